@@ -1,1 +1,9 @@
-//! goldfleet
+//! What goldfleet is about, apart from its programs: the domain, its ports, and every adapter behind them.
+//!
+//! - [`model`]: the words, as plain types; [`state`]: the transition functions; [`plan`]: which store fills which.
+//! - [`ports`]: what goldfleet asks of the world, as traits.
+
+pub mod model;
+pub mod plan;
+pub mod ports;
+pub mod state;

@@ -1,0 +1,196 @@
+//! Golden images and the managed images made from them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{
+    ImageName, ImageVersion, InvalidName, JobId, ManagedImageName, Region, ResourceGroup, SubscriptionId,
+};
+use super::manifest::{Digest, Generation, OsType};
+use super::target::Target;
+
+/// A golden image's version, and the digest of its content.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ImageRef {
+    /// The image's name.
+    pub name: ImageName,
+    /// The version.
+    pub version: ImageVersion,
+    /// The digest of the manifest.
+    pub digest: Digest,
+}
+
+impl ImageRef {
+    /// The name of the VHD in a target's container: `<image>/<version>.vhd`.
+    #[must_use]
+    pub fn vhd_name(&self) -> String {
+        format!("{}/{}.vhd", self.name, self.version)
+    }
+}
+
+impl fmt::Display for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
+
+/// How managed images are named: text with `{image}`, `{version}`, `{region}` and `{subscription}` to be filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NameTemplate(String);
+
+impl NameTemplate {
+    const FIELDS: [&'static str; 4] = ["{image}", "{version}", "{region}", "{subscription}"];
+
+    /// The managed image's name for `target`.
+    ///
+    /// # Errors
+    /// [`InvalidName`] where what the template yields is no name that Azure takes (mostly: over 80 characters).
+    pub fn fill(
+        &self,
+        name: &ImageName,
+        version: &ImageVersion,
+        target: &Target,
+    ) -> Result<ManagedImageName, InvalidName> {
+        self.0
+            .replace("{image}", name.as_str())
+            .replace("{version}", version.as_str())
+            .replace("{region}", target.region.as_str())
+            .replace("{subscription}", &target.subscription.to_string())
+            .parse()
+    }
+}
+
+impl Default for NameTemplate {
+    fn default() -> Self {
+        Self("{image}-{version}-{region}".to_owned())
+    }
+}
+
+impl TryFrom<String> for NameTemplate {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        let mut rest = text.clone();
+        for field in Self::FIELDS {
+            rest = rest.replace(field, "x");
+        }
+        // What is left must be a name; it also tells a misspelt field, as braces are none of a name's characters.
+        match rest.parse::<ManagedImageName>() {
+            Ok(_) if text.contains("{image}") && text.contains("{version}") => Ok(Self(text)),
+            _ => Err(InvalidName {
+                what: "image name template",
+                given: text,
+                rule: "use {image} and {version}, and where wanted {region} and {subscription}, with letters, digits, '.', '_' or '-' between them",
+            }),
+        }
+    }
+}
+
+impl From<NameTemplate> for String {
+    fn from(template: NameTemplate) -> Self {
+        template.0
+    }
+}
+
+impl fmt::Display for NameTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a managed image is: its resource id in parts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ManagedImageId {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// The resource group.
+    pub resource_group: ResourceGroup,
+    /// The image's name.
+    pub name: ManagedImageName,
+}
+
+impl fmt::Display for ManagedImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.Compute/images/{}",
+            self.subscription, self.resource_group, self.name
+        )
+    }
+}
+
+/// What a managed image is to be made from and like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagedImageSpec {
+    /// Where the image is to be.
+    pub id: ManagedImageId,
+    /// The region, which must be that of the VHD.
+    pub region: Region,
+    /// The VHD, in a storage account of the image's subscription and region.
+    pub vhd: super::store::BlobAddress,
+    /// The operating system on it.
+    pub os: OsType,
+    /// The Hyper-V generation.
+    pub generation: Generation,
+    /// The disk encryption set's resource id, if any.
+    pub disk_encryption_set: Option<String>,
+    /// The tenant to authenticate against, where it differs from the credential's.
+    pub tenant: Option<String>,
+    /// Tags: see [`ImageTags`].
+    pub tags: BTreeMap<String, String>,
+}
+
+/// The tags by which goldfleet knows its own images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageTags {
+    /// The golden image, version and digest.
+    pub image: ImageRef,
+    /// The job that made the managed image.
+    pub job: JobId,
+}
+
+impl ImageTags {
+    /// Tag: the golden image's name.
+    pub const IMAGE: &'static str = "goldfleet-image";
+    /// Tag: its version.
+    pub const VERSION: &'static str = "goldfleet-version";
+    /// Tag: its digest.
+    pub const DIGEST: &'static str = "goldfleet-digest";
+    /// Tag: the job that made the managed image.
+    pub const JOB: &'static str = "goldfleet-job";
+
+    /// As tags of a resource.
+    #[must_use]
+    pub fn to_map(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (Self::IMAGE.to_owned(), self.image.name.to_string()),
+            (Self::VERSION.to_owned(), self.image.version.to_string()),
+            (Self::DIGEST.to_owned(), self.image.digest.to_string()),
+            (Self::JOB.to_owned(), self.job.to_string()),
+        ])
+    }
+
+    /// The digest that a resource's tags name, if they do.
+    #[must_use]
+    pub fn digest_in(tags: &BTreeMap<String, String>) -> Option<Digest> {
+        tags.get(Self::DIGEST)?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_checked() {
+        for good in ["{image}-{version}-{region}", "gold_{image}.{version}", "{image}-{version}-{subscription}"] {
+            assert!(NameTemplate::try_from(good.to_owned()).is_ok(), "{good}");
+        }
+        for bad in ["", "{image}", "{image}-{verison}", "{image}/{version}", "-{image}-{version}"] {
+            assert!(NameTemplate::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Jobs: one image version to a set of targets.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ids::JobId;
+use super::image::ImageRef;
+use super::manifest::{Generation, OsType};
+use super::operation::Failure;
+use super::selector::Selector;
+use crate::plan::Tree;
+
+/// Where a job stands. [`crate::state::next_job`] says how it gets from one to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// Asked for; the dispatcher has not yet written all its operations.
+    Requested,
+    /// Its operations are in the table.
+    Running,
+    /// Asked to stop; running operations have not all stopped yet.
+    Cancelling,
+    /// Every operation succeeded or had nothing to do.
+    Succeeded,
+    /// Some operation failed, or the job could not be planned.
+    Failed,
+    /// Stopped on request.
+    Cancelled,
+}
+
+impl JobState {
+    /// Whether nothing more happens unless an operator asks for it.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+
+    /// The state's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Running => "running",
+            Self::Cancelling => "cancelling",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a job carries: the facts of the image version that are needed without its manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payload {
+    /// The operating system.
+    pub os: OsType,
+    /// The Hyper-V generation.
+    pub generation: Generation,
+    /// The disk's logical size in bytes, without the footer.
+    pub size: u64,
+    /// How many chunks it has.
+    pub chunks: u32,
+    /// Bytes of all chunks, without zero runs.
+    pub data_bytes: u64,
+}
+
+/// One image version to a set of targets: a row of the job table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Identifies the job.
+    pub id: JobId,
+    /// The image version.
+    pub image: ImageRef,
+    /// Facts of the image version.
+    pub payload: Payload,
+    /// Which of the enabled targets; all, where empty.
+    pub selection: Vec<Selector>,
+    /// Where it stands.
+    pub state: JobState,
+    /// Which store fills which; none until it is planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Tree>,
+    /// Why it failed as a whole, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Whether clean-up after its end was done.
+    #[serde(default)]
+    pub cleaned: bool,
+    /// When it was asked for.
+    pub created: Timestamp,
+    /// When it last changed.
+    pub updated: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Timestamp>,
+}

@@ -1,0 +1,138 @@
+//! Queue messages. A message only points: the table row is the truth.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::JobId;
+use super::operation::{Kind, OperationId};
+
+/// The queues of a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum QueueName {
+    /// Jobs to plan and fan out.
+    Dispatch,
+    /// Seeds. Apart from copies, so that a thousand copies never stand before the seed they wait for.
+    Seed,
+    /// Copies.
+    Copy,
+    /// Images.
+    Image,
+    /// Messages that were given up: of failed operations, or that could not be read.
+    Poison,
+}
+
+impl QueueName {
+    /// Every queue.
+    pub const ALL: [Self; 5] = [Self::Dispatch, Self::Seed, Self::Copy, Self::Image, Self::Poison];
+
+    /// The queue's name, behind the configured prefix.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dispatch => "dispatch",
+            Self::Seed => "seed",
+            Self::Copy => "copy",
+            Self::Image => "image",
+            Self::Poison => "poison",
+        }
+    }
+
+    /// The queue in which operations of a kind are announced.
+    #[must_use]
+    pub fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Seed => Self::Seed,
+            Kind::Copy => Self::Copy,
+            Kind::Image => Self::Image,
+        }
+    }
+}
+
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a message says: look at this row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// The format's version.
+    v: u8,
+    /// The job.
+    pub job: JobId,
+    /// The operation; none in the dispatch queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationId>,
+}
+
+/// A message that can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BadMessage {
+    /// Not JSON of the expected form.
+    #[error("a queue message is not understood: {0}")]
+    Syntax(#[from] serde_json::Error),
+    /// Written by a newer goldfleet.
+    #[error("a queue message has version {0}, this program reads version {current}", current = Message::VERSION)]
+    Version(u8),
+}
+
+impl Message {
+    /// The format's version that this program writes and reads.
+    pub const VERSION: u8 = 1;
+
+    /// Points at a job, for the dispatcher.
+    #[must_use]
+    pub fn job(job: &JobId) -> Self {
+        Self { v: Self::VERSION, job: job.clone(), operation: None }
+    }
+
+    /// Points at an operation, for a worker.
+    #[must_use]
+    pub fn operation(job: &JobId, operation: &OperationId) -> Self {
+        Self { v: Self::VERSION, job: job.clone(), operation: Some(operation.clone()) }
+    }
+
+    /// The message's text.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        // Only strings and a number, so serialising can't fail; and an empty text would be refused by every reader.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads a message's text.
+    ///
+    /// # Errors
+    /// [`BadMessage`] where it is none of ours.
+    pub fn decode(text: &str) -> Result<Self, BadMessage> {
+        let message: Self = serde_json::from_str(text)?;
+        if message.v == Self::VERSION { Ok(message) } else { Err(BadMessage::Version(message.v)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_points_and_says_nothing_else() {
+        let job: JobId = "20261121-041502-7f3a".parse().unwrap();
+        let operation: OperationId = "copy.00000000-0000-0000-0000-000000000001.westeurope".parse().unwrap();
+        let text = Message::operation(&job, &operation).encode();
+        assert_eq!(
+            text,
+            r#"{"v":1,"job":"20261121-041502-7f3a","operation":"copy.00000000-0000-0000-0000-000000000001.westeurope"}"#
+        );
+        assert_eq!(Message::decode(&text).unwrap(), Message::operation(&job, &operation));
+        assert_eq!(Message::job(&job).encode(), r#"{"v":1,"job":"20261121-041502-7f3a"}"#);
+    }
+
+    #[test]
+    fn strangers_are_refused() {
+        for text in ["", "{}", r#"{"v":2,"job":"a"}"#, r#"{"v":1,"job":"a/b"}"#, r#"{"v":1,"job":"a","url":"x"}"#] {
+            assert!(Message::decode(text).is_err(), "{text}");
+        }
+    }
+}

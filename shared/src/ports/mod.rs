@@ -1,0 +1,51 @@
+//! The ports: everything goldfleet asks of the world, as traits. Adapters are in [`crate::embedded`] (and later
+//! `azure`), each proven by a suite in [`crate::conformance`].
+
+pub mod blob_store;
+pub mod clock;
+pub mod error;
+pub mod image_plane;
+pub mod job_table;
+pub mod queue;
+
+use std::sync::Arc;
+
+use blob_store::BlobStore;
+use clock::Clock;
+use image_plane::ImagePlane;
+use job_table::JobTable;
+use queue::Queue;
+
+/// All ports of a process, chosen in one place: [`crate::backend::open`].
+#[derive(Clone)]
+pub struct Ports {
+    /// Messages.
+    pub queue: Arc<dyn Queue>,
+    /// Jobs, operations, events.
+    pub table: Arc<dyn JobTable>,
+    /// Chunks, manifests, VHDs.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Managed images.
+    pub images: Arc<dyn ImagePlane>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ports")
+    }
+}
+
+/// A version mark of a row or blob: opaque, compared only for equality.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct ETag(pub String);
+
+/// A value and the mark of the version that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// The value.
+    pub value: T,
+    /// The mark to show when changing it.
+    pub etag: ETag,
+}
