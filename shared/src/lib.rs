@@ -3,6 +3,7 @@
 //! - [`model`]: the words, as plain types; [`state`]: the transition functions; [`plan`]: which store fills which.
 //! - [`ports`]: what goldfleet asks of the world, as traits.
 
+pub mod commit;
 pub mod model;
 pub mod plan;
 pub mod ports;

@@ -1,1 +1,18 @@
-//! w
+//! goldfleet's worker: it receives messages, leases the operations they point at, runs their steps and settles them.
+//!
+//! - [`pump`]: takes permits, receives, hands over; drains when asked to stop.
+//! - [`claim`]: from a message to a lease, by compare-and-swap on the operation's row.
+//! - [`hold`]: a lease in hand: heartbeat, progress, and the signal to stop.
+//! - [`settle`]: from a step's outcome to the row, the messages that follow and the message in hand.
+//! - [`steps`]: what is done under a lease: seed, copy, image.
+//! - [`availability`], [`manifests`], [`governor`]: what steps share in a process.
+
+pub mod availability;
+pub mod claim;
+pub mod governor;
+pub mod hold;
+pub mod manifests;
+pub mod pump;
+pub mod settings;
+pub mod settle;
+pub mod steps;

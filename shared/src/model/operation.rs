@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::chunk_set::ChunkSet;
 use super::ids::{InvalidName, JobId, ManagedImageName, Region};
 use super::image::ImageRef;
+use super::manifest::{Generation, OsType};
 use super::store::Store;
 use super::target::{Target, TargetKey};
 
@@ -284,6 +285,10 @@ pub enum Work {
         target: Target,
         /// The managed image's name.
         name: ManagedImageName,
+        /// The operating system on the disk.
+        os: OsType,
+        /// The disk's Hyper-V generation.
+        generation: Generation,
     },
 }
 

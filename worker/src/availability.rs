@@ -1,0 +1,108 @@
+//! Which chunks a store already has: what lets a copy begin while its region's store is still being filled.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use goldfleet_shared::model::chunk_set::ChunkSet;
+use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::model::operation::{OperationId, OperationState};
+use goldfleet_shared::model::store::Store;
+use goldfleet_shared::ports::Ports;
+use goldfleet_shared::ports::clock::after;
+use goldfleet_shared::ports::error::PortResult;
+use jiff::Timestamp;
+
+/// How old a look at a store may be. All operations of a process share it, so that a thousand copies that wait for one
+/// store ask for its row no more often than one.
+const FRESH: Duration = Duration::from_millis(250);
+
+/// How many looks are kept before stale ones are thrown out.
+const KEPT: usize = 256;
+
+/// What a store has of a job's chunks.
+#[derive(Debug, Clone)]
+enum View {
+    /// Everything: the source, or a store that is filled.
+    All,
+    /// Some; more will come unless its seed has ended.
+    Some { done: ChunkSet, ended: bool },
+}
+
+/// Looks at stores, shared by the operations of a process.
+#[derive(Default)]
+pub struct Availability {
+    looks: Mutex<HashMap<(JobId, Store), (Timestamp, Arc<View>)>>,
+}
+
+/// What an operation's sources have, nearest first.
+pub struct Sources<'a> {
+    stores: Vec<(&'a Store, Arc<View>)>,
+}
+
+impl Availability {
+    /// Looks at the stores that an operation may read from: `from` in order of preference, the source last.
+    ///
+    /// # Errors
+    /// Where the table can't be reached.
+    pub async fn look<'a>(&self, ports: &Ports, job: &JobId, from: &'a [Store]) -> PortResult<Sources<'a>> {
+        let mut stores = Vec::with_capacity(from.len());
+        for (n, store) in from.iter().enumerate() {
+            let view = if n + 1 == from.len() { Arc::new(View::All) } else { self.view(ports, job, store).await? };
+            let more = matches!(&*view, View::Some { ended: true, .. });
+            stores.push((store, view));
+            // Further stores only matter where this one will never have everything.
+            if !more {
+                break;
+            }
+        }
+        Ok(Sources { stores })
+    }
+
+    async fn view(&self, ports: &Ports, job: &JobId, store: &Store) -> PortResult<Arc<View>> {
+        let key = (job.clone(), store.clone());
+        let now = ports.clock.now();
+        if let Some((at, view)) = self.lock().get(&key)
+            && (matches!(&**view, View::All) || now < after(*at, FRESH))
+        {
+            return Ok(Arc::clone(view));
+        }
+        let row = ports.table.operation(job, &OperationId::Seed(store.clone())).await?;
+        let view = Arc::new(match row {
+            Some(row) if row.value.state == OperationState::Succeeded => View::All,
+            Some(row) => View::Some { done: row.value.progress.done, ended: row.value.state.is_terminal() },
+            None => View::Some { done: ChunkSet::default(), ended: true },
+        });
+        let mut looks = self.lock();
+        if looks.len() >= KEPT {
+            looks.retain(|_, (at, _)| now < after(*at, FRESH));
+        }
+        // A seed that an operator cancels or retries is looked at again: only what is filled stays filled.
+        looks.insert(key, (now, Arc::clone(&view)));
+        Ok(view)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(JobId, Store), (Timestamp, Arc<View>)>> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> Sources<'a> {
+    /// The nearest store that has a chunk, leaving out those that `lacking` names; none where it is worth waiting for a
+    /// nearer one.
+    #[must_use]
+    pub fn nearest(&self, chunk: u32, lacking: &[&Store]) -> Option<&'a Store> {
+        for (store, view) in &self.stores {
+            if lacking.contains(store) {
+                continue;
+            }
+            match &**view {
+                View::All => return Some(store),
+                View::Some { done, .. } if done.contains(chunk) => return Some(store),
+                View::Some { ended: true, .. } => {}
+                View::Some { ended: false, .. } => return None,
+            }
+        }
+        None
+    }
+}

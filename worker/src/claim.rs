@@ -1,0 +1,169 @@
+//! From a message to a lease.
+
+use goldfleet_shared::commit::{Outcome, confirmed};
+use goldfleet_shared::model::event::Event;
+use goldfleet_shared::model::message::{Message, QueueName};
+use goldfleet_shared::model::operation::{Failure, Lease, Operation, OperationState};
+use goldfleet_shared::ports::clock::{after, between};
+use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::ports::job_table::Change;
+use goldfleet_shared::ports::queue::Received;
+use goldfleet_shared::ports::{Ports, Versioned};
+use goldfleet_shared::state::{IllegalTransition, OperationEvent};
+use jiff::Timestamp;
+use std::time::Duration;
+use uuid::Uuid;
+
+use crate::hold::{Hold, Rows};
+use crate::settings::Settings;
+
+/// The code of an operation whose workers keep disappearing.
+pub const WORKER_LOST: &str = "worker-lost";
+
+/// What a message turned out to be.
+pub enum Claim {
+    /// The operation is ours.
+    Held(Box<Hold>),
+    /// There is nothing to do for this message; it has been dealt with.
+    Nothing,
+}
+
+/// Reads a message, looks at the row it points at, and claims it if it is to be had.
+///
+/// # Errors
+/// Where table or queue can't be reached; the message then appears again by itself.
+pub async fn claim(ports: &Ports, settings: &Settings, queue: QueueName, received: Received) -> PortResult<Claim> {
+    let (message, id) = match Message::decode(&received.body) {
+        Ok(Message { operation: Some(id), job, .. }) if QueueName::of(id.kind()) == queue => (job, id),
+        other => {
+            let reason = other.err().map_or_else(|| "it points at no operation of this queue".to_owned(), |e| e.to_string());
+            tracing::warn!(%queue, reason, "a message is put aside in the poison queue");
+            ports.queue.send(QueueName::Poison, &received.body, Duration::ZERO).await?;
+            ports.queue.delete(queue, &received.receipt).await?;
+            return Ok(Claim::Nothing);
+        }
+    };
+    let group = ports.table.group(&message, &id).await?;
+    let (own, siblings): (Vec<_>, Vec<_>) = group.into_iter().partition(|row| row.value.id == id);
+    let Some(own) = own.into_iter().next() else {
+        // Rows are written before their messages: this one's job is gone.
+        ports.queue.delete(queue, &received.receipt).await?;
+        return Ok(Claim::Nothing);
+    };
+    match verdict(&own.value, ports.clock.now()) {
+        Verdict::Take => take(ports, settings, queue, received, Rows { own, siblings }).await,
+        Verdict::Later(delay) => {
+            ports.queue.extend(queue, &received.receipt, delay).await?;
+            Ok(Claim::Nothing)
+        }
+        Verdict::Drop => {
+            ports.queue.delete(queue, &received.receipt).await?;
+            Ok(Claim::Nothing)
+        }
+    }
+}
+
+/// What the row says about a message that points at it.
+enum Verdict {
+    Take,
+    Later(Duration),
+    Drop,
+}
+
+fn verdict(operation: &Operation, now: Timestamp) -> Verdict {
+    match operation.state {
+        OperationState::Ready => match operation.not_before {
+            Some(at) if at > now => Verdict::Later(between(now, at)),
+            _ => Verdict::Take,
+        },
+        _ if operation.lease_expired(now) => Verdict::Take,
+        OperationState::Running | OperationState::Cancelling => {
+            let until = operation.lease.as_ref().map_or(now, |lease| lease.expires);
+            Verdict::Later(between(now, until) + Duration::from_millis(100))
+        }
+        // Its release will send a message of its own.
+        OperationState::Waiting => Verdict::Drop,
+        state => {
+            debug_assert!(state.is_terminal());
+            Verdict::Drop
+        }
+    }
+}
+
+async fn take(
+    ports: &Ports,
+    settings: &Settings,
+    queue: QueueName,
+    received: Received,
+    rows: Rows,
+) -> PortResult<Claim> {
+    let now = ports.clock.now();
+    let token = Uuid::new_v4();
+    let lease = Lease { token, holder: settings.name.clone(), expires: after(now, settings.lease) };
+    let mut operation = rows.own.value.clone();
+    let events = match claim_events(&mut operation, lease, now, settings) {
+        Ok(events) => events,
+        Err(illegal) => {
+            tracing::error!(%illegal, "a claim was not possible");
+            return Ok(Claim::Nothing);
+        }
+    };
+    let held = operation.state == OperationState::Running;
+    let mut changes = vec![Change { operation: operation.clone(), if_match: rows.own.etag.clone() }];
+    let mut events = events;
+    if operation.state == OperationState::Failed {
+        crate::settle::block_siblings(&operation, &rows.siblings, now, &settings.name, &mut changes, &mut events);
+    }
+    match confirmed(ports, &changes, &events).await? {
+        Outcome::Landed(etags) if held => {
+            let own = etags.into_iter().next().map_or(rows.own.etag, |etag| etag);
+            let rows = Rows { own: Versioned { value: operation, etag: own }, siblings: rows.siblings };
+            Ok(Claim::Held(Box::new(Hold::new(ports.clone(), settings, token, rows, received.receipt))))
+        }
+        Outcome::Landed(_) => {
+            if operation.state == OperationState::Failed {
+                ports.queue.send(QueueName::Poison, &received.body, Duration::ZERO).await?;
+            }
+            ports.queue.delete(queue, &received.receipt).await?;
+            Ok(Claim::Nothing)
+        }
+        // Someone else was first, and has a message of its own; this one is a duplicate that the row will answer.
+        Outcome::Overtaken(_) => Ok(Claim::Nothing),
+    }
+}
+
+/// Takes the operation through what a claim means: the expiry of the lease before it, if there was one, and the claim,
+/// or the end where its workers have disappeared too often or it was to be cancelled.
+fn claim_events(
+    operation: &mut Operation,
+    lease: Lease,
+    now: Timestamp,
+    settings: &Settings,
+) -> Result<Vec<Event>, IllegalTransition> {
+    let mut events = Vec::with_capacity(2);
+    if operation.state.is_leased() {
+        let failure = lost(operation, now);
+        events.push(operation.apply(OperationEvent::Expire(failure.clone()), now, &settings.name)?);
+        if operation.state != OperationState::Ready {
+            return Ok(events);
+        }
+        if operation.failures >= settings.max_attempts {
+            events.push(operation.apply(OperationEvent::Fail(failure), now, &settings.name)?);
+            return Ok(events);
+        }
+    }
+    events.push(operation.apply(OperationEvent::Claim(lease), now, &settings.name)?);
+    Ok(events)
+}
+
+/// The failure of an operation whose lease ran out.
+#[must_use]
+pub fn lost(operation: &Operation, now: Timestamp) -> Failure {
+    let holder = operation.lease.as_ref().map_or("its worker", |lease| lease.holder.as_str());
+    Failure {
+        code: WORKER_LOST.to_owned(),
+        message: format!("{holder} gave no sign of life until its lease ended"),
+        request_id: None,
+        at: now,
+    }
+}

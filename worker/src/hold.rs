@@ -1,0 +1,313 @@
+//! A lease in hand: the row it stands on, its heartbeat, the progress made under it, and the signal to stop.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use goldfleet_shared::commit::{Outcome, confirmed};
+use goldfleet_shared::model::chunk_set::ChunkSet;
+use goldfleet_shared::model::message::QueueName;
+use goldfleet_shared::model::operation::{Operation, OperationState, Progress};
+use goldfleet_shared::ports::clock::after;
+use goldfleet_shared::ports::error::ErrorKind;
+use goldfleet_shared::ports::job_table::Change;
+use goldfleet_shared::ports::queue::Receipt;
+use goldfleet_shared::ports::{ETag, Ports, Versioned};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::settings::Settings;
+
+/// Why a step has to stop before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The worker is shutting down.
+    Drain,
+    /// An operator asked to.
+    Cancel,
+    /// The lease is lost: whatever is still done must not be recorded.
+    Lost,
+}
+
+/// The operation's row, and the rows beside it in its group, as last seen.
+pub(crate) struct Rows {
+    pub(crate) own: Versioned<Operation>,
+    pub(crate) siblings: Vec<Versioned<Operation>>,
+}
+
+/// A claimed operation.
+pub struct Hold {
+    ports: Ports,
+    token: Uuid,
+    lease: Duration,
+    skew: Duration,
+    beat: Duration,
+    queue: QueueName,
+    rows: tokio::sync::Mutex<Rows>,
+    live: Mutex<Live>,
+    stop: watch::Sender<Option<Stop>>,
+}
+
+/// What changes between heartbeats, without waiting for anyone.
+struct Live {
+    progress: Progress,
+    expires: Timestamp,
+    receipt: Receipt,
+    receipt_renewed: Timestamp,
+}
+
+impl Hold {
+    /// The hold of a claim that has just landed.
+    pub(crate) fn new(ports: Ports, settings: &Settings, token: Uuid, rows: Rows, receipt: Receipt) -> Self {
+        let operation = &rows.own.value;
+        let now = ports.clock.now();
+        let live = Live {
+            progress: operation.progress.clone(),
+            expires: operation.lease.as_ref().map_or(now, |lease| lease.expires),
+            receipt,
+            receipt_renewed: now,
+        };
+        Self {
+            ports,
+            token,
+            lease: settings.lease,
+            skew: settings.skew,
+            beat: settings.beat,
+            queue: QueueName::of(operation.id.kind()),
+            rows: tokio::sync::Mutex::new(rows),
+            live: Mutex::new(live),
+            stop: watch::Sender::new(None),
+        }
+    }
+
+    /// The operation as claimed, or as last renewed.
+    pub async fn operation(&self) -> Operation {
+        self.rows.lock().await.own.value.clone()
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        // Nothing panics while it holds the lock but by a bug; then the data are still whole.
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be asked before every effect: an error means that nothing more may be done.
+    ///
+    /// # Errors
+    /// The reason to stop. A process that was paused past its lease learns it here by the clock.
+    pub fn check(&self) -> Result<(), Stop> {
+        if self.ports.clock.now() >= self.deadline() {
+            self.stop(Stop::Lost);
+        }
+        match *self.stop.borrow() {
+            Some(stop) => Err(stop),
+            None => Ok(()),
+        }
+    }
+
+    /// Until when a step may act: the lease's end, less what clocks may differ.
+    fn deadline(&self) -> Timestamp {
+        self.live().expires.checked_sub(self.skew).unwrap_or(Timestamp::MIN)
+    }
+
+    /// Asks the step to stop. A lost lease overrides every other reason, a cancellation a shutdown.
+    pub fn stop(&self, reason: Stop) {
+        self.stop.send_if_modified(|current| {
+            let rank = |stop: Option<Stop>| match stop {
+                None => 0,
+                Some(Stop::Drain) => 1,
+                Some(Stop::Cancel) => 2,
+                Some(Stop::Lost) => 3,
+            };
+            let higher = rank(Some(reason)) > rank(*current);
+            if higher {
+                *current = Some(reason);
+            }
+            higher
+        });
+    }
+
+    /// Returns when the step has to stop for this reason or a graver one.
+    pub async fn stopped_for(&self, reasons: &[Stop]) -> Stop {
+        let mut receiver = self.stop.subscribe();
+        loop {
+            if let Some(stop) = *receiver.borrow_and_update()
+                && reasons.contains(&stop)
+            {
+                return stop;
+            }
+            if receiver.changed().await.is_err() {
+                // The sender lives as long as `self`, so this can't be; waiting for ever is harmless beside a step.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The progress made so far.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.live().progress.clone()
+    }
+
+    /// Begins to count: `len` chunks of `total` bytes, of which those in `done` (of `bytes` bytes) are in place.
+    pub fn set_progress(&self, done: ChunkSet, bytes: u64, total: u64) {
+        let progress = &mut self.live().progress;
+        progress.done = done;
+        progress.bytes_done = bytes;
+        progress.bytes_total = total;
+    }
+
+    /// Records a chunk of `bytes` bytes as in place.
+    pub fn record(&self, chunk: u32, bytes: u64) {
+        let progress = &mut self.live().progress;
+        if progress.done.insert(chunk) {
+            progress.bytes_done += bytes;
+        }
+    }
+
+    /// Counts bytes that went over the wire.
+    pub fn moved(&self, bytes: u64) {
+        self.live().progress.bytes_moved += bytes;
+    }
+
+    /// Renews lease, message and progress until the hold is stopped for good.
+    pub async fn beat_until_lost(&self) -> Stop {
+        loop {
+            self.ports.clock.sleep(self.beat).await;
+            self.renew_row().await;
+            if self.check() == Err(Stop::Lost) {
+                return Stop::Lost;
+            }
+            self.renew_message().await;
+        }
+    }
+
+    /// Writes a new expiry and the progress to the row.
+    async fn renew_row(&self) {
+        let mut rows = self.rows.lock().await;
+        loop {
+            let now = self.ports.clock.now();
+            let mut operation = rows.own.value.clone();
+            operation.progress = self.progress();
+            operation.updated = now;
+            let expires = after(now, self.lease);
+            if let Some(lease) = &mut operation.lease {
+                lease.expires = expires;
+            }
+            let change = Change { operation, if_match: rows.own.etag.clone() };
+            match confirmed(&self.ports, std::slice::from_ref(&change), &[]).await {
+                Ok(Outcome::Landed(etags)) => {
+                    rows.landed(change.operation, etags);
+                    self.live().expires = expires;
+                    return;
+                }
+                // The row may have changed without the lease being gone: a request to cancel does that.
+                Ok(Outcome::Overtaken(group)) => {
+                    if !self.adopt(&mut rows, group) {
+                        return;
+                    }
+                }
+                // The lease still has time; should it run out before the table answers, `check` stops the step.
+                Err(error) => {
+                    tracing::warn!(%error, "a heartbeat could not be written");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes over the group as someone else left it. Returns false, and stops the step, where the lease is gone.
+    fn adopt(&self, rows: &mut Rows, group: Vec<Versioned<Operation>>) -> bool {
+        let id = rows.own.value.id.clone();
+        let (own, siblings): (Vec<_>, Vec<_>) = group.into_iter().partition(|row| row.value.id == id);
+        match own.into_iter().next() {
+            Some(own) if own.value.held_by(self.token) => {
+                if own.value.state == OperationState::Cancelling {
+                    self.stop(Stop::Cancel);
+                }
+                *rows = Rows { own, siblings };
+                true
+            }
+            _ => {
+                self.stop(Stop::Lost);
+                false
+            }
+        }
+    }
+
+    async fn renew_message(&self) {
+        let now = self.ports.clock.now();
+        let receipt = {
+            let live = self.live();
+            // The message stays invisible for a whole lease: every third of it is early enough.
+            if now < after(live.receipt_renewed, self.lease / 3) {
+                return;
+            }
+            live.receipt.clone()
+        };
+        match self.ports.queue.extend(self.queue, &receipt, self.lease).await {
+            Ok(receipt) => {
+                let mut live = self.live();
+                live.receipt = receipt;
+                live.receipt_renewed = now;
+            }
+            // Whoever receives the message meanwhile finds the row leased, and leaves it alone.
+            Err(error) => tracing::debug!(%error, "a message could not be kept invisible"),
+        }
+    }
+
+    pub(crate) fn queue(&self) -> QueueName {
+        self.queue
+    }
+
+    pub(crate) fn receipt(&self) -> Receipt {
+        self.live().receipt.clone()
+    }
+
+    /// Writes the last word on the operation: `decide` turns the rows as they are into the changes to make. It is asked
+    /// again where someone else changed the rows but left the lease. None where the lease is gone.
+    pub(crate) async fn conclude<F>(&self, decide: F) -> Option<Vec<Operation>>
+    where
+        F: Fn(&Rows, Progress, Timestamp) -> Option<Conclusion>,
+    {
+        let mut rows = self.rows.lock().await;
+        loop {
+            if *self.stop.borrow() == Some(Stop::Lost) {
+                return None;
+            }
+            let conclusion = decide(&rows, self.progress(), self.ports.clock.now())?;
+            match confirmed(&self.ports, &conclusion.changes, &conclusion.events).await {
+                Ok(Outcome::Landed(_)) => {
+                    return Some(conclusion.changes.into_iter().map(|change| change.operation).collect());
+                }
+                Ok(Outcome::Overtaken(group)) => {
+                    if !self.adopt(&mut rows, group) {
+                        return None;
+                    }
+                }
+                Err(error) if error.is_retryable() && self.ports.clock.now() < self.deadline() => {
+                    let wait = error.retry_after.unwrap_or(Duration::from_millis(500));
+                    self.ports.clock.sleep(wait).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, kind = error.kind.as_str(), "an outcome could not be written");
+                    debug_assert!(error.kind != ErrorKind::Invalid, "{error}");
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// Rows to write and events to append, together.
+pub(crate) struct Conclusion {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) events: Vec<goldfleet_shared::model::event::Event>,
+}
+
+impl Rows {
+    fn landed(&mut self, operation: Operation, etags: Vec<ETag>) {
+        if let Some(etag) = etags.into_iter().next() {
+            self.own = Versioned { value: operation, etag };
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! How a worker works.
+
+use std::time::Duration;
+
+/// A worker's settings; the program takes them from `[worker]` of the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who this worker is, in leases and the events log.
+    pub name: String,
+    /// Operations in flight.
+    pub concurrency: usize,
+    /// How long a lease lasts without a heartbeat.
+    pub lease: Duration,
+    /// How far the clocks of two machines may be apart: a step stops this long before its lease ends.
+    pub skew: Duration,
+    /// The time between heartbeats; progress on the row is at most this old.
+    pub beat: Duration,
+    /// How often an operation may fail before it is given up.
+    pub max_attempts: u32,
+    /// The wait before the second attempt; it doubles.
+    pub retry_base: Duration,
+    /// The longest wait between attempts.
+    pub retry_cap: Duration,
+    /// The longest wait between two looks at empty queues.
+    pub poll: Duration,
+    /// Requests in flight for one operation.
+    pub chunk_requests: usize,
+    /// Requests in flight in the process.
+    pub requests: usize,
+    /// From which age on a chunk that is relied on is renewed, so that no clean-up takes it for abandoned.
+    pub renew_after: Duration,
+    /// Whether to stop once all queues are empty.
+    pub exit_when_idle: bool,
+}
+
+impl Settings {
+    /// The beat that suits a lease: three in its time, and at least one every five seconds, so that stores that are
+    /// being filled can be read by others soon.
+    #[must_use]
+    pub fn beat_for(lease: Duration) -> Duration {
+        (lease / 3).min(Duration::from_secs(5))
+    }
+
+    /// The clock difference that suits a lease: a tenth of it.
+    #[must_use]
+    pub fn skew_for(lease: Duration) -> Duration {
+        lease / 10
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let lease = Duration::from_secs(60);
+        Self {
+            name: format!("worker-{}", std::process::id()),
+            concurrency: 32,
+            lease,
+            skew: Self::skew_for(lease),
+            beat: Self::beat_for(lease),
+            max_attempts: 8,
+            retry_base: Duration::from_secs(1),
+            retry_cap: Duration::from_secs(300),
+            poll: Duration::from_millis(250),
+            chunk_requests: 8,
+            requests: 64,
+            renew_after: Duration::from_secs(12 * 3600),
+            exit_when_idle: false,
+        }
+    }
+}

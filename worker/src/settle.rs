@@ -1,0 +1,175 @@
+//! From a step's outcome to the row, the messages that follow, and the message in hand.
+
+use std::time::Duration;
+
+use goldfleet_shared::model::event::Event;
+use goldfleet_shared::model::message::{Message, QueueName};
+use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationState, Progress};
+use goldfleet_shared::ports::clock::{after, between};
+use goldfleet_shared::ports::job_table::Change;
+use goldfleet_shared::ports::{Ports, Versioned};
+use goldfleet_shared::state::OperationEvent;
+use jiff::Timestamp;
+
+use crate::hold::{Conclusion, Hold, Rows, Stop};
+use crate::settings::Settings;
+use crate::steps::{Outcome, StepError};
+
+/// The code of an image whose copy failed.
+pub const COPY_FAILED: &str = "copy-failed";
+
+/// How a step ended.
+pub type Ended = Result<Outcome, StepError>;
+
+/// Writes how a step ended, and passes on or removes its message.
+pub async fn settle(ports: &Ports, settings: &Settings, hold: &Hold, ended: Ended) {
+    let jitter = rand_fraction();
+    let written = hold.conclude(|rows, progress, now| conclusion(settings, rows, progress, now, &ended, jitter)).await;
+    let Some(operations) = written else {
+        tracing::info!("the lease was lost; another worker goes on");
+        return;
+    };
+    if let Err(error) = pass_on(ports, hold, &operations).await {
+        // The rows are right, and the sweeper sends what is missing.
+        tracing::warn!(%error, "messages could not be passed on");
+    }
+}
+
+/// A number from 0 to 1, for full jitter.
+fn rand_fraction() -> f64 {
+    let random = uuid::Uuid::new_v4().as_u128() & 0xffff_ffff;
+    // 32 bits fit a double exactly.
+    #[expect(clippy::cast_precision_loss, reason = "32 bits fit the mantissa")]
+    let fraction = random as f64 / f64::from(u32::MAX);
+    fraction
+}
+
+fn conclusion(
+    settings: &Settings,
+    rows: &Rows,
+    progress: Progress,
+    now: Timestamp,
+    ended: &Ended,
+    jitter: f64,
+) -> Option<Conclusion> {
+    let mut operation = rows.own.value.clone();
+    operation.progress = progress;
+    let event = event_for(settings, &operation, ended, now, jitter)?;
+    let who = settings.name.as_str();
+    let event = match operation.apply(event, now, who) {
+        Ok(event) => event,
+        Err(illegal) => {
+            tracing::error!(%illegal, "an outcome does not fit its operation");
+            return None;
+        }
+    };
+    let mut events = vec![event];
+    let mut changes = vec![Change { operation: operation.clone(), if_match: rows.own.etag.clone() }];
+    match operation.state {
+        OperationState::Succeeded => release_siblings(&operation, &rows.siblings, now, who, &mut changes, &mut events),
+        OperationState::Failed => block_siblings(&operation, &rows.siblings, now, who, &mut changes, &mut events),
+        _ => {}
+    }
+    Some(Conclusion { changes, events })
+}
+
+/// The event that an outcome is to the operation; none where the lease is lost and nothing may be written.
+fn event_for(settings: &Settings, operation: &Operation, ended: &Ended, now: Timestamp, jitter: f64) -> Option<OperationEvent> {
+    let cancelling = operation.state == OperationState::Cancelling;
+    Some(match ended {
+        Ok(Outcome::Done) => OperationEvent::Succeed,
+        Err(StepError::Stopped(Stop::Lost)) => return None,
+        Err(StepError::Failed(failed)) if !failed.retryable || operation.failures + 1 >= settings.max_attempts => {
+            OperationEvent::Fail(failed.failure(now))
+        }
+        _ if cancelling => OperationEvent::Stop,
+        Ok(Outcome::Continue(wait)) => OperationEvent::Defer(after(now, *wait)),
+        Err(StepError::Stopped(_)) => OperationEvent::Drain,
+        Err(StepError::Failed(failed)) => {
+            let wait = failed.retry_after.unwrap_or_else(|| backoff(settings, operation.failures, jitter));
+            OperationEvent::Retry(failed.failure(now), after(now, wait))
+        }
+    })
+}
+
+/// The wait after `failures` earlier failures: exponential with full jitter.
+fn backoff(settings: &Settings, failures: u32, jitter: f64) -> Duration {
+    let ceiling = settings.retry_base.saturating_mul(1 << failures.min(20)).min(settings.retry_cap);
+    ceiling.mul_f64(jitter)
+}
+
+/// A copy that succeeded lets its target's image begin, in the same commit.
+fn release_siblings(
+    done: &Operation,
+    siblings: &[Versioned<Operation>],
+    now: Timestamp,
+    who: &str,
+    changes: &mut Vec<Change>,
+    events: &mut Vec<Event>,
+) {
+    let change = |image: &mut Operation| {
+        image.queued = Some(now);
+        image.apply(OperationEvent::Release, now, who).ok()
+    };
+    change_waiting_images(done, siblings, change, changes, events);
+}
+
+/// A copy that failed leaves its target's image nothing to be made from.
+pub(crate) fn block_siblings(
+    failed: &Operation,
+    siblings: &[Versioned<Operation>],
+    now: Timestamp,
+    who: &str,
+    changes: &mut Vec<Change>,
+    events: &mut Vec<Event>,
+) {
+    let failure = Failure {
+        code: COPY_FAILED.to_owned(),
+        message: "the copy to this target failed".to_owned(),
+        request_id: None,
+        at: now,
+    };
+    let change = |image: &mut Operation| image.apply(OperationEvent::Block(failure.clone()), now, who).ok();
+    change_waiting_images(failed, siblings, change, changes, events);
+}
+
+fn change_waiting_images(
+    copy: &Operation,
+    siblings: &[Versioned<Operation>],
+    change: impl Fn(&mut Operation) -> Option<Event>,
+    changes: &mut Vec<Change>,
+    events: &mut Vec<Event>,
+) {
+    if copy.id.kind() != Kind::Copy {
+        return;
+    }
+    for sibling in siblings.iter().filter(|row| row.value.state == OperationState::Waiting) {
+        let mut image = sibling.value.clone();
+        if let Some(event) = change(&mut image) {
+            changes.push(Change { operation: image, if_match: sibling.etag.clone() });
+            events.push(event);
+        }
+    }
+}
+
+/// Sends the messages of what became ready, and removes, delays or puts aside the one in hand.
+async fn pass_on(ports: &Ports, hold: &Hold, operations: &[Operation]) -> goldfleet_shared::ports::error::PortResult<()> {
+    let now = ports.clock.now();
+    for ready in operations.iter().skip(1).filter(|operation| operation.state == OperationState::Ready) {
+        let message = Message::operation(&ready.job, &ready.id).encode();
+        ports.queue.send(QueueName::of(ready.id.kind()), &message, Duration::ZERO).await?;
+    }
+    let Some(own) = operations.first() else { return Ok(()) };
+    match own.state {
+        OperationState::Ready => {
+            let delay = own.not_before.map_or(Duration::ZERO, |at| between(now, at));
+            ports.queue.extend(hold.queue(), &hold.receipt(), delay).await.map(|_| ())
+        }
+        OperationState::Failed => {
+            let message = Message::operation(&own.job, &own.id).encode();
+            ports.queue.send(QueueName::Poison, &message, Duration::ZERO).await?;
+            ports.queue.delete(hold.queue(), &hold.receipt()).await
+        }
+        _ => ports.queue.delete(hold.queue(), &hold.receipt()).await,
+    }
+}

@@ -1,0 +1,113 @@
+//! Image: make the managed image of a target from its VHD.
+
+use goldfleet_shared::model::ids::ManagedImageName;
+use goldfleet_shared::model::image::{ImageTags, ManagedImageId, ManagedImageSpec};
+use goldfleet_shared::model::manifest::{Generation, OsType};
+use goldfleet_shared::model::operation::Operation;
+use goldfleet_shared::model::target::Target;
+use goldfleet_shared::ports::image_plane::{ManagedImage, Provisioning, Underway};
+
+use super::{Failed, Outcome, Shared, StepError};
+use crate::hold::Hold;
+
+/// What the operation's managed image is to be.
+#[must_use]
+pub fn spec(
+    operation: &Operation,
+    target: &Target,
+    name: &ManagedImageName,
+    os: OsType,
+    generation: Generation,
+) -> ManagedImageSpec {
+    ManagedImageSpec {
+        id: ManagedImageId {
+            subscription: target.subscription,
+            resource_group: target.resource_group.clone(),
+            name: name.clone(),
+        },
+        region: target.region.clone(),
+        vhd: target.vhd(&operation.image),
+        os,
+        generation,
+        disk_encryption_set: target.disk_encryption_set.clone(),
+        tenant: target.tenant.clone(),
+        tags: ImageTags { image: operation.image.clone(), job: operation.job.clone() }.to_map(),
+    }
+}
+
+/// Runs an image operation.
+///
+/// # Errors
+/// [`StepError`] where it was stopped or the attempt failed.
+pub async fn run(
+    shared: &Shared,
+    hold: &Hold,
+    operation: &Operation,
+    spec: &ManagedImageSpec,
+) -> Result<Outcome, StepError> {
+    let images = shared.ports.images.as_ref();
+    let tenant = spec.tenant.as_deref();
+    let underway = match images.get(&spec.id, tenant).await? {
+        None => begin(shared, hold, spec).await?,
+        Some(image) => match standing(&image, operation) {
+            Standing::Made => return Ok(Outcome::Done),
+            Standing::Changing => return Ok(Outcome::Continue(shared.settings.beat)),
+            Standing::Broken => begin(shared, hold, spec).await?,
+            // An image's disk can't be exchanged: the old one has to go first.
+            Standing::Stale => {
+                hold.check()?;
+                tracing::info!(image = %spec.id, "an image of other content is replaced");
+                let removal = images.delete(&spec.id, tenant).await?;
+                finish(shared, hold, removal).await?;
+                begin(shared, hold, spec).await?
+            }
+            Standing::Foreign => {
+                let message =
+                    format!("{} is in the way: an image that goldfleet did not make; remove or rename it", spec.id);
+                return Err(Failed::fatal("image-foreign", message).into());
+            }
+        },
+    };
+    finish(shared, hold, underway).await?;
+    Ok(Outcome::Done)
+}
+
+/// What an image that is already there is to this operation.
+enum Standing {
+    Made,
+    Changing,
+    Broken,
+    Stale,
+    Foreign,
+}
+
+fn standing(image: &ManagedImage, operation: &Operation) -> Standing {
+    match (ImageTags::digest_in(&image.tags), &image.provisioning) {
+        (None, _) => Standing::Foreign,
+        (Some(_), Provisioning::Underway) => Standing::Changing,
+        (Some(digest), _) if digest != operation.image.digest => Standing::Stale,
+        (Some(_), Provisioning::Succeeded) => Standing::Made,
+        (Some(_), Provisioning::Failed) => Standing::Broken,
+    }
+}
+
+async fn begin(shared: &Shared, hold: &Hold, spec: &ManagedImageSpec) -> Result<Underway, StepError> {
+    hold.check()?;
+    Ok(shared.ports.images.put(spec).await?)
+}
+
+/// Follows a change to its end.
+async fn finish(shared: &Shared, hold: &Hold, mut underway: Underway) -> Result<(), StepError> {
+    loop {
+        match underway {
+            Underway::Done => return Ok(()),
+            Underway::Failed(error) => return Err(error.into()),
+            Underway::Pending(pending) => {
+                shared.ports.clock.sleep(pending.retry_after).await;
+                // Asked to stop, the platform goes on alone: whoever comes next finds the image under way or made.
+                hold.check()?;
+                underway = shared.ports.images.poll(&pending).await?;
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Seed: fill a region's store, once over the WAN, with the chunks that it lacks.
+
+use std::collections::HashMap;
+
+use futures::StreamExt as _;
+use goldfleet_shared::model::chunk_set::ChunkSet;
+use goldfleet_shared::model::ids::AccountName;
+use goldfleet_shared::model::manifest::{ChunkEntry, Manifest, chunk_name};
+use goldfleet_shared::model::operation::Operation;
+use goldfleet_shared::model::store::{BlobAddress, Container, Store};
+use goldfleet_shared::ports::blob_store::{BlobListed, BlobStore, SourceRange};
+use goldfleet_shared::ports::clock::between;
+use goldfleet_shared::ports::error::{ErrorKind, PortResult};
+
+use super::transfer::{Destination, fill};
+use super::{Outcome, Shared, StepError};
+use crate::hold::Hold;
+
+/// Runs a seed.
+///
+/// # Errors
+/// [`StepError`] where it was stopped or the attempt failed.
+pub async fn run(
+    shared: &Shared,
+    hold: &Hold,
+    operation: &Operation,
+    store: &Store,
+    from: &[Store],
+) -> Result<Outcome, StepError> {
+    let Some(source) = from.last() else { return Ok(Outcome::Done) };
+    let blobs = shared.ports.blobs.as_ref();
+    let manifest = shared.manifests.get(blobs, source, &operation.image).await?;
+    let container = store.container();
+    let begun = operation.progress.done.len() as usize == manifest.chunks.len() && operation.progress.done.count() > 0;
+    if !begun {
+        blobs.ensure_container(&container).await?;
+        let (done, bytes) = already_there(shared, hold, &container, &manifest).await?;
+        hold.set_progress(done, bytes, manifest.data_bytes());
+    }
+    fill(shared, hold, operation, &manifest, from, &StoreDestination { blobs, container }).await
+}
+
+/// Which chunks the store has from earlier jobs and other images. Old ones are renewed, so that no clean-up that is
+/// looking at them right now takes them for abandoned.
+async fn already_there(
+    shared: &Shared,
+    hold: &Hold,
+    container: &Container,
+    manifest: &Manifest,
+) -> Result<(ChunkSet, u64), StepError> {
+    let present = list_chunks(shared, hold, container).await?;
+    let now = shared.ports.clock.now();
+    let blobs = shared.ports.blobs.as_ref();
+    let checks = manifest.chunks.iter().enumerate().map(|(index, entry)| {
+        let listed = present.get(&chunk_name(&entry.hash));
+        async move {
+            let Some(listed) = listed else { return Ok::<_, StepError>(None) };
+            if between(listed.modified, now) > shared.settings.renew_after {
+                hold.check()?;
+                match blobs.touch(&container.blob(listed.name.as_str()), &listed.etag).await {
+                    Ok(()) => {}
+                    // Collected since the list was read; or renewed by another seed, and then as good as ours.
+                    Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
+                    Err(error) if error.kind == ErrorKind::Conflict => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(u32::try_from(index).ok().map(|index| (index, u64::from(entry.length))))
+        }
+    });
+    let mut done = ChunkSet::empty(u32::try_from(manifest.chunks.len()).unwrap_or(ChunkSet::MAX_LEN));
+    let mut bytes = 0;
+    let mut checks = futures::stream::iter(checks).buffer_unordered(shared.settings.chunk_requests);
+    while let Some(found) = checks.next().await {
+        if let Some((index, length)) = found? {
+            done.insert(index);
+            bytes += length;
+        }
+    }
+    Ok((done, bytes))
+}
+
+async fn list_chunks(
+    shared: &Shared,
+    hold: &Hold,
+    container: &Container,
+) -> Result<HashMap<String, BlobListed>, StepError> {
+    let mut present = HashMap::new();
+    let mut marker: Option<String> = None;
+    loop {
+        hold.check()?;
+        let page = shared.ports.blobs.list(container, "chunks/", marker.as_deref()).await?;
+        present.extend(page.blobs.into_iter().map(|blob| (blob.name.clone(), blob)));
+        marker = page.next;
+        if marker.is_none() {
+            return Ok(present);
+        }
+    }
+}
+
+struct StoreDestination<'a> {
+    blobs: &'a dyn BlobStore,
+    container: Container,
+}
+
+impl Destination for StoreDestination<'_> {
+    fn account(&self) -> &AccountName {
+        &self.container.account
+    }
+
+    async fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> PortResult<u64> {
+        let length = u64::from(entry.length);
+        let range = SourceRange { blob: source.clone(), range: 0..length, crc64: entry.crc64() };
+        match self.blobs.put_blob_from(&self.container.blob(chunk_name(&entry.hash)), &range).await {
+            Ok(()) => Ok(length),
+            // Its name is the hash of its bytes, so whoever wrote it wrote the same.
+            Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+}
