@@ -1,1 +1,3 @@
-//! d
+//! The operator's program `goldfleet`.
+
+pub mod cli;

@@ -1,10 +1,14 @@
 //! What goldfleet is about, apart from its programs: the domain, its ports, and every adapter behind them.
 //!
 //! - [`model`]: the words, as plain types; [`state`]: the transition functions; [`plan`]: which store fills which.
-//! - [`ports`]: what goldfleet asks of the world, as traits.
+//! - [`ports`]: what goldfleet asks of the world, as traits; [`commit`]: commits whose answer may get lost.
+//! - [`config`], [`targets`], [`telemetry`]: what an operator sets.
 
 pub mod commit;
+pub mod config;
 pub mod model;
 pub mod plan;
 pub mod ports;
 pub mod state;
+pub mod targets;
+pub mod telemetry;

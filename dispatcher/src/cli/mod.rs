@@ -1,0 +1,4 @@
+//! The commands of `goldfleet`.
+
+pub mod output;
+pub mod targets;

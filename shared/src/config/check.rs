@@ -1,0 +1,83 @@
+//! What a well-formed configuration must keep to besides.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use super::fault::Fault;
+use super::sections::{AzureCloud, Cloud};
+use super::values::Time;
+use super::{Config, Node};
+
+const HOUR: u64 = 60 * 60;
+
+/// Everything that is out of its range, in the order of the sections.
+pub(super) fn check(config: &Config, written: &Node) -> Vec<Fault> {
+    let mut check = Check { written, faults: Vec::new() };
+    check.worker(config);
+    check.the_rest(config);
+    if let Cloud::Azure(azure) = &config.cloud {
+        check.azure(azure);
+    }
+    check.faults
+}
+
+struct Check<'a> {
+    written: &'a Node,
+    faults: Vec<Fault>,
+}
+
+impl Check<'_> {
+    fn worker(&mut self, config: &Config) {
+        let worker = &config.worker;
+        self.within("worker", "concurrency", worker.concurrency, 1..=4096);
+        // A beat is a third of a lease, and below a second it would be mostly round trips.
+        self.within("worker", "lease", worker.lease, Time::seconds(3)..=Time::seconds(HOUR));
+        self.within("worker", "max_attempts", worker.max_attempts, 1..=100);
+        self.within("worker", "retry_base", worker.retry_base, Time::millis(1)..=Time::seconds(HOUR));
+        self.within("worker", "retry_cap", worker.retry_cap, Time::millis(1)..=Time::seconds(24 * HOUR));
+        if worker.retry_cap < worker.retry_base {
+            let message = format!("{} is less than retry_base, {}: swap them", worker.retry_cap, worker.retry_base);
+            self.refuse("worker", "retry_cap", message);
+        }
+        self.within("worker", "poll", worker.poll, Time::millis(1)..=Time::seconds(300));
+        self.within("worker", "chunk_requests", worker.chunk_requests, 1..=1024);
+        self.within("worker", "requests", worker.requests, 1..=4096);
+    }
+
+    fn the_rest(&mut self, config: &Config) {
+        self.within("upload", "requests", config.upload.requests, 1..=1024);
+        self.within("dispatch", "sweep", config.dispatch.sweep, Time::millis(10)..=Time::seconds(HOUR));
+        self.within("dispatch", "patience", config.dispatch.patience, Time::seconds(1)..=Time::seconds(24 * HOUR));
+        let year = Time::seconds(366 * 24 * HOUR);
+        self.within("cleanup", "chunk_grace", config.cleanup.chunk_grace, Time::seconds(1)..=year);
+    }
+
+    fn azure(&mut self, azure: &AzureCloud) {
+        if let Some(endpoint) = &azure.blob_endpoint
+            && !endpoint.names_account()
+        {
+            let message = format!("\"{endpoint}\" is the same for every account: put {{account}} where its name goes");
+            self.refuse("cloud", "blob_endpoint", message);
+        }
+        if let Some(suffix) = &azure.blob_suffix {
+            let good = suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
+                && suffix.starts_with(|first: char| first.is_ascii_alphanumeric());
+            if !good {
+                let message = format!("{suffix:?} is no host suffix: write it like 'blob.core.windows.net'");
+                self.refuse("cloud", "blob_suffix", message);
+            }
+        }
+    }
+
+    fn within<T: PartialOrd + Display>(&mut self, section: &str, key: &str, value: T, range: RangeInclusive<T>) {
+        if !range.contains(&value) {
+            let message = format!("{value} is out of range: use {} to {}", range.start(), range.end());
+            self.refuse(section, key, message);
+        }
+    }
+
+    fn refuse(&mut self, section: &str, key: &str, message: String) {
+        let origin = self.written.origin_of(&[section, key]);
+        self.faults.push(Fault::new(message).at(origin).under(key).under(section));
+    }
+}

@@ -1,0 +1,197 @@
+//! The kinds of values that a configuration holds, each checked where it is read.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+use serde::{Deserialize, Serialize};
+
+use crate::model::ids::AccountName;
+
+/// Why a value was refused: what it is, what was given, and the rule it breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is no {what}: {rule}")]
+pub struct InvalidValue {
+    what: &'static str,
+    given: String,
+    rule: &'static str,
+}
+
+/// Makes a type that parses from text also read and write itself as text.
+macro_rules! as_text {
+    ($name:ident) => {
+        impl TryFrom<String> for $name {
+            type Error = InvalidValue;
+
+            fn try_from(text: String) -> Result<Self, InvalidValue> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.to_string()
+            }
+        }
+    };
+}
+
+/// A length of time as people write it: `90s`, `1h 30m`, `2 days`. A day is 24 hours.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Time(Duration);
+
+impl Time {
+    /// A time of whole seconds.
+    #[must_use]
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    /// A time of milliseconds.
+    #[must_use]
+    pub const fn millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
+    /// The time as the standard library has it.
+    #[must_use]
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl FromStr for Time {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        text.parse::<Span>()
+            .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
+            .ok()
+            .and_then(|duration| Duration::try_from(duration).ok())
+            .map(Self)
+            .ok_or_else(|| InvalidValue {
+                what: "length of time",
+                given: text.to_owned(),
+                rule: "write it with units, such as '500ms', '90s', '1h 30m' or '2 days'",
+            })
+    }
+}
+
+as_text!(Time);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Parsed from a signed duration, or made of few seconds: never too long for one.
+        let duration = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
+        f.pad(&format!("{duration:#}"))
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The address of a service: `https`, and no query, as that is where secrets hide. `{account}` in it stands for the
+/// storage account's name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Endpoint(String);
+
+impl Endpoint {
+    const ACCOUNT: &'static str = "{account}";
+
+    /// The address as written, `{account}` and all.
+    #[must_use]
+    pub fn pattern(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the address depends on the account.
+    #[must_use]
+    pub fn names_account(&self) -> bool {
+        self.0.contains(Self::ACCOUNT)
+    }
+
+    /// The address for `account`.
+    #[must_use]
+    pub fn for_account(&self, account: &AccountName) -> String {
+        self.0.replace(Self::ACCOUNT, account.as_str())
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let refuse = |given: &str, rule| InvalidValue { what: "endpoint", given: given.to_owned(), rule };
+        if text.contains(['?', '#', '@']) {
+            // Part of it may be a secret, and an error ends up in logs.
+            return Err(refuse("https://…", "leave out '?', '#' and '@': keys, SAS tokens and passwords are not used"));
+        }
+        let rule = "write 'https://', a host and where needed a port and a path, without blanks";
+        let rest = text.strip_prefix("https://").ok_or_else(|| refuse(text, rule))?;
+        let plain = rest.replace(Self::ACCOUNT, "account");
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/[]%".contains(&byte);
+        if plain.bytes().next().is_some_and(|first| first != b'/') && plain.bytes().all(allowed) {
+            Ok(Self(text.trim_end_matches('/').to_owned()))
+        } else {
+            Err(refuse(text, rule))
+        }
+    }
+}
+
+as_text!(Endpoint);
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What the names of queues and tables begin with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Prefix(String);
+
+impl Prefix {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Prefix {
+    fn default() -> Self {
+        Self("goldfleet".to_owned())
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        // Tables allow letters and digits only and no digit in front; queues no capitals: this is what both take.
+        let good = (3..=30).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            && !text.starts_with(|first: char| first.is_ascii_digit());
+        if good {
+            Ok(Self(text.to_owned()))
+        } else {
+            let rule = "use 3 to 30 lower-case letters and digits, beginning with a letter";
+            Err(InvalidValue { what: "prefix", given: text.to_owned(), rule })
+        }
+    }
+}
+
+as_text!(Prefix);
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
