@@ -4,6 +4,7 @@
 //! - [`ports`]: what goldfleet asks of the world, as traits; [`commit`]: commits whose answer may get lost.
 //! - [`config`], [`targets`], [`telemetry`]: what an operator sets.
 
+pub mod chunk;
 pub mod commit;
 pub mod config;
 pub mod model;
@@ -12,3 +13,4 @@ pub mod ports;
 pub mod state;
 pub mod targets;
 pub mod telemetry;
+pub mod vhd;

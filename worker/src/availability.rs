@@ -29,10 +29,13 @@ enum View {
     Some { done: ChunkSet, ended: bool },
 }
 
+/// When each store of each job was looked at, and what was seen.
+type Looks = HashMap<(JobId, Store), (Timestamp, Arc<View>)>;
+
 /// Looks at stores, shared by the operations of a process.
 #[derive(Default)]
 pub struct Availability {
-    looks: Mutex<HashMap<(JobId, Store), (Timestamp, Arc<View>)>>,
+    looks: Mutex<Looks>,
 }
 
 /// What an operation's sources have, nearest first.
@@ -82,7 +85,7 @@ impl Availability {
         Ok(view)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(JobId, Store), (Timestamp, Arc<View>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Looks> {
         self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

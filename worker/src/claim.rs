@@ -36,7 +36,8 @@ pub async fn claim(ports: &Ports, settings: &Settings, queue: QueueName, receive
     let (message, id) = match Message::decode(&received.body) {
         Ok(Message { operation: Some(id), job, .. }) if QueueName::of(id.kind()) == queue => (job, id),
         other => {
-            let reason = other.err().map_or_else(|| "it points at no operation of this queue".to_owned(), |e| e.to_string());
+            let reason =
+                other.err().map_or_else(|| "it points at no operation of this queue".to_owned(), |e| e.to_string());
             tracing::warn!(%queue, reason, "a message is put aside in the poison queue");
             ports.queue.send(QueueName::Poison, &received.body, Duration::ZERO).await?;
             ports.queue.delete(queue, &received.receipt).await?;

@@ -38,10 +38,13 @@ impl Manifests {
         let blob = source.container().blob(manifest_name(image.name.as_str(), image.version.as_str()));
         let bytes = blobs.get(&blob, None).await?;
         if digest_of(&bytes) != image.digest {
-            return Err(Failed::fatal("manifest-changed", format!("{blob} is not the version that this job was made for")));
+            return Err(Failed::fatal(
+                "manifest-changed",
+                format!("{blob} is not the version that this job was made for"),
+            ));
         }
-        let manifest = Manifest::decode(&bytes)
-            .map_err(|error| Failed::fatal("manifest-damaged", format!("{blob}: {error}")))?;
+        let manifest =
+            Manifest::decode(&bytes).map_err(|error| Failed::fatal("manifest-damaged", format!("{blob}: {error}")))?;
         let manifest = Arc::new(manifest);
         recent.push_front((image.clone(), Arc::clone(&manifest)));
         recent.truncate(KEPT);

@@ -167,7 +167,13 @@ fn report(ended: &Ended) {
         Ok(outcome) => tracing::debug!(?outcome, "ended"),
         Err(StepError::Stopped(stop)) => tracing::info!(?stop, "stopped"),
         Err(StepError::Failed(failed)) => {
-            tracing::warn!(code = failed.code, retryable = failed.retryable, request_id = failed.request_id, "{}", failed.message);
+            tracing::warn!(
+                code = failed.code,
+                retryable = failed.retryable,
+                request_id = failed.request_id,
+                "{}",
+                failed.message
+            );
         }
     }
 }

@@ -74,7 +74,13 @@ fn conclusion(
 }
 
 /// The event that an outcome is to the operation; none where the lease is lost and nothing may be written.
-fn event_for(settings: &Settings, operation: &Operation, ended: &Ended, now: Timestamp, jitter: f64) -> Option<OperationEvent> {
+fn event_for(
+    settings: &Settings,
+    operation: &Operation,
+    ended: &Ended,
+    now: Timestamp,
+    jitter: f64,
+) -> Option<OperationEvent> {
     let cancelling = operation.state == OperationState::Cancelling;
     Some(match ended {
         Ok(Outcome::Done) => OperationEvent::Succeed,
@@ -153,7 +159,11 @@ fn change_waiting_images(
 }
 
 /// Sends the messages of what became ready, and removes, delays or puts aside the one in hand.
-async fn pass_on(ports: &Ports, hold: &Hold, operations: &[Operation]) -> goldfleet_shared::ports::error::PortResult<()> {
+async fn pass_on(
+    ports: &Ports,
+    hold: &Hold,
+    operations: &[Operation],
+) -> goldfleet_shared::ports::error::PortResult<()> {
     let now = ports.clock.now();
     for ready in operations.iter().skip(1).filter(|operation| operation.state == OperationState::Ready) {
         let message = Message::operation(&ready.job, &ready.id).encode();

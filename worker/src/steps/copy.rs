@@ -97,10 +97,7 @@ async fn prepare(
             }
         }
     }
-    let metadata = BTreeMap::from([
-        (DIGEST_KEY.to_owned(), digest),
-        (JOB_KEY.to_owned(), operation.job.to_string()),
-    ]);
+    let metadata = BTreeMap::from([(DIGEST_KEY.to_owned(), digest), (JOB_KEY.to_owned(), operation.job.to_string())]);
     hold.check()?;
     create(blobs, vhd, length, &metadata).await?;
     Ok(Found::Nothing)

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::ids::AccountName;
 use goldfleet_shared::model::manifest::{ChunkEntry, Manifest, chunk_name};
@@ -49,35 +50,44 @@ async fn already_there(
     manifest: &Manifest,
 ) -> Result<(ChunkSet, u64), StepError> {
     let present = list_chunks(shared, hold, container).await?;
-    let now = shared.ports.clock.now();
-    let blobs = shared.ports.blobs.as_ref();
-    let checks = manifest.chunks.iter().enumerate().map(|(index, entry)| {
-        let listed = present.get(&chunk_name(&entry.hash));
-        async move {
-            let Some(listed) = listed else { return Ok::<_, StepError>(None) };
-            if between(listed.modified, now) > shared.settings.renew_after {
-                hold.check()?;
-                match blobs.touch(&container.blob(listed.name.as_str()), &listed.etag).await {
-                    Ok(()) => {}
-                    // Collected since the list was read; or renewed by another seed, and then as good as ours.
-                    Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
-                    Err(error) if error.kind == ErrorKind::Conflict => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            Ok(u32::try_from(index).ok().map(|index| (index, u64::from(entry.length))))
-        }
-    });
     let mut done = ChunkSet::empty(u32::try_from(manifest.chunks.len()).unwrap_or(ChunkSet::MAX_LEN));
     let mut bytes = 0;
-    let mut checks = futures::stream::iter(checks).buffer_unordered(shared.settings.chunk_requests);
-    while let Some(found) = checks.next().await {
-        if let Some((index, length)) = found? {
-            done.insert(index);
-            bytes += length;
+    let mut waiting = (0_u32..).zip(&manifest.chunks);
+    let mut checking = FuturesUnordered::new();
+    loop {
+        while checking.len() < shared.settings.chunk_requests {
+            let Some((index, entry)) = waiting.next() else { break };
+            if let Some(listed) = present.get(&chunk_name(&entry.hash)) {
+                let length = u64::from(entry.length);
+                checking
+                    .push(async move { rely_on(shared, hold, container, listed).await.map(|ok| (ok, index, length)) });
+            }
+        }
+        match checking.next().await {
+            Some(found) => {
+                let (there, index, length) = found?;
+                if there && done.insert(index) {
+                    bytes += length;
+                }
+            }
+            None => return Ok((done, bytes)),
         }
     }
-    Ok((done, bytes))
+}
+
+/// Sees to it that a chunk which was listed stays; false where it is gone.
+async fn rely_on(shared: &Shared, hold: &Hold, container: &Container, listed: &BlobListed) -> Result<bool, StepError> {
+    if between(listed.modified, shared.ports.clock.now()) <= shared.settings.renew_after {
+        return Ok(true);
+    }
+    hold.check()?;
+    match shared.ports.blobs.touch(&container.blob(listed.name.as_str()), &listed.etag).await {
+        Ok(()) => Ok(true),
+        // Renewed by another seed at the same time is as good as by this one.
+        Err(error) if error.kind == ErrorKind::Conflict => Ok(true),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn list_chunks(

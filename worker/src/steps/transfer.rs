@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use goldfleet_shared::model::ids::AccountName;
 use goldfleet_shared::model::manifest::{ChunkEntry, Manifest, chunk_name};
 use goldfleet_shared::model::operation::Operation;
@@ -60,36 +61,25 @@ pub(super) async fn fill<D: Destination>(
             continue;
         }
         idle = Duration::ZERO;
-        let moves = batch.into_iter().map(|chunk| move_chunk(shared, hold, manifest, chunk, &sources, destination));
-        let mut moves = futures::stream::iter(moves).buffer_unordered(shared.settings.chunk_requests);
+        let mut waiting = batch.into_iter();
+        let mut moving = FuturesUnordered::new();
         let mut failed = None;
-        // After a failure the requests in flight are still awaited, so that what they did is recorded.
-        while let Some(moved) = moves.next().await {
-            if let Err(error) = moved {
-                failed = Some(error);
-                break;
+        loop {
+            // After a failure nothing new begins, but what is in flight is awaited, so that what it did is recorded.
+            while failed.is_none() && moving.len() < shared.settings.chunk_requests {
+                let Some(chunk) = waiting.next() else { break };
+                moving.push(move_chunk(shared, hold, manifest, chunk, &sources, destination));
+            }
+            match moving.next().await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    failed.get_or_insert(error);
+                }
+                None => break,
             }
         }
         if let Some(error) = failed {
-            drain_started(moves).await;
             return Err(error);
-        }
-    }
-}
-
-/// Lets what has begun come to its end: a stopped hold keeps new moves from beginning.
-async fn drain_started<S: futures::Stream<Item = Result<(), StepError>>>(moves: S) {
-    let mut moves = std::pin::pin!(moves);
-    let deadline = tokio::time::sleep(Duration::from_secs(2));
-    let mut deadline = std::pin::pin!(deadline);
-    loop {
-        tokio::select! {
-            moved = moves.next() => match moved {
-                Some(Ok(())) => {}
-                // Whatever else fails or is refused now adds nothing to the first reason.
-                Some(Err(_)) | None => return,
-            },
-            () = &mut deadline => return,
         }
     }
 }
@@ -99,7 +89,11 @@ fn missing(operation: &Operation, hold: &Hold) -> Vec<u32> {
     let done = hold.progress().done;
     let mut missing: Vec<u32> = done.missing().collect();
     if !missing.is_empty() {
-        let hash = operation.id.to_string().bytes().fold(0_usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+        let hash = operation
+            .id
+            .to_string()
+            .bytes()
+            .fold(0_usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
         let start = hash % missing.len();
         missing.rotate_left(start);
     }

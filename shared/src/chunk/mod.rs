@@ -1,0 +1,32 @@
+//! From a disk to chunks: windows are read without their holes, zero runs are left out, the rest is packed, hashed and
+//! summed.
+//!
+//! Which hash and which threshold was chosen by the benchmark `cargo bench -p goldfleet-tests --bench scan`; its figures
+//! are in `docs/performance.md`.
+
+mod pack;
+mod scan;
+mod zero;
+
+pub use pack::{PackedChunk, ZERO_RUN_THRESHOLD, pack, pack_with};
+pub use scan::{read_window, windows};
+pub use zero::is_zero;
+
+use crc_fast::CrcAlgorithm;
+
+const ALGORITHM: CrcAlgorithm = CrcAlgorithm::Crc64Nvme;
+
+/// The CRC-64/NVME of nothing.
+pub const CRC64_EMPTY: u64 = 0;
+
+/// The CRC-64/NVME of bytes: what Azure Storage calls CRC-64.
+#[must_use]
+pub fn crc64(bytes: &[u8]) -> u64 {
+    crc_fast::checksum(ALGORITHM, bytes)
+}
+
+/// The CRC-64/NVME of two stretches of bytes one after the other, from theirs and the second's length.
+#[must_use]
+pub fn combine_crc64(first: u64, second: u64, second_length: u64) -> u64 {
+    crc_fast::checksum_combine(ALGORITHM, first, second, second_length)
+}

@@ -1,0 +1,89 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn manifest_of(seeds: &[(u64, Vec<(u16, u16)>)]) -> Manifest {
+    let mut chunks = Vec::new();
+    for (n, (skip, pieces)) in seeds.iter().enumerate() {
+        let window = (n as u64 * 3 + skip % 3) * CHUNK_SIZE;
+        let (mut offset, mut at) = (window, 0);
+        let mut runs = Vec::new();
+        for (gap, length) in pieces {
+            let start = offset + u64::from(gap % 64) * SECTOR;
+            let length = u32::from(length % 64 + 1) * 512;
+            runs.push(Run { offset: start, length, at, crc64: start.wrapping_mul(0x9e37_79b9_7f4a_7c15) });
+            at += length;
+            offset = start + u64::from(length);
+        }
+        chunks.push(ChunkEntry { hash: ChunkHash::of(&n.to_le_bytes()), length: at, runs });
+    }
+    let size = (seeds.len() as u64 + 1) * 3 * CHUNK_SIZE;
+    Manifest { os: OsType::Linux, generation: Generation::V2, size, footer: [7; 512], chunks }
+}
+
+fn manifests() -> impl Strategy<Value = Manifest> {
+    let pieces = prop::collection::vec((any::<u16>(), any::<u16>()), 1..20);
+    prop::collection::vec((any::<u64>(), pieces), 0..12).prop_map(|seeds| manifest_of(&seeds))
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(manifest in manifests()) {
+        let text = manifest.encode();
+        prop_assert_eq!(Manifest::decode(&text).unwrap(), manifest);
+    }
+
+    #[test]
+    fn a_flipped_byte_is_refused_or_gives_another_digest(manifest in manifests(), at in any::<prop::sample::Index>(), bit in 0..8) {
+        let text = manifest.encode();
+        let mut flipped = text.clone();
+        flipped[at.index(text.len())] ^= 1 << bit;
+        prop_assert_ne!(digest_of(&text), digest_of(&flipped));
+        if let Ok(other) = Manifest::decode(&flipped) {
+            prop_assert_ne!(other, manifest);
+        }
+    }
+
+    #[test]
+    fn a_cut_is_always_told(manifest in manifests(), at in any::<prop::sample::Index>()) {
+        let text = manifest.encode();
+        prop_assert!(Manifest::decode(&text[..at.index(text.len())]).is_err());
+    }
+
+    #[test]
+    fn a_lost_line_is_always_told(manifest in manifests(), at in any::<prop::sample::Index>()) {
+        let text = String::from_utf8(manifest.encode()).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.remove(at.index(lines.len()));
+        prop_assert!(Manifest::decode(format!("{}\n", lines.join("\n")).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn strangers_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Manifest::decode(&bytes);
+    }
+}
+
+#[test]
+fn refusals_name_the_line() {
+    let good = String::from_utf8(manifest_of(&[(0, vec![(0, 0), (8, 1)]), (1, vec![(0, 3)])]).encode()).unwrap();
+    let broken = [
+        good.replace("\"v\":1", "\"v\":2"),
+        good.replace("goldfleet-manifest", "other"),
+        good.replace("{\"chunks\":2}\n", ""),
+        good.replace("\"chunks\":2", "\"chunks\":3"),
+        good.replace("[[0,512,", "[[1,512,"),
+        good.replace("[[0,512,", "[[0,8192,"),
+        good.replace("\"os\":\"linux\"", "\"os\":\"beos\""),
+        good.replace("\"os\"", "\"name\":\"x\",\"os\""),
+        good.replace("[[0,512,", "[[99999999999744,512,"),
+    ];
+    let messages: Vec<String> = broken
+        .iter()
+        .map(|text| {
+            assert_ne!(*text, good);
+            Manifest::decode(text.as_bytes()).unwrap_err().to_string()
+        })
+        .collect();
+    insta::assert_snapshot!(messages.join("\n"));
+}
