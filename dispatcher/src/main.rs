@@ -1,2 +1,25 @@
-//! x
-fn main() {}
+//! `goldfleet`: the operator's program.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use goldfleet_dispatcher::cli::arguments::Arguments;
+use goldfleet_dispatcher::cli::output::{Console, terminal_width};
+use goldfleet_dispatcher::cli::run::run;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (mut out, mut notes) = (std::io::stdout(), std::io::stderr());
+    let mut console = Console { output: arguments.output, out: &mut out, notes: &mut notes, width: terminal_width() };
+    match run(arguments, &mut console) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let code = error.exit_code();
+            let error = anyhow::Error::from(error);
+            // Standard error is all there is to complain to.
+            let _ = writeln!(std::io::stderr(), "goldfleet: {error:#}");
+            ExitCode::from(code)
+        }
+    }
+}

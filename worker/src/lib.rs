@@ -5,6 +5,7 @@
 //! - [`hold`]: a lease in hand: heartbeat, progress, and the signal to stop.
 //! - [`settle`]: from a step's outcome to the row, the messages that follow and the message in hand.
 //! - [`steps`]: what is done under a lease: seed, copy, image.
+//! - [`program`]: what the programs that run workers share.
 //! - [`availability`], [`manifests`], [`governor`]: what steps share in a process.
 
 pub mod availability;
@@ -12,6 +13,7 @@ pub mod claim;
 pub mod governor;
 pub mod hold;
 pub mod manifests;
+pub mod program;
 pub mod pump;
 pub mod settings;
 pub mod settle;

@@ -1,2 +1,61 @@
-//! x
-fn main() {}
+//! `goldfleet-worker`: copies and makes images for as long as it runs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use goldfleet_shared::config::{Config, environment};
+use goldfleet_shared::{backend, telemetry};
+use goldfleet_worker::program;
+use tracing::Level;
+
+/// Receives operations from the queues and carries them out. Start as many as you like, anywhere.
+///
+/// On SIGTERM or SIGINT it takes no new work, brings what runs to its next checkpoint, gives back its leases and exits
+/// with 0. Exit codes: 0 ended as asked; 2 bad usage or configuration; 3 a service refused or could not be reached.
+#[derive(Parser)]
+#[command(name = "goldfleet-worker", version)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", env = "GOLDFLEET_CONFIG")]
+    config: Option<PathBuf>,
+    /// Operations in flight, instead of `worker.concurrency`.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    concurrency: Option<u16>,
+    /// Stop once all queues are empty.
+    #[arg(long)]
+    exit_when_idle: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Ended { code, error }) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+struct Ended {
+    code: u8,
+    error: anyhow::Error,
+}
+
+fn run(arguments: &Arguments) -> Result<(), Ended> {
+    let usage = |error| Ended { code: 2, error };
+    let loaded = Config::load(arguments.config.as_deref(), environment());
+    let log = loaded.as_ref().map(|config| config.log.clone()).unwrap_or_default();
+    telemetry::init(&log, Level::INFO, environment()).map_err(|error| usage(error.into()))?;
+    let config = loaded.map_err(|error| usage(error.into()))?;
+    let mut settings = program::settings(&config);
+    settings.exit_when_idle = arguments.exit_when_idle;
+    settings.concurrency = arguments.concurrency.map_or(settings.concurrency, usize::from);
+    let runtime = program::runtime().context("the runtime can't start").map_err(|error| Ended { code: 3, error })?;
+    runtime.block_on(async {
+        let ports = backend::open(&config).map_err(|error| Ended { code: error.exit_code(), error: error.into() })?;
+        program::work_until_signalled(ports, settings).await.map_err(|error| Ended { code: 3, error: error.into() })
+    })
+}

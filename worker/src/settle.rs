@@ -18,6 +18,13 @@ use crate::steps::{Outcome, StepError};
 /// The code of an image whose copy failed.
 pub const COPY_FAILED: &str = "copy-failed";
 
+/// The failure of an image whose copy failed.
+#[must_use]
+pub fn copy_failed(at: Timestamp) -> Failure {
+    let message = "the copy to this target failed".to_owned();
+    Failure { code: COPY_FAILED.to_owned(), message, request_id: None, at }
+}
+
 /// How a step ended.
 pub type Ended = Result<Outcome, StepError>;
 
@@ -129,12 +136,7 @@ pub(crate) fn block_siblings(
     changes: &mut Vec<Change>,
     events: &mut Vec<Event>,
 ) {
-    let failure = Failure {
-        code: COPY_FAILED.to_owned(),
-        message: "the copy to this target failed".to_owned(),
-        request_id: None,
-        at: now,
-    };
+    let failure = copy_failed(now);
     let change = |image: &mut Operation| image.apply(OperationEvent::Block(failure.clone()), now, who).ok();
     change_waiting_images(failed, siblings, change, changes, events);
 }

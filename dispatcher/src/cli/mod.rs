@@ -1,4 +1,11 @@
-//! The commands of `goldfleet`.
+//! The command line of `goldfleet`: arguments in, results on standard output, progress and logs on standard error.
 
+pub mod arguments;
+pub mod check;
+pub mod demo;
+pub mod jobs;
 pub mod output;
+pub mod run;
+pub mod send;
 pub mod targets;
+pub mod view;

@@ -1,0 +1,205 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_shared::model::manifest::{Generation, OsType};
+use goldfleet_shared::model::operation::Kind;
+use goldfleet_shared::model::selector::Selector;
+
+use super::output::Output;
+use super::targets::TargetsCommand;
+
+/// One golden OS image, bootable everywhere: uploads a VHD once, and makes it a managed image in every subscription and
+/// region.
+///
+/// Exit codes: 0 all done; 1 some operation failed; 2 bad usage, configuration or input; 3 a service refused or could not
+/// be reached; 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "goldfleet", version)]
+pub struct Arguments {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", env = "GOLDFLEET_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The form of results on standard output.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Output,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show all of it on this machine: made-up images, a cloud of directories, several workers.
+    Demo(DemoArguments),
+    /// Find out whether a VHD can become an OS disk, without sending a byte.
+    Check {
+        /// The VHD.
+        file: PathBuf,
+        /// The Hyper-V generation it is meant for: v1 or v2.
+        #[arg(long)]
+        generation: Option<Generation>,
+    },
+    /// Upload a VHD as a version of an image, and dispatch it to the targets.
+    Upload(UploadArguments),
+    /// Show which store would fill which, for a version that is uploaded.
+    Plan {
+        /// Which version of which image.
+        #[command(flatten)]
+        image: ImageArguments,
+        /// Only targets that match; may be given several times.
+        #[arg(long = "target", value_name = "GLOB")]
+        targets: Vec<Selector>,
+    },
+    /// Make an uploaded version an image at the targets.
+    Dispatch {
+        /// Which version of which image.
+        #[command(flatten)]
+        image: ImageArguments,
+        /// Only targets that match; may be given several times.
+        #[arg(long = "target", value_name = "GLOB")]
+        targets: Vec<Selector>,
+        /// Wait until the job has ended; with embedded coordination, do the work here.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Run the dispatcher: fan out jobs, sweep, clean up.
+    Dispatcher {
+        /// Stop once every job has ended.
+        #[arg(long)]
+        exit_when_idle: bool,
+    },
+    /// List jobs, newest first.
+    Jobs,
+    /// Show how far a job is.
+    Status {
+        /// The job; the newest, where none is named.
+        job: Option<JobId>,
+        /// Show it again and again until the job has ended.
+        #[arg(long)]
+        watch: bool,
+        /// Show only what failed.
+        #[arg(long)]
+        failed: bool,
+    },
+    /// Show the events of a job: who did what, when and why.
+    Logs {
+        /// The job; the newest, where none is named.
+        job: Option<JobId>,
+        /// Only operations whose id contains this text.
+        #[arg(long, value_name = "TEXT")]
+        operation: Option<String>,
+    },
+    /// Try again what failed or was cancelled, and nothing else.
+    Retry {
+        /// The job; the newest, where none is named.
+        job: Option<JobId>,
+        /// Only operations of this kind: seed, copy or image.
+        #[arg(long)]
+        phase: Option<Kind>,
+        /// Only targets that match; may be given several times.
+        #[arg(long = "target", value_name = "GLOB")]
+        targets: Vec<Selector>,
+        /// Wait until the job has ended; with embedded coordination, do the work here.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Stop a job at its next checkpoint. What is done stays done.
+    Cancel {
+        /// The job; the newest, where none is named.
+        job: Option<JobId>,
+    },
+    /// Remove a job's staged VHDs, a version, or chunks that nothing names.
+    Cleanup(CleanupArguments),
+    /// List and change the targets.
+    #[command(subcommand)]
+    Targets(TargetsCommand),
+    /// Run a worker, as goldfleet-worker does.
+    #[command(hide = true)]
+    Worker {
+        /// Stop once all queues are empty.
+        #[arg(long)]
+        exit_when_idle: bool,
+        /// Operations in flight.
+        #[arg(long)]
+        concurrency: Option<u16>,
+    },
+}
+
+/// A version of an image.
+#[derive(Debug, Args)]
+pub struct ImageArguments {
+    /// The image's name.
+    #[arg(long, value_name = "NAME")]
+    pub image: ImageName,
+    /// Its version.
+    #[arg(long, value_name = "VERSION")]
+    pub version: ImageVersion,
+}
+
+/// Arguments of `upload`.
+#[derive(Debug, Args)]
+pub struct UploadArguments {
+    /// The VHD, fixed or dynamic.
+    pub file: PathBuf,
+    /// Which version of which image it becomes.
+    #[command(flatten)]
+    pub image: ImageArguments,
+    /// The operating system on it: linux or windows.
+    #[arg(long)]
+    pub os: OsType,
+    /// The Hyper-V generation, v1 or v2; deduced from the partition table, where not given.
+    #[arg(long)]
+    pub generation: Option<Generation>,
+    /// Only upload.
+    #[arg(long, conflicts_with = "wait")]
+    pub no_dispatch: bool,
+    /// Wait until the job has ended; with embedded coordination, do the work here.
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Arguments of `cleanup`.
+#[derive(Debug, Args)]
+pub struct CleanupArguments {
+    /// The job whose staged VHDs are removed; the newest, where none is named.
+    pub job: Option<JobId>,
+    /// Delete chunks that no manifest names and that are older than [cleanup] chunk_grace.
+    #[arg(long, conflicts_with_all = ["job", "image", "version"])]
+    pub chunks: bool,
+    /// Give up a version of this image, so that its chunks can be collected; managed images stay.
+    #[arg(long, value_name = "NAME", requires = "version", conflicts_with = "job")]
+    pub image: Option<ImageName>,
+    /// The version to give up.
+    #[arg(long, value_name = "VERSION", requires = "image")]
+    pub version: Option<ImageVersion>,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArguments {
+    /// How many subscriptions.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub subscriptions: u32,
+    /// How many regions, the source's own included.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub regions: u32,
+    /// How many images.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub images: u32,
+    /// How many worker processes.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: u32,
+    /// The folder that the demonstration is made in; it must not exist, or be one of an earlier demonstration.
+    #[arg(long, default_value = "goldfleet-demo", value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// The size of each image's disk, in MiB.
+    #[arg(long, default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u64).range(20..=1_048_576))]
+    pub disk: u64,
+    /// The data on each disk, in KiB.
+    #[arg(long, default_value_t = 1536, value_name = "KIB", value_parser = clap::value_parser!(u64).range(64..=67_108_864))]
+    pub data: u64,
+}

@@ -1,0 +1,77 @@
+//! `demo`.
+
+use goldfleet_worker::program;
+use indicatif::HumanBytes;
+use tokio_util::sync::CancellationToken;
+
+use super::arguments::DemoArguments;
+use super::output::{Console, Output, write_json};
+use super::run::{CommandError, DONE, FAILED};
+use super::view;
+use crate::demo::{DemoReport, DemoRequest, demo};
+use crate::follow::{Progress, Style};
+use crate::status::Status;
+
+/// `goldfleet demo`.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn run(arguments: &DemoArguments, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let asked = DemoRequest {
+        subscriptions: arguments.subscriptions,
+        regions: arguments.regions,
+        images: arguments.images,
+        workers: arguments.workers,
+        folder: arguments.folder.clone(),
+        disk: arguments.disk << 20,
+        data: (arguments.data << 10).min(arguments.disk << 19),
+    };
+    let progress = Progress::new(Style::fitting(console.output == Output::Json));
+    let stop = CancellationToken::new();
+    let signalled = stop.clone();
+    let (report, statuses) = program::runtime()?.block_on(async {
+        tokio::spawn(async move {
+            program::signalled().await;
+            signalled.cancel();
+        });
+        demo(&asked, &progress, &stop).await
+    })?;
+    if console.output == Output::Json {
+        write_json(console.out, &report)?;
+    } else {
+        write(&report, &statuses, console)?;
+    }
+    let well = report.verified && report.failed == 0 && report.succeeded == report.operations;
+    Ok(if well { DONE } else { FAILED })
+}
+
+fn write(report: &DemoReport, statuses: &[Status], console: &mut Console<'_>) -> std::io::Result<()> {
+    for status in statuses {
+        view::write_status(status, console)?;
+        writeln!(console.out)?;
+    }
+    let folder = report.folder.display();
+    writeln!(
+        console.out,
+        "{} operations ({} copies, {} images) and {} seeds in {:.1} s, {} failed",
+        report.operations, report.copies, report.images, report.seeds, report.seconds, report.failed
+    )?;
+    writeln!(
+        console.out,
+        "{} of golden data, {} into VHDs, {} over the WAN",
+        HumanBytes(report.data_bytes),
+        HumanBytes(report.bytes_copied),
+        HumanBytes(report.wan_bytes)
+    )?;
+    for (region, bytes) in &report.wan_bytes_by_region {
+        writeln!(console.out, "  {region:<20} {}", HumanBytes(*bytes))?;
+    }
+    let verified =
+        if report.verified { "is byte for byte what its golden disk stands for" } else { "was NOT verified" };
+    writeln!(console.out, "every target's VHD {verified} ({:.1} s)", report.verify_seconds)?;
+    writeln!(console.out, "a worker's peak memory: {}", HumanBytes(report.worker_peak_memory))?;
+    writeln!(
+        console.out,
+        "\nlook around: the cloud is {folder}/cloud; try 'goldfleet --config {folder}/goldfleet.toml status' (jobs, logs, …)"
+    )
+}

@@ -1,0 +1,215 @@
+//! `jobs`, `status`, `logs`, `retry`, `cancel` and `cleanup`.
+
+use goldfleet_shared::model::ids::JobId;
+use indicatif::HumanBytes;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::arguments::CleanupArguments;
+use super::output::{Console, Output, write_json, write_table};
+use super::run::{CommandError, DONE, INTERRUPTED};
+use super::{send, view};
+use crate::cancel::cancel;
+use crate::cleanup::{cleanup_job, forget_version};
+use crate::collect::collect;
+use crate::desk::Desk;
+use crate::follow::{Progress, Style, follow};
+use crate::retry::{Which, retry};
+use crate::status::{events, status};
+
+/// `goldfleet jobs`.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn list(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let mut rows = Vec::new();
+    for job in desk.ports.table.jobs().await? {
+        rows.push(status(desk, &job.value).await?);
+    }
+    if console.output == Output::Json {
+        write_json(console.out, &rows)?;
+        return Ok(DONE);
+    }
+    let lines = rows.iter().map(|row| {
+        let image = &row.phases.image;
+        let done = image.succeeded + image.skipped;
+        [
+            row.job.clone(),
+            row.image.clone(),
+            row.version.clone(),
+            row.state.as_str().to_owned(),
+            format!("{done}/{}", image.total),
+            row.failures.len().to_string(),
+            row.created.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        ]
+    });
+    write_table(console, &["job", "image", "version", "state", "images", "failures", "asked for"], lines)?;
+    Ok(DONE)
+}
+
+/// `goldfleet status`.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn status_command(
+    desk: &Desk,
+    job: Option<&JobId>,
+    watch: bool,
+    failed: bool,
+    console: &mut Console<'_>,
+    stop: &CancellationToken,
+) -> Result<u8, CommandError> {
+    let job = match desk.job_or_newest(job).await {
+        Err(crate::desk::DeskError::NoJobs) => return uploads(desk, console).await,
+        job => job?.value,
+    };
+    let status = if watch {
+        let progress = Progress::new(Style::fitting(console.output == Output::Json));
+        match follow(desk, &job.id, &progress, stop).await? {
+            Some(status) => status,
+            None => return Ok(INTERRUPTED),
+        }
+    } else {
+        status(desk, &job).await?
+    };
+    if failed {
+        view::write_failures(&status, console)?;
+    } else {
+        view::write_status(&status, console)?;
+    }
+    Ok(status.state.exit_code())
+}
+
+/// Before there is a job there may be an upload.
+async fn uploads(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let uploads = desk.ports.table.uploads().await?;
+    if uploads.is_empty() {
+        return Err(crate::desk::DeskError::NoJobs.into());
+    }
+    if console.output == Output::Json {
+        write_json(console.out, &json!({ "job": null, "uploads": uploads }))?;
+        return Ok(DONE);
+    }
+    let rows = uploads.iter().map(|upload| {
+        let state = crate::status::upload_status(upload);
+        [
+            upload.image.to_string(),
+            upload.version.to_string(),
+            format!("{:?}", upload.state).to_lowercase(),
+            format!("{:.1}%", state.percent),
+            HumanBytes(upload.bytes_sent).to_string(),
+        ]
+    });
+    write_table(console, &["image", "version", "upload", "read", "sent"], rows)?;
+    Ok(DONE)
+}
+
+/// `goldfleet logs`.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn logs(
+    desk: &Desk,
+    job: Option<&JobId>,
+    operation: Option<&str>,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
+    let job = desk.job_or_newest(job).await?.value;
+    let events = events(desk, &job, operation).await?;
+    if console.output == Output::Json {
+        write_json(console.out, &events)?;
+        return Ok(DONE);
+    }
+    for event in events {
+        let what = event.operation.map_or_else(|| format!("job {}", event.job), |id| id.to_string());
+        let why = event.why.map_or_else(String::new, |why| format!(": {why}"));
+        writeln!(
+            console.out,
+            "{} {} {what} {} -> {} ({}){why}",
+            event.at, event.who, event.from, event.to, event.what
+        )?;
+    }
+    Ok(DONE)
+}
+
+/// `goldfleet retry`.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn retry_command(
+    desk: &Desk,
+    job: Option<&JobId>,
+    which: &Which,
+    wait: bool,
+    console: &mut Console<'_>,
+    stop: &CancellationToken,
+) -> Result<u8, CommandError> {
+    let job = desk.job_or_newest(job).await?.value.id;
+    let count = retry(desk, &job, which).await?;
+    writeln!(console.notes, "{count} operations of job {job} are tried again")?;
+    send::conclude(desk, &job, wait, console, stop, None).await
+}
+
+/// `goldfleet cancel`.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn cancel_command(desk: &Desk, job: Option<&JobId>, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let job = desk.job_or_newest(job).await?.value.id;
+    let counts = cancel(desk, &job).await?;
+    if counts.stopping == 0 {
+        let row = desk.job(&job).await?.value;
+        crate::sweep::look_after(desk, &row).await?;
+    }
+    if console.output == Output::Json {
+        write_json(console.out, &json!({ "job": job, "operations": counts }))?;
+    } else {
+        writeln!(
+            console.out,
+            "job {job}: {} operations were done already and stay so, {} had failed, {} will not begin, {} stop at their \
+             next checkpoint",
+            counts.done, counts.failed, counts.cancelled, counts.stopping
+        )?;
+    }
+    Ok(DONE)
+}
+
+/// `goldfleet cleanup`.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn cleanup_command(
+    desk: &Desk,
+    arguments: &CleanupArguments,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
+    let (value, text) = if arguments.chunks {
+        let done = collect(desk).await?;
+        let text = format!(
+            "{} of {} chunks in {} stores deleted, {}",
+            done.deleted,
+            done.chunks,
+            done.stores,
+            HumanBytes(done.deleted_bytes)
+        );
+        (json!(done), text)
+    } else if let (Some(image), Some(version)) = (&arguments.image, &arguments.version) {
+        let existed = forget_version(desk, image, version).await?;
+        let text = if existed { "given up" } else { "was not there" };
+        (json!({ "image": image, "version": version, "removed": existed }), format!("{image} {version} {text}"))
+    } else {
+        let job = desk.job_or_newest(arguments.job.as_ref()).await?.value.id;
+        let done = cleanup_job(desk, &job).await?;
+        let left = if done.left > 0 {
+            format!(", {} left alone, as they are not what the job made", done.left)
+        } else {
+            String::new()
+        };
+        (json!({ "job": job, "removed": done }), format!("job {job}: {} staged VHDs removed{left}", done.vhds))
+    };
+    match console.output {
+        Output::Json => write_json(console.out, &value)?,
+        Output::Table => writeln!(console.out, "{text}")?,
+    }
+    Ok(DONE)
+}

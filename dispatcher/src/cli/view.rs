@@ -1,0 +1,110 @@
+//! How a job's status looks.
+
+use std::io;
+
+use indicatif::HumanBytes;
+
+use super::output::{Console, Output, write_json, write_table};
+use crate::follow::duration;
+use crate::status::{Phase, Standing, Status};
+
+/// Failures that the status shows before it refers to `--failed`.
+const SHOWN: usize = 10;
+
+/// Writes a job's status.
+///
+/// # Errors
+/// Where the console can't be written to.
+pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
+    if console.output == Output::Json {
+        return write_json(console.out, status);
+    }
+    writeln!(console.out, "job {}: {} {} is {}", status.job, status.image, status.version, status.state.as_str())?;
+    if let Some(reason) = &status.reason {
+        writeln!(console.out, "{reason}")?;
+    }
+    let upload = status.upload.as_ref().map(|upload| {
+        let state = format!("{:?}", upload.state).to_lowercase();
+        let bytes = format!("{} of {}", HumanBytes(upload.bytes_read), HumanBytes(upload.bytes_total));
+        let empty = String::new;
+        ["upload".to_owned(), format!("{:.1}%", upload.percent), state, empty(), empty(), empty(), empty(), bytes]
+    });
+    let phases = status.phases.named().map(|(kind, phase)| row(kind.as_str(), phase));
+    let header = ["phase", "done", "succeeded", "failed", "running", "waiting", "skipped", "bytes"];
+    write_table(console, &header, upload.into_iter().chain(phases))?;
+    write_totals(status, console)?;
+    let shown = if status.failures.len() > SHOWN { &status.failures[..SHOWN] } else { &status.failures };
+    write_failure_table(shown, console)?;
+    if shown.len() < status.failures.len() {
+        writeln!(console.out, "and {} more: goldfleet status {} --failed", status.failures.len() - SHOWN, status.job)?;
+    }
+    if status.state == Standing::Failed || status.state == Standing::Cancelled {
+        writeln!(console.out, "try again what is missing: goldfleet retry {}", status.job)?;
+    }
+    Ok(())
+}
+
+fn row(name: &str, phase: &Phase) -> [String; 8] {
+    let bytes = if phase.bytes_total > 0 {
+        format!("{} of {}", HumanBytes(phase.bytes_done), HumanBytes(phase.bytes_total))
+    } else {
+        String::new()
+    };
+    let failed = match phase.cancelled {
+        0 => phase.failed.to_string(),
+        cancelled => format!("{} (+{cancelled} cancelled)", phase.failed),
+    };
+    [
+        name.to_owned(),
+        format!("{:.1}%", phase.percent),
+        format!("{}/{}", phase.succeeded, phase.total),
+        failed,
+        phase.running.to_string(),
+        phase.waiting.to_string(),
+        phase.skipped.to_string(),
+        bytes,
+    ]
+}
+
+fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
+    let wan: u64 = status.wan_bytes.values().sum();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is shown only")]
+    let rate = status.bytes_per_second as u64;
+    let time = match status.seconds_left {
+        Some(left) => format!("{} so far, {} left", duration(status.seconds), duration(left)),
+        None => duration(status.seconds),
+    };
+    writeln!(
+        console.out,
+        "{} over the WAN to {} regions, {}/s, {time}",
+        HumanBytes(wan),
+        status.wan_bytes.len(),
+        HumanBytes(rate)
+    )
+}
+
+/// Writes what failed, all of it.
+///
+/// # Errors
+/// Where the console can't be written to.
+pub fn write_failures(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
+    if console.output == Output::Json {
+        return write_json(console.out, &status.failures);
+    }
+    if status.failures.is_empty() {
+        return writeln!(console.out, "nothing of job {} failed", status.job);
+    }
+    write_failure_table(&status.failures, console)
+}
+
+fn write_failure_table(failures: &[crate::status::FailureLine], console: &mut Console<'_>) -> io::Result<()> {
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let rows = failures.iter().map(|failure| {
+        let id = failure.request_id.as_ref().map_or_else(String::new, |id| format!(" (request {id})"));
+        let reason = format!("{}{id}", failure.reason);
+        [failure.target.clone(), failure.phase.to_string(), failure.code.clone(), reason]
+    });
+    write_table(console, &["failed at", "phase", "code", "reason"], rows)
+}

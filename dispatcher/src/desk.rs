@@ -1,0 +1,189 @@
+//! The desk: what everything on the operator's side works with.
+
+use std::sync::Arc;
+
+use goldfleet_shared::commit::{self, Outcome};
+use goldfleet_shared::config::Config;
+use goldfleet_shared::model::event::Event;
+use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::model::job::{Job, JobState};
+use goldfleet_shared::model::message::{Message, QueueName};
+use goldfleet_shared::model::operation::Operation;
+use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_shared::ports::job_table::Change;
+use goldfleet_shared::ports::{ETag, Ports, Versioned};
+use goldfleet_shared::state::{IllegalTransition, JobEvent};
+use std::time::Duration;
+
+/// Ports, configuration, and who acts.
+#[derive(Clone)]
+pub struct Desk {
+    /// The world.
+    pub ports: Ports,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Who acts, in the events log.
+    pub who: String,
+}
+
+/// What an operator's command can run into.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// There is no such job.
+    #[error("there is no job {0}: 'goldfleet jobs' lists them")]
+    NoSuchJob(JobId),
+    /// There are no jobs at all.
+    #[error("there is no job yet: 'goldfleet upload' or 'goldfleet dispatch' makes one")]
+    NoJobs,
+    /// The image version was never uploaded, or not to its end.
+    #[error("there is no image {image} {version} in {store}: upload it with 'goldfleet upload'")]
+    NoSuchImage {
+        /// The image.
+        image: String,
+        /// The version.
+        version: String,
+        /// The source store.
+        store: String,
+    },
+    /// The request does not fit what is there.
+    #[error("{0}")]
+    Refused(String),
+    /// The targets file can't be used.
+    #[error(transparent)]
+    Targets(#[from] goldfleet_shared::targets::TargetsFileError),
+    /// A port failed.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+impl DeskError {
+    /// The exit code of a program that ends with this error.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Port(error) if error.kind == ErrorKind::Invalid => 2,
+            Self::Port(_) => 3,
+            _ => 2,
+        }
+    }
+}
+
+impl From<IllegalTransition> for DeskError {
+    fn from(illegal: IllegalTransition) -> Self {
+        Self::Refused(illegal.to_string())
+    }
+}
+
+/// How many requests a command has in flight where it goes through many rows or targets.
+pub const IN_FLIGHT: usize = 16;
+
+impl Desk {
+    /// One job.
+    ///
+    /// # Errors
+    /// [`DeskError::NoSuchJob`] where there is none.
+    pub async fn job(&self, id: &JobId) -> Result<Versioned<Job>, DeskError> {
+        self.ports.table.job(id).await?.ok_or_else(|| DeskError::NoSuchJob(id.clone()))
+    }
+
+    /// The job that an operator means: the one named, else the newest.
+    ///
+    /// # Errors
+    /// [`DeskError::NoSuchJob`] or [`DeskError::NoJobs`] where there is none.
+    pub async fn job_or_newest(&self, id: Option<&JobId>) -> Result<Versioned<Job>, DeskError> {
+        match id {
+            Some(id) => self.job(id).await,
+            None => self.ports.table.jobs().await?.into_iter().next().ok_or(DeskError::NoJobs),
+        }
+    }
+
+    /// Every job that has not ended.
+    ///
+    /// # Errors
+    /// Where the table can't be reached.
+    pub async fn active_jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+        let mut jobs = self.ports.table.jobs().await?;
+        jobs.retain(|job| !job.value.state.is_terminal());
+        Ok(jobs)
+    }
+
+    /// Takes a job through an event, whatever else changes its row meanwhile. Returns the job, unchanged where it is
+    /// already in the state that the event leads to.
+    ///
+    /// # Errors
+    /// [`DeskError::Refused`] where the job's state does not allow the event.
+    pub async fn advance(
+        &self,
+        id: &JobId,
+        event: JobEvent,
+        change: impl Fn(&mut Job),
+    ) -> Result<Versioned<Job>, DeskError> {
+        loop {
+            let current = self.job(id).await?;
+            let mut job = current.value.clone();
+            change(&mut job);
+            let line = match job.apply(event, self.ports.clock.now(), &self.who) {
+                Ok(line) => line,
+                Err(_) if leads_to(event) == Some(current.value.state) => return Ok(current),
+                Err(illegal) => return Err(illegal.into()),
+            };
+            match self.ports.table.commit_job(&job, &current.etag, &[line]).await {
+                Ok(etag) => return Ok(Versioned { value: job, etag }),
+                Err(error) if error.kind == ErrorKind::Conflict => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Commits one group's operations. Returns false where someone else changed them first.
+    ///
+    /// # Errors
+    /// Where the table refuses or can't be reached.
+    pub async fn commit(&self, changes: &[Change], events: &[Event]) -> PortResult<bool> {
+        Ok(matches!(commit::confirmed(&self.ports, changes, events).await?, Outcome::Landed(_)))
+    }
+
+    /// Announces an operation to the workers.
+    ///
+    /// # Errors
+    /// Where the queue refuses or can't be reached.
+    pub async fn announce(&self, operation: &Operation) -> PortResult<()> {
+        let message = Message::operation(&operation.job, &operation.id).encode();
+        self.ports.queue.send(QueueName::of(operation.id.kind()), &message, Duration::ZERO).await
+    }
+
+    /// Announces a job to the dispatcher.
+    ///
+    /// # Errors
+    /// Where the queue refuses or can't be reached.
+    pub async fn announce_job(&self, job: &JobId) -> PortResult<()> {
+        self.ports.queue.send(QueueName::Dispatch, &Message::job(job).encode(), Duration::ZERO).await
+    }
+}
+
+/// The state that an event always leads to, so that repeating it can be told from asking the impossible.
+fn leads_to(event: JobEvent) -> Option<JobState> {
+    match event {
+        JobEvent::Planned | JobEvent::Retry => Some(JobState::Running),
+        JobEvent::Cancel => Some(JobState::Cancelling),
+        JobEvent::Succeed => Some(JobState::Succeeded),
+        JobEvent::Fail | JobEvent::Reject => Some(JobState::Failed),
+        JobEvent::Stop => Some(JobState::Cancelled),
+    }
+}
+
+/// A row's change.
+#[must_use]
+pub fn change(operation: &Operation, if_match: &ETag) -> Change {
+    Change { operation: operation.clone(), if_match: if_match.clone() }
+}
+
+/// A job's operations by group: what can be changed together.
+#[must_use]
+pub fn by_group(operations: Vec<Versioned<Operation>>) -> Vec<Vec<Versioned<Operation>>> {
+    let mut groups: std::collections::BTreeMap<String, Vec<Versioned<Operation>>> = std::collections::BTreeMap::new();
+    for operation in operations {
+        groups.entry(operation.value.id.group()).or_default().push(operation);
+    }
+    groups.into_values().collect()
+}

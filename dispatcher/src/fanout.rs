@@ -1,0 +1,224 @@
+//! Fan-out: from a job to its operations and their messages. Rows first, messages after; safe to run again at any point.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use goldfleet_shared::model::chunk_set::ChunkSet;
+use goldfleet_shared::model::ids::{JobId, ManagedImageName};
+use goldfleet_shared::model::image::{ImageRef, ImageTags, ManagedImageId};
+use goldfleet_shared::model::job::{Job, JobState, Payload};
+use goldfleet_shared::model::operation::{Failure, Operation, OperationId, OperationState, Progress, Work};
+use goldfleet_shared::model::selector::Selector;
+use goldfleet_shared::model::target::{Target, TargetKey};
+use goldfleet_shared::plan::Tree;
+use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::ports::image_plane::Provisioning;
+use goldfleet_shared::state::JobEvent;
+use goldfleet_shared::targets::TargetsFile;
+use jiff::Timestamp;
+
+use crate::desk::{Desk, DeskError, IN_FLIGHT};
+
+/// What became of a job that was to be fanned out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FannedOut {
+    /// Its operations are in the table and announced, or it was not waiting for that.
+    Done,
+    /// Another job of the same image version works on some of its targets; try again after this time.
+    Later(Duration),
+}
+
+/// A job's plan: pure data, made before anything is written.
+#[derive(Debug, Clone)]
+pub struct JobPlan {
+    /// Which store fills which.
+    pub tree: Tree,
+    /// The targets that get the image, each with its managed image's name.
+    pub targets: Vec<(Target, ManagedImageName)>,
+    /// The targets that already have it.
+    pub skipped: Vec<(Target, ManagedImageName)>,
+}
+
+/// How long a job waits before it looks again whether another has ended.
+const LATER: Duration = Duration::from_secs(2);
+
+/// Plans an image version for the selected targets: looks which of them have it, and builds the tree for the others.
+///
+/// # Errors
+/// [`DeskError`] where no target is selected, a name can't be built, two images would have the same name, or a target
+/// can't be looked at.
+pub async fn plan(desk: &Desk, image: &ImageRef, selection: &[Selector]) -> Result<JobPlan, DeskError> {
+    let file = TargetsFile::load(&desk.config.targets.file)?;
+    let mut selected: Vec<Target> = file.selected(selection).into_iter().cloned().collect();
+    if selected.is_empty() {
+        let path = desk.config.targets.file.display();
+        return Err(DeskError::Refused(format!(
+            "no enabled target of {path} is selected: 'goldfleet targets list' shows what there is"
+        )));
+    }
+    selected.sort_by_key(|target| (target.ring, target.key()));
+    let named = name_images(desk, image, selected)?;
+    let having: BTreeSet<TargetKey> = futures::stream::iter(named.clone())
+        .map(|(target, name)| async move {
+            let key = target.key();
+            has_image(desk, image, &target, name).await.map(|has| has.then_some(key))
+        })
+        .buffer_unordered(IN_FLIGHT)
+        .try_filter_map(|key| async move { Ok(key) })
+        .try_collect()
+        .await?;
+    let (skipped, targets): (Vec<_>, Vec<_>) =
+        named.into_iter().partition(|(target, _)| having.contains(&target.key()));
+    let source = desk.config.source.store();
+    let tree = Tree::star(&source, &file.stores_by_region(), targets.iter().map(|(target, _)| target));
+    Ok(JobPlan { tree, targets, skipped })
+}
+
+fn name_images(
+    desk: &Desk,
+    image: &ImageRef,
+    targets: Vec<Target>,
+) -> Result<Vec<(Target, ManagedImageName)>, DeskError> {
+    let mut taken: BTreeMap<(String, String, ManagedImageName), TargetKey> = BTreeMap::new();
+    let mut named = Vec::with_capacity(targets.len());
+    for target in targets {
+        let name =
+            desk.config.images.name.fill(&image.name, &image.version, &target).map_err(|error| {
+                DeskError::Refused(format!("target {}: {error}; change [images] name", target.key()))
+            })?;
+        // Names of resource groups and images do not heed case.
+        let place = (target.subscription.to_string(), target.resource_group.as_str().to_lowercase(), name.clone());
+        if let Some(other) = taken.insert(place, target.key()) {
+            return Err(DeskError::Refused(format!(
+                "targets {other} and {} would have the same managed image {name} in resource group {}: \
+                 put {{region}} into [images] name",
+                target.key(),
+                target.resource_group
+            )));
+        }
+        named.push((target, name));
+    }
+    Ok(named)
+}
+
+/// Whether a target has this very version as a managed image.
+async fn has_image(desk: &Desk, image: &ImageRef, target: &Target, name: ManagedImageName) -> PortResult<bool> {
+    let id = ManagedImageId { subscription: target.subscription, resource_group: target.resource_group.clone(), name };
+    let found = desk.ports.images.get(&id, target.tenant.as_deref()).await?;
+    Ok(found.is_some_and(|found| {
+        found.provisioning == Provisioning::Succeeded && ImageTags::digest_in(&found.tags) == Some(image.digest)
+    }))
+}
+
+/// The operations of a plan, in the order in which they are announced: seeds, copies by ring, and the images that wait
+/// for them.
+#[must_use]
+pub fn operations(job: &JobId, image: &ImageRef, payload: &Payload, plan: &JobPlan, now: Timestamp) -> Vec<Operation> {
+    let operation = |id: OperationId, work: Work, state: OperationState| Operation {
+        job: job.clone(),
+        id,
+        image: image.clone(),
+        work,
+        state,
+        attempts: 0,
+        failures: 0,
+        lease: None,
+        not_before: None,
+        queued: (state == OperationState::Ready).then_some(now),
+        progress: Progress { done: ChunkSet::default(), bytes_total: payload.data_bytes, ..Progress::default() },
+        failure: None,
+        created: now,
+        started: None,
+        updated: now,
+    };
+    let seeds = plan.tree.seeds().map(|(store, from)| {
+        operation(OperationId::Seed(store.clone()), Work::Seed { store: store.clone(), from }, OperationState::Ready)
+    });
+    let copy = |target: &Target, state| {
+        let from = plan.tree.sources_for(&target.region);
+        operation(OperationId::Copy(target.key()), Work::Copy { target: target.clone(), from }, state)
+    };
+    let make = |target: &Target, name: &ManagedImageName, state| {
+        let (os, generation) = (payload.os, payload.generation);
+        let work = Work::Image { target: target.clone(), name: name.clone(), os, generation };
+        let mut made = operation(OperationId::Image(target.key()), work, state);
+        made.progress = Progress::default();
+        made
+    };
+    let copies = plan.targets.iter().map(|(target, _)| copy(target, OperationState::Ready));
+    let images = plan.targets.iter().map(|(target, name)| make(target, name, OperationState::Waiting));
+    let skipped = plan.skipped.iter().flat_map(|(target, name)| {
+        [copy(target, OperationState::Skipped), make(target, name, OperationState::Skipped)]
+    });
+    seeds.chain(copies).chain(images).chain(skipped).collect()
+}
+
+/// Fans a job out.
+///
+/// # Errors
+/// Where table, queue or image plane can't be reached; run it again then.
+pub async fn fan_out(desk: &Desk, id: &JobId) -> Result<FannedOut, DeskError> {
+    let Some(job) = desk.ports.table.job(id).await?.map(|job| job.value) else { return Ok(FannedOut::Done) };
+    if job.state != JobState::Requested {
+        return Ok(FannedOut::Done);
+    }
+    if stands_behind_another(desk, &job).await? {
+        return Ok(FannedOut::Later(LATER));
+    }
+    let plan = match plan(desk, &job.image, &job.selection).await {
+        Ok(plan) => plan,
+        Err(DeskError::Port(error)) if error.is_retryable() => return Err(error.into()),
+        Err(refusal) => return reject(desk, id, &refusal).await,
+    };
+    let now = desk.ports.clock.now();
+    let operations = operations(id, &job.image, &job.payload, &plan, now);
+    let added = desk.ports.table.insert_operations(&operations).await?;
+    tracing::info!(job = %id, operations = operations.len(), added, "operations are in the table");
+    announce_ready(desk, id, &operations).await?;
+    match desk.advance(id, JobEvent::Planned, |job| job.tree = Some(plan.tree.clone())).await {
+        Ok(_) => Ok(FannedOut::Done),
+        // Cancelled meanwhile: the sweeper stops what was announced.
+        Err(DeskError::Refused(_)) => Ok(FannedOut::Done),
+        Err(error) => Err(error),
+    }
+}
+
+/// Seeds are announced before copies, so that no worker is full of copies that wait for them.
+async fn announce_ready(desk: &Desk, job: &JobId, operations: &[Operation]) -> Result<(), DeskError> {
+    let ready: Vec<&Operation> =
+        operations.iter().filter(|operation| operation.state == OperationState::Ready).collect();
+    for operation in &ready {
+        desk.announce(operation).await?;
+    }
+    tracing::info!(job = %job, messages = ready.len(), "operations are announced");
+    Ok(())
+}
+
+async fn reject(desk: &Desk, id: &JobId, refusal: &DeskError) -> Result<FannedOut, DeskError> {
+    let at = desk.ports.clock.now();
+    let failure = Failure { code: "not-plannable".to_owned(), message: refusal.to_string(), request_id: None, at };
+    desk.advance(id, JobEvent::Reject, |job| job.failure = Some(failure.clone())).await?;
+    Ok(FannedOut::Done)
+}
+
+/// Two jobs of one image version never work on the same target at once: the later one waits, and then finds most of its
+/// targets done.
+async fn stands_behind_another(desk: &Desk, job: &Job) -> Result<bool, DeskError> {
+    let others: Vec<Job> = desk
+        .active_jobs()
+        .await?
+        .into_iter()
+        .map(|other| other.value)
+        .filter(|other| other.id != job.id)
+        .filter(|other| other.image.name == job.image.name && other.image.version == job.image.version)
+        .filter(|other| other.state != JobState::Requested || other.id < job.id)
+        .collect();
+    if others.is_empty() {
+        return Ok(false);
+    }
+    let Ok(file) = TargetsFile::load(&desk.config.targets.file) else { return Ok(false) };
+    let both =
+        |other: &Job| file.selected(&job.selection).into_iter().any(|target| Selector::any(&other.selection, target));
+    Ok(others.iter().any(both))
+}

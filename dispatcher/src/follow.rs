@@ -1,0 +1,182 @@
+//! Following a job to its end, and showing how far it is.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::model::upload::Upload;
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+
+use crate::desk::{Desk, DeskError};
+use crate::status::{Standing, Status, status, upload_status};
+
+/// The time between two looks at a job.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The time between two lines, where no terminal shows a bar.
+const LINE: Duration = Duration::from_secs(5);
+
+/// How progress is shown, always on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// A bar that is redrawn.
+    Bar,
+    /// A line once in a while.
+    Lines,
+    /// A JSON object once in a while.
+    Json,
+    /// Not at all.
+    Silent,
+}
+
+impl Style {
+    /// The style that suits standard error and the form of the results.
+    #[must_use]
+    pub fn fitting(json: bool) -> Self {
+        match (json, std::io::stderr().is_terminal()) {
+            (true, _) => Self::Json,
+            (false, true) => Self::Bar,
+            (false, false) => Self::Lines,
+        }
+    }
+}
+
+/// Shows progress on standard error.
+pub struct Progress {
+    style: Style,
+    bar: Option<ProgressBar>,
+    last: std::sync::Mutex<Option<Instant>>,
+}
+
+impl Progress {
+    /// In a style.
+    #[must_use]
+    pub fn new(style: Style) -> Self {
+        let bar = (style == Style::Bar).then(|| {
+            let bar = ProgressBar::new(1000);
+            let template = ProgressStyle::with_template("{bar:30} {percent:>3}% {msg}");
+            bar.set_style(template.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        Self { style, bar, last: std::sync::Mutex::new(None) }
+    }
+
+    /// Shows how far an upload is.
+    pub fn upload(&self, upload: &Upload, since: Instant) {
+        let state = upload_status(upload);
+        let seconds = since.elapsed().as_secs_f64();
+        let left = seconds * (100.0 - state.percent) / state.percent.max(0.1);
+        self.show(
+            state.percent,
+            || {
+                format!(
+                    "upload: {} of {} read, {} sent, {} there already, {}, {} left",
+                    HumanBytes(upload.bytes_read),
+                    HumanBytes(upload.bytes_total),
+                    HumanBytes(upload.bytes_sent),
+                    HumanBytes(upload.bytes_reused),
+                    rate(upload.bytes_read, seconds),
+                    duration(left)
+                )
+            },
+            || serde_json::json!({ "progress": "upload", "upload": state }),
+        );
+    }
+
+    /// Shows how far a job is.
+    pub fn job(&self, status: &Status) {
+        let phases = status.phases.named();
+        let percent = phases.iter().map(|(_, phase)| phase.percent).sum::<f64>() / 3.0;
+        self.show(
+            percent,
+            || {
+                let counts = phases.iter().map(|(kind, phase)| {
+                    let done = phase.succeeded + phase.skipped;
+                    let failed = if phase.failed > 0 { format!(" ({} failed)", phase.failed) } else { String::new() };
+                    format!("{kind} {done}/{}{failed}", phase.total)
+                });
+                let left = status.seconds_left.map_or_else(String::new, |left| format!(", {} left", duration(left)));
+                let counts = counts.collect::<Vec<_>>().join(", ");
+                format!("{}: {counts}, {}/s{left}", status.job, HumanBytes(whole(status.bytes_per_second)))
+            },
+            || serde_json::json!({ "progress": "job", "job": status.job, "state": status.state, "phases": status.phases }),
+        );
+    }
+
+    fn show(&self, percent: f64, text: impl Fn() -> String, json: impl Fn() -> serde_json::Value) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(whole(percent * 10.0));
+            bar.set_message(text());
+            return;
+        }
+        if self.style == Style::Silent {
+            return;
+        }
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < LINE) {
+            return;
+        }
+        *last = Some(Instant::now());
+        let line = if self.style == Style::Json { json().to_string() } else { text() };
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// For display, where the fraction does not matter.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is shown only")]
+fn whole(number: f64) -> u64 {
+    number as u64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
+fn rate(bytes: u64, seconds: f64) -> String {
+    format!("{}/s", HumanBytes(whole(bytes as f64 / seconds.max(0.001))))
+}
+
+/// Seconds, as people say them.
+#[must_use]
+pub fn duration(seconds: f64) -> String {
+    let bounded = seconds.clamp(0.0, 1e9);
+    if bounded < 1.0 {
+        "under a second".to_owned()
+    } else {
+        HumanDuration(Duration::from_secs_f64(bounded)).to_string()
+    }
+}
+
+/// Follows a job until it has ended. None where `stop` was cancelled first.
+///
+/// # Errors
+/// Where the table can't be reached.
+pub async fn follow(
+    desk: &Desk,
+    id: &JobId,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<Option<Status>, DeskError> {
+    loop {
+        let job = desk.job(id).await?.value;
+        let status = status(desk, &job).await?;
+        progress.job(&status);
+        // Its own row too: clean-up comes before the job's end is written there.
+        if status.state != Standing::Running && job.state.is_terminal() {
+            progress.end();
+            return Ok(Some(status));
+        }
+        tokio::select! {
+            () = desk.ports.clock.sleep(LOOK) => {}
+            () = stop.cancelled() => {
+                progress.end();
+                return Ok(None);
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! From an operator's wish to a job: the row first, then the message that points at it.
+
+use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_shared::model::image::ImageRef;
+use goldfleet_shared::model::job::{Job, JobState, Payload};
+use goldfleet_shared::model::manifest::{Manifest, digest_of, manifest_name};
+use goldfleet_shared::model::selector::Selector;
+use goldfleet_shared::ports::error::ErrorKind;
+
+use crate::desk::{Desk, DeskError};
+
+/// A job, and whether this request made it.
+#[derive(Debug, Clone)]
+pub struct Requested {
+    /// The job.
+    pub job: Job,
+    /// Whether it is new; else it was asked for before and has not ended.
+    pub new: bool,
+}
+
+/// Reads an image version's manifest from the source store.
+///
+/// # Errors
+/// [`DeskError::NoSuchImage`] where it is not there.
+pub async fn manifest(
+    desk: &Desk,
+    image: &ImageName,
+    version: &ImageVersion,
+) -> Result<(ImageRef, Manifest), DeskError> {
+    let store = desk.config.source.store();
+    let blob = store.container().blob(manifest_name(image.as_str(), version.as_str()));
+    let bytes = desk.ports.blobs.get(&blob, None).await.map_err(|error| match error.kind {
+        ErrorKind::NotFound => {
+            DeskError::NoSuchImage { image: image.to_string(), version: version.to_string(), store: store.to_string() }
+        }
+        _ => error.into(),
+    })?;
+    let manifest = Manifest::decode(&bytes).map_err(|error| DeskError::Refused(format!("{blob}: {error}")))?;
+    let image = ImageRef { name: image.clone(), version: version.clone(), digest: digest_of(&bytes) };
+    Ok((image, manifest))
+}
+
+/// Facts of an image version that a job carries.
+#[must_use]
+pub fn payload(manifest: &Manifest) -> Payload {
+    Payload {
+        os: manifest.os,
+        generation: manifest.generation,
+        size: manifest.size,
+        chunks: u32::try_from(manifest.chunks.len()).unwrap_or(u32::MAX),
+        data_bytes: manifest.data_bytes(),
+    }
+}
+
+/// Asks for an image version at the selected targets. Asking again for the same while it is under way changes nothing, but
+/// for the message, which may have been lost.
+///
+/// # Errors
+/// [`DeskError`] where the image is not there, or table or queue can't be reached.
+pub async fn request(
+    desk: &Desk,
+    image: &ImageName,
+    version: &ImageVersion,
+    selection: &[Selector],
+) -> Result<Requested, DeskError> {
+    let (image, manifest) = manifest(desk, image, version).await?;
+    let same = |job: &Job| job.image == image && job.selection == selection && job.state != JobState::Cancelling;
+    if let Some(job) = desk.active_jobs().await?.into_iter().map(|job| job.value).find(same) {
+        if job.state == JobState::Requested {
+            desk.announce_job(&job.id).await?;
+        }
+        return Ok(Requested { job, new: false });
+    }
+    let now = desk.ports.clock.now();
+    let job = Job {
+        id: JobId::new(now),
+        image,
+        payload: payload(&manifest),
+        selection: selection.to_vec(),
+        state: JobState::Requested,
+        tree: None,
+        failure: None,
+        cleaned: false,
+        created: now,
+        updated: now,
+        finished: None,
+    };
+    desk.ports.table.insert_job(&job).await?;
+    desk.announce_job(&job.id).await?;
+    Ok(Requested { job, new: true })
+}

@@ -1,0 +1,91 @@
+//! The dispatcher as a service: fans out jobs as they are asked for, sweeps, cleans up.
+
+use std::time::Duration;
+
+use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::model::message::{Message, QueueName};
+use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::ports::queue::Received;
+use tokio_util::sync::CancellationToken;
+
+use crate::desk::{Desk, DeskError};
+use crate::fanout::{FannedOut, fan_out};
+use crate::sweep::sweep;
+
+/// How long a dispatch message stays invisible while its job is fanned out. Longer than that takes is better than too
+/// short, but a second dispatcher that begins as well does no harm.
+const VISIBILITY: Duration = Duration::from_secs(120);
+
+/// The wait after a first failure to read the queue, and between looks at an empty one.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Works until `stop` is cancelled or, with `exit_when_idle`, until no job is left that has not ended.
+pub async fn serve(desk: &Desk, exit_when_idle: bool, stop: &CancellationToken) {
+    let clock = desk.ports.clock.as_ref();
+    let interval = desk.config.dispatch.sweep.get();
+    let mut swept = None;
+    while !stop.is_cancelled() {
+        let received = receive(desk).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, code = error.code, "the dispatch queue can't be read");
+            0
+        });
+        let now = clock.now();
+        let due = swept.is_none_or(|at| now > goldfleet_shared::ports::clock::after(at, interval));
+        if received == 0 && (due || exit_when_idle) {
+            swept = Some(now);
+            match sweep(desk).await {
+                Ok(0) if exit_when_idle && is_idle(desk).await => return,
+                Ok(_) => {}
+                Err(error) => tracing::warn!("a sweep was cut short: {error}"),
+            }
+        }
+        if received == 0 {
+            tokio::select! {
+                () = clock.sleep(POLL.min(interval)) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+}
+
+async fn is_idle(desk: &Desk) -> bool {
+    matches!(desk.ports.queue.depth(QueueName::Dispatch).await, Ok(0))
+}
+
+/// Deals with one message of the dispatch queue, if there is one.
+async fn receive(desk: &Desk) -> PortResult<usize> {
+    let messages = desk.ports.queue.receive(QueueName::Dispatch, 1, VISIBILITY).await?;
+    for message in &messages {
+        process(desk, message).await?;
+    }
+    Ok(messages.len())
+}
+
+async fn process(desk: &Desk, received: &Received) -> PortResult<()> {
+    let queue = &desk.ports.queue;
+    let job: JobId = match Message::decode(&received.body) {
+        Ok(message) => message.job,
+        Err(error) => {
+            tracing::warn!(%error, "a message is put aside in the poison queue");
+            queue.send(QueueName::Poison, &received.body, Duration::ZERO).await?;
+            return queue.delete(QueueName::Dispatch, &received.receipt).await;
+        }
+    };
+    let again = match fan_out(desk, &job).await {
+        Ok(FannedOut::Done) => None,
+        Ok(FannedOut::Later(wait)) => Some(wait),
+        Err(error) => {
+            tracing::warn!(%job, "a job could not be fanned out yet: {error}");
+            Some(retry_after(&error))
+        }
+    };
+    match again {
+        None => queue.delete(QueueName::Dispatch, &received.receipt).await,
+        Some(wait) => queue.extend(QueueName::Dispatch, &received.receipt, wait).await.map(|_| ()),
+    }
+}
+
+fn retry_after(error: &DeskError) -> Duration {
+    let asked = if let DeskError::Port(error) = error { error.retry_after } else { None };
+    asked.unwrap_or(Duration::from_secs(5))
+}

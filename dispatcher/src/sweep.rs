@@ -1,0 +1,155 @@
+//! The sweeper: puts right what got lost, and brings jobs to their end. A message too many does no harm, so where in doubt it
+//! sends one.
+
+use std::time::Duration;
+
+use goldfleet_shared::model::job::{Job, JobState};
+use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
+use goldfleet_shared::ports::Versioned;
+use goldfleet_shared::ports::clock::after;
+use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::state::{JobEvent, OperationEvent};
+use goldfleet_worker::claim::lost;
+use goldfleet_worker::settle::copy_failed;
+use jiff::Timestamp;
+
+use crate::cancel::stop_operations;
+use crate::cleanup::remove_staged;
+use crate::desk::{Desk, DeskError, by_group, change};
+
+/// Looks after every job that has not ended. Returns how many there still are.
+///
+/// # Errors
+/// Where table or queue can't be reached.
+pub async fn sweep(desk: &Desk) -> Result<usize, DeskError> {
+    let mut active = 0;
+    for job in desk.active_jobs().await? {
+        let ended = look_after(desk, &job.value).await?;
+        active += usize::from(!ended);
+    }
+    Ok(active)
+}
+
+/// Looks after one job. Returns whether it has ended.
+///
+/// # Errors
+/// Where table or queue can't be reached.
+pub async fn look_after(desk: &Desk, job: &Job) -> Result<bool, DeskError> {
+    let now = desk.ports.clock.now();
+    let patience = desk.config.dispatch.patience.get();
+    if job.state == JobState::Requested {
+        // Its message may be lost; it says so once in a while, for as long as nobody has fanned it out.
+        if now > after(job.updated, patience) {
+            desk.announce_job(&job.id).await?;
+        }
+        return Ok(false);
+    }
+    if job.state == JobState::Cancelling {
+        stop_operations(desk, &job.id).await?;
+    }
+    let operations = desk.ports.table.operations(&job.id).await?;
+    if let Some(event) = end_of(&operations) {
+        let ended = desk.advance(&job.id, event, |_| {}).await?;
+        tracing::info!(job = %job.id, state = %ended.value.state, "ended");
+        remove_staged(desk, &ended.value, &operations).await?;
+        return Ok(true);
+    }
+    for group in by_group(operations) {
+        heal(desk, &group, now, patience).await?;
+    }
+    Ok(false)
+}
+
+/// How a job ends, if all its operations have.
+#[must_use]
+pub fn end_of(operations: &[Versioned<Operation>]) -> Option<JobEvent> {
+    let states = || operations.iter().map(|operation| operation.value.state);
+    if !states().all(OperationState::is_terminal) {
+        return None;
+    }
+    Some(if states().any(|state| state == OperationState::Failed) {
+        JobEvent::Fail
+    } else if operations.is_empty() || states().any(|state| state == OperationState::Cancelled) {
+        JobEvent::Stop
+    } else {
+        JobEvent::Succeed
+    })
+}
+
+/// Puts right what is wrong with a group: a message that must have got lost, a lease whose worker is gone, an image whose
+/// copy has ended without telling it.
+async fn heal(desk: &Desk, group: &[Versioned<Operation>], now: Timestamp, patience: Duration) -> PortResult<()> {
+    let copy = group.iter().find(|row| row.value.id.kind() == Kind::Copy).map(|row| row.value.state);
+    let (mut changes, mut events, mut announce) = (Vec::new(), Vec::new(), Vec::new());
+    for row in group {
+        let mut operation = row.value.clone();
+        match remedy(&operation, copy, now, patience, desk.config.worker.max_attempts) {
+            Remedy::None => continue,
+            Remedy::Announce => {}
+            Remedy::Apply(remedies) => {
+                for event in remedies {
+                    match operation.apply(event, now, &desk.who) {
+                        Ok(event) => events.push(event),
+                        // A cancelled operation's lease ends in its being cancelled: nothing more is to come.
+                        Err(_) => break,
+                    }
+                }
+            }
+        }
+        operation.updated = now;
+        if operation.state == OperationState::Ready {
+            operation.queued = Some(now);
+            announce.push(operation.clone());
+        }
+        changes.push(change(&operation, &row.etag));
+    }
+    // Where someone else was first, things are moving; the next sweep sees how.
+    if !changes.is_empty() && desk.commit(&changes, &events).await? {
+        for operation in &announce {
+            tracing::info!(job = %operation.job, operation = %operation.id, "announced again");
+            desk.announce(operation).await?;
+        }
+    }
+    Ok(())
+}
+
+enum Remedy {
+    None,
+    Announce,
+    Apply(Vec<OperationEvent>),
+}
+
+fn remedy(
+    operation: &Operation,
+    copy: Option<OperationState>,
+    now: Timestamp,
+    patience: Duration,
+    max_attempts: u32,
+) -> Remedy {
+    let long_after = |at: Timestamp| now > after(at, patience);
+    match operation.state {
+        OperationState::Ready => {
+            let last = operation.not_before.max(operation.queued).unwrap_or(operation.created).max(operation.updated);
+            if long_after(last) { Remedy::Announce } else { Remedy::None }
+        }
+        // The message in hand appears again when the lease ends, so this is for one that was lost.
+        OperationState::Running | OperationState::Cancelling
+            if operation.lease.as_ref().is_none_or(|lease| long_after(lease.expires)) =>
+        {
+            let failure = lost(operation, now);
+            let mut events = vec![OperationEvent::Expire(failure.clone())];
+            if operation.failures + 1 >= max_attempts {
+                events.push(OperationEvent::Fail(failure));
+            }
+            Remedy::Apply(events)
+        }
+        OperationState::Waiting => match copy {
+            Some(OperationState::Succeeded | OperationState::Skipped) => Remedy::Apply(vec![OperationEvent::Release]),
+            Some(OperationState::Failed | OperationState::Cancelled) => {
+                Remedy::Apply(vec![OperationEvent::Block(copy_failed(now))])
+            }
+            _ => Remedy::None,
+        },
+        _ => Remedy::None,
+    }
+}

@@ -1,0 +1,97 @@
+//! What both programs that run workers do: settings from the configuration, a runtime of modest size, signals.
+
+use std::time::Duration;
+
+use goldfleet_shared::config::{Config, Coordination};
+use goldfleet_shared::ports::Ports;
+use goldfleet_shared::ports::error::PortResult;
+use tokio_util::sync::CancellationToken;
+
+use crate::pump::Pump;
+use crate::settings::Settings;
+use crate::steps::Shared;
+
+/// The longest wait between two looks at an empty queue of the same machine, where looking costs next to nothing.
+const LOCAL_POLL: Duration = Duration::from_millis(250);
+
+/// Threads that blocking calls may use: files and SQLite need few, and each holds a stack.
+const BLOCKING_THREADS: usize = 12;
+
+/// A worker's settings, from the configuration.
+#[must_use]
+pub fn settings(config: &Config) -> Settings {
+    let worker = &config.worker;
+    let lease = worker.lease.get();
+    let poll = worker.poll.get();
+    Settings {
+        name: name(),
+        concurrency: worker.concurrency,
+        lease,
+        skew: Settings::skew_for(lease),
+        beat: Settings::beat_for(lease),
+        max_attempts: worker.max_attempts,
+        retry_base: worker.retry_base.get(),
+        retry_cap: worker.retry_cap.get(),
+        poll: match config.coordination {
+            Coordination::Embedded(_) => poll.min(LOCAL_POLL),
+            Coordination::Azure(_) => poll,
+        },
+        chunk_requests: worker.chunk_requests,
+        requests: worker.requests,
+        renew_after: config.cleanup.chunk_grace.get() / 2,
+        exit_when_idle: false,
+    }
+}
+
+/// This process by machine and number, for people who read leases and events.
+fn name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}/{}", std::process::id())
+}
+
+/// A runtime whose memory does not grow with the machine.
+///
+/// # Errors
+/// Where the system gives no threads.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get().min(4));
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+}
+
+/// Works until SIGTERM or SIGINT, or until all queues are empty where the settings say so.
+///
+/// # Errors
+/// Where the queues are not there and can't be made.
+pub async fn work_until_signalled(ports: Ports, settings: Settings) -> PortResult<()> {
+    ports.queue.ensure().await?;
+    ports.table.ensure().await?;
+    let drain = CancellationToken::new();
+    tracing::info!(worker = settings.name, concurrency = settings.concurrency, "begins");
+    let pump = Pump::new(Shared::new(ports, settings), drain.clone());
+    let signals = tokio::spawn(async move {
+        signalled().await;
+        tracing::info!("drains: no new work, leases are given back");
+        drain.cancel();
+    });
+    pump.run().await;
+    signals.abort();
+    tracing::info!("ends");
+    Ok(())
+}
+
+/// Returns at SIGTERM or SIGINT.
+pub async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    // A process that can't install a handler keeps the default: the signal ends it at once, and leases run out.
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
