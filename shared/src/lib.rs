@@ -6,6 +6,8 @@
 
 pub mod commit;
 pub mod config;
+pub mod conformance;
+pub mod embedded;
 pub mod model;
 pub mod plan;
 pub mod ports;
