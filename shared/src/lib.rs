@@ -7,6 +7,8 @@
 pub mod chunk;
 pub mod commit;
 pub mod config;
+pub mod conformance;
+pub mod embedded;
 pub mod model;
 pub mod plan;
 pub mod ports;

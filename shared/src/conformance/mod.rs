@@ -1,0 +1,4 @@
+//! What every adapter of a port must do, as suites that run against any of them.
+
+pub mod blob_store;
+pub mod image_plane;

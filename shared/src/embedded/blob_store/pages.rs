@@ -1,0 +1,136 @@
+//! Page blobs: sparse files that are written under a fence.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::io::Errno;
+
+use super::fresh::Fresh;
+use super::locks::Mode;
+use super::paths::Place;
+use super::sidecar::Sidecar;
+use crate::ports::blob_store::{Fence, PAGE};
+use crate::ports::error::{ErrorKind, PortError, PortResult};
+
+/// What is written where a file system knows no holes.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// Makes a page blob. Its sidecar comes first: a kill in between leaves a sidecar without a blob, which the next attempt
+/// takes over, and never a blob that does not know whose it is.
+pub(super) fn create(place: &Place, length: u64, metadata: &BTreeMap<String, String>) -> PortResult<()> {
+    if !length.is_multiple_of(PAGE) {
+        let message = format!("{}: {length} is no length of a page blob: use a multiple of {PAGE}", place.blob);
+        return Err(PortError::new(ErrorKind::Invalid, message));
+    }
+    let fresh = Fresh::begin(place)?;
+    fresh.file.set_len(length).map_err(|error| place.fault("write", error))?;
+    let sidecar = Sidecar::create(place, metadata)?;
+    let published = fresh.publish(place);
+    if published.is_err() {
+        // Still locked, so it is the one of this attempt.
+        let _ = fs::remove_file(&place.sidecar);
+    }
+    drop(sidecar);
+    published
+}
+
+/// Raises the sequence number.
+pub(super) fn take_fence(place: &Place) -> PortResult<Fence> {
+    Sidecar::of_page_blob(place, Mode::Exclusive)?.raise(place)
+}
+
+/// Writes pages, whose bytes have been checked.
+pub(super) fn write(place: &Place, fence: Fence, offset: u64, body: &[u8]) -> PortResult<()> {
+    let writer = Writer::begin(place, fence)?;
+    writer.check_inside(place, offset..offset.saturating_add(body.len() as u64))?;
+    writer.file.write_all_at(body, offset).map_err(|error| place.fault("write", error))
+}
+
+/// Makes pages zero, and gives their space back where the file system can.
+pub(super) fn clear(place: &Place, fence: Fence, range: Range<u64>) -> PortResult<()> {
+    let aligned = range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE);
+    if !aligned || range.is_empty() {
+        let message = format!("{}: {} to {} are no pages", place.blob, range.start, range.end);
+        return Err(PortError::new(ErrorKind::Invalid, message));
+    }
+    let writer = Writer::begin(place, fence)?;
+    writer.check_inside(place, range.clone())?;
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(&writer.file, punch, range.start, range.end - range.start) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&writer.file, range),
+        done => done.map_err(io::Error::from),
+    }
+    .map_err(|error| place.fault("clear pages of", error))
+}
+
+fn write_zeros(file: &File, range: Range<u64>) -> io::Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let length = usize::try_from(range.end - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+        file.write_all_at(&ZEROS[..length], at)?;
+        at += length as u64;
+    }
+    Ok(())
+}
+
+/// The ranges that may hold data.
+pub(super) fn ranges(place: &Place) -> PortResult<Vec<Range<u64>>> {
+    let (file, found) = place.open(OpenOptions::new().read(true))?.ok_or_else(|| place.not_found())?;
+    data_ranges(&file, found.len()).map_err(|error| place.fault("look for data in", error))
+}
+
+fn data_ranges(file: &File, length: u64) -> io::Result<Vec<Range<u64>>> {
+    let mut ranges = Vec::new();
+    let mut at = 0;
+    while at < length {
+        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(start) => start,
+            // No more data.
+            Err(Errno::NXIO) => break,
+            // The file system does not tell: all of it may be data.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
+            Err(error) => return Err(error.into()),
+        };
+        let end = match rustix::fs::seek(file, SeekFrom::Hole(start)) {
+            Ok(end) => end,
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => length,
+            Err(error) => return Err(error.into()),
+        };
+        let whole_pages = start - start % PAGE..end.next_multiple_of(PAGE).min(length);
+        at = whole_pages.end;
+        ranges.push(whole_pages);
+    }
+    Ok(ranges)
+}
+
+/// The right to write now: as long as this lives, no newer fence can be taken.
+struct Writer {
+    file: File,
+    length: u64,
+    _sidecar: Sidecar,
+}
+
+impl Writer {
+    fn begin(place: &Place, fence: Fence) -> PortResult<Self> {
+        let sidecar = Sidecar::of_page_blob(place, Mode::Shared)?;
+        let present = sidecar.fence(place)?;
+        if fence < present {
+            let message = format!("{}: the fence {} is over, {} was taken", place.blob, fence.0, present.0);
+            return Err(PortError::new(ErrorKind::Fenced, message));
+        }
+        let (file, found) = place.open(OpenOptions::new().write(true))?.ok_or_else(|| place.not_found())?;
+        Ok(Self { file, length: found.len(), _sidecar: sidecar })
+    }
+
+    fn check_inside(&self, place: &Place, range: Range<u64>) -> PortResult<()> {
+        if range.end <= self.length {
+            return Ok(());
+        }
+        let message = format!("{}: {} to {} go beyond its end {}", place.blob, range.start, range.end, self.length);
+        Err(PortError::new(ErrorKind::Invalid, message))
+    }
+}

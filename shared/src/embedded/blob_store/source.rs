@@ -1,0 +1,92 @@
+//! Bytes that are checked before anyone relies on them.
+
+use std::fs::{File, OpenOptions};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crc_fast::{CrcAlgorithm, Digest};
+
+use super::paths::Place;
+use crate::ports::blob_store::SourceRange;
+use crate::ports::error::{ErrorKind, PortError, PortResult};
+
+/// Refuses a body that does not have its checksum.
+pub(super) fn check_body(place: &Place, body: &[u8], crc64: u64) -> PortResult<()> {
+    let actual = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, body);
+    if actual == crc64 {
+        return Ok(());
+    }
+    let message = format!("{}: the body has the checksum {actual:016x}, not {crc64:016x}", place.blob);
+    Err(PortError::new(ErrorKind::Corrupt, message))
+}
+
+/// A range of a blob, open for reading.
+pub(super) struct Source {
+    place: Place,
+    file: File,
+    range: Range<u64>,
+    crc64: u64,
+}
+
+impl Source {
+    /// # Errors
+    /// `NotFound` (`source-not-found`) where the blob is not there, `Corrupt` (`source-corrupt`) where it is too short.
+    pub(super) fn open(root: &Path, source: &SourceRange) -> PortResult<Self> {
+        let place = Place::new(root, &source.blob)?;
+        let Some((file, found)) = place.open(OpenOptions::new().read(true))? else {
+            let message = format!("the source {} is not there", source.blob);
+            return Err(PortError::new(ErrorKind::NotFound, message).with_code("source-not-found"));
+        };
+        let opened = Self { place, file, range: source.range.clone(), crc64: source.crc64 };
+        if source.range.start > source.range.end {
+            return Err(PortError::new(ErrorKind::Invalid, format!("{}: the range is backwards", opened.name())));
+        }
+        if source.range.end > found.len() {
+            return Err(opened.corrupt(&format!("the blob has only {} bytes", found.len())));
+        }
+        Ok(opened)
+    }
+
+    /// Passes the range piece by piece to `take`. The checksum is known when all of it has been passed: where it is
+    /// wrong, what was taken must not be used.
+    pub(super) fn read_through(
+        &self,
+        buffer: &mut [u8],
+        mut take: impl FnMut(&[u8]) -> PortResult<()>,
+    ) -> PortResult<()> {
+        let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
+        let mut at = self.range.start;
+        while at < self.range.end {
+            let want = usize::try_from(self.range.end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+            let piece = &mut buffer[..want];
+            self.file.read_exact_at(piece, at).map_err(|error| self.place.fault("read", error))?;
+            digest.update(piece);
+            take(piece)?;
+            at += want as u64;
+        }
+        let actual = digest.finalize();
+        if actual == self.crc64 {
+            return Ok(());
+        }
+        Err(self.corrupt(&format!("the checksum is {actual:016x}, not {:016x}", self.crc64)))
+    }
+
+    /// Reads the range, which must not be longer than the buffer, and checks it.
+    pub(super) fn read_whole<'b>(&self, buffer: &'b mut [u8]) -> PortResult<&'b [u8]> {
+        let mut length = 0;
+        self.read_through(buffer, |piece| {
+            length += piece.len();
+            Ok(())
+        })?;
+        Ok(&buffer[..length])
+    }
+
+    fn corrupt(&self, why: &str) -> PortError {
+        PortError::new(ErrorKind::Corrupt, format!("{}: {why}", self.name())).with_code("source-corrupt")
+    }
+
+    fn name(&self) -> String {
+        format!("the source {}, bytes {} to {}", self.place.blob, self.range.start, self.range.end)
+    }
+}
