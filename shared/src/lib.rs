@@ -2,8 +2,11 @@
 //!
 //! - [`model`]: the words, as plain types; [`state`]: the transition functions; [`plan`]: which store fills which.
 //! - [`ports`]: what goldfleet asks of the world, as traits; [`commit`]: commits whose answer may get lost.
-//! - [`config`], [`targets`], [`telemetry`]: what an operator sets.
+//! - [`vhd`], [`chunk`]: from a disk image to chunks.
+//! - [`config`], [`targets`], [`telemetry`]: what an operator sets; [`backend`] chooses the adapters.
+//! - [`embedded`]: the ports on one machine; [`conformance`]: one suite a port, which every adapter passes.
 
+pub mod backend;
 pub mod chunk;
 pub mod commit;
 pub mod config;
@@ -12,6 +15,7 @@ pub mod embedded;
 pub mod model;
 pub mod plan;
 pub mod ports;
+pub mod retry;
 pub mod state;
 pub mod targets;
 pub mod telemetry;

@@ -1,4 +1,14 @@
-//! The adapters that need nothing but one machine: they make demonstrations, tests and small fleets possible.
+//! The adapters that need nothing but one machine: queues and tables in a SQLite file, blobs and images in directories.
+//! They make demonstrations, tests and small fleets possible.
 
 pub mod blob_store;
 pub mod image_plane;
+pub mod job_table;
+pub mod queue;
+pub mod sqlite;
+
+pub use blob_store::DirectoryBlobs;
+pub use image_plane::DirectoryImages;
+pub use job_table::SqliteJobTable;
+pub use queue::SqliteQueue;
+pub use sqlite::Database;

@@ -1,0 +1,294 @@
+//! The job table as SQLite tables: each row as JSON, its chunk set beside it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde::de::DeserializeOwned;
+
+use super::sqlite::Database;
+use crate::model::chunk_set::ChunkSet;
+use crate::model::event::Event;
+use crate::model::ids::JobId;
+use crate::model::job::Job;
+use crate::model::operation::{Operation, OperationId};
+use crate::model::upload::Upload;
+use crate::ports::error::{ErrorKind, PortError, PortResult};
+use crate::ports::job_table::{Change, JobTable, check_one_group};
+use crate::ports::{ETag, Versioned};
+
+/// Operations that one transaction adds: few enough that workers do not wait long for their turn.
+const BATCH: usize = 500;
+
+/// The job table of one machine.
+pub struct SqliteJobTable {
+    database: Arc<Database>,
+}
+
+impl SqliteJobTable {
+    /// The job table in an open database.
+    #[must_use]
+    pub fn new(database: Arc<Database>) -> Self {
+        Self { database }
+    }
+
+    /// Reads rows and turns each into a value.
+    async fn select<T, P>(
+        &self,
+        sql: &'static str,
+        parameters: P,
+        read: fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> PortResult<Vec<T>>
+    where
+        T: Send + 'static,
+        P: rusqlite::Params + Send + 'static,
+    {
+        let failed = self.database.failed();
+        self.database
+            .read(move |connection| {
+                let mut select = connection.prepare_cached(sql).map_err(&failed)?;
+                let rows = select.query_map(parameters, read).map_err(&failed)?;
+                rows.collect::<Result<_, _>>().map_err(&failed)
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl JobTable for SqliteJobTable {
+    async fn ensure(&self) -> PortResult<()> {
+        Ok(())
+    }
+
+    async fn insert_job(&self, job: &Job) -> PortResult<()> {
+        let (id, body, failed) = (job.id.to_string(), to_json(job)?, self.database.failed());
+        self.database
+            .write(move |connection| {
+                let sql = "INSERT OR IGNORE INTO jobs (id, etag, body) VALUES (?1, 1, ?2)";
+                match connection.prepare_cached(sql).and_then(|mut insert| insert.execute(params![id, body])) {
+                    Ok(1) => Ok(()),
+                    Ok(_) => Err(PortError::new(ErrorKind::AlreadyExists, format!("there is a job {id} already"))),
+                    Err(error) => Err(failed(error)),
+                }
+            })
+            .await
+    }
+
+    async fn job(&self, id: &JobId) -> PortResult<Option<Versioned<Job>>> {
+        let rows = self.select("SELECT id, etag, body FROM jobs WHERE id = ?1", [id.to_string()], raw_job).await?;
+        rows.into_iter().next().map(job).transpose()
+    }
+
+    async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+        let rows = self.select("SELECT id, etag, body FROM jobs", [], raw_job).await?;
+        let mut jobs: Vec<Versioned<Job>> = rows.into_iter().map(job).collect::<PortResult<_>>()?;
+        jobs.sort_by(|a, b| (b.value.created, &b.value.id).cmp(&(a.value.created, &a.value.id)));
+        Ok(jobs)
+    }
+
+    async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag> {
+        let (id, body, expected) = (job.id.to_string(), to_json(job)?, version(if_match));
+        let lines = event_lines(events)?;
+        let failed = self.database.failed();
+        self.database
+            .write(move |connection| {
+                let sql = "UPDATE jobs SET etag = etag + 1, body = ?1 WHERE id = ?2 AND etag = ?3";
+                let mut update = connection.prepare_cached(sql).map_err(&failed)?;
+                if update.execute(params![body, id, expected]).map_err(&failed)? == 0 {
+                    let mut select = connection.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1").map_err(&failed)?;
+                    let there = select.exists(params![id]).map_err(&failed)?;
+                    return Err(changed_or_gone(&format!("job {id}"), there));
+                }
+                append(connection, &lines).map_err(&failed)?;
+                Ok(ETag((expected + 1).to_string()))
+            })
+            .await
+    }
+
+    async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize> {
+        let mut added = 0;
+        for batch in operations.chunks(BATCH) {
+            let rows: Vec<Stored> = batch.iter().map(Stored::of).collect::<PortResult<_>>()?;
+            let failed = self.database.failed();
+            added += self
+                .database
+                .write(move |connection| {
+                    let sql = "INSERT OR IGNORE INTO operations (job, id, grp, etag, body, done) VALUES (?1, ?2, ?3, 1, ?4, ?5)";
+                    let mut insert = connection.prepare_cached(sql).map_err(&failed)?;
+                    let mut added = 0;
+                    for row in &rows {
+                        added += insert
+                            .execute(params![row.job, row.id, row.group, row.body, row.done])
+                            .map_err(&failed)?;
+                    }
+                    Ok(added)
+                })
+                .await?;
+        }
+        Ok(added)
+    }
+
+    async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
+        let sql = "SELECT job, id, etag, body, done FROM operations WHERE job = ?1 AND id = ?2";
+        let rows = self.select(sql, [job.to_string(), id.to_string()], raw_operation).await?;
+        rows.into_iter().next().map(operation).transpose()
+    }
+
+    async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>> {
+        let sql = "SELECT job, id, etag, body, done FROM operations WHERE job = ?1 AND grp = ?2 ORDER BY id";
+        let rows = self.select(sql, [job.to_string(), id.group()], raw_operation).await?;
+        rows.into_iter().map(operation).collect()
+    }
+
+    async fn operations(&self, job: &JobId) -> PortResult<Vec<Versioned<Operation>>> {
+        let sql = "SELECT job, id, etag, body, done FROM operations WHERE job = ?1 ORDER BY id";
+        let rows = self.select(sql, [job.to_string()], raw_operation).await?;
+        rows.into_iter().map(operation).collect()
+    }
+
+    async fn commit(&self, changes: &[Change], events: &[Event]) -> PortResult<Vec<ETag>> {
+        check_one_group(changes, events)?;
+        let rows: Vec<(Stored, i64)> = changes
+            .iter()
+            .map(|change| Ok((Stored::of(&change.operation)?, version(&change.if_match))))
+            .collect::<PortResult<_>>()?;
+        let lines = event_lines(events)?;
+        let failed = self.database.failed();
+        self.database
+            .write(move |connection| {
+                for (row, expected) in &rows {
+                    if replace(connection, row, *expected).map_err(&failed)? == 0 {
+                        let there = row.is_there(connection).map_err(&failed)?;
+                        return Err(changed_or_gone(&format!("operation {} of job {}", row.id, row.job), there));
+                    }
+                }
+                append(connection, &lines).map_err(&failed)?;
+                Ok(rows.iter().map(|(_, expected)| ETag((expected + 1).to_string())).collect())
+            })
+            .await
+    }
+
+    async fn events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Vec<Event>> {
+        let sql = "SELECT body FROM events WHERE job = ?1 AND (?2 IS NULL OR operation = ?2) ORDER BY sequence";
+        let parameters = (job.to_string(), operation.map(ToString::to_string));
+        let rows = self.select(sql, parameters, |row| row.get::<_, String>(0)).await?;
+        rows.iter().map(|body| from_json(body, || format!("an event of job {job}"))).collect()
+    }
+
+    async fn put_upload(&self, upload: &Upload) -> PortResult<()> {
+        let (id, body, failed) = (upload.id.to_string(), to_json(upload)?, self.database.failed());
+        self.database
+            .write(move |connection| {
+                let sql = "INSERT OR REPLACE INTO uploads (id, body) VALUES (?1, ?2)";
+                connection
+                    .prepare_cached(sql)
+                    .and_then(|mut insert| insert.execute(params![id, body]))
+                    .map_err(&failed)?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn uploads(&self) -> PortResult<Vec<Upload>> {
+        let rows = self.select("SELECT body FROM uploads", [], |row| row.get::<_, String>(0)).await?;
+        let mut uploads: Vec<Upload> =
+            rows.iter().map(|body| from_json(body, || "an upload".to_owned())).collect::<PortResult<_>>()?;
+        uploads.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
+        Ok(uploads)
+    }
+}
+
+/// An operation as it is stored.
+struct Stored {
+    job: String,
+    id: String,
+    group: String,
+    body: String,
+    done: Vec<u8>,
+}
+
+impl Stored {
+    fn of(operation: &Operation) -> PortResult<Self> {
+        Ok(Self {
+            job: operation.job.to_string(),
+            id: operation.id.to_string(),
+            group: operation.id.group(),
+            body: to_json(operation)?,
+            done: operation.progress.done.encode(),
+        })
+    }
+
+    fn is_there(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        let mut select = connection.prepare_cached("SELECT 1 FROM operations WHERE job = ?1 AND id = ?2")?;
+        Ok(select.query_row(params![self.job, self.id], |_| Ok(())).optional()?.is_some())
+    }
+}
+
+fn replace(connection: &Connection, row: &Stored, expected: i64) -> rusqlite::Result<usize> {
+    let sql = "UPDATE operations SET etag = etag + 1, body = ?1, done = ?2 WHERE job = ?3 AND id = ?4 AND etag = ?5";
+    connection.prepare_cached(sql)?.execute(params![row.body, row.done, row.job, row.id, expected])
+}
+
+/// An event's job, operation and text.
+type EventLine = (String, Option<String>, String);
+
+fn event_lines(events: &[Event]) -> PortResult<Vec<EventLine>> {
+    let line =
+        |event: &Event| Ok((event.job.to_string(), event.operation.as_ref().map(ToString::to_string), to_json(event)?));
+    events.iter().map(line).collect()
+}
+
+fn append(connection: &Connection, lines: &[EventLine]) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached("INSERT INTO events (job, operation, body) VALUES (?1, ?2, ?3)")?;
+    for (job, operation, body) in lines {
+        insert.execute(params![job, operation, body])?;
+    }
+    Ok(())
+}
+
+type RawJob = (String, i64, String);
+type RawOperation = (String, String, i64, String, Vec<u8>);
+
+fn raw_job(row: &Row<'_>) -> rusqlite::Result<RawJob> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+fn raw_operation(row: &Row<'_>) -> rusqlite::Result<RawOperation> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+}
+
+fn job((id, etag, body): RawJob) -> PortResult<Versioned<Job>> {
+    Ok(Versioned { value: from_json(&body, || format!("job {id}"))?, etag: ETag(etag.to_string()) })
+}
+
+fn operation((job, id, etag, body, done): RawOperation) -> PortResult<Versioned<Operation>> {
+    let name = || format!("operation {id} of job {job}");
+    let mut value: Operation = from_json(&body, name)?;
+    value.progress.done = ChunkSet::decode(&done).map_err(|error| damaged(&name(), &error))?;
+    Ok(Versioned { value, etag: ETag(etag.to_string()) })
+}
+
+/// An ETag as a row's version; one that is none of ours matches no row.
+fn version(etag: &ETag) -> i64 {
+    etag.0.parse().unwrap_or(-1)
+}
+
+fn to_json(value: &impl serde::Serialize) -> PortResult<String> {
+    serde_json::to_string(value).map_err(|error| damaged("a row", &error))
+}
+
+fn from_json<T: DeserializeOwned>(body: &str, name: impl Fn() -> String) -> PortResult<T> {
+    serde_json::from_str(body).map_err(|error| damaged(&name(), &error))
+}
+
+fn damaged(name: &str, error: &dyn std::error::Error) -> PortError {
+    PortError::new(ErrorKind::Invalid, format!("{name} can't be read from the table: {error}")).with_code("row-damaged")
+}
+
+fn changed_or_gone(name: &str, there: bool) -> PortError {
+    if there {
+        PortError::new(ErrorKind::Conflict, format!("{name} was changed by someone else meanwhile"))
+    } else {
+        PortError::new(ErrorKind::NotFound, format!("{name} is not in the table"))
+    }
+}

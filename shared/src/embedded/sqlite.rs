@@ -1,0 +1,190 @@
+//! The SQLite file that queues and tables of one machine share: any number of processes may use it at once, and any of
+//! them may be killed at any time.
+//!
+//! The file is in write-ahead mode with `synchronous = NORMAL`: what was committed survives the end of a process, however
+//! it ends; a power cut may take the last commits with it, but never half of one.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use tokio::sync::Semaphore;
+
+use crate::ports::error::{ErrorKind, PortError, PortResult};
+
+/// How long a statement waits for another process's lock before it gives up as `Unavailable`.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Connections for reading: readers do not wait for the writer.
+const READERS: usize = 2;
+
+/// Prepared statements kept per connection: more than there are.
+const STATEMENTS: usize = 64;
+
+/// The version of the schema, in the file's `user_version`.
+const VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE jobs (id TEXT PRIMARY KEY, etag INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE operations (
+    job TEXT NOT NULL, id TEXT NOT NULL, grp TEXT NOT NULL,
+    etag INTEGER NOT NULL, body TEXT NOT NULL, done BLOB NOT NULL,
+    PRIMARY KEY (job, id)
+) WITHOUT ROWID;
+CREATE INDEX operations_by_group ON operations (job, grp);
+CREATE TABLE events (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, operation TEXT, body TEXT NOT NULL
+);
+CREATE INDEX events_by_job ON events (job, operation);
+CREATE TABLE uploads (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, visible INTEGER NOT NULL,
+    pop TEXT NOT NULL, dequeued INTEGER NOT NULL, body TEXT NOT NULL
+);
+CREATE INDEX messages_by_visibility ON messages (queue, visible, id);
+";
+
+/// An open file, shared by the adapters of a process.
+pub struct Database {
+    file: String,
+    writer: Lane,
+    readers: Lane,
+}
+
+/// Connections of one kind, and as many permits. Whoever has a permit finds a connection, so that no thread is blocked
+/// waiting for one.
+struct Lane {
+    permits: Semaphore,
+    connections: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Lane {
+    fn new(connections: Vec<Connection>) -> Self {
+        Self { permits: Semaphore::new(connections.len()), connections: Arc::new(Mutex::new(connections)) }
+    }
+}
+
+impl Database {
+    /// Opens the file, and makes it and its tables where they are missing.
+    ///
+    /// # Errors
+    /// `Invalid` where the file is something else or was written by a newer version, `Unavailable` where it can't be
+    /// opened.
+    pub fn open(path: &Path) -> PortResult<Arc<Self>> {
+        let file = path.display().to_string();
+        let open = || -> Result<Connection, rusqlite::Error> {
+            let connection = Connection::open(path)?;
+            connection.busy_timeout(BUSY)?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            Ok(connection)
+        };
+        let mut writer = open().map_err(|error| translate(&file, error))?;
+        prepare(&file, &mut writer)?;
+        let readers =
+            (0..READERS).map(|_| open()).collect::<Result<_, _>>().map_err(|error| translate(&file, error))?;
+        Ok(Arc::new(Self { file, writer: Lane::new(vec![writer]), readers: Lane::new(readers) }))
+    }
+
+    /// Runs `work` in a transaction that may write: all of it happens, or, where it returns an error, nothing.
+    pub(super) async fn write<T, F>(&self, work: F) -> PortResult<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> PortResult<T> + Send + 'static,
+    {
+        let file = self.file.clone();
+        self.run(&self.writer, move |connection| {
+            let failed = |error| translate(&file, error);
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+            let result = work(&transaction)?;
+            transaction.commit().map_err(failed)?;
+            Ok(result)
+        })
+        .await
+    }
+
+    /// Runs `work`, which only reads.
+    pub(super) async fn read<T, F>(&self, work: F) -> PortResult<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> PortResult<T> + Send + 'static,
+    {
+        self.run(&self.readers, move |connection| work(connection)).await
+    }
+
+    async fn run<T, F>(&self, lane: &Lane, work: F) -> PortResult<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> PortResult<T> + Send + 'static,
+    {
+        let gone = || PortError::new(ErrorKind::Unavailable, format!("{}: the program is ending", self.file));
+        let _permit = lane.permits.acquire().await.map_err(|_| gone())?;
+        let connections = Arc::clone(&lane.connections);
+        let task = tokio::task::spawn_blocking(move || {
+            // A caller that goes away gives its permit back while its work goes on: then there may be none for a moment.
+            let mut connection = loop {
+                let taken = connections.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                match taken {
+                    Some(connection) => break connection,
+                    None => std::thread::sleep(Duration::from_millis(1)),
+                }
+            };
+            let result = work(&mut connection);
+            connections.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            result
+        });
+        task.await.map_err(|_| gone())?
+    }
+
+    /// An error of SQLite as one of the port's.
+    pub(super) fn failed(&self) -> impl Fn(rusqlite::Error) -> PortError + Send + Sync + Clone + 'static {
+        let file = self.file.clone();
+        move |error| translate(&file, error)
+    }
+}
+
+/// Makes the tables, if nobody has; several processes may come here at once.
+fn prepare(file: &str, connection: &mut Connection) -> PortResult<()> {
+    let failed = |error| translate(file, error);
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+    match version {
+        0 => {
+            transaction.execute_batch(SCHEMA).map_err(failed)?;
+            transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
+        }
+        VERSION => {}
+        newer => {
+            let message = format!(
+                "{file} was written by another version of goldfleet (format {newer}, this one reads {VERSION}): \
+                 use that version, or another [coordination] path"
+            );
+            return Err(PortError::new(ErrorKind::Invalid, message).with_code("database-version"));
+        }
+    }
+    transaction.commit().map_err(failed)
+}
+
+fn translate(file: &str, error: rusqlite::Error) -> PortError {
+    let (kind, code, what) = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => {
+            (ErrorKind::Invalid, "not-a-database", "is no SQLite database: set another [coordination] path")
+        }
+        Some(ErrorCode::CannotOpen) => (
+            ErrorKind::Invalid,
+            "database-unusable",
+            "can't be opened: does its folder exist, and may you write there?",
+        ),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            (ErrorKind::Denied, "database-unusable", "can't be written to")
+        }
+        Some(ErrorCode::DiskFull) => (ErrorKind::Unavailable, "disk-full", "can't grow: the disk is full"),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            (ErrorKind::Unavailable, "database-busy", "is locked by another process")
+        }
+        _ => (ErrorKind::Unavailable, "database-failed", "failed"),
+    };
+    PortError::new(kind, format!("{file} {what} ({error})")).with_code(code).with_source(error)
+}
