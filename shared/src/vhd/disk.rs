@@ -1,0 +1,170 @@
+//! A VHD as the disk it stands for.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use super::dynamic::Blocks;
+use super::footer::{DiskType, FOOTER_SIZE, Footer, FooterError};
+
+/// Why a file can't be read as a disk.
+#[derive(Debug, thiserror::Error)]
+pub enum VhdError {
+    /// It can't be opened.
+    #[error("{} can't be read", file.display())]
+    Open {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It can't be read.
+    #[error("the file can't be read: {source}")]
+    Read {
+        /// Why.
+        source: io::Error,
+    },
+    /// It is too short to have a footer.
+    #[error("the file has {length} bytes, too few for a VHD")]
+    TooShort {
+        /// Its length in bytes.
+        length: u64,
+    },
+    /// It has no footer, or a damaged one.
+    #[error(transparent)]
+    Footer(#[from] FooterError),
+    /// It is a difference to another file.
+    #[error("the VHD holds only the difference to a parent disk")]
+    Differencing,
+    /// It ends before it should.
+    #[error("the file has {length} bytes, and should have at least {needed}")]
+    Truncated {
+        /// The bytes that it must have.
+        needed: u64,
+        /// The bytes that it has.
+        length: u64,
+    },
+    /// Its structures contradict each other.
+    #[error("{reason}")]
+    Damaged {
+        /// How.
+        reason: String,
+    },
+}
+
+impl VhdError {
+    /// A file that can't be opened.
+    #[must_use]
+    pub fn unreadable(file: &Path, source: io::Error) -> Self {
+        Self::Open { file: file.to_owned(), source }
+    }
+}
+
+/// An open VHD, fixed or dynamic, read as the disk it stands for. Several threads may read at once.
+#[derive(Debug)]
+pub struct Disk {
+    file: File,
+    footer: Footer,
+    blocks: Option<Blocks>,
+}
+
+impl Disk {
+    /// Opens a VHD.
+    ///
+    /// # Errors
+    /// [`VhdError`] where it is none that can be read.
+    pub fn open(path: &Path) -> Result<Self, VhdError> {
+        let file = File::open(path).map_err(|source| VhdError::unreadable(path, source))?;
+        let length = file.metadata().map_err(|source| VhdError::unreadable(path, source))?.len();
+        let at = length.checked_sub(FOOTER_SIZE as u64).ok_or(VhdError::TooShort { length })?;
+        let mut bytes = [0; FOOTER_SIZE];
+        file.read_exact_at(&mut bytes, at).map_err(|source| VhdError::Read { source })?;
+        let footer = Footer::parse(&bytes)?;
+        let blocks = match footer.disk_type() {
+            DiskType::Differencing => return Err(VhdError::Differencing),
+            DiskType::Dynamic => Some(Blocks::open(&file, length, &footer)?),
+            DiskType::Fixed if footer.size() > at => {
+                return Err(VhdError::Truncated { needed: footer.size().saturating_add(FOOTER_SIZE as u64), length });
+            }
+            DiskType::Fixed if footer.size() < at => {
+                let reason = format!("the footer says {} bytes, but {at} lie before it", footer.size());
+                return Err(VhdError::Damaged { reason });
+            }
+            DiskType::Fixed => None,
+        };
+        Ok(Self { file, footer, blocks })
+    }
+
+    /// The disk's size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.footer.size()
+    }
+
+    /// Whether the file holds blocks as they came to be written.
+    #[must_use]
+    pub fn is_dynamic(&self) -> bool {
+        self.blocks.is_some()
+    }
+
+    /// The footer of the fixed VHD that this one stands for.
+    #[must_use]
+    pub fn footer(&self) -> [u8; FOOTER_SIZE] {
+        match self.blocks {
+            // A fixed VHD's own, to the byte.
+            None => self.footer.to_bytes(),
+            Some(_) => self.footer.as_fixed().to_bytes(),
+        }
+    }
+
+    /// The ranges of the disk that may hold data, in order; elsewhere it is zero. Holes of a sparse file are not read to
+    /// find that out.
+    ///
+    /// # Errors
+    /// [`VhdError::Read`] where the file system fails.
+    pub fn data_ranges(&self) -> Result<Vec<Range<u64>>, VhdError> {
+        match &self.blocks {
+            Some(blocks) => Ok(blocks.ranges()),
+            None => file_ranges(&self.file, self.size()).map_err(|source| VhdError::Read { source }),
+        }
+    }
+
+    /// Reads the disk from `offset` on, as much as `buffer` takes; that much must be there.
+    ///
+    /// # Errors
+    /// [`VhdError::Read`] where it is not, or the file can't be read.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), VhdError> {
+        let read = match &self.blocks {
+            Some(blocks) => blocks.read(&self.file, offset, buffer),
+            None => self.file.read_exact_at(buffer, offset),
+        };
+        read.map_err(|source| VhdError::Read { source })
+    }
+}
+
+/// The ranges of a file's first `size` bytes that are no holes. Where the file system can't tell, all of it.
+pub(super) fn file_ranges(file: &File, size: u64) -> io::Result<Vec<Range<u64>>> {
+    let mut ranges = Vec::new();
+    let mut at = 0;
+    while at < size {
+        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(start) => start,
+            // Nothing but a hole up to the end.
+            Err(Errno::NXIO) => break,
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(std::iter::once(0..size).collect()),
+            Err(error) => return Err(error.into()),
+        };
+        if start >= size {
+            break;
+        }
+        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(size);
+        ranges.push(start..end);
+        at = end;
+    }
+    Ok(ranges)
+}

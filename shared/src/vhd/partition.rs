@@ -1,0 +1,101 @@
+//! Partition tables: what a disk says of the machines that can boot it.
+
+use super::SECTOR;
+use super::disk::{Disk, VhdError};
+use crate::model::manifest::Generation;
+
+/// An EFI system partition's type, C12A7328-F81F-11D2-BA4B-00A0C93EC93B, as it lies on the disk.
+pub(super) const ESP: [u8; 16] =
+    [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
+
+/// The partition type of an MBR that only stands before a GPT.
+const PROTECTIVE: u8 = 0xee;
+
+/// The most entries of a GPT that are looked at; tables have 128.
+const MAX_ENTRIES: u32 = 1024;
+
+/// The partition table of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partitioning {
+    /// None.
+    None,
+    /// A master boot record: BIOS.
+    Mbr,
+    /// A GUID partition table; with an EFI system partition, UEFI.
+    Gpt {
+        /// Whether it has one.
+        esp: bool,
+    },
+    /// A GUID partition table whose checksums are wrong.
+    DamagedGpt,
+}
+
+impl Partitioning {
+    /// The generation that the table is made for, if it tells.
+    #[must_use]
+    pub fn generation(self) -> Option<Generation> {
+        match self {
+            Self::Mbr => Some(Generation::V1),
+            Self::Gpt { esp: true } => Some(Generation::V2),
+            Self::None | Self::Gpt { esp: false } | Self::DamagedGpt => None,
+        }
+    }
+}
+
+/// Reads a disk's partition table.
+///
+/// # Errors
+/// [`VhdError`] where the disk can't be read.
+pub fn partitioning(disk: &Disk) -> Result<Partitioning, VhdError> {
+    if disk.size() < 2 * SECTOR {
+        return Ok(Partitioning::None);
+    }
+    let mut sectors = [0; 1024];
+    disk.read_at(0, &mut sectors)?;
+    let (mbr, gpt) = sectors.split_at(512);
+    let signed = mbr[510..] == [0x55, 0xaa];
+    let types: Vec<u8> = mbr[446..510].chunks(16).map(|entry| entry[4]).collect();
+    if gpt[..8] == *b"EFI PART" && (!signed || types.contains(&PROTECTIVE)) {
+        return read_gpt(disk, gpt);
+    }
+    let any = types.iter().any(|&kind| kind != 0 && kind != PROTECTIVE);
+    Ok(if signed && any { Partitioning::Mbr } else { Partitioning::None })
+}
+
+fn read_gpt(disk: &Disk, header: &[u8]) -> Result<Partitioning, VhdError> {
+    let header_size = le32(header, 12) as usize;
+    let (count, entry_size) = (le32(header, 80), le32(header, 84) as usize);
+    let table = le64(header, 72).saturating_mul(SECTOR);
+    let plausible = (92..=512).contains(&header_size)
+        && (1..=MAX_ENTRIES).contains(&count)
+        && (128..=4096).contains(&entry_size)
+        && table.saturating_add(u64::from(count) * entry_size as u64) <= disk.size();
+    if !plausible {
+        return Ok(Partitioning::DamagedGpt);
+    }
+    let mut checked = header[..header_size].to_vec();
+    checked[16..20].fill(0);
+    if crc32(&checked) != le32(header, 16) {
+        return Ok(Partitioning::DamagedGpt);
+    }
+    let mut entries = vec![0; count as usize * entry_size];
+    disk.read_at(table, &mut entries)?;
+    if crc32(&entries) != le32(header, 88) {
+        return Ok(Partitioning::DamagedGpt);
+    }
+    Ok(Partitioning::Gpt { esp: entries.chunks(entry_size).any(|entry| entry[..16] == ESP) })
+}
+
+/// The CRC-32 of GPTs (that of zip and Ethernet).
+pub(super) fn crc32(bytes: &[u8]) -> u32 {
+    // The algorithm's result has 32 bits.
+    u32::try_from(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, bytes)).unwrap_or(0)
+}
+
+fn le32(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..at + 4].iter().rev().fold(0, |number, &byte| number << 8 | u32::from(byte))
+}
+
+fn le64(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..at + 8].iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
