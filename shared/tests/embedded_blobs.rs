@@ -19,17 +19,20 @@ use goldfleet_shared::conformance;
 use goldfleet_shared::embedded::blob_store::DirectoryBlobs;
 use goldfleet_shared::embedded::image_plane::DirectoryImages;
 use goldfleet_shared::model::ids::SubscriptionId;
+use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
+use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::model::store::{BlobAddress, Container};
 use goldfleet_shared::ports::blob_store::{BlobStore, Fence, PAGE};
 use goldfleet_shared::ports::clock::{SystemClock, TokioClock};
 use goldfleet_shared::ports::error::ErrorKind;
+use goldfleet_shared::ports::image_plane::ImagePlane;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 const ROLE: &str = "GOLDFLEET_TEST_ROLE";
 const ROOT: &str = "GOLDFLEET_TEST_ROOT";
 
-/// The length of what the other process writes.
+/// The length of the blobs that the other process writes.
 const LENGTH: usize = 4 * 1024 * 1024;
 
 fn container() -> Container {
@@ -68,6 +71,29 @@ async fn images_conform() {
         container: container(),
     };
     conformance::image_plane::all(&DirectoryImages::new(root.path().to_owned()), &blobs, &site).await;
+}
+
+#[tokio::test]
+async fn an_image_looks_like_azures() {
+    let (root, blobs) = cloud().await;
+    let spec = ManagedImageSpec {
+        id: ManagedImageId {
+            subscription: SubscriptionId::numbered(1),
+            resource_group: "images".parse().unwrap(),
+            name: "ubuntu-1".parse().unwrap(),
+        },
+        region: "westeurope".parse().unwrap(),
+        vhd: container().blob("ubuntu/1.vhd"),
+        os: OsType::Windows,
+        generation: Generation::V2,
+        disk_encryption_set: Some("/subscriptions/1/diskEncryptionSets/keys".to_owned()),
+        tenant: None,
+        tags: BTreeMap::from([("team".to_owned(), "platform".to_owned())]),
+    };
+    conformance::image_plane::put_smallest_vhd(&blobs, &spec.vhd).await;
+    DirectoryImages::new(root.path().to_owned()).put(&spec).await.unwrap();
+    let folder = format!("subscriptions/{}/resourceGroups/images/images", spec.id.subscription);
+    insta::assert_snapshot!(fs::read_to_string(root.path().join(folder).join("ubuntu-1.json")).unwrap());
 }
 
 #[tokio::test]
@@ -222,15 +248,15 @@ async fn a_killed_process_leaves_no_half_blob() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fence_holds_against_a_process_that_was_stopped() {
     let (root, blobs) = cloud().await;
-    let (blob, body) = (pages_blob(), Bytes::from(vec![2; LENGTH]));
-    for round in 0..8 {
-        blobs.create_page_blob(&blob, LENGTH as u64, &BTreeMap::new()).await.unwrap();
+    let (blob, body) = (pages_blob(), page(2));
+    for round in 0..40 {
+        blobs.create_page_blob(&blob, PAGE, &BTreeMap::new()).await.unwrap();
         let writer = start("put-pages", root.path());
         wait_for_pages(&root.path().join("stage0001/golden/1.vhd"));
-        thread::sleep(Duration::from_millis(3 * round));
+        thread::sleep(Duration::from_micros(37 * round));
         signal(&writer, Signal::STOP);
         let taking = tokio::spawn(take_fence(blobs.clone(), blob.clone()));
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         if !taking.is_finished() {
             // The writer was stopped in the middle of a write: no fence until it goes on.
             signal(&writer, Signal::CONT);
@@ -242,6 +268,10 @@ async fn a_fence_holds_against_a_process_that_was_stopped() {
         assert!(blobs.get(&blob, None).await.unwrap() == body, "round {round}: the old fence wrote after the new one");
         assert!(blobs.delete(&blob, None).await.unwrap());
     }
+}
+
+fn page(byte: u8) -> Bytes {
+    Bytes::from(vec![byte; usize::try_from(PAGE).unwrap()])
 }
 
 fn pages_blob() -> BlobAddress {
@@ -320,9 +350,10 @@ async fn put_blobs(blobs: &DirectoryBlobs) {
     }
 }
 
-/// Writes pages under the first fence until it is fenced off.
+/// Writes a page under the first fence until it is fenced off. A short write, so that much of the time is between looking
+/// at the fence and writing.
 async fn put_pages(blobs: &DirectoryBlobs) {
-    let (blob, body) = (pages_blob(), Bytes::from(vec![1; LENGTH]));
+    let (blob, body) = (pages_blob(), page(1));
     let fence = blobs.take_fence(&blob).await.unwrap();
     loop {
         match blobs.put_pages(&blob, fence, 0, body.clone(), crc(&body)).await {

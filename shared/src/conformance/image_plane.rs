@@ -153,8 +153,13 @@ fn spec(site: &Site) -> ManagedImageSpec {
 
 async fn spec_with_vhd(blobs: &dyn BlobStore, site: &Site) -> ManagedImageSpec {
     let spec = spec(site);
-    put_vhd(blobs, &spec.vhd, MIB, footer()).await;
+    put_smallest_vhd(blobs, &spec.vhd).await;
     spec
+}
+
+/// Makes the smallest blob that is a VHD: one mebibyte of zeros and a footer. It boots nothing.
+pub async fn put_smallest_vhd(blobs: &dyn BlobStore, vhd: &BlobAddress) {
+    put_vhd(blobs, vhd, MIB, footer()).await;
 }
 
 async fn put_vhd(blobs: &dyn BlobStore, vhd: &BlobAddress, size: u64, footer: [u8; FOOTER]) {
