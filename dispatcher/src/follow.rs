@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::desk::{Desk, DeskError};
 use crate::status::{Standing, Status, status, upload_status};
+use crate::sweep::look_after;
 
 /// The time between two looks at a job.
 const LOOK: Duration = Duration::from_millis(500);
@@ -152,6 +153,15 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// Who writes a job's end to its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// Whoever follows it, as soon as its last operation has ended.
+    Here,
+    /// A dispatcher, at its next sweep.
+    Elsewhere,
+}
+
 /// Follows a job until it has ended. None where `stop` was cancelled first.
 ///
 /// # Errors
@@ -159,6 +169,7 @@ pub fn duration(seconds: f64) -> String {
 pub async fn follow(
     desk: &Desk,
     id: &JobId,
+    finish: Finish,
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Result<Option<Status>, DeskError> {
@@ -170,6 +181,10 @@ pub async fn follow(
         if status.state != Standing::Running && job.state.is_terminal() {
             progress.end();
             return Ok(Some(status));
+        }
+        if status.state != Standing::Running && finish == Finish::Here {
+            look_after(desk, &job).await?;
+            continue;
         }
         tokio::select! {
             () = desk.ports.clock.sleep(LOOK) => {}

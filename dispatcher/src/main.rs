@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use goldfleet_dispatcher::cli::arguments::Arguments;
 use goldfleet_dispatcher::cli::output::{Console, terminal_width};
-use goldfleet_dispatcher::cli::run::run;
+use goldfleet_dispatcher::cli::run::{DONE, run};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -16,9 +16,11 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let code = error.exit_code();
-            let error = anyhow::Error::from(error);
-            // Standard error is all there is to complain to.
-            let _ = writeln!(std::io::stderr(), "goldfleet: {error:#}");
+            if code != DONE {
+                let error = anyhow::Error::from(error);
+                // Standard error is all there is to complain to.
+                let _ = writeln!(std::io::stderr(), "goldfleet: {error:#}");
+            }
             ExitCode::from(code)
         }
     }

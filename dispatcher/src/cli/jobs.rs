@@ -13,7 +13,7 @@ use crate::cancel::cancel;
 use crate::cleanup::{cleanup_job, forget_version};
 use crate::collect::collect;
 use crate::desk::Desk;
-use crate::follow::{Progress, Style, follow};
+use crate::follow::{Finish, Progress, Style, follow};
 use crate::retry::{Which, retry};
 use crate::status::{events, status};
 
@@ -65,7 +65,7 @@ pub async fn status_command(
     };
     let status = if watch {
         let progress = Progress::new(Style::fitting(console.output == Output::Json));
-        match follow(desk, &job.id, &progress, stop).await? {
+        match follow(desk, &job.id, Finish::Elsewhere, &progress, stop).await? {
             Some(status) => status,
             None => return Ok(INTERRUPTED),
         }

@@ -54,7 +54,7 @@ pub enum CommandError {
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),
     /// Standard output, or the runtime.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// Asked to stop.
     #[error("interrupted; the same command goes on where this one stopped")]
@@ -80,6 +80,8 @@ impl CommandError {
             Self::Upload(UploadError::Interrupted) | Self::Interrupted => INTERRUPTED,
             Self::Upload(_) => USAGE,
             Self::Demo(error) => error.exit_code(),
+            // Whoever read the output has seen enough of it.
+            Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
             Self::Io(_) => FAILED,
         }
     }

@@ -16,7 +16,7 @@ use super::run::{CommandError, DONE, INTERRUPTED};
 use super::{check, view};
 use crate::desk::Desk;
 use crate::fanout::{self, JobPlan};
-use crate::follow::{Progress, Style, follow};
+use crate::follow::{Finish, Progress, Style, follow};
 use crate::local::Local;
 use crate::request::{manifest, request};
 use crate::upload::{UploadError, UploadRequest, Uploaded, upload};
@@ -136,7 +136,7 @@ pub async fn conclude(
     let progress = Progress::new(Style::fitting(console.output == Output::Json));
     // Where coordination is of this machine alone, nobody else may be there to do the work.
     let local = matches!(desk.config.coordination, Coordination::Embedded(_)).then(|| Local::start(desk, true));
-    let status = follow(desk, job, &progress, stop).await;
+    let status = follow(desk, job, Finish::Here, &progress, stop).await;
     if let Some(local) = local {
         local.drain().await;
     }

@@ -20,7 +20,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::{Desk, DeskError};
-use crate::follow::Progress;
+use crate::follow::{Finish, Progress, follow};
 use crate::local::Local;
 use crate::request::request;
 use crate::status::{Standing, Status, status};
@@ -202,7 +202,7 @@ async fn drive(desk: &Desk, scene: &Scene, progress: &Progress, stop: &Cancellat
     }
     let mut statuses = Vec::new();
     for job in &jobs {
-        let followed = crate::follow::follow(desk, job, progress, stop).await?;
+        let followed = follow(desk, job, Finish::Here, progress, stop).await?;
         statuses.push(followed.ok_or(DemoError::Interrupted)?);
     }
     // The first may have changed while the last was followed.
