@@ -185,7 +185,7 @@ mod tests {
         #[test]
         fn a_flipped_bit_is_told(at in 0..FOOTER_SIZE, bit in 0..8) {
             let mut bytes = Footer::fixed_for(64 << 20, 7).to_bytes();
-            bytes[at] ^= 1 << bit;
+            bytes[at] ^= 1_u8 << bit;
             prop_assert!(Footer::parse(&bytes).is_err());
         }
     }

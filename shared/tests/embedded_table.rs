@@ -1,0 +1,119 @@
+//! The SQLite queue and job table: the suites, several users of one file, and a process that is killed.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use goldfleet_shared::conformance::clock::ManualClock;
+use goldfleet_shared::conformance::{job_table, queue};
+use goldfleet_shared::embedded::{Database, SqliteJobTable, SqliteQueue};
+use goldfleet_shared::model::message::QueueName;
+use goldfleet_shared::ports::clock::SystemClock;
+use goldfleet_shared::ports::queue::Queue;
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_conforms() {
+    let folder = TempDir::new().unwrap();
+    let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+    let database = Database::open(&folder.path().join("goldfleet.db")).unwrap();
+    queue::all(&SqliteQueue::new(database, Arc::new(clock.clone())), &clock).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_job_table_conforms() {
+    let folder = TempDir::new().unwrap();
+    job_table::all(&SqliteJobTable::new(Database::open(&folder.path().join("goldfleet.db")).unwrap())).await;
+}
+
+#[test]
+fn what_is_no_database_of_ours_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let message = |name: &str| {
+        let error = Database::open(&folder.path().join(name)).err().unwrap();
+        let text = error.to_string().replace(&folder.path().display().to_string(), "FOLDER");
+        format!("{}: {text}", error.code)
+    };
+    std::fs::write(folder.path().join("text.db"), "no database at all, but long enough to look like one".repeat(40))
+        .unwrap();
+    let newer = rusqlite::Connection::open(folder.path().join("newer.db")).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+    insta::assert_snapshot!([message("text.db"), message("newer.db"), message("missing/new.db")].join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_processes_may_open_a_new_file_at_once() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("goldfleet.db");
+    let opened: Vec<_> = (0..8)
+        .map(|_| {
+            let file = file.clone();
+            std::thread::spawn(move || Database::open(&file).map(|_| ()))
+        })
+        .collect();
+    for thread in opened {
+        thread.join().unwrap().unwrap();
+    }
+}
+
+/// The variable that makes this test's binary the process to be killed.
+const VICTIM: &str = "GOLDFLEET_TEST_VICTIM";
+
+/// What the victim does: for each number, a message to one queue, then to another, then the first away.
+#[test]
+#[ignore = "only to be killed by another test"]
+fn victim() {
+    let file = std::env::var(VICTIM).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let queue = open(Path::new(&file));
+        for n in 0_u64.. {
+            queue.send(QueueName::Seed, &n.to_string(), Duration::ZERO).await.unwrap();
+            for received in queue.receive(QueueName::Seed, 32, Duration::from_millis(50)).await.unwrap() {
+                queue.send(QueueName::Copy, &received.body, Duration::ZERO).await.unwrap();
+                queue.delete(QueueName::Seed, &received.receipt).await.unwrap();
+            }
+        }
+    });
+}
+
+fn open(file: &Path) -> SqliteQueue {
+    SqliteQueue::new(Database::open(file).unwrap(), Arc::new(SystemClock))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_process_loses_no_message_and_leaves_the_file_whole() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("goldfleet.db");
+    let queue = open(&file);
+    for round in 0..6_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["victim", "--exact", "--quiet", "--ignored"])
+            .env(VICTIM, &file)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let before = queue.depth(QueueName::Copy).await.unwrap();
+        while queue.depth(QueueName::Copy).await.unwrap() < before + 20 + round * 7 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let connection = rusqlite::Connection::open(&file).unwrap();
+        let whole: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(whole, "ok");
+        // Each victim counts from nought: all numbers up to its last arrived, none is missing in between.
+        let sent: Vec<u64> = connection
+            .prepare("SELECT CAST(body AS INTEGER) FROM messages ORDER BY 1")
+            .unwrap()
+            .query_map([], |row| row.get::<_, i64>(0))
+            .unwrap()
+            .map(|n| n.unwrap().unsigned_abs())
+            .collect();
+        let last = *sent.last().unwrap();
+        assert!((0..=last).all(|n| sent.binary_search(&n).is_ok()), "a message below {last} is missing");
+    }
+}

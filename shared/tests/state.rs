@@ -1,0 +1,125 @@
+//! The transition functions: what is allowed is drawn as a table, what is kept on the row holds whatever happens.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use goldfleet_shared::model::job::JobState;
+use goldfleet_shared::model::operation::{Failure, Lease, Operation, OperationState};
+use goldfleet_shared::ports::clock::after;
+use goldfleet_shared::state::{JobEvent, OperationEvent, next_job, next_operation};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use std::fmt::Write as _;
+use std::time::Duration;
+use uuid::Uuid;
+
+const STATES: [OperationState; 8] = [
+    OperationState::Waiting,
+    OperationState::Ready,
+    OperationState::Running,
+    OperationState::Cancelling,
+    OperationState::Succeeded,
+    OperationState::Failed,
+    OperationState::Cancelled,
+    OperationState::Skipped,
+];
+
+fn failure() -> Failure {
+    Failure { code: "test".to_owned(), message: "a test".to_owned(), request_id: None, at: Timestamp::UNIX_EPOCH }
+}
+
+fn events() -> Vec<OperationEvent> {
+    let at = Timestamp::UNIX_EPOCH;
+    let lease = Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires: at };
+    vec![
+        OperationEvent::Release,
+        OperationEvent::Claim(lease),
+        OperationEvent::Expire(failure()),
+        OperationEvent::Defer(at),
+        OperationEvent::Drain,
+        OperationEvent::Retry(failure(), at),
+        OperationEvent::Succeed,
+        OperationEvent::Fail(failure()),
+        OperationEvent::Block(failure()),
+        OperationEvent::Cancel,
+        OperationEvent::Stop,
+        OperationEvent::Rearm,
+        OperationEvent::Rewait,
+    ]
+}
+
+/// A change to the lifecycle shows here, and belongs into `docs/lifecycle.md` too.
+#[test]
+fn the_lifecycle_is_this() {
+    let mut table = String::new();
+    for state in STATES {
+        for event in events() {
+            if let Some(next) = next_operation(state, &event) {
+                writeln!(table, "{state} --{}--> {next}", event.name()).unwrap();
+            }
+        }
+    }
+    let jobs = [
+        JobState::Requested,
+        JobState::Running,
+        JobState::Cancelling,
+        JobState::Succeeded,
+        JobState::Failed,
+        JobState::Cancelled,
+    ];
+    use JobEvent as E;
+    for state in jobs {
+        for event in [E::Planned, E::Reject, E::Cancel, E::Succeed, E::Fail, E::Stop, E::Retry] {
+            if let Some(next) = next_job(state, event) {
+                writeln!(table, "job {state} --{}--> {next}", event.name()).unwrap();
+            }
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+fn operation() -> Operation {
+    serde_json::from_value(serde_json::json!({
+        "job": "20261121-041502-7f3a",
+        "id": "copy.00000000-0000-0000-0000-000000000001.westeurope",
+        "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
+        "work": { "kind": "copy", "from": [], "target": {
+            "subscription": "00000000-0000-0000-0000-000000000001", "region": "westeurope", "resource_group": "images",
+            "account": "stage", "container": "vhds" } },
+        "state": "ready", "attempts": 0, "failures": 0,
+        "progress": { "bytes_total": 0, "bytes_done": 0, "bytes_moved": 0 },
+        "created": "1970-01-01T00:00:00Z", "updated": "1970-01-01T00:00:00Z",
+    }))
+    .unwrap()
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_row_makes_sense(picks in prop::collection::vec(0_usize..13, 0..60)) {
+        let mut row = operation();
+        for (n, pick) in (1_u64..).zip(picks) {
+            let event = events().swap_remove(pick);
+            let before = row.clone();
+            let now = after(Timestamp::UNIX_EPOCH, Duration::from_secs(n));
+            match row.apply(event.clone(), now, "test") {
+                Err(illegal) => {
+                    prop_assert_eq!(next_operation(before.state, &event), None);
+                    prop_assert_eq!(illegal.event, event.name());
+                    prop_assert_eq!(&row, &before, "a refused event changes nothing");
+                }
+                Ok(line) => {
+                    prop_assert_eq!(Some(row.state), next_operation(before.state, &event));
+                    prop_assert_eq!((line.from.as_str(), line.to.as_str()), (before.state.as_str(), row.state.as_str()));
+                    prop_assert_eq!(line.at, now);
+                }
+            }
+            prop_assert_eq!(row.lease.is_some(), row.state.is_leased(), "a lease stands exactly while a worker has it");
+            prop_assert!(row.attempts >= before.attempts);
+            if before.state.is_terminal() && row.state != before.state {
+                prop_assert!(matches!(event, OperationEvent::Rearm | OperationEvent::Rewait), "only an operator wakes the dead");
+                prop_assert_eq!(row.failures, 0);
+            }
+            if row.state == OperationState::Failed {
+                prop_assert!(row.failure.is_some(), "what failed says why");
+            }
+        }
+    }
+}
