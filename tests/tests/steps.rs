@@ -1,6 +1,5 @@
 //! The fleet under faults, in one process: every call lost once, every step repeated, targets that fail, jobs that are
 //! cancelled and tried again.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
 
