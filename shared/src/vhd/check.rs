@@ -116,7 +116,9 @@ impl Check<'_> {
             }
             VhdError::Footer(FooterError::Cookie) | VhdError::TooShort { .. } if looks_raw(head) => {
                 self.report.format = Format::Raw;
-                self.error("raw", "it is a raw disk image: it has partitions, but no VHD footer", self.convert("raw"));
+                let remedy = format!("if it is whole, {}; else copy or export it again", self.convert("raw"));
+                let message = "it has partitions but no VHD footer: it is a raw disk image, or a VHD that is cut short";
+                self.error("raw", message, remedy);
             }
             VhdError::Footer(footer) => {
                 let code = match footer {
@@ -164,7 +166,7 @@ impl Check<'_> {
             self.error(
                 "not-whole-mib",
                 format!("its disk has {size} bytes, which is not a whole number of MiB"),
-                format!("resize the disk to {up} MiB and export it again (qemu-img resize -f raw on the raw disk of '{file}')"),
+                format!("resize the disk to {up} MiB: qemu-img convert -f vpc -O raw '{file}' disk.raw && qemu-img resize -f raw disk.raw {up}M, then convert it back (-f raw -O vpc -o subformat=fixed,force_size)"),
             );
         }
         if size < SMALLEST {
