@@ -1,4 +1,5 @@
 //! Reading VHDs made by qemu-img, damaged ones, and what a check says of bad inputs.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::format_push_string, reason = "tests")]
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;

@@ -1,0 +1,161 @@
+//! Reading and checksumming a VHD: `cargo bench -p goldfleet-tests --bench scan`.
+//!
+//! One core: the pipeline of an upload (read, find zeros, CRC, hash) against `dd bs=4M of=/dev/null` of the same file from
+//! the page cache, in turn; the hashes that were to choose from; a sparse disk of 1 TiB; and what a threshold for zero
+//! runs costs and saves on an ext4 file system (made with `mke2fs -d`, from e2fsprogs).
+#![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "a program that prints figures")]
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use goldfleet_shared::chunk::{crc64, is_zero, pack_with, read_window, windows};
+use goldfleet_shared::model::manifest::Generation;
+use goldfleet_shared::vhd::{Disk, Footer, GoldenSpec};
+use sha2::{Digest as _, Sha256};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const ROUNDS: usize = 9;
+
+/// What a page blob takes, in bytes and in requests a second. Source: Azure's documented limits.
+const PAGE_BLOB: (f64, f64) = (60.0 * 1024.0 * 1024.0, 500.0);
+
+fn main() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    against_dd(folder.path())?;
+    hashes();
+    sparse(folder.path())?;
+    thresholds(folder.path())
+}
+
+/// Seconds that something takes.
+fn seconds(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    work()?;
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Scans a disk as an upload does, on this thread alone. Returns bytes of data and runs.
+fn scan(path: &Path, threshold: usize) -> anyhow::Result<(u64, usize)> {
+    let disk = Disk::open(path)?;
+    let ranges = disk.data_ranges()?;
+    let (mut buffer, mut bytes, mut runs) = (Vec::new(), 0, 0);
+    for window in windows(&ranges, disk.size()) {
+        read_window(&disk, &ranges, &window, &mut buffer)?;
+        if let Some(chunk) = pack_with(&mut buffer, window.start, threshold) {
+            bytes += u64::from(chunk.length);
+            runs += chunk.runs.len();
+        }
+    }
+    Ok((bytes, runs))
+}
+
+fn dd(path: &Path) -> anyhow::Result<()> {
+    let input = format!("if={}", path.display());
+    let status = Command::new("dd").args([&input, "of=/dev/null", "bs=4M"]).stderr(Stdio::null()).status()?;
+    ensure!(status.success(), "dd failed");
+    Ok(())
+}
+
+fn against_dd(folder: &Path) -> anyhow::Result<()> {
+    let file = folder.join("full.vhd");
+    GoldenSpec::spread(GIB + 8 * MIB, Generation::V1, GIB, 1, 1).write(&file)?;
+    dd(&file)?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        theirs.push(seconds(|| dd(&file))?);
+        ours.push(seconds(|| scan(&file, 65536).map(|_| ()))?);
+    }
+    let (ours, theirs) = (median(ours), median(theirs));
+    println!(
+        "read, zero scan, CRC and hash of 1 GiB on one core: {:.2} GiB/s; dd: {:.2} GiB/s; ratio {:.2} (at least 0.25)",
+        1.0 / ours,
+        1.0 / theirs,
+        theirs / ours
+    );
+    std::fs::remove_file(file).context("cleaning up")
+}
+
+fn hashes() {
+    let buffer: Vec<u8> = (0..4 * MIB).map(|n| (n.wrapping_mul(0x9e37_79b9) >> 7).to_le_bytes()[0]).collect();
+    let rate = |work: &dyn Fn(&[u8])| {
+        let times = (0..9).map(|_| {
+            let begun = Instant::now();
+            for _ in 0..16 {
+                work(std::hint::black_box(&buffer));
+            }
+            begun.elapsed().as_secs_f64()
+        });
+        (16 * buffer.len()) as f64 / median(times.collect()) / GIB as f64
+    };
+    let blake3 = rate(&|bytes| {
+        std::hint::black_box(blake3::hash(bytes));
+    });
+    let sha256 = rate(&|bytes| {
+        std::hint::black_box(Sha256::digest(bytes));
+    });
+    let crc = rate(&|bytes| {
+        std::hint::black_box(crc64(bytes));
+    });
+    let zeros = vec![0; buffer.len()];
+    let zero = rate(&|_| {
+        std::hint::black_box(is_zero(std::hint::black_box(&zeros)));
+    });
+    println!(
+        "a chunk in memory: BLAKE3 {blake3:.2} GiB/s, SHA-256 {sha256:.2} GiB/s (ratio {:.2}), CRC-64/NVME {crc:.1} GiB/s, \
+         zero scan {zero:.1} GiB/s",
+        blake3 / sha256
+    );
+}
+
+fn sparse(folder: &Path) -> anyhow::Result<()> {
+    let (sparse, dense) = (folder.join("sparse.vhd"), folder.join("dense.vhd"));
+    GoldenSpec::spread(1024 * GIB, Generation::V1, GIB, 64, 1).write(&sparse)?;
+    GoldenSpec::spread(GIB + 8 * MIB, Generation::V1, GIB, 1, 1).write(&dense)?;
+    let (mut wide, mut narrow) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        wide.push(seconds(|| scan(&sparse, 65536).map(|_| ()))?);
+        narrow.push(seconds(|| scan(&dense, 65536).map(|_| ()))?);
+    }
+    let ratio = median(wide) / median(narrow);
+    println!(
+        "scanning 1 GiB of data in a sparse disk of 1 TiB takes {ratio:.2} times as long as that 1 GiB alone (under 2)"
+    );
+    std::fs::remove_file(sparse)?;
+    std::fs::remove_file(dense).context("cleaning up")
+}
+
+/// What each threshold means for an image as it is in life: bytes, runs, and the time that one page blob takes for them.
+fn thresholds(folder: &Path) -> anyhow::Result<()> {
+    let file = folder.join("ext4.vhd");
+    let made = Command::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-d", "/usr/lib", &file.display().to_string(), "8g"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .context("the threshold's figures need mke2fs: install e2fsprogs")?;
+    ensure!(made.success(), "mke2fs failed");
+    let footer = Footer::fixed_for(8 * GIB, 1).to_bytes();
+    OpenOptions::new().write(true).open(&file)?.write_all_at(&footer, 8 * GIB)?;
+    println!("threshold of zero runs on an ext4 file system with /usr/lib in it:");
+    for threshold in [512, 4096, 16384, 65536, 262_144, 1 << 20] {
+        let (bytes, runs) = scan(&file, threshold)?;
+        let (by_bytes, by_requests) = (bytes as f64 / PAGE_BLOB.0, runs as f64 / PAGE_BLOB.1);
+        println!(
+            "  {:>7}: {:>8.1} MiB, {runs:>6} runs; a page blob takes {:.2} s (bytes {by_bytes:.2}, requests {by_requests:.2})",
+            threshold,
+            bytes as f64 / MIB as f64,
+            by_bytes.max(by_requests)
+        );
+    }
+    std::fs::remove_file(file).context("cleaning up")
+}
