@@ -148,9 +148,15 @@ impl Database {
 /// Makes the tables, if nobody has; several processes may come here at once.
 fn prepare(file: &str, connection: &mut Connection) -> PortResult<()> {
     let failed = |error| translate(file, error);
+    let version_of = |connection: &Connection| -> Result<i64, rusqlite::Error> {
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+    };
+    // Mostly they are there: then nobody who only looks has to wait for a writer.
+    if version_of(connection).map_err(failed)? == VERSION {
+        return Ok(());
+    }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
-    match version {
+    match version_of(&transaction).map_err(failed)? {
         0 => {
             transaction.execute_batch(SCHEMA).map_err(failed)?;
             transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;

@@ -51,7 +51,9 @@ fn lock(place: &Place, file: &File, mode: Mode) -> PortResult<()> {
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(PAUSE),
             Err(TryLockError::WouldBlock) => {
                 let message = format!("{} is being written by someone who does not finish", place.blob);
-                return Err(PortError::new(ErrorKind::Unavailable, message).with_code("blob-busy"));
+                // A process that was stopped in the middle of a write goes on, or is killed; both take a while.
+                let busy = PortError::new(ErrorKind::Unavailable, message).with_code("blob-busy");
+                return Err(busy.with_retry_after(Duration::from_secs(2)));
             }
         }
     }
