@@ -123,7 +123,9 @@ impl Check<'_> {
             }
             VhdError::Footer(FooterError::Cookie) | VhdError::TooShort { .. } if looks_raw(head) => {
                 self.report.format = Format::Raw;
-                self.error("raw", "it is a raw disk image: it has partitions, but no VHD footer", self.convert("raw"));
+                let message =
+                    "it has partitions, but no VHD footer: it is a raw disk image, or a VHD that was cut short";
+                self.error("raw", message, format!("{}; or copy the VHD again", self.convert("raw")));
             }
             VhdError::Footer(footer) => {
                 let code = match footer {

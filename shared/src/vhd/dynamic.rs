@@ -83,20 +83,16 @@ impl Blocks {
         let whole = self.bitmap_size + self.block_size;
         let mut places: Vec<Range<u64>> = self.written().map(|(_, at)| at..at + whole).collect();
         let needed = places.iter().map(|place| place.end).max().unwrap_or(0) + FOOTER_SIZE as u64;
+        places.extend_from_slice(structures);
+        places.sort_unstable_by_key(|place| place.start);
+        if let Some(pair) = places.windows(2).find(|pair| pair[1].start < pair[0].end) {
+            let reason = format!("the dynamic disk's blocks or structures overlap at byte {}", pair[1].start);
+            return Err(VhdError::Damaged { reason });
+        }
         if needed > length {
             return Err(VhdError::Truncated { needed, length });
         }
-        places.extend_from_slice(structures);
-        places.sort_unstable_by_key(|place| place.start);
-        match places.windows(2).find(|pair| pair[1].start < pair[0].end) {
-            Some(pair) => {
-                let at = pair[1].start;
-                Err(VhdError::Damaged {
-                    reason: format!("the dynamic disk's blocks or structures overlap at byte {at}"),
-                })
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// The blocks that were written: number, and where in the file the bitmap before it begins, in bytes.
