@@ -27,7 +27,8 @@ fn sectors_that_were_never_written_are_zero() {
     assert!(bytes.chunks(512).all(|sector| sector.iter().all(|byte| *byte == sector[0])));
     let expected = [[0; 16], [5, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5], [9; 16]].concat();
     assert_eq!(sectors, expected);
-    assert_eq!(disk.data_ranges().unwrap(), [Dynamic::BLOCK as u64..3 * Dynamic::BLOCK as u64]);
+    let block = Dynamic::BLOCK as u64;
+    assert!(disk.data_ranges().unwrap().into_iter().eq(std::iter::once(block..3 * block)));
     // A read that begins and ends inside sectors.
     let mut piece = vec![0xa5; 1300];
     disk.read_at(Dynamic::BLOCK as u64 + 300, &mut piece).unwrap();
