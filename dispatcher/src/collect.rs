@@ -10,6 +10,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use goldfleet_shared::chunk_store::{CHUNKS, list};
 use goldfleet_shared::model::manifest::{Manifest, chunk_name};
 use goldfleet_shared::model::store::Container;
 use goldfleet_shared::model::upload::UploadState;
@@ -43,7 +44,7 @@ pub async fn collect(desk: &Desk) -> Result<Collected, DeskError> {
     let mut collected = Collected { stores: stores.len(), ..Collected::default() };
     let mut candidates: Vec<(Container, BlobListed)> = Vec::new();
     for store in stores {
-        let chunks = list(desk, &store, "chunks/").await?;
+        let chunks = list(desk.ports.blobs.as_ref(), &store, CHUNKS).await?;
         collected.chunks += chunks.len();
         candidates.extend(chunks.into_iter().map(|chunk| (store.clone(), chunk)));
     }
@@ -88,24 +89,11 @@ async fn oldest_to_keep(desk: &Desk, now: Timestamp) -> PortResult<Timestamp> {
     Ok(running.map(|upload| upload.started).chain([ago]).min().unwrap_or(ago))
 }
 
-async fn list(desk: &Desk, store: &Container, prefix: &str) -> PortResult<Vec<BlobListed>> {
-    let mut blobs = Vec::new();
-    let mut marker = None;
-    loop {
-        let page = desk.ports.blobs.list(store, prefix, marker.as_deref()).await?;
-        blobs.extend(page.blobs);
-        marker = page.next;
-        if marker.is_none() {
-            return Ok(blobs);
-        }
-    }
-}
-
 /// The names of all chunks that a manifest names.
 async fn named_chunks(desk: &Desk) -> Result<HashSet<String>, DeskError> {
     let source = desk.config.source.store().container();
     let mut named = HashSet::new();
-    for listed in list(desk, &source, "manifests/").await? {
+    for listed in list(desk.ports.blobs.as_ref(), &source, "manifests/").await? {
         let blob = source.blob(listed.name.as_str());
         let bytes = desk.ports.blobs.get(&blob, None).await?;
         let manifest = Manifest::decode(&bytes)

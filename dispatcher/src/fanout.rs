@@ -18,6 +18,7 @@ use goldfleet_shared::state::JobEvent;
 use goldfleet_shared::targets::TargetsFile;
 use jiff::Timestamp;
 
+use crate::cancel::stop_operations;
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
 
 /// What became of a job that was to be fanned out.
@@ -178,8 +179,11 @@ pub async fn fan_out(desk: &Desk, id: &JobId) -> Result<FannedOut, DeskError> {
     announce_ready(desk, id, &operations).await?;
     match desk.advance(id, JobEvent::Planned, |job| job.tree = Some(plan.tree.clone())).await {
         Ok(_) => Ok(FannedOut::Done),
-        // Cancelled meanwhile: the sweeper stops what was announced.
-        Err(DeskError::Refused(_)) => Ok(FannedOut::Done),
+        // Cancelled meanwhile, and perhaps ended: what was just announced must not begin.
+        Err(DeskError::Refused(_)) => {
+            stop_operations(desk, id).await?;
+            Ok(FannedOut::Done)
+        }
         Err(error) => Err(error),
     }
 }

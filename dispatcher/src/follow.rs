@@ -12,7 +12,10 @@ use crate::desk::{Desk, DeskError};
 use crate::status::{Standing, Status, status, upload_status};
 use crate::sweep::look_after;
 
-/// The time between two looks at a job.
+/// The time between the first two looks at a job; it doubles up to [`LOOK`].
+const FIRST_LOOK: Duration = Duration::from_millis(25);
+
+/// The time between two looks at a job that takes long.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// The time between two lines, where no terminal shows a bar.
@@ -173,6 +176,7 @@ pub async fn follow(
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Result<Option<Status>, DeskError> {
+    let mut look = FIRST_LOOK;
     loop {
         let job = desk.job(id).await?.value;
         let status = status(desk, &job).await?;
@@ -187,7 +191,7 @@ pub async fn follow(
             continue;
         }
         tokio::select! {
-            () = desk.ports.clock.sleep(LOOK) => {}
+            () = desk.ports.clock.sleep(look) => look = (look * 2).min(LOOK),
             () = stop.cancelled() => {
                 progress.end();
                 return Ok(None);

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use goldfleet_dispatcher::cli::arguments::Arguments;
+use goldfleet_dispatcher::cli::error::DONE;
 use goldfleet_dispatcher::cli::output::{Console, terminal_width};
-use goldfleet_dispatcher::cli::run::{DONE, run};
+use goldfleet_dispatcher::cli::run::run;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

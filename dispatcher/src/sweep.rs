@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
 use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::clock::after;
-use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 use goldfleet_shared::state::{JobEvent, OperationEvent};
 use goldfleet_worker::claim::lost;
 use goldfleet_worker::settle::copy_failed;
@@ -38,9 +39,8 @@ pub async fn look_after(desk: &Desk, job: &Job) -> Result<bool, DeskError> {
     let now = desk.ports.clock.now();
     let patience = desk.config.dispatch.patience.get();
     if job.state == JobState::Requested {
-        // Its message may be lost; it says so once in a while, for as long as nobody has fanned it out.
         if now > after(job.updated, patience) {
-            desk.announce_job(&job.id).await?;
+            announce_again(desk, &job.id, now).await?;
         }
         return Ok(false);
     }
@@ -58,6 +58,19 @@ pub async fn look_after(desk: &Desk, job: &Job) -> Result<bool, DeskError> {
         heal(desk, &group, now, patience).await?;
     }
     Ok(false)
+}
+
+/// Announces a job that nobody has fanned out: its message may be lost. The row says when that was, so that a job which
+/// waits behind another does not fill the queue.
+async fn announce_again(desk: &Desk, id: &JobId, now: Timestamp) -> Result<(), DeskError> {
+    let row = desk.job(id).await?;
+    let announced = Job { updated: now, ..row.value };
+    match desk.ports.table.commit_job(&announced, &row.etag, &[]).await {
+        Ok(_) => Ok(desk.announce_job(id).await?),
+        // Someone is at it.
+        Err(error) if error.kind == ErrorKind::Conflict => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// How a job ends, if all its operations have.

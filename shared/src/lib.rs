@@ -8,6 +8,7 @@
 
 pub mod backend;
 pub mod chunk;
+pub mod chunk_store;
 pub mod commit;
 pub mod config;
 pub mod conformance;

@@ -18,7 +18,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const TRIES: usize = 5;
 
 /// Calls `request` until it succeeds, `again` says that its error is not worth another try, or it was tried
-/// [`TRIES`] times. A service's Retry-After is honoured.
+/// five times. A service's Retry-After is honoured.
 ///
 /// # Errors
 /// The last try's.

@@ -10,6 +10,7 @@
 
 pub mod availability;
 pub mod claim;
+pub mod failed;
 pub mod governor;
 pub mod hold;
 pub mod manifests;

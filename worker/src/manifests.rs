@@ -9,7 +9,7 @@ use goldfleet_shared::model::store::Store;
 use goldfleet_shared::ports::blob_store::BlobStore;
 use tokio::sync::Mutex;
 
-use crate::steps::Failed;
+use crate::failed::Failed;
 
 /// How many manifests are kept: a fleet works on few images at a time, and a large disk's manifest is megabytes.
 const KEPT: usize = 4;

@@ -167,7 +167,7 @@ pub struct UploadArguments {
 pub struct CleanupArguments {
     /// The job whose staged VHDs are removed; the newest, where none is named.
     pub job: Option<JobId>,
-    /// Delete chunks that no manifest names and that are older than [cleanup] chunk_grace.
+    /// Delete chunks that no manifest names and that are older than `cleanup.chunk_grace`.
     #[arg(long, conflicts_with_all = ["job", "image", "version"])]
     pub chunks: bool,
     /// Give up a version of this image, so that its chunks can be collected; managed images stay.

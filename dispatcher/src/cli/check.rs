@@ -7,8 +7,8 @@ use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::vhd::{Report, check};
 use indicatif::HumanBytes;
 
+use super::error::{DONE, USAGE};
 use super::output::{Console, Output, write_json};
-use super::run::{DONE, USAGE};
 
 /// `goldfleet check`.
 ///

@@ -5,8 +5,8 @@ use indicatif::HumanBytes;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::DemoArguments;
+use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
-use super::run::{CommandError, DONE, FAILED};
 use super::view;
 use crate::demo::{DemoReport, DemoRequest, demo};
 use crate::follow::{Progress, Style};

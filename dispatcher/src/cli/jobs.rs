@@ -6,8 +6,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::CleanupArguments;
+use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json, write_table};
-use super::run::{CommandError, DONE, INTERRUPTED};
 use super::{send, view};
 use crate::cancel::cancel;
 use crate::cleanup::{cleanup_job, forget_version};

@@ -1,91 +1,19 @@
 //! From arguments to a command's end and its exit code.
 
-use std::io;
 use std::sync::Arc;
 
-use goldfleet_shared::backend::{self, BackendError};
-use goldfleet_shared::config::{Config, ConfigError, environment};
-use goldfleet_shared::ports::error::PortError;
+use goldfleet_shared::backend;
+use goldfleet_shared::config::{Config, environment};
 use goldfleet_shared::telemetry;
 use goldfleet_worker::program;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::arguments::{Arguments, Command};
+use super::error::{CommandError, DONE};
 use super::output::Console;
-use super::targets::TargetsError;
 use super::{check, demo, jobs, send, targets};
-use crate::desk::{Desk, DeskError};
-use crate::upload::UploadError;
-
-/// All done.
-pub const DONE: u8 = 0;
-/// Some operation failed.
-pub const FAILED: u8 = 1;
-/// Bad usage, configuration or input.
-pub const USAGE: u8 = 2;
-/// A service refused or could not be reached.
-pub const SERVICE: u8 = 3;
-/// Interrupted.
-pub const INTERRUPTED: u8 = 130;
-
-/// Why a command ended without its result.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// The configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The log filter.
-    #[error(transparent)]
-    Filter(#[from] telemetry::BadFilter),
-    /// The adapters.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// The targets file.
-    #[error(transparent)]
-    Targets(#[from] TargetsError),
-    /// Jobs.
-    #[error(transparent)]
-    Desk(#[from] DeskError),
-    /// The upload.
-    #[error(transparent)]
-    Upload(#[from] UploadError),
-    /// The demonstration.
-    #[error(transparent)]
-    Demo(#[from] crate::demo::DemoError),
-    /// Standard output, or the runtime.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// Asked to stop.
-    #[error("interrupted; the same command goes on where this one stopped")]
-    Interrupted,
-}
-
-impl From<PortError> for CommandError {
-    fn from(error: PortError) -> Self {
-        Self::Desk(error.into())
-    }
-}
-
-impl CommandError {
-    /// The program's exit code.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_) | Self::Filter(_) => USAGE,
-            Self::Backend(error) => error.exit_code(),
-            Self::Targets(error) => error.exit_code(),
-            Self::Desk(error) => error.exit_code(),
-            Self::Upload(UploadError::Port(_)) => SERVICE,
-            Self::Upload(UploadError::Interrupted) | Self::Interrupted => INTERRUPTED,
-            Self::Upload(_) => USAGE,
-            Self::Demo(error) => error.exit_code(),
-            // Whoever read the output has seen enough of it.
-            Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
-            Self::Io(_) => FAILED,
-        }
-    }
-}
+use crate::desk::Desk;
 
 /// Carries out a command. Returns the exit code.
 ///

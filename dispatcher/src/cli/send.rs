@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::{ImageArguments, UploadArguments};
+use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json, write_table};
-use super::run::{CommandError, DONE, INTERRUPTED};
 use super::{check, view};
 use crate::desk::Desk;
 use crate::fanout::{self, JobPlan};

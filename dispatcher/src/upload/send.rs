@@ -2,15 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use goldfleet_shared::chunk_store;
 use goldfleet_shared::model::manifest::{ChunkEntry, ChunkHash, chunk_name};
 use goldfleet_shared::model::store::Container;
 use goldfleet_shared::ports::blob_store::BlobListed;
-use goldfleet_shared::ports::clock::between;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use goldfleet_shared::retry::retrying;
 use goldfleet_shared::vhd::Disk;
 use tokio_util::sync::CancellationToken;
@@ -31,26 +32,14 @@ pub(super) async fn chunks(
     stop: &CancellationToken,
 ) -> Result<(Arc<Disk>, Vec<ChunkEntry>), UploadError> {
     let container = desk.config.source.store().container();
-    let present = if send { list_chunks(desk, &container).await? } else { HashMap::new() };
+    let blobs = desk.ports.blobs.as_ref();
+    let present = if send { chunk_store::present(blobs, &container).await? } else { HashMap::new() };
     let sender = Sender { desk, container, present, send, record };
     let disk = Arc::new(disk);
     tokio::select! {
         chunks = sender.run(Arc::clone(&disk)) => Ok((disk, chunks?)),
         () = record.beat(desk) => Err(UploadError::Interrupted),
         () = stop.cancelled() => Err(UploadError::Interrupted),
-    }
-}
-
-async fn list_chunks(desk: &Desk, container: &Container) -> PortResult<HashMap<String, BlobListed>> {
-    let mut present = HashMap::new();
-    let mut marker: Option<String> = None;
-    loop {
-        let page = desk.ports.blobs.list(container, "chunks/", marker.as_deref()).await?;
-        present.extend(page.blobs.into_iter().map(|blob| (blob.name.clone(), blob)));
-        marker = page.next;
-        if marker.is_none() {
-            return Ok(present);
-        }
     }
 }
 
@@ -97,6 +86,11 @@ impl Sender<'_> {
         Ok(entries.into_iter().flatten().collect())
     }
 
+    /// From which age on a chunk that is relied on is renewed.
+    fn renew_after(&self) -> Duration {
+        self.desk.config.cleanup.chunk_grace.get() / 2
+    }
+
     fn reused(&self, entry: &ChunkEntry) {
         self.record.count(|row| row.bytes_reused += u64::from(entry.length));
     }
@@ -105,7 +99,7 @@ impl Sender<'_> {
     async fn put(&self, entry: ChunkEntry, buffer: Buffer) -> Result<(), UploadError> {
         let name = chunk_name(&entry.hash);
         if let Some(listed) = self.present.get(&name)
-            && self.rely_on(listed).await?
+            && chunk_store::rely_on(&self.desk.ports, &self.container, listed, self.renew_after()).await?
         {
             self.reused(&entry);
             return Ok(());
@@ -123,27 +117,5 @@ impl Sender<'_> {
             Err(error) => return Err(error.into()),
         }
         Ok(())
-    }
-
-    /// Renews a chunk that is so old that a clean-up may be about to take it. False where it is gone.
-    async fn rely_on(&self, listed: &BlobListed) -> PortResult<bool> {
-        let desk = self.desk;
-        let age = between(listed.modified, desk.ports.clock.now());
-        if age <= desk.config.cleanup.chunk_grace.get() / 2 {
-            return Ok(true);
-        }
-        let blob = self.container.blob(listed.name.as_str());
-        let touch = retrying(
-            desk.ports.clock.as_ref(),
-            |error| error.is_retryable() && error.kind != ErrorKind::Conflict,
-            || desk.ports.blobs.touch(&blob, &listed.etag),
-        );
-        match touch.await {
-            Ok(()) => Ok(true),
-            // Renewed by someone else at the same time is as good as by this one.
-            Err(error) if error.kind == ErrorKind::Conflict => Ok(true),
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::values::{Endpoint, Prefix, Time};
 use crate::model::ids::{AccountName, ContainerName, Region, SubscriptionId};
-use crate::model::image::NameTemplate;
+use crate::model::naming::NameTemplate;
 use crate::model::store::Store;
 
 /// `[coordination]`: where queues and tables are. The key `backend` tells the variants apart.

@@ -157,7 +157,7 @@ pub async fn operations_are_inserted_where_missing(table: &dyn JobTable) {
     let all: Vec<Operation> = (0..5).map(|n| operation(&job, Kind::Copy, n)).collect();
     let rows = insert(table, &all[..2]).await;
     let (change, event) = claimed(&rows[0], "a");
-    table.commit(&[change.clone()], &[event]).await.expect("a commit");
+    table.commit(std::slice::from_ref(&change), &[event]).await.expect("a commit");
     assert_eq!(table.insert_operations(&all).await.expect("operations are inserted"), 3);
     assert_eq!(table.insert_operations(&all).await.expect("operations are inserted"), 0);
     let rows = table.operations(&job).await.expect("operations are listed");

@@ -5,11 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{
-    ImageName, ImageVersion, InvalidName, JobId, ManagedImageName, Region, ResourceGroup, SubscriptionId,
-};
+use super::ids::{ImageName, ImageVersion, JobId, ManagedImageName, Region, ResourceGroup, SubscriptionId};
 use super::manifest::{Digest, Generation, OsType};
-use super::target::Target;
+use super::store::BlobAddress;
 
 /// A golden image's version, and the digest of its content.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,71 +31,6 @@ impl ImageRef {
 impl fmt::Display for ImageRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, self.version)
-    }
-}
-
-/// How managed images are named: text with `{image}`, `{version}`, `{region}` and `{subscription}` to be filled in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct NameTemplate(String);
-
-impl NameTemplate {
-    const FIELDS: [&'static str; 4] = ["{image}", "{version}", "{region}", "{subscription}"];
-
-    /// The managed image's name for `target`.
-    ///
-    /// # Errors
-    /// [`InvalidName`] where what the template yields is no name that Azure takes (mostly: over 80 characters).
-    pub fn fill(
-        &self,
-        name: &ImageName,
-        version: &ImageVersion,
-        target: &Target,
-    ) -> Result<ManagedImageName, InvalidName> {
-        self.0
-            .replace("{image}", name.as_str())
-            .replace("{version}", version.as_str())
-            .replace("{region}", target.region.as_str())
-            .replace("{subscription}", &target.subscription.to_string())
-            .parse()
-    }
-}
-
-impl Default for NameTemplate {
-    fn default() -> Self {
-        Self("{image}-{version}-{region}".to_owned())
-    }
-}
-
-impl TryFrom<String> for NameTemplate {
-    type Error = InvalidName;
-
-    fn try_from(text: String) -> Result<Self, InvalidName> {
-        let mut rest = text.clone();
-        for field in Self::FIELDS {
-            rest = rest.replace(field, "x");
-        }
-        // What is left must be a name; it also tells a misspelt field, as braces are none of a name's characters.
-        match rest.parse::<ManagedImageName>() {
-            Ok(_) if text.contains("{image}") && text.contains("{version}") => Ok(Self(text)),
-            _ => Err(InvalidName {
-                what: "image name template",
-                given: text,
-                rule: "use {image} and {version}, and where wanted {region} and {subscription}, with letters, digits, '.', '_' or '-' between them",
-            }),
-        }
-    }
-}
-
-impl From<NameTemplate> for String {
-    fn from(template: NameTemplate) -> Self {
-        template.0
-    }
-}
-
-impl fmt::Display for NameTemplate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -130,7 +63,7 @@ pub struct ManagedImageSpec {
     /// The region, which must be that of the VHD.
     pub region: Region,
     /// The VHD, in a storage account of the image's subscription and region.
-    pub vhd: super::store::BlobAddress,
+    pub vhd: BlobAddress,
     /// The operating system on it.
     pub os: OsType,
     /// The Hyper-V generation.
@@ -177,20 +110,5 @@ impl ImageTags {
     #[must_use]
     pub fn digest_in(tags: &BTreeMap<String, String>) -> Option<Digest> {
         tags.get(Self::DIGEST)?.parse().ok()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn templates_are_checked() {
-        for good in ["{image}-{version}-{region}", "gold_{image}.{version}", "{image}-{version}-{subscription}"] {
-            assert!(NameTemplate::try_from(good.to_owned()).is_ok(), "{good}");
-        }
-        for bad in ["", "{image}", "{image}-{verison}", "{image}/{version}", "-{image}-{version}"] {
-            assert!(NameTemplate::try_from(bad.to_owned()).is_err(), "{bad}");
-        }
     }
 }

@@ -257,7 +257,7 @@ pub struct Progress {
     /// Bytes of the chunks in place.
     pub bytes_done: u64,
     /// Bytes moved by all attempts together: more than `bytes_done` where something had to be moved twice, less where
-    /// chunks were there before.
+    /// chunks were there before. What a killed worker moved after its last heartbeat is not in it.
     pub bytes_moved: u64,
 }
 

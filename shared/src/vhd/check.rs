@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::disk::{Disk, VhdError};
+use super::disk::Disk;
+use super::error::VhdError;
 use super::findings::{Finding, Format, Report, Severity};
 use super::footer::FooterError;
 use super::partition::{Partitioning, partitioning};

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use super::SECTOR;
-use super::disk::VhdError;
+use super::error::VhdError;
 use super::footer::{FOOTER_SIZE, Footer, be32, be64, checksum_without};
 
 const HEADER_SIZE: usize = 1024;

@@ -8,6 +8,7 @@ mod check;
 mod compare;
 mod disk;
 mod dynamic;
+mod error;
 mod findings;
 mod footer;
 mod partition;
@@ -15,7 +16,8 @@ mod synthetic;
 
 pub use check::check;
 pub use compare::same_disk;
-pub use disk::{Disk, VhdError};
+pub use disk::Disk;
+pub use error::VhdError;
 pub use findings::{Finding, Format, Report, Severity};
 pub use footer::{DiskType, FOOTER_SIZE, Footer, FooterError};
 pub use partition::{Partitioning, partitioning};

@@ -16,7 +16,8 @@ use goldfleet_shared::ports::blob_store::{BlobProperties, BlobStore, Fence, Sour
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 
 use super::transfer::{Destination, fill};
-use super::{Failed, Outcome, Shared, StepError};
+use super::{Outcome, Shared, StepError};
+use crate::failed::Failed;
 use crate::hold::Hold;
 
 /// Metadata of a VHD: the digest of the image version it is made of.

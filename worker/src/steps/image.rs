@@ -7,7 +7,8 @@ use goldfleet_shared::model::operation::Operation;
 use goldfleet_shared::model::target::Target;
 use goldfleet_shared::ports::image_plane::{ManagedImage, Provisioning, Underway};
 
-use super::{Failed, Outcome, Shared, StepError};
+use super::{Outcome, Shared, StepError};
+use crate::failed::Failed;
 use crate::hold::Hold;
 
 /// What the operation's managed image is to be.

@@ -8,12 +8,12 @@ pub mod transfer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use goldfleet_shared::model::operation::{Failure, Operation, Work};
+use goldfleet_shared::model::operation::{Operation, Work};
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::error::PortError;
-use jiff::Timestamp;
 
 use crate::availability::Availability;
+use crate::failed::Failed;
 use crate::governor::Governor;
 use crate::hold::{Hold, Stop};
 use crate::manifests::Manifests;
@@ -55,46 +55,6 @@ pub enum Outcome {
     Done,
     /// Nothing can be done until something else has happened; look again after this time.
     Continue(Duration),
-}
-
-/// Why an attempt failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failed {
-    /// A stable code, listed in `docs/failures.md`.
-    pub code: String,
-    /// What happened, in words; no secrets.
-    pub message: String,
-    /// The service's request id.
-    pub request_id: Option<String>,
-    /// How long the service asks to wait.
-    pub retry_after: Option<Duration>,
-    /// Whether another attempt may succeed.
-    pub retryable: bool,
-}
-
-impl Failed {
-    /// A failure that another attempt can't mend.
-    pub fn fatal(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), request_id: None, retry_after: None, retryable: false }
-    }
-
-    /// As it is kept on the row.
-    #[must_use]
-    pub fn failure(&self, at: Timestamp) -> Failure {
-        Failure { code: self.code.clone(), message: self.message.clone(), request_id: self.request_id.clone(), at }
-    }
-}
-
-impl From<PortError> for Failed {
-    fn from(error: PortError) -> Self {
-        Self {
-            retryable: error.is_retryable(),
-            code: error.code,
-            message: error.message,
-            request_id: error.request_id,
-            retry_after: error.retry_after,
-        }
-    }
 }
 
 /// Why a step ended before its end.

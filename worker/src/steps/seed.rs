@@ -1,16 +1,14 @@
 //! Seed: fill a region's store, once over the WAN, with the chunks that it lacks.
 
-use std::collections::HashMap;
-
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use goldfleet_shared::chunk_store::{self, rely_on};
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::ids::AccountName;
 use goldfleet_shared::model::manifest::{ChunkEntry, Manifest, chunk_name};
 use goldfleet_shared::model::operation::Operation;
 use goldfleet_shared::model::store::{BlobAddress, Container, Store};
-use goldfleet_shared::ports::blob_store::{BlobListed, BlobStore, SourceRange};
-use goldfleet_shared::ports::clock::between;
+use goldfleet_shared::ports::blob_store::{BlobStore, SourceRange};
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 
 use super::transfer::{Destination, fill};
@@ -49,7 +47,7 @@ async fn already_there(
     container: &Container,
     manifest: &Manifest,
 ) -> Result<(ChunkSet, u64), StepError> {
-    let present = list_chunks(shared, hold, container).await?;
+    let present = chunk_store::present(shared.ports.blobs.as_ref(), container).await?;
     let mut done = ChunkSet::empty(u32::try_from(manifest.chunks.len()).unwrap_or(ChunkSet::MAX_LEN));
     let mut bytes = 0;
     let mut waiting = (0_u32..).zip(&manifest.chunks);
@@ -59,8 +57,9 @@ async fn already_there(
             let Some((index, entry)) = waiting.next() else { break };
             if let Some(listed) = present.get(&chunk_name(&entry.hash)) {
                 let length = u64::from(entry.length);
-                checking
-                    .push(async move { rely_on(shared, hold, container, listed).await.map(|ok| (ok, index, length)) });
+                hold.check()?;
+                let there = rely_on(&shared.ports, container, listed, shared.settings.renew_after);
+                checking.push(async move { there.await.map(|there| (there, index, length)) });
             }
         }
         match checking.next().await {
@@ -71,39 +70,6 @@ async fn already_there(
                 }
             }
             None => return Ok((done, bytes)),
-        }
-    }
-}
-
-/// Sees to it that a chunk which was listed stays; false where it is gone.
-async fn rely_on(shared: &Shared, hold: &Hold, container: &Container, listed: &BlobListed) -> Result<bool, StepError> {
-    if between(listed.modified, shared.ports.clock.now()) <= shared.settings.renew_after {
-        return Ok(true);
-    }
-    hold.check()?;
-    match shared.ports.blobs.touch(&container.blob(listed.name.as_str()), &listed.etag).await {
-        Ok(()) => Ok(true),
-        // Renewed by another seed at the same time is as good as by this one.
-        Err(error) if error.kind == ErrorKind::Conflict => Ok(true),
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn list_chunks(
-    shared: &Shared,
-    hold: &Hold,
-    container: &Container,
-) -> Result<HashMap<String, BlobListed>, StepError> {
-    let mut present = HashMap::new();
-    let mut marker: Option<String> = None;
-    loop {
-        hold.check()?;
-        let page = shared.ports.blobs.list(container, "chunks/", marker.as_deref()).await?;
-        present.extend(page.blobs.into_iter().map(|blob| (blob.name.clone(), blob)));
-        marker = page.next;
-        if marker.is_none() {
-            return Ok(present);
         }
     }
 }

@@ -1,0 +1,59 @@
+//! What uploads, seeds and clean-up do alike with the chunks of a store.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::model::store::Container;
+use crate::ports::Ports;
+use crate::ports::blob_store::{BlobListed, BlobStore};
+use crate::ports::clock::between;
+use crate::ports::error::{ErrorKind, PortError, PortResult};
+use crate::retry::retrying;
+
+/// Where chunks lie in a store.
+pub const CHUNKS: &str = "chunks/";
+
+/// All blobs whose names begin with `prefix`, in order.
+///
+/// # Errors
+/// Where the service refuses or can't be reached.
+pub async fn list(blobs: &dyn BlobStore, container: &Container, prefix: &str) -> PortResult<Vec<BlobListed>> {
+    let mut listed = Vec::new();
+    let mut marker = None;
+    loop {
+        let page = blobs.list(container, prefix, marker.as_deref()).await?;
+        listed.extend(page.blobs);
+        marker = page.next;
+        if marker.is_none() {
+            return Ok(listed);
+        }
+    }
+}
+
+/// The chunks that a store has, by name.
+///
+/// # Errors
+/// Where the service refuses or can't be reached.
+pub async fn present(blobs: &dyn BlobStore, store: &Container) -> PortResult<HashMap<String, BlobListed>> {
+    Ok(list(blobs, store, CHUNKS).await?.into_iter().map(|blob| (blob.name.clone(), blob)).collect())
+}
+
+/// Sees to it that a listed chunk stays: one older than `age` is renewed, so that no clean-up that is looking at it right
+/// now takes it for abandoned. False where it is gone.
+///
+/// # Errors
+/// Where the service refuses or can't be reached.
+pub async fn rely_on(ports: &Ports, store: &Container, chunk: &BlobListed, age: Duration) -> PortResult<bool> {
+    if between(chunk.modified, ports.clock.now()) <= age {
+        return Ok(true);
+    }
+    let blob = store.blob(chunk.name.as_str());
+    let again = |error: &PortError| error.is_retryable() && error.kind != ErrorKind::Conflict;
+    match retrying(ports.clock.as_ref(), again, || ports.blobs.touch(&blob, &chunk.etag)).await {
+        Ok(()) => Ok(true),
+        // Renewed by someone else at the same time is as good as by this one.
+        Err(error) if error.kind == ErrorKind::Conflict => Ok(true),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}

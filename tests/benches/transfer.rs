@@ -1,0 +1,130 @@
+//! What crosses the wire: `cargo bench -p goldfleet-tests --bench transfer`.
+//!
+//! A VHD of 1 GiB with 100 extents of 1 MiB of random data is uploaded and dispatched to 4 targets in 2 regions; then a
+//! next version, of which 5 of the extents have other data. Printed are bytes, and their ratios to what would be ideal.
+#![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "a program that prints figures")]
+
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use goldfleet_dispatcher::desk::Desk;
+use goldfleet_dispatcher::follow::{Finish, Progress, Style, follow};
+use goldfleet_dispatcher::local::Local;
+use goldfleet_dispatcher::request::{manifest, request};
+use goldfleet_dispatcher::status::{Standing, Status};
+use goldfleet_dispatcher::upload::{UploadRequest, Uploaded, upload};
+use goldfleet_shared::backend;
+use goldfleet_shared::config::Config;
+use goldfleet_shared::model::ids::ImageVersion;
+use goldfleet_shared::model::manifest::{ChunkHash, Generation, Manifest, OsType};
+use goldfleet_shared::vhd::GoldenSpec;
+use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
+use tokio_util::sync::CancellationToken;
+
+const MIB: u64 = 1 << 20;
+
+const CONFIG: &str = r#"
+[source]
+subscription = "00000000-0000-0000-0000-000000000000"
+region = "westeurope"
+account = "goldsource"
+container = "golden"
+[dispatch]
+sweep = "100ms"
+"#;
+
+fn main() -> anyhow::Result<()> {
+    let runtime = goldfleet_worker::program::runtime()?;
+    let result = runtime.block_on(run());
+    runtime.shutdown_background();
+    result
+}
+
+async fn run() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let desk = desk(folder.path())?;
+    let file = folder.path().join("golden.vhd");
+    let spec = GoldenSpec::spread(1024 * MIB, Generation::V1, 100 * MIB, 100, 1);
+    spec.write(&file)?;
+    let (first, old, job) = version(&desk, &file, "1").await?;
+    let ideal = 100 * MIB + 512;
+    line("first version: bytes sent to non-zero bytes", first.counts.bytes_sent, ideal, 1.02)?;
+    line("first version: WAN bytes to data, one remote region", wan(&job), old.data_bytes(), 1.0)?;
+
+    change(&file, &spec.extents[..5])?;
+    let (next, new, job) = version(&desk, &file, "2").await?;
+    let known: HashSet<ChunkHash> = old.chunks.iter().map(|chunk| chunk.hash).collect();
+    let changed: u64 =
+        new.chunks.iter().filter(|chunk| !known.contains(&chunk.hash)).map(|chunk| u64::from(chunk.length)).sum();
+    println!("next version: {changed} bytes of chunks changed, of {}", new.data_bytes());
+    line("next version: bytes sent to changed chunks", next.counts.bytes_sent, changed, 1.1)?;
+    line("next version: WAN bytes to changed chunks", wan(&job), changed, 1.1)
+}
+
+fn line(what: &str, bytes: u64, of: u64, at_most: f64) -> anyhow::Result<()> {
+    let ratio = bytes as f64 / of as f64;
+    println!("{what}: {bytes} / {of} = {ratio:.4} (at most {at_most})");
+    ensure!(ratio <= at_most, "{what} is over its bound");
+    Ok(())
+}
+
+fn wan(status: &Status) -> u64 {
+    status.wan_bytes.values().sum()
+}
+
+fn desk(folder: &Path) -> anyhow::Result<Desk> {
+    let config = folder.join("goldfleet.toml");
+    std::fs::write(&config, CONFIG)?;
+    let target = |n: u32, region: &str| {
+        format!(
+            "[[target]]\nsubscription = \"00000000-0000-0000-0000-{n:012}\"\nregion = \"{region}\"\n\
+             resource_group = \"images\"\naccount = \"stage{n}{region}\"\ncontainer = \"vhds\"\n"
+        )
+    };
+    let targets: String = (1..=2).flat_map(|n| ["westeurope", "eastus"].map(|region| target(n, region))).collect();
+    std::fs::write(folder.join("targets.toml"), targets)?;
+    let config = Arc::new(Config::load(Some(&config), std::iter::empty())?);
+    Ok(Desk { ports: backend::open(&config)?, config, who: "bench".to_owned() })
+}
+
+/// Uploads a version and takes it to all targets.
+async fn version(desk: &Desk, file: &Path, version: &str) -> anyhow::Result<(Uploaded, Manifest, Status)> {
+    let version: ImageVersion = version.parse()?;
+    let asked = UploadRequest {
+        file: file.to_owned(),
+        image: "golden".parse()?,
+        version: version.clone(),
+        os: OsType::Linux,
+        generation: None,
+    };
+    let (stop, progress) = (CancellationToken::new(), Progress::new(Style::Silent));
+    let begun = Instant::now();
+    let uploaded = upload(desk, &asked, &|_| {}, &stop).await?;
+    println!("version {version}: uploaded in {:.2} s", begun.elapsed().as_secs_f64());
+    let job = request(desk, &asked.image, &version, &[]).await?.job.id;
+    let begun = Instant::now();
+    let local = Local::start(desk, true);
+    let status = follow(desk, &job, Finish::Here, &progress, &stop).await?.context("followed to its end")?;
+    local.drain().await;
+    println!("version {version}: at 4 targets in {:.2} s", begun.elapsed().as_secs_f64());
+    ensure!(status.state == Standing::Succeeded, "the job has {:?}", status.failures);
+    let (_, manifest) = manifest(desk, &asked.image, &version).await?;
+    Ok((uploaded, manifest, status))
+}
+
+/// Gives some extents other data.
+fn change(file: &Path, extents: &[(u64, u64)]) -> anyhow::Result<()> {
+    let file = OpenOptions::new().write(true).open(file)?;
+    let mut random = StdRng::seed_from_u64(2);
+    for &(offset, length) in extents {
+        let mut bytes = vec![0; usize::try_from(length)?];
+        random.fill_bytes(&mut bytes);
+        file.write_all_at(&bytes, offset)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Why an attempt failed.
+
+use std::time::Duration;
+
+use goldfleet_shared::model::operation::Failure;
+use goldfleet_shared::ports::error::PortError;
+use jiff::Timestamp;
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// A stable code, listed in `docs/failures.md`.
+    pub code: String,
+    /// What happened, in words; no secrets.
+    pub message: String,
+    /// The service's request id.
+    pub request_id: Option<String>,
+    /// How long the service asks to wait.
+    pub retry_after: Option<Duration>,
+    /// Whether another attempt may succeed.
+    pub retryable: bool,
+}
+
+impl Failed {
+    /// A failure that another attempt can't mend.
+    pub fn fatal(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), request_id: None, retry_after: None, retryable: false }
+    }
+
+    /// As it is kept on the row.
+    #[must_use]
+    pub fn failure(&self, at: Timestamp) -> Failure {
+        Failure { code: self.code.clone(), message: self.message.clone(), request_id: self.request_id.clone(), at }
+    }
+}
+
+impl From<PortError> for Failed {
+    fn from(error: PortError) -> Self {
+        Self {
+            retryable: error.is_retryable(),
+            code: error.code,
+            message: error.message,
+            request_id: error.request_id,
+            retry_after: error.retry_after,
+        }
+    }
+}
