@@ -20,6 +20,7 @@ use jiff::Timestamp;
 
 use crate::cancel::stop_operations;
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
+use crate::request::selected_targets;
 
 /// What became of a job that was to be fanned out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +51,7 @@ const LATER: Duration = Duration::from_secs(2);
 /// [`DeskError`] where no target is selected, a name can't be built, two images would have the same name, or a target
 /// can't be looked at.
 pub async fn plan(desk: &Desk, image: &ImageRef, selection: &[Selector]) -> Result<JobPlan, DeskError> {
-    let file = TargetsFile::load(&desk.config.targets.file)?;
-    let mut selected: Vec<Target> = file.selected(selection).into_iter().cloned().collect();
-    if selected.is_empty() {
-        let path = desk.config.targets.file.display();
-        return Err(DeskError::Refused(format!(
-            "no enabled target of {path} is selected: 'goldfleet targets list' shows what there is"
-        )));
-    }
+    let (file, mut selected) = selected_targets(desk, selection)?;
     selected.sort_by_key(|target| (target.ring, target.key()));
     let named = name_images(desk, image, selected)?;
     let having: BTreeSet<TargetKey> = futures::stream::iter(named.clone())

@@ -5,7 +5,9 @@ use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::model::job::{Job, JobState, Payload};
 use goldfleet_shared::model::manifest::{Manifest, digest_of, manifest_name};
 use goldfleet_shared::model::selector::Selector;
+use goldfleet_shared::model::target::Target;
 use goldfleet_shared::ports::error::ErrorKind;
+use goldfleet_shared::targets::TargetsFile;
 
 use crate::desk::{Desk, DeskError};
 
@@ -40,6 +42,22 @@ pub async fn manifest(
     Ok((image, manifest))
 }
 
+/// The enabled targets that are selected; at least one.
+///
+/// # Errors
+/// [`DeskError`] where the targets file can't be used, or nothing of it is selected.
+pub fn selected_targets(desk: &Desk, selection: &[Selector]) -> Result<(TargetsFile, Vec<Target>), DeskError> {
+    let file = TargetsFile::load(&desk.config.targets.file)?;
+    let selected: Vec<Target> = file.selected(selection).into_iter().cloned().collect();
+    if selected.is_empty() {
+        let path = desk.config.targets.file.display();
+        return Err(DeskError::Refused(format!(
+            "no enabled target of {path} is selected: 'goldfleet targets list' shows what there is"
+        )));
+    }
+    Ok((file, selected))
+}
+
 /// Facts of an image version that a job carries.
 #[must_use]
 pub fn payload(manifest: &Manifest) -> Payload {
@@ -64,6 +82,8 @@ pub async fn request(
     selection: &[Selector],
 ) -> Result<Requested, DeskError> {
     let (image, manifest) = manifest(desk, image, version).await?;
+    // Told now, to whom it may concern, rather than as the job's failure later.
+    selected_targets(desk, selection)?;
     let same = |job: &Job| job.image == image && job.selection == selection && job.state != JobState::Cancelling;
     if let Some(job) = desk.active_jobs().await?.into_iter().map(|job| job.value).find(same) {
         if job.state == JobState::Requested {

@@ -52,12 +52,7 @@ impl Availability {
         let mut stores = Vec::with_capacity(from.len());
         for (n, store) in from.iter().enumerate() {
             let view = if n + 1 == from.len() { Arc::new(View::All) } else { self.view(ports, job, store).await? };
-            let more = matches!(&*view, View::Some { ended: true, .. });
             stores.push((store, view));
-            // Further stores only matter where this one will never have everything.
-            if !more {
-                break;
-            }
         }
         Ok(Sources { stores })
     }

@@ -38,7 +38,8 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     if shown.len() < status.failures.len() {
         writeln!(console.out, "and {} more: goldfleet status {} --failed", status.failures.len() - SHOWN, status.job)?;
     }
-    if status.state == Standing::Failed || status.state == Standing::Cancelled {
+    let any = status.phases.named().iter().any(|(_, phase)| phase.failed + phase.cancelled > 0);
+    if any && status.state != Standing::Running {
         writeln!(console.out, "try again what is missing: goldfleet retry {}", status.job)?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 //! summed.
 //!
 //! Hash and threshold were chosen by the benchmark `cargo bench -p goldfleet-tests --bench scan`; its figures are in
-//! `docs/vhd.md`. BLAKE3 takes a fifth of the time of SHA-256 (9.3 GiB/s a core against 1.9), and is still what a scan
+//! `docs/performance.md`. BLAKE3 takes a fifth of the time of SHA-256 (9.3 GiB/s a core against 1.9), and is still what a scan
 //! spends most of its time on.
 
 mod pack;

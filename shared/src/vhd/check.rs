@@ -124,9 +124,9 @@ impl Check<'_> {
             }
             VhdError::Footer(FooterError::Cookie) | VhdError::TooShort { .. } if looks_raw(head) => {
                 self.report.format = Format::Raw;
-                let message =
-                    "it has partitions, but no VHD footer: it is a raw disk image, or a VHD that was cut short";
-                self.error("raw", message, format!("{}; or copy the VHD again", self.convert("raw")));
+                let remedy = format!("if it is whole, {}; else copy or export it again", self.convert("raw"));
+                let message = "it has partitions but no VHD footer: it is a raw disk image, or a VHD that is cut short";
+                self.error("raw", message, remedy);
             }
             VhdError::Footer(footer) => {
                 let code = match footer {

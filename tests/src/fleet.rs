@@ -1,0 +1,248 @@
+//! A small fleet in this process: two subscriptions in two regions, a golden VHD of a few chunks.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use goldfleet_dispatcher::desk::Desk;
+use goldfleet_dispatcher::request::request;
+use goldfleet_dispatcher::service::serve;
+use goldfleet_dispatcher::status::{Standing, Status, status};
+use goldfleet_dispatcher::upload::{UploadError, UploadRequest, Uploaded, upload};
+use goldfleet_shared::backend;
+use goldfleet_shared::config::Config;
+use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::model::manifest::{Generation, OsType};
+use goldfleet_shared::model::message::QueueName;
+use goldfleet_shared::model::operation::Work;
+use goldfleet_shared::ports::Ports;
+use goldfleet_shared::vhd::{Disk, GoldenSpec, same_disk};
+use goldfleet_worker::pump::Pump;
+use goldfleet_worker::settings::Settings;
+use goldfleet_worker::steps::Shared;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+const MIB: u64 = 1 << 20;
+
+/// How long a job of the small fleet may take before something must be wrong.
+const TOO_LONG: Duration = Duration::from_secs(60);
+
+/// A fleet in a folder of its own.
+pub struct Fleet {
+    folder: TempDir,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The ports, without faults.
+    pub ports: Ports,
+}
+
+impl Fleet {
+    /// A new fleet with a golden VHD, and nothing uploaded.
+    #[must_use]
+    pub fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let toml = r#"
+            [source]
+            subscription = "00000000-0000-0000-0000-000000000000"
+            region = "westeurope"
+            account = "goldsource"
+            container = "golden"
+            [dispatch]
+            sweep = "50ms"
+            patience = "1s"
+            [cleanup]
+            chunk_grace = "1s"
+        "#;
+        std::fs::write(folder.path().join("goldfleet.toml"), toml).unwrap();
+        let target = |n: u32, region: &str| {
+            format!(
+                "[[target]]\nsubscription = \"00000000-0000-0000-0000-{n:012}\"\nregion = \"{region}\"\n\
+                 resource_group = \"images\"\naccount = \"stage{n}{region}\"\ncontainer = \"vhds\"\n"
+            )
+        };
+        let targets: String = (1..=2).flat_map(|n| ["westeurope", "eastus"].map(|r| target(n, r))).collect();
+        std::fs::write(folder.path().join("targets.toml"), targets).unwrap();
+        GoldenSpec::spread(24 * MIB, Generation::V2, MIB, 4, 1).write(&folder.path().join("golden.vhd")).unwrap();
+        let config = Config::load(Some(&folder.path().join("goldfleet.toml")), std::iter::empty()).unwrap();
+        let ports = backend::open(&config).unwrap();
+        Self { folder, config: Arc::new(config), ports }
+    }
+
+    /// The golden VHD.
+    #[must_use]
+    pub fn golden(&self) -> PathBuf {
+        self.folder.path().join("golden.vhd")
+    }
+
+    /// The directory cloud.
+    #[must_use]
+    pub fn cloud(&self) -> PathBuf {
+        self.folder.path().join("cloud")
+    }
+
+    /// Gives the golden VHD other data at one place: one chunk changes.
+    pub fn change_golden(&self) {
+        let file = OpenOptions::new().write(true).open(self.golden()).unwrap();
+        file.write_all_at(&[0x5a; 4096], 7 * MIB).unwrap();
+    }
+
+    /// A desk with these ports.
+    #[must_use]
+    pub fn desk(&self, ports: Ports) -> Desk {
+        Desk { ports, config: Arc::clone(&self.config), who: "test".to_owned() }
+    }
+
+    /// Settings of a worker that does not wait long for anything.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            concurrency: 8,
+            lease: Duration::from_secs(2),
+            skew: Duration::from_millis(200),
+            beat: Duration::from_millis(100),
+            retry_base: Duration::from_millis(5),
+            retry_cap: Duration::from_millis(50),
+            poll: Duration::from_millis(20),
+            ..Settings::default()
+        }
+    }
+
+    /// Uploads the golden VHD.
+    ///
+    /// # Errors
+    /// The upload's.
+    pub async fn upload(&self, ports: &Ports, version: &str) -> Result<Uploaded, UploadError> {
+        let asked = UploadRequest {
+            file: self.golden(),
+            image: "golden".parse().unwrap(),
+            version: version.parse().unwrap(),
+            os: OsType::Linux,
+            generation: None,
+        };
+        upload(&self.desk(ports.clone()), &asked, &|_| {}, &CancellationToken::new()).await
+    }
+
+    /// Asks for a version at all targets.
+    pub async fn request(&self, version: &str) -> JobId {
+        let desk = self.desk(self.ports.clone());
+        request(&desk, &"golden".parse().unwrap(), &version.parse().unwrap(), &[]).await.unwrap().job.id
+    }
+
+    /// Runs a dispatcher and `workers` workers on these ports until the job has ended.
+    pub async fn run(&self, ports: &Ports, workers: usize, job: &JobId) -> Status {
+        let stop = CancellationToken::new();
+        let desk = self.desk(ports.clone());
+        let mut tasks = Vec::new();
+        let (serving, serving_stop) = (desk.clone(), stop.clone());
+        tasks.push(tokio::spawn(async move { serve(&serving, false, &serving_stop).await }));
+        for n in 0..workers {
+            let settings = Settings { name: format!("worker-{n}"), ..self.settings() };
+            let pump = Pump::new(Shared::new(ports.clone(), settings), stop.clone());
+            tasks.push(tokio::spawn(async move { pump.run().await }));
+        }
+        let ended = tokio::time::timeout(TOO_LONG, self.ended(job)).await;
+        stop.cancel();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        match ended {
+            Ok(status) => status,
+            Err(_) => panic!("the job did not end: {:#?}", self.status(job).await),
+        }
+    }
+
+    async fn ended(&self, job: &JobId) -> Status {
+        loop {
+            let status = self.status(job).await;
+            let row = self.ports.table.job(job).await.unwrap().unwrap().value;
+            if status.state != Standing::Running && row.state.is_terminal() {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// How far a job is.
+    pub async fn status(&self, job: &JobId) -> Status {
+        let desk = self.desk(self.ports.clone());
+        status(&desk, &self.ports.table.job(job).await.unwrap().unwrap().value).await.unwrap()
+    }
+
+    /// The managed images that there are: file and content.
+    #[must_use]
+    pub fn images(&self) -> BTreeMap<PathBuf, serde_json::Value> {
+        let mut images = BTreeMap::new();
+        visit(&self.cloud().join("subscriptions"), &mut |file| {
+            let text = std::fs::read_to_string(file).unwrap();
+            images.insert(file.to_owned(), serde_json::from_str(&text).unwrap());
+        });
+        images
+    }
+
+    /// The chunks that a store has, by name and length.
+    #[must_use]
+    pub fn chunks(&self, account: &str, container: &str) -> BTreeMap<PathBuf, u64> {
+        let mut chunks = BTreeMap::new();
+        visit(&self.cloud().join(account).join(container).join("chunks"), &mut |file| {
+            chunks.insert(file.to_owned(), std::fs::metadata(file).unwrap().len());
+        });
+        chunks
+    }
+
+    /// Checks that a job came to the only good end there is: all succeeded, one image a target, every VHD whole, every
+    /// operation done once, no message left.
+    pub async fn assert_all_done(&self, job: &JobId) {
+        let status = self.status(job).await;
+        assert_eq!(status.state, Standing::Succeeded, "{status:#?}");
+        for (kind, phase) in status.phases.named() {
+            assert_eq!(phase.succeeded, phase.total, "{kind}: {status:#?}");
+        }
+        let golden = Disk::open(&self.golden()).unwrap();
+        let mut targets = 0;
+        for row in self.ports.table.operations(job).await.unwrap() {
+            if let Work::Copy { target, .. } = &row.value.work {
+                let vhd = target.vhd(&row.value.image);
+                let file = self.cloud().join(vhd.to_string());
+                assert_eq!(same_disk(&golden, &file).unwrap(), None, "{} differs", file.display());
+                targets += 1;
+            }
+        }
+        let images = self.images();
+        let ours = images.values().filter(|image| image["tags"]["goldfleet-digest"] == status.digest.as_str());
+        assert_eq!(ours.count(), targets, "{images:#?}");
+        self.assert_done_once(job).await;
+        self.assert_no_messages().await;
+    }
+
+    async fn assert_done_once(&self, job: &JobId) {
+        let mut done = BTreeMap::<String, usize>::new();
+        for event in self.ports.table.events(job, None).await.unwrap() {
+            if let (Some(operation), "succeed") = (event.operation, event.what.as_str()) {
+                *done.entry(operation.to_string()).or_default() += 1;
+            }
+        }
+        assert!(done.values().all(|count| *count == 1), "done more than once: {done:#?}");
+    }
+
+    /// Messages that were sent twice may come after the end; workers take them away as they come.
+    async fn assert_no_messages(&self) {
+        assert_eq!(self.ports.queue.depth(QueueName::Poison).await.unwrap(), 0, "a message was given up");
+    }
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn visit(folder: &Path, file: &mut dyn FnMut(&Path)) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { visit(&path, file) } else { file(&path) }
+    }
+}
