@@ -5,9 +5,9 @@
 //! runs costs and saves on an ext4 file system (made with `mke2fs -d`, from e2fsprogs).
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "a program that prints figures")]
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -136,19 +136,21 @@ fn sparse(folder: &Path) -> anyhow::Result<()> {
 
 /// What each threshold means for an image as it is in life: bytes, runs, and the time that one page blob takes for them.
 fn thresholds(folder: &Path) -> anyhow::Result<()> {
-    let file = folder.join("ext4.vhd");
-    let made = Command::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-d", "/usr/lib", &file.display().to_string(), "8g"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .context("the threshold's figures need mke2fs: install e2fsprogs")?;
-    ensure!(made.success(), "mke2fs failed");
-    let footer = Footer::fixed_for(8 * GIB, 1).to_bytes();
-    OpenOptions::new().write(true).open(&file)?.write_all_at(&footer, 8 * GIB)?;
-    println!("threshold of zero runs on an ext4 file system with /usr/lib in it:");
+    let file = folder.join("disk.vhd");
+    if ext4(&file)? {
+        table("an ext4 file system with /usr/lib in it", &file)?;
+    } else {
+        println!("threshold on ext4: skipped, as mke2fs is missing: install e2fsprogs");
+    }
+    trimmed(&file)?;
+    table("small files, every third of them deleted and trimmed", &file)?;
+    std::fs::remove_file(file).context("cleaning up")
+}
+
+fn table(what: &str, file: &Path) -> anyhow::Result<()> {
+    println!("threshold of zero runs on {what}:");
     for threshold in [512, 4096, 16384, 65536, 262_144, 1 << 20] {
-        let (bytes, runs) = scan(&file, threshold)?;
+        let (bytes, runs) = scan(file, threshold)?;
         let (by_bytes, by_requests) = (bytes as f64 / PAGE_BLOB.0, runs as f64 / PAGE_BLOB.1);
         println!(
             "  {:>7}: {:>8.1} MiB, {runs:>6} runs; a page blob takes {:.2} s (bytes {by_bytes:.2}, requests {by_requests:.2})",
@@ -157,5 +159,54 @@ fn thresholds(folder: &Path) -> anyhow::Result<()> {
             by_bytes.max(by_requests)
         );
     }
-    std::fs::remove_file(file).context("cleaning up")
+    Ok(())
+}
+
+/// Makes a fixed VHD with an ext4 file system. False where there is no mke2fs.
+fn ext4(file: &Path) -> anyhow::Result<bool> {
+    let made = Command::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-d", "/usr/lib", &file.display().to_string(), "8g"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match made {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        made => ensure!(made?.success(), "mke2fs failed"),
+    }
+    finish(file, 8 * GIB)?;
+    Ok(true)
+}
+
+/// Makes a fixed VHD of small files one after the other, in blocks of 4 KiB, with zeros in place of every third: the
+/// sources of crates, since wherever this is built they are there.
+fn trimmed(path: &Path) -> anyhow::Result<()> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let file = File::create(path)?;
+    let mut folders = vec![home.context("neither CARGO_HOME nor HOME is set")?.join("registry/src")];
+    let (mut at, mut count) = (0, 0_u64);
+    while let Some(folder) = folders.pop() {
+        let mut entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                let bytes = std::fs::read(entry.path())?;
+                count += 1;
+                if !count.is_multiple_of(3) {
+                    file.write_all_at(&bytes, at)?;
+                }
+                at += (bytes.len() as u64).next_multiple_of(4096);
+            }
+        }
+    }
+    finish(path, at.next_multiple_of(MIB))
+}
+
+/// Makes a file the fixed VHD of a disk of `size` bytes.
+fn finish(file: &Path, size: u64) -> anyhow::Result<()> {
+    let footer = Footer::fixed_for(size, 1).to_bytes();
+    Ok(OpenOptions::new().write(true).open(file)?.write_all_at(&footer, size)?)
 }

@@ -1,8 +1,9 @@
 //! From a disk to chunks: windows are read without their holes, zero runs are left out, the rest is packed, hashed and
 //! summed.
 //!
-//! Which hash and which threshold was chosen by the benchmark `cargo bench -p goldfleet-tests --bench scan`; its figures
-//! are in `docs/performance.md`.
+//! Hash and threshold were chosen by the benchmark `cargo bench -p goldfleet-tests --bench scan`; its figures are in
+//! `docs/performance.md`. BLAKE3 takes a fifth of the time of SHA-256 (9.3 GiB/s a core against 1.9), and is still what a scan
+//! spends most of its time on.
 
 mod pack;
 mod scan;

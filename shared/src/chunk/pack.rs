@@ -6,11 +6,17 @@ use crate::model::manifest::{ChunkEntry, ChunkHash, Run};
 /// A zero run of at least so many bytes is left out; a shorter one inside data is sent along.
 ///
 /// Leaving one out saves its bytes and costs another run, which is another request at every target. A page blob takes
-/// 60 MiB/s and 500 requests/s (Azure's documented limits), so a request costs as much time as 123 KiB; what is saved on
-/// the WAN and in stores speaks for less. 64 KiB also bounds a chunk at 65 runs.
+/// 60 MiB/s and 500 requests/s (Azure's documented limits), so a request costs as much time as 123 KiB. On a disk of many
+/// small files with a third of them trimmed, 4 KiB is bound by requests (6.0 s against 1.5 s by bytes); 16 KiB is fastest
+/// if both limits run side by side (1.8 s, 64 KiB: 2.0 s), 64 KiB and 256 KiB if their times add up (2.3 s, 16 KiB:
+/// 2.9 s). 64 KiB is near the best either way, with a quarter of the requests of 16 KiB and a tenth fewer bytes than
+/// 256 KiB. It also bounds a chunk at 64 runs.
 pub const ZERO_RUN_THRESHOLD: usize = 64 * 1024;
 
 const SECTOR: usize = 512;
+
+/// Zeros are looked for in so many bytes at once; a multiple of [`SECTOR`].
+const PAGE: usize = 8192;
 
 /// A chunk, ready to be stored: its entry in the manifest. Its bytes are what [`pack`] left in the buffer.
 pub type PackedChunk = ChunkEntry;
@@ -47,15 +53,17 @@ pub fn pack_with(window: &mut Vec<u8>, offset: u64, threshold: usize) -> Option<
 /// The stretches of sectors to keep: those with data, joined where fewer than `threshold` zero bytes lie between them.
 fn data_runs(window: &[u8], threshold: usize) -> Vec<(usize, usize)> {
     let mut runs: Vec<(usize, usize)> = Vec::new();
-    for (n, sector) in window.chunks(SECTOR).enumerate() {
-        if is_zero(sector) {
-            continue;
-        }
-        let start = n * SECTOR;
-        let end = start + sector.len();
-        match runs.last_mut() {
-            Some((_, last)) if start - *last < threshold.max(SECTOR) => *last = end,
-            _ => runs.push((start, end)),
+    // Whole pages first: where there are zeros, there are mostly many.
+    for (page_start, page) in (0..).step_by(PAGE).zip(window.chunks(PAGE)).filter(|(_, page)| !is_zero(page)) {
+        for (start, sector) in (page_start..).step_by(SECTOR).zip(page.chunks(SECTOR)) {
+            if is_zero(sector) {
+                continue;
+            }
+            let end = start + sector.len();
+            match runs.last_mut() {
+                Some((_, last)) if start - *last < threshold.max(SECTOR) => *last = end,
+                _ => runs.push((start, end)),
+            }
         }
     }
     runs

@@ -31,17 +31,24 @@ pub fn read_window(
     let length = position(window.end);
     let mut filled = 0;
     let mut read = 0;
+    // What lies behind the buffer's old contents is zero already: packing left little of them if the window before was sparse.
+    let stale = buffer.len().min(length);
     buffer.resize(length, 0);
+    let clear = |buffer: &mut [u8], gap: Range<usize>| {
+        if gap.start < stale {
+            buffer[gap.start..gap.end.min(stale)].fill(0);
+        }
+    };
     let first = ranges.partition_point(|range| range.end <= window.start);
     for range in ranges[first..].iter().take_while(|range| range.start < window.end) {
         let (from, to) = (range.start.max(window.start), range.end.min(window.end));
         let (start, end) = (position(from), position(to));
-        buffer[filled..start].fill(0);
+        clear(buffer, filled..start);
         disk.read_at(from, &mut buffer[start..end])?;
         read += to - from;
         filled = end;
     }
-    buffer[filled..].fill(0);
+    clear(buffer, filled..length);
     Ok(read)
 }
 

@@ -98,10 +98,18 @@ impl Check<'_> {
 
     /// The command that makes a fixed VHD of it.
     fn convert(&self, from: &str) -> String {
-        let file = self.path.display();
-        let target = self.path.with_extension("fixed.vhd");
-        let target = target.display();
-        format!("convert it: qemu-img convert -f {from} -O vpc -o subformat=fixed,force_size '{file}' '{target}'")
+        let (file, target) = (quoted(self.path), quoted(&self.path.with_extension("fixed.vhd")));
+        format!("convert it: qemu-img convert -f {from} -O vpc -o subformat=fixed,force_size {file} {target}")
+    }
+
+    /// The commands that make a fixed VHD of `mib` MiB of it.
+    fn resize(&self, mib: u64) -> String {
+        let raw = quoted(&self.path.with_extension("raw"));
+        let (file, target) = (quoted(self.path), quoted(&self.path.with_extension("fixed.vhd")));
+        format!(
+            "resize it: qemu-img convert -f vpc -O raw {file} {raw} && qemu-img resize -f raw {raw} {mib}M && \
+             qemu-img convert -f raw -O vpc -o subformat=fixed,force_size {raw} {target}"
+        )
     }
 
     fn unusable(&mut self, error: &VhdError, head: &[u8]) {
@@ -161,12 +169,11 @@ impl Check<'_> {
     }
 
     fn size(&mut self, size: u64) {
-        let (up, file) = (size.div_ceil(MIB), self.path.display());
         if !size.is_multiple_of(MIB) {
             self.error(
                 "not-whole-mib",
                 format!("its disk has {size} bytes, which is not a whole number of MiB"),
-                format!("resize the disk to {up} MiB: qemu-img convert -f vpc -O raw '{file}' disk.raw && qemu-img resize -f raw disk.raw {up}M, then convert it back (-f raw -O vpc -o subformat=fixed,force_size)"),
+                self.resize(size.div_ceil(MIB)),
             );
         }
         if size < SMALLEST {
@@ -200,14 +207,14 @@ impl Check<'_> {
             (Partitioning::DamagedGpt, _) => {
                 self.error("gpt-damaged", "its partition table (GPT) is damaged", "repair it (gdisk, sgdisk --verify)");
             }
-            (Partitioning::Gpt { esp: false }, Some(Generation::V2)) => {
+            (Partitioning::Gpt { esp: false, .. }, Some(Generation::V2)) => {
                 self.error(
                     "no-efi-system-partition",
                     "its partition table (GPT) has no EFI system partition, which generation v2 boots from",
                     "add one, or use --generation v1 if the disk boots from BIOS",
                 );
             }
-            (Partitioning::Gpt { esp: false }, None) => {
+            (Partitioning::Gpt { esp: false, bios_boot: false }, None) => {
                 self.find(
                     Severity::Warning,
                     "no-efi-system-partition",
@@ -220,10 +227,16 @@ impl Check<'_> {
                 "it has a master boot record, which generation v2 does not boot from",
                 "use --generation v1, or convert the disk to GPT with an EFI system partition",
             ),
-            (Partitioning::Gpt { esp: true }, Some(Generation::V1)) => self.error(
+            (Partitioning::Gpt { esp: true, bios_boot: false }, Some(Generation::V1)) => self.error(
                 "generation-mismatch",
-                "it has an EFI system partition: it is made for generation v2",
+                "it has an EFI system partition and no BIOS boot partition: it is made for generation v2",
                 "use --generation v2, or leave --generation out",
+            ),
+            (Partitioning::Gpt { esp: true, bios_boot: true }, None) => self.find(
+                Severity::Note,
+                "either-generation",
+                "it has an EFI system partition and a BIOS boot partition: taken as generation v2, it may boot as v1 too",
+                "state --generation v1 if that is wanted",
             ),
             _ => {}
         }
@@ -244,6 +257,11 @@ impl Check<'_> {
             );
         }
     }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
 fn read_up_to(file: &File, buffer: &mut [u8]) -> usize {

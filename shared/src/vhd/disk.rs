@@ -87,6 +87,10 @@ impl Disk {
     /// # Errors
     /// [`VhdError::Read`] where it is not, or the file can't be read.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), VhdError> {
+        // Behind the disk lies the footer, which is no part of it.
+        if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > self.size()) {
+            return Err(VhdError::Read { source: io::ErrorKind::UnexpectedEof.into() });
+        }
         let read = match &self.blocks {
             Some(blocks) => blocks.read(&self.file, offset, buffer),
             None => self.file.read_exact_at(buffer, offset),

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 
 use super::SECTOR;
 use super::error::VhdError;
-use super::footer::{Footer, be32, be64, checksum_without};
+use super::footer::{FOOTER_SIZE, Footer, be32, be64, checksum_without};
 
 const HEADER_SIZE: usize = 1024;
 const COOKIE: &[u8; 8] = b"cxsparse";
@@ -20,6 +20,10 @@ const UNALLOCATED: u32 = u32::MAX;
 
 /// Blocks are a power of two in this range, in bytes; 2 MiB by default.
 const BLOCK_SIZES: std::ops::RangeInclusive<u64> = 4096..=256 * 1024 * 1024;
+
+/// The most blocks of a disk. The format ends at 2,040 GiB and writers use blocks of 512 KiB or more: 4,177,920 blocks.
+/// A table of twice that takes 32 MiB; without a limit, a sparse file could make us allocate 16 GiB.
+const MOST_BLOCKS: u64 = 1 << 23;
 
 /// Where the blocks of a dynamic disk lie.
 #[derive(Debug)]
@@ -52,34 +56,54 @@ impl Blocks {
         if entries < needed {
             return Err(damaged(format!("the block table has {entries} entries, the disk needs {needed}")));
         }
-        // As many entries as the disk needs: bounded by the file's length, whatever the header claims.
+        if needed > MOST_BLOCKS {
+            return Err(damaged(format!(
+                "the disk has {needed} blocks, more than the {MOST_BLOCKS} that a VHD can need"
+            )));
+        }
+        // As many entries as the disk needs, whatever the header claims; by the limit above they fit.
         let bytes = usize::try_from(needed * 4).map_err(|_| damaged("the block table is too large".to_owned()))?;
-        let raw = read_at(file, be64(&header, TABLE_OFFSET), bytes, length, "the block table")?;
+        let table_offset = be64(&header, TABLE_OFFSET);
+        let raw = read_at(file, table_offset, bytes, length, "the block table")?;
         let table = raw.chunks_exact(4).map(|entry| be32(entry, 0..4)).collect();
         let bitmap_size = (block_size / SECTOR).div_ceil(8).next_multiple_of(SECTOR);
         let blocks = Self { block_size, bitmap_size, size, table };
-        blocks.check(length)?;
+        // Both were read above, so neither end overflows.
+        let structures = [
+            0..FOOTER_SIZE as u64,
+            footer.data_offset()..footer.data_offset() + HEADER_SIZE as u64,
+            table_offset..table_offset + bytes as u64,
+        ];
+        blocks.check(&structures, length)?;
         Ok(blocks)
     }
 
-    fn check(&self, length: u64) -> Result<(), VhdError> {
+    /// Checks that every block ends before the footer, and that none lies upon another or upon one of the structures.
+    fn check(&self, structures: &[Range<u64>], length: u64) -> Result<(), VhdError> {
         let whole = self.bitmap_size + self.block_size;
-        let mut places: Vec<u64> =
-            self.table.iter().filter(|&&at| at != UNALLOCATED).map(|&at| u64::from(at) * SECTOR).collect();
-        places.sort_unstable();
-        if places.windows(2).any(|pair| pair[1] - pair[0] < whole) {
-            return Err(VhdError::Damaged { reason: "blocks of the dynamic disk overlap".to_owned() });
+        let mut places: Vec<Range<u64>> = self.written().map(|(_, at)| at..at + whole).collect();
+        let needed = places.iter().map(|place| place.end).max().unwrap_or(0) + FOOTER_SIZE as u64;
+        places.extend_from_slice(structures);
+        places.sort_unstable_by_key(|place| place.start);
+        if let Some(pair) = places.windows(2).find(|pair| pair[1].start < pair[0].end) {
+            let reason = format!("the dynamic disk's blocks or structures overlap at byte {}", pair[1].start);
+            return Err(VhdError::Damaged { reason });
         }
-        match places.last() {
-            Some(last) if last + whole > length => Err(VhdError::Truncated { needed: last + whole, length }),
-            _ => Ok(()),
+        if needed > length {
+            return Err(VhdError::Truncated { needed, length });
         }
+        Ok(())
+    }
+
+    /// The blocks that were written: number, and where in the file the bitmap before it begins, in bytes.
+    fn written(&self) -> impl Iterator<Item = (u64, u64)> {
+        (0..).zip(&self.table).filter(|(_, at)| **at != UNALLOCATED).map(|(n, at)| (n, u64::from(*at) * SECTOR))
     }
 
     /// The ranges of the disk whose blocks were written, neighbours joined.
     pub(super) fn ranges(&self) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
-        for (n, _) in (0_u64..).zip(&self.table).filter(|(_, at)| **at != UNALLOCATED) {
+        for (n, _) in self.written() {
             let block = n * self.block_size..((n + 1) * self.block_size).min(self.size);
             match ranges.last_mut() {
                 Some(last) if last.end == block.start => last.end = block.end,

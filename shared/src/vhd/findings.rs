@@ -1,7 +1,7 @@
 //! What a check finds.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -67,7 +67,8 @@ pub struct Finding {
 /// What a check found out about a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The file.
+    /// The file. In JSON, what is no Unicode in its name is replaced.
+    #[serde(serialize_with = "lossy")]
     pub file: PathBuf,
     /// What it is.
     pub format: Format,
@@ -79,6 +80,11 @@ pub struct Report {
     pub generation: Option<Generation>,
     /// What was found, the gravest first.
     pub findings: Vec<Finding>,
+}
+
+/// By default serde refuses such names, and a report would come to nothing by its file's name.
+fn lossy<S: serde::Serializer>(file: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&file.display())
 }
 
 impl Report {

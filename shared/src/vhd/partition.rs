@@ -9,6 +9,10 @@ use crate::model::manifest::Generation;
 pub(super) const ESP: [u8; 16] =
     [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
 
+/// A BIOS boot partition's type, 21686148-6449-6E6F-744E-656564454649, as it lies on the disk: GRUB's place on a GPT disk
+/// that a BIOS boots. Cloud images often have it beside an EFI system partition, and boot either way.
+pub(super) const BIOS_BOOT: [u8; 16] = *b"Hah!IdontNeedEFI";
+
 /// The partition type of an MBR that only stands before a GPT.
 const PROTECTIVE: u8 = 0xee;
 
@@ -22,23 +26,25 @@ pub enum Partitioning {
     None,
     /// A master boot record: BIOS.
     Mbr,
-    /// A GUID partition table; with an EFI system partition, UEFI.
+    /// A GUID partition table.
     Gpt {
-        /// Whether it has one.
+        /// Whether it has an EFI system partition: UEFI.
         esp: bool,
+        /// Whether it has a BIOS boot partition: BIOS.
+        bios_boot: bool,
     },
-    /// A GUID partition table whose checksums are wrong.
+    /// A GUID partition table that is not whole: its checksums are wrong, or only its protective MBR or its header is there.
     DamagedGpt,
 }
 
 impl Partitioning {
-    /// The generation that the table is made for, if it tells.
+    /// The generation that the table is made for, if it tells. The newer one, if it is made for both.
     #[must_use]
     pub fn generation(self) -> Option<Generation> {
         match self {
-            Self::Mbr => Some(Generation::V1),
-            Self::Gpt { esp: true } => Some(Generation::V2),
-            Self::None | Self::Gpt { esp: false } | Self::DamagedGpt => None,
+            Self::Gpt { esp: true, .. } => Some(Generation::V2),
+            Self::Mbr | Self::Gpt { bios_boot: true, .. } => Some(Generation::V1),
+            Self::None | Self::Gpt { .. } | Self::DamagedGpt => None,
         }
     }
 }
@@ -54,13 +60,28 @@ pub fn partitioning(disk: &Disk) -> Result<Partitioning, VhdError> {
     let mut sectors = [0; 1024];
     disk.read_at(0, &mut sectors)?;
     let (mbr, gpt) = sectors.split_at(512);
-    let signed = mbr[510..] == [0x55, 0xaa];
-    let types: Vec<u8> = mbr[446..510].chunks(16).map(|entry| entry[4]).collect();
-    if gpt[..8] == *b"EFI PART" && (!signed || types.contains(&PROTECTIVE)) {
-        return read_gpt(disk, gpt);
+    let types = mbr_types(mbr);
+    let (protective, header) = (types.contains(&PROTECTIVE), gpt.starts_with(b"EFI PART"));
+    match (protective, header) {
+        (true, true) => read_gpt(disk, gpt),
+        // A GPT header behind partitions of an MBR is left over from an earlier use of the disk.
+        (false, _) if !types.is_empty() => Ok(Partitioning::Mbr),
+        (false, false) => Ok(Partitioning::None),
+        // Firmware and kernels heed a GPT only behind a protective MBR.
+        (true, false) | (false, true) => Ok(Partitioning::DamagedGpt),
     }
-    let any = types.iter().any(|&kind| kind != 0 && kind != PROTECTIVE);
-    Ok(if signed && any { Partitioning::Mbr } else { Partitioning::None })
+}
+
+/// The types of the partitions of a master boot record; none where it is no such record. A file system without a partition
+/// table has the same signature, but code or text where the entries would be.
+fn mbr_types(sector: &[u8]) -> Vec<u8> {
+    let entries = || sector[446..510].chunks(16);
+    let signed = sector[510..] == [0x55, 0xaa];
+    // Each begins with 0x80 where it is active, else 0.
+    if !signed || entries().any(|entry| entry[0] & 0x7f != 0) {
+        return Vec::new();
+    }
+    entries().map(|entry| entry[4]).filter(|&kind| kind != 0).collect()
 }
 
 fn read_gpt(disk: &Disk, header: &[u8]) -> Result<Partitioning, VhdError> {
@@ -84,7 +105,8 @@ fn read_gpt(disk: &Disk, header: &[u8]) -> Result<Partitioning, VhdError> {
     if crc32(&entries) != le32(header, 88) {
         return Ok(Partitioning::DamagedGpt);
     }
-    Ok(Partitioning::Gpt { esp: entries.chunks(entry_size).any(|entry| entry[..16] == ESP) })
+    let has = |kind: [u8; 16]| entries.chunks(entry_size).any(|entry| entry[..16] == kind);
+    Ok(Partitioning::Gpt { esp: has(ESP), bios_boot: has(BIOS_BOOT) })
 }
 
 /// The CRC-32 of GPTs (that of zip and Ethernet).

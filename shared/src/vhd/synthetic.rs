@@ -13,6 +13,12 @@ use crate::model::manifest::Generation;
 /// Where the first partition begins, in bytes; data comes behind it.
 const FIRST: u64 = 1 << 20;
 
+/// The smallest disk with room for both copies of a GPT, two partitions and data, in bytes.
+const SMALLEST: u64 = 4 << 20;
+
+/// Where data may begin, in bytes, and how many bytes at the disk's end it leaves alone.
+const MARGIN: u64 = 2 << 20;
+
 /// The size of a GPT's table of partitions, in sectors: 128 entries of 128 bytes.
 const TABLE_SECTORS: u64 = 32;
 
@@ -27,7 +33,7 @@ pub struct GoldenSpec {
     pub size: u64,
     /// The generation that its partition table is for.
     pub generation: Generation,
-    /// Where random data lies: offset and length in bytes, multiples of 512, from 2 MiB on.
+    /// Where random data lies: offset and length in bytes, multiples of 512. The first and last 2 MiB stay free of it.
     pub extents: Vec<(u64, u64)>,
     /// The same seed gives the same data.
     pub seed: u64,
@@ -37,17 +43,19 @@ impl GoldenSpec {
     /// A disk with `data` bytes in `count` pieces that lie evenly over it.
     #[must_use]
     pub fn spread(size: u64, generation: Generation, data: u64, count: u64, seed: u64) -> Self {
-        let room = size.saturating_sub(4 << 20);
-        let (length, step) = (data / count / SECTOR * SECTOR, room / count / SECTOR * SECTOR);
-        let extents = (0..count).map(|n| ((2 << 20) + n * step, length.min(step))).collect();
+        let room = size.saturating_sub(2 * MARGIN);
+        let part = |bytes: u64| bytes.checked_div(count).unwrap_or(0) / SECTOR * SECTOR;
+        let (length, step) = (part(data), part(room));
+        let extents = (0..count).map(|n| (MARGIN + n * step, length.min(step))).collect();
         Self { size, generation, extents, seed }
     }
 
     /// Makes the VHD, a sparse file.
     ///
     /// # Errors
-    /// Where it can't be written.
+    /// `InvalidInput` where such a disk can't be; else where it can't be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
+        self.validate()?;
         let file = File::create(path)?;
         file.set_len(self.size + SECTOR)?;
         match self.generation {
@@ -67,6 +75,24 @@ impl GoldenSpec {
         }
         let id = u128::from(self.seed) << 64 | u128::from(self.size);
         file.write_all_at(&Footer::fixed_for(self.size, id).to_bytes(), self.size)
+    }
+
+    fn validate(&self) -> io::Result<()> {
+        let refuse = |reason: String| Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        if self.size < SMALLEST || !self.size.is_multiple_of(1 << 20) {
+            return refuse(format!("a disk of {} bytes: make it a whole number of MiB, at least 4", self.size));
+        }
+        let fits = |&(offset, length): &(u64, u64)| {
+            let whole = offset.is_multiple_of(SECTOR) && length.is_multiple_of(SECTOR);
+            let end = offset.checked_add(length);
+            whole && offset >= MARGIN && end.is_some_and(|end| end <= self.size - MARGIN)
+        };
+        match self.extents.iter().find(|extent| !fits(extent)) {
+            Some((offset, length)) => refuse(format!(
+                "data of {length} bytes at {offset} is not inside the partitions or not of whole sectors"
+            )),
+            None => Ok(()),
+        }
     }
 
     fn write_gpt(&self, file: &File) -> io::Result<()> {

@@ -1,0 +1,185 @@
+//! Manifests as text, one JSON value a line, so that they can be read with any tool and streamed:
+//!
+//! ```text
+//! {"format":"goldfleet-manifest","v":1,"os":"linux","generation":"v2","size":1073741824,"footer":"636f6e65…"}
+//! {"h":"<hash of the chunk>","r":[[0,4096,"<crc of the run>"],[65536,512,"…"]]}
+//! {"chunks":1}
+//! ```
+//!
+//! A line a chunk, in the order of the disk: its hash, and its runs as disk offset, length and CRC-64/NVME. A run's place
+//! in its chunk and the chunk's length follow from the lengths. The last line counts the chunks, so that a manifest that
+//! was cut short is told.
+
+use std::io::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::{CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, OsType, Run, SECTOR};
+
+/// Why a manifest can't be read: the line, counted from 1, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the manifest is damaged at line {line}: {reason}")]
+pub struct ManifestError {
+    /// The line.
+    pub line: usize,
+    /// What is wrong.
+    pub reason: String,
+}
+
+const FORMAT: &str = "goldfleet-manifest";
+const FORMAT_VERSION: u32 = 1;
+
+/// More than any disk has, in bytes: Azure's largest is 4,095 GiB.
+const SIZE_LIMIT: u64 = 4096 << 30;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    format: String,
+    v: u32,
+    os: OsType,
+    generation: Generation,
+    size: u64,
+    #[serde(with = "hex")]
+    footer: [u8; 512],
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tail {
+    chunks: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    h: ChunkHash,
+    r: Vec<(u64, u32, String)>,
+}
+
+impl Manifest {
+    /// The manifest as text. The same manifest always gives the same bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let head = Head {
+            format: FORMAT.to_owned(),
+            v: FORMAT_VERSION,
+            os: self.os,
+            generation: self.generation,
+            size: self.size,
+            footer: self.footer,
+        };
+        let mut text = Vec::with_capacity(1500 + self.chunks.len() * 128);
+        write_json(&mut text, &head);
+        for chunk in &self.chunks {
+            write_chunk(&mut text, chunk);
+        }
+        write_json(&mut text, &Tail { chunks: self.chunks.len() });
+        text
+    }
+
+    /// Reads what [`Manifest::encode`] wrote, and nothing else: one content has one text, or it could have two digests.
+    ///
+    /// # Errors
+    /// [`ManifestError`] with the line that is wrong.
+    pub fn decode(text: &[u8]) -> Result<Self, ManifestError> {
+        let lines: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').collect();
+        let error = |line: usize| move |reason: String| ManifestError { line, reason };
+        let [first, middle @ .., last] = &lines[..] else {
+            return Err(error(lines.len().max(1))("it is cut short".to_owned()));
+        };
+        let head = decode_head(first).map_err(error(1))?;
+        decode_tail(last, middle.len()).map_err(error(lines.len()))?;
+        let mut chunks = Vec::with_capacity(middle.len());
+        let mut from = 0;
+        for (n, line) in middle.iter().enumerate() {
+            let chunk = decode_chunk(line, from, head.size).map_err(error(n + 2))?;
+            from = chunk.runs.last().map_or(from, |run| (run.offset / CHUNK_SIZE + 1) * CHUNK_SIZE);
+            chunks.push(chunk);
+        }
+        Ok(Self { os: head.os, generation: head.generation, size: head.size, footer: head.footer, chunks })
+    }
+}
+
+fn write_json(text: &mut Vec<u8>, value: &impl Serialize) {
+    // Neither writing to memory nor serialising strings and numbers fails.
+    let _ = serde_json::to_writer(&mut *text, value);
+    text.push(b'\n');
+}
+
+fn write_chunk(text: &mut Vec<u8>, chunk: &ChunkEntry) {
+    // Writing to memory does not fail.
+    let _ = write!(text, "{{\"h\":\"{}\",\"r\":[", chunk.hash);
+    for (n, run) in chunk.runs.iter().enumerate() {
+        let comma = if n == 0 { "" } else { "," };
+        let _ = write!(text, "{comma}[{},{},\"{:016x}\"]", run.offset, run.length, run.crc64);
+    }
+    text.extend_from_slice(b"]}\n");
+}
+
+/// Checks that a line is, to the byte, what would be written.
+fn as_written(line: &[u8], write: impl FnOnce(&mut Vec<u8>)) -> Result<(), String> {
+    let mut written = Vec::with_capacity(line.len());
+    write(&mut written);
+    if written == line { Ok(()) } else { Err("it is not in the form it is written in".to_owned()) }
+}
+
+/// What serde says, with the column only: to serde each of our lines is line 1.
+fn json_reason(error: &serde_json::Error) -> String {
+    let (text, column) = (error.to_string(), error.column());
+    let place = format!(" at line {} column {column}", error.line());
+    format!("{} (column {column})", text.strip_suffix(&place).unwrap_or(&text))
+}
+
+fn decode_head(line: &[u8]) -> Result<Head, String> {
+    let head: Head = serde_json::from_slice(line).map_err(|error| json_reason(&error))?;
+    if head.format != FORMAT {
+        return Err(format!("it is no {FORMAT}"));
+    }
+    if head.v != FORMAT_VERSION {
+        return Err(format!("it has version {}, this program reads version {FORMAT_VERSION}", head.v));
+    }
+    if head.size == 0 || !head.size.is_multiple_of(SECTOR) || head.size > SIZE_LIMIT {
+        return Err(format!("a disk can't have {} bytes", head.size));
+    }
+    as_written(line, |text| write_json(text, &head))?;
+    Ok(head)
+}
+
+fn decode_tail(line: &[u8], chunks: usize) -> Result<(), String> {
+    let tail: Tail = serde_json::from_slice(line)
+        .map_err(|_| "the line that counts the chunks is missing: it is cut short".to_owned())?;
+    if tail.chunks != chunks {
+        return Err(format!("it has {chunks} chunks and should have {}", tail.chunks));
+    }
+    as_written(line, |text| write_json(text, &tail))
+}
+
+/// Reads a chunk whose window begins at `from` or later, on a disk of `size` bytes.
+fn decode_chunk(line: &[u8], from: u64, size: u64) -> Result<ChunkEntry, String> {
+    let read: Line = serde_json::from_slice(line).map_err(|error| json_reason(&error))?;
+    let first = read.r.first().ok_or("a chunk without runs")?.0;
+    let window_end = (first / CHUNK_SIZE + 1).checked_mul(CHUNK_SIZE).ok_or("a run beyond every disk")?;
+    let (mut at, mut free) = (0_u32, from);
+    let mut runs = Vec::with_capacity(read.r.len());
+    for (offset, length, crc) in read.r {
+        let end = offset.checked_add(u64::from(length)).ok_or("a run beyond every disk")?;
+        let aligned = offset.is_multiple_of(SECTOR) && u64::from(length).is_multiple_of(SECTOR) && length > 0;
+        if !aligned {
+            return Err(format!("a run of {length} bytes at {offset} is not made of whole sectors"));
+        }
+        if offset < free || end > window_end.min(size) {
+            return Err(format!(
+                "a run of {length} bytes at {offset} overlaps another, or leaves its window or the disk"
+            ));
+        }
+        let crc64 = u64::from_str_radix(&crc, 16).map_err(|_| format!("{crc:?} is no checksum"))?;
+        runs.push(Run { offset, length, at, crc64 });
+        // A window holds 4 MiB, so this can't overflow.
+        at += length;
+        free = end;
+    }
+    let chunk = ChunkEntry { hash: read.h, length: at, runs };
+    as_written(line, |text| write_chunk(text, &chunk))?;
+    Ok(chunk)
+}
