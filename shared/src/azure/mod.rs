@@ -12,12 +12,13 @@ mod image_plane;
 mod job_table;
 mod policies;
 mod queue;
-mod sas;
+
 mod table;
 mod tokens;
 
 
 
+pub use blob_store::AzureBlobs;
 pub use connection::{Connection, ConnectionError};
 pub use job_table::AzureJobTable;
 pub use queue::AzureQueue;
