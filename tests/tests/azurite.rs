@@ -1,10 +1,12 @@
 //! The storage adapters against Microsoft's emulator.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use goldfleet_shared::azure::{AzureJobTable, AzureQueue, Connection};
-use goldfleet_shared::config::{Credential, Endpoint, Identity};
+use goldfleet_shared::azure::{AzureBlobs, AzureJobTable, AzureQueue, Connection};
+use goldfleet_shared::config::{AzureCloud, Credential, Endpoint, Identity};
 use goldfleet_shared::conformance::{self, clock::RealTime};
+use goldfleet_shared::model::store::Container;
 use goldfleet_tests::azure::azurite::Azurite;
+use goldfleet_tests::azure::proxy::Proxy;
 
 fn connection(azurite: &Azurite) -> Connection {
     let identity = Identity {
@@ -33,4 +35,19 @@ async fn the_job_table_conforms() {
     let endpoint = of_account(&azurite.tables(), "goldsource");
     let table = AzureJobTable::new(&connection(&azurite), &endpoint, &"fleet".parse().unwrap()).unwrap();
     conformance::job_table::all(&table).await;
+}
+
+#[tokio::test]
+async fn the_blob_store_conforms() {
+    let azurite = Azurite::start(&["goldsource"]);
+    let proxy = Proxy::start(&azurite.blob_authority(), azurite.certificates().server_config(), azurite.certificates().client())
+        .await
+        .unwrap();
+    let cloud = AzureCloud {
+        blob_endpoint: Some(format!("{}/{{account}}", proxy.endpoint()).parse().unwrap()),
+        ..AzureCloud::default()
+    };
+    let blobs = AzureBlobs::new(&connection(&azurite), &cloud);
+    let container = Container { account: "goldsource".parse().unwrap(), container: "golden".parse().unwrap() };
+    conformance::blob_store::all(&blobs, &container).await;
 }

@@ -99,6 +99,12 @@ impl Azurite {
         self.folder.path()
     }
 
+    /// Where the Blob service is, without an account: what a proxy stands in front of.
+    #[must_use]
+    pub fn blob_authority(&self) -> String {
+        format!("https://127.0.0.1:{}", self.ports[0])
+    }
+
     /// The Blob service's endpoint, with `{account}` for the account.
     #[must_use]
     pub fn blobs(&self) -> String {
