@@ -51,8 +51,8 @@ pub async fn rely_on(ports: &Ports, store: &Container, chunk: &BlobListed, age: 
     let again = |error: &PortError| error.is_retryable() && error.kind != ErrorKind::Conflict;
     match retrying(ports.clock.as_ref(), again, || ports.blobs.touch(&blob, &chunk.etag)).await {
         Ok(()) => Ok(true),
-        // Renewed by someone else at the same time is as good as by this one.
-        Err(error) if error.kind == ErrorKind::Conflict => Ok(true),
+        // Renewed by someone else at the same time is as good as by this one; but what is gone may be answered so too.
+        Err(error) if error.kind == ErrorKind::Conflict => Ok(ports.blobs.properties(&blob).await?.is_some()),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }

@@ -115,7 +115,8 @@ pub trait BlobStore: Send + Sync {
     /// Gives a blob a new version and the present time, its bytes unchanged.
     ///
     /// # Errors
-    /// `NotFound` where it is not there, `Conflict` where it is no longer in the version `if_match`.
+    /// `Conflict` where it is no longer in the version `if_match`. One that is not there may be `NotFound` or `Conflict`:
+    /// services differ in which condition they check first.
     async fn touch(&self, blob: &BlobAddress, if_match: &ETag) -> PortResult<()>;
 
     /// Removes a blob, on condition of its version where one is given. Returns whether there was one.
@@ -153,7 +154,7 @@ pub trait BlobStore: Send + Sync {
     /// Writes pages from a range of another blob, server to server.
     ///
     /// # Errors
-    /// As [`BlobStore::put_pages`] and [`BlobStore::put_blob_from`].
+    /// As [`BlobStore::put_pages`] and [`BlobStore::put_blob_from`]; see [`check_pages_from`].
     async fn put_pages_from(
         &self,
         blob: &BlobAddress,
@@ -192,4 +193,31 @@ pub fn check_pages(blob: &BlobAddress, offset: u64, length: u64) -> PortResult<(
             ),
         ))
     }
+}
+
+/// Checks what every adapter must refuse of a page write from a source.
+///
+/// # Errors
+/// As [`check_pages`], and `Invalid` where the range in the source does not begin at a multiple of [`PAGE`].
+pub fn check_pages_from(blob: &BlobAddress, offset: u64, source: &SourceRange) -> PortResult<()> {
+    use super::error::{ErrorKind, PortError};
+    check_pages(blob, offset, source.range.end.saturating_sub(source.range.start))?;
+    if source.range.start.is_multiple_of(PAGE) {
+        return Ok(());
+    }
+    let message = format!("{blob}: {} in {} is no multiple of {PAGE}", source.range.start, source.blob);
+    Err(PortError::new(ErrorKind::Invalid, message))
+}
+
+/// Checks what every adapter must refuse of a clearing of pages.
+///
+/// # Errors
+/// `Invalid` where the range is empty or its bounds are no multiples of [`PAGE`].
+pub fn check_clear(blob: &BlobAddress, range: &Range<u64>) -> PortResult<()> {
+    use super::error::{ErrorKind, PortError};
+    if range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE) && !range.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{blob}: {} to {} are no pages", range.start, range.end);
+    Err(PortError::new(ErrorKind::Invalid, message))
 }

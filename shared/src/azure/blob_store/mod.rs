@@ -34,7 +34,7 @@ use crate::config::AzureCloud;
 use crate::model::ids::AccountName;
 use crate::model::store::{BlobAddress, Container};
 use crate::ports::ETag;
-use crate::ports::blob_store::{BlobListed, BlobPage, BlobProperties, BlobStore, Fence, SourceRange, check_pages};
+use crate::ports::blob_store::{BlobListed, BlobPage, BlobProperties, BlobStore, Fence, SourceRange, check_clear, check_pages, check_pages_from};
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use sas::SasTokens;
 
@@ -301,7 +301,7 @@ impl BlobStore for AzureBlobs {
         offset: u64,
         source: &SourceRange,
     ) -> PortResult<()> {
-        check_pages(blob, offset, source.range.end.saturating_sub(source.range.start))?;
+        check_pages_from(blob, offset, source)?;
         let url = self.readable(&source.blob).await?;
         match self.page(blob)?.put_from(fence, offset, source, url).await {
             Ok(()) => Ok(()),
@@ -310,6 +310,7 @@ impl BlobStore for AzureBlobs {
     }
 
     async fn clear_pages(&self, blob: &BlobAddress, fence: Fence, range: Range<u64>) -> PortResult<()> {
+        check_clear(blob, &range)?;
         self.page(blob)?.clear(fence, range).await
     }
 

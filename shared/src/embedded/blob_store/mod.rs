@@ -39,7 +39,7 @@ use self::paths::{Home, Place};
 use self::source::Source;
 use crate::model::store::{BlobAddress, Container};
 use crate::ports::ETag;
-use crate::ports::blob_store::{BlobPage, BlobProperties, BlobStore, Fence, SourceRange, check_pages};
+use crate::ports::blob_store::{BlobPage, BlobProperties, BlobStore, Fence, SourceRange, check_pages, check_pages_from};
 use crate::ports::clock::Clock;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 
@@ -185,7 +185,7 @@ impl BlobStore for DirectoryBlobs {
         offset: u64,
         source: &SourceRange,
     ) -> PortResult<()> {
-        check_pages(blob, offset, source.range.end.saturating_sub(source.range.start))?;
+        check_pages_from(blob, offset, source)?;
         let (place, root, source) = (self.place(blob)?, self.root.clone(), source.clone());
         let mut buffer = Buffer::borrow().await?;
         blocking(move || {

@@ -13,7 +13,7 @@ use super::fresh::Fresh;
 use super::locks::Mode;
 use super::paths::Place;
 use super::sidecar::Sidecar;
-use crate::ports::blob_store::{Fence, PAGE};
+use crate::ports::blob_store::{Fence, PAGE, check_clear};
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 
 /// What is written where a file system knows no holes.
@@ -52,11 +52,7 @@ pub(super) fn write(place: &Place, fence: Fence, offset: u64, body: &[u8]) -> Po
 
 /// Makes pages zero, and gives their space back where the file system can.
 pub(super) fn clear(place: &Place, fence: Fence, range: Range<u64>) -> PortResult<()> {
-    let aligned = range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE);
-    if !aligned || range.is_empty() {
-        let message = format!("{}: {} to {} are no pages", place.blob, range.start, range.end);
-        return Err(PortError::new(ErrorKind::Invalid, message));
-    }
+    check_clear(&place.blob, &range)?;
     let writer = Writer::begin(place, fence)?;
     writer.check_inside(place, range.clone())?;
     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

@@ -15,6 +15,8 @@ pub enum Operation {
     PutBlock,
     /// Put Page, `update`.
     PutPage,
+    /// Put Page, `clear`.
+    ClearPages,
     /// Put Blob From URL.
     PutBlobFromUrl,
     /// Put Block From URL.
@@ -49,6 +51,7 @@ impl Operation {
             (Some("copy"), _) => Self::AbortCopy,
             (None, false) if is("x-ms-blob-type", "BlockBlob") => Self::PutBlob,
             (Some("page"), false) if is("x-ms-page-write", "update") => Self::PutPage,
+            (Some("page"), false) if is("x-ms-page-write", "clear") => Self::ClearPages,
             (Some("block"), false) => Self::PutBlock,
             _ => Self::Other,
         }

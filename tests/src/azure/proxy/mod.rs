@@ -5,6 +5,7 @@
 //!   (`x-ms-copy-source` with its authority), behind another, or anywhere; with a SAS, or with
 //!   `x-ms-copy-source-authorization`.
 //! - `x-ms-content-crc64` on Put Blob, Put Block and Put Page; no page write over 4 MiB.
+//! - Refusal to write or clear pages beyond a blob's end, which the emulator lets pass.
 //! - Copy Blob that stays pending, of any size, and Abort Copy Blob: see [`Effect::Pending`]. Lists of blobs don't show
 //!   the copy's state; Get Blob and Get Blob Properties do.
 //! - Faults and waiting by [`Rules`], [`Counts`] of requests and bytes.
@@ -25,6 +26,7 @@ mod upload;
 mod upstream;
 mod write;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +62,7 @@ struct Core {
     rules: Rules,
     counters: Arc<Counters>,
     copies: Copies,
+    lengths: Mutex<HashMap<String, u64>>,
     stop: CancellationToken,
 }
 
@@ -83,6 +86,7 @@ impl Proxy {
             rules: Rules::default(),
             counters,
             copies: Copies::default(),
+            lengths: Mutex::default(),
             stop: stop.clone(),
         });
         tokio::spawn(server::serve(listener, tls, Arc::clone(&core)));
@@ -166,6 +170,7 @@ impl Core {
             Operation::PutBlob | Operation::PutBlock | Operation::PutPage => {
                 write::from_client(self, asked, upload).await
             }
+            Operation::ClearPages => write::clear(self, asked).await,
             Operation::PutBlobFromUrl => write::blob_from_url(self, asked, plan).await,
             Operation::PutBlockFromUrl => write::block_from_url(self, asked, plan).await,
             Operation::PutPageFromUrl => write::page_from_url(self, asked, plan).await,
@@ -184,7 +189,9 @@ impl Core {
     /// Passes a request on as it is.
     async fn forward(&self, asked: &Asked, upload: &mut Upload) -> Refused<Answer> {
         let body = upload.stream(None);
-        self.upstream.pass(asked, end_to_end(&asked.head.headers), body).await
+        let answer = self.upstream.pass(asked, end_to_end(&asked.head.headers), body).await?;
+        write::remember_length(self, asked, &answer);
+        Ok(answer)
     }
 }
 

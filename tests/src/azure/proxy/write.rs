@@ -4,10 +4,10 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue};
+use hyper::{Method, StatusCode};
 
-use super::Core;
+use super::{Core, lock};
 use super::answer::{Answer, Refusal, Refused, put};
 use super::asked::{Asked, Operation};
 use super::checksum::{Running, check, crc64_of};
@@ -49,6 +49,9 @@ pub(super) async fn from_client(core: &Core, asked: &Asked, upload: &mut Upload)
         let body = upload.stream(Some(sum.clone()));
         let answer = core.upstream.pass(asked, headers, body).await?;
         return Ok(with_crc64(answer, &sum.header()));
+    }
+    if page {
+        check_inside(core, asked).await?;
     }
     // The emulator must not have written what turns out wrong.
     let bytes = upload.collect(if page { 4 << 20 } else { MAX_WHOLE }).await?;
@@ -121,9 +124,54 @@ pub(super) async fn page_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Re
     if length(&from) > MAX_PAGE_WRITE {
         return Err(Refusal::too_large());
     }
+    check_inside(core, asked).await?;
     let bytes = Source::of(asked, plan.flip)?.read(core, &from).await?;
     check(&asked.head.headers, "x-ms-source-content-crc64", "x-ms-source-content-md5", &bytes)?;
     whole(core, asked, without_source(&asked.head.headers), bytes).await
+}
+
+/// Put Page that clears.
+pub(super) async fn clear(core: &Core, asked: &Asked) -> Refused<Answer> {
+    check_inside(core, asked).await?;
+    core.upstream.pass(asked, end_to_end(&asked.head.headers), None).await
+}
+
+/// Refuses pages beyond the blob's end, which the emulator would write.
+async fn check_inside(core: &Core, asked: &Asked) -> Refused<()> {
+    let Some(text) = asked.header("x-ms-range").or_else(|| asked.header("range")) else { return Ok(()) };
+    let range = range("x-ms-range", text)?;
+    match page_blob_length(core, asked).await? {
+        Some(length) if *range.end() >= length => {
+            let message = "The page range specified is invalid.";
+            Err(Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidPageRange", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How long the page blob is that a request writes to: as it was made, or as the emulator says; none where there is none.
+async fn page_blob_length(core: &Core, asked: &Asked) -> Refused<Option<u64>> {
+    let path = asked.head.uri.path();
+    if let Some(length) = lock(&core.lengths).get(path) {
+        return Ok(Some(*length));
+    }
+    let mut headers = HeaderMap::new();
+    for name in ["authorization", "x-ms-version", "x-ms-date"] {
+        if let Some(value) = asked.head.headers.get(name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    let found = core.upstream.send(Method::HEAD, path, headers, None).await?;
+    let length = found.headers().get("content-length").and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    Ok(length.filter(|_| found.status().is_success()))
+}
+
+/// Remembers how long a page blob is that was just made.
+pub(super) fn remember_length(core: &Core, asked: &Asked, answer: &Answer) {
+    let length = asked.header("x-ms-blob-content-length").and_then(|length| length.parse().ok());
+    if let Some(length) = length.filter(|_| answer.status().is_success()) {
+        lock(&core.lengths).insert(asked.head.uri.path().to_owned(), length);
+    }
 }
 
 /// The request with this as its body.
