@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::config::{Cloud, Config, Coordination};
+use crate::azure::{Arm, AzureBlobs, AzureImages, AzureJobTable, AzureQueue, Connection, ConnectionError};
+use crate::config::{AzureCloud, AzureCoordination, Cloud, Config, Coordination};
 use crate::embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
 use crate::ports::Ports;
+use crate::ports::blob_store::BlobStore;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::error::PortError;
+use crate::ports::image_plane::ImagePlane;
+use crate::ports::job_table::JobTable;
+use crate::ports::queue::Queue;
 
 /// Why the configured adapters can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +26,9 @@ pub enum BackendError {
         /// One that there is.
         instead: &'static str,
     },
+    /// There is no way to Azure with what the configuration says.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
     /// It refused, or could not be reached.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -31,7 +39,7 @@ impl BackendError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Unsupported { .. } => 2,
+            Self::Unsupported { .. } | Self::Connection(_) => 2,
             Self::Port(_) => 3,
         }
     }
@@ -42,23 +50,58 @@ impl BackendError {
 /// # Errors
 /// [`BackendError`] where one of them is not to be had.
 pub fn open(config: &Config) -> Result<Ports, BackendError> {
+    let connection = config.identity().as_ref().map(Connection::open).transpose()?;
+    open_over(config, connection.as_ref())
+}
+
+/// The same over a connection to Azure that is there already; it is needed where coordination or cloud is Azure.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_over(config: &Config, connection: Option<&Connection>) -> Result<Ports, BackendError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let root = match &config.cloud {
-        Cloud::Directory(directory) => directory.root.clone(),
-        Cloud::Azure(_) => return Err(unsupported("cloud", "azure", "directory")),
-        Cloud::Modelled(_) => return Err(unsupported("cloud", "modelled", "directory")),
+    let (queue, table) = match (&config.coordination, connection) {
+        (Coordination::Azure(azure), Some(connection)) => azure_coordination(config, azure, connection)?,
+        (Coordination::Azure(_), None) => return Err(unsupported("coordination", "azure", "embedded")),
+        (Coordination::Embedded(embedded), _) => {
+            let database = Database::open(&embedded.path)?;
+            let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::new(Arc::clone(&database), Arc::clone(&clock)));
+            let table: Arc<dyn JobTable> = Arc::new(SqliteJobTable::new(database));
+            (queue, table)
+        }
     };
-    let database = match &config.coordination {
-        Coordination::Embedded(embedded) => Database::open(&embedded.path)?,
-        Coordination::Azure(_) => return Err(unsupported("coordination", "azure", "embedded")),
+    let (blobs, images) = match (&config.cloud, connection) {
+        (Cloud::Azure(azure), Some(connection)) => azure_cloud(azure, connection)?,
+        (Cloud::Azure(_), None) => return Err(unsupported("cloud", "azure", "directory")),
+        (Cloud::Directory(directory), _) => {
+            let root = directory.root.clone();
+            let blobs: Arc<dyn BlobStore> = Arc::new(DirectoryBlobs::new(root.clone(), Arc::clone(&clock)));
+            let images: Arc<dyn ImagePlane> = Arc::new(DirectoryImages::new(root));
+            (blobs, images)
+        }
+        (Cloud::Modelled(_), _) => return Err(unsupported("cloud", "modelled", "directory")),
     };
-    Ok(Ports {
-        queue: Arc::new(SqliteQueue::new(Arc::clone(&database), Arc::clone(&clock))),
-        table: Arc::new(SqliteJobTable::new(database)),
-        blobs: Arc::new(DirectoryBlobs::new(root.clone(), Arc::clone(&clock))),
-        images: Arc::new(DirectoryImages::new(root)),
-        clock,
-    })
+    Ok(Ports { queue, table, blobs, images, clock })
+}
+
+fn azure_coordination(
+    config: &Config,
+    azure: &AzureCoordination,
+    connection: &Connection,
+) -> Result<(Arc<dyn Queue>, Arc<dyn JobTable>), BackendError> {
+    let environment = connection.identity().environment;
+    let account = &config.source.account;
+    let queue = AzureQueue::new(connection, &azure.queues_of(account, environment), &azure.prefix)?;
+    let table = AzureJobTable::new(connection, &azure.tables_of(account, environment), &azure.prefix)?;
+    Ok((Arc::new(queue), Arc::new(table)))
+}
+
+fn azure_cloud(
+    azure: &AzureCloud,
+    connection: &Connection,
+) -> Result<(Arc<dyn BlobStore>, Arc<dyn ImagePlane>), BackendError> {
+    let arm = Arm::new(connection, &azure.resource_manager())?;
+    Ok((Arc::new(AzureBlobs::new(connection, azure)), Arc::new(AzureImages::new(arm, azure))))
 }
 
 fn unsupported(section: &'static str, backend: &'static str, instead: &'static str) -> BackendError {

@@ -6,8 +6,8 @@
 //! - [`config`], [`targets`], [`telemetry`]: what an operator sets; [`backend`] chooses the adapters.
 //! - [`embedded`]: the ports on one machine; [`conformance`]: one suite a port, which every adapter passes.
 
-pub mod backend;
 pub mod azure;
+pub mod backend;
 pub mod chunk;
 pub mod chunk_store;
 pub mod commit;

@@ -19,7 +19,7 @@ use goldfleet_shared::conformance;
 use goldfleet_shared::embedded::blob_store::DirectoryBlobs;
 use goldfleet_shared::embedded::image_plane::DirectoryImages;
 use goldfleet_shared::model::ids::SubscriptionId;
-use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
+use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec, StorageType};
 use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::model::store::{BlobAddress, Container};
 use goldfleet_shared::ports::blob_store::{BlobStore, Fence, PAGE};
@@ -86,6 +86,7 @@ async fn an_image_looks_like_azures() {
         vhd: container().blob("ubuntu/1.vhd"),
         os: OsType::Windows,
         generation: Generation::V2,
+        storage_type: StorageType::PremiumLrs,
         disk_encryption_set: Some("/subscriptions/1/diskEncryptionSets/keys".to_owned()),
         tenant: None,
         tags: BTreeMap::from([("team".to_owned(), "platform".to_owned())]),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use goldfleet_shared::model::operation::Failure;
-use goldfleet_shared::ports::error::PortError;
+use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use jiff::Timestamp;
 
 /// Why an attempt failed.
@@ -19,12 +19,21 @@ pub struct Failed {
     pub retry_after: Option<Duration>,
     /// Whether another attempt may succeed.
     pub retryable: bool,
+    /// Whether the service was merely asked too much: that says nothing of the operation, and does not count against it.
+    pub throttled: bool,
 }
 
 impl Failed {
     /// A failure that another attempt can't mend.
     pub fn fatal(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), request_id: None, retry_after: None, retryable: false }
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            request_id: None,
+            retry_after: None,
+            retryable: false,
+            throttled: false,
+        }
     }
 
     /// As it is kept on the row.
@@ -38,6 +47,7 @@ impl From<PortError> for Failed {
     fn from(error: PortError) -> Self {
         Self {
             retryable: error.is_retryable(),
+            throttled: error.kind == ErrorKind::Throttled,
             code: error.code,
             message: error.message,
             request_id: error.request_id,

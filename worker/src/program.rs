@@ -39,6 +39,7 @@ pub fn settings(config: &Config) -> Settings {
         chunk_requests: worker.chunk_requests,
         requests: worker.requests,
         renew_after: config.cleanup.chunk_grace.get() / 2,
+        storage_type: config.images.storage_type,
         exit_when_idle: false,
     }
 }

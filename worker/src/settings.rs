@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use goldfleet_shared::model::image::StorageType;
+
 /// A worker's settings; the program takes them from `[worker]` of the configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -29,6 +31,8 @@ pub struct Settings {
     pub requests: usize,
     /// From which age on a chunk that is relied on is renewed, so that no clean-up takes it for abandoned.
     pub renew_after: Duration,
+    /// The storage of images' disks.
+    pub storage_type: StorageType,
     /// Whether to stop once all queues are empty.
     pub exit_when_idle: bool,
 }
@@ -64,6 +68,7 @@ impl Default for Settings {
             chunk_requests: 8,
             requests: 64,
             renew_after: Duration::from_secs(12 * 3600),
+            storage_type: StorageType::default(),
             exit_when_idle: false,
         }
     }

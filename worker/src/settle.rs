@@ -92,6 +92,11 @@ fn event_for(
     Some(match ended {
         Ok(Outcome::Done) => OperationEvent::Succeed,
         Err(StepError::Stopped(Stop::Lost)) => return None,
+        // How long a service that is asked too much needs is its to say: such an attempt is not counted.
+        Err(StepError::Failed(failed)) if failed.throttled && !cancelling => {
+            let wait = failed.retry_after.unwrap_or_else(|| backoff(settings, operation.attempts, jitter));
+            OperationEvent::Defer(after(now, wait))
+        }
         Err(StepError::Failed(failed)) if !failed.retryable || operation.failures + 1 >= settings.max_attempts => {
             OperationEvent::Fail(failed.failure(now))
         }

@@ -100,7 +100,7 @@ impl Connection {
 ///
 /// # Errors
 /// Where the extra root certificate is unusable.
-pub fn client(ca_certificate: Option<&Path>) -> Result<reqwest::Client, ConnectionError> {
+pub(super) fn client(ca_certificate: Option<&Path>) -> Result<reqwest::Client, ConnectionError> {
     // Fails only where the process already has a provider, which is then good enough.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()

@@ -1,1 +1,147 @@
+//! Managed images in Resource Manager.
 
+use std::time::Duration;
+
+use async_trait::async_trait;
+use azure_core::http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::arm::{Arm, Poll, Progress};
+use crate::config::AzureCloud;
+use crate::model::image::{ManagedImageId, ManagedImageSpec};
+use crate::model::manifest::{Generation, OsType};
+use crate::ports::error::{ErrorKind, PortError, PortResult};
+use crate::ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway};
+
+/// The version of the images API. Source: Microsoft.Compute, ComputeRP 2025-04-01.
+const API: &str = "2025-04-01";
+
+/// How long to wait before looking at a resource again whose change is known by the resource alone.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Managed images of the subscriptions that the process's identity may work on.
+pub struct AzureImages {
+    arm: Arm,
+    cloud: AzureCloud,
+}
+
+/// What it takes to ask how far a change is: a pending change's address.
+#[derive(Serialize, Deserialize)]
+struct Ticket {
+    poll: Poll,
+    tenant: Option<String>,
+    removal: bool,
+}
+
+impl AzureImages {
+    /// The images behind `arm`, whose VHDs lie at the endpoints that `cloud` gives.
+    #[must_use]
+    pub fn new(arm: Arm, cloud: &AzureCloud) -> Self {
+        Self { arm, cloud: cloud.clone() }
+    }
+
+    fn body(&self, spec: &ManagedImageSpec) -> Value {
+        let account = self.cloud.blobs_of(&spec.vhd.container.account);
+        let blob = format!("{}/{}/{}", account.trim_end_matches('/'), spec.vhd.container.container, spec.vhd.name);
+        let mut disk = json!({
+            "osType": match spec.os { OsType::Linux => "Linux", OsType::Windows => "Windows" },
+            "osState": "Generalized",
+            "blobUri": blob,
+            "caching": "ReadWrite",
+            "storageAccountType": spec.storage_type.as_str(),
+        });
+        if let Some(id) = &spec.disk_encryption_set {
+            disk["diskEncryptionSet"] = json!({ "id": id });
+        }
+        json!({
+            "location": spec.region,
+            "tags": spec.tags,
+            "properties": {
+                "hyperVGeneration": match spec.generation { Generation::V1 => "V1", Generation::V2 => "V2" },
+                "storageProfile": { "osDisk": disk },
+            },
+        })
+    }
+
+    fn underway(id: &ManagedImageId, progress: Progress, tenant: Option<&str>, removal: bool) -> PortResult<Underway> {
+        Ok(match progress {
+            Progress::Done => Underway::Done,
+            Progress::Failed(error) => Underway::Failed(error),
+            Progress::Underway(poll, retry_after) => {
+                let ticket = Ticket { poll, tenant: tenant.map(str::to_owned), removal };
+                let poll = serde_json::to_string(&ticket)
+                    .map_err(|_| PortError::new(ErrorKind::Invalid, format!("{id}: its address can't be kept")))?;
+                Underway::Pending(Pending { id: id.clone(), poll, retry_after })
+            }
+        })
+    }
+
+    /// How far a change is by what the resource itself shows.
+    async fn look(&self, id: &ManagedImageId, tenant: Option<&str>, removal: bool) -> PortResult<Progress> {
+        let again = Progress::Underway(Poll::Resource, LOOK_AGAIN);
+        Ok(match (self.get(id, tenant).await?.map(|image| image.provisioning), removal) {
+            (None, true) | (Some(Provisioning::Succeeded), false) => Progress::Done,
+            (Some(Provisioning::Underway), _) => again,
+            (None, false) => {
+                let message = format!("{id}: the image vanished while it was being made");
+                Progress::Failed(PortError::new(ErrorKind::Unavailable, message).with_code("image-vanished"))
+            }
+            (Some(Provisioning::Failed), _) => {
+                let message = format!("{id}: the platform says that it failed, and not why");
+                Progress::Failed(PortError::new(ErrorKind::Unavailable, message).with_code("image-failed"))
+            }
+            (Some(Provisioning::Succeeded), true) => {
+                let message = format!("{id}: the image is still there after its removal");
+                Progress::Failed(PortError::new(ErrorKind::Conflict, message).with_code("image-not-removed"))
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl ImagePlane for AzureImages {
+    async fn get(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
+        let Some(resource) = self.arm.get(&id.to_string(), API, tenant).await? else { return Ok(None) };
+        let region = resource.get("location").and_then(Value::as_str).unwrap_or_default();
+        // Some answers give the region's display name.
+        let region = region.to_ascii_lowercase().replace(' ', "").parse().map_err(|error| {
+            PortError::new(ErrorKind::Unavailable, format!("{id}: its location can't be read: {error}"))
+        })?;
+        let state = resource.pointer("/properties/provisioningState").and_then(Value::as_str);
+        let provisioning = match state {
+            None | Some("Succeeded") => Provisioning::Succeeded,
+            Some("Failed" | "Canceled") => Provisioning::Failed,
+            Some(_) => Provisioning::Underway,
+        };
+        let tags = resource.get("tags").cloned().and_then(|tags| serde_json::from_value(tags).ok()).unwrap_or_default();
+        Ok(Some(ManagedImage { id: id.clone(), region, provisioning, tags }))
+    }
+
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
+        let (path, tenant) = (spec.id.to_string(), spec.tenant.as_deref());
+        let reply = self.arm.call(Method::Put, &path, API, Some(&self.body(spec)), tenant).await?.accepted(&path)?;
+        Self::underway(&spec.id, self.arm.begun(&reply, &path), tenant, false)
+    }
+
+    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Underway> {
+        let path = id.to_string();
+        let reply = self.arm.call(Method::Delete, &path, API, None, tenant).await?;
+        if reply.status == 404 || reply.status == 204 {
+            return Ok(Underway::Done);
+        }
+        let reply = reply.accepted(&path)?;
+        Self::underway(id, self.arm.begun(&reply, &path), tenant, true)
+    }
+
+    async fn poll(&self, pending: &Pending) -> PortResult<Underway> {
+        let ticket: Ticket = serde_json::from_str(&pending.poll)
+            .map_err(|_| PortError::new(ErrorKind::Invalid, format!("{}: its address is not ours", pending.id)))?;
+        let (tenant, what) = (ticket.tenant.as_deref(), pending.id.to_string());
+        let progress = match self.arm.poll(&ticket.poll, tenant, &what).await? {
+            Some(progress) => progress,
+            None => self.look(&pending.id, tenant, ticket.removal).await?,
+        };
+        Self::underway(&pending.id, progress, tenant, ticket.removal)
+    }
+}

@@ -18,8 +18,10 @@ mod tokens;
 
 
 
+pub use arm::Arm;
 pub use blob_store::AzureBlobs;
 pub use connection::{Connection, ConnectionError};
+pub use image_plane::AzureImages;
 pub use job_table::AzureJobTable;
 pub use queue::AzureQueue;
 

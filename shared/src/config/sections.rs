@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::azure::{AzureCloud, AzureCoordination};
 use super::values::Time;
 use crate::model::ids::{AccountName, ContainerName, Region, SubscriptionId};
+use crate::model::image::StorageType;
 use crate::model::naming::NameTemplate;
 use crate::model::store::Store;
 
@@ -148,6 +149,8 @@ impl Default for Targets {
 pub struct Images {
     /// How they are named.
     pub name: NameTemplate,
+    /// The storage of their disks.
+    pub storage_type: StorageType,
 }
 
 /// `[worker]`: how much workers do at once, and how long they hold on.

@@ -55,6 +55,34 @@ impl fmt::Display for ManagedImageId {
     }
 }
 
+/// The storage of an image's disk. Source: Microsoft.Compute 2025-04-01, `StorageAccountTypes`, those that an image's OS
+/// disk takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StorageType {
+    /// Hard disks, one zone.
+    #[default]
+    #[serde(rename = "Standard_LRS")]
+    StandardLrs,
+    /// Standard solid state disks, one zone.
+    #[serde(rename = "StandardSSD_LRS")]
+    StandardSsdLrs,
+    /// Premium solid state disks, one zone.
+    #[serde(rename = "Premium_LRS")]
+    PremiumLrs,
+}
+
+impl StorageType {
+    /// As Resource Manager calls it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StandardLrs => "Standard_LRS",
+            Self::StandardSsdLrs => "StandardSSD_LRS",
+            Self::PremiumLrs => "Premium_LRS",
+        }
+    }
+}
+
 /// What a managed image is to be made from and like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManagedImageSpec {
@@ -68,6 +96,8 @@ pub struct ManagedImageSpec {
     pub os: OsType,
     /// The Hyper-V generation.
     pub generation: Generation,
+    /// The storage of the image's disk.
+    pub storage_type: StorageType,
     /// The disk encryption set's resource id, if any.
     pub disk_encryption_set: Option<String>,
     /// The tenant to authenticate against, where it differs from the credential's.

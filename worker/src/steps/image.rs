@@ -1,7 +1,7 @@
 //! Image: make the managed image of a target from its VHD.
 
 use goldfleet_shared::model::ids::ManagedImageName;
-use goldfleet_shared::model::image::{ImageTags, ManagedImageId, ManagedImageSpec};
+use goldfleet_shared::model::image::{ImageTags, ManagedImageId, ManagedImageSpec, StorageType};
 use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::model::operation::Operation;
 use goldfleet_shared::model::target::Target;
@@ -19,6 +19,7 @@ pub fn spec(
     name: &ManagedImageName,
     os: OsType,
     generation: Generation,
+    storage_type: StorageType,
 ) -> ManagedImageSpec {
     ManagedImageSpec {
         id: ManagedImageId {
@@ -30,6 +31,7 @@ pub fn spec(
         vhd: target.vhd(&operation.image),
         os,
         generation,
+        storage_type,
         disk_encryption_set: target.disk_encryption_set.clone(),
         tenant: target.tenant.clone(),
         tags: ImageTags { image: operation.image.clone(), job: operation.job.clone() }.to_map(),
