@@ -1,8 +1,10 @@
 //! What goldfleet's tests across packages share.
 //!
+//! - [`azure`]: doubles of Azure's services.
 //! - [`fleet`]: a small fleet in this process, on the embedded adapters, in a folder of its own.
 //! - [`faults`]: ports that fail at a chosen call, before or after its effect.
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests report by panicking")]
 
+pub mod azure;
 pub mod faults;
 pub mod fleet;
