@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use goldfleet_tests::azure::arm::{Account, BlobChecks, BlobInfo, Blobs, LongRunning};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::site::{BLOB, ONE, Site, TWO, body, body_with, image, image_of, world};
 
@@ -237,6 +240,35 @@ async fn an_unfit_blob_fails_the_operation() {
         site.manager.world().change(|world| world.blob_checks = BlobChecks::AtOnce);
         site.put(&image("golden"), &body()).await.refused(400, "InvalidParameter", message);
     }
+}
+
+/// While the double asks about the blob, another request makes the image from another one.
+#[tokio::test]
+async fn two_sources_at_once_are_one_too_many() {
+    let (asked, made) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let seen = [Arc::clone(&asked), Arc::clone(&made)];
+    let blobs = Blobs::new(move |url| {
+        let [asked, made] = seen.clone();
+        Box::pin(async move {
+            if url == BLOB {
+                asked.notify_one();
+                made.notified().await;
+            }
+            BlobInfo::VHD
+        })
+    });
+    let site = Site::new(world().blobs(blobs)).await;
+    let other = body_with("/properties/storageProfile/osDisk/blobUri", json!(BLOB.replace("golden", "other")));
+    let (path, first) = (image("golden"), body());
+    let second = async {
+        asked.notified().await;
+        let reply = site.put(&path, &other).await;
+        made.notify_one();
+        reply
+    };
+    let (slow, fast) = tokio::join!(site.put(&path, &first), second);
+    assert_eq!(fast.status, 201);
+    slow.refused(409, "PropertyChangeNotAllowed", "osDisk.blobUri");
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@
 //! - `lists`: subscriptions, groups, accounts, providers, permissions, roles and locks.
 //! - `traffic`: throttling, faults and counters.
 
+#![expect(clippy::unwrap_used, reason = "tests report by panicking")]
+
 mod images;
 mod lists;
 mod operations;

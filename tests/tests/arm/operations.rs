@@ -99,6 +99,11 @@ async fn done_at_once() {
         assert_eq!((reply.status, state(&reply)), (expected, &json!("Succeeded")));
         assert!(["location", "azure-asyncoperation", "retry-after"].iter().all(|h| !reply.headers.contains_key(*h)));
     }
+    let end = End::Fails { code: "OverconstrainedAllocationRequest".to_owned(), message: "no".to_owned() };
+    site.manager.world().change(|world| world.long_running.end = end);
+    site.delete(&image("golden")).await.refused(400, "OverconstrainedAllocationRequest", "no");
+    site.put(&image("golden"), &body()).await.refused(400, "OverconstrainedAllocationRequest", "no");
+    site.manager.world().change(|world| world.long_running.end = End::Succeeds);
     assert_eq!(site.delete(&image("golden")).await.status, 200);
     assert_eq!(site.delete(&image("golden")).await.status, 204);
 }

@@ -67,6 +67,11 @@ impl Reply {
 
 impl Site {
     pub(crate) async fn new(world: World) -> Self {
+        Self::speaking(b"h2", world).await
+    }
+
+    /// A site whose server speaks this protocol.
+    pub(crate) async fn speaking(protocol: &[u8], world: World) -> Self {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -78,7 +83,7 @@ impl Site {
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)
             .unwrap();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        tls.alpn_protocols = vec![protocol.to_vec()];
         let root = reqwest::Certificate::from_der(made.cert.der()).unwrap();
         let client = Client::builder().tls_certs_only([root]).build().unwrap();
         let manager = ResourceManager::start(Arc::new(tls), world).await.unwrap();

@@ -1,3 +1,5 @@
+use std::error::Error;
+use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -80,15 +82,21 @@ async fn statuses_by_rule() {
 
 #[tokio::test]
 async fn answers_and_connections_are_lost() {
-    let site = Site::new(world()).await;
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        lost(Site::speaking(protocol, world()).await).await;
+    }
+}
+
+async fn lost(site: Site) {
     let faults = site.manager.faults();
     let put = || site.request(Method::PUT, &image("golden")).bearer_auth(&site.token).body(body().to_string());
     faults.next(1, Matches::all(), Fault::ResetBeforeEffect);
     let error = put().send().await.unwrap_err();
-    assert!(error.is_request(), "{error:?}");
+    assert!(was_reset(&error), "{error:?}");
     assert!(site.manager.images().is_empty());
     faults.next(1, Matches::all(), Fault::ResetAfterEffect);
-    put().send().await.unwrap_err();
+    let error = put().send().await.unwrap_err();
+    assert!(was_reset(&error), "{error:?}");
     assert_eq!(site.manager.images().len(), 1);
     faults.next(1, Matches::all(), Fault::StatusAfterEffect(504));
     let patch = site.send(Method::PATCH, &image("golden"), Some(&serde_json::json!({ "tags": { "a": "b" } }))).await;
@@ -98,6 +106,11 @@ async fn answers_and_connections_are_lost() {
     let begun = Instant::now();
     assert_eq!(site.get(&image("golden")).await.status, 200);
     assert!(begun.elapsed() >= Duration::from_millis(80));
+}
+
+fn was_reset(error: &(dyn Error + 'static)) -> bool {
+    let io = |error: &(dyn Error + 'static)| error.downcast_ref::<io::Error>().map(io::Error::kind);
+    io(error) == Some(io::ErrorKind::ConnectionReset) || error.source().is_some_and(was_reset)
 }
 
 #[tokio::test]

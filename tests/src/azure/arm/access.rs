@@ -22,13 +22,14 @@ pub enum Authorization {
 
 /// The assignments that a principal has at or above a scope, itself or by a group.
 fn held<'w>(world: &'w World, principal: &str, scope: &str) -> impl Iterator<Item = &'w RoleAssignment> {
-    let groups = world.memberships.get(principal);
     let (principal, scope) = (principal.to_owned(), scope.to_owned());
-    world.roles.iter().filter(move |role| {
-        let his = role.principal.eq_ignore_ascii_case(&principal)
-            || groups.is_some_and(|groups| groups.iter().any(|group| group.eq_ignore_ascii_case(&role.principal)));
-        his && within(&scope, &role.scope)
-    })
+    world.roles.iter().filter(move |role| assigned(world, role, &principal) && within(&scope, &role.scope))
+}
+
+/// Whether an assignment is a principal's, itself or by a group.
+fn assigned(world: &World, role: &RoleAssignment, principal: &str) -> bool {
+    let groups = world.memberships.get(principal).into_iter().flatten().map(String::as_str);
+    groups.chain([principal]).any(|who| who.eq_ignore_ascii_case(&role.principal))
 }
 
 /// Whether an action is one of a pattern's. Source: Azure, role definitions: `*` stands for anything, case for nothing.
@@ -47,7 +48,7 @@ fn matches(pattern: &str, action: &str) -> bool {
 
 /// Whether a principal may see anything of a scope.
 pub(super) fn sees(world: &World, principal: &Principal, scope: &str) -> bool {
-    let below = |role: &RoleAssignment| within(&role.scope, scope) && role.principal == principal.object;
+    let below = |role: &RoleAssignment| within(&role.scope, scope) && assigned(world, role, &principal.object);
     world.authorization == Authorization::Open
         || held(world, &principal.object, scope).next().is_some()
         || world.roles.iter().any(below)
@@ -128,16 +129,13 @@ pub(super) fn list_roles(world: &World, call: &Call) -> Said {
     let scope = &call.route.scope;
     let filter = call.query.get("$filter").unwrap_or_default().trim();
     let quoted = |text: &str| text.trim().trim_matches('\'').to_owned();
-    let assigned = filter.strip_prefix("assignedTo(").and_then(|rest| rest.strip_suffix(')')).map(quoted);
+    let assigned_to = filter.strip_prefix("assignedTo(").and_then(|rest| rest.strip_suffix(')')).map(quoted);
     let principal = filter.strip_prefix("principalId eq ").map(quoted);
-    if !(filter.is_empty() || filter == "atScope()" || assigned.is_some() || principal.is_some()) {
+    if !(filter.is_empty() || filter == "atScope()" || assigned_to.is_some() || principal.is_some()) {
         return Err(unsupported_filter(filter));
     }
-    let his = |role: &RoleAssignment| match (&assigned, &principal) {
-        (Some(who), _) => {
-            let groups = world.memberships.get(who);
-            role.principal.eq_ignore_ascii_case(who) || groups.is_some_and(|groups| groups.contains(&role.principal))
-        }
+    let his = |role: &RoleAssignment| match (&assigned_to, &principal) {
+        (Some(who), _) => assigned(world, role, who),
         (None, Some(who)) => role.principal.eq_ignore_ascii_case(who),
         (None, None) => true,
     };

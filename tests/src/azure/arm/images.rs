@@ -132,8 +132,9 @@ pub(super) fn delete(world: &mut World, call: &Call) -> Said {
     let key = key(&call.route);
     let Some(image) = find(world, &key) else { return Ok(Answer::empty(StatusCode::NO_CONTENT)) };
     let region = image.region.clone();
-    operations::collide(world, &key, Change::Delete, call.now)?;
     let settings = operations::settings(world, &call.route.name);
+    operations::refused_at_once(&settings)?;
+    operations::collide(world, &key, Change::Delete, call.now)?;
     if settings.at_once {
         world.images.retain(|image| image.key() != key);
         return Ok(Answer::empty(StatusCode::OK));

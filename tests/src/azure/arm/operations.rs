@@ -59,7 +59,8 @@ pub struct LongRunning {
     pub links: Links,
     /// The end.
     pub end: End,
-    /// Done with the first answer (200 or 201 with `Succeeded`), without an operation.
+    /// Done with the first answer (200 or 201 with `Succeeded`), without an operation. [`End::Fails`] is 400 then; the
+    /// other ends need an operation.
     pub at_once: bool,
     /// Whether an image whose making failed is left as `Failed`, or is gone. What Azure does is not known for all failures.
     pub leaves_failed: bool,
@@ -245,6 +246,14 @@ fn signed(settings: &LongRunning) -> String {
 pub(super) fn settings(world: &World, image: &str) -> LongRunning {
     let own = world.long_running_of.iter().find(|(name, _)| name.eq_ignore_ascii_case(image));
     own.map_or(&world.long_running, |(_, own)| own).clone()
+}
+
+/// The refusal of what fails without an operation.
+pub(super) fn refused_at_once(settings: &LongRunning) -> Result<(), Answer> {
+    match &settings.end {
+        End::Fails { code, message } if settings.at_once => Err(Answer::bad_request(code, message)),
+        _ => Ok(()),
+    }
 }
 
 /// Makes way for a change of an image, or refuses it.

@@ -10,7 +10,7 @@ use super::answer::{Answer, Said};
 use super::blobs::{self, BlobChecks};
 use super::image_checks::{self, Wanted};
 use super::images::{self, Image, ImageState};
-use super::operations::{self, Change, End, Failure};
+use super::operations::{self, Change, Failure};
 use super::parts::normal;
 use super::pipeline::Call;
 use super::world::World;
@@ -37,7 +37,7 @@ pub(super) async fn put(core: &Arc<Core>, call: &Call) -> Said {
             break;
         }
     }
-    core.world.change(|world| accept(world, call, &asked, plan, failure))
+    core.world.change(|world| accept(world, call, &asked, failure))
 }
 
 fn plan(world: &World, call: &Call, asked: &Value) -> Result<Plan, Answer> {
@@ -78,16 +78,15 @@ fn elsewhere(image: &Image, location: &str) -> Answer {
     Answer::error(StatusCode::CONFLICT, "InvalidResourceLocation", message)
 }
 
-fn accept(world: &mut World, call: &Call, asked: &Value, plan: Plan, failure: Option<Failure>) -> Said {
+fn accept(world: &mut World, call: &Call, asked: &Value, failure: Option<Failure>) -> Said {
+    // Another request may have been served while the blobs were looked at.
+    let plan = plan(world, call, asked)?;
+    let failure = failure.filter(|_| !plan.blobs.is_empty());
     let settings = operations::settings(world, &call.route.name);
     if let Some(failure) = failure.as_ref().filter(|_| settings.at_once || world.blob_checks == BlobChecks::AtOnce) {
         return Err(Answer::bad_request(&failure.code, &failure.message).target("disks"));
     }
-    if let End::Fails { code, message } = &settings.end
-        && settings.at_once
-    {
-        return Err(Answer::bad_request(code, message));
-    }
+    operations::refused_at_once(&settings)?;
     let key = images::key(&call.route);
     let present = world.images.iter().position(|image| image.key() == key);
     // Until it has been made it is still being made, however often it was asked for.

@@ -23,7 +23,7 @@ impl<T> Shared<T> {
         self.change(|value| look(value))
     }
 
-    /// Changes the value. Requests wait meanwhile.
+    /// Changes the value. Requests wait meanwhile; what else asks the double from inside would wait forever.
     pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         // A test that panicked while it looked must not turn every later answer into a panic as well.
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
