@@ -1,5 +1,6 @@
 //! What goldfleet's tests across packages share.
 //!
+//! - [`azure`]: doubles of Azure's services.
 //! - [`fleet`]: a small fleet in this process, on the embedded adapters, in a folder of its own.
 //! - [`azure`]: the emulator and the doubles that the Azure adapters run against.
 //! - [`faults`]: ports that fail at a chosen call, before or after its effect.

@@ -260,9 +260,9 @@ fn reason(code: &str, message: &str) -> Option<String> {
                 "vhd-in-other-subscription"
             } else if says("location") || says("region") {
                 "vhd-in-other-region"
-            } else if says("not found") || says("does not exist") || says("could not be found") {
+            } else if says("not found") || says("does not exist") || says("could not be found") || says("not accessible") {
                 "vhd-not-found"
-            } else if says("cookie") || says("footer") || says("not a valid vhd") || says("page blob") || says("size") {
+            } else if says("cookie") || says("footer") || says("formatted as vhd") || says("page blob") || says("size") {
                 "vhd-invalid"
             } else {
                 return None;

@@ -1,0 +1,81 @@
+//! Resource groups. Source: specification, Microsoft.Resources 2025-04-01, `ResourceGroups_*`.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Said};
+use super::parts::{Group, normal};
+use super::pipeline::{Call, page};
+use super::world::World;
+use super::{access, body, providers, schema};
+
+/// The refusal of a group that is not there. Source: seen, Azure/azure-cli#24704.
+pub(super) fn not_found(name: &str) -> Answer {
+    let message = format!("Resource group '{name}' could not be found.");
+    Answer::error(StatusCode::NOT_FOUND, "ResourceGroupNotFound", message)
+}
+
+fn show(group: &Group) -> Value {
+    json!({
+        "id": format!("/subscriptions/{}/resourceGroups/{}", group.subscription, group.name), "name": group.name,
+        "type": "Microsoft.Resources/resourceGroups", "location": group.region, "tags": group.tags,
+        "properties": { "provisioningState": "Succeeded" },
+    })
+}
+
+fn find<'w>(world: &'w World, call: &Call) -> Option<&'w Group> {
+    world.find_group(call.route.subscription.as_deref()?, &call.route.name)
+}
+
+pub(super) fn list(world: &World, call: &Call) -> Said {
+    let id = call.route.subscription.as_deref().unwrap_or_default();
+    let groups = world.groups.iter().filter(|group| group.subscription.eq_ignore_ascii_case(id));
+    Ok(page(world, call, groups.map(show).collect()))
+}
+
+pub(super) fn get(world: &World, call: &Call) -> Said {
+    find(world, call).map(|group| Answer::ok(show(group))).ok_or_else(|| not_found(&call.route.name))
+}
+
+/// Tells whether a group is there, without a body.
+pub(super) fn head(world: &World, call: &Call) -> Said {
+    let status = if find(world, call).is_some() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND };
+    Ok(Answer::empty(status))
+}
+
+pub(super) fn put(world: &mut World, call: &Call) -> Said {
+    let body = body::parse(&call.body)?;
+    schema::RESOURCE_GROUP.check(&body)?;
+    let location = body["location"].as_str().ok_or_else(body::location_required)?;
+    let name = &call.route.name;
+    if let Some(present) = find(world, call).filter(|group| group.region != normal(location)) {
+        let message = format!(
+            "Invalid resource group location '{location}'. The Resource group already exists in location '{}'.",
+            present.region
+        );
+        return Err(Answer::error(StatusCode::CONFLICT, "InvalidResourceGroupLocation", message));
+    }
+    providers::available(world, call.route.kind.resource_type(), location)?;
+    access::policies(world, &call.route, &body)?;
+    let group = Group {
+        subscription: call.route.subscription.clone().unwrap_or_default(),
+        name: find(world, call).map_or_else(|| name.clone(), |present| present.name.clone()),
+        region: normal(location),
+        tags: body::tags(&body)?,
+    };
+    let answer = show(&group);
+    let at = world.groups.iter().position(|present| {
+        present.subscription.eq_ignore_ascii_case(&group.subscription) && present.name.eq_ignore_ascii_case(name)
+    });
+    world.log.accepted.push(call.accepted(&body));
+    match at {
+        Some(at) => {
+            world.groups[at] = group;
+            Ok(Answer::ok(answer))
+        }
+        None => {
+            world.groups.push(group);
+            Ok(Answer::json(StatusCode::CREATED, answer))
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Managed images. Source: specification, ComputeRP 2025-04-01, `Images_*`.
+
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Said};
+use super::operations::{self, Change};
+use super::pipeline::{Call, page};
+use super::route::Route;
+use super::world::World;
+use super::{access, body, put, schema};
+
+/// How far an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageState {
+    /// Being made.
+    Creating,
+    /// Being changed.
+    Updating,
+    /// Being removed.
+    Deleting,
+    /// There.
+    Succeeded,
+    /// The last change failed.
+    Failed,
+}
+
+/// A managed image.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Its subscription.
+    pub subscription: String,
+    /// Its resource group.
+    pub group: String,
+    /// Its name.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// Its properties but the provisioning state.
+    pub properties: Value,
+    /// The provisioning state.
+    pub state: ImageState,
+}
+
+impl Image {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> String {
+        let (subscription, group, name) = (&self.subscription, &self.group, &self.name);
+        format!("/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/images/{name}")
+    }
+
+    /// The image as a GET shows it.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let mut properties = self.properties.clone();
+        properties["provisioningState"] = json!(format!("{:?}", self.state));
+        json!({
+            "id": self.id(), "name": self.name, "type": "Microsoft.Compute/images",
+            "location": self.region, "tags": self.tags, "properties": properties,
+        })
+    }
+
+    /// What tells images apart: their ids without case.
+    pub(super) fn key(&self) -> String {
+        self.id().to_ascii_lowercase()
+    }
+}
+
+/// The key of the image that a path names.
+pub(super) fn key(route: &Route) -> String {
+    route.scope.to_ascii_lowercase()
+}
+
+pub(super) fn find<'w>(world: &'w World, key: &str) -> Option<&'w Image> {
+    world.images.iter().find(|image| image.key() == key)
+}
+
+pub(super) fn not_found(route: &Route) -> Answer {
+    let group = route.group.as_deref().unwrap_or_default();
+    Answer::resource_not_found("Microsoft.Compute/images", &route.name, group)
+}
+
+pub(super) fn list(world: &World, call: &Call) -> Said {
+    let route = &call.route;
+    let here = |image: &&Image| {
+        route.subscription.as_ref().is_some_and(|id| id.eq_ignore_ascii_case(&image.subscription))
+            && route.group.as_ref().is_none_or(|group| group.eq_ignore_ascii_case(&image.group))
+    };
+    Ok(page(world, call, world.images.iter().filter(here).map(Image::json).collect()))
+}
+
+/// Shows an image, as it is being made too. Each time counts as a look at the operation that is under way.
+pub(super) fn get(world: &mut World, call: &Call) -> Said {
+    let key = key(&call.route);
+    world.operations.look_at(&key);
+    find(world, &key).map(|image| Answer::ok(image.json())).ok_or_else(|| not_found(&call.route))
+}
+
+/// Changes tags. Source: specification, `Images_Update`: properties may be given; that none may change is a guess.
+pub(super) fn patch(world: &mut World, call: &Call) -> Said {
+    let update = body::parse(&call.body)?;
+    schema::IMAGE_UPDATE.check(&update)?;
+    let key = key(&call.route);
+    let image = find(world, &key).ok_or_else(|| not_found(&call.route))?;
+    let mut changed = image.clone();
+    if let Some(properties) = update["properties"].as_object() {
+        for (name, value) in properties {
+            changed.properties[name] = value.clone();
+        }
+        put::immutable(&image.properties, &put::normalised(&changed.properties))?;
+        changed.properties = image.properties.clone();
+    }
+    if update["tags"].is_object() {
+        changed.tags = body::tags(&update)?;
+    }
+    access::policies(world, &call.route, &changed.json())?;
+    operations::collide(world, &key, Change::Update, call.now)?;
+    let answer = changed.json();
+    if let Some(image) = world.images.iter_mut().find(|image| image.key() == key) {
+        *image = changed;
+    }
+    Ok(Answer::ok(answer))
+}
+
+/// Begins to remove an image. Source: specification, `Images_Delete`: 204 where there is none, 202 with its operation.
+pub(super) fn delete(world: &mut World, call: &Call) -> Said {
+    let key = key(&call.route);
+    let Some(image) = find(world, &key) else { return Ok(Answer::empty(StatusCode::NO_CONTENT)) };
+    let region = image.region.clone();
+    let settings = operations::settings(world, &call.route.name);
+    operations::refused_at_once(&settings)?;
+    operations::collide(world, &key, Change::Delete, call.now)?;
+    if settings.at_once {
+        world.images.retain(|image| image.key() != key);
+        return Ok(Answer::empty(StatusCode::OK));
+    }
+    if let Some(image) = world.images.iter_mut().find(|image| image.key() == key) {
+        image.state = ImageState::Deleting;
+    }
+    let mut answer = Answer::empty(StatusCode::ACCEPTED);
+    answer.headers = world.operations.begin(call, &settings, (&key, &region), Change::Delete, None);
+    Ok(answer)
+}

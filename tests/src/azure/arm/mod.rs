@@ -1,0 +1,139 @@
+//! A strict double of Azure Resource Manager over HTTPS.
+//!
+//! It knows what goldfleet asks of Resource Manager: managed images (Microsoft.Compute 2025-04-01), storage accounts
+//! (2025-01-01), resource groups and providers (2025-04-01), subscriptions and their regions (2022-12-01), management
+//! locks (2020-05-01), permissions and role assignments (2022-04-01). What is a rule of Azure says in its comment where
+//! the rule is written down: 'specification' is Microsoft's published OpenAPI (`azure-rest-api-specs`), 'seen' is an answer
+//! that someone got from Azure and reported. What comes from neither is marked as a guess.
+//!
+//! It is a server, so that workers in other processes are tested against it as well: they need its
+//! [`endpoint`](ResourceManager::endpoint), the root of its certificate and a [`token`].
+//!
+//! ```no_run
+//! # async fn example(tls: std::sync::Arc<rustls::ServerConfig>) -> anyhow::Result<()> {
+//! use goldfleet_tests::azure::arm::{Account, ResourceManager, World};
+//!
+//! let (tenant, subscription) = ("11111111-1111-1111-1111-111111111111", "00000000-0000-0000-0000-000000000001");
+//! let world = World::new()
+//!     .subscription(tenant, subscription)
+//!     .group(subscription, "images", "westeurope")
+//!     .account(Account::new(subscription, "images", "stage1", "westeurope"));
+//! let manager = ResourceManager::start(tls, world).await?;
+//! println!("{}", manager.endpoint());
+//! # Ok(()) }
+//! ```
+
+mod access;
+mod answer;
+mod blobs;
+mod body;
+mod clock;
+mod faults;
+mod groups;
+mod image_checks;
+mod images;
+mod listen;
+mod log;
+mod operations;
+mod parts;
+mod pipeline;
+mod providers;
+mod put;
+mod route;
+mod schema;
+mod shared;
+mod storage;
+mod subscriptions;
+mod throttle;
+pub mod token;
+mod world;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use access::Authorization;
+pub use blobs::{BlobChecks, BlobInfo, Blobs};
+pub use clock::Clock;
+pub use faults::{Fault, Faults, Matches};
+pub use images::{Image, ImageState};
+pub use log::{Accepted, Log};
+pub use operations::{Collision, End, Links, LongRunning};
+pub use parts::{Account, Group, Lock, LockLevel, Policy, Region, Role, RoleAssignment, Subscription};
+pub use shared::Shared;
+pub use throttle::{Limit, Limits};
+pub use world::World;
+
+/// A running double. It stops, and drops its connections, when it is dropped.
+#[derive(Debug)]
+pub struct ResourceManager {
+    endpoint: String,
+    core: Arc<Core>,
+    stop: CancellationToken,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Core {
+    /// The double's own address, without a slash at its end.
+    endpoint: String,
+    world: Shared<World>,
+    faults: Faults,
+}
+
+impl ResourceManager {
+    /// Starts the double on a free port of 127.0.0.1, which the certificate must be for.
+    ///
+    /// # Errors
+    /// Where there is no port.
+    pub async fn start(tls: Arc<rustls::ServerConfig>, world: World) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("no port for the resource manager")?;
+        let endpoint = format!("https://{}", listener.local_addr().context("a port without an address")?);
+        let core = Core { endpoint: endpoint.clone(), world: Shared::new(world), faults: Faults::default() };
+        let (core, stop) = (Arc::new(core), CancellationToken::new());
+        tokio::spawn(listen::listen(listener, tls, Arc::clone(&core), stop.clone()));
+        Ok(Self { endpoint, core, stop })
+    }
+
+    /// The address to configure as Resource Manager's, without a slash at its end. It is an audience of tokens as well.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        self.endpoint.clone()
+    }
+
+    /// What is there, to look at and to change while the double runs.
+    #[must_use]
+    pub fn world(&self) -> &Shared<World> {
+        &self.core.world
+    }
+
+    /// The faults to come.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.core.faults
+    }
+
+    /// The images that are there now, as a GET would show them.
+    #[must_use]
+    pub fn images(&self) -> Vec<Value> {
+        self.core.world.change(|world| {
+            world.settle();
+            world.images.iter().map(Image::json).collect()
+        })
+    }
+
+    /// What was asked for and what was accepted so far.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        self.core.world.look(|world| world.log.clone())
+    }
+}
+
+impl Drop for ResourceManager {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,338 @@
+//! Long-running operations. Source: Azure, 'Track asynchronous Azure operations': `Azure-AsyncOperation` tells the status,
+//! `Location` the result; addresses are opaque. For images both are below `capsOperations` with a signature.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::answer::{Answer, Said};
+use super::images::{self, Image, ImageState};
+use super::pipeline::Call;
+use super::world::World;
+
+/// Which addresses an operation is followed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Links {
+    /// Both.
+    #[default]
+    Both,
+    /// `Location`, which is what the specification promises.
+    Location,
+    /// `Azure-AsyncOperation`.
+    AsyncOperation,
+    /// None: only the image itself tells.
+    None,
+}
+
+/// How an operation ends.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum End {
+    /// Well, if there is nothing wrong with the blob.
+    #[default]
+    Succeeds,
+    /// With an error.
+    Fails {
+        /// Its code.
+        code: String,
+        /// Its sentence.
+        message: String,
+    },
+    /// As canceled.
+    Canceled,
+    /// Well, and the image is gone nonetheless.
+    Vanishes,
+}
+
+/// How operations go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LongRunning {
+    /// How many looks (polls, or GETs of the image) find it under way.
+    pub looks: u32,
+    /// How long it takes at least.
+    pub takes: Duration,
+    /// The seconds of `Retry-After`; no header where there are none.
+    pub retry_after: Option<u64>,
+    /// The addresses.
+    pub links: Links,
+    /// The end.
+    pub end: End,
+    /// Done with the first answer (200 or 201 with `Succeeded`), without an operation. [`End::Fails`] is 400 then; the
+    /// other ends need an operation.
+    pub at_once: bool,
+    /// Whether an image whose making failed is left as `Failed`, or is gone. What Azure does is not known for all failures.
+    pub leaves_failed: bool,
+    /// About how many bytes long the signed addresses are, up to several thousand.
+    pub address_bytes: usize,
+}
+
+impl Default for LongRunning {
+    /// One look under way, no waiting.
+    fn default() -> Self {
+        Self {
+            looks: 1,
+            takes: Duration::ZERO,
+            retry_after: Some(0),
+            links: Links::Both,
+            end: End::Succeeds,
+            at_once: false,
+            leaves_failed: false,
+            address_bytes: 600,
+        }
+    }
+}
+
+/// What happens to a change while another of the same image is under way. Source: seen both ways for Microsoft.Compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Collision {
+    /// The earlier one ends as canceled, `OperationPreempted`.
+    #[default]
+    Preempts,
+    /// It is refused with 409.
+    Conflicts,
+}
+
+/// What an operation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Create,
+    Update,
+    Delete,
+}
+
+/// Why an operation fails, and as what.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) status: &'static str,
+    pub(super) code: String,
+    pub(super) message: String,
+}
+
+impl Failure {
+    pub(super) fn new(code: &str, message: &str) -> Self {
+        Self { status: "Failed", code: code.to_owned(), message: message.to_owned() }
+    }
+
+    fn canceled(code: &str, message: &str) -> Self {
+        Self { status: "Canceled", ..Self::new(code, message) }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Operation {
+    id: Uuid,
+    key: String,
+    change: Change,
+    looks: u32,
+    ready: Timestamp,
+    started: Timestamp,
+    ended: Option<Timestamp>,
+    failure: Option<Failure>,
+    vanishes: bool,
+    leaves_failed: bool,
+    retry_after: Option<u64>,
+    /// Path and query of the addresses.
+    status_at: String,
+    result_at: String,
+}
+
+/// All operations, ended ones too: their addresses stay good.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Operations(Vec<Operation>);
+
+/// An operation that has just ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    key: String,
+    change: Change,
+    failed: bool,
+    vanishes: bool,
+    leaves_failed: bool,
+}
+
+impl Ended {
+    pub(super) fn apply(self, images: &mut Vec<Image>) {
+        let gone = match self.change {
+            Change::Create => self.vanishes || (self.failed && !self.leaves_failed),
+            Change::Update => self.vanishes,
+            Change::Delete => !self.failed,
+        };
+        if gone {
+            images.retain(|image| image.key() != self.key);
+        }
+        if let Some(image) = images.iter_mut().find(|image| image.key() == self.key) {
+            image.state = if self.failed { ImageState::Failed } else { ImageState::Succeeded };
+        }
+    }
+}
+
+impl Operations {
+    /// Ends what was looked at often enough and took its time.
+    pub(super) fn settle(&mut self, now: Timestamp) -> Vec<Ended> {
+        let due = self.0.iter_mut().filter(|op| op.ended.is_none() && op.looks == 0 && op.ready <= now);
+        let end = |op: &mut Operation| {
+            op.ended = Some(now);
+            let (key, change, failed) = (op.key.clone(), op.change, op.failure.is_some());
+            Ended { key, change, failed, vanishes: op.vanishes, leaves_failed: op.leaves_failed }
+        };
+        due.map(end).collect()
+    }
+
+    /// Counts a look at the image of a key.
+    pub(super) fn look_at(&mut self, key: &str) {
+        self.0.iter_mut().filter(|op| op.key == key).for_each(|op| op.looks = op.looks.saturating_sub(1));
+    }
+
+    /// Begins an operation of an image (its key and region). The answer is the headers to follow it by.
+    pub(super) fn begin(
+        &mut self,
+        call: &Call,
+        settings: &LongRunning,
+        (key, region): (&str, &str),
+        change: Change,
+        failure: Option<Failure>,
+    ) -> Vec<(&'static str, String)> {
+        let id = Uuid::new_v4();
+        let subscription = call.route.subscription.as_deref().unwrap_or_default();
+        let path =
+            format!("/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/capsOperations/{id}");
+        let at =
+            |monitor: &str| format!("{path}?p={}&api-version=2025-04-01{monitor}&{}", Uuid::new_v4(), signed(settings));
+        let failure = match &settings.end {
+            End::Fails { code, message } => Some(Failure::new(code, message)),
+            End::Canceled => Some(Failure::canceled("OperationCanceled", "The operation was canceled.")),
+            End::Succeeds | End::Vanishes => failure,
+        };
+        let takes = SignedDuration::try_from(settings.takes).unwrap_or(SignedDuration::MAX);
+        let operation = Operation {
+            id,
+            key: key.to_owned(),
+            change,
+            looks: settings.looks,
+            ready: call.now.checked_add(takes).unwrap_or(Timestamp::MAX),
+            started: call.now,
+            ended: None,
+            failure,
+            vanishes: settings.end == End::Vanishes,
+            leaves_failed: settings.leaves_failed,
+            retry_after: settings.retry_after,
+            status_at: at(""),
+            result_at: at("&monitor=true"),
+        };
+        let mut headers = Vec::new();
+        if matches!(settings.links, Links::Both | Links::AsyncOperation) {
+            headers.push(("azure-asyncoperation", format!("{}{}", call.endpoint, operation.status_at)));
+        }
+        if matches!(settings.links, Links::Both | Links::Location) {
+            headers.push(("location", format!("{}{}", call.endpoint, operation.result_at)));
+        }
+        headers.extend(settings.retry_after.map(|seconds| ("retry-after", seconds.to_string())));
+        self.0.push(operation);
+        headers
+    }
+}
+
+/// The query of an address that looks signed, and is as long as it was asked for. Source: seen: `t`, `c`, `s` and `h`.
+fn signed(settings: &LongRunning) -> String {
+    let certificate = std::iter::repeat_with(|| Uuid::new_v4().simple().to_string());
+    let certificate = certificate.take(settings.address_bytes.saturating_sub(400) / 32).collect::<String>();
+    let part = || format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    format!("t=638&c=MII{certificate}&s={}-{}_{}&h={}", part(), part(), part(), part())
+}
+
+/// How the operations of an image go.
+pub(super) fn settings(world: &World, image: &str) -> LongRunning {
+    let own = world.long_running_of.iter().find(|(name, _)| name.eq_ignore_ascii_case(image));
+    own.map_or(&world.long_running, |(_, own)| own).clone()
+}
+
+/// The refusal of what fails without an operation.
+pub(super) fn refused_at_once(settings: &LongRunning) -> Result<(), Answer> {
+    match &settings.end {
+        End::Fails { code, message } if settings.at_once => Err(Answer::bad_request(code, message)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes way for a change of an image, or refuses it.
+pub(super) fn collide(world: &mut World, key: &str, change: Change, now: Timestamp) -> Result<(), Answer> {
+    let conflicts = world.collision == Collision::Conflicts;
+    let running = world.operations.0.iter_mut().filter(|op| op.key == key && op.ended.is_none());
+    for operation in running {
+        match (operation.change, change) {
+            // Both may say at their end that it is gone.
+            (Change::Delete, Change::Delete) => {}
+            (earlier, _) if conflicts || earlier == Change::Delete => return Err(under_way(key)),
+            _ => {
+                let message = "The operation has been preempted by a more recent operation.";
+                operation.failure = Some(Failure::canceled("OperationPreempted", message));
+                operation.ended = Some(now);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn under_way(key: &str) -> Answer {
+    // Code and sentence are guesses.
+    let message = format!("The request conflicts with another operation that is in progress on the resource '{key}'.");
+    Answer::error(StatusCode::CONFLICT, "OperationNotAllowed", message)
+}
+
+/// Tells how far an operation is.
+pub(super) fn poll(world: &mut World, call: &Call) -> Said {
+    let at = &call.path_and_query;
+    let found = world.operations.0.iter_mut().find(|op| op.status_at == *at || op.result_at == *at);
+    let Some(operation) = found else {
+        return Err(Answer::error(
+            StatusCode::NOT_FOUND,
+            "NotFound",
+            "The entity was not found in this Azure location.",
+        ));
+    };
+    operation.looks = operation.looks.saturating_sub(1);
+    let operation = operation.clone();
+    if operation.status_at == *at { Ok(status(&operation)) } else { result(world, call, &operation) }
+}
+
+fn status(operation: &Operation) -> Answer {
+    let mut body = json!({ "name": operation.id, "startTime": operation.started.to_string(), "status": "InProgress" });
+    let Some(ended) = operation.ended else { return retry(Answer::ok(body), operation) };
+    body["endTime"] = json!(ended.to_string());
+    body["status"] = json!(operation.failure.as_ref().map_or("Succeeded", |failure| failure.status));
+    if let Some(failure) = &operation.failure {
+        body["error"] = json!({ "code": failure.code, "message": failure.message });
+    }
+    Answer::ok(body)
+}
+
+fn result(world: &World, call: &Call, operation: &Operation) -> Said {
+    if operation.ended.is_none() {
+        let location = format!("{}{}", call.endpoint, operation.result_at);
+        return Ok(retry(Answer::empty(StatusCode::ACCEPTED), operation).header("location", location));
+    }
+    if let Some(failure) = &operation.failure {
+        let status = if failure.status == "Canceled" { StatusCode::CONFLICT } else { StatusCode::BAD_REQUEST };
+        return Err(Answer::error(status, &failure.code, &failure.message));
+    }
+    if operation.change == Change::Delete {
+        return Ok(Answer::empty(StatusCode::NO_CONTENT));
+    }
+    let image: Option<Value> = images::find(world, &operation.key).map(Image::json);
+    image.map(Answer::ok).ok_or_else(|| {
+        Answer::error(
+            StatusCode::NOT_FOUND,
+            "ResourceNotFound",
+            format!("The Resource '{}' was not found.", operation.key),
+        )
+    })
+}
+
+fn retry(answer: Answer, operation: &Operation) -> Answer {
+    match operation.retry_after {
+        Some(seconds) => answer.header("retry-after", seconds.to_string()),
+        None => answer,
+    }
+}

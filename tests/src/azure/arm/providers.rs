@@ -1,0 +1,100 @@
+//! Resource providers. Source: specification, Microsoft.Resources 2025-04-01, `Providers_Get`.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use super::answer::{Answer, Said};
+use super::parts::{Subscription, normal};
+use super::pipeline::Call;
+use super::route::Kind;
+use super::world::World;
+
+/// The refusal of an unregistered provider. Source: seen, Azure/azure-sdk-for-node#2305, neonKUBE#1670.
+pub(super) fn registered(subscription: &Subscription, namespace: &str) -> Result<(), Answer> {
+    if !subscription.unregistered.iter().any(|name| name.eq_ignore_ascii_case(namespace)) {
+        return Ok(());
+    }
+    let message = format!(
+        "The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found for how to \
+         register subscriptions."
+    );
+    let detail = json!([{ "code": "MissingSubscriptionRegistration", "target": namespace, "message": message }]);
+    let refusal = Answer::error(StatusCode::CONFLICT, "MissingSubscriptionRegistration", message);
+    Err(refusal.with("details", detail))
+}
+
+/// The refusal of a version. Source: seen, Azure/azure-powershell#18691 for providers, #6262 for Resource Manager itself.
+pub(super) fn version(world: &World, kind: Kind, version: Option<&str>) -> Result<(), Answer> {
+    let Some(version) = version.filter(|version| !version.is_empty()) else {
+        let message = "The api-version query parameter (?api-version=) is required for all requests.";
+        return Err(Answer::bad_request("MissingApiVersionParameter", message));
+    };
+    let supported = kind.version();
+    if version == supported {
+        return Ok(());
+    }
+    if kind.namespace().is_none() {
+        let message = format!("The api-version '{version}' is invalid. The supported versions are '{supported}'.");
+        return Err(Answer::bad_request("InvalidApiVersionParameter", message));
+    }
+    let resource_type = kind.resource_type();
+    let name = resource_type.rsplit('/').next().unwrap_or(resource_type);
+    let regions = region_names(world, resource_type);
+    let message = format!(
+        "No registered resource provider found for location '' and API version '{version}' for type '{name}'. The supported \
+         api-versions are '{supported}'. The supported locations are '{regions}'."
+    );
+    Err(Answer::bad_request("NoRegisteredProviderFound", message))
+}
+
+/// Refuses a region that does not have the resource type. Source: seen, the sentence of Resource Manager.
+pub(super) fn available(world: &World, resource_type: &str, location: &str) -> Result<(), Answer> {
+    let regions = world.regions_of(resource_type);
+    if regions.iter().any(|region| normal(&region.name) == normal(location)) {
+        return Ok(());
+    }
+    let message = format!(
+        "The provided location '{location}' is not available for resource type '{resource_type}'. List of available regions \
+         for the resource type is '{}'.",
+        region_names(world, resource_type)
+    );
+    Err(Answer::bad_request("LocationNotAvailableForResourceType", message))
+}
+
+fn region_names(world: &World, resource_type: &str) -> String {
+    world.regions_of(resource_type).into_iter().map(|region| region.name).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn get(world: &World, call: &Call) -> Said {
+    let id = call.route.subscription.as_deref().unwrap_or_default();
+    let kinds: &[(&str, &str)] = match call.route.name.to_ascii_lowercase().as_str() {
+        "microsoft.compute" => &[
+            ("images", "2025-04-01"),
+            ("disks", "2025-01-02"),
+            ("snapshots", "2025-01-02"),
+            ("locations/capsOperations", "2025-04-01"),
+        ],
+        "microsoft.storage" => &[("storageAccounts", "2025-01-01")],
+        _ => {
+            let message = format!("The resource namespace '{}' is invalid.", call.route.name);
+            return Err(Answer::error(StatusCode::NOT_FOUND, "InvalidResourceNamespace", message));
+        }
+    };
+    let namespace = if kinds.len() == 1 { "Microsoft.Storage" } else { "Microsoft.Compute" };
+    let registered = world.find_subscription(id).is_some_and(|found| registered(found, namespace).is_ok());
+    let types = kinds.iter().map(|(name, version)| {
+        // Regions are listed by their names for people.
+        let regions = world.regions_of(&format!("{namespace}/{name}"));
+        json!({
+            "resourceType": name,
+            "locations": regions.into_iter().map(|region| region.display).collect::<Vec<_>>(),
+            "apiVersions": [version],
+            "capabilities": "CrossResourceGroupResourceMove, CrossSubscriptionResourceMove, SupportsTags, SupportsLocation",
+        })
+    });
+    Ok(Answer::ok(json!({
+        "id": format!("/subscriptions/{id}/providers/{namespace}"), "namespace": namespace,
+        "registrationState": if registered { "Registered" } else { "NotRegistered" },
+        "registrationPolicy": "RegistrationRequired", "resourceTypes": types.collect::<Vec<_>>(),
+    })))
+}

@@ -1,0 +1,200 @@
+//! PUT of a managed image. Source: specification, ComputeRP 2025-04-01, `Images_CreateOrUpdate`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::answer::{Answer, Said};
+use super::blobs::{self, BlobChecks};
+use super::image_checks::{self, Wanted};
+use super::images::{self, Image, ImageState};
+use super::operations::{self, Change, Failure};
+use super::parts::normal;
+use super::pipeline::Call;
+use super::world::World;
+use super::{Core, access, body, providers, schema};
+
+/// What is to be done, once the blobs are known to be fit.
+struct Plan {
+    region: String,
+    tags: BTreeMap<String, String>,
+    properties: Value,
+    blobs: Vec<String>,
+}
+
+/// Makes an image or brings one to what is asked for.
+pub(super) async fn put(core: &Arc<Core>, call: &Call) -> Said {
+    let asked = body::parse(&call.body)?;
+    let plan = core.world.look(|world| plan(world, call, &asked))?;
+    let ask = core.world.look(|world| world.blobs.clone());
+    let mut failure = None;
+    // The world is not locked meanwhile: the test's own answer may take its time.
+    for url in &plan.blobs {
+        if let Some((code, message)) = blobs::unfit(url, ask.ask(url).await) {
+            failure = Some(Failure::new(code, &message));
+            break;
+        }
+    }
+    core.world.change(|world| accept(world, call, &asked, failure))
+}
+
+fn plan(world: &World, call: &Call, asked: &Value) -> Result<Plan, Answer> {
+    schema::IMAGE.check(asked)?;
+    let location = asked["location"].as_str().ok_or_else(body::location_required)?;
+    let present = images::find(world, &images::key(&call.route));
+    if let Some(image) = present.filter(|image| normal(&image.region) != normal(location)) {
+        return Err(elsewhere(image, location));
+    }
+    providers::available(world, call.route.kind.resource_type(), location)?;
+    let tags = body::tags(asked)?;
+    access::policies(world, &call.route, asked)?;
+    let (region, properties) = (normal(location), normalised(&asked["properties"]));
+    let wanted = Wanted {
+        subscription: call.route.subscription.as_deref().unwrap_or_default(),
+        region: &region,
+        name: &call.route.name,
+        properties: &properties,
+    };
+    let mut blobs = image_checks::check(world, &wanted)?;
+    if let Some(image) = present {
+        immutable(&image.properties, &properties)?;
+        if image.state == ImageState::Succeeded {
+            // An image that is there has its own copy: its blob may be gone by now.
+            blobs.clear();
+        }
+    }
+    Ok(Plan { region, tags, properties, blobs })
+}
+
+/// Source: seen, Resource Manager's refusal of a name that is taken in another region.
+fn elsewhere(image: &Image, location: &str) -> Answer {
+    let message = format!(
+        "The resource '{}' already exists in location '{}' in resource group '{}'. A resource with the same name cannot be \
+         created in location '{location}'. Please select a new resource name.",
+        image.name, image.region, image.group
+    );
+    Answer::error(StatusCode::CONFLICT, "InvalidResourceLocation", message)
+}
+
+fn accept(world: &mut World, call: &Call, asked: &Value, failure: Option<Failure>) -> Said {
+    // Another request may have been served while the blobs were looked at.
+    let plan = plan(world, call, asked)?;
+    let failure = failure.filter(|_| !plan.blobs.is_empty());
+    let settings = operations::settings(world, &call.route.name);
+    if let Some(failure) = failure.as_ref().filter(|_| settings.at_once || world.blob_checks == BlobChecks::AtOnce) {
+        return Err(Answer::bad_request(&failure.code, &failure.message).target("disks"));
+    }
+    operations::refused_at_once(&settings)?;
+    let key = images::key(&call.route);
+    let present = world.images.iter().position(|image| image.key() == key);
+    // Until it has been made it is still being made, however often it was asked for.
+    let new = present.is_none_or(|at| world.images[at].state == ImageState::Creating);
+    let change = if new { Change::Create } else { Change::Update };
+    operations::collide(world, &key, change, call.now)?;
+    world.log.accepted.push(call.accepted(asked));
+    let mut image = image(call, plan);
+    image.state = match (settings.at_once, new) {
+        (true, _) => ImageState::Succeeded,
+        (false, true) => ImageState::Creating,
+        (false, false) => ImageState::Updating,
+    };
+    let status = if present.is_none() { StatusCode::CREATED } else { StatusCode::OK };
+    let mut answer = Answer::json(status, image.json());
+    if !settings.at_once {
+        answer.headers = world.operations.begin(call, &settings, (&key, &image.region), change, failure);
+    }
+    match present {
+        Some(at) => {
+            // Names keep the case that they were first given.
+            image.name = world.images[at].name.clone();
+            world.images[at] = image;
+        }
+        None => world.images.push(image),
+    }
+    Ok(answer)
+}
+
+fn image(call: &Call, plan: Plan) -> Image {
+    Image {
+        subscription: call.route.subscription.clone().unwrap_or_default(),
+        group: call.route.group.clone().unwrap_or_default(),
+        name: call.route.name.clone(),
+        region: plan.region,
+        tags: plan.tags,
+        properties: plan.properties,
+        state: ImageState::Succeeded,
+    }
+}
+
+/// Properties as they are kept: without nulls, with the case of the specification and the defaults of its examples.
+pub(super) fn normalised(asked: &Value) -> Value {
+    let mut kept = without_nulls(asked);
+    if let Some(properties) = kept.as_object_mut() {
+        properties.remove("provisioningState");
+    } else {
+        kept = json!({});
+    }
+    canonical(&mut kept, "hyperVGeneration", &["V1", "V2"]);
+    if let Some(profile) = kept.get_mut("storageProfile").filter(|profile| profile.is_object()) {
+        if let Some(disk) = profile.get_mut("osDisk").filter(|disk| disk.is_object()) {
+            canonical(disk, "osType", &["Windows", "Linux"]);
+            canonical(disk, "osState", &["Generalized", "Specialized"]);
+            if disk.get("caching").is_none() {
+                disk["caching"] = json!("ReadWrite");
+            }
+        }
+        if profile.get("dataDisks").is_none() {
+            profile["dataDisks"] = json!([]);
+        }
+    }
+    kept
+}
+
+fn canonical(object: &mut Value, member: &str, choices: &[&str]) {
+    if let Some(value) = object.get_mut(member)
+        && let Some(choice) =
+            choices.iter().find(|choice| value.as_str().is_some_and(|v| v.eq_ignore_ascii_case(choice)))
+    {
+        *value = json!(choice);
+    }
+}
+
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let kept = members.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(kept.map(|(name, value)| (name.clone(), without_nulls(value))).collect::<Map<_, _>>())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(without_nulls).collect()),
+        other => other.clone(),
+    }
+}
+
+/// Refuses to give an image another source. Source: seen, Azure/azure-sdk-for-net#37285 for machines; which properties of
+/// images it is for is what Azure's documentation calls immutable.
+pub(super) fn immutable(present: &Value, asked: &Value) -> Result<(), Answer> {
+    let members = [
+        ("/storageProfile/osDisk/osType", "osDisk.osType"),
+        ("/storageProfile/osDisk/osState", "osDisk.osState"),
+        ("/storageProfile/osDisk/blobUri", "osDisk.blobUri"),
+        ("/storageProfile/osDisk/managedDisk/id", "osDisk.managedDisk.id"),
+        ("/storageProfile/osDisk/snapshot/id", "osDisk.snapshot.id"),
+        ("/storageProfile/osDisk/diskEncryptionSet/id", "osDisk.diskEncryptionSet.id"),
+        ("/storageProfile/dataDisks", "dataDisks"),
+        ("/hyperVGeneration", "hyperVGeneration"),
+        ("/sourceVirtualMachine/id", "sourceVirtualMachine.id"),
+    ];
+    for (pointer, name) in members {
+        let text = |value: &Value| match value.pointer(pointer) {
+            Some(Value::String(id)) if pointer.ends_with("/id") => id.to_ascii_lowercase(),
+            other => json!(other).to_string(),
+        };
+        if text(present) != text(asked) {
+            let message = format!("Changing property '{name}' is not allowed.");
+            return Err(Answer::error(StatusCode::CONFLICT, "PropertyChangeNotAllowed", message).target(name));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! What a path is about. Paths are compared without case, as Resource Manager compares them.
+
+use axum::http::Method;
+use percent_encoding::percent_decode_str;
+
+/// What a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Subscriptions,
+    Subscription,
+    Locations,
+    Provider,
+    Groups,
+    Group,
+    Images,
+    Image,
+    Accounts,
+    Account,
+    Permissions,
+    RoleAssignments,
+    Locks,
+    Operation,
+}
+
+impl Kind {
+    /// The resource type, which requests are counted by.
+    pub(super) fn resource_type(self) -> &'static str {
+        match self {
+            Self::Subscriptions | Self::Subscription => "Microsoft.Resources/subscriptions",
+            Self::Locations => "Microsoft.Resources/subscriptions/locations",
+            Self::Provider => "Microsoft.Resources/subscriptions/providers",
+            Self::Groups | Self::Group => "Microsoft.Resources/subscriptions/resourceGroups",
+            Self::Images | Self::Image => "Microsoft.Compute/images",
+            Self::Accounts | Self::Account => "Microsoft.Storage/storageAccounts",
+            Self::Permissions => "Microsoft.Authorization/permissions",
+            Self::RoleAssignments => "Microsoft.Authorization/roleAssignments",
+            Self::Locks => "Microsoft.Authorization/locks",
+            Self::Operation => "Microsoft.Compute/locations/capsOperations",
+        }
+    }
+
+    /// The supported version. Source: the published specifications, see the module's head.
+    pub(super) fn version(self) -> &'static str {
+        match self {
+            Self::Subscriptions | Self::Subscription | Self::Locations => "2022-12-01",
+            Self::Provider | Self::Groups | Self::Group | Self::Images | Self::Image | Self::Operation => "2025-04-01",
+            Self::Accounts | Self::Account => "2025-01-01",
+            Self::Permissions | Self::RoleAssignments => "2022-04-01",
+            Self::Locks => "2020-05-01",
+        }
+    }
+
+    /// The provider that must be registered for it.
+    pub(super) fn namespace(self) -> Option<&'static str> {
+        match self {
+            Self::Images | Self::Image | Self::Operation => Some("Microsoft.Compute"),
+            Self::Accounts | Self::Account => Some("Microsoft.Storage"),
+            _ => None,
+        }
+    }
+
+    /// The methods. Source: the published specifications, as far as the double goes.
+    pub(super) fn allows(self, method: &Method) -> bool {
+        match self {
+            Self::Image => [Method::GET, Method::PUT, Method::PATCH, Method::DELETE].contains(method),
+            Self::Group => [Method::GET, Method::PUT, Method::HEAD].contains(method),
+            _ => method == Method::GET,
+        }
+    }
+
+    /// The action that a principal needs.
+    pub(super) fn action(self, method: &Method) -> String {
+        let verb = match *method {
+            Method::GET | Method::HEAD => "read",
+            Method::DELETE => "delete",
+            _ => "write",
+        };
+        format!("{}/{verb}", self.resource_type())
+    }
+}
+
+/// A path, taken apart. Names are as they were given.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    pub(super) kind: Kind,
+    pub(super) subscription: Option<String>,
+    pub(super) group: Option<String>,
+    /// The last name: the group's, the image's, the account's, the provider's.
+    pub(super) name: String,
+    /// Where the action is: the resource, or what is listed.
+    pub(super) scope: String,
+}
+
+impl Route {
+    pub(super) fn parse(path: &str) -> Option<Self> {
+        // An empty part is where 'parentResourcePath' of the specification stands for nothing.
+        let parts = path.split('/').filter(|part| !part.is_empty()).map(|part| percent_decode_str(part).decode_utf8());
+        let parts = parts.collect::<Result<Vec<_>, _>>().ok()?;
+        let lower = parts.iter().map(|part| part.to_ascii_lowercase()).collect::<Vec<_>>();
+        let words = lower.iter().map(String::as_str).collect::<Vec<_>>();
+        let kind = kind(&words)?;
+        let scope_length = match kind {
+            Kind::Permissions | Kind::RoleAssignments | Kind::Locks => parts.len() - 3,
+            Kind::Groups | Kind::Locations => 2,
+            Kind::Images | Kind::Accounts => parts.len() - 3,
+            _ => parts.len(),
+        };
+        let group = (words.get(2) == Some(&"resourcegroups")).then(|| parts.get(3)).flatten();
+        Some(Self {
+            kind,
+            subscription: parts.get(1).map(ToString::to_string),
+            group: group.map(ToString::to_string),
+            name: parts.last().map(ToString::to_string).unwrap_or_default(),
+            scope: format!("/{}", parts[..scope_length].join("/")),
+        })
+    }
+}
+
+fn kind(words: &[&str]) -> Option<Kind> {
+    let ["subscriptions", rest @ ..] = words else { return None };
+    let scoped = |last: &str, what: &[&str]| match last {
+        // Source: specification: permissions are asked for at groups and at resources only.
+        "permissions" if what.first() == Some(&"resourcegroups") => Some(Kind::Permissions),
+        "roleassignments" => Some(Kind::RoleAssignments),
+        "locks" => Some(Kind::Locks),
+        _ => None,
+    };
+    match rest {
+        [] => Some(Kind::Subscriptions),
+        [_] => Some(Kind::Subscription),
+        [_, "locations"] => Some(Kind::Locations),
+        [_, "resourcegroups"] => Some(Kind::Groups),
+        [_, "resourcegroups", _] => Some(Kind::Group),
+        [_, "providers", _] => Some(Kind::Provider),
+        [_, "providers", "microsoft.compute", "locations", _, "capsoperations", _] => Some(Kind::Operation),
+        [_, what @ .., "providers", "microsoft.authorization", last] => scoped(last, what),
+        [_, "resourcegroups", _, "providers", "microsoft.compute", "images"] => Some(Kind::Images),
+        [_, "providers", "microsoft.compute", "images"] => Some(Kind::Images),
+        [_, "resourcegroups", _, "providers", "microsoft.compute", "images", _] => Some(Kind::Image),
+        [_, "resourcegroups", _, "providers", "microsoft.storage", "storageaccounts"] => Some(Kind::Accounts),
+        [_, "providers", "microsoft.storage", "storageaccounts"] => Some(Kind::Accounts),
+        [_, "resourcegroups", _, "providers", "microsoft.storage", "storageaccounts", _] => Some(Kind::Account),
+        _ => None,
+    }
+}
+
+/// A query, decoded. Names are compared without case.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(super) fn parse(query: &str) -> Self {
+        let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
+        let pairs =
+            query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        Self(pairs.map(|(name, value)| (decode(name), decode(value))).collect())
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_taken_apart_without_case() {
+        let route =
+            Route::parse("/SUBSCRIPTIONS/s/resourcegroups/Gr%C3%BCn/PROVIDERS/microsoft.COMPUTE/Images/One").unwrap();
+        assert_eq!((route.kind, route.name.as_str(), route.group.as_deref()), (Kind::Image, "One", Some("Grün")));
+        let path = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage//storageAccounts/a\
+                    /providers/Microsoft.Authorization/permissions";
+        let route = Route::parse(path).unwrap();
+        assert_eq!(route.kind, Kind::Permissions);
+        assert_eq!(route.scope, "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a");
+        assert!(Route::parse("/subscriptions/s/providers/Microsoft.Authorization/permissions").is_none());
+        assert!(Route::parse("/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/disks/d").is_none());
+    }
+}

@@ -1,0 +1,200 @@
+//! Which members bodies may have, and of what kind. Resource Manager reads names of members without case; the double
+//! does not, as no client should count on it.
+
+use serde_json::Value;
+
+use super::answer::Answer;
+
+/// An object's members.
+#[derive(Debug)]
+pub(super) struct Schema {
+    /// The name that Azure has for the type, as far as it was seen.
+    name: &'static str,
+    members: &'static [(&'static str, Kind)],
+}
+
+/// What a member holds.
+#[derive(Debug)]
+enum Kind {
+    Text,
+    Flag,
+    Number,
+    /// One of these texts, in any case.
+    Choice(&'static [&'static str]),
+    /// Texts by name.
+    Texts,
+    Object(&'static Schema),
+    List(&'static Schema),
+}
+
+use Kind::{Choice, Flag, List, Number, Object, Text, Texts};
+
+/// Source: specification, ComputeRP 2025-04-01, `Image`. The ids are read-only, and taken as Resource Manager takes them.
+pub(super) const IMAGE: Schema = Schema {
+    name: "ResourceDefinition",
+    members: &[
+        ("id", Text),
+        ("name", Text),
+        ("type", Text),
+        ("location", Text),
+        ("tags", Texts),
+        ("extendedLocation", Object(&EXTENDED_LOCATION)),
+        ("properties", Object(&IMAGE_PROPERTIES)),
+    ],
+};
+
+/// Source: specification, `ImageUpdate`.
+pub(super) const IMAGE_UPDATE: Schema =
+    Schema { name: "ImageUpdate", members: &[("tags", Texts), ("properties", Object(&IMAGE_PROPERTIES))] };
+
+/// Source: specification, Microsoft.Resources 2025-04-01, `ResourceGroup`.
+pub(super) const RESOURCE_GROUP: Schema = Schema {
+    name: "ResourceGroupDefinition",
+    members: &[
+        ("id", Text),
+        ("name", Text),
+        ("type", Text),
+        ("location", Text),
+        ("tags", Texts),
+        ("managedBy", Text),
+        ("properties", Object(&GROUP_PROPERTIES)),
+    ],
+};
+
+const GROUP_PROPERTIES: Schema = Schema { name: "ResourceGroupProperties", members: &[("provisioningState", Text)] };
+const EXTENDED_LOCATION: Schema = Schema { name: "ExtendedLocation", members: &[("name", Text), ("type", Text)] };
+const SUB_RESOURCE: Schema = Schema { name: "SubResource", members: &[("id", Text)] };
+
+const IMAGE_PROPERTIES: Schema = Schema {
+    name: "ImageProperties",
+    members: &[
+        ("sourceVirtualMachine", Object(&SUB_RESOURCE)),
+        ("storageProfile", Object(&STORAGE_PROFILE)),
+        ("provisioningState", Text),
+        ("hyperVGeneration", Choice(&["V1", "V2"])),
+    ],
+};
+
+const STORAGE_PROFILE: Schema = Schema {
+    name: "ImageStorageProfile",
+    members: &[("osDisk", Object(&OS_DISK)), ("dataDisks", List(&DATA_DISK)), ("zoneResilient", Flag)],
+};
+
+const CACHING: Kind = Choice(&["None", "ReadOnly", "ReadWrite"]);
+const STORAGE: Kind = Choice(&[
+    "Standard_LRS",
+    "Premium_LRS",
+    "StandardSSD_LRS",
+    "UltraSSD_LRS",
+    "Premium_ZRS",
+    "StandardSSD_ZRS",
+    "PremiumV2_LRS",
+]);
+
+const OS_DISK: Schema = Schema {
+    name: "OSDisk",
+    members: &[
+        ("osType", Choice(&["Windows", "Linux"])),
+        ("osState", Choice(&["Generalized", "Specialized"])),
+        ("snapshot", Object(&SUB_RESOURCE)),
+        ("managedDisk", Object(&SUB_RESOURCE)),
+        ("blobUri", Text),
+        ("caching", CACHING),
+        ("diskSizeGB", Number),
+        ("storageAccountType", STORAGE),
+        ("diskEncryptionSet", Object(&SUB_RESOURCE)),
+    ],
+};
+
+const DATA_DISK: Schema = Schema {
+    name: "DataDisk",
+    members: &[
+        ("lun", Number),
+        ("snapshot", Object(&SUB_RESOURCE)),
+        ("managedDisk", Object(&SUB_RESOURCE)),
+        ("blobUri", Text),
+        ("caching", CACHING),
+        ("diskSizeGB", Number),
+        ("storageAccountType", STORAGE),
+        ("diskEncryptionSet", Object(&SUB_RESOURCE)),
+    ],
+};
+
+impl Schema {
+    /// Refuses members that are unknown or of another kind.
+    pub(super) fn check(&self, body: &Value) -> Result<(), Answer> {
+        self.check_at(body, "")
+    }
+
+    fn check_at(&self, value: &Value, at: &str) -> Result<(), Answer> {
+        let Some(object) = value.as_object() else { return Err(converting(value, at, self.name)) };
+        for (name, value) in object {
+            let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+            let Some((_, kind)) = self.members.iter().find(|(member, _)| member == name) else {
+                return Err(unknown(name, self.name, &path));
+            };
+            // A null is as good as nothing to Resource Manager.
+            if !value.is_null() {
+                kind.check_at(value, &path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Kind {
+    fn check_at(&self, value: &Value, at: &str) -> Result<(), Answer> {
+        let expected = match self {
+            Text if value.is_string() => return Ok(()),
+            Flag if value.is_boolean() => return Ok(()),
+            Number if value.is_i64() => return Ok(()),
+            Choice(choices) => match value.as_str() {
+                Some(text) if choices.iter().any(|choice| choice.eq_ignore_ascii_case(text)) => return Ok(()),
+                Some(text) => return Err(invalid_choice(text, at)),
+                None => "String",
+            },
+            Texts => match value.as_object() {
+                Some(texts) if texts.values().all(Value::is_string) => return Ok(()),
+                _ => "Dictionary",
+            },
+            Object(schema) => return schema.check_at(value, at),
+            List(schema) => match value.as_array() {
+                Some(items) => {
+                    return items
+                        .iter()
+                        .enumerate()
+                        .try_for_each(|(n, item)| schema.check_at(item, &format!("{at}[{n}]")));
+                }
+                None => "List",
+            },
+            Text => "String",
+            Flag => "Boolean",
+            Number => "Int32",
+        };
+        Err(converting(value, at, expected))
+    }
+}
+
+/// Source: seen, Azure/azure-sdk-for-net#3487 at the top, Azure/bicep#17559 further down.
+fn unknown(name: &str, object: &str, path: &str) -> Answer {
+    let what =
+        format!("Could not find member '{name}' on object of type '{object}'. Path '{path}', line 1, position 1.");
+    if path.contains('.') {
+        return Answer::bad_request("InvalidRequestContent", what).target(path);
+    }
+    let message = format!("The request content was invalid and could not be deserialized: '{what}'.");
+    Answer::bad_request("InvalidRequestContent", message)
+}
+
+fn converting(value: &Value, at: &str, expected: &str) -> Answer {
+    let message = format!(
+        "The request content was invalid and could not be deserialized: 'Error converting value {value} to type \
+         '{expected}'. Path '{at}', line 1, position 1.'."
+    );
+    Answer::bad_request("InvalidRequestContent", message).target(at)
+}
+
+fn invalid_choice(text: &str, at: &str) -> Answer {
+    let message = format!("The value '{text}' of parameter '{at}' is invalid.");
+    Answer::bad_request("InvalidParameter", message).target(at)
+}

@@ -1,0 +1,55 @@
+//! Subscriptions and their regions. Source: specification, Microsoft.Resources subscriptions 2022-12-01.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::access;
+use super::answer::{Answer, Said};
+use super::parts::Subscription;
+use super::pipeline::{Call, page};
+use super::world::World;
+
+/// The refusal of a subscription that is not there. Source: seen; it does not tell whether another tenant has it.
+pub(super) fn not_found(id: &str) -> Answer {
+    let message = format!("The subscription '{id}' could not be found.");
+    Answer::error(StatusCode::NOT_FOUND, "SubscriptionNotFound", message)
+}
+
+fn show(subscription: &Subscription) -> Value {
+    json!({
+        "id": format!("/subscriptions/{}", subscription.id),
+        "subscriptionId": subscription.id, "tenantId": subscription.tenant,
+        "displayName": subscription.name, "state": subscription.state,
+        "subscriptionPolicies": {
+            "locationPlacementId": "Internal_2014-09-01", "quotaId": "Internal_2014-09-01", "spendingLimit": "Off",
+        },
+        "authorizationSource": "RoleBased", "managedByTenants": [],
+    })
+}
+
+/// The subscriptions of the token's tenant in which the caller has a role.
+pub(super) fn list(world: &World, call: &Call) -> Said {
+    let his = |subscription: &&Subscription| {
+        subscription.tenant.eq_ignore_ascii_case(&call.principal.tenant)
+            && access::sees(world, &call.principal, &format!("/subscriptions/{}", subscription.id))
+    };
+    Ok(page(world, call, world.subscriptions.iter().filter(his).map(show).collect()))
+}
+
+pub(super) fn get(world: &World, call: &Call) -> Said {
+    let id = call.route.subscription.as_deref().unwrap_or_default();
+    world.find_subscription(id).map(|found| Answer::ok(show(found))).ok_or_else(|| not_found(id))
+}
+
+pub(super) fn locations(world: &World, call: &Call) -> Said {
+    let id = call.route.subscription.as_deref().unwrap_or_default();
+    let values = world.regions.iter().map(|region| {
+        json!({
+            "id": format!("/subscriptions/{id}/locations/{}", region.name),
+            "name": region.name, "type": "Region", "displayName": region.display,
+            "regionalDisplayName": region.display,
+            "metadata": { "regionType": "Physical", "regionCategory": "Recommended" },
+        })
+    });
+    Ok(page(world, call, values.collect()))
+}
