@@ -52,7 +52,9 @@ impl SasTokens {
     pub(super) async fn read(&self, container: &Container, service: &BlobServiceClient) -> PortResult<Arc<str>> {
         let slot = self.slot(container);
         let mut slot = slot.lock().await;
+        // A SAS knows whole seconds only, and its key must be for the very same times.
         let now = OffsetDateTime::now_utc();
+        let now = now.replace_nanosecond(0).unwrap_or(now);
         if let Some(sas) = slot.as_ref().filter(|sas| sas.expires > now + EARLY) {
             return Ok(Arc::clone(&sas.token));
         }

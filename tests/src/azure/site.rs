@@ -1,0 +1,206 @@
+//! All of Azure on this machine for a small fleet: storage accounts, Resource Manager, and configurations that lead there.
+
+use std::time::Duration;
+
+use goldfleet_shared::azure::{AzureBlobs, Connection};
+use goldfleet_shared::config::{AzureCloud, Credential, Identity};
+use goldfleet_shared::model::manifest::Generation;
+use goldfleet_shared::model::store::{BlobAddress, Container};
+use goldfleet_shared::ports::blob_store::BlobStore as _;
+use goldfleet_shared::vhd::{Footer, GoldenSpec};
+use tokio::runtime::Runtime;
+
+use super::arm::{Account, BlobInfo, Blobs, ResourceManager, World};
+use super::azurite::Azurite;
+use super::proxy::{Proxy, client};
+use crate::place::{self, Place};
+
+/// The tenant of the emulator's tokens.
+const TENANT: &str = "00000000-0000-0000-0000-000000000000";
+
+const MIB: u64 = 1 << 20;
+
+/// Where goldfleet keeps its queues and tables, or its blobs and images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// On this machine.
+    Local,
+    /// In Azure.
+    Azure,
+}
+
+/// The emulator, what stands in front of it, and the double of Resource Manager, with a source account and a staging
+/// account for each target. They run on threads of their own and stop when this is dropped.
+pub struct Site {
+    /// Resource Manager.
+    pub manager: ResourceManager,
+    /// What stands in front of the blobs.
+    pub proxy: Proxy,
+    /// The emulator.
+    pub azurite: Azurite,
+    subscriptions: u32,
+    regions: Vec<String>,
+    runtime: Runtime,
+}
+
+impl Site {
+    /// Subscriptions 1 to `subscriptions`, each with a target in each of `regions`.
+    #[must_use]
+    pub fn start(subscriptions: u32, regions: &[&str]) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let targets: Vec<(u32, &str)> =
+            (1..=subscriptions).flat_map(|n| regions.iter().map(move |region| (n, *region))).collect();
+        let mut accounts = vec!["goldsource".to_owned()];
+        accounts.extend(targets.iter().map(|(n, region)| staging(*n, region)));
+        let azurite = Azurite::start(&accounts.iter().map(String::as_str).collect::<Vec<_>>());
+        let certificates = azurite.certificates();
+        let root = reqwest::Certificate::from_pem(&std::fs::read(&certificates.root).unwrap()).unwrap();
+        let tls = certificates.server_config();
+        let authority = azurite.blob_authority();
+        let proxy = runtime.block_on(Proxy::start(&authority, tls.clone(), client(root).unwrap())).unwrap();
+        let mut world = World::new().subscription(TENANT, &subscription(0)).group(&subscription(0), "golden", "westeurope");
+        let endpoint = proxy.endpoint();
+        let account = |n: u32, group: &str, name: &str, region: &str| {
+            Account::new(&subscription(n), group, name, region).at(&format!("{endpoint}/{name}"))
+        };
+        world = world.account(account(0, "golden", "goldsource", "westeurope"));
+        for n in 1..=subscriptions {
+            world = world.subscription(TENANT, &subscription(n)).group(&subscription(n), "images", "westeurope");
+        }
+        for (n, region) in &targets {
+            world = world.account(account(*n, "images", &staging(*n, region), region));
+        }
+        world.blobs = blobs(&azurite, &endpoint);
+        let manager = runtime.block_on(ResourceManager::start(tls, world)).unwrap();
+        let regions = regions.iter().map(ToString::to_string).collect();
+        Self { manager, proxy, azurite, subscriptions, regions, runtime }
+    }
+
+    /// How many targets there are.
+    #[must_use]
+    pub fn targets(&self) -> usize {
+        self.subscriptions as usize * self.regions.len()
+    }
+
+    /// A folder with a configuration of these backends, the targets, and a golden VHD of `data` bytes.
+    #[must_use]
+    pub fn place(&self, coordination: Backend, cloud: Backend, data: u64) -> Place {
+        let regions: Vec<&str> = self.regions.iter().map(String::as_str).collect();
+        let targets = place::targets(self.subscriptions, &regions);
+        let golden = GoldenSpec::spread(64 * MIB, Generation::V2, data, 8, 3);
+        Place::new(&self.config(coordination, cloud), &targets, &golden)
+    }
+
+    /// A configuration of these backends.
+    #[must_use]
+    pub fn config(&self, coordination: Backend, cloud: Backend) -> String {
+        let identity = format!("credential = \"emulator\"\nca_certificate = {:?}\n", self.azurite.certificates().root);
+        let mut config = String::from(
+            "[source]\nsubscription = \"00000000-0000-0000-0000-000000000000\"\nregion = \"westeurope\"\n\
+             account = \"goldsource\"\ncontainer = \"golden\"\n\
+             [worker]\nlease = \"5s\"\nretry_base = \"20ms\"\nretry_cap = \"2s\"\nconcurrency = 8\npoll = \"200ms\"\n\
+             [dispatch]\nsweep = \"500ms\"\npatience = \"5s\"\n",
+        );
+        config += match coordination {
+            Backend::Local => "[coordination]\nbackend = \"embedded\"\n",
+            Backend::Azure => "[coordination]\nbackend = \"azure\"\nprefix = \"fleet\"\n",
+        };
+        if coordination == Backend::Azure {
+            let (queues, tables) = (self.azurite.queues(), self.azurite.tables());
+            config += &format!("queue_endpoint = {queues:?}\ntable_endpoint = {tables:?}\n");
+            if cloud == Backend::Local {
+                config += &identity;
+            }
+        }
+        config += match cloud {
+            Backend::Local => "[cloud]\nbackend = \"directory\"\n",
+            Backend::Azure => "[cloud]\nbackend = \"azure\"\n",
+        };
+        if cloud == Backend::Azure {
+            let blobs = format!("{}/{{account}}", self.proxy.endpoint());
+            let manager = self.manager.endpoint();
+            config += &format!("blob_endpoint = {blobs:?}\nresource_manager_endpoint = {manager:?}\n{identity}");
+        }
+        config
+    }
+
+    /// A way to the blobs, past what stands in front of them.
+    #[must_use]
+    pub fn blobs(&self) -> AzureBlobs {
+        adapter(&self.azurite, &self.proxy.endpoint())
+    }
+
+    /// Runs something on the site's threads.
+    pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// The VHD of version 1 of the image `golden` at a target.
+    #[must_use]
+    pub fn vhd(&self, subscription: u32, region: &str) -> BlobAddress {
+        let account = staging(subscription, region).parse().unwrap();
+        Container { account, container: "vhds".parse().unwrap() }.blob("golden/1.vhd")
+    }
+
+    /// Checks that every target has its image, made from a VHD that is the golden one byte for byte.
+    pub fn assert_everywhere(&self, place: &Place) {
+        let blobs = self.blobs();
+        let golden = std::fs::read(place.path("golden.vhd")).unwrap();
+        for n in 1..=self.subscriptions {
+            for region in &self.regions {
+                let vhd = self.vhd(n, region);
+                let bytes = self.run(blobs.get(&vhd, None)).unwrap();
+                assert!(bytes == golden, "{vhd} is not the golden VHD");
+            }
+        }
+        let images = self.manager.images();
+        assert_eq!(images.len(), self.targets(), "{images:#?}");
+        for image in &images {
+            assert_eq!(image["properties"]["provisioningState"], "Succeeded", "{image:#}");
+            assert_eq!(image["tags"]["goldfleet-image"], "golden", "{image:#}");
+        }
+    }
+}
+
+fn subscription(n: u32) -> String {
+    format!("00000000-0000-0000-0000-{n:012}")
+}
+
+fn staging(n: u32, region: &str) -> String {
+    format!("stage{n}{region}")
+}
+
+fn adapter(azurite: &Azurite, endpoint: &str) -> AzureBlobs {
+    let identity = Identity {
+        credential: Credential::Emulator,
+        ca_certificate: Some(azurite.certificates().root.clone()),
+        ..Identity::default()
+    };
+    let cloud =
+        AzureCloud { blob_endpoint: Some(format!("{endpoint}/{{account}}").parse().unwrap()), ..AzureCloud::default() };
+    AzureBlobs::new(&Connection::open(&identity).unwrap(), &cloud)
+}
+
+/// Lets Resource Manager look at the blobs.
+fn blobs(azurite: &Azurite, endpoint: &str) -> Blobs {
+    let adapter = std::sync::Arc::new(adapter(azurite, endpoint));
+    let endpoint = endpoint.to_owned();
+    Blobs::new(move |url| {
+        let (adapter, endpoint) = (std::sync::Arc::clone(&adapter), endpoint.clone());
+        Box::pin(async move { look(&adapter, &endpoint, &url).await.unwrap_or(BlobInfo::MISSING) })
+    })
+}
+
+async fn look(blobs: &AzureBlobs, endpoint: &str, url: &str) -> Option<BlobInfo> {
+    let path = url.strip_prefix(endpoint)?.trim_start_matches('/');
+    let mut parts = path.splitn(3, '/');
+    let container =
+        Container { account: parts.next()?.parse().ok()?, container: parts.next()?.parse().ok()? };
+    let blob = container.blob(parts.next()?);
+    let found = tokio::time::timeout(Duration::from_secs(10), blobs.properties(&blob)).await.ok()?.ok()??;
+    let is_page_blob = blobs.page_ranges(&blob).await.is_ok();
+    let footer = blobs.get(&blob, Some(found.length.checked_sub(512)?..found.length)).await.ok()?;
+    let footer_ok = footer[..].try_into().is_ok_and(|footer| Footer::parse(footer).is_ok());
+    Some(BlobInfo { exists: true, length: found.length, is_page_blob, footer_ok })
+}
