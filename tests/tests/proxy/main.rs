@@ -1,0 +1,14 @@
+//! The proxy in front of the storage emulator.
+//!
+//! By default against a stand-in for the emulator. Against the emulator itself, whose certificate is in a file:
+//! `GOLDFLEET_EMULATOR=https://127.0.0.1:10000 GOLDFLEET_EMULATOR_ROOT=root.pem cargo test -p goldfleet-tests --test
+//! proxy`; it must know the accounts `srcacct` and `dstacct`, and must have been started with `--oauth basic`.
+
+#![expect(clippy::unwrap_used, reason = "tests report by panicking")]
+
+mod bench;
+mod copies;
+mod faults;
+mod passing;
+mod stand_in;
+mod writes;
