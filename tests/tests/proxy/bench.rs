@@ -77,6 +77,11 @@ impl Bench {
         bench
     }
 
+    /// The container, which all accounts have.
+    pub(crate) fn container(&self) -> &str {
+        &self.container
+    }
+
     /// The path of a blob.
     pub(crate) fn path(&self, account: &str, name: &str) -> String {
         format!("/{account}/{}/{name}", self.container)
@@ -92,7 +97,12 @@ impl Bench {
         format!("{}{}", self.proxy.endpoint(), self.path("dstacct", name))
     }
 
-    /// What a bearer token stands behind.
+    /// A client that trusts the proxy.
+    pub(crate) fn http(&self) -> reqwest::Client {
+        self.http.clone()
+    }
+
+    /// What proves who asks.
     pub(crate) fn bearer(&self) -> String {
         format!("Bearer {}", self.token)
     }
@@ -169,6 +179,11 @@ impl Bench {
 /// Bytes that are not all the same, and none of them zero.
 pub(crate) fn pattern(length: usize, seed: usize) -> Bytes {
     (0..length).map(|n| u8::try_from((n * 31 + n / 512 * 7 + seed) % 255).unwrap() + 1).collect()
+}
+
+/// Whether all bytes are zero.
+pub(crate) fn zero(bytes: &[u8]) -> bool {
+    bytes == vec![0; bytes.len()]
 }
 
 /// A token such as the emulator takes.

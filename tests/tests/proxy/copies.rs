@@ -6,7 +6,7 @@ use bytes::Bytes;
 use goldfleet_tests::azure::proxy::{CopyEnd, Effect, Operation, Rule};
 use reqwest::Method;
 
-use crate::bench::{Bench, pattern};
+use crate::bench::{Bench, pattern, zero};
 
 const MIB: u64 = 1 << 20;
 
@@ -65,7 +65,7 @@ async fn a_held_copy_of_a_page_blob_moves_only_pages_with_data() {
     let shown =
         (pending.header("x-ms-copy-status"), pending.header("content-length"), pending.header("x-ms-blob-type"));
     assert_eq!(shown, ("pending", "16777216", "PageBlob"));
-    assert!(bench.get(&blob).await.body.iter().all(|&byte| byte == 0));
+    assert!(zero(&bench.get(&blob).await.body));
     while look(&bench, &blob).await.0 == "pending" {}
     assert_eq!(look(&bench, &blob).await, ("success".to_owned(), "16777216/16777216".to_owned()));
     assert_eq!(bench.get(&blob).await.body, bench.get(&source).await.body);

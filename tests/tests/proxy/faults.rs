@@ -119,3 +119,17 @@ async fn a_flipped_bit_is_found_by_the_checksum_or_written() {
     assert_eq!((read.len(), flipped), (4096, 1));
     assert_eq!(bench.get(&source).await.body, bytes);
 }
+
+#[tokio::test]
+async fn what_a_client_asked_for_happens_though_it_dies() {
+    let bench = Bench::new().await;
+    let (source, blob) = (bench.source("a"), bench.blob("b"));
+    bench.make(&source, "bytes").await;
+    let delay = Duration::from_millis(300);
+    bench.proxy.rules().add(Rule::new(Effect::Delay(delay)).operation(Operation::PutBlobFromUrl));
+    let put = bench.put_from(&blob, &source).timeout(delay / 3);
+    assert!(bench.try_send(put).await.is_err());
+    assert_eq!(bench.get(&blob).await.status, 404);
+    tokio::time::sleep(delay * 2).await;
+    assert_eq!(bench.get(&blob).await.body, "bytes");
+}

@@ -10,5 +10,6 @@ mod bench;
 mod copies;
 mod faults;
 mod passing;
+mod sas;
 mod stand_in;
 mod writes;

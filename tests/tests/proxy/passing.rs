@@ -56,6 +56,19 @@ async fn many_connections_carry_many_bytes() {
 }
 
 #[tokio::test]
+async fn connections_are_kept_on_both_sides() {
+    let bench = Bench::new().await;
+    for _ in 0..10 {
+        bench.make(&bench.blob("a"), pattern(1000, 1)).await;
+        assert_eq!(bench.get(&bench.blob("a")).await.status, 200);
+    }
+    assert_eq!(bench.proxy.counters().now().connections, 0);
+    if let Some(stand_in) = &bench.stand_in {
+        assert_eq!(stand_in.connections(), 1);
+    }
+}
+
+#[tokio::test]
 async fn large_bodies_pass() {
     let bench = Bench::new().await;
     let (source, blob, bytes) = (bench.source("a"), bench.blob("b"), pattern(96 << 20, 1));

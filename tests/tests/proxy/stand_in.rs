@@ -1,11 +1,12 @@
 //! As much of the storage emulator as the proxy's tests need, in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Response};
 use axum::response::IntoResponse as _;
@@ -23,6 +24,7 @@ pub(crate) struct StandIn {
 struct Store {
     blobs: Mutex<BTreeMap<String, Blob>>,
     seen: Mutex<Vec<Parts>>,
+    peers: Mutex<BTreeSet<SocketAddr>>,
 }
 
 #[derive(Clone, Default)]
@@ -46,8 +48,14 @@ impl StandIn {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let store = Arc::new(Store::default());
         let app = Router::new().fallback(answer).with_state(Arc::clone(&store));
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self { endpoint, store, task }
+    }
+
+    /// How many connections requests came on.
+    pub(crate) fn connections(&self) -> usize {
+        self.store.peers.lock().unwrap().len()
     }
 
     /// The requests that came, in order.
@@ -68,13 +76,19 @@ fn written(status: u16, blob: &Blob) -> Response<Body> {
     Response::builder().status(status).header("etag", blob.etag()).body(Body::empty()).unwrap()
 }
 
-async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response<Body> {
+async fn answer(
+    State(store): State<Arc<Store>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response<Body> {
+    store.peers.lock().unwrap().insert(peer);
     let (head, body) = request.into_parts();
     store.seen.lock().unwrap().push(head.clone());
     if head.uri.path().ends_with("/echo") {
         return body.into_response();
     }
-    if header(&head.headers, "authorization").is_none_or(|value| value.ends_with("bad")) {
+    let bearer = header(&head.headers, "authorization").is_some_and(|value| !value.ends_with("bad"));
+    if !bearer && !head.uri.query().is_some_and(|query| query.contains("sig=good")) {
         return error(403, "AuthenticationFailed");
     }
     let body = to_bytes(body, usize::MAX).await.unwrap();
@@ -133,7 +147,7 @@ fn put(blobs: &mut BTreeMap<String, Blob>, head: &Parts, body: &[u8], version: u
         let Some(path_of_source) = source.strip_prefix(&authority) else {
             return error(404, "CannotVerifyCopySource");
         };
-        let copy = blobs[path_of_source].clone();
+        let copy = blobs[path_of_source.split('?').next().unwrap()].clone();
         blobs.insert(path, copy);
         let answer = Response::builder().status(202).header("x-ms-copy-status", "success");
         return answer.header("x-ms-copy-source", source).body(Body::empty()).unwrap();
@@ -182,8 +196,14 @@ impl Blob {
     }
 
     fn page_list(&self) -> String {
-        let pages = self.bytes.chunks(512).enumerate().filter(|(_, page)| page.iter().any(|&byte| byte != 0));
-        let entry = |(n, _)| format!("<PageRange><Start>{}</Start><End>{}</End></PageRange>", n * 512, n * 512 + 511);
-        format!("<PageList>{}</PageList>", pages.map(entry).collect::<String>())
+        let (mut ranges, zero) = (Vec::<(usize, usize)>::new(), [0; 512]);
+        for (n, page) in self.bytes.chunks(512).enumerate().filter(|(_, page)| **page != zero) {
+            match ranges.last_mut().filter(|(_, end)| *end == n * 512) {
+                Some((_, end)) => *end += page.len(),
+                None => ranges.push((n * 512, n * 512 + page.len())),
+            }
+        }
+        let entry = |(start, end)| format!("<PageRange><Start>{start}</Start><End>{}</End></PageRange>", end - 1);
+        format!("<PageList>{}</PageList>", ranges.into_iter().map(entry).collect::<String>())
     }
 }

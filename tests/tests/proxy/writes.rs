@@ -8,7 +8,7 @@ use goldfleet_tests::azure::proxy::crc64_header;
 use md5::{Digest as _, Md5};
 use reqwest::Method;
 
-use crate::bench::{Bench, pattern};
+use crate::bench::{Bench, pattern, zero};
 
 const MIB: u64 = 1 << 20;
 
@@ -91,7 +91,7 @@ async fn pages_from_a_url_are_written_where_they_shall_be() {
     assert_eq!((reply.status.as_u16(), reply.header("x-ms-content-crc64")), (201, &*crc(part)), "{reply:?}");
     let read = bench.get(&blob).await.body;
     assert_eq!(read[1 << 20..5 << 20], *part);
-    assert!(read[..1 << 20].iter().chain(&read[5 << 20..]).all(|&byte| byte == 0));
+    assert!(zero(&read[..1 << 20]) && zero(&read[5 << 20..]));
     assert_eq!(bench.send(put().header("if-match", "\"0x1\"")).await.error(), (412, "ConditionNotMet"));
     // As the SDK does it.
     let request = bench.request(Method::PUT, &format!("{blob}?comp=page")).header("x-ms-page-write", "update");
@@ -125,7 +125,7 @@ async fn pages_from_a_url_are_refused_as_azure_does() {
     for (n, (request, expected)) in cases.into_iter().enumerate() {
         assert_eq!(bench.send(request).await.error(), expected, "case {n}");
     }
-    assert!(bench.get(&blob).await.body.iter().all(|&byte| byte == 0));
+    assert!(zero(&bench.get(&blob).await.body));
 }
 
 #[tokio::test]
@@ -197,5 +197,5 @@ async fn a_page_write_over_4_mib_is_refused() {
     bench.make_pages(&pages, 8 * MIB).await;
     let reply = bench.send(bench.put_page(&pages, 0, pattern((4 << 20) + 512, 1))).await;
     assert_eq!(reply.error(), (413, "RequestBodyTooLarge"));
-    assert!(bench.get(&pages).await.body.iter().all(|&byte| byte == 0));
+    assert!(zero(&bench.get(&pages).await.body));
 }
