@@ -190,7 +190,8 @@ pub(crate) fn zero(bytes: &[u8]) -> bool {
 fn token() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let claims = format!(
-        r#"{{"nbf":{0},"iat":{0},"exp":{1},"iss":"https://sts.windows.net/t/","aud":"https://storage.azure.com","oid":"o","tid":"t"}}"#,
+        r#"{{"nbf":{0},"iat":{0},"exp":{1},"iss":"https://sts.windows.net/t/",
+            "aud":"https://storage.azure.com","oid":"o","tid":"t"}}"#,
         now - 60,
         now + 3600
     );

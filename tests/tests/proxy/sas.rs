@@ -33,7 +33,8 @@ async fn signed(bench: &Bench, name: &str) -> String {
     let credential = Arc::new(Forged(bench.bearer().replace("Bearer ", "")));
     let endpoint = Url::parse(&format!("{}/srcacct", bench.proxy.endpoint())).unwrap();
     let service = BlobServiceClient::new(endpoint, Some(credential), Some(options)).unwrap();
-    let now = OffsetDateTime::now_utc();
+    // The emulator derives the key from the times as they are asked for, fractions too; the signature has none.
+    let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
     let hours = KeyInfo {
         start: Some(now - Duration::minutes(5)),
         expiry: Some(now + Duration::hours(1)),
