@@ -67,7 +67,8 @@ impl Refusal {
     pub(super) fn answer(&self, asked: &Asked) -> Answer {
         let id = Uuid::new_v4().to_string();
         let text = format!(
-            "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{}</Code><Message>{}\nRequestId:{id}\nTime:{}</Message></Error>",
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{}</Code><Message>{}\nRequestId:{id}\n\
+             Time:{}</Message></Error>",
             escape(&self.code),
             escape(&self.message),
             Timestamp::now(),

@@ -8,6 +8,8 @@ use super::lock;
 /// What went through the proxy since it started, or since [`Counters::reset`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Connections that clients made.
+    pub connections: u64,
     /// Requests by kind: the method, ` comp=…` where the query has one, then ` from-url` where the body comes from a
     /// URL or ` copy` where the service copies. Example: `PUT comp=page from-url`.
     pub requests: BTreeMap<String, u64>,
@@ -48,6 +50,10 @@ impl Counters {
     /// Begins at nothing again, and returns what was counted.
     pub fn reset(&self) -> Counts {
         std::mem::take(&mut *lock(&self.0))
+    }
+
+    pub(super) fn connection(&self) {
+        lock(&self.0).connections += 1;
     }
 
     pub(super) fn request(&self, kind: String) {

@@ -48,7 +48,13 @@ pub(super) async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>,
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, core: Arc<Core>) {
     let _ = stream.set_nodelay(true);
     let Ok(stream) = acceptor.accept(stream).await else { return };
-    let service = service_fn(move |request| Arc::clone(&core).serve(request));
+    core.counters.connection();
+    let service = service_fn(move |request| {
+        // A task of its own: what a client asked for happens, even if the client dies before the answer.
+        let stop = core.stop.clone();
+        let answer = tokio::spawn(stop.run_until_cancelled_owned(Arc::clone(&core).serve(request)));
+        async move { answer.await.ok().flatten().unwrap_or(Err(Reset)) }
+    });
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     if (&mut connection).await.is_err() {
         // Without this the client would see an orderly end of the connection.

@@ -150,7 +150,8 @@ impl Source {
             }
             StatusCode::NOT_FOUND => "The specified resource does not exist.",
             StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
-                "Server failed to authenticate the request. Please refer to the information in the www-authenticate header."
+                "Server failed to authenticate the request. Please refer to the information in the \
+                 www-authenticate header."
             }
             _ => "Could not verify the copy source within the specified time.",
         };
