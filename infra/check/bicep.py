@@ -3,8 +3,8 @@
 
 What is checked: syntax; names that are used are declared, and the other way round; modules get the parameters they
 declare, at the scope they are written for; bodies of resources have the properties, and literals the values, that Azure
-publishes (types.json: the types used here of Azure/bicep-types-az, MIT; with --types FOLDER, all of a checkout of it);
-and what this project promises of its accounts and roles.
+publishes (types.json: three types of Azure/bicep-types-az, MIT; sdk.py: what Microsoft's SDKs have of others; with --types
+FOLDER, all of a checkout of bicep-types-az); and what this project promises of its accounts and roles.
 What is not: types of expressions, and limits of the services.
 """
 
@@ -12,10 +12,13 @@ import argparse
 import json
 import re
 import sys
+import sysconfig
 from pathlib import Path
 
 import tree_sitter
 import tree_sitter_bicep
+
+import sdk
 
 HERE = Path(__file__).resolve().parent
 PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_bicep.language()))
@@ -126,7 +129,7 @@ class File:
                 self.values[name] = parts[-1]
 
     def fault(self, node, message):
-        faults.append(f"{self.path.relative_to(HERE.parent)}:{node.start_point[0] + 1}: {message}")
+        faults.append(f"{self.path.parent.name}/{self.path.name}:{node.start_point[0] + 1}: {message}")
 
 
 def body(node):
@@ -217,7 +220,9 @@ class Types:
 
     def __init__(self, folder):
         self.bodies = {}  # lower-case type@version -> (types, body)
+        self.of_sdks = {}  # the same by type alone
         if folder is None:
+            self.of_sdks = sdk.bodies(sysconfig.get_path("purelib"))
             for name, entry in json.loads((HERE / "types.json").read_text())["types"].items():
                 types = {int(index): value for index, value in entry["types"].items()}
                 self.bodies[name.lower()] = (types, types[entry["root"]])
@@ -227,6 +232,10 @@ class Types:
                 for entry in types:
                     if entry["$type"] == "ResourceType":
                         self.bodies[entry["name"].lower()] = (types, self.follow(types, entry["body"]))
+
+    def find(self, name):
+        name = name.lower()
+        return self.bodies.get(name) or self.of_sdks.get(name.partition("@")[0])
 
     @staticmethod
     def follow(types, reference):
@@ -313,12 +322,11 @@ def check_resources(file, types):
     for what in file.declared.values():
         if what["kind"] != "resource":
             continue
-        if what["of"].lower() in types.bodies:
-            known, wanted = types.bodies[what["of"].lower()]
-            if not what["existing"]:
-                types.check(file, body(what["node"]), known, wanted, top=True)
-        else:
+        found = types.find(what["of"])
+        if found is None:
             unchecked.add(what["of"])
+        elif not what["existing"]:
+            types.check(file, body(what["node"]), *found, top=True)
 
 
 def check_promises(file):
@@ -336,14 +344,11 @@ def check_promises(file):
                     file.fault(what["node"], f"a storage account must have {name}: {wanted}")
 
 
-def main():
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    arguments.add_argument("--types", metavar="FOLDER", help="a checkout of Azure/bicep-types-az")
-    arguments.add_argument("folder", nargs="?", default=HERE.parent / "bicep", type=Path)
-    given = arguments.parse_args()
-    paths = sorted(path.resolve() for path in given.folder.rglob("*.bicep*") if path.suffix in (".bicep", ".bicepparam"))
+def check(folder, types):
+    """Checks all files of a folder: how many there are, and what is wrong with them."""
+    faults.clear()
+    paths = sorted(path.resolve() for path in folder.rglob("*.bicep*") if path.suffix in (".bicep", ".bicepparam"))
     files = {path: File(path) for path in paths}
-    types = Types(given.types)
     for file in files.values():
         check_names(file)
         if file.parameters_file:
@@ -357,12 +362,21 @@ def main():
     for file in files.values():
         if not file.parameters_file and not getattr(file, "called", False):
             file.fault(file.tree, "no file uses this one")
-    for fault in faults:
+    return len(files), list(faults)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    arguments.add_argument("--types", metavar="FOLDER", help="a checkout of Azure/bicep-types-az")
+    arguments.add_argument("folder", nargs="?", default=HERE.parent / "bicep", type=Path)
+    given = arguments.parse_args()
+    files, found = check(given.folder, Types(given.types))
+    for fault in found:
         print(fault)
     if unchecked:
-        print("not checked, as types.json does not have them: " + ", ".join(sorted(unchecked)))
-    print(f"Bicep: {len(files)} files, {len(faults)} faults")
-    return 1 if faults or not files else 0
+        print("bodies not checked: " + ", ".join(sorted(unchecked)))
+    print(f"Bicep: {files} files, {len(found)} faults")
+    return 1 if found or not files else 0
 
 
 if __name__ == "__main__":
