@@ -7,6 +7,7 @@
 //! - [`embedded`]: the ports on one machine; [`conformance`]: one suite a port, which every adapter passes.
 
 pub mod backend;
+pub mod azure;
 pub mod chunk;
 pub mod chunk_store;
 pub mod commit;

@@ -1,8 +1,11 @@
 //! What goldfleet's tests across packages share.
 //!
 //! - [`fleet`]: a small fleet in this process, on the embedded adapters, in a folder of its own.
+//! - [`azure`]: the emulator and the doubles that the Azure adapters run against.
 //! - [`faults`]: ports that fail at a chosen call, before or after its effect.
+//! - [`azure`]: what tests of the Azure adapters stand on.
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests report by panicking")]
 
+pub mod azure;
 pub mod faults;
 pub mod fleet;

@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use super::fault::Fault;
-use super::sections::{AzureCloud, Cloud};
-use super::values::Time;
+use super::azure::{AzureCloud, AzureCoordination, Credential};
+use super::values::{Endpoint, Time};
 use super::{Config, Node};
 
 const HOUR: u64 = 60 * 60;
@@ -15,8 +15,14 @@ pub(super) fn check(config: &Config, written: &Node) -> Vec<Fault> {
     let mut check = Check { written, faults: Vec::new() };
     check.worker(config);
     check.the_rest(config);
-    if let Cloud::Azure(azure) = &config.cloud {
+    if let Some(azure) = config.azure_cloud() {
         check.azure(azure);
+    }
+    if let (Some(coordination), Some(_)) = (config.azure_coordination(), config.azure_cloud()) {
+        check.one_identity(coordination);
+    }
+    if config.identity().is_some_and(|identity| identity.credential == Credential::Emulator) {
+        check.emulator(config);
     }
     check.faults
 }
@@ -65,6 +71,38 @@ impl Check<'_> {
             if !good {
                 let message = format!("{suffix:?} is no host suffix: write it like 'blob.core.windows.net'");
                 self.refuse("cloud", "blob_suffix", message);
+            }
+        }
+    }
+
+    /// A process has one credential: that of the cloud, where the cloud is Azure.
+    fn one_identity(&mut self, coordination: &AzureCoordination) {
+        let given = [
+            ("environment", coordination.environment.is_some()),
+            ("credential", coordination.credential.is_some()),
+            ("client_id", coordination.client_id.is_some()),
+            ("ca_certificate", coordination.ca_certificate.is_some()),
+        ];
+        for (key, _) in given.into_iter().filter(|(_, given)| *given) {
+            self.refuse("coordination", key, format!("a process has one identity: say it as {key} of [cloud]"));
+        }
+    }
+
+    /// An unsigned token must never be sent to anyone but an emulator on this machine.
+    fn emulator(&mut self, config: &Config) {
+        let mut endpoints: Vec<(&str, &str, Option<&Endpoint>)> = Vec::new();
+        if let Some(azure) = config.azure_cloud() {
+            endpoints.push(("cloud", "blob_endpoint", azure.blob_endpoint.as_ref()));
+            endpoints.push(("cloud", "resource_manager_endpoint", azure.resource_manager_endpoint.as_ref()));
+        }
+        if let Some(azure) = config.azure_coordination() {
+            endpoints.push(("coordination", "queue_endpoint", azure.queue_endpoint.as_ref()));
+            endpoints.push(("coordination", "table_endpoint", azure.table_endpoint.as_ref()));
+        }
+        for (section, key, endpoint) in endpoints {
+            if !endpoint.is_some_and(Endpoint::is_loopback) {
+                let message = "credential = \"emulator\" needs a loopback address here, such as 'https://127.0.0.1:10000/{account}'";
+                self.refuse(section, key, message.to_owned());
             }
         }
     }

@@ -65,6 +65,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod azure;
 mod check;
 mod de;
 mod error;
@@ -79,12 +80,12 @@ use std::{env, fs, io};
 
 use serde::{Deserialize, Serialize};
 
+pub use azure::{AzureCloud, AzureCoordination, Credential, Environment, Identity};
 pub use error::ConfigError;
 use node::{Node, Origin, Value};
 pub use problem::Problem;
 pub use sections::{
-    AzureCloud, AzureCoordination, Cleanup, Cloud, Coordination, Credential, DirectoryCloud, Dispatch,
-    EmbeddedCoordination, Images, Log, LogFormat, ModelledCloud, Source, Staged, Targets, Upload, Worker,
+    Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat, ModelledCloud, Source, Staged, Targets, Upload, Worker,
 };
 pub use values::{Endpoint, InvalidValue, Prefix, Time};
 
@@ -174,13 +175,43 @@ impl Config {
             }
         };
         rebase(&["targets", "file"], &mut self.targets.file);
-        if let Coordination::Embedded(embedded) = &mut self.coordination {
-            rebase(&["coordination", "path"], &mut embedded.path);
+        match &mut self.coordination {
+            Coordination::Embedded(embedded) => rebase(&["coordination", "path"], &mut embedded.path),
+            Coordination::Azure(AzureCoordination { ca_certificate: Some(path), .. }) => {
+                rebase(&["coordination", "ca_certificate"], path);
+            }
+            Coordination::Azure(_) => {}
         }
         match &mut self.cloud {
             Cloud::Directory(directory) => rebase(&["cloud", "root"], &mut directory.root),
             Cloud::Azure(AzureCloud { ca_certificate: Some(path), .. }) => rebase(&["cloud", "ca_certificate"], path),
             Cloud::Azure(_) | Cloud::Modelled(_) => {}
+        }
+    }
+}
+
+impl Config {
+    /// Who the process is to Azure; none where neither coordination nor cloud is Azure.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        azure::identity(self.azure_coordination(), self.azure_cloud())
+    }
+
+    /// `[coordination]`, where it is Azure.
+    #[must_use]
+    pub fn azure_coordination(&self) -> Option<&AzureCoordination> {
+        match &self.coordination {
+            Coordination::Azure(azure) => Some(azure),
+            Coordination::Embedded(_) => None,
+        }
+    }
+
+    /// `[cloud]`, where it is Azure.
+    #[must_use]
+    pub fn azure_cloud(&self) -> Option<&AzureCloud> {
+        match &self.cloud {
+            Cloud::Azure(azure) => Some(azure),
+            Cloud::Directory(_) | Cloud::Modelled(_) => None,
         }
     }
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::values::{Endpoint, Prefix, Time};
+use super::azure::{AzureCloud, AzureCoordination};
+use super::values::Time;
 use crate::model::ids::{AccountName, ContainerName, Region, SubscriptionId};
 use crate::model::naming::NameTemplate;
 use crate::model::store::Store;
@@ -54,19 +55,6 @@ impl Default for EmbeddedCoordination {
     }
 }
 
-/// `[coordination]` with `backend = "azure"`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AzureCoordination {
-    /// The Queue service, such as `https://{account}.queue.core.windows.net`; `{account}` is the source account.
-    pub queue_endpoint: Endpoint,
-    /// The Table service, likewise.
-    pub table_endpoint: Endpoint,
-    /// What the names of queues and tables begin with, so that several fleets can share an account.
-    #[serde(default)]
-    pub prefix: Prefix,
-}
-
 /// `[cloud]`: where blobs and images are. The key `backend` tells the variants apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "backend", rename_all = "lowercase")]
@@ -111,52 +99,6 @@ impl Default for DirectoryCloud {
     fn default() -> Self {
         Self { root: "cloud".into() }
     }
-}
-
-/// `[cloud]` with `backend = "azure"`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AzureCloud {
-    /// Resource Manager.
-    pub resource_manager_endpoint: Option<Endpoint>,
-    /// What follows an account's name in its Blob service's host, such as `blob.core.windows.net`.
-    pub blob_suffix: Option<String>,
-    /// The Blob service where accounts have no host of their own; it names `{account}`. It goes before `blob_suffix`.
-    pub blob_endpoint: Option<Endpoint>,
-    /// A PEM file with a root certificate to trust besides the system's.
-    pub ca_certificate: Option<PathBuf>,
-    /// Who goldfleet is to Azure.
-    pub credential: Credential,
-}
-
-impl Default for AzureCloud {
-    fn default() -> Self {
-        Self {
-            resource_manager_endpoint: None,
-            blob_suffix: None,
-            blob_endpoint: None,
-            ca_certificate: None,
-            credential: Credential::Default,
-        }
-    }
-}
-
-/// Who goldfleet is to Azure. Identifiers and secrets come from the environment that each kind reads, never from here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Credential {
-    /// Workload identity, managed identity or developer tools: the first that is there.
-    Default,
-    /// The managed identity of the machine.
-    ManagedIdentity,
-    /// The federated token of a Kubernetes workload.
-    WorkloadIdentity,
-    /// Whoever is logged in to the Azure command line.
-    AzureCli,
-    /// A service principal with a secret.
-    ClientSecret,
-    /// An unsigned token, for emulators on this machine.
-    Emulator,
 }
 
 /// `[cloud]` with `backend = "modelled"`: so far there is nothing to set.

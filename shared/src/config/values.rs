@@ -116,6 +116,18 @@ impl Endpoint {
         self.0.contains(Self::ACCOUNT)
     }
 
+    /// Whether the address is this machine's own. A name that only resolves to it is not believed.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let rest = self.0.strip_prefix("https://").unwrap_or(&self.0);
+        let authority = rest.split('/').next().unwrap_or(rest);
+        let host = match authority.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or(rest),
+            None => authority.split(':').next().unwrap_or(authority),
+        };
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
     /// The address for `account`.
     #[must_use]
     pub fn for_account(&self, account: &AccountName) -> String {

@@ -85,11 +85,12 @@ pub trait BlobStore: Send + Sync {
     /// `AlreadyExists` where there is one, `Corrupt` where `body` does not have the checksum `crc64`.
     async fn put_blob(&self, blob: &BlobAddress, body: Bytes, crc64: u64) -> PortResult<()>;
 
-    /// Writes a whole block blob from a range of another, server to server, only if there is none of that name.
+    /// Writes a whole block blob from the whole of another, server to server, only if there is none of that name. The
+    /// range must be all of the source: Azure's Put Blob From URL takes no part of a blob.
     ///
     /// # Errors
-    /// `AlreadyExists` where there is one, `Corrupt` where the range does not have its checksum, `NotFound` where the
-    /// source is not there.
+    /// `AlreadyExists` where there is one, `Corrupt` where the source does not have its checksum (or is longer than the
+    /// range), `NotFound` where the source is not there.
     async fn put_blob_from(&self, blob: &BlobAddress, source: &SourceRange) -> PortResult<()>;
 
     /// Reads a blob, or a range of it.

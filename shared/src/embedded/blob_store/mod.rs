@@ -117,7 +117,7 @@ impl BlobStore for DirectoryBlobs {
     async fn put_blob_from(&self, blob: &BlobAddress, source: &SourceRange) -> PortResult<()> {
         let (place, root, source) = (self.place(blob)?, self.root.clone(), source.clone());
         let mut buffer = Buffer::borrow().await?;
-        blocking(move || files::write_from(&place, &Source::open(&root, &source)?, buffer.bytes())).await
+        blocking(move || files::write_from(&place, &Source::open_whole(&root, &source)?, buffer.bytes())).await
     }
 
     async fn get(&self, blob: &BlobAddress, range: Option<Range<u64>>) -> PortResult<Bytes> {

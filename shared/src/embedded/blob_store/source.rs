@@ -48,6 +48,20 @@ impl Source {
         Ok(opened)
     }
 
+    /// The same, where the range is all of the blob: a service has no way to make a blob from a part of one.
+    ///
+    /// # Errors
+    /// As [`Source::open`], and `Corrupt` where the blob is longer.
+    pub(super) fn open_whole(root: &Path, source: &SourceRange) -> PortResult<Self> {
+        let opened = Self::open(root, source)?;
+        let length = opened.file.metadata().map_err(|error| opened.place.fault("look at", error))?.len();
+        if opened.range == (0..length) {
+            Ok(opened)
+        } else {
+            Err(opened.corrupt(&format!("the blob has {length} bytes, not {:?}", opened.range)))
+        }
+    }
+
     /// Passes the range piece by piece to `take`. The checksum is known when all of it has been passed: where it is
     /// wrong, what was taken must not be used.
     pub(super) fn read_through(

@@ -1,0 +1,110 @@
+//! Page blobs. Every write bears its fence as a condition: the blob's sequence number must not be higher.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use azure_storage_blob::PageBlobClient;
+use azure_storage_blob::models::{
+    PageBlobClientClearPagesOptions, PageBlobClientCreateOptions, PageBlobClientSetSequenceNumberResultHeaders as _,
+    PageBlobClientUploadPagesFromUrlOptions, PageBlobClientUploadPagesOptions, PageList, SequenceNumberActionType,
+};
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+
+use super::super::error::port_error;
+use super::{AzureBlobs, CONTENT_TYPE, crc64_bytes, http_range, incomplete};
+use crate::model::store::BlobAddress;
+use crate::ports::blob_store::{Fence, SourceRange};
+use crate::ports::error::PortResult;
+
+/// A page blob and its client.
+pub(super) struct Page<'a> {
+    blob: &'a BlobAddress,
+    client: PageBlobClient,
+}
+
+impl AzureBlobs {
+    pub(super) fn page<'a>(&self, blob: &'a BlobAddress) -> PortResult<Page<'a>> {
+        Ok(Page { blob, client: self.blob(blob)?.page_blob_client() })
+    }
+}
+
+impl Page<'_> {
+    pub(super) async fn create(&self, length: u64, metadata: &BTreeMap<String, String>) -> PortResult<()> {
+        let options = PageBlobClientCreateOptions {
+            blob_content_type: Some(CONTENT_TYPE.to_owned()),
+            if_none_match: Some("*".into()),
+            metadata: Some(metadata.clone().into_iter().collect()),
+            ..PageBlobClientCreateOptions::default()
+        };
+        let created = self.client.create(length, Some(options)).await;
+        created.map(drop).map_err(|error| port_error(self.blob, &error))
+    }
+
+    pub(super) async fn take_fence(&self) -> PortResult<Fence> {
+        let failed = |error: azure_core::Error| port_error(self.blob, &error);
+        // The service counts: two that ask at the same time get different numbers.
+        let response =
+            self.client.set_sequence_number(SequenceNumberActionType::Increment, None).await.map_err(failed)?;
+        let number = response.blob_sequence_number().map_err(failed)?;
+        number.and_then(|number| u64::try_from(number).ok()).map(Fence).ok_or_else(|| incomplete(self.blob))
+    }
+
+    pub(super) async fn put(&self, fence: Fence, offset: u64, body: Bytes, crc64: u64) -> PortResult<()> {
+        let length = body.len() as u64;
+        let options = PageBlobClientUploadPagesOptions {
+            if_sequence_number_less_than_or_equal_to: condition(fence),
+            transactional_content_crc64: Some(crc64_bytes(crc64)),
+            ..PageBlobClientUploadPagesOptions::default()
+        };
+        let range = http_range(offset..offset + length);
+        let put = self.client.upload_pages(body.into(), length, range, Some(options)).await;
+        put.map(drop).map_err(|error| port_error(self.blob, &error))
+    }
+
+    /// The error is the SDK's, as what it means depends on the source.
+    pub(super) async fn put_from(
+        &self,
+        fence: Fence,
+        offset: u64,
+        source: &SourceRange,
+        url: String,
+    ) -> azure_core::Result<()> {
+        let length = source.range.end - source.range.start;
+        let options = PageBlobClientUploadPagesFromUrlOptions {
+            if_sequence_number_less_than_or_equal_to: condition(fence),
+            source_content_crc64: Some(crc64_bytes(source.crc64)),
+            ..PageBlobClientUploadPagesFromUrlOptions::default()
+        };
+        let (from, to) = (http_range(source.range.clone()), http_range(offset..offset + length));
+        self.client.upload_pages_from_url(url, from, 0, to, Some(options)).await.map(drop)
+    }
+
+    pub(super) async fn clear(&self, fence: Fence, range: Range<u64>) -> PortResult<()> {
+        let options = PageBlobClientClearPagesOptions {
+            if_sequence_number_less_than_or_equal_to: condition(fence),
+            ..PageBlobClientClearPagesOptions::default()
+        };
+        let cleared = self.client.clear_pages(http_range(range), Some(options)).await;
+        cleared.map(drop).map_err(|error| port_error(self.blob, &error))
+    }
+
+    pub(super) async fn ranges(&self) -> PortResult<Vec<Range<u64>>> {
+        let failed = |error: azure_core::Error| port_error(self.blob, &error);
+        let mut pages = self.client.list_page_ranges(None).map_err(failed)?;
+        let mut ranges = Vec::new();
+        while let Some(page) = pages.try_next().await.map_err(failed)? {
+            let list: PageList = page.into_model().map_err(failed)?;
+            for range in list.page_ranges {
+                let bounds = (range.start.map(u64::try_from), range.end.map(u64::try_from));
+                let (Some(Ok(start)), Some(Ok(last))) = bounds else { return Err(incomplete(self.blob)) };
+                ranges.push(start..last + 1);
+            }
+        }
+        Ok(ranges)
+    }
+}
+
+fn condition(fence: Fence) -> Option<i64> {
+    i64::try_from(fence.0).ok()
+}

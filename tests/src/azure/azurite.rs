@@ -1,0 +1,147 @@
+//! Azurite, Microsoft's storage emulator, as in production: over TLS, with bearer tokens.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::certificates::Certificates;
+
+/// How long it may take to start: a cold Node on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// Any key of the right form: nothing here is signed with it.
+const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// A running Azurite. It stops when this is dropped.
+pub struct Azurite {
+    folder: TempDir,
+    certificates: Certificates,
+    accounts: Vec<String>,
+    ports: [u16; 3],
+    server: Option<Child>,
+}
+
+impl Azurite {
+    /// Starts one with these storage accounts.
+    #[must_use]
+    pub fn start(accounts: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let certificates = Certificates::make(folder.path());
+        let accounts = accounts.iter().map(ToString::to_string).collect();
+        let mut azurite = Self { folder, certificates, accounts, ports: free_ports(), server: None };
+        azurite.start_again();
+        azurite
+    }
+
+    /// Stops it, hard. What was stored stays.
+    pub fn stop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+
+    /// Starts it with what it has stored.
+    pub fn start_again(&mut self) {
+        let accounts: Vec<String> = self.accounts.iter().map(|account| format!("{account}:{KEY}")).collect();
+        let [blob, queue, table] = self.ports.map(|port| port.to_string());
+        let log = File::create(self.folder.path().join("azurite.log")).unwrap();
+        let server = Command::new(program())
+            .args(["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--oauth", "basic"])
+            .args(["--blobPort", &blob, "--queuePort", &queue, "--tablePort", &table])
+            .arg("--location")
+            .arg(self.folder.path().join("data"))
+            .arg("--cert")
+            .arg(&self.certificates.server)
+            .arg("--key")
+            .arg(&self.certificates.key)
+            .env("AZURITE_ACCOUNTS", accounts.join(";"))
+            // Copies between accounts make it call itself.
+            .env("NODE_EXTRA_CA_CERTS", &self.certificates.root)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.server = Some(server);
+        for port in self.ports {
+            self.wait_for(port);
+        }
+    }
+
+    fn wait_for(&mut self, port: u16) {
+        let begun = Instant::now();
+        while TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_err() {
+            let server = self.server.as_mut().unwrap();
+            let ended = server.try_wait().unwrap();
+            assert!(
+                ended.is_none() && begun.elapsed() < START,
+                "Azurite did not start ({ended:?}): {}",
+                std::fs::read_to_string(self.folder.path().join("azurite.log")).unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The certificates it and its clients use.
+    #[must_use]
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// A folder that lives as long as it does.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where the Blob service is, without an account: what a proxy stands in front of.
+    #[must_use]
+    pub fn blob_authority(&self) -> String {
+        format!("https://127.0.0.1:{}", self.ports[0])
+    }
+
+    /// The Blob service's endpoint, with `{account}` for the account.
+    #[must_use]
+    pub fn blobs(&self) -> String {
+        endpoint(self.ports[0])
+    }
+
+    /// The Queue service's.
+    #[must_use]
+    pub fn queues(&self) -> String {
+        endpoint(self.ports[1])
+    }
+
+    /// The Table service's.
+    #[must_use]
+    pub fn tables(&self) -> String {
+        endpoint(self.ports[2])
+    }
+}
+
+impl Drop for Azurite {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn endpoint(port: u16) -> String {
+    format!("https://127.0.0.1:{port}/{{account}}")
+}
+
+/// Ports that nobody listens on: bound all at once, so that they differ, and let go.
+fn free_ports() -> [u16; 3] {
+    let listeners = [0; 3].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+fn program() -> PathBuf {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("azurite/node_modules/.bin/azurite");
+    assert!(program.exists(), "Azurite is missing: run `npm ci --prefix tests/azurite` (tests/run.sh does)");
+    program
+}

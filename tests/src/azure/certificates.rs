@@ -1,0 +1,62 @@
+//! A root certificate and a certificate for this machine's loopback address, made anew for each run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Files of a root certificate, and of a server's certificate and key signed by it.
+#[derive(Debug, Clone)]
+pub struct Certificates {
+    /// The root, in PEM form: what clients are to trust.
+    pub root: PathBuf,
+    /// The certificate of `127.0.0.1` and `localhost`.
+    pub server: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+impl Certificates {
+    /// Makes them in `folder`.
+    #[must_use]
+    pub fn make(folder: &Path) -> Self {
+        let mut root = CertificateParams::default();
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        root.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        root.distinguished_name.push(DnType::CommonName, "goldfleet tests");
+        let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
+        let server = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let signed = server.signed_by(&key, &root).unwrap();
+        let files = Self {
+            root: folder.join("root.pem"),
+            server: folder.join("server.pem"),
+            key: folder.join("server.key"),
+        };
+        fs::write(&files.root, root.pem()).unwrap();
+        fs::write(&files.server, signed.pem()).unwrap();
+        fs::write(&files.key, key.serialize_pem()).unwrap();
+        files
+    }
+
+    /// What a server in this process needs to speak TLS with them.
+    #[must_use]
+    pub fn server_config(&self) -> Arc<rustls::ServerConfig> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let chain = vec![CertificateDer::from_pem_file(&self.server).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(&self.key).unwrap();
+        let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        Arc::new(config)
+    }
+
+    /// A client that trusts the root.
+    #[must_use]
+    pub fn client(&self) -> reqwest::Client {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let root = reqwest::Certificate::from_pem(&fs::read(&self.root).unwrap()).unwrap();
+        reqwest::Client::builder().tls_certs_merge([root]).build().unwrap()
+    }
+}

@@ -1,0 +1,74 @@
+//! The checksums that requests carry and answers report.
+
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use crc_fast::{CrcAlgorithm, Digest};
+use hyper::StatusCode;
+use hyper::header::HeaderMap;
+use md5::{Digest as _, Md5};
+
+use super::answer::{Refusal, Refused};
+use super::asked::text;
+use super::lock;
+
+/// A CRC-64/NVME as `x-ms-content-crc64` has it: eight bytes, the lowest first, in base64.
+#[must_use]
+pub fn crc64_header(crc64: u64) -> String {
+    BASE64_STANDARD.encode(crc64.to_le_bytes())
+}
+
+/// The checksum of bytes, in the header's form.
+pub(super) fn crc64_of(bytes: &[u8]) -> String {
+    crc64_header(crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes))
+}
+
+/// A checksum of bytes that pass by.
+#[derive(Clone)]
+pub(super) struct Running(Arc<Mutex<Digest>>);
+
+impl Running {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Digest::new(CrcAlgorithm::Crc64Nvme))))
+    }
+
+    pub(super) fn update(&self, bytes: &[u8]) {
+        lock(&self.0).update(bytes);
+    }
+
+    /// The checksum so far, in the header's form.
+    pub(super) fn header(&self) -> String {
+        crc64_header(lock(&self.0).finalize())
+    }
+}
+
+/// Refuses bytes that do not have the checksums that the headers say: `crc64` and `md5` are their names.
+pub(super) fn check(headers: &HeaderMap, crc64: &str, md5: &str, bytes: &[u8]) -> Refused<()> {
+    let (wanted_crc64, wanted_md5) = (decoded(headers, crc64, 8)?, decoded(headers, md5, 16)?);
+    let bad = |code, message| Err(Refusal::new(StatusCode::BAD_REQUEST, code, message));
+    if wanted_crc64.is_some() && wanted_md5.is_some() {
+        let message = "Both x-ms-content-crc64 header and Content-MD5 header are present.";
+        return bad("BothCrc64AndMd5HeaderPresent", message);
+    }
+    if wanted_crc64.is_some_and(|wanted| BASE64_STANDARD.encode(wanted) != crc64_of(bytes)) {
+        let message =
+            "The CRC64 value specified in the request did not match with the CRC64 value calculated by the server.";
+        return bad("Crc64Mismatch", message);
+    }
+    if wanted_md5.is_some_and(|wanted| wanted != Md5::digest(bytes).as_slice()) {
+        let message =
+            "The MD5 value specified in the request did not match with the MD5 value calculated by the server.";
+        return bad("Md5Mismatch", message);
+    }
+    Ok(())
+}
+
+/// A checksum's bytes out of a header; none where it is not there.
+fn decoded(headers: &HeaderMap, name: &str, length: usize) -> Refused<Option<Vec<u8>>> {
+    if !headers.contains_key(name) {
+        return Ok(None);
+    }
+    let bytes = text(headers, name).and_then(|text| BASE64_STANDARD.decode(text).ok());
+    bytes.filter(|bytes| bytes.len() == length).map(Some).ok_or_else(|| Refusal::invalid_header(name))
+}

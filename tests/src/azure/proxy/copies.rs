@@ -1,0 +1,187 @@
+//! The copies that rules hold, and how far each of them is.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use hyper::StatusCode;
+use hyper::header::HeaderMap;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::answer::{Refusal, Refused, put};
+use super::lock;
+use super::rules::CopyEnd;
+use super::source::{Extent, Source};
+
+/// What `x-ms-copy-status` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Status {
+    Pending,
+    Success,
+    Aborted,
+    Failed(String),
+}
+
+/// A copy that a rule holds.
+#[derive(Debug)]
+pub(super) struct Copy {
+    pub(super) id: String,
+    pub(super) source: Source,
+    pub(super) extent: Extent,
+    /// The destination's path and query.
+    pub(super) target: String,
+    /// The headers that the destination is made with.
+    pub(super) creation: HeaderMap,
+    pub(super) end: CopyEnd,
+    /// The bytes of the source that are done, zeros too.
+    pub(super) done: AtomicU64,
+    progress: Mutex<Progress>,
+    /// Stops it.
+    pub(super) stop: CancellationToken,
+    /// Says that no bytes move any more.
+    pub(super) ended: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Progress {
+    polls: u32,
+    polled: u32,
+    moving: bool,
+    status: Status,
+    completed: Option<Timestamp>,
+}
+
+/// What a look at a destination leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// It is as it was.
+    Nothing,
+    /// The bytes are to be moved now.
+    Move,
+    /// The bytes are moving.
+    Moving,
+}
+
+impl Copy {
+    pub(super) fn new(
+        source: Source,
+        extent: Extent,
+        target: String,
+        creation: HeaderMap,
+        (polls, end): (u32, CopyEnd),
+        stop: CancellationToken,
+    ) -> Self {
+        let progress = Progress { polls, polled: 0, moving: false, status: Status::Pending, completed: None };
+        Self {
+            id: Uuid::new_v4().to_string(),
+            source,
+            extent,
+            target,
+            creation,
+            end,
+            done: AtomicU64::new(0),
+            progress: Mutex::new(progress),
+            stop,
+            ended: CancellationToken::new(),
+        }
+    }
+
+    /// Somebody looks at the destination.
+    pub(super) fn look(&self) -> Look {
+        let mut progress = lock(&self.progress);
+        if progress.status != Status::Pending {
+            Look::Nothing
+        } else if progress.polled < progress.polls {
+            progress.polled += 1;
+            Look::Nothing
+        } else if progress.moving {
+            Look::Moving
+        } else {
+            progress.moving = true;
+            Look::Move
+        }
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        lock(&self.progress).status == Status::Pending
+    }
+
+    /// Gives it an end, unless it has one. Returns whether this is it.
+    pub(super) fn conclude(&self, status: Status) -> bool {
+        let mut progress = lock(&self.progress);
+        if progress.status != Status::Pending {
+            return false;
+        }
+        progress.status = status;
+        progress.completed = Some(Timestamp::now());
+        true
+    }
+
+    /// Stops it, and waits until no bytes move.
+    pub(super) async fn abort(&self) -> Refused<()> {
+        if !self.conclude(Status::Aborted) {
+            let message = "There is currently no pending copy operation.";
+            return Err(Refusal::new(StatusCode::CONFLICT, "NoPendingCopyOperation", message));
+        }
+        self.stop.cancel();
+        let moving = lock(&self.progress).moving;
+        if moving {
+            self.ended.cancelled().await;
+        }
+        Ok(())
+    }
+
+    /// Says on an answer how far it is.
+    pub(super) fn describe(&self, headers: &mut HeaderMap) {
+        let progress = lock(&self.progress);
+        let (status, reason) = match &progress.status {
+            Status::Pending => ("pending", None),
+            Status::Success => ("success", None),
+            Status::Aborted => ("aborted", None),
+            Status::Failed(reason) => ("failed", Some(reason)),
+        };
+        put(headers, "x-ms-copy-id", &self.id);
+        put(headers, "x-ms-copy-source", &self.source.url);
+        put(headers, "x-ms-copy-status", status);
+        put(headers, "x-ms-copy-progress", &format!("{}/{}", self.copied(&progress), self.extent.length));
+        if let Some(reason) = reason {
+            put(headers, "x-ms-copy-status-description", reason);
+        }
+        if let Some(time) =
+            progress.completed.and_then(|time| DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok())
+        {
+            put(headers, "x-ms-copy-completion-time", &time);
+        }
+    }
+
+    /// While it waits it looks as if it moved at an even pace.
+    fn copied(&self, progress: &Progress) -> u64 {
+        let seeming = match progress.status {
+            Status::Success => self.extent.length,
+            _ => self.extent.length / (u64::from(progress.polls) + 1) * u64::from(progress.polled),
+        };
+        seeming.max(self.done.load(Ordering::Relaxed))
+    }
+}
+
+/// The copies that rules hold, by their destinations' paths.
+#[derive(Debug, Default)]
+pub(super) struct Copies(Mutex<HashMap<String, Arc<Copy>>>);
+
+impl Copies {
+    pub(super) fn of(&self, path: &str) -> Option<Arc<Copy>> {
+        lock(&self.0).get(path).cloned()
+    }
+
+    pub(super) fn add(&self, path: &str, copy: Arc<Copy>) {
+        lock(&self.0).insert(path.to_owned(), copy);
+    }
+
+    /// The destination was written anew.
+    pub(super) fn forget(&self, path: &str) {
+        lock(&self.0).remove(path);
+    }
+}

@@ -1,0 +1,194 @@
+//! A reverse proxy in front of the storage emulator's Blob endpoint, that supplies what the emulator lacks as Azure's
+//! Blob service does it, and what no service does on demand: faults.
+//!
+//! - Put Blob, Put Block and Put Page From URL, with the checksums of the source. The source may lie behind this proxy
+//!   (`x-ms-copy-source` with its authority), behind another, or anywhere; with a SAS, or with
+//!   `x-ms-copy-source-authorization`.
+//! - `x-ms-content-crc64` on Put Blob, Put Block and Put Page; no page write over 4 MiB.
+//! - Copy Blob that stays pending, of any size, and Abort Copy Blob: see [`Effect::Pending`]. Lists of blobs don't show
+//!   the copy's state; Get Blob and Get Blob Properties do.
+//! - Faults and waiting by [`Rules`], [`Counts`] of requests and bytes.
+//!
+//! All else passes through as it comes, path and query byte for byte. Requests may carry bearer tokens or SAS. With the
+//! account's key only those work whose signed headers the proxy does not change: no copies, no checksums.
+
+mod answer;
+mod asked;
+mod checksum;
+mod copies;
+mod copy;
+mod counters;
+mod rules;
+mod server;
+mod source;
+mod upload;
+mod upstream;
+mod write;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http_body_util::BodyExt as _;
+use hyper::Request;
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use asked::Operation;
+pub use checksum::crc64_header;
+pub use counters::{Counters, Counts};
+pub use rules::{CopyEnd, Effect, Rule, RuleId, Rules};
+
+use answer::{Answer, Refused};
+use asked::Asked;
+use copies::Copies;
+use rules::Plan;
+use server::Reset;
+use upload::Upload;
+use upstream::{Upstream, end_to_end};
+
+/// A proxy that runs. It stops when it is dropped.
+pub struct Proxy {
+    core: Arc<Core>,
+    _stop: DropGuard,
+}
+
+/// What all connections share.
+struct Core {
+    upstream: Upstream,
+    rules: Rules,
+    counters: Arc<Counters>,
+    copies: Copies,
+    stop: CancellationToken,
+}
+
+impl Proxy {
+    /// Starts a proxy in front of `upstream` (`https://127.0.0.1:10000`), on a free port. `tls` has its certificate;
+    /// `client` must trust the upstream's: make it with [`client`].
+    ///
+    /// # Errors
+    /// Where no port is free or `upstream` is no URL.
+    pub async fn start(
+        upstream: &str,
+        tls: Arc<rustls::ServerConfig>,
+        client: reqwest::Client,
+    ) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("the proxy has no port")?;
+        let own = format!("https://{}", listener.local_addr()?);
+        let counters = Arc::new(Counters::default());
+        let stop = CancellationToken::new();
+        let core = Arc::new(Core {
+            upstream: Upstream::new(upstream, own, client, Arc::clone(&counters))?,
+            rules: Rules::default(),
+            counters,
+            copies: Copies::default(),
+            stop: stop.clone(),
+        });
+        tokio::spawn(server::serve(listener, tls, Arc::clone(&core)));
+        Ok(Self { core, _stop: stop.drop_guard() })
+    }
+
+    /// Where it is: `https://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        self.core.upstream.own.clone()
+    }
+
+    /// Its rules: at first none.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.core.rules
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.core.counters
+    }
+}
+
+/// The client with which a proxy speaks to an upstream whose certificate has this root. It gives idle connections up
+/// before the emulator does (after 5 s), as a request on one that is just being closed would fail by no rule.
+///
+/// # Errors
+/// Where the process has no default provider of cryptography.
+pub fn client(root: reqwest::Certificate) -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .tls_certs_only([root])
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .pool_idle_timeout(Duration::from_secs(2))
+        .build()
+}
+
+impl Core {
+    /// Answers a request, or has its connection reset.
+    async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer, Reset> {
+        let (head, body) = request.into_parts();
+        let asked = Asked::new(head);
+        let mut upload = Upload::new(body, asked.account(), &self.counters);
+        self.counters.request(asked.to_string());
+        let plan = self.rules.plan(&asked.head);
+        if !plan.delay.is_zero() {
+            tokio::time::sleep(plan.delay).await;
+        }
+        if plan.lose_request {
+            return Err(Reset);
+        }
+        let answer = self.answer(&asked, &mut upload, &plan).await.unwrap_or_else(|refusal| refusal.answer(&asked));
+        upload.drain().await;
+        if plan.lose_answer {
+            // The effect must have ended before the client can find out.
+            let _ = answer.into_body().collect().await;
+            return Err(Reset);
+        }
+        Ok(answer)
+    }
+
+    async fn answer(self: &Arc<Self>, asked: &Asked, upload: &mut Upload, plan: &Plan) -> Refused<Answer> {
+        if let Some(refusal) = &plan.refusal {
+            return Err(refusal.clone());
+        }
+        copy::guard(self, asked)?;
+        let looked = copy::look(self, asked).await;
+        let mut answer = self.operate(asked, upload, plan).await?;
+        copy::settle(self, asked, &answer);
+        if let Some(copy) = looked.filter(|_| answer.status().is_success()) {
+            copy.describe(answer.headers_mut());
+        }
+        Ok(answer)
+    }
+
+    async fn operate(&self, asked: &Asked, upload: &mut Upload, plan: &Plan) -> Refused<Answer> {
+        match asked.operation {
+            Operation::PutBlob | Operation::PutBlock | Operation::PutPage => {
+                write::from_client(self, asked, upload).await
+            }
+            Operation::PutBlobFromUrl => write::blob_from_url(self, asked, plan).await,
+            Operation::PutBlockFromUrl => write::block_from_url(self, asked, plan).await,
+            Operation::PutPageFromUrl => write::page_from_url(self, asked, plan).await,
+            Operation::CopyBlob | Operation::CopyBlobFromUrl => match plan.pending {
+                Some(rule) if asked.operation == Operation::CopyBlob => copy::hold(self, asked, plan.flip, rule).await,
+                _ => copy::pass(self, asked).await,
+            },
+            Operation::AbortCopy => match copy::abort(self, asked).await {
+                Some(answer) => answer,
+                None => self.forward(asked, upload).await,
+            },
+            Operation::Other => self.forward(asked, upload).await,
+        }
+    }
+
+    /// Passes a request on as it is.
+    async fn forward(&self, asked: &Asked, upload: &mut Upload) -> Refused<Answer> {
+        let body = upload.stream(None);
+        self.upstream.pass(asked, end_to_end(&asked.head.headers), body).await
+    }
+}
+
+/// Locks, also after a panic: what it guards here is never left half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,293 @@
+//! Rules by which requests fail, wait or stay pending.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use super::answer::Refusal;
+use super::asked::{Operation, parameter};
+use super::lock;
+
+/// What a rule does to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// It waits before anything else happens.
+    Delay(Duration),
+    /// The connection is reset, and the request has no effect.
+    LoseRequest,
+    /// The request has its effect, then the connection is reset in place of the answer.
+    LoseAnswer,
+    /// It is answered with an error, and has no effect.
+    Answer {
+        /// The HTTP status.
+        status: u16,
+        /// Azure's code.
+        code: &'static str,
+        /// How long the client shall wait, in whole seconds.
+        retry_after: Option<Duration>,
+    },
+    /// One bit is another in what an operation from URL, or a copy that a rule holds, reads from its source.
+    FlipSourceBit,
+    /// A Copy Blob stays pending while its destination's properties are asked for this often. Its bytes move after
+    /// that: until then the destination has none of them, and the status is pending for as long as they move.
+    Pending {
+        /// How many looks at the destination find it pending.
+        polls: u32,
+        /// How it ends.
+        end: CopyEnd,
+    },
+}
+
+/// How a copy ends that a rule holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyEnd {
+    /// All bytes are there.
+    Success,
+    /// Status failed, no bytes moved.
+    Failed,
+}
+
+impl Effect {
+    /// 503 `ServerBusy`.
+    pub const BUSY: Self = Self::Answer { status: 503, code: "ServerBusy", retry_after: None };
+    /// 500 `OperationTimedOut`.
+    pub const TIMED_OUT: Self = Self::Answer { status: 500, code: "OperationTimedOut", retry_after: None };
+
+    /// 429 with Retry-After.
+    #[must_use]
+    pub fn throttled(retry_after: Duration) -> Self {
+        Self::Answer { status: 429, code: "TooManyRequests", retry_after: Some(retry_after) }
+    }
+
+    /// A Copy Blob that succeeds after a number of looks at its destination.
+    #[must_use]
+    pub fn pending(polls: u32) -> Self {
+        Self::Pending { polls, end: CopyEnd::Success }
+    }
+
+    /// Whether nothing can happen to the request after this.
+    fn is_final(&self) -> bool {
+        matches!(self, Self::LoseRequest | Self::LoseAnswer | Self::Answer { .. })
+    }
+}
+
+type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
+
+/// Which requests something happens to. All conditions that are given must hold.
+#[derive(Clone)]
+pub struct Rule {
+    effect: Effect,
+    method: Option<Method>,
+    operation: Option<Operation>,
+    path: Option<String>,
+    comp: Option<String>,
+    predicate: Option<Predicate>,
+    probability: f64,
+    skip: u64,
+    times: Option<u64>,
+}
+
+impl Rule {
+    /// A rule for every request.
+    #[must_use]
+    pub fn new(effect: Effect) -> Self {
+        Self {
+            effect,
+            method: None,
+            operation: None,
+            path: None,
+            comp: None,
+            predicate: None,
+            probability: 1.0,
+            skip: 0,
+            times: None,
+        }
+    }
+
+    /// Only for a method.
+    #[must_use]
+    pub fn method(self, method: Method) -> Self {
+        Self { method: Some(method), ..self }
+    }
+
+    /// Only for an operation.
+    #[must_use]
+    pub fn operation(self, operation: Operation) -> Self {
+        Self { operation: Some(operation), ..self }
+    }
+
+    /// Only for paths (`/account/container/blob`, as they stand in the request) that match a pattern, in which `*` is
+    /// any text, `/` too.
+    #[must_use]
+    pub fn path(self, pattern: &str) -> Self {
+        Self { path: Some(pattern.to_owned()), ..self }
+    }
+
+    /// Only where the query's `comp` is this; where it is empty: only where there is none.
+    #[must_use]
+    pub fn comp(self, comp: &str) -> Self {
+        Self { comp: Some(comp.to_owned()), ..self }
+    }
+
+    /// Only where this says so of the request's method, URL and headers.
+    #[must_use]
+    pub fn when(self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self { predicate: Some(Arc::new(predicate)), ..self }
+    }
+
+    /// Only by chance: for 1.0 always, for 0.0 never.
+    #[must_use]
+    pub fn probability(self, probability: f64) -> Self {
+        Self { probability: probability.clamp(0.0, 1.0), ..self }
+    }
+
+    /// Only after this many requests that match.
+    #[must_use]
+    pub fn skip(self, requests: u64) -> Self {
+        Self { skip: requests, ..self }
+    }
+
+    /// Only this often.
+    #[must_use]
+    pub fn times(self, requests: u64) -> Self {
+        Self { times: Some(requests), ..self }
+    }
+
+    fn matches(&self, head: &Parts) -> bool {
+        let comp = head.uri.query().and_then(|query| parameter(query, "comp")).unwrap_or_default();
+        self.method.as_ref().is_none_or(|method| *method == head.method)
+            && self.operation.is_none_or(|operation| operation == Operation::of(head))
+            && self.path.as_ref().is_none_or(|pattern| glob(pattern, head.uri.path()))
+            && self.comp.as_ref().is_none_or(|wanted| wanted == comp)
+            && self.predicate.as_ref().is_none_or(|predicate| predicate(head))
+    }
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rule({:?}, {:?}, {:?}, {:?})", self.effect, self.method, self.path, self.comp)
+    }
+}
+
+/// Names a rule that was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId(usize);
+
+/// The rules of a proxy: a handle that can be cloned. They are tried in the order in which they were added; after one
+/// that loses or answers a request, no more are.
+#[derive(Debug, Clone)]
+pub struct Rules(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    random: StdRng,
+    rules: Vec<Added>,
+}
+
+#[derive(Debug)]
+struct Added {
+    rule: Option<Rule>,
+    hits: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(State { random: StdRng::seed_from_u64(0), rules: Vec::new() })))
+    }
+}
+
+impl Rules {
+    /// Begins a new sequence of chances. Without this the seed is 0.
+    pub fn seed(&self, seed: u64) {
+        lock(&self.0).random = StdRng::seed_from_u64(seed);
+    }
+
+    /// Adds a rule, after those that are there.
+    pub fn add(&self, rule: Rule) -> RuleId {
+        let mut state = lock(&self.0);
+        state.rules.push(Added { rule: Some(rule), hits: 0 });
+        RuleId(state.rules.len() - 1)
+    }
+
+    /// Takes a rule away. Its hits stay known.
+    pub fn remove(&self, rule: RuleId) {
+        if let Some(added) = lock(&self.0).rules.get_mut(rule.0) {
+            added.rule = None;
+        }
+    }
+
+    /// Takes all rules away.
+    pub fn clear(&self) {
+        lock(&self.0).rules.iter_mut().for_each(|added| added.rule = None);
+    }
+
+    /// How many requests a rule had its effect on.
+    #[must_use]
+    pub fn hits(&self, rule: RuleId) -> u64 {
+        lock(&self.0).rules.get(rule.0).map_or(0, |added| added.hits)
+    }
+
+    /// What shall happen to a request.
+    pub(super) fn plan(&self, head: &Parts) -> Plan {
+        let mut plan = Plan::default();
+        let State { random, rules } = &mut *lock(&self.0);
+        for Added { rule, hits } in rules {
+            let Some(rule) = rule.as_mut().filter(|rule| rule.times != Some(0) && rule.matches(head)) else { continue };
+            if rule.skip > 0 {
+                rule.skip -= 1;
+                continue;
+            }
+            if rule.probability < 1.0 && !random.random_bool(rule.probability) {
+                continue;
+            }
+            rule.times = rule.times.map(|times| times - 1);
+            *hits += 1;
+            plan.add(&rule.effect, random.random());
+            if rule.effect.is_final() {
+                break;
+            }
+        }
+        plan
+    }
+}
+
+/// What shall happen to one request.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) delay: Duration,
+    pub(super) lose_request: bool,
+    pub(super) lose_answer: bool,
+    pub(super) refusal: Option<Refusal>,
+    /// Which bit of the source to flip, of as many as it has.
+    pub(super) flip: Option<u64>,
+    pub(super) pending: Option<(u32, CopyEnd)>,
+}
+
+impl Plan {
+    fn add(&mut self, effect: &Effect, random: u64) {
+        match *effect {
+            Effect::Delay(time) => self.delay += time,
+            Effect::LoseRequest => self.lose_request = true,
+            Effect::LoseAnswer => self.lose_answer = true,
+            Effect::Answer { status, code, retry_after } => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                let refusal = Refusal::new(status, code, "A rule of the test's proxy answers so.");
+                self.refusal = Some(Refusal { retry_after, ..refusal });
+            }
+            Effect::FlipSourceBit => self.flip = Some(random),
+            Effect::Pending { polls, end } => self.pending = Some((polls, end)),
+        }
+    }
+}
+
+/// Whether a text matches a pattern in which `*` is any text.
+fn glob(pattern: &str, text: &str) -> bool {
+    let Some((before, after)) = pattern.split_once('*') else { return pattern == text };
+    let Some(rest) = text.strip_prefix(before) else { return false };
+    (0..=rest.len()).any(|at| rest.get(at..).is_some_and(|rest| glob(after, rest)))
+}

@@ -1,0 +1,78 @@
+//! The body of a request.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt as _;
+use http_body_util::{BodyDataStream, BodyExt as _};
+use hyper::StatusCode;
+use hyper::body::{Body as _, Incoming};
+
+use super::answer::{Refusal, Refused};
+use super::checksum::Running;
+use super::counters::Counters;
+
+/// The body of a request: read as a whole, passed on, or read and thrown away.
+pub(super) struct Upload {
+    body: Option<Incoming>,
+    account: String,
+    counters: Arc<Counters>,
+}
+
+impl Upload {
+    pub(super) fn new(body: Incoming, account: &str, counters: &Arc<Counters>) -> Self {
+        let body = Some(body).filter(|body| !body.is_end_stream());
+        Self { body, account: account.to_owned(), counters: Arc::clone(counters) }
+    }
+
+    /// The whole body.
+    pub(super) async fn collect(&mut self, at_most: usize) -> Refused<Bytes> {
+        let mut bytes = BytesMut::new();
+        while let Some(part) = self.next().await? {
+            if bytes.len() + part.len() > at_most {
+                return Err(Refusal::too_large());
+            }
+            bytes.extend_from_slice(&part);
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// The body as it comes, summed on its way where that is asked for; none where there is none.
+    pub(super) fn stream(&mut self, sum: Option<Running>) -> Option<reqwest::Body> {
+        let body = self.body.take()?;
+        let (account, counters) = (self.account.clone(), Arc::clone(&self.counters));
+        let stream = BodyDataStream::new(body).inspect_ok(move |part| {
+            counters.received(&account, part.len());
+            if let Some(sum) = &sum {
+                sum.update(part);
+            }
+        });
+        Some(reqwest::Body::wrap_stream(stream))
+    }
+
+    /// Reads what is left: a client that is still sending would not see the answer.
+    pub(super) async fn drain(&mut self) {
+        while let Ok(Some(_)) = self.next().await {}
+    }
+
+    async fn next(&mut self) -> Refused<Option<Bytes>> {
+        let Some(body) = &mut self.body else { return Ok(None) };
+        loop {
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    let Ok(part) = frame.into_data() else { continue };
+                    self.counters.received(&self.account, part.len());
+                    return Ok(Some(part));
+                }
+                Some(Err(error)) => {
+                    self.body = None;
+                    return Err(Refusal::new(StatusCode::BAD_REQUEST, "IncompleteBody", error.to_string()));
+                }
+                None => {
+                    self.body = None;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
