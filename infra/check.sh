@@ -13,6 +13,12 @@ read="azure-mgmt-appcontainers==5.1.0 azure-mgmt-containerregistry==15.0.0 azure
 if [ "$(cat "$tools/wanted" 2>/dev/null)" != "$wanted $read" ]; then
     echo "installing the checkers into $tools"
     rm -rf "$tools"
+    if ! python3 -c 'import ensurepip, tomllib'; then
+        sudo=""
+        [ "$(id -u)" = 0 ] || sudo="sudo"
+        $sudo apt-get update -qq
+        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
+    fi
     python3 -m venv "$tools"
     # shellcheck disable=SC2086 # one word each
     "$tools/bin/pip" install --quiet --disable-pip-version-check $wanted

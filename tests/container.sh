@@ -4,6 +4,7 @@
 # as user 65532, without capabilities and without a way to new ones, with no network but its own loopback.
 # BINARIES names the folder of the programs; target/debug, where it does not. Needs root, for the mounts.
 set -euo pipefail
+[ "$(id -u)" = 0 ] || exec sudo --preserve-env=BINARIES bash "$0"
 cd "$(dirname "$0")/.."
 
 binaries=$(realpath "${BINARIES:-target/debug}")

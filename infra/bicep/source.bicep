@@ -19,7 +19,7 @@ param scaler string
 param operators { id: string, kind: 'User' | 'Group' | 'ServicePrincipal' }[]
 
 var queueNames = ['dispatch', 'seed', 'copy', 'image', 'poison']
-var tableNames = ['jobs', 'operations', 'events', 'uploads']
+var tableNames = ['jobs', 'operations']
 var queueDataContributor = '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
 var queueDataReader = '19e7f393-937e-4f77-808e-94535e297925'
 var tableDataContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'

@@ -139,7 +139,7 @@ def check_confinement(resources):
 
 
 def check_settings():
-    """That every GOLDFLEET_SECTION__KEY in infra/ is a key that the programs have, and every queue one of theirs."""
+    """That every GOLDFLEET_SECTION__KEY in infra/ is a key that the programs have, and that queues and tables are theirs."""
     sources = "\n".join(path.read_text() for path in (ROOT / "shared/src/config").glob("*.rs"))
     keys = set(re.findall(r"^    pub (\w+):", sources, re.M)) | {"backend"}
     for path in [*FOLDER.glob("*.yaml"), *(HERE.parent / "bicep").glob("*.bicep")]:
@@ -148,9 +148,12 @@ def check_settings():
                 faults.append(f"{path.relative_to(HERE.parent)}: there is no GOLDFLEET_{section}__{key} in shared/src/config")
 
 
-    made = re.search(r"var queueNames = \[(.*)\]", (HERE.parent / "bicep/source.bicep").read_text())
-    if set(re.findall(r"'(\w+)'", made[1])) != queues():
-        faults.append(f"bicep/source.bicep: the queues of goldfleet are {sorted(queues())}")
+    source = (HERE.parent / "bicep/source.bicep").read_text()
+    tables = (ROOT / "shared/src/azure/job_table/mod.rs").read_text()
+    for name, wanted in ("queueNames", queues()), ("tableNames", set(re.findall(r'"\{prefix\}(\w+)"', tables))):
+        made = re.search(rf"var {name} = \[(.*)\]", source)
+        if set(re.findall(r"'(\w+)'", made[1])) != wanted:
+            faults.append(f"bicep/source.bicep: {name} are not {sorted(wanted)}")
 
 
 def main():
