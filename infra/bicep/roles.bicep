@@ -24,6 +24,7 @@ resource imageMaker 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
           'Microsoft.Compute/images/read'
           'Microsoft.Compute/images/write'
           'Microsoft.Compute/images/delete'
+          // Disks and snapshots come in here on the day that goldfleet makes them.
           // A disk encryption set may be named in an image that is written.
           'Microsoft.Compute/diskEncryptionSets/read'
         ]
