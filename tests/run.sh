@@ -20,3 +20,9 @@ cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
 cargo test --workspace --locked
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+# What is in infra/: the upload script and a container's constraints with the programs themselves, the rest by lints.
+cargo build --workspace --bins --locked
+bash tests/upload_script.sh
+bash tests/container.sh
+bash infra/check.sh

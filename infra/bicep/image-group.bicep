@@ -1,0 +1,31 @@
+// The resource group that a target's managed images are made in, and the right to make them.
+targetScope = 'subscription'
+
+param name string
+param location string
+param tags object
+
+@description('Whether to make it, or only to give the right.')
+param make bool
+
+@description('The fleet\'s identity.')
+param fleet string
+
+@description('The custom role for images.')
+param role string
+
+resource imageGroup 'Microsoft.Resources/resourceGroups@2025-04-01' = if (make) {
+  name: name
+  location: location
+  tags: tags
+}
+
+module right 'image-right.bicep' = {
+  name: 'goldfleet-right-${uniqueString(name)}'
+  scope: resourceGroup(name)
+  params: {
+    fleet: fleet
+    role: role
+  }
+  dependsOn: [imageGroup]
+}

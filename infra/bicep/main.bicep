@@ -1,0 +1,254 @@
+// Everything that a fleet needs on Azure: the source account with its queues and tables, a staging account and an image
+// resource group for each target, one identity with no more rights than it uses, and the programs in Container Apps.
+// Safe to deploy again and again. Without 'image' it makes everything but the programs, so that there is a registry to
+// push to; with it, the programs too.
+targetScope = 'subscription'
+
+@description('As `goldfleet targets list --output json` writes it.')
+type targetRow = {
+  subscription: string
+  region: string
+  resource_group: string
+  account: string
+  container: string
+  ring: int
+  enabled: bool
+  tags: object?
+  disk_encryption_set: string?
+  @description('A target of another tenant is left out here: a deployment can\'t reach it.')
+  tenant: string?
+}
+
+@description('A [[store]] of the targets file. Its account is made in the resource group of the fleet.')
+type storeRow = {
+  region: string
+  account: string
+  container: string
+}
+
+@description('Who may upload, look and retry: people, groups, the identity of a pipeline.')
+type operatorRow = {
+  id: string
+  kind: 'User' | 'Group' | 'ServicePrincipal'
+}
+
+@description('The region of the source account and of the programs.')
+param location string = deployment().location
+
+@description('The resource group for all but the targets.')
+param group string = 'goldfleet'
+
+@description('[coordination] prefix: what the names of queues and tables begin with, and of what is made here.')
+@minLength(3)
+@maxLength(20)
+param prefix string = 'goldfleet'
+
+@description('[source] account.')
+@minLength(3)
+@maxLength(24)
+param sourceAccount string
+
+@description('[source] container.')
+param sourceContainer string = 'golden'
+
+@description('How the source account keeps its blobs: in one building, in several, or in another region too.')
+@allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS'])
+param sourceRedundancy string = 'Standard_LRS'
+
+@description('All targets, enabled or not.')
+param targets targetRow[]
+
+@description('The [[store]]s of the targets file.')
+param stores storeRow[] = []
+
+@description('The targets file itself, which the dispatcher reads.')
+param targetsFile string
+
+@description('Whether to make the resource groups for images. Say false where they are there already.')
+param makeImageGroups bool = true
+
+@description('Who may upload, look and retry.')
+param operators operatorRow[] = []
+
+@description('The container image of the programs. While it is empty, they are not made.')
+param image string = ''
+
+@description('How many workers there may be at most.')
+@minValue(1)
+@maxValue(300)
+param maxWorkers int = 10
+
+@description('A subnet for private endpoints of the source account: none are made while it is empty.')
+param privateEndpointSubnet string = ''
+
+@description('Private DNS zones for them, by service (blob, queue, table): resource ids.')
+param privateDnsZones object = {}
+
+@description('Whether the source account can be reached from the internet (with a token). Read docs/deploy.md before you say Disabled.')
+@allowed(['Enabled', 'Disabled'])
+param sourcePublicNetwork string = 'Enabled'
+
+@description('A subnet for the programs, delegated to Microsoft.App/environments: a network of Azure\'s while it is empty.')
+param programSubnet string = ''
+
+@description('The OIDC issuer of a Kubernetes cluster that may act as the fleet, see infra/kubernetes.')
+param kubernetesIssuer string = ''
+
+@description('Tags for all that is made.')
+param tags object = {}
+
+var reachable = filter(targets, target => empty(target.?tenant))
+// A subscription's resource group may serve several regions, and is made once.
+var imageGroups = union(map(reachable, target => '${target.subscription}/${toLower(target.resource_group)}'), [])
+var subscriptions = union(array(subscription().subscriptionId), map(reachable, target => target.subscription))
+
+resource fleetGroup 'Microsoft.Resources/resourceGroups@2025-04-01' = {
+  name: group
+  location: location
+  tags: tags
+}
+
+module roles 'roles.bicep' = {
+  name: '${prefix}-roles'
+  params: {
+    prefix: prefix
+    subscriptions: subscriptions
+  }
+}
+
+module fleet 'identity.bicep' = {
+  name: '${prefix}-fleet'
+  scope: fleetGroup
+  params: {
+    name: '${prefix}-fleet'
+    location: location
+    issuer: kubernetesIssuer
+    subjects: ['system:serviceaccount:goldfleet:goldfleet']
+    tags: tags
+  }
+}
+
+// Whoever counts messages needs no more than to count them.
+module scaler 'identity.bicep' = {
+  name: '${prefix}-scaler'
+  scope: fleetGroup
+  params: {
+    name: '${prefix}-scaler'
+    location: location
+    issuer: kubernetesIssuer
+    // KEDA from its Helm chart, and as the add-on of AKS.
+    subjects: ['system:serviceaccount:keda:keda-operator', 'system:serviceaccount:kube-system:keda-operator']
+    tags: tags
+  }
+}
+
+module source 'source.bicep' = {
+  name: '${prefix}-source'
+  scope: fleetGroup
+  params: {
+    account: sourceAccount
+    container: sourceContainer
+    location: location
+    redundancy: sourceRedundancy
+    prefix: prefix
+    fleet: fleet.outputs.principal
+    scaler: scaler.outputs.principal
+    operators: operators
+    publicNetwork: sourcePublicNetwork
+    privateEndpointSubnet: privateEndpointSubnet
+    privateDnsZones: privateDnsZones
+    tags: tags
+  }
+}
+
+module regionalStore 'store.bicep' = [for store in stores: {
+  name: '${prefix}-store-${store.account}'
+  scope: fleetGroup
+  params: {
+    account: store.account
+    container: store.container
+    location: store.region
+    fleet: fleet.outputs.principal
+    tags: tags
+  }
+}]
+
+module imageGroup 'image-group.bicep' = [for place in imageGroups: {
+  name: '${prefix}-images-${uniqueString(place)}'
+  scope: subscription(split(place, '/')[0])
+  params: {
+    name: split(place, '/')[1]
+    make: makeImageGroups
+    location: filter(reachable, target => '${target.subscription}/${toLower(target.resource_group)}' == place)[0].region
+    fleet: fleet.outputs.principal
+    role: roles.outputs.imageMaker
+    tags: tags
+  }
+}]
+
+module staging 'staging.bicep' = [for target in reachable: {
+  name: '${prefix}-staging-${target.account}'
+  scope: resourceGroup(target.subscription, target.resource_group)
+  params: {
+    account: target.account
+    container: target.container
+    location: target.region
+    fleet: fleet.outputs.principal
+    role: roles.outputs.vhdReader
+    tags: tags
+  }
+  dependsOn: [imageGroup]
+}]
+
+module logs 'logs.bicep' = {
+  name: '${prefix}-logs'
+  scope: fleetGroup
+  params: {
+    name: '${prefix}-logs'
+    location: location
+    tags: tags
+  }
+}
+
+module registry 'registry.bicep' = {
+  name: '${prefix}-registry'
+  scope: fleetGroup
+  params: {
+    name: '${prefix}${uniqueString(subscription().id, group)}'
+    location: location
+    fleet: fleet.outputs.principal
+    tags: tags
+  }
+}
+
+module programs 'programs.bicep' = if (!empty(image)) {
+  name: '${prefix}-programs'
+  scope: fleetGroup
+  params: {
+    location: location
+    prefix: prefix
+    image: image
+    registry: registry.outputs.server
+    workspace: logs.outputs.id
+    subnet: programSubnet
+    fleet: { id: fleet.outputs.id, client: fleet.outputs.client }
+    scaler: scaler.outputs.id
+    sourceAccount: source.outputs.account
+    sourceContainer: sourceContainer
+    targetsFile: targetsFile
+    maxWorkers: maxWorkers
+    tags: tags
+  }
+}
+
+@description('Where to push the image of the programs.')
+output registry string = registry.outputs.server
+
+@description('For the ServiceAccount in infra/kubernetes.')
+output fleetClient string = fleet.outputs.client
+
+@description('For the TriggerAuthentication in infra/kubernetes.')
+output scalerClient string = scaler.outputs.client
+
+@description('Targets for which nothing was made, as they belong to another tenant.')
+output leftOut array = map(filter(targets, target => !empty(target.?tenant)), target => '${target.subscription}/${target.region}')

