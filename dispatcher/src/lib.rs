@@ -19,6 +19,7 @@ pub mod local;
 pub mod request;
 pub mod retry;
 pub mod service;
+pub mod setup;
 pub mod status;
 pub mod sweep;
 pub mod upload;

@@ -188,8 +188,14 @@ fn refusals_of_files() {
         ("unknown backend", "[cloud]\nbackend = \"aws\""),
         ("backend is no text", "[cloud]\nbackend = 1"),
         ("key of the other backend", "[coordination]\nbackend = \"embedded\"\npath = \"x\"\nprefix = \"gold\""),
-        ("emulator's token for anyone", "[coordination]\nbackend = \"azure\"\nqueue_endpoint = \"https://q.example\"\ncredential = \"emulator\""),
-        ("two identities", "[coordination]\nbackend = \"azure\"\ncredential = \"azure-cli\"\n[cloud]\nbackend = \"azure\""),
+        (
+            "emulator's token for anyone",
+            "[coordination]\nbackend = \"azure\"\nqueue_endpoint = \"https://q.example\"\ncredential = \"emulator\"",
+        ),
+        (
+            "two identities",
+            "[coordination]\nbackend = \"azure\"\ncredential = \"azure-cli\"\n[cloud]\nbackend = \"azure\"",
+        ),
         ("http", "[cloud]\nbackend = \"azure\"\nresource_manager_endpoint = \"http://management.azure.com\""),
         ("secret in an endpoint", "[cloud]\nbackend = \"azure\"\nblob_endpoint = \"https://a/{account}?sig=hush\""),
         ("one endpoint for all", "[cloud]\nbackend = \"azure\"\nblob_endpoint = \"https://a.example\""),

@@ -40,9 +40,13 @@ async fn the_job_table_conforms() {
 #[tokio::test]
 async fn the_blob_store_conforms() {
     let azurite = Azurite::start(&["goldsource"]);
-    let proxy = Proxy::start(&azurite.blob_authority(), azurite.certificates().server_config(), azurite.certificates().client())
-        .await
-        .unwrap();
+    let proxy = Proxy::start(
+        &azurite.blob_authority(),
+        azurite.certificates().server_config(),
+        azurite.certificates().client(),
+    )
+    .await
+    .unwrap();
     let cloud = AzureCloud {
         blob_endpoint: Some(format!("{}/{{account}}", proxy.endpoint()).parse().unwrap()),
         ..AzureCloud::default()

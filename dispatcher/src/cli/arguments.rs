@@ -117,6 +117,10 @@ pub enum Command {
     /// List and change the targets.
     #[command(subcommand)]
     Targets(TargetsCommand),
+    /// Make the queues, tables and containers that are missing.
+    Setup,
+    /// Check configuration, services and permissions, and change nothing.
+    Doctor,
     /// Run a worker, as goldfleet-worker does.
     #[command(hide = true)]
     Worker {

@@ -8,5 +8,6 @@ pub mod jobs;
 pub mod output;
 pub mod run;
 pub mod send;
+pub mod setup;
 pub mod targets;
 pub mod view;

@@ -12,7 +12,7 @@ use tracing::Level;
 use super::arguments::{Arguments, Command};
 use super::error::{CommandError, DONE};
 use super::output::Console;
-use super::{check, demo, jobs, send, targets};
+use super::{check, demo, jobs, send, setup, targets};
 use crate::desk::Desk;
 
 /// Carries out a command. Returns the exit code.
@@ -55,9 +55,16 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         program::work_until_signalled(ports, settings).await?;
         return Ok(DONE);
     }
-    ports.queue.ensure().await?;
-    ports.table.ensure().await?;
     let desk = Desk { ports, config: Arc::new(config), who: format!("goldfleet/{}", std::process::id()) };
+    // It tells what can't be made thing by thing.
+    if let Command::Setup = command {
+        return setup::run(&desk, console).await;
+    }
+    // On Azure `setup` makes queues and tables: whoever only looks at a job need not be allowed to, nor ask each time.
+    if desk.config.azure_coordination().is_none() || matches!(command, Command::Dispatcher { .. }) {
+        desk.ports.queue.ensure().await?;
+        desk.ports.table.ensure().await?;
+    }
     let stop = CancellationToken::new();
     let signalled = stop.clone();
     tokio::spawn(async move {
@@ -85,6 +92,11 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         }
         Command::Cancel { job } => jobs::cancel_command(&desk, job.as_ref(), console).await,
         Command::Cleanup(arguments) => jobs::cleanup_command(&desk, &arguments, console).await,
-        Command::Worker { .. } | Command::Check { .. } | Command::Demo(_) | Command::Targets(_) => Ok(DONE),
+        Command::Worker { .. }
+        | Command::Check { .. }
+        | Command::Demo(_)
+        | Command::Targets(_)
+        | Command::Setup
+        | Command::Doctor => Ok(DONE),
     }
 }

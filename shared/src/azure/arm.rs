@@ -92,7 +92,9 @@ impl Arm {
         let reply = self.call(Method::Get, path, api_version, None, tenant).await?;
         match reply.refusal() {
             None => Ok(Some(reply.body)),
-            Some(refusal) if refusal.status == 404 && matches!(refusal.code.as_str(), "ResourceNotFound" | "NotFound") => {
+            Some(refusal)
+                if refusal.status == 404 && matches!(refusal.code.as_str(), "ResourceNotFound" | "NotFound") =>
+            {
                 Ok(None)
             }
             Some(refusal) => Err(error(refusal, path)),
@@ -135,7 +137,8 @@ impl Arm {
 
     /// Where an answer says to ask. Only addresses of Resource Manager itself are followed, as the token goes with them.
     fn next(&self, reply: &Reply) -> Poll {
-        let header = |name: &HeaderName| reply.headers.get_optional_str(name).filter(|url| self.is_ours(url)).map(str::to_owned);
+        let header =
+            |name: &HeaderName| reply.headers.get_optional_str(name).filter(|url| self.is_ours(url)).map(str::to_owned);
         if let Some(url) = header(&ASYNC_OPERATION) {
             return Poll::Operation { url };
         }
@@ -147,7 +150,8 @@ impl Arm {
         let of = |url: &Url| url.host_str().map(str::to_owned).zip(url.port_or_known_default());
         let (Ok(url), Some((own, own_port))) = (Url::parse(url), of(&self.endpoint)) else { return false };
         url.scheme() == "https"
-            && of(&url).is_some_and(|(host, port)| port == own_port && (host == own || host.ends_with(&format!(".{own}"))))
+            && of(&url)
+                .is_some_and(|(host, port)| port == own_port && (host == own || host.ends_with(&format!(".{own}"))))
     }
 
     async fn send(
@@ -260,9 +264,14 @@ fn reason(code: &str, message: &str) -> Option<String> {
                 "vhd-in-other-subscription"
             } else if says("location") || says("region") {
                 "vhd-in-other-region"
-            } else if says("not found") || says("does not exist") || says("could not be found") || says("not accessible") {
+            } else if says("not found")
+                || says("does not exist")
+                || says("could not be found")
+                || says("not accessible")
+            {
                 "vhd-not-found"
-            } else if says("cookie") || says("footer") || says("formatted as vhd") || says("page blob") || says("size") {
+            } else if says("cookie") || says("footer") || says("formatted as vhd") || says("page blob") || says("size")
+            {
                 "vhd-invalid"
             } else {
                 return None;
@@ -282,7 +291,10 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_vhd_is_told_by_the_sentence() {
         let cases = [
-            ("The source blob https://a/b belongs to a storage account in another subscription.", "vhd-in-other-subscription"),
+            (
+                "The source blob https://a/b belongs to a storage account in another subscription.",
+                "vhd-in-other-subscription",
+            ),
             ("The source blob https://a/b is not in the location westeurope.", "vhd-in-other-region"),
             ("The blob https://a/b could not be found.", "vhd-not-found"),
             ("The specified cookie value in VHD footer indicates that the disk is not supported.", "vhd-invalid"),

@@ -83,8 +83,10 @@ pub(super) fn port_error(what: impl Display, error: &Error) -> PortError {
             PortError::new(ErrorKind::Unavailable, format!("{what}: the service can't be reached: {}", cause(error)))
         }
         // A token endpoint that is down for a minute must not fail a thousand operations for good.
-        Sdk::Credential => PortError::new(ErrorKind::Unavailable, format!("{what}: no token: {}", first_line(&error.to_string())))
-            .with_code("credential-unavailable"),
+        Sdk::Credential => {
+            PortError::new(ErrorKind::Unavailable, format!("{what}: no token: {}", first_line(&error.to_string())))
+                .with_code("credential-unavailable")
+        }
         _ => PortError::new(ErrorKind::Invalid, format!("{what}: {}", cause(error))),
     }
 }

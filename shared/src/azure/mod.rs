@@ -16,14 +16,9 @@ mod queue;
 mod table;
 mod tokens;
 
-
-
 pub use arm::Arm;
 pub use blob_store::AzureBlobs;
 pub use connection::{Connection, ConnectionError};
 pub use image_plane::AzureImages;
 pub use job_table::AzureJobTable;
 pub use queue::AzureQueue;
-
-
-

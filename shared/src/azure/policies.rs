@@ -177,7 +177,9 @@ mod tests {
     fn the_tenant_is_read_from_both_kinds_of_challenge() {
         let tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47";
         for challenge in [
-            format!("Bearer authorization_uri=https://login.microsoftonline.com/{tenant}/oauth2/authorize resource_id=https://storage.azure.com"),
+            format!(
+                "Bearer authorization_uri=https://login.microsoftonline.com/{tenant}/oauth2/authorize resource_id=https://storage.azure.com"
+            ),
             format!("Bearer authorization_uri=\"https://login.windows.net/{tenant}\", error=\"invalid_token\""),
         ] {
             let mut headers = Headers::new();

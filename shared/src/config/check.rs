@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use super::fault::Fault;
 use super::azure::{AzureCloud, AzureCoordination, Credential};
+use super::fault::Fault;
 use super::values::{Endpoint, Time};
 use super::{Config, Node};
 

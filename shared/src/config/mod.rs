@@ -85,7 +85,8 @@ pub use error::ConfigError;
 use node::{Node, Origin, Value};
 pub use problem::Problem;
 pub use sections::{
-    Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat, ModelledCloud, Source, Staged, Targets, Upload, Worker,
+    Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat,
+    ModelledCloud, Source, Staged, Targets, Upload, Worker,
 };
 pub use values::{Endpoint, InvalidValue, Prefix, Time};
 

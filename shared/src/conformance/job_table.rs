@@ -15,10 +15,10 @@ use crate::model::job::{Job, JobState};
 use crate::model::operation::{Kind, Lease, Operation, OperationId, OperationState};
 use crate::model::target::TargetKey;
 use crate::model::upload::{Upload, UploadState};
+use crate::ports::Versioned;
 use crate::ports::clock::after;
 use crate::ports::error::{ErrorKind, PortResult};
 use crate::ports::job_table::{Change, JobTable};
-use crate::ports::Versioned;
 use crate::state::{JobEvent, OperationEvent};
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;

@@ -31,11 +31,8 @@ impl Certificates {
         let server = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
         let key = KeyPair::generate().unwrap();
         let signed = server.signed_by(&key, &root).unwrap();
-        let files = Self {
-            root: folder.join("root.pem"),
-            server: folder.join("server.pem"),
-            key: folder.join("server.key"),
-        };
+        let files =
+            Self { root: folder.join("root.pem"), server: folder.join("server.pem"), key: folder.join("server.key") };
         fs::write(&files.root, root.pem()).unwrap();
         fs::write(&files.server, signed.pem()).unwrap();
         fs::write(&files.key, key.serialize_pem()).unwrap();

@@ -47,8 +47,7 @@ impl Site {
     /// Subscriptions 1 to `subscriptions`, each with a target in each of `regions`.
     #[must_use]
     pub fn start(subscriptions: u32, regions: &[&str]) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let targets: Vec<(u32, &str)> =
             (1..=subscriptions).flat_map(|n| regions.iter().map(move |region| (n, *region))).collect();
         let mut accounts = vec!["goldsource".to_owned()];
@@ -59,7 +58,8 @@ impl Site {
         let tls = certificates.server_config();
         let authority = azurite.blob_authority();
         let proxy = runtime.block_on(Proxy::start(&authority, tls.clone(), client(root).unwrap())).unwrap();
-        let mut world = World::new().subscription(TENANT, &subscription(0)).group(&subscription(0), "golden", "westeurope");
+        let mut world =
+            World::new().subscription(TENANT, &subscription(0)).group(&subscription(0), "golden", "westeurope");
         let endpoint = proxy.endpoint();
         let account = |n: u32, group: &str, name: &str, region: &str| {
             Account::new(&subscription(n), group, name, region).at(&format!("{endpoint}/{name}"))
@@ -195,8 +195,7 @@ fn blobs(azurite: &Azurite, endpoint: &str) -> Blobs {
 async fn look(blobs: &AzureBlobs, endpoint: &str, url: &str) -> Option<BlobInfo> {
     let path = url.strip_prefix(endpoint)?.trim_start_matches('/');
     let mut parts = path.splitn(3, '/');
-    let container =
-        Container { account: parts.next()?.parse().ok()?, container: parts.next()?.parse().ok()? };
+    let container = Container { account: parts.next()?.parse().ok()?, container: parts.next()?.parse().ok()? };
     let blob = container.blob(parts.next()?);
     let found = tokio::time::timeout(Duration::from_secs(10), blobs.properties(&blob)).await.ok()?.ok()??;
     let is_page_blob = blobs.page_ranges(&blob).await.is_ok();

@@ -17,9 +17,7 @@ use azure_storage_blob::models::{
     BlobClientSetPropertiesOptions, BlobContainerClientListBlobsOptions, BlobItem,
     BlockBlobClientUploadBlobFromUrlOptions, BlockBlobClientUploadOptions, HttpRange,
 };
-use azure_storage_blob::{
-    BlobClient, BlobContainerClient, BlobServiceClient, BlobServiceClientOptions,
-};
+use azure_storage_blob::{BlobClient, BlobContainerClient, BlobServiceClient, BlobServiceClientOptions};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -34,7 +32,9 @@ use crate::config::AzureCloud;
 use crate::model::ids::AccountName;
 use crate::model::store::{BlobAddress, Container};
 use crate::ports::ETag;
-use crate::ports::blob_store::{BlobListed, BlobPage, BlobProperties, BlobStore, Fence, SourceRange, check_clear, check_pages, check_pages_from};
+use crate::ports::blob_store::{
+    BlobListed, BlobPage, BlobProperties, BlobStore, Fence, SourceRange, check_clear, check_pages, check_pages_from,
+};
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use sas::SasTokens;
 
@@ -189,10 +189,8 @@ impl BlobStore for AzureBlobs {
 
     async fn get(&self, blob: &BlobAddress, range: Option<Range<u64>>) -> PortResult<Bytes> {
         let failed = |error: azure_core::Error| port_error(blob, &error);
-        let options = BlobClientDownloadOptions {
-            range: range.clone().map(http_range),
-            ..BlobClientDownloadOptions::default()
-        };
+        let options =
+            BlobClientDownloadOptions { range: range.clone().map(http_range), ..BlobClientDownloadOptions::default() };
         let body = self.blob(blob)?.download(Some(options)).await.map_err(failed)?.body;
         let body = body.collect().await.map_err(failed)?;
         match range {

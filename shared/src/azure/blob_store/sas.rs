@@ -77,9 +77,7 @@ impl SasTokens {
 }
 
 async fn make(container: &Container, service: &BlobServiceClient, now: OffsetDateTime) -> PortResult<Sas> {
-    let failed = |error: azure_core::Error| {
-        port_error(format!("user delegation key of {}", container.account), &error)
-    };
+    let failed = |error: azure_core::Error| port_error(format!("user delegation key of {}", container.account), &error);
     let (start, expires) = (now - SKEW, now + LIFETIME);
     let info = KeyInfo { start: Some(start), expiry: Some(expires), ..KeyInfo::default() };
     let info = RequestContent::try_from(info).map_err(failed)?;

@@ -10,10 +10,7 @@ use crate::ports::error::PortResult;
 use azure_core::http::headers::{HeaderName, Headers};
 
 /// The request's content type and body. `url` gives the address an action goes to.
-pub(super) fn write(
-    actions: &[Action],
-    url: impl Fn(&Action) -> PortResult<String>,
-) -> PortResult<(String, String)> {
+pub(super) fn write(actions: &[Action], url: impl Fn(&Action) -> PortResult<String>) -> PortResult<(String, String)> {
     let (batch, changes) = (Uuid::new_v4(), Uuid::new_v4());
     let mut body = format!("--batch_{batch}\r\nContent-Type: multipart/mixed; boundary=changeset_{changes}\r\n\r\n");
     for action in actions {

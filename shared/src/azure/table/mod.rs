@@ -44,7 +44,10 @@ impl Key {
     pub(super) fn new(partition: impl Into<String>, row: impl Into<String>) -> Self {
         let key = Self { partition: partition.into(), row: row.into() };
         debug_assert!(
-            !key.partition.chars().chain(key.row.chars()).any(|c| matches!(c, '/' | '\\' | '#' | '?' | '\'') || c.is_control()),
+            !key.partition
+                .chars()
+                .chain(key.row.chars())
+                .any(|c| matches!(c, '/' | '\\' | '#' | '?' | '\'') || c.is_control()),
             "{key:?}"
         );
         key

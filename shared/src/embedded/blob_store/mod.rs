@@ -39,7 +39,9 @@ use self::paths::{Home, Place};
 use self::source::Source;
 use crate::model::store::{BlobAddress, Container};
 use crate::ports::ETag;
-use crate::ports::blob_store::{BlobPage, BlobProperties, BlobStore, Fence, SourceRange, check_pages, check_pages_from};
+use crate::ports::blob_store::{
+    BlobPage, BlobProperties, BlobStore, Fence, SourceRange, check_pages, check_pages_from,
+};
 use crate::ports::clock::Clock;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 

@@ -7,7 +7,6 @@ use futures::TryStreamExt as _;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 
-use super::{Core, lock};
 use super::answer::{Answer, Refusal, Refused, put};
 use super::asked::{Asked, Operation};
 use super::checksum::{Running, check, crc64_of};
@@ -15,6 +14,7 @@ use super::rules::Plan;
 use super::source::Source;
 use super::upload::Upload;
 use super::upstream::end_to_end;
+use super::{Core, lock};
 
 /// The most bytes that one page write takes. Source: Azure, Put Page and Put Page From URL.
 pub(super) const MAX_PAGE_WRITE: u64 = 4 << 20;
