@@ -47,6 +47,9 @@
 //!     sweep = "10s"
 //!     patience = "2m"
 //!
+//!     [plan]
+//!     within = "1h"
+//!
 //!     [cleanup]
 //!     staged = "keep"
 //!     chunk_grace = "24h"
@@ -84,7 +87,7 @@ use node::{Node, Origin, Value};
 pub use problem::Problem;
 pub use sections::{
     AzureCloud, AzureCoordination, Cleanup, Cloud, Coordination, Credential, DirectoryCloud, Dispatch,
-    EmbeddedCoordination, Images, Log, LogFormat, ModelledCloud, Source, Staged, Targets, Upload, Worker,
+    EmbeddedCoordination, Images, Log, LogFormat, ModelledCloud, Planning, Source, Staged, Targets, Upload, Worker,
 };
 pub use values::{Endpoint, InvalidValue, Prefix, Time};
 
@@ -124,6 +127,9 @@ pub struct Config {
     /// How the dispatcher looks after jobs.
     #[serde(default)]
     pub dispatch: Dispatch,
+    /// How plans are made.
+    #[serde(default)]
+    pub plan: Planning,
     /// What is removed, and when.
     #[serde(default)]
     pub cleanup: Cleanup,
@@ -174,6 +180,9 @@ impl Config {
             }
         };
         rebase(&["targets", "file"], &mut self.targets.file);
+        if let Some(rates) = &mut self.plan.rates {
+            rebase(&["plan", "rates"], rates);
+        }
         if let Coordination::Embedded(embedded) = &mut self.coordination {
             rebase(&["coordination", "path"], &mut embedded.path);
         }
