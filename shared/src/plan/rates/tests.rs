@@ -81,3 +81,11 @@ fn refusals_name_file_field_and_rule() {
         bad.iter().map(|text| Rates::over_built_in(Path::new("mine.toml"), text).unwrap_err().to_string()).collect();
     insta::assert_snapshot!(said.join("\n\n"));
 }
+
+#[test]
+fn the_documentation_shows_a_good_file() {
+    let page = include_str!("../../../../docs/planning.md");
+    let text = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let rates = Rates::over_built_in(Path::new("planning.md"), text).unwrap();
+    assert!(rates.knows(&region("greececentral")));
+}
