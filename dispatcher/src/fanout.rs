@@ -13,7 +13,7 @@ use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::operation::{Failure, Operation, OperationId, OperationState, Progress, Work};
 use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::model::target::{Target, TargetKey};
-use goldfleet_shared::plan::{Asked, Content, Plan, Rates, TooSlow};
+use goldfleet_shared::plan::{Asked, Content, Plan, Rates};
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::image_plane::Provisioning;
 use goldfleet_shared::state::JobEvent;
@@ -50,8 +50,17 @@ pub struct JobPlan {
 /// How long a job waits before it looks again whether another has ended.
 const LATER: Duration = Duration::from_secs(2);
 
+/// How long a plan may take to the last image, and what to do where none is that fast.
+#[derive(Debug, Clone, Copy)]
+pub enum Speed {
+    /// No longer than this, if anything is said; else there is no plan.
+    Required(Option<Duration>),
+    /// No longer than this, if anything is said; else as fast as can be.
+    Wanted(Option<Duration>),
+}
+
 /// Plans an image version for the selected targets: looks which of them have it, and makes the cheapest plan for the
-/// others that takes no longer than `within`.
+/// others that is fast enough.
 ///
 /// # Errors
 /// [`DeskError`] where no target is selected, a name can't be built, two images would have the same name, a target can't
@@ -61,7 +70,7 @@ pub async fn plan(
     image: &ImageRef,
     manifest: &Manifest,
     selection: &[Selector],
-    within: Option<Duration>,
+    speed: Speed,
 ) -> Result<JobPlan, DeskError> {
     let rates = Rates::load(desk.config.plan.rates.as_deref())?;
     let (file, mut selected) = selected_targets(desk, selection)?;
@@ -81,7 +90,8 @@ pub async fn plan(
     let (source, configured, content) = (desk.config.source.store(), file.stores_by_region(), Content::of(manifest));
     let wanted: Vec<&Target> = targets.iter().map(|(target, _)| target).collect();
     let inventory = inventory(desk, &configured, &wanted, &content).await?;
-    let plan = Plan::make(&Asked {
+    let (Speed::Required(within) | Speed::Wanted(within)) = speed;
+    let made = Plan::make(&Asked {
         source: &source,
         targets: &wanted,
         configured: &configured,
@@ -89,22 +99,22 @@ pub async fn plan(
         inventory: &inventory,
         rates: &rates,
         within,
-    })?;
+    });
+    let plan = match (made, speed) {
+        (Err(too_slow), Speed::Wanted(_)) => {
+            tracing::warn!(image = %image, %too_slow, "the fastest plan is taken");
+            *too_slow.fastest
+        }
+        (made, _) => made?,
+    };
     Ok(JobPlan { plan, rates, targets, skipped })
 }
 
-/// The plan of a job that is to run: where none is fast enough, the fastest.
+/// The plan of a job that is to run.
 async fn plan_to_run(desk: &Desk, job: &Job) -> Result<JobPlan, DeskError> {
     let (_, manifest) = manifest(desk, &job.image.name, &job.image.version).await?;
-    let within = desk.config.plan.within.map(Time::get);
-    match plan(desk, &job.image, &manifest, &job.selection, within).await {
-        Err(DeskError::TooSlow(TooSlow { fastest, .. })) => {
-            let within = Some(fastest.estimate.time.total);
-            tracing::warn!(job = %job.id, ?within, "no plan is as fast as [plan] within asks for: the fastest is taken");
-            plan(desk, &job.image, &manifest, &job.selection, within).await
-        }
-        planned => planned,
-    }
+    let speed = Speed::Wanted(desk.config.plan.within.map(Time::get));
+    plan(desk, &job.image, &manifest, &job.selection, speed).await
 }
 
 fn name_images(

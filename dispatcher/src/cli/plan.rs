@@ -12,7 +12,7 @@ use super::arguments::ImageArguments;
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output, write_json, write_table};
 use crate::desk::Desk;
-use crate::fanout::{self, JobPlan};
+use crate::fanout::{self, JobPlan, Speed};
 use crate::request::manifest;
 
 /// `goldfleet plan`.
@@ -27,8 +27,8 @@ pub async fn plan_command(
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
     let (image, manifest) = manifest(desk, &image.image, &image.version).await?;
-    let within = within.or(desk.config.plan.within).map(Time::get);
-    let plan = fanout::plan(desk, &image, &manifest, selection, within).await?;
+    let speed = Speed::Required(within.or(desk.config.plan.within).map(Time::get));
+    let plan = fanout::plan(desk, &image, &manifest, selection, speed).await?;
     match console.output {
         Output::Json => write_json(console.out, &as_json(&image, &manifest, &plan))?,
         Output::Svg => write!(console.out, "{}", render::svg(&plan.plan))?,
