@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashSet};
 use futures::{StreamExt as _, TryStreamExt as _};
 use goldfleet_shared::chunk_store::{CHUNKS, list};
 use goldfleet_shared::model::manifest::{Manifest, chunk_name};
-use goldfleet_shared::model::store::Container;
+use goldfleet_shared::model::store::{Container, Store};
 use goldfleet_shared::model::upload::UploadState;
 use goldfleet_shared::ports::blob_store::BlobListed;
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
@@ -74,7 +74,7 @@ async fn stores(desk: &Desk) -> Result<BTreeSet<Container>, DeskError> {
         stores.extend(planned.map(|planned| planned.store.container()));
     }
     if let Ok(file) = TargetsFile::load(&desk.config.targets.file) {
-        stores.extend(file.stores_by_region().into_values().map(|store| store.container()));
+        stores.extend(file.stores.iter().map(Store::container));
     }
     Ok(stores)
 }

@@ -51,6 +51,12 @@ pub enum DeskError {
     /// The targets file can't be used.
     #[error(transparent)]
     Targets(#[from] goldfleet_shared::targets::TargetsFileError),
+    /// The rates can't be used.
+    #[error(transparent)]
+    Rates(#[from] goldfleet_shared::plan::RatesError),
+    /// No plan is fast enough.
+    #[error(transparent)]
+    TooSlow(#[from] goldfleet_shared::plan::TooSlow),
     /// A port failed.
     #[error(transparent)]
     Port(#[from] PortError),

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use goldfleet_shared::config::Time;
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::ids::{JobId, ManagedImageName};
 use goldfleet_shared::model::image::{ImageRef, ImageTags, ManagedImageId};
 use goldfleet_shared::model::job::{Job, JobState, Payload};
+use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::operation::{Failure, Operation, OperationId, OperationState, Progress, Work};
 use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::model::target::{Target, TargetKey};
-use goldfleet_shared::plan::Tree;
+use goldfleet_shared::plan::{Asked, Content, Plan, Rates};
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::image_plane::Provisioning;
 use goldfleet_shared::state::JobEvent;
@@ -20,7 +22,8 @@ use jiff::Timestamp;
 
 use crate::cancel::stop_operations;
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
-use crate::request::selected_targets;
+use crate::holdings::inventory;
+use crate::request::{manifest, selected_targets};
 
 /// What became of a job that was to be fanned out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +37,10 @@ pub enum FannedOut {
 /// A job's plan: pure data, made before anything is written.
 #[derive(Debug, Clone)]
 pub struct JobPlan {
-    /// Which store fills which.
-    pub tree: Tree,
+    /// Which store fills which, who reads from which, and what that costs and takes.
+    pub plan: Plan,
+    /// The rates that it was made by.
+    pub rates: Rates,
     /// The targets that get the image, each with its managed image's name.
     pub targets: Vec<(Target, ManagedImageName)>,
     /// The targets that already have it.
@@ -45,12 +50,29 @@ pub struct JobPlan {
 /// How long a job waits before it looks again whether another has ended.
 const LATER: Duration = Duration::from_secs(2);
 
-/// Plans an image version for the selected targets: looks which of them have it, and builds the tree for the others.
+/// How long a plan may take to the last image, and what to do where none is that fast.
+#[derive(Debug, Clone, Copy)]
+pub enum Speed {
+    /// No longer than this, if anything is said; else there is no plan.
+    Required(Option<Duration>),
+    /// No longer than this, if anything is said; else as fast as can be.
+    Wanted(Option<Duration>),
+}
+
+/// Plans an image version for the selected targets: looks which of them have it, and makes the cheapest plan for the
+/// others that is fast enough.
 ///
 /// # Errors
-/// [`DeskError`] where no target is selected, a name can't be built, two images would have the same name, or a target
-/// can't be looked at.
-pub async fn plan(desk: &Desk, image: &ImageRef, selection: &[Selector]) -> Result<JobPlan, DeskError> {
+/// [`DeskError`] where no target is selected, a name can't be built, two images would have the same name, a target can't
+/// be looked at, the rates can't be used, or no plan is fast enough.
+pub async fn plan(
+    desk: &Desk,
+    image: &ImageRef,
+    manifest: &Manifest,
+    selection: &[Selector],
+    speed: Speed,
+) -> Result<JobPlan, DeskError> {
+    let rates = Rates::load(desk.config.plan.rates.as_deref())?;
     let (file, mut selected) = selected_targets(desk, selection)?;
     selected.sort_by_key(|target| (target.ring, target.key()));
     let named = name_images(desk, image, selected)?;
@@ -65,9 +87,34 @@ pub async fn plan(desk: &Desk, image: &ImageRef, selection: &[Selector]) -> Resu
         .await?;
     let (skipped, targets): (Vec<_>, Vec<_>) =
         named.into_iter().partition(|(target, _)| having.contains(&target.key()));
-    let source = desk.config.source.store();
-    let tree = Tree::star(&source, &file.stores_by_region(), targets.iter().map(|(target, _)| target));
-    Ok(JobPlan { tree, targets, skipped })
+    let (source, configured, content) = (desk.config.source.store(), file.stores_by_region(), Content::of(manifest));
+    let wanted: Vec<&Target> = targets.iter().map(|(target, _)| target).collect();
+    let inventory = inventory(desk, &configured, &wanted, &content).await?;
+    let (Speed::Required(within) | Speed::Wanted(within)) = speed;
+    let made = Plan::make(&Asked {
+        source: &source,
+        targets: &wanted,
+        configured: &configured,
+        content: &content,
+        inventory: &inventory,
+        rates: &rates,
+        within,
+    });
+    let plan = match (made, speed) {
+        (Err(too_slow), Speed::Wanted(_)) => {
+            tracing::warn!(image = %image, %too_slow, "the fastest plan is taken");
+            *too_slow.fastest
+        }
+        (made, _) => made?,
+    };
+    Ok(JobPlan { plan, rates, targets, skipped })
+}
+
+/// The plan of a job that is to run.
+async fn plan_to_run(desk: &Desk, job: &Job) -> Result<JobPlan, DeskError> {
+    let (_, manifest) = manifest(desk, &job.image.name, &job.image.version).await?;
+    let speed = Speed::Wanted(desk.config.plan.within.map(Time::get));
+    plan(desk, &job.image, &manifest, &job.selection, speed).await
 }
 
 fn name_images(
@@ -127,11 +174,11 @@ pub fn operations(job: &JobId, image: &ImageRef, payload: &Payload, plan: &JobPl
         started: None,
         updated: now,
     };
-    let seeds = plan.tree.seeds().map(|(store, from)| {
+    let seeds = plan.plan.tree.seeds().map(|(store, from)| {
         operation(OperationId::Seed(store.clone()), Work::Seed { store: store.clone(), from }, OperationState::Ready)
     });
     let copy = |target: &Target, state| {
-        let from = plan.tree.sources_for(&target.region);
+        let from = plan.plan.sources_for(target);
         operation(OperationId::Copy(target.key()), Work::Copy { target: target.clone(), from }, state)
     };
     let make = |target: &Target, name: &ManagedImageName, state| {
@@ -161,7 +208,7 @@ pub async fn fan_out(desk: &Desk, id: &JobId) -> Result<FannedOut, DeskError> {
     if stands_behind_another(desk, &job).await? {
         return Ok(FannedOut::Later(LATER));
     }
-    let plan = match plan(desk, &job.image, &job.selection).await {
+    let plan = match plan_to_run(desk, &job).await {
         Ok(plan) => plan,
         Err(DeskError::Port(error)) if error.is_retryable() => return Err(error.into()),
         Err(refusal) => return reject(desk, id, &refusal).await,
@@ -171,7 +218,7 @@ pub async fn fan_out(desk: &Desk, id: &JobId) -> Result<FannedOut, DeskError> {
     let added = desk.ports.table.insert_operations(&operations).await?;
     tracing::info!(job = %id, operations = operations.len(), added, "operations are in the table");
     announce_ready(desk, id, &operations).await?;
-    match desk.advance(id, JobEvent::Planned, |job| job.tree = Some(plan.tree.clone())).await {
+    match desk.advance(id, JobEvent::Planned, |job| job.tree = Some(plan.plan.tree.clone())).await {
         Ok(_) => Ok(FannedOut::Done),
         // Cancelled meanwhile, and perhaps ended: what was just announced must not begin.
         Err(DeskError::Refused(_)) => {

@@ -15,6 +15,7 @@ pub mod demo;
 pub mod desk;
 pub mod fanout;
 pub mod follow;
+pub mod holdings;
 pub mod local;
 pub mod request;
 pub mod retry;

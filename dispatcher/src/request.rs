@@ -6,6 +6,7 @@ use goldfleet_shared::model::job::{Job, JobState, Payload};
 use goldfleet_shared::model::manifest::{Manifest, digest_of, manifest_name};
 use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::model::target::Target;
+use goldfleet_shared::plan::Rates;
 use goldfleet_shared::ports::error::ErrorKind;
 use goldfleet_shared::targets::TargetsFile;
 
@@ -84,6 +85,7 @@ pub async fn request(
     let (image, manifest) = manifest(desk, image, version).await?;
     // Told now, to whom it may concern, rather than as the job's failure later.
     selected_targets(desk, selection)?;
+    Rates::load(desk.config.plan.rates.as_deref())?;
     let same = |job: &Job| job.image == image && job.selection == selection && job.state != JobState::Cancelling;
     if let Some(job) = desk.active_jobs().await?.into_iter().map(|job| job.value).find(same) {
         if job.state == JobState::Requested {

@@ -30,8 +30,10 @@ pub async fn set_up(desk: &Desk) -> Result<Vec<Made>, DeskError> {
         Made { what: "tables".to_owned(), error: desk.ports.table.ensure().await.err() },
     ];
     let mut containers = BTreeSet::from([desk.config.source.store().container()]);
-    containers.extend(file.stores.iter().map(|store| store.container()));
-    containers.extend(file.targets.iter().filter(|target| target.enabled).map(|target| target.staging()));
+    containers.extend(file.stores.iter().map(goldfleet_shared::model::store::Store::container));
+    containers.extend(
+        file.targets.iter().filter(|target| target.enabled).map(goldfleet_shared::model::target::Target::staging),
+    );
     let containers = stream::iter(containers).map(async |container: Container| Made {
         what: format!("container {container}"),
         error: desk.ports.blobs.ensure_container(&container).await.err(),

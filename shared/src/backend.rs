@@ -13,6 +13,12 @@ use crate::ports::image_plane::ImagePlane;
 use crate::ports::job_table::JobTable;
 use crate::ports::queue::Queue;
 
+/// The ports of coordination.
+type CoordinationPorts = (Arc<dyn Queue>, Arc<dyn JobTable>);
+
+/// The ports of the cloud.
+type CloudPorts = (Arc<dyn BlobStore>, Arc<dyn ImagePlane>);
+
 /// Why the configured adapters can't be had.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
@@ -88,7 +94,7 @@ fn azure_coordination(
     config: &Config,
     azure: &AzureCoordination,
     connection: &Connection,
-) -> Result<(Arc<dyn Queue>, Arc<dyn JobTable>), BackendError> {
+) -> Result<CoordinationPorts, BackendError> {
     let environment = connection.identity().environment;
     let account = &config.source.account;
     let queue = AzureQueue::new(connection, &azure.queues_of(account, environment), &azure.prefix)?;
@@ -96,10 +102,7 @@ fn azure_coordination(
     Ok((Arc::new(queue), Arc::new(table)))
 }
 
-fn azure_cloud(
-    azure: &AzureCloud,
-    connection: &Connection,
-) -> Result<(Arc<dyn BlobStore>, Arc<dyn ImagePlane>), BackendError> {
+fn azure_cloud(azure: &AzureCloud, connection: &Connection) -> Result<CloudPorts, BackendError> {
     let arm = Arm::new(connection, &azure.resource_manager())?;
     Ok((Arc::new(AzureBlobs::new(connection, azure)), Arc::new(AzureImages::new(arm, azure))))
 }

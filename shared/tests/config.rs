@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use goldfleet_shared::config::{Cloud, Config, ConfigError, Coordination, Credential, LogFormat, Staged};
+use goldfleet_shared::config::{Cloud, Config, ConfigError, Coordination, Credential, LogFormat, Staged, Time};
 
 const SOURCE: &str = r#"[source]
 subscription = "00000000-0000-0000-0000-000000000000"
@@ -76,11 +76,20 @@ fn everything_but_the_source_has_a_default() {
 }
 
 #[test]
+fn plans_have_their_rates_beside_the_configuration() {
+    let given = Given::besides_source("[plan]\nrates = \"mine.toml\"\nwithin = \"30m\"\n");
+    let plan = given.load().unwrap().plan;
+    assert_eq!((plan.rates, plan.within), (Some(given.path("mine.toml")), Some(Time::seconds(1800))));
+    let refusal = Given::besides_source("[plan]\nwithin = \"0s\"\n").refusal();
+    insta::assert_snapshot!(refusal, @"goldfleet.toml:7: plan.within: 0s is out of range: use 1s to 8784h");
+}
+
+#[test]
 fn what_is_written_out_reads_back_the_same() {
     for text in [
         "",
         "[coordination]\nbackend = \"azure\"\nqueue_endpoint = \"https://{account}.queue.core.windows.net\"\ntable_endpoint = \"https://{account}.table.core.windows.net/\"\n[cloud]\nbackend = \"azure\"\ncredential = \"azure-cli\"\nca_certificate = \"/etc/ca.pem\"\n[worker]\nlease = \"1h\"\npoll = \"1s 500ms\"",
-        "[cloud]\nbackend = \"modelled\"\n[log]\nformat = \"json\"\nlevel = \"debug\"",
+        "[cloud]\nbackend = \"modelled\"\n[plan]\nrates = \"/etc/rates.toml\"\nwithin = \"1h\"\n[log]\nformat = \"json\"\nlevel = \"debug\"",
     ] {
         let config = Given::besides_source(text).load().unwrap();
         let written = toml::to_string(&config).unwrap();

@@ -1,8 +1,11 @@
 //! The fleet on Azure, as far as it is to be had on one machine: the storage emulator, and a double of Resource Manager.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::time::Duration;
+
 use goldfleet_tests::azure::site::{Backend, Site};
 use goldfleet_tests::place::Process;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 const MIB: u64 = 1 << 20;
 
@@ -12,9 +15,66 @@ fn a_fleet_brings_an_image_everywhere() {
     let site = Site::start(2, &["westeurope", "eastus"]);
     let place = site.place(Backend::Azure, Backend::Azure, 16 * MIB);
     place.succeed(&["setup"]);
+    place.succeed(&["setup"]);
     place.succeed(&place.upload(&[]));
     let _dispatcher = place.start("goldfleet", &["dispatcher"]);
     let _workers: Vec<Process> = (0..3).map(|_| place.start("goldfleet-worker", &[])).collect();
+    place.until_ended();
+    place.assert_succeeded_once(site.targets());
+    site.assert_everywhere(&place);
+    let counts = site.proxy.counters().now();
+    let golden = counts.between("goldsource", "stage1eastus");
+    assert_eq!(golden, 16 * MIB, "the chunks crossed to eastus once, to its store");
+}
+
+/// A laptop that serves a real cloud, with one command.
+#[test]
+fn a_laptop_does_it_alone() {
+    let site = Site::start(1, &["westeurope", "eastus"]);
+    let place = site.place(Backend::Local, Backend::Azure, 8 * MIB);
+    place.succeed(&place.upload(&["--wait"]));
+    place.assert_succeeded_once(site.targets());
+    site.assert_everywhere(&place);
+}
+
+/// Queues and tables of Azure, with folders for a cloud.
+#[test]
+fn a_rehearsal_with_real_queues_and_tables() {
+    let site = Site::start(1, &["westeurope", "eastus"]);
+    let place = site.place(Backend::Azure, Backend::Local, 8 * MIB);
+    place.succeed(&["setup"]);
+    place.succeed(&place.upload(&[]));
+    let _dispatcher = place.start("goldfleet", &["dispatcher"]);
+    let _workers: Vec<Process> = (0..2).map(|_| place.start("goldfleet-worker", &[])).collect();
+    place.until_ended();
+    place.assert_succeeded_once(site.targets());
+}
+
+/// Workers and the dispatcher are killed at random moments, and once the emulator with all that is under way.
+#[test]
+fn killed_processes_and_a_stopped_service_lose_nothing() {
+    let mut site = Site::start(3, &["westeurope", "eastus"]);
+    let place = site.place(Backend::Azure, Backend::Azure, 24 * MIB);
+    place.succeed(&["setup"]);
+    place.succeed(&place.upload(&[]));
+    let mut dispatcher = place.start("goldfleet", &["dispatcher"]);
+    let mut workers: Vec<Process> = (0..3).map(|_| place.start("goldfleet-worker", &[])).collect();
+    let mut random = StdRng::seed_from_u64(3);
+    for round in 0..8 {
+        std::thread::sleep(Duration::from_millis(random.random_range(100..900)));
+        let victim = random.random_range(0..workers.len());
+        workers[victim].kill();
+        workers[victim] = place.start("goldfleet-worker", &[]);
+        if round % 3 == 1 {
+            dispatcher.kill();
+            dispatcher = place.start("goldfleet", &["dispatcher"]);
+        }
+        if round == 4 {
+            site.azurite.stop();
+            std::thread::sleep(Duration::from_secs(1));
+            site.azurite.start_again();
+        }
+    }
     place.until_ended();
     place.assert_succeeded_once(site.targets());
     site.assert_everywhere(&place);

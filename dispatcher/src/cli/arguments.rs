@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use goldfleet_shared::config::Time;
 use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::model::operation::Kind;
@@ -45,7 +46,7 @@ pub enum Command {
     },
     /// Upload a VHD as a version of an image, and dispatch it to the targets.
     Upload(UploadArguments),
-    /// Show which store would fill which, for a version that is uploaded.
+    /// Show which store would fill which, what that costs and how long it takes, for a version that is uploaded.
     Plan {
         /// Which version of which image.
         #[command(flatten)]
@@ -53,6 +54,9 @@ pub enum Command {
         /// Only targets that match; may be given several times.
         #[arg(long = "target", value_name = "GLOB")]
         targets: Vec<Selector>,
+        /// The cheapest plan that takes no longer to the last image, such as 30m; by default the cheapest of all.
+        #[arg(long, value_name = "DURATION")]
+        within: Option<Time>,
     },
     /// Make an uploaded version an image at the targets.
     Dispatch {

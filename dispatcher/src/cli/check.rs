@@ -36,7 +36,7 @@ pub fn run(file: &Path, generation: Option<Generation>, console: &mut Console<'_
 pub fn write_report(report: &Report, console: &mut Console<'_>) -> io::Result<()> {
     match console.output {
         Output::Json => write_json(console.out, report),
-        Output::Table => write_findings(report, console.notes),
+        Output::Table | Output::Svg => write_findings(report, console.notes),
     }
 }
 

@@ -50,6 +50,9 @@ pub enum CommandError {
     /// Standard output, or the runtime.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// Only a plan can be drawn.
+    #[error("only 'goldfleet plan' can be shown as svg: use --output table or json")]
+    NoPicture,
     /// Asked to stop.
     #[error("interrupted; the same command goes on where this one stopped")]
     Interrupted,
@@ -66,7 +69,7 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Filter(_) => USAGE,
+            Self::Config(_) | Self::Filter(_) | Self::NoPicture => USAGE,
             Self::Backend(error) => error.exit_code(),
             Self::Targets(error) => error.exit_code(),
             Self::Desk(error) => error.exit_code(),

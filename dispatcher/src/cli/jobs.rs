@@ -209,7 +209,7 @@ pub async fn cleanup_command(
     };
     match console.output {
         Output::Json => write_json(console.out, &value)?,
-        Output::Table => writeln!(console.out, "{text}")?,
+        Output::Table | Output::Svg => writeln!(console.out, "{text}")?,
     }
     Ok(DONE)
 }

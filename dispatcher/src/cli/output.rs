@@ -14,6 +14,8 @@ pub enum Output {
     Table,
     /// JSON, with keys that stay.
     Json,
+    /// A picture; only of a plan.
+    Svg,
 }
 
 /// Where a command writes, and in which form.

@@ -11,8 +11,8 @@ use tracing::Level;
 
 use super::arguments::{Arguments, Command};
 use super::error::{CommandError, DONE};
-use super::output::Console;
-use super::{check, demo, jobs, send, setup, targets};
+use super::output::{Console, Output};
+use super::{check, demo, jobs, plan, send, setup, targets};
 use crate::desk::Desk;
 
 /// Carries out a command. Returns the exit code.
@@ -20,6 +20,9 @@ use crate::desk::Desk;
 /// # Errors
 /// [`CommandError`], which has an exit code too.
 pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    if console.output == Output::Svg && !matches!(arguments.command, Command::Plan { .. }) {
+        return Err(CommandError::NoPicture);
+    }
     // These two need no configuration.
     match arguments.command {
         Command::Check { file, generation } => return Ok(check::run(&file, generation, console)?),
@@ -73,7 +76,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
     });
     match command {
         Command::Upload(arguments) => send::upload_command(&desk, &arguments, console, &stop).await,
-        Command::Plan { image, targets } => send::plan_command(&desk, &image, &targets, console).await,
+        Command::Plan { image, targets, within } => plan::plan_command(&desk, &image, &targets, within, console).await,
         Command::Dispatch { image, targets, wait } => {
             send::dispatch_command(&desk, &image, &targets, wait, console, &stop).await
         }

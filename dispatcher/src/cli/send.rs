@@ -1,24 +1,22 @@
-//! `upload`, `plan` and `dispatch`.
+//! `upload` and `dispatch`.
 
 use std::time::Instant;
 
 use goldfleet_shared::config::Coordination;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::selector::Selector;
-use goldfleet_shared::plan::Tree;
 use indicatif::HumanBytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::{ImageArguments, UploadArguments};
 use super::error::{CommandError, DONE, INTERRUPTED};
-use super::output::{Console, Output, write_json, write_table};
+use super::output::{Console, Output, write_json};
 use super::{check, view};
 use crate::desk::Desk;
-use crate::fanout::{self, JobPlan};
 use crate::follow::{Finish, Progress, Style, follow};
 use crate::local::Local;
-use crate::request::{manifest, request};
+use crate::request::request;
 use crate::upload::{UploadError, UploadRequest, Uploaded, upload};
 
 /// `goldfleet upload`.
@@ -149,70 +147,4 @@ pub async fn conclude(
     };
     view::write_status(&status, console)?;
     Ok(status.state.exit_code())
-}
-
-/// `goldfleet plan`.
-///
-/// # Errors
-/// [`CommandError`].
-pub async fn plan_command(
-    desk: &Desk,
-    image: &ImageArguments,
-    selection: &[Selector],
-    console: &mut Console<'_>,
-) -> Result<u8, CommandError> {
-    let (image, manifest) = manifest(desk, &image.image, &image.version).await?;
-    let plan = fanout::plan(desk, &image, selection).await?;
-    let unique = manifest.unique_bytes();
-    let links = links(&plan.tree);
-    if console.output == Output::Json {
-        let value = json!({
-            "image": image.name,
-            "version": image.version,
-            "digest": image.digest,
-            "data_bytes": manifest.data_bytes(),
-            "unique_bytes": unique,
-            "source": plan.tree.stores.first().map(|planned| &planned.store),
-            "links": links.iter().map(|(from, to, wan)| json!({ "from": from, "to": to, "wan": wan, "bytes_at_most": unique }))
-                .collect::<Vec<_>>(),
-            "targets": plan.targets.iter().map(|(target, name)| json!({ "target": target.key(), "image": name, "ring": target.ring }))
-                .collect::<Vec<_>>(),
-            "skipped": plan.skipped.iter().map(|(target, _)| target.key()).collect::<Vec<_>>(),
-        });
-        write_json(console.out, &value)?;
-        return Ok(DONE);
-    }
-    let rows = links.iter().map(|(from, to, _)| {
-        let count = plan.targets.iter().filter(|(target, _)| target.region == to.region).count();
-        [to.region.to_string(), to.container().to_string(), from.container().to_string(), count.to_string()]
-    });
-    let own = own_region(&plan);
-    write_table(console, &["region", "store", "filled from", "targets"], own.into_iter().chain(rows))?;
-    let wan = links.iter().filter(|(.., wan)| *wan).count() as u64;
-    writeln!(
-        console.out,
-        "\n{} targets, {} have it already; {} of data, at most {} over the WAN",
-        plan.targets.len() + plan.skipped.len(),
-        plan.skipped.len(),
-        HumanBytes(manifest.data_bytes()),
-        HumanBytes(unique * wan)
-    )?;
-    Ok(DONE)
-}
-
-fn own_region(plan: &JobPlan) -> Option<[String; 4]> {
-    let source = &plan.tree.stores.first()?.store;
-    let count = plan.targets.iter().filter(|(target, _)| target.region == source.region).count();
-    Some([source.region.to_string(), source.container().to_string(), "the upload".to_owned(), count.to_string()])
-}
-
-/// From, to, and whether it crosses between regions.
-fn links(tree: &Tree) -> Vec<(goldfleet_shared::model::store::Store, goldfleet_shared::model::store::Store, bool)> {
-    tree.seeds()
-        .filter_map(|(to, from)| {
-            let from = from.into_iter().next()?;
-            let wan = from.region != to.region;
-            Some((from, to.clone(), wan))
-        })
-        .collect()
 }

@@ -55,6 +55,9 @@ impl Check<'_> {
         self.within("dispatch", "sweep", config.dispatch.sweep, Time::millis(10)..=Time::seconds(HOUR));
         self.within("dispatch", "patience", config.dispatch.patience, Time::seconds(1)..=Time::seconds(24 * HOUR));
         let year = Time::seconds(366 * 24 * HOUR);
+        if let Some(within) = config.plan.within {
+            self.within("plan", "within", within, Time::seconds(1)..=year);
+        }
         self.within("cleanup", "chunk_grace", config.cleanup.chunk_grace, Time::seconds(1)..=year);
     }
 

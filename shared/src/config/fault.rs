@@ -134,6 +134,7 @@ fn found_in_words(found: Unexpected<'_>) -> String {
 fn wanted_in_words(wanted: &dyn Expected) -> String {
     match wanted.to_string().as_str() {
         "usize" | "u32" | "u64" => "a whole number from 0".to_owned(),
+        "f64" => "a number".to_owned(),
         "a boolean" => "true or false".to_owned(),
         "a string" | "variant identifier" => "text in quotes".to_owned(),
         "a map" => "a table".to_owned(),

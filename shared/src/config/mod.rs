@@ -47,6 +47,9 @@
 //!     sweep = "10s"
 //!     patience = "2m"
 //!
+//!     [plan]
+//!     within = "1h"
+//!
 //!     [cleanup]
 //!     staged = "keep"
 //!     chunk_grace = "24h"
@@ -86,7 +89,7 @@ use node::{Node, Origin, Value};
 pub use problem::Problem;
 pub use sections::{
     Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat,
-    ModelledCloud, Source, Staged, Targets, Upload, Worker,
+    ModelledCloud, Planning, Source, Staged, Targets, Upload, Worker,
 };
 pub use values::{Endpoint, InvalidValue, Prefix, Time};
 
@@ -126,6 +129,9 @@ pub struct Config {
     /// How the dispatcher looks after jobs.
     #[serde(default)]
     pub dispatch: Dispatch,
+    /// How plans are made.
+    #[serde(default)]
+    pub plan: Planning,
     /// What is removed, and when.
     #[serde(default)]
     pub cleanup: Cleanup,
@@ -176,6 +182,9 @@ impl Config {
             }
         };
         rebase(&["targets", "file"], &mut self.targets.file);
+        if let Some(rates) = &mut self.plan.rates {
+            rebase(&["plan", "rates"], rates);
+        }
         match &mut self.coordination {
             Coordination::Embedded(embedded) => rebase(&["coordination", "path"], &mut embedded.path),
             Coordination::Azure(AzureCoordination { ca_certificate: Some(path), .. }) => {

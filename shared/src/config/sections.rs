@@ -220,6 +220,18 @@ impl Default for Dispatch {
     }
 }
 
+/// `[plan]`: how plans are made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Planning {
+    /// A file with prices, limits and rates that differ from the built-in ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rates: Option<PathBuf>,
+    /// How long a job's plan may take to the last image; as long as the cheapest takes, where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<Time>,
+}
+
 /// `[cleanup]`: what is removed, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -1,5 +1,29 @@
-//! Plans: which store fills which, and which operations a job has. Pure: everything they need is given to them.
+//! Plans: which store fills which, and what that costs and takes. Pure: everything they need is given to them.
+//!
+//! - [`Plan::make`] makes the cheapest plan that is fast enough; [`Tree`] is what of it is carried out.
+//! - [`Rates`] are the prices and limits, [`Content`] and [`Inventory`] what is to be moved and what is there already.
+//! - `docs/planning.md` explains it.
 
-pub mod tree;
+mod arborescence;
+mod content;
+pub mod estimate;
+mod links;
+mod make;
+mod money;
+pub mod rates;
+mod regions;
+pub mod render;
+mod sites;
+mod stores;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod tree;
 
+pub use content::{Amount, Content, Inventory};
+pub use links::Link;
+pub use make::{Asked, Plan, Point, RegionPlan, TooSlow};
+pub use money::Money;
+pub use rates::{Rates, RatesError};
 pub use tree::{PlannedStore, Tree};

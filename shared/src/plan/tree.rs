@@ -1,8 +1,8 @@
 //! The tree over stores: who fills whom.
 //!
-//! Here the simplest tree that crosses the WAN once a region: the source fills every region's store, and targets in the
-//! source's own region read from the source. A planner that weighs prices and throughput can build a deeper tree; all
-//! else only sees [`Tree`].
+//! [`super::Plan`] makes the cheapest one. Here is also the simplest that crosses the WAN once a region, to compare with:
+//! the source fills every region's store, and targets in the source's own region read from the source. All else only sees
+//! [`Tree`].
 
 use std::collections::BTreeMap;
 
@@ -30,22 +30,24 @@ pub struct Tree {
 
 impl Tree {
     /// The tree for these targets: the source fills one store in every other region that has a target. A region's store
-    /// is the configured one, else the staging container of the region's first target.
+    /// is the first configured one, else the staging container of the region's first target.
     #[must_use]
     pub fn star<'a>(
         source: &Store,
-        configured: &BTreeMap<Region, Store>,
+        configured: &BTreeMap<Region, Vec<Store>>,
         targets: impl IntoIterator<Item = &'a Target>,
     ) -> Self {
         let mut regions: BTreeMap<&Region, Store> = BTreeMap::new();
         for target in targets {
-            regions.entry(&target.region).or_insert_with(|| match configured.get(&target.region) {
-                Some(store) => store.clone(),
-                None => Store {
-                    region: target.region.clone(),
-                    account: target.account.clone(),
-                    container: target.container.clone(),
-                },
+            regions.entry(&target.region).or_insert_with(|| {
+                match configured.get(&target.region).and_then(|stores| stores.first()) {
+                    Some(store) => store.clone(),
+                    None => Store {
+                        region: target.region.clone(),
+                        account: target.account.clone(),
+                        container: target.container.clone(),
+                    },
+                }
             });
         }
         regions.remove(&source.region);
@@ -69,7 +71,8 @@ impl Tree {
         self.upwards(own.unwrap_or(0))
     }
 
-    fn upwards(&self, from: usize) -> Vec<Store> {
+    /// A store, its parent, that one's parent, and so on up to the source.
+    pub(super) fn upwards(&self, from: usize) -> Vec<Store> {
         std::iter::successors(self.stores.get(from), |planned| self.stores.get(planned.parent?))
             .map(|planned| planned.store.clone())
             .collect()
@@ -79,34 +82,19 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn target(n: u32, region: &str) -> Target {
-        serde_json::from_value(serde_json::json!({
-            "subscription": crate::model::ids::SubscriptionId::numbered(n), "region": region,
-            "resource_group": "images", "account": format!("stage{n:04}"), "container": "vhds",
-        }))
-        .unwrap()
-    }
-
-    fn store(region: &str, account: &str) -> Store {
-        Store {
-            region: region.parse().unwrap(),
-            account: account.parse().unwrap(),
-            container: "golden".parse().unwrap(),
-        }
-    }
+    use crate::plan::testing::{store, target};
 
     #[test]
     fn every_remote_region_is_filled_once_and_the_sources_own_never() {
         let source = store("westeurope", "goldsource");
         let targets = [target(1, "westeurope"), target(2, "eastus"), target(3, "eastus"), target(4, "japaneast")];
-        let configured = BTreeMap::from([("japaneast".parse().unwrap(), store("japaneast", "goldjapan"))]);
+        let configured = BTreeMap::from([("japaneast".parse().unwrap(), vec![store("japaneast", "goldjapan")])]);
         let tree = Tree::star(&source, &configured, &targets);
         let seeds: Vec<String> = tree.seeds().map(|(store, from)| format!("{store} <- {}", from[0])).collect();
         assert_eq!(
             seeds,
             [
-                "stage0002/vhds (eastus) <- goldsource/golden (westeurope)",
+                "s0002eastus/vhds (eastus) <- goldsource/golden (westeurope)",
                 "goldjapan/golden (japaneast) <- goldsource/golden (westeurope)"
             ]
         );

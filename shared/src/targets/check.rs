@@ -26,7 +26,7 @@ pub(super) fn check(targets: &[Placed<Target>], stores: &[Placed<Store>]) -> Vec
 struct Check<'a> {
     problems: Vec<Problem>,
     targets: HashMap<(SubscriptionId, &'a Region), &'a dyn Display>,
-    stores: HashMap<&'a Region, &'a dyn Display>,
+    stores: HashMap<&'a AccountName, &'a dyn Display>,
     accounts: HashMap<&'a AccountName, Account<'a>>,
 }
 
@@ -79,9 +79,10 @@ impl<'a> Check<'a> {
 
     fn store(&mut self, placed: &'a Placed<Store>) {
         let store = placed.value();
-        if let Some(first) = first_of(&mut self.stores, &store.region, placed) {
-            let message = format!("{} has a store already, at {first}: remove one", store.region);
-            self.problems.push(placed.problem("region", message));
+        // Several stores a region are for more egress, which another container of the same account has no more of.
+        if let Some(first) = first_of(&mut self.stores, &store.account, placed) {
+            let message = format!("{} holds a store already, at {first}: remove one", store.account);
+            self.problems.push(placed.problem("account", message));
         }
         if let Some(account) = self.accounts.get(&store.account)
             && account.region != &store.region

@@ -65,10 +65,14 @@ impl TargetsFile {
         }
     }
 
-    /// The stores that are set by hand, of which there is at most one a region.
+    /// The stores that are set by hand, those of each region in the file's order.
     #[must_use]
-    pub fn stores_by_region(&self) -> BTreeMap<Region, Store> {
-        self.stores.iter().map(|store| (store.region.clone(), store.clone())).collect()
+    pub fn stores_by_region(&self) -> BTreeMap<Region, Vec<Store>> {
+        let mut by_region: BTreeMap<Region, Vec<Store>> = BTreeMap::new();
+        for store in &self.stores {
+            by_region.entry(store.region.clone()).or_default().push(store.clone());
+        }
+        by_region
     }
 
     /// The enabled targets that one of the selectors selects, or all enabled targets where there is no selector.

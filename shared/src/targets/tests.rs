@@ -82,7 +82,7 @@ fn a_file_says_what_it_says() {
     assert_eq!((file.targets[0].ring, file.targets[0].enabled), (0, true));
     assert_eq!(file.targets[1].tags["env"], "dev");
     let stores = file.stores_by_region();
-    assert_eq!(stores.values().map(Store::to_string).collect::<Vec<_>>(), ["goldeastus/golden (eastus)"]);
+    assert_eq!(stores.values().flatten().map(Store::to_string).collect::<Vec<_>>(), ["goldeastus/golden (eastus)"]);
     assert_eq!(file.selected(&[]).len(), 2);
     assert_eq!(file.selected(&selectors(&["ring=1", "nowhere"])).len(), 1);
 }
@@ -117,7 +117,7 @@ fn refusals_of_files() {
         ("bad names", table("West Europe", "stage0001", "") + &table("eastus", "Stage_1", "")),
         ("twice", table("westeurope", "stage0001", "") + "\n" + &table("westeurope", "stage0002", "")),
         ("account in two regions", good.clone() + &table("eastus", "stage0001", "")),
-        ("two stores", store("eastus", "gold1") + &store("eastus", "gold2")),
+        ("one account, two stores", store("eastus", "gold1") + &store("eastus", "gold1")),
         ("store elsewhere", good.clone() + &store("eastus", "stage0001")),
         ("store with more", store("eastus", "gold1") + "ring = 1\n"),
         ("encryption set", table("westeurope", "stage0001", "disk_encryption_set = \"des\"\ntenant = \"a b\"")),

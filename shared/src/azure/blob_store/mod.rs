@@ -343,7 +343,7 @@ fn listed(item: BlobItem) -> Option<BlobListed> {
     Some(BlobListed {
         name: item.name?,
         length: properties.content_length?,
-        etag: ETag(quoted(&properties.etag?.to_string())),
+        etag: ETag(quoted(properties.etag?.as_ref())),
         modified: timestamp(properties.last_modified)?,
     })
 }

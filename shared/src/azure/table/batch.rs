@@ -70,7 +70,6 @@ fn without_index(mut refusal: Refusal) -> Refusal {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

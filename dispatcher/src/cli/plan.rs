@@ -1,0 +1,103 @@
+//! `plan`.
+
+use goldfleet_shared::config::Time;
+use goldfleet_shared::model::image::ImageRef;
+use goldfleet_shared::model::manifest::Manifest;
+use goldfleet_shared::model::selector::Selector;
+use goldfleet_shared::plan::render;
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
+
+use super::arguments::ImageArguments;
+use super::error::{CommandError, DONE};
+use super::output::{Console, Output, write_json, write_table};
+use crate::desk::Desk;
+use crate::fanout::{self, JobPlan, Speed};
+use crate::request::manifest;
+
+/// `goldfleet plan`.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn plan_command(
+    desk: &Desk,
+    image: &ImageArguments,
+    selection: &[Selector],
+    within: Option<Time>,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
+    let (image, manifest) = manifest(desk, &image.image, &image.version).await?;
+    let speed = Speed::Required(within.or(desk.config.plan.within).map(Time::get));
+    let plan = fanout::plan(desk, &image, &manifest, selection, speed).await?;
+    match console.output {
+        Output::Json => write_json(console.out, &as_json(&image, &manifest, &plan))?,
+        Output::Svg => write!(console.out, "{}", render::svg(&plan.plan))?,
+        Output::Table => write_text(&manifest, &plan, console)?,
+    }
+    Ok(DONE)
+}
+
+fn as_json(image: &ImageRef, manifest: &Manifest, plan: &JobPlan) -> Value {
+    let unique = manifest.unique_bytes();
+    let links: Vec<Value> = plan
+        .plan
+        .links
+        .iter()
+        .map(|link| {
+            let mut link = json!(link);
+            link["bytes_at_most"] = json!(unique);
+            link
+        })
+        .collect();
+    let targets: Vec<Value> = plan
+        .targets
+        .iter()
+        .map(|(target, name)| {
+            let from = plan.plan.sources_for(target).into_iter().next();
+            json!({ "target": target.key(), "image": name, "ring": target.ring, "from": from })
+        })
+        .collect();
+    let mut value = json!({
+        "image": image.name,
+        "version": image.version,
+        "digest": image.digest,
+        "data_bytes": manifest.data_bytes(),
+        "unique_bytes": unique,
+        "source": plan.plan.tree.stores.first().map(|planned| &planned.store),
+        "links": links,
+        "targets": targets,
+        "skipped": plan.skipped.iter().map(|(target, _)| target.key()).collect::<Vec<_>>(),
+    });
+    if let (Value::Object(all), Value::Object(more)) = (&mut value, render::json(&plan.plan, &plan.rates)) {
+        all.extend(more);
+    }
+    value
+}
+
+fn write_text(manifest: &Manifest, plan: &JobPlan, console: &mut Console<'_>) -> std::io::Result<()> {
+    writeln!(console.out, "{}", render::tree(&plan.plan))?;
+    let rows = render::estimates(&plan.plan);
+    write_table(console, &render::ESTIMATES, rows)?;
+    writeln!(
+        console.out,
+        "\n{} targets, {} have it already; {} of data, {} over the WAN",
+        plan.targets.len() + plan.skipped.len(),
+        plan.skipped.len(),
+        HumanBytes(manifest.data_bytes()),
+        render::bytes(plan.plan.estimate.wan_bytes)
+    )?;
+    let points = render::points(&plan.plan);
+    if !points.is_empty() {
+        writeln!(console.out, "what speed costs:\n  {}", points.join("\n  "))?;
+    }
+    let rates = &plan.rates;
+    writeln!(
+        console.out,
+        "prices of {}, {}; storage for {} days; times are lower bounds by the limits of [plan] rates",
+        rates.egress.date, rates.egress.source, rates.storage.days
+    )?;
+    for finding in &plan.plan.findings {
+        writeln!(console.out, "note: {finding}")?;
+    }
+    Ok(())
+}

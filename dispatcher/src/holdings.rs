@@ -1,0 +1,80 @@
+//! What stores hold already, for the planner: chunks of earlier jobs and other versions.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use futures::StreamExt as _;
+use goldfleet_shared::chunk_store;
+use goldfleet_shared::model::hash::ChunkHash;
+use goldfleet_shared::model::ids::Region;
+use goldfleet_shared::model::manifest::chunk_name;
+use goldfleet_shared::model::store::{Container, Store};
+use goldfleet_shared::model::target::Target;
+use goldfleet_shared::plan::{Content, Inventory};
+use goldfleet_shared::ports::error::{ErrorKind, PortResult};
+
+use crate::desk::{Desk, IN_FLIGHT};
+
+/// Looks which of the chunks lie in the stores that a plan is likely to use: those set by hand, the staging container of
+/// each region's first target, and those of the targets' that an earlier job made a store.
+///
+/// # Errors
+/// Where the job table can't be reached. A store that can't be looked at counts as empty: nothing rests on it but the
+/// plan's cost.
+pub async fn inventory(
+    desk: &Desk,
+    configured: &BTreeMap<Region, Vec<Store>>,
+    targets: &[&Target],
+    content: &Content,
+) -> PortResult<Inventory> {
+    let names: HashMap<String, ChunkHash> = content.hashes().map(|hash| (chunk_name(hash), *hash)).collect();
+    let stores = likely_stores(desk, configured, targets).await?;
+    let looks: Vec<(Container, Vec<ChunkHash>)> = futures::stream::iter(stores)
+        .map(|store| {
+            let names = &names;
+            async move {
+                let held = held(desk, &store, names).await;
+                (store, held)
+            }
+        })
+        .buffer_unordered(IN_FLIGHT)
+        .collect()
+        .await;
+    let mut inventory = Inventory::default();
+    for (store, held) in looks {
+        for chunk in held {
+            inventory.insert(store.clone(), chunk);
+        }
+    }
+    Ok(inventory)
+}
+
+async fn likely_stores(
+    desk: &Desk,
+    configured: &BTreeMap<Region, Vec<Store>>,
+    targets: &[&Target],
+) -> PortResult<BTreeSet<Container>> {
+    let mut stores: BTreeSet<Container> = configured.values().flatten().map(Store::container).collect();
+    let mut first: BTreeMap<&Region, &Target> = BTreeMap::new();
+    for target in targets {
+        first.entry(&target.region).or_insert(target);
+    }
+    stores.extend(first.into_values().map(Target::staging));
+    let staging: BTreeSet<Container> = targets.iter().map(|target| target.staging()).collect();
+    let trees = desk.ports.table.jobs().await?.into_iter().filter_map(|job| job.value.tree);
+    let used = trees.flat_map(|tree| tree.stores).map(|planned| planned.store.container());
+    stores.extend(used.filter(|store| staging.contains(store)));
+    // The source has everything.
+    stores.remove(&desk.config.source.store().container());
+    Ok(stores)
+}
+
+async fn held(desk: &Desk, store: &Container, names: &HashMap<String, ChunkHash>) -> Vec<ChunkHash> {
+    match chunk_store::list(desk.ports.blobs.as_ref(), store, chunk_store::CHUNKS).await {
+        Ok(listed) => listed.iter().filter_map(|blob| names.get(&blob.name).copied()).collect(),
+        Err(error) if error.kind == ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            tracing::warn!(%store, %error, "a store can't be looked at: planned as if it were empty");
+            Vec::new()
+        }
+    }
+}

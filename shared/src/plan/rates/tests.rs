@@ -1,0 +1,91 @@
+use std::path::Path;
+
+use super::*;
+
+fn region(name: &str) -> Region {
+    name.parse().unwrap()
+}
+
+#[test]
+fn the_built_in_rates_are_those_of_the_sources() {
+    let rates = Rates::built_in().unwrap();
+    let price = |from: &str, to: &str| rates.egress_price(&region(from), &region(to));
+    assert_eq!(price("westeurope", "westeurope"), 0);
+    assert_eq!(price("westeurope", "northeurope"), 20_000);
+    assert_eq!(price("westeurope", "eastus"), 50_000);
+    assert_eq!(price("japaneast", "koreacentral"), 80_000);
+    assert_eq!(price("brazilsouth", "chilecentral"), 160_000);
+    assert_eq!(price("brazilsouth", "eastus"), 160_000);
+    assert_eq!(rates.page_blob(), 60 << 20);
+    assert_eq!(rates.account(&region("westeurope")).egress(), 25_000_000_000);
+    assert_eq!(rates.account(&region("ukwest")).egress(), 6_250_000_000);
+    assert_eq!(rates.wan(&region("westeurope"), &region("eastus")), 1_437_500_000);
+}
+
+#[test]
+fn a_region_that_is_not_listed_pays_the_dearest_price() {
+    let rates = Rates::built_in().unwrap();
+    let moon = region("moonnorth");
+    assert!(!rates.knows(&moon));
+    assert_eq!(rates.continent(&moon), UNKNOWN);
+    assert_eq!(rates.egress_price(&moon, &region("eastus")), 160_000);
+    assert_eq!(rates.egress_price(&moon, &region("moonsouth")), 160_000);
+    assert_eq!(rates.egress_price(&region("eastus"), &moon), 50_000);
+    assert_eq!(rates.account(&moon), &rates.accounts.other);
+}
+
+#[test]
+fn a_file_changes_what_it_names() {
+    let text = r#"
+        [geography]
+        date = "2027"
+        source = "us"
+        regions.moonnorth = { continent = "moon" }
+        [egress]
+        date = "2027"
+        source = "us"
+        continents.moon = { inside = 0.5, leaving = 1 }
+        [wan]
+        date = "2027"
+        source = "us"
+        pair = [{ from = "moonnorth", to = "eastus", gbit_per_second = 0.8 }]
+    "#;
+    let rates = Rates::over_built_in(Path::new("mine.toml"), text).unwrap();
+    let (moon, east, west) = (region("moonnorth"), region("eastus"), region("westus"));
+    assert_eq!(rates.egress_price(&moon, &east), 1_000_000);
+    assert_eq!(rates.egress_price(&east, &west), 20_000);
+    assert_eq!(rates.wan(&moon, &east), 100_000_000);
+    assert_eq!(rates.wan(&east, &moon), 100_000_000);
+    assert_eq!(rates.wan(&east, &west), 1_437_500_000);
+}
+
+#[test]
+fn refusals_name_file_field_and_rule() {
+    let marks = "date = \"2027\"\nsource = \"us\"\n";
+    let bad = [
+        "[wan".to_owned(),
+        "[wan]\ngbit_per_second = 3\n".to_owned(),
+        format!("[wan]\n{marks}gbit_per_second = 0"),
+        format!("[wan]\n{marks}mbit_per_second = 3"),
+        format!("[wan]\n{marks}gbit_per_second = \"3\""),
+        "[wan]\ndate = \"\"\nsource = \" \"".to_owned(),
+        format!("[wan]\n{marks}\n[[wan.pair]]\nfrom = \"eastus\"\nto = \"eastus\"\ngbit_per_second = -1"),
+        format!("[wan]\n{marks}\n[[wan.pair]]\nfrom = \"eastus\"\nto = \"westus\""),
+        format!("[egress]\n{marks}gigabyte = 1000\ncontinents.europe = {{ leaving = -0.1 }}"),
+        format!("[egress]\n{marks}continents.moon = {{ leaving = 0.1 }}"),
+        format!("[geography]\n{marks}regions.moonnorth = {{ continent = \"moon\" }}"),
+        format!("[geography]\n{marks}regions.\"Moon North\" = {{ continent = \"moon\" }}"),
+        format!("[weather]\n{marks}"),
+    ];
+    let said: Vec<String> =
+        bad.iter().map(|text| Rates::over_built_in(Path::new("mine.toml"), text).unwrap_err().to_string()).collect();
+    insta::assert_snapshot!(said.join("\n\n"));
+}
+
+#[test]
+fn the_documentation_shows_a_good_file() {
+    let page = include_str!("../../../../docs/planning.md");
+    let text = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let rates = Rates::over_built_in(Path::new("planning.md"), text).unwrap();
+    assert!(rates.knows(&region("greececentral")));
+}

@@ -1,0 +1,135 @@
+//! What plans save, by the built-in rates: egress of the cheapest tree against that of the star, from every region of
+//! thirty to the others, and what 150 and 1,000 targets cost and take. Nothing is moved: these are estimates, and how long
+//! it takes to make them.
+#![expect(clippy::print_stdout, reason = "a benchmark's results are what it prints")]
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use goldfleet_shared::model::ids::{Region, SubscriptionId};
+use goldfleet_shared::model::store::Store;
+use goldfleet_shared::model::target::Target;
+use goldfleet_shared::plan::estimate::Estimate;
+use goldfleet_shared::plan::{Asked, Content, Inventory, Plan, Rates, render};
+
+const GIB: u64 = 1 << 30;
+
+/// The 25 regions whose accounts have the higher limits, and 5 more.
+const THIRTY: [&str; 30] = [
+    "australiaeast",
+    "brazilsouth",
+    "canadacentral",
+    "centralindia",
+    "centralus",
+    "eastasia",
+    "eastus",
+    "eastus2",
+    "francecentral",
+    "germanywestcentral",
+    "japaneast",
+    "jioindiawest",
+    "koreacentral",
+    "northcentralus",
+    "northeurope",
+    "norwayeast",
+    "southafricanorth",
+    "southcentralus",
+    "southeastasia",
+    "swedencentral",
+    "uksouth",
+    "westeurope",
+    "westus",
+    "westus2",
+    "westus3",
+    "canadaeast",
+    "italynorth",
+    "polandcentral",
+    "switzerlandnorth",
+    "uaenorth",
+];
+
+/// The most that egress may be of the star's, from these regions.
+const BOUNDS: [(&str, f64); 2] = [("brazilsouth", 0.25), ("westeurope", 0.82)];
+
+fn main() -> anyhow::Result<()> {
+    let rates = Rates::built_in()?;
+    println!("prices: {}, {}", rates.egress.date, rates.egress.source);
+    println!("\negress of the cheapest tree to that of the star, 30 GiB to {} regions, from", THIRTY.len());
+    for source in THIRTY {
+        let (plan, seconds) = made(source, &THIRTY, 1, &rates)?;
+        let ratio = plan.estimate.cost.egress.dollars() / plan.star.cost.egress.dollars();
+        let bound = BOUNDS.iter().find(|(region, _)| *region == source).map(|(_, bound)| *bound);
+        let at_most = bound.map_or_else(String::new, |bound| format!(" (at most {bound})"));
+        let (own, star) = (plan.estimate.cost.egress, plan.star.cost.egress);
+        println!("  {source:<19} {own:>7} / {star:>8} = {ratio:.3}{at_most}, planned in {:.1} ms", seconds * 1e3);
+        ensure!(ratio <= bound.unwrap_or(1.0), "{source} is over its bound");
+    }
+    for (regions, subscriptions) in [(3, 50), (10, 100)] {
+        let (plan, seconds) = made("westeurope", &spread(regions), subscriptions, &rates)?;
+        let targets = regions * usize::try_from(subscriptions)?;
+        println!(
+            "\n{targets} targets in {regions} regions, 30 GiB from westeurope; planned in {:.1} ms",
+            seconds * 1e3
+        );
+        line("this plan", &plan.estimate);
+        line("every target from one source", &plan.star);
+        line("pre-copies, then every target", &plan.pre_copies);
+    }
+    let every: Vec<&str> = rates.geography.regions.keys().map(Region::as_str).collect();
+    let (_, seconds) = made("westeurope", &every, 17, &rates)?;
+    println!("\n{} targets in {} regions: planned in {:.1} ms", 17 * every.len(), every.len(), seconds * 1e3);
+    Ok(())
+}
+
+/// Regions of several continents, the first in the source's own region.
+fn spread(count: usize) -> Vec<&'static str> {
+    let order =
+        ["westeurope", "eastus", "japaneast", "northeurope", "westus3", "southeastasia", "uksouth", "centralus"];
+    order.into_iter().chain(["brazilsouth", "australiaeast"]).take(count).collect()
+}
+
+fn line(name: &str, estimate: &Estimate) {
+    let Estimate { wan_bytes, cost, time } = estimate;
+    println!(
+        "  {name:<30} {:>9} over the WAN, {:>9} of egress, {:>12}: {}",
+        render::bytes(*wan_bytes),
+        cost.egress,
+        render::time(time.total),
+        time.binds
+    );
+}
+
+/// A plan for so many subscriptions in each region, and how long it took to make.
+fn made(source: &str, regions: &[&str], subscriptions: u32, rates: &Rates) -> anyhow::Result<(Plan, f64)> {
+    let source = Store { region: source.parse()?, account: "goldsource".parse()?, container: "golden".parse()? };
+    let mut targets = Vec::new();
+    for region in regions {
+        for n in 1..=subscriptions {
+            targets.push(target(n, region)?);
+        }
+    }
+    let (targets, content) = (targets.iter().collect::<Vec<&Target>>(), Content::made_up(30 * GIB));
+    let begun = Instant::now();
+    let plan = Plan::make(&Asked {
+        source: &source,
+        targets: &targets,
+        configured: &BTreeMap::new(),
+        content: &content,
+        inventory: &Inventory::default(),
+        rates,
+        within: None,
+    })
+    .context("nothing asks for speed")?;
+    Ok((plan, begun.elapsed().as_secs_f64()))
+}
+
+fn target(n: u32, region: &str) -> anyhow::Result<Target> {
+    Ok(serde_json::from_value(serde_json::json!({
+        "subscription": SubscriptionId::numbered(n),
+        "region": region,
+        "resource_group": "images",
+        "account": format!("s{n:04}{region}").chars().take(24).collect::<String>(),
+        "container": "vhds",
+    }))?)
+}
