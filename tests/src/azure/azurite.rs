@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
@@ -37,11 +38,15 @@ impl Azurite {
         azurite
     }
 
-    /// Stops it, hard. What was stored stays.
+    /// Stops it. What was stored stays: it writes that on its way out, not at once.
     pub fn stop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
-            let _ = server.wait();
+        let Some(mut server) = self.server.take() else { return };
+        let pid = Pid::from_raw(i32::try_from(server.id()).unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        let begun = Instant::now();
+        while server.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < START, "Azurite does not stop");
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -126,7 +131,10 @@ impl Azurite {
 
 impl Drop for Azurite {
     fn drop(&mut self) {
-        self.stop();
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
     }
 }
 
