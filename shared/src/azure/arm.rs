@@ -232,16 +232,16 @@ pub(super) fn error(refusal: Refusal, what: &str) -> PortError {
         || refusal.code.starts_with("InternalServerError");
     let mut error = refusal.into_port_error(what);
     if let Some(code) = code {
-        error.kind = match code.as_str() {
-            "vhd-not-found" => ErrorKind::NotFound,
-            "image-region-change" => ErrorKind::Invalid,
-            _ => error.kind,
-        };
         error.code = code;
     }
-    if transient {
-        error.kind = ErrorKind::Unavailable;
-    }
+    error.kind = match error.code.as_str() {
+        _ if transient => ErrorKind::Unavailable,
+        "vhd-not-found" => ErrorKind::NotFound,
+        // These come with the status of a conflict, but no waiting mends them.
+        "scope-locked" | "read-only-disabled-subscription" => ErrorKind::Denied,
+        "image-region-change" | "provider-not-registered" | "property-change-not-allowed" => ErrorKind::Invalid,
+        _ => error.kind,
+    };
     error
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::azure::{AzureBlobs, Connection};
+use goldfleet_shared::azure::{Arm, AzureBlobs, AzureImages, Connection};
 use goldfleet_shared::config::{AzureCloud, Credential, Identity};
 use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::model::store::{BlobAddress, Container};
@@ -131,6 +131,13 @@ impl Site {
         adapter(&self.azurite, &self.proxy.endpoint())
     }
 
+    /// Managed images, as a process would reach them.
+    #[must_use]
+    pub fn images(&self) -> AzureImages {
+        let (connection, cloud) = way(&self.azurite, &self.proxy.endpoint());
+        AzureImages::new(Arm::new(&connection, &self.manager.endpoint()).unwrap(), &cloud)
+    }
+
     /// Runs something on the site's threads.
     pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
@@ -171,7 +178,8 @@ fn staging(n: u32, region: &str) -> String {
     format!("stage{n}{region}")
 }
 
-fn adapter(azurite: &Azurite, endpoint: &str) -> AzureBlobs {
+/// A connection with the emulator's credential, and where its blobs are.
+fn way(azurite: &Azurite, endpoint: &str) -> (Connection, AzureCloud) {
     let identity = Identity {
         credential: Credential::Emulator,
         ca_certificate: Some(azurite.certificates().root.clone()),
@@ -179,7 +187,12 @@ fn adapter(azurite: &Azurite, endpoint: &str) -> AzureBlobs {
     };
     let cloud =
         AzureCloud { blob_endpoint: Some(format!("{endpoint}/{{account}}").parse().unwrap()), ..AzureCloud::default() };
-    AzureBlobs::new(&Connection::open(&identity).unwrap(), &cloud)
+    (Connection::open(&identity).unwrap(), cloud)
+}
+
+fn adapter(azurite: &Azurite, endpoint: &str) -> AzureBlobs {
+    let (connection, cloud) = way(azurite, endpoint);
+    AzureBlobs::new(&connection, &cloud)
 }
 
 /// Lets Resource Manager look at the blobs.
