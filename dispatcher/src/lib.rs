@@ -13,6 +13,7 @@ pub mod cli;
 pub mod collect;
 pub mod demo;
 pub mod desk;
+pub mod doctor;
 pub mod fanout;
 pub mod follow;
 pub mod holdings;

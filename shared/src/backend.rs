@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::azure::{Arm, AzureBlobs, AzureImages, AzureJobTable, AzureQueue, Connection, ConnectionError};
+use crate::azure::{
+    Arm, AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, Connection, ConnectionError,
+};
 use crate::config::{AzureCloud, AzureCoordination, Cloud, Config, Coordination};
 use crate::embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
 use crate::ports::Ports;
@@ -10,6 +12,7 @@ use crate::ports::blob_store::BlobStore;
 use crate::ports::clock::{Clock, SystemClock};
 use crate::ports::error::PortError;
 use crate::ports::image_plane::ImagePlane;
+use crate::ports::inspector::Inspector;
 use crate::ports::job_table::JobTable;
 use crate::ports::queue::Queue;
 
@@ -88,6 +91,18 @@ pub fn open_over(config: &Config, connection: Option<&Connection>) -> Result<Por
         (Cloud::Modelled(_), _) => return Err(unsupported("cloud", "modelled", "directory")),
     };
     Ok(Ports { queue, table, blobs, images, clock })
+}
+
+/// What a doctor looks at the configured cloud with; none for clouds that have nothing to tell.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_inspector(config: &Config) -> Result<Option<Arc<dyn Inspector>>, BackendError> {
+    let (Some(azure), Some(identity)) = (config.azure_cloud(), config.identity()) else { return Ok(None) };
+    let connection = Connection::open(&identity)?;
+    let arm = Arm::new(&connection, &azure.resource_manager())?;
+    let blobs = AzureBlobs::new(&connection, azure);
+    Ok(Some(Arc::new(AzureInspector::new(&connection, arm, blobs))))
 }
 
 fn azure_coordination(

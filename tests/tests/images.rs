@@ -15,7 +15,7 @@ use goldfleet_tests::azure::arm::{
     BlobChecks, Collision, End, Fault, Links, Lock, LockLevel, LongRunning, Matches, Policy, Role, RoleAssignment,
     World,
 };
-use goldfleet_tests::azure::site::Site;
+use goldfleet_tests::azure::site::{PRINCIPAL, Site};
 
 const IMAGES: &str = "Microsoft.Compute/images";
 const SUBSCRIPTION: &str = "/subscriptions/00000000-0000-0000-0000-000000000001";
@@ -160,9 +160,9 @@ fn every_refusal_has_its_reason() {
     change(&site, |world| world.policies.clear());
 
     let someone = RoleAssignment::new("11111111-0000-0000-0000-000000000000", SUBSCRIPTION, Role::owner());
-    change(&site, |world| *world = std::mem::take(world).role(someone));
+    change(&site, |world| world.roles = vec![someone]);
     told("role", refusal(&site, &good), ErrorKind::Denied, "authorization-failed");
-    change(&site, |world| (world.roles, world.authorization) = Default::default());
+    change(&site, |world| world.roles = vec![RoleAssignment::new(PRINCIPAL, "/", Role::owner())]);
 
     let unregistered = |world: &mut World, registered: bool| {
         let compute = "Microsoft.Compute".to_owned();

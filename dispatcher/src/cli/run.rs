@@ -12,7 +12,7 @@ use tracing::Level;
 use super::arguments::{Arguments, Command};
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
-use super::{check, demo, jobs, plan, send, setup, targets};
+use super::{check, demo, doctor, jobs, plan, send, setup, targets};
 use crate::desk::Desk;
 
 /// Carries out a command. Returns the exit code.
@@ -60,8 +60,10 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
     }
     let desk = Desk { ports, config: Arc::new(config), who: format!("goldfleet/{}", std::process::id()) };
     // It tells what can't be made thing by thing.
-    if let Command::Setup = command {
-        return setup::run(&desk, console).await;
+    match command {
+        Command::Setup => return setup::run(&desk, console).await,
+        Command::Doctor => return doctor::run(&desk, console).await,
+        _ => {}
     }
     // On Azure `setup` makes queues and tables: whoever only looks at a job need not be allowed to, nor ask each time.
     if desk.config.azure_coordination().is_none() || matches!(command, Command::Dispatcher { .. }) {

@@ -125,6 +125,17 @@ impl Arm {
         }
     }
 
+    /// The next page of a list, at the address that the page before gave.
+    pub(super) async fn follow(&self, url: &str, tenant: Option<&str>, what: &str) -> PortResult<Value> {
+        match Url::parse(url) {
+            Ok(parsed) if self.is_ours(url) => {
+                let reply = self.send(Request::new(parsed, Method::Get), None, tenant, what).await?;
+                Ok(reply.accepted(what)?.body)
+            }
+            _ => Err(PortError::new(ErrorKind::Unavailable, format!("{what}: the next page lies elsewhere"))),
+        }
+    }
+
     /// What the answer to a change says of how far it is.
     pub(super) fn begun(&self, reply: &Reply, what: &str) -> Progress {
         match status(reply.body.get("properties").unwrap_or(&Value::Null)) {

@@ -5,6 +5,7 @@ pub mod blob_store;
 pub mod clock;
 pub mod error;
 pub mod image_plane;
+pub mod inspector;
 pub mod job_table;
 pub mod queue;
 

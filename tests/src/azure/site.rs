@@ -10,13 +10,16 @@ use goldfleet_shared::ports::blob_store::BlobStore as _;
 use goldfleet_shared::vhd::{Footer, GoldenSpec};
 use tokio::runtime::Runtime;
 
-use super::arm::{Account, BlobInfo, Blobs, ResourceManager, World};
+use super::arm::{Account, BlobInfo, Blobs, ResourceManager, Role, RoleAssignment, World};
 use super::azurite::Azurite;
 use super::proxy::{Proxy, client};
 use crate::place::{self, Place};
 
 /// The tenant of the emulator's tokens.
 const TENANT: &str = "00000000-0000-0000-0000-000000000000";
+
+/// Whom the emulator's tokens name.
+pub const PRINCIPAL: &str = "00000000-0000-0000-0000-00000000f1ee";
 
 const MIB: u64 = 1 << 20;
 
@@ -71,6 +74,7 @@ impl Site {
         for (n, region) in &targets {
             world = world.account(account(*n, "images", &staging(*n, region), region));
         }
+        world = world.role(RoleAssignment::new(PRINCIPAL, "/", role()));
         world.blobs = blobs(&azurite, &endpoint);
         let manager = runtime.block_on(ResourceManager::start(tls, world)).unwrap();
         let regions = regions.iter().map(ToString::to_string).collect();
@@ -168,6 +172,20 @@ impl Site {
             assert_eq!(image["tags"]["goldfleet-image"], "golden", "{image:#}");
         }
     }
+}
+
+/// What infra/bicep gives a fleet, in one role.
+fn role() -> Role {
+    const ACTIONS: [&str; 6] = [
+        "*/read",
+        "Microsoft.Compute/images/write",
+        "Microsoft.Compute/images/delete",
+        "Microsoft.Storage/storageAccounts/listKeys/action",
+        "Microsoft.Storage/storageAccounts/blobServices/containers/write",
+        "Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action",
+    ];
+    const ON_DATA: [&str; 1] = ["Microsoft.Storage/storageAccounts/blobServices/containers/blobs/*"];
+    Role::custom("55555555-0000-0000-0000-000000000000", &ACTIONS, &ON_DATA)
 }
 
 fn subscription(n: u32) -> String {

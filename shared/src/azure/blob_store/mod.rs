@@ -101,7 +101,7 @@ impl AzureBlobs {
     }
 
     /// An address of `blob` that lets the service read it for a while. It is a secret.
-    async fn readable(&self, blob: &BlobAddress) -> PortResult<String> {
+    pub(super) async fn readable(&self, blob: &BlobAddress) -> PortResult<String> {
         let service = self.service(&blob.container.account)?;
         let token = self.sas.read(&blob.container, &service).await?;
         let mut url = self.blob(blob)?.url().clone();

@@ -127,7 +127,8 @@ impl Place {
     }
 
     pub(in crate::embedded) fn not_found(&self) -> PortError {
-        PortError::new(ErrorKind::NotFound, format!("there is no blob {}", self.blob))
+        let error = PortError::new(ErrorKind::NotFound, format!("there is no blob {}", self.blob));
+        if self.home.folder.is_dir() { error } else { error.with_code("container-not-found") }
     }
 
     /// Removes the folders above the blob and its sidecar that are empty now. A folder that is not, stays; so does one

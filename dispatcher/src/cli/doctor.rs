@@ -1,0 +1,32 @@
+//! `doctor`.
+
+use goldfleet_shared::backend;
+use serde_json::json;
+
+use super::error::{CommandError, DONE, FAILED};
+use super::output::{Console, Output, write_json};
+use crate::desk::Desk;
+use crate::doctor::{Level, examine};
+
+/// `goldfleet doctor`: a line for each finding.
+///
+/// # Errors
+/// Where the targets file can't be read, or the console not written to.
+pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let findings = examine(desk, backend::open_inspector(&desk.config)?).await?;
+    let count = |level: Level| findings.iter().filter(|finding| finding.level == level).count();
+    let (errors, warnings) = (count(Level::Error), count(Level::Warning));
+    if console.output == Output::Json {
+        write_json(console.out, &json!({ "errors": errors, "warnings": warnings, "findings": findings }))?;
+    } else {
+        for finding in &findings {
+            let code = if finding.code.is_empty() { String::new() } else { format!(" [{}]", finding.code) };
+            writeln!(console.out, "{:<7} {}{code}: {}", finding.level, finding.subject, finding.message)?;
+            if !finding.remedy.is_empty() {
+                writeln!(console.out, "        {}", finding.remedy)?;
+            }
+        }
+        writeln!(console.notes, "{errors} errors, {warnings} warnings in {} findings", findings.len())?;
+    }
+    Ok(if errors > 0 { FAILED } else { DONE })
+}

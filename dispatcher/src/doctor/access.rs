@@ -1,0 +1,41 @@
+//! What the process must be allowed to do, and which role lets it.
+
+use goldfleet_shared::ports::inspector::Permissions;
+
+/// Something to be allowed: an action, whether it is on data, and the role that is meant for it.
+pub(super) struct Needed {
+    action: &'static str,
+    on_data: bool,
+}
+
+const fn action(action: &'static str) -> Needed {
+    Needed { action, on_data: false }
+}
+
+const fn data(action: &'static str) -> Needed {
+    Needed { action, on_data: true }
+}
+
+/// On a resource group with managed images.
+pub(super) const IMAGES: [Needed; 3] = [
+    action("Microsoft.Compute/images/read"),
+    action("Microsoft.Compute/images/write"),
+    action("Microsoft.Compute/images/delete"),
+];
+
+/// On an account whose blobs are read and written: Storage Blob Data Contributor.
+pub(super) const BLOBS: [Needed; 5] = [
+    action("Microsoft.Storage/storageAccounts/blobServices/containers/write"),
+    data("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"),
+    data("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write"),
+    data("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action"),
+    data("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete"),
+];
+
+/// The needed actions that are not allowed.
+pub(super) fn missing(permissions: &Permissions, needed: &[Needed]) -> Vec<&'static str> {
+    let allowed = |needed: &&Needed| {
+        if needed.on_data { permissions.allow_data(needed.action) } else { permissions.allow(needed.action) }
+    };
+    needed.iter().filter(|needed| !allowed(needed)).map(|needed| needed.action).collect()
+}

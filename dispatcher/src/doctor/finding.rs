@@ -1,0 +1,84 @@
+//! What the doctor says.
+
+use std::fmt;
+
+use goldfleet_shared::ports::error::PortError;
+use serde::Serialize;
+
+/// How grave a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// It will work, but should be otherwise.
+    Warning,
+    /// It will not work.
+    Error,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// One thing that was examined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How grave it is.
+    pub level: Level,
+    /// What was examined.
+    pub subject: String,
+    /// A stable code; empty where all is well.
+    pub code: String,
+    /// What was found.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl Finding {
+    pub(super) fn good(subject: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            level: Level::Ok,
+            subject: subject.into(),
+            code: String::new(),
+            message: message.into(),
+            remedy: String::new(),
+        }
+    }
+
+    pub(super) fn warning(
+        subject: impl Into<String>,
+        code: &str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            level: Level::Warning,
+            subject: subject.into(),
+            code: code.to_owned(),
+            message: message.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    pub(super) fn bad(
+        subject: impl Into<String>,
+        code: &str,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { level: Level::Error, ..Self::warning(subject, code, message, remedy) }
+    }
+
+    /// What a service refused.
+    pub(super) fn error(subject: impl Into<String>, error: &PortError, remedy: impl Into<String>) -> Self {
+        Self::bad(subject, &error.code, error.to_string(), remedy)
+    }
+}

@@ -1,0 +1,133 @@
+//! `setup` and `doctor` against the emulator and the double of Resource Manager.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use goldfleet_tests::azure::arm::{Lock, LockLevel, Role, RoleAssignment, World};
+use goldfleet_tests::azure::site::{Backend, PRINCIPAL, Site};
+use goldfleet_tests::place::Place;
+use serde_json::Value;
+
+const SUBSCRIPTION: &str = "/subscriptions/00000000-0000-0000-0000-000000000001";
+
+/// The findings that are not ok, as level, subject and code.
+fn findings(place: &Place) -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let said = place.json(&["doctor"]);
+    let findings = said["findings"].as_array().unwrap().iter();
+    let bad = findings.filter(|finding| finding["level"] != "ok");
+    for finding in bad.clone() {
+        assert!(!text(&finding["remedy"]).is_empty(), "no remedy: {finding:#}");
+        assert!(!text(&finding["message"]).is_empty(), "no message: {finding:#}");
+    }
+    bad.map(|finding| (text(&finding["level"]), text(&finding["subject"]), text(&finding["code"]))).collect()
+}
+
+fn has(findings: &[(String, String, String)], level: &str, subject: &str, code: &str) {
+    let found = findings.iter().any(|(l, s, c)| l == level && s.contains(subject) && c == code);
+    assert!(found, "no {level} {code} of {subject} in {findings:#?}");
+}
+
+#[test]
+fn the_doctor_finds_what_is_missing_and_setup_makes_it() {
+    let site = Site::start(1, &["westeurope", "eastus"]);
+    let place = site.place(Backend::Azure, Backend::Azure, 1 << 20);
+    let before = findings(&place);
+    has(&before, "error", "queue copy", "queue-not-found");
+    has(&before, "error", "tables", "table-not-found");
+    has(&before, "error", "source store", "container-not-found");
+    has(&before, "warning", "target 00000000-0000-0000-0000-000000000001/eastus", "container-not-found");
+    assert_eq!(findings(&place), before, "looking changed something");
+    assert_eq!(place.run(&["doctor"]).status.code(), Some(1));
+
+    place.succeed(&["setup"]);
+    assert_eq!(findings(&place), []);
+    let output = place.run(&["doctor"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("ok      target 00000000-0000-0000-0000-000000000001/westeurope: ready"), "{text}");
+    place.succeed(&["setup"]);
+}
+
+/// Everything that would fail in the middle of a rollout, found before it.
+#[test]
+fn the_doctor_examines_targets() {
+    let site = Site::start(2, &["westeurope", "eastus"]);
+    let place = site.place(Backend::Local, Backend::Azure, 1 << 20);
+    place.succeed(&["setup"]);
+    assert_eq!(findings(&place), []);
+    let change = |change: fn(&mut World)| {
+        site.manager.world().change(change);
+        findings(&place)
+    };
+    let found = change(|world| world.groups.retain(|group| !group.subscription.ends_with('2')));
+    has(&found, "error", "000000000002/eastus", "resource-group-not-found");
+    let found = change(|world| {
+        for account in &mut world.accounts {
+            match account.name.as_str() {
+                "goldsource" => account.default_action = "Deny".to_owned(),
+                "stage1westeurope" => account.region = "northeurope".to_owned(),
+                "stage1eastus" => (account.shared_key, account.public_blobs) = (true, true),
+                _ => {}
+            }
+        }
+    });
+    has(&found, "error", "store account goldsource", "store-firewall");
+    has(&found, "error", "000000000001/westeurope", "vhd-in-other-region");
+    has(&found, "warning", "000000000001/eastus", "shared-key");
+    has(&found, "warning", "000000000001/eastus", "public-blobs");
+    let found = change(|world| {
+        world.locks.push(Lock { name: "keep".into(), scope: SUBSCRIPTION.into(), level: LockLevel::CanNotDelete });
+        world.regions_of.insert("Microsoft.Compute/images".to_owned(), vec!["westeurope".to_owned()]);
+    });
+    has(&found, "warning", "000000000001/westeurope", "scope-locked");
+    has(&found, "error", "000000000001/eastus", "region-not-available");
+    let found = change(|world| {
+        let subscription = world.subscriptions.iter_mut().find(|s| s.id.ends_with('2')).unwrap();
+        subscription.unregistered.insert("Microsoft.Compute".to_owned());
+    });
+    has(&found, "error", "000000000002/westeurope", "provider-not-registered");
+    let found = change(|world| {
+        world.subscriptions.retain(|subscription| !subscription.id.ends_with('2'));
+        world.accounts.retain(|account| account.name != "stage1eastus");
+        world.regions_of.clear();
+    });
+    has(&found, "error", "000000000002/westeurope", "subscription-not-found");
+    has(&found, "error", "000000000001/eastus", "account-not-found");
+}
+
+/// Who may read only is told which role is missing, before anything is uploaded.
+#[test]
+fn the_doctor_names_missing_roles() {
+    let site = Site::start(1, &["westeurope"]);
+    let place = site.place(Backend::Local, Backend::Azure, 1 << 20);
+    place.succeed(&["setup"]);
+    site.manager.world().change(|world| {
+        world.roles = vec![RoleAssignment::new(PRINCIPAL, "/", Role::reader())];
+    });
+    let found = findings(&place);
+    has(&found, "error", "000000000001/westeurope", "authorization-failed");
+    let said = place.json(&["doctor"]).to_string();
+    assert!(said.contains("Microsoft.Compute/images/write"), "{said}");
+    assert!(said.contains("Storage Blob Data Contributor"), "{said}");
+}
+
+/// Without Azure there is less to examine.
+#[test]
+fn the_doctor_examines_a_fleet_on_one_machine() {
+    let place = Place::new(
+        "[source]\nsubscription = \"00000000-0000-0000-0000-000000000000\"\nregion = \"westeurope\"\n\
+         account = \"goldsource\"\ncontainer = \"golden\"\n",
+        "",
+        &goldfleet_shared::vhd::GoldenSpec::spread(
+            8 << 20,
+            goldfleet_shared::model::manifest::Generation::V2,
+            1 << 20,
+            1,
+            1,
+        ),
+    );
+    let found = findings(&place);
+    has(&found, "warning", "targets", "no-targets");
+    has(&found, "error", "source store", "container-not-found");
+    place.succeed(&["setup"]);
+    assert_eq!(findings(&place).len(), 1);
+}
