@@ -16,7 +16,7 @@ use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::operation::{Operation, OperationId};
 use goldfleet_shared::model::store::{BlobAddress, Container};
 use goldfleet_shared::model::upload::Upload;
-use goldfleet_shared::ports::blob_store::{BlobPage, BlobProperties, BlobStore, Fence, SourceRange};
+use goldfleet_shared::ports::blob_store::{BlobPage, BlobProperties, BlobStore, CopyStatus, Fence, SourceRange};
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_shared::ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
 use goldfleet_shared::ports::job_table::{Change, JobTable};
@@ -155,6 +155,9 @@ lossy!(BlobStore {
     put_pages(blob: &BlobAddress, fence: Fence, offset: u64, body: Bytes, crc64: u64) -> ();
     put_pages_from(blob: &BlobAddress, fence: Fence, offset: u64, source: &SourceRange) -> ();
     clear_pages(blob: &BlobAddress, fence: Fence, range: Range<u64>) -> ();
+    start_copy(blob: &BlobAddress, source: &BlobAddress, metadata: &BTreeMap<String, String>) -> CopyStatus;
+    copy_status(blob: &BlobAddress) -> Option<CopyStatus>;
+    abort_copy(blob: &BlobAddress, id: &str) -> ();
     page_ranges(blob: &BlobAddress) -> Vec<Range<u64>>;
 });
 

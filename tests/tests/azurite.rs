@@ -1,12 +1,16 @@
 //! The storage adapters against Microsoft's emulator.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
 
 use goldfleet_shared::azure::{AzureBlobs, AzureJobTable, AzureQueue, Connection};
 use goldfleet_shared::config::{AzureCloud, Credential, Endpoint, Identity};
 use goldfleet_shared::conformance::{self, clock::RealTime};
 use goldfleet_shared::model::store::Container;
+use goldfleet_shared::ports::blob_store::{BlobStore as _, CopyState};
 use goldfleet_tests::azure::azurite::Azurite;
-use goldfleet_tests::azure::proxy::Proxy;
+use goldfleet_tests::azure::proxy::{CopyEnd, Effect, Operation, Proxy, Rule};
+use goldfleet_tests::azure::site::Site;
 
 fn connection(azurite: &Azurite) -> Connection {
     let identity = Identity {
@@ -54,4 +58,42 @@ async fn the_blob_store_conforms() {
     let blobs = AzureBlobs::new(&connection(&azurite), &cloud);
     let container = Container { account: "goldsource".parse().unwrap(), container: "golden".parse().unwrap() };
     conformance::blob_store::all(&blobs, &container).await;
+}
+
+/// What the emulator can't show: copies that take their time, are stopped, or fail.
+#[test]
+fn asynchronous_copies_are_followed_and_stopped() {
+    let site = Site::start(1, &["westeurope"]);
+    let blobs = site.blobs();
+    let vhds = site.vhd(1, "westeurope").container;
+    let source = vhds.blob("golden/1.vhd");
+    site.run(async {
+        blobs.ensure_container(&vhds).await.unwrap();
+        conformance::image_plane::put_smallest_vhd(&blobs, &source).await;
+    });
+    let rules = site.proxy.rules();
+    let start = |name: &str| site.run(blobs.start_copy(&vhds.blob(name), &source, &BTreeMap::new())).unwrap();
+    let state = |name: &str| site.run(blobs.copy_status(&vhds.blob(name))).unwrap().unwrap().state;
+
+    rules.add(Rule::new(Effect::pending(2)).operation(Operation::CopyBlob).times(1));
+    assert!(matches!(start("slow.vhd").state, CopyState::Pending { .. }));
+    assert!(matches!(state("slow.vhd"), CopyState::Pending { .. }));
+    let begun = std::time::Instant::now();
+    while state("slow.vhd") != CopyState::Done {
+        assert!(begun.elapsed().as_secs() < 20, "the copy never ends");
+    }
+    let (copy, whole) =
+        site.run(async { (blobs.get(&vhds.blob("slow.vhd"), None).await, blobs.get(&source, None).await) });
+    assert!(copy.unwrap() == whole.unwrap());
+
+    rules.add(Rule::new(Effect::pending(100)).operation(Operation::CopyBlob).times(1));
+    let begun = start("stopped.vhd");
+    site.run(blobs.abort_copy(&vhds.blob("stopped.vhd"), &begun.id)).unwrap();
+    assert_eq!(state("stopped.vhd"), CopyState::Aborted);
+    site.run(blobs.abort_copy(&vhds.blob("stopped.vhd"), &begun.id)).unwrap();
+
+    rules.add(Rule::new(Effect::Pending { polls: 1, end: CopyEnd::Failed }).operation(Operation::CopyBlob).times(1));
+    start("failed.vhd");
+    state("failed.vhd");
+    assert!(matches!(state("failed.vhd"), CopyState::Failed(reason) if !reason.is_empty()));
 }

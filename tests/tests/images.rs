@@ -190,6 +190,21 @@ fn every_refusal_has_its_reason() {
     assert_eq!((locked.kind, locked.code.as_str()), (ErrorKind::Denied, "scope-locked"), "{locked:?}");
 }
 
+/// A subscription of another tenant gets that tenant's token: named by the target, or learnt from the refusal.
+#[test]
+fn other_tenants_get_their_own_tokens() {
+    const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+    let site = Site::start(1, &["westeurope"]);
+    let good = spec(&site, "stage1westeurope");
+    change(&site, |world| {
+        let subscription = world.subscriptions.iter_mut().find(|s| s.id.ends_with('1')).unwrap();
+        subscription.tenant = TENANT.to_owned();
+    });
+    make(&site, &ManagedImageSpec { tenant: Some(TENANT.to_owned()), ..good.clone() }).unwrap();
+    make(&site, &good).unwrap();
+    assert_eq!(site.manager.images().len(), 1);
+}
+
 /// 429 says how long to wait; what may pass is told apart from what stays.
 #[test]
 fn throttling_and_outages_may_pass() {

@@ -67,6 +67,33 @@ pub struct SourceRange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(pub u64);
 
+/// How far a copy is that a service makes by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyState {
+    /// Under way. The service may not say how far.
+    Pending {
+        /// Bytes copied.
+        done: u64,
+        /// Bytes of the source.
+        total: u64,
+    },
+    /// The blob is whole.
+    Done,
+    /// Stopped on request: the blob is empty.
+    Aborted,
+    /// Given up by the service, for this reason.
+    Failed(String),
+}
+
+/// A copy that a service makes, or made, by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyStatus {
+    /// Which copy it is.
+    pub id: String,
+    /// How far it is.
+    pub state: CopyState,
+}
+
 /// Blobs in containers of storage accounts.
 ///
 /// A source that does not have the checksum it should have is `Corrupt` with the code `source-corrupt`; a source that
@@ -168,6 +195,30 @@ pub trait BlobStore: Send + Sync {
     /// # Errors
     /// As [`BlobStore::put_pages`], without a limit of length.
     async fn clear_pages(&self, blob: &BlobAddress, fence: Fence, range: Range<u64>) -> PortResult<()>;
+
+    /// Begins a copy of a whole page blob, which the service makes by itself, only if there is no blob of that name. The
+    /// new blob has this metadata. Inside an account it takes seconds whatever the length; elsewhere up to days.
+    ///
+    /// # Errors
+    /// `AlreadyExists` where there is a blob, `NotFound` where the source is not there.
+    async fn start_copy(
+        &self,
+        blob: &BlobAddress,
+        source: &BlobAddress,
+        metadata: &BTreeMap<String, String>,
+    ) -> PortResult<CopyStatus>;
+
+    /// How far the copy is that a blob was or is made by; none where there is no blob, or it was made otherwise.
+    ///
+    /// # Errors
+    /// Where the service refuses or can't be reached.
+    async fn copy_status(&self, blob: &BlobAddress) -> PortResult<Option<CopyStatus>>;
+
+    /// Stops a copy that is under way. One that has ended is no error.
+    ///
+    /// # Errors
+    /// Where the service refuses or can't be reached.
+    async fn abort_copy(&self, blob: &BlobAddress, id: &str) -> PortResult<()>;
 
     /// The ranges of a page blob that may hold data, in order.
     ///

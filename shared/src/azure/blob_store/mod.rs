@@ -1,5 +1,6 @@
 //! Blob Storage.
 
+mod copy;
 mod pages;
 mod sas;
 
@@ -33,7 +34,8 @@ use crate::model::ids::AccountName;
 use crate::model::store::{BlobAddress, Container};
 use crate::ports::ETag;
 use crate::ports::blob_store::{
-    BlobListed, BlobPage, BlobProperties, BlobStore, Fence, SourceRange, check_clear, check_pages, check_pages_from,
+    BlobListed, BlobPage, BlobProperties, BlobStore, CopyStatus, Fence, SourceRange, check_clear, check_pages,
+    check_pages_from,
 };
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use sas::SasTokens;
@@ -310,6 +312,24 @@ impl BlobStore for AzureBlobs {
     async fn clear_pages(&self, blob: &BlobAddress, fence: Fence, range: Range<u64>) -> PortResult<()> {
         check_clear(blob, &range)?;
         self.page(blob)?.clear(fence, range).await
+    }
+
+    async fn start_copy(
+        &self,
+        blob: &BlobAddress,
+        source: &BlobAddress,
+        metadata: &BTreeMap<String, String>,
+    ) -> PortResult<CopyStatus> {
+        let url = self.readable(source).await?;
+        copy::start(&self.blob(blob)?, blob, source, url, metadata).await
+    }
+
+    async fn copy_status(&self, blob: &BlobAddress) -> PortResult<Option<CopyStatus>> {
+        copy::status(&self.blob(blob)?, blob).await
+    }
+
+    async fn abort_copy(&self, blob: &BlobAddress, id: &str) -> PortResult<()> {
+        copy::abort(&self.blob(blob)?, blob, id).await
     }
 
     async fn page_ranges(&self, blob: &BlobAddress) -> PortResult<Vec<Range<u64>>> {

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
 
 use super::helpers::{as_usize, body, crc, only_winner, put, refused, refused_as, source, unique};
 use crate::model::store::{BlobAddress, Container};
-use crate::ports::blob_store::{BlobStore, Fence, MAX_PAGE_WRITE, PAGE, SourceRange};
+use crate::ports::blob_store::{BlobStore, CopyState, Fence, MAX_PAGE_WRITE, PAGE, SourceRange};
 use crate::ports::error::ErrorKind;
 
 /// A mebibyte; lengths of page blobs here are small numbers of it.
@@ -29,6 +30,7 @@ pub async fn all(blobs: &dyn BlobStore, container: &Container) {
     cleared_pages_are_zero(blobs, container).await;
     page_ranges_cover_all_data(blobs, container).await;
     what_is_missing_is_not_found(blobs, container).await;
+    whole_page_blobs_are_copied(blobs, container).await;
 }
 
 /// A new page blob is zero, knows its metadata, and is made only once.
@@ -243,4 +245,30 @@ async fn fill(blobs: &dyn BlobStore, blob: &BlobAddress, fence: Fence, range: Ra
 
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
+}
+
+/// A copy that the service makes is the source, byte for byte, with metadata of its own; there is one of a name.
+pub async fn whole_page_blobs_are_copied(blobs: &dyn BlobStore, container: &Container) {
+    let (from, fence) = page_blob(blobs, container, 8 * MIB).await;
+    fill(blobs, &from, fence, MIB..3 * MIB).await;
+    fill(blobs, &from, fence, 8 * MIB - PAGE..8 * MIB).await;
+    let to = unique(container, "copied");
+    assert_eq!(blobs.copy_status(&to).await.expect("a status"), None, "a copy of nowhere");
+    let metadata = BTreeMap::from([("copied".to_owned(), "yes".to_owned())]);
+    let mut status = blobs.start_copy(&to, &from, &metadata).await.expect("a copy");
+    while matches!(status.state, CopyState::Pending { .. }) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        status = blobs.copy_status(&to).await.expect("a status").expect("a copy under way");
+    }
+    assert_eq!(status.state, CopyState::Done);
+    let (copy, source) = (blobs.get(&to, None).await.expect("the copy"), blobs.get(&from, None).await.expect("bytes"));
+    assert!(copy == source, "the copy is not its source");
+    let properties = blobs.properties(&to).await.expect("properties").expect("the copy");
+    assert_eq!((properties.length, properties.metadata), (8 * MIB, metadata.clone()));
+    blobs.abort_copy(&to, &status.id).await.expect("a copy that has ended is no error");
+    refused(blobs.start_copy(&to, &from, &metadata).await, ErrorKind::AlreadyExists);
+    let fence = blobs.take_fence(&to).await.expect("a fence on a copy");
+    fill(blobs, &to, fence, 0..PAGE).await;
+    let (missing, other) = (unique(container, "missing"), unique(container, "other"));
+    refused_as(blobs.start_copy(&other, &missing, &metadata).await, ErrorKind::NotFound, "source-not-found");
 }

@@ -28,6 +28,10 @@ pub(super) fn create(place: &Place, length: u64, metadata: &BTreeMap<String, Str
     }
     let fresh = Fresh::begin(place)?;
     fresh.file.set_len(length).map_err(|error| place.fault("write", error))?;
+    publish(place, fresh, metadata)
+}
+
+fn publish(place: &Place, fresh: Fresh, metadata: &BTreeMap<String, String>) -> PortResult<()> {
     let sidecar = Sidecar::create(place, metadata)?;
     let published = fresh.publish(place);
     if published.is_err() {
@@ -36,6 +40,33 @@ pub(super) fn create(place: &Place, length: u64, metadata: &BTreeMap<String, Str
     }
     drop(sidecar);
     published
+}
+
+/// Makes a page blob of another's bytes, whole or not at all.
+pub(super) fn copy(place: &Place, source: &Place, metadata: &BTreeMap<String, String>) -> PortResult<()> {
+    let Some((file, found)) = source.open(OpenOptions::new().read(true))? else {
+        let message = format!("the source {} is not there", source.blob);
+        return Err(PortError::new(ErrorKind::NotFound, message).with_code("source-not-found"));
+    };
+    let fresh = Fresh::begin(place)?;
+    copy_data(&file, found.len(), &fresh.file).map_err(|error| place.fault("copy to", error))?;
+    publish(place, fresh, metadata)
+}
+
+/// Copies what holds data; the rest stays a hole.
+fn copy_data(from: &File, length: u64, to: &File) -> io::Result<()> {
+    to.set_len(length)?;
+    let mut buffer = vec![0; ZEROS.len()];
+    for range in data_ranges(from, length)? {
+        let mut at = range.start;
+        while at < range.end {
+            let want = usize::try_from(range.end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+            from.read_exact_at(&mut buffer[..want], at)?;
+            to.write_all_at(&buffer[..want], at)?;
+            at += want as u64;
+        }
+    }
+    Ok(())
 }
 
 /// Raises the sequence number.

@@ -1,0 +1,81 @@
+//! Copies that the service makes by itself: Copy Blob, its status, its end.
+
+use std::collections::BTreeMap;
+
+use azure_storage_blob::BlobClient;
+use azure_storage_blob::models::{
+    BlobClientGetPropertiesResultHeaders as _, BlobClientStartCopyFromUrlOptions,
+    BlobClientStartCopyFromUrlResultHeaders as _, CopyStatus as Sdk,
+};
+
+use super::super::error::port_error;
+use super::incomplete;
+use crate::model::store::BlobAddress;
+use crate::ports::blob_store::{CopyState, CopyStatus};
+use crate::ports::error::{ErrorKind, PortResult};
+
+pub(super) async fn start(
+    client: &BlobClient,
+    blob: &BlobAddress,
+    source: &BlobAddress,
+    url: String,
+    metadata: &BTreeMap<String, String>,
+) -> PortResult<CopyStatus> {
+    let options = BlobClientStartCopyFromUrlOptions {
+        if_none_match: Some("*".into()),
+        metadata: Some(metadata.clone().into_iter().collect()),
+        ..BlobClientStartCopyFromUrlOptions::default()
+    };
+    let failed = |error: azure_core::Error| {
+        let error = port_error(format!("{blob} from {source}"), &error);
+        // The container that is missing is the destination's; a source is said by its own code, or as a missing blob.
+        match (error.code.as_str(), error.kind) {
+            ("cannot-verify-copy-source" | "blob-not-found" | "source-not-found", ErrorKind::NotFound) => {
+                error.with_code("source-not-found")
+            }
+            _ => error,
+        }
+    };
+    let response = client.start_copy_from_url(url, Some(options)).await.map_err(failed)?;
+    let id = response.copy_id().map_err(failed)?.ok_or_else(|| incomplete(blob))?;
+    let status = response.copy_status().map_err(failed)?;
+    Ok(CopyStatus { id, state: state(status.as_ref(), None, None) })
+}
+
+pub(super) async fn status(client: &BlobClient, blob: &BlobAddress) -> PortResult<Option<CopyStatus>> {
+    let failed = |error: azure_core::Error| port_error(blob, &error);
+    let properties = match client.get_properties(None).await.map_err(failed) {
+        Ok(properties) => properties,
+        Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Some(id) = properties.copy_id().map_err(failed)? else { return Ok(None) };
+    let progress = properties.copy_progress().map_err(failed)?;
+    let reason = properties.copy_status_description().map_err(failed)?;
+    let status = properties.copy_status().map_err(failed)?;
+    Ok(Some(CopyStatus { id, state: state(status.as_ref(), progress.as_deref(), reason) }))
+}
+
+pub(super) async fn abort(client: &BlobClient, blob: &BlobAddress, id: &str) -> PortResult<()> {
+    match client.abort_copy(id, None).await {
+        Ok(_) => Ok(()),
+        Err(error) => match port_error(blob, &error) {
+            error if error.code == "no-pending-copy-operation" => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
+fn state(status: Option<&Sdk>, progress: Option<&str>, reason: Option<String>) -> CopyState {
+    match status {
+        Some(Sdk::Success) => CopyState::Done,
+        Some(Sdk::Aborted) => CopyState::Aborted,
+        Some(Sdk::Failed) => CopyState::Failed(reason.unwrap_or_else(|| "the service does not say why".to_owned())),
+        _ => {
+            // Written as bytes copied, a slash, bytes in all.
+            let counts = progress.and_then(|text| text.split_once('/'));
+            let (done, total) = counts.map_or((0, 0), |(a, b)| (a.parse().unwrap_or(0), b.parse().unwrap_or(0)));
+            CopyState::Pending { done, total }
+        }
+    }
+}
