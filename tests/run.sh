@@ -14,6 +14,11 @@ need() { # need COMMAND PACKAGE
 }
 need qemu-img qemu-utils # makes the images that the VHD reader is tested against
 need mke2fs e2fsprogs    # makes the file system that the scan benchmark reads
+need npm npm             # brings Azurite, Microsoft's storage emulator
+if ! cmp -s tests/azurite/package-lock.json tests/azurite/node_modules/.goldfleet-lock; then
+    npm ci --prefix tests/azurite --no-audit --no-fund --loglevel=error
+    cp tests/azurite/package-lock.json tests/azurite/node_modules/.goldfleet-lock
+fi
 
 export CARGO_TERM_COLOR=never INSTA_UPDATE=no
 cargo fmt --all --check

@@ -126,6 +126,10 @@ impl Scene {
         upload(&desk, &asked, &|_| {}, &CancellationToken::new()).await.unwrap();
         let job = request(&desk, &asked.image, &asked.version, &[]).await.unwrap().job.id;
         fan_out(&desk, &job).await.unwrap();
+        // Done without a dispatcher: its message would keep the worker from ever being idle.
+        for message in ports.queue.receive(QueueName::Dispatch, 1, LEASE).await.unwrap() {
+            ports.queue.delete(QueueName::Dispatch, &message.receipt).await.unwrap();
+        }
         job
     }
 }
