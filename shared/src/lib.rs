@@ -14,6 +14,7 @@ pub mod commit;
 pub mod config;
 pub mod conformance;
 pub mod embedded;
+pub mod governor;
 pub mod model;
 pub mod plan;
 pub mod ports;

@@ -122,6 +122,7 @@ impl Scene {
             version: "1".parse().unwrap(),
             os: OsType::Linux,
             generation: None,
+            limit: None,
         };
         upload(&desk, &asked, &|_| {}, &CancellationToken::new()).await.unwrap();
         let job = request(&desk, &asked.image, &asked.version, &[]).await.unwrap().job.id;

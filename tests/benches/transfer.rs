@@ -101,6 +101,7 @@ async fn version(desk: &Desk, file: &Path, version: &str) -> anyhow::Result<(Upl
         version: version.clone(),
         os: OsType::Linux,
         generation: None,
+        limit: None,
     };
     let (stop, progress) = (CancellationToken::new(), Progress::new(Style::Silent));
     let begun = Instant::now();

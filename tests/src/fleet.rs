@@ -122,6 +122,7 @@ impl Fleet {
             version: version.parse().unwrap(),
             os: OsType::Linux,
             generation: None,
+            limit: None,
         };
         upload(&self.desk(ports.clone()), &asked, &|_| {}, &CancellationToken::new()).await
     }

@@ -1,5 +1,4 @@
 //! The fleet on Azure, as far as it is to be had on one machine: the storage emulator, and a double of Resource Manager.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
 

@@ -70,7 +70,7 @@ async fn follow(images: &dyn ImagePlane, mut state: Underway) -> PortResult<()> 
 }
 
 fn refusal(site: &Site, spec: &ManagedImageSpec) -> PortError {
-    make(site, spec).expect_err("this image is refused")
+    make(site, spec).unwrap_err()
 }
 
 fn change(site: &Site, change: impl FnOnce(&mut World)) {
@@ -186,7 +186,7 @@ fn every_refusal_has_its_reason() {
         world.locks.push(Lock { name: "keep".into(), scope: SUBSCRIPTION.into(), level: LockLevel::CanNotDelete });
     });
     let images = site.images();
-    let locked = site.run(images.delete(&good.id, None)).expect_err("a lock forbids deletion");
+    let locked = site.run(images.delete(&good.id, None)).unwrap_err();
     assert_eq!((locked.kind, locked.code.as_str()), (ErrorKind::Denied, "scope-locked"), "{locked:?}");
 }
 

@@ -6,12 +6,11 @@
 //! - [`settle`]: from a step's outcome to the row, the messages that follow and the message in hand.
 //! - [`steps`]: what is done under a lease: seed, copy, image.
 //! - [`program`]: what the programs that run workers share.
-//! - [`availability`], [`manifests`], [`governor`]: what steps share in a process.
+//! - [`availability`], [`manifests`]: what steps share in a process.
 
 pub mod availability;
 pub mod claim;
 pub mod failed;
-pub mod governor;
 pub mod hold;
 pub mod manifests;
 pub mod program;

@@ -11,6 +11,7 @@ use goldfleet_shared::model::selector::Selector;
 
 use super::output::Output;
 use super::targets::TargetsCommand;
+use crate::upload::Rate;
 
 /// One golden OS image, bootable everywhere: uploads a VHD once, and makes it a managed image in every subscription and
 /// region.
@@ -162,6 +163,9 @@ pub struct UploadArguments {
     /// The Hyper-V generation, v1 or v2; deduced from the partition table, where not given.
     #[arg(long)]
     pub generation: Option<Generation>,
+    /// Send no faster than this, such as 200MiB/s.
+    #[arg(long, value_name = "RATE")]
+    pub limit: Option<Rate>,
     /// Only upload.
     #[arg(long, conflicts_with = "wait")]
     pub no_dispatch: bool,

@@ -35,6 +35,7 @@ pub async fn upload_command(
         version: arguments.image.version.clone(),
         os: arguments.os,
         generation: arguments.generation,
+        limit: arguments.limit,
     };
     let progress = Progress::new(Style::fitting(console.output == Output::Json));
     let begun = Instant::now();

@@ -193,6 +193,7 @@ async fn drive(desk: &Desk, scene: &Scene, progress: &Progress, stop: &Cancellat
             version: golden.version.clone(),
             os: golden.os,
             generation: None,
+            limit: None,
         };
         let begun = Instant::now();
         let uploaded = upload(desk, &asked, &|row| progress.upload(row, begun), stop).await?;

@@ -5,6 +5,7 @@
 //! a killed upload has sent is found by its name the next time.
 
 mod buffers;
+mod pace;
 mod record;
 mod scan;
 mod send;
@@ -24,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::desk::Desk;
 
+pub use pace::Rate;
+
 /// What is to be uploaded, as what.
 #[derive(Debug, Clone)]
 pub struct UploadRequest {
@@ -37,6 +40,8 @@ pub struct UploadRequest {
     pub os: OsType,
     /// The Hyper-V generation, where it is not to be deduced from the partition table.
     pub generation: Option<Generation>,
+    /// How fast to send at most.
+    pub limit: Option<Rate>,
 }
 
 /// An upload that came to its end.
@@ -109,7 +114,7 @@ pub async fn upload(
     let record = record::Record::begin(desk, request, watch).await?;
     // With the version already there, all that is to be found out is whether the content is the same.
     let send = there.is_none();
-    let result = send::chunks(desk, disk, send, &record, stop).await;
+    let result = send::chunks(desk, disk, send, request.limit, &record, stop).await;
     let (disk, chunks) = match result {
         Ok(done) => done,
         Err(error) => {

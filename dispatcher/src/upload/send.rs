@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use goldfleet_shared::chunk_store;
+use goldfleet_shared::governor::Governor;
 use goldfleet_shared::model::manifest::{ChunkEntry, ChunkHash, chunk_name};
 use goldfleet_shared::model::store::Container;
 use goldfleet_shared::ports::blob_store::BlobListed;
@@ -18,23 +19,26 @@ use tokio_util::sync::CancellationToken;
 
 use super::UploadError;
 use super::buffers::{Buffer, Buffers};
+use super::pace::{Pace, Rate};
 use super::record::Record;
 use super::scan;
 use crate::desk::Desk;
 
-/// Reads the whole disk and, with `send`, puts the chunks that the store lacks into it. Returns the disk and its chunks
+/// Reads the whole disk and, with `send`, puts the chunks that the store lacks into it, no faster than `limit`. Returns the disk and its chunks
 /// in order.
 pub(super) async fn chunks(
     desk: &Desk,
     disk: Disk,
     send: bool,
+    limit: Option<Rate>,
     record: &Record<'_>,
     stop: &CancellationToken,
 ) -> Result<(Arc<Disk>, Vec<ChunkEntry>), UploadError> {
     let container = desk.config.source.store().container();
     let blobs = desk.ports.blobs.as_ref();
     let present = if send { chunk_store::present(blobs, &container).await? } else { HashMap::new() };
-    let sender = Sender { desk, container, present, send, record };
+    let governor = Governor::new(desk.config.upload.requests, Arc::clone(&desk.ports.clock));
+    let sender = Sender { desk, container, present, send, record, governor, pace: Pace::new(limit) };
     let disk = Arc::new(disk);
     tokio::select! {
         chunks = sender.run(Arc::clone(&disk)) => Ok((disk, chunks?)),
@@ -49,6 +53,8 @@ struct Sender<'a> {
     present: HashMap<String, BlobListed>,
     send: bool,
     record: &'a Record<'a>,
+    governor: Governor,
+    pace: Pace,
 }
 
 impl Sender<'_> {
@@ -108,8 +114,13 @@ impl Sender<'_> {
         let bytes = Bytes::from_owner(buffer);
         let crc = entry.crc64();
         let clock = self.desk.ports.clock.as_ref();
-        let put =
-            retrying(clock, PortError::is_retryable, || self.desk.ports.blobs.put_blob(&blob, bytes.clone(), crc));
+        let put = retrying(clock, PortError::is_retryable, async || {
+            let permit = self.governor.admit(&self.container.account).await;
+            self.pace.wait_for(clock, bytes.len() as u64).await;
+            let put = self.desk.ports.blobs.put_blob(&blob, bytes.clone(), crc).await;
+            permit.ended(&put);
+            put
+        });
         match put.await {
             Ok(()) => self.record.count(|row| row.bytes_sent += u64::from(entry.length)),
             // Its name is the hash of its bytes, so whoever wrote it wrote the same.

@@ -8,13 +8,13 @@ pub mod transfer;
 use std::sync::Arc;
 use std::time::Duration;
 
+use goldfleet_shared::governor::Governor;
 use goldfleet_shared::model::operation::{Operation, Work};
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::error::PortError;
 
 use crate::availability::Availability;
 use crate::failed::Failed;
-use crate::governor::Governor;
 use crate::hold::{Hold, Stop};
 use crate::manifests::Manifests;
 use crate::settings::Settings;
@@ -39,8 +39,8 @@ impl Shared {
     #[must_use]
     pub fn new(ports: Ports, settings: Settings) -> Self {
         Self {
+            governor: Governor::new(settings.requests, Arc::clone(&ports.clock)),
             ports,
-            governor: Governor::new(settings.requests),
             settings: Arc::new(settings),
             manifests: Arc::default(),
             availability: Arc::default(),

@@ -120,10 +120,12 @@ async fn move_chunk<D: Destination>(
                 None => Ok(()),
             };
         };
-        let _permit = shared.governor.admit(destination.account()).await;
+        let permit = shared.governor.admit(destination.account()).await;
         hold.check()?;
         let source = store.container().blob(chunk_name(&entry.hash));
-        match destination.put(entry, &source).await {
+        let put = destination.put(entry, &source).await;
+        permit.ended(&put);
+        match put {
             Ok(bytes) => {
                 hold.moved(bytes);
                 hold.record(chunk, u64::from(entry.length));
