@@ -25,3 +25,4 @@ pub mod setup;
 pub mod status;
 pub mod sweep;
 pub mod upload;
+pub mod verify;

@@ -122,6 +122,8 @@ pub enum Command {
     /// List and change the targets.
     #[command(subcommand)]
     Targets(TargetsCommand),
+    /// Compare what lies in stores and at targets with the manifest.
+    Verify(VerifyArguments),
     /// Make the queues, tables and containers that are missing.
     Setup,
     /// Check configuration, services and permissions, and change nothing.
@@ -172,6 +174,22 @@ pub struct UploadArguments {
     /// Wait until the job has ended; with embedded coordination, do the work here.
     #[arg(long)]
     pub wait: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// The job whose stores and VHDs are looked at; the newest, where none is named.
+    pub job: Option<JobId>,
+    /// Only the source store, for a version of this image.
+    #[arg(long, value_name = "NAME", requires = "version", conflicts_with = "job")]
+    pub image: Option<ImageName>,
+    /// The version.
+    #[arg(long, value_name = "VERSION", requires = "image")]
+    pub version: Option<ImageVersion>,
+    /// Read every byte and compare its checksum: takes as long as reading all of it from here.
+    #[arg(long)]
+    pub read: bool,
 }
 
 /// Arguments of `cleanup`.

@@ -12,4 +12,5 @@ pub mod run;
 pub mod send;
 pub mod setup;
 pub mod targets;
+pub mod verify;
 pub mod view;

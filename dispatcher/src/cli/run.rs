@@ -12,7 +12,7 @@ use tracing::Level;
 use super::arguments::{Arguments, Command};
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
-use super::{check, demo, doctor, jobs, plan, send, setup, targets};
+use super::{check, demo, doctor, jobs, plan, send, setup, targets, verify};
 use crate::desk::Desk;
 
 /// Carries out a command. Returns the exit code.
@@ -96,6 +96,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
             jobs::retry_command(&desk, job.as_ref(), &which, wait, console, &stop).await
         }
         Command::Cancel { job } => jobs::cancel_command(&desk, job.as_ref(), console).await,
+        Command::Verify(arguments) => verify::run(&desk, &arguments, console).await,
         Command::Cleanup(arguments) => jobs::cleanup_command(&desk, &arguments, console).await,
         Command::Worker { .. }
         | Command::Check { .. }

@@ -117,8 +117,11 @@ impl AzureBlobs {
         match (error.code.as_str(), error.kind) {
             ("cannot-verify-copy-source", ErrorKind::NotFound) => error.with_code("source-not-found"),
             ("cannot-verify-copy-source", ErrorKind::Denied) => {
+                // With a new SAS it may be let in: the old one's key may have been revoked, or a clock be far off.
                 self.sas.forget(&source.blob.container).await;
-                error.with_code("source-denied")
+                let mut error = error.with_code("source-denied");
+                error.kind = ErrorKind::Unavailable;
+                error
             }
             ("crc64-mismatch" | "md5-mismatch", _) => error.with_code("source-corrupt"),
             _ => error,
