@@ -19,7 +19,7 @@ use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::operation::Work;
 use goldfleet_shared::ports::Ports;
-use goldfleet_shared::vhd::{Disk, GoldenSpec, same_disk};
+use goldfleet_shared::vhd::{Disk, Footer, GoldenSpec, same_disk};
 use goldfleet_worker::pump::Pump;
 use goldfleet_worker::settings::Settings;
 use goldfleet_worker::steps::Shared;
@@ -88,6 +88,17 @@ impl Fleet {
     pub fn change_golden(&self) {
         let file = OpenOptions::new().write(true).open(self.golden()).unwrap();
         file.write_all_at(&[0x5a; 4096], 7 * MIB).unwrap();
+    }
+
+    /// Makes the golden VHD anew, as a tool would: with an id of its own, other data in one chunk, half of another's data
+    /// gone, all of a third's gone, data where there was none, and one chunk as it was.
+    pub fn remake_golden(&self) {
+        let file = OpenOptions::new().write(true).open(self.golden()).unwrap();
+        file.write_all_at(&[0x5a; 4096], 7 * MIB).unwrap();
+        file.write_all_at(&[0; 256 << 10], 12 * MIB).unwrap();
+        file.write_all_at(&[0; 128 << 10], 17 * MIB + (128 << 10)).unwrap();
+        file.write_all_at(&[0xa5; 64 << 10], 20 * MIB + (512 << 10)).unwrap();
+        file.write_all_at(&Footer::fixed_for(24 * MIB, 0xface).to_bytes(), 24 * MIB).unwrap();
     }
 
     /// A desk with these ports.

@@ -1,7 +1,10 @@
 //! The fleet on Azure, as far as it is to be had on one machine: the storage emulator, and a double of Resource Manager.
 
+use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
+use goldfleet_shared::ports::blob_store::BlobStore as _;
+use goldfleet_shared::vhd::Footer;
 use goldfleet_tests::azure::site::{Backend, Site};
 use goldfleet_tests::place::Process;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -36,6 +39,27 @@ fn a_laptop_does_it_alone() {
     place.succeed(&place.upload(&["--wait"]));
     place.assert_succeeded_once(site.targets());
     site.assert_everywhere(&place);
+}
+
+/// The next version begins as a copy of the one before, which the service makes inside each staging account.
+#[test]
+fn a_refresh_is_cloned_and_patched() {
+    let site = Site::start(1, &["westeurope", "eastus"]);
+    let place = site.place(Backend::Local, Backend::Azure, 8 * MIB);
+    place.succeed(&place.upload(&["--wait"]));
+    let golden = std::fs::OpenOptions::new().write(true).open(place.path("golden.vhd")).unwrap();
+    golden.write_all_at(&[0x5a; 4096], 3 * MIB).unwrap();
+    golden.write_all_at(&Footer::fixed_for(64 * MIB, 0xface).to_bytes(), 64 * MIB).unwrap();
+    place.succeed(&["upload", "golden.vhd", "--image", "golden", "--version", "2", "--os", "linux", "--wait"]);
+    place.assert_succeeded_once(site.targets());
+    let copy = &place.json(&["status"])["phases"]["copy"];
+    let (moved, total) = (copy["bytes_moved"].as_u64().unwrap(), copy["bytes_total"].as_u64().unwrap());
+    assert!(moved > 0 && moved * 4 < total, "{copy:#}");
+    let (blobs, golden) = (site.blobs(), std::fs::read(place.path("golden.vhd")).unwrap());
+    for region in ["westeurope", "eastus"] {
+        let vhd = site.vhd(1, region).container.blob("golden/2.vhd");
+        assert!(site.run(blobs.get(&vhd, None)).unwrap() == golden, "{vhd}");
+    }
 }
 
 /// Queues and tables of Azure, with folders for a cloud.

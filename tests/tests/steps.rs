@@ -306,3 +306,54 @@ fn flip(path: &Path, at: u64) {
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
+
+/// Where a staging account still has an earlier version, only what differs is written, and what became zero is cleared.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_begins_with_the_earlier_version() {
+    let fleet = Fleet::new();
+    let ports = fleet.ports.clone();
+    fleet.upload(&ports, "1").await.unwrap();
+    let first = fleet.request("1").await;
+    fleet.run(&ports, 2, &first).await;
+    // Other data in one chunk, no data any more in another, data where there was none: and an id of its own, as every
+    // tool gives a VHD.
+    fleet.remake_golden();
+    fleet.upload(&ports, "2").await.unwrap();
+    let second = fleet.request("2").await;
+    let status = fleet.run(&ports, 2, &second).await;
+    fleet.assert_all_done(&second).await;
+    let (moved, total) = (status.phases.copy.bytes_moved, status.phases.copy.bytes_total);
+    assert!(moved > 0 && moved + 4 * (256 << 10) <= total, "{moved} of {total} bytes were written");
+}
+
+/// The same when every call is lost once, and workers disappear in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_under_faults() {
+    let counted = Faults::none();
+    let fleet = Fleet::new();
+    refresh(&fleet, &counted).await;
+    let calls =
+        ["BlobStore.start_copy", "BlobStore.copy_status", "BlobStore.clear_pages", "BlobStore.create_page_blob"];
+    for call in calls {
+        for lost in [Lost::Request, Lost::Answer] {
+            for nth in 1..=2 {
+                let fleet = Fleet::new();
+                let faults = Faults::at(call, nth, lost);
+                refresh(&fleet, &faults).await;
+            }
+        }
+    }
+}
+
+#[expect(clippy::unwrap_used, reason = "tests")]
+async fn refresh(fleet: &Fleet, faults: &std::sync::Arc<Faults>) {
+    let ports = faulty(&fleet.ports, faults);
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let first = fleet.request("1").await;
+    fleet.run(&fleet.ports, 1, &first).await;
+    fleet.remake_golden();
+    fleet.upload(&fleet.ports, "2").await.unwrap();
+    let second = fleet.request("2").await;
+    fleet.run(&ports, 2, &second).await;
+    fleet.assert_all_done(&second).await;
+}

@@ -13,8 +13,9 @@ use goldfleet_shared::model::operation::Operation;
 use goldfleet_shared::model::store::{BlobAddress, Store};
 use goldfleet_shared::model::target::Target;
 use goldfleet_shared::ports::blob_store::{BlobProperties, BlobStore, Fence, SourceRange};
-use goldfleet_shared::ports::error::{ErrorKind, PortResult};
+use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 
+use super::base::{Base, copied, length};
 use super::transfer::{Destination, fill};
 use super::{Outcome, Shared, StepError};
 use crate::failed::Failed;
@@ -25,6 +26,9 @@ pub const DIGEST_KEY: &str = "goldfleet_digest";
 
 /// Metadata of a VHD: the job that made it.
 pub const JOB_KEY: &str = "goldfleet_job";
+
+/// How often a blob is looked at that appears while it is made.
+const TRIES: u32 = 3;
 
 /// Runs a copy.
 ///
@@ -41,19 +45,29 @@ pub async fn run(
     let blobs = shared.ports.blobs.as_ref();
     let manifest = shared.manifests.get(blobs, source, &operation.image).await?;
     let vhd = target.vhd(&operation.image);
-    let found = prepare(blobs, hold, operation, &manifest, &vhd).await?;
+    let preparing = Preparing { shared, hold, operation, source, manifest: &manifest, vhd: &vhd };
+    let found = preparing.prepare().await?;
     let chunks = u32::try_from(manifest.chunks.len()).unwrap_or(ChunkSet::MAX_LEN);
-    if found == Found::Whole {
-        hold.set_progress(ChunkSet::full(chunks), manifest.data_bytes(), manifest.data_bytes());
-        return Ok(Outcome::Done);
-    }
-    let resumed = found == Found::Begun && operation.progress.done.len() == chunks;
-    if !resumed {
-        hold.set_progress(ChunkSet::empty(chunks), 0, manifest.data_bytes());
+    let (begun, base) = match found {
+        Found::Whole => {
+            hold.set_progress(ChunkSet::full(chunks), manifest.data_bytes(), manifest.data_bytes());
+            return Ok(Outcome::Done);
+        }
+        Found::Nothing => (false, None),
+        Found::Cloned(base) => (false, Some(base)),
+        Found::Begun(base) => (true, base),
+    };
+    if !begun || operation.progress.done.len() != chunks {
+        let (done, bytes) = base.as_ref().map_or_else(|| (ChunkSet::empty(chunks), 0), |base| base.same(&manifest));
+        hold.set_progress(done, bytes, manifest.data_bytes());
     }
     hold.check()?;
     let fence = blobs.take_fence(&vhd).await?;
-    let destination = VhdDestination { blobs, vhd: &vhd, fence };
+    for range in base.iter().flat_map(|base| base.vanished(&manifest)) {
+        hold.check()?;
+        blobs.clear_pages(&vhd, fence, range).await?;
+    }
+    let destination = VhdDestination { blobs, vhd: &vhd, fence, base: base.as_ref() };
     match fill(shared, hold, operation, &manifest, from, &destination).await? {
         Outcome::Done => {}
         wait @ Outcome::Continue(_) => return Ok(wait),
@@ -65,43 +79,100 @@ pub async fn run(
     Ok(Outcome::Done)
 }
 
-/// What lay at the VHD's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What lies at the VHD's place.
 enum Found {
-    /// Nothing, or something stale that was removed: an empty page blob lies there now.
+    /// An empty page blob: there was nothing, or something stale that was removed.
     Nothing,
-    /// A VHD of this version that some attempt has begun.
-    Begun,
+    /// A copy of an earlier version.
+    Cloned(Base),
+    /// A VHD of this version that some attempt has begun, from nothing or from an earlier version.
+    Begun(Option<Base>),
     /// This version, whole.
     Whole,
 }
 
 /// Sees to it that a page blob of this version lies at the VHD's place.
-async fn prepare(
-    blobs: &dyn BlobStore,
-    hold: &Hold,
-    operation: &Operation,
-    manifest: &Manifest,
-    vhd: &BlobAddress,
-) -> Result<Found, StepError> {
-    let length = manifest.size + manifest.footer.len() as u64;
-    let digest = operation.image.digest.to_string();
-    if let Some(properties) = blobs.properties(vhd).await? {
-        match properties.metadata.get(DIGEST_KEY) {
-            Some(found) if *found == digest && properties.length == length => {
-                return if is_whole(blobs, manifest, vhd).await? { Ok(Found::Whole) } else { Ok(Found::Begun) };
+struct Preparing<'a> {
+    shared: &'a Shared,
+    hold: &'a Hold,
+    operation: &'a Operation,
+    source: &'a Store,
+    manifest: &'a Manifest,
+    vhd: &'a BlobAddress,
+}
+
+impl Preparing<'_> {
+    async fn prepare(&self) -> Result<Found, StepError> {
+        let (blobs, vhd) = (self.shared.ports.blobs.as_ref(), self.vhd);
+        // A request of an earlier attempt may arrive late, and its blob be there when this one makes its own: then it is
+        // looked at like any other.
+        for _ in 0..TRIES {
+            if let Some(properties) = blobs.properties(vhd).await?
+                && let Some(found) = self.look(&properties).await?
+            {
+                return Ok(found);
             }
-            Some(_) => remove_stale(blobs, hold, vhd, &properties).await?,
+            // What is recorded of an earlier blob says nothing of the next.
+            let chunks = u32::try_from(self.manifest.chunks.len()).unwrap_or(ChunkSet::MAX_LEN);
+            self.hold.set_progress(ChunkSet::empty(chunks), 0, self.manifest.data_bytes());
+            if let Some(found) = self.begin().await? {
+                return Ok(found);
+            }
+        }
+        let message = format!("{vhd} is made by someone else at the same time");
+        Err(PortError::new(ErrorKind::Conflict, message).into())
+    }
+
+    /// Makes the blob, from an earlier version where there is one; none where there is a blob already.
+    async fn begin(&self) -> Result<Option<Found>, StepError> {
+        let (blobs, vhd) = (self.shared.ports.blobs.as_ref(), self.vhd);
+        let digest = self.operation.image.digest.to_string();
+        let job = self.operation.job.to_string();
+        let metadata = BTreeMap::from([(DIGEST_KEY.to_owned(), digest), (JOB_KEY.to_owned(), job)]);
+        let image = &self.operation.image;
+        if let Some(base) = Base::find(self.shared, self.source, image, self.manifest, vhd).await
+            && base.clone_to(self.shared, self.hold, vhd, metadata.clone()).await?
+        {
+            return Ok(Some(Found::Cloned(base)));
+        }
+        self.hold.check()?;
+        let made = create(blobs, vhd, length(self.manifest), &metadata).await?;
+        Ok(made.then_some(Found::Nothing))
+    }
+
+    /// What a blob at the VHD's place is; none where it was stale, and is gone.
+    async fn look(&self, properties: &BlobProperties) -> Result<Option<Found>, StepError> {
+        let (blobs, vhd) = (self.shared.ports.blobs.as_ref(), self.vhd);
+        let digest = self.operation.image.digest.to_string();
+        match properties.metadata.get(DIGEST_KEY) {
+            Some(found) if *found == digest && properties.length == length(self.manifest) => {}
+            Some(_) => {
+                remove_stale(blobs, self.hold, vhd, properties).await?;
+                return Ok(None);
+            }
             None => {
                 let message = format!("{vhd} is in the way: a blob that goldfleet did not make; remove or rename it");
                 return Err(Failed::fatal("vhd-foreign", message).into());
             }
         }
+        let image = &self.operation.image;
+        let base = Base::of(self.shared, self.source, image, self.manifest, vhd, properties).await;
+        if base.is_some() && !copied(self.shared, self.hold, vhd).await? {
+            return Ok(None);
+        }
+        if is_whole(blobs, self.manifest, vhd).await? {
+            return Ok(Some(Found::Whole));
+        }
+        match base {
+            None => Ok(Some(Found::Begun(None))),
+            Some(Some(base)) => Ok(Some(Found::Begun(Some(base)))),
+            // What it began with is not known any more, so neither is what of it must go.
+            Some(None) => {
+                remove_stale(blobs, self.hold, vhd, properties).await?;
+                Ok(None)
+            }
+        }
     }
-    let metadata = BTreeMap::from([(DIGEST_KEY.to_owned(), digest), (JOB_KEY.to_owned(), operation.job.to_string())]);
-    hold.check()?;
-    create(blobs, vhd, length, &metadata).await?;
-    Ok(Found::Nothing)
 }
 
 /// A version that was removed and uploaded anew with other content leaves VHDs of the same name.
@@ -117,27 +188,22 @@ async fn remove_stale(
     Ok(())
 }
 
+/// Returns whether the blob was made; false where there is one.
 async fn create(
     blobs: &dyn BlobStore,
     vhd: &BlobAddress,
     length: u64,
     metadata: &BTreeMap<String, String>,
-) -> Result<(), StepError> {
-    let error = match blobs.create_page_blob(vhd, length, metadata).await {
-        Ok(()) => return Ok(()),
-        Err(error) => error,
-    };
-    match error.kind {
-        // An earlier attempt's request arrived after all: the same blob, still empty or rewritten from the start.
-        ErrorKind::AlreadyExists => Ok(()),
-        ErrorKind::NotFound => {
-            blobs.ensure_container(&vhd.container).await?;
-            match blobs.create_page_blob(vhd, length, metadata).await {
-                Err(error) if error.kind != ErrorKind::AlreadyExists => Err(error.into()),
-                _ => Ok(()),
-            }
-        }
-        _ => Err(error.into()),
+) -> Result<bool, StepError> {
+    let mut made = blobs.create_page_blob(vhd, length, metadata).await;
+    if made.as_ref().is_err_and(|error| error.kind == ErrorKind::NotFound) {
+        blobs.ensure_container(&vhd.container).await?;
+        made = blobs.create_page_blob(vhd, length, metadata).await;
+    }
+    match made {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -150,6 +216,7 @@ struct VhdDestination<'a> {
     blobs: &'a dyn BlobStore,
     vhd: &'a BlobAddress,
     fence: Fence,
+    base: Option<&'a Base>,
 }
 
 impl Destination for VhdDestination<'_> {
@@ -158,6 +225,9 @@ impl Destination for VhdDestination<'_> {
     }
 
     async fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> PortResult<u64> {
+        for range in self.base.iter().flat_map(|base| base.leftovers(entry)) {
+            self.blobs.clear_pages(self.vhd, self.fence, range).await?;
+        }
         let mut moved = 0;
         for run in &entry.runs {
             let at = u64::from(run.at);

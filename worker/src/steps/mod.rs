@@ -1,5 +1,6 @@
 //! What is done under a lease.
 
+mod base;
 pub mod copy;
 pub mod image;
 pub mod seed;

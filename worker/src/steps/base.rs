@@ -1,0 +1,294 @@
+//! Clone and patch: a copy begins with an earlier version's VHD, where the staging account still has one.
+//!
+//! Copying a page blob inside its account takes seconds and no bandwidth. What is left to do is to write the runs that
+//! differ, and to clear what became zero. A VHD that began so says of which version in its metadata; it is whole, like any
+//! other, when it has its own version's footer, so that only versions whose footers differ are taken for a beginning (every
+//! tool that writes a VHD gives it an id of its own).
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use goldfleet_shared::chunk_store;
+use goldfleet_shared::model::chunk_set::ChunkSet;
+use goldfleet_shared::model::ids::ImageVersion;
+use goldfleet_shared::model::image::ImageRef;
+use goldfleet_shared::model::manifest::{CHUNK_SIZE, ChunkEntry, Manifest};
+use goldfleet_shared::model::store::{BlobAddress, Store};
+use goldfleet_shared::ports::blob_store::{BlobProperties, CopyState};
+
+use super::copy::DIGEST_KEY;
+use super::{Shared, StepError};
+use crate::hold::Hold;
+
+/// Metadata of a VHD that began as an earlier version's: that version and its digest, with a blank between.
+const BASE_KEY: &str = "goldfleet_base";
+
+/// The time between two looks at a copy that the service makes.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// The version that a VHD began as.
+pub(super) struct Base {
+    image: ImageRef,
+    vhd: BlobAddress,
+    manifest: Arc<Manifest>,
+    /// The base's chunks by the window of the disk that they are of.
+    windows: HashMap<u64, usize>,
+}
+
+impl Base {
+    fn new(image: ImageRef, vhd: BlobAddress, manifest: Arc<Manifest>) -> Self {
+        let windows = manifest.chunks.iter().enumerate().filter_map(|(n, entry)| Some((window(entry)?, n))).collect();
+        Self { image, vhd, manifest, windows }
+    }
+
+    /// The newest whole VHD of another version of this image in the staging container that has the disk's size; none
+    /// where there is none. What can't be read is no base, and no failure.
+    pub(super) async fn find(
+        shared: &Shared,
+        source: &Store,
+        image: &ImageRef,
+        manifest: &Manifest,
+        vhd: &BlobAddress,
+    ) -> Option<Self> {
+        let blobs = shared.ports.blobs.as_ref();
+        let prefix = format!("{}/", image.name);
+        let mut listed = chunk_store::list(blobs, &vhd.container, &prefix).await.ok()?;
+        listed.retain(|blob| blob.name != vhd.name && blob.length == length(manifest));
+        listed.sort_by_key(|blob| std::cmp::Reverse(blob.modified));
+        for blob in listed {
+            let version = blob.name.strip_prefix(&prefix).and_then(|name| name.strip_suffix(".vhd")?.parse().ok());
+            let candidate = vhd.container.blob(blob.name);
+            let properties = blobs.properties(&candidate).await.ok()??;
+            let digest = properties.metadata.get(DIGEST_KEY).and_then(|digest| digest.parse().ok());
+            let (Some(version), Some(digest)) = (version, digest) else { continue };
+            let image = ImageRef { name: image.name.clone(), version, digest };
+            if let Some(base) = Self::load(shared, source, image, candidate, manifest).await
+                && base.is_whole(shared).await
+            {
+                return Some(base);
+            }
+        }
+        None
+    }
+
+    /// The base that a VHD's metadata name; none where they name none. What is named and can't be had any more is an
+    /// error of its own: `Some(None)`.
+    pub(super) async fn of(
+        shared: &Shared,
+        source: &Store,
+        image: &ImageRef,
+        manifest: &Manifest,
+        vhd: &BlobAddress,
+        properties: &BlobProperties,
+    ) -> Option<Option<Self>> {
+        let named = properties.metadata.get(BASE_KEY)?;
+        let parse = || {
+            let (version, digest) = named.split_once(' ')?;
+            let version: ImageVersion = version.parse().ok()?;
+            Some(ImageRef { name: image.name.clone(), version, digest: digest.parse().ok()? })
+        };
+        let Some(base) = parse() else { return Some(None) };
+        let candidate = vhd.container.blob(base.vhd_name());
+        Some(Self::load(shared, source, base, candidate, manifest).await)
+    }
+
+    async fn load(
+        shared: &Shared,
+        source: &Store,
+        image: ImageRef,
+        vhd: BlobAddress,
+        manifest: &Manifest,
+    ) -> Option<Self> {
+        let base = shared.manifests.get(shared.ports.blobs.as_ref(), source, &image).await.ok()?;
+        (base.size == manifest.size && base.footer != manifest.footer).then(|| Self::new(image, vhd, base))
+    }
+
+    async fn is_whole(&self, shared: &Shared) -> bool {
+        let footer = self.manifest.size..length(&self.manifest);
+        let read = shared.ports.blobs.get(&self.vhd, Some(footer)).await;
+        read.is_ok_and(|footer| footer[..] == self.manifest.footer[..])
+    }
+
+    /// Has the service copy the base to `vhd`. Returns whether there is such a copy now.
+    pub(super) async fn clone_to(
+        &self,
+        shared: &Shared,
+        hold: &Hold,
+        vhd: &BlobAddress,
+        mut metadata: BTreeMap<String, String>,
+    ) -> Result<bool, StepError> {
+        metadata.insert(BASE_KEY.to_owned(), format!("{} {}", self.image.version, self.image.digest));
+        hold.check()?;
+        match shared.ports.blobs.start_copy(vhd, &self.vhd, &metadata).await {
+            Ok(_) => {}
+            // It may have gone, or the account not copy: the VHD is then made from nothing. (Where there is a blob already,
+            // that will be seen.)
+            Err(error) if !error.is_retryable() => {
+                tracing::info!(base = %self.vhd, code = error.code, "can't begin with an earlier version: {error}");
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tracing::debug!(base = %self.vhd, "begins with an earlier version");
+        copied(shared, hold, vhd).await
+    }
+
+    /// The chunks that are the same in the new version, and their bytes.
+    pub(super) fn same(&self, manifest: &Manifest) -> (ChunkSet, u64) {
+        let mut same = ChunkSet::empty(u32::try_from(manifest.chunks.len()).unwrap_or(ChunkSet::MAX_LEN));
+        let mut bytes = 0;
+        for (index, entry) in (0_u32..).zip(&manifest.chunks) {
+            if self.before(entry).is_some_and(|before| before == entry) && same.insert(index) {
+                bytes += u64::from(entry.length);
+            }
+        }
+        (same, bytes)
+    }
+
+    fn before(&self, entry: &ChunkEntry) -> Option<&ChunkEntry> {
+        self.manifest.chunks.get(*self.windows.get(&window(entry)?)?)
+    }
+
+    /// What of the base's data in a chunk's window is zero in the new version.
+    pub(super) fn leftovers(&self, entry: &ChunkEntry) -> Vec<Range<u64>> {
+        self.before(entry).map_or_else(Vec::new, |before| less(ranges(before), &ranges(entry)))
+    }
+
+    /// The base's data in windows where the new version has none, neighbours together.
+    pub(super) fn vanished(&self, manifest: &Manifest) -> Vec<Range<u64>> {
+        let kept: std::collections::HashSet<u64> = manifest.chunks.iter().filter_map(window).collect();
+        let mut vanished: Vec<Range<u64>> = Vec::new();
+        let gone = self.manifest.chunks.iter().filter(|entry| window(entry).is_some_and(|w| !kept.contains(&w)));
+        for range in gone.flat_map(ranges) {
+            match vanished.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => vanished.push(range),
+            }
+        }
+        vanished
+    }
+}
+
+/// Waits for the end of a copy that the service makes. Returns whether the blob is whole; else it is removed.
+pub(super) async fn copied(shared: &Shared, hold: &Hold, vhd: &BlobAddress) -> Result<bool, StepError> {
+    loop {
+        hold.check()?;
+        match shared.ports.blobs.copy_status(vhd).await?.map(|status| status.state) {
+            None | Some(CopyState::Done) => return Ok(true),
+            Some(CopyState::Pending { .. }) => shared.ports.clock.sleep(LOOK_AGAIN).await,
+            Some(state @ (CopyState::Aborted | CopyState::Failed(_))) => {
+                tracing::info!(%vhd, ?state, "the copy of an earlier version came to nothing");
+                hold.check()?;
+                shared.ports.blobs.delete(vhd, None).await?;
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// A whole VHD's length, footer included.
+pub(super) fn length(manifest: &Manifest) -> u64 {
+    manifest.size + manifest.footer.len() as u64
+}
+
+/// The window of the disk that a chunk is of.
+fn window(entry: &ChunkEntry) -> Option<u64> {
+    entry.runs.first().map(|run| run.offset / CHUNK_SIZE)
+}
+
+fn ranges(entry: &ChunkEntry) -> Vec<Range<u64>> {
+    entry.runs.iter().map(|run| run.offset..run.offset + u64::from(run.length)).collect()
+}
+
+/// What of `ranges` lies in none of `without`; both are in order.
+fn less(ranges: Vec<Range<u64>>, without: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut left = Vec::new();
+    for range in ranges {
+        let mut at = range.start;
+        for hole in without.iter().filter(|hole| hole.start < range.end && hole.end > range.start) {
+            if at < hole.start {
+                left.push(at..hole.start);
+            }
+            at = at.max(hole.end);
+        }
+        if at < range.end {
+            left.push(at..range.end);
+        }
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use goldfleet_shared::model::manifest::{Generation, OsType, Run};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECTOR: u64 = 512;
+
+    /// A chunk of runs given in sectors; its hash tells its content.
+    fn entry(content: u8, runs: &[(u64, u32)]) -> ChunkEntry {
+        let mut at = 0;
+        let runs = runs.iter().map(|&(offset, length)| {
+            let run = Run { offset: offset * SECTOR, length: length * 512, at, crc64: u64::from(content) };
+            at += run.length;
+            run
+        });
+        let runs: Vec<Run> = runs.collect();
+        ChunkEntry { hash: format!("{content:02x}").repeat(32).parse().unwrap(), length: at, runs }
+    }
+
+    fn manifest(id: u8, chunks: Vec<ChunkEntry>) -> Manifest {
+        Manifest { os: OsType::Linux, generation: Generation::V2, size: 64 << 20, footer: [id; 512], chunks }
+    }
+
+    fn base(manifest: Manifest) -> Base {
+        let image = ImageRef {
+            name: "golden".parse().unwrap(),
+            version: "1".parse().unwrap(),
+            digest: format!("b3:{}", "5".repeat(64)).parse().unwrap(),
+        };
+        let container = goldfleet_shared::model::store::Container {
+            account: "stage".parse().unwrap(),
+            container: "vhds".parse().unwrap(),
+        };
+        Base::new(image, container.blob("golden/1.vhd"), Arc::new(manifest))
+    }
+
+    #[test]
+    fn what_is_the_same_stays_and_what_is_gone_is_cleared() {
+        let window = CHUNK_SIZE / SECTOR;
+        let old = base(manifest(
+            1,
+            vec![entry(1, &[(0, 8)]), entry(2, &[(window, 8), (window + 16, 8)]), entry(3, &[(2 * window, 8)])],
+        ));
+        let changed = entry(4, &[(window + 4, 14)]);
+        let new = manifest(2, vec![entry(1, &[(0, 8)]), changed.clone()]);
+        let (same, bytes) = old.same(&new);
+        assert_eq!((same.iter().collect::<Vec<_>>(), bytes), (vec![0], 8 * SECTOR));
+        let sectors = |range: &Range<u64>| (range.start / SECTOR - window, range.end / SECTOR - window);
+        assert_eq!(old.leftovers(&changed).iter().map(sectors).collect::<Vec<_>>(), [(0, 4), (18, 24)]);
+        assert_eq!(old.vanished(&new), vec![2 * CHUNK_SIZE..2 * CHUNK_SIZE + 8 * SECTOR]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_left_that_is_in_both(a in sorted_ranges(), b in sorted_ranges()) {
+            let left = less(a.clone(), &b);
+            for at in 0..64_u64 {
+                let inside = |ranges: &[Range<u64>]| ranges.iter().any(|range| range.contains(&at));
+                prop_assert_eq!(inside(&left), inside(&a) && !inside(&b), "at {}", at);
+            }
+        }
+    }
+
+    fn sorted_ranges() -> impl Strategy<Value = Vec<Range<u64>>> {
+        proptest::collection::btree_set(0_u64..64, 0..12).prop_map(|bounds| {
+            let bounds: Vec<u64> = bounds.into_iter().collect();
+            bounds.chunks_exact(2).map(|pair| pair[0]..pair[1]).collect()
+        })
+    }
+}
