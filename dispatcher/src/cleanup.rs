@@ -5,13 +5,13 @@
 use futures::{StreamExt as _, TryStreamExt as _};
 use goldfleet_shared::config::Staged;
 use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_shared::model::image::VhdMetadata;
 use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::manifest::manifest_name;
 use goldfleet_shared::model::operation::{Operation, OperationState, Work};
 use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
-use goldfleet_worker::steps::copy::DIGEST_KEY;
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
 
@@ -88,7 +88,7 @@ async fn remove_vhds(desk: &Desk, operations: &[Versioned<Operation>]) -> PortRe
 /// Removes one VHD if it is what the row says; none where there is nothing, false where it is something else.
 async fn remove_vhd(desk: &Desk, vhd: &BlobAddress, digest: &str) -> PortResult<Option<bool>> {
     let Some(found) = desk.ports.blobs.properties(vhd).await? else { return Ok(None) };
-    if found.metadata.get(DIGEST_KEY).map(String::as_str) != Some(digest) {
+    if found.metadata.get(VhdMetadata::DIGEST).map(String::as_str) != Some(digest) {
         return Ok(Some(false));
     }
     match desk.ports.blobs.delete(vhd, Some(&found.etag)).await {

@@ -9,12 +9,11 @@ use std::ops::Range;
 use futures::stream::{self, StreamExt as _};
 use goldfleet_shared::chunk::crc64;
 use goldfleet_shared::chunk_store;
-use goldfleet_shared::model::image::ImageRef;
+use goldfleet_shared::model::image::{ImageRef, VhdMetadata};
 use goldfleet_shared::model::manifest::{ChunkEntry, Manifest, chunk_name};
 use goldfleet_shared::model::operation::{OperationState, Work};
 use goldfleet_shared::model::store::{BlobAddress, Store};
 use goldfleet_shared::ports::error::PortResult;
-use goldfleet_worker::steps::copy::DIGEST_KEY;
 use serde::Serialize;
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
@@ -175,7 +174,7 @@ impl Checking<'_> {
             return Ok((0, vec![wrong(format!("has {} bytes, not {}", properties.length, footer.end))]));
         }
         let mut faults = Vec::new();
-        if properties.metadata.get(DIGEST_KEY) != Some(&self.image.digest.to_string()) {
+        if properties.metadata.get(VhdMetadata::DIGEST) != Some(&self.image.digest.to_string()) {
             faults.push(wrong("is of another version, or not goldfleet's".to_owned()));
         }
         if blobs.get(vhd, Some(footer)).await?[..] != self.manifest.footer[..] {

@@ -142,3 +142,16 @@ impl ImageTags {
         tags.get(Self::DIGEST)?.parse().ok()
     }
 }
+
+/// The metadata by which goldfleet knows its own VHDs in staging containers.
+#[derive(Debug, Clone, Copy)]
+pub struct VhdMetadata;
+
+impl VhdMetadata {
+    /// The digest of the image version that the VHD is made of.
+    pub const DIGEST: &'static str = "goldfleet_digest";
+    /// The job that made it.
+    pub const JOB: &'static str = "goldfleet_job";
+    /// The version that it began as, where it began as a copy of one: the version and its digest, with a blank between.
+    pub const BASE: &'static str = "goldfleet_base";
+}

@@ -13,17 +13,13 @@ use std::time::Duration;
 use goldfleet_shared::chunk_store;
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::ids::ImageVersion;
-use goldfleet_shared::model::image::ImageRef;
+use goldfleet_shared::model::image::{ImageRef, VhdMetadata};
 use goldfleet_shared::model::manifest::{CHUNK_SIZE, ChunkEntry, Manifest};
 use goldfleet_shared::model::store::{BlobAddress, Store};
 use goldfleet_shared::ports::blob_store::{BlobProperties, CopyState};
 
-use super::copy::DIGEST_KEY;
 use super::{Shared, StepError};
 use crate::hold::Hold;
-
-/// Metadata of a VHD that began as an earlier version's: that version and its digest, with a blank between.
-const BASE_KEY: &str = "goldfleet_base";
 
 /// The time between two looks at a copy that the service makes.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -61,7 +57,7 @@ impl Base {
             let version = blob.name.strip_prefix(&prefix).and_then(|name| name.strip_suffix(".vhd")?.parse().ok());
             let candidate = vhd.container.blob(blob.name);
             let properties = blobs.properties(&candidate).await.ok()??;
-            let digest = properties.metadata.get(DIGEST_KEY).and_then(|digest| digest.parse().ok());
+            let digest = properties.metadata.get(VhdMetadata::DIGEST).and_then(|digest| digest.parse().ok());
             let (Some(version), Some(digest)) = (version, digest) else { continue };
             let image = ImageRef { name: image.name.clone(), version, digest };
             if let Some(base) = Self::load(shared, source, image, candidate, manifest).await
@@ -83,7 +79,7 @@ impl Base {
         vhd: &BlobAddress,
         properties: &BlobProperties,
     ) -> Option<Option<Self>> {
-        let named = properties.metadata.get(BASE_KEY)?;
+        let named = properties.metadata.get(VhdMetadata::BASE)?;
         let parse = || {
             let (version, digest) = named.split_once(' ')?;
             let version: ImageVersion = version.parse().ok()?;
@@ -119,7 +115,7 @@ impl Base {
         vhd: &BlobAddress,
         mut metadata: BTreeMap<String, String>,
     ) -> Result<bool, StepError> {
-        metadata.insert(BASE_KEY.to_owned(), format!("{} {}", self.image.version, self.image.digest));
+        metadata.insert(VhdMetadata::BASE.to_owned(), format!("{} {}", self.image.version, self.image.digest));
         hold.check()?;
         match shared.ports.blobs.start_copy(vhd, &self.vhd, &metadata).await {
             Ok(_) => {}

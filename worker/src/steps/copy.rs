@@ -8,6 +8,7 @@ use bytes::Bytes;
 use goldfleet_shared::chunk::crc64;
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::ids::AccountName;
+use goldfleet_shared::model::image::VhdMetadata;
 use goldfleet_shared::model::manifest::{ChunkEntry, Manifest};
 use goldfleet_shared::model::operation::Operation;
 use goldfleet_shared::model::store::{BlobAddress, Store};
@@ -20,12 +21,6 @@ use super::transfer::{Destination, fill};
 use super::{Outcome, Shared, StepError};
 use crate::failed::Failed;
 use crate::hold::Hold;
-
-/// Metadata of a VHD: the digest of the image version it is made of.
-pub const DIGEST_KEY: &str = "goldfleet_digest";
-
-/// Metadata of a VHD: the job that made it.
-pub const JOB_KEY: &str = "goldfleet_job";
 
 /// How often a blob is looked at that appears while it is made.
 const TRIES: u32 = 3;
@@ -128,7 +123,7 @@ impl Preparing<'_> {
         let (blobs, vhd) = (self.shared.ports.blobs.as_ref(), self.vhd);
         let digest = self.operation.image.digest.to_string();
         let job = self.operation.job.to_string();
-        let metadata = BTreeMap::from([(DIGEST_KEY.to_owned(), digest), (JOB_KEY.to_owned(), job)]);
+        let metadata = BTreeMap::from([(VhdMetadata::DIGEST.to_owned(), digest), (VhdMetadata::JOB.to_owned(), job)]);
         let image = &self.operation.image;
         if let Some(base) = Base::find(self.shared, self.source, image, self.manifest, vhd).await
             && base.clone_to(self.shared, self.hold, vhd, metadata.clone()).await?
@@ -144,7 +139,7 @@ impl Preparing<'_> {
     async fn look(&self, properties: &BlobProperties) -> Result<Option<Found>, StepError> {
         let (blobs, vhd) = (self.shared.ports.blobs.as_ref(), self.vhd);
         let digest = self.operation.image.digest.to_string();
-        match properties.metadata.get(DIGEST_KEY) {
+        match properties.metadata.get(VhdMetadata::DIGEST) {
             Some(found) if *found == digest && properties.length == length(self.manifest) => {}
             Some(_) => {
                 remove_stale(blobs, self.hold, vhd, properties).await?;
