@@ -188,7 +188,12 @@ pub fn operations(job: &JobId, image: &ImageRef, payload: &Payload, plan: &JobPl
         made.progress = Progress::default();
         made
     };
-    let copies = plan.targets.iter().map(|(target, _)| copy(target, OperationState::Ready));
+    // Later rings wait for the first; the sweeper lets them go.
+    let first = plan.targets.iter().map(|(target, _)| target.ring).min();
+    let begins = |target: &Target| {
+        if Some(target.ring) == first { OperationState::Ready } else { OperationState::Waiting }
+    };
+    let copies = plan.targets.iter().map(|(target, _)| copy(target, begins(target)));
     let images = plan.targets.iter().map(|(target, name)| make(target, name, OperationState::Waiting));
     let skipped = plan.skipped.iter().flat_map(|(target, name)| {
         [copy(target, OperationState::Skipped), make(target, name, OperationState::Skipped)]

@@ -20,6 +20,7 @@ pub mod holdings;
 pub mod local;
 pub mod request;
 pub mod retry;
+pub mod rings;
 pub mod service;
 pub mod setup;
 pub mod status;

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use crate::cancel::stop_operations;
 use crate::cleanup::remove_staged;
 use crate::desk::{Desk, DeskError, by_group, change};
+use crate::rings;
 
 /// Looks after every job that has not ended. Returns how many there still are.
 ///
@@ -53,6 +54,10 @@ pub async fn look_after(desk: &Desk, job: &Job) -> Result<bool, DeskError> {
         tracing::info!(job = %job.id, state = %ended.value.state, "ended");
         remove_staged(desk, &ended.value, &operations).await?;
         return Ok(true);
+    }
+    if rings::advance(desk, &operations, now).await? > 0 {
+        // What was turned is in another version now; the rest can wait for the next sweep.
+        return Ok(false);
     }
     for group in by_group(operations) {
         heal(desk, &group, now, patience).await?;

@@ -90,6 +90,13 @@ impl Fleet {
         file.write_all_at(&[0x5a; 4096], 7 * MIB).unwrap();
     }
 
+    /// Puts the targets in eastus into ring 1.
+    pub fn ring_the_east(&self) {
+        let path = self.folder.path().join("targets.toml");
+        let targets = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, targets.replace("region = \"eastus\"", "region = \"eastus\"\nring = 1")).unwrap();
+    }
+
     /// Makes the golden VHD anew, as a tool would: with an id of its own, other data in one chunk, half of another's data
     /// gone, all of a third's gone, data where there was none, and one chunk as it was.
     pub fn remake_golden(&self) {

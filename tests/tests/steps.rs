@@ -357,3 +357,55 @@ async fn refresh(fleet: &Fleet, faults: &std::sync::Arc<Faults>) {
     fleet.run(&ports, 2, &second).await;
     fleet.assert_all_done(&second).await;
 }
+
+/// The next ring begins when the one before has all its images; stores are filled meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn rings_come_one_after_the_other() {
+    let fleet = Fleet::new();
+    fleet.ring_the_east();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let job = fleet.request("1").await;
+    fleet.run(&fleet.ports, 2, &job).await;
+    fleet.assert_all_done(&job).await;
+    let events = fleet.ports.table.events(&job, None).await.unwrap();
+    let of = |what: &str, operation: &str| {
+        let found = events.iter().filter(|event| event.what == what);
+        found
+            .filter(|event| {
+                event.operation.as_ref().is_some_and(|id| id.to_string().starts_with("copy") || operation == "image")
+            })
+            .filter(|event| event.operation.as_ref().is_some_and(|id| id.to_string().starts_with(operation)))
+            .map(|event| (event.operation.as_ref().unwrap().region().to_string(), event.at))
+            .collect::<Vec<_>>()
+    };
+    let first_ring_done =
+        of("succeed", "image").into_iter().filter(|(region, _)| region == "westeurope").map(|(_, at)| at).max();
+    let second_ring_begun =
+        of("claim", "copy").into_iter().filter(|(region, _)| region == "eastus").map(|(_, at)| at).min();
+    assert!(first_ring_done.unwrap() <= second_ring_begun.unwrap(), "{events:#?}");
+}
+
+/// A ring that fails keeps the later ones from beginning, and a retry takes all of them to the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_that_fails_stops_the_later_ones() {
+    let fleet = Fleet::new();
+    fleet.ring_the_east();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let broken = fleet.cloud().join("stage2westeurope");
+    std::fs::write(&broken, "in the way").unwrap();
+    let job = fleet.request("1").await;
+    let status = fleet.run(&fleet.ports, 1, &job).await;
+    assert_eq!(status.state, Standing::Failed);
+    assert_eq!((status.phases.copy.succeeded, status.phases.copy.failed, status.phases.copy.cancelled), (1, 1, 2));
+    let rows = fleet.ports.table.operations(&job).await.unwrap();
+    let stopped = rows.iter().filter(|row| row.value.failure.as_ref().is_some_and(|f| f.code == "ring-stopped"));
+    assert_eq!(stopped.count(), 2);
+    let poisoned = fleet.ports.queue.receive(QueueName::Poison, 9, Duration::from_secs(9)).await.unwrap();
+    fleet.ports.queue.delete(QueueName::Poison, &poisoned[0].receipt).await.unwrap();
+
+    std::fs::remove_file(&broken).unwrap();
+    let desk = fleet.desk(fleet.ports.clone());
+    assert_eq!(retry(&desk, &job, &Which::default()).await.unwrap(), 6);
+    fleet.run(&fleet.ports, 1, &job).await;
+    fleet.assert_all_done(&job).await;
+}

@@ -1,0 +1,147 @@
+//! Rings: the canaries first, and the next ring only when the one before has its images.
+//!
+//! Copies of later rings wait. The sweeper releases a ring when every operation of all rings before it has succeeded, and
+//! stops the rest when one of them has failed for good. Stores are filled meanwhile: that changes nothing for anyone.
+
+use std::collections::BTreeMap;
+
+use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationState};
+use goldfleet_shared::ports::Versioned;
+use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::state::OperationEvent;
+use goldfleet_worker::settle::copy_failed;
+use jiff::Timestamp;
+
+use crate::desk::{Desk, by_group, change};
+
+/// The code of a copy that was not begun, as an earlier ring failed.
+pub const RING_STOPPED: &str = "ring-stopped";
+
+/// What is to happen with the rings of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: no ring waits, or one before is under way.
+    Nothing,
+    /// The copies of this ring may begin.
+    Release(u32),
+    /// This ring failed: those that wait never begin.
+    Stop(u32),
+}
+
+/// How a ring stands.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ring {
+    waiting: bool,
+    under_way: bool,
+    failed: bool,
+}
+
+/// The first ring that has not succeeded; none where all have.
+#[must_use]
+pub fn first_unfinished(operations: &[Versioned<Operation>]) -> Option<u32> {
+    rings(operations).into_iter().find(|(_, ring)| ring.waiting || ring.under_way || ring.failed).map(|(n, _)| n)
+}
+
+/// What is to happen, by how the operations stand.
+#[must_use]
+pub fn next(operations: &[Versioned<Operation>]) -> Next {
+    for (number, ring) in rings(operations) {
+        if ring.under_way {
+            return Next::Nothing;
+        }
+        if ring.failed {
+            return Next::Stop(number);
+        }
+        if ring.waiting {
+            return Next::Release(number);
+        }
+    }
+    Next::Nothing
+}
+
+fn rings(operations: &[Versioned<Operation>]) -> BTreeMap<u32, Ring> {
+    let mut rings = BTreeMap::<u32, Ring>::new();
+    for operation in operations.iter().map(|row| &row.value) {
+        let Some(target) = operation.work.target() else { continue };
+        let ring = rings.entry(target.ring).or_default();
+        match (operation.state, operation.id.kind()) {
+            (OperationState::Succeeded | OperationState::Skipped, _) => {}
+            (OperationState::Failed | OperationState::Cancelled, _) => ring.failed = true,
+            (OperationState::Waiting, Kind::Copy) => ring.waiting = true,
+            // An image waits for its copy, whatever that does.
+            (OperationState::Waiting, _) => {}
+            _ => ring.under_way = true,
+        }
+    }
+    rings
+}
+
+/// Releases or stops the copies that wait. Returns how many.
+///
+/// # Errors
+/// Where table or queue can't be reached; what is left is done by the next sweep.
+pub async fn advance(desk: &Desk, operations: &[Versioned<Operation>], now: Timestamp) -> PortResult<usize> {
+    let next = next(operations);
+    let concerned = |operation: &Operation| {
+        let waits = operation.id.kind() == Kind::Copy && operation.state == OperationState::Waiting;
+        let ring = operation.work.target().map(|target| target.ring);
+        waits
+            && match next {
+                Next::Nothing => false,
+                Next::Release(number) => ring == Some(number),
+                Next::Stop(number) => ring.is_some_and(|ring| ring >= number),
+            }
+    };
+    if !operations.iter().any(|row| concerned(&row.value)) {
+        return Ok(0);
+    }
+    let mut count = 0;
+    for group in by_group(operations.to_vec()) {
+        if let Some(copy) = group.iter().find(|row| concerned(&row.value)) {
+            count += usize::from(turn(desk, copy, &group, next, now).await?);
+        }
+    }
+    tracing::info!(?next, copies = count, "rings");
+    Ok(count)
+}
+
+/// Turns one copy, and with it the image that waits for it. Returns whether it was turned here.
+async fn turn(
+    desk: &Desk,
+    copy: &Versioned<Operation>,
+    group: &[Versioned<Operation>],
+    next: Next,
+    now: Timestamp,
+) -> PortResult<bool> {
+    let mut turned = copy.value.clone();
+    let event = match next {
+        Next::Stop(ring) => OperationEvent::Block(stopped(ring, now)),
+        _ => OperationEvent::Release,
+    };
+    let Ok(line) = turned.apply(event, now, &desk.who) else { return Ok(false) };
+    turned.queued = (turned.state == OperationState::Ready).then_some(now);
+    let (mut changes, mut events) = (vec![change(&turned, &copy.etag)], vec![line]);
+    if turned.state == OperationState::Cancelled {
+        let images = group.iter().filter(|row| row.value.state == OperationState::Waiting && row.value.id != turned.id);
+        for row in images {
+            let mut image = row.value.clone();
+            if let Ok(line) = image.apply(OperationEvent::Block(copy_failed(now)), now, &desk.who) {
+                changes.push(change(&image, &row.etag));
+                events.push(line);
+            }
+        }
+    }
+    // Where someone else was first, the next sweep sees how things stand.
+    if !desk.commit(&changes, &events).await? {
+        return Ok(false);
+    }
+    if turned.state == OperationState::Ready {
+        desk.announce(&turned).await?;
+    }
+    Ok(true)
+}
+
+fn stopped(ring: u32, at: Timestamp) -> Failure {
+    let message = format!("ring {ring} did not succeed, so later ones are not begun");
+    Failure { code: RING_STOPPED.to_owned(), message, request_id: None, at }
+}
