@@ -6,6 +6,7 @@
 //! - [`settle`]: from a step's outcome to the row, the messages that follow and the message in hand.
 //! - [`steps`]: what is done under a lease: seed, copy, image.
 //! - [`program`]: what the programs that run workers share.
+//! - [`vitals`], [`metrics`], [`listen`]: what a process tells of itself, and where.
 //! - [`availability`], [`manifests`], [`governor`]: what steps share in a process.
 
 pub mod availability;
@@ -13,9 +14,12 @@ pub mod claim;
 pub mod failed;
 pub mod governor;
 pub mod hold;
+pub mod listen;
 pub mod manifests;
+pub mod metrics;
 pub mod program;
 pub mod pump;
 pub mod settings;
 pub mod settle;
 pub mod steps;
+pub mod vitals;

@@ -87,7 +87,7 @@ pub use problem::Problem;
 pub use sections::{
     Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat, ModelledCloud, Source, Staged, Targets, Upload, Worker,
 };
-pub use values::{Endpoint, InvalidValue, Prefix, Time};
+pub use values::{Endpoint, InvalidValue, Listen, Prefix, Time};
 
 /// What the environment's variables for the configuration begin with.
 const PREFIX: &str = "GOLDFLEET_";

@@ -18,6 +18,7 @@ use crate::governor::Governor;
 use crate::hold::{Hold, Stop};
 use crate::manifests::Manifests;
 use crate::settings::Settings;
+use crate::vitals::Vitals;
 
 /// What all steps of a process share.
 #[derive(Clone)]
@@ -32,6 +33,8 @@ pub struct Shared {
     pub manifests: Arc<Manifests>,
     /// What stores have.
     pub availability: Arc<Availability>,
+    /// What the process tells of itself.
+    pub vitals: Vitals,
 }
 
 impl Shared {
@@ -44,7 +47,14 @@ impl Shared {
             settings: Arc::new(settings),
             manifests: Arc::default(),
             availability: Arc::default(),
+            vitals: Vitals::default(),
         }
+    }
+
+    /// The same for a process that tells others how it fares.
+    #[must_use]
+    pub fn with_vitals(self, vitals: Vitals) -> Self {
+        Self { vitals, ..self }
     }
 }
 
