@@ -5,12 +5,14 @@
 //! - [`sweep`], [`service`]: what keeps jobs going and brings them to their end.
 //! - [`status`], [`retry`], [`cancel`], [`cleanup`], [`collect`]: what an operator asks of jobs.
 //! - [`local`]: dispatcher and workers in one process; [`demo`]: all of it, on made-up images.
+//! - [`dashboard`]: a page that shows jobs as they run.
 //! - [`cli`]: the command line.
 
 pub mod cancel;
 pub mod cleanup;
 pub mod cli;
 pub mod collect;
+pub mod dashboard;
 pub mod demo;
 pub mod desk;
 pub mod fanout;

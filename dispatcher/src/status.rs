@@ -188,8 +188,16 @@ pub struct Status {
 /// Where the table can't be reached.
 pub async fn status(desk: &Desk, job: &Job) -> Result<Status, DeskError> {
     let operations = desk.ports.table.operations(&job.id).await?;
+    status_of(desk, job, &operations).await
+}
+
+/// The same for rows that have been read already.
+///
+/// # Errors
+/// Where the table can't be reached.
+pub async fn status_of(desk: &Desk, job: &Job, operations: &[Versioned<Operation>]) -> Result<Status, DeskError> {
     let upload = newest_upload(desk, job).await?;
-    Ok(summarise(job, upload.as_ref(), &operations, desk.ports.clock.now()))
+    Ok(summarise(job, upload.as_ref(), operations, desk.ports.clock.now()))
 }
 
 async fn newest_upload(desk: &Desk, job: &Job) -> Result<Option<Upload>, DeskError> {

@@ -1,6 +1,7 @@
 //! Why a command ended without its result, and what the program exits with.
 
 use std::io;
+use std::net::SocketAddr;
 
 use goldfleet_shared::backend::BackendError;
 use goldfleet_shared::config::ConfigError;
@@ -8,6 +9,7 @@ use goldfleet_shared::ports::error::PortError;
 use goldfleet_shared::telemetry;
 
 use super::targets::TargetsError;
+use crate::dashboard::DashboardError;
 use crate::demo::DemoError;
 use crate::desk::DeskError;
 use crate::upload::UploadError;
@@ -47,6 +49,20 @@ pub enum CommandError {
     /// The demonstration.
     #[error(transparent)]
     Demo(#[from] DemoError),
+    /// The dashboard.
+    #[error(transparent)]
+    Dashboard(#[from] DashboardError),
+    /// The dispatcher tells nobody how it is.
+    #[error("the dispatcher tells nobody how it is: set dispatch.listen, such as '127.0.0.1:8081'")]
+    NotListening,
+    /// The dispatcher is not well.
+    #[error("the dispatcher at {at} is not well: {source}")]
+    Unwell {
+        /// Where it was asked.
+        at: SocketAddr,
+        /// What it answered, if it did.
+        source: io::Error,
+    },
     /// Standard output, or the runtime.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -66,7 +82,10 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Filter(_) => USAGE,
+            Self::Config(_) | Self::Filter(_) | Self::NotListening => USAGE,
+            Self::Dashboard(DashboardError::Guard(_)) => USAGE,
+            Self::Dashboard(DashboardError::Listen { .. }) => SERVICE,
+            Self::Unwell { .. } => FAILED,
             Self::Backend(error) => error.exit_code(),
             Self::Targets(error) => error.exit_code(),
             Self::Desk(error) => error.exit_code(),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use goldfleet_shared::backend;
 use goldfleet_shared::config::{Config, environment};
 use goldfleet_shared::telemetry;
-use goldfleet_worker::program;
+use goldfleet_worker::{listen, program};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::arguments::{Arguments, Command};
+use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
 use super::output::Console;
 use super::{check, demo, jobs, send, targets};
@@ -31,13 +31,16 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
     }
     let config = Config::load(arguments.config.as_deref(), environment())?;
     let level = match arguments.command {
-        Command::Dispatcher { .. } | Command::Worker { .. } => Level::INFO,
+        Command::Dispatcher { .. } | Command::Worker { .. } | Command::Dashboard(_) => Level::INFO,
         _ => Level::WARN,
     };
     telemetry::init(&config.log, level, environment())?;
     if let Command::Targets(command) = arguments.command {
         targets::run(command, &config, console)?;
         return Ok(DONE);
+    }
+    if let Command::Health = arguments.command {
+        return health(&config);
     }
     let runtime = program::runtime()?;
     let ended = runtime.block_on(with_ports(arguments.command, config, console));
@@ -57,7 +60,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
     }
     ports.queue.ensure().await?;
     ports.table.ensure().await?;
-    let desk = Desk { ports, config: Arc::new(config), who: format!("goldfleet/{}", std::process::id()) };
+    let desk = Desk::new(ports, Arc::new(config), format!("goldfleet/{}", std::process::id()));
     let stop = CancellationToken::new();
     let signalled = stop.clone();
     tokio::spawn(async move {
@@ -71,9 +74,14 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
             send::dispatch_command(&desk, &image, &targets, wait, console, &stop).await
         }
         Command::Dispatcher { exit_when_idle } => {
+            let _listening = match desk.config.dispatch.listen {
+                Some(at) => Some(program::listening(at.address(), &desk.vitals).await?),
+                None => None,
+            };
             crate::service::serve(&desk, exit_when_idle, &stop).await;
             Ok(DONE)
         }
+        Command::Dashboard(arguments) => dashboard(&desk, arguments, console, &stop).await,
         Command::Jobs => jobs::list(&desk, console).await,
         Command::Status { job, watch, failed } => {
             jobs::status_command(&desk, job.as_ref(), watch, failed, console, &stop).await
@@ -85,6 +93,31 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         }
         Command::Cancel { job } => jobs::cancel_command(&desk, job.as_ref(), console).await,
         Command::Cleanup(arguments) => jobs::cleanup_command(&desk, &arguments, console).await,
-        Command::Worker { .. } | Command::Check { .. } | Command::Demo(_) | Command::Targets(_) => Ok(DONE),
+        Command::Worker { .. }
+        | Command::Health
+        | Command::Check { .. }
+        | Command::Demo(_)
+        | Command::Targets(_) => Ok(DONE),
     }
+}
+
+fn health(config: &Config) -> Result<u8, CommandError> {
+    let at = config.dispatch.listen.ok_or(CommandError::NotListening)?.address();
+    listen::ask(at).map(|()| DONE).map_err(|source| CommandError::Unwell { at, source })
+}
+
+async fn dashboard(
+    desk: &Desk,
+    arguments: DashboardArguments,
+    console: &mut Console<'_>,
+    stop: &CancellationToken,
+) -> Result<u8, CommandError> {
+    let DashboardArguments { listen, token_file, hosts } = arguments;
+    let options = crate::dashboard::Options { listen, token_file, hosts };
+    let begun = |address| {
+        // Whoever does not see it has no terminal, and needs it no less for that.
+        let _ = writeln!(console.notes, "the dashboard is at http://{address}/");
+    };
+    crate::dashboard::serve(desk.clone(), &options, stop, begun).await?;
+    Ok(DONE)
 }
