@@ -1,41 +1,15 @@
 //! `goldfleet-worker`: copies and makes images for as long as it runs.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::Parser as _;
 use goldfleet_shared::config::{Config, environment};
 use goldfleet_shared::{backend, telemetry};
+use goldfleet_worker::arguments::{Arguments, Command};
 use goldfleet_worker::{listen, program};
 use tracing::Level;
-
-/// Receives operations from the queues and carries them out. Start as many as you like, anywhere.
-///
-/// On SIGTERM or SIGINT it takes no new work, brings what runs to its next checkpoint, gives back its leases and exits
-/// with 0. Exit codes: 0 ended as asked; 2 bad usage or configuration; 3 a service refused or could not be reached.
-#[derive(Parser)]
-#[command(name = "goldfleet-worker", version = program::VERSION)]
-struct Arguments {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE", env = "GOLDFLEET_CONFIG")]
-    config: Option<PathBuf>,
-    /// Operations in flight, instead of `worker.concurrency`.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
-    concurrency: Option<u16>,
-    /// Stop once all queues are empty.
-    #[arg(long)]
-    exit_when_idle: bool,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Ask the worker on this machine, at `worker.listen`, whether it is well: exits with 0 or 1.
-    Health,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

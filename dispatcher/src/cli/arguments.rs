@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::model::operation::Kind;
@@ -123,6 +124,20 @@ pub enum Command {
     /// List and change the targets.
     #[command(subcommand)]
     Targets(TargetsCommand),
+    /// Write a shell's completions to standard output.
+    ///
+    /// bash: goldfleet completions bash > /etc/bash_completion.d/goldfleet
+    /// zsh: goldfleet completions zsh > "${fpath[1]}/_goldfleet"
+    #[command(verbatim_doc_comment)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write the manual pages of goldfleet and goldfleet-worker into a folder.
+    Man {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Run a worker, as goldfleet-worker does.
     #[command(hide = true)]
     Worker {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use goldfleet_shared::backend::BackendError;
 use goldfleet_shared::config::ConfigError;
-use goldfleet_shared::ports::error::PortError;
+use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use goldfleet_shared::telemetry;
 
 use super::targets::TargetsError;
@@ -97,5 +97,24 @@ impl CommandError {
             Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
             Self::Io(_) => FAILED,
         }
+    }
+
+    /// What to do next, where the error itself does not say it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        let port = match self {
+            Self::Desk(DeskError::Port(error)) | Self::Upload(UploadError::Port(error)) => error,
+            Self::Backend(BackendError::Port(error)) => error,
+            Self::Unwell { .. } => return Some("'goldfleet dispatcher' starts one; its log says why it does not turn"),
+            _ => return None,
+        };
+        Some(match port.kind {
+            ErrorKind::Denied => "see who [cloud] credential is, and which roles that identity has at this place",
+            ErrorKind::Throttled => "the service is asked too much: try again in a minute, or lower worker.requests",
+            ErrorKind::Unavailable => "see whether the service can be reached from here; the same command goes on then",
+            ErrorKind::Conflict | ErrorKind::Fenced => "someone else is at it: 'goldfleet status' shows how far it is",
+            ErrorKind::NotFound => "see whether [source] and [coordination] name what is there",
+            _ => return None,
+        })
     }
 }

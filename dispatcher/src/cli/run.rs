@@ -12,7 +12,7 @@ use tracing::Level;
 use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
 use super::output::Console;
-use super::{check, demo, jobs, send, targets};
+use super::{check, demo, documents, jobs, send, targets};
 use crate::desk::Desk;
 
 /// Carries out a command. Returns the exit code.
@@ -20,8 +20,16 @@ use crate::desk::Desk;
 /// # Errors
 /// [`CommandError`], which has an exit code too.
 pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    // These two need no configuration.
+    // These need no configuration.
     match arguments.command {
+        Command::Completions { shell } => {
+            documents::completions(shell, console)?;
+            return Ok(DONE);
+        }
+        Command::Man { folder } => {
+            documents::manual(&folder, console)?;
+            return Ok(DONE);
+        }
         Command::Check { file, generation } => return Ok(check::run(&file, generation, console)?),
         Command::Demo(demo) => {
             telemetry::init(&Default::default(), Level::WARN, environment())?;
@@ -95,6 +103,8 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         Command::Cleanup(arguments) => jobs::cleanup_command(&desk, &arguments, console).await,
         Command::Worker { .. }
         | Command::Health
+        | Command::Completions { .. }
+        | Command::Man { .. }
         | Command::Check { .. }
         | Command::Demo(_)
         | Command::Targets(_) => Ok(DONE),

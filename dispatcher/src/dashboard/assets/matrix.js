@@ -51,7 +51,7 @@ export class Matrix {
   cell(key) {
     if (!this.job.cells.has(key)) return el("td", { class: "absent", "aria-label": "no target" });
     const halves = { copy: el("span"), image: el("span") };
-    const td = el("td", { role: "gridcell", tabindex: "-1", "data-key": key }, halves.copy, halves.image);
+    const td = el("td", { role: "gridcell", tabindex: "-1", "data-key": key }, el("div", {}, halves.copy, halves.image));
     this.cells.set(key, { td, halves });
     return td;
   }
