@@ -127,7 +127,7 @@ fn region_parts(region: &RegionStatus) -> [Part; 3] {
     let done = share(region.images as u64, targets);
     let failed = share(region.failed as u64, targets);
     // What is copied but not yet an image.
-    let copied = (share(region.bytes_done, region.bytes_total) - done).clamp(0.0, 1.0 - done - failed);
+    let copied = (share(region.bytes_done, region.bytes_total) - done).min(1.0 - done - failed).max(0.0);
     [('█', GREEN, done), ('▓', BLUE, copied), ('x', RED, failed)]
 }
 

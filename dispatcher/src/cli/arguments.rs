@@ -126,9 +126,7 @@ pub enum Command {
     Targets(TargetsCommand),
     /// Write a shell's completions to standard output.
     ///
-    /// bash: goldfleet completions bash > /etc/bash_completion.d/goldfleet
-    /// zsh: goldfleet completions zsh > "${fpath[1]}/_goldfleet"
-    #[command(verbatim_doc_comment)]
+    /// For bash: goldfleet completions bash > /etc/bash_completion.d/goldfleet
     Completions {
         /// The shell.
         shell: Shell,

@@ -39,6 +39,7 @@
 //!     poll = "5s"
 //!     chunk_requests = 8
 //!     requests = 64
+//!     listen = "127.0.0.1:8080"
 //!
 //!     [upload]
 //!     requests = 16
@@ -46,6 +47,7 @@
 //!     [dispatch]
 //!     sweep = "10s"
 //!     patience = "2m"
+//!     listen = "127.0.0.1:8081"
 //!
 //!     [cleanup]
 //!     staged = "keep"
