@@ -15,6 +15,7 @@ pub mod config;
 pub mod conformance;
 pub mod embedded;
 pub mod model;
+mod otlp;
 pub mod plan;
 pub mod ports;
 pub mod retry;

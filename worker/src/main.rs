@@ -36,7 +36,7 @@ fn run(arguments: &Arguments) -> Result<(), Ended> {
     let usage = |error| Ended { code: 2, error };
     let loaded = Config::load(arguments.config.as_deref(), environment());
     let log = loaded.as_ref().map(|config| config.log.clone()).unwrap_or_default();
-    telemetry::init(&log, Level::INFO, environment()).map_err(|error| usage(error.into()))?;
+    let _telemetry = telemetry::init(&log, Level::INFO, environment()).map_err(|error| usage(error.into()))?;
     let config = loaded.map_err(|error| usage(error.into()))?;
     if let Some(Command::Health) = arguments.command {
         return health(&config);

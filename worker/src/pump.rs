@@ -180,12 +180,13 @@ impl Pump {
 }
 
 /// The span of everything that is done for a message: its job, operation, and the target's name as operators know it.
+/// It is of the gravest level, so that it is there however little is logged.
 fn span(message: &Received) -> tracing::Span {
     match Message::decode(&message.body) {
         Ok(Message { job, operation: Some(id), .. }) => {
-            tracing::info_span!("operation", %job, operation = %id, target = id.place())
+            tracing::error_span!("operation", %job, operation = %id, target = id.place())
         }
-        _ => tracing::info_span!("message", id = message.receipt.id),
+        _ => tracing::error_span!("message", id = message.receipt.id),
     }
 }
 

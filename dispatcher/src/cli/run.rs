@@ -32,7 +32,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
         }
         Command::Check { file, generation } => return Ok(check::run(&file, generation, console)?),
         Command::Demo(demo) => {
-            telemetry::init(&Default::default(), Level::WARN, environment())?;
+            let _telemetry = telemetry::init(&Default::default(), Level::WARN, environment())?;
             return demo::run(&demo, console);
         }
         _ => {}
@@ -42,7 +42,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
         Command::Dispatcher { .. } | Command::Worker { .. } | Command::Dashboard(_) => Level::INFO,
         _ => Level::WARN,
     };
-    telemetry::init(&config.log, level, environment())?;
+    let _telemetry = telemetry::init(&config.log, level, environment())?;
     if let Command::Targets(command) = arguments.command {
         targets::run(command, &config, console)?;
         return Ok(DONE);
