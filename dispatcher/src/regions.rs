@@ -38,7 +38,8 @@ pub fn by_region(operations: &[Versioned<Operation>]) -> BTreeMap<String, Region
                 region.bytes_done += operation.progress.bytes_done;
             }
         } else {
-            region.images += usize::from(matches!(operation.state, OperationState::Succeeded | OperationState::Skipped));
+            region.images +=
+                usize::from(matches!(operation.state, OperationState::Succeeded | OperationState::Skipped));
         }
     }
     regions

@@ -83,7 +83,10 @@ async fn a_job_can_be_followed_by_its_events() {
     let (events, ()) = tokio::join!(until_ended(answer), run);
 
     let (name, whole) = &events[0];
-    assert_eq!((name.as_str(), &whole["operations"], &whole["status"]["state"]), ("whole", &json!([]), &json!("running")));
+    assert_eq!(
+        (name.as_str(), &whole["operations"], &whole["status"]["state"]),
+        ("whole", &json!([]), &json!("running"))
+    );
     let mut states = std::collections::BTreeMap::new();
     for (name, change) in &events[1..] {
         assert_eq!(name, "change");
@@ -113,7 +116,8 @@ async fn until_ended(answer: reqwest::Response) -> Vec<(String, Value)> {
     let (mut text, mut events) = (String::new(), Vec::new());
     while let Ok(Some(part)) = tokio::time::timeout(Duration::from_secs(60), bytes.next()).await {
         text += std::str::from_utf8(&part.unwrap()).unwrap();
-        while let Some((event, rest)) = text.split_once("\n\n").map(|(event, rest)| (event.to_owned(), rest.to_owned())) {
+        while let Some((event, rest)) = text.split_once("\n\n").map(|(event, rest)| (event.to_owned(), rest.to_owned()))
+        {
             text = rest;
             let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
             let (Some(name), Some(data)) = (field("event: "), field("data: ")) else { continue };
@@ -162,7 +166,11 @@ async fn who_has_the_token_can_act() {
     assert_eq!(again().bearer_auth(TOKEN).send().await.unwrap().status(), StatusCode::OK);
     fleet.run(&fleet.ports, 1, &job).await;
     assert_eq!(served.json(&format!("/api/jobs/{job}")).await["status"]["state"], "succeeded");
-    assert_eq!(again().bearer_auth(TOKEN).send().await.unwrap().status(), StatusCode::CONFLICT, "nothing is left to do");
+    assert_eq!(
+        again().bearer_auth(TOKEN).send().await.unwrap().status(),
+        StatusCode::CONFLICT,
+        "nothing is left to do"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,7 +186,8 @@ async fn without_a_token_it_only_shows_and_only_here() {
     for host in ["localhost:8090", "[::1]:8090", "fleet.example"] {
         assert_eq!(served.get("/").header(HOST, host).send().await.unwrap().status(), StatusCode::OK, "{host}");
     }
-    for (path, status) in [("/", 200), ("/app.js", 200), ("/api/jobs/20000101-000000-0000", 404), ("/etc/passwd", 404)] {
+    for (path, status) in [("/", 200), ("/app.js", 200), ("/api/jobs/20000101-000000-0000", 404), ("/etc/passwd", 404)]
+    {
         let answer = served.get(path).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{path}");
         let policy = answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();

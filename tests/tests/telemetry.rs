@@ -158,7 +158,8 @@ fn a_collector_that_the_environment_names_gets_a_span_an_attempt() {
     assert!(command.output().unwrap().status.success());
     let request = collected.join().unwrap();
     assert!(request.starts_with("POST /v1/traces"), "{request}");
-    for part in ["goldfleet-worker", "operation", "00000000-0000-0000-0000-000000000001/westeurope", "service.version"] {
+    for part in ["goldfleet-worker", "operation", "00000000-0000-0000-0000-000000000001/westeurope", "service.version"]
+    {
         assert!(request.contains(part), "{part}: {request}");
     }
 }

@@ -56,5 +56,7 @@ fn health(config: &Config) -> Result<(), Ended> {
         let error = anyhow::anyhow!("the worker tells nobody how it is: set worker.listen, such as '127.0.0.1:8080'");
         return Err(Ended { code: 2, error });
     };
-    listen::ask(at.address()).with_context(|| format!("the worker at {at} is not well")).map_err(|error| Ended { code: 1, error })
+    listen::ask(at.address())
+        .with_context(|| format!("the worker at {at} is not well"))
+        .map_err(|error| Ended { code: 1, error })
 }

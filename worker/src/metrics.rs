@@ -133,7 +133,11 @@ impl Families {
         let build = Build { version: env!("CARGO_PKG_VERSION"), commit: COMMIT };
         self.registry.register("build", "The program's version and commit", Info::new(build));
         self.registry.register("attempts", "Attempts at operations that ended, by how", self.attempts.clone());
-        self.registry.register("operations_in_flight", "Operations that this process has in hand", self.in_flight.clone());
+        self.registry.register(
+            "operations_in_flight",
+            "Operations that this process has in hand",
+            self.in_flight.clone(),
+        );
         self.registry.register("attempt_seconds", "How long attempts took", self.seconds.clone());
         self.registry.register("moved_bytes", "Bytes put in place by way of this process", self.moved.clone());
         self.registry.register("retries", "Attempts that failed and come again, by failure code", self.retries.clone());

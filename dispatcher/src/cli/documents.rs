@@ -30,6 +30,13 @@ pub fn manual(folder: &Path, console: &mut Console<'_>) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     clap_mangen::generate_to(Arguments::command(), folder)?;
     clap_mangen::generate_to(WorkerArguments::command(), folder)?;
-    let pages = fs::read_dir(folder)?.filter_map(Result::ok).filter(|page| page.path().extension().is_some_and(|e| e == "1"));
-    writeln!(console.out, "{} pages in {}: man -l {}", pages.count(), folder.display(), folder.join("goldfleet.1").display())
+    let pages =
+        fs::read_dir(folder)?.filter_map(Result::ok).filter(|page| page.path().extension().is_some_and(|e| e == "1"));
+    writeln!(
+        console.out,
+        "{} pages in {}: man -l {}",
+        pages.count(),
+        folder.display(),
+        folder.join("goldfleet.1").display()
+    )
 }

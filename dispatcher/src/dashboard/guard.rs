@@ -171,8 +171,7 @@ fn password(headers: &HeaderMap) -> Option<String> {
 }
 
 fn read_token(path: &Path) -> Result<blake3::Hash, GuardError> {
-    let text =
-        fs::read_to_string(path).map_err(|source| GuardError::Unreadable { path: path.to_owned(), source })?;
+    let text = fs::read_to_string(path).map_err(|source| GuardError::Unreadable { path: path.to_owned(), source })?;
     let token = text.trim();
     if token.len() < TOKEN_LENGTH || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(GuardError::Weak(path.to_owned()));

@@ -45,7 +45,9 @@ impl History {
         let moved = rows.iter().map(|row| row.value.progress.bytes_moved).sum();
         match self.last {
             None => self.pieces = rows.iter().filter_map(|row| remembered(&row.value)).collect(),
-            Some((at, before)) if moved > before => self.pieces.push(Piece { from: at, to: now, bytes: moved - before }),
+            Some((at, before)) if moved > before => {
+                self.pieces.push(Piece { from: at, to: now, bytes: moved - before })
+            }
             Some(_) => {}
         }
         self.last = Some((now, moved));

@@ -190,7 +190,8 @@ fn tree(rows: &[Versioned<Operation>]) -> Vec<Node> {
         plant.failed += usize::from(operation.state == OperationState::Failed);
     }
     let mut nodes = Vec::with_capacity(plants.len());
-    let roots: Vec<&Store> = plants.iter().filter(|(_, plant)| plant.parent.is_none()).map(|(store, _)| *store).collect();
+    let roots: Vec<&Store> =
+        plants.iter().filter(|(_, plant)| plant.parent.is_none()).map(|(store, _)| *store).collect();
     for root in roots {
         grow(root, None, &plants, &mut nodes);
     }
