@@ -13,6 +13,7 @@ use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_shared::ports::job_table::Change;
 use goldfleet_shared::ports::{ETag, Ports, Versioned};
 use goldfleet_shared::state::{IllegalTransition, JobEvent};
+use goldfleet_worker::vitals::Vitals;
 use std::time::Duration;
 
 /// Ports, configuration, and who acts.
@@ -24,6 +25,8 @@ pub struct Desk {
     pub config: Arc<Config>,
     /// Who acts, in the events log.
     pub who: String,
+    /// What the process tells of itself.
+    pub vitals: Vitals,
 }
 
 /// What an operator's command can run into.
@@ -84,6 +87,11 @@ impl From<IllegalTransition> for DeskError {
 pub const IN_FLIGHT: usize = 16;
 
 impl Desk {
+    /// A desk of a process that nobody watches.
+    pub fn new(ports: Ports, config: Arc<Config>, who: impl Into<String>) -> Self {
+        Self { ports, config, who: who.into(), vitals: Vitals::default() }
+    }
+
     /// One job.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use goldfleet_shared::model::upload::Upload;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
+use crate::board;
 use crate::desk::{Desk, DeskError};
 use crate::status::{Standing, Status, status, upload_status};
 use crate::sweep::look_after;
@@ -90,6 +91,11 @@ impl Progress {
 
     /// Shows how far a job is.
     pub fn job(&self, status: &Status) {
+        if let Some(bar) = &self.bar {
+            bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_message(board::lines(status, room()).join("\n"));
+            return;
+        }
         let phases = status.phases.named();
         let percent = phases.iter().map(|(_, phase)| phase.percent).sum::<f64>() / 3.0;
         self.show(
@@ -132,6 +138,12 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// The room on the terminal that standard error is.
+fn room() -> board::Room {
+    let (height, width) = console::Term::stderr().size();
+    board::Room { width: width.into(), height: height.into(), colours: console::colors_enabled_stderr() }
 }
 
 /// For display, where the fraction does not matter.

@@ -3,14 +3,18 @@
 //! - [`upload`]: from a VHD to chunks and a manifest in the source store.
 //! - [`request`], [`fanout`]: from a request to a job, its operations and their messages.
 //! - [`sweep`], [`service`]: what keeps jobs going and brings them to their end.
-//! - [`status`], [`retry`], [`cancel`], [`cleanup`], [`collect`]: what an operator asks of jobs.
+//! - [`follow`], [`board`]: a job's way to its end, shown on the terminal.
+//! - [`status`], [`regions`], [`retry`], [`cancel`], [`cleanup`], [`collect`]: what an operator asks of jobs.
 //! - [`local`]: dispatcher and workers in one process; [`demo`]: all of it, on made-up images.
+//! - [`dashboard`]: a page that shows jobs as they run.
 //! - [`cli`]: the command line.
 
+pub mod board;
 pub mod cancel;
 pub mod cleanup;
 pub mod cli;
 pub mod collect;
+pub mod dashboard;
 pub mod demo;
 pub mod desk;
 pub mod doctor;
@@ -18,6 +22,7 @@ pub mod fanout;
 pub mod follow;
 pub mod holdings;
 pub mod local;
+pub mod regions;
 pub mod request;
 pub mod retry;
 pub mod rings;

@@ -25,7 +25,8 @@ impl Local {
         tasks.push(tokio::spawn(async move { serve(&serving, false, &serving_stop).await }));
         if with_worker {
             let settings = program::settings(&desk.config);
-            let pump = Pump::new(Shared::new(desk.ports.clone(), settings), stop.clone());
+            let pump =
+                Pump::new(Shared::new(desk.ports.clone(), settings).with_vitals(desk.vitals.clone()), stop.clone());
             tasks.push(tokio::spawn(async move { pump.run().await }));
         }
         Self { stop, tasks }

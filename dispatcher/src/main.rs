@@ -18,9 +18,13 @@ fn main() -> ExitCode {
         Err(error) => {
             let code = error.exit_code();
             if code != DONE {
+                let hint = error.hint();
                 let error = anyhow::Error::from(error);
                 // Standard error is all there is to complain to.
                 let _ = writeln!(std::io::stderr(), "goldfleet: {error:#}");
+                if let Some(hint) = hint {
+                    let _ = writeln!(std::io::stderr(), "hint: {hint}");
+                }
             }
             ExitCode::from(code)
         }

@@ -19,12 +19,17 @@ const VISIBILITY: Duration = Duration::from_secs(120);
 /// The wait after a first failure to read the queue, and between looks at an empty one.
 const POLL: Duration = Duration::from_millis(200);
 
+/// How long one turn may take, besides what is late anyway: fanning out thousands of operations, or a sweep over as many.
+const TURN: Duration = Duration::from_secs(300);
+
 /// Works until `stop` is cancelled or, with `exit_when_idle`, until no job is left that has not ended.
 pub async fn serve(desk: &Desk, exit_when_idle: bool, stop: &CancellationToken) {
     let clock = desk.ports.clock.as_ref();
     let interval = desk.config.dispatch.sweep.get();
     let mut swept = None;
+    let health = &desk.vitals.health;
     while !stop.is_cancelled() {
+        health.turns(TURN);
         let received = receive(desk).await.unwrap_or_else(|error| {
             tracing::warn!(%error, code = error.code, "the dispatch queue can't be read");
             0
@@ -33,6 +38,7 @@ pub async fn serve(desk: &Desk, exit_when_idle: bool, stop: &CancellationToken) 
         let due = swept.is_none_or(|at| now > goldfleet_shared::ports::clock::after(at, interval));
         if received == 0 && (due || exit_when_idle) {
             swept = Some(now);
+            measure_queues(desk).await;
             match sweep(desk).await {
                 Ok(0) if exit_when_idle && is_idle(desk).await => return,
                 Ok(_) => {}
@@ -46,6 +52,20 @@ pub async fn serve(desk: &Desk, exit_when_idle: bool, stop: &CancellationToken) 
             }
         }
     }
+    health.drains();
+}
+
+/// Asks how much lies in the queues, for whoever watches: only where someone does, as asking costs a request a queue.
+async fn measure_queues(desk: &Desk) {
+    if desk.config.dispatch.listen.is_none() {
+        return;
+    }
+    for queue in QueueName::ALL {
+        match desk.ports.queue.depth(queue).await {
+            Ok(messages) => desk.vitals.metrics.queue(queue, messages),
+            Err(error) => tracing::debug!(%error, %queue, "how much lies in a queue can't be told"),
+        }
+    }
 }
 
 async fn is_idle(desk: &Desk) -> bool {
@@ -55,6 +75,7 @@ async fn is_idle(desk: &Desk) -> bool {
 /// Deals with one message of the dispatch queue, if there is one.
 async fn receive(desk: &Desk) -> PortResult<usize> {
     let messages = desk.ports.queue.receive(QueueName::Dispatch, 1, VISIBILITY).await?;
+    desk.vitals.health.answered();
     for message in &messages {
         process(desk, message).await?;
     }

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::desk::{Desk, DeskError};
+use crate::regions::{RegionStatus, by_region};
 use crate::sweep::end_of;
 
 /// A job's state as operators see it: what is asked for or stopping is running.
@@ -165,6 +166,8 @@ pub struct Status {
     pub upload: Option<UploadStatus>,
     /// Counts by kind of operation.
     pub phases: Phases,
+    /// How far the targets of each region are.
+    pub regions: BTreeMap<String, RegionStatus>,
     /// Bytes that crossed between regions, by the region that they went to.
     pub wan_bytes: BTreeMap<String, u64>,
     /// Bytes put in place a second, since the first operation began.
@@ -188,8 +191,16 @@ pub struct Status {
 /// Where the table can't be reached.
 pub async fn status(desk: &Desk, job: &Job) -> Result<Status, DeskError> {
     let operations = desk.ports.table.operations(&job.id).await?;
+    status_of(desk, job, &operations).await
+}
+
+/// The same for rows that have been read already.
+///
+/// # Errors
+/// Where the table can't be reached.
+pub async fn status_of(desk: &Desk, job: &Job, operations: &[Versioned<Operation>]) -> Result<Status, DeskError> {
     let upload = newest_upload(desk, job).await?;
-    Ok(summarise(job, upload.as_ref(), &operations, desk.ports.clock.now()))
+    Ok(summarise(job, upload.as_ref(), operations, desk.ports.clock.now()))
 }
 
 async fn newest_upload(desk: &Desk, job: &Job) -> Result<Option<Upload>, DeskError> {
@@ -232,6 +243,7 @@ pub fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Ope
         data_bytes: job.payload.data_bytes,
         upload: upload.map(upload_status),
         phases,
+        regions: by_region(operations),
         wan_bytes,
         bytes_per_second: rate,
         seconds: between(job.created, end).as_secs_f64(),

@@ -7,10 +7,11 @@ use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
 use goldfleet_shared::ports::Versioned;
-use goldfleet_shared::ports::clock::after;
+use goldfleet_shared::ports::clock::{after, between};
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 use goldfleet_shared::state::{JobEvent, OperationEvent};
 use goldfleet_worker::claim::lost;
+use goldfleet_worker::metrics::Census;
 use goldfleet_worker::settle::copy_failed;
 use jiff::Timestamp;
 
@@ -24,11 +25,17 @@ use crate::rings;
 /// # Errors
 /// Where table or queue can't be reached.
 pub async fn sweep(desk: &Desk) -> Result<usize, DeskError> {
+    let began = desk.ports.clock.now();
     let mut active = 0;
-    for job in desk.active_jobs().await? {
-        let ended = look_after(desk, &job.value).await?;
-        active += usize::from(!ended);
+    let mut census = Census::default();
+    for job in desk.ports.table.jobs().await? {
+        census.job(job.value.state);
+        if !job.value.state.is_terminal() {
+            let ended = look_closely(desk, &job.value, &mut census).await?;
+            active += usize::from(!ended);
+        }
     }
+    desk.vitals.metrics.swept(&census, between(began, desk.ports.clock.now()));
     Ok(active)
 }
 
@@ -37,6 +44,11 @@ pub async fn sweep(desk: &Desk) -> Result<usize, DeskError> {
 /// # Errors
 /// Where table or queue can't be reached.
 pub async fn look_after(desk: &Desk, job: &Job) -> Result<bool, DeskError> {
+    look_closely(desk, job, &mut Census::default()).await
+}
+
+/// Looks after one job, and counts its operations.
+async fn look_closely(desk: &Desk, job: &Job, census: &mut Census) -> Result<bool, DeskError> {
     let now = desk.ports.clock.now();
     let patience = desk.config.dispatch.patience.get();
     if job.state == JobState::Requested {
@@ -49,6 +61,9 @@ pub async fn look_after(desk: &Desk, job: &Job) -> Result<bool, DeskError> {
         stop_operations(desk, &job.id).await?;
     }
     let operations = desk.ports.table.operations(&job.id).await?;
+    for operation in &operations {
+        census.operation(operation.value.id.kind(), operation.value.state);
+    }
     if let Some(event) = end_of(&operations) {
         let ended = desk.advance(&job.id, event, |_| {}).await?;
         tracing::info!(job = %job.id, state = %ended.value.state, "ended");
@@ -105,6 +120,9 @@ async fn heal(desk: &Desk, group: &[Versioned<Operation>], now: Timestamp, patie
             Remedy::None => continue,
             Remedy::Announce => {}
             Remedy::Apply(remedies) => {
+                if operation.state.is_leased() {
+                    desk.vitals.metrics.expired(operation.id.kind());
+                }
                 for event in remedies {
                     match operation.apply(event, now, &desk.who) {
                         Ok(event) => events.push(event),
@@ -126,6 +144,7 @@ async fn heal(desk: &Desk, group: &[Versioned<Operation>], now: Timestamp, patie
         for operation in &announce {
             tracing::info!(job = %operation.job, operation = %operation.id, "announced again");
             desk.announce(operation).await?;
+            desk.vitals.metrics.announced_again(operation.id.kind());
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ pub mod conformance;
 pub mod embedded;
 pub mod governor;
 pub mod model;
+mod otlp;
 pub mod plan;
 pub mod ports;
 pub mod retry;

@@ -2,12 +2,16 @@
 
 use std::io::{self, IsTerminal};
 
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Level;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::{Log, LogFormat};
+use crate::otlp;
 
 /// The variables that set what is logged, the first that is set before the configuration.
 const VARIABLES: [&str; 2] = ["GOLDFLEET_LOG", "RUST_LOG"];
@@ -21,22 +25,51 @@ pub struct BadFilter {
     source: ParseError,
 }
 
+/// Logging and tracing, for as long as it lives: what has not been sent when it is dropped, is sent then.
+#[derive(Default)]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        // A collector that can't be reached has been complained about already.
+        let _ = self.traces.take().map(|traces| traces.shutdown());
+    }
+}
+
 /// Begins to log to standard error. What is logged is what `GOLDFLEET_LOG`, else `RUST_LOG`, else `[log] level` says,
-/// and `default` where none does. Where somebody else logs already, such as a test, they go on doing so.
+/// and `default` where none does. Where the environment names a collector, spans are sent there too. Where somebody else
+/// logs already, such as a test, they go on doing so.
 ///
 /// # Errors
 /// [`BadFilter`] where what is to be logged can't be told.
-pub fn init(log: &Log, default: Level, env: impl Iterator<Item = (String, String)>) -> Result<(), BadFilter> {
+pub fn init(log: &Log, default: Level, env: impl Iterator<Item = (String, String)>) -> Result<Telemetry, BadFilter> {
     let variables: Vec<(String, String)> = env.filter(|(_, value)| !value.is_empty()).collect();
     let colours = io::stderr().is_terminal() && !variables.iter().any(|(name, _)| name == "NO_COLOR");
     let filter = filter(log, default, &variables)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    // An error here means that there is a subscriber, which is as good.
-    let _ = match log.format {
-        LogFormat::Text => builder.with_ansi(colours).finish().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
+    let (traces, trouble) = match otlp::provider(&variables) {
+        Some(Ok(traces)) => (Some(traces), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
     };
-    Ok(())
+    let spans = traces.as_ref().map(|traces| {
+        // Only our own: those of the client that sends them would never end.
+        let ours = Targets::new().with_target("goldfleet", Level::INFO);
+        let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer("goldfleet"));
+        layer.with_location(false).with_threads(false).with_filter(ours)
+    });
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = match log.format {
+        LogFormat::Text => lines.with_ansi(colours).with_filter(filter).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+    };
+    // An error here means that there is a subscriber, which is as good.
+    let _ = tracing_subscriber::registry().with(spans).with(lines).try_init();
+    if let Some(error) = trouble {
+        tracing::warn!(%error, "traces are not sent");
+    }
+    Ok(Telemetry { traces })
 }
 
 fn filter(log: &Log, default: Level, variables: &[(String, String)]) -> Result<EnvFilter, BadFilter> {

@@ -115,7 +115,7 @@ impl Scene {
     async fn job(&self, ports: &Ports) -> JobId {
         ports.queue.ensure().await.unwrap();
         ports.table.ensure().await.unwrap();
-        let desk = Desk { ports: ports.clone(), config: Arc::clone(&self.config), who: "bench".to_owned() };
+        let desk = Desk::new(ports.clone(), Arc::clone(&self.config), "bench".to_owned());
         let asked = UploadRequest {
             file: self.folder.path().join("golden.vhd"),
             image: "golden".parse().unwrap(),

@@ -89,7 +89,7 @@ fn desk(folder: &Path) -> anyhow::Result<Desk> {
     let targets: String = (1..=2).flat_map(|n| ["westeurope", "eastus"].map(|region| target(n, region))).collect();
     std::fs::write(folder.join("targets.toml"), targets)?;
     let config = Arc::new(Config::load(Some(&config), std::iter::empty())?);
-    Ok(Desk { ports: backend::open(&config)?, config, who: "bench".to_owned() })
+    Ok(Desk::new(backend::open(&config)?, config, "bench"))
 }
 
 /// Uploads a version and takes it to all targets.

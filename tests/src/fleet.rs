@@ -111,7 +111,7 @@ impl Fleet {
     /// A desk with these ports.
     #[must_use]
     pub fn desk(&self, ports: Ports) -> Desk {
-        Desk { ports, config: Arc::clone(&self.config), who: "test".to_owned() }
+        Desk::new(ports, Arc::clone(&self.config), "test")
     }
 
     /// Settings of a worker that does not wait long for anything.

@@ -4,11 +4,11 @@ use goldfleet_shared::commit::{Outcome, confirmed};
 use goldfleet_shared::model::event::Event;
 use goldfleet_shared::model::message::{Message, QueueName};
 use goldfleet_shared::model::operation::{Failure, Lease, Operation, OperationState};
+use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::clock::{after, between};
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::job_table::Change;
 use goldfleet_shared::ports::queue::Received;
-use goldfleet_shared::ports::{Ports, Versioned};
 use goldfleet_shared::state::{IllegalTransition, OperationEvent};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::hold::{Hold, Rows};
 use crate::settings::Settings;
+use crate::steps::Shared;
 
 /// The code of an operation whose workers keep disappearing.
 pub const WORKER_LOST: &str = "worker-lost";
@@ -32,7 +33,8 @@ pub enum Claim {
 ///
 /// # Errors
 /// Where table or queue can't be reached; the message then appears again by itself.
-pub async fn claim(ports: &Ports, settings: &Settings, queue: QueueName, received: Received) -> PortResult<Claim> {
+pub async fn claim(shared: &Shared, queue: QueueName, received: Received) -> PortResult<Claim> {
+    let ports = &shared.ports;
     let (message, id) = match Message::decode(&received.body) {
         Ok(Message { operation: Some(id), job, .. }) if QueueName::of(id.kind()) == queue => (job, id),
         other => {
@@ -52,7 +54,7 @@ pub async fn claim(ports: &Ports, settings: &Settings, queue: QueueName, receive
         return Ok(Claim::Nothing);
     };
     match verdict(&own.value, ports.clock.now()) {
-        Verdict::Take => take(ports, settings, queue, received, Rows { own, siblings }).await,
+        Verdict::Take => take(shared, queue, received, Rows { own, siblings }).await,
         Verdict::Later(delay) => {
             ports.queue.extend(queue, &received.receipt, delay).await?;
             Ok(Claim::Nothing)
@@ -91,13 +93,8 @@ fn verdict(operation: &Operation, now: Timestamp) -> Verdict {
     }
 }
 
-async fn take(
-    ports: &Ports,
-    settings: &Settings,
-    queue: QueueName,
-    received: Received,
-    rows: Rows,
-) -> PortResult<Claim> {
+async fn take(shared: &Shared, queue: QueueName, received: Received, rows: Rows) -> PortResult<Claim> {
+    let Shared { ports, settings, .. } = shared;
     let now = ports.clock.now();
     let token = Uuid::new_v4();
     let lease = Lease { token, holder: settings.name.clone(), expires: after(now, settings.lease) };
@@ -109,6 +106,9 @@ async fn take(
             return Ok(Claim::Nothing);
         }
     };
+    if rows.own.value.state.is_leased() {
+        shared.vitals.metrics.expired(operation.id.kind());
+    }
     let held = operation.state == OperationState::Running;
     let mut changes = vec![Change { operation: operation.clone(), if_match: rows.own.etag.clone() }];
     let mut events = events;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use goldfleet_shared::commit::{Outcome, confirmed};
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::message::QueueName;
-use goldfleet_shared::model::operation::{Operation, OperationState, Progress};
+use goldfleet_shared::model::operation::{Kind, Operation, OperationState, Progress};
 use goldfleet_shared::ports::clock::after;
 use goldfleet_shared::ports::error::ErrorKind;
 use goldfleet_shared::ports::job_table::Change;
@@ -42,6 +42,7 @@ pub struct Hold {
     lease: Duration,
     skew: Duration,
     beat: Duration,
+    kind: Kind,
     queue: QueueName,
     rows: tokio::sync::Mutex<Rows>,
     live: Mutex<Live>,
@@ -73,6 +74,7 @@ impl Hold {
             lease: settings.lease,
             skew: settings.skew,
             beat: settings.beat,
+            kind: operation.id.kind(),
             queue: QueueName::of(operation.id.kind()),
             rows: tokio::sync::Mutex::new(rows),
             live: Mutex::new(live),
@@ -83,6 +85,12 @@ impl Hold {
     /// The operation as claimed, or as last renewed.
     pub async fn operation(&self) -> Operation {
         self.rows.lock().await.own.value.clone()
+    }
+
+    /// What the operation does.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {

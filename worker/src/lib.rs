@@ -5,16 +5,21 @@
 //! - [`hold`]: a lease in hand: heartbeat, progress, and the signal to stop.
 //! - [`settle`]: from a step's outcome to the row, the messages that follow and the message in hand.
 //! - [`steps`]: what is done under a lease: seed, copy, image.
-//! - [`program`]: what the programs that run workers share.
+//! - [`program`], [`arguments`]: what the programs that run workers share.
+//! - [`vitals`], [`metrics`], [`listen`]: what a process tells of itself, and where.
 //! - [`availability`], [`manifests`]: what steps share in a process.
 
+pub mod arguments;
 pub mod availability;
 pub mod claim;
 pub mod failed;
 pub mod hold;
+pub mod listen;
 pub mod manifests;
+pub mod metrics;
 pub mod program;
 pub mod pump;
 pub mod settings;
 pub mod settle;
 pub mod steps;
+pub mod vitals;

@@ -1,39 +1,27 @@
 //! `goldfleet-worker`: copies and makes images for as long as it runs.
 
-use std::path::PathBuf;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::Parser as _;
 use goldfleet_shared::config::{Config, environment};
 use goldfleet_shared::{backend, telemetry};
-use goldfleet_worker::program;
+use goldfleet_worker::arguments::{Arguments, Command};
+use goldfleet_worker::{listen, program};
 use tracing::Level;
-
-/// Receives operations from the queues and carries them out. Start as many as you like, anywhere.
-///
-/// On SIGTERM or SIGINT it takes no new work, brings what runs to its next checkpoint, gives back its leases and exits
-/// with 0. Exit codes: 0 ended as asked; 2 bad usage or configuration; 3 a service refused or could not be reached.
-#[derive(Parser)]
-#[command(name = "goldfleet-worker", version)]
-struct Arguments {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE", env = "GOLDFLEET_CONFIG")]
-    config: Option<PathBuf>,
-    /// Operations in flight, instead of `worker.concurrency`.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
-    concurrency: Option<u16>,
-    /// Stop once all queues are empty.
-    #[arg(long)]
-    exit_when_idle: bool,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Ended { code, error }) => {
-            tracing::error!("{error:#}");
+            if tracing::dispatcher::has_been_set() {
+                tracing::error!("{error:#}");
+            } else {
+                // The logger itself could not be set up.
+                let _ = writeln!(std::io::stderr(), "goldfleet-worker: {error:#}");
+            }
             ExitCode::from(code)
         }
     }
@@ -48,8 +36,11 @@ fn run(arguments: &Arguments) -> Result<(), Ended> {
     let usage = |error| Ended { code: 2, error };
     let loaded = Config::load(arguments.config.as_deref(), environment());
     let log = loaded.as_ref().map(|config| config.log.clone()).unwrap_or_default();
-    telemetry::init(&log, Level::INFO, environment()).map_err(|error| usage(error.into()))?;
+    let _telemetry = telemetry::init(&log, Level::INFO, environment()).map_err(|error| usage(error.into()))?;
     let config = loaded.map_err(|error| usage(error.into()))?;
+    if let Some(Command::Health) = arguments.command {
+        return health(&config);
+    }
     let mut settings = program::settings(&config);
     settings.exit_when_idle = arguments.exit_when_idle;
     settings.concurrency = arguments.concurrency.map_or(settings.concurrency, usize::from);
@@ -58,4 +49,14 @@ fn run(arguments: &Arguments) -> Result<(), Ended> {
         let ports = backend::open(&config).map_err(|error| Ended { code: error.exit_code(), error: error.into() })?;
         program::work_until_signalled(ports, settings).await.map_err(|error| Ended { code: 3, error: error.into() })
     })
+}
+
+fn health(config: &Config) -> Result<(), Ended> {
+    let Some(at) = config.worker.listen else {
+        let error = anyhow::anyhow!("the worker tells nobody how it is: set worker.listen, such as '127.0.0.1:8080'");
+        return Err(Ended { code: 2, error });
+    };
+    listen::ask(at.address())
+        .with_context(|| format!("the worker at {at} is not well"))
+        .map_err(|error| Ended { code: 1, error })
 }

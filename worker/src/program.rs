@@ -1,15 +1,24 @@
 //! What both programs that run workers do: settings from the configuration, a runtime of modest size, signals.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use goldfleet_shared::config::{Config, Coordination};
+use goldfleet_shared::config::{Config, Coordination, Listen};
 use goldfleet_shared::ports::Ports;
-use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use tokio_util::sync::CancellationToken;
 
+use crate::listen::{Listening, listen};
 use crate::pump::Pump;
 use crate::settings::Settings;
 use crate::steps::Shared;
+use crate::vitals::Vitals;
+
+/// The commit that the program is made of, or `unknown`.
+pub const COMMIT: &str = env!("GOLDFLEET_COMMIT");
+
+/// The program's version and commit, as `--version` shows them.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("GOLDFLEET_COMMIT"), ")");
 
 /// The longest wait between two looks at an empty queue of the same machine, where looking costs next to nothing.
 const LOCAL_POLL: Duration = Duration::from_millis(250);
@@ -41,6 +50,7 @@ pub fn settings(config: &Config) -> Settings {
         renew_after: config.cleanup.chunk_grace.get() / 2,
         storage_type: config.images.storage_type,
         exit_when_idle: false,
+        listen: worker.listen.map(Listen::address),
     }
 }
 
@@ -66,22 +76,39 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// Works until SIGTERM or SIGINT, or until all queues are empty where the settings say so.
 ///
 /// # Errors
-/// Where the queues are not there and can't be made.
+/// Where the queues are not there and can't be made, or nobody may listen where the settings say.
 pub async fn work_until_signalled(ports: Ports, settings: Settings) -> PortResult<()> {
+    let vitals = Vitals::default();
+    let _listening = match settings.listen {
+        Some(address) => Some(listening(address, &vitals).await?),
+        None => None,
+    };
     ports.queue.ensure().await?;
     ports.table.ensure().await?;
+    vitals.health.answered();
     let drain = CancellationToken::new();
-    tracing::info!(worker = settings.name, concurrency = settings.concurrency, "begins");
-    let pump = Pump::new(Shared::new(ports, settings), drain.clone());
+    tracing::info!(worker = settings.name, concurrency = settings.concurrency, version = VERSION, "begins");
+    let pump = Pump::new(Shared::new(ports, settings).with_vitals(vitals.clone()), drain.clone());
     let signals = tokio::spawn(async move {
         signalled().await;
         tracing::info!("drains: no new work, leases are given back");
+        vitals.health.drains();
         drain.cancel();
     });
     pump.run().await;
     signals.abort();
     tracing::info!("ends");
     Ok(())
+}
+
+/// Begins to tell how the process fares.
+///
+/// # Errors
+/// Where nobody may listen at the address.
+pub async fn listening(address: SocketAddr, vitals: &Vitals) -> PortResult<Listening> {
+    listen(address, vitals.clone()).await.map_err(|error| {
+        PortError::new(ErrorKind::Unavailable, format!("can't listen at {address}: {error}")).with_source(error)
+    })
 }
 
 /// Returns at SIGTERM or SIGINT.

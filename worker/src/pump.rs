@@ -1,9 +1,9 @@
 //! The pump: takes permits, receives messages, claims operations, runs their steps, settles them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use goldfleet_shared::model::message::QueueName;
+use goldfleet_shared::model::message::{Message, QueueName};
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::queue::{MAX_RECEIVE, Received};
 use tokio::sync::Semaphore;
@@ -22,6 +22,9 @@ const ORDER: [QueueName; 3] = [QueueName::Seed, QueueName::Image, QueueName::Cop
 
 /// The wait after the first look at empty queues; it doubles up to the configured one.
 const FIRST_IDLE: Duration = Duration::from_millis(20);
+
+/// How often the pump says that it lives while all places are taken.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// How long a step that is to stop may take to its next checkpoint.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -48,6 +51,7 @@ impl Pump {
     pub async fn run(&self) {
         let mut idle = FIRST_IDLE;
         while !self.drain.is_cancelled() {
+            self.shared.vitals.health.turns(Duration::ZERO);
             match self.round().await {
                 Ok(0) => {
                     if self.shared.settings.exit_when_idle && self.is_idle().await {
@@ -64,11 +68,13 @@ impl Pump {
                 }
             }
         }
+        self.shared.vitals.health.drains();
         self.tasks.close();
         self.tasks.wait().await;
     }
 
     async fn pause(&self, duration: Duration) {
+        self.shared.vitals.health.turns(duration);
         tokio::select! {
             () = self.shared.ports.clock.sleep(duration) => {}
             () = self.drain.cancelled() => {}
@@ -81,6 +87,7 @@ impl Pump {
         for queue in ORDER {
             let Some(room) = self.room().await else { break };
             let messages = self.shared.ports.queue.receive(queue, room, self.shared.settings.lease).await?;
+            self.shared.vitals.health.answered();
             received += messages.len();
             for message in messages {
                 // There is room: nobody else takes permits.
@@ -97,9 +104,13 @@ impl Pump {
 
     /// Waits until another operation may begin; then, how many may, up to what one receive returns. None when draining.
     async fn room(&self) -> Option<usize> {
-        tokio::select! {
-            permit = self.permits.acquire() => drop(permit),
-            () = self.drain.cancelled() => return None,
+        loop {
+            tokio::select! {
+                permit = self.permits.acquire() => { drop(permit); break }
+                () = self.drain.cancelled() => return None,
+                // With all places taken there is nothing to turn for: that is no reason to be taken for stuck.
+                () = self.shared.ports.clock.sleep(BUSY) => self.shared.vitals.health.turns(BUSY),
+            }
         }
         Some(self.permits.available_permits().min(MAX_RECEIVE))
     }
@@ -117,32 +128,38 @@ impl Pump {
         true
     }
 
+    /// Deals with a message, under a span that gives every line its operation.
     async fn process(&self, queue: QueueName, message: Received) {
-        let Shared { ports, settings, .. } = &self.shared;
-        match claim(ports, settings, queue, message).await {
-            Ok(Claim::Held(hold)) => self.work(&hold).await,
-            Ok(Claim::Nothing) => {}
-            Err(error) => tracing::warn!(%error, code = error.code, "a message could not be claimed; it comes again"),
+        let span = span(&message);
+        async {
+            match claim(&self.shared, queue, message).await {
+                Ok(Claim::Held(hold)) => self.work(&hold).await,
+                Ok(Claim::Nothing) => {}
+                Err(error) => {
+                    tracing::warn!(%error, code = error.code, "a message could not be claimed; it comes again");
+                }
+            }
         }
+        .instrument(span)
+        .await;
     }
 
     /// Runs the step of an operation in hand, and settles it.
     async fn work(&self, hold: &Hold) {
         let operation = hold.operation().await;
-        let span = tracing::info_span!("operation", job = %operation.job, operation = %operation.id);
-        async {
-            tracing::debug!(attempt = operation.attempts, "begins");
-            let ended = tokio::select! {
-                biased;
-                stop = hold.beat_until_lost() => Err(StepError::Stopped(stop)),
-                stop = self.overdue(hold) => Err(StepError::Stopped(stop)),
-                ended = steps::run(&self.shared, hold, &operation) => ended,
-            };
-            report(&ended);
-            settle(&self.shared.ports, &self.shared.settings, hold, ended).await;
-        }
-        .instrument(span)
-        .await;
+        let metrics = &self.shared.vitals.metrics;
+        let began = Instant::now();
+        metrics.begun(hold.kind());
+        tracing::debug!(attempt = operation.attempts, "begins");
+        let ended = tokio::select! {
+            biased;
+            stop = hold.beat_until_lost() => Err(StepError::Stopped(stop)),
+            stop = self.overdue(hold) => Err(StepError::Stopped(stop)),
+            ended = steps::run(&self.shared, hold, &operation) => ended,
+        };
+        report(&ended);
+        let settled = settle(&self.shared.ports, &self.shared.settings, hold, &ended).await;
+        metrics.settled(hold.kind(), began.elapsed(), &ended, settled);
     }
 
     /// Tells the hold when the worker drains; returns when the step has not come to a checkpoint in time.
@@ -159,6 +176,17 @@ impl Pump {
                 stop
             }
         }
+    }
+}
+
+/// The span of everything that is done for a message: its job, operation, and the target's name as operators know it.
+/// It is of the gravest level, so that it is there however little is logged.
+fn span(message: &Received) -> tracing::Span {
+    match Message::decode(&message.body) {
+        Ok(Message { job, operation: Some(id), .. }) => {
+            tracing::error_span!("operation", %job, operation = %id, target = id.place())
+        }
+        _ => tracing::error_span!("message", id = message.receipt.id),
     }
 }
 

@@ -1,5 +1,6 @@
 //! How a worker works.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use goldfleet_shared::model::image::StorageType;
@@ -35,6 +36,8 @@ pub struct Settings {
     pub storage_type: StorageType,
     /// Whether to stop once all queues are empty.
     pub exit_when_idle: bool,
+    /// Where the process tells how it fares; nowhere, where none is given.
+    pub listen: Option<SocketAddr>,
 }
 
 impl Settings {
@@ -70,6 +73,7 @@ impl Default for Settings {
             renew_after: Duration::from_secs(12 * 3600),
             storage_type: StorageType::default(),
             exit_when_idle: false,
+            listen: None,
         }
     }
 }

@@ -28,18 +28,28 @@ pub fn copy_failed(at: Timestamp) -> Failure {
 /// How a step ended.
 pub type Ended = Result<Outcome, StepError>;
 
+/// What became of how a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is on the row, and the operation is in this state.
+    Written(OperationState),
+    /// It could not be written: the lease is gone, and another worker goes on.
+    Lost,
+}
+
 /// Writes how a step ended, and passes on or removes its message.
-pub async fn settle(ports: &Ports, settings: &Settings, hold: &Hold, ended: Ended) {
+pub async fn settle(ports: &Ports, settings: &Settings, hold: &Hold, ended: &Ended) -> Settled {
     let jitter = rand_fraction();
-    let written = hold.conclude(|rows, progress, now| conclusion(settings, rows, progress, now, &ended, jitter)).await;
+    let written = hold.conclude(|rows, progress, now| conclusion(settings, rows, progress, now, ended, jitter)).await;
     let Some(operations) = written else {
         tracing::info!("the lease was lost; another worker goes on");
-        return;
+        return Settled::Lost;
     };
     if let Err(error) = pass_on(ports, hold, &operations).await {
         // The rows are right, and the sweeper sends what is missing.
         tracing::warn!(%error, "messages could not be passed on");
     }
+    operations.first().map_or(Settled::Lost, |own| Settled::Written(own.state))
 }
 
 /// A number from 0 to 1, for full jitter.

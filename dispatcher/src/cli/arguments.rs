@@ -1,13 +1,16 @@
 //! What can be said on the command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use goldfleet_shared::config::Time;
 use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::model::operation::Kind;
 use goldfleet_shared::model::selector::Selector;
+use goldfleet_worker::program;
 
 use super::output::Output;
 use super::targets::TargetsCommand;
@@ -19,7 +22,7 @@ use crate::upload::Rate;
 /// Exit codes: 0 all done; 1 some operation failed; 2 bad usage, configuration or input; 3 a service refused or could not
 /// be reached; 130 interrupted.
 #[derive(Debug, Parser)]
-#[command(name = "goldfleet", version)]
+#[command(name = "goldfleet", version = program::VERSION)]
 pub struct Arguments {
     /// The configuration file.
     #[arg(long, global = true, value_name = "FILE", env = "GOLDFLEET_CONFIG")]
@@ -77,6 +80,10 @@ pub enum Command {
         #[arg(long)]
         exit_when_idle: bool,
     },
+    /// Serve a page that shows jobs as they run.
+    Dashboard(DashboardArguments),
+    /// Ask the dispatcher on this machine, at `dispatch.listen`, whether it is well.
+    Health,
     /// List jobs, newest first.
     Jobs,
     /// Show how far a job is.
@@ -128,6 +135,18 @@ pub enum Command {
     Setup,
     /// Check configuration, services and permissions, and change nothing.
     Doctor,
+    /// Write a shell's completions to standard output.
+    ///
+    /// For bash: goldfleet completions bash > /etc/bash_completion.d/goldfleet
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write the manual pages of goldfleet and goldfleet-worker into a folder.
+    Man {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Run a worker, as goldfleet-worker does.
     #[command(hide = true)]
     Worker {
@@ -206,6 +225,20 @@ pub struct CleanupArguments {
     /// The version to give up.
     #[arg(long, value_name = "VERSION", requires = "image")]
     pub version: Option<ImageVersion>,
+}
+
+/// Arguments of `dashboard`.
+#[derive(Debug, Args)]
+pub struct DashboardArguments {
+    /// Where to listen. Any address but a loopback one needs --token-file, and then everything needs the token.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
+    pub listen: SocketAddr,
+    /// A file with the token that lets people retry and cancel; without it the page only shows.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// A name, besides the address, that browsers use for this server; may be given several times.
+    #[arg(long = "host", value_name = "NAME")]
+    pub hosts: Vec<String>,
 }
 
 /// Arguments of `demo`.

@@ -1,13 +1,15 @@
 //! Why a command ended without its result, and what the program exits with.
 
 use std::io;
+use std::net::SocketAddr;
 
 use goldfleet_shared::backend::BackendError;
 use goldfleet_shared::config::ConfigError;
-use goldfleet_shared::ports::error::PortError;
+use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use goldfleet_shared::telemetry;
 
 use super::targets::TargetsError;
+use crate::dashboard::DashboardError;
 use crate::demo::DemoError;
 use crate::desk::DeskError;
 use crate::upload::UploadError;
@@ -47,6 +49,20 @@ pub enum CommandError {
     /// The demonstration.
     #[error(transparent)]
     Demo(#[from] DemoError),
+    /// The dashboard.
+    #[error(transparent)]
+    Dashboard(#[from] DashboardError),
+    /// The dispatcher tells nobody how it is.
+    #[error("the dispatcher tells nobody how it is: set dispatch.listen, such as '127.0.0.1:8081'")]
+    NotListening,
+    /// The dispatcher is not well.
+    #[error("the dispatcher at {at} is not well: {source}")]
+    Unwell {
+        /// Where it was asked.
+        at: SocketAddr,
+        /// What it answered, if it did.
+        source: io::Error,
+    },
     /// Standard output, or the runtime.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -69,7 +85,10 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Filter(_) | Self::NoPicture => USAGE,
+            Self::Config(_) | Self::Filter(_) | Self::NoPicture | Self::NotListening => USAGE,
+            Self::Dashboard(DashboardError::Guard(_)) => USAGE,
+            Self::Dashboard(DashboardError::Listen { .. }) => SERVICE,
+            Self::Unwell { .. } => FAILED,
             Self::Backend(error) => error.exit_code(),
             Self::Targets(error) => error.exit_code(),
             Self::Desk(error) => error.exit_code(),
@@ -81,5 +100,24 @@ impl CommandError {
             Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
             Self::Io(_) => FAILED,
         }
+    }
+
+    /// What to do next, where the error itself does not say it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        let port = match self {
+            Self::Desk(DeskError::Port(error)) | Self::Upload(UploadError::Port(error)) => error,
+            Self::Backend(BackendError::Port(error)) => error,
+            Self::Unwell { .. } => return Some("'goldfleet dispatcher' starts one; its log says why it does not turn"),
+            _ => return None,
+        };
+        Some(match port.kind {
+            ErrorKind::Denied => "see who [cloud] credential is, and which roles that identity has at this place",
+            ErrorKind::Throttled => "the service is asked too much: try again in a minute, or lower worker.requests",
+            ErrorKind::Unavailable => "see whether the service can be reached from here; the same command goes on then",
+            ErrorKind::Conflict | ErrorKind::Fenced => "someone else is at it: 'goldfleet status' shows how far it is",
+            ErrorKind::NotFound => "see whether [source] and [coordination] name what is there",
+            _ => return None,
+        })
     }
 }

@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod check;
 pub mod demo;
 pub mod doctor;
+pub mod documents;
 pub mod error;
 pub mod jobs;
 pub mod output;

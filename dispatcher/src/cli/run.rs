@@ -5,14 +5,14 @@ use std::sync::Arc;
 use goldfleet_shared::backend;
 use goldfleet_shared::config::{Config, environment};
 use goldfleet_shared::telemetry;
-use goldfleet_worker::program;
+use goldfleet_worker::{listen, program};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::arguments::{Arguments, Command};
+use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
-use super::{check, demo, doctor, jobs, plan, send, setup, targets, verify};
+use super::{check, demo, doctor, documents, jobs, plan, send, setup, targets, verify};
 use crate::desk::Desk;
 
 /// Carries out a command. Returns the exit code.
@@ -23,24 +23,35 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
     if console.output == Output::Svg && !matches!(arguments.command, Command::Plan { .. }) {
         return Err(CommandError::NoPicture);
     }
-    // These two need no configuration.
+    // These need no configuration.
     match arguments.command {
+        Command::Completions { shell } => {
+            documents::completions(shell, console)?;
+            return Ok(DONE);
+        }
+        Command::Man { folder } => {
+            documents::manual(&folder, console)?;
+            return Ok(DONE);
+        }
         Command::Check { file, generation } => return Ok(check::run(&file, generation, console)?),
         Command::Demo(demo) => {
-            telemetry::init(&Default::default(), Level::WARN, environment())?;
+            let _telemetry = telemetry::init(&Default::default(), Level::WARN, environment())?;
             return demo::run(&demo, console);
         }
         _ => {}
     }
     let config = Config::load(arguments.config.as_deref(), environment())?;
     let level = match arguments.command {
-        Command::Dispatcher { .. } | Command::Worker { .. } => Level::INFO,
+        Command::Dispatcher { .. } | Command::Worker { .. } | Command::Dashboard(_) => Level::INFO,
         _ => Level::WARN,
     };
-    telemetry::init(&config.log, level, environment())?;
+    let _telemetry = telemetry::init(&config.log, level, environment())?;
     if let Command::Targets(command) = arguments.command {
         targets::run(command, &config, console)?;
         return Ok(DONE);
+    }
+    if let Command::Health = arguments.command {
+        return health(&config);
     }
     let runtime = program::runtime()?;
     let ended = runtime.block_on(with_ports(arguments.command, config, console));
@@ -58,7 +69,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         program::work_until_signalled(ports, settings).await?;
         return Ok(DONE);
     }
-    let desk = Desk { ports, config: Arc::new(config), who: format!("goldfleet/{}", std::process::id()) };
+    let desk = Desk::new(ports, Arc::new(config), format!("goldfleet/{}", std::process::id()));
     // It tells what can't be made thing by thing.
     match command {
         Command::Setup => return setup::run(&desk, console).await,
@@ -83,9 +94,14 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
             send::dispatch_command(&desk, &image, &targets, wait, console, &stop).await
         }
         Command::Dispatcher { exit_when_idle } => {
+            let _listening = match desk.config.dispatch.listen {
+                Some(at) => Some(program::listening(at.address(), &desk.vitals).await?),
+                None => None,
+            };
             crate::service::serve(&desk, exit_when_idle, &stop).await;
             Ok(DONE)
         }
+        Command::Dashboard(arguments) => dashboard(&desk, arguments, console, &stop).await,
         Command::Jobs => jobs::list(&desk, console).await,
         Command::Status { job, watch, failed } => {
             jobs::status_command(&desk, job.as_ref(), watch, failed, console, &stop).await
@@ -99,10 +115,34 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         Command::Verify(arguments) => verify::run(&desk, &arguments, console).await,
         Command::Cleanup(arguments) => jobs::cleanup_command(&desk, &arguments, console).await,
         Command::Worker { .. }
+        | Command::Health
+        | Command::Completions { .. }
+        | Command::Man { .. }
         | Command::Check { .. }
         | Command::Demo(_)
         | Command::Targets(_)
         | Command::Setup
         | Command::Doctor => Ok(DONE),
     }
+}
+
+fn health(config: &Config) -> Result<u8, CommandError> {
+    let at = config.dispatch.listen.ok_or(CommandError::NotListening)?.address();
+    listen::ask(at).map(|()| DONE).map_err(|source| CommandError::Unwell { at, source })
+}
+
+async fn dashboard(
+    desk: &Desk,
+    arguments: DashboardArguments,
+    console: &mut Console<'_>,
+    stop: &CancellationToken,
+) -> Result<u8, CommandError> {
+    let DashboardArguments { listen, token_file, hosts } = arguments;
+    let options = crate::dashboard::Options { listen, token_file, hosts };
+    let begun = |address| {
+        // Whoever does not see it has no terminal, and needs it no less for that.
+        let _ = writeln!(console.notes, "the dashboard is at http://{address}/");
+    };
+    crate::dashboard::serve(desk.clone(), &options, stop, begun).await?;
+    Ok(DONE)
 }

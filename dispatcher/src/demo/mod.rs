@@ -153,7 +153,7 @@ pub async fn demo(
     let ports = backend::open(&config)?;
     ports.queue.ensure().await.map_err(DeskError::from)?;
     ports.table.ensure().await.map_err(DeskError::from)?;
-    let desk = Desk { ports, config, who: "goldfleet demo".to_owned() };
+    let desk = Desk::new(ports, config, "goldfleet demo");
     let workers = workers::Workers::start(asked.workers, &scene.config)?;
     let dispatcher = Local::start(&desk, false);
 

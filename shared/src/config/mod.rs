@@ -39,6 +39,7 @@
 //!     poll = "5s"
 //!     chunk_requests = 8
 //!     requests = 64
+//!     listen = "127.0.0.1:8080"
 //!
 //!     [upload]
 //!     requests = 16
@@ -46,6 +47,7 @@
 //!     [dispatch]
 //!     sweep = "10s"
 //!     patience = "2m"
+//!     listen = "127.0.0.1:8081"
 //!
 //!     [plan]
 //!     within = "1h"
@@ -91,7 +93,7 @@ pub use sections::{
     Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat,
     ModelledCloud, Planning, Source, Staged, Targets, Upload, Worker,
 };
-pub use values::{Endpoint, InvalidValue, Prefix, Time};
+pub use values::{Endpoint, InvalidValue, Listen, Prefix, Time};
 
 /// What the environment's variables for the configuration begin with.
 const PREFIX: &str = "GOLDFLEET_";

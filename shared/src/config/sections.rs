@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::azure::{AzureCloud, AzureCoordination};
-use super::values::Time;
+use super::values::{Listen, Time};
 use crate::model::ids::{AccountName, ContainerName, Region, SubscriptionId};
 use crate::model::image::StorageType;
 use crate::model::naming::NameTemplate;
@@ -173,6 +173,9 @@ pub struct Worker {
     pub chunk_requests: usize,
     /// Requests in flight in a process, over all operations.
     pub requests: usize,
+    /// Where a worker tells how it fares; nowhere, where none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<Listen>,
 }
 
 impl Default for Worker {
@@ -186,6 +189,7 @@ impl Default for Worker {
             poll: Time::seconds(5),
             chunk_requests: 8,
             requests: 64,
+            listen: None,
         }
     }
 }
@@ -212,11 +216,14 @@ pub struct Dispatch {
     pub sweep: Time,
     /// How long an operation may lie ready and unclaimed before its message is sent again.
     pub patience: Time,
+    /// Where a dispatcher tells how it fares; nowhere, where none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<Listen>,
 }
 
 impl Default for Dispatch {
     fn default() -> Self {
-        Self { sweep: Time::seconds(10), patience: Time::seconds(120) }
+        Self { sweep: Time::seconds(10), patience: Time::seconds(120), listen: None }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The kinds of values that a configuration holds, each checked where it is read.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -161,6 +162,39 @@ as_text!(Endpoint);
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
+    }
+}
+
+/// An address of this machine and a port, to listen at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Listen(SocketAddr);
+
+impl Listen {
+    /// The address as the standard library has it.
+    #[must_use]
+    pub const fn address(self) -> SocketAddr {
+        self.0
+    }
+}
+
+impl FromStr for Listen {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        text.parse().map(Self).map_err(|_| InvalidValue {
+            what: "address to listen at",
+            given: text.to_owned(),
+            rule: "write an IP address and a port, such as '127.0.0.1:8080' or '[::1]:8080'",
+        })
+    }
+}
+
+as_text!(Listen);
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0.to_string())
     }
 }
 

@@ -31,6 +31,10 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// All states.
+    pub const ALL: [Self; 6] =
+        [Self::Requested, Self::Running, Self::Cancelling, Self::Succeeded, Self::Failed, Self::Cancelled];
+
     /// Whether nothing more happens unless an operator asks for it.
     #[must_use]
     pub fn is_terminal(self) -> bool {

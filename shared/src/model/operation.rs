@@ -186,6 +186,18 @@ pub enum OperationState {
 }
 
 impl OperationState {
+    /// All states.
+    pub const ALL: [Self; 8] = [
+        Self::Waiting,
+        Self::Ready,
+        Self::Running,
+        Self::Cancelling,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Skipped,
+    ];
+
     /// Whether nothing more happens unless an operator asks for it.
     #[must_use]
     pub fn is_terminal(self) -> bool {

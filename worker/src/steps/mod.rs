@@ -19,6 +19,7 @@ use crate::failed::Failed;
 use crate::hold::{Hold, Stop};
 use crate::manifests::Manifests;
 use crate::settings::Settings;
+use crate::vitals::Vitals;
 
 /// What all steps of a process share.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub struct Shared {
     pub manifests: Arc<Manifests>,
     /// What stores have.
     pub availability: Arc<Availability>,
+    /// What the process tells of itself.
+    pub vitals: Vitals,
 }
 
 impl Shared {
@@ -45,7 +48,14 @@ impl Shared {
             settings: Arc::new(settings),
             manifests: Arc::default(),
             availability: Arc::default(),
+            vitals: Vitals::default(),
         }
+    }
+
+    /// The same for a process that tells others how it fares.
+    #[must_use]
+    pub fn with_vitals(self, vitals: Vitals) -> Self {
+        Self { vitals, ..self }
     }
 }
 

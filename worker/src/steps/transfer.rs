@@ -128,6 +128,7 @@ async fn move_chunk<D: Destination>(
         match put {
             Ok(bytes) => {
                 hold.moved(bytes);
+                shared.vitals.metrics.moved(hold.kind(), bytes);
                 hold.record(chunk, u64::from(entry.length));
                 return Ok(());
             }
@@ -141,6 +142,9 @@ async fn move_chunk<D: Destination>(
                 tries += 1;
                 if tries == TRIES {
                     return Err(error.into());
+                }
+                if error.kind == ErrorKind::Throttled {
+                    shared.vitals.metrics.throttled(hold.kind());
                 }
                 let wait = error.retry_after.unwrap_or(Duration::from_millis(50 << (2 * tries)));
                 shared.ports.clock.sleep(wait).await;

@@ -1,0 +1,243 @@
+//! The board: a job on a terminal, a bar for each phase and each region, to be drawn again and again in the same place.
+//!
+//! Each part of a bar has a letter of its own, so that colour is never the only sign of it.
+
+use indicatif::HumanBytes;
+
+use crate::follow::duration;
+use crate::regions::RegionStatus;
+use crate::status::{Phase, Status};
+
+/// The widest bar.
+const BAR: usize = 32;
+
+/// The narrowest bar that still tells something.
+const LEAST_BAR: usize = 8;
+
+/// Lines of the board besides those of regions.
+const OTHER_LINES: usize = 7;
+
+/// The room that a board has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Columns.
+    pub width: usize,
+    /// Lines.
+    pub height: usize,
+    /// Whether colours are wanted.
+    pub colours: bool,
+}
+
+/// A part of a bar: its letter, the code of its colour, and how much of the whole it is.
+type Part = (char, u8, f64);
+
+const GREEN: u8 = 32;
+const BLUE: u8 = 34;
+const RED: u8 = 31;
+const GREY: u8 = 90;
+
+/// The board's lines. None is wider than the room.
+#[must_use]
+pub fn lines(status: &Status, room: Room) -> Vec<String> {
+    let names = status.regions.keys().map(|name| name.chars().count()).chain([5]).max().unwrap_or(5).min(20);
+    // Name, blank, bar, blank, percent, blank, count: what is left goes to the bar.
+    let bar = room.width.saturating_sub(names + 24).clamp(LEAST_BAR, BAR);
+    let line = |name: &str, parts: &[Part], percent: f64, rest: &str| {
+        let drawn = drawn(parts, bar, room.colours);
+        let fixed = names + bar + 7;
+        let rest = cut(rest, room.width.saturating_sub(fixed + 1));
+        format!("{:names$} {drawn} {percent:>4.0}% {rest}", cut(name, names)).trim_end().to_owned()
+    };
+    let mut lines = vec![cut(&headline(status), room.width)];
+    for (kind, phase) in status.phases.named() {
+        lines.push(line(kind.as_str(), &phase_parts(phase), phase.percent.floor(), &phase_words(phase)));
+    }
+    let (shown, left_out) = most_to_tell(status, room.height.saturating_sub(OTHER_LINES).max(1));
+    if !shown.is_empty() {
+        lines.push(String::new());
+    }
+    for (name, region) in shown {
+        let percent = share(region.bytes_done, region.bytes_total) * 50.0
+            + share(region.images as u64, region.targets as u64) * 50.0;
+        lines.push(line(name, &region_parts(region), percent.floor(), &region_words(region)));
+    }
+    if left_out > 0 {
+        lines.push(cut(&format!("and {left_out} more regions"), room.width));
+    }
+    lines
+}
+
+fn headline(status: &Status) -> String {
+    let left = status.seconds_left.map_or_else(String::new, |left| format!(", {} left", duration(left)));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is shown only")]
+    let rate = HumanBytes(status.bytes_per_second as u64);
+    format!(
+        "{} {} {}: {}, {rate}/s{left}  (job {})",
+        status.image,
+        status.version,
+        status.state.as_str(),
+        duration(status.seconds),
+        status.job
+    )
+}
+
+/// The regions that there is room for, in the order of their names, and how many there is none for: those that are done
+/// first, as they have the least to tell.
+fn most_to_tell(status: &Status, room: usize) -> (Vec<(&str, &RegionStatus)>, usize) {
+    let mut regions: Vec<_> = status.regions.iter().map(|(name, region)| (name.as_str(), region)).collect();
+    let all = regions.len();
+    if all > room {
+        regions.sort_by_key(|(name, region)| (region.images == region.targets, *name));
+        regions.truncate(room.saturating_sub(1));
+        regions.sort_by_key(|(name, _)| *name);
+    }
+    let left_out = all - regions.len();
+    (regions, left_out)
+}
+
+fn phase_parts(phase: &Phase) -> [Part; 3] {
+    let total = phase.total as u64;
+    let of = |count: usize| share(count as u64, total);
+    [
+        ('█', GREEN, of(phase.succeeded + phase.skipped)),
+        ('▓', BLUE, of(phase.running)),
+        ('x', RED, of(phase.failed + phase.cancelled)),
+    ]
+}
+
+fn phase_words(phase: &Phase) -> String {
+    let mut words = format!("{}/{}", phase.succeeded + phase.skipped, phase.total);
+    if phase.failed > 0 {
+        words += &format!(", {} failed", phase.failed);
+    }
+    if phase.cancelled > 0 {
+        words += &format!(", {} cancelled", phase.cancelled);
+    }
+    if phase.running > 0 {
+        words += &format!(", {} running", phase.running);
+    }
+    if phase.bytes_total > 0 {
+        words += &format!(", {} of {}", HumanBytes(phase.bytes_done), HumanBytes(phase.bytes_total));
+    }
+    words
+}
+
+fn region_parts(region: &RegionStatus) -> [Part; 3] {
+    let targets = region.targets as u64;
+    let done = share(region.images as u64, targets);
+    let failed = share(region.failed as u64, targets);
+    // What is copied but not yet an image.
+    let copied = (share(region.bytes_done, region.bytes_total) - done).min(1.0 - done - failed).max(0.0);
+    [('█', GREEN, done), ('▓', BLUE, copied), ('x', RED, failed)]
+}
+
+fn region_words(region: &RegionStatus) -> String {
+    let failed = if region.failed > 0 { format!(", {} failed", region.failed) } else { String::new() };
+    let running = if region.running > 0 { format!(", {} running", region.running) } else { String::new() };
+    format!("{}/{}{failed}{running}", region.images, region.targets)
+}
+
+/// A bar of parts; what is left is drawn as still to do.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "columns")]
+fn drawn(parts: &[Part], width: usize, colours: bool) -> String {
+    let mut bar = String::new();
+    let mut used = 0;
+    for (letter, colour, part) in parts.iter().filter(|(.., part)| *part > 0.0) {
+        // Something is never nothing, and little of a whole is never all of it.
+        let columns = ((part * width as f64) as usize).max(1).min(width - used);
+        used += columns;
+        bar += &painted(&letter.to_string().repeat(columns), *colour, colours);
+    }
+    bar + &painted(&"░".repeat(width - used), GREY, colours)
+}
+
+fn painted(text: &str, colour: u8, colours: bool) -> String {
+    if colours && !text.is_empty() { format!("\u{1b}[{colour}m{text}\u{1b}[0m") } else { text.to_owned() }
+}
+
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { (part as f64 / whole as f64).clamp(0.0, 1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Phases, Standing};
+    use goldfleet_shared::model::job::JobState;
+    use jiff::Timestamp;
+
+    fn status(regions: usize) -> Status {
+        let phase = |total, succeeded, running, failed, bytes| Phase {
+            total,
+            succeeded,
+            running,
+            failed,
+            waiting: total - succeeded - running - failed,
+            percent: 100.0 * succeeded as f64 / total as f64,
+            bytes_total: bytes,
+            bytes_done: bytes / 3,
+            ..Phase::default()
+        };
+        let region = |n: usize| RegionStatus {
+            targets: 50,
+            images: (n * 10).min(50),
+            running: 3,
+            failed: n % 2,
+            bytes_total: 1000,
+            bytes_done: 400,
+        };
+        Status {
+            job: "20261121-041502-7f3a".to_owned(),
+            image: "ubuntu-24.04".to_owned(),
+            version: "2026.11.1".to_owned(),
+            digest: String::new(),
+            state: Standing::Running,
+            detail: JobState::Running,
+            reason: None,
+            data_bytes: 0,
+            upload: None,
+            phases: Phases {
+                seed: phase(3, 3, 0, 0, 3 << 30),
+                copy: phase(1800, 700, 64, 2, 1 << 40),
+                image: phase(1800, 690, 8, 0, 0),
+            },
+            regions: (0..regions).map(|n| (format!("region{n:02}"), region(n))).collect(),
+            wan_bytes: Default::default(),
+            bytes_per_second: 3e8,
+            seconds: 75.0,
+            seconds_left: Some(130.0),
+            failures: Vec::new(),
+            created: Timestamp::UNIX_EPOCH,
+            finished: None,
+        }
+    }
+
+    #[test]
+    fn a_board_is_this() {
+        let room = Room { width: 100, height: 40, colours: false };
+        insta::assert_snapshot!(lines(&status(6), room).join("\n"));
+    }
+
+    #[test]
+    fn a_board_fits_its_room() {
+        for (width, height, regions) in [(40, 10, 30), (60, 24, 30), (120, 50, 60), (80, 12, 3)] {
+            let lines = lines(&status(regions), Room { width, height, colours: false });
+            assert!(lines.iter().all(|line| line.chars().count() <= width), "{width}: {lines:#?}");
+            assert!(lines.len() < height, "{height}: {lines:#?}");
+        }
+    }
+
+    #[test]
+    fn colours_come_where_they_are_wanted() {
+        let coloured = |colours| lines(&status(2), Room { width: 80, height: 24, colours }).join("").contains('\u{1b}');
+        assert!(coloured(true) && !coloured(false));
+    }
+}

@@ -1,0 +1,182 @@
+//! What the page asks: jobs, one job, its changes as they happen, and to try again or stop.
+
+use std::convert::Infallible;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::Stream;
+use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::model::operation::Kind;
+use goldfleet_shared::model::selector::Selector;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::feed::Seen;
+use super::{Dashboard, feed};
+use crate::cancel::cancel;
+use crate::desk::DeskError;
+use crate::retry::{Which, retry};
+use crate::sweep::look_after;
+
+/// How often a connection says that it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// An answer that is none.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    error: String,
+    hint: &'static str,
+    challenge: bool,
+}
+
+impl Refusal {
+    /// An answer with this status, which says why, and what to do.
+    pub fn new(status: StatusCode, error: impl Into<String>, hint: &'static str) -> Self {
+        Self { status, error: error.into(), hint, challenge: false }
+    }
+
+    /// The same, on which a browser asks for the password.
+    #[must_use]
+    pub fn with_challenge(mut self) -> Self {
+        self.challenge = true;
+        self
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(json!({ "error": self.error, "hint": self.hint }))).into_response();
+        if self.challenge {
+            let value = HeaderValue::from_static("Basic realm=\"goldfleet: any name, the token as password\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+        }
+        response
+    }
+}
+
+impl From<DeskError> for Refusal {
+    fn from(error: DeskError) -> Self {
+        let status = match &error {
+            DeskError::NoSuchJob(_) | DeskError::NoJobs => StatusCode::NOT_FOUND,
+            DeskError::Port(_) => StatusCode::BAD_GATEWAY,
+            _ => StatusCode::CONFLICT,
+        };
+        Self::new(status, error.to_string(), "")
+    }
+}
+
+fn job_id(text: &str) -> Result<JobId, Refusal> {
+    JobId::from_str(text).map_err(|error| Refusal::new(StatusCode::NOT_FOUND, error.to_string(), ""))
+}
+
+/// `GET /api/jobs`: every job, newest first, with counts.
+///
+/// # Errors
+/// Where the table can't be reached.
+pub async fn jobs(State(dashboard): State<Dashboard>) -> Result<Json<Value>, Refusal> {
+    let jobs = dashboard.summaries.all(&dashboard.desk).await?;
+    Ok(Json(json!({ "jobs": jobs, "may_act": dashboard.guard.allows_acting() })))
+}
+
+/// `GET /api/jobs/ID`: a job with every operation, its tree and its throughput.
+///
+/// # Errors
+/// Where there is no such job, or the table can't be reached.
+pub async fn job(State(dashboard): State<Dashboard>, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let view = feed::look(&dashboard.desk, &job_id(&id)?, &mut Default::default()).await?;
+    Ok(Json(view).into_response())
+}
+
+/// `GET /api/jobs/ID/events`: first the whole job as the event `whole`, then what changes as events `change`; `trouble`
+/// while it can't be read.
+///
+/// # Errors
+/// Where there is no such job, or the table can't be reached.
+pub async fn events(
+    State(dashboard): State<Dashboard>,
+    Path(id): Path<String>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
+    let receiver = dashboard.watching.join(&dashboard.desk, &job_id(&id)?).await?;
+    let stream = futures::stream::unfold(Told { receiver, last: None }, async |mut told| {
+        let event = told.next().await?;
+        Some((Ok(event), told))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+/// What one page has been told.
+struct Told {
+    receiver: watch::Receiver<Seen>,
+    last: Option<Seen>,
+}
+
+impl Told {
+    /// The next thing to tell; none when the reader is gone. A page that is slow misses what has changed again since.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if self.last.is_some() {
+                self.receiver.changed().await.ok()?;
+            }
+            let seen = self.receiver.borrow_and_update().clone();
+            let last = self.last.replace(seen.clone());
+            let (name, data) = match (last, &seen.trouble) {
+                (None, _) => ("whole", seen.view.whole()),
+                (Some(_), Some(trouble)) => ("trouble", json!({ "error": trouble.as_ref() })),
+                (Some(last), None) => match seen.view.since(&last.view) {
+                    Some(change) => ("change", change),
+                    None if last.trouble.is_some() => ("change", json!({})),
+                    None => continue,
+                },
+            };
+            return Some(Event::default().event(name).data(data.to_string()));
+        }
+    }
+}
+
+/// What is to be tried again; all that failed or was cancelled, where nothing is said.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Again {
+    phase: Option<Kind>,
+    targets: Vec<Selector>,
+}
+
+/// `POST /api/jobs/ID/retry`: tries again what failed or was cancelled.
+///
+/// # Errors
+/// Where nothing is to be tried again.
+pub async fn retry_job(
+    State(dashboard): State<Dashboard>,
+    Path(id): Path<String>,
+    body: Result<Json<Again>, JsonRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let Json(again) = body.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.body_text(), ""))?;
+    let which = Which { phase: again.phase, targets: again.targets };
+    let id = job_id(&id)?;
+    let count = retry(&dashboard.desk, &id, &which).await?;
+    tracing::info!(job = %id, operations = count, "tried again, asked for at the dashboard");
+    Ok(Json(json!({ "operations": count })))
+}
+
+/// `POST /api/jobs/ID/cancel`: stops a job at its next checkpoint.
+///
+/// # Errors
+/// Where it has ended.
+pub async fn cancel_job(State(dashboard): State<Dashboard>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+    let id = job_id(&id)?;
+    let counts = cancel(&dashboard.desk, &id).await?;
+    if counts.stopping == 0 {
+        let row = dashboard.desk.job(&id).await?.value;
+        look_after(&dashboard.desk, &row).await?;
+    }
+    tracing::info!(job = %id, "cancelled, asked for at the dashboard");
+    Ok(Json(json!({ "operations": counts })))
+}

@@ -1,0 +1,84 @@
+// How numbers, times and states are said. Everything here is pure.
+
+// Every state has a sign of its own, so that colour is never the only one.
+export const STATES = {
+  waiting: { sign: "·", word: "waiting" },
+  ready: { sign: "○", word: "ready" },
+  running: { sign: "▸", word: "running" },
+  cancelling: { sign: "◂", word: "stopping" },
+  succeeded: { sign: "✓", word: "done" },
+  failed: { sign: "✕", word: "failed" },
+  cancelled: { sign: "–", word: "cancelled" },
+  skipped: { sign: "=", word: "there already" },
+};
+
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+export function bytes(number) {
+  let unit = 0;
+  let value = number;
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  const digits = unit === 0 || value >= 100 ? 0 : 1;
+  return `${value.toFixed(digits)} ${UNITS[unit]}`;
+}
+
+export function rate(number) {
+  return `${bytes(number)}/s`;
+}
+
+export function count(number) {
+  return number.toLocaleString("en");
+}
+
+export function percent(done, total) {
+  return total > 0 ? Math.floor((done / total) * 100) : 0;
+}
+
+export function duration(seconds) {
+  if (seconds < 1) return "under a second";
+  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const first = parts.findIndex(([size]) => seconds >= size);
+  let rest = Math.round(seconds);
+  const said = [];
+  for (const [size, unit] of parts.slice(first, first + 2)) {
+    const n = Math.floor(rest / size);
+    rest -= n * size;
+    if (n > 0) said.push(`${n} ${unit}`);
+  }
+  return said.join(" ");
+}
+
+export function ago(time) {
+  const seconds = (Date.now() - new Date(time).getTime()) / 1000;
+  return seconds < 5 ? "just now" : `${duration(seconds)} ago`;
+}
+
+export function clock(time) {
+  return new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
+// Makes an element. Text is always set as text, so that nothing a row says can become markup.
+export function el(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === undefined || value === false) continue;
+    if (name === "class") element.className = value;
+    else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== undefined && child !== null));
+  return element;
+}
+
+// Sets text only where it differs: a thousand lines that stay the same cost nothing.
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+export function badge(state) {
+  const { sign, word } = STATES[state] ?? { sign: "?", word: state };
+  return el("span", { class: `badge s-${state}` }, el("span", { "aria-hidden": "true" }, sign), ` ${word}`);
+}

@@ -1,0 +1,101 @@
+//! The list of jobs: counts of each, read again only where something can have changed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::ports::ETag;
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use crate::desk::{Desk, DeskError};
+use crate::status::{Standing, Status, status};
+
+/// How old the counts of a job that has not ended may be.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// The newest jobs, of which the list consists: years of nightly refreshes are not for a page.
+const NEWEST: usize = 200;
+
+/// A job in the list.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// The job.
+    pub job: String,
+    /// The image.
+    pub image: String,
+    /// Its version.
+    pub version: String,
+    /// Where it stands.
+    pub state: Standing,
+    /// Images that are there.
+    pub images: usize,
+    /// Images that are to be.
+    pub targets: usize,
+    /// Operations that failed.
+    pub failed: usize,
+    /// 0 to 100, over all phases.
+    pub percent: f64,
+    /// When it was asked for.
+    pub created: Timestamp,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+}
+
+impl From<Status> for Summary {
+    fn from(status: Status) -> Self {
+        let phases = status.phases.named();
+        let image = &status.phases.image;
+        Self {
+            state: status.state,
+            images: image.succeeded + image.skipped,
+            targets: image.total,
+            failed: phases.iter().map(|(_, phase)| phase.failed).sum(),
+            percent: phases.iter().map(|(_, phase)| phase.percent).sum::<f64>() / 3.0,
+            created: status.created,
+            finished: status.finished,
+            job: status.job,
+            image: status.image,
+            version: status.version,
+        }
+    }
+}
+
+/// The counts as last read, and the version of the job's row then.
+struct Known {
+    etag: ETag,
+    at: Instant,
+    summary: Summary,
+}
+
+/// The counts of all jobs. Pages that ask at once wait for one reading.
+#[derive(Clone, Default)]
+pub struct Summaries(Arc<Mutex<HashMap<JobId, Known>>>);
+
+impl Summaries {
+    /// The newest jobs.
+    ///
+    /// # Errors
+    /// Where the table can't be reached.
+    pub async fn all(&self, desk: &Desk) -> Result<Vec<Summary>, DeskError> {
+        let mut known = self.0.lock().await;
+        let mut jobs = desk.ports.table.jobs().await?;
+        jobs.truncate(NEWEST);
+        let mut all = Vec::with_capacity(jobs.len());
+        for job in &jobs {
+            let id = &job.value.id;
+            let good = known.get(id).is_some_and(|known| {
+                known.etag == job.etag && (job.value.state.is_terminal() || known.at.elapsed() < FRESH)
+            });
+            if !good {
+                let summary = Summary::from(status(desk, &job.value).await?);
+                known.insert(id.clone(), Known { etag: job.etag.clone(), at: Instant::now(), summary });
+            }
+            all.extend(known.get(id).map(|known| known.summary.clone()));
+        }
+        known.retain(|id, _| jobs.iter().any(|job| job.value.id == *id));
+        Ok(all)
+    }
+}

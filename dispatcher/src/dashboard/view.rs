@@ -1,0 +1,231 @@
+//! What the page shows of a job: made from its rows, and told again as the difference from what was told before. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationId, OperationState, Work};
+use goldfleet_shared::model::store::Store;
+use goldfleet_shared::model::target::TargetKey;
+use goldfleet_shared::ports::Versioned;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::history::Series;
+use crate::status::Status;
+
+/// An operation, as the page shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Line {
+    /// Its identifier in the job.
+    pub id: String,
+    /// What it does.
+    pub kind: Kind,
+    /// The target's subscription; none for a store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<String>,
+    /// Where its effect lies.
+    pub region: String,
+    /// What it makes: a store's place, or the managed image's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub makes: Option<String>,
+    /// Where it stands.
+    pub state: OperationState,
+    /// Bytes to put in place.
+    pub total: u64,
+    /// Bytes in place.
+    pub done: u64,
+    /// How often it was claimed.
+    pub attempts: u32,
+    /// Who works on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// When it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// Why it failed, or was last tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+impl Line {
+    fn of(operation: &Operation) -> Self {
+        let (subscription, makes) = match &operation.work {
+            Work::Seed { store, .. } => (None, Some(store.container().to_string())),
+            Work::Copy { target, .. } => (Some(target.subscription.to_string()), None),
+            Work::Image { target, name, .. } => (Some(target.subscription.to_string()), Some(name.to_string())),
+        };
+        Self {
+            id: operation.id.to_string(),
+            kind: operation.id.kind(),
+            subscription,
+            region: operation.id.region().to_string(),
+            makes,
+            state: operation.state,
+            total: operation.progress.bytes_total,
+            done: operation.progress.bytes_done,
+            attempts: operation.attempts,
+            worker: operation.lease.as_ref().map(|lease| lease.holder.clone()),
+            not_before: operation.not_before,
+            failure: operation.failure.clone(),
+        }
+    }
+}
+
+/// A store of the distribution tree.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Node {
+    /// Its account and container.
+    pub store: String,
+    /// Its region.
+    pub region: String,
+    /// The store that fills it: an index into the list, smaller than its own; none for a source.
+    pub parent: Option<usize>,
+    /// Where its seed stands; none for a source, which was filled by the upload.
+    pub state: Option<OperationState>,
+    /// Bytes that it is to hold.
+    pub total: u64,
+    /// Bytes that it holds.
+    pub done: u64,
+    /// Targets that read from it.
+    pub targets: usize,
+    /// Targets of them that have their image.
+    pub images: usize,
+    /// Targets of them where something failed.
+    pub failed: usize,
+}
+
+/// All that the page shows of a job at a moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct View {
+    /// The counts.
+    pub status: Status,
+    /// Every operation.
+    pub operations: Vec<Line>,
+    /// The distribution tree, parents before their children.
+    pub tree: Vec<Node>,
+    /// Bytes over time.
+    pub throughput: Series,
+}
+
+impl View {
+    /// The view of a job with this status and these rows.
+    #[must_use]
+    pub fn new(status: Status, rows: &[Versioned<Operation>], throughput: Series) -> Self {
+        let operations = rows.iter().map(|row| Line::of(&row.value)).collect();
+        Self { status, operations, tree: tree(rows), throughput }
+    }
+
+    /// What has changed since `last`, in the form of the whole: only the operations that differ, and of the rest only
+    /// what differs at all. None where nothing has.
+    #[must_use]
+    pub fn since(&self, last: &Self) -> Option<Value> {
+        let mut delta = Map::new();
+        let before: HashMap<&str, &Line> = last.operations.iter().map(|line| (line.id.as_str(), line)).collect();
+        let changed: Vec<&Line> =
+            self.operations.iter().filter(|line| before.get(line.id.as_str()) != Some(line)).collect();
+        if !changed.is_empty() {
+            delta.insert("operations".to_owned(), json!(changed));
+        }
+        if self.status != last.status {
+            delta.insert("status".to_owned(), counts(&self.status));
+        }
+        if self.tree != last.tree {
+            delta.insert("tree".to_owned(), json!(self.tree));
+        }
+        if self.throughput != last.throughput {
+            delta.insert("throughput".to_owned(), json!(self.throughput));
+        }
+        (!delta.is_empty()).then_some(Value::Object(delta))
+    }
+
+    /// The whole, in the form of [`View::since`].
+    #[must_use]
+    pub fn whole(&self) -> Value {
+        json!({
+            "status": counts(&self.status),
+            "operations": self.operations,
+            "tree": self.tree,
+            "throughput": self.throughput,
+        })
+    }
+}
+
+/// The status without its failures, which the operations have already.
+fn counts(status: &Status) -> Value {
+    let mut value = json!(status);
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("failures");
+    }
+    value
+}
+
+/// The distribution tree as the operations know it: who fills whom stands on each of them.
+fn tree(rows: &[Versioned<Operation>]) -> Vec<Node> {
+    let mut plants: BTreeMap<&Store, Plant> = BTreeMap::new();
+    let mut reads: HashMap<TargetKey, &Store> = HashMap::new();
+    for operation in rows.iter().map(|row| &row.value) {
+        match &operation.work {
+            Work::Seed { store, from } => {
+                let plant = plants.entry(store).or_default();
+                plant.seed = Some(operation);
+                plant.parent = from.first();
+                if let Some(parent) = from.first() {
+                    plants.entry(parent).or_default();
+                }
+            }
+            Work::Copy { target, from } => {
+                let Some(store) = from.first() else { continue };
+                let plant = plants.entry(store).or_default();
+                plant.targets += 1;
+                plant.failed += usize::from(operation.state == OperationState::Failed);
+                reads.insert(target.key(), store);
+            }
+            Work::Image { .. } => {}
+        }
+    }
+    for operation in rows.iter().map(|row| &row.value) {
+        let OperationId::Image(key) = &operation.id else { continue };
+        let Some(plant) = reads.get(key).and_then(|store| plants.get_mut(store)) else { continue };
+        plant.images += usize::from(matches!(operation.state, OperationState::Succeeded | OperationState::Skipped));
+        plant.failed += usize::from(operation.state == OperationState::Failed);
+    }
+    let mut nodes = Vec::with_capacity(plants.len());
+    let roots: Vec<&Store> =
+        plants.iter().filter(|(_, plant)| plant.parent.is_none()).map(|(store, _)| *store).collect();
+    for root in roots {
+        grow(root, None, &plants, &mut nodes);
+    }
+    nodes
+}
+
+/// A store while the tree is made.
+#[derive(Default)]
+struct Plant<'a> {
+    seed: Option<&'a Operation>,
+    parent: Option<&'a Store>,
+    targets: usize,
+    images: usize,
+    failed: usize,
+}
+
+/// Adds a store and, behind it, all that it fills.
+fn grow<'a>(store: &'a Store, parent: Option<usize>, plants: &BTreeMap<&'a Store, Plant<'a>>, nodes: &mut Vec<Node>) {
+    // A tree has each store once: more nodes than stores would be a circle.
+    let Some(plant) = plants.get(store).filter(|_| nodes.len() < plants.len()) else { return };
+    let own = nodes.len();
+    let progress = plant.seed.map(|seed| &seed.progress);
+    nodes.push(Node {
+        store: store.container().to_string(),
+        region: store.region.to_string(),
+        parent,
+        state: plant.seed.map(|seed| seed.state),
+        total: progress.map_or(0, |progress| progress.bytes_total),
+        done: progress.map_or(0, |progress| progress.bytes_done),
+        targets: plant.targets,
+        images: plant.images,
+        failed: plant.failed,
+    });
+    for (child, _) in plants.iter().filter(|(_, plant)| plant.parent == Some(store)) {
+        grow(child, Some(own), plants, nodes);
+    }
+}

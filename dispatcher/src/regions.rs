@@ -1,0 +1,46 @@
+//! How far the targets of each region are: counted from a job's rows.
+
+use std::collections::BTreeMap;
+
+use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
+use goldfleet_shared::ports::Versioned;
+use serde::Serialize;
+
+/// How far the targets of a region are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct RegionStatus {
+    /// Targets in the region.
+    pub targets: usize,
+    /// Targets that have their image.
+    pub images: usize,
+    /// Targets that a worker is at.
+    pub running: usize,
+    /// Targets where something failed.
+    pub failed: usize,
+    /// Bytes to put in place.
+    pub bytes_total: u64,
+    /// Bytes in place.
+    pub bytes_done: u64,
+}
+
+/// Counts a job's targets by region.
+#[must_use]
+pub fn by_region(operations: &[Versioned<Operation>]) -> BTreeMap<String, RegionStatus> {
+    let mut regions: BTreeMap<String, RegionStatus> = BTreeMap::new();
+    for operation in operations.iter().map(|row| &row.value).filter(|operation| operation.id.kind() != Kind::Seed) {
+        let region = regions.entry(operation.id.region().to_string()).or_default();
+        region.running += usize::from(operation.state.is_leased());
+        region.failed += usize::from(operation.state == OperationState::Failed);
+        if operation.id.kind() == Kind::Copy {
+            region.targets += 1;
+            if operation.state != OperationState::Skipped {
+                region.bytes_total += operation.progress.bytes_total;
+                region.bytes_done += operation.progress.bytes_done;
+            }
+        } else {
+            region.images +=
+                usize::from(matches!(operation.state, OperationState::Succeeded | OperationState::Skipped));
+        }
+    }
+    regions
+}

@@ -1,0 +1,155 @@
+// The dashboard as people meet it: a job runs while the page is open.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import { openBrowser, openPage, picture } from "./browser.js";
+import { Fleet, TOKEN, subscription } from "./fleet.js";
+
+const REGIONS = ["westeurope", "eastus", "japaneast", "brazilsouth", "northeurope", "westus3", "southeastasia", "uksouth"];
+const SUBSCRIPTIONS = 12;
+const LONG = 120_000;
+
+let browser;
+let fleet;
+let address;
+let job;
+
+before(async () => {
+  browser = await openBrowser();
+  fleet = new Fleet(SUBSCRIPTIONS, REGIONS);
+  const golden = fleet.golden(16 * 1024);
+  for (const n of [3, 7]) fleet.block(`stage${n}japaneast`);
+  job = fleet.run("upload", golden, "--image", "ubuntu-24.04", "--version", "2026.11.1", "--os", "linux");
+  address = await fleet.dashboard("--token-file", "token");
+}, { timeout: LONG });
+
+after(async () => {
+  await browser?.close();
+  fleet?.end();
+});
+
+const cells = (page, state) => page.locator(`.matrix td span.s-${state}`).count();
+const all = SUBSCRIPTIONS * REGIONS.length;
+
+async function accessible(page, what) {
+  const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, {
+    runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"],
+  }));
+  const found = violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => node.html + node.failureSummary).join("\n")}`);
+  assert.deepEqual(found, [], what);
+}
+
+test("a job runs while the page is open", { timeout: LONG }, async () => {
+  const page = await openPage(browser, address);
+  await page.getByRole("link", { name: "ubuntu-24.04 2026.11.1" }).click();
+  await page.getByRole("heading", { name: "ubuntu-24.04 2026.11.1" }).waitFor();
+  assert.equal(await page.locator(".matrix td[data-key]").count(), 0, "it is not planned yet");
+
+  fleet.start("dispatcher");
+  await page.locator(".matrix td[data-key]").first().waitFor();
+  assert.equal(await page.locator(".matrix td[data-key]").count(), all);
+  assert.equal(await cells(page, "succeeded"), 0);
+
+  fleet.start("worker", "--concurrency", "4");
+  await page.waitForFunction(() => document.querySelectorAll(".matrix td span.s-succeeded").length >= 4);
+  await page.locator(".matrix td span.s-running").first().waitFor();
+  const first = await cells(page, "succeeded");
+  await picture(page, "running-1280-light");
+  const phone = await openPage(browser, `${address}#/jobs/${job}`, { viewport: { width: 390, height: 844 }, colorScheme: "dark" });
+  await phone.locator(".matrix td[data-key]").first().waitFor();
+  await picture(phone, "running-390-dark");
+  assert.deepEqual(phone.wrong, []);
+  await phone.context().close();
+  await page.waitForFunction((first) => document.querySelectorAll(".matrix td span.s-succeeded").length > first, first);
+  await page.locator('.badge.s-failed').first().waitFor({ timeout: LONG });
+  await page.waitForFunction((n) => document.querySelectorAll(".matrix td span.s-succeeded").length === n, 2 * (all - 2));
+  assert.equal(await cells(page, "failed"), 2);
+  assert.equal(await cells(page, "cancelled"), 2, "images whose copy failed do not begin");
+  assert.match(await page.locator(".phases section").nth(2).innerText(), /94 of 96/);
+  assert.deepEqual(page.wrong, []);
+  await page.context().close();
+});
+
+test("the reason of a failure can be read", { timeout: LONG }, async () => {
+  const page = await openPage(browser, `${address}#/jobs/${job}`);
+  const group = page.locator(".failures details");
+  await group.waitFor();
+  assert.match(await group.locator("summary").innerText(), /2 × copy\s+account-unusable/);
+  await group.locator("summary").click();
+  await page.getByRole("button", { name: `${subscription(3)}/japaneast` }).click();
+  const details = page.locator(".details");
+  assert.match(await details.innerText(), /account-unusable/);
+  assert.match(await details.innerText(), /stage3japaneast/);
+  await picture(page, "failed-1280-light");
+  await accessible(page, "with details");
+  await page.keyboard.press("Escape");
+  assert.equal(await details.isVisible(), false);
+  const dark = await openPage(browser, `${address}#/jobs/${job}`, { colorScheme: "dark" });
+  await dark.locator(".matrix td[data-key]").first().waitFor();
+  await picture(dark, "failed-1280-dark");
+  await accessible(dark, "dark");
+  const phone = await openPage(browser, `${address}#/jobs/${job}`, { viewport: { width: 390, height: 844 } });
+  await phone.locator(".failures summary").click();
+  await phone.locator(".failures button").first().click();
+  await picture(phone, "failed-390-light");
+  const wider = await phone.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  assert.equal(wider, 0, "nothing but the matrix scrolls sideways");
+  await phone.goto(`${address}#/jobs`);
+  await phone.getByRole("link", { name: "ubuntu-24.04" }).waitFor();
+  await picture(phone, "jobs-390-light");
+  await accessible(phone, "jobs");
+  for (const { wrong } of [page, dark, phone]) assert.deepEqual(wrong, []);
+  await page.goto(`${address}#/jobs`);
+  await page.getByRole("link", { name: "ubuntu-24.04" }).waitFor();
+  await picture(page, "jobs-1280-light");
+});
+
+test("the filter is in the address, and the keys move about", async () => {
+  const page = await openPage(browser, `${address}#/jobs/${job}`);
+  await page.locator(".matrix td[data-key]").first().waitFor();
+  await page.keyboard.press("/");
+  await page.keyboard.type("us");
+  assert.match(await page.locator(".shown").innerText(), /24 of 96 targets/);
+  assert.match(page.url(), /\?q=us$/);
+  await page.reload();
+  await page.waitForFunction(() => document.querySelector(".shown").textContent === "24 of 96 targets");
+  await page.keyboard.press("m");
+  const focused = () => page.evaluate(() => document.activeElement.dataset.key);
+  assert.equal(await focused(), `${subscription(1)}/eastus`);
+  await page.keyboard.press("ArrowRight");
+  assert.equal(await focused(), `${subscription(1)}/westus3`, "hidden columns are passed over");
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("End");
+  assert.equal(await focused(), `${subscription(2)}/westus3`);
+  await page.keyboard.press("Enter");
+  assert.match(await page.locator(".details").innerText(), /westus3/);
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Escape");
+  assert.match(await page.locator(".shown").innerText(), /^96 targets/);
+  await page.keyboard.press("f");
+  assert.match(await page.locator(".details").innerText(), /japaneast/);
+  await page.selectOption("#filter-state", "failed");
+  assert.match(await page.locator(".shown").innerText(), /2 of 96 targets/);
+  assert.deepEqual(page.wrong, []);
+});
+
+test("who has the token can try again", { timeout: LONG }, async () => {
+  const page = await openPage(browser, `${address}#/jobs/${job}`);
+  for (const n of [3, 7]) fleet.unblock(`stage${n}japaneast`);
+  await page.getByRole("button", { name: "Try failed again" }).click();
+  await page.getByLabel("Token").fill("not the token at all");
+  await page.getByRole("button", { name: "Try again", exact: true }).click();
+  await page.getByText("the token is missing or wrong").waitFor();
+  await picture(page, "token-1280-light");
+  assert.equal(page.wrong.length, 1, "the browser tells of the 401");
+  await page.getByLabel("Token").fill(TOKEN);
+  await page.getByRole("button", { name: "Try again", exact: true }).click();
+  await page.getByText("4 operations are tried again").waitFor();
+  await page.locator(".title .badge.s-succeeded").waitFor({ timeout: LONG });
+  assert.equal(await cells(page, "failed"), 0);
+  assert.equal(await page.locator(".failures").isVisible(), false);
+});

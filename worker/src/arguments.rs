@@ -1,0 +1,35 @@
+//! What can be said on the command line of `goldfleet-worker`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::program::VERSION;
+
+/// Receives operations from the queues and carries them out. Start as many as you like, anywhere.
+///
+/// On SIGTERM or SIGINT it takes no new work, brings what runs to its next checkpoint, gives back its leases and exits
+/// with 0. Exit codes: 0 ended as asked; 2 bad usage or configuration; 3 a service refused or could not be reached.
+#[derive(Debug, Parser)]
+#[command(name = "goldfleet-worker", version = VERSION)]
+pub struct Arguments {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", env = "GOLDFLEET_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Operations in flight, instead of `worker.concurrency`.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub concurrency: Option<u16>,
+    /// Stop once all queues are empty.
+    #[arg(long)]
+    pub exit_when_idle: bool,
+    /// What to do instead of working.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of working.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Ask the worker on this machine, at `worker.listen`, whether it is well: exits with 0 or 1.
+    Health,
+}

@@ -1,0 +1,252 @@
+//! What a process counts of its work, in the form that Prometheus reads. `docs/telemetry.md` lists all of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use goldfleet_shared::model::job::JobState;
+use goldfleet_shared::model::message::QueueName;
+use goldfleet_shared::model::operation::{Kind, OperationState};
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::program::COMMIT;
+use crate::settle::{Ended, Settled};
+use crate::steps::{Outcome, StepError};
+
+/// Seconds that attempts are sorted by: from what has nothing to do to a large disk over a slow line.
+const SECONDS: [f64; 12] = [0.05, 0.25, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 7200.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByKind {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCode {
+    kind: &'static str,
+    code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByState {
+    kind: &'static str,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByJobState {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByQueue {
+    queue: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+    commit: &'static str,
+}
+
+/// What a sweep counted.
+#[derive(Debug, Clone, Default)]
+pub struct Census {
+    operations: BTreeMap<(Kind, OperationState), i64>,
+    jobs: BTreeMap<JobState, i64>,
+}
+
+impl Census {
+    /// Counts an operation of a job that has not ended.
+    pub fn operation(&mut self, kind: Kind, state: OperationState) {
+        *self.operations.entry((kind, state)).or_default() += 1;
+    }
+
+    /// Counts a job.
+    pub fn job(&mut self, state: JobState) {
+        *self.jobs.entry(state).or_default() += 1;
+    }
+}
+
+/// The counts of a process. Clones count together.
+#[derive(Clone)]
+pub struct Metrics(Arc<Families>);
+
+struct Families {
+    registry: Registry,
+    attempts: Family<ByOutcome, Counter>,
+    in_flight: Family<ByKind, Gauge>,
+    seconds: Family<ByKind, Histogram, fn() -> Histogram>,
+    moved: Family<ByKind, Counter>,
+    retries: Family<ByCode, Counter>,
+    failures: Family<ByCode, Counter>,
+    throttles: Family<ByKind, Counter>,
+    lost: Family<ByKind, Counter>,
+    expired: Family<ByKind, Counter>,
+    announced: Family<ByKind, Counter>,
+    queues: Family<ByQueue, Gauge>,
+    operations: Family<ByState, Gauge>,
+    jobs: Family<ByJobState, Gauge>,
+    swept: Gauge<f64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut families = Families {
+            registry: Registry::with_prefix("goldfleet"),
+            attempts: Family::default(),
+            in_flight: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            moved: Family::default(),
+            retries: Family::default(),
+            failures: Family::default(),
+            throttles: Family::default(),
+            lost: Family::default(),
+            expired: Family::default(),
+            announced: Family::default(),
+            queues: Family::default(),
+            operations: Family::default(),
+            jobs: Family::default(),
+            swept: Gauge::default(),
+        };
+        families.register_workers();
+        families.register_dispatchers();
+        Self(Arc::new(families))
+    }
+}
+
+impl Families {
+    fn register_workers(&mut self) {
+        let build = Build { version: env!("CARGO_PKG_VERSION"), commit: COMMIT };
+        self.registry.register("build", "The program's version and commit", Info::new(build));
+        self.registry.register("attempts", "Attempts at operations that ended, by how", self.attempts.clone());
+        self.registry.register(
+            "operations_in_flight",
+            "Operations that this process has in hand",
+            self.in_flight.clone(),
+        );
+        self.registry.register("attempt_seconds", "How long attempts took", self.seconds.clone());
+        self.registry.register("moved_bytes", "Bytes put in place by way of this process", self.moved.clone());
+        self.registry.register("retries", "Attempts that failed and come again, by failure code", self.retries.clone());
+        self.registry.register("failures", "Operations given up, by failure code", self.failures.clone());
+        self.registry.register("throttles", "Answers of a service that it is asked too much", self.throttles.clone());
+        self.registry.register("lost_leases", "Leases that this process lost while it worked", self.lost.clone());
+        let help = "Leases of others that ran out, as found by this process";
+        self.registry.register("expired_leases", help, self.expired.clone());
+    }
+
+    fn register_dispatchers(&mut self) {
+        let help = "Operations whose message the sweeper sent again";
+        self.registry.register("announced_again", help, self.announced.clone());
+        self.registry.register("queue_messages", "About how many messages a queue holds", self.queues.clone());
+        let help = "Operations of the jobs that have not ended, by state";
+        self.registry.register("operations", help, self.operations.clone());
+        self.registry.register("jobs", "Jobs by state", self.jobs.clone());
+        self.registry.register("last_sweep_seconds", "How long the last sweep took", self.swept.clone());
+    }
+}
+
+/// How an attempt ended, as the label says it.
+fn outcome(ended: &Ended, settled: Settled) -> &'static str {
+    match (settled, ended) {
+        (Settled::Lost, _) => "lost",
+        (Settled::Written(OperationState::Succeeded), _) => "succeeded",
+        (Settled::Written(OperationState::Failed), _) => "failed",
+        (Settled::Written(OperationState::Cancelled), _) => "cancelled",
+        (_, Ok(Outcome::Done | Outcome::Continue(_))) => "deferred",
+        (_, Err(StepError::Stopped(_))) => "drained",
+        (_, Err(StepError::Failed(failed))) if failed.throttled => "throttled",
+        (_, Err(StepError::Failed(_))) => "retried",
+    }
+}
+
+impl Metrics {
+    /// An attempt begins; it ends with [`Metrics::settled`].
+    pub fn begun(&self, kind: Kind) {
+        self.0.in_flight.get_or_create(&ByKind { kind: kind.as_str() }).inc();
+    }
+
+    /// An attempt has ended.
+    pub fn settled(&self, kind: Kind, took: Duration, ended: &Ended, settled: Settled) {
+        let kind = kind.as_str();
+        let outcome = outcome(ended, settled);
+        self.0.in_flight.get_or_create(&ByKind { kind }).dec();
+        self.0.seconds.get_or_create(&ByKind { kind }).observe(took.as_secs_f64());
+        self.0.attempts.get_or_create(&ByOutcome { kind, outcome }).inc();
+        match (outcome, ended) {
+            ("lost", _) => drop(self.0.lost.get_or_create(&ByKind { kind }).inc()),
+            ("throttled", _) => drop(self.0.throttles.get_or_create(&ByKind { kind }).inc()),
+            ("retried", Err(StepError::Failed(failed))) => {
+                self.0.retries.get_or_create(&ByCode { kind, code: failed.code.clone() }).inc();
+            }
+            ("failed", Err(StepError::Failed(failed))) => {
+                self.0.failures.get_or_create(&ByCode { kind, code: failed.code.clone() }).inc();
+            }
+            _ => {}
+        }
+    }
+
+    /// Bytes went over the wire.
+    pub fn moved(&self, kind: Kind, bytes: u64) {
+        self.0.moved.get_or_create(&ByKind { kind: kind.as_str() }).inc_by(bytes);
+    }
+
+    /// A service answered that it is asked too much, and the step asks again by itself.
+    pub fn throttled(&self, kind: Kind) {
+        self.0.throttles.get_or_create(&ByKind { kind: kind.as_str() }).inc();
+    }
+
+    /// Someone's lease was found to have run out.
+    pub fn expired(&self, kind: Kind) {
+        self.0.expired.get_or_create(&ByKind { kind: kind.as_str() }).inc();
+    }
+
+    /// The sweeper sent an operation's message again.
+    pub fn announced_again(&self, kind: Kind) {
+        self.0.announced.get_or_create(&ByKind { kind: kind.as_str() }).inc();
+    }
+
+    /// About how many messages a queue holds.
+    pub fn queue(&self, queue: QueueName, messages: u64) {
+        let messages = i64::try_from(messages).unwrap_or(i64::MAX);
+        self.0.queues.get_or_create(&ByQueue { queue: queue.as_str() }).set(messages);
+    }
+
+    /// What a sweep found, and how long it took.
+    pub fn swept(&self, census: &Census, took: Duration) {
+        self.0.swept.set(took.as_secs_f64());
+        for kind in Kind::ALL {
+            for state in OperationState::ALL {
+                let count = census.operations.get(&(kind, state)).copied().unwrap_or(0);
+                let labels = ByState { kind: kind.as_str(), state: state.as_str() };
+                self.0.operations.get_or_create(&labels).set(count);
+            }
+        }
+        for state in JobState::ALL {
+            let count = census.jobs.get(&state).copied().unwrap_or(0);
+            self.0.jobs.get_or_create(&ByJobState { state: state.as_str() }).set(count);
+        }
+    }
+
+    /// All of it, as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = text::encode(&mut out, &self.0.registry);
+        out
+    }
+}
