@@ -46,7 +46,7 @@ impl History {
         match self.last {
             None => self.pieces = rows.iter().filter_map(|row| remembered(&row.value)).collect(),
             Some((at, before)) if moved > before => {
-                self.pieces.push(Piece { from: at, to: now, bytes: moved - before })
+                self.pieces.push(Piece { from: at, to: now, bytes: moved - before });
             }
             Some(_) => {}
         }
