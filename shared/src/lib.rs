@@ -4,7 +4,7 @@
 //! - [`ports`]: what goldfleet asks of the world, as traits; [`commit`]: commits whose answer may get lost.
 //! - [`vhd`], [`chunk`]: from a disk image to chunks.
 //! - [`config`], [`targets`], [`telemetry`]: what an operator sets; [`backend`] chooses the adapters.
-//! - [`embedded`]: the ports on one machine; [`conformance`]: one suite a port, which every adapter passes.
+//! - [`embedded`]: the ports on one machine; [`modelled`]: a cloud that stores no bytes, for rehearsals; [`conformance`]: one suite a port, which every adapter passes.
 
 pub mod azure;
 pub mod backend;
@@ -15,6 +15,7 @@ pub mod config;
 pub mod conformance;
 pub mod embedded;
 pub mod model;
+pub mod modelled;
 pub mod plan;
 pub mod ports;
 pub mod retry;
