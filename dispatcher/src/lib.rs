@@ -5,6 +5,7 @@
 //! - [`sweep`], [`service`]: what keeps jobs going and brings them to their end.
 //! - [`status`], [`retry`], [`cancel`], [`cleanup`], [`collect`]: what an operator asks of jobs.
 //! - [`local`]: dispatcher and workers in one process; [`demo`]: all of it, on made-up images.
+//! - [`rehearse`]: a job on a modelled cloud, in virtual time.
 //! - [`cli`]: the command line.
 
 pub mod cancel;
@@ -16,6 +17,7 @@ pub mod desk;
 pub mod fanout;
 pub mod follow;
 pub mod local;
+pub mod rehearse;
 pub mod request;
 pub mod retry;
 pub mod service;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::azure::{Arm, AzureBlobs, AzureImages, AzureJobTable, AzureQueue, Connection, ConnectionError};
-use crate::config::{AzureCloud, AzureCoordination, Cloud, Config, Coordination};
+use crate::config::{AzureCloud, AzureCoordination, Cloud, Config, Coordination, ModelledCloud};
 use crate::embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
+use crate::modelled::{Limits, LimitsError, Model, ModelledBlobs, ModelledImages, Pace};
 use crate::ports::Ports;
 use crate::ports::blob_store::BlobStore;
 use crate::ports::clock::{Clock, SystemClock};
@@ -12,6 +13,7 @@ use crate::ports::error::PortError;
 use crate::ports::image_plane::ImagePlane;
 use crate::ports::job_table::JobTable;
 use crate::ports::queue::Queue;
+use crate::targets::TargetsFile;
 
 /// Why the configured adapters can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +31,9 @@ pub enum BackendError {
     /// There is no way to Azure with what the configuration says.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
+    /// The limits of the modelled cloud can't be used.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// It refused, or could not be reached.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -39,7 +44,7 @@ impl BackendError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Unsupported { .. } | Self::Connection(_) => 2,
+            Self::Unsupported { .. } | Self::Connection(_) | Self::Limits(_) => 2,
             Self::Port(_) => 3,
         }
     }
@@ -79,7 +84,7 @@ pub fn open_over(config: &Config, connection: Option<&Connection>) -> Result<Por
             let images: Arc<dyn ImagePlane> = Arc::new(DirectoryImages::new(root));
             (blobs, images)
         }
-        (Cloud::Modelled(_), _) => return Err(unsupported("cloud", "modelled", "directory")),
+        (Cloud::Modelled(modelled), _) => modelled_cloud(config, modelled, &clock)?,
     };
     Ok(Ports { queue, table, blobs, images, clock })
 }
@@ -102,6 +107,20 @@ fn azure_cloud(
 ) -> Result<(Arc<dyn BlobStore>, Arc<dyn ImagePlane>), BackendError> {
     let arm = Arm::new(connection, &azure.resource_manager())?;
     Ok((Arc::new(AzureBlobs::new(connection, azure)), Arc::new(AzureImages::new(arm, azure))))
+}
+
+/// A modelled cloud of this process alone, which begins empty and ends with it.
+fn modelled_cloud(
+    config: &Config,
+    modelled: &ModelledCloud,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Arc<dyn BlobStore>, Arc<dyn ImagePlane>), BackendError> {
+    let pace = Pace::Limited(Box::new(Limits::load(modelled.limits.as_deref())?));
+    let model = Model::new(pace, Arc::clone(clock), &config.source.region, modelled.seed.into());
+    // Without targets there is nothing to place; whoever needs them says what is wrong with the file.
+    let targets = TargetsFile::load(&config.targets.file).unwrap_or_default();
+    model.place_fleet(&config.source, &targets);
+    Ok((Arc::new(ModelledBlobs::new(Arc::clone(&model))), Arc::new(ModelledImages::new(model))))
 }
 
 fn unsupported(section: &'static str, backend: &'static str, instead: &'static str) -> BackendError {

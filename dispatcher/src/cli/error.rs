@@ -4,12 +4,14 @@ use std::io;
 
 use goldfleet_shared::backend::BackendError;
 use goldfleet_shared::config::ConfigError;
+use goldfleet_shared::modelled::LimitsError;
 use goldfleet_shared::ports::error::PortError;
 use goldfleet_shared::telemetry;
 
 use super::targets::TargetsError;
 use crate::demo::DemoError;
 use crate::desk::DeskError;
+use crate::rehearse::RehearsalError;
 use crate::upload::UploadError;
 
 /// All done.
@@ -47,6 +49,12 @@ pub enum CommandError {
     /// The demonstration.
     #[error(transparent)]
     Demo(#[from] DemoError),
+    /// The rehearsal.
+    #[error(transparent)]
+    Rehearsal(#[from] RehearsalError),
+    /// The rehearsal's limits.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// Standard output, or the runtime.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -66,7 +74,10 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Filter(_) => USAGE,
+            Self::Config(_) | Self::Filter(_) | Self::Limits(_) => USAGE,
+            Self::Rehearsal(RehearsalError::Desk(error)) => error.exit_code(),
+            Self::Rehearsal(RehearsalError::NoTargets | RehearsalError::Invalid(_)) => USAGE,
+            Self::Rehearsal(RehearsalError::Io(_) | RehearsalError::Endless(_)) => FAILED,
             Self::Backend(error) => error.exit_code(),
             Self::Targets(error) => error.exit_code(),
             Self::Desk(error) => error.exit_code(),

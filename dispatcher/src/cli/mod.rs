@@ -6,6 +6,7 @@ pub mod demo;
 pub mod error;
 pub mod jobs;
 pub mod output;
+pub mod rehearse;
 pub mod run;
 pub mod send;
 pub mod targets;

@@ -12,7 +12,7 @@ use tracing::Level;
 use super::arguments::{Arguments, Command};
 use super::error::{CommandError, DONE};
 use super::output::Console;
-use super::{check, demo, jobs, send, targets};
+use super::{check, demo, jobs, rehearse, send, targets};
 use crate::desk::Desk;
 
 /// Carries out a command. Returns the exit code.
@@ -20,13 +20,14 @@ use crate::desk::Desk;
 /// # Errors
 /// [`CommandError`], which has an exit code too.
 pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    // These two need no configuration.
+    // These need no configuration, or not always.
     match arguments.command {
         Command::Check { file, generation } => return Ok(check::run(&file, generation, console)?),
         Command::Demo(demo) => {
             telemetry::init(&Default::default(), Level::WARN, environment())?;
             return demo::run(&demo, console);
         }
+        Command::Rehearse(rehearsal) => return rehearse::run(&rehearsal, arguments.config.as_deref(), console),
         _ => {}
     }
     let config = Config::load(arguments.config.as_deref(), environment())?;
@@ -85,6 +86,10 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         }
         Command::Cancel { job } => jobs::cancel_command(&desk, job.as_ref(), console).await,
         Command::Cleanup(arguments) => jobs::cleanup_command(&desk, &arguments, console).await,
-        Command::Worker { .. } | Command::Check { .. } | Command::Demo(_) | Command::Targets(_) => Ok(DONE),
+        Command::Worker { .. }
+        | Command::Check { .. }
+        | Command::Demo(_)
+        | Command::Rehearse(_)
+        | Command::Targets(_) => Ok(DONE),
     }
 }

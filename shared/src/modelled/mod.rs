@@ -39,12 +39,14 @@ pub use queue::MemoryQueue;
 pub use rates::Pace;
 pub use stats::{AccountStats, Busiest, Limit, LinkStats, Stats};
 
+use crate::config::Source;
 use crate::model::ids::{AccountName, Region, SubscriptionId};
 use crate::model::manifest::{ChunkEntry, Manifest, chunk_name};
 use crate::model::store::{BlobAddress, Container};
 use crate::ports::Ports;
 use crate::ports::clock::{Clock, between};
 use crate::ports::error::PortResult;
+use crate::targets::TargetsFile;
 use extents::{Extents, Piece};
 use pace::{Moment, Pipe};
 use traffic::Begun;
@@ -68,6 +70,17 @@ impl Model {
     /// Says where an account is and, where that matters, whose. Others are in the clients' region, and anyone's.
     pub fn place(&self, account: &AccountName, region: &Region, owner: Option<SubscriptionId>) {
         self.world().place(account, region, owner);
+    }
+
+    /// Says where the accounts of a fleet are and whose.
+    pub fn place_fleet(&self, source: &Source, targets: &TargetsFile) {
+        self.place(&source.account, &source.region, Some(source.subscription));
+        for store in &targets.stores {
+            self.place(&store.account, &store.region, None);
+        }
+        for target in &targets.targets {
+            self.place(&target.account, &target.region, Some(target.subscription));
+        }
     }
 
     /// Puts chunks into a store, at once, with nothing known of them but their checksums; those that are there stay.
