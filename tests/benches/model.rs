@@ -63,7 +63,7 @@ fn fleet_report(
     let most = report.links.iter().map(|link| link.times_data).fold(0.0, f64::max);
     let least = report.links.iter().map(|link| link.times_data).fold(f64::MAX, f64::min);
     goal("WAN bytes a remote region / data, most", most, 1.0);
-    println!("    least {least:.6}, {} links", report.links.len());
+    println!("    least {least:.6}, {} links; and 512 bytes of footer a target", report.links.len());
     println!("  what binds: {}", report.binds.map_or("the workers", |limit| limit.as_str()));
     for share in &report.shares {
         println!("    {}: {:.0}% ({})", share.limit.as_str(), share.share * 100.0, share.name);
@@ -103,7 +103,7 @@ fn refresh() -> anyhow::Result<()> {
     println!("\nrefresh of 12 targets in 3 regions, {changed} of {all} chunks changed");
     for link in played.stats.wan() {
         let name = format!("WAN bytes to {} / data", link.to);
-        goal(&name, gib(link.bytes) / gib(DATA), 0.1);
+        goal(&name, gib(link.copied) / gib(DATA), 0.1);
     }
     println!("  last image {:.1} s, whole {}", played.last_image.as_secs_f64(), played.whole);
     Ok(())

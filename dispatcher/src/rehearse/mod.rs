@@ -8,6 +8,8 @@ mod bound;
 mod fleet;
 mod report;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::time::Instant;

@@ -18,10 +18,12 @@ pub struct Link {
     pub from: String,
     /// to that one.
     pub to: String,
-    /// Bytes.
+    /// Bytes that went from server to server: chunks.
     pub bytes: u64,
-    /// Bytes, as a multiple of the image's data.
+    /// These, as a multiple of the image's data.
     pub times_data: f64,
+    /// Bytes that workers sent or got: footers, and manifests where they are elsewhere than the source.
+    pub sent: u64,
 }
 
 /// How much of a limit was used: by the busiest blob, account or link that it holds for.
@@ -77,7 +79,7 @@ pub struct Report {
     pub times_bound: f64,
     /// Links between regions that anything crossed.
     pub links: Vec<Link>,
-    /// Bytes over all of them.
+    /// Bytes over all of them, workers' too.
     pub wan_bytes: u64,
     /// Requests served, by kind.
     pub requests: BTreeMap<&'static str, u64>,
@@ -139,8 +141,9 @@ fn links(stats: &Stats, data: u64) -> Vec<Link> {
         .map(|link| Link {
             from: link.from.to_string(),
             to: link.to.to_string(),
-            bytes: link.bytes,
-            times_data: as_f64(link.bytes) / as_f64(data.max(1)),
+            bytes: link.copied,
+            times_data: as_f64(link.copied) / as_f64(data.max(1)),
+            sent: link.sent,
         })
         .collect()
 }

@@ -205,7 +205,8 @@ impl Stage {
 fn since(mut stats: Stats, before: &Stats) -> Stats {
     for link in &mut stats.links {
         let earlier = before.links.iter().find(|earlier| (&earlier.from, &earlier.to) == (&link.from, &link.to));
-        link.bytes -= earlier.map_or(0, |earlier| earlier.bytes);
+        link.copied -= earlier.map_or(0, |earlier| earlier.copied);
+        link.sent -= earlier.map_or(0, |earlier| earlier.sent);
     }
     for (kind, count) in &mut stats.requests {
         *count -= before.requests.get(kind).unwrap_or(&0);

@@ -188,7 +188,8 @@ impl World {
             .map(|link| LinkStats {
                 from: self.regions[link.from].clone(),
                 to: self.regions[link.to].clone(),
-                bytes: link.bytes,
+                copied: link.copied,
+                sent: link.sent,
             })
             .collect();
         links.sort_by(|a, b| (&a.from, &a.to).cmp(&(&b.from, &b.to)));

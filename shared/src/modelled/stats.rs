@@ -69,8 +69,10 @@ pub struct LinkStats {
     pub from: Region,
     /// to that one.
     pub to: Region,
-    /// Bytes.
-    pub bytes: u64,
+    /// Bytes that went from server to server.
+    pub copied: u64,
+    /// Bytes that clients sent or got: manifests, footers.
+    pub sent: u64,
 }
 
 /// What went into and out of a storage account.
@@ -115,15 +117,15 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Bytes that crossed between regions.
+    /// Bytes that crossed between regions, of clients too.
     #[must_use]
     pub fn wan_bytes(&self) -> u64 {
-        self.wan().map(|link| link.bytes).sum()
+        self.wan().map(|link| link.copied + link.sent).sum()
     }
 
     /// The links between regions that anything crossed.
     pub fn wan(&self) -> impl Iterator<Item = &LinkStats> {
-        self.links.iter().filter(|link| link.from != link.to && link.bytes > 0)
+        self.links.iter().filter(|link| link.from != link.to && link.copied + link.sent > 0)
     }
 
     /// Requests that were refused for being too many.

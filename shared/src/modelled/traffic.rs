@@ -54,6 +54,8 @@ pub(super) struct Request {
     stream: u64,
     /// Whether its bytes cross between regions.
     abroad: bool,
+    /// Whether its bytes go from server to server.
+    copy: bool,
 }
 
 /// When a request ends, and with what to go on.
@@ -69,7 +71,7 @@ impl World {
         legs.push((Leg::Requests(account), 1));
         legs.extend(blob.map(|blob| (Leg::BlobRequests(blob), 1)));
         let latency = self.request + self.links[link].round_trip;
-        Request { kind, account, blob, legs, latency, stream: 0, abroad: false }
+        Request { kind, account, blob, legs, latency, stream: 0, abroad: false, copy: false }
     }
 
     /// Adds bytes that a client sends.
@@ -102,6 +104,7 @@ impl World {
         ]);
         request.legs.extend(request.blob.map(|blob| (Leg::BlobBytes(blob), bytes)));
         request.latency += self.links[link].round_trip;
+        request.copy = true;
         self.streams(request, link, bytes);
     }
 
@@ -130,7 +133,7 @@ impl World {
         *self.served.entry(request.kind).or_default() += 1;
         let mut through = now.saturating_add(request.stream);
         for (leg, amount) in &request.legs {
-            self.count(*leg, *amount, request.abroad);
+            self.count(*leg, *amount, request);
             if let Some(pipe) = self.pipe(*leg) {
                 through = through.max(pipe.take(now, *amount));
             }
@@ -161,16 +164,17 @@ impl World {
         })
     }
 
-    fn count(&mut self, leg: Leg, amount: u64, abroad: bool) {
+    fn count(&mut self, leg: Leg, amount: u64, request: &Request) {
         match leg {
             Leg::In(account) => self.accounts[account].bytes_in += amount,
             Leg::Out(account) => {
                 self.accounts[account].bytes_out += amount;
-                if abroad {
+                if request.abroad {
                     self.accounts[account].bytes_abroad += amount;
                 }
             }
-            Leg::Link(link) => self.links[link].bytes += amount,
+            Leg::Link(link) if request.copy => self.links[link].copied += amount,
+            Leg::Link(link) => self.links[link].sent += amount,
             Leg::Requests(_) | Leg::BlobRequests(_) | Leg::BlobBytes(_) => {}
         }
     }

@@ -73,7 +73,8 @@ pub(super) struct Link {
     pub(super) pipe: Pipe,
     /// Nanoseconds there and back.
     pub(super) round_trip: u64,
-    pub(super) bytes: u64,
+    pub(super) copied: u64,
+    pub(super) sent: u64,
 }
 
 /// A blob.
@@ -195,7 +196,7 @@ impl World {
         let pipe = Pipe::new(self.pace.wan(here, there));
         let round_trip = nanos(self.pace.round_trip(here, there));
         let id = self.links.len();
-        self.links.push(Link { from, to, pipe, round_trip, bytes: 0 });
+        self.links.push(Link { from, to, pipe, round_trip, copied: 0, sent: 0 });
         self.link_ids.insert((from, to), id);
         id
     }
