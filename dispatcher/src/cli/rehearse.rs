@@ -82,11 +82,7 @@ fn material(
 }
 
 /// The manifest of a version in the configured source store.
-fn uploaded(
-    config: &Config,
-    image: &ImageName,
-    version: &ImageVersion,
-) -> Result<(ImageRef, Manifest), CommandError> {
+fn uploaded(config: &Config, image: &ImageName, version: &ImageVersion) -> Result<(ImageRef, Manifest), CommandError> {
     let runtime = program::runtime()?;
     let read = runtime.block_on(async {
         let ports = backend::open(config)?;
@@ -124,16 +120,18 @@ fn write(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
     });
     write_table(console, &["from", "to", "bytes", "times the data"], links)?;
     writeln!(console.out)?;
-    let shares = report.shares.iter().map(|share| {
-        [share.limit.as_str().to_owned(), share.name.clone(), format!("{:.0}%", share.share * 100.0)]
-    });
+    let shares = report
+        .shares
+        .iter()
+        .map(|share| [share.limit.as_str().to_owned(), share.name.clone(), format!("{:.0}%", share.share * 100.0)]);
     write_table(console, &["limit", "used most by", "of the time"], shares)?;
     writeln!(console.out)?;
     write_counts(report, console)
 }
 
 fn write_counts(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
-    let binds = report.binds.map_or("the workers: requests in flight, beats, looks into queues", |limit| limit.as_str());
+    let binds =
+        report.binds.map_or("the workers: requests in flight, beats, looks into queues", |limit| limit.as_str());
     writeln!(console.out, "what binds: {binds}")?;
     let requests: u64 = report.requests.values().sum();
     let refused: u64 = report.throttles.values().sum();

@@ -89,11 +89,7 @@ fn images(rehearsal: &Rehearsal, limits: &Limits) -> Option<Term> {
     let (subscription, most) = counts.into_iter().max_by_key(|(_, count)| *count)?;
     let arm = &limits.resource_manager;
     let over = (f64::from(most) - arm.write_burst).max(0.0);
-    Some(Term {
-        limit: Limit::ResourceManager,
-        place: subscription.to_string(),
-        seconds: over / arm.writes_per_second,
-    })
+    Some(Term { limit: Limit::ResourceManager, place: subscription.to_string(), seconds: over / arm.writes_per_second })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]

@@ -26,8 +26,7 @@ impl Model {
         self.world().ensure_container(&blob.container);
         let mut content = Extents::default();
         content.put(0, length, Piece::Lost);
-        let made =
-            Made { length, content: Arc::new(content), metadata: BTreeMap::new(), fence: Some(Fence(0)) };
+        let made = Made { length, content: Arc::new(content), metadata: BTreeMap::new(), fence: Some(Fence(0)) };
         self.add(blob, made)
     }
 

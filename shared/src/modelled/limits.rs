@@ -252,8 +252,8 @@ impl Limits {
     /// [`LimitsError`] where the file can't be read or used.
     pub fn load(path: Option<&Path>) -> Result<Self, LimitsError> {
         let Some(path) = path else { return Self::over_built_in(Path::new(BUILT_IN_NAME), "") };
-        let text = fs::read_to_string(path)
-            .map_err(|source| LimitsError::Unreadable { path: path.to_owned(), source })?;
+        let text =
+            fs::read_to_string(path).map_err(|source| LimitsError::Unreadable { path: path.to_owned(), source })?;
         Self::over_built_in(path, &text)
     }
 

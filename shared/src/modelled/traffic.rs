@@ -186,7 +186,9 @@ impl World {
             Leg::BlobRequests(blob) | Leg::BlobBytes(blob) => {
                 self.blob(blob).map_or_else(String::new, |blob| blob.address.to_string())
             }
-            Leg::Link(link) => format!("{} to {}", self.regions[self.links[link].from], self.regions[self.links[link].to]),
+            Leg::Link(link) => {
+                format!("{} to {}", self.regions[self.links[link].from], self.regions[self.links[link].to])
+            }
         }
     }
 }

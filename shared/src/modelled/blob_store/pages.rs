@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::super::Model;
 use super::super::errors;
 use super::super::extents::Extents;
-use super::super::Model;
 use super::super::world::{BlobId, Made, World};
 use crate::model::store::BlobAddress;
 use crate::ports::blob_store::Fence;

@@ -10,9 +10,7 @@ use crate::conformance;
 use crate::conformance::clock::{Elapse, ManualClock};
 use crate::conformance::image_plane::Site;
 use crate::model::ids::SubscriptionId;
-use crate::modelled::{
-    Limits, MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledImages, Pace,
-};
+use crate::modelled::{Limits, MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledImages, Pace};
 use crate::ports::clock::{Clock, TokioClock};
 
 /// Time that passes by itself, where tokio's is paused.

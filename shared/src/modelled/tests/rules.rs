@@ -34,9 +34,11 @@ async fn an_image_wants_its_vhd_in_its_own_subscription_and_region() {
     let vhd = container.blob("a.vhd");
     put_smallest_vhd(&blobs, &vhd).await;
     let images = ModelledImages::new(Arc::clone(&model));
-    for (subscription, region, code) in
-        [(1, "eastus", None), (2, "eastus", Some("vhd-in-other-subscription")), (1, "westus", Some("vhd-in-other-region"))]
-    {
+    for (subscription, region, code) in [
+        (1, "eastus", None),
+        (2, "eastus", Some("vhd-in-other-subscription")),
+        (1, "westus", Some("vhd-in-other-region")),
+    ] {
         let spec = ManagedImageSpec {
             id: ManagedImageId {
                 subscription: SubscriptionId::numbered(subscription),
@@ -61,10 +63,8 @@ async fn chunks_without_bytes_are_copied_run_by_run_and_told_apart() {
     let model = model();
     let blobs = ModelledBlobs::new(Arc::clone(&model));
     let store = container();
-    let runs = vec![
-        Run { offset: 0, length: 4096, at: 0, crc64: 11 },
-        Run { offset: 8192, length: 512, at: 4096, crc64: 22 },
-    ];
+    let runs =
+        vec![Run { offset: 0, length: 4096, at: 0, crc64: 11 }, Run { offset: 8192, length: 512, at: 4096, crc64: 22 }];
     let chunk = ChunkEntry { hash: ChunkHash::of(b"x"), length: 4608, runs };
     model.put_chunks(&store, [&chunk]).unwrap();
     let footer = crate::vhd::Footer::fixed_for(1 << 20, 1).to_bytes();
