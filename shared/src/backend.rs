@@ -50,6 +50,12 @@ impl BackendError {
     }
 }
 
+/// The ports that `[coordination]` chooses.
+type CoordinationPorts = (Arc<dyn Queue>, Arc<dyn JobTable>);
+
+/// The ports that `[cloud]` chooses.
+type CloudPorts = (Arc<dyn BlobStore>, Arc<dyn ImagePlane>);
+
 /// Opens the adapters that the configuration names, with the machine's clock.
 ///
 /// # Errors
@@ -93,7 +99,7 @@ fn azure_coordination(
     config: &Config,
     azure: &AzureCoordination,
     connection: &Connection,
-) -> Result<(Arc<dyn Queue>, Arc<dyn JobTable>), BackendError> {
+) -> Result<CoordinationPorts, BackendError> {
     let environment = connection.identity().environment;
     let account = &config.source.account;
     let queue = AzureQueue::new(connection, &azure.queues_of(account, environment), &azure.prefix)?;
@@ -104,7 +110,7 @@ fn azure_coordination(
 fn azure_cloud(
     azure: &AzureCloud,
     connection: &Connection,
-) -> Result<(Arc<dyn BlobStore>, Arc<dyn ImagePlane>), BackendError> {
+) -> Result<CloudPorts, BackendError> {
     let arm = Arm::new(connection, &azure.resource_manager())?;
     Ok((Arc::new(AzureBlobs::new(connection, azure)), Arc::new(AzureImages::new(arm, azure))))
 }
@@ -114,7 +120,7 @@ fn modelled_cloud(
     config: &Config,
     modelled: &ModelledCloud,
     clock: &Arc<dyn Clock>,
-) -> Result<(Arc<dyn BlobStore>, Arc<dyn ImagePlane>), BackendError> {
+) -> Result<CloudPorts, BackendError> {
     let pace = Pace::Limited(Box::new(Limits::load(modelled.limits.as_deref())?));
     let model = Model::new(pace, Arc::clone(clock), &config.source.region, modelled.seed.into());
     // Without targets there is nothing to place; whoever needs them says what is wrong with the file.

@@ -146,3 +146,43 @@ fn write_counts(report: &Report, console: &mut Console<'_>) -> std::io::Result<(
     writeln!(console.out, "every target's VHD {whole}; this took {:.1} s", report.real_seconds)?;
     writeln!(console.notes, "a model's figures, by limits that goldfleet did not measure: see docs/model.md")
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::arguments::{Arguments, Command};
+    use super::*;
+
+    fn rehearsed(output: Output) -> String {
+        let line = "goldfleet rehearse --data 64MiB --targets-like 4 --regions 2";
+        let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+        let Command::Rehearse(arguments) = arguments.command else { panic!("another command") };
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        let mut console = Console { output, out: &mut out, notes: &mut notes, width: None };
+        assert_eq!(run(&arguments, None, &mut console).unwrap(), DONE);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_made_up_fleet_needs_no_configuration() {
+        let report: serde_json::Value = serde_json::from_str(&rehearsed(Output::Json)).unwrap();
+        assert_eq!((report["targets"].as_u64(), report["failed"].as_u64()), (Some(4), Some(0)));
+        assert_eq!(report["links"][0]["times_data"], 1.0);
+        let text = rehearsed(Output::Table);
+        assert!(text.contains("to 4 targets in 2 regions") && text.contains("0 refused"), "{text}");
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for line in [
+            "goldfleet rehearse",
+            "goldfleet rehearse --image a",
+            "goldfleet rehearse --image a --version 1 --data 1GiB",
+            "goldfleet rehearse --data 30GB --targets-like 3",
+            "goldfleet rehearse --data 1GiB --targets-like 3 --target west*",
+        ] {
+            assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

@@ -116,18 +116,15 @@ impl Model {
         let world = self.world();
         let Some(blob) = world.find(vhd).and_then(|id| world.blob(id)) else { return false };
         let footer = manifest.size..manifest.size + manifest.footer.len() as u64;
-        let runs = manifest.chunks.iter().flat_map(|chunk| &chunk.runs);
-        let mut data = 0;
-        let written = |run: &crate::model::manifest::Run| {
-            let range = run.offset..run.offset + u64::from(run.length);
-            data += u64::from(run.length);
-            blob.content.crc64(&range) == Some(run.crc64)
-        };
+        let mut runs = manifest.chunks.iter().flat_map(|chunk| &chunk.runs);
+        let written: u64 = blob.content.ranges().iter().map(|range| range.end - range.start).sum();
         blob.length == footer.end
-            && runs.map(written).all(|whole| whole)
+            && written == manifest.data_bytes() + manifest.footer.len() as u64
+            && runs.all(|run| {
+                let range = run.offset..run.offset + u64::from(run.length);
+                blob.content.crc64(&range) == Some(run.crc64)
+            })
             && blob.content.bytes(&footer).is_some_and(|found| found[..] == manifest.footer[..])
-            && blob.content.ranges().iter().map(|range| range.end - range.start).sum::<u64>()
-                == data + manifest.footer.len() as u64
     }
 
     /// The ports of a fleet that lives in this process, on this cloud.
