@@ -7,6 +7,7 @@
 //! - [`status`], [`regions`], [`retry`], [`cancel`], [`cleanup`], [`collect`]: what an operator asks of jobs.
 //! - [`local`]: dispatcher and workers in one process; [`demo`]: all of it, on made-up images.
 //! - [`dashboard`]: a page that shows jobs as they run.
+//! - [`rehearse`]: a job on a modelled cloud, in virtual time.
 //! - [`cli`]: the command line.
 
 pub mod board;
@@ -23,6 +24,7 @@ pub mod follow;
 pub mod holdings;
 pub mod local;
 pub mod regions;
+pub mod rehearse;
 pub mod request;
 pub mod retry;
 pub mod rings;

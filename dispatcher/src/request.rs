@@ -9,6 +9,7 @@ use goldfleet_shared::model::target::Target;
 use goldfleet_shared::plan::Rates;
 use goldfleet_shared::ports::error::ErrorKind;
 use goldfleet_shared::targets::TargetsFile;
+use jiff::Timestamp;
 
 use crate::desk::{Desk, DeskError};
 
@@ -71,6 +72,24 @@ pub fn payload(manifest: &Manifest) -> Payload {
     }
 }
 
+/// A job that is asked for now.
+#[must_use]
+pub fn job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Selector>, now: Timestamp) -> Job {
+    Job {
+        id,
+        image,
+        payload,
+        selection,
+        state: JobState::Requested,
+        tree: None,
+        failure: None,
+        cleaned: false,
+        created: now,
+        updated: now,
+        finished: None,
+    }
+}
+
 /// Asks for an image version at the selected targets. Asking again for the same while it is under way changes nothing, but
 /// for the message, which may have been lost.
 ///
@@ -94,19 +113,7 @@ pub async fn request(
         return Ok(Requested { job, new: false });
     }
     let now = desk.ports.clock.now();
-    let job = Job {
-        id: JobId::new(now),
-        image,
-        payload: payload(&manifest),
-        selection: selection.to_vec(),
-        state: JobState::Requested,
-        tree: None,
-        failure: None,
-        cleaned: false,
-        created: now,
-        updated: now,
-        finished: None,
-    };
+    let job = job(JobId::new(now), image, payload(&manifest), selection.to_vec(), now);
     desk.ports.table.insert_job(&job).await?;
     desk.announce_job(&job.id).await?;
     Ok(Requested { job, new: true })

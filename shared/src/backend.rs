@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::azure::{
     Arm, AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, Connection, ConnectionError,
 };
-use crate::config::{AzureCloud, AzureCoordination, Cloud, Config, Coordination};
+use crate::config::{AzureCloud, AzureCoordination, Cloud, Config, Coordination, ModelledCloud};
 use crate::embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
+use crate::modelled::{Limits, LimitsError, Model, ModelledBlobs, ModelledImages, Pace};
 use crate::ports::Ports;
 use crate::ports::blob_store::BlobStore;
 use crate::ports::clock::{Clock, SystemClock};
@@ -15,12 +16,7 @@ use crate::ports::image_plane::ImagePlane;
 use crate::ports::inspector::Inspector;
 use crate::ports::job_table::JobTable;
 use crate::ports::queue::Queue;
-
-/// The ports of coordination.
-type CoordinationPorts = (Arc<dyn Queue>, Arc<dyn JobTable>);
-
-/// The ports of the cloud.
-type CloudPorts = (Arc<dyn BlobStore>, Arc<dyn ImagePlane>);
+use crate::targets::TargetsFile;
 
 /// Why the configured adapters can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +34,9 @@ pub enum BackendError {
     /// There is no way to Azure with what the configuration says.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
+    /// The limits of the modelled cloud can't be used.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// It refused, or could not be reached.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -48,11 +47,17 @@ impl BackendError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Unsupported { .. } | Self::Connection(_) => 2,
+            Self::Unsupported { .. } | Self::Connection(_) | Self::Limits(_) => 2,
             Self::Port(_) => 3,
         }
     }
 }
+
+/// The ports that `[coordination]` chooses.
+type CoordinationPorts = (Arc<dyn Queue>, Arc<dyn JobTable>);
+
+/// The ports that `[cloud]` chooses.
+type CloudPorts = (Arc<dyn BlobStore>, Arc<dyn ImagePlane>);
 
 /// Opens the adapters that the configuration names, with the machine's clock.
 ///
@@ -88,7 +93,7 @@ pub fn open_over(config: &Config, connection: Option<&Connection>) -> Result<Por
             let images: Arc<dyn ImagePlane> = Arc::new(DirectoryImages::new(root));
             (blobs, images)
         }
-        (Cloud::Modelled(_), _) => return Err(unsupported("cloud", "modelled", "directory")),
+        (Cloud::Modelled(modelled), _) => modelled_cloud(config, modelled, &clock)?,
     };
     Ok(Ports { queue, table, blobs, images, clock })
 }
@@ -120,6 +125,20 @@ fn azure_coordination(
 fn azure_cloud(azure: &AzureCloud, connection: &Connection) -> Result<CloudPorts, BackendError> {
     let arm = Arm::new(connection, &azure.resource_manager())?;
     Ok((Arc::new(AzureBlobs::new(connection, azure)), Arc::new(AzureImages::new(arm, azure))))
+}
+
+/// A modelled cloud of this process alone, which begins empty and ends with it.
+fn modelled_cloud(
+    config: &Config,
+    modelled: &ModelledCloud,
+    clock: &Arc<dyn Clock>,
+) -> Result<CloudPorts, BackendError> {
+    let pace = Pace::Limited(Box::new(Limits::load(modelled.limits.as_deref())?));
+    let model = Model::new(pace, Arc::clone(clock), &config.source.region, modelled.seed.into());
+    // Without targets there is nothing to place; whoever needs them says what is wrong with the file.
+    let targets = TargetsFile::load(&config.targets.file).unwrap_or_default();
+    model.place_fleet(&config.source, &targets);
+    Ok((Arc::new(ModelledBlobs::new(Arc::clone(&model))), Arc::new(ModelledImages::new(model))))
 }
 
 fn unsupported(section: &'static str, backend: &'static str, instead: &'static str) -> BackendError {

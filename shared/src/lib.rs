@@ -4,7 +4,7 @@
 //! - [`ports`]: what goldfleet asks of the world, as traits; [`commit`]: commits whose answer may get lost.
 //! - [`vhd`], [`chunk`]: from a disk image to chunks.
 //! - [`config`], [`targets`], [`telemetry`]: what an operator sets; [`backend`] chooses the adapters.
-//! - [`embedded`]: the ports on one machine; [`conformance`]: one suite a port, which every adapter passes.
+//! - [`embedded`]: the ports on one machine; [`modelled`]: a cloud that stores no bytes, for rehearsals; [`conformance`]: one suite a port, which every adapter passes.
 
 pub mod azure;
 pub mod backend;
@@ -16,6 +16,7 @@ pub mod conformance;
 pub mod embedded;
 pub mod governor;
 pub mod model;
+pub mod modelled;
 mod otlp;
 pub mod plan;
 pub mod ports;

@@ -69,7 +69,7 @@ impl Default for Settings {
             retry_cap: Duration::from_secs(300),
             poll: Duration::from_millis(250),
             chunk_requests: 8,
-            requests: 64,
+            requests: 256,
             renew_after: Duration::from_secs(12 * 3600),
             storage_type: StorageType::default(),
             exit_when_idle: false,

@@ -84,6 +84,8 @@ pub enum Command {
     Dashboard(DashboardArguments),
     /// Ask the dispatcher on this machine, at `dispatch.listen`, whether it is well.
     Health,
+    /// Try a rollout on a model of the cloud, in virtual time: how long it would take, and what would hold it up.
+    Rehearse(RehearseArguments),
     /// List jobs, newest first.
     Jobs,
     /// Show how far a job is.
@@ -209,6 +211,59 @@ pub struct VerifyArguments {
     /// Read every byte and compare its checksum: takes as long as reading all of it from here.
     #[arg(long)]
     pub read: bool,
+}
+
+/// Arguments of `rehearse`. What is not given comes from the configuration; with `--data` and `--targets-like` none is
+/// needed.
+#[derive(Debug, Args)]
+pub struct RehearseArguments {
+    /// The name of an image that is uploaded.
+    #[arg(long, value_name = "NAME", requires = "version", required_unless_present = "data")]
+    pub image: Option<ImageName>,
+    /// Its version.
+    #[arg(long, value_name = "VERSION", requires = "image")]
+    pub version: Option<ImageVersion>,
+    /// Instead of an image: a disk with so much data, such as 30GiB.
+    #[arg(long, value_name = "SIZE", conflicts_with = "image")]
+    pub data: Option<Size>,
+    /// Only targets that match; may be given several times.
+    #[arg(long = "target", value_name = "GLOB", conflicts_with = "targets_like")]
+    pub targets: Vec<Selector>,
+    /// Instead of the configured targets: so many.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub targets_like: Option<u32>,
+    /// The regions that they are in, the source's own among them.
+    #[arg(long, value_name = "COUNT", default_value_t = 3, requires = "targets_like")]
+    pub regions: u32,
+    /// The limits of the cloud, where they differ from the built-in ones.
+    #[arg(long, value_name = "FILE")]
+    pub limits: Option<PathBuf>,
+    /// Workers; as many as can work on all targets at once, where not given.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Option<u16>,
+    /// Requests in flight in each worker, where not as configured.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub requests: Option<u16>,
+    /// What is left to chance follows from this number.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// A number of bytes as people write it: `512MiB`, `30GiB`, `1TiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+        let parsed = units.into_iter().find_map(|(unit, shift)| {
+            let number: u64 = text.strip_suffix(unit)?.trim().parse().ok()?;
+            number.checked_mul(1 << shift)
+        });
+        parsed.map(Self).ok_or_else(|| "write it with a unit, such as 512MiB, 30GiB or 1TiB".to_owned())
+    }
 }
 
 /// Arguments of `cleanup`.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use goldfleet_shared::backend::BackendError;
 use goldfleet_shared::config::ConfigError;
+use goldfleet_shared::modelled::LimitsError;
 use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use goldfleet_shared::telemetry;
 
@@ -12,6 +13,7 @@ use super::targets::TargetsError;
 use crate::dashboard::DashboardError;
 use crate::demo::DemoError;
 use crate::desk::DeskError;
+use crate::rehearse::RehearsalError;
 use crate::upload::UploadError;
 
 /// All done.
@@ -63,6 +65,12 @@ pub enum CommandError {
         /// What it answered, if it did.
         source: io::Error,
     },
+    /// The rehearsal.
+    #[error(transparent)]
+    Rehearsal(#[from] RehearsalError),
+    /// The rehearsal's limits.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
     /// Standard output, or the runtime.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -85,10 +93,13 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Filter(_) | Self::NoPicture | Self::NotListening => USAGE,
+            Self::Config(_) | Self::Filter(_) | Self::NoPicture | Self::NotListening | Self::Limits(_) => USAGE,
             Self::Dashboard(DashboardError::Guard(_)) => USAGE,
             Self::Dashboard(DashboardError::Listen { .. }) => SERVICE,
             Self::Unwell { .. } => FAILED,
+            Self::Rehearsal(RehearsalError::Desk(error)) => error.exit_code(),
+            Self::Rehearsal(RehearsalError::NoTargets | RehearsalError::Invalid(_)) => USAGE,
+            Self::Rehearsal(RehearsalError::Io(_) | RehearsalError::Endless(_)) => FAILED,
             Self::Backend(error) => error.exit_code(),
             Self::Targets(error) => error.exit_code(),
             Self::Desk(error) => error.exit_code(),

@@ -9,6 +9,7 @@ pub mod error;
 pub mod jobs;
 pub mod output;
 pub mod plan;
+pub mod rehearse;
 pub mod run;
 pub mod send;
 pub mod setup;

@@ -12,7 +12,7 @@ use tracing::Level;
 use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
-use super::{check, demo, doctor, documents, jobs, plan, send, setup, targets, verify};
+use super::{check, demo, doctor, documents, jobs, plan, rehearse, send, setup, targets, verify};
 use crate::desk::Desk;
 
 /// Carries out a command. Returns the exit code.
@@ -23,7 +23,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
     if console.output == Output::Svg && !matches!(arguments.command, Command::Plan { .. }) {
         return Err(CommandError::NoPicture);
     }
-    // These need no configuration.
+    // These need no configuration, or not always.
     match arguments.command {
         Command::Completions { shell } => {
             documents::completions(shell, console)?;
@@ -38,6 +38,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
             let _telemetry = telemetry::init(&Default::default(), Level::WARN, environment())?;
             return demo::run(&demo, console);
         }
+        Command::Rehearse(rehearsal) => return rehearse::run(&rehearsal, arguments.config.as_deref(), console),
         _ => {}
     }
     let config = Config::load(arguments.config.as_deref(), environment())?;
@@ -120,6 +121,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         | Command::Man { .. }
         | Command::Check { .. }
         | Command::Demo(_)
+        | Command::Rehearse(_)
         | Command::Targets(_)
         | Command::Setup
         | Command::Doctor => Ok(DONE),

@@ -26,6 +26,7 @@ use crate::request::request;
 use crate::status::{Standing, Status, status};
 use crate::upload::{UploadError, UploadRequest, upload};
 
+pub(crate) use scene::REGIONS;
 pub use scene::Scene;
 
 /// What a demonstration consists of.

@@ -11,7 +11,7 @@ use goldfleet_shared::vhd::GoldenSpec;
 use super::{DemoError, DemoRequest};
 
 /// The regions of a demonstration, the source's first. Real names, so that a plan reads as it would.
-const REGIONS: [&str; 60] = [
+pub(crate) const REGIONS: [&str; 60] = [
     "westeurope",
     "eastus",
     "japaneast",

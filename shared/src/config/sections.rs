@@ -102,10 +102,22 @@ impl Default for DirectoryCloud {
     }
 }
 
-/// `[cloud]` with `backend = "modelled"`: so far there is nothing to set.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelledCloud {}
+/// `[cloud]` with `backend = "modelled"`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelledCloud {
+    /// A file whose limits go over the built-in ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<PathBuf>,
+    /// Decides what is left to chance.
+    pub seed: u32,
+}
+
+impl Default for ModelledCloud {
+    fn default() -> Self {
+        Self { limits: None, seed: 1 }
+    }
+}
 
 /// `[source]`: the store that uploads go to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,7 +200,7 @@ impl Default for Worker {
             retry_cap: Time::seconds(300),
             poll: Time::seconds(5),
             chunk_requests: 8,
-            requests: 64,
+            requests: 256,
             listen: None,
         }
     }

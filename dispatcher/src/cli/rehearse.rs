@@ -1,0 +1,188 @@
+//! `rehearse`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use goldfleet_shared::backend;
+use goldfleet_shared::config::{Cloud, Config, environment};
+use goldfleet_shared::model::ids::{ImageName, ImageVersion};
+use goldfleet_shared::model::image::ImageRef;
+use goldfleet_shared::model::manifest::Manifest;
+use goldfleet_shared::modelled::Limits;
+use goldfleet_shared::targets::TargetsFile;
+use goldfleet_shared::telemetry;
+use goldfleet_worker::program;
+use indicatif::HumanBytes;
+use tracing::Level;
+
+use super::arguments::RehearseArguments;
+use super::error::{CommandError, DONE, FAILED};
+use super::output::{Console, Output, write_json, write_table};
+use crate::desk::{Desk, DeskError};
+use crate::rehearse::{self, Rehearsal, RehearsalError, Report};
+use crate::request::manifest;
+
+/// `goldfleet rehearse`.
+///
+/// # Errors
+/// [`CommandError`].
+pub fn run(
+    arguments: &RehearseArguments,
+    config: Option<&Path>,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
+    let made_up = arguments.data.is_some() && arguments.targets_like.is_some();
+    let mut config = if made_up { rehearse::config()? } else { Config::load(config, environment())? };
+    telemetry::init(&config.log, Level::ERROR, environment())?;
+    let (image, targets) = material(arguments, &config)?;
+    if let Some(requests) = arguments.requests {
+        config.worker.requests = requests.into();
+    }
+    let configured = match &config.cloud {
+        Cloud::Modelled(modelled) => modelled.limits.as_deref(),
+        _ => None,
+    };
+    let limits = Limits::load(arguments.limits.as_deref().or(configured))?;
+    let rehearsal = Rehearsal {
+        config,
+        targets,
+        before: Vec::new(),
+        image,
+        limits,
+        workers: arguments.workers.map(usize::from),
+        seed: arguments.seed,
+    };
+    let report = rehearse::rehearse(&rehearsal)?;
+    match console.output {
+        Output::Json => write_json(console.out, &report)?,
+        Output::Table | Output::Svg => write(&report, console)?,
+    }
+    Ok(if report.failed == 0 && report.whole { DONE } else { FAILED })
+}
+
+/// The image and the targets, configured or made up.
+fn material(
+    arguments: &RehearseArguments,
+    config: &Config,
+) -> Result<((ImageRef, Manifest), TargetsFile), CommandError> {
+    let image = match (&arguments.image, &arguments.version, arguments.data) {
+        (Some(image), Some(version), _) => uploaded(config, image, version)?,
+        (_, _, Some(data)) => rehearse::manifest(data.0, 1, 100)?,
+        _ => return Err(RehearsalError::Invalid("name an image, or say how much data".to_owned()).into()),
+    };
+    let targets = match arguments.targets_like {
+        Some(count) => rehearse::targets(count, arguments.regions)?,
+        None => {
+            let file = TargetsFile::load(&config.targets.file).map_err(DeskError::from)?;
+            let targets = file.selected(&arguments.targets).into_iter().cloned().collect();
+            TargetsFile { targets, stores: file.stores }
+        }
+    };
+    Ok((image, targets))
+}
+
+/// The manifest of a version in the configured source store.
+fn uploaded(config: &Config, image: &ImageName, version: &ImageVersion) -> Result<(ImageRef, Manifest), CommandError> {
+    let runtime = program::runtime()?;
+    let read = runtime.block_on(async {
+        let ports = backend::open(config)?;
+        let desk = Desk::new(ports, Arc::new(config.clone()), "rehearsal".to_owned());
+        Ok::<_, CommandError>(manifest(&desk, image, version).await?)
+    });
+    runtime.shutdown_background();
+    read
+}
+
+fn write(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
+    let Report { image, version, targets, regions, workers, worker_requests, .. } = report;
+    writeln!(
+        console.out,
+        "{image} {version}, {} of data, to {targets} targets in {regions} regions, by {workers} workers with up to \
+         {worker_requests} requests each\n",
+        HumanBytes(report.data_bytes)
+    )?;
+    let row = |what: &str, seconds: f64, remark: String| [what.to_owned(), format!("{seconds:.0} s"), remark];
+    let alone = format!("{}; the last image takes {:.3} times that", report.single.target, report.times_single);
+    let longest = report.bound.terms.first();
+    let bound = longest.map_or_else(String::new, |term| {
+        format!("{}, {}; the last image takes {:.3} times that", term.limit.as_str(), term.place, report.times_bound)
+    });
+    let rows = [
+        row("the first image", report.first_image_seconds, String::new()),
+        row("the last image", report.last_image_seconds, String::new()),
+        row("one target alone", report.single.seconds, alone),
+        row("no fleet could beat", report.bound.seconds, bound),
+    ];
+    write_table(console, &["to", "virtual time", ""], rows)?;
+    writeln!(console.out)?;
+    let links = report.links.iter().map(|link| {
+        [link.from.clone(), link.to.clone(), HumanBytes(link.bytes).to_string(), format!("{:.4}", link.times_data)]
+    });
+    write_table(console, &["from", "to", "bytes", "times the data"], links)?;
+    writeln!(console.out)?;
+    let shares = report
+        .shares
+        .iter()
+        .map(|share| [share.limit.as_str().to_owned(), share.name.clone(), format!("{:.0}%", share.share * 100.0)]);
+    write_table(console, &["limit", "used most by", "of the time"], shares)?;
+    writeln!(console.out)?;
+    write_counts(report, console)
+}
+
+fn write_counts(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
+    let binds =
+        report.binds.map_or("the workers: requests in flight, beats, looks into queues", |limit| limit.as_str());
+    writeln!(console.out, "what binds: {binds}")?;
+    let requests: u64 = report.requests.values().sum();
+    let refused: u64 = report.throttles.values().sum();
+    writeln!(console.out, "{requests} requests, {refused} refused for being too many")?;
+    for (limit, count) in &report.throttles {
+        writeln!(console.out, "  {count} by {}", limit.as_str())?;
+    }
+    if report.failed > 0 {
+        writeln!(console.out, "{} operations did NOT succeed", report.failed)?;
+    }
+    let whole = if report.whole { "is the whole disk by its checksums" } else { "is NOT whole" };
+    writeln!(console.out, "every target's VHD {whole}; this took {:.1} s", report.real_seconds)?;
+    writeln!(console.notes, "a model's figures, by limits that goldfleet did not measure: see docs/model.md")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::arguments::{Arguments, Command};
+    use super::*;
+
+    fn rehearsed(output: Output) -> String {
+        let line = "goldfleet rehearse --data 64MiB --targets-like 4 --regions 2";
+        let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+        let Command::Rehearse(arguments) = arguments.command else { panic!("another command") };
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        let mut console = Console { output, out: &mut out, notes: &mut notes, width: None };
+        assert_eq!(run(&arguments, None, &mut console).unwrap(), DONE);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_made_up_fleet_needs_no_configuration() {
+        let report: serde_json::Value = serde_json::from_str(&rehearsed(Output::Json)).unwrap();
+        assert_eq!((report["targets"].as_u64(), report["failed"].as_u64()), (Some(4), Some(0)));
+        assert_eq!(report["links"][0]["times_data"], 1.0);
+        let text = rehearsed(Output::Table);
+        assert!(text.contains("to 4 targets in 2 regions") && text.contains("0 refused"), "{text}");
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        for line in [
+            "goldfleet rehearse",
+            "goldfleet rehearse --image a",
+            "goldfleet rehearse --image a --version 1 --data 1GiB",
+            "goldfleet rehearse --data 30GB --targets-like 3",
+            "goldfleet rehearse --data 1GiB --targets-like 3 --target west*",
+        ] {
+            assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What other ways of bringing an image to the same targets take on the same model: Copy Blob from one page blob, and
+//! pre-copies first. Each copy gets all that the limits leave, is never refused and never has to be tried again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use goldfleet_shared::model::store::BlobAddress;
+use goldfleet_shared::modelled::{Model, Pace, Stats};
+use goldfleet_shared::ports::clock::TokioClock;
+use jiff::Timestamp;
+
+use super::{Rehearsal, RehearsalError};
+
+/// Another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Baseline {
+    /// Every target copies the one page blob of the source account.
+    Star,
+    /// The source account first makes a copy for every target but one; then every target copies its own.
+    PreCopies,
+}
+
+/// How it went.
+#[derive(Debug, Clone)]
+pub struct Compared {
+    /// To the last image.
+    pub last_image: Duration,
+    /// What the cloud counted.
+    pub stats: Stats,
+}
+
+/// Goes another way in virtual time. It must not be called from inside a runtime.
+///
+/// # Errors
+/// [`RehearsalError`].
+pub fn compare(rehearsal: &Rehearsal, baseline: Baseline) -> Result<Compared, RehearsalError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    runtime.block_on(run(rehearsal, baseline))
+}
+
+async fn run(rehearsal: &Rehearsal, baseline: Baseline) -> Result<Compared, RehearsalError> {
+    let clock = Arc::new(TokioClock::starting_at(Timestamp::UNIX_EPOCH));
+    let pace = Pace::Limited(Box::new(rehearsal.limits.clone()));
+    let source = &rehearsal.config.source;
+    let model = Model::new(pace, clock, &source.region, rehearsal.seed);
+    model.place_fleet(source, &rehearsal.targets);
+    let store = source.store().container();
+    let (image, manifest) = &rehearsal.image;
+    let golden = store.blob("golden.vhd");
+    let began = tokio::time::Instant::now();
+    model.put_page_blob(&golden, manifest.data_bytes())?;
+    let targets = &rehearsal.targets.targets;
+    let sources: Vec<BlobAddress> = match baseline {
+        Baseline::Star => vec![golden; targets.len()],
+        Baseline::PreCopies => {
+            let copies: Vec<BlobAddress> = (1..targets.len()).map(|n| store.blob(format!("golden-{n}.vhd"))).collect();
+            try_join_all(copies.iter().map(|copy| model.copy_blob(&golden, copy))).await?;
+            std::iter::once(golden).chain(copies).collect()
+        }
+    };
+    let copies = sources.iter().zip(targets).map(|(from, target)| {
+        let (model, to) = (&model, target.vhd(image));
+        async move { model.copy_blob(from, &to).await }
+    });
+    try_join_all(copies).await?;
+    tokio::time::sleep(Duration::try_from_secs_f64(rehearsal.limits.image.seconds).unwrap_or_default()).await;
+    Ok(Compared { last_image: began.elapsed(), stats: model.stats() })
+}

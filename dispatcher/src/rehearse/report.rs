@@ -1,0 +1,168 @@
+//! What a rehearsal reports.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use goldfleet_shared::modelled::{Limit, Stats};
+use serde::Serialize;
+
+use super::{Bound, Played, Rehearsal};
+
+/// From which share of the time on a limit is said to bind.
+const BINDS: f64 = 0.8;
+
+/// Bytes that went from one region to another.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Link {
+    /// From this region,
+    pub from: String,
+    /// to that one.
+    pub to: String,
+    /// Bytes that went from server to server: chunks.
+    pub bytes: u64,
+    /// These, as a multiple of the image's data.
+    pub times_data: f64,
+    /// Bytes that workers sent or got: footers, and manifests where they are elsewhere than the source.
+    pub sent: u64,
+}
+
+/// How much of a limit was used: by the busiest blob, account or link that it holds for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Share {
+    /// The limit.
+    pub limit: Limit,
+    /// The blob, account or link.
+    pub name: String,
+    /// The part of the time, from 0 to 1, that it was busy; the time that an image takes is not counted.
+    pub share: f64,
+}
+
+/// The same job for one target.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Single {
+    /// The target that is hardest to reach.
+    pub target: String,
+    /// Seconds to its image.
+    pub seconds: f64,
+}
+
+/// What a rehearsal found. All but `real_seconds` is the same at every run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The image.
+    pub image: String,
+    /// Its version.
+    pub version: String,
+    /// Its bytes, without zero runs.
+    pub data_bytes: u64,
+    /// Its chunks.
+    pub chunks: usize,
+    /// Targets.
+    pub targets: usize,
+    /// Regions with targets.
+    pub regions: usize,
+    /// Workers.
+    pub workers: usize,
+    /// Requests in flight in each worker.
+    pub worker_requests: usize,
+    /// Seconds from the request to the first image.
+    pub first_image_seconds: f64,
+    /// Seconds from the request to the last image.
+    pub last_image_seconds: f64,
+    /// The same job for the one target that is hardest to reach.
+    pub single: Single,
+    /// The time to the last image, as a multiple of that of the single one.
+    pub times_single: f64,
+    /// What no fleet could beat.
+    pub bound: Bound,
+    /// The time to the last image, as a multiple of the bound.
+    pub times_bound: f64,
+    /// Links between regions that anything crossed.
+    pub links: Vec<Link>,
+    /// Bytes over all of them, workers' too.
+    pub wan_bytes: u64,
+    /// Requests served, by kind.
+    pub requests: BTreeMap<&'static str, u64>,
+    /// Requests refused for being too many, by limit.
+    pub throttles: BTreeMap<Limit, u64>,
+    /// How much of each limit was used, the most first.
+    pub shares: Vec<Share>,
+    /// The limit that was used most, if it was used nearly all of the time; else it is the workers that bind: their
+    /// requests in flight, beats and looks into queues.
+    pub binds: Option<Limit>,
+    /// Operations that did not succeed.
+    pub failed: usize,
+    /// Whether every target's VHD is, by its checksums, the whole disk.
+    pub whole: bool,
+    /// Seconds that the rehearsal took on this machine.
+    pub real_seconds: f64,
+}
+
+impl Report {
+    pub(super) fn new(rehearsal: &Rehearsal, played: &Played, single: Single, real: Duration) -> Self {
+        let (image, manifest) = &rehearsal.image;
+        let data = manifest.data_bytes();
+        let links = links(&played.stats, data);
+        let wan = links.iter().map(|link| link.bytes).max().unwrap_or(0);
+        let bound = Bound::of(rehearsal, wan);
+        let last = played.last_image.as_secs_f64();
+        let shares = shares(&played.stats, last - bound.image);
+        Self {
+            image: image.name.to_string(),
+            version: image.version.to_string(),
+            data_bytes: data,
+            chunks: manifest.chunks.len(),
+            targets: rehearsal.targets.targets.len(),
+            regions: rehearsal.regions().len(),
+            workers: rehearsal.workers(),
+            worker_requests: rehearsal.config.worker.requests,
+            first_image_seconds: played.first_image.as_secs_f64(),
+            last_image_seconds: last,
+            times_single: last / single.seconds,
+            single,
+            times_bound: last / bound.seconds,
+            bound,
+            wan_bytes: played.stats.wan_bytes(),
+            links,
+            requests: played.stats.requests.clone(),
+            throttles: played.stats.throttles.clone(),
+            binds: shares.first().filter(|first| first.share >= BINDS).map(|first| first.limit),
+            shares,
+            failed: played.failed,
+            whole: played.whole,
+            real_seconds: real.as_secs_f64(),
+        }
+    }
+}
+
+fn links(stats: &Stats, data: u64) -> Vec<Link> {
+    stats
+        .wan()
+        .map(|link| Link {
+            from: link.from.to_string(),
+            to: link.to.to_string(),
+            bytes: link.copied,
+            times_data: as_f64(link.copied) / as_f64(data.max(1)),
+            sent: link.sent,
+        })
+        .collect()
+}
+
+fn shares(stats: &Stats, seconds: f64) -> Vec<Share> {
+    let mut shares: Vec<Share> = stats
+        .busiest
+        .iter()
+        .map(|busiest| Share {
+            limit: busiest.limit,
+            name: busiest.name.clone(),
+            share: busiest.busy.as_secs_f64() / seconds.max(0.001),
+        })
+        .collect();
+    shares.sort_by(|a, b| b.share.total_cmp(&a.share));
+    shares
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
+fn as_f64(number: u64) -> f64 {
+    number as f64
+}

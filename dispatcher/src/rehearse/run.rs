@@ -1,0 +1,234 @@
+//! One run in virtual time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use goldfleet_shared::chunk::crc64;
+use goldfleet_shared::config::{Cloud, ModelledCloud};
+use goldfleet_shared::model::event::Event;
+use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::model::image::ImageRef;
+use goldfleet_shared::model::manifest::{Manifest, manifest_name};
+use goldfleet_shared::model::operation::{Kind, OperationState, Work};
+use goldfleet_shared::modelled::{Model, Pace, Stats};
+use goldfleet_shared::ports::clock::{TokioClock, between};
+use goldfleet_worker::program;
+use goldfleet_worker::pump::Pump;
+use goldfleet_worker::settings::Settings;
+use goldfleet_worker::steps::Shared;
+use jiff::Timestamp;
+use serde::Serialize;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::{Rehearsal, RehearsalError};
+use crate::desk::Desk;
+use crate::request;
+use crate::service::serve;
+
+/// The longest that a rehearsal may last, in days of virtual time.
+const DAYS: u64 = 60;
+
+/// When rehearsals begin: any time will do, if it is always the same.
+const BEGINNING: Timestamp = Timestamp::constant(1_767_225_600, 0);
+
+/// How a run went.
+#[derive(Debug, Clone)]
+pub struct Played {
+    /// From the request to the first image.
+    pub first_image: Duration,
+    /// From the request to the last image.
+    pub last_image: Duration,
+    /// Operations that did not succeed.
+    pub failed: usize,
+    /// Whether every target's VHD is, by its checksums, the whole disk.
+    pub whole: bool,
+    /// The events of the job.
+    pub events: Vec<Event>,
+    /// What the cloud counted for this job alone.
+    pub stats: Stats,
+    /// What the run took on this machine.
+    pub real: Duration,
+}
+
+/// Runs a job, and before it those of the versions that were rolled out earlier.
+///
+/// # Errors
+/// [`RehearsalError`].
+pub fn play(rehearsal: &Rehearsal) -> Result<Played, RehearsalError> {
+    if rehearsal.targets.targets.is_empty() {
+        return Err(RehearsalError::NoTargets);
+    }
+    let folder = folder(rehearsal)?;
+    // One thread, and time that jumps when all tasks wait: nothing depends on how fast this machine is.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    runtime.block_on(async {
+        let stage = Stage::set(rehearsal, &folder).await?;
+        for (n, (image, manifest)) in rehearsal.before.iter().enumerate() {
+            stage.run(&format!("before-{n}"), image, manifest).await?;
+        }
+        let (image, manifest) = &rehearsal.image;
+        stage.run("rehearsal", image, manifest).await
+    })
+}
+
+/// The folder with the targets file, which the dispatcher reads when it fans out.
+fn folder(rehearsal: &Rehearsal) -> Result<TempDir, RehearsalError> {
+    #[derive(Serialize)]
+    struct Written<'a> {
+        target: &'a [goldfleet_shared::model::target::Target],
+        store: &'a [goldfleet_shared::model::store::Store],
+    }
+    let folder = TempDir::new()?;
+    let written = Written { target: &rehearsal.targets.targets, store: &rehearsal.targets.stores };
+    let text = toml::to_string(&written).map_err(|error| RehearsalError::Invalid(error.to_string()))?;
+    std::fs::write(folder.path().join("targets.toml"), text)?;
+    Ok(folder)
+}
+
+/// A modelled cloud, a dispatcher's desk, and workers' settings.
+struct Stage {
+    model: Arc<Model>,
+    desk: Desk,
+    settings: Settings,
+    workers: usize,
+}
+
+impl Stage {
+    async fn set(rehearsal: &Rehearsal, folder: &TempDir) -> Result<Self, RehearsalError> {
+        let mut config = rehearsal.config.clone();
+        config.cloud = Cloud::Modelled(ModelledCloud::default());
+        config.targets.file = folder.path().join("targets.toml");
+        // Workers look into queues as often as where the queues are Azure's.
+        let settings = Settings { poll: config.worker.poll.get(), ..program::settings(&config) };
+        let clock = Arc::new(TokioClock::starting_at(BEGINNING));
+        let pace = Pace::Limited(Box::new(rehearsal.limits.clone()));
+        let model = Model::new(pace, clock, &config.source.region, rehearsal.seed);
+        model.place_fleet(&config.source, &rehearsal.targets);
+        let ports = model.ports();
+        ports.blobs.ensure_container(&config.source.store().container()).await?;
+        let desk = Desk::new(ports, Arc::new(config), "rehearsal".to_owned());
+        Ok(Self { model, desk, settings, workers: rehearsal.workers() })
+    }
+
+    /// Runs the job of one version from its request to its end.
+    async fn run(&self, id: &str, image: &ImageRef, manifest: &Manifest) -> Result<Played, RehearsalError> {
+        let began = Instant::now();
+        let before = self.model.stats();
+        self.upload(image, manifest).await?;
+        let id: JobId = id.parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
+        let created = self.request(&id, image, manifest).await?;
+        let stop = CancellationToken::new();
+        let tasks = self.start(&stop);
+        let ended = self.ended(&id, created).await;
+        stop.cancel();
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a part of the rehearsal ended badly");
+            }
+        }
+        ended?;
+        let mut played = self.played(&id, created, manifest).await?;
+        played.stats = since(self.model.stats(), &before);
+        played.real = began.elapsed();
+        Ok(played)
+    }
+
+    /// Puts the version into the source store: its chunks at once, as an upload is none of the job's business.
+    async fn upload(&self, image: &ImageRef, manifest: &Manifest) -> Result<(), RehearsalError> {
+        let store = self.desk.config.source.store().container();
+        self.model.put_chunks(&store, &manifest.chunks)?;
+        let body = Bytes::from(manifest.encode());
+        let blob = store.blob(manifest_name(image.name.as_str(), image.version.as_str()));
+        let checksum = crc64(&body);
+        Ok(self.desk.ports.blobs.put_blob(&blob, body, checksum).await?)
+    }
+
+    /// Asks for the job. Its id is chosen here, as one by chance would make every run another.
+    async fn request(&self, id: &JobId, image: &ImageRef, manifest: &Manifest) -> Result<Timestamp, RehearsalError> {
+        let now = self.desk.ports.clock.now();
+        let job = request::job(id.clone(), image.clone(), request::payload(manifest), Vec::new(), now);
+        self.desk.ports.table.insert_job(&job).await?;
+        self.desk.announce_job(id).await?;
+        Ok(now)
+    }
+
+    fn start(&self, stop: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {
+        let (desk, serving) = (self.desk.clone(), stop.clone());
+        let mut tasks = vec![tokio::spawn(async move { serve(&desk, false, &serving).await })];
+        for n in 1..=self.workers {
+            let settings = Settings { name: format!("worker-{n}"), ..self.settings.clone() };
+            let pump = Pump::new(Shared::new(self.desk.ports.clone(), settings), stop.clone());
+            tasks.push(tokio::spawn(async move { pump.run().await }));
+        }
+        tasks
+    }
+
+    /// Waits until the job's row says that it has ended.
+    async fn ended(&self, id: &JobId, created: Timestamp) -> Result<(), RehearsalError> {
+        let clock = &self.desk.ports.clock;
+        while !self.desk.job(id).await?.value.state.is_terminal() {
+            if between(created, clock.now()) > Duration::from_secs(DAYS * 24 * 3600) {
+                return Err(RehearsalError::Endless(DAYS));
+            }
+            clock.sleep(Duration::from_secs(1)).await;
+        }
+        Ok(())
+    }
+
+    async fn played(&self, id: &JobId, created: Timestamp, manifest: &Manifest) -> Result<Played, RehearsalError> {
+        let events = self.desk.ports.table.events(id, None).await?;
+        let is_image = |event: &&Event| {
+            event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.kind() == Kind::Image)
+        };
+        let images: Vec<Duration> = events.iter().filter(is_image).map(|event| between(created, event.at)).collect();
+        let rows = self.desk.ports.table.operations(id).await?;
+        let failed = rows.iter().filter(|row| row.value.state != OperationState::Succeeded).count();
+        let whole = rows.iter().all(|row| match &row.value.work {
+            Work::Copy { target, .. } => self.model.is_whole(&target.vhd(&row.value.image), manifest),
+            Work::Seed { .. } | Work::Image { .. } => true,
+        });
+        Ok(Played {
+            first_image: images.iter().min().copied().unwrap_or_default(),
+            last_image: images.iter().max().copied().unwrap_or_default(),
+            failed,
+            whole,
+            events,
+            stats: Stats::default(),
+            real: Duration::ZERO,
+        })
+    }
+}
+
+/// What was counted since.
+fn since(mut stats: Stats, before: &Stats) -> Stats {
+    for link in &mut stats.links {
+        let earlier = before.links.iter().find(|earlier| (&earlier.from, &earlier.to) == (&link.from, &link.to));
+        link.copied -= earlier.map_or(0, |earlier| earlier.copied);
+        link.sent -= earlier.map_or(0, |earlier| earlier.sent);
+    }
+    for (kind, count) in &mut stats.requests {
+        *count -= before.requests.get(kind).unwrap_or(&0);
+    }
+    for (limit, count) in &mut stats.throttles {
+        *count -= before.throttles.get(limit).unwrap_or(&0);
+    }
+    for account in &mut stats.accounts {
+        let earlier = before.accounts.iter().find(|earlier| earlier.account == account.account);
+        if let Some(earlier) = earlier {
+            account.bytes_in -= earlier.bytes_in;
+            account.bytes_out -= earlier.bytes_out;
+            account.bytes_abroad -= earlier.bytes_abroad;
+        }
+    }
+    stats.busiest.retain_mut(|busiest| {
+        let same = |earlier: &&goldfleet_shared::modelled::Busiest| {
+            earlier.limit == busiest.limit && earlier.name == busiest.name
+        };
+        let earlier = before.busiest.iter().find(same).map_or(Duration::ZERO, |earlier| earlier.busy);
+        busiest.busy = busiest.busy.saturating_sub(earlier);
+        !busiest.busy.is_zero()
+    });
+    stats
+}

@@ -1,0 +1,59 @@
+//! What the modelled cloud refuses, in words.
+
+use std::time::Duration;
+
+use super::stats::Limit;
+use crate::model::store::{BlobAddress, Container};
+use crate::ports::blob_store::SourceRange;
+use crate::ports::error::{ErrorKind, PortError};
+
+pub(super) fn invalid(message: String) -> PortError {
+    PortError::new(ErrorKind::Invalid, message)
+}
+
+pub(super) fn no_container(container: &Container) -> PortError {
+    let message = format!("there is no container {container}");
+    PortError::new(ErrorKind::NotFound, message).with_code("container-not-found")
+}
+
+pub(super) fn no_blob(blob: &BlobAddress) -> PortError {
+    PortError::new(ErrorKind::NotFound, format!("there is no blob {blob}"))
+}
+
+pub(super) fn taken(blob: &BlobAddress) -> PortError {
+    PortError::new(ErrorKind::AlreadyExists, format!("there is a blob {blob} already"))
+}
+
+pub(super) fn changed(blob: &BlobAddress) -> PortError {
+    PortError::new(ErrorKind::Conflict, format!("{blob} is no longer in the version that was shown"))
+}
+
+pub(super) fn fenced(blob: &BlobAddress) -> PortError {
+    PortError::new(ErrorKind::Fenced, format!("{blob}: a newer fence was taken"))
+}
+
+pub(super) fn no_source(source: &SourceRange) -> PortError {
+    let message = format!("the source {} is not there", source.blob);
+    PortError::new(ErrorKind::NotFound, message).with_code("source-not-found")
+}
+
+pub(super) fn corrupt(source: &SourceRange, why: &str) -> PortError {
+    let (blob, range) = (&source.blob, &source.range);
+    let message = format!("the source {blob}, bytes {} to {}: {why}", range.start, range.end);
+    PortError::new(ErrorKind::Corrupt, message).with_code("source-corrupt")
+}
+
+pub(super) fn not_kept(blob: &BlobAddress) -> PortError {
+    let message = format!("{blob}: the modelled cloud has not kept these bytes, only checksums of whole pieces");
+    PortError::new(ErrorKind::Invalid, message).with_code("bytes-not-kept")
+}
+
+pub(super) fn server_busy(limit: Limit, name: &str, after: Duration) -> PortError {
+    let message = format!("{name} is too busy: {}", limit.as_str());
+    PortError::new(ErrorKind::Throttled, message).with_code("server-busy").with_retry_after(after)
+}
+
+pub(super) fn too_many_requests(after: Duration) -> PortError {
+    let message = "too many requests to Resource Manager for one subscription";
+    PortError::new(ErrorKind::Throttled, message).with_code("too-many-requests").with_retry_after(after)
+}

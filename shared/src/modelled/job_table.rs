@@ -1,0 +1,197 @@
+//! The job table in memory, for fleets that live in one process. No thread is ever blocked, so that virtual time works.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::model::event::Event;
+use crate::model::ids::JobId;
+use crate::model::job::Job;
+use crate::model::operation::{Operation, OperationId};
+use crate::model::upload::Upload;
+use crate::ports::clock::Clock;
+use crate::ports::error::{ErrorKind, PortError, PortResult};
+use crate::ports::job_table::{Change, JobTable, check_one_group};
+use crate::ports::{ETag, Versioned};
+
+/// The job table in memory.
+pub struct MemoryJobTable {
+    clock: Arc<dyn Clock>,
+    latency: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: BTreeMap<JobId, (u64, Job)>,
+    operations: BTreeMap<JobId, Operations>,
+    events: BTreeMap<JobId, Vec<Event>>,
+    uploads: BTreeMap<JobId, Upload>,
+}
+
+/// A job's operations.
+#[derive(Default)]
+struct Operations {
+    by_id: BTreeMap<String, (u64, Operation)>,
+    /// The ids of each group, in order.
+    groups: BTreeMap<String, Vec<String>>,
+}
+
+impl MemoryJobTable {
+    /// An empty table, each request to which takes `latency` by this clock.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, latency: Duration) -> Self {
+        Self { clock, latency, state: Mutex::default() }
+    }
+
+    async fn request(&self) -> MutexGuard<'_, State> {
+        if !self.latency.is_zero() {
+            self.clock.sleep(self.latency).await;
+        }
+        // Nothing panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Operations {
+    fn insert(&mut self, operation: &Operation) -> bool {
+        let id = operation.id.to_string();
+        if self.by_id.contains_key(&id) {
+            return false;
+        }
+        let group = self.groups.entry(operation.id.group()).or_default();
+        group.push(id.clone());
+        group.sort_unstable();
+        self.by_id.insert(id, (1, operation.clone()));
+        true
+    }
+}
+
+#[async_trait]
+impl JobTable for MemoryJobTable {
+    async fn ensure(&self) -> PortResult<()> {
+        Ok(())
+    }
+
+    async fn insert_job(&self, job: &Job) -> PortResult<()> {
+        let mut state = self.request().await;
+        if state.jobs.contains_key(&job.id) {
+            return Err(PortError::new(ErrorKind::AlreadyExists, format!("there is a job {} already", job.id)));
+        }
+        state.jobs.insert(job.id.clone(), (1, job.clone()));
+        Ok(())
+    }
+
+    async fn job(&self, id: &JobId) -> PortResult<Option<Versioned<Job>>> {
+        Ok(self.request().await.jobs.get(id).map(versioned))
+    }
+
+    async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+        let mut jobs: Vec<Versioned<Job>> = self.request().await.jobs.values().map(versioned).collect();
+        jobs.sort_by(|a, b| (b.value.created, &b.value.id).cmp(&(a.value.created, &a.value.id)));
+        Ok(jobs)
+    }
+
+    async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag> {
+        let mut state = self.request().await;
+        let row = expect(state.jobs.get_mut(&job.id), if_match, || format!("job {}", job.id))?;
+        *row = (row.0 + 1, job.clone());
+        let etag = etag(row.0);
+        state.events.entry(job.id.clone()).or_default().extend_from_slice(events);
+        Ok(etag)
+    }
+
+    async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize> {
+        let mut state = self.request().await;
+        let mut added = 0;
+        for operation in operations {
+            let job = state.operations.entry(operation.job.clone()).or_default();
+            added += usize::from(job.insert(operation));
+        }
+        Ok(added)
+    }
+
+    async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
+        let state = self.request().await;
+        Ok(state.operations.get(job).and_then(|job| job.by_id.get(&id.to_string())).map(versioned))
+    }
+
+    async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>> {
+        let state = self.request().await;
+        let Some(job) = state.operations.get(job) else { return Ok(Vec::new()) };
+        let ids = job.groups.get(&id.group()).into_iter().flatten();
+        Ok(ids.filter_map(|id| job.by_id.get(id)).map(versioned).collect())
+    }
+
+    async fn operations(&self, job: &JobId) -> PortResult<Vec<Versioned<Operation>>> {
+        let state = self.request().await;
+        Ok(state.operations.get(job).into_iter().flat_map(|job| job.by_id.values()).map(versioned).collect())
+    }
+
+    async fn commit(&self, changes: &[Change], events: &[Event]) -> PortResult<Vec<ETag>> {
+        check_one_group(changes, events)?;
+        let mut guard = self.request().await;
+        let state = &mut *guard;
+        let name = |operation: &Operation| format!("operation {} of job {}", operation.id, operation.job);
+        // All are looked at before any is changed.
+        for Change { operation, if_match } in changes {
+            let job = state.operations.get_mut(&operation.job);
+            let row = job.and_then(|job| job.by_id.get_mut(&operation.id.to_string()));
+            expect(row, if_match, || name(operation))?;
+        }
+        let mut etags = Vec::with_capacity(changes.len());
+        for Change { operation, if_match } in changes {
+            let job = state.operations.entry(operation.job.clone()).or_default();
+            let row = expect(job.by_id.get_mut(&operation.id.to_string()), if_match, || name(operation))?;
+            *row = (row.0 + 1, operation.clone());
+            etags.push(etag(row.0));
+        }
+        for event in events {
+            state.events.entry(event.job.clone()).or_default().push(event.clone());
+        }
+        Ok(etags)
+    }
+
+    async fn events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Vec<Event>> {
+        let state = self.request().await;
+        let wanted = |event: &&Event| operation.is_none_or(|id| event.operation.as_ref() == Some(id));
+        Ok(state.events.get(job).into_iter().flatten().filter(wanted).cloned().collect())
+    }
+
+    async fn put_upload(&self, upload: &Upload) -> PortResult<()> {
+        self.request().await.uploads.insert(upload.id.clone(), upload.clone());
+        Ok(())
+    }
+
+    async fn uploads(&self) -> PortResult<Vec<Upload>> {
+        let mut uploads: Vec<Upload> = self.request().await.uploads.values().cloned().collect();
+        uploads.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
+        Ok(uploads)
+    }
+}
+
+fn versioned<T: Clone>((version, value): &(u64, T)) -> Versioned<T> {
+    Versioned { value: value.clone(), etag: etag(*version) }
+}
+
+fn etag(version: u64) -> ETag {
+    ETag(version.to_string())
+}
+
+/// The row, if it is there and in the version shown.
+fn expect<'a, T>(
+    row: Option<&'a mut (u64, T)>,
+    if_match: &ETag,
+    name: impl Fn() -> String,
+) -> PortResult<&'a mut (u64, T)> {
+    match row {
+        None => Err(PortError::new(ErrorKind::NotFound, format!("{} is not in the table", name()))),
+        Some(row) if etag(row.0) != *if_match => {
+            let message = format!("{} was changed by someone else meanwhile", name());
+            Err(PortError::new(ErrorKind::Conflict, message))
+        }
+        Some(row) => Ok(row),
+    }
+}

@@ -1,0 +1,136 @@
+//! What the modelled cloud has counted.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::model::ids::{AccountName, Region};
+
+/// A limit of the cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// Bytes a second of one page blob.
+    PageBlob,
+    /// Requests a second of one blob.
+    BlobRequests,
+    /// Bytes a second into a storage account.
+    AccountIngress,
+    /// Bytes a second out of a storage account.
+    AccountEgress,
+    /// Requests a second of a storage account.
+    AccountRequests,
+    /// Bytes a second between two regions.
+    Wan,
+    /// Bytes a second of one request between two regions.
+    Stream,
+    /// Copies inside an account, which wait for each other.
+    CopiesInside,
+    /// Resource Manager's token buckets.
+    ResourceManager,
+}
+
+impl Limit {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::PageBlob,
+        Self::BlobRequests,
+        Self::AccountIngress,
+        Self::AccountEgress,
+        Self::AccountRequests,
+        Self::Wan,
+        Self::Stream,
+        Self::CopiesInside,
+        Self::ResourceManager,
+    ];
+
+    /// The limit in words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PageBlob => "a page blob's bytes a second",
+            Self::BlobRequests => "a blob's requests a second",
+            Self::AccountIngress => "an account's bytes a second in",
+            Self::AccountEgress => "an account's bytes a second out",
+            Self::AccountRequests => "an account's requests a second",
+            Self::Wan => "a link between regions",
+            Self::Stream => "one request between regions",
+            Self::CopiesInside => "copies inside an account",
+            Self::ResourceManager => "Resource Manager's requests",
+        }
+    }
+}
+
+/// Bytes that went from one region to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LinkStats {
+    /// From this region,
+    pub from: Region,
+    /// to that one.
+    pub to: Region,
+    /// Bytes that went from server to server.
+    pub copied: u64,
+    /// Bytes that clients sent or got: manifests, footers.
+    pub sent: u64,
+}
+
+/// What went into and out of a storage account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccountStats {
+    /// The account.
+    pub account: AccountName,
+    /// Its region.
+    pub region: Region,
+    /// Bytes in.
+    pub bytes_in: u64,
+    /// Bytes out, to wherever.
+    pub bytes_out: u64,
+    /// Bytes out to other regions, which are paid for.
+    pub bytes_abroad: u64,
+}
+
+/// The busiest of all that one limit holds for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Busiest {
+    /// The limit.
+    pub limit: Limit,
+    /// The blob, account or link.
+    pub name: String,
+    /// How long it was busy in all.
+    pub busy: Duration,
+}
+
+/// What the modelled cloud has counted since it began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Between regions, in order; inside regions too, where `from` and `to` are the same.
+    pub links: Vec<LinkStats>,
+    /// Accounts that anything went into or out of, in order.
+    pub accounts: Vec<AccountStats>,
+    /// Requests that were served, by kind.
+    pub requests: BTreeMap<&'static str, u64>,
+    /// Requests that were refused for being too many, by the limit that they were over.
+    pub throttles: BTreeMap<Limit, u64>,
+    /// For each limit, the busiest that it holds for.
+    pub busiest: Vec<Busiest>,
+}
+
+impl Stats {
+    /// Bytes that crossed between regions, of clients too.
+    #[must_use]
+    pub fn wan_bytes(&self) -> u64 {
+        self.wan().map(|link| link.copied + link.sent).sum()
+    }
+
+    /// The links between regions that anything crossed.
+    pub fn wan(&self) -> impl Iterator<Item = &LinkStats> {
+        self.links.iter().filter(|link| link.from != link.to && link.copied + link.sent > 0)
+    }
+
+    /// Requests that were refused for being too many.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.throttles.values().sum()
+    }
+}

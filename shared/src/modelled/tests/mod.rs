@@ -1,0 +1,3 @@
+mod conformance;
+mod paced;
+mod rules;

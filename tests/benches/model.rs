@@ -1,0 +1,139 @@
+//! How long rollouts take on the modelled cloud: `cargo bench -p goldfleet-tests --bench model`.
+//!
+//! 30 GiB of data, the built-in limits, workers enough to work on all targets at once. Beside goldfleet: every target
+//! from the one page blob of the source account, and pre-copies in the source account first. All of it is virtual time;
+//! `docs/model.md` says what the model leaves out.
+#![expect(clippy::print_stdout, reason = "a program that prints figures")]
+
+use std::time::Instant;
+
+use goldfleet_dispatcher::rehearse::baseline::{Baseline, compare};
+use goldfleet_dispatcher::rehearse::{self, Rehearsal, RehearsalError, Report, rehearse};
+use goldfleet_shared::modelled::Limits;
+
+const DATA: u64 = 30 << 30;
+
+fn main() -> anyhow::Result<()> {
+    let began = Instant::now();
+    let small = fleet(150, 3)?;
+    let report = fleet_report("50 subscriptions x 3 regions", &small, 1.05, Some(1.15))?;
+    others(&small, &report)?;
+    let large = fleet(1000, 10)?;
+    let report = fleet_report("100 subscriptions x 10 regions", &large, 1.10, None)?;
+    others(&large, &report)?;
+    refresh()?;
+    settings()?;
+    println!("\nin all {:.0} s of real time", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn fleet(targets: u32, regions: u32) -> anyhow::Result<Rehearsal> {
+    Ok(Rehearsal {
+        config: rehearse::config()?,
+        targets: rehearse::targets(targets, regions)?,
+        before: Vec::new(),
+        image: rehearse::manifest(DATA, 1, 100)?,
+        limits: Limits::load(None)?,
+        workers: None,
+        seed: 1,
+    })
+}
+
+/// Rehearses, and prints what goldfleet is measured by.
+fn fleet_report(
+    name: &str,
+    rehearsal: &Rehearsal,
+    single_goal: f64,
+    bound_goal: Option<f64>,
+) -> Result<Report, RehearsalError> {
+    let report = rehearse(rehearsal)?;
+    println!("\n{name}, 30 GiB: {} targets by {} workers", report.targets, report.workers);
+    let Report { first_image_seconds: first, last_image_seconds: last, .. } = report;
+    println!("  first image {first:.1} s, last image {last:.1} s of virtual time");
+    goal("last image / single farthest target", report.times_single, single_goal);
+    println!("    single: {} {:.1} s", report.single.target, report.single.seconds);
+    match bound_goal {
+        Some(goal_) => goal("last image / lower bound", report.times_bound, goal_),
+        None => println!("  last image / lower bound: {:.3}", report.times_bound),
+    }
+    println!("    bound: {:.1} s, of which the image takes {:.0} s", report.bound.seconds, report.bound.image);
+    for term in report.bound.terms.iter().take(3) {
+        println!("    {} ({}): {:.1} s", term.limit.as_str(), term.place, term.seconds);
+    }
+    let most = report.links.iter().map(|link| link.times_data).fold(0.0, f64::max);
+    let least = report.links.iter().map(|link| link.times_data).fold(f64::MAX, f64::min);
+    goal("WAN bytes a remote region / data, most", most, 1.0);
+    println!("    least {least:.6}, {} links; and 512 bytes of footer a target", report.links.len());
+    println!("  what binds: {}", report.binds.map_or("the workers", |limit| limit.as_str()));
+    for share in &report.shares {
+        println!("    {}: {:.0}% ({})", share.limit.as_str(), share.share * 100.0, share.name);
+    }
+    let requests: u64 = report.requests.values().sum();
+    println!("  {requests} requests, refused: {:?}", report.throttles);
+    println!("  failed {}, whole {}, {:.1} s of real time", report.failed, report.whole, report.real_seconds);
+    Ok(report)
+}
+
+fn others(rehearsal: &Rehearsal, report: &Report) -> Result<(), RehearsalError> {
+    for (name, baseline) in
+        [("star from one page blob", Baseline::Star), ("pre-copies, then star", Baseline::PreCopies)]
+    {
+        let compared = compare(rehearsal, baseline)?;
+        let last = compared.last_image.as_secs_f64();
+        println!(
+            "  {name}: last image {last:.0} s, {:.1} times goldfleet's; {:.0} GiB over the WAN, {:.1} times goldfleet's",
+            last / report.last_image_seconds,
+            gib(compared.stats.wan_bytes()),
+            gib(compared.stats.wan_bytes()) / gib(report.wan_bytes)
+        );
+    }
+    Ok(())
+}
+
+/// The next version, a tenth of whose chunks differ.
+fn refresh() -> anyhow::Result<()> {
+    let rehearsal = Rehearsal {
+        before: vec![rehearse::manifest(DATA, 1, 10)?],
+        image: rehearse::manifest(DATA, 2, 10)?,
+        ..fleet(12, 3)?
+    };
+    let changed = rehearsal.image.1.chunks.iter().zip(&rehearsal.before[0].1.chunks).filter(|(a, b)| a.hash != b.hash);
+    let (changed, all) = (changed.count(), rehearsal.image.1.chunks.len());
+    let played = rehearse::play(&rehearsal)?;
+    println!("\nrefresh of 12 targets in 3 regions, {changed} of {all} chunks changed");
+    for link in played.stats.wan() {
+        let name = format!("WAN bytes to {} / data", link.to);
+        goal(&name, gib(link.copied) / gib(DATA), 0.1);
+    }
+    println!("  last image {:.1} s, whole {}", played.last_image.as_secs_f64(), played.whole);
+    Ok(())
+}
+
+/// What the built-in worker settings would make of the small fleet.
+fn settings() -> anyhow::Result<()> {
+    println!("\n150 targets with other worker settings");
+    for (concurrency, requests, chunk_requests) in [(32, 64, 8), (32, 128, 8), (32, 512, 16), (8, 64, 8)] {
+        let mut rehearsal = fleet(150, 3)?;
+        rehearsal.config.worker.concurrency = concurrency;
+        rehearsal.config.worker.requests = requests;
+        rehearsal.config.worker.chunk_requests = chunk_requests;
+        let played = rehearse::play(&rehearsal)?;
+        println!(
+            "  concurrency {concurrency}, requests {requests}, chunk_requests {chunk_requests}: last image {:.1} s, refused {:?}",
+            played.last_image.as_secs_f64(),
+            played.stats.throttles
+        );
+    }
+    Ok(())
+}
+
+fn goal(name: &str, value: f64, goal: f64) {
+    // Rounded as it is printed, so that a goal of exactly 1.00 is not missed by a manifest.
+    let verdict = if value <= goal + 5e-4 { "reached" } else { "MISSED" };
+    println!("  {name}: {value:.3} (goal {goal:.2}: {verdict})");
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
