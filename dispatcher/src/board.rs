@@ -2,6 +2,7 @@
 //!
 //! Each part of a bar has a letter of its own, so that colour is never the only sign of it.
 
+use goldfleet_shared::model::job::JobState;
 use indicatif::HumanBytes;
 
 use crate::follow::duration;
@@ -50,7 +51,9 @@ pub fn lines(status: &Status, room: Room) -> Vec<String> {
     };
     let mut lines = vec![cut(&headline(status), room.width)];
     for (kind, phase) in status.phases.named() {
-        lines.push(line(kind.as_str(), &phase_parts(phase), phase.percent.floor(), &phase_words(phase)));
+        // Nothing of what is not planned yet is done, though there is nothing to do of it either.
+        let percent = if status.detail == JobState::Requested { 0.0 } else { phase.percent.floor() };
+        lines.push(line(kind.as_str(), &phase_parts(phase), percent, &phase_words(phase)));
     }
     let (shown, left_out) = most_to_tell(status, room.height.saturating_sub(OTHER_LINES).max(1));
     if !shown.is_empty() {
@@ -171,7 +174,6 @@ fn share(part: u64, whole: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::status::{Phases, Standing};
-    use goldfleet_shared::model::job::JobState;
     use jiff::Timestamp;
 
     fn status(regions: usize) -> Status {

@@ -4,6 +4,7 @@ import { clock, el, rate, say } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 100;
+const LATELY = 6;
 
 export class Chart {
   constructor() {
@@ -38,7 +39,9 @@ export class Chart {
     say(this.top, peak > 0 ? rate(ceiling) : "");
     say(this.from, clock(series.from));
     say(this.to, running ? "now" : clock(new Date(series.from).getTime() + series.step_seconds * points.length * 1000));
-    const lately = points.slice(-3).reduce((sum, value) => sum + value, 0) / 3;
+    // Workers tell how far they are every few seconds: over less than that there may be nothing to see.
+    const last = points.slice(-Math.max(3, Math.ceil(LATELY / series.step_seconds)));
+    const lately = last.reduce((sum, value) => sum + value, 0) / last.length;
     const text = running ? `${rate(lately)} lately, ${rate(peak)} at most` : `${rate(peak)} at most`;
     say(this.now, text);
     this.svg.setAttribute("aria-label", `Throughput: ${text}`);

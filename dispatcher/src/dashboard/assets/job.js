@@ -174,6 +174,10 @@ export class JobView {
     bar.setAttribute("aria-label", said.join(", ") || "nothing to do");
     const share = phase.bytes_total > 0 ? `, ${bytes(phase.bytes_done)} of ${bytes(phase.bytes_total)}` : "";
     const failed = phase.failed > 0 ? ` · ✕ ${count(phase.failed)} failed` : "";
+    if (this.job.status.detail === "requested") {
+      say(text, "not planned yet");
+      return;
+    }
     say(text, `${count(done)} of ${count(phase.total)} · ${phase.percent.toFixed(phase.percent < 100 ? 1 : 0)} %${share}${failed}`);
   }
 
