@@ -10,12 +10,13 @@ use goldfleet_shared::model::ids::{JobId, ManagedImageName};
 use goldfleet_shared::model::image::{ImageRef, ImageTags, ManagedImageId};
 use goldfleet_shared::model::job::{Job, JobState, Payload};
 use goldfleet_shared::model::manifest::Manifest;
-use goldfleet_shared::model::operation::{Failure, Operation, OperationId, OperationState, Progress, Work};
+use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationId, OperationState, Progress, Work};
 use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::model::target::{Target, TargetKey};
 use goldfleet_shared::plan::{Asked, Content, Plan, Rates};
-use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::ports::error::{PortError, PortResult};
 use goldfleet_shared::ports::image_plane::Provisioning;
+use goldfleet_shared::retry::retrying;
 use goldfleet_shared::state::JobEvent;
 use goldfleet_shared::targets::TargetsFile;
 use jiff::Timestamp;
@@ -147,7 +148,10 @@ fn name_images(
 /// Whether a target has this very version as a managed image.
 async fn has_image(desk: &Desk, image: &ImageRef, target: &Target, name: ManagedImageName) -> PortResult<bool> {
     let id = ManagedImageId { subscription: target.subscription, resource_group: target.resource_group.clone(), name };
-    let found = desk.ports.images.get(&id, target.tenant.as_deref()).await?;
+    // One look of hundreds that is told to wait must not have all of them done again.
+    let clock = desk.ports.clock.as_ref();
+    let look = || desk.ports.images.get(&id, target.tenant.as_deref());
+    let found = retrying(clock, PortError::is_retryable, look).await?;
     Ok(found.is_some_and(|found| {
         found.provisioning == Provisioning::Succeeded && ImageTags::digest_in(&found.tags) == Some(image.digest)
     }))
@@ -238,8 +242,10 @@ pub async fn fan_out(desk: &Desk, id: &JobId) -> Result<FannedOut, DeskError> {
 async fn announce_ready(desk: &Desk, job: &JobId, operations: &[Operation]) -> Result<(), DeskError> {
     let ready: Vec<&Operation> =
         operations.iter().filter(|operation| operation.state == OperationState::Ready).collect();
-    for operation in &ready {
-        desk.announce(operation).await?;
+    let (seeds, others): (Vec<&Operation>, Vec<&Operation>) =
+        ready.iter().partition(|operation| operation.id.kind() == Kind::Seed);
+    for some in seeds.chunks(IN_FLIGHT).chain(others.chunks(IN_FLIGHT)) {
+        futures::future::try_join_all(some.iter().map(|operation| desk.announce(operation))).await?;
     }
     tracing::info!(job = %job, messages = ready.len(), "operations are announced");
     Ok(())

@@ -36,6 +36,8 @@ var configuration = [
   { name: 'GOLDFLEET_SOURCE__ACCOUNT', value: sourceAccount }
   { name: 'GOLDFLEET_SOURCE__CONTAINER', value: sourceContainer }
   { name: 'GOLDFLEET_LOG__FORMAT', value: 'json' }
+  { name: 'GOLDFLEET_WORKER__LISTEN', value: '0.0.0.0:8080' }
+  { name: 'GOLDFLEET_DISPATCH__LISTEN', value: '0.0.0.0:8080' }
 ]
 
 resource environmentOfPrograms 'Microsoft.App/managedEnvironments@2025-01-01' = {
