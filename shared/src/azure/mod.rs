@@ -1,6 +1,6 @@
 //! The adapters for Azure: Storage Queues, Tables, Blob Storage, Resource Manager.
 //!
-//! Each call of a port is one HTTP request (reads may be repeated, see [`policies`]): trying again is decided above, where
+//! Each call of a port is one HTTP request (reads may be repeated on their way): trying again is decided above, where
 //! it is known what a repeated write means. Bearer tokens only; account keys are not used anywhere.
 
 mod arm;
