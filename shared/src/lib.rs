@@ -20,6 +20,7 @@ pub mod modelled;
 mod otlp;
 pub mod plan;
 pub mod ports;
+pub mod ranges;
 pub mod retry;
 pub mod state;
 pub mod targets;

@@ -2,7 +2,7 @@
 
 use goldfleet_shared::ports::inspector::Permissions;
 
-/// Something to be allowed: an action, whether it is on data, and the role that is meant for it.
+/// Something to be allowed: an action, and whether it is on data.
 pub(super) struct Needed {
     action: &'static str,
     on_data: bool,

@@ -3,17 +3,18 @@
 //! Without reading content it is checked that every chunk is there with its length, and that every VHD has its length, its
 //! digest, its footer, and data in no place where the disk has none. With it, every byte is read and its checksum compared.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use futures::stream::{self, StreamExt as _};
 use goldfleet_shared::chunk::crc64;
 use goldfleet_shared::chunk_store;
 use goldfleet_shared::model::image::{ImageRef, VhdMetadata};
-use goldfleet_shared::model::manifest::{ChunkEntry, Manifest, chunk_name};
+use goldfleet_shared::model::manifest::{ChunkEntry, Manifest, Run, chunk_name};
 use goldfleet_shared::model::operation::{OperationState, Work};
 use goldfleet_shared::model::store::{BlobAddress, Store};
 use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::ranges::without;
 use serde::Serialize;
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
@@ -120,8 +121,8 @@ type Found = (u64, Vec<Fault>);
 impl Checking<'_> {
     /// Every chunk of the version, each content once.
     fn chunks(&self) -> Vec<&ChunkEntry> {
-        let mut seen = BTreeSet::new();
-        self.manifest.chunks.iter().filter(|entry| seen.insert(entry.hash.to_string())).collect()
+        let mut seen = HashSet::new();
+        self.manifest.chunks.iter().filter(|entry| seen.insert(entry.hash)).collect()
     }
 
     async fn store(&self, store: &Store) -> PortResult<Found> {
@@ -193,7 +194,7 @@ impl Checking<'_> {
             ranges.get(after).is_some_and(|range| range.start <= run.start && run.end <= range.end)
         };
         let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs);
-        let lacking = runs.map(|run| run.offset..run.offset + u64::from(run.length)).filter(|run| !covered(run));
+        let lacking = runs.map(Run::range).filter(|run| !covered(run));
         Ok(lacking.map(|run| format!("has no data at {} to {}", run.start, run.end)).collect())
     }
 
@@ -202,7 +203,7 @@ impl Checking<'_> {
         let (mut bytes, mut faults) = (0, Vec::new());
         let mut reading = stream::iter(self.manifest.chunks.iter().flat_map(|entry| &entry.runs))
             .map(async |run| {
-                let content = blobs.get(vhd, Some(run.offset..run.offset + u64::from(run.length))).await?;
+                let content = blobs.get(vhd, Some(run.range())).await?;
                 PortResult::Ok((run, crc64(&content) == run.crc64))
             })
             .buffered(IN_FLIGHT);
@@ -210,8 +211,8 @@ impl Checking<'_> {
             let (run, right) = read?;
             bytes += u64::from(run.length);
             if !right {
-                let end = run.offset + u64::from(run.length);
-                faults.push(format!("has other bytes than it should have at {} to {end}", run.offset));
+                let Range { start, end } = run.range();
+                faults.push(format!("has other bytes than it should have at {start} to {end}"));
             }
         }
         drop(reading);
@@ -224,10 +225,10 @@ impl Checking<'_> {
     async fn zeros(&self, vhd: &BlobAddress) -> PortResult<(u64, Vec<String>)> {
         const PIECE: u64 = 4 << 20;
         let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs);
-        let data: Vec<Range<u64>> = runs.map(|run| run.offset..run.offset + u64::from(run.length)).collect();
+        let data: Vec<Range<u64>> = runs.map(Run::range).collect();
         let (mut bytes, mut faults) = (0, Vec::new());
         for range in self.desk.ports.blobs.page_ranges(vhd).await? {
-            for gap in gaps(range.start..range.end.min(self.manifest.size), &data) {
+            for gap in without(&(range.start..range.end.min(self.manifest.size)), &data) {
                 let mut at = gap.start;
                 while at < gap.end {
                     let end = gap.end.min(at + PIECE);
@@ -241,38 +242,5 @@ impl Checking<'_> {
             }
         }
         Ok((bytes, faults))
-    }
-}
-
-/// What of `range` lies in none of `data`, which is in order.
-fn gaps(range: Range<u64>, data: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut gaps = Vec::new();
-    let mut at = range.start;
-    let first = data.partition_point(|run| run.end <= range.start);
-    for run in data[first..].iter().take_while(|run| run.start < range.end) {
-        if at < run.start {
-            gaps.push(at..run.start);
-        }
-        at = at.max(run.end);
-    }
-    if at < range.end {
-        gaps.push(at..range.end);
-    }
-    gaps
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gaps_are_what_is_left() {
-        let data = [2..4, 6..8, 10..20];
-        assert_eq!(gaps(0..12, &data), [0..2, 4..6, 8..10]);
-        let only = |gap: Range<u64>| vec![gap];
-        assert_eq!(gaps(3..7, &data), only(4..6));
-        assert_eq!(gaps(12..18, &data), []);
-        assert_eq!(gaps(18..25, &data), only(20..25));
-        assert_eq!(gaps(0..5, &[]), only(0..5));
     }
 }

@@ -7,6 +7,7 @@ pub mod codec;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -123,6 +124,14 @@ pub struct Run {
     pub at: u32,
     /// The CRC-64/NVME of its bytes.
     pub crc64: u64,
+}
+
+impl Run {
+    /// Where its bytes are on the disk.
+    #[must_use]
+    pub fn range(&self) -> Range<u64> {
+        self.offset..self.offset + u64::from(self.length)
+    }
 }
 
 /// A chunk of the disk.

@@ -121,7 +121,7 @@ impl Model {
         blob.length == footer.end
             && written == manifest.data_bytes() + manifest.footer.len() as u64
             && runs.all(|run| {
-                let range = run.offset..run.offset + u64::from(run.length);
+                let range = run.range();
                 blob.content.crc64(&range) == Some(run.crc64)
             })
             && blob.content.bytes(&footer).is_some_and(|found| found[..] == manifest.footer[..])

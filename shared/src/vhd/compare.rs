@@ -9,6 +9,7 @@ use std::path::Path;
 use super::disk::{Disk, file_ranges};
 use super::footer::FOOTER_SIZE;
 use crate::chunk::is_zero;
+use crate::ranges::without;
 
 /// Bytes that are compared at once.
 const PIECE: u64 = 1 << 20;
@@ -85,21 +86,4 @@ fn first_data(range: &Range<u64>, found: &mut Vec<u8>, file: &File) -> io::Resul
         }
     }
     Ok(None)
-}
-
-/// The parts of `range` that none of `others` (in order) covers.
-fn without(range: &Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut parts = Vec::new();
-    let mut at = range.start;
-    let first = others.partition_point(|other| other.end <= range.start);
-    for other in others[first..].iter().take_while(|other| other.start < range.end) {
-        if at < other.start {
-            parts.push(at..other.start);
-        }
-        at = at.max(other.end);
-    }
-    if at < range.end {
-        parts.push(at..range.end);
-    }
-    parts
 }

@@ -14,9 +14,10 @@ use goldfleet_shared::chunk_store;
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::ids::ImageVersion;
 use goldfleet_shared::model::image::{ImageRef, VhdMetadata};
-use goldfleet_shared::model::manifest::{CHUNK_SIZE, ChunkEntry, Manifest};
+use goldfleet_shared::model::manifest::{CHUNK_SIZE, ChunkEntry, Manifest, Run};
 use goldfleet_shared::model::store::{BlobAddress, Store};
 use goldfleet_shared::ports::blob_store::{BlobProperties, CopyState};
+use goldfleet_shared::ranges::without;
 
 use super::{Shared, StepError};
 use crate::hold::Hold;
@@ -149,7 +150,7 @@ impl Base {
 
     /// What of the base's data in a chunk's window is zero in the new version.
     pub(super) fn leftovers(&self, entry: &ChunkEntry) -> Vec<Range<u64>> {
-        self.before(entry).map_or_else(Vec::new, |before| less(ranges(before), &ranges(entry)))
+        self.before(entry).map_or_else(Vec::new, |before| less(&ranges(before), &ranges(entry)))
     }
 
     /// The base's data in windows where the new version has none, neighbours together.
@@ -195,30 +196,17 @@ fn window(entry: &ChunkEntry) -> Option<u64> {
 }
 
 fn ranges(entry: &ChunkEntry) -> Vec<Range<u64>> {
-    entry.runs.iter().map(|run| run.offset..run.offset + u64::from(run.length)).collect()
+    entry.runs.iter().map(Run::range).collect()
 }
 
-/// What of `ranges` lies in none of `without`; both are in order.
-fn less(ranges: Vec<Range<u64>>, without: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut left = Vec::new();
-    for range in ranges {
-        let mut at = range.start;
-        for hole in without.iter().filter(|hole| hole.start < range.end && hole.end > range.start) {
-            if at < hole.start {
-                left.push(at..hole.start);
-            }
-            at = at.max(hole.end);
-        }
-        if at < range.end {
-            left.push(at..range.end);
-        }
-    }
-    left
+/// What of `ranges` lies in none of `others`; both are in order.
+fn less(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
+    ranges.iter().flat_map(|range| without(range, others)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use goldfleet_shared::model::manifest::{Generation, OsType, Run};
+    use goldfleet_shared::model::manifest::{Generation, OsType};
     use proptest::prelude::*;
 
     use super::*;
@@ -273,7 +261,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_left_that_is_in_both(a in sorted_ranges(), b in sorted_ranges()) {
-            let left = less(a.clone(), &b);
+            let left = less(&a, &b);
             for at in 0..64_u64 {
                 let inside = |ranges: &[Range<u64>]| ranges.iter().any(|range| range.contains(&at));
                 prop_assert_eq!(inside(&left), inside(&a) && !inside(&b), "at {}", at);
