@@ -21,16 +21,9 @@ use crate::targets::TargetsFile;
 /// Why the configured adapters can't be had.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// This build has no such adapter.
-    #[error("[{section}] backend = {backend:?} is not in this version of goldfleet: use {instead:?}")]
-    Unsupported {
-        /// The section of the configuration.
-        section: &'static str,
-        /// The backend asked for.
-        backend: &'static str,
-        /// One that there is.
-        instead: &'static str,
-    },
+    /// The section of the configuration is Azure's, and [`open_over`] was given no connection.
+    #[error("[{0}] backend = \"azure\" needs a connection to Azure")]
+    NoConnection(&'static str),
     /// There is no way to Azure with what the configuration says.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
@@ -47,7 +40,7 @@ impl BackendError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Unsupported { .. } | Self::Connection(_) | Self::Limits(_) => 2,
+            Self::NoConnection(_) | Self::Connection(_) | Self::Limits(_) => 2,
             Self::Port(_) => 3,
         }
     }
@@ -76,7 +69,7 @@ pub fn open_over(config: &Config, connection: Option<&Connection>) -> Result<Por
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (queue, table) = match (&config.coordination, connection) {
         (Coordination::Azure(azure), Some(connection)) => azure_coordination(config, azure, connection)?,
-        (Coordination::Azure(_), None) => return Err(unsupported("coordination", "azure", "embedded")),
+        (Coordination::Azure(_), None) => return Err(BackendError::NoConnection("coordination")),
         (Coordination::Embedded(embedded), _) => {
             let database = Database::open(&embedded.path)?;
             let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::new(Arc::clone(&database), Arc::clone(&clock)));
@@ -86,7 +79,7 @@ pub fn open_over(config: &Config, connection: Option<&Connection>) -> Result<Por
     };
     let (blobs, images) = match (&config.cloud, connection) {
         (Cloud::Azure(azure), Some(connection)) => azure_cloud(azure, connection)?,
-        (Cloud::Azure(_), None) => return Err(unsupported("cloud", "azure", "directory")),
+        (Cloud::Azure(_), None) => return Err(BackendError::NoConnection("cloud")),
         (Cloud::Directory(directory), _) => {
             let root = directory.root.clone();
             let blobs: Arc<dyn BlobStore> = Arc::new(DirectoryBlobs::new(root.clone(), Arc::clone(&clock)));
@@ -139,8 +132,4 @@ fn modelled_cloud(
     let targets = TargetsFile::load(&config.targets.file).unwrap_or_default();
     model.place_fleet(&config.source, &targets);
     Ok((Arc::new(ModelledBlobs::new(Arc::clone(&model))), Arc::new(ModelledImages::new(model))))
-}
-
-fn unsupported(section: &'static str, backend: &'static str, instead: &'static str) -> BackendError {
-    BackendError::Unsupported { section, backend, instead }
 }

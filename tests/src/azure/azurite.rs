@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use goldfleet_shared::azure::Connection;
+use goldfleet_shared::config::{Credential, Identity};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -102,6 +104,17 @@ impl Azurite {
     #[must_use]
     pub fn certificates(&self) -> &Certificates {
         &self.certificates
+    }
+
+    /// A connection with the emulator's credential, that trusts its certificate.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        let identity = Identity {
+            credential: Credential::Emulator,
+            ca_certificate: Some(self.certificates.root.clone()),
+            ..Identity::default()
+        };
+        Connection::open(&identity).unwrap()
     }
 
     /// A folder that lives as long as it does.

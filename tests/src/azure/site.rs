@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use goldfleet_shared::azure::{Arm, AzureBlobs, AzureImages, Connection};
-use goldfleet_shared::config::{AzureCloud, Credential, Identity};
+use goldfleet_shared::config::AzureCloud;
 use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::model::store::{BlobAddress, Container};
 use goldfleet_shared::ports::blob_store::BlobStore as _;
@@ -198,14 +198,9 @@ fn staging(n: u32, region: &str) -> String {
 
 /// A connection with the emulator's credential, and where its blobs are.
 fn way(azurite: &Azurite, endpoint: &str) -> (Connection, AzureCloud) {
-    let identity = Identity {
-        credential: Credential::Emulator,
-        ca_certificate: Some(azurite.certificates().root.clone()),
-        ..Identity::default()
-    };
     let cloud =
         AzureCloud { blob_endpoint: Some(format!("{endpoint}/{{account}}").parse().unwrap()), ..AzureCloud::default() };
-    (Connection::open(&identity).unwrap(), cloud)
+    (azurite.connection(), cloud)
 }
 
 fn adapter(azurite: &Azurite, endpoint: &str) -> AzureBlobs {
