@@ -15,9 +15,6 @@ pub const ZERO_RUN_THRESHOLD: usize = 64 * 1024;
 
 const SECTOR: usize = 512;
 
-/// Zeros are looked for in so many bytes at once; a multiple of [`SECTOR`].
-const PAGE: usize = 8192;
-
 /// A chunk, ready to be stored: its entry in the manifest. Its bytes are what [`pack`] left in the buffer.
 pub type PackedChunk = ChunkEntry;
 
@@ -52,18 +49,18 @@ pub fn pack_with(window: &mut Vec<u8>, offset: u64, threshold: usize) -> Option<
 
 /// The stretches of sectors to keep: those with data, joined where fewer than `threshold` zero bytes lie between them.
 fn data_runs(window: &[u8], threshold: usize) -> Vec<(usize, usize)> {
+    // Zeros inside a page are too few to be left out, so only where its data begins and ends is looked for: the middle of a
+    // page full of data is not touched.
+    let page_size = (threshold / SECTOR).max(1) * SECTOR;
     let mut runs: Vec<(usize, usize)> = Vec::new();
-    // Whole pages first: where there are zeros, there are mostly many.
-    for (page_start, page) in (0..).step_by(PAGE).zip(window.chunks(PAGE)).filter(|(_, page)| !is_zero(page)) {
-        for (start, sector) in (page_start..).step_by(SECTOR).zip(page.chunks(SECTOR)) {
-            if is_zero(sector) {
-                continue;
-            }
-            let end = start + sector.len();
-            match runs.last_mut() {
-                Some((_, last)) if start - *last < threshold.max(SECTOR) => *last = end,
-                _ => runs.push((start, end)),
-            }
+    for (page_start, page) in (0..).step_by(page_size).zip(window.chunks(page_size)) {
+        let mut sectors = page.chunks(SECTOR);
+        let Some(first) = sectors.position(|sector| !is_zero(sector)) else { continue };
+        let zeros_behind = sectors.rev().take_while(|sector| is_zero(sector)).count();
+        let (start, end) = (page_start + first * SECTOR, page_start + page.len() - zeros_behind * SECTOR);
+        match runs.last_mut() {
+            Some((_, last)) if start - *last < threshold.max(SECTOR) => *last = end,
+            _ => runs.push((start, end)),
         }
     }
     runs
@@ -106,6 +103,12 @@ mod tests {
                     prop_assert_eq!(window.len(), entry.length as usize);
                     prop_assert_eq!(entry.hash, ChunkHash::of(&window));
                     prop_assert_eq!(entry.crc64(), crc64(&window));
+                    for run in &entry.runs {
+                        let bytes = &window[run.at as usize..][..run.length as usize];
+                        let zeros: Vec<bool> = bytes.chunks(SECTOR).map(is_zero).collect();
+                        prop_assert!(!zeros[0] && !zeros[zeros.len() - 1]);
+                        prop_assert!(zeros.split(|zero| !zero).all(|gap| gap.len() * SECTOR < threshold));
+                    }
                     prop_assert_eq!(unpack(&entry, &window, 8 << 20, original.len()), original);
                 }
             }
