@@ -188,3 +188,24 @@ fn impossible_golden_disks_are_refused() {
     }
     assert!(GoldenSpec::spread(8 * MIB, Generation::V1, 0, 0, 1).write(&dir.path().join("golden.vhd")).is_ok());
 }
+
+#[test]
+fn a_comparison_sees_every_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let [original, copy] = ["original", "copy"].map(|name| folder.path().join(name));
+    golden(&original, 24 * MIB, Generation::V2);
+    let disk = Disk::open(&original).unwrap();
+    let with = |offset: u64, byte: u8| {
+        fs::copy(&original, &copy).unwrap();
+        File::options().write(true).open(&copy).unwrap().write_all_at(&[byte], offset).unwrap();
+        same_disk(&disk, &copy).unwrap()
+    };
+    fs::copy(&original, &copy).unwrap();
+    assert_eq!(same_disk(&disk, &copy).unwrap(), None);
+    assert_eq!(with(1_000, 9), Some(1_000), "in the partition table");
+    assert_eq!(with(20 * MIB + 77, 1), Some(20 * MIB + 77), "in a hole");
+    assert_eq!(with(20 * MIB + 77, 0), None, "a zero that is written is no difference");
+    assert_eq!(with(24 * MIB + 100, 9), Some(24 * MIB), "in the footer");
+    File::options().write(true).open(&copy).unwrap().set_len(24 * MIB).unwrap();
+    assert_eq!(same_disk(&disk, &copy).unwrap(), Some(24 * MIB), "without a footer");
+}
