@@ -16,7 +16,7 @@ const BAR: usize = 32;
 const LEAST_BAR: usize = 8;
 
 /// Lines of the board besides those of regions.
-const OTHER_LINES: usize = 7;
+const OTHER_LINES: usize = 8;
 
 /// The room that a board has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,7 @@ pub fn lines(status: &Status, room: Room) -> Vec<String> {
         format!("{:names$} {drawn} {percent:>4.0}% {rest}", cut(name, names)).trim_end().to_owned()
     };
     let mut lines = vec![cut(&headline(status), room.width)];
+    lines.extend(status.awaits().map(|awaits| cut(&awaits, room.width)));
     for (kind, phase) in status.phases.named() {
         // Nothing of what is not planned yet is done, though there is nothing to do of it either.
         let percent = if status.detail == JobState::Requested { 0.0 } else { phase.percent.floor() };
@@ -173,7 +174,7 @@ fn share(part: u64, whole: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Phases, Standing};
+    use crate::status::{Approvals, Phases, Standing};
     use jiff::Timestamp;
 
     fn status(regions: usize) -> Status {
@@ -204,6 +205,7 @@ mod tests {
             state: Standing::Running,
             detail: JobState::Running,
             reason: None,
+            approvals: None,
             data_bytes: 0,
             upload: None,
             phases: Phases {
@@ -235,6 +237,13 @@ mod tests {
             assert!(lines.iter().all(|line| line.chars().count() <= width), "{width}: {lines:#?}");
             assert!(lines.len() < height, "{height}: {lines:#?}");
         }
+    }
+
+    #[test]
+    fn a_ring_that_waits_for_approval_is_told_below_the_headline() {
+        let approvals = Some(Approvals { waits: Some(1), given: Vec::new() });
+        let told = lines(&Status { approvals, ..status(2) }, Room { width: 100, height: 24, colours: false });
+        assert_eq!(told[1], "ring 1 waits for approval: goldfleet approve 20261121-041502-7f3a");
     }
 
     #[test]

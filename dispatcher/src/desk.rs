@@ -175,7 +175,8 @@ impl Desk {
     }
 }
 
-/// The state that an event always leads to, so that repeating it can be told from asking the impossible.
+/// The state that an event always leads to, so that repeating it can be told from asking the impossible; none where the
+/// state does not tell.
 fn leads_to(event: JobEvent) -> Option<JobState> {
     match event {
         JobEvent::Planned | JobEvent::Retry => Some(JobState::Running),
@@ -183,6 +184,7 @@ fn leads_to(event: JobEvent) -> Option<JobState> {
         JobEvent::Succeed => Some(JobState::Succeeded),
         JobEvent::Fail | JobEvent::Reject => Some(JobState::Failed),
         JobEvent::Stop => Some(JobState::Cancelled),
+        JobEvent::Approve(_) => None,
     }
 }
 

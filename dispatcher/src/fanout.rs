@@ -8,7 +8,7 @@ use goldfleet_shared::config::Time;
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::ids::{JobId, ManagedImageName};
 use goldfleet_shared::model::image::{ImageRef, ImageTags, ManagedImageId};
-use goldfleet_shared::model::job::{Job, JobState, Payload};
+use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationId, OperationState, Progress, Work};
 use goldfleet_shared::model::selector::Selector;
@@ -160,11 +160,12 @@ async fn has_image(desk: &Desk, image: &ImageRef, target: &Target, name: Managed
 /// The operations of a plan, in the order in which they are announced: seeds, copies by ring, and the images that wait
 /// for them.
 #[must_use]
-pub fn operations(job: &JobId, image: &ImageRef, payload: &Payload, plan: &JobPlan, now: Timestamp) -> Vec<Operation> {
+pub fn operations(job: &Job, plan: &JobPlan, now: Timestamp) -> Vec<Operation> {
+    let payload = &job.payload;
     let operation = |id: OperationId, work: Work, state: OperationState| Operation {
-        job: job.clone(),
+        job: job.id.clone(),
         id,
-        image: image.clone(),
+        image: job.image.clone(),
         work,
         state,
         attempts: 0,
@@ -193,7 +194,7 @@ pub fn operations(job: &JobId, image: &ImageRef, payload: &Payload, plan: &JobPl
         made
     };
     // Later rings wait for the first; the sweeper lets them go.
-    let first = plan.targets.iter().map(|(target, _)| target.ring).min();
+    let first = first_ring(job, plan);
     let begins = |target: &Target| {
         if Some(target.ring) == first { OperationState::Ready } else { OperationState::Waiting }
     };
@@ -203,6 +204,15 @@ pub fn operations(job: &JobId, image: &ImageRef, payload: &Payload, plan: &JobPl
         [copy(target, OperationState::Skipped), make(target, name, OperationState::Skipped)]
     });
     seeds.chain(copies).chain(images).chain(skipped).collect()
+}
+
+/// The ring that begins at once: the first with anything to do. Where rings need approval it is the first of all, even if
+/// that has the image already: what comes after it begins only when somebody says so.
+fn first_ring(job: &Job, plan: &JobPlan) -> Option<u32> {
+    let lowest = |targets: &[(Target, ManagedImageName)]| targets.iter().map(|(target, _)| target.ring).min();
+    let to_do = lowest(&plan.targets);
+    let had = lowest(&plan.skipped).filter(|_| job.approvals.is_some());
+    to_do.into_iter().chain(had).min()
 }
 
 /// Fans a job out.
@@ -223,7 +233,7 @@ pub async fn fan_out(desk: &Desk, id: &JobId) -> Result<FannedOut, DeskError> {
         Err(refusal) => return reject(desk, id, &refusal).await,
     };
     let now = desk.ports.clock.now();
-    let operations = operations(id, &job.image, &job.payload, &plan, now);
+    let operations = operations(&job, &plan, now);
     let added = desk.ports.table.insert_operations(&operations).await?;
     tracing::info!(job = %id, operations = operations.len(), added, "operations are in the table");
     announce_ready(desk, id, &operations).await?;

@@ -51,7 +51,15 @@ impl Style {
 pub struct Progress {
     style: Style,
     bar: Option<ProgressBar>,
-    last: std::sync::Mutex<Option<Instant>>,
+    last: std::sync::Mutex<Last>,
+}
+
+/// What was shown last, where lines are.
+#[derive(Default)]
+struct Last {
+    at: Option<Instant>,
+    /// What an operator has to do, which is said at once.
+    awaits: Option<String>,
 }
 
 impl Progress {
@@ -64,7 +72,7 @@ impl Progress {
             bar.set_style(template.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
-        Self { style, bar, last: std::sync::Mutex::new(None) }
+        Self { style, bar, last: std::sync::Mutex::default() }
     }
 
     /// Shows how far an upload is.
@@ -96,6 +104,8 @@ impl Progress {
             bar.set_message(board::lines(status, room()).join("\n"));
             return;
         }
+        let awaits = status.awaits();
+        self.heed(awaits.as_ref());
         let phases = status.phases.named();
         let percent = phases.iter().map(|(_, phase)| phase.percent).sum::<f64>() / 3.0;
         self.show(
@@ -108,10 +118,31 @@ impl Progress {
                 });
                 let left = status.seconds_left.map_or_else(String::new, |left| format!(", {} left", duration(left)));
                 let counts = counts.collect::<Vec<_>>().join(", ");
-                format!("{}: {counts}, {}/s{left}", status.job, HumanBytes(whole(status.bytes_per_second)))
+                let awaits = awaits.as_ref().map_or_else(String::new, |awaits| format!("; {awaits}"));
+                format!("{}: {counts}, {}/s{left}{awaits}", status.job, HumanBytes(whole(status.bytes_per_second)))
             },
-            || serde_json::json!({ "progress": "job", "job": status.job, "state": status.state, "phases": status.phases }),
+            || {
+                serde_json::json!({
+                    "progress": "job",
+                    "job": status.job,
+                    "state": status.state,
+                    "approvals": status.approvals,
+                    "phases": status.phases,
+                })
+            },
         );
+    }
+
+    /// Has the next line written at once, if it tells of something that an operator has to do and does not know yet.
+    fn heed(&self, awaits: Option<&String>) {
+        let mut last = self.last();
+        if last.awaits.as_ref() != awaits {
+            *last = Last { at: None, awaits: awaits.cloned() };
+        }
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn show(&self, percent: f64, text: impl Fn() -> String, json: impl Fn() -> serde_json::Value) {
@@ -123,11 +154,11 @@ impl Progress {
         if self.style == Style::Silent {
             return;
         }
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if last.is_some_and(|last| last.elapsed() < LINE) {
+        let mut last = self.last();
+        if last.at.is_some_and(|at| at.elapsed() < LINE) {
             return;
         }
-        *last = Some(Instant::now());
+        last.at = Some(Instant::now());
         let line = if self.style == Style::Json { json().to_string() } else { text() };
         let _ = writeln!(std::io::stderr(), "{line}");
     }

@@ -4,12 +4,13 @@
 //! - [`request`], [`fanout`]: from a request to a job, its operations and their messages.
 //! - [`sweep`], [`service`]: what keeps jobs going and brings them to their end.
 //! - [`follow`], [`board`]: a job's way to its end, shown on the terminal.
-//! - [`status`], [`regions`], [`retry`], [`cancel`], [`cleanup`], [`collect`]: what an operator asks of jobs.
+//! - [`status`], [`regions`], [`approve`], [`retry`], [`cancel`], [`cleanup`], [`collect`]: what an operator asks of jobs.
 //! - [`local`]: dispatcher and workers in one process; [`demo`]: all of it, on made-up images.
 //! - [`dashboard`]: a page that shows jobs as they run.
 //! - [`rehearse`]: a job on a modelled cloud, in virtual time.
 //! - [`cli`]: the command line.
 
+pub mod approve;
 pub mod board;
 pub mod cancel;
 pub mod cleanup;

@@ -81,6 +81,7 @@ pub fn job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Selector
         payload,
         selection,
         state: JobState::Requested,
+        approvals: None,
         tree: None,
         failure: None,
         cleaned: false,
@@ -90,16 +91,19 @@ pub fn job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Selector
     }
 }
 
-/// Asks for an image version at the selected targets. Asking again for the same while it is under way changes nothing, but
-/// for the message, which may have been lost.
+/// Asks for an image version at the selected targets; with `approve`, every ring after the first waits for an operator's
+/// approval. Asking again for the same while it is under way changes nothing, but for the message, which may have been
+/// lost.
 ///
 /// # Errors
-/// [`DeskError`] where the image is not there, or table or queue can't be reached.
+/// [`DeskError`] where the image is not there, the same is under way without the approvals that are asked for, or table or
+/// queue can't be reached.
 pub async fn request(
     desk: &Desk,
     image: &ImageName,
     version: &ImageVersion,
     selection: &[Selector],
+    approve: bool,
 ) -> Result<Requested, DeskError> {
     let (image, manifest) = manifest(desk, image, version).await?;
     // Told now, to whom it may concern, rather than as the job's failure later.
@@ -107,13 +111,23 @@ pub async fn request(
     Rates::load(desk.config.plan.rates.as_deref())?;
     let same = |job: &Job| job.image == image && job.selection == selection && job.state != JobState::Cancelling;
     if let Some(job) = desk.active_jobs().await?.into_iter().map(|job| job.value).find(same) {
+        if approve && job.approvals.is_none() {
+            return Err(DeskError::Refused(format!(
+                "job {id} is already doing this, and waits for no approval between its rings: 'goldfleet cancel {id}' \
+                 stops it, then dispatch again",
+                id = job.id
+            )));
+        }
         if job.state == JobState::Requested {
             desk.announce_job(&job.id).await?;
         }
         return Ok(Requested { job, new: false });
     }
     let now = desk.ports.clock.now();
-    let job = job(JobId::new(now), image, payload(&manifest), selection.to_vec(), now);
+    let job = Job {
+        approvals: approve.then(Vec::new),
+        ..job(JobId::new(now), image, payload(&manifest), selection.to_vec(), now)
+    };
     desk.ports.table.insert_job(&job).await?;
     desk.announce_job(&job.id).await?;
     Ok(Requested { job, new: true })

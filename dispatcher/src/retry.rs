@@ -8,7 +8,7 @@ use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::state::{JobEvent, OperationEvent};
 
 use crate::desk::{Desk, DeskError, by_group, change};
-use crate::rings::first_unfinished;
+use crate::rings::Gate;
 
 /// Which operations to try again.
 #[derive(Debug, Clone, Default)]
@@ -33,9 +33,9 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
         let why = job.failure.map_or_else(String::new, |failure| format!(": {}", failure.message));
         return Err(DeskError::Refused(format!("job {id} has no operations{why}; use 'goldfleet dispatch' again")));
     }
-    let first = first_unfinished(&operations);
+    let gate = Gate::of(&job, &operations);
     let groups: Vec<Vec<Versioned<Operation>>> =
-        by_group(operations).into_iter().filter(|group| !rearmed(desk, group, which, first).is_empty()).collect();
+        by_group(operations).into_iter().filter(|group| !rearmed(desk, group, which, &gate).is_empty()).collect();
     if groups.is_empty() {
         return Err(DeskError::Refused(format!("nothing of job {id} that was selected failed or was cancelled")));
     }
@@ -45,7 +45,7 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
     }
     let mut count = 0;
     for group in groups {
-        count += retry_group(desk, id, group, which, first).await?;
+        count += retry_group(desk, id, group, which, &gate).await?;
     }
     Ok(count)
 }
@@ -55,10 +55,10 @@ async fn retry_group(
     id: &JobId,
     mut group: Vec<Versioned<Operation>>,
     which: &Which,
-    first: Option<u32>,
+    gate: &Gate<'_>,
 ) -> Result<usize, DeskError> {
     loop {
-        let rearmed = rearmed(desk, &group, which, first);
+        let rearmed = rearmed(desk, &group, which, gate);
         let Some((first, ..)) = rearmed.first() else { return Ok(0) };
         let any = first.id.clone();
         let changes: Vec<_> = rearmed.iter().map(|(operation, etag, _)| change(operation, etag)).collect();
@@ -76,8 +76,8 @@ async fn retry_group(
 type Rearmed = (Operation, goldfleet_shared::ports::ETag, goldfleet_shared::model::event::Event);
 
 /// What of a group is tried again, as it then stands. An image whose copy is tried again waits for it; an image whose
-/// copy is not there can't be tried alone; a copy of a later ring than `first` waits for the ones before.
-fn rearmed(desk: &Desk, group: &[Versioned<Operation>], which: &Which, first: Option<u32>) -> Vec<Rearmed> {
+/// copy is not there can't be tried alone; a copy of a ring that may not begin yet waits for that.
+fn rearmed(desk: &Desk, group: &[Versioned<Operation>], which: &Which, gate: &Gate<'_>) -> Vec<Rearmed> {
     let now = desk.ports.clock.now();
     let ended_badly = |state| matches!(state, OperationState::Failed | OperationState::Cancelled);
     let chosen = |operation: &Operation| {
@@ -89,12 +89,11 @@ fn rearmed(desk: &Desk, group: &[Versioned<Operation>], which: &Which, first: Op
     let copy = group.iter().find(|row| row.value.id.kind() == Kind::Copy).map(|row| &row.value);
     let copy_again = copy.is_some_and(&chosen);
     let copy_done = copy.is_some_and(|copy| copy.state == OperationState::Succeeded);
+    let held_back = |operation: &Operation| operation.work.target().is_some_and(|target| !gate.lets_begin(target.ring));
     let mut result = Vec::new();
     for row in group {
         let event = match row.value.id.kind() {
-            Kind::Copy if chosen(&row.value) && row.value.work.target().map(|target| target.ring) > first => {
-                OperationEvent::Rewait
-            }
+            Kind::Copy if chosen(&row.value) && held_back(&row.value) => OperationEvent::Rewait,
             Kind::Seed | Kind::Copy if chosen(&row.value) => OperationEvent::Rearm,
             Kind::Image if copy_again && ended_badly(row.value.state) => OperationEvent::Rewait,
             Kind::Image if copy_done && chosen(&row.value) => OperationEvent::Rearm,

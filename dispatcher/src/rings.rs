@@ -1,10 +1,12 @@
 //! Rings: the canaries first, and the next ring only when the one before has its images.
 //!
 //! Copies of later rings wait. The sweeper releases a ring when every operation of all rings before it has succeeded, and
-//! stops the rest when one of them has failed for good. Stores are filled meanwhile: that changes nothing for anyone.
+//! stops the rest when one of them has failed for good. A job can ask for an operator's approval besides, of every ring
+//! but its first. Stores are filled meanwhile: that changes nothing for anyone.
 
 use std::collections::BTreeMap;
 
+use goldfleet_shared::model::job::Job;
 use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationState};
 use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::error::PortResult;
@@ -22,6 +24,8 @@ pub const RING_STOPPED: &str = "ring-stopped";
 pub enum Next {
     /// Nothing: no ring waits, or one before is under way.
     Nothing,
+    /// All before this ring have succeeded, and it waits for an operator's approval.
+    Await(u32),
     /// The copies of this ring may begin.
     Release(u32),
     /// This ring failed: those that wait never begin.
@@ -36,21 +40,55 @@ struct Ring {
     failed: bool,
 }
 
-/// The first ring that has not succeeded; none where all have.
-#[must_use]
-pub fn first_unfinished(operations: &[Versioned<Operation>]) -> Option<u32> {
-    rings(operations).into_iter().find(|(_, ring)| ring.waiting || ring.under_way || ring.failed).map(|(n, _)| n)
+impl Ring {
+    fn has_succeeded(self) -> bool {
+        !(self.waiting || self.under_way || self.failed)
+    }
+}
+
+/// Which rings of a job may begin: up to the first that has not succeeded, and none that lacks its approval.
+#[derive(Debug, Clone)]
+pub struct Gate<'a> {
+    job: &'a Job,
+    lowest: Option<u32>,
+    first_unfinished: Option<u32>,
+}
+
+impl<'a> Gate<'a> {
+    /// The gate of a job whose operations are these.
+    #[must_use]
+    pub fn of(job: &'a Job, operations: &[Versioned<Operation>]) -> Self {
+        let rings = rings(operations);
+        let unfinished = rings.iter().find(|(_, ring)| !ring.has_succeeded());
+        Self { job, lowest: rings.keys().next().copied(), first_unfinished: unfinished.map(|(number, _)| *number) }
+    }
+
+    /// Whether copies of this ring may begin now.
+    #[must_use]
+    pub fn lets_begin(&self, ring: u32) -> bool {
+        self.first_unfinished.is_none_or(|first| ring <= first) && is_approved(self.job, self.lowest, ring)
+    }
+}
+
+/// Whether nobody has to approve this ring any more. The first never has to be: somebody asked for the job.
+fn is_approved(job: &Job, lowest: Option<u32>, ring: u32) -> bool {
+    job.approvals.is_none() || Some(ring) == lowest || job.approval(ring).is_some()
 }
 
 /// What is to happen, by how the operations stand.
 #[must_use]
-pub fn next(operations: &[Versioned<Operation>]) -> Next {
-    for (number, ring) in rings(operations) {
+pub fn next(job: &Job, operations: &[Versioned<Operation>]) -> Next {
+    let rings = rings(operations);
+    let lowest = rings.keys().next().copied();
+    for (number, ring) in rings {
         if ring.under_way {
             return Next::Nothing;
         }
         if ring.failed {
             return Next::Stop(number);
+        }
+        if ring.waiting && !is_approved(job, lowest, number) {
+            return Next::Await(number);
         }
         if ring.waiting {
             return Next::Release(number);
@@ -80,14 +118,14 @@ fn rings(operations: &[Versioned<Operation>]) -> BTreeMap<u32, Ring> {
 ///
 /// # Errors
 /// Where table or queue can't be reached; what is left is done by the next sweep.
-pub async fn advance(desk: &Desk, operations: &[Versioned<Operation>], now: Timestamp) -> PortResult<usize> {
-    let next = next(operations);
+pub async fn advance(desk: &Desk, job: &Job, operations: &[Versioned<Operation>], now: Timestamp) -> PortResult<usize> {
+    let next = next(job, operations);
     let concerned = |operation: &Operation| {
         let waits = operation.id.kind() == Kind::Copy && operation.state == OperationState::Waiting;
         let ring = operation.work.target().map(|target| target.ring);
         waits
             && match next {
-                Next::Nothing => false,
+                Next::Nothing | Next::Await(_) => false,
                 Next::Release(number) => ring == Some(number),
                 Next::Stop(number) => ring.is_some_and(|ring| ring >= number),
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use goldfleet_shared::model::event::Event;
-use goldfleet_shared::model::job::{Job, JobState};
+use goldfleet_shared::model::job::{Approval, Job, JobState};
 use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
 use goldfleet_shared::model::upload::{Upload, UploadState};
 use goldfleet_shared::ports::Versioned;
@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::desk::{Desk, DeskError};
 use crate::regions::{RegionStatus, by_region};
+use crate::rings::{self, Next};
 use crate::sweep::end_of;
 
 /// A job's state as operators see it: what is asked for or stopping is running.
@@ -142,6 +143,15 @@ pub struct FailureLine {
     pub attempts: u32,
 }
 
+/// Which rings of a job have their approval, and which one waits for it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Approvals {
+    /// The ring that waits for approval now: all before it have succeeded.
+    pub waits: Option<u32>,
+    /// The rings that were approved, with by whom and when.
+    pub given: Vec<Approval>,
+}
+
 /// How far a job is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
@@ -160,6 +170,9 @@ pub struct Status {
     /// Why it could not be planned, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Approvals of its rings, where they need any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Approvals>,
     /// Bytes of the image, without zero runs.
     pub data_bytes: u64,
     /// The upload, if it is known.
@@ -183,6 +196,15 @@ pub struct Status {
     pub created: Timestamp,
     /// When it ended.
     pub finished: Option<Timestamp>,
+}
+
+impl Status {
+    /// What an operator has to do before the job goes on, if it waits for that.
+    #[must_use]
+    pub fn awaits(&self) -> Option<String> {
+        let ring = self.approvals.as_ref()?.waits?;
+        Some(format!("ring {ring} waits for approval: goldfleet approve {}", self.job))
+    }
 }
 
 /// Reads how far a job is.
@@ -232,6 +254,8 @@ pub fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Ope
         (phases.seed.bytes_done + phases.copy.bytes_done, phases.seed.bytes_total + phases.copy.bytes_total);
     let rate = if moving > 0.0 { as_f64(done) / moving } else { 0.0 };
     let standing = standing(job, operations);
+    let approvals = approvals(job, operations);
+    let waits = approvals.as_ref().is_some_and(|approvals| approvals.waits.is_some());
     Status {
         job: job.id.to_string(),
         image: job.image.name.to_string(),
@@ -240,6 +264,7 @@ pub fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Ope
         state: standing,
         detail: job.state,
         reason: job.failure.as_ref().map(|failure| failure.message.clone()),
+        approvals,
         data_bytes: job.payload.data_bytes,
         upload: upload.map(upload_status),
         phases,
@@ -247,7 +272,8 @@ pub fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Ope
         wan_bytes,
         bytes_per_second: rate,
         seconds: between(job.created, end).as_secs_f64(),
-        seconds_left: (standing == Standing::Running && rate > 0.0 && total > done)
+        // How long an operator takes nobody can tell.
+        seconds_left: (standing == Standing::Running && !waits && rate > 0.0 && total > done)
             .then(|| as_f64(total - done) / rate),
         failures,
         created: job.created,
@@ -266,6 +292,15 @@ fn standing(job: &Job, operations: &[Versioned<Operation>]) -> Standing {
         JobState::Failed => Standing::Failed,
         JobState::Cancelled => Standing::Cancelled,
     }
+}
+
+fn approvals(job: &Job, operations: &[Versioned<Operation>]) -> Option<Approvals> {
+    let given = job.approvals.clone()?;
+    let waits = match rings::next(job, operations) {
+        Next::Await(ring) if job.state == JobState::Running => Some(ring),
+        _ => None,
+    };
+    Some(Approvals { waits, given })
 }
 
 fn count(phase: &mut Phase, operation: &Operation) {

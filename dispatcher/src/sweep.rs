@@ -70,7 +70,7 @@ async fn look_closely(desk: &Desk, job: &Job, census: &mut Census) -> Result<boo
         remove_staged(desk, &ended.value, &operations).await?;
         return Ok(true);
     }
-    if rings::advance(desk, &operations, now).await? > 0 {
+    if rings::advance(desk, job, &operations, now).await? > 0 {
         // What was turned is in another version now; the rest can wait for the next sweep.
         return Ok(false);
     }

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 
 use crate::model::event::Event;
-use crate::model::job::{Job, JobState};
+use crate::model::job::{Approval, Job, JobState};
 use crate::model::operation::{Failure, Lease, Operation, OperationState};
 
 /// What can happen to an operation.
@@ -70,6 +70,8 @@ pub enum JobEvent {
     Planned,
     /// It can't be planned.
     Reject,
+    /// An operator lets this ring begin, which waits for that.
+    Approve(u32),
     /// An operator asks to stop.
     Cancel,
     /// All operations ended, and each succeeded or had nothing to do.
@@ -89,6 +91,7 @@ impl JobEvent {
         match self {
             Self::Planned => "planned",
             Self::Reject => "reject",
+            Self::Approve(_) => "approve",
             Self::Cancel => "cancel",
             Self::Succeed => "succeed",
             Self::Fail => "fail",
@@ -141,6 +144,7 @@ pub fn next_job(state: JobState, event: JobEvent) -> Option<JobState> {
     Some(match (state, event) {
         (S::Requested, E::Planned) => S::Running,
         (S::Requested, E::Reject) => S::Failed,
+        (S::Running, E::Approve(_)) => S::Running,
         (S::Requested | S::Running, E::Cancel) => S::Cancelling,
         (S::Running | S::Cancelling, E::Succeed) => S::Succeeded,
         (S::Running | S::Cancelling, E::Fail) => S::Failed,
@@ -239,11 +243,14 @@ impl Job {
     /// [`IllegalTransition`] where its state does not allow the event; the job is then unchanged.
     pub fn apply(&mut self, event: JobEvent, at: Timestamp, who: &str) -> Result<Event, IllegalTransition> {
         let from = self.state;
-        let to = next_job(from, event).ok_or_else(|| IllegalTransition {
+        let to = next_job(from, event).filter(|_| self.admits(event)).ok_or_else(|| IllegalTransition {
             what: format!("job {}", self.id),
             state: from.as_str(),
             event: event.name(),
         })?;
+        if let (JobEvent::Approve(ring), Some(approvals)) = (event, &mut self.approvals) {
+            approvals.push(Approval { ring, by: who.to_owned(), at });
+        }
         self.state = to;
         self.updated = at;
         self.finished = to.is_terminal().then_some(at);
@@ -259,7 +266,18 @@ impl Job {
             from: from.as_str().to_owned(),
             to: to.as_str().to_owned(),
             what: event.name().to_owned(),
-            why: self.failure.as_ref().map(|failure| format!("{}: {}", failure.code, failure.message)),
+            why: match event {
+                JobEvent::Approve(ring) => Some(format!("ring {ring}")),
+                _ => self.failure.as_ref().map(|failure| format!("{}: {}", failure.code, failure.message)),
+            },
         })
+    }
+
+    /// Whether the row allows what its state does: a ring is approved once, and only where it has to be.
+    fn admits(&self, event: JobEvent) -> bool {
+        match event {
+            JobEvent::Approve(ring) => self.approvals.is_some() && self.approval(ring).is_none(),
+            _ => true,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The transition functions: what is allowed is drawn as a table, what is kept on the row holds whatever happens.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use goldfleet_shared::model::job::JobState;
+use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::operation::{Failure, Lease, Operation, OperationState};
 use goldfleet_shared::ports::clock::after;
 use goldfleet_shared::state::{JobEvent, OperationEvent, next_job, next_operation};
@@ -67,13 +67,46 @@ fn the_lifecycle_is_this() {
     ];
     use JobEvent as E;
     for state in jobs {
-        for event in [E::Planned, E::Reject, E::Cancel, E::Succeed, E::Fail, E::Stop, E::Retry] {
+        for event in [E::Planned, E::Reject, E::Approve(1), E::Cancel, E::Succeed, E::Fail, E::Stop, E::Retry] {
             if let Some(next) = next_job(state, event) {
                 writeln!(table, "job {state} --{}--> {next}", event.name()).unwrap();
             }
         }
     }
     insta::assert_snapshot!(table);
+}
+
+/// A job's row as versions before approvals wrote it, and what `more` says.
+fn job(more: serde_json::Value) -> Job {
+    let mut row = serde_json::json!({
+        "id": "20261121-041502-7f3a",
+        "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
+        "payload": { "os": "linux", "generation": "v2", "size": 1 << 20, "chunks": 1, "data_bytes": 4096 },
+        "selection": [], "state": "running",
+        "created": "1970-01-01T00:00:00Z", "updated": "1970-01-01T00:00:00Z",
+    });
+    row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    serde_json::from_value(row).unwrap()
+}
+
+#[test]
+fn an_approval_stands_on_the_row_with_who_and_when() {
+    let at = Timestamp::UNIX_EPOCH;
+    let mut none = job(serde_json::json!({}));
+    assert_eq!(none.approvals, None, "a row of old needs no approval");
+    assert!(none.apply(JobEvent::Approve(1), at, "alice").is_err());
+
+    let mut row = job(serde_json::json!({ "approvals": [] }));
+    let line = row.apply(JobEvent::Approve(1), at, "alice").unwrap();
+    assert_eq!((line.what.as_str(), line.who.as_str(), line.why.as_deref()), ("approve", "alice", Some("ring 1")));
+    let given = row.approval(1).unwrap();
+    assert_eq!((given.by.as_str(), given.at, row.state), ("alice", at, JobState::Running));
+    assert_eq!(row.approval(2), None);
+    let before = row.clone();
+    assert!(row.apply(JobEvent::Approve(1), at, "bob").is_err(), "a ring is approved once");
+    assert_eq!(row, before);
+    let read: Job = serde_json::from_str(&serde_json::to_string(&row).unwrap()).unwrap();
+    assert_eq!(read, row);
 }
 
 fn operation() -> Operation {

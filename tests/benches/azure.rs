@@ -125,7 +125,7 @@ impl Scene {
             limit: None,
         };
         upload(&desk, &asked, &|_| {}, &CancellationToken::new()).await.unwrap();
-        let job = request(&desk, &asked.image, &asked.version, &[]).await.unwrap().job.id;
+        let job = request(&desk, &asked.image, &asked.version, &[], false).await.unwrap().job.id;
         fan_out(&desk, &job).await.unwrap();
         // Done without a dispatcher: its message would keep the worker from ever being idle.
         for message in ports.queue.receive(QueueName::Dispatch, 1, LEASE).await.unwrap() {

@@ -107,7 +107,7 @@ async fn version(desk: &Desk, file: &Path, version: &str) -> anyhow::Result<(Upl
     let begun = Instant::now();
     let uploaded = upload(desk, &asked, &|_| {}, &stop).await?;
     println!("version {version}: uploaded in {:.2} s", begun.elapsed().as_secs_f64());
-    let job = request(desk, &asked.image, &version, &[]).await?.job.id;
+    let job = request(desk, &asked.image, &version, &[], false).await?.job.id;
     let begun = Instant::now();
     let local = Local::start(desk, true);
     let status = follow(desk, &job, Finish::Here, &progress, &stop).await?.context("followed to its end")?;

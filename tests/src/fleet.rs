@@ -97,6 +97,13 @@ impl Fleet {
         std::fs::write(&path, targets.replace("region = \"eastus\"", "region = \"eastus\"\nring = 1")).unwrap();
     }
 
+    /// Takes the managed images in eastus away.
+    pub fn forget_the_east(&self) {
+        for file in self.images().into_keys().filter(|file| file.to_string_lossy().contains("eastus")) {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+
     /// Makes the golden VHD anew, as a tool would: with an id of its own, other data in one chunk, half of another's data
     /// gone, all of a third's gone, data where there was none, and one chunk as it was.
     pub fn remake_golden(&self) {
@@ -147,8 +154,17 @@ impl Fleet {
 
     /// Asks for a version at all targets.
     pub async fn request(&self, version: &str) -> JobId {
+        self.ask(version, false).await
+    }
+
+    /// Asks for a version at all targets; every ring after the first waits for approval.
+    pub async fn request_with_approval(&self, version: &str) -> JobId {
+        self.ask(version, true).await
+    }
+
+    async fn ask(&self, version: &str, approve: bool) -> JobId {
         let desk = self.desk(self.ports.clone());
-        request(&desk, &"golden".parse().unwrap(), &version.parse().unwrap(), &[]).await.unwrap().job.id
+        request(&desk, &"golden".parse().unwrap(), &version.parse().unwrap(), &[], approve).await.unwrap().job.id
     }
 
     /// Runs a dispatcher and `workers` workers on these ports until the job has ended.

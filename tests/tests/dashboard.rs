@@ -174,6 +174,36 @@ async fn who_has_the_token_can_act() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ring_is_approved_by_its_number() {
+    let fleet = Fleet::new();
+    fleet.ring_the_east();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let job = fleet.request_with_approval("1").await;
+    let served = dashboard(&fleet, "127.0.0.1:0", true).await;
+    let approve = async |ring: u32| {
+        let body = json!({ "ring": ring }).to_string();
+        let path = format!("/api/jobs/{job}/approve");
+        let asked = served.post(&path).header(CONTENT_TYPE, "application/json").body(body).bearer_auth(TOKEN);
+        asked.send().await.unwrap()
+    };
+    let operator = async {
+        let view = loop {
+            let view = served.json(&format!("/api/jobs/{job}")).await;
+            if view["status"]["approvals"]["waits"].is_u64() {
+                break view;
+            }
+        };
+        assert_eq!(view["status"]["approvals"], json!({ "waits": 1, "given": [] }));
+        assert_eq!(approve(0).await.status(), StatusCode::CONFLICT);
+        let given = json(approve(1).await).await;
+        assert_eq!((&given["approval"]["by"], &given["new"]), (&json!("the dashboard"), &json!(true)));
+        assert_eq!(json(approve(1).await).await["new"], false);
+    };
+    tokio::join!(fleet.run(&fleet.ports, 1, &job), operator);
+    fleet.assert_all_done(&job).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_it_only_shows_and_only_here() {
     let (fleet, job) = asked().await;
     let served = dashboard(&fleet, "127.0.0.1:0", false).await;

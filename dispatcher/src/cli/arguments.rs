@@ -70,6 +70,9 @@ pub enum Command {
         /// Only targets that match; may be given several times.
         #[arg(long = "target", value_name = "GLOB")]
         targets: Vec<Selector>,
+        /// Have every ring after the first wait for 'goldfleet approve'.
+        #[arg(long)]
+        approve: bool,
         /// Wait until the job has ended; with embedded coordination, do the work here.
         #[arg(long)]
         wait: bool,
@@ -106,6 +109,17 @@ pub enum Command {
         /// Only operations whose id contains this text.
         #[arg(long, value_name = "TEXT")]
         operation: Option<String>,
+    },
+    /// Let the next ring of a job begin, which waits for that.
+    Approve {
+        /// The job; the newest, where none is named.
+        job: Option<JobId>,
+        /// Only if it is this ring that is up next.
+        #[arg(long, value_name = "NUMBER")]
+        ring: Option<u32>,
+        /// Who approves, for the job's row and log.
+        #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true, value_parser = operator)]
+        by: Option<String>,
     },
     /// Try again what failed or was cancelled, and nothing else.
     Retry {
@@ -190,8 +204,11 @@ pub struct UploadArguments {
     #[arg(long, value_name = "RATE")]
     pub limit: Option<Rate>,
     /// Only upload.
-    #[arg(long, conflicts_with = "wait")]
+    #[arg(long, conflicts_with_all = ["wait", "approve"])]
     pub no_dispatch: bool,
+    /// Have every ring after the first wait for 'goldfleet approve'.
+    #[arg(long)]
+    pub approve: bool,
     /// Wait until the job has ended; with embedded coordination, do the work here.
     #[arg(long)]
     pub wait: bool,
@@ -249,6 +266,14 @@ pub struct RehearseArguments {
     pub seed: u64,
 }
 
+/// An operator's name, which is shown on terminals and pages; empty where the environment says nothing.
+fn operator(text: &str) -> Result<String, String> {
+    if text.chars().count() > 100 || text.chars().any(char::is_control) {
+        return Err("a name has at most 100 characters, none of them a control character".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// A number of bytes as people write it: `512MiB`, `30GiB`, `1TiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
@@ -288,7 +313,7 @@ pub struct DashboardArguments {
     /// Where to listen. Any address but a loopback one needs --token-file, and then everything needs the token.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     pub listen: SocketAddr,
-    /// A file with the token that lets people retry and cancel; without it the page only shows.
+    /// A file with the token that lets people approve, retry and cancel; without it the page only shows.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// A name, besides the address, that browsers use for this server; may be given several times.

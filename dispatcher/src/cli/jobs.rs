@@ -1,4 +1,4 @@
-//! `jobs`, `status`, `logs`, `retry`, `cancel` and `cleanup`.
+//! `jobs`, `status`, `logs`, `approve`, `retry`, `cancel` and `cleanup`.
 
 use goldfleet_shared::model::ids::JobId;
 use indicatif::HumanBytes;
@@ -9,13 +9,14 @@ use super::arguments::CleanupArguments;
 use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json, write_table};
 use super::{send, view};
+use crate::approve::approve;
 use crate::cancel::cancel;
 use crate::cleanup::{cleanup_job, forget_version};
 use crate::collect::collect;
 use crate::desk::Desk;
 use crate::follow::{Finish, Progress, Style, follow};
 use crate::retry::{Which, retry};
-use crate::status::{events, status};
+use crate::status::{Status, events, status};
 
 /// `goldfleet jobs`.
 ///
@@ -37,7 +38,7 @@ pub async fn list(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandE
             row.job.clone(),
             row.image.clone(),
             row.version.clone(),
-            row.state.as_str().to_owned(),
+            standing(row),
             format!("{done}/{}", image.total),
             row.failures.len().to_string(),
             row.created.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
@@ -45,6 +46,13 @@ pub async fn list(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandE
     });
     write_table(console, &["job", "image", "version", "state", "images", "failures", "asked for"], lines)?;
     Ok(DONE)
+}
+
+fn standing(status: &Status) -> String {
+    match status.approvals.as_ref().and_then(|approvals| approvals.waits) {
+        Some(ring) => format!("{}: ring {ring} waits for approval", status.state.as_str()),
+        None => status.state.as_str().to_owned(),
+    }
 }
 
 /// `goldfleet status`.
@@ -128,6 +136,31 @@ pub async fn logs(
             "{} {} {what} {} -> {} ({}){why}",
             event.at, event.who, event.from, event.to, event.what
         )?;
+    }
+    Ok(DONE)
+}
+
+/// `goldfleet approve`.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn approve_command(
+    desk: &Desk,
+    job: Option<&JobId>,
+    ring: Option<u32>,
+    by: Option<&str>,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
+    let job = desk.job_or_newest(job).await?.value.id;
+    let by = by.filter(|by| !by.trim().is_empty()).unwrap_or(&desk.who);
+    let approved = approve(desk, &job, ring, by).await?;
+    let approval = &approved.approval;
+    if console.output == Output::Json {
+        write_json(console.out, &json!({ "job": job, "approval": approval, "new": approved.new }))?;
+    } else if approved.new {
+        writeln!(console.out, "ring {} of job {job} is approved by {}: its copies begin", approval.ring, approval.by)?;
+    } else {
+        writeln!(console.out, "ring {} of job {job} was approved before, by {}", approval.ring, approval.by)?;
     }
     Ok(DONE)
 }

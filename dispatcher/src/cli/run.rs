@@ -91,8 +91,9 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
     match command {
         Command::Upload(arguments) => send::upload_command(&desk, &arguments, console, &stop).await,
         Command::Plan { image, targets, within } => plan::plan_command(&desk, &image, &targets, within, console).await,
-        Command::Dispatch { image, targets, wait } => {
-            send::dispatch_command(&desk, &image, &targets, wait, console, &stop).await
+        Command::Dispatch { image, targets, approve, wait } => {
+            let wanted = send::Wanted { selection: targets, approve, wait };
+            send::dispatch_command(&desk, &image, &wanted, console, &stop).await
         }
         Command::Dispatcher { exit_when_idle } => {
             let _listening = match desk.config.dispatch.listen {
@@ -108,6 +109,9 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
             jobs::status_command(&desk, job.as_ref(), watch, failed, console, &stop).await
         }
         Command::Logs { job, operation } => jobs::logs(&desk, job.as_ref(), operation.as_deref(), console).await,
+        Command::Approve { job, ring, by } => {
+            jobs::approve_command(&desk, job.as_ref(), ring, by.as_deref(), console).await
+        }
         Command::Retry { job, phase, targets, wait } => {
             let which = crate::retry::Which { phase, targets };
             jobs::retry_command(&desk, job.as_ref(), &which, wait, console, &stop).await

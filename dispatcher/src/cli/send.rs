@@ -55,7 +55,7 @@ pub async fn upload_command(
         }
         return Ok(DONE);
     }
-    let requested = request(desk, &asked.image, &asked.version, &[]).await?;
+    let requested = request(desk, &asked.image, &asked.version, &[], approves(desk, arguments.approve)).await?;
     conclude(desk, &requested.job.id, arguments.wait, console, stop, Some(&uploaded)).await
 }
 
@@ -89,6 +89,22 @@ fn say_uploaded(uploaded: &Uploaded, console: &mut Console<'_>) -> Result<(), Co
     Ok(())
 }
 
+/// Whether rings wait for approval: because the command or the configuration says so.
+fn approves(desk: &Desk, asked: bool) -> bool {
+    asked || desk.config.dispatch.approve
+}
+
+/// What `goldfleet dispatch` is to do, besides which image.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Only these of the targets; all, where empty.
+    pub selection: Vec<Selector>,
+    /// Rings wait for approval.
+    pub approve: bool,
+    /// The command waits for the job's end.
+    pub wait: bool,
+}
+
 /// `goldfleet dispatch`.
 ///
 /// # Errors
@@ -96,16 +112,16 @@ fn say_uploaded(uploaded: &Uploaded, console: &mut Console<'_>) -> Result<(), Co
 pub async fn dispatch_command(
     desk: &Desk,
     image: &ImageArguments,
-    selection: &[Selector],
-    wait: bool,
+    wanted: &Wanted,
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
-    let requested = request(desk, &image.image, &image.version, selection).await?;
+    let approve = approves(desk, wanted.approve);
+    let requested = request(desk, &image.image, &image.version, &wanted.selection, approve).await?;
     if !requested.new {
         writeln!(console.notes, "job {} is already doing this", requested.job.id)?;
     }
-    conclude(desk, &requested.job.id, wait, console, stop, None).await
+    conclude(desk, &requested.job.id, wanted.wait, console, stop, None).await
 }
 
 /// Ends a command that made or re-opened a job: says which, or waits for its end.

@@ -23,6 +23,13 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     if let Some(reason) = &status.reason {
         writeln!(console.out, "{reason}")?;
     }
+    for approval in status.approvals.iter().flat_map(|approvals| &approvals.given) {
+        let at = approval.at.strftime("%Y-%m-%d %H:%M:%SZ");
+        writeln!(console.out, "ring {} was approved by {} at {at}", approval.ring, approval.by)?;
+    }
+    if let Some(awaits) = status.awaits() {
+        writeln!(console.out, "{awaits}")?;
+    }
     let upload = status.upload.as_ref().map(|upload| {
         let state = format!("{:?}", upload.state).to_lowercase();
         let bytes = format!("{} of {}", HumanBytes(upload.bytes_read), HumanBytes(upload.bytes_total));

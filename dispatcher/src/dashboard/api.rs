@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use super::feed::Seen;
 use super::{Dashboard, feed};
+use crate::approve::approve;
 use crate::cancel::cancel;
 use crate::desk::DeskError;
 use crate::retry::{Which, retry};
@@ -27,6 +28,9 @@ use crate::sweep::look_after;
 
 /// How often a connection says that it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Who approves from the page: whoever has the token, whose name nobody knows.
+const BY: &str = "the dashboard";
 
 /// An answer that is none.
 #[derive(Debug)]
@@ -75,6 +79,10 @@ impl From<DeskError> for Refusal {
 
 fn job_id(text: &str) -> Result<JobId, Refusal> {
     JobId::from_str(text).map_err(|error| Refusal::new(StatusCode::NOT_FOUND, error.to_string(), ""))
+}
+
+fn understood<T>(body: Result<T, JsonRejection>) -> Result<T, Refusal> {
+    body.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.body_text(), ""))
 }
 
 /// `GET /api/jobs`: every job, newest first, with counts.
@@ -141,6 +149,29 @@ impl Told {
     }
 }
 
+/// Which ring is to begin. The page names the one that it shows as waiting, so that no later one is meant by mistake.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpNext {
+    ring: u32,
+}
+
+/// `POST /api/jobs/ID/approve`: lets the next ring begin.
+///
+/// # Errors
+/// Where no ring waits for that, or another one does.
+pub async fn approve_job(
+    State(dashboard): State<Dashboard>,
+    Path(id): Path<String>,
+    body: Result<Json<UpNext>, JsonRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let Json(UpNext { ring }) = understood(body)?;
+    let id = job_id(&id)?;
+    let approved = approve(&dashboard.desk, &id, Some(ring), BY).await?;
+    tracing::info!(job = %id, ring, "approved, asked for at the dashboard");
+    Ok(Json(json!({ "approval": approved.approval, "new": approved.new })))
+}
+
 /// What is to be tried again; all that failed or was cancelled, where nothing is said.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -158,7 +189,7 @@ pub async fn retry_job(
     Path(id): Path<String>,
     body: Result<Json<Again>, JsonRejection>,
 ) -> Result<Json<Value>, Refusal> {
-    let Json(again) = body.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.body_text(), ""))?;
+    let Json(again) = understood(body)?;
     let which = Which { phase: again.phase, targets: again.targets };
     let id = job_id(&id)?;
     let count = retry(&dashboard.desk, &id, &which).await?;

@@ -83,6 +83,7 @@ impl Dashboard {
             .route("/api/jobs", get(api::jobs))
             .route("/api/jobs/{id}", get(api::job))
             .route("/api/jobs/{id}/events", get(api::events))
+            .route("/api/jobs/{id}/approve", post(api::approve_job))
             .route("/api/jobs/{id}/retry", post(api::retry_job))
             .route("/api/jobs/{id}/cancel", post(api::cancel_job))
             .merge(assets::routes())

@@ -200,7 +200,7 @@ async fn drive(desk: &Desk, scene: &Scene, progress: &Progress, stop: &Cancellat
         let uploaded = upload(desk, &asked, &|row| progress.upload(row, begun), stop).await?;
         data_bytes += uploaded.counts.bytes_data;
         upload_bytes += uploaded.counts.bytes_sent;
-        jobs.push(request(desk, &golden.image, &golden.version, &[]).await?.job.id);
+        jobs.push(request(desk, &golden.image, &golden.version, &[], false).await?.job.id);
     }
     let mut statuses = Vec::new();
     for job in &jobs {

@@ -47,6 +47,7 @@
 //!     [dispatch]
 //!     sweep = "10s"
 //!     patience = "2m"
+//!     approve = false
 //!     listen = "127.0.0.1:8081"
 //!
 //!     [plan]

@@ -228,6 +228,8 @@ pub struct Dispatch {
     pub sweep: Time,
     /// How long an operation may lie ready and unclaimed before its message is sent again.
     pub patience: Time,
+    /// Whether every ring of a job after the first waits for an operator's approval, even if the job is asked for without.
+    pub approve: bool,
     /// Where a dispatcher tells how it fares; nowhere, where none is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<Listen>,
@@ -235,7 +237,7 @@ pub struct Dispatch {
 
 impl Default for Dispatch {
     fn default() -> Self {
-        Self { sweep: Time::seconds(10), patience: Time::seconds(120), listen: None }
+        Self { sweep: Time::seconds(10), patience: Time::seconds(120), approve: false, listen: None }
     }
 }
 

@@ -76,6 +76,17 @@ pub struct Payload {
     pub data_bytes: u64,
 }
 
+/// A ring that an operator let begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The ring.
+    pub ring: u32,
+    /// Who approved it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// One image version to a set of targets: a row of the job table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -89,6 +100,10 @@ pub struct Job {
     pub selection: Vec<Selector>,
     /// Where it stands.
     pub state: JobState,
+    /// The rings that were approved, where every one after the first has to be; none where rings follow each other by
+    /// themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Vec<Approval>>,
     /// Which store fills which; none until it is planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree: Option<Tree>,
@@ -105,4 +120,12 @@ pub struct Job {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<Timestamp>,
+}
+
+impl Job {
+    /// The ring's approval, if it was given.
+    #[must_use]
+    pub fn approval(&self, ring: u32) -> Option<&Approval> {
+        self.approvals.iter().flatten().find(|approval| approval.ring == ring)
+    }
 }

@@ -1,4 +1,4 @@
-// To try again and to stop: only with the token, which is asked for once and kept in this page's memory alone.
+// To approve, to try again and to stop: only with the token, which is asked for once and kept in this page's memory alone.
 
 import { el, say } from "./words.js";
 
@@ -8,11 +8,12 @@ export class Actions {
   constructor(view) {
     this.view = view;
     this.mayAct = false;
+    this.approval = el("button", { type: "button", onclick: () => this.approve() });
     this.again = el("button", { type: "button", onclick: () => this.retry([]) }, "Try failed again");
     this.stop = el("button", { type: "button", class: "careful", onclick: () => this.cancel() }, "Cancel job");
     this.note = el("small", { hidden: true }, "only shows: start it with --token-file to act from here");
     this.done = el("span", { role: "status" });
-    this.element = el("div", { class: "actions" }, this.done, this.again, this.stop, this.note);
+    this.element = el("div", { class: "actions" }, this.done, this.approval, this.again, this.stop, this.note);
     this.learn();
   }
 
@@ -28,8 +29,19 @@ export class Actions {
 
   draw(status) {
     const wrong = Object.values(status.phases).some((phase) => phase.failed + phase.cancelled > 0);
+    this.ring = status.approvals?.waits ?? null;
+    this.approval.hidden = !this.mayAct || this.ring === null;
+    say(this.approval, `Approve ring ${this.ring}`);
     this.again.hidden = !this.mayAct || !wrong;
     this.stop.hidden = !this.mayAct || status.state !== "running" || status.detail === "cancelling";
+  }
+
+  approve() {
+    const { ring } = this;
+    this.ask(`Approve ring ${ring}`, "All rings before it have succeeded; its copies begin at once.", "Approve", async () => {
+      await this.send("approve", { ring });
+      say(this.done, `ring ${ring} is approved`);
+    });
   }
 
   retry(targets) {

@@ -30,6 +30,7 @@ export class JobView {
     this.title = el("h1", {}, "…");
     this.state = el("span");
     this.reason = el("p", { class: "error", hidden: true });
+    this.awaits = el("p", { class: "note", role: "status", hidden: true });
     this.figures = el("dl", { class: "figures" });
     this.actions = new Actions(this);
     this.phases = el("div", { class: "phases" });
@@ -40,7 +41,7 @@ export class JobView {
     this.failures = new Failures(this);
     const head = el("div", { class: "head" }, el("div", { class: "title" }, this.title, this.state), this.actions.element);
     this.lower = el("div", { class: "lower" }, this.matrix.element, this.chart.element, this.tree.element);
-    parent.append(head, this.reason, this.figures, this.phases, this.failures.element, this.filterBar(), this.lower);
+    parent.append(head, this.reason, this.awaits, this.figures, this.phases, this.failures.element, this.filterBar(), this.lower);
   }
 
   phase(kind) {
@@ -123,6 +124,9 @@ export class JobView {
     }
     this.reason.hidden = !status.reason;
     say(this.reason, status.reason ?? "");
+    const ring = status.approvals?.waits ?? null;
+    this.awaits.hidden = ring === null;
+    say(this.awaits, ring === null ? "" : `Ring ${ring} waits for approval: goldfleet approve ${this.id}`);
     this.drawFigures(status);
     for (const kind of Object.keys(PHASES)) this.drawPhase(this.phaseBars[kind], status.phases[kind]);
     this.actions.draw(status);
