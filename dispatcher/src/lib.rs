@@ -23,6 +23,7 @@ pub mod fanout;
 pub mod follow;
 pub mod holdings;
 pub mod local;
+pub mod paint;
 pub mod regions;
 pub mod rehearse;
 pub mod request;
