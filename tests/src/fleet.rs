@@ -167,6 +167,25 @@ impl Fleet {
         request(&desk, &"golden".parse().unwrap(), &version.parse().unwrap(), &[], approve).await.unwrap().job.id
     }
 
+    /// Uploads the golden VHD as a version and asks for it at all targets.
+    pub async fn asked(&self, version: &str) -> JobId {
+        self.upload(&self.ports, version).await.unwrap();
+        self.request(version).await
+    }
+
+    /// Asks for a version that was uploaded, and runs its job on these ports to the end.
+    pub async fn requested(&self, ports: &Ports, version: &str, workers: usize) -> (JobId, Status) {
+        let job = self.request(version).await;
+        let status = self.run(ports, workers, &job).await;
+        (job, status)
+    }
+
+    /// Uploads the golden VHD as a version, asks for it, and runs its job to the end: all but the request on these ports.
+    pub async fn roll_out(&self, ports: &Ports, version: &str, workers: usize) -> (JobId, Status) {
+        self.upload(ports, version).await.unwrap();
+        self.requested(ports, version, workers).await
+    }
+
     /// Runs a dispatcher and `workers` workers on these ports until the job has ended.
     pub async fn run(&self, ports: &Ports, workers: usize, job: &JobId) -> Status {
         let stop = CancellationToken::new();

@@ -23,8 +23,7 @@ async fn all_goes_well() {
     let fleet = Fleet::new();
     let uploaded = fleet.upload(&fleet.ports, "1").await.unwrap();
     assert!(!uploaded.already_there);
-    let job = fleet.request("1").await;
-    let status = fleet.run(&fleet.ports, 1, &job).await;
+    let (job, status) = fleet.requested(&fleet.ports, "1", 1).await;
     fleet.assert_all_done(&job).await;
     assert_eq!(status.wan_bytes.values().sum::<u64>(), uploaded.counts.bytes_data, "once over the WAN");
 }
@@ -36,9 +35,7 @@ async fn every_call_fails_once() {
     let counted = Faults::none();
     let fleet = Fleet::new();
     let ports = faulty(&fleet.ports, &counted);
-    fleet.upload(&ports, "1").await.unwrap();
-    let job = fleet.request("1").await;
-    fleet.run(&ports, 1, &job).await;
+    fleet.roll_out(&ports, "1", 1).await;
 
     // Calls that belong to looking after the queues are made for as long as the fleet runs: their first is enough.
     let mut cases = Vec::new();
@@ -72,8 +69,7 @@ async fn survives(name: &'static str, nth: usize, lost: Lost) -> bool {
         uploaded = fleet.upload(&ports, "1").await;
     }
     uploaded.unwrap_or_else(|error| panic!("{name} {nth} {lost:?}: {error}"));
-    let job = fleet.request("1").await;
-    fleet.run(&ports, 1, &job).await;
+    let (job, _) = fleet.requested(&ports, "1", 1).await;
     fleet.assert_all_done(&job).await;
     faults.was_hit()
 }
@@ -82,9 +78,7 @@ async fn survives(name: &'static str, nth: usize, lost: Lost) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_step_is_repeated() {
     let fleet = Fleet::new();
-    fleet.upload(&fleet.ports, "1").await.unwrap();
-    let job = fleet.request("1").await;
-    let first = fleet.run(&fleet.ports, 1, &job).await;
+    let (job, first) = fleet.roll_out(&fleet.ports, "1", 1).await;
     let images = fleet.images();
 
     let mut row = fleet.ports.table.job(&job).await.unwrap().unwrap();
@@ -109,8 +103,7 @@ async fn every_step_is_repeated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_is_done_by_one_worker() {
     let fleet = Fleet::new();
-    fleet.upload(&fleet.ports, "1").await.unwrap();
-    let job = fleet.request("1").await;
+    let job = fleet.asked("1").await;
     let desk = fleet.desk(fleet.ports.clone());
     goldfleet_dispatcher::fanout::fan_out(&desk, &job).await.unwrap();
     for row in fleet.ports.table.operations(&job).await.unwrap() {
@@ -129,8 +122,7 @@ async fn one_target_fails_alone_and_is_tried_again_alone() {
     fleet.upload(&fleet.ports, "1").await.unwrap();
     let broken = fleet.cloud().join("stage2westeurope");
     std::fs::write(&broken, "in the way").unwrap();
-    let job = fleet.request("1").await;
-    let status = fleet.run(&fleet.ports, 1, &job).await;
+    let (job, status) = fleet.requested(&fleet.ports, "1", 1).await;
     assert_eq!(status.state, Standing::Failed);
     let failures: Vec<_> = status.failures.iter().map(|f| (f.target.as_str(), f.code.as_str())).collect();
     assert_eq!(failures, [("00000000-0000-0000-0000-000000000002/westeurope", "account-unusable")]);
@@ -151,8 +143,7 @@ async fn one_target_fails_alone_and_is_tried_again_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_job_stops_and_can_be_taken_up_again() {
     let fleet = Fleet::new();
-    fleet.upload(&fleet.ports, "1").await.unwrap();
-    let job = fleet.request("1").await;
+    let job = fleet.asked("1").await;
     let desk = fleet.desk(fleet.ports.clone());
     goldfleet_dispatcher::fanout::fan_out(&desk, &job).await.unwrap();
     let counts = cancel(&desk, &job).await.unwrap();
@@ -171,13 +162,11 @@ async fn a_cancelled_job_stops_and_can_be_taken_up_again() {
 async fn a_refresh_moves_its_difference() {
     let fleet = Fleet::new();
     let first = fleet.upload(&fleet.ports, "1").await.unwrap();
-    let job = fleet.request("1").await;
-    fleet.run(&fleet.ports, 1, &job).await;
+    fleet.requested(&fleet.ports, "1", 1).await;
 
     let again = fleet.upload(&fleet.ports, "1").await.unwrap();
     assert!(again.already_there && again.counts.bytes_sent == 0);
-    let job = fleet.request("1").await;
-    let status = fleet.run(&fleet.ports, 1, &job).await;
+    let (_, status) = fleet.requested(&fleet.ports, "1", 1).await;
     assert_eq!((status.phases.copy.skipped, status.phases.image.skipped, status.phases.seed.total), (4, 4, 0));
 
     fleet.change_golden();
@@ -186,8 +175,7 @@ async fn a_refresh_moves_its_difference() {
     let next = fleet.upload(&fleet.ports, "2").await.unwrap();
     assert!(next.counts.bytes_sent < first.counts.bytes_sent / 2, "{:?}", next.counts);
     assert_eq!(next.counts.bytes_sent + next.counts.bytes_reused, next.counts.bytes_data);
-    let job = fleet.request("2").await;
-    let status = fleet.run(&fleet.ports, 1, &job).await;
+    let (job, status) = fleet.requested(&fleet.ports, "2", 1).await;
     assert_eq!(status.wan_bytes.values().sum::<u64>(), next.counts.bytes_sent);
     fleet.assert_all_done(&job).await;
 }
@@ -198,8 +186,7 @@ async fn a_corrupt_chunk_does_not_spread() {
     let fleet = Fleet::new();
     fleet.upload(&fleet.ports, "1").await.unwrap();
     // The region's store is filled by a job for one of its targets, then damaged.
-    let job = fleet.request("1").await;
-    fleet.run(&fleet.ports, 1, &job).await;
+    let (job, _) = fleet.requested(&fleet.ports, "1", 1).await;
     for chunk in fleet.chunks("stage1eastus", "vhds").keys() {
         let mut bytes = std::fs::read(chunk).unwrap();
         bytes[100] ^= 1;
@@ -208,8 +195,7 @@ async fn a_corrupt_chunk_does_not_spread() {
     let desk = fleet.desk(fleet.ports.clone());
     goldfleet_dispatcher::cleanup::cleanup_job(&desk, &job).await.unwrap();
     std::fs::remove_dir_all(fleet.cloud().join("subscriptions")).unwrap();
-    let job = fleet.request("1").await;
-    fleet.run(&fleet.ports, 1, &job).await;
+    let (job, _) = fleet.requested(&fleet.ports, "1", 1).await;
     fleet.assert_all_done(&job).await;
 }
 
@@ -229,8 +215,7 @@ async fn only_what_nothing_names_is_collected() {
     assert_eq!(collect(&desk).await.unwrap().deleted, 0, "all are named");
     assert!(forget_version(&desk, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap());
     assert_eq!(collect(&desk).await.unwrap().deleted, 1);
-    let job = fleet.request("2").await;
-    fleet.run(&fleet.ports, 1, &job).await;
+    let (job, _) = fleet.requested(&fleet.ports, "2", 1).await;
     fleet.assert_all_done(&job).await;
 }
 
@@ -238,8 +223,7 @@ async fn only_what_nothing_names_is_collected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_lease_is_taken_over() {
     let fleet = Fleet::new();
-    fleet.upload(&fleet.ports, "1").await.unwrap();
-    let job = fleet.request("1").await;
+    let job = fleet.asked("1").await;
     let desk = fleet.desk(fleet.ports.clone());
     goldfleet_dispatcher::fanout::fan_out(&desk, &job).await.unwrap();
     // A worker that claims everything it can, and is never heard of again.
@@ -266,9 +250,7 @@ async fn an_expired_lease_is_taken_over() {
 async fn verification_names_what_is_wrong() {
     let fleet = Fleet::new();
     let ports = fleet.ports.clone();
-    fleet.upload(&ports, "1").await.unwrap();
-    let job = fleet.request("1").await;
-    fleet.run(&ports, 2, &job).await;
+    let (job, _) = fleet.roll_out(&ports, "1", 2).await;
     let desk = fleet.desk(ports.clone());
     let row = ports.table.job(&job).await.unwrap().unwrap().value;
     let places = Places::of_job(&desk, &row).await.unwrap();
@@ -312,15 +294,11 @@ fn flip(path: &Path, at: u64) {
 async fn a_refresh_begins_with_the_earlier_version() {
     let fleet = Fleet::new();
     let ports = fleet.ports.clone();
-    fleet.upload(&ports, "1").await.unwrap();
-    let first = fleet.request("1").await;
-    fleet.run(&ports, 2, &first).await;
+    fleet.roll_out(&ports, "1", 2).await;
     // Other data in one chunk, no data any more in another, data where there was none: and an id of its own, as every
     // tool gives a VHD.
     fleet.remake_golden();
-    fleet.upload(&ports, "2").await.unwrap();
-    let second = fleet.request("2").await;
-    let status = fleet.run(&ports, 2, &second).await;
+    let (second, status) = fleet.roll_out(&ports, "2", 2).await;
     fleet.assert_all_done(&second).await;
     let (moved, total) = (status.phases.copy.bytes_moved, status.phases.copy.bytes_total);
     assert!(moved > 0 && moved + 4 * (256 << 10) <= total, "{moved} of {total} bytes were written");
@@ -348,12 +326,9 @@ async fn a_refresh_under_faults() {
 #[expect(clippy::unwrap_used, reason = "tests")]
 async fn refresh(fleet: &Fleet, faults: &std::sync::Arc<Faults>) {
     let ports = faulty(&fleet.ports, faults);
-    fleet.upload(&fleet.ports, "1").await.unwrap();
-    let first = fleet.request("1").await;
-    fleet.run(&fleet.ports, 1, &first).await;
+    fleet.roll_out(&fleet.ports, "1", 1).await;
     fleet.remake_golden();
     fleet.upload(&fleet.ports, "2").await.unwrap();
-    let second = fleet.request("2").await;
-    fleet.run(&ports, 2, &second).await;
+    let (second, _) = fleet.requested(&ports, "2", 2).await;
     fleet.assert_all_done(&second).await;
 }

@@ -46,6 +46,7 @@ pub fn settings(config: &Config) -> Settings {
             Coordination::Azure(_) => poll,
         },
         chunk_requests: worker.chunk_requests,
+        seed_requests: worker.seed_requests,
         requests: worker.requests,
         renew_after: config.cleanup.chunk_grace.get() / 2,
         storage_type: config.images.storage_type,

@@ -26,8 +26,11 @@ pub struct Settings {
     pub retry_cap: Duration,
     /// The longest wait between two looks at empty queues.
     pub poll: Duration,
-    /// Requests in flight for one operation.
+    /// Requests in flight for one copy.
     pub chunk_requests: usize,
+    /// Requests in flight for one seed: seeds are few, all copies of their region wait for them, and their requests take
+    /// longer, as they cross the WAN.
+    pub seed_requests: usize,
     /// Requests in flight in the process.
     pub requests: usize,
     /// From which age on a chunk that is relied on is renewed, so that no clean-up takes it for abandoned.
@@ -69,6 +72,7 @@ impl Default for Settings {
             retry_cap: Duration::from_secs(300),
             poll: Duration::from_millis(250),
             chunk_requests: 8,
+            seed_requests: 16,
             requests: 256,
             renew_after: Duration::from_secs(12 * 3600),
             storage_type: StorageType::default(),

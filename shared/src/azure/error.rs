@@ -91,6 +91,11 @@ pub(super) fn port_error(what: impl Display, error: &Error) -> PortError {
     }
 }
 
+/// A success whose answer lacks `part`, told of `what`.
+pub(super) fn incomplete(what: impl Display, part: &str) -> PortError {
+    PortError::new(ErrorKind::Unavailable, format!("{what}: the service's answer has no {part}"))
+}
+
 fn read_raw(raw: &RawResponse) -> Refusal {
     Refusal::read(raw.status().into(), raw.headers(), raw.body())
 }

@@ -13,7 +13,7 @@ use azure_storage_queue::models::{
 use azure_storage_queue::{QueueClient, QueueServiceClient, QueueServiceClientOptions};
 
 use super::connection::{Connection, STORAGE_SCOPE};
-use super::error::port_error;
+use super::error::{incomplete, port_error};
 use crate::config::Prefix;
 use crate::model::message::QueueName;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
@@ -106,7 +106,7 @@ impl Queue for AzureQueue {
             .await
             .map_err(|error| port_error(what(), &error))?;
         let pop = response.headers().get_optional_str(&POP_RECEIPT).map(str::to_owned);
-        let pop = pop.ok_or_else(|| incomplete(&what(), "pop receipt"))?;
+        let pop = pop.ok_or_else(|| incomplete(what(), "pop receipt"))?;
         Ok(Receipt { id: receipt.id.clone(), pop })
     }
 
@@ -126,7 +126,7 @@ impl Queue for AzureQueue {
         let failed = |error: azure_core::Error| port_error(format!("queue {name}"), &error);
         let properties = client.get_properties(None).await.map_err(failed)?;
         let count = properties.approximate_messages_count().map_err(failed)?;
-        let count = count.ok_or_else(|| incomplete(&format!("queue {name}"), "message count"))?;
+        let count = count.ok_or_else(|| incomplete(format!("queue {name}"), "message count"))?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 }
@@ -144,7 +144,7 @@ fn check(name: &str, body: &str) -> PortResult<()> {
 }
 
 fn received(name: &str, message: ReceivedMessage) -> PortResult<Received> {
-    let missing = |part: &str| incomplete(&format!("a message of queue {name}"), part);
+    let missing = |part: &str| incomplete(format!("a message of queue {name}"), part);
     Ok(Received {
         body: message.message_text.unwrap_or_default(),
         receipt: Receipt {
@@ -153,10 +153,6 @@ fn received(name: &str, message: ReceivedMessage) -> PortResult<Received> {
         },
         dequeue_count: message.dequeue_count.and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
     })
-}
-
-fn incomplete(what: &str, part: &str) -> PortError {
-    PortError::new(ErrorKind::Unavailable, format!("{what}: the service's answer has no {part}"))
 }
 
 /// Whole seconds, rounded up: hidden a little longer does no harm, seen too early makes others work twice.

@@ -47,6 +47,7 @@ impl Check<'_> {
         }
         self.within("worker", "poll", worker.poll, Time::millis(1)..=Time::seconds(300));
         self.within("worker", "chunk_requests", worker.chunk_requests, 1..=1024);
+        self.within("worker", "seed_requests", worker.seed_requests, 1..=1024);
         self.within("worker", "requests", worker.requests, 1..=4096);
     }
 

@@ -38,6 +38,7 @@
 //!     retry_cap = "5m"
 //!     poll = "5s"
 //!     chunk_requests = 8
+//!     seed_requests = 16
 //!     requests = 64
 //!     listen = "127.0.0.1:8080"
 //!

@@ -181,8 +181,10 @@ pub struct Worker {
     pub retry_cap: Time,
     /// The longest pause between looks at an empty queue.
     pub poll: Time,
-    /// Requests in flight for one operation.
+    /// Requests in flight for one copy.
     pub chunk_requests: usize,
+    /// Requests in flight for one seed.
+    pub seed_requests: usize,
     /// Requests in flight in a process, over all operations.
     pub requests: usize,
     /// Where a worker tells how it fares; nowhere, where none is given.
@@ -200,6 +202,7 @@ impl Default for Worker {
             retry_cap: Time::seconds(300),
             poll: Time::seconds(5),
             chunk_requests: 8,
+            seed_requests: 16,
             requests: 256,
             listen: None,
         }

@@ -34,6 +34,16 @@ pub(super) struct Base {
     windows: HashMap<u64, usize>,
 }
 
+/// What a VHD's metadata say of the version that it began as.
+pub(super) enum Named {
+    /// Nothing: it was made from nothing.
+    None,
+    /// This version.
+    Known(Box<Base>),
+    /// A version that can't be had any more.
+    Lost,
+}
+
 impl Base {
     fn new(image: ImageRef, vhd: BlobAddress, manifest: Arc<Manifest>) -> Self {
         let windows = manifest.chunks.iter().enumerate().filter_map(|(n, entry)| Some((window(entry)?, n))).collect();
@@ -70,8 +80,7 @@ impl Base {
         None
     }
 
-    /// The base that a VHD's metadata name; none where they name none. What is named and can't be had any more is an
-    /// error of its own: `Some(None)`.
+    /// The base that a VHD's metadata name.
     pub(super) async fn of(
         shared: &Shared,
         source: &Store,
@@ -79,16 +88,18 @@ impl Base {
         manifest: &Manifest,
         vhd: &BlobAddress,
         properties: &BlobProperties,
-    ) -> Option<Option<Self>> {
-        let named = properties.metadata.get(VhdMetadata::BASE)?;
+    ) -> Named {
+        let Some(named) = properties.metadata.get(VhdMetadata::BASE) else { return Named::None };
         let parse = || {
             let (version, digest) = named.split_once(' ')?;
             let version: ImageVersion = version.parse().ok()?;
             Some(ImageRef { name: image.name.clone(), version, digest: digest.parse().ok()? })
         };
-        let Some(base) = parse() else { return Some(None) };
+        let Some(base) = parse() else { return Named::Lost };
         let candidate = vhd.container.blob(base.vhd_name());
-        Some(Self::load(shared, source, base, candidate, manifest).await)
+        Self::load(shared, source, base, candidate, manifest)
+            .await
+            .map_or(Named::Lost, |base| Named::Known(Box::new(base)))
     }
 
     async fn load(

@@ -16,7 +16,7 @@ use goldfleet_shared::model::target::Target;
 use goldfleet_shared::ports::blob_store::{BlobProperties, BlobStore, Fence, SourceRange};
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 
-use super::base::{Base, copied, length};
+use super::base::{Base, Named, copied, length};
 use super::transfer::{Destination, fill};
 use super::{Outcome, Shared, StepError};
 use crate::failed::Failed;
@@ -62,7 +62,8 @@ pub async fn run(
         hold.check()?;
         blobs.clear_pages(&vhd, fence, range).await?;
     }
-    let destination = VhdDestination { blobs, vhd: &vhd, fence, base: base.as_ref() };
+    let requests = shared.settings.chunk_requests;
+    let destination = VhdDestination { blobs, vhd: &vhd, fence, base: base.as_ref(), requests };
     match fill(shared, hold, operation, &manifest, from, &destination).await? {
         Outcome::Done => {}
         wait @ Outcome::Continue(_) => return Ok(wait),
@@ -151,18 +152,18 @@ impl Preparing<'_> {
             }
         }
         let image = &self.operation.image;
-        let base = Base::of(self.shared, self.source, image, self.manifest, vhd, properties).await;
-        if base.is_some() && !copied(self.shared, self.hold, vhd).await? {
+        let named = Base::of(self.shared, self.source, image, self.manifest, vhd, properties).await;
+        if !matches!(named, Named::None) && !copied(self.shared, self.hold, vhd).await? {
             return Ok(None);
         }
         if is_whole(blobs, self.manifest, vhd).await? {
             return Ok(Some(Found::Whole));
         }
-        match base {
-            None => Ok(Some(Found::Begun(None))),
-            Some(Some(base)) => Ok(Some(Found::Begun(Some(base)))),
+        match named {
+            Named::None => Ok(Some(Found::Begun(None))),
+            Named::Known(base) => Ok(Some(Found::Begun(Some(*base)))),
             // What it began with is not known any more, so neither is what of it must go.
-            Some(None) => {
+            Named::Lost => {
                 remove_stale(blobs, self.hold, vhd, properties).await?;
                 Ok(None)
             }
@@ -212,11 +213,16 @@ struct VhdDestination<'a> {
     vhd: &'a BlobAddress,
     fence: Fence,
     base: Option<&'a Base>,
+    requests: usize,
 }
 
 impl Destination for VhdDestination<'_> {
     fn account(&self) -> &AccountName {
         &self.vhd.container.account
+    }
+
+    fn requests(&self) -> usize {
+        self.requests
     }
 
     async fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> PortResult<u64> {

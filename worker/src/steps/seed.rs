@@ -36,7 +36,8 @@ pub async fn run(
         let (done, bytes) = already_there(shared, hold, &container, &manifest).await?;
         hold.set_progress(done, bytes, manifest.data_bytes());
     }
-    fill(shared, hold, operation, &manifest, from, &StoreDestination { blobs, container }).await
+    let destination = StoreDestination { blobs, container, requests: shared.settings.seed_requests };
+    fill(shared, hold, operation, &manifest, from, &destination).await
 }
 
 /// Which chunks the store has from earlier jobs and other images. Old ones are renewed, so that no clean-up that is
@@ -53,7 +54,7 @@ async fn already_there(
     let mut waiting = (0_u32..).zip(&manifest.chunks);
     let mut checking = FuturesUnordered::new();
     loop {
-        while checking.len() < shared.settings.chunk_requests {
+        while checking.len() < shared.settings.seed_requests {
             let Some((index, entry)) = waiting.next() else { break };
             if let Some(listed) = present.get(&chunk_name(&entry.hash)) {
                 let length = u64::from(entry.length);
@@ -77,11 +78,16 @@ async fn already_there(
 struct StoreDestination<'a> {
     blobs: &'a dyn BlobStore,
     container: Container,
+    requests: usize,
 }
 
 impl Destination for StoreDestination<'_> {
     fn account(&self) -> &AccountName {
         &self.container.account
+    }
+
+    fn requests(&self) -> usize {
+        self.requests
     }
 
     async fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> PortResult<u64> {

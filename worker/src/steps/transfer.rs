@@ -29,6 +29,9 @@ pub(super) trait Destination: Sync {
     /// The account that takes the load.
     fn account(&self) -> &AccountName;
 
+    /// Requests in flight, as long as all their permits are to be had.
+    fn requests(&self) -> usize;
+
     /// Puts a chunk in place from the blob that holds it. Returns the bytes that went over the wire.
     fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> impl Future<Output = PortResult<u64>> + Send;
 }
@@ -66,7 +69,7 @@ pub(super) async fn fill<D: Destination>(
         let mut failed = None;
         loop {
             // After a failure nothing new begins, but what is in flight is awaited, so that what it did is recorded.
-            while failed.is_none() && moving.len() < shared.settings.chunk_requests {
+            while failed.is_none() && moving.len() < destination.requests() {
                 let Some(chunk) = waiting.next() else { break };
                 moving.push(move_chunk(shared, hold, manifest, chunk, &sources, destination));
             }

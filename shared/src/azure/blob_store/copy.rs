@@ -8,8 +8,7 @@ use azure_storage_blob::models::{
     BlobClientStartCopyFromUrlResultHeaders as _, CopyStatus as Sdk,
 };
 
-use super::super::error::port_error;
-use super::incomplete;
+use super::super::error::{incomplete, port_error};
 use crate::model::store::BlobAddress;
 use crate::ports::blob_store::{CopyState, CopyStatus};
 use crate::ports::error::{ErrorKind, PortResult};
@@ -37,7 +36,7 @@ pub(super) async fn start(
         }
     };
     let response = client.start_copy_from_url(url, Some(options)).await.map_err(failed)?;
-    let id = response.copy_id().map_err(failed)?.ok_or_else(|| incomplete(blob))?;
+    let id = response.copy_id().map_err(failed)?.ok_or_else(|| incomplete(blob, "id of a copy"))?;
     let status = response.copy_status().map_err(failed)?;
     Ok(CopyStatus { id, state: state(status.as_ref(), None, None) })
 }

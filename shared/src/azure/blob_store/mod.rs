@@ -26,7 +26,7 @@ use futures::TryStreamExt as _;
 use jiff::Timestamp;
 
 use super::connection::{Connection, STORAGE_SCOPE};
-use super::error::port_error;
+use super::error::{incomplete, port_error};
 use super::policies::ExtraHeaders;
 use crate::chunk;
 use crate::config::AzureCloud;
@@ -219,9 +219,9 @@ impl BlobStore for AzureBlobs {
         let modified = response.last_modified().map_err(failed)?;
         let metadata = response.metadata().map_err(failed)?;
         Ok(Some(BlobProperties {
-            length: response.content_length().map_err(failed)?.ok_or_else(|| incomplete(blob))?,
-            etag: ETag(etag.ok_or_else(|| incomplete(blob))?.to_string()),
-            modified: timestamp(modified).ok_or_else(|| incomplete(blob))?,
+            length: response.content_length().map_err(failed)?.ok_or_else(|| incomplete(blob, "length"))?,
+            etag: ETag(etag.ok_or_else(|| incomplete(blob, "ETag"))?.to_string()),
+            modified: timestamp(modified).ok_or_else(|| incomplete(blob, "time of its last change"))?,
             metadata: metadata.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value)).collect(),
         }))
     }
@@ -240,7 +240,10 @@ impl BlobStore for AzureBlobs {
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(BlobPage::default()),
             Err(error) => return Err(error),
         };
-        let blobs = page.blob_items.into_iter().map(|item| listed(item).ok_or_else(|| incomplete(container)));
+        let blobs = page
+            .blob_items
+            .into_iter()
+            .map(|item| listed(item).ok_or_else(|| incomplete(container, "name, length, ETag or time of a blob")));
         Ok(BlobPage {
             blobs: blobs.collect::<PortResult<_>>()?,
             next: page.next_marker.filter(|marker| !marker.is_empty()),
@@ -374,8 +377,4 @@ fn listed(item: BlobItem) -> Option<BlobListed> {
 /// An ETag as headers have it: in lists it comes without its quotes.
 fn quoted(etag: &str) -> String {
     if etag.starts_with('"') || etag.starts_with("W/") { etag.to_owned() } else { format!("\"{etag}\"") }
-}
-
-fn incomplete(what: impl std::fmt::Display) -> PortError {
-    PortError::new(ErrorKind::Unavailable, format!("{what}: the service's answer lacks a part"))
 }

@@ -11,8 +11,8 @@ use azure_storage_blob::models::{
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 
-use super::super::error::port_error;
-use super::{AzureBlobs, CONTENT_TYPE, crc64_bytes, http_range, incomplete};
+use super::super::error::{incomplete, port_error};
+use super::{AzureBlobs, CONTENT_TYPE, crc64_bytes, http_range};
 use crate::model::store::BlobAddress;
 use crate::ports::blob_store::{Fence, SourceRange};
 use crate::ports::error::PortResult;
@@ -47,7 +47,10 @@ impl Page<'_> {
         let response =
             self.client.set_sequence_number(SequenceNumberActionType::Increment, None).await.map_err(failed)?;
         let number = response.blob_sequence_number().map_err(failed)?;
-        number.and_then(|number| u64::try_from(number).ok()).map(Fence).ok_or_else(|| incomplete(self.blob))
+        number
+            .and_then(|number| u64::try_from(number).ok())
+            .map(Fence)
+            .ok_or_else(|| incomplete(self.blob, "sequence number"))
     }
 
     pub(super) async fn put(&self, fence: Fence, offset: u64, body: Bytes, crc64: u64) -> PortResult<()> {
@@ -97,7 +100,9 @@ impl Page<'_> {
             let list: PageList = page.into_model().map_err(failed)?;
             for range in list.page_ranges {
                 let bounds = (range.start.map(u64::try_from), range.end.map(u64::try_from));
-                let (Some(Ok(start)), Some(Ok(last))) = bounds else { return Err(incomplete(self.blob)) };
+                let (Some(Ok(start)), Some(Ok(last))) = bounds else {
+                    return Err(incomplete(self.blob, "bounds of a range"));
+                };
                 ranges.push(start..last + 1);
             }
         }

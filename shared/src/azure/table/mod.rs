@@ -10,7 +10,7 @@ use azure_core::http::{Context, Method, Pipeline, PipelineSendOptions, RawRespon
 use serde_json::{Map, Value, json};
 
 use super::connection::{Connection, STORAGE_SCOPE};
-use super::error::{Refusal, port_error};
+use super::error::{Refusal, incomplete, port_error};
 use crate::ports::ETag;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 
@@ -220,7 +220,7 @@ impl Table {
     }
 
     fn incomplete(&self, part: &str) -> PortError {
-        PortError::new(ErrorKind::Unavailable, format!("{}: the service's answer has no {part}", self.what()))
+        incomplete(self.what(), part)
     }
 }
 
