@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use goldfleet_dispatcher::rehearse::baseline::{Baseline, compare};
 use goldfleet_dispatcher::rehearse::{self, Rehearsal, RehearsalError, Report, rehearse};
-use goldfleet_shared::modelled::Limits;
+use goldfleet_shared::rates::Rates;
 
 const DATA: u64 = 30 << 30;
 
@@ -33,7 +33,7 @@ fn fleet(targets: u32, regions: u32) -> anyhow::Result<Rehearsal> {
         targets: rehearse::targets(targets, regions)?,
         before: Vec::new(),
         image: rehearse::manifest(DATA, 1, 100)?,
-        limits: Limits::load(None)?,
+        rates: Rates::built_in()?,
         workers: None,
         seed: 1,
     })

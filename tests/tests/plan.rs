@@ -10,7 +10,9 @@ use goldfleet_dispatcher::cli::arguments::Arguments;
 use goldfleet_dispatcher::cli::output::Console;
 use goldfleet_dispatcher::cli::run::run;
 use goldfleet_shared::config::Config;
+use goldfleet_shared::rates::Rates;
 use goldfleet_tests::fleet::Fleet;
+use goldfleet_tests::regions::{self, AT_MOST, THIRTY};
 use serde_json::Value;
 
 /// What `goldfleet plan` writes to standard output or says as its error, and its exit code.
@@ -140,4 +142,17 @@ async fn a_job_goes_by_a_relay_and_through_several_stores_of_a_region() {
     assert_eq!(regions, ["centralus", "eastus", "japaneast"]);
     let unique: u64 = fleet.chunks("goldsource", "golden").values().sum();
     assert!(status.wan_bytes.values().all(|bytes| *bytes == unique), "{:?} of {unique}", status.wan_bytes);
+}
+
+#[test]
+fn thirty_regions_cost_a_fraction_of_the_star() {
+    let rates = Rates::built_in().unwrap();
+    for (source, at_most) in AT_MOST {
+        let plan = regions::plan(source, &THIRTY, 1, &rates).unwrap();
+        let ratio = plan.estimate.cost.egress.dollars() / plan.star.cost.egress.dollars();
+        assert!(ratio <= at_most, "{source}: {ratio}");
+        assert_eq!(plan.links.iter().filter(|link| link.wan).count(), 29);
+        assert_eq!(plan.estimate.wan_bytes, 29 * (30 << 30));
+        assert_eq!(plan, regions::plan(source, &THIRTY, 1, &rates).unwrap());
+    }
 }

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use goldfleet_shared::backend;
-use goldfleet_shared::config::{Cloud, Config, environment};
+use goldfleet_shared::config::{Config, environment};
 use goldfleet_shared::model::ids::{ImageName, ImageVersion};
 use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::model::manifest::Manifest;
-use goldfleet_shared::modelled::Limits;
+use goldfleet_shared::rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 use goldfleet_shared::telemetry;
 use goldfleet_worker::program;
@@ -39,17 +39,16 @@ pub fn run(
     if let Some(requests) = arguments.requests {
         config.worker.requests = requests.into();
     }
-    let configured = match &config.cloud {
-        Cloud::Modelled(modelled) => modelled.limits.as_deref(),
-        _ => None,
-    };
-    let limits = Limits::load(arguments.limits.as_deref().or(configured))?;
+    if let Some(rates) = &arguments.rates {
+        config.plan.rates = Some(rates.clone());
+    }
+    let rates = Rates::load(config.plan.rates.as_deref()).map_err(DeskError::from)?;
     let rehearsal = Rehearsal {
         config,
         targets,
         before: Vec::new(),
         image,
-        limits,
+        rates,
         workers: arguments.workers.map(usize::from),
         seed: arguments.seed,
     };

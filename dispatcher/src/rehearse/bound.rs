@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use goldfleet_shared::model::ids::{Region, SubscriptionId};
-use goldfleet_shared::modelled::{Limit, Limits};
+use goldfleet_shared::modelled::Limit;
+use goldfleet_shared::rates::Rates;
 use serde::Serialize;
 
 use super::Rehearsal;
@@ -34,7 +35,7 @@ impl Bound {
     /// The bound of a rehearsal, where `wan` bytes have to go to each remote region.
     #[must_use]
     pub fn of(rehearsal: &Rehearsal, wan: u64) -> Self {
-        let limits = &rehearsal.limits;
+        let rates = &rehearsal.rates;
         let manifest = &rehearsal.image.1;
         let data = manifest.data_bytes();
         let runs: u64 = manifest.chunks.iter().map(|chunk| chunk.runs.len() as u64).sum();
@@ -42,24 +43,24 @@ impl Bound {
             Term {
                 limit: Limit::PageBlob,
                 place: "every target".to_owned(),
-                seconds: seconds(data, limits.blob.page_blob_mib_per_second * 1024.0 * 1024.0),
+                seconds: seconds(data, as_f64(rates.page_blob())),
             },
             Term {
                 limit: Limit::BlobRequests,
                 place: "every target".to_owned(),
-                seconds: seconds(runs, limits.blob.requests_per_second),
+                seconds: seconds(runs, rates.blob.requests_per_second),
             },
         ];
-        terms.extend(regional(rehearsal, limits, data, wan));
-        terms.extend(images(rehearsal, limits));
+        terms.extend(regional(rehearsal, rates, data, wan));
+        terms.extend(images(rehearsal, rates));
         terms.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-        let image = limits.image.seconds;
+        let image = rates.image.seconds;
         Self { seconds: image + terms.first().map_or(0.0, |term| term.seconds), image, terms }
     }
 }
 
 /// The links to regions, and what leaves each region's one store.
-fn regional(rehearsal: &Rehearsal, limits: &Limits, data: u64, wan: u64) -> Vec<Term> {
+fn regional(rehearsal: &Rehearsal, rates: &Rates, data: u64, wan: u64) -> Vec<Term> {
     let source = &rehearsal.config.source.region;
     let mut targets: BTreeMap<&Region, u64> = BTreeMap::new();
     for target in &rehearsal.targets.targets {
@@ -70,29 +71,33 @@ fn regional(rehearsal: &Rehearsal, limits: &Limits, data: u64, wan: u64) -> Vec<
     let mut terms = Vec::new();
     for (region, count) in targets {
         if region != source {
-            let rate = limits.wan_gbit(source, region) * 1e9 / 8.0;
+            let rate = as_f64(rates.wan(source, region));
             terms.push(Term { limit: Limit::Wan, place: region.to_string(), seconds: seconds(wan, rate) });
         }
         let leaves = count * data + if region == source { remote * wan } else { 0 };
-        let rate = limits.account(region).egress_gbit_per_second * 1e9 / 8.0;
+        let rate = as_f64(rates.account(region).egress());
         terms.push(Term { limit: Limit::AccountEgress, place: region.to_string(), seconds: seconds(leaves, rate) });
     }
     terms
 }
 
 /// Images that one subscription asks for.
-fn images(rehearsal: &Rehearsal, limits: &Limits) -> Option<Term> {
+fn images(rehearsal: &Rehearsal, rates: &Rates) -> Option<Term> {
     let mut counts: BTreeMap<SubscriptionId, u32> = BTreeMap::new();
     for target in &rehearsal.targets.targets {
         *counts.entry(target.subscription).or_default() += 1;
     }
     let (subscription, most) = counts.into_iter().max_by_key(|(_, count)| *count)?;
-    let arm = &limits.resource_manager;
+    let arm = &rates.resource_manager;
     let over = (f64::from(most) - arm.write_burst).max(0.0);
     Some(Term { limit: Limit::ResourceManager, place: subscription.to_string(), seconds: over / arm.writes_per_second })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
 fn seconds(amount: u64, rate: f64) -> f64 {
-    amount as f64 / rate
+    as_f64(amount) / rate
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
+fn as_f64(number: u64) -> f64 {
+    number as f64
 }

@@ -19,8 +19,8 @@ use goldfleet_shared::model::ids::Region;
 use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::target::Target;
-use goldfleet_shared::modelled::Limits;
 use goldfleet_shared::ports::error::PortError;
+use goldfleet_shared::rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 
 use crate::desk::DeskError;
@@ -41,8 +41,8 @@ pub struct Rehearsal {
     pub before: Vec<(ImageRef, Manifest)>,
     /// The version that is rolled out.
     pub image: (ImageRef, Manifest),
-    /// The cloud's limits.
-    pub limits: Limits,
+    /// What the cloud keeps to, and plans are made with.
+    pub rates: Rates,
     /// How many workers there are; none for as many as it takes to work on all targets at once.
     pub workers: Option<usize>,
     /// Decides what is left to chance.
@@ -99,11 +99,10 @@ impl Rehearsal {
         self.targets.targets.iter().max_by(|a, b| {
             let measure = |target: &Target| {
                 let remote = target.region != *source;
-                let wan = self.limits.wan_gbit(source, &target.region);
-                (remote, -wan, self.limits.round_trip_ms(source, &target.region))
+                let wan = self.rates.wan(source, &target.region);
+                (remote, std::cmp::Reverse(wan), self.rates.round_trip(source, &target.region))
             };
-            let (a, b) = (measure(a), measure(b));
-            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.total_cmp(&b.2))
+            measure(a).cmp(&measure(b))
         })
     }
 

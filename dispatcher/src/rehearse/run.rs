@@ -30,6 +30,10 @@ use crate::service::serve;
 /// The longest that a rehearsal may last, in days of virtual time.
 const DAYS: u64 = 60;
 
+/// The files that a rehearsal makes for its dispatcher.
+const TARGETS: &str = "targets.toml";
+const RATES: &str = "rates.toml";
+
 /// When rehearsals begin: any time will do, if it is always the same.
 const BEGINNING: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
@@ -73,7 +77,7 @@ pub fn play(rehearsal: &Rehearsal) -> Result<Played, RehearsalError> {
     })
 }
 
-/// The folder with the targets file, which the dispatcher reads when it fans out.
+/// The folder with the targets and the rates, which the dispatcher reads when it fans out: it plans by what the cloud keeps to.
 fn folder(rehearsal: &Rehearsal) -> Result<TempDir, RehearsalError> {
     #[derive(Serialize)]
     struct Written<'a> {
@@ -82,8 +86,9 @@ fn folder(rehearsal: &Rehearsal) -> Result<TempDir, RehearsalError> {
     }
     let folder = TempDir::new()?;
     let written = Written { target: &rehearsal.targets.targets, store: &rehearsal.targets.stores };
-    let text = toml::to_string(&written).map_err(|error| RehearsalError::Invalid(error.to_string()))?;
-    std::fs::write(folder.path().join("targets.toml"), text)?;
+    let invalid = |error: toml::ser::Error| RehearsalError::Invalid(error.to_string());
+    std::fs::write(folder.path().join(TARGETS), toml::to_string(&written).map_err(invalid)?)?;
+    std::fs::write(folder.path().join(RATES), toml::to_string(&rehearsal.rates).map_err(invalid)?)?;
     Ok(folder)
 }
 
@@ -99,11 +104,12 @@ impl Stage {
     async fn set(rehearsal: &Rehearsal, folder: &TempDir) -> Result<Self, RehearsalError> {
         let mut config = rehearsal.config.clone();
         config.cloud = Cloud::Modelled(ModelledCloud::default());
-        config.targets.file = folder.path().join("targets.toml");
+        config.targets.file = folder.path().join(TARGETS);
+        config.plan.rates = Some(folder.path().join(RATES));
         // Workers look into queues as often as where the queues are Azure's.
         let settings = Settings { poll: config.worker.poll.get(), ..program::settings(&config) };
         let clock = Arc::new(TokioClock::starting_at(BEGINNING));
-        let pace = Pace::Limited(Box::new(rehearsal.limits.clone()));
+        let pace = Pace::Limited(Box::new(rehearsal.rates.clone()));
         let model = Model::new(pace, clock, &config.source.region, rehearsal.seed);
         model.place_fleet(&config.source, &rehearsal.targets);
         let ports = model.ports();
