@@ -1,10 +1,9 @@
 //! Rehearsals: a job on a modelled cloud, in virtual time, by the dispatcher, pump and steps that do the real ones.
 //!
-//! [`rehearse`] runs the job, then the same for the one target that is farthest away, and compares both with what no
-//! fleet could beat ([`Bound`]). [`baseline`] has what other ways would take on the same model.
+//! [`rehearse`] runs the job, then the same for the one target that is farthest away, and compares both with the plan's
+//! estimate, which is a lower bound. [`baseline`] has what other ways would take on the same model.
 
 pub mod baseline;
-mod bound;
 mod fleet;
 mod report;
 mod run;
@@ -19,15 +18,15 @@ use goldfleet_shared::model::ids::Region;
 use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::target::Target;
+use goldfleet_shared::plan::Inventory;
 use goldfleet_shared::ports::error::PortError;
 use goldfleet_shared::rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 
 use crate::desk::DeskError;
 
-pub use bound::{Bound, Term};
 pub use fleet::{config, manifest, targets};
-pub use report::{Link, Report, Share, Single};
+pub use report::{Estimated, Filled, Link, Report, Share, Single};
 pub use run::{Played, play};
 
 /// What is rehearsed.
@@ -37,7 +36,9 @@ pub struct Rehearsal {
     pub config: Config,
     /// The targets, and the stores that are set by hand.
     pub targets: TargetsFile,
-    /// Versions that were rolled out before, oldest first: what lies in stores already.
+    /// Chunks of the version that lie in stores already.
+    pub held: Inventory,
+    /// Versions that are rolled out before, oldest first: their chunks lie in stores then, and their VHDs at targets.
     pub before: Vec<(ImageRef, Manifest)>,
     /// The version that is rolled out.
     pub image: (ImageRef, Manifest),
@@ -53,7 +54,7 @@ pub struct Rehearsal {
 #[derive(Debug, thiserror::Error)]
 pub enum RehearsalError {
     /// There is nothing to rehearse.
-    #[error("no enabled target is selected: 'goldfleet targets list' shows what there is")]
+    #[error("no enabled target is selected that lacks this version: 'goldfleet targets list' shows what there is")]
     NoTargets,
     /// A name or number that can't be.
     #[error("{0}")]
