@@ -59,7 +59,7 @@ pub enum DeskError {
     Targets(#[from] goldfleet_shared::targets::TargetsFileError),
     /// The rates can't be used.
     #[error(transparent)]
-    Rates(#[from] goldfleet_shared::plan::RatesError),
+    Rates(#[from] goldfleet_shared::rates::RatesError),
     /// No plan is fast enough.
     #[error(transparent)]
     TooSlow(#[from] goldfleet_shared::plan::TooSlow),

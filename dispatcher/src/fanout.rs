@@ -13,9 +13,10 @@ use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationId, OperationState, Progress, Work};
 use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::model::target::{Target, TargetKey};
-use goldfleet_shared::plan::{Asked, Content, Plan, Rates};
+use goldfleet_shared::plan::{Asked, Content, Inventory, Plan};
 use goldfleet_shared::ports::error::{PortError, PortResult};
 use goldfleet_shared::ports::image_plane::Provisioning;
+use goldfleet_shared::rates::Rates;
 use goldfleet_shared::retry::retrying;
 use goldfleet_shared::state::JobEvent;
 use goldfleet_shared::targets::TargetsFile;
@@ -42,6 +43,8 @@ pub struct JobPlan {
     pub plan: Plan,
     /// The rates that it was made by.
     pub rates: Rates,
+    /// What lies in stores already.
+    pub held: Inventory,
     /// The targets that get the image, each with its managed image's name.
     pub targets: Vec<(Target, ManagedImageName)>,
     /// The targets that already have it.
@@ -90,14 +93,14 @@ pub async fn plan(
         named.into_iter().partition(|(target, _)| having.contains(&target.key()));
     let (source, configured, content) = (desk.config.source.store(), file.stores_by_region(), Content::of(manifest));
     let wanted: Vec<&Target> = targets.iter().map(|(target, _)| target).collect();
-    let inventory = inventory(desk, &configured, &wanted, &content).await?;
+    let held = inventory(desk, &configured, &wanted, &content).await?;
     let (Speed::Required(within) | Speed::Wanted(within)) = speed;
     let made = Plan::make(&Asked {
         source: &source,
         targets: &wanted,
         configured: &configured,
         content: &content,
-        inventory: &inventory,
+        inventory: &held,
         rates: &rates,
         within,
     });
@@ -108,14 +111,27 @@ pub async fn plan(
         }
         (made, _) => made?,
     };
-    Ok(JobPlan { plan, rates, targets, skipped })
+    Ok(JobPlan { plan, rates, held, targets, skipped })
 }
 
 /// The plan of a job that is to run.
 async fn plan_to_run(desk: &Desk, job: &Job) -> Result<JobPlan, DeskError> {
     let (_, manifest) = manifest(desk, &job.image.name, &job.image.version).await?;
+    plan_as_jobs_do(desk, &job.image, &manifest, &job.selection).await
+}
+
+/// The plan that a job makes for itself: as fast as the configuration wants it, else as fast as can be.
+///
+/// # Errors
+/// As [`plan`], but for a plan that is too slow.
+pub async fn plan_as_jobs_do(
+    desk: &Desk,
+    image: &ImageRef,
+    manifest: &Manifest,
+    selection: &[Selector],
+) -> Result<JobPlan, DeskError> {
     let speed = Speed::Wanted(desk.config.plan.within.map(Time::get));
-    plan(desk, &job.image, &manifest, &job.selection, speed).await
+    plan(desk, image, manifest, selection, speed).await
 }
 
 fn name_images(

@@ -6,8 +6,8 @@ use goldfleet_shared::model::job::{Job, JobState, Payload};
 use goldfleet_shared::model::manifest::{Manifest, digest_of, manifest_name};
 use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::model::target::Target;
-use goldfleet_shared::plan::Rates;
 use goldfleet_shared::ports::error::ErrorKind;
+use goldfleet_shared::rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 use jiff::Timestamp;
 

@@ -7,7 +7,7 @@ use crate::azure::{
 };
 use crate::config::{AzureCloud, AzureCoordination, Cloud, Config, Coordination, ModelledCloud};
 use crate::embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
-use crate::modelled::{Limits, LimitsError, Model, ModelledBlobs, ModelledImages, Pace};
+use crate::modelled::{Model, ModelledBlobs, ModelledImages, Pace};
 use crate::ports::Ports;
 use crate::ports::blob_store::BlobStore;
 use crate::ports::clock::{Clock, SystemClock};
@@ -16,6 +16,7 @@ use crate::ports::image_plane::ImagePlane;
 use crate::ports::inspector::Inspector;
 use crate::ports::job_table::JobTable;
 use crate::ports::queue::Queue;
+use crate::rates::{Rates, RatesError};
 use crate::targets::TargetsFile;
 
 /// Why the configured adapters can't be had.
@@ -29,7 +30,7 @@ pub enum BackendError {
     Connection(#[from] ConnectionError),
     /// The limits of the modelled cloud can't be used.
     #[error(transparent)]
-    Limits(#[from] LimitsError),
+    Rates(#[from] RatesError),
     /// It refused, or could not be reached.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -40,7 +41,7 @@ impl BackendError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NoConnection(_) | Self::Connection(_) | Self::Limits(_) => 2,
+            Self::NoConnection(_) | Self::Connection(_) | Self::Rates(_) => 2,
             Self::Port(_) => 3,
         }
     }
@@ -126,7 +127,7 @@ fn modelled_cloud(
     modelled: &ModelledCloud,
     clock: &Arc<dyn Clock>,
 ) -> Result<CloudPorts, BackendError> {
-    let pace = Pace::Limited(Box::new(Limits::load(modelled.limits.as_deref())?));
+    let pace = Pace::Limited(Box::new(Rates::load(config.plan.rates.as_deref())?));
     let model = Model::new(pace, Arc::clone(clock), &config.source.region, modelled.seed.into());
     // Without targets there is nothing to place; whoever needs them says what is wrong with the file.
     let targets = TargetsFile::load(&config.targets.file).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! What goldfleet is about, apart from its programs: the domain, its ports, and every adapter behind them.
 //!
-//! - [`model`]: the words, as plain types; [`state`]: the transition functions; [`plan`]: which store fills which.
+//! - [`model`]: the words, as plain types; [`state`]: the transition functions.
+//! - [`plan`]: which store fills which; [`rates`]: the prices, limits and times of plans and of the modelled cloud.
 //! - [`ports`]: what goldfleet asks of the world, as traits; [`commit`]: commits whose answer may get lost.
 //! - [`vhd`], [`chunk`]: from a disk image to chunks.
 //! - [`config`], [`targets`], [`telemetry`]: what an operator sets; [`backend`] chooses the adapters.
@@ -21,6 +22,7 @@ mod otlp;
 pub mod plan;
 pub mod ports;
 pub mod ranges;
+pub mod rates;
 pub mod retry;
 pub mod state;
 pub mod targets;

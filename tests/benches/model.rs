@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use goldfleet_dispatcher::rehearse::baseline::{Baseline, compare};
 use goldfleet_dispatcher::rehearse::{self, Rehearsal, RehearsalError, Report, rehearse};
-use goldfleet_shared::modelled::Limits;
+use goldfleet_shared::plan::Inventory;
+use goldfleet_shared::rates::Rates;
 
 const DATA: u64 = 30 << 30;
 
@@ -31,9 +32,10 @@ fn fleet(targets: u32, regions: u32) -> anyhow::Result<Rehearsal> {
     Ok(Rehearsal {
         config: rehearse::config()?,
         targets: rehearse::targets(targets, regions)?,
+        held: Inventory::default(),
         before: Vec::new(),
         image: rehearse::manifest(DATA, 1, 100)?,
-        limits: Limits::load(None)?,
+        rates: Rates::built_in()?,
         workers: None,
         seed: 1,
     })
@@ -53,13 +55,14 @@ fn fleet_report(
     goal("last image / single farthest target", report.times_single, single_goal);
     println!("    single: {} {:.1} s", report.single.target, report.single.seconds);
     match bound_goal {
-        Some(goal_) => goal("last image / lower bound", report.times_bound, goal_),
-        None => println!("  last image / lower bound: {:.3}", report.times_bound),
+        Some(goal_) => goal("last image / lower bound", report.times_estimate, goal_),
+        None => println!("  last image / lower bound: {:.3}", report.times_estimate),
     }
-    println!("    bound: {:.1} s, of which the image takes {:.0} s", report.bound.seconds, report.bound.image);
-    for term in report.bound.terms.iter().take(3) {
-        println!("    {} ({}): {:.1} s", term.limit.as_str(), term.place, term.seconds);
-    }
+    let bound = &report.estimate;
+    println!(
+        "    bound: {:.1} s, of which the image takes {:.0} s; {} binds",
+        bound.seconds, bound.image_seconds, bound.binds
+    );
     let most = report.links.iter().map(|link| link.times_data).fold(0.0, f64::max);
     let least = report.links.iter().map(|link| link.times_data).fold(f64::MAX, f64::min);
     goal("WAN bytes a remote region / data, most", most, 1.0);

@@ -3,54 +3,14 @@
 //! it takes to make them.
 #![expect(clippy::print_stdout, reason = "a benchmark's results are what it prints")]
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
-use goldfleet_shared::model::ids::{Region, SubscriptionId};
-use goldfleet_shared::model::store::Store;
-use goldfleet_shared::model::target::Target;
+use anyhow::ensure;
+use goldfleet_shared::model::ids::Region;
 use goldfleet_shared::plan::estimate::Estimate;
-use goldfleet_shared::plan::{Asked, Content, Inventory, Plan, Rates, render};
-
-const GIB: u64 = 1 << 30;
-
-/// The 25 regions whose accounts have the higher limits, and 5 more.
-const THIRTY: [&str; 30] = [
-    "australiaeast",
-    "brazilsouth",
-    "canadacentral",
-    "centralindia",
-    "centralus",
-    "eastasia",
-    "eastus",
-    "eastus2",
-    "francecentral",
-    "germanywestcentral",
-    "japaneast",
-    "jioindiawest",
-    "koreacentral",
-    "northcentralus",
-    "northeurope",
-    "norwayeast",
-    "southafricanorth",
-    "southcentralus",
-    "southeastasia",
-    "swedencentral",
-    "uksouth",
-    "westeurope",
-    "westus",
-    "westus2",
-    "westus3",
-    "canadaeast",
-    "italynorth",
-    "polandcentral",
-    "switzerlandnorth",
-    "uaenorth",
-];
-
-/// The most that egress may be of the star's, from these regions.
-const BOUNDS: [(&str, f64); 2] = [("brazilsouth", 0.25), ("westeurope", 0.82)];
+use goldfleet_shared::plan::{Plan, render};
+use goldfleet_shared::rates::Rates;
+use goldfleet_tests::regions::{AT_MOST, THIRTY, plan};
 
 fn main() -> anyhow::Result<()> {
     let rates = Rates::built_in()?;
@@ -59,7 +19,7 @@ fn main() -> anyhow::Result<()> {
     for source in THIRTY {
         let (plan, seconds) = made(source, &THIRTY, 1, &rates)?;
         let ratio = plan.estimate.cost.egress.dollars() / plan.star.cost.egress.dollars();
-        let bound = BOUNDS.iter().find(|(region, _)| *region == source).map(|(_, bound)| *bound);
+        let bound = AT_MOST.iter().find(|(region, _)| *region == source).map(|(_, bound)| *bound);
         let at_most = bound.map_or_else(String::new, |bound| format!(" (at most {bound})"));
         let (own, star) = (plan.estimate.cost.egress, plan.star.cost.egress);
         println!("  {source:<19} {own:>7} / {star:>8} = {ratio:.3}{at_most}, planned in {:.1} ms", seconds * 1e3);
@@ -100,36 +60,9 @@ fn line(name: &str, estimate: &Estimate) {
     );
 }
 
-/// A plan for so many subscriptions in each region, and how long it took to make.
+/// A plan, and how long it took to make.
 fn made(source: &str, regions: &[&str], subscriptions: u32, rates: &Rates) -> anyhow::Result<(Plan, f64)> {
-    let source = Store { region: source.parse()?, account: "goldsource".parse()?, container: "golden".parse()? };
-    let mut targets = Vec::new();
-    for region in regions {
-        for n in 1..=subscriptions {
-            targets.push(target(n, region)?);
-        }
-    }
-    let (targets, content) = (targets.iter().collect::<Vec<&Target>>(), Content::made_up(30 * GIB));
     let begun = Instant::now();
-    let plan = Plan::make(&Asked {
-        source: &source,
-        targets: &targets,
-        configured: &BTreeMap::new(),
-        content: &content,
-        inventory: &Inventory::default(),
-        rates,
-        within: None,
-    })
-    .context("nothing asks for speed")?;
+    let plan = plan(source, regions, subscriptions, rates)?;
     Ok((plan, begun.elapsed().as_secs_f64()))
-}
-
-fn target(n: u32, region: &str) -> anyhow::Result<Target> {
-    Ok(serde_json::from_value(serde_json::json!({
-        "subscription": SubscriptionId::numbered(n),
-        "region": region,
-        "resource_group": "images",
-        "account": format!("s{n:04}{region}").chars().take(24).collect::<String>(),
-        "container": "vhds",
-    }))?)
 }

@@ -252,9 +252,9 @@ pub struct RehearseArguments {
     /// The regions that they are in, the source's own among them.
     #[arg(long, value_name = "COUNT", default_value_t = 3, requires = "targets_like")]
     pub regions: u32,
-    /// The limits of the cloud, where they differ from the built-in ones.
+    /// Prices, limits, rates and times that differ from the built-in ones, instead of those of the configuration.
     #[arg(long, value_name = "FILE")]
-    pub limits: Option<PathBuf>,
+    pub rates: Option<PathBuf>,
     /// Workers; as many as can work on all targets at once, where not given.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,

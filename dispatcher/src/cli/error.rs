@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use goldfleet_shared::backend::BackendError;
 use goldfleet_shared::config::ConfigError;
-use goldfleet_shared::modelled::LimitsError;
 use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use goldfleet_shared::telemetry;
 
@@ -68,9 +67,6 @@ pub enum CommandError {
     /// The rehearsal.
     #[error(transparent)]
     Rehearsal(#[from] RehearsalError),
-    /// The rehearsal's limits.
-    #[error(transparent)]
-    Limits(#[from] LimitsError),
     /// Standard output, or the runtime.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -93,7 +89,7 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Filter(_) | Self::NoPicture | Self::NotListening | Self::Limits(_) => USAGE,
+            Self::Config(_) | Self::Filter(_) | Self::NoPicture | Self::NotListening => USAGE,
             Self::Dashboard(DashboardError::Guard(_)) => USAGE,
             Self::Dashboard(DashboardError::Listen { .. }) => SERVICE,
             Self::Unwell { .. } => FAILED,

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use goldfleet_shared::backend;
-use goldfleet_shared::config::{Cloud, Config, environment};
+use goldfleet_shared::config::{Config, environment};
 use goldfleet_shared::model::ids::{ImageName, ImageVersion};
 use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::model::manifest::Manifest;
-use goldfleet_shared::modelled::Limits;
+use goldfleet_shared::plan::{Inventory, render};
+use goldfleet_shared::rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 use goldfleet_shared::telemetry;
 use goldfleet_worker::program;
@@ -20,6 +21,7 @@ use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
 use super::table::write_table;
 use crate::desk::{Desk, DeskError};
+use crate::fanout;
 use crate::rehearse::{self, Rehearsal, RehearsalError, Report};
 use crate::request::manifest;
 
@@ -35,21 +37,21 @@ pub fn run(
     let made_up = arguments.data.is_some() && arguments.targets_like.is_some();
     let mut config = if made_up { rehearse::config()? } else { Config::load(config, environment())? };
     telemetry::init(&config.log, Level::ERROR, environment())?;
-    let (image, targets) = material(arguments, &config)?;
+    if let Some(rates) = &arguments.rates {
+        config.plan.rates = Some(rates.clone());
+    }
+    let Material { image, targets, held } = material(arguments, &config)?;
     if let Some(requests) = arguments.requests {
         config.worker.requests = requests.into();
     }
-    let configured = match &config.cloud {
-        Cloud::Modelled(modelled) => modelled.limits.as_deref(),
-        _ => None,
-    };
-    let limits = Limits::load(arguments.limits.as_deref().or(configured))?;
+    let rates = Rates::load(config.plan.rates.as_deref()).map_err(DeskError::from)?;
     let rehearsal = Rehearsal {
         config,
         targets,
+        held,
         before: Vec::new(),
         image,
-        limits,
+        rates,
         workers: arguments.workers.map(usize::from),
         seed: arguments.seed,
     };
@@ -61,16 +63,14 @@ pub fn run(
     Ok(if report.failed == 0 && report.whole { DONE } else { FAILED })
 }
 
-/// The image and the targets, configured or made up.
-fn material(
-    arguments: &RehearseArguments,
-    config: &Config,
-) -> Result<((ImageRef, Manifest), TargetsFile), CommandError> {
-    let image = match (&arguments.image, &arguments.version, arguments.data) {
-        (Some(image), Some(version), _) => uploaded(config, image, version)?,
-        (_, _, Some(data)) => rehearse::manifest(data.0, 1, 100)?,
-        _ => return Err(RehearsalError::Invalid("name an image, or say how much data".to_owned()).into()),
-    };
+/// What a rehearsal is of: image and targets, configured or made up, and what stores hold of it.
+struct Material {
+    image: (ImageRef, Manifest),
+    targets: TargetsFile,
+    held: Inventory,
+}
+
+fn material(arguments: &RehearseArguments, config: &Config) -> Result<Material, CommandError> {
     let targets = match arguments.targets_like {
         Some(count) => rehearse::targets(count, arguments.regions)?,
         None => {
@@ -79,19 +79,44 @@ fn material(
             TargetsFile { targets, stores: file.stores }
         }
     };
-    Ok((image, targets))
+    match (&arguments.image, &arguments.version, arguments.data) {
+        (Some(image), Some(version), _) => uploaded(arguments, config, (image, version), targets),
+        (_, _, Some(data)) => {
+            Ok(Material { image: rehearse::manifest(data.0, 1, 100)?, targets, held: Inventory::default() })
+        }
+        _ => Err(RehearsalError::Invalid("name an image, or say how much data".to_owned()).into()),
+    }
 }
 
-/// The manifest of a version in the configured source store.
-fn uploaded(config: &Config, image: &ImageName, version: &ImageVersion) -> Result<(ImageRef, Manifest), CommandError> {
+/// A version in the configured source store. Where its targets are the configured ones, they and the stores are looked at
+/// as for a real job: who has the version gets nothing, what lies in a store is not moved.
+fn uploaded(
+    arguments: &RehearseArguments,
+    config: &Config,
+    (image, version): (&ImageName, &ImageVersion),
+    targets: TargetsFile,
+) -> Result<Material, CommandError> {
     let runtime = program::runtime()?;
-    let read = runtime.block_on(async {
+    let looked = runtime.block_on(async {
         let ports = backend::open(config)?;
+        if config.azure_coordination().is_none() {
+            ports.table.ensure().await?;
+        }
         let desk = Desk::new(ports, Arc::new(config.clone()), "rehearsal".to_owned());
-        Ok::<_, CommandError>(manifest(&desk, image, version).await?)
+        let image = manifest(&desk, image, version).await?;
+        if arguments.targets_like.is_some() {
+            return Ok(Material { image, targets, held: Inventory::default() });
+        }
+        let planned = fanout::plan_as_jobs_do(&desk, &image.0, &image.1, &arguments.targets).await?;
+        let to_do = planned.targets.into_iter().map(|(target, _)| target).collect();
+        Ok::<_, CommandError>(Material {
+            image,
+            targets: TargetsFile { targets: to_do, stores: targets.stores },
+            held: planned.held,
+        })
     });
     runtime.shutdown_background();
-    read
+    looked
 }
 
 fn write(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
@@ -104,15 +129,13 @@ fn write(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
     )?;
     let row = |what: &str, seconds: f64, remark: String| [what.to_owned(), format!("{seconds:.0} s"), remark];
     let alone = format!("{}; the last image takes {:.3} times that", report.single.target, report.times_single);
-    let longest = report.bound.terms.first();
-    let bound = longest.map_or_else(String::new, |term| {
-        format!("{}, {}; the last image takes {:.3} times that", term.limit.as_str(), term.place, report.times_bound)
-    });
+    let promised = &report.estimate;
+    let estimate = format!("{}; the last image takes {:.3} times that", promised.binds, report.times_estimate);
     let rows = [
         row("the first image", report.first_image_seconds, String::new()),
         row("the last image", report.last_image_seconds, String::new()),
         row("one target alone", report.single.seconds, alone),
-        row("no fleet could beat", report.bound.seconds, bound),
+        row("the plan's estimate, a lower bound", promised.seconds, estimate),
     ];
     write_table(console, &["to", "virtual time", ""], rows)?;
     writeln!(console.out)?;
@@ -120,7 +143,8 @@ fn write(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
         [link.from.clone(), link.to.clone(), HumanBytes(link.bytes).to_string(), format!("{:.4}", link.times_data)]
     });
     write_table(console, &["from", "to", "bytes", "times the data"], links)?;
-    writeln!(console.out)?;
+    let planned = render::bytes(promised.wan_bytes.into());
+    writeln!(console.out, "{planned} between regions were planned, for ${:.2} of egress\n", promised.egress_usd)?;
     let shares = report
         .shares
         .iter()

@@ -41,7 +41,7 @@ pub fn compare(rehearsal: &Rehearsal, baseline: Baseline) -> Result<Compared, Re
 
 async fn run(rehearsal: &Rehearsal, baseline: Baseline) -> Result<Compared, RehearsalError> {
     let clock = Arc::new(TokioClock::starting_at(Timestamp::UNIX_EPOCH));
-    let pace = Pace::Limited(Box::new(rehearsal.limits.clone()));
+    let pace = Pace::Limited(Box::new(rehearsal.rates.clone()));
     let source = &rehearsal.config.source;
     let model = Model::new(pace, clock, &source.region, rehearsal.seed);
     model.place_fleet(source, &rehearsal.targets);
@@ -64,6 +64,6 @@ async fn run(rehearsal: &Rehearsal, baseline: Baseline) -> Result<Compared, Rehe
         async move { model.copy_blob(from, &to).await }
     });
     try_join_all(copies).await?;
-    tokio::time::sleep(Duration::try_from_secs_f64(rehearsal.limits.image.seconds).unwrap_or_default()).await;
+    tokio::time::sleep(rehearsal.rates.image()).await;
     Ok(Compared { last_image: began.elapsed(), stats: model.stats() })
 }

@@ -1,10 +1,9 @@
 //! Rehearsals: a job on a modelled cloud, in virtual time, by the dispatcher, pump and steps that do the real ones.
 //!
-//! [`rehearse`] runs the job, then the same for the one target that is farthest away, and compares both with what no
-//! fleet could beat ([`Bound`]). [`baseline`] has what other ways would take on the same model.
+//! [`rehearse`] runs the job, then the same for the one target that is farthest away, and compares both with the plan's
+//! estimate, which is a lower bound. [`baseline`] has what other ways would take on the same model.
 
 pub mod baseline;
-mod bound;
 mod fleet;
 mod report;
 mod run;
@@ -19,15 +18,15 @@ use goldfleet_shared::model::ids::Region;
 use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::target::Target;
-use goldfleet_shared::modelled::Limits;
+use goldfleet_shared::plan::Inventory;
 use goldfleet_shared::ports::error::PortError;
+use goldfleet_shared::rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 
 use crate::desk::DeskError;
 
-pub use bound::{Bound, Term};
 pub use fleet::{config, manifest, targets};
-pub use report::{Link, Report, Share, Single};
+pub use report::{Estimated, Filled, Link, Report, Share, Single};
 pub use run::{Played, play};
 
 /// What is rehearsed.
@@ -37,12 +36,14 @@ pub struct Rehearsal {
     pub config: Config,
     /// The targets, and the stores that are set by hand.
     pub targets: TargetsFile,
-    /// Versions that were rolled out before, oldest first: what lies in stores already.
+    /// Chunks of the version that lie in stores already.
+    pub held: Inventory,
+    /// Versions that are rolled out before, oldest first: their chunks lie in stores then, and their VHDs at targets.
     pub before: Vec<(ImageRef, Manifest)>,
     /// The version that is rolled out.
     pub image: (ImageRef, Manifest),
-    /// The cloud's limits.
-    pub limits: Limits,
+    /// What the cloud keeps to, and plans are made with.
+    pub rates: Rates,
     /// How many workers there are; none for as many as it takes to work on all targets at once.
     pub workers: Option<usize>,
     /// Decides what is left to chance.
@@ -53,7 +54,7 @@ pub struct Rehearsal {
 #[derive(Debug, thiserror::Error)]
 pub enum RehearsalError {
     /// There is nothing to rehearse.
-    #[error("no enabled target is selected: 'goldfleet targets list' shows what there is")]
+    #[error("no enabled target is selected that lacks this version: 'goldfleet targets list' shows what there is")]
     NoTargets,
     /// A name or number that can't be.
     #[error("{0}")]
@@ -99,11 +100,10 @@ impl Rehearsal {
         self.targets.targets.iter().max_by(|a, b| {
             let measure = |target: &Target| {
                 let remote = target.region != *source;
-                let wan = self.limits.wan_gbit(source, &target.region);
-                (remote, -wan, self.limits.round_trip_ms(source, &target.region))
+                let wan = self.rates.wan(source, &target.region);
+                (remote, std::cmp::Reverse(wan), self.rates.round_trip(source, &target.region))
             };
-            let (a, b) = (measure(a), measure(b));
-            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.total_cmp(&b.2))
+            measure(a).cmp(&measure(b))
         })
     }
 

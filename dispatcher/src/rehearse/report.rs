@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use goldfleet_shared::model::store::Store;
 use goldfleet_shared::modelled::{Limit, Stats};
+use goldfleet_shared::plan::Tree;
+use goldfleet_shared::plan::estimate::Estimate;
 use serde::Serialize;
 
-use super::{Bound, Played, Rehearsal};
+use super::{Played, Rehearsal};
 
 /// From which share of the time on a limit is said to bind.
 const BINDS: f64 = 0.8;
@@ -35,6 +38,42 @@ pub struct Share {
     pub name: String,
     /// The part of the time, from 0 to 1, that it was busy; the time that an image takes is not counted.
     pub share: f64,
+}
+
+/// A store that the plan filled.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Filled {
+    /// The store.
+    pub store: String,
+    /// The store that it was filled from.
+    pub from: String,
+}
+
+/// What the plan promised: a lower bound, as if all rings ran at once.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Estimated {
+    /// Seconds to the last image.
+    pub seconds: f64,
+    /// Seconds of these that making an image takes.
+    pub image_seconds: f64,
+    /// The limit that binds.
+    pub binds: String,
+    /// Bytes between regions.
+    pub wan_bytes: u64,
+    /// US dollars for these.
+    pub egress_usd: f64,
+}
+
+impl From<&Estimate> for Estimated {
+    fn from(estimate: &Estimate) -> Self {
+        Self {
+            seconds: estimate.time.total.as_secs_f64(),
+            image_seconds: estimate.time.image.as_secs_f64(),
+            binds: estimate.time.binds.to_string(),
+            wan_bytes: u64::try_from(estimate.wan_bytes).unwrap_or(u64::MAX),
+            egress_usd: estimate.cost.egress.dollars(),
+        }
+    }
 }
 
 /// The same job for one target.
@@ -73,10 +112,12 @@ pub struct Report {
     pub single: Single,
     /// The time to the last image, as a multiple of that of the single one.
     pub times_single: f64,
-    /// What no fleet could beat.
-    pub bound: Bound,
-    /// The time to the last image, as a multiple of the bound.
-    pub times_bound: f64,
+    /// What the plan promised.
+    pub estimate: Estimated,
+    /// The time to the last image, as a multiple of the estimate's.
+    pub times_estimate: f64,
+    /// The plan: which store was filled from which.
+    pub stores: Vec<Filled>,
     /// Links between regions that anything crossed.
     pub links: Vec<Link>,
     /// Bytes over all of them, workers' too.
@@ -103,10 +144,9 @@ impl Report {
         let (image, manifest) = &rehearsal.image;
         let data = manifest.data_bytes();
         let links = links(&played.stats, data);
-        let wan = links.iter().map(|link| link.bytes).max().unwrap_or(0);
-        let bound = Bound::of(rehearsal, wan);
+        let estimate = Estimated::from(&played.estimate);
         let last = played.last_image.as_secs_f64();
-        let shares = shares(&played.stats, last - bound.image);
+        let shares = shares(&played.stats, last - estimate.image_seconds);
         Self {
             image: image.name.to_string(),
             version: image.version.to_string(),
@@ -120,8 +160,9 @@ impl Report {
             last_image_seconds: last,
             times_single: last / single.seconds,
             single,
-            times_bound: last / bound.seconds,
-            bound,
+            times_estimate: last / estimate.seconds,
+            estimate,
+            stores: played.tree.iter().flat_map(Tree::seeds).map(filled).collect(),
             wan_bytes: played.stats.wan_bytes(),
             links,
             requests: played.stats.requests.clone(),
@@ -133,6 +174,10 @@ impl Report {
             real_seconds: real.as_secs_f64(),
         }
     }
+}
+
+fn filled((store, from): (&Store, Vec<Store>)) -> Filled {
+    Filled { store: store.to_string(), from: from.first().map_or_else(String::new, Store::to_string) }
 }
 
 fn links(stats: &Stats, data: u64) -> Vec<Link> {

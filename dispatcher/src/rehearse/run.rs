@@ -1,5 +1,6 @@
 //! One run in virtual time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,9 +10,13 @@ use goldfleet_shared::config::{Cloud, ModelledCloud};
 use goldfleet_shared::model::event::Event;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::image::ImageRef;
+use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::manifest::{Manifest, manifest_name};
 use goldfleet_shared::model::operation::{Kind, OperationState, Work};
+use goldfleet_shared::model::store::{Container, Store};
 use goldfleet_shared::modelled::{Model, Pace, Stats};
+use goldfleet_shared::plan::estimate::Estimate;
+use goldfleet_shared::plan::{PlannedStore, Tree};
 use goldfleet_shared::ports::clock::{TokioClock, between};
 use goldfleet_worker::program;
 use goldfleet_worker::pump::Pump;
@@ -24,11 +29,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Rehearsal, RehearsalError};
 use crate::desk::Desk;
+use crate::fanout;
 use crate::request;
 use crate::service::serve;
 
 /// The longest that a rehearsal may last, in days of virtual time.
 const DAYS: u64 = 60;
+
+/// The files that a rehearsal makes for its dispatcher.
+const TARGETS: &str = "targets.toml";
+const RATES: &str = "rates.toml";
 
 /// When rehearsals begin: any time will do, if it is always the same.
 const BEGINNING: Timestamp = Timestamp::constant(1_767_225_600, 0);
@@ -44,6 +54,10 @@ pub struct Played {
     pub failed: usize,
     /// Whether every target's VHD is, by its checksums, the whole disk.
     pub whole: bool,
+    /// What the plan promised.
+    pub estimate: Estimate,
+    /// Which store filled which, as the job's row says.
+    pub tree: Option<Tree>,
     /// The events of the job.
     pub events: Vec<Event>,
     /// What the cloud counted for this job alone.
@@ -69,21 +83,23 @@ pub fn play(rehearsal: &Rehearsal) -> Result<Played, RehearsalError> {
             stage.run(&format!("before-{n}"), image, manifest).await?;
         }
         let (image, manifest) = &rehearsal.image;
+        stage.fill(rehearsal).await?;
         stage.run("rehearsal", image, manifest).await
     })
 }
 
-/// The folder with the targets file, which the dispatcher reads when it fans out.
+/// The folder with the targets and the rates, which the dispatcher reads when it fans out: it plans by what the cloud keeps to.
 fn folder(rehearsal: &Rehearsal) -> Result<TempDir, RehearsalError> {
     #[derive(Serialize)]
     struct Written<'a> {
         target: &'a [goldfleet_shared::model::target::Target],
-        store: &'a [goldfleet_shared::model::store::Store],
+        store: &'a [Store],
     }
     let folder = TempDir::new()?;
     let written = Written { target: &rehearsal.targets.targets, store: &rehearsal.targets.stores };
-    let text = toml::to_string(&written).map_err(|error| RehearsalError::Invalid(error.to_string()))?;
-    std::fs::write(folder.path().join("targets.toml"), text)?;
+    let invalid = |error: toml::ser::Error| RehearsalError::Invalid(error.to_string());
+    std::fs::write(folder.path().join(TARGETS), toml::to_string(&written).map_err(invalid)?)?;
+    std::fs::write(folder.path().join(RATES), toml::to_string(&rehearsal.rates).map_err(invalid)?)?;
     Ok(folder)
 }
 
@@ -99,11 +115,12 @@ impl Stage {
     async fn set(rehearsal: &Rehearsal, folder: &TempDir) -> Result<Self, RehearsalError> {
         let mut config = rehearsal.config.clone();
         config.cloud = Cloud::Modelled(ModelledCloud::default());
-        config.targets.file = folder.path().join("targets.toml");
+        config.targets.file = folder.path().join(TARGETS);
+        config.plan.rates = Some(folder.path().join(RATES));
         // Workers look into queues as often as where the queues are Azure's.
         let settings = Settings { poll: config.worker.poll.get(), ..program::settings(&config) };
         let clock = Arc::new(TokioClock::starting_at(BEGINNING));
-        let pace = Pace::Limited(Box::new(rehearsal.limits.clone()));
+        let pace = Pace::Limited(Box::new(rehearsal.rates.clone()));
         let model = Model::new(pace, clock, &config.source.region, rehearsal.seed);
         model.place_fleet(&config.source, &rehearsal.targets);
         let ports = model.ports();
@@ -112,11 +129,34 @@ impl Stage {
         Ok(Self { model, desk, settings, workers: rehearsal.workers() })
     }
 
+    /// Puts what stores hold into them; and a job that used them into the table, as dispatchers look for stores there.
+    async fn fill(&self, rehearsal: &Rehearsal) -> Result<(), RehearsalError> {
+        let (image, manifest) = &rehearsal.image;
+        for (store, held) in rehearsal.held.stores() {
+            self.model.put_chunks(store, manifest.chunks.iter().filter(|chunk| held.contains(&chunk.hash)))?;
+        }
+        let filled: BTreeSet<&Container> = rehearsal.held.stores().map(|(store, _)| store).collect();
+        let staging = rehearsal.targets.targets.iter().filter(|target| filled.contains(&target.staging()));
+        let stores = staging.map(|target| {
+            let (region, account, container) =
+                (target.region.clone(), target.account.clone(), target.container.clone());
+            PlannedStore { store: Store { region, account, container }, parent: Some(0) }
+        });
+        let source = PlannedStore { store: self.desk.config.source.store(), parent: None };
+        let tree = Tree { stores: std::iter::once(source).chain(stores).collect() };
+        let id: JobId = "held".parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
+        let job = request::job(id, image.clone(), request::payload(manifest), Vec::new(), self.desk.ports.clock.now());
+        let earlier = Job { state: JobState::Succeeded, tree: Some(tree), ..job };
+        Ok(self.desk.ports.table.insert_job(&earlier).await?)
+    }
+
     /// Runs the job of one version from its request to its end.
     async fn run(&self, id: &str, image: &ImageRef, manifest: &Manifest) -> Result<Played, RehearsalError> {
         let began = Instant::now();
-        let before = self.model.stats();
         self.upload(image, manifest).await?;
+        // The dispatcher makes the same plan again for itself.
+        let planned = fanout::plan_as_jobs_do(&self.desk, image, manifest, &[]).await?;
+        let before = self.model.stats();
         let id: JobId = id.parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
         let created = self.request(&id, image, manifest).await?;
         let stop = CancellationToken::new();
@@ -129,7 +169,7 @@ impl Stage {
             }
         }
         ended?;
-        let mut played = self.played(&id, created, manifest).await?;
+        let mut played = self.played(&id, created, manifest, planned.plan.estimate).await?;
         played.stats = since(self.model.stats(), &before);
         played.real = began.elapsed();
         Ok(played)
@@ -177,7 +217,13 @@ impl Stage {
         Ok(())
     }
 
-    async fn played(&self, id: &JobId, created: Timestamp, manifest: &Manifest) -> Result<Played, RehearsalError> {
+    async fn played(
+        &self,
+        id: &JobId,
+        created: Timestamp,
+        manifest: &Manifest,
+        estimate: Estimate,
+    ) -> Result<Played, RehearsalError> {
         let events = self.desk.ports.table.events(id, None).await?;
         let is_image = |event: &&Event| {
             event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.kind() == Kind::Image)
@@ -194,6 +240,8 @@ impl Stage {
             last_image: images.iter().max().copied().unwrap_or_default(),
             failed,
             whole,
+            estimate,
+            tree: self.desk.job(id).await?.value.tree,
             events,
             stats: Stats::default(),
             real: Duration::ZERO,

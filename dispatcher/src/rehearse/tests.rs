@@ -1,17 +1,18 @@
 use std::path::Path;
 
-use goldfleet_shared::modelled::{Limit, Limits};
+use goldfleet_shared::modelled::Limit;
 
 use super::*;
 
-/// Six targets in three regions, a quarter of a gibibyte of data, and what `limits` says over the built-in limits.
-fn rehearsal(limits: &str) -> Rehearsal {
+/// Six targets in three regions, a quarter of a gibibyte of data, and what `rates` says over the built-in ones.
+fn rehearsal(rates: &str) -> Rehearsal {
     Rehearsal {
         config: config().unwrap(),
         targets: targets(6, 3).unwrap(),
+        held: Inventory::default(),
         before: Vec::new(),
         image: manifest(256 << 20, 1, 100).unwrap(),
-        limits: Limits::over_built_in(Path::new("test"), limits).unwrap(),
+        rates: Rates::over_built_in(Path::new("test"), rates).unwrap(),
         workers: Some(2),
         seed: 1,
     }
@@ -24,16 +25,23 @@ fn every_target_gets_the_whole_disk_and_the_wan_carries_it_once_a_region() {
     let links: Vec<_> = report.links.iter().map(|link| (link.to.as_str(), link.bytes, link.times_data)).collect();
     assert_eq!(links, [("eastus", 256 << 20, 1.0), ("japaneast", 256 << 20, 1.0)]);
     assert!(report.single.target.ends_with("japaneast"), "{:?}", report.single);
-    assert!(report.times_bound >= 1.0 && report.first_image_seconds <= report.last_image_seconds, "{report:#?}");
+    assert!(report.times_estimate >= 1.0 && report.first_image_seconds <= report.last_image_seconds, "{report:#?}");
     // 60 s for the image, and 256 MiB at 60 MiB/s.
-    assert!((report.bound.seconds - 60.0 - 256.0 / 60.0).abs() < 1e-9, "{:?}", report.bound);
+    assert!((report.estimate.seconds - 60.0 - 256.0 / 60.0).abs() < 1e-6, "{:?}", report.estimate);
+    assert_eq!(report.estimate.wan_bytes, 512 << 20);
 }
 
 /// Limits so tight that requests are refused wherever they can be.
 const TIGHT: &str = r#"
-    server_busy.behind_seconds = 0.05
-    blob.page_blob_mib_per_second = 20
-    resource_manager = { write_burst = 1, writes_per_second = 0.05, read_burst = 4, reads_per_second = 0.2 }
+    server_busy = { date = "never", source = "made up", behind_seconds = 0.05 }
+    blob = { date = "never", source = "made up", page_blob_mib_per_second = 20 }
+    [resource_manager]
+    date = "never"
+    source = "made up"
+    write_burst = 1
+    writes_per_second = 0.05
+    read_burst = 4
+    reads_per_second = 0.2
 "#;
 
 #[test]

@@ -199,7 +199,6 @@ impl Config {
         match &mut self.cloud {
             Cloud::Directory(directory) => rebase(&["cloud", "root"], &mut directory.root),
             Cloud::Azure(AzureCloud { ca_certificate: Some(path), .. }) => rebase(&["cloud", "ca_certificate"], path),
-            Cloud::Modelled(ModelledCloud { limits: Some(path), .. }) => rebase(&["cloud", "limits"], path),
             Cloud::Azure(_) | Cloud::Modelled(_) => {}
         }
     }

@@ -106,16 +106,13 @@ impl Default for DirectoryCloud {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelledCloud {
-    /// A file whose limits go over the built-in ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limits: Option<PathBuf>,
     /// Decides what is left to chance.
     pub seed: u32,
 }
 
 impl Default for ModelledCloud {
     fn default() -> Self {
-        Self { limits: None, seed: 1 }
+        Self { seed: 1 }
     }
 }
 
@@ -248,7 +245,7 @@ impl Default for Dispatch {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Planning {
-    /// A file with prices, limits and rates that differ from the built-in ones.
+    /// A file with prices, limits, rates and times that differ from the built-in ones; the modelled cloud keeps to them too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rates: Option<PathBuf>,
     /// How long a job's plan may take to the last image; as long as the cheapest takes, where it is not given.

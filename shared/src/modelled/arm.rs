@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::errors;
+use super::limits::ArmKind;
 use super::pace::{Bucket, Moment};
-use super::rates::ArmKind;
 use super::stats::Limit;
 use super::traffic::Begun;
 use super::world::{World, nanos};

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 
 use super::Model;
 use super::arm::Image;
+use super::limits::ArmKind;
 use super::pace::Moment;
-use super::rates::ArmKind;
 use super::world::{World, nanos};
 use crate::model::image::{ManagedImageId, ManagedImageSpec};
 use crate::ports::error::{ErrorKind, PortError, PortResult};

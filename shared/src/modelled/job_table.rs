@@ -1,11 +1,12 @@
 //! The job table in memory, for fleets that live in one process. No thread is ever blocked, so that virtual time works.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::memory::Memory;
 use crate::model::event::Event;
 use crate::model::ids::JobId;
 use crate::model::job::Job;
@@ -17,11 +18,7 @@ use crate::ports::job_table::{Change, JobTable, check_one_group};
 use crate::ports::{ETag, Versioned};
 
 /// The job table in memory.
-pub struct MemoryJobTable {
-    clock: Arc<dyn Clock>,
-    latency: Duration,
-    state: Mutex<State>,
-}
+pub struct MemoryJobTable(Memory<State>);
 
 #[derive(Default)]
 struct State {
@@ -43,15 +40,7 @@ impl MemoryJobTable {
     /// An empty table, each request to which takes `latency` by this clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, latency: Duration) -> Self {
-        Self { clock, latency, state: Mutex::default() }
-    }
-
-    async fn request(&self) -> MutexGuard<'_, State> {
-        if !self.latency.is_zero() {
-            self.clock.sleep(self.latency).await;
-        }
-        // Nothing panics while it holds the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        Self(Memory::new(clock, latency))
     }
 }
 
@@ -76,7 +65,7 @@ impl JobTable for MemoryJobTable {
     }
 
     async fn insert_job(&self, job: &Job) -> PortResult<()> {
-        let mut state = self.request().await;
+        let mut state = self.0.request().await;
         if state.jobs.contains_key(&job.id) {
             return Err(PortError::new(ErrorKind::AlreadyExists, format!("there is a job {} already", job.id)));
         }
@@ -85,17 +74,17 @@ impl JobTable for MemoryJobTable {
     }
 
     async fn job(&self, id: &JobId) -> PortResult<Option<Versioned<Job>>> {
-        Ok(self.request().await.jobs.get(id).map(versioned))
+        Ok(self.0.request().await.jobs.get(id).map(versioned))
     }
 
     async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
-        let mut jobs: Vec<Versioned<Job>> = self.request().await.jobs.values().map(versioned).collect();
+        let mut jobs: Vec<Versioned<Job>> = self.0.request().await.jobs.values().map(versioned).collect();
         jobs.sort_by(|a, b| (b.value.created, &b.value.id).cmp(&(a.value.created, &a.value.id)));
         Ok(jobs)
     }
 
     async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag> {
-        let mut state = self.request().await;
+        let mut state = self.0.request().await;
         let row = expect(state.jobs.get_mut(&job.id), if_match, || format!("job {}", job.id))?;
         *row = (row.0 + 1, job.clone());
         let etag = etag(row.0);
@@ -104,7 +93,7 @@ impl JobTable for MemoryJobTable {
     }
 
     async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize> {
-        let mut state = self.request().await;
+        let mut state = self.0.request().await;
         let mut added = 0;
         for operation in operations {
             let job = state.operations.entry(operation.job.clone()).or_default();
@@ -114,25 +103,25 @@ impl JobTable for MemoryJobTable {
     }
 
     async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
-        let state = self.request().await;
+        let state = self.0.request().await;
         Ok(state.operations.get(job).and_then(|job| job.by_id.get(&id.to_string())).map(versioned))
     }
 
     async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>> {
-        let state = self.request().await;
+        let state = self.0.request().await;
         let Some(job) = state.operations.get(job) else { return Ok(Vec::new()) };
         let ids = job.groups.get(&id.group()).into_iter().flatten();
         Ok(ids.filter_map(|id| job.by_id.get(id)).map(versioned).collect())
     }
 
     async fn operations(&self, job: &JobId) -> PortResult<Vec<Versioned<Operation>>> {
-        let state = self.request().await;
+        let state = self.0.request().await;
         Ok(state.operations.get(job).into_iter().flat_map(|job| job.by_id.values()).map(versioned).collect())
     }
 
     async fn commit(&self, changes: &[Change], events: &[Event]) -> PortResult<Vec<ETag>> {
         check_one_group(changes, events)?;
-        let mut guard = self.request().await;
+        let mut guard = self.0.request().await;
         let state = &mut *guard;
         let name = |operation: &Operation| format!("operation {} of job {}", operation.id, operation.job);
         // All are looked at before any is changed.
@@ -155,18 +144,18 @@ impl JobTable for MemoryJobTable {
     }
 
     async fn events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Vec<Event>> {
-        let state = self.request().await;
+        let state = self.0.request().await;
         let wanted = |event: &&Event| operation.is_none_or(|id| event.operation.as_ref() == Some(id));
         Ok(state.events.get(job).into_iter().flatten().filter(wanted).cloned().collect())
     }
 
     async fn put_upload(&self, upload: &Upload) -> PortResult<()> {
-        self.request().await.uploads.insert(upload.id.clone(), upload.clone());
+        self.0.request().await.uploads.insert(upload.id.clone(), upload.clone());
         Ok(())
     }
 
     async fn uploads(&self) -> PortResult<Vec<Upload>> {
-        let mut uploads: Vec<Upload> = self.request().await.uploads.values().cloned().collect();
+        let mut uploads: Vec<Upload> = self.0.request().await.uploads.values().cloned().collect();
         uploads.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
         Ok(uploads)
     }

@@ -1,11 +1,11 @@
 //! A model of the cloud: blobs and managed images that store no bytes, but keep every rule and the pace of the real
-//! ones, by `limits.toml`. In virtual time under the real dispatcher and workers, it tells in seconds how long a rollout
+//! ones, by the rates that plans are made with. In virtual time under the real dispatcher and workers, it tells in seconds how long a rollout
 //! would take, and what would hold it up. `docs/model.md` says what it leaves out.
 //!
 //! - [`Model`] is the cloud; [`ModelledBlobs`] and [`ModelledImages`] are its ports.
 //! - [`MemoryQueue`] and [`MemoryJobTable`] are the other two ports without a thread that blocks: virtual time passes
 //!   when every task waits, and one that waits for a thread would make it jump.
-//! - [`Limits`] is what it keeps to; [`Stats`] what it has counted.
+//! - [`Pace`] is what it keeps to; [`Stats`] what it has counted.
 //!
 //! Nothing is left to chance but what a seed decides, so that two runs are the same to the event.
 
@@ -16,10 +16,10 @@ mod errors;
 mod extents;
 mod image_plane;
 mod job_table;
-pub mod limits;
+mod limits;
+mod memory;
 mod pace;
 mod queue;
-mod rates;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -34,9 +34,8 @@ use jiff::Timestamp;
 pub use blob_store::ModelledBlobs;
 pub use image_plane::ModelledImages;
 pub use job_table::MemoryJobTable;
-pub use limits::{Limits, LimitsError};
+pub use limits::Pace;
 pub use queue::MemoryQueue;
-pub use rates::Pace;
 pub use stats::{AccountStats, Busiest, Limit, LinkStats, Stats};
 
 use crate::config::Source;

@@ -1,6 +1,6 @@
 //! Pipes and buckets: how a limit turns amounts into time. Pure; all times are nanoseconds since the model began.
 
-use super::rates::{BucketRates, Rate};
+use super::limits::{BucketRates, Rate};
 
 /// Nanoseconds since the model began.
 pub(super) type Moment = u64;

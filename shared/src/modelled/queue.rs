@@ -1,23 +1,20 @@
 //! Queues in memory, for fleets that live in one process. No thread is ever blocked, so that virtual time works.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use super::memory::Memory;
 use crate::model::message::QueueName;
-use crate::ports::clock::{Clock, after};
+use crate::ports::clock::Clock;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::queue::{MAX_MESSAGE, MAX_RECEIVE, Queue, Receipt, Received};
 
 /// Queues in memory.
-pub struct MemoryQueue {
-    clock: Arc<dyn Clock>,
-    latency: Duration,
-    state: Mutex<State>,
-}
+pub struct MemoryQueue(Memory<State>);
 
 #[derive(Default)]
 struct State {
@@ -44,19 +41,7 @@ impl MemoryQueue {
     /// Queues by this clock, each request to which takes `latency`.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, latency: Duration) -> Self {
-        Self { clock, latency, state: Mutex::default() }
-    }
-
-    async fn request(&self) -> MutexGuard<'_, State> {
-        if !self.latency.is_zero() {
-            self.clock.sleep(self.latency).await;
-        }
-        // Nothing panics while it holds the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn moment(&self, delay: Duration) -> Timestamp {
-        after(self.clock.now(), delay)
+        Self(Memory::new(clock, latency))
     }
 }
 
@@ -106,8 +91,8 @@ impl Queue for MemoryQueue {
             let message = format!("a message of {} bytes is too large: at most {MAX_MESSAGE} bytes", body.len());
             return Err(PortError::new(ErrorKind::Invalid, message).with_code("message-too-large"));
         }
-        let mut state = self.request().await;
-        let (id, visible) = (state.count(), self.moment(delay));
+        let mut state = self.0.request().await;
+        let (id, visible) = (state.count(), self.0.moment(delay));
         let messages = state.queues.entry(queue).or_default();
         messages.by_id.insert(id, Message { body: body.to_owned(), visible, pop: 0, dequeued: 0 });
         messages.seen.insert((visible, id));
@@ -115,8 +100,8 @@ impl Queue for MemoryQueue {
     }
 
     async fn receive(&self, queue: QueueName, max: usize, visibility: Duration) -> PortResult<Vec<Received>> {
-        let mut state = self.request().await;
-        let (now, hidden) = (self.moment(Duration::ZERO), self.moment(visibility));
+        let mut state = self.0.request().await;
+        let (now, hidden) = (self.0.moment(Duration::ZERO), self.0.moment(visibility));
         let messages = state.queues.entry(queue).or_default();
         let visible = messages.seen.iter().take_while(|(at, _)| *at <= now).take(max.min(MAX_RECEIVE));
         let ids: Vec<u64> = visible.map(|(_, id)| *id).collect();
@@ -132,15 +117,15 @@ impl Queue for MemoryQueue {
     }
 
     async fn extend(&self, queue: QueueName, receipt: &Receipt, visibility: Duration) -> PortResult<Receipt> {
-        let mut state = self.request().await;
-        let (visible, pop) = (self.moment(visibility), state.count());
+        let mut state = self.0.request().await;
+        let (visible, pop) = (self.0.moment(visibility), state.count());
         let (messages, id) = state.held(queue, receipt)?;
         messages.hide(id, visible, pop);
         Ok(Receipt { id: receipt.id.clone(), pop: pop.to_string() })
     }
 
     async fn delete(&self, queue: QueueName, receipt: &Receipt) -> PortResult<()> {
-        let mut state = self.request().await;
+        let mut state = self.0.request().await;
         match state.held(queue, receipt) {
             Ok((messages, id)) => {
                 if let Some(message) = messages.by_id.remove(&id) {
@@ -154,7 +139,7 @@ impl Queue for MemoryQueue {
     }
 
     async fn depth(&self, queue: QueueName) -> PortResult<u64> {
-        let state = self.request().await;
+        let state = self.0.request().await;
         Ok(state.queues.get(&queue).map_or(0, |messages| messages.by_id.len() as u64))
     }
 }

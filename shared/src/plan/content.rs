@@ -79,6 +79,11 @@ impl Inventory {
         self.0.entry(store).or_default().insert(chunk);
     }
 
+    /// The stores that have anything, each with its chunks.
+    pub fn stores(&self) -> impl Iterator<Item = (&Container, &HashSet<ChunkHash>)> {
+        self.0.iter()
+    }
+
     /// What a store lacks.
     #[must_use]
     pub fn missing(&self, content: &Content, store: &Container) -> Amount {

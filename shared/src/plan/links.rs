@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::Tree;
 use super::content::{Amount, Content, Inventory};
-use super::money::Money;
-use super::rates::Rates;
 use super::regions::time_for;
 use crate::model::store::Store;
+use crate::rates::Money;
+use crate::rates::Rates;
 
 /// From one store to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -9,12 +9,12 @@ use super::Tree;
 use super::content::{Content, Inventory};
 use super::estimate::{Estimate, Time};
 use super::links::Link;
-use super::money::Money;
-use super::rates::Rates;
 use super::sites::Sites;
 use crate::model::ids::Region;
 use crate::model::store::Store;
 use crate::model::target::{Target, TargetKey};
+use crate::rates::Money;
+use crate::rates::Rates;
 
 /// What a plan is made for.
 #[derive(Debug, Clone, Copy)]

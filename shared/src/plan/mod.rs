@@ -1,7 +1,7 @@
 //! Plans: which store fills which, and what that costs and takes. Pure: everything they need is given to them.
 //!
 //! - [`Plan::make`] makes the cheapest plan that is fast enough; [`Tree`] is what of it is carried out.
-//! - [`Rates`] are the prices and limits, [`Content`] and [`Inventory`] what is to be moved and what is there already.
+//! - [`crate::rates::Rates`] are the prices and limits, [`Content`] and [`Inventory`] what is to be moved and what is there already.
 //! - `docs/planning.md` explains it.
 
 mod arborescence;
@@ -9,8 +9,6 @@ mod content;
 pub mod estimate;
 mod links;
 mod make;
-mod money;
-pub mod rates;
 mod regions;
 pub mod render;
 mod sites;
@@ -24,6 +22,4 @@ mod tree;
 pub use content::{Amount, Content, Inventory};
 pub use links::Link;
 pub use make::{Asked, Plan, Point, RegionPlan, TooSlow};
-pub use money::Money;
-pub use rates::{Rates, RatesError};
 pub use tree::{PlannedStore, Tree};

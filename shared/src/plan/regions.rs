@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::arborescence::{Cheapest, Flat, Graph};
-use super::rates::Rates;
 use crate::model::ids::Region;
+use crate::rates::Rates;
 
 /// How many choices of relays are tried. Where there would be more, those relays stay out that lack most.
 const CHOICES: usize = 256;

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::rates::Rates;
 use crate::model::ids::Region;
 use crate::model::store::Store;
 use crate::model::target::{Target, TargetKey};
+use crate::rates::Rates;
 
 /// The stores of a region, the first of which is filled from elsewhere and fills the others.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use crate::conformance;
 use crate::conformance::clock::{Elapse, ManualClock};
 use crate::conformance::image_plane::Site;
 use crate::model::ids::SubscriptionId;
-use crate::modelled::{Limits, MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledImages, Pace};
+use crate::modelled::{MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledImages, Pace};
 use crate::ports::clock::{Clock, TokioClock};
+use crate::rates::Rates;
 
 /// Time that passes by itself, where tokio's is paused.
 struct VirtualTime;
@@ -24,7 +25,7 @@ impl Elapse for VirtualTime {
 }
 
 fn limited() -> Pace {
-    Pace::Limited(Box::new(Limits::load(None).unwrap()))
+    Pace::Limited(Box::new(Rates::built_in().unwrap()))
 }
 
 fn virtual_clock() -> Arc<dyn Clock> {

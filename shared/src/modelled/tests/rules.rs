@@ -1,6 +1,5 @@
 //! Rules that no suite of a port asks for: placed accounts, chunks without bytes, limits files.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,7 +10,7 @@ use crate::model::ids::SubscriptionId;
 use crate::model::image::{ManagedImageId, ManagedImageSpec, StorageType};
 use crate::model::manifest::{ChunkEntry, ChunkHash, Generation, Manifest, OsType, Run, chunk_name};
 use crate::model::store::Container;
-use crate::modelled::{Limits, Model, ModelledBlobs, ModelledImages, Pace};
+use crate::modelled::{Model, ModelledBlobs, ModelledImages, Pace};
 use crate::ports::blob_store::{BlobStore, SourceRange};
 use crate::ports::image_plane::ImagePlane;
 
@@ -90,34 +89,4 @@ async fn chunks_without_bytes_are_copied_run_by_run_and_told_apart() {
     let whole = SourceRange { blob: blob.clone(), range: 0..4608, crc64: chunk.crc64() };
     blobs.put_blob_from(&store.blob("copy"), &whole).await.unwrap();
     assert_eq!(blobs.get(&blob, None).await.unwrap_err().code, "bytes-not-kept");
-}
-
-#[test]
-fn limits_are_laid_over_the_built_in_ones() {
-    let text = "[wan]\ndate = \"2027\"\nsource = \"us\"\n[[wan.pair]]\nfrom = \"eastus\"\nto = \"westus\"\n\
-                gbit_per_second = 3\n[egress]\nanything = 1\n[blob]\npage_blob_mib_per_second = 100\n";
-    let limits = Limits::over_built_in(Path::new("mine.toml"), text).unwrap();
-    let region = |name: &str| name.parse().unwrap();
-    assert_eq!(limits.wan_gbit(&region("westus"), &region("eastus")), 3.0);
-    assert_eq!(limits.wan_gbit(&region("westus"), &region("westeurope")), 11.5);
-    assert_eq!((limits.blob.page_blob_mib_per_second, limits.blob.requests_per_second), (100.0, 500.0));
-    assert_eq!(limits.round_trip_ms(&region("japaneast"), &region("westeurope")), 235.0);
-    assert_eq!(limits.round_trip_ms(&region("westus"), &region("eastus")), 40.0);
-    assert_eq!(limits.round_trip_ms(&region("moon"), &region("eastus")), 180.0);
-    assert_eq!(limits.account(&region("westeurope")).egress_gbit_per_second, 200.0);
-    assert_eq!(limits.account(&region("moon")).egress_gbit_per_second, 50.0);
-}
-
-#[test]
-fn bad_limits_are_refused_by_name() {
-    for (text, named) in [
-        ("[wan]\nmbit = 3", "mbit"),
-        ("[wan]\ngbit_per_second = 0", "wan.gbit_per_second: 0 is out of range"),
-        ("[weather]\nrain = 1", "weather"),
-        ("[image]\nseconds = nan", "image.seconds"),
-        ("[wan", "TOML parse error"),
-    ] {
-        let error = Limits::over_built_in(Path::new("mine.toml"), text).unwrap_err().to_string();
-        assert!(error.starts_with("mine.toml: ") && error.contains(named), "{error}");
-    }
 }

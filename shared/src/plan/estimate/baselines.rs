@@ -5,8 +5,8 @@ use super::{Cost, Estimate, Limit, Loads, Place};
 use crate::model::store::Store;
 use crate::model::target::Target;
 use crate::plan::content::Content;
-use crate::plan::rates::{Rates, whole};
 use crate::plan::regions::time_for_many;
+use crate::rates::{Rates, whole};
 
 /// Every target copies from the one page blob in the source account.
 #[must_use]

@@ -8,8 +8,8 @@ use crate::model::ids::{AccountName, Region};
 use crate::model::store::Store;
 use crate::model::target::Target;
 use crate::plan::content::Content;
-use crate::plan::rates::{Account, Rates, whole};
 use crate::plan::regions::time_for_many;
+use crate::rates::{Account, Rates, whole};
 
 /// An account and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::money::Money;
 use crate::model::ids::{AccountName, Region};
+use crate::rates::Money;
 
 pub use baselines::{pre_copies, star};
 pub(super) use cost::of_plan as cost_of_plan;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Rates, UNKNOWN};
+use super::{LatencyPair, Rates, UNKNOWN, WanPair};
 use crate::config::fault::Fault;
 use crate::config::node::Node;
+use crate::model::ids::Region;
 
 /// The dearest price that is believed, in dollars.
 const DEAREST: f64 = 1000.0;
@@ -12,12 +13,19 @@ const DEAREST: f64 = 1000.0;
 /// The fastest rate that is believed, in whatever unit.
 const FASTEST: f64 = 1e7;
 
+/// The longest time that is believed of what takes long, in seconds.
+const DAY: f64 = 86_400.0;
+
+/// The longest time that is believed of one request, in milliseconds.
+const MINUTE_MS: f64 = 60_000.0;
+
 /// Everything that is out of its range, section by section.
 pub(super) fn check(rates: &Rates, written: &Node) -> Vec<Fault> {
     let mut check = Check { written, faults: Vec::new() };
     check.marks(rates);
     check.prices(rates);
     check.speeds(rates);
+    check.times(rates);
     check.places(rates);
     check.pairs(rates);
     check.faults
@@ -40,6 +48,10 @@ impl Check<'_> {
             ("accounts", &rates.accounts.date, &rates.accounts.source),
             ("resource_manager", &rates.resource_manager.date, &rates.resource_manager.source),
             ("image", &rates.image.date, &rates.image.source),
+            ("latency", &rates.latency.date, &rates.latency.source),
+            ("stream", &rates.stream.date, &rates.stream.source),
+            ("server_busy", &rates.server_busy.date, &rates.server_busy.source),
+            ("control", &rates.control.date, &rates.control.source),
         ];
         for (section, date, source) in sections {
             for (key, text) in [("date", date), ("source", source)] {
@@ -91,10 +103,21 @@ impl Check<'_> {
         self.speed(&["resource_manager", "reads_per_second"], manager.reads_per_second);
         self.speed(&["resource_manager", "delete_burst"], manager.delete_burst);
         self.speed(&["resource_manager", "deletes_per_second"], manager.deletes_per_second);
-        let seconds = rates.image.seconds;
-        if !(0.0..=86_400.0).contains(&seconds) {
-            self.refuse(&["image", "seconds"], format!("{seconds} is out of range: use 0 to 86400"));
-        }
+        self.speed(&["stream", "mb_per_second"], rates.stream.mb_per_second);
+    }
+
+    fn times(&mut self, rates: &Rates) {
+        let (latency, busy, control) = (&rates.latency, &rates.server_busy, &rates.control);
+        self.time(&["image", "seconds"], rates.image.seconds, DAY);
+        self.time(&["latency", "inside_region_ms"], latency.inside_region_ms, MINUTE_MS);
+        self.time(&["latency", "same_continent_ms"], latency.same_continent_ms, MINUTE_MS);
+        self.time(&["latency", "other_continent_ms"], latency.other_continent_ms, MINUTE_MS);
+        self.time(&["latency", "request_ms"], latency.request_ms, MINUTE_MS);
+        self.time(&["server_busy", "behind_seconds"], busy.behind_seconds, DAY);
+        self.time(&["server_busy", "retry_after_seconds"], busy.retry_after_seconds, DAY);
+        self.time(&["control", "queue_and_table_ms"], control.queue_and_table_ms, MINUTE_MS);
+        self.time(&["control", "resource_manager_ms"], control.resource_manager_ms, MINUTE_MS);
+        self.time(&["control", "poll_seconds"], control.poll_seconds, DAY);
     }
 
     fn places(&mut self, rates: &Rates) {
@@ -116,18 +139,28 @@ impl Check<'_> {
     }
 
     fn pairs(&mut self, rates: &Rates) {
+        let (wan, latency) = (&rates.wan.pairs, &rates.latency.pairs);
+        self.distinct("wan", wan.iter().map(|pair| (&pair.from, &pair.to)));
+        self.distinct("latency", latency.iter().map(|pair| (&pair.from, &pair.to)));
+        for pair in wan.iter().filter(|pair| !believable(pair.gbit_per_second)) {
+            let (WanPair { from, to, .. }, rate) = (pair, pair.gbit_per_second);
+            let message = format!("from {from} to {to}: {rate} is out of range: use Gbit/s above 0");
+            self.refuse(&["wan", "pair"], message);
+        }
+        for LatencyPair { from, to, ms } in latency.iter().filter(|pair| !(0.0..=MINUTE_MS).contains(&pair.ms)) {
+            let message = format!("from {from} to {to}: {ms} is out of range: use 0 to {MINUTE_MS} milliseconds");
+            self.refuse(&["latency", "pair"], message);
+        }
+    }
+
+    fn distinct<'r>(&mut self, section: &str, pairs: impl Iterator<Item = (&'r Region, &'r Region)>) {
         let mut seen = BTreeSet::new();
-        for pair in &rates.wan.pairs {
-            let name = format!("from {} to {}", pair.from, pair.to);
-            if pair.from == pair.to {
-                self.refuse(&["wan", "pair"], format!("{name}: name two regions"));
+        for (from, to) in pairs {
+            if from == to {
+                self.refuse(&[section, "pair"], format!("from {from} to {to}: name two regions"));
             }
-            if !seen.insert((&pair.from, &pair.to)) {
-                self.refuse(&["wan", "pair"], format!("{name} is there already: remove one"));
-            }
-            if !believable(pair.gbit_per_second) {
-                let message = format!("{name}: {} is out of range: use Gbit/s above 0", pair.gbit_per_second);
-                self.refuse(&["wan", "pair"], message);
+            if !seen.insert((from, to)) {
+                self.refuse(&[section, "pair"], format!("from {from} to {to} is there already: remove one"));
             }
         }
     }
@@ -141,6 +174,12 @@ impl Check<'_> {
     fn speed(&mut self, keys: &[&str], rate: f64) {
         if !believable(rate) {
             self.refuse(keys, format!("{rate} is out of range: use 0.001 to {FASTEST}"));
+        }
+    }
+
+    fn time(&mut self, keys: &[&str], time: f64, most: f64) {
+        if !(0.0..=most).contains(&time) {
+            self.refuse(keys, format!("{time} is out of range: use 0 to {most}"));
         }
     }
 

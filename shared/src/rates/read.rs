@@ -13,7 +13,7 @@ use crate::config::node::{Node, Value};
 use crate::config::problem::lines;
 
 /// The built-in rates.
-const BUILT_IN: &str = include_str!("../rates.toml");
+const BUILT_IN: &str = include_str!("rates.toml");
 
 /// What errors call the built-in rates.
 const BUILT_IN_NAME: &str = "built-in rates.toml";
@@ -25,7 +25,7 @@ const MARKS: [&str; 2] = ["date", "source"];
 #[derive(Debug, thiserror::Error)]
 pub enum RatesError {
     /// The file is not there.
-    #[error("there is no rates file {}: check what [plan] rates says", .0.display())]
+    #[error("there is no rates file {}: check what [plan] rates or --rates says", .0.display())]
     NoSuchFile(PathBuf),
     /// The file can't be read.
     #[error("the rates file {} can't be read", path.display())]

@@ -60,6 +60,25 @@ fn a_file_changes_what_it_names() {
 }
 
 #[test]
+fn round_trips_are_those_of_the_pair_else_of_the_distance() {
+    let rates = Rates::built_in().unwrap();
+    let ms = |from: &str, to: &str| rates.round_trip(&region(from), &region(to)).as_millis();
+    assert_eq!((ms("japaneast", "westeurope"), ms("westeurope", "japaneast")), (235, 235));
+    assert_eq!((ms("westus", "westus"), ms("westus", "eastus"), ms("westus", "koreacentral")), (1, 40, 180));
+    assert_eq!((ms("moon", "eastus"), ms("moon", "moonsouth")), (180, 180), "nobody knows where the moon is");
+}
+
+/// What the model alone knows is read, checked and marked as all else.
+#[test]
+fn what_was_read_can_be_written_and_read_again() {
+    let text = "[stream]\ndate = \"2027\"\nsource = \"us\"\nmb_per_second = 80\n";
+    let rates = Rates::over_built_in(Path::new("mine.toml"), text).unwrap();
+    assert_eq!(rates.stream.mb_per_second, 80.0);
+    let written = toml::to_string(&rates).unwrap();
+    assert_eq!(Rates::over_built_in(Path::new("written.toml"), &written).unwrap(), rates);
+}
+
+#[test]
 fn refusals_name_file_field_and_rule() {
     let marks = "date = \"2027\"\nsource = \"us\"\n";
     let bad = [
@@ -76,6 +95,10 @@ fn refusals_name_file_field_and_rule() {
         format!("[geography]\n{marks}regions.moonnorth = {{ continent = \"moon\" }}"),
         format!("[geography]\n{marks}regions.\"Moon North\" = {{ continent = \"moon\" }}"),
         format!("[weather]\n{marks}"),
+        format!("[image]\n{marks}seconds = nan"),
+        format!("[server_busy]\n{marks}behind_seconds = -1"),
+        format!("[latency]\n{marks}pair = [{{ from = \"eastus\", to = \"eastus\", ms = 1e9 }}]"),
+        "[control]\npoll_seconds = 2\n".to_owned(),
     ];
     let said: Vec<String> =
         bad.iter().map(|text| Rates::over_built_in(Path::new("mine.toml"), text).unwrap_err().to_string()).collect();
@@ -83,9 +106,12 @@ fn refusals_name_file_field_and_rule() {
 }
 
 #[test]
-fn the_documentation_shows_a_good_file() {
-    let page = include_str!("../../../../docs/planning.md");
-    let text = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    let rates = Rates::over_built_in(Path::new("planning.md"), text).unwrap();
-    assert!(rates.knows(&region("greececentral")));
+fn the_documentation_shows_good_files() {
+    let pages = [include_str!("../../../docs/planning.md"), include_str!("../../../docs/model.md")];
+    let [planning, model] = pages.map(|page| {
+        let text = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        Rates::over_built_in(Path::new("a page"), text).unwrap()
+    });
+    assert!(planning.knows(&region("greececentral")));
+    assert_eq!(model.latency.request_ms, 14.0);
 }

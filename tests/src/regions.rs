@@ -1,0 +1,85 @@
+//! Thirty regions, and plans for them.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use goldfleet_shared::model::ids::SubscriptionId;
+use goldfleet_shared::model::store::Store;
+use goldfleet_shared::model::target::Target;
+use goldfleet_shared::plan::{Asked, Content, Inventory, Plan};
+use goldfleet_shared::rates::Rates;
+
+const GIB: u64 = 1 << 30;
+
+/// The 25 regions whose accounts have the higher limits, and 5 more.
+pub const THIRTY: [&str; 30] = [
+    "australiaeast",
+    "brazilsouth",
+    "canadacentral",
+    "centralindia",
+    "centralus",
+    "eastasia",
+    "eastus",
+    "eastus2",
+    "francecentral",
+    "germanywestcentral",
+    "japaneast",
+    "jioindiawest",
+    "koreacentral",
+    "northcentralus",
+    "northeurope",
+    "norwayeast",
+    "southafricanorth",
+    "southcentralus",
+    "southeastasia",
+    "swedencentral",
+    "uksouth",
+    "westeurope",
+    "westus",
+    "westus2",
+    "westus3",
+    "canadaeast",
+    "italynorth",
+    "polandcentral",
+    "switzerlandnorth",
+    "uaenorth",
+];
+
+/// The most that egress from these regions to the others may be of the star's.
+pub const AT_MOST: [(&str, f64); 4] =
+    [("brazilsouth", 0.25), ("westeurope", 0.82), ("eastus", 0.82), ("japaneast", 0.50)];
+
+/// The cheapest plan for 30 GiB to so many subscriptions in each region.
+///
+/// # Errors
+/// Where a region's name is none.
+pub fn plan(source: &str, regions: &[&str], subscriptions: u32, rates: &Rates) -> anyhow::Result<Plan> {
+    let source = Store { region: source.parse()?, account: "goldsource".parse()?, container: "golden".parse()? };
+    let mut targets = Vec::new();
+    for region in regions {
+        for n in 1..=subscriptions {
+            targets.push(target(n, region)?);
+        }
+    }
+    let (targets, content) = (targets.iter().collect::<Vec<&Target>>(), Content::made_up(30 * GIB));
+    Plan::make(&Asked {
+        source: &source,
+        targets: &targets,
+        configured: &BTreeMap::new(),
+        content: &content,
+        inventory: &Inventory::default(),
+        rates,
+        within: None,
+    })
+    .context("nothing asks for speed")
+}
+
+fn target(n: u32, region: &str) -> anyhow::Result<Target> {
+    Ok(serde_json::from_value(serde_json::json!({
+        "subscription": SubscriptionId::numbered(n),
+        "region": region,
+        "resource_group": "images",
+        "account": format!("s{n:04}{region}").chars().take(24).collect::<String>(),
+        "container": "vhds",
+    }))?)
+}
