@@ -4,21 +4,27 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-need() { # need COMMAND PACKAGE
-    command -v "$1" >/dev/null && return
-    echo "installing $2 for $1"
+need() { # need PACKAGE COMMAND…: any of the commands will do
+    local package=$1
+    shift
+    for command in "$@"; do command -v "$command" >/dev/null && return; done
+    echo "installing $package for $1"
     local sudo=""
     [ "$(id -u)" = 0 ] || sudo="sudo"
     $sudo apt-get update -qq
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2" >/dev/null
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package" >/dev/null
 }
-need qemu-img qemu-utils # makes the images that the VHD reader is tested against
-need mke2fs e2fsprogs    # makes the file system that the scan benchmark reads
-need npm npm             # brings Azurite, Microsoft's storage emulator
-if ! cmp -s tests/azurite/package-lock.json tests/azurite/node_modules/.goldfleet-lock; then
-    npm ci --prefix tests/azurite --no-audit --no-fund --loglevel=error
-    cp tests/azurite/package-lock.json tests/azurite/node_modules/.goldfleet-lock
-fi
+node_modules() { # node_modules FOLDER: what its lock file names
+    cmp -s "$1/package-lock.json" "$1/node_modules/.goldfleet-lock" && return
+    npm ci --prefix "$1" --no-audit --no-fund --loglevel=error
+    cp "$1/package-lock.json" "$1/node_modules/.goldfleet-lock"
+}
+need qemu-utils qemu-img # makes the images that the VHD reader is tested against
+need e2fsprogs mke2fs    # makes the file system that the scan benchmark reads
+need npm npm             # brings Azurite, Microsoft's storage emulator, and Playwright, which drives the browser
+need chromium chromium chromium-browser google-chrome # shows the dashboard
+node_modules tests/azurite
+node_modules tests/browser
 
 export CARGO_TERM_COLOR=never INSTA_UPDATE=no
 cargo fmt --all --check
@@ -26,8 +32,10 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 cargo test --workspace --locked
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
-# What is in infra/: the upload script and a container's constraints with the programs themselves, the rest by lints.
+# With the programs themselves: the dashboard in a browser, the upload script, a container's constraints. The rest of what
+# is in infra/ by lints.
 cargo build --workspace --bins --locked
+npm test --silent --prefix tests/browser
 bash tests/upload_script.sh
 bash tests/container.sh
 bash infra/check.sh

@@ -1,7 +1,7 @@
 // A fleet in a folder of its own: real processes of the programs that are built, on a cloud of directories.
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -28,7 +28,7 @@ export class Fleet {
       account = "goldsource"
       container = "golden"
       [worker]
-      lease = "3s"
+      lease = "60s"
       concurrency = 4
       [dispatch]
       sweep = "200ms"`);
@@ -95,8 +95,4 @@ export class Fleet {
     for (const child of this.running) child.kill("SIGKILL");
     rmSync(this.folder, { recursive: true, force: true });
   }
-}
-
-export function built() {
-  return existsSync(goldfleet);
 }

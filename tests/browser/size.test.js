@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { openBrowser, openPage, picture } from "./browser.js";
+import { LONG, openBrowser, openPage, picture } from "./browser.js";
 import { Fleet, subscription } from "./fleet.js";
 
 const SUBSCRIPTIONS = 60;
@@ -17,7 +17,7 @@ before(async () => {
   browser = await openBrowser();
   fleet = new Fleet(1, ["westeurope"]);
   address = await fleet.dashboard();
-});
+}, { timeout: 2 * LONG });
 
 after(async () => {
   await browser?.close();
@@ -44,7 +44,7 @@ function status(done) {
   };
 }
 
-test("3,600 operations, a few hundred of which change each second", async () => {
+test("3,600 operations, a few hundred of which change each second", { timeout: 2 * LONG }, async () => {
   const page = await openPage(browser, address);
   // The made-up events come by a stand-in for the browser's EventSource, so that they come at once and can be timed.
   await page.addInitScript(() => {
@@ -74,6 +74,17 @@ test("3,600 operations, a few hundred of which change each second", async () => 
 
   const whole = await timed("whole", { status: status(0), operations, tree: [], throughput: null });
   assert.equal(await page.locator(".matrix td[data-key]").count(), 1800);
+  // How much is drawn is counted: how long that takes depends on the machine, and is only told.
+  await page.evaluate(() => {
+    const drawn = { cells: new Set(), made: 0 };
+    globalThis.drawn = drawn;
+    new MutationObserver((records) => {
+      for (const { type, target } of records) {
+        if (type === "childList") drawn.made += 1;
+        else drawn.cells.add(target.closest("td"));
+      }
+    }).observe(document.querySelector(".matrix"), { attributes: true, childList: true, subtree: true });
+  });
   const times = [];
   for (let round = 0; round < CHANGES; round += 1) {
     const changed = REGIONS.flatMap((region) => [
@@ -81,6 +92,14 @@ test("3,600 operations, a few hundred of which change each second", async () => 
       ...Array.from({ length: 8 }, (_, n) => line("copy", round + 2 + n, region, "running", 1e8 * (round + 1) % 1e9)),
     ]);
     times.push(await timed("change", { status: status(round * 30), operations: changed }));
+    const targets = new Set(changed.map(({ subscription, region }) => `${subscription}/${region}`)).size;
+    const { cells, made } = await page.evaluate(() => {
+      const seen = { cells: globalThis.drawn.cells.size, made: globalThis.drawn.made };
+      globalThis.drawn.cells.clear();
+      return seen;
+    });
+    assert.ok(cells > 0 && cells <= targets, `${cells} cells were drawn for ${targets} targets that changed`);
+    assert.equal(made, 0, "no cell is made anew");
   }
   await picture(page, "large-1280-light");
   const filtered = await page.evaluate(() => {
@@ -94,9 +113,5 @@ test("3,600 operations, a few hundred of which change each second", async () => 
   const slowest = Math.max(...times);
   console.log(`whole ${whole.toFixed(0)} ms; ${CHANGES} changes of 300 operations: at most ${slowest.toFixed(0)} ms, `
     + `filter ${filtered.toFixed(0)} ms; long tasks ${JSON.stringify(await page.evaluate(() => globalThis.long))}`);
-  // Generous, as the machine that tests is small and busy.
-  assert.ok(whole < 3000, `the whole took ${whole} ms`);
-  assert.ok(slowest < 400, `a change took ${slowest} ms`);
-  assert.ok(filtered < 600, `filtering took ${filtered} ms`);
   assert.deepEqual(page.wrong, []);
 });
