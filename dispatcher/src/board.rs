@@ -6,6 +6,7 @@ use goldfleet_shared::model::job::JobState;
 use indicatif::HumanBytes;
 
 use crate::follow::duration;
+use crate::paint::Tone;
 use crate::regions::RegionStatus;
 use crate::status::{Phase, Status};
 
@@ -29,13 +30,8 @@ pub struct Room {
     pub colours: bool,
 }
 
-/// A part of a bar: its letter, the code of its colour, and how much of the whole it is.
-type Part = (char, u8, f64);
-
-const GREEN: u8 = 32;
-const BLUE: u8 = 34;
-const RED: u8 = 31;
-const GREY: u8 = 90;
+/// A part of a bar: its letter, what it tells, and how much of the whole it is.
+type Part = (char, Tone, f64);
 
 /// The board's lines. None is wider than the room.
 #[must_use]
@@ -49,7 +45,7 @@ pub fn lines(status: &Status, room: Room) -> Vec<String> {
         let rest = cut(rest, room.width.saturating_sub(fixed + 1));
         format!("{:names$} {drawn} {percent:>4.0}% {rest}", cut(name, names)).trim_end().to_owned()
     };
-    let mut lines = vec![cut(&headline(status), room.width)];
+    let mut lines = vec![headline(status, room)];
     lines.extend(status.awaits().map(|awaits| cut(&awaits, room.width)));
     for (kind, phase) in status.phases.named() {
         // Nothing of what is not planned yet is done, though there is nothing to do of it either.
@@ -71,18 +67,17 @@ pub fn lines(status: &Status, room: Room) -> Vec<String> {
     lines
 }
 
-fn headline(status: &Status) -> String {
+fn headline(status: &Status, room: Room) -> String {
     let left = status.seconds_left.map_or_else(String::new, |left| format!(", {} left", duration(left)));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is shown only")]
     let rate = HumanBytes(status.bytes_per_second as u64);
-    format!(
-        "{} {} {}: {}, {rate}/s{left}  (job {})",
-        status.image,
-        status.version,
-        status.state.as_str(),
-        duration(status.seconds),
-        status.job
-    )
+    let name = cut(&format!("{} {} ", status.image, status.version), room.width);
+    let used = name.chars().count();
+    let state = cut(status.state.as_str(), room.width - used);
+    let used = used + state.chars().count();
+    let rest = format!(": {}, {rate}/s{left}  (job {})", duration(status.seconds), status.job);
+    let rest = cut(&rest, room.width - used);
+    format!("{name}{}{rest}", Tone::from(status.state).paint(&state, room.colours))
 }
 
 /// The regions that there is room for, in the order of their names, and how many there is none for: those that are done
@@ -103,9 +98,9 @@ fn phase_parts(phase: &Phase) -> [Part; 3] {
     let total = phase.total as u64;
     let of = |count: usize| share(count as u64, total);
     [
-        ('█', GREEN, of(phase.succeeded + phase.skipped)),
-        ('▓', BLUE, of(phase.running)),
-        ('x', RED, of(phase.failed + phase.cancelled)),
+        ('█', Tone::Good, of(phase.succeeded + phase.skipped)),
+        ('▓', Tone::Busy, of(phase.running)),
+        ('x', Tone::Bad, of(phase.failed + phase.cancelled)),
     ]
 }
 
@@ -132,7 +127,7 @@ fn region_parts(region: &RegionStatus) -> [Part; 3] {
     let failed = share(region.failed as u64, targets);
     // What is copied but not yet an image.
     let copied = (share(region.bytes_done, region.bytes_total) - done).min(1.0 - done - failed).max(0.0);
-    [('█', GREEN, done), ('▓', BLUE, copied), ('x', RED, failed)]
+    [('█', Tone::Good, done), ('▓', Tone::Busy, copied), ('x', Tone::Bad, failed)]
 }
 
 fn region_words(region: &RegionStatus) -> String {
@@ -146,24 +141,20 @@ fn region_words(region: &RegionStatus) -> String {
 fn drawn(parts: &[Part], width: usize, colours: bool) -> String {
     let mut bar = String::new();
     let mut used = 0;
-    for (letter, colour, part) in parts.iter().filter(|(.., part)| *part > 0.0) {
+    for (letter, tone, part) in parts.iter().filter(|(.., part)| *part > 0.0) {
         // Something is never nothing, and little of a whole is never all of it.
         let columns = ((part * width as f64) as usize).max(1).min(width - used);
         used += columns;
-        bar += &painted(&letter.to_string().repeat(columns), *colour, colours);
+        bar += &tone.paint(&letter.to_string().repeat(columns), colours);
     }
-    bar + &painted(&"░".repeat(width - used), GREY, colours)
-}
-
-fn painted(text: &str, colour: u8, colours: bool) -> String {
-    if colours && !text.is_empty() { format!("\u{1b}[{colour}m{text}\u{1b}[0m") } else { text.to_owned() }
+    bar + &Tone::Quiet.paint(&"░".repeat(width - used), colours)
 }
 
 fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
-    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    text.chars().take(width.saturating_sub(1)).chain(['…']).take(width).collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]

@@ -24,7 +24,7 @@ pub struct Cancelled {
 /// Cancels a job.
 ///
 /// # Errors
-/// [`DeskError::Refused`] where it has already ended.
+/// [`DeskError::Illegal`] where it has already ended.
 pub async fn cancel(desk: &Desk, id: &JobId) -> Result<Cancelled, DeskError> {
     desk.advance(id, JobEvent::Cancel, |_| {}).await?;
     stop_operations(desk, id).await?;

@@ -32,7 +32,9 @@ pub async fn cleanup_job(desk: &Desk, id: &JobId) -> Result<Removed, DeskError> 
     let job = desk.job(id).await?.value;
     let operations = desk.ports.table.operations(id).await?;
     if !job.state.is_terminal() && operations.iter().any(|operation| !operation.value.state.is_terminal()) {
-        return Err(DeskError::Refused(format!("job {id} has not ended: cancel it first, or wait")));
+        return Err(DeskError::Refused(format!(
+            "job {id} has not ended: wait for it with 'goldfleet status {id} --watch', or 'goldfleet cancel {id}'"
+        )));
     }
     refuse_if_in_use(desk, &job.image.name, &job.image.version, Some(id)).await?;
     Ok(remove_vhds(desk, &operations).await?)

@@ -51,6 +51,9 @@ pub enum DeskError {
     /// The request does not fit what is there.
     #[error("{0}")]
     Refused(String),
+    /// What is asked for does not go with the state that something is in.
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
     /// The targets file can't be used.
     #[error(transparent)]
     Targets(#[from] goldfleet_shared::targets::TargetsFileError),
@@ -74,12 +77,6 @@ impl DeskError {
             Self::Port(_) => 3,
             _ => 2,
         }
-    }
-}
-
-impl From<IllegalTransition> for DeskError {
-    fn from(illegal: IllegalTransition) -> Self {
-        Self::Refused(illegal.to_string())
     }
 }
 
@@ -125,7 +122,7 @@ impl Desk {
     /// already in the state that the event leads to.
     ///
     /// # Errors
-    /// [`DeskError::Refused`] where the job's state does not allow the event.
+    /// [`DeskError::Illegal`] where the job's state does not allow the event.
     pub async fn advance(
         &self,
         id: &JobId,

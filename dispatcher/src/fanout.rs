@@ -240,7 +240,7 @@ pub async fn fan_out(desk: &Desk, id: &JobId) -> Result<FannedOut, DeskError> {
     match desk.advance(id, JobEvent::Planned, |job| job.tree = Some(plan.plan.tree.clone())).await {
         Ok(_) => Ok(FannedOut::Done),
         // Cancelled meanwhile, and perhaps ended: what was just announced must not begin.
-        Err(DeskError::Refused(_)) => {
+        Err(DeskError::Illegal(_)) => {
             stop_operations(desk, id).await?;
             Ok(FannedOut::Done)
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::upload::Upload;
+use goldfleet_shared::telemetry;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
@@ -174,7 +175,7 @@ impl Progress {
 /// The room on the terminal that standard error is.
 fn room() -> board::Room {
     let (height, width) = console::Term::stderr().size();
-    board::Room { width: width.into(), height: height.into(), colours: console::colors_enabled_stderr() }
+    board::Room { width: width.into(), height: height.into(), colours: telemetry::colours(&std::io::stderr()) }
 }
 
 /// For display, where the fraction does not matter.

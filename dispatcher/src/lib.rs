@@ -24,6 +24,7 @@ pub mod fanout;
 pub mod follow;
 pub mod holdings;
 pub mod local;
+pub mod paint;
 pub mod regions;
 pub mod rehearse;
 pub mod request;

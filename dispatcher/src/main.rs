@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use goldfleet_dispatcher::cli::arguments::Arguments;
 use goldfleet_dispatcher::cli::error::DONE;
-use goldfleet_dispatcher::cli::output::{Console, terminal_width};
+use goldfleet_dispatcher::cli::output::Console;
 use goldfleet_dispatcher::cli::run::run;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (mut out, mut notes) = (std::io::stdout(), std::io::stderr());
-    let mut console = Console { output: arguments.output, out: &mut out, notes: &mut notes, width: terminal_width() };
+    let mut console = Console::standard(arguments.output, &mut out, &mut notes);
     match run(arguments, &mut console) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -27,7 +27,9 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
     let job = desk.job(id).await?.value;
     let operations = desk.ports.table.operations(id).await?;
     if job.state == JobState::Cancelling {
-        return Err(DeskError::Refused(format!("job {id} is still stopping: try again when it has ended")));
+        return Err(DeskError::Refused(format!(
+            "job {id} is still stopping: try again when 'goldfleet status {id} --watch' has ended"
+        )));
     }
     if operations.is_empty() && job.state.is_terminal() {
         let why = job.failure.map_or_else(String::new, |failure| format!(": {}", failure.message));
@@ -37,7 +39,9 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
     let groups: Vec<Vec<Versioned<Operation>>> =
         by_group(operations).into_iter().filter(|group| !rearmed(desk, group, which, &gate).is_empty()).collect();
     if groups.is_empty() {
-        return Err(DeskError::Refused(format!("nothing of job {id} that was selected failed or was cancelled")));
+        return Err(DeskError::Refused(format!(
+            "nothing of job {id} that was selected failed or was cancelled: 'goldfleet status {id}' shows how far it is"
+        )));
     }
     // The job first: a job that has ended is not looked after by the sweeper.
     if job.state.is_terminal() {

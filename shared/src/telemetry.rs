@@ -1,7 +1,9 @@
 //! What a program says of itself while it runs: lines on standard error, for people or for machines.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Level;
@@ -46,7 +48,7 @@ impl Drop for Telemetry {
 /// [`BadFilter`] where what is to be logged can't be told.
 pub fn init(log: &Log, default: Level, env: impl Iterator<Item = (String, String)>) -> Result<Telemetry, BadFilter> {
     let variables: Vec<(String, String)> = env.filter(|(_, value)| !value.is_empty()).collect();
-    let colours = io::stderr().is_terminal() && !variables.iter().any(|(name, _)| name == "NO_COLOR");
+    let colours = colours(&io::stderr());
     let filter = filter(log, default, &variables)?;
     let (traces, trouble) = match otlp::provider(&variables) {
         Some(Ok(traces)) => (Some(traces), None),
@@ -70,6 +72,13 @@ pub fn init(log: &Log, default: Level, env: impl Iterator<Item = (String, String
         tracing::warn!(%error, "traces are not sent");
     }
     Ok(Telemetry { traces })
+}
+
+/// Whether what goes to a stream is to be coloured: where it is a terminal that can show colours, unless `NO_COLOR` is
+/// set, and where `CLICOLOR_FORCE` is.
+#[must_use]
+pub fn colours(stream: &impl RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
 }
 
 fn filter(log: &Log, default: Level, variables: &[(String, String)]) -> Result<EnvFilter, BadFilter> {

@@ -12,3 +12,4 @@ pub mod azure;
 pub mod faults;
 pub mod fleet;
 pub mod place;
+pub mod terminal;

@@ -2,10 +2,23 @@
 //! is seen.
 #![expect(clippy::unwrap_used, clippy::format_push_string, reason = "tests")]
 
+use std::path::Path;
+
 use clap::CommandFactory as _;
 use goldfleet_dispatcher::cli::arguments::Arguments;
 use goldfleet_dispatcher::cli::output::{Console, Output};
 use goldfleet_dispatcher::cli::run::run;
+use goldfleet_shared::model::manifest::Generation;
+use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_tests::place::targets;
+
+const SOURCE: &str = r#"
+[source]
+subscription = "00000000-0000-0000-0000-000000000000"
+region = "westeurope"
+account = "goldsource"
+container = "golden"
+"#;
 
 /// The help of every command that is shown.
 #[test]
@@ -23,7 +36,12 @@ fn help_is_this() {
 }
 
 /// What a command writes to standard output and says of itself as its error, and the exit code.
-fn told(folder: &std::path::Path, arguments: &[&str]) -> String {
+fn told(folder: &Path, arguments: &[&str]) -> String {
+    told_on(None, folder, arguments)
+}
+
+/// The same on a terminal of some width, with what it remarks.
+fn told_on(width: Option<u16>, folder: &Path, arguments: &[&str]) -> String {
     use clap::Parser as _;
     let config = folder.join("goldfleet.toml").display().to_string();
     let line = [&["goldfleet", "--config", &config], arguments].concat();
@@ -32,13 +50,16 @@ fn told(folder: &std::path::Path, arguments: &[&str]) -> String {
         Err(error) => return format!("$ {}\nexit {}\n{error}", arguments.join(" "), error.exit_code()),
     };
     let (mut out, mut notes) = (Vec::new(), Vec::new());
-    let mut console = Console { output: Output::Table, out: &mut out, notes: &mut notes, width: None };
+    let mut console = Console { width, ..Console::plain(Output::Table, &mut out, &mut notes) };
     let (code, error) = match run(parsed, &mut console) {
         Ok(code) => (code, String::new()),
-        Err(error) => (error.exit_code(), format!("{error}\n")),
+        Err(error) => {
+            let hint = error.hint().map_or_else(String::new, |hint| format!("hint: {hint}\n"));
+            (error.exit_code(), format!("{error}\n{hint}"))
+        }
     };
-    let out = String::from_utf8(out).unwrap();
-    let text = format!("$ {}\nexit {code}\n{out}{error}", arguments.join(" "));
+    let [out, notes] = [out, notes].map(|said| String::from_utf8(said).unwrap());
+    let text = format!("$ {}\nexit {code}\n{out}{notes}{error}", arguments.join(" "));
     text.replace(&folder.display().to_string(), "FOLDER")
 }
 
@@ -46,19 +67,18 @@ fn told(folder: &std::path::Path, arguments: &[&str]) -> String {
 fn bad_usage_is_answered_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let source = "[source]\nsubscription = \"00000000-0000-0000-0000-000000000000\"\nregion = \"westeurope\"\n\
-                  account = \"goldsource\"\ncontainer = \"golden\"\n";
     let mut all = told(folder.path(), &["status"]);
-    std::fs::write(at("goldfleet.toml"), format!("{source}[worker]\nleese = \"1m\"\n")).unwrap();
+    std::fs::write(at("goldfleet.toml"), format!("{SOURCE}[worker]\nleese = \"1m\"\n")).unwrap();
     all += &told(folder.path(), &["status"]);
-    std::fs::write(at("goldfleet.toml"), format!("{source}[cloud]\nbackend = \"azure\"\n")).unwrap();
+    std::fs::write(at("goldfleet.toml"), format!("{SOURCE}[cloud]\nbackend = \"azure\"\n")).unwrap();
     all += &told(folder.path(), &["status"]);
-    std::fs::write(at("goldfleet.toml"), source).unwrap();
+    std::fs::write(at("goldfleet.toml"), SOURCE).unwrap();
     let gone = at("gone.vhd").display().to_string();
     for arguments in [
         &["status"][..],
         &["status", "20261121-041502-7f3a"],
         &["cancel"],
+        &["jobs"],
         &["status", "No Job"],
         &["dispatch", "--image", "ubuntu", "--version", "1"],
         &["upload", &gone, "--image", "ubuntu", "--version", "1", "--os", "beos"],
@@ -73,4 +93,51 @@ fn bad_usage_is_answered_with_what_to_do() {
         all += &format!("\n{}", told(folder.path(), arguments));
     }
     insta::assert_snapshot!(all.replace(&folder.path().display().to_string(), "FOLDER"));
+}
+
+/// A job of which one target failed, as tables and sentences, and what can't be done with it.
+#[test]
+fn a_job_is_shown_like_this() {
+    // Lines are broken by the length of the folder's name too.
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("goldfleet.toml"), SOURCE).unwrap();
+    std::fs::write(at("targets.toml"), targets(2, &["westeurope", "eastus"])).unwrap();
+    GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1).write(&at("golden.vhd")).unwrap();
+    // Where the account's folder is to be.
+    std::fs::create_dir(at("cloud")).unwrap();
+    std::fs::write(at("cloud/stage2eastus"), "in the way").unwrap();
+
+    let golden = at("golden.vhd").display().to_string();
+    let upload = ["upload", &golden, "--image", "ubuntu", "--version", "1", "--os", "linux", "--wait"];
+    let mut all = told(folder.path(), &upload);
+    for width in [60, 80, 200] {
+        all += &format!("\n===== on {width} columns\n");
+        for arguments in [&["status"][..], &["jobs"], &["targets", "list"]] {
+            all += &told_on(Some(width), folder.path(), arguments);
+        }
+    }
+    all += "\n===== refusals and remarks\n";
+    for arguments in [
+        &["status", "--failed"][..],
+        &["cancel"],
+        &["retry", "--phase", "seed"],
+        &["logs", "--operation", "coffee"],
+        &["plan", "--image", "ubuntu", "--version", "1", "--within", "1s"],
+        &["setup"],
+        &["doctor"],
+        &["retry"],
+        &["cleanup"],
+        &["cancel"],
+        &["retry"],
+    ] {
+        all += &told(folder.path(), arguments);
+    }
+    // Each stands for what has its own length, so that tables stay as wide as they are.
+    insta::with_settings!({ filters => [
+        (r"\d{8}-\d{6}-[0-9a-f]{4}", "20261121-041502-7f3a"),
+        (r"\d{4}-\d\d-\d\d(\s+)\d\d:\d\d:\d\dZ", "2026-11-21${1}04:15:02Z"),
+        (r", [\d.]+ [KMG]iB/s, .*", ", RATE, TIME"),
+        (r"─+", "─"),
+    ] }, { insta::assert_snapshot!(all) });
 }

@@ -19,7 +19,7 @@ fn plan(fleet: &Fleet, version: &str, more: &[&str]) -> (u8, String) {
     let line = ["goldfleet", "--config", &config, "plan", "--image", "golden", "--version", version];
     let parsed = Arguments::try_parse_from([&line[..], more].concat()).unwrap();
     let (mut out, mut notes) = (Vec::new(), Vec::new());
-    let mut console = Console { output: parsed.output, out: &mut out, notes: &mut notes, width: None };
+    let mut console = Console::plain(parsed.output, &mut out, &mut notes);
     match run(parsed, &mut console) {
         Ok(code) => (code, String::from_utf8(out).unwrap()),
         Err(error) => (error.exit_code(), error.to_string()),

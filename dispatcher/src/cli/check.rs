@@ -9,6 +9,7 @@ use indicatif::HumanBytes;
 
 use super::error::{DONE, USAGE};
 use super::output::{Console, Output, write_json};
+use crate::paint::Tone;
 
 /// `goldfleet check`.
 ///
@@ -19,11 +20,12 @@ pub fn run(file: &Path, generation: Option<Generation>, console: &mut Console<'_
     if console.output == Output::Json {
         write_json(console.out, &report)?;
     } else {
-        write_findings(&report, console.out)?;
+        write_findings(&report, console.out, console.colours.out)?;
         if report.is_usable() {
             let size = report.size.map_or_else(String::new, |size| format!(", {}", HumanBytes(size)));
             let generation = report.generation.map_or_else(String::new, |g| format!(", generation {g}"));
-            writeln!(console.out, "{}: can be used as an OS disk{size}{generation}", file.display())?;
+            let verdict = console.word(Tone::Good, "can be used");
+            writeln!(console.out, "{}: {verdict} as an OS disk{size}{generation}", file.display())?;
         }
     }
     Ok(if report.is_usable() { DONE } else { USAGE })
@@ -36,13 +38,14 @@ pub fn run(file: &Path, generation: Option<Generation>, console: &mut Console<'_
 pub fn write_report(report: &Report, console: &mut Console<'_>) -> io::Result<()> {
     match console.output {
         Output::Json => write_json(console.out, report),
-        Output::Table | Output::Svg => write_findings(report, console.notes),
+        Output::Table | Output::Svg => write_findings(report, console.notes, console.colours.notes),
     }
 }
 
-fn write_findings(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
+fn write_findings(report: &Report, out: &mut dyn io::Write, colours: bool) -> io::Result<()> {
     for finding in &report.findings {
-        writeln!(out, "{} [{}]: {}", finding.severity, finding.code, finding.message)?;
+        let severity = Tone::from(finding.severity).paint(&finding.severity.to_string(), colours);
+        writeln!(out, "{severity} [{}]: {}", finding.code, finding.message)?;
         if !finding.remedy.is_empty() {
             writeln!(out, "  {}", finding.remedy)?;
         }

@@ -21,7 +21,8 @@ pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandEr
     } else {
         for finding in &findings {
             let code = if finding.code.is_empty() { String::new() } else { format!(" [{}]", finding.code) };
-            writeln!(console.out, "{:<7} {}{code}: {}", finding.level, finding.subject, finding.message)?;
+            let level = console.word(finding.level, &format!("{:<7}", finding.level));
+            writeln!(console.out, "{level} {}{code}: {}", finding.subject, finding.message)?;
             if !finding.remedy.is_empty() {
                 writeln!(console.out, "        {}", finding.remedy)?;
             }

@@ -116,19 +116,41 @@ impl CommandError {
     /// What to do next, where the error itself does not say it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
-        let port = match self {
-            Self::Desk(DeskError::Port(error)) | Self::Upload(UploadError::Port(error)) => error,
-            Self::Backend(BackendError::Port(error)) => error,
-            Self::Unwell { .. } => return Some("'goldfleet dispatcher' starts one; its log says why it does not turn"),
-            _ => return None,
-        };
-        Some(match port.kind {
-            ErrorKind::Denied => "see who [cloud] credential is, and which roles that identity has at this place",
-            ErrorKind::Throttled => "the service is asked too much: try again in a minute, or lower worker.requests",
-            ErrorKind::Unavailable => "see whether the service can be reached from here; the same command goes on then",
-            ErrorKind::Conflict | ErrorKind::Fenced => "someone else is at it: 'goldfleet status' shows how far it is",
-            ErrorKind::NotFound => "see whether [source] and [coordination] name what is there",
+        Some(match self {
+            Self::Config(_) => {
+                "docs/configuration.md tells every key; once it is right, 'goldfleet setup' makes what is missing, and \
+                 'goldfleet doctor' looks whether all is well"
+            }
+            Self::Upload(UploadError::OtherContent { .. }) => "'goldfleet jobs' shows which versions are in use",
+            Self::Unwell { .. } => "'goldfleet dispatcher' starts one; its log says why it does not turn",
+            Self::Desk(error) | Self::Rehearsal(RehearsalError::Desk(error)) => return of_desk(error),
+            Self::Upload(UploadError::Port(error)) | Self::Backend(BackendError::Port(error)) => return of_port(error),
+            Self::Demo(DemoError::Desk(error)) => return of_desk(error),
             _ => return None,
         })
     }
+}
+
+fn of_desk(error: &DeskError) -> Option<&'static str> {
+    match error {
+        DeskError::Illegal(_) => Some("'goldfleet status' shows how far it is, 'goldfleet jobs' what else there is"),
+        DeskError::TooSlow(_) => Some("give it longer, or leave --within out: 'goldfleet plan' shows what speed costs"),
+        DeskError::Port(error) => of_port(error),
+        _ => None,
+    }
+}
+
+fn of_port(error: &PortError) -> Option<&'static str> {
+    Some(match error.kind {
+        ErrorKind::Denied => {
+            "see who [cloud] credential is; 'goldfleet doctor' tells which rights that identity lacks, and where"
+        }
+        ErrorKind::Throttled => "the service is asked too much: try again in a minute, or lower worker.requests",
+        ErrorKind::Unavailable => "see whether the service can be reached from here; the same command goes on then",
+        ErrorKind::Conflict | ErrorKind::Fenced => "someone else is at it: 'goldfleet status' shows how far it is",
+        ErrorKind::NotFound => {
+            "see whether [source] and [coordination] name what is there; 'goldfleet setup' makes what is missing"
+        }
+        _ => return None,
+    })
 }

@@ -7,14 +7,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::arguments::CleanupArguments;
 use super::error::{CommandError, DONE, INTERRUPTED};
-use super::output::{Console, Output, write_json, write_table};
+use super::output::{Console, Output, write_json};
+use super::table::{Cell, write_table};
 use super::{send, view};
 use crate::approve::approve;
 use crate::cancel::cancel;
 use crate::cleanup::{cleanup_job, forget_version};
 use crate::collect::collect;
-use crate::desk::Desk;
+use crate::desk::{Desk, DeskError};
 use crate::follow::{Finish, Progress, Style, follow};
+use crate::paint::Tone;
 use crate::retry::{Which, retry};
 use crate::status::{Status, events, status};
 
@@ -31,17 +33,21 @@ pub async fn list(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandE
         write_json(console.out, &rows)?;
         return Ok(DONE);
     }
+    if rows.is_empty() {
+        writeln!(console.notes, "{}", DeskError::NoJobs)?;
+        return Ok(DONE);
+    }
     let lines = rows.iter().map(|row| {
         let image = &row.phases.image;
         let done = image.succeeded + image.skipped;
         [
-            row.job.clone(),
-            row.image.clone(),
-            row.version.clone(),
-            standing(row),
-            format!("{done}/{}", image.total),
-            row.failures.len().to_string(),
-            row.created.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+            row.job.clone().into(),
+            row.image.clone().into(),
+            row.version.clone().into(),
+            Cell::toned(row.state, standing(row)),
+            format!("{done}/{}", image.total).into(),
+            Cell::count(row.failures.len(), Tone::Bad),
+            row.created.strftime("%Y-%m-%d %H:%M:%SZ").to_string().into(),
         ]
     });
     write_table(console, &["job", "image", "version", "state", "images", "failures", "asked for"], lines)?;
@@ -68,7 +74,7 @@ pub async fn status_command(
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
     let job = match desk.job_or_newest(job).await {
-        Err(crate::desk::DeskError::NoJobs) => return uploads(desk, console).await,
+        Err(DeskError::NoJobs) => return uploads(desk, console).await,
         job => job?.value,
     };
     let status = if watch {
@@ -92,7 +98,7 @@ pub async fn status_command(
 async fn uploads(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
     let uploads = desk.ports.table.uploads().await?;
     if uploads.is_empty() {
-        return Err(crate::desk::DeskError::NoJobs.into());
+        return Err(DeskError::NoJobs.into());
     }
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": null, "uploads": uploads }))?;
@@ -101,11 +107,11 @@ async fn uploads(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandEr
     let rows = uploads.iter().map(|upload| {
         let state = crate::status::upload_status(upload);
         [
-            upload.image.to_string(),
-            upload.version.to_string(),
-            format!("{:?}", upload.state).to_lowercase(),
-            format!("{:.1}%", state.percent),
-            HumanBytes(upload.bytes_sent).to_string(),
+            upload.image.to_string().into(),
+            upload.version.to_string().into(),
+            Cell::toned(upload.state, upload.state.as_str()),
+            format!("{:.1}%", state.percent).into(),
+            HumanBytes(upload.bytes_sent).to_string().into(),
         ]
     });
     write_table(console, &["image", "version", "upload", "read", "sent"], rows)?;
@@ -127,6 +133,10 @@ pub async fn logs(
     if console.output == Output::Json {
         write_json(console.out, &events)?;
         return Ok(DONE);
+    }
+    if events.is_empty() {
+        let named = operation.map_or_else(String::new, |text| format!(" whose operation's id contains {text:?}"));
+        writeln!(console.notes, "job {} has no event{named}: 'goldfleet logs {}' shows all", job.id, job.id)?;
     }
     for event in events {
         let what = event.operation.map_or_else(|| format!("job {}", event.job), |id| id.to_string());
@@ -203,6 +213,7 @@ pub async fn cancel_command(desk: &Desk, job: Option<&JobId>, console: &mut Cons
              next checkpoint",
             counts.done, counts.failed, counts.cancelled, counts.stopping
         )?;
+        writeln!(console.notes, "'goldfleet retry {job}' takes it up again")?;
     }
     Ok(DONE)
 }

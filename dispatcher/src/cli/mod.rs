@@ -13,6 +13,7 @@ pub mod rehearse;
 pub mod run;
 pub mod send;
 pub mod setup;
+pub mod table;
 pub mod targets;
 pub mod verify;
 pub mod view;

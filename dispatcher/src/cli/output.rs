@@ -1,10 +1,12 @@
-//! How results are written: tables for people, JSON for programs.
+//! Where results go and in which form: tables for people, JSON for programs.
 
-use std::io::{self, Write};
+use std::io::{self, Stderr, Stdout, Write};
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{ContentArrangement, LineStyle, Table};
+use console::Term;
+use goldfleet_shared::telemetry;
 use serde::Serialize;
+
+use crate::paint::Tone;
 
 /// The form in which a command writes its result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -18,6 +20,15 @@ pub enum Output {
     Svg,
 }
 
+/// What is to be coloured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Colours {
+    /// Results.
+    pub out: bool,
+    /// Remarks.
+    pub notes: bool,
+}
+
 /// Where a command writes, and in which form.
 pub struct Console<'a> {
     /// The form of the result.
@@ -28,37 +39,28 @@ pub struct Console<'a> {
     pub notes: &'a mut dyn Write,
     /// The columns that a table may take; none where no terminal limits them.
     pub width: Option<u16>,
+    /// What of it is to be coloured.
+    pub colours: Colours,
 }
 
-/// The width of the terminal, where standard output is one.
-#[must_use]
-pub fn terminal_width() -> Option<u16> {
-    Table::new().width()
-}
+impl<'a> Console<'a> {
+    /// A console that is no terminal: as wide as need be, without colours.
+    pub fn plain(output: Output, out: &'a mut dyn Write, notes: &'a mut dyn Write) -> Self {
+        Self { output, out, notes, width: None, colours: Colours::default() }
+    }
 
-/// Writes a table with a line under its header. Where the width is limited, cells take several lines.
-///
-/// # Errors
-/// Where the console can't be written to.
-pub fn write_table<R>(console: &mut Console<'_>, header: &[&str], rows: impl IntoIterator<Item = R>) -> io::Result<()>
-where
-    R: IntoIterator<Item = String>,
-{
-    let mut table = Table::new();
-    table
-        // No looking at the terminal behind our back: the console says how wide it is.
-        .force_no_tty()
-        .load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header)
-        .add_rows(rows.into_iter().map(|row| row.into_iter().collect::<Vec<_>>()));
-    if let Some(width) = console.width {
-        table.set_width(width);
+    /// The console of this process: as wide as the terminal that standard output is, coloured where that is wanted.
+    pub fn standard(output: Output, out: &'a mut Stdout, notes: &'a mut Stderr) -> Self {
+        let width = Term::stdout().size_checked().map(|(_, width)| width);
+        let colours = Colours { out: telemetry::colours(out), notes: telemetry::colours(notes) };
+        Self { output, out, notes, width, colours }
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 1));
+
+    /// A word of a result, in the colour of what it tells.
+    #[must_use]
+    pub fn word(&self, tone: impl Into<Tone>, word: &str) -> String {
+        tone.into().paint(word, self.colours.out)
     }
-    writeln!(console.out, "{}", table.trim_fmt())
 }
 
 /// Writes a value as JSON, indented, with a line break behind it.
@@ -68,23 +70,4 @@ where
 pub fn write_json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn written(width: Option<u16>) -> String {
-        let rows = [["westeurope", "a sentence that is rather long"], ["eastus", "short"]];
-        let (mut out, mut notes) = (Vec::new(), Vec::new());
-        let mut console = Console { output: Output::Table, out: &mut out, notes: &mut notes, width };
-        write_table(&mut console, &["region", "what"], rows.map(|row| row.map(str::to_owned))).unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn tables_fit_the_width() {
-        insta::assert_snapshot!(written(None));
-        insta::assert_snapshot!(written(Some(30)));
-    }
 }

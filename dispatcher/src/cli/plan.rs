@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::arguments::ImageArguments;
 use super::error::{CommandError, DONE};
-use super::output::{Console, Output, write_json, write_table};
+use super::output::{Console, Output, write_json};
+use super::table::write_table;
 use crate::desk::Desk;
 use crate::fanout::{self, JobPlan, Speed};
 use crate::request::manifest;

@@ -17,7 +17,8 @@ use tracing::Level;
 
 use super::arguments::RehearseArguments;
 use super::error::{CommandError, DONE, FAILED};
-use super::output::{Console, Output, write_json, write_table};
+use super::output::{Console, Output, write_json};
+use super::table::write_table;
 use crate::desk::{Desk, DeskError};
 use crate::rehearse::{self, Rehearsal, RehearsalError, Report};
 use crate::request::manifest;
@@ -159,7 +160,7 @@ mod tests {
         let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
         let Command::Rehearse(arguments) = arguments.command else { panic!("another command") };
         let (mut out, mut notes) = (Vec::new(), Vec::new());
-        let mut console = Console { output, out: &mut out, notes: &mut notes, width: None };
+        let mut console = Console::plain(output, &mut out, &mut notes);
         assert_eq!(run(&arguments, None, &mut console).unwrap(), DONE);
         String::from_utf8(out).unwrap()
     }

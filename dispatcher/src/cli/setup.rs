@@ -5,6 +5,7 @@ use serde_json::json;
 use super::error::{CommandError, DONE, SERVICE};
 use super::output::{Console, Output, write_json};
 use crate::desk::Desk;
+use crate::paint::Tone;
 use crate::setup::set_up;
 
 /// `goldfleet setup`.
@@ -23,8 +24,14 @@ pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandEr
     } else {
         for made in &made {
             match &made.error {
-                None => writeln!(console.out, "{}: ready", made.what)?,
-                Some(error) => writeln!(console.out, "{}: failed [{}]: {error}", made.what, error.code)?,
+                None => {
+                    let ready = console.word(Tone::Good, "ready");
+                    writeln!(console.out, "{}: {ready}", made.what)?;
+                }
+                Some(error) => {
+                    let failed = console.word(Tone::Bad, "failed");
+                    writeln!(console.out, "{}: {failed} [{}]: {error}", made.what, error.code)?;
+                }
             }
         }
     }
@@ -36,5 +43,6 @@ pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandEr
         )?;
         return Ok(SERVICE);
     }
+    writeln!(console.notes, "'goldfleet doctor' looks whether all is well, 'goldfleet upload' begins")?;
     Ok(DONE)
 }

@@ -4,8 +4,10 @@ use std::io;
 
 use indicatif::HumanBytes;
 
-use super::output::{Console, Output, write_json, write_table};
+use super::output::{Console, Output, write_json};
+use super::table::{Cell, write_table};
 use crate::follow::duration;
+use crate::paint::Tone;
 use crate::status::{Phase, Standing, Status};
 
 /// Failures that the status shows before it refers to `--failed`.
@@ -19,7 +21,8 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     if console.output == Output::Json {
         return write_json(console.out, status);
     }
-    writeln!(console.out, "job {}: {} {} is {}", status.job, status.image, status.version, status.state.as_str())?;
+    let state = console.word(status.state, status.state.as_str());
+    writeln!(console.out, "job {}: {} {} is {state}", status.job, status.image, status.version)?;
     if let Some(reason) = &status.reason {
         writeln!(console.out, "{reason}")?;
     }
@@ -31,10 +34,11 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
         writeln!(console.out, "{awaits}")?;
     }
     let upload = status.upload.as_ref().map(|upload| {
-        let state = format!("{:?}", upload.state).to_lowercase();
         let bytes = format!("{} of {}", HumanBytes(upload.bytes_read), HumanBytes(upload.bytes_total));
-        let empty = String::new;
-        ["upload".to_owned(), format!("{:.1}%", upload.percent), state, empty(), empty(), empty(), empty(), bytes]
+        let empty = || Cell::from(String::new());
+        let percent = format!("{:.1}%", upload.percent).into();
+        let state = Cell::toned(upload.state, upload.state.as_str());
+        ["upload".to_owned().into(), percent, state, empty(), empty(), empty(), empty(), bytes.into()]
     });
     let phases = status.phases.named().map(|(kind, phase)| row(kind.as_str(), phase));
     let header = ["phase", "done", "succeeded", "failed", "running", "waiting", "skipped", "bytes"];
@@ -48,29 +52,34 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     let any = status.phases.named().iter().any(|(_, phase)| phase.failed + phase.cancelled > 0);
     if any && status.state != Standing::Running {
         writeln!(console.out, "try again what is missing: goldfleet retry {}", status.job)?;
+        writeln!(console.out, "see how it came to that: goldfleet logs {}", status.job)?;
     }
     Ok(())
 }
 
-fn row(name: &str, phase: &Phase) -> [String; 8] {
+fn row(name: &str, phase: &Phase) -> [Cell; 8] {
     let bytes = if phase.bytes_total > 0 {
         format!("{} of {}", HumanBytes(phase.bytes_done), HumanBytes(phase.bytes_total))
     } else {
         String::new()
     };
+    let succeeded = format!("{}/{}", phase.succeeded, phase.total);
     let failed = match phase.cancelled {
-        0 => phase.failed.to_string(),
-        cancelled => format!("{} (+{cancelled} cancelled)", phase.failed),
+        0 => Cell::count(phase.failed, Tone::Bad),
+        cancelled => Cell::toned(
+            if phase.failed > 0 { Tone::Bad } else { Tone::Doubtful },
+            format!("{} (+{cancelled} cancelled)", phase.failed),
+        ),
     };
     [
-        name.to_owned(),
-        format!("{:.1}%", phase.percent),
-        format!("{}/{}", phase.succeeded, phase.total),
+        name.to_owned().into(),
+        format!("{:.1}%", phase.percent).into(),
+        if phase.succeeded > 0 { Cell::toned(Tone::Good, succeeded) } else { succeeded.into() },
         failed,
-        phase.running.to_string(),
-        phase.waiting.to_string(),
-        phase.skipped.to_string(),
-        bytes,
+        Cell::count(phase.running, Tone::Busy),
+        phase.waiting.to_string().into(),
+        phase.skipped.to_string().into(),
+        bytes.into(),
     ]
 }
 

@@ -53,7 +53,7 @@ pub struct Rehearsal {
 #[derive(Debug, thiserror::Error)]
 pub enum RehearsalError {
     /// There is nothing to rehearse.
-    #[error("no enabled target is selected")]
+    #[error("no enabled target is selected: 'goldfleet targets list' shows what there is")]
     NoTargets,
     /// A name or number that can't be.
     #[error("{0}")]

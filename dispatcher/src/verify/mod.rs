@@ -89,7 +89,7 @@ pub async fn verify(desk: &Desk, image: &ImageRef, places: &Places, read: bool) 
     let (found, manifest) = manifest(desk, &image.name, &image.version).await?;
     if found.digest != image.digest {
         return Err(DeskError::Refused(format!(
-            "{image} was replaced: it is {} now, not {}",
+            "{image} was replaced: it is {} now, not {}; 'goldfleet dispatch' it, and verify that job",
             found.digest, image.digest
         )));
     }

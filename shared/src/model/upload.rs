@@ -17,6 +17,18 @@ pub enum UploadState {
     Failed,
 }
 
+impl UploadState {
+    /// The state's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// One run of `goldfleet upload`, written once a beat, for `status` and so that no chunk it relies on is collected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {

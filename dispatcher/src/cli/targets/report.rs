@@ -6,7 +6,9 @@ use goldfleet_shared::model::target::{Target, TargetKey};
 use goldfleet_shared::targets::{Merged, Switched};
 use serde_json::json;
 
-use crate::cli::output::{Console, Output, write_json, write_table};
+use crate::cli::output::{Console, Output, write_json};
+use crate::cli::table::{Cell, write_table};
+use crate::paint::Tone;
 
 const HEADER: [&str; 7] = ["subscription", "region", "ring", "enabled", "resource group", "staging", "tags"];
 
@@ -28,16 +30,16 @@ pub(super) fn list(targets: &[&Target], total: usize, console: &mut Console<'_>)
     writeln!(console.notes, "{} of {total}, {enabled} of them enabled", count(targets.len()))
 }
 
-fn row(target: &Target) -> [String; 7] {
+fn row(target: &Target) -> [Cell; 7] {
     let tags: Vec<String> = target.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
     [
-        target.subscription.to_string(),
-        target.region.to_string(),
-        target.ring.to_string(),
-        if target.enabled { "yes" } else { "no" }.to_owned(),
-        target.resource_group.to_string(),
-        target.staging().to_string(),
-        tags.join(" "),
+        target.subscription.to_string().into(),
+        target.region.to_string().into(),
+        target.ring.to_string().into(),
+        if target.enabled { Cell::toned(Tone::Good, "yes") } else { Cell::toned(Tone::Quiet, "no") },
+        target.resource_group.to_string().into(),
+        target.staging().to_string().into(),
+        tags.join(" ").into(),
     ]
 }
 

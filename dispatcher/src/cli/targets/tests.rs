@@ -45,7 +45,7 @@ impl Fleet {
             Err(error) => return format!("(usage) {error}"),
         };
         let (mut out, mut notes) = (Vec::new(), Vec::new());
-        let mut console = Console { output, out: &mut out, notes: &mut notes, width: None };
+        let mut console = Console::plain(output, &mut out, &mut notes);
         let result = run(program.command, &self.config, &mut console);
         let mut said = String::from_utf8(out).unwrap();
         for line in String::from_utf8(notes).unwrap().lines() {

@@ -1,0 +1,185 @@
+//! Tables: they fit the terminal, and no word of them is broken, so that ids can be copied.
+
+use std::io;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{Color, ColumnConstraint, ContentArrangement, LineStyle, Table, Width};
+
+use super::output::Console;
+use crate::paint::Tone;
+
+/// The columns between two cells.
+const GAP: u16 = 2;
+
+/// The most letters of a column's name and a cell that are kept on one line in a paragraph.
+const SHORT: usize = 28;
+
+/// Stands for a blank at which no line ends.
+const UNBROKEN: &str = "\u{a0}";
+
+/// A cell of a table: its text, and what it tells if that is to be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    text: String,
+    tone: Option<Tone>,
+}
+
+impl Cell {
+    /// A cell in the colour of what it tells.
+    pub fn toned(tone: impl Into<Tone>, text: impl Into<String>) -> Self {
+        Self { text: text.into(), tone: Some(tone.into()) }
+    }
+
+    /// A count in the colour of `tone`, unless it is nothing.
+    #[must_use]
+    pub fn count(count: usize, tone: Tone) -> Self {
+        Self { text: count.to_string(), tone: (count > 0).then_some(tone) }
+    }
+
+    fn painted(&self, colours: bool) -> String {
+        self.tone.map_or_else(|| self.text.clone(), |tone| tone.paint(&self.text, colours))
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self { text, tone: None }
+    }
+}
+
+impl From<Cell> for comfy_table::Cell {
+    fn from(Cell { text, tone }: Cell) -> Self {
+        let cell = Self::new(text);
+        match tone {
+            Some(tone) => cell.fg(Color::AnsiValue(tone.colour())),
+            None => cell,
+        }
+    }
+}
+
+/// Writes a table with a line under its header. Where the width is limited, cells take several lines; where it is too
+/// little for that, each row becomes a paragraph.
+///
+/// # Errors
+/// Where the console can't be written to.
+pub fn write_table<R>(console: &mut Console<'_>, header: &[&str], rows: impl IntoIterator<Item = R>) -> io::Result<()>
+where
+    R: IntoIterator<Item: Into<Cell>>,
+{
+    let rows: Vec<Vec<Cell>> = rows.into_iter().map(|row| row.into_iter().map(Into::into).collect()).collect();
+    let least = least_widths(header, &rows);
+    match console.width {
+        Some(width) if least.iter().map(|column| column + GAP).sum::<u16>() > width => {
+            write_paragraphs(console, header, &rows, width)
+        }
+        _ => write_columns(console, header, rows, &least),
+    }
+}
+
+/// The widest word of each column.
+fn least_widths(header: &[&str], rows: &[Vec<Cell>]) -> Vec<u16> {
+    let widest = |text: &str| text.split_whitespace().map(textwrap::core::display_width).max().unwrap_or(0);
+    let column = |(place, name): (usize, &&str)| {
+        let cells = rows.iter().filter_map(|row| row.get(place)).map(|cell| widest(&cell.text));
+        let width = cells.chain([widest(name)]).max().unwrap_or(0);
+        u16::try_from(width).unwrap_or(u16::MAX / 64)
+    };
+    header.iter().enumerate().map(column).collect()
+}
+
+fn write_columns(console: &mut Console<'_>, header: &[&str], rows: Vec<Vec<Cell>>, least: &[u16]) -> io::Result<()> {
+    let mut table = Table::new();
+    table
+        // No looking at the terminal behind our back: the console says how wide it is.
+        .force_no_tty()
+        .load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header)
+        .add_rows(rows);
+    if console.colours.out {
+        table.enforce_styling().style_text_only();
+    }
+    for (column, least) in table.column_iter_mut().zip(least) {
+        column.set_padding((0, 1));
+        if console.width.is_some() {
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least + 1)));
+        }
+    }
+    if let Some(width) = console.width {
+        table.set_width(width);
+    }
+    writeln!(console.out, "{}", table.trim_fmt())
+}
+
+/// The first cell of each row on a line of its own, under it the others by name. What is empty is left out.
+fn write_paragraphs(console: &mut Console<'_>, header: &[&str], rows: &[Vec<Cell>], width: u16) -> io::Result<()> {
+    let fitting = textwrap::Options::new(width.into()).break_words(false).subsequent_indent("  ");
+    for row in rows {
+        let mut cells = header.iter().zip(row).filter(|(_, cell)| !cell.text.is_empty());
+        let Some((_, first)) = cells.next() else { continue };
+        writeln!(console.out, "{}", textwrap::fill(&first.painted(console.colours.out), &fitting))?;
+        let rest: Vec<String> = cells.map(|(name, cell)| named(name, cell, console.colours.out)).collect();
+        let filled = textwrap::fill(&rest.join(", "), fitting.clone().initial_indent("  "));
+        writeln!(console.out, "{}", filled.replace(UNBROKEN, " "))?;
+    }
+    Ok(())
+}
+
+/// A cell behind its column's name. What is short stays on one line.
+fn named(name: &str, cell: &Cell, colours: bool) -> String {
+    let text = format!("{name} {}", cell.painted(colours)).trim_start().to_owned();
+    if name.len() + cell.text.len() > SHORT { text } else { text.replace(' ', UNBROKEN) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::output::{Colours, Output};
+    use super::*;
+
+    fn written(width: Option<u16>, colours: bool) -> String {
+        let rows = [
+            ["westeurope", "failed", "a sentence that is rather long"],
+            ["eastus", "succeeded", ""],
+            ["00000000-0000-0000-0000-000000000001", "running", "short"],
+        ];
+        let tone = |word: &str| match word {
+            "failed" => Tone::Bad,
+            "succeeded" => Tone::Good,
+            _ => Tone::Busy,
+        };
+        let row = |[place, state, why]: [&str; 3]| {
+            [place.to_owned().into(), Cell::toned(tone(state), state), Cell::from(why.to_owned())]
+        };
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        let plain = Console::plain(Output::Table, &mut out, &mut notes);
+        let mut console = Console { width, colours: Colours { out: colours, notes: colours }, ..plain };
+        write_table(&mut console, &["place", "state", "why"], rows.map(row)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn tables_fit_the_width() {
+        let all = [None, Some(200), Some(66), Some(40)].map(|width| format!("{width:?}\n{}", written(width, false)));
+        insta::assert_snapshot!(all.join("\n"));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_no_word_is_broken() {
+        for width in 38..=120 {
+            let text = written(Some(width), false);
+            assert!(text.lines().all(|line| line.chars().count() <= width.into()), "{width}:\n{text}");
+            for word in ["00000000-0000-0000-0000-000000000001", "succeeded", "sentence"] {
+                assert!(text.contains(word), "{width}: {word}\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colours() {
+        for width in [None, Some(66), Some(40)] {
+            let coloured = written(width, true);
+            assert!(coloured.contains("\u{1b}[38;5;1mfailed"), "{coloured:?}");
+            assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), written(width, false));
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A terminal that a program runs on: what it draws is kept as people would see it.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read as _;
+use std::num::NonZero;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use vt100::{Parser, Screen};
+
+use crate::place::Process;
+
+/// How long a program may draw nothing before something must be wrong.
+const TOO_LONG: Duration = Duration::from_secs(60);
+
+/// Lines that have gone off the top of the screen and are kept.
+const SCROLLBACK: usize = 1000;
+
+/// A terminal of some size with a program on it.
+pub struct Terminal {
+    master: File,
+    program: Process,
+    parser: Parser,
+    written: Vec<u8>,
+}
+
+impl Terminal {
+    /// Starts a program on a terminal that can show colours.
+    pub fn start(mut command: Command, columns: u16, rows: u16) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        tcsetwinsize(&master, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let flags = i32::try_from(OFlags::NOCTTY.bits()).unwrap();
+        let program = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).unwrap();
+        command.stdin(program.try_clone().unwrap()).stdout(program.try_clone().unwrap()).stderr(program);
+        let program = Process(command.spawn().unwrap());
+        // The command holds the program's side open, so that its end would not be seen here.
+        drop(command);
+        let [rows, columns] = [rows, columns].map(|size| NonZero::new(size).unwrap());
+        let parser = Parser::new(rows, columns, SCROLLBACK);
+        Self { master: master.into(), program, parser, written: Vec::new() }
+    }
+
+    /// Waits until what is drawn is as it should be. `watch` sees the screen whenever something was drawn.
+    pub fn until(&mut self, what: &str, mut watch: impl FnMut(&Screen) -> bool) {
+        while !watch(self.parser.screen()) {
+            assert!(self.read(), "{what} was not drawn before the program ended: {}", self.parser.screen().contents());
+        }
+    }
+
+    /// Waits until the program has ended, with the same watch. Returns how it ended.
+    pub fn end(&mut self, mut watch: impl FnMut(&Screen)) -> ExitStatus {
+        watch(self.parser.screen());
+        while self.read() {
+            watch(self.parser.screen());
+        }
+        self.program.0.wait().unwrap()
+    }
+
+    /// What is on the screen.
+    pub fn screen(&self) -> &Screen {
+        self.parser.screen()
+    }
+
+    /// Everything that the program wrote, with its control sequences.
+    pub fn written(&self) -> String {
+        String::from_utf8(self.written.clone()).unwrap()
+    }
+
+    /// Reads some of what the program writes. Returns false where it has ended.
+    fn read(&mut self) -> bool {
+        let ready = poll(&mut [PollFd::new(&self.master, PollFlags::IN)], Some(&TOO_LONG.try_into().unwrap())).unwrap();
+        assert!(ready > 0, "nothing is drawn any more: {}", self.parser.screen().contents());
+        let mut buffer = [0; 4096];
+        // Linux tells the end of the last process on a terminal by an error.
+        let Ok(count @ 1..) = self.master.read(&mut buffer) else { return false };
+        self.parser.process(&buffer[..count]);
+        self.written.extend_from_slice(&buffer[..count]);
+        true
+    }
+}
