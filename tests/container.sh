@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Runs the two programs as a container would, without a container engine: a root file system with nothing but what
 # distroless/cc has (glibc, libgcc, root certificates, a user), mounted read-only, as process 1 of its own namespaces,
-# as user 65532, without capabilities and without a way to new ones, with no network but its own loopback.
+# as user 65532, without capabilities and without a way to new ones, with no network but its own loopback; and asks them
+# how they fare, as the image's health check does.
 # BINARIES names the folder of the programs; target/debug, where it does not. Needs root, for the mounts.
 set -euo pipefail
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=BINARIES bash "$0"
 cd "$(dirname "$0")/.."
+# shellcheck source=tests/distroless.sh
+. tests/distroless.sh
 
 binaries=$(realpath "${BINARIES:-target/debug}")
 for program in goldfleet goldfleet-worker; do
@@ -15,17 +18,9 @@ done
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 root=$folder/root
-mkdir -p "$root"/{usr/local/bin,etc/ssl/certs,etc/goldfleet,data,proc}
+distroless "$root"
+mkdir -p "$root"/{data,etc/goldfleet}
 install -t "$root/usr/local/bin" "$binaries/goldfleet" "$binaries/goldfleet-worker"
-ldd "$binaries/goldfleet" "$binaries/goldfleet-worker" | grep -o '/[^ ]*' | grep -v ':$' | sort -u | while read -r library; do
-    case $(basename "$library") in
-        libc.so.* | libm.so.* | libgcc_s.so.* | libdl.so.* | libpthread.so.* | librt.so.* | ld-linux*) ;;
-        *) echo "distroless/cc has no $library" >&2; exit 1 ;;
-    esac
-    install -D "$(realpath "$library")" "$root$library"
-done
-[ ! -e /etc/ssl/certs/ca-certificates.crt ] || cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
-echo 'nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin' >"$root/etc/passwd"
 cat >"$root/etc/goldfleet/goldfleet.toml" <<'EOF'
 [coordination]
 backend = "embedded"
@@ -62,6 +57,7 @@ contained() { # contained PROGRAM ARGUMENTS…: in place of this shell
     exec unshare --mount --pid --net --ipc --uts --fork --kill-child sh -euc '
         root=$1 data=$2
         shift 2
+        ip link set lo up
         mount --make-rprivate /
         mount --bind "$root" "$root"
         mount --bind "$data" "$root/data"
@@ -71,6 +67,8 @@ contained() { # contained PROGRAM ARGUMENTS…: in place of this shell
     ' sh "$root" "$data" "$@"
 }
 export GOLDFLEET_CONFIG=/etc/goldfleet/goldfleet.toml
+# As in the image.
+export GOLDFLEET_WORKER__LISTEN=0.0.0.0:8080 GOLDFLEET_DISPATCH__LISTEN=0.0.0.0:8080
 
 passed=0 failed=0
 verdict() { # verdict NAME GOOD
@@ -107,7 +105,15 @@ for words in /usr/local/bin/goldfleet-worker "/usr/local/bin/goldfleet dispatche
         [ -n "$inner" ] && [ "/proc/$inner/root/usr/local/bin/${command[0]##*/}" -ef "/proc/$inner/exe" ] && break
         sleep 0.05
     done
-    sleep 1 # until it listens to signals
+    for _ in $(seq 100); do # until it listens
+        code=0
+        nsenter --target "$inner" --mount --pid --net --ipc --uts --root --wd=/ --setuid 65532 --setgid 65532 \
+            "${command[0]}" health >"$folder/health" 2>&1 || code=$?
+        [ "$code" != 0 ] || break
+        sleep 0.1
+    done
+    [ "$code" = 0 ] && good=yes || good=no
+    verdict "$words: its health check (it said: $(cat "$folder/health"))" "$good"
     status=$(cat "/proc/$inner/status")
     for line in "CapEff:[[:space:]]*0+$" "NoNewPrivs:[[:space:]]*1$" "Uid:[[:space:]]*65532[[:space:]]" "NSpid:.*[[:space:]]1$"; do
         grep -qE "^$line" <<<"$status" && good=yes || good=no

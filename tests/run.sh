@@ -22,6 +22,7 @@ node_modules() { # node_modules FOLDER: what its lock file names
 need qemu-utils qemu-img # makes the images that the VHD reader is tested against
 need e2fsprogs mke2fs    # makes the file system that the scan benchmark reads
 need npm npm             # brings Azurite, Microsoft's storage emulator, and Playwright, which drives the browser
+need iproute2 ip         # gives a container of one program its loopback
 need chromium chromium chromium-browser google-chrome # shows the dashboard
 node_modules tests/azurite
 node_modules tests/browser
@@ -32,10 +33,10 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 cargo test --workspace --locked
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
-# With the programs themselves: the dashboard in a browser, the upload script, a container's constraints. The rest of what
-# is in infra/ by lints.
+# With the programs themselves: the dashboard in a browser, the upload script, the container file and a container's
+# constraints. The rest of what is in infra/, and what all of it depends on, by lints.
 cargo build --workspace --bins --locked
 npm test --silent --prefix tests/browser
 bash tests/upload_script.sh
-bash tests/container.sh
+bash tests/containerfile.sh
 bash infra/check.sh

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Makes a release of the commit that is checked out: the two programs with completions, manual pages, bills of materials,
+# licence and changelog, packed, with checksums. Into FOLDER; target/release-VERSION, where none is named.
+#   infra/release.sh [FOLDER]
+# CARGO_CYCLONEDX names cargo-cyclonedx, which makes the bills; without it, it is installed under target (two minutes).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fail() {
+    echo "release.sh: $*" >&2
+    exit 1
+}
+case ${1:-} in
+    -h | --help)
+        sed -n '2,5s/^# //p' "$0"
+        exit 0
+        ;;
+esac
+[ -z "$(git status --porcelain)" ] || fail "there are changes that are not committed: a release is made of a commit"
+version=$(sed -n '/^\[workspace\.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+commit=$(git rev-parse --short=12 HEAD)
+host=$(rustc -vV | sed -n 's/^host: //p')
+grep -q "^## $version" CHANGELOG.md || fail "CHANGELOG.md has no section '## $version'"
+folder=$(realpath -m "${1:-target/release-$version}")
+name=goldfleet-$version-$host
+[ ! -e "$folder/$name" ] || fail "$folder/$name is there already: name another folder, or remove it"
+
+cargo build --release --locked --bin goldfleet --bin goldfleet-worker
+binaries=${CARGO_TARGET_DIR:-target}/release
+for program in goldfleet goldfleet-worker; do
+    said=$("$binaries/$program" --version)
+    [ "$said" = "$program $version ($commit)" ] || fail "'$program --version' says '$said', not $version ($commit)"
+done
+
+cyclonedx=${CARGO_CYCLONEDX:-target/release-tools/bin/cargo-cyclonedx}
+[ -x "$cyclonedx" ] || cargo install cargo-cyclonedx@0.5.9 --locked --quiet --root target/release-tools
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+root=$work/$name
+mkdir -p "$root"/{completions,man,sbom}
+install -t "$root" "$binaries/goldfleet" "$binaries/goldfleet-worker"
+install -m 644 -t "$root" LICENSE CHANGELOG.md README.md
+for shell in bash elvish fish powershell zsh; do
+    "$binaries/goldfleet" completions "$shell" >"$root/completions/goldfleet.$shell"
+done
+"$binaries/goldfleet" man "$root/man" >/dev/null
+
+# It writes beside each package's manifest, so it gets sources of its own.
+mkdir "$work/sources"
+git archive HEAD | tar --extract --directory "$work/sources"
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) "$(realpath "$cyclonedx")" cyclonedx --quiet --format json \
+    --spec-version 1.5 --describe binaries --manifest-path "$work/sources/Cargo.toml"
+install -m 644 "$work/sources/dispatcher/goldfleet_bin.cdx.json" "$root/sbom/goldfleet.cdx.json"
+install -m 644 "$work/sources/worker/goldfleet-worker_bin.cdx.json" "$root/sbom/goldfleet-worker.cdx.json"
+
+# The same commit makes the same archive of the same files.
+(cd "$root" && find . -type f -print0 | sort -z | xargs -0 sha256sum) >"$work/SHA256SUMS"
+install -m 644 -t "$root" "$work/SHA256SUMS"
+mkdir -p "$folder"
+tar --create --directory "$work" --sort=name --owner=0 --group=0 --numeric-owner \
+    --mtime="@$(git log -1 --format=%ct)" "$name" | gzip --no-name >"$folder/$name.tar.gz"
+cp -R "$root" "$folder/$name"
+(cd "$folder" && sha256sum "$name.tar.gz" >"$name.tar.gz.sha256")
+echo "$folder/$name.tar.gz"
