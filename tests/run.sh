@@ -32,10 +32,11 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 cargo test --workspace --locked
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
-# With the programs themselves: the dashboard in a browser, the upload script, a container's constraints. The rest of what
-# is in infra/ by lints.
+# With the programs themselves: the dashboard in a browser, the upload script, the quick start from a fresh clone, a
+# container's constraints. The rest of what is in infra/ by lints.
 cargo build --workspace --bins --locked
 npm test --silent --prefix tests/browser
 bash tests/upload_script.sh
+bash tests/quick_start.sh
 bash tests/container.sh
 bash infra/check.sh
