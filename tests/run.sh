@@ -33,10 +33,11 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 cargo test --workspace --locked
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
-# With the programs themselves: the dashboard in a browser, the upload script, the container file and a container's
-# constraints. The rest of what is in infra/, and what all of it depends on, by lints.
+# With the programs themselves: the dashboard in a browser, the upload script, the quick start from a fresh clone, the
+# container file and a container's constraints. The rest of what is in infra/, and what all of it depends on, by lints.
 cargo build --workspace --bins --locked
 npm test --silent --prefix tests/browser
 bash tests/upload_script.sh
+bash tests/quick_start.sh
 bash tests/containerfile.sh
 bash infra/check.sh

@@ -14,17 +14,22 @@ use tempfile::TempDir;
 /// How long a job of a small fleet may take before something must be wrong.
 const TOO_LONG: Duration = Duration::from_secs(150);
 
+/// What a configuration can't leave out.
+pub const SOURCE: &str = r#"
+[source]
+subscription = "00000000-0000-0000-0000-000000000000"
+region = "westeurope"
+account = "goldsource"
+container = "golden"
+"#;
+
 /// Where the programs are, built once.
 #[must_use]
 pub fn programs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut command = Command::new(env!("CARGO"));
-        // What cargo tells this test's process of its own package would have some dependencies built anew.
-        let ours = |name: &str| name.starts_with("CARGO_") && !matches!(name, "CARGO_HOME" | "CARGO_TARGET_DIR");
-        for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
-            command.env_remove(name);
-        }
+        forget_package(&mut command);
         command.args(["build", "--quiet", "-p", "goldfleet-dispatcher", "-p", "goldfleet-worker"]);
         // The test's binary is target/PROFILE/deps/NAME.
         let folder = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
@@ -34,6 +39,15 @@ pub fn programs() -> &'static Path {
         assert!(command.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
         folder
     })
+}
+
+/// Takes away what cargo tells a test's process of its own package, as that would have some dependencies built anew.
+pub fn forget_package(command: &mut Command) {
+    let kept = ["CARGO_HOME", "CARGO_TARGET_DIR", "CARGO_BUILD_", "CARGO_PROFILE_"];
+    let ours = |name: &str| name.starts_with("CARGO_") && !kept.iter().any(|kept| name.starts_with(kept));
+    for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
+        command.env_remove(name);
+    }
 }
 
 /// A process that does not outlive its test.

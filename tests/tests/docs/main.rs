@@ -1,0 +1,231 @@
+//! README and docs/ are true: their commands are run, their calls of goldfleet are read by its own parser, their
+//! configurations by its own reader, and their links lead somewhere.
+//!
+//! What a document shows is in one of these classes; a block of no class is a failure.
+//!
+//! - `sh` and `console` blocks are run, in order, in one shell for each document, in a folder with what [`prepared`] lays
+//!   there. What a `console` block shows is compared with what is printed. Where `<!-- not run: WHY -->` stands before a
+//!   block it is not run, but its calls of goldfleet are still read.
+//! - `toml` blocks are (a part of) `goldfleet.toml`, or of what `<!-- file: NAME -->` names. Keys that are commented out are
+//!   tried as well.
+//! - Of blocks in other languages only calls of goldfleet are read.
+//!
+//! `docs/quick-start.md` is followed from a fresh clone by `tests/quick_start.sh`.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod command_lines;
+mod document;
+mod session;
+
+use std::path::{Path, PathBuf};
+
+use command_lines::{Strict, calls, fault};
+use document::{Block, Document, Mark};
+use goldfleet_shared::config::Config;
+use goldfleet_shared::model::manifest::Generation;
+use goldfleet_shared::modelled::Limits;
+use goldfleet_shared::plan::Rates;
+use goldfleet_shared::targets::TargetsFile;
+use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_tests::place::{self, SOURCE};
+use tempfile::TempDir;
+
+const MIB: u64 = 1 << 20;
+
+/// The document that is followed from a fresh clone.
+const QUICK_START: &str = "quick-start.md";
+
+/// Languages whose blocks are run.
+const SHELLS: [&str; 2] = ["sh", "console"];
+
+/// Languages in which goldfleet can be called.
+const WITH_CALLS: [&str; 5] = ["sh", "console", "yaml", "hcl", "powershell"];
+
+/// All languages that a block may be in.
+const LANGUAGES: [&str; 10] =
+    ["sh", "console", "yaml", "hcl", "powershell", "toml", "text", "json", "mermaid", "promql"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// README.md and docs/*.md.
+fn documents() -> Vec<Document> {
+    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|file| file.unwrap().path());
+    let mut paths: Vec<PathBuf> = docs.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
+    paths.push(root().join("README.md"));
+    paths.sort();
+    assert!(paths.len() > 10, "where are the documents? {paths:?}");
+    paths.iter().map(|path| Document::read(path)).collect()
+}
+
+/// A folder as an operator may have it: a configuration, two targets, lists to make more from, a golden VHD (also as a raw
+/// disk) that is uploaded already, and the scripts of infra/.
+fn prepared() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("goldfleet.toml", SOURCE);
+    let target = |n: u32, region: &str, tag: &str| {
+        format!(
+            "[[target]]\nsubscription = \"00000000-0000-0000-0000-{n:012}\"\nregion = \"{region}\"\nresource_group = \
+             \"images\"\naccount = \"own{n}\"\ncontainer = \"vhds\"\ntags = {{ env = \"{tag}\" }}\n\n"
+        )
+    };
+    write("targets.toml", &(target(11, "westeurope", "dev") + &target(12, "eastus", "prod")));
+    write("subscriptions.txt", "00000000-0000-0000-0000-000000000002\n00000000-0000-0000-0000-000000000003\n");
+    write(
+        "fleet.csv",
+        "subscription,region,resource_group,account,container,tags\n\
+         00000000-0000-0000-0000-000000000021,uksouth,images,own21,vhds,env=prod\n",
+    );
+    let golden = folder.path().join("golden.vhd");
+    let spec = GoldenSpec::spread(64 * MIB, Generation::V2, 6 * MIB, 6, 1);
+    spec.write(&golden).unwrap();
+    std::fs::copy(&golden, folder.path().join("golden.raw")).unwrap();
+    let raw = std::fs::OpenOptions::new().write(true).open(folder.path().join("golden.raw")).unwrap();
+    raw.set_len(spec.size).unwrap();
+    std::os::unix::fs::symlink(root().join("infra"), folder.path().join("infra")).unwrap();
+    let mut upload = std::process::Command::new(place::programs().join("goldfleet"));
+    upload.args("upload golden.vhd --image ubuntu-24.04 --version 2026.11.1 --os linux --no-dispatch".split(' '));
+    let uploaded = upload.current_dir(folder.path()).env_remove("GOLDFLEET_CONFIG").output().unwrap();
+    assert!(uploaded.status.success(), "{}", String::from_utf8_lossy(&uploaded.stderr));
+    folder
+}
+
+#[test]
+fn every_command_does_what_its_document_says() {
+    let path = format!("{}:{}", place::programs().display(), std::env::var("PATH").unwrap());
+    let mut run = 0;
+    for document in documents().iter().filter(|document| !document.path.ends_with(QUICK_START)) {
+        if document.blocks.iter().any(session::is_run) {
+            session::follow(&document.blocks, prepared().path(), &[("PATH", &path)]);
+            run += 1;
+        }
+    }
+    assert!(run >= 3, "only {run} documents have commands");
+}
+
+/// In the folder that `GOLDFLEET_QUICK_START` names.
+#[test]
+#[ignore = "builds everything anew: tests/quick_start.sh calls it"]
+fn the_quick_start_works_from_nothing() {
+    let folder = PathBuf::from(std::env::var("GOLDFLEET_QUICK_START").unwrap());
+    let quick_start = Document::read(&root().join("docs").join(QUICK_START));
+    assert!(quick_start.blocks.iter().filter(|block| SHELLS.contains(&block.language.as_str())).all(session::is_run));
+    session::follow(&quick_start.blocks, &folder, &[]);
+}
+
+#[test]
+fn every_block_is_of_a_known_class() {
+    for block in documents().iter().flat_map(|document| &document.blocks) {
+        let Block { at, language, mark, .. } = block;
+        assert!(LANGUAGES.contains(&language.as_str()), "{at}: language '{language}'");
+        match mark {
+            Some(Mark::NotRun(why)) => {
+                assert!(
+                    SHELLS.contains(&language.as_str()) && !why.is_empty(),
+                    "{at}: what is not to be run, and why?"
+                );
+            }
+            Some(Mark::File(_)) => assert_eq!(language, "toml", "{at}: only TOML is read as a file"),
+            None => {}
+        }
+    }
+}
+
+#[test]
+fn every_call_is_one_that_the_programs_know() {
+    let (mut found, mut faults) = (0, Vec::new());
+    let mut read = |at: &str, shell: &str, strict| {
+        for call in calls(shell) {
+            found += 1;
+            faults.extend(fault(&call, strict).map(|fault| format!("{at}: {fault}")));
+        }
+    };
+    for document in documents() {
+        for block in document.blocks.iter().filter(|block| WITH_CALLS.contains(&block.language.as_str())) {
+            read(&block.at, &session::commands(block), Strict::Whole);
+        }
+        for (at, span) in &document.spans {
+            read(at, &span.replace('\\', " "), Strict::Part);
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(found > 50, "only {found} calls");
+}
+
+#[test]
+fn every_option_that_the_prose_names_is_there() {
+    let options = command_lines::options();
+    for document in documents() {
+        for (at, span) in document.spans.iter().filter(|(_, span)| span.starts_with("--")) {
+            let named = span.split([' ', '=']).next().unwrap();
+            assert!(options.contains(named), "{at}: there is no option {named}");
+        }
+    }
+}
+
+#[test]
+fn every_configuration_is_taken() {
+    let mut read = 0;
+    for block in documents().iter().flat_map(|document| &document.blocks).filter(|block| block.language == "toml") {
+        let name = match &block.mark {
+            Some(Mark::File(name)) => name.as_str(),
+            _ => "goldfleet.toml",
+        };
+        for text in with_what_is_optional(&block.text) {
+            take(name, &text).unwrap_or_else(|fault| panic!("{}: {fault}\n{text}", block.at));
+            read += 1;
+        }
+    }
+    assert!(read > 20, "only {read} configurations");
+}
+
+/// The text as it is, and with each line of it that sets a key in a comment as if it did so for real.
+fn with_what_is_optional(text: &str) -> Vec<String> {
+    let optional = regex::Regex::new(r"^# ([a-z_]+ = )").unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut texts = vec![text.to_owned()];
+    for n in (0..lines.len()).filter(|n| optional.is_match(lines[*n])) {
+        let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        // What stands for something that only the reader knows.
+        lines[n] = optional.replace(&lines[n], "$1").replace('…', "00000000-0000-0000-0000-000000000001");
+        texts.push(lines.join("\n"));
+    }
+    texts
+}
+
+/// Has a file read by what reads it in earnest.
+fn take(name: &str, text: &str) -> Result<(), String> {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join(name);
+    // A part of a configuration leaves out what every one must have.
+    let whole = name != "goldfleet.toml" || text.contains("[source]");
+    std::fs::write(&file, if whole { text.to_owned() } else { format!("{text}{SOURCE}") }).unwrap();
+    let told = |error: &dyn std::fmt::Display| error.to_string();
+    match name {
+        "goldfleet.toml" => Config::load(Some(&file), std::iter::empty()).map(drop).map_err(|error| told(&error)),
+        "targets.toml" => TargetsFile::load(&file).map(drop).map_err(|error| told(&error)),
+        "rates.toml" => Rates::load(Some(&file)).map(drop).map_err(|error| told(&error)),
+        "limits.toml" => Limits::load(Some(&file)).map(drop).map_err(|error| told(&error)),
+        _ => Err(format!("nothing reads {name}")),
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let documents = documents();
+    for document in &documents {
+        for (at, link) in document.links.iter().filter(|(_, link)| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let path = document.path.parent().unwrap().join(file);
+            let there = if file.is_empty() { document.path.clone() } else { path.canonicalize().unwrap_or(path) };
+            assert!(there.exists(), "{at}: there is no {}", there.display());
+            if !anchor.is_empty() {
+                let other = documents.iter().find(|other| other.path == there);
+                let is_there = other.is_some_and(|other| other.anchors.contains(anchor));
+                assert!(is_there, "{at}: {} has no heading #{anchor}", there.display());
+            }
+        }
+    }
+}
