@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use serde::Deserialize;
 
-use crate::model::ids::Region;
+use crate::model::ids::{AccountName, Region};
 
 /// The built-in limits.
 const BUILT_IN: &str = include_str!("limits.toml");
@@ -145,6 +145,9 @@ section! {
         large: Account,
         /// In all others.
         other: Account,
+        /// By name: accounts with raised limits, or slow ones.
+        #[serde(default)]
+        named: BTreeMap<AccountName, Account>,
     }
 }
 
@@ -277,7 +280,8 @@ impl Limits {
     /// The first figure that is out of its range.
     fn unbelievable(&self) -> Option<String> {
         let (blob, arm, busy) = (&self.blob, &self.resource_manager, &self.server_busy);
-        let accounts = [&self.accounts.large, &self.accounts.other].into_iter().flat_map(|account| {
+        let accounts = [&self.accounts.large, &self.accounts.other];
+        let accounts = accounts.into_iter().chain(self.accounts.named.values()).flat_map(|account| {
             [
                 ("accounts.ingress_gbit_per_second", account.ingress_gbit_per_second),
                 ("accounts.egress_gbit_per_second", account.egress_gbit_per_second),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::limits::{Account, Limits, milliseconds};
-use crate::model::ids::Region;
+use crate::model::ids::{AccountName, Region};
 
 /// The pace of the modelled cloud.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,9 +53,10 @@ impl Pace {
         }
     }
 
-    pub(super) fn account(&self, region: &Region) -> AccountRates {
+    pub(super) fn account(&self, name: &AccountName, region: &Region) -> AccountRates {
         let Some(limits) = self.limits() else { return AccountRates::default() };
-        let Account { ingress_gbit_per_second, egress_gbit_per_second, requests_per_second } = limits.account(region);
+        let Account { ingress_gbit_per_second, egress_gbit_per_second, requests_per_second } =
+            limits.accounts.named.get(name).unwrap_or_else(|| limits.account(region));
         AccountRates {
             ingress: gbit(*ingress_gbit_per_second),
             egress: gbit(*egress_gbit_per_second),
@@ -132,7 +133,7 @@ impl Pace {
 }
 
 impl Limits {
-    /// What storage accounts of a region can do.
+    /// What storage accounts of a region can do, but for those with limits of their own.
     #[must_use]
     pub fn account(&self, region: &Region) -> &Account {
         let large = self.geography.regions.get(region).is_some_and(|place| place.large);
