@@ -1,8 +1,8 @@
 //! Detours: where a store is slow or keeps failing, chunks come from the next nearest store that has them.
 //!
 //! A detour may cross the WAN and cost money, so the bar is high: a store is left only when chunks from the next nearest
-//! store came several times faster to the same account ([`route`]), or when its reads failed, one after the other, by its own
-//! fault ([`standing`]). It is then left for a while, tried with single chunks, and used again when these come in good
+//! store came several times faster to the same account (`route`), or when its reads failed, one after the other, by its own
+//! fault (`standing`). It is then left for a while, tried with single chunks, and used again when these come in good
 //! time. Waits for chunks that a store does not have yet are no part of this: only chunks on their way are timed.
 //!
 //! Pure but for its lock: it is told the time and what happened. All operations of a process learn together.
