@@ -5,10 +5,13 @@
 //! `docs/model.md` says what the model leaves out.
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
+use std::path::Path;
 use std::time::Instant;
 
 use goldfleet_dispatcher::rehearse::baseline::{Baseline, compare};
 use goldfleet_dispatcher::rehearse::{self, Rehearsal, RehearsalError, Report, rehearse};
+use goldfleet_shared::model::event::Event;
+use goldfleet_shared::model::operation::Kind;
 use goldfleet_shared::plan::Inventory;
 use goldfleet_shared::rates::Rates;
 
@@ -24,6 +27,8 @@ fn main() -> anyhow::Result<()> {
     others(&large, &report)?;
     refresh()?;
     settings()?;
+    slow_store()?;
+    slow_target()?;
     println!("\nin all {:.0} s of real time", began.elapsed().as_secs_f64());
     Ok(())
 }
@@ -115,19 +120,70 @@ fn refresh() -> anyhow::Result<()> {
 /// What the built-in worker settings would make of the small fleet.
 fn settings() -> anyhow::Result<()> {
     println!("\n150 targets with other worker settings");
-    for (concurrency, requests, chunk_requests) in [(32, 64, 8), (32, 128, 8), (32, 512, 16), (8, 64, 8)] {
+    for (requests, chunk_requests, seed_requests) in
+        [(64, 8, 16), (128, 8, 16), (256, 8, 8), (256, 8, 32), (512, 16, 16)]
+    {
         let mut rehearsal = fleet(150, 3)?;
-        rehearsal.config.worker.concurrency = concurrency;
         rehearsal.config.worker.requests = requests;
         rehearsal.config.worker.chunk_requests = chunk_requests;
+        rehearsal.config.worker.seed_requests = seed_requests;
         let played = rehearse::play(&rehearsal)?;
         println!(
-            "  concurrency {concurrency}, requests {requests}, chunk_requests {chunk_requests}: last image {:.1} s, refused {:?}",
+            "  requests {requests}, chunk_requests {chunk_requests}, seed_requests {seed_requests}: last image {:.1} s, refused {:?}",
             played.last_image.as_secs_f64(),
             played.stats.throttles
         );
     }
     Ok(())
+}
+
+/// The store of eastus sends a fiftieth of what it should: with detours, and without.
+fn slow_store() -> anyhow::Result<()> {
+    println!("\n150 targets, the store of eastus at 1/50 of its rate");
+    for detours in [true, false] {
+        let mut rehearsal = fleet_with("stage0000101", 60.0, 200.0 / 50.0)?;
+        rehearsal.config.worker.detours = detours;
+        let played = rehearse::play(&rehearsal)?;
+        let link =
+            |to: &str| gib(played.stats.wan().filter(|link| link.to.as_str() == to).map(|link| link.copied).sum());
+        println!(
+            "  detours {detours}: last image {:.1} s, {:.0} GiB to eastus, {:.0} to japaneast, whole {}, refused {:?}",
+            played.last_image.as_secs_f64(),
+            link("eastus"),
+            link("japaneast"),
+            played.whole,
+            played.stats.throttles
+        );
+    }
+    Ok(())
+}
+
+/// One target of eastus takes a fiftieth of what a page blob does.
+fn slow_target() -> anyhow::Result<()> {
+    let rehearsal = fleet_with("stage0000201", 60.0 * 1.048_576 * 8.0 / 1e3 / 50.0, 50.0)?;
+    let played = rehearse::play(&rehearsal)?;
+    let is_image =
+        |event: &&Event| event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.kind() == Kind::Image);
+    let mut ends: Vec<_> = played.events.iter().filter(is_image).map(|event| event.at).collect();
+    ends.sort_unstable();
+    let between = ends.last().zip(ends.iter().rev().nth(1)).map_or(0.0, |(a, b)| a.duration_since(*b).as_secs_f64());
+    let last = played.last_image.as_secs_f64();
+    println!(
+        "\n150 targets, one at 1/50 of its rate: its image {last:.1} s, the last of the others {:.1} s",
+        last - between
+    );
+    let wan: Vec<_> = played.stats.wan().map(|link| (link.to.to_string(), gib(link.copied))).collect();
+    println!("  GiB over the WAN {wan:?}, whole {}", played.whole);
+    Ok(())
+}
+
+/// The small fleet, with an account that has limits of its own.
+fn fleet_with(account: &str, ingress: f64, egress: f64) -> anyhow::Result<Rehearsal> {
+    let rates = format!(
+        "[accounts]\ndate = \"now\"\nsource = \"this bench\"\n[accounts.named.{account}]\n\
+         ingress_gbit_per_second = {ingress}\negress_gbit_per_second = {egress}\nrequests_per_second = 20000"
+    );
+    Ok(Rehearsal { rates: Rates::over_built_in(Path::new("bench"), &rates)?, ..fleet(150, 3)? })
 }
 
 fn goal(name: &str, value: f64, goal: f64) {

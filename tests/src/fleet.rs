@@ -26,6 +26,8 @@ use goldfleet_worker::steps::Shared;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use crate::place;
+
 const MIB: u64 = 1 << 20;
 
 /// How long a job of the small fleet may take before something must be wrong.
@@ -44,7 +46,6 @@ impl Fleet {
     /// A new fleet with a golden VHD, and nothing uploaded.
     #[must_use]
     pub fn new() -> Self {
-        let folder = TempDir::new().unwrap();
         let toml = r#"
             [source]
             subscription = "00000000-0000-0000-0000-000000000000"
@@ -57,16 +58,17 @@ impl Fleet {
             [cleanup]
             chunk_grace = "1s"
         "#;
-        std::fs::write(folder.path().join("goldfleet.toml"), toml).unwrap();
-        let target = |n: u32, region: &str| {
-            format!(
-                "[[target]]\nsubscription = \"00000000-0000-0000-0000-{n:012}\"\nregion = \"{region}\"\n\
-                 resource_group = \"images\"\naccount = \"stage{n}{region}\"\ncontainer = \"vhds\"\n"
-            )
-        };
-        let targets: String = (1..=2).flat_map(|n| ["westeurope", "eastus"].map(|r| target(n, r))).collect();
+        let golden = GoldenSpec::spread(24 * MIB, Generation::V2, MIB, 4, 1);
+        Self::with(toml, &place::targets(2, &["westeurope", "eastus"]), &golden)
+    }
+
+    /// A new fleet of this configuration, targets and golden VHD.
+    #[must_use]
+    pub fn with(config: &str, targets: &str, golden: &GoldenSpec) -> Self {
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("goldfleet.toml"), config).unwrap();
         std::fs::write(folder.path().join("targets.toml"), targets).unwrap();
-        GoldenSpec::spread(24 * MIB, Generation::V2, MIB, 4, 1).write(&folder.path().join("golden.vhd")).unwrap();
+        golden.write(&folder.path().join("golden.vhd")).unwrap();
         let config = Config::load(Some(&folder.path().join("goldfleet.toml")), std::iter::empty()).unwrap();
         let ports = backend::open(&config).unwrap();
         Self { folder, config: Arc::new(config), ports }

@@ -86,6 +86,12 @@ impl Availability {
 }
 
 impl<'a> Sources<'a> {
+    /// Stores that all have everything.
+    #[cfg(test)]
+    pub(crate) fn whole(stores: &'a [Store]) -> Self {
+        Self { stores: stores.iter().map(|store| (store, Arc::new(View::All))).collect() }
+    }
+
     /// The nearest store that has a chunk, leaving out those that `lacking` names; none where it is worth waiting for a
     /// nearer one.
     #[must_use]

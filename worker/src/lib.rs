@@ -7,11 +7,12 @@
 //! - [`steps`]: what is done under a lease: seed, copy, image.
 //! - [`program`], [`arguments`]: what the programs that run workers share.
 //! - [`vitals`], [`metrics`], [`listen`]: what a process tells of itself, and where.
-//! - [`availability`], [`manifests`]: what steps share in a process.
+//! - [`availability`], [`detour`], [`manifests`]: what steps share in a process.
 
 pub mod arguments;
 pub mod availability;
 pub mod claim;
+pub mod detour;
 pub mod failed;
 pub mod hold;
 pub mod listen;

@@ -91,6 +91,7 @@ struct Families {
     in_flight: Family<ByKind, Gauge>,
     seconds: Family<ByKind, Histogram, fn() -> Histogram>,
     moved: Family<ByKind, Counter>,
+    detoured: Family<ByKind, Counter>,
     retries: Family<ByCode, Counter>,
     failures: Family<ByCode, Counter>,
     throttles: Family<ByKind, Counter>,
@@ -111,6 +112,7 @@ impl Default for Metrics {
             in_flight: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             moved: Family::default(),
+            detoured: Family::default(),
             retries: Family::default(),
             failures: Family::default(),
             throttles: Family::default(),
@@ -140,6 +142,8 @@ impl Families {
         );
         self.registry.register("attempt_seconds", "How long attempts took", self.seconds.clone());
         self.registry.register("moved_bytes", "Bytes put in place by way of this process", self.moved.clone());
+        let help = "Bytes that came from another store than the nearest, as that one is slow or fails";
+        self.registry.register("detoured_bytes", help, self.detoured.clone());
         self.registry.register("retries", "Attempts that failed and come again, by failure code", self.retries.clone());
         self.registry.register("failures", "Operations given up, by failure code", self.failures.clone());
         self.registry.register("throttles", "Answers of a service that it is asked too much", self.throttles.clone());
@@ -199,9 +203,12 @@ impl Metrics {
         }
     }
 
-    /// Bytes went over the wire.
-    pub fn moved(&self, kind: Kind, bytes: u64) {
+    /// Bytes went over the wire, by a detour or not.
+    pub fn moved(&self, kind: Kind, bytes: u64, detour: bool) {
         self.0.moved.get_or_create(&ByKind { kind: kind.as_str() }).inc_by(bytes);
+        if detour {
+            self.0.detoured.get_or_create(&ByKind { kind: kind.as_str() }).inc_by(bytes);
+        }
     }
 
     /// A service answered that it is asked too much, and the step asks again by itself.

@@ -48,6 +48,7 @@ pub fn settings(config: &Config) -> Settings {
         chunk_requests: worker.chunk_requests,
         seed_requests: worker.seed_requests,
         requests: worker.requests,
+        detours: worker.detours,
         renew_after: config.cleanup.chunk_grace.get() / 2,
         storage_type: config.images.storage_type,
         exit_when_idle: false,

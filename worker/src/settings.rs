@@ -33,6 +33,8 @@ pub struct Settings {
     pub seed_requests: usize,
     /// Requests in flight in the process.
     pub requests: usize,
+    /// Whether chunks come from the next nearest store where a store is slow or keeps failing.
+    pub detours: bool,
     /// From which age on a chunk that is relied on is renewed, so that no clean-up takes it for abandoned.
     pub renew_after: Duration,
     /// The storage of images' disks.
@@ -74,6 +76,7 @@ impl Default for Settings {
             chunk_requests: 8,
             seed_requests: 16,
             requests: 256,
+            detours: true,
             renew_after: Duration::from_secs(12 * 3600),
             storage_type: StorageType::default(),
             exit_when_idle: false,

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use goldfleet_shared::model::ids::SubscriptionId;
+use goldfleet_shared::model::operation::Kind;
 use goldfleet_shared::modelled::Limit;
 
 use super::*;
@@ -81,6 +83,57 @@ fn what_others_do_takes_longer_on_the_same_model() {
     let copied = compare(&rehearsal, Baseline::PreCopies).unwrap();
     assert!(copied.last_image < star.last_image);
     assert_eq!(copied.stats.wan_bytes(), star.stats.wan_bytes());
+}
+
+/// A fleet in which an account has limits of its own, and a gibibyte of data.
+fn with_account(name: &str, ingress: f64, egress: f64) -> Rehearsal {
+    let rates = format!(
+        "[accounts]\ndate = \"never\"\nsource = \"made up\"\n[accounts.named.{name}]\n\
+         ingress_gbit_per_second = {ingress}\negress_gbit_per_second = {egress}\nrequests_per_second = 20000"
+    );
+    Rehearsal { targets: targets(12, 3).unwrap(), image: manifest(1 << 30, 1, 100).unwrap(), ..rehearsal(&rates) }
+}
+
+#[test]
+fn targets_go_around_a_slow_store() {
+    // The store of eastus lies in its first target's account, which sends a thousandth of what it should.
+    let slow = with_account("stage0000101", 60.0, 0.2);
+    let around = play(&slow).unwrap();
+    let mut config = slow.config.clone();
+    config.worker.detours = false;
+    let waited = play(&Rehearsal { config, ..slow.clone() }).unwrap();
+    assert_eq!((around.failed, around.whole, waited.failed, waited.whole), (0, true, 0, true));
+    let (around_took, waited_took) = (around.last_image.as_secs_f64() - 60.0, waited.last_image.as_secs_f64() - 60.0);
+    assert!(around_took * 2.0 < waited_took, "{around_took} s around it, {waited_took} s without");
+    // No more than the data of its four targets went around it, and elsewhere nothing did.
+    let copied = |played: &Played, to: &str| {
+        played.stats.wan().filter(|link| link.to.as_str() == to).map(|link| link.copied).sum::<u64>() >> 20
+    };
+    assert!((1024 + 1024..=5 * 1024).contains(&copied(&around, "eastus")), "{}", copied(&around, "eastus"));
+    assert_eq!((copied(&around, "japaneast"), copied(&waited, "eastus")), (1024, 1024));
+}
+
+#[test]
+fn a_slow_target_holds_nobody_back() {
+    let others = |rehearsal: &Rehearsal| {
+        let played = play(rehearsal).unwrap();
+        assert_eq!((played.failed, played.whole), (0, true));
+        let slow: SubscriptionId = SubscriptionId::numbered(2);
+        let is_other = |event: &&goldfleet_shared::model::event::Event| {
+            let image = event.operation.as_ref().is_some_and(|id| id.kind() == Kind::Image);
+            let target = event.operation.as_ref().map(ToString::to_string).unwrap_or_default();
+            image && event.what == "succeed" && !(target.contains(&slow.to_string()) && target.contains("eastus"))
+        };
+        let ends = played.events.iter().filter(is_other).map(|event| event.at);
+        let begun = played.events.iter().map(|event| event.at).min().unwrap();
+        let last = ends.max().unwrap().duration_since(begun).as_secs_f64();
+        (last, played.last_image.as_secs_f64())
+    };
+    let (usual, _) = others(&with_account("nobodys", 1.0, 1.0));
+    // A target's account takes a fiftieth of what a page blob does.
+    let (last, slow) = others(&with_account("stage0000201", 0.01, 50.0));
+    assert!(slow > usual + 500.0, "the slow one took {slow} s");
+    assert!(last <= usual * 1.01, "the others took {last} s, and {usual} s without it");
 }
 
 #[test]

@@ -184,6 +184,8 @@ pub struct Worker {
     pub seed_requests: usize,
     /// Requests in flight in a process, over all operations.
     pub requests: usize,
+    /// Whether chunks come from the next nearest store where a region's store is slow or keeps failing: it may cost egress.
+    pub detours: bool,
     /// Where a worker tells how it fares; nowhere, where none is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<Listen>,
@@ -201,6 +203,7 @@ impl Default for Worker {
             chunk_requests: 8,
             seed_requests: 16,
             requests: 256,
+            detours: true,
             listen: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::ids::Region;
+use crate::model::ids::{AccountName, Region};
 use crate::rates::{self, Rates, milliseconds, seconds};
 
 /// The pace of the modelled cloud.
@@ -53,9 +53,9 @@ impl Pace {
         }
     }
 
-    pub(super) fn account(&self, region: &Region) -> AccountRates {
+    pub(super) fn account(&self, name: &AccountName, region: &Region) -> AccountRates {
         let Some(rates) = self.rates() else { return AccountRates::default() };
-        let account = rates.account(region);
+        let account = rates.accounts.named.get(name).unwrap_or_else(|| rates.account(region));
         AccountRates {
             ingress: some(account.ingress()),
             egress: some(account.egress()),

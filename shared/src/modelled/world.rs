@@ -149,7 +149,7 @@ impl World {
         let region = self.region(region);
         match self.account_ids.get(name) {
             Some(id) => {
-                let rates = self.pace.account(&self.regions[region]);
+                let rates = self.pace.account(name, &self.regions[region]);
                 let account = &mut self.accounts[*id];
                 (account.region, account.owner) = (region, owner.or(account.owner));
                 account.ingress = Pipe::new(rates.ingress);
@@ -163,7 +163,7 @@ impl World {
     }
 
     fn add_account(&mut self, name: &AccountName, region: RegionId, owner: Option<SubscriptionId>) -> AccountId {
-        let rates = self.pace.account(&self.regions[region]);
+        let rates = self.pace.account(name, &self.regions[region]);
         let id = self.accounts.len();
         self.accounts.push(Account {
             name: name.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{LatencyPair, Rates, UNKNOWN, WanPair};
+use super::{Account, LatencyPair, Rates, UNKNOWN, WanPair};
 use crate::config::fault::Fault;
 use crate::config::node::Node;
 use crate::model::ids::Region;
@@ -91,10 +91,10 @@ impl Check<'_> {
         self.speed(&["blob", "page_blob_mib_per_second"], rates.blob.page_blob_mib_per_second);
         self.speed(&["blob", "requests_per_second"], rates.blob.requests_per_second);
         self.speed(&["blob", "copy_inside_account_mb_per_second"], rates.blob.copy_inside_account_mb_per_second);
-        for (size, account) in [("large", &rates.accounts.large), ("other", &rates.accounts.other)] {
-            self.speed(&["accounts", size, "ingress_gbit_per_second"], account.ingress_gbit_per_second);
-            self.speed(&["accounts", size, "egress_gbit_per_second"], account.egress_gbit_per_second);
-            self.speed(&["accounts", size, "requests_per_second"], account.requests_per_second);
+        self.account(&["accounts", "large"], &rates.accounts.large);
+        self.account(&["accounts", "other"], &rates.accounts.other);
+        for (name, account) in &rates.accounts.named {
+            self.account(&["accounts", "named", name.as_str()], account);
         }
         let manager = &rates.resource_manager;
         self.speed(&["resource_manager", "write_burst"], manager.write_burst);
@@ -104,6 +104,12 @@ impl Check<'_> {
         self.speed(&["resource_manager", "delete_burst"], manager.delete_burst);
         self.speed(&["resource_manager", "deletes_per_second"], manager.deletes_per_second);
         self.speed(&["stream", "mb_per_second"], rates.stream.mb_per_second);
+    }
+
+    fn account(&mut self, at: &[&str], account: &Account) {
+        self.speed(&[at, &["ingress_gbit_per_second"]].concat(), account.ingress_gbit_per_second);
+        self.speed(&[at, &["egress_gbit_per_second"]].concat(), account.egress_gbit_per_second);
+        self.speed(&[at, &["requests_per_second"]].concat(), account.requests_per_second);
     }
 
     fn times(&mut self, rates: &Rates) {

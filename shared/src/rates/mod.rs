@@ -35,7 +35,7 @@ impl Rates {
         self.geography.regions.get(region).map_or(UNKNOWN, |place| &place.continent)
     }
 
-    /// What storage accounts of the region can do.
+    /// What storage accounts of the region can do, but for those with limits of their own.
     #[must_use]
     pub fn account(&self, region: &Region) -> &Account {
         let large = self.geography.regions.get(region).is_some_and(|place| place.large);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ids::Region;
+use crate::model::ids::{AccountName, Region};
 
 /// The rates, by section.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -161,6 +161,9 @@ section! {
         large: Account,
         /// In all others.
         other: Account,
+        /// By name, for the modelled cloud: accounts with raised limits, or slow ones.
+        #[serde(default)]
+        named: BTreeMap<AccountName, Account>,
     }
 }
 

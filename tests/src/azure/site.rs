@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use super::arm::{Account, BlobInfo, Blobs, ResourceManager, Role, RoleAssignment, World};
 use super::azurite::Azurite;
 use super::proxy::{Proxy, client};
+use crate::fleet::Fleet;
 use crate::place::{self, Place};
 
 /// The tenant of the emulator's tokens.
@@ -87,6 +88,14 @@ impl Site {
         self.subscriptions as usize * self.regions.len()
     }
 
+    /// A fleet in this process, with its queues and tables in a folder, and blobs and images here.
+    #[must_use]
+    pub fn fleet(&self, golden: &GoldenSpec) -> Fleet {
+        let regions: Vec<&str> = self.regions.iter().map(String::as_str).collect();
+        let config = self.config(Backend::Local, Backend::Azure);
+        Fleet::with(&config, &place::targets(self.subscriptions, &regions), golden)
+    }
+
     /// A folder with a configuration of these backends, the targets, and a golden VHD of `data` bytes.
     #[must_use]
     pub fn place(&self, coordination: Backend, cloud: Backend, data: u64) -> Place {
@@ -127,6 +136,16 @@ impl Site {
             config += &format!("blob_endpoint = {blobs:?}\nresource_manager_endpoint = {manager:?}\n{identity}");
         }
         config
+    }
+
+    /// The blobs, for a client that gives up a request after so long without a byte.
+    #[must_use]
+    pub fn impatient_blobs(&self, silence: Duration) -> AzureBlobs {
+        let root = std::fs::read(&self.azurite.certificates().root).unwrap();
+        let root = reqwest::Certificate::from_pem(&root).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([root]).read_timeout(silence).build().unwrap();
+        let (connection, cloud) = way(&self.azurite, &self.proxy.endpoint());
+        AzureBlobs::new(&Connection::over(std::sync::Arc::new(client), connection.identity()), &cloud)
     }
 
     /// A way to the blobs, past what stands in front of them.

@@ -15,6 +15,7 @@ use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::error::PortError;
 
 use crate::availability::Availability;
+use crate::detour::Detours;
 use crate::failed::Failed;
 use crate::hold::{Hold, Stop};
 use crate::manifests::Manifests;
@@ -34,6 +35,8 @@ pub struct Shared {
     pub manifests: Arc<Manifests>,
     /// What stores have.
     pub availability: Arc<Availability>,
+    /// Which of them are slow or fail.
+    pub detours: Arc<Detours>,
     /// What the process tells of itself.
     pub vitals: Vitals,
 }
@@ -44,6 +47,7 @@ impl Shared {
     pub fn new(ports: Ports, settings: Settings) -> Self {
         Self {
             governor: Governor::new(settings.requests, Arc::clone(&ports.clock)),
+            detours: Arc::new(Detours::new(settings.detours)),
             ports,
             settings: Arc::new(settings),
             manifests: Arc::default(),

@@ -9,13 +9,20 @@ use goldfleet_shared::model::ids::AccountName;
 use goldfleet_shared::model::manifest::{ChunkEntry, Manifest, chunk_name};
 use goldfleet_shared::model::operation::Operation;
 use goldfleet_shared::model::store::{BlobAddress, Store};
+use goldfleet_shared::ports::clock::between;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
+use jiff::Timestamp;
 
 use super::{Outcome, Shared, StepError};
+use crate::availability::Sources;
+use crate::detour::{Pick, blames_source};
 use crate::hold::Hold;
 
 /// How often one request is tried in an attempt, before the attempt fails.
 const TRIES: u32 = 4;
+
+/// How often a store is asked that can't be read, before the chunk is fetched from another.
+const TRIES_OF_A_SOURCE: u32 = 2;
 
 /// How long a step stays with its lease while its sources have nothing new for it, in heartbeats. Then it gives its place
 /// to others.
@@ -53,8 +60,8 @@ pub(super) async fn fill<D: Destination>(
             return Ok(Outcome::Done);
         }
         let sources = shared.availability.look(&shared.ports, &operation.job, from).await?;
-        let batch: Vec<u32> = missing.into_iter().filter(|&chunk| sources.nearest(chunk, &[]).is_some()).collect();
-        if batch.is_empty() {
+        let waiting: Vec<u32> = missing.into_iter().filter(|&chunk| sources.nearest(chunk, &[]).is_some()).collect();
+        if waiting.is_empty() {
             let patience = shared.settings.beat * PATIENCE_BEATS;
             if idle >= patience {
                 return Ok(Outcome::Continue(shared.settings.beat));
@@ -64,14 +71,15 @@ pub(super) async fn fill<D: Destination>(
             continue;
         }
         idle = Duration::ZERO;
-        let mut waiting = batch.into_iter();
+        let batch = Moving { shared, hold, manifest, sources: &sources, destination };
+        let mut waiting = waiting.into_iter();
         let mut moving = FuturesUnordered::new();
         let mut failed = None;
         loop {
             // After a failure nothing new begins, but what is in flight is awaited, so that what it did is recorded.
             while failed.is_none() && moving.len() < destination.requests() {
                 let Some(chunk) = waiting.next() else { break };
-                moving.push(move_chunk(shared, hold, manifest, chunk, &sources, destination));
+                moving.push(batch.chunk(chunk));
             }
             match moving.next().await {
                 Some(Ok(())) => {}
@@ -103,57 +111,117 @@ fn missing(operation: &Operation, hold: &Hold) -> Vec<u32> {
     missing
 }
 
-async fn move_chunk<D: Destination>(
-    shared: &Shared,
-    hold: &Hold,
-    manifest: &Manifest,
-    chunk: u32,
-    sources: &crate::availability::Sources<'_>,
-    destination: &D,
-) -> Result<(), StepError> {
-    let Some(entry) = manifest.chunks.get(chunk as usize) else { return Ok(()) };
-    let mut lacking: Vec<&Store> = Vec::new();
-    let mut last: Option<PortError> = None;
-    let mut tries = 0;
-    loop {
-        hold.check()?;
-        let Some(store) = sources.nearest(chunk, &lacking) else {
-            return match last {
-                Some(error) => Err(error.into()),
-                None => Ok(()),
+/// What the chunks of a batch share.
+struct Moving<'a, D> {
+    shared: &'a Shared,
+    hold: &'a Hold,
+    manifest: &'a Manifest,
+    sources: &'a Sources<'a>,
+    destination: &'a D,
+}
+
+impl<D: Destination> Moving<'_, D> {
+    /// Puts a chunk in place from whichever store has it.
+    async fn chunk(&self, chunk: u32) -> Result<(), StepError> {
+        let Some(entry) = self.manifest.chunks.get(chunk as usize) else { return Ok(()) };
+        let mut journey = Journey { entry, lacking: Vec::new(), last: None, asked: None, tries: 0 };
+        loop {
+            self.hold.check()?;
+            let (account, now) = (self.destination.account(), self.shared.ports.clock.now());
+            let Some(pick) = self.shared.detours.pick(self.sources, chunk, &journey.lacking, account, now) else {
+                return journey.last.map_or(Ok(()), |error| Err(error.into()));
             };
-        };
-        let permit = shared.governor.admit(destination.account()).await;
-        hold.check()?;
-        let source = store.container().blob(chunk_name(&entry.hash));
-        let put = destination.put(entry, &source).await;
-        permit.ended(&put);
-        match put {
-            Ok(bytes) => {
-                hold.moved(bytes);
-                shared.vitals.metrics.moved(hold.kind(), bytes);
-                hold.record(chunk, u64::from(entry.length));
-                return Ok(());
-            }
-            // Another place may have it whole. It is said here, once, which store was at fault.
-            Err(error) if is_the_sources_fault(&error) => {
-                tracing::warn!(%store, chunk = %entry.hash, code = error.code, "a chunk can't be had here: {error}");
-                lacking.push(store);
-                last = Some(error);
-            }
-            Err(error) if error.is_retryable() && error.kind != ErrorKind::Fenced => {
-                tries += 1;
-                if tries == TRIES {
-                    return Err(error.into());
+            match self.ask(&mut journey, &pick).await? {
+                Ok(bytes) => {
+                    self.hold.moved(bytes);
+                    self.shared.vitals.metrics.moved(self.hold.kind(), bytes, pick.is_detour());
+                    self.hold.record(chunk, u64::from(entry.length));
+                    return Ok(());
                 }
-                if error.kind == ErrorKind::Throttled {
-                    shared.vitals.metrics.throttled(hold.kind());
-                }
-                let wait = error.retry_after.unwrap_or(Duration::from_millis(50 << (2 * tries)));
-                shared.ports.clock.sleep(wait).await;
+                Err(error) => self.failed(chunk, &mut journey, pick.store, error).await?,
             }
-            Err(error) => return Err(error.into()),
         }
+    }
+
+    /// Asks once for a chunk from a store, and tells those who learn from it how that went.
+    async fn ask<'s>(&self, journey: &mut Journey<'s>, pick: &Pick<'s>) -> Result<PortResult<u64>, StepError> {
+        let (clock, account) = (&self.shared.ports.clock, self.destination.account());
+        let permit = self.shared.governor.admit(account).await;
+        self.hold.check()?;
+        let since = journey.since(pick.store, clock.now());
+        let source = pick.store.container().blob(chunk_name(&journey.entry.hash));
+        let put = self.destination.put(journey.entry, &source).await;
+        let now = clock.now();
+        self.shared.detours.ended(pick, account, journey.entry, between(since, now), now, &put);
+        // The account that the load goes to is not to blame for what a source does.
+        if !put.as_ref().is_err_and(blames_source) {
+            permit.ended(&put);
+        }
+        Ok(put)
+    }
+
+    /// Decides whether a chunk that did not come is asked for again, and where.
+    async fn failed<'s>(
+        &self,
+        chunk: u32,
+        journey: &mut Journey<'s>,
+        store: &'s Store,
+        error: PortError,
+    ) -> Result<(), StepError>
+    where
+        Self: 's,
+    {
+        let hash = &journey.entry.hash;
+        journey.tries += 1;
+        let elsewhere = |lacking: &[&Store]| self.sources.nearest(chunk, &[lacking, &[store]].concat()).is_some();
+        let given_up =
+            blames_source(&error) && journey.tries >= TRIES_OF_A_SOURCE && elsewhere(journey.lacking.as_slice());
+        // Another place may have it whole. It is said here, once, which store was at fault.
+        if is_the_sources_fault(&error) || given_up {
+            tracing::warn!(%store, chunk = %hash, code = error.code, "a chunk can't be had here: {error}");
+            journey.give_up(store, error);
+            return Ok(());
+        }
+        if !error.is_retryable() || error.kind == ErrorKind::Fenced || journey.tries >= TRIES {
+            return Err(error.into());
+        }
+        if error.kind == ErrorKind::Throttled {
+            self.shared.vitals.metrics.throttled(self.hold.kind());
+        }
+        let wait = error.retry_after.unwrap_or(Duration::from_millis(50 << (2 * journey.tries)));
+        self.shared.ports.clock.sleep(wait).await;
+        Ok(())
+    }
+}
+
+/// How far a chunk is on its way to its place.
+struct Journey<'a> {
+    entry: &'a ChunkEntry,
+    /// Stores that it can't be had from.
+    lacking: Vec<&'a Store>,
+    /// Why not from the last of these.
+    last: Option<PortError>,
+    /// The store that was asked last, and since when.
+    asked: Option<(&'a Store, Timestamp)>,
+    tries: u32,
+}
+
+impl<'a> Journey<'a> {
+    /// Since when a store has been asked, which is asked now.
+    fn since(&mut self, store: &'a Store, now: Timestamp) -> Timestamp {
+        match self.asked {
+            Some((asked, since)) if asked == store => since,
+            _ => {
+                self.asked = Some((store, now));
+                now
+            }
+        }
+    }
+
+    fn give_up(&mut self, store: &'a Store, error: PortError) {
+        self.lacking.push(store);
+        self.last = Some(error);
+        self.tries = 0;
     }
 }
 

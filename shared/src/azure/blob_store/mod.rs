@@ -123,6 +123,10 @@ impl AzureBlobs {
                 error.kind = ErrorKind::Unavailable;
                 error
             }
+            // The service could not read the source, which says nothing of the blob that it was to write.
+            ("cannot-verify-copy-source", ErrorKind::Unavailable | ErrorKind::Throttled) => {
+                error.with_code("source-unavailable")
+            }
             ("crc64-mismatch" | "md5-mismatch", _) => error.with_code("source-corrupt"),
             _ => error,
         }

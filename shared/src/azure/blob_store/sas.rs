@@ -31,6 +31,13 @@ struct Sas {
     expires: OffsetDateTime,
 }
 
+impl Sas {
+    /// Whether it holds for as long from `now` as any request takes.
+    fn is_good(&self, now: OffsetDateTime) -> bool {
+        self.expires > now + EARLY
+    }
+}
+
 impl fmt::Debug for Sas {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sas").field("expires", &self.expires).finish_non_exhaustive()
@@ -55,7 +62,7 @@ impl SasTokens {
         // A SAS knows whole seconds only, and its key must be for the very same times.
         let now = OffsetDateTime::now_utc();
         let now = now.replace_nanosecond(0).unwrap_or(now);
-        if let Some(sas) = slot.as_ref().filter(|sas| sas.expires > now + EARLY) {
+        if let Some(sas) = slot.as_ref().filter(|sas| sas.is_good(now)) {
             return Ok(Arc::clone(&sas.token));
         }
         let sas = make(container, service, now).await?;
@@ -90,4 +97,18 @@ async fn make(container: &Container, service: &BlobServiceClient, now: OffsetDat
         .protocol(SasProtocol::Https)
         .build();
     Ok(Sas { token: token.into(), expires })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sas_is_renewed_while_it_still_holds() {
+        let made = OffsetDateTime::UNIX_EPOCH;
+        let sas = Sas { token: "secret".into(), expires: made + LIFETIME };
+        assert!(sas.is_good(made) && sas.is_good(made + Duration::minutes(39)));
+        assert!(!sas.is_good(made + Duration::minutes(40)), "a quarter of an hour before its end");
+        assert!(!format!("{sas:?}").contains("secret"));
+    }
 }

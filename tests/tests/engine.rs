@@ -1,0 +1,245 @@
+//! The copy engine under faults: seeds and copies of a fleet in this process, through the Azure adapter, to the storage
+//! emulator behind a proxy in which things go wrong. Each fault ends with whole VHDs, byte for byte, or with its name.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use goldfleet_dispatcher::request::manifest;
+use goldfleet_dispatcher::status::{Standing, Status};
+use goldfleet_shared::chunk::crc64;
+use goldfleet_shared::model::manifest::{Generation, Manifest, chunk_name};
+use goldfleet_shared::model::store::{BlobAddress, Container};
+use goldfleet_shared::ports::Ports;
+use goldfleet_shared::ports::blob_store::BlobStore as _;
+use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_tests::azure::proxy::{Counts, Effect, Operation, Rule};
+use goldfleet_tests::azure::site::Site;
+use goldfleet_tests::fleet::Fleet;
+
+const MIB: u64 = 1 << 20;
+
+/// The requests that move chunks: to a region's store, and into a VHD.
+const MOVES: [(Operation, &str); 2] =
+    [(Operation::PutBlobFromUrl, "PUT from-url"), (Operation::PutPageFromUrl, "PUT comp=page from-url")];
+
+/// Requests of one operation in flight.
+const IN_FLIGHT: u64 = 16;
+
+const KEYS: &str = "POST comp=userdelegationkey";
+
+/// What lets anyone in: a signature, or the beginning of a token.
+const SECRETS: [&str; 3] = ["sig=", "eyJ", "Bearer "];
+
+/// All that is logged, at its most talkative.
+static LOG: LazyLock<Arc<Mutex<Vec<u8>>>> = LazyLock::new(|| {
+    let log = Arc::<Mutex<Vec<u8>>>::default();
+    let into = Arc::clone(&log);
+    let writer = move || Log(Arc::clone(&into));
+    let filter =
+        tracing_subscriber::EnvFilter::new("warn,goldfleet_worker=trace,goldfleet_shared=trace,azure_core=debug");
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(writer).init();
+    log
+});
+
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A version that was uploaded and asked for, to a store and two targets that have nothing of it.
+struct Scene<'a> {
+    site: &'a Site,
+    fleet: Fleet,
+    ports: Ports,
+    manifest: Manifest,
+    job: goldfleet_shared::model::ids::JobId,
+    logged: usize,
+}
+
+impl<'a> Scene<'a> {
+    async fn set(site: &'a Site, version: u64) -> Self {
+        let fleet = site.fleet(&GoldenSpec::spread(64 * MIB, Generation::V2, 4 * MIB, 16, version));
+        let text = version.to_string();
+        let job = fleet.asked(&text).await;
+        let desk = fleet.desk(fleet.ports.clone());
+        let (_, manifest) = manifest(&desk, &"golden".parse().unwrap(), &text.parse().unwrap()).await.unwrap();
+        // What lies there of the case before would be taken for an earlier version to begin with.
+        for region in ["westeurope", "eastus"] {
+            let vhd = site.vhd(1, region).container.blob(format!("golden/{}.vhd", version - 1));
+            site.blobs().delete(&vhd, None).await.unwrap();
+        }
+        site.proxy.counters().reset();
+        let logged = LOG.lock().unwrap().len();
+        Self { site, ports: fleet.ports.clone(), fleet, manifest, job, logged }
+    }
+
+    fn chunk(&self, n: usize) -> String {
+        chunk_name(&self.manifest.chunks[n].hash)
+    }
+
+    /// Runs the job to its end. Nothing that it says holds a secret.
+    async fn run(&self) -> (Status, Counts, String) {
+        let status = self.fleet.run(&self.ports, 1, &self.job).await;
+        let counts = self.site.proxy.counters().now();
+        let log = String::from_utf8_lossy(&LOG.lock().unwrap()[self.logged..]).into_owned();
+        let events = self.ports.table.events(&self.job, None).await.unwrap();
+        let said = format!("{log}\n{status:#?}\n{events:#?}");
+        for secret in SECRETS {
+            assert!(!said.contains(secret), "{secret:?} is said: {said}");
+        }
+        (status, counts, log)
+    }
+
+    /// Checks that both targets have the golden VHD.
+    async fn assert_whole(&self, name: &str, status: &Status) {
+        assert_eq!(status.state, Standing::Succeeded, "{name}: {status:#?}");
+        let golden = std::fs::read(self.fleet.golden()).unwrap();
+        for region in ["westeurope", "eastus"] {
+            let container = self.site.vhd(1, region).container;
+            let vhd = container.blob(format!("golden/{}.vhd", status.version));
+            assert!(self.site.blobs().get(&vhd, None).await.unwrap() == golden, "{name}: {vhd} differs");
+        }
+    }
+
+    /// How many requests move chunks at least: a chunk to the store, and the runs of two VHDs.
+    fn least(&self) -> [u64; 2] {
+        let runs = self.manifest.chunks.iter().map(|chunk| chunk.runs.len()).sum::<usize>() as u64;
+        // The disk's last chunk is the same in every version: only its partition table is in it.
+        [self.manifest.chunks.len() as u64 - 1, 2 * runs]
+    }
+}
+
+/// Reads of an account by the service.
+fn reads_of(account: &'static str) -> impl Fn(&hyper::http::request::Parts) -> bool + Send + Sync + 'static {
+    let part = format!("/{account}/");
+    move |head| {
+        head.headers.get("x-ms-copy-source").is_some_and(|url| url.to_str().is_ok_and(|url| url.contains(&part)))
+    }
+}
+
+fn answer(status: u16, code: &'static str, seconds: Option<u64>) -> Effect {
+    Effect::Answer { status, code, retry_after: seconds.map(Duration::from_secs) }
+}
+
+/// Faults of single requests, in bursts, at both kinds of moves: each costs a few requests more, and nothing else.
+#[test]
+fn requests_that_fail_are_sent_again() {
+    let site = Site::start(1, &["westeurope", "eastus"]);
+    let cases = [
+        ("nothing", None, 0),
+        ("busy", Some(answer(503, "ServerBusy", Some(1))), 6),
+        ("busy, and says not how long", Some(Effect::BUSY), 12),
+        ("a failure inside", Some(answer(500, "InternalError", None)), 6),
+        ("reset before the effect", Some(Effect::LoseRequest), 6),
+        ("reset after the effect", Some(Effect::LoseAnswer), 6),
+        ("a slow link", Some(Effect::Delay(Duration::from_millis(400))), 12),
+        ("no answer in time", Some(Effect::Delay(Duration::from_secs(4))), 3),
+        ("the SAS has expired", Some(answer(403, "CannotVerifyCopySource", None)), 3),
+        ("the source is busy", Some(answer(503, "CannotVerifyCopySource", Some(1))), 3),
+        ("the source fails", Some(answer(500, "CannotVerifyCopySource", None)), 3),
+        ("a bit flips on the way", Some(Effect::FlipSourceBit), 3),
+    ];
+    for (version, (name, effect, times)) in (1..).zip(cases) {
+        site.proxy.rules().clear();
+        let counts = site.run(async {
+            let mut scene = Scene::set(&site, version).await;
+            let impatient = name == "no answer in time";
+            if impatient {
+                scene.ports.blobs = Arc::new(site.impatient_blobs(Duration::from_secs(2)));
+            }
+            let rules: Vec<_> = effect
+                .iter()
+                .flat_map(|effect| {
+                    MOVES.map(|(operation, _)| Rule::new(effect.clone()).operation(operation).times(times))
+                })
+                .map(|rule| site.proxy.rules().add(rule))
+                .collect();
+            let (status, counts, _) = scene.run().await;
+            scene.assert_whole(name, &status).await;
+            assert!(rules.iter().all(|rule| site.proxy.rules().hits(*rule) == times), "{name}: {counts:#?}");
+            for ((_, kind), least) in MOVES.into_iter().zip(scene.least()) {
+                let sent = counts.of(kind);
+                // A chunk of several runs is written anew from its first; and where a busy machine makes a worker lose its
+                // lease, what is in flight is sent once more.
+                // What an impatient client gives up on a busy machine, nobody knows.
+                let most = if impatient { u64::MAX } else { least + 3 * times + IN_FLIGHT };
+                assert!((least..=most).contains(&sent), "{name}: {sent} of {kind}, and {least} at least");
+            }
+            counts
+        });
+        // One key of the source's account and one of the region's store, and at most one more for each refusal.
+        let keys = counts.of(KEYS);
+        let expected = if name == "the SAS has expired" { 3..=2 + 2 * times } else { 2..=2 };
+        assert!(expected.contains(&keys), "{name}: {keys} keys: {counts:#?}");
+    }
+}
+
+/// A store whose chunk is gone, or that can't be read at all: the chunks come from the next nearest, and the log says
+/// where what was missing.
+#[test]
+fn chunks_come_from_the_next_store_that_has_them() {
+    let site = Site::start(1, &["westeurope", "eastus"]);
+    let cases = [
+        ("gone", answer(404, "CannotVerifyCopySource", None), Some(1)),
+        ("flipped", Effect::FlipSourceBit, Some(1)),
+        ("denied", answer(403, "CannotVerifyCopySource", None), None),
+        ("failing", answer(503, "CannotVerifyCopySource", None), None),
+    ];
+    for (version, (name, effect, times)) in (1..).zip(cases) {
+        site.proxy.rules().clear();
+        site.run(async {
+            let scene = Scene::set(&site, version).await;
+            let rule = Rule::new(effect).operation(Operation::PutPageFromUrl).when(reads_of("stage1eastus"));
+            site.proxy.rules().add(times.map_or(rule.clone(), |times| rule.times(times)));
+            let (status, counts, log) = scene.run().await;
+            scene.assert_whole(name, &status).await;
+            let data = scene.manifest.data_bytes();
+            // A chunk of the eight, or all of them.
+            let around = counts.between("goldsource", "stage1eastus") - data;
+            let expected = if times.is_some() { 1..=data / 2 } else { data * 9 / 10..=data * 3 / 2 };
+            assert!(expected.contains(&around), "{name}: {around} bytes of {data} came around the region's store");
+            let named = |line: &&str| line.contains("a chunk can't be had here") && line.contains("stage1eastus/vhds");
+            let line = log.lines().find(named).unwrap_or_else(|| panic!("{name}: {log}"));
+            assert!(
+                (0..scene.manifest.chunks.len()).any(|n| line.contains(&scene.manifest.chunks[n].hash.to_string()))
+            );
+        });
+    }
+}
+
+/// What no store has whole is a failure that names store and chunk.
+#[test]
+fn what_nobody_has_is_named() {
+    let site = Site::start(1, &["westeurope", "eastus"]);
+    let source: Container = Container { account: "goldsource".parse().unwrap(), container: "golden".parse().unwrap() };
+    for (version, code) in [(1, "source-not-found"), (2, "source-corrupt")] {
+        site.run(async {
+            let scene = Scene::set(&site, version).await;
+            let (blobs, chunk): (_, BlobAddress) = (site.blobs(), source.blob(scene.chunk(3)));
+            let mut bytes = blobs.get(&chunk, None).await.unwrap().to_vec();
+            blobs.delete(&chunk, None).await.unwrap();
+            if code == "source-corrupt" {
+                bytes[100] ^= 1;
+                let checksum = crc64(&bytes);
+                blobs.put_blob(&chunk, bytes.into(), checksum).await.unwrap();
+            }
+            let (status, _, _) = scene.run().await;
+            assert_eq!(status.state, Standing::Failed, "{status:#?}");
+            let failures: Vec<_> = status.failures.iter().filter(|failure| failure.code == code).collect();
+            assert_eq!(failures.len(), 3, "the seed and both copies: {status:#?}");
+            for failure in failures {
+                assert!(failure.reason.contains(&chunk.to_string()), "{failure:#?}");
+            }
+            assert!(site.manager.images().is_empty());
+        });
+    }
+}

@@ -1,0 +1,245 @@
+//! Detours: where a store is slow or keeps failing, chunks come from the next nearest store that has them.
+//!
+//! A detour may cross the WAN and cost money, so the bar is high: a store is left only when chunks from the next nearest
+//! store came several times faster to the same account (`route`), or when its reads failed, one after the other, by its own
+//! fault (`standing`). It is then left for a while, tried with single chunks, and used again when these come in good
+//! time. Waits for chunks that a store does not have yet are no part of this: only chunks on their way are timed.
+//!
+//! Pure but for its lock: it is told the time and what happened. All operations of a process learn together.
+
+mod route;
+mod standing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use goldfleet_shared::model::ids::AccountName;
+use goldfleet_shared::model::manifest::ChunkEntry;
+use goldfleet_shared::model::store::Store;
+use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
+use jiff::Timestamp;
+
+use crate::availability::Sources;
+use route::{Route, Shown, slowness};
+use standing::{May, Standing};
+
+/// How many ways are kept in mind; then all are forgotten, which costs a few chunks until they are known again.
+const KEPT: usize = 16 * 1024;
+
+/// What a process knows of the stores that it reads from.
+pub struct Detours {
+    enabled: bool,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    stores: HashMap<Store, Standing>,
+    routes: HashMap<(Store, AccountName), Route>,
+}
+
+/// The store that a chunk is to come from, and what is learnt from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pick<'a> {
+    /// The store.
+    pub store: &'a Store,
+    why: Why<'a>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why<'a> {
+    /// It is the nearest.
+    Nearest,
+    /// The nearest is left.
+    Around,
+    /// To see whether it is faster than this store, which is nearer.
+    Probe(&'a Store),
+    /// To see whether it can be used again.
+    Trial,
+}
+
+impl Pick<'_> {
+    /// Whether a nearer store has the chunk too.
+    #[must_use]
+    pub fn is_detour(&self) -> bool {
+        matches!(self.why, Why::Around | Why::Probe(_))
+    }
+}
+
+/// Whether an error says that it is the source that can't be read now.
+#[must_use]
+pub fn blames_source(error: &PortError) -> bool {
+    matches!(error.code.as_str(), "source-unavailable" | "source-denied")
+}
+
+impl Detours {
+    /// Nothing known yet. Where they are not enabled, chunks always come from the nearest store.
+    #[must_use]
+    pub fn new(enabled: bool) -> Self {
+        Self { enabled, known: Mutex::default() }
+    }
+
+    /// The store that a chunk for an account is to come from now, leaving out those that `lacking` names. How it went
+    /// must be told with [`Detours::ended`].
+    pub fn pick<'a>(
+        &self,
+        sources: &Sources<'a>,
+        chunk: u32,
+        lacking: &[&'a Store],
+        to: &AccountName,
+        now: Timestamp,
+    ) -> Option<Pick<'a>> {
+        let nearest = sources.nearest(chunk, lacking)?;
+        if !self.enabled {
+            return Some(Pick { store: nearest, why: Why::Nearest });
+        }
+        let mut known = self.known();
+        let mut around = lacking.to_vec();
+        let mut next = Some(nearest);
+        while let Some(store) = next {
+            around.push(store);
+            let other = sources.nearest(chunk, &around);
+            let why = if store == nearest { Why::Nearest } else { Why::Around };
+            match known.may(store, now) {
+                May::Try => return Some(Pick { store, why: Why::Trial }),
+                May::NotNow => next = other,
+                May::Read => {
+                    let other = other.filter(|other| why == Why::Nearest && !known.is_left(other));
+                    return Some(match other.filter(|_| known.route(store, to).begins_probe(now)) {
+                        Some(other) => Pick { store: other, why: Why::Probe(store) },
+                        None => Pick { store, why },
+                    });
+                }
+            }
+        }
+        // All are left: then as if none were.
+        Some(Pick { store: nearest, why: Why::Nearest })
+    }
+
+    /// A chunk came, or one more try came to nothing, `took` after it was first asked of this store.
+    pub fn ended(
+        &self,
+        pick: &Pick<'_>,
+        to: &AccountName,
+        entry: &ChunkEntry,
+        took: Duration,
+        now: Timestamp,
+        put: &PortResult<u64>,
+    ) {
+        if !self.enabled {
+            return;
+        }
+        let known = &mut *self.known();
+        let slowness = slowness(entry, took);
+        match put {
+            // Someone else had put it there: that says nothing.
+            Ok(0) => known.over(pick, to, now),
+            Ok(_) => known.came(pick, to, slowness, now),
+            Err(error) if blames_source(error) => known.failed(pick, to, now),
+            // Whose fault it is is not said; but a chunk that should long be there is late in any case.
+            Err(error) if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable) => {
+                known.late(pick, to, slowness, now);
+            }
+            Err(_) => known.over(pick, to, now),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Nothing panics while it holds the lock but by a bug; what is known is then still whole.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// How a store may be read. Most never get a standing.
+    fn may(&mut self, store: &Store, now: Timestamp) -> May {
+        self.stores.get_mut(store).map_or(May::Read, |standing| standing.may(now))
+    }
+
+    fn is_left(&self, store: &Store) -> bool {
+        self.stores.get(store).is_some_and(Standing::is_left)
+    }
+
+    fn standing(&mut self, store: &Store) -> &mut Standing {
+        self.stores.entry(store.clone()).or_default()
+    }
+
+    fn route(&mut self, from: &Store, to: &AccountName) -> &mut Route {
+        if self.routes.len() >= KEPT {
+            self.routes.clear();
+        }
+        self.routes.entry((from.clone(), to.clone())).or_default()
+    }
+
+    /// A chunk came.
+    fn came(&mut self, pick: &Pick<'_>, to: &AccountName, slowness: f64, now: Timestamp) {
+        let store = pick.store;
+        if let Some(standing) = self.stores.get_mut(store) {
+            standing.succeeded();
+        }
+        match pick.why {
+            Why::Nearest | Why::Around => self.route(store, to).saw(slowness),
+            Why::Probe(nearer) => {
+                if let Shown::Slow(times) = self.route(nearer, to).probed(slowness, now) {
+                    self.leave_slow(nearer, store, times, now);
+                }
+            }
+            Why::Trial if slowness > 1.0 => self.leave_again(store, now),
+            Why::Trial => {
+                if self.standing(store).passed(now) {
+                    tracing::info!(%store, "the store is well again: chunks come from it as before");
+                }
+            }
+        }
+    }
+
+    /// A chunk has not come, and nobody says whose fault that is.
+    fn late(&mut self, pick: &Pick<'_>, to: &AccountName, slowness: f64, now: Timestamp) {
+        match pick.why {
+            Why::Probe(nearer) => self.route(nearer, to).probe_failed(now),
+            _ if slowness > 1.0 => self.came(pick, to, slowness, now),
+            _ => self.over(pick, to, now),
+        }
+    }
+
+    /// A store can't be read, and it is said that it is its own fault.
+    fn failed(&mut self, pick: &Pick<'_>, to: &AccountName, now: Timestamp) {
+        if let Why::Probe(nearer) = pick.why {
+            self.route(nearer, to).probe_failed(now);
+        }
+        if pick.why == Why::Trial {
+            self.leave_again(pick.store, now);
+        } else if let Some(hold) = self.standing(pick.store).failed(now) {
+            tracing::warn!(store = %pick.store, ?hold, "a store can't be read again and again: chunks come from the next nearest store that has them");
+        }
+    }
+
+    /// Nothing was learnt.
+    fn over(&mut self, pick: &Pick<'_>, to: &AccountName, now: Timestamp) {
+        match pick.why {
+            Why::Probe(nearer) => self.route(nearer, to).probe_failed(now),
+            Why::Trial => self.standing(pick.store).trial_over(),
+            Why::Nearest | Why::Around => {}
+        }
+    }
+
+    fn leave_slow(&mut self, slow: &Store, other: &Store, times: f64, now: Timestamp) {
+        // Others who saw the same at the same time leave it no longer for that.
+        if self.is_left(slow) {
+            return;
+        }
+        let hold = self.standing(slow).leave(now);
+        // What was seen so far is of a store with all its load, and no measure of it afterwards.
+        self.routes.retain(|(from, _), _| from != slow);
+        let times = format!("{times:.1}");
+        tracing::warn!(store = %slow, %other, times, ?hold, "a store is so many times slower than the next nearest store: chunks come from there");
+    }
+
+    fn leave_again(&mut self, store: &Store, now: Timestamp) {
+        let hold = self.standing(store).leave(now);
+        tracing::info!(%store, ?hold, "a store is not well yet");
+    }
+}

@@ -1,0 +1,202 @@
+use goldfleet_shared::model::manifest::Run;
+use goldfleet_shared::ports::clock::{after, between};
+use proptest::prelude::*;
+
+use super::*;
+
+const START: Timestamp = Timestamp::UNIX_EPOCH;
+const FAST: Duration = Duration::from_millis(300);
+const SLOW: Duration = Duration::from_secs(4);
+
+fn stores() -> Vec<Store> {
+    let store = |region: &str, account: &str| Store {
+        region: region.parse().unwrap(),
+        account: account.parse().unwrap(),
+        container: "golden".parse().unwrap(),
+    };
+    vec![store("eastus", "goldeastus"), store("westeurope", "goldsource")]
+}
+
+fn entry() -> ChunkEntry {
+    let length = 4 << 20;
+    ChunkEntry {
+        hash: "ab".repeat(32).parse().unwrap(),
+        length,
+        runs: vec![Run { offset: 0, length, at: 0, crc64: 1 }],
+    }
+}
+
+/// Two stores that both have everything, and accounts that chunks go to.
+struct Scene {
+    detours: Detours,
+    stores: Vec<Store>,
+    now: Timestamp,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self { detours: Detours::new(true), stores: stores(), now: START }
+    }
+
+    fn pick(&self, to: &str) -> Pick<'_> {
+        self.detours.pick(&Sources::whole(&self.stores), 0, &[], &account(to), self.now).unwrap()
+    }
+
+    /// A chunk for an account, which takes so long from the near store and from the far one. Returns whether the far one
+    /// was asked.
+    fn chunk(&mut self, to: &str, near: Duration, far: Duration) -> bool {
+        let pick = self.pick(to);
+        let is_far = pick.store == &self.stores[1];
+        let took = if is_far { far } else { near };
+        self.detours.ended(&pick, &account(to), &entry(), took, after(self.now, took), &Ok(4 << 20));
+        self.now = after(self.now, took);
+        is_far
+    }
+
+    /// So many chunks. Returns how many came from the far store.
+    fn chunks(&mut self, count: usize, to: &str, near: Duration, far: Duration) -> usize {
+        (0..count).filter(|_| self.chunk(to, near, far)).count()
+    }
+
+    fn is_left(&self) -> bool {
+        self.detours.known().is_left(&self.stores[0])
+    }
+
+    fn fail(&self, to: &str, error: PortError) {
+        let pick = self.pick(to);
+        self.detours.ended(&pick, &account(to), &entry(), FAST, self.now, &Err(error));
+    }
+}
+
+fn account(name: &str) -> AccountName {
+    name.parse().unwrap()
+}
+
+fn unavailable() -> PortError {
+    PortError::new(ErrorKind::Unavailable, "no").with_code("source-unavailable")
+}
+
+#[test]
+fn a_slow_store_is_left_for_all_accounts_after_three_probes() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.chunks(8, "stage1", SLOW, FAST), 0, "eight chunks are looked at first");
+    assert_eq!(scene.chunks(3, "stage1", SLOW, FAST), 3, "then three are probes");
+    assert_eq!(scene.chunks(20, "stage1", SLOW, FAST), 20);
+    assert_eq!(scene.chunks(20, "stage2", SLOW, FAST), 20, "others need not find out by themselves");
+}
+
+#[test]
+fn an_account_that_is_slow_itself_costs_a_probe_now_and_then() {
+    let mut scene = Scene::new();
+    let far = scene.chunks(1000, "stage1", SLOW, SLOW);
+    // 4,000 s: after 1, 2, 4, 8, 16 and 32 minutes of peace.
+    assert_eq!(far, 7);
+    assert_eq!(scene.chunks(100, "stage2", FAST, FAST), 0);
+}
+
+#[test]
+fn twice_as_fast_is_not_enough() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.chunks(50, "stage1", SLOW, SLOW / 2), 2);
+}
+
+#[test]
+fn what_is_fast_enough_is_never_compared() {
+    let mut scene = Scene::new();
+    let enough = Duration::from_millis(1500);
+    assert_eq!(scene.chunks(1000, "stage1", enough, Duration::from_millis(10)), 0);
+}
+
+#[test]
+fn a_store_that_is_well_again_comes_back_by_trials() {
+    let mut scene = Scene::new();
+    scene.chunks(11, "stage1", SLOW, FAST);
+    scene.now = after(scene.now, Duration::from_secs(119));
+    assert!(scene.chunk("stage1", SLOW, FAST), "two minutes are not over");
+    scene.now = after(scene.now, Duration::from_secs(1));
+    let trial = scene.pick("stage1");
+    assert_eq!((trial.store, trial.is_detour()), (&scene.stores[0], false));
+    assert!(scene.pick("stage2").is_detour(), "one trial at a time");
+    scene.detours.ended(&trial, &account("stage1"), &entry(), FAST, scene.now, &Ok(1));
+    assert_eq!(scene.chunks(2, "stage2", FAST, FAST), 0, "two more trials");
+    assert_eq!(scene.chunks(100, "stage1", FAST, FAST), 0);
+}
+
+/// Well while nobody uses it, slow when all do: the time between two returns doubles.
+#[test]
+fn it_does_not_go_back_and_forth() {
+    let mut scene = Scene::new();
+    let mut left = Vec::new();
+    for _ in 0..5 {
+        while !scene.is_left() {
+            scene.chunk("stage1", SLOW, FAST);
+        }
+        let begun = scene.now;
+        while scene.chunk("stage1", FAST, FAST) {}
+        left.push(between(begun, scene.now).as_secs() / 60);
+        assert_eq!(scene.chunks(2, "stage1", FAST, FAST), 0);
+        assert!(!scene.is_left());
+    }
+    assert_eq!(left, [2, 4, 8, 16, 32]);
+}
+
+#[test]
+fn a_store_that_keeps_failing_is_left() {
+    let mut scene = Scene::new();
+    for _ in 0..4 {
+        scene.fail("stage1", unavailable());
+    }
+    assert!(!scene.chunk("stage1", FAST, FAST), "a success between, and the count begins anew");
+    for _ in 0..5 {
+        assert!(!scene.pick("stage1").is_detour());
+        scene.fail("stage1", unavailable());
+    }
+    assert!(scene.chunk("stage2", FAST, FAST));
+    scene.now = after(scene.now, Duration::from_secs(120));
+    scene.fail("stage1", unavailable());
+    scene.now = after(scene.now, Duration::from_secs(239));
+    assert!(scene.chunk("stage1", FAST, FAST), "a trial that fails doubles the time");
+}
+
+/// The account that chunks go to is asked too much, by which no store becomes slow.
+#[test]
+fn refusals_that_blame_nobody_blame_no_store() {
+    let mut scene = Scene::new();
+    for _ in 0..100 {
+        scene.fail("stage1", PortError::new(ErrorKind::Throttled, "busy"));
+        assert!(!scene.pick("stage1").is_detour());
+    }
+    assert_eq!(scene.chunks(10, "stage1", FAST, FAST), 0);
+}
+
+#[test]
+fn it_can_be_turned_off() {
+    let mut scene = Scene { detours: Detours::new(false), ..Scene::new() };
+    assert_eq!(scene.chunks(100, "stage1", SLOW, FAST), 0);
+}
+
+proptest! {
+    /// Whatever happens, a chunk comes from one of the stores, and where all stores are equally slow, hardly any from afar.
+    #[test]
+    fn equally_slow_stores_are_not_left(times in proptest::collection::vec(100_u64..20_000, 100..400)) {
+        let mut scene = Scene::new();
+        let mut far = 0;
+        for millis in &times {
+            // Which store is asked makes no difference to how long it takes.
+            let took = Duration::from_millis(*millis);
+            far += usize::from(scene.chunk("stage1", took, took));
+        }
+        prop_assume!(!scene.is_left());
+        prop_assert!(far * 10 <= times.len(), "{far} of {}", times.len());
+    }
+}
+
+#[test]
+fn a_lost_probe_does_not_block_the_way() {
+    let mut scene = Scene::new();
+    scene.chunks(8, "stage1", SLOW, FAST);
+    let lost = scene.pick("stage1");
+    assert!(lost.is_detour() && !scene.pick("stage1").is_detour());
+    scene.now = after(scene.now, Duration::from_secs(120));
+    assert!(scene.pick("stage1").is_detour());
+}
