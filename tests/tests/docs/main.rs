@@ -23,8 +23,7 @@ use command_lines::{Strict, calls, fault};
 use document::{Block, Document, Mark};
 use goldfleet_shared::config::Config;
 use goldfleet_shared::model::manifest::Generation;
-use goldfleet_shared::modelled::Limits;
-use goldfleet_shared::plan::Rates;
+use goldfleet_shared::rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::place::{self, SOURCE};
@@ -207,7 +206,6 @@ fn take(name: &str, text: &str) -> Result<(), String> {
         "goldfleet.toml" => Config::load(Some(&file), std::iter::empty()).map(drop).map_err(|error| told(&error)),
         "targets.toml" => TargetsFile::load(&file).map(drop).map_err(|error| told(&error)),
         "rates.toml" => Rates::load(Some(&file)).map(drop).map_err(|error| told(&error)),
-        "limits.toml" => Limits::load(Some(&file)).map(drop).map_err(|error| told(&error)),
         _ => Err(format!("nothing reads {name}")),
     }
 }
