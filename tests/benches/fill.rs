@@ -93,7 +93,7 @@ async fn fill(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
     let (stop, progress) = (CancellationToken::new(), Progress::new(Style::Silent));
     upload(&desk, &asked, &|_| {}, &stop).await?;
     let begun = Instant::now();
-    let job = request(&desk, &asked.image, &asked.version, &[]).await?.job.id;
+    let job = request(&desk, &asked.image, &asked.version, &[], false).await?.job.id;
     let local = Local::start(&desk, true);
     let status = follow(&desk, &job, Finish::Here, &progress, &stop).await?.context("followed to its end")?;
     let seconds = begun.elapsed().as_secs_f64();

@@ -122,7 +122,7 @@ impl Scene {
         ports.table.ensure().await.unwrap();
         let desk = Desk::new(ports.clone(), Arc::new(config), "bench".to_owned());
         let (image, manifest) = rehearse::manifest(DATA, 1, 100).unwrap();
-        let job = request(&desk, &image.name, &image.version, &[]).await.unwrap().job.id;
+        let job = request(&desk, &image.name, &image.version, &[], false).await.unwrap().job.id;
         fan_out(&desk, &job).await.unwrap();
         for message in ports.queue.receive(QueueName::Dispatch, 1, Duration::from_secs(60)).await.unwrap() {
             ports.queue.delete(QueueName::Dispatch, &message.receipt).await.unwrap();
