@@ -93,7 +93,8 @@ pub fn manifest(data: u64, version: u32, changed: u32) -> Result<(ImageRef, Mani
         os: OsType::Linux,
         generation: Generation::V2,
         size,
-        footer: Footer::fixed_for(size, 1).to_bytes(),
+        // Every tool that makes a VHD gives it an id of its own; without one a copy can't begin with an earlier version.
+        footer: Footer::fixed_for(size, version.into()).to_bytes(),
         chunks: chunks.collect(),
     };
     let digest = digest_of(&manifest.encode());

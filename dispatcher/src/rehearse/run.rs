@@ -50,6 +50,8 @@ pub struct Played {
     pub first_image: Duration,
     /// From the request to the last image.
     pub last_image: Duration,
+    /// From the request to the end of the last copy.
+    pub last_copy: Duration,
     /// Operations that did not succeed.
     pub failed: usize,
     /// Whether every target's VHD is, by its checksums, the whole disk.
@@ -225,10 +227,13 @@ impl Stage {
         estimate: Estimate,
     ) -> Result<Played, RehearsalError> {
         let events = self.desk.ports.table.events(id, None).await?;
-        let is_image = |event: &&Event| {
-            event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.kind() == Kind::Image)
+        let ends = |kind| {
+            let of_kind = move |event: &&Event| {
+                event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.kind() == kind)
+            };
+            events.iter().filter(of_kind).map(|event| between(created, event.at))
         };
-        let images: Vec<Duration> = events.iter().filter(is_image).map(|event| between(created, event.at)).collect();
+        let (copies, images) = (ends(Kind::Copy), ends(Kind::Image));
         let rows = self.desk.ports.table.operations(id).await?;
         let failed = rows.iter().filter(|row| row.value.state != OperationState::Succeeded).count();
         let whole = rows.iter().all(|row| match &row.value.work {
@@ -236,8 +241,9 @@ impl Stage {
             Work::Seed { .. } | Work::Image { .. } => true,
         });
         Ok(Played {
-            first_image: images.iter().min().copied().unwrap_or_default(),
-            last_image: images.iter().max().copied().unwrap_or_default(),
+            first_image: images.clone().min().unwrap_or_default(),
+            last_image: images.max().unwrap_or_default(),
+            last_copy: copies.max().unwrap_or_default(),
             failed,
             whole,
             estimate,

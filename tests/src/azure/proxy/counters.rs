@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use super::lock;
 
@@ -20,6 +21,21 @@ pub struct Counts {
     /// Bytes that the service read from sources (operations from URL, and copies), by the source's account and the
     /// destination's.
     pub sourced: BTreeMap<(String, String), u64>,
+    /// Writes that were answered, in the order of their answers.
+    pub writes: Vec<Write>,
+}
+
+/// A write of bytes, from the client or from a URL, that was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// When.
+    pub answered: Instant,
+    /// What was written to: `/account/container/blob`, as it stood in the request.
+    pub path: String,
+    /// How many bytes came with it.
+    pub bytes: u64,
+    /// What the service answered: an HTTP status.
+    pub status: u16,
 }
 
 impl Counts {
@@ -66,6 +82,11 @@ impl Counters {
 
     pub(super) fn sent(&self, account: &str, bytes: usize) {
         add(&mut lock(&self.0).sent, account, bytes);
+    }
+
+    pub(super) fn wrote(&self, path: &str, bytes: u64, status: u16) {
+        let write = Write { answered: Instant::now(), path: path.to_owned(), bytes, status };
+        lock(&self.0).writes.push(write);
     }
 
     pub(super) fn sourced(&self, source: &str, destination: &str, bytes: u64) {

@@ -39,7 +39,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use asked::Operation;
 pub use checksum::crc64_header;
-pub use counters::{Counters, Counts};
+pub use counters::{Counters, Counts, Write};
 pub use rules::{CopyEnd, Effect, Rule, RuleId, Rules};
 
 use answer::{Answer, Refused};

@@ -48,7 +48,7 @@ pub(super) async fn from_client(core: &Core, asked: &Asked, upload: &mut Upload)
         let sum = Running::new();
         let body = upload.stream(Some(sum.clone()));
         let answer = core.upstream.pass(asked, headers, body).await?;
-        return Ok(with_crc64(answer, &sum.header()));
+        return Ok(written(core, asked, length, answer, &sum.header()));
     }
     if page {
         check_inside(core, asked).await?;
@@ -89,7 +89,7 @@ pub(super) async fn blob_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Re
     let stream = source.stream(core, response).inspect_ok(move |part| passing.update(part));
     set_length(&mut headers, length);
     let answer = core.upstream.pass(asked, headers, Some(reqwest::Body::wrap_stream(stream))).await?;
-    Ok(with_crc64(answer, &sum.header()))
+    Ok(written(core, asked, length, answer, &sum.header()))
 }
 
 /// Put Block From URL.
@@ -176,13 +176,15 @@ pub(super) fn remember_length(core: &Core, asked: &Asked, answer: &Answer) {
 
 /// The request with this as its body.
 async fn whole(core: &Core, asked: &Asked, mut headers: HeaderMap, bytes: Bytes) -> Refused<Answer> {
-    let crc64 = crc64_of(&bytes);
-    set_length(&mut headers, bytes.len() as u64);
+    let (crc64, length) = (crc64_of(&bytes), bytes.len() as u64);
+    set_length(&mut headers, length);
     let answer = core.upstream.pass(asked, headers, Some(bytes.into())).await?;
-    Ok(with_crc64(answer, &crc64))
+    Ok(written(core, asked, length, answer, &crc64))
 }
 
-fn with_crc64(mut answer: Answer, crc64: &str) -> Answer {
+/// The answer to a write, counted, with the checksum of the bytes where they were taken.
+fn written(core: &Core, asked: &Asked, bytes: u64, mut answer: Answer, crc64: &str) -> Answer {
+    core.counters.wrote(asked.head.uri.path(), bytes, answer.status().as_u16());
     if answer.status().is_success() {
         put(answer.headers_mut(), "x-ms-content-crc64", crc64);
     }

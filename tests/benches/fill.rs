@@ -1,0 +1,105 @@
+//! Real bytes to many targets: `cargo bench -p goldfleet-tests --bench fill`.
+//!
+//! 16 targets of the directory cloud are filled together from one store; beside them, `cp --sparse=always` makes as many
+//! copies of the same file one after the other. goldfleet's time is from the request to the end of the job: planning,
+//! every chunk's checksum, 16 footers, 16 images. Nothing is synced to disk by either.
+#![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "a program that prints figures")]
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use goldfleet_dispatcher::desk::Desk;
+use goldfleet_dispatcher::follow::{Finish, Progress, Style, follow};
+use goldfleet_dispatcher::local::Local;
+use goldfleet_dispatcher::request::request;
+use goldfleet_dispatcher::status::Standing;
+use goldfleet_dispatcher::upload::{UploadRequest, upload};
+use goldfleet_shared::backend;
+use goldfleet_shared::config::Config;
+use goldfleet_shared::model::manifest::{Generation, OsType};
+use goldfleet_shared::vhd::{Disk, GoldenSpec, same_disk};
+use goldfleet_tests::place;
+use tokio_util::sync::CancellationToken;
+
+const MIB: u64 = 1 << 20;
+const DATA: u64 = 256 * MIB;
+const TARGETS: u32 = 16;
+const ROUNDS: usize = 5;
+
+const CONFIG: &str = r#"
+[source]
+subscription = "00000000-0000-0000-0000-000000000000"
+region = "westeurope"
+account = "goldsource"
+container = "golden"
+[dispatch]
+sweep = "100ms"
+"#;
+
+fn main() -> anyhow::Result<()> {
+    let runtime = goldfleet_worker::program::runtime()?;
+    let mut ratios = Vec::new();
+    for round in 1..=ROUNDS {
+        let folder = tempfile::tempdir()?;
+        let golden = folder.path().join("golden.vhd");
+        GoldenSpec::spread(1024 * MIB, Generation::V1, DATA, 64, 1).write(&golden)?;
+        let copied = copies(&golden, folder.path())?;
+        let filled = runtime.block_on(fill(&golden, folder.path()))?;
+        let rate = |seconds: f64| (DATA * u64::from(TARGETS)) as f64 / MIB as f64 / seconds;
+        println!("round {round}: goldfleet {:.0} MiB/s, cp {:.0} MiB/s", rate(filled), rate(copied));
+        ratios.push(copied / filled);
+    }
+    ratios.sort_by(f64::total_cmp);
+    let (least, median, most) = (ratios[0], ratios[ROUNDS / 2], ratios[ROUNDS - 1]);
+    println!(
+        "bytes a second, {TARGETS} targets together to cp one after the other: {median:.2} ({least:.2} to {most:.2})"
+    );
+    runtime.shutdown_background();
+    Ok(())
+}
+
+/// Makes the copies. Returns the seconds it took.
+fn copies(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
+    let folder = folder.join("copies");
+    std::fs::create_dir(&folder)?;
+    let begun = Instant::now();
+    for n in 0..TARGETS {
+        let status = Command::new("cp").arg("--sparse=always").arg(golden).arg(folder.join(n.to_string())).status()?;
+        ensure!(status.success(), "cp failed");
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    std::fs::remove_dir_all(&folder)?;
+    Ok(seconds)
+}
+
+/// Uploads, and takes it to all targets. Returns the seconds that the latter took.
+async fn fill(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
+    let file = folder.join("goldfleet.toml");
+    std::fs::write(&file, CONFIG)?;
+    std::fs::write(folder.join("targets.toml"), place::targets(TARGETS, &["westeurope"]))?;
+    let config = Arc::new(Config::load(Some(&file), std::iter::empty())?);
+    let desk = Desk::new(backend::open(&config)?, config, "bench");
+    let asked = UploadRequest {
+        file: golden.to_owned(),
+        image: "golden".parse()?,
+        version: "1".parse()?,
+        os: OsType::Linux,
+        generation: None,
+        limit: None,
+    };
+    let (stop, progress) = (CancellationToken::new(), Progress::new(Style::Silent));
+    upload(&desk, &asked, &|_| {}, &stop).await?;
+    let begun = Instant::now();
+    let job = request(&desk, &asked.image, &asked.version, &[], false).await?.job.id;
+    let local = Local::start(&desk, true);
+    let status = follow(&desk, &job, Finish::Here, &progress, &stop).await?.context("followed to its end")?;
+    let seconds = begun.elapsed().as_secs_f64();
+    local.drain().await;
+    ensure!(status.state == Standing::Succeeded, "the job has {:?}", status.failures);
+    let last = folder.join(format!("cloud/stage{TARGETS}westeurope/vhds/golden/1.vhd"));
+    ensure!(same_disk(&Disk::open(golden)?, &last)?.is_none(), "{} is not the golden VHD", last.display());
+    Ok(seconds)
+}
