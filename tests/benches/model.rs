@@ -1,5 +1,5 @@
 //! How long rollouts take on the modelled cloud: `cargo bench -p goldfleet-tests --bench model`; a part of it with one of
-//! `small`, `large`, `refresh`, `settings` behind `--`.
+//! `small`, `large`, `refresh`, `settings`, `slow` behind `--`.
 //!
 //! 30 GiB of data, the built-in limits, workers enough to work on all targets at once. Beside goldfleet: every target
 //! from the one page blob of the source account, and pre-copies in the source account first. All of it is virtual time;

@@ -1,35 +1,44 @@
 //! Buffers that go round: filled by a reader, sent as they are, and back to a reader when the last request has let go.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// A fixed number of buffers. Readers wait for one that is free, so that memory does not depend on the disk's size.
+/// At most so many buffers. Readers wait for one that is free, so that memory does not depend on the disk's size.
+///
+/// The one that came back last goes out first: as long as sending keeps up, most are never used, and take no memory.
 #[derive(Clone)]
-pub(super) struct Buffers {
-    free: Arc<Mutex<Receiver<Vec<u8>>>>,
-    back: SyncSender<Vec<u8>>,
+pub(super) struct Buffers(Arc<Pool>);
+
+struct Pool {
+    free: Mutex<Vec<Vec<u8>>>,
+    freed: Condvar,
 }
 
 /// A buffer on its way. It goes back when it is dropped.
 pub(super) struct Buffer {
     pub(super) bytes: Vec<u8>,
-    back: SyncSender<Vec<u8>>,
+    pool: Arc<Pool>,
+}
+
+impl Pool {
+    fn free(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Buffers {
     pub(super) fn new(count: usize) -> Self {
-        let (back, free) = sync_channel(count);
-        for _ in 0..count {
-            let _ = back.try_send(Vec::new());
-        }
-        Self { free: Arc::new(Mutex::new(free)), back }
+        Self(Arc::new(Pool { free: Mutex::new(vec![Vec::new(); count]), freed: Condvar::new() }))
     }
 
     /// Waits for a free buffer, blocking the thread.
     pub(super) fn take(&self) -> Buffer {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        // `self` holds a sender, so the channel is never closed.
-        Buffer { bytes: free.recv().unwrap_or_default(), back: self.back.clone() }
+        let mut free = self.0.free();
+        loop {
+            if let Some(bytes) = free.pop() {
+                return Buffer { bytes, pool: Arc::clone(&self.0) };
+            }
+            free = self.0.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
@@ -41,8 +50,34 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        match self.back.try_send(std::mem::take(&mut self.bytes)) {
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
-        }
+        self.pool.free().push(std::mem::take(&mut self.bytes));
+        self.pool.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_back_goes_out_first() {
+        let buffers = Buffers::new(3);
+        let mut used = buffers.take();
+        used.bytes.resize(4096, 0);
+        drop(used);
+        assert_eq!(buffers.take().bytes.capacity(), 4096);
+        let taken = [buffers.take(), buffers.take(), buffers.take()];
+        let sizes = taken.each_ref().map(|buffer| buffer.bytes.capacity());
+        assert_eq!(sizes, [4096, 0, 0], "only one was ever used");
+    }
+
+    #[test]
+    fn readers_wait_for_one_that_is_free() {
+        let buffers = Buffers::new(1);
+        let first = buffers.take();
+        let others = buffers.clone();
+        let reader = std::thread::spawn(move || others.take().bytes.len());
+        drop(first);
+        assert_eq!(reader.join().unwrap(), 0);
     }
 }

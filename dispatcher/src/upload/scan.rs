@@ -37,7 +37,7 @@ pub(super) fn begin(disk: Arc<Disk>, threads: usize, buffers: &Buffers) -> Resul
     let all: Arc<[Range<u64>]> = windows(&ranges, disk.size()).collect::<Vec<_>>().into();
     let bytes = ranges.iter().map(|range| range.end - range.start).sum();
     let next = Arc::new(AtomicUsize::new(0));
-    let (sender, scanned) = mpsc::channel(threads);
+    let (sender, scanned) = mpsc::channel(1);
     for _ in 0..threads {
         let reader = Reader {
             disk: Arc::clone(&disk),

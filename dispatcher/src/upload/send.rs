@@ -61,7 +61,8 @@ impl Sender<'_> {
     async fn run(&self, disk: Arc<Disk>) -> Result<Vec<ChunkEntry>, UploadError> {
         let requests = self.desk.config.upload.requests.max(1);
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get().min(4));
-        let mut scan = scan::begin(disk, threads, &Buffers::new(requests + 2 * threads))?;
+        // One for each request, one in each reader's hands, one read ahead.
+        let mut scan = scan::begin(disk, threads, &Buffers::new(requests + threads + 1))?;
         self.record.count(|row| row.bytes_total = scan.bytes);
         let mut entries: Vec<Option<ChunkEntry>> = vec![None; scan.windows];
         let mut seen: HashSet<ChunkHash> = HashSet::new();

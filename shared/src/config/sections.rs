@@ -213,13 +213,13 @@ impl Default for Worker {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Upload {
-    /// Requests in flight.
+    /// Requests in flight. Each holds a chunk of up to 4 MiB in memory.
     pub requests: usize,
 }
 
 impl Default for Upload {
     fn default() -> Self {
-        Self { requests: 16 }
+        Self { requests: 8 }
     }
 }
 

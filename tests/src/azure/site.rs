@@ -17,7 +17,7 @@ use crate::fleet::Fleet;
 use crate::place::{self, Place};
 
 /// The tenant of the emulator's tokens.
-const TENANT: &str = "00000000-0000-0000-0000-000000000000";
+pub const TENANT: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Whom the emulator's tokens name.
 pub const PRINCIPAL: &str = "00000000-0000-0000-0000-00000000f1ee";

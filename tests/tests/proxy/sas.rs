@@ -1,48 +1,21 @@
 //! Sources with a shared access signature, from the SDK by way of the proxy.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
-use azure_core::http::{Transport, Url};
-use azure_core::time::{Duration, OffsetDateTime};
-use azure_storage_blob::models::KeyInfo;
-use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
-use azure_storage_sas::SasBuilder;
 use goldfleet_tests::azure::proxy::{Effect, Rule};
+use goldfleet_tests::azure::sas;
 
 use crate::bench::{Bench, pattern};
-
-#[derive(Debug)]
-struct Forged(String);
-
-#[async_trait]
-impl TokenCredential for Forged {
-    async fn get_token(&self, _: &[&str], _: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
-        Ok(AccessToken::new(self.0.clone(), OffsetDateTime::now_utc() + Duration::hours(1)))
-    }
-}
 
 /// The URL of a source with the right to read it.
 async fn signed(bench: &Bench, name: &str) -> String {
     if bench.stand_in.is_some() {
         return format!("{}?sv=2024-11-04&sig=good", bench.source(name));
     }
-    let mut options = BlobServiceClientOptions::default();
-    options.client_options.transport = Some(Transport::new(Arc::new(bench.http())));
-    let credential = Arc::new(Forged(bench.bearer().replace("Bearer ", "")));
-    let endpoint = Url::parse(&format!("{}/srcacct", bench.proxy.endpoint())).unwrap();
-    let service = BlobServiceClient::new(endpoint, Some(credential), Some(options)).unwrap();
-    // The emulator derives the key from the times as they are asked for, fractions too; the signature has none.
-    let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
-    let hours = KeyInfo {
-        start: Some(now - Duration::minutes(5)),
-        expiry: Some(now + Duration::hours(1)),
-        ..KeyInfo::default()
-    };
-    let key = service.get_user_delegation_key(hours.try_into().unwrap(), None).await.unwrap().into_model().unwrap();
-    let sas = SasBuilder::new("srcacct", &key, now + Duration::minutes(30)).unwrap();
-    format!("{}?{}", bench.source(name), sas.blob(bench.container(), name).read().build())
+    let endpoint = format!("{}/srcacct", bench.proxy.endpoint());
+    let token = bench.bearer().replace("Bearer ", "");
+    let sas = sas::signed(&endpoint, "srcacct", &token, bench.http(), |builder| {
+        builder.blob(bench.container(), name).read().build()
+    });
+    format!("{}?{}", bench.source(name), sas.await)
 }
 
 #[tokio::test]

@@ -1,0 +1,148 @@
+//! Uploading beside AzCopy: `cargo bench -p goldfleet-tests --bench upload` (needs npm and libsecret-1-0; see [`azcopy`]).
+//!
+//! The programs themselves upload the same VHD over TLS on loopback, taking turns: goldfleet with its defaults, as chunks
+//! with a bearer token; AzCopy with its defaults, as a page blob with a SAS. Bytes are counted once, in bodies of requests
+//! that pass the tests' proxy. All else is measured against the emulator itself, and then against a [`sink`], since one
+//! thread of the emulator that takes in what it is sent holds both programs up.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
+
+mod azcopy;
+mod measure;
+mod sink;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::ensure;
+use goldfleet_shared::model::ids::AccountName;
+use goldfleet_shared::model::manifest::Generation;
+use goldfleet_shared::model::store::Container;
+use goldfleet_shared::ports::blob_store::BlobStore as _;
+use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_tests::azure::arm::token::token;
+use goldfleet_tests::azure::sas;
+use goldfleet_tests::azure::site::{Backend, PRINCIPAL, Site, TENANT};
+use goldfleet_tests::place::{self, Place};
+
+use azcopy::AzCopy;
+use measure::{Cost, run};
+
+const MIB: u64 = 1 << 20;
+
+const ACCOUNT: &str = "goldsource";
+
+/// How often both programs upload; the median of each figure is shown.
+const ROUNDS: usize = 5;
+
+/// What goldfleet's share of AzCopy's CPU seconds, memory and wall time may be.
+const BOUNDS: [f64; 3] = [0.35, 0.15, 0.6];
+
+fn main() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let azcopy = AzCopy::install(folder.path())?;
+    println!("goldfleet / AzCopy, medians of {ROUNDS} rounds");
+    println!("a VHD of 1 GiB with 100 extents of 1 MiB of random data");
+    compare(&azcopy, &GoldenSpec::spread(1024 * MIB, Generation::V1, 100 * MIB, 100, 1), 0.25)?;
+    println!("a VHD of 512 MiB full of random data");
+    compare(&azcopy, &GoldenSpec::spread(512 * MIB, Generation::V1, 508 * MIB, 1, 2), 1.01)
+}
+
+/// Uploads one VHD with both programs. `most` is the share of AzCopy's bytes that goldfleet may send.
+fn compare(azcopy: &AzCopy, golden: &GoldenSpec, most: f64) -> anyhow::Result<()> {
+    let site = Site::start(1, &["westeurope"]);
+    let config = site.config(Backend::Local, Backend::Azure);
+    let place = Place::new(&config, &place::targets(1, &["westeurope"]), golden);
+    let sink = site.run(sink::start(site.azurite.certificates()))?;
+    let scene = Scene { azcopy, place: &place, site: &site };
+
+    // It warms the emulator up, too.
+    let proxy = site.proxy.endpoint();
+    scene.goldfleet(&proxy, "counted")?;
+    let ours = sent(&site);
+    scene.azcopy(&proxy, "counted")?;
+    let theirs = sent(&site);
+    line("bytes sent", [ours, theirs], "B", Some(most));
+    ensure!(ours / theirs <= most, "goldfleet sent too many bytes");
+
+    scene.costs("the emulator", &site.azurite.blob_authority(), BOUNDS.map(Some))?;
+    scene.costs("a sink", &sink, [None; 3])
+}
+
+/// The bytes of bodies that went through the proxy since this was last asked.
+fn sent(site: &Site) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "less than 2^53")]
+    let bytes = site.proxy.counters().reset().received.values().sum::<u64>() as f64;
+    bytes
+}
+
+struct Scene<'a> {
+    azcopy: &'a AzCopy,
+    place: &'a Place,
+    site: &'a Site,
+}
+
+impl Scene<'_> {
+    /// What uploads to a service cost.
+    fn costs(&self, name: &str, endpoint: &str, bounds: [Option<f64>; 3]) -> anyhow::Result<()> {
+        let rounds: Vec<[Cost; 2]> = (0..ROUNDS)
+            .map(|round| {
+                let store = format!("round{round}");
+                Ok([self.goldfleet(endpoint, &store)?, self.azcopy(endpoint, &store)?])
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let medians = |figure: fn(&Cost) -> f64| [0, 1].map(|tool| median(rounds.iter().map(|it| figure(&it[tool]))));
+        let [cpu, memory, wall] = bounds;
+        line(&format!("CPU, to {name}"), medians(|cost| cost.cpu), "s", cpu);
+        line(&format!("peak memory, to {name}"), medians(|cost| cost.memory), "B", memory);
+        line(&format!("wall, to {name}"), medians(|cost| cost.wall), "s", wall);
+        Ok(())
+    }
+
+    /// Uploads with goldfleet to a store, into which nobody has uploaded before.
+    fn goldfleet(&self, endpoint: &str, store: &str) -> anyhow::Result<Cost> {
+        let table = self.place.path("uploads.db");
+        let mut command = self.place.command("goldfleet", &self.place.upload(&["--no-dispatch"]));
+        command.env("GOLDFLEET_SOURCE__CONTAINER", format!("goldfleet-{store}"));
+        command.env("GOLDFLEET_COORDINATION__PATH", table);
+        command.env("GOLDFLEET_CLOUD__BLOB_ENDPOINT", format!("{endpoint}/{{account}}"));
+        run(&mut command, &self.place.path("goldfleet.log"))
+    }
+
+    /// Uploads with AzCopy to a container, which is made here.
+    fn azcopy(&self, endpoint: &str, store: &str) -> anyhow::Result<Cost> {
+        let name = format!("azcopy-{store}");
+        let container = Container { account: ACCOUNT.parse::<AccountName>()?, container: name.parse()? };
+        self.site.run(self.site.blobs().ensure_container(&container))?;
+        let url = format!("{endpoint}/{ACCOUNT}/{name}/golden.vhd?{}", self.sas(&name));
+        let root: &Path = &self.site.azurite.certificates().root;
+        let mut command = self.azcopy.upload(&self.place.path("golden.vhd"), &url, root);
+        run(&mut command, &self.place.path("azcopy.log"))
+    }
+
+    /// The right to write a container.
+    fn sas(&self, container: &str) -> String {
+        let azurite = &self.site.azurite;
+        let service = format!("{}/{ACCOUNT}", azurite.blob_authority());
+        let bearer = token(TENANT, PRINCIPAL, "https://storage.azure.com", Duration::from_secs(3600));
+        self.site.run(sas::signed(&service, ACCOUNT, &bearer, azurite.certificates().client(), |builder| {
+            builder.container(container).read().create().write().list().build()
+        }))
+    }
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+fn line(what: &str, [ours, theirs]: [f64; 2], unit: &str, bound: Option<f64>) {
+    let ratio = ours / theirs;
+    let judged = match bound {
+        None => String::new(),
+        Some(bound) if ratio <= bound => format!(" (bound {bound})"),
+        Some(bound) => format!(" (OVER its bound {bound})"),
+    };
+    let digits = if unit == "s" { 2 } else { 0 };
+    println!("  {what}: {ours:.digits$} {unit} / {theirs:.digits$} {unit} = {ratio:.3}{judged}");
+}
