@@ -203,15 +203,20 @@ fn chunks_come_from_the_next_store_that_has_them() {
             let (status, counts, log) = scene.run().await;
             scene.assert_whole(name, &status).await;
             let data = scene.manifest.data_bytes();
-            // A chunk of the eight, or all of them.
+            // A chunk of the eight, or all of them; none where a busy machine made the worker lose its lease before it went
+            // elsewhere, as the fault is over when the copy is tried again.
             let around = counts.between("goldsource", "stage1eastus") - data;
-            let expected = if times.is_some() { 1..=data / 2 } else { data * 9 / 10..=data * 3 / 2 };
+            let expected = if times.is_some() { 0..=data / 2 } else { data * 9 / 10..=data * 3 / 2 };
             assert!(expected.contains(&around), "{name}: {around} bytes of {data} came around the region's store");
-            let named = |line: &&str| line.contains("a chunk can't be had here") && line.contains("stage1eastus/vhds");
-            let line = log.lines().find(named).unwrap_or_else(|| panic!("{name}: {log}"));
-            assert!(
-                (0..scene.manifest.chunks.len()).any(|n| line.contains(&scene.manifest.chunks[n].hash.to_string()))
-            );
+            let lines = |said: &str| {
+                let of_store = |line: &&str| line.contains(said) && line.contains("stage1eastus/vhds");
+                log.lines().filter(of_store).collect::<Vec<_>>()
+            };
+            let chunks = lines("a chunk can't be had here");
+            assert!(chunks.iter().all(|line| scene.manifest.chunks.iter().any(|c| line.contains(&c.hash.to_string()))));
+            // Where one chunk after the other fails, the store is named instead of each of them.
+            let stores = lines("a store can't be read again and again");
+            assert!(!chunks.is_empty() || times.is_none() && !stores.is_empty(), "{name}: {log}");
         });
     }
 }

@@ -35,9 +35,13 @@ const TOO_LONG: Duration = Duration::from_secs(60);
 
 /// A place with a VHD full of data, whose every chunk is one request.
 fn place(site: &Site) -> Place {
-    let config = site
-        .config(Backend::Local, Backend::Azure)
-        .replace("lease = \"5s\"", &format!("lease = \"{}s\"\nchunk_requests = {CHUNK_REQUESTS}", LEASE.as_secs()));
+    let config = site.config(Backend::Local, Backend::Azure).replace(
+        "lease = \"5s\"",
+        &format!(
+            "lease = \"{}s\"\nchunk_requests = {CHUNK_REQUESTS}\nseed_requests = {CHUNK_REQUESTS}",
+            LEASE.as_secs()
+        ),
+    );
     let config = format!("{config}[upload]\nrequests = {UPLOAD_REQUESTS}\n");
     let golden = GoldenSpec::spread(100 * MIB, Generation::V2, 96 * MIB, 1, 5);
     Place::new(&config, &place::targets(1, &["westeurope", "eastus"]), &golden)

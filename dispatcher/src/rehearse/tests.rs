@@ -67,7 +67,8 @@ fn of_a_refresh_only_what_changed_crosses_the_wan() {
     let image = manifest(1600 << 20, 2, 10).unwrap();
     let played = play(&Rehearsal { before: vec![before], image, ..rehearsal("") }).unwrap();
     assert!(played.whole);
-    let wan: Vec<_> = played.stats.wan().map(|link| link.copied).collect();
+    // Links that only a look at an earlier version's manifest crossed carry nothing.
+    let wan: Vec<_> = played.stats.wan().map(|link| link.copied).filter(|copied| *copied > 0).collect();
     assert_eq!(wan, [160 << 20, 160 << 20]);
 }
 
