@@ -1,11 +1,13 @@
 //! Detours: where a store is slow or keeps failing, chunks come from the next nearest store that has them.
 //!
-//! A detour may cross the WAN and cost money, so the bar is high: a store is left only when chunks from the next nearest
-//! store came several times faster to the same account (`route`), or when its reads failed, one after the other, by its own
-//! fault (`standing`). It is then left for a while, tried with single chunks, and used again when these come in good
-//! time. Waits for chunks that a store does not have yet are no part of this: only chunks on their way are timed.
+//! A detour may cross the WAN and cost money, so the bar is high: a store is left for an account only when chunks from the
+//! next nearest store came several times faster to that account (`route`), and for all of them only when its reads failed,
+//! one after the other, by its own fault (`standing`). It is then left for a while, tried with single chunks, and used again
+//! when these come in good time. Each account judges how fast a store is for itself: one that is slow itself and errs about
+//! that must not send the others around. Waits for chunks that a store does not have yet are no part of this: only chunks
+//! on their way are timed.
 //!
-//! Pure but for its lock: it is told the time and what happened. All operations of a process learn together.
+//! Pure but for its lock: it is told the time and what happened.
 
 mod route;
 mod standing;
@@ -37,6 +39,7 @@ pub struct Detours {
 
 #[derive(Default)]
 struct Known {
+    /// Stores that fail do so for everyone.
     stores: HashMap<Store, Standing>,
     routes: HashMap<(Store, AccountName), Route>,
 }
@@ -103,11 +106,11 @@ impl Detours {
             around.push(store);
             let other = sources.nearest(chunk, &around);
             let why = if store == nearest { Why::Nearest } else { Why::Around };
-            match known.may(store, now) {
+            match known.may(store, to, now) {
                 May::Try => return Some(Pick { store, why: Why::Trial }),
                 May::NotNow => next = other,
                 May::Read => {
-                    let other = other.filter(|other| why == Why::Nearest && !known.is_left(other));
+                    let other = other.filter(|other| why == Why::Nearest && !known.is_left(other, to));
                     return Some(match other.filter(|_| known.route(store, to).begins_probe(now)) {
                         Some(other) => Pick { store: other, why: Why::Probe(store) },
                         None => Pick { store, why },
@@ -154,13 +157,26 @@ impl Detours {
 }
 
 impl Known {
-    /// How a store may be read. Most never get a standing.
-    fn may(&mut self, store: &Store, now: Timestamp) -> May {
-        self.stores.get_mut(store).map_or(May::Read, |standing| standing.may(now))
+    /// How a store may be read for an account. Most stores never get a standing.
+    fn may(&mut self, store: &Store, to: &AccountName, now: Timestamp) -> May {
+        match self.stores.get_mut(store).map_or(May::Read, |standing| standing.may(now)) {
+            May::Read => self.route(store, to).standing.may(now),
+            may => may,
+        }
     }
 
-    fn is_left(&self, store: &Store) -> bool {
+    /// Whether a store is left, as it fails or as it is slow for this account.
+    fn is_left(&mut self, store: &Store, to: &AccountName) -> bool {
+        self.fails(store) || self.route(store, to).standing.is_left()
+    }
+
+    fn fails(&self, store: &Store) -> bool {
         self.stores.get(store).is_some_and(Standing::is_left)
+    }
+
+    /// What a trial is about.
+    fn on_trial(&mut self, store: &Store, to: &AccountName) -> &mut Standing {
+        if self.fails(store) { self.standing(store) } else { &mut self.route(store, to).standing }
     }
 
     fn standing(&mut self, store: &Store) -> &mut Standing {
@@ -184,13 +200,16 @@ impl Known {
             Why::Nearest | Why::Around => self.route(store, to).saw(slowness),
             Why::Probe(nearer) => {
                 if let Shown::Slow(times) = self.route(nearer, to).probed(slowness, now) {
-                    self.leave_slow(nearer, store, times, now);
+                    let hold = self.route(nearer, to).leave(now);
+                    let (slow, times) = (nearer, format!("{times:.1}"));
+                    tracing::warn!(store = %slow, account = %to, other = %store, times, ?hold, "a store is so many times slower than the next nearest store: the account's chunks come from there");
                 }
             }
-            Why::Trial if slowness > 1.0 => self.leave_again(store, now),
+            // How long it takes one account says nothing of whether a store still fails.
+            Why::Trial if slowness > 1.0 && !self.fails(store) => self.leave_again(store, to, now),
             Why::Trial => {
-                if self.standing(store).passed(now) {
-                    tracing::info!(%store, "the store is well again: chunks come from it as before");
+                if self.on_trial(store, to).passed(now) {
+                    tracing::info!(%store, account = %to, "the store is well again: chunks come from it as before");
                 }
             }
         }
@@ -211,7 +230,7 @@ impl Known {
             self.route(nearer, to).probe_failed(now);
         }
         if pick.why == Why::Trial {
-            self.leave_again(pick.store, now);
+            self.leave_again(pick.store, to, now);
         } else if let Some(hold) = self.standing(pick.store).failed(now) {
             tracing::warn!(store = %pick.store, ?hold, "a store can't be read again and again: chunks come from the next nearest store that has them");
         }
@@ -221,25 +240,13 @@ impl Known {
     fn over(&mut self, pick: &Pick<'_>, to: &AccountName, now: Timestamp) {
         match pick.why {
             Why::Probe(nearer) => self.route(nearer, to).probe_failed(now),
-            Why::Trial => self.standing(pick.store).trial_over(),
+            Why::Trial => self.on_trial(pick.store, to).trial_over(),
             Why::Nearest | Why::Around => {}
         }
     }
 
-    fn leave_slow(&mut self, slow: &Store, other: &Store, times: f64, now: Timestamp) {
-        // Others who saw the same at the same time leave it no longer for that.
-        if self.is_left(slow) {
-            return;
-        }
-        let hold = self.standing(slow).leave(now);
-        // What was seen so far is of a store with all its load, and no measure of it afterwards.
-        self.routes.retain(|(from, _), _| from != slow);
-        let times = format!("{times:.1}");
-        tracing::warn!(store = %slow, %other, times, ?hold, "a store is so many times slower than the next nearest store: chunks come from there");
-    }
-
-    fn leave_again(&mut self, store: &Store, now: Timestamp) {
-        let hold = self.standing(store).leave(now);
-        tracing::info!(%store, ?hold, "a store is not well yet");
+    fn leave_again(&mut self, store: &Store, to: &AccountName, now: Timestamp) {
+        let hold = self.on_trial(store, to).leave(now);
+        tracing::info!(%store, account = %to, ?hold, "a store is not well yet");
     }
 }

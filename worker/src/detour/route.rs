@@ -11,6 +11,8 @@ use goldfleet_shared::model::manifest::ChunkEntry;
 use goldfleet_shared::ports::clock::after;
 use jiff::Timestamp;
 
+use super::standing::Standing;
+
 /// What a request of a chunk may take before it is thought to be slow, apart from its bytes: a round trip between the
 /// farthest regions (Azure publishes 250 ms and a little more for the longest).
 const ROUND_TRIP: Duration = Duration::from_millis(250);
@@ -23,7 +25,8 @@ const BYTES_A_SECOND: f64 = 3.0 * 1024.0 * 1024.0;
 const SEEN: usize = 8;
 
 /// How much faster the next nearest store must be. A chunk from there costs egress, and twice as fast would only halve a
-/// time; every one of the probes must be so much faster than the median of the chunks before.
+/// time; every one of the probes must be so much faster than the fastest of the chunks before. At an account that is slow
+/// itself a chunk takes the less time the fewer are in flight just then, and that varies.
 const TIMES_FASTER: f64 = 3.0;
 
 /// How many chunks are fetched from the next nearest store to see whether it is faster. One may be lucky.
@@ -60,6 +63,8 @@ pub(super) enum Shown {
 /// What was seen of chunks from one store to one account.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
+    /// Whether the store is left for this account, as it is slow.
+    pub(super) standing: Standing,
     seen: VecDeque<f64>,
     probes: Vec<f64>,
     /// The probe in flight counts as lost at this time.
@@ -71,6 +76,7 @@ pub(super) struct Route {
 impl Default for Route {
     fn default() -> Self {
         Self {
+            standing: Standing::default(),
             seen: VecDeque::with_capacity(SEEN),
             probes: Vec::new(),
             probing: None,
@@ -104,8 +110,8 @@ impl Route {
     /// A probe came. Only one that took long enough less than the chunks before lets others follow.
     pub(super) fn probed(&mut self, slowness: f64, now: Timestamp) -> Shown {
         self.probing = None;
-        let Some(median) = self.median() else { return Shown::Nothing };
-        if slowness * TIMES_FASTER > median {
+        let Some(fastest) = self.seen.iter().copied().min_by(f64::total_cmp) else { return Shown::Nothing };
+        if slowness * TIMES_FASTER > fastest {
             return self.clear(now);
         }
         self.probes.push(slowness);
@@ -113,7 +119,15 @@ impl Route {
             return Shown::Nothing;
         }
         let slowest = self.probes.iter().copied().fold(f64::EPSILON, f64::max);
-        Shown::Slow(median / slowest)
+        Shown::Slow(fastest / slowest)
+    }
+
+    /// Leaves the store for this account. Returns for how long.
+    pub(super) fn leave(&mut self, now: Timestamp) -> Duration {
+        // What was seen so far is of a store with all its load, and no measure of it afterwards.
+        self.seen.clear();
+        self.probes.clear();
+        self.standing.leave(now)
     }
 
     /// A probe came to nothing, which is no sign that the other store is faster.

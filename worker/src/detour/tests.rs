@@ -59,7 +59,7 @@ impl Scene {
     }
 
     fn is_left(&self) -> bool {
-        self.detours.known().is_left(&self.stores[0])
+        self.detours.known().is_left(&self.stores[0], &account("stage1"))
     }
 
     fn fail(&self, to: &str, error: PortError) {
@@ -77,12 +77,13 @@ fn unavailable() -> PortError {
 }
 
 #[test]
-fn a_slow_store_is_left_for_all_accounts_after_three_probes() {
+fn a_slow_store_is_left_after_three_probes() {
     let mut scene = Scene::new();
     assert_eq!(scene.chunks(8, "stage1", SLOW, FAST), 0, "eight chunks are looked at first");
     assert_eq!(scene.chunks(3, "stage1", SLOW, FAST), 3, "then three are probes");
     assert_eq!(scene.chunks(20, "stage1", SLOW, FAST), 20);
-    assert_eq!(scene.chunks(20, "stage2", SLOW, FAST), 20, "others need not find out by themselves");
+    assert_eq!(scene.chunks(20, "stage2", SLOW, FAST), 12, "each account finds out for itself");
+    assert_eq!(scene.chunks(20, "stage3", FAST, FAST), 0, "one that errs sends nobody else around");
 }
 
 #[test]
@@ -116,9 +117,10 @@ fn a_store_that_is_well_again_comes_back_by_trials() {
     scene.now = after(scene.now, Duration::from_secs(1));
     let trial = scene.pick("stage1");
     assert_eq!((trial.store, trial.is_detour()), (&scene.stores[0], false));
-    assert!(scene.pick("stage2").is_detour(), "one trial at a time");
+    assert!(scene.pick("stage1").is_detour(), "one trial at a time");
+    assert!(!scene.pick("stage2").is_detour(), "it is left for one account only");
     scene.detours.ended(&trial, &account("stage1"), &entry(), FAST, scene.now, &Ok(1));
-    assert_eq!(scene.chunks(2, "stage2", FAST, FAST), 0, "two more trials");
+    assert_eq!(scene.chunks(2, "stage1", FAST, FAST), 0, "two more trials");
     assert_eq!(scene.chunks(100, "stage1", FAST, FAST), 0);
 }
 
