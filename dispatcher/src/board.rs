@@ -2,10 +2,11 @@
 //!
 //! Each part of a bar has a letter of its own, so that colour is never the only sign of it.
 
-use goldfleet_shared::model::job::JobState;
-use indicatif::HumanBytes;
+use std::time::Duration;
 
-use crate::follow::duration;
+use goldfleet_shared::model::job::JobState;
+use indicatif::{HumanBytes, HumanDuration};
+
 use crate::paint::Tone;
 use crate::regions::RegionStatus;
 use crate::status::{Phase, Status};
@@ -160,6 +161,17 @@ fn cut(text: &str, width: usize) -> String {
 #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
 fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { (part as f64 / whole as f64).clamp(0.0, 1.0) }
+}
+
+/// Seconds, as people say them.
+#[must_use]
+pub fn duration(seconds: f64) -> String {
+    let bounded = seconds.clamp(0.0, 1e9);
+    if bounded < 1.0 {
+        "under a second".to_owned()
+    } else {
+        HumanDuration(Duration::from_secs_f64(bounded)).to_string()
+    }
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::upload::Upload;
 use goldfleet_shared::telemetry;
-use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use crate::board;
+use crate::board::{self, duration};
 use crate::desk::{Desk, DeskError};
 use crate::status::{Standing, Status, status, upload_status};
 use crate::sweep::look_after;
@@ -187,17 +187,6 @@ fn whole(number: f64) -> u64 {
 #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
 fn rate(bytes: u64, seconds: f64) -> String {
     format!("{}/s", HumanBytes(whole(bytes as f64 / seconds.max(0.001))))
-}
-
-/// Seconds, as people say them.
-#[must_use]
-pub fn duration(seconds: f64) -> String {
-    let bounded = seconds.clamp(0.0, 1e9);
-    if bounded < 1.0 {
-        "under a second".to_owned()
-    } else {
-        HumanDuration(Duration::from_secs_f64(bounded)).to_string()
-    }
 }
 
 /// Who writes a job's end to its row.

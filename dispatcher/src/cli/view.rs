@@ -6,7 +6,7 @@ use indicatif::HumanBytes;
 
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
-use crate::follow::duration;
+use crate::board::duration;
 use crate::paint::Tone;
 use crate::status::{Phase, Standing, Status};
 
