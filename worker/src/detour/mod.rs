@@ -28,7 +28,7 @@ use crate::availability::Sources;
 use route::{Route, Shown, slowness};
 use standing::{May, Standing};
 
-/// How many ways are kept in mind; then all are forgotten, which costs a few chunks until they are known again.
+/// How many accounts are kept in mind; then all are forgotten, which costs a few chunks until they are known again.
 const KEPT: usize = 16 * 1024;
 
 /// What a process knows of the stores that it reads from.
@@ -41,7 +41,8 @@ pub struct Detours {
 struct Known {
     /// Stores that fail do so for everyone.
     stores: HashMap<Store, Standing>,
-    routes: HashMap<(Store, AccountName), Route>,
+    /// How fast stores are, each account knows for itself.
+    routes: HashMap<AccountName, HashMap<Store, Route>>,
 }
 
 /// The store that a chunk is to come from, and what is learnt from it.
@@ -160,14 +161,18 @@ impl Known {
     /// How a store may be read for an account. Most stores never get a standing.
     fn may(&mut self, store: &Store, to: &AccountName, now: Timestamp) -> May {
         match self.stores.get_mut(store).map_or(May::Read, |standing| standing.may(now)) {
-            May::Read => self.route(store, to).standing.may(now),
+            May::Read => {
+                let route = self.routes.get_mut(to).and_then(|routes| routes.get_mut(store));
+                route.map_or(May::Read, |route| route.standing.may(now))
+            }
             may => may,
         }
     }
 
     /// Whether a store is left, as it fails or as it is slow for this account.
-    fn is_left(&mut self, store: &Store, to: &AccountName) -> bool {
-        self.fails(store) || self.route(store, to).standing.is_left()
+    fn is_left(&self, store: &Store, to: &AccountName) -> bool {
+        let route = self.routes.get(to).and_then(|routes| routes.get(store));
+        self.fails(store) || route.is_some_and(|route| route.standing.is_left())
     }
 
     fn fails(&self, store: &Store) -> bool {
@@ -184,10 +189,10 @@ impl Known {
     }
 
     fn route(&mut self, from: &Store, to: &AccountName) -> &mut Route {
-        if self.routes.len() >= KEPT {
+        if self.routes.len() >= KEPT && !self.routes.contains_key(to) {
             self.routes.clear();
         }
-        self.routes.entry((from.clone(), to.clone())).or_default()
+        self.routes.entry(to.clone()).or_default().entry(from.clone()).or_default()
     }
 
     /// A chunk came.
