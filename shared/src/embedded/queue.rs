@@ -11,7 +11,7 @@ use super::sqlite::Database;
 use crate::model::message::QueueName;
 use crate::ports::clock::{Clock, after};
 use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::queue::{MAX_MESSAGE, MAX_RECEIVE, Queue, Receipt, Received};
+use crate::ports::queue::{MAX_RECEIVE, Queue, Receipt, Received, check_length};
 
 /// Queues of one machine.
 pub struct SqliteQueue {
@@ -39,10 +39,7 @@ impl Queue for SqliteQueue {
     }
 
     async fn send(&self, queue: QueueName, body: &str, delay: Duration) -> PortResult<()> {
-        if body.len() > MAX_MESSAGE {
-            let message = format!("a message of {} bytes is too large: at most {MAX_MESSAGE} bytes", body.len());
-            return Err(PortError::new(ErrorKind::Invalid, message).with_code("message-too-large"));
-        }
+        check_length(body)?;
         let (visible, body, failed) = (self.moment(delay), body.to_owned(), self.database.failed());
         self.database
             .write(move |connection| {

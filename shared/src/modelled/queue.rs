@@ -11,7 +11,7 @@ use super::memory::Memory;
 use crate::model::message::QueueName;
 use crate::ports::clock::Clock;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::queue::{MAX_MESSAGE, MAX_RECEIVE, Queue, Receipt, Received};
+use crate::ports::queue::{MAX_RECEIVE, Queue, Receipt, Received, check_length};
 
 /// Queues in memory.
 pub struct MemoryQueue(Memory<State>);
@@ -87,10 +87,7 @@ impl Queue for MemoryQueue {
     }
 
     async fn send(&self, queue: QueueName, body: &str, delay: Duration) -> PortResult<()> {
-        if body.len() > MAX_MESSAGE {
-            let message = format!("a message of {} bytes is too large: at most {MAX_MESSAGE} bytes", body.len());
-            return Err(PortError::new(ErrorKind::Invalid, message).with_code("message-too-large"));
-        }
+        check_length(body)?;
         let mut state = self.0.request().await;
         let (id, visible) = (state.count(), self.0.moment(delay));
         let messages = state.queues.entry(queue).or_default();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::error::PortResult;
+use super::error::{ErrorKind, PortError, PortResult};
 use crate::model::message::QueueName;
 
 /// The largest message in bytes. Source: Azure Storage Queues, 64 KiB.
@@ -72,4 +72,16 @@ pub trait Queue: Send + Sync {
     /// # Errors
     /// Where the service refuses or can't be reached.
     async fn depth(&self, queue: QueueName) -> PortResult<u64>;
+}
+
+/// Refuses a text that a service would refuse as too long.
+///
+/// # Errors
+/// `Invalid` for a text over [`MAX_MESSAGE`] bytes.
+pub fn check_length(body: &str) -> PortResult<()> {
+    if body.len() <= MAX_MESSAGE {
+        return Ok(());
+    }
+    let message = format!("a message of {} bytes is too large: at most {MAX_MESSAGE} bytes", body.len());
+    Err(PortError::new(ErrorKind::Invalid, message).with_code("message-too-large"))
 }
