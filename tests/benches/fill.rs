@@ -21,7 +21,7 @@ use goldfleet_shared::backend;
 use goldfleet_shared::config::Config;
 use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::vhd::{Disk, GoldenSpec, same_disk};
-use goldfleet_tests::place;
+use goldfleet_tests::place::{self, SOURCE};
 use tokio_util::sync::CancellationToken;
 
 const MIB: u64 = 1 << 20;
@@ -30,11 +30,6 @@ const TARGETS: u32 = 16;
 const ROUNDS: usize = 5;
 
 const CONFIG: &str = r#"
-[source]
-subscription = "00000000-0000-0000-0000-000000000000"
-region = "westeurope"
-account = "goldsource"
-container = "golden"
 [dispatch]
 sweep = "100ms"
 "#;
@@ -78,7 +73,7 @@ fn copies(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
 /// Uploads, and takes it to all targets. Returns the seconds that the latter took.
 async fn fill(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
     let file = folder.join("goldfleet.toml");
-    std::fs::write(&file, CONFIG)?;
+    std::fs::write(&file, format!("{SOURCE}{CONFIG}"))?;
     std::fs::write(folder.join("targets.toml"), place::targets(TARGETS, &["westeurope"]))?;
     let config = Arc::new(Config::load(Some(&file), std::iter::empty())?);
     let desk = Desk::new(backend::open(&config)?, config, "bench");

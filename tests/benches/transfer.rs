@@ -23,17 +23,13 @@ use goldfleet_shared::config::Config;
 use goldfleet_shared::model::ids::ImageVersion;
 use goldfleet_shared::model::manifest::{ChunkHash, Generation, Manifest, OsType};
 use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_tests::place::SOURCE;
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use tokio_util::sync::CancellationToken;
 
 const MIB: u64 = 1 << 20;
 
 const CONFIG: &str = r#"
-[source]
-subscription = "00000000-0000-0000-0000-000000000000"
-region = "westeurope"
-account = "goldsource"
-container = "golden"
 [dispatch]
 sweep = "100ms"
 "#;
@@ -79,7 +75,7 @@ fn wan(status: &Status) -> u64 {
 
 fn desk(folder: &Path) -> anyhow::Result<Desk> {
     let config = folder.join("goldfleet.toml");
-    std::fs::write(&config, CONFIG)?;
+    std::fs::write(&config, format!("{SOURCE}{CONFIG}"))?;
     let target = |n: u32, region: &str| {
         format!(
             "[[target]]\nsubscription = \"00000000-0000-0000-0000-{n:012}\"\nregion = \"{region}\"\n\

@@ -46,12 +46,8 @@ impl Fleet {
     /// A new fleet with a golden VHD, and nothing uploaded.
     #[must_use]
     pub fn new() -> Self {
-        let toml = r#"
-            [source]
-            subscription = "00000000-0000-0000-0000-000000000000"
-            region = "westeurope"
-            account = "goldsource"
-            container = "golden"
+        let toml = place::SOURCE.to_owned()
+            + r#"
             [dispatch]
             sweep = "50ms"
             patience = "1s"
@@ -59,7 +55,7 @@ impl Fleet {
             chunk_grace = "1s"
         "#;
         let golden = GoldenSpec::spread(24 * MIB, Generation::V2, MIB, 4, 1);
-        Self::with(toml, &place::targets(2, &["westeurope", "eastus"]), &golden)
+        Self::with(&toml, &place::targets(2, &["westeurope", "eastus"]), &golden)
     }
 
     /// A new fleet of this configuration, targets and golden VHD.

@@ -10,15 +10,7 @@ use goldfleet_dispatcher::cli::output::{Console, Output};
 use goldfleet_dispatcher::cli::run::run;
 use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::vhd::GoldenSpec;
-use goldfleet_tests::place::targets;
-
-const SOURCE: &str = r#"
-[source]
-subscription = "00000000-0000-0000-0000-000000000000"
-region = "westeurope"
-account = "goldsource"
-container = "golden"
-"#;
+use goldfleet_tests::place::{SOURCE, targets};
 
 /// The help of every command that is shown.
 #[test]

@@ -12,11 +12,6 @@ use rustix::process::Signal;
 const MIB: u64 = 1 << 20;
 
 const CONFIG: &str = r#"
-    [source]
-    subscription = "00000000-0000-0000-0000-000000000000"
-    region = "westeurope"
-    account = "goldsource"
-    container = "golden"
     [worker]
     lease = "3s"
     retry_base = "20ms"
@@ -28,7 +23,11 @@ const CONFIG: &str = r#"
 
 fn place(subscriptions: u32, data: u64) -> Place {
     let targets = place::targets(subscriptions, &["westeurope", "eastus", "japaneast"]);
-    Place::new(CONFIG, &targets, &GoldenSpec::spread(256 * MIB, Generation::V1, data, 32, 7))
+    Place::new(
+        &format!("{}{CONFIG}", place::SOURCE),
+        &targets,
+        &GoldenSpec::spread(256 * MIB, Generation::V1, data, 32, 7),
+    )
 }
 
 /// Everything succeeded, once, and every VHD is whole.

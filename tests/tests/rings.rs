@@ -17,7 +17,7 @@ use goldfleet_shared::model::operation::OperationState;
 use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::fleet::Fleet;
-use goldfleet_tests::place::{Place, Process, targets};
+use goldfleet_tests::place::{Place, Process, SOURCE, targets};
 use serde_json::Value;
 
 /// The next ring begins when the one before has all its images; stores are filled meanwhile.
@@ -167,11 +167,6 @@ async fn a_first_ring_that_is_there_already_approves_nothing() {
 }
 
 const CONFIG: &str = r#"
-    [source]
-    subscription = "00000000-0000-0000-0000-000000000000"
-    region = "westeurope"
-    account = "goldsource"
-    container = "golden"
     [dispatch]
     sweep = "50ms"
 "#;
@@ -180,7 +175,11 @@ const CONFIG: &str = r#"
 fn two_rings() -> Place {
     let targets = targets(1, &["westeurope", "eastus"]);
     let targets = targets.replace("region = \"eastus\"", "region = \"eastus\"\nring = 1");
-    let place = Place::new(CONFIG, &targets, &GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1));
+    let place = Place::new(
+        &format!("{SOURCE}{CONFIG}"),
+        &targets,
+        &GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1),
+    );
     place.succeed(&place.upload(&["--no-dispatch"]));
     place
 }
@@ -244,7 +243,7 @@ fn what_needs_no_approval_or_lacks_it_is_told() {
     place.succeed(&["cancel"]);
     // The configuration can want it of every job.
     let config = CONFIG.replace("[dispatch]", "[dispatch]\n    approve = true");
-    std::fs::write(place.path("goldfleet.toml"), config).unwrap();
+    std::fs::write(place.path("goldfleet.toml"), format!("{SOURCE}{config}")).unwrap();
     place.succeed(&place.upload(&[]));
     let (code, text) = said(&place.run(&["approve"]));
     assert!(code == Some(2) && text.contains("is not planned yet"), "{text}");

@@ -15,11 +15,6 @@ use serde_json::Value;
 const MIB: u64 = 1 << 20;
 
 const CONFIG: &str = r#"
-    [source]
-    subscription = "00000000-0000-0000-0000-000000000000"
-    region = "westeurope"
-    account = "goldsource"
-    container = "golden"
     [worker]
     lease = "3s"
     [dispatch]
@@ -29,7 +24,11 @@ const CONFIG: &str = r#"
 /// A place with a job asked for, and one target whose account can't be used.
 fn asked(subscriptions: u32, data: u64) -> Place {
     let targets = place::targets(subscriptions, &["westeurope", "eastus"]);
-    let place = Place::new(CONFIG, &targets, &GoldenSpec::spread(256 * MIB, Generation::V1, data, 32, 7));
+    let place = Place::new(
+        &format!("{}{CONFIG}", place::SOURCE),
+        &targets,
+        &GoldenSpec::spread(256 * MIB, Generation::V1, data, 32, 7),
+    );
     std::fs::create_dir_all(place.path("cloud")).unwrap();
     std::fs::write(place.path("cloud/stage2eastus"), "in the way").unwrap();
     place.succeed(&place.upload(&[]));

@@ -6,16 +6,11 @@ use std::process::Command;
 
 use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::vhd::GoldenSpec;
-use goldfleet_tests::place::{Place, targets};
+use goldfleet_tests::place::{Place, SOURCE, targets};
 use goldfleet_tests::terminal::Terminal;
 use vt100::Screen;
 
 const CONFIG: &str = r#"
-[source]
-subscription = "00000000-0000-0000-0000-000000000000"
-region = "westeurope"
-account = "goldsource"
-container = "golden"
 [dispatch]
 sweep = "100ms"
 "#;
@@ -23,7 +18,7 @@ sweep = "100ms"
 /// A place with six targets in three regions, one of which can't be written to.
 fn place() -> Place {
     let golden = GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1);
-    let place = Place::new(CONFIG, &targets(2, &["westeurope", "eastus", "japaneast"]), &golden);
+    let place = Place::new(&format!("{SOURCE}{CONFIG}"), &targets(2, &["westeurope", "eastus", "japaneast"]), &golden);
     std::fs::create_dir(place.path("cloud")).unwrap();
     std::fs::write(place.path("cloud/stage2japaneast"), "in the way").unwrap();
     place
