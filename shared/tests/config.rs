@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use goldfleet_shared::config::{Cloud, Config, ConfigError, Coordination, Credential, LogFormat, Staged, Time};
+use goldfleet_shared::config::{
+    Checksum, Cloud, Config, ConfigError, Coordination, Credential, LogFormat, Staged, Time,
+};
 
 const SOURCE: &str = r#"[source]
 subscription = "00000000-0000-0000-0000-000000000000"
@@ -113,6 +115,19 @@ credential = "managed-identity""#,
     assert_eq!(azure.credential, Credential::ManagedIdentity);
     let endpoint = azure.blob_endpoint.as_ref().unwrap();
     assert_eq!(endpoint.for_account(&"gold1".parse().unwrap()), "https://127.0.0.1:10000/gold1");
+}
+
+#[test]
+fn blobs_are_checked_by_crc64_but_at_an_emulator() {
+    let checksum = |keys: &str| {
+        let config = Given::besides_source(&format!("[cloud]\nbackend = \"azure\"\n{keys}")).load().unwrap();
+        config.azure_cloud().unwrap().checksum()
+    };
+    let emulator = "blob_endpoint = \"https://127.0.0.1:10000/{account}\"\n";
+    assert_eq!(checksum(""), Checksum::Crc64);
+    assert_eq!(checksum("checksum = \"md5\""), Checksum::Md5);
+    assert_eq!(checksum(emulator), Checksum::Md5);
+    assert_eq!(checksum(&format!("{emulator}checksum = \"crc64\"")), Checksum::Crc64);
 }
 
 #[test]

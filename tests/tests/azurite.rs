@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use goldfleet_shared::azure::{AzureJobTable, AzureQueue};
-use goldfleet_shared::config::Endpoint;
+use goldfleet_shared::config::{Checksum, Endpoint};
 use goldfleet_shared::conformance::{self, clock::RealTime};
 use goldfleet_shared::model::store::Container;
 use goldfleet_shared::ports::blob_store::{BlobStore as _, CopyState};
@@ -35,8 +35,10 @@ async fn the_job_table_conforms() {
 #[test]
 fn the_blob_store_conforms() {
     let site = Site::start(1, &["westeurope"]);
-    let container = Container { account: "goldsource".parse().unwrap(), container: "golden".parse().unwrap() };
-    site.run(conformance::blob_store::all(&site.blobs(), &container));
+    for (checksum, name) in [(Checksum::Crc64, "by-crc64"), (Checksum::Md5, "by-md5")] {
+        let container = Container { account: "goldsource".parse().unwrap(), container: name.parse().unwrap() };
+        site.run(conformance::blob_store::all(&site.blobs_checked_by(checksum), &container));
+    }
 }
 
 /// What the emulator can't show: copies that take their time, are stopped, or fail.

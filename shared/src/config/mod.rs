@@ -87,7 +87,7 @@ use std::{env, fs, io};
 
 use serde::{Deserialize, Serialize};
 
-pub use azure::{AzureCloud, AzureCoordination, Credential, Environment, Identity};
+pub use azure::{AzureCloud, AzureCoordination, Checksum, Credential, Environment, Identity};
 pub use error::ConfigError;
 use node::{Node, Origin, Value};
 pub use problem::Problem;

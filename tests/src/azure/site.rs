@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use goldfleet_shared::azure::{Arm, AzureBlobs, AzureImages, Connection};
-use goldfleet_shared::config::AzureCloud;
+use goldfleet_shared::config::{AzureCloud, Checksum};
 use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::model::store::{BlobAddress, Container};
 use goldfleet_shared::ports::blob_store::BlobStore as _;
@@ -154,6 +154,13 @@ impl Site {
         adapter(&self.azurite, &self.proxy.endpoint())
     }
 
+    /// The same, where uploads are checked by `checksum`.
+    #[must_use]
+    pub fn blobs_checked_by(&self, checksum: Checksum) -> AzureBlobs {
+        let (connection, cloud) = way(&self.azurite, &self.proxy.endpoint());
+        AzureBlobs::new(&connection, &AzureCloud { checksum: Some(checksum), ..cloud })
+    }
+
     /// Managed images, as a process would reach them.
     #[must_use]
     pub fn images(&self) -> AzureImages {
@@ -217,8 +224,12 @@ fn staging(n: u32, region: &str) -> String {
 
 /// A connection with the emulator's credential, and where its blobs are.
 fn way(azurite: &Azurite, endpoint: &str) -> (Connection, AzureCloud) {
-    let cloud =
-        AzureCloud { blob_endpoint: Some(format!("{endpoint}/{{account}}").parse().unwrap()), ..AzureCloud::default() };
+    let cloud = AzureCloud {
+        blob_endpoint: Some(format!("{endpoint}/{{account}}").parse().unwrap()),
+        // As at Azure; the programs that tests start take an emulator's.
+        checksum: Some(Checksum::Crc64),
+        ..AzureCloud::default()
+    };
     (azurite.connection(), cloud)
 }
 

@@ -1,5 +1,6 @@
 //! Blob Storage.
 
+mod checksum;
 mod copy;
 mod pages;
 mod sas;
@@ -19,8 +20,6 @@ use azure_storage_blob::models::{
     BlockBlobClientUploadBlobFromUrlOptions, BlockBlobClientUploadOptions, HttpRange,
 };
 use azure_storage_blob::{BlobClient, BlobContainerClient, BlobServiceClient, BlobServiceClientOptions};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
@@ -38,10 +37,8 @@ use crate::ports::blob_store::{
     check_pages_from,
 };
 use crate::ports::error::{ErrorKind, PortError, PortResult};
+use checksum::{CONTENT_CRC64, crc64_header};
 use sas::SasTokens;
-
-/// The checksum of a request's or an answer's body: CRC-64/NVME, eight bytes with the least first, in Base64.
-const CONTENT_CRC64: &str = "x-ms-content-crc64";
 
 /// What chunks, manifests and VHDs are to whoever downloads them.
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -154,9 +151,10 @@ impl BlobStore for AzureBlobs {
     }
 
     async fn put_blob(&self, blob: &BlobAddress, body: Bytes, crc64: u64) -> PortResult<()> {
+        let checksum = checksum::header(self.cloud.checksum(), blob, &body, crc64).await?;
         let options = BlockBlobClientUploadOptions {
             blob_content_type: Some(CONTENT_TYPE.to_owned()),
-            method_options: extra_headers(vec![(CONTENT_CRC64, crc64_header(crc64))]),
+            method_options: extra_headers(vec![checksum]),
             // One Put Blob, whatever the size: the checksum is that of the whole.
             partition_size: NonZero::new(body.len().max(1) as u64),
             ..BlockBlobClientUploadOptions::default()
@@ -349,15 +347,6 @@ impl BlobStore for AzureBlobs {
 
 fn extra_headers(headers: Vec<(&'static str, String)>) -> ClientMethodOptions<'static> {
     ClientMethodOptions { context: Context::new().with_value(ExtraHeaders(headers)) }
-}
-
-/// A checksum as the service takes it.
-fn crc64_bytes(crc64: u64) -> Vec<u8> {
-    crc64.to_le_bytes().to_vec()
-}
-
-fn crc64_header(crc64: u64) -> String {
-    BASE64.encode(crc64_bytes(crc64))
 }
 
 fn http_range(range: Range<u64>) -> HttpRange {

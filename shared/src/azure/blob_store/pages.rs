@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 
 use super::super::error::{incomplete, port_error};
-use super::{AzureBlobs, CONTENT_TYPE, crc64_bytes, http_range};
+use super::checksum::crc64_bytes;
+use super::{AzureBlobs, CONTENT_TYPE, http_range};
 use crate::model::store::BlobAddress;
 use crate::ports::blob_store::{Fence, SourceRange};
 use crate::ports::error::PortResult;
