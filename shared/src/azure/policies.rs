@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use azure_core::credentials::AccessToken;
 use azure_core::error::ErrorKind;
 use azure_core::http::headers::{AUTHORIZATION, HeaderName, Headers, WWW_AUTHENTICATE};
 use azure_core::http::policies::{Policy, PolicyResult};
@@ -45,6 +46,9 @@ impl Policy for AddHeaders {
 /// An account may belong to another tenant than the credential. The service then refuses the first request and names its
 /// tenant; that is remembered for the account, and the request sent again with that tenant's token. The token's audience
 /// never changes, so that nothing is given away to whoever names a tenant.
+///
+/// A token may be refused before its time: it was revoked, its key changed, or this machine's clock is slow. The request is
+/// then sent once more with a new one.
 pub(super) struct Bearer {
     tokens: Arc<Tokens>,
     scope: String,
@@ -70,10 +74,10 @@ impl Bearer {
         self.tenants.write().unwrap_or_else(PoisonError::into_inner).insert(place, tenant);
     }
 
-    async fn authorise(&self, request: &mut Request, tenant: Option<&str>) -> Result<()> {
+    async fn authorise(&self, request: &mut Request, tenant: Option<&str>) -> Result<AccessToken> {
         let token = self.tokens.get(tenant, &self.scope).await?;
         request.insert_header(AUTHORIZATION, format!("Bearer {}", token.token.secret()));
-        Ok(())
+        Ok(token)
     }
 }
 
@@ -86,28 +90,33 @@ impl Policy for Bearer {
         }
         let place = place(request.url());
         let tenant = ctx.value::<Tenant>().map(|tenant| tenant.0.clone()).or_else(|| self.known_tenant(&place));
-        self.authorise(request, tenant.as_deref()).await?;
+        let token = self.authorise(request, tenant.as_deref()).await?;
         let response = next[0].send(ctx, request, &next[1..]).await?;
         if u16::from(response.status()) != 401 {
             return Ok(response);
         }
-        self.tokens.forget(tenant.as_deref(), &self.scope).await;
         match challenged_tenant(response.headers()) {
             Some(named) if tenant.as_deref() != Some(&named) => {
                 self.authorise(request, Some(&named)).await?;
                 self.learn_tenant(place, named);
-                request.body_mut().reset().await?;
-                next[0].send(ctx, request, &next[1..]).await
             }
-            _ => Ok(response),
+            _ if self.tokens.refused(tenant.as_deref(), &self.scope, &token).await => {
+                self.authorise(request, tenant.as_deref()).await?;
+            }
+            _ => return Ok(response),
         }
+        request.body_mut().reset().await?;
+        next[0].send(ctx, request, &next[1..]).await
     }
 }
 
-/// What belongs to one tenant: a host and the first segment of the path, which is the account in an emulator.
+/// What belongs to one tenant: an account, which is a host or in an emulator the first segment of the path; or a
+/// subscription at Resource Manager, the second segment.
 fn place(url: &Url) -> String {
-    let first = url.path_segments().and_then(|mut segments| segments.next()).unwrap_or_default();
-    format!("{}/{first}", url.authority())
+    let mut segments = url.path_segments().into_iter().flatten();
+    let first = segments.next().unwrap_or_default();
+    let subscription = segments.next().filter(|_| first.eq_ignore_ascii_case("subscriptions")).unwrap_or_default();
+    format!("{}/{first}/{subscription}", url.authority()).to_ascii_lowercase()
 }
 
 /// The tenant that an answer of 401 asks a token of. Source: the Bearer challenge of Azure Storage and Resource Manager,
@@ -171,7 +180,60 @@ fn is_transport(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use azure_core::Bytes;
+    use azure_core::http::{AsyncRawResponse, HttpClient, StatusCode};
+
     use super::*;
+    use crate::azure::connection::{Connection, STORAGE_SCOPE};
+    use crate::config::{Credential, Identity};
+
+    /// A service that gives these answers, one after the other.
+    #[derive(Debug)]
+    struct Answers(Mutex<Vec<StatusCode>>);
+
+    #[async_trait]
+    impl HttpClient for Answers {
+        async fn execute_request(&self, _: &Request) -> Result<AsyncRawResponse> {
+            let status = self.0.lock().unwrap().remove(0);
+            Ok(AsyncRawResponse::from_bytes(status, Headers::new(), Bytes::new()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_refused_before_its_time_is_replaced_once() {
+        use StatusCode::{Ok as Fine, Unauthorized};
+        let service =
+            Arc::new(Answers(Mutex::new(vec![Unauthorized, Fine, Unauthorized, Fine, Unauthorized, Unauthorized])));
+        let identity = Identity { credential: Credential::Emulator, ..Identity::default() };
+        let client: Arc<dyn HttpClient> = Arc::clone(&service) as _;
+        let pipeline = Connection::over(client, &identity).pipeline(STORAGE_SCOPE);
+        let ask = async || {
+            let mut request = Request::new("https://127.0.0.1/account".parse().unwrap(), Method::Put);
+            let answer = pipeline.send(&Context::new(), &mut request, None).await;
+            (
+                answer.map_or_else(|error| error.http_status().unwrap(), |answer| answer.status()),
+                service.0.lock().unwrap().len(),
+            )
+        };
+        assert_eq!(ask().await, (Unauthorized, 5), "the token was fetched just now");
+        assert_eq!(ask().await, (Fine, 4));
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert_eq!(ask().await, (Fine, 2), "sent again with another token");
+        assert_eq!(ask().await, (Unauthorized, 1), "which is a fresh one");
+    }
+
+    #[test]
+    fn a_subscription_and_an_account_have_a_tenant_of_their_own() {
+        let place = |url: &str| place(&Url::parse(url).unwrap());
+        let manager = "https://management.azure.com";
+        let one = place(&format!("{manager}/subscriptions/A1/resourceGroups/x"));
+        assert_eq!(one, place(&format!("{manager}/Subscriptions/a1")));
+        assert_ne!(one, place(&format!("{manager}/subscriptions/a2")));
+        assert_ne!(place("https://127.0.0.1:10000/gold1/c/b"), place("https://127.0.0.1:10000/gold2/c/b"));
+        assert_eq!(place("https://gold1.blob.core.windows.net/c/a"), place("https://gold1.blob.core.windows.net/c/b"));
+    }
 
     #[test]
     fn the_tenant_is_read_from_both_kinds_of_challenge() {

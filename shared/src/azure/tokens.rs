@@ -7,6 +7,7 @@ use azure_core::Result;
 use azure_core::credentials::{AccessToken, TokenCredential};
 use azure_core::http::Transport;
 use azure_core::time::{Duration, OffsetDateTime};
+use tokio::time::Instant;
 
 use super::credential;
 use crate::config::Identity;
@@ -18,7 +19,16 @@ const EARLY: Duration = Duration::minutes(5);
 type Key = (Option<String>, String);
 
 /// A token that is there, or that one task is fetching while others wait.
-type Slot = Arc<tokio::sync::Mutex<Option<AccessToken>>>;
+type Slot = Arc<tokio::sync::Mutex<Option<Held>>>;
+
+/// A token that was refused at this age is refused for another reason than its age: a new one would be no better, and a
+/// thousand requests that each fetched one would bring the token endpoint down.
+const FRESH: std::time::Duration = std::time::Duration::from_secs(60);
+
+struct Held {
+    token: AccessToken,
+    since: Instant,
+}
 
 /// The tokens of a process.
 pub(super) struct Tokens {
@@ -41,22 +51,37 @@ impl Tokens {
         let slot = self.slot(tenant, scope);
         let mut slot = slot.lock().await;
         let now = OffsetDateTime::now_utc();
-        let held = slot.as_ref().filter(|token| token.expires_on > now);
+        let held = slot.as_ref().map(|held| &held.token).filter(|token| token.expires_on > now);
         if let Some(token) = held.filter(|token| token.expires_on > now + EARLY) {
             return Ok(token.clone());
         }
         match self.credential(tenant)?.get_token(&[scope], None).await {
             Ok(token) => {
-                *slot = Some(token.clone());
+                *slot = Some(Held { token: token.clone(), since: Instant::now() });
                 Ok(token)
             }
             Err(error) => held.cloned().ok_or(error),
         }
     }
 
-    /// Forgets a token that the service refused.
-    pub(super) async fn forget(&self, tenant: Option<&str>, scope: &str) {
-        *self.slot(tenant, scope).lock().await = None;
+    /// Says that the service refused a token. Returns whether [`Tokens::get`] now gives one that may do better.
+    pub(super) async fn refused(&self, tenant: Option<&str>, scope: &str, refused: &AccessToken) -> bool {
+        let slot = self.slot(tenant, scope);
+        let mut slot = slot.lock().await;
+        match slot.as_ref() {
+            Some(held) if held.token.token.secret() == refused.token.secret() => {
+                if held.since.elapsed() < FRESH {
+                    return false;
+                }
+                *slot = None;
+                // A credential keeps tokens too, and would give out the same one until its end.
+                let mut credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+                credentials.remove(&tenant.map(str::to_owned));
+                true
+            }
+            // Another request met the same refusal, and was first.
+            _ => true,
+        }
     }
 
     fn slot(&self, tenant: Option<&str>, scope: &str) -> Slot {
