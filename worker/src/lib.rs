@@ -4,7 +4,7 @@
 //! - [`claim`]: from a message to a lease, by compare-and-swap on the operation's row.
 //! - [`hold`]: a lease in hand: heartbeat, progress, and the signal to stop.
 //! - [`settle`]: from a step's outcome to the row, the messages that follow and the message in hand.
-//! - [`steps`]: what is done under a lease: seed, copy, image.
+//! - [`steps`]: what is done under a lease: seed, copy, image; [`outcome`], [`failed`]: how that ends.
 //! - [`program`], [`arguments`]: what the programs that run workers share.
 //! - [`vitals`], [`metrics`], [`listen`]: what a process tells of itself, and where.
 //! - [`availability`], [`detour`], [`manifests`]: what steps share in a process.
@@ -18,6 +18,7 @@ pub mod hold;
 pub mod listen;
 pub mod manifests;
 pub mod metrics;
+pub mod outcome;
 pub mod program;
 pub mod pump;
 pub mod settings;

@@ -16,9 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::program::COMMIT;
-use crate::settle::{Ended, Settled};
-use crate::steps::{Outcome, StepError};
+use crate::outcome::{Ended, Outcome, Settled, StepError};
 
 /// Seconds that attempts are sorted by: from what has nothing to do to a large disk over a slow line.
 const SECONDS: [f64; 12] = [0.05, 0.25, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 7200.0];
@@ -132,7 +130,7 @@ impl Default for Metrics {
 
 impl Families {
     fn register_workers(&mut self) {
-        let build = Build { version: env!("CARGO_PKG_VERSION"), commit: COMMIT };
+        let build = Build { version: env!("CARGO_PKG_VERSION"), commit: env!("GOLDFLEET_COMMIT") };
         self.registry.register("build", "The program's version and commit", Info::new(build));
         self.registry.register("attempts", "Attempts at operations that ended, by how", self.attempts.clone());
         self.registry.register(

@@ -14,9 +14,6 @@ use crate::settings::Settings;
 use crate::steps::Shared;
 use crate::vitals::Vitals;
 
-/// The commit that the program is made of, or `unknown`.
-pub const COMMIT: &str = env!("GOLDFLEET_COMMIT");
-
 /// The program's version and commit, as `--version` shows them.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("GOLDFLEET_COMMIT"), ")");
 

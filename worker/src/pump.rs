@@ -13,7 +13,8 @@ use tracing::Instrument as _;
 
 use crate::claim::{Claim, claim};
 use crate::hold::{Hold, Stop};
-use crate::settle::{Ended, settle};
+use crate::outcome::Ended;
+use crate::settle::settle;
 use crate::steps::{self, Shared, StepError};
 
 /// The queues in the order in which a worker looks into them. Seeds come first, as others wait for them, and images before

@@ -11,9 +11,10 @@ use goldfleet_shared::ports::{Ports, Versioned};
 use goldfleet_shared::state::OperationEvent;
 use jiff::Timestamp;
 
+use crate::failed::Failed;
 use crate::hold::{Conclusion, Hold, Rows, Stop};
+use crate::outcome::{Ended, Outcome, Settled, StepError};
 use crate::settings::Settings;
-use crate::steps::{Outcome, StepError};
 
 /// The code of an image whose copy failed.
 pub const COPY_FAILED: &str = "copy-failed";
@@ -23,18 +24,6 @@ pub const COPY_FAILED: &str = "copy-failed";
 pub fn copy_failed(at: Timestamp) -> Failure {
     let message = "the copy to this target failed".to_owned();
     Failure { code: COPY_FAILED.to_owned(), message, request_id: None, at }
-}
-
-/// How a step ended.
-pub type Ended = Result<Outcome, StepError>;
-
-/// What became of how a step ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
-    /// It is on the row, and the operation is in this state.
-    Written(OperationState),
-    /// It could not be written: the lease is gone, and another worker goes on.
-    Lost,
 }
 
 /// Writes how a step ended, and passes on or removes its message.
@@ -99,23 +88,23 @@ fn event_for(
     jitter: f64,
 ) -> Option<OperationEvent> {
     let cancelling = operation.state == OperationState::Cancelling;
+    let is_last = |failed: &Failed| !failed.retryable || operation.failures + 1 >= settings.max_attempts;
+    let wait = |failed: &Failed, earlier: u32| failed.retry_after.unwrap_or_else(|| backoff(settings, earlier, jitter));
     Some(match ended {
-        Ok(Outcome::Done) => OperationEvent::Succeed,
         Err(StepError::Stopped(Stop::Lost)) => return None,
-        // How long a service that is asked too much needs is its to say: such an attempt is not counted.
-        Err(StepError::Failed(failed)) if failed.throttled && !cancelling => {
-            let wait = failed.retry_after.unwrap_or_else(|| backoff(settings, operation.attempts, jitter));
-            OperationEvent::Defer(after(now, wait))
-        }
-        Err(StepError::Failed(failed)) if !failed.retryable || operation.failures + 1 >= settings.max_attempts => {
-            OperationEvent::Fail(failed.failure(now))
-        }
+        Ok(Outcome::Done) => OperationEvent::Succeed,
+        // An operator who asked to stop is still told what failed for good.
+        Err(StepError::Failed(failed)) if cancelling && is_last(failed) => OperationEvent::Fail(failed.failure(now)),
         _ if cancelling => OperationEvent::Stop,
         Ok(Outcome::Continue(wait)) => OperationEvent::Defer(after(now, *wait)),
-        Err(StepError::Stopped(_)) => OperationEvent::Drain,
+        Err(StepError::Stopped(Stop::Drain | Stop::Cancel)) => OperationEvent::Drain,
+        // How long a service that is asked too much needs is its to say: such an attempt is not counted.
+        Err(StepError::Failed(failed)) if failed.throttled => {
+            OperationEvent::Defer(after(now, wait(failed, operation.attempts)))
+        }
+        Err(StepError::Failed(failed)) if is_last(failed) => OperationEvent::Fail(failed.failure(now)),
         Err(StepError::Failed(failed)) => {
-            let wait = failed.retry_after.unwrap_or_else(|| backoff(settings, operation.failures, jitter));
-            OperationEvent::Retry(failed.failure(now), after(now, wait))
+            OperationEvent::Retry(failed.failure(now), after(now, wait(failed, operation.failures)))
         }
     })
 }

@@ -7,20 +7,19 @@ pub mod seed;
 pub mod transfer;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use goldfleet_shared::governor::Governor;
 use goldfleet_shared::model::operation::{Operation, Work};
 use goldfleet_shared::ports::Ports;
-use goldfleet_shared::ports::error::PortError;
 
 use crate::availability::Availability;
 use crate::detour::Detours;
-use crate::failed::Failed;
-use crate::hold::{Hold, Stop};
+use crate::hold::Hold;
 use crate::manifests::Manifests;
 use crate::settings::Settings;
 use crate::vitals::Vitals;
+
+pub use crate::outcome::{Outcome, StepError};
 
 /// What all steps of a process share.
 #[derive(Clone)]
@@ -60,42 +59,6 @@ impl Shared {
     #[must_use]
     pub fn with_vitals(self, vitals: Vitals) -> Self {
         Self { vitals, ..self }
-    }
-}
-
-/// How a step ended well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The operation's effect is there, whole.
-    Done,
-    /// Nothing can be done until something else has happened; look again after this time.
-    Continue(Duration),
-}
-
-/// Why a step ended before its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StepError {
-    /// It was asked to.
-    Stopped(Stop),
-    /// The attempt failed.
-    Failed(Failed),
-}
-
-impl From<Stop> for StepError {
-    fn from(stop: Stop) -> Self {
-        Self::Stopped(stop)
-    }
-}
-
-impl From<Failed> for StepError {
-    fn from(failed: Failed) -> Self {
-        Self::Failed(failed)
-    }
-}
-
-impl From<PortError> for StepError {
-    fn from(error: PortError) -> Self {
-        Self::Failed(error.into())
     }
 }
 
