@@ -115,7 +115,7 @@ impl Arm {
                 error if error.is_retryable() => Err(error),
                 error => Ok(Some(Progress::Failed(error))),
             },
-            (Poll::Operation { .. }, None) => Ok(Some(match status(&reply.body) {
+            (Poll::Operation { .. }, None) => Ok(Some(match status(reply.body.get("status"), reply.status) {
                 Status::Succeeded => Progress::Done,
                 Status::Underway => Progress::Underway(poll.clone(), wait),
                 Status::Failed => Progress::Failed(failed(&reply, what)),
@@ -138,9 +138,9 @@ impl Arm {
 
     /// What the answer to a change says of how far it is.
     pub(super) fn begun(&self, reply: &Reply, what: &str) -> Progress {
-        match status(reply.body.get("properties").unwrap_or(&Value::Null)) {
+        match status(reply.body.pointer("/properties/provisioningState"), reply.status) {
             Status::Failed => Progress::Failed(failed(reply, what)),
-            // Without a word of its state, what was not merely accepted is done.
+            // What was merely accepted may still show the state of the time before.
             Status::Succeeded if reply.status != 202 => Progress::Done,
             _ => Progress::Underway(self.next(reply), reply.wait()),
         }
@@ -215,13 +215,14 @@ enum Status {
     Failed,
 }
 
-/// Source: Resource Manager, asynchronous operations: Succeeded, Failed and Canceled are ends, all else is under way, and
-/// nothing at all means done.
-fn status(value: &Value) -> Status {
-    match value.get("status").or_else(|| value.get("provisioningState")).and_then(Value::as_str) {
-        None | Some("Succeeded") => Status::Succeeded,
+/// What an answer with an HTTP status says of its operation's or resource's state. Source: Resource Manager, asynchronous
+/// operations: Succeeded, Failed and Canceled are ends, all else is under way; without a word of it, the HTTP status tells.
+fn status(said: Option<&Value>, http: u16) -> Status {
+    match said.and_then(Value::as_str) {
+        Some("Succeeded") => Status::Succeeded,
         Some("Failed" | "Canceled") => Status::Failed,
-        Some(_) => Status::Underway,
+        None if http != 202 => Status::Succeeded,
+        _ => Status::Underway,
     }
 }
 
