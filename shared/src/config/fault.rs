@@ -1,10 +1,17 @@
-//! What is wrong with one value, before it is known which file it came from.
+//! What is wrong with one value, and where it was written, before it is known which file it came from.
 
 use std::fmt::Display;
 
 use serde::de::{Error, Expected, Unexpected};
 
-use super::node::Origin;
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A line of the file, from 1.
+    Line(usize),
+    /// An environment variable.
+    Variable(String),
+}
 
 /// Something wrong with a value: the keys that lead to it, where it was written, and why it can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

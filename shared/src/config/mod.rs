@@ -89,7 +89,8 @@ use serde::{Deserialize, Serialize};
 
 pub use azure::{AzureCloud, AzureCoordination, Checksum, Credential, Environment, Identity};
 pub use error::ConfigError;
-use node::{Node, Origin, Value};
+use fault::Origin;
+use node::{Node, Value};
 pub use problem::Problem;
 pub use sections::{
     Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat,

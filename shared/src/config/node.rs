@@ -11,16 +11,7 @@ use std::collections::btree_map::Entry;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fault::Fault;
-
-/// Where a value was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// A line of the file, from 1.
-    Line(usize),
-    /// An environment variable.
-    Variable(String),
-}
+use super::fault::{Fault, Origin};
 
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::fault::Fault;
-use super::node::Origin;
+use super::fault::Origin;
 
 /// One thing that is wrong: where, in which key, what, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

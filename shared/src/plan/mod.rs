@@ -9,6 +9,7 @@ mod content;
 pub mod estimate;
 mod links;
 mod make;
+mod planned;
 mod regions;
 pub mod render;
 mod sites;
@@ -21,5 +22,6 @@ mod tree;
 
 pub use content::{Amount, Content, Inventory};
 pub use links::Link;
-pub use make::{Asked, Plan, Point, RegionPlan, TooSlow};
+pub use make::TooSlow;
+pub use planned::{Asked, Plan, Point, RegionPlan};
 pub use tree::{PlannedStore, Tree};

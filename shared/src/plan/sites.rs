@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::estimate::{self, Estimate, Limit, Loads, Place, Time};
 use super::links::links;
-use super::make::{Asked, Plan, Point, RegionPlan};
+use super::planned::{Asked, Plan, Point, RegionPlan};
 use super::regions::{Between, RegionTree};
 use super::stores::{Stores, candidates, furnish, readers_of_an_account};
 use super::{PlannedStore, Tree};

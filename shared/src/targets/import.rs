@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use super::error::TargetsFileError;
 use super::placed::Placed;
-use crate::config::fault::Fault;
-use crate::config::node::{Node, Origin, Value};
+use crate::config::fault::{Fault, Origin};
+use crate::config::node::{Node, Value};
 use crate::model::target::Target;
 
 const REQUIRED: [&str; 5] = ["subscription", "region", "resource_group", "account", "container"];

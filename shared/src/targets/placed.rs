@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 
 use super::error::remedy;
 use crate::config::Problem;
-use crate::config::fault::Fault;
-use crate::config::node::{Node, Origin};
+use crate::config::fault::{Fault, Origin};
+use crate::config::node::Node;
 use crate::config::problem::place;
 
 /// A value, and the file and line (or the index in it) that it comes from.
