@@ -106,8 +106,8 @@ async fn refuse_if_in_use(
     version: &ImageVersion,
     except: Option<&JobId>,
 ) -> Result<(), DeskError> {
-    let active = desk.active_jobs().await?;
-    let user = active
+    let open = desk.ports.table.open_jobs().await?;
+    let user = open
         .iter()
         .map(|job| &job.value)
         .find(|job| job.image.name == *image && job.image.version == *version && Some(&job.id) != except);

@@ -108,16 +108,6 @@ impl Desk {
         }
     }
 
-    /// Every job that has not ended.
-    ///
-    /// # Errors
-    /// Where the table can't be reached.
-    pub async fn active_jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
-        let mut jobs = self.ports.table.jobs().await?;
-        jobs.retain(|job| !job.value.state.is_terminal());
-        Ok(jobs)
-    }
-
     /// Takes a job through an event, whatever else changes its row meanwhile. Returns the job, unchanged where it is
     /// already in the state that the event leads to.
     ///
@@ -139,7 +129,12 @@ impl Desk {
                 Err(illegal) => return Err(illegal.into()),
             };
             match self.ports.table.commit_job(&job, &current.etag, &[line]).await {
-                Ok(etag) => return Ok(Versioned { value: job, etag }),
+                Ok(etag) => {
+                    if job.state.is_terminal() {
+                        self.vitals.metrics.job_ended(job.state);
+                    }
+                    return Ok(Versioned { value: job, etag });
+                }
                 Err(error) if error.kind == ErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),
             }

@@ -288,7 +288,9 @@ async fn reject(desk: &Desk, id: &JobId, refusal: &DeskError) -> Result<FannedOu
 /// targets done.
 async fn stands_behind_another(desk: &Desk, job: &Job) -> Result<bool, DeskError> {
     let others: Vec<Job> = desk
-        .active_jobs()
+        .ports
+        .table
+        .open_jobs()
         .await?
         .into_iter()
         .map(|other| other.value)

@@ -110,7 +110,7 @@ pub async fn request(
     selected_targets(desk, selection)?;
     Rates::load(desk.config.plan.rates.as_deref())?;
     let same = |job: &Job| job.image == image && job.selection == selection && job.state != JobState::Cancelling;
-    if let Some(job) = desk.active_jobs().await?.into_iter().map(|job| job.value).find(same) {
+    if let Some(job) = desk.ports.table.open_jobs().await?.into_iter().map(|job| job.value).find(same) {
         if approve && job.approvals.is_none() {
             return Err(DeskError::Refused(format!(
                 "job {id} is already doing this, and waits for no approval between its rings: 'goldfleet cancel {id}' \

@@ -26,17 +26,16 @@ use crate::rings;
 /// Where table or queue can't be reached.
 pub async fn sweep(desk: &Desk) -> Result<usize, DeskError> {
     let began = desk.ports.clock.now();
-    let mut active = 0;
+    let mut open = 0;
     let mut census = Census::default();
-    for job in desk.ports.table.jobs().await? {
-        census.job(job.value.state);
-        if !job.value.state.is_terminal() {
-            let ended = look_closely(desk, &job.value, &mut census).await?;
-            active += usize::from(!ended);
+    for job in desk.ports.table.open_jobs().await? {
+        if !look_closely(desk, &job.value, &mut census).await? {
+            census.job(job.value.state);
+            open += 1;
         }
     }
     desk.vitals.metrics.swept(&census, between(began, desk.ports.clock.now()));
-    Ok(active)
+    Ok(open)
 }
 
 /// Looks after one job. Returns whether it has ended.

@@ -11,8 +11,10 @@ use goldfleet_shared::conformance::{job_table, queue};
 use goldfleet_shared::embedded::{Database, SqliteJobTable, SqliteQueue};
 use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::ports::clock::SystemClock;
+use goldfleet_shared::ports::job_table::JobTable as _;
 use goldfleet_shared::ports::queue::Queue;
 use jiff::Timestamp;
+use serde_json::json;
 use tempfile::TempDir;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,6 +44,37 @@ fn what_is_no_database_of_ours_is_refused() {
     let newer = rusqlite::Connection::open(folder.path().join("newer.db")).unwrap();
     newer.pragma_update(None, "user_version", 99).unwrap();
     insta::assert_snapshot!([message("text.db"), message("newer.db"), message("missing/new.db")].join("\n"));
+}
+
+/// A file of an earlier program of the same format has no index yet: it gets it, and what is in it is found.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_programs_file_is_gone_on_with() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("goldfleet.db");
+    drop(Database::open(&file).unwrap());
+    let earlier = rusqlite::Connection::open(&file).unwrap();
+    earlier.execute_batch("DROP INDEX jobs_by_state").unwrap();
+    let body = |n: u32, state: &str| {
+        let image = json!({ "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) });
+        let payload = json!({ "os": "linux", "generation": "v2", "size": 1, "chunks": 1, "data_bytes": 1 });
+        let at = Timestamp::UNIX_EPOCH;
+        json!({
+            "id": format!("job-{n}"), "image": image, "payload": payload, "selection": [], "state": state,
+            "created": at, "updated": at,
+        })
+    };
+    for (n, state) in [(1, "running"), (2, "failed")] {
+        let insert = "INSERT INTO jobs (id, etag, body) VALUES (?1, 1, ?2)";
+        earlier.execute(insert, (format!("job-{n}"), body(n, state).to_string())).unwrap();
+    }
+    drop(earlier);
+
+    let table = SqliteJobTable::new(Database::open(&file).unwrap());
+    let open = table.open_jobs().await.unwrap();
+    assert_eq!(open.iter().map(|job| job.value.id.as_str()).collect::<Vec<_>>(), ["job-1"]);
+    let version = rusqlite::Connection::open(&file).unwrap();
+    let version: i64 = version.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, 1, "the earlier program can still read it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

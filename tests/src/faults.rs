@@ -130,6 +130,7 @@ lossy!(JobTable {
     insert_job(job: &Job) -> ();
     job(id: &JobId) -> Option<Versioned<Job>>;
     jobs() -> Vec<Versioned<Job>>;
+    open_jobs() -> Vec<Versioned<Job>>;
     commit_job(job: &Job, if_match: &ETag, events: &[Event]) -> ETag;
     insert_operations(operations: &[Operation]) -> usize;
     operation(job: &JobId, id: &OperationId) -> Option<Versioned<Operation>>;

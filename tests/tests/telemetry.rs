@@ -100,7 +100,14 @@ fn workers_and_dispatchers_tell_how_they_fare() {
     ] {
         assert!(metric(of_worker, line), "{line}: {:#?}", get(of_worker, "/metrics"));
     }
-    until("a sweep", || metric(of_dispatcher, "goldfleet_jobs{state=\"failed\"} 1"));
+    for line in [
+        "goldfleet_jobs_ended_total{state=\"failed\"} 1",
+        "goldfleet_jobs_ended_total{state=\"succeeded\"} 0",
+        "goldfleet_jobs{state=\"running\"} 0",
+    ] {
+        until(line, || metric(of_dispatcher, line));
+    }
+    assert!(!metric(of_dispatcher, "goldfleet_jobs{state=\"failed\"}"), "a gauge of what has not ended");
     until("a count", || metric(of_dispatcher, "goldfleet_queue_messages{queue=\"poison\"} 1"));
 
     works.signal(Signal::TERM);

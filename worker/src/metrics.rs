@@ -68,12 +68,12 @@ pub struct Census {
 }
 
 impl Census {
-    /// Counts an operation of a job that has not ended.
+    /// Counts an operation of a job that had not ended.
     pub fn operation(&mut self, kind: Kind, state: OperationState) {
         *self.operations.entry((kind, state)).or_default() += 1;
     }
 
-    /// Counts a job.
+    /// Counts a job that has not ended.
     pub fn job(&mut self, state: JobState) {
         *self.jobs.entry(state).or_default() += 1;
     }
@@ -99,6 +99,7 @@ struct Families {
     queues: Family<ByQueue, Gauge>,
     operations: Family<ByState, Gauge>,
     jobs: Family<ByJobState, Gauge>,
+    jobs_ended: Family<ByJobState, Counter>,
     swept: Gauge<f64, AtomicU64>,
 }
 
@@ -120,6 +121,7 @@ impl Default for Metrics {
             queues: Family::default(),
             operations: Family::default(),
             jobs: Family::default(),
+            jobs_ended: Family::default(),
             swept: Gauge::default(),
         };
         families.register_workers();
@@ -156,7 +158,8 @@ impl Families {
         self.registry.register("queue_messages", "About how many messages a queue holds", self.queues.clone());
         let help = "Operations of the jobs that have not ended, by state";
         self.registry.register("operations", help, self.operations.clone());
-        self.registry.register("jobs", "Jobs by state", self.jobs.clone());
+        self.registry.register("jobs", "Jobs that have not ended, by state", self.jobs.clone());
+        self.registry.register("jobs_ended", "Jobs that this process ended, by state", self.jobs_ended.clone());
         self.registry.register("last_sweep_seconds", "How long the last sweep took", self.swept.clone());
     }
 }
@@ -241,9 +244,19 @@ impl Metrics {
             }
         }
         for state in JobState::ALL {
-            let count = census.jobs.get(&state).copied().unwrap_or(0);
-            self.0.jobs.get_or_create(&ByJobState { state: state.as_str() }).set(count);
+            let labels = ByJobState { state: state.as_str() };
+            if state.is_terminal() {
+                // There from the first sweep on, as an increase can only be told from a count that was there before.
+                drop(self.0.jobs_ended.get_or_create(&labels));
+            } else {
+                self.0.jobs.get_or_create(&labels).set(census.jobs.get(&state).copied().unwrap_or(0));
+            }
         }
+    }
+
+    /// This process brought a job to its end.
+    pub fn job_ended(&self, state: JobState) {
+        self.0.jobs_ended.get_or_create(&ByJobState { state: state.as_str() }).inc();
     }
 
     /// All of it, as text.

@@ -10,15 +10,18 @@ use super::sqlite::Database;
 use crate::model::chunk_set::ChunkSet;
 use crate::model::event::Event;
 use crate::model::ids::JobId;
-use crate::model::job::Job;
+use crate::model::job::{Job, JobState};
 use crate::model::operation::{Operation, OperationId};
 use crate::model::upload::Upload;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::job_table::{Change, JobTable, check_one_group};
+use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first};
 use crate::ports::{ETag, Versioned};
 
 /// Operations that one transaction adds: few enough that workers do not wait long for their turn.
 const BATCH: usize = 500;
+
+/// The jobs in three states. The expression is the one that `jobs_by_state` is made of, or SQLite would not use that index.
+const OPEN_JOBS: &str = "SELECT id, etag, body FROM jobs WHERE json_extract(body, '$.state') IN (?1, ?2, ?3)";
 
 /// The job table of one machine.
 pub struct SqliteJobTable {
@@ -81,9 +84,12 @@ impl JobTable for SqliteJobTable {
 
     async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
         let rows = self.select("SELECT id, etag, body FROM jobs", [], raw_job).await?;
-        let mut jobs: Vec<Versioned<Job>> = rows.into_iter().map(job).collect::<PortResult<_>>()?;
-        jobs.sort_by(|a, b| (b.value.created, &b.value.id).cmp(&(a.value.created, &a.value.id)));
-        Ok(jobs)
+        Ok(newest_first(rows.into_iter().map(job).collect::<PortResult<_>>()?))
+    }
+
+    async fn open_jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+        let rows = self.select(OPEN_JOBS, JobState::OPEN.map(JobState::as_str), raw_job).await?;
+        Ok(newest_first(rows.into_iter().map(job).collect::<PortResult<_>>()?))
     }
 
     async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag> {
@@ -290,5 +296,30 @@ fn changed_or_gone(name: &str, there: bool) -> PortError {
         PortError::new(ErrorKind::Conflict, format!("{name} was changed by someone else meanwhile"))
     } else {
         PortError::new(ErrorKind::NotFound, format!("{name} is not in the table"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How SQLite goes about a query.
+    async fn plan(database: &Database, sql: &'static str) -> String {
+        let failed = database.failed();
+        let explain = move |connection: &Connection| {
+            let mut select = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).map_err(&failed)?;
+            let unbound =
+                rusqlite::params_from_iter([rusqlite::types::Null; 3].into_iter().take(select.parameter_count()));
+            let lines = select.query_map(unbound, |row| row.get::<_, String>(3)).map_err(&failed)?;
+            lines.collect::<Result<Vec<_>, _>>().map_err(&failed)
+        };
+        database.read(explain).await.unwrap().join("; ")
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_again_and_again_does_not_go_through_history() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let database = Database::open(&folder.path().join("goldfleet.db")).unwrap();
+        assert_eq!(plan(&database, OPEN_JOBS).await, "SEARCH jobs USING INDEX jobs_by_state (<expr>=?)");
     }
 }

@@ -45,6 +45,10 @@ CREATE TABLE messages (
 CREATE INDEX messages_by_visibility ON messages (queue, visible, id);
 ";
 
+/// What was added to files of the same version since, each by its name. Older programs read and keep such a file as before.
+const INDEXES: [(&str, &str); 1] =
+    [("jobs_by_state", "CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (json_extract(body, '$.state'))")];
+
 /// An open file, shared by the adapters of a process.
 pub struct Database {
     file: String,
@@ -152,7 +156,7 @@ fn prepare(file: &str, connection: &mut Connection) -> PortResult<()> {
         connection.query_row("PRAGMA user_version", [], |row| row.get(0))
     };
     // Mostly they are there: then nobody who only looks has to wait for a writer.
-    if version_of(connection).map_err(failed)? == VERSION {
+    if version_of(connection).map_err(failed)? == VERSION && is_indexed(connection).map_err(failed)? {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
@@ -170,7 +174,16 @@ fn prepare(file: &str, connection: &mut Connection) -> PortResult<()> {
             return Err(PortError::new(ErrorKind::Invalid, message).with_code("database-version"));
         }
     }
+    for (_, sql) in INDEXES {
+        transaction.execute_batch(sql).map_err(failed)?;
+    }
     transaction.commit().map_err(failed)
+}
+
+/// Whether the file has all [`INDEXES`].
+fn is_indexed(connection: &Connection) -> Result<bool, rusqlite::Error> {
+    let mut select = connection.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?1")?;
+    INDEXES.iter().try_fold(true, |all, (name, _)| Ok(all && select.exists([name])?))
 }
 
 fn translate(file: &str, error: rusqlite::Error) -> PortError {

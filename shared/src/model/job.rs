@@ -35,6 +35,9 @@ impl JobState {
     pub const ALL: [Self; 6] =
         [Self::Requested, Self::Running, Self::Cancelling, Self::Succeeded, Self::Failed, Self::Cancelled];
 
+    /// The states of jobs that have not ended: those that are not [terminal](Self::is_terminal).
+    pub const OPEN: [Self; 3] = [Self::Requested, Self::Running, Self::Cancelling];
+
     /// Whether nothing more happens unless an operator asks for it.
     #[must_use]
     pub fn is_terminal(self) -> bool {
@@ -127,5 +130,16 @@ impl Job {
     #[must_use]
     pub fn approval(&self, ring: u32) -> Option<&Approval> {
         self.approvals.iter().flatten().find(|approval| approval.ring == ring)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_is_what_has_not_ended() {
+        let open: Vec<JobState> = JobState::ALL.into_iter().filter(|state| !state.is_terminal()).collect();
+        assert_eq!(open, JobState::OPEN);
     }
 }

@@ -14,7 +14,7 @@ use crate::model::operation::{Operation, OperationId};
 use crate::model::upload::Upload;
 use crate::ports::clock::Clock;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::job_table::{Change, JobTable, check_one_group};
+use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first};
 use crate::ports::{ETag, Versioned};
 
 /// The job table in memory.
@@ -78,9 +78,13 @@ impl JobTable for MemoryJobTable {
     }
 
     async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
-        let mut jobs: Vec<Versioned<Job>> = self.0.request().await.jobs.values().map(versioned).collect();
-        jobs.sort_by(|a, b| (b.value.created, &b.value.id).cmp(&(a.value.created, &a.value.id)));
-        Ok(jobs)
+        Ok(newest_first(self.0.request().await.jobs.values().map(versioned).collect()))
+    }
+
+    async fn open_jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+        let state = self.0.request().await;
+        let open = state.jobs.values().filter(|(_, job)| !job.state.is_terminal());
+        Ok(newest_first(open.map(versioned).collect()))
     }
 
     async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag> {

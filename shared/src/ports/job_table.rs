@@ -46,6 +46,13 @@ pub trait JobTable: Send + Sync {
     /// Where the service refuses or can't be reached.
     async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>>;
 
+    /// Every job that has not ended ([`JobState::OPEN`](crate::model::job::JobState::OPEN)), newest first. However many
+    /// have ended, only these are read.
+    ///
+    /// # Errors
+    /// Where the service refuses or can't be reached.
+    async fn open_jobs(&self) -> PortResult<Vec<Versioned<Job>>>;
+
     /// Replaces a job's row and appends events, all or nothing. Returns the row's new version.
     ///
     /// # Errors
@@ -120,4 +127,11 @@ pub fn check_one_group(changes: &[Change], events: &[Event]) -> PortResult<()> {
     } else {
         Err(PortError::new(ErrorKind::Invalid, "a commit must change operations of one group of one job"))
     }
+}
+
+/// Jobs in the order in which every adapter lists them: those asked for last come first.
+#[must_use]
+pub fn newest_first(mut jobs: Vec<Versioned<Job>>) -> Vec<Versioned<Job>> {
+    jobs.sort_by(|a, b| (b.value.created, &b.value.id).cmp(&(a.value.created, &a.value.id)));
+    jobs
 }

@@ -28,7 +28,7 @@ use crate::model::job::Job;
 use crate::model::operation::{Operation, OperationId};
 use crate::model::upload::Upload;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::job_table::{Change, JobTable, check_one_group};
+use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first};
 use crate::ports::{ETag, Versioned};
 
 /// The partitions of a job's operations.
@@ -117,9 +117,12 @@ impl JobTable for AzureJobTable {
 
     async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
         let rows = self.jobs.query(rows::JOBS, None).await?;
-        let mut jobs: Vec<Versioned<Job>> = rows.iter().map(rows::to_job).collect::<PortResult<_>>()?;
-        jobs.sort_by(|a, b| (b.value.created, &b.value.id).cmp(&(a.value.created, &a.value.id)));
-        Ok(jobs)
+        Ok(newest_first(rows.iter().map(rows::to_job).collect::<PortResult<_>>()?))
+    }
+
+    async fn open_jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+        let rows = self.jobs.query(&rows::open_jobs(), None).await?;
+        Ok(newest_first(rows.iter().map(rows::to_job).collect::<PortResult<_>>()?))
     }
 
     async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag> {

@@ -16,7 +16,7 @@ use super::SHARDS;
 use crate::model::chunk_set::ChunkSet;
 use crate::model::event::Event;
 use crate::model::ids::JobId;
-use crate::model::job::Job;
+use crate::model::job::{Job, JobState};
 use crate::model::operation::{Operation, OperationId};
 use crate::model::upload::Upload;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
@@ -105,6 +105,12 @@ pub(super) fn written(row: &Entity) -> String {
     let key = row.get("RowKey").and_then(Value::as_str).unwrap_or_default();
     let parts: Vec<&str> = key.rsplitn(4, '.').take(3).collect();
     parts.into_iter().rev().collect::<Vec<_>>().join(".")
+}
+
+/// The filter for the jobs that have not ended. The service looks through all jobs for them, and sends only these.
+pub(super) fn open_jobs() -> String {
+    let states = JobState::OPEN.map(|state| format!("State eq '{state}'"));
+    format!("{JOBS} and ({})", states.join(" or "))
 }
 
 pub(super) fn of_job(job: &Job) -> PortResult<Entity> {
