@@ -83,6 +83,9 @@ impl DeskError {
 /// How many requests a command has in flight where it goes through many rows or targets.
 pub const IN_FLIGHT: usize = 16;
 
+/// More jobs than operators ask for in one second.
+const IN_A_SECOND: usize = 20;
+
 impl Desk {
     /// A desk of a process that nobody watches.
     pub fn new(ports: Ports, config: Arc<Config>, who: impl Into<String>) -> Self {
@@ -104,7 +107,8 @@ impl Desk {
     pub async fn job_or_newest(&self, id: Option<&JobId>) -> Result<Versioned<Job>, DeskError> {
         match id {
             Some(id) => self.job(id).await,
-            None => self.ports.table.jobs().await?.into_iter().next().ok_or(DeskError::NoJobs),
+            // Several, as of those of the same second the ids do not tell which was the last.
+            None => self.ports.table.newest_jobs(IN_A_SECOND).await?.into_iter().next().ok_or(DeskError::NoJobs),
         }
     }
 

@@ -221,13 +221,8 @@ pub async fn status(desk: &Desk, job: &Job) -> Result<Status, DeskError> {
 /// # Errors
 /// Where the table can't be reached.
 pub async fn status_of(desk: &Desk, job: &Job, operations: &[Versioned<Operation>]) -> Result<Status, DeskError> {
-    let upload = newest_upload(desk, job).await?;
+    let upload = desk.ports.table.newest_upload(&job.image.name, &job.image.version).await?;
     Ok(summarise(job, upload.as_ref(), operations, desk.ports.clock.now()))
-}
-
-async fn newest_upload(desk: &Desk, job: &Job) -> Result<Option<Upload>, DeskError> {
-    let uploads = desk.ports.table.uploads().await?;
-    Ok(uploads.into_iter().find(|upload| upload.image == job.image.name && upload.version == job.image.version))
 }
 
 /// Counts a job's rows. Pure.

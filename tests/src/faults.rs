@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use goldfleet_shared::model::event::Event;
-use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
 use goldfleet_shared::model::job::Job;
 use goldfleet_shared::model::message::QueueName;
@@ -130,6 +130,7 @@ lossy!(JobTable {
     insert_job(job: &Job) -> ();
     job(id: &JobId) -> Option<Versioned<Job>>;
     jobs() -> Vec<Versioned<Job>>;
+    newest_jobs(limit: usize) -> Vec<Versioned<Job>>;
     open_jobs() -> Vec<Versioned<Job>>;
     commit_job(job: &Job, if_match: &ETag, events: &[Event]) -> ETag;
     insert_operations(operations: &[Operation]) -> usize;
@@ -139,6 +140,7 @@ lossy!(JobTable {
     commit(changes: &[Change], events: &[Event]) -> Vec<ETag>;
     events(job: &JobId, operation: Option<&OperationId>) -> Vec<Event>;
     put_upload(upload: &Upload) -> ();
+    newest_upload(image: &ImageName, version: &ImageVersion) -> Option<Upload>;
     uploads() -> Vec<Upload>;
 });
 

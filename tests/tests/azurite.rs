@@ -2,15 +2,24 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
+use axum::extract::Query;
+use axum::response::AppendHeaders;
+use axum::{Json, Router};
 use goldfleet_shared::azure::{AzureJobTable, AzureQueue};
 use goldfleet_shared::config::{Checksum, Endpoint};
 use goldfleet_shared::conformance::{self, clock::RealTime};
 use goldfleet_shared::model::store::Container;
 use goldfleet_shared::ports::blob_store::{BlobStore as _, CopyState};
+use goldfleet_shared::ports::job_table::JobTable as _;
 use goldfleet_tests::azure::azurite::Azurite;
-use goldfleet_tests::azure::proxy::{CopyEnd, Effect, Operation, Rule};
+use goldfleet_tests::azure::certificates::Certificates;
+use goldfleet_tests::azure::proxy::{CopyEnd, Effect, Operation, Proxy, Rule, client};
 use goldfleet_tests::azure::site::Site;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 fn of_account(endpoint: &str, account: &str) -> String {
     endpoint.parse::<Endpoint>().unwrap().for_account(&account.parse().unwrap())
@@ -30,6 +39,56 @@ async fn the_job_table_conforms() {
     let endpoint = of_account(&azurite.tables(), "goldsource");
     let table = AzureJobTable::new(&azurite.connection(), &endpoint, &"fleet".parse().unwrap()).unwrap();
     conformance::job_table::all(&table).await;
+}
+
+/// What the emulator can't show: an answer that has no row and yet is not the last, as of a service that looked through rows
+/// for as long as it does for one request.
+#[tokio::test]
+async fn pages_without_rows_are_not_the_end() {
+    let folder = TempDir::new().unwrap();
+    let certificates = Certificates::make(folder.path());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let service = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&asked);
+    let answer = async move |Query(query): Query<BTreeMap<String, String>>| {
+        let page = query.get("NextRowKey").map_or(1, |row| row.parse().unwrap());
+        heard.lock().unwrap().push(query);
+        let next = [("x-ms-continuation-nextpartitionkey", "job".to_owned()), continued(page + 1)];
+        let rows = if page == 3 { json!([row("20261121-041502-7f3a")]) } else { json!([]) };
+        (AppendHeaders(next.into_iter().filter(|_| page < 4).collect::<Vec<_>>()), Json(json!({ "value": rows })))
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });
+    // For the sake of TLS: a token goes no other way.
+    let root = reqwest::Certificate::from_pem(&std::fs::read(&certificates.root).unwrap()).unwrap();
+    let proxy = Proxy::start(&service, certificates.server_config(), client(root).unwrap()).await.unwrap();
+    let table = AzureJobTable::new(&certificates.connection(), &proxy.endpoint(), &"fleet".parse().unwrap()).unwrap();
+
+    let open = table.open_jobs().await.unwrap();
+    assert_eq!(open.iter().map(|job| job.value.id.as_str()).collect::<Vec<_>>(), ["20261121-041502-7f3a"]);
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.len(), 4);
+    assert!(asked.iter().all(|query| {
+        query["$filter"].ends_with("(State eq 'requested' or State eq 'running' or State eq 'cancelling')")
+    }));
+}
+
+fn continued(page: u32) -> (&'static str, String) {
+    ("x-ms-continuation-nextrowkey", page.to_string())
+}
+
+/// A job's row as the Table service sends it.
+fn row(id: &str) -> Value {
+    let body = json!({
+        "id": id,
+        "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
+        "payload": { "os": "linux", "generation": "v2", "size": 1, "chunks": 1, "data_bytes": 1 },
+        "selection": [],
+        "state": "running",
+        "created": "2026-11-21T04:15:02Z",
+        "updated": "2026-11-21T04:15:02Z",
+    });
+    json!({ "odata.etag": "1", "State": "running", "BodyParts": 1, "Body": body.to_string() })
 }
 
 #[test]

@@ -81,8 +81,7 @@ impl Summaries {
     /// Where the table can't be reached.
     pub async fn all(&self, desk: &Desk) -> Result<Vec<Summary>, DeskError> {
         let mut known = self.0.lock().await;
-        let mut jobs = desk.ports.table.jobs().await?;
-        jobs.truncate(NEWEST);
+        let jobs = desk.ports.table.newest_jobs(NEWEST).await?;
         let mut all = Vec::with_capacity(jobs.len());
         for job in &jobs {
             let id = &job.value.id;

@@ -1,6 +1,8 @@
 //! What every job table must do. Each test makes a job of its own, so that runs do not disturb each other.
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite reports by panicking")]
 
+mod jobs;
+
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -28,9 +30,7 @@ pub async fn all(table: &dyn JobTable) {
     table.ensure().await.expect("tables are made");
     table.ensure().await.expect("tables that are there are no error");
     a_job_is_inserted_once_and_read_back(table).await;
-    jobs_come_newest_first(table).await;
-    open_jobs_are_those_that_have_not_ended(table).await;
-    many_open_jobs_are_listed_whole(table).await;
+    jobs::all(table).await;
     a_jobs_commit_asks_for_the_version(table).await;
     operations_are_inserted_where_missing(table).await;
     the_largest_chunk_set_is_kept(table).await;
@@ -42,6 +42,7 @@ pub async fn all(table: &dyn JobTable) {
     events_come_in_order(table).await;
     many_operations_are_listed_whole(table).await;
     uploads_are_kept_by_their_id(table).await;
+    the_newest_upload_of_a_version_is_found(table).await;
 }
 
 fn job_id() -> JobId {
@@ -123,63 +124,6 @@ pub async fn a_job_is_inserted_once_and_read_back(table: &dyn JobTable) {
     let other = Job { state: JobState::Failed, ..job.clone() };
     refused(table.insert_job(&other).await, ErrorKind::AlreadyExists);
     assert_eq!(table.job(&job.id).await.expect("a look").expect("the job").value, job);
-}
-
-/// By the time they were asked for.
-pub async fn jobs_come_newest_first(table: &dyn JobTable) {
-    let made = [job(20), job(30), job(10)];
-    for job in &made {
-        table.insert_job(job).await.expect("a job is inserted");
-    }
-    let all = table.jobs().await.expect("jobs are listed");
-    let ours: Vec<&JobId> =
-        all.iter().map(|job| &job.value.id).filter(|id| made.iter().any(|job| job.id == **id)).collect();
-    assert_eq!(ours, [&made[1].id, &made[0].id, &made[2].id]);
-}
-
-/// A job that is tried again is among them again.
-pub async fn open_jobs_are_those_that_have_not_ended(table: &dyn JobTable) {
-    let mut jobs: Vec<Job> = JobState::ALL.iter().zip(1..).map(|(state, n)| Job { state: *state, ..job(n) }).collect();
-    for job in &jobs {
-        table.insert_job(job).await.expect("a job is inserted");
-    }
-    let open = async |jobs: &[Job]| {
-        let open = table.open_jobs().await.expect("open jobs are listed");
-        let ours = open.into_iter().map(|row| row.value).filter(|open| jobs.iter().any(|job| job.id == open.id));
-        ours.collect::<Vec<Job>>()
-    };
-    assert_eq!(open(&jobs).await, [jobs[2].clone(), jobs[1].clone(), jobs[0].clone()]);
-
-    let events = [(1, JobEvent::Succeed), (2, JobEvent::Stop), (4, JobEvent::Retry), (5, JobEvent::Retry)];
-    for (n, event) in events {
-        let row = table.job(&jobs[n].id).await.expect("a look").expect("the job");
-        let event = jobs[n].apply(event, START, "suite").expect("a transition");
-        table.commit_job(&jobs[n], &row.etag, &[event]).await.expect("a commit");
-    }
-    assert_eq!(open(&jobs).await, [jobs[5].clone(), jobs[4].clone(), jobs[0].clone()]);
-    // What is listed is a row like any other: it can be committed in the version that came with it.
-    let listed = table.open_jobs().await.expect("open jobs are listed");
-    for mut row in listed.into_iter().filter(|row| jobs.iter().any(|job| job.id == row.value.id)) {
-        row.value.state = JobState::Cancelled;
-        table.commit_job(&row.value, &row.etag, &[]).await.expect("a commit");
-    }
-    assert_eq!(open(&jobs).await, []);
-}
-
-/// More than a service gives in one page, with others between them.
-pub async fn many_open_jobs_are_listed_whole(table: &dyn JobTable) {
-    let ends = |n: u64| n.is_multiple_of(11);
-    let jobs: Vec<Job> = (0..1200)
-        .map(|n| Job { state: if ends(n) { JobState::Succeeded } else { JobState::Running }, ..job(n) })
-        .collect();
-    for some in jobs.chunks(32) {
-        let inserted = join_all(some.iter().map(|job| table.insert_job(job))).await;
-        inserted.into_iter().collect::<PortResult<()>>().expect("jobs are inserted");
-    }
-    let open = table.open_jobs().await.expect("open jobs are listed");
-    let ours = open.into_iter().map(|row| row.value).filter(|open| jobs.iter().any(|job| job.id == open.id));
-    let expected = jobs.iter().filter(|job| !job.state.is_terminal()).rev();
-    assert_eq!(ours.collect::<Vec<Job>>(), expected.cloned().collect::<Vec<Job>>());
 }
 
 /// A stale version changes nothing and appends nothing.
@@ -381,5 +325,36 @@ pub async fn uploads_are_kept_by_their_id(table: &dyn JobTable) {
         .into_iter()
         .filter(|one| one.id == upload.id || one.id == later.id)
         .collect();
-    assert_eq!(ours, [later, upload]);
+    assert_eq!(ours, [later.clone(), upload.clone()]);
+}
+
+/// Of one version, whatever else was uploaded since.
+pub async fn the_newest_upload_of_a_version_is_found(table: &dyn JobTable) {
+    let version = Uuid::new_v4().simple().to_string();
+    let upload = |image: &str, version: &str, seconds| Upload {
+        id: job_id(),
+        image: image.parse().expect("a name"),
+        version: version.parse().expect("a version"),
+        state: UploadState::Failed,
+        bytes_total: 0,
+        bytes_read: 0,
+        bytes_data: 0,
+        bytes_sent: 0,
+        bytes_reused: 0,
+        started: after(START, Duration::from_secs(seconds)),
+        updated: START,
+    };
+    let newest = async |image: &str| {
+        let (image, version) = (image.parse().expect("a name"), version.parse().expect("a version"));
+        table.newest_upload(&image, &version).await.expect("a look")
+    };
+    assert_eq!(newest("ubuntu").await, None);
+    let (first, second) = (upload("ubuntu", &version, 1), upload("ubuntu", &version, 2));
+    let others = [upload("ubuntu-24", &version, 3), upload("ubuntu", "2", 4), upload("debian", "1", 5)];
+    for upload in [&second, &first].into_iter().chain(&others) {
+        table.put_upload(upload).await.expect("an upload is written");
+    }
+    assert_eq!(newest("ubuntu").await, Some(second));
+    assert_eq!(newest("ubuntu-24").await, Some(others[0].clone()));
+    assert_eq!(newest("debian").await, None);
 }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::sqlite::Database;
 use crate::model::chunk_set::ChunkSet;
 use crate::model::event::Event;
-use crate::model::ids::JobId;
+use crate::model::ids::{ImageName, ImageVersion, JobId};
 use crate::model::job::{Job, JobState};
 use crate::model::operation::{Operation, OperationId};
 use crate::model::upload::Upload;
@@ -20,8 +20,14 @@ use crate::ports::{ETag, Versioned};
 /// Operations that one transaction adds: few enough that workers do not wait long for their turn.
 const BATCH: usize = 500;
 
-/// The jobs in three states. The expression is the one that `jobs_by_state` is made of, or SQLite would not use that index.
+/// In the order of the key, so that SQLite stops at the last that is wanted.
+const NEWEST_JOBS: &str = "SELECT id, etag, body FROM jobs ORDER BY id DESC LIMIT ?1";
+
+/// The jobs in three states. Here and below, expressions must be those that an index is made of, or SQLite does not use it.
 const OPEN_JOBS: &str = "SELECT id, etag, body FROM jobs WHERE json_extract(body, '$.state') IN (?1, ?2, ?3)";
+
+const UPLOADS_OF: &str = "SELECT body FROM uploads \
+    WHERE json_extract(body, '$.image') = ?1 AND json_extract(body, '$.version') = ?2";
 
 /// The job table of one machine.
 pub struct SqliteJobTable {
@@ -84,6 +90,12 @@ impl JobTable for SqliteJobTable {
 
     async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
         let rows = self.select("SELECT id, etag, body FROM jobs", [], raw_job).await?;
+        Ok(newest_first(rows.into_iter().map(job).collect::<PortResult<_>>()?))
+    }
+
+    async fn newest_jobs(&self, limit: usize) -> PortResult<Vec<Versioned<Job>>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.select(NEWEST_JOBS, [limit], raw_job).await?;
         Ok(newest_first(rows.into_iter().map(job).collect::<PortResult<_>>()?))
     }
 
@@ -195,10 +207,15 @@ impl JobTable for SqliteJobTable {
             .await
     }
 
+    async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>> {
+        let parameters = [image.to_string(), version.to_string()];
+        let rows = self.select(UPLOADS_OF, parameters, |row| row.get::<_, String>(0)).await?;
+        Ok(uploads(&rows)?.into_iter().max_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id))))
+    }
+
     async fn uploads(&self) -> PortResult<Vec<Upload>> {
         let rows = self.select("SELECT body FROM uploads", [], |row| row.get::<_, String>(0)).await?;
-        let mut uploads: Vec<Upload> =
-            rows.iter().map(|body| from_json(body, || "an upload".to_owned())).collect::<PortResult<_>>()?;
+        let mut uploads = uploads(&rows)?;
         uploads.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
         Ok(uploads)
     }
@@ -274,6 +291,10 @@ fn operation((job, id, etag, body, done): RawOperation) -> PortResult<Versioned<
     Ok(Versioned { value, etag: ETag(etag.to_string()) })
 }
 
+fn uploads(bodies: &[String]) -> PortResult<Vec<Upload>> {
+    bodies.iter().map(|body| from_json(body, || "an upload".to_owned())).collect()
+}
+
 /// An ETag as a row's version; one that is none of ours matches no row.
 fn version(etag: &ETag) -> i64 {
     etag.0.parse().unwrap_or(-1)
@@ -321,5 +342,9 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let database = Database::open(&folder.path().join("goldfleet.db")).unwrap();
         assert_eq!(plan(&database, OPEN_JOBS).await, "SEARCH jobs USING INDEX jobs_by_state (<expr>=?)");
+        // By the key, from its end: else it would say that it sorts them.
+        assert_eq!(plan(&database, NEWEST_JOBS).await, "SCAN jobs");
+        let by_version = "SEARCH uploads USING INDEX uploads_by_version (<expr>=? AND <expr>=?)";
+        assert_eq!(plan(&database, UPLOADS_OF).await, by_version);
     }
 }

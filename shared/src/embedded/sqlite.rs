@@ -46,8 +46,14 @@ CREATE INDEX messages_by_visibility ON messages (queue, visible, id);
 ";
 
 /// What was added to files of the same version since, each by its name. Older programs read and keep such a file as before.
-const INDEXES: [(&str, &str); 1] =
-    [("jobs_by_state", "CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (json_extract(body, '$.state'))")];
+const INDEXES: [(&str, &str); 2] = [
+    ("jobs_by_state", "CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (json_extract(body, '$.state'))"),
+    (
+        "uploads_by_version",
+        "CREATE INDEX IF NOT EXISTS uploads_by_version
+         ON uploads (json_extract(body, '$.image'), json_extract(body, '$.version'))",
+    ),
+];
 
 /// An open file, shared by the adapters of a process.
 pub struct Database {

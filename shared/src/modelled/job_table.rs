@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::memory::Memory;
 use crate::model::event::Event;
-use crate::model::ids::JobId;
+use crate::model::ids::{ImageName, ImageVersion, JobId};
 use crate::model::job::Job;
 use crate::model::operation::{Operation, OperationId};
 use crate::model::upload::Upload;
@@ -79,6 +79,11 @@ impl JobTable for MemoryJobTable {
 
     async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
         Ok(newest_first(self.0.request().await.jobs.values().map(versioned).collect()))
+    }
+
+    async fn newest_jobs(&self, limit: usize) -> PortResult<Vec<Versioned<Job>>> {
+        let state = self.0.request().await;
+        Ok(newest_first(state.jobs.values().rev().take(limit).map(versioned).collect()))
     }
 
     async fn open_jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
@@ -156,6 +161,12 @@ impl JobTable for MemoryJobTable {
     async fn put_upload(&self, upload: &Upload) -> PortResult<()> {
         self.0.request().await.uploads.insert(upload.id.clone(), upload.clone());
         Ok(())
+    }
+
+    async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>> {
+        let state = self.0.request().await;
+        let of_version = state.uploads.values().filter(|upload| upload.image == *image && upload.version == *version);
+        Ok(of_version.max_by_key(|upload| (upload.started, &upload.id)).cloned())
     }
 
     async fn uploads(&self) -> PortResult<Vec<Upload>> {

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::error::PortResult;
 use super::{ETag, Versioned};
 use crate::model::event::Event;
-use crate::model::ids::JobId;
+use crate::model::ids::{ImageName, ImageVersion, JobId};
 use crate::model::job::Job;
 use crate::model::operation::{Operation, OperationId};
 use crate::model::upload::Upload;
@@ -45,6 +45,13 @@ pub trait JobTable: Send + Sync {
     /// # Errors
     /// Where the service refuses or can't be reached.
     async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>>;
+
+    /// The newest jobs, at most `limit` of them, newest first. Which these are, their ids say, which begin with the second
+    /// in which a job was asked for. However many there are, only these are read whole.
+    ///
+    /// # Errors
+    /// Where the service refuses or can't be reached.
+    async fn newest_jobs(&self, limit: usize) -> PortResult<Vec<Versioned<Job>>>;
 
     /// Every job that has not ended ([`JobState::OPEN`](crate::model::job::JobState::OPEN)), newest first. However many
     /// have ended, only these are read.
@@ -103,6 +110,12 @@ pub trait JobTable: Send + Sync {
     /// # Errors
     /// Where the service refuses or can't be reached.
     async fn put_upload(&self, upload: &Upload) -> PortResult<()>;
+
+    /// The newest upload of an image version.
+    ///
+    /// # Errors
+    /// Where the service refuses or can't be reached.
+    async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>>;
 
     /// Every upload, newest first.
     ///

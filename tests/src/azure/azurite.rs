@@ -7,7 +7,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use goldfleet_shared::azure::Connection;
-use goldfleet_shared::config::{Credential, Identity};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -109,12 +108,7 @@ impl Azurite {
     /// A connection with the emulator's credential, that trusts its certificate.
     #[must_use]
     pub fn connection(&self) -> Connection {
-        let identity = Identity {
-            credential: Credential::Emulator,
-            ca_certificate: Some(self.certificates.root.clone()),
-            ..Identity::default()
-        };
-        Connection::open(&identity).unwrap()
+        self.certificates.connection()
     }
 
     /// A folder that lives as long as it does.

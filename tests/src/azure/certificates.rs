@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use goldfleet_shared::azure::Connection;
+use goldfleet_shared::config::{Credential, Identity};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -47,6 +49,17 @@ impl Certificates {
         let key = PrivateKeyDer::from_pem_file(&self.key).unwrap();
         let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
         Arc::new(config)
+    }
+
+    /// A connection with the emulator's credential, that trusts the root.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        let identity = Identity {
+            credential: Credential::Emulator,
+            ca_certificate: Some(self.root.clone()),
+            ..Identity::default()
+        };
+        Connection::open(&identity).unwrap()
     }
 
     /// A client that trusts the root.

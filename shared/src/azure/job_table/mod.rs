@@ -23,7 +23,7 @@ use super::connection::Connection;
 use super::table::{Action, Entity, Key, MAX_ACTIONS, MAX_BATCH_BYTES, Table};
 use crate::config::Prefix;
 use crate::model::event::Event;
-use crate::model::ids::JobId;
+use crate::model::ids::{ImageName, ImageVersion, JobId};
 use crate::model::job::Job;
 use crate::model::operation::{Operation, OperationId};
 use crate::model::upload::Upload;
@@ -120,6 +120,18 @@ impl JobTable for AzureJobTable {
         Ok(newest_first(rows.iter().map(rows::to_job).collect::<PortResult<_>>()?))
     }
 
+    async fn newest_jobs(&self, limit: usize) -> PortResult<Vec<Versioned<Job>>> {
+        // The service lists keys from the least on: so first all keys, which are short, then the rows at their end.
+        let keys = self.jobs.query(rows::JOBS, Some("RowKey")).await?;
+        let newest = &keys[keys.len().saturating_sub(limit)..];
+        let Some(oldest) = newest.first() else { return Ok(Vec::new()) };
+        let rows = self.jobs.query(&rows::jobs_from(oldest)?, None).await?;
+        let mut jobs = newest_first(rows.iter().map(rows::to_job).collect::<PortResult<_>>()?);
+        // Others may have come since the keys were listed.
+        jobs.truncate(limit);
+        Ok(jobs)
+    }
+
     async fn open_jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
         let rows = self.jobs.query(&rows::open_jobs(), None).await?;
         Ok(newest_first(rows.iter().map(rows::to_job).collect::<PortResult<_>>()?))
@@ -199,6 +211,12 @@ impl JobTable for AzureJobTable {
 
     async fn put_upload(&self, upload: &Upload) -> PortResult<()> {
         self.jobs.replace(&rows::upload_key(&upload.id), rows::of_upload(upload)?).await
+    }
+
+    async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>> {
+        let rows = self.jobs.query(&rows::uploads_of(image, version), None).await?;
+        let uploads: Vec<Upload> = rows.iter().map(rows::to_upload).collect::<PortResult<_>>()?;
+        Ok(uploads.into_iter().max_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id))))
     }
 
     async fn uploads(&self) -> PortResult<Vec<Upload>> {

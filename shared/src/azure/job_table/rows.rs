@@ -15,7 +15,7 @@ use super::super::table::{Entity, Key};
 use super::SHARDS;
 use crate::model::chunk_set::ChunkSet;
 use crate::model::event::Event;
-use crate::model::ids::JobId;
+use crate::model::ids::{ImageName, ImageVersion, JobId};
 use crate::model::job::{Job, JobState};
 use crate::model::operation::{Operation, OperationId};
 use crate::model::upload::Upload;
@@ -107,6 +107,17 @@ pub(super) fn written(row: &Entity) -> String {
     parts.into_iter().rev().collect::<Vec<_>>().join(".")
 }
 
+/// The filter for the jobs from this row on.
+pub(super) fn jobs_from(oldest: &Entity) -> PortResult<String> {
+    let key = oldest.get("RowKey").and_then(Value::as_str).ok_or_else(|| damaged(oldest, "it came without a key"))?;
+    Ok(format!("PartitionKey eq 'job' and RowKey ge '{key}' and RowKey lt 'j/'"))
+}
+
+/// The filter for the uploads of an image version.
+pub(super) fn uploads_of(image: &ImageName, version: &ImageVersion) -> String {
+    format!("{UPLOADS} and Image eq '{}'", image_version(image, version))
+}
+
 /// The filter for the jobs that have not ended. The service looks through all jobs for them, and sends only these.
 pub(super) fn open_jobs() -> String {
     let states = JobState::OPEN.map(|state| format!("State eq '{state}'"));
@@ -162,7 +173,12 @@ pub(super) fn to_event(row: &Entity) -> PortResult<Event> {
 }
 
 pub(super) fn of_upload(upload: &Upload) -> PortResult<Entity> {
-    of(upload, [("Image", format!("{} {}", upload.image, upload.version))])
+    of(upload, [("Image", image_version(&upload.image, &upload.version))])
+}
+
+/// An image version as uploads name it; neither part can hold a blank or a quote.
+fn image_version(image: &ImageName, version: &ImageVersion) -> String {
+    format!("{image} {version}")
 }
 
 pub(super) fn to_upload(row: &Entity) -> PortResult<Upload> {
