@@ -2,18 +2,24 @@
 //!
 //! Only what goldfleet's own rows name and its own metadata mark is ever deleted.
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use std::time::Duration;
+
+use futures::StreamExt as _;
 use goldfleet_shared::config::Staged;
 use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_shared::model::image::VhdMetadata;
-use goldfleet_shared::model::job::{Job, JobState};
+use goldfleet_shared::model::job::Job;
 use goldfleet_shared::model::manifest::manifest_name;
 use goldfleet_shared::model::operation::{Operation, OperationState, Work};
 use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::ports::Versioned;
-use goldfleet_shared::ports::error::{ErrorKind, PortResult};
+use goldfleet_shared::ports::clock::after;
+use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
+
+/// How long after its last operation a job stays open for the sake of staged VHDs that can't be removed now.
+const PERSISTENCE: Duration = Duration::from_secs(600);
 
 /// What a clean-up did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -27,7 +33,8 @@ pub struct Removed {
 /// Removes the staged VHDs of a job that has ended.
 ///
 /// # Errors
-/// [`DeskError::Refused`] where the job has not ended, or another that has not works with the same VHDs.
+/// [`DeskError::Refused`] where the job has not ended, or another that has not works with the same VHDs. The first of the
+/// failures, where VHDs could not be removed; all others are.
 pub async fn cleanup_job(desk: &Desk, id: &JobId) -> Result<Removed, DeskError> {
     let job = desk.job(id).await?.value;
     let operations = desk.ports.table.operations(id).await?;
@@ -37,36 +44,40 @@ pub async fn cleanup_job(desk: &Desk, id: &JobId) -> Result<Removed, DeskError> 
         )));
     }
     refuse_if_in_use(desk, &job.image.name, &job.image.version, Some(id)).await?;
-    Ok(remove_vhds(desk, &operations).await?)
-}
-
-/// After a job's end: removes its staged VHDs, if it succeeded and the configuration says so.
-///
-/// # Errors
-/// Where a store or the table can't be reached.
-pub async fn remove_staged(desk: &Desk, job: &Job, operations: &[Versioned<Operation>]) -> Result<(), DeskError> {
-    if desk.config.cleanup.staged != Staged::Remove || job.state != JobState::Succeeded || job.cleaned {
-        return Ok(());
-    }
-    let removed = remove_vhds(desk, operations).await?;
-    tracing::info!(job = %job.id, vhds = removed.vhds, "staged VHDs are removed");
-    mark_cleaned(desk, &job.id).await
-}
-
-async fn mark_cleaned(desk: &Desk, id: &JobId) -> Result<(), DeskError> {
-    loop {
-        let row = desk.job(id).await?;
-        let mut job = row.value;
-        job.cleaned = true;
-        match desk.ports.table.commit_job(&job, &row.etag, &[]).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind == ErrorKind::Conflict => {}
-            Err(error) => return Err(error.into()),
-        }
+    match remove_vhds(desk, &operations).await {
+        (removed, failures) if failures.is_empty() => Ok(removed),
+        (_, mut failures) => Err(failures.remove(0).into()),
     }
 }
 
-async fn remove_vhds(desk: &Desk, operations: &[Versioned<Operation>]) -> PortResult<Removed> {
+/// What became of the staged VHDs of a job that succeeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Staging {
+    /// They are gone.
+    Removed,
+    /// Some or all stay: the configuration says so, or a service refuses to let them go.
+    Left,
+    /// Some could not be removed now, but that may pass.
+    TryAgain,
+}
+
+/// Before a job's end as succeeded: removes its staged VHDs, if the configuration says so.
+pub async fn remove_staged(desk: &Desk, job: &Job, operations: &[Versioned<Operation>]) -> Staging {
+    if desk.config.cleanup.staged != Staged::Remove {
+        return Staging::Left;
+    }
+    let (removed, failures) = remove_vhds(desk, operations).await;
+    tracing::info!(job = %job.id, vhds = removed.vhds, failed = failures.len(), "staged VHDs are removed");
+    if failures.is_empty() {
+        return Staging::Removed;
+    }
+    let last = operations.iter().map(|operation| operation.value.updated).max().unwrap_or(job.updated);
+    let may_pass = failures.iter().any(PortError::is_retryable) && desk.ports.clock.now() < after(last, PERSISTENCE);
+    if may_pass { Staging::TryAgain } else { Staging::Left }
+}
+
+/// Removes the VHDs of copies. What could not be removed is logged, and keeps no other from being removed.
+async fn remove_vhds(desk: &Desk, operations: &[Versioned<Operation>]) -> (Removed, Vec<PortError>) {
     let vhds: Vec<(BlobAddress, String)> = operations
         .iter()
         .map(|row| &row.value)
@@ -76,15 +87,24 @@ async fn remove_vhds(desk: &Desk, operations: &[Versioned<Operation>]) -> PortRe
             _ => None,
         })
         .collect();
-    let outcomes: Vec<Option<bool>> = futures::stream::iter(vhds)
+    let outcomes: Vec<PortResult<Option<bool>>> = futures::stream::iter(vhds)
         .map(|(vhd, digest)| async move { remove_vhd(desk, &vhd, &digest).await })
         .buffer_unordered(IN_FLIGHT)
-        .try_collect()
-        .await?;
-    Ok(Removed {
-        vhds: outcomes.iter().filter(|outcome| **outcome == Some(true)).count(),
-        left: outcomes.iter().filter(|outcome| **outcome == Some(false)).count(),
-    })
+        .collect()
+        .await;
+    let (mut removed, mut failures) = (Removed::default(), Vec::new());
+    for outcome in outcomes {
+        match outcome {
+            Ok(Some(true)) => removed.vhds += 1,
+            Ok(Some(false)) => removed.left += 1,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, code = error.code, "a staged VHD could not be removed");
+                failures.push(error);
+            }
+        }
+    }
+    (removed, failures)
 }
 
 /// Removes one VHD if it is what the row says; none where there is nothing, false where it is something else.

@@ -125,23 +125,38 @@ impl Desk {
     ) -> Result<Versioned<Job>, DeskError> {
         loop {
             let current = self.job(id).await?;
-            let mut job = current.value.clone();
-            change(&mut job);
-            let line = match job.apply(event, self.ports.clock.now(), &self.who) {
-                Ok(line) => line,
-                Err(_) if leads_to(event) == Some(current.value.state) => return Ok(current),
-                Err(illegal) => return Err(illegal.into()),
-            };
-            match self.ports.table.commit_job(&job, &current.etag, &[line]).await {
-                Ok(etag) => {
-                    if job.state.is_terminal() {
-                        self.vitals.metrics.job_ended(job.state);
-                    }
-                    return Ok(Versioned { value: job, etag });
-                }
-                Err(error) if error.kind == ErrorKind::Conflict => {}
-                Err(error) => return Err(error.into()),
+            if let Some(advanced) = self.advance_from(&current, event, &change).await? {
+                return Ok(advanced);
             }
+        }
+    }
+
+    /// The same from the row as it was read. None where someone has changed it since.
+    ///
+    /// # Errors
+    /// [`DeskError::Illegal`] where the job's state does not allow the event.
+    pub async fn advance_from(
+        &self,
+        current: &Versioned<Job>,
+        event: JobEvent,
+        change: impl Fn(&mut Job),
+    ) -> Result<Option<Versioned<Job>>, DeskError> {
+        let mut job = current.value.clone();
+        change(&mut job);
+        let line = match job.apply(event, self.ports.clock.now(), &self.who) {
+            Ok(line) => line,
+            Err(_) if leads_to(event) == Some(current.value.state) => return Ok(Some(current.clone())),
+            Err(illegal) => return Err(illegal.into()),
+        };
+        match self.ports.table.commit_job(&job, &current.etag, &[line]).await {
+            Ok(etag) => {
+                if job.state.is_terminal() {
+                    self.vitals.metrics.job_ended(job.state);
+                }
+                Ok(Some(Versioned { value: job, etag }))
+            }
+            Err(error) if error.kind == ErrorKind::Conflict => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::{self, duration};
 use crate::desk::{Desk, DeskError};
 use crate::status::{Standing, Status, status, upload_status};
-use crate::sweep::look_after;
+use crate::sweep::{Looked, look_after};
 
 /// The time between the first two looks at a job; it doubles up to [`LOOK`].
 const FIRST_LOOK: Duration = Duration::from_millis(25);
@@ -219,8 +219,7 @@ pub async fn follow(
             progress.end();
             return Ok(Some(status));
         }
-        if status.state != Standing::Running && finish == Finish::Here {
-            look_after(desk, &job).await?;
+        if status.state != Standing::Running && finish == Finish::Here && look_after(desk, id).await? == Looked::Ended {
             continue;
         }
         tokio::select! {

@@ -1,10 +1,11 @@
 //! Retry: only what failed or was cancelled is done again.
 
 use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::job::JobState;
+use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
 use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::ports::Versioned;
+use goldfleet_shared::ports::error::ErrorKind;
 use goldfleet_shared::state::{JobEvent, OperationEvent};
 
 use crate::desk::{Desk, DeskError, by_group, change};
@@ -51,7 +52,26 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
     for group in groups {
         count += retry_group(desk, id, group, which, &gate).await?;
     }
+    keep_open(desk, id).await?;
     Ok(count)
+}
+
+/// Writes the job's row once more: a sweep that saw the operations as they were before ends the job only in the version of
+/// the row that it knows, or has ended it meanwhile.
+async fn keep_open(desk: &Desk, id: &JobId) -> Result<(), DeskError> {
+    loop {
+        let row = desk.job(id).await?;
+        if row.value.state.is_terminal() {
+            desk.advance(id, JobEvent::Retry, |_| {}).await?;
+            return Ok(());
+        }
+        let touched = Job { updated: desk.ports.clock.now(), ..row.value };
+        match desk.ports.table.commit_job(&touched, &row.etag, &[]).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind == ErrorKind::Conflict => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 async fn retry_group(

@@ -16,67 +16,112 @@ use goldfleet_worker::settle::copy_failed;
 use jiff::Timestamp;
 
 use crate::cancel::stop_operations;
-use crate::cleanup::remove_staged;
+use crate::cleanup::{Staging, remove_staged};
 use crate::desk::{Desk, DeskError, by_group, change};
 use crate::rings;
+
+/// Where a job is after a look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// It has ended, and will not be looked at again.
+    Ended,
+    /// It goes on.
+    Open,
+}
 
 /// Looks after every job that has not ended. Returns how many there still are.
 ///
 /// # Errors
-/// Where table or queue can't be reached.
+/// Where table or queue can't be reached. A job that alone can't be looked after is logged, and holds no other up.
 pub async fn sweep(desk: &Desk) -> Result<usize, DeskError> {
     let began = desk.ports.clock.now();
-    let mut open = 0;
     let mut census = Census::default();
-    for job in desk.ports.table.open_jobs().await? {
-        if !look_closely(desk, &job.value, &mut census).await? {
+    let jobs = desk.ports.table.open_jobs().await?;
+    let (mut open, mut failed) = (0, Vec::new());
+    for job in &jobs {
+        let looked = look_closely(desk, job, &mut census).await;
+        if !matches!(looked, Ok(Looked::Ended)) {
             census.job(job.value.state);
             open += 1;
         }
+        if let Err(error) = looked {
+            tracing::warn!(job = %job.value.id, %error, "a job could not be looked after");
+            failed.push(error);
+        }
     }
     desk.vitals.metrics.swept(&census, between(began, desk.ports.clock.now()));
-    Ok(open)
+    match failed.pop() {
+        Some(error) if failed.len() + 1 == jobs.len() => Err(error),
+        _ => Ok(open),
+    }
 }
 
-/// Looks after one job. Returns whether it has ended.
+/// Looks after one job, if it has not ended.
 ///
 /// # Errors
 /// Where table or queue can't be reached.
-pub async fn look_after(desk: &Desk, job: &Job) -> Result<bool, DeskError> {
-    look_closely(desk, job, &mut Census::default()).await
+pub async fn look_after(desk: &Desk, id: &JobId) -> Result<Looked, DeskError> {
+    let job = desk.job(id).await?;
+    if job.value.state.is_terminal() {
+        return Ok(Looked::Ended);
+    }
+    look_closely(desk, &job, &mut Census::default()).await
 }
 
-/// Looks after one job, and counts its operations.
-async fn look_closely(desk: &Desk, job: &Job, census: &mut Census) -> Result<bool, DeskError> {
+/// Looks after one job, and counts its operations. The job's row must have been read before this begins.
+async fn look_closely(desk: &Desk, row: &Versioned<Job>, census: &mut Census) -> Result<Looked, DeskError> {
+    let job = &row.value;
     let now = desk.ports.clock.now();
     let patience = desk.config.dispatch.patience.get();
-    if job.state == JobState::Requested {
-        if now > after(job.updated, patience) {
-            announce_again(desk, &job.id, now).await?;
+    match job.state {
+        JobState::Requested => {
+            if now > after(job.updated, patience) {
+                announce_again(desk, &job.id, now).await?;
+            }
+            return Ok(Looked::Open);
         }
-        return Ok(false);
-    }
-    if job.state == JobState::Cancelling {
-        stop_operations(desk, &job.id).await?;
+        JobState::Cancelling => drop(stop_operations(desk, &job.id).await?),
+        _ => {}
     }
     let operations = desk.ports.table.operations(&job.id).await?;
     for operation in &operations {
         census.operation(operation.value.id.kind(), operation.value.state);
     }
     if let Some(event) = end_of(&operations) {
-        let ended = desk.advance(&job.id, event, |_| {}).await?;
-        tracing::info!(job = %job.id, state = %ended.value.state, "ended");
-        remove_staged(desk, &ended.value, &operations).await?;
-        return Ok(true);
+        return end(desk, row, event, &operations).await;
     }
     if rings::advance(desk, job, &operations, now).await? > 0 {
         // What was turned is in another version now; the rest can wait for the next sweep.
-        return Ok(false);
+        return Ok(Looked::Open);
     }
     for group in by_group(operations) {
         heal(desk, &group, now, patience).await?;
     }
-    Ok(false)
+    Ok(Looked::Open)
+}
+
+/// Ends a job, all of whose operations had ended when they were read. Its row was read before them: where it is in another
+/// version now, operations may be too, as after a retry, and the next look tells how things stand.
+async fn end(
+    desk: &Desk,
+    row: &Versioned<Job>,
+    event: JobEvent,
+    operations: &[Versioned<Operation>],
+) -> Result<Looked, DeskError> {
+    // Before the job's end, as nobody looks at it after that.
+    let staging = match event {
+        JobEvent::Succeed => remove_staged(desk, &row.value, operations).await,
+        _ => Staging::Left,
+    };
+    if staging == Staging::TryAgain {
+        return Ok(Looked::Open);
+    }
+    let cleaned = staging == Staging::Removed;
+    let Some(ended) = desk.advance_from(row, event, |job| job.cleaned = cleaned).await? else {
+        return Ok(Looked::Open);
+    };
+    tracing::info!(job = %ended.value.id, state = %ended.value.state, "ended");
+    Ok(Looked::Ended)
 }
 
 /// Announces a job that nobody has fanned out: its message may be lost. The row says when that was, so that a job which

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use goldfleet_shared::model::event::Event;
 use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
@@ -32,10 +33,11 @@ pub enum Lost {
     Answer,
 }
 
-/// Counts calls by name, and makes one of them fail.
-#[derive(Debug, Default)]
+/// Counts calls by name, and makes one of them fail or its answer come late.
+#[derive(Default)]
 pub struct Faults {
     failing: Option<(&'static str, usize, Lost)>,
+    late: Mutex<Option<(&'static str, BoxFuture<'static, ()>)>>,
     calls: Mutex<BTreeMap<&'static str, usize>>,
     hit: AtomicUsize,
 }
@@ -51,6 +53,12 @@ impl Faults {
     #[must_use]
     pub fn at(name: &'static str, nth: usize, lost: Lost) -> Arc<Self> {
         Arc::new(Self { failing: Some((name, nth, lost)), ..Self::default() })
+    }
+
+    /// Lets something happen between the effect of the first call of `name` and its answer.
+    #[must_use]
+    pub fn late(name: &'static str, meanwhile: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
+        Arc::new(Self { late: Mutex::new(Some((name, Box::pin(meanwhile)))), ..Self::default() })
     }
 
     /// How often each call was made.
@@ -80,7 +88,14 @@ impl Faults {
         match lost {
             Some(Lost::Request) => Err(gone()),
             Some(Lost::Answer) => call.await.and_then(|_| Err(gone())),
-            None => call.await,
+            None => {
+                let answer = call.await;
+                let meanwhile = self.late.lock().unwrap().take_if(|(late, _)| *late == name);
+                if let Some((_, meanwhile)) = meanwhile {
+                    meanwhile.await;
+                }
+                answer
+            }
         }
     }
 }

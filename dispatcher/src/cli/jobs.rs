@@ -201,8 +201,7 @@ pub async fn cancel_command(desk: &Desk, job: Option<&JobId>, console: &mut Cons
     let job = desk.job_or_newest(job).await?.value.id;
     let counts = cancel(desk, &job).await?;
     if counts.stopping == 0 {
-        let row = desk.job(&job).await?.value;
-        crate::sweep::look_after(desk, &row).await?;
+        crate::sweep::look_after(desk, &job).await?;
     }
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": job, "operations": counts }))?;

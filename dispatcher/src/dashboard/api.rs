@@ -205,8 +205,7 @@ pub async fn cancel_job(State(dashboard): State<Dashboard>, Path(id): Path<Strin
     let id = job_id(&id)?;
     let counts = cancel(&dashboard.desk, &id).await?;
     if counts.stopping == 0 {
-        let row = dashboard.desk.job(&id).await?.value;
-        look_after(&dashboard.desk, &row).await?;
+        look_after(&dashboard.desk, &id).await?;
     }
     tracing::info!(job = %id, "cancelled, asked for at the dashboard");
     Ok(Json(json!({ "operations": counts })))

@@ -1,0 +1,87 @@
+//! How jobs end: as their operations are, after their clean-up, and whatever becomes of other jobs.
+
+use std::time::Duration;
+
+use goldfleet_dispatcher::desk::Desk;
+use goldfleet_dispatcher::retry::{Which, retry};
+use goldfleet_dispatcher::status::Standing;
+use goldfleet_dispatcher::sweep::{Looked, look_after, sweep};
+use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::model::job::{Job, JobState};
+use goldfleet_shared::model::manifest::Generation;
+use goldfleet_shared::model::message::QueueName;
+use goldfleet_shared::state::JobEvent;
+use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_tests::faults::{Faults, Lost, faulty};
+use goldfleet_tests::fleet::Fleet;
+use goldfleet_tests::place;
+
+async fn state(desk: &Desk, job: &JobId) -> JobState {
+    desk.job(job).await.unwrap().value.state
+}
+
+/// A sweep has read that all operations have ended; a retry makes some ready before the sweep writes that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_not_ended_by_what_its_operations_were_before_a_retry() {
+    let fleet = Fleet::new();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let broken = fleet.cloud().join("stage2westeurope");
+    std::fs::write(&broken, "in the way").unwrap();
+    let (job, status) = fleet.requested(&fleet.ports, "1", 1).await;
+    assert_eq!(status.state, Standing::Failed);
+    std::fs::remove_file(&broken).unwrap();
+    let poisoned = fleet.ports.queue.receive(QueueName::Poison, 9, Duration::from_secs(9)).await.unwrap();
+    fleet.ports.queue.delete(QueueName::Poison, &poisoned[0].receipt).await.unwrap();
+
+    // As it was between the end of its last operation and the sweep after that.
+    let desk = fleet.desk(fleet.ports.clone());
+    desk.advance(&job, JobEvent::Retry, |_| {}).await.unwrap();
+    let (retrying, id) = (desk.clone(), job.clone());
+    let late = Faults::late("JobTable.operations", async move {
+        assert_eq!(retry(&retrying, &id, &Which::default()).await.unwrap(), 2);
+    });
+    let sweeping = fleet.desk(faulty(&fleet.ports, &late));
+    assert_eq!(look_after(&sweeping, &job).await.unwrap(), Looked::Open);
+    assert_eq!(state(&desk, &job).await, JobState::Running);
+    fleet.run(&fleet.ports, 1, &job).await;
+    fleet.assert_all_done(&job).await;
+}
+
+/// The clean-up comes before the job's end: where it fails for a reason that may pass, it is tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn staged_vhds_are_removed_even_if_not_at_once() {
+    let config = place::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n[cleanup]\nstaged = \"remove\"\n";
+    let golden = GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1);
+    let fleet = Fleet::with(&config, &place::targets(2, &["westeurope", "eastus"]), &golden);
+    let lost = Faults::at("BlobStore.delete", 1, Lost::Request);
+    let (job, status) = fleet.roll_out(&faulty(&fleet.ports, &lost), "1", 1).await;
+    assert!(lost.was_hit());
+    assert_eq!(status.state, Standing::Succeeded);
+    let row = fleet.ports.table.job(&job).await.unwrap().unwrap().value;
+    assert!(row.cleaned);
+    for operation in fleet.ports.table.operations(&job).await.unwrap() {
+        if let Some(target) = operation.value.work.target() {
+            let vhd = target.vhd(&operation.value.image);
+            assert_eq!(fleet.ports.blobs.properties(&vhd).await.unwrap(), None, "{vhd} is still there");
+        }
+    }
+}
+
+/// One job whose rows can't be read keeps no other from its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_cannot_be_looked_after_holds_no_other_up() {
+    let fleet = Fleet::new();
+    let (first, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
+    fleet.change_golden();
+    let (second, _) = fleet.roll_out(&fleet.ports, "2", 1).await;
+    let desk = fleet.desk(fleet.ports.clone());
+    for job in [&first, &second] {
+        let reopened = desk.job(job).await.unwrap();
+        let row = Job { state: JobState::Running, ..reopened.value };
+        fleet.ports.table.commit_job(&row, &reopened.etag, &[]).await.unwrap();
+    }
+    let lost = Faults::at("JobTable.operations", 0, Lost::Request);
+    assert_eq!(sweep(&fleet.desk(faulty(&fleet.ports, &lost))).await.unwrap(), 1);
+    assert_eq!((state(&desk, &first).await, state(&desk, &second).await), (JobState::Succeeded, JobState::Running));
+    assert_eq!(sweep(&desk).await.unwrap(), 0);
+}
