@@ -3,12 +3,12 @@
 use crate::DISPATCHER;
 use crate::sample::{Held, Sample};
 
-/// By how many KiB a process's memory may be larger at the end than a third through, by the straight line that fits best.
-const MEMORY: f64 = 2048.0;
+/// By how many KiB a worker's own memory may be larger at the end than a third through, by the straight line that fits best.
+const WORKER: f64 = 2048.0;
 
-/// As many KiB more a dispatcher's may be for each job that there is more, as it reads the rows of all jobs at every sweep.
-/// (Of 10,000 jobs that had ended it held 3.3 KiB each.)
-const HISTORY: f64 = 8.0;
+/// As many KiB for a dispatcher. What jobs have ended it does not read, but for the 200 newest when it plans one: until there
+/// are so many, each adds some 3 KiB.
+const DISPATCHING: f64 = 1024.0;
 
 /// How large SQLite's log may become, in KiB: it is taken up again at 4 MiB, and may be longer while anyone reads.
 const LOG: u64 = 16 << 10;
@@ -27,11 +27,11 @@ pub(crate) fn report(samples: &[Sample]) -> bool {
     };
     let jobs = float(last.jobs - first.jobs).max(1.0);
     for (n, Held { name, peak, .. }) in last.processes.iter().enumerate() {
-        let most = if *name == DISPATCHER { MEMORY + HISTORY * jobs } else { MEMORY };
+        let most = if *name == DISPATCHER { DISPATCHING } else { WORKER };
         let memory = slope(settled.iter().map(|sample| (minutes_of(sample), float(sample.processes[n].memory))));
         judge(
             format!(
-                "{name}: memory {memory:+.2} KiB a minute, {:+.0} KiB in all (at most {most:.0}); peak {:.1} MiB",
+                "{name}: own memory {memory:+.2} KiB a minute, {:+.0} KiB in all (at most {most:.0}); peak {:.1} MiB in all",
                 memory * minutes,
                 float(*peak) / 1024.0
             ),

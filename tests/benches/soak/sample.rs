@@ -11,8 +11,10 @@ use rusqlite::{Connection, OpenFlags};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Held {
     pub(crate) name: &'static str,
-    /// Resident memory in KiB, now and at most so far.
+    /// Memory of its own in KiB: what it allocated, and not the pages of programs and files, which the system gives it and
+    /// takes away as it likes.
     pub(crate) memory: u64,
+    /// The most resident memory in KiB so far, with such pages.
     pub(crate) peak: u64,
     /// Open file handles.
     pub(crate) handles: u64,
@@ -68,7 +70,7 @@ fn held(name: &'static str, process: &Process) -> Held {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     };
     let handles = std::fs::read_dir(format!("{folder}/fd")).unwrap().count() as u64;
-    Held { name, memory: kib("VmRSS:"), peak: kib("VmHWM:"), handles }
+    Held { name, memory: kib("RssAnon:"), peak: kib("VmHWM:"), handles }
 }
 
 fn length(file: &Path) -> u64 {
@@ -88,7 +90,7 @@ pub(crate) fn heading() -> String {
         "min",
         "jobs",
         "ops",
-        "memory, MiB",
+        "own memory, MiB",
         "handles",
         "db, MiB",
         "log, MiB",
