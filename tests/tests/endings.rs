@@ -1,4 +1,5 @@
 //! How jobs end: as their operations are, after their clean-up, and whatever becomes of other jobs.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
 
