@@ -11,6 +11,7 @@ mod error;
 mod image_plane;
 mod inspector;
 mod job_table;
+mod patience;
 mod policies;
 mod queue;
 
@@ -23,4 +24,5 @@ pub use connection::{Connection, ConnectionError};
 pub use image_plane::AzureImages;
 pub use inspector::AzureInspector;
 pub use job_table::AzureJobTable;
+pub use patience::{Patience, Patient};
 pub use queue::AzureQueue;
