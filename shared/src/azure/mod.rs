@@ -19,7 +19,7 @@ mod table;
 mod tokens;
 
 pub use arm::Arm;
-pub use blob_store::AzureBlobs;
+pub use blob_store::{AzureBlobs, SasTimes};
 pub use connection::{Connection, ConnectionError};
 pub use image_plane::AzureImages;
 pub use inspector::AzureInspector;

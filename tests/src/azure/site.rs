@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::azure::{Arm, AzureBlobs, AzureImages, Connection, Patience, Patient};
+use goldfleet_shared::azure::{Arm, AzureBlobs, AzureImages, Connection, Patience, Patient, SasTimes};
 use goldfleet_shared::config::{AzureCloud, Checksum};
 use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::model::store::{BlobAddress, Container};
@@ -136,6 +136,12 @@ impl Site {
             config += &format!("blob_endpoint = {blobs:?}\nresource_manager_endpoint = {manager:?}\n{identity}");
         }
         config
+    }
+
+    /// The blobs, for a client whose SAS hold for other times.
+    #[must_use]
+    pub fn blobs_with(&self, times: SasTimes) -> AzureBlobs {
+        self.blobs().with_sas_times(times)
     }
 
     /// The blobs, for a client with another patience.

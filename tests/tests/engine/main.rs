@@ -4,4 +4,5 @@
 
 mod faults;
 mod lines;
+mod sas;
 mod scene;
