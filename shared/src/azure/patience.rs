@@ -40,7 +40,7 @@ impl Default for Patience {
 
 impl Patience {
     /// How long an answer may take to begin, to a request that sends `body` bytes, or has a source read.
-    fn for_answer(&self, body: u64, from_source: bool) -> Duration {
+    pub(crate) fn for_answer(&self, body: u64, from_source: bool) -> Duration {
         let source = if from_source { CHUNK_SIZE } else { 0 };
         self.silence + at(body, self.line) + at(source, self.source)
     }

@@ -1,7 +1,7 @@
 //! Faults of single requests, and of stores.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_shared::azure::Patience;
@@ -101,6 +101,34 @@ fn chunks_come_from_the_next_store_that_has_them() {
             assert!(!chunks.is_empty() || times.is_none() && !stores.is_empty(), "{name}: {log}");
         });
     }
+}
+
+/// A store that takes longer to be read than anyone should wait: what is overdue is asked for elsewhere too, and what was
+/// given up lands late, over what is there by then. It changes nothing.
+#[test]
+fn what_lands_late_changes_nothing() {
+    const LATE: Duration = Duration::from_secs(20);
+    let site = Site::start(1, &["westeurope", "eastus"]);
+    site.run(async {
+        let scene = Scene::set(&site, 1).await;
+        let rule = Rule::new(Effect::Delay(LATE)).operation(Operation::PutPageFromUrl).when(reads_of("stage1eastus"));
+        let rule = site.proxy.rules().add(rule);
+        let begun = Instant::now();
+        let (status, _, log) = scene.run().await;
+        let took = begun.elapsed();
+        scene.assert_whole("before", &status).await;
+        assert!(took < LATE, "{took:?}: it was waited for");
+        assert!(log.contains("is overdue"), "{log}");
+        let (given_up, before) = (site.proxy.rules().hits(rule), site.proxy.counters().now().writes.len() as u64);
+        assert!(given_up > 0);
+        // What was asked for happens, though nobody waits for it.
+        while (site.proxy.counters().now().writes.len() as u64) < before + given_up {
+            assert!(begun.elapsed() < 3 * LATE, "of {given_up} requests not all land");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        println!("done in {took:?}; {given_up} requests landed after that, after {:?}", begun.elapsed());
+        scene.assert_whole("after", &status).await;
+    });
 }
 
 /// What no store has whole is a failure that names store and chunk.
