@@ -1,6 +1,7 @@
 //! Moving chunks: from whichever source has them, many at once, each recorded when it is in place.
 
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -288,7 +289,7 @@ impl<D: Destination> Moving<'_, D> {
         if error.kind == ErrorKind::Throttled {
             self.shared.vitals.metrics.throttled(self.hold.kind());
         }
-        let wait = error.retry_after.unwrap_or(Duration::from_millis(50 << (2 * journey.tries)));
+        let wait = error.retry_after.unwrap_or_else(|| wait(self.destination.account(), chunk, journey.tries));
         self.shared.ports.clock.sleep(wait).await;
         Ok(())
     }
@@ -325,6 +326,32 @@ impl<'a> Journey<'a> {
     }
 }
 
+/// The wait after so many tries: 0.2, 0.8, 3.2 s, each between half and one and a half times as long, so that what failed
+/// together does not come back together. Not by chance, as rehearsals must repeat.
+fn wait(account: &AccountName, chunk: u32, tries: u32) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    (account, chunk, tries).hash(&mut hasher);
+    let percent = u32::try_from(hasher.finish() % 101).unwrap_or(0);
+    Duration::from_millis(50 << (2 * tries)) * (50 + percent) / 100
+}
+
 fn is_the_sources_fault(error: &PortError) -> bool {
     matches!(error.code.as_str(), "source-not-found" | "source-corrupt")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_together_does_not_come_back_together() {
+        let account: AccountName = "stage1".parse().unwrap();
+        for (tries, middle) in [(1, 200), (2, 800), (3, 3200)] {
+            let waits: Vec<u128> = (0..100).map(|chunk| wait(&account, chunk, tries).as_millis()).collect();
+            assert!(waits.iter().all(|wait| (middle / 2..=middle * 3 / 2).contains(wait)), "{waits:?}");
+            let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+            assert!(most - least > middle * 3 / 4, "{waits:?}");
+            assert_eq!(waits[7], wait(&account, 7, tries).as_millis());
+        }
+    }
 }
