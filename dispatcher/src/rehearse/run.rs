@@ -73,6 +73,11 @@ pub struct Played {
 /// # Errors
 /// [`RehearsalError`].
 pub fn play(rehearsal: &Rehearsal) -> Result<Played, RehearsalError> {
+    play_on(rehearsal, |_| ())
+}
+
+/// The same, where something happens to the cloud.
+pub(super) fn play_on(rehearsal: &Rehearsal, happens: impl FnOnce(&Model)) -> Result<Played, RehearsalError> {
     if rehearsal.targets.targets.is_empty() {
         return Err(RehearsalError::NoTargets);
     }
@@ -86,6 +91,7 @@ pub fn play(rehearsal: &Rehearsal) -> Result<Played, RehearsalError> {
         }
         let (image, manifest) = &rehearsal.image;
         stage.fill(rehearsal).await?;
+        happens(&stage.model);
         stage.run("rehearsal", image, manifest).await
     })
 }

@@ -1,7 +1,8 @@
 use std::path::Path;
+use std::time::Duration;
 
 use goldfleet_shared::model::ids::SubscriptionId;
-use goldfleet_shared::model::operation::Kind;
+use goldfleet_shared::model::operation::{Kind, OperationId};
 use goldfleet_shared::modelled::Limit;
 
 use super::*;
@@ -112,6 +113,46 @@ fn targets_go_around_a_slow_store() {
     };
     assert!((1024 + 1024..=5 * 1024).contains(&copied(&around, "eastus")), "{}", copied(&around, "eastus"));
     assert_eq!((copied(&around, "japaneast"), copied(&waited, "eastus")), (1024, 1024));
+}
+
+/// When the last copies or seeds of some regions ended, in seconds; with the store of eastus saying nothing any more, from
+/// some time on, to whoever reads from it.
+fn last(fleet: &Rehearsal, kind: Kind, regions: &[&str], silent_after: Option<f64>) -> f64 {
+    let played = run::play_on(fleet, |model| {
+        if let Some(after) = silent_after {
+            model.silence(&"stage0000101".parse().unwrap(), Duration::from_secs_f64(after));
+        }
+    });
+    let played = played.unwrap();
+    assert_eq!((played.failed, played.whole), (0, true));
+    assert!(played.events.iter().all(|event| event.what != "retry"), "an attempt failed");
+    let is_one = |id: &OperationId| id.kind() == kind && regions.iter().any(|region| id.place().contains(region));
+    let ends = played
+        .events
+        .iter()
+        .filter(|event| event.what == "succeed" && event.operation.as_ref().is_some_and(is_one))
+        .map(|event| event.at);
+    let begun = played.events.iter().map(|event| event.at).min().unwrap();
+    ends.max().unwrap().duration_since(begun).as_secs_f64()
+}
+
+/// A store that says nothing any more costs the time to find out, and not the time that requests are waited for: 16 s until
+/// a chunk is overdue, three probes one after the other, and what was not moved meanwhile.
+#[test]
+fn a_store_that_falls_silent_costs_no_more_than_finding_out() {
+    let fleet = with_account("nobodys", 1.0, 1.0);
+    let usual = last(&fleet, Kind::Copy, &["eastus"], None);
+    for (when, after) in [("in the middle", usual / 2.0), ("with few chunks left", usual - 0.3)] {
+        let silent = last(&fleet, Kind::Copy, &["eastus"], Some(after));
+        println!("copies, {when}: {silent:.1} s, and {usual:.1} s usually");
+        assert!((usual + 5.0..usual + 25.0).contains(&silent), "{when}: {silent} s, and {usual} s usually");
+    }
+    // In ten regions two are filled from eastus.
+    let relayed = Rehearsal { targets: targets(20, 10).unwrap(), ..fleet };
+    let usual = last(&relayed, Kind::Seed, &["centralus", "westus3"], None);
+    let silent = last(&relayed, Kind::Seed, &["centralus", "westus3"], Some(usual / 2.0));
+    println!("seeds: {silent:.1} s, and {usual:.1} s usually");
+    assert!((usual + 5.0..usual + 25.0).contains(&silent), "{silent} s, and {usual} s usually");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use azure_core::http::policies::Policy;
 use azure_core::http::{ClientOptions, HttpClient, Pipeline, RetryOptions, Transport};
 
+use super::patience::{Patience, Patient};
 use super::policies::{AddHeaders, Bearer, RetryReads};
 use super::tokens::Tokens;
 use crate::config::Identity;
@@ -19,8 +20,10 @@ pub(super) const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(20);
 
-/// How long a service may say nothing in the middle of an answer. A server-to-server write of 4 MiB takes its time.
-const SILENCE: Duration = Duration::from_secs(60);
+/// How long bytes that were sent may go unacknowledged before a connection counts as dead. A way that is slow as it is
+/// full takes seconds to acknowledge; the HTTP client's own 30 s would do, but for proxies that stop taking bytes in between.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
 /// Why a connection can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +58,8 @@ impl Connection {
     /// # Errors
     /// Where the extra root certificate is unusable.
     pub fn open(identity: &Identity) -> Result<Self, ConnectionError> {
-        Ok(Self::over(Arc::new(client(identity.ca_certificate.as_deref())?), identity))
+        let client = Patient::new(client(identity.ca_certificate.as_deref())?, Patience::default());
+        Ok(Self::over(Arc::new(client), identity))
     }
 
     /// A connection that sends its requests through `client`: to count them, or to lose some.
@@ -96,17 +100,19 @@ impl Connection {
     }
 }
 
-/// An HTTP client that trusts the system's roots and, where given, one more.
+/// An HTTP client that trusts the system's roots and, where given, one more. How long a request may take is for
+/// [`Patient`] to say.
 ///
 /// # Errors
 /// Where the extra root certificate is unusable.
 pub(super) fn client(ca_certificate: Option<&Path>) -> Result<reqwest::Client, ConnectionError> {
     // Fails only where the process already has a provider, which is then good enough.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
-        .connect_timeout(CONNECT)
-        .read_timeout(SILENCE)
-        .redirect(reqwest::redirect::Policy::none());
+    let mut builder = reqwest::Client::builder().connect_timeout(CONNECT).redirect(reqwest::redirect::Policy::none());
+    #[cfg(target_os = "linux")]
+    {
+        builder = builder.tcp_user_timeout(UNACKNOWLEDGED);
+    }
     if let Some(path) = ca_certificate {
         let pem = fs::read(path).map_err(|source| ConnectionError::Unreadable { path: path.to_owned(), source })?;
         let roots = reqwest::Certificate::from_pem_bundle(&pem)

@@ -11,6 +11,7 @@ mod error;
 mod image_plane;
 mod inspector;
 mod job_table;
+mod patience;
 mod policies;
 mod queue;
 
@@ -18,9 +19,10 @@ mod table;
 mod tokens;
 
 pub use arm::Arm;
-pub use blob_store::AzureBlobs;
+pub use blob_store::{AzureBlobs, SasTimes};
 pub use connection::{Connection, ConnectionError};
 pub use image_plane::AzureImages;
 pub use inspector::AzureInspector;
 pub use job_table::AzureJobTable;
+pub use patience::{Patience, Patient};
 pub use queue::AzureQueue;

@@ -48,6 +48,10 @@ pub(super) fn not_kept(blob: &BlobAddress) -> PortError {
     PortError::new(ErrorKind::Invalid, message).with_code("bytes-not-kept")
 }
 
+pub(super) fn no_answer(blob: &BlobAddress, source: &SourceRange) -> PortError {
+    PortError::new(ErrorKind::Unavailable, format!("{blob} from {}: the service said nothing", source.blob))
+}
+
 pub(super) fn server_busy(limit: Limit, name: &str, after: Duration) -> PortError {
     let message = format!("{name} is too busy: {}", limit.as_str());
     PortError::new(ErrorKind::Throttled, message).with_code("server-busy").with_retry_after(after)

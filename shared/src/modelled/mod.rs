@@ -82,6 +82,13 @@ impl Model {
         }
     }
 
+    /// From a while after now on, whoever has a service read from an account waits for an answer that never comes, for as
+    /// long as the adapter for Azure would.
+    pub fn silence(&self, account: &AccountName, after: Duration) {
+        let since = self.moment().saturating_add(nanos(after));
+        self.world().silent.insert(account.clone(), since);
+    }
+
     /// Puts chunks into a store, at once, with nothing known of them but their checksums; those that are there stay.
     ///
     /// # Errors

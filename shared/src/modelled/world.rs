@@ -48,6 +48,8 @@ pub(super) struct World {
     pub(super) retry_after: Duration,
     pub(super) request: u64,
     chance: u64,
+    /// Accounts that do not answer services that read from them, and since when.
+    pub(super) silent: HashMap<AccountName, Moment>,
 }
 
 /// A storage account.
@@ -120,6 +122,7 @@ impl World {
             retry_after,
             request,
             chance: seed,
+            silent: HashMap::new(),
             pace,
         };
         world.home = world.region(home);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::azure::{Arm, AzureBlobs, AzureImages, Connection};
+use goldfleet_shared::azure::{Arm, AzureBlobs, AzureImages, Connection, Patience, Patient, SasTimes};
 use goldfleet_shared::config::{AzureCloud, Checksum};
 use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::model::store::{BlobAddress, Container};
@@ -138,12 +138,19 @@ impl Site {
         config
     }
 
-    /// The blobs, for a client that gives up a request after so long without a byte.
+    /// The blobs, for a client whose SAS hold for other times.
     #[must_use]
-    pub fn impatient_blobs(&self, silence: Duration) -> AzureBlobs {
+    pub fn blobs_with(&self, times: SasTimes) -> AzureBlobs {
+        self.blobs().with_sas_times(times)
+    }
+
+    /// The blobs, for a client with another patience.
+    #[must_use]
+    pub fn impatient_blobs(&self, patience: Patience) -> AzureBlobs {
         let root = std::fs::read(&self.azurite.certificates().root).unwrap();
         let root = reqwest::Certificate::from_pem(&root).unwrap();
-        let client = reqwest::Client::builder().tls_certs_only([root]).read_timeout(silence).build().unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([root]).build().unwrap();
+        let client = Patient::new(client, patience);
         let (connection, cloud) = way(&self.azurite, &self.proxy.endpoint());
         AzureBlobs::new(&Connection::over(std::sync::Arc::new(client), connection.identity()), &cloud)
     }

@@ -102,6 +102,29 @@ async fn a_delay_delays() {
 }
 
 #[tokio::test]
+async fn a_line_carries_so_many_bytes_a_second_for_all_of_a_rule() {
+    let bench = Bench::new().await;
+    let (source, blob) = (bench.source("a"), bench.blob("b"));
+    let bytes = pattern(64 << 10, 1);
+    bench.make(&source, bytes.clone()).await;
+    bench.make(&blob, bytes.clone()).await;
+    // Each takes a tenth of a second, and all of them together as many.
+    bench.proxy.rules().add(Rule::new(Effect::Throttle(640 << 10)));
+    let begun = Instant::now();
+    let (one, other, put, copied) = tokio::join!(
+        bench.get(&source),
+        bench.get(&blob),
+        bench.send(bench.put(&bench.blob("c"), bytes.clone())),
+        bench.send(bench.put_from(&bench.blob("d"), &source)),
+    );
+    let took = begun.elapsed();
+    assert!(one.body == bytes && other.body == bytes);
+    assert_eq!([put.status.as_u16(), copied.status.as_u16()], [201, 201]);
+    assert!(took >= Duration::from_millis(400), "{took:?}");
+    assert_eq!(bench.get(&bench.blob("d")).await.body, bytes);
+}
+
+#[tokio::test]
 async fn a_flipped_bit_is_found_by_the_checksum_or_written() {
     let bench = Bench::new().await;
     let (source, bytes) = (bench.source("a"), pattern(4096, 1));

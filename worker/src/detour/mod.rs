@@ -21,11 +21,12 @@ use std::time::Duration;
 use goldfleet_shared::model::ids::AccountName;
 use goldfleet_shared::model::manifest::ChunkEntry;
 use goldfleet_shared::model::store::Store;
+use goldfleet_shared::ports::clock::between;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use jiff::Timestamp;
 
 use crate::availability::Sources;
-use route::{Route, Shown, slowness};
+use route::{Route, Shown, overdue_after, slowness};
 use standing::{May, Standing};
 
 /// How many accounts are kept in mind; then all are forgotten, which costs a few chunks until they are known again.
@@ -123,6 +124,48 @@ impl Detours {
         Some(Pick { store: nearest, why: Why::Nearest })
     }
 
+    /// How long a chunk may be on its way before it is overdue; none where they are not enabled.
+    #[must_use]
+    pub fn overdue_after(&self, entry: &ChunkEntry) -> Option<Duration> {
+        self.enabled.then(|| overdue_after(entry))
+    }
+
+    /// A chunk that was asked for at `since` is overdue, and still on its way. It need not be told how it ends.
+    pub fn overdue(&self, pick: &Pick<'_>, to: &AccountName, entry: &ChunkEntry, since: Timestamp, now: Timestamp) {
+        self.known().overdue(pick, to, slowness(entry, between(since, now)), since, now);
+    }
+
+    /// The store that an overdue chunk is to come from instead; none where it is best waited for. How it went must be told
+    /// with [`Detours::ended`].
+    pub fn instead<'a>(
+        &self,
+        pick: &Pick<'a>,
+        sources: &Sources<'a>,
+        chunk: u32,
+        lacking: &[&'a Store],
+        to: &AccountName,
+        now: Timestamp,
+    ) -> Option<Pick<'a>> {
+        let known = &mut *self.known();
+        let mut around = [lacking, &[pick.store]].concat();
+        let other = loop {
+            let store = sources.nearest(chunk, &around)?;
+            if !known.is_left(store, to) {
+                break store;
+            }
+            around.push(store);
+        };
+        match pick.why {
+            // It was to show whether another store is faster, and has.
+            Why::Probe(_) => None,
+            _ if known.is_left(pick.store, to) => Some(Pick { store: other, why: Why::Around }),
+            Why::Nearest if known.route(pick.store, to).begins_probe(now) => {
+                Some(Pick { store: other, why: Why::Probe(pick.store) })
+            }
+            _ => None,
+        }
+    }
+
     /// A chunk came, or one more try came to nothing, `took` after it was first asked of this store.
     pub fn ended(
         &self,
@@ -202,7 +245,7 @@ impl Known {
             standing.succeeded();
         }
         match pick.why {
-            Why::Nearest | Why::Around => self.route(store, to).saw(slowness),
+            Why::Nearest | Why::Around => self.route(store, to).saw(slowness, now),
             Why::Probe(nearer) => {
                 if let Shown::Slow(times) = self.route(nearer, to).probed(slowness, now) {
                     let hold = self.route(nearer, to).leave(now);
@@ -226,6 +269,15 @@ impl Known {
             Why::Probe(nearer) => self.route(nearer, to).probe_failed(now),
             _ if slowness > 1.0 => self.came(pick, to, slowness, now),
             _ => self.over(pick, to, now),
+        }
+    }
+
+    /// A chunk is far too long on its way.
+    fn overdue(&mut self, pick: &Pick<'_>, to: &AccountName, slowness: f64, since: Timestamp, now: Timestamp) {
+        match pick.why {
+            Why::Nearest | Why::Around => self.route(pick.store, to).overdue(slowness, since, now),
+            Why::Probe(nearer) => self.route(nearer, to).probe_failed(now),
+            Why::Trial => self.leave_again(pick.store, to, now),
         }
     }
 

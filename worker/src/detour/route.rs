@@ -21,6 +21,10 @@ const ROUND_TRIP: Duration = Duration::from_millis(250);
 /// gets 7.5, and this is two and a half times slower.
 const BYTES_A_SECOND: f64 = 3.0 * 1024.0 * 1024.0;
 
+/// How many times what it may take a chunk must be on its way to be overdue: it is then waited for no longer than until it
+/// can be had elsewhere. Of 4 MiB that is 16 s, and a request that goes on all the same is given up after two minutes.
+const OVERDUE: f64 = 10.0;
+
 /// How many chunks are looked at together: as many as a copy has in flight.
 const SEEN: usize = 8;
 
@@ -40,13 +44,21 @@ const PEACE: Duration = Duration::from_secs(60);
 const LONGEST_PEACE: Duration = Duration::from_secs(60 * 60);
 
 /// When a probe that nobody has told of any more counts as lost: longer than any request takes.
-const PROBE_LOST: Duration = Duration::from_secs(120);
+const PROBE_LOST: Duration = Duration::from_secs(180);
 
 /// How long a chunk took, as a multiple of what it may take before it is thought to be slow.
 pub(super) fn slowness(entry: &ChunkEntry, took: Duration) -> f64 {
+    took.as_secs_f64() / may_take(entry)
+}
+
+/// How long a chunk may be on its way before it is overdue.
+pub(super) fn overdue_after(entry: &ChunkEntry) -> Duration {
+    Duration::from_secs_f64(may_take(entry) * OVERDUE)
+}
+
+fn may_take(entry: &ChunkEntry) -> f64 {
     let requests = u32::try_from(entry.runs.len()).unwrap_or(u32::MAX).max(1);
-    let may_take = ROUND_TRIP.as_secs_f64() * f64::from(requests) + f64::from(entry.length) / BYTES_A_SECOND;
-    took.as_secs_f64() / may_take
+    ROUND_TRIP.as_secs_f64() * f64::from(requests) + f64::from(entry.length) / BYTES_A_SECOND
 }
 
 /// What probes have shown.
@@ -65,7 +77,8 @@ pub(super) enum Shown {
 pub(super) struct Route {
     /// Whether the store is left for this account, as it is slow.
     pub(super) standing: Standing,
-    seen: VecDeque<f64>,
+    /// How slow chunks were, and when that was seen.
+    seen: VecDeque<(Timestamp, f64)>,
     probes: Vec<f64>,
     /// The probe in flight counts as lost at this time.
     probing: Option<Timestamp>,
@@ -88,18 +101,24 @@ impl Default for Route {
 
 impl Route {
     /// A chunk came this way, or has not come after a time that is too long already.
-    pub(super) fn saw(&mut self, slowness: f64) {
+    pub(super) fn saw(&mut self, slowness: f64, now: Timestamp) {
         if self.seen.len() == SEEN {
             self.seen.pop_front();
         }
-        self.seen.push_back(slowness);
+        self.seen.push_back((now, slowness));
+    }
+
+    /// A chunk is overdue that was asked for at `since`: what came before that says nothing of the store as it is now.
+    pub(super) fn overdue(&mut self, slowness: f64, since: Timestamp, now: Timestamp) {
+        self.seen.retain(|(at, _)| *at > since);
+        self.saw(slowness, now);
     }
 
     /// Whether the next chunk is to come from the next nearest store instead, to see how long that takes. If so, it counts
     /// as under way.
     pub(super) fn begins_probe(&mut self, now: Timestamp) -> bool {
         let busy = self.probing.is_some_and(|lost| now < lost);
-        let suspected = self.median().is_some_and(|median| median > 1.0);
+        let suspected = self.median().is_some_and(|median| median > 1.0) || self.is_silent();
         let begins = suspected && !busy && now >= self.not_before;
         if begins {
             self.probing = Some(after(now, PROBE_LOST));
@@ -110,7 +129,7 @@ impl Route {
     /// A probe came. Only one that took long enough less than the chunks before lets others follow.
     pub(super) fn probed(&mut self, slowness: f64, now: Timestamp) -> Shown {
         self.probing = None;
-        let Some(fastest) = self.seen.iter().copied().min_by(f64::total_cmp) else { return Shown::Nothing };
+        let Some(fastest) = self.slownesses().min_by(f64::total_cmp) else { return Shown::Nothing };
         if slowness * TIMES_FASTER > fastest {
             return self.clear(now);
         }
@@ -143,12 +162,22 @@ impl Route {
         Shown::NotTheStore
     }
 
+    /// Whether of late nothing came but what was overdue, however little that was: the last chunks of a copy are few.
+    fn is_silent(&self) -> bool {
+        // What is just overdue may be a little less, as times are rounded.
+        !self.seen.is_empty() && self.slownesses().all(|slowness| slowness > 0.9 * OVERDUE)
+    }
+
+    fn slownesses(&self) -> impl Iterator<Item = f64> {
+        self.seen.iter().map(|(_, slowness)| *slowness)
+    }
+
     /// The middle of what was seen, once enough was.
     fn median(&self) -> Option<f64> {
         if self.seen.len() < SEEN {
             return None;
         }
-        let mut sorted: Vec<f64> = self.seen.iter().copied().collect();
+        let mut sorted: Vec<f64> = self.slownesses().collect();
         sorted.sort_unstable_by(f64::total_cmp);
         sorted.get(SEEN / 2).copied()
     }

@@ -23,7 +23,7 @@ const FORGIVEN: Duration = Duration::from_secs(60 * 60);
 const TRIALS: u32 = 3;
 
 /// When a trial that nobody has told of any more counts as lost: longer than any request takes.
-const TRIAL_LOST: Duration = Duration::from_secs(120);
+const TRIAL_LOST: Duration = Duration::from_secs(180);
 
 /// How a store may be read now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

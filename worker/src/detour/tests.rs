@@ -199,6 +199,71 @@ fn a_lost_probe_does_not_block_the_way() {
     scene.chunks(8, "stage1", SLOW, FAST);
     let lost = scene.pick("stage1");
     assert!(lost.is_detour() && !scene.pick("stage1").is_detour());
-    scene.now = after(scene.now, Duration::from_secs(120));
+    scene.now = after(scene.now, Duration::from_secs(180));
     assert!(scene.pick("stage1").is_detour());
+}
+
+impl Scene {
+    fn instead<'a>(&'a self, pick: &Pick<'a>) -> Option<Pick<'a>> {
+        self.detours.instead(pick, &Sources::whole(&self.stores), 0, &[], &account("stage1"), self.now)
+    }
+}
+
+/// A store from which nothing comes any more is left without an end to any request; the last chunks of a copy are few.
+#[test]
+fn a_silent_store_is_left_while_chunks_wait_for_it() {
+    for count in [8, 4] {
+        let mut scene = Scene::new();
+        assert_eq!(scene.chunks(100, "stage1", FAST, FAST), 0);
+        let since = scene.now;
+        scene.now = after(since, scene.detours.overdue_after(&entry()).unwrap());
+        let picks: Vec<_> = (0..count).map(|_| scene.pick("stage1")).collect();
+        assert!(picks.iter().all(|pick| !pick.is_detour()));
+        for pick in &picks {
+            scene.detours.overdue(pick, &account("stage1"), &entry(), since, scene.now);
+        }
+        for pick in &picks[..3] {
+            let probe = scene.instead(pick).unwrap();
+            assert!(probe.is_detour() && scene.instead(&picks[3]).is_none(), "one probe at a time");
+            scene.detours.ended(&probe, &account("stage1"), &entry(), FAST, scene.now, &Ok(4 << 20));
+        }
+        assert!(scene.is_left());
+        assert!(picks[3..].iter().all(|pick| scene.instead(pick).is_some_and(|instead| instead.is_detour())));
+        assert!(scene.pick("stage1").is_detour() && !scene.pick("stage2").is_detour());
+    }
+}
+
+/// One chunk that is lost on its way says nothing of the store, as others come from it.
+#[test]
+fn a_single_chunk_that_is_overdue_is_waited_for() {
+    let mut scene = Scene::new();
+    let since = scene.now;
+    scene.chunks(100, "stage1", FAST, FAST);
+    let pick = scene.pick("stage1");
+    scene.detours.overdue(&pick, &account("stage1"), &entry(), since, scene.now);
+    assert_eq!(scene.instead(&pick), None);
+}
+
+/// Where the account itself takes nothing, a chunk is asked for elsewhere now and then, which is overdue there too.
+#[test]
+fn an_account_that_is_stuck_itself_costs_a_probe_now_and_then() {
+    let mut scene = Scene::new();
+    let since = scene.now;
+    scene.now = after(since, scene.detours.overdue_after(&entry()).unwrap());
+    let mut probes = 0;
+    for _ in 0..600 {
+        let now = scene.now;
+        let pick = scene.pick("stage1");
+        if !pick.is_detour() {
+            scene.detours.overdue(&pick, &account("stage1"), &entry(), since, now);
+        }
+        let probe = if pick.is_detour() { Some(pick) } else { scene.instead(&pick) };
+        if let Some(probe) = probe {
+            probes += 1;
+            assert_eq!(scene.instead(&probe), None, "a probe is not asked for a third time");
+            scene.detours.overdue(&probe, &account("stage1"), &entry(), since, now);
+        }
+        scene.now = after(now, Duration::from_secs(1));
+    }
+    assert_eq!(probes, 4, "ten minutes: at once, and after 1, 2 and 4 minutes of peace");
 }

@@ -225,6 +225,8 @@ impl Destination for VhdDestination<'_> {
         self.requests
     }
 
+    /// Every request has a chunk's place written with the bytes of its checksum, or cleared where it has none, or is
+    /// refused by the fence: in whatever order they land, the place is the same.
     async fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> PortResult<u64> {
         for range in self.base.iter().flat_map(|base| base.leftovers(entry)) {
             self.blobs.clear_pages(self.vhd, self.fence, range).await?;

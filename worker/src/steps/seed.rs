@@ -90,6 +90,7 @@ impl Destination for StoreDestination<'_> {
         self.requests
     }
 
+    /// A blob is written once, whoever is first: of two requests one finds it there.
     async fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> PortResult<u64> {
         let length = u64::from(entry.length);
         let range = SourceRange { blob: source.clone(), range: 0..length, crc64: entry.crc64() };

@@ -1,9 +1,11 @@
 //! Moving chunks: from whichever source has them, many at once, each recorded when it is in place.
 
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::future::{Either, select};
 use futures::stream::FuturesUnordered;
 use goldfleet_shared::model::ids::AccountName;
 use goldfleet_shared::model::manifest::{ChunkEntry, Manifest, chunk_name};
@@ -31,6 +33,9 @@ const PATIENCE_BEATS: u32 = 2;
 /// The time between two looks at sources that have nothing new.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// The time between two looks whether an overdue chunk can be had elsewhere.
+const LOOK_ELSEWHERE: Duration = Duration::from_secs(1);
+
 /// A chunk to move, and how it went.
 pub(super) trait Destination: Sync {
     /// The account that takes the load.
@@ -39,7 +44,8 @@ pub(super) trait Destination: Sync {
     /// Requests in flight, as long as all their permits are to be had.
     fn requests(&self) -> usize;
 
-    /// Puts a chunk in place from the blob that holds it. Returns the bytes that went over the wire.
+    /// Puts a chunk in place from the blob that holds it. Returns the bytes that went over the wire: none where it was there
+    /// already. Two such requests for one chunk may be in flight; one that is dropped may still land, and do no harm then.
     fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> impl Future<Output = PortResult<u64>> + Send;
 }
 
@@ -131,7 +137,8 @@ impl<D: Destination> Moving<'_, D> {
             let Some(pick) = self.shared.detours.pick(self.sources, chunk, &journey.lacking, account, now) else {
                 return journey.last.map_or(Ok(()), |error| Err(error.into()));
             };
-            match self.ask(&mut journey, &pick).await? {
+            let (pick, put) = self.ask(chunk, &mut journey, pick).await?;
+            match put {
                 Ok(bytes) => {
                     self.hold.moved(bytes);
                     self.shared.vitals.metrics.moved(self.hold.kind(), bytes, pick.is_detour());
@@ -143,21 +150,115 @@ impl<D: Destination> Moving<'_, D> {
         }
     }
 
-    /// Asks once for a chunk from a store, and tells those who learn from it how that went.
-    async fn ask<'s>(&self, journey: &mut Journey<'s>, pick: &Pick<'s>) -> Result<PortResult<u64>, StepError> {
-        let (clock, account) = (&self.shared.ports.clock, self.destination.account());
+    /// Asks once for a chunk from a store, and of another one where it is overdue; and tells those who learn from it how that
+    /// went. Returns the store that it came from, or did not.
+    async fn ask<'s>(
+        &self,
+        chunk: u32,
+        journey: &mut Journey<'s>,
+        pick: Pick<'s>,
+    ) -> Result<(Pick<'s>, PortResult<u64>), StepError>
+    where
+        Self: 's,
+    {
+        let account = self.destination.account();
         let permit = self.shared.governor.admit(account).await;
         self.hold.check()?;
-        let since = journey.since(pick.store, clock.now());
-        let source = pick.store.container().blob(chunk_name(&journey.entry.hash));
-        let put = self.destination.put(journey.entry, &source).await;
-        let now = clock.now();
-        self.shared.detours.ended(pick, account, journey.entry, between(since, now), now, &put);
+        let since = journey.since(pick.store, self.shared.ports.clock.now());
+        let mut first = Box::pin(self.put(journey.entry, &pick));
+        let mut overdue = false;
+        let ended = tokio::select! {
+            biased;
+            put = &mut first => Ok(put),
+            instead = self.instead(chunk, journey, &pick, &mut overdue) => Err(instead),
+        };
+        let (pick, put) = match ended {
+            Ok(put) => {
+                // Of what is overdue was told already.
+                if !overdue {
+                    self.ended(&pick, journey.entry, since, &put);
+                }
+                (pick, put)
+            }
+            Err(instead) => {
+                self.hold.check()?;
+                match self.race(journey.entry, (pick, first), instead).await {
+                    // How long the account takes for a request has not been seen.
+                    (pick, put @ Ok(_)) => return Ok((pick, put)),
+                    failed => failed,
+                }
+            }
+        };
         // The account that the load goes to is not to blame for what a source does.
         if !put.as_ref().is_err_and(blames_source) {
             permit.ended(&put);
         }
-        Ok(put)
+        Ok((pick, put))
+    }
+
+    async fn put(&self, entry: &ChunkEntry, pick: &Pick<'_>) -> PortResult<u64> {
+        self.destination.put(entry, &pick.store.container().blob(chunk_name(&entry.hash))).await
+    }
+
+    fn ended(&self, pick: &Pick<'_>, entry: &ChunkEntry, since: Timestamp, put: &PortResult<u64>) {
+        let now = self.shared.ports.clock.now();
+        self.shared.detours.ended(pick, self.destination.account(), entry, between(since, now), now, put);
+    }
+
+    /// Returns when a chunk that is asked for now is overdue and can be had elsewhere, and from where.
+    async fn instead<'s>(&self, chunk: u32, journey: &Journey<'s>, pick: &Pick<'s>, overdue: &mut bool) -> Pick<'s>
+    where
+        Self: 's,
+    {
+        let (clock, account, detours) = (&self.shared.ports.clock, self.destination.account(), &self.shared.detours);
+        let Some(after) = detours.overdue_after(journey.entry) else { return std::future::pending().await };
+        let since = clock.now();
+        clock.sleep(after).await;
+        *overdue = true;
+        detours.overdue(pick, account, journey.entry, since, clock.now());
+        loop {
+            let now = clock.now();
+            if let Some(instead) = detours.instead(pick, self.sources, chunk, &journey.lacking, account, now) {
+                return instead;
+            }
+            clock.sleep(LOOK_ELSEWHERE).await;
+        }
+    }
+
+    /// Asks for an overdue chunk elsewhere too. The one that puts it in place ends the other; before that neither is given up,
+    /// as the answer of a request that lands is what tells whether it is whole.
+    async fn race<'s>(
+        &self,
+        entry: &ChunkEntry,
+        (pick, first): (Pick<'s>, impl Future<Output = PortResult<u64>> + Unpin),
+        instead: Pick<'s>,
+    ) -> (Pick<'s>, PortResult<u64>) {
+        tracing::info!(store = %pick.store, other = %instead.store, chunk = %entry.hash, "a chunk is overdue: it is asked for elsewhere too");
+        let since = self.shared.ports.clock.now();
+        let second = Box::pin(self.put(entry, &instead));
+        match select(first, second).await {
+            Either::Left((put @ Ok(_), _)) => {
+                // Which of them is faster has not been seen.
+                self.ended(&instead, entry, since, &Ok(0));
+                (pick, put)
+            }
+            Either::Left((Err(_), second)) => {
+                let put = second.await;
+                self.ended(&instead, entry, since, &put);
+                (instead, put)
+            }
+            Either::Right((put, first)) => {
+                self.ended(&instead, entry, since, &put);
+                match put {
+                    Ok(1..) => (instead, put),
+                    // It is there already: the other one has landed, and is about to say so. Or it can't be had here.
+                    _ => match first.await {
+                        put @ Ok(_) => (pick, put),
+                        Err(_) => (instead, put),
+                    },
+                }
+            }
+        }
     }
 
     /// Decides whether a chunk that did not come is asked for again, and where.
@@ -188,7 +289,7 @@ impl<D: Destination> Moving<'_, D> {
         if error.kind == ErrorKind::Throttled {
             self.shared.vitals.metrics.throttled(self.hold.kind());
         }
-        let wait = error.retry_after.unwrap_or(Duration::from_millis(50 << (2 * journey.tries)));
+        let wait = error.retry_after.unwrap_or_else(|| wait(self.destination.account(), chunk, journey.tries));
         self.shared.ports.clock.sleep(wait).await;
         Ok(())
     }
@@ -225,6 +326,32 @@ impl<'a> Journey<'a> {
     }
 }
 
+/// The wait after so many tries: 0.2, 0.8, 3.2 s, each between half and one and a half times as long, so that what failed
+/// together does not come back together. Not by chance, as rehearsals must repeat.
+fn wait(account: &AccountName, chunk: u32, tries: u32) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    (account, chunk, tries).hash(&mut hasher);
+    let percent = u32::try_from(hasher.finish() % 101).unwrap_or(0);
+    Duration::from_millis(50 << (2 * tries)) * (50 + percent) / 100
+}
+
 fn is_the_sources_fault(error: &PortError) -> bool {
     matches!(error.code.as_str(), "source-not-found" | "source-corrupt")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_together_does_not_come_back_together() {
+        let account: AccountName = "stage1".parse().unwrap();
+        for (tries, middle) in [(1, 200), (2, 800), (3, 3200)] {
+            let waits: Vec<u128> = (0..100).map(|chunk| wait(&account, chunk, tries).as_millis()).collect();
+            assert!(waits.iter().all(|wait| (middle / 2..=middle * 3 / 2).contains(wait)), "{waits:?}");
+            let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+            assert!(most - least > middle * 3 / 4, "{waits:?}");
+            assert_eq!(waits[7], wait(&account, 7, tries).as_millis());
+        }
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use azure_core::http::{NoFormat, Response};
 use azure_storage_blob::BlobClient;
 use azure_storage_blob::models::{
-    BlobClientGetPropertiesResultHeaders as _, BlobClientStartCopyFromUrlOptions,
+    BlobClientGetPropertiesResultHeaders as _, BlobClientStartCopyFromUrlOptions, BlobClientStartCopyFromUrlResult,
     BlobClientStartCopyFromUrlResultHeaders as _, CopyStatus as Sdk,
 };
 
@@ -13,18 +14,27 @@ use crate::model::store::BlobAddress;
 use crate::ports::blob_store::{CopyState, CopyStatus};
 use crate::ports::error::{ErrorKind, PortResult};
 
-pub(super) async fn start(
+/// What the service says of a copy that it begins.
+type Begun = Response<BlobClientStartCopyFromUrlResult, NoFormat>;
+
+pub(super) async fn begin(
     client: &BlobClient,
-    blob: &BlobAddress,
-    source: &BlobAddress,
     url: String,
     metadata: &BTreeMap<String, String>,
-) -> PortResult<CopyStatus> {
+) -> azure_core::Result<Begun> {
     let options = BlobClientStartCopyFromUrlOptions {
         if_none_match: Some("*".into()),
         metadata: Some(metadata.clone().into_iter().collect()),
         ..BlobClientStartCopyFromUrlOptions::default()
     };
+    client.start_copy_from_url(url, Some(options)).await
+}
+
+pub(super) fn begun(
+    blob: &BlobAddress,
+    source: &BlobAddress,
+    begun: azure_core::Result<Begun>,
+) -> PortResult<CopyStatus> {
     let failed = |error: azure_core::Error| {
         let error = port_error(format!("{blob} from {source}"), &error);
         // The container that is missing is the destination's; a source is said by its own code, or as a missing blob.
@@ -35,7 +45,7 @@ pub(super) async fn start(
             _ => error,
         }
     };
-    let response = client.start_copy_from_url(url, Some(options)).await.map_err(failed)?;
+    let response = begun.map_err(failed)?;
     let id = response.copy_id().map_err(failed)?.ok_or_else(|| incomplete(blob, "id of a copy"))?;
     let status = response.copy_status().map_err(failed)?;
     Ok(CopyStatus { id, state: state(status.as_ref(), None, None) })

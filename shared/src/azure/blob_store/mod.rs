@@ -4,6 +4,7 @@ mod checksum;
 mod copy;
 mod pages;
 mod sas;
+mod source;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZero;
@@ -38,7 +39,9 @@ use crate::ports::blob_store::{
 };
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use checksum::{CONTENT_CRC64, crc64_header};
+pub use sas::SasTimes;
 use sas::SasTokens;
+use source::source_error;
 
 /// What chunks, manifests and VHDs are to whoever downloads them.
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -63,6 +66,12 @@ impl AzureBlobs {
             containers: Mutex::default(),
             sas: SasTokens::default(),
         }
+    }
+
+    /// The same, where what sources are read with holds for other times than an hour.
+    #[must_use]
+    pub fn with_sas_times(self, times: SasTimes) -> Self {
+        Self { sas: SasTokens::new(times), ..self }
     }
 
     fn service(&self, account: &AccountName) -> PortResult<Arc<BlobServiceClient>> {
@@ -97,36 +106,6 @@ impl AzureBlobs {
 
     fn blob(&self, blob: &BlobAddress) -> PortResult<BlobClient> {
         Ok(self.container(&blob.container)?.blob_client(&blob.name))
-    }
-
-    /// An address of `blob` that lets the service read it for a while. It is a secret.
-    pub(super) async fn readable(&self, blob: &BlobAddress) -> PortResult<String> {
-        let service = self.service(&blob.container.account)?;
-        let token = self.sas.read(&blob.container, &service).await?;
-        let mut url = self.blob(blob)?.url().clone();
-        url.set_query(Some(&token));
-        Ok(url.into())
-    }
-
-    /// What the service says of a request that reads from a source.
-    async fn source_error(&self, blob: &BlobAddress, source: &SourceRange, error: &azure_core::Error) -> PortError {
-        let error = port_error(format!("{blob} from {}", source.blob), error);
-        match (error.code.as_str(), error.kind) {
-            ("cannot-verify-copy-source", ErrorKind::NotFound) => error.with_code("source-not-found"),
-            ("cannot-verify-copy-source", ErrorKind::Denied) => {
-                // With a new SAS it may be let in: the old one's key may have been revoked, or a clock be far off.
-                self.sas.forget(&source.blob.container).await;
-                let mut error = error.with_code("source-denied");
-                error.kind = ErrorKind::Unavailable;
-                error
-            }
-            // The service could not read the source, which says nothing of the blob that it was to write.
-            ("cannot-verify-copy-source", ErrorKind::Unavailable | ErrorKind::Throttled) => {
-                error.with_code("source-unavailable")
-            }
-            ("crc64-mismatch" | "md5-mismatch", _) => error.with_code("source-corrupt"),
-            _ => error,
-        }
     }
 
     /// Takes back a blob whose source was not what it should have been.
@@ -175,11 +154,8 @@ impl BlobStore for AzureBlobs {
             ..BlockBlobClientUploadBlobFromUrlOptions::default()
         };
         let client = self.blob(blob)?.block_blob_client();
-        let url = self.readable(&source.blob).await?;
-        let response = match client.upload_blob_from_url(url, Some(options)).await {
-            Ok(response) => response,
-            Err(error) => return Err(self.source_error(blob, source, &error).await),
-        };
+        let put = self.reading(&source.blob, |url| client.upload_blob_from_url(url, Some(options.clone()))).await?;
+        let response = put.map_err(|error| source_error(blob, source, &error))?;
         // The request takes an MD5 only; but the answer brings the CRC of what was written, so that it can be judged here.
         let etag = response.headers().get_optional_str(&HeaderName::from_static("etag")).map(Etag::from);
         let written = match response.headers().get_optional_str(&HeaderName::from_static(CONTENT_CRC64)) {
@@ -310,11 +286,9 @@ impl BlobStore for AzureBlobs {
         source: &SourceRange,
     ) -> PortResult<()> {
         check_pages_from(blob, offset, source)?;
-        let url = self.readable(&source.blob).await?;
-        match self.page(blob)?.put_from(fence, offset, source, url).await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.source_error(blob, source, &error).await),
-        }
+        let page = self.page(blob)?;
+        let put = self.reading(&source.blob, |url| page.put_from(fence, offset, source, url)).await?;
+        put.map_err(|error| source_error(blob, source, &error))
     }
 
     async fn clear_pages(&self, blob: &BlobAddress, fence: Fence, range: Range<u64>) -> PortResult<()> {
@@ -328,8 +302,9 @@ impl BlobStore for AzureBlobs {
         source: &BlobAddress,
         metadata: &BTreeMap<String, String>,
     ) -> PortResult<CopyStatus> {
-        let url = self.readable(source).await?;
-        copy::start(&self.blob(blob)?, blob, source, url, metadata).await
+        let client = self.blob(blob)?;
+        let begun = self.reading(source, |url| copy::begin(&client, url, metadata)).await?;
+        copy::begun(blob, source, begun)
     }
 
     async fn copy_status(&self, blob: &BlobAddress) -> PortResult<Option<CopyStatus>> {

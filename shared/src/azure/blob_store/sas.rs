@@ -16,25 +16,39 @@ use super::super::error::port_error;
 use crate::model::store::Container;
 use crate::ports::error::PortResult;
 
-/// How long a SAS holds.
-const LIFETIME: Duration = Duration::minutes(55);
-
 /// What clocks may differ: a SAS holds from so long before now, and with it for an hour in all.
 const SKEW: Duration = Duration::minutes(5);
 
-/// A SAS is renewed when it holds for no longer than this. No request takes as long.
-const EARLY: Duration = Duration::minutes(15);
+/// How long a SAS holds, and when it is made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SasTimes {
+    /// How long it holds.
+    pub lifetime: Duration,
+    /// It is made anew when it holds for no longer than this. No request takes as long.
+    pub early: Duration,
+    /// One that was made so short a time ago is not made anew though it is refused: another would be refused too.
+    pub fresh: Duration,
+}
+
+impl Default for SasTimes {
+    /// 55 minutes, the last quarter of an hour of which is not used. No more than one a minute is made for a container that
+    /// refuses them all, as its firewall is closed.
+    fn default() -> Self {
+        Self { lifetime: Duration::minutes(55), early: Duration::minutes(15), fresh: Duration::minutes(1) }
+    }
+}
 
 /// A SAS and its end. It is a secret: there is no way to print it but [`Sas::token`].
 struct Sas {
     token: Arc<str>,
+    made: OffsetDateTime,
     expires: OffsetDateTime,
 }
 
 impl Sas {
     /// Whether it holds for as long from `now` as any request takes.
-    fn is_good(&self, now: OffsetDateTime) -> bool {
-        self.expires > now + EARLY
+    fn is_good(&self, times: SasTimes, now: OffsetDateTime) -> bool {
+        self.expires > now + times.early
     }
 }
 
@@ -51,29 +65,55 @@ type Slot = Arc<tokio::sync::Mutex<Option<Sas>>>;
 #[derive(Debug, Default)]
 pub(super) struct SasTokens {
     slots: Mutex<HashMap<Container, Slot>>,
+    times: SasTimes,
 }
 
 impl SasTokens {
-    /// A token that lets its holder read `container` for at least [`EARLY`] from now; `service` is asked for a key where
-    /// there is none.
+    /// No tokens yet.
+    pub(super) fn new(times: SasTimes) -> Self {
+        Self { slots: Mutex::default(), times }
+    }
+
+    /// A token that lets its holder read `container` for at least [`SasTimes::early`] from now; `service` is asked for a key
+    /// where there is none.
     pub(super) async fn read(&self, container: &Container, service: &BlobServiceClient) -> PortResult<Arc<str>> {
         let slot = self.slot(container);
         let mut slot = slot.lock().await;
-        // A SAS knows whole seconds only, and its key must be for the very same times.
-        let now = OffsetDateTime::now_utc();
-        let now = now.replace_nanosecond(0).unwrap_or(now);
-        if let Some(sas) = slot.as_ref().filter(|sas| sas.is_good(now)) {
+        if let Some(sas) = slot.as_ref().filter(|sas| sas.is_good(self.times, OffsetDateTime::now_utc())) {
             return Ok(Arc::clone(&sas.token));
         }
-        let sas = make(container, service, now).await?;
+        self.fill(&mut slot, container, service).await
+    }
+
+    /// A token in place of one that the service refused: its key may have been revoked. None where it was made just now.
+    /// All that were refused with the same one get the same new one.
+    pub(super) async fn instead_of(
+        &self,
+        refused: &str,
+        container: &Container,
+        service: &BlobServiceClient,
+    ) -> PortResult<Option<Arc<str>>> {
+        let slot = self.slot(container);
+        let mut slot = slot.lock().await;
+        match slot.as_ref() {
+            Some(sas) if *sas.token != *refused => return Ok(Some(Arc::clone(&sas.token))),
+            Some(sas) if OffsetDateTime::now_utc() < sas.made + self.times.fresh => return Ok(None),
+            _ => {}
+        }
+        tracing::info!(%container, "a SAS was refused before its end, and is made anew");
+        self.fill(&mut slot, container, service).await.map(Some)
+    }
+
+    async fn fill(
+        &self,
+        slot: &mut Option<Sas>,
+        container: &Container,
+        service: &BlobServiceClient,
+    ) -> PortResult<Arc<str>> {
+        let sas = make(container, service, self.times.lifetime).await?;
         let token = Arc::clone(&sas.token);
         *slot = Some(sas);
         Ok(token)
-    }
-
-    /// Forgets a token that the service refused: its key may have been revoked.
-    pub(super) async fn forget(&self, container: &Container) {
-        *self.slot(container).lock().await = None;
     }
 
     fn slot(&self, container: &Container) -> Slot {
@@ -83,9 +123,12 @@ impl SasTokens {
     }
 }
 
-async fn make(container: &Container, service: &BlobServiceClient, now: OffsetDateTime) -> PortResult<Sas> {
+async fn make(container: &Container, service: &BlobServiceClient, lifetime: Duration) -> PortResult<Sas> {
+    // A SAS knows whole seconds only, and its key must be for the very same times.
+    let made = OffsetDateTime::now_utc();
+    let now = made.replace_nanosecond(0).unwrap_or(made);
     let failed = |error: azure_core::Error| port_error(format!("user delegation key of {}", container.account), &error);
-    let (start, expires) = (now - SKEW, now + LIFETIME);
+    let (start, expires) = (now - SKEW, now + lifetime);
     let info = KeyInfo { start: Some(start), expiry: Some(expires), ..KeyInfo::default() };
     let info = RequestContent::try_from(info).map_err(failed)?;
     let key = service.get_user_delegation_key(info, None).await.map_err(failed)?.into_model().map_err(failed)?;
@@ -96,7 +139,7 @@ async fn make(container: &Container, service: &BlobServiceClient, now: OffsetDat
         .start(start)
         .protocol(SasProtocol::Https)
         .build();
-    Ok(Sas { token: token.into(), expires })
+    Ok(Sas { token: token.into(), made, expires })
 }
 
 #[cfg(test)]
@@ -106,9 +149,10 @@ mod tests {
     #[test]
     fn a_sas_is_renewed_while_it_still_holds() {
         let made = OffsetDateTime::UNIX_EPOCH;
-        let sas = Sas { token: "secret".into(), expires: made + LIFETIME };
-        assert!(sas.is_good(made) && sas.is_good(made + Duration::minutes(39)));
-        assert!(!sas.is_good(made + Duration::minutes(40)), "a quarter of an hour before its end");
+        let times = SasTimes::default();
+        let sas = Sas { token: "secret".into(), made, expires: made + times.lifetime };
+        assert!(sas.is_good(times, made) && sas.is_good(times, made + Duration::minutes(39)));
+        assert!(!sas.is_good(times, made + Duration::minutes(40)), "a quarter of an hour before its end");
         assert!(!format!("{sas:?}").contains("secret"));
     }
 }

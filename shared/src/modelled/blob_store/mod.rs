@@ -15,7 +15,8 @@ use super::errors;
 use super::extents::{Extents, Piece};
 use super::pace::Moment;
 use super::traffic::Begun;
-use super::world::{BlobId, Made, World};
+use super::world::{BlobId, Made, World, nanos};
+use crate::azure::Patience;
 use crate::chunk::crc64 as crc64_of;
 use crate::model::store::{BlobAddress, Container};
 use crate::ports::ETag;
@@ -292,6 +293,10 @@ impl World {
         checked: PortResult<T>,
         from: impl Fn(&T) -> BlobId,
     ) -> Begun<T> {
+        if self.silent.get(&source.blob.container.account).is_some_and(|since| now >= *since) {
+            let given_up = now.saturating_add(nanos(Patience::default().for_answer(0, true)));
+            return (given_up, Err(errors::no_answer(to, source)));
+        }
         let mut request = self.request(kind, to);
         if let Ok(checked) = &checked {
             self.copies(&mut request, from(checked), source.range.end - source.range.start);

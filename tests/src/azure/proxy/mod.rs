@@ -8,7 +8,7 @@
 //! - Refusal to write or clear pages beyond a blob's end, which the emulator lets pass.
 //! - Copy Blob that stays pending, of any size, and Abort Copy Blob: see [`Effect::Pending`]. Lists of blobs don't show
 //!   the copy's state; Get Blob and Get Blob Properties do.
-//! - Faults and waiting by [`Rules`], [`Counts`] of requests and bytes.
+//! - Faults, waiting and slow lines by [`Rules`], [`Counts`] of requests and bytes.
 //!
 //! All else passes through as it comes, path and query byte for byte. Requests may carry bearer tokens or SAS. With the
 //! account's key only those work whose signed headers the proxy does not change: no copies, no checksums.
@@ -19,6 +19,7 @@ mod checksum;
 mod copies;
 mod copy;
 mod counters;
+mod line;
 mod rules;
 mod server;
 mod source;
@@ -135,6 +136,7 @@ impl Core {
         let mut upload = Upload::new(body, asked.account(), &self.counters);
         self.counters.request(asked.to_string());
         let plan = self.rules.plan(&asked.head);
+        upload.go_over(plan.line.clone());
         if !plan.delay.is_zero() {
             tokio::time::sleep(plan.delay).await;
         }
@@ -148,7 +150,10 @@ impl Core {
             let _ = answer.into_body().collect().await;
             return Err(Reset);
         }
-        Ok(answer)
+        Ok(match plan.line {
+            Some(line) => line.carrying(answer),
+            None => answer,
+        })
     }
 
     async fn answer(self: &Arc<Self>, asked: &Asked, upload: &mut Upload, plan: &Plan) -> Refused<Answer> {

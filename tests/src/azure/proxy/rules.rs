@@ -11,6 +11,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::answer::Refusal;
 use super::asked::{Operation, parameter};
+use super::line::Line;
 use super::lock;
 
 /// What a rule does to a request.
@@ -18,6 +19,9 @@ use super::lock;
 pub enum Effect {
     /// It waits before anything else happens.
     Delay(Duration),
+    /// Its body, its answer's, and what the service reads for it from a source go over a line that carries this many
+    /// bytes a second, for all requests of the rule together.
+    Throttle(u64),
     /// The connection is reset, and the request has no effect.
     LoseRequest,
     /// The request has its effect, then the connection is reset in place of the answer.
@@ -193,6 +197,7 @@ struct State {
 struct Added {
     rule: Option<Rule>,
     hits: u64,
+    line: Option<Arc<Line>>,
 }
 
 impl Default for Rules {
@@ -209,8 +214,12 @@ impl Rules {
 
     /// Adds a rule, after those that are there.
     pub fn add(&self, rule: Rule) -> RuleId {
+        let line = match rule.effect {
+            Effect::Throttle(bytes_per_second) => Some(Arc::new(Line::new(bytes_per_second))),
+            _ => None,
+        };
         let mut state = lock(&self.0);
-        state.rules.push(Added { rule: Some(rule), hits: 0 });
+        state.rules.push(Added { rule: Some(rule), hits: 0, line });
         RuleId(state.rules.len() - 1)
     }
 
@@ -236,7 +245,7 @@ impl Rules {
     pub(super) fn plan(&self, head: &Parts) -> Plan {
         let mut plan = Plan::default();
         let State { random, rules } = &mut *lock(&self.0);
-        for Added { rule, hits } in rules {
+        for Added { rule, hits, line } in rules {
             let Some(rule) = rule.as_mut().filter(|rule| rule.times != Some(0) && rule.matches(head)) else { continue };
             if rule.skip > 0 {
                 rule.skip -= 1;
@@ -248,6 +257,7 @@ impl Rules {
             rule.times = rule.times.map(|times| times - 1);
             *hits += 1;
             plan.add(&rule.effect, random.random());
+            plan.line = line.clone().or(plan.line);
             if rule.effect.is_final() {
                 break;
             }
@@ -266,12 +276,16 @@ pub(super) struct Plan {
     /// Which bit of the source to flip, of as many as it has.
     pub(super) flip: Option<u64>,
     pub(super) pending: Option<(u32, CopyEnd)>,
+    /// What its bytes go over; of several rules the last one's.
+    pub(super) line: Option<Arc<Line>>,
 }
 
 impl Plan {
     fn add(&mut self, effect: &Effect, random: u64) {
         match *effect {
             Effect::Delay(time) => self.delay += time,
+            // The line is the rule's, not the request's.
+            Effect::Throttle(_) => {}
             Effect::LoseRequest => self.lose_request = true,
             Effect::LoseAnswer => self.lose_answer = true,
             Effect::Answer { status, code, retry_after } => {

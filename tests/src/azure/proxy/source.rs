@@ -1,6 +1,7 @@
 //! Sources that the service reads by itself.
 
 use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
@@ -11,6 +12,7 @@ use reqwest::{Response, Url};
 use super::Core;
 use super::answer::{Refusal, Refused};
 use super::asked::{Asked, account, text};
+use super::line::Line;
 
 /// Conditions on the source, and what they are called on a request to it.
 const CONDITIONS: [(&str, HeaderName); 4] = [
@@ -30,6 +32,7 @@ pub(super) struct Source {
     pub(super) accounts: (String, String),
     /// Which bit to flip, of as many as are read.
     flip: Option<u64>,
+    line: Option<Arc<Line>>,
 }
 
 /// What there is to copy.
@@ -67,7 +70,12 @@ impl Source {
         for (from, to) in CONDITIONS {
             take(from, to);
         }
-        Ok(Self { url, headers, accounts: (account(&path).to_owned(), asked.account().to_owned()), flip })
+        Ok(Self { url, headers, accounts: (account(&path).to_owned(), asked.account().to_owned()), flip, line: None })
+    }
+
+    /// The same, read over a line.
+    pub(super) fn over(self, line: Option<Arc<Line>>) -> Self {
+        Self { line, ..self }
     }
 
     /// Opens the source, or some of it. Returns what it answers, when that is a success.
@@ -94,6 +102,9 @@ impl Source {
     pub(super) async fn collect(&self, core: &Core, response: Response) -> Refused<Bytes> {
         let mut bytes = BytesMut::from(response.bytes().await.map_err(|error| Refusal::proxy(&error))?);
         core.counters.sourced(&self.accounts.0, &self.accounts.1, bytes.len() as u64);
+        if let Some(line) = &self.line {
+            line.carry(bytes.len()).await;
+        }
         if let Some(bit) = self.flip {
             flip(&mut bytes, bit);
         }
@@ -107,6 +118,7 @@ impl Source {
         response: Response,
     ) -> impl Stream<Item = reqwest::Result<Bytes>> + Send + 'static {
         let (accounts, counters, mut bit) = (self.accounts.clone(), core.counters.clone(), self.flip);
+        let line = self.line.clone();
         response
             .bytes_stream()
             .map_ok(move |part| {
@@ -118,6 +130,15 @@ impl Source {
                         part.freeze()
                     }
                     None => part,
+                }
+            })
+            .and_then(move |part| {
+                let line = line.clone();
+                async move {
+                    if let Some(line) = line {
+                        line.carry(part.len()).await;
+                    }
+                    Ok(part)
                 }
             })
             .boxed()

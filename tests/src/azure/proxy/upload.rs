@@ -11,18 +11,25 @@ use hyper::body::{Body as _, Incoming};
 use super::answer::{Refusal, Refused};
 use super::checksum::Running;
 use super::counters::Counters;
+use super::line::Line;
 
 /// The body of a request: read as a whole, passed on, or read and thrown away.
 pub(super) struct Upload {
     body: Option<Incoming>,
     account: String,
     counters: Arc<Counters>,
+    line: Option<Arc<Line>>,
 }
 
 impl Upload {
     pub(super) fn new(body: Incoming, account: &str, counters: &Arc<Counters>) -> Self {
         let body = Some(body).filter(|body| !body.is_end_stream());
-        Self { body, account: account.to_owned(), counters: Arc::clone(counters) }
+        Self { body, account: account.to_owned(), counters: Arc::clone(counters), line: None }
+    }
+
+    /// Has what is still to come go over a line.
+    pub(super) fn go_over(&mut self, line: Option<Arc<Line>>) {
+        self.line = line;
     }
 
     /// The whole body.
@@ -47,7 +54,14 @@ impl Upload {
                 sum.update(part);
             }
         });
-        Some(reqwest::Body::wrap_stream(stream))
+        let Some(line) = self.line.clone() else { return Some(reqwest::Body::wrap_stream(stream)) };
+        Some(reqwest::Body::wrap_stream(stream.and_then(move |part| {
+            let line = Arc::clone(&line);
+            async move {
+                line.carry(part.len()).await;
+                Ok(part)
+            }
+        })))
     }
 
     /// Reads what is left: a client that is still sending would not see the answer.
@@ -62,6 +76,9 @@ impl Upload {
                 Some(Ok(frame)) => {
                     let Ok(part) = frame.into_data() else { continue };
                     self.counters.received(&self.account, part.len());
+                    if let Some(line) = &self.line {
+                        line.carry(part.len()).await;
+                    }
                     return Ok(Some(part));
                 }
                 Some(Err(error)) => {

@@ -69,7 +69,7 @@ pub(super) async fn blob_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Re
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "UnsupportedHeader", message));
         }
     }
-    let source = Source::of(asked, plan.flip)?;
+    let source = Source::of(asked, plan.flip)?.over(plan.line.clone());
     let response = source.open(core, None).await?;
     let length = response.content_length();
     if length.is_some_and(|length| length > MAX_BLOB_FROM_URL) {
@@ -94,7 +94,7 @@ pub(super) async fn blob_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Re
 
 /// Put Block From URL.
 pub(super) async fn block_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Refused<Answer> {
-    let source = Source::of(asked, plan.flip)?;
+    let source = Source::of(asked, plan.flip)?.over(plan.line.clone());
     let range = asked.header("x-ms-source-range").map(|text| range("x-ms-source-range", text)).transpose()?;
     let bytes = match &range {
         Some(range) if range.end() - range.start() >= MAX_WHOLE as u64 => return Err(Refusal::too_large()),
@@ -125,7 +125,7 @@ pub(super) async fn page_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Re
         return Err(Refusal::too_large());
     }
     check_inside(core, asked).await?;
-    let bytes = Source::of(asked, plan.flip)?.read(core, &from).await?;
+    let bytes = Source::of(asked, plan.flip)?.over(plan.line.clone()).read(core, &from).await?;
     check(&asked.head.headers, "x-ms-source-content-crc64", "x-ms-source-content-md5", &bytes)?;
     whole(core, asked, without_source(&asked.head.headers), bytes).await
 }
