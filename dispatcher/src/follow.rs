@@ -1,12 +1,12 @@
 //! Following a job to its end, and showing how far it is.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::upload::Upload;
+use goldfleet_shared::screen::{self, Drawing};
 use goldfleet_shared::telemetry;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{self, duration};
@@ -40,10 +40,11 @@ impl Style {
     /// The style that suits standard error and the form of the results.
     #[must_use]
     pub fn fitting(json: bool) -> Self {
-        match (json, std::io::stderr().is_terminal()) {
+        // Hidden also where a terminal can't move its cursor.
+        match (json, ProgressDrawTarget::stderr().is_hidden()) {
             (true, _) => Self::Json,
-            (false, true) => Self::Bar,
-            (false, false) => Self::Lines,
+            (false, false) => Self::Bar,
+            (false, true) => Self::Lines,
         }
     }
 }
@@ -51,8 +52,44 @@ impl Style {
 /// Shows progress on standard error.
 pub struct Progress {
     style: Style,
-    bar: Option<ProgressBar>,
+    bar: Option<Bar>,
     last: std::sync::Mutex<Last>,
+}
+
+/// A bar or a board: whatever is drawn is a message of this bar, which knows how many lines it takes.
+struct Bar {
+    bar: ProgressBar,
+    /// Has what is logged come above it.
+    _drawing: Drawing,
+}
+
+impl Bar {
+    fn new() -> Self {
+        let bar = ProgressBar::new(1000);
+        let drawn = bar.clone();
+        Self { bar, _drawing: Drawing::begin(move |write| drawn.suspend(write)) }
+    }
+
+    /// Draws a message, with a bar before it where there is a percentage.
+    fn draw(&self, percent: Option<f64>, message: String) {
+        if self.bar.is_finished() {
+            // One job has ended, and the next is followed.
+            self.bar.reset();
+        }
+        let template = if percent.is_some() { "{bar:30} {percent:>3}% {msg}" } else { "{msg}" };
+        self.bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        if let Some(percent) = percent {
+            self.bar.set_position(whole(percent * 10.0));
+        }
+        self.bar.set_message(message);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        // What an error has to say comes where the bar was.
+        self.bar.finish_and_clear();
+    }
 }
 
 /// What was shown last, where lines are.
@@ -67,12 +104,7 @@ impl Progress {
     /// In a style.
     #[must_use]
     pub fn new(style: Style) -> Self {
-        let bar = (style == Style::Bar).then(|| {
-            let bar = ProgressBar::new(1000);
-            let template = ProgressStyle::with_template("{bar:30} {percent:>3}% {msg}");
-            bar.set_style(template.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar
-        });
+        let bar = (style == Style::Bar).then(Bar::new);
         Self { style, bar, last: std::sync::Mutex::default() }
     }
 
@@ -101,8 +133,7 @@ impl Progress {
     /// Shows how far a job is.
     pub fn job(&self, status: &Status) {
         if let Some(bar) = &self.bar {
-            bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.set_message(board::lines(status, room()).join("\n"));
+            bar.draw(None, board::lines(status, room()).join("\n"));
             return;
         }
         let awaits = status.awaits();
@@ -148,8 +179,7 @@ impl Progress {
 
     fn show(&self, percent: f64, text: impl Fn() -> String, json: impl Fn() -> serde_json::Value) {
         if let Some(bar) = &self.bar {
-            bar.set_position(whole(percent * 10.0));
-            bar.set_message(text());
+            bar.draw(Some(percent), text());
             return;
         }
         if self.style == Style::Silent {
@@ -161,12 +191,12 @@ impl Progress {
         }
         last.at = Some(Instant::now());
         let line = if self.style == Style::Json { json().to_string() } else { text() };
-        let _ = writeln!(std::io::stderr(), "{line}");
+        screen::write_lines(format!("{line}\n").as_bytes());
     }
 
     /// Takes the bar away.
     pub fn end(&self) {
-        if let Some(bar) = &self.bar {
+        if let Some(Bar { bar, .. }) = &self.bar {
             bar.finish_and_clear();
         }
     }

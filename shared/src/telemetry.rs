@@ -14,6 +14,7 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::{Log, LogFormat};
 use crate::otlp;
+use crate::screen::Lines;
 
 /// The variables that set what is logged, the first that is set before the configuration.
 const VARIABLES: [&str; 2] = ["GOLDFLEET_LOG", "RUST_LOG"];
@@ -40,9 +41,9 @@ impl Drop for Telemetry {
     }
 }
 
-/// Begins to log to standard error. What is logged is what `GOLDFLEET_LOG`, else `RUST_LOG`, else `[log] level` says,
-/// and `default` where none does. Where the environment names a collector, spans are sent there too. Where somebody else
-/// logs already, such as a test, they go on doing so.
+/// Begins to log to standard error, above what is [drawn](crate::screen) there. What is logged is what `GOLDFLEET_LOG`,
+/// else `RUST_LOG`, else `[log] level` says, and `default` where none does. Where the environment names a collector, spans
+/// are sent there too. Where somebody else logs already, such as a test, they go on doing so.
 ///
 /// # Errors
 /// [`BadFilter`] where what is to be logged can't be told.
@@ -61,7 +62,7 @@ pub fn init(log: &Log, default: Level, env: impl Iterator<Item = (String, String
         let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer("goldfleet"));
         layer.with_location(false).with_threads(false).with_filter(ours)
     });
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Lines);
     let lines = match log.format {
         LogFormat::Text => lines.with_ansi(colours).with_filter(filter).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),

@@ -69,6 +69,21 @@ impl Terminal {
         self.parser.screen()
     }
 
+    /// What is on the screen and what has gone off its top, line by line however often the terminal broke them.
+    pub fn transcript(&mut self) -> String {
+        let screen = self.parser.screen_mut();
+        screen.set_scrollback(SCROLLBACK);
+        let columns = screen.size().1.get();
+        let mut transcript = String::new();
+        for row in (1..=screen.scrollback()).rev() {
+            screen.set_scrollback(row);
+            transcript.extend(screen.rows(0, columns).next());
+            transcript.push_str(if screen.row_wrapped(0) { "" } else { "\n" });
+        }
+        screen.set_scrollback(0);
+        transcript + &screen.contents()
+    }
+
     /// Everything that the program wrote, with its control sequences.
     pub fn written(&self) -> String {
         String::from_utf8(self.written.clone()).unwrap()
