@@ -112,18 +112,19 @@ impl Progress {
     pub fn upload(&self, upload: &Upload, since: Instant) {
         let state = upload_status(upload);
         let seconds = since.elapsed().as_secs_f64();
-        let left = seconds * (100.0 - state.percent) / state.percent.max(0.1);
         self.show(
             state.percent,
             || {
+                let left = seconds * (100.0 - state.percent) / state.percent;
+                // What has not begun tells nothing of how long it takes.
+                let left = if left.is_finite() { format!(", {} left", duration(left)) } else { String::new() };
                 format!(
-                    "upload: {} of {} read, {} sent, {} there already, {}, {} left",
+                    "upload: {} of {} read, {} sent, {} there already, {}{left}",
                     HumanBytes(upload.bytes_read),
                     HumanBytes(upload.bytes_total),
                     HumanBytes(upload.bytes_sent),
                     HumanBytes(upload.bytes_reused),
                     rate(upload.bytes_read, seconds),
-                    duration(left)
                 )
             },
             || serde_json::json!({ "progress": "upload", "upload": state }),

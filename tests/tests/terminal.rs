@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::vhd::GoldenSpec;
-use goldfleet_tests::place::{Place, SOURCE, targets};
+use goldfleet_tests::place::{Place, Process, SOURCE, targets};
 use goldfleet_tests::terminal::Terminal;
 use vt100::Screen;
 
@@ -144,6 +144,16 @@ fn what_is_logged_gets_into_a_pipe_as_it_is() {
     let objects: Vec<_> = error.lines().filter(|line| line.starts_with('{')).collect();
     assert!(!objects.is_empty(), "{error}");
     assert!(objects.iter().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{error}");
+}
+
+#[test]
+fn a_command_does_its_work_though_nobody_reads_what_it_says() {
+    let place = place();
+    let mut command = goldfleet(&place, &place.upload(&["--wait"]), &[("GOLDFLEET_LOG", "debug")]);
+    let mut child = Process(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    drop((child.0.stdout.take(), child.0.stderr.take()));
+    assert_eq!(child.0.wait().unwrap().code(), Some(1), "a target failed");
+    assert_eq!(place.json(&["status"])["phases"]["image"]["succeeded"], 5);
 }
 
 #[test]
