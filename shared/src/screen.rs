@@ -39,9 +39,14 @@ fn drawn() -> MutexGuard<'static, Option<Arc<MakeRoom>>> {
     DRAWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Writes the drawing itself, or whatever takes it away.
+pub fn write_raw(text: &str) {
+    // Whoever has closed standard error wants to be told nothing, and there is nobody else to tell.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
 /// Writes whole lines to standard error, above what is drawn there.
 pub fn write_lines(lines: &[u8]) {
-    // Whoever has closed standard error wants to be told nothing, and there is nobody else to tell.
     let mut write = || drop(io::stderr().write_all(lines));
     // The lock is given back first: a drawing may end while another thread waits for room.
     let make_room = drawn().clone();

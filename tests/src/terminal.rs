@@ -1,7 +1,7 @@
 //! A terminal that a program runs on: what it draws is kept as people would see it.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::num::NonZero;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Command, ExitStatus};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use vt100::{Parser, Screen};
@@ -53,6 +54,16 @@ impl Terminal {
         while !watch(self.parser.screen()) {
             assert!(self.read(), "{what} was not drawn before the program ended: {}", self.parser.screen().contents());
         }
+    }
+
+    /// Types, without the program being told: what is typed is only echoed, as `^C` is before the signal comes.
+    pub fn echo(&mut self, typed: &[u8]) {
+        self.master.write_all(typed).unwrap();
+    }
+
+    /// Sends the program a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.program.signal(signal);
     }
 
     /// Waits until the program has ended, with the same watch. Returns how it ended.

@@ -9,6 +9,7 @@ use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::place::{Place, Process, SOURCE, targets};
 use goldfleet_tests::terminal::Terminal;
+use rustix::process::Signal;
 use vt100::Screen;
 
 const CONFIG: &str = r#"
@@ -129,6 +130,37 @@ fn what_is_logged_comes_whole_above_the_board() {
         }
         assert!(!all.contains("(job ") && !all.contains('░'), "nothing of a board is left: {all}");
     }
+}
+
+#[test]
+fn an_interrupt_leaves_nothing_of_what_is_drawn() {
+    let place = place();
+    for columns in [60, 200] {
+        // Before there is a job, the upload: as slow as it can be, so that it lasts.
+        let version = columns.to_string();
+        let arguments = ["upload", "golden.vhd", "--image", "other", "--version", &version, "--os", "linux"];
+        interrupt(goldfleet(&place, &[&arguments[..], &["--limit", "100KiB/s"]].concat(), &[]), columns, "uploading");
+        let again = place.run(&[&arguments[..], &["--no-dispatch"]].concat());
+        assert!(again.status.success(), "{again:?}");
+        place.succeed(&["dispatch", "--image", "other", "--version", &version]);
+        interrupt(goldfleet(&place, &["status", "--watch"], &[]), columns, "(job ");
+    }
+}
+
+/// Interrupts a command while the terminal shows `drawn`. Nothing of it must be left.
+fn interrupt(command: Command, columns: u16, drawn: &str) {
+    let mut terminal = Terminal::start(command, columns, 20);
+    terminal.until(drawn, |screen| screen.contents().contains(drawn));
+    terminal.echo(b"\x03");
+    terminal.until("what was typed", |screen| screen.contents().contains("^C"));
+    terminal.signal(Signal::INT);
+    let ended = terminal.end(|screen| {
+        let places = screen.rows(0, columns).filter(|line| line.contains(drawn)).count();
+        assert!(places <= 1, "one below the other: {}", screen.contents());
+    });
+    assert_eq!(ended.code(), Some(130), "{}", terminal.screen().contents());
+    let left = terminal.transcript();
+    assert!(!left.contains(drawn) && !left.contains('░'), "{left}");
 }
 
 #[test]
