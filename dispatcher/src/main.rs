@@ -7,6 +7,7 @@ use clap::Parser as _;
 use goldfleet_dispatcher::cli::arguments::Arguments;
 use goldfleet_dispatcher::cli::output::{Console, Remarks, Results};
 use goldfleet_dispatcher::cli::run::run;
+use goldfleet_shared::causes::with_causes;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -16,9 +17,8 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let (code, hint) = (error.exit_code(), error.hint());
-            let error = anyhow::Error::from(error);
             // Standard error is all there is to complain to.
-            let _ = writeln!(std::io::stderr(), "goldfleet: {error:#}");
+            let _ = writeln!(std::io::stderr(), "goldfleet: {}", with_causes(&error));
             if let Some(hint) = hint {
                 let _ = writeln!(std::io::stderr(), "hint: {hint}");
             }
