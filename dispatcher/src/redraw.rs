@@ -16,6 +16,12 @@ const CLEAR_BELOW: &str = "\u{1b}[J";
 /// Clears from the cursor to the end of its line, and begins the next.
 const NEXT_LINE: &str = "\u{1b}[K\r\n";
 
+/// Clears the line that the cursor is on, and goes to its beginning.
+const CLEAR_LINE: &str = "\r\u{1b}[K";
+
+/// Goes up a line.
+const UP: &str = "\u{1b}[A";
+
 /// The place where lines are drawn. Log lines come above it, until it is dropped.
 pub struct Redraw {
     shown: Arc<Mutex<Vec<String>>>,
@@ -28,7 +34,7 @@ impl Default for Redraw {
         let drawn = Arc::clone(&shown);
         let drawing = Drawing::begin(move |write| {
             let shown = lock(&drawn);
-            screen::write_raw(&(to_first(&shown) + CLEAR_BELOW));
+            screen::write_raw(&away(&shown));
             write();
             screen::write_raw(&text(&shown));
         });
@@ -47,9 +53,9 @@ impl Redraw {
 
     /// Takes the lines away.
     pub fn clear(&self) {
-        if !lock(&self.shown).is_empty() {
-            self.draw(Vec::new());
-        }
+        let mut shown = lock(&self.shown);
+        screen::write_raw(&away(&shown));
+        shown.clear();
     }
 }
 
@@ -66,12 +72,15 @@ fn lock(shown: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {
 
 /// To the beginning of the first of the lines, from behind the last one.
 fn to_first(shown: &[String]) -> String {
-    match shown.len() {
-        0 | 1 => "\r".to_owned(),
-        lines => format!("\r\u{1b}[{}A", lines - 1),
-    }
+    format!("\r{}", UP.repeat(shown.len().saturating_sub(1)))
+}
+
+/// Takes the lines away one by one: a terminal that keeps what is cleared may take a screen that is cleared as a whole for
+/// something to be kept.
+fn away(shown: &[String]) -> String {
+    vec![CLEAR_LINE; shown.len()].join(UP)
 }
 
 fn text(lines: &[String]) -> String {
-    lines.join(NEXT_LINE) + CLEAR_BELOW
+    if lines.is_empty() { String::new() } else { lines.join(NEXT_LINE) + CLEAR_BELOW }
 }

@@ -1,6 +1,7 @@
 //! What a program says of itself while it runs: lines on standard error, for people or for machines.
 
 use std::io;
+use std::str::FromStr as _;
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
@@ -25,7 +26,7 @@ const VARIABLES: [&str; 2] = ["GOLDFLEET_LOG", "RUST_LOG"];
 pub struct BadFilter {
     given_by: &'static str,
     filter: String,
-    source: ParseError,
+    source: Option<ParseError>,
 }
 
 /// Logging and tracing, for as long as it lives: what has not been sent when it is dropped, is sent then.
@@ -90,7 +91,15 @@ fn filter(log: &Log, default: Level, variables: &[(String, String)]) -> Result<E
         .find_map(variable)
         .or_else(|| Some(("log.level", log.level.clone()?)))
         .unwrap_or_else(|| ("default", default.to_string()));
-    EnvFilter::try_new(&filter).map_err(|source| BadFilter { given_by, filter, source })
+    // Such a word would be the name of a part of the program, of which everything is logged, and nothing else. What is
+    // meant for other programs too is left alone.
+    let misspelt = |word: &str| {
+        !word.contains(['=', '[', ':', '_']) && Level::from_str(word).is_err() && !word.eq_ignore_ascii_case("off")
+    };
+    if given_by != "RUST_LOG" && filter.split(',').map(str::trim).any(|word| !word.is_empty() && misspelt(word)) {
+        return Err(BadFilter { given_by, filter, source: None });
+    }
+    EnvFilter::try_new(&filter).map_err(|source| BadFilter { given_by, filter, source: Some(source) })
 }
 
 #[cfg(test)]
@@ -117,6 +126,8 @@ mod tests {
     #[test]
     fn a_bad_filter_is_named_with_where_it_comes_from() {
         insta::assert_snapshot!(chosen(None, &[("GOLDFLEET_LOG", "goldfleet=loud")]), @r#"GOLDFLEET_LOG: "goldfleet=loud" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
+        assert_eq!(chosen(Some("OFF"), &[]), "off");
+        insta::assert_snapshot!(chosen(Some("wran"), &[]), @r#"log.level: "wran" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
         insta::assert_snapshot!(chosen(Some("a=b=c"), &[]), @r#"log.level: "a=b=c" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
     }
 

@@ -18,7 +18,7 @@ sweep = "100ms"
 "#;
 
 /// How often an operation is tried where that is not left to the default.
-const ATTEMPTS: usize = 6;
+const ATTEMPTS: usize = 4;
 
 /// A place with six targets in three regions, one of which can't be written to.
 fn place() -> Place {
