@@ -2,6 +2,7 @@
 
 use std::io;
 use std::str::FromStr as _;
+use std::time::{Duration, Instant};
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
@@ -39,6 +40,27 @@ impl Drop for Telemetry {
     fn drop(&mut self) {
         // A collector that can't be reached has been complained about already.
         let _ = self.traces.take().map(|traces| traces.shutdown());
+    }
+}
+
+/// How long the same complaint is not made again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// A complaint of what is tried again and again, which would fill the log if it were made each time.
+#[derive(Debug, Default)]
+pub struct Complaint {
+    last: Option<(Instant, String)>,
+}
+
+impl Complaint {
+    /// Whether it is to be made: it is another one than last time, or that is a while ago.
+    pub fn is_due(&mut self, of: &impl ToString) -> bool {
+        let words = of.to_string();
+        let made = self.last.as_ref().is_some_and(|(at, said)| *said == words && at.elapsed() < AGAIN);
+        if !made {
+            self.last = Some((Instant::now(), words));
+        }
+        !made
     }
 }
 
@@ -129,6 +151,12 @@ mod tests {
         assert_eq!(chosen(Some("OFF"), &[]), "off");
         insta::assert_snapshot!(chosen(Some("wran"), &[]), @r#"log.level: "wran" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
         insta::assert_snapshot!(chosen(Some("a=b=c"), &[]), @r#"log.level: "a=b=c" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
+    }
+
+    #[test]
+    fn the_same_is_not_complained_of_at_once_again() {
+        let mut complaint = Complaint::default();
+        assert_eq!(["full", "full", "locked", "full"].map(|of| complaint.is_due(&of)), [true, false, true, true]);
     }
 
     #[test]
