@@ -1,16 +1,18 @@
 //! Following a job to its end, and showing how far it is.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
+use console::Term;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::upload::Upload;
+use goldfleet_shared::screen;
 use goldfleet_shared::telemetry;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::HumanBytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::board::{self, duration};
+use crate::board::{self, Pace, duration};
 use crate::desk::{Desk, DeskError};
+use crate::redraw::{MARGIN, Redraw};
 use crate::status::{Standing, Status, status, upload_status};
 use crate::sweep::{Looked, look_after};
 
@@ -23,10 +25,13 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The time between two lines, where no terminal shows a bar.
 const LINE: Duration = Duration::from_secs(5);
 
+/// The time between two drawings of an upload, which is asked to show itself more often than anyone can see.
+const REDRAW: Duration = Duration::from_millis(50);
+
 /// How progress is shown, always on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// A bar that is redrawn.
+    /// Bars that are redrawn in place.
     Bar,
     /// A line once in a while.
     Lines,
@@ -37,10 +42,11 @@ pub enum Style {
 }
 
 impl Style {
-    /// The style that suits standard error and the form of the results.
+    /// The style that suits standard error, which may be a terminal that can't move its cursor, and the form of the results.
     #[must_use]
     pub fn fitting(json: bool) -> Self {
-        match (json, std::io::stderr().is_terminal()) {
+        let redraws = Term::stderr().is_term() && !console::is_dumb();
+        match (json, redraws) {
             (true, _) => Self::Json,
             (false, true) => Self::Bar,
             (false, false) => Self::Lines,
@@ -51,11 +57,11 @@ impl Style {
 /// Shows progress on standard error.
 pub struct Progress {
     style: Style,
-    bar: Option<ProgressBar>,
+    drawn: Option<Redraw>,
     last: std::sync::Mutex<Last>,
 }
 
-/// What was shown last, where lines are.
+/// When something was shown last, and what.
 #[derive(Default)]
 struct Last {
     at: Option<Instant>,
@@ -67,31 +73,34 @@ impl Progress {
     /// In a style.
     #[must_use]
     pub fn new(style: Style) -> Self {
-        let bar = (style == Style::Bar).then(|| {
-            let bar = ProgressBar::new(1000);
-            let template = ProgressStyle::with_template("{bar:30} {percent:>3}% {msg}");
-            bar.set_style(template.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar
-        });
-        Self { style, bar, last: std::sync::Mutex::default() }
+        let drawn = (style == Style::Bar).then(Redraw::default);
+        Self { style, drawn, last: std::sync::Mutex::default() }
     }
 
     /// Shows how far an upload is.
     pub fn upload(&self, upload: &Upload, since: Instant) {
         let state = upload_status(upload);
         let seconds = since.elapsed().as_secs_f64();
-        let left = seconds * (100.0 - state.percent) / state.percent.max(0.1);
+        let left = seconds * (100.0 - state.percent) / state.percent;
+        let rate = rate(upload.bytes_read, seconds);
+        // What has not begun tells nothing of how long it takes.
+        let pace = Pace { percent: state.percent, seconds, rate, left: left.is_finite().then_some(left) };
+        if let Some(drawn) = &self.drawn {
+            if self.due(REDRAW) {
+                drawn.draw(board::upload_lines(upload, &pace, room()));
+            }
+            return;
+        }
         self.show(
-            state.percent,
             || {
+                let left = pace.left.map_or_else(String::new, |left| format!(", {} left", duration(left)));
                 format!(
-                    "upload: {} of {} read, {} sent, {} there already, {}, {} left",
+                    "upload: {} of {} read, {} sent, {} there already, {}/s{left}",
                     HumanBytes(upload.bytes_read),
                     HumanBytes(upload.bytes_total),
                     HumanBytes(upload.bytes_sent),
                     HumanBytes(upload.bytes_reused),
-                    rate(upload.bytes_read, seconds),
-                    duration(left)
+                    HumanBytes(pace.rate),
                 )
             },
             || serde_json::json!({ "progress": "upload", "upload": state }),
@@ -100,17 +109,14 @@ impl Progress {
 
     /// Shows how far a job is.
     pub fn job(&self, status: &Status) {
-        if let Some(bar) = &self.bar {
-            bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.set_message(board::lines(status, room()).join("\n"));
+        if let Some(drawn) = &self.drawn {
+            drawn.draw(board::lines(status, room()));
             return;
         }
         let awaits = status.awaits();
         self.heed(awaits.as_ref());
         let phases = status.phases.named();
-        let percent = phases.iter().map(|(_, phase)| phase.percent).sum::<f64>() / 3.0;
         self.show(
-            percent,
             || {
                 let counts = phases.iter().map(|(kind, phase)| {
                     let done = phase.succeeded + phase.skipped;
@@ -146,36 +152,37 @@ impl Progress {
         self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn show(&self, percent: f64, text: impl Fn() -> String, json: impl Fn() -> serde_json::Value) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(whole(percent * 10.0));
-            bar.set_message(text());
+    fn show(&self, text: impl Fn() -> String, json: impl Fn() -> serde_json::Value) {
+        if self.style == Style::Silent || !self.due(LINE) {
             return;
         }
-        if self.style == Style::Silent {
-            return;
-        }
-        let mut last = self.last();
-        if last.at.is_some_and(|at| at.elapsed() < LINE) {
-            return;
-        }
-        last.at = Some(Instant::now());
         let line = if self.style == Style::Json { json().to_string() } else { text() };
-        let _ = writeln!(std::io::stderr(), "{line}");
+        screen::write_lines(format!("{line}\n").as_bytes());
     }
 
-    /// Takes the bar away.
+    /// Whether nothing was shown for so long, in which case it is now.
+    fn due(&self, pause: Duration) -> bool {
+        let mut last = self.last();
+        let due = last.at.is_none_or(|at| at.elapsed() >= pause);
+        if due {
+            last.at = Some(Instant::now());
+        }
+        due
+    }
+
+    /// Takes away what is drawn.
     pub fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        if let Some(drawn) = &self.drawn {
+            drawn.clear();
         }
     }
 }
 
 /// The room on the terminal that standard error is.
 fn room() -> board::Room {
-    let (height, width) = console::Term::stderr().size();
-    board::Room { width: width.into(), height: height.into(), colours: telemetry::colours(&std::io::stderr()) }
+    let (height, width) = Term::stderr().size();
+    let width = usize::from(width).saturating_sub(MARGIN);
+    board::Room { width, height: height.into(), colours: telemetry::colours(&std::io::stderr()) }
 }
 
 /// For display, where the fraction does not matter.
@@ -185,8 +192,8 @@ fn whole(number: f64) -> u64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
-fn rate(bytes: u64, seconds: f64) -> String {
-    format!("{}/s", HumanBytes(whole(bytes as f64 / seconds.max(0.001))))
+fn rate(bytes: u64, seconds: f64) -> u64 {
+    whole(bytes as f64 / seconds.max(0.001))
 }
 
 /// Who writes a job's end to its row.

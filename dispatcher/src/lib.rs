@@ -3,7 +3,7 @@
 //! - [`upload`]: from a VHD to chunks and a manifest in the source store.
 //! - [`request`], [`fanout`]: from a request to a job, its operations and their messages.
 //! - [`sweep`], [`service`]: what keeps jobs going and brings them to their end.
-//! - [`follow`], [`board`]: a job's way to its end, shown on the terminal.
+//! - [`follow`], [`board`], [`redraw`]: a job's way to its end, shown on the terminal.
 //! - [`status`], [`regions`], [`approve`], [`retry`], [`cancel`], [`cleanup`], [`collect`]: what an operator asks of jobs.
 //! - [`local`]: dispatcher and workers in one process; [`demo`]: all of it, on made-up images.
 //! - [`dashboard`]: a page that shows jobs as they run.
@@ -25,6 +25,7 @@ pub mod follow;
 pub mod holdings;
 pub mod local;
 pub mod paint;
+pub mod redraw;
 pub mod regions;
 pub mod rehearse;
 pub mod request;

@@ -6,6 +6,7 @@ use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::message::{Message, QueueName};
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::queue::Received;
+use goldfleet_shared::telemetry::Complaint;
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::{Desk, DeskError};
@@ -28,10 +29,13 @@ pub async fn serve(desk: &Desk, exit_when_idle: bool, stop: &CancellationToken) 
     let interval = desk.config.dispatch.sweep.get();
     let mut swept = None;
     let health = &desk.vitals.health;
+    let (mut unread, mut unswept) = (Complaint::default(), Complaint::default());
     while !stop.is_cancelled() {
         health.turns(TURN);
         let received = receive(desk).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, code = error.code, "the dispatch queue can't be read");
+            if unread.is_due(&error) {
+                tracing::warn!(%error, code = error.code, "the dispatch queue can't be read");
+            }
             0
         });
         let now = clock.now();
@@ -42,7 +46,8 @@ pub async fn serve(desk: &Desk, exit_when_idle: bool, stop: &CancellationToken) 
             match sweep(desk).await {
                 Ok(0) if exit_when_idle && is_idle(desk).await => return,
                 Ok(_) => {}
-                Err(error) => tracing::warn!("a sweep was cut short: {error}"),
+                Err(error) if unswept.is_due(&error) => tracing::warn!("a sweep was cut short: {error}"),
+                Err(_) => {}
             }
         }
         if received == 0 {

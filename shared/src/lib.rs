@@ -5,10 +5,12 @@
 //! - [`ports`]: what goldfleet asks of the world, as traits; [`commit`]: commits whose answer may get lost.
 //! - [`vhd`], [`chunk`]: from a disk image to chunks.
 //! - [`config`], [`targets`], [`telemetry`]: what an operator sets; [`backend`] chooses the adapters.
+//! - [`screen`]: lines above what is drawn on a terminal; [`causes`]: an error in one line.
 //! - [`embedded`]: the ports on one machine; [`modelled`]: a cloud that stores no bytes, for rehearsals; [`conformance`]: one suite a port, which every adapter passes.
 
 pub mod azure;
 pub mod backend;
+pub mod causes;
 pub mod chunk;
 pub mod chunk_store;
 pub mod commit;
@@ -24,6 +26,7 @@ pub mod ports;
 pub mod ranges;
 pub mod rates;
 pub mod retry;
+pub mod screen;
 pub mod state;
 pub mod targets;
 pub mod telemetry;

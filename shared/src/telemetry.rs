@@ -1,6 +1,8 @@
 //! What a program says of itself while it runs: lines on standard error, for people or for machines.
 
 use std::io;
+use std::str::FromStr as _;
+use std::time::{Duration, Instant};
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
@@ -14,6 +16,7 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::{Log, LogFormat};
 use crate::otlp;
+use crate::screen::Lines;
 
 /// The variables that set what is logged, the first that is set before the configuration.
 const VARIABLES: [&str; 2] = ["GOLDFLEET_LOG", "RUST_LOG"];
@@ -24,7 +27,7 @@ const VARIABLES: [&str; 2] = ["GOLDFLEET_LOG", "RUST_LOG"];
 pub struct BadFilter {
     given_by: &'static str,
     filter: String,
-    source: ParseError,
+    source: Option<ParseError>,
 }
 
 /// Logging and tracing, for as long as it lives: what has not been sent when it is dropped, is sent then.
@@ -40,9 +43,30 @@ impl Drop for Telemetry {
     }
 }
 
-/// Begins to log to standard error. What is logged is what `GOLDFLEET_LOG`, else `RUST_LOG`, else `[log] level` says,
-/// and `default` where none does. Where the environment names a collector, spans are sent there too. Where somebody else
-/// logs already, such as a test, they go on doing so.
+/// How long the same complaint is not made again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// A complaint of what is tried again and again, which would fill the log if it were made each time.
+#[derive(Debug, Default)]
+pub struct Complaint {
+    last: Option<(Instant, String)>,
+}
+
+impl Complaint {
+    /// Whether it is to be made: it is another one than last time, or that is a while ago.
+    pub fn is_due(&mut self, of: &impl ToString) -> bool {
+        let words = of.to_string();
+        let made = self.last.as_ref().is_some_and(|(at, said)| *said == words && at.elapsed() < AGAIN);
+        if !made {
+            self.last = Some((Instant::now(), words));
+        }
+        !made
+    }
+}
+
+/// Begins to log to standard error, above what is [drawn](crate::screen) there. What is logged is what `GOLDFLEET_LOG`,
+/// else `RUST_LOG`, else `[log] level` says, and `default` where none does. Where the environment names a collector, spans
+/// are sent there too. Where somebody else logs already, such as a test, they go on doing so.
 ///
 /// # Errors
 /// [`BadFilter`] where what is to be logged can't be told.
@@ -61,7 +85,7 @@ pub fn init(log: &Log, default: Level, env: impl Iterator<Item = (String, String
         let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer("goldfleet"));
         layer.with_location(false).with_threads(false).with_filter(ours)
     });
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Lines);
     let lines = match log.format {
         LogFormat::Text => lines.with_ansi(colours).with_filter(filter).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
@@ -89,7 +113,15 @@ fn filter(log: &Log, default: Level, variables: &[(String, String)]) -> Result<E
         .find_map(variable)
         .or_else(|| Some(("log.level", log.level.clone()?)))
         .unwrap_or_else(|| ("default", default.to_string()));
-    EnvFilter::try_new(&filter).map_err(|source| BadFilter { given_by, filter, source })
+    // Such a word would be the name of a part of the program, of which everything is logged, and nothing else. What is
+    // meant for other programs too is left alone.
+    let misspelt = |word: &str| {
+        !word.contains(['=', '[', ':', '_']) && Level::from_str(word).is_err() && !word.eq_ignore_ascii_case("off")
+    };
+    if given_by != "RUST_LOG" && filter.split(',').map(str::trim).any(|word| !word.is_empty() && misspelt(word)) {
+        return Err(BadFilter { given_by, filter, source: None });
+    }
+    EnvFilter::try_new(&filter).map_err(|source| BadFilter { given_by, filter, source: Some(source) })
 }
 
 #[cfg(test)]
@@ -116,7 +148,15 @@ mod tests {
     #[test]
     fn a_bad_filter_is_named_with_where_it_comes_from() {
         insta::assert_snapshot!(chosen(None, &[("GOLDFLEET_LOG", "goldfleet=loud")]), @r#"GOLDFLEET_LOG: "goldfleet=loud" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
+        assert_eq!(chosen(Some("OFF"), &[]), "off");
+        insta::assert_snapshot!(chosen(Some("wran"), &[]), @r#"log.level: "wran" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
         insta::assert_snapshot!(chosen(Some("a=b=c"), &[]), @r#"log.level: "a=b=c" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
+    }
+
+    #[test]
+    fn the_same_is_not_complained_of_at_once_again() {
+        let mut complaint = Complaint::default();
+        assert_eq!(["full", "full", "locked", "full"].map(|of| complaint.is_due(&of)), [true, false, true, true]);
     }
 
     #[test]

@@ -1,10 +1,8 @@
 // The dashboard as people meet it: a job runs while the page is open.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
-import { LONG, openBrowser, openPage, picture } from "./browser.js";
+import { LONG, accessible, openBrowser, openPage, picture } from "./browser.js";
 import { Fleet, TOKEN, subscription } from "./fleet.js";
 
 const REGIONS = ["westeurope", "eastus", "japaneast", "brazilsouth", "northeurope", "westus3", "southeastasia", "uksouth"];
@@ -31,16 +29,6 @@ after(async () => {
 
 const cells = (page, state) => page.locator(`.matrix td span.s-${state}`).count();
 const all = SUBSCRIPTIONS * REGIONS.length;
-
-async function accessible(page, what) {
-  const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, {
-    runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"],
-  }));
-  const found = violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => node.html + node.failureSummary).join("\n")}`);
-  assert.deepEqual(found, [], what);
-}
 
 test("a job runs while the page is open", { timeout: 2 * LONG }, async () => {
   const page = await openPage(browser, address);

@@ -17,7 +17,8 @@ export function subscription(n) {
 }
 
 export class Fleet {
-  constructor(subscriptions, regions) {
+  // `ring` tells the ring of the targets in the nth subscription.
+  constructor(subscriptions, regions, ring = () => 0) {
     this.folder = mkdtempSync(join(tmpdir(), "goldfleet-browser-"));
     this.running = [];
     this.path = (name) => join(this.folder, name);
@@ -36,6 +37,7 @@ export class Fleet {
     for (let n = 1; n <= subscriptions; n += 1) {
       for (const region of regions) {
         targets.push(`[[target]]\nsubscription = "${subscription(n)}"\nregion = "${region}"\nresource_group = "images"\n`
+          + `ring = ${ring(n)}\n`
           + `account = "stage${n}${region}"\ncontainer = "vhds"\n`);
       }
     }

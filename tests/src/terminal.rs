@@ -1,7 +1,7 @@
 //! A terminal that a program runs on: what it draws is kept as people would see it.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::num::NonZero;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Command, ExitStatus};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use vt100::{Parser, Screen};
@@ -55,6 +56,16 @@ impl Terminal {
         }
     }
 
+    /// Types, without the program being told: what is typed is only echoed, as `^C` is before the signal comes.
+    pub fn echo(&mut self, typed: &[u8]) {
+        self.master.write_all(typed).unwrap();
+    }
+
+    /// Sends the program a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.program.signal(signal);
+    }
+
     /// Waits until the program has ended, with the same watch. Returns how it ended.
     pub fn end(&mut self, mut watch: impl FnMut(&Screen)) -> ExitStatus {
         watch(self.parser.screen());
@@ -67,6 +78,21 @@ impl Terminal {
     /// What is on the screen.
     pub fn screen(&self) -> &Screen {
         self.parser.screen()
+    }
+
+    /// What is on the screen and what has gone off its top, line by line however often the terminal broke them.
+    pub fn transcript(&mut self) -> String {
+        let screen = self.parser.screen_mut();
+        screen.set_scrollback(SCROLLBACK);
+        let columns = screen.size().1.get();
+        let mut transcript = String::new();
+        for row in (1..=screen.scrollback()).rev() {
+            screen.set_scrollback(row);
+            transcript.extend(screen.rows(0, columns).next());
+            transcript.push_str(if screen.row_wrapped(0) { "" } else { "\n" });
+        }
+        screen.set_scrollback(0);
+        transcript + &screen.contents()
     }
 
     /// Everything that the program wrote, with its control sequences.

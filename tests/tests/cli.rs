@@ -76,6 +76,7 @@ fn bad_usage_is_answered_with_what_to_do() {
         &["upload", &gone, "--image", "ubuntu", "--version", "1", "--os", "beos"],
         &["upload", &gone, "--image", "u/b", "--version", "1", "--os", "linux"],
         &["upload", &gone, "--image", "ubuntu", "--version", "1", "--os", "linux"],
+        &["upload", &gone, "--image", "ubuntu", "--version", "1", "--os", "linux", "--no-dispatch"],
         &["retry", "--phase", "coffee"],
         &["retry", "--target", "zone=1"],
         &["cleanup", "--image", "ubuntu"],

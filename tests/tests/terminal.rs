@@ -2,18 +2,23 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
 
 use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::vhd::GoldenSpec;
-use goldfleet_tests::place::{Place, SOURCE, targets};
+use goldfleet_tests::place::{Place, Process, SOURCE, targets};
 use goldfleet_tests::terminal::Terminal;
+use rustix::process::Signal;
 use vt100::Screen;
 
 const CONFIG: &str = r#"
 [dispatch]
 sweep = "100ms"
 "#;
+
+/// How often an operation is tried where that is not left to the default.
+const ATTEMPTS: usize = 4;
 
 /// A place with six targets in three regions, one of which can't be written to.
 fn place() -> Place {
@@ -84,6 +89,110 @@ fn watching_redraws_in_place() {
     assert!(screen.starts_with("job ") && screen.contains("account-unusable"), "{screen}");
     assert!(boards(terminal.screen()).is_empty(), "{screen}");
     assert!(terminal.written().contains("\u{1b}[38;5;2m█"), "bars are coloured");
+}
+
+/// A place with six targets in three regions, at one of which every attempt fails and is made again.
+fn place_that_tries_again() -> Place {
+    let golden = GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1);
+    let config = format!("{SOURCE}{CONFIG}[worker]\nretry_base = \"100ms\"\nmax_attempts = {ATTEMPTS}\n");
+    let place = Place::new(&config, &targets(2, &["westeurope", "eastus", "japaneast"]), &golden);
+    std::fs::create_dir_all(place.path("cloud/stage2japaneast")).unwrap();
+    // A link to itself, of which nobody knows whether it will always be one.
+    symlink("vhds", place.path("cloud/stage2japaneast/vhds")).unwrap();
+    place
+}
+
+#[test]
+fn what_is_logged_comes_whole_above_the_board() {
+    // On the low terminal it goes off the top while the board is drawn.
+    for (columns, rows) in [(90, 60), (90, 16), (200, 30)] {
+        let place = place_that_tries_again();
+        let arguments = place.upload(&["--wait"]);
+        let environment = [("GOLDFLEET_LOG", "warn"), ("NO_COLOR", "1")];
+        let mut terminal = Terminal::start(goldfleet(&place, &arguments, &environment), columns, rows);
+        let mut below = false;
+        let ended = terminal.end(|screen| {
+            assert!(boards(screen).len() <= 1, "one below the other: {}", screen.contents());
+            let lines: Vec<_> = screen.contents().lines().map(str::to_owned).collect();
+            for line in lines.iter().filter(|line| line.contains("WARN")) {
+                assert!(line.starts_with("20") && !line.contains('░'), "garbled: {}", screen.contents());
+            }
+            let first = |what| lines.iter().position(|line| line.contains(what));
+            below |= matches!((first("WARN"), first("(job ")), (Some(logged), Some(board)) if logged < board);
+        });
+        assert_eq!(ended.code(), Some(1), "{}", terminal.screen().contents());
+        assert!(below, "a board is drawn below what was logged");
+        let all = terminal.transcript();
+        let logged: Vec<_> = all.lines().filter(|line| line.contains("WARN")).collect();
+        assert_eq!(logged.len(), ATTEMPTS, "{all}");
+        for line in logged {
+            assert!(line.starts_with("20") && line.ends_with("retryable=true"), "{line}");
+        }
+        assert!(!all.contains("(job ") && !all.contains('░'), "nothing of a board is left: {all}");
+    }
+}
+
+#[test]
+fn an_interrupt_leaves_nothing_of_what_is_drawn() {
+    let place = place();
+    for columns in [60, 200] {
+        // Before there is a job, the upload: as slow as it can be, so that it lasts.
+        let version = columns.to_string();
+        let arguments = ["upload", "golden.vhd", "--image", "other", "--version", &version, "--os", "linux"];
+        interrupt(goldfleet(&place, &[&arguments[..], &["--limit", "100KiB/s"]].concat(), &[]), columns, "uploading");
+        let again = place.run(&[&arguments[..], &["--no-dispatch"]].concat());
+        assert!(again.status.success(), "{again:?}");
+        place.succeed(&["dispatch", "--image", "other", "--version", &version]);
+        interrupt(goldfleet(&place, &["status", "--watch"], &[]), columns, "(job ");
+    }
+}
+
+/// Interrupts a command while the terminal shows `drawn`. Nothing of it must be left.
+fn interrupt(command: Command, columns: u16, drawn: &str) {
+    let mut terminal = Terminal::start(command, columns, 20);
+    terminal.until(drawn, |screen| screen.contents().contains(drawn));
+    terminal.echo(b"\x03");
+    terminal.until("what was typed", |screen| screen.contents().contains("^C"));
+    terminal.signal(Signal::INT);
+    let ended = terminal.end(|screen| {
+        let places = screen.rows(0, columns).filter(|line| line.contains(drawn)).count();
+        assert!(places <= 1, "one below the other: {}", screen.contents());
+    });
+    assert_eq!(ended.code(), Some(130), "{}", terminal.screen().contents());
+    let left = terminal.transcript();
+    assert!(!left.contains(drawn) && !left.contains('░'), "{left}");
+}
+
+#[test]
+fn what_is_logged_gets_into_a_pipe_as_it_is() {
+    let place = place_that_tries_again();
+    let output = goldfleet(&place, &place.upload(&["--wait"]), &[("GOLDFLEET_LOG", "warn")]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(error.lines().filter(|line| line.contains(" WARN ")).count(), ATTEMPTS, "{error}");
+    assert!(!error.contains('\u{1b}') && error.contains("seed 0/"), "lines and no board: {error}");
+    let arguments = place.upload(&["--wait", "--output", "json"]);
+    let output = goldfleet(&place, &arguments, &[("GOLDFLEET_LOG", "off")]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    let objects: Vec<_> = error.lines().filter(|line| line.starts_with('{')).collect();
+    assert!(!objects.is_empty(), "{error}");
+    assert!(objects.iter().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{error}");
+}
+
+#[test]
+fn a_command_does_its_work_though_nobody_reads_what_it_says() {
+    let place = place();
+    let mut command = goldfleet(&place, &place.upload(&["--wait"]), &[("GOLDFLEET_LOG", "debug")]);
+    let mut child = Process(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    drop((child.0.stdout.take(), child.0.stderr.take()));
+    assert_eq!(child.0.wait().unwrap().code(), Some(1), "a target failed");
+    assert_eq!(place.json(&["status"])["phases"]["image"]["succeeded"], 5);
+}
+
+#[test]
+fn a_terminal_that_cannot_move_its_cursor_gets_lines() {
+    let place = place();
+    let text = written(&place, Some(80), &place.upload(&["--wait"]), &[("TERM", "dumb")]);
+    assert!(text.contains("seed 0/") && !text.contains('░') && !text.contains('\u{1b}'), "{text}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use goldfleet_shared::causes::with_causes;
 use goldfleet_shared::config::{Config, environment};
 use goldfleet_shared::{backend, telemetry};
 use goldfleet_worker::arguments::{Arguments, Command};
@@ -16,11 +17,12 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Ended { code, error }) => {
+            let error = with_causes(error.as_ref());
             if tracing::dispatcher::has_been_set() {
-                tracing::error!("{error:#}");
+                tracing::error!("{error}");
             } else {
                 // The logger itself could not be set up.
-                let _ = writeln!(std::io::stderr(), "goldfleet-worker: {error:#}");
+                let _ = writeln!(std::io::stderr(), "goldfleet-worker: {error}");
             }
             ExitCode::from(code)
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use goldfleet_shared::model::message::{Message, QueueName};
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::queue::{MAX_RECEIVE, Received};
+use goldfleet_shared::telemetry::Complaint;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,6 +52,7 @@ impl Pump {
     /// has been settled.
     pub async fn run(&self) {
         let mut idle = FIRST_IDLE;
+        let mut complaint = Complaint::default();
         while !self.drain.is_cancelled() {
             self.shared.vitals.health.turns(Duration::ZERO);
             match self.round().await {
@@ -63,7 +65,9 @@ impl Pump {
                 }
                 Ok(_) => idle = FIRST_IDLE,
                 Err(error) => {
-                    tracing::warn!(%error, code = error.code, "queues can't be read");
+                    if complaint.is_due(&error) {
+                        tracing::warn!(%error, code = error.code, "queues can't be read");
+                    }
                     self.pause(error.retry_after.unwrap_or(idle)).await;
                     idle = (idle * 2).min(self.shared.settings.poll);
                 }

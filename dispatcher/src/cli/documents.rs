@@ -27,9 +27,11 @@ pub fn completions(shell: Shell, console: &mut Console<'_>) -> io::Result<()> {
 /// # Errors
 /// Where the folder can't be made or written to.
 pub fn manual(folder: &Path, console: &mut Console<'_>) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    clap_mangen::generate_to(Arguments::command(), folder)?;
-    clap_mangen::generate_to(WorkerArguments::command(), folder)?;
+    let written = fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(Arguments::command(), folder))
+        .and_then(|()| clap_mangen::generate_to(WorkerArguments::command(), folder));
+    written
+        .map_err(|error| io::Error::new(error.kind(), format!("{} can't be written to: {error}", folder.display())))?;
     let pages =
         fs::read_dir(folder)?.filter_map(Result::ok).filter(|page| page.path().extension().is_some_and(|e| e == "1"));
     writeln!(

@@ -103,8 +103,6 @@ impl CommandError {
             Self::Upload(UploadError::Interrupted) | Self::Interrupted => INTERRUPTED,
             Self::Upload(_) => USAGE,
             Self::Demo(error) => error.exit_code(),
-            // Whoever read the output has seen enough of it.
-            Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
             Self::Io(_) => FAILED,
         }
     }

@@ -20,6 +20,54 @@ pub enum Output {
     Svg,
 }
 
+/// Standard output. Whoever has read enough of it may go: the command goes on to its end, and to its true exit code.
+#[derive(Debug)]
+pub struct Results(Stdout);
+
+/// Standard error. What can't be said there keeps no command from its work, as it is said to people only.
+#[derive(Debug)]
+pub struct Remarks(Stderr);
+
+impl Default for Results {
+    fn default() -> Self {
+        Self(io::stdout())
+    }
+}
+
+impl Default for Remarks {
+    fn default() -> Self {
+        Self(io::stderr())
+    }
+}
+
+impl Write for Results {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        unless_closed(self.0.write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        unless_closed(self.0.flush(), ())
+    }
+}
+
+impl Write for Remarks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(self.0.write(bytes).unwrap_or(bytes.len()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().or(Ok(()))
+    }
+}
+
+/// What came of writing, or `closed` where nobody reads any more.
+fn unless_closed<T>(written: io::Result<T>, closed: T) -> io::Result<T> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(closed),
+        written => written,
+    }
+}
+
 /// What is to be coloured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Colours {
@@ -50,9 +98,9 @@ impl<'a> Console<'a> {
     }
 
     /// The console of this process: as wide as the terminal that standard output is, coloured where that is wanted.
-    pub fn standard(output: Output, out: &'a mut Stdout, notes: &'a mut Stderr) -> Self {
+    pub fn standard(output: Output, out: &'a mut Results, notes: &'a mut Remarks) -> Self {
         let width = Term::stdout().size_checked().map(|(_, width)| width);
-        let colours = Colours { out: telemetry::colours(out), notes: telemetry::colours(notes) };
+        let colours = Colours { out: telemetry::colours(&out.0), notes: telemetry::colours(&notes.0) };
         Self { output, out, notes, width, colours }
     }
 

@@ -16,7 +16,7 @@ use super::{check, view};
 use crate::desk::Desk;
 use crate::follow::{Finish, Progress, Style, follow};
 use crate::local::Local;
-use crate::request::request;
+use crate::request::{request, selected_targets};
 use crate::upload::{UploadError, UploadRequest, Uploaded, upload};
 
 /// `goldfleet upload`.
@@ -29,6 +29,10 @@ pub async fn upload_command(
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
+    if !arguments.no_dispatch {
+        // Nobody is to learn of it when the upload has taken its hour.
+        selected_targets(desk, &[])?;
+    }
     let asked = UploadRequest {
         file: arguments.file.clone(),
         image: arguments.image.image.clone(),

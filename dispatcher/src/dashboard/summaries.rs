@@ -30,6 +30,9 @@ pub struct Summary {
     pub version: String,
     /// Where it stands.
     pub state: Standing,
+    /// The ring that waits for approval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits: Option<u32>,
     /// Images that are there.
     pub images: usize,
     /// Images that are to be.
@@ -50,6 +53,7 @@ impl From<Status> for Summary {
         let image = &status.phases.image;
         Self {
             state: status.state,
+            waits: status.approvals.as_ref().and_then(|approvals| approvals.waits),
             images: image.succeeded + image.skipped,
             targets: image.total,
             failed: phases.iter().map(|(_, phase)| phase.failed).sum(),

@@ -3,29 +3,44 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use goldfleet_shared::{screen, telemetry};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use super::DemoError;
 
 /// Worker processes that end with the demonstration, however it ends.
-pub(super) struct Workers(Vec<Child>);
+pub(super) struct Workers(Vec<Worker>);
+
+struct Worker {
+    child: Child,
+    /// Passes on what it says, until it has ended.
+    said: Option<JoinHandle<()>>,
+}
 
 impl Workers {
     /// Starts them: this very program, as a worker, so that both are of one version.
     pub(super) fn start(count: u32, config: &Path) -> Result<Self, DemoError> {
         let program = std::env::current_exe().map_err(DemoError::io("this program can't be found"))?;
+        // What they say goes through a pipe, which by itself is not coloured.
+        let colours = telemetry::colours(&std::io::stderr()).then_some(("CLICOLOR_FORCE", "1"));
         let start = || {
-            Command::new(&program)
+            let mut child = Command::new(&program)
                 .arg("worker")
                 .arg("--config")
                 .arg(config)
                 .env("GOLDFLEET_LOG", "warn")
+                .envs(colours)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
+                .stderr(Stdio::piped())
                 .kill_on_drop(true)
                 .spawn()
-                .map_err(DemoError::io("a worker can't be started"))
+                .map_err(DemoError::io("a worker can't be started"))?;
+            let said = child.stderr.take().map(|said| tokio::spawn(pass_on(said)));
+            Ok(Worker { child, said })
         };
         (0..count).map(|_| start()).collect::<Result<_, _>>().map(Self)
     }
@@ -33,7 +48,7 @@ impl Workers {
     /// Lets them drain. Returns the most memory one of them had in use at once, in bytes.
     pub(super) async fn stop(mut self) -> u64 {
         let mut peak = 0;
-        for child in &self.0 {
+        for Worker { child, .. } in &self.0 {
             let Some(id) = child.id() else { continue };
             peak = peak.max(peak_memory(id));
             if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
@@ -41,10 +56,23 @@ impl Workers {
                 let _ = kill_process(pid, Signal::TERM);
             }
         }
-        for child in &mut self.0 {
+        for Worker { child, said } in &mut self.0 {
             let _ = child.wait().await;
+            if let Some(said) = said {
+                let _ = said.await;
+            }
         }
         peak
+    }
+}
+
+/// Writes each line as a whole, above what is drawn on the terminal that all of them share.
+async fn pass_on(said: impl AsyncRead + Unpin) {
+    let mut said = BufReader::new(said);
+    let mut line = Vec::new();
+    while let Ok(1..) = said.read_until(b'\n', &mut line).await {
+        screen::write_lines(&line);
+        line.clear();
     }
 }
 

@@ -12,6 +12,9 @@ pub enum ConfigError {
     /// The file that was asked for is not there.
     #[error("there is no configuration file {}: check the path that --config or GOLDFLEET_CONFIG gives", .0.display())]
     NoSuchFile(PathBuf),
+    /// No file was asked for, the one that is taken then is not there, and no variable stands for it.
+    #[error("there is no {0} in this folder: go where it is, or name it by --config or GOLDFLEET_CONFIG")]
+    NoDefaultFile(&'static str),
     /// The file can't be read.
     #[error("the configuration file {} can't be read", path.display())]
     Unreadable {

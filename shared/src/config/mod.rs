@@ -165,6 +165,9 @@ impl Config {
             Err(source) => return Err(ConfigError::Unreadable { path: file.to_owned(), source }),
         };
         overlay(&mut written, variables);
+        if written == Node::empty() && !file.exists() {
+            return Err(ConfigError::NoDefaultFile(DEFAULT_FILE));
+        }
         Self::read(file, &written)
     }
 

@@ -211,5 +211,5 @@ fn translate(file: &str, error: rusqlite::Error) -> PortError {
         }
         _ => (ErrorKind::Unavailable, "database-failed", "failed"),
     };
-    PortError::new(kind, format!("{file} {what} ({error})")).with_code(code).with_source(error)
+    PortError::new(kind, format!("{file} {what} ({error})")).with_code(code)
 }

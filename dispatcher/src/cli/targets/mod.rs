@@ -67,6 +67,7 @@ impl TargetsError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => 2,
             Self::File(TargetsFileError::Unreadable { .. } | TargetsFileError::Unwritable { .. })
             | Self::Unreadable { .. }
             | Self::Output(_) => 1,
@@ -159,7 +160,7 @@ fn generated(path: &Path, arguments: GenerateArguments) -> Result<Vec<Placed<Tar
 fn subscriptions(given: &str) -> Result<Vec<SubscriptionId>, TargetsError> {
     let file = Path::new(given);
     if !file.is_file() {
-        return ids(given, "--subscriptions");
+        return ids(given, "--subscriptions, which names no file that is there");
     }
     let text = read(file)?;
     let mut all = Vec::new();

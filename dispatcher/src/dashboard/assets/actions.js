@@ -12,7 +12,7 @@ export class Actions {
     this.again = el("button", { type: "button", onclick: () => this.retry([]) }, "Try failed again");
     this.stop = el("button", { type: "button", class: "careful", onclick: () => this.cancel() }, "Cancel job");
     this.note = el("small", { hidden: true }, "only shows: start it with --token-file to act from here");
-    this.done = el("span", { role: "status" });
+    this.done = el("span", { role: "status", tabindex: "-1" });
     this.element = el("div", { class: "actions" }, this.done, this.approval, this.again, this.stop, this.note);
     this.learn();
   }
@@ -28,12 +28,15 @@ export class Actions {
   }
 
   draw(status) {
+    const held = document.activeElement;
     const wrong = Object.values(status.phases).some((phase) => phase.failed + phase.cancelled > 0);
     this.ring = status.approvals?.waits ?? null;
     this.approval.hidden = !this.mayAct || this.ring === null;
     say(this.approval, `Approve ring ${this.ring}`);
     this.again.hidden = !this.mayAct || !wrong;
     this.stop.hidden = !this.mayAct || status.state !== "running" || status.detail === "cancelling";
+    // A button that goes does not take the keys' place on the page with it.
+    if (held?.hidden && this.element.contains(held)) this.done.focus();
   }
 
   approve() {

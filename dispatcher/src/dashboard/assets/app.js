@@ -30,6 +30,8 @@ function show() {
     return;
   }
   view?.close();
+  // What is asked is asked about what is shown.
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   main.replaceChildren();
   where.textContent = id ? id : "";
   document.title = id ? `${id} · goldfleet` : "goldfleet";

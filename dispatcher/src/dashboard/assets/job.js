@@ -30,7 +30,8 @@ export class JobView {
     this.title = el("h1", {}, "…");
     this.state = el("span");
     this.reason = el("p", { class: "error", hidden: true });
-    this.awaits = el("p", { class: "note", role: "status", hidden: true });
+    this.ring = el("span");
+    this.awaits = el("p", { class: "awaits", role: "status", hidden: true }, this.ring, el("code", {}, `goldfleet approve ${this.id}`));
     this.figures = el("dl", { class: "figures" });
     this.actions = new Actions(this);
     this.phases = el("div", { class: "phases" });
@@ -126,7 +127,7 @@ export class JobView {
     say(this.reason, status.reason ?? "");
     const ring = status.approvals?.waits ?? null;
     this.awaits.hidden = ring === null;
-    say(this.awaits, ring === null ? "" : `Ring ${ring} waits for approval: goldfleet approve ${this.id}`);
+    say(this.ring, ring === null ? "" : `Ring ${ring} waits for approval: `);
     this.drawFigures(status);
     for (const kind of Object.keys(PHASES)) this.drawPhase(this.phaseBars[kind], status.phases[kind]);
     this.actions.draw(status);

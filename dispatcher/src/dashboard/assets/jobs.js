@@ -53,12 +53,13 @@ export class JobsView {
   row(job) {
     const end = job.finished ? new Date(job.finished) : new Date();
     const took = job.finished ? duration((end - new Date(job.created)) / 1000) : "";
+    const waits = Number.isInteger(job.waits) ? [el("small", { class: "waits" }, `ring ${job.waits} waits for approval`)] : [];
     const bar = el("progress", { max: "100", value: job.percent.toFixed(1), "aria-label": "percent of the job" });
     return el("tr", {},
       el("th", { scope: "row" },
         el("a", { href: `#/jobs/${encodeURIComponent(job.job)}` }, `${job.image} ${job.version}`),
         el("small", {}, job.job)),
-      el("td", { "data-head": "state" }, badge(job.state)),
+      el("td", { "data-head": "state" }, badge(job.state), ...waits),
       el("td", { "data-head": "images" }, bar, el("span", {}, ` ${count(job.images)}/${count(job.targets)}`)),
       el("td", { "data-head": "failed", class: job.failed > 0 ? "bad" : "none" },
         job.failed > 0 ? `✕ ${count(job.failed)}` : "none"),
