@@ -7,7 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use goldfleet_shared::config::Time;
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::ids::{JobId, ManagedImageName};
-use goldfleet_shared::model::image::{ImageRef, ImageTags, ManagedImageId};
+use goldfleet_shared::model::image::{ImageRef, ManagedImageId};
 use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationId, OperationState, Progress, Work};
@@ -15,7 +15,6 @@ use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::model::target::{Target, TargetKey};
 use goldfleet_shared::plan::{Asked, Content, Inventory, Plan};
 use goldfleet_shared::ports::error::{PortError, PortResult};
-use goldfleet_shared::ports::image_plane::Provisioning;
 use goldfleet_shared::rates::Rates;
 use goldfleet_shared::retry::retrying;
 use goldfleet_shared::state::JobEvent;
@@ -168,9 +167,7 @@ async fn has_image(desk: &Desk, image: &ImageRef, target: &Target, name: Managed
     let clock = desk.ports.clock.as_ref();
     let look = || desk.ports.images.get(&id, target.tenant.as_deref());
     let found = retrying(clock, PortError::is_retryable, look).await?;
-    Ok(found.is_some_and(|found| {
-        found.provisioning == Provisioning::Succeeded && ImageTags::digest_in(&found.tags) == Some(image.digest)
-    }))
+    Ok(found.is_some_and(|found| found.is_made_of(image.digest, &target.region)))
 }
 
 /// The operations of a plan, in the order in which they are announced: seeds, copies by ring, and the images that wait
