@@ -66,8 +66,9 @@ pub enum Speed {
 /// others that is fast enough.
 ///
 /// # Errors
-/// [`DeskError`] where no target is selected, a name can't be built, two images would have the same name, a target can't
-/// be looked at, the rates can't be used, or no plan is fast enough.
+/// [`DeskError`] where no target is selected, a name can't be built, two images would have the same name, the services
+/// can't be reached, the rates can't be used, or no plan is fast enough. A target that refuses to be looked at counts as one
+/// without the image.
 pub async fn plan(
     desk: &Desk,
     image: &ImageRef,
@@ -166,8 +167,16 @@ async fn has_image(desk: &Desk, image: &ImageRef, target: &Target, name: Managed
     // One look of hundreds that is told to wait must not have all of them done again.
     let clock = desk.ports.clock.as_ref();
     let look = || desk.ports.images.get(&id, target.tenant.as_deref());
-    let found = retrying(clock, PortError::is_retryable, look).await?;
-    Ok(found.is_some_and(|found| found.is_made_of(image.digest, &target.region)))
+    match retrying(clock, PortError::is_retryable, look).await {
+        Ok(found) => Ok(found.is_some_and(|found| found.is_made_of(image.digest, &target.region))),
+        Err(error) if error.is_retryable() => Err(error),
+        // One target must not keep all others waiting: its own image step meets the same, and fails alone with that reason.
+        Err(error) => {
+            let target = target.key();
+            tracing::warn!(%error, code = error.code, "target {target} is planned as if it had no image");
+            Ok(false)
+        }
+    }
 }
 
 /// The operations of a plan, in the order in which they are announced: seeds, copies by ring, and the images that wait

@@ -1,11 +1,19 @@
 //! What a job takes for its own of the images that are there.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
 use goldfleet_dispatcher::cleanup::forget_version;
 use goldfleet_dispatcher::request::{Requested, request};
 use goldfleet_dispatcher::status::{Standing, Status};
 use goldfleet_dispatcher::upload::{UploadRequest, upload};
+use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
 use goldfleet_shared::model::manifest::{Generation, OsType};
+use goldfleet_shared::ports::Ports;
+use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_shared::ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
 use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::fleet::Fleet;
 use goldfleet_tests::place::{SOURCE, targets};
@@ -92,4 +100,58 @@ async fn another_golden_images_image_is_left_alone() {
         assert_eq!((status.state, failed_with(&status)), (Standing::Failed, vec!["image-foreign"]), "{status:#?}");
         assert_eq!(fleet.images(), first);
     }
+}
+
+type Before = dyn Fn(&ManagedImageId) -> BoxFuture<'static, PortResult<()>> + Send + Sync;
+
+/// An image plane that does something before it answers what is there.
+struct Watched {
+    plane: Arc<dyn ImagePlane>,
+    before: Box<Before>,
+}
+
+#[async_trait]
+impl ImagePlane for Watched {
+    async fn get(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
+        (self.before)(id).await?;
+        self.plane.get(id, tenant).await
+    }
+
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
+        self.plane.put(spec).await
+    }
+
+    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Underway> {
+        self.plane.delete(id, tenant).await
+    }
+
+    async fn poll(&self, pending: &Pending) -> PortResult<Underway> {
+        self.plane.poll(pending).await
+    }
+}
+
+fn watched(
+    ports: &Ports,
+    before: impl Fn(&ManagedImageId) -> BoxFuture<'static, PortResult<()>> + Send + Sync + 'static,
+) -> Ports {
+    let images = Arc::new(Watched { plane: Arc::clone(&ports.images), before: Box::new(before) });
+    Ports { images, ..ports.clone() }
+}
+
+/// A target that nobody may look at fails by itself, with its reason; the others get their image.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_cannot_be_looked_at_fails_alone() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(3, &["westeurope"]));
+    sent(&fleet, "golden", "1").await;
+    let ports = watched(&fleet.ports, |id| {
+        let hidden = id.subscription.to_string().ends_with('2');
+        let refusal = PortError::new(ErrorKind::NotFound, format!("{id}: there is no resource group images"));
+        let answer = if hidden { Err(refusal.with_code("resource-group-not-found")) } else { Ok(()) };
+        Box::pin(std::future::ready(answer))
+    });
+    let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+    let status = fleet.run(&ports, 1, &job).await;
+    assert_eq!(failed_with(&status), ["resource-group-not-found"], "{status:#?}");
+    assert!(status.failures[0].target.starts_with("00000000-0000-0000-0000-000000000002/"), "{status:#?}");
+    assert_eq!((status.phases.image.succeeded, status.phases.image.failed), (2, 1), "{status:#?}");
 }
