@@ -1,4 +1,4 @@
-//! What a job takes for its own of the images that are there.
+//! What a job takes for its own: which images that are there, and which job that is under way.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use goldfleet_dispatcher::cleanup::forget_version;
+use goldfleet_dispatcher::fanout::fan_out;
 use goldfleet_dispatcher::request::{Requested, request};
 use goldfleet_dispatcher::status::{Standing, Status};
 use goldfleet_dispatcher::upload::{UploadRequest, upload};
@@ -154,4 +155,27 @@ async fn a_target_that_cannot_be_looked_at_fails_alone() {
     assert_eq!(failed_with(&status), ["resource-group-not-found"], "{status:#?}");
     assert!(status.failures[0].target.starts_with("00000000-0000-0000-0000-000000000002/"), "{status:#?}");
     assert_eq!((status.phases.image.succeeded, status.phases.image.failed), (2, 1), "{status:#?}");
+}
+
+/// Who asks again while a job is under way gets that job; but only where it does all that is asked for now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_was_added_gets_a_job_of_its_own() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
+    sent(&fleet, "golden", "1").await;
+    let desk = fleet.desk(fleet.ports.clone());
+    let first = asked(&fleet, "golden", "1", &[]).await.job.id;
+    fan_out(&desk, &first).await.unwrap();
+    let again = asked(&fleet, "golden", "1", &[]).await;
+    assert_eq!((again.job.id, again.new), (first.clone(), false));
+
+    std::fs::write(&fleet.config.targets.file, targets(1, &["westeurope", "eastus"])).unwrap();
+    let second = asked(&fleet, "golden", "1", &[]).await;
+    assert!(second.new && second.job.id != first);
+    let again = asked(&fleet, "golden", "1", &[]).await;
+    assert_eq!((&again.job.id, again.new), (&second.job.id, false), "the job that will do it all");
+
+    let status = fleet.run(&fleet.ports, 1, &second.job.id).await;
+    assert_eq!(fleet.status(&first).await.state, Standing::Succeeded);
+    assert_eq!((status.state, status.phases.image.succeeded), (Standing::Succeeded, 1), "{status:#?}");
+    assert_eq!((status.phases.image.skipped, fleet.images().len()), (1, 2), "{status:#?}");
 }
