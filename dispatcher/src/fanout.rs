@@ -244,7 +244,7 @@ fn first_ring(job: &Job, plan: &JobPlan) -> Option<u32> {
 pub async fn fan_out(desk: &Desk, id: &JobId) -> Result<FannedOut, DeskError> {
     let Some(job) = desk.ports.table.job(id).await?.map(|job| job.value) else { return Ok(FannedOut::Done) };
     if job.state != JobState::Requested {
-        return Ok(FannedOut::Done);
+        return leave(desk, &job).await;
     }
     if stands_behind_another(desk, &job).await? {
         return Ok(FannedOut::Later(LATER));
@@ -258,6 +258,11 @@ pub async fn fan_out(desk: &Desk, id: &JobId) -> Result<FannedOut, DeskError> {
     let operations = operations(&job, &plan, now);
     let added = desk.ports.table.insert_operations(&operations).await?;
     tracing::info!(job = %id, operations = operations.len(), added, "operations are in the table");
+    // Planning may have taken minutes.
+    let job = desk.job(id).await?.value;
+    if job.state != JobState::Requested {
+        return leave(desk, &job).await;
+    }
     announce_ready(desk, id, &operations).await?;
     match desk.advance(id, JobEvent::Planned, |job| job.tree = Some(plan.plan.tree.clone())).await {
         Ok(_) => Ok(FannedOut::Done),
@@ -268,6 +273,15 @@ pub async fn fan_out(desk: &Desk, id: &JobId) -> Result<FannedOut, DeskError> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Leaves a job that does not wait to be fanned out, or no longer does. Cancelled while it was planned, perhaps by a dispatcher
+/// that then failed, it has operations that whoever cancelled it did not see: they must not begin.
+async fn leave(desk: &Desk, job: &Job) -> Result<FannedOut, DeskError> {
+    if job.state != JobState::Running {
+        stop_operations(desk, &job.id).await?;
+    }
+    Ok(FannedOut::Done)
 }
 
 /// Seeds are announced before copies, so that no worker is full of copies that wait for them.

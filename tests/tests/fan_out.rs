@@ -1,21 +1,31 @@
-//! What a job takes for its own: which images that are there, and which job that is under way.
+//! What a job takes for its own: which images that are there, which job that is under way, and what it leaves behind when it
+//! is cancelled while it is planned.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use goldfleet_dispatcher::cancel::cancel;
 use goldfleet_dispatcher::cleanup::forget_version;
+use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::fanout::fan_out;
 use goldfleet_dispatcher::request::{Requested, request};
 use goldfleet_dispatcher::status::{Standing, Status};
+use goldfleet_dispatcher::sweep::look_after;
 use goldfleet_dispatcher::upload::{UploadRequest, upload};
+use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
+use goldfleet_shared::model::job::JobState;
 use goldfleet_shared::model::manifest::{Generation, OsType};
+use goldfleet_shared::model::message::QueueName;
+use goldfleet_shared::model::operation::OperationState;
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_shared::ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
 use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::fleet::Fleet;
 use goldfleet_tests::place::{SOURCE, targets};
 
@@ -178,4 +188,39 @@ async fn a_target_that_was_added_gets_a_job_of_its_own() {
     assert_eq!(fleet.status(&first).await.state, Standing::Succeeded);
     assert_eq!((status.state, status.phases.image.succeeded), (Standing::Succeeded, 1), "{status:#?}");
     assert_eq!((status.phases.image.skipped, fleet.images().len()), (1, 2), "{status:#?}");
+}
+
+/// A job that is cancelled while it is planned begins nothing, wherever its dispatcher then fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_cancelled_while_it_is_planned_begins_nothing() {
+    for (call, lost) in [("Queue.send", Lost::Request), ("JobTable.insert_operations", Lost::Answer)] {
+        let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
+        sent(&fleet, "golden", "1").await;
+        let operator = fleet.desk(fleet.ports.clone());
+        let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+        let (desk, id, once) = (operator.clone(), job.clone(), AtomicBool::new(true));
+        let ports = watched(&faulty(&fleet.ports, &Faults::at(call, 0, lost)), move |_| {
+            let (desk, id, now) = (desk.clone(), id.clone(), once.swap(false, Ordering::SeqCst));
+            Box::pin(async move { if now { cancelled(&desk, &id).await } else { Ok(()) } })
+        });
+        let dispatcher = fleet.desk(ports);
+        // What failed is done again as its message appears again.
+        if fan_out(&dispatcher, &job).await.is_err() {
+            fan_out(&dispatcher, &job).await.unwrap();
+        }
+        let rows = operator.ports.table.operations(&job).await.unwrap();
+        assert!(!rows.is_empty(), "{call}");
+        assert!(rows.iter().all(|row| row.value.state == OperationState::Cancelled), "{call}: {rows:#?}");
+        assert_eq!(operator.job(&job).await.unwrap().value.state, JobState::Cancelled, "{call}");
+        for queue in [QueueName::Seed, QueueName::Copy, QueueName::Image] {
+            assert_eq!(operator.ports.queue.depth(queue).await.unwrap(), 0, "{call}: {queue}");
+        }
+    }
+}
+
+/// As 'goldfleet cancel' does it: where no operation is there, the job has ended at once.
+async fn cancelled(desk: &Desk, id: &JobId) -> PortResult<()> {
+    cancel(desk, id).await.unwrap();
+    look_after(desk, id).await.unwrap();
+    Ok(())
 }
