@@ -7,7 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use goldfleet_shared::config::Time;
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::ids::{JobId, ManagedImageName};
-use goldfleet_shared::model::image::{ImageRef, ImageTags, ManagedImageId};
+use goldfleet_shared::model::image::{ImageRef, ManagedImageId};
 use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationId, OperationState, Progress, Work};
@@ -15,7 +15,6 @@ use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::model::target::{Target, TargetKey};
 use goldfleet_shared::plan::{Asked, Content, Inventory, Plan};
 use goldfleet_shared::ports::error::{PortError, PortResult};
-use goldfleet_shared::ports::image_plane::Provisioning;
 use goldfleet_shared::rates::Rates;
 use goldfleet_shared::retry::retrying;
 use goldfleet_shared::state::JobEvent;
@@ -67,8 +66,9 @@ pub enum Speed {
 /// others that is fast enough.
 ///
 /// # Errors
-/// [`DeskError`] where no target is selected, a name can't be built, two images would have the same name, a target can't
-/// be looked at, the rates can't be used, or no plan is fast enough.
+/// [`DeskError`] where no target is selected, a name can't be built, two images would have the same name, the services
+/// can't be reached, the rates can't be used, or no plan is fast enough. A target that refuses to be looked at counts as one
+/// without the image.
 pub async fn plan(
     desk: &Desk,
     image: &ImageRef,
@@ -167,10 +167,16 @@ async fn has_image(desk: &Desk, image: &ImageRef, target: &Target, name: Managed
     // One look of hundreds that is told to wait must not have all of them done again.
     let clock = desk.ports.clock.as_ref();
     let look = || desk.ports.images.get(&id, target.tenant.as_deref());
-    let found = retrying(clock, PortError::is_retryable, look).await?;
-    Ok(found.is_some_and(|found| {
-        found.provisioning == Provisioning::Succeeded && ImageTags::digest_in(&found.tags) == Some(image.digest)
-    }))
+    match retrying(clock, PortError::is_retryable, look).await {
+        Ok(found) => Ok(found.is_some_and(|found| found.is_made_of(image.digest, &target.region))),
+        Err(error) if error.is_retryable() => Err(error),
+        // One target must not keep all others waiting: its own image step meets the same, and fails alone with that reason.
+        Err(error) => {
+            let target = target.key();
+            tracing::warn!(%error, code = error.code, "target {target} is planned as if it had no image");
+            Ok(false)
+        }
+    }
 }
 
 /// The operations of a plan, in the order in which they are announced: seeds, copies by ring, and the images that wait
@@ -238,7 +244,7 @@ fn first_ring(job: &Job, plan: &JobPlan) -> Option<u32> {
 pub async fn fan_out(desk: &Desk, id: &JobId) -> Result<FannedOut, DeskError> {
     let Some(job) = desk.ports.table.job(id).await?.map(|job| job.value) else { return Ok(FannedOut::Done) };
     if job.state != JobState::Requested {
-        return Ok(FannedOut::Done);
+        return leave(desk, &job).await;
     }
     if stands_behind_another(desk, &job).await? {
         return Ok(FannedOut::Later(LATER));
@@ -252,6 +258,11 @@ pub async fn fan_out(desk: &Desk, id: &JobId) -> Result<FannedOut, DeskError> {
     let operations = operations(&job, &plan, now);
     let added = desk.ports.table.insert_operations(&operations).await?;
     tracing::info!(job = %id, operations = operations.len(), added, "operations are in the table");
+    // Planning may have taken minutes.
+    let job = desk.job(id).await?.value;
+    if job.state != JobState::Requested {
+        return leave(desk, &job).await;
+    }
     announce_ready(desk, id, &operations).await?;
     match desk.advance(id, JobEvent::Planned, |job| job.tree = Some(plan.plan.tree.clone())).await {
         Ok(_) => Ok(FannedOut::Done),
@@ -262,6 +273,15 @@ pub async fn fan_out(desk: &Desk, id: &JobId) -> Result<FannedOut, DeskError> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Leaves a job that does not wait to be fanned out, or no longer does. Cancelled while it was planned, perhaps by a dispatcher
+/// that then failed, it has operations that whoever cancelled it did not see: they must not begin.
+async fn leave(desk: &Desk, job: &Job) -> Result<FannedOut, DeskError> {
+    if job.state != JobState::Running {
+        stop_operations(desk, &job.id).await?;
+    }
+    Ok(FannedOut::Done)
 }
 
 /// Seeds are announced before copies, so that no worker is full of copies that wait for them.

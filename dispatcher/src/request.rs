@@ -1,12 +1,15 @@
 //! From an operator's wish to a job: the row first, then the message that points at it.
 
+use std::collections::BTreeSet;
+
 use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::model::job::{Job, JobState, Payload};
 use goldfleet_shared::model::manifest::{Manifest, digest_of, manifest_name};
+use goldfleet_shared::model::operation::OperationId;
 use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::model::target::Target;
-use goldfleet_shared::ports::error::ErrorKind;
+use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 use goldfleet_shared::rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 use jiff::Timestamp;
@@ -93,7 +96,7 @@ pub fn job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Selector
 
 /// Asks for an image version at the selected targets; with `approve`, every ring after the first waits for an operator's
 /// approval. Asking again for the same while it is under way changes nothing, but for the message, which may have been
-/// lost.
+/// lost. A job that was planned before a target was added is not the same.
 ///
 /// # Errors
 /// [`DeskError`] where the image is not there, the same is under way without the approvals that are asked for, or table or
@@ -107,10 +110,9 @@ pub async fn request(
 ) -> Result<Requested, DeskError> {
     let (image, manifest) = manifest(desk, image, version).await?;
     // Told now, to whom it may concern, rather than as the job's failure later.
-    selected_targets(desk, selection)?;
+    let (_, targets) = selected_targets(desk, selection)?;
     Rates::load(desk.config.plan.rates.as_deref())?;
-    let same = |job: &Job| job.image == image && job.selection == selection && job.state != JobState::Cancelling;
-    if let Some(job) = desk.ports.table.open_jobs().await?.into_iter().map(|job| job.value).find(same) {
+    if let Some(job) = under_way(desk, &image, selection, &targets).await? {
         if approve && job.approvals.is_none() {
             return Err(DeskError::Refused(format!(
                 "job {id} is already doing this, and waits for no approval between its rings: 'goldfleet cancel {id}' \
@@ -131,4 +133,28 @@ pub async fn request(
     desk.ports.table.insert_job(&job).await?;
     desk.announce_job(&job.id).await?;
     Ok(Requested { job, new: true })
+}
+
+/// The job that does what is asked for, if there is one.
+async fn under_way(
+    desk: &Desk,
+    image: &ImageRef,
+    selection: &[Selector],
+    targets: &[Target],
+) -> PortResult<Option<Job>> {
+    let same = |job: &Job| job.image == *image && job.selection == selection && job.state != JobState::Cancelling;
+    for job in desk.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(same) {
+        // What has not been planned yet will be by the targets of that time.
+        if job.state == JobState::Requested || covers(desk, &job, targets).await? {
+            return Ok(Some(job));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a job has an operation for each of these targets.
+async fn covers(desk: &Desk, job: &Job, targets: &[Target]) -> PortResult<bool> {
+    let rows = desk.ports.table.operations(&job.id).await?;
+    let ids: BTreeSet<&OperationId> = rows.iter().map(|row| &row.value.id).collect();
+    Ok(targets.iter().all(|target| ids.contains(&OperationId::Image(target.key()))))
 }

@@ -37,6 +37,7 @@ pub async fn all(images: &dyn ImagePlane, blobs: &dyn BlobStore, site: &Site) {
     tags_follow_the_specification(images, blobs, site).await;
     a_removed_image_is_gone(images, blobs, site).await;
     an_image_stays_in_its_region(images, blobs, site).await;
+    names_do_not_heed_case(images, blobs, site).await;
     a_missing_vhd_is_told(images, blobs, site).await;
     what_is_no_vhd_is_told(images, blobs, site).await;
 }
@@ -86,6 +87,21 @@ pub async fn an_image_stays_in_its_region(images: &dyn ImagePlane, blobs: &dyn B
     refused_as(finished(images, images.put(&moved).await).await, ErrorKind::Invalid, "image-region-change");
     let image = images.get(&spec.id, None).await.expect("an answer").expect("an image");
     assert_eq!(image.region, spec.region);
+}
+
+/// An image is found, and removed, by its name in another case, and its resource group's.
+pub async fn names_do_not_heed_case(images: &dyn ImagePlane, blobs: &dyn BlobStore, site: &Site) {
+    let spec = spec_with_vhd(blobs, site).await;
+    finished(images, images.put(&spec).await).await.expect("an image");
+    let loud = ManagedImageId {
+        resource_group: spec.id.resource_group.as_str().to_uppercase().parse().expect("a resource group"),
+        name: spec.id.name.as_str().to_uppercase().parse().expect("a name"),
+        ..spec.id.clone()
+    };
+    let image = images.get(&loud, None).await.expect("an answer").expect("an image by its name in another case");
+    assert_eq!((&image.region, &image.tags), (&spec.region, &spec.tags));
+    finished(images, images.delete(&loud, None).await).await.expect("a removal");
+    assert_eq!(images.get(&spec.id, None).await.expect("an answer"), None);
 }
 
 /// No image comes from a VHD that is not there.

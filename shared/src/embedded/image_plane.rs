@@ -45,23 +45,32 @@ impl DirectoryImages {
         Self { root: Arc::new(root) }
     }
 
+    /// Where an image is, or is to be. Blocks.
     fn path(&self, id: &ManagedImageId) -> PathBuf {
-        self.root
-            .join("subscriptions")
-            .join(id.subscription.to_string())
-            .join("resourceGroups")
-            .join(id.resource_group.as_str())
-            .join("images")
-            .join(format!("{}.json", id.name))
+        let groups = self.root.join("subscriptions").join(id.subscription.to_string()).join("resourceGroups");
+        let group = spelt(&groups, id.resource_group.as_str());
+        spelt(&group.join("images"), &format!("{}.json", id.name))
     }
+}
+
+/// What is called so in a folder, in whatever case, as Resource Manager's names do not heed it; where nothing is, as given.
+fn spelt(folder: &Path, name: &str) -> PathBuf {
+    let exact = folder.join(name);
+    if exact.exists() {
+        return exact;
+    }
+    let same = |path: &PathBuf| path.file_name().is_some_and(|found| found.eq_ignore_ascii_case(name));
+    // A folder that can't be listed is told of by whoever then opens the file.
+    let paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    paths.into_iter().find(same).unwrap_or(exact)
 }
 
 #[async_trait]
 impl ImagePlane for DirectoryImages {
     async fn get(&self, id: &ManagedImageId, _tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
-        let (path, id) = (self.path(id), id.clone());
+        let (images, id) = (self.clone(), id.clone());
         blocking(move || {
-            let resource = read(&path)?;
+            let resource = read(&images.path(&id))?;
             Ok(resource.map(|resource| ManagedImage {
                 id,
                 region: resource.location,
@@ -73,23 +82,27 @@ impl ImagePlane for DirectoryImages {
     }
 
     async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
-        let (root, path, spec) = (self.root.clone(), self.path(&spec.id), spec.clone());
+        let (images, spec) = (self.clone(), spec.clone());
         blocking(move || {
+            let path = images.path(&spec.id);
             if let Some(present) = read(&path)? {
                 check_region(&spec, &present.location)?;
             }
-            check_vhd(&root, &spec.vhd)?;
+            check_vhd(&images.root, &spec.vhd)?;
             write(&path, &Resource::from(&spec)).map(|()| Underway::Done)
         })
         .await
     }
 
     async fn delete(&self, id: &ManagedImageId, _tenant: Option<&str>) -> PortResult<Underway> {
-        let path = self.path(id);
-        blocking(move || match fs::remove_file(&path) {
-            Ok(()) => Ok(Underway::Done),
-            Err(error) if error.kind() == Io::NotFound => Ok(Underway::Done),
-            Err(error) => Err(fault(&format!("could not remove {}", path.display()), error)),
+        let (images, id) = (self.clone(), id.clone());
+        blocking(move || {
+            let path = images.path(&id);
+            match fs::remove_file(&path) {
+                Ok(()) => Ok(Underway::Done),
+                Err(error) if error.kind() == Io::NotFound => Ok(Underway::Done),
+                Err(error) => Err(fault(&format!("could not remove {}", path.display()), error)),
+            }
         })
         .await
     }

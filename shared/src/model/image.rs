@@ -141,6 +141,13 @@ impl ImageTags {
     pub fn digest_in(tags: &BTreeMap<String, String>) -> Option<Digest> {
         tags.get(Self::DIGEST)?.parse().ok()
     }
+
+    /// The golden image and version that a resource's tags name, with a blank between.
+    #[must_use]
+    pub fn version_in(tags: &BTreeMap<String, String>) -> String {
+        let tag = |name| tags.get(name).map_or("?", String::as_str);
+        format!("{} {}", tag(Self::IMAGE), tag(Self::VERSION))
+    }
 }
 
 /// The metadata by which goldfleet knows its own VHDs in staging containers.

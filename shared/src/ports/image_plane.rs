@@ -8,7 +8,8 @@ use async_trait::async_trait;
 
 use super::error::{PortError, PortResult};
 use crate::model::ids::Region;
-use crate::model::image::{ManagedImageId, ManagedImageSpec};
+use crate::model::image::{ImageTags, ManagedImageId, ManagedImageSpec};
+use crate::model::manifest::Digest;
 
 /// How far a managed image is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,17 @@ pub struct ManagedImage {
     pub provisioning: Provisioning,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+}
+
+impl ManagedImage {
+    /// Whether it is there, in this region, and was made by goldfleet of this content. The name alone does not tell: it may
+    /// be another region's, or another golden image's.
+    #[must_use]
+    pub fn is_made_of(&self, digest: Digest, region: &Region) -> bool {
+        self.provisioning == Provisioning::Succeeded
+            && self.region == *region
+            && ImageTags::digest_in(&self.tags) == Some(digest)
+    }
 }
 
 /// A change that the platform has accepted and is working on. It may hold an address with a signature in it: it is kept in
@@ -63,7 +75,7 @@ pub enum Underway {
     Failed(PortError),
 }
 
-/// Managed images of subscriptions and resource groups.
+/// Managed images of subscriptions and resource groups, whose names do not heed case.
 ///
 /// Where the platform tells why it refuses, the error's code says so: `resource-group-not-found`, `vhd-not-found`,
 /// `vhd-invalid`, `vhd-in-other-subscription`, `vhd-in-other-region`, `policy-denied`, `authorization-failed`.

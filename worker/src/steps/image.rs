@@ -52,7 +52,7 @@ pub async fn run(
     let tenant = spec.tenant.as_deref();
     let underway = match images.get(&spec.id, tenant).await? {
         None => begin(shared, hold, spec).await?,
-        Some(image) => match standing(&image, operation) {
+        Some(image) => match standing(&image, operation, spec)? {
             Standing::Made => return Ok(Outcome::Done),
             Standing::Changing => return Ok(Outcome::Continue(shared.settings.beat)),
             Standing::Broken => begin(shared, hold, spec).await?,
@@ -63,11 +63,6 @@ pub async fn run(
                 let removal = images.delete(&spec.id, tenant).await?;
                 finish(shared, hold, removal).await?;
                 begin(shared, hold, spec).await?
-            }
-            Standing::Foreign => {
-                let message =
-                    format!("{} is in the way: an image that goldfleet did not make; remove or rename it", spec.id);
-                return Err(Failed::fatal("image-foreign", message).into());
             }
         },
     };
@@ -81,17 +76,31 @@ enum Standing {
     Changing,
     Broken,
     Stale,
-    Foreign,
 }
 
-fn standing(image: &ManagedImage, operation: &Operation) -> Standing {
-    match (ImageTags::digest_in(&image.tags), &image.provisioning) {
-        (None, _) => Standing::Foreign,
-        (Some(_), Provisioning::Underway) => Standing::Changing,
-        (Some(digest), _) if digest != operation.image.digest => Standing::Stale,
-        (Some(_), Provisioning::Succeeded) => Standing::Made,
-        (Some(_), Provisioning::Failed) => Standing::Broken,
+/// Names are made of a template and do not heed case, so that the image may be another target's or another golden image's.
+/// Such a one is left alone: only what this very version was before may be replaced.
+fn standing(image: &ManagedImage, operation: &Operation, spec: &ManagedImageSpec) -> Result<Standing, Failed> {
+    let id = &spec.id;
+    let Some(digest) = ImageTags::digest_in(&image.tags) else {
+        let message = format!("{id} is in the way: an image that goldfleet did not make; remove or rename it");
+        return Err(Failed::fatal("image-foreign", message));
+    };
+    if image.region != spec.region {
+        let message = format!("{id} is in {}: an image of that name can't be in {} as well", image.region, spec.region);
+        return Err(Failed::fatal("image-region-change", message));
     }
+    let version = ImageTags::version_in(&image.tags);
+    if digest != operation.image.digest && version != operation.image.to_string() {
+        let message = format!("{id} is in the way: it was made of {version}, whose name in [images] is the same");
+        return Err(Failed::fatal("image-foreign", message));
+    }
+    Ok(match image.provisioning {
+        Provisioning::Underway => Standing::Changing,
+        _ if digest != operation.image.digest => Standing::Stale,
+        Provisioning::Succeeded => Standing::Made,
+        Provisioning::Failed => Standing::Broken,
+    })
 }
 
 async fn begin(shared: &Shared, hold: &Hold, spec: &ManagedImageSpec) -> Result<Underway, StepError> {

@@ -1,0 +1,226 @@
+//! What a job takes for its own: which images that are there, which job that is under way, and what it leaves behind when it
+//! is cancelled while it is planned.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use goldfleet_dispatcher::cancel::cancel;
+use goldfleet_dispatcher::cleanup::forget_version;
+use goldfleet_dispatcher::desk::Desk;
+use goldfleet_dispatcher::fanout::fan_out;
+use goldfleet_dispatcher::request::{Requested, request};
+use goldfleet_dispatcher::status::{Standing, Status};
+use goldfleet_dispatcher::sweep::look_after;
+use goldfleet_dispatcher::upload::{UploadRequest, upload};
+use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
+use goldfleet_shared::model::job::JobState;
+use goldfleet_shared::model::manifest::{Generation, OsType};
+use goldfleet_shared::model::message::QueueName;
+use goldfleet_shared::model::operation::OperationState;
+use goldfleet_shared::ports::Ports;
+use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_shared::ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
+use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_tests::faults::{Faults, Lost, faulty};
+use goldfleet_tests::fleet::Fleet;
+use goldfleet_tests::place::{SOURCE, targets};
+
+const WEST: &str = "region=westeurope";
+const EAST: &str = "region=eastus";
+
+/// A fleet whose managed images are named so, with these targets.
+fn fleet(name: &str, targets: &str) -> Fleet {
+    let toml = format!("{SOURCE}\n[images]\nname = \"{name}\"\n[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n");
+    Fleet::with(&toml, targets, &GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1))
+}
+
+/// Uploads the golden VHD, as a version of this image.
+async fn sent(fleet: &Fleet, image: &str, version: &str) {
+    let asked = UploadRequest {
+        file: fleet.golden(),
+        image: image.parse().unwrap(),
+        version: version.parse().unwrap(),
+        os: OsType::Linux,
+        generation: None,
+        limit: None,
+    };
+    upload(&fleet.desk(fleet.ports.clone()), &asked, &|_| {}, &Default::default()).await.unwrap();
+}
+
+/// Asks for a version at the targets that are selected; at all, where nothing is said.
+async fn asked(fleet: &Fleet, image: &str, version: &str, selection: &[&str]) -> Requested {
+    let selection: Vec<_> = selection.iter().map(|text| text.parse().unwrap()).collect();
+    let desk = fleet.desk(fleet.ports.clone());
+    request(&desk, &image.parse().unwrap(), &version.parse().unwrap(), &selection, false).await.unwrap()
+}
+
+/// Asks, and runs the job to its end.
+async fn done(fleet: &Fleet, image: &str, version: &str, selection: &[&str]) -> Status {
+    let job = asked(fleet, image, version, selection).await.job.id;
+    fleet.run(&fleet.ports, 1, &job).await
+}
+
+fn failed_with(status: &Status) -> Vec<&str> {
+    status.failures.iter().map(|failure| failure.code.as_str()).collect()
+}
+
+/// A name without the region is one image for two targets of a resource group: whichever comes second is told, and what
+/// the first has is left alone, of the same content or another.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_in_another_region_is_not_the_targets() {
+    let fleet = fleet("{image}-{version}", &targets(1, &["westeurope", "eastus"]));
+    sent(&fleet, "golden", "1").await;
+    assert_eq!(done(&fleet, "golden", "1", &[WEST]).await.state, Standing::Succeeded);
+    let first = fleet.images();
+
+    let same = done(&fleet, "golden", "1", &[EAST]).await;
+    assert_eq!((same.state, failed_with(&same)), (Standing::Failed, vec!["image-region-change"]), "{same:#?}");
+    assert_eq!(fleet.images(), first);
+
+    let desk = fleet.desk(fleet.ports.clone());
+    assert!(forget_version(&desk, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap());
+    fleet.change_golden();
+    sent(&fleet, "golden", "1").await;
+    let other = done(&fleet, "golden", "1", &[EAST]).await;
+    assert_eq!((other.state, failed_with(&other)), (Standing::Failed, vec!["image-region-change"]), "{other:#?}");
+    assert_eq!(fleet.images(), first);
+
+    // The same version, made again, takes the place of what it was before.
+    let again = done(&fleet, "golden", "1", &[WEST]).await;
+    assert_eq!(again.state, Standing::Succeeded, "{again:#?}");
+    let digest = |image: &serde_json::Value| image["tags"]["goldfleet-digest"].clone();
+    assert_eq!(fleet.images().values().map(digest).collect::<Vec<_>>(), [again.digest.as_str()]);
+}
+
+/// Two golden images whose managed images would have one name, be it only as Resource Manager compares names: the second is
+/// refused, and the first one's image stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_golden_images_image_is_left_alone() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
+    sent(&fleet, "golden", "1-2").await;
+    assert_eq!(done(&fleet, "golden", "1-2", &[]).await.state, Standing::Succeeded);
+    let first = fleet.images();
+    fleet.change_golden();
+    for (image, version) in [("golden-1", "2"), ("Golden", "1-2")] {
+        sent(&fleet, image, version).await;
+        let status = done(&fleet, image, version, &[]).await;
+        assert_eq!((status.state, failed_with(&status)), (Standing::Failed, vec!["image-foreign"]), "{status:#?}");
+        assert_eq!(fleet.images(), first);
+    }
+}
+
+type Before = dyn Fn(&ManagedImageId) -> BoxFuture<'static, PortResult<()>> + Send + Sync;
+
+/// An image plane that does something before it answers what is there.
+struct Watched {
+    plane: Arc<dyn ImagePlane>,
+    before: Box<Before>,
+}
+
+#[async_trait]
+impl ImagePlane for Watched {
+    async fn get(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
+        (self.before)(id).await?;
+        self.plane.get(id, tenant).await
+    }
+
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
+        self.plane.put(spec).await
+    }
+
+    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Underway> {
+        self.plane.delete(id, tenant).await
+    }
+
+    async fn poll(&self, pending: &Pending) -> PortResult<Underway> {
+        self.plane.poll(pending).await
+    }
+}
+
+fn watched(
+    ports: &Ports,
+    before: impl Fn(&ManagedImageId) -> BoxFuture<'static, PortResult<()>> + Send + Sync + 'static,
+) -> Ports {
+    let images = Arc::new(Watched { plane: Arc::clone(&ports.images), before: Box::new(before) });
+    Ports { images, ..ports.clone() }
+}
+
+/// A target that nobody may look at fails by itself, with its reason; the others get their image.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_cannot_be_looked_at_fails_alone() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(3, &["westeurope"]));
+    sent(&fleet, "golden", "1").await;
+    let ports = watched(&fleet.ports, |id| {
+        let hidden = id.subscription.to_string().ends_with('2');
+        let refusal = PortError::new(ErrorKind::NotFound, format!("{id}: there is no resource group images"));
+        let answer = if hidden { Err(refusal.with_code("resource-group-not-found")) } else { Ok(()) };
+        Box::pin(std::future::ready(answer))
+    });
+    let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+    let status = fleet.run(&ports, 1, &job).await;
+    assert_eq!(failed_with(&status), ["resource-group-not-found"], "{status:#?}");
+    assert!(status.failures[0].target.starts_with("00000000-0000-0000-0000-000000000002/"), "{status:#?}");
+    assert_eq!((status.phases.image.succeeded, status.phases.image.failed), (2, 1), "{status:#?}");
+}
+
+/// Who asks again while a job is under way gets that job; but only where it does all that is asked for now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_was_added_gets_a_job_of_its_own() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
+    sent(&fleet, "golden", "1").await;
+    let desk = fleet.desk(fleet.ports.clone());
+    let first = asked(&fleet, "golden", "1", &[]).await.job.id;
+    fan_out(&desk, &first).await.unwrap();
+    let again = asked(&fleet, "golden", "1", &[]).await;
+    assert_eq!((again.job.id, again.new), (first.clone(), false));
+
+    std::fs::write(&fleet.config.targets.file, targets(1, &["westeurope", "eastus"])).unwrap();
+    let second = asked(&fleet, "golden", "1", &[]).await;
+    assert!(second.new && second.job.id != first);
+    let again = asked(&fleet, "golden", "1", &[]).await;
+    assert_eq!((&again.job.id, again.new), (&second.job.id, false), "the job that will do it all");
+
+    let status = fleet.run(&fleet.ports, 1, &second.job.id).await;
+    assert_eq!(fleet.status(&first).await.state, Standing::Succeeded);
+    assert_eq!((status.state, status.phases.image.succeeded), (Standing::Succeeded, 1), "{status:#?}");
+    assert_eq!((status.phases.image.skipped, fleet.images().len()), (1, 2), "{status:#?}");
+}
+
+/// A job that is cancelled while it is planned begins nothing, wherever its dispatcher then fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_cancelled_while_it_is_planned_begins_nothing() {
+    for (call, lost) in [("Queue.send", Lost::Request), ("JobTable.insert_operations", Lost::Answer)] {
+        let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
+        sent(&fleet, "golden", "1").await;
+        let operator = fleet.desk(fleet.ports.clone());
+        let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+        let (desk, id, once) = (operator.clone(), job.clone(), AtomicBool::new(true));
+        let ports = watched(&faulty(&fleet.ports, &Faults::at(call, 0, lost)), move |_| {
+            let (desk, id, now) = (desk.clone(), id.clone(), once.swap(false, Ordering::SeqCst));
+            Box::pin(async move { if now { cancelled(&desk, &id).await } else { Ok(()) } })
+        });
+        let dispatcher = fleet.desk(ports);
+        // What failed is done again as its message appears again.
+        if fan_out(&dispatcher, &job).await.is_err() {
+            fan_out(&dispatcher, &job).await.unwrap();
+        }
+        let rows = operator.ports.table.operations(&job).await.unwrap();
+        assert!(!rows.is_empty(), "{call}");
+        assert!(rows.iter().all(|row| row.value.state == OperationState::Cancelled), "{call}: {rows:#?}");
+        assert_eq!(operator.job(&job).await.unwrap().value.state, JobState::Cancelled, "{call}");
+        for queue in [QueueName::Seed, QueueName::Copy, QueueName::Image] {
+            assert_eq!(operator.ports.queue.depth(queue).await.unwrap(), 0, "{call}: {queue}");
+        }
+    }
+}
+
+/// As 'goldfleet cancel' does it: where no operation is there, the job has ended at once.
+async fn cancelled(desk: &Desk, id: &JobId) -> PortResult<()> {
+    cancel(desk, id).await.unwrap();
+    look_after(desk, id).await.unwrap();
+    Ok(())
+}
