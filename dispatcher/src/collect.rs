@@ -4,25 +4,33 @@
 //! - only chunks older than the grace period are looked at, as they were listed at the beginning;
 //! - whoever relies on a chunk older than half of it (an upload, a seed) renews it first, and a chunk is deleted only in
 //!   the version that was listed;
-//! - an upload in progress keeps every chunk that was written or renewed since it began;
+//! - an upload in progress keeps every chunk that was written or renewed since half a grace period before it began: it
+//!   relies on no older one without renewing it. Both ages are told by the uploader's clock, so they agree whatever the
+//!   other clocks say;
+//! - an upload that is not among the rows when they are read writes its row, and then lists its chunks, later than they
+//!   were listed here: what is looked at here it finds too old, and renews;
+//! - an upload whose row is a grace period old is over. One that only slept notices at half of that, and begins its list
+//!   anew before (and, if it slept just then, after) it writes its manifest;
 //! - manifests are read last, after the list and the uploads: an upload that ended meanwhile has its manifest there.
+//!
+//! The clocks of uploaders, stores and whoever collects may thus differ by nearly half a grace period.
 
 use std::collections::{BTreeSet, HashSet};
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::future::join_all;
 use goldfleet_shared::chunk_store::{CHUNKS, list};
 use goldfleet_shared::model::manifest::{Manifest, chunk_name};
 use goldfleet_shared::model::store::{Container, Store};
-use goldfleet_shared::model::upload::UploadState;
+use goldfleet_shared::model::upload::{Upload, UploadState};
 use goldfleet_shared::ports::blob_store::BlobListed;
-use goldfleet_shared::ports::error::{ErrorKind, PortResult};
+use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_shared::targets::TargetsFile;
 use jiff::Timestamp;
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
 
 /// What a collection did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Collected {
     /// Stores looked at.
     pub stores: usize,
@@ -32,38 +40,81 @@ pub struct Collected {
     pub deleted: usize,
     /// Their bytes.
     pub deleted_bytes: u64,
+    /// Stores of which something was left, as they could not be looked at or refused.
+    pub failed: Vec<FailedStore>,
 }
 
-/// Deletes, in every store, the chunks that no manifest names and that are old enough.
+/// A store that could not be collected.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct FailedStore {
+    /// The store.
+    pub store: Container,
+    /// What the service said.
+    pub error: String,
+}
+
+impl Collected {
+    fn fail(&mut self, store: Container, error: &PortError) {
+        tracing::warn!(%store, %error, "a store could not be collected");
+        self.failed.push(FailedStore { store, error: error.to_string() });
+    }
+}
+
+/// Deletes, in every store, the chunks that no manifest names and that are old enough. A store that fails (an account that
+/// is gone) keeps no other from being collected: [`Collected::failed`] names it.
 ///
 /// # Errors
-/// [`DeskError`] where a manifest can't be read (nothing is deleted then) or a store can't be reached.
+/// [`DeskError`] where a manifest can't be read or the table or the source can't be reached: nothing is deleted then.
 pub async fn collect(desk: &Desk) -> Result<Collected, DeskError> {
     let begun = desk.ports.clock.now();
-    let stores = stores(desk).await?;
-    let mut collected = Collected { stores: stores.len(), ..Collected::default() };
-    let mut candidates: Vec<(Container, BlobListed)> = Vec::new();
-    for store in stores {
-        let chunks = list(desk.ports.blobs.as_ref(), &store, CHUNKS).await?;
-        collected.chunks += chunks.len();
-        candidates.extend(chunks.into_iter().map(|chunk| (store.clone(), chunk)));
+    let mut collected = Collected::default();
+    let mut candidates: Vec<(Container, Vec<BlobListed>)> = Vec::new();
+    for store in stores(desk).await? {
+        match list(desk.ports.blobs.as_ref(), &store, CHUNKS).await {
+            Ok(chunks) => {
+                collected.stores += 1;
+                collected.chunks += chunks.len();
+                candidates.push((store, chunks));
+            }
+            Err(error) => collected.fail(store, &error),
+        }
     }
     let before = oldest_to_keep(desk, begun).await?;
-    candidates.retain(|(_, chunk)| chunk.modified < before);
-    if candidates.is_empty() {
+    candidates.iter_mut().for_each(|(_, chunks)| chunks.retain(|chunk| chunk.modified < before));
+    if candidates.iter().all(|(_, chunks)| chunks.is_empty()) {
         return Ok(collected);
     }
     let named = named_chunks(desk).await?;
-    candidates.retain(|(_, chunk)| !named.contains(&chunk.name));
-    let deleted: Vec<u64> = futures::stream::iter(candidates)
-        .map(|(store, chunk)| async move { delete(desk, &store, &chunk).await })
-        .buffer_unordered(IN_FLIGHT)
-        .try_filter_map(|bytes| async move { Ok(bytes) })
-        .try_collect()
-        .await?;
-    collected.deleted = deleted.len();
-    collected.deleted_bytes = deleted.iter().sum();
+    for (store, mut chunks) in candidates {
+        chunks.retain(|chunk| !named.contains(&chunk.name));
+        if let Err(error) = delete_all(desk, &store, &chunks, &mut collected).await {
+            collected.fail(store, &error);
+        }
+    }
     Ok(collected)
+}
+
+/// Deletes chunks of one store, and begins no more of them once one can't be deleted.
+async fn delete_all(
+    desk: &Desk,
+    store: &Container,
+    chunks: &[BlobListed],
+    collected: &mut Collected,
+) -> PortResult<()> {
+    for some in chunks.chunks(IN_FLIGHT) {
+        let mut result = Ok(());
+        for deleted in join_all(some.iter().map(|chunk| delete(desk, store, chunk))).await {
+            match deleted {
+                Ok(bytes) => {
+                    collected.deleted += usize::from(bytes.is_some());
+                    collected.deleted_bytes += bytes.unwrap_or(0);
+                }
+                Err(error) => result = Err(error),
+            }
+        }
+        result?;
+    }
+    Ok(())
 }
 
 /// Every container that may hold chunks: the source, the stores of all jobs' trees, and those the targets file names.
@@ -79,14 +130,16 @@ async fn stores(desk: &Desk) -> Result<BTreeSet<Container>, DeskError> {
     Ok(stores)
 }
 
-/// Chunks written or renewed since then are kept: the grace period, or the beginning of the oldest upload in progress. An
-/// upload that gave no sign of life for a grace period is over.
+/// Chunks written or renewed since then are kept: a grace period ago, or half of one before the oldest upload in progress
+/// began. An upload that gave no sign of life for a grace period is over.
 async fn oldest_to_keep(desk: &Desk, now: Timestamp) -> PortResult<Timestamp> {
     let grace = desk.config.cleanup.chunk_grace.get();
     let ago = now.checked_sub(grace).unwrap_or(Timestamp::MIN);
     let uploads = desk.ports.table.uploads().await?;
     let running = uploads.iter().filter(|upload| upload.state == UploadState::Running && upload.updated > ago);
-    Ok(running.map(|upload| upload.started).chain([ago]).min().unwrap_or(ago))
+    // What is younger than this when an upload begins, it need not renew: see the top.
+    let relied_on = |upload: &Upload| upload.started.checked_sub(grace / 2).unwrap_or(Timestamp::MIN);
+    Ok(running.map(relied_on).chain([ago]).min().unwrap_or(ago))
 }
 
 /// The names of all chunks that a manifest names.

@@ -48,12 +48,30 @@ pub async fn rely_on(ports: &Ports, store: &Container, chunk: &BlobListed, age: 
         return Ok(true);
     }
     let blob = store.blob(chunk.name.as_str());
-    let again = |error: &PortError| error.is_retryable() && error.kind != ErrorKind::Conflict;
-    match retrying(ports.clock.as_ref(), again, || ports.blobs.touch(&blob, &chunk.etag)).await {
+    match retrying(ports.clock.as_ref(), may_pass, || ports.blobs.touch(&blob, &chunk.etag)).await {
         Ok(()) => Ok(true),
         // Renewed by someone else at the same time is as good as by this one; but what is gone may be answered so too.
         Err(error) if error.kind == ErrorKind::Conflict => Ok(ports.blobs.properties(&blob).await?.is_some()),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Removes a listed chunk that is not what its name says, so that a whole one can take its place. One that was written anew
+/// since it was listed stays.
+///
+/// # Errors
+/// Where the service refuses or can't be reached.
+pub async fn discard(ports: &Ports, store: &Container, chunk: &BlobListed) -> PortResult<()> {
+    let blob = store.blob(chunk.name.as_str());
+    match retrying(ports.clock.as_ref(), may_pass, || ports.blobs.delete(&blob, Some(&chunk.etag))).await {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Another version of the blob is an answer: asking again for the one that was listed is of no use.
+fn may_pass(error: &PortError) -> bool {
+    error.is_retryable() && error.kind != ErrorKind::Conflict
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::CleanupArguments;
-use super::error::{CommandError, DONE, INTERRUPTED};
+use super::error::{CommandError, DONE, FAILED, INTERRUPTED};
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
 use super::{send, view};
@@ -226,8 +226,13 @@ pub async fn cleanup_command(
     arguments: &CleanupArguments,
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
+    let mut code = DONE;
     let (value, text) = if arguments.chunks {
         let done = collect(desk).await?;
+        for failed in &done.failed {
+            writeln!(console.notes, "store {} could not be collected: {}", failed.store, failed.error)?;
+            code = FAILED;
+        }
         let text = format!(
             "{} of {} chunks in {} stores deleted, {}",
             done.deleted,
@@ -254,5 +259,5 @@ pub async fn cleanup_command(
         Output::Json => write_json(console.out, &value)?,
         Output::Table | Output::Svg => writeln!(console.out, "{text}")?,
     }
-    Ok(DONE)
+    Ok(code)
 }

@@ -69,6 +69,7 @@ fn uploaded_json(uploaded: &Uploaded) -> serde_json::Value {
         "version": uploaded.image.version,
         "digest": uploaded.image.digest,
         "already_there": uploaded.already_there,
+        "mended": uploaded.mended,
         "bytes_total": uploaded.counts.bytes_total,
         "bytes_data": uploaded.counts.bytes_data,
         "bytes_sent": uploaded.counts.bytes_sent,
@@ -78,7 +79,14 @@ fn uploaded_json(uploaded: &Uploaded) -> serde_json::Value {
 
 fn say_uploaded(uploaded: &Uploaded, console: &mut Console<'_>) -> Result<(), CommandError> {
     let counts = &uploaded.counts;
-    if uploaded.already_there {
+    if uploaded.mended > 0 {
+        let (image, sent) = (&uploaded.image, HumanBytes(counts.bytes_sent));
+        let what = match uploaded.mended {
+            1 => "1 chunk was missing or not whole, and was sent again".to_owned(),
+            many => format!("{many} chunks were missing or not whole, and were sent again"),
+        };
+        writeln!(console.notes, "{image} is already there with this content: {what} ({sent})")?;
+    } else if uploaded.already_there {
         writeln!(console.notes, "{} is already there with this content: nothing was sent", uploaded.image)?;
     } else {
         writeln!(

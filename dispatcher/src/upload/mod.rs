@@ -2,7 +2,8 @@
 //!
 //! Reading, zero-scanning, hashing and sending overlap: a few threads turn windows of the disk into chunks, in buffers
 //! that go round; requests for chunks that the store lacks are in flight meanwhile. The manifest is written last. What
-//! a killed upload has sent is found by its name the next time.
+//! a killed upload has sent is found by its name the next time. Where the manifest is there already, the store is given back
+//! what it lacks of it.
 
 mod buffers;
 mod pace;
@@ -10,13 +11,17 @@ mod record;
 mod scan;
 mod send;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use goldfleet_shared::chunk::crc64;
 use goldfleet_shared::model::ids::{ImageName, ImageVersion};
 use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::manifest::{Digest, Generation, Manifest, OsType, digest_of, manifest_name};
+use goldfleet_shared::model::manifest::{
+    ChunkEntry, ChunkHash, Digest, Generation, Manifest, OsType, digest_of, manifest_name,
+};
 use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::model::upload::Upload;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
@@ -25,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::desk::Desk;
 
+use self::record::Record;
+use self::send::{Sent, Wanted};
 pub use pace::Rate;
 
 /// What is to be uploaded, as what.
@@ -51,6 +58,8 @@ pub struct Uploaded {
     pub image: ImageRef,
     /// Whether the source store had this version, with this content, before.
     pub already_there: bool,
+    /// How many chunks of it the store lacked nevertheless, or had in another length, and were sent again.
+    pub mended: usize,
     /// What was read, sent and found there.
     pub counts: Upload,
 }
@@ -82,6 +91,12 @@ pub enum UploadError {
     /// The file was written to while it was read.
     #[error("{} changed while it was read: upload it again when nobody writes to it", .0.display())]
     Changed(PathBuf),
+    /// The upload's row grew so old, again and again, that its chunks may have been collected.
+    #[error(
+        "the upload could not keep its row in the job table fresh (is the machine sleeping?), so that others may have taken \
+         it for over and collected what it sent: the same command sends what is missing"
+    )]
+    Lapsed,
     /// The store or the table failed.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -105,42 +120,114 @@ pub async fn upload(
         return Err(UploadError::Refused(Box::new(report)));
     };
     let before = fingerprint(request)?;
-    let disk = Disk::open(&request.file)?;
+    let disk = Arc::new(Disk::open(&request.file)?);
     let container = desk.config.source.store().container();
     desk.ports.blobs.ensure_container(&container).await?;
     let blob = container.blob(manifest_name(request.image.as_str(), request.version.as_str()));
-    let there = read_if_there(desk, &blob).await?.map(|bytes| digest_of(&bytes));
+    let there = read_if_there(desk, &blob).await?;
 
-    let record = record::Record::begin(desk, request, watch).await?;
-    // With the version already there, all that is to be found out is whether the content is the same.
-    let send = there.is_none();
-    let result = send::chunks(desk, disk, send, request.limit, &record, stop).await;
-    let (disk, chunks) = match result {
-        Ok(done) => done,
+    let record = Record::new(desk, request, watch);
+    let uploading = Uploading { desk, request, generation, before, disk, blob, record: &record, stop };
+    let ended = match &there {
+        Some(manifest) => uploading.again(manifest).await,
+        None => uploading.anew().await,
+    };
+    match ended {
+        Ok(ended) => {
+            let image =
+                ImageRef { name: request.image.clone(), version: request.version.clone(), digest: ended.digest };
+            let counts = record.complete(desk).await?;
+            Ok(Uploaded { image, already_there: there.is_some(), mended: ended.mended, counts })
+        }
         Err(error) => {
             record.fail(desk).await;
-            return Err(error);
+            Err(error)
         }
-    };
-    if fingerprint(request)? != before {
-        record.fail(desk).await;
-        return Err(UploadError::Changed(request.file.clone()));
     }
-    let manifest = Manifest { os: request.os, generation, size: disk.size(), footer: disk.footer(), chunks };
-    let encoded = Bytes::from(manifest.encode());
-    let digest = digest_of(&encoded);
-    let there = match there {
-        Some(there) => Some(there),
-        None => write_manifest(desk, &blob, encoded).await?,
-    };
-    if let Some(there) = there.filter(|there| *there != digest) {
-        record.fail(desk).await;
-        let (image, version) = (request.image.clone(), request.version.clone());
-        return Err(UploadError::OtherContent { image, version, there, here: digest });
+}
+
+/// How often a disk is read, where a collection may have taken the upload for over meanwhile.
+const PASSES: usize = 3;
+
+/// An upload under way.
+struct Uploading<'a> {
+    desk: &'a Desk,
+    request: &'a UploadRequest,
+    generation: Generation,
+    /// What the file was when it was opened.
+    before: Fingerprint,
+    disk: Arc<Disk>,
+    /// The manifest's place.
+    blob: BlobAddress,
+    record: &'a Record<'a>,
+    stop: &'a CancellationToken,
+}
+
+/// An upload whose manifest is there.
+struct Ended {
+    digest: Digest,
+    mended: usize,
+}
+
+impl Uploading<'_> {
+    /// Uploads a version that is not there.
+    async fn anew(&self) -> Result<Ended, UploadError> {
+        let encoded = Bytes::from(self.manifest(self.keep().await?)?.encode());
+        let digest = digest_of(&encoded);
+        if let Some(there) = write_manifest(self.desk, &self.blob, encoded).await? {
+            return Err(self.other_content(there, digest));
+        }
+        // Suspended just before that, it may have named chunks that were collected meanwhile.
+        if self.record.has_lapsed(self.desk) {
+            self.keep().await?;
+        }
+        Ok(Ended { digest, mended: 0 })
     }
-    let counts = record.complete(desk).await?;
-    let image = ImageRef { name: request.image.clone(), version: request.version.clone(), digest };
-    Ok(Uploaded { image, already_there: there.is_some(), counts })
+
+    /// Sees whether a version that is there has the same content, and gives its store back what that lacks.
+    async fn again(&self, there: &[u8]) -> Result<Ended, UploadError> {
+        // One that can't be read names nothing, and is of other content.
+        let named = Manifest::decode(there).map(|manifest| manifest.chunks).unwrap_or_default();
+        let named: HashSet<ChunkHash> = named.iter().map(|entry| entry.hash).collect();
+        self.record.renew(self.desk).await?;
+        let Sent { chunks, put } = self.pass(Wanted::Named(&named)).await?;
+        let digest = digest_of(&self.manifest(chunks)?.encode());
+        let there = digest_of(there);
+        if there == digest { Ok(Ended { digest, mended: put }) } else { Err(self.other_content(there, digest)) }
+    }
+
+    /// Sees to it that the store has every chunk of the disk, and keeps it until the manifest is there. Returns them.
+    async fn keep(&self) -> Result<Vec<ChunkEntry>, UploadError> {
+        for _ in 0..PASSES {
+            self.record.renew(self.desk).await?;
+            let sent = self.pass(Wanted::All).await?;
+            if !self.record.has_lapsed(self.desk) {
+                return Ok(sent.chunks);
+            }
+            tracing::warn!(
+                "the upload's row was not kept fresh: chunks may have been collected, so all are looked at again"
+            );
+        }
+        Err(UploadError::Lapsed)
+    }
+
+    async fn pass(&self, wanted: Wanted<'_>) -> Result<Sent, UploadError> {
+        send::chunks(self.desk, &self.disk, wanted, self.request.limit, self.record, self.stop).await
+    }
+
+    /// The manifest of these chunks, if the file is still what it was.
+    fn manifest(&self, chunks: Vec<ChunkEntry>) -> Result<Manifest, UploadError> {
+        if fingerprint(self.request)? != self.before {
+            return Err(UploadError::Changed(self.request.file.clone()));
+        }
+        let (os, generation) = (self.request.os, self.generation);
+        Ok(Manifest { os, generation, size: self.disk.size(), footer: self.disk.footer(), chunks })
+    }
+
+    fn other_content(&self, there: Digest, here: Digest) -> UploadError {
+        let (image, version) = (self.request.image.clone(), self.request.version.clone());
+        UploadError::OtherContent { image, version, there, here }
+    }
 }
 
 /// Writes the manifest: from here on the version is there. Returns the digest of one that was there first.
@@ -170,8 +257,10 @@ async fn read_if_there(desk: &Desk, blob: &BlobAddress) -> PortResult<Option<Byt
     }
 }
 
-/// By what it is told that a file was written to.
-fn fingerprint(request: &UploadRequest) -> Result<(u64, Option<std::time::SystemTime>), UploadError> {
+/// Length and time of the last write: by what it is told that a file was written to.
+type Fingerprint = (u64, Option<std::time::SystemTime>);
+
+fn fingerprint(request: &UploadRequest) -> Result<Fingerprint, UploadError> {
     let metadata = std::fs::metadata(&request.file).map_err(|source| VhdError::unreadable(&request.file, source))?;
     Ok((metadata.len(), metadata.modified().ok()))
 }

@@ -1,31 +1,43 @@
 //! The row of an upload in progress.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::upload::{Upload, UploadState};
-use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::ports::clock::between;
+use goldfleet_shared::ports::error::{PortError, PortResult};
+use goldfleet_shared::retry::retrying;
+use jiff::Timestamp;
 
 use super::UploadRequest;
 use crate::desk::Desk;
 
-/// The time between two writes of the row.
+/// The time between two writes of the row, where a grace period is not so short that this were too long.
 const BEAT: Duration = Duration::from_secs(2);
+
+/// How many beats there are at least before a collection may take the upload for over.
+const BEATS_A_GRACE_PERIOD: u32 = 16;
 
 /// The counts of an upload, shown to whoever watches and written to the table once a beat.
 pub(super) struct Record<'a> {
     row: Mutex<Upload>,
+    signs: Mutex<Signs>,
+    grace: Duration,
     watch: &'a (dyn Fn(&Upload) + Sync),
 }
 
+/// What others have seen of the upload.
+struct Signs {
+    /// What the row says that landed last.
+    last: Timestamp,
+    /// Whether a row was so old, before the next landed, that a collection may have taken the upload for over.
+    lapsed: bool,
+}
+
 impl<'a> Record<'a> {
-    /// Begins the row. From now on no chunk that is written or renewed is collected.
-    pub(super) async fn begin(
-        desk: &Desk,
-        request: &UploadRequest,
-        watch: &'a (dyn Fn(&Upload) + Sync),
-    ) -> PortResult<Self> {
+    /// A row that is not written yet: [`Record::renew`] does.
+    pub(super) fn new(desk: &Desk, request: &UploadRequest, watch: &'a (dyn Fn(&Upload) + Sync)) -> Self {
         let now = desk.ports.clock.now();
         let row = Upload {
             id: JobId::new(now),
@@ -40,8 +52,44 @@ impl<'a> Record<'a> {
             started: now,
             updated: now,
         };
+        let signs = Mutex::new(Signs { last: now, lapsed: false });
+        Self { row: Mutex::new(row), signs, grace: desk.config.cleanup.chunk_grace.get(), watch }
+    }
+
+    /// Writes the row before chunks are listed: none that is found then, or written from now on, is collected until the
+    /// upload has ended or [lapsed](Self::has_lapsed).
+    pub(super) async fn renew(&self, desk: &Desk) -> PortResult<()> {
+        retrying(desk.ports.clock.as_ref(), PortError::is_retryable, || self.write(desk, UploadState::Running)).await?;
+        let late = self.is_late(self.signs().last, desk);
+        self.signs().lapsed = late;
+        // What an earlier list was good for is counted anew; what was sent was sent.
+        self.count(|row| (row.bytes_read, row.bytes_data, row.bytes_reused) = (0, 0, 0));
+        Ok(())
+    }
+
+    /// Whether others may have found the row so old that they took the upload for over, and collected chunks that it relies
+    /// on: the machine slept, or the table could not be reached. A collection waits for a whole grace period; half of one is
+    /// left for clocks that differ, and for what is done between this look and its consequence.
+    pub(super) fn has_lapsed(&self, desk: &Desk) -> bool {
+        let signs = self.signs();
+        signs.lapsed || self.is_late(signs.last, desk)
+    }
+
+    fn is_late(&self, last: Timestamp, desk: &Desk) -> bool {
+        between(last, desk.ports.clock.now()) > self.grace / 2
+    }
+
+    fn signs(&self) -> MutexGuard<'_, Signs> {
+        self.signs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn write(&self, desk: &Desk, state: UploadState) -> PortResult<Upload> {
+        let row = self.stamped(desk, state);
         desk.ports.table.put_upload(&row).await?;
-        Ok(Self { row: Mutex::new(row), watch })
+        let mut signs = self.signs();
+        signs.lapsed |= self.is_late(signs.last, desk);
+        signs.last = row.updated;
+        Ok(row)
     }
 
     /// Changes the counts, and shows them.
@@ -60,26 +108,23 @@ impl<'a> Record<'a> {
 
     /// Writes the row once a beat, for as long as it is polled.
     pub(super) async fn beat(&self, desk: &Desk) {
+        let beat = BEAT.min(self.grace / BEATS_A_GRACE_PERIOD);
         loop {
-            desk.ports.clock.sleep(BEAT).await;
-            let row = self.stamped(desk, UploadState::Running);
-            if let Err(error) = desk.ports.table.put_upload(&row).await {
+            desk.ports.clock.sleep(beat).await;
+            if let Err(error) = self.write(desk, UploadState::Running).await {
                 tracing::warn!(%error, "the upload's row could not be written");
             }
         }
     }
 
     /// Writes the end.
-    pub(super) async fn complete(self, desk: &Desk) -> PortResult<Upload> {
-        let row = self.stamped(desk, UploadState::Complete);
-        desk.ports.table.put_upload(&row).await?;
-        Ok(row)
+    pub(super) async fn complete(&self, desk: &Desk) -> PortResult<Upload> {
+        self.write(desk, UploadState::Complete).await
     }
 
     /// Writes that it was given up; if that fails too, its age tells.
-    pub(super) async fn fail(self, desk: &Desk) {
-        let row = self.stamped(desk, UploadState::Failed);
-        if let Err(error) = desk.ports.table.put_upload(&row).await {
+    pub(super) async fn fail(&self, desk: &Desk) {
+        if let Err(error) = self.write(desk, UploadState::Failed).await {
             tracing::warn!(%error, "the upload's row could not be written");
         }
     }

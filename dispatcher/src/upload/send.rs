@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,24 +25,39 @@ use super::record::Record;
 use super::scan;
 use crate::desk::Desk;
 
-/// Reads the whole disk and, with `send`, puts the chunks that the store lacks into it, no faster than `limit`. Returns the disk and its chunks
-/// in order.
+/// Which of a disk's chunks the store is to have in the end.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// All of them, kept from collection until a manifest names them.
+    All,
+    /// Those that a manifest names already, which keeps them: the others may be of other content, and are not sent.
+    Named(&'a HashSet<ChunkHash>),
+}
+
+/// What was found on the disk, and done.
+pub(super) struct Sent {
+    /// The disk's chunks in order.
+    pub(super) chunks: Vec<ChunkEntry>,
+    /// How many the store lacked and were put into it.
+    pub(super) put: usize,
+}
+
+/// Reads the whole disk and puts the chunks that are wanted and that the store lacks into it, no faster than `limit`.
 pub(super) async fn chunks(
     desk: &Desk,
-    disk: Disk,
-    send: bool,
+    disk: &Arc<Disk>,
+    wanted: Wanted<'_>,
     limit: Option<Rate>,
     record: &Record<'_>,
     stop: &CancellationToken,
-) -> Result<(Arc<Disk>, Vec<ChunkEntry>), UploadError> {
+) -> Result<Sent, UploadError> {
     let container = desk.config.source.store().container();
-    let blobs = desk.ports.blobs.as_ref();
-    let present = if send { chunk_store::present(blobs, &container).await? } else { HashMap::new() };
+    let present = chunk_store::present(desk.ports.blobs.as_ref(), &container).await?;
     let governor = Governor::new(desk.config.upload.requests, Arc::clone(&desk.ports.clock));
-    let sender = Sender { desk, container, present, send, record, governor, pace: Pace::new(limit) };
-    let disk = Arc::new(disk);
+    let put = AtomicUsize::new(0);
+    let sender = Sender { desk, container, present, wanted, record, governor, pace: Pace::new(limit), put };
     tokio::select! {
-        chunks = sender.run(Arc::clone(&disk)) => Ok((disk, chunks?)),
+        chunks = sender.run(Arc::clone(disk)) => Ok(Sent { chunks: chunks?, put: sender.put.load(Ordering::Relaxed) }),
         () = record.beat(desk) => Err(UploadError::Interrupted),
         () = stop.cancelled() => Err(UploadError::Interrupted),
     }
@@ -51,10 +67,11 @@ struct Sender<'a> {
     desk: &'a Desk,
     container: Container,
     present: HashMap<String, BlobListed>,
-    send: bool,
+    wanted: Wanted<'a>,
     record: &'a Record<'a>,
     governor: Governor,
     pace: Pace,
+    put: AtomicUsize,
 }
 
 impl Sender<'_> {
@@ -76,10 +93,12 @@ impl Sender<'_> {
                     self.record.count(|row| row.bytes_read += scanned.read);
                     let Some((entry, buffer)) = scanned.chunk else { continue };
                     self.record.count(|row| row.bytes_data += u64::from(entry.length));
-                    if self.send && seen.insert(entry.hash) {
-                        sending.push(self.put(entry.clone(), buffer));
-                    } else if self.send {
-                        self.reused(&entry);
+                    if self.wants(&entry) {
+                        if seen.insert(entry.hash) {
+                            sending.push(self.put(entry.clone(), buffer));
+                        } else {
+                            self.reused(&entry);
+                        }
                     }
                     if let Some(slot) = entries.get_mut(scanned.index) {
                         *slot = Some(entry);
@@ -98,20 +117,38 @@ impl Sender<'_> {
         self.desk.config.cleanup.chunk_grace.get() / 2
     }
 
+    fn wants(&self, entry: &ChunkEntry) -> bool {
+        match self.wanted {
+            Wanted::All => true,
+            Wanted::Named(names) => names.contains(&entry.hash),
+        }
+    }
+
+    /// Whether the store has a chunk whole, and keeps it.
+    async fn has(&self, entry: &ChunkEntry) -> Result<bool, PortError> {
+        let Some(listed) = self.present.get(&chunk_name(&entry.hash)) else { return Ok(false) };
+        if listed.length != u64::from(entry.length) {
+            tracing::warn!(chunk = %entry.hash, length = listed.length, "a chunk in the store is not whole: it is replaced");
+            chunk_store::discard(&self.desk.ports, &self.container, listed).await?;
+            return Ok(false);
+        }
+        match self.wanted {
+            Wanted::All => chunk_store::rely_on(&self.desk.ports, &self.container, listed, self.renew_after()).await,
+            Wanted::Named(_) => Ok(true),
+        }
+    }
+
     fn reused(&self, entry: &ChunkEntry) {
         self.record.count(|row| row.bytes_reused += u64::from(entry.length));
     }
 
     /// Sees to it that the store has a chunk, and keeps it.
     async fn put(&self, entry: ChunkEntry, buffer: Buffer) -> Result<(), UploadError> {
-        let name = chunk_name(&entry.hash);
-        if let Some(listed) = self.present.get(&name)
-            && chunk_store::rely_on(&self.desk.ports, &self.container, listed, self.renew_after()).await?
-        {
+        if self.has(&entry).await? {
             self.reused(&entry);
             return Ok(());
         }
-        let blob = self.container.blob(name);
+        let blob = self.container.blob(chunk_name(&entry.hash));
         let bytes = Bytes::from_owner(buffer);
         let crc = entry.crc64();
         let clock = self.desk.ports.clock.as_ref();
@@ -123,7 +160,10 @@ impl Sender<'_> {
             put
         });
         match put.await {
-            Ok(()) => self.record.count(|row| row.bytes_sent += u64::from(entry.length)),
+            Ok(()) => {
+                self.put.fetch_add(1, Ordering::Relaxed);
+                self.record.count(|row| row.bytes_sent += u64::from(entry.length));
+            }
             // Its name is the hash of its bytes, so whoever wrote it wrote the same.
             Err(error) if error.kind == ErrorKind::AlreadyExists => self.reused(&entry),
             Err(error) => return Err(error.into()),

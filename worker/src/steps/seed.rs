@@ -2,13 +2,13 @@
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use goldfleet_shared::chunk_store::{self, rely_on};
+use goldfleet_shared::chunk_store::{self, discard, rely_on};
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::ids::AccountName;
 use goldfleet_shared::model::manifest::{ChunkEntry, Manifest, chunk_name};
 use goldfleet_shared::model::operation::Operation;
 use goldfleet_shared::model::store::{BlobAddress, Container, Store};
-use goldfleet_shared::ports::blob_store::{BlobStore, SourceRange};
+use goldfleet_shared::ports::blob_store::{BlobListed, BlobStore, SourceRange};
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 
 use super::transfer::{Destination, fill};
@@ -41,7 +41,8 @@ pub async fn run(
 }
 
 /// Which chunks the store has from earlier jobs and other images. Old ones are renewed, so that no clean-up that is
-/// looking at them right now takes them for abandoned.
+/// looking at them right now takes them for abandoned; those of another length are removed, so that whole ones take their
+/// place.
 async fn already_there(
     shared: &Shared,
     hold: &Hold,
@@ -59,8 +60,10 @@ async fn already_there(
             if let Some(listed) = present.get(&chunk_name(&entry.hash)) {
                 let length = u64::from(entry.length);
                 hold.check()?;
-                let there = rely_on(&shared.ports, container, listed, shared.settings.renew_after);
-                checking.push(async move { there.await.map(|there| (there, index, length)) });
+                checking.push(async move {
+                    let there = keeps(shared, container, listed, length).await?;
+                    PortResult::Ok((there, index, length))
+                });
             }
         }
         match checking.next().await {
@@ -73,6 +76,16 @@ async fn already_there(
             None => return Ok((done, bytes)),
         }
     }
+}
+
+/// Whether a listed chunk is whole and stays.
+async fn keeps(shared: &Shared, container: &Container, listed: &BlobListed, length: u64) -> PortResult<bool> {
+    if listed.length == length {
+        return rely_on(&shared.ports, container, listed, shared.settings.renew_after).await;
+    }
+    tracing::warn!(store = %container, chunk = listed.name, length = listed.length, "a chunk is not whole: it is replaced");
+    discard(&shared.ports, container, listed).await?;
+    Ok(false)
 }
 
 struct StoreDestination<'a> {

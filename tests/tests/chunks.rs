@@ -1,0 +1,212 @@
+//! Chunks that must stay, and chunks that must come back: collections beside uploads that take long, stores that lack or
+//! have damaged what a manifest names.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use goldfleet_dispatcher::cleanup::{cleanup_job, forget_version};
+use goldfleet_dispatcher::collect::collect;
+use goldfleet_dispatcher::upload::{UploadRequest, upload};
+use goldfleet_dispatcher::verify::{Fault, Places, verify};
+use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::model::manifest::{Generation, OsType};
+use goldfleet_shared::model::upload::{Upload, UploadState};
+use goldfleet_shared::ports::Ports;
+use goldfleet_shared::ports::clock::{Clock, SystemClock, after};
+use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_tests::faults::{Faults, Lost, faulty};
+use goldfleet_tests::fleet::Fleet;
+use goldfleet_tests::place;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// A fleet that collects what is older than the default of a day.
+fn fleet_of_a_day() -> Fleet {
+    let golden = GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1);
+    Fleet::with(place::SOURCE, &place::targets(2, &["westeurope", "eastus"]), &golden)
+}
+
+fn ago(age: Duration) -> Timestamp {
+    Timestamp::now().checked_sub(age).unwrap()
+}
+
+fn age(file: &Path, age: Duration) {
+    let file = std::fs::File::options().write(true).open(file).unwrap();
+    file.set_modified(SystemTime::now() - age).unwrap();
+}
+
+/// An uploader that began long ago, and is at it still.
+async fn long_upload(ports: &Ports, began: Duration, last: Duration) {
+    let started = ago(began);
+    let row = Upload {
+        id: JobId::new(started),
+        image: "golden".parse().unwrap(),
+        version: "2".parse().unwrap(),
+        state: UploadState::Running,
+        bytes_total: 0,
+        bytes_read: 0,
+        bytes_data: 0,
+        bytes_sent: 0,
+        bytes_reused: 0,
+        started,
+        updated: ago(last),
+    };
+    ports.table.put_upload(&row).await.unwrap();
+}
+
+async fn faults_of(fleet: &Fleet, version: &str) -> Vec<Fault> {
+    let desk = fleet.desk(fleet.ports.clone());
+    let (name, version) = ("golden".parse().unwrap(), version.parse().unwrap());
+    let image = goldfleet_dispatcher::request::manifest(&desk, &name, &version).await.unwrap().0;
+    verify(&desk, &image, &Places::source(&desk), true).await.unwrap().faults
+}
+
+/// An upload that began 13.5 hours ago relies on chunks that were half a day old then, without renewing them: they stay,
+/// although they are older than a day by now. What is older than that goes, and so does all when the uploader is gone.
+#[tokio::test]
+async fn what_a_long_upload_relies_on_stays() {
+    let fleet = fleet_of_a_day();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let desk = fleet.desk(fleet.ports.clone());
+    forget_version(&desk, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap();
+    let chunks: Vec<_> = fleet.chunks("goldsource", "golden").into_keys().collect();
+    for chunk in &chunks {
+        age(chunk, HOUR * 49 / 2);
+    }
+    age(&chunks[0], HOUR * 26);
+    long_upload(&fleet.ports, HOUR * 27 / 2, Duration::ZERO).await;
+    assert_eq!(collect(&desk).await.unwrap().deleted, 1, "only what was too old to be relied on unrenewed");
+    assert!(!chunks[0].exists());
+
+    let fleet = fleet_of_a_day();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let desk = fleet.desk(fleet.ports.clone());
+    forget_version(&desk, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap();
+    let chunks: Vec<_> = fleet.chunks("goldsource", "golden").into_keys().collect();
+    chunks.iter().for_each(|chunk| age(chunk, HOUR * 49 / 2));
+    long_upload(&fleet.ports, HOUR * 48, HOUR * 25).await;
+    assert_eq!(collect(&desk).await.unwrap().deleted, chunks.len());
+}
+
+/// The machine's clock, which can be put forward: what a program sees that was suspended.
+#[derive(Default)]
+struct Jumping(AtomicU64);
+
+#[async_trait]
+impl Clock for Jumping {
+    fn now(&self) -> Timestamp {
+        after(SystemClock.now(), Duration::from_secs(self.0.load(Ordering::SeqCst)))
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        SystemClock.sleep(duration).await;
+    }
+}
+
+/// An uploader that was suspended for longer than a grace period, so that its chunks were collected, sends them again
+/// before it says that it is complete: whether it was suspended early or late.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_was_suspended_sends_again_what_was_collected() {
+    for late in [false, true] {
+        let fleet = fleet_of_a_day();
+        let clock = Arc::new(Jumping::default());
+        let ports = Ports { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..fleet.ports.clone() };
+        let asked = UploadRequest {
+            file: fleet.golden(),
+            image: "golden".parse().unwrap(),
+            version: "1".parse().unwrap(),
+            os: OsType::Linux,
+            generation: None,
+            limit: None,
+        };
+        let suspended = AtomicBool::new(false);
+        let suspend = |row: &Upload| {
+            let all_sent = row.bytes_read == row.bytes_total && row.bytes_sent + row.bytes_reused == row.bytes_data;
+            let now = row.bytes_sent > 0 && (all_sent || !late);
+            if now && !suspended.swap(true, Ordering::SeqCst) {
+                clock.0.store(HOUR.as_secs() * 30, Ordering::SeqCst);
+                fleet.chunks("goldsource", "golden").into_keys().for_each(|file| std::fs::remove_file(file).unwrap());
+            }
+        };
+        upload(&fleet.desk(ports), &asked, &suspend, &CancellationToken::new()).await.unwrap();
+        assert!(suspended.load(Ordering::SeqCst));
+        assert_eq!(faults_of(&fleet, "1").await, [], "suspended late: {late}");
+    }
+}
+
+/// An account that was decommissioned is named, and keeps nothing of the others from being collected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_gone_keeps_no_other_from_being_collected() {
+    let fleet = Fleet::new();
+    fleet.roll_out(&fleet.ports, "1", 2).await;
+    let desk = fleet.desk(fleet.ports.clone());
+    forget_version(&desk, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap();
+    let gone = fleet.cloud().join("stage1eastus");
+    std::fs::remove_dir_all(&gone).unwrap();
+    std::fs::write(&gone, "in the way").unwrap();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let chunks = fleet.chunks("goldsource", "golden").len();
+    let collected = collect(&desk).await.unwrap();
+    assert_eq!((collected.stores, collected.deleted), (1, chunks), "{collected:?}");
+    let failed: Vec<_> = collected.failed.iter().map(|failed| failed.store.to_string()).collect();
+    assert_eq!(failed, ["stage1eastus/vhds"]);
+}
+
+/// The same of a store that can be looked at, and refuses: what could be deleted is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_refuses_keeps_no_other_from_being_collected() {
+    let fleet = Fleet::new();
+    fleet.roll_out(&fleet.ports, "1", 2).await;
+    let chunks = fleet.chunks("goldsource", "golden").len();
+    let lost = Faults::at("BlobStore.delete", 1, Lost::Request);
+    let desk = fleet.desk(faulty(&fleet.ports, &lost));
+    forget_version(&desk, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let collected = collect(&desk).await.unwrap();
+    assert_eq!((collected.stores, collected.deleted), (2, 2 * chunks - 1), "{collected:?}");
+    assert_eq!(collected.failed.len(), 1);
+    assert_eq!(collect(&desk).await.unwrap().deleted, 1, "the next finds what is left");
+}
+
+/// Uploading a version again gives its store back what it lacks, and says how much; where nothing is missing, nothing but a
+/// list is asked for.
+#[tokio::test]
+async fn a_version_uploaded_again_mends_its_store() {
+    let fleet = Fleet::new();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let chunks: Vec<_> = fleet.chunks("goldsource", "golden").into_keys().collect();
+    std::fs::remove_file(&chunks[0]).unwrap();
+    std::fs::File::options().write(true).open(&chunks[1]).unwrap().set_len(512).unwrap();
+    let again = fleet.upload(&fleet.ports, "1").await.unwrap();
+    assert!(again.already_there && again.counts.bytes_sent > 0, "{again:?}");
+    assert_eq!(faults_of(&fleet, "1").await, []);
+
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let counted = Faults::none();
+    let once_more = fleet.upload(&faulty(&fleet.ports, &counted), "1").await.unwrap();
+    assert_eq!(once_more.counts.bytes_sent, 0);
+    let calls = counted.calls();
+    let of_blobs: Vec<_> = calls.iter().filter(|(name, _)| name.starts_with("BlobStore")).collect();
+    assert_eq!(of_blobs, [(&"BlobStore.ensure_container", &1), (&"BlobStore.get", &1), (&"BlobStore.list", &1)]);
+}
+
+/// Truncated chunks of a region's store count as missing for the next job, which puts whole ones in their place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seed_replaces_chunks_of_another_length() {
+    let fleet = Fleet::new();
+    let (job, _) = fleet.roll_out(&fleet.ports, "1", 2).await;
+    let before = fleet.chunks("stage1eastus", "vhds");
+    for chunk in before.keys() {
+        std::fs::File::options().write(true).open(chunk).unwrap().set_len(512).unwrap();
+    }
+    cleanup_job(&fleet.desk(fleet.ports.clone()), &job).await.unwrap();
+    std::fs::remove_dir_all(fleet.cloud().join("subscriptions")).unwrap();
+    let (job, _) = fleet.requested(&fleet.ports, "1", 2).await;
+    fleet.assert_all_done(&job).await;
+    assert_eq!(fleet.chunks("stage1eastus", "vhds"), before);
+}
