@@ -1,11 +1,12 @@
-//! Retry: only what failed or was cancelled is done again.
+//! Retry: only what failed or was cancelled is done again, and a copy whose VHD its image did not find.
 
+use goldfleet_shared::model::event::Event;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
 use goldfleet_shared::model::selector::Selector;
-use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::error::ErrorKind;
+use goldfleet_shared::ports::{ETag, Versioned};
 use goldfleet_shared::state::{JobEvent, OperationEvent};
 
 use crate::desk::{Desk, DeskError, by_group, change};
@@ -83,13 +84,13 @@ async fn retry_group(
 ) -> Result<usize, DeskError> {
     loop {
         let rearmed = rearmed(desk, &group, which, gate);
-        let Some((first, ..)) = rearmed.first() else { return Ok(0) };
-        let any = first.id.clone();
-        let changes: Vec<_> = rearmed.iter().map(|(operation, etag, _)| change(operation, etag)).collect();
-        let events: Vec<_> = rearmed.iter().map(|(.., event)| event.clone()).collect();
-        if desk.commit(&changes, &events).await? {
-            for (operation, ..) in rearmed.iter().filter(|(operation, ..)| operation.state == OperationState::Ready) {
-                desk.announce(operation).await?;
+        let Some(first) = rearmed.first() else { return Ok(0) };
+        let any = first.operation.id.clone();
+        let changes: Vec<_> = rearmed.iter().map(|again| change(&again.operation, &again.etag)).collect();
+        let lines: Vec<_> = rearmed.iter().map(|again| again.line.clone()).collect();
+        if desk.commit(&changes, &lines).await? {
+            for again in rearmed.iter().filter(|again| again.operation.state == OperationState::Ready) {
+                desk.announce(&again.operation).await?;
             }
             return Ok(rearmed.len());
         }
@@ -97,37 +98,87 @@ async fn retry_group(
     }
 }
 
-type Rearmed = (Operation, goldfleet_shared::ports::ETag, goldfleet_shared::model::event::Event);
+/// An operation as it stands once it is tried again.
+struct Rearmed {
+    operation: Operation,
+    /// The version of its row before.
+    etag: ETag,
+    /// What the log says of it.
+    line: Event,
+}
 
-/// What of a group is tried again, as it then stands. An image whose copy is tried again waits for it; an image whose
-/// copy is not there can't be tried alone; a copy of a ring that may not begin yet waits for that.
+/// What of a group is tried again.
 fn rearmed(desk: &Desk, group: &[Versioned<Operation>], which: &Which, gate: &Gate<'_>) -> Vec<Rearmed> {
     let now = desk.ports.clock.now();
-    let ended_badly = |state| matches!(state, OperationState::Failed | OperationState::Cancelled);
-    let chosen = |operation: &Operation| {
-        let phase = which.phase.is_none_or(|phase| phase == operation.id.kind());
-        let target = which.targets.is_empty()
-            || operation.work.target().is_some_and(|target| Selector::any(&which.targets, target));
-        ended_badly(operation.state) && phase && target
-    };
-    let copy = group.iter().find(|row| row.value.id.kind() == Kind::Copy).map(|row| &row.value);
-    let copy_again = copy.is_some_and(&chosen);
-    let copy_done = copy.is_some_and(|copy| copy.state == OperationState::Succeeded);
-    let held_back = |operation: &Operation| operation.work.target().is_some_and(|target| !gate.lets_begin(target.ring));
-    let mut result = Vec::new();
-    for row in group {
-        let event = match row.value.id.kind() {
-            Kind::Copy if chosen(&row.value) && held_back(&row.value) => OperationEvent::Rewait,
-            Kind::Seed | Kind::Copy if chosen(&row.value) => OperationEvent::Rearm,
-            Kind::Image if copy_again && ended_badly(row.value.state) => OperationEvent::Rewait,
-            Kind::Image if copy_done && chosen(&row.value) => OperationEvent::Rearm,
-            _ => continue,
-        };
+    let copy = Copied::of(group, which);
+    let rearm = |row: &Versioned<Operation>| {
         let mut operation = row.value.clone();
-        if let Ok(event) = operation.apply(event, now, &desk.who) {
-            operation.queued = Some(now);
-            result.push((operation, row.etag.clone(), event));
+        let line = operation.apply(again(&operation, copy, which, gate)?, now, &desk.who).ok()?;
+        operation.queued = Some(now);
+        Some(Rearmed { operation, etag: row.etag.clone(), line })
+    };
+    group.iter().filter_map(rearm).collect()
+}
+
+/// How an operation is tried again; none where it is not. An image whose copy is tried again waits for it; one whose copy
+/// is not there can't be tried alone; a copy of a ring that may not begin yet waits for that.
+fn again(operation: &Operation, copy: Copied, which: &Which, gate: &Gate<'_>) -> Option<OperationEvent> {
+    let begins = operation.work.target().is_none_or(|target| gate.lets_begin(target.ring));
+    match (operation.id.kind(), copy) {
+        (Kind::Seed, _) if which.chooses(operation) => Some(OperationEvent::Rearm),
+        (Kind::Copy, Copied::Again) if begins => Some(OperationEvent::Rearm),
+        (Kind::Copy, Copied::Again) => Some(OperationEvent::Rewait),
+        (Kind::Image, Copied::Again) if ended_badly(operation) => Some(OperationEvent::Rewait),
+        (Kind::Image, Copied::Done) if which.chooses(operation) => Some(OperationEvent::Rearm),
+        _ => None,
+    }
+}
+
+/// What a group's images can count on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copied {
+    /// The copy is done.
+    Done,
+    /// The copy is tried again: it ended badly, or it is done and its VHD is gone.
+    Again,
+    /// The copy is not done, or there is none.
+    Not,
+}
+
+impl Copied {
+    fn of(group: &[Versioned<Operation>], which: &Which) -> Self {
+        let operations = || group.iter().map(|row| &row.value);
+        let Some(copy) = operations().find(|operation| operation.id.kind() == Kind::Copy) else { return Self::Not };
+        let done = copy.state == OperationState::Succeeded;
+        // Either phase means both: an image is not made without its VHD, nor is a VHD of any use by itself.
+        let lost = which.phase != Some(Kind::Seed) && which.selects(copy) && operations().any(lacks_vhd);
+        match done {
+            true if lost => Self::Again,
+            true => Self::Done,
+            false if which.chooses(copy) => Self::Again,
+            false => Self::Not,
         }
     }
-    result
+}
+
+/// Whether an image failed as its staged VHD was gone, or no VHD any more: another attempt alone can't mend that.
+fn lacks_vhd(operation: &Operation) -> bool {
+    let code = operation.failure.as_ref().map(|failure| failure.code.as_str());
+    operation.state == OperationState::Failed && matches!(code, Some("vhd-not-found" | "vhd-invalid"))
+}
+
+fn ended_badly(operation: &Operation) -> bool {
+    matches!(operation.state, OperationState::Failed | OperationState::Cancelled)
+}
+
+impl Which {
+    /// Whether an operation is to be tried again for its own sake.
+    fn chooses(&self, operation: &Operation) -> bool {
+        ended_badly(operation) && self.phase.is_none_or(|phase| phase == operation.id.kind()) && self.selects(operation)
+    }
+
+    /// Whether an operation's target is one of those that are meant.
+    fn selects(&self, operation: &Operation) -> bool {
+        self.targets.is_empty() || operation.work.target().is_some_and(|target| Selector::any(&self.targets, target))
+    }
 }

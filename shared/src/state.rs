@@ -130,8 +130,9 @@ pub fn next_operation(state: OperationState, event: &OperationEvent) -> Option<O
         (S::Running | S::Cancelling | S::Ready, E::Fail(_)) => S::Failed,
         (S::Running, E::Cancel) => S::Cancelling,
         (S::Cancelling, E::Stop | E::Expire(_)) => S::Cancelled,
-        (S::Failed | S::Cancelled, E::Rearm) => S::Ready,
-        (S::Failed | S::Cancelled, E::Rewait) => S::Waiting,
+        // A copy that is done is done again where its VHD is gone before the image is made.
+        (S::Succeeded | S::Failed | S::Cancelled, E::Rearm) => S::Ready,
+        (S::Succeeded | S::Failed | S::Cancelled, E::Rewait) => S::Waiting,
         _ => return None,
     })
 }

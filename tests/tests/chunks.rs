@@ -1,5 +1,5 @@
 //! Chunks that must stay, and chunks that must come back: collections beside uploads that take long, stores that lack or
-//! have damaged what a manifest names.
+//! have damaged what a manifest names, VHDs that are gone before their image is made.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,10 +9,13 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use goldfleet_dispatcher::cleanup::{cleanup_job, forget_version};
 use goldfleet_dispatcher::collect::collect;
+use goldfleet_dispatcher::retry::{Which, retry};
+use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::upload::{UploadRequest, upload};
 use goldfleet_dispatcher::verify::{Fault, Places, verify};
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::manifest::{Generation, OsType};
+use goldfleet_shared::model::operation::Kind;
 use goldfleet_shared::model::upload::{Upload, UploadState};
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::clock::{Clock, SystemClock, after};
@@ -209,4 +212,37 @@ async fn a_seed_replaces_chunks_of_another_length() {
     let (job, _) = fleet.requested(&fleet.ports, "1", 2).await;
     fleet.assert_all_done(&job).await;
     assert_eq!(fleet.chunks("stage1eastus", "vhds"), before);
+}
+
+/// Images could not be made, and the VHDs were cleaned up before somebody tried again: the next retry copies them anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vhd_that_is_gone_is_copied_again() {
+    let copies = Which { phase: Some(Kind::Copy), ..Which::default() };
+    for which in [Which::default(), copies] {
+        let fleet = Fleet::new();
+        let images = fleet.cloud().join("subscriptions");
+        std::fs::create_dir_all(fleet.cloud()).unwrap();
+        std::fs::write(&images, "in the way").unwrap();
+        fleet.upload(&fleet.ports, "1").await.unwrap();
+        let job = fleet.request("1").await;
+        let desk = fleet.desk(fleet.ports.clone());
+        // Looked at by the plan, nothing is in the way yet.
+        std::fs::remove_file(&images).unwrap();
+        goldfleet_dispatcher::fanout::fan_out(&desk, &job).await.unwrap();
+        std::fs::write(&images, "in the way").unwrap();
+        let status = fleet.run(&fleet.ports, 2, &job).await;
+        assert_eq!((status.phases.copy.succeeded, status.phases.image.failed), (4, 4), "{status:#?}");
+        assert_eq!(cleanup_job(&desk, &job).await.unwrap().vhds, 4);
+        std::fs::remove_file(&images).unwrap();
+
+        assert_eq!(retry(&desk, &job, &Which::default()).await.unwrap(), 4, "the images");
+        let status = fleet.run(&fleet.ports, 2, &job).await;
+        assert_eq!(status.state, Standing::Failed);
+        assert!(status.failures.iter().all(|failure| failure.code == "vhd-not-found"), "{status:#?}");
+
+        assert_eq!(retry(&desk, &job, &which).await.unwrap(), 8, "the copies, and the images that wait for them");
+        let status = fleet.run(&fleet.ports, 2, &job).await;
+        assert_eq!(status.state, Standing::Succeeded, "{status:#?}");
+        assert_eq!(fleet.images().len(), 4);
+    }
 }
