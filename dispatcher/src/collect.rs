@@ -55,7 +55,6 @@ pub struct FailedStore {
 
 impl Collected {
     fn fail(&mut self, store: Container, error: &PortError) {
-        tracing::warn!(%store, %error, "a store could not be collected");
         self.failed.push(FailedStore { store, error: error.to_string() });
     }
 }

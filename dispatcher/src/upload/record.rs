@@ -63,7 +63,8 @@ impl<'a> Record<'a> {
         let late = self.is_late(self.signs().last, desk);
         self.signs().lapsed = late;
         // What an earlier list was good for is counted anew; what was sent was sent.
-        self.count(|row| (row.bytes_read, row.bytes_data, row.bytes_reused) = (0, 0, 0));
+        let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
+        (row.bytes_read, row.bytes_data, row.bytes_reused) = (0, 0, 0);
         Ok(())
     }
 
