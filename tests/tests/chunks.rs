@@ -12,9 +12,10 @@ use goldfleet_dispatcher::collect::collect;
 use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::upload::{UploadRequest, upload};
-use goldfleet_dispatcher::verify::{Fault, Places, verify};
+use goldfleet_dispatcher::verify::{How, Places, Verified, verify};
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::manifest::{Generation, OsType};
+use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::operation::Kind;
 use goldfleet_shared::model::upload::{Upload, UploadState};
 use goldfleet_shared::ports::Ports;
@@ -34,16 +35,19 @@ fn fleet_of_a_day() -> Fleet {
     Fleet::with(place::SOURCE, &place::targets(2, &["westeurope", "eastus"]), &golden)
 }
 
+#[expect(clippy::unwrap_used, reason = "tests")]
 fn ago(age: Duration) -> Timestamp {
     Timestamp::now().checked_sub(age).unwrap()
 }
 
+#[expect(clippy::unwrap_used, reason = "tests")]
 fn age(file: &Path, age: Duration) {
     let file = std::fs::File::options().write(true).open(file).unwrap();
     file.set_modified(SystemTime::now() - age).unwrap();
 }
 
 /// An uploader that began long ago, and is at it still.
+#[expect(clippy::unwrap_used, reason = "tests")]
 async fn long_upload(ports: &Ports, began: Duration, last: Duration) {
     let started = ago(began);
     let row = Upload {
@@ -62,11 +66,13 @@ async fn long_upload(ports: &Ports, began: Duration, last: Duration) {
     ports.table.put_upload(&row).await.unwrap();
 }
 
-async fn faults_of(fleet: &Fleet, version: &str) -> Vec<Fault> {
+/// Reads the source store's chunks of version 1.
+#[expect(clippy::unwrap_used, reason = "tests")]
+async fn verified(fleet: &Fleet, remove: bool) -> Verified {
     let desk = fleet.desk(fleet.ports.clone());
-    let (name, version) = ("golden".parse().unwrap(), version.parse().unwrap());
+    let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
     let image = goldfleet_dispatcher::request::manifest(&desk, &name, &version).await.unwrap().0;
-    verify(&desk, &image, &Places::source(&desk), true).await.unwrap().faults
+    verify(&desk, &image, &Places::source(&desk), How { read: true, remove }).await.unwrap()
 }
 
 /// An upload that began 13.5 hours ago relies on chunks that were half a day old then, without renewing them: they stay,
@@ -138,7 +144,7 @@ async fn an_upload_that_was_suspended_sends_again_what_was_collected() {
         };
         upload(&fleet.desk(ports), &asked, &suspend, &CancellationToken::new()).await.unwrap();
         assert!(suspended.load(Ordering::SeqCst));
-        assert_eq!(faults_of(&fleet, "1").await, [], "suspended late: {late}");
+        assert_eq!(verified(&fleet, false).await.faults, [], "suspended late: {late}");
     }
 }
 
@@ -187,15 +193,42 @@ async fn a_version_uploaded_again_mends_its_store() {
     std::fs::File::options().write(true).open(&chunks[1]).unwrap().set_len(512).unwrap();
     let again = fleet.upload(&fleet.ports, "1").await.unwrap();
     assert!(again.already_there && again.counts.bytes_sent > 0, "{again:?}");
-    assert_eq!(faults_of(&fleet, "1").await, []);
+    assert_eq!(again.mended, 2);
+    assert_eq!(verified(&fleet, false).await.faults, []);
 
     tokio::time::sleep(Duration::from_millis(600)).await;
     let counted = Faults::none();
     let once_more = fleet.upload(&faulty(&fleet.ports, &counted), "1").await.unwrap();
-    assert_eq!(once_more.counts.bytes_sent, 0);
+    assert_eq!((once_more.counts.bytes_sent, once_more.mended), (0, 0));
     let calls = counted.calls();
     let of_blobs: Vec<_> = calls.iter().filter(|(name, _)| name.starts_with("BlobStore")).collect();
     assert_eq!(of_blobs, [(&"BlobStore.ensure_container", &1), (&"BlobStore.get", &1), (&"BlobStore.list", &1)]);
+}
+
+/// A chunk with other bytes than it should have fails the job. Verification takes it away, the upload sends it again, and the
+/// retry finds it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupt_chunk_of_the_source_can_be_replaced() {
+    let fleet = Fleet::new();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let chunk = fleet.chunks("goldsource", "golden").into_keys().next().unwrap();
+    let mut bytes = std::fs::read(&chunk).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&chunk, bytes).unwrap();
+    let (job, status) = fleet.requested(&fleet.ports, "1", 2).await;
+    assert!(status.failures.iter().any(|failure| failure.code == "source-corrupt"), "{status:#?}");
+    while let [message, ..] = &fleet.ports.queue.receive(QueueName::Poison, 1, HOUR).await.unwrap()[..] {
+        fleet.ports.queue.delete(QueueName::Poison, &message.receipt).await.unwrap();
+    }
+
+    assert_eq!(fleet.upload(&fleet.ports, "1").await.unwrap().mended, 0, "its length is right");
+    let removed = verified(&fleet, true).await;
+    assert_eq!((removed.faults.len(), removed.removed), (1, 1), "{removed:?}");
+    assert!(!chunk.exists());
+    assert_eq!(fleet.upload(&fleet.ports, "1").await.unwrap().mended, 1);
+    assert!(retry(&fleet.desk(fleet.ports.clone()), &job, &Which::default()).await.unwrap() > 0);
+    fleet.run(&fleet.ports, 2, &job).await;
+    fleet.assert_all_done(&job).await;
 }
 
 /// Truncated chunks of a region's store count as missing for the next job, which puts whole ones in their place.

@@ -11,7 +11,7 @@ use goldfleet_dispatcher::collect::collect;
 use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::upload::UploadError;
-use goldfleet_dispatcher::verify::{Places, verify};
+use goldfleet_dispatcher::verify::{How, Places, verify};
 use goldfleet_shared::model::message::{Message, QueueName};
 use goldfleet_shared::ports::job_table::Change;
 use goldfleet_shared::state::OperationEvent;
@@ -256,7 +256,7 @@ async fn verification_names_what_is_wrong() {
     let places = Places::of_job(&desk, &row).await.unwrap();
     assert_eq!((places.stores.len(), places.vhds.len()), (2, 4));
     for read in [false, true] {
-        let verified = verify(&desk, &row.image, &places, read).await.unwrap();
+        let verified = verify(&desk, &row.image, &places, How { read, remove: false }).await.unwrap();
         assert_eq!(verified.faults, [], "read: {read}");
         assert_eq!(verified.bytes_read > 0, read);
     }
@@ -266,11 +266,11 @@ async fn verification_names_what_is_wrong() {
     flip(&damaged, 100);
     let vhd = fleet.cloud().join("stage2eastus/vhds/golden/1.vhd");
     flip(&vhd, 24 * 1024 * 1024 - 1024);
-    let quick = verify(&desk, &row.image, &places, false).await.unwrap();
+    let quick = verify(&desk, &row.image, &places, How::default()).await.unwrap();
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
     assert_eq!(quick.faults.len(), 1, "{quick:#?}");
     assert_eq!(quick.faults[0].chunk.as_deref().map(|chunk| chunk.ends_with(&name(&missing))), Some(true));
-    let thorough = verify(&desk, &row.image, &places, true).await.unwrap();
+    let thorough = verify(&desk, &row.image, &places, How { read: true, remove: false }).await.unwrap();
     assert_eq!(thorough.faults.len(), 3, "{thorough:#?}");
     assert!(thorough.faults.iter().any(|fault| fault.place.contains("stage2eastus/vhds")), "{thorough:#?}");
     assert!(

@@ -228,6 +228,10 @@ pub struct VerifyArguments {
     /// Read every byte and compare its checksum: takes as long as reading all of it from here.
     #[arg(long)]
     pub read: bool,
+    /// Remove chunks that are not whole (with --read: and those with other bytes) from stores, so that an upload of the same
+    /// version, or the next job, puts whole ones in their place.
+    #[arg(long)]
+    pub remove: bool,
 }
 
 /// Arguments of `rehearse`. What is not given comes from the configuration; with `--data` and `--targets-like` none is

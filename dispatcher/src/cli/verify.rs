@@ -8,7 +8,7 @@ use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
 use crate::desk::Desk;
 use crate::request::manifest;
-use crate::verify::{Places, verify};
+use crate::verify::{Fault, How, Places, verify};
 
 /// `goldfleet verify`.
 ///
@@ -23,7 +23,8 @@ pub async fn run(desk: &Desk, arguments: &VerifyArguments, console: &mut Console
             (job.image, places)
         }
     };
-    let verified = verify(desk, &image, &places, arguments.read).await?;
+    let how = How { read: arguments.read, remove: arguments.remove };
+    let verified = verify(desk, &image, &places, how).await?;
     if console.output == Output::Json {
         write_json(console.out, &verified)?;
     } else {
@@ -36,13 +37,31 @@ pub async fn run(desk: &Desk, arguments: &VerifyArguments, console: &mut Console
         } else {
             String::new()
         };
-        let count = verified.faults.len();
-        writeln!(console.out, "{image}: {} stores, {} VHDs{read}; {count} faults", verified.stores, verified.vhds)?;
+        let removed = if arguments.remove { format!(", {} chunks removed", verified.removed) } else { String::new() };
+        let (stores, vhds, count) = (verified.stores, verified.vhds, verified.faults.len());
+        writeln!(console.out, "{image}: {stores} stores, {vhds} VHDs{read}; {count} faults{removed}")?;
     }
-    if !verified.faults.is_empty() {
-        let hint = "upload the version again to mend the source store, or remove what is wrong and dispatch it again";
+    if verified.faults.is_empty() {
+        return Ok(DONE);
+    }
+    for hint in hints(&verified.faults, arguments.remove) {
         writeln!(console.notes, "{hint}")?;
-        return Ok(FAILED);
     }
-    Ok(DONE)
+    Ok(FAILED)
+}
+
+/// What mends faults like these.
+fn hints(faults: &[Fault], removed: bool) -> Vec<&'static str> {
+    let (chunks, vhds): (Vec<_>, Vec<_>) = faults.iter().partition(|fault| fault.chunk.is_some());
+    let mut hints = Vec::new();
+    if !chunks.is_empty() && !removed {
+        hints.push("with --remove, chunks that are wrong are taken out of their stores");
+    }
+    if !chunks.is_empty() {
+        hints.push("an upload of the same version sends what the source store lacks, the next job what another lacks");
+    }
+    if !vhds.is_empty() {
+        hints.push("a VHD is made anew where it and its image are removed and the version is dispatched again");
+    }
+    hints
 }

@@ -2,17 +2,19 @@
 //!
 //! Without reading content it is checked that every chunk is there with its length, and that every VHD has its length, its
 //! digest, its footer, and data in no place where the disk has none. With it, every byte is read and its checksum compared.
+//! Chunks that are wrong can be removed, so that whole ones can take their place.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use futures::stream::{self, StreamExt as _};
 use goldfleet_shared::chunk::crc64;
-use goldfleet_shared::chunk_store;
+use goldfleet_shared::chunk_store::{self, discard};
 use goldfleet_shared::model::image::{ImageRef, VhdMetadata};
 use goldfleet_shared::model::manifest::{ChunkEntry, Manifest, Run, chunk_name};
 use goldfleet_shared::model::operation::{OperationState, Work};
 use goldfleet_shared::model::store::{BlobAddress, Store};
+use goldfleet_shared::ports::blob_store::BlobListed;
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ranges::without;
 use serde::Serialize;
@@ -41,6 +43,8 @@ pub struct Verified {
     pub vhds: usize,
     /// Bytes whose checksum was compared.
     pub bytes_read: u64,
+    /// Chunks removed, as they were not what their names say.
+    pub removed: usize,
     /// What is wrong.
     pub faults: Vec<Fault>,
 }
@@ -81,11 +85,20 @@ impl Places {
     }
 }
 
-/// Verifies a version at `places`; with `read`, content too.
+/// How thoroughly to verify.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct How {
+    /// Content too.
+    pub read: bool,
+    /// Chunks of another length, or that were read and have other bytes, are removed.
+    pub remove: bool,
+}
+
+/// Verifies a version at `places`.
 ///
 /// # Errors
 /// Where the version is not there or was replaced, or a service can't be reached.
-pub async fn verify(desk: &Desk, image: &ImageRef, places: &Places, read: bool) -> Result<Verified, DeskError> {
+pub async fn verify(desk: &Desk, image: &ImageRef, places: &Places, how: How) -> Result<Verified, DeskError> {
     let (found, manifest) = manifest(desk, &image.name, &image.version).await?;
     if found.digest != image.digest {
         return Err(DeskError::Refused(format!(
@@ -94,11 +107,15 @@ pub async fn verify(desk: &Desk, image: &ImageRef, places: &Places, read: bool) 
         )));
     }
     let mut verified = Verified { stores: places.stores.len(), vhds: places.vhds.len(), ..Verified::default() };
-    let checking = Checking { desk, image, manifest: &manifest, read };
+    let checking = Checking { desk, image, manifest: &manifest, read: how.read };
     for store in &places.stores {
-        let (bytes, faults) = checking.store(store).await?;
-        verified.bytes_read += bytes;
-        verified.faults.extend(faults);
+        let found = checking.store(store).await?;
+        verified.bytes_read += found.bytes;
+        verified.faults.extend(found.faults);
+        for chunk in found.wrong.iter().filter(|_| how.remove) {
+            discard(&desk.ports, &store.container(), chunk).await?;
+            verified.removed += 1;
+        }
     }
     for vhd in &places.vhds {
         let (bytes, faults) = checking.vhd(vhd).await?;
@@ -118,6 +135,16 @@ struct Checking<'a> {
 /// Bytes read, and faults.
 type Found = (u64, Vec<Fault>);
 
+/// What was found in a store.
+#[derive(Default)]
+struct InStore {
+    /// Bytes read.
+    bytes: u64,
+    faults: Vec<Fault>,
+    /// The chunks that are there and not what their names say.
+    wrong: Vec<BlobListed>,
+}
+
 impl Checking<'_> {
     /// Every chunk of the version, each content once.
     fn chunks(&self) -> Vec<&ChunkEntry> {
@@ -125,42 +152,44 @@ impl Checking<'_> {
         self.manifest.chunks.iter().filter(|entry| seen.insert(entry.hash)).collect()
     }
 
-    async fn store(&self, store: &Store) -> PortResult<Found> {
+    async fn store(&self, store: &Store) -> PortResult<InStore> {
         let present = chunk_store::present(self.desk.ports.blobs.as_ref(), &store.container()).await?;
         let fault = |entry: &ChunkEntry, fault: String| Fault {
             place: format!("store {store}"),
             chunk: Some(entry.hash.to_string()),
             fault,
         };
-        let mut faults = Vec::new();
+        let mut found = InStore::default();
         let mut whole = Vec::new();
         for entry in self.chunks() {
             match present.get(&chunk_name(&entry.hash)) {
-                None => faults.push(fault(entry, "is missing".to_owned())),
+                None => found.faults.push(fault(entry, "is missing".to_owned())),
                 Some(listed) if listed.length != u64::from(entry.length) => {
-                    faults.push(fault(entry, format!("has {} bytes, not {}", listed.length, entry.length)));
+                    found.faults.push(fault(entry, format!("has {} bytes, not {}", listed.length, entry.length)));
+                    found.wrong.push(listed.clone());
                 }
-                Some(_) => whole.push(entry),
+                Some(listed) => whole.push((entry, listed)),
             }
         }
         if !self.read {
-            return Ok((0, faults));
+            return Ok(found);
         }
-        let (mut bytes, container) = (0, store.container());
+        let container = store.container();
         let mut reading = stream::iter(whole)
-            .map(async |entry: &ChunkEntry| {
-                let content = self.desk.ports.blobs.get(&container.blob(chunk_name(&entry.hash)), None).await?;
-                PortResult::Ok((entry, crc64(&content) == entry.crc64()))
+            .map(async |(entry, listed): (&ChunkEntry, &BlobListed)| {
+                let content = self.desk.ports.blobs.get(&container.blob(listed.name.as_str()), None).await?;
+                PortResult::Ok((entry, listed, crc64(&content) == entry.crc64()))
             })
             .buffer_unordered(IN_FLIGHT);
         while let Some(read) = reading.next().await {
-            let (entry, right) = read?;
-            bytes += u64::from(entry.length);
+            let (entry, listed, right) = read?;
+            found.bytes += u64::from(entry.length);
             if !right {
-                faults.push(fault(entry, "has other bytes than it should have".to_owned()));
+                found.faults.push(fault(entry, "has other bytes than it should have".to_owned()));
+                found.wrong.push(listed.clone());
             }
         }
-        Ok((bytes, faults))
+        Ok(found)
     }
 
     async fn vhd(&self, vhd: &BlobAddress) -> PortResult<Found> {
