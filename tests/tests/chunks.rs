@@ -11,7 +11,7 @@ use goldfleet_dispatcher::cleanup::{cleanup_job, forget_version};
 use goldfleet_dispatcher::collect::collect;
 use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
-use goldfleet_dispatcher::upload::{UploadRequest, upload};
+use goldfleet_dispatcher::upload::{UploadError, UploadRequest, Uploaded, upload};
 use goldfleet_dispatcher::verify::{How, Places, Verified, verify};
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::manifest::{Generation, OsType};
@@ -117,35 +117,66 @@ impl Clock for Jumping {
     }
 }
 
+/// A fleet, and the same fleet's ports as an uploader sees them that can be suspended.
+fn fleet_to_suspend() -> (Fleet, Ports, Arc<Jumping>) {
+    let fleet = fleet_of_a_day();
+    let clock = Arc::new(Jumping::default());
+    let ports = Ports { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..fleet.ports.clone() };
+    (fleet, ports, clock)
+}
+
+#[expect(clippy::unwrap_used, reason = "tests")]
+async fn watched(fleet: &Fleet, ports: Ports, watch: &(dyn Fn(&Upload) + Sync)) -> Result<Uploaded, UploadError> {
+    let asked = UploadRequest {
+        file: fleet.golden(),
+        image: "golden".parse().unwrap(),
+        version: "1".parse().unwrap(),
+        os: OsType::Linux,
+        generation: None,
+        limit: None,
+    };
+    upload(&fleet.desk(ports), &asked, watch, &CancellationToken::new()).await
+}
+
+/// Whether every chunk is in its place, and nothing is left to be done but the manifest.
+fn all_sent(row: &Upload) -> bool {
+    row.bytes_read == row.bytes_total && row.bytes_sent + row.bytes_reused >= row.bytes_data
+}
+
 /// An uploader that was suspended for longer than a grace period, so that its chunks were collected, sends them again
 /// before it says that it is complete: whether it was suspended early or late.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_was_suspended_sends_again_what_was_collected() {
     for late in [false, true] {
-        let fleet = fleet_of_a_day();
-        let clock = Arc::new(Jumping::default());
-        let ports = Ports { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..fleet.ports.clone() };
-        let asked = UploadRequest {
-            file: fleet.golden(),
-            image: "golden".parse().unwrap(),
-            version: "1".parse().unwrap(),
-            os: OsType::Linux,
-            generation: None,
-            limit: None,
-        };
+        let (fleet, ports, clock) = fleet_to_suspend();
         let suspended = AtomicBool::new(false);
         let suspend = |row: &Upload| {
-            let all_sent = row.bytes_read == row.bytes_total && row.bytes_sent + row.bytes_reused == row.bytes_data;
-            let now = row.bytes_sent > 0 && (all_sent || !late);
+            let now = row.bytes_sent > 0 && (all_sent(row) || !late);
             if now && !suspended.swap(true, Ordering::SeqCst) {
                 clock.0.store(HOUR.as_secs() * 30, Ordering::SeqCst);
                 fleet.chunks("goldsource", "golden").into_keys().for_each(|file| std::fs::remove_file(file).unwrap());
             }
         };
-        upload(&fleet.desk(ports), &asked, &suspend, &CancellationToken::new()).await.unwrap();
+        watched(&fleet, ports, &suspend).await.unwrap();
         assert!(suspended.load(Ordering::SeqCst));
         assert_eq!(verified(&fleet, false).await.faults, [], "suspended late: {late}");
     }
+}
+
+/// One that is suspended again and again gives up without a manifest; the same command goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_always_suspended_is_not_complete() {
+    let (fleet, ports, clock) = fleet_to_suspend();
+    let suspend = |row: &Upload| {
+        if all_sent(row) {
+            clock.0.fetch_add(HOUR.as_secs() * 30, Ordering::SeqCst);
+        }
+    };
+    let lapsed = watched(&fleet, ports, &suspend).await.unwrap_err();
+    assert!(matches!(lapsed, UploadError::Lapsed), "{lapsed}");
+    assert!(!fleet.cloud().join("goldsource/golden/manifests").exists());
+    let again = fleet.upload(&fleet.ports, "1").await.unwrap();
+    assert!(!again.already_there && again.counts.bytes_sent == 0, "{again:?}");
 }
 
 /// An account that was decommissioned is named, and keeps nothing of the others from being collected.

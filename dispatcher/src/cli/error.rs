@@ -100,6 +100,7 @@ impl CommandError {
             Self::Targets(error) => error.exit_code(),
             Self::Desk(error) => error.exit_code(),
             Self::Upload(UploadError::Port(_)) => SERVICE,
+            Self::Upload(UploadError::Lapsed) => FAILED,
             Self::Upload(UploadError::Interrupted) | Self::Interrupted => INTERRUPTED,
             Self::Upload(_) => USAGE,
             Self::Demo(error) => error.exit_code(),

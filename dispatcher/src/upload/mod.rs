@@ -146,8 +146,9 @@ pub async fn upload(
     }
 }
 
-/// How often a disk is read, where a collection may have taken the upload for over meanwhile.
-const PASSES: usize = 3;
+/// How often a disk is read, where a collection may have taken the upload for over meanwhile. To sleep or be cut off for so
+/// long is rare; whom it happens to this often it would happen to again.
+const PASSES: usize = 5;
 
 /// An upload under way.
 struct Uploading<'a> {
