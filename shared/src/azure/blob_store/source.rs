@@ -63,7 +63,11 @@ pub(super) fn source_error(blob: &BlobAddress, source: &SourceRange, error: &azu
         ("cannot-verify-copy-source", ErrorKind::Unavailable | ErrorKind::Throttled) => {
             error.with_code("source-unavailable")
         }
-        ("crc64-mismatch" | "md5-mismatch", _) => error.with_code("source-corrupt"),
+        // The last is of a source that is shorter than it should be; of the blob it would be an invalid page range.
+        ("crc64-mismatch" | "md5-mismatch" | "invalid-range", _) => {
+            error.kind = ErrorKind::Corrupt;
+            error.with_code("source-corrupt")
+        }
         _ => error,
     }
 }

@@ -171,7 +171,9 @@ pub async fn bad_sources_write_no_pages(blobs: &dyn BlobStore, container: &Conta
     let content = put(blobs, &from, 10_000).await;
     let mut corrupt = source(&from, &content, 0..PAGE);
     corrupt.crc64 ^= 1;
+    let short = SourceRange { range: 15 * PAGE..20 * PAGE, ..source(&from, &content, 0..PAGE) };
     let missing = SourceRange { blob: unique(container, "missing"), range: 0..PAGE, crc64: 0 };
+    refused_as(blobs.put_pages_from(&blob, fence, 0, &short).await, ErrorKind::Corrupt, "source-corrupt");
     refused_as(blobs.put_pages_from(&blob, fence, 0, &corrupt).await, ErrorKind::Corrupt, "source-corrupt");
     refused_as(blobs.put_pages_from(&blob, fence, 0, &missing).await, ErrorKind::NotFound, "source-not-found");
     assert!(is_zero(&blobs.get(&blob, None).await.expect("the blob")), "a bad source was written");
