@@ -11,7 +11,6 @@ use super::extents::{Extents, Piece};
 use super::world::{BlobId, Made};
 use super::{Model, blob_store};
 use crate::model::store::BlobAddress;
-use crate::ports::blob_store::Fence;
 use crate::ports::error::PortResult;
 
 /// How much a service copies in one go. Small enough that copies which run together share their limits fairly.
@@ -26,7 +25,7 @@ impl Model {
         self.world().ensure_container(&blob.container);
         let mut content = Extents::default();
         content.put(0, length, Piece::Lost);
-        let made = Made { length, content: Arc::new(content), metadata: BTreeMap::new(), fence: Some(Fence(0)) };
+        let made = Made { length, content: Arc::new(content), metadata: BTreeMap::new(), is_page_blob: true };
         self.add(blob, made)
     }
 

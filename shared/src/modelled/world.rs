@@ -88,7 +88,7 @@ pub(super) struct Blob {
     pub(super) metadata: BTreeMap<String, String>,
     /// The sequence number of a page blob; none of a block blob.
     pub(super) fence: Option<Fence>,
-    version: u64,
+    pub(super) version: u64,
     pub(super) modified: Timestamp,
     pub(super) requests: Pipe,
     /// Bytes in and out; without a limit for block blobs.
@@ -254,7 +254,7 @@ impl World {
         self.is_free(address)?;
         let id = self.blobs.len();
         let version = self.next_version();
-        let bytes = if made.fence.is_some() { self.pace.page_blob() } else { None };
+        let bytes = if made.is_page_blob { self.pace.page_blob() } else { None };
         let account = self.account(&address.container.account);
         self.blobs.push(Some(Blob {
             address: address.clone(),
@@ -262,7 +262,7 @@ impl World {
             length: made.length,
             content: made.content,
             metadata: made.metadata,
-            fence: made.fence,
+            fence: made.is_page_blob.then_some(Fence(version)),
             version,
             modified,
             requests: Pipe::new(self.pace.blob_requests()),
@@ -334,8 +334,8 @@ pub(super) struct Made {
     pub(super) length: u64,
     pub(super) content: Arc<Extents>,
     pub(super) metadata: BTreeMap<String, String>,
-    /// The sequence number of a page blob; none makes a block blob.
-    pub(super) fence: Option<Fence>,
+    /// A page blob, or else a block blob.
+    pub(super) is_page_blob: bool,
 }
 
 /// A duration in nanoseconds, or the longest there is.

@@ -67,6 +67,17 @@ pub struct SourceRange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(pub u64);
 
+impl Fence {
+    /// A fence that is newer than those which were taken before `now`, whatever became of their blobs: the microseconds since
+    /// 1970. Fences count from there one by one, and nobody takes a million of them a second. What clocks differ by must be
+    /// less than the time between a holder and the next, which is what leases leave for it.
+    #[must_use]
+    pub fn at(now: Timestamp) -> Self {
+        // The clock is before 1970 only where it is wrong; then only the count is left.
+        Self(u64::try_from(now.as_microsecond()).unwrap_or(0))
+    }
+}
+
 /// How far a copy is that a service makes by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyState {
@@ -153,7 +164,8 @@ pub trait BlobStore: Send + Sync {
     /// `Conflict` where it is no longer in the version `if_match`.
     async fn delete(&self, blob: &BlobAddress, if_match: Option<&ETag>) -> PortResult<bool>;
 
-    /// Makes a page blob of `length` zero bytes (a multiple of [`PAGE`]), only if there is no blob of that name.
+    /// Makes a page blob of `length` zero bytes (a multiple of [`PAGE`]), only if there is no blob of that name. Fences that
+    /// were taken on an earlier blob of that name are `Fenced` on this one.
     ///
     /// # Errors
     /// `AlreadyExists` where there is one.
@@ -165,7 +177,8 @@ pub trait BlobStore: Send + Sync {
     ) -> PortResult<()>;
 
     /// Takes the right to write a page blob from whoever has it: raises the blob's sequence number and returns it.
-    /// Writes under a lower fence are `Fenced` from now on, wherever they come from.
+    /// Writes under a lower fence are `Fenced` from now on, wherever they come from. No fence is given out twice under a name,
+    /// even where the blob was removed and made again in between, as zeros or as a copy.
     ///
     /// # Errors
     /// `NotFound` where the blob is not there.

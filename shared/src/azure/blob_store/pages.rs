@@ -1,15 +1,23 @@
 //! Page blobs. Every write bears its fence as a condition: the blob's sequence number must not be higher.
+//!
+//! A blob would begin at 0, and a copy at its source's number: then what was taken on a blob that is gone would hold again. So
+//! numbers follow the clock. A new blob begins at it; a copy is raised to it by whoever takes a fence first.
+//!
+//! One gap is left: what was sent for a blob that is gone may land in a copy of that name between the end of the copy, before which
+//! the service refuses all writes, and the first fence, which is taken next.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use azure_storage_blob::PageBlobClient;
 use azure_storage_blob::models::{
-    PageBlobClientClearPagesOptions, PageBlobClientCreateOptions, PageBlobClientSetSequenceNumberResultHeaders as _,
-    PageBlobClientUploadPagesFromUrlOptions, PageBlobClientUploadPagesOptions, PageList, SequenceNumberActionType,
+    PageBlobClientClearPagesOptions, PageBlobClientCreateOptions, PageBlobClientSetSequenceNumberOptions,
+    PageBlobClientSetSequenceNumberResultHeaders as _, PageBlobClientUploadPagesFromUrlOptions,
+    PageBlobClientUploadPagesOptions, PageList, SequenceNumberActionType,
 };
 use bytes::Bytes;
 use futures::TryStreamExt as _;
+use jiff::Timestamp;
 
 use super::super::error::{incomplete, port_error};
 use super::checksum::crc64_bytes;
@@ -35,6 +43,7 @@ impl Page<'_> {
         let options = PageBlobClientCreateOptions {
             blob_content_type: Some(CONTENT_TYPE.to_owned()),
             if_none_match: Some("*".into()),
+            blob_sequence_number: number(now()),
             metadata: Some(metadata.clone().into_iter().collect()),
             ..PageBlobClientCreateOptions::default()
         };
@@ -44,6 +53,11 @@ impl Page<'_> {
 
     pub(super) async fn take_fence(&self) -> PortResult<Fence> {
         let failed = |error: azure_core::Error| port_error(self.blob, &error);
+        let raise = PageBlobClientSetSequenceNumberOptions {
+            blob_sequence_number: number(now()),
+            ..PageBlobClientSetSequenceNumberOptions::default()
+        };
+        self.client.set_sequence_number(SequenceNumberActionType::Max, Some(raise)).await.map_err(failed)?;
         // The service counts: two that ask at the same time get different numbers.
         let response =
             self.client.set_sequence_number(SequenceNumberActionType::Increment, None).await.map_err(failed)?;
@@ -57,7 +71,7 @@ impl Page<'_> {
     pub(super) async fn put(&self, fence: Fence, offset: u64, body: Bytes, crc64: u64) -> PortResult<()> {
         let length = body.len() as u64;
         let options = PageBlobClientUploadPagesOptions {
-            if_sequence_number_less_than_or_equal_to: condition(fence),
+            if_sequence_number_less_than_or_equal_to: number(fence),
             transactional_content_crc64: Some(crc64_bytes(crc64)),
             ..PageBlobClientUploadPagesOptions::default()
         };
@@ -76,7 +90,7 @@ impl Page<'_> {
     ) -> azure_core::Result<()> {
         let length = source.range.end - source.range.start;
         let options = PageBlobClientUploadPagesFromUrlOptions {
-            if_sequence_number_less_than_or_equal_to: condition(fence),
+            if_sequence_number_less_than_or_equal_to: number(fence),
             source_content_crc64: Some(crc64_bytes(source.crc64)),
             ..PageBlobClientUploadPagesFromUrlOptions::default()
         };
@@ -86,7 +100,7 @@ impl Page<'_> {
 
     pub(super) async fn clear(&self, fence: Fence, range: Range<u64>) -> PortResult<()> {
         let options = PageBlobClientClearPagesOptions {
-            if_sequence_number_less_than_or_equal_to: condition(fence),
+            if_sequence_number_less_than_or_equal_to: number(fence),
             ..PageBlobClientClearPagesOptions::default()
         };
         let cleared = self.client.clear_pages(http_range(range), Some(options)).await;
@@ -111,6 +125,12 @@ impl Page<'_> {
     }
 }
 
-fn condition(fence: Fence) -> Option<i64> {
+/// What is newer than all fences that were taken until now.
+fn now() -> Fence {
+    Fence::at(Timestamp::now())
+}
+
+/// A fence as the service has it. Source: Azure, sequence numbers are from 0 to 2^63 - 1.
+fn number(fence: Fence) -> Option<i64> {
     i64::try_from(fence.0).ok()
 }

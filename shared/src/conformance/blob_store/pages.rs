@@ -25,6 +25,7 @@ pub async fn all(blobs: &dyn BlobStore, container: &Container) {
     pages_with_a_wrong_checksum_are_not_written(blobs, container).await;
     an_older_fence_writes_nothing(blobs, container).await;
     every_fence_is_newer_than_the_last(blobs, container).await;
+    a_blob_made_again_takes_no_fence_of_the_old(blobs, container).await;
     pages_are_copied_from_server_to_server(blobs, container).await;
     bad_sources_write_no_pages(blobs, container).await;
     cleared_pages_are_zero(blobs, container).await;
@@ -142,6 +143,40 @@ pub async fn every_fence_is_newer_than_the_last(blobs: &dyn BlobStore, container
     assert!(fences.iter().all(|fence| *fence > first), "a fence is not newer than {first:?}: {fences:?}");
     let last = blobs.take_fence(&blob).await.expect("a fence");
     assert!(fences.iter().all(|fence| *fence < last), "{last:?} is not newer than {fences:?}");
+}
+
+/// A blob that is removed and made again, as zeros or as a copy, is not written under fences that were taken on the old.
+pub async fn a_blob_made_again_takes_no_fence_of_the_old(blobs: &dyn BlobStore, container: &Container) {
+    // The copy's source has lower fences than the blob that it takes the place of.
+    let (from, _) = page_blob(blobs, container, 4 * PAGE).await;
+    let (blob, mut old) = page_blob(blobs, container, 4 * PAGE).await;
+    let page = body(1, as_usize(&(0..PAGE)).end);
+    for again in ["zeros", "a copy", "zeros after a copy"] {
+        for _ in 0..4 {
+            old = blobs.take_fence(&blob).await.expect("a fence");
+        }
+        assert!(blobs.delete(&blob, None).await.expect("a deletion"), "there was one");
+        if again == "a copy" {
+            copied(blobs, &blob, &from).await;
+        } else {
+            blobs.create_page_blob(&blob, 4 * PAGE, &BTreeMap::new()).await.expect("the same name again");
+            refused(blobs.put_pages(&blob, old, 0, page.clone(), crc(&page)).await, ErrorKind::Fenced);
+        }
+        let new = blobs.take_fence(&blob).await.expect("a fence");
+        assert!(new > old, "{again}: {new:?} is not newer than {old:?}");
+        refused(blobs.put_pages(&blob, old, 0, page.clone(), crc(&page)).await, ErrorKind::Fenced);
+        assert!(is_zero(&blobs.get(&blob, None).await.expect("the blob")), "{again}: a fenced write was written");
+    }
+}
+
+/// A copy that the service makes, when it is done.
+async fn copied(blobs: &dyn BlobStore, to: &BlobAddress, from: &BlobAddress) {
+    let mut status = blobs.start_copy(to, from, &BTreeMap::new()).await.expect("a copy");
+    while matches!(status.state, CopyState::Pending { .. }) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        status = blobs.copy_status(to).await.expect("a status").expect("a copy under way");
+    }
+    assert_eq!(status.state, CopyState::Done);
 }
 
 /// A range of any blob becomes pages.

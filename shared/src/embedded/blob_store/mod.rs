@@ -154,8 +154,8 @@ impl BlobStore for DirectoryBlobs {
         length: u64,
         metadata: &BTreeMap<String, String>,
     ) -> PortResult<()> {
-        let (place, metadata) = (self.place(blob)?, metadata.clone());
-        blocking(move || pages::create(&place, length, &metadata)).await
+        let (place, first, metadata) = (self.place(blob)?, Fence::at(self.clock.now()), metadata.clone());
+        blocking(move || pages::create(&place, length, first, &metadata)).await
     }
 
     async fn take_fence(&self, blob: &BlobAddress) -> PortResult<Fence> {
@@ -210,7 +210,8 @@ impl BlobStore for DirectoryBlobs {
         metadata: &BTreeMap<String, String>,
     ) -> PortResult<CopyStatus> {
         let (place, source, metadata) = (self.place(blob)?, self.place(source)?, metadata.clone());
-        blocking(move || pages::copy(&place, &source, &metadata)).await?;
+        let first = Fence::at(self.clock.now());
+        blocking(move || pages::copy(&place, &source, first, &metadata)).await?;
         // Done as soon as it is there, so that there is nothing to keep of it.
         Ok(CopyStatus { id: "done".to_owned(), state: CopyState::Done })
     }

@@ -21,18 +21,18 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Makes a page blob. Its sidecar comes first: a kill in between leaves a sidecar without a blob, which the next attempt
 /// takes over, and never a blob that does not know whose it is.
-pub(super) fn create(place: &Place, length: u64, metadata: &BTreeMap<String, String>) -> PortResult<()> {
+pub(super) fn create(place: &Place, length: u64, first: Fence, metadata: &BTreeMap<String, String>) -> PortResult<()> {
     if !length.is_multiple_of(PAGE) {
         let message = format!("{}: {length} is no length of a page blob: use a multiple of {PAGE}", place.blob);
         return Err(PortError::new(ErrorKind::Invalid, message));
     }
     let fresh = Fresh::begin(place)?;
     fresh.file.set_len(length).map_err(|error| place.fault("write", error))?;
-    publish(place, fresh, metadata)
+    publish(place, fresh, first, metadata)
 }
 
-fn publish(place: &Place, fresh: Fresh, metadata: &BTreeMap<String, String>) -> PortResult<()> {
-    let sidecar = Sidecar::create(place, metadata)?;
+fn publish(place: &Place, fresh: Fresh, first: Fence, metadata: &BTreeMap<String, String>) -> PortResult<()> {
+    let sidecar = Sidecar::create(place, first, metadata)?;
     let published = fresh.publish(place);
     if published.is_err() {
         // Still locked, so it is the one of this attempt.
@@ -43,14 +43,14 @@ fn publish(place: &Place, fresh: Fresh, metadata: &BTreeMap<String, String>) -> 
 }
 
 /// Makes a page blob of another's bytes, whole or not at all.
-pub(super) fn copy(place: &Place, source: &Place, metadata: &BTreeMap<String, String>) -> PortResult<()> {
+pub(super) fn copy(place: &Place, source: &Place, first: Fence, metadata: &BTreeMap<String, String>) -> PortResult<()> {
     let Some((file, found)) = source.open(OpenOptions::new().read(true))? else {
         let message = format!("the source {} is not there", source.blob);
         return Err(PortError::new(ErrorKind::NotFound, message).with_code("source-not-found"));
     };
     let fresh = Fresh::begin(place)?;
     copy_data(&file, found.len(), &fresh.file).map_err(|error| place.fault("copy to", error))?;
-    publish(place, fresh, metadata)
+    publish(place, fresh, first, metadata)
 }
 
 /// Copies what holds data; the rest stays a hole.

@@ -60,8 +60,8 @@ impl Sidecar {
         }
     }
 
-    /// Makes (or takes over) the sidecar of a blob that is not there yet, and locks it alone.
-    pub(super) fn create(place: &Place, metadata: &BTreeMap<String, String>) -> PortResult<Self> {
+    /// Makes (or takes over) the sidecar of a blob that is not there yet, with its first sequence number, and locks it alone.
+    pub(super) fn create(place: &Place, first: Fence, metadata: &BTreeMap<String, String>) -> PortResult<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let sidecar = loop {
@@ -77,7 +77,7 @@ impl Sidecar {
             return Err(super::fresh::already_exists(place));
         }
         sidecar.file.set_len(0).map_err(|error| place.fault("write the sidecar of", error))?;
-        sidecar.write(place, Fence(0), metadata.clone())?;
+        sidecar.write(place, first, metadata.clone())?;
         Ok(sidecar)
     }
 

@@ -150,8 +150,7 @@ impl BlobStore for ModelledBlobs {
             world.plain(now, "create page blob", blob, checked)
         })
         .await?;
-        let fence = Some(Fence(0));
-        self.0.add(blob, Made { length, metadata: metadata.clone(), fence, ..Made::default() })
+        self.0.add(blob, Made { length, metadata: metadata.clone(), is_page_blob: true, ..Made::default() })
     }
 
     async fn take_fence(&self, blob: &BlobAddress) -> PortResult<Fence> {
@@ -241,7 +240,7 @@ impl BlobStore for ModelledBlobs {
             .await?;
         let found = self.0.world().blob(from).map(|found| (found.length, Arc::clone(&found.content)));
         let (length, content) = found.ok_or_else(|| errors::no_blob(source).with_code("source-not-found"))?;
-        self.0.add(blob, Made { length, content, metadata: metadata.clone(), fence: Some(Fence(0)) })?;
+        self.0.add(blob, Made { length, content, metadata: metadata.clone(), is_page_blob: true })?;
         self.0.pass(from, source, blob, length).await;
         Ok(CopyStatus { id: "done".to_owned(), state: CopyState::Done })
     }

@@ -37,11 +37,11 @@ impl World {
         Err(errors::invalid(format!("{address} ends at {length}, before {}", range.end)))
     }
 
-    /// Takes the right to write a page blob.
+    /// Takes the right to write a page blob. Versions are counted over all blobs, and so are fences.
     pub(super) fn raise_fence(&mut self, address: &BlobAddress, now: Timestamp) -> PortResult<Fence> {
         let id = self.page_blob(address, None)?;
         let blob = self.renew(id, now).ok_or_else(|| errors::no_blob(address))?;
-        let raised = Fence(blob.fence.map_or(1, |fence| fence.0.saturating_add(1)));
+        let raised = Fence(blob.version);
         blob.fence = Some(raised);
         Ok(raised)
     }
