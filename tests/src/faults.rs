@@ -1,8 +1,9 @@
-//! Ports that fail at a chosen call: before its effect, as when a request is lost, or after it, as when the answer is.
+//! Ports that fail at a chosen call: before its effect, as when a request is lost, or after it, as when the answer is; or
+//! that have something else happen first.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,12 +18,15 @@ use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::operation::{Operation, OperationId};
 use goldfleet_shared::model::store::{BlobAddress, Container};
 use goldfleet_shared::model::upload::Upload;
-use goldfleet_shared::ports::blob_store::{BlobPage, BlobProperties, BlobStore, CopyStatus, Fence, SourceRange};
+use goldfleet_shared::ports::blob_store::{
+    BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, SourceRange,
+};
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_shared::ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
 use goldfleet_shared::ports::job_table::{Change, JobTable};
 use goldfleet_shared::ports::queue::{Queue, Receipt, Received};
 use goldfleet_shared::ports::{ETag, Ports, Versioned};
+use tokio::sync::Notify;
 
 /// Which half of a call is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,15 +35,27 @@ pub enum Lost {
     Request,
     /// The answer: the effect is there, and the caller does not know.
     Answer,
+    /// The caller: the effect is there, and nothing comes after it, as when a process is killed.
+    Caller,
 }
 
-/// Counts calls by name, and makes one of them fail or its answer come late.
+/// What happens before a chosen call has its effect, until it has happened.
+struct Before {
+    name: &'static str,
+    nth: usize,
+    what: BoxFuture<'static, ()>,
+}
+
+/// Counts calls by name, and makes one of them fail, its answer come late, or something else come before it.
 #[derive(Default)]
 pub struct Faults {
     failing: Option<(&'static str, usize, Lost)>,
     late: Mutex<Option<(&'static str, BoxFuture<'static, ()>)>>,
+    before: Mutex<Option<Before>>,
+    broken_copy: AtomicBool,
     calls: Mutex<BTreeMap<&'static str, usize>>,
     hit: AtomicUsize,
+    reached: Notify,
 }
 
 impl Faults {
@@ -61,6 +77,27 @@ impl Faults {
         Arc::new(Self { late: Mutex::new(Some((name, Box::pin(meanwhile)))), ..Self::default() })
     }
 
+    /// Says of the first copy inside an account that it failed; and before the `nth` call (from 0) of `name`, something else
+    /// happens.
+    #[must_use]
+    pub fn broken_copy(name: &'static str, nth: usize, what: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
+        let faults = Self::before(name, nth, what);
+        faults.broken_copy.store(true, Ordering::SeqCst);
+        faults
+    }
+
+    /// Before the `nth` call (from 0) of `name`, something else happens.
+    #[must_use]
+    pub fn before(name: &'static str, nth: usize, what: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
+        let before = Mutex::new(Some(Before { name, nth, what: Box::pin(what) }));
+        Arc::new(Self { before, ..Self::default() })
+    }
+
+    /// Waits for the call whose caller was to be lost.
+    pub async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
     /// How often each call was made.
     #[must_use]
     pub fn calls(&self) -> BTreeMap<&'static str, usize> {
@@ -80,6 +117,11 @@ impl Faults {
             *count += 1;
             *count - 1
         };
+        let before = self.before.lock().unwrap().take_if(|before| before.name == name && before.nth == nth);
+        if let Some(before) = before {
+            self.hit.fetch_add(1, Ordering::SeqCst);
+            before.what.await;
+        }
         let lost = self.failing.filter(|(failing, at, _)| *failing == name && *at == nth).map(|(.., lost)| lost);
         if lost.is_some() {
             self.hit.fetch_add(1, Ordering::SeqCst);
@@ -88,6 +130,12 @@ impl Faults {
         match lost {
             Some(Lost::Request) => Err(gone()),
             Some(Lost::Answer) => call.await.and_then(|_| Err(gone())),
+            Some(Lost::Caller) => {
+                // Whether it succeeded nobody learns, as nobody is there any more.
+                let _ = call.await;
+                self.reached.notify_one();
+                std::future::pending().await
+            }
             None => {
                 let answer = call.await;
                 let meanwhile = self.late.lock().unwrap().take_if(|(late, _)| *late == name);
@@ -97,6 +145,14 @@ impl Faults {
                 answer
             }
         }
+    }
+
+    /// What a service says of a copy, or that it failed.
+    fn broken(&self, status: Option<CopyStatus>) -> Option<CopyStatus> {
+        if !self.broken_copy.swap(false, Ordering::SeqCst) {
+            return status;
+        }
+        Some(CopyStatus { id: "broken".to_owned(), state: CopyState::Failed("broken by the test".to_owned()) })
     }
 }
 
@@ -118,15 +174,16 @@ pub fn faulty(ports: &Ports, faults: &Arc<Faults>) -> Ports {
     }
 }
 
-/// Writes the methods of a port, each as a call that can get lost.
+/// Writes the methods of a port, each as a call that can get lost, beside those that are written out.
 macro_rules! lossy {
-    ($port:ident { $($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)* }) => {
+    ($port:ident { $($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)* } $(also { $($method:item)* })?) => {
         #[async_trait]
         impl $port for Faulty<dyn $port> {
             $(async fn $name(&self, $($arg: $type),*) -> PortResult<$result> {
                 let name = concat!(stringify!($port), ".", stringify!($name));
                 self.faults.call(name, self.port.$name($($arg),*)).await
             })*
+            $($($method)*)?
         }
     };
 }
@@ -174,9 +231,13 @@ lossy!(BlobStore {
     put_pages_from(blob: &BlobAddress, fence: Fence, offset: u64, source: &SourceRange) -> ();
     clear_pages(blob: &BlobAddress, fence: Fence, range: Range<u64>) -> ();
     start_copy(blob: &BlobAddress, source: &BlobAddress, metadata: &BTreeMap<String, String>) -> CopyStatus;
-    copy_status(blob: &BlobAddress) -> Option<CopyStatus>;
     abort_copy(blob: &BlobAddress, id: &str) -> ();
     page_ranges(blob: &BlobAddress) -> Vec<Range<u64>>;
+} also {
+    async fn copy_status(&self, blob: &BlobAddress) -> PortResult<Option<CopyStatus>> {
+        let status = self.faults.call("BlobStore.copy_status", self.port.copy_status(blob)).await?;
+        Ok(self.faults.broken(status))
+    }
 });
 
 lossy!(ImagePlane {

@@ -156,9 +156,11 @@ impl Hold {
         self.live().progress.clone()
     }
 
-    /// Begins to count: `len` chunks of `total` bytes, of which those in `done` (of `bytes` bytes) are in place.
-    pub fn set_progress(&self, done: ChunkSet, bytes: u64, total: u64) {
+    /// Begins to count: chunks of `total` bytes in all, of which those in `done` (of `bytes` bytes) are in place; of a copy, in
+    /// the blob of this incarnation.
+    pub fn set_progress(&self, incarnation: Option<Uuid>, done: ChunkSet, bytes: u64, total: u64) {
         let progress = &mut self.live().progress;
+        progress.incarnation = incarnation;
         progress.done = done;
         progress.bytes_done = bytes;
         progress.bytes_total = total;

@@ -7,9 +7,11 @@ use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::model::manifest::{Manifest, digest_of, manifest_name};
 use goldfleet_shared::model::store::Store;
 use goldfleet_shared::ports::blob_store::BlobStore;
+use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use tokio::sync::Mutex;
 
 use crate::failed::Failed;
+use crate::outcome::StepError;
 
 /// How many manifests are kept: a fleet works on few images at a time, and a large disk's manifest is megabytes.
 const KEPT: usize = 4;
@@ -20,12 +22,42 @@ pub struct Manifests {
     recent: Mutex<VecDeque<(ImageRef, Arc<Manifest>)>>,
 }
 
+/// Why there is no manifest.
+#[derive(Debug)]
+pub enum NoManifest {
+    /// The version was given up or replaced, or its manifest is damaged: there is none, whoever asks however often.
+    Gone(Failed),
+    /// It could not be read, which says nothing of it.
+    Unread(PortError),
+}
+
+impl From<NoManifest> for Failed {
+    fn from(none: NoManifest) -> Self {
+        match none {
+            NoManifest::Gone(failed) => failed,
+            NoManifest::Unread(error) => error.into(),
+        }
+    }
+}
+
+impl From<NoManifest> for StepError {
+    fn from(none: NoManifest) -> Self {
+        Self::Failed(none.into())
+    }
+}
+
 impl Manifests {
     /// The manifest of an image version, from the source store.
     ///
     /// # Errors
-    /// Where it is not there, or is not the one that the digest names: the version was replaced since the job began.
-    pub async fn get(&self, blobs: &dyn BlobStore, source: &Store, image: &ImageRef) -> Result<Arc<Manifest>, Failed> {
+    /// [`NoManifest::Gone`] where it is not there, or is not the one that the digest names: the version was replaced since the
+    /// job began. [`NoManifest::Unread`] where that is not known.
+    pub async fn get(
+        &self,
+        blobs: &dyn BlobStore,
+        source: &Store,
+        image: &ImageRef,
+    ) -> Result<Arc<Manifest>, NoManifest> {
         // Held while reading, so that a hundred copies that begin together read it once.
         let mut recent = self.recent.lock().await;
         if let Some(at) = recent.iter().position(|(kept, _)| kept == image) {
@@ -36,15 +68,16 @@ impl Manifests {
             }
         }
         let blob = source.container().blob(manifest_name(image.name.as_str(), image.version.as_str()));
-        let bytes = blobs.get(&blob, None).await?;
+        let bytes = blobs.get(&blob, None).await.map_err(|error| match error.kind {
+            ErrorKind::NotFound => NoManifest::Gone(error.into()),
+            _ => NoManifest::Unread(error),
+        })?;
         if digest_of(&bytes) != image.digest {
-            return Err(Failed::fatal(
-                "manifest-changed",
-                format!("{blob} is not the version that this job was made for"),
-            ));
+            let message = format!("{blob} is not the version that this job was made for");
+            return Err(NoManifest::Gone(Failed::fatal("manifest-changed", message)));
         }
-        let manifest =
-            Manifest::decode(&bytes).map_err(|error| Failed::fatal("manifest-damaged", format!("{blob}: {error}")))?;
+        let damaged = |error| NoManifest::Gone(Failed::fatal("manifest-damaged", format!("{blob}: {error}")));
+        let manifest = Manifest::decode(&bytes).map_err(damaged)?;
         let manifest = Arc::new(manifest);
         recent.push_front((image.clone(), Arc::clone(&manifest)));
         recent.truncate(KEPT);

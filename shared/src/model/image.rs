@@ -161,4 +161,6 @@ impl VhdMetadata {
     pub const JOB: &'static str = "goldfleet_job";
     /// The version that it began as, where it began as a copy of one: the version and its digest, with a blank between.
     pub const BASE: &'static str = "goldfleet_base";
+    /// Which of all blobs that ever lay in its place it is: a UUID of its own for every blob that is made.
+    pub const INCARNATION: &'static str = "goldfleet_incarnation";
 }

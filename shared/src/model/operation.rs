@@ -271,6 +271,12 @@ pub struct Progress {
     /// Bytes moved by all attempts together: more than `bytes_done` where something had to be moved twice, less where
     /// chunks were there before. What a killed worker moved after its last heartbeat is not in it.
     pub bytes_moved: u64,
+    /// The blob that the chunks of a copy are in, by its [`VhdMetadata::INCARNATION`]: what is recorded of one says nothing of
+    /// another that has taken its place. None before there is one, and of a seed, whose chunks are blobs each.
+    ///
+    /// [`VhdMetadata::INCARNATION`]: super::image::VhdMetadata::INCARNATION
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<Uuid>,
 }
 
 /// What an operation is to do, complete: a worker needs nothing else but the manifest.

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use goldfleet_shared::chunk_store;
 use goldfleet_shared::model::chunk_set::ChunkSet;
@@ -16,14 +15,12 @@ use goldfleet_shared::model::ids::ImageVersion;
 use goldfleet_shared::model::image::{ImageRef, VhdMetadata};
 use goldfleet_shared::model::manifest::{CHUNK_SIZE, ChunkEntry, Manifest, Run};
 use goldfleet_shared::model::store::{BlobAddress, Store};
-use goldfleet_shared::ports::blob_store::{BlobProperties, CopyState};
 use goldfleet_shared::ranges::without;
 
 use super::{Shared, StepError};
+use crate::failed::Failed;
 use crate::hold::Hold;
-
-/// The time between two looks at a copy that the service makes.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+use crate::manifests::NoManifest;
 
 /// The version that a VHD began as.
 pub(super) struct Base {
@@ -32,16 +29,6 @@ pub(super) struct Base {
     manifest: Arc<Manifest>,
     /// The base's chunks by the window of the disk that they are of.
     windows: HashMap<u64, usize>,
-}
-
-/// What a VHD's metadata say of the version that it began as.
-pub(super) enum Named {
-    /// Nothing: it was made from nothing.
-    None,
-    /// This version.
-    Known(Box<Base>),
-    /// A version that can't be had any more.
-    Lost,
 }
 
 impl Base {
@@ -71,7 +58,7 @@ impl Base {
             let digest = properties.metadata.get(VhdMetadata::DIGEST).and_then(|digest| digest.parse().ok());
             let (Some(version), Some(digest)) = (version, digest) else { continue };
             let image = ImageRef { name: image.name.clone(), version, digest };
-            if let Some(base) = Self::load(shared, source, image, candidate, manifest).await
+            if let Ok(Some(base)) = Self::load(shared, source, image, candidate, manifest).await
                 && base.is_whole(shared).await
             {
                 return Some(base);
@@ -80,37 +67,46 @@ impl Base {
         None
     }
 
-    /// The base that a VHD's metadata name.
-    pub(super) async fn of(
+    /// The base that a VHD's metadata name; none where it can't be had any more.
+    ///
+    /// # Errors
+    /// Where that is not known: its manifest can't be read now.
+    pub(super) async fn named(
         shared: &Shared,
         source: &Store,
         image: &ImageRef,
         manifest: &Manifest,
         vhd: &BlobAddress,
-        properties: &BlobProperties,
-    ) -> Named {
-        let Some(named) = properties.metadata.get(VhdMetadata::BASE) else { return Named::None };
+        named: &str,
+    ) -> Result<Option<Self>, Failed> {
         let parse = || {
             let (version, digest) = named.split_once(' ')?;
             let version: ImageVersion = version.parse().ok()?;
             Some(ImageRef { name: image.name.clone(), version, digest: digest.parse().ok()? })
         };
-        let Some(base) = parse() else { return Named::Lost };
+        let Some(base) = parse() else { return Ok(None) };
         let candidate = vhd.container.blob(base.vhd_name());
-        Self::load(shared, source, base, candidate, manifest)
-            .await
-            .map_or(Named::Lost, |base| Named::Known(Box::new(base)))
+        match Self::load(shared, source, base, candidate, manifest).await {
+            Ok(base) => Ok(base),
+            Err(NoManifest::Gone(why)) => {
+                tracing::info!(%vhd, "what a VHD began with can't be had any more: {}", why.message);
+                Ok(None)
+            }
+            Err(NoManifest::Unread(error)) => Err(error.into()),
+        }
     }
 
+    /// A version as a base; none where it can't be one of this manifest's.
     async fn load(
         shared: &Shared,
         source: &Store,
         image: ImageRef,
         vhd: BlobAddress,
         manifest: &Manifest,
-    ) -> Option<Self> {
-        let base = shared.manifests.get(shared.ports.blobs.as_ref(), source, &image).await.ok()?;
-        (base.size == manifest.size && base.footer != manifest.footer).then(|| Self::new(image, vhd, base))
+    ) -> Result<Option<Self>, NoManifest> {
+        let base = shared.manifests.get(shared.ports.blobs.as_ref(), source, &image).await?;
+        let fits = base.size == manifest.size && base.footer != manifest.footer;
+        Ok(fits.then(|| Self::new(image, vhd, base)))
     }
 
     async fn is_whole(&self, shared: &Shared) -> bool {
@@ -119,7 +115,7 @@ impl Base {
         read.is_ok_and(|footer| footer[..] == self.manifest.footer[..])
     }
 
-    /// Has the service copy the base to `vhd`. Returns whether there is such a copy now.
+    /// Has the service begin to copy the base to `vhd`. Returns whether it did.
     pub(super) async fn clone_to(
         &self,
         shared: &Shared,
@@ -140,7 +136,7 @@ impl Base {
             Err(error) => return Err(error.into()),
         }
         tracing::debug!(base = %self.vhd, "begins with an earlier version");
-        copied(shared, hold, vhd).await
+        Ok(true)
     }
 
     /// The chunks that are the same in the new version, and their bytes.
@@ -176,23 +172,6 @@ impl Base {
             }
         }
         vanished
-    }
-}
-
-/// Waits for the end of a copy that the service makes. Returns whether the blob is whole; else it is removed.
-pub(super) async fn copied(shared: &Shared, hold: &Hold, vhd: &BlobAddress) -> Result<bool, StepError> {
-    loop {
-        hold.check()?;
-        match shared.ports.blobs.copy_status(vhd).await?.map(|status| status.state) {
-            None | Some(CopyState::Done) => return Ok(true),
-            Some(CopyState::Pending { .. }) => shared.ports.clock.sleep(LOOK_AGAIN).await,
-            Some(state @ (CopyState::Aborted | CopyState::Failed(_))) => {
-                tracing::info!(%vhd, ?state, "the copy of an earlier version came to nothing");
-                hold.check()?;
-                shared.ports.blobs.delete(vhd, None).await?;
-                return Ok(false);
-            }
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod base;
 pub mod copy;
 pub mod image;
+mod prepare;
 pub mod seed;
 pub mod transfer;
 

@@ -34,7 +34,7 @@ pub async fn run(
     if !begun {
         blobs.ensure_container(&container).await?;
         let (done, bytes) = already_there(shared, hold, &container, &manifest).await?;
-        hold.set_progress(done, bytes, manifest.data_bytes());
+        hold.set_progress(None, done, bytes, manifest.data_bytes());
     }
     let destination = StoreDestination { blobs, container, requests: shared.settings.seed_requests };
     fill(shared, hold, operation, &manifest, from, &destination).await

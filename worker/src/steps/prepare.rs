@@ -1,0 +1,203 @@
+//! What lies at a VHD's place, and how much of it is in place.
+//!
+//! That is learnt from the blob and the operation's row alone, in one way for every blob, whoever made it: an attempt looks at
+//! what it has just made itself as at what it found. The row's progress counts only for the blob that it was made in: each is
+//! given an incarnation, a number by chance, which is in its metadata and on the row.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use goldfleet_shared::model::chunk_set::ChunkSet;
+use goldfleet_shared::model::image::VhdMetadata;
+use goldfleet_shared::model::manifest::Manifest;
+use goldfleet_shared::model::operation::Operation;
+use goldfleet_shared::model::store::{BlobAddress, Store};
+use goldfleet_shared::ports::blob_store::{BlobProperties, CopyState};
+use goldfleet_shared::ports::error::{ErrorKind, PortError};
+use uuid::Uuid;
+
+use super::base::{Base, length};
+use super::{Shared, StepError};
+use crate::failed::Failed;
+use crate::hold::Hold;
+
+/// The time between two looks at a copy that the service makes.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A page blob of the operation's version at the VHD's place.
+pub(super) struct Prepared {
+    /// Which of all blobs that ever lay there it is; none only of a whole one.
+    pub(super) incarnation: Option<Uuid>,
+    /// The version that it began as; none where it began as zeros.
+    pub(super) base: Option<Base>,
+    /// The chunks that are in place.
+    pub(super) done: ChunkSet,
+    /// Their bytes.
+    pub(super) bytes: u64,
+    /// Whether its footer is there: then nothing is left to do.
+    pub(super) whole: bool,
+}
+
+/// Sees to it that a page blob of this version lies at the VHD's place.
+pub(super) struct Preparing<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) hold: &'a Hold,
+    pub(super) operation: &'a Operation,
+    pub(super) source: &'a Store,
+    pub(super) manifest: &'a Manifest,
+    pub(super) vhd: &'a BlobAddress,
+}
+
+impl Preparing<'_> {
+    /// Finds the blob, or makes it.
+    pub(super) async fn prepare(&self) -> Result<Prepared, StepError> {
+        // A request of an earlier attempt may arrive late, and its blob be there when this one makes its own. A copy of an
+        // earlier version that came to nothing is not tried again.
+        let mut made = None;
+        for clone in [true, false, false] {
+            if let Some(found) = self.look(made).await? {
+                return Ok(found);
+            }
+            made = Some(self.make(clone).await?);
+        }
+        let found = self.look(made).await?;
+        let message = || format!("{} is made by someone else at the same time", self.vhd);
+        found.ok_or_else(|| PortError::new(ErrorKind::Conflict, message()).into())
+    }
+
+    /// What the blob at the VHD's place is; none where there is none, or it was of no use and is gone. The one that this
+    /// attempt has made has no footer yet, which saves reading it from far away.
+    async fn look(&self, made: Option<Uuid>) -> Result<Option<Prepared>, StepError> {
+        let Some(properties) = self.settled().await? else { return Ok(None) };
+        let digest = self.operation.image.digest.to_string();
+        match properties.metadata.get(VhdMetadata::DIGEST) {
+            Some(found) if *found == digest && properties.length == length(self.manifest) => {}
+            Some(_) => return self.remove(&properties, "it is of other content under the same version").await,
+            None => {
+                let message =
+                    format!("{} is in the way: a blob that goldfleet did not make; remove or rename it", self.vhd);
+                return Err(Failed::fatal("vhd-foreign", message).into());
+            }
+        }
+        let incarnation = properties.metadata.get(VhdMetadata::INCARNATION).and_then(|id| id.parse().ok());
+        if (made.is_none() || made != incarnation) && self.has_footer().await? {
+            return Ok(Some(self.whole(incarnation)));
+        }
+        let Some(incarnation) = incarnation else {
+            // An earlier release of goldfleet began it.
+            return self.remove(&properties, "which chunks are in place is not known").await;
+        };
+        let base = match properties.metadata.get(VhdMetadata::BASE) {
+            None => None,
+            Some(named) => match self.base(named).await? {
+                Some(base) => Some(base),
+                None => {
+                    return self.remove(&properties, "what it began with, of which some must go, is not known").await;
+                }
+            },
+        };
+        Ok(Some(self.begun(incarnation, base)))
+    }
+
+    async fn base(&self, named: &str) -> Result<Option<Base>, Failed> {
+        Base::named(self.shared, self.source, &self.operation.image, self.manifest, self.vhd, named).await
+    }
+
+    fn whole(&self, incarnation: Option<Uuid>) -> Prepared {
+        let (done, bytes) = (ChunkSet::full(chunks(self.manifest)), self.manifest.data_bytes());
+        Prepared { incarnation, base: None, done, bytes, whole: true }
+    }
+
+    fn begun(&self, incarnation: Uuid, base: Option<Base>) -> Prepared {
+        let recorded = &self.operation.progress;
+        let chunks = chunks(self.manifest);
+        let (done, bytes) = if recorded.incarnation == Some(incarnation) && recorded.done.len() == chunks {
+            (recorded.done.clone(), recorded.bytes_done)
+        } else {
+            base.as_ref().map_or_else(|| (ChunkSet::empty(chunks), 0), |base| base.same(self.manifest))
+        };
+        Prepared { incarnation: Some(incarnation), base, done, bytes, whole: false }
+    }
+
+    /// The blob's properties, once no copy that the service makes is under way any more; none where there is no blob, or the
+    /// copy came to nothing and the blob is gone.
+    async fn settled(&self) -> Result<Option<BlobProperties>, StepError> {
+        let blobs = self.shared.ports.blobs.as_ref();
+        loop {
+            self.hold.check()?;
+            // Before the status: it is then of this version or a later one, and where a blob that failed is still in this version
+            // when it is removed, no other blob has taken its place.
+            let Some(properties) = blobs.properties(self.vhd).await? else { return Ok(None) };
+            if !properties.metadata.contains_key(VhdMetadata::BASE) {
+                return Ok(Some(properties));
+            }
+            match blobs.copy_status(self.vhd).await?.map(|status| status.state) {
+                None | Some(CopyState::Done) => return Ok(Some(properties)),
+                Some(CopyState::Pending { .. }) => self.shared.ports.clock.sleep(LOOK_AGAIN).await,
+                Some(state @ (CopyState::Aborted | CopyState::Failed(_))) => {
+                    tracing::info!(vhd = %self.vhd, ?state, "the copy of an earlier version came to nothing");
+                    self.hold.check()?;
+                    match blobs.delete(self.vhd, Some(&properties.etag)).await {
+                        Ok(_) => return Ok(None),
+                        // It has changed since it was looked at: the end of the copy does that, and so does a successor.
+                        Err(error) if error.kind == ErrorKind::Conflict => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Removes a blob that is of no use, if it is still as it was looked at.
+    async fn remove(&self, properties: &BlobProperties, why: &str) -> Result<Option<Prepared>, StepError> {
+        self.hold.check()?;
+        tracing::info!(vhd = %self.vhd, "a VHD is removed and made anew: {why}");
+        self.shared.ports.blobs.delete(self.vhd, Some(&properties.etag)).await?;
+        Ok(None)
+    }
+
+    async fn has_footer(&self) -> Result<bool, StepError> {
+        let footer = self.manifest.size..length(self.manifest);
+        let read = self.shared.ports.blobs.get(self.vhd, Some(footer)).await?;
+        Ok(read[..] == self.manifest.footer[..])
+    }
+
+    /// Makes the blob where there is none: with `clone` from an earlier version, if there is one, else of zeros. Returns its
+    /// incarnation.
+    async fn make(&self, clone: bool) -> Result<Uuid, StepError> {
+        let image = &self.operation.image;
+        let incarnation = Uuid::new_v4();
+        let metadata = BTreeMap::from([
+            (VhdMetadata::DIGEST.to_owned(), image.digest.to_string()),
+            (VhdMetadata::JOB.to_owned(), self.operation.job.to_string()),
+            (VhdMetadata::INCARNATION.to_owned(), incarnation.to_string()),
+        ]);
+        if clone
+            && let Some(base) = Base::find(self.shared, self.source, image, self.manifest, self.vhd).await
+            && base.clone_to(self.shared, self.hold, self.vhd, metadata.clone()).await?
+        {
+            return Ok(incarnation);
+        }
+        self.hold.check()?;
+        self.create(&metadata).await?;
+        Ok(incarnation)
+    }
+
+    /// Makes an empty blob, and its container where that is missing, unless there is a blob.
+    async fn create(&self, metadata: &BTreeMap<String, String>) -> Result<(), StepError> {
+        let (blobs, vhd, length) = (self.shared.ports.blobs.as_ref(), self.vhd, length(self.manifest));
+        let mut made = blobs.create_page_blob(vhd, length, metadata).await;
+        if made.as_ref().is_err_and(|error| error.kind == ErrorKind::NotFound) {
+            blobs.ensure_container(&vhd.container).await?;
+            made = blobs.create_page_blob(vhd, length, metadata).await;
+        }
+        match made {
+            Err(error) if error.kind != ErrorKind::AlreadyExists => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn chunks(manifest: &Manifest) -> u32 {
+    u32::try_from(manifest.chunks.len()).unwrap_or(ChunkSet::MAX_LEN)
+}
