@@ -53,13 +53,18 @@ fn vhd(copy: &Operation) -> BlobAddress {
 }
 
 /// Runs a worker on these ports until something has come about, and kills it: it neither ends its steps nor gives them
-/// back. Then its leases run out, and what it worked at is announced again.
+/// back. Then its leases run out.
 async fn killed(fleet: &Fleet, ports: &Ports, job: &JobId, settings: Settings, until: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let pump = Pump::new(Shared::new(ports.clone(), settings), CancellationToken::new());
     runtime.spawn(async move { pump.run().await });
     tokio::time::timeout(TOO_LONG, until).await.expect("the worker did not come so far");
     tokio::task::spawn_blocking(move || runtime.shutdown_timeout(TOO_LONG)).await.unwrap();
+    expire(fleet, job).await;
+}
+
+/// Has the leases of a job run out now, and announces again what was worked at.
+async fn expire(fleet: &Fleet, job: &JobId) {
     for row in fleet.ports.table.operations(job).await.unwrap() {
         let mut operation = row.value.clone();
         let Some(lease) = &mut operation.lease else { continue };
@@ -165,4 +170,34 @@ async fn a_failed_copy_is_removed_but_not_what_came_after_it() {
     assert!(faults.was_hit(), "the copy that failed was not removed");
     let left = fleet.ports.blobs.properties(&vhd).await.unwrap().unwrap();
     assert_eq!(left.metadata.get("made_by").map(String::as_str), Some("successor"), "{left:?}");
+}
+
+/// A worker that is paused past its lease in the middle of a chunk asks for none of its other runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_run_is_begun_without_a_lease() {
+    let config = format!("{}[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n", place::SOURCE);
+    // One chunk of sixteen runs, besides those of the partition tables.
+    let extents = (0..16).map(|n| ((8 << 20) + n * (256 << 10), 4096)).collect();
+    let golden = GoldenSpec { size: 24 << 20, generation: Generation::V2, extents, seed: 1 };
+    let fleet = Fleet::with(&config, &place::targets(1, &["westeurope"]), &golden);
+    let job = planned(&fleet, "1").await;
+
+    // By its own clock the lease is over after four seconds, for anyone else not before the hour: it stays the only worker.
+    let (drain, time) = (CancellationToken::new(), Duration::from_secs(4));
+    let settings = without_heartbeat(&fleet);
+    let settings = Settings { skew: settings.lease - time, ..settings };
+    let awake = drain.clone();
+    // Whichever chunks come first, after eight runs this one is begun and not done.
+    let paused = Faults::before("BlobStore.put_pages_from", 8, async move {
+        tokio::time::sleep(time).await;
+        awake.cancel();
+    });
+    let pump = Pump::new(Shared::new(faulty(&fleet.ports, &paused), settings), drain);
+    tokio::time::timeout(TOO_LONG, pump.run()).await.expect("the worker did not come so far");
+    assert!(paused.was_hit());
+    assert_eq!(paused.calls()["BlobStore.put_pages_from"], 9, "a run was begun after the lease's end");
+
+    expire(&fleet, &job).await;
+    fleet.run(&fleet.ports, 1, &job).await;
+    fleet.assert_all_done(&job).await;
 }

@@ -10,13 +10,13 @@ use goldfleet_shared::model::operation::Operation;
 use goldfleet_shared::model::store::{BlobAddress, Store};
 use goldfleet_shared::model::target::Target;
 use goldfleet_shared::ports::blob_store::{BlobStore, Fence, SourceRange};
-use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 
 use super::base::Base;
 use super::prepare::{Prepared, Preparing};
 use super::transfer::{Destination, fill};
 use super::{Outcome, Shared, StepError};
-use crate::hold::Hold;
+use crate::hold::{Hold, Stop};
 
 /// Runs a copy.
 ///
@@ -46,7 +46,7 @@ pub async fn run(
         blobs.clear_pages(&vhd, fence, range).await?;
     }
     let requests = shared.settings.chunk_requests;
-    let destination = VhdDestination { blobs, vhd: &vhd, fence, base: base.as_ref(), requests };
+    let destination = VhdDestination { blobs, hold, vhd: &vhd, fence, base: base.as_ref(), requests };
     match fill(shared, hold, operation, &manifest, from, &destination).await? {
         Outcome::Done => {}
         wait @ Outcome::Continue(_) => return Ok(wait),
@@ -60,10 +60,22 @@ pub async fn run(
 
 struct VhdDestination<'a> {
     blobs: &'a dyn BlobStore,
+    hold: &'a Hold,
     vhd: &'a BlobAddress,
     fence: Fence,
     base: Option<&'a Base>,
     requests: usize,
+}
+
+impl VhdDestination<'_> {
+    /// To be asked before every request: a chunk may have more runs than the lease has time left for. Asked to stop for any
+    /// other reason, a chunk that was begun is still made whole.
+    fn check(&self) -> PortResult<()> {
+        match self.hold.check() {
+            Err(Stop::Lost) => Err(PortError::new(ErrorKind::Fenced, format!("{}: the lease is lost", self.vhd))),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Destination for VhdDestination<'_> {
@@ -79,6 +91,7 @@ impl Destination for VhdDestination<'_> {
     /// refused by the fence: in whatever order they land, the place is the same.
     async fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> PortResult<u64> {
         for range in self.base.iter().flat_map(|base| base.leftovers(entry)) {
+            self.check()?;
             self.blobs.clear_pages(self.vhd, self.fence, range).await?;
         }
         let mut moved = 0;
@@ -86,6 +99,7 @@ impl Destination for VhdDestination<'_> {
             let at = u64::from(run.at);
             let length = u64::from(run.length);
             let range = SourceRange { blob: source.clone(), range: at..at + length, crc64: run.crc64 };
+            self.check()?;
             self.blobs.put_pages_from(self.vhd, self.fence, run.offset, &range).await?;
             moved += length;
         }
