@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use goldfleet_shared::model::message::{Message, QueueName};
+use goldfleet_shared::model::operation::{Kind, OperationState};
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::queue::{MAX_RECEIVE, Received};
 use goldfleet_shared::telemetry::Complaint;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::claim::{Claim, claim};
 use crate::hold::{Hold, Stop};
-use crate::outcome::Ended;
+use crate::outcome::{Ended, Settled};
 use crate::settle::settle;
 use crate::steps::{self, Shared, StepError};
 
@@ -38,6 +39,8 @@ pub struct Pump {
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
     drain: CancellationToken,
+    /// A message was sent from here: there is no need to wait for the next look.
+    sent: Arc<Notify>,
 }
 
 impl Pump {
@@ -45,7 +48,7 @@ impl Pump {
     #[must_use]
     pub fn new(shared: Shared, drain: CancellationToken) -> Self {
         let permits = Arc::new(Semaphore::new(shared.settings.concurrency.max(1)));
-        Self { shared, permits, tasks: TaskTracker::new(), drain }
+        Self { shared, permits, tasks: TaskTracker::new(), drain, sent: Arc::default() }
     }
 
     /// Works until it is drained or, if so configured, until all queues are empty. Returns when the last step in flight
@@ -60,8 +63,11 @@ impl Pump {
                     if self.shared.settings.exit_when_idle && self.is_idle().await {
                         break;
                     }
-                    self.pause(idle).await;
-                    idle = (idle * 2).min(self.shared.settings.poll);
+                    idle = tokio::select! {
+                        biased;
+                        () = self.sent.notified() => FIRST_IDLE,
+                        () = self.pause(idle) => (idle * 2).min(self.shared.settings.poll),
+                    };
                 }
                 Ok(_) => idle = FIRST_IDLE,
                 Err(error) => {
@@ -164,6 +170,10 @@ impl Pump {
         };
         report(&ended);
         let settled = settle(&self.shared.ports, &self.shared.settings, hold, &ended).await;
+        if hold.kind() == Kind::Copy && settled == Settled::Written(OperationState::Succeeded) {
+            // Its image is ready, and mostly nobody is nearer to it.
+            self.sent.notify_one();
+        }
         metrics.settled(hold.kind(), began.elapsed(), &ended, settled);
     }
 
