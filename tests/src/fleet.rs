@@ -184,6 +184,19 @@ impl Fleet {
         self.requested(ports, version, workers).await
     }
 
+    /// Rolls version 1 out while the account of one target can't be used. Afterwards it can, and nothing is left of its message.
+    pub async fn roll_out_but_for_one(&self) -> (JobId, Status) {
+        self.upload(&self.ports, "1").await.unwrap();
+        let broken = self.cloud().join("stage2westeurope");
+        std::fs::write(&broken, "in the way").unwrap();
+        let ended = self.requested(&self.ports, "1", 1).await;
+        std::fs::remove_file(&broken).unwrap();
+        let poisoned = self.ports.queue.receive(QueueName::Poison, 9, Duration::from_secs(9)).await.unwrap();
+        assert_eq!(poisoned.len(), 1);
+        self.ports.queue.delete(QueueName::Poison, &poisoned[0].receipt).await.unwrap();
+        ended
+    }
+
     /// Runs a dispatcher and `workers` workers on these ports until the job has ended.
     pub async fn run(&self, ports: &Ports, workers: usize, job: &JobId) -> Status {
         let stop = CancellationToken::new();

@@ -1,8 +1,6 @@
 //! How jobs end: as their operations are, after their clean-up, and whatever becomes of other jobs.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::time::Duration;
-
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
@@ -10,7 +8,6 @@ use goldfleet_dispatcher::sweep::{Looked, look_after, sweep};
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::manifest::Generation;
-use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::state::JobEvent;
 use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
@@ -25,14 +22,8 @@ async fn state(desk: &Desk, job: &JobId) -> JobState {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_not_ended_by_what_its_operations_were_before_a_retry() {
     let fleet = Fleet::new();
-    fleet.upload(&fleet.ports, "1").await.unwrap();
-    let broken = fleet.cloud().join("stage2westeurope");
-    std::fs::write(&broken, "in the way").unwrap();
-    let (job, status) = fleet.requested(&fleet.ports, "1", 1).await;
+    let (job, status) = fleet.roll_out_but_for_one().await;
     assert_eq!(status.state, Standing::Failed);
-    std::fs::remove_file(&broken).unwrap();
-    let poisoned = fleet.ports.queue.receive(QueueName::Poison, 9, Duration::from_secs(9)).await.unwrap();
-    fleet.ports.queue.delete(QueueName::Poison, &poisoned[0].receipt).await.unwrap();
 
     // As it was between the end of its last operation and the sweep after that.
     let desk = fleet.desk(fleet.ports.clone());
