@@ -21,6 +21,9 @@ use crate::desk::{Desk, DeskError, IN_FLIGHT};
 /// How long after its last operation a job stays open for the sake of staged VHDs that can't be removed now.
 const PERSISTENCE: Duration = Duration::from_secs(600);
 
+/// How long a sweep takes at most for a job's staged VHDs: an account that says nothing must not hold other jobs up for longer.
+const AT_ONCE: Duration = Duration::from_secs(30);
+
 /// What a clean-up did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Removed {
@@ -66,17 +69,26 @@ pub async fn remove_staged(desk: &Desk, job: &Job, operations: &[Versioned<Opera
     if desk.config.cleanup.staged != Staged::Remove {
         return Staging::Left;
     }
-    let (removed, failures) = remove_vhds(desk, operations).await;
-    tracing::info!(job = %job.id, vhds = removed.vhds, failed = failures.len(), "staged VHDs are removed");
-    if failures.is_empty() {
-        return Staging::Removed;
-    }
     let last = operations.iter().map(|operation| operation.value.updated).max().unwrap_or(job.updated);
-    let may_pass = failures.iter().any(PortError::is_retryable) && desk.ports.clock.now() < after(last, PERSISTENCE);
+    let in_time = desk.ports.clock.now() < after(last, PERSISTENCE);
+    // Whoever waits for this does nothing else.
+    let removed = tokio::select! {
+        biased;
+        removed = remove_vhds(desk, operations) => Some(removed),
+        () = desk.ports.clock.sleep(AT_ONCE) => None,
+    };
+    let Some((removed, failures)) = removed else {
+        tracing::warn!(job = %job.id, "staged VHDs could not be removed in {AT_ONCE:?}");
+        return if in_time { Staging::TryAgain } else { Staging::Left };
+    };
+    tracing::info!(job = %job.id, vhds = removed.vhds, "staged VHDs are removed");
+    let Some(error) = failures.first() else { return Staging::Removed };
+    tracing::warn!(job = %job.id, failed = failures.len(), %error, "staged VHDs could not be removed");
+    let may_pass = in_time && failures.iter().any(PortError::is_retryable);
     if may_pass { Staging::TryAgain } else { Staging::Left }
 }
 
-/// Removes the VHDs of copies. What could not be removed is logged, and keeps no other from being removed.
+/// Removes the VHDs of copies. One that can't be removed keeps no other from being removed.
 async fn remove_vhds(desk: &Desk, operations: &[Versioned<Operation>]) -> (Removed, Vec<PortError>) {
     let vhds: Vec<(BlobAddress, String)> = operations
         .iter()
@@ -99,7 +111,7 @@ async fn remove_vhds(desk: &Desk, operations: &[Versioned<Operation>]) -> (Remov
             Ok(Some(false)) => removed.left += 1,
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(%error, code = error.code, "a staged VHD could not be removed");
+                tracing::debug!(%error, code = error.code, "a staged VHD could not be removed");
                 failures.push(error);
             }
         }

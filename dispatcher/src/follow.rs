@@ -226,8 +226,14 @@ pub async fn follow(
             progress.end();
             return Ok(Some(status));
         }
-        if status.state != Standing::Running && finish == Finish::Here && look_after(desk, id).await? == Looked::Ended {
-            continue;
+        if status.state != Standing::Running && finish == Finish::Here {
+            let looked = tokio::select! {
+                looked = look_after(desk, id) => looked?,
+                () = stop.cancelled() => Looked::Open,
+            };
+            if looked == Looked::Ended {
+                continue;
+            }
         }
         tokio::select! {
             () = desk.ports.clock.sleep(look) => look = (look * 2).min(LOOK),

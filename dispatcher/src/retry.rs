@@ -38,8 +38,14 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
         return Err(DeskError::Refused(format!("job {id} has no operations{why}; use 'goldfleet dispatch' again")));
     }
     let gate = Gate::of(&job, &operations);
+    let unended = operations.iter().filter(|row| !row.value.state.is_terminal()).count();
     let groups: Vec<Vec<Versioned<Operation>>> =
         by_group(operations).into_iter().filter(|group| !rearmed(desk, group, which, &gate).is_empty()).collect();
+    if groups.is_empty() && job.state.is_terminal() && unended > 0 {
+        // A retry that was cut short: the sweeper announces what is ready.
+        keep_open(desk, id).await?;
+        return Ok(unended);
+    }
     if groups.is_empty() {
         return Err(DeskError::Refused(format!(
             "nothing of job {id} that was selected failed or was cancelled: 'goldfleet status {id}' shows how far it is"
@@ -49,11 +55,23 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
     if job.state.is_terminal() {
         desk.advance(id, JobEvent::Retry, |_| {}).await?;
     }
+    let retried = retry_groups(desk, id, groups, which, &gate).await;
+    // However far that came.
+    keep_open(desk, id).await?;
+    retried
+}
+
+async fn retry_groups(
+    desk: &Desk,
+    id: &JobId,
+    groups: Vec<Vec<Versioned<Operation>>>,
+    which: &Which,
+    gate: &Gate<'_>,
+) -> Result<usize, DeskError> {
     let mut count = 0;
     for group in groups {
-        count += retry_group(desk, id, group, which, &gate).await?;
+        count += retry_group(desk, id, group, which, gate).await?;
     }
-    keep_open(desk, id).await?;
     Ok(count)
 }
 
@@ -62,6 +80,9 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
 async fn keep_open(desk: &Desk, id: &JobId) -> Result<(), DeskError> {
     loop {
         let row = desk.job(id).await?;
+        if row.value.state == JobState::Succeeded {
+            return Ok(());
+        }
         if row.value.state.is_terminal() {
             desk.advance(id, JobEvent::Retry, |_| {}).await?;
             return Ok(());

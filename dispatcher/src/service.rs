@@ -21,7 +21,7 @@ const VISIBILITY: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(200);
 
 /// How long one turn may take, besides what is late anyway: fanning out thousands of operations, or a sweep over as many.
-const TURN: Duration = Duration::from_secs(300);
+pub(crate) const TURN: Duration = Duration::from_secs(300);
 
 /// Works until `stop` is cancelled or, with `exit_when_idle`, until no job is left that has not ended.
 pub async fn serve(desk: &Desk, exit_when_idle: bool, stop: &CancellationToken) {

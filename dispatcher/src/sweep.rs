@@ -19,6 +19,7 @@ use crate::cancel::stop_operations;
 use crate::cleanup::{Staging, remove_staged};
 use crate::desk::{Desk, DeskError, by_group, change};
 use crate::rings;
+use crate::service::TURN;
 
 /// Where a job is after a look at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,7 @@ pub async fn sweep(desk: &Desk) -> Result<usize, DeskError> {
     let jobs = desk.ports.table.open_jobs().await?;
     let (mut open, mut failed) = (0, Vec::new());
     for job in &jobs {
+        desk.vitals.health.turns(TURN);
         let looked = look_closely(desk, job, &mut census).await;
         if !matches!(looked, Ok(Looked::Ended)) {
             census.job(job.value.state);

@@ -58,15 +58,15 @@ pub async fn rely_on(ports: &Ports, store: &Container, chunk: &BlobListed, age: 
 }
 
 /// Removes a listed chunk that is not what its name says, so that a whole one can take its place. One that was written anew
-/// since it was listed stays.
+/// since it was listed stays. Returns whether one was removed.
 ///
 /// # Errors
 /// Where the service refuses or can't be reached.
-pub async fn discard(ports: &Ports, store: &Container, chunk: &BlobListed) -> PortResult<()> {
+pub async fn discard(ports: &Ports, store: &Container, chunk: &BlobListed) -> PortResult<bool> {
     let blob = store.blob(chunk.name.as_str());
     match retrying(ports.clock.as_ref(), may_pass, || ports.blobs.delete(&blob, Some(&chunk.etag))).await {
-        Ok(_) => Ok(()),
-        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => Ok(()),
+        Ok(existed) => Ok(existed),
+        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => Ok(false),
         Err(error) => Err(error),
     }
 }

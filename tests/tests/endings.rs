@@ -39,6 +39,22 @@ async fn a_job_is_not_ended_by_what_its_operations_were_before_a_retry() {
     fleet.assert_all_done(&job).await;
 }
 
+/// A retry that dies before it has said that the job goes on leaves operations that nobody looks after, until the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_was_cut_short_is_taken_up() {
+    let fleet = Fleet::new();
+    let (job, _) = fleet.roll_out_but_for_one().await;
+    let desk = fleet.desk(fleet.ports.clone());
+    assert_eq!(retry(&desk, &job, &Which::default()).await.unwrap(), 2);
+    let row = desk.job(&job).await.unwrap();
+    let ended = Job { state: JobState::Failed, ..row.value };
+    fleet.ports.table.commit_job(&ended, &row.etag, &[]).await.unwrap();
+    assert_eq!(retry(&desk, &job, &Which::default()).await.unwrap(), 2);
+    assert_eq!(state(&desk, &job).await, JobState::Running);
+    fleet.run(&fleet.ports, 1, &job).await;
+    fleet.assert_all_done(&job).await;
+}
+
 /// The clean-up comes before the job's end: where it fails for a reason that may pass, it is tried again.
 #[tokio::test(flavor = "multi_thread")]
 async fn staged_vhds_are_removed_even_if_not_at_once() {

@@ -113,8 +113,7 @@ pub async fn verify(desk: &Desk, image: &ImageRef, places: &Places, how: How) ->
         verified.bytes_read += found.bytes;
         verified.faults.extend(found.faults);
         for chunk in found.wrong.iter().filter(|_| how.remove) {
-            discard(&desk.ports, &store.container(), chunk).await?;
-            verified.removed += 1;
+            verified.removed += usize::from(discard(&desk.ports, &store.container(), chunk).await?);
         }
     }
     for vhd in &places.vhds {

@@ -130,9 +130,16 @@ impl Detours {
         self.enabled.then(|| overdue_after(entry))
     }
 
-    /// A chunk that was asked for at `since` is overdue, and still on its way. It need not be told how it ends.
-    pub fn overdue(&self, pick: &Pick<'_>, to: &AccountName, entry: &ChunkEntry, since: Timestamp, now: Timestamp) {
-        self.known().overdue(pick, to, slowness(entry, between(since, now)), since, now);
+    /// A chunk that was asked for at `since` is overdue, and still on its way. Returns whether it need not be told how it ends.
+    pub fn overdue(
+        &self,
+        pick: &Pick<'_>,
+        to: &AccountName,
+        entry: &ChunkEntry,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        self.known().overdue(pick, to, slowness(entry, between(since, now)), since, now)
     }
 
     /// The store that an overdue chunk is to come from instead; none where it is best waited for. How it went must be told
@@ -272,13 +279,16 @@ impl Known {
         }
     }
 
-    /// A chunk is far too long on its way.
-    fn overdue(&mut self, pick: &Pick<'_>, to: &AccountName, slowness: f64, since: Timestamp, now: Timestamp) {
+    /// A chunk is far too long on its way. Returns whether that says enough of how it went.
+    fn overdue(&mut self, pick: &Pick<'_>, to: &AccountName, slowness: f64, since: Timestamp, now: Timestamp) -> bool {
         match pick.why {
             Why::Nearest | Why::Around => self.route(pick.store, to).overdue(slowness, since, now),
             Why::Probe(nearer) => self.route(nearer, to).probe_failed(now),
+            // A store that failed is tried whether it can be read: how fast that is may be the account's doing.
+            Why::Trial if self.fails(pick.store) => return false,
             Why::Trial => self.leave_again(pick.store, to, now),
         }
+        true
     }
 
     /// A store can't be read, and it is said that it is its own fault.

@@ -160,6 +160,23 @@ fn a_store_that_keeps_failing_is_left() {
     assert!(scene.chunk("stage1", FAST, FAST), "a trial that fails doubles the time");
 }
 
+/// An account that is slow itself happens to get the one trial of a store that failed for everybody.
+#[test]
+fn an_overdue_trial_says_nothing_of_a_store_that_failed() {
+    let mut scene = Scene::new();
+    for _ in 0..5 {
+        scene.fail("stage1", unavailable());
+    }
+    scene.now = after(scene.now, Duration::from_secs(120));
+    let (since, took) = (scene.now, scene.detours.overdue_after(&entry()).unwrap());
+    let (trial, late) = (scene.pick("stage2"), after(since, took));
+    assert_eq!((trial.store, trial.is_detour()), (&scene.stores[0], false));
+    assert!(!scene.detours.overdue(&trial, &account("stage2"), &entry(), since, late), "its end is yet to be told");
+    scene.detours.ended(&trial, &account("stage2"), &entry(), took, late, &Ok(4 << 20));
+    scene.now = late;
+    assert!(!scene.chunk("stage1", FAST, FAST), "it can be read: that is what the trial was to show");
+}
+
 /// The account that chunks go to is asked too much, by which no store becomes slow.
 #[test]
 fn refusals_that_blame_nobody_blame_no_store() {

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use super::{Outcome, Shared, StepError};
 use crate::availability::Sources;
 use crate::detour::{Pick, blames_source};
-use crate::hold::Hold;
+use crate::hold::{Hold, Stop};
 
 /// How often one request is tried in an attempt, before the attempt fails.
 const TRIES: u32 = 4;
@@ -181,7 +181,10 @@ impl<D: Destination> Moving<'_, D> {
                 (pick, put)
             }
             Err(instead) => {
-                self.hold.check()?;
+                // Whoever is only to stop soon waits for what is in flight.
+                if self.hold.check() == Err(Stop::Lost) {
+                    return Err(Stop::Lost.into());
+                }
                 match self.race(journey.entry, (pick, first), instead).await {
                     // How long the account takes for a request has not been seen.
                     (pick, put @ Ok(_)) => return Ok((pick, put)),
@@ -214,8 +217,7 @@ impl<D: Destination> Moving<'_, D> {
         let Some(after) = detours.overdue_after(journey.entry) else { return std::future::pending().await };
         let since = clock.now();
         clock.sleep(after).await;
-        *overdue = true;
-        detours.overdue(pick, account, journey.entry, since, clock.now());
+        *overdue = detours.overdue(pick, account, journey.entry, since, clock.now());
         loop {
             let now = clock.now();
             if let Some(instead) = detours.instead(pick, self.sources, chunk, &journey.lacking, account, now) {
@@ -237,25 +239,21 @@ impl<D: Destination> Moving<'_, D> {
         let since = self.shared.ports.clock.now();
         let second = Box::pin(self.put(entry, &instead));
         match select(first, second).await {
-            Either::Left((put @ Ok(_), _)) => {
+            Either::Left((put @ Ok(1..), _)) => {
                 // Which of them is faster has not been seen.
                 self.ended(&instead, entry, since, &Ok(0));
                 (pick, put)
             }
-            Either::Left((Err(_), second)) => {
-                let put = second.await;
-                self.ended(&instead, entry, since, &put);
-                (instead, put)
+            Either::Left((put, second)) => {
+                let other = second.await;
+                self.ended(&instead, entry, since, &other);
+                settled((pick, put), (instead, other))
             }
             Either::Right((put, first)) => {
                 self.ended(&instead, entry, since, &put);
                 match put {
                     Ok(1..) => (instead, put),
-                    // It is there already: the other one has landed, and is about to say so. Or it can't be had here.
-                    _ => match first.await {
-                        put @ Ok(_) => (pick, put),
-                        Err(_) => (instead, put),
-                    },
+                    _ => settled((instead, put), (pick, first.await)),
                 }
             }
         }
@@ -292,6 +290,17 @@ impl<D: Destination> Moving<'_, D> {
         let wait = error.retry_after.unwrap_or_else(|| wait(self.destination.account(), chunk, journey.tries));
         self.shared.ports.clock.sleep(wait).await;
         Ok(())
+    }
+}
+
+/// What two requests for one chunk came to, of which the first to end did not put it in place: where it was there already, the
+/// other one had put it there, and tells whether it stays.
+fn settled<P>(one: (P, PortResult<u64>), other: (P, PortResult<u64>)) -> (P, PortResult<u64>) {
+    match (&one.1, &other.1) {
+        (Err(error), _) if is_the_sources_fault(error) => one,
+        (_, Err(error)) if is_the_sources_fault(error) => other,
+        (Ok(_), Err(_)) => one,
+        _ => other,
     }
 }
 
@@ -342,6 +351,24 @@ fn is_the_sources_fault(error: &PortError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A request that finds a chunk in place does not know whether the other one takes it back.
+    #[test]
+    fn what_a_race_came_to_is_told_by_the_one_that_wrote() {
+        let corrupt = || Err(PortError::new(ErrorKind::Corrupt, "other bytes").with_code("source-corrupt"));
+        let lost = || Err(PortError::new(ErrorKind::Unavailable, "no answer"));
+        for (one, other, told) in [
+            (Ok(0), Ok(9), "other"),
+            (Ok(0), corrupt(), "other"),
+            (corrupt(), Ok(0), "one"),
+            (Ok(0), lost(), "one"),
+            (lost(), Ok(9), "other"),
+            (lost(), lost(), "other"),
+        ] {
+            let what = format!("{one:?}, then {other:?}");
+            assert_eq!(settled(("one", one), ("other", other)).0, told, "{what}");
+        }
+    }
 
     #[test]
     fn what_failed_together_does_not_come_back_together() {

@@ -32,15 +32,30 @@ impl AzureBlobs {
         T: Send,
     {
         let service = self.service(&source.container.account)?;
-        let token = self.sas.read(&source.container, &service).await?;
+        let token = self.sas.read(&source.container, &service).await.map_err(no_sas)?;
         let error = match send(self.with_sas(source, &token)?).await {
             Err(error) if is_denied(&port_error(source, &error)) => error,
             ended => return Ok(ended),
         };
-        match self.sas.instead_of(&token, &source.container, &service).await? {
-            Some(token) => Ok(send(self.with_sas(source, &token)?).await),
-            None => Ok(Err(error)),
+        match self.sas.instead_of(&token, &source.container, &service).await {
+            Ok(Some(token)) => Ok(send(self.with_sas(source, &token)?).await),
+            Ok(None) => Ok(Err(error)),
+            // Who is not let in gets no key there either.
+            Err(key) if key.kind == ErrorKind::Denied => Ok(Err(error)),
+            Err(key) => Err(no_sas(key)),
         }
+    }
+}
+
+/// Why there is no SAS for a source: as any other reason why it can't be read, it is the source's, and another may do.
+fn no_sas(mut error: PortError) -> PortError {
+    match error.kind {
+        ErrorKind::Denied => {
+            error.kind = ErrorKind::Unavailable;
+            error.with_code("source-denied")
+        }
+        ErrorKind::Unavailable => error.with_code("source-unavailable"),
+        _ => error,
     }
 }
 
