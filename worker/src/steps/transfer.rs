@@ -166,24 +166,27 @@ impl<D: Destination> Moving<'_, D> {
         self.hold.check()?;
         let since = journey.since(pick.store, self.shared.ports.clock.now());
         let mut first = Box::pin(self.put(journey.entry, &pick));
-        let mut overdue = false;
-        let ended = tokio::select! {
+        let mut told = false;
+        let waited = tokio::select! {
             biased;
-            put = &mut first => Ok(put),
-            instead = self.instead(chunk, journey, &pick, &mut overdue) => Err(instead),
+            put = &mut first => Waited::Ended(put),
+            instead = self.instead(chunk, journey, &pick, &mut told) => Waited::Overdue(instead),
         };
-        let (pick, put) = match ended {
-            Ok(put) => {
-                // Of what is overdue was told already.
-                if !overdue {
+        let (pick, put) = match waited {
+            Waited::Ended(put) => {
+                if !told {
                     self.ended(&pick, journey.entry, since, &put);
                 }
                 (pick, put)
             }
-            Err(instead) => {
+            Waited::Overdue(instead) => {
                 // Whoever is only to stop soon waits for what is in flight.
                 if self.hold.check() == Err(Stop::Lost) {
                     return Err(Stop::Lost.into());
+                }
+                if !told {
+                    // How it went will not be seen.
+                    self.ended(&pick, journey.entry, since, &Ok(0));
                 }
                 match self.race(journey.entry, (pick, first), instead).await {
                     // How long the account takes for a request has not been seen.
@@ -208,8 +211,9 @@ impl<D: Destination> Moving<'_, D> {
         self.shared.detours.ended(pick, self.destination.account(), entry, between(since, now), now, put);
     }
 
-    /// Returns when a chunk that is asked for now is overdue and can be had elsewhere, and from where.
-    async fn instead<'s>(&self, chunk: u32, journey: &Journey<'s>, pick: &Pick<'s>, overdue: &mut bool) -> Pick<'s>
+    /// Returns when a chunk that is asked for now is overdue and can be had elsewhere, and from where. `told` becomes whether
+    /// it has been told by then how that went.
+    async fn instead<'s>(&self, chunk: u32, journey: &Journey<'s>, pick: &Pick<'s>, told: &mut bool) -> Pick<'s>
     where
         Self: 's,
     {
@@ -217,7 +221,7 @@ impl<D: Destination> Moving<'_, D> {
         let Some(after) = detours.overdue_after(journey.entry) else { return std::future::pending().await };
         let since = clock.now();
         clock.sleep(after).await;
-        *overdue = detours.overdue(pick, account, journey.entry, since, clock.now());
+        *told = detours.overdue(pick, account, journey.entry, since, clock.now());
         loop {
             let now = clock.now();
             if let Some(instead) = detours.instead(pick, self.sources, chunk, &journey.lacking, account, now) {
@@ -291,6 +295,14 @@ impl<D: Destination> Moving<'_, D> {
         self.shared.ports.clock.sleep(wait).await;
         Ok(())
     }
+}
+
+/// What waiting for a request came to.
+enum Waited<'a> {
+    /// Its end.
+    Ended(PortResult<u64>),
+    /// It is overdue, and this store has the chunk too.
+    Overdue(Pick<'a>),
 }
 
 /// What two requests for one chunk came to, of which the first to end did not put it in place: where it was there already, the
