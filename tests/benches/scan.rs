@@ -15,6 +15,7 @@ use anyhow::{Context as _, ensure};
 use goldfleet_shared::chunk::{ZERO_RUN_THRESHOLD, crc64, is_zero, pack_with, read_window, windows};
 use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::vhd::{Disk, Footer, GoldenSpec};
+use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use sha2::{Digest as _, Sha256};
 
 const MIB: u64 = 1 << 20;
@@ -26,10 +27,18 @@ const PAGE_BLOB: (f64, f64) = (60.0 * 1024.0 * 1024.0, 500.0);
 
 fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
+    stay_here()?;
     against_dd(folder.path())?;
     hashes();
     sparse(folder.path())?;
     thresholds(folder.path())
+}
+
+/// Keeps this process, and dd after it, on the core where it is now: what moves between cores loses its caches.
+fn stay_here() -> anyhow::Result<()> {
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu());
+    Ok(sched_setaffinity(None, &here)?)
 }
 
 /// Seconds that something takes.
