@@ -2,10 +2,9 @@
 
 use goldfleet_shared::model::event::Event;
 use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::job::{Job, JobState};
+use goldfleet_shared::model::job::JobState;
 use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
 use goldfleet_shared::model::selector::Selector;
-use goldfleet_shared::ports::error::ErrorKind;
 use goldfleet_shared::ports::{ETag, Versioned};
 use goldfleet_shared::state::{JobEvent, OperationEvent};
 
@@ -80,18 +79,13 @@ async fn retry_groups(
 async fn keep_open(desk: &Desk, id: &JobId) -> Result<(), DeskError> {
     loop {
         let row = desk.job(id).await?;
-        if row.value.state == JobState::Succeeded {
+        let written = match row.value.state {
+            JobState::Succeeded => true,
+            state if state.is_terminal() => desk.advance_from(&row, JobEvent::Retry, |_| {}).await?.is_some(),
+            _ => desk.touch(&row).await?,
+        };
+        if written {
             return Ok(());
-        }
-        if row.value.state.is_terminal() {
-            desk.advance(id, JobEvent::Retry, |_| {}).await?;
-            return Ok(());
-        }
-        let touched = Job { updated: desk.ports.clock.now(), ..row.value };
-        match desk.ports.table.commit_job(&touched, &row.etag, &[]).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind == ErrorKind::Conflict => {}
-            Err(error) => return Err(error.into()),
         }
     }
 }

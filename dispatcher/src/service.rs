@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::desk::{Desk, DeskError};
 use crate::fanout::{FannedOut, fan_out};
-use crate::sweep::sweep;
+use crate::sweep::{TURN, sweep};
 
 /// How long a dispatch message stays invisible while its job is fanned out. Longer than that takes is better than too
 /// short, but a second dispatcher that begins as well does no harm.
@@ -19,9 +19,6 @@ const VISIBILITY: Duration = Duration::from_secs(120);
 
 /// The wait after a first failure to read the queue, and between looks at an empty one.
 const POLL: Duration = Duration::from_millis(200);
-
-/// How long one turn may take, besides what is late anyway: fanning out thousands of operations, or a sweep over as many.
-pub(crate) const TURN: Duration = Duration::from_secs(300);
 
 /// Works until `stop` is cancelled or, with `exit_when_idle`, until no job is left that has not ended.
 pub async fn serve(desk: &Desk, exit_when_idle: bool, stop: &CancellationToken) {

@@ -8,7 +8,7 @@ use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
 use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::clock::{after, between};
-use goldfleet_shared::ports::error::{ErrorKind, PortResult};
+use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::state::{JobEvent, OperationEvent};
 use goldfleet_worker::claim::lost;
 use goldfleet_worker::metrics::Census;
@@ -19,7 +19,10 @@ use crate::cancel::stop_operations;
 use crate::cleanup::{Staging, remove_staged};
 use crate::desk::{Desk, DeskError, by_group, change};
 use crate::rings;
-use crate::service::TURN;
+
+/// How long one turn of a dispatcher may take, besides what is late anyway: fanning out a job of thousands of operations, or a
+/// look at one.
+pub(crate) const TURN: Duration = Duration::from_secs(300);
 
 /// Where a job is after a look at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +81,7 @@ async fn look_closely(desk: &Desk, row: &Versioned<Job>, census: &mut Census) ->
     match job.state {
         JobState::Requested => {
             if now > after(job.updated, patience) {
-                announce_again(desk, &job.id, now).await?;
+                announce_again(desk, &job.id).await?;
             }
             return Ok(Looked::Open);
         }
@@ -128,15 +131,12 @@ async fn end(
 
 /// Announces a job that nobody has fanned out: its message may be lost. The row says when that was, so that a job which
 /// waits behind another does not fill the queue.
-async fn announce_again(desk: &Desk, id: &JobId, now: Timestamp) -> Result<(), DeskError> {
-    let row = desk.job(id).await?;
-    let announced = Job { updated: now, ..row.value };
-    match desk.ports.table.commit_job(&announced, &row.etag, &[]).await {
-        Ok(_) => Ok(desk.announce_job(id).await?),
-        // Someone is at it.
-        Err(error) if error.kind == ErrorKind::Conflict => Ok(()),
-        Err(error) => Err(error.into()),
+async fn announce_again(desk: &Desk, id: &JobId) -> Result<(), DeskError> {
+    // Where it was written meanwhile, someone is at it.
+    if desk.touch(&desk.job(id).await?).await? {
+        desk.announce_job(id).await?;
     }
+    Ok(())
 }
 
 /// How a job ends, if all its operations have.

@@ -13,11 +13,10 @@ use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::upload::{UploadError, UploadRequest, Uploaded, upload};
 use goldfleet_dispatcher::verify::{How, Places, Verified, verify};
-use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::operation::Kind;
-use goldfleet_shared::model::upload::{Upload, UploadState};
+use goldfleet_shared::model::upload::Upload;
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::clock::{Clock, SystemClock, after};
 use goldfleet_shared::vhd::GoldenSpec;
@@ -49,20 +48,8 @@ fn age(file: &Path, age: Duration) {
 /// An uploader that began long ago, and is at it still.
 #[expect(clippy::unwrap_used, reason = "tests")]
 async fn long_upload(ports: &Ports, began: Duration, last: Duration) {
-    let started = ago(began);
-    let row = Upload {
-        id: JobId::new(started),
-        image: "golden".parse().unwrap(),
-        version: "2".parse().unwrap(),
-        state: UploadState::Running,
-        bytes_total: 0,
-        bytes_read: 0,
-        bytes_data: 0,
-        bytes_sent: 0,
-        bytes_reused: 0,
-        started,
-        updated: ago(last),
-    };
+    let begun = Upload::begun("golden".parse().unwrap(), "2".parse().unwrap(), ago(began));
+    let row = Upload { updated: ago(last), ..begun };
     ports.table.put_upload(&row).await.unwrap();
 }
 

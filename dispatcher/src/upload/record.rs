@@ -3,7 +3,6 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::upload::{Upload, UploadState};
 use goldfleet_shared::ports::clock::between;
 use goldfleet_shared::ports::error::{PortError, PortResult};
@@ -39,19 +38,7 @@ impl<'a> Record<'a> {
     /// A row that is not written yet: [`Record::renew`] does.
     pub(super) fn new(desk: &Desk, request: &UploadRequest, watch: &'a (dyn Fn(&Upload) + Sync)) -> Self {
         let now = desk.ports.clock.now();
-        let row = Upload {
-            id: JobId::new(now),
-            image: request.image.clone(),
-            version: request.version.clone(),
-            state: UploadState::Running,
-            bytes_total: 0,
-            bytes_read: 0,
-            bytes_data: 0,
-            bytes_sent: 0,
-            bytes_reused: 0,
-            started: now,
-            updated: now,
-        };
+        let row = Upload::begun(request.image.clone(), request.version.clone(), now);
         let signs = Mutex::new(Signs { last: now, lapsed: false });
         Self { row: Mutex::new(row), signs, grace: desk.config.cleanup.chunk_grace.get(), watch }
     }

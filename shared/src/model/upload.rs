@@ -55,3 +55,23 @@ pub struct Upload {
     /// Its last sign of life.
     pub updated: Timestamp,
 }
+
+impl Upload {
+    /// One that begins now, of which nothing is known yet.
+    #[must_use]
+    pub fn begun(image: ImageName, version: ImageVersion, now: Timestamp) -> Self {
+        Self {
+            id: JobId::new(now),
+            image,
+            version,
+            state: UploadState::Running,
+            bytes_total: 0,
+            bytes_read: 0,
+            bytes_data: 0,
+            bytes_sent: 0,
+            bytes_reused: 0,
+            started: now,
+            updated: now,
+        }
+    }
+}

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::ETag;
-use super::error::PortResult;
+use super::error::{ErrorKind, PortError, PortResult};
 use crate::model::store::{BlobAddress, Container};
 
 /// The most bytes that one page write takes. Source: Azure, Put Page and Put Page From URL, 4 MiB.
@@ -241,12 +241,24 @@ pub trait BlobStore: Send + Sync {
     async fn page_ranges(&self, blob: &BlobAddress) -> PortResult<Vec<Range<u64>>>;
 }
 
+/// Checks that a body has the checksum that it is written with.
+///
+/// # Errors
+/// `Corrupt` where it has another.
+pub fn check_body(blob: &BlobAddress, body: &[u8], crc64: u64) -> PortResult<()> {
+    let actual = crate::chunk::crc64(body);
+    if actual == crc64 {
+        return Ok(());
+    }
+    let message = format!("{blob}: the body has the checksum {actual:016x}, not {crc64:016x}");
+    Err(PortError::new(ErrorKind::Corrupt, message))
+}
+
 /// Checks what every adapter must refuse of a page write.
 ///
 /// # Errors
 /// `Invalid` where offset or length are no multiples of [`PAGE`], nothing, or over [`MAX_PAGE_WRITE`].
 pub fn check_pages(blob: &BlobAddress, offset: u64, length: u64) -> PortResult<()> {
-    use super::error::{ErrorKind, PortError};
     let aligned = offset.is_multiple_of(PAGE) && length.is_multiple_of(PAGE);
     if aligned && (1..=MAX_PAGE_WRITE).contains(&length) {
         Ok(())
@@ -265,7 +277,6 @@ pub fn check_pages(blob: &BlobAddress, offset: u64, length: u64) -> PortResult<(
 /// # Errors
 /// As [`check_pages`], and `Invalid` where the range in the source does not begin at a multiple of [`PAGE`].
 pub fn check_pages_from(blob: &BlobAddress, offset: u64, source: &SourceRange) -> PortResult<()> {
-    use super::error::{ErrorKind, PortError};
     check_pages(blob, offset, source.range.end.saturating_sub(source.range.start))?;
     if source.range.start.is_multiple_of(PAGE) {
         return Ok(());
@@ -279,7 +290,6 @@ pub fn check_pages_from(blob: &BlobAddress, offset: u64, source: &SourceRange) -
 /// # Errors
 /// `Invalid` where the range is empty or its bounds are no multiples of [`PAGE`].
 pub fn check_clear(blob: &BlobAddress, range: &Range<u64>) -> PortResult<()> {
-    use super::error::{ErrorKind, PortError};
     if range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE) && !range.is_empty() {
         return Ok(());
     }

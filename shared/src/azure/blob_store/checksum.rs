@@ -5,9 +5,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
 
-use crate::chunk;
 use crate::config::Checksum;
 use crate::model::store::BlobAddress;
+use crate::ports::blob_store::check_body;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 
 /// The checksum of a request's or an answer's body: CRC-64/NVME, eight bytes with the least first, in Base64.
@@ -35,17 +35,14 @@ pub(super) async fn header(
     if kind == Checksum::Crc64 {
         return Ok((CONTENT_CRC64, crc64_header(crc64)));
     }
-    let body = body.clone();
+    let (of, body) = (blob.clone(), body.clone());
+    let sum = move || {
+        check_body(&of, &body, crc64).map_err(|error| error.with_code("crc64-mismatch"))?;
+        Ok(("content-md5", BASE64.encode(Md5::digest(&body))))
+    };
     // Milliseconds of computing, which would hold up the requests that this thread looks after.
-    let summed = tokio::task::spawn_blocking(move || (chunk::crc64(&body), BASE64.encode(Md5::digest(&body)))).await;
-    match summed {
-        Ok((actual, md5)) if actual == crc64 => Ok(("content-md5", md5)),
-        Ok((actual, _)) => {
-            let message = format!("{blob}: the body has the checksum {actual:016x}, not {crc64:016x}");
-            Err(PortError::new(ErrorKind::Corrupt, message).with_code("crc64-mismatch"))
-        }
-        Err(error) => Err(PortError::new(ErrorKind::Unavailable, format!("{blob}: no checksum: {error}"))),
-    }
+    let summed = tokio::task::spawn_blocking(sum).await;
+    summed.unwrap_or_else(|error| Err(PortError::new(ErrorKind::Unavailable, format!("{blob}: no checksum: {error}"))))
 }
 
 #[cfg(test)]

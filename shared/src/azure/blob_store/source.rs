@@ -48,12 +48,9 @@ impl AzureBlobs {
 }
 
 /// Why there is no SAS for a source: as any other reason why it can't be read, it is the source's, and another may do.
-fn no_sas(mut error: PortError) -> PortError {
+fn no_sas(error: PortError) -> PortError {
     match error.kind {
-        ErrorKind::Denied => {
-            error.kind = ErrorKind::Unavailable;
-            error.with_code("source-denied")
-        }
+        ErrorKind::Denied => as_kind(error, ErrorKind::Unavailable, "source-denied"),
         ErrorKind::Unavailable => error.with_code("source-unavailable"),
         _ => error,
     }
@@ -67,22 +64,22 @@ fn is_denied(error: &PortError) -> bool {
 
 /// What the service says of a request that reads from a source.
 pub(super) fn source_error(blob: &BlobAddress, source: &SourceRange, error: &azure_core::Error) -> PortError {
-    let mut error = port_error(format!("{blob} from {}", source.blob), error);
+    let error = port_error(format!("{blob} from {}", source.blob), error);
     match (error.code.as_str(), error.kind) {
         ("cannot-verify-copy-source", ErrorKind::NotFound) => error.with_code("source-not-found"),
-        _ if is_denied(&error) => {
-            error.kind = ErrorKind::Unavailable;
-            error.with_code("source-denied")
-        }
+        _ if is_denied(&error) => as_kind(error, ErrorKind::Unavailable, "source-denied"),
         // The service could not read the source, which says nothing of the blob that it was to write.
         ("cannot-verify-copy-source", ErrorKind::Unavailable | ErrorKind::Throttled) => {
             error.with_code("source-unavailable")
         }
         // The last is of a source that is shorter than it should be; of the blob it would be an invalid page range.
         ("crc64-mismatch" | "md5-mismatch" | "invalid-range", _) => {
-            error.kind = ErrorKind::Corrupt;
-            error.with_code("source-corrupt")
+            as_kind(error, ErrorKind::Corrupt, "source-corrupt")
         }
         _ => error,
     }
+}
+
+fn as_kind(error: PortError, kind: ErrorKind, code: &'static str) -> PortError {
+    PortError { kind, ..error }.with_code(code)
 }

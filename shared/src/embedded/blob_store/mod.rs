@@ -40,7 +40,8 @@ use self::source::Source;
 use crate::model::store::{BlobAddress, Container};
 use crate::ports::ETag;
 use crate::ports::blob_store::{
-    BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, SourceRange, check_pages, check_pages_from,
+    BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, SourceRange, check_body, check_pages,
+    check_pages_from,
 };
 use crate::ports::clock::Clock;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
@@ -110,7 +111,7 @@ impl BlobStore for DirectoryBlobs {
     async fn put_blob(&self, blob: &BlobAddress, body: Bytes, crc64: u64) -> PortResult<()> {
         let place = self.place(blob)?;
         blocking(move || {
-            source::check_body(&place, &body, crc64)?;
+            check_body(&place.blob, &body, crc64)?;
             files::write(&place, &body)
         })
         .await
@@ -174,7 +175,7 @@ impl BlobStore for DirectoryBlobs {
         check_pages(blob, offset, body.len() as u64)?;
         let place = self.place(blob)?;
         blocking(move || {
-            source::check_body(&place, &body, crc64)?;
+            check_body(&place.blob, &body, crc64)?;
             pages::write(&place, fence, offset, &body)
         })
         .await

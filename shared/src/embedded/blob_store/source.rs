@@ -11,16 +11,6 @@ use super::paths::Place;
 use crate::ports::blob_store::SourceRange;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 
-/// Refuses a body that does not have its checksum.
-pub(super) fn check_body(place: &Place, body: &[u8], crc64: u64) -> PortResult<()> {
-    let actual = crc_fast::checksum(CrcAlgorithm::Crc64Nvme, body);
-    if actual == crc64 {
-        return Ok(());
-    }
-    let message = format!("{}: the body has the checksum {actual:016x}, not {crc64:016x}", place.blob);
-    Err(PortError::new(ErrorKind::Corrupt, message))
-}
-
 /// A range of a blob, open for reading.
 pub(super) struct Source {
     place: Place,

@@ -17,14 +17,13 @@ use super::pace::Moment;
 use super::traffic::Begun;
 use super::world::{BlobId, Made, World, nanos};
 use crate::azure::Patience;
-use crate::chunk::crc64 as crc64_of;
 use crate::model::store::{BlobAddress, Container};
 use crate::ports::ETag;
 use crate::ports::blob_store::{
-    BlobListed, BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, PAGE, SourceRange, check_clear,
-    check_pages, check_pages_from,
+    BlobListed, BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, PAGE, SourceRange, check_body,
+    check_clear, check_pages, check_pages_from,
 };
-use crate::ports::error::{ErrorKind, PortError, PortResult};
+use crate::ports::error::PortResult;
 
 /// How many blobs a page of a list has. Source: Azure, List Blobs, 5,000.
 const LIST_PAGE: usize = 5_000;
@@ -264,15 +263,6 @@ impl BlobStore for ModelledBlobs {
         let world = self.0.world();
         Ok(world.blob(id).ok_or_else(|| errors::no_blob(blob))?.content.ranges())
     }
-}
-
-fn check_body(blob: &BlobAddress, body: &[u8], crc64: u64) -> PortResult<()> {
-    let actual = crc64_of(body);
-    if actual == crc64 {
-        return Ok(());
-    }
-    let message = format!("{blob}: the body has the checksum {actual:016x}, not {crc64:016x}");
-    Err(PortError::new(ErrorKind::Corrupt, message))
 }
 
 impl World {
