@@ -11,6 +11,8 @@ use indicatif::{HumanBytes, HumanDuration};
 use crate::paint::Tone;
 use crate::regions::RegionStatus;
 use crate::status::{Phase, Status};
+use crate::verify::Seen;
+use goldfleet_shared::words::counted;
 
 /// The widest bar.
 const BAR: usize = 32;
@@ -66,6 +68,19 @@ pub fn upload_lines(upload: &Upload, pace: &Pace, room: Room) -> Vec<String> {
     ]
 }
 
+/// The line of a verification, no wider than the room. Its bar is of bytes where they are read, else of places.
+#[must_use]
+pub fn verification_line(seen: &Seen, rate: u64, room: Room) -> String {
+    let bar = room.width.saturating_sub(40).clamp(LEAST_BAR, BAR);
+    let places = format!("{} of {}", seen.places, counted(seen.places_total, "place"));
+    let (done, words) = match seen.bytes_total {
+        0 => (share(seen.places as u64, seen.places_total as u64), places),
+        total => (share(seen.bytes_read, total).min(1.0), format!("{places}, {}/s", HumanBytes(rate))),
+    };
+    let drawn = drawn(&[('█', Tone::Good, done)], bar, room.colours);
+    format!("verify {drawn} {:>4.0}% {}", (done * 100.0).floor(), cut(&words, room.width.saturating_sub(bar + 14)))
+}
+
 /// The board's lines. None is wider than the room.
 #[must_use]
 pub fn lines(status: &Status, room: Room) -> Vec<String> {
@@ -95,7 +110,7 @@ pub fn lines(status: &Status, room: Room) -> Vec<String> {
         lines.push(line(name, &region_parts(region), percent.floor(), &region_words(region)));
     }
     if left_out > 0 {
-        lines.push(cut(&format!("and {left_out} more regions"), room.width));
+        lines.push(cut(&format!("and {}", counted(left_out, "more region")), room.width));
     }
     lines.truncate(room.height);
     lines

@@ -7,7 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use goldfleet_shared::config::Time;
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::ids::{JobId, ManagedImageName};
-use goldfleet_shared::model::image::{ImageRef, ManagedImageId};
+use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationId, OperationState, Progress, Work};
@@ -163,7 +163,7 @@ fn name_images(
 
 /// Whether a target has this very version as a managed image.
 async fn has_image(desk: &Desk, image: &ImageRef, target: &Target, name: ManagedImageName) -> PortResult<bool> {
-    let id = ManagedImageId { subscription: target.subscription, resource_group: target.resource_group.clone(), name };
+    let id = target.image(name);
     // One look of hundreds that is told to wait must not have all of them done again.
     let clock = desk.ports.clock.as_ref();
     let look = || desk.ports.images.get(&id, target.tenant.as_deref());

@@ -15,6 +15,8 @@ use crate::desk::{Desk, DeskError};
 use crate::redraw::{MARGIN, Redraw};
 use crate::status::{Standing, Status, status, upload_status};
 use crate::sweep::{Looked, look_after};
+use crate::verify::Seen;
+use goldfleet_shared::words::counted;
 
 /// The time between the first two looks at a job; it doubles up to [`LOOK`].
 const FIRST_LOOK: Duration = Duration::from_millis(25);
@@ -104,6 +106,27 @@ impl Progress {
                 )
             },
             || serde_json::json!({ "progress": "upload", "upload": state }),
+        );
+    }
+
+    /// Shows how far a verification is.
+    pub fn verification(&self, seen: &Seen, since: Instant) {
+        let rate = rate(seen.bytes_read, since.elapsed().as_secs_f64());
+        if let Some(drawn) = &self.drawn {
+            if self.due(REDRAW) {
+                drawn.draw(vec![board::verification_line(seen, rate, room())]);
+            }
+            return;
+        }
+        self.show(
+            || {
+                let read = match seen.bytes_total {
+                    0 => String::new(),
+                    _ => format!(", {} read, {}/s", HumanBytes(seen.bytes_read), HumanBytes(rate)),
+                };
+                format!("verify: {} of {} looked at{read}", seen.places, counted(seen.places_total, "place"))
+            },
+            || serde_json::json!({ "progress": "verify", "verify": seen }),
         );
     }
 

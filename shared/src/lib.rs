@@ -31,3 +31,4 @@ pub mod state;
 pub mod targets;
 pub mod telemetry;
 pub mod vhd;
+pub mod words;

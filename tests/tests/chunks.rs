@@ -59,7 +59,7 @@ async fn verified(fleet: &Fleet, remove: bool) -> Verified {
     let desk = fleet.desk(fleet.ports.clone());
     let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
     let image = goldfleet_dispatcher::request::manifest(&desk, &name, &version).await.unwrap().0;
-    verify(&desk, &image, &Places::source(&desk), How { read: true, remove }).await.unwrap()
+    verify(&desk, &image, &Places::source(&desk), How { read: true, remove }, &|_| {}).await.unwrap()
 }
 
 /// An upload that began 13.5 hours ago relies on chunks that were half a day old then, without renewing them: they stay,

@@ -1,8 +1,6 @@
 //! The fleet under faults, in one process: every call lost once, every step repeated, targets that fail, jobs that are
 //! cancelled and tried again.
 
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 use std::time::Duration;
 
 use goldfleet_dispatcher::cancel::cancel;
@@ -11,7 +9,6 @@ use goldfleet_dispatcher::collect::collect;
 use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::upload::UploadError;
-use goldfleet_dispatcher::verify::{How, Places, verify};
 use goldfleet_shared::model::message::{Message, QueueName};
 use goldfleet_shared::ports::job_table::Change;
 use goldfleet_shared::state::OperationEvent;
@@ -235,50 +232,6 @@ async fn an_expired_lease_is_taken_over() {
     fleet.assert_all_done(&job).await;
     let events = fleet.ports.table.events(&job, None).await.unwrap();
     assert_eq!(events.iter().filter(|event| event.what == "expire").count(), 5, "one seed and four copies");
-}
-
-/// What is missing or damaged is named: the store and the chunk, or the VHD and the place in it.
-#[tokio::test]
-async fn verification_names_what_is_wrong() {
-    let fleet = Fleet::new();
-    let ports = fleet.ports.clone();
-    let (job, _) = fleet.roll_out(&ports, "1", 2).await;
-    let desk = fleet.desk(ports.clone());
-    let row = ports.table.job(&job).await.unwrap().unwrap().value;
-    let places = Places::of_job(&desk, &row).await.unwrap();
-    assert_eq!((places.stores.len(), places.vhds.len()), (2, 4));
-    for read in [false, true] {
-        let verified = verify(&desk, &row.image, &places, How { read, remove: false }).await.unwrap();
-        assert_eq!(verified.faults, [], "read: {read}");
-        assert_eq!(verified.bytes_read > 0, read);
-    }
-    let mut chunks = fleet.chunks("goldsource", "golden").into_keys();
-    let (missing, damaged) = (chunks.next().unwrap(), chunks.next().unwrap());
-    std::fs::remove_file(&missing).unwrap();
-    flip(&damaged, 100);
-    let vhd = fleet.cloud().join("stage2eastus/vhds/golden/1.vhd");
-    flip(&vhd, 24 * 1024 * 1024 - 1024);
-    let quick = verify(&desk, &row.image, &places, How::default()).await.unwrap();
-    let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
-    assert_eq!(quick.faults.len(), 1, "{quick:#?}");
-    assert_eq!(quick.faults[0].chunk.as_deref().map(|chunk| chunk.ends_with(&name(&missing))), Some(true));
-    let thorough = verify(&desk, &row.image, &places, How { read: true, remove: false }).await.unwrap();
-    assert_eq!(thorough.faults.len(), 3, "{thorough:#?}");
-    assert!(thorough.faults.iter().any(|fault| fault.place.contains("stage2eastus/vhds")), "{thorough:#?}");
-    assert!(
-        thorough
-            .faults
-            .iter()
-            .any(|fault| fault.chunk.as_deref().is_some_and(|chunk| chunk.ends_with(&name(&damaged))))
-    );
-}
-
-#[expect(clippy::unwrap_used, reason = "tests")]
-fn flip(path: &Path, at: u64) {
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
 /// Where a staging account still has an earlier version, only what differs is written, and what became zero is cleared.

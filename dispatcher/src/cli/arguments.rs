@@ -217,7 +217,7 @@ pub struct UploadArguments {
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArguments {
-    /// The job whose stores and VHDs are looked at; the newest, where none is named.
+    /// The job whose stores, VHDs and images are looked at; the newest, where none is named.
     pub job: Option<JobId>,
     /// Only the source store, for a version of this image.
     #[arg(long, value_name = "NAME", requires = "version", conflicts_with = "job")]

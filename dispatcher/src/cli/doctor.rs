@@ -7,6 +7,7 @@ use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
 use crate::desk::Desk;
 use crate::doctor::{Level, examine};
+use goldfleet_shared::words::counted;
 
 /// `goldfleet doctor`: a line for each finding.
 ///
@@ -14,8 +15,8 @@ use crate::doctor::{Level, examine};
 /// Where the targets file can't be read, or the console not written to.
 pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
     let findings = examine(desk, backend::open_inspector(&desk.config)?).await?;
-    let count = |level: Level| findings.iter().filter(|finding| finding.level == level).count();
-    let (errors, warnings) = (count(Level::Error), count(Level::Warning));
+    let of = |level: Level| findings.iter().filter(|finding| finding.level == level).count();
+    let (errors, warnings) = (of(Level::Error), of(Level::Warning));
     if console.output == Output::Json {
         write_json(console.out, &json!({ "errors": errors, "warnings": warnings, "findings": findings }))?;
     } else {
@@ -27,7 +28,8 @@ pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandEr
                 writeln!(console.out, "        {}", finding.remedy)?;
             }
         }
-        writeln!(console.notes, "{errors} errors, {warnings} warnings in {} findings", findings.len())?;
+        let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+        writeln!(console.notes, "{errors}, {warnings} in {}", counted(findings.len(), "finding"))?;
     }
     Ok(if errors > 0 { FAILED } else { DONE })
 }

@@ -19,6 +19,7 @@ use crate::follow::{Finish, Progress, Style, follow};
 use crate::paint::Tone;
 use crate::retry::{Which, retry};
 use crate::status::{Status, events, status};
+use goldfleet_shared::words::counted;
 
 /// `goldfleet jobs`.
 ///
@@ -188,8 +189,9 @@ pub async fn retry_command(
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
     let job = desk.job_or_newest(job).await?.value.id;
-    let count = retry(desk, &job, which).await?;
-    writeln!(console.notes, "{count} operations of job {job} are tried again")?;
+    let tried = retry(desk, &job, which).await?;
+    let verb = if tried == 1 { "is" } else { "are" };
+    writeln!(console.notes, "{} of job {job} {verb} tried again", counted(tried, "operation"))?;
     send::conclude(desk, &job, wait, console, stop, None).await
 }
 
@@ -234,10 +236,10 @@ pub async fn cleanup_command(
             code = FAILED;
         }
         let text = format!(
-            "{} of {} chunks in {} stores deleted, {}",
+            "{} of {} in {} deleted, {}",
             done.deleted,
-            done.chunks,
-            done.stores,
+            counted(done.chunks, "chunk"),
+            counted(done.stores, "store"),
             HumanBytes(done.deleted_bytes)
         );
         (json!(done), text)
@@ -253,7 +255,10 @@ pub async fn cleanup_command(
         } else {
             String::new()
         };
-        (json!({ "job": job, "removed": done }), format!("job {job}: {} staged VHDs removed{left}", done.vhds))
+        (
+            json!({ "job": job, "removed": done }),
+            format!("job {job}: {} removed{left}", counted(done.vhds, "staged VHD")),
+        )
     };
     match console.output {
         Output::Json => write_json(console.out, &value)?,

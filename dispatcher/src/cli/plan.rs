@@ -15,6 +15,7 @@ use super::table::write_table;
 use crate::desk::Desk;
 use crate::fanout::{self, JobPlan, Speed};
 use crate::request::manifest;
+use goldfleet_shared::words::counted;
 
 /// `goldfleet plan`.
 ///
@@ -81,9 +82,10 @@ fn write_text(manifest: &Manifest, plan: &JobPlan, console: &mut Console<'_>) ->
     write_table(console, &render::ESTIMATES, rows)?;
     writeln!(
         console.out,
-        "\n{} targets, {} have it already; {} of data, {} over the WAN",
-        plan.targets.len() + plan.skipped.len(),
+        "\n{}, {} {} it already; {} of data, {} over the WAN",
+        counted(plan.targets.len() + plan.skipped.len(), "target"),
         plan.skipped.len(),
+        if plan.skipped.len() == 1 { "has" } else { "have" },
         HumanBytes(manifest.data_bytes()),
         render::bytes(plan.plan.estimate.wan_bytes)
     )?;

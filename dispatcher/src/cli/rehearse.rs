@@ -24,6 +24,7 @@ use crate::desk::{Desk, DeskError};
 use crate::fanout;
 use crate::rehearse::{self, Rehearsal, RehearsalError, Report};
 use crate::request::manifest;
+use goldfleet_shared::words::counted;
 
 /// `goldfleet rehearse`.
 ///
@@ -123,9 +124,11 @@ fn write(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
     let Report { image, version, targets, regions, workers, worker_requests, .. } = report;
     writeln!(
         console.out,
-        "{image} {version}, {} of data, to {targets} targets in {regions} regions, by {workers} workers with up to \
-         {worker_requests} requests each\n",
-        HumanBytes(report.data_bytes)
+        "{image} {version}, {} of data, to {} in {}, by {} with up to {worker_requests} requests each\n",
+        HumanBytes(report.data_bytes),
+        counted(*targets, "target"),
+        counted(*regions, "region"),
+        counted(*workers, "worker")
     )?;
     let row = |what: &str, seconds: f64, remark: String| [what.to_owned(), format!("{seconds:.0} s"), remark];
     let alone = format!("{}; the last image takes {:.3} times that", report.single.target, report.times_single);

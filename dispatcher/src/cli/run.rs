@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::arguments::{Arguments, Command, DashboardArguments};
-use super::error::{CommandError, DONE};
+use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output};
 use super::{check, demo, doctor, documents, jobs, plan, rehearse, send, setup, targets, verify};
 use crate::desk::Desk;
@@ -82,15 +82,12 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         desk.ports.queue.ensure().await?;
         desk.ports.table.ensure().await?;
     }
-    let stop = CancellationToken::new();
-    let signalled = stop.clone();
-    tokio::spawn(async move {
-        program::signalled().await;
-        signalled.cancel();
-    });
+    let stop = stopped_by_signal();
     match command {
         Command::Upload(arguments) => send::upload_command(&desk, &arguments, console, &stop).await,
-        Command::Plan { image, targets, within } => plan::plan_command(&desk, &image, &targets, within, console).await,
+        Command::Plan { image, targets, within } => {
+            unless(&stop, plan::plan_command(&desk, &image, &targets, within, console)).await
+        }
         Command::Dispatch { image, targets, approve, wait } => {
             let wanted = send::Wanted { selection: targets, approve, wait };
             send::dispatch_command(&desk, &image, &wanted, console, &stop).await
@@ -104,21 +101,23 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
             Ok(DONE)
         }
         Command::Dashboard(arguments) => dashboard(&desk, arguments, console, &stop).await,
-        Command::Jobs => jobs::list(&desk, console).await,
+        Command::Jobs => unless(&stop, jobs::list(&desk, console)).await,
         Command::Status { job, watch, failed } => {
             jobs::status_command(&desk, job.as_ref(), watch, failed, console, &stop).await
         }
-        Command::Logs { job, operation } => jobs::logs(&desk, job.as_ref(), operation.as_deref(), console).await,
+        Command::Logs { job, operation } => {
+            unless(&stop, jobs::logs(&desk, job.as_ref(), operation.as_deref(), console)).await
+        }
         Command::Approve { job, ring, by } => {
-            jobs::approve_command(&desk, job.as_ref(), ring, by.as_deref(), console).await
+            unless(&stop, jobs::approve_command(&desk, job.as_ref(), ring, by.as_deref(), console)).await
         }
         Command::Retry { job, phase, targets, wait } => {
             let which = crate::retry::Which { phase, targets };
             jobs::retry_command(&desk, job.as_ref(), &which, wait, console, &stop).await
         }
-        Command::Cancel { job } => jobs::cancel_command(&desk, job.as_ref(), console).await,
-        Command::Verify(arguments) => verify::run(&desk, &arguments, console).await,
-        Command::Cleanup(arguments) => jobs::cleanup_command(&desk, &arguments, console).await,
+        Command::Cancel { job } => unless(&stop, jobs::cancel_command(&desk, job.as_ref(), console)).await,
+        Command::Verify(arguments) => unless(&stop, verify::run(&desk, &arguments, console)).await,
+        Command::Cleanup(arguments) => unless(&stop, jobs::cleanup_command(&desk, &arguments, console)).await,
         Command::Worker { .. }
         | Command::Health
         | Command::Completions { .. }
@@ -129,6 +128,31 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         | Command::Targets(_)
         | Command::Setup
         | Command::Doctor => Ok(DONE),
+    }
+}
+
+/// Is cancelled by the first signal, upon which whoever is at work comes to an end in good order. A second one ends the program
+/// where it is, as SIGKILL would: nothing is lost, but leases have to run out.
+fn stopped_by_signal() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let signalled = stop.clone();
+    tokio::spawn(async move {
+        program::signalled().await;
+        signalled.cancel();
+        program::signalled().await;
+        std::process::exit(INTERRUPTED.into());
+    });
+    stop
+}
+
+/// Carries out what may be left at any moment: each change is whole, and the same command makes the rest.
+async fn unless(
+    stop: &CancellationToken,
+    command: impl Future<Output = Result<u8, CommandError>>,
+) -> Result<u8, CommandError> {
+    tokio::select! {
+        ended = command => ended,
+        () = stop.cancelled() => Err(CommandError::Interrupted),
     }
 }
 

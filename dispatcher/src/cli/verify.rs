@@ -1,14 +1,18 @@
 //! `verify`.
 
+use std::time::Instant;
+
 use goldfleet_shared::model::image::ImageRef;
 use indicatif::HumanBytes;
 
 use super::arguments::VerifyArguments;
-use super::error::{CommandError, DONE, FAILED};
+use super::error::{CommandError, DONE, FAILED, SERVICE};
 use super::output::{Console, Output, write_json};
 use crate::desk::Desk;
+use crate::follow::{Progress, Style};
 use crate::request::manifest;
-use crate::verify::{Fault, How, Places, verify};
+use crate::verify::{Fault, How, Places, Verified, verify};
+use goldfleet_shared::words::counted;
 
 /// `goldfleet verify`.
 ///
@@ -24,7 +28,11 @@ pub async fn run(desk: &Desk, arguments: &VerifyArguments, console: &mut Console
         }
     };
     let how = How { read: arguments.read, remove: arguments.remove };
-    let verified = verify(desk, &image, &places, how).await?;
+    let progress = Progress::new(Style::fitting(console.output == Output::Json));
+    let begun = Instant::now();
+    let verified = verify(desk, &image, &places, how, &|seen| progress.verification(&seen, begun)).await;
+    progress.end();
+    let verified = verified?;
     if console.output == Output::Json {
         write_json(console.out, &verified)?;
     } else {
@@ -32,36 +40,52 @@ pub async fn run(desk: &Desk, arguments: &VerifyArguments, console: &mut Console
             let chunk = fault.chunk.as_ref().map_or_else(String::new, |chunk| format!(": chunk {chunk}"));
             writeln!(console.out, "{}{chunk} {}", fault.place, fault.fault)?;
         }
-        let read = if arguments.read {
-            format!(", {} read and compared", HumanBytes(verified.bytes_read))
-        } else {
-            String::new()
-        };
-        let removed = if arguments.remove { format!(", {} chunks removed", verified.removed) } else { String::new() };
-        let (stores, vhds, count) = (verified.stores, verified.vhds, verified.faults.len());
-        writeln!(console.out, "{image}: {stores} stores, {vhds} VHDs{read}; {count} faults{removed}")?;
-    }
-    if verified.faults.is_empty() {
-        return Ok(DONE);
+        writeln!(console.out, "{image}: {}", sum(&verified, how))?;
     }
     for hint in hints(&verified.faults, arguments.remove) {
         writeln!(console.notes, "{hint}")?;
     }
-    Ok(FAILED)
+    Ok(match verified.faults.as_slice() {
+        [] => DONE,
+        faults if faults.iter().all(|fault| fault.unseen) => SERVICE,
+        _ => FAILED,
+    })
+}
+
+/// What was looked at, in a sentence.
+fn sum(verified: &Verified, how: How) -> String {
+    let mut looked = vec![counted(verified.stores, "store"), counted(verified.vhds, "VHD")];
+    if verified.vhds_gone > 0 {
+        looked.push(format!("{} gone after their images were made", verified.vhds_gone));
+    }
+    looked.push(counted(verified.images, "image"));
+    if how.read {
+        looked.push(format!("{} read and compared", HumanBytes(verified.bytes_read)));
+    }
+    let removed = if how.remove { format!(", {} removed", counted(verified.removed, "chunk")) } else { String::new() };
+    format!("{}; {}{removed}", looked.join(", "), counted(verified.faults.len(), "fault"))
 }
 
 /// What mends faults like these.
 fn hints(faults: &[Fault], removed: bool) -> Vec<&'static str> {
-    let (chunks, vhds): (Vec<_>, Vec<_>) = faults.iter().partition(|fault| fault.chunk.is_some());
+    let any = |is: &dyn Fn(&Fault) -> bool| faults.iter().any(|fault| !fault.unseen && is(fault));
     let mut hints = Vec::new();
-    if !chunks.is_empty() && !removed {
-        hints.push("with --remove, chunks that are wrong are taken out of their stores");
-    }
-    if !chunks.is_empty() {
+    if any(&|fault| fault.chunk.is_some()) {
+        if !removed {
+            hints.push("with --remove, chunks that are wrong are taken out of their stores");
+        }
         hints.push("an upload of the same version sends what the source store lacks, the next job what another lacks");
     }
-    if !vhds.is_empty() {
+    if any(&|fault| fault.place.starts_with("VHD ")) {
         hints.push("a VHD is made anew where it and its image are removed and the version is dispatched again");
+    }
+    if any(&|fault| fault.place.starts_with("image ")) {
+        hints.push(
+            "'goldfleet dispatch' of the version makes images that are missing, and replaces those of other content",
+        );
+    }
+    if faults.iter().any(|fault| fault.unseen) {
+        hints.push("'goldfleet doctor' tells what is missing where a place can't be looked at");
     }
     hints
 }

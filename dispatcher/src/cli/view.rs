@@ -9,6 +9,7 @@ use super::table::{Cell, write_table};
 use crate::board::duration;
 use crate::paint::Tone;
 use crate::status::{Phase, Standing, Status};
+use goldfleet_shared::words::counted;
 
 /// Failures that the status shows before it refers to `--failed`.
 const SHOWN: usize = 10;
@@ -93,9 +94,9 @@ fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     };
     writeln!(
         console.out,
-        "{} over the WAN to {} regions, {}/s, {time}",
+        "{} over the WAN to {}, {}/s, {time}",
         HumanBytes(wan),
-        status.wan_bytes.len(),
+        counted(status.wan_bytes.len(), "region"),
         HumanBytes(rate)
     )
 }

@@ -11,19 +11,20 @@ use goldfleet_shared::targets::TargetsFile;
 
 use super::{Accounts, Finding};
 use crate::desk::Desk;
+use goldfleet_shared::words::counted;
 
 /// Queues and tables.
 pub(super) async fn coordination(desk: &Desk) -> Vec<Finding> {
     let queues = futures::future::join_all(QueueName::ALL.map(async |queue| {
         let subject = format!("queue {queue}");
         match desk.ports.queue.depth(queue).await {
-            Ok(depth) => Finding::good(subject, format!("there, with {depth} messages")),
+            Ok(depth) => Finding::good(subject, format!("there, with {}", counted(depth, "message"))),
             Err(error) => refused(subject, &error, "Storage Queue Data Contributor on the source account"),
         }
     }));
     let (mut findings, tables) = futures::future::join(queues, tables(desk)).await;
     findings.push(match tables {
-        Ok(jobs) => Finding::good("tables", format!("there, with {jobs} jobs")),
+        Ok(jobs) => Finding::good("tables", format!("there, with {}", counted(jobs, "job"))),
         Err(error) => refused("tables".to_owned(), &error, "Storage Table Data Contributor on the source account"),
     });
     findings

@@ -1,22 +1,26 @@
 //! Verification: whether what lies in stores and at targets is what the manifest says.
 //!
-//! Without reading content it is checked that every chunk is there with its length, and that every VHD has its length, its
-//! digest, its footer, and data in no place where the disk has none. With it, every byte is read and its checksum compared.
-//! Chunks that are wrong can be removed, so that whole ones can take their place.
+//! Without reading content it is checked that every chunk is there with its length, that every VHD has its length, its
+//! digest, its footer, and data in no place where the disk has none, and that every managed image was made of this content.
+//! With it, every byte is read and its checksum compared. Chunks that are wrong can be removed, so that whole ones can take
+//! their place.
 
-use std::collections::{BTreeSet, HashSet};
-use std::ops::Range;
+mod image;
+mod store;
+mod vhd;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures::stream::{self, StreamExt as _};
-use goldfleet_shared::chunk::crc64;
-use goldfleet_shared::chunk_store::{self, discard};
-use goldfleet_shared::model::image::{ImageRef, VhdMetadata};
-use goldfleet_shared::model::manifest::{ChunkEntry, Manifest, Run, chunk_name};
+use goldfleet_shared::model::ids::Region;
+use goldfleet_shared::model::image::{ImageRef, ManagedImageId};
+use goldfleet_shared::model::job::Job;
+use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::operation::{OperationState, Work};
 use goldfleet_shared::model::store::{BlobAddress, Store};
-use goldfleet_shared::ports::blob_store::BlobListed;
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ranges::without;
+use goldfleet_shared::model::target::Target;
 use serde::Serialize;
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
@@ -25,13 +29,16 @@ use crate::request::manifest;
 /// Where something is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// The store or VHD.
+    /// The store, VHD or managed image.
     pub place: String,
     /// The chunk, where it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chunk: Option<String>,
     /// What is wrong.
     pub fault: String,
+    /// Whether nothing is known to be wrong, but that the place could not be looked at.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unseen: bool,
 }
 
 /// What was looked at, and what was wrong with it.
@@ -41,6 +48,10 @@ pub struct Verified {
     pub stores: usize,
     /// VHDs looked at.
     pub vhds: usize,
+    /// VHDs that are gone and no longer needed, as their images are made.
+    pub vhds_gone: usize,
+    /// Managed images looked at.
+    pub images: usize,
     /// Bytes whose checksum was compared.
     pub bytes_read: u64,
     /// Chunks removed, as they were not what their names say.
@@ -49,32 +60,74 @@ pub struct Verified {
     pub faults: Vec<Fault>,
 }
 
-/// What a version's data should be found in.
+impl Verified {
+    /// Adds what came of another place. Bytes are counted as they are read.
+    fn add(&mut self, other: Self) {
+        self.stores += other.stores;
+        self.vhds += other.vhds;
+        self.vhds_gone += other.vhds_gone;
+        self.images += other.images;
+        self.removed += other.removed;
+        self.faults.extend(other.faults);
+    }
+}
+
+/// What a version should be found in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
     /// Stores that should have every chunk.
     pub stores: BTreeSet<Store>,
     /// VHDs that should be whole.
-    pub vhds: BTreeSet<BlobAddress>,
+    pub vhds: BTreeMap<BlobAddress, Needed>,
+    /// Managed images that should be made of it.
+    pub images: BTreeSet<ImagePlace>,
+}
+
+/// Whether a VHD is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    /// No image is made of it yet.
+    Still,
+    /// Its image is made: it may be gone.
+    NoLonger,
+}
+
+/// Where a managed image should be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ImagePlace {
+    /// The image.
+    pub id: ManagedImageId,
+    /// Its region.
+    pub region: Region,
+    /// The tenant of its subscription, where that differs from the credential's.
+    pub tenant: Option<String>,
 }
 
 impl Places {
-    /// Where a job has brought its version: the source, the stores that were filled, and the VHDs that are done.
+    /// Where a job has brought its version or found it: the source, the stores that were filled, the VHDs that are done,
+    /// and the images.
     ///
     /// # Errors
     /// Where the table can't be read.
-    pub async fn of_job(desk: &Desk, job: &goldfleet_shared::model::job::Job) -> Result<Self, DeskError> {
-        let mut places = Self { stores: BTreeSet::from([desk.config.source.store()]), ..Self::default() };
+    pub async fn of_job(desk: &Desk, job: &Job) -> Result<Self, DeskError> {
+        let mut places = Self::source(desk);
+        let (mut staged, mut made) = (Vec::new(), BTreeSet::new());
         for row in desk.ports.table.operations(&job.id).await? {
-            if row.value.state != OperationState::Succeeded {
+            if !matches!(row.value.state, OperationState::Succeeded | OperationState::Skipped) {
                 continue;
             }
             match row.value.work {
                 Work::Seed { store, .. } => drop(places.stores.insert(store)),
-                Work::Copy { target, .. } => drop(places.vhds.insert(target.vhd(&job.image))),
-                Work::Image { .. } => {}
+                Work::Copy { target, .. } => staged.push(target),
+                Work::Image { target, name, .. } => {
+                    made.insert(target.key());
+                    let id = target.image(name);
+                    places.images.insert(ImagePlace { id, region: target.region, tenant: target.tenant });
+                }
             }
         }
+        let needed = |target: &Target| if made.contains(&target.key()) { Needed::NoLonger } else { Needed::Still };
+        places.vhds = staged.iter().map(|target| (target.vhd(&job.image), needed(target))).collect();
         Ok(places)
     }
 
@@ -82,6 +135,30 @@ impl Places {
     #[must_use]
     pub fn source(desk: &Desk) -> Self {
         Self { stores: BTreeSet::from([desk.config.source.store()]), ..Self::default() }
+    }
+
+    fn all(&self) -> Vec<Place<'_>> {
+        let stores = self.stores.iter().map(Place::Store);
+        let vhds = self.vhds.iter().map(|(vhd, needed)| Place::Vhd(vhd, *needed));
+        stores.chain(vhds).chain(self.images.iter().map(Place::Image)).collect()
+    }
+}
+
+/// One place to look at.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Store(&'a Store),
+    Vhd(&'a BlobAddress, Needed),
+    Image(&'a ImagePlace),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(store) => write!(f, "store {store}"),
+            Self::Vhd(vhd, _) => write!(f, "VHD {vhd}"),
+            Self::Image(image) => write!(f, "image {}", image.id),
+        }
     }
 }
 
@@ -94,11 +171,31 @@ pub struct How {
     pub remove: bool,
 }
 
-/// Verifies a version at `places`.
+/// How far a verification is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    /// Stores, VHDs and images that were looked at.
+    pub places: usize,
+    /// Of so many.
+    pub places_total: usize,
+    /// Bytes whose checksum was compared.
+    pub bytes_read: u64,
+    /// About how many there are; 0 where content is not read.
+    pub bytes_total: u64,
+}
+
+/// Verifies a version at `places`, and tells `watch` how far it is. A place that can't be looked at is a fault, and keeps no
+/// other from being looked at.
 ///
 /// # Errors
-/// Where the version is not there or was replaced, or a service can't be reached.
-pub async fn verify(desk: &Desk, image: &ImageRef, places: &Places, how: How) -> Result<Verified, DeskError> {
+/// Where the version is not there or was replaced.
+pub async fn verify(
+    desk: &Desk,
+    image: &ImageRef,
+    places: &Places,
+    how: How,
+    watch: &(dyn Fn(Seen) + Sync),
+) -> Result<Verified, DeskError> {
     let (found, manifest) = manifest(desk, &image.name, &image.version).await?;
     if found.digest != image.digest {
         return Err(DeskError::Refused(format!(
@@ -106,169 +203,85 @@ pub async fn verify(desk: &Desk, image: &ImageRef, places: &Places, how: How) ->
             found.digest, image.digest
         )));
     }
-    let mut verified = Verified { stores: places.stores.len(), vhds: places.vhds.len(), ..Verified::default() };
-    let checking = Checking { desk, image, manifest: &manifest, read: how.read };
-    for store in &places.stores {
-        let found = checking.store(store).await?;
-        verified.bytes_read += found.bytes;
-        verified.faults.extend(found.faults);
-        for chunk in found.wrong.iter().filter(|_| how.remove) {
-            verified.removed += usize::from(discard(&desk.ports, &store.container(), chunk).await?);
-        }
+    let bytes_total = if how.read { bytes_at(places, &manifest) } else { 0 };
+    let checking = Checking {
+        desk,
+        image,
+        manifest: &manifest,
+        how,
+        places_total: places.all().len(),
+        places_seen: AtomicUsize::new(0),
+        bytes_total,
+        bytes_read: AtomicU64::new(0),
+        watch,
+    };
+    // Reading one place has many requests in flight already.
+    let at_once = if how.read { 1 } else { IN_FLIGHT };
+    let mut looked = stream::iter(places.all()).map(|place| checking.place(place)).buffered(at_once);
+    let mut verified = Verified::default();
+    while let Some(one) = looked.next().await {
+        verified.add(one);
     }
-    for vhd in &places.vhds {
-        let (bytes, faults) = checking.vhd(vhd).await?;
-        verified.bytes_read += bytes;
-        verified.faults.extend(faults);
-    }
+    drop(looked);
+    verified.bytes_read = checking.bytes_read.into_inner();
     Ok(verified)
 }
 
+/// About how many bytes are read at all places.
+fn bytes_at(places: &Places, manifest: &Manifest) -> u64 {
+    (places.stores.len() + places.vhds.len()) as u64 * manifest.data_bytes()
+}
+
+/// A verification under way.
 struct Checking<'a> {
     desk: &'a Desk,
     image: &'a ImageRef,
     manifest: &'a Manifest,
-    read: bool,
+    how: How,
+    places_total: usize,
+    places_seen: AtomicUsize,
+    bytes_total: u64,
+    bytes_read: AtomicU64,
+    watch: &'a (dyn Fn(Seen) + Sync),
 }
 
-/// Bytes read, and faults.
-type Found = (u64, Vec<Fault>);
-
-/// What was found in a store.
-#[derive(Default)]
-struct InStore {
-    /// Bytes read.
-    bytes: u64,
-    faults: Vec<Fault>,
-    /// The chunks that are there and not what their names say.
-    wrong: Vec<BlobListed>,
+/// What is wrong with a place, in words that follow its name.
+fn wrong(fault: impl Into<String>) -> Fault {
+    Fault { place: String::new(), chunk: None, fault: fault.into(), unseen: false }
 }
 
 impl Checking<'_> {
-    /// Every chunk of the version, each content once.
-    fn chunks(&self) -> Vec<&ChunkEntry> {
-        let mut seen = HashSet::new();
-        self.manifest.chunks.iter().filter(|entry| seen.insert(entry.hash)).collect()
-    }
-
-    async fn store(&self, store: &Store) -> PortResult<InStore> {
-        let present = chunk_store::present(self.desk.ports.blobs.as_ref(), &store.container()).await?;
-        let fault = |entry: &ChunkEntry, fault: String| Fault {
-            place: format!("store {store}"),
-            chunk: Some(entry.hash.to_string()),
-            fault,
+    /// What came of looking at a place.
+    async fn place(&self, place: Place<'_>) -> Verified {
+        let looked = match place {
+            Place::Store(store) => self.store(store).await,
+            Place::Vhd(vhd, needed) => self.vhd(vhd, needed).await,
+            Place::Image(image) => self.image(image).await,
         };
-        let mut found = InStore::default();
-        let mut whole = Vec::new();
-        for entry in self.chunks() {
-            match present.get(&chunk_name(&entry.hash)) {
-                None => found.faults.push(fault(entry, "is missing".to_owned())),
-                Some(listed) if listed.length != u64::from(entry.length) => {
-                    found.faults.push(fault(entry, format!("has {} bytes, not {}", listed.length, entry.length)));
-                    found.wrong.push(listed.clone());
-                }
-                Some(listed) => whole.push((entry, listed)),
-            }
+        let mut seen = looked.unwrap_or_else(|error| {
+            let unseen = Fault { unseen: true, ..wrong(format!("can't be looked at: {error}")) };
+            Verified { faults: vec![unseen], ..Verified::default() }
+        });
+        for fault in &mut seen.faults {
+            fault.place = place.to_string();
         }
-        if !self.read {
-            return Ok(found);
-        }
-        let container = store.container();
-        let mut reading = stream::iter(whole)
-            .map(async |(entry, listed): (&ChunkEntry, &BlobListed)| {
-                let content = self.desk.ports.blobs.get(&container.blob(listed.name.as_str()), None).await?;
-                PortResult::Ok((entry, listed, crc64(&content) == entry.crc64()))
-            })
-            .buffer_unordered(IN_FLIGHT);
-        while let Some(read) = reading.next().await {
-            let (entry, listed, right) = read?;
-            found.bytes += u64::from(entry.length);
-            if !right {
-                found.faults.push(fault(entry, "has other bytes than it should have".to_owned()));
-                found.wrong.push(listed.clone());
-            }
-        }
-        Ok(found)
+        self.places_seen.fetch_add(1, Ordering::Relaxed);
+        self.tell();
+        seen
     }
 
-    async fn vhd(&self, vhd: &BlobAddress) -> PortResult<Found> {
-        let blobs = self.desk.ports.blobs.as_ref();
-        let wrong = |fault: String| Fault { place: format!("VHD {vhd}"), chunk: None, fault };
-        let Some(properties) = blobs.properties(vhd).await? else {
-            // Removed after its image was made, where the configuration says so.
-            return Ok((0, vec![wrong("is not there".to_owned())]));
-        };
-        let footer = self.manifest.size..self.manifest.size + self.manifest.footer.len() as u64;
-        if properties.length != footer.end {
-            return Ok((0, vec![wrong(format!("has {} bytes, not {}", properties.length, footer.end))]));
-        }
-        let mut faults = Vec::new();
-        if properties.metadata.get(VhdMetadata::DIGEST) != Some(&self.image.digest.to_string()) {
-            faults.push(wrong("is of another version, or not goldfleet's".to_owned()));
-        }
-        if blobs.get(vhd, Some(footer)).await?[..] != self.manifest.footer[..] {
-            faults.push(wrong("has no footer, or another one: it is not whole".to_owned()));
-        }
-        let (bytes, more) = if self.read { self.content(vhd).await? } else { (0, self.holes(vhd).await?) };
-        faults.extend(more.into_iter().map(wrong));
-        Ok((bytes, faults))
+    /// Content was read.
+    fn read(&self, bytes: u64) {
+        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+        self.tell();
     }
 
-    /// Where the VHD lacks pages that the disk has. (It may have more: services keep whole blocks of pages.)
-    async fn holes(&self, vhd: &BlobAddress) -> PortResult<Vec<String>> {
-        let ranges = self.desk.ports.blobs.page_ranges(vhd).await?;
-        let covered = |run: &Range<u64>| {
-            let after = ranges.partition_point(|range| range.end <= run.start);
-            ranges.get(after).is_some_and(|range| range.start <= run.start && run.end <= range.end)
-        };
-        let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs);
-        let lacking = runs.map(Run::range).filter(|run| !covered(run));
-        Ok(lacking.map(|run| format!("has no data at {} to {}", run.start, run.end)).collect())
-    }
-
-    async fn content(&self, vhd: &BlobAddress) -> PortResult<(u64, Vec<String>)> {
-        let blobs = self.desk.ports.blobs.as_ref();
-        let (mut bytes, mut faults) = (0, Vec::new());
-        let mut reading = stream::iter(self.manifest.chunks.iter().flat_map(|entry| &entry.runs))
-            .map(async |run| {
-                let content = blobs.get(vhd, Some(run.range())).await?;
-                PortResult::Ok((run, crc64(&content) == run.crc64))
-            })
-            .buffered(IN_FLIGHT);
-        while let Some(read) = reading.next().await {
-            let (run, right) = read?;
-            bytes += u64::from(run.length);
-            if !right {
-                let Range { start, end } = run.range();
-                faults.push(format!("has other bytes than it should have at {start} to {end}"));
-            }
-        }
-        drop(reading);
-        let (more, zeros) = self.zeros(vhd).await?;
-        faults.extend(zeros);
-        Ok((bytes + more, faults))
-    }
-
-    /// What the VHD holds where the disk is zero.
-    async fn zeros(&self, vhd: &BlobAddress) -> PortResult<(u64, Vec<String>)> {
-        const PIECE: u64 = 4 << 20;
-        let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs);
-        let data: Vec<Range<u64>> = runs.map(Run::range).collect();
-        let (mut bytes, mut faults) = (0, Vec::new());
-        for range in self.desk.ports.blobs.page_ranges(vhd).await? {
-            for gap in without(&(range.start..range.end.min(self.manifest.size)), &data) {
-                let mut at = gap.start;
-                while at < gap.end {
-                    let end = gap.end.min(at + PIECE);
-                    let content = self.desk.ports.blobs.get(vhd, Some(at..end)).await?;
-                    bytes += end - at;
-                    if content.iter().any(|byte| *byte != 0) {
-                        faults.push(format!("has data at {at} to {end}, where the disk is zero"));
-                    }
-                    at = end;
-                }
-            }
-        }
-        Ok((bytes, faults))
+    fn tell(&self) {
+        (self.watch)(Seen {
+            places: self.places_seen.load(Ordering::Relaxed),
+            places_total: self.places_total,
+            bytes_read: self.bytes_read.load(Ordering::Relaxed),
+            bytes_total: self.bytes_total,
+        });
     }
 }

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{AccountName, ContainerName, InvalidName, Region, ResourceGroup, SubscriptionId};
-use super::image::ImageRef;
+use super::ids::{AccountName, ContainerName, InvalidName, ManagedImageName, Region, ResourceGroup, SubscriptionId};
+use super::image::{ImageRef, ManagedImageId};
 use super::store::{BlobAddress, Container};
 
 /// One subscription in one region, with the places that an image needs there.
@@ -62,6 +62,12 @@ impl Target {
     #[must_use]
     pub fn vhd(&self, image: &ImageRef) -> BlobAddress {
         self.staging().blob(image.vhd_name())
+    }
+
+    /// Where this target's managed image of a name is.
+    #[must_use]
+    pub fn image(&self, name: ManagedImageName) -> ManagedImageId {
+        ManagedImageId { subscription: self.subscription, resource_group: self.resource_group.clone(), name }
     }
 }
 

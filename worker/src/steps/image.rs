@@ -1,7 +1,7 @@
 //! Image: make the managed image of a target from its VHD.
 
 use goldfleet_shared::model::ids::ManagedImageName;
-use goldfleet_shared::model::image::{ImageTags, ManagedImageId, ManagedImageSpec, StorageType};
+use goldfleet_shared::model::image::{ImageTags, ManagedImageSpec, StorageType};
 use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::model::operation::Operation;
 use goldfleet_shared::model::target::Target;
@@ -22,11 +22,7 @@ pub fn spec(
     storage_type: StorageType,
 ) -> ManagedImageSpec {
     ManagedImageSpec {
-        id: ManagedImageId {
-            subscription: target.subscription,
-            resource_group: target.resource_group.clone(),
-            name: name.clone(),
-        },
+        id: target.image(name.clone()),
         region: target.region.clone(),
         vhd: target.vhd(&operation.image),
         os,

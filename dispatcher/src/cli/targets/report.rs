@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::cli::output::{Console, Output, write_json};
 use crate::cli::table::{Cell, write_table};
 use crate::paint::Tone;
+use goldfleet_shared::words::counted;
 
 const HEADER: [&str; 7] = ["subscription", "region", "ring", "enabled", "resource group", "staging", "tags"];
 
@@ -76,5 +77,5 @@ fn line(console: &mut Console<'_>, keys: &[TargetKey], what: &str) -> io::Result
 }
 
 fn count(number: usize) -> String {
-    if number == 1 { "1 target".to_owned() } else { format!("{number} targets") }
+    counted(number, "target")
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::{bytes, time};
 use crate::model::ids::Region;
 use crate::plan::{Link, Plan, RegionPlan};
+use crate::words::counted;
 
 const BOX: (usize, usize) = (190, 44);
 const COLUMN: usize = 330;
@@ -161,10 +162,6 @@ fn node(placed: &Placed<'_>) -> String {
         escaped(&format!("{role}{more}")),
     );
     text
-}
-
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn escaped(text: &str) -> String {

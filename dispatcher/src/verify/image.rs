@@ -1,0 +1,37 @@
+//! Whether a managed image was made of the version.
+
+use goldfleet_shared::model::image::ImageTags;
+use goldfleet_shared::ports::error::{PortError, PortResult};
+use goldfleet_shared::ports::image_plane::{ManagedImage, Provisioning};
+use goldfleet_shared::retry::retrying;
+
+use super::{Checking, Fault, ImagePlace, Verified, wrong};
+
+impl Checking<'_> {
+    pub(super) async fn image(&self, place: &ImagePlace) -> PortResult<Verified> {
+        let ports = &self.desk.ports;
+        let look = || ports.images.get(&place.id, place.tenant.as_deref());
+        let faults = match retrying(ports.clock.as_ref(), PortError::is_retryable, look).await? {
+            None => vec![wrong("is not there")],
+            Some(found) if found.is_made_of(self.image.digest, &place.region) => Vec::new(),
+            Some(found) => vec![self.difference(place, &found)],
+        };
+        Ok(Verified { images: 1, faults, ..Verified::default() })
+    }
+
+    /// Why an image is not what it should be.
+    fn difference(&self, place: &ImagePlace, found: &ManagedImage) -> Fault {
+        match found.provisioning {
+            Provisioning::Underway => return wrong("is being made or changed"),
+            Provisioning::Failed => return wrong("is not whole: its last change failed"),
+            Provisioning::Succeeded => {}
+        }
+        if found.region != place.region {
+            return wrong(format!("is in {}, not in {}", found.region, place.region));
+        }
+        match ImageTags::digest_in(&found.tags) {
+            Some(digest) => wrong(format!("is made of {digest}, not of {}", self.image.digest)),
+            None => wrong("was not made by goldfleet: it has no tag with a digest"),
+        }
+    }
+}

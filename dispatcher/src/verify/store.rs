@@ -1,0 +1,80 @@
+//! Whether a store has every chunk of the version, and whole.
+
+use std::collections::HashSet;
+
+use futures::stream::{self, StreamExt as _};
+use goldfleet_shared::chunk::crc64;
+use goldfleet_shared::chunk_store::{self, discard};
+use goldfleet_shared::model::manifest::{ChunkEntry, chunk_name};
+use goldfleet_shared::model::store::Store;
+use goldfleet_shared::ports::blob_store::BlobListed;
+use goldfleet_shared::ports::error::PortResult;
+
+use super::{Checking, Fault, Verified, wrong};
+use crate::desk::IN_FLIGHT;
+
+/// What was found in a store.
+#[derive(Default)]
+struct InStore<'a> {
+    faults: Vec<Fault>,
+    /// The chunks that are there with their lengths.
+    whole: Vec<(&'a ChunkEntry, BlobListed)>,
+    /// The chunks that are there and not what their names say.
+    wrong: Vec<BlobListed>,
+}
+
+impl Checking<'_> {
+    pub(super) async fn store(&self, store: &Store) -> PortResult<Verified> {
+        let mut found = self.listed(store).await?;
+        if self.how.read {
+            self.compare(store, &mut found).await?;
+        }
+        let mut removed = 0;
+        for chunk in found.wrong.iter().filter(|_| self.how.remove) {
+            removed += usize::from(discard(&self.desk.ports, &store.container(), chunk).await?);
+        }
+        Ok(Verified { stores: 1, removed, faults: found.faults, ..Verified::default() })
+    }
+
+    /// Every chunk of the version, each content once, as the store's list has it.
+    async fn listed(&self, store: &Store) -> PortResult<InStore<'_>> {
+        let mut present = chunk_store::present(self.desk.ports.blobs.as_ref(), &store.container()).await?;
+        let mut found = InStore::default();
+        let mut seen = HashSet::new();
+        for entry in self.manifest.chunks.iter().filter(|entry| seen.insert(entry.hash)) {
+            match present.remove(&chunk_name(&entry.hash)) {
+                None => found.faults.push(of_chunk(entry, "is missing")),
+                Some(listed) if listed.length != u64::from(entry.length) => {
+                    found.faults.push(of_chunk(entry, format!("has {} bytes, not {}", listed.length, entry.length)));
+                    found.wrong.push(listed);
+                }
+                Some(listed) => found.whole.push((entry, listed)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads the chunks that seem whole.
+    async fn compare(&self, store: &Store, found: &mut InStore<'_>) -> PortResult<()> {
+        let container = store.container();
+        let mut reading = stream::iter(std::mem::take(&mut found.whole))
+            .map(async |(entry, listed): (&ChunkEntry, BlobListed)| {
+                let content = self.desk.ports.blobs.get(&container.blob(listed.name.as_str()), None).await?;
+                PortResult::Ok((entry, listed, crc64(&content) == entry.crc64()))
+            })
+            .buffer_unordered(IN_FLIGHT);
+        while let Some(read) = reading.next().await {
+            let (entry, listed, right) = read?;
+            self.read(entry.length.into());
+            if !right {
+                found.faults.push(of_chunk(entry, "has other bytes than it should have"));
+                found.wrong.push(listed);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn of_chunk(entry: &ChunkEntry, fault: impl Into<String>) -> Fault {
+    Fault { chunk: Some(entry.hash.to_string()), ..wrong(fault) }
+}

@@ -1,0 +1,99 @@
+//! Whether a staged VHD is the disk of the version, whole.
+
+use std::ops::Range;
+
+use futures::stream::{self, StreamExt as _};
+use goldfleet_shared::chunk::crc64;
+use goldfleet_shared::model::image::VhdMetadata;
+use goldfleet_shared::model::manifest::Run;
+use goldfleet_shared::model::store::BlobAddress;
+use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::ranges::without;
+
+use super::{Checking, Needed, Verified, wrong};
+use crate::desk::IN_FLIGHT;
+
+impl Checking<'_> {
+    pub(super) async fn vhd(&self, vhd: &BlobAddress, needed: Needed) -> PortResult<Verified> {
+        let blobs = self.desk.ports.blobs.as_ref();
+        let Some(properties) = blobs.properties(vhd).await? else {
+            return Ok(match needed {
+                Needed::NoLonger => Verified { vhds_gone: 1, ..Verified::default() },
+                Needed::Still => Verified { vhds: 1, faults: vec![wrong("is not there")], ..Verified::default() },
+            });
+        };
+        let mut seen = Verified { vhds: 1, ..Verified::default() };
+        let footer = self.manifest.size..self.manifest.size + self.manifest.footer.len() as u64;
+        if properties.length != footer.end {
+            seen.faults.push(wrong(format!("has {} bytes, not {}", properties.length, footer.end)));
+            return Ok(seen);
+        }
+        if properties.metadata.get(VhdMetadata::DIGEST) != Some(&self.image.digest.to_string()) {
+            seen.faults.push(wrong("is of another version, or not goldfleet's"));
+        }
+        if blobs.get(vhd, Some(footer)).await?[..] != self.manifest.footer[..] {
+            seen.faults.push(wrong("has no footer, or another one: it is not whole"));
+        }
+        let faults = if self.how.read { self.content(vhd).await? } else { self.holes(vhd).await? };
+        seen.faults.extend(faults.into_iter().map(wrong));
+        Ok(seen)
+    }
+
+    /// Where the VHD lacks pages that the disk has. (It may have more: services keep whole blocks of pages.)
+    async fn holes(&self, vhd: &BlobAddress) -> PortResult<Vec<String>> {
+        let ranges = self.desk.ports.blobs.page_ranges(vhd).await?;
+        let covered = |run: &Range<u64>| {
+            let after = ranges.partition_point(|range| range.end <= run.start);
+            ranges.get(after).is_some_and(|range| range.start <= run.start && run.end <= range.end)
+        };
+        let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs);
+        let lacking = runs.map(Run::range).filter(|run| !covered(run));
+        Ok(lacking.map(|run| format!("has no data at {} to {}", run.start, run.end)).collect())
+    }
+
+    /// What the VHD has that is not the disk's.
+    async fn content(&self, vhd: &BlobAddress) -> PortResult<Vec<String>> {
+        let blobs = self.desk.ports.blobs.as_ref();
+        let mut faults = Vec::new();
+        let mut reading = stream::iter(self.manifest.chunks.iter().flat_map(|entry| &entry.runs))
+            .map(async |run| {
+                let content = blobs.get(vhd, Some(run.range())).await?;
+                PortResult::Ok((run, crc64(&content) == run.crc64))
+            })
+            .buffered(IN_FLIGHT);
+        while let Some(read) = reading.next().await {
+            let (run, right) = read?;
+            self.read(run.length.into());
+            if !right {
+                let Range { start, end } = run.range();
+                faults.push(format!("has other bytes than it should have at {start} to {end}"));
+            }
+        }
+        drop(reading);
+        faults.extend(self.zeros(vhd).await?);
+        Ok(faults)
+    }
+
+    /// What the VHD holds where the disk is zero.
+    async fn zeros(&self, vhd: &BlobAddress) -> PortResult<Vec<String>> {
+        const PIECE: u64 = 4 << 20;
+        let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs);
+        let data: Vec<Range<u64>> = runs.map(Run::range).collect();
+        let mut faults = Vec::new();
+        for range in self.desk.ports.blobs.page_ranges(vhd).await? {
+            for gap in without(&(range.start..range.end.min(self.manifest.size)), &data) {
+                let mut at = gap.start;
+                while at < gap.end {
+                    let end = gap.end.min(at + PIECE);
+                    let content = self.desk.ports.blobs.get(vhd, Some(at..end)).await?;
+                    self.read(end - at);
+                    if content.iter().any(|byte| *byte != 0) {
+                        faults.push(format!("has data at {at} to {end}, where the disk is zero"));
+                    }
+                    at = end;
+                }
+            }
+        }
+        Ok(faults)
+    }
+}
