@@ -116,7 +116,7 @@ impl CommandError {
                 "docs/configuration.md tells every key; once it is right, 'goldfleet setup' makes what is missing, and \
                  'goldfleet doctor' looks whether all is well"
             }
-            Self::Upload(UploadError::OtherContent { .. }) => "'goldfleet jobs' shows which versions are in use",
+            Self::Upload(UploadError::OtherContent(_)) => "'goldfleet jobs' shows which versions are in use",
             Self::Unwell { .. } => "'goldfleet dispatcher' starts one; its log says why it does not turn",
             Self::Desk(error) | Self::Rehearsal(RehearsalError::Desk(error)) => return of_desk(error),
             Self::Upload(UploadError::Port(error)) | Self::Backend(BackendError::Port(error)) => return of_port(error),

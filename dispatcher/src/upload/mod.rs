@@ -64,6 +64,25 @@ pub struct Uploaded {
     pub counts: Upload,
 }
 
+/// A version is there, and the file is not what it was made of.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{image} {version} is already there as {there}, and this file would make it {here}; they differ in {differences}. \
+     A version never changes: upload it under another version"
+)]
+pub struct OtherContent {
+    /// The image.
+    pub image: ImageName,
+    /// The version.
+    pub version: ImageVersion,
+    /// The digest of what is there.
+    pub there: Digest,
+    /// The digest of the file.
+    pub here: Digest,
+    /// What of the file is otherwise than there.
+    pub differences: String,
+}
+
 /// Why an upload ended without its manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
@@ -71,20 +90,8 @@ pub enum UploadError {
     #[error("{} can't be used as an OS disk", .0.file.display())]
     Refused(Box<Report>),
     /// The version is there with other content; nothing of it was changed.
-    #[error(
-        "{image} {version} is already there with other content ({there}, this file has {here}): \
-         a version never changes; upload it under another version"
-    )]
-    OtherContent {
-        /// The image.
-        image: ImageName,
-        /// The version.
-        version: ImageVersion,
-        /// The digest of what is there.
-        there: Digest,
-        /// The digest of the file.
-        here: Digest,
-    },
+    #[error(transparent)]
+    OtherContent(Box<OtherContent>),
     /// The file can't be read.
     #[error(transparent)]
     Disk(#[from] VhdError),
@@ -173,10 +180,11 @@ struct Ended {
 impl Uploading<'_> {
     /// Uploads a version that is not there.
     async fn anew(&self) -> Result<Ended, UploadError> {
-        let encoded = Bytes::from(self.manifest(self.keep().await?)?.encode());
+        let here = self.manifest(self.keep().await?)?;
+        let encoded = Bytes::from(here.encode());
         let digest = digest_of(&encoded);
         if let Some(there) = write_manifest(self.desk, &self.blob, encoded).await? {
-            return Err(self.other_content(there, digest));
+            return Err(self.other_content(&there, &here));
         }
         // Suspended just before that, it may have named chunks that were collected meanwhile.
         if self.record.has_lapsed(self.desk) {
@@ -192,9 +200,13 @@ impl Uploading<'_> {
         let named: HashSet<ChunkHash> = named.iter().map(|entry| entry.hash).collect();
         self.record.renew(self.desk).await?;
         let Sent { chunks, put } = self.pass(Wanted::Named(&named)).await?;
-        let digest = digest_of(&self.manifest(chunks)?.encode());
-        let there = digest_of(there);
-        if there == digest { Ok(Ended { digest, mended: put }) } else { Err(self.other_content(there, digest)) }
+        let here = self.manifest(chunks)?;
+        let digest = digest_of(&here.encode());
+        if digest_of(there) == digest {
+            Ok(Ended { digest, mended: put })
+        } else {
+            Err(self.other_content(there, &here))
+        }
     }
 
     /// Sees to it that the store has every chunk of the disk, and keeps it until the manifest is there. Returns them.
@@ -225,16 +237,24 @@ impl Uploading<'_> {
         Ok(Manifest { os, generation, size: self.disk.size(), footer: self.disk.footer(), chunks })
     }
 
-    fn other_content(&self, there: Digest, here: Digest) -> UploadError {
-        let (image, version) = (self.request.image.clone(), self.request.version.clone());
-        UploadError::OtherContent { image, version, there, here }
+    fn other_content(&self, there: &[u8], here: &Manifest) -> UploadError {
+        let differences = match Manifest::decode(there) {
+            Ok(there) => here.differences(&there).join(", "),
+            Err(error) => format!("all, as what is there can't be read ({error})"),
+        };
+        UploadError::OtherContent(Box::new(OtherContent {
+            image: self.request.image.clone(),
+            version: self.request.version.clone(),
+            there: digest_of(there),
+            here: digest_of(&here.encode()),
+            differences,
+        }))
     }
 }
 
-/// Writes the manifest: from here on the version is there. Returns the digest of one that was there first.
-async fn write_manifest(desk: &Desk, blob: &BlobAddress, encoded: Bytes) -> Result<Option<Digest>, UploadError> {
+/// Writes the manifest: from here on the version is there. Returns one that was there first.
+async fn write_manifest(desk: &Desk, blob: &BlobAddress, encoded: Bytes) -> Result<Option<Bytes>, UploadError> {
     let crc = crc64(&encoded);
-    let digest = digest_of(&encoded);
     let clock = desk.ports.clock.as_ref();
     let written = goldfleet_shared::retry::retrying(clock, PortError::is_retryable, || {
         desk.ports.blobs.put_blob(blob, encoded.clone(), crc)
@@ -242,9 +262,8 @@ async fn write_manifest(desk: &Desk, blob: &BlobAddress, encoded: Bytes) -> Resu
     match written.await {
         Ok(()) => Ok(None),
         Err(error) if error.kind == ErrorKind::AlreadyExists => {
-            let there = read_if_there(desk, blob).await?.map(|bytes| digest_of(&bytes));
             // One's own, whose answer was lost, is not one that was there first.
-            Ok(there.filter(|there| *there != digest))
+            Ok(read_if_there(desk, blob).await?.filter(|there| *there != encoded))
         }
         Err(error) => Err(error.into()),
     }

@@ -183,6 +183,29 @@ impl Manifest {
         let mut seen = HashSet::new();
         self.chunks.iter().filter(|chunk| seen.insert(chunk.hash)).map(|chunk| u64::from(chunk.length)).sum()
     }
+
+    /// What another manifest says otherwise, in words: nothing where both have the same digest.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.os != other.os {
+            found.push(format!("its operating system ({}, not {})", self.os, other.os));
+        }
+        if self.generation != other.generation {
+            found.push(format!("its generation ({}, not {})", self.generation, other.generation));
+        }
+        if self.size != other.size {
+            found.push(format!("its size ({} bytes, not {})", self.size, other.size));
+        }
+        if self.chunks != other.chunks {
+            found.push("its data".to_owned());
+        }
+        // The size is in the footer too.
+        if self.footer != other.footer && self.size == other.size {
+            found.push("the VHD's footer, which has an id and a time: each conversion makes new ones".to_owned());
+        }
+        found
+    }
 }
 
 #[cfg(test)]

@@ -88,3 +88,15 @@ fn refusals_name_the_line() {
         .collect();
     insta::assert_snapshot!(messages.join("\n"));
 }
+
+#[test]
+fn what_differs_is_told() {
+    let manifest = manifest_of(&[(0, vec![(0, 0), (8, 1)])]);
+    assert!(manifest.differences(&manifest).is_empty());
+    let mut footer = manifest.footer;
+    footer[100] ^= 1;
+    let exported_again = Manifest { footer, ..manifest.clone() };
+    assert!(manifest.differences(&exported_again).join(", ").starts_with("the VHD's footer"));
+    let other = Manifest { os: OsType::Windows, chunks: Vec::new(), ..manifest.clone() };
+    assert_eq!(manifest.differences(&other), ["its operating system (linux, not windows)", "its data"]);
+}
