@@ -129,12 +129,15 @@ impl Check<'_> {
                 self.error("raw", message, remedy);
             }
             VhdError::Footer(footer) => {
-                let code = match footer {
-                    FooterError::Cookie => "no-footer",
-                    FooterError::Checksum { .. } => "footer-checksum",
-                    FooterError::Type(_) => "footer-type",
+                let again = "export the disk again; the copy may be damaged or cut short";
+                let (code, remedy) = match footer {
+                    FooterError::Cookie => {
+                        ("no-footer", format!("{again}. If it is a raw disk image, {}", self.convert("raw")))
+                    }
+                    FooterError::Checksum { .. } => ("footer-checksum", again.to_owned()),
+                    FooterError::Type(_) => ("footer-type", again.to_owned()),
                 };
-                self.error(code, footer.to_string(), "export the disk again; the copy may be damaged or cut short");
+                self.error(code, footer.to_string(), remedy);
             }
             VhdError::TooShort { .. } => self.error("no-footer", error.to_string(), "export the disk again"),
             VhdError::Truncated { .. } => self.error("truncated", error.to_string(), "copy or export it again"),
