@@ -24,6 +24,10 @@ resource imageMaker 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
           'Microsoft.Compute/images/read'
           'Microsoft.Compute/images/write'
           'Microsoft.Compute/images/delete'
+          // How far a change of an image is. Operations lie beside resource groups: where Azure does not let them be read all
+          // the same, goldfleet looks at the image itself, which says less about why it failed.
+          'Microsoft.Compute/locations/operations/read'
+          'Microsoft.Compute/locations/capsOperations/read'
           // Disks and snapshots come in here on the day that goldfleet makes them.
           // A disk encryption set may be named in an image that is written.
           'Microsoft.Compute/diskEncryptionSets/read'

@@ -113,6 +113,40 @@ fn an_operation_without_an_address_is_followed_by_the_image() {
     assert_eq!(site.manager.images().len(), 1);
 }
 
+/// The roles of infra/bicep are on the resource group and the account. Operations lie in the subscription, so that Resource
+/// Manager may not let their status be read; the image tells then.
+#[test]
+fn roles_on_a_group_and_an_account_are_enough() {
+    let site = Site::start(1, &["westeurope"]);
+    let group = format!("{SUBSCRIPTION}/resourceGroups/images");
+    let account = format!("{group}/providers/Microsoft.Storage/storageAccounts/stage1westeurope");
+    let maker = [
+        "Microsoft.Resources/subscriptions/resourceGroups/read",
+        "Microsoft.Compute/images/read",
+        "Microsoft.Compute/images/write",
+        "Microsoft.Compute/images/delete",
+        "Microsoft.Compute/diskEncryptionSets/read",
+        "Microsoft.Compute/locations/operations/read",
+        "Microsoft.Compute/locations/capsOperations/read",
+    ];
+    let reader = ["Microsoft.Storage/storageAccounts/read", "Microsoft.Storage/storageAccounts/listKeys/action"];
+    let spec = spec(&site, "stage1westeurope");
+    for links in [Links::AsyncOperation, Links::Location] {
+        change(&site, |world| {
+            world.roles = vec![
+                RoleAssignment::new(PRINCIPAL, &group, Role::custom("maker", &maker, &[])),
+                RoleAssignment::new(PRINCIPAL, &account, Role::custom("reader", &reader, &[])),
+            ];
+            world.long_running = LongRunning { links, ..LongRunning::default() };
+            world.operations_by_role = true;
+        });
+        make(&site, &spec).unwrap();
+        let images = site.images();
+        site.run(async { follow(&images, images.delete(&spec.id, None).await?).await }).unwrap();
+        assert!(site.manager.images().is_empty());
+    }
+}
+
 /// What is asked for is what the published API takes, and all of it is there.
 #[test]
 fn the_request_is_complete() {

@@ -101,14 +101,14 @@ impl Arm {
         }
     }
 
-    /// Asks how far an operation is. None where the address is no longer known: then the resource tells.
+    /// Asks how far an operation is. None where the address is no longer known, or not ours to ask: then the resource tells.
     pub(super) async fn poll(&self, poll: &Poll, tenant: Option<&str>, what: &str) -> PortResult<Option<Progress>> {
         let (Poll::Operation { url } | Poll::Result { url }) = poll else { return Ok(None) };
         let Ok(url) = Url::parse(url) else { return Ok(None) };
         let reply = self.send(Request::new(url, Method::Get), None, tenant, what).await?;
         let wait = reply.wait();
         match (poll, reply.refusal()) {
-            (_, Some(refusal)) if refusal.status == 404 => Ok(None),
+            (_, Some(refusal)) if refusal.status == 404 || may_not_look(&refusal) => Ok(None),
             // The operation's own address refuses only to tell; the result's tells how the operation ended.
             (Poll::Operation { .. }, Some(refusal)) => Err(error(refusal, what)),
             (_, Some(refusal)) => match error(refusal, what) {
@@ -207,6 +207,12 @@ impl Reply {
     fn wait(&self) -> Duration {
         retry_after(&self.headers).unwrap_or(ASK_AGAIN)
     }
+}
+
+/// Whether it is the look at an operation that is refused, and not the operation. Operations lie beside resource groups, in
+/// `SUBSCRIPTION/providers/Microsoft.Compute/locations`, where a role that was given on a group does not reach.
+fn may_not_look(refusal: &Refusal) -> bool {
+    refusal.code == "AuthorizationFailed" && refusal.message.contains("/locations/")
 }
 
 enum Status {

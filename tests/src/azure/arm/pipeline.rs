@@ -124,8 +124,7 @@ fn in_subscription(
         );
         return Err(Answer::error(StatusCode::CONFLICT, "ReadOnlyDisabledSubscription", message));
     }
-    if route.kind != Kind::Operation {
-        // Custom roles that may write images need nothing more to follow their operations.
+    if route.kind != Kind::Operation || world.operations_by_role {
         access::authorize(world, principal, route, method)?;
     }
     if let Some(namespace) = route.kind.namespace() {

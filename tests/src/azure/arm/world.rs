@@ -65,6 +65,9 @@ pub struct World {
     pub long_running: LongRunning,
     /// How the operations of an image go, by its name, where that differs.
     pub long_running_of: BTreeMap<String, LongRunning>,
+    /// Whether the status of operations, too, is told only to whom a role lets read it. What needs which is said nowhere in
+    /// so many words; seen to be needed: taskcluster/taskcluster#8594.
+    pub operations_by_role: bool,
     /// What happens to a PUT while another change of the image is under way.
     pub collision: Collision,
     /// What is known about blobs.
