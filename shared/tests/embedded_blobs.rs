@@ -84,7 +84,7 @@ async fn an_image_looks_like_azures() {
             name: "ubuntu-1".parse().unwrap(),
         },
         region: "westeurope".parse().unwrap(),
-        vhd: container().blob("ubuntu/1.vhd"),
+        vhd: container().blob("ubuntu__1.vhd"),
         os: OsType::Windows,
         generation: Generation::V2,
         storage_type: StorageType::PremiumLrs,
@@ -150,10 +150,10 @@ async fn blobs_and_folders_do_not_take_each_others_names() {
 #[tokio::test]
 async fn what_is_removed_leaves_nothing() {
     let (root, blobs) = cloud().await;
-    let blob = container().blob("ubuntu/1.vhd");
+    let blob = container().blob("ubuntu__1.vhd");
     blobs.create_page_blob(&blob, PAGE, &BTreeMap::new()).await.unwrap();
     let account = root.path().join("stage0001");
-    assert!(account.join(".goldfleet/golden/ubuntu/1.vhd.json").is_file());
+    assert!(account.join(".goldfleet/golden/ubuntu__1.vhd.json").is_file());
     assert!(blobs.delete(&blob, None).await.unwrap());
     assert_eq!(fs::read_dir(account.join("golden")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(account.join(".goldfleet/tmp")).unwrap().count(), 0);

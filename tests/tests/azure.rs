@@ -58,7 +58,7 @@ fn a_refresh_is_cloned_and_patched() {
     assert!(moved > 0 && moved * 4 < total, "{copy:#}");
     let (blobs, golden) = (site.blobs(), std::fs::read(place.path("golden.vhd")).unwrap());
     for region in ["westeurope", "eastus"] {
-        let vhd = site.vhd(1, region).container.blob("golden/2.vhd");
+        let vhd = site.vhd(1, region).container.blob("golden__2.vhd");
         assert!(site.run(blobs.get(&vhd, None)).unwrap() == golden, "{vhd}");
     }
 }

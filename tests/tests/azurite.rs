@@ -106,7 +106,7 @@ fn asynchronous_copies_are_followed_and_stopped() {
     let site = Site::start(1, &["westeurope"]);
     let blobs = site.blobs();
     let vhds = site.vhd(1, "westeurope").container;
-    let source = vhds.blob("golden/1.vhd");
+    let source = vhds.blob("golden__1.vhd");
     site.run(async {
         blobs.ensure_container(&vhds).await.unwrap();
         conformance::image_plane::put_smallest_vhd(&blobs, &source).await;

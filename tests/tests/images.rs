@@ -32,7 +32,7 @@ fn spec(site: &Site, account: &str) -> ManagedImageSpec {
             name: "golden-1".parse().unwrap(),
         },
         region: "westeurope".parse().unwrap(),
-        vhd: container(account).blob("golden/1.vhd"),
+        vhd: container(account).blob("golden__1.vhd"),
         os: OsType::Windows,
         generation: Generation::V2,
         storage_type: StorageType::PremiumLrs,
@@ -163,7 +163,7 @@ fn the_request_is_complete() {
     assert_eq!((&disk["osType"], &disk["osState"]), (&"Windows".into(), &"Generalized".into()));
     assert_eq!(disk["storageAccountType"], "Premium_LRS");
     assert_eq!(disk["diskEncryptionSet"]["id"], set);
-    assert!(disk["blobUri"].as_str().unwrap().ends_with("/stage1westeurope/vhds/golden/1.vhd"), "{disk:#}");
+    assert!(disk["blobUri"].as_str().unwrap().ends_with("/stage1westeurope/vhds/golden__1.vhd"), "{disk:#}");
     assert_eq!(body["tags"]["goldfleet-image"], "golden");
 }
 
@@ -186,7 +186,7 @@ fn every_refusal_has_its_reason() {
     told("other subscription", refusal(&site, &foreign), ErrorKind::Invalid, "vhd-in-other-subscription");
     let far = spec(&site, "stage1eastus");
     told("other region", refusal(&site, &far), ErrorKind::Invalid, "vhd-in-other-region");
-    let missing = ManagedImageSpec { vhd: container("stage1westeurope").blob("golden/2.vhd"), ..good.clone() };
+    let missing = ManagedImageSpec { vhd: container("stage1westeurope").blob("golden__2.vhd"), ..good.clone() };
     told("no vhd", refusal(&site, &missing), ErrorKind::NotFound, "vhd-not-found");
 
     change(&site, |world| world.policies.push(Policy::required_tag(SUBSCRIPTION, "cost-centre")));

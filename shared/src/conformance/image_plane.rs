@@ -160,7 +160,7 @@ fn spec(site: &Site) -> ManagedImageSpec {
             name: format!("conformance-{unique}").parse().expect("a name"),
         },
         region: site.region.clone(),
-        vhd: site.container.blob(format!("conformance/{unique}.vhd")),
+        vhd: site.container.blob(format!("conformance__{unique}.vhd")),
         os: OsType::Linux,
         generation: Generation::V2,
         storage_type: crate::model::image::StorageType::StandardLrs,

@@ -94,18 +94,28 @@ fn name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
+/// Whether a text can stand beside [`VHD_SEPARATOR`], so that the whole can be taken apart again in one way only.
+fn is_part_of_a_vhd_name(text: &str, longest: usize) -> bool {
+    all(text, 1..=longest, name_byte)
+        && starts_and_ends(text, |b| b.is_ascii_alphanumeric())
+        && !text.contains(VHD_SEPARATOR)
+}
+
+/// What stands between image and version in the name of a VHD.
+pub(super) const VHD_SEPARATOR: &str = "__";
+
 checked_name! {
     /// The name of a golden image, such as `ubuntu-24.04`.
     ImageName, "image name",
-    "use 1 to 60 letters, digits, '.', '_' or '-', beginning and ending with a letter or digit",
-    |text| all(text, 1..=60, name_byte) && starts_and_ends(text, |b| b.is_ascii_alphanumeric())
+    "use 1 to 60 letters, digits, '.', '-' or single '_', beginning and ending with a letter or digit",
+    |text| is_part_of_a_vhd_name(text, 60)
 }
 
 checked_name! {
     /// The version of a golden image, such as `2026.11.1`.
     ImageVersion, "image version",
-    "use 1 to 40 letters, digits, '.', '_' or '-', beginning and ending with a letter or digit",
-    |text| all(text, 1..=40, name_byte) && starts_and_ends(text, |b| b.is_ascii_alphanumeric())
+    "use 1 to 40 letters, digits, '.', '-' or single '_', beginning and ending with a letter or digit",
+    |text| is_part_of_a_vhd_name(text, 40)
 }
 
 checked_name! {

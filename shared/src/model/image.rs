@@ -5,7 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{ImageName, ImageVersion, JobId, ManagedImageName, Region, ResourceGroup, SubscriptionId};
+use super::ids::{
+    ImageName, ImageVersion, JobId, ManagedImageName, Region, ResourceGroup, SubscriptionId, VHD_SEPARATOR,
+};
 use super::manifest::{Digest, Generation, OsType};
 use super::store::BlobAddress;
 
@@ -21,10 +23,24 @@ pub struct ImageRef {
 }
 
 impl ImageRef {
-    /// The name of the VHD in a target's container: `<image>/<version>.vhd`.
+    /// The name of the VHD in a target's container: `<image>__<version>.vhd`. There is no slash in it, as
+    /// Microsoft.Compute makes no disk of such a blob. Source: Azure, common error messages of virtual machines,
+    /// `InvalidParameter`: "The blob name in URL contains a slash. This is presently not supported for disks."
     #[must_use]
     pub fn vhd_name(&self) -> String {
-        format!("{}/{}.vhd", self.name, self.version)
+        format!("{}{}.vhd", Self::vhd_prefix(&self.name), self.version)
+    }
+
+    /// What the names of all VHDs of an image begin with, and no others.
+    #[must_use]
+    pub fn vhd_prefix(name: &ImageName) -> String {
+        format!("{name}{VHD_SEPARATOR}")
+    }
+
+    /// The version whose VHD of `image` is called `name`; none where it is no such VHD.
+    #[must_use]
+    pub fn vhd_version(image: &ImageName, name: &str) -> Option<ImageVersion> {
+        name.strip_prefix(&Self::vhd_prefix(image))?.strip_suffix(".vhd")?.parse().ok()
     }
 }
 
@@ -163,4 +179,27 @@ impl VhdMetadata {
     pub const BASE: &'static str = "goldfleet_base";
     /// Which of all blobs that ever lay in its place it is: a UUID of its own for every blob that is made.
     pub const INCARNATION: &'static str = "goldfleet_incarnation";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_vhd_is_of_one_version_only() {
+        let image = |name: &str, version: &str| ImageRef {
+            name: name.parse().unwrap(),
+            version: version.parse().unwrap(),
+            digest: crate::model::hash::digest_of(b"any"),
+        };
+        let (short, long) = (image("web", "1_2-3"), image("web-1_2", "3"));
+        assert_eq!(short.vhd_name(), "web__1_2-3.vhd");
+        assert_ne!(image("web-1", "2").vhd_name(), image("web", "1-2").vhd_name());
+        for image in [&short, &long] {
+            assert_eq!(ImageRef::vhd_version(&image.name, &image.vhd_name()).as_ref(), Some(&image.version));
+        }
+        assert_eq!(ImageRef::vhd_version(&long.name, &short.vhd_name()), None);
+        assert_eq!(ImageRef::vhd_version(&short.name, "web__1.vhdx"), None);
+        assert!("web__1".parse::<ImageName>().is_err() && "1__2".parse::<ImageVersion>().is_err());
+    }
 }

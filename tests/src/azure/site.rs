@@ -184,7 +184,7 @@ impl Site {
     #[must_use]
     pub fn vhd(&self, subscription: u32, region: &str) -> BlobAddress {
         let account = staging(subscription, region).parse().unwrap();
-        Container { account, container: "vhds".parse().unwrap() }.blob("golden/1.vhd")
+        Container { account, container: "vhds".parse().unwrap() }.blob("golden__1.vhd")
     }
 
     /// Checks that every target has its image, made from a VHD that is the golden one byte for byte.

@@ -72,7 +72,7 @@ impl<'a> Scene<'a> {
         let (_, manifest) = manifest(&desk, &"golden".parse().unwrap(), &text.parse().unwrap()).await.unwrap();
         // What lies there of the case before would be taken for an earlier version to begin with.
         for region in ["westeurope", "eastus"] {
-            let vhd = site.vhd(1, region).container.blob(format!("golden/{}.vhd", version - 1));
+            let vhd = site.vhd(1, region).container.blob(format!("golden__{}.vhd", version - 1));
             site.blobs().delete(&vhd, None).await.unwrap();
         }
         site.proxy.counters().reset();
@@ -108,7 +108,7 @@ impl<'a> Scene<'a> {
         let golden = std::fs::read(self.fleet.golden()).unwrap();
         for region in ["westeurope", "eastus"] {
             let container = self.site.vhd(1, region).container;
-            let vhd = container.blob(format!("golden/{}.vhd", status.version));
+            let vhd = container.blob(format!("golden__{}.vhd", status.version));
             assert!(self.site.blobs().get(&vhd, None).await.unwrap() == golden, "{name}: {vhd} differs");
         }
     }

@@ -47,12 +47,12 @@ impl Base {
         vhd: &BlobAddress,
     ) -> Option<Self> {
         let blobs = shared.ports.blobs.as_ref();
-        let prefix = format!("{}/", image.name);
+        let prefix = ImageRef::vhd_prefix(&image.name);
         let mut listed = chunk_store::list(blobs, &vhd.container, &prefix).await.ok()?;
         listed.retain(|blob| blob.name != vhd.name && blob.length == length(manifest));
         listed.sort_by_key(|blob| std::cmp::Reverse(blob.modified));
         for blob in listed {
-            let version = blob.name.strip_prefix(&prefix).and_then(|name| name.strip_suffix(".vhd")?.parse().ok());
+            let version = ImageRef::vhd_version(&image.name, &blob.name);
             let candidate = vhd.container.blob(blob.name);
             let properties = blobs.properties(&candidate).await.ok()??;
             let digest = properties.metadata.get(VhdMetadata::DIGEST).and_then(|digest| digest.parse().ok());
@@ -229,7 +229,7 @@ mod tests {
             account: "stage".parse().unwrap(),
             container: "vhds".parse().unwrap(),
         };
-        Base::new(image, container.blob("golden/1.vhd"), Arc::new(manifest))
+        Base::new(image, container.blob("golden__1.vhd"), Arc::new(manifest))
     }
 
     #[test]

@@ -102,8 +102,8 @@ fn blob(world: &World, wanted: &Wanted<'_>, url: &str) -> Result<(), Answer> {
     if !name.to_ascii_lowercase().ends_with(".vhd") {
         return Err(invalid(format!("Blob name in URL {url} must end with \".vhd\" extension.")));
     }
-    // Source: seen in 2017, chagarw/MDPP#22.
-    if world.refuse_slashes && name.contains('/') {
+    // Source: Azure, common error messages of virtual machines.
+    if !world.takes_slashes && name.contains('/') {
         let message =
             format!("The blob name in URL {url} contains a slash. This is presently not supported for disks.");
         return Err(invalid(message));

@@ -74,8 +74,9 @@ pub struct World {
     pub blobs: Blobs,
     /// When it is told that a blob is unfit.
     pub blob_checks: BlobChecks,
-    /// Whether blob names with a slash are refused. Seen in 2017 (chagarw/MDPP#22); whether it is so now is not known.
-    pub refuse_slashes: bool,
+    /// Whether blob names with a slash are taken. They were not in 2017 (seen, chagarw/MDPP#22), and Azure's documentation
+    /// lists the refusal still.
+    pub takes_slashes: bool,
     /// The limits of requests.
     pub limits: Limits,
     /// How many values a page of a list has; all, where nothing is said.
