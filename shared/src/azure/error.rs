@@ -16,6 +16,8 @@ use serde_json::Value;
 use crate::ports::error::{ErrorKind, PortError};
 
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
+const SOURCE_STATUS: HeaderName = HeaderName::from_static("x-ms-copy-source-status-code");
+const SOURCE_CODE: HeaderName = HeaderName::from_static("x-ms-copy-source-error-code");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-ms-correlation-request-id");
 const RETRY_AFTER: HeaderName = HeaderName::from_static("retry-after");
@@ -89,6 +91,15 @@ pub(super) fn port_error(what: impl Display, error: &Error) -> PortError {
         }
         _ => PortError::new(ErrorKind::Invalid, format!("{what}: {}", cause(error))),
     }
+}
+
+/// What a source said to the service that was to read it, as an error of a port, told of `what`; none where the answer says
+/// nothing of a source. Source: Azure Storage, status and error codes, copy API error response.
+pub(super) fn source_error(what: impl Display, error: &Error) -> Option<PortError> {
+    let Sdk::HttpResponse { raw_response: Some(raw), .. } = error.kind() else { return None };
+    let status = raw.headers().get_optional_str(&SOURCE_STATUS)?.parse().ok()?;
+    let code = raw.headers().get_optional_str(&SOURCE_CODE).unwrap_or_default().to_owned();
+    Some(Refusal { status, code, ..read_raw(raw) }.into_port_error(what))
 }
 
 /// A success whose answer lacks `part`, told of `what`.

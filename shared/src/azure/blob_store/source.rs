@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use super::super::error::port_error;
+use super::super::error::{self, port_error};
 use super::AzureBlobs;
 use crate::model::store::BlobAddress;
 use crate::ports::blob_store::SourceRange;
@@ -34,7 +34,7 @@ impl AzureBlobs {
         let service = self.service(&source.container.account)?;
         let token = self.sas.read(&source.container, &service).await.map_err(no_sas)?;
         let error = match send(self.with_sas(source, &token)?).await {
-            Err(error) if is_denied(&port_error(source, &error)) => error,
+            Err(error) if is_denied(&error) => error,
             ended => return Ok(ended),
         };
         match self.sas.instead_of(&token, &source.container, &service).await {
@@ -56,18 +56,34 @@ fn no_sas(error: PortError) -> PortError {
     }
 }
 
-/// Whether a service was not let in by a source. Requests themselves bear a token, of which it would be said in other words.
-fn is_denied(error: &PortError) -> bool {
+/// Whether a service was not let in by a source. It says so of the source; or in words that it would not use of the request
+/// itself, which bears a token.
+fn is_denied(error: &azure_core::Error) -> bool {
+    if let Some(said) = error::source_error("", error) {
+        return said.kind == ErrorKind::Denied;
+    }
+    let error = port_error("", error);
     let codes = ["cannot-verify-copy-source", "authentication-failed"];
     error.kind == ErrorKind::Denied && codes.contains(&error.code.as_str())
 }
 
 /// What the service says of a request that reads from a source.
 pub(super) fn source_error(blob: &BlobAddress, source: &SourceRange, error: &azure_core::Error) -> PortError {
-    let error = port_error(format!("{blob} from {}", source.blob), error);
+    let (what, denied) = (format!("{blob} from {}", source.blob), is_denied(error));
+    if let Some(said) = error::source_error(&what, error) {
+        return match said.kind {
+            ErrorKind::NotFound => said.with_code("source-not-found"),
+            ErrorKind::Denied => as_kind(said, ErrorKind::Unavailable, "source-denied"),
+            // A range that is not in it: it is shorter than it should be.
+            ErrorKind::Invalid => as_kind(said, ErrorKind::Corrupt, "source-corrupt"),
+            ErrorKind::Throttled => said.with_code("source-unavailable"),
+            _ => as_kind(said, ErrorKind::Unavailable, "source-unavailable"),
+        };
+    }
+    let error = port_error(what, error);
     match (error.code.as_str(), error.kind) {
         ("cannot-verify-copy-source", ErrorKind::NotFound) => error.with_code("source-not-found"),
-        _ if is_denied(&error) => as_kind(error, ErrorKind::Unavailable, "source-denied"),
+        _ if denied => as_kind(error, ErrorKind::Unavailable, "source-denied"),
         // The service could not read the source, which says nothing of the blob that it was to write.
         ("cannot-verify-copy-source", ErrorKind::Unavailable | ErrorKind::Throttled) => {
             error.with_code("source-unavailable")
@@ -82,4 +98,90 @@ pub(super) fn source_error(blob: &BlobAddress, source: &SourceRange, error: &azu
 
 fn as_kind(error: PortError, kind: ErrorKind, code: &'static str) -> PortError {
     PortError { kind, ..error }.with_code(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use azure_core::Bytes;
+    use azure_core::error::ErrorKind as Sdk;
+    use azure_core::http::headers::{HeaderName, Headers};
+    use azure_core::http::{RawResponse, StatusCode};
+
+    use super::*;
+    use crate::model::store::Container;
+
+    /// A refusal with this code, and what it says of the source: a status, a code.
+    fn refusal(
+        status: StatusCode,
+        code: &'static str,
+        source: Option<(&'static str, &'static str)>,
+    ) -> azure_core::Error {
+        let mut headers = Headers::new();
+        headers.insert(HeaderName::from_static("x-ms-error-code"), code);
+        if let Some((status, code)) = source {
+            headers.insert(HeaderName::from_static("x-ms-copy-source-status-code"), status);
+            headers.insert(HeaderName::from_static("x-ms-copy-source-error-code"), code);
+        }
+        let raw_response = Some(Box::new(RawResponse::from_bytes(status, headers, Bytes::new())));
+        azure_core::Error::from(Sdk::HttpResponse { status, error_code: None, raw_response })
+    }
+
+    #[test]
+    fn what_is_said_of_a_source_is_believed_whatever_the_code() {
+        let container =
+            |account: &str| Container { account: account.parse().unwrap(), container: "golden".parse().unwrap() };
+        let (blob, from) = (container("stage1").blob("vhd"), container("goldsource").blob("chunk"));
+        let source = SourceRange { blob: from, range: 0..512, crc64: 0 };
+        let (forbidden, conflict) = (StatusCode::Forbidden, StatusCode::Conflict);
+        for (status, code, of_source, kind, expected) in [
+            // A firewall.
+            (
+                forbidden,
+                "CannotVerifyCopySource",
+                Some(("403", "AuthorizationFailure")),
+                ErrorKind::Unavailable,
+                "source-denied",
+            ),
+            (
+                forbidden,
+                "AuthorizationFailure",
+                Some(("403", "AuthorizationFailure")),
+                ErrorKind::Unavailable,
+                "source-denied",
+            ),
+            (forbidden, "AuthorizationFailure", None, ErrorKind::Denied, "authorization-failure"),
+            (forbidden, "CannotVerifyCopySource", None, ErrorKind::Unavailable, "source-denied"),
+            (
+                StatusCode::NotFound,
+                "CannotVerifyCopySource",
+                Some(("404", "BlobNotFound")),
+                ErrorKind::NotFound,
+                "source-not-found",
+            ),
+            (StatusCode::NotFound, "BlobNotFound", None, ErrorKind::NotFound, "blob-not-found"),
+            (conflict, "CannotVerifyCopySource", Some(("416", "InvalidRange")), ErrorKind::Corrupt, "source-corrupt"),
+            (
+                conflict,
+                "CannotVerifyCopySource",
+                Some(("503", "ServerBusy")),
+                ErrorKind::Throttled,
+                "source-unavailable",
+            ),
+            (
+                conflict,
+                "CannotVerifyCopySource",
+                Some(("500", "InternalError")),
+                ErrorKind::Unavailable,
+                "source-unavailable",
+            ),
+        ] {
+            let error = source_error(&blob, &source, &refusal(status, code, of_source));
+            assert_eq!((error.kind, error.code.as_str()), (kind, expected), "{code} {of_source:?}");
+            assert_eq!(
+                is_denied(&refusal(status, code, of_source)),
+                expected == "source-denied",
+                "{code} {of_source:?}"
+            );
+        }
+    }
 }

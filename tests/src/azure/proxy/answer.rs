@@ -28,6 +28,8 @@ pub(super) struct Refusal {
     pub(super) code: String,
     pub(super) message: String,
     pub(super) retry_after: Option<Duration>,
+    /// What the source answered that the service was to read: its status and its code.
+    pub(super) source: Option<(StatusCode, String)>,
 }
 
 /// Why there is no answer of the operation.
@@ -35,7 +37,7 @@ pub(super) type Refused<T> = Result<T, Refusal>;
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into(), retry_after: None }
+        Self { status, code: code.to_owned(), message: message.into(), retry_after: None, source: None }
     }
 
     /// A header that has no value of the right form.
@@ -84,6 +86,11 @@ impl Refusal {
         put(headers, "x-ms-error-code", &self.code);
         put(headers, "x-ms-request-id", &id);
         stamp(headers, asked);
+        // Source: Azure Storage, status and error codes, copy API error response.
+        if let Some((status, code)) = &self.source {
+            put(headers, "x-ms-copy-source-status-code", status.as_str());
+            put(headers, "x-ms-copy-source-error-code", code);
+        }
         if let Some(wait) = self.retry_after {
             put(headers, "retry-after", &wait.as_secs().to_string());
         }

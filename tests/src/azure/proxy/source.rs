@@ -163,6 +163,7 @@ impl Source {
     async fn get(&self, core: &Core, method: Method, url: &str, headers: HeaderMap) -> Refused<Response> {
         let response = core.upstream.read(method, url, headers).await?;
         let status = response.status();
+        let code = text(response.headers(), "x-ms-error-code").unwrap_or_default().to_owned();
         let message = match status {
             status if status.is_success() => return Ok(response),
             StatusCode::PRECONDITION_FAILED | StatusCode::NOT_MODIFIED => {
@@ -176,7 +177,8 @@ impl Source {
             }
             _ => "Could not verify the copy source within the specified time.",
         };
-        Err(Refusal::new(status, "CannotVerifyCopySource", message))
+        let refusal = Refusal::new(status, "CannotVerifyCopySource", message);
+        Err(Refusal { source: Some((status, code)), ..refusal })
     }
 }
 
