@@ -20,8 +20,9 @@ pub(super) const MAX_ACTIONS: usize = 100;
 /// The most bytes that the JSON of one transaction's rows may have together. Source: 4 MiB, less what surrounds them.
 pub(super) const MAX_BATCH_BYTES: usize = 3 * 1024 * 1024;
 
-/// The protocol's version: the last before which nothing changed for tables.
-const VERSION: &str = "2019-02-02";
+/// The protocol's version: the first in which a refusal names the account's tenant. Source: Azure SDKs for tables, tenant
+/// discovery.
+const VERSION: &str = "2020-12-06";
 
 const ETAG: HeaderName = HeaderName::from_static("etag");
 const NEXT_PARTITION: HeaderName = HeaderName::from_static("x-ms-continuation-nextpartitionkey");
