@@ -22,7 +22,7 @@ use crate::hold::{Hold, Stop};
 ///
 /// # Errors
 /// [`StepError`] where it was stopped or the attempt failed.
-pub async fn run(
+pub(super) async fn run(
     shared: &Shared,
     hold: &Hold,
     operation: &Operation,

@@ -12,8 +12,7 @@ use crate::failed::Failed;
 use crate::hold::Hold;
 
 /// What the operation's managed image is to be.
-#[must_use]
-pub fn spec(
+pub(super) fn spec(
     operation: &Operation,
     target: &Target,
     name: &ManagedImageName,
@@ -38,7 +37,7 @@ pub fn spec(
 ///
 /// # Errors
 /// [`StepError`] where it was stopped or the attempt failed.
-pub async fn run(
+pub(super) async fn run(
     shared: &Shared,
     hold: &Hold,
     operation: &Operation,

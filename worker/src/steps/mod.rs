@@ -1,11 +1,11 @@
 //! What is done under a lease.
 
 mod base;
-pub mod copy;
-pub mod image;
+mod copy;
+mod image;
 mod prepare;
-pub mod seed;
-pub mod transfer;
+mod seed;
+mod transfer;
 
 use std::sync::Arc;
 

@@ -19,7 +19,7 @@ use crate::hold::Hold;
 ///
 /// # Errors
 /// [`StepError`] where it was stopped or the attempt failed.
-pub async fn run(
+pub(super) async fn run(
     shared: &Shared,
     hold: &Hold,
     operation: &Operation,

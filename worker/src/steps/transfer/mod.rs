@@ -1,0 +1,141 @@
+//! Moving chunks: from whichever source has them, many at once, each recorded when it is in place.
+
+mod journey;
+mod request;
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use goldfleet_shared::model::manifest::{ChunkEntry, Manifest};
+use goldfleet_shared::model::operation::Operation;
+use goldfleet_shared::model::store::Store;
+use goldfleet_shared::ports::error::{ErrorKind, PortError};
+
+use super::{Outcome, Shared, StepError};
+use crate::hold::Hold;
+use journey::{Journey, Next};
+pub(super) use request::Destination;
+use request::{Answer, Batch};
+
+/// How long a step stays with its lease while its sources have nothing new for it, in heartbeats. Then it gives its place
+/// to others.
+const PATIENCE_BEATS: u32 = 2;
+
+/// The time between two looks at sources that have nothing new.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Moves every chunk that the hold has not recorded as in place.
+pub(super) async fn fill<D: Destination>(
+    shared: &Shared,
+    hold: &Hold,
+    operation: &Operation,
+    manifest: &Manifest,
+    from: &[Store],
+    destination: &D,
+) -> Result<Outcome, StepError> {
+    let patience = shared.settings.beat * PATIENCE_BEATS;
+    let mut idle = Duration::ZERO;
+    loop {
+        hold.check()?;
+        let missing = missing(operation, hold);
+        if missing.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        let sources = shared.availability.look(&shared.ports, &operation.job, from).await?;
+        let at_hand: Vec<u32> = missing.into_iter().filter(|&chunk| sources.nearest(chunk, &[]).is_some()).collect();
+        if !at_hand.is_empty() {
+            Batch { shared, hold, sources: &sources, destination }.fetch(manifest, at_hand).await?;
+            idle = Duration::ZERO;
+        } else if idle < patience {
+            shared.ports.clock.sleep(LOOK_AGAIN).await;
+            idle += LOOK_AGAIN;
+        } else {
+            return Ok(Outcome::Continue(shared.settings.beat));
+        }
+    }
+}
+
+/// The chunks to move, beginning at a place of the list that differs between operations, so that no chunk is hot.
+fn missing(operation: &Operation, hold: &Hold) -> Vec<u32> {
+    let done = hold.progress().done;
+    let mut missing: Vec<u32> = done.missing().collect();
+    if !missing.is_empty() {
+        let hash = operation
+            .id
+            .to_string()
+            .bytes()
+            .fold(0_usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+        let start = hash % missing.len();
+        missing.rotate_left(start);
+    }
+    missing
+}
+
+impl<D: Destination> Batch<'_, D> {
+    /// Puts chunks in place, as many at once as the destination takes.
+    async fn fetch(&self, manifest: &Manifest, chunks: Vec<u32>) -> Result<(), StepError> {
+        let mut waiting = chunks.into_iter();
+        let mut moving = FuturesUnordered::new();
+        let mut failed = None;
+        loop {
+            // After a failure nothing new begins, but what is in flight is awaited, so that what it did is recorded.
+            while failed.is_none() && moving.len() < self.destination.requests() {
+                let Some(chunk) = waiting.next() else { break };
+                if let Some(entry) = manifest.chunks.get(chunk as usize) {
+                    moving.push(self.fetch_one(chunk, entry));
+                }
+            }
+            match moving.next().await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => failed = failed.or(Some(error)),
+                None => return failed.map_or(Ok(()), Err),
+            }
+        }
+    }
+
+    /// Puts a chunk in place from whichever store has it.
+    async fn fetch_one(&self, chunk: u32, entry: &ChunkEntry) -> Result<(), StepError> {
+        let mut journey = Journey::new(chunk, entry);
+        loop {
+            self.hold.check()?;
+            let (account, now) = (self.destination.account(), self.shared.ports.clock.now());
+            let Some(pick) = self.shared.detours.pick(self.sources, chunk, &journey.lacking, account, now) else {
+                return journey.last.map_or(Ok(()), |error| Err(error.into()));
+            };
+            let Answer { pick, put, .. } = self.ask(&mut journey, pick).await?;
+            match put {
+                Ok(bytes) => {
+                    self.hold.moved(bytes);
+                    self.shared.vitals.metrics.moved(self.hold.kind(), bytes, pick.is_detour());
+                    self.hold.record(chunk, u64::from(entry.length));
+                    return Ok(());
+                }
+                Err(error) => self.failed(&mut journey, pick.store, error).await?,
+            }
+        }
+    }
+
+    /// Sees to what follows a request that did not put its chunk in place. An error where that ends the attempt.
+    async fn failed<'s>(&self, journey: &mut Journey<'s>, store: &'s Store, error: PortError) -> Result<(), StepError> {
+        journey.tries += 1;
+        let others = [journey.lacking.as_slice(), &[store]].concat();
+        let elsewhere = self.sources.nearest(journey.chunk, &others).is_some();
+        match journey.next(&error, elsewhere, self.destination.account()) {
+            Next::Elsewhere => {
+                // It is said here, once, which store was at fault.
+                let hash = &journey.entry.hash;
+                tracing::warn!(%store, chunk = %hash, code = error.code, "a chunk can't be had here: {error}");
+                journey.give_up(store, error);
+            }
+            Next::Again(wait) => {
+                if error.kind == ErrorKind::Throttled {
+                    self.shared.vitals.metrics.throttled(self.hold.kind());
+                }
+                self.shared.ports.clock.sleep(wait).await;
+            }
+            Next::Fail => return Err(error.into()),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,241 @@
+//! Asking a store for a chunk, and another one too where it is overdue; and telling those who learn from it how that went.
+
+use std::future::{Future, pending};
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use goldfleet_shared::model::ids::AccountName;
+use goldfleet_shared::model::manifest::{ChunkEntry, chunk_name};
+use goldfleet_shared::model::store::BlobAddress;
+use goldfleet_shared::ports::clock::between;
+use goldfleet_shared::ports::error::PortResult;
+use jiff::Timestamp;
+
+use super::super::{Shared, StepError};
+use super::journey::{Journey, is_the_sources_fault};
+use crate::availability::Sources;
+use crate::detour::{Pick, blames_source};
+use crate::hold::{Hold, Stop};
+
+/// The time between two looks whether an overdue chunk can be had elsewhere.
+const LOOK_ELSEWHERE: Duration = Duration::from_secs(1);
+
+/// Where chunks go.
+pub(in crate::steps) trait Destination: Sync {
+    /// The account that takes the load.
+    fn account(&self) -> &AccountName;
+
+    /// Requests in flight, as long as all their permits are to be had.
+    fn requests(&self) -> usize;
+
+    /// Puts a chunk in place from the blob that holds it. Returns the bytes that went over the wire: none where it was there
+    /// already. Two such requests for one chunk may be in flight; one that is dropped may still land, and do no harm then.
+    fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> impl Future<Output = PortResult<u64>> + Send;
+}
+
+/// What the chunks have in common that are moved between two looks at the sources.
+pub(super) struct Batch<'a, D> {
+    pub(super) shared: &'a Shared,
+    pub(super) hold: &'a Hold,
+    pub(super) sources: &'a Sources<'a>,
+    pub(super) destination: &'a D,
+}
+
+/// A request for a chunk.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    entry: &'a ChunkEntry,
+    pick: Pick<'a>,
+    /// When its store was first asked for the chunk.
+    since: Timestamp,
+    /// When it was asked this time.
+    sent: Timestamp,
+}
+
+/// How a request ended.
+pub(super) struct Answer<'a> {
+    /// The store that the chunk came from, or did not.
+    pub(super) pick: Pick<'a>,
+    /// The bytes that went over the wire, as [`Destination::put`] tells them.
+    pub(super) put: PortResult<u64>,
+    /// Whether the chunk was asked for elsewhere too.
+    raced: bool,
+}
+
+impl<D: Destination> Batch<'_, D> {
+    /// Asks once for a chunk from a store, and of another one where it is overdue.
+    pub(super) async fn ask<'s>(&self, journey: &mut Journey<'s>, pick: Pick<'s>) -> Result<Answer<'s>, StepError>
+    where
+        Self: 's,
+    {
+        let permit = self.shared.governor.admit(self.destination.account()).await;
+        self.hold.check()?;
+        let sent = self.now();
+        let request = Request { entry: journey.entry, pick, since: journey.since(pick.store, sent), sent };
+        let mut put = Box::pin(self.put(request));
+        let in_time = tokio::select! {
+            biased;
+            put = &mut put => Some(put),
+            () = self.until_overdue(request.entry) => None,
+        };
+        let answer = match in_time {
+            Some(put) => {
+                self.ended(&request, &put);
+                Answer { pick, put, raced: false }
+            }
+            None => self.late(journey, request, put).await?,
+        };
+        let says_how_the_account_fares = match &answer.put {
+            // How long it takes for a request was not seen of two at once.
+            Ok(_) => !answer.raced,
+            // It is not to blame for what a source does.
+            Err(error) => !blames_source(error),
+        };
+        if says_how_the_account_fares {
+            permit.ended(&answer.put);
+        }
+        Ok(answer)
+    }
+
+    /// Waits for a chunk that is overdue, and until it can be had elsewhere: then it is asked for there too.
+    async fn late<'s>(
+        &self,
+        journey: &Journey<'s>,
+        request: Request<'s>,
+        mut put: impl Future<Output = PortResult<u64>> + Unpin,
+    ) -> Result<Answer<'s>, StepError>
+    where
+        Self: 's,
+    {
+        let Request { entry, pick, sent, .. } = request;
+        let told = self.shared.detours.overdue(&pick, self.destination.account(), entry, sent, self.now());
+        let instead = tokio::select! {
+            biased;
+            put = &mut put => {
+                if !told {
+                    self.ended(&request, &put);
+                }
+                return Ok(Answer { pick, put, raced: false });
+            }
+            instead = self.instead(journey, &pick) => instead,
+        };
+        // Whoever is only to stop soon waits for what is in flight.
+        if self.hold.check() == Err(Stop::Lost) {
+            return Err(Stop::Lost.into());
+        }
+        if !told {
+            // How it went will not be seen.
+            self.ended(&request, &Ok(0));
+        }
+        tracing::info!(store = %pick.store, other = %instead.store, chunk = %entry.hash, "a chunk is overdue: it is asked for elsewhere too");
+        let now = self.now();
+        let other = Request { entry, pick: instead, since: now, sent: now };
+        let (pick, put) = self.race(pick, put, other).await;
+        Ok(Answer { pick, put, raced: true })
+    }
+
+    /// Asks for an overdue chunk elsewhere too. The one that puts it in place ends the other; before that neither is given up,
+    /// as the answer of a request that lands is what tells whether it is whole.
+    async fn race<'s>(
+        &self,
+        pick: Pick<'s>,
+        first: impl Future<Output = PortResult<u64>> + Unpin,
+        other: Request<'s>,
+    ) -> (Pick<'s>, PortResult<u64>) {
+        let second = Box::pin(self.put(other));
+        match select(first, second).await {
+            Either::Left((put @ Ok(1..), _)) => {
+                // Which of them is faster has not been seen.
+                self.ended(&other, &Ok(0));
+                (pick, put)
+            }
+            Either::Left((put, second)) => {
+                let instead = second.await;
+                self.ended(&other, &instead);
+                settled((pick, put), (other.pick, instead))
+            }
+            Either::Right((put, first)) => {
+                self.ended(&other, &put);
+                match put {
+                    Ok(1..) => (other.pick, put),
+                    _ => settled((other.pick, put), (pick, first.await)),
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.ports.clock.now()
+    }
+
+    async fn put(&self, request: Request<'_>) -> PortResult<u64> {
+        let source = request.pick.store.container().blob(chunk_name(&request.entry.hash));
+        self.destination.put(request.entry, &source).await
+    }
+
+    /// Tells how a request ended.
+    fn ended(&self, request: &Request<'_>, put: &PortResult<u64>) {
+        let Request { entry, pick, since, .. } = request;
+        let now = self.now();
+        self.shared.detours.ended(pick, self.destination.account(), entry, between(*since, now), now, put);
+    }
+
+    /// Returns when a chunk that is asked for now is overdue.
+    async fn until_overdue(&self, entry: &ChunkEntry) {
+        match self.shared.detours.overdue_after(entry) {
+            Some(after) => self.shared.ports.clock.sleep(after).await,
+            None => pending().await,
+        }
+    }
+
+    /// Returns when an overdue chunk can be had elsewhere, and from where.
+    async fn instead<'s>(&self, journey: &Journey<'s>, pick: &Pick<'s>) -> Pick<'s>
+    where
+        Self: 's,
+    {
+        let (clock, account, detours) = (&self.shared.ports.clock, self.destination.account(), &self.shared.detours);
+        loop {
+            let now = clock.now();
+            if let Some(instead) = detours.instead(pick, self.sources, journey.chunk, &journey.lacking, account, now) {
+                return instead;
+            }
+            clock.sleep(LOOK_ELSEWHERE).await;
+        }
+    }
+}
+
+/// What two requests for one chunk came to, of which the first to end did not put it in place: where it was there already, the
+/// other one had put it there, and tells whether it stays.
+fn settled<P>(one: (P, PortResult<u64>), other: (P, PortResult<u64>)) -> (P, PortResult<u64>) {
+    match (&one.1, &other.1) {
+        (Err(error), _) if is_the_sources_fault(error) => one,
+        (_, Err(error)) if is_the_sources_fault(error) => other,
+        (Ok(_), Err(_)) => one,
+        _ => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use goldfleet_shared::ports::error::{ErrorKind, PortError};
+
+    use super::*;
+
+    /// A request that finds a chunk in place does not know whether the other one takes it back.
+    #[test]
+    fn what_a_race_came_to_is_told_by_the_one_that_wrote() {
+        let corrupt = || Err(PortError::new(ErrorKind::Corrupt, "other bytes").with_code("source-corrupt"));
+        let lost = || Err(PortError::new(ErrorKind::Unavailable, "no answer"));
+        for (one, other, told) in [
+            (Ok(0), Ok(9), "other"),
+            (Ok(0), corrupt(), "other"),
+            (corrupt(), Ok(0), "one"),
+            (Ok(0), lost(), "one"),
+            (lost(), Ok(9), "other"),
+            (lost(), lost(), "other"),
+        ] {
+            let what = format!("{one:?}, then {other:?}");
+            assert_eq!(settled(("one", one), ("other", other)).0, told, "{what}");
+        }
+    }
+}
