@@ -12,7 +12,7 @@ use azure_storage_blob::models::{
 use super::super::error::{incomplete, port_error};
 use crate::model::store::BlobAddress;
 use crate::ports::blob_store::{CopyState, CopyStatus};
-use crate::ports::error::{ErrorKind, PortResult};
+use crate::ports::error::{ErrorKind, PortError, PortResult};
 
 /// What the service says of a copy that it begins.
 type Begun = Response<BlobClientStartCopyFromUrlResult, NoFormat>;
@@ -30,24 +30,22 @@ pub(super) async fn begin(
     client.start_copy_from_url(url, Some(options)).await
 }
 
-pub(super) fn begun(
-    blob: &BlobAddress,
-    source: &BlobAddress,
-    begun: azure_core::Result<Begun>,
-) -> PortResult<CopyStatus> {
-    let failed = |error: azure_core::Error| {
-        let error = port_error(format!("{blob} from {source}"), &error);
-        // The container that is missing is the destination's; a source is said by its own code, or as a missing blob.
-        match (error.code.as_str(), error.kind) {
-            ("cannot-verify-copy-source" | "blob-not-found" | "source-not-found", ErrorKind::NotFound) => {
-                error.with_code("source-not-found")
-            }
-            _ => error,
+/// What it means that a copy was not begun.
+pub(super) fn not_begun(blob: &BlobAddress, source: &BlobAddress, error: &azure_core::Error) -> PortError {
+    let error = port_error(format!("{blob} from {source}"), error);
+    // The container that is missing is the destination's; a source is said by its own code, or as a missing blob.
+    match (error.code.as_str(), error.kind) {
+        ("cannot-verify-copy-source" | "blob-not-found" | "source-not-found", ErrorKind::NotFound) => {
+            error.with_code("source-not-found")
         }
-    };
-    let response = begun.map_err(failed)?;
-    let id = response.copy_id().map_err(failed)?.ok_or_else(|| incomplete(blob, "id of a copy"))?;
-    let status = response.copy_status().map_err(failed)?;
+        _ => error,
+    }
+}
+
+pub(super) fn begun(blob: &BlobAddress, source: &BlobAddress, begun: &Begun) -> PortResult<CopyStatus> {
+    let failed = |error: azure_core::Error| not_begun(blob, source, &error);
+    let id = begun.copy_id().map_err(failed)?.ok_or_else(|| incomplete(blob, "id of a copy"))?;
+    let status = begun.copy_status().map_err(failed)?;
     Ok(CopyStatus { id, state: state(status.as_ref(), None, None) })
 }
 

@@ -154,8 +154,8 @@ impl BlobStore for AzureBlobs {
             ..BlockBlobClientUploadBlobFromUrlOptions::default()
         };
         let client = self.blob(blob)?.block_blob_client();
-        let put = self.reading(&source.blob, |url| client.upload_blob_from_url(url, Some(options.clone()))).await?;
-        let response = put.map_err(|error| source_error(blob, source, &error))?;
+        let send = |url| client.upload_blob_from_url(url, Some(options.clone()));
+        let response = self.reading(&source.blob, send, |error| source_error(blob, source, error)).await?;
         // The request takes an MD5 only; but the answer brings the CRC of what was written, so that it can be judged here.
         let etag = response.headers().get_optional_str(&HeaderName::from_static("etag")).map(Etag::from);
         let written = match response.headers().get_optional_str(&HeaderName::from_static(CONTENT_CRC64)) {
@@ -287,8 +287,8 @@ impl BlobStore for AzureBlobs {
     ) -> PortResult<()> {
         check_pages_from(blob, offset, source)?;
         let page = self.page(blob)?;
-        let put = self.reading(&source.blob, |url| page.put_from(fence, offset, source, url)).await?;
-        put.map_err(|error| source_error(blob, source, &error))
+        let send = |url| page.put_from(fence, offset, source, url);
+        self.reading(&source.blob, send, |error| source_error(blob, source, error)).await
     }
 
     async fn clear_pages(&self, blob: &BlobAddress, fence: Fence, range: Range<u64>) -> PortResult<()> {
@@ -303,8 +303,9 @@ impl BlobStore for AzureBlobs {
         metadata: &BTreeMap<String, String>,
     ) -> PortResult<CopyStatus> {
         let client = self.blob(blob)?;
-        let begun = self.reading(source, |url| copy::begin(&client, url, metadata)).await?;
-        copy::begun(blob, source, begun)
+        let send = |url| copy::begin(&client, url, metadata);
+        let begun = self.reading(source, send, |error| copy::not_begun(blob, source, error)).await?;
+        copy::begun(blob, source, &begun)
     }
 
     async fn copy_status(&self, blob: &BlobAddress) -> PortResult<Option<CopyStatus>> {

@@ -22,26 +22,29 @@ impl AzureBlobs {
         Ok(url.into())
     }
 
-    /// Sends a request that has the service read `source`, at the address that `send` is given. Where the service does not
-    /// let that in, the request had no effect and is sent once more, with a new SAS: the old one's key may have been
-    /// revoked, or it came to its end by a clock that is far off. Whoever asked does not learn of it, as the store is well.
-    pub(super) async fn reading<T, F, Fut>(&self, source: &BlobAddress, send: F) -> PortResult<azure_core::Result<T>>
+    /// Sends a request that has the service read `source`, at the address that `send` is given; `failed` tells what its
+    /// refusal means. Where the service does not let that in, the request had no effect and is sent once more, with a new
+    /// SAS: the old one's key may have been revoked, or it came to its end by a clock that is far off. Whoever asked does
+    /// not learn of it, as the store is well.
+    pub(super) async fn reading<T, S, Fut, F>(&self, source: &BlobAddress, send: S, failed: F) -> PortResult<T>
     where
-        F: Fn(String) -> Fut + Send + Sync,
+        S: Fn(String) -> Fut + Send + Sync,
         Fut: Future<Output = azure_core::Result<T>> + Send,
+        F: Fn(&azure_core::Error) -> PortError + Send + Sync,
         T: Send,
     {
         let service = self.service(&source.container.account)?;
         let token = self.sas.read(&source.container, &service).await.map_err(no_sas)?;
-        let error = match send(self.with_sas(source, &token)?).await {
-            Err(error) if is_denied(&error) => error,
-            ended => return Ok(ended),
+        let refused = match send(self.with_sas(source, &token)?).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if is_denied(&error) => failed(&error),
+            Err(error) => return Err(failed(&error)),
         };
         match self.sas.instead_of(&token, &source.container, &service).await {
-            Ok(Some(token)) => Ok(send(self.with_sas(source, &token)?).await),
-            Ok(None) => Ok(Err(error)),
+            Ok(Some(token)) => send(self.with_sas(source, &token)?).await.map_err(|error| failed(&error)),
+            Ok(None) => Err(refused),
             // Who is not let in gets no key there either.
-            Err(key) if key.kind == ErrorKind::Denied => Ok(Err(error)),
+            Err(key) if key.kind == ErrorKind::Denied => Err(refused),
             Err(key) => Err(no_sas(key)),
         }
     }
