@@ -24,6 +24,19 @@ use crate::hold::Hold;
 /// The time between two looks at a copy that the service makes.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// What a blob begins as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    /// A copy of an earlier version, if there is one; else zeros.
+    EarlierVersion,
+    /// Zeros.
+    Zeros,
+}
+
+/// How often an attempt makes the blob, and as what. More than once, as a request of an earlier attempt may arrive late, and
+/// its blob be there when this one makes its own. A copy of an earlier version that came to nothing is not tried again.
+const BEGINNINGS: [Beginning; 3] = [Beginning::EarlierVersion, Beginning::Zeros, Beginning::Zeros];
+
 /// A page blob of the operation's version at the VHD's place.
 pub(super) struct Prepared {
     /// Which of all blobs that ever lay there it is; none only of a whole one.
@@ -51,22 +64,20 @@ pub(super) struct Preparing<'a> {
 impl Preparing<'_> {
     /// Finds the blob, or makes it.
     pub(super) async fn prepare(&self) -> Result<Prepared, StepError> {
-        // A request of an earlier attempt may arrive late, and its blob be there when this one makes its own. A copy of an
-        // earlier version that came to nothing is not tried again.
-        let mut made = None;
-        for clone in [true, false, false] {
-            if let Some(found) = self.look(made).await? {
+        let mut found = self.look(None).await?;
+        for beginning in BEGINNINGS {
+            if let Some(found) = found {
                 return Ok(found);
             }
-            made = Some(self.make(clone).await?);
+            let made = self.make(beginning).await?;
+            found = self.look(Some(made)).await?;
         }
-        let found = self.look(made).await?;
         let message = || format!("{} is made by someone else at the same time", self.vhd);
         found.ok_or_else(|| PortError::new(ErrorKind::Conflict, message()).into())
     }
 
     /// What the blob at the VHD's place is; none where there is none, or it was of no use and is gone. The one that this
-    /// attempt has made has no footer yet, which saves reading it from far away.
+    /// attempt has just made, by its incarnation, has no footer yet, which saves reading it from far away.
     async fn look(&self, made: Option<Uuid>) -> Result<Option<Prepared>, StepError> {
         let Some(properties) = self.settled().await? else { return Ok(None) };
         let digest = self.operation.image.digest.to_string();
@@ -80,7 +91,8 @@ impl Preparing<'_> {
             }
         }
         let incarnation = properties.metadata.get(VhdMetadata::INCARNATION).and_then(|id| id.parse().ok());
-        if (made.is_none() || made != incarnation) && self.has_footer().await? {
+        let just_made = made.is_some() && made == incarnation;
+        if !just_made && self.has_footer().await? {
             return Ok(Some(self.whole(incarnation)));
         }
         let Some(incarnation) = incarnation else {
@@ -162,9 +174,8 @@ impl Preparing<'_> {
         Ok(read[..] == self.manifest.footer[..])
     }
 
-    /// Makes the blob where there is none: with `clone` from an earlier version, if there is one, else of zeros. Returns its
-    /// incarnation.
-    async fn make(&self, clone: bool) -> Result<Uuid, StepError> {
+    /// Makes the blob where there is none. Returns its incarnation.
+    async fn make(&self, beginning: Beginning) -> Result<Uuid, StepError> {
         let image = &self.operation.image;
         let incarnation = Uuid::new_v4();
         let metadata = BTreeMap::from([
@@ -172,7 +183,7 @@ impl Preparing<'_> {
             (VhdMetadata::JOB.to_owned(), self.operation.job.to_string()),
             (VhdMetadata::INCARNATION.to_owned(), incarnation.to_string()),
         ]);
-        if clone
+        if beginning == Beginning::EarlierVersion
             && let Some(base) = Base::find(self.shared, self.source, image, self.manifest, self.vhd).await
             && base.clone_to(self.shared, self.hold, self.vhd, metadata.clone()).await?
         {
