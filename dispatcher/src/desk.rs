@@ -1,6 +1,8 @@
 //! The desk: what everything on the operator's side works with.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use goldfleet_shared::commit::{self, Outcome};
 use goldfleet_shared::config::Config;
@@ -14,7 +16,6 @@ use goldfleet_shared::ports::job_table::Change;
 use goldfleet_shared::ports::{ETag, Ports, Versioned};
 use goldfleet_shared::state::{IllegalTransition, JobEvent};
 use goldfleet_worker::vitals::Vitals;
-use std::time::Duration;
 
 /// Ports, configuration, and who acts.
 #[derive(Clone)]
@@ -218,10 +219,13 @@ pub fn change(operation: &Operation, if_match: &ETag) -> Change {
     Change { operation: operation.clone(), if_match: if_match.clone() }
 }
 
-/// A job's operations by group: what can be changed together.
+/// The rows that one commit may change together: a target's copy and image, or a seed.
+pub type Group = Vec<Versioned<Operation>>;
+
+/// A job's operations by group.
 #[must_use]
-pub fn by_group(operations: Vec<Versioned<Operation>>) -> Vec<Vec<Versioned<Operation>>> {
-    let mut groups: std::collections::BTreeMap<String, Vec<Versioned<Operation>>> = std::collections::BTreeMap::new();
+pub fn by_group(operations: Vec<Versioned<Operation>>) -> Vec<Group> {
+    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     for operation in operations {
         groups.entry(operation.value.id.group()).or_default().push(operation);
     }

@@ -8,7 +8,7 @@ use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::ports::{ETag, Versioned};
 use goldfleet_shared::state::{JobEvent, OperationEvent};
 
-use crate::desk::{Desk, DeskError, by_group, change};
+use crate::desk::{Desk, DeskError, Group, by_group, change};
 use crate::rings::Gate;
 
 /// Which operations to try again.
@@ -36,10 +36,10 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
         let why = job.failure.map_or_else(String::new, |failure| format!(": {}", failure.message));
         return Err(DeskError::Refused(format!("job {id} has no operations{why}; use 'goldfleet dispatch' again")));
     }
-    let gate = Gate::of(&job, &operations);
     let unended = operations.iter().filter(|row| !row.value.state.is_terminal()).count();
-    let groups: Vec<Vec<Versioned<Operation>>> =
-        by_group(operations).into_iter().filter(|group| !rearmed(desk, group, which, &gate).is_empty()).collect();
+    let retry = Retry { desk, id, which, gate: Gate::of(&job, &operations) };
+    let groups: Vec<Group> =
+        by_group(operations).into_iter().filter(|group| !retry.rearmed(group).is_empty()).collect();
     if groups.is_empty() && job.state.is_terminal() && unended > 0 {
         // A retry that was cut short: the sweeper announces what is ready.
         keep_open(desk, id).await?;
@@ -54,24 +54,10 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
     if job.state.is_terminal() {
         desk.advance(id, JobEvent::Retry, |_| {}).await?;
     }
-    let retried = retry_groups(desk, id, groups, which, &gate).await;
+    let retried = retry.groups(groups).await;
     // However far that came.
     keep_open(desk, id).await?;
     retried
-}
-
-async fn retry_groups(
-    desk: &Desk,
-    id: &JobId,
-    groups: Vec<Vec<Versioned<Operation>>>,
-    which: &Which,
-    gate: &Gate<'_>,
-) -> Result<usize, DeskError> {
-    let mut count = 0;
-    for group in groups {
-        count += retry_group(desk, id, group, which, gate).await?;
-    }
-    Ok(count)
 }
 
 /// Writes the job's row once more: a sweep that saw the operations as they were before ends the job only in the version of
@@ -90,27 +76,12 @@ async fn keep_open(desk: &Desk, id: &JobId) -> Result<(), DeskError> {
     }
 }
 
-async fn retry_group(
-    desk: &Desk,
-    id: &JobId,
-    mut group: Vec<Versioned<Operation>>,
-    which: &Which,
-    gate: &Gate<'_>,
-) -> Result<usize, DeskError> {
-    loop {
-        let rearmed = rearmed(desk, &group, which, gate);
-        let Some(first) = rearmed.first() else { return Ok(0) };
-        let any = first.operation.id.clone();
-        let changes: Vec<_> = rearmed.iter().map(|again| change(&again.operation, &again.etag)).collect();
-        let lines: Vec<_> = rearmed.iter().map(|again| again.line.clone()).collect();
-        if desk.commit(&changes, &lines).await? {
-            for again in rearmed.iter().filter(|again| again.operation.state == OperationState::Ready) {
-                desk.announce(&again.operation).await?;
-            }
-            return Ok(rearmed.len());
-        }
-        group = desk.ports.table.group(id, &any).await?;
-    }
+/// What is tried again of a job.
+struct Retry<'a> {
+    desk: &'a Desk,
+    id: &'a JobId,
+    which: &'a Which,
+    gate: Gate<'a>,
 }
 
 /// An operation as it stands once it is tried again.
@@ -122,56 +93,90 @@ struct Rearmed {
     line: Event,
 }
 
-/// What of a group is tried again.
-fn rearmed(desk: &Desk, group: &[Versioned<Operation>], which: &Which, gate: &Gate<'_>) -> Vec<Rearmed> {
-    let now = desk.ports.clock.now();
-    let copy = Copied::of(group, which);
-    let rearm = |row: &Versioned<Operation>| {
-        let mut operation = row.value.clone();
-        let line = operation.apply(again(&operation, copy, which, gate)?, now, &desk.who).ok()?;
-        operation.queued = Some(now);
-        Some(Rearmed { operation, etag: row.etag.clone(), line })
-    };
-    group.iter().filter_map(rearm).collect()
-}
+impl Retry<'_> {
+    /// Returns how many operations were made ready or wait for one that was.
+    async fn groups(&self, groups: Vec<Group>) -> Result<usize, DeskError> {
+        let mut count = 0;
+        for group in groups {
+            count += self.group(group).await?;
+        }
+        Ok(count)
+    }
 
-/// How an operation is tried again; none where it is not. An image whose copy is tried again waits for it; one whose copy
-/// is not there can't be tried alone; a copy of a ring that may not begin yet waits for that.
-fn again(operation: &Operation, copy: Copied, which: &Which, gate: &Gate<'_>) -> Option<OperationEvent> {
-    let begins = operation.work.target().is_none_or(|target| gate.lets_begin(target.ring));
-    match (operation.id.kind(), copy) {
-        (Kind::Seed, _) if which.chooses(operation) => Some(OperationEvent::Rearm),
-        (Kind::Copy, Copied::Again) if begins => Some(OperationEvent::Rearm),
-        (Kind::Copy, Copied::Again) => Some(OperationEvent::Rewait),
-        (Kind::Image, Copied::Again) if ended_badly(operation) => Some(OperationEvent::Rewait),
-        (Kind::Image, Copied::Done) if which.chooses(operation) => Some(OperationEvent::Rearm),
-        _ => None,
+    async fn group(&self, mut group: Group) -> Result<usize, DeskError> {
+        loop {
+            let rearmed = self.rearmed(&group);
+            let Some(first) = rearmed.first() else { return Ok(0) };
+            let any = first.operation.id.clone();
+            let changes: Vec<_> = rearmed.iter().map(|again| change(&again.operation, &again.etag)).collect();
+            let lines: Vec<_> = rearmed.iter().map(|again| again.line.clone()).collect();
+            if self.desk.commit(&changes, &lines).await? {
+                for again in rearmed.iter().filter(|again| again.operation.state == OperationState::Ready) {
+                    self.desk.announce(&again.operation).await?;
+                }
+                return Ok(rearmed.len());
+            }
+            group = self.desk.ports.table.group(self.id, &any).await?;
+        }
+    }
+
+    /// What of a group is tried again.
+    fn rearmed(&self, group: &[Versioned<Operation>]) -> Vec<Rearmed> {
+        let now = self.desk.ports.clock.now();
+        let vhd = Vhd::of(group, self.which);
+        let rearm = |row: &Versioned<Operation>| {
+            let mut operation = row.value.clone();
+            let line = operation.apply(self.event(&operation, vhd)?, now, &self.desk.who).ok()?;
+            operation.queued = Some(now);
+            Some(Rearmed { operation, etag: row.etag.clone(), line })
+        };
+        group.iter().filter_map(rearm).collect()
+    }
+
+    /// How an operation is tried again; none where it is not.
+    fn event(&self, operation: &Operation, vhd: Vhd) -> Option<OperationEvent> {
+        let chosen = self.which.chooses(operation).then_some(OperationEvent::Rearm);
+        match (operation.id.kind(), vhd) {
+            (Kind::Seed, _) => chosen,
+            // A copy of a ring that may not begin yet waits for that.
+            (Kind::Copy, Vhd::CopiedAgain) if !self.may_begin(operation) => Some(OperationEvent::Rewait),
+            (Kind::Copy, Vhd::CopiedAgain) => Some(OperationEvent::Rearm),
+            (Kind::Copy, _) => None,
+            (Kind::Image, Vhd::Copied) => chosen,
+            (Kind::Image, Vhd::CopiedAgain) => ended_badly(operation).then_some(OperationEvent::Rewait),
+            // It can't be tried alone.
+            (Kind::Image, Vhd::Missing) => None,
+        }
+    }
+
+    fn may_begin(&self, operation: &Operation) -> bool {
+        operation.work.target().is_none_or(|target| self.gate.lets_begin(target.ring))
     }
 }
 
-/// What a group's images can count on.
+/// What a target's image is to be made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Copied {
+enum Vhd {
     /// The copy is done.
-    Done,
+    Copied,
     /// The copy is tried again: it ended badly, or it is done and its VHD is gone.
-    Again,
+    CopiedAgain,
     /// The copy is not done, or there is none.
-    Not,
+    Missing,
 }
 
-impl Copied {
+impl Vhd {
     fn of(group: &[Versioned<Operation>], which: &Which) -> Self {
         let operations = || group.iter().map(|row| &row.value);
-        let Some(copy) = operations().find(|operation| operation.id.kind() == Kind::Copy) else { return Self::Not };
+        let Some(copy) = operations().find(|operation| operation.id.kind() == Kind::Copy) else { return Self::Missing };
         let done = copy.state == OperationState::Succeeded;
         // Either phase means both: an image is not made without its VHD, nor is a VHD of any use by itself.
-        let lost = which.phase != Some(Kind::Seed) && which.selects(copy) && operations().any(lacks_vhd);
+        let gone = || which.phase != Some(Kind::Seed) && which.selects(copy) && operations().any(lacks_vhd);
         match done {
-            true if lost => Self::Again,
-            true => Self::Done,
-            false if which.chooses(copy) => Self::Again,
-            false => Self::Not,
+            true if gone() => Self::CopiedAgain,
+            true => Self::Copied,
+            false if which.chooses(copy) => Self::CopiedAgain,
+            false => Self::Missing,
         }
     }
 }
