@@ -1,12 +1,12 @@
 //! Cancel: what has not begun never does, what runs stops at its next checkpoint, what is done stays done.
 
+use goldfleet_shared::commit::Commit;
 use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::operation::{Operation, OperationState};
-use goldfleet_shared::ports::Versioned;
+use goldfleet_shared::model::operation::OperationState;
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::state::{JobEvent, OperationEvent};
 
-use crate::desk::{Desk, DeskError, by_group, change};
+use crate::desk::{Desk, DeskError, Group, by_group};
 
 /// What a cancellation did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -51,18 +51,17 @@ pub async fn stop_operations(desk: &Desk, id: &JobId) -> PortResult<()> {
     Ok(())
 }
 
-async fn stop_group(desk: &Desk, id: &JobId, mut group: Vec<Versioned<Operation>>) -> PortResult<()> {
+async fn stop_group(desk: &Desk, id: &JobId, mut group: Group) -> PortResult<()> {
     loop {
         let now = desk.ports.clock.now();
-        let (mut changes, mut events) = (Vec::new(), Vec::new());
+        let mut commit = Commit::default();
         for row in &group {
             let mut operation = row.value.clone();
             if let Ok(event) = operation.apply(OperationEvent::Cancel, now, &desk.who) {
-                changes.push(change(&operation, &row.etag));
-                events.push(event);
+                commit.write(row, operation, [event]);
             }
         }
-        if changes.is_empty() || desk.commit(&changes, &events).await? {
+        if commit.is_empty() || desk.commit(&commit).await? {
             return Ok(());
         }
         let Some(first) = group.first() else { return Ok(()) };

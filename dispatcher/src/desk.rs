@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use goldfleet_shared::commit::{self, Outcome};
+use goldfleet_shared::commit::{Commit, Outcome, confirmed};
 use goldfleet_shared::config::Config;
-use goldfleet_shared::model::event::Event;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::message::{Message, QueueName};
 use goldfleet_shared::model::operation::Operation;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_shared::ports::job_table::Change;
-use goldfleet_shared::ports::{ETag, Ports, Versioned};
+use goldfleet_shared::ports::{Ports, Versioned};
 use goldfleet_shared::state::{IllegalTransition, JobEvent};
 use goldfleet_worker::vitals::Vitals;
 
@@ -178,8 +176,8 @@ impl Desk {
     ///
     /// # Errors
     /// Where the table refuses or can't be reached.
-    pub async fn commit(&self, changes: &[Change], events: &[Event]) -> PortResult<bool> {
-        Ok(matches!(commit::confirmed(&self.ports, changes, events).await?, Outcome::Landed(_)))
+    pub async fn commit(&self, commit: &Commit) -> PortResult<bool> {
+        Ok(matches!(confirmed(&self.ports, commit).await?, Outcome::Landed(_)))
     }
 
     /// Announces an operation to the workers.
@@ -211,12 +209,6 @@ fn leads_to(event: JobEvent) -> Option<JobState> {
         JobEvent::Stop => Some(JobState::Cancelled),
         JobEvent::Approve(_) => None,
     }
-}
-
-/// A row's change.
-#[must_use]
-pub fn change(operation: &Operation, if_match: &ETag) -> Change {
-    Change { operation: operation.clone(), if_match: if_match.clone() }
 }
 
 /// The rows that one commit may change together: a target's copy and image, or a seed.

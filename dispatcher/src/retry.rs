@@ -1,14 +1,14 @@
 //! Retry: only what failed or was cancelled is done again, and a copy whose VHD its image did not find.
 
-use goldfleet_shared::model::event::Event;
+use goldfleet_shared::commit::Commit;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::job::JobState;
 use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
 use goldfleet_shared::model::selector::Selector;
-use goldfleet_shared::ports::{ETag, Versioned};
+use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::state::{JobEvent, OperationEvent};
 
-use crate::desk::{Desk, DeskError, Group, by_group, change};
+use crate::desk::{Desk, DeskError, Group, by_group};
 use crate::rings::Gate;
 
 /// Which operations to try again.
@@ -38,8 +38,7 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
     }
     let unended = operations.iter().filter(|row| !row.value.state.is_terminal()).count();
     let retry = Retry { desk, id, which, gate: Gate::of(&job, &operations) };
-    let groups: Vec<Group> =
-        by_group(operations).into_iter().filter(|group| !retry.rearmed(group).is_empty()).collect();
+    let groups: Vec<Group> = by_group(operations).into_iter().filter(|group| !retry.commit(group).is_empty()).collect();
     if groups.is_empty() && job.state.is_terminal() && unended > 0 {
         // A retry that was cut short: the sweeper announces what is ready.
         keep_open(desk, id).await?;
@@ -84,15 +83,6 @@ struct Retry<'a> {
     gate: Gate<'a>,
 }
 
-/// An operation as it stands once it is tried again.
-struct Rearmed {
-    operation: Operation,
-    /// The version of its row before.
-    etag: ETag,
-    /// What the log says of it.
-    line: Event,
-}
-
 impl Retry<'_> {
     /// Returns how many operations were made ready or wait for one that was.
     async fn groups(&self, groups: Vec<Group>) -> Result<usize, DeskError> {
@@ -105,32 +95,31 @@ impl Retry<'_> {
 
     async fn group(&self, mut group: Group) -> Result<usize, DeskError> {
         loop {
-            let rearmed = self.rearmed(&group);
-            let Some(first) = rearmed.first() else { return Ok(0) };
-            let any = first.operation.id.clone();
-            let changes: Vec<_> = rearmed.iter().map(|again| change(&again.operation, &again.etag)).collect();
-            let lines: Vec<_> = rearmed.iter().map(|again| again.line.clone()).collect();
-            if self.desk.commit(&changes, &lines).await? {
-                for again in rearmed.iter().filter(|again| again.operation.state == OperationState::Ready) {
-                    self.desk.announce(&again.operation).await?;
+            let commit = self.commit(&group);
+            let Some(any) = commit.operations().next() else { return Ok(0) };
+            if self.desk.commit(&commit).await? {
+                for ready in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
+                    self.desk.announce(ready).await?;
                 }
-                return Ok(rearmed.len());
+                return Ok(commit.changes.len());
             }
-            group = self.desk.ports.table.group(self.id, &any).await?;
+            group = self.desk.ports.table.group(self.id, &any.id).await?;
         }
     }
 
-    /// What of a group is tried again.
-    fn rearmed(&self, group: &[Versioned<Operation>]) -> Vec<Rearmed> {
+    /// What of a group is tried again, as it stands then.
+    fn commit(&self, group: &[Versioned<Operation>]) -> Commit {
         let now = self.desk.ports.clock.now();
         let vhd = Vhd::of(group, self.which);
-        let rearm = |row: &Versioned<Operation>| {
+        let mut commit = Commit::default();
+        for row in group {
             let mut operation = row.value.clone();
-            let line = operation.apply(self.event(&operation, vhd)?, now, &self.desk.who).ok()?;
+            let Some(event) = self.event(&operation, vhd) else { continue };
+            let Ok(line) = operation.apply(event, now, &self.desk.who) else { continue };
             operation.queued = Some(now);
-            Some(Rearmed { operation, etag: row.etag.clone(), line })
-        };
-        group.iter().filter_map(rearm).collect()
+            commit.write(row, operation, [line]);
+        }
+        commit
     }
 
     /// How an operation is tried again; none where it is not.

@@ -6,15 +6,16 @@
 
 use std::collections::BTreeMap;
 
+use goldfleet_shared::commit::Commit;
 use goldfleet_shared::model::job::Job;
 use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationState};
 use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::state::OperationEvent;
-use goldfleet_worker::settle::copy_failed;
+use goldfleet_worker::settle::block_image;
 use jiff::Timestamp;
 
-use crate::desk::{Desk, by_group, change};
+use crate::desk::{Desk, by_group};
 
 /// The code of a copy that was not begun, as an earlier ring failed.
 pub const RING_STOPPED: &str = "ring-stopped";
@@ -158,19 +159,13 @@ async fn turn(
     };
     let Ok(line) = turned.apply(event, now, &desk.who) else { return Ok(false) };
     turned.queued = (turned.state == OperationState::Ready).then_some(now);
-    let (mut changes, mut events) = (vec![change(&turned, &copy.etag)], vec![line]);
+    let mut commit = Commit::default();
+    commit.write(copy, turned.clone(), [line]);
     if turned.state == OperationState::Cancelled {
-        let images = group.iter().filter(|row| row.value.state == OperationState::Waiting && row.value.id != turned.id);
-        for row in images {
-            let mut image = row.value.clone();
-            if let Ok(line) = image.apply(OperationEvent::Block(copy_failed(now)), now, &desk.who) {
-                changes.push(change(&image, &row.etag));
-                events.push(line);
-            }
-        }
+        block_image(group, now, &desk.who, &mut commit);
     }
     // Where someone else was first, the next sweep sees how things stand.
-    if !desk.commit(&changes, &events).await? {
+    if !desk.commit(&commit).await? {
         return Ok(false);
     }
     if turned.state == OperationState::Ready {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use goldfleet_shared::commit::Commit;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
@@ -17,7 +18,7 @@ use jiff::Timestamp;
 
 use crate::cancel::stop_operations;
 use crate::cleanup::{Staging, remove_staged};
-use crate::desk::{Desk, DeskError, by_group, change};
+use crate::desk::{Desk, DeskError, by_group};
 use crate::rings;
 
 /// How long one turn of a dispatcher may take, besides what is late anyway: fanning out a job of thousands of operations, or a
@@ -159,9 +160,9 @@ pub fn end_of(operations: &[Versioned<Operation>]) -> Option<JobEvent> {
 /// copy has ended without telling it.
 async fn heal(desk: &Desk, group: &[Versioned<Operation>], now: Timestamp, patience: Duration) -> PortResult<()> {
     let copy = group.iter().find(|row| row.value.id.kind() == Kind::Copy).map(|row| row.value.state);
-    let (mut changes, mut events, mut announce) = (Vec::new(), Vec::new(), Vec::new());
+    let mut commit = Commit::default();
     for row in group {
-        let mut operation = row.value.clone();
+        let (mut operation, mut events) = (row.value.clone(), Vec::new());
         match remedy(&operation, copy, now, patience, desk.config.worker.max_attempts) {
             Remedy::None => continue,
             Remedy::Announce => {}
@@ -181,13 +182,12 @@ async fn heal(desk: &Desk, group: &[Versioned<Operation>], now: Timestamp, patie
         operation.updated = now;
         if operation.state == OperationState::Ready {
             operation.queued = Some(now);
-            announce.push(operation.clone());
         }
-        changes.push(change(&operation, &row.etag));
+        commit.write(row, operation, events);
     }
     // Where someone else was first, things are moving; the next sweep sees how.
-    if !changes.is_empty() && desk.commit(&changes, &events).await? {
-        for operation in &announce {
+    if !commit.is_empty() && desk.commit(&commit).await? {
+        for operation in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
             tracing::info!(job = %operation.job, operation = %operation.id, "announced again");
             desk.announce(operation).await?;
             desk.vitals.metrics.announced_again(operation.id.kind());

@@ -17,6 +17,34 @@ const TRIES: u32 = 4;
 /// The wait after the first try; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
+/// Rows of one group to write together, and the lines of the log that go with them.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    /// The rows, each on condition that it is still as it was read.
+    pub changes: Vec<Change>,
+    /// The lines.
+    pub events: Vec<Event>,
+}
+
+impl Commit {
+    /// Adds `operation` in place of the row that it was made from, with the lines that say how.
+    pub fn write(&mut self, row: &Versioned<Operation>, operation: Operation, events: impl IntoIterator<Item = Event>) {
+        self.changes.push(Change { operation, if_match: row.etag.clone() });
+        self.events.extend(events);
+    }
+
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The operations as it leaves them.
+    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.changes.iter().map(|change| &change.operation)
+    }
+}
+
 /// What became of a commit.
 #[derive(Debug)]
 pub enum Outcome {
@@ -26,12 +54,12 @@ pub enum Outcome {
     Overtaken(Vec<Versioned<Operation>>),
 }
 
-/// Commits changes of one group and their events, tries again what may pass, and finds out after a lost answer whether
-/// it landed.
+/// Commits, tries again what may pass, and finds out after a lost answer whether it landed.
 ///
 /// # Errors
 /// Where the table refuses for good, or can't be reached for several tries.
-pub async fn confirmed(ports: &Ports, changes: &[Change], events: &[Event]) -> PortResult<Outcome> {
+pub async fn confirmed(ports: &Ports, commit: &Commit) -> PortResult<Outcome> {
+    let Commit { changes, events } = commit;
     let mut wait = FIRST_WAIT;
     let mut tries = 1;
     loop {

@@ -1,13 +1,12 @@
 //! From a message to a lease.
 
-use goldfleet_shared::commit::{Outcome, confirmed};
+use goldfleet_shared::commit::{Commit, Outcome, confirmed};
 use goldfleet_shared::model::event::Event;
 use goldfleet_shared::model::message::{Message, QueueName};
 use goldfleet_shared::model::operation::{Failure, Lease, Operation, OperationState};
 use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::clock::{after, between};
 use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ports::job_table::Change;
 use goldfleet_shared::ports::queue::Received;
 use goldfleet_shared::state::{IllegalTransition, OperationEvent};
 use jiff::Timestamp;
@@ -16,6 +15,7 @@ use uuid::Uuid;
 
 use crate::hold::{Hold, Rows};
 use crate::settings::Settings;
+use crate::settle::block_image;
 use crate::steps::Shared;
 
 /// The code of an operation whose workers keep disappearing.
@@ -110,12 +110,12 @@ async fn take(shared: &Shared, queue: QueueName, received: Received, rows: Rows)
         shared.vitals.metrics.expired(operation.id.kind());
     }
     let held = operation.state == OperationState::Running;
-    let mut changes = vec![Change { operation: operation.clone(), if_match: rows.own.etag.clone() }];
-    let mut events = events;
+    let mut commit = Commit::default();
+    commit.write(&rows.own, operation.clone(), events);
     if operation.state == OperationState::Failed {
-        crate::settle::block_siblings(&operation, &rows.siblings, now, &settings.name, &mut changes, &mut events);
+        block_image(&rows.siblings, now, &settings.name, &mut commit);
     }
-    match confirmed(ports, &changes, &events).await? {
+    match confirmed(ports, &commit).await? {
         Outcome::Landed(etags) if held => {
             let own = etags.into_iter().next().map_or(rows.own.etag, |etag| etag);
             let rows = Rows { own: Versioned { value: operation, etag: own }, siblings: rows.siblings };

@@ -3,13 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use goldfleet_shared::commit::{Outcome, confirmed};
+use goldfleet_shared::commit::{Commit, Outcome, confirmed};
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::operation::{Kind, Operation, OperationState, Progress};
 use goldfleet_shared::ports::clock::after;
-use goldfleet_shared::ports::error::ErrorKind;
-use goldfleet_shared::ports::job_table::Change;
+use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 use goldfleet_shared::ports::queue::Receipt;
 use goldfleet_shared::ports::{ETag, Ports, Versioned};
 use jiff::Timestamp;
@@ -194,32 +193,48 @@ impl Hold {
     /// Writes a new expiry and the progress to the row.
     async fn renew_row(&self) {
         let mut rows = self.rows.lock().await;
-        loop {
+        let renewal = |rows: &Rows| {
             let now = self.ports.clock.now();
             let mut operation = rows.own.value.clone();
             operation.progress = self.progress();
             operation.updated = now;
-            let expires = after(now, self.lease);
             if let Some(lease) = &mut operation.lease {
-                lease.expires = expires;
+                lease.expires = after(now, self.lease);
             }
-            let change = Change { operation, if_match: rows.own.etag.clone() };
-            match confirmed(&self.ports, std::slice::from_ref(&change), &[]).await {
-                Ok(Outcome::Landed(etags)) => {
-                    rows.landed(change.operation, etags);
-                    self.live().expires = expires;
-                    return;
-                }
-                // The row may have changed without the lease being gone: a request to cancel does that.
-                Ok(Outcome::Overtaken(group)) => {
-                    if !self.adopt(&mut rows, group) {
-                        return;
+            let mut commit = Commit::default();
+            commit.write(&rows.own, operation, None);
+            Some(commit)
+        };
+        match self.write(&mut rows, renewal).await {
+            Ok(Some(Written { commit, etags })) => {
+                let renewed = commit.changes.into_iter().next().map(|change| change.operation);
+                if let (Some(value), Some(etag)) = (renewed, etags.into_iter().next()) {
+                    if let Some(lease) = &value.lease {
+                        self.live().expires = lease.expires;
                     }
+                    rows.own = Versioned { value, etag };
                 }
-                // The lease still has time; should it run out before the table answers, `check` stops the step.
-                Err(error) => {
-                    tracing::warn!(%error, "a heartbeat could not be written");
-                    return;
+            }
+            Ok(None) => {}
+            // The lease still has time; should it run out before the table answers, `check` stops the step.
+            Err(error) => tracing::warn!(%error, "a heartbeat could not be written"),
+        }
+    }
+
+    /// Writes what `decide` makes of the rows. It is asked again where someone else changed them but left the lease, as a
+    /// request to cancel does. None where it makes nothing of them or the lease is gone.
+    async fn write<F>(&self, rows: &mut Rows, decide: F) -> PortResult<Option<Written>>
+    where
+        F: Fn(&Rows) -> Option<Commit>,
+    {
+        loop {
+            let Some(commit) = decide(rows) else { return Ok(None) };
+            match confirmed(&self.ports, &commit).await? {
+                Outcome::Landed(etags) => return Ok(Some(Written { commit, etags })),
+                Outcome::Overtaken(group) => {
+                    if !self.adopt(rows, group) {
+                        return Ok(None);
+                    }
                 }
             }
         }
@@ -273,26 +288,23 @@ impl Hold {
         self.live().receipt.clone()
     }
 
-    /// Writes the last word on the operation: `decide` turns the rows as they are into the changes to make. It is asked
-    /// again where someone else changed the rows but left the lease. None where the lease is gone.
+    /// Writes the last word on the operation: what `decide` makes of the rows and the progress at that moment. Returns the
+    /// operations as they are then; none where it makes nothing of them or the lease is gone.
     pub(crate) async fn conclude<F>(&self, decide: F) -> Option<Vec<Operation>>
     where
-        F: Fn(&Rows, Progress, Timestamp) -> Option<Conclusion>,
+        F: Fn(&Rows, Progress, Timestamp) -> Option<Commit>,
     {
         let mut rows = self.rows.lock().await;
+        let last_word = |rows: &Rows| {
+            let lost = *self.stop.borrow() == Some(Stop::Lost);
+            if lost { None } else { decide(rows, self.progress(), self.ports.clock.now()) }
+        };
         loop {
-            if *self.stop.borrow() == Some(Stop::Lost) {
-                return None;
-            }
-            let conclusion = decide(&rows, self.progress(), self.ports.clock.now())?;
-            match confirmed(&self.ports, &conclusion.changes, &conclusion.events).await {
-                Ok(Outcome::Landed(_)) => {
-                    return Some(conclusion.changes.into_iter().map(|change| change.operation).collect());
-                }
-                Ok(Outcome::Overtaken(group)) => {
-                    if !self.adopt(&mut rows, group) {
-                        return None;
-                    }
+            match self.write(&mut rows, last_word).await {
+                Ok(written) => {
+                    return written.map(|Written { commit, .. }| {
+                        commit.changes.into_iter().map(|change| change.operation).collect()
+                    });
                 }
                 Err(error) if error.is_retryable() && self.ports.clock.now() < self.deadline() => {
                     let wait = error.retry_after.unwrap_or(Duration::from_millis(500));
@@ -308,16 +320,9 @@ impl Hold {
     }
 }
 
-/// Rows to write and events to append, together.
-pub(crate) struct Conclusion {
-    pub(crate) changes: Vec<Change>,
-    pub(crate) events: Vec<goldfleet_shared::model::event::Event>,
-}
-
-impl Rows {
-    fn landed(&mut self, operation: Operation, etags: Vec<ETag>) {
-        if let Some(etag) = etags.into_iter().next() {
-            self.own = Versioned { value: operation, etag };
-        }
-    }
+/// What landed.
+struct Written {
+    commit: Commit,
+    /// The rows' versions, in the order of the commit's changes.
+    etags: Vec<ETag>,
 }

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::model::event::Event;
+use goldfleet_shared::commit::Commit;
 use goldfleet_shared::model::message::{Message, QueueName};
 use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationState, Progress};
 use goldfleet_shared::ports::clock::{after, between};
-use goldfleet_shared::ports::job_table::Change;
 use goldfleet_shared::ports::{Ports, Versioned};
 use goldfleet_shared::state::OperationEvent;
 use jiff::Timestamp;
 
 use crate::failed::Failed;
-use crate::hold::{Conclusion, Hold, Rows, Stop};
+use crate::hold::{Hold, Rows, Stop};
 use crate::outcome::{Ended, Outcome, Settled, StepError};
 use crate::settings::Settings;
 
@@ -57,7 +56,7 @@ fn conclusion(
     now: Timestamp,
     ended: &Ended,
     jitter: f64,
-) -> Option<Conclusion> {
+) -> Option<Commit> {
     let mut operation = rows.own.value.clone();
     operation.progress = progress;
     let event = event_for(settings, &operation, ended, now, jitter)?;
@@ -69,14 +68,14 @@ fn conclusion(
             return None;
         }
     };
-    let mut events = vec![event];
-    let mut changes = vec![Change { operation: operation.clone(), if_match: rows.own.etag.clone() }];
+    let mut commit = Commit::default();
+    commit.write(&rows.own, operation.clone(), [event]);
     match operation.state {
-        OperationState::Succeeded => release_siblings(&operation, &rows.siblings, now, who, &mut changes, &mut events),
-        OperationState::Failed => block_siblings(&operation, &rows.siblings, now, who, &mut changes, &mut events),
+        OperationState::Succeeded => release_image(&rows.siblings, now, who, &mut commit),
+        OperationState::Failed => block_image(&rows.siblings, now, who, &mut commit),
         _ => {}
     }
-    Some(Conclusion { changes, events })
+    Some(commit)
 }
 
 /// The event that an outcome is to the operation; none where the lease is lost and nothing may be written.
@@ -115,53 +114,29 @@ fn backoff(settings: &Settings, failures: u32, jitter: f64) -> Duration {
     ceiling.mul_f64(jitter)
 }
 
-/// A copy that succeeded lets its target's image begin, in the same commit.
-fn release_siblings(
-    done: &Operation,
-    siblings: &[Versioned<Operation>],
-    now: Timestamp,
-    who: &str,
-    changes: &mut Vec<Change>,
-    events: &mut Vec<Event>,
-) {
-    let change = |image: &mut Operation| {
-        image.queued = Some(now);
-        image.apply(OperationEvent::Release, now, who).ok()
-    };
-    change_waiting_images(done, siblings, change, changes, events);
-}
-
-/// A copy that failed leaves its target's image nothing to be made from.
-pub(crate) fn block_siblings(
-    failed: &Operation,
-    siblings: &[Versioned<Operation>],
-    now: Timestamp,
-    who: &str,
-    changes: &mut Vec<Change>,
-    events: &mut Vec<Event>,
-) {
-    let failure = copy_failed(now);
-    let change = |image: &mut Operation| image.apply(OperationEvent::Block(failure.clone()), now, who).ok();
-    change_waiting_images(failed, siblings, change, changes, events);
-}
-
-fn change_waiting_images(
-    copy: &Operation,
-    siblings: &[Versioned<Operation>],
-    change: impl Fn(&mut Operation) -> Option<Event>,
-    changes: &mut Vec<Change>,
-    events: &mut Vec<Event>,
-) {
-    if copy.id.kind() != Kind::Copy {
-        return;
-    }
-    for sibling in siblings.iter().filter(|row| row.value.state == OperationState::Waiting) {
-        let mut image = sibling.value.clone();
-        if let Some(event) = change(&mut image) {
-            changes.push(Change { operation: image, if_match: sibling.etag.clone() });
-            events.push(event);
+/// Lets the image of a group begin that waits for its copy, in the commit that the copy succeeds with.
+fn release_image(group: &[Versioned<Operation>], now: Timestamp, who: &str, commit: &mut Commit) {
+    for row in waiting_images(group) {
+        let mut image = Operation { queued: Some(now), ..row.value.clone() };
+        if let Ok(event) = image.apply(OperationEvent::Release, now, who) {
+            commit.write(row, image, [event]);
         }
     }
+}
+
+/// Ends the image of a group that waits for its copy, in the commit that the copy fails with: there will be nothing to make
+/// it from.
+pub fn block_image(group: &[Versioned<Operation>], now: Timestamp, who: &str, commit: &mut Commit) {
+    for row in waiting_images(group) {
+        let mut image = row.value.clone();
+        if let Ok(event) = image.apply(OperationEvent::Block(copy_failed(now)), now, who) {
+            commit.write(row, image, [event]);
+        }
+    }
+}
+
+fn waiting_images(group: &[Versioned<Operation>]) -> impl Iterator<Item = &Versioned<Operation>> {
+    group.iter().filter(|row| row.value.id.kind() == Kind::Image && row.value.state == OperationState::Waiting)
 }
 
 /// Sends the messages of what became ready, and removes, delays or puts aside the one in hand.
