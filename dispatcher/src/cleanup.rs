@@ -99,7 +99,7 @@ async fn remove_vhds(desk: &Desk, operations: &[Versioned<Operation>]) -> (Remov
             _ => None,
         })
         .collect();
-    let outcomes: Vec<PortResult<Option<bool>>> = futures::stream::iter(vhds)
+    let outcomes: Vec<PortResult<Vhd>> = futures::stream::iter(vhds)
         .map(|(vhd, digest)| async move { remove_vhd(desk, &vhd, &digest).await })
         .buffer_unordered(IN_FLIGHT)
         .collect()
@@ -107,9 +107,9 @@ async fn remove_vhds(desk: &Desk, operations: &[Versioned<Operation>]) -> (Remov
     let (mut removed, mut failures) = (Removed::default(), Vec::new());
     for outcome in outcomes {
         match outcome {
-            Ok(Some(true)) => removed.vhds += 1,
-            Ok(Some(false)) => removed.left += 1,
-            Ok(None) => {}
+            Ok(Vhd::Removed) => removed.vhds += 1,
+            Ok(Vhd::Left) => removed.left += 1,
+            Ok(Vhd::Absent) => {}
             Err(error) => {
                 tracing::debug!(%error, code = error.code, "a staged VHD could not be removed");
                 failures.push(error);
@@ -119,15 +119,26 @@ async fn remove_vhds(desk: &Desk, operations: &[Versioned<Operation>]) -> (Remov
     (removed, failures)
 }
 
-/// Removes one VHD if it is what the row says; none where there is nothing, false where it is something else.
-async fn remove_vhd(desk: &Desk, vhd: &BlobAddress, digest: &str) -> PortResult<Option<bool>> {
-    let Some(found) = desk.ports.blobs.properties(vhd).await? else { return Ok(None) };
+/// What became of a VHD that was to be removed.
+enum Vhd {
+    /// It was removed.
+    Removed,
+    /// It is not what the row says.
+    Left,
+    /// There was none.
+    Absent,
+}
+
+/// Removes one VHD if it is what the row says, and still is when it is removed.
+async fn remove_vhd(desk: &Desk, vhd: &BlobAddress, digest: &str) -> PortResult<Vhd> {
+    let Some(found) = desk.ports.blobs.properties(vhd).await? else { return Ok(Vhd::Absent) };
     if found.metadata.get(VhdMetadata::DIGEST).map(String::as_str) != Some(digest) {
-        return Ok(Some(false));
+        return Ok(Vhd::Left);
     }
     match desk.ports.blobs.delete(vhd, Some(&found.etag)).await {
-        Ok(existed) => Ok(existed.then_some(true)),
-        Err(error) if error.kind == ErrorKind::Conflict => Ok(Some(false)),
+        Ok(true) => Ok(Vhd::Removed),
+        Ok(false) => Ok(Vhd::Absent),
+        Err(error) if error.kind == ErrorKind::Conflict => Ok(Vhd::Left),
         Err(error) => Err(error),
     }
 }
