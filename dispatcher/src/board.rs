@@ -9,8 +9,7 @@ use goldfleet_shared::model::upload::Upload;
 use indicatif::{HumanBytes, HumanDuration};
 
 use crate::paint::Tone;
-use crate::regions::RegionStatus;
-use crate::status::{Phase, Status};
+use crate::status::{Phase, RegionStatus, Status};
 use crate::verify::Seen;
 use goldfleet_shared::words::counted;
 

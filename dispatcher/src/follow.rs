@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::{self, Pace, duration};
 use crate::desk::{Desk, DeskError};
 use crate::redraw::{MARGIN, Redraw};
-use crate::status::{Standing, Status, status, upload_status};
+use crate::status::{Standing, Status, UploadStatus, status};
 use crate::sweep::{Looked, look_after};
 use crate::verify::Seen;
 use goldfleet_shared::words::counted;
@@ -81,7 +81,7 @@ impl Progress {
 
     /// Shows how far an upload is.
     pub fn upload(&self, upload: &Upload, since: Instant) {
-        let state = upload_status(upload);
+        let state = UploadStatus::of(upload);
         let seconds = since.elapsed().as_secs_f64();
         let left = seconds * (100.0 - state.percent) / state.percent;
         let rate = rate(upload.bytes_read, seconds);

@@ -4,7 +4,7 @@
 //! - [`request`], [`fanout`]: from a request to a job, its operations and their messages.
 //! - [`sweep`], [`service`]: what keeps jobs going and brings them to their end.
 //! - [`follow`], [`board`], [`redraw`]: a job's way to its end, shown on the terminal.
-//! - [`status`], [`regions`], [`approve`], [`retry`], [`cancel`], [`cleanup`], [`collect`]: what an operator asks of jobs.
+//! - [`status`], [`approve`], [`retry`], [`cancel`], [`cleanup`], [`collect`]: what an operator asks of jobs.
 //! - [`local`]: dispatcher and workers in one process; [`demo`]: all of it, on made-up images.
 //! - [`dashboard`]: a page that shows jobs as they run.
 //! - [`rehearse`]: a job on a modelled cloud, in virtual time.
@@ -26,7 +26,6 @@ pub mod holdings;
 pub mod local;
 pub mod paint;
 pub mod redraw;
-pub mod regions;
 pub mod rehearse;
 pub mod request;
 pub mod retry;

@@ -18,7 +18,7 @@ use crate::desk::{Desk, DeskError};
 use crate::follow::{Finish, Progress, Style, follow};
 use crate::paint::Tone;
 use crate::retry::{Which, retry};
-use crate::status::{Status, events, status};
+use crate::status::{Status, UploadStatus, status};
 use goldfleet_shared::words::counted;
 
 /// `goldfleet jobs`.
@@ -106,7 +106,7 @@ async fn uploads(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandEr
         return Ok(DONE);
     }
     let rows = uploads.iter().map(|upload| {
-        let state = crate::status::upload_status(upload);
+        let state = UploadStatus::of(upload);
         [
             upload.image.to_string().into(),
             upload.version.to_string().into(),
@@ -130,7 +130,10 @@ pub async fn logs(
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
     let job = desk.job_or_newest(job).await?.value;
-    let events = events(desk, &job, operation).await?;
+    let mut events = desk.ports.table.events(&job.id, None).await?;
+    if let Some(text) = operation {
+        events.retain(|event| event.operation.as_ref().is_some_and(|id| id.to_string().contains(text)));
+    }
     if console.output == Output::Json {
         write_json(console.out, &events)?;
         return Ok(DONE);

@@ -24,8 +24,7 @@ pub struct RegionStatus {
 }
 
 /// Counts a job's targets by region.
-#[must_use]
-pub fn by_region(operations: &[Versioned<Operation>]) -> BTreeMap<String, RegionStatus> {
+pub(super) fn by_region(operations: &[Versioned<Operation>]) -> BTreeMap<String, RegionStatus> {
     let mut regions: BTreeMap<String, RegionStatus> = BTreeMap::new();
     for operation in operations.iter().map(|row| &row.value).filter(|operation| operation.id.kind() != Kind::Seed) {
         let region = regions.entry(operation.id.region().to_string()).or_default();

@@ -1,0 +1,43 @@
+//! How far an upload is.
+
+use goldfleet_shared::model::upload::{Upload, UploadState};
+use serde::Serialize;
+
+use super::phases::as_f64;
+
+/// How far an upload is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UploadStatus {
+    /// Where it stands.
+    pub state: UploadState,
+    /// 0 to 100.
+    pub percent: f64,
+    /// Bytes of the file that hold data.
+    pub bytes_total: u64,
+    /// Bytes of them read.
+    pub bytes_read: u64,
+    /// Bytes sent.
+    pub bytes_sent: u64,
+    /// Bytes that the store already had.
+    pub bytes_reused: u64,
+}
+
+impl UploadStatus {
+    /// As the upload's row says.
+    #[must_use]
+    pub fn of(upload: &Upload) -> Self {
+        let percent = match upload.state {
+            UploadState::Complete => 100.0,
+            _ if upload.bytes_total == 0 => 0.0,
+            _ => (as_f64(upload.bytes_read) / as_f64(upload.bytes_total) * 100.0).min(99.9),
+        };
+        Self {
+            state: upload.state,
+            percent,
+            bytes_total: upload.bytes_total,
+            bytes_read: upload.bytes_read,
+            bytes_sent: upload.bytes_sent,
+            bytes_reused: upload.bytes_reused,
+        }
+    }
+}
