@@ -270,6 +270,7 @@ mod tests {
             seconds: 75.0,
             seconds_left: Some(130.0),
             failures: Vec::new(),
+            staged_removed: false,
             created: Timestamp::UNIX_EPOCH,
             finished: None,
         }

@@ -39,7 +39,8 @@ pub struct Removed {
 /// [`DeskError::Refused`] where the job has not ended, or another that has not works with the same VHDs. The first of the
 /// failures, where VHDs could not be removed; all others are.
 pub async fn cleanup_job(desk: &Desk, id: &JobId) -> Result<Removed, DeskError> {
-    let job = desk.job(id).await?.value;
+    let row = desk.job(id).await?;
+    let job = &row.value;
     let operations = desk.ports.table.operations(id).await?;
     if !job.state.is_terminal() && operations.iter().any(|operation| !operation.value.state.is_terminal()) {
         return Err(DeskError::Refused(format!(
@@ -47,10 +48,13 @@ pub async fn cleanup_job(desk: &Desk, id: &JobId) -> Result<Removed, DeskError> 
         )));
     }
     refuse_if_in_use(desk, &job.image.name, &job.image.version, Some(id)).await?;
-    match remove_vhds(desk, &operations).await {
-        (removed, failures) if failures.is_empty() => Ok(removed),
-        (_, mut failures) => Err(failures.remove(0).into()),
+    let (removed, failures) = remove_vhds(desk, &operations).await;
+    if let Some(failure) = failures.into_iter().next() {
+        return Err(failure.into());
     }
+    // Where the row was changed meanwhile, as by a retry, there may be VHDs again.
+    desk.amend(&row, |job| job.cleaned = true).await?;
+    Ok(removed)
 }
 
 /// What became of the staged VHDs of a job that succeeds.

@@ -164,8 +164,17 @@ impl Desk {
     /// # Errors
     /// Where the table refuses or can't be reached.
     pub async fn touch(&self, row: &Versioned<Job>) -> PortResult<bool> {
-        let touched = Job { updated: self.ports.clock.now(), ..row.value.clone() };
-        match self.ports.table.commit_job(&touched, &row.etag, &[]).await {
+        self.amend(row, |_| {}).await
+    }
+
+    /// Changes what a job's row says beside its state. False where someone else changed it first.
+    ///
+    /// # Errors
+    /// Where the table refuses or can't be reached.
+    pub async fn amend(&self, row: &Versioned<Job>, change: impl FnOnce(&mut Job)) -> PortResult<bool> {
+        let mut job = Job { updated: self.ports.clock.now(), ..row.value.clone() };
+        change(&mut job);
+        match self.ports.table.commit_job(&job, &row.etag, &[]).await {
             Ok(_) => Ok(true),
             Err(error) if error.kind == ErrorKind::Conflict => Ok(false),
             Err(error) => Err(error),

@@ -122,8 +122,8 @@ async fn end(
     if staging == Staging::TryAgain {
         return Ok(Looked::Open);
     }
-    let cleaned = staging == Staging::Removed;
-    let Some(ended) = desk.advance_from(row, event, |job| job.cleaned = cleaned).await? else {
+    let removed = staging == Staging::Removed;
+    let Some(ended) = desk.advance_from(row, event, |job| job.cleaned |= removed).await? else {
         return Ok(Looked::Open);
     };
     tracing::info!(job = %ended.value.id, state = %ended.value.state, "ended");

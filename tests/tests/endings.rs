@@ -1,6 +1,7 @@
 //! How jobs end: as their operations are, after their clean-up, and whatever becomes of other jobs.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use goldfleet_dispatcher::cleanup::cleanup_job;
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
@@ -65,14 +66,26 @@ async fn staged_vhds_are_removed_even_if_not_at_once() {
     let (job, status) = fleet.roll_out(&faulty(&fleet.ports, &lost), "1", 1).await;
     assert!(lost.was_hit());
     assert_eq!(status.state, Standing::Succeeded);
-    let row = fleet.ports.table.job(&job).await.unwrap().unwrap().value;
-    assert!(row.cleaned);
+    assert!(status.staged_removed, "{status:#?}");
     for operation in fleet.ports.table.operations(&job).await.unwrap() {
         if let Some(target) = operation.value.work.target() {
             let vhd = target.vhd(&operation.value.image);
             assert_eq!(fleet.ports.blobs.properties(&vhd).await.unwrap(), None, "{vhd} is still there");
         }
     }
+}
+
+/// A clean-up that somebody asks for is told too, until the job is taken up again and stages VHDs anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_staged_vhds_were_removed_is_told() {
+    let fleet = Fleet::new();
+    let (job, status) = fleet.roll_out_but_for_one().await;
+    assert!(!status.staged_removed);
+    let desk = fleet.desk(fleet.ports.clone());
+    assert_eq!(cleanup_job(&desk, &job).await.unwrap().vhds, 3);
+    assert!(fleet.status(&job).await.staged_removed);
+    retry(&desk, &job, &Which::default()).await.unwrap();
+    assert!(!fleet.status(&job).await.staged_removed);
 }
 
 /// One job whose rows can't be read keeps no other from its end.

@@ -45,6 +45,9 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     let header = ["phase", "done", "succeeded", "failed", "running", "waiting", "skipped", "bytes"];
     write_table(console, &header, upload.into_iter().chain(phases))?;
     write_totals(status, console)?;
+    if status.staged_removed {
+        writeln!(console.out, "its staged VHDs were removed")?;
+    }
     let shown = if status.failures.len() > SHOWN { &status.failures[..SHOWN] } else { &status.failures };
     write_failure_table(shown, console)?;
     if shown.len() < status.failures.len() {

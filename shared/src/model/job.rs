@@ -113,7 +113,7 @@ pub struct Job {
     /// Why it failed as a whole, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// Whether clean-up after its end was done.
+    /// Whether its staged VHDs were removed, as far as they were its own, since it last began.
     #[serde(default)]
     pub cleaned: bool,
     /// When it was asked for.
