@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use goldfleet_dispatcher::cleanup::forget_version;
 use goldfleet_dispatcher::desk::Desk;
+use goldfleet_dispatcher::fanout::fan_out;
 use goldfleet_dispatcher::request::request;
+use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::service::serve;
 use goldfleet_dispatcher::status::{Standing, Status, status};
 use goldfleet_dispatcher::upload::{UploadError, UploadRequest, Uploaded, upload};
 use goldfleet_shared::backend;
 use goldfleet_shared::config::Config;
 use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::manifest::{Generation, OsType};
+use goldfleet_shared::model::manifest::OsType;
 use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::operation::Work;
+use goldfleet_shared::model::upload::Upload;
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::vhd::{Disk, Footer, GoldenSpec, same_disk};
 use goldfleet_worker::pump::Pump;
@@ -26,6 +30,7 @@ use goldfleet_worker::steps::Shared;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use crate::files::visit;
 use crate::place;
 
 const MIB: u64 = 1 << 20;
@@ -54,8 +59,7 @@ impl Fleet {
             [cleanup]
             chunk_grace = "1s"
         "#;
-        let golden = GoldenSpec::spread(24 * MIB, Generation::V2, MIB, 4, 1);
-        Self::with(&toml, &place::targets(2, &["westeurope", "eastus"]), &golden)
+        Self::with(&toml, &place::targets(2, &["westeurope", "eastus"]), &place::golden())
     }
 
     /// A new fleet of this configuration, targets and golden VHD.
@@ -95,6 +99,11 @@ impl Fleet {
         std::fs::write(&path, targets.replace("region = \"eastus\"", "region = \"eastus\"\nring = 1")).unwrap();
     }
 
+    /// Takes all managed images away.
+    pub fn forget_images(&self) {
+        std::fs::remove_dir_all(self.cloud().join("subscriptions")).unwrap();
+    }
+
     /// Takes the managed images in eastus away.
     pub fn forget_the_east(&self) {
         for file in self.images().into_keys().filter(|file| file.to_string_lossy().contains("eastus")) {
@@ -111,6 +120,12 @@ impl Fleet {
         file.write_all_at(&[0; 128 << 10], 17 * MIB + (128 << 10)).unwrap();
         file.write_all_at(&[0xa5; 64 << 10], 20 * MIB + (512 << 10)).unwrap();
         file.write_all_at(&Footer::fixed_for(24 * MIB, 0xface).to_bytes(), 24 * MIB).unwrap();
+    }
+
+    /// A desk with the fleet's own ports.
+    #[must_use]
+    pub fn own_desk(&self) -> Desk {
+        self.desk(self.ports.clone())
     }
 
     /// A desk with these ports.
@@ -139,15 +154,34 @@ impl Fleet {
     /// # Errors
     /// The upload's.
     pub async fn upload(&self, ports: &Ports, version: &str) -> Result<Uploaded, UploadError> {
+        self.upload_as(ports, "golden", version, &|_| {}).await
+    }
+
+    /// Uploads the golden VHD as a version of this image, and tells how far it is.
+    ///
+    /// # Errors
+    /// The upload's.
+    pub async fn upload_as(
+        &self,
+        ports: &Ports,
+        image: &str,
+        version: &str,
+        watch: &(dyn Fn(&Upload) + Sync),
+    ) -> Result<Uploaded, UploadError> {
         let asked = UploadRequest {
             file: self.golden(),
-            image: "golden".parse().unwrap(),
+            image: image.parse().unwrap(),
             version: version.parse().unwrap(),
             os: OsType::Linux,
             generation: None,
             limit: None,
         };
-        upload(&self.desk(ports.clone()), &asked, &|_| {}, &CancellationToken::new()).await
+        upload(&self.desk(ports.clone()), &asked, watch, &CancellationToken::new()).await
+    }
+
+    /// Gives up a version of the golden image. Returns whether there was one.
+    pub async fn forget(&self, version: &str) -> bool {
+        forget_version(&self.own_desk(), &"golden".parse().unwrap(), &version.parse().unwrap()).await.unwrap()
     }
 
     /// Asks for a version at all targets.
@@ -161,14 +195,24 @@ impl Fleet {
     }
 
     async fn ask(&self, version: &str, approve: bool) -> JobId {
-        let desk = self.desk(self.ports.clone());
-        request(&desk, &"golden".parse().unwrap(), &version.parse().unwrap(), &[], approve).await.unwrap().job.id
+        request(&self.own_desk(), &"golden".parse().unwrap(), &version.parse().unwrap(), &[], approve)
+            .await
+            .unwrap()
+            .job
+            .id
     }
 
     /// Uploads the golden VHD as a version and asks for it at all targets.
     pub async fn asked(&self, version: &str) -> JobId {
         self.upload(&self.ports, version).await.unwrap();
         self.request(version).await
+    }
+
+    /// The same, and its operations are in the table and announced.
+    pub async fn planned(&self, version: &str) -> JobId {
+        let job = self.asked(version).await;
+        fan_out(&self.own_desk(), &job).await.unwrap();
+        job
     }
 
     /// Asks for a version that was uploaded, and runs its job on these ports to the end.
@@ -187,14 +231,49 @@ impl Fleet {
     /// Rolls version 1 out while the account of one target can't be used. Afterwards it can, and nothing is left of its message.
     pub async fn roll_out_but_for_one(&self) -> (JobId, Status) {
         self.upload(&self.ports, "1").await.unwrap();
-        let broken = self.cloud().join("stage2westeurope");
-        std::fs::write(&broken, "in the way").unwrap();
+        self.obstruct("stage2westeurope");
         let ended = self.requested(&self.ports, "1", 1).await;
-        std::fs::remove_file(&broken).unwrap();
-        let poisoned = self.ports.queue.receive(QueueName::Poison, 9, Duration::from_secs(9)).await.unwrap();
-        assert_eq!(poisoned.len(), 1);
-        self.ports.queue.delete(QueueName::Poison, &poisoned[0].receipt).await.unwrap();
+        self.clear("stage2westeurope");
+        assert_eq!(self.take_poison().await, 1);
         ended
+    }
+
+    /// Puts something in the way of what is to be in the cloud, such as an account, so that it can't be used.
+    pub fn obstruct(&self, name: &str) {
+        std::fs::write(self.cloud().join(name), "in the way").unwrap();
+    }
+
+    /// Takes it away again.
+    pub fn clear(&self, name: &str) {
+        std::fs::remove_file(self.cloud().join(name)).unwrap();
+    }
+
+    /// Takes the messages away that were given up. Returns how many there were.
+    pub async fn take_poison(&self) -> usize {
+        let mut count = 0;
+        loop {
+            let messages = self.ports.queue.receive(QueueName::Poison, 9, TOO_LONG).await.unwrap();
+            if messages.is_empty() {
+                return count;
+            }
+            for message in messages {
+                self.ports.queue.delete(QueueName::Poison, &message.receipt).await.unwrap();
+                count += 1;
+            }
+        }
+    }
+
+    /// Tries again what failed of a job or was cancelled. Returns how many operations that are.
+    pub async fn retry(&self, job: &JobId) -> usize {
+        retry(&self.own_desk(), job, &Which::default()).await.unwrap()
+    }
+
+    /// The same, and runs the job to the only good end there is.
+    pub async fn taken_up(&self, job: &JobId) -> usize {
+        let count = self.retry(job).await;
+        self.run(&self.ports, 1, job).await;
+        self.assert_all_done(job).await;
+        count
     }
 
     /// Runs a dispatcher and `workers` workers on these ports until the job has ended.
@@ -233,8 +312,7 @@ impl Fleet {
 
     /// How far a job is.
     pub async fn status(&self, job: &JobId) -> Status {
-        let desk = self.desk(self.ports.clone());
-        status(&desk, &self.ports.table.job(job).await.unwrap().unwrap().value).await.unwrap()
+        status(&self.own_desk(), &self.ports.table.job(job).await.unwrap().unwrap().value).await.unwrap()
     }
 
     /// The managed images that there are: file and content.
@@ -302,12 +380,5 @@ impl Fleet {
 impl Default for Fleet {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-fn visit(folder: &Path, file: &mut dyn FnMut(&Path)) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { visit(&path, file) } else { file(&path) }
     }
 }

@@ -3,12 +3,13 @@
 //! - [`fleet`]: a small fleet in this process, on the embedded adapters, in a folder of its own.
 //! - [`azure`]: the emulator and the doubles that the Azure adapters run against.
 //! - [`faults`]: ports that fail at a chosen call, before or after its effect.
-//! - [`place`]: real processes of a fleet.
+//! - [`place`]: real processes of a fleet; [`terminal`]: one of them on a terminal; [`files`]: what they left, damaged.
 //! - [`regions`]: thirty regions, and plans for them.
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests report by panicking")]
 
 pub mod azure;
 pub mod faults;
+pub mod files;
 pub mod fleet;
 pub mod place;
 pub mod regions;

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::vhd::GoldenSpec;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -22,6 +23,12 @@ region = "westeurope"
 account = "goldsource"
 container = "golden"
 "#;
+
+/// A small golden VHD: 24 MiB with a few chunks.
+#[must_use]
+pub fn golden() -> GoldenSpec {
+    GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1)
+}
 
 /// Where the programs are, built once.
 #[must_use]

@@ -7,31 +7,27 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use goldfleet_dispatcher::cleanup::{cleanup_job, forget_version};
+use goldfleet_dispatcher::cleanup::cleanup_job;
 use goldfleet_dispatcher::collect::collect;
 use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
-use goldfleet_dispatcher::upload::{UploadError, UploadRequest, Uploaded, upload};
+use goldfleet_dispatcher::upload::{UploadError, Uploaded};
 use goldfleet_dispatcher::verify::{How, Places, Verified, verify};
-use goldfleet_shared::model::manifest::{Generation, OsType};
-use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::operation::Kind;
 use goldfleet_shared::model::upload::Upload;
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::clock::{Clock, SystemClock, after};
-use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
+use goldfleet_tests::files::{flip, truncate};
 use goldfleet_tests::fleet::Fleet;
 use goldfleet_tests::place;
 use jiff::Timestamp;
-use tokio_util::sync::CancellationToken;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// A fleet that collects what is older than the default of a day.
 fn fleet_of_a_day() -> Fleet {
-    let golden = GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1);
-    Fleet::with(place::SOURCE, &place::targets(2, &["westeurope", "eastus"]), &golden)
+    Fleet::with(place::SOURCE, &place::targets(2, &["westeurope", "eastus"]), &place::golden())
 }
 
 #[expect(clippy::unwrap_used, reason = "tests")]
@@ -56,7 +52,7 @@ async fn long_upload(ports: &Ports, began: Duration, last: Duration) {
 /// Reads the source store's chunks of version 1.
 #[expect(clippy::unwrap_used, reason = "tests")]
 async fn verified(fleet: &Fleet, remove: bool) -> Verified {
-    let desk = fleet.desk(fleet.ports.clone());
+    let desk = fleet.own_desk();
     let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
     let image = goldfleet_dispatcher::request::manifest(&desk, &name, &version).await.unwrap().0;
     verify(&desk, &image, &Places::source(&desk), How { read: true, remove }, &|_| {}).await.unwrap()
@@ -68,8 +64,8 @@ async fn verified(fleet: &Fleet, remove: bool) -> Verified {
 async fn what_a_long_upload_relies_on_stays() {
     let fleet = fleet_of_a_day();
     fleet.upload(&fleet.ports, "1").await.unwrap();
-    let desk = fleet.desk(fleet.ports.clone());
-    forget_version(&desk, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap();
+    let desk = fleet.own_desk();
+    assert!(fleet.forget("1").await);
     let chunks: Vec<_> = fleet.chunks("goldsource", "golden").into_keys().collect();
     for chunk in &chunks {
         age(chunk, HOUR * 49 / 2);
@@ -81,8 +77,8 @@ async fn what_a_long_upload_relies_on_stays() {
 
     let fleet = fleet_of_a_day();
     fleet.upload(&fleet.ports, "1").await.unwrap();
-    let desk = fleet.desk(fleet.ports.clone());
-    forget_version(&desk, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap();
+    let desk = fleet.own_desk();
+    assert!(fleet.forget("1").await);
     let chunks: Vec<_> = fleet.chunks("goldsource", "golden").into_keys().collect();
     chunks.iter().for_each(|chunk| age(chunk, HOUR * 49 / 2));
     long_upload(&fleet.ports, HOUR * 48, HOUR * 25).await;
@@ -112,17 +108,8 @@ fn fleet_to_suspend() -> (Fleet, Ports, Arc<Jumping>) {
     (fleet, ports, clock)
 }
 
-#[expect(clippy::unwrap_used, reason = "tests")]
 async fn watched(fleet: &Fleet, ports: Ports, watch: &(dyn Fn(&Upload) + Sync)) -> Result<Uploaded, UploadError> {
-    let asked = UploadRequest {
-        file: fleet.golden(),
-        image: "golden".parse().unwrap(),
-        version: "1".parse().unwrap(),
-        os: OsType::Linux,
-        generation: None,
-        limit: None,
-    };
-    upload(&fleet.desk(ports), &asked, watch, &CancellationToken::new()).await
+    fleet.upload_as(&ports, "golden", "1", watch).await
 }
 
 /// Whether every chunk is in its place, and nothing is left to be done but the manifest.
@@ -171,11 +158,10 @@ async fn an_upload_that_is_always_suspended_is_not_complete() {
 async fn a_store_that_is_gone_keeps_no_other_from_being_collected() {
     let fleet = Fleet::new();
     fleet.roll_out(&fleet.ports, "1", 2).await;
-    let desk = fleet.desk(fleet.ports.clone());
-    forget_version(&desk, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap();
-    let gone = fleet.cloud().join("stage1eastus");
-    std::fs::remove_dir_all(&gone).unwrap();
-    std::fs::write(&gone, "in the way").unwrap();
+    let desk = fleet.own_desk();
+    assert!(fleet.forget("1").await);
+    std::fs::remove_dir_all(fleet.cloud().join("stage1eastus")).unwrap();
+    fleet.obstruct("stage1eastus");
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let chunks = fleet.chunks("goldsource", "golden").len();
     let collected = collect(&desk).await.unwrap();
@@ -192,7 +178,7 @@ async fn a_store_that_refuses_keeps_no_other_from_being_collected() {
     let chunks = fleet.chunks("goldsource", "golden").len();
     let lost = Faults::at("BlobStore.delete", 1, Lost::Request);
     let desk = fleet.desk(faulty(&fleet.ports, &lost));
-    forget_version(&desk, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap();
+    assert!(fleet.forget("1").await);
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let collected = collect(&desk).await.unwrap();
     assert_eq!((collected.stores, collected.deleted), (2, 2 * chunks - 1), "{collected:?}");
@@ -208,7 +194,7 @@ async fn a_version_uploaded_again_mends_its_store() {
     fleet.upload(&fleet.ports, "1").await.unwrap();
     let chunks: Vec<_> = fleet.chunks("goldsource", "golden").into_keys().collect();
     std::fs::remove_file(&chunks[0]).unwrap();
-    std::fs::File::options().write(true).open(&chunks[1]).unwrap().set_len(512).unwrap();
+    truncate(&chunks[1], 512);
     let again = fleet.upload(&fleet.ports, "1").await.unwrap();
     assert!(again.already_there && again.counts.bytes_sent > 0, "{again:?}");
     assert_eq!(again.mended, 2);
@@ -230,23 +216,17 @@ async fn a_corrupt_chunk_of_the_source_can_be_replaced() {
     let fleet = Fleet::new();
     fleet.upload(&fleet.ports, "1").await.unwrap();
     let chunk = fleet.chunks("goldsource", "golden").into_keys().next().unwrap();
-    let mut bytes = std::fs::read(&chunk).unwrap();
-    bytes[100] ^= 1;
-    std::fs::write(&chunk, bytes).unwrap();
+    flip(&chunk, 100);
     let (job, status) = fleet.requested(&fleet.ports, "1", 2).await;
     assert!(status.failures.iter().any(|failure| failure.code == "source-corrupt"), "{status:#?}");
-    while let [message, ..] = &fleet.ports.queue.receive(QueueName::Poison, 1, HOUR).await.unwrap()[..] {
-        fleet.ports.queue.delete(QueueName::Poison, &message.receipt).await.unwrap();
-    }
+    fleet.take_poison().await;
 
     assert_eq!(fleet.upload(&fleet.ports, "1").await.unwrap().mended, 0, "its length is right");
     let removed = verified(&fleet, true).await;
     assert_eq!((removed.faults.len(), removed.removed), (1, 1), "{removed:?}");
     assert!(!chunk.exists());
     assert_eq!(fleet.upload(&fleet.ports, "1").await.unwrap().mended, 1);
-    assert!(retry(&fleet.desk(fleet.ports.clone()), &job, &Which::default()).await.unwrap() > 0);
-    fleet.run(&fleet.ports, 2, &job).await;
-    fleet.assert_all_done(&job).await;
+    assert!(fleet.taken_up(&job).await > 0);
 }
 
 /// Truncated chunks of a region's store count as missing for the next job, which puts whole ones in their place.
@@ -256,10 +236,10 @@ async fn a_seed_replaces_chunks_of_another_length() {
     let (job, _) = fleet.roll_out(&fleet.ports, "1", 2).await;
     let before = fleet.chunks("stage1eastus", "vhds");
     for chunk in before.keys() {
-        std::fs::File::options().write(true).open(chunk).unwrap().set_len(512).unwrap();
+        truncate(chunk, 512);
     }
-    cleanup_job(&fleet.desk(fleet.ports.clone()), &job).await.unwrap();
-    std::fs::remove_dir_all(fleet.cloud().join("subscriptions")).unwrap();
+    cleanup_job(&fleet.own_desk(), &job).await.unwrap();
+    fleet.forget_images();
     let (job, _) = fleet.requested(&fleet.ports, "1", 2).await;
     fleet.assert_all_done(&job).await;
     assert_eq!(fleet.chunks("stage1eastus", "vhds"), before);
@@ -271,22 +251,16 @@ async fn a_vhd_that_is_gone_is_copied_again() {
     let copies = Which { phase: Some(Kind::Copy), ..Which::default() };
     for which in [Which::default(), copies] {
         let fleet = Fleet::new();
-        let images = fleet.cloud().join("subscriptions");
-        std::fs::create_dir_all(fleet.cloud()).unwrap();
-        std::fs::write(&images, "in the way").unwrap();
-        fleet.upload(&fleet.ports, "1").await.unwrap();
-        let job = fleet.request("1").await;
-        let desk = fleet.desk(fleet.ports.clone());
-        // Looked at by the plan, nothing is in the way yet.
-        std::fs::remove_file(&images).unwrap();
-        goldfleet_dispatcher::fanout::fan_out(&desk, &job).await.unwrap();
-        std::fs::write(&images, "in the way").unwrap();
+        // When the plan looks at them, nothing is in the way yet.
+        let job = fleet.planned("1").await;
+        fleet.obstruct("subscriptions");
+        let desk = fleet.own_desk();
         let status = fleet.run(&fleet.ports, 2, &job).await;
         assert_eq!((status.phases.copy.succeeded, status.phases.image.failed), (4, 4), "{status:#?}");
         assert_eq!(cleanup_job(&desk, &job).await.unwrap().vhds, 4);
-        std::fs::remove_file(&images).unwrap();
+        fleet.clear("subscriptions");
 
-        assert_eq!(retry(&desk, &job, &Which::default()).await.unwrap(), 4, "the images");
+        assert_eq!(fleet.retry(&job).await, 4, "the images");
         let status = fleet.run(&fleet.ports, 2, &job).await;
         assert_eq!(status.state, Standing::Failed);
         assert!(status.failures.iter().all(|failure| failure.code == "vhd-not-found"), "{status:#?}");

@@ -8,9 +8,7 @@ use clap::CommandFactory as _;
 use goldfleet_dispatcher::cli::arguments::Arguments;
 use goldfleet_dispatcher::cli::output::{Console, Output};
 use goldfleet_dispatcher::cli::run::run;
-use goldfleet_shared::model::manifest::Generation;
-use goldfleet_shared::vhd::GoldenSpec;
-use goldfleet_tests::place::{SOURCE, targets};
+use goldfleet_tests::place::{self, SOURCE, targets};
 
 /// The help of every command that is shown.
 #[test]
@@ -96,7 +94,7 @@ fn a_job_is_shown_like_this() {
     let at = |name: &str| folder.path().join(name);
     std::fs::write(at("goldfleet.toml"), SOURCE).unwrap();
     std::fs::write(at("targets.toml"), targets(2, &["westeurope", "eastus"])).unwrap();
-    GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1).write(&at("golden.vhd")).unwrap();
+    place::golden().write(&at("golden.vhd")).unwrap();
     // Where the account's folder is to be.
     std::fs::create_dir(at("cloud")).unwrap();
     std::fs::write(at("cloud/stage2eastus"), "in the way").unwrap();

@@ -32,7 +32,7 @@ async fn dashboard(fleet: &Fleet, listen: &str, with_token: bool) -> Served {
     let token_file = with_token.then_some(token_file);
     let options = Options { listen: listen.parse().unwrap(), token_file, hosts: vec!["Fleet.Example".to_owned()] };
     let stop = CancellationToken::new();
-    let (desk, serving) = (fleet.desk(fleet.ports.clone()), stop.clone());
+    let (desk, serving) = (fleet.own_desk(), stop.clone());
     let (tell, told) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
         serve(desk, &options, &serving, |address| tell.send(address).unwrap()).await.unwrap();
@@ -66,7 +66,7 @@ async fn json(answer: reqwest::Response) -> Value {
 async fn asked() -> (Fleet, JobId) {
     let fleet = Fleet::new();
     fleet.upload(&fleet.ports, "1").await.unwrap();
-    std::fs::write(fleet.cloud().join("stage2eastus"), "in the way").unwrap();
+    fleet.obstruct("stage2eastus");
     let job = fleet.request("1").await;
     (fleet, job)
 }

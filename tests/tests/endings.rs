@@ -8,9 +8,7 @@ use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::sweep::{Looked, look_after, sweep};
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::job::{Job, JobState};
-use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::state::JobEvent;
-use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::fleet::Fleet;
 use goldfleet_tests::place;
@@ -27,7 +25,7 @@ async fn a_job_is_not_ended_by_what_its_operations_were_before_a_retry() {
     assert_eq!(status.state, Standing::Failed);
 
     // As it was between the end of its last operation and the sweep after that.
-    let desk = fleet.desk(fleet.ports.clone());
+    let desk = fleet.own_desk();
     desk.advance(&job, JobEvent::Retry, |_| {}).await.unwrap();
     let (retrying, id) = (desk.clone(), job.clone());
     let late = Faults::late("JobTable.operations", async move {
@@ -45,12 +43,12 @@ async fn a_job_is_not_ended_by_what_its_operations_were_before_a_retry() {
 async fn a_retry_that_was_cut_short_is_taken_up() {
     let fleet = Fleet::new();
     let (job, _) = fleet.roll_out_but_for_one().await;
-    let desk = fleet.desk(fleet.ports.clone());
-    assert_eq!(retry(&desk, &job, &Which::default()).await.unwrap(), 2);
+    let desk = fleet.own_desk();
+    assert_eq!(fleet.retry(&job).await, 2);
     let row = desk.job(&job).await.unwrap();
     let ended = Job { state: JobState::Failed, ..row.value };
     fleet.ports.table.commit_job(&ended, &row.etag, &[]).await.unwrap();
-    assert_eq!(retry(&desk, &job, &Which::default()).await.unwrap(), 2);
+    assert_eq!(fleet.retry(&job).await, 2);
     assert_eq!(state(&desk, &job).await, JobState::Running);
     fleet.run(&fleet.ports, 1, &job).await;
     fleet.assert_all_done(&job).await;
@@ -60,8 +58,7 @@ async fn a_retry_that_was_cut_short_is_taken_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn staged_vhds_are_removed_even_if_not_at_once() {
     let config = place::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n[cleanup]\nstaged = \"remove\"\n";
-    let golden = GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1);
-    let fleet = Fleet::with(&config, &place::targets(2, &["westeurope", "eastus"]), &golden);
+    let fleet = Fleet::with(&config, &place::targets(2, &["westeurope", "eastus"]), &place::golden());
     let lost = Faults::at("BlobStore.delete", 1, Lost::Request);
     let (job, status) = fleet.roll_out(&faulty(&fleet.ports, &lost), "1", 1).await;
     assert!(lost.was_hit());
@@ -81,10 +78,9 @@ async fn that_staged_vhds_were_removed_is_told() {
     let fleet = Fleet::new();
     let (job, status) = fleet.roll_out_but_for_one().await;
     assert!(!status.staged_removed);
-    let desk = fleet.desk(fleet.ports.clone());
-    assert_eq!(cleanup_job(&desk, &job).await.unwrap().vhds, 3);
+    assert_eq!(cleanup_job(&fleet.own_desk(), &job).await.unwrap().vhds, 3);
     assert!(fleet.status(&job).await.staged_removed);
-    retry(&desk, &job, &Which::default()).await.unwrap();
+    fleet.retry(&job).await;
     assert!(!fleet.status(&job).await.staged_removed);
 }
 
@@ -95,7 +91,7 @@ async fn a_job_that_cannot_be_looked_after_holds_no_other_up() {
     let (first, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
     fleet.change_golden();
     let (second, _) = fleet.roll_out(&fleet.ports, "2", 1).await;
-    let desk = fleet.desk(fleet.ports.clone());
+    let desk = fleet.own_desk();
     for job in [&first, &second] {
         let reopened = desk.job(job).await.unwrap();
         let row = Job { state: JobState::Running, ..reopened.value };

@@ -8,26 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use goldfleet_dispatcher::cancel::cancel;
-use goldfleet_dispatcher::cleanup::forget_version;
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::fanout::fan_out;
 use goldfleet_dispatcher::request::{Requested, request};
 use goldfleet_dispatcher::status::{Standing, Status};
 use goldfleet_dispatcher::sweep::look_after;
-use goldfleet_dispatcher::upload::{UploadRequest, upload};
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
 use goldfleet_shared::model::job::JobState;
-use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::operation::OperationState;
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_shared::ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
-use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::fleet::Fleet;
-use goldfleet_tests::place::{SOURCE, targets};
+use goldfleet_tests::place::{SOURCE, golden, targets};
 
 const WEST: &str = "region=westeurope";
 const EAST: &str = "region=eastus";
@@ -35,26 +31,18 @@ const EAST: &str = "region=eastus";
 /// A fleet whose managed images are named so, with these targets.
 fn fleet(name: &str, targets: &str) -> Fleet {
     let toml = format!("{SOURCE}\n[images]\nname = \"{name}\"\n[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n");
-    Fleet::with(&toml, targets, &GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1))
+    Fleet::with(&toml, targets, &golden())
 }
 
 /// Uploads the golden VHD, as a version of this image.
 async fn sent(fleet: &Fleet, image: &str, version: &str) {
-    let asked = UploadRequest {
-        file: fleet.golden(),
-        image: image.parse().unwrap(),
-        version: version.parse().unwrap(),
-        os: OsType::Linux,
-        generation: None,
-        limit: None,
-    };
-    upload(&fleet.desk(fleet.ports.clone()), &asked, &|_| {}, &Default::default()).await.unwrap();
+    fleet.upload_as(&fleet.ports, image, version, &|_| {}).await.unwrap();
 }
 
 /// Asks for a version at the targets that are selected; at all, where nothing is said.
 async fn asked(fleet: &Fleet, image: &str, version: &str, selection: &[&str]) -> Requested {
     let selection: Vec<_> = selection.iter().map(|text| text.parse().unwrap()).collect();
-    let desk = fleet.desk(fleet.ports.clone());
+    let desk = fleet.own_desk();
     request(&desk, &image.parse().unwrap(), &version.parse().unwrap(), &selection, false).await.unwrap()
 }
 
@@ -81,8 +69,7 @@ async fn an_image_in_another_region_is_not_the_targets() {
     assert_eq!((same.state, failed_with(&same)), (Standing::Failed, vec!["image-region-change"]), "{same:#?}");
     assert_eq!(fleet.images(), first);
 
-    let desk = fleet.desk(fleet.ports.clone());
-    assert!(forget_version(&desk, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap());
+    assert!(fleet.forget("1").await);
     fleet.change_golden();
     sent(&fleet, "golden", "1").await;
     let other = done(&fleet, "golden", "1", &[EAST]).await;
@@ -172,7 +159,7 @@ async fn a_target_that_cannot_be_looked_at_fails_alone() {
 async fn a_target_that_was_added_gets_a_job_of_its_own() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
     sent(&fleet, "golden", "1").await;
-    let desk = fleet.desk(fleet.ports.clone());
+    let desk = fleet.own_desk();
     let first = asked(&fleet, "golden", "1", &[]).await.job.id;
     fan_out(&desk, &first).await.unwrap();
     let again = asked(&fleet, "golden", "1", &[]).await;
@@ -196,7 +183,7 @@ async fn a_job_that_is_cancelled_while_it_is_planned_begins_nothing() {
     for (call, lost) in [("Queue.send", Lost::Request), ("JobTable.insert_operations", Lost::Answer)] {
         let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
         sent(&fleet, "golden", "1").await;
-        let operator = fleet.desk(fleet.ports.clone());
+        let operator = fleet.own_desk();
         let job = asked(&fleet, "golden", "1", &[]).await.job.id;
         let (desk, id, once) = (operator.clone(), job.clone(), AtomicBool::new(true));
         let ports = watched(&faulty(&fleet.ports, &Faults::at(call, 0, lost)), move |_| {

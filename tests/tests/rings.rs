@@ -8,16 +8,12 @@ use std::time::Duration;
 
 use goldfleet_dispatcher::approve::approve;
 use goldfleet_dispatcher::cancel::cancel;
-use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::manifest::Generation;
-use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::operation::OperationState;
-use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::fleet::Fleet;
-use goldfleet_tests::place::{Place, Process, SOURCE, targets};
+use goldfleet_tests::place::{Place, Process, SOURCE, golden, targets};
 use serde_json::Value;
 
 /// The next ring begins when the one before has all its images; stores are filled meanwhile.
@@ -25,9 +21,7 @@ use serde_json::Value;
 async fn rings_come_one_after_the_other() {
     let fleet = Fleet::new();
     fleet.ring_the_east();
-    fleet.upload(&fleet.ports, "1").await.unwrap();
-    let job = fleet.request("1").await;
-    fleet.run(&fleet.ports, 2, &job).await;
+    let (job, _) = fleet.roll_out(&fleet.ports, "1", 2).await;
     fleet.assert_all_done(&job).await;
     let events = fleet.ports.table.events(&job, None).await.unwrap();
     let of = |what: &str, operation: &str| {
@@ -53,23 +47,16 @@ async fn a_ring_that_fails_stops_the_later_ones() {
     let fleet = Fleet::new();
     fleet.ring_the_east();
     fleet.upload(&fleet.ports, "1").await.unwrap();
-    let broken = fleet.cloud().join("stage2westeurope");
-    std::fs::write(&broken, "in the way").unwrap();
-    let job = fleet.request("1").await;
-    let status = fleet.run(&fleet.ports, 1, &job).await;
+    fleet.obstruct("stage2westeurope");
+    let (job, status) = fleet.requested(&fleet.ports, "1", 1).await;
     assert_eq!(status.state, Standing::Failed);
     assert_eq!((status.phases.copy.succeeded, status.phases.copy.failed, status.phases.copy.cancelled), (1, 1, 2));
     let rows = fleet.ports.table.operations(&job).await.unwrap();
     let stopped = rows.iter().filter(|row| row.value.failure.as_ref().is_some_and(|f| f.code == "ring-stopped"));
     assert_eq!(stopped.count(), 2);
-    let poisoned = fleet.ports.queue.receive(QueueName::Poison, 9, Duration::from_secs(9)).await.unwrap();
-    fleet.ports.queue.delete(QueueName::Poison, &poisoned[0].receipt).await.unwrap();
-
-    std::fs::remove_file(&broken).unwrap();
-    let desk = fleet.desk(fleet.ports.clone());
-    assert_eq!(retry(&desk, &job, &Which::default()).await.unwrap(), 6);
-    fleet.run(&fleet.ports, 1, &job).await;
-    fleet.assert_all_done(&job).await;
+    fleet.take_poison().await;
+    fleet.clear("stage2westeurope");
+    assert_eq!(fleet.taken_up(&job).await, 6);
 }
 
 /// Runs the fleet while `operator` acts on its job.
@@ -105,7 +92,7 @@ async fn a_ring_waits_for_approval() {
     fleet.ring_the_east();
     fleet.upload(&fleet.ports, "1").await.unwrap();
     let job = fleet.request_with_approval("1").await;
-    let desk = fleet.desk(fleet.ports.clone());
+    let desk = fleet.own_desk();
     let early = approve(&desk, &job, None, "alice").await.unwrap_err().to_string();
     assert!(early.contains("is not planned yet"), "{early}");
 
@@ -124,7 +111,7 @@ async fn a_ring_waits_for_approval() {
     assert!(late.to_string().contains("is cancelled"), "{late}");
     assert_eq!(late.exit_code(), 2);
 
-    retry(&desk, &job, &Which::default()).await.unwrap();
+    fleet.retry(&job).await;
     let approved = async {
         assert_eq!(until_it_waits(&fleet, &job).await, 1, "a retry is no approval");
         let other = approve(&desk, &job, Some(2), "alice").await.unwrap_err().to_string();
@@ -149,13 +136,11 @@ async fn a_ring_waits_for_approval() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_ring_that_is_there_already_approves_nothing() {
     let fleet = Fleet::new();
-    fleet.upload(&fleet.ports, "1").await.unwrap();
-    let canary = fleet.request("1").await;
-    fleet.run(&fleet.ports, 1, &canary).await;
+    fleet.roll_out(&fleet.ports, "1", 1).await;
     fleet.forget_the_east();
     fleet.ring_the_east();
     let job = fleet.request_with_approval("1").await;
-    let desk = fleet.desk(fleet.ports.clone());
+    let desk = fleet.own_desk();
     let approved = async {
         assert_eq!(until_it_waits(&fleet, &job).await, 1);
         assert_eq!(second_ring(&fleet, &job).await, [OperationState::Waiting; 2]);
@@ -175,11 +160,7 @@ const CONFIG: &str = r#"
 fn two_rings() -> Place {
     let targets = targets(1, &["westeurope", "eastus"]);
     let targets = targets.replace("region = \"eastus\"", "region = \"eastus\"\nring = 1");
-    let place = Place::new(
-        &format!("{SOURCE}{CONFIG}"),
-        &targets,
-        &GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1),
-    );
+    let place = Place::new(&format!("{SOURCE}{CONFIG}"), &targets, &golden());
     place.succeed(&place.upload(&["--no-dispatch"]));
     place
 }

@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use goldfleet_dispatcher::cancel::cancel;
-use goldfleet_dispatcher::cleanup::forget_version;
+use goldfleet_dispatcher::cleanup::cleanup_job;
 use goldfleet_dispatcher::collect::collect;
-use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::upload::UploadError;
 use goldfleet_shared::model::message::{Message, QueueName};
 use goldfleet_shared::ports::job_table::Change;
 use goldfleet_shared::state::OperationEvent;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
+use goldfleet_tests::files::flip;
 use goldfleet_tests::fleet::Fleet;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,9 +100,8 @@ async fn every_step_is_repeated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_is_done_by_one_worker() {
     let fleet = Fleet::new();
-    let job = fleet.asked("1").await;
-    let desk = fleet.desk(fleet.ports.clone());
-    goldfleet_dispatcher::fanout::fan_out(&desk, &job).await.unwrap();
+    let job = fleet.planned("1").await;
+    let desk = fleet.own_desk();
     for row in fleet.ports.table.operations(&job).await.unwrap() {
         for _ in 0..2 {
             desk.announce(&row.value).await.unwrap();
@@ -122,27 +121,20 @@ async fn one_target_fails_alone_and_is_tried_again_alone() {
     assert_eq!(failures, [("00000000-0000-0000-0000-000000000002/westeurope", "account-unusable")]);
     assert_eq!((status.phases.copy.succeeded, status.phases.copy.failed), (3, 1));
     assert_eq!((status.phases.image.succeeded, status.phases.image.cancelled), (3, 1));
-    let desk = fleet.desk(fleet.ports.clone());
-    assert_eq!(retry(&desk, &job, &Which::default()).await.unwrap(), 2);
-    fleet.run(&fleet.ports, 1, &job).await;
-    fleet.assert_all_done(&job).await;
+    assert_eq!(fleet.taken_up(&job).await, 2);
 }
 
 /// What has not begun never does, and a retry takes the job to its end all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_job_stops_and_can_be_taken_up_again() {
     let fleet = Fleet::new();
-    let job = fleet.asked("1").await;
-    let desk = fleet.desk(fleet.ports.clone());
-    goldfleet_dispatcher::fanout::fan_out(&desk, &job).await.unwrap();
-    let counts = cancel(&desk, &job).await.unwrap();
+    let job = fleet.planned("1").await;
+    let counts = cancel(&fleet.own_desk(), &job).await.unwrap();
     assert_eq!((counts.done, counts.cancelled, counts.stopping), (0, 9, 0));
     let status = fleet.run(&fleet.ports, 1, &job).await;
     assert_eq!(status.state, Standing::Cancelled);
     assert!(fleet.images().is_empty());
-    assert_eq!(retry(&desk, &job, &Which::default()).await.unwrap(), 9);
-    fleet.run(&fleet.ports, 1, &job).await;
-    fleet.assert_all_done(&job).await;
+    assert_eq!(fleet.taken_up(&job).await, 9);
 }
 
 /// The next version sends and moves its difference; the same version again has nothing to do; other content under the same
@@ -177,13 +169,10 @@ async fn a_corrupt_chunk_does_not_spread() {
     // The region's store is filled by a job for one of its targets, then damaged.
     let (job, _) = fleet.requested(&fleet.ports, "1", 1).await;
     for chunk in fleet.chunks("stage1eastus", "vhds").keys() {
-        let mut bytes = std::fs::read(chunk).unwrap();
-        bytes[100] ^= 1;
-        std::fs::write(chunk, bytes).unwrap();
+        flip(chunk, 100);
     }
-    let desk = fleet.desk(fleet.ports.clone());
-    goldfleet_dispatcher::cleanup::cleanup_job(&desk, &job).await.unwrap();
-    std::fs::remove_dir_all(fleet.cloud().join("subscriptions")).unwrap();
+    cleanup_job(&fleet.own_desk(), &job).await.unwrap();
+    fleet.forget_images();
     let (job, _) = fleet.requested(&fleet.ports, "1", 1).await;
     fleet.assert_all_done(&job).await;
 }
@@ -198,11 +187,11 @@ async fn only_what_nothing_names_is_collected() {
     fleet.upload(&fleet.ports, "2").await.unwrap();
     let all = fleet.chunks("goldsource", "golden");
     assert_eq!(all.len(), both.len() + 1, "one chunk differs");
-    let desk = fleet.desk(fleet.ports.clone());
+    let desk = fleet.own_desk();
     assert_eq!(collect(&desk).await.unwrap().deleted, 0, "young chunks, and all are named");
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(collect(&desk).await.unwrap().deleted, 0, "all are named");
-    assert!(forget_version(&desk, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap());
+    assert!(fleet.forget("1").await);
     assert_eq!(collect(&desk).await.unwrap().deleted, 1);
     let (job, _) = fleet.requested(&fleet.ports, "2", 1).await;
     fleet.assert_all_done(&job).await;
@@ -212,9 +201,7 @@ async fn only_what_nothing_names_is_collected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_lease_is_taken_over() {
     let fleet = Fleet::new();
-    let job = fleet.asked("1").await;
-    let desk = fleet.desk(fleet.ports.clone());
-    goldfleet_dispatcher::fanout::fan_out(&desk, &job).await.unwrap();
+    let job = fleet.planned("1").await;
     // A worker that claims everything it can, and is never heard of again.
     for row in fleet.ports.table.operations(&job).await.unwrap() {
         let lease = goldfleet_shared::model::operation::Lease {

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
-use goldfleet_shared::model::manifest::Generation;
-use goldfleet_shared::vhd::GoldenSpec;
-use goldfleet_tests::place::{Place, Process, SOURCE, targets};
+use goldfleet_tests::place::{Place, Process, SOURCE, golden, targets};
 use goldfleet_tests::terminal::Terminal;
 use rustix::process::Signal;
 use vt100::Screen;
@@ -22,8 +20,8 @@ const ATTEMPTS: usize = 4;
 
 /// A place with six targets in three regions, one of which can't be written to.
 fn place() -> Place {
-    let golden = GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1);
-    let place = Place::new(&format!("{SOURCE}{CONFIG}"), &targets(2, &["westeurope", "eastus", "japaneast"]), &golden);
+    let place =
+        Place::new(&format!("{SOURCE}{CONFIG}"), &targets(2, &["westeurope", "eastus", "japaneast"]), &golden());
     std::fs::create_dir(place.path("cloud")).unwrap();
     std::fs::write(place.path("cloud/stage2japaneast"), "in the way").unwrap();
     place
@@ -93,9 +91,8 @@ fn watching_redraws_in_place() {
 
 /// A place with six targets in three regions, at one of which every attempt fails and is made again.
 fn place_that_tries_again() -> Place {
-    let golden = GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1);
     let config = format!("{SOURCE}{CONFIG}[worker]\nretry_base = \"100ms\"\nmax_attempts = {ATTEMPTS}\n");
-    let place = Place::new(&config, &targets(2, &["westeurope", "eastus", "japaneast"]), &golden);
+    let place = Place::new(&config, &targets(2, &["westeurope", "eastus", "japaneast"]), &golden());
     std::fs::create_dir_all(place.path("cloud/stage2japaneast")).unwrap();
     // A link to itself, of which nobody knows whether it will always be one.
     symlink("vhds", place.path("cloud/stage2japaneast/vhds")).unwrap();

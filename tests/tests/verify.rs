@@ -1,7 +1,6 @@
 //! `verify`: what is missing or damaged is named, and what it is no matter of is left out.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use goldfleet_dispatcher::verify::{Fault, How, Needed, Places, Seen, Verified, v
 use goldfleet_shared::model::job::Job;
 use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_tests::files::flip;
 use goldfleet_tests::fleet::Fleet;
 use goldfleet_tests::place::{self, Place};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -18,7 +18,7 @@ use rustix::process::Signal;
 const MIB: u64 = 1 << 20;
 
 async fn verified(fleet: &Fleet, job: &Job, read: bool) -> Verified {
-    let desk = fleet.desk(fleet.ports.clone());
+    let desk = fleet.own_desk();
     let places = Places::of_job(&desk, job).await.unwrap();
     verify(&desk, &job.image, &places, How { read, remove: false }, &|_| {}).await.unwrap()
 }
@@ -27,13 +27,6 @@ async fn verified(fleet: &Fleet, job: &Job, read: bool) -> Verified {
 async fn rolled_out(fleet: &Fleet) -> Job {
     let (job, _) = fleet.roll_out(&fleet.ports, "1", 2).await;
     fleet.ports.table.job(&job).await.unwrap().unwrap().value
-}
-
-fn flip(path: &Path, at: u64) {
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
 fn file_name(path: &Path) -> String {
@@ -48,7 +41,7 @@ fn is_of_chunk(fault: &Fault, chunk: &Path) -> bool {
 async fn what_is_well_has_no_faults_and_is_counted() {
     let fleet = Fleet::new();
     let job = rolled_out(&fleet).await;
-    let desk = fleet.desk(fleet.ports.clone());
+    let desk = fleet.own_desk();
     let places = Places::of_job(&desk, &job).await.unwrap();
     assert!(places.vhds.values().all(|needed| *needed == Needed::NoLonger), "{places:?}");
     for read in [false, true] {
@@ -118,7 +111,7 @@ async fn a_vhd_may_go_once_its_image_is_made() {
     let found = verified(&fleet, &job, false).await;
     assert_eq!((found.faults.as_slice(), found.vhds, found.vhds_gone), (&[][..], 3, 1));
 
-    let desk = fleet.desk(fleet.ports.clone());
+    let desk = fleet.own_desk();
     let mut places = Places::of_job(&desk, &job).await.unwrap();
     places.vhds.values_mut().for_each(|needed| *needed = Needed::Still);
     let found = verify(&desk, &job.image, &places, How::default(), &|_| {}).await.unwrap();

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use goldfleet_dispatcher::fanout::fan_out;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::image::VhdMetadata;
 use goldfleet_shared::model::manifest::Generation;
@@ -28,15 +27,7 @@ const TOO_LONG: Duration = Duration::from_secs(30);
 /// A fleet of one target, whose golden VHD has eight chunks or so.
 fn fleet() -> Fleet {
     let config = format!("{}[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n", place::SOURCE);
-    let golden = GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1);
-    Fleet::with(&config, &place::targets(1, &["westeurope"]), &golden)
-}
-
-/// A version that was uploaded and asked for, whose rows are there.
-async fn planned(fleet: &Fleet, version: &str) -> JobId {
-    let job = fleet.asked(version).await;
-    fan_out(&fleet.desk(fleet.ports.clone()), &job).await.unwrap();
-    job
+    Fleet::with(&config, &place::targets(1, &["westeurope"]), &place::golden())
 }
 
 /// A job's only copy.
@@ -70,7 +61,7 @@ async fn expire(fleet: &Fleet, job: &JobId) {
         let Some(lease) = &mut operation.lease else { continue };
         lease.expires = fleet.ports.clock.now();
         fleet.ports.table.commit(&[Change { operation, if_match: row.etag }], &[]).await.unwrap();
-        fleet.desk(fleet.ports.clone()).announce(&row.value).await.unwrap();
+        fleet.own_desk().announce(&row.value).await.unwrap();
     }
 }
 
@@ -85,7 +76,7 @@ fn without_heartbeat(fleet: &Fleet) -> Settings {
 #[tokio::test(flavor = "multi_thread")]
 async fn progress_counts_for_the_blob_alone_that_it_was_made_in() {
     let fleet = fleet();
-    let job = planned(&fleet, "1").await;
+    let job = fleet.planned("1").await;
     // The fourth run is never answered, and the heartbeat says that the chunks of the first three are in place.
     let faults = Faults::at("BlobStore.put_pages_from", 3, Lost::Caller);
     let settings = Settings { chunk_requests: 1, ..fleet.settings() };
@@ -112,7 +103,7 @@ async fn progress_counts_for_the_blob_alone_that_it_was_made_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vhd_without_an_incarnation_is_made_anew() {
     let fleet = fleet();
-    let job = planned(&fleet, "1").await;
+    let job = fleet.planned("1").await;
     let row = copy(&fleet.ports, &job).await.value;
     let (vhd, blobs) = (vhd(&row), &fleet.ports.blobs);
     let metadata = [(VhdMetadata::DIGEST.to_owned(), row.image.digest.to_string())].into();
@@ -133,7 +124,7 @@ async fn a_manifest_that_cant_be_read_now_costs_no_vhd() {
         let fleet = fleet();
         fleet.roll_out(&fleet.ports, "1", 1).await;
         fleet.remake_golden();
-        let job = planned(&fleet, "2").await;
+        let job = fleet.planned("2").await;
         let faults = Faults::at("BlobStore.take_fence", 0, Lost::Caller);
         killed(&fleet, &faulty(&fleet.ports, &faults), &job, without_heartbeat(&fleet), faults.reached()).await;
         let vhd = vhd(&copy(&fleet.ports, &job).await.value);
@@ -154,7 +145,7 @@ async fn a_failed_copy_is_removed_but_not_what_came_after_it() {
     let (first, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
     let earlier = vhd(&copy(&fleet.ports, &first).await.value);
     fleet.remake_golden();
-    let job = planned(&fleet, "2").await;
+    let job = fleet.planned("2").await;
     let vhd = vhd(&copy(&fleet.ports, &job).await.value);
 
     let (blobs, at) = (Arc::clone(&fleet.ports.blobs), vhd.clone());
@@ -180,7 +171,7 @@ async fn no_run_is_begun_without_a_lease() {
     let extents = (0..16).map(|n| ((8 << 20) + n * (256 << 10), 4096)).collect();
     let golden = GoldenSpec { size: 24 << 20, generation: Generation::V2, extents, seed: 1 };
     let fleet = Fleet::with(&config, &place::targets(1, &["westeurope"]), &golden);
-    let job = planned(&fleet, "1").await;
+    let job = fleet.planned("1").await;
 
     // By its own clock the lease is over after four seconds, for anyone else not before the hour: it stays the only worker.
     let (drain, time) = (CancellationToken::new(), Duration::from_secs(4));

@@ -68,7 +68,7 @@ impl<'a> Scene<'a> {
         let fleet = site.fleet(&GoldenSpec::spread(64 * MIB, Generation::V2, 4 * MIB, 16, version));
         let text = version.to_string();
         let job = fleet.asked(&text).await;
-        let desk = fleet.desk(fleet.ports.clone());
+        let desk = fleet.own_desk();
         let (_, manifest) = manifest(&desk, &"golden".parse().unwrap(), &text.parse().unwrap()).await.unwrap();
         // What lies there of the case before would be taken for an earlier version to begin with.
         for region in ["westeurope", "eastus"] {
