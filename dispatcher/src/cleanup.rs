@@ -99,7 +99,9 @@ async fn remove_vhds(desk: &Desk, operations: &[Versioned<Operation>]) -> (Remov
         .map(|row| &row.value)
         .filter(|operation| operation.state != OperationState::Skipped)
         .filter_map(|operation| match &operation.work {
-            Work::Copy { target, .. } => Some((target.vhd(&operation.image), operation.image.digest.to_string())),
+            Work::Copy { target, .. } => {
+                Some((desk.ports.vhd(target, &operation.image), operation.image.digest.to_string()))
+            }
             _ => None,
         })
         .collect();

@@ -94,7 +94,7 @@ async fn fill(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
     let seconds = begun.elapsed().as_secs_f64();
     local.drain().await;
     ensure!(status.state == Standing::Succeeded, "the job has {:?}", status.failures);
-    let last = folder.join(format!("cloud/stage{TARGETS}westeurope/vhds/golden__1.vhd"));
+    let last = folder.join(format!("cloud/stage{TARGETS}westeurope/vhds/golden/1.vhd"));
     ensure!(same_disk(&Disk::open(golden)?, &last)?.is_none(), "{} is not the golden VHD", last.display());
     Ok(seconds)
 }

@@ -22,7 +22,7 @@ use goldfleet_dispatcher::request::request;
 use goldfleet_shared::backend;
 use goldfleet_shared::config::Config;
 
-use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
+use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::operation::OperationState;
 use goldfleet_shared::ports::Ports;
@@ -185,6 +185,10 @@ struct NoImages;
 
 #[async_trait]
 impl ImagePlane for NoImages {
+    fn vhd_names(&self) -> VhdNames {
+        VhdNames::Flat
+    }
+
     async fn get(&self, _: &ManagedImageId, _: Option<&str>) -> PortResult<Option<ManagedImage>> {
         Ok(None)
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use goldfleet_shared::model::event::Event;
 use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
-use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
+use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_shared::model::job::Job;
 use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::operation::{Operation, OperationId};
@@ -245,4 +245,8 @@ lossy!(ImagePlane {
     put(spec: &ManagedImageSpec) -> Underway;
     delete(id: &ManagedImageId, tenant: Option<&str>) -> Underway;
     poll(pending: &Pending) -> Underway;
+} also {
+    fn vhd_names(&self) -> VhdNames {
+        self.port.vhd_names()
+    }
 });

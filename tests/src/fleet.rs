@@ -348,7 +348,7 @@ impl Fleet {
         let mut targets = 0;
         for row in self.ports.table.operations(job).await.unwrap() {
             if let Work::Copy { target, .. } = &row.value.work {
-                let vhd = target.vhd(&row.value.image);
+                let vhd = self.ports.vhd(target, &row.value.image);
                 let file = self.cloud().join(vhd.to_string());
                 assert_eq!(same_disk(&golden, &file).unwrap(), None, "{} differs", file.display());
                 targets += 1;

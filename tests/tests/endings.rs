@@ -66,7 +66,7 @@ async fn staged_vhds_are_removed_even_if_not_at_once() {
     assert!(status.staged_removed, "{status:#?}");
     for operation in fleet.ports.table.operations(&job).await.unwrap() {
         if let Some(target) = operation.value.work.target() {
-            let vhd = target.vhd(&operation.value.image);
+            let vhd = fleet.ports.vhd(target, &operation.value.image);
             assert_eq!(fleet.ports.blobs.properties(&vhd).await.unwrap(), None, "{vhd} is still there");
         }
     }

@@ -14,7 +14,7 @@ use goldfleet_dispatcher::request::{Requested, request};
 use goldfleet_dispatcher::status::{Standing, Status};
 use goldfleet_dispatcher::sweep::look_after;
 use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
+use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_shared::model::job::JobState;
 use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::operation::OperationState;
@@ -110,6 +110,10 @@ struct Watched {
 
 #[async_trait]
 impl ImagePlane for Watched {
+    fn vhd_names(&self) -> VhdNames {
+        self.plane.vhd_names()
+    }
+
     async fn get(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
         (self.before)(id).await?;
         self.plane.get(id, tenant).await

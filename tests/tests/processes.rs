@@ -36,7 +36,7 @@ fn assert_all_done(place: &Place, targets: usize) {
     let golden = Disk::open(&place.path("golden.vhd")).unwrap();
     let (mut vhds, mut images) = (0, 0);
     for account in std::fs::read_dir(place.path("cloud")).unwrap() {
-        let vhd = account.unwrap().path().join("vhds/golden__1.vhd");
+        let vhd = account.unwrap().path().join("vhds/golden/1.vhd");
         if vhd.exists() {
             assert_eq!(same_disk(&golden, &vhd).unwrap(), None, "{}", vhd.display());
             vhds += 1;

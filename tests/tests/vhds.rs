@@ -36,9 +36,9 @@ async fn copy(ports: &Ports, job: &JobId) -> Versioned<Operation> {
     rows.into_iter().find(|row| row.value.id.kind() == Kind::Copy).unwrap()
 }
 
-fn vhd(copy: &Operation) -> BlobAddress {
+fn vhd(ports: &Ports, copy: &Operation) -> BlobAddress {
     match &copy.work {
-        Work::Copy { target, .. } => target.vhd(&copy.image),
+        Work::Copy { target, .. } => ports.vhd(target, &copy.image),
         other => panic!("{other:?}"),
     }
 }
@@ -88,12 +88,12 @@ async fn progress_counts_for_the_blob_alone_that_it_was_made_in() {
     killed(&fleet, &faulty(&fleet.ports, &faults), &job, settings, half).await;
     let row = copy(&fleet.ports, &job).await.value;
     assert!(row.progress.done.count() < row.progress.done.len(), "{row:?}");
-    assert!(fleet.ports.blobs.delete(&vhd(&row), None).await.unwrap(), "a VHD was begun");
+    assert!(fleet.ports.blobs.delete(&vhd(&fleet.ports, &row), None).await.unwrap(), "a VHD was begun");
 
     let faults = Faults::at("BlobStore.create_page_blob", 0, Lost::Caller);
     let ports = faulty(&fleet.ports, &faults);
     killed(&fleet, &ports, &job, without_heartbeat(&fleet), faults.reached()).await;
-    assert!(fleet.ports.blobs.properties(&vhd(&row)).await.unwrap().is_some(), "a VHD was begun again");
+    assert!(fleet.ports.blobs.properties(&vhd(&fleet.ports, &row)).await.unwrap().is_some(), "a VHD was begun again");
 
     fleet.run(&fleet.ports, 1, &job).await;
     fleet.assert_all_done(&job).await;
@@ -105,7 +105,7 @@ async fn a_vhd_without_an_incarnation_is_made_anew() {
     let fleet = fleet();
     let job = fleet.planned("1").await;
     let row = copy(&fleet.ports, &job).await.value;
-    let (vhd, blobs) = (vhd(&row), &fleet.ports.blobs);
+    let (vhd, blobs) = (vhd(&fleet.ports, &row), &fleet.ports.blobs);
     let metadata = [(VhdMetadata::DIGEST.to_owned(), row.image.digest.to_string())].into();
     blobs.ensure_container(&vhd.container).await.unwrap();
     blobs.create_page_blob(&vhd, (24 << 20) + 512, &metadata).await.unwrap();
@@ -127,7 +127,7 @@ async fn a_manifest_that_cant_be_read_now_costs_no_vhd() {
         let job = fleet.planned("2").await;
         let faults = Faults::at("BlobStore.take_fence", 0, Lost::Caller);
         killed(&fleet, &faulty(&fleet.ports, &faults), &job, without_heartbeat(&fleet), faults.reached()).await;
-        let vhd = vhd(&copy(&fleet.ports, &job).await.value);
+        let vhd = vhd(&fleet.ports, &copy(&fleet.ports, &job).await.value);
         let begun = fleet.ports.blobs.properties(&vhd).await.unwrap().unwrap();
         assert!(begun.metadata.contains_key(VhdMetadata::BASE), "{begun:?}");
 
@@ -143,10 +143,10 @@ async fn a_manifest_that_cant_be_read_now_costs_no_vhd() {
 async fn a_failed_copy_is_removed_but_not_what_came_after_it() {
     let fleet = fleet();
     let (first, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
-    let earlier = vhd(&copy(&fleet.ports, &first).await.value);
+    let earlier = vhd(&fleet.ports, &copy(&fleet.ports, &first).await.value);
     fleet.remake_golden();
     let job = fleet.planned("2").await;
-    let vhd = vhd(&copy(&fleet.ports, &job).await.value);
+    let vhd = vhd(&fleet.ports, &copy(&fleet.ports, &job).await.value);
 
     let (blobs, at) = (Arc::clone(&fleet.ports.blobs), vhd.clone());
     let successor = async move {

@@ -254,7 +254,7 @@ async fn verify(desk: &Desk, scene: &Scene, statuses: &[Status]) -> Result<bool,
         let job: JobId = status.job.parse().map_err(|error| DeskError::Refused(format!("{error}")))?;
         for row in desk.ports.table.operations(&job).await.map_err(DeskError::from)? {
             if let Work::Copy { target, .. } = &row.value.work {
-                let vhd = target.vhd(&row.value.image);
+                let vhd = desk.ports.vhd(target, &row.value.image);
                 let file = cloud
                     .root
                     .join(vhd.container.account.as_str())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use goldfleet_shared::model::image::VhdNames;
 use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::modelled::{Model, Pace, Stats};
 use goldfleet_shared::ports::clock::TokioClock;
@@ -60,7 +61,7 @@ async fn run(rehearsal: &Rehearsal, baseline: Baseline) -> Result<Compared, Rehe
         }
     };
     let copies = sources.iter().zip(targets).map(|(from, target)| {
-        let (model, to) = (&model, target.vhd(image));
+        let (model, to) = (&model, target.staging().blob(VhdNames::Flat.name(image)));
         async move { model.copy_blob(from, &to).await }
     });
     try_join_all(copies).await?;

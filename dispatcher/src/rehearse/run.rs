@@ -243,7 +243,7 @@ impl Stage {
         let rows = self.desk.ports.table.operations(id).await?;
         let failed = rows.iter().filter(|row| row.value.state != OperationState::Succeeded).count();
         let whole = rows.iter().all(|row| match &row.value.work {
-            Work::Copy { target, .. } => self.model.is_whole(&target.vhd(&row.value.image), manifest),
+            Work::Copy { target, .. } => self.model.is_whole(&self.desk.ports.vhd(target, &row.value.image), manifest),
             Work::Seed { .. } | Work::Image { .. } => true,
         });
         Ok(Played {

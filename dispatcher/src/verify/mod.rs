@@ -127,7 +127,7 @@ impl Places {
             }
         }
         let needed = |target: &Target| if made.contains(&target.key()) { Needed::NoLonger } else { Needed::Still };
-        places.vhds = staged.iter().map(|target| (target.vhd(&job.image), needed(target))).collect();
+        places.vhds = staged.iter().map(|target| (desk.ports.vhd(target, &job.image), needed(target))).collect();
         Ok(places)
     }
 

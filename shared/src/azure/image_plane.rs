@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::arm::{Arm, Poll, Progress};
 use crate::config::AzureCloud;
-use crate::model::image::{ManagedImageId, ManagedImageSpec};
+use crate::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use crate::model::manifest::{Generation, OsType};
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway};
@@ -101,6 +101,10 @@ impl AzureImages {
 
 #[async_trait]
 impl ImagePlane for AzureImages {
+    fn vhd_names(&self) -> VhdNames {
+        VhdNames::Flat
+    }
+
     async fn get(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
         let Some(resource) = self.arm.get(&id.to_string(), API, tenant).await? else { return Ok(None) };
         let region = resource.get("location").and_then(Value::as_str).unwrap_or_default();

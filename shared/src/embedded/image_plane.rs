@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::blob_store::blocking;
 use super::blob_store::paths::{Place, fault};
 use crate::model::ids::Region;
-use crate::model::image::{ManagedImageId, ManagedImageSpec};
+use crate::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use crate::model::manifest::{Generation, OsType};
 use crate::model::store::BlobAddress;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
@@ -67,6 +67,10 @@ fn spelt(folder: &Path, name: &str) -> PathBuf {
 
 #[async_trait]
 impl ImagePlane for DirectoryImages {
+    fn vhd_names(&self) -> VhdNames {
+        VhdNames::Folders
+    }
+
     async fn get(&self, id: &ManagedImageId, _tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
         let (images, id) = (self.clone(), id.clone());
         blocking(move || {

@@ -22,25 +22,38 @@ pub struct ImageRef {
     pub digest: Digest,
 }
 
-impl ImageRef {
-    /// The name of the VHD in a target's container: `<image>__<version>.vhd`. There is no slash in it, as
-    /// Microsoft.Compute makes no disk of such a blob. Source: Azure, common error messages of virtual machines,
-    /// `InvalidParameter`: "The blob name in URL contains a slash. This is presently not supported for disks."
+/// How VHDs are named in a target's container. The names of one image's VHDs begin alike, and no others begin so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VhdNames {
+    /// `<image>/<version>.vhd`: a folder for each image.
+    Folders,
+    /// `<image>__<version>.vhd`, without a slash, as Microsoft.Compute makes no disk of a blob that has one. Source: Azure,
+    /// common error messages of virtual machines, `InvalidParameter`: "The blob name in URL contains a slash. This is
+    /// presently not supported for disks."
+    Flat,
+}
+
+impl VhdNames {
+    /// The name of an image version's VHD.
     #[must_use]
-    pub fn vhd_name(&self) -> String {
-        format!("{}{}.vhd", Self::vhd_prefix(&self.name), self.version)
+    pub fn name(self, image: &ImageRef) -> String {
+        format!("{}{}.vhd", self.prefix(&image.name), image.version)
     }
 
-    /// What the names of all VHDs of an image begin with, and no others.
+    /// What the names of all VHDs of an image begin with.
     #[must_use]
-    pub fn vhd_prefix(name: &ImageName) -> String {
-        format!("{name}{VHD_SEPARATOR}")
+    pub fn prefix(self, image: &ImageName) -> String {
+        let separator = match self {
+            Self::Folders => "/",
+            Self::Flat => VHD_SEPARATOR,
+        };
+        format!("{image}{separator}")
     }
 
     /// The version whose VHD of `image` is called `name`; none where it is no such VHD.
     #[must_use]
-    pub fn vhd_version(image: &ImageName, name: &str) -> Option<ImageVersion> {
-        name.strip_prefix(&Self::vhd_prefix(image))?.strip_suffix(".vhd")?.parse().ok()
+    pub fn version(self, image: &ImageName, name: &str) -> Option<ImageVersion> {
+        name.strip_prefix(&self.prefix(image))?.strip_suffix(".vhd")?.parse().ok()
     }
 }
 
@@ -193,13 +206,16 @@ mod tests {
             digest: crate::model::hash::digest_of(b"any"),
         };
         let (short, long) = (image("web", "1_2-3"), image("web-1_2", "3"));
-        assert_eq!(short.vhd_name(), "web__1_2-3.vhd");
-        assert_ne!(image("web-1", "2").vhd_name(), image("web", "1-2").vhd_name());
-        for image in [&short, &long] {
-            assert_eq!(ImageRef::vhd_version(&image.name, &image.vhd_name()).as_ref(), Some(&image.version));
+        assert_eq!(VhdNames::Folders.name(&short), "web/1_2-3.vhd");
+        assert_eq!(VhdNames::Flat.name(&short), "web__1_2-3.vhd");
+        for names in [VhdNames::Folders, VhdNames::Flat] {
+            assert_ne!(names.name(&image("web-1", "2")), names.name(&image("web", "1-2")));
+            for image in [&short, &long] {
+                assert_eq!(names.version(&image.name, &names.name(image)).as_ref(), Some(&image.version));
+            }
+            assert_eq!(names.version(&long.name, &names.name(&short)), None);
+            assert_eq!(names.version(&short.name, &(names.prefix(&short.name) + "1.vhdx")), None);
         }
-        assert_eq!(ImageRef::vhd_version(&long.name, &short.vhd_name()), None);
-        assert_eq!(ImageRef::vhd_version(&short.name, "web__1.vhdx"), None);
         assert!("web__1".parse::<ImageName>().is_err() && "1__2".parse::<ImageVersion>().is_err());
     }
 }

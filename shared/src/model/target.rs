@@ -7,8 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{AccountName, ContainerName, InvalidName, ManagedImageName, Region, ResourceGroup, SubscriptionId};
-use super::image::{ImageRef, ManagedImageId};
-use super::store::{BlobAddress, Container};
+use super::image::ManagedImageId;
+use super::store::Container;
 
 /// One subscription in one region, with the places that an image needs there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,12 +56,6 @@ impl Target {
     #[must_use]
     pub fn staging(&self) -> Container {
         Container { account: self.account.clone(), container: self.container.clone() }
-    }
-
-    /// Where this target's VHD of an image version lies.
-    #[must_use]
-    pub fn vhd(&self, image: &ImageRef) -> BlobAddress {
-        self.staging().blob(image.vhd_name())
     }
 
     /// Where this target's managed image of a name is.

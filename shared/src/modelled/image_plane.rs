@@ -11,7 +11,7 @@ use super::arm::Image;
 use super::limits::ArmKind;
 use super::pace::Moment;
 use super::world::{World, nanos};
-use crate::model::image::{ManagedImageId, ManagedImageSpec};
+use crate::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway};
 use crate::vhd::{DiskType, FOOTER_SIZE, Footer};
@@ -44,6 +44,10 @@ impl ModelledImages {
 
 #[async_trait]
 impl ImagePlane for ModelledImages {
+    fn vhd_names(&self) -> VhdNames {
+        VhdNames::Flat
+    }
+
     async fn get(&self, id: &ManagedImageId, _tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
         let found = self
             .0

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::error::{PortError, PortResult};
 use crate::model::ids::Region;
-use crate::model::image::{ImageTags, ManagedImageId, ManagedImageSpec};
+use crate::model::image::{ImageTags, ManagedImageId, ManagedImageSpec, VhdNames};
 use crate::model::manifest::Digest;
 
 /// How far a managed image is.
@@ -81,6 +81,9 @@ pub enum Underway {
 /// `vhd-invalid`, `vhd-in-other-subscription`, `vhd-in-other-region`, `policy-denied`, `authorization-failed`.
 #[async_trait]
 pub trait ImagePlane: Send + Sync {
+    /// How the VHDs that it makes images of must be named.
+    fn vhd_names(&self) -> VhdNames;
+
     /// An image; none where it is not there.
     ///
     /// # Errors

@@ -17,6 +17,10 @@ use image_plane::ImagePlane;
 use job_table::JobTable;
 use queue::Queue;
 
+use crate::model::image::ImageRef;
+use crate::model::store::BlobAddress;
+use crate::model::target::Target;
+
 /// All ports of a process, chosen in one place: [`crate::backend::open`].
 #[derive(Clone)]
 pub struct Ports {
@@ -30,6 +34,14 @@ pub struct Ports {
     pub images: Arc<dyn ImagePlane>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+}
+
+impl Ports {
+    /// Where a target's VHD of an image version lies.
+    #[must_use]
+    pub fn vhd(&self, target: &Target, image: &ImageRef) -> BlobAddress {
+        target.staging().blob(self.images.vhd_names().name(image))
+    }
 }
 
 impl std::fmt::Debug for Ports {

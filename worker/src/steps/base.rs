@@ -47,12 +47,12 @@ impl Base {
         vhd: &BlobAddress,
     ) -> Option<Self> {
         let blobs = shared.ports.blobs.as_ref();
-        let prefix = ImageRef::vhd_prefix(&image.name);
-        let mut listed = chunk_store::list(blobs, &vhd.container, &prefix).await.ok()?;
+        let names = shared.ports.images.vhd_names();
+        let mut listed = chunk_store::list(blobs, &vhd.container, &names.prefix(&image.name)).await.ok()?;
         listed.retain(|blob| blob.name != vhd.name && blob.length == length(manifest));
         listed.sort_by_key(|blob| std::cmp::Reverse(blob.modified));
         for blob in listed {
-            let version = ImageRef::vhd_version(&image.name, &blob.name);
+            let version = names.version(&image.name, &blob.name);
             let candidate = vhd.container.blob(blob.name);
             let properties = blobs.properties(&candidate).await.ok()??;
             let digest = properties.metadata.get(VhdMetadata::DIGEST).and_then(|digest| digest.parse().ok());
@@ -85,7 +85,7 @@ impl Base {
             Some(ImageRef { name: image.name.clone(), version, digest: digest.parse().ok()? })
         };
         let Some(base) = parse() else { return Ok(None) };
-        let candidate = vhd.container.blob(base.vhd_name());
+        let candidate = vhd.container.blob(shared.ports.images.vhd_names().name(&base));
         match Self::load(shared, source, base, candidate, manifest).await {
             Ok(base) => Ok(base),
             Err(NoManifest::Gone(why)) => {

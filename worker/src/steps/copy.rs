@@ -32,7 +32,7 @@ pub(super) async fn run(
     let Some(source) = from.last() else { return Ok(Outcome::Done) };
     let blobs = shared.ports.blobs.as_ref();
     let manifest = shared.manifests.get(blobs, source, &operation.image).await?;
-    let vhd = target.vhd(&operation.image);
+    let vhd = shared.ports.vhd(target, &operation.image);
     let preparing = Preparing { shared, hold, operation, source, manifest: &manifest, vhd: &vhd };
     let Prepared { incarnation, base, done, bytes, whole } = preparing.prepare().await?;
     hold.set_progress(incarnation, done, bytes, manifest.data_bytes());

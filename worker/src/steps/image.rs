@@ -4,6 +4,7 @@ use goldfleet_shared::model::ids::ManagedImageName;
 use goldfleet_shared::model::image::{ImageTags, ManagedImageSpec, StorageType};
 use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::model::operation::Operation;
+use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::model::target::Target;
 use goldfleet_shared::ports::image_plane::{ManagedImage, Provisioning, Underway};
 
@@ -14,7 +15,7 @@ use crate::hold::Hold;
 /// What the operation's managed image is to be.
 pub(super) fn spec(
     operation: &Operation,
-    target: &Target,
+    (target, vhd): (&Target, BlobAddress),
     name: &ManagedImageName,
     os: OsType,
     generation: Generation,
@@ -23,7 +24,7 @@ pub(super) fn spec(
     ManagedImageSpec {
         id: target.image(name.clone()),
         region: target.region.clone(),
-        vhd: target.vhd(&operation.image),
+        vhd,
         os,
         generation,
         storage_type,

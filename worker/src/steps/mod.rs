@@ -72,7 +72,8 @@ pub async fn run(shared: &Shared, hold: &Hold, operation: &Operation) -> Result<
         Work::Seed { store, from } => seed::run(shared, hold, operation, store, from).await,
         Work::Copy { target, from } => copy::run(shared, hold, operation, target, from).await,
         Work::Image { target, name, os, generation } => {
-            let spec = image::spec(operation, target, name, *os, *generation, shared.settings.storage_type);
+            let place = (target, shared.ports.vhd(target, &operation.image));
+            let spec = image::spec(operation, place, name, *os, *generation, shared.settings.storage_type);
             image::run(shared, hold, operation, &spec).await
         }
     }
