@@ -8,6 +8,7 @@
 //! - [`screen`]: lines above what is drawn on a terminal; [`causes`]: an error in one line.
 //! - [`embedded`]: the ports on one machine; [`modelled`]: a cloud that stores no bytes, for rehearsals; [`conformance`]: one suite a port, which every adapter passes.
 
+mod as_text;
 pub mod azure;
 pub mod backend;
 pub mod causes;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::{Deserialize, Serialize};
 
+use crate::as_text::as_text;
 use crate::model::ids::AccountName;
 
 /// Why a value was refused: what it is, what was given, and the rule it breaks.
@@ -17,25 +18,6 @@ pub struct InvalidValue {
     what: &'static str,
     given: String,
     rule: &'static str,
-}
-
-/// Makes a type that parses from text also read and write itself as text.
-macro_rules! as_text {
-    ($name:ident) => {
-        impl TryFrom<String> for $name {
-            type Error = InvalidValue;
-
-            fn try_from(text: String) -> Result<Self, InvalidValue> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(value: $name) -> Self {
-                value.to_string()
-            }
-        }
-    };
 }
 
 /// A length of time as people write it: `90s`, `1h 30m`, `2 days`. A day is 24 hours.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::ids::InvalidName;
+use crate::as_text::as_text;
 
 fn hash_from_hex(what: &'static str, text: &str) -> Result<[u8; 32], InvalidName> {
     let mut bytes = [0; 32];
@@ -49,19 +50,7 @@ impl FromStr for ChunkHash {
     }
 }
 
-impl TryFrom<String> for ChunkHash {
-    type Error = InvalidName;
-
-    fn try_from(text: String) -> Result<Self, InvalidName> {
-        text.parse()
-    }
-}
-
-impl From<ChunkHash> for String {
-    fn from(hash: ChunkHash) -> Self {
-        hash.to_string()
-    }
-}
+as_text!(ChunkHash);
 
 /// The BLAKE3 hash of an encoded manifest: the content's identity. Written `b3:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -88,19 +77,7 @@ impl FromStr for Digest {
     }
 }
 
-impl TryFrom<String> for Digest {
-    type Error = InvalidName;
-
-    fn try_from(text: String) -> Result<Self, InvalidName> {
-        text.parse()
-    }
-}
-
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
-        digest.to_string()
-    }
-}
+as_text!(Digest);
 
 /// The digest of an encoded manifest.
 #[must_use]

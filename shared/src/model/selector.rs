@@ -7,6 +7,7 @@ use globset::{Glob, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
 use super::target::Target;
+use crate::as_text::as_text;
 
 /// What is matched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,19 +128,7 @@ impl PartialEq for Selector {
 
 impl Eq for Selector {}
 
-impl TryFrom<String> for Selector {
-    type Error = BadSelector;
-
-    fn try_from(text: String) -> Result<Self, BadSelector> {
-        text.parse()
-    }
-}
-
-impl From<Selector> for String {
-    fn from(selector: Selector) -> Self {
-        selector.text
-    }
-}
+as_text!(Selector);
 
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{AccountName, ContainerName, InvalidName, ManagedImageName, Region, ResourceGroup, SubscriptionId};
 use super::image::ManagedImageId;
 use super::store::Container;
+use crate::as_text::as_text;
 
 /// One subscription in one region, with the places that an image needs there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,16 +95,4 @@ impl FromStr for TargetKey {
     }
 }
 
-impl TryFrom<String> for TargetKey {
-    type Error = InvalidName;
-
-    fn try_from(text: String) -> Result<Self, InvalidName> {
-        text.parse()
-    }
-}
-
-impl From<TargetKey> for String {
-    fn from(key: TargetKey) -> Self {
-        key.to_string()
-    }
-}
+as_text!(TargetKey);

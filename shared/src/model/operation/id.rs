@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::as_text::as_text;
 use crate::model::ids::{InvalidName, Region};
 use crate::model::store::Store;
 use crate::model::target::TargetKey;
@@ -144,16 +145,4 @@ impl FromStr for OperationId {
     }
 }
 
-impl TryFrom<String> for OperationId {
-    type Error = InvalidName;
-
-    fn try_from(text: String) -> Result<Self, InvalidName> {
-        text.parse()
-    }
-}
-
-impl From<OperationId> for String {
-    fn from(id: OperationId) -> Self {
-        id.to_string()
-    }
-}
+as_text!(OperationId);
