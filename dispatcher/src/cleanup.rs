@@ -9,7 +9,6 @@ use goldfleet_shared::config::Staged;
 use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_shared::model::image::VhdMetadata;
 use goldfleet_shared::model::job::Job;
-use goldfleet_shared::model::manifest::manifest_name;
 use goldfleet_shared::model::operation::{Operation, OperationState, Work};
 use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::ports::Versioned;
@@ -176,6 +175,6 @@ async fn refuse_if_in_use(
 pub async fn forget_version(desk: &Desk, image: &ImageName, version: &ImageVersion) -> Result<bool, DeskError> {
     refuse_if_in_use(desk, image, version, None).await?;
     let store = desk.config.source.store();
-    let blob = store.container().blob(manifest_name(image.as_str(), version.as_str()));
+    let blob = store.container().manifest(image, version);
     Ok(desk.ports.blobs.delete(&blob, None).await?)
 }

@@ -18,8 +18,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use futures::future::join_all;
-use goldfleet_shared::chunk_store::{CHUNKS, list};
-use goldfleet_shared::model::manifest::{Manifest, chunk_name};
+use goldfleet_shared::chunk_store::list;
+use goldfleet_shared::model::manifest::{CHUNKS, MANIFESTS, Manifest, chunk_name};
 use goldfleet_shared::model::store::{Container, Store};
 use goldfleet_shared::model::upload::{Upload, UploadState};
 use goldfleet_shared::ports::blob_store::BlobListed;
@@ -145,7 +145,7 @@ async fn oldest_to_keep(desk: &Desk, now: Timestamp) -> PortResult<Timestamp> {
 async fn named_chunks(desk: &Desk) -> Result<HashSet<String>, DeskError> {
     let source = desk.config.source.store().container();
     let mut named = HashSet::new();
-    for listed in list(desk.ports.blobs.as_ref(), &source, "manifests/").await? {
+    for listed in list(desk.ports.blobs.as_ref(), &source, MANIFESTS).await? {
         let blob = source.blob(listed.name.as_str());
         let bytes = desk.ports.blobs.get(&blob, None).await?;
         let manifest = Manifest::decode(&bytes)

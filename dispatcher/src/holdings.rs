@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use goldfleet_shared::chunk_store;
 use goldfleet_shared::model::hash::ChunkHash;
 use goldfleet_shared::model::ids::Region;
-use goldfleet_shared::model::manifest::chunk_name;
+use goldfleet_shared::model::manifest::{CHUNKS, chunk_name};
 use goldfleet_shared::model::store::{Container, Store};
 use goldfleet_shared::model::target::Target;
 use goldfleet_shared::plan::{Content, Inventory};
@@ -73,7 +73,7 @@ async fn likely_stores(
 }
 
 async fn held(desk: &Desk, store: &Container, names: &HashMap<String, ChunkHash>) -> Vec<ChunkHash> {
-    match chunk_store::list(desk.ports.blobs.as_ref(), store, chunk_store::CHUNKS).await {
+    match chunk_store::list(desk.ports.blobs.as_ref(), store, CHUNKS).await {
         Ok(listed) => listed.iter().filter_map(|blob| names.get(&blob.name).copied()).collect(),
         Err(error) if error.kind == ErrorKind::NotFound => Vec::new(),
         Err(error) => {

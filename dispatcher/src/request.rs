@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::model::job::{Job, JobState, Payload};
-use goldfleet_shared::model::manifest::{Manifest, digest_of, manifest_name};
+use goldfleet_shared::model::manifest::{Manifest, digest_of};
 use goldfleet_shared::model::operation::OperationId;
 use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::model::target::Target;
@@ -35,7 +35,7 @@ pub async fn manifest(
     version: &ImageVersion,
 ) -> Result<(ImageRef, Manifest), DeskError> {
     let store = desk.config.source.store();
-    let blob = store.container().blob(manifest_name(image.as_str(), version.as_str()));
+    let blob = store.container().manifest(image, version);
     let bytes = desk.ports.blobs.get(&blob, None).await.map_err(|error| match error.kind {
         ErrorKind::NotFound => {
             DeskError::NoSuchImage { image: image.to_string(), version: version.to_string(), store: store.to_string() }

@@ -3,15 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::model::manifest::CHUNKS;
 use crate::model::store::Container;
 use crate::ports::Ports;
 use crate::ports::blob_store::{BlobListed, BlobStore};
 use crate::ports::clock::between;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::retry::retrying;
-
-/// Where chunks lie in a store.
-pub const CHUNKS: &str = "chunks/";
 
 /// All blobs whose names begin with `prefix`, in order.
 ///

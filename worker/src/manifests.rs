@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::manifest::{Manifest, digest_of, manifest_name};
+use goldfleet_shared::model::manifest::{Manifest, digest_of};
 use goldfleet_shared::model::store::Store;
 use goldfleet_shared::ports::blob_store::BlobStore;
 use goldfleet_shared::ports::error::{ErrorKind, PortError};
@@ -67,7 +67,7 @@ impl Manifests {
                 return Ok(manifest);
             }
         }
-        let blob = source.container().blob(manifest_name(image.name.as_str(), image.version.as_str()));
+        let blob = source.container().manifest(&image.name, &image.version);
         let bytes = blobs.get(&blob, None).await.map_err(|error| match error.kind {
             ErrorKind::NotFound => NoManifest::Gone(error.into()),
             _ => NoManifest::Unread(error),

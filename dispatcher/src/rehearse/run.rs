@@ -11,7 +11,7 @@ use goldfleet_shared::model::event::Event;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::model::job::{Job, JobState};
-use goldfleet_shared::model::manifest::{Manifest, manifest_name};
+use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::operation::{Kind, OperationState, Work};
 use goldfleet_shared::model::store::{Container, Store};
 use goldfleet_shared::modelled::{Model, Pace, Stats};
@@ -188,7 +188,7 @@ impl Stage {
         let store = self.desk.config.source.store().container();
         self.model.put_chunks(&store, &manifest.chunks)?;
         let body = Bytes::from(manifest.encode());
-        let blob = store.blob(manifest_name(image.name.as_str(), image.version.as_str()));
+        let blob = store.manifest(&image.name, &image.version);
         let checksum = crc64(&body);
         Ok(self.desk.ports.blobs.put_blob(&blob, body, checksum).await?)
     }

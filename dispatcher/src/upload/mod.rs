@@ -19,9 +19,7 @@ use bytes::Bytes;
 use goldfleet_shared::chunk::crc64;
 use goldfleet_shared::model::ids::{ImageName, ImageVersion};
 use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::manifest::{
-    ChunkEntry, ChunkHash, Digest, Generation, Manifest, OsType, digest_of, manifest_name,
-};
+use goldfleet_shared::model::manifest::{ChunkEntry, ChunkHash, Digest, Generation, Manifest, OsType, digest_of};
 use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::model::upload::Upload;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
@@ -130,7 +128,7 @@ pub async fn upload(
     let disk = Arc::new(Disk::open(&request.file)?);
     let container = desk.config.source.store().container();
     desk.ports.blobs.ensure_container(&container).await?;
-    let blob = container.blob(manifest_name(request.image.as_str(), request.version.as_str()));
+    let blob = container.manifest(&request.image, &request.version);
     let there = read_if_there(desk, &blob).await?;
 
     let record = Record::new(desk, request, watch);

@@ -148,7 +148,7 @@ impl Sender<'_> {
             self.reused(&entry);
             return Ok(());
         }
-        let blob = self.container.blob(chunk_name(&entry.hash));
+        let blob = self.container.chunk(&entry.hash);
         let bytes = Bytes::from_owner(buffer);
         let crc = entry.crc64();
         let clock = self.desk.ports.clock.as_ref();

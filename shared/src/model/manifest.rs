@@ -101,16 +101,22 @@ impl FromStr for Generation {
     }
 }
 
+/// What the names of chunks in a store begin with.
+pub const CHUNKS: &str = "chunks/";
+
+/// What the names of manifests in the source store begin with.
+pub const MANIFESTS: &str = "manifests/";
+
 /// The name of a chunk in a store.
 #[must_use]
 pub fn chunk_name(hash: &ChunkHash) -> String {
-    format!("chunks/{hash}")
+    format!("{CHUNKS}{hash}")
 }
 
 /// The name of an image version's manifest in the source store.
 #[must_use]
 pub fn manifest_name(image: &str, version: &str) -> String {
-    format!("manifests/{image}/{version}.jsonl")
+    format!("{MANIFESTS}{image}/{version}.jsonl")
 }
 
 /// A stretch of the disk that holds data, as it lies in its chunk.

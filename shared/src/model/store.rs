@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{AccountName, ContainerName, Region};
+use super::hash::ChunkHash;
+use super::ids::{AccountName, ContainerName, ImageName, ImageVersion, Region};
+use super::manifest::{chunk_name, manifest_name};
 
 /// A container of a storage account.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,6 +22,18 @@ impl Container {
     #[must_use]
     pub fn blob(&self, name: impl Into<String>) -> BlobAddress {
         BlobAddress { container: self.clone(), name: name.into() }
+    }
+
+    /// The place of a chunk in this store.
+    #[must_use]
+    pub fn chunk(&self, hash: &ChunkHash) -> BlobAddress {
+        self.blob(chunk_name(hash))
+    }
+
+    /// The place of an image version's manifest, if this is the source.
+    #[must_use]
+    pub fn manifest(&self, image: &ImageName, version: &ImageVersion) -> BlobAddress {
+        self.blob(manifest_name(image.as_str(), version.as_str()))
     }
 }
 

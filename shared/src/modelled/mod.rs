@@ -40,7 +40,7 @@ pub use stats::{AccountStats, Busiest, Limit, LinkStats, Stats};
 
 use crate::config::Source;
 use crate::model::ids::{AccountName, Region, SubscriptionId};
-use crate::model::manifest::{ChunkEntry, Manifest, chunk_name};
+use crate::model::manifest::{ChunkEntry, Manifest};
 use crate::model::store::{BlobAddress, Container};
 use crate::ports::Ports;
 use crate::ports::clock::{Clock, between};
@@ -102,7 +102,7 @@ impl Model {
         let mut world = self.world();
         world.ensure_container(store);
         for chunk in chunks {
-            let address = store.blob(chunk_name(&chunk.hash));
+            let address = store.chunk(&chunk.hash);
             if world.find(&address).is_some() {
                 continue;
             }

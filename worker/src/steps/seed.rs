@@ -107,7 +107,7 @@ impl Destination for StoreDestination<'_> {
     async fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> PortResult<u64> {
         let length = u64::from(entry.length);
         let range = SourceRange { blob: source.clone(), range: 0..length, crc64: entry.crc64() };
-        match self.blobs.put_blob_from(&self.container.blob(chunk_name(&entry.hash)), &range).await {
+        match self.blobs.put_blob_from(&self.container.chunk(&entry.hash), &range).await {
             Ok(()) => Ok(length),
             // Its name is the hash of its bytes, so whoever wrote it wrote the same.
             Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(0),

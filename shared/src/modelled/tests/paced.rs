@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::model::ids::SubscriptionId;
-use crate::model::manifest::{ChunkEntry, ChunkHash, Run, chunk_name};
+use crate::model::manifest::{ChunkEntry, ChunkHash, Run};
 use crate::model::store::{BlobAddress, Container};
 use crate::modelled::{Limit, Model, ModelledBlobs, ModelledImages, Pace};
 use crate::ports::blob_store::{BlobStore, Fence, SourceRange};
@@ -81,7 +81,7 @@ impl Cloud {
     /// Copies one of the source's chunks into a store.
     async fn block(&self, to: &str, n: u32) -> PortResult<()> {
         self.model.world().ensure_container(&container(to));
-        let blob = container(to).blob(chunk_name(&chunk(n).hash));
+        let blob = container(to).chunk(&chunk(n).hash);
         self.blobs.put_blob_from(&blob, &source(&container("source"), n)).await
     }
 }
@@ -97,7 +97,7 @@ fn chunk(n: u32) -> ChunkEntry {
 
 fn source(store: &Container, n: u32) -> SourceRange {
     let chunk = chunk(n);
-    SourceRange { blob: store.blob(chunk_name(&chunk.hash)), range: 0..CHUNK, crc64: n.into() }
+    SourceRange { blob: store.chunk(&chunk.hash), range: 0..CHUNK, crc64: n.into() }
 }
 
 fn seconds(since: Instant) -> f64 {

@@ -8,7 +8,7 @@ use crate::conformance::clock::ManualClock;
 use crate::conformance::image_plane::put_smallest_vhd;
 use crate::model::ids::SubscriptionId;
 use crate::model::image::{ManagedImageId, ManagedImageSpec, StorageType};
-use crate::model::manifest::{ChunkEntry, ChunkHash, Generation, Manifest, OsType, Run, chunk_name};
+use crate::model::manifest::{ChunkEntry, ChunkHash, Generation, Manifest, OsType, Run};
 use crate::model::store::Container;
 use crate::modelled::{Model, ModelledBlobs, ModelledImages, Pace};
 use crate::ports::blob_store::{BlobStore, SourceRange};
@@ -72,7 +72,7 @@ async fn chunks_without_bytes_are_copied_run_by_run_and_told_apart() {
     let vhd = store.blob("a.vhd");
     blobs.create_page_blob(&vhd, manifest.size + 512, &Default::default()).await.unwrap();
     let fence = blobs.take_fence(&vhd).await.unwrap();
-    let blob = store.blob(chunk_name(&chunk.hash));
+    let blob = store.chunk(&chunk.hash);
     let source = |at: u64, length: u64, crc64| SourceRange { blob: blob.clone(), range: at..at + length, crc64 };
     blobs.put_pages_from(&vhd, fence, 0, &source(0, 4096, 11)).await.unwrap();
     let wrong = blobs.put_pages_from(&vhd, fence, 8192, &source(4096, 512, 23)).await.unwrap_err();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use goldfleet_shared::model::ids::AccountName;
-use goldfleet_shared::model::manifest::{ChunkEntry, chunk_name};
+use goldfleet_shared::model::manifest::ChunkEntry;
 use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::ports::clock::between;
 use goldfleet_shared::ports::error::PortResult;
@@ -169,7 +169,7 @@ impl<D: Destination> Batch<'_, D> {
     }
 
     async fn put(&self, request: Request<'_>) -> PortResult<u64> {
-        let source = request.pick.store.container().blob(chunk_name(&request.entry.hash));
+        let source = request.pick.store.container().chunk(&request.entry.hash);
         self.destination.put(request.entry, &source).await
     }
 
