@@ -141,11 +141,11 @@ pub async fn upload(
         Ok(ended) => {
             let image =
                 ImageRef { name: request.image.clone(), version: request.version.clone(), digest: ended.digest };
-            let counts = record.complete(desk).await?;
+            let counts = record.complete().await?;
             Ok(Uploaded { image, already_there: there.is_some(), mended: ended.mended, counts })
         }
         Err(error) => {
-            record.fail(desk).await;
+            record.fail().await;
             Err(error)
         }
     }
@@ -185,7 +185,7 @@ impl Uploading<'_> {
             return Err(self.other_content(&there, &here));
         }
         // Suspended just before that, it may have named chunks that were collected meanwhile.
-        if self.record.has_lapsed(self.desk) {
+        if self.record.has_lapsed() {
             self.keep().await?;
         }
         Ok(Ended { digest, mended: 0 })
@@ -196,7 +196,7 @@ impl Uploading<'_> {
         // One that can't be read names nothing, and is of other content.
         let named = Manifest::decode(there).map(|manifest| manifest.chunks).unwrap_or_default();
         let named: HashSet<ChunkHash> = named.iter().map(|entry| entry.hash).collect();
-        self.record.renew(self.desk).await?;
+        self.record.renew().await?;
         let Sent { chunks, put } = self.pass(Wanted::Named(&named)).await?;
         let here = self.manifest(chunks)?;
         let digest = digest_of(&here.encode());
@@ -210,9 +210,9 @@ impl Uploading<'_> {
     /// Sees to it that the store has every chunk of the disk, and keeps it until the manifest is there. Returns them.
     async fn keep(&self) -> Result<Vec<ChunkEntry>, UploadError> {
         for _ in 0..PASSES {
-            self.record.renew(self.desk).await?;
+            self.record.renew().await?;
             let sent = self.pass(Wanted::All).await?;
-            if !self.record.has_lapsed(self.desk) {
+            if !self.record.has_lapsed() {
                 return Ok(sent.chunks);
             }
             tracing::warn!(

@@ -20,6 +20,7 @@ const BEATS_A_GRACE_PERIOD: u32 = 16;
 
 /// The counts of an upload, shown to whoever watches and written to the table once a beat.
 pub(super) struct Record<'a> {
+    desk: &'a Desk,
     row: Mutex<Upload>,
     signs: Mutex<Signs>,
     grace: Duration,
@@ -36,18 +37,18 @@ struct Signs {
 
 impl<'a> Record<'a> {
     /// A row that is not written yet: [`Record::renew`] does.
-    pub(super) fn new(desk: &Desk, request: &UploadRequest, watch: &'a (dyn Fn(&Upload) + Sync)) -> Self {
+    pub(super) fn new(desk: &'a Desk, request: &UploadRequest, watch: &'a (dyn Fn(&Upload) + Sync)) -> Self {
         let now = desk.ports.clock.now();
         let row = Upload::begun(request.image.clone(), request.version.clone(), now);
         let signs = Mutex::new(Signs { last: now, lapsed: false });
-        Self { row: Mutex::new(row), signs, grace: desk.config.cleanup.chunk_grace.get(), watch }
+        Self { desk, row: Mutex::new(row), signs, grace: desk.config.cleanup.chunk_grace.get(), watch }
     }
 
     /// Writes the row before chunks are listed: none that is found then, or written from now on, is collected until the
     /// upload has ended or [lapsed](Self::has_lapsed).
-    pub(super) async fn renew(&self, desk: &Desk) -> PortResult<()> {
-        retrying(desk.ports.clock.as_ref(), PortError::is_retryable, || self.write(desk, UploadState::Running)).await?;
-        let late = self.is_late(self.signs().last, desk);
+    pub(super) async fn renew(&self) -> PortResult<()> {
+        retrying(self.desk.ports.clock.as_ref(), PortError::is_retryable, || self.write(UploadState::Running)).await?;
+        let late = self.is_late(self.signs().last);
         self.signs().lapsed = late;
         // What an earlier list was good for is counted anew; what was sent was sent.
         let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,24 +59,24 @@ impl<'a> Record<'a> {
     /// Whether others may have found the row so old that they took the upload for over, and collected chunks that it relies
     /// on: the machine slept, or the table could not be reached. A collection waits for a whole grace period; half of one is
     /// left for clocks that differ, and for what is done between this look and its consequence.
-    pub(super) fn has_lapsed(&self, desk: &Desk) -> bool {
+    pub(super) fn has_lapsed(&self) -> bool {
         let signs = self.signs();
-        signs.lapsed || self.is_late(signs.last, desk)
+        signs.lapsed || self.is_late(signs.last)
     }
 
-    fn is_late(&self, last: Timestamp, desk: &Desk) -> bool {
-        between(last, desk.ports.clock.now()) > self.grace / 2
+    fn is_late(&self, last: Timestamp) -> bool {
+        between(last, self.desk.ports.clock.now()) > self.grace / 2
     }
 
     fn signs(&self) -> MutexGuard<'_, Signs> {
         self.signs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn write(&self, desk: &Desk, state: UploadState) -> PortResult<Upload> {
-        let row = self.stamped(desk, state);
-        desk.ports.table.put_upload(&row).await?;
+    async fn write(&self, state: UploadState) -> PortResult<Upload> {
+        let row = self.stamped(state);
+        self.desk.ports.table.put_upload(&row).await?;
         let mut signs = self.signs();
-        signs.lapsed |= self.is_late(signs.last, desk);
+        signs.lapsed |= self.is_late(signs.last);
         signs.last = row.updated;
         Ok(row)
     }
@@ -87,32 +88,32 @@ impl<'a> Record<'a> {
         (self.watch)(&row);
     }
 
-    fn stamped(&self, desk: &Desk, state: UploadState) -> Upload {
+    fn stamped(&self, state: UploadState) -> Upload {
         let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
         row.state = state;
-        row.updated = desk.ports.clock.now();
+        row.updated = self.desk.ports.clock.now();
         row.clone()
     }
 
     /// Writes the row once a beat, for as long as it is polled.
-    pub(super) async fn beat(&self, desk: &Desk) {
+    pub(super) async fn beat(&self) {
         let beat = BEAT.min(self.grace / BEATS_A_GRACE_PERIOD);
         loop {
-            desk.ports.clock.sleep(beat).await;
-            if let Err(error) = self.write(desk, UploadState::Running).await {
+            self.desk.ports.clock.sleep(beat).await;
+            if let Err(error) = self.write(UploadState::Running).await {
                 tracing::warn!(%error, "the upload's row could not be written");
             }
         }
     }
 
     /// Writes the end.
-    pub(super) async fn complete(&self, desk: &Desk) -> PortResult<Upload> {
-        self.write(desk, UploadState::Complete).await
+    pub(super) async fn complete(&self) -> PortResult<Upload> {
+        self.write(UploadState::Complete).await
     }
 
     /// Writes that it was given up; if that fails too, its age tells.
-    pub(super) async fn fail(&self, desk: &Desk) {
-        if let Err(error) = self.write(desk, UploadState::Failed).await {
+    pub(super) async fn fail(&self) {
+        if let Err(error) = self.write(UploadState::Failed).await {
             tracing::warn!(%error, "the upload's row could not be written");
         }
     }

@@ -58,7 +58,7 @@ pub(super) async fn chunks(
     let sender = Sender { desk, container, present, wanted, record, governor, pace: Pace::new(limit), put };
     tokio::select! {
         chunks = sender.run(Arc::clone(disk)) => Ok(Sent { chunks: chunks?, put: sender.put.load(Ordering::Relaxed) }),
-        () = record.beat(desk) => Err(UploadError::Interrupted),
+        () = record.beat() => Err(UploadError::Interrupted),
         () = stop.cancelled() => Err(UploadError::Interrupted),
     }
 }
