@@ -4,10 +4,10 @@ use goldfleet_shared::commit::{Commit, Outcome, confirmed};
 use goldfleet_shared::model::event::Event;
 use goldfleet_shared::model::message::{Message, QueueName};
 use goldfleet_shared::model::operation::{Failure, Lease, Operation, OperationState};
-use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::clock::{after, between};
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::queue::Received;
+use goldfleet_shared::ports::{Ports, Versioned};
 use goldfleet_shared::state::{IllegalTransition, OperationEvent};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -35,26 +35,18 @@ pub enum Claim {
 /// Where table or queue can't be reached; the message then appears again by itself.
 pub async fn claim(shared: &Shared, queue: QueueName, received: Received) -> PortResult<Claim> {
     let ports = &shared.ports;
-    let (message, id) = match Message::decode(&received.body) {
+    let (job, id) = match Message::decode(&received.body) {
         Ok(Message { operation: Some(id), job, .. }) if QueueName::of(id.kind()) == queue => (job, id),
-        other => {
-            let reason =
-                other.err().map_or_else(|| "it points at no operation of this queue".to_owned(), |e| e.to_string());
-            tracing::warn!(%queue, reason, "a message is put aside in the poison queue");
-            ports.queue.send(QueueName::Poison, &received.body, Duration::ZERO).await?;
-            ports.queue.delete(queue, &received.receipt).await?;
-            return Ok(Claim::Nothing);
-        }
+        Ok(_) => return put_aside(ports, queue, &received, "it points at no operation of this queue").await,
+        Err(error) => return put_aside(ports, queue, &received, &error.to_string()).await,
     };
-    let group = ports.table.group(&message, &id).await?;
-    let (own, siblings): (Vec<_>, Vec<_>) = group.into_iter().partition(|row| row.value.id == id);
-    let Some(own) = own.into_iter().next() else {
+    let Some(rows) = Rows::of(&id, ports.table.group(&job, &id).await?) else {
         // Rows are written before their messages: this one's job is gone.
         ports.queue.delete(queue, &received.receipt).await?;
         return Ok(Claim::Nothing);
     };
-    match verdict(&own.value, ports.clock.now()) {
-        Verdict::Take => take(shared, queue, received, Rows { own, siblings }).await,
+    match verdict(&rows.own.value, ports.clock.now()) {
+        Verdict::Take => take(shared, queue, received, rows).await,
         Verdict::Later(delay) => {
             ports.queue.extend(queue, &received.receipt, delay).await?;
             Ok(Claim::Nothing)
@@ -64,6 +56,14 @@ pub async fn claim(shared: &Shared, queue: QueueName, received: Received) -> Por
             Ok(Claim::Nothing)
         }
     }
+}
+
+/// Moves a message that nobody can do anything with to the poison queue.
+async fn put_aside(ports: &Ports, queue: QueueName, received: &Received, reason: &str) -> PortResult<Claim> {
+    tracing::warn!(%queue, reason, "a message is put aside in the poison queue");
+    ports.queue.send(QueueName::Poison, &received.body, Duration::ZERO).await?;
+    ports.queue.delete(queue, &received.receipt).await?;
+    Ok(Claim::Nothing)
 }
 
 /// What the row says about a message that points at it.
@@ -109,16 +109,15 @@ async fn take(shared: &Shared, queue: QueueName, received: Received, rows: Rows)
     if rows.own.value.state.is_leased() {
         shared.vitals.metrics.expired(operation.id.kind());
     }
-    let held = operation.state == OperationState::Running;
     let mut commit = Commit::default();
     commit.write(&rows.own, operation.clone(), events);
     if operation.state == OperationState::Failed {
         block_image(&rows.siblings, now, &settings.name, &mut commit);
     }
     match confirmed(ports, &commit).await? {
-        Outcome::Landed(etags) if held => {
-            let own = etags.into_iter().next().map_or(rows.own.etag, |etag| etag);
-            let rows = Rows { own: Versioned { value: operation, etag: own }, siblings: rows.siblings };
+        Outcome::Landed(etags) if operation.state == OperationState::Running => {
+            let etag = etags.into_iter().next().unwrap_or(rows.own.etag);
+            let rows = Rows { own: Versioned { value: operation, etag }, siblings: rows.siblings };
             Ok(Claim::Held(Box::new(Hold::new(ports.clone(), settings, token, rows, received.receipt))))
         }
         Outcome::Landed(_) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use goldfleet_shared::commit::{Commit, Outcome, confirmed};
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::message::QueueName;
-use goldfleet_shared::model::operation::{Kind, Operation, OperationState, Progress};
+use goldfleet_shared::model::operation::{Kind, Operation, OperationId, OperationState, Progress};
 use goldfleet_shared::ports::clock::after;
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 use goldfleet_shared::ports::queue::Receipt;
@@ -32,6 +32,14 @@ pub enum Stop {
 pub(crate) struct Rows {
     pub(crate) own: Versioned<Operation>,
     pub(crate) siblings: Vec<Versioned<Operation>>,
+}
+
+impl Rows {
+    /// The rows of a group from the view of this operation; none where it is not among them.
+    pub(crate) fn of(id: &OperationId, mut group: Vec<Versioned<Operation>>) -> Option<Self> {
+        let at = group.iter().position(|row| row.value.id == *id)?;
+        Some(Self { own: group.remove(at), siblings: group })
+    }
 }
 
 /// A claimed operation.
@@ -242,14 +250,12 @@ impl Hold {
 
     /// Takes over the group as someone else left it. Returns false, and stops the step, where the lease is gone.
     fn adopt(&self, rows: &mut Rows, group: Vec<Versioned<Operation>>) -> bool {
-        let id = rows.own.value.id.clone();
-        let (own, siblings): (Vec<_>, Vec<_>) = group.into_iter().partition(|row| row.value.id == id);
-        match own.into_iter().next() {
-            Some(own) if own.value.held_by(self.token) => {
-                if own.value.state == OperationState::Cancelling {
+        match Rows::of(&rows.own.value.id, group) {
+            Some(seen) if seen.own.value.held_by(self.token) => {
+                if seen.own.value.state == OperationState::Cancelling {
                     self.stop(Stop::Cancel);
                 }
-                *rows = Rows { own, siblings };
+                *rows = seen;
                 true
             }
             _ => {
