@@ -31,35 +31,36 @@ pub(super) struct Base {
     windows: HashMap<u64, usize>,
 }
 
-impl Base {
-    fn new(image: ImageRef, vhd: BlobAddress, manifest: Arc<Manifest>) -> Self {
-        let windows = manifest.chunks.iter().enumerate().filter_map(|(n, entry)| Some((window(entry)?, n))).collect();
-        Self { image, vhd, manifest, windows }
-    }
+/// What a VHD may begin as.
+pub(super) struct Bases<'a> {
+    pub(super) shared: &'a Shared,
+    /// The store that manifests are read from.
+    pub(super) source: &'a Store,
+    /// The version that the VHD is to be of.
+    pub(super) image: &'a ImageRef,
+    pub(super) manifest: &'a Manifest,
+    /// The VHD's place. Bases lie in the same container.
+    pub(super) vhd: &'a BlobAddress,
+}
 
-    /// The newest whole VHD of another version of this image in the staging container that has the disk's size; none
-    /// where there is none. What can't be read is no base, and no failure.
-    pub(super) async fn find(
-        shared: &Shared,
-        source: &Store,
-        image: &ImageRef,
-        manifest: &Manifest,
-        vhd: &BlobAddress,
-    ) -> Option<Self> {
-        let blobs = shared.ports.blobs.as_ref();
-        let names = shared.ports.images.vhd_names();
-        let mut listed = chunk_store::list(blobs, &vhd.container, &names.prefix(&image.name)).await.ok()?;
-        listed.retain(|blob| blob.name != vhd.name && blob.length == length(manifest));
+impl Bases<'_> {
+    /// The newest whole VHD of another version of this image that has the disk's size; none where there is none. What
+    /// can't be read is no base, and no failure.
+    pub(super) async fn newest(&self) -> Option<Base> {
+        let (blobs, container) = (self.shared.ports.blobs.as_ref(), &self.vhd.container);
+        let names = self.shared.ports.images.vhd_names();
+        let mut listed = chunk_store::list(blobs, container, &names.prefix(&self.image.name)).await.ok()?;
+        listed.retain(|blob| blob.name != self.vhd.name && blob.length == length(self.manifest));
         listed.sort_by_key(|blob| std::cmp::Reverse(blob.modified));
         for blob in listed {
-            let version = names.version(&image.name, &blob.name);
-            let candidate = vhd.container.blob(blob.name);
+            let version = names.version(&self.image.name, &blob.name);
+            let candidate = container.blob(blob.name);
             let properties = blobs.properties(&candidate).await.ok()??;
             let digest = properties.metadata.get(VhdMetadata::DIGEST).and_then(|digest| digest.parse().ok());
             let (Some(version), Some(digest)) = (version, digest) else { continue };
-            let image = ImageRef { name: image.name.clone(), version, digest };
-            if let Ok(Some(base)) = Self::load(shared, source, image, candidate, manifest).await
-                && base.is_whole(shared).await
+            let image = ImageRef { name: self.image.name.clone(), version, digest };
+            if let Ok(Some(base)) = self.load(image, candidate).await
+                && base.is_whole(self.shared).await
             {
                 return Some(base);
             }
@@ -71,25 +72,18 @@ impl Base {
     ///
     /// # Errors
     /// Where that is not known: its manifest can't be read now.
-    pub(super) async fn named(
-        shared: &Shared,
-        source: &Store,
-        image: &ImageRef,
-        manifest: &Manifest,
-        vhd: &BlobAddress,
-        named: &str,
-    ) -> Result<Option<Self>, Failed> {
+    pub(super) async fn named(&self, named: &str) -> Result<Option<Base>, Failed> {
         let parse = || {
             let (version, digest) = named.split_once(' ')?;
             let version: ImageVersion = version.parse().ok()?;
-            Some(ImageRef { name: image.name.clone(), version, digest: digest.parse().ok()? })
+            Some(ImageRef { name: self.image.name.clone(), version, digest: digest.parse().ok()? })
         };
-        let Some(base) = parse() else { return Ok(None) };
-        let candidate = vhd.container.blob(shared.ports.images.vhd_names().name(&base));
-        match Self::load(shared, source, base, candidate, manifest).await {
+        let Some(image) = parse() else { return Ok(None) };
+        let candidate = self.vhd.container.blob(self.shared.ports.images.vhd_names().name(&image));
+        match self.load(image, candidate).await {
             Ok(base) => Ok(base),
             Err(NoManifest::Gone(why)) => {
-                tracing::info!(%vhd, "what a VHD began with can't be had any more: {}", why.message);
+                tracing::info!(vhd = %self.vhd, "what a VHD began with can't be had any more: {}", why.message);
                 Ok(None)
             }
             Err(NoManifest::Unread(error)) => Err(error.into()),
@@ -97,16 +91,17 @@ impl Base {
     }
 
     /// A version as a base; none where it can't be one of this manifest's.
-    async fn load(
-        shared: &Shared,
-        source: &Store,
-        image: ImageRef,
-        vhd: BlobAddress,
-        manifest: &Manifest,
-    ) -> Result<Option<Self>, NoManifest> {
-        let base = shared.manifests.get(shared.ports.blobs.as_ref(), source, &image).await?;
-        let fits = base.size == manifest.size && base.footer != manifest.footer;
-        Ok(fits.then(|| Self::new(image, vhd, base)))
+    async fn load(&self, image: ImageRef, vhd: BlobAddress) -> Result<Option<Base>, NoManifest> {
+        let base = self.shared.manifests.get(self.shared.ports.blobs.as_ref(), self.source, &image).await?;
+        let fits = base.size == self.manifest.size && base.footer != self.manifest.footer;
+        Ok(fits.then(|| Base::new(image, vhd, base)))
+    }
+}
+
+impl Base {
+    fn new(image: ImageRef, vhd: BlobAddress, manifest: Arc<Manifest>) -> Self {
+        let windows = manifest.chunks.iter().enumerate().filter_map(|(n, entry)| Some((window(entry)?, n))).collect();
+        Self { image, vhd, manifest, windows }
     }
 
     async fn is_whole(&self, shared: &Shared) -> bool {

@@ -16,7 +16,7 @@ use goldfleet_shared::ports::blob_store::{BlobProperties, CopyState};
 use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use uuid::Uuid;
 
-use super::base::{Base, length};
+use super::base::{Base, Bases, length};
 use super::{Shared, StepError};
 use crate::failed::Failed;
 use crate::hold::Hold;
@@ -101,7 +101,7 @@ impl Preparing<'_> {
         };
         let base = match properties.metadata.get(VhdMetadata::BASE) {
             None => None,
-            Some(named) => match self.base(named).await? {
+            Some(named) => match self.bases().named(named).await? {
                 Some(base) => Some(base),
                 None => {
                     return self.remove(&properties, "what it began with, of which some must go, is not known").await;
@@ -111,8 +111,9 @@ impl Preparing<'_> {
         Ok(Some(self.begun(incarnation, base)))
     }
 
-    async fn base(&self, named: &str) -> Result<Option<Base>, Failed> {
-        Base::named(self.shared, self.source, &self.operation.image, self.manifest, self.vhd, named).await
+    fn bases(&self) -> Bases<'_> {
+        let Self { shared, source, manifest, vhd, .. } = *self;
+        Bases { shared, source, image: &self.operation.image, manifest, vhd }
     }
 
     fn whole(&self, incarnation: Option<Uuid>) -> Prepared {
@@ -184,7 +185,7 @@ impl Preparing<'_> {
             (VhdMetadata::INCARNATION.to_owned(), incarnation.to_string()),
         ]);
         if beginning == Beginning::EarlierVersion
-            && let Some(base) = Base::find(self.shared, self.source, image, self.manifest, self.vhd).await
+            && let Some(base) = self.bases().newest().await
             && base.clone_to(self.shared, self.hold, self.vhd, metadata.clone()).await?
         {
             return Ok(incarnation);
