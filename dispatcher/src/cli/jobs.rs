@@ -1,8 +1,11 @@
 //! `jobs`, `status`, `logs`, `approve`, `retry`, `cancel` and `cleanup`.
 
+use std::io;
+
 use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::words::counted;
 use indicatif::HumanBytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::CleanupArguments;
@@ -19,7 +22,6 @@ use crate::follow::{Finish, Progress, Style, follow};
 use crate::paint::Tone;
 use crate::retry::{Which, retry};
 use crate::status::{Status, UploadStatus, status};
-use goldfleet_shared::words::counted;
 
 /// `goldfleet jobs`.
 ///
@@ -231,22 +233,10 @@ pub async fn cleanup_command(
     arguments: &CleanupArguments,
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
-    let mut code = DONE;
-    let (value, text) = if arguments.chunks {
-        let done = collect(desk).await?;
-        for failed in &done.failed {
-            writeln!(console.notes, "store {} could not be collected: {}", failed.store, failed.error)?;
-            code = FAILED;
-        }
-        let text = format!(
-            "{} of {} in {} deleted, {}",
-            done.deleted,
-            counted(done.chunks, "chunk"),
-            counted(done.stores, "store"),
-            HumanBytes(done.deleted_bytes)
-        );
-        (json!(done), text)
-    } else if let (Some(image), Some(version)) = (&arguments.image, &arguments.version) {
+    if arguments.chunks {
+        return cleanup_chunks(desk, console).await;
+    }
+    let (value, text) = if let (Some(image), Some(version)) = (&arguments.image, &arguments.version) {
         let existed = forget_version(desk, image, version).await?;
         let text = if existed { "given up" } else { "was not there" };
         (json!({ "image": image, "version": version, "removed": existed }), format!("{image} {version} {text}"))
@@ -263,9 +253,31 @@ pub async fn cleanup_command(
             format!("job {job}: {} removed{left}", counted(done.vhds, "staged VHD")),
         )
     };
-    match console.output {
-        Output::Json => write_json(console.out, &value)?,
-        Output::Table | Output::Svg => writeln!(console.out, "{text}")?,
+    write_done(&value, &text, console)?;
+    Ok(DONE)
+}
+
+/// `goldfleet cleanup --chunks`.
+async fn cleanup_chunks(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let done = collect(desk).await?;
+    for failed in &done.failed {
+        writeln!(console.notes, "store {} could not be collected: {}", failed.store, failed.error)?;
     }
-    Ok(code)
+    let text = format!(
+        "{} of {} in {} deleted, {}",
+        done.deleted,
+        counted(done.chunks, "chunk"),
+        counted(done.stores, "store"),
+        HumanBytes(done.deleted_bytes)
+    );
+    write_done(&json!(done), &text, console)?;
+    Ok(if done.failed.is_empty() { DONE } else { FAILED })
+}
+
+/// What was done: as a value for programs, or a sentence for people.
+fn write_done(value: &Value, text: &str, console: &mut Console<'_>) -> io::Result<()> {
+    match console.output {
+        Output::Json => write_json(console.out, value),
+        Output::Table | Output::Svg => writeln!(console.out, "{text}"),
+    }
 }
