@@ -70,7 +70,7 @@ pub fn payload(manifest: &Manifest) -> Payload {
         os: manifest.os,
         generation: manifest.generation,
         size: manifest.size,
-        chunks: u32::try_from(manifest.chunks.len()).unwrap_or(u32::MAX),
+        chunks: manifest.chunk_count(),
         data_bytes: manifest.data_bytes(),
     }
 }

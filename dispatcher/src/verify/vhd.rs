@@ -23,7 +23,7 @@ impl Checking<'_> {
             });
         };
         let mut seen = Verified { vhds: 1, ..Verified::default() };
-        let footer = self.manifest.size..self.manifest.size + self.manifest.footer.len() as u64;
+        let footer = self.manifest.footer_range();
         if properties.length != footer.end {
             seen.faults.push(wrong(format!("has {} bytes, not {}", properties.length, footer.end)));
             return Ok(seen);

@@ -14,7 +14,7 @@ use crate::model::job::{Job, JobState};
 use crate::model::operation::{Operation, OperationId};
 use crate::model::upload::Upload;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first};
+use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
 use crate::ports::{ETag, Versioned};
 
 /// Operations that one transaction adds: few enough that workers do not wait long for their turn.
@@ -210,14 +210,12 @@ impl JobTable for SqliteJobTable {
     async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>> {
         let parameters = [image.to_string(), version.to_string()];
         let rows = self.select(UPLOADS_OF, parameters, |row| row.get::<_, String>(0)).await?;
-        Ok(uploads(&rows)?.into_iter().max_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id))))
+        Ok(newest_uploads_first(uploads(&rows)?).into_iter().next())
     }
 
     async fn uploads(&self) -> PortResult<Vec<Upload>> {
         let rows = self.select("SELECT body FROM uploads", [], |row| row.get::<_, String>(0)).await?;
-        let mut uploads = uploads(&rows)?;
-        uploads.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
-        Ok(uploads)
+        Ok(newest_uploads_first(uploads(&rows)?))
     }
 }
 

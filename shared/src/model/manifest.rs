@@ -12,6 +12,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::chunk_set::ChunkSet;
 pub use super::hash::{ChunkHash, Digest, digest_of};
 use super::ids::InvalidName;
 use crate::chunk::{CRC64_EMPTY, combine_crc64};
@@ -177,6 +178,25 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// How many chunks there are.
+    #[must_use]
+    pub fn chunk_count(&self) -> u32 {
+        // The largest disk has no more.
+        u32::try_from(self.chunks.len()).unwrap_or(ChunkSet::MAX_LEN)
+    }
+
+    /// Where the footer is in the whole VHD: at its end.
+    #[must_use]
+    pub fn footer_range(&self) -> Range<u64> {
+        self.size..self.size + self.footer.len() as u64
+    }
+
+    /// The length of the whole VHD in bytes, footer included.
+    #[must_use]
+    pub fn vhd_length(&self) -> u64 {
+        self.footer_range().end
+    }
+
     /// Bytes of all chunks, without zero runs.
     #[must_use]
     pub fn data_bytes(&self) -> u64 {

@@ -14,7 +14,7 @@ use crate::model::operation::{Operation, OperationId};
 use crate::model::upload::Upload;
 use crate::ports::clock::Clock;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first};
+use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
 use crate::ports::{ETag, Versioned};
 
 /// The job table in memory.
@@ -170,9 +170,7 @@ impl JobTable for MemoryJobTable {
     }
 
     async fn uploads(&self) -> PortResult<Vec<Upload>> {
-        let mut uploads: Vec<Upload> = self.0.request().await.uploads.values().cloned().collect();
-        uploads.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
-        Ok(uploads)
+        Ok(newest_uploads_first(self.0.request().await.uploads.values().cloned().collect()))
     }
 }
 

@@ -121,7 +121,7 @@ impl Model {
     pub fn is_whole(&self, vhd: &BlobAddress, manifest: &Manifest) -> bool {
         let world = self.world();
         let Some(blob) = world.find(vhd).and_then(|id| world.blob(id)) else { return false };
-        let footer = manifest.size..manifest.size + manifest.footer.len() as u64;
+        let footer = manifest.footer_range();
         let mut runs = manifest.chunks.iter().flat_map(|chunk| &chunk.runs);
         let written: u64 = blob.content.ranges().iter().map(|range| range.end - range.start).sum();
         blob.length == footer.end

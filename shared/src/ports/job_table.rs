@@ -142,6 +142,13 @@ pub fn check_one_group(changes: &[Change], events: &[Event]) -> PortResult<()> {
     }
 }
 
+/// Uploads in the order in which every adapter lists them: those that began last come first.
+#[must_use]
+pub fn newest_uploads_first(mut uploads: Vec<Upload>) -> Vec<Upload> {
+    uploads.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
+    uploads
+}
+
 /// Jobs in the order in which every adapter lists them: those asked for last come first.
 #[must_use]
 pub fn newest_first(mut jobs: Vec<Versioned<Job>>) -> Vec<Versioned<Job>> {

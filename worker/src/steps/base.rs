@@ -50,7 +50,7 @@ impl Bases<'_> {
         let (blobs, container) = (self.shared.ports.blobs.as_ref(), &self.vhd.container);
         let names = self.shared.ports.images.vhd_names();
         let mut listed = chunk_store::list(blobs, container, &names.prefix(&self.image.name)).await.ok()?;
-        listed.retain(|blob| blob.name != self.vhd.name && blob.length == length(self.manifest));
+        listed.retain(|blob| blob.name != self.vhd.name && blob.length == self.manifest.vhd_length());
         listed.sort_by_key(|blob| std::cmp::Reverse(blob.modified));
         for blob in listed {
             let version = names.version(&self.image.name, &blob.name);
@@ -105,8 +105,7 @@ impl Base {
     }
 
     async fn is_whole(&self, shared: &Shared) -> bool {
-        let footer = self.manifest.size..length(&self.manifest);
-        let read = shared.ports.blobs.get(&self.vhd, Some(footer)).await;
+        let read = shared.ports.blobs.get(&self.vhd, Some(self.manifest.footer_range())).await;
         read.is_ok_and(|footer| footer[..] == self.manifest.footer[..])
     }
 
@@ -136,7 +135,7 @@ impl Base {
 
     /// The chunks that are the same in the new version, and their bytes.
     pub(super) fn same(&self, manifest: &Manifest) -> (ChunkSet, u64) {
-        let mut same = ChunkSet::empty(u32::try_from(manifest.chunks.len()).unwrap_or(ChunkSet::MAX_LEN));
+        let mut same = ChunkSet::empty(manifest.chunk_count());
         let mut bytes = 0;
         for (index, entry) in (0_u32..).zip(&manifest.chunks) {
             if self.before(entry).is_some_and(|before| before == entry) && same.insert(index) {
@@ -168,11 +167,6 @@ impl Base {
         }
         vanished
     }
-}
-
-/// A whole VHD's length, footer included.
-pub(super) fn length(manifest: &Manifest) -> u64 {
-    manifest.size + manifest.footer.len() as u64
 }
 
 /// The window of the disk that a chunk is of.

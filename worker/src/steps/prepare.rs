@@ -16,7 +16,7 @@ use goldfleet_shared::ports::blob_store::{BlobProperties, CopyState};
 use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use uuid::Uuid;
 
-use super::base::{Base, Bases, length};
+use super::base::{Base, Bases};
 use super::{Shared, StepError};
 use crate::failed::Failed;
 use crate::hold::Hold;
@@ -39,7 +39,7 @@ const BEGINNINGS: [Beginning; 3] = [Beginning::EarlierVersion, Beginning::Zeros,
 
 /// A page blob of the operation's version at the VHD's place.
 pub(super) struct Prepared {
-    /// Which of all blobs that ever lay there it is; none only of a whole one.
+    /// Tells it from all other blobs that ever lay there. None only of a whole one, which an earlier release made.
     pub(super) incarnation: Option<Uuid>,
     /// The version that it began as; none where it began as zeros.
     pub(super) base: Option<Base>,
@@ -82,7 +82,7 @@ impl Preparing<'_> {
         let Some(properties) = self.settled().await? else { return Ok(None) };
         let digest = self.operation.image.digest.to_string();
         match properties.metadata.get(VhdMetadata::DIGEST) {
-            Some(found) if *found == digest && properties.length == length(self.manifest) => {}
+            Some(found) if *found == digest && properties.length == self.manifest.vhd_length() => {}
             Some(_) => return self.remove(&properties, "it is of other content under the same version").await,
             None => {
                 let message =
@@ -117,13 +117,13 @@ impl Preparing<'_> {
     }
 
     fn whole(&self, incarnation: Option<Uuid>) -> Prepared {
-        let (done, bytes) = (ChunkSet::full(chunks(self.manifest)), self.manifest.data_bytes());
+        let (done, bytes) = (ChunkSet::full(self.manifest.chunk_count()), self.manifest.data_bytes());
         Prepared { incarnation, base: None, done, bytes, whole: true }
     }
 
     fn begun(&self, incarnation: Uuid, base: Option<Base>) -> Prepared {
         let recorded = &self.operation.progress;
-        let chunks = chunks(self.manifest);
+        let chunks = self.manifest.chunk_count();
         let (done, bytes) = if recorded.incarnation == Some(incarnation) && recorded.done.len() == chunks {
             (recorded.done.clone(), recorded.bytes_done)
         } else {
@@ -170,8 +170,7 @@ impl Preparing<'_> {
     }
 
     async fn has_footer(&self) -> Result<bool, StepError> {
-        let footer = self.manifest.size..length(self.manifest);
-        let read = self.shared.ports.blobs.get(self.vhd, Some(footer)).await?;
+        let read = self.shared.ports.blobs.get(self.vhd, Some(self.manifest.footer_range())).await?;
         Ok(read[..] == self.manifest.footer[..])
     }
 
@@ -197,7 +196,7 @@ impl Preparing<'_> {
 
     /// Makes an empty blob, and its container where that is missing, unless there is a blob.
     async fn create(&self, metadata: &BTreeMap<String, String>) -> Result<(), StepError> {
-        let (blobs, vhd, length) = (self.shared.ports.blobs.as_ref(), self.vhd, length(self.manifest));
+        let (blobs, vhd, length) = (self.shared.ports.blobs.as_ref(), self.vhd, self.manifest.vhd_length());
         let mut made = blobs.create_page_blob(vhd, length, metadata).await;
         if made.as_ref().is_err_and(|error| error.kind == ErrorKind::NotFound) {
             blobs.ensure_container(&vhd.container).await?;
@@ -208,8 +207,4 @@ impl Preparing<'_> {
             _ => Ok(()),
         }
     }
-}
-
-fn chunks(manifest: &Manifest) -> u32 {
-    u32::try_from(manifest.chunks.len()).unwrap_or(ChunkSet::MAX_LEN)
 }

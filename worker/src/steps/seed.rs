@@ -30,8 +30,9 @@ pub(super) async fn run(
     let blobs = shared.ports.blobs.as_ref();
     let manifest = shared.manifests.get(blobs, source, &operation.image).await?;
     let container = store.container();
-    let begun = operation.progress.done.len() as usize == manifest.chunks.len() && operation.progress.done.count() > 0;
-    if !begun {
+    let recorded = &operation.progress.done;
+    let is_begun = recorded.len() == manifest.chunk_count() && recorded.count() > 0;
+    if !is_begun {
         blobs.ensure_container(&container).await?;
         let (done, bytes) = already_there(shared, hold, &container, &manifest).await?;
         hold.set_progress(None, done, bytes, manifest.data_bytes());
@@ -50,7 +51,7 @@ async fn already_there(
     manifest: &Manifest,
 ) -> Result<(ChunkSet, u64), StepError> {
     let present = chunk_store::present(shared.ports.blobs.as_ref(), container).await?;
-    let mut done = ChunkSet::empty(u32::try_from(manifest.chunks.len()).unwrap_or(ChunkSet::MAX_LEN));
+    let mut done = ChunkSet::empty(manifest.chunk_count());
     let mut bytes = 0;
     let mut waiting = (0_u32..).zip(&manifest.chunks);
     let mut checking = FuturesUnordered::new();

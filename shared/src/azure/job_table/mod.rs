@@ -28,7 +28,7 @@ use crate::model::job::Job;
 use crate::model::operation::{Operation, OperationId};
 use crate::model::upload::Upload;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first};
+use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
 use crate::ports::{ETag, Versioned};
 
 /// The partitions of a job's operations.
@@ -215,15 +215,12 @@ impl JobTable for AzureJobTable {
 
     async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>> {
         let rows = self.jobs.query(&rows::uploads_of(image, version), None).await?;
-        let uploads: Vec<Upload> = rows.iter().map(rows::to_upload).collect::<PortResult<_>>()?;
-        Ok(uploads.into_iter().max_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id))))
+        Ok(newest_uploads_first(rows.iter().map(rows::to_upload).collect::<PortResult<_>>()?).into_iter().next())
     }
 
     async fn uploads(&self) -> PortResult<Vec<Upload>> {
         let rows = self.jobs.query(rows::UPLOADS, None).await?;
-        let mut uploads: Vec<Upload> = rows.iter().map(rows::to_upload).collect::<PortResult<_>>()?;
-        uploads.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
-        Ok(uploads)
+        Ok(newest_uploads_first(rows.iter().map(rows::to_upload).collect::<PortResult<_>>()?))
     }
 }
 
