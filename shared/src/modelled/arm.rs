@@ -5,14 +5,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::errors;
-use super::limits::ArmKind;
+use super::limits::{ArmKind, BucketRates};
 use super::pace::{Bucket, Moment};
-use super::stats::Limit;
-use super::traffic::Begun;
-use super::world::{World, nanos};
 use crate::model::ids::{Region, SubscriptionId};
-use crate::ports::error::PortResult;
 
 /// Resource Manager's state.
 #[derive(Default)]
@@ -30,35 +25,15 @@ pub(super) struct Image {
     pub(super) ready: Moment,
 }
 
-impl World {
-    /// Begins a request to Resource Manager.
-    pub(super) fn manage<T>(
+impl Arm {
+    /// Takes a request's token. An error says for how many nanoseconds there is none.
+    pub(super) fn take(
         &mut self,
         now: Moment,
         subscription: SubscriptionId,
         kind: ArmKind,
-        checked: impl FnOnce(&mut Self) -> PortResult<T>,
-    ) -> Begun<T> {
-        let until = now.saturating_add(nanos(self.pace.resource_manager()));
-        let taken = match self.pace.bucket(kind) {
-            Some(rates) => {
-                let bucket = self.arm.buckets.entry((subscription, kind)).or_insert_with(|| Bucket::new(rates));
-                bucket.take(now)
-            }
-            None => Ok(()),
-        };
-        if let Err(wait) = taken {
-            *self.refused.entry(Limit::ResourceManager).or_default() += 1;
-            // Retry-After has whole seconds.
-            let seconds = std::time::Duration::from_nanos(wait).as_secs_f64().ceil();
-            return (until, Err(errors::too_many_requests(std::time::Duration::from_secs_f64(seconds))));
-        }
-        let name = match kind {
-            ArmKind::Read => "resource manager read",
-            ArmKind::Write => "resource manager write",
-            ArmKind::Delete => "resource manager delete",
-        };
-        *self.served.entry(name).or_default() += 1;
-        (until, checked(self))
+        rates: BucketRates,
+    ) -> Result<(), u64> {
+        self.buckets.entry((subscription, kind)).or_insert_with(|| Bucket::new(rates)).take(now)
     }
 }

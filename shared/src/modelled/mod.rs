@@ -47,9 +47,10 @@ use crate::ports::clock::{Clock, between};
 use crate::ports::error::PortResult;
 use crate::targets::TargetsFile;
 use extents::{Extents, Piece};
+use pace::nanos;
 use pace::{Moment, Pipe};
 use traffic::Begun;
-use world::{Made, World, nanos};
+use world::{Made, World};
 
 /// A modelled cloud.
 pub struct Model {

@@ -1,9 +1,16 @@
 //! Pipes and buckets: how a limit turns amounts into time. Pure; all times are nanoseconds since the model began.
 
+use std::time::Duration;
+
 use super::limits::{BucketRates, Rate};
 
 /// Nanoseconds since the model began.
 pub(super) type Moment = u64;
+
+/// A duration in nanoseconds, or the longest there is.
+pub(super) fn nanos(duration: Duration) -> Moment {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
 
 const SECOND: u128 = 1_000_000_000;
 

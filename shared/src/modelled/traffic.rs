@@ -3,10 +3,14 @@
 //! A pipe is told of a request at once, also where another one will hold it up for longer: a limit's bytes a second are
 //! never exceeded, and none of them goes unused while anyone waits for it.
 
+use std::time::Duration;
+
 use super::errors;
-use super::pace::{Moment, Pipe, nanoseconds};
+use super::limits::ArmKind;
+use super::pace::{Moment, Pipe, nanos, nanoseconds};
 use super::stats::Limit;
 use super::world::{AccountId, BlobId, LinkId, World};
+use crate::model::ids::SubscriptionId;
 use crate::model::store::BlobAddress;
 use crate::ports::error::{PortError, PortResult};
 
@@ -139,6 +143,31 @@ impl World {
             }
         }
         through.saturating_add(request.latency)
+    }
+
+    /// Begins a request to Resource Manager, which is checked only where it is let in.
+    pub(super) fn manage<T>(
+        &mut self,
+        now: Moment,
+        subscription: SubscriptionId,
+        kind: ArmKind,
+        checked: impl FnOnce(&mut Self) -> PortResult<T>,
+    ) -> Begun<T> {
+        let until = now.saturating_add(nanos(self.pace.resource_manager()));
+        let taken = self.pace.bucket(kind).map_or(Ok(()), |rates| self.arm.take(now, subscription, kind, rates));
+        if let Err(wait) = taken {
+            *self.refused.entry(Limit::ResourceManager).or_default() += 1;
+            // Retry-After has whole seconds.
+            let seconds = Duration::from_nanos(wait).as_secs_f64().ceil();
+            return (until, Err(errors::too_many_requests(Duration::from_secs_f64(seconds))));
+        }
+        let name = match kind {
+            ArmKind::Read => "resource manager read",
+            ArmKind::Write => "resource manager write",
+            ArmKind::Delete => "resource manager delete",
+        };
+        *self.served.entry(name).or_default() += 1;
+        (until, checked(self))
     }
 
     /// Links are never over: what they can't take waits for them.

@@ -11,7 +11,7 @@ use super::arm::Arm;
 use super::errors;
 use super::extents::Extents;
 use super::limits::Pace;
-use super::pace::{Moment, Pipe};
+use super::pace::{Moment, Pipe, nanos};
 use super::stats::Limit;
 use crate::model::ids::{AccountName, ContainerName, Region, SubscriptionId};
 use crate::model::store::{BlobAddress, Container};
@@ -40,12 +40,18 @@ pub(super) struct World {
     pub(super) links: Vec<Link>,
     link_ids: HashMap<(RegionId, RegionId), LinkId>,
     pub(super) blobs: Vec<Option<Blob>>,
+    /// The version that a blob was last given.
     versions: u64,
     pub(super) arm: Arm,
+    /// Requests that were served, by kind.
     pub(super) served: BTreeMap<&'static str, u64>,
+    /// Requests that were refused, by the limit that they met.
     pub(super) refused: BTreeMap<Limit, u64>,
+    /// Nanoseconds that a blob or account may be behind before it refuses.
     pub(super) behind: u64,
+    /// How long a refusal asks to wait on the average.
     pub(super) retry_after: Duration,
+    /// Nanoseconds that a request takes, apart from its round trips and its bytes.
     pub(super) request: u64,
     chance: u64,
     /// Accounts that do not answer services that read from them, and since when.
@@ -336,9 +342,4 @@ pub(super) struct Made {
     pub(super) metadata: BTreeMap<String, String>,
     /// A page blob, or else a block blob.
     pub(super) is_page_blob: bool,
-}
-
-/// A duration in nanoseconds, or the longest there is.
-pub(super) fn nanos(duration: Duration) -> Moment {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
