@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use goldfleet_shared::model::job::JobState;
 use goldfleet_shared::model::upload::Upload;
+use goldfleet_shared::words::counted;
 use indicatif::{HumanBytes, HumanDuration};
 
 use crate::paint::Tone;
 use crate::status::{Phase, RegionStatus, Status};
 use crate::verify::Seen;
-use goldfleet_shared::words::counted;
 
 /// The widest bar.
 const BAR: usize = 32;
@@ -190,7 +190,7 @@ fn drawn(parts: &[Part], width: usize, colours: bool) -> String {
     let mut bar = String::new();
     let mut used = 0;
     for (letter, tone, part) in parts.iter().filter(|(.., part)| *part > 0.0) {
-        // Something is never nothing, and little of a whole is never all of it.
+        // What is more than nothing has a column, and what is less than all leaves one.
         let columns = ((part * width as f64) as usize).max(1).min(width - used);
         used += columns;
         bar += &tone.paint(&letter.to_string().repeat(columns), colours);

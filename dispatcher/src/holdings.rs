@@ -14,8 +14,8 @@ use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 
 use crate::desk::{Desk, IN_FLIGHT};
 
-/// The jobs whose trees are looked at for stores. What older ones left may lie elsewhere too: then it is planned as if it did
-/// not, which a dispatcher that has made tens of thousands of jobs gains more by than it loses.
+/// How many of the newest jobs are looked at for stores. What older ones left elsewhere is planned as if it were not there: to
+/// read tens of thousands of jobs for each plan would cost more than that.
 const JOBS: usize = 200;
 
 /// Looks which of the chunks lie in the stores that a plan is likely to use: those set by hand, the staging container of

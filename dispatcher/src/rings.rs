@@ -137,39 +137,39 @@ pub async fn advance(desk: &Desk, job: &Job, operations: &[Versioned<Operation>]
     let mut count = 0;
     for group in by_group(operations.to_vec()) {
         if let Some(copy) = group.iter().find(|row| concerned(&row.value)) {
-            count += usize::from(turn(desk, copy, &group, next, now).await?);
+            count += usize::from(release_or_stop(desk, copy, &group, next, now).await?);
         }
     }
     tracing::info!(?next, copies = count, "rings");
     Ok(count)
 }
 
-/// Turns one copy, and with it the image that waits for it. Returns whether it was turned here.
-async fn turn(
+/// Releases or stops one copy that waits, and with it the image that waits for it. False where someone else was first.
+async fn release_or_stop(
     desk: &Desk,
-    copy: &Versioned<Operation>,
+    row: &Versioned<Operation>,
     group: &[Versioned<Operation>],
     next: Next,
     now: Timestamp,
 ) -> PortResult<bool> {
-    let mut turned = copy.value.clone();
+    let mut copy = row.value.clone();
     let event = match next {
         Next::Stop(ring) => OperationEvent::Block(stopped(ring, now)),
         _ => OperationEvent::Release,
     };
-    let Ok(line) = turned.apply(event, now, &desk.who) else { return Ok(false) };
-    turned.queued = (turned.state == OperationState::Ready).then_some(now);
+    let Ok(line) = copy.apply(event, now, &desk.who) else { return Ok(false) };
+    copy.queued = (copy.state == OperationState::Ready).then_some(now);
     let mut commit = Commit::default();
-    commit.write(copy, turned.clone(), [line]);
-    if turned.state == OperationState::Cancelled {
+    commit.write(row, copy.clone(), [line]);
+    if copy.state == OperationState::Cancelled {
         block_image(group, now, &desk.who, &mut commit);
     }
     // Where someone else was first, the next sweep sees how things stand.
     if !desk.commit(&commit).await? {
         return Ok(false);
     }
-    if turned.state == OperationState::Ready {
-        desk.announce(&turned).await?;
+    if copy.state == OperationState::Ready {
+        desk.announce(&copy).await?;
     }
     Ok(true)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::message::{Message, QueueName};
+use goldfleet_shared::ports::clock::after;
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::queue::Received;
 use goldfleet_shared::telemetry::Complaint;
@@ -36,7 +37,7 @@ pub async fn serve(desk: &Desk, exit_when_idle: bool, stop: &CancellationToken) 
             0
         });
         let now = clock.now();
-        let due = swept.is_none_or(|at| now > goldfleet_shared::ports::clock::after(at, interval));
+        let due = swept.is_none_or(|at| now > after(at, interval));
         if received == 0 && (due || exit_when_idle) {
             swept = Some(now);
             measure_queues(desk).await;

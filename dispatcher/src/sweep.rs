@@ -97,7 +97,7 @@ async fn look_closely(desk: &Desk, row: &Versioned<Job>, census: &mut Census) ->
         return end(desk, row, event, &operations).await;
     }
     if rings::advance(desk, job, &operations, now).await? > 0 {
-        // What was turned is in another version now; the rest can wait for the next sweep.
+        // Their rows are not as they were read any more; all else can wait for the next sweep.
         return Ok(Looked::Open);
     }
     for group in by_group(operations) {

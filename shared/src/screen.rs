@@ -1,6 +1,6 @@
 //! Standard error, where lines and a drawing that is redrawn in place may share a terminal.
 //!
-//! A line that were simply written would land in the middle of the drawing. So whoever draws says how room is made, and
+//! A line that was simply written would land in the middle of the drawing. So whoever draws says how room is made, and
 //! every line of [`telemetry`](crate::telemetry) comes by here. Where nothing is drawn, lines are just written.
 
 use std::io::{self, Write};

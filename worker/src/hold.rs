@@ -56,7 +56,7 @@ pub struct Hold {
     stop: watch::Sender<Option<Stop>>,
 }
 
-/// What changes between heartbeats, without waiting for anyone.
+/// What changes between heartbeats. Its lock is never held while anyone waits.
 struct Live {
     progress: Progress,
     expires: Timestamp,

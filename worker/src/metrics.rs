@@ -26,6 +26,12 @@ struct ByKind {
     kind: &'static str,
 }
 
+impl ByKind {
+    fn of(kind: Kind) -> Self {
+        Self { kind: kind.as_str() }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByOutcome {
     kind: &'static str,
@@ -181,7 +187,7 @@ fn outcome(ended: &Ended, settled: Settled) -> &'static str {
 impl Metrics {
     /// An attempt begins; it ends with [`Metrics::settled`].
     pub fn begun(&self, kind: Kind) {
-        self.0.in_flight.get_or_create(&ByKind { kind: kind.as_str() }).inc();
+        self.0.in_flight.get_or_create(&ByKind::of(kind)).inc();
     }
 
     /// An attempt has ended.
@@ -206,25 +212,25 @@ impl Metrics {
 
     /// Bytes went over the wire, by a detour or not.
     pub fn moved(&self, kind: Kind, bytes: u64, detour: bool) {
-        self.0.moved.get_or_create(&ByKind { kind: kind.as_str() }).inc_by(bytes);
+        self.0.moved.get_or_create(&ByKind::of(kind)).inc_by(bytes);
         if detour {
-            self.0.detoured.get_or_create(&ByKind { kind: kind.as_str() }).inc_by(bytes);
+            self.0.detoured.get_or_create(&ByKind::of(kind)).inc_by(bytes);
         }
     }
 
     /// A service answered that it is asked too much, and the step asks again by itself.
     pub fn throttled(&self, kind: Kind) {
-        self.0.throttles.get_or_create(&ByKind { kind: kind.as_str() }).inc();
+        self.0.throttles.get_or_create(&ByKind::of(kind)).inc();
     }
 
     /// Someone's lease was found to have run out.
     pub fn expired(&self, kind: Kind) {
-        self.0.expired.get_or_create(&ByKind { kind: kind.as_str() }).inc();
+        self.0.expired.get_or_create(&ByKind::of(kind)).inc();
     }
 
     /// The sweeper sent an operation's message again.
     pub fn announced_again(&self, kind: Kind) {
-        self.0.announced.get_or_create(&ByKind { kind: kind.as_str() }).inc();
+        self.0.announced.get_or_create(&ByKind::of(kind)).inc();
     }
 
     /// About how many messages a queue holds.

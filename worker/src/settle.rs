@@ -6,6 +6,7 @@ use goldfleet_shared::commit::Commit;
 use goldfleet_shared::model::message::{Message, QueueName};
 use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationState, Progress};
 use goldfleet_shared::ports::clock::{after, between};
+use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::{Ports, Versioned};
 use goldfleet_shared::state::OperationEvent;
 use jiff::Timestamp;
@@ -140,11 +141,7 @@ fn waiting_images(group: &[Versioned<Operation>]) -> impl Iterator<Item = &Versi
 }
 
 /// Sends the messages of what became ready, and removes, delays or puts aside the one in hand.
-async fn pass_on(
-    ports: &Ports,
-    hold: &Hold,
-    operations: &[Operation],
-) -> goldfleet_shared::ports::error::PortResult<()> {
+async fn pass_on(ports: &Ports, hold: &Hold, operations: &[Operation]) -> PortResult<()> {
     let now = ports.clock.now();
     for ready in operations.iter().skip(1).filter(|operation| operation.state == OperationState::Ready) {
         let message = Message::operation(&ready.job, &ready.id).encode();

@@ -151,8 +151,8 @@ pub async fn upload(
     }
 }
 
-/// How often a disk is read, where a collection may have taken the upload for over meanwhile. To sleep or be cut off for so
-/// long is rare; whom it happens to this often it would happen to again.
+/// How often a disk is read at most. It is read again where the upload was silent for so long that a collection may have
+/// thought it had ended. That is rare; and a machine to which it happens this often would not get through the next time either.
 const PASSES: usize = 5;
 
 /// An upload under way.
@@ -275,7 +275,7 @@ async fn read_if_there(desk: &Desk, blob: &BlobAddress) -> PortResult<Option<Byt
     }
 }
 
-/// Length and time of the last write: by what it is told that a file was written to.
+/// Length and time of the last write, which tell whether a file was written to.
 type Fingerprint = (u64, Option<std::time::SystemTime>);
 
 fn fingerprint(request: &UploadRequest) -> Result<Fingerprint, UploadError> {

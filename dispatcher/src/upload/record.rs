@@ -12,10 +12,10 @@ use jiff::Timestamp;
 use super::UploadRequest;
 use crate::desk::Desk;
 
-/// The time between two writes of the row, where a grace period is not so short that this were too long.
+/// The time between two writes of the row; it is shorter where the grace period is short.
 const BEAT: Duration = Duration::from_secs(2);
 
-/// How many beats there are at least before a collection may take the upload for over.
+/// How many beats there are at least before a collection may think that the upload has ended.
 const BEATS_A_GRACE_PERIOD: u32 = 16;
 
 /// The counts of an upload, shown to whoever watches and written to the table once a beat.
@@ -31,7 +31,7 @@ pub(super) struct Record<'a> {
 struct Signs {
     /// What the row says that landed last.
     last: Timestamp,
-    /// Whether a row was so old, before the next landed, that a collection may have taken the upload for over.
+    /// Whether a row was so old, before the next landed, that a collection may have thought the upload had ended.
     lapsed: bool,
 }
 
@@ -56,9 +56,9 @@ impl<'a> Record<'a> {
         Ok(())
     }
 
-    /// Whether others may have found the row so old that they took the upload for over, and collected chunks that it relies
-    /// on: the machine slept, or the table could not be reached. A collection waits for a whole grace period; half of one is
-    /// left for clocks that differ, and for what is done between this look and its consequence.
+    /// Whether a collection may have found the row so old that it thought the upload had ended, and deleted chunks that it
+    /// relies on: the machine slept, or the table could not be reached. A collection waits for a whole grace period; half of
+    /// one is left for clocks that differ, and for what is done between this look and its consequence.
     pub(super) fn has_lapsed(&self) -> bool {
         let signs = self.signs();
         signs.lapsed || self.is_late(signs.last)

@@ -130,7 +130,8 @@ impl Detours {
         self.enabled.then(|| overdue_after(entry))
     }
 
-    /// A chunk that was asked for at `since` is overdue, and still on its way. Returns whether it need not be told how it ends.
+    /// A chunk that was asked for at `since` is overdue, and still on its way. Returns whether that says enough: then its end
+    /// need not be told.
     pub fn overdue(
         &self,
         pick: &Pick<'_>,
@@ -173,7 +174,7 @@ impl Detours {
         }
     }
 
-    /// A chunk came, or one more try came to nothing, `took` after it was first asked of this store.
+    /// A request for a chunk has ended, `took` after its store was first asked for it: with the chunk, or in vain.
     pub fn ended(
         &self,
         pick: &Pick<'_>,

@@ -21,16 +21,16 @@ const ROUND_TRIP: Duration = Duration::from_millis(250);
 /// gets 7.5, and this is two and a half times slower.
 const BYTES_A_SECOND: f64 = 3.0 * 1024.0 * 1024.0;
 
-/// How many times what it may take a chunk must be on its way to be overdue: it is then waited for no longer than until it
-/// can be had elsewhere. Of 4 MiB that is 16 s, and a request that goes on all the same is given up after two minutes.
+/// A chunk is overdue once it has been on its way this many times as long as it may take: from then on it is waited for only
+/// until it can be had elsewhere. For 4 MiB that is 16 s; a request that goes on all the same is given up after two minutes.
 const OVERDUE: f64 = 10.0;
 
 /// How many chunks are looked at together: as many as a copy has in flight.
 const SEEN: usize = 8;
 
-/// How much faster the next nearest store must be. A chunk from there costs egress, and twice as fast would only halve a
-/// time; every one of the probes must be so much faster than the fastest of the chunks before. At an account that is slow
-/// itself a chunk takes the less time the fewer are in flight just then, and that varies.
+/// How many times faster the next nearest store must be: each of the probes than the fastest of the chunks before. Chunks from
+/// there cost egress, and twice as fast would only halve a time. At an account that is slow itself, times vary with how many
+/// chunks are in flight just then.
 const TIMES_FASTER: f64 = 3.0;
 
 /// How many chunks are fetched from the next nearest store to see whether it is faster. One may be lucky.
@@ -43,7 +43,7 @@ const PEACE: Duration = Duration::from_secs(60);
 /// The longest that it doubles to.
 const LONGEST_PEACE: Duration = Duration::from_secs(60 * 60);
 
-/// When a probe that nobody has told of any more counts as lost: longer than any request takes.
+/// After what time a probe counts as lost whose end nobody has told: longer than any request takes.
 const PROBE_LOST: Duration = Duration::from_secs(180);
 
 /// How long a chunk took, as a multiple of what it may take before it is thought to be slow.
@@ -79,10 +79,13 @@ pub(super) struct Route {
     pub(super) standing: Standing,
     /// How slow chunks were, and when that was seen.
     seen: VecDeque<(Timestamp, f64)>,
+    /// How slow the probes were that were fast enough so far.
     probes: Vec<f64>,
     /// The probe in flight counts as lost at this time.
     probing: Option<Timestamp>,
+    /// No probe begins before.
     not_before: Timestamp,
+    /// How long the way is left in peace after the next probe in vain.
     peace: Duration,
 }
 
@@ -108,7 +111,7 @@ impl Route {
         self.seen.push_back((now, slowness));
     }
 
-    /// A chunk is overdue that was asked for at `since`: what came before that says nothing of the store as it is now.
+    /// A chunk that was asked for at `since` is overdue. What came before says nothing of the store as it is now.
     pub(super) fn overdue(&mut self, slowness: f64, since: Timestamp, now: Timestamp) {
         self.seen.retain(|(at, _)| *at > since);
         self.saw(slowness, now);
@@ -162,7 +165,7 @@ impl Route {
         Shown::NotTheStore
     }
 
-    /// Whether of late nothing came but what was overdue, however little that was: the last chunks of a copy are few.
+    /// Whether all that was seen of late was overdue. A few chunks are enough: at the end of a copy there are no more.
     fn is_silent(&self) -> bool {
         // What is just overdue may be a little less, as times are rounded.
         !self.seen.is_empty() && self.slownesses().all(|slowness| slowness > 0.9 * OVERDUE)

@@ -22,7 +22,7 @@ const FORGIVEN: Duration = Duration::from_secs(60 * 60);
 /// How many chunks, one after the other, a store must deliver in good time before it is used again.
 const TRIALS: u32 = 3;
 
-/// When a trial that nobody has told of any more counts as lost: longer than any request takes.
+/// After what time a trial counts as lost whose end nobody has told: longer than any request takes.
 const TRIAL_LOST: Duration = Duration::from_secs(180);
 
 /// How a store may be read now.
@@ -61,7 +61,7 @@ impl Default for Standing {
 }
 
 impl Standing {
-    /// How the store may be read now. Who is told to try it must tell how that went.
+    /// How the store may be read now. Whoever is answered [`May::Try`] must tell how that went.
     pub(super) fn may(&mut self, now: Timestamp) -> May {
         let Some(left) = &mut self.left else { return May::Read };
         if now < left.until || left.trial.is_some_and(|lost| now < lost) {

@@ -138,8 +138,8 @@ impl Preparing<'_> {
         let blobs = self.shared.ports.blobs.as_ref();
         loop {
             self.hold.check()?;
-            // Before the status: it is then of this version or a later one, and where a blob that failed is still in this version
-            // when it is removed, no other blob has taken its place.
+            // The properties come first: the status is then of this version of the blob or of a later one. Where a copy has failed
+            // and the blob is still in this version when it is removed, it is the one that failed, and no successor.
             let Some(properties) = blobs.properties(self.vhd).await? else { return Ok(None) };
             if !properties.metadata.contains_key(VhdMetadata::BASE) {
                 return Ok(Some(properties));
