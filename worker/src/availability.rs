@@ -43,6 +43,25 @@ pub struct Sources<'a> {
     stores: Vec<(&'a Store, Arc<View>)>,
 }
 
+/// A chunk, and where it is to be had from.
+#[derive(Clone, Copy)]
+pub struct Wanted<'w, 'a> {
+    /// The chunk, by its order in the manifest.
+    pub chunk: u32,
+    /// The stores, nearest first.
+    pub sources: &'w Sources<'a>,
+    /// Those of them that it can't be had from, as was found out.
+    pub lacking: &'w [&'a Store],
+}
+
+impl<'a> Wanted<'_, 'a> {
+    /// The nearest store that has the chunk, leaving out `others` too; none where it is worth waiting for a nearer one.
+    #[must_use]
+    pub fn nearest_but(&self, others: &[&'a Store]) -> Option<&'a Store> {
+        self.sources.nearest(self.chunk, &[self.lacking, others].concat())
+    }
+}
+
 impl Availability {
     /// Looks at the stores that an operation may read from: `from` in order of preference, the source last.
     ///

@@ -25,7 +25,7 @@ use goldfleet_shared::ports::clock::between;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use jiff::Timestamp;
 
-use crate::availability::Sources;
+use crate::availability::Wanted;
 use route::{Route, Shown, overdue_after, slowness};
 use standing::{May, Standing};
 
@@ -87,26 +87,18 @@ impl Detours {
         Self { enabled, known: Mutex::default() }
     }
 
-    /// The store that a chunk for an account is to come from now, leaving out those that `lacking` names. How it went
-    /// must be told with [`Detours::ended`].
-    pub fn pick<'a>(
-        &self,
-        sources: &Sources<'a>,
-        chunk: u32,
-        lacking: &[&'a Store],
-        to: &AccountName,
-        now: Timestamp,
-    ) -> Option<Pick<'a>> {
-        let nearest = sources.nearest(chunk, lacking)?;
+    /// The store that a chunk for an account is to come from now. How it went must be told with [`Detours::ended`].
+    pub fn pick<'a>(&self, wanted: &Wanted<'_, 'a>, to: &AccountName, now: Timestamp) -> Option<Pick<'a>> {
+        let nearest = wanted.nearest_but(&[])?;
         if !self.enabled {
             return Some(Pick { store: nearest, why: Why::Nearest });
         }
         let mut known = self.known();
-        let mut around = lacking.to_vec();
+        let mut around = Vec::new();
         let mut next = Some(nearest);
         while let Some(store) = next {
             around.push(store);
-            let other = sources.nearest(chunk, &around);
+            let other = wanted.nearest_but(&around);
             let why = if store == nearest { Why::Nearest } else { Why::Around };
             match known.may(store, to, now) {
                 May::Try => return Some(Pick { store, why: Why::Trial }),
@@ -148,16 +140,14 @@ impl Detours {
     pub fn instead<'a>(
         &self,
         pick: &Pick<'a>,
-        sources: &Sources<'a>,
-        chunk: u32,
-        lacking: &[&'a Store],
+        wanted: &Wanted<'_, 'a>,
         to: &AccountName,
         now: Timestamp,
     ) -> Option<Pick<'a>> {
         let known = &mut *self.known();
-        let mut around = [lacking, &[pick.store]].concat();
+        let mut around = vec![pick.store];
         let other = loop {
-            let store = sources.nearest(chunk, &around)?;
+            let store = wanted.nearest_but(&around)?;
             if !known.is_left(store, to) {
                 break store;
             }

@@ -3,6 +3,7 @@ use goldfleet_shared::ports::clock::{after, between};
 use proptest::prelude::*;
 
 use super::*;
+use crate::availability::Sources;
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 const FAST: Duration = Duration::from_millis(300);
@@ -39,7 +40,7 @@ impl Scene {
     }
 
     fn pick(&self, to: &str) -> Pick<'_> {
-        self.detours.pick(&Sources::whole(&self.stores), 0, &[], &account(to), self.now).unwrap()
+        self.detours.pick(&wanted(&Sources::whole(&self.stores)), &account(to), self.now).unwrap()
     }
 
     /// A chunk for an account, which takes so long from the near store and from the far one. Returns whether the far one
@@ -66,6 +67,10 @@ impl Scene {
         let pick = self.pick(to);
         self.detours.ended(&pick, &account(to), &entry(), FAST, self.now, &Err(error));
     }
+}
+
+fn wanted<'w, 'a>(sources: &'w Sources<'a>) -> Wanted<'w, 'a> {
+    Wanted { chunk: 0, sources, lacking: &[] }
 }
 
 fn account(name: &str) -> AccountName {
@@ -222,7 +227,7 @@ fn a_lost_probe_does_not_block_the_way() {
 
 impl Scene {
     fn instead<'a>(&'a self, pick: &Pick<'a>) -> Option<Pick<'a>> {
-        self.detours.instead(pick, &Sources::whole(&self.stores), 0, &[], &account("stage1"), self.now)
+        self.detours.instead(pick, &wanted(&Sources::whole(&self.stores)), &account("stage1"), self.now)
     }
 }
 

@@ -11,6 +11,7 @@ use goldfleet_shared::model::store::Store;
 use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use jiff::Timestamp;
 
+use crate::availability::{Sources, Wanted};
 use crate::detour::blames_source;
 
 /// How often one request is tried in an attempt, before the attempt fails.
@@ -22,10 +23,10 @@ const TRIES_OF_A_SOURCE: u32 = 2;
 /// How far a chunk is on its way to its place.
 pub(super) struct Journey<'a> {
     /// The chunk, by its order in the manifest.
-    pub(super) chunk: u32,
+    chunk: u32,
     pub(super) entry: &'a ChunkEntry,
     /// Stores that it can't be had from.
-    pub(super) lacking: Vec<&'a Store>,
+    lacking: Vec<&'a Store>,
     /// Why not from the last of these.
     pub(super) last: Option<PortError>,
     /// The store that was asked last, and since when.
@@ -49,6 +50,11 @@ impl<'a> Journey<'a> {
     /// Not begun.
     pub(super) fn new(chunk: u32, entry: &'a ChunkEntry) -> Self {
         Self { chunk, entry, lacking: Vec::new(), last: None, asked: None, tries: 0 }
+    }
+
+    /// The chunk, and where it is still to be had from.
+    pub(super) fn wanted<'w>(&'w self, sources: &'w Sources<'a>) -> Wanted<'w, 'a> {
+        Wanted { chunk: self.chunk, sources, lacking: &self.lacking }
     }
 
     /// Since when a store has been asked, which is asked now.

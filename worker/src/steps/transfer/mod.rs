@@ -100,7 +100,7 @@ impl<D: Destination> Batch<'_, D> {
         loop {
             self.hold.check()?;
             let (account, now) = (self.destination.account(), self.shared.ports.clock.now());
-            let Some(pick) = self.shared.detours.pick(self.sources, chunk, &journey.lacking, account, now) else {
+            let Some(pick) = self.shared.detours.pick(&journey.wanted(self.sources), account, now) else {
                 return journey.last.map_or(Ok(()), |error| Err(error.into()));
             };
             let Answer { pick, put, .. } = self.ask(&mut journey, pick).await?;
@@ -119,8 +119,7 @@ impl<D: Destination> Batch<'_, D> {
     /// Sees to what follows a request that did not put its chunk in place. An error where that ends the attempt.
     async fn failed<'s>(&self, journey: &mut Journey<'s>, store: &'s Store, error: PortError) -> Result<(), StepError> {
         journey.tries += 1;
-        let others = [journey.lacking.as_slice(), &[store]].concat();
-        let elsewhere = self.sources.nearest(journey.chunk, &others).is_some();
+        let elsewhere = journey.wanted(self.sources).nearest_but(&[store]).is_some();
         match journey.next(&error, elsewhere, self.destination.account()) {
             Next::Elsewhere => {
                 // It is said here, once, which store was at fault.

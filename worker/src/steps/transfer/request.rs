@@ -196,7 +196,7 @@ impl<D: Destination> Batch<'_, D> {
         let (clock, account, detours) = (&self.shared.ports.clock, self.destination.account(), &self.shared.detours);
         loop {
             let now = clock.now();
-            if let Some(instead) = detours.instead(pick, self.sources, journey.chunk, &journey.lacking, account, now) {
+            if let Some(instead) = detours.instead(pick, &journey.wanted(self.sources), account, now) {
                 return instead;
             }
             clock.sleep(LOOK_ELSEWHERE).await;
