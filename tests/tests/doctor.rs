@@ -70,10 +70,31 @@ fn the_doctor_examines_targets() {
             }
         }
     });
-    has(&found, "error", "store account goldsource", "store-firewall");
+    has(&found, "warning", "store account goldsource", "store-firewall");
     has(&found, "error", "000000000001/westeurope", "vhd-in-other-region");
     has(&found, "warning", "000000000001/eastus", "shared-key");
     has(&found, "warning", "000000000001/eastus", "public-blobs");
+    let found = change(|world| {
+        for account in &mut world.accounts {
+            match account.name.as_str() {
+                "stage1westeurope" => account.kind = "BlobStorage".to_owned(),
+                // It lends its container to the chunks of its region.
+                "stage1eastus" => account.sku = "Premium_LRS".to_owned(),
+                "stage2westeurope" => {
+                    account.hierarchical = true;
+                    account.copy_scope = Some("PrivateLink".to_owned());
+                }
+                "stage2eastus" => account.blob_endpoint = "https://stage2eastus.z01.blob.storage.azure.net/".to_owned(),
+                _ => {}
+            }
+        }
+    });
+    has(&found, "error", "000000000001/westeurope", "account-kind");
+    has(&found, "error", "store account stage1eastus", "account-kind");
+    assert!(!found.iter().any(|(_, s, c)| s.contains("000000000001/eastus") && c == "account-kind"), "{found:#?}");
+    has(&found, "error", "000000000002/westeurope", "account-hierarchical");
+    has(&found, "warning", "000000000002/westeurope", "copy-scope");
+    has(&found, "error", "000000000002/eastus", "account-endpoint");
     let found = change(|world| {
         world.locks.push(Lock { name: "keep".into(), scope: SUBSCRIPTION.into(), level: LockLevel::CanNotDelete });
         world.regions_of.insert("Microsoft.Compute/images".to_owned(), vec!["westeurope".to_owned()]);
@@ -108,6 +129,37 @@ fn the_doctor_names_missing_roles() {
     let said = place.json(&["doctor"]).to_string();
     assert!(said.contains("Microsoft.Compute/images/write"), "{said}");
     assert!(said.contains("Storage Blob Data Contributor"), "{said}");
+}
+
+/// The roles of infra/bicep: on a group, a container and an account, and none above them but to look.
+#[test]
+fn the_doctor_knows_roles_where_they_are_given() {
+    let site = Site::start(1, &["westeurope"]);
+    let place = site.place(Backend::Local, Backend::Azure, 1 << 20);
+    place.succeed(&["setup"]);
+    let group = format!("{SUBSCRIPTION}/resourceGroups/images");
+    let account = format!("{group}/providers/Microsoft.Storage/storageAccounts/stage1westeurope");
+    let container = format!("{account}/blobServices/default/containers/vhds");
+    let containers = "Microsoft.Storage/storageAccounts/blobServices/containers";
+    let give = |with_keys: bool| {
+        let keys: &[&str] = if with_keys { &["Microsoft.Storage/storageAccounts/listKeys/action"] } else { &[] };
+        let images = Role::custom("images", &["Microsoft.Compute/images/*"], &[]);
+        let blobs = Role::custom("blobs", &[&format!("{containers}/write")], &[&format!("{containers}/blobs/*")]);
+        let roles = [
+            (Role::reader(), "/"),
+            (images, group.as_str()),
+            (blobs, container.as_str()),
+            (Role::custom("vhds", keys, &[]), account.as_str()),
+        ];
+        let roles = roles.map(|(role, scope)| RoleAssignment::new(PRINCIPAL, scope, role));
+        site.manager.world().change(|world| world.roles = roles.to_vec());
+    };
+    give(true);
+    assert_eq!(findings(&place), []);
+    give(false);
+    let found = findings(&place);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    has(&found, "warning", "000000000001/westeurope", "account-rights");
 }
 
 /// Without Azure there is less to examine.

@@ -23,7 +23,7 @@ pub(super) const IMAGES: [Needed; 3] = [
     action("Microsoft.Compute/images/delete"),
 ];
 
-/// On an account whose blobs are read and written: Storage Blob Data Contributor.
+/// On a container whose blobs are read and written: Storage Blob Data Contributor.
 pub(super) const BLOBS: [Needed; 5] = [
     action("Microsoft.Storage/storageAccounts/blobServices/containers/write"),
     data("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"),
@@ -31,6 +31,10 @@ pub(super) const BLOBS: [Needed; 5] = [
     data("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action"),
     data("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete"),
 ];
+
+/// On an account, of whoever makes images of its blobs.
+pub(super) const SOURCES: [Needed; 2] =
+    [action("Microsoft.Storage/storageAccounts/read"), action("Microsoft.Storage/storageAccounts/listKeys/action")];
 
 /// The needed actions that are not allowed.
 pub(super) fn missing(permissions: &Permissions, needed: &[Needed]) -> Vec<&'static str> {

@@ -1,6 +1,7 @@
 //! The doctor: whether a fleet could work, asked of the live services before anything is uploaded. It changes nothing.
 
 mod access;
+mod account;
 mod finding;
 mod services;
 mod target;

@@ -6,10 +6,10 @@ use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::store::{Container, Store};
 use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_shared::ports::inspector::{AccountFacts, Inspector};
+use goldfleet_shared::ports::inspector::Inspector;
 use goldfleet_shared::targets::TargetsFile;
 
-use super::{Accounts, Finding};
+use super::{Accounts, Finding, account};
 use crate::desk::Desk;
 use goldfleet_shared::words::counted;
 
@@ -75,15 +75,22 @@ pub(super) async fn container_is_there(desk: &Desk, container: &Container) -> Po
 pub(super) async fn readable_by_others(
     desk: &Desk,
     inspector: &dyn Inspector,
-    account: &AccountName,
+    name: &AccountName,
     file: &TargetsFile,
     accounts: &Accounts,
 ) -> Vec<Finding> {
-    let subject = format!("store account {account}");
+    let subject = format!("store account {name}");
     let mut findings = Vec::new();
-    let facts = accounts.values().flatten().flatten().find(|facts| facts.name == *account);
+    let facts = accounts.values().flatten().flatten().find(|facts| facts.name == *name);
     match facts {
-        Some(facts) => findings.extend(firewall(&subject, facts)),
+        Some(facts) => {
+            findings.extend(account::for_chunks(&subject, facts));
+            findings.extend(account::for_readers(&subject, facts));
+            // A store of a region is itself filled by copies.
+            if *name != desk.config.source.account {
+                findings.extend(account::for_copies(&subject, facts, false));
+            }
+        }
         None => findings.push(Finding::warning(
             &subject,
             "account-not-seen",
@@ -91,10 +98,10 @@ pub(super) async fn readable_by_others(
             "give the identity Reader on the account, or check its firewall by hand",
         )),
     }
-    let container = container_of(desk, account, file);
+    let container = container_of(desk, name, file);
     match inspector.can_share(&container).await {
         Ok(()) => findings.push(Finding::good(&subject, "a user delegation SAS for reading can be made")),
-        Err(error) => findings.push(refused(subject, &error, &format!("Storage Blob Delegator on account {account}"))),
+        Err(error) => findings.push(refused(subject, &error, &format!("Storage Blob Delegator on account {name}"))),
     }
     findings
 }
@@ -105,16 +112,6 @@ fn container_of(desk: &Desk, account: &AccountName, file: &TargetsFile) -> Conta
     let lent = file.targets.iter().map(goldfleet_shared::model::target::Target::staging);
     let fallback = source.container();
     stores.chain(lent).find(|container| container.account == *account).unwrap_or(fallback)
-}
-
-/// The service that copies reads the store from outside, whatever account it writes to.
-fn firewall(subject: &str, facts: &AccountFacts) -> Option<Finding> {
-    if facts.open_to_all_networks && facts.public_network {
-        return None;
-    }
-    let message = "its firewall keeps the storage services of other accounts from reading it";
-    let remedy = "allow all networks on this account (it stays private: tokens only), or put the store into an account that does";
-    Some(Finding::bad(subject, "store-firewall", message, remedy))
 }
 
 /// What was refused, and the role that would allow it.

@@ -1,12 +1,13 @@
 //! A target: subscription, resource group, region, staging account, permissions.
 
+use goldfleet_shared::model::store::Container;
 use goldfleet_shared::model::target::Target;
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 use goldfleet_shared::ports::inspector::{AccountFacts, Inspector};
 
-use super::access::{BLOBS, IMAGES, missing};
+use super::access::{BLOBS, IMAGES, SOURCES, missing};
 use super::services::{container_is_there, refused};
-use super::{Accounts, Finding};
+use super::{Accounts, Finding, account};
 use crate::desk::Desk;
 
 /// Examines a target. One that is all right is a single line.
@@ -152,10 +153,8 @@ impl Examined<'_> {
             );
             findings.push(self.bad("vhd-in-other-region", message, "name an account of the target's region"));
         }
-        if !matches!(facts.kind.as_str(), "StorageV2" | "Storage") {
-            let message = format!("account {} is a {}, which takes no page blobs", facts.name, facts.kind);
-            findings.push(self.bad("account-kind", message, "use a general-purpose v2 account"));
-        }
+        findings.extend(account::for_vhds(&self.subject, facts));
+        findings.extend(account::for_copies(&self.subject, facts, self.tenant().is_some()));
         if facts.shared_key {
             let message = format!("account {} accepts account keys, which goldfleet does not use", facts.name);
             let remedy = format!("az storage account update --name {} --allow-shared-key-access false", facts.name);
@@ -170,16 +169,10 @@ impl Examined<'_> {
     }
 
     async fn access(&self, facts: &AccountFacts) -> PortResult<Vec<Finding>> {
-        let mut findings = Vec::new();
-        let lacking = missing(&self.inspector.permissions(&facts.id, self.tenant()).await?, &BLOBS);
-        if !lacking.is_empty() {
-            let message = format!("the identity may not {} in account {}", lacking.join(", "), facts.name);
-            let remedy =
-                "give it the role Storage Blob Data Contributor on the account; new roles take minutes to hold";
-            findings.push(self.bad("authorization-failed", message, remedy));
-        }
         let container = self.target.staging();
-        match container_is_there(self.desk, &container).await {
+        let there = container_is_there(self.desk, &container).await;
+        let mut findings = self.rights(facts, &container, !matches!(there, Ok(false))).await?;
+        match there {
             Ok(true) => {}
             Ok(false) => {
                 let message = format!("there is no container {container} yet; a worker would make it");
@@ -191,6 +184,36 @@ impl Examined<'_> {
                 findings.push(self.bad("account-firewall", message, remedy));
             }
             Err(error) => return Err(error),
+        }
+        Ok(findings)
+    }
+
+    /// What the identity may do. A role may be on the container only, and does not show at the account then.
+    async fn rights(&self, facts: &AccountFacts, container: &Container, there: bool) -> PortResult<Vec<Finding>> {
+        let account = self.inspector.permissions(&facts.id, self.tenant()).await?;
+        let on_container = if there {
+            let scope = format!("{}/blobServices/default/containers/{}", facts.id, container.container);
+            self.inspector.permissions(&scope, self.tenant()).await?
+        } else {
+            account.clone()
+        };
+        let mut findings = Vec::new();
+        let lacking = missing(&on_container, &BLOBS);
+        if !lacking.is_empty() {
+            let message = format!("the identity may not {} in container {container}", lacking.join(", "));
+            let remedy = "give it the role Storage Blob Data Contributor on the container or its account; new roles take \
+                          minutes to hold";
+            findings.push(self.bad("authorization-failed", message, remedy));
+        }
+        let lacking = missing(&account, &SOURCES);
+        if !lacking.is_empty() {
+            let message = format!(
+                "the identity may not {} on account {}; Azure may want it of whoever makes images of its blobs",
+                lacking.join(", "),
+                facts.name
+            );
+            let remedy = "give it the custom role for VHDs of infra/bicep on the account";
+            findings.push(Finding::warning(&self.subject, "account-rights", message, remedy));
         }
         Ok(findings)
     }

@@ -13,7 +13,7 @@ use super::error::port_error;
 use crate::model::ids::{Region, ResourceGroup, SubscriptionId};
 use crate::model::store::Container;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::inspector::{AccountFacts, Grant, Inspector, Permissions};
+use crate::ports::inspector::{AccountFacts, CopyScope, Grant, Inspector, Permissions};
 
 // Source of the versions: the specifications of Microsoft.Resources, Storage and Authorization.
 const SUBSCRIPTIONS: &str = "2022-12-01";
@@ -92,7 +92,7 @@ impl Inspector for AzureInspector {
     async fn accounts(&self, subscription: &SubscriptionId, tenant: Option<&str>) -> PortResult<Vec<AccountFacts>> {
         let path = format!("/subscriptions/{subscription}/providers/Microsoft.Storage/storageAccounts");
         let accounts = self.list(&path, STORAGE, tenant).await?;
-        Ok(accounts.iter().filter_map(account).collect())
+        Ok(accounts.iter().filter_map(|account| self.facts(account)).collect())
     }
 
     async fn image_regions(
@@ -150,6 +150,17 @@ fn region(value: &Value) -> Option<Region> {
     value.as_str()?.to_ascii_lowercase().replace(' ', "").parse().ok()
 }
 
+impl AzureInspector {
+    fn facts(&self, value: &Value) -> Option<AccountFacts> {
+        let facts = account(value)?;
+        let endpoint = value.pointer("/properties/primaryEndpoints/blob").and_then(Value::as_str);
+        let plain = |address: &str| address.trim_end_matches('/').to_ascii_lowercase();
+        let wanted = plain(&self.blobs.endpoint(&facts.name));
+        let elsewhere = endpoint.filter(|endpoint| plain(endpoint) != wanted).map(str::to_owned);
+        Some(AccountFacts { elsewhere, ..facts })
+    }
+}
+
 fn account(value: &Value) -> Option<AccountFacts> {
     let properties = value.get("properties")?;
     let text = |path: &str| properties.pointer(path).and_then(Value::as_str);
@@ -160,6 +171,14 @@ fn account(value: &Value) -> Option<AccountFacts> {
         id: value.get("id")?.as_str()?.to_owned(),
         region: region(value.get("location")?)?,
         kind: value.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        premium: value.pointer("/sku/tier").and_then(Value::as_str) == Some("Premium"),
+        hierarchical: flag("isHnsEnabled", false),
+        copies_from: match text("/allowedCopyScope") {
+            Some("PrivateLink") => CopyScope::PrivateLinks,
+            Some("AAD") => CopyScope::Tenant,
+            _ => CopyScope::All,
+        },
+        elsewhere: None,
         open_to_all_networks: text("/networkAcls/defaultAction") != Some("Deny"),
         public_network: text("/publicNetworkAccess") != Some("Disabled"),
         shared_key: flag("allowSharedKeyAccess", true),

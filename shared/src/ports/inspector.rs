@@ -19,6 +19,14 @@ pub struct AccountFacts {
     pub region: Region,
     /// Its kind, such as `StorageV2`.
     pub kind: String,
+    /// Whether it is of the premium tier.
+    pub premium: bool,
+    /// Whether it has a hierarchical namespace.
+    pub hierarchical: bool,
+    /// From where it lets blobs be copied to it.
+    pub copies_from: CopyScope,
+    /// Where its blobs are, where that is not where the configuration leads.
+    pub elsewhere: Option<String>,
     /// Whether it lets in everyone from every network, or only those that rules name.
     pub open_to_all_networks: bool,
     /// Whether it can be reached over public addresses at all.
@@ -27,6 +35,17 @@ pub struct AccountFacts {
     pub shared_key: bool,
     /// Whether containers can be made public.
     pub public_blobs: bool,
+}
+
+/// From which accounts blobs may be copied to an account. Source: Microsoft.Storage, `allowedCopyScope`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyScope {
+    /// From all.
+    All,
+    /// From those of the same tenant.
+    Tenant,
+    /// From those with private links to the same virtual network.
+    PrivateLinks,
 }
 
 /// What the process may do at a scope: patterns in which `*` stands for anything.

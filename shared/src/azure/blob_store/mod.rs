@@ -74,13 +74,18 @@ impl AzureBlobs {
         Self { sas: SasTokens::new(times), ..self }
     }
 
+    /// Where an account's blobs are looked for.
+    pub(super) fn endpoint(&self, account: &AccountName) -> String {
+        self.cloud.blobs_of(account)
+    }
+
     fn service(&self, account: &AccountName) -> PortResult<Arc<BlobServiceClient>> {
         // Nothing panics while it holds this lock or the next but by a bug; then the maps are still whole.
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(service) = services.get(account) {
             return Ok(Arc::clone(service));
         }
-        let endpoint = self.cloud.blobs_of(account);
+        let endpoint = self.endpoint(account);
         let url = Url::parse(&endpoint)
             .map_err(|error| PortError::new(ErrorKind::Invalid, format!("blob endpoint {endpoint:?}: {error}")))?;
         let options = BlobServiceClientOptions {

@@ -76,6 +76,10 @@ pub struct Account {
     pub sku: String,
     /// `kind`.
     pub kind: String,
+    /// `properties.isHnsEnabled`.
+    pub hierarchical: bool,
+    /// `properties.allowedCopyScope`.
+    pub copy_scope: Option<String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
 }
@@ -100,6 +104,8 @@ impl Account {
             public_blobs: false,
             sku: text("Standard_LRS"),
             kind: text("StorageV2"),
+            hierarchical: false,
+            copy_scope: None,
             tags: BTreeMap::new(),
         }
     }

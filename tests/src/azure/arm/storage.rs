@@ -15,7 +15,7 @@ fn show(account: &Account) -> Value {
     );
     let addresses = account.ip_rules.iter().map(|range| json!({ "value": range, "action": "Allow" }));
     let subnets = account.vnet_rules.iter().map(|id| json!({ "id": id, "action": "Allow", "state": "Succeeded" }));
-    json!({
+    let mut shown = json!({
         "id": id, "name": name, "type": "Microsoft.Storage/storageAccounts",
         "kind": account.kind, "location": account.region, "tags": account.tags,
         "sku": { "name": account.sku, "tier": account.sku.split('_').next() },
@@ -30,7 +30,15 @@ fn show(account: &Account) -> Value {
                 "ipRules": addresses.collect::<Vec<_>>(), "virtualNetworkRules": subnets.collect::<Vec<_>>(),
             },
         },
-    })
+    });
+    // Source: Azure: these two are not there until they are set.
+    if account.hierarchical {
+        shown["properties"]["isHnsEnabled"] = json!(true);
+    }
+    if let Some(scope) = &account.copy_scope {
+        shown["properties"]["allowedCopyScope"] = json!(scope);
+    }
+    shown
 }
 
 fn here(account: &Account, call: &Call) -> bool {
