@@ -64,6 +64,7 @@ fn the_doctor_examines_targets() {
         for account in &mut world.accounts {
             match account.name.as_str() {
                 "goldsource" => account.default_action = "Deny".to_owned(),
+                "stage2eastus" => account.public_network_access = "SecuredByPerimeter".to_owned(),
                 "stage1westeurope" => account.region = "northeurope".to_owned(),
                 "stage1eastus" => (account.shared_key, account.public_blobs) = (true, true),
                 _ => {}
@@ -141,12 +142,12 @@ fn the_doctor_knows_roles_where_they_are_given() {
     let account = format!("{group}/providers/Microsoft.Storage/storageAccounts/stage1westeurope");
     let container = format!("{account}/blobServices/default/containers/vhds");
     let containers = "Microsoft.Storage/storageAccounts/blobServices/containers";
-    let give = |with_keys: bool| {
+    let give = |reader: Role, with_keys: bool| {
         let keys: &[&str] = if with_keys { &["Microsoft.Storage/storageAccounts/listKeys/action"] } else { &[] };
         let images = Role::custom("images", &["Microsoft.Compute/images/*"], &[]);
         let blobs = Role::custom("blobs", &[&format!("{containers}/write")], &[&format!("{containers}/blobs/*")]);
         let roles = [
-            (Role::reader(), "/"),
+            (reader, "/"),
             (images, group.as_str()),
             (blobs, container.as_str()),
             (Role::custom("vhds", keys, &[]), account.as_str()),
@@ -154,12 +155,21 @@ fn the_doctor_knows_roles_where_they_are_given() {
         let roles = roles.map(|(role, scope)| RoleAssignment::new(PRINCIPAL, scope, role));
         site.manager.world().change(|world| world.roles = roles.to_vec());
     };
-    give(true);
+    give(Role::reader(), true);
     assert_eq!(findings(&place), []);
-    give(false);
+    give(Role::reader(), false);
     let found = findings(&place);
     assert_eq!(found.len(), 1, "{found:#?}");
     has(&found, "warning", "000000000001/westeurope", "account-rights");
+
+    let set = format!("{SUBSCRIPTION}/resourceGroups/images/providers/Microsoft.Compute/diskEncryptionSets/golden");
+    let targets = std::fs::read_to_string(place.path("targets.toml")).unwrap();
+    std::fs::write(place.path("targets.toml"), format!("{targets}disk_encryption_set = {set:?}\n")).unwrap();
+    give(Role::reader(), true);
+    assert_eq!(findings(&place), []);
+    let blind = vec!["Microsoft.Compute/diskEncryptionSets/read".to_owned()];
+    give(Role { not_actions: blind, ..Role::reader() }, true);
+    has(&findings(&place), "error", "000000000001/westeurope", "authorization-failed");
 }
 
 /// Without Azure there is less to examine.

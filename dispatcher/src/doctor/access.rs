@@ -32,6 +32,9 @@ pub(super) const BLOBS: [Needed; 5] = [
     data("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete"),
 ];
 
+/// On a disk encryption set that an image names.
+pub(super) const ENCRYPTION: [Needed; 1] = [action("Microsoft.Compute/diskEncryptionSets/read")];
+
 /// On an account, of whoever makes images of its blobs.
 pub(super) const SOURCES: [Needed; 2] =
     [action("Microsoft.Storage/storageAccounts/read"), action("Microsoft.Storage/storageAccounts/listKeys/action")];

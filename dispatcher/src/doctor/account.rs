@@ -50,7 +50,7 @@ pub(super) fn for_copies(subject: &str, facts: &AccountFacts, other_tenant: bool
 /// The service that is to copy from a store is refused first, and then reads on behalf of the worker that asked it to. Source:
 /// Azure, copying blobs between storage accounts with network restrictions.
 pub(super) fn for_readers(subject: &str, facts: &AccountFacts) -> Option<Finding> {
-    if facts.open_to_all_networks && facts.public_network {
+    if !facts.is_closed() {
         return None;
     }
     let message =

@@ -5,7 +5,7 @@ use goldfleet_shared::model::target::Target;
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 use goldfleet_shared::ports::inspector::{AccountFacts, Inspector};
 
-use super::access::{BLOBS, IMAGES, SOURCES, missing};
+use super::access::{BLOBS, ENCRYPTION, IMAGES, SOURCES, missing};
 use super::services::{container_is_there, refused};
 use super::{Accounts, Finding, account};
 use crate::desk::Desk;
@@ -109,6 +109,12 @@ impl Examined<'_> {
                 "give it the custom role of infra/bicep on the group",
             ));
         }
+        if let Some(set) = &self.target.disk_encryption_set
+            && !missing(&self.inspector.permissions(set, self.tenant()).await?, &ENCRYPTION).is_empty()
+        {
+            let message = format!("the identity may not read the disk encryption set {set}");
+            findings.push(self.bad("authorization-failed", message, "give it Reader on the disk encryption set"));
+        }
         let locks = self.inspector.locks(subscription, group, self.tenant()).await?;
         if !locks.is_empty() {
             let message =
@@ -178,7 +184,7 @@ impl Examined<'_> {
                 let message = format!("there is no container {container} yet; a worker would make it");
                 findings.push(Finding::warning(&self.subject, "container-not-found", message, "run 'goldfleet setup'"));
             }
-            Err(error) if error.kind == ErrorKind::Denied && !facts.open_to_all_networks => {
+            Err(error) if error.kind == ErrorKind::Denied && facts.is_closed() => {
                 let message = format!("account {} does not let this machine in: {error}", facts.name);
                 let remedy = "run the doctor and the workers in a network that the account's firewall allows";
                 findings.push(self.bad("account-firewall", message, remedy));

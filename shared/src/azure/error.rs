@@ -131,6 +131,8 @@ fn kind(status: u16, code: &str) -> ErrorKind {
         (400, "PopReceiptMismatch") | (412, _) => ErrorKind::Conflict,
         (404, _) => ErrorKind::NotFound,
         (409, "ContainerBeingDeleted" | "QueueBeingDeleted" | "TableBeingDeleted") => ErrorKind::Unavailable,
+        // No waiting mends these.
+        (409, "BlobImmutableDueToPolicy" | "BlobImmutableDueToLegalHold") => ErrorKind::Denied,
         (409, code) if code.ends_with("AlreadyExists") => ErrorKind::AlreadyExists,
         (409, _) => ErrorKind::Conflict,
         (401 | 403, _) => ErrorKind::Denied,

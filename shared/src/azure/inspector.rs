@@ -180,7 +180,8 @@ fn account(value: &Value) -> Option<AccountFacts> {
         },
         elsewhere: None,
         open_to_all_networks: text("/networkAcls/defaultAction") != Some("Deny"),
-        public_network: text("/publicNetworkAccess") != Some("Disabled"),
+        // Disabled, or SecuredByPerimeter.
+        public_network: matches!(text("/publicNetworkAccess"), None | Some("Enabled")),
         shared_key: flag("allowSharedKeyAccess", true),
         public_blobs: flag("allowBlobPublicAccess", false),
     })

@@ -29,12 +29,20 @@ pub struct AccountFacts {
     pub elsewhere: Option<String>,
     /// Whether it lets in everyone from every network, or only those that rules name.
     pub open_to_all_networks: bool,
-    /// Whether it can be reached over public addresses at all.
+    /// Whether it can be reached over public addresses at all, and not only from a network security perimeter.
     pub public_network: bool,
     /// Whether account keys are accepted.
     pub shared_key: bool,
     /// Whether containers can be made public.
     pub public_blobs: bool,
+}
+
+impl AccountFacts {
+    /// Whether some networks are kept out.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        !(self.open_to_all_networks && self.public_network)
+    }
 }
 
 /// From which accounts blobs may be copied to an account. Source: Microsoft.Storage, `allowedCopyScope`.
