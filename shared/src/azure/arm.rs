@@ -246,8 +246,7 @@ fn failed(reply: &Reply, what: &str) -> PortError {
 /// A refusal with the reason that operators are told, where the service's code does not say it well enough.
 pub(super) fn error(refusal: Refusal, what: &str) -> PortError {
     let code = reason(&refusal.code, &refusal.message);
-    let transient = matches!(refusal.code.as_str(), "OperationPreempted" | "RetryableError" | "InternalExecutionError")
-        || refusal.code.starts_with("InternalServerError");
+    let transient = may_pass(&refusal.code);
     let mut error = refusal.into_port_error(what);
     if let Some(code) = code {
         error.code = code;
@@ -263,6 +262,19 @@ pub(super) fn error(refusal: Refusal, what: &str) -> PortError {
     error
 }
 
+/// Whether what a code says may pass, whatever the status. Source: Azure, common error messages of virtual machines.
+fn may_pass(code: &str) -> bool {
+    const CODES: [&str; 6] = [
+        "OperationPreempted",
+        "RetryableError",
+        "InternalExecutionError",
+        "StorageAccountTooBusy",
+        "StorageAccountOperationInternalError",
+        "ResourceUpdateBlockedOnPlatformUpdate",
+    ];
+    CODES.contains(&code) || code.starts_with("InternalServerError")
+}
+
 /// The reasons of [`crate::ports::image_plane::ImagePlane`]. Compute answers most of what is wrong with a VHD with
 /// `InvalidParameter` and a sentence, so that it is the sentence that tells.
 fn reason(code: &str, message: &str) -> Option<String> {
@@ -274,7 +286,8 @@ fn reason(code: &str, message: &str) -> Option<String> {
         "MissingSubscriptionRegistration" => "provider-not-registered",
         "SharingNotEnabled" | "ImageSharingDisabled" | "FeatureNotEnabled" => "image-sharing-off",
         "StorageAccountLocationMismatch" => "vhd-in-other-region",
-        "BlobNotFound" | "StorageAccountNotFound" => "vhd-not-found",
+        "StorageAccountSubscriptionMismatch" => "vhd-in-other-subscription",
+        "BlobNotFound" | "DiskBlobNotFound" | "ImageBlobNotFound" | "StorageAccountNotFound" => "vhd-not-found",
         "InvalidParameter" | "InvalidRequestContent" | "BadRequest" | "OperationFailed" if of_a_blob => {
             if says("sharing") {
                 "image-sharing-off"
@@ -296,7 +309,9 @@ fn reason(code: &str, message: &str) -> Option<String> {
             }
         }
         "InvalidResourceLocation" => "image-region-change",
-        "InvalidVhd" | "VhdInvalid" => "vhd-invalid",
+        "IncorrectDiskBlobType" | "IncorrectImageBlobType" | "VHDSizeInvalid" | "InvalidVhd" | "VhdInvalid" => {
+            "vhd-invalid"
+        }
         _ => return None,
     };
     Some(reason.to_owned())
@@ -321,5 +336,20 @@ mod tests {
             assert_eq!(reason("InvalidParameter", message).as_deref(), Some(expected), "{message}");
         }
         assert_eq!(reason("InvalidParameter", "The value of parameter name is invalid."), None);
+    }
+
+    #[test]
+    fn codes_that_are_published_are_known() {
+        let told = |code: &str| {
+            let refusal = Refusal { status: 400, code: code.to_owned(), ..Refusal::default() };
+            let error = error(refusal, "image");
+            (error.kind, error.code)
+        };
+        assert_eq!(told("ImageBlobNotFound"), (ErrorKind::NotFound, "vhd-not-found".to_owned()));
+        assert_eq!(told("IncorrectImageBlobType"), (ErrorKind::Invalid, "vhd-invalid".to_owned()));
+        let elsewhere = (ErrorKind::Invalid, "vhd-in-other-subscription".to_owned());
+        assert_eq!(told("StorageAccountSubscriptionMismatch"), elsewhere);
+        assert_eq!(told("StorageAccountTooBusy"), (ErrorKind::Unavailable, "storage-account-too-busy".to_owned()));
+        assert_eq!(told("StorageAccountLimitation"), (ErrorKind::Invalid, "storage-account-limitation".to_owned()));
     }
 }
