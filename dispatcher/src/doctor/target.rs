@@ -3,7 +3,7 @@
 use goldfleet_shared::model::store::Container;
 use goldfleet_shared::model::target::Target;
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
-use goldfleet_shared::ports::inspector::{AccountFacts, Inspector};
+use goldfleet_shared::ports::inspector::{AccountFacts, Inspector, Lock};
 
 use super::access::{BLOBS, ENCRYPTION, IMAGES, SOURCES, missing};
 use super::services::{container_is_there, refused};
@@ -115,14 +115,23 @@ impl Examined<'_> {
             let message = format!("the identity may not read the disk encryption set {set}");
             findings.push(self.bad("authorization-failed", message, "give it Reader on the disk encryption set"));
         }
-        let locks = self.inspector.locks(subscription, group, self.tenant()).await?;
-        if !locks.is_empty() {
-            let message =
-                format!("locks on resource group {group} ({}) keep images from being replaced", locks.join(", "));
-            let remedy = "take the locks away, or give every version its own name in [images] name";
-            findings.push(Finding::warning(&self.subject, "scope-locked", message, remedy));
-        }
+        findings.extend(self.locks(&self.inspector.locks(subscription, group, self.tenant()).await?));
         Ok(findings)
+    }
+
+    fn locks(&self, locks: &[Lock]) -> Option<Finding> {
+        let names = |locks: &[&Lock]| locks.iter().map(|lock| lock.name.as_str()).collect::<Vec<_>>().join(", ");
+        let group = &self.target.resource_group;
+        let read_only: Vec<&Lock> = locks.iter().filter(|lock| lock.read_only).collect();
+        if !read_only.is_empty() {
+            let message =
+                format!("locks on resource group {group} ({}) keep images from being made", names(&read_only));
+            return Some(self.bad("scope-locked", message, "take the locks away"));
+        }
+        let all: Vec<&Lock> = locks.iter().collect();
+        let message = format!("locks on resource group {group} ({}) keep images from being replaced", names(&all));
+        let remedy = "take the locks away, or give every version its own name in [images] name";
+        (!all.is_empty()).then(|| Finding::warning(&self.subject, "scope-locked", message, remedy))
     }
 
     async fn staging(&self, accounts: &Accounts) -> Vec<Finding> {

@@ -13,7 +13,7 @@ use super::error::port_error;
 use crate::model::ids::{Region, ResourceGroup, SubscriptionId};
 use crate::model::store::Container;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::inspector::{AccountFacts, CopyScope, Grant, Inspector, Permissions};
+use crate::ports::inspector::{AccountFacts, CopyScope, Grant, Inspector, Lock, Permissions};
 
 // Source of the versions: the specifications of Microsoft.Resources, Storage and Authorization.
 const SUBSCRIPTIONS: &str = "2022-12-01";
@@ -133,11 +133,10 @@ impl Inspector for AzureInspector {
         subscription: &SubscriptionId,
         group: &ResourceGroup,
         tenant: Option<&str>,
-    ) -> PortResult<Vec<String>> {
-        let path =
-            format!("/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Authorization/locks");
-        let locks = self.list(&path, LOCKS, tenant).await?;
-        Ok(locks.iter().filter_map(|lock| lock.get("name")?.as_str().map(str::to_owned)).collect())
+    ) -> PortResult<Vec<Lock>> {
+        let scope = format!("/subscriptions/{subscription}/resourceGroups/{group}");
+        let locks = self.list(&format!("{scope}/providers/Microsoft.Authorization/locks"), LOCKS, tenant).await?;
+        Ok(locks.iter().filter_map(|found| lock(found, &scope)).collect())
     }
 
     async fn can_share(&self, container: &Container) -> PortResult<()> {
@@ -148,6 +147,18 @@ impl Inspector for AzureInspector {
 /// A region, from its name or its name for people.
 fn region(value: &Value) -> Option<Region> {
     value.as_str()?.to_ascii_lowercase().replace(' ', "").parse().ok()
+}
+
+/// A lock, if it holds for a resource group or for images in it. The list has those of everything in the group as well.
+fn lock(value: &Value, group: &str) -> Option<Lock> {
+    let id = value.get("id")?.as_str()?.to_ascii_lowercase();
+    let (scope, _) = id.split_once("/providers/microsoft.authorization/locks/")?;
+    let group = group.to_ascii_lowercase();
+    let above = group.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let of_images = scope.starts_with(&format!("{group}/providers/microsoft.compute/images/"));
+    (above || of_images).then_some(())?;
+    let read_only = value.pointer("/properties/level").and_then(Value::as_str) == Some("ReadOnly");
+    Some(Lock { name: value.get("name")?.as_str()?.to_owned(), read_only })
 }
 
 impl AzureInspector {

@@ -56,6 +56,15 @@ pub enum CopyScope {
     PrivateLinks,
 }
 
+/// A lock. All of them forbid deletion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    /// Its name.
+    pub name: String,
+    /// Whether it forbids changes as well.
+    pub read_only: bool,
+}
+
 /// What the process may do at a scope: patterns in which `*` stands for anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Permissions {
@@ -142,13 +151,13 @@ pub trait Inspector: Send + Sync {
     /// What the process may do at a scope, a resource id.
     async fn permissions(&self, scope: &str, tenant: Option<&str>) -> PortResult<Permissions>;
 
-    /// The names of locks that forbid deletion in a resource group.
+    /// The locks that hold for a resource group, or for images in it.
     async fn locks(
         &self,
         subscription: &SubscriptionId,
         group: &ResourceGroup,
         tenant: Option<&str>,
-    ) -> PortResult<Vec<String>>;
+    ) -> PortResult<Vec<Lock>>;
 
     /// Whether a SAS for reading a container can be made.
     async fn can_share(&self, container: &Container) -> PortResult<()>;
