@@ -58,6 +58,15 @@ param sourceRedundancy string = 'Standard_LRS'
 @description('All targets, enabled or not.')
 param targets targetRow[]
 
+@description('Which of the targets is the first that this deployment makes places for. The roles are for all of them.')
+@minValue(0)
+param firstTarget int = 0
+
+@description('For how many targets it makes places. With all loops written out, a deployment may have 4 MiB.')
+@minValue(1)
+@maxValue(250)
+param targetsAtOnce int = 250
+
 @description('The [[store]]s of the targets file.')
 param stores storeRow[] = []
 
@@ -98,8 +107,9 @@ param kubernetesIssuer string = ''
 param tags object = {}
 
 var reachable = filter(targets, target => empty(target.?tenant))
+var placed = take(skip(reachable, firstTarget), targetsAtOnce)
 // A subscription's resource group may serve several regions, and is made once.
-var imageGroups = union(map(reachable, target => '${target.subscription}/${toLower(target.resource_group)}'), [])
+var imageGroups = union(map(placed, target => '${target.subscription}/${toLower(target.resource_group)}'), [])
 var subscriptions = union(array(subscription().subscriptionId), map(reachable, target => target.subscription))
 
 resource fleetGroup 'Microsoft.Resources/resourceGroups@2025-04-01' = {
@@ -186,7 +196,7 @@ module imageGroup 'image-group.bicep' = [for place in imageGroups: {
   }
 }]
 
-module staging 'staging.bicep' = [for target in reachable: {
+module staging 'staging.bicep' = [for target in placed: {
   name: '${prefix}-staging-${target.account}'
   scope: resourceGroup(target.subscription, target.resource_group)
   params: {

@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_bicep.language()))
 FUNCTIONS = set(
     "array concat contains deployment empty environment filter first guid json length loadJsonContent loadTextContent map "
-    "readEnvironmentVariable replace resourceGroup split subscription subscriptionResourceId toLower union uniqueString "
+    "readEnvironmentVariable replace resourceGroup skip split subscription subscriptionResourceId take toLower union uniqueString "
     "allowed batchSize description maxLength maxValue minLength minValue".split()
 )
 TOP = {"name", "scope", "parent", "dependsOn"}  # what a resource may have whatever its type
