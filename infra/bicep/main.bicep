@@ -110,6 +110,8 @@ var reachable = filter(targets, target => empty(target.?tenant))
 var placed = take(skip(reachable, firstTarget), targetsAtOnce)
 // A subscription's resource group may serve several regions, and is made once.
 var imageGroups = union(map(placed, target => '${target.subscription}/${toLower(target.resource_group)}'), [])
+// They may lie in other resource groups.
+var encryptionSets = union(filter(map(placed, target => toLower(target.?disk_encryption_set ?? '')), set => !empty(set)), [])
 var subscriptions = union(array(subscription().subscriptionId), map(reachable, target => target.subscription))
 
 resource fleetGroup 'Microsoft.Resources/resourceGroups@2025-04-01' = {
@@ -193,6 +195,15 @@ module imageGroup 'image-group.bicep' = [for place in imageGroups: {
     fleet: fleet.outputs.principal
     role: roles.outputs.imageMaker
     tags: tags
+  }
+}]
+
+module encryptionRight 'encryption-right.bicep' = [for set in encryptionSets: {
+  name: '${prefix}-encryption-${uniqueString(set)}'
+  scope: resourceGroup(split(set, '/')[2], split(set, '/')[4])
+  params: {
+    name: split(set, '/')[8]
+    fleet: fleet.outputs.principal
   }
 }]
 
