@@ -26,14 +26,14 @@ impl Plan {
     /// [`TooSlow`] where none is.
     pub fn make(asked: &Asked<'_>) -> Result<Self, TooSlow> {
         let sites = Sites::of(asked);
-        let mut cheapest = sites.plan(&sites.between.cheapest(None));
+        let mut cheapest = sites.plan(sites.between.cheapest(None).as_ref());
         let (points, fastest) = sites.front(&cheapest);
         let Some(within) = asked.within.filter(|within| *within < cheapest.estimate.time.total) else {
             cheapest.points = points;
             return Ok(cheapest);
         };
         let limit = within.saturating_sub(asked.rates.image());
-        let found = sites.between.cheapest(Some(limit)).map(|tree| sites.plan(&Some(tree)));
+        let found = sites.between.cheapest(Some(limit)).map(|tree| sites.plan(Some(&tree)));
         match found.filter(|plan| plan.estimate.time.total <= within) {
             Some(plan) => Ok(Self { points, ..plan }),
             None => Err(TooSlow { within, fastest: Box::new(Self { points, ..fastest }) }),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::estimate::{self, Estimate, Limit, Loads, Place, Time};
-use super::links::links;
+use super::links::{Link, links};
 use super::planned::{Asked, Plan, Point, RegionPlan};
 use super::regions::{Between, RegionTree};
 use super::stores::{Stores, candidates, furnish, readers_of_an_account};
@@ -80,7 +80,7 @@ impl<'a> Sites<'a> {
             }
             let limit = last.estimate.time.binds_for.saturating_sub(Duration::from_micros(1));
             let Some(tree) = self.between.cheapest(Some(limit)) else { break };
-            last = self.plan(&Some(tree));
+            last = self.plan(Some(&tree));
             if last.estimate.time.total < fastest.estimate.time.total {
                 fastest = last.clone();
                 points.retain(|known| known.egress < last.estimate.cost.egress);
@@ -90,14 +90,41 @@ impl<'a> Sites<'a> {
         (few(points), fastest)
     }
 
-    pub(super) fn plan(&self, tree: &Option<RegionTree>) -> Plan {
+    /// The plan over a tree between regions; the source's own region alone, where there is none.
+    pub(super) fn plan(&self, tree: Option<&RegionTree>) -> Plan {
         let Asked { source, targets, content, inventory, rates, .. } = *self.asked;
-        let (tree, readers, relays) = self.stores(tree.as_ref());
+        let (tree, readers, relays) = self.stores(tree);
         let links = links(&tree, content, inventory, rates);
+        let loads = self.loads(&tree, &readers, &links);
+        let times = loads.times();
+        let estimate = Estimate {
+            wan_bytes: loads.wan_bytes(),
+            cost: estimate::cost_of_plan(rates, &links, targets.len() as u64, content),
+            time: loads.time(&times, None, |_| true),
+        };
+        let regions = self.regions(&tree, &relays, |counts| loads.time(&times, None, counts));
+        let findings = self.findings(&regions);
+        Plan {
+            star: estimate::star(rates, source, targets, content),
+            pre_copies: estimate::pre_copies(rates, source, targets, content),
+            points: Vec::new(),
+            tree,
+            readers,
+            links,
+            regions,
+            estimate,
+            findings,
+        }
+    }
+
+    /// What stores, links and targets have to carry.
+    fn loads<'l>(&'l self, tree: &'l Tree, readers: &BTreeMap<TargetKey, usize>, links: &'l [Link]) -> Loads<'l> {
+        let Asked { targets, content, rates, .. } = *self.asked;
         let mut loads = Loads::new(rates);
-        for link in &links {
+        for link in links {
             loads.moves(Place::from(&link.from), Place::from(&link.to), link.missing.bytes, link.missing.chunks);
         }
+        // How often each store is asked for one chunk.
         let mut reading = vec![0_u64; tree.stores.len()];
         for target in targets {
             if let Some(index) = readers.get(&target.key()).copied() {
@@ -112,25 +139,7 @@ impl<'a> Sites<'a> {
         let hottest = reading.into_iter().max().unwrap_or(0);
         loads.targets(targets, content);
         loads.limited(Limit::ChunkRequests, loads.blob_requests_time(hottest.into()));
-        let times = loads.times();
-        let estimate = Estimate {
-            wan_bytes: loads.wan_bytes(),
-            cost: estimate::cost_of_plan(rates, &links, targets.len() as u64, content),
-            time: loads.time(&times, None, |_| true),
-        };
-        let regions = self.regions(&tree, &relays, |counts| loads.time(&times, None, counts));
-        let findings = self.findings(&regions);
-        Plan {
-            star: estimate::star(rates, source, targets, content),
-            pre_copies: estimate::pre_copies(rates, source, targets, content),
-            points: Vec::new(),
-            tree: tree.clone(),
-            readers,
-            links: links.clone(),
-            regions,
-            estimate,
-            findings,
-        }
+        loads
     }
 
     /// The stores of all regions in the tree, parents before their children, and who reads from which.
