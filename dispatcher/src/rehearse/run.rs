@@ -145,11 +145,7 @@ impl Stage {
         }
         let filled: BTreeSet<&Container> = rehearsal.held.stores().map(|(store, _)| store).collect();
         let staging = rehearsal.targets.targets.iter().filter(|target| filled.contains(&target.staging()));
-        let stores = staging.map(|target| {
-            let (region, account, container) =
-                (target.region.clone(), target.account.clone(), target.container.clone());
-            PlannedStore { store: Store { region, account, container }, parent: Some(0) }
-        });
+        let stores = staging.map(|target| PlannedStore { store: target.store(), parent: Some(0) });
         let source = PlannedStore { store: self.desk.config.source.store(), parent: None };
         let tree = Tree { stores: std::iter::once(source).chain(stores).collect() };
         let id: JobId = "held".parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;

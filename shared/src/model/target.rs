@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{AccountName, ContainerName, InvalidName, ManagedImageName, Region, ResourceGroup, SubscriptionId};
 use super::image::ManagedImageId;
-use super::store::Container;
+use super::store::{Container, Store};
 use crate::as_text::as_text;
 
 /// One subscription in one region, with the places that an image needs there.
@@ -57,6 +57,12 @@ impl Target {
     #[must_use]
     pub fn staging(&self) -> Container {
         Container { account: self.account.clone(), container: self.container.clone() }
+    }
+
+    /// The staging container as the store that its region may have there.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store { region: self.region.clone(), account: self.account.clone(), container: self.container.clone() }
     }
 
     /// Where this target's managed image of a name is.

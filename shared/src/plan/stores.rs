@@ -22,13 +22,9 @@ pub(super) struct Stores {
 /// The stores that a region could have, the best first: those that are configured, then the staging containers of its
 /// targets; of each kind the ones that lack least, then in the order in which they are given.
 pub(super) fn candidates(configured: &[Store], targets: &[&Target], missing: impl Fn(&Store) -> u64) -> Vec<Store> {
-    let staging = |target: &&Target| {
-        let (region, account, container) = (&target.region, &target.account, &target.container);
-        Store { region: region.clone(), account: account.clone(), container: container.clone() }
-    };
     let mut candidates: Vec<(bool, u64, Store)> = Vec::new();
     let given = configured.iter().map(|store| (false, store.clone()));
-    for (is_staging, store) in given.chain(targets.iter().map(|target| (true, staging(target)))) {
+    for (is_staging, store) in given.chain(targets.iter().map(|target| (true, target.store()))) {
         // Another container of the same account would add nothing.
         if !candidates.iter().any(|(.., other)| other.account == store.account) {
             candidates.push((is_staging, missing(&store), store));

@@ -42,11 +42,7 @@ impl Tree {
             regions.entry(&target.region).or_insert_with(|| {
                 match configured.get(&target.region).and_then(|stores| stores.first()) {
                     Some(store) => store.clone(),
-                    None => Store {
-                        region: target.region.clone(),
-                        account: target.account.clone(),
-                        container: target.container.clone(),
-                    },
+                    None => target.store(),
                 }
             });
         }
