@@ -49,7 +49,7 @@ pub struct DemoRequest {
 }
 
 /// How a demonstration went.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct DemoReport {
     /// Copies and images.
     pub operations: usize,
@@ -164,19 +164,22 @@ pub async fn demo(
     dispatcher.drain().await;
     let worker_peak_memory = workers.stop().await;
     progress.end();
-    let Driven { statuses, data_bytes, upload_bytes } = done?;
+    let driven = done?;
 
     let begun = Instant::now();
-    let verified = verify(&desk, &scene, &statuses).await?;
+    let verified = verify(&desk, &scene, &driven.statuses).await?;
     let report = DemoReport {
+        seconds,
+        verified,
         verify_seconds: begun.elapsed().as_secs_f64(),
-        upload_bytes,
         worker_peak_memory,
-        ..report(&statuses, data_bytes, seconds, verified, asked.folder.clone())
+        folder: asked.folder.clone(),
+        ..report(&driven)
     };
-    Ok((report, statuses))
+    Ok((report, driven.statuses))
 }
 
+/// What came of all images.
 struct Driven {
     statuses: Vec<Status>,
     data_bytes: u64,
@@ -202,20 +205,21 @@ async fn drive(desk: &Desk, scene: &Scene, progress: &Progress, stop: &Cancellat
         upload_bytes += uploaded.counts.bytes_sent;
         jobs.push(request(desk, &golden.image, &golden.version, &[], false).await?.job.id);
     }
-    let mut statuses = Vec::new();
     for job in &jobs {
         let followed = follow(desk, job, Finish::Here, progress, stop).await?;
-        statuses.push(followed.ok_or(DemoError::Interrupted)?);
+        followed.ok_or(DemoError::Interrupted)?;
     }
-    // The first may have changed while the last was followed.
-    statuses.clear();
+    // Only now: the first may have changed while the last was followed.
+    let mut statuses = Vec::new();
     for job in &jobs {
         statuses.push(status(desk, &desk.job(job).await?.value).await?);
     }
     Ok(Driven { statuses, data_bytes, upload_bytes })
 }
 
-fn report(statuses: &[Status], data_bytes: u64, seconds: f64, verified: bool, folder: PathBuf) -> DemoReport {
+/// What the jobs' rows say of a demonstration.
+fn report(driven: &Driven) -> DemoReport {
+    let statuses = &driven.statuses;
     let sum = |count: fn(&Status) -> usize| statuses.iter().map(count).sum::<usize>();
     let mut wan: BTreeMap<String, u64> = BTreeMap::new();
     for (region, bytes) in statuses.iter().flat_map(|status| &status.wan_bytes) {
@@ -231,14 +235,10 @@ fn report(statuses: &[Status], data_bytes: u64, seconds: f64, verified: bool, fo
         bytes_copied: statuses.iter().map(|s| s.phases.copy.bytes_moved).sum(),
         wan_bytes: wan.values().sum(),
         wan_bytes_by_region: wan,
-        data_bytes,
-        upload_bytes: 0,
-        seconds,
-        verify_seconds: 0.0,
-        worker_peak_memory: 0,
-        verified,
+        data_bytes: driven.data_bytes,
+        upload_bytes: driven.upload_bytes,
         jobs: statuses.iter().map(|status| status.job.clone()).collect(),
-        folder,
+        ..DemoReport::default()
     }
 }
 
