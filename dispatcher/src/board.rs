@@ -52,7 +52,7 @@ pub struct Pace {
 /// The lines of an upload. None is wider than the room.
 #[must_use]
 pub fn upload_lines(upload: &Upload, pace: &Pace, room: Room) -> Vec<String> {
-    let left = pace.left.map_or_else(String::new, |left| format!(", {} left", duration(left)));
+    let left = left(pace.left);
     let head = format!("{} {} uploading: {}{left}", upload.image, upload.version, duration(pace.seconds));
     let bar = room.width.saturating_sub(40).clamp(LEAST_BAR, BAR);
     let drawn = drawn(&[('█', Tone::Good, pace.percent / 100.0)], bar, room.colours);
@@ -116,7 +116,7 @@ pub fn lines(status: &Status, room: Room) -> Vec<String> {
 }
 
 fn headline(status: &Status, room: Room) -> String {
-    let left = status.seconds_left.map_or_else(String::new, |left| format!(", {} left", duration(left)));
+    let left = left(status.seconds_left);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is shown only")]
     let rate = HumanBytes(status.bytes_per_second as u64);
     let name = cut(&format!("{} {} ", status.image, status.version), room.width);
@@ -208,6 +208,12 @@ fn cut(text: &str, width: usize) -> String {
 #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
 fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { (part as f64 / whole as f64).clamp(0.0, 1.0) }
+}
+
+/// The end of a sentence that says how long something still takes, if that is known.
+#[must_use]
+pub fn left(seconds: Option<f64>) -> String {
+    seconds.map_or_else(String::new, |seconds| format!(", {} left", duration(seconds)))
 }
 
 /// Seconds, as people say them.

@@ -10,7 +10,7 @@ use goldfleet_shared::telemetry;
 use indicatif::HumanBytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::board::{self, Pace, duration};
+use crate::board::{self, Pace};
 use crate::desk::{Desk, DeskError};
 use crate::redraw::{MARGIN, Redraw};
 use crate::status::{Standing, Status, UploadStatus, status};
@@ -95,7 +95,7 @@ impl Progress {
         }
         self.show(
             || {
-                let left = pace.left.map_or_else(String::new, |left| format!(", {} left", duration(left)));
+                let left = board::left(pace.left);
                 format!(
                     "upload: {} of {} read, {} sent, {} there already, {}/s{left}",
                     HumanBytes(upload.bytes_read),
@@ -146,7 +146,7 @@ impl Progress {
                     let failed = if phase.failed > 0 { format!(" ({} failed)", phase.failed) } else { String::new() };
                     format!("{kind} {done}/{}{failed}", phase.total)
                 });
-                let left = status.seconds_left.map_or_else(String::new, |left| format!(", {} left", duration(left)));
+                let left = board::left(status.seconds_left);
                 let counts = counts.collect::<Vec<_>>().join(", ");
                 let awaits = awaits.as_ref().map_or_else(String::new, |awaits| format!("; {awaits}"));
                 format!("{}: {counts}, {}/s{left}{awaits}", status.job, HumanBytes(whole(status.bytes_per_second)))
