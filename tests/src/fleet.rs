@@ -301,8 +301,9 @@ impl Fleet {
 
     async fn ended(&self, job: &JobId) -> Status {
         loop {
-            let status = self.status(job).await;
+            // One look at the job's row: what it says of its end and the status belong together.
             let row = self.ports.table.job(job).await.unwrap().unwrap().value;
+            let status = status(&self.own_desk(), &row).await.unwrap();
             if status.state != Standing::Running && row.state.is_terminal() {
                 return status;
             }
