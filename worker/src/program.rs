@@ -88,8 +88,9 @@ pub async fn work_until_signalled(ports: Ports, settings: Settings) -> PortResul
     let drain = CancellationToken::new();
     tracing::info!(worker = settings.name, concurrency = settings.concurrency, version = VERSION, "begins");
     let pump = Pump::new(Shared::new(ports, settings).with_vitals(vitals.clone()), drain.clone());
+    let signalled = signalled();
     let signals = tokio::spawn(async move {
-        signalled().await;
+        signalled.await;
         tracing::info!("drains: no new work, leases are given back");
         vitals.health.drains();
         drain.cancel();
@@ -110,15 +111,16 @@ pub async fn listening(address: SocketAddr, vitals: &Vitals) -> PortResult<Liste
     })
 }
 
-/// Returns at SIGTERM or SIGINT.
-pub async fn signalled() {
+/// Returns at SIGTERM or SIGINT, of which the first may come as soon as this is called: it need not be polled for that.
+pub fn signalled() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    // A process that can't install a handler keeps the default: the signal ends it at once, and leases run out.
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+    let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        // A process that can't install a handler keeps the default: the signal ends it at once, and leases run out.
+        let (Ok(mut term), Ok(mut int)) = handlers else { return std::future::pending().await };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
     }
 }

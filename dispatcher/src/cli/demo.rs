@@ -28,11 +28,12 @@ pub fn run(arguments: &DemoArguments, console: &mut Console<'_>) -> Result<u8, C
     };
     let progress = Progress::new(Style::fitting(console.output == Output::Json));
     let stop = CancellationToken::new();
-    let signalled = stop.clone();
+    let stopping = stop.clone();
     let (report, statuses) = program::runtime()?.block_on(async {
+        let signalled = program::signalled();
         tokio::spawn(async move {
-            program::signalled().await;
-            signalled.cancel();
+            signalled.await;
+            stopping.cancel();
         });
         demo(&asked, &progress, &stop).await
     })?;

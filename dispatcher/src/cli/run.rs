@@ -135,10 +135,10 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
 /// where it is, as SIGKILL would: nothing is lost, but leases have to run out.
 fn stopped_by_signal() -> CancellationToken {
     let stop = CancellationToken::new();
-    let signalled = stop.clone();
+    let (first, stopping) = (program::signalled(), stop.clone());
     tokio::spawn(async move {
-        program::signalled().await;
-        signalled.cancel();
+        first.await;
+        stopping.cancel();
         program::signalled().await;
         std::process::exit(INTERRUPTED.into());
     });
