@@ -50,6 +50,7 @@ pub async fn serve(desk: &Desk, exit_when_idle: bool, stop: &CancellationToken) 
         }
         if received == 0 {
             tokio::select! {
+                biased;
                 () = clock.sleep(POLL.min(interval)) => {}
                 () = stop.cancelled() => {}
             }

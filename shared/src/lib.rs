@@ -5,6 +5,7 @@
 //! - [`ports`]: what goldfleet asks of the world, as traits; [`commit`]: commits whose answer may get lost.
 //! - [`vhd`], [`chunk`]: from a disk image to chunks.
 //! - [`config`], [`targets`], [`telemetry`]: what an operator sets; [`backend`] chooses the adapters.
+//! - [`chance`]: what is left to chance.
 //! - [`screen`]: lines above what is drawn on a terminal; [`causes`]: an error in one line.
 //! - [`embedded`]: the ports on one machine; [`modelled`]: a cloud that stores no bytes, for rehearsals; [`conformance`]: one suite a port, which every adapter passes.
 
@@ -12,6 +13,7 @@ mod as_text;
 pub mod azure;
 pub mod backend;
 pub mod causes;
+pub mod chance;
 pub mod chunk;
 pub mod chunk_store;
 pub mod commit;

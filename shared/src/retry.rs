@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 
+use crate::chance;
 use crate::ports::clock::Clock;
 use crate::ports::error::{PortError, PortResult};
 
@@ -32,6 +33,7 @@ where
         .with_max_delay(LONGEST_WAIT)
         .with_max_times(TRIES - 1)
         .with_jitter()
+        .with_jitter_seed(chance::number())
         .build();
     for wait in waits {
         match request().await {

@@ -1,5 +1,6 @@
 //! From a message to a lease.
 
+use goldfleet_shared::chance;
 use goldfleet_shared::commit::{Commit, Outcome, confirmed};
 use goldfleet_shared::model::event::Event;
 use goldfleet_shared::model::message::{Message, QueueName};
@@ -11,7 +12,6 @@ use goldfleet_shared::ports::{Ports, Versioned};
 use goldfleet_shared::state::{IllegalTransition, OperationEvent};
 use jiff::Timestamp;
 use std::time::Duration;
-use uuid::Uuid;
 
 use crate::hold::{Hold, Rows};
 use crate::settings::Settings;
@@ -96,7 +96,7 @@ fn verdict(operation: &Operation, now: Timestamp) -> Verdict {
 async fn take(shared: &Shared, queue: QueueName, received: Received, rows: Rows) -> PortResult<Claim> {
     let Shared { ports, settings, .. } = shared;
     let now = ports.clock.now();
-    let token = Uuid::new_v4();
+    let token = chance::uuid();
     let lease = Lease { token, holder: settings.name.clone(), expires: after(now, settings.lease) };
     let mut operation = rows.own.value.clone();
     let events = match claim_events(&mut operation, lease, now, settings) {

@@ -87,6 +87,7 @@ impl Pump {
     async fn pause(&self, duration: Duration) {
         self.shared.vitals.health.turns(duration);
         tokio::select! {
+            biased;
             () = self.shared.ports.clock.sleep(duration) => {}
             () = self.drain.cancelled() => {}
         }
@@ -117,6 +118,7 @@ impl Pump {
     async fn room(&self) -> Option<usize> {
         loop {
             tokio::select! {
+                biased;
                 permit = self.permits.acquire() => { drop(permit); break }
                 () = self.drain.cancelled() => return None,
                 // With all places taken there is nothing to turn for: that is no reason to be taken for stuck.
@@ -185,6 +187,7 @@ impl Pump {
             std::future::pending::<()>().await;
         };
         tokio::select! {
+            biased;
             () = asked => Stop::Drain,
             stop = hold.stopped_for(&[Stop::Drain, Stop::Cancel]) => {
                 self.shared.ports.clock.sleep(DRAIN).await;

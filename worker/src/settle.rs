@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use goldfleet_shared::chance;
 use goldfleet_shared::commit::Commit;
 use goldfleet_shared::model::message::{Message, QueueName};
 use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationState, Progress};
@@ -28,7 +29,7 @@ pub fn copy_failed(at: Timestamp) -> Failure {
 
 /// Writes how a step ended, and passes on or removes its message.
 pub async fn settle(ports: &Ports, settings: &Settings, hold: &Hold, ended: &Ended) -> Settled {
-    let jitter = rand_fraction();
+    let jitter = chance::fraction();
     let written = hold.conclude(|rows, progress, now| conclusion(settings, rows, progress, now, ended, jitter)).await;
     let Some(operations) = written else {
         tracing::info!("the lease was lost; another worker goes on");
@@ -39,15 +40,6 @@ pub async fn settle(ports: &Ports, settings: &Settings, hold: &Hold, ended: &End
         tracing::warn!(%error, "messages could not be passed on");
     }
     operations.first().map_or(Settled::Lost, |own| Settled::Written(own.state))
-}
-
-/// A number from 0 to 1, for full jitter.
-fn rand_fraction() -> f64 {
-    let random = uuid::Uuid::new_v4().as_u128() & 0xffff_ffff;
-    // 32 bits fit a double exactly.
-    #[expect(clippy::cast_precision_loss, reason = "32 bits fit the mantissa")]
-    let fraction = random as f64 / f64::from(u32::MAX);
-    fraction
 }
 
 fn conclusion(

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use goldfleet_shared::chance;
 use goldfleet_shared::chunk::{pack, read_window, windows};
 use goldfleet_shared::model::manifest::ChunkEntry;
 use goldfleet_shared::vhd::{Disk, VhdError};
@@ -31,6 +32,11 @@ pub(super) struct Scan {
     pub(super) scanned: mpsc::Receiver<Result<Scanned, VhdError>>,
 }
 
+/// How many threads read a disk. In a simulation none does: its only one reads in turn with all else.
+pub(super) fn threads() -> usize {
+    if chance::is_seeded() { 1 } else { std::thread::available_parallelism().map_or(2, |n| n.get().min(4)) }
+}
+
 /// Begins to read a disk with some threads. They end when all is read, or when the receiver is gone.
 pub(super) fn begin(disk: Arc<Disk>, threads: usize, buffers: &Buffers) -> Result<Scan, VhdError> {
     let ranges: Arc<[Range<u64>]> = disk.data_ranges()?.into();
@@ -47,7 +53,11 @@ pub(super) fn begin(disk: Arc<Disk>, threads: usize, buffers: &Buffers) -> Resul
             buffers: buffers.clone(),
         };
         let sender = sender.clone();
-        tokio::task::spawn_blocking(move || reader.run(&sender));
+        if chance::is_seeded() {
+            tokio::spawn(async move { reader.run_here(&sender).await });
+        } else {
+            tokio::task::spawn_blocking(move || reader.run(&sender));
+        }
     }
     Ok(Scan { windows: all.len(), bytes, scanned })
 }
@@ -62,15 +72,28 @@ struct Reader {
 
 impl Reader {
     fn run(&self, sender: &mpsc::Sender<Result<Scanned, VhdError>>) {
-        loop {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(window) = self.windows.get(index) else { return };
-            let scanned = self.scan(index, window);
+        while let Some(scanned) = self.next() {
             let failed = scanned.is_err();
             if sender.blocking_send(scanned).is_err() || failed {
                 return;
             }
         }
+    }
+
+    /// The same on the thread that sends, which is never blocked: there is a buffer for each chunk on its way.
+    async fn run_here(&self, sender: &mpsc::Sender<Result<Scanned, VhdError>>) {
+        while let Some(scanned) = self.next() {
+            let failed = scanned.is_err();
+            if sender.send(scanned).await.is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    /// The next window that nobody has read; none where all are.
+    fn next(&self) -> Option<Result<Scanned, VhdError>> {
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        Some(self.scan(index, self.windows.get(index)?))
     }
 
     fn scan(&self, index: usize, window: &Range<u64>) -> Result<Scanned, VhdError> {

@@ -57,6 +57,7 @@ pub(super) async fn chunks(
     let put = AtomicUsize::new(0);
     let sender = Sender { desk, container, present, wanted, record, governor, pace: Pace::new(limit), put };
     tokio::select! {
+        biased;
         chunks = sender.run(Arc::clone(disk)) => Ok(Sent { chunks: chunks?, put: sender.put.load(Ordering::Relaxed) }),
         () = record.beat() => Err(UploadError::Interrupted),
         () = stop.cancelled() => Err(UploadError::Interrupted),
@@ -77,7 +78,7 @@ struct Sender<'a> {
 impl Sender<'_> {
     async fn run(&self, disk: Arc<Disk>) -> Result<Vec<ChunkEntry>, UploadError> {
         let requests = self.desk.config.upload.requests.max(1);
-        let threads = std::thread::available_parallelism().map_or(2, |n| n.get().min(4));
+        let threads = scan::threads();
         // One for each request, one in each reader's hands, one read ahead.
         let mut scan = scan::begin(disk, threads, &Buffers::new(requests + threads + 1))?;
         self.record.count(|row| row.bytes_total = scan.bytes);
@@ -86,6 +87,7 @@ impl Sender<'_> {
         let mut sending = FuturesUnordered::new();
         loop {
             tokio::select! {
+                biased;
                 Some(sent) = sending.next(), if !sending.is_empty() => { let () = sent?; }
                 scanned = scan.scanned.recv(), if sending.len() < requests => {
                     let Some(scanned) = scanned else { break };

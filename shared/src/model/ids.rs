@@ -166,7 +166,7 @@ impl JobId {
     /// A new identifier for a job that is asked for at `now`.
     #[must_use]
     pub fn new(now: jiff::Timestamp) -> Self {
-        let random = Uuid::new_v4().as_u128() & 0xffff;
+        let random = crate::chance::number() & 0xffff;
         Self(format!("{}-{random:04x}", now.strftime("%Y%m%d-%H%M%S")))
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use goldfleet_shared::chance;
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::image::VhdMetadata;
 use goldfleet_shared::model::manifest::Manifest;
@@ -177,7 +178,7 @@ impl Preparing<'_> {
     /// Makes the blob where there is none. Returns its incarnation.
     async fn make(&self, beginning: Beginning) -> Result<Uuid, StepError> {
         let image = &self.operation.image;
-        let incarnation = Uuid::new_v4();
+        let incarnation = chance::uuid();
         let metadata = BTreeMap::from([
             (VhdMetadata::DIGEST.to_owned(), image.digest.to_string()),
             (VhdMetadata::JOB.to_owned(), self.operation.job.to_string()),

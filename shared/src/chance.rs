@@ -1,0 +1,80 @@
+//! What is left to chance: tokens, ids, jitter.
+//!
+//! A simulation runs a whole fleet on one thread and decides all of it by a seed: where [`seed`] was called, this thread's
+//! numbers come from that seed, and whatever would use other threads does its work on this one. Nothing else calls it.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng as _};
+use uuid::Uuid;
+
+thread_local! {
+    static SEEDED: RefCell<Option<StdRng>> = const { RefCell::new(None) };
+}
+
+/// For as long as it lives, this thread's chance comes from a seed.
+#[derive(Debug)]
+pub struct Seeded(PhantomData<*const ()>);
+
+/// Lets this thread's chance come from a seed.
+#[must_use]
+pub fn seed(seed: u64) -> Seeded {
+    SEEDED.set(Some(StdRng::seed_from_u64(seed)));
+    Seeded(PhantomData)
+}
+
+impl Drop for Seeded {
+    fn drop(&mut self) {
+        SEEDED.set(None);
+    }
+}
+
+/// Whether this thread's chance comes from a seed.
+#[must_use]
+pub fn is_seeded() -> bool {
+    SEEDED.with_borrow(Option::is_some)
+}
+
+/// A UUID by chance, of version 4.
+#[must_use]
+pub fn uuid() -> Uuid {
+    by_seed(|random| uuid::Builder::from_random_bytes(random.random()).into_uuid()).unwrap_or_else(Uuid::new_v4)
+}
+
+/// A number by chance.
+#[must_use]
+pub fn number() -> u64 {
+    by_seed(Rng::random).unwrap_or_else(rand::random)
+}
+
+/// A number from 0 to 1 by chance.
+#[must_use]
+pub fn fraction() -> f64 {
+    by_seed(Rng::random).unwrap_or_else(rand::random)
+}
+
+fn by_seed<T>(draw: impl FnOnce(&mut StdRng) -> T) -> Option<T> {
+    SEEDED.with_borrow_mut(|seeded| seeded.as_mut().map(draw))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_decides_for_as_long_as_it_is_held() {
+        let draw = || (uuid(), number(), fraction().to_bits());
+        let seeded = |n| {
+            let _held = seed(n);
+            assert!(is_seeded());
+            draw()
+        };
+        assert_eq!(seeded(1), seeded(1));
+        assert_ne!(seeded(1), seeded(2));
+        assert!(!is_seeded());
+        assert_ne!(draw(), draw());
+        assert_eq!(seeded(3).0.get_version_num(), 4);
+    }
+}
