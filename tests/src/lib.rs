@@ -2,7 +2,7 @@
 //!
 //! - [`fleet`]: a small fleet in this process, on the embedded adapters, in a folder of its own.
 //! - [`azure`]: the emulator and the doubles that the Azure adapters run against.
-//! - [`faults`]: ports that fail at a chosen call, before or after its effect.
+//! - [`meddled`]: ports with something in between; [`faults`]: calls that fail, before or after their effect.
 //! - [`place`]: real processes of a fleet; [`terminal`]: one of them on a terminal; [`files`]: what they left, damaged.
 //! - [`regions`]: thirty regions, and plans for them.
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests report by panicking")]
@@ -11,6 +11,8 @@ pub mod azure;
 pub mod faults;
 pub mod files;
 pub mod fleet;
+pub mod meddled;
+mod owned;
 pub mod place;
 pub mod regions;
 pub mod terminal;

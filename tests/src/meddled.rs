@@ -1,0 +1,156 @@
+//! Ports with something between them and whoever calls: it sees every call, and decides whether and when it is made, and what
+//! is answered.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use goldfleet_shared::model::event::Event;
+use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_shared::model::job::Job;
+use goldfleet_shared::model::message::QueueName;
+use goldfleet_shared::model::operation::{Operation, OperationId};
+use goldfleet_shared::model::store::{BlobAddress, Container};
+use goldfleet_shared::model::upload::Upload;
+use goldfleet_shared::ports::blob_store::{BlobPage, BlobProperties, BlobStore, CopyStatus, Fence, SourceRange};
+use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
+use goldfleet_shared::ports::job_table::{Change, JobTable};
+use goldfleet_shared::ports::queue::{Queue, Receipt, Received};
+use goldfleet_shared::ports::{ETag, Ports, Versioned};
+
+use crate::owned::{Lend, Own};
+
+/// A call of a port, before it is made. It owns what it was called with: whoever called may be gone by the time it is made.
+pub struct Call<'a, T> {
+    /// The port and its method, as in `Queue.send`.
+    pub name: &'static str,
+    /// What it was called with.
+    pub arguments: &'a [&'a (dyn Any + Sync)],
+    /// Makes the call.
+    pub make: BoxFuture<'static, PortResult<T>>,
+}
+
+/// What comes between ports and whoever calls them.
+pub trait Meddler: Send + Sync + 'static {
+    /// Makes a call, or does not; or makes it later, or more; and answers.
+    fn call<T: Send + 'static>(&self, call: Call<'_, T>) -> impl Future<Output = PortResult<T>> + Send;
+
+    /// What is told of a copy that the service makes.
+    fn told(&self, status: Option<CopyStatus>) -> Option<CopyStatus> {
+        status
+    }
+}
+
+/// The same ports, with `meddler` in between. The clock stays as it is.
+#[must_use]
+pub fn meddled<M: Meddler>(ports: &Ports, meddler: &Arc<M>) -> Ports {
+    Ports {
+        queue: Arc::new(Meddled { meddler: Arc::clone(meddler), port: Arc::clone(&ports.queue) }),
+        table: Arc::new(Meddled { meddler: Arc::clone(meddler), port: Arc::clone(&ports.table) }),
+        blobs: Arc::new(Meddled { meddler: Arc::clone(meddler), port: Arc::clone(&ports.blobs) }),
+        images: Arc::new(Meddled { meddler: Arc::clone(meddler), port: Arc::clone(&ports.images) }),
+        clock: Arc::clone(&ports.clock),
+    }
+}
+
+/// A port and what comes before it.
+struct Meddled<M, P: ?Sized> {
+    meddler: Arc<M>,
+    port: Arc<P>,
+}
+
+/// One call of a port's method, with arguments of its own.
+macro_rules! call {
+    ($self:ident, $port:ident.$name:ident($($arg:ident),*)) => {{
+        $(let $arg = Own::own($arg);)*
+        let arguments: &[&(dyn Any + Sync)] = &[$(&$arg.clone()),*];
+        let port = Arc::clone(&$self.port);
+        let make = Box::pin(async move { port.$name($(Lend::lend(&$arg)),*).await });
+        let name = concat!(stringify!($port), ".", stringify!($name));
+        $self.meddler.call(Call { name, arguments, make }).await
+    }};
+}
+
+/// Writes the methods of a port, each as a call that is meddled with, beside those that are written out.
+macro_rules! meddled {
+    ($port:ident { $($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)* } $(also { $($method:item)* })?) => {
+        #[async_trait]
+        impl<M: Meddler> $port for Meddled<M, dyn $port> {
+            $(async fn $name(&self, $($arg: $type),*) -> PortResult<$result> {
+                call!(self, $port.$name($($arg),*))
+            })*
+            $($($method)*)?
+        }
+    };
+}
+
+meddled!(Queue {
+    ensure() -> ();
+    send(queue: QueueName, body: &str, delay: Duration) -> ();
+    receive(queue: QueueName, max: usize, visibility: Duration) -> Vec<Received>;
+    extend(queue: QueueName, receipt: &Receipt, visibility: Duration) -> Receipt;
+    delete(queue: QueueName, receipt: &Receipt) -> ();
+    depth(queue: QueueName) -> u64;
+});
+
+meddled!(JobTable {
+    ensure() -> ();
+    insert_job(job: &Job) -> ();
+    job(id: &JobId) -> Option<Versioned<Job>>;
+    jobs() -> Vec<Versioned<Job>>;
+    newest_jobs(limit: usize) -> Vec<Versioned<Job>>;
+    open_jobs() -> Vec<Versioned<Job>>;
+    commit_job(job: &Job, if_match: &ETag, events: &[Event]) -> ETag;
+    insert_operations(operations: &[Operation]) -> usize;
+    operation(job: &JobId, id: &OperationId) -> Option<Versioned<Operation>>;
+    group(job: &JobId, id: &OperationId) -> Vec<Versioned<Operation>>;
+    operations(job: &JobId) -> Vec<Versioned<Operation>>;
+    commit(changes: &[Change], events: &[Event]) -> Vec<ETag>;
+    events(job: &JobId, operation: Option<&OperationId>) -> Vec<Event>;
+    put_upload(upload: &Upload) -> ();
+    newest_upload(image: &ImageName, version: &ImageVersion) -> Option<Upload>;
+    uploads() -> Vec<Upload>;
+});
+
+meddled!(BlobStore {
+    ensure_container(container: &Container) -> ();
+    put_blob(blob: &BlobAddress, body: Bytes, crc64: u64) -> ();
+    put_blob_from(blob: &BlobAddress, source: &SourceRange) -> ();
+    get(blob: &BlobAddress, range: Option<Range<u64>>) -> Bytes;
+    properties(blob: &BlobAddress) -> Option<BlobProperties>;
+    list(container: &Container, prefix: &str, marker: Option<&str>) -> BlobPage;
+    touch(blob: &BlobAddress, if_match: &ETag) -> ();
+    delete(blob: &BlobAddress, if_match: Option<&ETag>) -> bool;
+    create_page_blob(blob: &BlobAddress, length: u64, metadata: &BTreeMap<String, String>) -> ();
+    take_fence(blob: &BlobAddress) -> Fence;
+    put_pages(blob: &BlobAddress, fence: Fence, offset: u64, body: Bytes, crc64: u64) -> ();
+    put_pages_from(blob: &BlobAddress, fence: Fence, offset: u64, source: &SourceRange) -> ();
+    clear_pages(blob: &BlobAddress, fence: Fence, range: Range<u64>) -> ();
+    start_copy(blob: &BlobAddress, source: &BlobAddress, metadata: &BTreeMap<String, String>) -> CopyStatus;
+    abort_copy(blob: &BlobAddress, id: &str) -> ();
+    page_ranges(blob: &BlobAddress) -> Vec<Range<u64>>;
+} also {
+    async fn copy_status(&self, blob: &BlobAddress) -> PortResult<Option<CopyStatus>> {
+        let status = call!(self, BlobStore.copy_status(blob))?;
+        Ok(self.meddler.told(status))
+    }
+});
+
+meddled!(ImagePlane {
+    get(id: &ManagedImageId, tenant: Option<&str>) -> Option<ManagedImage>;
+    put(spec: &ManagedImageSpec) -> Underway;
+    delete(id: &ManagedImageId, tenant: Option<&str>) -> Underway;
+    poll(pending: &Pending) -> Underway;
+} also {
+    fn vhd_names(&self) -> VhdNames {
+        self.port.vhd_names()
+    }
+});
