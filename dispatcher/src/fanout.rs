@@ -275,8 +275,8 @@ pub async fn fan_out(desk: &Desk, id: &JobId) -> Result<FannedOut, DeskError> {
     }
 }
 
-/// Leaves a job that does not wait to be fanned out, or no longer does. Cancelled while it was planned, perhaps by a dispatcher
-/// that then failed, it has operations that whoever cancelled it did not see: they must not begin.
+/// Leaves a job that does not wait to be fanned out, or no longer does. Cancelled or rejected while it was planned, perhaps by a
+/// dispatcher that then failed, it has operations that whoever did so did not see: they must not begin.
 async fn leave(desk: &Desk, job: &Job) -> Result<FannedOut, DeskError> {
     if job.state != JobState::Running {
         stop_operations(desk, &job.id).await?;
@@ -301,6 +301,8 @@ async fn reject(desk: &Desk, id: &JobId, refusal: &DeskError) -> Result<FannedOu
     let at = desk.ports.clock.now();
     let failure = Failure { code: "not-plannable".to_owned(), message: refusal.to_string(), request_id: None, at };
     desk.advance(id, JobEvent::Reject, |job| job.failure = Some(failure.clone())).await?;
+    // An earlier try may have come as far as the queues, and been cut short before the job's row said so.
+    stop_operations(desk, id).await?;
     Ok(FannedOut::Done)
 }
 

@@ -23,7 +23,7 @@ pub struct Which {
 /// Tries again what failed or was cancelled. Returns how many operations were made ready or wait for one that was.
 ///
 /// # Errors
-/// [`DeskError::Refused`] where nothing is to be tried again, or the job is still stopping.
+/// [`DeskError::Refused`] where nothing is to be tried again, the job was never planned, or it is still stopping.
 pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, DeskError> {
     let job = desk.job(id).await?.value;
     let operations = desk.ports.table.operations(id).await?;
@@ -32,9 +32,10 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
             "job {id} is still stopping: try again when 'goldfleet status {id} --watch' has ended"
         )));
     }
-    if operations.is_empty() && job.state.is_terminal() {
+    // Operations that it has nevertheless may be some of those that were to be: planning was cut short.
+    if job.tree.is_none() && job.state.is_terminal() {
         let why = job.failure.map_or_else(String::new, |failure| format!(": {}", failure.message));
-        return Err(DeskError::Refused(format!("job {id} has no operations{why}; use 'goldfleet dispatch' again")));
+        return Err(DeskError::Refused(format!("job {id} was never planned{why}; use 'goldfleet dispatch' again")));
     }
     let unended = operations.iter().filter(|row| !row.value.state.is_terminal()).count();
     let retry = Retry { desk, id, which, gate: Gate::of(&job, &operations) };

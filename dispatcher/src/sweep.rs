@@ -93,7 +93,7 @@ async fn look_closely(desk: &Desk, row: &Versioned<Job>, census: &mut Census) ->
     for operation in &operations {
         census.operation(operation.value.id.kind(), operation.value.state);
     }
-    if let Some(event) = end_of(&operations) {
+    if let Some(event) = end_of(job, &operations) {
         return end(desk, row, event, &operations).await;
     }
     if rings::advance(desk, job, &operations, now).await? > 0 {
@@ -140,16 +140,18 @@ async fn announce_again(desk: &Desk, id: &JobId) -> Result<(), DeskError> {
     Ok(())
 }
 
-/// How a job ends, if all its operations have.
+/// How a job ends, if all its operations have. One that was cancelled before it was planned to its end has not succeeded: it may
+/// lack some of those that were to be.
 #[must_use]
-pub fn end_of(operations: &[Versioned<Operation>]) -> Option<JobEvent> {
+pub fn end_of(job: &Job, operations: &[Versioned<Operation>]) -> Option<JobEvent> {
     let states = || operations.iter().map(|operation| operation.value.state);
     if !states().all(OperationState::is_terminal) {
         return None;
     }
+    let is_unplanned = job.state == JobState::Cancelling && job.tree.is_none();
     Some(if states().any(|state| state == OperationState::Failed) {
         JobEvent::Fail
-    } else if operations.is_empty() || states().any(|state| state == OperationState::Cancelled) {
+    } else if operations.is_empty() || is_unplanned || states().any(|state| state == OperationState::Cancelled) {
         JobEvent::Stop
     } else {
         JobEvent::Succeed

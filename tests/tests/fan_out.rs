@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -11,6 +12,7 @@ use goldfleet_dispatcher::cancel::cancel;
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::fanout::fan_out;
 use goldfleet_dispatcher::request::{Requested, request};
+use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::{Standing, Status};
 use goldfleet_dispatcher::sweep::look_after;
 use goldfleet_shared::model::ids::JobId;
@@ -24,6 +26,9 @@ use goldfleet_shared::ports::image_plane::{ImagePlane, ManagedImage, Pending, Un
 use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::fleet::Fleet;
 use goldfleet_tests::place::{SOURCE, golden, targets};
+use goldfleet_worker::pump::Pump;
+use goldfleet_worker::steps::Shared;
+use tokio_util::sync::CancellationToken;
 
 const WEST: &str = "region=westeurope";
 const EAST: &str = "region=eastus";
@@ -207,6 +212,64 @@ async fn a_job_that_is_cancelled_while_it_is_planned_begins_nothing() {
             assert_eq!(operator.ports.queue.depth(queue).await.unwrap(), 0, "{call}: {queue}");
         }
     }
+}
+
+/// A job that can't be planned any more, when an earlier try has come as far as the queues: what that began stops, and as some
+/// of its targets may be missing there, it is asked for anew rather than tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_rejected_leaves_nothing_to_be_done() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
+    sent(&fleet, "golden", "1").await;
+    let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+    let cut_short = fleet.desk(faulty(&fleet.ports, &Faults::at("JobTable.commit_job", 0, Lost::Request)));
+    fan_out(&cut_short, &job).await.unwrap_err();
+    let file = std::fs::read_to_string(&fleet.config.targets.file).unwrap();
+    let none = file.replace("[[target]]", "[[target]]\nenabled = false");
+    std::fs::write(&fleet.config.targets.file, none).unwrap();
+    let desk = fleet.desk(fleet.ports.clone());
+    fan_out(&desk, &job).await.unwrap();
+
+    let rows = desk.ports.table.operations(&job).await.unwrap();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.value.state == OperationState::Cancelled), "{rows:#?}");
+    assert_eq!(desk.job(&job).await.unwrap().value.state, JobState::Failed);
+    let refusal = retry(&desk, &job, &Which::default()).await.unwrap_err().to_string();
+    assert!(refusal.contains("was never planned: no enabled target"), "{refusal}");
+
+    std::fs::write(&fleet.config.targets.file, file).unwrap();
+    let again = done(&fleet, "golden", "1", &[]).await;
+    assert_eq!((again.state, again.phases.image.succeeded), (Standing::Succeeded, 2), "{again:#?}");
+}
+
+/// A job that is cancelled before its row says that it was planned has not succeeded, even where all that it has is done: of
+/// what was to be, some may not have come into the table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_was_never_planned_does_not_succeed() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
+    sent(&fleet, "golden", "1").await;
+    let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+    let cut_short = fleet.desk(faulty(&fleet.ports, &Faults::at("JobTable.commit_job", 0, Lost::Request)));
+    fan_out(&cut_short, &job).await.unwrap_err();
+    let desk = fleet.desk(fleet.ports.clone());
+    let stop = CancellationToken::new();
+    let pump = Pump::new(Shared::new(fleet.ports.clone(), fleet.settings()), stop.clone());
+    let working = tokio::spawn(async move { pump.run().await });
+    let all_done = async || {
+        let rows = desk.ports.table.operations(&job).await.unwrap();
+        rows.iter().all(|row| row.value.state == OperationState::Succeeded)
+    };
+    while !all_done().await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stop.cancel();
+    working.await.unwrap();
+
+    cancelled(&desk, &job).await.unwrap();
+    assert_eq!(desk.job(&job).await.unwrap().value.state, JobState::Cancelled);
+    assert_eq!(fleet.status(&job).await.state, Standing::Cancelled);
+    let refusal = retry(&desk, &job, &Which::default()).await.unwrap_err().to_string();
+    assert!(refusal.contains("was never planned"), "{refusal}");
+    let again = done(&fleet, "golden", "1", &[]).await;
+    assert_eq!((again.state, again.phases.image.skipped), (Standing::Succeeded, 1), "{again:#?}");
 }
 
 /// As 'goldfleet cancel' does it: where no operation is there, the job has ended at once.

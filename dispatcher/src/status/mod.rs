@@ -63,7 +63,7 @@ impl Standing {
     /// What a job's rows say of its end, whether or not a dispatcher has written it to the job's own row.
     fn of(job: &Job, operations: &[Versioned<Operation>]) -> Self {
         let planned = matches!(job.state, JobState::Running | JobState::Cancelling);
-        let ended = if planned { end_of(operations) } else { None };
+        let ended = if planned { end_of(job, operations) } else { None };
         match ended.and_then(|event| next_job(job.state, event)).unwrap_or(job.state) {
             JobState::Requested | JobState::Running | JobState::Cancelling => Self::Running,
             JobState::Succeeded => Self::Succeeded,
