@@ -1,0 +1,117 @@
+//! The golden images that simulations roll out, made once for all of them.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use goldfleet_dispatcher::desk::Desk;
+use goldfleet_dispatcher::rehearse;
+use goldfleet_dispatcher::request::manifest;
+use goldfleet_dispatcher::upload::{UploadRequest, upload};
+use goldfleet_shared::chance;
+use goldfleet_shared::model::image::ImageRef;
+use goldfleet_shared::model::manifest::{Generation, Manifest, OsType};
+use goldfleet_shared::modelled::{Model, Pace};
+use goldfleet_shared::ports::clock::TokioClock;
+use goldfleet_shared::vhd::{Footer, GoldenSpec};
+use jiff::Timestamp;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::dice::Dice;
+
+const MIB: u64 = 1 << 20;
+/// The smallest disk that there may be: with what lies at its end, three chunks.
+pub(crate) const SIZE: u64 = 20 * MIB;
+
+/// How many pieces of data.
+const EXTENTS: u64 = 6;
+
+/// Names and versions; and the id in the footer, by which a version can be told from what it began as.
+const VERSIONS: [(&str, &str, u128); 6] = [
+    ("golden", "1", 1),
+    ("golden", "2", 2),
+    ("golden", "3", 3),
+    ("golden", "4", 3),
+    ("other", "1", 9),
+    ("golden", "2", 22),
+];
+
+/// An image version.
+pub(crate) struct Version {
+    pub(crate) image: ImageRef,
+    pub(crate) manifest: Arc<Manifest>,
+    /// Whether another has the same name and version, and comes before it.
+    pub(crate) is_twin: bool,
+    file: PathBuf,
+}
+
+impl Version {
+    /// What an operator asks for who uploads it.
+    pub(crate) fn upload(&self) -> UploadRequest {
+        asked(&self.file, self.image.name.as_str(), self.image.version.as_str())
+    }
+}
+
+/// All versions.
+pub(crate) struct Golden {
+    _folder: TempDir,
+    pub(crate) versions: Vec<Version>,
+}
+
+/// The versions, made at the first call.
+pub(crate) fn golden() -> &'static Golden {
+    static GOLDEN: OnceLock<Golden> = OnceLock::new();
+    // A runtime of its own, on a thread of its own: whoever asks first may be in one.
+    GOLDEN.get_or_init(|| std::thread::spawn(make).join().unwrap())
+}
+
+fn make() -> Golden {
+    let folder = TempDir::new().unwrap();
+    let seeded = chance::seed(0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let versions = VERSIONS.iter().enumerate().map(|(n, (name, version, id))| {
+        let file = folder.path().join(format!("{name}-{version}-{n}.vhd"));
+        write(&file, n as u64, *id);
+        let (image, manifest) = runtime.block_on(manifest_of(&asked(&file, name, version)));
+        let is_twin = VERSIONS[..n].iter().any(|(other, of, _)| (other, of) == (name, version));
+        Version { image, manifest: Arc::new(manifest), is_twin, file }
+    });
+    let versions = versions.collect();
+    drop(seeded);
+    Golden { _folder: folder, versions }
+}
+
+/// A disk that differs from the first by data in other places, other data, and data that are gone.
+fn write(path: &Path, n: u64, id: u128) {
+    let place = |extent: u64| 2 * MIB + extent * MIB;
+    let extents = (0..EXTENTS).map(|extent| (place(extent), 4096 * (1 + extent % 3))).collect();
+    GoldenSpec { size: SIZE, generation: Generation::V2, extents, seed: 1 }.write(path).unwrap();
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    let dice = Dice::new(n);
+    let byte = u8::try_from(n).unwrap();
+    for _ in 0..6 * n.min(1) {
+        let (new, other, gone) =
+            (dice.number(0..EXTENTS * MIB / 4096), dice.number(0..EXTENTS), dice.number(0..EXTENTS));
+        file.write_all_at(&[byte; 4096], 2 * MIB + new * 4096).unwrap();
+        file.write_all_at(&[byte; 512], place(other)).unwrap();
+        file.write_all_at(&[0; 2048], place(gone)).unwrap();
+    }
+    file.write_all_at(&Footer::fixed_for(SIZE, id).to_bytes(), SIZE).unwrap();
+}
+
+fn asked(file: &Path, image: &str, version: &str) -> UploadRequest {
+    let (image, version) = (image.parse().unwrap(), version.parse().unwrap());
+    UploadRequest { file: file.to_owned(), image, version, os: OsType::Linux, generation: None, limit: None }
+}
+
+/// What an upload makes of a file.
+async fn manifest_of(asked: &UploadRequest) -> (ImageRef, Manifest) {
+    let config = Arc::new(rehearse::config().unwrap());
+    let clock = Arc::new(TokioClock::starting_at(Timestamp::UNIX_EPOCH));
+    let model = Model::new(Pace::Unlimited, clock, &config.source.region, 0);
+    let desk = Desk::new(model.ports(), config, "test");
+    upload(&desk, asked, &|_| {}, &CancellationToken::new()).await.unwrap();
+    manifest(&desk, &asked.image, &asked.version).await.unwrap()
+}

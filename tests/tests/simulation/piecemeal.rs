@@ -1,0 +1,77 @@
+//! A job table that, as the one on Azure, inserts operations group by group: whoever fails on the way leaves some of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use goldfleet_shared::model::event::Event;
+use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_shared::model::job::Job;
+use goldfleet_shared::model::operation::{Operation, OperationId};
+use goldfleet_shared::model::upload::Upload;
+use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_shared::ports::job_table::{Change, JobTable};
+use goldfleet_shared::ports::{ETag, Versioned};
+use tokio::time::sleep;
+
+use crate::chaos::Chaos;
+
+/// A table that inserts piece by piece.
+pub(crate) struct Piecemeal {
+    pub(crate) chaos: Arc<Chaos>,
+    pub(crate) table: Arc<dyn JobTable>,
+}
+
+impl Piecemeal {
+    async fn insert(&self, operations: &[Operation]) -> PortResult<usize> {
+        let mut groups = BTreeMap::<String, Vec<Operation>>::new();
+        for operation in operations {
+            groups.entry(operation.id.group()).or_default().push(operation.clone());
+        }
+        let mut added = 0;
+        for group in groups.into_values() {
+            if self.chaos.strikes(self.chaos.rates.insert_cut) {
+                let added = format!("{added} of {} operations were added", operations.len());
+                self.chaos.trace.line(&added);
+                return Err(PortError::new(ErrorKind::Unavailable, added));
+            }
+            added += self.table.insert_operations(&group).await?;
+            sleep(self.chaos.dice.millis(0..200)).await;
+        }
+        Ok(added)
+    }
+}
+
+/// Writes methods that do what the table behind does.
+macro_rules! as_behind {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
+        #[async_trait]
+        impl JobTable for Piecemeal {
+            async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize> {
+                self.insert(operations).await
+            }
+
+            $(async fn $name(&self, $($arg: $type),*) -> PortResult<$result> {
+                self.table.$name($($arg),*).await
+            })*
+        }
+    };
+}
+
+as_behind! {
+    ensure() -> ();
+    insert_job(job: &Job) -> ();
+    job(id: &JobId) -> Option<Versioned<Job>>;
+    jobs() -> Vec<Versioned<Job>>;
+    newest_jobs(limit: usize) -> Vec<Versioned<Job>>;
+    open_jobs() -> Vec<Versioned<Job>>;
+    commit_job(job: &Job, if_match: &ETag, events: &[Event]) -> ETag;
+    operation(job: &JobId, id: &OperationId) -> Option<Versioned<Operation>>;
+    group(job: &JobId, id: &OperationId) -> Vec<Versioned<Operation>>;
+    operations(job: &JobId) -> Vec<Versioned<Operation>>;
+    commit(changes: &[Change], events: &[Event]) -> Vec<ETag>;
+    events(job: &JobId, operation: Option<&OperationId>) -> Vec<Event>;
+    put_upload(upload: &Upload) -> ();
+    newest_upload(image: &ImageName, version: &ImageVersion) -> Option<Upload>;
+    uploads() -> Vec<Upload>;
+}

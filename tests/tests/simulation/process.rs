@@ -1,0 +1,187 @@
+//! A process of the fleet: what it calls goes through chaos, it may be frozen or killed at any moment, and its clock is its
+//! own.
+
+use std::any::Any;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
+use goldfleet_shared::model::message::QueueName;
+use goldfleet_shared::model::operation::OperationId;
+use goldfleet_shared::model::store::{BlobAddress, Container};
+use goldfleet_shared::ports::Ports;
+use goldfleet_shared::ports::clock::Clock;
+use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::ports::image_plane::Pending;
+use goldfleet_tests::meddled::{Call, Meddler, meddled};
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::chaos::{Chaos, Fate};
+
+/// A process of the fleet, or an operator's command.
+pub(crate) struct Process {
+    pub(crate) name: String,
+    /// Asks it to stop.
+    pub(crate) stop: CancellationToken,
+    chaos: Arc<Chaos>,
+    life: Mutex<Life>,
+}
+
+#[derive(Default)]
+struct Life {
+    is_dead: bool,
+    frozen: Option<Instant>,
+}
+
+impl Process {
+    pub(crate) fn new(name: String, chaos: &Arc<Chaos>) -> Arc<Self> {
+        Arc::new(Self { name, stop: CancellationToken::new(), chaos: Arc::clone(chaos), life: Mutex::default() })
+    }
+
+    /// From now on it does nothing any more. What it has sent arrives nevertheless.
+    pub(crate) fn kill(&self) {
+        self.chaos.trace.line(format_args!("{} is killed", self.name));
+        self.life.lock().unwrap().is_dead = true;
+    }
+
+    /// It is asked to stop, and takes the time that it needs.
+    pub(crate) fn end(&self) {
+        self.chaos.trace.line(format_args!("{} is asked to stop", self.name));
+        self.stop.cancel();
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.life.lock().unwrap().is_dead
+    }
+
+    /// For a while it does nothing, and does not know.
+    pub(crate) fn freeze(&self, time: Duration) {
+        self.chaos.trace.line(format_args!("{} is frozen for {time:?}", self.name));
+        self.life.lock().unwrap().frozen = Some(Instant::now() + time);
+    }
+
+    /// Returns while the process runs; once it is killed, never.
+    async fn runs(&self) {
+        loop {
+            let (is_dead, frozen) = {
+                let life = self.life.lock().unwrap();
+                (life.is_dead, life.frozen)
+            };
+            match frozen {
+                _ if is_dead => std::future::pending().await,
+                Some(until) if until > Instant::now() => tokio::time::sleep_until(until).await,
+                _ => return,
+            }
+        }
+    }
+
+    /// Ports of this process, whose clock is `ahead` of the world's.
+    pub(crate) fn ports(self: &Arc<Self>, ports: &Ports, ahead: SignedDuration) -> Ports {
+        let clock = OwnClock { process: Arc::clone(self), clock: Arc::clone(&ports.clock), ahead };
+        Ports { clock: Arc::new(clock), ..meddled(ports, self) }
+    }
+
+    fn told<T>(&self, what: &str, about: &str, fate: &str, answer: &PortResult<T>) {
+        let answer = answer.as_ref().map_or_else(|error| error.kind.as_str(), |_| "ok");
+        self.chaos.trace.line(format_args!("{} {what}{about}{fate}: {answer}", self.name));
+    }
+}
+
+impl Meddler for Process {
+    async fn call<T: Send + 'static>(&self, Call { name, arguments, make }: Call<'_, T>) -> PortResult<T> {
+        let fate = self.chaos.fate(name, arguments);
+        self.runs().await;
+        if name == "Queue.receive"
+            && let Fate::Made(before, _) = fate
+        {
+            // Who looks in vain is not worth a line.
+            sleep(before).await;
+            let answer = make.await;
+            self.runs().await;
+            return answer;
+        }
+        let about = about(arguments);
+        // What is on its way arrives, whatever becomes of the one who sent it.
+        let chaos = Arc::clone(&self.chaos);
+        let send = |after: Duration| {
+            chaos.under_way.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                sleep(after).await;
+                let answer = make.await;
+                chaos.under_way.fetch_sub(1, Ordering::Relaxed);
+                answer
+            })
+        };
+        let answer = match fate {
+            Fate::Made(before, after) => {
+                let answer = send(before).await.unwrap();
+                self.told(name, &about, "", &answer);
+                sleep(after).await;
+                answer
+            }
+            Fate::Unanswered(before, after, error) => {
+                drop(send(before));
+                sleep(after).await;
+                let answer = Err(error);
+                self.told(name, &about, " (but made)", &answer);
+                answer
+            }
+            Fate::Refused(after, error) => {
+                sleep(after).await;
+                let answer = Err(error);
+                self.told(name, &about, " (not made)", &answer);
+                answer
+            }
+        };
+        self.runs().await;
+        answer
+    }
+}
+
+/// What a call is about, for the trace.
+pub(crate) fn about(arguments: &[&(dyn Any + Sync)]) -> String {
+    let mut about = String::new();
+    for argument in arguments {
+        let argument: &dyn Any = *argument;
+        if let Some(blob) = argument.downcast_ref::<BlobAddress>() {
+            let name = blob.name.get(..24).unwrap_or(&blob.name);
+            about += &format!(" {}/{name}", blob.container);
+        } else if let Some(container) = argument.downcast_ref::<Container>() {
+            about += &format!(" {container}");
+        } else if let Some(queue) = argument.downcast_ref::<QueueName>() {
+            about += &format!(" {queue}");
+        } else if let Some(id) = argument.downcast_ref::<OperationId>() {
+            about += &format!(" {id}");
+        } else if let Some(id) = argument.downcast_ref::<ManagedImageId>() {
+            about += &format!(" {}", id.name);
+        } else if let Some(spec) = argument.downcast_ref::<ManagedImageSpec>() {
+            about += &format!(" {}", spec.id.name);
+        } else if let Some(pending) = argument.downcast_ref::<Pending>() {
+            about += &format!(" {}", pending.id.name);
+        }
+    }
+    about
+}
+
+/// The clock of a process: it stands still while the process does, but not for the process.
+struct OwnClock {
+    process: Arc<Process>,
+    clock: Arc<dyn Clock>,
+    ahead: SignedDuration,
+}
+
+#[async_trait]
+impl Clock for OwnClock {
+    fn now(&self) -> Timestamp {
+        self.clock.now() + self.ahead
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.clock.sleep(duration).await;
+        self.process.runs().await;
+    }
+}

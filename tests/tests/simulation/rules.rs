@@ -1,0 +1,100 @@
+//! How a row may change: `docs/lifecycle.md`, written down once more.
+
+use goldfleet_shared::model::event::Event;
+use goldfleet_shared::model::job::JobState;
+use goldfleet_shared::model::operation::Operation;
+use jiff::Timestamp;
+
+/// An operation's states, and what leads from one to another.
+const OPERATION: &[(&[&str], &str, &str)] = &[
+    (&["waiting"], "release", "ready"),
+    (&["waiting"], "block", "cancelled"),
+    (&["waiting", "ready"], "cancel", "cancelled"),
+    (&["ready"], "claim", "running"),
+    (&["running"], "defer", "ready"),
+    (&["running"], "drain", "ready"),
+    (&["running"], "retry", "ready"),
+    (&["running"], "expire", "ready"),
+    (&["running"], "cancel", "cancelling"),
+    (&["running", "cancelling"], "succeed", "succeeded"),
+    (&["ready", "running", "cancelling"], "fail", "failed"),
+    (&["cancelling"], "stop", "cancelled"),
+    (&["cancelling"], "expire", "cancelled"),
+    (&["succeeded", "failed", "cancelled"], "rearm", "ready"),
+    (&["succeeded", "failed", "cancelled"], "rewait", "waiting"),
+];
+
+/// The same of a job.
+const JOB: &[(&[&str], &str, &str)] = &[
+    (&["requested"], "planned", "running"),
+    (&["requested"], "reject", "failed"),
+    (&["requested", "running"], "cancel", "cancelling"),
+    (&["running"], "approve", "running"),
+    (&["running", "cancelling"], "succeed", "succeeded"),
+    (&["running", "cancelling"], "fail", "failed"),
+    (&["running", "cancelling"], "stop", "cancelled"),
+    (&["failed", "cancelled"], "retry", "running"),
+];
+
+/// Whether events lead from one state to another.
+fn lead(rules: &[(&[&str], &str, &str)], from: &str, to: &str, events: &[&Event]) -> Result<(), String> {
+    let mut state = from;
+    for event in events {
+        let known =
+            rules.iter().any(|(from, what, to)| from.contains(&state) && *what == event.what && *to == event.to);
+        if event.from != state || !known {
+            return Err(format!("by '{}' from {} to {}, being {state}", event.what, event.from, event.to));
+        }
+        state = event.to.as_str();
+    }
+    if state == to { Ok(()) } else { Err(format!("from {from} to {to} by events that lead to {state}")) }
+}
+
+/// Whether a job may be written so.
+pub(crate) fn job(before: JobState, now: JobState, events: &[Event]) -> Result<(), String> {
+    lead(JOB, before.as_str(), now.as_str(), &events.iter().collect::<Vec<_>>())
+}
+
+/// What is wrong with how an operation was written, if anything is. `now` is the latest that any clock says.
+pub(crate) fn operation(
+    before: &Operation,
+    after: &Operation,
+    events: &[&Event],
+    process: &str,
+    now: Timestamp,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    wrong.extend(lead(OPERATION, before.state.as_str(), after.state.as_str(), events).err());
+    let by = |what: &str| events.iter().filter(|event| event.what == what).count();
+    if let Some(lease) = &before.lease {
+        let expired = by("expire") > 0;
+        if expired && lease.expires > now {
+            wrong.push(format!("{}'s lease was ended before it ran out", lease.holder));
+        }
+        // An operator's wish is the only thing that others may write on it.
+        if !expired && by("cancel") == 0 && lease.holder != process {
+            wrong.push(format!("{} holds the lease", lease.holder));
+        }
+        let kept = after.lease.as_ref().is_none_or(|after| after.token == lease.token);
+        if !kept && by("claim") == 0 {
+            wrong.push("another lease took its place".to_owned());
+        }
+    } else if after.lease.is_some() && by("claim") == 0 {
+        wrong.push("a lease appeared".to_owned());
+    }
+    if after.attempts as usize != before.attempts as usize + by("claim") {
+        wrong.push(format!("{} attempts became {}", before.attempts, after.attempts));
+    }
+    let (old, new) = (&before.progress, &after.progress);
+    if new.bytes_moved < old.bytes_moved {
+        wrong.push(format!("{} bytes moved became {}", old.bytes_moved, new.bytes_moved));
+    }
+    let same = new.incarnation.is_some() && new.incarnation == old.incarnation;
+    if same && new.done.count() < old.done.count() {
+        wrong.push(format!("{} chunks of one blob became {}", old.done.count(), new.done.count()));
+    }
+    if after.state.is_leased() != after.lease.is_some() {
+        wrong.push(format!("it is {} with lease {:?}", after.state, after.lease));
+    }
+    wrong
+}

@@ -1,0 +1,80 @@
+//! Whoever sees every effect at the moment it comes about, with the process that had it: told to the ledger.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use goldfleet_shared::model::event::Event;
+use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
+use goldfleet_shared::model::job::Job;
+use goldfleet_shared::model::operation::Operation;
+use goldfleet_shared::model::store::BlobAddress;
+use goldfleet_shared::ports::error::{ErrorKind, PortResult};
+use goldfleet_shared::ports::job_table::Change;
+use goldfleet_tests::meddled::{Call, Meddler};
+
+use crate::ledger::Ledger;
+
+/// Stands right before the services.
+pub(crate) struct Watch {
+    /// Whose calls these are.
+    pub(crate) process: String,
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+impl Meddler for Watch {
+    async fn call<T: Send + 'static>(&self, Call { name, arguments, make }: Call<'_, T>) -> PortResult<T> {
+        let effect = Effect::of(name, arguments);
+        let answer = make.await;
+        if answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Fenced) {
+            self.ledger.chaos.trace.line(format_args!("{} is fenced", self.process));
+        }
+        // Nothing has happened since: services here answer in the same moment.
+        if let (Some(effect), Ok(answer)) = (effect, &answer) {
+            let answer: &dyn Any = answer;
+            self.ledger.note(&self.process, effect, answer.downcast_ref::<bool>().copied());
+        }
+        answer
+    }
+}
+
+/// What a call changes.
+pub(crate) enum Effect {
+    Jobs(Box<Job>, Vec<Event>),
+    Inserted(Vec<Operation>),
+    Changed(Vec<Change>, Vec<Event>),
+    Written(BlobAddress, Option<Bytes>),
+    Deleted(BlobAddress),
+    ImagePut(Box<ManagedImageSpec>),
+    ImageDeleted(ManagedImageId),
+}
+
+impl Effect {
+    fn of(name: &str, arguments: &[&(dyn Any + Sync)]) -> Option<Self> {
+        let argument = Arguments(arguments);
+        Some(match name {
+            "JobTable.insert_job" => Self::Jobs(Box::new(argument.get()?), Vec::new()),
+            "JobTable.commit_job" => Self::Jobs(Box::new(argument.get()?), argument.get()?),
+            "JobTable.insert_operations" => Self::Inserted(argument.get()?),
+            "JobTable.commit" => Self::Changed(argument.get()?, argument.get()?),
+            "BlobStore.put_blob" | "BlobStore.put_blob_from" => Self::Written(argument.get()?, argument.get()),
+            "BlobStore.delete" => Self::Deleted(argument.get()?),
+            "ImagePlane.put" => Self::ImagePut(Box::new(argument.get()?)),
+            "ImagePlane.delete" => Self::ImageDeleted(argument.get()?),
+            _ => return None,
+        })
+    }
+}
+
+/// What a call was made with.
+struct Arguments<'a>(&'a [&'a (dyn Any + Sync)]);
+
+impl Arguments<'_> {
+    /// The first argument of a type.
+    fn get<T: Any + Clone>(&self) -> Option<T> {
+        self.0.iter().find_map(|argument| {
+            let argument: &dyn Any = *argument;
+            argument.downcast_ref::<T>().cloned()
+        })
+    }
+}
