@@ -276,6 +276,7 @@ mod tests {
             seconds: 75.0,
             seconds_left: Some(130.0),
             failures: Vec::new(),
+            planned: true,
             staged_removed: false,
             created: Timestamp::UNIX_EPOCH,
             finished: None,

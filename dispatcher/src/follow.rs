@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use console::Term;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::upload::Upload;
+use goldfleet_shared::ports::clock::between;
 use goldfleet_shared::screen;
 use goldfleet_shared::telemetry;
 use indicatif::HumanBytes;
@@ -23,6 +24,9 @@ const FIRST_LOOK: Duration = Duration::from_millis(25);
 
 /// The time between two looks at a job that takes long.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How long a dispatcher may take to write the end of a job: several sweeps, and the removal of its staged VHDs.
+const NO_DISPATCHER: Duration = Duration::from_secs(90);
 
 /// The time between two lines, where no terminal shows a bar.
 const LINE: Duration = Duration::from_secs(5);
@@ -116,6 +120,10 @@ impl Progress {
             if self.due(REDRAW) {
                 drawn.draw(vec![board::verification_line(seen, rate, room())]);
             }
+            return;
+        }
+        // Most are over before anyone wonders.
+        if since.elapsed() < LINE {
             return;
         }
         self.show(
@@ -224,8 +232,22 @@ fn rate(bytes: u64, seconds: f64) -> u64 {
 pub enum Finish {
     /// Whoever follows it, as soon as its last operation has ended.
     Here,
-    /// A dispatcher, at its next sweep.
+    /// A dispatcher, at its next sweep, with its configuration and its rights; whoever follows it where none has after
+    /// [`NO_DISPATCHER`].
+    Fleet,
+    /// A dispatcher, whenever that is.
     Elsewhere,
+}
+
+impl Finish {
+    /// Whether it is for whoever follows to write the end of a job whose last operation ended so long ago.
+    fn is_due(self, since: Duration) -> bool {
+        match self {
+            Self::Here => true,
+            Self::Fleet => since >= NO_DISPATCHER,
+            Self::Elsewhere => false,
+        }
+    }
 }
 
 /// Follows a job until it has ended. None where `stop` was cancelled first.
@@ -240,6 +262,7 @@ pub async fn follow(
     stop: &CancellationToken,
 ) -> Result<Option<Status>, DeskError> {
     let mut look = FIRST_LOOK;
+    let mut ended = None;
     loop {
         let job = desk.job(id).await?.value;
         let status = status(desk, &job).await?;
@@ -249,7 +272,9 @@ pub async fn follow(
             progress.end();
             return Ok(Some(status));
         }
-        if status.state != Standing::Running && finish == Finish::Here {
+        let now = desk.ports.clock.now();
+        ended = (status.state != Standing::Running).then(|| ended.unwrap_or(now));
+        if ended.is_some_and(|ended| finish.is_due(between(ended, now))) {
             let looked = tokio::select! {
                 looked = look_after(desk, id) => looked?,
                 () = stop.cancelled() => Looked::Open,

@@ -38,7 +38,7 @@ param location string = deployment().location
 @description('The resource group for all but the targets.')
 param group string = 'goldfleet'
 
-@description('[coordination] prefix: what the names of queues and tables begin with, and of what is made here.')
+@description('[coordination] prefix: what the names of queues and tables begin with, and of what is made here. Lower-case letters and digits, beginning with a letter.')
 @minLength(3)
 @maxLength(20)
 param prefix string = 'goldfleet'

@@ -51,9 +51,14 @@ pub async fn rely_on(ports: &Ports, store: &Container, chunk: &BlobListed, age: 
         // Renewed by someone else at the same time is as good as by this one; but what is gone may be answered so too.
         Err(error) if error.kind == ErrorKind::Conflict => Ok(ports.blobs.properties(&blob).await?.is_some()),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+        // A policy that lets nobody change it lets nobody collect it.
+        Err(error) if IMMUTABLE.contains(&error.code.as_str()) => Ok(true),
         Err(error) => Err(error),
     }
 }
+
+/// The codes of a blob that may be neither changed nor deleted. Source: Azure Blob Storage, error codes.
+const IMMUTABLE: [&str; 2] = ["blob-immutable-due-to-policy", "blob-immutable-due-to-legal-hold"];
 
 /// Removes a listed chunk that is not what its name says, so that a whole one can take its place. One that was written anew
 /// since it was listed stays. Returns whether one was removed.

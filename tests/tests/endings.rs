@@ -1,17 +1,22 @@
 //! How jobs end: as their operations are, after their clean-up, and whatever becomes of other jobs.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::Arc;
+
 use goldfleet_dispatcher::cleanup::cleanup_job;
 use goldfleet_dispatcher::desk::Desk;
+use goldfleet_dispatcher::follow::{Finish, Progress, Style, follow};
 use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::sweep::{Looked, look_after, sweep};
+use goldfleet_shared::config::Config;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::state::JobEvent;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::fleet::Fleet;
 use goldfleet_tests::place;
+use tokio_util::sync::CancellationToken;
 
 async fn state(desk: &Desk, job: &JobId) -> JobState {
     desk.job(job).await.unwrap().value.state
@@ -70,6 +75,23 @@ async fn staged_vhds_are_removed_even_if_not_at_once() {
             assert_eq!(fleet.ports.blobs.properties(&vhd).await.unwrap(), None, "{vhd} is still there");
         }
     }
+}
+
+/// Whoever waits for a fleet's job leaves its end, and with it the removal of its VHDs, to the fleet: it may have other rights, and
+/// another configuration.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_fleet_leaves_the_end_to_it() {
+    let config = place::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n[cleanup]\nstaged = \"remove\"\n";
+    let fleet = Fleet::with(&config, &place::targets(2, &["westeurope"]), &place::golden());
+    let job = fleet.asked("1").await;
+    let keeps = Config { cleanup: Default::default(), ..(*fleet.own_desk().config).clone() };
+    let waiting = Desk::new(fleet.ports.clone(), Arc::new(keeps), "pipeline");
+    let (progress, stop) = (Progress::new(Style::Silent), CancellationToken::new());
+    let (followed, _) =
+        tokio::join!(follow(&waiting, &job, Finish::Fleet, &progress, &stop), fleet.run(&fleet.ports, 1, &job),);
+    let status = followed.unwrap().unwrap();
+    assert_eq!(status.state, Standing::Succeeded);
+    assert!(status.staged_removed, "{status:#?}");
 }
 
 /// A clean-up that somebody asks for is told too, until the job is taken up again and stages VHDs anew.

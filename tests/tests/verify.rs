@@ -9,6 +9,7 @@ use goldfleet_dispatcher::verify::{Fault, How, Needed, Places, Seen, Verified, v
 use goldfleet_shared::model::job::Job;
 use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::files::flip;
 use goldfleet_tests::fleet::Fleet;
 use goldfleet_tests::place::{self, Place};
@@ -77,6 +78,24 @@ async fn what_is_missing_or_damaged_is_named() {
     assert_eq!(thorough.faults.len(), 3, "{thorough:#?}");
     assert!(thorough.faults.iter().any(|fault| is_of_chunk(fault, &damaged)), "{thorough:#?}");
     assert!(thorough.faults.iter().any(|fault| fault.place.contains("stage2eastus/vhds")), "{thorough:#?}");
+}
+
+/// What was found before a request failed stays found, and what was removed is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_fails_takes_back_nothing() {
+    let fleet = Fleet::new();
+    let job = rolled_out(&fleet).await;
+    let missing = fleet.chunks("stage1eastus", "vhds").into_keys().next().unwrap();
+    std::fs::remove_file(&missing).unwrap();
+    let places = Places::of_job(&fleet.own_desk(), &job).await.unwrap();
+    // The first is of the manifest, the second of a chunk in the store that is looked at first.
+    let lost = Faults::at("BlobStore.get", 1, Lost::Request);
+    let desk = fleet.desk(faulty(&fleet.ports, &lost));
+    let found = verify(&desk, &job.image, &places, How { read: true, remove: false }, &|_| {}).await.unwrap();
+    assert!(lost.was_hit());
+    assert_eq!(found.faults.len(), 2, "{found:#?}");
+    assert!(is_of_chunk(&found.faults[0], &missing) && !found.faults[0].unseen, "{found:#?}");
+    assert!(found.faults[1].unseen && found.faults[1].place == found.faults[0].place, "{found:#?}");
 }
 
 /// An image that someone removed, or made of something else, is what an operator has to hear of first.

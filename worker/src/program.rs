@@ -6,6 +6,7 @@ use std::time::Duration;
 use goldfleet_shared::config::{Config, Coordination, Listen};
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::listen::{Listening, listen};
@@ -88,9 +89,7 @@ pub async fn work_until_signalled(ports: Ports, settings: Settings) -> PortResul
     let drain = CancellationToken::new();
     tracing::info!(worker = settings.name, concurrency = settings.concurrency, version = VERSION, "begins");
     let pump = Pump::new(Shared::new(ports, settings).with_vitals(vitals.clone()), drain.clone());
-    let signalled = signalled();
-    let signals = tokio::spawn(async move {
-        signalled.await;
+    let signals = on_signal(move || {
         tracing::info!("drains: no new work, leases are given back");
         vitals.health.drains();
         drain.cancel();
@@ -111,8 +110,20 @@ pub async fn listening(address: SocketAddr, vitals: &Vitals) -> PortResult<Liste
     })
 }
 
+/// Has the first signal, which may come as soon as this is called, begin an end in good order. A second one ends the program
+/// where it is, with exit code 130, as SIGKILL would: nothing is lost, but leases have to run out.
+pub fn on_signal(stop: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let first = signalled();
+    tokio::spawn(async move {
+        first.await;
+        stop();
+        signalled().await;
+        std::process::exit(130);
+    })
+}
+
 /// Returns at SIGTERM or SIGINT, of which the first may come as soon as this is called: it need not be polled for that.
-pub fn signalled() -> impl Future<Output = ()> {
+fn signalled() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     async move {

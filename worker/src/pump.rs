@@ -119,8 +119,8 @@ impl Pump {
         loop {
             tokio::select! {
                 biased;
-                permit = self.permits.acquire() => { drop(permit); break }
                 () = self.drain.cancelled() => return None,
+                permit = self.permits.acquire() => { drop(permit); break }
                 // With all places taken there is nothing to turn for: that is no reason to be taken for stuck.
                 () = self.shared.ports.clock.sleep(BUSY) => self.shared.vitals.health.turns(BUSY),
             }

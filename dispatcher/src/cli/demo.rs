@@ -30,11 +30,7 @@ pub fn run(arguments: &DemoArguments, console: &mut Console<'_>) -> Result<u8, C
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     let (report, statuses) = program::runtime()?.block_on(async {
-        let signalled = program::signalled();
-        tokio::spawn(async move {
-            signalled.await;
-            stopping.cancel();
-        });
+        program::on_signal(move || stopping.cancel());
         demo(&asked, &progress, &stop).await
     })?;
     if console.output == Output::Json {

@@ -3,6 +3,7 @@
 use std::io;
 
 use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::words::counted;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
@@ -219,7 +220,13 @@ pub async fn cancel_command(desk: &Desk, job: Option<&JobId>, console: &mut Cons
              next checkpoint",
             counts.done, counts.failed, counts.cancelled, counts.stopping
         )?;
-        writeln!(console.notes, "'goldfleet retry {job}' takes it up again")?;
+        let row = desk.job(&job).await?.value;
+        if row.tree.is_some() {
+            writeln!(console.notes, "'goldfleet retry {job}' takes it up again")?;
+        } else {
+            let ImageRef { name, version, .. } = row.image;
+            writeln!(console.notes, "'goldfleet dispatch --image {name} --version {version}' asks for it anew")?;
+        }
     }
     Ok(DONE)
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::arguments::{Arguments, Command, DashboardArguments};
-use super::error::{CommandError, DONE, INTERRUPTED};
+use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
 use super::{check, demo, doctor, documents, jobs, plan, rehearse, send, setup, targets, verify};
 use crate::desk::Desk;
@@ -82,7 +82,9 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         desk.ports.queue.ensure().await?;
         desk.ports.table.ensure().await?;
     }
-    let stop = stopped_by_signal();
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    program::on_signal(move || stopping.cancel());
     match command {
         Command::Upload(arguments) => send::upload_command(&desk, &arguments, console, &stop).await,
         Command::Plan { image, targets, within } => {
@@ -103,7 +105,8 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         Command::Dashboard(arguments) => dashboard(&desk, arguments, console, &stop).await,
         Command::Jobs => unless(&stop, jobs::list(&desk, console)).await,
         Command::Status { job, watch, failed } => {
-            jobs::status_command(&desk, job.as_ref(), watch, failed, console, &stop).await
+            let shown = jobs::status_command(&desk, job.as_ref(), watch, failed, console, &stop);
+            if watch { shown.await } else { unless(&stop, shown).await }
         }
         Command::Logs { job, operation } => {
             unless(&stop, jobs::logs(&desk, job.as_ref(), operation.as_deref(), console)).await
@@ -129,20 +132,6 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         | Command::Setup
         | Command::Doctor => Ok(DONE),
     }
-}
-
-/// Is cancelled by the first signal, upon which whoever is at work comes to an end in good order. A second one ends the program
-/// where it is, as SIGKILL would: nothing is lost, but leases have to run out.
-fn stopped_by_signal() -> CancellationToken {
-    let stop = CancellationToken::new();
-    let (first, stopping) = (program::signalled(), stop.clone());
-    tokio::spawn(async move {
-        first.await;
-        stopping.cancel();
-        program::signalled().await;
-        std::process::exit(INTERRUPTED.into());
-    });
-    stop
 }
 
 /// Carries out what may be left at any moment: each change is whole, and the same command makes the rest.

@@ -55,7 +55,12 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     }
     let any = status.phases.named().iter().any(|(_, phase)| phase.failed + phase.cancelled > 0);
     if any && status.state != Standing::Running {
-        writeln!(console.out, "try again what is missing: goldfleet retry {}", status.job)?;
+        if status.planned {
+            writeln!(console.out, "try again what is missing: goldfleet retry {}", status.job)?;
+        } else {
+            let Status { image, version, .. } = status;
+            writeln!(console.out, "ask for it anew: goldfleet dispatch --image {image} --version {version}")?;
+        }
         writeln!(console.out, "see how it came to that: goldfleet logs {}", status.job)?;
     }
     Ok(())

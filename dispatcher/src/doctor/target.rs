@@ -130,7 +130,7 @@ impl Examined<'_> {
         }
         let all: Vec<&Lock> = locks.iter().collect();
         let message = format!("locks on resource group {group} ({}) keep images from being replaced", names(&all));
-        let remedy = "take the locks away, or give every version its own name in [images] name";
+        let remedy = "take the locks away, or give changed content a new version";
         (!all.is_empty()).then(|| Finding::warning(&self.subject, "scope-locked", message, remedy))
     }
 

@@ -170,6 +170,8 @@ pub struct Status {
     /// What failed, and why. Images that were not begun because their copy failed are counted as cancelled, and not
     /// listed.
     pub failures: Vec<FailureLine>,
+    /// Whether it was planned to its end: only then can it be tried again.
+    pub planned: bool,
     /// Whether its staged VHDs were removed.
     pub staged_removed: bool,
     /// When it was asked for.
@@ -237,6 +239,7 @@ fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operati
         seconds_left: (standing == Standing::Running && !waits && rate > 0.0 && total > done)
             .then(|| as_f64(total - done) / rate),
         failures: operations.iter().filter_map(|row| FailureLine::of(&row.value)).collect(),
+        planned: job.tree.is_some(),
         staged_removed: job.cleaned,
         created: job.created,
         finished: job.finished,

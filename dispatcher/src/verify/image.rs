@@ -8,15 +8,17 @@ use goldfleet_shared::retry::retrying;
 use super::{Checking, Fault, ImagePlace, Verified, wrong};
 
 impl Checking<'_> {
-    pub(super) async fn image(&self, place: &ImagePlace) -> PortResult<Verified> {
+    pub(super) async fn image(&self, place: &ImagePlace, seen: &mut Verified) -> PortResult<()> {
         let ports = &self.desk.ports;
         let look = || ports.images.get(&place.id, place.tenant.as_deref());
-        let faults = match retrying(ports.clock.as_ref(), PortError::is_retryable, look).await? {
-            None => vec![wrong("is not there")],
-            Some(found) if found.is_made_of(self.image.digest, &place.region) => Vec::new(),
-            Some(found) => vec![self.difference(place, &found)],
-        };
-        Ok(Verified { images: 1, faults, ..Verified::default() })
+        let found = retrying(ports.clock.as_ref(), PortError::is_retryable, look).await?;
+        seen.images = 1;
+        match found {
+            None => seen.faults.push(wrong("is not there")),
+            Some(found) if found.is_made_of(self.image.digest, &place.region) => {}
+            Some(found) => seen.faults.push(self.difference(place, &found)),
+        }
+        Ok(())
     }
 
     /// Why an image is not what it should be.

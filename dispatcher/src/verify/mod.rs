@@ -253,15 +253,16 @@ fn wrong(fault: impl Into<String>) -> Fault {
 impl Checking<'_> {
     /// What came of looking at a place.
     async fn place(&self, place: Place<'_>) -> Verified {
+        let mut seen = Verified::default();
         let looked = match place {
-            Place::Store(store) => self.store(store).await,
-            Place::Vhd(vhd, needed) => self.vhd(vhd, needed).await,
-            Place::Image(image) => self.image(image).await,
+            Place::Store(store) => self.store(store, &mut seen).await,
+            Place::Vhd(vhd, needed) => self.vhd(vhd, needed, &mut seen).await,
+            Place::Image(image) => self.image(image, &mut seen).await,
         };
-        let mut seen = looked.unwrap_or_else(|error| {
-            let unseen = Fault { unseen: true, ..wrong(format!("can't be looked at: {error}")) };
-            Verified { faults: vec![unseen], ..Verified::default() }
-        });
+        // What was found before stays found.
+        if let Err(error) = looked {
+            seen.faults.push(Fault { unseen: true, ..wrong(format!("can't be looked at: {error}")) });
+        }
         for fault in &mut seen.faults {
             fault.place = place.to_string();
         }

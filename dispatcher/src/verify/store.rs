@@ -8,7 +8,7 @@ use goldfleet_shared::chunk_store::{self, discard};
 use goldfleet_shared::model::manifest::{ChunkEntry, chunk_name};
 use goldfleet_shared::model::store::Store;
 use goldfleet_shared::ports::blob_store::BlobListed;
-use goldfleet_shared::ports::error::PortResult;
+use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 
 use super::{Checking, Fault, Verified, wrong};
 use crate::desk::IN_FLIGHT;
@@ -16,7 +16,6 @@ use crate::desk::IN_FLIGHT;
 /// What was found in a store.
 #[derive(Default)]
 struct InStore<'a> {
-    faults: Vec<Fault>,
     /// The chunks that are there with their lengths.
     whole: Vec<(&'a ChunkEntry, BlobListed)>,
     /// The chunks that are there and not what their names say.
@@ -24,28 +23,28 @@ struct InStore<'a> {
 }
 
 impl Checking<'_> {
-    pub(super) async fn store(&self, store: &Store) -> PortResult<Verified> {
-        let mut found = self.listed(store).await?;
+    pub(super) async fn store(&self, store: &Store, seen: &mut Verified) -> PortResult<()> {
+        let mut found = self.listed(store, &mut seen.faults).await?;
+        seen.stores = 1;
         if self.how.read {
-            self.compare(store, &mut found).await?;
+            self.compare(store, &mut found, &mut seen.faults).await?;
         }
-        let mut removed = 0;
         for chunk in found.wrong.iter().filter(|_| self.how.remove) {
-            removed += usize::from(discard(&self.desk.ports, &store.container(), chunk).await?);
+            seen.removed += usize::from(discard(&self.desk.ports, &store.container(), chunk).await?);
         }
-        Ok(Verified { stores: 1, removed, faults: found.faults, ..Verified::default() })
+        Ok(())
     }
 
     /// Every chunk of the version, each content once, as the store's list has it.
-    async fn listed(&self, store: &Store) -> PortResult<InStore<'_>> {
+    async fn listed(&self, store: &Store, faults: &mut Vec<Fault>) -> PortResult<InStore<'_>> {
         let mut present = chunk_store::present(self.desk.ports.blobs.as_ref(), &store.container()).await?;
         let mut found = InStore::default();
         let mut seen = HashSet::new();
         for entry in self.manifest.chunks.iter().filter(|entry| seen.insert(entry.hash)) {
             match present.remove(&chunk_name(&entry.hash)) {
-                None => found.faults.push(of_chunk(entry, "is missing")),
+                None => faults.push(of_chunk(entry, "is missing")),
                 Some(listed) if listed.length != u64::from(entry.length) => {
-                    found.faults.push(of_chunk(entry, format!("has {} bytes, not {}", listed.length, entry.length)));
+                    faults.push(of_chunk(entry, format!("has {} bytes, not {}", listed.length, entry.length)));
                     found.wrong.push(listed);
                 }
                 Some(listed) => found.whole.push((entry, listed)),
@@ -55,20 +54,25 @@ impl Checking<'_> {
     }
 
     /// Reads the chunks that seem whole.
-    async fn compare(&self, store: &Store, found: &mut InStore<'_>) -> PortResult<()> {
+    async fn compare(&self, store: &Store, found: &mut InStore<'_>, faults: &mut Vec<Fault>) -> PortResult<()> {
         let container = store.container();
         let mut reading = stream::iter(std::mem::take(&mut found.whole))
             .map(async |(entry, listed): (&ChunkEntry, BlobListed)| {
-                let content = self.desk.ports.blobs.get(&container.blob(listed.name.as_str()), None).await?;
-                PortResult::Ok((entry, listed, crc64(&content) == entry.crc64()))
+                let content = self.desk.ports.blobs.get(&container.blob(listed.name.as_str()), None).await;
+                (entry, listed, content.map(|content| crc64(&content) == entry.crc64()))
             })
             .buffer_unordered(IN_FLIGHT);
-        while let Some(read) = reading.next().await {
-            let (entry, listed, right) = read?;
-            self.read(entry.length.into());
-            if !right {
-                found.faults.push(of_chunk(entry, "has other bytes than it should have"));
-                found.wrong.push(listed);
+        while let Some((entry, listed, right)) = reading.next().await {
+            match right {
+                Ok(true) => self.read(entry.length.into()),
+                Ok(false) => {
+                    self.read(entry.length.into());
+                    faults.push(of_chunk(entry, "has other bytes than it should have"));
+                    found.wrong.push(listed);
+                }
+                // Collected since it was listed, or removed by somebody else who verifies.
+                Err(error) if error.kind == ErrorKind::NotFound => faults.push(of_chunk(entry, "is missing")),
+                Err(error) => return Err(error),
             }
         }
         Ok(())

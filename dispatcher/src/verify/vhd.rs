@@ -10,23 +10,24 @@ use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ranges::without;
 
-use super::{Checking, Needed, Verified, wrong};
+use super::{Checking, Fault, Needed, Verified, wrong};
 use crate::desk::IN_FLIGHT;
 
 impl Checking<'_> {
-    pub(super) async fn vhd(&self, vhd: &BlobAddress, needed: Needed) -> PortResult<Verified> {
+    pub(super) async fn vhd(&self, vhd: &BlobAddress, needed: Needed, seen: &mut Verified) -> PortResult<()> {
         let blobs = self.desk.ports.blobs.as_ref();
         let Some(properties) = blobs.properties(vhd).await? else {
-            return Ok(match needed {
-                Needed::NoLonger => Verified { vhds_gone: 1, ..Verified::default() },
-                Needed::Still => Verified { vhds: 1, faults: vec![wrong("is not there")], ..Verified::default() },
-            });
+            match needed {
+                Needed::NoLonger => seen.vhds_gone = 1,
+                Needed::Still => seen.faults.push(wrong("is not there")),
+            }
+            return Ok(());
         };
-        let mut seen = Verified { vhds: 1, ..Verified::default() };
+        seen.vhds = 1;
         let footer = self.manifest.footer_range();
         if properties.length != footer.end {
             seen.faults.push(wrong(format!("has {} bytes, not {}", properties.length, footer.end)));
-            return Ok(seen);
+            return Ok(());
         }
         if properties.metadata.get(VhdMetadata::DIGEST) != Some(&self.image.digest.to_string()) {
             seen.faults.push(wrong("is of another version, or not goldfleet's"));
@@ -34,9 +35,12 @@ impl Checking<'_> {
         if blobs.get(vhd, Some(footer)).await?[..] != self.manifest.footer[..] {
             seen.faults.push(wrong("has no footer, or another one: it is not whole"));
         }
-        let faults = if self.how.read { self.content(vhd).await? } else { self.holes(vhd).await? };
-        seen.faults.extend(faults.into_iter().map(wrong));
-        Ok(seen)
+        if self.how.read {
+            self.content(vhd, &mut seen.faults).await
+        } else {
+            seen.faults.extend(self.holes(vhd).await?.into_iter().map(wrong));
+            Ok(())
+        }
     }
 
     /// Where the VHD lacks pages that the disk has. (It may have more: services keep whole blocks of pages.)
@@ -52,9 +56,8 @@ impl Checking<'_> {
     }
 
     /// What the VHD has that is not the disk's.
-    async fn content(&self, vhd: &BlobAddress) -> PortResult<Vec<String>> {
+    async fn content(&self, vhd: &BlobAddress, faults: &mut Vec<Fault>) -> PortResult<()> {
         let blobs = self.desk.ports.blobs.as_ref();
-        let mut faults = Vec::new();
         let mut reading = stream::iter(self.manifest.chunks.iter().flat_map(|entry| &entry.runs))
             .map(async |run| {
                 let content = blobs.get(vhd, Some(run.range())).await?;
@@ -66,20 +69,18 @@ impl Checking<'_> {
             self.read(run.length.into());
             if !right {
                 let Range { start, end } = run.range();
-                faults.push(format!("has other bytes than it should have at {start} to {end}"));
+                faults.push(wrong(format!("has other bytes than it should have at {start} to {end}")));
             }
         }
         drop(reading);
-        faults.extend(self.zeros(vhd).await?);
-        Ok(faults)
+        self.zeros(vhd, faults).await
     }
 
     /// What the VHD holds where the disk is zero.
-    async fn zeros(&self, vhd: &BlobAddress) -> PortResult<Vec<String>> {
+    async fn zeros(&self, vhd: &BlobAddress, faults: &mut Vec<Fault>) -> PortResult<()> {
         const PIECE: u64 = 4 << 20;
         let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs);
         let data: Vec<Range<u64>> = runs.map(Run::range).collect();
-        let mut faults = Vec::new();
         for range in self.desk.ports.blobs.page_ranges(vhd).await? {
             for gap in without(&(range.start..range.end.min(self.manifest.size)), &data) {
                 let mut at = gap.start;
@@ -88,12 +89,12 @@ impl Checking<'_> {
                     let content = self.desk.ports.blobs.get(vhd, Some(at..end)).await?;
                     self.read(end - at);
                     if content.iter().any(|byte| *byte != 0) {
-                        faults.push(format!("has data at {at} to {end}, where the disk is zero"));
+                        faults.push(wrong(format!("has data at {at} to {end}, where the disk is zero")));
                     }
                     at = end;
                 }
             }
         }
-        Ok(faults)
+        Ok(())
     }
 }

@@ -33,7 +33,7 @@ export class Actions {
     this.ring = status.approvals?.waits ?? null;
     this.approval.hidden = !this.mayAct || this.ring === null;
     say(this.approval, `Approve ring ${this.ring}`);
-    this.again.hidden = !this.mayAct || !wrong;
+    this.again.hidden = !this.mayAct || !wrong || !status.planned;
     this.stop.hidden = !this.mayAct || status.state !== "running" || status.detail === "cancelling";
     // A button that goes does not take the keys' place on the page with it.
     if (held?.hidden && this.element.contains(held)) this.done.focus();
