@@ -110,6 +110,9 @@ pub async fn listening(address: SocketAddr, vitals: &Vitals) -> PortResult<Liste
     })
 }
 
+/// For how long a second signal is taken for the first: some senders, such as timeout(1), signal a process and then its group.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
 /// Has the first signal, which may come as soon as this is called, begin an end in good order. A second one ends the program
 /// where it is, with exit code 130, as SIGKILL would: nothing is lost, but leases have to run out.
 pub fn on_signal(stop: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
@@ -117,6 +120,7 @@ pub fn on_signal(stop: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(async move {
         first.await;
         stop();
+        tokio::time::sleep(SAME_SIGNAL).await;
         signalled().await;
         std::process::exit(130);
     })

@@ -9,7 +9,7 @@ use azure_storage_blob::models::{
     BlobClientStartCopyFromUrlResultHeaders as _, CopyStatus as Sdk,
 };
 
-use super::super::error::{incomplete, port_error};
+use super::super::error::{incomplete, port_error, source_error};
 use crate::model::store::BlobAddress;
 use crate::ports::blob_store::{CopyState, CopyStatus};
 use crate::ports::error::{ErrorKind, PortError, PortResult};
@@ -32,7 +32,11 @@ pub(super) async fn begin(
 
 /// What it means that a copy was not begun.
 pub(super) fn not_begun(blob: &BlobAddress, source: &BlobAddress, error: &azure_core::Error) -> PortError {
-    let error = port_error(format!("{blob} from {source}"), error);
+    let what = format!("{blob} from {source}");
+    if let Some(said) = source_error(&what, error).filter(|said| said.kind == ErrorKind::NotFound) {
+        return said.with_code("source-not-found");
+    }
+    let error = port_error(what, error);
     // The container that is missing is the destination's; a source is said by its own code, or as a missing blob.
     match (error.code.as_str(), error.kind) {
         ("cannot-verify-copy-source" | "blob-not-found" | "source-not-found", ErrorKind::NotFound) => {

@@ -78,7 +78,7 @@ pub(super) fn source_error(blob: &BlobAddress, source: &SourceRange, error: &azu
             ErrorKind::NotFound => said.with_code("source-not-found"),
             ErrorKind::Denied => as_kind(said, ErrorKind::Unavailable, "source-denied"),
             // A range that is not in it: it is shorter than it should be.
-            ErrorKind::Invalid => as_kind(said, ErrorKind::Corrupt, "source-corrupt"),
+            ErrorKind::Invalid if said.code == "invalid-range" => as_kind(said, ErrorKind::Corrupt, "source-corrupt"),
             ErrorKind::Throttled => said.with_code("source-unavailable"),
             _ => as_kind(said, ErrorKind::Unavailable, "source-unavailable"),
         };
@@ -163,6 +163,13 @@ mod tests {
             ),
             (StatusCode::NotFound, "BlobNotFound", None, ErrorKind::NotFound, "blob-not-found"),
             (conflict, "CannotVerifyCopySource", Some(("416", "InvalidRange")), ErrorKind::Corrupt, "source-corrupt"),
+            (
+                conflict,
+                "CannotVerifyCopySource",
+                Some(("400", "InvalidHeaderValue")),
+                ErrorKind::Unavailable,
+                "source-unavailable",
+            ),
             (
                 conflict,
                 "CannotVerifyCopySource",
