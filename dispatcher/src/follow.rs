@@ -232,8 +232,8 @@ fn rate(bytes: u64, seconds: f64) -> u64 {
 pub enum Finish {
     /// Whoever follows it, as soon as its last operation has ended.
     Here,
-    /// A dispatcher, at its next sweep, with its configuration and its rights; whoever follows it where none has after
-    /// [`NO_DISPATCHER`].
+    /// A dispatcher, at its next sweep, with its configuration and its rights; whoever follows it where none has after a
+    /// minute and a half.
     Fleet,
     /// A dispatcher, whenever that is.
     Elsewhere,
