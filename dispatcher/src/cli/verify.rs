@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use goldfleet_shared::model::image::ImageRef;
+use goldfleet_shared::words::counted;
 use indicatif::HumanBytes;
 
 use super::arguments::VerifyArguments;
@@ -11,8 +12,7 @@ use super::output::{Console, Output, write_json};
 use crate::desk::Desk;
 use crate::follow::{Progress, Style};
 use crate::request::manifest;
-use crate::verify::{Fault, How, Places, Verified, verify};
-use goldfleet_shared::words::counted;
+use crate::verify::{Fault, How, PlaceKind, Places, Verified, verify};
 
 /// `goldfleet verify`.
 ///
@@ -76,10 +76,10 @@ fn hints(faults: &[Fault], removed: bool) -> Vec<&'static str> {
         }
         hints.push("an upload of the same version sends what the source store lacks, the next job what another lacks");
     }
-    if any(&|fault| fault.place.starts_with("VHD ")) {
+    if any(&|fault| fault.kind == PlaceKind::Vhd) {
         hints.push("a VHD is made anew where it and its image are removed and the version is dispatched again");
     }
-    if any(&|fault| fault.place.starts_with("image ")) {
+    if any(&|fault| fault.kind == PlaceKind::Image) {
         hints.push(
             "'goldfleet dispatch' of the version makes images that are missing, and replaces those of other content",
         );

@@ -26,9 +26,23 @@ use serde::Serialize;
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
 use crate::request::manifest;
 
+/// What a place is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlaceKind {
+    /// A store of chunks.
+    Store,
+    /// A staged VHD.
+    Vhd,
+    /// A managed image.
+    Image,
+}
+
 /// Where something is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
+    /// What the place is, as its name says too.
+    #[serde(skip)]
+    pub kind: PlaceKind,
     /// The store, VHD or managed image.
     pub place: String,
     /// The chunk, where it is one.
@@ -152,6 +166,18 @@ enum Place<'a> {
     Image(&'a ImagePlace),
 }
 
+impl Place<'_> {
+    /// What is wrong with it, in words that follow its name.
+    fn wrong(self, fault: impl Into<String>) -> Fault {
+        let kind = match self {
+            Self::Store(_) => PlaceKind::Store,
+            Self::Vhd(..) => PlaceKind::Vhd,
+            Self::Image(_) => PlaceKind::Image,
+        };
+        Fault { kind, place: self.to_string(), chunk: None, fault: fault.into(), unseen: false }
+    }
+}
+
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -245,26 +271,18 @@ struct Checking<'a> {
     watch: &'a (dyn Fn(Seen) + Sync),
 }
 
-/// What is wrong with a place, in words that follow its name.
-fn wrong(fault: impl Into<String>) -> Fault {
-    Fault { place: String::new(), chunk: None, fault: fault.into(), unseen: false }
-}
-
 impl Checking<'_> {
     /// What came of looking at a place.
     async fn place(&self, place: Place<'_>) -> Verified {
         let mut seen = Verified::default();
         let looked = match place {
-            Place::Store(store) => self.store(store, &mut seen).await,
-            Place::Vhd(vhd, needed) => self.vhd(vhd, needed, &mut seen).await,
-            Place::Image(image) => self.image(image, &mut seen).await,
+            Place::Store(store) => self.store(place, store, &mut seen).await,
+            Place::Vhd(vhd, needed) => self.vhd(place, vhd, needed, &mut seen).await,
+            Place::Image(image) => self.image(place, image, &mut seen).await,
         };
         // What was found before stays found.
         if let Err(error) = looked {
-            seen.faults.push(Fault { unseen: true, ..wrong(format!("can't be looked at: {error}")) });
-        }
-        for fault in &mut seen.faults {
-            fault.place = place.to_string();
+            seen.faults.push(Fault { unseen: true, ..place.wrong(format!("can't be looked at: {error}")) });
         }
         self.places_seen.fetch_add(1, Ordering::Relaxed);
         self.tell();

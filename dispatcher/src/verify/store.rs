@@ -10,7 +10,7 @@ use goldfleet_shared::model::store::Store;
 use goldfleet_shared::ports::blob_store::BlobListed;
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 
-use super::{Checking, Fault, Verified, wrong};
+use super::{Checking, Fault, Place, Verified};
 use crate::desk::IN_FLIGHT;
 
 /// What was found in a store.
@@ -23,11 +23,11 @@ struct InStore<'a> {
 }
 
 impl Checking<'_> {
-    pub(super) async fn store(&self, store: &Store, seen: &mut Verified) -> PortResult<()> {
-        let mut found = self.listed(store, &mut seen.faults).await?;
+    pub(super) async fn store(&self, at: Place<'_>, store: &Store, seen: &mut Verified) -> PortResult<()> {
+        let mut found = self.listed(at, store, &mut seen.faults).await?;
         seen.stores = 1;
         if self.how.read {
-            self.compare(store, &mut found, &mut seen.faults).await?;
+            self.compare(at, store, &mut found, &mut seen.faults).await?;
         }
         for chunk in found.wrong.iter().filter(|_| self.how.remove) {
             seen.removed += usize::from(discard(&self.desk.ports, &store.container(), chunk).await?);
@@ -36,15 +36,15 @@ impl Checking<'_> {
     }
 
     /// Every chunk of the version, each content once, as the store's list has it.
-    async fn listed(&self, store: &Store, faults: &mut Vec<Fault>) -> PortResult<InStore<'_>> {
+    async fn listed(&self, at: Place<'_>, store: &Store, faults: &mut Vec<Fault>) -> PortResult<InStore<'_>> {
         let mut present = chunk_store::present(self.desk.ports.blobs.as_ref(), &store.container()).await?;
         let mut found = InStore::default();
         let mut seen = HashSet::new();
         for entry in self.manifest.chunks.iter().filter(|entry| seen.insert(entry.hash)) {
             match present.remove(&chunk_name(&entry.hash)) {
-                None => faults.push(of_chunk(entry, "is missing")),
+                None => faults.push(of_chunk(at, entry, "is missing")),
                 Some(listed) if listed.length != u64::from(entry.length) => {
-                    faults.push(of_chunk(entry, format!("has {} bytes, not {}", listed.length, entry.length)));
+                    faults.push(of_chunk(at, entry, format!("has {} bytes, not {}", listed.length, entry.length)));
                     found.wrong.push(listed);
                 }
                 Some(listed) => found.whole.push((entry, listed)),
@@ -54,7 +54,13 @@ impl Checking<'_> {
     }
 
     /// Reads the chunks that seem whole.
-    async fn compare(&self, store: &Store, found: &mut InStore<'_>, faults: &mut Vec<Fault>) -> PortResult<()> {
+    async fn compare(
+        &self,
+        at: Place<'_>,
+        store: &Store,
+        found: &mut InStore<'_>,
+        faults: &mut Vec<Fault>,
+    ) -> PortResult<()> {
         let container = store.container();
         let mut reading = stream::iter(std::mem::take(&mut found.whole))
             .map(async |(entry, listed): (&ChunkEntry, BlobListed)| {
@@ -67,11 +73,11 @@ impl Checking<'_> {
                 Ok(true) => self.read(entry.length.into()),
                 Ok(false) => {
                     self.read(entry.length.into());
-                    faults.push(of_chunk(entry, "has other bytes than it should have"));
+                    faults.push(of_chunk(at, entry, "has other bytes than it should have"));
                     found.wrong.push(listed);
                 }
                 // Collected since it was listed, or removed by somebody else who verifies.
-                Err(error) if error.kind == ErrorKind::NotFound => faults.push(of_chunk(entry, "is missing")),
+                Err(error) if error.kind == ErrorKind::NotFound => faults.push(of_chunk(at, entry, "is missing")),
                 Err(error) => return Err(error),
             }
         }
@@ -79,6 +85,6 @@ impl Checking<'_> {
     }
 }
 
-fn of_chunk(entry: &ChunkEntry, fault: impl Into<String>) -> Fault {
-    Fault { chunk: Some(entry.hash.to_string()), ..wrong(fault) }
+fn of_chunk(at: Place<'_>, entry: &ChunkEntry, fault: impl Into<String>) -> Fault {
+    Fault { chunk: Some(entry.hash.to_string()), ..at.wrong(fault) }
 }

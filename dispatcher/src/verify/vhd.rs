@@ -10,35 +10,41 @@ use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ranges::without;
 
-use super::{Checking, Fault, Needed, Verified, wrong};
+use super::{Checking, Fault, Needed, Place, Verified};
 use crate::desk::IN_FLIGHT;
 
 impl Checking<'_> {
-    pub(super) async fn vhd(&self, vhd: &BlobAddress, needed: Needed, seen: &mut Verified) -> PortResult<()> {
+    pub(super) async fn vhd(
+        &self,
+        at: Place<'_>,
+        vhd: &BlobAddress,
+        needed: Needed,
+        seen: &mut Verified,
+    ) -> PortResult<()> {
         let blobs = self.desk.ports.blobs.as_ref();
         let Some(properties) = blobs.properties(vhd).await? else {
             match needed {
                 Needed::NoLonger => seen.vhds_gone = 1,
-                Needed::Still => seen.faults.push(wrong("is not there")),
+                Needed::Still => seen.faults.push(at.wrong("is not there")),
             }
             return Ok(());
         };
         seen.vhds = 1;
         let footer = self.manifest.footer_range();
         if properties.length != footer.end {
-            seen.faults.push(wrong(format!("has {} bytes, not {}", properties.length, footer.end)));
+            seen.faults.push(at.wrong(format!("has {} bytes, not {}", properties.length, footer.end)));
             return Ok(());
         }
         if properties.metadata.get(VhdMetadata::DIGEST) != Some(&self.image.digest.to_string()) {
-            seen.faults.push(wrong("is of another version, or not goldfleet's"));
+            seen.faults.push(at.wrong("is of another version, or not goldfleet's"));
         }
         if blobs.get(vhd, Some(footer)).await?[..] != self.manifest.footer[..] {
-            seen.faults.push(wrong("has no footer, or another one: it is not whole"));
+            seen.faults.push(at.wrong("has no footer, or another one: it is not whole"));
         }
         if self.how.read {
-            self.content(vhd, &mut seen.faults).await
+            self.content(at, vhd, &mut seen.faults).await
         } else {
-            seen.faults.extend(self.holes(vhd).await?.into_iter().map(wrong));
+            seen.faults.extend(self.holes(vhd).await?.into_iter().map(|fault| at.wrong(fault)));
             Ok(())
         }
     }
@@ -56,7 +62,7 @@ impl Checking<'_> {
     }
 
     /// What the VHD has that is not the disk's.
-    async fn content(&self, vhd: &BlobAddress, faults: &mut Vec<Fault>) -> PortResult<()> {
+    async fn content(&self, at: Place<'_>, vhd: &BlobAddress, faults: &mut Vec<Fault>) -> PortResult<()> {
         let blobs = self.desk.ports.blobs.as_ref();
         let mut reading = stream::iter(self.manifest.chunks.iter().flat_map(|entry| &entry.runs))
             .map(async |run| {
@@ -69,29 +75,29 @@ impl Checking<'_> {
             self.read(run.length.into());
             if !right {
                 let Range { start, end } = run.range();
-                faults.push(wrong(format!("has other bytes than it should have at {start} to {end}")));
+                faults.push(at.wrong(format!("has other bytes than it should have at {start} to {end}")));
             }
         }
         drop(reading);
-        self.zeros(vhd, faults).await
+        self.zeros(at, vhd, faults).await
     }
 
     /// What the VHD holds where the disk is zero.
-    async fn zeros(&self, vhd: &BlobAddress, faults: &mut Vec<Fault>) -> PortResult<()> {
+    async fn zeros(&self, at: Place<'_>, vhd: &BlobAddress, faults: &mut Vec<Fault>) -> PortResult<()> {
         const PIECE: u64 = 4 << 20;
         let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs);
         let data: Vec<Range<u64>> = runs.map(Run::range).collect();
         for range in self.desk.ports.blobs.page_ranges(vhd).await? {
             for gap in without(&(range.start..range.end.min(self.manifest.size)), &data) {
-                let mut at = gap.start;
-                while at < gap.end {
-                    let end = gap.end.min(at + PIECE);
-                    let content = self.desk.ports.blobs.get(vhd, Some(at..end)).await?;
-                    self.read(end - at);
+                let mut start = gap.start;
+                while start < gap.end {
+                    let end = gap.end.min(start + PIECE);
+                    let content = self.desk.ports.blobs.get(vhd, Some(start..end)).await?;
+                    self.read(end - start);
                     if content.iter().any(|byte| *byte != 0) {
-                        faults.push(wrong(format!("has data at {at} to {end}, where the disk is zero")));
+                        faults.push(at.wrong(format!("has data at {start} to {end}, where the disk is zero")));
                     }
-                    at = end;
+                    start = end;
                 }
             }
         }
