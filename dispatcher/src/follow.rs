@@ -8,6 +8,7 @@ use goldfleet_shared::model::upload::Upload;
 use goldfleet_shared::ports::clock::between;
 use goldfleet_shared::screen;
 use goldfleet_shared::telemetry;
+use goldfleet_shared::words::counted;
 use indicatif::HumanBytes;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,6 @@ use crate::redraw::{MARGIN, Redraw};
 use crate::status::{Standing, Status, UploadStatus, status};
 use crate::sweep::{Looked, look_after};
 use crate::verify::Seen;
-use goldfleet_shared::words::counted;
 
 /// The time between the first two looks at a job; it doubles up to [`LOOK`].
 const FIRST_LOOK: Duration = Duration::from_millis(25);

@@ -1,13 +1,13 @@
 //! `doctor`.
 
 use goldfleet_shared::backend;
+use goldfleet_shared::words::counted;
 use serde_json::json;
 
 use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
 use crate::desk::Desk;
 use crate::doctor::{Level, examine};
-use goldfleet_shared::words::counted;
 
 /// `goldfleet doctor`: a line for each finding.
 ///

@@ -5,6 +5,7 @@ use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::plan::render;
+use goldfleet_shared::words::counted;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
@@ -15,7 +16,6 @@ use super::table::write_table;
 use crate::desk::Desk;
 use crate::fanout::{self, JobPlan, Speed};
 use crate::request::manifest;
-use goldfleet_shared::words::counted;
 
 /// `goldfleet plan`.
 ///

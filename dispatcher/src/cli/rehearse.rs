@@ -12,6 +12,7 @@ use goldfleet_shared::plan::{Inventory, render};
 use goldfleet_shared::rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 use goldfleet_shared::telemetry;
+use goldfleet_shared::words::counted;
 use goldfleet_worker::program;
 use indicatif::HumanBytes;
 use tracing::Level;
@@ -24,7 +25,6 @@ use crate::desk::{Desk, DeskError};
 use crate::fanout;
 use crate::rehearse::{self, Rehearsal, RehearsalError, Report};
 use crate::request::manifest;
-use goldfleet_shared::words::counted;
 
 /// `goldfleet rehearse`.
 ///

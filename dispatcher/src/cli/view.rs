@@ -2,6 +2,7 @@
 
 use std::io;
 
+use goldfleet_shared::words::counted;
 use indicatif::HumanBytes;
 
 use super::output::{Console, Output, write_json};
@@ -9,7 +10,6 @@ use super::table::{Cell, write_table};
 use crate::board::duration;
 use crate::paint::Tone;
 use crate::status::{Phase, Standing, Status};
-use goldfleet_shared::words::counted;
 
 /// Failures that the status shows before it refers to `--failed`.
 const SHOWN: usize = 10;

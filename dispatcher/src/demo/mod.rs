@@ -49,7 +49,7 @@ pub struct DemoRequest {
 }
 
 /// How a demonstration went.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct DemoReport {
     /// Copies and images.
     pub operations: usize,
@@ -168,15 +168,17 @@ pub async fn demo(
 
     let begun = Instant::now();
     let verified = verify(&desk, &scene, &driven.statuses).await?;
-    let report = DemoReport {
-        seconds,
-        verified,
-        verify_seconds: begun.elapsed().as_secs_f64(),
-        worker_peak_memory,
-        folder: asked.folder.clone(),
-        ..report(&driven)
-    };
+    let ran = Ran { seconds, verified, verify_seconds: begun.elapsed().as_secs_f64(), worker_peak_memory };
+    let report = report(&driven, &ran, asked.folder.clone());
     Ok((report, driven.statuses))
+}
+
+/// How the processes did.
+struct Ran {
+    seconds: f64,
+    verified: bool,
+    verify_seconds: f64,
+    worker_peak_memory: u64,
 }
 
 /// What came of all images.
@@ -217,8 +219,8 @@ async fn drive(desk: &Desk, scene: &Scene, progress: &Progress, stop: &Cancellat
     Ok(Driven { statuses, data_bytes, upload_bytes })
 }
 
-/// What the jobs' rows say of a demonstration.
-fn report(driven: &Driven) -> DemoReport {
+/// What the jobs' rows say of a demonstration, and how its processes did.
+fn report(driven: &Driven, ran: &Ran, folder: PathBuf) -> DemoReport {
     let statuses = &driven.statuses;
     let sum = |count: fn(&Status) -> usize| statuses.iter().map(count).sum::<usize>();
     let mut wan: BTreeMap<String, u64> = BTreeMap::new();
@@ -237,8 +239,12 @@ fn report(driven: &Driven) -> DemoReport {
         wan_bytes_by_region: wan,
         data_bytes: driven.data_bytes,
         upload_bytes: driven.upload_bytes,
+        seconds: ran.seconds,
+        verified: ran.verified,
+        verify_seconds: ran.verify_seconds,
+        worker_peak_memory: ran.worker_peak_memory,
         jobs: statuses.iter().map(|status| status.job.clone()).collect(),
-        ..DemoReport::default()
+        folder,
     }
 }
 

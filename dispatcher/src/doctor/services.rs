@@ -8,10 +8,10 @@ use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_shared::ports::inspector::Inspector;
 use goldfleet_shared::targets::TargetsFile;
+use goldfleet_shared::words::counted;
 
 use super::{Accounts, Finding, account};
 use crate::desk::Desk;
-use goldfleet_shared::words::counted;
 
 /// Queues and tables.
 pub(super) async fn coordination(desk: &Desk) -> Vec<Finding> {

@@ -4,12 +4,12 @@ use std::io;
 
 use goldfleet_shared::model::target::{Target, TargetKey};
 use goldfleet_shared::targets::{Merged, Switched};
+use goldfleet_shared::words::counted;
 use serde_json::json;
 
 use crate::cli::output::{Console, Output, write_json};
 use crate::cli::table::{Cell, write_table};
 use crate::paint::Tone;
-use goldfleet_shared::words::counted;
 
 const HEADER: [&str; 7] = ["subscription", "region", "ring", "enabled", "resource group", "staging", "tags"];
 
@@ -28,7 +28,7 @@ pub(super) fn list(targets: &[&Target], total: usize, console: &mut Console<'_>)
         write_table(console, &HEADER, targets.iter().map(|target| row(target)))?;
     }
     let enabled = targets.iter().filter(|target| target.enabled).count();
-    writeln!(console.notes, "{} of {total}, {enabled} of them enabled", count(targets.len()))
+    writeln!(console.notes, "{} of {total}, {enabled} of them enabled", counted(targets.len(), "target"))
 }
 
 fn row(target: &Target) -> [Cell; 7] {
@@ -51,7 +51,7 @@ pub(super) fn merged(merged: &Merged, console: &mut Console<'_>) -> io::Result<(
         let value = json!({ "added": added, "unchanged": unchanged, "replaced": replaced, "kept": kept });
         return write_json(console.out, &value);
     }
-    writeln!(console.notes, "{} added", count(added.len()))?;
+    writeln!(console.notes, "{} added", counted(added.len(), "target"))?;
     line(console, replaced, "replaced")?;
     line(console, unchanged, "there already, with the same settings")?;
     line(console, kept, "there already, with other settings, and kept so")?;
@@ -68,14 +68,10 @@ pub(super) fn switched(switched: &Switched, enabled: bool, console: &mut Console
         return write_json(console.out, &json!({ "enabled": enabled, "changed": changed, "unchanged": unchanged }));
     }
     let word = if enabled { "enabled" } else { "disabled" };
-    writeln!(console.notes, "{} {word}", count(changed.len()))?;
+    writeln!(console.notes, "{} {word}", counted(changed.len(), "target"))?;
     line(console, unchanged, &format!("{word} already"))
 }
 
 fn line(console: &mut Console<'_>, keys: &[TargetKey], what: &str) -> io::Result<()> {
-    if keys.is_empty() { Ok(()) } else { writeln!(console.notes, "{} {what}", count(keys.len())) }
-}
-
-fn count(number: usize) -> String {
-    counted(number, "target")
+    if keys.is_empty() { Ok(()) } else { writeln!(console.notes, "{} {what}", counted(keys.len(), "target")) }
 }
