@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use goldfleet_shared::chunk::{ZERO_RUN_THRESHOLD, crc64, is_zero, pack_with, read_window, windows};
+use goldfleet_shared::chunk::{WindowBuffer, ZERO_RUN_THRESHOLD, crc64, is_zero, pack_with, read_window, windows};
 use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::vhd::{Disk, Footer, GoldenSpec};
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 15;
 
 /// What a page blob takes, in bytes and in requests a second. Source: Azure's documented limits.
 const PAGE_BLOB: (f64, f64) = (60.0 * 1024.0 * 1024.0, 500.0);
@@ -57,7 +57,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn scan(path: &Path, threshold: usize) -> anyhow::Result<(u64, usize)> {
     let disk = Disk::open(path)?;
     let ranges = disk.data_ranges()?;
-    let (mut buffer, mut bytes, mut runs) = (Vec::new(), 0, 0);
+    let (mut buffer, mut bytes, mut runs) = (WindowBuffer::default(), 0, 0);
     for window in windows(&ranges, disk.size()) {
         read_window(&disk, &ranges, &window, &mut buffer)?;
         if let Some(chunk) = pack_with(&mut buffer, window.start, threshold) {

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use goldfleet_shared::chunk::WindowBuffer;
+
 /// At most so many buffers. Readers wait for one that is free, so that memory does not depend on the disk's size.
 ///
 /// The one that came back last goes out first: as long as sending keeps up, most are never used, and take no memory.
@@ -9,25 +11,26 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 pub(super) struct Buffers(Arc<Pool>);
 
 struct Pool {
-    free: Mutex<Vec<Vec<u8>>>,
+    free: Mutex<Vec<WindowBuffer>>,
     freed: Condvar,
 }
 
 /// A buffer on its way. It goes back when it is dropped.
 pub(super) struct Buffer {
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: WindowBuffer,
     pool: Arc<Pool>,
 }
 
 impl Pool {
-    fn free(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    fn free(&self) -> MutexGuard<'_, Vec<WindowBuffer>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Buffers {
     pub(super) fn new(count: usize) -> Self {
-        Self(Arc::new(Pool { free: Mutex::new(vec![Vec::new(); count]), freed: Condvar::new() }))
+        let free = std::iter::repeat_with(WindowBuffer::default).take(count).collect();
+        Self(Arc::new(Pool { free: Mutex::new(free), freed: Condvar::new() }))
     }
 
     /// Waits for a free buffer, blocking the thread.
@@ -63,11 +66,11 @@ mod tests {
     fn what_comes_back_goes_out_first() {
         let buffers = Buffers::new(3);
         let mut used = buffers.take();
-        used.bytes.resize(4096, 0);
+        used.bytes.set_length(4096);
         drop(used);
-        assert_eq!(buffers.take().bytes.capacity(), 4096);
+        assert_eq!(buffers.take().bytes.len(), 4096);
         let taken = [buffers.take(), buffers.take(), buffers.take()];
-        let sizes = taken.each_ref().map(|buffer| buffer.bytes.capacity());
+        let sizes = taken.each_ref().map(|buffer| buffer.bytes.len());
         assert_eq!(sizes, [4096, 0, 0], "only one was ever used");
     }
 

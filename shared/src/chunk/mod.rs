@@ -5,10 +5,12 @@
 //! `docs/performance.md`. BLAKE3 takes a fifth of the time of SHA-256 (9.3 GiB/s a core against 1.9), and is still what a scan
 //! spends most of its time on.
 
+mod buffer;
 mod pack;
 mod scan;
 mod zero;
 
+pub use buffer::WindowBuffer;
 pub use pack::{PackedChunk, ZERO_RUN_THRESHOLD, pack, pack_with};
 pub use scan::{read_window, windows};
 pub use zero::is_zero;
@@ -24,6 +26,26 @@ pub const CRC64_EMPTY: u64 = 0;
 #[must_use]
 pub fn crc64(bytes: &[u8]) -> u64 {
     crc_fast::checksum(ALGORITHM, bytes)
+}
+
+/// The CRC-64/NVME of bytes that come piece by piece.
+#[derive(Debug)]
+struct Crc64(crc_fast::Digest);
+
+impl Default for Crc64 {
+    fn default() -> Self {
+        Self(crc_fast::Digest::new(ALGORITHM))
+    }
+}
+
+impl Crc64 {
+    fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(self) -> u64 {
+        self.0.finalize()
+    }
 }
 
 /// The CRC-64/NVME of two stretches of bytes one after the other, from theirs and the second's length.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::WindowBuffer;
 use crate::model::manifest::CHUNK_SIZE;
 use crate::vhd::{Disk, VhdError};
 
@@ -24,31 +25,22 @@ pub fn read_window(
     disk: &Disk,
     ranges: &[Range<u64>],
     window: &Range<u64>,
-    buffer: &mut Vec<u8>,
+    buffer: &mut WindowBuffer,
 ) -> Result<u64, VhdError> {
     // A window is at most 4 MiB.
     let position = |offset: u64| usize::try_from(offset - window.start).unwrap_or(usize::MAX);
-    let length = position(window.end);
-    let mut filled = 0;
-    let mut read = 0;
-    // What lies behind the buffer's old contents is zero already: packing left little of them if the window before was sparse.
-    let stale = buffer.len().min(length);
-    buffer.resize(length, 0);
-    let clear = |buffer: &mut [u8], gap: Range<usize>| {
-        if gap.start < stale {
-            buffer[gap.start..gap.end.min(stale)].fill(0);
-        }
-    };
+    let (mut filled, mut read) = (0, 0);
+    buffer.set_length(position(window.end));
     let first = ranges.partition_point(|range| range.end <= window.start);
     for range in ranges[first..].iter().take_while(|range| range.start < window.end) {
         let (from, to) = (range.start.max(window.start), range.end.min(window.end));
         let (start, end) = (position(from), position(to));
-        clear(buffer, filled..start);
-        disk.read_at(from, &mut buffer[start..end])?;
+        buffer.clear(filled..start);
+        disk.read_at(from, buffer.data(start..end))?;
         read += to - from;
         filled = end;
     }
-    clear(buffer, filled..length);
+    buffer.clear(filled..buffer.len());
     Ok(read)
 }
 

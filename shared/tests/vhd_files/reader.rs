@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::thread;
 
-use goldfleet_shared::chunk::{pack, read_window, windows};
+use goldfleet_shared::chunk::{WindowBuffer, pack, read_window, windows};
 use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::vhd::{Disk, DiskType, Footer, GoldenSpec, same_disk};
 use proptest::prelude::*;
@@ -57,13 +57,18 @@ fn read_all(disk: &Disk) -> Vec<u8> {
 
 /// The disk as a target would put it together: chunk by chunk, run by run, into zeros.
 fn put_together(disk: &Disk) -> Vec<u8> {
+    let mut buffer = WindowBuffer::default();
+    let whole = put_together_with(disk, &mut buffer);
+    assert!(put_together_with(disk, &mut buffer) == whole, "what a buffer held before is seen");
+    whole
+}
+
+fn put_together_with(disk: &Disk, buffer: &mut WindowBuffer) -> Vec<u8> {
     let ranges = disk.data_ranges().unwrap();
     let mut whole = vec![0; usize::try_from(disk.size()).unwrap()];
-    // Not zero, as a buffer is that was used before.
-    let mut buffer = vec![0xa5; 9999];
     for window in windows(&ranges, disk.size()) {
-        read_window(disk, &ranges, &window, &mut buffer).unwrap();
-        for run in pack(&mut buffer, window.start).into_iter().flat_map(|chunk| chunk.runs) {
+        read_window(disk, &ranges, &window, buffer).unwrap();
+        for run in pack(buffer, window.start).into_iter().flat_map(|chunk| chunk.runs) {
             let (to, from, length) = (usize::try_from(run.offset).unwrap(), run.at as usize, run.length as usize);
             whole[to..to + length].copy_from_slice(&buffer[from..from + length]);
         }
@@ -151,7 +156,7 @@ fn holes_are_not_read() {
     spec.write(&path).unwrap();
     let disk = Disk::open(&path).unwrap();
     let ranges = disk.data_ranges().unwrap();
-    let mut buffer = Vec::new();
+    let mut buffer = WindowBuffer::default();
     let read: u64 = windows(&ranges, disk.size()).map(|w| read_window(&disk, &ranges, &w, &mut buffer).unwrap()).sum();
     // Data, both copies of the partition table, and what the file system adds to each by its blocks.
     assert!((8 * MIB..9 * MIB).contains(&read), "{read} bytes were read");
