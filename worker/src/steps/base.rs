@@ -17,9 +17,8 @@ use goldfleet_shared::model::manifest::{CHUNK_SIZE, ChunkEntry, Manifest, Run};
 use goldfleet_shared::model::store::{BlobAddress, Store};
 use goldfleet_shared::ranges::without;
 
-use super::{Shared, StepError};
+use super::{Attempt, Shared, StepError};
 use crate::failed::Failed;
-use crate::hold::Hold;
 use crate::manifests::NoManifest;
 
 /// The version that a VHD began as.
@@ -31,24 +30,24 @@ pub(super) struct Base {
     windows: HashMap<u64, usize>,
 }
 
-/// What a VHD may begin as.
-pub(super) struct Bases<'a> {
-    pub(super) shared: &'a Shared,
-    /// The store that manifests are read from.
-    pub(super) source: &'a Store,
-    /// The version that the VHD is to be of.
+/// A VHD that is to be: of which version, and where.
+#[derive(Clone, Copy)]
+pub(super) struct Assembly<'a> {
+    /// The version.
     pub(super) image: &'a ImageRef,
     pub(super) manifest: &'a Manifest,
-    /// The VHD's place. Bases lie in the same container.
+    /// The store that manifests are read from.
+    pub(super) source: &'a Store,
+    /// The VHD's place. What it may begin as lies in the same container.
     pub(super) vhd: &'a BlobAddress,
 }
 
-impl Bases<'_> {
+impl Assembly<'_> {
     /// The newest whole VHD of another version of this image that has the disk's size; none where there is none. What
     /// can't be read is no base, and no failure.
-    pub(super) async fn newest(&self) -> Option<Base> {
-        let (blobs, container) = (self.shared.ports.blobs.as_ref(), &self.vhd.container);
-        let names = self.shared.ports.images.vhd_names();
+    pub(super) async fn newest_base(&self, shared: &Shared) -> Option<Base> {
+        let (blobs, container) = (shared.ports.blobs.as_ref(), &self.vhd.container);
+        let names = shared.ports.images.vhd_names();
         let mut listed = chunk_store::list(blobs, container, &names.prefix(&self.image.name)).await.ok()?;
         listed.retain(|blob| blob.name != self.vhd.name && blob.length == self.manifest.vhd_length());
         listed.sort_by_key(|blob| std::cmp::Reverse(blob.modified));
@@ -59,8 +58,8 @@ impl Bases<'_> {
             let digest = properties.metadata.get(VhdMetadata::DIGEST).and_then(|digest| digest.parse().ok());
             let (Some(version), Some(digest)) = (version, digest) else { continue };
             let image = ImageRef { name: self.image.name.clone(), version, digest };
-            if let Ok(Some(base)) = self.load(image, candidate).await
-                && base.is_whole(self.shared).await
+            if let Ok(Some(base)) = self.load(shared, image, candidate).await
+                && base.is_whole(shared).await
             {
                 return Some(base);
             }
@@ -72,15 +71,15 @@ impl Bases<'_> {
     ///
     /// # Errors
     /// Where that is not known: its manifest can't be read now.
-    pub(super) async fn named(&self, named: &str) -> Result<Option<Base>, Failed> {
+    pub(super) async fn named_base(&self, shared: &Shared, named: &str) -> Result<Option<Base>, Failed> {
         let parse = || {
             let (version, digest) = named.split_once(' ')?;
             let version: ImageVersion = version.parse().ok()?;
             Some(ImageRef { name: self.image.name.clone(), version, digest: digest.parse().ok()? })
         };
         let Some(image) = parse() else { return Ok(None) };
-        let candidate = self.vhd.container.blob(self.shared.ports.images.vhd_names().name(&image));
-        match self.load(image, candidate).await {
+        let candidate = self.vhd.container.blob(shared.ports.images.vhd_names().name(&image));
+        match self.load(shared, image, candidate).await {
             Ok(base) => Ok(base),
             Err(NoManifest::Gone(why)) => {
                 tracing::info!(vhd = %self.vhd, "what a VHD began with can't be had any more: {}", why.message);
@@ -91,8 +90,8 @@ impl Bases<'_> {
     }
 
     /// A version as a base; none where it can't be one of this manifest's.
-    async fn load(&self, image: ImageRef, vhd: BlobAddress) -> Result<Option<Base>, NoManifest> {
-        let base = self.shared.manifests.get(self.shared.ports.blobs.as_ref(), self.source, &image).await?;
+    async fn load(&self, shared: &Shared, image: ImageRef, vhd: BlobAddress) -> Result<Option<Base>, NoManifest> {
+        let base = shared.manifests.get(shared.ports.blobs.as_ref(), self.source, &image).await?;
         let fits = base.size == self.manifest.size && base.footer != self.manifest.footer;
         Ok(fits.then(|| Base::new(image, vhd, base)))
     }
@@ -112,8 +111,7 @@ impl Base {
     /// Has the service begin to copy the base to `vhd`. Returns whether it did.
     pub(super) async fn clone_to(
         &self,
-        shared: &Shared,
-        hold: &Hold,
+        Attempt { shared, hold, .. }: Attempt<'_>,
         vhd: &BlobAddress,
         mut metadata: BTreeMap<String, String>,
     ) -> Result<bool, StepError> {

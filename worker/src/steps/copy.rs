@@ -6,35 +6,28 @@ use bytes::Bytes;
 use goldfleet_shared::chunk::crc64;
 use goldfleet_shared::model::ids::AccountName;
 use goldfleet_shared::model::manifest::ChunkEntry;
-use goldfleet_shared::model::operation::Operation;
 use goldfleet_shared::model::store::{BlobAddress, Store};
 use goldfleet_shared::model::target::Target;
 use goldfleet_shared::ports::blob_store::{BlobStore, Fence, SourceRange};
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 
-use super::base::Base;
+use super::base::{Assembly, Base};
 use super::prepare::{Prepared, Preparing};
 use super::transfer::{Destination, fill};
-use super::{Outcome, Shared, StepError};
+use super::{Attempt, Outcome, StepError, source_of};
 use crate::hold::{Hold, Stop};
 
 /// Runs a copy.
 ///
 /// # Errors
 /// [`StepError`] where it was stopped or the attempt failed.
-pub(super) async fn run(
-    shared: &Shared,
-    hold: &Hold,
-    operation: &Operation,
-    target: &Target,
-    from: &[Store],
-) -> Result<Outcome, StepError> {
-    let Some(source) = from.last() else { return Ok(Outcome::Done) };
-    let blobs = shared.ports.blobs.as_ref();
-    let manifest = shared.manifests.get(blobs, source, &operation.image).await?;
+pub(super) async fn run(attempt: Attempt<'_>, target: &Target, from: &[Store]) -> Result<Outcome, StepError> {
+    let Attempt { shared, hold, operation } = attempt;
+    let (blobs, source) = (attempt.blobs(), source_of(from)?);
+    let manifest = attempt.manifest(source).await?;
     let vhd = shared.ports.vhd(target, &operation.image);
-    let preparing = Preparing { shared, hold, operation, source, manifest: &manifest, vhd: &vhd };
-    let Prepared { incarnation, base, done, bytes, whole } = preparing.prepare().await?;
+    let assembly = Assembly { image: &operation.image, manifest: &manifest, source, vhd: &vhd };
+    let Prepared { incarnation, base, done, bytes, whole } = Preparing { attempt, assembly }.prepare().await?;
     hold.set_progress(incarnation, done, bytes, manifest.data_bytes());
     if whole {
         return Ok(Outcome::Done);
@@ -47,7 +40,7 @@ pub(super) async fn run(
     }
     let requests = shared.settings.chunk_requests;
     let destination = VhdDestination { blobs, hold, vhd: &vhd, fence, base: base.as_ref(), requests };
-    match fill(shared, hold, operation, &manifest, from, &destination).await? {
+    match fill(attempt, &manifest, from, &destination).await? {
         Outcome::Done => {}
         wait @ Outcome::Continue(_) => return Ok(wait),
     }

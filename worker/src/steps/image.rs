@@ -1,33 +1,29 @@
 //! Image: make the managed image of a target from its VHD.
 
 use goldfleet_shared::model::ids::ManagedImageName;
-use goldfleet_shared::model::image::{ImageTags, ManagedImageSpec, StorageType};
+use goldfleet_shared::model::image::{ImageRef, ImageTags, ManagedImageSpec};
 use goldfleet_shared::model::manifest::{Generation, OsType};
-use goldfleet_shared::model::operation::Operation;
-use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::model::target::Target;
 use goldfleet_shared::ports::image_plane::{ManagedImage, Provisioning, Underway};
 
-use super::{Outcome, Shared, StepError};
+use super::{Attempt, Outcome, StepError};
 use crate::failed::Failed;
-use crate::hold::Hold;
 
 /// What the operation's managed image is to be.
 pub(super) fn spec(
-    operation: &Operation,
-    (target, vhd): (&Target, BlobAddress),
+    Attempt { shared, operation, .. }: Attempt<'_>,
+    target: &Target,
     name: &ManagedImageName,
     os: OsType,
     generation: Generation,
-    storage_type: StorageType,
 ) -> ManagedImageSpec {
     ManagedImageSpec {
         id: target.image(name.clone()),
         region: target.region.clone(),
-        vhd,
+        vhd: shared.ports.vhd(target, &operation.image),
         os,
         generation,
-        storage_type,
+        storage_type: shared.settings.storage_type,
         disk_encryption_set: target.disk_encryption_set.clone(),
         tenant: target.tenant.clone(),
         tags: ImageTags { image: operation.image.clone(), job: operation.job.clone() }.to_map(),
@@ -38,31 +34,26 @@ pub(super) fn spec(
 ///
 /// # Errors
 /// [`StepError`] where it was stopped or the attempt failed.
-pub(super) async fn run(
-    shared: &Shared,
-    hold: &Hold,
-    operation: &Operation,
-    spec: &ManagedImageSpec,
-) -> Result<Outcome, StepError> {
-    let images = shared.ports.images.as_ref();
+pub(super) async fn run(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<Outcome, StepError> {
+    let images = attempt.shared.ports.images.as_ref();
     let tenant = spec.tenant.as_deref();
     let underway = match images.get(&spec.id, tenant).await? {
-        None => begin(shared, hold, spec).await?,
-        Some(image) => match standing(&image, operation, spec)? {
+        None => begin(attempt, spec).await?,
+        Some(image) => match standing(&image, &attempt.operation.image, spec)? {
             Standing::Made => return Ok(Outcome::Done),
-            Standing::Changing => return Ok(Outcome::Continue(shared.settings.beat)),
-            Standing::Broken => begin(shared, hold, spec).await?,
+            Standing::Changing => return Ok(Outcome::Continue(attempt.shared.settings.beat)),
+            Standing::Broken => begin(attempt, spec).await?,
             // An image's disk can't be exchanged: the old one has to go first.
             Standing::Stale => {
-                hold.check()?;
+                attempt.hold.check()?;
                 tracing::info!(image = %spec.id, "an image of other content is replaced");
                 let removal = images.delete(&spec.id, tenant).await?;
-                finish(shared, hold, removal).await?;
-                begin(shared, hold, spec).await?
+                finish(attempt, removal).await?;
+                begin(attempt, spec).await?
             }
         },
     };
-    finish(shared, hold, underway).await?;
+    finish(attempt, underway).await?;
     Ok(Outcome::Done)
 }
 
@@ -76,7 +67,7 @@ enum Standing {
 
 /// Names are made of a template and do not heed case, so that the image may be another target's or another golden image's.
 /// Such a one is left alone: only what this very version was before may be replaced.
-fn standing(image: &ManagedImage, operation: &Operation, spec: &ManagedImageSpec) -> Result<Standing, Failed> {
+fn standing(image: &ManagedImage, wanted: &ImageRef, spec: &ManagedImageSpec) -> Result<Standing, Failed> {
     let id = &spec.id;
     let Some(digest) = ImageTags::digest_in(&image.tags) else {
         let message = format!("{id} is in the way: an image that goldfleet did not make; remove or rename it");
@@ -87,25 +78,25 @@ fn standing(image: &ManagedImage, operation: &Operation, spec: &ManagedImageSpec
         return Err(Failed::fatal("image-region-change", message));
     }
     let version = ImageTags::version_in(&image.tags);
-    if digest != operation.image.digest && version != operation.image.to_string() {
+    if digest != wanted.digest && version != wanted.to_string() {
         let message = format!("{id} is in the way: it was made of {version}, whose name in [images] is the same");
         return Err(Failed::fatal("image-foreign", message));
     }
     Ok(match image.provisioning {
         Provisioning::Underway => Standing::Changing,
-        _ if digest != operation.image.digest => Standing::Stale,
+        _ if digest != wanted.digest => Standing::Stale,
         Provisioning::Succeeded => Standing::Made,
         Provisioning::Failed => Standing::Broken,
     })
 }
 
-async fn begin(shared: &Shared, hold: &Hold, spec: &ManagedImageSpec) -> Result<Underway, StepError> {
+async fn begin(Attempt { shared, hold, .. }: Attempt<'_>, spec: &ManagedImageSpec) -> Result<Underway, StepError> {
     hold.check()?;
     Ok(shared.ports.images.put(spec).await?)
 }
 
 /// Follows a change to its end.
-async fn finish(shared: &Shared, hold: &Hold, mut underway: Underway) -> Result<(), StepError> {
+async fn finish(Attempt { shared, hold, .. }: Attempt<'_>, mut underway: Underway) -> Result<(), StepError> {
     loop {
         match underway {
             Underway::Done => return Ok(()),

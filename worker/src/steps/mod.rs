@@ -10,11 +10,15 @@ mod transfer;
 use std::sync::Arc;
 
 use goldfleet_shared::governor::Governor;
+use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::operation::{Operation, Work};
+use goldfleet_shared::model::store::Store;
 use goldfleet_shared::ports::Ports;
+use goldfleet_shared::ports::blob_store::BlobStore;
 
 use crate::availability::Availability;
 use crate::detour::Detours;
+use crate::failed::Failed;
 use crate::hold::Hold;
 use crate::manifests::Manifests;
 use crate::settings::Settings;
@@ -63,18 +67,53 @@ impl Shared {
     }
 }
 
+/// An attempt at an operation: what all steps share, the lease in hand, and the operation as it was claimed.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    shared: &'a Shared,
+    hold: &'a Hold,
+    operation: &'a Operation,
+}
+
+impl<'a> Attempt<'a> {
+    fn blobs(&self) -> &'a dyn BlobStore {
+        self.shared.ports.blobs.as_ref()
+    }
+
+    /// The manifest of the operation's version, from `source`.
+    async fn manifest(&self, source: &Store) -> Result<Arc<Manifest>, StepError> {
+        Ok(self.shared.manifests.get(self.blobs(), source, &self.operation.image).await?)
+    }
+}
+
+/// The source store: the last of those that an operation may read from.
+fn source_of(from: &[Store]) -> Result<&Store, Failed> {
+    // Plans name one always. Without one nothing could be done, which must not be taken for being done.
+    from.last().ok_or_else(|| Failed::fatal("row-damaged", "the operation's row names no store to read from"))
+}
+
 /// Runs the step that an operation asks for.
 ///
 /// # Errors
 /// [`StepError`] where it was stopped or the attempt failed.
 pub async fn run(shared: &Shared, hold: &Hold, operation: &Operation) -> Result<Outcome, StepError> {
+    let attempt = Attempt { shared, hold, operation };
     match &operation.work {
-        Work::Seed { store, from } => seed::run(shared, hold, operation, store, from).await,
-        Work::Copy { target, from } => copy::run(shared, hold, operation, target, from).await,
+        Work::Seed { store, from } => seed::run(attempt, store, from).await,
+        Work::Copy { target, from } => copy::run(attempt, target, from).await,
         Work::Image { target, name, os, generation } => {
-            let place = (target, shared.ports.vhd(target, &operation.image));
-            let spec = image::spec(operation, place, name, *os, *generation, shared.settings.storage_type);
-            image::run(shared, hold, operation, &spec).await
+            image::run(attempt, &image::spec(attempt, target, name, *os, *generation)).await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nowhere_to_read_from_is_not_everything_done() {
+        let failed = source_of(&[]).unwrap_err();
+        assert_eq!((failed.code.as_str(), failed.retryable), ("row-damaged", false));
     }
 }

@@ -10,17 +10,13 @@ use std::time::Duration;
 use goldfleet_shared::chance;
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::image::VhdMetadata;
-use goldfleet_shared::model::manifest::Manifest;
-use goldfleet_shared::model::operation::Operation;
-use goldfleet_shared::model::store::{BlobAddress, Store};
 use goldfleet_shared::ports::blob_store::{BlobProperties, CopyState};
 use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use uuid::Uuid;
 
-use super::base::{Base, Bases};
-use super::{Shared, StepError};
+use super::base::{Assembly, Base};
+use super::{Attempt, StepError};
 use crate::failed::Failed;
-use crate::hold::Hold;
 
 /// The time between two looks at a copy that the service makes.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -54,12 +50,8 @@ pub(super) struct Prepared {
 
 /// Sees to it that a page blob of this version lies at the VHD's place.
 pub(super) struct Preparing<'a> {
-    pub(super) shared: &'a Shared,
-    pub(super) hold: &'a Hold,
-    pub(super) operation: &'a Operation,
-    pub(super) source: &'a Store,
-    pub(super) manifest: &'a Manifest,
-    pub(super) vhd: &'a BlobAddress,
+    pub(super) attempt: Attempt<'a>,
+    pub(super) assembly: Assembly<'a>,
 }
 
 impl Preparing<'_> {
@@ -73,7 +65,7 @@ impl Preparing<'_> {
             let made = self.make(beginning).await?;
             found = self.look(Some(made)).await?;
         }
-        let message = || format!("{} is made by someone else at the same time", self.vhd);
+        let message = || format!("{} is made by someone else at the same time", self.assembly.vhd);
         found.ok_or_else(|| PortError::new(ErrorKind::Conflict, message()).into())
     }
 
@@ -81,13 +73,15 @@ impl Preparing<'_> {
     /// attempt has just made, by its incarnation, has no footer yet, which saves reading it from far away.
     async fn look(&self, made: Option<Uuid>) -> Result<Option<Prepared>, StepError> {
         let Some(properties) = self.settled().await? else { return Ok(None) };
-        let digest = self.operation.image.digest.to_string();
+        let digest = self.assembly.image.digest.to_string();
         match properties.metadata.get(VhdMetadata::DIGEST) {
-            Some(found) if *found == digest && properties.length == self.manifest.vhd_length() => {}
+            Some(found) if *found == digest && properties.length == self.assembly.manifest.vhd_length() => {}
             Some(_) => return self.remove(&properties, "it is of other content under the same version").await,
             None => {
-                let message =
-                    format!("{} is in the way: a blob that goldfleet did not make; remove or rename it", self.vhd);
+                let message = format!(
+                    "{} is in the way: a blob that goldfleet did not make; remove or rename it",
+                    self.assembly.vhd
+                );
                 return Err(Failed::fatal("vhd-foreign", message).into());
             }
         }
@@ -102,7 +96,7 @@ impl Preparing<'_> {
         };
         let base = match properties.metadata.get(VhdMetadata::BASE) {
             None => None,
-            Some(named) => match self.bases().named(named).await? {
+            Some(named) => match self.assembly.named_base(self.attempt.shared, named).await? {
                 Some(base) => Some(base),
                 None => {
                     return self.remove(&properties, "what it began with, of which some must go, is not known").await;
@@ -112,23 +106,18 @@ impl Preparing<'_> {
         Ok(Some(self.begun(incarnation, base)))
     }
 
-    fn bases(&self) -> Bases<'_> {
-        let Self { shared, source, manifest, vhd, .. } = *self;
-        Bases { shared, source, image: &self.operation.image, manifest, vhd }
-    }
-
     fn whole(&self, incarnation: Option<Uuid>) -> Prepared {
-        let (done, bytes) = (ChunkSet::full(self.manifest.chunk_count()), self.manifest.data_bytes());
+        let (done, bytes) = (ChunkSet::full(self.assembly.manifest.chunk_count()), self.assembly.manifest.data_bytes());
         Prepared { incarnation, base: None, done, bytes, whole: true }
     }
 
     fn begun(&self, incarnation: Uuid, base: Option<Base>) -> Prepared {
-        let recorded = &self.operation.progress;
-        let chunks = self.manifest.chunk_count();
+        let recorded = &self.attempt.operation.progress;
+        let chunks = self.assembly.manifest.chunk_count();
         let (done, bytes) = if recorded.incarnation == Some(incarnation) && recorded.done.len() == chunks {
             (recorded.done.clone(), recorded.bytes_done)
         } else {
-            base.as_ref().map_or_else(|| (ChunkSet::empty(chunks), 0), |base| base.same(self.manifest))
+            base.as_ref().map_or_else(|| (ChunkSet::empty(chunks), 0), |base| base.same(self.assembly.manifest))
         };
         Prepared { incarnation: Some(incarnation), base, done, bytes, whole: false }
     }
@@ -136,22 +125,22 @@ impl Preparing<'_> {
     /// The blob's properties, once no copy that the service makes is under way any more; none where there is no blob, or the
     /// copy came to nothing and the blob is gone.
     async fn settled(&self) -> Result<Option<BlobProperties>, StepError> {
-        let blobs = self.shared.ports.blobs.as_ref();
+        let blobs = self.attempt.blobs();
         loop {
-            self.hold.check()?;
+            self.attempt.hold.check()?;
             // The properties come first: the status is then of this version of the blob or of a later one. Where a copy has failed
             // and the blob is still in this version when it is removed, it is the one that failed, and no successor.
-            let Some(properties) = blobs.properties(self.vhd).await? else { return Ok(None) };
+            let Some(properties) = blobs.properties(self.assembly.vhd).await? else { return Ok(None) };
             if !properties.metadata.contains_key(VhdMetadata::BASE) {
                 return Ok(Some(properties));
             }
-            match blobs.copy_status(self.vhd).await?.map(|status| status.state) {
+            match blobs.copy_status(self.assembly.vhd).await?.map(|status| status.state) {
                 None | Some(CopyState::Done) => return Ok(Some(properties)),
-                Some(CopyState::Pending { .. }) => self.shared.ports.clock.sleep(LOOK_AGAIN).await,
+                Some(CopyState::Pending { .. }) => self.attempt.shared.ports.clock.sleep(LOOK_AGAIN).await,
                 Some(state @ (CopyState::Aborted | CopyState::Failed(_))) => {
-                    tracing::info!(vhd = %self.vhd, ?state, "the copy of an earlier version came to nothing");
-                    self.hold.check()?;
-                    match blobs.delete(self.vhd, Some(&properties.etag)).await {
+                    tracing::info!(vhd = %self.assembly.vhd, ?state, "the copy of an earlier version came to nothing");
+                    self.attempt.hold.check()?;
+                    match blobs.delete(self.assembly.vhd, Some(&properties.etag)).await {
                         Ok(_) => return Ok(None),
                         // It has changed since it was looked at: the end of the copy does that, and so does a successor.
                         Err(error) if error.kind == ErrorKind::Conflict => {}
@@ -164,40 +153,39 @@ impl Preparing<'_> {
 
     /// Removes a blob that is of no use, if it is still as it was looked at.
     async fn remove(&self, properties: &BlobProperties, why: &str) -> Result<Option<Prepared>, StepError> {
-        self.hold.check()?;
-        tracing::info!(vhd = %self.vhd, "a VHD is removed and made anew: {why}");
-        self.shared.ports.blobs.delete(self.vhd, Some(&properties.etag)).await?;
+        self.attempt.hold.check()?;
+        tracing::info!(vhd = %self.assembly.vhd, "a VHD is removed and made anew: {why}");
+        self.attempt.blobs().delete(self.assembly.vhd, Some(&properties.etag)).await?;
         Ok(None)
     }
 
     async fn has_footer(&self) -> Result<bool, StepError> {
-        let read = self.shared.ports.blobs.get(self.vhd, Some(self.manifest.footer_range())).await?;
-        Ok(read[..] == self.manifest.footer[..])
+        let read = self.attempt.blobs().get(self.assembly.vhd, Some(self.assembly.manifest.footer_range())).await?;
+        Ok(read[..] == self.assembly.manifest.footer[..])
     }
 
     /// Makes the blob where there is none. Returns its incarnation.
     async fn make(&self, beginning: Beginning) -> Result<Uuid, StepError> {
-        let image = &self.operation.image;
         let incarnation = chance::uuid();
         let metadata = BTreeMap::from([
-            (VhdMetadata::DIGEST.to_owned(), image.digest.to_string()),
-            (VhdMetadata::JOB.to_owned(), self.operation.job.to_string()),
+            (VhdMetadata::DIGEST.to_owned(), self.assembly.image.digest.to_string()),
+            (VhdMetadata::JOB.to_owned(), self.attempt.operation.job.to_string()),
             (VhdMetadata::INCARNATION.to_owned(), incarnation.to_string()),
         ]);
         if beginning == Beginning::EarlierVersion
-            && let Some(base) = self.bases().newest().await
-            && base.clone_to(self.shared, self.hold, self.vhd, metadata.clone()).await?
+            && let Some(base) = self.assembly.newest_base(self.attempt.shared).await
+            && base.clone_to(self.attempt, self.assembly.vhd, metadata.clone()).await?
         {
             return Ok(incarnation);
         }
-        self.hold.check()?;
+        self.attempt.hold.check()?;
         self.create(&metadata).await?;
         Ok(incarnation)
     }
 
     /// Makes an empty blob, and its container where that is missing, unless there is a blob.
     async fn create(&self, metadata: &BTreeMap<String, String>) -> Result<(), StepError> {
-        let (blobs, vhd, length) = (self.shared.ports.blobs.as_ref(), self.vhd, self.manifest.vhd_length());
+        let (blobs, vhd, length) = (self.attempt.blobs(), self.assembly.vhd, self.assembly.manifest.vhd_length());
         let mut made = blobs.create_page_blob(vhd, length, metadata).await;
         if made.as_ref().is_err_and(|error| error.kind == ErrorKind::NotFound) {
             blobs.ensure_container(&vhd.container).await?;

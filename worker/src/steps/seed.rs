@@ -6,51 +6,41 @@ use goldfleet_shared::chunk_store::{self, discard, rely_on};
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::ids::AccountName;
 use goldfleet_shared::model::manifest::{ChunkEntry, Manifest, chunk_name};
-use goldfleet_shared::model::operation::Operation;
 use goldfleet_shared::model::store::{BlobAddress, Container, Store};
 use goldfleet_shared::ports::blob_store::{BlobListed, BlobStore, SourceRange};
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 
 use super::transfer::{Destination, fill};
-use super::{Outcome, Shared, StepError};
-use crate::hold::Hold;
+use super::{Attempt, Outcome, Shared, StepError, source_of};
 
 /// Runs a seed.
 ///
 /// # Errors
 /// [`StepError`] where it was stopped or the attempt failed.
-pub(super) async fn run(
-    shared: &Shared,
-    hold: &Hold,
-    operation: &Operation,
-    store: &Store,
-    from: &[Store],
-) -> Result<Outcome, StepError> {
-    let Some(source) = from.last() else { return Ok(Outcome::Done) };
-    let blobs = shared.ports.blobs.as_ref();
-    let manifest = shared.manifests.get(blobs, source, &operation.image).await?;
-    let container = store.container();
-    let recorded = &operation.progress.done;
+pub(super) async fn run(attempt: Attempt<'_>, store: &Store, from: &[Store]) -> Result<Outcome, StepError> {
+    let (blobs, container) = (attempt.blobs(), store.container());
+    let manifest = attempt.manifest(source_of(from)?).await?;
+    let recorded = &attempt.operation.progress.done;
     let is_begun = recorded.len() == manifest.chunk_count() && recorded.count() > 0;
     if !is_begun {
         blobs.ensure_container(&container).await?;
-        let (done, bytes) = already_there(shared, hold, &container, &manifest).await?;
-        hold.set_progress(None, done, bytes, manifest.data_bytes());
+        let (done, bytes) = already_there(attempt, &container, &manifest).await?;
+        attempt.hold.set_progress(None, done, bytes, manifest.data_bytes());
     }
-    let destination = StoreDestination { blobs, container, requests: shared.settings.seed_requests };
-    fill(shared, hold, operation, &manifest, from, &destination).await
+    let destination = StoreDestination { blobs, container, requests: attempt.shared.settings.seed_requests };
+    fill(attempt, &manifest, from, &destination).await
 }
 
 /// Which chunks the store has from earlier jobs and other images. Old ones are renewed, so that no clean-up that is
 /// looking at them right now takes them for abandoned; those of another length are removed, so that whole ones take their
 /// place.
 async fn already_there(
-    shared: &Shared,
-    hold: &Hold,
+    attempt: Attempt<'_>,
     container: &Container,
     manifest: &Manifest,
 ) -> Result<(ChunkSet, u64), StepError> {
-    let present = chunk_store::present(shared.ports.blobs.as_ref(), container).await?;
+    let Attempt { shared, hold, .. } = attempt;
+    let present = chunk_store::present(attempt.blobs(), container).await?;
     let mut done = ChunkSet::empty(manifest.chunk_count());
     let mut bytes = 0;
     let mut waiting = (0_u32..).zip(&manifest.chunks);

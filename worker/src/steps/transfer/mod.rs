@@ -8,12 +8,10 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use goldfleet_shared::model::manifest::{ChunkEntry, Manifest};
-use goldfleet_shared::model::operation::Operation;
 use goldfleet_shared::model::store::Store;
 use goldfleet_shared::ports::error::{ErrorKind, PortError};
 
-use super::{Outcome, Shared, StepError};
-use crate::hold::Hold;
+use super::{Attempt, Outcome, StepError};
 use journey::{Journey, Next};
 pub(super) use request::Destination;
 use request::{Answer, Batch};
@@ -27,25 +25,24 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Moves every chunk that the hold has not recorded as in place.
 pub(super) async fn fill<D: Destination>(
-    shared: &Shared,
-    hold: &Hold,
-    operation: &Operation,
+    attempt: Attempt<'_>,
     manifest: &Manifest,
     from: &[Store],
     destination: &D,
 ) -> Result<Outcome, StepError> {
+    let Attempt { shared, hold, operation } = attempt;
     let patience = shared.settings.beat * PATIENCE_BEATS;
     let mut idle = Duration::ZERO;
     loop {
         hold.check()?;
-        let missing = missing(operation, hold);
+        let missing = missing(attempt);
         if missing.is_empty() {
             return Ok(Outcome::Done);
         }
         let sources = shared.availability.look(&shared.ports, &operation.job, from).await?;
         let at_hand: Vec<u32> = missing.into_iter().filter(|&chunk| sources.nearest(chunk, &[]).is_some()).collect();
         if !at_hand.is_empty() {
-            Batch { shared, hold, sources: &sources, destination }.fetch(manifest, at_hand).await?;
+            Batch { attempt, sources: &sources, destination }.fetch(manifest, at_hand).await?;
             idle = Duration::ZERO;
         } else if idle < patience {
             shared.ports.clock.sleep(LOOK_AGAIN).await;
@@ -57,7 +54,7 @@ pub(super) async fn fill<D: Destination>(
 }
 
 /// The chunks to move, beginning at a place of the list that differs between operations, so that no chunk is hot.
-fn missing(operation: &Operation, hold: &Hold) -> Vec<u32> {
+fn missing(Attempt { hold, operation, .. }: Attempt<'_>) -> Vec<u32> {
     let done = hold.progress().done;
     let mut missing: Vec<u32> = done.missing().collect();
     if !missing.is_empty() {
@@ -98,17 +95,17 @@ impl<D: Destination> Batch<'_, D> {
     async fn fetch_one(&self, chunk: u32, entry: &ChunkEntry) -> Result<(), StepError> {
         let mut journey = Journey::new(chunk, entry);
         loop {
-            self.hold.check()?;
-            let (account, now) = (self.destination.account(), self.shared.ports.clock.now());
-            let Some(pick) = self.shared.detours.pick(&journey.wanted(self.sources), account, now) else {
+            self.attempt.hold.check()?;
+            let (account, now) = (self.destination.account(), self.attempt.shared.ports.clock.now());
+            let Some(pick) = self.attempt.shared.detours.pick(&journey.wanted(self.sources), account, now) else {
                 return journey.last.map_or(Ok(()), |error| Err(error.into()));
             };
             let Answer { pick, put, .. } = self.ask(&mut journey, pick).await?;
             match put {
                 Ok(bytes) => {
-                    self.hold.moved(bytes);
-                    self.shared.vitals.metrics.moved(self.hold.kind(), bytes, pick.is_detour());
-                    self.hold.record(chunk, u64::from(entry.length));
+                    self.attempt.hold.moved(bytes);
+                    self.attempt.shared.vitals.metrics.moved(self.attempt.hold.kind(), bytes, pick.is_detour());
+                    self.attempt.hold.record(chunk, u64::from(entry.length));
                     return Ok(());
                 }
                 Err(error) => self.failed(&mut journey, pick.store, error).await?,
@@ -129,9 +126,9 @@ impl<D: Destination> Batch<'_, D> {
             }
             Next::Again(wait) => {
                 if error.kind == ErrorKind::Throttled {
-                    self.shared.vitals.metrics.throttled(self.hold.kind());
+                    self.attempt.shared.vitals.metrics.throttled(self.attempt.hold.kind());
                 }
-                self.shared.ports.clock.sleep(wait).await;
+                self.attempt.shared.ports.clock.sleep(wait).await;
             }
             Next::Fail => return Err(error.into()),
         }

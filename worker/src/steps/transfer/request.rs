@@ -11,11 +11,11 @@ use goldfleet_shared::ports::clock::between;
 use goldfleet_shared::ports::error::PortResult;
 use jiff::Timestamp;
 
-use super::super::{Shared, StepError};
+use super::super::{Attempt, StepError};
 use super::journey::{Journey, is_the_sources_fault};
 use crate::availability::Sources;
 use crate::detour::{Pick, blames_source};
-use crate::hold::{Hold, Stop};
+use crate::hold::Stop;
 
 /// The time between two looks whether an overdue chunk can be had elsewhere.
 const LOOK_ELSEWHERE: Duration = Duration::from_secs(1);
@@ -35,8 +35,7 @@ pub(in crate::steps) trait Destination: Sync {
 
 /// What the chunks have in common that are moved between two looks at the sources.
 pub(super) struct Batch<'a, D> {
-    pub(super) shared: &'a Shared,
-    pub(super) hold: &'a Hold,
+    pub(super) attempt: Attempt<'a>,
     pub(super) sources: &'a Sources<'a>,
     pub(super) destination: &'a D,
 }
@@ -68,8 +67,8 @@ impl<D: Destination> Batch<'_, D> {
     where
         Self: 's,
     {
-        let permit = self.shared.governor.admit(self.destination.account()).await;
-        self.hold.check()?;
+        let permit = self.attempt.shared.governor.admit(self.destination.account()).await;
+        self.attempt.hold.check()?;
         let sent = self.now();
         let request = Request { entry: journey.entry, pick, since: journey.since(pick.store, sent), sent };
         let mut put = Box::pin(self.put(request));
@@ -108,7 +107,7 @@ impl<D: Destination> Batch<'_, D> {
         Self: 's,
     {
         let Request { entry, pick, sent, .. } = request;
-        let told = self.shared.detours.overdue(&pick, self.destination.account(), entry, sent, self.now());
+        let told = self.attempt.shared.detours.overdue(&pick, self.destination.account(), entry, sent, self.now());
         let instead = tokio::select! {
             biased;
             put = &mut put => {
@@ -120,7 +119,7 @@ impl<D: Destination> Batch<'_, D> {
             instead = self.instead(journey, &pick) => instead,
         };
         // Whoever is only to stop soon waits for what is in flight.
-        if self.hold.check() == Err(Stop::Lost) {
+        if self.attempt.hold.check() == Err(Stop::Lost) {
             return Err(Stop::Lost.into());
         }
         if !told {
@@ -165,7 +164,7 @@ impl<D: Destination> Batch<'_, D> {
     }
 
     fn now(&self) -> Timestamp {
-        self.shared.ports.clock.now()
+        self.attempt.shared.ports.clock.now()
     }
 
     async fn put(&self, request: Request<'_>) -> PortResult<u64> {
@@ -177,13 +176,13 @@ impl<D: Destination> Batch<'_, D> {
     fn ended(&self, request: &Request<'_>, put: &PortResult<u64>) {
         let Request { entry, pick, since, .. } = request;
         let now = self.now();
-        self.shared.detours.ended(pick, self.destination.account(), entry, between(*since, now), now, put);
+        self.attempt.shared.detours.ended(pick, self.destination.account(), entry, between(*since, now), now, put);
     }
 
     /// Returns when a chunk that is asked for now is overdue.
     async fn until_overdue(&self, entry: &ChunkEntry) {
-        match self.shared.detours.overdue_after(entry) {
-            Some(after) => self.shared.ports.clock.sleep(after).await,
+        match self.attempt.shared.detours.overdue_after(entry) {
+            Some(after) => self.attempt.shared.ports.clock.sleep(after).await,
             None => pending().await,
         }
     }
@@ -193,7 +192,8 @@ impl<D: Destination> Batch<'_, D> {
     where
         Self: 's,
     {
-        let (clock, account, detours) = (&self.shared.ports.clock, self.destination.account(), &self.shared.detours);
+        let (clock, account, detours) =
+            (&self.attempt.shared.ports.clock, self.destination.account(), &self.attempt.shared.detours);
         loop {
             let now = clock.now();
             if let Some(instead) = detours.instead(pick, &journey.wanted(self.sources), account, now) {
