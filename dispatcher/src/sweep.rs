@@ -11,7 +11,7 @@ use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::clock::{after, between};
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::state::{JobEvent, OperationEvent};
-use goldfleet_worker::claim::lost;
+use goldfleet_worker::claim::expire;
 use goldfleet_worker::metrics::Census;
 use goldfleet_worker::settle::copy_failed;
 use jiff::Timestamp;
@@ -164,23 +164,23 @@ async fn heal(desk: &Desk, group: &[Versioned<Operation>], now: Timestamp, patie
     let copy = group.iter().find(|row| row.value.id.kind() == Kind::Copy).map(|row| row.value.state);
     let mut commit = Commit::default();
     for row in group {
-        let (mut operation, mut events) = (row.value.clone(), Vec::new());
-        match remedy(&operation, copy, now, patience, desk.config.worker.max_attempts) {
+        let mut operation = row.value.clone();
+        let applied = match remedy(&operation, copy, now, patience) {
             Remedy::None => continue,
-            Remedy::Announce => {}
-            Remedy::Apply(remedies) => {
-                if operation.state.is_leased() {
-                    desk.vitals.metrics.expired(operation.id.kind());
-                }
-                for event in remedies {
-                    match operation.apply(event, now, &desk.who) {
-                        Ok(event) => events.push(event),
-                        // A cancelled operation's lease ends in its being cancelled: nothing more is to come.
-                        Err(_) => break,
-                    }
-                }
+            Remedy::Announce => Ok(Vec::new()),
+            Remedy::Apply(event) => operation.apply(event, now, &desk.who).map(|event| vec![event]),
+            Remedy::Expire => {
+                desk.vitals.metrics.expired(operation.id.kind());
+                expire(&mut operation, desk.config.worker.max_attempts, now, &desk.who)
             }
-        }
+        };
+        let events = match applied {
+            Ok(events) => events,
+            Err(illegal) => {
+                tracing::error!(%illegal, "an operation could not be put right");
+                continue;
+            }
+        };
         operation.updated = now;
         if operation.state == OperationState::Ready {
             operation.queued = Some(now);
@@ -201,16 +201,11 @@ async fn heal(desk: &Desk, group: &[Versioned<Operation>], now: Timestamp, patie
 enum Remedy {
     None,
     Announce,
-    Apply(Vec<OperationEvent>),
+    Apply(OperationEvent),
+    Expire,
 }
 
-fn remedy(
-    operation: &Operation,
-    copy: Option<OperationState>,
-    now: Timestamp,
-    patience: Duration,
-    max_attempts: u32,
-) -> Remedy {
+fn remedy(operation: &Operation, copy: Option<OperationState>, now: Timestamp, patience: Duration) -> Remedy {
     let long_after = |at: Timestamp| now > after(at, patience);
     match operation.state {
         OperationState::Ready => {
@@ -221,17 +216,12 @@ fn remedy(
         OperationState::Running | OperationState::Cancelling
             if operation.lease.as_ref().is_none_or(|lease| long_after(lease.expires)) =>
         {
-            let failure = lost(operation, now);
-            let mut events = vec![OperationEvent::Expire(failure.clone())];
-            if operation.failures + 1 >= max_attempts {
-                events.push(OperationEvent::Fail(failure));
-            }
-            Remedy::Apply(events)
+            Remedy::Expire
         }
         OperationState::Waiting => match copy {
-            Some(OperationState::Succeeded | OperationState::Skipped) => Remedy::Apply(vec![OperationEvent::Release]),
+            Some(OperationState::Succeeded | OperationState::Skipped) => Remedy::Apply(OperationEvent::Release),
             Some(OperationState::Failed | OperationState::Cancelled) => {
-                Remedy::Apply(vec![OperationEvent::Block(copy_failed(now))])
+                Remedy::Apply(OperationEvent::Block(copy_failed(now)))
             }
             _ => Remedy::None,
         },

@@ -1,5 +1,7 @@
 //! From a message to a lease.
 
+use std::time::Duration;
+
 use goldfleet_shared::chance;
 use goldfleet_shared::commit::{Commit, Outcome, confirmed};
 use goldfleet_shared::model::event::Event;
@@ -11,7 +13,6 @@ use goldfleet_shared::ports::queue::Received;
 use goldfleet_shared::ports::{Ports, Versioned};
 use goldfleet_shared::state::{IllegalTransition, OperationEvent};
 use jiff::Timestamp;
-use std::time::Duration;
 
 use crate::hold::{Hold, Rows};
 use crate::settings::Settings;
@@ -140,25 +141,39 @@ fn claim_events(
     now: Timestamp,
     settings: &Settings,
 ) -> Result<Vec<Event>, IllegalTransition> {
+    let who = settings.name.as_str();
     let mut events = Vec::with_capacity(2);
     if operation.state.is_leased() {
-        let failure = lost(operation, now);
-        events.push(operation.apply(OperationEvent::Expire(failure.clone()), now, &settings.name)?);
+        events = expire(operation, settings.max_attempts, now, who)?;
         if operation.state != OperationState::Ready {
             return Ok(events);
         }
-        if operation.failures >= settings.max_attempts {
-            events.push(operation.apply(OperationEvent::Fail(failure), now, &settings.name)?);
-            return Ok(events);
-        }
     }
-    events.push(operation.apply(OperationEvent::Claim(lease), now, &settings.name)?);
+    events.push(operation.apply(OperationEvent::Claim(lease), now, who)?);
+    Ok(events)
+}
+
+/// Takes an operation through the expiry of its lease, and on to its end where its workers have disappeared too often.
+///
+/// # Errors
+/// [`IllegalTransition`] where it has no lease.
+pub fn expire(
+    operation: &mut Operation,
+    max_attempts: u32,
+    now: Timestamp,
+    who: &str,
+) -> Result<Vec<Event>, IllegalTransition> {
+    let failure = lost(operation, now);
+    let mut events = vec![operation.apply(OperationEvent::Expire(failure.clone()), now, who)?];
+    // One that was to be cancelled has ended with its lease.
+    if operation.state == OperationState::Ready && operation.failures >= max_attempts {
+        events.push(operation.apply(OperationEvent::Fail(failure), now, who)?);
+    }
     Ok(events)
 }
 
 /// The failure of an operation whose lease ran out.
-#[must_use]
-pub fn lost(operation: &Operation, now: Timestamp) -> Failure {
+fn lost(operation: &Operation, now: Timestamp) -> Failure {
     let holder = operation.lease.as_ref().map_or("its worker", |lease| lease.holder.as_str());
     Failure {
         code: WORKER_LOST.to_owned(),

@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use crate::settings::Settings;
 
-/// Why a step has to stop before its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a step has to stop before its end; the later ones override those before them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
     /// The worker is shutting down.
     Drain,
@@ -127,21 +127,15 @@ impl Hold {
     /// Asks the step to stop. A lost lease overrides every other reason, a cancellation a shutdown.
     pub fn stop(&self, reason: Stop) {
         self.stop.send_if_modified(|current| {
-            let rank = |stop: Option<Stop>| match stop {
-                None => 0,
-                Some(Stop::Drain) => 1,
-                Some(Stop::Cancel) => 2,
-                Some(Stop::Lost) => 3,
-            };
-            let higher = rank(Some(reason)) > rank(*current);
-            if higher {
+            let overrides = *current < Some(reason);
+            if overrides {
                 *current = Some(reason);
             }
-            higher
+            overrides
         });
     }
 
-    /// Returns when the step has to stop for this reason or a graver one.
+    /// Returns when the step has to stop for one of these reasons: that one.
     pub async fn stopped_for(&self, reasons: &[Stop]) -> Stop {
         let mut receiver = self.stop.subscribe();
         loop {
