@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::failed::Failed;
 use crate::outcome::{Ended, Outcome, Settled, StepError};
 
 /// Seconds that attempts are sorted by: from what has nothing to do to a large disk over a slow line.
@@ -170,17 +171,46 @@ impl Families {
     }
 }
 
-/// How an attempt ended, as the label says it.
-fn outcome(ended: &Ended, settled: Settled) -> &'static str {
-    match (settled, ended) {
-        (Settled::Lost, _) => "lost",
-        (Settled::Written(OperationState::Succeeded), _) => "succeeded",
-        (Settled::Written(OperationState::Failed), _) => "failed",
-        (Settled::Written(OperationState::Cancelled), _) => "cancelled",
-        (_, Ok(Outcome::Done | Outcome::Continue(_))) => "deferred",
-        (_, Err(StepError::Stopped(_))) => "drained",
-        (_, Err(StepError::Failed(failed))) if failed.throttled => "throttled",
-        (_, Err(StepError::Failed(_))) => "retried",
+/// How an attempt ended, as it is counted.
+#[derive(Debug, Clone, Copy)]
+enum Counted<'a> {
+    Lost,
+    Succeeded,
+    /// Given up, and for which failure, where the step told.
+    GivenUp(Option<&'a Failed>),
+    Cancelled,
+    Deferred,
+    Drained,
+    Throttled,
+    Retried(&'a Failed),
+}
+
+impl<'a> Counted<'a> {
+    fn of(ended: &'a Ended, settled: Settled) -> Self {
+        match (settled, ended) {
+            (Settled::Lost, _) => Self::Lost,
+            (Settled::Written(OperationState::Succeeded), _) => Self::Succeeded,
+            (Settled::Written(OperationState::Failed), Err(StepError::Failed(failed))) => Self::GivenUp(Some(failed)),
+            (Settled::Written(OperationState::Failed), _) => Self::GivenUp(None),
+            (Settled::Written(OperationState::Cancelled), _) => Self::Cancelled,
+            (_, Ok(Outcome::Done | Outcome::Continue(_))) => Self::Deferred,
+            (_, Err(StepError::Stopped(_))) => Self::Drained,
+            (_, Err(StepError::Failed(failed))) if failed.throttled => Self::Throttled,
+            (_, Err(StepError::Failed(failed))) => Self::Retried(failed),
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Succeeded => "succeeded",
+            Self::GivenUp(_) => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Deferred => "deferred",
+            Self::Drained => "drained",
+            Self::Throttled => "throttled",
+            Self::Retried(_) => "retried",
+        }
     }
 }
 
@@ -193,29 +223,29 @@ impl Metrics {
     /// An attempt has ended.
     pub fn settled(&self, kind: Kind, took: Duration, ended: &Ended, settled: Settled) {
         let kind = kind.as_str();
-        let outcome = outcome(ended, settled);
+        let counted = Counted::of(ended, settled);
         self.0.in_flight.get_or_create(&ByKind { kind }).dec();
         self.0.seconds.get_or_create(&ByKind { kind }).observe(took.as_secs_f64());
-        self.0.attempts.get_or_create(&ByOutcome { kind, outcome }).inc();
-        match (outcome, ended) {
-            ("lost", _) => drop(self.0.lost.get_or_create(&ByKind { kind }).inc()),
-            ("throttled", _) => drop(self.0.throttles.get_or_create(&ByKind { kind }).inc()),
-            ("retried", Err(StepError::Failed(failed))) => {
-                self.0.retries.get_or_create(&ByCode { kind, code: failed.code.clone() }).inc();
+        self.0.attempts.get_or_create(&ByOutcome { kind, outcome: counted.label() }).inc();
+        let by_code = |failed: &Failed| ByCode { kind, code: failed.code.clone() };
+        match counted {
+            Counted::Lost => drop(self.0.lost.get_or_create(&ByKind { kind }).inc()),
+            Counted::Throttled => drop(self.0.throttles.get_or_create(&ByKind { kind }).inc()),
+            Counted::Retried(failed) => drop(self.0.retries.get_or_create(&by_code(failed)).inc()),
+            Counted::GivenUp(Some(failed)) => drop(self.0.failures.get_or_create(&by_code(failed)).inc()),
+            Counted::GivenUp(None) | Counted::Succeeded | Counted::Cancelled | Counted::Deferred | Counted::Drained => {
             }
-            ("failed", Err(StepError::Failed(failed))) => {
-                self.0.failures.get_or_create(&ByCode { kind, code: failed.code.clone() }).inc();
-            }
-            _ => {}
         }
     }
 
-    /// Bytes went over the wire, by a detour or not.
-    pub fn moved(&self, kind: Kind, bytes: u64, detour: bool) {
+    /// Bytes went over the wire.
+    pub fn moved(&self, kind: Kind, bytes: u64) {
         self.0.moved.get_or_create(&ByKind::of(kind)).inc_by(bytes);
-        if detour {
-            self.0.detoured.get_or_create(&ByKind::of(kind)).inc_by(bytes);
-        }
+    }
+
+    /// Of the bytes that went over the wire, these came by a detour.
+    pub fn detoured(&self, kind: Kind, bytes: u64) {
+        self.0.detoured.get_or_create(&ByKind::of(kind)).inc_by(bytes);
     }
 
     /// A service answered that it is asked too much, and the step asks again by itself.

@@ -103,9 +103,13 @@ impl<D: Destination> Batch<'_, D> {
             let Answer { pick, put, .. } = self.ask(&mut journey, pick).await?;
             match put {
                 Ok(bytes) => {
-                    self.attempt.hold.moved(bytes);
-                    self.attempt.shared.vitals.metrics.moved(self.attempt.hold.kind(), bytes, pick.is_detour());
-                    self.attempt.hold.record(chunk, u64::from(entry.length));
+                    let Attempt { shared, hold, .. } = self.attempt;
+                    hold.moved(bytes);
+                    shared.vitals.metrics.moved(hold.kind(), bytes);
+                    if pick.is_detour() {
+                        shared.vitals.metrics.detoured(hold.kind(), bytes);
+                    }
+                    hold.record(chunk, u64::from(entry.length));
                     return Ok(());
                 }
                 Err(error) => self.failed(&mut journey, pick.store, error).await?,
