@@ -15,6 +15,8 @@ use goldfleet_shared::ports::{Ports, Versioned};
 use goldfleet_shared::state::{IllegalTransition, JobEvent};
 use goldfleet_worker::vitals::Vitals;
 
+use crate::upload::Readers;
+
 /// Ports, configuration, and who acts.
 #[derive(Clone)]
 pub struct Desk {
@@ -26,6 +28,8 @@ pub struct Desk {
     pub who: String,
     /// What the process tells of itself.
     pub vitals: Vitals,
+    /// Who reads the disks that it uploads.
+    pub readers: Readers,
 }
 
 /// What an operator's command can run into.
@@ -88,7 +92,7 @@ const IN_A_SECOND: usize = 20;
 impl Desk {
     /// A desk of a process that nobody watches.
     pub fn new(ports: Ports, config: Arc<Config>, who: impl Into<String>) -> Self {
-        Self { ports, config, who: who.into(), vitals: Vitals::default() }
+        Self { ports, config, who: who.into(), vitals: Vitals::default(), readers: Readers::Threads }
     }
 
     /// One job.

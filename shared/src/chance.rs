@@ -1,7 +1,7 @@
 //! What is left to chance: tokens, ids, jitter.
 //!
 //! A simulation runs a whole fleet on one thread and decides all of it by a seed: where [`seed`] was called, this thread's
-//! numbers come from that seed, and whatever would use other threads does its work on this one. Nothing else calls it.
+//! numbers come from that seed. Nothing else calls it.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -29,12 +29,6 @@ impl Drop for Seeded {
     fn drop(&mut self) {
         SEEDED.set(None);
     }
-}
-
-/// Whether this thread's chance comes from a seed.
-#[must_use]
-pub fn is_seeded() -> bool {
-    SEEDED.with_borrow(Option::is_some)
 }
 
 /// A UUID by chance, of version 4.
@@ -68,12 +62,10 @@ mod tests {
         let draw = || (uuid(), number(), fraction().to_bits());
         let seeded = |n| {
             let _held = seed(n);
-            assert!(is_seeded());
             draw()
         };
         assert_eq!(seeded(1), seeded(1));
         assert_ne!(seeded(1), seeded(2));
-        assert!(!is_seeded());
         assert_ne!(draw(), draw());
         assert_eq!(seeded(3).0.get_version_num(), 4);
     }

@@ -1,10 +1,9 @@
-//! Reader threads: from windows of the disk to chunks.
+//! Readers: from windows of the disk to chunks.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use goldfleet_shared::chance;
 use goldfleet_shared::chunk::{pack, read_window, windows};
 use goldfleet_shared::model::manifest::ChunkEntry;
 use goldfleet_shared::vhd::{Disk, VhdError};
@@ -32,19 +31,33 @@ pub(super) struct Scan {
     pub(super) scanned: mpsc::Receiver<Result<Scanned, VhdError>>,
 }
 
-/// How many threads read a disk. In a simulation none does: its only one reads in turn with all else.
-pub(super) fn threads() -> usize {
-    if chance::is_seeded() { 1 } else { std::thread::available_parallelism().map_or(2, |n| n.get().min(4)) }
+/// Who reads disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Threads of their own, at once.
+    Threads,
+    /// The thread that sends, in turn with all else: a simulation has no other.
+    Sender,
 }
 
-/// Begins to read a disk with some threads. They end when all is read, or when the receiver is gone.
-pub(super) fn begin(disk: Arc<Disk>, threads: usize, buffers: &Buffers) -> Result<Scan, VhdError> {
+impl Readers {
+    /// How many read at once.
+    pub(super) fn count(self) -> usize {
+        match self {
+            Self::Threads => std::thread::available_parallelism().map_or(2, |n| n.get().min(4)),
+            Self::Sender => 1,
+        }
+    }
+}
+
+/// Begins to read a disk. The readers end when all is read, or when the receiver is gone.
+pub(super) fn begin(disk: Arc<Disk>, readers: Readers, buffers: &Buffers) -> Result<Scan, VhdError> {
     let ranges: Arc<[Range<u64>]> = disk.data_ranges()?.into();
     let all: Arc<[Range<u64>]> = windows(&ranges, disk.size()).collect::<Vec<_>>().into();
     let bytes = ranges.iter().map(|range| range.end - range.start).sum();
     let next = Arc::new(AtomicUsize::new(0));
     let (sender, scanned) = mpsc::channel(1);
-    for _ in 0..threads {
+    for _ in 0..readers.count() {
         let reader = Reader {
             disk: Arc::clone(&disk),
             ranges: Arc::clone(&ranges),
@@ -53,10 +66,9 @@ pub(super) fn begin(disk: Arc<Disk>, threads: usize, buffers: &Buffers) -> Resul
             buffers: buffers.clone(),
         };
         let sender = sender.clone();
-        if chance::is_seeded() {
-            tokio::spawn(async move { reader.run_here(&sender).await });
-        } else {
-            tokio::task::spawn_blocking(move || reader.run(&sender));
+        match readers {
+            Readers::Threads => drop(tokio::task::spawn_blocking(move || reader.run(&sender))),
+            Readers::Sender => drop(tokio::spawn(async move { reader.run_here(&sender).await })),
         }
     }
     Ok(Scan { windows: all.len(), bytes, scanned })

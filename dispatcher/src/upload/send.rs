@@ -78,9 +78,9 @@ struct Sender<'a> {
 impl Sender<'_> {
     async fn run(&self, disk: Arc<Disk>) -> Result<Vec<ChunkEntry>, UploadError> {
         let requests = self.desk.config.upload.requests.max(1);
-        let threads = scan::threads();
+        let readers = self.desk.readers;
         // One for each request, one in each reader's hands, one read ahead.
-        let mut scan = scan::begin(disk, threads, &Buffers::new(requests + threads + 1))?;
+        let mut scan = scan::begin(disk, readers, &Buffers::new(requests + readers.count() + 1))?;
         self.record.count(|row| row.bytes_total = scan.bytes);
         let mut entries: Vec<Option<ChunkEntry>> = vec![None; scan.windows];
         let mut seen: HashSet<ChunkHash> = HashSet::new();

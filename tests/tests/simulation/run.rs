@@ -32,13 +32,15 @@ pub(crate) struct Outcome {
 }
 
 thread_local! {
-    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// What tasks said that panicked in the run that this thread is at, if it is at one.
+    static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
 /// Runs a seed. With `keep_all`, all of its trace is kept.
 pub(crate) fn run(seed: u64, keep_all: bool) -> Outcome {
     golden();
     note_panics();
+    PANICS.set(Some(Vec::new()));
     let seeded = chance::seed(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let commands = LocalSet::new();
@@ -50,7 +52,7 @@ pub(crate) fn run(seed: u64, keep_all: bool) -> Outcome {
     drop((commands, runtime));
     drop(seeded);
     let mut wrong = stage.chaos.trace.wrongs();
-    wrong.extend(PANICS.take());
+    wrong.extend(PANICS.take().into_iter().flatten());
     Outcome { wrong, end: stage.chaos.trace.end(), digest: stage.chaos.trace.digest() }
 }
 
@@ -60,11 +62,10 @@ fn note_panics() {
     ONCE.call_once(|| {
         let other = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if chance::is_seeded() {
-                PANICS.with_borrow_mut(|panics| panics.push(format!("a panic: {info}")));
-            } else {
-                other(info);
-            }
+            PANICS.with_borrow_mut(|panics| match panics {
+                Some(panics) => panics.push(format!("a panic: {info}")),
+                None => other(info),
+            });
         }));
     });
 }

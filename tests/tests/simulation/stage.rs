@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::service::serve;
+use goldfleet_dispatcher::upload::Readers;
 use goldfleet_shared::config::Config;
 use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::modelled::Model;
@@ -123,7 +124,7 @@ impl Stage {
     pub(crate) fn desk(&self, what: &str) -> (Arc<Process>, Desk) {
         let (process, ports) = self.process(what);
         let desk = Desk::new(ports, Arc::clone(&self.config), process.name.clone());
-        (process, desk)
+        (process, Desk { readers: Readers::Sender, ..desk })
     }
 
     pub(crate) fn begin_worker(&self) {
