@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::stats::Limit;
 use crate::model::store::{BlobAddress, Container};
 use crate::ports::blob_store::SourceRange;
-use crate::ports::error::{ErrorKind, PortError};
+use crate::ports::error::{ErrorKind, PortError, SourceFault};
 
 pub(super) fn invalid(message: String) -> PortError {
     PortError::new(ErrorKind::Invalid, message)
@@ -34,13 +34,13 @@ pub(super) fn fenced(blob: &BlobAddress) -> PortError {
 
 pub(super) fn no_source(source: &SourceRange) -> PortError {
     let message = format!("the source {} is not there", source.blob);
-    PortError::new(ErrorKind::NotFound, message).with_code("source-not-found")
+    PortError::new(ErrorKind::NotFound, message).blaming_source(SourceFault::Missing)
 }
 
 pub(super) fn corrupt(source: &SourceRange, why: &str) -> PortError {
     let (blob, range) = (&source.blob, &source.range);
     let message = format!("the source {blob}, bytes {} to {}: {why}", range.start, range.end);
-    PortError::new(ErrorKind::Corrupt, message).with_code("source-corrupt")
+    PortError::new(ErrorKind::Corrupt, message).blaming_source(SourceFault::Corrupt)
 }
 
 pub(super) fn not_kept(blob: &BlobAddress) -> PortError {

@@ -107,9 +107,7 @@ pub struct CopyStatus {
 
 /// Blobs in containers of storage accounts.
 ///
-/// A source that does not have the checksum it should have is `Corrupt` with the code `source-corrupt`; a source that
-/// is not there is `NotFound` with the code `source-not-found`. Where a service says that it is the source that can't be
-/// read now, that is `Unavailable` or `Throttled` with the code `source-unavailable`, or `source-denied`.
+/// An error that is the source's and not the destination's says so: [`SourceFault`](super::error::SourceFault) has its kind and its code.
 #[async_trait]
 pub trait BlobStore: Send + Sync {
     /// Makes sure that a container is there, private.

@@ -43,6 +43,34 @@ impl ErrorKind {
     }
 }
 
+/// What is wrong with the source of a request from server to server, so that another source may serve it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SourceFault {
+    /// It is not there. The error is `NotFound`.
+    Missing,
+    /// It has not the checksum or the length that it should have. The error is `Corrupt`.
+    Corrupt,
+    /// It lets the service not in now. The error is `Unavailable`.
+    Denied,
+    /// It can't be read now. The error is `Unavailable` or `Throttled`.
+    Unavailable,
+}
+
+impl SourceFault {
+    const ALL: [Self; 4] = [Self::Missing, Self::Corrupt, Self::Denied, Self::Unavailable];
+
+    /// The code of an error that says so.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "source-not-found",
+            Self::Corrupt => "source-corrupt",
+            Self::Denied => "source-denied",
+            Self::Unavailable => "source-unavailable",
+        }
+    }
+}
+
 /// An error of a port.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -94,6 +122,24 @@ impl PortError {
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
+    }
+
+    /// The same as said of the source of the request, of the kind and with the code that goes with that.
+    #[must_use]
+    pub fn blaming_source(mut self, fault: SourceFault) -> Self {
+        self.kind = match fault {
+            SourceFault::Missing => ErrorKind::NotFound,
+            SourceFault::Corrupt => ErrorKind::Corrupt,
+            SourceFault::Unavailable if self.kind == ErrorKind::Throttled => ErrorKind::Throttled,
+            SourceFault::Denied | SourceFault::Unavailable => ErrorKind::Unavailable,
+        };
+        self.with_code(fault.code())
+    }
+
+    /// What it says is wrong with the source of the request; none where it says nothing of that.
+    #[must_use]
+    pub fn source_fault(&self) -> Option<SourceFault> {
+        SourceFault::ALL.into_iter().find(|fault| fault.code() == self.code)
     }
 
     /// Whether trying again later may help: THE decision between retryable and fatal.

@@ -22,7 +22,7 @@ use goldfleet_shared::model::ids::AccountName;
 use goldfleet_shared::model::manifest::ChunkEntry;
 use goldfleet_shared::model::store::Store;
 use goldfleet_shared::ports::clock::between;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 use jiff::Timestamp;
 
 use crate::availability::Wanted;
@@ -77,7 +77,7 @@ impl Pick<'_> {
 /// Whether an error says that it is the source that can't be read now.
 #[must_use]
 pub fn blames_source(error: &PortError) -> bool {
-    matches!(error.code.as_str(), "source-unavailable" | "source-denied")
+    matches!(error.source_fault(), Some(SourceFault::Unavailable | SourceFault::Denied))
 }
 
 impl Detours {

@@ -12,7 +12,7 @@ use azure_storage_blob::models::{
 use super::super::error::{incomplete, port_error, source_error};
 use crate::model::store::BlobAddress;
 use crate::ports::blob_store::{CopyState, CopyStatus};
-use crate::ports::error::{ErrorKind, PortError, PortResult};
+use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
 /// What the service says of a copy that it begins.
 type Begun = Response<BlobClientStartCopyFromUrlResult, NoFormat>;
@@ -34,13 +34,13 @@ pub(super) async fn begin(
 pub(super) fn not_begun(blob: &BlobAddress, source: &BlobAddress, error: &azure_core::Error) -> PortError {
     let what = format!("{blob} from {source}");
     if let Some(said) = source_error(&what, error).filter(|said| said.kind == ErrorKind::NotFound) {
-        return said.with_code("source-not-found");
+        return said.blaming_source(SourceFault::Missing);
     }
     let error = port_error(what, error);
     // The container that is missing is the destination's; a source is said by its own code, or as a missing blob.
     match (error.code.as_str(), error.kind) {
         ("cannot-verify-copy-source" | "blob-not-found" | "source-not-found", ErrorKind::NotFound) => {
-            error.with_code("source-not-found")
+            error.blaming_source(SourceFault::Missing)
         }
         _ => error,
     }

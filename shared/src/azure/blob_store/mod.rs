@@ -37,7 +37,7 @@ use crate::ports::blob_store::{
     BlobListed, BlobPage, BlobProperties, BlobStore, CopyStatus, Fence, SourceRange, check_clear, check_pages,
     check_pages_from,
 };
-use crate::ports::error::{ErrorKind, PortError, PortResult};
+use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 use checksum::{CONTENT_CRC64, crc64_header};
 pub use sas::SasTimes;
 use sas::SasTokens;
@@ -172,7 +172,7 @@ impl BlobStore for AzureBlobs {
         }
         self.take_back(blob, etag).await?;
         let message = format!("{} does not have the checksum that it should have", source.blob);
-        Err(PortError::new(ErrorKind::Corrupt, message).with_code("source-corrupt"))
+        Err(PortError::new(ErrorKind::Corrupt, message).blaming_source(SourceFault::Corrupt))
     }
 
     async fn get(&self, blob: &BlobAddress, range: Option<Range<u64>>) -> PortResult<Bytes> {

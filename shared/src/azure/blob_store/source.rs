@@ -6,7 +6,7 @@ use super::super::error::{self, port_error};
 use super::AzureBlobs;
 use crate::model::store::BlobAddress;
 use crate::ports::blob_store::SourceRange;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
+use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
 impl AzureBlobs {
     /// An address of `blob` that lets the service read it for a while. It is a secret.
@@ -53,8 +53,8 @@ impl AzureBlobs {
 /// Why there is no SAS for a source: as any other reason why it can't be read, it is the source's, and another may do.
 fn no_sas(error: PortError) -> PortError {
     match error.kind {
-        ErrorKind::Denied => as_kind(error, ErrorKind::Unavailable, "source-denied"),
-        ErrorKind::Unavailable => error.with_code("source-unavailable"),
+        ErrorKind::Denied => error.blaming_source(SourceFault::Denied),
+        ErrorKind::Unavailable => error.blaming_source(SourceFault::Unavailable),
         _ => error,
     }
 }
@@ -75,32 +75,25 @@ pub(super) fn source_error(blob: &BlobAddress, source: &SourceRange, error: &azu
     let (what, denied) = (format!("{blob} from {}", source.blob), is_denied(error));
     if let Some(said) = error::source_error(&what, error) {
         return match said.kind {
-            ErrorKind::NotFound => said.with_code("source-not-found"),
-            ErrorKind::Denied => as_kind(said, ErrorKind::Unavailable, "source-denied"),
+            ErrorKind::NotFound => said.blaming_source(SourceFault::Missing),
+            ErrorKind::Denied => said.blaming_source(SourceFault::Denied),
             // A range that is not in it: it is shorter than it should be.
-            ErrorKind::Invalid if said.code == "invalid-range" => as_kind(said, ErrorKind::Corrupt, "source-corrupt"),
-            ErrorKind::Throttled => said.with_code("source-unavailable"),
-            _ => as_kind(said, ErrorKind::Unavailable, "source-unavailable"),
+            ErrorKind::Invalid if said.code == "invalid-range" => said.blaming_source(SourceFault::Corrupt),
+            _ => said.blaming_source(SourceFault::Unavailable),
         };
     }
     let error = port_error(what, error);
     match (error.code.as_str(), error.kind) {
-        ("cannot-verify-copy-source", ErrorKind::NotFound) => error.with_code("source-not-found"),
-        _ if denied => as_kind(error, ErrorKind::Unavailable, "source-denied"),
+        ("cannot-verify-copy-source", ErrorKind::NotFound) => error.blaming_source(SourceFault::Missing),
+        _ if denied => error.blaming_source(SourceFault::Denied),
         // The service could not read the source, which says nothing of the blob that it was to write.
         ("cannot-verify-copy-source", ErrorKind::Unavailable | ErrorKind::Throttled) => {
-            error.with_code("source-unavailable")
+            error.blaming_source(SourceFault::Unavailable)
         }
         // The last is of a source that is shorter than it should be; of the blob it would be an invalid page range.
-        ("crc64-mismatch" | "md5-mismatch" | "invalid-range", _) => {
-            as_kind(error, ErrorKind::Corrupt, "source-corrupt")
-        }
+        ("crc64-mismatch" | "md5-mismatch" | "invalid-range", _) => error.blaming_source(SourceFault::Corrupt),
         _ => error,
     }
-}
-
-fn as_kind(error: PortError, kind: ErrorKind, code: &'static str) -> PortError {
-    PortError { kind, ..error }.with_code(code)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::locks::Mode;
 use super::paths::Place;
 use super::sidecar::Sidecar;
 use crate::ports::blob_store::{Fence, PAGE, check_clear};
-use crate::ports::error::{ErrorKind, PortError, PortResult};
+use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
 /// What is written where a file system knows no holes.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -46,7 +46,7 @@ fn publish(place: &Place, fresh: Fresh, first: Fence, metadata: &BTreeMap<String
 pub(super) fn copy(place: &Place, source: &Place, first: Fence, metadata: &BTreeMap<String, String>) -> PortResult<()> {
     let Some((file, found)) = source.open(OpenOptions::new().read(true))? else {
         let message = format!("the source {} is not there", source.blob);
-        return Err(PortError::new(ErrorKind::NotFound, message).with_code("source-not-found"));
+        return Err(PortError::new(ErrorKind::NotFound, message).blaming_source(SourceFault::Missing));
     };
     let fresh = Fresh::begin(place)?;
     copy_data(&file, found.len(), &fresh.file).map_err(|error| place.fault("copy to", error))?;

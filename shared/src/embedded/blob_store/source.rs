@@ -9,7 +9,7 @@ use crc_fast::{CrcAlgorithm, Digest};
 
 use super::paths::Place;
 use crate::ports::blob_store::SourceRange;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
+use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
 /// A range of a blob, open for reading.
 pub(super) struct Source {
@@ -26,7 +26,7 @@ impl Source {
         let place = Place::new(root, &source.blob)?;
         let Some((file, found)) = place.open(OpenOptions::new().read(true))? else {
             let message = format!("the source {} is not there", source.blob);
-            return Err(PortError::new(ErrorKind::NotFound, message).with_code("source-not-found"));
+            return Err(PortError::new(ErrorKind::NotFound, message).blaming_source(SourceFault::Missing));
         };
         let opened = Self { place, file, range: source.range.clone(), crc64: source.crc64 };
         if source.range.start > source.range.end {
@@ -87,7 +87,7 @@ impl Source {
     }
 
     fn corrupt(&self, why: &str) -> PortError {
-        PortError::new(ErrorKind::Corrupt, format!("{}: {why}", self.name())).with_code("source-corrupt")
+        PortError::new(ErrorKind::Corrupt, format!("{}: {why}", self.name())).blaming_source(SourceFault::Corrupt)
     }
 
     fn name(&self) -> String {

@@ -24,7 +24,7 @@ use crate::ports::blob_store::{
     BlobListed, BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, PAGE, SourceRange, check_body,
     check_clear, check_pages, check_pages_from,
 };
-use crate::ports::error::PortResult;
+use crate::ports::error::{PortResult, SourceFault};
 
 /// How many blobs a page of a list has. Source: Azure, List Blobs, 5,000.
 const LIST_PAGE: usize = 5_000;
@@ -232,14 +232,14 @@ impl BlobStore for ModelledBlobs {
     ) -> PortResult<CopyStatus> {
         let from = self
             .call(|world, now| {
-                let no_source = || errors::no_blob(source).with_code("source-not-found");
+                let no_source = || errors::no_blob(source).blaming_source(SourceFault::Missing);
                 let checked = world.is_free(blob).and_then(|()| world.find(source).ok_or_else(no_source));
                 let request = world.request("copy blob", blob);
                 world.begin(now, &request, checked)
             })
             .await?;
         let found = self.0.world().blob(from).map(|found| (found.length, Arc::clone(&found.content)));
-        let (length, content) = found.ok_or_else(|| errors::no_blob(source).with_code("source-not-found"))?;
+        let (length, content) = found.ok_or_else(|| errors::no_blob(source).blaming_source(SourceFault::Missing))?;
         self.0.add(blob, Made { length, content, metadata: metadata.clone(), is_page_blob: true })?;
         self.0.pass(from, source, blob, length).await;
         Ok(CopyStatus { id: "done".to_owned(), state: CopyState::Done })

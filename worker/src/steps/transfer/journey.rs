@@ -8,7 +8,7 @@ use std::time::Duration;
 use goldfleet_shared::model::ids::AccountName;
 use goldfleet_shared::model::manifest::ChunkEntry;
 use goldfleet_shared::model::store::Store;
-use goldfleet_shared::ports::error::{ErrorKind, PortError};
+use goldfleet_shared::ports::error::{ErrorKind, PortError, SourceFault};
 use jiff::Timestamp;
 
 use crate::availability::{Sources, Wanted};
@@ -91,7 +91,7 @@ impl<'a> Journey<'a> {
 
 /// Whether a store does not have a chunk, or not as it should be.
 pub(super) fn is_the_sources_fault(error: &PortError) -> bool {
-    matches!(error.code.as_str(), "source-not-found" | "source-corrupt")
+    matches!(error.source_fault(), Some(SourceFault::Missing | SourceFault::Corrupt))
 }
 
 /// The wait after so many tries: 0.2, 0.8, 3.2 s, each between half and one and a half times as long, so that what failed
