@@ -30,6 +30,7 @@ pub mod ranges;
 pub mod rates;
 pub mod retry;
 pub mod screen;
+mod sparse;
 pub mod state;
 pub mod targets;
 pub mod telemetry;

@@ -20,6 +20,17 @@ pub fn without(range: &Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64>> {
     parts
 }
 
+/// A range in pieces of at most `most` bytes, in order: where each begins, and how many bytes it has.
+pub fn pieces(range: &Range<u64>, most: usize) -> impl Iterator<Item = (u64, usize)> + use<> {
+    let Range { start: mut at, end } = *range;
+    std::iter::from_fn(move || {
+        let length = usize::try_from(end.saturating_sub(at)).map_or(most, |left| left.min(most));
+        let piece = (at, length);
+        at += length as u64;
+        (length > 0).then_some(piece)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,5 +44,14 @@ mod tests {
         assert_eq!(without(&(12..18), &data), []);
         assert_eq!(without(&(18..25), &data), only(20..25));
         assert_eq!(without(&(0..5), &[]), only(0..5));
+    }
+
+    #[test]
+    fn pieces_cover_a_range() {
+        let of = |range: Range<u64>, most| pieces(&range, most).collect::<Vec<_>>();
+        assert_eq!(of(3..10, 3), [(3, 3), (6, 3), (9, 1)]);
+        assert_eq!(of(3..9, 3), [(3, 3), (6, 3)]);
+        assert_eq!(of(3..3, 3), []);
+        assert_eq!(of(u64::MAX - 1..u64::MAX, 3), [(u64::MAX - 1, 1)]);
     }
 }

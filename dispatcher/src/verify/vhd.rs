@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use futures::stream::{self, StreamExt as _};
-use goldfleet_shared::chunk::crc64;
+use goldfleet_shared::chunk::{crc64, is_zero};
 use goldfleet_shared::model::image::VhdMetadata;
 use goldfleet_shared::model::manifest::Run;
 use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ranges::without;
+use goldfleet_shared::ranges::{pieces, without};
 
 use super::{Checking, Fault, Needed, Place, Verified};
 use crate::desk::IN_FLIGHT;
@@ -52,12 +52,8 @@ impl Checking<'_> {
     /// Where the VHD lacks pages that the disk has. (It may have more: services keep whole blocks of pages.)
     async fn holes(&self, vhd: &BlobAddress) -> PortResult<Vec<String>> {
         let ranges = self.desk.ports.blobs.page_ranges(vhd).await?;
-        let covered = |run: &Range<u64>| {
-            let after = ranges.partition_point(|range| range.end <= run.start);
-            ranges.get(after).is_some_and(|range| range.start <= run.start && run.end <= range.end)
-        };
-        let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs);
-        let lacking = runs.map(Run::range).filter(|run| !covered(run));
+        let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs).map(Run::range);
+        let lacking = runs.filter(|run| !without(run, &ranges).is_empty());
         Ok(lacking.map(|run| format!("has no data at {} to {}", run.start, run.end)).collect())
     }
 
@@ -84,20 +80,18 @@ impl Checking<'_> {
 
     /// What the VHD holds where the disk is zero.
     async fn zeros(&self, at: Place<'_>, vhd: &BlobAddress, faults: &mut Vec<Fault>) -> PortResult<()> {
-        const PIECE: u64 = 4 << 20;
+        const PIECE: usize = 4 << 20;
         let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs);
         let data: Vec<Range<u64>> = runs.map(Run::range).collect();
         for range in self.desk.ports.blobs.page_ranges(vhd).await? {
             for gap in without(&(range.start..range.end.min(self.manifest.size)), &data) {
-                let mut start = gap.start;
-                while start < gap.end {
-                    let end = gap.end.min(start + PIECE);
+                for (start, length) in pieces(&gap, PIECE) {
+                    let end = start + length as u64;
                     let content = self.desk.ports.blobs.get(vhd, Some(start..end)).await?;
-                    self.read(end - start);
-                    if content.iter().any(|byte| *byte != 0) {
+                    self.read(length as u64);
+                    if !is_zero(&content) {
                         faults.push(at.wrong(format!("has data at {start} to {end}, where the disk is zero")));
                     }
-                    start = end;
                 }
             }
         }

@@ -6,13 +6,14 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::disk::{Disk, file_ranges};
+use super::disk::Disk;
 use super::footer::FOOTER_SIZE;
 use crate::chunk::is_zero;
-use crate::ranges::without;
+use crate::ranges::{pieces, without};
+use crate::sparse::data_ranges;
 
 /// Bytes that are compared at once.
-const PIECE: u64 = 1 << 20;
+const PIECE: usize = 1 << 20;
 
 /// Whether the file at `copy` is, byte for byte, the fixed VHD that `golden` stands for, its footer included. Returns the
 /// offset of the first difference, if there is one. What is a hole in both is not read.
@@ -26,7 +27,7 @@ pub fn same_disk(golden: &Disk, copy: &Path) -> io::Result<Option<u64>> {
         return Ok(Some(length.min(size)));
     }
     let ours = golden.data_ranges().map_err(io::Error::other)?;
-    let theirs = file_ranges(&file, size)?;
+    let theirs = data_ranges(&file, size)?;
     let (mut expected, mut found) = (Vec::new(), Vec::new());
     for range in &ours {
         if let Some(at) = compare(range, &mut expected, &mut found, golden, &file)? {
@@ -45,16 +46,6 @@ pub fn same_disk(golden: &Disk, copy: &Path) -> io::Result<Option<u64>> {
     Ok((footer != golden.footer()).then_some(size))
 }
 
-fn pieces(range: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
-    let end = range.end;
-    (range.start..end).step_by(1 << 20).map(move |start| start..(start + PIECE).min(end))
-}
-
-fn resize(buffer: &mut Vec<u8>, range: &Range<u64>) {
-    // At most a piece.
-    buffer.resize(usize::try_from(range.end - range.start).unwrap_or(0), 0);
-}
-
 fn compare(
     range: &Range<u64>,
     expected: &mut Vec<u8>,
@@ -62,14 +53,14 @@ fn compare(
     golden: &Disk,
     file: &File,
 ) -> io::Result<Option<u64>> {
-    for piece in pieces(range) {
-        resize(expected, &piece);
-        resize(found, &piece);
-        golden.read_at(piece.start, expected).map_err(io::Error::other)?;
-        file.read_exact_at(found, piece.start)?;
+    for (start, length) in pieces(range, PIECE) {
+        expected.resize(length, 0);
+        found.resize(length, 0);
+        golden.read_at(start, expected).map_err(io::Error::other)?;
+        file.read_exact_at(found, start)?;
         if expected != found {
-            let at = expected.iter().zip(found.iter()).take_while(|(a, b)| a == b).count();
-            return Ok(Some(piece.start + at as u64));
+            let same = expected.iter().zip(found.iter()).take_while(|(a, b)| a == b).count();
+            return Ok(Some(start + same as u64));
         }
     }
     Ok(None)
@@ -77,12 +68,12 @@ fn compare(
 
 /// Where something other than zero is, in a range where the golden disk has a hole.
 fn first_data(range: &Range<u64>, found: &mut Vec<u8>, file: &File) -> io::Result<Option<u64>> {
-    for piece in pieces(range) {
-        resize(found, &piece);
-        file.read_exact_at(found, piece.start)?;
+    for (start, length) in pieces(range, PIECE) {
+        found.resize(length, 0);
+        file.read_exact_at(found, start)?;
         if !is_zero(found) {
-            let at = found.iter().take_while(|&&byte| byte == 0).count();
-            return Ok(Some(piece.start + at as u64));
+            let zeros = found.iter().take_while(|&&byte| byte == 0).count();
+            return Ok(Some(start + zeros as u64));
         }
     }
     Ok(None)

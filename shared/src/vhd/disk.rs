@@ -6,12 +6,10 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
-
 use super::dynamic::Blocks;
 use super::error::VhdError;
 use super::footer::{DiskType, FOOTER_SIZE, Footer};
+use crate::sparse::data_ranges;
 
 /// An open VHD, fixed or dynamic, read as the disk it stands for. Several threads may read at once.
 #[derive(Debug)]
@@ -78,7 +76,7 @@ impl Disk {
     pub fn data_ranges(&self) -> Result<Vec<Range<u64>>, VhdError> {
         match &self.blocks {
             Some(blocks) => Ok(blocks.ranges()),
-            None => file_ranges(&self.file, self.size()).map_err(|source| VhdError::Read { source }),
+            None => data_ranges(&self.file, self.size()).map_err(|source| VhdError::Read { source }),
         }
     }
 
@@ -97,26 +95,4 @@ impl Disk {
         };
         read.map_err(|source| VhdError::Read { source })
     }
-}
-
-/// The ranges of a file's first `size` bytes that are no holes. Where the file system can't tell, all of it.
-pub(super) fn file_ranges(file: &File, size: u64) -> io::Result<Vec<Range<u64>>> {
-    let mut ranges = Vec::new();
-    let mut at = 0;
-    while at < size {
-        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-            Ok(start) => start,
-            // Nothing but a hole up to the end.
-            Err(Errno::NXIO) => break,
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(std::iter::once(0..size).collect()),
-            Err(error) => return Err(error.into()),
-        };
-        if start >= size {
-            break;
-        }
-        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(size);
-        ranges.push(start..end);
-        at = end;
-    }
-    Ok(ranges)
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::fresh::Fresh;
@@ -15,6 +15,8 @@ use super::paths::Place;
 use super::sidecar::Sidecar;
 use crate::ports::blob_store::{Fence, PAGE, check_clear};
 use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
+use crate::ranges::pieces;
+use crate::sparse::data_ranges;
 
 /// What is written where a file system knows no holes.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -58,12 +60,9 @@ fn copy_data(from: &File, length: u64, to: &File) -> io::Result<()> {
     to.set_len(length)?;
     let mut buffer = vec![0; ZEROS.len()];
     for range in data_ranges(from, length)? {
-        let mut at = range.start;
-        while at < range.end {
-            let want = usize::try_from(range.end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
-            from.read_exact_at(&mut buffer[..want], at)?;
-            to.write_all_at(&buffer[..want], at)?;
-            at += want as u64;
+        for (at, length) in pieces(&range, buffer.len()) {
+            from.read_exact_at(&mut buffer[..length], at)?;
+            to.write_all_at(&buffer[..length], at)?;
         }
     }
     Ok(())
@@ -88,48 +87,31 @@ pub(super) fn clear(place: &Place, fence: Fence, range: Range<u64>) -> PortResul
     writer.check_inside(place, range.clone())?;
     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     match rustix::fs::fallocate(&writer.file, punch, range.start, range.end - range.start) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&writer.file, range),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&writer.file, &range),
         done => done.map_err(io::Error::from),
     }
     .map_err(|error| place.fault("clear pages of", error))
 }
 
-fn write_zeros(file: &File, range: Range<u64>) -> io::Result<()> {
-    let mut at = range.start;
-    while at < range.end {
-        let length = usize::try_from(range.end - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
-        file.write_all_at(&ZEROS[..length], at)?;
-        at += length as u64;
-    }
-    Ok(())
+fn write_zeros(file: &File, range: &Range<u64>) -> io::Result<()> {
+    pieces(range, ZEROS.len()).try_for_each(|(at, length)| file.write_all_at(&ZEROS[..length], at))
 }
 
 /// The ranges that may hold data.
 pub(super) fn ranges(place: &Place) -> PortResult<Vec<Range<u64>>> {
     let (file, found) = place.open(OpenOptions::new().read(true))?.ok_or_else(|| place.not_found())?;
-    data_ranges(&file, found.len()).map_err(|error| place.fault("look for data in", error))
+    page_ranges(&file, found.len()).map_err(|error| place.fault("look for data in", error))
 }
 
-fn data_ranges(file: &File, length: u64) -> io::Result<Vec<Range<u64>>> {
-    let mut ranges = Vec::new();
-    let mut at = 0;
-    while at < length {
-        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-            Ok(start) => start,
-            // No more data.
-            Err(Errno::NXIO) => break,
-            // The file system does not tell: all of it may be data.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
-            Err(error) => return Err(error.into()),
-        };
-        let end = match rustix::fs::seek(file, SeekFrom::Hole(start)) {
-            Ok(end) => end,
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => length,
-            Err(error) => return Err(error.into()),
-        };
-        let whole_pages = start - start % PAGE..end.next_multiple_of(PAGE).min(length);
-        at = whole_pages.end;
-        ranges.push(whole_pages);
+/// The pages that may hold data, as services tell of them.
+fn page_ranges(file: &File, length: u64) -> io::Result<Vec<Range<u64>>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    for data in data_ranges(file, length)? {
+        let pages = data.start - data.start % PAGE..data.end.next_multiple_of(PAGE).min(length);
+        match ranges.last_mut() {
+            Some(last) if pages.start <= last.end => last.end = pages.end,
+            _ => ranges.push(pages),
+        }
     }
     Ok(ranges)
 }

@@ -10,6 +10,7 @@ use crc_fast::{CrcAlgorithm, Digest};
 use super::paths::Place;
 use crate::ports::blob_store::SourceRange;
 use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
+use crate::ranges::pieces;
 
 /// A range of a blob, open for reading.
 pub(super) struct Source {
@@ -60,14 +61,11 @@ impl Source {
         mut take: impl FnMut(&[u8]) -> PortResult<()>,
     ) -> PortResult<()> {
         let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
-        let mut at = self.range.start;
-        while at < self.range.end {
-            let want = usize::try_from(self.range.end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
-            let piece = &mut buffer[..want];
+        for (at, length) in pieces(&self.range, buffer.len()) {
+            let piece = &mut buffer[..length];
             self.file.read_exact_at(piece, at).map_err(|error| self.place.fault("read", error))?;
             digest.update(piece);
             take(piece)?;
-            at += want as u64;
         }
         let actual = digest.finalize();
         if actual == self.crc64 {
