@@ -2,6 +2,7 @@
 
 use goldfleet_shared::commit::Commit;
 use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::model::job::JobState;
 use goldfleet_shared::model::operation::OperationState;
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::state::{JobEvent, OperationEvent};
@@ -40,15 +41,27 @@ pub async fn cancel(desk: &Desk, id: &JobId) -> Result<Cancelled, DeskError> {
     Ok(counts)
 }
 
-/// Asks every operation of a job to stop. Safe to run again.
+/// Asks every operation of a job to stop, if the job is to stop or has ended. Safe to run again, and however late: of a job that
+/// was taken up again meanwhile it stops nothing.
 ///
 /// # Errors
 /// Where the table can't be reached.
 pub async fn stop_operations(desk: &Desk, id: &JobId) -> PortResult<()> {
-    for group in by_group(desk.ports.table.operations(id).await?) {
+    let groups = by_group(desk.ports.table.operations(id).await?);
+    if !is_over(desk, id).await? {
+        return Ok(());
+    }
+    for group in groups {
         stop_group(desk, id, group).await?;
     }
     Ok(())
+}
+
+/// Whether nothing of a job may go on. To be asked after its operations were read: a retry writes the job's row first and then
+/// every operation that has not ended, so that those that were read before it can't be written any more.
+async fn is_over(desk: &Desk, id: &JobId) -> PortResult<bool> {
+    let job = desk.ports.table.job(id).await?;
+    Ok(job.is_some_and(|job| job.value.state == JobState::Cancelling || job.value.state.is_terminal()))
 }
 
 async fn stop_group(desk: &Desk, id: &JobId, mut group: Group) -> PortResult<()> {
@@ -66,5 +79,8 @@ async fn stop_group(desk: &Desk, id: &JobId, mut group: Group) -> PortResult<()>
         }
         let Some(first) = group.first() else { return Ok(()) };
         group = desk.ports.table.group(id, &first.value.id).await?;
+        if !is_over(desk, id).await? {
+            return Ok(());
+        }
     }
 }

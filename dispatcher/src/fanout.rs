@@ -300,7 +300,11 @@ async fn announce_ready(desk: &Desk, job: &JobId, operations: &[Operation]) -> R
 async fn reject(desk: &Desk, id: &JobId, refusal: &DeskError) -> Result<FannedOut, DeskError> {
     let at = desk.ports.clock.now();
     let failure = Failure { code: "not-plannable".to_owned(), message: refusal.to_string(), request_id: None, at };
-    desk.advance(id, JobEvent::Reject, |job| job.failure = Some(failure.clone())).await?;
+    match desk.advance(id, JobEvent::Reject, |job| job.failure = Some(failure.clone())).await {
+        // Another dispatcher could plan it, or somebody cancelled it.
+        Ok(_) | Err(DeskError::Illegal(_)) => {}
+        Err(error) => return Err(error),
+    }
     // An earlier try may have come as far as the queues, and been cut short before the job's row said so.
     stop_operations(desk, id).await?;
     Ok(FannedOut::Done)

@@ -20,7 +20,8 @@ pub struct Which {
     pub targets: Vec<Selector>,
 }
 
-/// Tries again what failed or was cancelled. Returns how many operations were made ready or wait for one that was.
+/// Tries again what failed or was cancelled. Returns how many operations were made ready or wait for one that was; of a job that
+/// ended before all its operations had, those that go on with it too.
 ///
 /// # Errors
 /// [`DeskError::Refused`] where nothing is to be tried again, the job was never planned, or it is still stopping.
@@ -37,14 +38,8 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
         let why = job.failure.map_or_else(String::new, |failure| format!(": {}", failure.message));
         return Err(DeskError::Refused(format!("job {id} was never planned{why}; use 'goldfleet dispatch' again")));
     }
-    let unended = operations.iter().filter(|row| !row.value.state.is_terminal()).count();
-    let retry = Retry { desk, id, which, gate: Gate::of(&job, &operations) };
+    let retry = Retry { desk, id, which, gate: Gate::of(&job, &operations), reopens: job.state.is_terminal() };
     let groups: Vec<Group> = by_group(operations).into_iter().filter(|group| !retry.commit(group).is_empty()).collect();
-    if groups.is_empty() && job.state.is_terminal() && unended > 0 {
-        // A retry that was cut short: the sweeper announces what is ready.
-        keep_open(desk, id).await?;
-        return Ok(unended);
-    }
     if groups.is_empty() {
         return Err(DeskError::Refused(format!(
             "nothing of job {id} that was selected failed or was cancelled: 'goldfleet status {id}' shows how far it is"
@@ -82,10 +77,12 @@ struct Retry<'a> {
     id: &'a JobId,
     which: &'a Which,
     gate: Gate<'a>,
+    /// Whether the job had ended, perhaps before all its operations: a retry may have been cut short.
+    reopens: bool,
 }
 
 impl Retry<'_> {
-    /// Returns how many operations were made ready or wait for one that was.
+    /// Returns how many operations were written.
     async fn groups(&self, groups: Vec<Group>) -> Result<usize, DeskError> {
         let mut count = 0;
         for group in groups {
@@ -115,12 +112,26 @@ impl Retry<'_> {
         let mut commit = Commit::default();
         for row in group {
             let mut operation = row.value.clone();
-            let Some(event) = self.event(&operation, vhd) else { continue };
-            let Ok(line) = operation.apply(event, now, &self.desk.who) else { continue };
-            operation.queued = Some(now);
-            commit.write(row, operation, [line]);
+            let line = match self.event(&operation, vhd) {
+                Some(event) => operation.apply(event, now, &self.desk.who).ok(),
+                None => None,
+            };
+            if line.is_none() && !self.goes_on(&operation) {
+                continue;
+            }
+            operation.updated = now;
+            if !operation.state.is_leased() {
+                operation.queued = Some(now);
+            }
+            commit.write(row, operation, line);
         }
         commit
+    }
+
+    /// Whether an operation that needs no other try goes on with the job. Its row is written too: whoever still stops what the
+    /// job had before, with the row as it was, must find it changed.
+    fn goes_on(&self, operation: &Operation) -> bool {
+        self.reopens && !operation.state.is_terminal()
     }
 
     /// How an operation is tried again; none where it is not.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use goldfleet_dispatcher::cleanup::cleanup_job;
 use goldfleet_dispatcher::desk::Desk;
+use goldfleet_dispatcher::fanout::{FannedOut, fan_out};
 use goldfleet_dispatcher::follow::{Finish, Progress, Style, follow};
 use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
@@ -12,6 +13,7 @@ use goldfleet_dispatcher::sweep::{Looked, look_after, sweep};
 use goldfleet_shared::config::Config;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::job::{Job, JobState};
+use goldfleet_shared::model::operation::OperationState;
 use goldfleet_shared::state::JobEvent;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::fleet::Fleet;
@@ -57,6 +59,74 @@ async fn a_retry_that_was_cut_short_is_taken_up() {
     assert_eq!(state(&desk, &job).await, JobState::Running);
     fleet.run(&fleet.ports, 1, &job).await;
     fleet.assert_all_done(&job).await;
+}
+
+/// Takes a job up again, from elsewhere.
+fn taken_up_again(fleet: &Fleet, job: &JobId) -> impl Future<Output = ()> + Send + 'static {
+    let (desk, job) = (fleet.own_desk(), job.clone());
+    async move { assert_eq!(retry(&desk, &job, &Which::default()).await.unwrap(), 2) }
+}
+
+/// Checks that everything of a job that was taken up again goes on, to its end.
+async fn assert_goes_on(fleet: &Fleet, job: &JobId) {
+    let operations = fleet.ports.table.operations(job).await.unwrap();
+    let stopped = operations.iter().filter(|row| row.value.state == OperationState::Cancelled).count();
+    assert_eq!((stopped, state(&fleet.own_desk(), job).await), (0, JobState::Running));
+    fleet.run(&fleet.ports, 1, job).await;
+    fleet.assert_all_done(job).await;
+}
+
+/// A dispatcher with an old message sees that the job has failed, and is about to stop what may be left of it, when a retry
+/// takes it up again: before the dispatcher has read the operations, or after.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_dispatcher_stops_nothing_of_a_job_that_was_taken_up_again() {
+    for call in ["JobTable.job", "JobTable.operations"] {
+        let fleet = Fleet::new();
+        let (job, _) = fleet.roll_out_but_for_one().await;
+        let late = Faults::late(call, taken_up_again(&fleet, &job));
+        let desk = fleet.desk(faulty(&fleet.ports, &late));
+        assert_eq!(fan_out(&desk, &job).await.unwrap(), FannedOut::Done, "{call}");
+        assert_goes_on(&fleet, &job).await;
+    }
+}
+
+/// The same of a job that has operations which a retry need not change, as another one was cut short: when the dispatcher writes
+/// what it has read, that is no longer so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_dispatcher_does_not_stop_what_goes_on_as_it_was() {
+    let fleet = Fleet::new();
+    let (job, _) = fleet.roll_out_but_for_one().await;
+    assert_eq!(fleet.retry(&job).await, 2);
+    let row = fleet.own_desk().job(&job).await.unwrap();
+    let ended = Job { state: JobState::Failed, ..row.value };
+    fleet.ports.table.commit_job(&ended, &row.etag, &[]).await.unwrap();
+    let late = Faults::before("JobTable.commit", 0, taken_up_again(&fleet, &job));
+    fan_out(&fleet.desk(faulty(&fleet.ports, &late)), &job).await.unwrap();
+    assert!(late.was_hit());
+    assert_goes_on(&fleet, &job).await;
+}
+
+/// A dispatcher with another targets file can't plan a job. By the time it says so, another one has planned it, it has run and
+/// failed, and is taken up again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_rejection_stops_nothing_of_a_job_that_was_taken_up_again() {
+    let fleet = Arc::new(Fleet::new());
+    let job = fleet.asked("1").await;
+    let (elsewhere, id) = (Arc::clone(&fleet), job.clone());
+    let meanwhile = Faults::late("JobTable.job", async move {
+        elsewhere.obstruct("stage2westeurope");
+        assert_eq!(elsewhere.run(&elsewhere.ports, 1, &id).await.state, Standing::Failed);
+        elsewhere.clear("stage2westeurope");
+        elsewhere.take_poison().await;
+    });
+    let late = Faults::before("JobTable.operations", 0, taken_up_again(&fleet, &job));
+    let mut config = (*fleet.config).clone();
+    config.targets.file = "elsewhere.toml".into();
+    let ports = faulty(&faulty(&fleet.ports, &meanwhile), &late);
+    let desk = Desk::new(ports, Arc::new(config), "late");
+    assert_eq!(fan_out(&desk, &job).await.unwrap(), FannedOut::Done);
+    assert!(late.was_hit());
+    assert_goes_on(&fleet, &job).await;
 }
 
 /// The clean-up comes before the job's end: where it fails for a reason that may pass, it is tried again.
