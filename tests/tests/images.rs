@@ -118,6 +118,19 @@ fn an_operation_without_an_address_is_followed_by_the_image() {
 #[test]
 fn roles_on_a_group_and_an_account_are_enough() {
     let site = Site::start(1, &["westeurope"]);
+    only_roles_on_the_group(&site);
+    let spec = spec(&site, "stage1westeurope");
+    for links in [Links::AsyncOperation, Links::Location] {
+        change(&site, |world| world.long_running = LongRunning { links, ..LongRunning::default() });
+        make(&site, &spec).unwrap();
+        let images = site.images();
+        site.run(async { follow(&images, images.delete(&spec.id, None).await?).await }).unwrap();
+        assert!(site.manager.images().is_empty());
+    }
+}
+
+/// Gives the fleet the roles of infra/bicep and no other.
+fn only_roles_on_the_group(site: &Site) {
     let group = format!("{SUBSCRIPTION}/resourceGroups/images");
     let account = format!("{group}/providers/Microsoft.Storage/storageAccounts/stage1westeurope");
     let maker = [
@@ -130,20 +143,40 @@ fn roles_on_a_group_and_an_account_are_enough() {
         "Microsoft.Compute/locations/capsOperations/read",
     ];
     let reader = ["Microsoft.Storage/storageAccounts/read", "Microsoft.Storage/storageAccounts/listKeys/action"];
-    let spec = spec(&site, "stage1westeurope");
-    for links in [Links::AsyncOperation, Links::Location] {
-        change(&site, |world| {
-            world.roles = vec![
-                RoleAssignment::new(PRINCIPAL, &group, Role::custom("maker", &maker, &[])),
-                RoleAssignment::new(PRINCIPAL, &account, Role::custom("reader", &reader, &[])),
-            ];
-            world.long_running = LongRunning { links, ..LongRunning::default() };
-            world.operations_by_role = true;
-        });
+    change(site, |world| {
+        world.roles = vec![
+            RoleAssignment::new(PRINCIPAL, &group, Role::custom("maker", &maker, &[])),
+            RoleAssignment::new(PRINCIPAL, &account, Role::custom("reader", &reader, &[])),
+        ];
+        world.operations_by_role = true;
+    });
+}
+
+/// Where only the image tells how far a change is, as there is no address or nobody may look at it, the image may show for a while
+/// what it was before: failed, not there, or still there.
+#[test]
+fn what_an_image_was_before_a_change_says_nothing_of_the_change() {
+    let site = Site::start(1, &["westeurope"]);
+    only_roles_on_the_group(&site);
+    let (spec, images) = (spec(&site, "stage1westeurope"), site.images());
+    let fails = End::Fails { code: "InternalExecutionError".to_owned(), message: "An error.".to_owned() };
+    for links in [Links::None, Links::AsyncOperation] {
+        let goes = |end: &End, looks: u32, stale: u32| {
+            let end = end.clone();
+            let goes = LongRunning { links, end, looks, stale, leaves_failed: true, ..LongRunning::default() };
+            change(&site, |world| world.long_running = goes);
+        };
+        goes(&fails, 1, 2);
+        assert_eq!(refusal(&site, &spec).code, "image-failed", "not that it vanished: it is not shown yet");
+        goes(&End::Succeeds, 1, 2);
         make(&site, &spec).unwrap();
-        let images = site.images();
         site.run(async { follow(&images, images.delete(&spec.id, None).await?).await }).unwrap();
         assert!(site.manager.images().is_empty());
+        // Over before anybody looked.
+        goes(&fails, 0, 0);
+        assert_eq!(refusal(&site, &spec).code, "image-failed");
+        site.run(async { follow(&images, images.delete(&spec.id, None).await?).await }).unwrap_err();
+        change(&site, |world| world.images.clear());
     }
 }
 

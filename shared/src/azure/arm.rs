@@ -138,9 +138,9 @@ impl Arm {
 
     /// What the answer to a change says of how far it is.
     pub(super) fn begun(&self, reply: &Reply, what: &str) -> Progress {
+        // What was merely accepted may still show the state of the time before.
         match status(reply.body.pointer("/properties/provisioningState"), reply.status) {
-            Status::Failed => Progress::Failed(failed(reply, what)),
-            // What was merely accepted may still show the state of the time before.
+            Status::Failed if reply.status != 202 => Progress::Failed(failed(reply, what)),
             Status::Succeeded if reply.status != 202 => Progress::Done,
             _ => Progress::Underway(self.next(reply), reply.wait()),
         }

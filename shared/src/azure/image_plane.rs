@@ -26,12 +26,30 @@ pub struct AzureImages {
     cloud: AzureCloud,
 }
 
+/// How many looks at a resource may show what it was before a change, while nothing of the change was seen: half a minute. Source:
+/// none that says how long. Resource Manager answers from caches, and of an accepted change it may tell the state of before.
+const DOUBTS: u8 = 6;
+
 /// What it takes to ask how far a change is: a pending change's address.
 #[derive(Serialize, Deserialize)]
 struct Ticket {
     poll: Poll,
+    change: Change,
+}
+
+/// A change that was asked for, and what is known of it.
+#[derive(Serialize, Deserialize)]
+struct Change {
     tenant: Option<String>,
     removal: bool,
+    /// How many more looks may show what was before.
+    doubts: u8,
+}
+
+impl Change {
+    fn new(tenant: Option<&str>, removal: bool) -> Self {
+        Self { tenant: tenant.map(str::to_owned), removal, doubts: DOUBTS }
+    }
 }
 
 impl AzureImages {
@@ -64,38 +82,42 @@ impl AzureImages {
         })
     }
 
-    fn underway(id: &ManagedImageId, progress: Progress, tenant: Option<&str>, removal: bool) -> PortResult<Underway> {
+    fn underway(id: &ManagedImageId, progress: Progress, change: Change) -> PortResult<Underway> {
         Ok(match progress {
             Progress::Done => Underway::Done,
             Progress::Failed(error) => Underway::Failed(error),
             Progress::Underway(poll, retry_after) => {
-                let ticket = Ticket { poll, tenant: tenant.map(str::to_owned), removal };
-                let poll = serde_json::to_string(&ticket)
+                let poll = serde_json::to_string(&Ticket { poll, change })
                     .map_err(|_| PortError::new(ErrorKind::Invalid, format!("{id}: its address can't be kept")))?;
                 Underway::Pending(Pending { id: id.clone(), poll, retry_after })
             }
         })
     }
 
-    /// How far a change is by what the resource itself shows.
-    async fn look(&self, id: &ManagedImageId, tenant: Option<&str>, removal: bool) -> PortResult<Progress> {
+    /// How far a change is by what the resource itself shows. An end that is not the one wanted may be that of the time before:
+    /// it is believed once the change was seen under way, or after some looks.
+    async fn look(&self, id: &ManagedImageId, change: &mut Change) -> PortResult<Progress> {
         let again = Progress::Underway(Poll::Resource, LOOK_AGAIN);
-        Ok(match (self.get(id, tenant).await?.map(|image| image.provisioning), removal) {
-            (None, true) | (Some(Provisioning::Succeeded), false) => Progress::Done,
-            (Some(Provisioning::Underway), _) => again,
-            (None, false) => {
-                let message = format!("{id}: the image vanished while it was being made");
-                Progress::Failed(PortError::new(ErrorKind::Unavailable, message).with_code("image-vanished"))
+        let shown = self.get(id, change.tenant.as_deref()).await?.map(|image| image.provisioning);
+        let (kind, code, why) = match (shown, change.removal) {
+            (None, true) | (Some(Provisioning::Succeeded), false) => return Ok(Progress::Done),
+            (Some(Provisioning::Underway), _) => {
+                change.doubts = 0;
+                return Ok(again);
             }
+            _ if change.doubts > 0 => {
+                change.doubts -= 1;
+                return Ok(again);
+            }
+            (None, false) => (ErrorKind::Unavailable, "image-vanished", "the image vanished while it was being made"),
             (Some(Provisioning::Failed), _) => {
-                let message = format!("{id}: the platform says that it failed, and not why");
-                Progress::Failed(PortError::new(ErrorKind::Unavailable, message).with_code("image-failed"))
+                (ErrorKind::Unavailable, "image-failed", "the platform says that it failed, and not why")
             }
             (Some(Provisioning::Succeeded), true) => {
-                let message = format!("{id}: the image is still there after its removal");
-                Progress::Failed(PortError::new(ErrorKind::Conflict, message).with_code("image-not-removed"))
+                (ErrorKind::Conflict, "image-not-removed", "the image is still there after its removal")
             }
-        })
+        };
+        Ok(Progress::Failed(PortError::new(kind, format!("{id}: {why}")).with_code(code)))
     }
 }
 
@@ -125,7 +147,7 @@ impl ImagePlane for AzureImages {
     async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
         let (path, tenant) = (spec.id.to_string(), spec.tenant.as_deref());
         let reply = self.arm.call(Method::Put, &path, API, Some(&self.body(spec)), tenant).await?.accepted(&path)?;
-        Self::underway(&spec.id, self.arm.begun(&reply, &path), tenant, false)
+        Self::underway(&spec.id, self.arm.begun(&reply, &path), Change::new(tenant, false))
     }
 
     async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Underway> {
@@ -135,17 +157,17 @@ impl ImagePlane for AzureImages {
             return Ok(Underway::Done);
         }
         let reply = reply.accepted(&path)?;
-        Self::underway(id, self.arm.begun(&reply, &path), tenant, true)
+        Self::underway(id, self.arm.begun(&reply, &path), Change::new(tenant, true))
     }
 
     async fn poll(&self, pending: &Pending) -> PortResult<Underway> {
-        let ticket: Ticket = serde_json::from_str(&pending.poll)
+        let Ticket { poll, mut change } = serde_json::from_str(&pending.poll)
             .map_err(|_| PortError::new(ErrorKind::Invalid, format!("{}: its address is not ours", pending.id)))?;
-        let (tenant, what) = (ticket.tenant.as_deref(), pending.id.to_string());
-        let progress = match self.arm.poll(&ticket.poll, tenant, &what).await? {
+        let what = pending.id.to_string();
+        let progress = match self.arm.poll(&poll, change.tenant.as_deref(), &what).await? {
             Some(progress) => progress,
-            None => self.look(&pending.id, tenant, ticket.removal).await?,
+            None => self.look(&pending.id, &mut change).await?,
         };
-        Self::underway(&pending.id, progress, tenant, ticket.removal)
+        Self::underway(&pending.id, progress, change)
     }
 }

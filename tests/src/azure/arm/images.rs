@@ -97,6 +97,10 @@ pub(super) fn list(world: &World, call: &Call) -> Said {
 /// Shows an image, as it is being made too. Each time counts as a look at the operation that is under way.
 pub(super) fn get(world: &mut World, call: &Call) -> Said {
     let key = key(&call.route);
+    if let Some((left @ 1.., before)) = world.before.get_mut(&key) {
+        *left -= 1;
+        return before.as_ref().map(|image| Answer::ok(image.json())).ok_or_else(|| not_found(&call.route));
+    }
     world.operations.look_at(&key);
     find(world, &key).map(|image| Answer::ok(image.json())).ok_or_else(|| not_found(&call.route))
 }
@@ -131,7 +135,7 @@ pub(super) fn patch(world: &mut World, call: &Call) -> Said {
 pub(super) fn delete(world: &mut World, call: &Call) -> Said {
     let key = key(&call.route);
     let Some(image) = find(world, &key) else { return Ok(Answer::empty(StatusCode::NO_CONTENT)) };
-    let region = image.region.clone();
+    let (region, before) = (image.region.clone(), Some(image.clone()));
     let settings = operations::settings(world, &call.route.name);
     operations::refused_at_once(&settings)?;
     operations::collide(world, &key, Change::Delete, call.now)?;
@@ -142,6 +146,7 @@ pub(super) fn delete(world: &mut World, call: &Call) -> Said {
     if let Some(image) = world.images.iter_mut().find(|image| image.key() == key) {
         image.state = ImageState::Deleting;
     }
+    world.before.insert(key.clone(), (settings.stale, before));
     let mut answer = Answer::empty(StatusCode::ACCEPTED);
     answer.headers = world.operations.begin(call, &settings, (&key, &region), Change::Delete, None);
     Ok(answer)

@@ -64,6 +64,9 @@ pub struct LongRunning {
     pub at_once: bool,
     /// Whether an image whose making failed is left as `Failed`, or is gone. What Azure does is not known for all failures.
     pub leaves_failed: bool,
+    /// How many GETs of the image still show it as it was before the change was accepted. Source: Azure says of 202 that the state
+    /// may be that of before; of other answers it is a guess.
+    pub stale: u32,
     /// About how many bytes long the signed addresses are, up to several thousand.
     pub address_bytes: usize,
 }
@@ -79,6 +82,7 @@ impl Default for LongRunning {
             end: End::Succeeds,
             at_once: false,
             leaves_failed: false,
+            stale: 0,
             address_bytes: 600,
         }
     }

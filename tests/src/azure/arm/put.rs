@@ -105,6 +105,8 @@ fn accept(world: &mut World, call: &Call, asked: &Value, failure: Option<Failure
     if !settings.at_once {
         answer.headers = world.operations.begin(call, &settings, (&key, &image.region), change, failure);
     }
+    let before = present.map(|at| world.images[at].clone());
+    world.before.insert(key, (settings.stale, before));
     match present {
         Some(at) => {
             // Names keep the case that they were first given.

@@ -86,6 +86,8 @@ pub struct World {
     /// What was asked for.
     pub log: Log,
     pub(super) operations: Operations,
+    /// What images were before their last change, and how many GETs still show that, by key.
+    pub(super) before: BTreeMap<String, (u32, Option<Image>)>,
     pub(super) buckets: Buckets,
 }
 
