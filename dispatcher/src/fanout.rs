@@ -310,6 +310,11 @@ async fn reject(desk: &Desk, id: &JobId, refusal: &DeskError) -> Result<FannedOu
     Ok(FannedOut::Done)
 }
 
+/// Whether another job is of the same image version.
+pub(crate) fn works_with_the_same(other: &Job, job: &Job) -> bool {
+    other.id != job.id && other.image.name == job.image.name && other.image.version == job.image.version
+}
+
 /// Two jobs of one image version never work on the same target at once: the later one waits, and then finds most of its
 /// targets done.
 async fn stands_behind_another(desk: &Desk, job: &Job) -> Result<bool, DeskError> {
@@ -320,8 +325,7 @@ async fn stands_behind_another(desk: &Desk, job: &Job) -> Result<bool, DeskError
         .await?
         .into_iter()
         .map(|other| other.value)
-        .filter(|other| other.id != job.id)
-        .filter(|other| other.image.name == job.image.name && other.image.version == job.image.version)
+        .filter(|other| works_with_the_same(other, job))
         .filter(|other| other.state != JobState::Requested || other.id < job.id)
         .collect();
     if others.is_empty() {

@@ -2,13 +2,14 @@
 
 use goldfleet_shared::commit::Commit;
 use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::job::JobState;
+use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
 use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::state::{JobEvent, OperationEvent};
 
 use crate::desk::{Desk, DeskError, Group, by_group};
+use crate::fanout::works_with_the_same;
 use crate::rings::Gate;
 
 /// Which operations to try again.
@@ -47,12 +48,34 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
     }
     // The job first: a job that has ended is not looked after by the sweeper.
     if job.state.is_terminal() {
+        refuse_beside_another(desk, &job, groups.iter().flatten().map(|row| &row.value)).await?;
         desk.advance(id, JobEvent::Retry, |_| {}).await?;
     }
     let retried = retry.groups(groups).await;
     // However far that came.
     keep_open(desk, id).await?;
     retried
+}
+
+/// Two jobs of one image version never work on the same target at once: a job that has ended and is taken up again must not begin
+/// to do so. One that is new waits by itself.
+async fn refuse_beside_another(
+    desk: &Desk,
+    job: &Job,
+    mut operations: impl Iterator<Item = &Operation>,
+) -> Result<(), DeskError> {
+    let open = desk.ports.table.open_jobs().await?;
+    let others: Vec<&Job> = open.iter().map(|row| &row.value).filter(|other| works_with_the_same(other, job)).collect();
+    let both = |other: &&&Job, operation: &Operation| {
+        operation.work.target().is_some_and(|target| Selector::any(&other.selection, target))
+    };
+    match operations.find_map(|operation| others.iter().find(|other| both(other, operation))) {
+        None => Ok(()),
+        Some(other) => Err(DeskError::Refused(format!(
+            "job {} works with {} at some of the same targets: try job {} again when 'goldfleet status {} --watch' has ended",
+            other.id, job.image, job.id, other.id
+        ))),
+    }
 }
 
 /// Writes the job's row once more: a sweep that saw the operations as they were before ends the job only in the version of

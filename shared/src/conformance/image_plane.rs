@@ -37,6 +37,7 @@ pub async fn all(images: &dyn ImagePlane, blobs: &dyn BlobStore, site: &Site) {
     tags_follow_the_specification(images, blobs, site).await;
     a_removed_image_is_gone(images, blobs, site).await;
     an_image_stays_in_its_region(images, blobs, site).await;
+    an_image_keeps_its_vhd(images, blobs, site).await;
     names_do_not_heed_case(images, blobs, site).await;
     a_missing_vhd_is_told(images, blobs, site).await;
     what_is_no_vhd_is_told(images, blobs, site).await;
@@ -87,6 +88,19 @@ pub async fn an_image_stays_in_its_region(images: &dyn ImagePlane, blobs: &dyn B
     refused_as(finished(images, images.put(&moved).await).await, ErrorKind::Invalid, "image-region-change");
     let image = images.get(&spec.id, None).await.expect("an answer").expect("an image");
     assert_eq!(image.region, spec.region);
+}
+
+/// Another VHD for an image that is there, or is being made, is refused, and changes nothing.
+pub async fn an_image_keeps_its_vhd(images: &dyn ImagePlane, blobs: &dyn BlobStore, site: &Site) {
+    let spec = spec_with_vhd(blobs, site).await;
+    let other = spec_with_vhd(blobs, site).await;
+    let other = ManagedImageSpec { id: spec.id.clone(), tags: BTreeMap::new(), ..other };
+    let begun = images.put(&spec).await;
+    refused_as(finished(images, images.put(&other).await).await, ErrorKind::Invalid, "property-change-not-allowed");
+    finished(images, begun).await.expect("an image");
+    refused_as(finished(images, images.put(&other).await).await, ErrorKind::Invalid, "property-change-not-allowed");
+    let image = images.get(&spec.id, None).await.expect("an answer").expect("an image");
+    assert_eq!(image.tags, spec.tags);
 }
 
 /// An image is found, and removed, by its name in another case, and its resource group's.

@@ -89,11 +89,19 @@ impl ImagePlane for DirectoryImages {
         let (images, spec) = (self.clone(), spec.clone());
         blocking(move || {
             let path = images.path(&spec.id);
-            if let Some(present) = read(&path)? {
-                check_region(&spec, &present.location)?;
+            let resource = Resource::from(&spec);
+            loop {
+                let present = read(&path)?;
+                if let Some(present) = &present {
+                    check_region(&spec, &present.location)?;
+                    check_source(&spec, &present.properties.storage_profile.os_disk.blob_uri)?;
+                }
+                check_vhd(&images.root, &spec.vhd)?;
+                // Another process may have made one since: then that one is looked at.
+                if write(&path, &resource, present.is_some())? {
+                    return Ok(Underway::Done);
+                }
             }
-            check_vhd(&images.root, &spec.vhd)?;
-            write(&path, &Resource::from(&spec)).map(|()| Underway::Done)
         })
         .await
     }
@@ -194,19 +202,27 @@ fn read(path: &Path) -> PortResult<Option<Resource>> {
     serde_json::from_slice(&bytes).map(Some).map_err(|error| not_json(path, error))
 }
 
-/// Writes an image's file, whole or not at all.
-fn write(path: &Path, resource: &Resource) -> PortResult<()> {
+/// Writes an image's file, whole or not at all: in place of the one that is there, or a new one. Returns false where there is one
+/// that was not to be.
+fn write(path: &Path, resource: &Resource, replaces: bool) -> PortResult<bool> {
     let failed = |error| fault(&format!("could not write {}", path.display()), error);
     let text = serde_json::to_vec_pretty(resource).map_err(|error| not_json(path, error))?;
     let temporary = path.with_file_name(format!(".{}", Uuid::new_v4().simple()));
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
-        // The first error tells more than one of tidying up.
-        let _ = fs::remove_file(&temporary);
-        failed(error)
-    })
+    let placed = fs::write(&temporary, text).and_then(|()| match replaces {
+        true => fs::rename(&temporary, path),
+        // Unlike a rename, a link does not take the place of what is there.
+        false => fs::hard_link(&temporary, path),
+    });
+    // After a rename there is nothing to tidy up; and an error of placing it tells more than one of tidying up.
+    let _ = fs::remove_file(&temporary);
+    match placed {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == Io::AlreadyExists => Ok(false),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 fn not_json(path: &Path, error: serde_json::Error) -> PortError {
@@ -219,6 +235,15 @@ fn check_region(spec: &ManagedImageSpec, present: &Region) -> PortResult<()> {
     }
     let message = format!("{} is in {present} and can't be moved to {}", spec.id, spec.region);
     Err(PortError::new(ErrorKind::Invalid, message).with_code("image-region-change"))
+}
+
+/// Refuses to give an image that is there another VHD, as Azure does.
+fn check_source(spec: &ManagedImageSpec, present: &str) -> PortResult<()> {
+    if spec.vhd.to_string() == *present {
+        return Ok(());
+    }
+    let message = format!("{} was made of {present} and can't be made of {} as well", spec.id, spec.vhd);
+    Err(PortError::new(ErrorKind::Invalid, message).with_code("property-change-not-allowed"))
 }
 
 /// Refuses what Azure would refuse to make an image from.

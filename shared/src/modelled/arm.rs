@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::limits::{ArmKind, BucketRates};
 use super::pace::{Bucket, Moment};
 use crate::model::ids::{Region, SubscriptionId};
+use crate::model::store::BlobAddress;
 
 /// Resource Manager's state.
 #[derive(Default)]
@@ -21,6 +22,8 @@ pub(super) struct Arm {
 pub(super) struct Image {
     pub(super) region: Region,
     pub(super) tags: BTreeMap<String, String>,
+    /// What it is made of.
+    pub(super) vhd: BlobAddress,
     /// When it is there.
     pub(super) ready: Moment,
 }

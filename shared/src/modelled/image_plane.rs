@@ -76,7 +76,7 @@ impl ImagePlane for ModelledImages {
         let (takes, _) = world.pace.image();
         // Other tags for an image that is there are there at once.
         let ready = there.unwrap_or(now.saturating_add(nanos(takes)));
-        let image = Image { region: spec.region.clone(), tags: spec.tags.clone(), ready };
+        let image = Image { region: spec.region.clone(), tags: spec.tags.clone(), vhd: spec.vhd.clone(), ready };
         world.arm.images.insert(key(&spec.id), image);
         drop(world);
         Ok(self.underway(&spec.id, ready))
@@ -115,6 +115,12 @@ impl World {
         {
             let message = format!("{} is in {} and can't be moved to {}", spec.id, image.region, spec.region);
             return Err(PortError::new(ErrorKind::Invalid, message).with_code("image-region-change"));
+        }
+        if let Some(image) = &there
+            && image.vhd != spec.vhd
+        {
+            let message = format!("{} was made of {} and can't be made of {} as well", spec.id, image.vhd, spec.vhd);
+            return Err(PortError::new(ErrorKind::Invalid, message).with_code("property-change-not-allowed"));
         }
         self.check_vhd(spec)?;
         Ok(there.map(|image| image.ready))

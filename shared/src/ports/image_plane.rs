@@ -78,7 +78,8 @@ pub enum Underway {
 /// Managed images of subscriptions and resource groups, whose names do not heed case.
 ///
 /// Where the platform tells why it refuses, the error's code says so: `resource-group-not-found`, `vhd-not-found`,
-/// `vhd-invalid`, `vhd-in-other-subscription`, `vhd-in-other-region`, `policy-denied`, `authorization-failed`.
+/// `vhd-invalid`, `vhd-in-other-subscription`, `vhd-in-other-region`, `policy-denied`, `authorization-failed`,
+/// `image-region-change`, `property-change-not-allowed` (an image that is there keeps its VHD).
 #[async_trait]
 pub trait ImagePlane: Send + Sync {
     /// How the VHDs that it makes images of must be named.

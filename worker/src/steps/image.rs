@@ -1,9 +1,11 @@
 //! Image: make the managed image of a target from its VHD.
 
 use goldfleet_shared::model::ids::ManagedImageName;
-use goldfleet_shared::model::image::{ImageRef, ImageTags, ManagedImageSpec};
+use goldfleet_shared::model::image::{ImageRef, ImageTags, ManagedImageSpec, VhdMetadata};
 use goldfleet_shared::model::manifest::{Generation, OsType};
+use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::model::target::Target;
+use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use goldfleet_shared::ports::image_plane::{ManagedImage, Provisioning, Underway};
 
 use super::{Attempt, Outcome, StepError};
@@ -35,34 +37,82 @@ pub(super) fn spec(
 /// # Errors
 /// [`StepError`] where it was stopped or the attempt failed.
 pub(super) async fn run(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<Outcome, StepError> {
-    let images = attempt.shared.ports.images.as_ref();
-    let tenant = spec.tenant.as_deref();
-    let underway = match images.get(&spec.id, tenant).await? {
-        None => begin(attempt, spec).await?,
-        Some(image) => match standing(&image, &attempt.operation.image, spec)? {
-            Standing::Made => return Ok(Outcome::Done),
-            Standing::Changing => return Ok(Outcome::Continue(attempt.shared.settings.beat)),
-            Standing::Broken => begin(attempt, spec).await?,
-            // An image's disk can't be exchanged: the old one has to go first.
-            Standing::Stale => {
-                attempt.hold.check()?;
-                tracing::info!(image = %spec.id, "an image of other content is replaced");
-                let removal = images.delete(&spec.id, tenant).await?;
-                finish(attempt, removal).await?;
-                begin(attempt, spec).await?
-            }
-        },
+    let Attempt { shared, hold, .. } = attempt;
+    let images = shared.ports.images.as_ref();
+    let stale = match look(attempt, spec).await? {
+        Standing::Made => return Ok(Outcome::Done),
+        Standing::Changing => return Ok(Outcome::Continue(shared.settings.beat)),
+        standing => standing == Standing::Stale,
+    };
+    check_vhd(attempt, &spec.vhd).await?;
+    if stale {
+        // An image's disk can't be exchanged: the old one has to go first.
+        hold.check()?;
+        tracing::info!(image = %spec.id, "an image of other content is replaced");
+        let removal = images.delete(&spec.id, spec.tenant.as_deref()).await?;
+        finish(attempt, removal).await?;
+    }
+    hold.check()?;
+    let underway = match images.put(spec).await {
+        // Since it was looked at, the name was taken for an image of another VHD: a look tells whose.
+        Err(error) if error.code == "property-change-not-allowed" => {
+            look(attempt, spec).await?;
+            return Err(error.into());
+        }
+        underway => underway?,
     };
     finish(attempt, underway).await?;
-    Ok(Outcome::Done)
+    made(attempt, spec).await
 }
 
-/// What an image that is already there is to this operation.
+/// Whether what is there now is the image that was asked for: another job may have asked for one of the same name.
+async fn made(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<Outcome, StepError> {
+    let id = &spec.id;
+    let failed = |kind, code, why| Err(PortError::new(kind, format!("{id}: {why}")).with_code(code).into());
+    match look(attempt, spec).await? {
+        Standing::Made => Ok(Outcome::Done),
+        Standing::Changing => Ok(Outcome::Continue(attempt.shared.settings.beat)),
+        Standing::Absent => failed(ErrorKind::Unavailable, "image-vanished", "the image is gone, and was just made"),
+        Standing::Broken => failed(ErrorKind::Unavailable, "image-failed", "it is shown as failed, and was just made"),
+        Standing::Stale => failed(ErrorKind::Conflict, "conflict", "it was replaced by one of other content"),
+    }
+}
+
+/// Refuses a VHD that is of another content than the job's. One that is not there the platform tells.
+async fn check_vhd(Attempt { shared, operation, .. }: Attempt<'_>, vhd: &BlobAddress) -> Result<(), StepError> {
+    let Some(found) = shared.ports.blobs.properties(vhd).await? else { return Ok(()) };
+    match found.metadata.get(VhdMetadata::DIGEST) {
+        Some(digest) if *digest == operation.image.digest.to_string() => Ok(()),
+        Some(_) => {
+            let message = format!(
+                "{vhd} is not of the content that this job was made for: {} was uploaded anew",
+                operation.image
+            );
+            Err(Failed::fatal("manifest-changed", message).into())
+        }
+        None => {
+            let message = format!("{vhd} is a blob that goldfleet did not make; remove or rename it");
+            Err(Failed::fatal("vhd-foreign", message).into())
+        }
+    }
+}
+
+/// What an image of the name is to this operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
+    Absent,
     Made,
     Changing,
     Broken,
     Stale,
+}
+
+async fn look(Attempt { shared, operation, .. }: Attempt<'_>, spec: &ManagedImageSpec) -> Result<Standing, StepError> {
+    let found = shared.ports.images.get(&spec.id, spec.tenant.as_deref()).await?;
+    Ok(match found {
+        None => Standing::Absent,
+        Some(image) => standing(&image, &operation.image, spec)?,
+    })
 }
 
 /// Names are made of a template and do not heed case, so that the image may be another target's or another golden image's.
@@ -88,11 +138,6 @@ fn standing(image: &ManagedImage, wanted: &ImageRef, spec: &ManagedImageSpec) ->
         Provisioning::Succeeded => Standing::Made,
         Provisioning::Failed => Standing::Broken,
     })
-}
-
-async fn begin(Attempt { shared, hold, .. }: Attempt<'_>, spec: &ManagedImageSpec) -> Result<Underway, StepError> {
-    hold.check()?;
-    Ok(shared.ports.images.put(spec).await?)
 }
 
 /// Follows a change to its end.
