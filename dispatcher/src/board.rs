@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::model::job::JobState;
 use goldfleet_shared::model::upload::Upload;
 use goldfleet_shared::words::counted;
 use indicatif::{HumanBytes, HumanDuration};
@@ -95,8 +94,7 @@ pub fn lines(status: &Status, room: Room) -> Vec<String> {
     let mut lines = vec![headline(status, room)];
     lines.extend(status.awaits().map(|awaits| cut(&awaits, room.width)));
     for (kind, phase) in status.phases.named() {
-        // Nothing of what is not planned yet is done, though there is nothing to do of it either.
-        let percent = if status.detail == JobState::Requested { 0.0 } else { phase.percent.floor() };
+        let percent = phase.percent.floor();
         lines.push(line(kind.as_str(), &phase_parts(phase), percent, &phase_words(phase)));
     }
     let (shown, left_out) = most_to_tell(status, room.height.saturating_sub(OTHER_LINES).max(1));
@@ -231,6 +229,7 @@ pub fn duration(seconds: f64) -> String {
 mod tests {
     use super::*;
     use crate::status::{Approvals, Phases, Standing};
+    use goldfleet_shared::model::job::JobState;
     use goldfleet_shared::model::upload::UploadState;
     use jiff::Timestamp;
 

@@ -25,9 +25,15 @@ pub struct Cancelled {
 /// Cancels a job.
 ///
 /// # Errors
-/// [`DeskError::Illegal`] where it has already ended.
+/// [`DeskError::Refused`] where it has already ended.
 pub async fn cancel(desk: &Desk, id: &JobId) -> Result<Cancelled, DeskError> {
-    desk.advance(id, JobEvent::Cancel, |_| {}).await?;
+    desk.advance(id, JobEvent::Cancel, |_| {}).await.map_err(|error| match error {
+        DeskError::Illegal(illegal) => DeskError::Refused(format!(
+            "job {id} has {} already: there is nothing to cancel",
+            if illegal.state == "cancelled" { "been cancelled" } else { illegal.state }
+        )),
+        error => error,
+    })?;
     stop_operations(desk, id).await?;
     let mut counts = Cancelled::default();
     for operation in desk.ports.table.operations(id).await? {

@@ -11,7 +11,7 @@ use crate::modelled::{Model, ModelledBlobs, ModelledImages, Pace};
 use crate::ports::Ports;
 use crate::ports::blob_store::BlobStore;
 use crate::ports::clock::{Clock, SystemClock};
-use crate::ports::error::PortError;
+use crate::ports::error::{ErrorKind, PortError};
 use crate::ports::image_plane::ImagePlane;
 use crate::ports::inspector::Inspector;
 use crate::ports::job_table::JobTable;
@@ -42,6 +42,8 @@ impl BackendError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoConnection(_) | Self::Connection(_) | Self::Rates(_) => 2,
+            // What the configuration names can't be what it is to be.
+            Self::Port(error) if error.kind == ErrorKind::Invalid => 2,
             Self::Port(_) => 3,
         }
     }

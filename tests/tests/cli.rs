@@ -86,6 +86,36 @@ fn bad_usage_is_answered_with_what_to_do() {
     insta::assert_snapshot!(all.replace(&folder.path().display().to_string(), "FOLDER"));
 }
 
+/// A coordination file that is something else, is damaged, comes from another release, or can't be there.
+#[test]
+fn a_database_that_can_not_be_used_is_answered_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("goldfleet.toml"), SOURCE).unwrap();
+    let database = at("goldfleet.db");
+    let begin = |content: &[u8]| {
+        for name in ["goldfleet.db-wal", "goldfleet.db-shm"] {
+            let _ = std::fs::remove_file(at(name));
+        }
+        std::fs::write(&database, content).unwrap();
+    };
+    let jobs = || format!("{}\n", told(folder.path(), &["jobs"]));
+    jobs();
+    let good = std::fs::read(&database).unwrap();
+
+    begin(b"this is no database, but a note of what is to be bought: milk, bread, 24 eggs");
+    let mut all = jobs();
+    begin(&good[..3000]);
+    all += &jobs();
+    // The version of the schema, a big-endian number in the header.
+    begin(&[&good[..60], &99_u32.to_be_bytes(), &good[64..]].concat());
+    all += &jobs();
+    std::fs::remove_file(&database).unwrap();
+    std::fs::create_dir(&database).unwrap();
+    all += &jobs();
+    insta::assert_snapshot!(all);
+}
+
 /// A job of which one target failed, as tables and sentences, and what can't be done with it.
 #[test]
 fn a_job_is_shown_like_this() {
@@ -122,6 +152,11 @@ fn a_job_is_shown_like_this() {
         &["cancel"],
         &["retry"],
     ] {
+        all += &told(folder.path(), arguments);
+    }
+    all += "\n===== a job that nobody has planned\n";
+    all += &told(folder.path(), &["upload", &golden, "--image", "ubuntu", "--version", "2", "--os", "linux"]);
+    for arguments in [&["status"][..], &["jobs"], &["logs"], &["cancel"], &["cancel"], &["status"], &["jobs"]] {
         all += &told(folder.path(), arguments);
     }
     // Each stands for what has its own length, so that tables stay as wide as they are.

@@ -106,7 +106,8 @@ pub async fn work_until_signalled(ports: Ports, settings: Settings) -> PortResul
 /// Where nobody may listen at the address.
 pub async fn listening(address: SocketAddr, vitals: &Vitals) -> PortResult<Listening> {
     listen(address, vitals.clone()).await.map_err(|error| {
-        PortError::new(ErrorKind::Unavailable, format!("can't listen at {address}: {error}")).with_source(error)
+        let message = format!("can't listen at {address}: {error}");
+        PortError::new(ErrorKind::Unavailable, message).with_code("address-unusable").with_source(error)
     })
 }
 

@@ -136,6 +136,9 @@ fn of_desk(error: &DeskError) -> Option<&'static str> {
 }
 
 fn of_port(error: &PortError) -> Option<&'static str> {
+    if let Some(hint) = of_machine(&error.code) {
+        return Some(hint);
+    }
     Some(match error.kind {
         ErrorKind::Denied => {
             "see who [cloud] credential is; 'goldfleet doctor' tells which rights that identity lacks, and where"
@@ -148,4 +151,41 @@ fn of_port(error: &PortError) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// What to do about what lies on this machine: there no service is to be reached, and no credential asked for.
+fn of_machine(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "disk-full" => "make room on that disk; the same command goes on then",
+        "account-unusable" | "database-unusable" => "see who owns it, and whether you may write there",
+        "database-busy" => "see who holds it open, such as by 'fuser'; the same command goes on then",
+        "database-damaged" => {
+            "stop what uses it, move it away with the files beside it that end in -wal and -shm, and dispatch again: \
+             targets that have the image are skipped"
+        }
+        "address-unusable" => "see who listens there, or set another address",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_on_this_machine_is_not_blamed_on_a_service() {
+        let hint = |kind, code: &str| CommandError::from(PortError::new(kind, "").with_code(code)).hint().unwrap_or("");
+        for (kind, code, word) in [
+            (ErrorKind::Unavailable, "disk-full", "make room"),
+            (ErrorKind::Denied, "account-unusable", "may write"),
+            (ErrorKind::Denied, "database-unusable", "may write"),
+            (ErrorKind::Unavailable, "database-busy", "holds it open"),
+            (ErrorKind::Unavailable, "database-damaged", "move it away"),
+            (ErrorKind::Unavailable, "address-unusable", "another address"),
+        ] {
+            assert!(hint(kind, code).contains(word), "{code}: {}", hint(kind, code));
+        }
+        assert!(hint(ErrorKind::Unavailable, "server-busy").contains("service"));
+        assert!(hint(ErrorKind::Denied, "authorization-failed").contains("credential"));
+    }
 }

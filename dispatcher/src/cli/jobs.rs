@@ -49,7 +49,7 @@ pub async fn list(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandE
             row.image.clone().into(),
             row.version.clone().into(),
             Cell::toned(row.state, standing(row)),
-            format!("{done}/{}", image.total).into(),
+            if row.is_empty() { String::new().into() } else { format!("{done}/{}", image.total).into() },
             Cell::count(row.failures.len(), Tone::Bad),
             row.created.strftime("%Y-%m-%d %H:%M:%SZ").to_string().into(),
         ]
@@ -60,8 +60,8 @@ pub async fn list(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandE
 
 fn standing(status: &Status) -> String {
     match status.approvals.as_ref().and_then(|approvals| approvals.waits) {
-        Some(ring) => format!("{}: ring {ring} waits for approval", status.state.as_str()),
-        None => status.state.as_str().to_owned(),
+        Some(ring) => format!("{}: ring {ring} waits for approval", status.in_words()),
+        None => status.in_words().to_owned(),
     }
 }
 
@@ -142,8 +142,14 @@ pub async fn logs(
         return Ok(DONE);
     }
     if events.is_empty() {
-        let named = operation.map_or_else(String::new, |text| format!(" whose operation's id contains {text:?}"));
-        writeln!(console.notes, "job {} has no event{named}: 'goldfleet logs {}' shows all", job.id, job.id)?;
+        match operation {
+            Some(text) => writeln!(
+                console.notes,
+                "job {} has no event whose operation's id contains {text:?}: 'goldfleet logs {}' shows all",
+                job.id, job.id
+            )?,
+            None => writeln!(console.notes, "job {} has no event yet", job.id)?,
+        }
     }
     for event in events {
         let what = event.operation.map_or_else(|| format!("job {}", event.job), |id| id.to_string());

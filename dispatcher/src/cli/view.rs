@@ -2,6 +2,7 @@
 
 use std::io;
 
+use goldfleet_shared::model::job::JobState;
 use goldfleet_shared::words::counted;
 use indicatif::HumanBytes;
 
@@ -22,10 +23,13 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     if console.output == Output::Json {
         return write_json(console.out, status);
     }
-    let state = console.word(status.state, status.state.as_str());
+    let state = console.word(status.state, status.in_words());
     writeln!(console.out, "job {}: {} {} is {state}", status.job, status.image, status.version)?;
     if let Some(reason) = &status.reason {
         writeln!(console.out, "{reason}")?;
+    }
+    if status.detail == JobState::Requested {
+        writeln!(console.out, "it waits for 'goldfleet dispatcher', or for an earlier job of this version to end")?;
     }
     for approval in status.approvals.iter().flat_map(|approvals| &approvals.given) {
         let at = approval.at.strftime("%Y-%m-%d %H:%M:%SZ");
@@ -42,9 +46,12 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
         ["upload".to_owned().into(), percent, state, empty(), empty(), empty(), empty(), bytes.into()]
     });
     let phases = status.phases.named().map(|(kind, phase)| row(kind.as_str(), phase));
+    let planned = !status.is_empty();
     let header = ["phase", "done", "succeeded", "failed", "running", "waiting", "skipped", "bytes"];
-    write_table(console, &header, upload.into_iter().chain(phases))?;
-    write_totals(status, console)?;
+    write_table(console, &header, upload.into_iter().chain(phases.into_iter().filter(|_| planned)))?;
+    if planned {
+        write_totals(status, console)?;
+    }
     if status.staged_removed {
         writeln!(console.out, "its staged VHDs were removed")?;
     }

@@ -181,6 +181,21 @@ pub struct Status {
 }
 
 impl Status {
+    /// Where it stands, in words for people.
+    #[must_use]
+    pub fn in_words(&self) -> &'static str {
+        match self.detail {
+            JobState::Requested => "not planned yet",
+            _ => self.state.as_str(),
+        }
+    }
+
+    /// Whether there is nothing to count yet, or never was: nobody has planned it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.planned && self.phases.named().iter().all(|(_, phase)| phase.total == 0)
+    }
+
     /// What an operator has to do before the job goes on, if it waits for that.
     #[must_use]
     pub fn awaits(&self) -> Option<String> {
@@ -209,7 +224,10 @@ pub async fn status_of(desk: &Desk, job: &Job, operations: &[Versioned<Operation
 
 /// Counts a job's rows.
 fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operation>], now: Timestamp) -> Status {
-    let phases = Phases::of(operations);
+    let mut phases = Phases::of(operations);
+    if job.tree.is_none() && operations.is_empty() {
+        phases.undo_percent();
+    }
     let end = job.finished.unwrap_or(now);
     let begun = operations.iter().filter_map(|row| row.value.started).min().unwrap_or(job.created);
     let moving = between(begun, end).as_secs_f64();

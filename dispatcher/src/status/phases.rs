@@ -56,6 +56,13 @@ impl Phases {
         phases
     }
 
+    /// Nothing of a job is done before it is known what there is to do.
+    pub(super) fn undo_percent(&mut self) {
+        for kind in Kind::ALL {
+            self.phase(kind).percent = 0.0;
+        }
+    }
+
     /// Each with its name, in order.
     #[must_use]
     pub fn named(&self) -> [(Kind, &Phase); 3] {

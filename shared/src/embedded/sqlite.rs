@@ -199,7 +199,7 @@ fn translate(file: &str, error: rusqlite::Error) -> PortError {
         }
         Some(ErrorCode::CannotOpen) => (
             ErrorKind::Invalid,
-            "database-unusable",
+            "database-not-there",
             "can't be opened: does its folder exist, and may you write there?",
         ),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
@@ -209,6 +209,7 @@ fn translate(file: &str, error: rusqlite::Error) -> PortError {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             (ErrorKind::Unavailable, "database-busy", "is locked by another process")
         }
+        Some(ErrorCode::DatabaseCorrupt) => (ErrorKind::Unavailable, "database-damaged", "is damaged"),
         _ => (ErrorKind::Unavailable, "database-failed", "failed"),
     };
     PortError::new(kind, format!("{file} {what} ({error})")).with_code(code)
