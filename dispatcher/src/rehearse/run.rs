@@ -14,6 +14,7 @@ use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::operation::{Kind, OperationState, Work};
 use goldfleet_shared::model::store::{Container, Store};
+use goldfleet_shared::model::target::Target;
 use goldfleet_shared::modelled::{Model, Pace, Stats};
 use goldfleet_shared::plan::estimate::Estimate;
 use goldfleet_shared::plan::{PlannedStore, Tree};
@@ -100,7 +101,7 @@ pub(super) fn play_on(rehearsal: &Rehearsal, happens: impl FnOnce(&Model)) -> Re
 fn folder(rehearsal: &Rehearsal) -> Result<TempDir, RehearsalError> {
     #[derive(Serialize)]
     struct Written<'a> {
-        target: &'a [goldfleet_shared::model::target::Target],
+        target: &'a [Target],
         store: &'a [Store],
     }
     let folder = TempDir::new()?;
@@ -160,7 +161,7 @@ impl Stage {
         self.upload(image, manifest).await?;
         // The dispatcher makes the same plan again for itself.
         let planned = fanout::plan_as_jobs_do(&self.desk, image, manifest, &[]).await?;
-        let before = self.model.stats();
+        self.model.count_anew();
         let id: JobId = id.parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
         let created = self.request(&id, image, manifest).await?;
         let stop = CancellationToken::new();
@@ -173,10 +174,32 @@ impl Stage {
             }
         }
         ended?;
-        let mut played = self.played(&id, created, manifest, planned.plan.estimate).await?;
-        played.stats = since(self.model.stats(), &before);
-        played.real = began.elapsed();
-        Ok(played)
+        let stats = self.model.stats();
+        let events = self.desk.ports.table.events(&id, None).await?;
+        let ends = |kind| {
+            let of_kind = move |event: &&Event| {
+                event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.kind() == kind)
+            };
+            events.iter().filter(of_kind).map(|event| between(created, event.at))
+        };
+        let (copies, images) = (ends(Kind::Copy), ends(Kind::Image));
+        let rows = self.desk.ports.table.operations(&id).await?;
+        let whole = rows.iter().all(|row| match &row.value.work {
+            Work::Copy { target, .. } => self.model.is_whole(&self.desk.ports.vhd(target, &row.value.image), manifest),
+            Work::Seed { .. } | Work::Image { .. } => true,
+        });
+        Ok(Played {
+            first_image: images.clone().min().unwrap_or_default(),
+            last_image: images.max().unwrap_or_default(),
+            last_copy: copies.max().unwrap_or_default(),
+            failed: rows.iter().filter(|row| row.value.state != OperationState::Succeeded).count(),
+            whole,
+            estimate: planned.plan.estimate,
+            tree: self.desk.job(&id).await?.value.tree,
+            events,
+            stats,
+            real: began.elapsed(),
+        })
     }
 
     /// Puts the version into the source store: its chunks at once, as an upload is none of the job's business.
@@ -220,71 +243,4 @@ impl Stage {
         }
         Ok(())
     }
-
-    async fn played(
-        &self,
-        id: &JobId,
-        created: Timestamp,
-        manifest: &Manifest,
-        estimate: Estimate,
-    ) -> Result<Played, RehearsalError> {
-        let events = self.desk.ports.table.events(id, None).await?;
-        let ends = |kind| {
-            let of_kind = move |event: &&Event| {
-                event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.kind() == kind)
-            };
-            events.iter().filter(of_kind).map(|event| between(created, event.at))
-        };
-        let (copies, images) = (ends(Kind::Copy), ends(Kind::Image));
-        let rows = self.desk.ports.table.operations(id).await?;
-        let failed = rows.iter().filter(|row| row.value.state != OperationState::Succeeded).count();
-        let whole = rows.iter().all(|row| match &row.value.work {
-            Work::Copy { target, .. } => self.model.is_whole(&self.desk.ports.vhd(target, &row.value.image), manifest),
-            Work::Seed { .. } | Work::Image { .. } => true,
-        });
-        Ok(Played {
-            first_image: images.clone().min().unwrap_or_default(),
-            last_image: images.max().unwrap_or_default(),
-            last_copy: copies.max().unwrap_or_default(),
-            failed,
-            whole,
-            estimate,
-            tree: self.desk.job(id).await?.value.tree,
-            events,
-            stats: Stats::default(),
-            real: Duration::ZERO,
-        })
-    }
-}
-
-/// What was counted since.
-fn since(mut stats: Stats, before: &Stats) -> Stats {
-    for link in &mut stats.links {
-        let earlier = before.links.iter().find(|earlier| (&earlier.from, &earlier.to) == (&link.from, &link.to));
-        link.copied -= earlier.map_or(0, |earlier| earlier.copied);
-        link.sent -= earlier.map_or(0, |earlier| earlier.sent);
-    }
-    for (kind, count) in &mut stats.requests {
-        *count -= before.requests.get(kind).unwrap_or(&0);
-    }
-    for (limit, count) in &mut stats.throttles {
-        *count -= before.throttles.get(limit).unwrap_or(&0);
-    }
-    for account in &mut stats.accounts {
-        let earlier = before.accounts.iter().find(|earlier| earlier.account == account.account);
-        if let Some(earlier) = earlier {
-            account.bytes_in -= earlier.bytes_in;
-            account.bytes_out -= earlier.bytes_out;
-            account.bytes_abroad -= earlier.bytes_abroad;
-        }
-    }
-    stats.busiest.retain_mut(|busiest| {
-        let same = |earlier: &&goldfleet_shared::modelled::Busiest| {
-            earlier.limit == busiest.limit && earlier.name == busiest.name
-        };
-        let earlier = before.busiest.iter().find(same).map_or(Duration::ZERO, |earlier| earlier.busy);
-        busiest.busy = busiest.busy.saturating_sub(earlier);
-        !busiest.busy.is_zero()
-    });
-    stats
 }

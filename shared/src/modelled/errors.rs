@@ -37,6 +37,10 @@ pub(super) fn no_source(source: &SourceRange) -> PortError {
     PortError::new(ErrorKind::NotFound, message).blaming_source(SourceFault::Missing)
 }
 
+pub(super) fn of_other_length(source: &SourceRange, length: u64) -> PortError {
+    corrupt(source, &format!("the blob has {length} bytes"))
+}
+
 pub(super) fn corrupt(source: &SourceRange, why: &str) -> PortError {
     let (blob, range) = (&source.blob, &source.range);
     let message = format!("the source {blob}, bytes {} to {}: {why}", range.start, range.end);

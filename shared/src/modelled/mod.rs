@@ -47,8 +47,7 @@ use crate::ports::clock::{Clock, between};
 use crate::ports::error::PortResult;
 use crate::targets::TargetsFile;
 use extents::{Extents, Piece};
-use pace::nanos;
-use pace::{Moment, Pipe};
+use pace::{Moment, nanos};
 use traffic::Begun;
 use world::{Made, World};
 
@@ -154,6 +153,11 @@ impl Model {
         self.world().stats()
     }
 
+    /// Forgets what has been counted so far.
+    pub fn count_anew(&self) {
+        self.world().count_anew();
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         // Where something panics while it holds the lock, that is a bug, and is seen where it panics.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
@@ -182,65 +186,4 @@ impl Model {
         self.wait(until).await;
         checked
     }
-}
-
-impl World {
-    fn stats(&self) -> Stats {
-        let mut links: Vec<LinkStats> = self
-            .links
-            .iter()
-            .map(|link| LinkStats {
-                from: self.regions[link.from].clone(),
-                to: self.regions[link.to].clone(),
-                copied: link.copied,
-                sent: link.sent,
-            })
-            .collect();
-        links.sort_by(|a, b| (&a.from, &a.to).cmp(&(&b.from, &b.to)));
-        let used = self.accounts.iter().filter(|account| account.bytes_in + account.bytes_out > 0);
-        let mut accounts: Vec<AccountStats> = used
-            .map(|account| AccountStats {
-                account: account.name.clone(),
-                region: self.regions[account.region].clone(),
-                bytes_in: account.bytes_in,
-                bytes_out: account.bytes_out,
-                bytes_abroad: account.bytes_abroad,
-            })
-            .collect();
-        accounts.sort_by(|a, b| a.account.cmp(&b.account));
-        let (requests, throttles) = (self.served.clone(), self.refused.clone());
-        Stats { links, accounts, requests, throttles, busiest: self.busiest() }
-    }
-
-    fn busiest(&self) -> Vec<Busiest> {
-        let accounts = |limit, pipe: fn(&world::Account) -> &Pipe| {
-            let busy = self.accounts.iter().map(move |account| (pipe(account).busy(), account.name.to_string()));
-            busiest(limit, busy)
-        };
-        let blobs = |limit, pipe: fn(&world::Blob) -> &Pipe| {
-            let blobs = self.blobs.iter().flatten().max_by_key(|blob| pipe(blob).busy());
-            busiest(limit, blobs.map(|blob| (pipe(blob).busy(), blob.address.to_string())).into_iter())
-        };
-        let wan = self.links.iter().map(|link| {
-            let name = format!("{} to {}", self.regions[link.from], self.regions[link.to]);
-            (link.pipe.busy(), name)
-        });
-        [
-            blobs(Limit::PageBlob, |blob| &blob.bytes),
-            blobs(Limit::BlobRequests, |blob| &blob.requests),
-            accounts(Limit::AccountIngress, |account| &account.ingress),
-            accounts(Limit::AccountEgress, |account| &account.egress),
-            accounts(Limit::AccountRequests, |account| &account.requests),
-            accounts(Limit::CopiesInside, |account| &account.copies),
-            busiest(Limit::Wan, wan),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
-    }
-}
-
-fn busiest(limit: Limit, all: impl Iterator<Item = (u64, String)>) -> Option<Busiest> {
-    let (busy, name) = all.max_by(|a, b| a.0.cmp(&b.0).then_with(|| b.1.cmp(&a.1)))?;
-    (busy > 0).then(|| Busiest { limit, name, busy: Duration::from_nanos(busy) })
 }

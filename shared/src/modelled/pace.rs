@@ -42,9 +42,14 @@ impl Pipe {
         self.free
     }
 
-    /// Nanoseconds that it has been (or will have been) busy in all.
+    /// Nanoseconds that it has been (or will have been) busy in all, with what it took since it counts.
     pub(super) fn busy(&self) -> u64 {
         self.busy
+    }
+
+    /// Forgets how long it has been busy.
+    pub(super) fn count_anew(&mut self) {
+        self.busy = 0;
     }
 }
 

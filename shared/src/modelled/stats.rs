@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::pace::Pipe;
+use super::world::{Account, Blob, World};
 use crate::model::ids::{AccountName, Region};
 
 /// A limit of the cloud.
@@ -101,7 +103,7 @@ pub struct Busiest {
     pub busy: Duration,
 }
 
-/// What the modelled cloud has counted since it began.
+/// What the modelled cloud has counted since it began, or since it last began to count anew.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {
     /// Between regions, in order; inside regions too, where `from` and `to` are the same.
@@ -133,4 +135,84 @@ impl Stats {
     pub fn refused(&self) -> u64 {
         self.throttles.values().sum()
     }
+}
+
+impl World {
+    pub(super) fn stats(&self) -> Stats {
+        let mut links: Vec<LinkStats> = self
+            .links
+            .iter()
+            .map(|link| LinkStats {
+                from: self.regions[link.from].clone(),
+                to: self.regions[link.to].clone(),
+                copied: link.copied,
+                sent: link.sent,
+            })
+            .collect();
+        links.sort_by(|a, b| (&a.from, &a.to).cmp(&(&b.from, &b.to)));
+        let used = self.accounts.iter().filter(|account| account.bytes_in + account.bytes_out > 0);
+        let mut accounts: Vec<AccountStats> = used
+            .map(|account| AccountStats {
+                account: account.name.clone(),
+                region: self.regions[account.region].clone(),
+                bytes_in: account.bytes_in,
+                bytes_out: account.bytes_out,
+                bytes_abroad: account.bytes_abroad,
+            })
+            .collect();
+        accounts.sort_by(|a, b| a.account.cmp(&b.account));
+        let (requests, throttles) = (self.served.clone(), self.refused.clone());
+        Stats { links, accounts, requests, throttles, busiest: self.busiest() }
+    }
+
+    /// Forgets what has been counted so far.
+    pub(super) fn count_anew(&mut self) {
+        self.served.clear();
+        self.refused.clear();
+        for link in &mut self.links {
+            (link.copied, link.sent) = (0, 0);
+            link.pipe.count_anew();
+        }
+        for account in &mut self.accounts {
+            (account.bytes_in, account.bytes_out, account.bytes_abroad) = (0, 0, 0);
+            let Account { ingress, egress, requests, copies, .. } = account;
+            [ingress, egress, requests, copies].into_iter().for_each(Pipe::count_anew);
+        }
+        for blob in self.blobs.iter_mut().flatten() {
+            blob.bytes.count_anew();
+            blob.requests.count_anew();
+        }
+    }
+
+    fn busiest(&self) -> Vec<Busiest> {
+        let accounts = |limit, pipe: fn(&Account) -> &Pipe| {
+            let busy = self.accounts.iter().map(move |account| (pipe(account).busy(), account.name.to_string()));
+            busiest(limit, busy)
+        };
+        let blobs = |limit, pipe: fn(&Blob) -> &Pipe| {
+            let blobs = self.blobs.iter().flatten().max_by_key(|blob| pipe(blob).busy());
+            busiest(limit, blobs.map(|blob| (pipe(blob).busy(), blob.address.to_string())).into_iter())
+        };
+        let wan = self.links.iter().map(|link| {
+            let name = format!("{} to {}", self.regions[link.from], self.regions[link.to]);
+            (link.pipe.busy(), name)
+        });
+        [
+            blobs(Limit::PageBlob, |blob| &blob.bytes),
+            blobs(Limit::BlobRequests, |blob| &blob.requests),
+            accounts(Limit::AccountIngress, |account| &account.ingress),
+            accounts(Limit::AccountEgress, |account| &account.egress),
+            accounts(Limit::AccountRequests, |account| &account.requests),
+            accounts(Limit::CopiesInside, |account| &account.copies),
+            busiest(Limit::Wan, wan),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+fn busiest(limit: Limit, all: impl Iterator<Item = (u64, String)>) -> Option<Busiest> {
+    let (busy, name) = all.max_by(|a, b| a.0.cmp(&b.0).then_with(|| b.1.cmp(&a.1)))?;
+    (busy > 0).then(|| Busiest { limit, name, busy: Duration::from_nanos(busy) })
 }

@@ -301,20 +301,31 @@ impl World {
         self.versions
     }
 
+    /// The source of a copy, which is all of a blob.
+    ///
+    /// # Errors
+    /// As [`World::source`], and `Corrupt` where the blob is longer.
+    pub(super) fn whole_source(&self, source: &SourceRange) -> PortResult<BlobId> {
+        let id = self.source(source)?;
+        match self.blob(id) {
+            Some(blob) if source.range != (0..blob.length) => Err(errors::of_other_length(source, blob.length)),
+            _ => Ok(id),
+        }
+    }
+
     /// The source of a copy.
     ///
     /// # Errors
-    /// `NotFound` (`source-not-found`), or `Corrupt` (`source-corrupt`) where it does not have the checksum or, with
-    /// `whole`, is not just as long.
-    pub(super) fn source(&self, source: &SourceRange, whole: bool) -> PortResult<BlobId> {
+    /// `NotFound` where it is not there, `Corrupt` where it does not have the checksum or is shorter.
+    pub(super) fn source(&self, source: &SourceRange) -> PortResult<BlobId> {
         let Some(id) = self.find(&source.blob) else { return Err(errors::no_source(source)) };
         let Some(blob) = self.blob(id) else { return Err(errors::no_source(source)) };
         let Range { start, end } = source.range;
         if start > end {
             return Err(errors::invalid(format!("the source {}: the range is backwards", source.blob)));
         }
-        if end > blob.length || (whole && source.range != (0..blob.length)) {
-            return Err(errors::corrupt(source, &format!("the blob has {} bytes", blob.length)));
+        if end > blob.length {
+            return Err(errors::of_other_length(source, blob.length));
         }
         match blob.content.crc64(&source.range) {
             Some(crc64) if crc64 == source.crc64 => Ok(id),

@@ -13,8 +13,7 @@ use bytes::Bytes;
 use super::Model;
 use super::errors;
 use super::extents::{Extents, Piece};
-use super::pace::Moment;
-use super::pace::nanos;
+use super::pace::{Moment, nanos};
 use super::traffic::Begun;
 use super::world::{BlobId, Made, World};
 use crate::azure::Patience;
@@ -70,7 +69,7 @@ impl BlobStore for ModelledBlobs {
     async fn put_blob_from(&self, blob: &BlobAddress, source: &SourceRange) -> PortResult<()> {
         let from = self
             .call(|world, now| {
-                let checked = world.is_free(blob).and_then(|()| world.source(source, true));
+                let checked = world.is_free(blob).and_then(|()| world.whole_source(source));
                 world.copy(now, "put blob from url", blob, source, checked, |from| *from)
             })
             .await?;
@@ -197,7 +196,7 @@ impl BlobStore for ModelledBlobs {
             .call(|world, now| {
                 let pages = check_pages_from(blob, offset, source)
                     .and_then(|()| world.pages(blob, fence, &(offset..offset.saturating_add(length))));
-                let checked = pages.and_then(|id| Ok((id, world.source(source, false)?)));
+                let checked = pages.and_then(|id| Ok((id, world.source(source)?)));
                 world.copy(now, "put page from url", blob, source, checked, |(_, from)| *from)
             })
             .await?;
