@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt as _};
-use goldfleet_shared::model::store::Container;
+use goldfleet_shared::model::store::{Container, Store};
+use goldfleet_shared::model::target::Target;
 use goldfleet_shared::ports::error::PortError;
 use goldfleet_shared::targets::TargetsFile;
 
@@ -30,10 +31,8 @@ pub async fn set_up(desk: &Desk) -> Result<Vec<Made>, DeskError> {
         Made { what: "tables".to_owned(), error: desk.ports.table.ensure().await.err() },
     ];
     let mut containers = BTreeSet::from([desk.config.source.store().container()]);
-    containers.extend(file.stores.iter().map(goldfleet_shared::model::store::Store::container));
-    containers.extend(
-        file.targets.iter().filter(|target| target.enabled).map(goldfleet_shared::model::target::Target::staging),
-    );
+    containers.extend(file.stores.iter().map(Store::container));
+    containers.extend(file.targets.iter().filter(|target| target.enabled).map(Target::staging));
     let containers = stream::iter(containers).map(async |container: Container| Made {
         what: format!("container {container}"),
         error: desk.ports.blobs.ensure_container(&container).await.err(),

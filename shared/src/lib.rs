@@ -2,12 +2,15 @@
 //!
 //! - [`model`]: the words, as plain types; [`state`]: the transition functions.
 //! - [`plan`]: which store fills which; [`rates`]: the prices, limits and times of plans and of the modelled cloud.
-//! - [`ports`]: what goldfleet asks of the world, as traits; [`commit`]: commits whose answer may get lost.
-//! - [`vhd`], [`chunk`]: from a disk image to chunks.
+//! - [`ports`]: what goldfleet asks of the world, as traits; [`commit`]: commits whose answer may get lost; [`retry`]: asking
+//!   again; [`governor`]: how many requests are in flight.
+//! - [`vhd`], [`chunk`]: from a disk image to chunks; [`chunk_store`]: chunks in a store; [`ranges`]: of bytes.
 //! - [`config`], [`targets`], [`telemetry`]: what an operator sets; [`backend`] chooses the adapters.
 //! - [`chance`]: what is left to chance.
-//! - [`screen`]: lines above what is drawn on a terminal; [`causes`]: an error in one line.
-//! - [`embedded`]: the ports on one machine; [`modelled`]: a cloud that stores no bytes, for rehearsals; [`conformance`]: one suite a port, which every adapter passes.
+//! - [`screen`]: lines above what is drawn on a terminal; [`causes`]: an error in one line;
+//!   [`words`]: numbers in sentences.
+//! - [`azure`]: the ports on Azure; [`embedded`]: on one machine; [`modelled`]: on a cloud that stores no bytes, for rehearsals;
+//!   [`conformance`]: one suite a port, which every adapter passes.
 
 mod as_text;
 pub mod azure;

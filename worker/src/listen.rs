@@ -95,6 +95,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use goldfleet_shared::model::operation::Kind;
+
     use super::*;
 
     const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -124,7 +126,7 @@ mod tests {
         vitals.health.answered();
         assert!(get(address, "/ready").await.starts_with("HTTP/1.1 200"));
         assert_eq!(asked(address).await, Ok(()));
-        vitals.metrics.moved(goldfleet_shared::model::operation::Kind::Copy, 512);
+        vitals.metrics.moved(Kind::Copy, 512);
         let metrics = get(address, "/metrics").await;
         assert!(metrics.contains("goldfleet_moved_bytes_total{kind=\"copy\"} 512"), "{metrics}");
         assert!(metrics.contains("goldfleet_build_info{version="), "{metrics}");

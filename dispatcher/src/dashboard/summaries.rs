@@ -57,7 +57,7 @@ impl From<Status> for Summary {
             images: image.succeeded + image.skipped,
             targets: image.total,
             failed: phases.iter().map(|(_, phase)| phase.failed).sum(),
-            percent: phases.iter().map(|(_, phase)| phase.percent).sum::<f64>() / 3.0,
+            percent: phases.iter().map(|(_, phase)| phase.percent).sum::<f64>() / phases.len() as f64,
             created: status.created,
             finished: status.finished,
             job: status.job,

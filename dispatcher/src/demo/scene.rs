@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-use goldfleet_shared::model::ids::{ImageName, ImageVersion, SubscriptionId};
+use goldfleet_shared::model::ids::{ImageName, ImageVersion, InvalidName, SubscriptionId};
 use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::vhd::GoldenSpec;
 
 use super::{DemoError, DemoRequest};
+use crate::desk::DeskError;
 
 /// The regions of a demonstration, the source's first. Real names, so that a plan reads as it would.
 pub(crate) const REGIONS: [&str; 60] = [
@@ -172,6 +173,6 @@ fn golden(asked: &DemoRequest, n: u32) -> Result<Golden, DemoError> {
     let file = asked.folder.join(format!("{name}.vhd"));
     let spec = GoldenSpec::spread(asked.disk, generation, asked.data, EXTENTS, u64::from(n) + 1);
     spec.write(&file).map_err(DemoError::io(file.display().to_string()))?;
-    let invalid = |error: goldfleet_shared::model::ids::InvalidName| crate::desk::DeskError::Refused(error.to_string());
+    let invalid = |error: InvalidName| DeskError::Refused(error.to_string());
     Ok(Golden { file, image: name.parse().map_err(invalid)?, version: "1.0.0".parse().map_err(invalid)?, os })
 }

@@ -1,10 +1,10 @@
 //! Queues, tables and stores.
 
 use goldfleet_shared::model::ids::AccountName;
-use goldfleet_shared::model::job::Job;
 use goldfleet_shared::model::message::QueueName;
+use goldfleet_shared::model::operation::OperationId;
 use goldfleet_shared::model::store::{Container, Store};
-use goldfleet_shared::ports::Versioned;
+use goldfleet_shared::model::target::Target;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_shared::ports::inspector::Inspector;
 use goldfleet_shared::targets::TargetsFile;
@@ -32,9 +32,9 @@ pub(super) async fn coordination(desk: &Desk) -> Vec<Finding> {
 
 /// Both tables are looked at: the one of jobs, and the one of operations.
 async fn tables(desk: &Desk) -> PortResult<usize> {
-    let jobs: Vec<Versioned<Job>> = desk.ports.table.jobs().await?;
+    let jobs = desk.ports.table.jobs().await?;
     let store = desk.config.source.store();
-    let any = goldfleet_shared::model::operation::OperationId::Seed(store);
+    let any = OperationId::Seed(store);
     let job = jobs.first().map(|job| job.value.id.clone()).or_else(|| "doctor".parse().ok());
     if let Some(job) = job {
         desk.ports.table.operation(&job, &any).await?;
@@ -109,7 +109,7 @@ pub(super) async fn readable_by_others(
 fn container_of(desk: &Desk, account: &AccountName, file: &TargetsFile) -> Container {
     let source = desk.config.source.store();
     let stores = file.stores.iter().chain([&source]).map(Store::container);
-    let lent = file.targets.iter().map(goldfleet_shared::model::target::Target::staging);
+    let lent = file.targets.iter().map(Target::staging);
     let fallback = source.container();
     stores.chain(lent).find(|container| container.account == *account).unwrap_or(fallback)
 }

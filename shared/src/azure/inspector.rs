@@ -53,6 +53,15 @@ impl AzureInspector {
             page = self.arm.follow(next, tenant, path).await?;
         }
     }
+
+    fn facts(&self, value: &Value) -> Option<AccountFacts> {
+        let facts = account(value)?;
+        let endpoint = value.pointer("/properties/primaryEndpoints/blob").and_then(Value::as_str);
+        let plain = |address: &str| address.trim_end_matches('/').to_ascii_lowercase();
+        let wanted = plain(&self.blobs.endpoint(&facts.name));
+        let elsewhere = endpoint.filter(|endpoint| plain(endpoint) != wanted).map(str::to_owned);
+        Some(AccountFacts { elsewhere, ..facts })
+    }
 }
 
 #[async_trait]
@@ -159,17 +168,6 @@ fn lock(value: &Value, group: &str) -> Option<Lock> {
     (above || of_images).then_some(())?;
     let read_only = value.pointer("/properties/level").and_then(Value::as_str) == Some("ReadOnly");
     Some(Lock { name: value.get("name")?.as_str()?.to_owned(), read_only })
-}
-
-impl AzureInspector {
-    fn facts(&self, value: &Value) -> Option<AccountFacts> {
-        let facts = account(value)?;
-        let endpoint = value.pointer("/properties/primaryEndpoints/blob").and_then(Value::as_str);
-        let plain = |address: &str| address.trim_end_matches('/').to_ascii_lowercase();
-        let wanted = plain(&self.blobs.endpoint(&facts.name));
-        let elsewhere = endpoint.filter(|endpoint| plain(endpoint) != wanted).map(str::to_owned);
-        Some(AccountFacts { elsewhere, ..facts })
-    }
 }
 
 fn account(value: &Value) -> Option<AccountFacts> {

@@ -14,7 +14,6 @@ mod job_table;
 mod patience;
 mod policies;
 mod queue;
-
 mod table;
 mod tokens;
 

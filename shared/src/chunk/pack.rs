@@ -20,19 +20,16 @@ const SECTOR: usize = 512;
 /// two, as a whole chunk does not.
 const STRETCH: usize = 512 * 1024;
 
-/// A chunk, ready to be stored: its entry in the manifest. Its bytes are what [`pack`] left in the buffer.
-pub type PackedChunk = ChunkEntry;
-
 /// Packs a window that begins at `offset` of the disk: leaves its zero runs out of `window`, in place, and describes what
-/// is left. None where the window is all zero. The window's length is a multiple of 512 and at most 4 MiB.
+/// is left, the chunk's bytes, as its entry in the manifest. None where the window is all zero. The window's length is a multiple of 512 and at most 4 MiB.
 #[must_use]
-pub fn pack(window: &mut WindowBuffer, offset: u64) -> Option<PackedChunk> {
+pub fn pack(window: &mut WindowBuffer, offset: u64) -> Option<ChunkEntry> {
     pack_with(window, offset, ZERO_RUN_THRESHOLD)
 }
 
 /// [`pack`] with another threshold, for the benchmark that chose it.
 #[must_use]
-pub fn pack_with(window: &mut WindowBuffer, offset: u64, threshold: usize) -> Option<PackedChunk> {
+pub fn pack_with(window: &mut WindowBuffer, offset: u64, threshold: usize) -> Option<ChunkEntry> {
     let mut runs = Vec::new();
     let mut packed = 0;
     for (start, end) in data_runs(window, threshold) {

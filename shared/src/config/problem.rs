@@ -3,8 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::fault::Fault;
-use super::fault::Origin;
+use super::fault::{Fault, Origin};
 
 /// One thing that is wrong: where, in which key, what, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -61,12 +61,6 @@ impl ChunkSet {
         self.words.iter().map(|word| word.count_ones()).sum()
     }
 
-    /// Whether every chunk is in the set.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.count() == self.len
-    }
-
     /// Whether chunk `index` is in the set; false beyond the end.
     #[must_use]
     pub fn contains(&self, index: u32) -> bool {

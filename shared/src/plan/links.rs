@@ -8,8 +8,7 @@ use super::Tree;
 use super::content::{Amount, Content, Inventory};
 use super::regions::time_for;
 use crate::model::store::Store;
-use crate::rates::Money;
-use crate::rates::Rates;
+use crate::rates::{Money, Rates};
 
 /// From one store to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,16 +1,9 @@
-//! The tree over stores: who fills whom.
-//!
-//! [`super::Plan`] makes the cheapest one. Here is also the simplest that crosses the WAN once a region, to compare with:
-//! the source fills every region's store, and targets in the source's own region read from the source. All else only sees
-//! [`Tree`].
-
-use std::collections::BTreeMap;
+//! The tree over stores: who fills whom. [`super::Plan`] makes the cheapest one; all else only sees [`Tree`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::ids::Region;
 use crate::model::store::Store;
-use crate::model::target::Target;
 
 /// A store to be filled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,29 +22,6 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// The tree for these targets: the source fills one store in every other region that has a target. A region's store
-    /// is the first configured one, else the staging container of the region's first target.
-    #[must_use]
-    pub fn star<'a>(
-        source: &Store,
-        configured: &BTreeMap<Region, Vec<Store>>,
-        targets: impl IntoIterator<Item = &'a Target>,
-    ) -> Self {
-        let mut regions: BTreeMap<&Region, Store> = BTreeMap::new();
-        for target in targets {
-            regions.entry(&target.region).or_insert_with(|| {
-                match configured.get(&target.region).and_then(|stores| stores.first()) {
-                    Some(store) => store.clone(),
-                    None => target.store(),
-                }
-            });
-        }
-        regions.remove(&source.region);
-        let root = PlannedStore { store: source.clone(), parent: None };
-        let children = regions.into_values().map(|store| PlannedStore { store, parent: Some(0) });
-        Self { stores: std::iter::once(root).chain(children).collect() }
-    }
-
     /// The stores that have to be filled, each with where from: its parent, then that one's parents up to the source.
     pub fn seeds(&self) -> impl Iterator<Item = (&Store, Vec<Store>)> {
         self.stores.iter().filter_map(|planned| {
@@ -78,23 +48,19 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::testing::{store, target};
+    use crate::plan::testing::store;
 
     #[test]
-    fn every_remote_region_is_filled_once_and_the_sources_own_never() {
-        let source = store("westeurope", "goldsource");
-        let targets = [target(1, "westeurope"), target(2, "eastus"), target(3, "eastus"), target(4, "japaneast")];
-        let configured = BTreeMap::from([("japaneast".parse().unwrap(), vec![store("japaneast", "goldjapan")])]);
-        let tree = Tree::star(&source, &configured, &targets);
-        let seeds: Vec<String> = tree.seeds().map(|(store, from)| format!("{store} <- {}", from[0])).collect();
-        assert_eq!(
-            seeds,
-            [
-                "s0002eastus/vhds (eastus) <- goldsource/golden (westeurope)",
-                "goldjapan/golden (japaneast) <- goldsource/golden (westeurope)"
-            ]
-        );
-        assert_eq!(tree.sources_for(&"westeurope".parse().unwrap()), std::slice::from_ref(&source));
-        assert_eq!(tree.sources_for(&"japaneast".parse().unwrap()), [store("japaneast", "goldjapan"), source]);
+    fn stores_read_from_their_parents_up_to_the_source() {
+        let [source, east, japan] = [("westeurope", "goldsource"), ("eastus", "goldeast"), ("japaneast", "goldjapan")]
+            .map(|(r, a)| store(r, a));
+        let planned = |store: &Store, parent| PlannedStore { store: store.clone(), parent };
+        let tree = Tree { stores: vec![planned(&source, None), planned(&east, Some(0)), planned(&japan, Some(1))] };
+        let seeds: Vec<_> = tree.seeds().collect();
+        assert_eq!(seeds, [(&east, vec![source.clone()]), (&japan, vec![east.clone(), source.clone()])]);
+        let sources_for = |region: &str| tree.sources_for(&region.parse().unwrap());
+        assert_eq!(sources_for("westeurope"), std::slice::from_ref(&source));
+        assert_eq!(sources_for("japaneast"), [japan, east, source.clone()]);
+        assert_eq!(sources_for("uksouth"), [source], "a region without a store of its own");
     }
 }

@@ -1,5 +1,5 @@
-//! The ports: everything goldfleet asks of the world, as traits. Adapters are in [`crate::embedded`] (and later
-//! `azure`), each proven by a suite in [`crate::conformance`].
+//! The ports: everything goldfleet asks of the world, as traits. Adapters are in [`crate::azure`], [`crate::embedded`] and
+//! [`crate::modelled`], each proven by a suite in [`crate::conformance`].
 
 pub mod blob_store;
 pub mod clock;

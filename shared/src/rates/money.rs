@@ -20,12 +20,6 @@ impl Money {
         Self(micros)
     }
 
-    /// Millionths of a dollar.
-    #[must_use]
-    pub const fn as_micros(self) -> u64 {
-        self.0
-    }
-
     /// Dollars, for ratios and for people.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "exact below nine billion dollars")]

@@ -184,6 +184,7 @@ fn less(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
 #[cfg(test)]
 mod tests {
     use goldfleet_shared::model::manifest::{Generation, OsType};
+    use goldfleet_shared::model::store::Container;
     use proptest::prelude::*;
 
     use super::*;
@@ -212,10 +213,7 @@ mod tests {
             version: "1".parse().unwrap(),
             digest: format!("b3:{}", "5".repeat(64)).parse().unwrap(),
         };
-        let container = goldfleet_shared::model::store::Container {
-            account: "stage".parse().unwrap(),
-            container: "vhds".parse().unwrap(),
-        };
+        let container = Container { account: "stage".parse().unwrap(), container: "vhds".parse().unwrap() };
         Base::new(image, container.blob("golden__1.vhd"), Arc::new(manifest))
     }
 
