@@ -121,7 +121,11 @@ fn headline(status: &Status, room: Room) -> String {
     let used = name.chars().count();
     let state = cut(status.state.as_str(), room.width - used);
     let used = used + state.chars().count();
-    let rest = format!(": {}, {rate}/s{left}  (job {})", duration(status.seconds), status.job);
+    let (took, job) = (duration(status.seconds), format!("  (job {})", status.job));
+    // Other commands ask for the job, so it is the last to be cut.
+    let details = [format!(": {took}, {rate}/s{left}"), format!(": {took}{left}"), format!(": {took}")];
+    let mut whole = details.map(|details| details + &job).into_iter();
+    let rest = whole.find(|rest| rest.chars().count() <= room.width - used).unwrap_or(job);
     let rest = cut(&rest, room.width - used);
     format!("{name}{}{rest}", Tone::from(status.state).paint(&state, room.colours))
 }
@@ -286,6 +290,19 @@ mod tests {
     fn a_board_is_this() {
         let room = Room { width: 100, height: 40, colours: false };
         insta::assert_snapshot!(lines(&status(6), room).join("\n"));
+    }
+
+    #[test]
+    fn a_headline_names_the_job_where_there_is_room() {
+        let headline = |width| headline(&status(1), Room { width, height: 24, colours: false });
+        assert!(headline(100).ends_with("75 seconds, 286.10 MiB/s, 2 minutes left  (job 20261121-041502-7f3a)"));
+        assert_eq!(
+            headline(90),
+            "ubuntu-24.04 2026.11.1 running: 75 seconds, 2 minutes left  (job 20261121-041502-7f3a)"
+        );
+        assert_eq!(headline(80), "ubuntu-24.04 2026.11.1 running: 75 seconds  (job 20261121-041502-7f3a)");
+        assert_eq!(headline(60), "ubuntu-24.04 2026.11.1 running  (job 20261121-041502-7f3a)");
+        assert_eq!(headline(40), "ubuntu-24.04 2026.11.1 running  (job 20…");
     }
 
     #[test]
