@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::feed::Seen;
+use super::refusal::Refusal;
 use super::{Dashboard, feed};
 use crate::approve::approve;
 use crate::cancel::cancel;
-use crate::desk::DeskError;
 use crate::retry::{Which, retry};
 use crate::sweep::look_after;
 
@@ -31,51 +31,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Who approves from the page: whoever has the token, whose name nobody knows.
 const BY: &str = "the dashboard";
-
-/// An answer that is none.
-#[derive(Debug)]
-pub struct Refusal {
-    status: StatusCode,
-    error: String,
-    hint: &'static str,
-    challenge: bool,
-}
-
-impl Refusal {
-    /// An answer with this status, which says why, and what to do.
-    pub fn new(status: StatusCode, error: impl Into<String>, hint: &'static str) -> Self {
-        Self { status, error: error.into(), hint, challenge: false }
-    }
-
-    /// The same, on which a browser asks for the password.
-    #[must_use]
-    pub fn with_challenge(mut self) -> Self {
-        self.challenge = true;
-        self
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let mut response = (self.status, Json(json!({ "error": self.error, "hint": self.hint }))).into_response();
-        if self.challenge {
-            let value = HeaderValue::from_static("Basic realm=\"goldfleet: any name, the token as password\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
-        }
-        response
-    }
-}
-
-impl From<DeskError> for Refusal {
-    fn from(error: DeskError) -> Self {
-        let status = match &error {
-            DeskError::NoSuchJob(_) | DeskError::NoJobs => StatusCode::NOT_FOUND,
-            DeskError::Port(_) => StatusCode::BAD_GATEWAY,
-            _ => StatusCode::CONFLICT,
-        };
-        Self::new(status, error.to_string(), "")
-    }
-}
 
 fn job_id(text: &str) -> Result<JobId, Refusal> {
     JobId::from_str(text).map_err(|error| Refusal::new(StatusCode::NOT_FOUND, error.to_string(), ""))

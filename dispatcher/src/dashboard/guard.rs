@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::api::Refusal;
+use super::refusal::Refusal;
 
 /// The least letters of a token.
 const TOKEN_LENGTH: usize = 16;

@@ -1,7 +1,7 @@
 //! `goldfleet dashboard`: one page that shows jobs as they run, and lets those act who have the token.
 //!
 //! - [`guard`]: who may see it, and who may act.
-//! - [`api`]: what the page asks; [`assets`]: the page itself.
+//! - [`api`]: what the page asks; [`refusal`]: that it can't have it; [`assets`]: the page itself.
 //! - [`feed`], [`view`], [`history`], [`summaries`]: from rows to what is shown, read once for everybody who looks.
 
 pub mod api;
@@ -9,6 +9,7 @@ pub mod assets;
 pub mod feed;
 pub mod guard;
 pub mod history;
+pub mod refusal;
 pub mod summaries;
 pub mod view;
 
@@ -25,9 +26,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::Desk;
-use api::Refusal;
 use feed::Watching;
 use guard::{Guard, GuardError, guarded};
+use refusal::Refusal;
 use summaries::Summaries;
 
 /// The most that a request's body may hold: a list of targets.
