@@ -29,6 +29,7 @@ pub mod holdings;
 pub mod local;
 pub mod paint;
 pub mod redraw;
+mod regions;
 pub mod rehearse;
 pub mod request;
 pub mod retry;

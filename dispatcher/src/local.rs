@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::Desk;
-use crate::service::serve;
+use crate::service::{Until, serve};
 
 /// A dispatcher and a worker that run beside a command.
 pub struct Local {
@@ -16,23 +16,26 @@ pub struct Local {
 }
 
 impl Local {
-    /// Starts a dispatcher and, unless others do the work, a worker.
+    /// Starts a dispatcher and a worker.
     #[must_use]
-    pub fn start(desk: &Desk, with_worker: bool) -> Self {
-        let stop = CancellationToken::new();
-        let mut tasks = Vec::new();
-        let (serving, serving_stop) = (desk.clone(), stop.clone());
-        tasks.push(tokio::spawn(async move { serve(&serving, false, &serving_stop).await }));
-        if with_worker {
-            let settings = program::settings(&desk.config);
-            let pump =
-                Pump::new(Shared::new(desk.ports.clone(), settings).with_vitals(desk.vitals.clone()), stop.clone());
-            tasks.push(tokio::spawn(async move { pump.run().await }));
-        }
-        Self { stop, tasks }
+    pub fn start(desk: &Desk) -> Self {
+        let mut local = Self::without_worker(desk);
+        let shared = Shared::new(desk.ports.clone(), program::settings(&desk.config)).with_vitals(desk.vitals.clone());
+        let pump = Pump::new(shared, local.stop.clone());
+        local.tasks.push(tokio::spawn(async move { pump.run().await }));
+        local
     }
 
-    /// Asks both to stop, and waits until steps have reached a checkpoint and leases are given back.
+    /// Starts a dispatcher, where others do the work.
+    #[must_use]
+    pub fn without_worker(desk: &Desk) -> Self {
+        let stop = CancellationToken::new();
+        let (serving, serving_stop) = (desk.clone(), stop.clone());
+        let dispatcher = tokio::spawn(async move { serve(&serving, Until::Stopped, &serving_stop).await });
+        Self { stop, tasks: vec![dispatcher] }
+    }
+
+    /// Asks all to stop, and waits until steps have reached a checkpoint and leases are given back.
     pub async fn drain(self) {
         self.stop.cancel();
         for task in self.tasks {

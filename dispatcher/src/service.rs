@@ -21,8 +21,17 @@ const VISIBILITY: Duration = Duration::from_secs(120);
 /// The wait after a first failure to read the queue, and between looks at an empty one.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Works until `stop` is cancelled or, with `exit_when_idle`, until no job is left that has not ended.
-pub async fn serve(desk: &Desk, exit_when_idle: bool, stop: &CancellationToken) {
+/// How long a dispatcher works, if nobody stops it before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Until it is stopped.
+    Stopped,
+    /// Until no job is left that has not ended.
+    Idle,
+}
+
+/// Works until `stop` is cancelled, or until its end.
+pub async fn serve(desk: &Desk, until: Until, stop: &CancellationToken) {
     let clock = desk.ports.clock.as_ref();
     let interval = desk.config.dispatch.sweep.get();
     let mut swept = None;
@@ -38,11 +47,11 @@ pub async fn serve(desk: &Desk, exit_when_idle: bool, stop: &CancellationToken) 
         });
         let now = clock.now();
         let due = swept.is_none_or(|at| now > after(at, interval));
-        if received == 0 && (due || exit_when_idle) {
+        if received == 0 && (due || until == Until::Idle) {
             swept = Some(now);
             measure_queues(desk).await;
             match sweep(desk).await {
-                Ok(0) if exit_when_idle && is_idle(desk).await => return,
+                Ok(0) if until == Until::Idle && is_idle(desk).await => return,
                 Ok(_) => {}
                 Err(error) if unswept.is_due(&error) => tracing::warn!("a sweep was cut short: {error}"),
                 Err(_) => {}

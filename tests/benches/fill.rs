@@ -89,7 +89,7 @@ async fn fill(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
     upload(&desk, &asked, &|_| {}, &stop).await?;
     let begun = Instant::now();
     let job = request(&desk, &asked.image, &asked.version, &[], false).await?.job.id;
-    let local = Local::start(&desk, true);
+    let local = Local::start(&desk);
     let status = follow(&desk, &job, Finish::Here, &progress, &stop).await?.context("followed to its end")?;
     let seconds = begun.elapsed().as_secs_f64();
     local.drain().await;

@@ -105,7 +105,7 @@ async fn version(desk: &Desk, file: &Path, version: &str) -> anyhow::Result<(Upl
     println!("version {version}: uploaded in {:.2} s", begun.elapsed().as_secs_f64());
     let job = request(desk, &asked.image, &version, &[], false).await?.job.id;
     let begun = Instant::now();
-    let local = Local::start(desk, true);
+    let local = Local::start(desk);
     let status = follow(desk, &job, Finish::Here, &progress, &stop).await?.context("followed to its end")?;
     local.drain().await;
     println!("version {version}: at 4 targets in {:.2} s", begun.elapsed().as_secs_f64());

@@ -12,7 +12,7 @@ use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::fanout::fan_out;
 use goldfleet_dispatcher::request::request;
 use goldfleet_dispatcher::retry::{Which, retry};
-use goldfleet_dispatcher::service::serve;
+use goldfleet_dispatcher::service::{Until, serve};
 use goldfleet_dispatcher::status::{Standing, Status, status};
 use goldfleet_dispatcher::upload::{UploadError, UploadRequest, Uploaded, upload};
 use goldfleet_shared::backend;
@@ -282,7 +282,7 @@ impl Fleet {
         let desk = self.desk(ports.clone());
         let mut tasks = Vec::new();
         let (serving, serving_stop) = (desk.clone(), stop.clone());
-        tasks.push(tokio::spawn(async move { serve(&serving, false, &serving_stop).await }));
+        tasks.push(tokio::spawn(async move { serve(&serving, Until::Stopped, &serving_stop).await }));
         for n in 0..workers {
             let settings = Settings { name: format!("worker-{n}"), ..self.settings() };
             let pump = Pump::new(Shared::new(ports.clone(), settings), stop.clone());

@@ -14,6 +14,7 @@ use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
 use super::{check, demo, doctor, documents, jobs, plan, rehearse, send, setup, targets, verify};
 use crate::desk::Desk;
+use crate::service::{Until, serve};
 
 /// Carries out a command. Returns the exit code.
 ///
@@ -99,7 +100,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
                 Some(at) => Some(program::listening(at.address(), &desk.vitals).await?),
                 None => None,
             };
-            crate::service::serve(&desk, exit_when_idle, &stop).await;
+            serve(&desk, if exit_when_idle { Until::Idle } else { Until::Stopped }, &stop).await;
             Ok(DONE)
         }
         Command::Dashboard(arguments) => dashboard(&desk, arguments, console, &stop).await,

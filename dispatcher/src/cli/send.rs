@@ -162,7 +162,7 @@ pub async fn conclude(
     }
     let progress = Progress::new(Style::fitting(console.output == Output::Json));
     // Where coordination is of this machine alone, nobody else may be there to do the work.
-    let local = matches!(desk.config.coordination, Coordination::Embedded(_)).then(|| Local::start(desk, true));
+    let local = matches!(desk.config.coordination, Coordination::Embedded(_)).then(|| Local::start(desk));
     let finish = if local.is_some() { Finish::Here } else { Finish::Fleet };
     let status = follow(desk, job, finish, &progress, stop).await;
     if let Some(local) = local {

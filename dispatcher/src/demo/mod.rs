@@ -26,7 +26,6 @@ use crate::request::request;
 use crate::status::{Standing, Status, status};
 use crate::upload::{UploadError, UploadRequest, upload};
 
-pub(crate) use scene::REGIONS;
 pub use scene::Scene;
 
 /// What a demonstration consists of.
@@ -156,7 +155,7 @@ pub async fn demo(
     ports.table.ensure().await.map_err(DeskError::from)?;
     let desk = Desk::new(ports, config, "goldfleet demo");
     let workers = workers::Workers::start(asked.workers, &scene.config)?;
-    let dispatcher = Local::start(&desk, false);
+    let dispatcher = Local::without_worker(&desk);
 
     let begun = Instant::now();
     let done = drive(&desk, &scene, progress, stop).await;

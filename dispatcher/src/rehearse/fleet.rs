@@ -11,7 +11,7 @@ use goldfleet_shared::targets::TargetsFile;
 use goldfleet_shared::vhd::Footer;
 
 use super::RehearsalError;
-use crate::demo::REGIONS;
+use crate::regions::REGIONS;
 
 /// A configuration with nothing set but the source, in the first of the made-up regions, and requests enough for all
 /// operations of a worker.

@@ -32,7 +32,7 @@ use super::{Rehearsal, RehearsalError};
 use crate::desk::Desk;
 use crate::fanout;
 use crate::request;
-use crate::service::serve;
+use crate::service::{Until, serve};
 
 /// The longest that a rehearsal may last, in days of virtual time.
 const DAYS: u64 = 60;
@@ -223,7 +223,7 @@ impl Stage {
 
     fn start(&self, stop: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {
         let (desk, serving) = (self.desk.clone(), stop.clone());
-        let mut tasks = vec![tokio::spawn(async move { serve(&desk, false, &serving).await })];
+        let mut tasks = vec![tokio::spawn(async move { serve(&desk, Until::Stopped, &serving).await })];
         for n in 1..=self.workers {
             let settings = Settings { name: format!("worker-{n}"), ..self.settings.clone() };
             let pump = Pump::new(Shared::new(self.desk.ports.clone(), settings), stop.clone());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use goldfleet_dispatcher::desk::Desk;
-use goldfleet_dispatcher::service::serve;
+use goldfleet_dispatcher::service::{Until, serve};
 use goldfleet_dispatcher::upload::Readers;
 use goldfleet_shared::config::Config;
 use goldfleet_shared::model::image::ImageRef;
@@ -139,7 +139,7 @@ impl Stage {
     pub(crate) fn begin_dispatcher(&self) {
         let (process, desk) = self.desk("dispatcher");
         let stop = process.stop.clone();
-        tokio::spawn(async move { serve(&desk, false, &stop).await });
+        tokio::spawn(async move { serve(&desk, Until::Stopped, &stop).await });
         self.dispatchers.lock().unwrap().push(process);
     }
 
