@@ -1,20 +1,27 @@
 //! `verify`: what is missing or damaged is named, and what it is no matter of is left out.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::any::Any;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use goldfleet_dispatcher::verify::{Fault, How, Needed, Places, Seen, Verified, verify};
 use goldfleet_shared::model::job::Job;
 use goldfleet_shared::model::manifest::Generation;
+use goldfleet_shared::ports::blob_store::SourceRange;
+use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::files::flip;
 use goldfleet_tests::fleet::Fleet;
+use goldfleet_tests::meddled::{Call, Meddler, meddled};
 use goldfleet_tests::place::{self, Place};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 
 const MIB: u64 = 1 << 20;
 
@@ -96,6 +103,82 @@ async fn a_request_that_fails_takes_back_nothing() {
     assert_eq!(found.faults.len(), 2, "{found:#?}");
     assert!(is_of_chunk(&found.faults[0], &missing) && !found.faults[0].unseen, "{found:#?}");
     assert!(found.faults[1].unseen && found.faults[1].place == found.faults[0].place, "{found:#?}");
+}
+
+/// A chunk that was found wrong may be whole again by the time that it is to be removed: it is read once more, and only removed in
+/// the version that was listed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_whole_again_is_not_removed() {
+    let fleet = Fleet::new();
+    let job = rolled_out(&fleet).await;
+    let chunks = fleet.chunks("goldsource", "golden");
+    let chunk = chunks.keys().next().unwrap().clone();
+    let whole = std::fs::read(&chunk).unwrap();
+    // One reads the manifest, one each chunk.
+    for (call, nth) in [("BlobStore.get", 1 + chunks.len()), ("BlobStore.delete", 0)] {
+        flip(&chunk, 100);
+        let (file, content) = (chunk.clone(), whole.clone());
+        let replaced = Faults::before(call, nth, async move {
+            let new = file.with_extension("new");
+            std::fs::write(&new, content).unwrap();
+            std::fs::rename(&new, &file).unwrap();
+        });
+        let desk = fleet.desk(faulty(&fleet.ports, &replaced));
+        let how = How { read: true, remove: true };
+        let found = verify(&desk, &job.image, &Places::source(&desk), how, &|_| {}).await.unwrap();
+        assert!(replaced.was_hit());
+        assert_eq!((found.faults.len(), found.removed), (1, 0), "{call}: {found:#?}");
+        assert!(std::fs::read(&chunk).unwrap() == whole, "{call}");
+    }
+}
+
+/// Counts what copies take from the source store: in another region, each byte of that crosses the WAN.
+#[derive(Default)]
+struct FromSource(AtomicU64);
+
+impl Meddler for FromSource {
+    async fn call<T: Send + 'static>(&self, Call { name, arguments, make }: Call<'_, T>) -> PortResult<T> {
+        let answer = make.await;
+        let source = arguments.iter().find_map(|&argument| (argument as &dyn Any).downcast_ref::<SourceRange>());
+        if let ("BlobStore.put_pages_from", Some(source), Ok(_)) = (name, source, &answer)
+            && source.blob.container.account.as_str() == "goldsource"
+        {
+            self.0.fetch_add(source.range.end - source.range.start, Ordering::SeqCst);
+        }
+        answer
+    }
+}
+
+/// A job's seed has found a chunk in its store, and relies on it, when it is found to be wrong. Copies take it from the source
+/// then, over the WAN; whether it is removed or stays where it is changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn removing_a_wrong_chunk_costs_a_job_that_relies_on_it_nothing() {
+    let mut crossed = Vec::new();
+    for remove in [false, true] {
+        let config = place::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n";
+        let fleet = Fleet::with(&config, &place::targets(3, &["eastus"]), &place::golden());
+        let first = rolled_out(&fleet).await;
+        fleet.forget_images();
+        std::fs::remove_dir_all(fleet.cloud().join("stage2eastus")).unwrap();
+        std::fs::remove_dir_all(fleet.cloud().join("stage3eastus")).unwrap();
+        flip(fleet.chunks("stage1eastus", "vhds").keys().next().unwrap(), 100);
+        let (desk, image) = (fleet.own_desk(), first.image.clone());
+        let places = Places::of_job(&desk, &first).await.unwrap();
+        // Before the first page of a copy is written the seed has ended.
+        let meanwhile = Faults::before("BlobStore.take_fence", 0, async move {
+            let found = block_in_place(|| {
+                Handle::current().block_on(verify(&desk, &image, &places, How { read: true, remove }, &|_| {}))
+            });
+            assert_eq!(found.unwrap().removed, usize::from(remove));
+        });
+        let counted = Arc::new(FromSource::default());
+        let ports = faulty(&meddled(&fleet.ports, &counted), &meanwhile);
+        let (second, _) = fleet.requested(&ports, "1", 1).await;
+        fleet.assert_all_done(&second).await;
+        assert!(meanwhile.was_hit());
+        crossed.push(counted.0.load(Ordering::SeqCst));
+    }
+    assert!(crossed[0] > 0 && crossed[0] == crossed[1], "{crossed:?}");
 }
 
 /// An image that someone removed, or made of something else, is what an operator has to hear of first.

@@ -6,7 +6,7 @@ use futures::stream::{self, StreamExt as _};
 use goldfleet_shared::chunk::crc64;
 use goldfleet_shared::chunk_store::{self, discard};
 use goldfleet_shared::model::manifest::{ChunkEntry, chunk_name};
-use goldfleet_shared::model::store::Store;
+use goldfleet_shared::model::store::{Container, Store};
 use goldfleet_shared::ports::blob_store::BlobListed;
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 
@@ -19,7 +19,7 @@ struct InStore<'a> {
     /// The chunks that are there with their lengths.
     whole: Vec<(&'a ChunkEntry, BlobListed)>,
     /// The chunks that are there and not what their names say.
-    wrong: Vec<BlobListed>,
+    wrong: Vec<(&'a ChunkEntry, BlobListed)>,
 }
 
 impl Checking<'_> {
@@ -29,10 +29,33 @@ impl Checking<'_> {
         if self.how.read {
             self.compare(at, store, &mut found, &mut seen.faults).await?;
         }
-        for chunk in found.wrong.iter().filter(|_| self.how.remove) {
-            seen.removed += usize::from(discard(&self.desk.ports, &store.container(), chunk).await?);
+        if self.how.remove {
+            seen.removed = self.remove(store, &found.wrong).await?;
         }
         Ok(())
+    }
+
+    /// Removes chunks that are wrong, each in the version that was listed. Jobs may rely on them: it costs them nothing, as nobody
+    /// takes bytes that are not those of the checksum. So only what is read wrong twice counts as wrong.
+    async fn remove(&self, store: &Store, wrong: &[(&ChunkEntry, BlobListed)]) -> PortResult<usize> {
+        let container = store.container();
+        let mut removed = 0;
+        for (entry, listed) in wrong {
+            if listed.length != u64::from(entry.length) || self.is_wrong(&container, entry, listed).await? {
+                removed += usize::from(discard(&self.desk.ports, &container, listed).await?);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Whether a chunk of the right length has other bytes than it should have.
+    async fn is_wrong(&self, container: &Container, entry: &ChunkEntry, listed: &BlobListed) -> PortResult<bool> {
+        match self.desk.ports.blobs.get(&container.blob(listed.name.as_str()), None).await {
+            Ok(content) => Ok(crc64(&content) != entry.crc64()),
+            // Somebody else has removed it.
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Every chunk of the version, each content once, as the store's list has it.
@@ -45,7 +68,7 @@ impl Checking<'_> {
                 None => faults.push(of_chunk(at, entry, "is missing")),
                 Some(listed) if listed.length != u64::from(entry.length) => {
                     faults.push(of_chunk(at, entry, format!("has {} bytes, not {}", listed.length, entry.length)));
-                    found.wrong.push(listed);
+                    found.wrong.push((entry, listed));
                 }
                 Some(listed) => found.whole.push((entry, listed)),
             }
@@ -74,7 +97,7 @@ impl Checking<'_> {
                 Ok(false) => {
                     self.read(entry.length.into());
                     faults.push(of_chunk(at, entry, "has other bytes than it should have"));
-                    found.wrong.push(listed);
+                    found.wrong.push((entry, listed));
                 }
                 // Collected since it was listed, or removed by somebody else who verifies.
                 Err(error) if error.kind == ErrorKind::NotFound => faults.push(of_chunk(at, entry, "is missing")),
