@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use goldfleet_dispatcher::cleanup::cleanup_job;
 use goldfleet_dispatcher::desk::Desk;
@@ -10,14 +11,18 @@ use goldfleet_dispatcher::follow::{Finish, Progress, Style, follow};
 use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::sweep::{Looked, look_after, sweep};
-use goldfleet_shared::config::Config;
+use goldfleet_shared::config::{Config, Staged};
+use goldfleet_shared::conformance::clock::ManualClock;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::operation::OperationState;
+use goldfleet_shared::ports::Ports;
+use goldfleet_shared::ports::clock::after;
 use goldfleet_shared::state::JobEvent;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::fleet::Fleet;
 use goldfleet_tests::place;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 async fn state(desk: &Desk, job: &JobId) -> JobState {
@@ -145,6 +150,52 @@ async fn staged_vhds_are_removed_even_if_not_at_once() {
             assert_eq!(fleet.ports.blobs.properties(&vhd).await.unwrap(), None, "{vhd} is still there");
         }
     }
+}
+
+/// A fleet whose job is about to end as succeeded, so long after its last operation, the job, and a desk that removes its staged VHDs first. Of them, the first that is
+/// removed lies in an account that never answers.
+async fn about_to_end(long_ago: Duration) -> (Fleet, JobId, Desk, ManualClock, Arc<Faults>) {
+    let fleet = Fleet::new();
+    let (job, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
+    let row = fleet.own_desk().job(&job).await.unwrap();
+    let running = Job { state: JobState::Running, ..row.value };
+    fleet.ports.table.commit_job(&running, &row.etag, &[]).await.unwrap();
+    let (clock, mute) =
+        (ManualClock::at(after(Timestamp::now(), long_ago)), Faults::at("BlobStore.delete", 0, Lost::Caller));
+    let ports = Ports { clock: Arc::new(clock.clone()), ..faulty(&fleet.ports, &mute) };
+    let mut config = (*fleet.config).clone();
+    config.cleanup.staged = Staged::Remove;
+    let desk = Desk::new(ports, Arc::new(config), "test");
+    (fleet, job, desk, clock, mute)
+}
+
+/// Looks after a job whose staged VHDs can't all be removed, as an account says nothing. The look ends by the clock alone: after
+/// half a minute, and no sooner.
+async fn look_with_a_mute_account(job: &JobId, desk: &Desk, clock: &ManualClock, mute: &Faults) -> Looked {
+    let mut look = std::pin::pin!(look_after(desk, job));
+    tokio::select! {
+        looked = &mut look => panic!("nothing answers, but {looked:?}"),
+        () = mute.reached() => {}
+    }
+    clock.advance(Duration::from_millis(29_999));
+    assert!(futures::poll!(&mut look).is_pending());
+    clock.advance(Duration::from_millis(1));
+    look.await.unwrap()
+}
+
+/// An account that says nothing holds nobody up for longer than half a minute. The job stays open, and the next look removes what
+/// is left; ten minutes after the last operation it ends all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_says_nothing_holds_a_sweep_up_for_half_a_minute() {
+    let (fleet, job, desk, clock, mute) = about_to_end(Duration::ZERO).await;
+    assert_eq!(look_with_a_mute_account(&job, &desk, &clock, &mute).await, Looked::Open);
+    assert_eq!(look_after(&desk, &job).await.unwrap(), Looked::Ended);
+    assert!(fleet.status(&job).await.staged_removed);
+
+    let (fleet, job, desk, clock, mute) = about_to_end(Duration::from_secs(600)).await;
+    assert_eq!(look_with_a_mute_account(&job, &desk, &clock, &mute).await, Looked::Ended);
+    let status = fleet.status(&job).await;
+    assert_eq!((status.state, status.staged_removed), (Standing::Succeeded, false));
 }
 
 /// Whoever waits for a fleet's job leaves its end, and with it the removal of its VHDs, to the fleet: it may have other rights, and

@@ -7,6 +7,7 @@ use goldfleet_shared::model::manifest::Generation;
 use goldfleet_shared::vhd::{Disk, GoldenSpec, same_disk};
 use goldfleet_tests::place::{self, Place, Process};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
 const MIB: u64 = 1 << 20;
@@ -154,6 +155,36 @@ fn a_worker_that_is_asked_to_stop_gives_its_leases_back() {
     assert_all_done(&place, 24);
     let events = place.json(&["logs"]);
     assert!(events.as_array().unwrap().iter().all(|event| event["what"] != "expire"), "a lease was left behind");
+}
+
+/// A second signal, a second or more after the first, ends a worker where it is: its leases have to run out, and nothing is lost. One
+/// that comes sooner is taken for the first, as it comes from whoever signals a process and then its group.
+#[test]
+fn a_second_signal_ends_a_worker_where_it_is() {
+    let config = format!("{}{CONFIG}", place::SOURCE);
+    let targets = place::targets(1, &["eastus"]);
+    let place = Place::new(&config, &targets, &GoldenSpec::spread(64 * MIB, Generation::V1, MIB, 1, 7));
+    assert!(place.run(&place.upload(&[])).status.success());
+    let _dispatcher = place.start("goldfleet", &["dispatcher"]);
+    place.until("a plan", |status| status["planned"] == true);
+    let images = place.path("cloud/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/images/images");
+    std::fs::create_dir_all(&images).unwrap();
+    let image = images.join("golden-1-eastus.json");
+    // Whoever opens a pipe waits for its other end: here, for ever. So no checkpoint is reached.
+    mknodat(CWD, &image, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let mut worker = place.start("goldfleet-worker", &[]);
+    place.until("a running image", |status| status["phases"]["image"]["running"] == 1);
+    worker.signal(Signal::INT);
+    worker.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(1_100));
+    assert_eq!(worker.0.try_wait().unwrap(), None, "two signals within a second are one: it waits for a checkpoint");
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.0.wait().unwrap().code(), Some(130));
+    assert_eq!(place.json(&["status"])["phases"]["image"]["running"], 1, "its lease has to run out");
+    std::fs::remove_file(&image).unwrap();
+    let _next = place.start("goldfleet-worker", &[]);
+    place.until_ended();
+    assert_all_done(&place, 1);
 }
 
 /// One command does all, says the truth with its exit code, and goes on after an interruption.
