@@ -69,7 +69,8 @@ impl<'a> Check<'a> {
             }
         }
         if let Some(tenant) = &target.tenant {
-            let good = !tenant.is_empty() && tenant.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+            let good =
+                tenant.contains(['-', '.']) && tenant.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
             if !good {
                 let message = format!("{tenant:?} is no tenant: use its id or its domain");
                 self.problems.push(placed.problem("tenant", message));

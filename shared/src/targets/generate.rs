@@ -61,7 +61,8 @@ pub struct Generate {
 
 impl Generate {
     /// The targets, each once, in the order of subscriptions and then regions. An account's name depends on prefix,
-    /// subscription and region alone, unless `existing` has given it away; so names stay as the lists grow.
+    /// subscription and region alone, unless `existing` has given it away; so names stay as the lists grow. A target that
+    /// is there with an account of this prefix keeps it.
     ///
     /// # Errors
     /// [`InvalidName`] never, as long as the prefix keeps to its rule.
@@ -77,8 +78,8 @@ impl Generate {
                 let key = TargetKey { subscription, region: region.clone() };
                 if seen.insert(key.clone()) {
                     let account = match own.get(&key) {
-                        Some(&account) => account.clone(),
-                        None => self.free_name(&key, &taken)?,
+                        Some(&account) if account.as_str().starts_with(&self.prefix.0) => account.clone(),
+                        _ => self.free_name(&key, &taken)?,
                     };
                     taken.insert(account.clone());
                     targets.push(Placed::given("generated", self.target(key, account)));
@@ -182,6 +183,15 @@ mod tests {
         // Once in the file, it is the target's own for good.
         let kept = TargetsFile { targets: vec![generate.target(key, second.clone())], stores: vec![] };
         assert_eq!(names(&generate, &kept).remove(0).1, second);
+    }
+
+    #[test]
+    fn another_prefix_is_not_taken_for_the_one_that_is_there() {
+        let regions = ["westeurope".to_owned()];
+        let existing = generate([1], &regions, "stage").targets(&TargetsFile::default()).unwrap();
+        let existing = TargetsFile { targets: existing.into_iter().map(Placed::into_value).collect(), stores: vec![] };
+        let (_, other) = names(&generate([1], &regions, "gold"), &existing).remove(0);
+        assert!(other.as_str().starts_with("gold"), "{other}");
     }
 
     #[test]

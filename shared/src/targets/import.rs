@@ -110,6 +110,7 @@ fn csv_rows(text: &str) -> Result<Vec<Row>, Vec<Fault>> {
     let text = text.trim_start_matches('\u{feff}');
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| vec![csv_fault(&error)])?.clone();
+    check_separator(&header)?;
     check_header(&header)?;
     let rows = reader.records().filter_map(|record| match record {
         // Spreadsheets leave such rows behind.
@@ -118,6 +119,19 @@ fn csv_rows(text: &str) -> Result<Vec<Row>, Vec<Fault>> {
         Err(error) => Some((Vec::new(), Err(csv_fault(&error)))),
     });
     Ok(rows.collect())
+}
+
+/// Says once what the columns that are missing have in common.
+fn check_separator(header: &csv::StringRecord) -> Result<(), Vec<Fault>> {
+    let message = match header.iter().collect::<Vec<_>>()[..] {
+        [] | [""] => format!("there is no header: the first line names the columns, at least {}", REQUIRED.join(",")),
+        [only] if only.contains([';', '\t']) => {
+            let by = if only.contains(';') { "semicolons" } else { "tabs" };
+            format!("the cells are separated by {by}: save the file with commas between them")
+        }
+        _ => return Ok(()),
+    };
+    Err(vec![Fault::new(message).at(Some(&Origin::Line(1)))])
 }
 
 fn check_header(header: &csv::StringRecord) -> Result<(), Vec<Fault>> {

@@ -43,6 +43,9 @@ pub enum TargetsError {
         /// Why.
         source: io::Error,
     },
+    /// A file holds no text, or text of an older encoding.
+    #[error("{} is no UTF-8 text: save it as such, in a spreadsheet as 'CSV UTF-8'", .0.display())]
+    NoText(PathBuf),
     /// A file's name does not tell its format.
     #[error("{}: what format is this? Say --format csv or --format json", .0.display())]
     UnknownFormat(PathBuf),
@@ -63,14 +66,11 @@ pub enum TargetsError {
 }
 
 impl TargetsError {
-    /// What the program is to exit with: 2 where what was asked for has to change, 1 where the world was in the way.
+    /// What the program is to exit with: 2 where what was asked for, or the files it names, have to change.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => 2,
-            Self::File(TargetsFileError::Unreadable { .. } | TargetsFileError::Unwritable { .. })
-            | Self::Unreadable { .. }
-            | Self::Output(_) => 1,
+            Self::Output(_) => 1,
             _ => 2,
         }
     }
@@ -180,5 +180,8 @@ fn ids(list: &str, place: &str) -> Result<Vec<SubscriptionId>, TargetsError> {
 }
 
 fn read(file: &Path) -> Result<String, TargetsError> {
-    fs::read_to_string(file).map_err(|source| TargetsError::Unreadable { path: file.to_owned(), source })
+    fs::read_to_string(file).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidData => TargetsError::NoText(file.to_owned()),
+        _ => TargetsError::Unreadable { path: file.to_owned(), source },
+    })
 }

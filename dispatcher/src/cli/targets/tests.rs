@@ -137,6 +137,21 @@ fn imports_are_all_or_nothing() {
     assert!(fleet.targets().contains("ring = 7"));
 }
 
+/// As spreadsheets write it where the decimal sign is a comma, or by an older encoding; and nothing at all.
+#[test]
+fn a_csv_of_another_kind_is_told_of_in_one_line() {
+    let fleet = Fleet::new();
+    let header = "subscription;region;resource_group;account;container\n";
+    let mut said = String::new();
+    for (name, content) in [("semicolons.csv", header), ("tabs.csv", &header.replace(';', "\t")), ("empty.csv", "\n")] {
+        said += &fleet.say(&format!("import {}", fleet.write(name, content)));
+    }
+    let latin = fleet.write("latin.csv", "");
+    std::fs::write(&latin, b"subscription,region\n\xe9,westeurope\n").unwrap();
+    said += &fleet.say(&format!("import {latin}"));
+    insta::assert_snapshot!(said.replace(&format!("{}/", fleet.folder.path().display()), ""));
+}
+
 #[test]
 fn a_file_of_subscriptions_is_taken_by_line() {
     let fleet = Fleet::new();
