@@ -50,10 +50,18 @@ type Refusal = (&'static str, String, &'static str);
 
 fn open(path: &Path) -> Result<File, Refusal> {
     let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => ("not-found", "there is no such file".to_owned(), "check the path"),
-        _ => ("unreadable", format!("it can't be read: {error}"), "make it readable for you"),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            ("not-found", "there is no such file".to_owned(), "check the path")
+        }
+        io::ErrorKind::PermissionDenied => {
+            ("unreadable", format!("it can't be read: {error}"), "make it readable for you")
+        }
+        _ => ("unreadable", format!("it can't be read: {error}"), "check the path, and the disk that it lies on"),
     };
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(("not-a-file", "it is a folder".to_owned(), "name the VHD itself"));
+    }
     if !metadata.is_file() {
         return Err(("not-a-file", "it is no file".to_owned(), "name the VHD itself"));
     }
@@ -210,6 +218,16 @@ impl Check<'_> {
             (Partitioning::DamagedGpt, _) => {
                 self.error("gpt-damaged", "its partition table (GPT) is damaged", "repair it (gdisk, sgdisk --verify)");
             }
+            (Partitioning::LongerGpt { needed }, _) => {
+                self.error(
+                    "partitions-cut-short",
+                    format!(
+                        "its partition table (GPT) is that of a disk of at least {needed} bytes, and it has {size}: its end \
+                         is missing"
+                    ),
+                    "copy or export all of it again; if it was to be shrunk, shrink the last partition before the disk",
+                );
+            }
             (Partitioning::Gpt { esp: false, .. }, Some(Generation::V2)) => {
                 self.error(
                     "no-efi-system-partition",
@@ -262,9 +280,12 @@ impl Check<'_> {
     }
 }
 
-/// A path as a shell takes it.
+/// A path as a shell takes it, and then qemu-img, to which a dash is the beginning of an option, and what stands before a
+/// colon a protocol.
 fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+    let text = path.display().to_string();
+    let here = if text.starts_with('-') || path.is_relative() && text.contains(':') { "./" } else { "" };
+    format!("'{here}{}'", text.replace('\'', r"'\''"))
 }
 
 fn read_up_to(file: &File, buffer: &mut [u8]) -> usize {

@@ -33,6 +33,11 @@ pub enum Partitioning {
         /// Whether it has a BIOS boot partition: BIOS.
         bios_boot: bool,
     },
+    /// A GUID partition table of a longer disk than this one. Kernels refuse it.
+    LongerGpt {
+        /// The bytes that the disk must have at least.
+        needed: u64,
+    },
     /// A GUID partition table that is not whole: its checksums are wrong, or only its protective MBR or its header is there.
     DamagedGpt,
 }
@@ -44,7 +49,7 @@ impl Partitioning {
         match self {
             Self::Gpt { esp: true, .. } => Some(Generation::V2),
             Self::Mbr | Self::Gpt { bios_boot: true, .. } => Some(Generation::V1),
-            Self::None | Self::Gpt { .. } | Self::DamagedGpt => None,
+            Self::None | Self::Gpt { .. } | Self::LongerGpt { .. } | Self::DamagedGpt => None,
         }
     }
 }
@@ -104,6 +109,10 @@ fn read_gpt(disk: &Disk, header: &[u8]) -> Result<Partitioning, VhdError> {
     disk.read_at(table, &mut entries)?;
     if crc32(&entries) != le32(header, 88) {
         return Ok(Partitioning::DamagedGpt);
+    }
+    let needed = le64(header, 48).saturating_add(1).saturating_mul(SECTOR);
+    if needed > disk.size() {
+        return Ok(Partitioning::LongerGpt { needed });
     }
     let has = |kind: [u8; 16]| entries.chunks(entry_size).any(|entry| entry[..16] == kind);
     Ok(Partitioning::Gpt { esp: has(ESP), bios_boot: has(BIOS_BOOT) })

@@ -209,6 +209,16 @@ fn partitions_and_generations() {
         golden(path, SIZE, V2);
         patch(path, |bytes| bytes[1024 + 300] ^= 1);
     });
+    // The raw disk was cut short before it became a VHD.
+    corpus.add("gpt-cut-short.vhd", None, |path| {
+        golden(path, SIZE, V2);
+        let half = SIZE / 2;
+        patch(path, |bytes| drop(bytes.drain(half as usize..SIZE as usize)));
+        patch_footer(path, |footer| {
+            footer[40..48].copy_from_slice(&half.to_be_bytes());
+            footer[48..56].copy_from_slice(&half.to_be_bytes());
+        });
+    });
     corpus.add("gpt-claims-much.vhd", None, |path| {
         golden(path, SIZE, V2);
         patch(path, |bytes| bytes[512 + 80..512 + 88].fill(0xff));
