@@ -46,6 +46,23 @@ fn what_is_no_database_of_ours_is_refused() {
     insta::assert_snapshot!([message("text.db"), message("newer.db"), message("missing/new.db")].join("\n"));
 }
 
+/// What would be written to a file that nobody can open any more would be lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_removed_or_replaced_is_not_used_on() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("goldfleet.db");
+    let table = SqliteJobTable::new(Database::open(&file).unwrap());
+    assert!(table.jobs().await.unwrap().is_empty());
+    std::fs::rename(&file, folder.path().join("aside.db")).unwrap();
+    assert_eq!(table.jobs().await.unwrap_err().code, "database-gone");
+    let other = SqliteJobTable::new(Database::open(&file).unwrap());
+    assert!(other.jobs().await.unwrap().is_empty());
+    let error = table.jobs().await.unwrap_err();
+    assert_eq!(error.code, "database-gone");
+    let said = error.to_string().replace(&folder.path().display().to_string(), "FOLDER");
+    assert_eq!(said, "FOLDER/goldfleet.db was removed or replaced while it was in use: start again what uses it");
+}
+
 /// A file of an earlier program of the same format has no index yet: it gets it, and what is in it is found.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_earlier_programs_file_is_gone_on_with() {

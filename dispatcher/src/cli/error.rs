@@ -116,7 +116,7 @@ impl CommandError {
                 "docs/configuration.md tells every key; once it is right, 'goldfleet setup' makes what is missing, and \
                  'goldfleet doctor' looks whether all is well"
             }
-            Self::Upload(UploadError::OtherContent(_)) => "'goldfleet jobs' shows which versions are in use",
+            Self::Upload(UploadError::OtherContent(_)) => "'goldfleet jobs' shows which versions were dispatched",
             Self::Unwell { .. } => "'goldfleet dispatcher' starts one; its log says why it does not turn",
             Self::Desk(error) | Self::Rehearsal(RehearsalError::Desk(error)) => return of_desk(error),
             Self::Upload(UploadError::Port(error)) | Self::Backend(BackendError::Port(error)) => return of_port(error),
@@ -159,6 +159,8 @@ fn of_machine(code: &str) -> Option<&'static str> {
         "disk-full" => "make room on that disk; the same command goes on then",
         "account-unusable" | "database-unusable" => "see who owns it, and whether you may write there",
         "database-busy" => "see who holds it open, such as by 'fuser'; the same command goes on then",
+        // What to do is said already.
+        "database-gone" => return Some("what was done is found done: dispatch again what had not ended"),
         "database-damaged" => {
             "stop what uses it, move it away with the files beside it that end in -wal and -shm, and dispatch again: \
              targets that have the image are skipped"

@@ -3,8 +3,12 @@
 //!
 //! The file is in write-ahead mode with `synchronous = NORMAL`: what was committed survives the end of a process, however
 //! it ends; a power cut may take the last commits with it, but never half of one.
+//!
+//! A file that was removed, or in whose place another was put, could still be written to by those who have it open, and nobody
+//! would ever read that. So every use begins with a look whether the file is still the one that was opened.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,8 +62,17 @@ const INDEXES: [(&str, &str); 2] = [
 /// An open file, shared by the adapters of a process.
 pub struct Database {
     file: String,
+    path: PathBuf,
+    identity: Identity,
     writer: Lane,
     readers: Lane,
+}
+
+/// What tells a file from another of its name: device and inode.
+type Identity = Option<(u64, u64)>;
+
+fn identity(path: &Path) -> Identity {
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Connections of one kind, and as many permits. Whoever has a permit finds a connection, so that no thread is blocked
@@ -95,7 +108,8 @@ impl Database {
         prepare(&file, &mut writer)?;
         let readers =
             (0..READERS).map(|_| open()).collect::<Result<_, _>>().map_err(|error| translate(&file, error))?;
-        Ok(Arc::new(Self { file, writer: Lane::new(vec![writer]), readers: Lane::new(readers) }))
+        let (path, identity) = (path.to_owned(), identity(path));
+        Ok(Arc::new(Self { file, path, identity, writer: Lane::new(vec![writer]), readers: Lane::new(readers) }))
     }
 
     /// Runs `work` in a transaction that may write: all of it happens, or, where it returns an error, nothing.
@@ -132,7 +146,12 @@ impl Database {
         let gone = || PortError::new(ErrorKind::Unavailable, format!("{}: the program is ending", self.file));
         let _permit = lane.permits.acquire().await.map_err(|_| gone())?;
         let connections = Arc::clone(&lane.connections);
+        let (file, path, opened) = (self.file.clone(), self.path.clone(), self.identity);
         let task = tokio::task::spawn_blocking(move || {
+            if identity(&path) != opened {
+                let message = format!("{file} was removed or replaced while it was in use: start again what uses it");
+                return Err(PortError::new(ErrorKind::Unavailable, message).with_code("database-gone"));
+            }
             // A caller that goes away gives its permit back while its work goes on: then there may be none for a moment.
             let mut connection = loop {
                 let taken = connections.lock().unwrap_or_else(PoisonError::into_inner).pop();
