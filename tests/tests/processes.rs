@@ -235,3 +235,19 @@ fn the_demonstration_keeps_its_promises() {
     assert_eq!(demo["verified"], true);
     assert!(demo["seconds"].as_f64().unwrap() > 0.0);
 }
+
+/// A variable that is set to nothing is how many a pipeline spells one that is not set.
+#[test]
+fn the_configuration_file_is_the_one_that_the_variable_names_if_it_names_any() {
+    let place = place(1, MIB);
+    let says = |program: &str, arguments: &[&str], named: &str| {
+        place.command(program, arguments).env("GOLDFLEET_CONFIG", named).output().unwrap().status.code()
+    };
+    let elsewhere = place.path("elsewhere.toml");
+    std::fs::write(&elsewhere, "[worker]\nleese = \"1m\"\n").unwrap();
+    for (named, code) in [("", 0), (elsewhere.to_str().unwrap(), 2), ("nowhere.toml", 2)] {
+        assert_eq!(says("goldfleet", &["jobs"], named), Some(code), "{named:?}");
+        assert_eq!(says("goldfleet-worker", &["--exit-when-idle"], named), Some(code), "{named:?}");
+    }
+    assert_eq!(says("goldfleet", &["--config", "goldfleet.toml", "jobs"], "nowhere.toml"), Some(0));
+}

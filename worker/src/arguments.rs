@@ -6,6 +6,9 @@ use clap::{Parser, Subcommand};
 
 use crate::program::VERSION;
 
+/// What both programs say of `--config`.
+pub const CONFIG_HELP: &str = "The configuration file [env: GOLDFLEET_CONFIG] [default: goldfleet.toml]";
+
 /// Receives operations from the queues and carries them out. Start as many as you like, anywhere.
 ///
 /// On SIGTERM or SIGINT it takes no new work, brings what runs to its next checkpoint, gives back its leases and exits
@@ -14,7 +17,8 @@ use crate::program::VERSION;
 #[command(name = "goldfleet-worker", version = VERSION)]
 pub struct Arguments {
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE", env = "GOLDFLEET_CONFIG")]
+    // `Config::load` looks at the variable: to clap, one that is set to nothing would be an error.
+    #[arg(long, global = true, value_name = "FILE", help = CONFIG_HELP)]
     pub config: Option<PathBuf>,
     /// Operations in flight, instead of `worker.concurrency`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]

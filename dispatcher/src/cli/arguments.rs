@@ -10,7 +10,7 @@ use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::model::operation::Kind;
 use goldfleet_shared::model::selector::Selector;
-use goldfleet_worker::program;
+use goldfleet_worker::{arguments, program};
 
 use super::output::Output;
 use super::targets::TargetsCommand;
@@ -25,7 +25,8 @@ use crate::upload::Rate;
 #[command(name = "goldfleet", version = program::VERSION)]
 pub struct Arguments {
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE", env = "GOLDFLEET_CONFIG")]
+    // `Config::load` looks at the variable: to clap, one that is set to nothing would be an error.
+    #[arg(long, global = true, value_name = "FILE", help = arguments::CONFIG_HELP)]
     pub config: Option<PathBuf>,
     /// The form of results on standard output.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
