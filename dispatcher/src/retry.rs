@@ -39,7 +39,8 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
         let why = job.failure.map_or_else(String::new, |failure| format!(": {}", failure.message));
         return Err(DeskError::Refused(format!("job {id} was never planned{why}; use 'goldfleet dispatch' again")));
     }
-    let retry = Retry { desk, id, which, gate: Gate::of(&job, &operations), reopens: job.state.is_terminal() };
+    let gate = Gate::of(&job, &operations);
+    let retry = Retry { desk, id, which, cleaned: job.cleaned, gate, reopens: job.state.is_terminal() };
     let groups: Vec<Group> = by_group(operations).into_iter().filter(|group| !retry.commit(group).is_empty()).collect();
     if groups.is_empty() {
         return Err(DeskError::Refused(format!(
@@ -99,6 +100,8 @@ struct Retry<'a> {
     desk: &'a Desk,
     id: &'a JobId,
     which: &'a Which,
+    /// Whether the job's staged VHDs were removed.
+    cleaned: bool,
     gate: Gate<'a>,
     /// Whether the job had ended, perhaps before all its operations: a retry may have been cut short.
     reopens: bool,
@@ -131,7 +134,7 @@ impl Retry<'_> {
     /// What of a group is tried again, as it stands then.
     fn commit(&self, group: &[Versioned<Operation>]) -> Commit {
         let now = self.desk.ports.clock.now();
-        let vhd = Vhd::of(group, self.which);
+        let vhd = Vhd::of(group, self.which, self.cleaned);
         let mut commit = Commit::default();
         for row in group {
             let mut operation = row.value.clone();
@@ -190,12 +193,13 @@ enum Vhd {
 }
 
 impl Vhd {
-    fn of(group: &[Versioned<Operation>], which: &Which) -> Self {
+    fn of(group: &[Versioned<Operation>], which: &Which, cleaned: bool) -> Self {
         let operations = || group.iter().map(|row| &row.value);
         let Some(copy) = operations().find(|operation| operation.id.kind() == Kind::Copy) else { return Self::Missing };
         let done = copy.state == OperationState::Succeeded;
         // Either phase means both: an image is not made without its VHD, nor is a VHD of any use by itself.
-        let gone = || which.phase != Some(Kind::Seed) && which.selects(copy) && operations().any(lacks_vhd);
+        let lacks = |image: &Operation| lacks_vhd(image) || cleaned && ended_badly(image);
+        let gone = || which.phase != Some(Kind::Seed) && which.selects(copy) && operations().any(lacks);
         match done {
             true if gone() => Self::CopiedAgain,
             true => Self::Copied,

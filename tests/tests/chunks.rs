@@ -245,11 +245,14 @@ async fn a_seed_replaces_chunks_of_another_length() {
     assert_eq!(fleet.chunks("stage1eastus", "vhds"), before);
 }
 
-/// Images could not be made, and the VHDs were cleaned up before somebody tried again: the next retry copies them anew.
+/// Images could not be made, and somebody removed the VHDs before they were tried again: the next retry copies them anew.
+/// Where it was a clean-up, which the job knows of, the first one does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vhd_that_is_gone_is_copied_again() {
     let copies = Which { phase: Some(Kind::Copy), ..Which::default() };
-    for which in [Which::default(), copies] {
+    for (which, cleaned) in
+        [(Which::default(), false), (copies.clone(), false), (Which::default(), true), (copies, true)]
+    {
         let fleet = Fleet::new();
         // When the plan looks at them, nothing is in the way yet.
         let job = fleet.planned("1").await;
@@ -259,6 +262,14 @@ async fn a_vhd_that_is_gone_is_copied_again() {
         assert_eq!((status.phases.copy.succeeded, status.phases.image.failed), (4, 4), "{status:#?}");
         assert_eq!(cleanup_job(&desk, &job).await.unwrap().vhds, 4);
         fleet.clear("subscriptions");
+        if cleaned {
+            assert_eq!(retry(&desk, &job, &which).await.unwrap(), 8, "the copies, and the images that wait for them");
+            assert_eq!(fleet.run(&fleet.ports, 2, &job).await.state, Standing::Succeeded);
+            assert_eq!(fleet.images().len(), 4);
+            continue;
+        }
+        let row = desk.job(&job).await.unwrap();
+        assert!(desk.amend(&row, |job| job.cleaned = false).await.unwrap());
 
         assert_eq!(fleet.retry(&job).await, 4, "the images");
         let status = fleet.run(&fleet.ports, 2, &job).await;
@@ -270,4 +281,13 @@ async fn a_vhd_that_is_gone_is_copied_again() {
         assert_eq!(status.state, Standing::Succeeded, "{status:#?}");
         assert_eq!(fleet.images().len(), 4);
     }
+}
+
+/// What can't be read any more was taken away by somebody, who is to be told of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_cut_short_while_it_is_read_has_changed() {
+    let fleet = Fleet::new();
+    let file = fleet.golden();
+    let ended = fleet.upload_as(&fleet.ports, "golden", "1", &|_| truncate(&file, 1 << 20)).await;
+    assert!(matches!(ended, Err(UploadError::Changed(_))), "{ended:?}");
 }

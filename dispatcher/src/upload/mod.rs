@@ -147,7 +147,9 @@ pub async fn upload(
         }
         Err(error) => {
             record.fail().await;
-            Err(error)
+            // What could not be read any more may have been taken away under the reader.
+            let changed = matches!(error, UploadError::Disk(_)) && fingerprint(request).is_ok_and(|now| now != before);
+            Err(if changed { UploadError::Changed(request.file.clone()) } else { error })
         }
     }
 }
