@@ -170,7 +170,7 @@ impl Pump {
             stop = self.overdue(hold) => Err(StepError::Stopped(stop)),
             ended = steps::run(&self.shared, hold, &operation) => ended,
         };
-        report(&ended);
+        report(&ended, operation.attempts);
         let settled = settle(&self.shared.ports, &self.shared.settings, hold, &ended).await;
         if hold.kind() == Kind::Copy && settled == Settled::Written(OperationState::Succeeded) {
             // Its image is ready, and mostly nobody is nearer to it.
@@ -208,7 +208,7 @@ fn span(message: &Received) -> tracing::Span {
     }
 }
 
-fn report(ended: &Ended) {
+fn report(ended: &Ended, attempt: u32) {
     match ended {
         Ok(outcome) => tracing::debug!(?outcome, "ended"),
         Err(StepError::Stopped(stop)) => tracing::info!(?stop, "stopped"),
@@ -216,6 +216,7 @@ fn report(ended: &Ended) {
             tracing::warn!(
                 code = failed.code,
                 retryable = failed.retryable,
+                attempt,
                 request_id = failed.request_id,
                 "{}",
                 failed.message

@@ -12,7 +12,7 @@ use super::output::{Console, Output, write_json};
 use crate::desk::Desk;
 use crate::follow::{Progress, Style};
 use crate::request::manifest;
-use crate::verify::{Fault, How, PlaceKind, Places, Verified, verify};
+use crate::verify::{Fault, How, MISSING, PlaceKind, Places, Verified, verify};
 
 /// `goldfleet verify`.
 ///
@@ -71,7 +71,7 @@ fn hints(faults: &[Fault], removed: bool) -> Vec<&'static str> {
     let any = |is: &dyn Fn(&Fault) -> bool| faults.iter().any(|fault| !fault.unseen && is(fault));
     let mut hints = Vec::new();
     if any(&|fault| fault.chunk.is_some()) {
-        if !removed {
+        if !removed && any(&|fault| fault.chunk.is_some() && fault.fault != MISSING) {
             hints.push("with --remove, chunks that are wrong are taken out of their stores");
         }
         hints.push("an upload of the same version sends what the source store lacks, the next job what another lacks");

@@ -23,6 +23,8 @@ use goldfleet_shared::model::store::{BlobAddress, Store};
 use goldfleet_shared::model::target::Target;
 use serde::Serialize;
 
+pub use store::MISSING;
+
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
 use crate::request::manifest;
 

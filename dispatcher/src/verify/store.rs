@@ -13,6 +13,9 @@ use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 use super::{Checking, Fault, Place, Verified};
 use crate::desk::IN_FLIGHT;
 
+/// What is said of a chunk that is not there: nothing is left of it that could be removed.
+pub const MISSING: &str = "is missing";
+
 /// What was found in a store.
 #[derive(Default)]
 struct InStore<'a> {
@@ -65,7 +68,7 @@ impl Checking<'_> {
         let mut seen = HashSet::new();
         for entry in self.manifest.chunks.iter().filter(|entry| seen.insert(entry.hash)) {
             match present.remove(&chunk_name(&entry.hash)) {
-                None => faults.push(of_chunk(at, entry, "is missing")),
+                None => faults.push(of_chunk(at, entry, MISSING)),
                 Some(listed) if listed.length != u64::from(entry.length) => {
                     faults.push(of_chunk(at, entry, format!("has {} bytes, not {}", listed.length, entry.length)));
                     found.wrong.push((entry, listed));
@@ -100,7 +103,7 @@ impl Checking<'_> {
                     found.wrong.push((entry, listed));
                 }
                 // Collected since it was listed, or removed by somebody else who verifies.
-                Err(error) if error.kind == ErrorKind::NotFound => faults.push(of_chunk(at, entry, "is missing")),
+                Err(error) if error.kind == ErrorKind::NotFound => faults.push(of_chunk(at, entry, MISSING)),
                 Err(error) => return Err(error),
             }
         }
