@@ -88,6 +88,7 @@ pub fn job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Selector
         tree: None,
         failure: None,
         cleaned: false,
+        removing: false,
         created: now,
         updated: now,
         finished: None,

@@ -246,7 +246,7 @@ impl Job {
         let from = self.state;
         let to = next_job(from, event).filter(|_| self.admits(event)).ok_or_else(|| IllegalTransition {
             what: format!("job {}", self.id),
-            state: from.as_str(),
+            state: if self.removing { "being removed" } else { from.as_str() },
             event: event.name(),
         })?;
         if let (JobEvent::Approve(ring), Some(approvals)) = (event, &mut self.approvals) {
@@ -277,6 +277,7 @@ impl Job {
     /// Whether the row allows what its state does: a ring is approved once, and only where it has to be.
     fn admits(&self, event: JobEvent) -> bool {
         match event {
+            _ if self.removing => false,
             JobEvent::Approve(ring) => self.approvals.is_some() && self.approval(ring).is_none(),
             _ => true,
         }

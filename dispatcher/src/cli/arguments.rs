@@ -141,7 +141,7 @@ pub enum Command {
         /// The job; the newest, where none is named.
         job: Option<JobId>,
     },
-    /// Remove a job's staged VHDs, a version, or chunks that nothing names.
+    /// Remove a job's staged VHDs, a version, chunks that nothing names, or old jobs' rows.
     Cleanup(CleanupArguments),
     /// List and change the targets.
     #[command(subcommand)]
@@ -310,6 +310,10 @@ pub struct CleanupArguments {
     /// The version to give up.
     #[arg(long, value_name = "VERSION", requires = "image")]
     pub version: Option<ImageVersion>,
+    /// Remove what the tables hold of jobs that ended more than so many days ago, but for those that are still needed.
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..),
+        conflicts_with_all = ["job", "image", "version", "chunks"])]
+    pub history: Option<u32>,
 }
 
 /// Arguments of `dashboard`.

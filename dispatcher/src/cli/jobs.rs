@@ -1,6 +1,7 @@
 //! `jobs`, `status`, `logs`, `approve`, `retry`, `cancel` and `cleanup`.
 
 use std::io;
+use std::time::Duration;
 
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::image::ImageRef;
@@ -20,6 +21,7 @@ use crate::cleanup::{cleanup_job, forget_version};
 use crate::collect::collect;
 use crate::desk::{Desk, DeskError};
 use crate::follow::{Finish, Progress, Style, follow};
+use crate::history::forget_jobs;
 use crate::paint::Tone;
 use crate::retry::{Which, retry};
 use crate::status::{Status, UploadStatus, status};
@@ -249,6 +251,9 @@ pub async fn cleanup_command(
     if arguments.chunks {
         return cleanup_chunks(desk, console).await;
     }
+    if let Some(days) = arguments.history {
+        return cleanup_history(desk, days, console).await;
+    }
     let (value, text) = if let (Some(image), Some(version)) = (&arguments.image, &arguments.version) {
         let existed = forget_version(desk, image, version).await?;
         let text = if existed { "given up" } else { "was not there" };
@@ -285,6 +290,22 @@ async fn cleanup_chunks(desk: &Desk, console: &mut Console<'_>) -> Result<u8, Co
     );
     write_done(&json!(done), &text, console)?;
     Ok(if done.failed.is_empty() { DONE } else { FAILED })
+}
+
+/// `goldfleet cleanup --history`.
+async fn cleanup_history(desk: &Desk, days: u32, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let done = forget_jobs(desk, Duration::from_secs(u64::from(days) * 24 * 60 * 60)).await?;
+    for job in &done.staged {
+        writeln!(console.notes, "job {job} stays, as its staged VHDs were not removed: 'goldfleet cleanup {job}'")?;
+    }
+    for job in &done.stores {
+        writeln!(console.notes, "job {job} stays, as no later one names the same stores: they could not be collected")?;
+    }
+    for job in &done.changed {
+        writeln!(console.notes, "job {job} stays, as it was changed just now")?;
+    }
+    write_done(&json!(done), &format!("{} removed", counted(done.removed.len(), "job")), console)?;
+    Ok(DONE)
 }
 
 /// What was done: as a value for programs, or a sentence for people.

@@ -17,7 +17,7 @@ use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
 use crate::ports::{ETag, Versioned};
 
-/// Operations that one transaction adds: few enough that workers do not wait long for their turn.
+/// Rows that one transaction adds or removes: few enough that workers do not wait long for their turn.
 const BATCH: usize = 500;
 
 /// In the order of the key, so that SQLite stops at the last that is wanted.
@@ -121,6 +121,17 @@ impl JobTable for SqliteJobTable {
                 Ok(ETag((expected + 1).to_string()))
             })
             .await
+    }
+
+    async fn remove_job(&self, id: &JobId, if_match: &ETag) -> PortResult<()> {
+        let (id, expected) = (id.to_string(), version(if_match));
+        loop {
+            let (id, failed) = (id.clone(), self.database.failed());
+            let left = self.database.write(move |connection| remove_some(connection, &id, expected, &failed)).await?;
+            if !left {
+                return Ok(());
+            }
+        }
     }
 
     async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize> {
@@ -243,6 +254,33 @@ impl Stored {
         let mut select = connection.prepare_cached("SELECT 1 FROM operations WHERE job = ?1 AND id = ?2")?;
         Ok(select.query_row(params![self.job, self.id], |_| Ok(())).optional()?.is_some())
     }
+}
+
+/// Removes some of a job's rows, its own when no other is left. Returns whether there may be more.
+fn remove_some(
+    connection: &Connection,
+    id: &str,
+    expected: i64,
+    failed: &impl Fn(rusqlite::Error) -> PortError,
+) -> PortResult<bool> {
+    let mut select = connection.prepare_cached("SELECT etag FROM jobs WHERE id = ?1").map_err(failed)?;
+    match select.query_row(params![id], |row| row.get::<_, i64>(0)).optional().map_err(failed)? {
+        None => return Ok(false),
+        Some(etag) if etag != expected => return Err(changed_or_gone(&format!("job {id}"), true)),
+        Some(_) => {}
+    }
+    for sql in [
+        "DELETE FROM operations WHERE job = ?1 AND id IN (SELECT id FROM operations WHERE job = ?1 LIMIT ?2)",
+        "DELETE FROM events WHERE sequence IN (SELECT sequence FROM events WHERE job = ?1 LIMIT ?2)",
+    ] {
+        let mut delete = connection.prepare_cached(sql).map_err(failed)?;
+        if delete.execute(params![id, i64::try_from(BATCH).unwrap_or(i64::MAX)]).map_err(failed)? > 0 {
+            return Ok(true);
+        }
+    }
+    let mut delete = connection.prepare_cached("DELETE FROM jobs WHERE id = ?1").map_err(failed)?;
+    delete.execute(params![id]).map_err(failed)?;
+    Ok(false)
 }
 
 fn replace(connection: &Connection, row: &Stored, expected: i64) -> rusqlite::Result<usize> {

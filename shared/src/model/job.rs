@@ -116,6 +116,9 @@ pub struct Job {
     /// Whether its staged VHDs were removed, as far as they were its own, since it last began.
     #[serde(default)]
     pub cleaned: bool,
+    /// Whether its rows are being removed: nothing more happens to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removing: bool,
     /// When it was asked for.
     pub created: Timestamp,
     /// When it last changed.

@@ -101,6 +101,18 @@ impl JobTable for MemoryJobTable {
         Ok(etag)
     }
 
+    async fn remove_job(&self, id: &JobId, if_match: &ETag) -> PortResult<()> {
+        let mut state = self.0.request().await;
+        if !state.jobs.contains_key(id) {
+            return Ok(());
+        }
+        expect(state.jobs.get_mut(id), if_match, || format!("job {id}"))?;
+        state.operations.remove(id);
+        state.events.remove(id);
+        state.jobs.remove(id);
+        Ok(())
+    }
+
     async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize> {
         let mut state = self.0.request().await;
         let mut added = 0;

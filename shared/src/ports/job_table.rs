@@ -66,6 +66,14 @@ pub trait JobTable: Send + Sync {
     /// `Conflict` where the row is no longer in the version `if_match`, `NotFound` where it is gone.
     async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag>;
 
+    /// Removes a job: its operations, all events, and its row last, so that after an error it can be called again. A job that is
+    /// not there is no error. Not atomic: whoever may still write rows of the job must have been told before, by the row
+    /// itself ([`Job::removing`]).
+    ///
+    /// # Errors
+    /// `Conflict` where the row is not in the version `if_match`; as long as it is not when this begins, nothing is removed.
+    async fn remove_job(&self, id: &JobId, if_match: &ETag) -> PortResult<()>;
+
     /// Adds those of the operations that are not there yet, leaving the others as they are. Returns how many were
     /// added. Not atomic: after an error, call it again.
     ///

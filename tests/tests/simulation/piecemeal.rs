@@ -66,6 +66,7 @@ as_behind! {
     newest_jobs(limit: usize) -> Vec<Versioned<Job>>;
     open_jobs() -> Vec<Versioned<Job>>;
     commit_job(job: &Job, if_match: &ETag, events: &[Event]) -> ETag;
+    remove_job(id: &JobId, if_match: &ETag) -> ();
     operation(job: &JobId, id: &OperationId) -> Option<Versioned<Operation>>;
     group(job: &JobId, id: &OperationId) -> Vec<Versioned<Operation>>;
     operations(job: &JobId) -> Vec<Versioned<Operation>>;

@@ -150,6 +150,25 @@ impl JobTable for AzureJobTable {
         first(self.jobs.transact(&actions).await?)
     }
 
+    async fn remove_job(&self, id: &JobId, if_match: &ETag) -> PortResult<()> {
+        let Some(row) = self.job(id).await? else { return Ok(()) };
+        if row.etag != *if_match {
+            let message = format!("job {id} was changed by someone else meanwhile");
+            return Err(PortError::new(ErrorKind::Conflict, message));
+        }
+        let parts = rows::partitions(id).map(async |partition| {
+            remove_all(&self.operations, &partition, &format!("PartitionKey eq '{partition}'")).await
+        });
+        stream::iter(parts).buffered(AT_ONCE).try_collect::<Vec<()>>().await?;
+        let key = rows::job_key(id);
+        remove_all(&self.jobs, &key.partition, &rows::events_of_job(id)).await?;
+        match self.jobs.delete(&key, if_match).await {
+            // Somebody else removed it at the same time, or this did, and its answer got lost.
+            Err(error) if error.code == "resource-not-found" => Ok(()),
+            deleted => deleted,
+        }
+    }
+
     async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize> {
         let mut parts: std::collections::BTreeMap<String, Vec<(Key, Entity)>> = std::collections::BTreeMap::new();
         for operation in operations {
@@ -221,6 +240,29 @@ impl JobTable for AzureJobTable {
     async fn uploads(&self) -> PortResult<Vec<Upload>> {
         let rows = self.jobs.query(rows::UPLOADS, None).await?;
         Ok(newest_uploads_first(rows.iter().map(rows::to_upload).collect::<PortResult<_>>()?))
+    }
+}
+
+/// Removes the rows of one partition that `filter` names.
+async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<()> {
+    loop {
+        let rows = table.query(filter, Some("RowKey")).await?;
+        let keys = rows.iter().filter_map(|row| row.get("RowKey")?.as_str());
+        let actions: Vec<Action> = keys.map(|row| Action::Delete(Key::new(partition, row))).collect();
+        let mut vanished = false;
+        for batch in actions.chunks(MAX_ACTIONS) {
+            match table.transact(batch).await {
+                Ok(_) => {}
+                // Somebody else removes them as well: fewer are left at the next round.
+                Err(error) if error.kind == ErrorKind::NotFound && error.code == "resource-not-found" => {
+                    vanished = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if !vanished {
+            return Ok(());
+        }
     }
 }
 

@@ -15,24 +15,26 @@ pub(super) fn write(actions: &[Action], url: impl Fn(&Action) -> PortResult<Stri
     let mut body = format!("--batch_{batch}\r\nContent-Type: multipart/mixed; boundary=changeset_{changes}\r\n\r\n");
     for action in actions {
         let (method, entity, condition) = match action {
-            Action::Insert(key, entity) => ("POST", key.put_into(entity.clone()), String::new()),
-            Action::Merge(_, entity, etag) => ("PATCH", entity.clone(), format!("If-Match: {}\r\n", etag.0)),
+            Action::Insert(key, entity) => ("POST", Some(key.put_into(entity.clone())), String::new()),
+            Action::Merge(_, entity, etag) => ("PATCH", Some(entity.clone()), format!("If-Match: {}\r\n", etag.0)),
+            Action::Delete(_) => ("DELETE", None, "If-Match: *\r\n".to_owned()),
         };
+        let entity = entity.map(|entity| Value::Object(entity).to_string()).unwrap_or_default();
         body += &format!(
             "--changeset_{changes}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n\
              {method} {} HTTP/1.1\r\nContent-Type: application/json\r\nAccept: {JSON}\r\nPrefer: return-no-content\r\n\
              DataServiceVersion: 3.0;\r\n{condition}\r\n{}\r\n",
             url(action)?,
-            Value::Object(entity)
+            entity
         );
     }
     body += &format!("--changeset_{changes}--\r\n--batch_{batch}--\r\n");
     Ok((format!("multipart/mixed; boundary=batch_{batch}"), body))
 }
 
-/// The rows' new versions, in the order of the actions; or the refusal of the first action that was refused, for which
+/// The rows' new versions, in the order of the actions, none where there is no row any more; or the refusal of the first action that was refused, for which
 /// the others were undone. An answer that says neither is an empty list.
-pub(super) fn read(body: &[u8]) -> Result<Vec<ETag>, Refusal> {
+pub(super) fn read(body: &[u8]) -> Result<Vec<Option<ETag>>, Refusal> {
     let text = String::from_utf8_lossy(body);
     let mut etags = Vec::new();
     for answer in text.split("HTTP/1.1 ").skip(1) {
@@ -44,9 +46,7 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<ETag>, Refusal> {
             let body = rest.split("\r\n--").next().unwrap_or(rest);
             return Err(without_index(Refusal::read(status, &headers, body.trim().as_bytes())));
         }
-        if let Some(etag) = headers.get_optional_str(&ETAG) {
-            etags.push(ETag(etag.to_owned()));
-        }
+        etags.push(headers.get_optional_str(&ETAG).map(|etag| ETag(etag.to_owned())));
     }
     Ok(etags)
 }
@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn versions_come_in_order() {
         let etags = read(SUCCESS.as_bytes()).unwrap();
-        assert_eq!(etags, [ETag("W/\"datetime'2026-11-21T07%3A00%3A00Z'\"".into()), ETag("second".into())]);
+        let expected = ["W/\"datetime'2026-11-21T07%3A00%3A00Z'\"", "second"].map(|etag| Some(ETag(etag.to_owned())));
+        assert_eq!(etags, expected);
     }
 
     #[test]

@@ -68,12 +68,14 @@ pub(super) enum Action {
     Insert(Key, Entity),
     /// Writes properties of a row that must be in this version, and leaves its others as they are.
     Merge(Key, Entity, ETag),
+    /// Removes a row, whatever its version.
+    Delete(Key),
 }
 
 impl Action {
     fn key(&self) -> &Key {
         match self {
-            Self::Insert(key, _) | Self::Merge(key, ..) => key,
+            Self::Insert(key, _) | Self::Merge(key, ..) | Self::Delete(key) => key,
         }
     }
 }
@@ -138,6 +140,13 @@ impl Table {
         }
     }
 
+    /// Removes a row that must be in the version `if_match`.
+    pub(super) async fn delete(&self, key: &Key, if_match: &ETag) -> PortResult<()> {
+        let mut request = self.request(Method::Delete, &self.row(key))?;
+        request.insert_header("if-match", if_match.0.clone());
+        self.send(request).await.map(drop)
+    }
+
     /// Every row that `filter` names, in the order of the keys; of each only the properties `select`, where given.
     pub(super) async fn query(&self, filter: &str, select: Option<&str>) -> PortResult<Vec<Entity>> {
         let mut rows = Vec::new();
@@ -164,7 +173,8 @@ impl Table {
         }
     }
 
-    /// Carries out actions on rows of one partition, all or nothing. Returns the rows' new versions, in order.
+    /// Carries out actions on rows of one partition, all or nothing. Returns the versions of the rows that were written, in
+    /// order.
     pub(super) async fn transact(&self, actions: &[Action]) -> PortResult<Vec<ETag>> {
         let one_partition = actions.windows(2).all(|pair| pair[0].key().partition == pair[1].key().partition);
         if actions.is_empty() || actions.len() > MAX_ACTIONS || !one_partition {
@@ -174,13 +184,17 @@ impl Table {
         let mut request = self.request(Method::Post, "$batch")?;
         let (content_type, body) = batch::write(actions, |action| match action {
             Action::Insert(..) => self.url(&self.name).map(String::from),
-            Action::Merge(key, ..) => self.url(&self.row(key)).map(String::from),
+            Action::Merge(key, ..) | Action::Delete(key) => self.url(&self.row(key)).map(String::from),
         })?;
         request.insert_header("content-type", content_type);
         request.set_body(body);
         let response = self.send(request).await?;
         let answers = batch::read(response.body()).map_err(|refusal| refusal.into_port_error(self.what()))?;
-        if answers.len() == actions.len() { Ok(answers) } else { Err(self.incomplete("part for every action")) }
+        if answers.len() != actions.len() {
+            return Err(self.incomplete("part for every action"));
+        }
+        let written = actions.iter().zip(answers).filter(|(action, _)| !matches!(action, Action::Delete(_)));
+        written.map(|(_, etag)| etag.ok_or_else(|| self.incomplete("ETag"))).collect()
     }
 
     fn row(&self, key: &Key) -> String {

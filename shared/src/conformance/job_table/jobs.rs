@@ -1,12 +1,16 @@
 //! Lists of jobs: all, the newest, and those that have not ended.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use jiff::Timestamp;
+use tokio::time::timeout;
 
-use super::{START, job};
+use super::{START, claimed, insert, job, operation, refused};
 use crate::model::ids::JobId;
 use crate::model::job::{Job, JobState};
-use crate::ports::error::PortResult;
+use crate::model::operation::Kind;
+use crate::ports::error::{ErrorKind, PortResult};
 use crate::ports::job_table::JobTable;
 use crate::state::JobEvent;
 
@@ -15,6 +19,49 @@ pub(super) async fn all(table: &dyn JobTable) {
     the_newest_jobs_are_read_alone(table).await;
     open_jobs_are_those_that_have_not_ended(table).await;
     many_open_jobs_are_listed_whole(table).await;
+    a_removed_job_leaves_nothing(table).await;
+}
+
+/// Neither operations nor events, be it removed by two at once, or by one that is cut short again and again; other jobs keep theirs.
+/// In another version than the one that is named it stays whole.
+async fn a_removed_job_leaves_nothing(table: &dyn JobTable) {
+    let made = [job(1), job(1), job(1)];
+    for job in &made {
+        table.insert_job(job).await.expect("a job is inserted");
+        let operations: Vec<_> = (0..150).map(|n| operation(&job.id, Kind::Copy, n)).collect();
+        for row in insert(table, &operations).await.iter().take(3) {
+            let (change, event) = claimed(row, "someone");
+            table.commit(&[change], &[event]).await.expect("a claim lands");
+        }
+        let row = table.job(&job.id).await.expect("a look").expect("a job");
+        let mut planned = row.value;
+        let event = planned.apply(JobEvent::Planned, START, "someone").expect("a plan");
+        table.commit_job(&planned, &row.etag, &[event]).await.expect("a job is changed");
+        refused(table.remove_job(&job.id, &row.etag).await, ErrorKind::Conflict);
+        assert_eq!(table.operations(&job.id).await.expect("a list").len(), 150);
+    }
+    let [twice, piecemeal, kept] = made.map(|job| job.id);
+    let row = table.job(&twice).await.expect("a look").expect("a job");
+    for removed in join_all([(); 2].map(|()| table.remove_job(&twice, &row.etag))).await {
+        removed.expect("a removal");
+    }
+    let row = table.job(&piecemeal).await.expect("a look").expect("a job");
+    let mut patience = Duration::from_millis(1);
+    while timeout(patience, table.remove_job(&piecemeal, &row.etag))
+        .await
+        .map(|removed| removed.expect("a removal"))
+        .is_err()
+    {
+        patience *= 2;
+    }
+    for gone in [twice, piecemeal] {
+        table.remove_job(&gone, &row.etag).await.expect("a removal of nothing");
+        assert_eq!(table.job(&gone).await.expect("a look"), None);
+        assert_eq!(table.operations(&gone).await.expect("a list"), []);
+        assert_eq!(table.events(&gone, None).await.expect("events are listed"), []);
+    }
+    assert_eq!(table.operations(&kept).await.expect("a list").len(), 150);
+    assert_eq!(table.events(&kept, None).await.expect("events are listed").len(), 4);
 }
 
 /// By the time they were asked for.

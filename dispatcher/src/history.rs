@@ -1,0 +1,131 @@
+//! Removing the history of jobs: rows of jobs that ended long ago and that nothing relies on.
+//!
+//! Of the rows of jobs that have ended, these are read by anything but a look at that job:
+//! - the newest job is what commands mean that name none;
+//! - a job's tree names stores, and whoever collects chunks knows of a store by that, unless it is the source's or named in the
+//!   targets file: of the jobs that alone name a store, the newest stays;
+//! - a job's copies name its staged VHDs, and nothing else does: it stays until they were removed.
+//!
+//! A row that is to go says so first, on condition that it is still as it was read: from then on the job can't be taken up again,
+//! and whatever cuts the removal short, the next one goes on with it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use goldfleet_shared::model::ids::JobId;
+use goldfleet_shared::model::job::Job;
+use goldfleet_shared::model::operation::{Kind, OperationState};
+use goldfleet_shared::model::store::{Container, Store};
+use goldfleet_shared::ports::Versioned;
+use goldfleet_shared::ports::error::{ErrorKind, PortResult};
+use goldfleet_shared::targets::TargetsFile;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::desk::{Desk, DeskError};
+
+/// What became of the jobs that ended long enough ago.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Forgotten {
+    /// Jobs whose rows were removed.
+    pub removed: Vec<JobId>,
+    /// Jobs that stay, as their staged VHDs were not removed.
+    pub staged: Vec<JobId>,
+    /// Jobs that stay, as only they name a store.
+    pub stores: Vec<JobId>,
+    /// Jobs that stay, as somebody has changed them meanwhile.
+    pub changed: Vec<JobId>,
+}
+
+/// What is to become of a job that ended long enough ago.
+enum Fate {
+    Goes,
+    StaysForStaged,
+    StaysForStores,
+}
+
+/// Removes the rows of the jobs that ended longer than `age` ago, but for those that something relies on.
+///
+/// # Errors
+/// [`DeskError`] where the table can't be reached; what was removed stays so, and the next call goes on.
+pub async fn forget_jobs(desk: &Desk, age: Duration) -> Result<Forgotten, DeskError> {
+    let now = desk.ports.clock.now();
+    let before =
+        now.checked_sub(SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MIN);
+    let mut jobs = desk.ports.table.jobs().await?.into_iter();
+    let newest = jobs.next();
+    let (old, young): (Vec<_>, Vec<_>) = jobs.partition(|row| is_old(&row.value, before));
+    let mut known = stores_known_otherwise(desk);
+    known.extend(newest.iter().chain(&young).flat_map(|row| stores_of(&row.value)));
+    let mut forgotten = Forgotten::default();
+    for row in old {
+        let id = row.value.id.clone();
+        match fate(desk, &row.value, &known).await? {
+            Fate::Goes if remove(desk, &row).await? => forgotten.removed.push(id),
+            Fate::Goes => forgotten.changed.push(id),
+            Fate::StaysForStaged => forgotten.staged.push(id),
+            Fate::StaysForStores => {
+                known.extend(stores_of(&row.value));
+                forgotten.stores.push(id);
+            }
+        }
+    }
+    Ok(forgotten)
+}
+
+fn is_old(job: &Job, before: Timestamp) -> bool {
+    job.removing || (job.state.is_terminal() && job.finished.is_some_and(|finished| finished < before))
+}
+
+async fn fate(desk: &Desk, job: &Job, known: &BTreeSet<Container>) -> PortResult<Fate> {
+    Ok(if job.removing {
+        Fate::Goes
+    } else if has_staged(desk, job).await? {
+        Fate::StaysForStaged
+    } else if stores_of(job).is_subset(known) {
+        Fate::Goes
+    } else {
+        Fate::StaysForStores
+    })
+}
+
+/// Whether there may be VHDs that the job has staged.
+async fn has_staged(desk: &Desk, job: &Job) -> PortResult<bool> {
+    if job.cleaned {
+        return Ok(false);
+    }
+    let operations = desk.ports.table.operations(&job.id).await?;
+    let mut copies = operations.iter().map(|row| &row.value).filter(|operation| operation.id.kind() == Kind::Copy);
+    Ok(copies.any(|copy| copy.attempts > 0 && copy.state != OperationState::Skipped))
+}
+
+/// The stores that whoever collects chunks knows without any job.
+fn stores_known_otherwise(desk: &Desk) -> BTreeSet<Container> {
+    let mut known = BTreeSet::from([desk.config.source.store().container()]);
+    if let Ok(file) = TargetsFile::load(&desk.config.targets.file) {
+        known.extend(file.stores.iter().map(Store::container));
+    }
+    known
+}
+
+fn stores_of(job: &Job) -> BTreeSet<Container> {
+    job.tree.iter().flat_map(|tree| &tree.stores).map(|planned| planned.store.container()).collect()
+}
+
+/// Removes a job's rows. Returns false where somebody changed its row first.
+async fn remove(desk: &Desk, row: &Versioned<Job>) -> PortResult<bool> {
+    let table = &desk.ports.table;
+    let etag = if row.value.removing {
+        row.etag.clone()
+    } else {
+        let told = Job { removing: true, updated: desk.ports.clock.now(), ..row.value.clone() };
+        match table.commit_job(&told, &row.etag, &[]).await {
+            Err(error) if error.kind == ErrorKind::Conflict => return Ok(false),
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(true),
+            committed => committed?,
+        }
+    };
+    match table.remove_job(&row.value.id, &etag).await {
+        Err(error) if error.kind == ErrorKind::Conflict => Ok(false),
+        removed => removed.map(|()| true),
+    }
+}
