@@ -5,7 +5,7 @@
 //! - [`upload`]: from a VHD to chunks and a manifest in the source store.
 //! - [`request`], [`fanout`]: from a request to a job, its operations and their messages.
 //! - [`sweep`], [`service`]: what keeps jobs going and brings them to their end; [`rings`]: which of a job's targets go first.
-//! - [`follow`], [`board`], [`redraw`], [`paint`]: a job's way to its end, shown on the terminal.
+//! - [`follow`], [`progress`], [`board`], [`redraw`], [`paint`]: a job's way to its end, shown on the terminal.
 //! - [`status`], [`approve`], [`retry`], [`cancel`], [`cleanup`], [`collect`], [`history`]: what an operator asks of
 //!   jobs.
 //! - [`holdings`], [`verify`]: where a version is, and whether it is there as it should be.
@@ -30,6 +30,7 @@ pub mod history;
 pub mod holdings;
 pub mod local;
 pub mod paint;
+pub mod progress;
 pub mod redraw;
 mod regions;
 pub mod rehearse;

@@ -12,8 +12,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use goldfleet_dispatcher::desk::Desk;
-use goldfleet_dispatcher::follow::{Finish, Progress, Style, follow};
+use goldfleet_dispatcher::follow::{Finish, follow};
 use goldfleet_dispatcher::local::Local;
+use goldfleet_dispatcher::progress::{Progress, Style};
 use goldfleet_dispatcher::request::request;
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::upload::{UploadRequest, upload};

@@ -9,7 +9,7 @@ use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
 use super::view;
 use crate::demo::{DemoReport, DemoRequest, demo};
-use crate::follow::{Progress, Style};
+use crate::progress::{Progress, Style};
 use crate::status::Status;
 
 /// `goldfleet demo`.

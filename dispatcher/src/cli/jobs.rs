@@ -20,9 +20,10 @@ use crate::cancel::cancel;
 use crate::cleanup::{cleanup_job, forget_version};
 use crate::collect::collect;
 use crate::desk::{Desk, DeskError};
-use crate::follow::{Finish, Progress, Style, follow};
+use crate::follow::{Finish, follow};
 use crate::history::forget_jobs;
 use crate::paint::Tone;
+use crate::progress::{Progress, Style};
 use crate::retry::{Which, retry};
 use crate::status::{Status, UploadStatus, status};
 

@@ -14,8 +14,9 @@ use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
 use super::{check, view};
 use crate::desk::Desk;
-use crate::follow::{Finish, Progress, Style, follow};
+use crate::follow::{Finish, follow};
 use crate::local::Local;
+use crate::progress::{Progress, Style};
 use crate::request::{request, selected_targets};
 use crate::upload::{UploadError, UploadRequest, Uploaded, upload};
 

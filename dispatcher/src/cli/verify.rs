@@ -10,7 +10,7 @@ use super::arguments::VerifyArguments;
 use super::error::{CommandError, DONE, FAILED, SERVICE};
 use super::output::{Console, Output, write_json};
 use crate::desk::Desk;
-use crate::follow::{Progress, Style};
+use crate::progress::{Progress, Style};
 use crate::request::manifest;
 use crate::verify::{Fault, How, MISSING, PlaceKind, Places, Verified, verify};
 

@@ -20,8 +20,9 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::{Desk, DeskError};
-use crate::follow::{Finish, Progress, follow};
+use crate::follow::{Finish, follow};
 use crate::local::Local;
+use crate::progress::Progress;
 use crate::request::request;
 use crate::status::{Standing, Status, status};
 use crate::upload::{UploadError, UploadRequest, upload};
