@@ -288,24 +288,21 @@ impl Hold {
         self.live().receipt.clone()
     }
 
-    /// Writes the last word on the operation: what `decide` makes of the rows and the progress at that moment. Returns the
-    /// operations as they are then; none where it makes nothing of them or the lease is gone.
-    pub(crate) async fn conclude<F>(&self, decide: F) -> Option<Vec<Operation>>
+    /// Writes the last word on the operation: what `decide` makes of the rows and the progress at that moment. None where it
+    /// makes nothing of them or the lease is gone.
+    pub(crate) async fn conclude<F>(&self, decide: F) -> Option<Concluded>
     where
         F: Fn(&Rows, Progress, Timestamp) -> Option<Commit>,
     {
         let mut rows = self.rows.lock().await;
+        let id = rows.own.value.id.clone();
         let last_word = |rows: &Rows| {
             let lost = *self.stop.borrow() == Some(Stop::Lost);
             if lost { None } else { decide(rows, self.progress(), self.ports.clock.now()) }
         };
         loop {
             match self.write(&mut rows, last_word).await {
-                Ok(written) => {
-                    return written.map(|Written { commit, .. }| {
-                        commit.changes.into_iter().map(|change| change.operation).collect()
-                    });
-                }
+                Ok(written) => return written.and_then(|Written { commit, .. }| Concluded::of(&id, commit)),
                 Err(error) if error.is_retryable() && self.ports.clock.now() < self.deadline() => {
                     let wait = error.retry_after.unwrap_or(Duration::from_millis(500));
                     self.ports.clock.sleep(wait).await;
@@ -317,6 +314,22 @@ impl Hold {
                 }
             }
         }
+    }
+}
+
+/// The operations that the last word on one of them changed, as they are then.
+pub(crate) struct Concluded {
+    pub(crate) own: Operation,
+    /// Those beside it in its group.
+    pub(crate) siblings: Vec<Operation>,
+}
+
+impl Concluded {
+    /// What a commit makes of operations, of which this one is the own.
+    fn of(id: &OperationId, commit: Commit) -> Option<Self> {
+        let mut operations: Vec<_> = commit.changes.into_iter().map(|change| change.operation).collect();
+        let at = operations.iter().position(|operation| operation.id == *id)?;
+        Some(Self { own: operations.remove(at), siblings: operations })
     }
 }
 

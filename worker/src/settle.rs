@@ -13,7 +13,7 @@ use goldfleet_shared::state::OperationEvent;
 use jiff::Timestamp;
 
 use crate::failed::Failed;
-use crate::hold::{Hold, Rows, Stop};
+use crate::hold::{Concluded, Hold, Rows, Stop};
 use crate::outcome::{Ended, Outcome, Settled, StepError};
 use crate::settings::Settings;
 
@@ -31,15 +31,15 @@ pub fn copy_failed(at: Timestamp) -> Failure {
 pub async fn settle(ports: &Ports, settings: &Settings, hold: &Hold, ended: &Ended) -> Settled {
     let jitter = chance::fraction();
     let written = hold.conclude(|rows, progress, now| conclusion(settings, rows, progress, now, ended, jitter)).await;
-    let Some(operations) = written else {
+    let Some(concluded) = written else {
         tracing::info!("the lease was lost; another worker goes on");
         return Settled::Lost;
     };
-    if let Err(error) = pass_on(ports, hold, &operations).await {
+    if let Err(error) = pass_on(ports, hold, &concluded).await {
         // The rows are right, and the sweeper sends what is missing.
         tracing::warn!(%error, "messages could not be passed on");
     }
-    operations.first().map_or(Settled::Lost, |own| Settled::Written(own.state))
+    Settled::Written(concluded.own.state)
 }
 
 fn conclusion(
@@ -133,13 +133,12 @@ fn waiting_images(group: &[Versioned<Operation>]) -> impl Iterator<Item = &Versi
 }
 
 /// Sends the messages of what became ready, and removes, delays or puts aside the one in hand.
-async fn pass_on(ports: &Ports, hold: &Hold, operations: &[Operation]) -> PortResult<()> {
+async fn pass_on(ports: &Ports, hold: &Hold, Concluded { own, siblings }: &Concluded) -> PortResult<()> {
     let now = ports.clock.now();
-    for ready in operations.iter().skip(1).filter(|operation| operation.state == OperationState::Ready) {
+    for ready in siblings.iter().filter(|operation| operation.state == OperationState::Ready) {
         let message = Message::operation(&ready.job, &ready.id).encode();
         ports.queue.send(QueueName::of(ready.id.kind()), &message, Duration::ZERO).await?;
     }
-    let Some(own) = operations.first() else { return Ok(()) };
     match own.state {
         OperationState::Ready => {
             let delay = own.not_before.map_or(Duration::ZERO, |at| between(now, at));
