@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::blob_store::blocking;
 use super::blob_store::paths::{Place, fault};
+use super::blocking::blocking;
 use crate::model::ids::Region;
 use crate::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use crate::model::manifest::{Generation, OsType};

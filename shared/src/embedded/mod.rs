@@ -2,6 +2,7 @@
 //! They make demonstrations, tests and small fleets possible.
 
 pub mod blob_store;
+mod blocking;
 pub mod image_plane;
 pub mod job_table;
 pub mod queue;

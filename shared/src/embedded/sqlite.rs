@@ -9,12 +9,13 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::blocking::blocking;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 
 /// How long a statement waits for another process's lock before it gives up as `Unavailable`.
@@ -78,14 +79,40 @@ fn identity(path: &Path) -> Identity {
 /// Connections of one kind, and as many permits. Whoever has a permit finds a connection, so that no thread is blocked
 /// waiting for one.
 struct Lane {
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     connections: Arc<Mutex<Vec<Connection>>>,
 }
 
 impl Lane {
     fn new(connections: Vec<Connection>) -> Self {
-        Self { permits: Semaphore::new(connections.len()), connections: Arc::new(Mutex::new(connections)) }
+        let permits = Arc::new(Semaphore::new(connections.len()));
+        Self { permits, connections: Arc::new(Mutex::new(connections)) }
     }
+
+    /// A connection, when there is one that nobody uses.
+    async fn take(&self) -> Option<Taken> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        let connections = Arc::clone(&self.connections);
+        let connection = lock(&connections).pop()?;
+        Some(Taken { connection: Some(connection), connections, _permit: permit })
+    }
+}
+
+/// A connection in use. It goes back when this is dropped, whatever became of its use, and then its permit.
+struct Taken {
+    connection: Option<Connection>,
+    connections: Arc<Mutex<Vec<Connection>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        lock(&self.connections).extend(self.connection.take());
+    }
+}
+
+fn lock(connections: &Mutex<Vec<Connection>>) -> MutexGuard<'_, Vec<Connection>> {
+    connections.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Database {
@@ -143,28 +170,20 @@ impl Database {
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> PortResult<T> + Send + 'static,
     {
-        let gone = || PortError::new(ErrorKind::Unavailable, format!("{}: the program is ending", self.file));
-        let _permit = lane.permits.acquire().await.map_err(|_| gone())?;
-        let connections = Arc::clone(&lane.connections);
         let (file, path, opened) = (self.file.clone(), self.path.clone(), self.identity);
-        let task = tokio::task::spawn_blocking(move || {
+        let taken = lane.take().await;
+        blocking(move || {
             if identity(&path) != opened {
                 let message = format!("{file} was removed or replaced while it was in use: start again what uses it");
                 return Err(PortError::new(ErrorKind::Unavailable, message).with_code("database-gone"));
             }
-            // A caller that goes away gives its permit back while its work goes on: then there may be none for a moment.
-            let mut connection = loop {
-                let taken = connections.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                match taken {
-                    Some(connection) => break connection,
-                    None => std::thread::sleep(Duration::from_millis(1)),
-                }
-            };
-            let result = work(&mut connection);
-            connections.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-            result
-        });
-        task.await.map_err(|_| gone())?
+            // It stays taken until the work is done, though the caller may have gone away before.
+            let mut taken = taken;
+            let connection = taken.as_mut().and_then(|taken| taken.connection.as_mut());
+            let none = || PortError::new(ErrorKind::Unavailable, format!("{file}: there is no connection to it"));
+            work(connection.ok_or_else(none)?)
+        })
+        .await
     }
 
     /// An error of SQLite as one of the port's.
@@ -232,4 +251,25 @@ fn translate(file: &str, error: rusqlite::Error) -> PortError {
         _ => (ErrorKind::Unavailable, "database-failed", "failed"),
     };
     PortError::new(kind, format!("{file} {what} ({error})")).with_code(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_comes_back_whatever_becomes_of_its_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("fleet.db")).unwrap();
+        let broken = Arc::clone(&database);
+        let ended = tokio::spawn(async move { broken.write(|_| -> PortResult<()> { panic!("a bug") }).await }).await;
+        assert!(ended.is_err_and(|error| error.is_panic()), "whoever called learns of it");
+        let long = database.write(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            Ok(())
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(10), long).await.is_err(), "nobody waits for it");
+        let next = tokio::time::timeout(Duration::from_secs(5), database.write(|_| Ok(()))).await;
+        assert!(matches!(next, Ok(Ok(()))), "{next:?}");
+    }
 }

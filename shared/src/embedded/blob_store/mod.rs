@@ -37,6 +37,7 @@ use bytes::Bytes;
 use self::buffers::Buffer;
 use self::paths::{Home, Place};
 use self::source::Source;
+use super::blocking::blocking;
 use crate::model::store::{BlobAddress, Container};
 use crate::ports::ETag;
 use crate::ports::blob_store::{
@@ -44,7 +45,7 @@ use crate::ports::blob_store::{
     check_pages_from,
 };
 use crate::ports::clock::Clock;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
+use crate::ports::error::PortResult;
 
 /// How many blobs a page of a list has. Source: Azure, List Blobs, 5,000.
 const LIST_PAGE: usize = 5_000;
@@ -79,19 +80,6 @@ impl DirectoryBlobs {
 impl std::fmt::Debug for DirectoryBlobs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DirectoryBlobs").field("root", &self.root).finish_non_exhaustive()
-    }
-}
-
-/// Runs what waits for a disk where it holds up no other task. What was begun is finished even where the caller is gone.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> PortResult<T> + Send + 'static,
-) -> PortResult<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(failure) => match failure.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(PortError::new(ErrorKind::Unavailable, "the process is ending")),
-        },
     }
 }
 
