@@ -157,7 +157,7 @@ pub async fn a_blob_made_again_takes_no_fence_of_the_old(blobs: &dyn BlobStore, 
         }
         assert!(blobs.delete(&blob, None).await.expect("a deletion"), "there was one");
         if again == "a copy" {
-            copied(blobs, &blob, &from).await;
+            copied(blobs, &blob, &from, &BTreeMap::new()).await;
         } else {
             blobs.create_page_blob(&blob, 4 * PAGE, &BTreeMap::new()).await.expect("the same name again");
             refused(blobs.put_pages(&blob, old, 0, page.clone(), crc(&page)).await, ErrorKind::Fenced);
@@ -169,14 +169,41 @@ pub async fn a_blob_made_again_takes_no_fence_of_the_old(blobs: &dyn BlobStore, 
     }
 }
 
-/// A copy that the service makes, when it is done.
-async fn copied(blobs: &dyn BlobStore, to: &BlobAddress, from: &BlobAddress) {
-    let mut status = blobs.start_copy(to, from, &BTreeMap::new()).await.expect("a copy");
+/// Waits until a copy that the service makes is done. Returns its id.
+async fn copied(
+    blobs: &dyn BlobStore,
+    to: &BlobAddress,
+    from: &BlobAddress,
+    metadata: &BTreeMap<String, String>,
+) -> String {
+    let mut status = blobs.start_copy(to, from, metadata).await.expect("a copy");
     while matches!(status.state, CopyState::Pending { .. }) {
         tokio::time::sleep(Duration::from_millis(10)).await;
         status = blobs.copy_status(to).await.expect("a status").expect("a copy under way");
     }
     assert_eq!(status.state, CopyState::Done);
+    status.id
+}
+
+/// A copy that the service makes is the source, byte for byte, with metadata of its own; there is one of a name.
+pub async fn whole_page_blobs_are_copied(blobs: &dyn BlobStore, container: &Container) {
+    let (from, fence) = page_blob(blobs, container, 8 * MIB).await;
+    fill(blobs, &from, fence, MIB..3 * MIB).await;
+    fill(blobs, &from, fence, 8 * MIB - PAGE..8 * MIB).await;
+    let to = unique(container, "copied");
+    assert_eq!(blobs.copy_status(&to).await.expect("a status"), None, "a copy of nowhere");
+    let metadata = BTreeMap::from([("copied".to_owned(), "yes".to_owned())]);
+    let id = copied(blobs, &to, &from, &metadata).await;
+    let (copy, source) = (blobs.get(&to, None).await.expect("the copy"), blobs.get(&from, None).await.expect("bytes"));
+    assert!(copy == source, "the copy is not its source");
+    let properties = blobs.properties(&to).await.expect("properties").expect("the copy");
+    assert_eq!((properties.length, properties.metadata), (8 * MIB, metadata.clone()));
+    blobs.abort_copy(&to, &id).await.expect("a copy that has ended is no error");
+    refused(blobs.start_copy(&to, &from, &metadata).await, ErrorKind::AlreadyExists);
+    let fence = blobs.take_fence(&to).await.expect("a fence on a copy");
+    fill(blobs, &to, fence, 0..PAGE).await;
+    let (missing, other) = (unique(container, "missing"), unique(container, "other"));
+    refused_as(blobs.start_copy(&other, &missing, &metadata).await, ErrorKind::NotFound, "source-not-found");
 }
 
 /// A range of any blob becomes pages.
@@ -282,30 +309,4 @@ async fn fill(blobs: &dyn BlobStore, blob: &BlobAddress, fence: Fence, range: Ra
 
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
-}
-
-/// A copy that the service makes is the source, byte for byte, with metadata of its own; there is one of a name.
-pub async fn whole_page_blobs_are_copied(blobs: &dyn BlobStore, container: &Container) {
-    let (from, fence) = page_blob(blobs, container, 8 * MIB).await;
-    fill(blobs, &from, fence, MIB..3 * MIB).await;
-    fill(blobs, &from, fence, 8 * MIB - PAGE..8 * MIB).await;
-    let to = unique(container, "copied");
-    assert_eq!(blobs.copy_status(&to).await.expect("a status"), None, "a copy of nowhere");
-    let metadata = BTreeMap::from([("copied".to_owned(), "yes".to_owned())]);
-    let mut status = blobs.start_copy(&to, &from, &metadata).await.expect("a copy");
-    while matches!(status.state, CopyState::Pending { .. }) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        status = blobs.copy_status(&to).await.expect("a status").expect("a copy under way");
-    }
-    assert_eq!(status.state, CopyState::Done);
-    let (copy, source) = (blobs.get(&to, None).await.expect("the copy"), blobs.get(&from, None).await.expect("bytes"));
-    assert!(copy == source, "the copy is not its source");
-    let properties = blobs.properties(&to).await.expect("properties").expect("the copy");
-    assert_eq!((properties.length, properties.metadata), (8 * MIB, metadata.clone()));
-    blobs.abort_copy(&to, &status.id).await.expect("a copy that has ended is no error");
-    refused(blobs.start_copy(&to, &from, &metadata).await, ErrorKind::AlreadyExists);
-    let fence = blobs.take_fence(&to).await.expect("a fence on a copy");
-    fill(blobs, &to, fence, 0..PAGE).await;
-    let (missing, other) = (unique(container, "missing"), unique(container, "other"));
-    refused_as(blobs.start_copy(&other, &missing, &metadata).await, ErrorKind::NotFound, "source-not-found");
 }
