@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use goldfleet_shared::config::Staged;
 use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_shared::model::image::VhdMetadata;
-use goldfleet_shared::model::job::Job;
+use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::operation::{Operation, OperationState, Work};
 use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::ports::Versioned;
@@ -16,6 +16,7 @@ use goldfleet_shared::ports::clock::after;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
+use crate::sweep::end_of;
 
 /// How long after its last operation a job stays open for the sake of staged VHDs that can't be removed now.
 const PERSISTENCE: Duration = Duration::from_secs(600);
@@ -154,17 +155,17 @@ async fn refuse_if_in_use(
     version: &ImageVersion,
     except: Option<&JobId>,
 ) -> Result<(), DeskError> {
-    let open = desk.ports.table.open_jobs().await?;
-    let user = open
-        .iter()
-        .map(|job| &job.value)
-        .find(|job| job.image.name == *image && job.image.version == *version && Some(&job.id) != except);
-    match user {
-        Some(job) => {
-            Err(DeskError::Refused(format!("job {} is working with {image} {version}: wait or cancel it", job.id)))
+    let uses = |job: &Job| job.image.name == *image && job.image.version == *version && Some(&job.id) != except;
+    for job in desk.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(uses) {
+        // One that has only not been swept since its last operation ended works with nothing any more.
+        let done =
+            job.state == JobState::Running && end_of(&job, &desk.ports.table.operations(&job.id).await?).is_some();
+        if !done {
+            let message = format!("job {} is working with {image} {version}: wait or cancel it", job.id);
+            return Err(DeskError::Refused(message));
         }
-        None => Ok(()),
     }
+    Ok(())
 }
 
 /// Gives up an image version: removes its manifest, so that its chunks can be collected. Managed images and staged VHDs

@@ -6,15 +6,17 @@ use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::model::job::{Job, JobState, Payload};
 use goldfleet_shared::model::manifest::{Manifest, digest_of};
-use goldfleet_shared::model::operation::OperationId;
+use goldfleet_shared::model::operation::{Operation, OperationId};
 use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::model::target::Target;
+use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 use goldfleet_shared::rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 use jiff::Timestamp;
 
 use crate::desk::{Desk, DeskError};
+use crate::sweep::end_of;
 
 /// A job, and whether this request made it.
 #[derive(Debug, Clone)]
@@ -146,7 +148,12 @@ async fn under_way(
     let same = |job: &Job| job.image == *image && job.selection == selection && job.state != JobState::Cancelling;
     for job in desk.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(same) {
         // What has not been planned yet will be by the targets of that time.
-        if job.state == JobState::Requested || covers(desk, &job, targets).await? {
+        if job.state == JobState::Requested {
+            return Ok(Some(job));
+        }
+        let rows = desk.ports.table.operations(&job.id).await?;
+        // One that has only not been swept since its last operation ended does nothing any more.
+        if end_of(&job, &rows).is_none() && covers(&rows, targets) {
             return Ok(Some(job));
         }
     }
@@ -154,8 +161,7 @@ async fn under_way(
 }
 
 /// Whether a job has an operation for each of these targets.
-async fn covers(desk: &Desk, job: &Job, targets: &[Target]) -> PortResult<bool> {
-    let rows = desk.ports.table.operations(&job.id).await?;
+fn covers(rows: &[Versioned<Operation>], targets: &[Target]) -> bool {
     let ids: BTreeSet<&OperationId> = rows.iter().map(|row| &row.value.id).collect();
-    Ok(targets.iter().all(|target| ids.contains(&OperationId::Image(target.key()))))
+    targets.iter().all(|target| ids.contains(&OperationId::Image(target.key())))
 }

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use goldfleet_dispatcher::cleanup::cleanup_job;
+use goldfleet_dispatcher::cancel::cancel;
+use goldfleet_dispatcher::cleanup::{cleanup_job, forget_version};
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::fanout::{FannedOut, fan_out};
 use goldfleet_dispatcher::follow::{Finish, follow};
 use goldfleet_dispatcher::progress::{Progress, Style};
+use goldfleet_dispatcher::request::request;
 use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::sweep::{Looked, look_after, sweep};
@@ -245,4 +247,26 @@ async fn a_job_that_cannot_be_looked_after_holds_no_other_up() {
     assert_eq!(sweep(&fleet.desk(faulty(&fleet.ports, &lost))).await.unwrap(), 1);
     assert_eq!((state(&desk, &first).await, state(&desk, &second).await), (JobState::Succeeded, JobState::Running));
     assert_eq!(sweep(&desk).await.unwrap(), 0);
+}
+
+/// Between the end of a job's last operation and the sweep after that, its row says that it is running. It does nothing of
+/// what is asked for any more, and holds no version.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_operations_have_all_ended_is_not_under_way() {
+    let fleet = Fleet::new();
+    let (job, _) = fleet.roll_out_but_for_one().await;
+    let desk = fleet.own_desk();
+    desk.advance(&job, JobEvent::Retry, |_| {}).await.unwrap();
+    assert_eq!(state(&desk, &job).await, JobState::Running);
+
+    let (image, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
+    let again = request(&desk, &image, &version, &[], false).await.unwrap();
+    assert!(again.new && again.job.id != job);
+    let same = request(&desk, &image, &version, &[], false).await.unwrap();
+    assert_eq!((same.job.id, same.new), (again.job.id.clone(), false));
+    assert!(forget_version(&desk, &image, &version).await.unwrap_err().to_string().contains(again.job.id.as_str()));
+
+    cancel(&desk, &again.job.id).await.unwrap();
+    look_after(&desk, &again.job.id).await.unwrap();
+    assert!(forget_version(&desk, &image, &version).await.unwrap());
 }
