@@ -215,8 +215,8 @@ fn report(ended: &Ended, attempt: u32) {
         Err(StepError::Failed(failed)) => {
             tracing::warn!(
                 code = failed.code,
-                retryable = failed.retryable,
                 attempt,
+                retryable = failed.retryable,
                 request_id = failed.request_id,
                 "{}",
                 failed.message

@@ -16,13 +16,23 @@ use super::output::Output;
 use super::targets::TargetsCommand;
 use crate::upload::Rate;
 
+/// What to type first.
+const BEGIN: &str = "\
+To begin:
+  goldfleet demo               all of it on this machine, with made-up images
+  goldfleet check golden.vhd   whether that VHD can become an OS disk
+
+With a goldfleet.toml and targets, as docs/quick-start.md and docs/deploy.md have them:
+  goldfleet upload golden.vhd --image ubuntu-24.04 --version 2026.11.1 --os linux --wait
+  goldfleet status";
+
 /// One golden OS image, bootable everywhere: uploads a VHD once, and makes it a managed image in every subscription and
 /// region.
 ///
 /// Exit codes: 0 all done; 1 some operation failed; 2 bad usage, configuration or input; 3 a service refused or could not
 /// be reached; 130 interrupted.
 #[derive(Debug, Parser)]
-#[command(name = "goldfleet", version = program::VERSION)]
+#[command(name = "goldfleet", version = program::VERSION, after_help = BEGIN)]
 pub struct Arguments {
     /// The configuration file.
     // `Config::load` looks at the variable: to clap, one that is set to nothing would be an error.
@@ -56,7 +66,7 @@ pub enum Command {
         /// Which version of which image.
         #[command(flatten)]
         image: ImageArguments,
-        /// Only targets that match; may be given several times.
+        /// Only targets that a glob such as 'west*' or terms such as 'ring=0,tag.env=prod' match; may be given several times.
         #[arg(long = "target", value_name = "GLOB")]
         targets: Vec<Selector>,
         /// The cheapest plan that takes no longer to the last image, such as 30m; by default the cheapest of all.
@@ -68,7 +78,7 @@ pub enum Command {
         /// Which version of which image.
         #[command(flatten)]
         image: ImageArguments,
-        /// Only targets that match; may be given several times.
+        /// Only targets that a glob such as 'west*' or terms such as 'ring=0,tag.env=prod' match; may be given several times.
         #[arg(long = "target", value_name = "GLOB")]
         targets: Vec<Selector>,
         /// Have every ring after the first wait for 'goldfleet approve'.
@@ -129,7 +139,7 @@ pub enum Command {
         /// Only operations of this kind: seed, copy or image.
         #[arg(long)]
         phase: Option<Kind>,
-        /// Only targets that match; may be given several times.
+        /// Only targets that a glob such as 'west*' or terms such as 'ring=0,tag.env=prod' match; may be given several times.
         #[arg(long = "target", value_name = "GLOB")]
         targets: Vec<Selector>,
         /// Wait until the job has ended; with embedded coordination, do the work here.
@@ -248,7 +258,7 @@ pub struct RehearseArguments {
     /// Instead of an image: a disk with so much data, such as 30GiB.
     #[arg(long, value_name = "SIZE", conflicts_with = "image")]
     pub data: Option<Size>,
-    /// Only targets that match; may be given several times.
+    /// Only targets that a glob such as 'west*' or terms such as 'ring=0,tag.env=prod' match; may be given several times.
     #[arg(long = "target", value_name = "GLOB", conflicts_with = "targets_like")]
     pub targets: Vec<Selector>,
     /// Instead of the configured targets: so many.
