@@ -156,7 +156,9 @@ fn a_job_is_shown_like_this() {
     }
     all += "\n===== a job that nobody has planned\n";
     all += &told(folder.path(), &["upload", &golden, "--image", "ubuntu", "--version", "2", "--os", "linux"]);
-    for arguments in [&["status"][..], &["jobs"], &["logs"], &["cancel"], &["cancel"], &["status"], &["jobs"]] {
+    for arguments in
+        [&["status"][..], &["jobs"], &["logs"], &["verify"], &["cancel"], &["cancel"], &["status"], &["jobs"]]
+    {
         all += &told(folder.path(), arguments);
     }
     // Each stands for what has its own length, so that tables stay as wide as they are.

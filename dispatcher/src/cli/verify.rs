@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use goldfleet_shared::model::image::ImageRef;
+use goldfleet_shared::model::job::{Job, JobState};
+use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::words::counted;
 use indicatif::HumanBytes;
 
@@ -12,6 +14,7 @@ use super::output::{Console, Output, write_json};
 use crate::desk::Desk;
 use crate::progress::{Progress, Style};
 use crate::request::manifest;
+use crate::sweep::end_of;
 use crate::verify::{Fault, How, MISSING, PlaceKind, Places, Verified, verify};
 
 /// `goldfleet verify`.
@@ -24,6 +27,9 @@ pub async fn run(desk: &Desk, arguments: &VerifyArguments, console: &mut Console
         _ => {
             let job = desk.job_or_newest(arguments.job.as_ref()).await?.value;
             let places = Places::of_job(desk, &job).await?;
+            if is_open(desk, &job).await? {
+                writeln!(console.notes, "job {} has not ended: what it has still to do is not looked at", job.id)?;
+            }
             (job.image, places)
         }
     };
@@ -49,6 +55,15 @@ pub async fn run(desk: &Desk, arguments: &VerifyArguments, console: &mut Console
         [] => DONE,
         faults if faults.iter().all(|fault| fault.unseen) => SERVICE,
         _ => FAILED,
+    })
+}
+
+/// Whether a job has still something to do, swept or not since its last operation ended.
+async fn is_open(desk: &Desk, job: &Job) -> PortResult<bool> {
+    Ok(match job.state {
+        state if state.is_terminal() => false,
+        JobState::Requested => true,
+        _ => end_of(job, &desk.ports.table.operations(&job.id).await?).is_none(),
     })
 }
 
