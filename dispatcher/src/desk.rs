@@ -9,13 +9,11 @@ use goldfleet_shared::config::Config;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::job::{Job, JobState};
 use goldfleet_shared::model::message::{Message, QueueName};
-use goldfleet_shared::model::operation::Operation;
+use goldfleet_shared::model::operation::{Operation, OperationState};
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_shared::ports::{Ports, Versioned};
 use goldfleet_shared::state::{IllegalTransition, JobEvent};
 use goldfleet_worker::vitals::Vitals;
-
-use crate::upload::Readers;
 
 /// Ports, configuration, and who acts.
 #[derive(Clone)]
@@ -30,6 +28,25 @@ pub struct Desk {
     pub vitals: Vitals,
     /// Who reads the disks that it uploads.
     pub readers: Readers,
+}
+
+/// Who reads disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Threads of their own, at once.
+    Threads,
+    /// The thread that sends, in turn with all else: a simulation has no other.
+    Sender,
+}
+
+impl Readers {
+    /// How many read at once.
+    pub(crate) fn count(self) -> usize {
+        match self {
+            Self::Threads => std::thread::available_parallelism().map_or(2, |n| n.get().min(4)),
+            Self::Sender => 1,
+        }
+    }
 }
 
 /// What an operator's command can run into.
@@ -226,6 +243,11 @@ fn leads_to(event: JobEvent) -> Option<JobState> {
 
 /// The rows that one commit may change together: a target's copy and image, or a seed.
 pub type Group = Vec<Versioned<Operation>>;
+
+/// The states of a job's operations.
+pub fn states(operations: &[Versioned<Operation>]) -> impl Iterator<Item = OperationState> {
+    operations.iter().map(|row| row.value.state)
+}
 
 /// A job's operations by group.
 #[must_use]

@@ -15,8 +15,7 @@ use goldfleet_shared::rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 use jiff::Timestamp;
 
-use crate::desk::{Desk, DeskError};
-use crate::sweep::end_of;
+use crate::desk::{Desk, DeskError, states};
 
 /// A job, and whether this request made it.
 #[derive(Debug, Clone)]
@@ -153,7 +152,7 @@ async fn under_way(
         }
         let rows = desk.ports.table.operations(&job.id).await?;
         // One that has only not been swept since its last operation ended does nothing any more.
-        if end_of(&job, &rows).is_none() && covers(&rows, targets) {
+        if job.end(states(&rows)).is_none() && covers(&rows, targets) {
             return Ok(Some(job));
         }
     }

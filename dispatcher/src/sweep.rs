@@ -18,7 +18,7 @@ use jiff::Timestamp;
 
 use crate::cancel::stop_operations;
 use crate::cleanup::{Staging, remove_staged};
-use crate::desk::{Desk, DeskError, by_group};
+use crate::desk::{Desk, DeskError, by_group, states};
 use crate::rings;
 
 /// How long one turn of a dispatcher may take, besides what is late anyway: fanning out a job of thousands of operations, or a
@@ -93,7 +93,7 @@ async fn look_closely(desk: &Desk, row: &Versioned<Job>, census: &mut Census) ->
     for operation in &operations {
         census.operation(operation.value.id.kind(), operation.value.state);
     }
-    if let Some(event) = end_of(job, &operations) {
+    if let Some(event) = job.end(states(&operations)) {
         return end(desk, row, event, &operations).await;
     }
     if rings::advance(desk, job, &operations, now).await? > 0 {
@@ -138,24 +138,6 @@ async fn announce_again(desk: &Desk, id: &JobId) -> Result<(), DeskError> {
         desk.announce_job(id).await?;
     }
     Ok(())
-}
-
-/// How a job ends, if all its operations have. One that was cancelled before it was planned to its end has not succeeded: it may
-/// lack some of those that were to be.
-#[must_use]
-pub fn end_of(job: &Job, operations: &[Versioned<Operation>]) -> Option<JobEvent> {
-    let states = || operations.iter().map(|operation| operation.value.state);
-    if !states().all(OperationState::is_terminal) {
-        return None;
-    }
-    let is_unplanned = job.state == JobState::Cancelling && job.tree.is_none();
-    Some(if states().any(|state| state == OperationState::Failed) {
-        JobEvent::Fail
-    } else if operations.is_empty() || is_unplanned || states().any(|state| state == OperationState::Cancelled) {
-        JobEvent::Stop
-    } else {
-        JobEvent::Succeed
-    })
 }
 
 /// Puts right what is wrong with a group: a message that must have got lost, a lease whose worker is gone, an image whose

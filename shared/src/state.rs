@@ -274,6 +274,23 @@ impl Job {
         })
     }
 
+    /// How the job ends, if all its operations, which are in these states, have. One that was cancelled before it was planned to
+    /// its end has not succeeded: it may lack some of those that were to be.
+    pub fn end(&self, operations: impl IntoIterator<Item = OperationState>) -> Option<JobEvent> {
+        let states: Vec<OperationState> = operations.into_iter().collect();
+        if !states.iter().all(|state| state.is_terminal()) {
+            return None;
+        }
+        let is_unplanned = self.state == JobState::Cancelling && self.tree.is_none();
+        Some(if states.contains(&OperationState::Failed) {
+            JobEvent::Fail
+        } else if states.is_empty() || is_unplanned || states.contains(&OperationState::Cancelled) {
+            JobEvent::Stop
+        } else {
+            JobEvent::Succeed
+        })
+    }
+
     /// Whether the row allows what its state does: a ring is approved once, and only where it has to be.
     fn admits(&self, event: JobEvent) -> bool {
         match event {

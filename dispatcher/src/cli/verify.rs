@@ -11,10 +11,9 @@ use indicatif::HumanBytes;
 use super::arguments::VerifyArguments;
 use super::error::{CommandError, DONE, FAILED, SERVICE};
 use super::output::{Console, Output, write_json};
-use crate::desk::Desk;
+use crate::desk::{Desk, states};
 use crate::progress::{Progress, Style};
 use crate::request::manifest;
-use crate::sweep::end_of;
 use crate::verify::{Fault, How, MISSING, PlaceKind, Places, Verified, verify};
 
 /// `goldfleet verify`.
@@ -63,7 +62,7 @@ async fn is_open(desk: &Desk, job: &Job) -> PortResult<bool> {
     Ok(match job.state {
         state if state.is_terminal() => false,
         JobState::Requested => true,
-        _ => end_of(job, &desk.ports.table.operations(&job.id).await?).is_none(),
+        _ => job.end(states(&desk.ports.table.operations(&job.id).await?)).is_none(),
     })
 }
 

@@ -16,9 +16,8 @@ use goldfleet_worker::settle::COPY_FAILED;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::desk::{Desk, DeskError};
+use crate::desk::{Desk, DeskError, states};
 use crate::rings::{self, Next};
-use crate::sweep::end_of;
 use phases::as_f64;
 pub use phases::{Phase, Phases};
 pub use regions::RegionStatus;
@@ -63,7 +62,7 @@ impl Standing {
     /// What a job's rows say of its end, whether or not a dispatcher has written it to the job's own row.
     fn of(job: &Job, operations: &[Versioned<Operation>]) -> Self {
         let planned = matches!(job.state, JobState::Running | JobState::Cancelling);
-        let ended = if planned { end_of(job, operations) } else { None };
+        let ended = if planned { job.end(states(operations)) } else { None };
         match ended.and_then(|event| next_job(job.state, event)).unwrap_or(job.state) {
             JobState::Requested | JobState::Running | JobState::Cancelling => Self::Running,
             JobState::Succeeded => Self::Succeeded,

@@ -31,7 +31,6 @@ use crate::desk::Desk;
 use self::record::Record;
 use self::send::{Sent, Wanted};
 pub use pace::Rate;
-pub use scan::Readers;
 
 /// What is to be uploaded, as what.
 #[derive(Debug, Clone)]

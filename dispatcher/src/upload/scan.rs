@@ -10,6 +10,7 @@ use goldfleet_shared::vhd::{Disk, VhdError};
 use tokio::sync::mpsc;
 
 use super::buffers::{Buffer, Buffers};
+use crate::desk::Readers;
 
 /// A window that was read.
 pub(super) struct Scanned {
@@ -29,25 +30,6 @@ pub(super) struct Scan {
     pub(super) bytes: u64,
     /// The windows as they are read, in any order.
     pub(super) scanned: mpsc::Receiver<Result<Scanned, VhdError>>,
-}
-
-/// Who reads disks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Readers {
-    /// Threads of their own, at once.
-    Threads,
-    /// The thread that sends, in turn with all else: a simulation has no other.
-    Sender,
-}
-
-impl Readers {
-    /// How many read at once.
-    pub(super) fn count(self) -> usize {
-        match self {
-            Self::Threads => std::thread::available_parallelism().map_or(2, |n| n.get().min(4)),
-            Self::Sender => 1,
-        }
-    }
 }
 
 /// Begins to read a disk. The readers end when all is read, or when the receiver is gone.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::stats::Limit;
+use super::limits::Limit;
 use crate::model::store::{BlobAddress, Container};
 use crate::ports::blob_store::SourceRange;
 use crate::ports::error::{ErrorKind, PortError, SourceFault};

@@ -34,9 +34,9 @@ use jiff::Timestamp;
 pub use blob_store::ModelledBlobs;
 pub use image_plane::ModelledImages;
 pub use job_table::MemoryJobTable;
-pub use limits::Pace;
+pub use limits::{Limit, Pace};
 pub use queue::MemoryQueue;
-pub use stats::{AccountStats, Busiest, Limit, LinkStats, Stats};
+pub use stats::{AccountStats, Busiest, LinkStats, Stats};
 
 use crate::config::Source;
 use crate::model::ids::{AccountName, Region, SubscriptionId};

@@ -5,64 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::limits::Limit;
 use super::pace::Pipe;
 use super::world::{Account, Blob, World};
 use crate::model::ids::{AccountName, Region};
-
-/// A limit of the cloud.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Limit {
-    /// Bytes a second of one page blob.
-    PageBlob,
-    /// Requests a second of one blob.
-    BlobRequests,
-    /// Bytes a second into a storage account.
-    AccountIngress,
-    /// Bytes a second out of a storage account.
-    AccountEgress,
-    /// Requests a second of a storage account.
-    AccountRequests,
-    /// Bytes a second between two regions.
-    Wan,
-    /// Bytes a second of one request between two regions.
-    Stream,
-    /// Copies inside an account, which wait for each other.
-    CopiesInside,
-    /// Resource Manager's token buckets.
-    ResourceManager,
-}
-
-impl Limit {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::PageBlob,
-        Self::BlobRequests,
-        Self::AccountIngress,
-        Self::AccountEgress,
-        Self::AccountRequests,
-        Self::Wan,
-        Self::Stream,
-        Self::CopiesInside,
-        Self::ResourceManager,
-    ];
-
-    /// The limit in words.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PageBlob => "a page blob's bytes a second",
-            Self::BlobRequests => "a blob's requests a second",
-            Self::AccountIngress => "an account's bytes a second in",
-            Self::AccountEgress => "an account's bytes a second out",
-            Self::AccountRequests => "an account's requests a second",
-            Self::Wan => "a link between regions",
-            Self::Stream => "one request between regions",
-            Self::CopiesInside => "copies inside an account",
-            Self::ResourceManager => "Resource Manager's requests",
-        }
-    }
-}
 
 /// Bytes that went from one region to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

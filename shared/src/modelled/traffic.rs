@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use super::errors;
-use super::limits::ArmKind;
+use super::limits::{ArmKind, Limit};
 use super::pace::{Moment, Pipe, nanos, nanoseconds};
-use super::stats::Limit;
 use super::world::{AccountId, BlobId, LinkId, World};
 use crate::model::ids::SubscriptionId;
 use crate::model::store::BlobAddress;

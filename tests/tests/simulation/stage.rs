@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use goldfleet_dispatcher::desk::Desk;
+use goldfleet_dispatcher::desk::{Desk, Readers};
 use goldfleet_dispatcher::service::{Until, serve};
-use goldfleet_dispatcher::upload::Readers;
 use goldfleet_shared::config::Config;
 use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::modelled::Model;
