@@ -1,7 +1,6 @@
 //! What a program says of itself while it runs: lines on standard error, for people or for machines.
 
 use std::io;
-use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 
 use anstream::stream::RawStream;
@@ -14,6 +13,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
+use crate::config::filter::{HOW_TO_FILTER, read_filter};
 use crate::config::{Log, LogFormat};
 use crate::otlp;
 use crate::screen::Lines;
@@ -23,7 +23,7 @@ const VARIABLES: [&str; 2] = ["GOLDFLEET_LOG", "RUST_LOG"];
 
 /// What is logged can't be told.
 #[derive(Debug, thiserror::Error)]
-#[error("{given_by}: {filter:?} is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'")]
+#[error("{given_by}: {filter:?} is no log filter: {HOW_TO_FILTER}")]
 pub struct BadFilter {
     given_by: &'static str,
     filter: String,
@@ -113,15 +113,9 @@ fn filter(log: &Log, default: Level, variables: &[(String, String)]) -> Result<E
         .find_map(variable)
         .or_else(|| Some(("log.level", log.level.clone()?)))
         .unwrap_or_else(|| ("default", default.to_string()));
-    // Such a word would be the name of a part of the program, of which everything is logged, and nothing else. What is
-    // meant for other programs too is left alone.
-    let misspelt = |word: &str| {
-        !word.contains(['=', '[', ':', '_']) && Level::from_str(word).is_err() && !word.eq_ignore_ascii_case("off")
-    };
-    if given_by != "RUST_LOG" && filter.split(',').map(str::trim).any(|word| !word.is_empty() && misspelt(word)) {
-        return Err(BadFilter { given_by, filter, source: None });
-    }
-    EnvFilter::try_new(&filter).map_err(|source| BadFilter { given_by, filter, source: Some(source) })
+    // What is meant for other programs too is left alone.
+    let read = if given_by == "RUST_LOG" { EnvFilter::try_new(&filter).map_err(Some) } else { read_filter(&filter) };
+    read.map_err(|source| BadFilter { given_by, filter, source })
 }
 
 #[cfg(test)]

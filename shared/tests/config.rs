@@ -224,6 +224,8 @@ fn refusals_of_files() {
         ("secret in an endpoint", "[cloud]\nbackend = \"azure\"\nblob_endpoint = \"https://a/{account}?sig=hush\""),
         ("one endpoint for all", "[cloud]\nbackend = \"azure\"\nblob_endpoint = \"https://a.example\""),
         ("suffix with scheme", "[cloud]\nbackend = \"azure\"\nblob_suffix = \"https://blob.core.windows.net\""),
+        ("log level", "[log]\nformat = \"text\"\nlevel = \"wran\""),
+        ("log filter", "[log]\nlevel = \"a=b=c\""),
         ("template", "[images]\nname = \"{image}-{verison}\""),
         ("word", "[cleanup]\nstaged = \"maybe\""),
     ];
@@ -272,6 +274,61 @@ fn refusals_of_variables() {
     insta::assert_snapshot!(said.join("\n"));
     let alone = Config::load(None, source_variables().into_iter().skip(1)).unwrap_err();
     insta::assert_snapshot!(alone, @"goldfleet.toml: source.subscription: missing: add subscription to [source], or set GOLDFLEET_SOURCE__SUBSCRIPTION");
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let given = Given::file(
+        r#"[worker]
+lease = "60"
+concurrency = 0
+laese = "1m"
+retry_base = 1
+retry_cap = "10ms"
+
+[wroker]
+poll = "1s"
+
+[cloud]
+backend = "aws"
+root = 7
+
+[source]
+subscription = "00000000-0000-0000-0000-000000000000"
+region = "West Europe"
+contaner = "golden"
+container = "golden"
+
+[log]
+level = "wran"
+"#,
+    )
+    .variable("GOLDFLEET_UPLOAD__REQUESTS", "many")
+    .variable("GOLDFLEET_DISPATCH__SWEEP", "0s");
+    insta::assert_snapshot!(given.refusal(), @r#"
+    goldfleet.toml:2: worker.lease: "60" is no length of time: write it with units, such as '500ms', '90s', '1h 30m' or '2 days'
+    goldfleet.toml:3: worker.concurrency: 0 is out of range: use 1 to 4096
+    goldfleet.toml:4: worker.laese: there is no such key; the keys are concurrency, lease, max_attempts, retry_base, retry_cap, poll, chunk_requests, seed_requests, requests, detours, listen
+    goldfleet.toml:5: worker.retry_base: 1 is a number, where text in quotes is expected
+    goldfleet.toml:8: wroker: there is no such key; the keys are coordination, cloud, source, targets, images, worker, upload, dispatch, plan, cleanup, log
+    goldfleet.toml:12: cloud.backend: "aws" is none of the words that can stand here: directory, azure, modelled
+    goldfleet.toml:15: source.account: missing: add account to [source], or set GOLDFLEET_SOURCE__ACCOUNT
+    goldfleet.toml:17: source.region: region "West Europe" is not valid: use the programmatic name: 2 to 40 lower-case letters and digits, such as 'westeurope'
+    goldfleet.toml:18: source.contaner: there is no such key; the keys are subscription, region, account, container
+    goldfleet.toml:22: log.level: "wran" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'
+    GOLDFLEET_UPLOAD__REQUESTS: upload.requests: "many" is text, where a whole number from 0 is expected
+    GOLDFLEET_DISPATCH__SWEEP: dispatch.sweep: 0s is out of range: use 10ms to 1h
+    "#);
+}
+
+#[test]
+fn a_key_that_was_not_read_is_not_judged_by_its_default() {
+    let cap = Given::besides_source("[worker]\nretry_base = \"10m\"\nretry_cap = \"5\"\n").refusal();
+    assert_eq!(cap.lines().count(), 1, "{cap}");
+    let base = Given::besides_source("[worker]\nretry_base = \"5\"\nretry_cap = \"10ms\"\n").refusal();
+    assert_eq!(base.lines().count(), 1, "{base}");
+    let source = Given::file("[source]\n[worker]\nbackend = 1\nlaese = 2\n").refusal();
+    assert_eq!(source.lines().count(), 6, "{source}");
 }
 
 /// The blocks of TOML in a page of the documentation.

@@ -5,14 +5,16 @@ use std::ops::RangeInclusive;
 
 use super::azure::{AzureCloud, AzureCoordination, Credential};
 use super::fault::Fault;
+use super::filter::{HOW_TO_FILTER, read_filter};
 use super::values::{Endpoint, Time};
 use super::{Config, Node};
 
 const HOUR: u64 = 60 * 60;
 
-/// Everything that is out of its range, in the order of the sections.
-pub(super) fn check(config: &Config, written: &Node) -> Vec<Fault> {
-    let mut check = Check { written, faults: Vec::new() };
+/// Everything that is out of its range, in the order of the sections. Keys with a fault in `unread` have a default, or what
+/// stands in for one, and are not judged.
+pub(super) fn check(config: &Config, written: &Node, unread: &[Fault]) -> Vec<Fault> {
+    let mut check = Check { written, unread, faults: Vec::new() };
     check.worker(config);
     check.the_rest(config);
     if let Some(azure) = config.azure_cloud() {
@@ -29,6 +31,7 @@ pub(super) fn check(config: &Config, written: &Node) -> Vec<Fault> {
 
 struct Check<'a> {
     written: &'a Node,
+    unread: &'a [Fault],
     faults: Vec<Fault>,
 }
 
@@ -41,7 +44,7 @@ impl Check<'_> {
         self.within("worker", "max_attempts", worker.max_attempts, 1..=100);
         self.within("worker", "retry_base", worker.retry_base, Time::millis(1)..=Time::seconds(HOUR));
         self.within("worker", "retry_cap", worker.retry_cap, Time::millis(1)..=Time::seconds(24 * HOUR));
-        if worker.retry_cap < worker.retry_base {
+        if worker.retry_cap < worker.retry_base && self.is_read("worker", "retry_base") {
             let message = format!("{} is less than retry_base, {}: swap them", worker.retry_cap, worker.retry_base);
             self.refuse("worker", "retry_cap", message);
         }
@@ -60,6 +63,11 @@ impl Check<'_> {
             self.within("plan", "within", within, Time::seconds(1)..=year);
         }
         self.within("cleanup", "chunk_grace", config.cleanup.chunk_grace, Time::seconds(1)..=year);
+        if let Some(level) = &config.log.level
+            && read_filter(level).is_err()
+        {
+            self.refuse("log", "level", format!("{level:?} is no log filter: {}", HOW_TO_FILTER));
+        }
     }
 
     fn azure(&mut self, azure: &AzureCloud) {
@@ -118,7 +126,15 @@ impl Check<'_> {
         }
     }
 
+    /// Whether what the configuration has for a key is what was written, or the default where nothing was.
+    fn is_read(&self, section: &str, key: &str) -> bool {
+        !self.unread.iter().any(|fault| fault.keys().iter().map(String::as_str).eq([section, key]))
+    }
+
     fn refuse(&mut self, section: &str, key: &str, message: String) {
+        if !self.is_read(section, key) {
+            return;
+        }
         let origin = self.written.origin_of(&[section, key]);
         self.faults.push(Fault::new(message).at(origin).under(key).under(section));
     }

@@ -80,6 +80,11 @@ impl Fault {
         self.reason == Reason::Missing
     }
 
+    /// Whether nobody reads the key.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self.reason, Reason::Unknown { .. })
+    }
+
     /// The keys with dots between them, such as `worker.lease`.
     pub(crate) fn key(&self) -> String {
         self.keys.join(".").replace(".[", "[")

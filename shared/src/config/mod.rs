@@ -77,8 +77,10 @@ mod check;
 mod de;
 mod error;
 pub(crate) mod fault;
+pub(crate) mod filter;
 pub(crate) mod node;
 pub(crate) mod problem;
+mod read;
 mod sections;
 mod values;
 
@@ -172,11 +174,7 @@ impl Config {
     }
 
     fn read(file: &Path, written: &Node) -> Result<Self, ConfigError> {
-        let mut config = Self::deserialize(written.clone()).map_err(|fault| ConfigError::invalid(file, &[fault]))?;
-        let faults = check::check(&config, written);
-        if !faults.is_empty() {
-            return Err(ConfigError::invalid(file, &faults));
-        }
+        let mut config = read::read(written).map_err(|faults| ConfigError::invalid(file, &faults))?;
         config.rebase(file.parent().unwrap_or(Path::new("")), written);
         Ok(config)
     }

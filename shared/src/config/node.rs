@@ -74,6 +74,15 @@ impl Node {
         }
     }
 
+    /// Takes away what is under the keys of `path`, if anything is.
+    pub(crate) fn remove(&mut self, path: &[String]) {
+        let ([key, rest @ ..], Value::Table(entries)) = (path, &mut self.value) else { return };
+        match entries.get_mut(key) {
+            Some(child) if !rest.is_empty() => child.remove(rest),
+            _ => drop(entries.remove(key)),
+        }
+    }
+
     /// Where the value under the keys of `path` was written, if it was.
     pub(crate) fn origin_of(&self, path: &[&str]) -> Option<&Origin> {
         let [key, rest @ ..] = path else { return self.origin.as_ref() };
