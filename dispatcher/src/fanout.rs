@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use crate::cancel::stop_operations;
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
 use crate::holdings::inventory;
-use crate::request::{manifest, selected_targets};
+use crate::request::{manifest, plan_order, selected_targets};
 
 /// What became of a job that was to be fanned out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub async fn plan(
 ) -> Result<JobPlan, DeskError> {
     let rates = Rates::load(desk.config.plan.rates.as_deref())?;
     let (file, mut selected) = selected_targets(desk, selection)?;
-    selected.sort_by_key(|target| (target.ring, target.key()));
+    selected.sort_by_key(plan_order);
     let named = name_images(desk, image, selected)?;
     let having: BTreeSet<TargetKey> = futures::stream::iter(named.clone())
         .map(|(target, name)| async move {

@@ -8,7 +8,7 @@ use goldfleet_shared::model::job::{Job, JobState, Payload};
 use goldfleet_shared::model::manifest::{Manifest, digest_of};
 use goldfleet_shared::model::operation::{Operation, OperationId};
 use goldfleet_shared::model::selector::Selector;
-use goldfleet_shared::model::target::Target;
+use goldfleet_shared::model::target::{Target, TargetKey};
 use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 use goldfleet_shared::rates::Rates;
@@ -46,6 +46,12 @@ pub async fn manifest(
     let manifest = Manifest::decode(&bytes).map_err(|error| DeskError::Refused(format!("{blob}: {error}")))?;
     let image = ImageRef { name: image.clone(), version: version.clone(), digest: digest_of(&bytes) };
     Ok((image, manifest))
+}
+
+/// What targets are sorted by before they are planned for: ring by ring, as the first of a region lends the first store.
+#[must_use]
+pub fn plan_order(target: &Target) -> (u32, TargetKey) {
+    (target.ring, target.key())
 }
 
 /// The enabled targets that are selected; at least one.

@@ -125,6 +125,39 @@ fn the_doctor_examines_targets() {
     has(&found, "error", "000000000001/eastus", "account-not-found");
 }
 
+/// One account feeds 99 targets of a region at full rate. With more, a plan makes stores of further staging accounts, the
+/// ring that is first before the others.
+#[test]
+fn the_doctor_looks_at_every_store_that_a_plan_would_make() {
+    let site = Site::start(100, &["ukwest"]);
+    let place = site.place(Backend::Local, Backend::Azure, 1 << 20);
+    let targets = std::fs::read_to_string(place.path("targets.toml")).unwrap();
+    let first = "account = \"stage70ukwest\"\nring = 1\n";
+    let targets = targets.replace("container", "ring = 1\ncontainer").replace(first, "account = \"stage70ukwest\"\n");
+    std::fs::write(place.path("targets.toml"), targets).unwrap();
+    place.succeed(&["setup"]);
+    site.manager.world().change(|world| {
+        for account in world.accounts.iter_mut().filter(|account| account.name.starts_with("stage")) {
+            account.default_action = "Deny".to_owned();
+        }
+    });
+    let closed: Vec<String> = findings(&place)
+        .into_iter()
+        .filter(|(level, _, code)| level == "warning" && code == "store-firewall")
+        .map(|(_, subject, _)| subject)
+        .collect();
+    assert_eq!(closed, ["store account stage1ukwest", "store account stage70ukwest"]);
+    let upload = ["upload", "golden.vhd", "--image", "golden", "--version", "1", "--os", "linux", "--no-dispatch"];
+    place.succeed(&upload);
+    let plan = place.json(&["plan", "--image", "golden", "--version", "1"]);
+    let text = |value: &Value| format!("store account {}", value.as_str().unwrap());
+    let mut planned: Vec<String> =
+        plan["targets"].as_array().unwrap().iter().map(|target| text(&target["from"]["account"])).collect();
+    planned.sort_unstable();
+    planned.dedup();
+    assert_eq!(planned, closed);
+}
+
 /// Who may read only is told which role is missing, before anything is uploaded.
 #[test]
 fn the_doctor_names_missing_roles() {

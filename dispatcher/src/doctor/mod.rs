@@ -12,20 +12,24 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt as _};
 use goldfleet_shared::model::ids::{AccountName, SubscriptionId};
 use goldfleet_shared::model::target::Target;
+use goldfleet_shared::plan::first_stores;
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::inspector::{AccountFacts, Inspector};
+use goldfleet_shared::rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
+use crate::request::plan_order;
 
 pub use finding::{Finding, Level};
 
 /// Examines configuration, services, permissions and targets, many at once. The findings come in a fixed order.
 ///
 /// # Errors
-/// Where the targets file can't be read.
+/// Where the targets file or the rates can't be read.
 pub async fn examine(desk: &Desk, inspector: Option<Arc<dyn Inspector>>) -> Result<Vec<Finding>, DeskError> {
     let file = TargetsFile::load(&desk.config.targets.file)?;
+    let rates = Rates::load(desk.config.plan.rates.as_deref())?;
     let targets: Vec<&Target> = file.targets.iter().filter(|target| target.enabled).collect();
     let mut findings = vec![targets_found(desk, &file, targets.len())];
     if let Some(inspector) = inspector.as_deref() {
@@ -44,7 +48,7 @@ pub async fn examine(desk: &Desk, inspector: Option<Arc<dyn Inspector>>) -> Resu
         findings.extend(services::store(desk, store, "store").await);
     }
     if let Some(inspector) = inspector.as_deref() {
-        findings.extend(cloud(desk, inspector, &file, &targets).await);
+        findings.extend(cloud(desk, inspector, &file, &targets, &rates).await);
     }
     Ok(findings)
 }
@@ -61,18 +65,15 @@ fn targets_found(desk: &Desk, file: &TargetsFile, enabled: usize) -> Finding {
 /// The storage accounts that are to be seen, by subscription.
 type Accounts = BTreeMap<SubscriptionId, PortResult<Vec<AccountFacts>>>;
 
-async fn cloud(desk: &Desk, inspector: &dyn Inspector, file: &TargetsFile, targets: &[&Target]) -> Vec<Finding> {
+async fn cloud(
+    desk: &Desk,
+    inspector: &dyn Inspector,
+    file: &TargetsFile,
+    targets: &[&Target],
+    rates: &Rates,
+) -> Vec<Finding> {
     let accounts = accounts(desk, inspector, targets).await;
-    let mut stores: BTreeSet<AccountName> = file.stores.iter().map(|store| store.account.clone()).collect();
-    stores.insert(desk.config.source.account.clone());
-    // Where no store is set by hand, a region's first target lends its staging account.
-    let set: BTreeSet<_> = file.stores.iter().map(|store| &store.region).collect();
-    let mut lent = BTreeSet::new();
-    for target in targets {
-        if target.region != desk.config.source.region && !set.contains(&target.region) && lent.insert(&target.region) {
-            stores.insert(target.account.clone());
-        }
-    }
+    let stores = store_accounts(desk, file, targets, rates);
     let mut findings = Vec::new();
     for account in &stores {
         findings.extend(services::readable_by_others(desk, inspector, account, file, &accounts).await);
@@ -83,6 +84,15 @@ async fn cloud(desk: &Desk, inspector: &dyn Inspector, file: &TargetsFile, targe
         .collect::<Vec<_>>();
     findings.extend(examined.await.into_iter().flatten());
     findings
+}
+
+/// The accounts that others read: those of stores that are set by hand, whether a plan needs them or not, and those that a
+/// plan for all of the targets would choose.
+fn store_accounts(desk: &Desk, file: &TargetsFile, targets: &[&Target], rates: &Rates) -> BTreeSet<AccountName> {
+    let mut in_order = targets.to_vec();
+    in_order.sort_by_key(|target| plan_order(target));
+    let planned = first_stores(&desk.config.source.store(), &in_order, &file.stores_by_region(), rates);
+    file.stores.iter().chain(&planned).map(|store| store.account.clone()).collect()
 }
 
 async fn accounts(desk: &Desk, inspector: &dyn Inspector, targets: &[&Target]) -> Accounts {

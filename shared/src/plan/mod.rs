@@ -1,6 +1,7 @@
 //! Plans: which store fills which, and what that costs and takes. Pure: everything they need is given to them.
 //!
 //! - [`Plan::make`] makes the cheapest plan that is fast enough; [`Tree`] is what of it is carried out.
+//! - [`first_stores`] tells the stores of a plan before there is an image.
 //! - [`crate::rates::Rates`] are the prices and limits, [`Content`] and [`Inventory`] what is to be moved and what is there already.
 //! - `docs/planning.md` explains it.
 
@@ -22,6 +23,6 @@ mod tree;
 
 pub use content::{Amount, Content, Inventory};
 pub use links::Link;
-pub use make::TooSlow;
+pub use make::{TooSlow, first_stores};
 pub use planned::{Asked, Plan, Point, RegionPlan};
 pub use tree::{PlannedStore, Tree};

@@ -301,3 +301,32 @@ fn plans_look_like_this() {
     insta::assert_snapshot!(render::svg(&plan));
     insta::assert_json_snapshot!(render::json(&plan, &world.rates));
 }
+
+#[test]
+fn the_stores_of_a_first_rollout_are_those_that_the_planner_makes() {
+    let mut world = World::new("westeurope", &["westeurope", "eastus", "japaneast"]);
+    world.targets.extend((2..=150).map(|n| target(n, "ukwest")));
+    world.configured.insert(region("japaneast"), vec![store("japaneast", "goldjapan")]);
+    let planned = |world: &World| {
+        let plan = world.plan(None).unwrap();
+        plan.tree.stores.into_iter().map(|planned| planned.store).collect::<Vec<_>>()
+    };
+    let first = |world: &World| {
+        first_stores(&world.source, &world.targets.iter().collect::<Vec<_>>(), &world.configured, &world.rates)
+    };
+    assert_eq!(first(&world), planned(&world));
+    let accounts: BTreeSet<String> = first(&world).iter().map(|store| store.account.to_string()).collect();
+    assert_eq!(
+        accounts.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["goldjapan", "goldsource", "s0001eastus", "s0002ukwest", "s0003ukwest"]
+    );
+    // The order is the planner's too, and a store that has something already is preferred to those that have nothing.
+    world.targets.reverse();
+    assert!(first(&world).iter().any(|store| store.account.as_str() == "s0150ukwest"));
+    assert_eq!(first(&world), planned(&world));
+    for chunk in world.content.hashes() {
+        world.inventory.insert(target(77, "ukwest").store().container(), *chunk);
+    }
+    assert!(planned(&world).iter().any(|store| store.account.as_str() == "s0077ukwest"));
+    assert!(first(&world).iter().all(|store| store.account.as_str() != "s0077ukwest"));
+}
