@@ -217,21 +217,48 @@ fn the_doctor_knows_roles_where_they_are_given() {
 /// Without Azure there is less to examine.
 #[test]
 fn the_doctor_examines_a_fleet_on_one_machine() {
-    let place = Place::new(
-        "[source]\nsubscription = \"00000000-0000-0000-0000-000000000000\"\nregion = \"westeurope\"\n\
-         account = \"goldsource\"\ncontainer = \"golden\"\n",
-        "",
-        &goldfleet_shared::vhd::GoldenSpec::spread(
-            8 << 20,
-            goldfleet_shared::model::manifest::Generation::V2,
-            1 << 20,
-            1,
-            1,
-        ),
-    );
+    let place = in_a_folder("");
     let found = findings(&place);
     has(&found, "warning", "targets", "no-targets");
     has(&found, "error", "source store", "container-not-found");
     place.succeed(&["setup"]);
     assert_eq!(findings(&place).len(), 1);
+}
+
+/// Where the cloud is a folder there is little to examine at targets. The doctor says so, and looks at that little.
+#[test]
+fn the_doctor_says_how_little_a_folder_tells_of_targets() {
+    let place = in_a_folder(&goldfleet_tests::place::targets(2, &["westeurope", "eastus"]));
+    place.succeed(&["setup"]);
+    assert_eq!(findings(&place), []);
+    let about_the_cloud = || {
+        let said = place.json(&["doctor"]);
+        let about = said["findings"].as_array().unwrap().iter().find(|finding| finding["subject"] == "cloud").unwrap();
+        about["message"].as_str().unwrap().to_owned()
+    };
+    let message = about_the_cloud();
+    assert!(message.contains("is a folder, without subscriptions, permissions or firewalls to examine"), "{message}");
+    assert!(message.contains("at 4 of 4 enabled targets nothing is in the way"), "{message}");
+    let text = String::from_utf8(place.run(&["doctor"]).stdout).unwrap();
+    assert!(text.contains(&format!("ok      cloud: {message}")), "{text}");
+
+    std::fs::remove_dir_all(place.path("cloud/stage2eastus")).unwrap();
+    assert_eq!(findings(&place), [], "a worker would make it");
+    std::fs::write(place.path("cloud/stage2eastus"), "in the way").unwrap();
+    let found = findings(&place);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    has(&found, "error", "target 00000000-0000-0000-0000-000000000002/eastus", "account-unusable");
+    assert!(about_the_cloud().contains("at 3 of 4 enabled targets nothing is in the way"), "{}", about_the_cloud());
+    assert_eq!(place.run(&["doctor"]).status.code(), Some(1));
+}
+
+/// A fleet on one machine, with these targets.
+fn in_a_folder(targets: &str) -> Place {
+    let generation = goldfleet_shared::model::manifest::Generation::V2;
+    Place::new(
+        "[source]\nsubscription = \"00000000-0000-0000-0000-000000000000\"\nregion = \"westeurope\"\n\
+         account = \"goldsource\"\ncontainer = \"golden\"\n",
+        targets,
+        &goldfleet_shared::vhd::GoldenSpec::spread(8 << 20, generation, 1 << 20, 1, 1),
+    )
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod account;
+mod elsewhere;
 mod finding;
 mod services;
 mod target;
@@ -47,8 +48,9 @@ pub async fn examine(desk: &Desk, inspector: Option<Arc<dyn Inspector>>) -> Resu
     for store in &file.stores {
         findings.extend(services::store(desk, store, "store").await);
     }
-    if let Some(inspector) = inspector.as_deref() {
-        findings.extend(cloud(desk, inspector, &file, &targets, &rates).await);
+    match inspector.as_deref() {
+        Some(inspector) => findings.extend(cloud(desk, inspector, &file, &targets, &rates).await),
+        None => findings.extend(elsewhere::targets(desk, &targets).await),
     }
     Ok(findings)
 }
