@@ -112,11 +112,24 @@ impl Check<'_> {
 
     /// The commands that make a fixed VHD of `mib` MiB of it.
     fn resize(&self, mib: u64) -> String {
+        format!("resize it: {}", self.rebuild(mib, ""))
+    }
+
+    /// The commands that write the backup of its GPT anew. Not in the file itself: tools would take the footer for the disk's
+    /// end, and write over it.
+    fn renew_backup(&self, size: u64) -> String {
+        format!("write it anew: {}", self.rebuild(size.div_ceil(MIB), "sgdisk -e"))
+    }
+
+    /// The commands that make a raw disk of `mib` MiB of it, have a `tool` change that, if one is named, and make a fixed VHD
+    /// of it again.
+    fn rebuild(&self, mib: u64, tool: &str) -> String {
         let raw = quoted(&self.path.with_extension("raw"));
         let (file, target) = (quoted(self.path), quoted(&self.path.with_extension("fixed.vhd")));
+        let change = if tool.is_empty() { String::new() } else { format!("{tool} {raw} && ") };
         format!(
-            "resize it: qemu-img convert -f vpc -O raw {file} {raw} && qemu-img resize -f raw {raw} {mib}M && \
-             qemu-img convert -f raw -O vpc -o subformat=fixed,force_size {raw} {target}"
+            "qemu-img convert -f vpc -O raw {file} {raw} && qemu-img resize -f raw {raw} {mib}M && \
+             {change}qemu-img convert -f raw -O vpc -o subformat=fixed,force_size {raw} {target}"
         )
     }
 
@@ -203,6 +216,14 @@ impl Check<'_> {
         }
     }
 
+    fn cut_short(&mut self, table: &str, needed: u64, size: u64) {
+        self.error(
+            "partitions-cut-short",
+            format!("its {table} is that of a disk of at least {needed} bytes, and it has {size}: its end is missing"),
+            "copy or export all of it again; if it was to be shrunk, shrink the last partition before the disk",
+        );
+    }
+
     fn generation(&mut self, size: u64, found: Partitioning, stated: Option<Generation>) {
         let deduced = found.generation();
         self.report.generation = stated.or(deduced);
@@ -218,16 +239,8 @@ impl Check<'_> {
             (Partitioning::DamagedGpt, _) => {
                 self.error("gpt-damaged", "its partition table (GPT) is damaged", "repair it (gdisk, sgdisk --verify)");
             }
-            (Partitioning::LongerGpt { needed }, _) => {
-                self.error(
-                    "partitions-cut-short",
-                    format!(
-                        "its partition table (GPT) is that of a disk of at least {needed} bytes, and it has {size}: its end \
-                         is missing"
-                    ),
-                    "copy or export all of it again; if it was to be shrunk, shrink the last partition before the disk",
-                );
-            }
+            (Partitioning::LongerGpt { needed }, _) => self.cut_short("partition table (GPT)", needed, size),
+            (Partitioning::LongerMbr { needed }, _) => self.cut_short("master boot record", needed, size),
             (Partitioning::Gpt { esp: false, .. }, Some(Generation::V2)) => {
                 self.error(
                     "no-efi-system-partition",
@@ -235,7 +248,7 @@ impl Check<'_> {
                     "add one, or use --generation v1 if the disk boots from BIOS",
                 );
             }
-            (Partitioning::Gpt { esp: false, bios_boot: false }, None) => {
+            (Partitioning::Gpt { esp: false, bios_boot: false, .. }, None) => {
                 self.find(
                     Severity::Warning,
                     "no-efi-system-partition",
@@ -248,18 +261,27 @@ impl Check<'_> {
                 "it has a master boot record, which generation v2 does not boot from",
                 "use --generation v1, or convert the disk to GPT with an EFI system partition",
             ),
-            (Partitioning::Gpt { esp: true, bios_boot: false }, Some(Generation::V1)) => self.error(
+            (Partitioning::Gpt { esp: true, bios_boot: false, .. }, Some(Generation::V1)) => self.error(
                 "generation-mismatch",
                 "it has an EFI system partition and no BIOS boot partition: it is made for generation v2",
                 "use --generation v2, or leave --generation out",
             ),
-            (Partitioning::Gpt { esp: true, bios_boot: true }, None) => self.find(
+            (Partitioning::Gpt { esp: true, bios_boot: true, .. }, None) => self.find(
                 Severity::Note,
                 "either-generation",
                 "it has an EFI system partition and a BIOS boot partition: taken as generation v2, it may boot as v1 too",
                 "state --generation v1 if that is wanted",
             ),
             _ => {}
+        }
+        if let Partitioning::Gpt { backup: false, .. } = found {
+            self.find(
+                Severity::Warning,
+                "gpt-backup-damaged",
+                "the backup of its partition table (GPT) is missing or damaged, or differs from the first one: systems boot by \
+                 the first one, but the disk may have lost its end, and nothing is left to repair the first one from",
+                self.renew_backup(size),
+            );
         }
         if self.report.generation.is_none() && self.report.is_usable() {
             self.error(

@@ -13,6 +13,9 @@ pub(super) const ESP: [u8; 16] =
 /// that a BIOS boots. Cloud images often have it beside an EFI system partition, and boot either way.
 pub(super) const BIOS_BOOT: [u8; 16] = *b"Hah!IdontNeedEFI";
 
+/// What the header of a GPT begins with.
+const SIGNATURE: &[u8] = b"EFI PART";
+
 /// The partition type of an MBR that only stands before a GPT.
 const PROTECTIVE: u8 = 0xee;
 
@@ -26,12 +29,19 @@ pub enum Partitioning {
     None,
     /// A master boot record: BIOS.
     Mbr,
+    /// A master boot record with a partition that reaches beyond the disk's end. Kernels cut it off there.
+    LongerMbr {
+        /// The bytes that the disk must have at least.
+        needed: u64,
+    },
     /// A GUID partition table.
     Gpt {
         /// Whether it has an EFI system partition: UEFI.
         esp: bool,
         /// Whether it has a BIOS boot partition: BIOS.
         bios_boot: bool,
+        /// Whether its backup, which is read where the first one is damaged, is whole and says the same.
+        backup: bool,
     },
     /// A GUID partition table of a longer disk than this one. Kernels refuse it.
     LongerGpt {
@@ -48,7 +58,7 @@ impl Partitioning {
     pub fn generation(self) -> Option<Generation> {
         match self {
             Self::Gpt { esp: true, .. } => Some(Generation::V2),
-            Self::Mbr | Self::Gpt { bios_boot: true, .. } => Some(Generation::V1),
+            Self::Mbr | Self::LongerMbr { .. } | Self::Gpt { bios_boot: true, .. } => Some(Generation::V1),
             Self::None | Self::Gpt { .. } | Self::LongerGpt { .. } | Self::DamagedGpt => None,
         }
     }
@@ -65,57 +75,115 @@ pub fn partitioning(disk: &Disk) -> Result<Partitioning, VhdError> {
     let mut sectors = [0; 1024];
     disk.read_at(0, &mut sectors)?;
     let (mbr, gpt) = sectors.split_at(512);
-    let types = mbr_types(mbr);
-    let (protective, header) = (types.contains(&PROTECTIVE), gpt.starts_with(b"EFI PART"));
-    match (protective, header) {
-        (true, true) => read_gpt(disk, gpt),
+    let partitions = mbr_partitions(mbr);
+    let protective = partitions.iter().any(|partition| partition.kind == PROTECTIVE);
+    match (protective, gpt.starts_with(SIGNATURE)) {
+        (true, true) => gpt_of(disk),
         // A GPT header behind partitions of an MBR is left over from an earlier use of the disk.
-        (false, _) if !types.is_empty() => Ok(Partitioning::Mbr),
+        (false, _) if !partitions.is_empty() => Ok(mbr_of(disk, &partitions)),
         (false, false) => Ok(Partitioning::None),
         // Firmware and kernels heed a GPT only behind a protective MBR.
         (true, false) | (false, true) => Ok(Partitioning::DamagedGpt),
     }
 }
 
-/// The types of the partitions of a master boot record; none where it is no such record. A file system without a partition
-/// table has the same signature, but code or text where the entries would be.
-fn mbr_types(sector: &[u8]) -> Vec<u8> {
+/// A partition of a master boot record.
+struct Partition {
+    /// Its type, which is not 0.
+    kind: u8,
+    /// Where it ends, in bytes; 0 where it has no sectors.
+    end: u64,
+}
+
+/// The partitions of a master boot record; none where it is no such record. A file system without a partition table has the
+/// same signature, but code or text where the entries would be.
+fn mbr_partitions(sector: &[u8]) -> Vec<Partition> {
     let entries = || sector[446..510].chunks(16);
     let signed = sector[510..] == [0x55, 0xaa];
     // Each begins with 0x80 where it is active, else 0.
     if !signed || entries().any(|entry| entry[0] & 0x7f != 0) {
         return Vec::new();
     }
-    entries().map(|entry| entry[4]).filter(|&kind| kind != 0).collect()
+    let partition = |entry: &[u8]| {
+        let (first, count) = (u64::from(le32(entry, 8)), u64::from(le32(entry, 12)));
+        Partition { kind: entry[4], end: if count > 0 { (first + count) * SECTOR } else { 0 } }
+    };
+    entries().map(partition).filter(|partition| partition.kind != 0).collect()
 }
 
-fn read_gpt(disk: &Disk, header: &[u8]) -> Result<Partitioning, VhdError> {
-    let header_size = le32(header, 12) as usize;
-    let (count, entry_size) = (le32(header, 80), le32(header, 84) as usize);
-    let table = le64(header, 72).saturating_mul(SECTOR);
-    let plausible = (92..=512).contains(&header_size)
-        && (1..=MAX_ENTRIES).contains(&count)
-        && (128..=4096).contains(&entry_size)
-        && table.saturating_add(u64::from(count) * entry_size as u64) <= disk.size();
-    if !plausible {
-        return Ok(Partitioning::DamagedGpt);
+/// Logical partitions lie within their extended one, so that they need no look of their own.
+fn mbr_of(disk: &Disk, partitions: &[Partition]) -> Partitioning {
+    match partitions.iter().map(|partition| partition.end).max() {
+        Some(needed) if needed > disk.size() => Partitioning::LongerMbr { needed },
+        _ => Partitioning::Mbr,
     }
-    let mut checked = header[..header_size].to_vec();
-    checked[16..20].fill(0);
-    if crc32(&checked) != le32(header, 16) {
-        return Ok(Partitioning::DamagedGpt);
+}
+
+/// One of the two copies of a GUID partition table, whose checksums are right.
+struct Gpt {
+    /// The disk's GUID.
+    disk: [u8; 16],
+    /// The last sector that partitions may have.
+    last_usable: u64,
+    /// The sector of the other copy's header.
+    other: u64,
+    entries: Vec<u8>,
+    entry_size: usize,
+}
+
+impl Gpt {
+    /// The copy whose header is in this sector; none where it is not whole. As Linux does (`is_gpt_valid` in
+    /// `block/partitions/efi.c`), a header that names another sector as its own is not taken.
+    fn read(disk: &Disk, sector: u64) -> Result<Option<Self>, VhdError> {
+        let at = sector.saturating_mul(SECTOR);
+        if at.saturating_add(SECTOR) > disk.size() {
+            return Ok(None);
+        }
+        let mut header = [0; 512];
+        disk.read_at(at, &mut header)?;
+        let header_size = le32(&header, 12) as usize;
+        let (count, entry_size) = (le32(&header, 80), le32(&header, 84) as usize);
+        let table = le64(&header, 72).saturating_mul(SECTOR);
+        let plausible = header.starts_with(SIGNATURE)
+            && le64(&header, 24) == sector
+            && (92..=512).contains(&header_size)
+            && (1..=MAX_ENTRIES).contains(&count)
+            && (128..=4096).contains(&entry_size)
+            && table.saturating_add(u64::from(count) * entry_size as u64) <= disk.size();
+        if !plausible {
+            return Ok(None);
+        }
+        let mut checked = header[..header_size].to_vec();
+        checked[16..20].fill(0);
+        if crc32(&checked) != le32(&header, 16) {
+            return Ok(None);
+        }
+        let mut entries = vec![0; count as usize * entry_size];
+        disk.read_at(table, &mut entries)?;
+        if crc32(&entries) != le32(&header, 88) {
+            return Ok(None);
+        }
+        let mut guid = [0; 16];
+        guid.copy_from_slice(&header[56..72]);
+        let (last_usable, other) = (le64(&header, 48), le64(&header, 32));
+        Ok(Some(Self { disk: guid, last_usable, other, entries, entry_size }))
     }
-    let mut entries = vec![0; count as usize * entry_size];
-    disk.read_at(table, &mut entries)?;
-    if crc32(&entries) != le32(header, 88) {
-        return Ok(Partitioning::DamagedGpt);
+
+    fn has(&self, kind: [u8; 16]) -> bool {
+        self.entries.chunks(self.entry_size).any(|entry| entry[..16] == kind)
     }
-    let needed = le64(header, 48).saturating_add(1).saturating_mul(SECTOR);
+}
+
+fn gpt_of(disk: &Disk) -> Result<Partitioning, VhdError> {
+    let Some(gpt) = Gpt::read(disk, 1)? else { return Ok(Partitioning::DamagedGpt) };
+    let needed = gpt.last_usable.saturating_add(1).saturating_mul(SECTOR);
     if needed > disk.size() {
         return Ok(Partitioning::LongerGpt { needed });
     }
-    let has = |kind: [u8; 16]| entries.chunks(entry_size).any(|entry| entry[..16] == kind);
-    Ok(Partitioning::Gpt { esp: has(ESP), bios_boot: has(BIOS_BOOT) })
+    // On a disk that has grown it is no longer at the end, but still where the first one says.
+    let other = if gpt.other == 1 { None } else { Gpt::read(disk, gpt.other)? };
+    let backup = other.is_some_and(|other| other.disk == gpt.disk && other.entries == gpt.entries);
+    Ok(Partitioning::Gpt { esp: gpt.has(ESP), bios_boot: gpt.has(BIOS_BOOT), backup })
 }
 
 /// The CRC-32 of GPTs (that of zip and Ethernet).

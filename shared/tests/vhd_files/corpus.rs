@@ -141,19 +141,43 @@ fn sizes() {
     insta::assert_snapshot!(corpus.finish());
 }
 
-/// Changes the type of the partition with this number, and the checksums with it.
-fn set_partition_type(path: &Path, number: usize, kind: [u8; 16]) {
+/// Changes one of the two copies of a GPT, and its checksums with it.
+fn patch_gpt(bytes: &mut [u8], [header, table]: [usize; 2], change: impl Fn(&mut [u8])) {
     let crc = |bytes: &[u8]| {
         let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, bytes);
         u32::try_from(crc).unwrap().to_le_bytes()
     };
+    change(&mut bytes[table..][..128 * 128]);
+    let entries = crc(&bytes[table..][..128 * 128]);
+    bytes[header + 88..][..4].copy_from_slice(&entries);
+    bytes[header + 16..][..4].fill(0);
+    let whole = crc(&bytes[header..][..92]);
+    bytes[header + 16..][..4].copy_from_slice(&whole);
+}
+
+/// Where header and table of the first copy of a GPT lie.
+const FIRST: [usize; 2] = [512, 1024];
+
+/// Where header and table of its backup lie, on a disk of [`SIZE`].
+const BACKUP: [usize; 2] = [(24 << 20) - 512, (24 << 20) - 33 * 512];
+
+/// Changes the type of the partition with this number, in both copies of the table.
+fn set_partition_type(path: &Path, number: usize, kind: [u8; 16]) {
+    let change = |table: &mut [u8]| table[number * 128..][..16].copy_from_slice(&kind);
+    patch(path, |bytes| [FIRST, BACKUP].into_iter().for_each(|copy| patch_gpt(bytes, copy, change)));
+}
+
+/// A VHD of a disk whose content ends at `end`, and whose size is `size`.
+fn with_size(path: &Path, end: u64, size: u64) {
     patch(path, |bytes| {
-        bytes[1024 + number * 128..][..16].copy_from_slice(&kind);
-        let table = crc(&bytes[1024..1024 + 128 * 128]);
-        bytes[512 + 88..][..4].copy_from_slice(&table);
-        bytes[512 + 16..][..4].fill(0);
-        let header = crc(&bytes[512..512 + 92]);
-        bytes[512 + 16..][..4].copy_from_slice(&header);
+        let footer = bytes.split_off(usize::try_from(SIZE).unwrap());
+        bytes.truncate(usize::try_from(end).unwrap());
+        bytes.resize(usize::try_from(size).unwrap(), 0);
+        bytes.extend(footer);
+    });
+    patch_footer(path, |footer| {
+        footer[40..48].copy_from_slice(&size.to_be_bytes());
+        footer[48..56].copy_from_slice(&size.to_be_bytes());
     });
 }
 
@@ -212,20 +236,66 @@ fn partitions_and_generations() {
     // The raw disk was cut short before it became a VHD.
     corpus.add("gpt-cut-short.vhd", None, |path| {
         golden(path, SIZE, V2);
-        let half = SIZE / 2;
-        patch(path, |bytes| {
-            let footer = bytes.split_off(usize::try_from(SIZE).unwrap());
-            bytes.truncate(usize::try_from(half).unwrap());
-            bytes.extend(footer);
-        });
-        patch_footer(path, |footer| {
-            footer[40..48].copy_from_slice(&half.to_be_bytes());
-            footer[48..56].copy_from_slice(&half.to_be_bytes());
-        });
+        with_size(path, SIZE / 2, SIZE / 2);
     });
     corpus.add("gpt-claims-much.vhd", None, |path| {
         golden(path, SIZE, V2);
         patch(path, |bytes| bytes[512 + 80..512 + 88].fill(0xff));
+    });
+    insta::assert_snapshot!(corpus.finish());
+}
+
+/// What systems do with these: they boot by the first copy of a GPT, and cut partitions of an MBR off at the disk's end.
+#[test]
+fn ends_of_partition_tables() {
+    let mut corpus = Corpus::new();
+    let mut gpt = |name: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        corpus.add(name, None, |path| {
+            golden(path, SIZE, V2);
+            patch(path, change);
+        })
+    };
+    gpt("gpt-backup-zeroed.vhd", &|bytes| bytes[BACKUP[1]..][..33 * 512].fill(0));
+    gpt("gpt-backup-header.vhd", &|bytes| bytes[BACKUP[0] + 60] ^= 1);
+    gpt("gpt-backup-table.vhd", &|bytes| bytes[BACKUP[1] + 300] ^= 1);
+    gpt("gpt-backup-stale.vhd", &|bytes| patch_gpt(bytes, BACKUP, |table| table[40] ^= 1));
+    gpt("gpt-backup-nowhere.vhd", &|bytes| {
+        bytes[512 + 32..][..8].fill(0xff);
+        patch_gpt(bytes, FIRST, |_| ());
+    });
+    gpt("gpt-elsewhere.vhd", &|bytes| {
+        bytes[512 + 24] = 2;
+        patch_gpt(bytes, FIRST, |_| ());
+    });
+    // The backup is where it was: everyday, and mended by what grows the partition.
+    corpus.add("gpt-grown.vhd", None, |path| {
+        golden(path, SIZE, V2);
+        with_size(path, SIZE, SIZE + MIB);
+    });
+    // Less than the backup takes is cut off, and the disk made whole MiB again with zeros.
+    corpus.add("gpt-backup-cut-off.vhd", None, |path| {
+        golden(path, SIZE, V2);
+        with_size(path, SIZE - 512, SIZE);
+    });
+    corpus.add("mbr-cut-short.vhd", None, |path| {
+        golden(path, SIZE, V1);
+        with_size(path, SIZE - MIB, SIZE - MIB);
+    });
+    corpus.add("mbr-cut-short.vhd", Some(V2), |path| {
+        golden(path, SIZE, V1);
+        with_size(path, SIZE - MIB, SIZE - MIB);
+    });
+    corpus.add("mbr-grown.vhd", None, |path| {
+        golden(path, SIZE, V1);
+        with_size(path, SIZE, SIZE + MIB);
+    });
+    // A partition without sectors is none, wherever it begins.
+    corpus.add("mbr-empty-partition.vhd", None, |path| {
+        golden(path, SIZE, V1);
+        patch(path, |bytes| {
+            bytes[462 + 4] = 0x83;
+            bytes[462 + 8..][..4].fill(0xff);
+        });
     });
     insta::assert_snapshot!(corpus.finish());
 }
