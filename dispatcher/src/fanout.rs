@@ -199,6 +199,7 @@ pub fn operations(job: &Job, plan: &JobPlan, now: Timestamp) -> Vec<Operation> {
         failure: None,
         created: now,
         started: None,
+        stretch: None,
         updated: now,
     };
     let seeds = plan.plan.tree.seeds().map(|(store, from)| {

@@ -4,11 +4,18 @@
 //! error. [`Operation::apply`] and [`Job::apply`] are the only code that changes a state, and each returns the
 //! [`Event`] to append in the same commit. The picture is in `docs/lifecycle.md`.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::model::event::Event;
 use crate::model::job::{Approval, Job, JobState};
-use crate::model::operation::{Failure, Lease, Operation, OperationState};
+use crate::model::operation::{Failure, Lease, Operation, OperationState, Stretch};
+use crate::ports::clock::between;
+
+/// The longest time between two attempts of one [`Stretch`]: far more than a step waits for something, and far less than a fleet
+/// that was shut down rests.
+const LONG_REST: Duration = Duration::from_mins(5);
 
 /// What can happen to an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,6 +175,10 @@ impl Operation {
             state: from.as_str(),
             event: what,
         })?;
+        // A lease that ran out, or a request to stop, is written by others than its worker.
+        if from.is_leased() && !matches!(event, OperationEvent::Expire(_) | OperationEvent::Cancel) {
+            self.worked(at);
+        }
         let why = self.keep(event, at);
         self.state = to;
         self.updated = at;
@@ -192,6 +203,9 @@ impl Operation {
             OperationEvent::Claim(lease) => {
                 self.attempts += 1;
                 self.started.get_or_insert(at);
+                self.stretch = self.stretch.filter(|stretch| between(stretch.until, at) <= LONG_REST);
+                let begins = Stretch { from: at, until: at, bytes_before: self.progress.bytes_done };
+                self.stretch.get_or_insert(begins).until = at;
                 self.not_before = None;
                 let why = format!("attempt {}", self.attempts);
                 self.lease = Some(lease);
@@ -224,6 +238,7 @@ impl Operation {
                 self.failure = None;
                 self.not_before = None;
                 self.queued = None;
+                self.stretch = None;
                 None
             }
             OperationEvent::Release | OperationEvent::Drain | OperationEvent::Cancel | OperationEvent::Stop => None,

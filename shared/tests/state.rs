@@ -124,6 +124,47 @@ fn operation() -> Operation {
     .unwrap()
 }
 
+/// What a status tells of how fast a job is rests on this.
+#[test]
+fn a_stretch_of_work_outlasts_short_waits_only() {
+    let lease = || Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires: Timestamp::UNIX_EPOCH };
+    let mut row = operation();
+    let mut told = Vec::new();
+    let mut apply = |row: &mut Operation, second, event| {
+        row.apply(event, Timestamp::from_second(second).unwrap(), "test").unwrap();
+        let stretch = row.stretch.unwrap();
+        told.push((stretch.from.as_second(), stretch.until.as_second(), stretch.bytes_before));
+    };
+    apply(&mut row, 1000, OperationEvent::Claim(lease()));
+    row.progress.bytes_done = 7;
+    apply(&mut row, 1005, OperationEvent::Defer(Timestamp::UNIX_EPOCH));
+    // Five minutes are a wait, and more is a rest.
+    apply(&mut row, 1305, OperationEvent::Claim(lease()));
+    apply(&mut row, 1310, OperationEvent::Drain);
+    apply(&mut row, 1611, OperationEvent::Claim(lease()));
+    // That is no word of the worker's.
+    apply(&mut row, 9000, OperationEvent::Expire(failure()));
+    apply(&mut row, 9001, OperationEvent::Claim(lease()));
+    apply(&mut row, 9010, OperationEvent::Fail(failure()));
+    // An operator's retry begins another.
+    row.apply(OperationEvent::Rearm, Timestamp::from_second(9020).unwrap(), "test").unwrap();
+    apply(&mut row, 9021, OperationEvent::Claim(lease()));
+    let expected = [
+        (1000, 1000, 0),
+        (1000, 1005, 0),
+        (1000, 1305, 0),
+        (1000, 1310, 0),
+        (1611, 1611, 7),
+        (1611, 1611, 7),
+        (9001, 9001, 7),
+        (9001, 9010, 7),
+        (9021, 9021, 7),
+    ];
+    assert_eq!(told, expected);
+    let read: Operation = serde_json::from_str(&serde_json::to_string(&row).unwrap()).unwrap();
+    assert_eq!(read, row);
+}
+
 proptest! {
     #[test]
     fn whatever_happens_the_row_makes_sense(picks in prop::collection::vec(0_usize..13, 0..60)) {

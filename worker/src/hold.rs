@@ -199,7 +199,7 @@ impl Hold {
             let now = self.ports.clock.now();
             let mut operation = rows.own.value.clone();
             operation.progress = self.progress();
-            operation.updated = now;
+            operation.worked(now);
             if let Some(lease) = &mut operation.lease {
                 lease.expires = after(now, self.lease);
             }

@@ -1,7 +1,10 @@
 //! How far a job is: counted from its rows.
 
+mod pace;
 mod phases;
 mod regions;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -160,11 +163,12 @@ pub struct Status {
     pub regions: BTreeMap<String, RegionStatus>,
     /// Bytes that crossed between regions, by the region that they went to.
     pub wan_bytes: BTreeMap<String, u64>,
-    /// Bytes put in place a second, since the first operation began.
+    /// Bytes put in place a second: while it runs, in what was worked of the last five minutes, and 0 where nothing was seen to
+    /// arrive in them; else from the first operation's begin to the job's end.
     pub bytes_per_second: f64,
     /// Seconds since the job was asked for; until its end, if it has ended.
     pub seconds: f64,
-    /// Seconds left at this rate; none where nothing tells.
+    /// Seconds left at this rate for the bytes of the operations that have not ended; none where nothing tells.
     pub seconds_left: Option<f64>,
     /// What failed, and why. Images that were not begun because their copy failed are counted as cancelled, and not
     /// listed.
@@ -228,12 +232,12 @@ fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operati
         phases.undo_percent();
     }
     let end = job.finished.unwrap_or(now);
-    let begun = operations.iter().filter_map(|row| row.value.started).min().unwrap_or(job.created);
-    let moving = between(begun, end).as_secs_f64();
-    let (done, total) =
-        (phases.seed.bytes_done + phases.copy.bytes_done, phases.seed.bytes_total + phases.copy.bytes_total);
-    let rate = if moving > 0.0 { as_f64(done) / moving } else { 0.0 };
     let standing = Standing::of(job, operations);
+    let rate = match standing {
+        Standing::Running => pace::lately(operations, now).unwrap_or(0.0),
+        _ => pace::on_average(job, operations, end),
+    };
+    let left = pace::bytes_left(operations);
     let approvals = Approvals::of(job, operations);
     let waits = approvals.as_ref().is_some_and(|approvals| approvals.waits.is_some());
     Status {
@@ -253,8 +257,7 @@ fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operati
         bytes_per_second: rate,
         seconds: between(job.created, end).as_secs_f64(),
         // How long an operator takes nobody can tell.
-        seconds_left: (standing == Standing::Running && !waits && rate > 0.0 && total > done)
-            .then(|| as_f64(total - done) / rate),
+        seconds_left: (standing == Standing::Running && !waits && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
         failures: operations.iter().filter_map(|row| FailureLine::of(&row.value)).collect(),
         planned: job.tree.is_some(),
         staged_removed: job.cleaned,

@@ -64,6 +64,17 @@ pub struct Progress {
     pub incarnation: Option<Uuid>,
 }
 
+/// Attempts at an operation that followed each other without a long rest, so that what they put in place tells how fast it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// When the first of them began.
+    pub from: Timestamp,
+    /// When a worker last wrote that it takes it up, works on it, or does no more.
+    pub until: Timestamp,
+    /// [`Progress::bytes_done`] when the first of them began.
+    pub bytes_before: u64,
+}
+
 /// What an operation is to do, complete: a worker needs nothing else but the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -142,11 +153,22 @@ pub struct Operation {
     /// When it was first claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
+    /// The work that it is in, or was in last; none where it is to be tried again and no worker has taken it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stretch: Option<Stretch>,
     /// When it last changed.
     pub updated: Timestamp,
 }
 
 impl Operation {
+    /// Notes that its worker was at work on it until `at`.
+    pub fn worked(&mut self, at: Timestamp) {
+        self.updated = at;
+        if let Some(stretch) = &mut self.stretch {
+            stretch.until = at;
+        }
+    }
+
     /// Whether a worker's right to it has run out at `now`.
     #[must_use]
     pub fn lease_expired(&self, now: Timestamp) -> bool {

@@ -152,7 +152,7 @@ export class JobView {
     const figures = [
       ["data of the image", bytes(status.data_bytes)],
       ["over the WAN", `${bytes(wan.reduce((sum, n) => sum + n, 0))} to ${wan.length} regions`],
-      ["on average", rate(status.bytes_per_second)],
+      [status.finished ? "on average" : "in the last minutes", rate(status.bytes_per_second)],
       [status.finished ? "took" : "so far", duration(status.seconds)],
     ];
     if (status.seconds_left !== null) figures.push(["left, about", duration(status.seconds_left)]);

@@ -1,0 +1,232 @@
+//! How fast a job is, and what is left of it, as its rows tell after pauses, retries and approvals.
+
+use super::*;
+use goldfleet_shared::model::operation::{Failure, Lease};
+use goldfleet_shared::ports::ETag;
+use goldfleet_shared::ports::clock::after;
+use goldfleet_shared::state::{JobEvent, OperationEvent};
+use serde_json::json;
+use std::time::Duration;
+use uuid::Uuid;
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+
+/// Bytes of each copy.
+const TOTAL: u64 = 60_000;
+
+/// A job that runs, its copies, and the time.
+struct Scene {
+    job: Job,
+    rows: Vec<Versioned<Operation>>,
+    now: Timestamp,
+}
+
+impl Scene {
+    fn new(copies: u32) -> Self {
+        let now = Timestamp::UNIX_EPOCH;
+        let image = json!({ "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) });
+        let mut job: Job = serde_json::from_value(json!({
+            "id": "20261121-041502-7f3a", "image": image, "selection": [], "state": "requested", "created": now, "updated": now,
+            "payload": { "os": "linux", "generation": "v2", "size": TOTAL, "chunks": 1, "data_bytes": TOTAL },
+        }))
+        .unwrap();
+        job.apply(JobEvent::Planned, now, "test").unwrap();
+        let row = |n: u32| {
+            let subscription = format!("00000000-0000-0000-0000-{n:012}");
+            let target = json!({ "subscription": subscription, "region": "westeurope", "resource_group": "images",
+                "account": "stage", "container": "vhds" });
+            let value = serde_json::from_value(json!({
+                "job": job.id, "id": format!("copy.{subscription}.westeurope"), "image": image,
+                "work": { "kind": "copy", "from": [], "target": target }, "state": "ready", "attempts": 0, "failures": 0,
+                "progress": { "bytes_total": TOTAL, "bytes_done": 0, "bytes_moved": 0 }, "created": now, "updated": now,
+            }));
+            Versioned { value: value.unwrap(), etag: ETag(String::new()) }
+        };
+        let rows = (0..copies).map(row).collect();
+        Self { job, rows, now }
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.now = after(self.now, Duration::from_secs(seconds));
+    }
+
+    fn apply(&mut self, n: usize, event: OperationEvent) {
+        self.rows[n].value.apply(event, self.now, "test").unwrap();
+    }
+
+    fn claim(&mut self, n: usize) {
+        let expires = after(self.now, Duration::from_secs(MINUTE));
+        self.apply(n, OperationEvent::Claim(Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires }));
+    }
+
+    /// A heartbeat by which a copy has this much in place.
+    fn beat(&mut self, n: usize, done: u64) {
+        let operation = &mut self.rows[n].value;
+        operation.progress.bytes_done = done;
+        operation.worked(self.now);
+    }
+
+    /// A copy that takes as many seconds as it has hundreds of bytes.
+    fn copy(&mut self, n: usize) {
+        self.claim(n);
+        self.wait(TOTAL / 100);
+        self.beat(n, TOTAL);
+        self.apply(n, OperationEvent::Succeed);
+    }
+
+    fn told(&self) -> (f64, Option<f64>) {
+        let status = summarise(&self.job, None, &self.rows, self.now);
+        (status.bytes_per_second.round(), status.seconds_left.map(f64::round))
+    }
+}
+
+fn failure(at: Timestamp) -> Failure {
+    Failure { code: "test".to_owned(), message: "a test".to_owned(), request_id: None, at }
+}
+
+#[test]
+fn nothing_is_said_before_anything_is_known() {
+    let mut scene = Scene::new(2);
+    assert_eq!(scene.told(), (0.0, None));
+    scene.wait(HOUR);
+    scene.claim(0);
+    assert_eq!(scene.told(), (0.0, None), "claimed, and not one heartbeat yet");
+    scene.wait(10);
+    scene.beat(0, 1000);
+    // Of both copies.
+    assert_eq!(scene.told(), (100.0, Some(1190.0)));
+}
+
+#[test]
+fn copies_at_the_same_time_add_up() {
+    let mut scene = Scene::new(2);
+    scene.claim(0);
+    scene.claim(1);
+    scene.wait(10);
+    scene.beat(0, 1000);
+    scene.beat(1, 3000);
+    assert_eq!(scene.told(), (400.0, Some(290.0)));
+}
+
+#[test]
+fn a_fleet_that_rested_is_told_by_what_it_does_since() {
+    let mut scene = Scene::new(3);
+    scene.copy(0);
+    scene.claim(1);
+    scene.wait(10);
+    scene.beat(1, 1000);
+    scene.apply(1, OperationEvent::Drain);
+    scene.wait(10 * HOUR);
+    assert_eq!(scene.told(), (0.0, None), "nothing has come for hours");
+    scene.claim(1);
+    assert_eq!(scene.told(), (0.0, None));
+    scene.wait(10);
+    scene.beat(1, 2000);
+    assert_eq!(scene.told(), (100.0, Some(1180.0)));
+}
+
+#[test]
+fn a_lease_that_ran_out_in_the_night_is_no_work() {
+    let mut scene = Scene::new(1);
+    scene.claim(0);
+    scene.wait(10);
+    scene.beat(0, 1000);
+    scene.wait(10 * HOUR);
+    scene.apply(0, OperationEvent::Expire(failure(scene.now)));
+    assert_eq!(scene.told(), (0.0, None));
+    // As the sweeper announces it again.
+    scene.wait(100);
+    scene.rows[0].value.updated = scene.now;
+    scene.claim(0);
+    assert_eq!(scene.told(), (0.0, None));
+    scene.wait(10);
+    scene.beat(0, 3000);
+    assert_eq!(scene.told(), (200.0, Some(285.0)));
+}
+
+#[test]
+fn a_retry_is_told_by_itself() {
+    let mut scene = Scene::new(2);
+    scene.copy(0);
+    scene.wait(10 * MINUTE);
+    scene.claim(1);
+    scene.wait(10);
+    scene.beat(1, 30_000);
+    scene.apply(1, OperationEvent::Fail(failure(scene.now)));
+    scene.job.apply(JobEvent::Fail, scene.now, "test").unwrap();
+    // As long as it is over: of everything, from the first claim to the end.
+    assert_eq!(scene.told(), ((90_000.0_f64 / 1210.0).round(), None));
+    // Not even long enough for a rest.
+    scene.wait(4 * MINUTE);
+    scene.job.apply(JobEvent::Retry, scene.now, "test").unwrap();
+    scene.apply(1, OperationEvent::Rearm);
+    scene.claim(1);
+    scene.wait(10);
+    scene.beat(1, 33_000);
+    assert_eq!(scene.told(), (300.0, Some(90.0)));
+}
+
+/// The VHD of a copy that is tried again may be gone, and it begins from nothing.
+#[test]
+fn a_copy_that_began_anew_is_told_by_what_it_has() {
+    let mut scene = Scene::new(1);
+    scene.rows[0].value.progress.bytes_done = 50_000;
+    scene.claim(0);
+    scene.wait(10);
+    scene.beat(0, 4000);
+    assert_eq!(scene.told(), (400.0, Some(140.0)));
+}
+
+#[test]
+fn waiting_for_chunks_belongs_to_the_work() {
+    let mut scene = Scene::new(1);
+    scene.claim(0);
+    for done in [500, 1000, 1500] {
+        scene.wait(5);
+        scene.beat(0, done);
+        scene.apply(0, OperationEvent::Defer(scene.now));
+        scene.wait(5);
+        scene.claim(0);
+    }
+    assert_eq!(scene.told(), (50.0, Some(1170.0)));
+}
+
+#[test]
+fn a_ring_that_was_approved_late_is_told_by_itself() {
+    let mut scene = Scene::new(3);
+    scene.copy(0);
+    scene.wait(10 * HOUR);
+    scene.claim(1);
+    scene.claim(2);
+    scene.wait(100);
+    scene.beat(1, 30_000);
+    scene.beat(2, 30_000);
+    assert_eq!(scene.told(), (600.0, Some(100.0)));
+}
+
+/// Of work that began before the window, as much counts as falls into it.
+#[test]
+fn the_recent_past_counts() {
+    let mut scene = Scene::new(3);
+    scene.claim(0);
+    scene.wait(500);
+    scene.beat(0, 5000);
+    scene.apply(0, OperationEvent::Drain);
+    scene.claim(1);
+    scene.wait(100);
+    scene.beat(1, 9000);
+    // 200 seconds at 10 bytes, 100 seconds at 90 bytes.
+    assert_eq!(scene.told().0, (11_000.0_f64 / 300.0).round());
+}
+
+#[test]
+fn what_failed_leaves_nothing_to_wait_for() {
+    let mut scene = Scene::new(2);
+    scene.claim(0);
+    scene.claim(1);
+    scene.wait(10);
+    scene.beat(0, 1000);
+    scene.apply(1, OperationEvent::Fail(failure(scene.now)));
+    assert_eq!(scene.told(), (100.0, Some(590.0)));
+}
