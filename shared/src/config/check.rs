@@ -66,7 +66,7 @@ impl Check<'_> {
         if let Some(level) = &config.log.level
             && read_filter(level).is_err()
         {
-            self.refuse("log", "level", format!("{level:?} is no log filter: {}", HOW_TO_FILTER));
+            self.refuse("log", "level", format!("{level:?} is no log filter: {HOW_TO_FILTER}"));
         }
     }
 
