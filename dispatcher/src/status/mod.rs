@@ -240,6 +240,8 @@ fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operati
     let left = pace::bytes_left(operations);
     let approvals = Approvals::of(job, operations);
     let waits = approvals.as_ref().is_some_and(|approvals| approvals.waits.is_some());
+    // How long an operator takes nobody can tell, and what is stopping does not reach its end.
+    let goes_on = standing == Standing::Running && job.state != JobState::Cancelling && !waits;
     Status {
         job: job.id.to_string(),
         image: job.image.name.to_string(),
@@ -256,8 +258,7 @@ fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operati
         wan_bytes: over_the_wan(operations),
         bytes_per_second: rate,
         seconds: between(job.created, end).as_secs_f64(),
-        // How long an operator takes nobody can tell.
-        seconds_left: (standing == Standing::Running && !waits && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
+        seconds_left: (goes_on && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
         failures: operations.iter().filter_map(|row| FailureLine::of(&row.value)).collect(),
         planned: job.tree.is_some(),
         staged_removed: job.cleaned,

@@ -230,3 +230,14 @@ fn what_failed_leaves_nothing_to_wait_for() {
     scene.apply(1, OperationEvent::Fail(failure(scene.now)));
     assert_eq!(scene.told(), (100.0, Some(590.0)));
 }
+
+#[test]
+fn a_job_that_is_stopping_has_no_time_left() {
+    let mut scene = Scene::new(1);
+    scene.claim(0);
+    scene.wait(10);
+    scene.beat(0, 1000);
+    scene.job.apply(JobEvent::Cancel, scene.now, "test").unwrap();
+    scene.apply(0, OperationEvent::Cancel);
+    assert_eq!(scene.told(), (100.0, None));
+}
