@@ -126,14 +126,19 @@ async fn what_is_cut_short_is_taken_up() {
     }
 }
 
-/// A job that is taken up again while it is about to be removed stays; once its row says that it goes, it can't be taken up.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_retry_comes_before_or_after() {
+/// A fleet with an old job that failed in part and whose staged VHDs are gone, and a newer one.
+async fn with_an_old_failure() -> (Fleet, JobId) {
     let fleet = Fleet::new();
     let (failed, _) = fleet.roll_out_but_for_one().await;
     cleanup_job(&fleet.own_desk(), &failed).await.unwrap();
     fleet.change_golden();
     fleet.roll_out(&fleet.ports, "2", 1).await;
+    (fleet, failed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_taken_up_again_while_it_is_about_to_be_removed_stays() {
+    let (fleet, failed) = with_an_old_failure().await;
     let (desk, id) = (fleet.own_desk(), failed.clone());
     let before = Faults::before("JobTable.commit_job", 0, async move {
         assert_eq!(retry(&desk, &id, &Which::default()).await.unwrap(), 2);
@@ -141,12 +146,11 @@ async fn a_retry_comes_before_or_after() {
     let expected = Forgotten { changed: vec![failed.clone()], ..Forgotten::default() };
     assert_eq!(forget(&later(&fleet, &faulty(&fleet.ports, &before))).await, expected);
     assert_eq!(fleet.run(&fleet.ports, 1, &failed).await.state, Standing::Succeeded);
+}
 
-    let fleet = Fleet::new();
-    let (failed, _) = fleet.roll_out_but_for_one().await;
-    cleanup_job(&fleet.own_desk(), &failed).await.unwrap();
-    fleet.change_golden();
-    fleet.roll_out(&fleet.ports, "2", 1).await;
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_row_says_that_it_goes_is_not_taken_up_again() {
+    let (fleet, failed) = with_an_old_failure().await;
     let (desk, id) = (fleet.own_desk(), failed.clone());
     let after = Faults::before("JobTable.remove_job", 0, async move {
         let refused = retry(&desk, &id, &Which::default()).await.unwrap_err();
