@@ -78,17 +78,26 @@ fn dd(path: &Path) -> anyhow::Result<()> {
 fn against_dd(folder: &Path) -> anyhow::Result<()> {
     let (spread, converted) = (folder.join("spread.vhd"), folder.join("converted.vhd"));
     GoldenSpec::spread(GIB + 8 * MIB, Generation::V1, GIB, 1, 1).write(&spread)?;
-    against_dd_of("written in pieces of 4 MiB", &spread)?;
+    against_dd_of("full of random data, written in pieces of 4 MiB", &spread)?;
     // The page cache is read the faster, the larger the pieces in which a file came into it.
+    convert(&spread, &converted)?;
+    against_dd_of("full of random data, made by qemu-img convert", &converted)?;
+    GoldenSpec::spread(GIB + 8 * MIB, Generation::V1, GIB / 2, 64, 1).write(&spread)?;
+    convert(&spread, &converted)?;
+    against_dd_of("half random data and half zeros, made by qemu-img convert", &converted)?;
+    std::fs::remove_file(spread)?;
+    std::fs::remove_file(converted).context("cleaning up")
+}
+
+/// Writes a VHD anew, with zeros where it has holes.
+fn convert(from: &Path, to: &Path) -> anyhow::Result<()> {
     let made = Command::new("qemu-img")
-        .args(["convert", "-f", "vpc", "-O", "vpc", "-o", "subformat=fixed,force_size"])
-        .args([&spread, &converted])
+        .args(["convert", "-S", "0", "-f", "vpc", "-O", "vpc", "-o", "subformat=fixed,force_size"])
+        .args([from, to])
         .status()
         .context("qemu-img is missing: install qemu-utils")?;
     ensure!(made.success(), "qemu-img failed");
-    std::fs::remove_file(spread)?;
-    against_dd_of("made by qemu-img convert", &converted)?;
-    std::fs::remove_file(converted).context("cleaning up")
+    Ok(())
 }
 
 fn against_dd_of(what: &str, file: &Path) -> anyhow::Result<()> {
