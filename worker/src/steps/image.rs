@@ -1,14 +1,14 @@
 //! Image: make the managed image of a target from its VHD.
 
 use goldfleet_shared::model::ids::ManagedImageName;
-use goldfleet_shared::model::image::{ImageRef, ImageTags, ManagedImageSpec, VhdMetadata};
+use goldfleet_shared::model::image::{ImageRef, ImageTags, ManagedImageSpec};
 use goldfleet_shared::model::manifest::{Generation, OsType};
 use goldfleet_shared::model::store::BlobAddress;
 use goldfleet_shared::model::target::Target;
 use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use goldfleet_shared::ports::image_plane::{ManagedImage, Provisioning, Underway};
 
-use super::{Attempt, Outcome, StepError};
+use super::{Attempt, Outcome, StepError, digest_of};
 use crate::failed::Failed;
 
 /// What the operation's managed image is to be.
@@ -81,20 +81,12 @@ async fn made(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<Outcome, 
 /// Refuses a VHD that is of another content than the job's. One that is not there the platform tells.
 async fn check_vhd(Attempt { shared, operation, .. }: Attempt<'_>, vhd: &BlobAddress) -> Result<(), StepError> {
     let Some(found) = shared.ports.blobs.properties(vhd).await? else { return Ok(()) };
-    match found.metadata.get(VhdMetadata::DIGEST) {
-        Some(digest) if *digest == operation.image.digest.to_string() => Ok(()),
-        Some(_) => {
-            let message = format!(
-                "{vhd} is not of the content that this job was made for: {} was uploaded anew",
-                operation.image
-            );
-            Err(Failed::fatal("manifest-changed", message).into())
-        }
-        None => {
-            let message = format!("{vhd} is a blob that goldfleet did not make; remove or rename it");
-            Err(Failed::fatal("vhd-foreign", message).into())
-        }
+    let wanted = &operation.image;
+    if digest_of(vhd, &found)? == wanted.digest.to_string() {
+        return Ok(());
     }
+    let message = format!("{vhd} is not of the content that this job was made for: {wanted} was uploaded anew");
+    Err(Failed::fatal("manifest-changed", message).into())
 }
 
 /// What an image of the name is to this operation.

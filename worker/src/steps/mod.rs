@@ -10,11 +10,12 @@ mod transfer;
 use std::sync::Arc;
 
 use goldfleet_shared::governor::Governor;
+use goldfleet_shared::model::image::VhdMetadata;
 use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::model::operation::{Operation, Work};
-use goldfleet_shared::model::store::Store;
+use goldfleet_shared::model::store::{BlobAddress, Store};
 use goldfleet_shared::ports::Ports;
-use goldfleet_shared::ports::blob_store::BlobStore;
+use goldfleet_shared::ports::blob_store::{BlobProperties, BlobStore};
 
 use crate::availability::Availability;
 use crate::detour::Detours;
@@ -90,6 +91,15 @@ impl<'a> Attempt<'a> {
 fn source_of(from: &[Store]) -> Result<&Store, Failed> {
     // Plans name one always. Without one nothing could be done, which must not be taken for being done.
     from.last().ok_or_else(|| Failed::fatal("row-damaged", "the operation's row names no store to read from"))
+}
+
+/// The digest of the content that a VHD is of, or is to be; a failure where it is a blob that goldfleet did not make.
+fn digest_of<'p>(vhd: &BlobAddress, properties: &'p BlobProperties) -> Result<&'p str, Failed> {
+    let digest = properties.metadata.get(VhdMetadata::DIGEST).map(String::as_str);
+    digest.ok_or_else(|| {
+        let message = format!("{vhd} is in the way: a blob that goldfleet did not make; remove or rename it");
+        Failed::fatal("vhd-foreign", message)
+    })
 }
 
 /// Runs the step that an operation asks for.

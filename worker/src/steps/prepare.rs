@@ -15,8 +15,7 @@ use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use uuid::Uuid;
 
 use super::base::{Assembly, Base};
-use super::{Attempt, StepError};
-use crate::failed::Failed;
+use super::{Attempt, StepError, digest_of};
 
 /// The time between two looks at a copy that the service makes.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -73,17 +72,9 @@ impl Preparing<'_> {
     /// attempt has just made, by its incarnation, has no footer yet, which saves reading it from far away.
     async fn look(&self, made: Option<Uuid>) -> Result<Option<Prepared>, StepError> {
         let Some(properties) = self.settled().await? else { return Ok(None) };
-        let digest = self.assembly.image.digest.to_string();
-        match properties.metadata.get(VhdMetadata::DIGEST) {
-            Some(found) if *found == digest && properties.length == self.assembly.manifest.vhd_length() => {}
-            Some(_) => return self.remove(&properties, "it is of other content under the same version").await,
-            None => {
-                let message = format!(
-                    "{} is in the way: a blob that goldfleet did not make; remove or rename it",
-                    self.assembly.vhd
-                );
-                return Err(Failed::fatal("vhd-foreign", message).into());
-            }
+        let Assembly { image, manifest, vhd, .. } = self.assembly;
+        if digest_of(vhd, &properties)? != image.digest.to_string() || properties.length != manifest.vhd_length() {
+            return self.remove(&properties, "it is of other content under the same version").await;
         }
         let incarnation = properties.metadata.get(VhdMetadata::INCARNATION).and_then(|id| id.parse().ok());
         let just_made = made.is_some() && made == incarnation;
