@@ -23,7 +23,7 @@ use crate::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use crate::model::manifest::{Generation, OsType};
 use crate::model::store::BlobAddress;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway};
+use crate::ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway, check_kept};
 
 /// What the data of a VHD must be a multiple of. Source: Azure, preparing a VHD: the virtual size is whole MiB.
 const MIB: u64 = 1024 * 1024;
@@ -93,8 +93,7 @@ impl ImagePlane for DirectoryImages {
             loop {
                 let present = read(&path)?;
                 if let Some(present) = &present {
-                    check_region(&spec, &present.location)?;
-                    check_source(&spec, &present.properties.storage_profile.os_disk.blob_uri)?;
+                    check_kept(&spec, &present.location, &present.properties.storage_profile.os_disk.blob_uri)?;
                 }
                 check_vhd(&images.root, &spec.vhd)?;
                 // Another process may have made one since: then that one is looked at.
@@ -227,23 +226,6 @@ fn write(path: &Path, resource: &Resource, replaces: bool) -> PortResult<bool> {
 
 fn not_json(path: &Path, error: serde_json::Error) -> PortError {
     PortError::new(ErrorKind::Invalid, format!("{} holds no image: {error}", path.display())).with_source(error)
-}
-
-fn check_region(spec: &ManagedImageSpec, present: &Region) -> PortResult<()> {
-    if spec.region == *present {
-        return Ok(());
-    }
-    let message = format!("{} is in {present} and can't be moved to {}", spec.id, spec.region);
-    Err(PortError::new(ErrorKind::Invalid, message).with_code("image-region-change"))
-}
-
-/// Refuses to give an image that is there another VHD, as Azure does.
-fn check_source(spec: &ManagedImageSpec, present: &str) -> PortResult<()> {
-    if spec.vhd.to_string() == *present {
-        return Ok(());
-    }
-    let message = format!("{} was made of {present} and can't be made of {} as well", spec.id, spec.vhd);
-    Err(PortError::new(ErrorKind::Invalid, message).with_code("property-change-not-allowed"))
 }
 
 /// Refuses what Azure would refuse to make an image from.

@@ -13,7 +13,7 @@ use super::pace::{Moment, nanos};
 use super::world::World;
 use crate::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway};
+use crate::ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway, check_kept};
 use crate::vhd::{DiskType, FOOTER_SIZE, Footer};
 
 /// What the data of a VHD must be a multiple of. Source: Azure, preparing a VHD: the virtual size is whole MiB.
@@ -110,17 +110,8 @@ impl World {
     /// Refuses what Azure would refuse. Returns when the image is there, if it was asked for before.
     fn check_image(&mut self, spec: &ManagedImageSpec) -> PortResult<Option<Moment>> {
         let there = self.arm.images.get(&key(&spec.id)).cloned();
-        if let Some(image) = &there
-            && image.region != spec.region
-        {
-            let message = format!("{} is in {} and can't be moved to {}", spec.id, image.region, spec.region);
-            return Err(PortError::new(ErrorKind::Invalid, message).with_code("image-region-change"));
-        }
-        if let Some(image) = &there
-            && image.vhd != spec.vhd
-        {
-            let message = format!("{} was made of {} and can't be made of {} as well", spec.id, image.vhd, spec.vhd);
-            return Err(PortError::new(ErrorKind::Invalid, message).with_code("property-change-not-allowed"));
+        if let Some(image) = &there {
+            check_kept(spec, &image.region, &image.vhd.to_string())?;
         }
         self.check_vhd(spec)?;
         Ok(there.map(|image| image.ready))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::error::{PortError, PortResult};
+use super::error::{ErrorKind, PortError, PortResult};
 use crate::model::ids::Region;
 use crate::model::image::{ImageTags, ManagedImageId, ManagedImageSpec, VhdNames};
 use crate::model::manifest::Digest;
@@ -73,6 +73,23 @@ pub enum Underway {
     Pending(Pending),
     /// It failed, for this reason.
     Failed(PortError),
+}
+
+/// Refuses what an image that is there can't be brought to: another region, or another VHD. For the adapters that play the
+/// platform.
+pub(crate) fn check_kept(spec: &ManagedImageSpec, region: &Region, vhd: &str) -> PortResult<()> {
+    let refused = |message, code| Err(PortError::new(ErrorKind::Invalid, message).with_code(code));
+    if spec.region != *region {
+        return refused(
+            format!("{} is in {region} and can't be moved to {}", spec.id, spec.region),
+            "image-region-change",
+        );
+    }
+    if spec.vhd.to_string() != vhd {
+        let message = format!("{} was made of {vhd} and can't be made of {} as well", spec.id, spec.vhd);
+        return refused(message, "property-change-not-allowed");
+    }
+    Ok(())
 }
 
 /// Managed images of subscriptions and resource groups, whose names do not heed case.
