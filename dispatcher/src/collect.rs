@@ -23,6 +23,7 @@ use goldfleet_shared::model::manifest::{CHUNKS, MANIFESTS, Manifest, chunk_name}
 use goldfleet_shared::model::store::{Container, Store};
 use goldfleet_shared::model::upload::{Upload, UploadState};
 use goldfleet_shared::ports::blob_store::BlobListed;
+use goldfleet_shared::ports::clock::before;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_shared::targets::TargetsFile;
 use jiff::Timestamp;
@@ -116,28 +117,33 @@ async fn delete_all(
     Ok(())
 }
 
-/// Every container that may hold chunks: the source, the stores of all jobs' trees, and those the targets file names.
+/// Every container that may hold chunks: the configured ones, and the stores of all jobs' trees.
 async fn stores(desk: &Desk) -> Result<BTreeSet<Container>, DeskError> {
-    let mut stores = BTreeSet::from([desk.config.source.store().container()]);
+    let mut stores = configured_stores(desk);
     for job in desk.ports.table.jobs().await? {
-        let planned = job.value.tree.into_iter().flat_map(|tree| tree.stores);
-        stores.extend(planned.map(|planned| planned.store.container()));
+        stores.extend(job.value.stores());
     }
+    Ok(stores)
+}
+
+/// The containers that may hold chunks, whatever jobs there were: the source, and those the targets file names.
+pub(crate) fn configured_stores(desk: &Desk) -> BTreeSet<Container> {
+    let mut stores = BTreeSet::from([desk.config.source.store().container()]);
     if let Ok(file) = TargetsFile::load(&desk.config.targets.file) {
         stores.extend(file.stores.iter().map(Store::container));
     }
-    Ok(stores)
+    stores
 }
 
 /// Chunks written or renewed since then are kept: a grace period ago, or half of one before the oldest upload in progress
 /// began. An upload that gave no sign of life for a grace period is over.
 async fn oldest_to_keep(desk: &Desk, now: Timestamp) -> PortResult<Timestamp> {
     let grace = desk.config.cleanup.chunk_grace.get();
-    let ago = now.checked_sub(grace).unwrap_or(Timestamp::MIN);
+    let ago = before(now, grace);
     let uploads = desk.ports.table.uploads().await?;
     let running = uploads.iter().filter(|upload| upload.state == UploadState::Running && upload.updated > ago);
     // What is younger than this when an upload begins, it need not renew: see the top.
-    let relied_on = |upload: &Upload| upload.started.checked_sub(grace / 2).unwrap_or(Timestamp::MIN);
+    let relied_on = |upload: &Upload| before(upload.started, grace / 2);
     Ok(running.map(relied_on).chain([ago]).min().unwrap_or(ago))
 }
 

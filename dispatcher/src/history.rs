@@ -15,12 +15,13 @@ use std::time::Duration;
 use goldfleet_shared::model::ids::JobId;
 use goldfleet_shared::model::job::Job;
 use goldfleet_shared::model::operation::{Kind, OperationState};
-use goldfleet_shared::model::store::{Container, Store};
+use goldfleet_shared::model::store::Container;
 use goldfleet_shared::ports::Versioned;
+use goldfleet_shared::ports::clock::before;
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
-use goldfleet_shared::targets::TargetsFile;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+use crate::collect::configured_stores;
 use crate::desk::{Desk, DeskError};
 
 /// What became of the jobs that ended long enough ago.
@@ -48,14 +49,12 @@ enum Fate {
 /// # Errors
 /// [`DeskError`] where the table can't be reached; what was removed stays so, and the next call goes on.
 pub async fn forget_jobs(desk: &Desk, age: Duration) -> Result<Forgotten, DeskError> {
-    let now = desk.ports.clock.now();
-    let before =
-        now.checked_sub(SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX)).unwrap_or(Timestamp::MIN);
+    let ago = before(desk.ports.clock.now(), age);
     let mut jobs = desk.ports.table.jobs().await?.into_iter();
     let newest = jobs.next();
-    let (old, young): (Vec<_>, Vec<_>) = jobs.partition(|row| is_old(&row.value, before));
-    let mut known = stores_known_otherwise(desk);
-    known.extend(newest.iter().chain(&young).flat_map(|row| stores_of(&row.value)));
+    let (old, young): (Vec<_>, Vec<_>) = jobs.partition(|row| is_old(&row.value, ago));
+    let mut known = configured_stores(desk);
+    known.extend(newest.iter().chain(&young).flat_map(|row| row.value.stores()));
     let mut forgotten = Forgotten::default();
     for row in old {
         let id = row.value.id.clone();
@@ -64,7 +63,7 @@ pub async fn forget_jobs(desk: &Desk, age: Duration) -> Result<Forgotten, DeskEr
             Fate::Goes => forgotten.changed.push(id),
             Fate::StaysForStaged => forgotten.staged.push(id),
             Fate::StaysForStores => {
-                known.extend(stores_of(&row.value));
+                known.extend(row.value.stores());
                 forgotten.stores.push(id);
             }
         }
@@ -72,8 +71,8 @@ pub async fn forget_jobs(desk: &Desk, age: Duration) -> Result<Forgotten, DeskEr
     Ok(forgotten)
 }
 
-fn is_old(job: &Job, before: Timestamp) -> bool {
-    job.removing || (job.state.is_terminal() && job.finished.is_some_and(|finished| finished < before))
+fn is_old(job: &Job, ago: Timestamp) -> bool {
+    job.removing || (job.state.is_terminal() && job.finished.is_some_and(|finished| finished < ago))
 }
 
 async fn fate(desk: &Desk, job: &Job, known: &BTreeSet<Container>) -> PortResult<Fate> {
@@ -81,7 +80,7 @@ async fn fate(desk: &Desk, job: &Job, known: &BTreeSet<Container>) -> PortResult
         Fate::Goes
     } else if has_staged(desk, job).await? {
         Fate::StaysForStaged
-    } else if stores_of(job).is_subset(known) {
+    } else if job.stores().all(|store| known.contains(&store)) {
         Fate::Goes
     } else {
         Fate::StaysForStores
@@ -96,19 +95,6 @@ async fn has_staged(desk: &Desk, job: &Job) -> PortResult<bool> {
     let operations = desk.ports.table.operations(&job.id).await?;
     let mut copies = operations.iter().map(|row| &row.value).filter(|operation| operation.id.kind() == Kind::Copy);
     Ok(copies.any(|copy| copy.attempts > 0 && copy.state != OperationState::Skipped))
-}
-
-/// The stores that whoever collects chunks knows without any job.
-fn stores_known_otherwise(desk: &Desk) -> BTreeSet<Container> {
-    let mut known = BTreeSet::from([desk.config.source.store().container()]);
-    if let Ok(file) = TargetsFile::load(&desk.config.targets.file) {
-        known.extend(file.stores.iter().map(Store::container));
-    }
-    known
-}
-
-fn stores_of(job: &Job) -> BTreeSet<Container> {
-    job.tree.iter().flat_map(|tree| &tree.stores).map(|planned| planned.store.container()).collect()
 }
 
 /// Removes a job's rows. Returns false where somebody changed its row first.

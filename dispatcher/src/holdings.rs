@@ -64,9 +64,9 @@ async fn likely_stores(
     }
     stores.extend(first.into_values().map(Target::staging));
     let staging: BTreeSet<Container> = targets.iter().map(|target| target.staging()).collect();
-    let trees = desk.ports.table.newest_jobs(JOBS).await?.into_iter().filter_map(|job| job.value.tree);
-    let used = trees.flat_map(|tree| tree.stores).map(|planned| planned.store.container());
-    stores.extend(used.filter(|store| staging.contains(store)));
+    for job in desk.ports.table.newest_jobs(JOBS).await? {
+        stores.extend(job.value.stores().filter(|store| staging.contains(store)));
+    }
     // The source has everything.
     stores.remove(&desk.config.source.store().container());
     Ok(stores)

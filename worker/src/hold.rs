@@ -7,7 +7,7 @@ use goldfleet_shared::commit::{Commit, Outcome, confirmed};
 use goldfleet_shared::model::chunk_set::ChunkSet;
 use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::model::operation::{Kind, Operation, OperationId, OperationState, Progress};
-use goldfleet_shared::ports::clock::after;
+use goldfleet_shared::ports::clock::{after, before};
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 use goldfleet_shared::ports::queue::Receipt;
 use goldfleet_shared::ports::{ETag, Ports, Versioned};
@@ -121,7 +121,7 @@ impl Hold {
 
     /// Until when a step may act: the lease's end, less what clocks may differ.
     fn deadline(&self) -> Timestamp {
-        self.live().expires.checked_sub(self.skew).unwrap_or(Timestamp::MIN)
+        before(self.live().expires, self.skew)
     }
 
     /// Asks the step to stop. A lost lease overrides every other reason, a cancellation a shutdown.

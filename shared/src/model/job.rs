@@ -10,6 +10,7 @@ use super::image::ImageRef;
 use super::manifest::{Generation, OsType};
 use super::operation::Failure;
 use super::selector::Selector;
+use super::store::Container;
 use crate::plan::Tree;
 
 /// Where a job stands. [`crate::state::next_job`] says how it gets from one to another.
@@ -133,6 +134,11 @@ impl Job {
     #[must_use]
     pub fn approval(&self, ring: u32) -> Option<&Approval> {
         self.approvals.iter().flatten().find(|approval| approval.ring == ring)
+    }
+
+    /// The containers of the stores of its tree.
+    pub fn stores(&self) -> impl Iterator<Item = Container> {
+        self.tree.iter().flat_map(|tree| &tree.stores).map(|planned| planned.store.container())
     }
 }
 
