@@ -15,7 +15,7 @@ use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::clock::after;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 
-use crate::desk::{Desk, DeskError, IN_FLIGHT, states};
+use crate::desk::{Desk, DeskError, IN_FLIGHT};
 
 /// How long after its last operation a job stays open for the sake of staged VHDs that can't be removed now.
 const PERSISTENCE: Duration = Duration::from_secs(600);
@@ -156,10 +156,8 @@ async fn refuse_if_in_use(
 ) -> Result<(), DeskError> {
     let uses = |job: &Job| job.image.name == *image && job.image.version == *version && Some(&job.id) != except;
     for job in desk.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(uses) {
-        // One that has only not been swept since its last operation ended works with nothing any more.
-        let done =
-            job.state == JobState::Running && job.end(states(&desk.ports.table.operations(&job.id).await?)).is_some();
-        if !done {
+        // What is stopping may be planned still, by a dispatcher that does not know that yet.
+        if job.state == JobState::Cancelling || desk.has_work(&job).await? {
             let message = format!("job {} is working with {image} {version}: wait or cancel it", job.id);
             return Err(DeskError::Refused(message));
         }

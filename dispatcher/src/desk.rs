@@ -132,6 +132,18 @@ impl Desk {
         }
     }
 
+    /// Whether a job has still something to do. One that has only not been swept since its last operation ended has not.
+    ///
+    /// # Errors
+    /// Where the table can't be reached.
+    pub async fn has_work(&self, job: &Job) -> PortResult<bool> {
+        Ok(match job.state {
+            state if state.is_terminal() => false,
+            JobState::Requested => true,
+            _ => job.end(states(&self.ports.table.operations(&job.id).await?)).is_none(),
+        })
+    }
+
     /// Takes a job through an event, whatever else changes its row meanwhile. Returns the job, unchanged where it is
     /// already in the state that the event leads to.
     ///

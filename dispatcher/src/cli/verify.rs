@@ -3,15 +3,13 @@
 use std::time::Instant;
 
 use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::job::{Job, JobState};
-use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::words::counted;
 use indicatif::HumanBytes;
 
 use super::arguments::VerifyArguments;
 use super::error::{CommandError, DONE, FAILED, SERVICE};
 use super::output::{Console, Output, write_json};
-use crate::desk::{Desk, states};
+use crate::desk::Desk;
 use crate::progress::{Progress, Style};
 use crate::request::manifest;
 use crate::verify::{Fault, How, MISSING, PlaceKind, Places, Verified, verify};
@@ -26,7 +24,7 @@ pub async fn run(desk: &Desk, arguments: &VerifyArguments, console: &mut Console
         _ => {
             let job = desk.job_or_newest(arguments.job.as_ref()).await?.value;
             let places = Places::of_job(desk, &job).await?;
-            if is_open(desk, &job).await? {
+            if desk.has_work(&job).await? {
                 writeln!(console.notes, "job {} has not ended: what it has still to do is not looked at", job.id)?;
             }
             (job.image, places)
@@ -54,15 +52,6 @@ pub async fn run(desk: &Desk, arguments: &VerifyArguments, console: &mut Console
         [] => DONE,
         faults if faults.iter().all(|fault| fault.unseen) => SERVICE,
         _ => FAILED,
-    })
-}
-
-/// Whether a job has still something to do, swept or not since its last operation ended.
-async fn is_open(desk: &Desk, job: &Job) -> PortResult<bool> {
-    Ok(match job.state {
-        state if state.is_terminal() => false,
-        JobState::Requested => true,
-        _ => job.end(states(&desk.ports.table.operations(&job.id).await?)).is_none(),
     })
 }
 
