@@ -40,7 +40,7 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
         return Err(DeskError::Refused(format!("job {id} was never planned{why}; use 'goldfleet dispatch' again")));
     }
     let gate = Gate::of(&job, &operations);
-    let retry = Retry { desk, id, which, cleaned: job.cleaned, gate, reopens: job.state.is_terminal() };
+    let retry = Retry { desk, job: &job, which, gate };
     let groups: Vec<Group> = by_group(operations).into_iter().filter(|group| !retry.commit(group).is_empty()).collect();
     if groups.is_empty() {
         return Err(DeskError::Refused(format!(
@@ -98,13 +98,10 @@ async fn keep_open(desk: &Desk, id: &JobId) -> Result<(), DeskError> {
 /// What is tried again of a job.
 struct Retry<'a> {
     desk: &'a Desk,
-    id: &'a JobId,
+    /// The job as it was before.
+    job: &'a Job,
     which: &'a Which,
-    /// Whether the job's staged VHDs were removed.
-    cleaned: bool,
     gate: Gate<'a>,
-    /// Whether the job had ended, perhaps before all its operations: a retry may have been cut short.
-    reopens: bool,
 }
 
 impl Retry<'_> {
@@ -127,21 +124,18 @@ impl Retry<'_> {
                 }
                 return Ok(commit.changes.len());
             }
-            group = self.desk.ports.table.group(self.id, &any.id).await?;
+            group = self.desk.ports.table.group(&self.job.id, &any.id).await?;
         }
     }
 
     /// What of a group is tried again, as it stands then.
     fn commit(&self, group: &[Versioned<Operation>]) -> Commit {
         let now = self.desk.ports.clock.now();
-        let vhd = Vhd::of(group, self.which, self.cleaned);
+        let vhd = Vhd::of(group, self.which, self.job);
         let mut commit = Commit::default();
         for row in group {
             let mut operation = row.value.clone();
-            let line = match self.event(&operation, vhd) {
-                Some(event) => operation.apply(event, now, &self.desk.who).ok(),
-                None => None,
-            };
+            let line = self.event(&operation, vhd).and_then(|event| operation.apply(event, now, &self.desk.who).ok());
             if line.is_none() && !self.goes_on(&operation) {
                 continue;
             }
@@ -154,10 +148,11 @@ impl Retry<'_> {
         commit
     }
 
-    /// Whether an operation that needs no other try goes on with the job. Its row is written too: whoever still stops what the
+    /// Whether an operation that needs no other try goes on with a job that had ended before it, as where another retry was cut
+    /// short. Its row is written too: whoever still stops what the
     /// job had before, with the row as it was, must find it changed.
     fn goes_on(&self, operation: &Operation) -> bool {
-        self.reopens && !operation.state.is_terminal()
+        self.job.state.is_terminal() && !operation.state.is_terminal()
     }
 
     /// How an operation is tried again; none where it is not.
@@ -193,12 +188,12 @@ enum Vhd {
 }
 
 impl Vhd {
-    fn of(group: &[Versioned<Operation>], which: &Which, cleaned: bool) -> Self {
+    fn of(group: &[Versioned<Operation>], which: &Which, job: &Job) -> Self {
         let operations = || group.iter().map(|row| &row.value);
         let Some(copy) = operations().find(|operation| operation.id.kind() == Kind::Copy) else { return Self::Missing };
         let done = copy.state == OperationState::Succeeded;
         // Either phase means both: an image is not made without its VHD, nor is a VHD of any use by itself.
-        let lacks = |image: &Operation| lacks_vhd(image) || cleaned && ended_badly(image);
+        let lacks = |image: &Operation| lacks_vhd(image) || job.cleaned && ended_badly(image);
         let gone = || which.phase != Some(Kind::Seed) && which.selects(copy) && operations().any(lacks);
         match done {
             true if gone() => Self::CopiedAgain,

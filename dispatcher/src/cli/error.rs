@@ -159,8 +159,7 @@ fn of_machine(code: &str) -> Option<&'static str> {
         "disk-full" => "make room on that disk; the same command goes on then",
         "account-unusable" | "database-unusable" => "see who owns it, and whether you may write there",
         "database-busy" => "see who holds it open, such as by 'fuser'; the same command goes on then",
-        // What to do is said already.
-        "database-gone" => return Some("what was done is found done: dispatch again what had not ended"),
+        "database-gone" => "what was done is found done: dispatch again what had not ended",
         "database-damaged" => {
             "stop what uses it, move it away with the files beside it that end in -wal and -shm, and dispatch again: \
              targets that have the image are skipped"
