@@ -4,18 +4,15 @@
 //! error. [`Operation::apply`] and [`Job::apply`] are the only code that changes a state, and each returns the
 //! [`Event`] to append in the same commit. The picture is in `docs/lifecycle.md`.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::model::event::Event;
 use crate::model::job::{Approval, Job, JobState};
 use crate::model::operation::{Failure, Lease, Operation, OperationState, Stretch};
-use crate::ports::clock::between;
 
 /// The longest time between two attempts of one [`Stretch`]: far more than a step waits for something, and far less than a fleet
 /// that was shut down rests.
-const LONG_REST: Duration = Duration::from_mins(5);
+const LONG_REST: SignedDuration = SignedDuration::from_mins(5);
 
 /// What can happen to an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,7 +200,7 @@ impl Operation {
             OperationEvent::Claim(lease) => {
                 self.attempts += 1;
                 self.started.get_or_insert(at);
-                self.stretch = self.stretch.filter(|stretch| between(stretch.until, at) <= LONG_REST);
+                self.stretch = self.stretch.filter(|stretch| at.duration_since(stretch.until) <= LONG_REST);
                 let begins = Stretch { from: at, until: at, bytes_before: self.progress.bytes_done };
                 self.stretch.get_or_insert(begins).until = at;
                 self.not_before = None;

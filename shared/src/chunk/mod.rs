@@ -30,7 +30,7 @@ pub fn crc64(bytes: &[u8]) -> u64 {
 
 /// The CRC-64/NVME of bytes that come piece by piece.
 #[derive(Debug)]
-struct Crc64(crc_fast::Digest);
+pub(crate) struct Crc64(crc_fast::Digest);
 
 impl Default for Crc64 {
     fn default() -> Self {
@@ -39,11 +39,11 @@ impl Default for Crc64 {
 }
 
 impl Crc64 {
-    fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    fn finish(self) -> u64 {
+    pub(crate) fn finish(&self) -> u64 {
         self.0.finalize()
     }
 }

@@ -21,7 +21,8 @@ const SECTOR: usize = 512;
 const STRETCH: usize = 512 * 1024;
 
 /// Packs a window that begins at `offset` of the disk: leaves its zero runs out of `window`, in place, and describes what
-/// is left, the chunk's bytes, as its entry in the manifest. None where the window is all zero. The window's length is a multiple of 512 and at most 4 MiB.
+/// is left, the chunk's bytes, as its entry in the manifest. None where the window is all zero. The window's length is a
+/// multiple of 512 and at most 4 MiB.
 #[must_use]
 pub fn pack(window: &mut WindowBuffer, offset: u64) -> Option<ChunkEntry> {
     pack_with(window, offset, ZERO_RUN_THRESHOLD)

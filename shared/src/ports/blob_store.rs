@@ -107,7 +107,8 @@ pub struct CopyStatus {
 
 /// Blobs in containers of storage accounts.
 ///
-/// An error that is the source's and not the destination's says so: [`SourceFault`](super::error::SourceFault) has its kind and its code.
+/// An error that is the source's and not the destination's says so: [`SourceFault`](super::error::SourceFault) has its kind
+/// and its code.
 #[async_trait]
 pub trait BlobStore: Send + Sync {
     /// Makes sure that a container is there, private.

@@ -32,8 +32,8 @@ pub(super) fn write(actions: &[Action], url: impl Fn(&Action) -> PortResult<Stri
     Ok((format!("multipart/mixed; boundary=batch_{batch}"), body))
 }
 
-/// The rows' new versions, in the order of the actions, none where there is no row any more; or the refusal of the first action that was refused, for which
-/// the others were undone. An answer that says neither is an empty list.
+/// The rows' new versions, in the order of the actions, none where there is no row any more; or the refusal of the first
+/// action that was refused, for which the others were undone. An answer that says neither is an empty list.
 pub(super) fn read(body: &[u8]) -> Result<Vec<Option<ETag>>, Refusal> {
     let text = String::from_utf8_lossy(body);
     let mut etags = Vec::new();

@@ -5,9 +5,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crc_fast::{CrcAlgorithm, Digest};
-
 use super::paths::Place;
+use crate::chunk::Crc64;
 use crate::ports::blob_store::SourceRange;
 use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 use crate::ranges::pieces;
@@ -60,14 +59,14 @@ impl Source {
         buffer: &mut [u8],
         mut take: impl FnMut(&[u8]) -> PortResult<()>,
     ) -> PortResult<()> {
-        let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
+        let mut crc = Crc64::default();
         for (at, length) in pieces(&self.range, buffer.len()) {
             let piece = &mut buffer[..length];
             self.file.read_exact_at(piece, at).map_err(|error| self.place.fault("read", error))?;
-            digest.update(piece);
+            crc.update(piece);
             take(piece)?;
         }
-        let actual = digest.finalize();
+        let actual = crc.finish();
         if actual == self.crc64 {
             return Ok(());
         }
