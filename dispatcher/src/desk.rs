@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::message::{Message, QueueName};
+use goldfleet_model::operation::{Operation, OperationState};
+use goldfleet_model::state::{IllegalTransition, JobEvent};
 use goldfleet_shared::commit::{Commit, Outcome, confirmed};
 use goldfleet_shared::config::Config;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::job::{Job, JobState};
-use goldfleet_shared::model::message::{Message, QueueName};
-use goldfleet_shared::model::operation::{Operation, OperationState};
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_shared::ports::{Ports, Versioned};
-use goldfleet_shared::state::{IllegalTransition, JobEvent};
 use goldfleet_worker::vitals::Vitals;
 
 /// Ports, configuration, and who acts.

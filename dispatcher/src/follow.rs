@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::model::ids::JobId;
+use goldfleet_model::ids::JobId;
 use goldfleet_shared::ports::clock::between;
 use tokio_util::sync::CancellationToken;
 

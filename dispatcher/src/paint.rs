@@ -1,7 +1,7 @@
 //! Colour, where it is wanted: what it stands for. It is never the only sign of it.
 
 use anstyle::Ansi256Color;
-use goldfleet_shared::model::upload::UploadState;
+use goldfleet_model::upload::UploadState;
 use goldfleet_shared::vhd::Severity;
 
 use crate::doctor::Level;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::message::{Message, QueueName};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::message::{Message, QueueName};
 use goldfleet_shared::ports::clock::after;
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::queue::Received;

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::model::manifest::CHUNKS;
-use crate::model::store::Container;
+use goldfleet_model::manifest::CHUNKS;
+use goldfleet_model::store::Container;
+
 use crate::ports::Ports;
 use crate::ports::blob_store::{BlobListed, BlobStore};
 use crate::ports::clock::between;

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use crate::model::event::Event;
-use crate::model::operation::Operation;
+use goldfleet_model::event::Event;
+use goldfleet_model::operation::Operation;
+
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::job_table::Change;
 use crate::ports::{ETag, Ports, Versioned};

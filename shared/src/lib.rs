@@ -12,7 +12,6 @@
 //! - [`azure`]: the ports on Azure; [`embedded`]: on one machine; [`modelled`]: on a cloud that stores no bytes, for rehearsals;
 //!   [`conformance`]: one suite a port, which every adapter passes.
 
-mod as_text;
 pub mod azure;
 pub mod backend;
 pub mod causes;
@@ -24,18 +23,14 @@ pub mod config;
 pub mod conformance;
 pub mod embedded;
 pub mod governor;
-pub mod model;
 pub mod modelled;
 mod otlp;
 pub mod plan;
 pub mod ports;
-pub mod ranges;
 pub mod rates;
 pub mod retry;
 pub mod screen;
 mod sparse;
-pub mod state;
 pub mod targets;
 pub mod telemetry;
 pub mod vhd;
-pub mod words;

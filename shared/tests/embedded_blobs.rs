@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, StorageType};
+use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_shared::conformance;
 use goldfleet_shared::embedded::blob_store::DirectoryBlobs;
 use goldfleet_shared::embedded::image_plane::DirectoryImages;
-use goldfleet_shared::model::ids::SubscriptionId;
-use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec, StorageType};
-use goldfleet_shared::model::manifest::{Generation, OsType};
-use goldfleet_shared::model::store::{BlobAddress, Container};
 use goldfleet_shared::ports::blob_store::{BlobStore, Fence, PAGE};
 use goldfleet_shared::ports::clock::{SystemClock, TokioClock};
 use goldfleet_shared::ports::error::ErrorKind;

@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use goldfleet_model::message::QueueName;
 use goldfleet_shared::conformance::clock::ManualClock;
 use goldfleet_shared::conformance::{job_table, queue};
 use goldfleet_shared::embedded::{Database, SqliteJobTable, SqliteQueue};
-use goldfleet_shared::model::message::QueueName;
 use goldfleet_shared::ports::clock::SystemClock;
 use goldfleet_shared::ports::job_table::JobTable as _;
 use goldfleet_shared::ports::queue::Queue;

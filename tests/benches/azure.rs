@@ -16,18 +16,18 @@ use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::fanout::fan_out;
 use goldfleet_dispatcher::request::request;
 use goldfleet_dispatcher::upload::{UploadRequest, upload};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::manifest::OsType;
+use goldfleet_model::message::{Message, QueueName};
+use goldfleet_model::operation::{Kind, Lease, Operation, OperationState};
+use goldfleet_model::state::OperationEvent;
 use goldfleet_shared::azure::Connection;
 use goldfleet_shared::backend;
 use goldfleet_shared::config::Config;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::manifest::OsType;
-use goldfleet_shared::model::message::{Message, QueueName};
-use goldfleet_shared::model::operation::{Kind, Lease, Operation, OperationState};
 use goldfleet_shared::ports::clock::after;
 use goldfleet_shared::ports::job_table::Change;
 use goldfleet_shared::ports::queue::MAX_RECEIVE;
 use goldfleet_shared::ports::{Ports, Versioned};
-use goldfleet_shared::state::OperationEvent;
 use goldfleet_tests::azure::arm::{Limits, LongRunning};
 use goldfleet_tests::azure::azurite::Azurite;
 use goldfleet_tests::azure::site::{Backend, Site};
@@ -94,7 +94,7 @@ impl Scene {
         std::fs::write(folder.path().join("targets.toml"), place::targets(SUBSCRIPTIONS, &REGIONS)).unwrap();
         let golden = goldfleet_shared::vhd::GoldenSpec::spread(
             24 << 20,
-            goldfleet_shared::model::manifest::Generation::V2,
+            goldfleet_model::manifest::Generation::V2,
             64 << 10,
             1,
             1,
@@ -192,8 +192,8 @@ async fn bare(ports: &Ports) -> f64 {
                     let change = Change { operation: row.value.clone(), if_match: row.etag.clone() };
                     row.etag = ports.table.commit(&[change], &[line]).await.unwrap().remove(0);
                 }
-                if let goldfleet_shared::model::operation::OperationId::Copy(key) = &id {
-                    let image = goldfleet_shared::model::operation::OperationId::Image(key.clone());
+                if let goldfleet_model::operation::OperationId::Copy(key) = &id {
+                    let image = goldfleet_model::operation::OperationId::Image(key.clone());
                     let next = Message::operation(&job, &image).encode();
                     ports.queue.send(QueueName::Image, &next, Duration::ZERO).await.unwrap();
                 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use goldfleet_dispatcher::rehearse::baseline::{Baseline, compare};
 use goldfleet_dispatcher::rehearse::{self, Rehearsal, RehearsalError, Report, rehearse};
-use goldfleet_shared::model::event::Event;
-use goldfleet_shared::model::operation::Kind;
+use goldfleet_model::event::Event;
+use goldfleet_model::operation::Kind;
 use goldfleet_shared::plan::Inventory;
 use goldfleet_shared::rates::Rates;
 

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use anyhow::ensure;
-use goldfleet_shared::model::ids::Region;
+use goldfleet_model::ids::Region;
 use goldfleet_shared::plan::estimate::Estimate;
 use goldfleet_shared::plan::{Plan, render};
 use goldfleet_shared::rates::Rates;

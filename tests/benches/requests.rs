@@ -19,12 +19,11 @@ use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::fanout::fan_out;
 use goldfleet_dispatcher::rehearse;
 use goldfleet_dispatcher::request::request;
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::OperationState;
 use goldfleet_shared::backend;
 use goldfleet_shared::config::Config;
-
-use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
-use goldfleet_shared::model::message::QueueName;
-use goldfleet_shared::model::operation::OperationState;
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
@@ -33,6 +32,7 @@ use goldfleet_tests::place::{self, Process};
 use goldfleet_worker::pump::Pump;
 use goldfleet_worker::settings::Settings;
 use goldfleet_worker::steps::Shared;
+
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue};

@@ -12,8 +12,9 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use goldfleet_shared::chunk::{WindowBuffer, ZERO_RUN_THRESHOLD, crc64, is_zero, pack_with, read_window, windows};
-use goldfleet_shared::model::manifest::Generation;
+use goldfleet_model::checksum::crc64;
+use goldfleet_model::manifest::Generation;
+use goldfleet_shared::chunk::{WindowBuffer, ZERO_RUN_THRESHOLD, is_zero, pack_with, read_window, windows};
 use goldfleet_shared::vhd::{Disk, Footer, GoldenSpec};
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use sha2::{Digest as _, Sha256};

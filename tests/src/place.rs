@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use goldfleet_shared::model::manifest::Generation;
+use goldfleet_model::manifest::Generation;
 use goldfleet_shared::vhd::GoldenSpec;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

@@ -13,8 +13,9 @@ use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::upload::{UploadError, Uploaded};
 use goldfleet_dispatcher::verify::{How, Places, Verified, verify};
-use goldfleet_shared::model::operation::Kind;
-use goldfleet_shared::model::upload::Upload;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::operation::Kind;
+use goldfleet_model::upload::Upload;
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::clock::{Clock, SystemClock, after};
 use goldfleet_tests::faults::{Faults, Lost, faulty};
@@ -44,7 +45,7 @@ fn age(file: &Path, age: Duration) {
 /// An uploader that began long ago, and is at it still.
 #[expect(clippy::unwrap_used, reason = "tests")]
 async fn long_upload(ports: &Ports, began: Duration, last: Duration) {
-    let begun = Upload::begun("golden".parse().unwrap(), "2".parse().unwrap(), ago(began));
+    let begun = Upload::begun(JobId::new(ago(began), 1), "golden".parse().unwrap(), "2".parse().unwrap(), ago(began));
     let row = Upload { updated: ago(last), ..begun };
     ports.table.put_upload(&row).await.unwrap();
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use goldfleet_dispatcher::dashboard::guard::{Guard, GuardError};
 use goldfleet_dispatcher::dashboard::{Options, serve};
-use goldfleet_shared::model::ids::JobId;
+use goldfleet_model::ids::JobId;
 use goldfleet_tests::fleet::Fleet;
 use reqwest::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use reqwest::{Client, RequestBuilder, StatusCode};

@@ -254,7 +254,7 @@ fn the_doctor_says_how_little_a_folder_tells_of_targets() {
 
 /// A fleet on one machine, with these targets.
 fn in_a_folder(targets: &str) -> Place {
-    let generation = goldfleet_shared::model::manifest::Generation::V2;
+    let generation = goldfleet_model::manifest::Generation::V2;
     Place::new(
         "[source]\nsubscription = \"00000000-0000-0000-0000-000000000000\"\nregion = \"westeurope\"\n\
          account = \"goldsource\"\ncontainer = \"golden\"\n",

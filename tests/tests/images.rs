@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, StorageType};
+use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::store::Container;
 use goldfleet_shared::conformance::image_plane::{Site as Suite, all, put_smallest_vhd};
-use goldfleet_shared::model::ids::SubscriptionId;
-use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec, StorageType};
-use goldfleet_shared::model::manifest::{Generation, OsType};
-use goldfleet_shared::model::store::Container;
 use goldfleet_shared::ports::blob_store::BlobStore as _;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_shared::ports::image_plane::{ImagePlane, Underway};

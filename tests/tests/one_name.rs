@@ -9,7 +9,7 @@ use goldfleet_dispatcher::fanout::fan_out;
 use goldfleet_dispatcher::request::request;
 use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::status::{Standing, Status};
-use goldfleet_shared::model::ids::JobId;
+use goldfleet_model::ids::JobId;
 use goldfleet_tests::faults::{Faults, faulty};
 use goldfleet_tests::fleet::Fleet;
 use goldfleet_tests::place;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use goldfleet_shared::model::manifest::Generation;
+use goldfleet_model::manifest::Generation;
 use goldfleet_shared::vhd::{Disk, GoldenSpec, same_disk};
 use goldfleet_tests::place::{self, Place, Process};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};

@@ -7,9 +7,9 @@
 
 use std::time::{Duration, Instant};
 
+use goldfleet_model::manifest::{CHUNK_SIZE, Generation};
+use goldfleet_model::operation::{Kind, Operation, Work};
 use goldfleet_shared::embedded::{Database, SqliteJobTable};
-use goldfleet_shared::model::manifest::{CHUNK_SIZE, Generation};
-use goldfleet_shared::model::operation::{Kind, Operation, Work};
 use goldfleet_shared::ports::clock::between;
 use goldfleet_shared::ports::job_table::JobTable as _;
 use goldfleet_shared::vhd::GoldenSpec;

@@ -8,9 +8,9 @@ use goldfleet_dispatcher::cleanup::cleanup_job;
 use goldfleet_dispatcher::collect::collect;
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::upload::UploadError;
-use goldfleet_shared::model::message::{Message, QueueName};
+use goldfleet_model::message::{Message, QueueName};
+use goldfleet_model::state::OperationEvent;
 use goldfleet_shared::ports::job_table::Change;
-use goldfleet_shared::state::OperationEvent;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::files::flip;
 use goldfleet_tests::fleet::Fleet;
@@ -79,11 +79,11 @@ async fn every_step_is_repeated() {
     let images = fleet.images();
 
     let mut row = fleet.ports.table.job(&job).await.unwrap().unwrap();
-    row.value.state = goldfleet_shared::model::job::JobState::Running;
+    row.value.state = goldfleet_model::job::JobState::Running;
     fleet.ports.table.commit_job(&row.value, &row.etag, &[]).await.unwrap();
     for row in fleet.ports.table.operations(&job).await.unwrap() {
         let mut again = row.value.clone();
-        again.state = goldfleet_shared::model::operation::OperationState::Ready;
+        again.state = goldfleet_model::operation::OperationState::Ready;
         let change = Change { operation: again, if_match: row.etag };
         fleet.ports.table.commit(&[change], &[]).await.unwrap();
         let message = Message::operation(&job, &row.value.id).encode();
@@ -204,7 +204,7 @@ async fn an_expired_lease_is_taken_over() {
     let job = fleet.planned("1").await;
     // A worker that claims everything it can, and is never heard of again.
     for row in fleet.ports.table.operations(&job).await.unwrap() {
-        let lease = goldfleet_shared::model::operation::Lease {
+        let lease = goldfleet_model::operation::Lease {
             token: uuid::Uuid::new_v4(),
             holder: "gone".to_owned(),
             expires: fleet.ports.clock.now(),

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use goldfleet_dispatcher::verify::{Fault, How, Needed, Places, Seen, Verified, verify};
-use goldfleet_shared::model::job::Job;
-use goldfleet_shared::model::manifest::Generation;
+use goldfleet_model::job::Job;
+use goldfleet_model::manifest::Generation;
 use goldfleet_shared::ports::blob_store::SourceRange;
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::vhd::GoldenSpec;

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::image::VhdMetadata;
-use goldfleet_shared::model::manifest::Generation;
-use goldfleet_shared::model::operation::{Kind, Operation, Work};
-use goldfleet_shared::model::store::BlobAddress;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::image::VhdMetadata;
+use goldfleet_model::manifest::Generation;
+use goldfleet_model::operation::{Kind, Operation, Work};
+use goldfleet_model::store::BlobAddress;
 use goldfleet_shared::ports::job_table::Change;
 use goldfleet_shared::ports::{Ports, Versioned};
 use goldfleet_shared::vhd::GoldenSpec;

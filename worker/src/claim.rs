@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use goldfleet_model::event::Event;
+use goldfleet_model::message::{Message, QueueName};
+use goldfleet_model::operation::{Failure, Lease, Operation, OperationState};
+use goldfleet_model::state::{IllegalTransition, OperationEvent};
 use goldfleet_shared::chance;
 use goldfleet_shared::commit::{Commit, Outcome, confirmed};
-use goldfleet_shared::model::event::Event;
-use goldfleet_shared::model::message::{Message, QueueName};
-use goldfleet_shared::model::operation::{Failure, Lease, Operation, OperationState};
 use goldfleet_shared::ports::clock::{after, between};
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::queue::Received;
 use goldfleet_shared::ports::{Ports, Versioned};
-use goldfleet_shared::state::{IllegalTransition, OperationEvent};
 use jiff::Timestamp;
 
 use crate::hold::{Hold, Rows};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::model::operation::Failure;
+use goldfleet_model::operation::Failure;
 use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use jiff::Timestamp;
 

@@ -95,7 +95,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    use goldfleet_shared::model::operation::Kind;
+    use goldfleet_model::operation::Kind;
 
     use super::*;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use goldfleet_shared::model::job::JobState;
-use goldfleet_shared::model::message::QueueName;
-use goldfleet_shared::model::operation::{Kind, OperationState};
+use goldfleet_model::job::JobState;
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::{Kind, OperationState};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::model::operation::OperationState;
+use goldfleet_model::operation::OperationState;
 use goldfleet_shared::ports::error::PortError;
 
 use crate::failed::Failed;

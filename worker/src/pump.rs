@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use goldfleet_shared::model::message::{Message, QueueName};
-use goldfleet_shared::model::operation::{Kind, OperationState};
+use goldfleet_model::message::{Message, QueueName};
+use goldfleet_model::operation::{Kind, OperationState};
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::queue::{MAX_RECEIVE, Received};
 use goldfleet_shared::telemetry::Complaint;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use goldfleet_shared::model::manifest::Generation;
+use goldfleet_model::manifest::Generation;
 use goldfleet_shared::vhd::{Report, check};
 use indicatif::HumanBytes;
 

@@ -1,7 +1,7 @@
 //! `doctor`.
 
+use goldfleet_model::words::counted;
 use goldfleet_shared::backend;
-use goldfleet_shared::words::counted;
 use serde_json::json;
 
 use super::error::{CommandError, DONE, FAILED};

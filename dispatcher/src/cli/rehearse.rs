@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use goldfleet_model::ids::{ImageName, ImageVersion};
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::manifest::Manifest;
+use goldfleet_model::words::counted;
 use goldfleet_shared::backend;
 use goldfleet_shared::config::{Config, environment};
-use goldfleet_shared::model::ids::{ImageName, ImageVersion};
-use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::manifest::Manifest;
 use goldfleet_shared::plan::{Inventory, render};
 use goldfleet_shared::rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 use goldfleet_shared::telemetry;
-use goldfleet_shared::words::counted;
 use goldfleet_worker::program;
 use indicatif::HumanBytes;
 use tracing::Level;

@@ -1,6 +1,6 @@
 //! Bytes over time: as they were seen to arrive while someone looked, and before that as the rows remember it.
 
-use goldfleet_shared::model::operation::Operation;
+use goldfleet_model::operation::Operation;
 use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::clock::{after, between};
 use jiff::Timestamp;

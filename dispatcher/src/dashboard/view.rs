@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationId, OperationState, Work};
-use goldfleet_shared::model::store::Store;
-use goldfleet_shared::model::target::TargetKey;
+use goldfleet_model::operation::{Failure, Kind, Operation, OperationId, OperationState, Work};
+use goldfleet_model::store::Store;
+use goldfleet_model::target::TargetKey;
 use goldfleet_shared::ports::Versioned;
 use jiff::Timestamp;
 use serde::Serialize;

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
-use goldfleet_shared::model::ids::{AccountName, SubscriptionId};
-use goldfleet_shared::model::target::Target;
+use goldfleet_model::ids::{AccountName, SubscriptionId};
+use goldfleet_model::target::Target;
 use goldfleet_shared::plan::first_stores;
 use goldfleet_shared::ports::error::PortResult;
 use goldfleet_shared::ports::inspector::{AccountFacts, Inspector};

@@ -1,7 +1,7 @@
 //! A target: subscription, resource group, region, staging account, permissions.
 
-use goldfleet_shared::model::store::Container;
-use goldfleet_shared::model::target::Target;
+use goldfleet_model::store::Container;
+use goldfleet_model::target::Target;
 use goldfleet_shared::ports::error::{ErrorKind, PortResult};
 use goldfleet_shared::ports::inspector::{AccountFacts, Inspector, Lock};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use goldfleet_shared::model::image::VhdNames;
-use goldfleet_shared::model::store::BlobAddress;
+use goldfleet_model::image::VhdNames;
+use goldfleet_model::store::BlobAddress;
 use goldfleet_shared::modelled::{Model, Pace, Stats};
 use goldfleet_shared::ports::clock::TokioClock;
 use jiff::Timestamp;

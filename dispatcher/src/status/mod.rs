@@ -9,12 +9,12 @@ mod upload;
 
 use std::collections::BTreeMap;
 
-use goldfleet_shared::model::job::{Approval, Job, JobState};
-use goldfleet_shared::model::operation::{Kind, Operation, OperationState, Work};
-use goldfleet_shared::model::upload::Upload;
+use goldfleet_model::job::{Approval, Job, JobState};
+use goldfleet_model::operation::{Kind, Operation, OperationState, Work};
+use goldfleet_model::state::next_job;
+use goldfleet_model::upload::Upload;
 use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::clock::between;
-use goldfleet_shared::state::next_job;
 use goldfleet_worker::settle::COPY_FAILED;
 use jiff::Timestamp;
 use serde::Serialize;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::model::job::Job;
-use goldfleet_shared::model::operation::{Operation, OperationState};
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_shared::ports::Versioned;
 use goldfleet_shared::ports::clock::between;
 use jiff::Timestamp;

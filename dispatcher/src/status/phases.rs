@@ -1,6 +1,6 @@
 //! How far the operations of each kind are.
 
-use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
+use goldfleet_model::operation::{Kind, Operation, OperationState};
 use goldfleet_shared::ports::Versioned;
 use serde::Serialize;
 

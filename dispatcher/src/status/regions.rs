@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
+use goldfleet_model::operation::{Kind, Operation, OperationState};
 use goldfleet_shared::ports::Versioned;
 use serde::Serialize;
 

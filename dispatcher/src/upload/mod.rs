@@ -16,12 +16,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use goldfleet_shared::chunk::crc64;
-use goldfleet_shared::model::ids::{ImageName, ImageVersion};
-use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::manifest::{ChunkEntry, ChunkHash, Digest, Generation, Manifest, OsType, digest_of};
-use goldfleet_shared::model::store::BlobAddress;
-use goldfleet_shared::model::upload::Upload;
+use goldfleet_model::checksum::crc64;
+use goldfleet_model::ids::{ImageName, ImageVersion};
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Digest, Generation, Manifest, OsType, digest_of};
+use goldfleet_model::store::BlobAddress;
+use goldfleet_model::upload::Upload;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_shared::vhd::{self, Disk, Report, VhdError};
 use tokio_util::sync::CancellationToken;

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use goldfleet_model::manifest::ChunkEntry;
 use goldfleet_shared::chunk::{pack, read_window, windows};
-use goldfleet_shared::model::manifest::ChunkEntry;
 use goldfleet_shared::vhd::{Disk, VhdError};
 use tokio::sync::mpsc;
 

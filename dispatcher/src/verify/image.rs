@@ -1,6 +1,6 @@
 //! Whether a managed image was made of the version.
 
-use goldfleet_shared::model::image::ImageTags;
+use goldfleet_model::image::ImageTags;
 use goldfleet_shared::ports::error::{PortError, PortResult};
 use goldfleet_shared::ports::image_plane::{ManagedImage, Provisioning};
 use goldfleet_shared::retry::retrying;

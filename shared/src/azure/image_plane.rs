@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use azure_core::http::Method;
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_model::manifest::{Generation, OsType};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::arm::{Arm, Poll, Progress};
 use crate::config::AzureCloud;
-use crate::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
-use crate::model::manifest::{Generation, OsType};
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway};
 

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use azure_core::http::Method;
+use goldfleet_model::ids::{Region, ResourceGroup, SubscriptionId};
+use goldfleet_model::store::Container;
 use serde_json::Value;
 
 use super::arm::{Arm, error};
 use super::blob_store::AzureBlobs;
 use super::connection::{Connection, STORAGE_SCOPE};
 use super::error::port_error;
-use crate::model::ids::{Region, ResourceGroup, SubscriptionId};
-use crate::model::store::Container;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::inspector::{AccountFacts, CopyScope, Grant, Inspector, Lock, Permissions};
 

@@ -12,9 +12,8 @@ use azure_core::http::headers::HeaderName;
 use azure_core::http::{AsyncRawResponse, HttpClient, Request};
 use azure_core::{Error, Result};
 use futures::StreamExt as _;
+use goldfleet_model::manifest::CHUNK_SIZE;
 use tokio::time::timeout;
-
-use crate::model::manifest::CHUNK_SIZE;
 
 /// Requests with this header have the service read a source: at most a chunk.
 const COPY_SOURCE: HeaderName = HeaderName::from_static("x-ms-copy-source");

@@ -11,11 +11,11 @@ use azure_storage_queue::models::{
     QueueMessage, ReceivedMessage,
 };
 use azure_storage_queue::{QueueClient, QueueServiceClient, QueueServiceClientOptions};
+use goldfleet_model::message::QueueName;
 
 use super::connection::{Connection, STORAGE_SCOPE};
 use super::error::{incomplete, port_error};
 use crate::config::Prefix;
-use crate::model::message::QueueName;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::queue::{MAX_MESSAGE, MAX_RECEIVE, Queue, Receipt, Received};
 

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, Range};
 
-use crate::model::manifest::CHUNK_SIZE;
+use goldfleet_model::manifest::CHUNK_SIZE;
 
 /// A cache line. Reading, CRC and hash take 64 bytes at a time, and are slower where these lie in two lines.
 const LINE: usize = 64;

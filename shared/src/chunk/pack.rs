@@ -1,8 +1,10 @@
 //! From a window's bytes to a chunk.
 
-use super::{Crc64, WindowBuffer, is_zero};
-use crate::model::hash::ChunkHasher;
-use crate::model::manifest::{ChunkEntry, ChunkHash, Run};
+use goldfleet_model::hash::ChunkHasher;
+use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Run};
+
+use super::{WindowBuffer, is_zero};
+use goldfleet_model::checksum::Crc64;
 
 /// A zero run of at least so many bytes is left out; a shorter one inside data is sent along.
 ///
@@ -91,10 +93,10 @@ fn data_runs(window: &[u8], threshold: usize) -> Vec<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use goldfleet_model::checksum::crc64;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::chunk::crc64;
 
     fn unpack(entry: &ChunkEntry, packed: &[u8], offset: u64, length: usize) -> Vec<u8> {
         let mut window = vec![0; length];

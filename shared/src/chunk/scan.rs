@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use goldfleet_model::manifest::CHUNK_SIZE;
+
 use super::WindowBuffer;
-use crate::model::manifest::CHUNK_SIZE;
 use crate::vhd::{Disk, VhdError};
 
 /// The windows of a disk of `size` bytes that the data ranges touch, in order. `ranges` are in order.

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use goldfleet_model::ids::AccountName;
 use serde::{Deserialize, Serialize};
 
 use super::values::{Endpoint, Prefix};
-use crate::model::ids::AccountName;
 
 /// `[coordination]` with `backend = "azure"`: queues and tables of the source account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
+use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
+use goldfleet_model::image::StorageType;
+use goldfleet_model::naming::NameTemplate;
+use goldfleet_model::store::Store;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::azure::{AzureCloud, AzureCoordination};
 use super::values::{Listen, Time};
-use crate::model::ids::{AccountName, ContainerName, Region, SubscriptionId};
-use crate::model::image::StorageType;
-use crate::model::naming::NameTemplate;
-use crate::model::store::Store;
 
 /// `[coordination]`: where queues and tables are. The key `backend` tells the variants apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use goldfleet_model::as_text;
+use goldfleet_model::ids::AccountName;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::{Deserialize, Serialize};
-
-use crate::as_text::as_text;
-use crate::model::ids::AccountName;
 
 /// Why a value was refused: what it is, what was given, and the rule it breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

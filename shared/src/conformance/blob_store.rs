@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::future::join_all;
+use goldfleet_model::store::Container;
 use uuid::Uuid;
 
 use self::helpers::{as_usize, body, crc, etag, list, only_winner, put, refused, refused_as, source, unique};
-use crate::model::store::Container;
 use crate::ports::blob_store::{BlobStore, PAGE, SourceRange};
 use crate::ports::error::ErrorKind;
 

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
+use goldfleet_model::ids::{Region, ResourceGroup, SubscriptionId};
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec};
+use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::store::{BlobAddress, Container};
 use uuid::Uuid;
 
-use crate::model::ids::{Region, ResourceGroup, SubscriptionId};
-use crate::model::image::{ManagedImageId, ManagedImageSpec};
-use crate::model::manifest::{Generation, OsType};
-use crate::model::store::{BlobAddress, Container};
 use crate::ports::blob_store::BlobStore;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::image_plane::{ImagePlane, ManagedImage, Provisioning, Underway};
@@ -177,7 +177,7 @@ fn spec(site: &Site) -> ManagedImageSpec {
         vhd: site.container.blob(format!("conformance__{unique}.vhd")),
         os: OsType::Linux,
         generation: Generation::V2,
-        storage_type: crate::model::image::StorageType::StandardLrs,
+        storage_type: goldfleet_model::image::StorageType::StandardLrs,
         disk_encryption_set: None,
         tenant: None,
         tags: BTreeMap::from([("goldfleet-image".to_owned(), "conformance".to_owned())]),

@@ -6,22 +6,22 @@ mod jobs;
 use std::time::Duration;
 
 use futures::future::join_all;
+use goldfleet_model::chunk_set::ChunkSet;
+use goldfleet_model::event::Event;
+use goldfleet_model::ids::{JobId, SubscriptionId};
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::operation::{Kind, Lease, Operation, OperationId, OperationState};
+use goldfleet_model::state::{JobEvent, OperationEvent};
+use goldfleet_model::target::TargetKey;
+use goldfleet_model::upload::{Upload, UploadState};
 use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::model::chunk_set::ChunkSet;
-use crate::model::event::Event;
-use crate::model::ids::{JobId, SubscriptionId};
-use crate::model::job::{Job, JobState};
-use crate::model::operation::{Kind, Lease, Operation, OperationId, OperationState};
-use crate::model::target::TargetKey;
-use crate::model::upload::{Upload, UploadState};
 use crate::ports::Versioned;
 use crate::ports::clock::after;
 use crate::ports::error::{ErrorKind, PortResult};
 use crate::ports::job_table::{Change, JobTable};
-use crate::state::{JobEvent, OperationEvent};
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 

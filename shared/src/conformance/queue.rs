@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use goldfleet_model::message::QueueName;
+
 use super::clock::Elapse;
-use crate::model::message::QueueName;
 use crate::ports::error::ErrorKind;
 use crate::ports::queue::{MAX_MESSAGE, MAX_RECEIVE, Queue, Received};
 

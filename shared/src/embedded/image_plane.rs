@@ -13,15 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use goldfleet_model::ids::Region;
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::store::BlobAddress;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::blob_store::paths::{Place, fault};
 use super::blocking::blocking;
-use crate::model::ids::Region;
-use crate::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
-use crate::model::manifest::{Generation, OsType};
-use crate::model::store::BlobAddress;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway, check_kept};
 

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use goldfleet_model::chunk_set::ChunkSet;
+use goldfleet_model::event::Event;
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::upload::Upload;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::de::DeserializeOwned;
 
 use super::sqlite::Database;
-use crate::model::chunk_set::ChunkSet;
-use crate::model::event::Event;
-use crate::model::ids::{ImageName, ImageVersion, JobId};
-use crate::model::job::{Job, JobState};
-use crate::model::operation::{Operation, OperationId};
-use crate::model::upload::Upload;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
 use crate::ports::{ETag, Versioned};

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use goldfleet_model::message::QueueName;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use super::sqlite::Database;
-use crate::model::message::QueueName;
 use crate::ports::clock::{Clock, after};
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::queue::{MAX_RECEIVE, Queue, Receipt, Received, check_length};

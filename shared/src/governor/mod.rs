@@ -9,10 +9,10 @@ mod pace;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use goldfleet_model::ids::AccountName;
 use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::model::ids::AccountName;
 use crate::ports::clock::{Clock, after, between};
 use crate::ports::error::{ErrorKind, PortResult};
 use pace::Pace;

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use goldfleet_model::ids::{Region, SubscriptionId};
+use goldfleet_model::store::BlobAddress;
+
 use super::limits::{ArmKind, BucketRates};
 use super::pace::{Bucket, Moment};
-use crate::model::ids::{Region, SubscriptionId};
-use crate::model::store::BlobAddress;
 
 /// Resource Manager's state.
 #[derive(Default)]

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use goldfleet_model::store::{BlobAddress, Container};
+
 use super::limits::Limit;
-use crate::model::store::{BlobAddress, Container};
 use crate::ports::blob_store::SourceRange;
 use crate::ports::error::{ErrorKind, PortError, SourceFault};
 

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::Bytes;
-
-use crate::chunk::{CRC64_EMPTY, combine_crc64, crc64};
+use goldfleet_model::checksum::{CRC64_EMPTY, combine_crc64, crc64};
 
 /// Zeros to take checksums and copies of.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];

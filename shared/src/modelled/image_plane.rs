@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 
 use super::Model;
 use super::arm::Image;
 use super::limits::ArmKind;
 use super::pace::{Moment, nanos};
 use super::world::World;
-use crate::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway, check_kept};
 use crate::vhd::{DiskType, FOOTER_SIZE, Footer};

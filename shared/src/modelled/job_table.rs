@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use goldfleet_model::event::Event;
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::upload::Upload;
 
 use super::memory::Memory;
-use crate::model::event::Event;
-use crate::model::ids::{ImageName, ImageVersion, JobId};
-use crate::model::job::Job;
-use crate::model::operation::{Operation, OperationId};
-use crate::model::upload::Upload;
 use crate::ports::clock::Clock;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};

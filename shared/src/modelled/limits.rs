@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use goldfleet_model::ids::{AccountName, Region};
 use serde::Serialize;
 
-use crate::model::ids::{AccountName, Region};
 use crate::rates::{self, Rates, milliseconds, seconds};
 
 /// The pace of the modelled cloud.

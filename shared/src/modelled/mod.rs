@@ -29,6 +29,9 @@ mod world;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
+use goldfleet_model::manifest::{ChunkEntry, Manifest};
+use goldfleet_model::store::{BlobAddress, Container};
 use jiff::Timestamp;
 
 pub use blob_store::ModelledBlobs;
@@ -39,9 +42,6 @@ pub use queue::MemoryQueue;
 pub use stats::{AccountStats, Busiest, LinkStats, Stats};
 
 use crate::config::Source;
-use crate::model::ids::{AccountName, Region, SubscriptionId};
-use crate::model::manifest::{ChunkEntry, Manifest};
-use crate::model::store::{BlobAddress, Container};
 use crate::ports::Ports;
 use crate::ports::clock::{Clock, between};
 use crate::ports::error::PortResult;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use goldfleet_model::message::QueueName;
 use jiff::Timestamp;
 
 use super::memory::Memory;
-use crate::model::message::QueueName;
 use crate::ports::clock::Clock;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::queue::{MAX_RECEIVE, Queue, Receipt, Received, check_length};

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use goldfleet_model::ids::{AccountName, Region};
 use serde::Serialize;
 
 use super::limits::Limit;
 use super::pace::Pipe;
 use super::world::{Account, Blob, World};
-use crate::model::ids::{AccountName, Region};
 
 /// Bytes that went from one region to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::store::BlobAddress;
+
 use super::errors;
 use super::limits::{ArmKind, Limit};
 use super::pace::{Moment, Pipe, nanos, nanoseconds};
 use super::world::{AccountId, BlobId, LinkId, World};
-use crate::model::ids::SubscriptionId;
-use crate::model::store::BlobAddress;
 use crate::ports::error::{PortError, PortResult};
 
 /// A pipe on a request's way.

@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
+use goldfleet_model::store::{BlobAddress, Container};
 use jiff::Timestamp;
 
 use super::arm::Arm;
@@ -12,8 +14,6 @@ use super::errors;
 use super::extents::Extents;
 use super::limits::{Limit, Pace};
 use super::pace::{Moment, Pipe, nanos};
-use crate::model::ids::{AccountName, ContainerName, Region, SubscriptionId};
-use crate::model::store::{BlobAddress, Container};
 use crate::ports::ETag;
 use crate::ports::blob_store::{Fence, SourceRange};
 use crate::ports::error::PortResult;

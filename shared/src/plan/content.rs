@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use goldfleet_model::hash::ChunkHash;
+use goldfleet_model::manifest::{CHUNK_SIZE, Manifest};
+use goldfleet_model::store::Container;
 use serde::Serialize;
-
-use crate::model::hash::ChunkHash;
-use crate::model::manifest::{CHUNK_SIZE, Manifest};
-use crate::model::store::Container;
 
 /// The chunks of an image version, as far as a plan needs to know them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

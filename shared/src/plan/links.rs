@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use goldfleet_model::store::Store;
 use serde::Serialize;
 
-use super::Tree;
 use super::content::{Amount, Content, Inventory};
 use super::regions::time_for;
-use crate::model::store::Store;
 use crate::rates::{Money, Rates};
+use goldfleet_model::tree::Tree;
 
 /// From one store to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

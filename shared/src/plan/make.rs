@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use goldfleet_model::ids::Region;
+use goldfleet_model::store::Store;
+use goldfleet_model::target::Target;
+
 use super::content::{Content, Inventory};
 use super::planned::{Asked, Plan};
 use super::sites::Sites;
-use crate::model::ids::Region;
-use crate::model::store::Store;
-use crate::model::target::Target;
 use crate::rates::Rates;
 
 /// No tree is fast enough.

@@ -1,6 +1,6 @@
 //! Plans: which store fills which, and what that costs and takes. Pure: everything they need is given to them.
 //!
-//! - [`Plan::make`] makes the cheapest plan that is fast enough; [`Tree`] is what of it is carried out.
+//! - [`Plan::make`] makes the cheapest plan that is fast enough; its [`Tree`](goldfleet_model::tree::Tree) is what of it is carried out.
 //! - [`first_stores`] tells the stores of a plan before there is an image.
 //! - [`crate::rates::Rates`] are the prices and limits, [`Content`] and [`Inventory`] what is to be moved and what is there already.
 //! - `docs/planning.md` explains it.
@@ -19,10 +19,8 @@ mod stores;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod tree;
 
 pub use content::{Amount, Content, Inventory};
 pub use links::Link;
 pub use make::{TooSlow, first_stores};
 pub use planned::{Asked, Plan, Point, RegionPlan};
-pub use tree::{PlannedStore, Tree};

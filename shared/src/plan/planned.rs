@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use goldfleet_model::ids::Region;
+use goldfleet_model::store::Store;
+use goldfleet_model::target::{Target, TargetKey};
 use serde::Serialize;
 
-use super::Tree;
 use super::content::{Content, Inventory};
 use super::estimate::{Estimate, Time};
 use super::links::Link;
-use crate::model::ids::Region;
-use crate::model::store::Store;
-use crate::model::target::{Target, TargetKey};
 use crate::rates::{Money, Rates};
+use goldfleet_model::tree::Tree;
 
 /// What a plan is made for.
 #[derive(Debug, Clone, Copy)]

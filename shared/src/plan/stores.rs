@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::ids::Region;
-use crate::model::store::Store;
-use crate::model::target::{Target, TargetKey};
+use goldfleet_model::ids::Region;
+use goldfleet_model::store::Store;
+use goldfleet_model::target::{Target, TargetKey};
+
 use crate::rates::Rates;
 
 /// The stores of a region, the first of which is filled from elsewhere and fills the others.

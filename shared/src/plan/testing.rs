@@ -1,12 +1,12 @@
 //! Targets and stores for tests.
 
-use crate::model::store::Store;
-use crate::model::target::Target;
+use goldfleet_model::store::Store;
+use goldfleet_model::target::Target;
 
 /// The `n`th subscription in a region.
 pub(super) fn target(n: u32, region: &str) -> Target {
     serde_json::from_value(serde_json::json!({
-        "subscription": crate::model::ids::SubscriptionId::numbered(n), "region": region,
+        "subscription": goldfleet_model::ids::SubscriptionId::numbered(n), "region": region,
         "resource_group": "images", "account": account(n, region), "container": "vhds",
     }))
     .unwrap()

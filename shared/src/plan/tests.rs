@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use goldfleet_model::ids::Region;
+use goldfleet_model::store::Store;
+use goldfleet_model::target::Target;
 use proptest::prelude::*;
 
 use super::regions::{Between, RegionTree, time_for};
 use super::testing::{store, target};
 use super::*;
-use crate::model::ids::Region;
-use crate::model::store::Store;
-use crate::model::target::Target;
 use crate::rates::{EgressPrice, Place, Rates, WanPair};
 
 const GIB: u64 = 1 << 30;

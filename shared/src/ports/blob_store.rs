@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use goldfleet_model::store::{BlobAddress, Container};
 use jiff::Timestamp;
 
 use super::ETag;
 use super::error::{ErrorKind, PortError, PortResult};
-use crate::model::store::{BlobAddress, Container};
 
 /// The most bytes that one page write takes. Source: Azure, Put Page and Put Page From URL, 4 MiB.
 pub const MAX_PAGE_WRITE: u64 = 4 * 1024 * 1024;
@@ -245,7 +245,7 @@ pub trait BlobStore: Send + Sync {
 /// # Errors
 /// `Corrupt` where it has another.
 pub fn check_body(blob: &BlobAddress, body: &[u8], crc64: u64) -> PortResult<()> {
-    let actual = crate::chunk::crc64(body);
+    let actual = goldfleet_model::checksum::crc64(body);
     if actual == crc64 {
         return Ok(());
     }

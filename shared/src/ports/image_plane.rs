@@ -5,11 +5,11 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use goldfleet_model::ids::Region;
+use goldfleet_model::image::{ImageTags, ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_model::manifest::Digest;
 
 use super::error::{ErrorKind, PortError, PortResult};
-use crate::model::ids::Region;
-use crate::model::image::{ImageTags, ManagedImageId, ManagedImageSpec, VhdNames};
-use crate::model::manifest::Digest;
 
 /// How far a managed image is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
+use goldfleet_model::ids::{AccountName, Region, ResourceGroup, SubscriptionId};
+use goldfleet_model::store::Container;
 
 use super::error::PortResult;
-use crate::model::ids::{AccountName, Region, ResourceGroup, SubscriptionId};
-use crate::model::store::Container;
 
 /// What Resource Manager says of a storage account.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,14 +1,14 @@
 //! The table that tracks everything: jobs, their operations, the events log, uploads in progress.
 
 use async_trait::async_trait;
+use goldfleet_model::event::Event;
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::upload::Upload;
 
 use super::error::PortResult;
 use super::{ETag, Versioned};
-use crate::model::event::Event;
-use crate::model::ids::{ImageName, ImageVersion, JobId};
-use crate::model::job::Job;
-use crate::model::operation::{Operation, OperationId};
-use crate::model::upload::Upload;
 
 /// An operation's new row, on condition that the old one is still in the version `if_match`.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ pub trait JobTable: Send + Sync {
     /// Where the service refuses or can't be reached.
     async fn newest_jobs(&self, limit: usize) -> PortResult<Vec<Versioned<Job>>>;
 
-    /// Every job that has not ended ([`JobState::OPEN`](crate::model::job::JobState::OPEN)), newest first. However many
+    /// Every job that has not ended ([`JobState::OPEN`](goldfleet_model::job::JobState::OPEN)), newest first. However many
     /// have ended, only these are read.
     ///
     /// # Errors

@@ -11,15 +11,15 @@ pub mod queue;
 
 use std::sync::Arc;
 
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::store::BlobAddress;
+use goldfleet_model::target::Target;
+
 use blob_store::BlobStore;
 use clock::Clock;
 use image_plane::ImagePlane;
 use job_table::JobTable;
 use queue::Queue;
-
-use crate::model::image::ImageRef;
-use crate::model::store::BlobAddress;
-use crate::model::target::Target;
 
 /// All ports of a process, chosen in one place: [`crate::backend::open`].
 #[derive(Clone)]

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use goldfleet_model::message::QueueName;
 
 use super::error::{ErrorKind, PortError, PortResult};
-use crate::model::message::QueueName;
 
 /// The largest message in bytes. Source: Azure Storage Queues, 64 KiB.
 pub const MAX_MESSAGE: usize = 64 * 1024;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use goldfleet_model::ids::Region;
+
 use super::{Account, LatencyPair, Rates, UNKNOWN, WanPair};
 use crate::config::fault::Fault;
 use crate::config::node::Node;
-use crate::model::ids::Region;
 
 /// The dearest price that is believed, in dollars.
 const DEAREST: f64 = 1000.0;

@@ -10,7 +10,7 @@ mod sections;
 
 use std::time::Duration;
 
-use crate::model::ids::Region;
+use goldfleet_model::ids::Region;
 
 pub use money::Money;
 pub use read::RatesError;

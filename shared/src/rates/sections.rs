@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use goldfleet_model::ids::{AccountName, Region};
 use serde::{Deserialize, Serialize};
-
-use crate::model::ids::{AccountName, Region};
 
 /// The rates, by section.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::Hash;
 
+use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
+use goldfleet_model::store::Store;
+use goldfleet_model::target::Target;
+
 use super::placed::Placed;
 use crate::config::Problem;
-use crate::model::ids::{AccountName, Region, SubscriptionId};
-use crate::model::store::Store;
-use crate::model::target::Target;
 
 /// Everything that does not go together, in the order in which it is written.
 pub(super) fn check(targets: &[Placed<Target>], stores: &[Placed<Store>]) -> Vec<Problem> {

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use goldfleet_model::selector::Selector;
+use goldfleet_model::target::{Target, TargetKey};
 use toml_edit::{ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
 
 use super::error::TargetsFileError;
@@ -11,8 +13,6 @@ use super::placed::Placed;
 use super::replace::replace;
 use super::{Contents, TargetsFile, check};
 use crate::config::fault::Fault;
-use crate::model::selector::Selector;
-use crate::model::target::{Target, TargetKey};
 
 /// The array of targets.
 const TARGET: &str = "target";

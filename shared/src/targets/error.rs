@@ -3,10 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use goldfleet_model::selector::Selector;
+
 use crate::config::Problem;
 use crate::config::fault::Fault;
 use crate::config::problem::lines;
-use crate::model::selector::Selector;
 
 /// Why a targets file, or a change to it, was refused.
 #[derive(Debug, thiserror::Error)]

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use goldfleet_model::ids::{AccountName, ContainerName, InvalidName, Region, ResourceGroup, SubscriptionId};
+use goldfleet_model::target::{Target, TargetKey};
+
 use super::TargetsFile;
 use super::placed::Placed;
-use crate::model::ids::{AccountName, ContainerName, InvalidName, Region, ResourceGroup, SubscriptionId};
-use crate::model::target::{Target, TargetKey};
 
 /// Characters of an account's name that tell it from others with its prefix. Names are taken all over Azure, so these
 /// must be many: with 8 of 36 kinds, ten thousand names clash with one of ten thousand others once in 28,000 times.

@@ -18,6 +18,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use goldfleet_model::ids::{AccountName, ContainerName, Region};
+use goldfleet_model::selector::Selector;
+use goldfleet_model::store::Store;
+use goldfleet_model::target::Target;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 
@@ -29,10 +33,6 @@ pub use placed::Placed;
 
 use crate::config::fault::Fault;
 use crate::config::node::{Node, Value};
-use crate::model::ids::{AccountName, ContainerName, Region};
-use crate::model::selector::Selector;
-use crate::model::store::Store;
-use crate::model::target::Target;
 
 /// What a targets file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -229,7 +229,7 @@ fn thousands_of_targets_take_no_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("targets.toml");
     let generate = Generate {
-        subscriptions: (1..=500).map(crate::model::ids::SubscriptionId::numbered).collect(),
+        subscriptions: (1..=500).map(goldfleet_model::ids::SubscriptionId::numbered).collect(),
         regions: (0..18).map(|number| format!("region{number}").parse().unwrap()).collect(),
         prefix: "stage".parse().unwrap(),
         resource_group: "images".parse().unwrap(),

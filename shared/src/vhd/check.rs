@@ -5,12 +5,13 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use goldfleet_model::manifest::Generation;
+
 use super::disk::Disk;
 use super::error::VhdError;
 use super::findings::{Finding, Format, Report, Severity};
 use super::footer::FooterError;
 use super::partition::{Partitioning, partitioning};
-use crate::model::manifest::Generation;
 
 const MIB: u64 = 1 << 20;
 

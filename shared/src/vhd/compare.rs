@@ -6,10 +6,11 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use goldfleet_model::ranges::{pieces, without};
+
 use super::disk::Disk;
 use super::footer::FOOTER_SIZE;
 use crate::chunk::is_zero;
-use crate::ranges::{pieces, without};
 use crate::sparse::data_ranges;
 
 /// Bytes that are compared at once.

@@ -1,9 +1,10 @@
 //! Partition tables: what a disk says of the machines that can boot it.
 
+use goldfleet_model::manifest::Generation;
+
 use super::SECTOR;
 use super::disk::Disk;
 use super::error::VhdError;
-use crate::model::manifest::Generation;
 
 /// An EFI system partition's type, C12A7328-F81F-11D2-BA4B-00A0C93EC93B, as it lies on the disk.
 pub(super) const ESP: [u8; 16] =

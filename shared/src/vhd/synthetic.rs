@@ -5,10 +5,11 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use goldfleet_model::manifest::Generation;
+
 use super::SECTOR;
 use super::footer::Footer;
 use super::partition::{ESP, crc32};
-use crate::model::manifest::Generation;
 
 /// Where the first partition begins, in bytes; data comes behind it.
 const FIRST: u64 = 1 << 20;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
-use goldfleet_shared::model::manifest::Generation;
+use goldfleet_model::manifest::Generation;
 use goldfleet_shared::vhd::{FOOTER_SIZE, Footer, GoldenSpec};
 
 pub(crate) const MIB: u64 = 1 << 20;

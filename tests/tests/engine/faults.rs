@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use goldfleet_dispatcher::status::Standing;
+use goldfleet_model::checksum::crc64;
+use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_shared::azure::Patience;
-use goldfleet_shared::chunk::crc64;
-use goldfleet_shared::model::store::{BlobAddress, Container};
 use goldfleet_shared::ports::blob_store::BlobStore as _;
 use goldfleet_tests::azure::proxy::{Effect, Operation, Rule};
 use goldfleet_tests::azure::site::Site;

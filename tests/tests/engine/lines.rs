@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use goldfleet_model::manifest::Generation;
+use goldfleet_model::operation::Kind;
 use goldfleet_shared::azure::Patience;
-use goldfleet_shared::model::manifest::Generation;
-use goldfleet_shared::model::operation::Kind;
 use goldfleet_shared::ports::blob_store::BlobStore as _;
 use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::azure::proxy::{Effect, Operation, Rule};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use goldfleet_dispatcher::request::manifest;
 use goldfleet_dispatcher::status::{Standing, Status};
-use goldfleet_shared::model::event::Event;
-use goldfleet_shared::model::manifest::{Generation, Manifest, chunk_name};
+use goldfleet_model::event::Event;
+use goldfleet_model::manifest::{Generation, Manifest, chunk_name};
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::blob_store::BlobStore as _;
 use goldfleet_shared::vhd::GoldenSpec;
@@ -58,7 +58,7 @@ pub(crate) struct Scene<'a> {
     pub(crate) fleet: Fleet,
     pub(crate) ports: Ports,
     pub(crate) manifest: Manifest,
-    pub(crate) job: goldfleet_shared::model::ids::JobId,
+    pub(crate) job: goldfleet_model::ids::JobId,
     version: u64,
     logged: usize,
 }

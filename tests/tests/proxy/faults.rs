@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use goldfleet_shared::chunk::crc64;
+use goldfleet_model::checksum::crc64;
 use goldfleet_tests::azure::proxy::{Effect, Operation, Rule, crc64_header};
 use reqwest::Method;
 

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use goldfleet_shared::chunk::crc64;
+use goldfleet_model::checksum::crc64;
 use goldfleet_tests::azure::proxy::crc64_header;
 use md5::{Digest as _, Md5};
 use reqwest::Method;

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
-use goldfleet_shared::model::message::QueueName;
-use goldfleet_shared::model::operation::OperationId;
-use goldfleet_shared::model::store::{BlobAddress, Container};
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec};
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::OperationId;
+use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::clock::Clock;
 use goldfleet_shared::ports::error::PortResult;

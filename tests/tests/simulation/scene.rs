@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use goldfleet_dispatcher::rehearse;
+use goldfleet_model::ids::SubscriptionId;
 use goldfleet_shared::config::{Config, Staged, Time};
-use goldfleet_shared::model::ids::SubscriptionId;
 use goldfleet_shared::modelled::Pace;
 use goldfleet_shared::rates::Rates;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use goldfleet_dispatcher::desk::{Desk, Readers};
 use goldfleet_dispatcher::service::{Until, serve};
+use goldfleet_model::image::ImageRef;
 use goldfleet_shared::config::Config;
-use goldfleet_shared::model::image::ImageRef;
 use goldfleet_shared::modelled::Model;
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::clock::{Clock, TokioClock};

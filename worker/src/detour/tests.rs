@@ -1,4 +1,4 @@
-use goldfleet_shared::model::manifest::Run;
+use goldfleet_model::manifest::Run;
 use goldfleet_shared::ports::clock::{after, between};
 use proptest::prelude::*;
 

@@ -9,11 +9,11 @@ mod transfer;
 
 use std::sync::Arc;
 
+use goldfleet_model::image::VhdMetadata;
+use goldfleet_model::manifest::Manifest;
+use goldfleet_model::operation::{Operation, Work};
+use goldfleet_model::store::{BlobAddress, Store};
 use goldfleet_shared::governor::Governor;
-use goldfleet_shared::model::image::VhdMetadata;
-use goldfleet_shared::model::manifest::Manifest;
-use goldfleet_shared::model::operation::{Operation, Work};
-use goldfleet_shared::model::store::{BlobAddress, Store};
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::blob_store::{BlobProperties, BlobStore};
 

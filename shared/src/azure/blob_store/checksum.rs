@@ -3,10 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use goldfleet_model::store::BlobAddress;
 use md5::{Digest as _, Md5};
 
 use crate::config::Checksum;
-use crate::model::store::BlobAddress;
 use crate::ports::blob_store::check_body;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 
@@ -47,8 +47,9 @@ pub(super) async fn header(
 
 #[cfg(test)]
 mod tests {
+    use goldfleet_model::store::Container;
+
     use super::*;
-    use crate::model::store::Container;
 
     #[tokio::test]
     async fn a_body_is_checked_before_it_gets_another_checksum() {

@@ -8,9 +8,9 @@ use azure_storage_blob::models::{
     BlobClientGetPropertiesResultHeaders as _, BlobClientStartCopyFromUrlOptions, BlobClientStartCopyFromUrlResult,
     BlobClientStartCopyFromUrlResultHeaders as _, CopyStatus as Sdk,
 };
+use goldfleet_model::store::BlobAddress;
 
 use super::super::error::{incomplete, port_error, source_error};
-use crate::model::store::BlobAddress;
 use crate::ports::blob_store::{CopyState, CopyStatus};
 use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 

@@ -23,15 +23,15 @@ use azure_storage_blob::models::{
 use azure_storage_blob::{BlobClient, BlobContainerClient, BlobServiceClient, BlobServiceClientOptions};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
+use goldfleet_model::ids::AccountName;
+use goldfleet_model::store::{BlobAddress, Container};
 use jiff::Timestamp;
 
 use super::connection::{Connection, STORAGE_SCOPE};
 use super::error::{incomplete, port_error};
 use super::policies::ExtraHeaders;
-use crate::chunk;
+use goldfleet_model::checksum::crc64;
 use crate::config::AzureCloud;
-use crate::model::ids::AccountName;
-use crate::model::store::{BlobAddress, Container};
 use crate::ports::ETag;
 use crate::ports::blob_store::{
     BlobListed, BlobPage, BlobProperties, BlobStore, CopyStatus, Fence, SourceRange, check_clear, check_pages,
@@ -165,7 +165,7 @@ impl BlobStore for AzureBlobs {
         let etag = response.headers().get_optional_str(&HeaderName::from_static("etag")).map(Etag::from);
         let written = match response.headers().get_optional_str(&HeaderName::from_static(CONTENT_CRC64)) {
             Some(text) => text.to_owned(),
-            None => crc64_header(chunk::crc64(&self.get(blob, None).await?)),
+            None => crc64_header(crc64(&self.get(blob, None).await?)),
         };
         if written == crc64_header(source.crc64) {
             return Ok(());

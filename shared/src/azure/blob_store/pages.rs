@@ -17,12 +17,12 @@ use azure_storage_blob::models::{
 };
 use bytes::Bytes;
 use futures::TryStreamExt as _;
+use goldfleet_model::store::BlobAddress;
 use jiff::Timestamp;
 
 use super::super::error::{incomplete, port_error};
 use super::checksum::crc64_bytes;
 use super::{AzureBlobs, CONTENT_TYPE, http_range};
-use crate::model::store::BlobAddress;
 use crate::ports::blob_store::{Fence, SourceRange};
 use crate::ports::error::PortResult;
 

@@ -11,9 +11,9 @@ use azure_core::time::{Duration, OffsetDateTime};
 use azure_storage_blob::BlobServiceClient;
 use azure_storage_blob::models::KeyInfo;
 use azure_storage_sas::{SasBuilder, SasProtocol};
+use goldfleet_model::store::Container;
 
 use super::super::error::port_error;
-use crate::model::store::Container;
 use crate::ports::error::PortResult;
 
 /// What clocks may differ: a SAS holds from so long before now, and with it for an hour in all.

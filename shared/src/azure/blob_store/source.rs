@@ -2,9 +2,10 @@
 
 use std::future::Future;
 
+use goldfleet_model::store::BlobAddress;
+
 use super::super::error::{self, port_error};
 use super::AzureBlobs;
-use crate::model::store::BlobAddress;
 use crate::ports::blob_store::SourceRange;
 use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
@@ -102,9 +103,9 @@ mod tests {
     use azure_core::error::ErrorKind as Sdk;
     use azure_core::http::headers::{HeaderName, Headers};
     use azure_core::http::{RawResponse, StatusCode};
+    use goldfleet_model::store::Container;
 
     use super::*;
-    use crate::model::store::Container;
 
     /// A refusal with this code, and what it says of the source: a status, a code.
     fn refusal(

@@ -17,16 +17,16 @@ mod rows;
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use goldfleet_model::event::Event;
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::upload::Upload;
 use jiff::Timestamp;
 
 use super::connection::Connection;
 use super::table::{Action, Entity, Key, MAX_ACTIONS, MAX_BATCH_BYTES, Table};
 use crate::config::Prefix;
-use crate::model::event::Event;
-use crate::model::ids::{ImageName, ImageVersion, JobId};
-use crate::model::job::Job;
-use crate::model::operation::{Operation, OperationId};
-use crate::model::upload::Upload;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
 use crate::ports::{ETag, Versioned};

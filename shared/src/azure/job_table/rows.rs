@@ -5,6 +5,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use goldfleet_model::chunk_set::ChunkSet;
+use goldfleet_model::event::Event;
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::upload::Upload;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,12 +19,6 @@ use uuid::Uuid;
 
 use super::super::table::{Entity, Key};
 use super::SHARDS;
-use crate::model::chunk_set::ChunkSet;
-use crate::model::event::Event;
-use crate::model::ids::{ImageName, ImageVersion, JobId};
-use crate::model::job::{Job, JobState};
-use crate::model::operation::{Operation, OperationId};
-use crate::model::upload::Upload;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::{ETag, Versioned};
 

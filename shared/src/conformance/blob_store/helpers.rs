@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
+use goldfleet_model::store::{BlobAddress, Container};
 use uuid::Uuid;
 
-use crate::model::store::{BlobAddress, Container};
 use crate::ports::ETag;
 use crate::ports::blob_store::{BlobListed, BlobStore, SourceRange};
 use crate::ports::error::{ErrorKind, PortError, PortResult};

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
+use goldfleet_model::store::{BlobAddress, Container};
 
 use super::helpers::{as_usize, body, crc, only_winner, put, refused, refused_as, source, unique};
-use crate::model::store::{BlobAddress, Container};
 use crate::ports::blob_store::{BlobStore, CopyState, Fence, MAX_PAGE_WRITE, PAGE, SourceRange};
 use crate::ports::error::ErrorKind;
 

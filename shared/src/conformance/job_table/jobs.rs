@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::operation::Kind;
+use goldfleet_model::state::JobEvent;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::{START, claimed, insert, job, operation, refused};
-use crate::model::ids::JobId;
-use crate::model::job::{Job, JobState};
-use crate::model::operation::Kind;
 use crate::ports::error::{ErrorKind, PortResult};
 use crate::ports::job_table::JobTable;
-use crate::state::JobEvent;
 
 pub(super) async fn all(table: &dyn JobTable) {
     jobs_come_newest_first(table).await;

@@ -33,12 +33,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use goldfleet_model::store::{BlobAddress, Container};
 
 use self::buffers::Buffer;
 use self::paths::{Home, Place};
 use self::source::Source;
 use super::blocking::blocking;
-use crate::model::store::{BlobAddress, Container};
 use crate::ports::ETag;
 use crate::ports::blob_store::{
     BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, SourceRange, check_body, check_pages,

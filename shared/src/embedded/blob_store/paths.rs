@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{self, ErrorKind as Io};
 use std::path::{Path, PathBuf};
 
-use crate::model::store::{BlobAddress, Container};
+use goldfleet_model::store::{BlobAddress, Container};
+
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 
 /// The folder of an account that holds what is not a blob. No container and no blob can be called so.

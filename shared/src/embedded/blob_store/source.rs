@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use goldfleet_model::checksum::Crc64;
+use goldfleet_model::ranges::pieces;
+
 use super::paths::Place;
-use crate::chunk::Crc64;
 use crate::ports::blob_store::SourceRange;
 use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
-use crate::ranges::pieces;
 
 /// A range of a blob, open for reading.
 pub(super) struct Source {

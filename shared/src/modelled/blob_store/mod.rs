@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use goldfleet_model::store::{BlobAddress, Container};
 
 use super::Model;
 use super::errors;
@@ -17,7 +18,6 @@ use super::pace::{Moment, nanos};
 use super::traffic::Begun;
 use super::world::{BlobId, Made, World};
 use crate::azure::Patience;
-use crate::model::store::{BlobAddress, Container};
 use crate::ports::ETag;
 use crate::ports::blob_store::{
     BlobListed, BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, PAGE, SourceRange, check_body,

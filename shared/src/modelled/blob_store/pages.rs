@@ -3,13 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use goldfleet_model::store::BlobAddress;
 use jiff::Timestamp;
 
 use super::super::Model;
 use super::super::errors;
 use super::super::extents::Extents;
 use super::super::world::{BlobId, Made, World};
-use crate::model::store::BlobAddress;
 use crate::ports::blob_store::Fence;
 use crate::ports::error::PortResult;
 

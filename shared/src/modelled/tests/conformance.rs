@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use goldfleet_model::ids::SubscriptionId;
 use jiff::Timestamp;
 
 use crate::conformance;
 use crate::conformance::clock::{Elapse, ManualClock};
 use crate::conformance::image_plane::Site;
-use crate::model::ids::SubscriptionId;
 use crate::modelled::{MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledImages, Pace};
 use crate::ports::clock::{Clock, TokioClock};
 use crate::rates::Rates;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Run};
+use goldfleet_model::store::{BlobAddress, Container};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::model::ids::SubscriptionId;
-use crate::model::manifest::{ChunkEntry, ChunkHash, Run};
-use crate::model::store::{BlobAddress, Container};
 use crate::modelled::{Limit, Model, ModelledBlobs, ModelledImages, Pace};
 use crate::ports::blob_store::{BlobStore, Fence, SourceRange};
 use crate::ports::clock::TokioClock;
@@ -226,7 +226,7 @@ async fn what_is_too_far_behind_refuses_and_serves_again_later() {
 async fn resource_manager_admits_a_burst_and_then_a_rate() {
     let cloud = Cloud::new("");
     let images = ModelledImages::new(Arc::clone(&cloud.model));
-    let id = |subscription| crate::model::image::ManagedImageId {
+    let id = |subscription| goldfleet_model::image::ManagedImageId {
         subscription: SubscriptionId::numbered(subscription),
         resource_group: "images".parse().unwrap(),
         name: "x".parse().unwrap(),

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, StorageType};
+use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Generation, Manifest, OsType, Run};
+use goldfleet_model::store::Container;
 use jiff::Timestamp;
 
 use crate::conformance::clock::ManualClock;
 use crate::conformance::image_plane::put_smallest_vhd;
-use crate::model::ids::SubscriptionId;
-use crate::model::image::{ManagedImageId, ManagedImageSpec, StorageType};
-use crate::model::manifest::{ChunkEntry, ChunkHash, Generation, Manifest, OsType, Run};
-use crate::model::store::Container;
 use crate::modelled::{Model, ModelledBlobs, ModelledImages, Pace};
 use crate::ports::blob_store::{BlobStore, SourceRange};
 use crate::ports::image_plane::ImagePlane;
@@ -79,7 +79,7 @@ async fn chunks_without_bytes_are_copied_run_by_run_and_told_apart() {
     assert_eq!(wrong.code, "source-corrupt");
     let part = blobs.put_pages_from(&vhd, fence, 8192, &source(0, 512, 11)).await.unwrap_err();
     assert_eq!(part.code, "bytes-not-kept");
-    let checksum = crate::chunk::crc64(&footer);
+    let checksum = goldfleet_model::checksum::crc64(&footer);
     blobs.put_pages(&vhd, fence, manifest.size, footer.to_vec().into(), checksum).await.unwrap();
     assert!(!model.is_whole(&vhd, &manifest), "a run is missing");
     blobs.put_pages_from(&vhd, fence, 8192, &source(4096, 512, 22)).await.unwrap();

@@ -1,9 +1,10 @@
 //! What one would do without a plan, by the same rates: one source page blob that every target copies from, or as many
 //! copies of it in the source account first.
 
+use goldfleet_model::store::Store;
+use goldfleet_model::target::Target;
+
 use super::{Cost, Estimate, Limit, Loads, Place};
-use crate::model::store::Store;
-use crate::model::target::Target;
 use crate::plan::content::Content;
 use crate::plan::regions::time_for_many;
 use crate::rates::{Rates, whole};

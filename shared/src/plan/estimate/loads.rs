@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use goldfleet_model::ids::{AccountName, Region};
+use goldfleet_model::store::Store;
+use goldfleet_model::target::Target;
+
 use super::{Limit, Time};
-use crate::model::ids::{AccountName, Region};
-use crate::model::store::Store;
-use crate::model::target::Target;
 use crate::plan::content::Content;
 use crate::plan::regions::time_for_many;
 use crate::rates::{Account, Rates, whole};

@@ -10,9 +10,9 @@ mod loads;
 use std::fmt;
 use std::time::Duration;
 
+use goldfleet_model::ids::{AccountName, Region};
 use serde::Serialize;
 
-use crate::model::ids::{AccountName, Region};
 use crate::rates::Money;
 
 pub use baselines::{pre_copies, star};

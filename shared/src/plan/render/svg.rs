@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use goldfleet_model::ids::Region;
+use goldfleet_model::words::counted;
+
 use super::{bytes, time};
-use crate::model::ids::Region;
 use crate::plan::{Link, Plan, RegionPlan};
-use crate::words::counted;
 
 const BOX: (usize, usize) = (190, 44);
 const COLUMN: usize = 330;

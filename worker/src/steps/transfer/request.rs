@@ -4,9 +4,9 @@ use std::future::{Future, pending};
 use std::time::Duration;
 
 use futures::future::{Either, select};
-use goldfleet_shared::model::ids::AccountName;
-use goldfleet_shared::model::manifest::ChunkEntry;
-use goldfleet_shared::model::store::BlobAddress;
+use goldfleet_model::ids::AccountName;
+use goldfleet_model::manifest::ChunkEntry;
+use goldfleet_model::store::BlobAddress;
 use goldfleet_shared::ports::clock::between;
 use goldfleet_shared::ports::error::PortResult;
 use jiff::Timestamp;

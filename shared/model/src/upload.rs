@@ -59,9 +59,9 @@ pub struct Upload {
 impl Upload {
     /// One that begins now, of which nothing is known yet.
     #[must_use]
-    pub fn begun(image: ImageName, version: ImageVersion, now: Timestamp) -> Self {
+    pub fn begun(id: JobId, image: ImageName, version: ImageVersion, now: Timestamp) -> Self {
         Self {
-            id: JobId::new(now),
+            id,
             image,
             version,
             state: UploadState::Running,

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::as_text::as_text;
+use crate::as_text;
 
 /// Why a name was refused: what it is, what was given, and the rule it breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -163,10 +163,10 @@ checked_name! {
 }
 
 impl JobId {
-    /// A new identifier for a job that is asked for at `now`.
+    /// A new identifier for a job that is asked for at `now`. The last 16 bits of `random` are its random digits.
     #[must_use]
-    pub fn new(now: jiff::Timestamp) -> Self {
-        let random = crate::chance::number() & 0xffff;
+    pub fn new(now: jiff::Timestamp, random: u64) -> Self {
+        let random = random & 0xffff;
         Self(format!("{}-{random:04x}", now.strftime("%Y%m%d-%H%M%S")))
     }
 }
@@ -230,10 +230,11 @@ mod tests {
 
     #[test]
     fn jobs_sort_by_age() {
-        let early = JobId::new("2026-11-21T04:15:02Z".parse().unwrap());
-        let late = JobId::new("2026-11-21T04:15:03Z".parse().unwrap());
+        let early = JobId::new("2026-11-21T04:15:02Z".parse().unwrap(), u64::MAX);
+        let late = JobId::new("2026-11-21T04:15:03Z".parse().unwrap(), 0x1_7f3a);
         assert!(early < late);
-        assert!(early.as_str().starts_with("20261121-041502-"));
+        assert_eq!(early.as_str(), "20261121-041502-ffff");
+        assert_eq!(late.as_str(), "20261121-041503-7f3a");
         assert_eq!(early.as_str().parse::<JobId>().unwrap(), early);
     }
 

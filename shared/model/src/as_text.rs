@@ -2,6 +2,7 @@
 
 /// Has a type that parses from text and displays as it read and written so by serde too: the type says
 /// `#[serde(try_from = "String", into = "String")]`.
+#[macro_export]
 macro_rules! as_text {
     ($name:ident) => {
         impl TryFrom<String> for $name {
@@ -19,5 +20,3 @@ macro_rules! as_text {
         }
     };
 }
-
-pub(crate) use as_text;

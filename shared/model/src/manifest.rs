@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::chunk_set::ChunkSet;
 pub use super::hash::{ChunkHash, Digest, digest_of};
 use super::ids::InvalidName;
-use crate::chunk::{CRC64_EMPTY, combine_crc64};
+use crate::checksum::{CRC64_EMPTY, combine_crc64};
 pub use codec::ManifestError;
 
 /// The windows of the disk that become chunks, in bytes. Also the most that one page write takes (Azure: 4 MiB).

@@ -1,10 +1,9 @@
 //! The transition functions: what is allowed is drawn as a table, what is kept on the row holds whatever happens.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use goldfleet_shared::model::job::{Job, JobState};
-use goldfleet_shared::model::operation::{Failure, Lease, Operation, OperationState};
-use goldfleet_shared::ports::clock::after;
-use goldfleet_shared::state::{JobEvent, OperationEvent, next_job, next_operation};
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::operation::{Failure, Lease, Operation, OperationState};
+use goldfleet_model::state::{JobEvent, OperationEvent, next_job, next_operation};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use std::fmt::Write as _;
@@ -172,7 +171,7 @@ proptest! {
         for (n, pick) in (1_u64..).zip(picks) {
             let event = events().swap_remove(pick);
             let before = row.clone();
-            let now = after(Timestamp::UNIX_EPOCH, Duration::from_secs(n));
+            let now = Timestamp::UNIX_EPOCH + Duration::from_secs(n);
             match row.apply(event.clone(), now, "test") {
                 Err(illegal) => {
                     prop_assert_eq!(next_operation(before.state, &event), None);

@@ -1,9 +1,9 @@
-//! The tree over stores: who fills whom. [`super::Plan`] makes the cheapest one; all else only sees [`Tree`].
+//! The tree over stores: which store fills which. The planner makes the cheapest one.
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ids::Region;
-use crate::model::store::Store;
+use crate::ids::Region;
+use crate::store::Store;
 
 /// A store to be filled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +38,8 @@ impl Tree {
     }
 
     /// A store, its parent, that one's parent, and so on up to the source.
-    pub(super) fn upwards(&self, from: usize) -> Vec<Store> {
+    #[must_use]
+    pub fn upwards(&self, from: usize) -> Vec<Store> {
         std::iter::successors(self.stores.get(from), |planned| self.stores.get(planned.parent?))
             .map(|planned| planned.store.clone())
             .collect()
@@ -48,7 +49,11 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::testing::store;
+
+    fn store(region: &str, account: &str) -> Store {
+        let container = "golden".parse().unwrap();
+        Store { region: region.parse().unwrap(), account: account.parse().unwrap(), container }
+    }
 
     #[test]
     fn stores_read_from_their_parents_up_to_the_source() {

@@ -6,9 +6,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::event::Event;
-use crate::model::job::{Approval, Job, JobState};
-use crate::model::operation::{Failure, Lease, Operation, OperationState, Stretch};
+use crate::event::Event;
+use crate::job::{Approval, Job, JobState};
+use crate::operation::{Failure, Lease, Operation, OperationState, Stretch};
 
 /// The longest time between two attempts of one [`Stretch`]: far more than a step waits for something, and far less than a fleet
 /// that was shut down rests.

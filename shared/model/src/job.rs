@@ -11,7 +11,7 @@ use super::manifest::{Generation, OsType};
 use super::operation::Failure;
 use super::selector::Selector;
 use super::store::Container;
-use crate::plan::Tree;
+use crate::tree::Tree;
 
 /// Where a job stands. [`crate::state::next_job`] says how it gets from one to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

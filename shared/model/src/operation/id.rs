@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::as_text::as_text;
-use crate::model::ids::{InvalidName, Region};
-use crate::model::store::Store;
-use crate::model::target::TargetKey;
+use crate::as_text;
+use crate::ids::{InvalidName, Region};
+use crate::store::Store;
+use crate::target::TargetKey;
 
 /// What an operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

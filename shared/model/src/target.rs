@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{AccountName, ContainerName, InvalidName, ManagedImageName, Region, ResourceGroup, SubscriptionId};
 use super::image::ManagedImageId;
 use super::store::{Container, Store};
-use crate::as_text::as_text;
+use crate::as_text;
 
 /// One subscription in one region, with the places that an image needs there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use globset::{Glob, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
 use super::target::Target;
-use crate::as_text::as_text;
+use crate::as_text;
 
 /// What is matched.
 #[derive(Debug, Clone, PartialEq, Eq)]

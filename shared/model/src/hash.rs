@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::ids::InvalidName;
-use crate::as_text::as_text;
+use crate::as_text;
 
 fn hash_from_hex(what: &'static str, text: &str) -> Result<[u8; 32], InvalidName> {
     let mut bytes = [0; 32];

@@ -203,7 +203,7 @@ mod tests {
         let image = |name: &str, version: &str| ImageRef {
             name: name.parse().unwrap(),
             version: version.parse().unwrap(),
-            digest: crate::model::hash::digest_of(b"any"),
+            digest: crate::hash::digest_of(b"any"),
         };
         let (short, long) = (image("web", "1_2-3"), image("web-1_2", "3"));
         assert_eq!(VhdNames::Folders.name(&short), "web/1_2-3.vhd");
