@@ -92,7 +92,7 @@ impl Scene {
         );
         std::fs::write(folder.path().join("goldfleet.toml"), text).unwrap();
         std::fs::write(folder.path().join("targets.toml"), place::targets(SUBSCRIPTIONS, &REGIONS)).unwrap();
-        let golden = goldfleet_shared::vhd::GoldenSpec::spread(
+        let golden = goldfleet_disk::vhd::GoldenSpec::spread(
             24 << 20,
             goldfleet_model::manifest::Generation::V2,
             64 << 10,

@@ -12,10 +12,10 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use goldfleet_disk::chunk::{WindowBuffer, ZERO_RUN_THRESHOLD, is_zero, pack_with, read_window, windows};
+use goldfleet_disk::vhd::{Disk, Footer, GoldenSpec};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::manifest::Generation;
-use goldfleet_shared::chunk::{WindowBuffer, ZERO_RUN_THRESHOLD, is_zero, pack_with, read_window, windows};
-use goldfleet_shared::vhd::{Disk, Footer, GoldenSpec};
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use sha2::{Digest as _, Sha256};
 

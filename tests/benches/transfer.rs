@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use goldfleet_disk::vhd::GoldenSpec;
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::follow::{Finish, follow};
 use goldfleet_dispatcher::local::Local;
@@ -23,7 +24,6 @@ use goldfleet_model::ids::ImageVersion;
 use goldfleet_model::manifest::{ChunkHash, Generation, Manifest, OsType};
 use goldfleet_shared::backend;
 use goldfleet_shared::config::Config;
-use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::place::SOURCE;
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use tokio_util::sync::CancellationToken;

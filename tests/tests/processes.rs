@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use goldfleet_disk::vhd::{Disk, GoldenSpec, same_disk};
 use goldfleet_model::manifest::Generation;
-use goldfleet_shared::vhd::{Disk, GoldenSpec, same_disk};
 use goldfleet_tests::place::{self, Place, Process};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use rustix::fs::{CWD, FileType, Mode, mknodat};

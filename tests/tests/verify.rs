@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use goldfleet_disk::vhd::GoldenSpec;
 use goldfleet_dispatcher::verify::{Fault, How, Needed, Places, Seen, Verified, verify};
 use goldfleet_model::job::Job;
 use goldfleet_model::manifest::Generation;
 use goldfleet_shared::ports::blob_store::SourceRange;
 use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::files::flip;
 use goldfleet_tests::fleet::Fleet;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use goldfleet_disk::vhd::GoldenSpec;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::manifest::Generation;
@@ -12,7 +13,6 @@ use goldfleet_model::operation::{Kind, Operation, Work};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_shared::ports::job_table::Change;
 use goldfleet_shared::ports::{Ports, Versioned};
-use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::fleet::Fleet;
 use goldfleet_tests::place;

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use goldfleet_disk::vhd::{self, Disk, Report, VhdError};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::image::ImageRef;
@@ -23,7 +24,6 @@ use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Digest, Generation, Manif
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::upload::Upload;
 use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_shared::vhd::{self, Disk, Report, VhdError};
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::Desk;

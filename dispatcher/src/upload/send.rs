@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use goldfleet_disk::vhd::Disk;
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, chunk_name};
 use goldfleet_model::store::Container;
 use goldfleet_shared::chunk_store;
@@ -15,7 +16,6 @@ use goldfleet_shared::governor::Governor;
 use goldfleet_shared::ports::blob_store::BlobListed;
 use goldfleet_shared::ports::error::{ErrorKind, PortError};
 use goldfleet_shared::retry::retrying;
-use goldfleet_shared::vhd::Disk;
 use tokio_util::sync::CancellationToken;
 
 use super::UploadError;

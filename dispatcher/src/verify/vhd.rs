@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use futures::stream::{self, StreamExt as _};
+use goldfleet_disk::chunk::is_zero;
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::manifest::Run;
 use goldfleet_model::ranges::{pieces, without};
 use goldfleet_model::store::BlobAddress;
-use goldfleet_shared::chunk::is_zero;
 use goldfleet_shared::ports::error::PortResult;
 
 use super::{Checking, Fault, Needed, Place, Verified};

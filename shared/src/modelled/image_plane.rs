@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use goldfleet_disk::vhd::{DiskType, FOOTER_SIZE, Footer};
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 
 use super::Model;
@@ -14,7 +15,6 @@ use super::pace::{Moment, nanos};
 use super::world::World;
 use crate::ports::error::{ErrorKind, PortError, PortResult};
 use crate::ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway, check_kept};
-use crate::vhd::{DiskType, FOOTER_SIZE, Footer};
 
 /// What the data of a VHD must be a multiple of. Source: Azure, preparing a VHD: the virtual size is whole MiB.
 const MIB: u64 = 1024 * 1024;

@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
+use goldfleet_disk::vhd::{Footer, GoldenSpec};
 use goldfleet_model::manifest::Generation;
-use goldfleet_shared::vhd::{Footer, GoldenSpec};
 use goldfleet_tests::place::{Place, Process, SOURCE, targets};
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 

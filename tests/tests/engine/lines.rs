@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use goldfleet_disk::vhd::GoldenSpec;
 use goldfleet_model::manifest::Generation;
 use goldfleet_model::operation::Kind;
 use goldfleet_shared::azure::Patience;
 use goldfleet_shared::ports::blob_store::BlobStore as _;
-use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::azure::proxy::{Effect, Operation, Rule};
 use goldfleet_tests::azure::site::Site;
 use hyper::Method;

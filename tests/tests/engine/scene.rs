@@ -3,13 +3,13 @@
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use goldfleet_disk::vhd::GoldenSpec;
 use goldfleet_dispatcher::request::manifest;
 use goldfleet_dispatcher::status::{Standing, Status};
 use goldfleet_model::event::Event;
 use goldfleet_model::manifest::{Generation, Manifest, chunk_name};
 use goldfleet_shared::ports::Ports;
 use goldfleet_shared::ports::blob_store::BlobStore as _;
-use goldfleet_shared::vhd::GoldenSpec;
 use goldfleet_tests::azure::proxy::{Counts, Effect, Operation};
 use goldfleet_tests::azure::site::Site;
 use goldfleet_tests::fleet::Fleet;

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use goldfleet_disk::vhd::{Footer, GoldenSpec};
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::rehearse;
 use goldfleet_dispatcher::request::manifest;
@@ -14,7 +15,6 @@ use goldfleet_model::manifest::{Generation, Manifest, OsType};
 use goldfleet_shared::chance;
 use goldfleet_shared::modelled::{Model, Pace};
 use goldfleet_shared::ports::clock::TokioClock;
-use goldfleet_shared::vhd::{Footer, GoldenSpec};
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;

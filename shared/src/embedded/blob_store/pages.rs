@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use goldfleet_disk::sparse::data_ranges;
 use goldfleet_model::ranges::pieces;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -16,7 +17,6 @@ use super::paths::Place;
 use super::sidecar::Sidecar;
 use crate::ports::blob_store::{Fence, PAGE, check_clear};
 use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
-use crate::sparse::data_ranges;
 
 /// What is written where a file system knows no holes.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];

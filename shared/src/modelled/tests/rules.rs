@@ -66,7 +66,7 @@ async fn chunks_without_bytes_are_copied_run_by_run_and_told_apart() {
         vec![Run { offset: 0, length: 4096, at: 0, crc64: 11 }, Run { offset: 8192, length: 512, at: 4096, crc64: 22 }];
     let chunk = ChunkEntry { hash: ChunkHash::of(b"x"), length: 4608, runs };
     model.put_chunks(&store, [&chunk]).unwrap();
-    let footer = crate::vhd::Footer::fixed_for(1 << 20, 1).to_bytes();
+    let footer = goldfleet_disk::vhd::Footer::fixed_for(1 << 20, 1).to_bytes();
     let manifest =
         Manifest { os: OsType::Linux, generation: Generation::V2, size: 1 << 20, footer, chunks: vec![chunk.clone()] };
     let vhd = store.blob("a.vhd");

@@ -5,9 +5,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::thread;
 
+use goldfleet_disk::chunk::{WindowBuffer, pack, read_window, windows};
+use goldfleet_disk::vhd::{Disk, DiskType, Footer, GoldenSpec, same_disk};
 use goldfleet_model::manifest::Generation;
-use goldfleet_shared::chunk::{WindowBuffer, pack, read_window, windows};
-use goldfleet_shared::vhd::{Disk, DiskType, Footer, GoldenSpec, same_disk};
 use proptest::prelude::*;
 
 use crate::images::{MIB, convert, golden, qemu_img};

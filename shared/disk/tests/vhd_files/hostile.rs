@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 
-use goldfleet_shared::vhd::Disk;
+use goldfleet_disk::vhd::Disk;
 use proptest::prelude::*;
 
 use crate::images::{Dynamic, seal};

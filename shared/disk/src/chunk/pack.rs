@@ -1,10 +1,10 @@
 //! From a window's bytes to a chunk.
 
+use goldfleet_model::checksum::Crc64;
 use goldfleet_model::hash::ChunkHasher;
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Run};
 
 use super::{WindowBuffer, is_zero};
-use goldfleet_model::checksum::Crc64;
 
 /// A zero run of at least so many bytes is left out; a shorter one inside data is sent along.
 ///

@@ -8,7 +8,10 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 /// The ranges of a file's first `size` bytes that are no holes, in order. Where the file system can't tell, all of it.
-pub(crate) fn data_ranges(file: &File, size: u64) -> io::Result<Vec<Range<u64>>> {
+///
+/// # Errors
+/// Any error of seeking in the file.
+pub fn data_ranges(file: &File, size: u64) -> io::Result<Vec<Range<u64>>> {
     let mut ranges = Vec::new();
     let mut at = 0;
     while at < size {

@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use goldfleet_disk::vhd::{Report, check};
 use goldfleet_model::manifest::Generation::{self, V1, V2};
-use goldfleet_shared::vhd::{Report, check};
 
 use crate::images::{Dynamic, MIB, convert, golden, patch, patch_footer, qemu_img};
 

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
+use goldfleet_disk::vhd::{FOOTER_SIZE, Footer, GoldenSpec};
 use goldfleet_model::manifest::Generation;
-use goldfleet_shared::vhd::{FOOTER_SIZE, Footer, GoldenSpec};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
