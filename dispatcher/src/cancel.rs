@@ -4,8 +4,8 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::job::JobState;
 use goldfleet_model::operation::OperationState;
 use goldfleet_model::state::{JobEvent, OperationEvent};
-use goldfleet_shared::commit::Commit;
-use goldfleet_shared::ports::error::PortResult;
+use goldfleet_ports::commit::Commit;
+use goldfleet_ports::error::PortResult;
 
 use crate::desk::{Desk, DeskError, Group, by_group};
 

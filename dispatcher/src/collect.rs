@@ -21,10 +21,10 @@ use futures::future::join_all;
 use goldfleet_model::manifest::{CHUNKS, MANIFESTS, Manifest, chunk_name};
 use goldfleet_model::store::{Container, Store};
 use goldfleet_model::upload::{Upload, UploadState};
-use goldfleet_shared::chunk_store::list;
-use goldfleet_shared::ports::blob_store::BlobListed;
-use goldfleet_shared::ports::clock::before;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::blob_store::BlobListed;
+use goldfleet_ports::chunk_store::list;
+use goldfleet_ports::clock::before;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_shared::targets::TargetsFile;
 use jiff::Timestamp;
 

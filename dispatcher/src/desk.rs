@@ -9,10 +9,10 @@ use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_model::state::{IllegalTransition, JobEvent};
-use goldfleet_shared::commit::{Commit, Outcome, confirmed};
+use goldfleet_ports::commit::{Commit, Outcome, confirmed};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::{Ports, Versioned};
 use goldfleet_shared::config::Config;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_shared::ports::{Ports, Versioned};
 use goldfleet_worker::vitals::Vitals;
 
 /// Ports, configuration, and who acts.

@@ -5,8 +5,8 @@ use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{Kind, Operation, OperationState};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::{JobEvent, OperationEvent};
-use goldfleet_shared::commit::Commit;
-use goldfleet_shared::ports::Versioned;
+use goldfleet_ports::Versioned;
+use goldfleet_ports::commit::Commit;
 
 use crate::desk::{Desk, DeskError, Group, by_group};
 use crate::fanout::works_with_the_same;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::message::{Message, QueueName};
-use goldfleet_shared::ports::clock::after;
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ports::queue::Received;
+use goldfleet_ports::clock::after;
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::queue::Received;
 use goldfleet_shared::telemetry::Complaint;
 use tokio_util::sync::CancellationToken;
 

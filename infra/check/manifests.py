@@ -69,7 +69,7 @@ def check_schemas(resources):
 
 def queues():
     """The queues' names, from where the programs have them."""
-    source = (ROOT / "shared/src/model/message.rs").read_text()
+    source = (ROOT / "shared/model/src/message.rs").read_text()
     return set(re.findall(r'Self::\w+ => "(\w+)"', source))
 
 

@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
+use goldfleet_ports::Ports;
+use goldfleet_ports::blob_store::BlobStore;
+use goldfleet_ports::clock::{Clock, SystemClock};
+use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_ports::image_plane::ImagePlane;
+use goldfleet_ports::inspector::Inspector;
+use goldfleet_ports::job_table::JobTable;
+use goldfleet_ports::queue::Queue;
+
 use crate::azure::{
     Arm, AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, Connection, ConnectionError,
 };
 use crate::config::{AzureCloud, AzureCoordination, Cloud, Config, Coordination, ModelledCloud};
 use crate::embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
 use crate::modelled::{Model, ModelledBlobs, ModelledImages, Pace};
-use crate::ports::Ports;
-use crate::ports::blob_store::BlobStore;
-use crate::ports::clock::{Clock, SystemClock};
-use crate::ports::error::{ErrorKind, PortError};
-use crate::ports::image_plane::ImagePlane;
-use crate::ports::inspector::Inspector;
-use crate::ports::job_table::JobTable;
-use crate::ports::queue::Queue;
 use crate::rates::{Rates, RatesError};
 use crate::targets::TargetsFile;
 

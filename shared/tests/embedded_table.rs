@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goldfleet_model::message::QueueName;
-use goldfleet_shared::conformance::clock::ManualClock;
-use goldfleet_shared::conformance::{job_table, queue};
+use goldfleet_ports::clock::SystemClock;
+use goldfleet_ports::conformance::clock::ManualClock;
+use goldfleet_ports::conformance::{job_table, queue};
+use goldfleet_ports::job_table::JobTable as _;
+use goldfleet_ports::queue::Queue;
 use goldfleet_shared::embedded::{Database, SqliteJobTable, SqliteQueue};
-use goldfleet_shared::ports::clock::SystemClock;
-use goldfleet_shared::ports::job_table::JobTable as _;
-use goldfleet_shared::ports::queue::Queue;
 use jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;

@@ -19,12 +19,12 @@ use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::{Operation, OperationId};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_model::upload::Upload;
-use goldfleet_shared::ports::blob_store::{BlobPage, BlobProperties, BlobStore, CopyStatus, Fence, SourceRange};
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
-use goldfleet_shared::ports::job_table::{Change, JobTable};
-use goldfleet_shared::ports::queue::{Queue, Receipt, Received};
-use goldfleet_shared::ports::{ETag, Ports, Versioned};
+use goldfleet_ports::blob_store::{BlobPage, BlobProperties, BlobStore, CopyStatus, Fence, SourceRange};
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
+use goldfleet_ports::job_table::{Change, JobTable};
+use goldfleet_ports::queue::{Queue, Receipt, Received};
+use goldfleet_ports::{ETag, Ports, Versioned};
 
 use crate::owned::{Lend, Own};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use goldfleet_model::message::QueueName;
-use goldfleet_shared::ports::blob_store::Fence;
+use goldfleet_ports::blob_store::Fence;
 
 /// An argument, as a value of its own.
 pub(crate) trait Own {

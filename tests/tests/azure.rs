@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use goldfleet_disk::vhd::Footer;
-use goldfleet_shared::ports::blob_store::BlobStore as _;
+use goldfleet_ports::blob_store::BlobStore as _;
 use goldfleet_tests::azure::site::{Backend, Site};
 use goldfleet_tests::place::Process;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};

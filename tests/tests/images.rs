@@ -7,10 +7,10 @@ use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, StorageType};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::store::Container;
-use goldfleet_shared::conformance::image_plane::{Site as Suite, all, put_smallest_vhd};
-use goldfleet_shared::ports::blob_store::BlobStore as _;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_shared::ports::image_plane::{ImagePlane, Underway};
+use goldfleet_ports::blob_store::BlobStore as _;
+use goldfleet_ports::conformance::image_plane::{Site as Suite, all, put_smallest_vhd};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::image_plane::{ImagePlane, Underway};
 use goldfleet_tests::azure::arm::{
     BlobChecks, Collision, End, Fault, Links, Lock, LockLevel, LongRunning, Matches, Policy, Role, RoleAssignment,
     World,

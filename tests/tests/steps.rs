@@ -10,7 +10,7 @@ use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::upload::UploadError;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::state::OperationEvent;
-use goldfleet_shared::ports::job_table::Change;
+use goldfleet_ports::job_table::Change;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::files::flip;
 use goldfleet_tests::fleet::Fleet;

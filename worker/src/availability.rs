@@ -8,9 +8,9 @@ use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::{OperationId, OperationState};
 use goldfleet_model::store::Store;
-use goldfleet_shared::ports::Ports;
-use goldfleet_shared::ports::clock::after;
-use goldfleet_shared::ports::error::PortResult;
+use goldfleet_ports::Ports;
+use goldfleet_ports::clock::after;
+use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
 /// How old a look at a store may be. All operations of a process share it, so that a thousand copies that wait for one

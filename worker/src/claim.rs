@@ -6,12 +6,12 @@ use goldfleet_model::event::Event;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{Failure, Lease, Operation, OperationState};
 use goldfleet_model::state::{IllegalTransition, OperationEvent};
-use goldfleet_shared::chance;
-use goldfleet_shared::commit::{Commit, Outcome, confirmed};
-use goldfleet_shared::ports::clock::{after, between};
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ports::queue::Received;
-use goldfleet_shared::ports::{Ports, Versioned};
+use goldfleet_ports::chance;
+use goldfleet_ports::clock::{after, between};
+use goldfleet_ports::commit::{Commit, Outcome, confirmed};
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::queue::Received;
+use goldfleet_ports::{Ports, Versioned};
 use jiff::Timestamp;
 
 use crate::hold::{Hold, Rows};

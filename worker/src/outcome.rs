@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use goldfleet_model::operation::OperationState;
-use goldfleet_shared::ports::error::PortError;
+use goldfleet_ports::error::PortError;
 
 use crate::failed::Failed;
 use crate::hold::Stop;

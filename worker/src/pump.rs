@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{Kind, OperationState};
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ports::queue::{MAX_RECEIVE, Received};
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::queue::{MAX_RECEIVE, Received};
 use goldfleet_shared::telemetry::Complaint;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{Failure, Kind, Operation, OperationState, Progress};
 use goldfleet_model::state::OperationEvent;
-use goldfleet_shared::chance;
-use goldfleet_shared::commit::Commit;
-use goldfleet_shared::ports::clock::{after, between};
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ports::{Ports, Versioned};
+use goldfleet_ports::chance;
+use goldfleet_ports::clock::{after, between};
+use goldfleet_ports::commit::Commit;
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::{Ports, Versioned};
 use jiff::Timestamp;
 
 use crate::failed::Failed;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use goldfleet_model::ids::JobId;
-use goldfleet_shared::ports::ETag;
+use goldfleet_ports::ETag;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Mutex;

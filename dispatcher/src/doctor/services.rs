@@ -6,8 +6,8 @@ use goldfleet_model::operation::OperationId;
 use goldfleet_model::store::{Container, Store};
 use goldfleet_model::target::Target;
 use goldfleet_model::words::counted;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_shared::ports::inspector::Inspector;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::inspector::Inspector;
 use goldfleet_shared::targets::TargetsFile;
 
 use super::{Accounts, Finding, account};

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use goldfleet_model::image::VhdNames;
 use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::clock::TokioClock;
 use goldfleet_shared::modelled::{Model, Pace, Stats};
-use goldfleet_shared::ports::clock::TokioClock;
 use jiff::Timestamp;
 
 use super::{Rehearsal, RehearsalError};

@@ -3,8 +3,8 @@
 use super::*;
 use goldfleet_model::operation::{Failure, Lease};
 use goldfleet_model::state::{JobEvent, OperationEvent};
-use goldfleet_shared::ports::ETag;
-use goldfleet_shared::ports::clock::after;
+use goldfleet_ports::ETag;
+use goldfleet_ports::clock::after;
 use serde_json::json;
 use std::time::Duration;
 use uuid::Uuid;

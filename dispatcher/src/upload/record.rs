@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::upload::{Upload, UploadState};
-use goldfleet_shared::chance;
-use goldfleet_shared::ports::clock::between;
-use goldfleet_shared::ports::error::{PortError, PortResult};
-use goldfleet_shared::retry::retrying;
+use goldfleet_ports::chance;
+use goldfleet_ports::clock::between;
+use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::retry::retrying;
 use jiff::Timestamp;
 
 use super::UploadRequest;

@@ -11,11 +11,11 @@ use futures::stream::FuturesUnordered;
 use goldfleet_disk::vhd::Disk;
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, chunk_name};
 use goldfleet_model::store::Container;
-use goldfleet_shared::chunk_store;
+use goldfleet_ports::blob_store::BlobListed;
+use goldfleet_ports::chunk_store;
+use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_ports::retry::retrying;
 use goldfleet_shared::governor::Governor;
-use goldfleet_shared::ports::blob_store::BlobListed;
-use goldfleet_shared::ports::error::{ErrorKind, PortError};
-use goldfleet_shared::retry::retrying;
 use tokio_util::sync::CancellationToken;
 
 use super::UploadError;

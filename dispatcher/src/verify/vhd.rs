@@ -9,7 +9,7 @@ use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::manifest::Run;
 use goldfleet_model::ranges::{pieces, without};
 use goldfleet_model::store::BlobAddress;
-use goldfleet_shared::ports::error::PortResult;
+use goldfleet_ports::error::PortResult;
 
 use super::{Checking, Fault, Needed, Place, Verified};
 use crate::desk::IN_FLIGHT;

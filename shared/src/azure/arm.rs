@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use azure_core::http::headers::{HeaderName, Headers};
 use azure_core::http::{Context, Method, Pipeline, PipelineSendOptions, Request, Url};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::connection::Connection;
 use super::error::{Refusal, port_error, retry_after};
 use super::policies::Tenant;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
 
 /// How long to wait before asking again where the service does not say.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
@@ -275,7 +275,7 @@ fn may_pass(code: &str) -> bool {
     CODES.contains(&code) || code.starts_with("InternalServerError")
 }
 
-/// The reasons of [`crate::ports::image_plane::ImagePlane`]. Compute answers most of what is wrong with a VHD with
+/// The reasons of [`goldfleet_ports::image_plane::ImagePlane`]. Compute answers most of what is wrong with a VHD with
 /// `InvalidParameter` and a sentence, so that it is the sentence that tells.
 fn reason(code: &str, message: &str) -> Option<String> {
     let says = |word: &str| message.to_ascii_lowercase().contains(word);

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use azure_core::http::policies::Policy;
 use azure_core::http::{ClientOptions, HttpClient, Pipeline, RetryOptions, Transport};
+use goldfleet_ports::patience::Patience;
 
-use super::patience::{Patience, Patient};
+use super::patience::Patient;
 use super::policies::{AddHeaders, Bearer, RetryReads};
 use super::tokens::Tokens;
 use crate::config::Identity;

@@ -11,9 +11,8 @@ use azure_core::Error;
 use azure_core::error::ErrorKind as Sdk;
 use azure_core::http::RawResponse;
 use azure_core::http::headers::{HeaderName, Headers};
+use goldfleet_ports::error::{ErrorKind, PortError};
 use serde_json::Value;
-
-use crate::ports::error::{ErrorKind, PortError};
 
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
 const SOURCE_STATUS: HeaderName = HeaderName::from_static("x-ms-copy-source-status-code");

@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use azure_core::http::Method;
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::arm::{Arm, Poll, Progress};
 use crate::config::AzureCloud;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway};
 
 /// The version of the images API. Source: Microsoft.Compute, ComputeRP 2025-04-01.
 const API: &str = "2025-04-01";

@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use azure_core::http::Method;
 use goldfleet_model::ids::{Region, ResourceGroup, SubscriptionId};
 use goldfleet_model::store::Container;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::inspector::{AccountFacts, CopyScope, Grant, Inspector, Lock, Permissions};
 use serde_json::Value;
 
 use super::arm::{Arm, error};
 use super::blob_store::AzureBlobs;
 use super::connection::{Connection, STORAGE_SCOPE};
 use super::error::port_error;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::inspector::{AccountFacts, CopyScope, Grant, Inspector, Lock, Permissions};
 
 // Source of the versions: the specifications of Microsoft.Resources, Storage and Authorization.
 const SUBSCRIPTIONS: &str = "2022-12-01";

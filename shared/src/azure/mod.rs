@@ -23,5 +23,5 @@ pub use connection::{Connection, ConnectionError};
 pub use image_plane::AzureImages;
 pub use inspector::AzureInspector;
 pub use job_table::AzureJobTable;
-pub use patience::{Patience, Patient};
+pub use patience::Patient;
 pub use queue::AzureQueue;

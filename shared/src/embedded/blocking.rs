@@ -1,6 +1,6 @@
 //! What waits for a disk, beside all that does not.
 
-use crate::ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
 /// Runs what waits for a disk where it holds up no other task. What was begun is finished even where the caller is gone.
 pub(super) async fn blocking<T: Send + 'static>(

@@ -17,13 +17,13 @@ use goldfleet_model::ids::Region;
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway, check_kept};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::blob_store::paths::{Place, fault};
 use super::blocking::blocking;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway, check_kept};
 
 /// What the data of a VHD must be a multiple of. Source: Azure, preparing a VHD: the virtual size is whole MiB.
 const MIB: u64 = 1024 * 1024;

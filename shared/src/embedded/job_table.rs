@@ -9,13 +9,13 @@ use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{Operation, OperationId};
 use goldfleet_model::upload::Upload;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
+use goldfleet_ports::{ETag, Versioned};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::de::DeserializeOwned;
 
 use super::sqlite::Database;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
-use crate::ports::{ETag, Versioned};
 
 /// Rows that one transaction adds or removes: few enough that workers do not wait long for their turn.
 const BATCH: usize = 500;

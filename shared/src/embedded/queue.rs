@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use goldfleet_model::message::QueueName;
+use goldfleet_ports::clock::{Clock, after};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::queue::{MAX_RECEIVE, Queue, Receipt, Received, check_length};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
 
 use super::sqlite::Database;
-use crate::ports::clock::{Clock, after};
-use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::queue::{MAX_RECEIVE, Queue, Receipt, Received, check_length};
 
 /// Queues of one machine.
 pub struct SqliteQueue {

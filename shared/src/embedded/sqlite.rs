@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::blocking::blocking;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
 
 /// How long a statement waits for another process's lock before it gives up as `Unavailable`.
 const BUSY: Duration = Duration::from_secs(10);

@@ -10,11 +10,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use goldfleet_model::ids::AccountName;
+use goldfleet_ports::clock::{Clock, after, between};
+use goldfleet_ports::error::{ErrorKind, PortResult};
 use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::ports::clock::{Clock, after, between};
-use crate::ports::error::{ErrorKind, PortResult};
 use pace::Pace;
 
 /// The requests in flight that an account is begun with.
@@ -163,9 +163,10 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
+    use goldfleet_ports::clock::TokioClock;
+    use goldfleet_ports::error::PortError;
+
     use super::*;
-    use crate::ports::clock::TokioClock;
-    use crate::ports::error::PortError;
 
     fn governor(requests: usize) -> Governor {
         Governor::new(requests, Arc::new(TokioClock::starting_at(Timestamp::UNIX_EPOCH)))

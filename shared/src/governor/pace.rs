@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use goldfleet_ports::clock::between;
 use jiff::Timestamp;
-
-use crate::ports::clock::between;
 
 /// What a limit falls to, as a share of itself, when an account pushes back. Source: AzCopy, which measured it.
 const CUT: f64 = 0.65;
@@ -84,10 +83,10 @@ fn as_f64(count: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use goldfleet_ports::clock::after;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ports::clock::after;
 
     const START: Timestamp = Timestamp::UNIX_EPOCH;
     const TOOK: Duration = Duration::from_millis(10);

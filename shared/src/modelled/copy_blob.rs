@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::error::PortResult;
 
 use super::errors;
 use super::extents::{Extents, Piece};
 use super::world::{BlobId, Made};
 use super::{Model, blob_store};
-use crate::ports::error::PortResult;
 
 /// How much a service copies in one go. Small enough that copies which run together share their limits fairly.
 const PIECE: u64 = 64 * 1024 * 1024;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::blob_store::SourceRange;
+use goldfleet_ports::error::{ErrorKind, PortError, SourceFault};
 
 use super::limits::Limit;
-use crate::ports::blob_store::SourceRange;
-use crate::ports::error::{ErrorKind, PortError, SourceFault};
 
 pub(super) fn invalid(message: String) -> PortError {
     PortError::new(ErrorKind::Invalid, message)

@@ -7,14 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use goldfleet_disk::vhd::{DiskType, FOOTER_SIZE, Footer};
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway, check_kept};
 
 use super::Model;
 use super::arm::Image;
 use super::limits::ArmKind;
 use super::pace::{Moment, nanos};
 use super::world::World;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway, check_kept};
 
 /// What the data of a VHD must be a multiple of. Source: Azure, preparing a VHD: the virtual size is whole MiB.
 const MIB: u64 = 1024 * 1024;

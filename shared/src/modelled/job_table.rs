@@ -10,12 +10,12 @@ use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::Job;
 use goldfleet_model::operation::{Operation, OperationId};
 use goldfleet_model::upload::Upload;
+use goldfleet_ports::clock::Clock;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
+use goldfleet_ports::{ETag, Versioned};
 
 use super::memory::Memory;
-use crate::ports::clock::Clock;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
-use crate::ports::{ETag, Versioned};
 
 /// The job table in memory.
 pub struct MemoryJobTable(Memory<State>);

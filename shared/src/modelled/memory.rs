@@ -3,9 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use goldfleet_ports::clock::{Clock, after};
 use jiff::Timestamp;
-
-use crate::ports::clock::{Clock, after};
 
 /// A state in memory. No thread is ever blocked for the time that a request takes, so that virtual time works.
 pub(super) struct Memory<S> {

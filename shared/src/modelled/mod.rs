@@ -32,6 +32,9 @@ use std::time::Duration;
 use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
 use goldfleet_model::manifest::{ChunkEntry, Manifest};
 use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::Ports;
+use goldfleet_ports::clock::{Clock, between};
+use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
 pub use blob_store::ModelledBlobs;
@@ -42,9 +45,6 @@ pub use queue::MemoryQueue;
 pub use stats::{AccountStats, Busiest, LinkStats, Stats};
 
 use crate::config::Source;
-use crate::ports::Ports;
-use crate::ports::clock::{Clock, between};
-use crate::ports::error::PortResult;
 use crate::targets::TargetsFile;
 use extents::{Extents, Piece};
 use pace::{Moment, nanos};

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use goldfleet_model::message::QueueName;
+use goldfleet_ports::clock::Clock;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::queue::{MAX_RECEIVE, Queue, Receipt, Received, check_length};
 use jiff::Timestamp;
 
 use super::memory::Memory;
-use crate::ports::clock::Clock;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::queue::{MAX_RECEIVE, Queue, Receipt, Received, check_length};
 
 /// Queues in memory.
 pub struct MemoryQueue(Memory<State>);

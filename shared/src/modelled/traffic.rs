@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::error::{PortError, PortResult};
 
 use super::errors;
 use super::limits::{ArmKind, Limit};
 use super::pace::{Moment, Pipe, nanos, nanoseconds};
 use super::world::{AccountId, BlobId, LinkId, World};
-use crate::ports::error::{PortError, PortResult};
 
 /// A pipe on a request's way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
 use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::ETag;
+use goldfleet_ports::blob_store::{Fence, SourceRange};
+use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
 use super::arm::Arm;
@@ -14,9 +17,6 @@ use super::errors;
 use super::extents::Extents;
 use super::limits::{Limit, Pace};
 use super::pace::{Moment, Pipe, nanos};
-use crate::ports::ETag;
-use crate::ports::blob_store::{Fence, SourceRange};
-use crate::ports::error::PortResult;
 
 /// The index of a region.
 pub(super) type RegionId = usize;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use goldfleet_model::store::Store;
+use goldfleet_model::tree::Tree;
 use serde::Serialize;
 
 use super::content::{Amount, Content, Inventory};
 use super::regions::time_for;
 use crate::rates::{Money, Rates};
-use goldfleet_model::tree::Tree;
 
 /// From one store to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

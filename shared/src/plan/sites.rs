@@ -6,13 +6,13 @@ use std::time::Duration;
 use goldfleet_model::ids::{AccountName, Region};
 use goldfleet_model::store::Store;
 use goldfleet_model::target::{Target, TargetKey};
+use goldfleet_model::tree::{PlannedStore, Tree};
 
 use super::estimate::{self, Estimate, Limit, Loads, Place, Time};
 use super::links::{Link, links};
 use super::planned::{Asked, Plan, Point, RegionPlan};
 use super::regions::{Between, RegionTree};
 use super::stores::{Stores, candidates, furnish, readers_of_an_account};
-use goldfleet_model::tree::{PlannedStore, Tree};
 
 /// How many trees are looked at for the points of cost against time.
 const TREES: usize = 64;

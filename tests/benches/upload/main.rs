@@ -18,7 +18,7 @@ use goldfleet_disk::vhd::GoldenSpec;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::manifest::Generation;
 use goldfleet_model::store::Container;
-use goldfleet_shared::ports::blob_store::BlobStore as _;
+use goldfleet_ports::blob_store::BlobStore as _;
 use goldfleet_tests::azure::arm::token::token;
 use goldfleet_tests::azure::sas;
 use goldfleet_tests::azure::site::{Backend, PRINCIPAL, Site, TENANT};

@@ -5,9 +5,10 @@ use std::time::Duration;
 use goldfleet_disk::vhd::{Footer, GoldenSpec};
 use goldfleet_model::manifest::Generation;
 use goldfleet_model::store::{BlobAddress, Container};
-use goldfleet_shared::azure::{Arm, AzureBlobs, AzureImages, Connection, Patience, Patient, SasTimes};
+use goldfleet_ports::blob_store::BlobStore as _;
+use goldfleet_ports::patience::Patience;
+use goldfleet_shared::azure::{Arm, AzureBlobs, AzureImages, Connection, Patient, SasTimes};
 use goldfleet_shared::config::{AzureCloud, Checksum};
-use goldfleet_shared::ports::blob_store::BlobStore as _;
 use tokio::runtime::Runtime;
 
 use super::arm::{Account, BlobInfo, Blobs, ResourceManager, Role, RoleAssignment, World};

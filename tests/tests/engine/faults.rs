@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::store::{BlobAddress, Container};
-use goldfleet_shared::azure::Patience;
-use goldfleet_shared::ports::blob_store::BlobStore as _;
+use goldfleet_ports::blob_store::BlobStore as _;
+use goldfleet_ports::patience::Patience;
 use goldfleet_tests::azure::proxy::{Effect, Operation, Rule};
 use goldfleet_tests::azure::site::Site;
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use goldfleet_model::ids::AccountName;
-use goldfleet_shared::ports::blob_store::SourceRange;
-use goldfleet_shared::ports::error::{ErrorKind, PortError};
+use goldfleet_ports::blob_store::SourceRange;
+use goldfleet_ports::error::{ErrorKind, PortError};
 use tokio::time::Instant;
 
 use crate::dice::Dice;

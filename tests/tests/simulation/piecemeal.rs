@@ -9,9 +9,9 @@ use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::Job;
 use goldfleet_model::operation::{Operation, OperationId};
 use goldfleet_model::upload::Upload;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_shared::ports::job_table::{Change, JobTable};
-use goldfleet_shared::ports::{ETag, Versioned};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::job_table::{Change, JobTable};
+use goldfleet_ports::{ETag, Versioned};
 use tokio::time::sleep;
 
 use crate::chaos::Chaos;

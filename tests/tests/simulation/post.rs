@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use goldfleet_model::message::QueueName;
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ports::queue::{Queue, Receipt, Received};
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::queue::{Queue, Receipt, Received};
 
 use crate::chaos::Chaos;
 

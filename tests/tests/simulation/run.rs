@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use goldfleet_model::job::JobState;
 use goldfleet_model::message::QueueName;
-use goldfleet_shared::chance;
+use goldfleet_ports::chance;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 

@@ -9,8 +9,8 @@ use goldfleet_model::image::{ManagedImageId, ManagedImageSpec};
 use goldfleet_model::job::Job;
 use goldfleet_model::operation::Operation;
 use goldfleet_model::store::BlobAddress;
-use goldfleet_shared::ports::error::{ErrorKind, PortResult};
-use goldfleet_shared::ports::job_table::Change;
+use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::job_table::Change;
 use goldfleet_tests::meddled::{Call, Meddler};
 
 use crate::ledger::Ledger;

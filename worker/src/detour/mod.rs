@@ -21,8 +21,8 @@ use std::time::Duration;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::manifest::ChunkEntry;
 use goldfleet_model::store::Store;
-use goldfleet_shared::ports::clock::between;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
+use goldfleet_ports::clock::between;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 use jiff::Timestamp;
 
 use crate::availability::Wanted;

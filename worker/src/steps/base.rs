@@ -15,7 +15,7 @@ use goldfleet_model::image::{ImageRef, VhdMetadata};
 use goldfleet_model::manifest::{CHUNK_SIZE, ChunkEntry, Manifest, Run};
 use goldfleet_model::ranges::without;
 use goldfleet_model::store::{BlobAddress, Store};
-use goldfleet_shared::chunk_store;
+use goldfleet_ports::chunk_store;
 
 use super::{Attempt, Shared, StepError};
 use crate::failed::Failed;

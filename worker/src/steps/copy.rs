@@ -8,8 +8,8 @@ use goldfleet_model::ids::AccountName;
 use goldfleet_model::manifest::ChunkEntry;
 use goldfleet_model::store::{BlobAddress, Store};
 use goldfleet_model::target::Target;
-use goldfleet_shared::ports::blob_store::{BlobStore, Fence, SourceRange};
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::blob_store::{BlobStore, Fence, SourceRange};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
 use super::base::{Assembly, Base};
 use super::prepare::{Prepared, Preparing};

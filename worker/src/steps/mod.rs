@@ -13,9 +13,9 @@ use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::manifest::Manifest;
 use goldfleet_model::operation::{Operation, Work};
 use goldfleet_model::store::{BlobAddress, Store};
+use goldfleet_ports::Ports;
+use goldfleet_ports::blob_store::{BlobProperties, BlobStore};
 use goldfleet_shared::governor::Governor;
-use goldfleet_shared::ports::Ports;
-use goldfleet_shared::ports::blob_store::{BlobProperties, BlobStore};
 
 use crate::availability::Availability;
 use crate::detour::Detours;

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::image::VhdMetadata;
-use goldfleet_shared::chance;
-use goldfleet_shared::ports::blob_store::{BlobProperties, CopyState};
-use goldfleet_shared::ports::error::{ErrorKind, PortError};
+use goldfleet_ports::blob_store::{BlobProperties, CopyState};
+use goldfleet_ports::chance;
+use goldfleet_ports::error::{ErrorKind, PortError};
 use uuid::Uuid;
 
 use super::base::{Assembly, Base};

@@ -9,10 +9,10 @@ use azure_storage_blob::models::{
     BlobClientStartCopyFromUrlResultHeaders as _, CopyStatus as Sdk,
 };
 use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::blob_store::{CopyState, CopyStatus};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
 use super::super::error::{incomplete, port_error, source_error};
-use crate::ports::blob_store::{CopyState, CopyStatus};
-use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
 /// What the service says of a copy that it begins.
 type Begun = Response<BlobClientStartCopyFromUrlResult, NoFormat>;

@@ -26,18 +26,18 @@ use futures::TryStreamExt as _;
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::ETag;
+use goldfleet_ports::blob_store::{
+    BlobListed, BlobPage, BlobProperties, BlobStore, CopyStatus, Fence, SourceRange, check_clear, check_pages,
+    check_pages_from,
+};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 use jiff::Timestamp;
 
 use super::connection::{Connection, STORAGE_SCOPE};
 use super::error::{incomplete, port_error};
 use super::policies::ExtraHeaders;
 use crate::config::AzureCloud;
-use crate::ports::ETag;
-use crate::ports::blob_store::{
-    BlobListed, BlobPage, BlobProperties, BlobStore, CopyStatus, Fence, SourceRange, check_clear, check_pages,
-    check_pages_from,
-};
-use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 use checksum::{CONTENT_CRC64, crc64_header};
 pub use sas::SasTimes;
 use sas::SasTokens;

@@ -18,13 +18,13 @@ use azure_storage_blob::models::{
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::blob_store::{Fence, SourceRange};
+use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
 use super::super::error::{incomplete, port_error};
 use super::checksum::crc64_bytes;
 use super::{AzureBlobs, CONTENT_TYPE, http_range};
-use crate::ports::blob_store::{Fence, SourceRange};
-use crate::ports::error::PortResult;
 
 /// A page blob and its client.
 pub(super) struct Page<'a> {

@@ -12,9 +12,9 @@ use azure_storage_blob::BlobServiceClient;
 use azure_storage_blob::models::KeyInfo;
 use azure_storage_sas::{SasBuilder, SasProtocol};
 use goldfleet_model::store::Container;
+use goldfleet_ports::error::PortResult;
 
 use super::super::error::port_error;
-use crate::ports::error::PortResult;
 
 /// What clocks may differ: a SAS holds from so long before now, and with it for an hour in all.
 const SKEW: Duration = Duration::minutes(5);

@@ -22,14 +22,14 @@ use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::Job;
 use goldfleet_model::operation::{Operation, OperationId};
 use goldfleet_model::upload::Upload;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
+use goldfleet_ports::{ETag, Versioned};
 use jiff::Timestamp;
 
 use super::connection::Connection;
 use super::table::{Action, Entity, Key, MAX_ACTIONS, MAX_BATCH_BYTES, Table};
 use crate::config::Prefix;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
-use crate::ports::{ETag, Versioned};
 
 /// The partitions of a job's operations.
 pub(super) const SHARDS: u32 = 16;

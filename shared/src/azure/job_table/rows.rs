@@ -11,6 +11,8 @@ use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{Operation, OperationId};
 use goldfleet_model::upload::Upload;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::{ETag, Versioned};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,8 +21,6 @@ use uuid::Uuid;
 
 use super::super::table::{Entity, Key};
 use super::SHARDS;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::{ETag, Versioned};
 
 /// The most characters of JSON in one property, were each two units of UTF-16.
 const TEXT_PART: usize = 16 * 1024;

@@ -1,12 +1,12 @@
 //! Entity group transactions: several actions in one multipart request, and what came of them.
 
+use goldfleet_ports::ETag;
+use goldfleet_ports::error::PortResult;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::super::error::Refusal;
 use super::{Action, ETAG, JSON};
-use crate::ports::ETag;
-use crate::ports::error::PortResult;
 use azure_core::http::headers::{HeaderName, Headers};
 
 /// The request's content type and body. `url` gives the address an action goes to.

@@ -7,12 +7,12 @@ mod batch;
 
 use azure_core::http::headers::HeaderName;
 use azure_core::http::{Context, Method, Pipeline, PipelineSendOptions, RawResponse, Request, Url};
+use goldfleet_ports::ETag;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use serde_json::{Map, Value, json};
 
 use super::connection::{Connection, STORAGE_SCOPE};
 use super::error::{Refusal, incomplete, port_error};
-use crate::ports::ETag;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
 
 /// The most actions of one transaction. Source: Table service, entity group transactions, 100.
 pub(super) const MAX_ACTIONS: usize = 100;

@@ -3,10 +3,9 @@
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use goldfleet_ports::blob_store::MAX_PAGE_WRITE;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::ports::blob_store::MAX_PAGE_WRITE;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
 
 /// How many buffers a process has.
 const COUNT: usize = 4;

@@ -8,6 +8,9 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use goldfleet_ports::ETag;
+use goldfleet_ports::blob_store::BlobProperties;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use jiff::Timestamp;
 
 use super::fresh::Fresh;
@@ -15,9 +18,6 @@ use super::locks::{self, Mode};
 use super::paths::Place;
 use super::sidecar::{self, Sidecar};
 use super::source::Source;
-use crate::ports::ETag;
-use crate::ports::blob_store::BlobProperties;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
 
 /// A version: a file's number, time and length. Another file has another number, and a touched one another time.
 pub(super) fn etag(found: &Metadata) -> ETag {

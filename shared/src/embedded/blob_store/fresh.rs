@@ -5,10 +5,10 @@ use std::io::ErrorKind as Io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use uuid::Uuid;
 
 use super::paths::{Home, Place};
-use crate::ports::error::{ErrorKind, PortError, PortResult};
 
 /// The age at which a temporary file is taken for one that a killed process left. No write takes this long.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);

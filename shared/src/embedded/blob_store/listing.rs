@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use goldfleet_ports::blob_store::{BlobListed, BlobPage};
+use goldfleet_ports::error::PortResult;
+
 use super::files;
 use super::paths::Home;
-use crate::ports::blob_store::{BlobListed, BlobPage};
-use crate::ports::error::PortResult;
 
 /// The blobs after `marker` whose names begin with `prefix`, at most `limit`.
 pub(super) fn list(home: &Home, prefix: &str, marker: Option<&str>, limit: usize) -> PortResult<BlobPage> {

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+
 use super::paths::Place;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
 
 /// How long to try. Who holds a lock longer than a write takes is stopped, and may stay so: the caller comes back later.
 const PATIENCE: Duration = Duration::from_secs(2);

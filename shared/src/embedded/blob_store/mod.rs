@@ -34,18 +34,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::ETag;
+use goldfleet_ports::blob_store::{
+    BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, SourceRange, check_body, check_pages,
+    check_pages_from,
+};
+use goldfleet_ports::clock::Clock;
+use goldfleet_ports::error::PortResult;
 
 use self::buffers::Buffer;
 use self::paths::{Home, Place};
 use self::source::Source;
 use super::blocking::blocking;
-use crate::ports::ETag;
-use crate::ports::blob_store::{
-    BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, SourceRange, check_body, check_pages,
-    check_pages_from,
-};
-use crate::ports::clock::Clock;
-use crate::ports::error::PortResult;
 
 /// How many blobs a page of a list has. Source: Azure, List Blobs, 5,000.
 const LIST_PAGE: usize = 5_000;

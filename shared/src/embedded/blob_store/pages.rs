@@ -8,6 +8,8 @@ use std::os::unix::fs::FileExt;
 
 use goldfleet_disk::sparse::data_ranges;
 use goldfleet_model::ranges::pieces;
+use goldfleet_ports::blob_store::{Fence, PAGE, check_clear};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
@@ -15,8 +17,6 @@ use super::fresh::Fresh;
 use super::locks::Mode;
 use super::paths::Place;
 use super::sidecar::Sidecar;
-use crate::ports::blob_store::{Fence, PAGE, check_clear};
-use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
 /// What is written where a file system knows no holes.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];

@@ -5,8 +5,7 @@ use std::io::{self, ErrorKind as Io};
 use std::path::{Path, PathBuf};
 
 use goldfleet_model::store::{BlobAddress, Container};
-
-use crate::ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
 /// The folder of an account that holds what is not a blob. No container and no blob can be called so.
 const PRIVATE: &str = ".goldfleet";

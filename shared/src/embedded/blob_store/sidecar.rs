@@ -8,12 +8,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 
+use goldfleet_ports::blob_store::Fence;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use serde::{Deserialize, Serialize};
 
 use super::locks::{self, Mode};
 use super::paths::Place;
-use crate::ports::blob_store::Fence;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
 
 /// A sidecar's content.
 #[derive(Debug, Serialize, Deserialize)]

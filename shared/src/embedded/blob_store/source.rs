@@ -7,10 +7,10 @@ use std::path::Path;
 
 use goldfleet_model::checksum::Crc64;
 use goldfleet_model::ranges::pieces;
+use goldfleet_ports::blob_store::SourceRange;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
 use super::paths::Place;
-use crate::ports::blob_store::SourceRange;
-use crate::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
 /// A range of a blob, open for reading.
 pub(super) struct Source {

@@ -10,6 +10,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::ETag;
+use goldfleet_ports::blob_store::{
+    BlobListed, BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, PAGE, SourceRange, check_body,
+    check_clear, check_pages, check_pages_from,
+};
+use goldfleet_ports::error::{PortResult, SourceFault};
+use goldfleet_ports::patience::Patience;
 
 use super::Model;
 use super::errors;
@@ -17,13 +24,6 @@ use super::extents::{Extents, Piece};
 use super::pace::{Moment, nanos};
 use super::traffic::Begun;
 use super::world::{BlobId, Made, World};
-use crate::azure::Patience;
-use crate::ports::ETag;
-use crate::ports::blob_store::{
-    BlobListed, BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, PAGE, SourceRange, check_body,
-    check_clear, check_pages, check_pages_from,
-};
-use crate::ports::error::{PortResult, SourceFault};
 
 /// How many blobs a page of a list has. Source: Azure, List Blobs, 5,000.
 const LIST_PAGE: usize = 5_000;

@@ -4,14 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::blob_store::Fence;
+use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
 use super::super::Model;
 use super::super::errors;
 use super::super::extents::Extents;
 use super::super::world::{BlobId, Made, World};
-use crate::ports::blob_store::Fence;
-use crate::ports::error::PortResult;
 
 impl World {
     /// The page blob at an address, if `fence` still is its newest.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use goldfleet_model::ids::SubscriptionId;
+use goldfleet_ports::clock::{Clock, TokioClock};
+use goldfleet_ports::conformance;
+use goldfleet_ports::conformance::clock::{Elapse, ManualClock};
+use goldfleet_ports::conformance::image_plane::Site;
 use jiff::Timestamp;
 
-use crate::conformance;
-use crate::conformance::clock::{Elapse, ManualClock};
-use crate::conformance::image_plane::Site;
 use crate::modelled::{MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledImages, Pace};
-use crate::ports::clock::{Clock, TokioClock};
 use crate::rates::Rates;
 
 /// Time that passes by itself, where tokio's is paused.
@@ -42,7 +42,7 @@ async fn blobs(model: &Arc<Model>) {
 }
 
 async fn images(model: &Arc<Model>) {
-    use crate::ports::blob_store::BlobStore as _;
+    use goldfleet_ports::blob_store::BlobStore as _;
     let site: Site = Site {
         subscription: SubscriptionId::numbered(1),
         resource_group: "images".parse().unwrap(),

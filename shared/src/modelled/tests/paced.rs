@@ -9,14 +9,14 @@ use futures::future::join_all;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Run};
 use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::blob_store::{BlobStore, Fence, SourceRange};
+use goldfleet_ports::clock::TokioClock;
+use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::image_plane::ImagePlane;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::modelled::{Limit, Model, ModelledBlobs, ModelledImages, Pace};
-use crate::ports::blob_store::{BlobStore, Fence, SourceRange};
-use crate::ports::clock::TokioClock;
-use crate::ports::error::{ErrorKind, PortResult};
-use crate::ports::image_plane::ImagePlane;
 use crate::rates::Rates;
 
 const MIB: u64 = 1 << 20;

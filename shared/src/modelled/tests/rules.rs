@@ -6,13 +6,13 @@ use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, StorageType};
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Generation, Manifest, OsType, Run};
 use goldfleet_model::store::Container;
+use goldfleet_ports::blob_store::{BlobStore, SourceRange};
+use goldfleet_ports::conformance::clock::ManualClock;
+use goldfleet_ports::conformance::image_plane::put_smallest_vhd;
+use goldfleet_ports::image_plane::ImagePlane;
 use jiff::Timestamp;
 
-use crate::conformance::clock::ManualClock;
-use crate::conformance::image_plane::put_smallest_vhd;
 use crate::modelled::{Model, ModelledBlobs, ModelledImages, Pace};
-use crate::ports::blob_store::{BlobStore, SourceRange};
-use crate::ports::image_plane::ImagePlane;
 
 fn model() -> Arc<Model> {
     let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));

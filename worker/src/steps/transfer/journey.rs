@@ -8,7 +8,7 @@ use std::time::Duration;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::manifest::ChunkEntry;
 use goldfleet_model::store::Store;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, SourceFault};
+use goldfleet_ports::error::{ErrorKind, PortError, SourceFault};
 use jiff::Timestamp;
 
 use crate::availability::{Sources, Wanted};

@@ -11,9 +11,9 @@ use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::store::{BlobAddress, Container};
 use uuid::Uuid;
 
-use crate::ports::blob_store::BlobStore;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::image_plane::{ImagePlane, ManagedImage, Provisioning, Underway};
+use crate::blob_store::BlobStore;
+use crate::error::{ErrorKind, PortError, PortResult};
+use crate::image_plane::{ImagePlane, ManagedImage, Provisioning, Underway};
 
 const MIB: u64 = 1024 * 1024;
 const FOOTER: usize = 512;

@@ -18,10 +18,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::ports::Versioned;
-use crate::ports::clock::after;
-use crate::ports::error::{ErrorKind, PortResult};
-use crate::ports::job_table::{Change, JobTable};
+use crate::Versioned;
+use crate::clock::after;
+use crate::error::{ErrorKind, PortResult};
+use crate::job_table::{Change, JobTable};
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 

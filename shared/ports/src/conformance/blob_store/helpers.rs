@@ -8,9 +8,9 @@ use crc_fast::CrcAlgorithm;
 use goldfleet_model::store::{BlobAddress, Container};
 use uuid::Uuid;
 
-use crate::ports::ETag;
-use crate::ports::blob_store::{BlobListed, BlobStore, SourceRange};
-use crate::ports::error::{ErrorKind, PortError, PortResult};
+use crate::ETag;
+use crate::blob_store::{BlobListed, BlobStore, SourceRange};
+use crate::error::{ErrorKind, PortError, PortResult};
 
 /// A name that no other test and no other run has.
 pub(super) fn unique(container: &Container, name: &str) -> BlobAddress {

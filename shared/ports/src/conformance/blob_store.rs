@@ -13,8 +13,8 @@ use goldfleet_model::store::Container;
 use uuid::Uuid;
 
 use self::helpers::{as_usize, body, crc, etag, list, only_winner, put, refused, refused_as, source, unique};
-use crate::ports::blob_store::{BlobStore, PAGE, SourceRange};
-use crate::ports::error::ErrorKind;
+use crate::blob_store::{BlobStore, PAGE, SourceRange};
+use crate::error::ErrorKind;
 
 /// Runs the suite in `container`, which it makes where it is missing.
 pub async fn all(blobs: &dyn BlobStore, container: &Container) {

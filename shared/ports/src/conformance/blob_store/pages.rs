@@ -9,8 +9,8 @@ use futures::future::join_all;
 use goldfleet_model::store::{BlobAddress, Container};
 
 use super::helpers::{as_usize, body, crc, only_winner, put, refused, refused_as, source, unique};
-use crate::ports::blob_store::{BlobStore, CopyState, Fence, MAX_PAGE_WRITE, PAGE, SourceRange};
-use crate::ports::error::ErrorKind;
+use crate::blob_store::{BlobStore, CopyState, Fence, MAX_PAGE_WRITE, PAGE, SourceRange};
+use crate::error::ErrorKind;
 
 /// A mebibyte; lengths of page blobs here are small numbers of it.
 const MIB: u64 = 1024 * 1024;
@@ -283,7 +283,7 @@ pub async fn what_is_missing_is_not_found(blobs: &dyn BlobStore, container: &Con
     refused(blobs.put_pages(&missing, Fence(1), 0, page.clone(), crc(&page)).await, ErrorKind::NotFound);
     refused(blobs.clear_pages(&missing, Fence(1), 0..PAGE).await, ErrorKind::NotFound);
     refused(blobs.page_ranges(&missing).await, ErrorKind::NotFound);
-    let touched = blobs.touch(&missing, &crate::ports::ETag("\"0x1\"".to_owned())).await;
+    let touched = blobs.touch(&missing, &crate::ETag("\"0x1\"".to_owned())).await;
     let kind = touched.expect_err("what is missing can't be touched").kind;
     assert!(matches!(kind, ErrorKind::NotFound | ErrorKind::Conflict), "{kind:?}");
 }

@@ -1,13 +1,22 @@
-//! The ports: everything goldfleet asks of the world, as traits. Adapters are in [`crate::azure`], [`crate::embedded`] and
-//! [`crate::modelled`], each proven by a suite in [`crate::conformance`].
+//! The ports: everything goldfleet asks of the world, as traits. The adapters behind them are crates of their own.
+//!
+//! - [`commit`], [`retry`] and [`chunk_store`] are helpers over the ports.
+//! - `conformance`, behind the feature of that name, holds one suite for each port. Every adapter passes it.
 
 pub mod blob_store;
+pub mod chance;
+pub mod chunk_store;
 pub mod clock;
+pub mod commit;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod error;
 pub mod image_plane;
 pub mod inspector;
 pub mod job_table;
+pub mod patience;
 pub mod queue;
+pub mod retry;
 
 use std::sync::Arc;
 
@@ -21,7 +30,7 @@ use image_plane::ImagePlane;
 use job_table::JobTable;
 use queue::Queue;
 
-/// All ports of a process, chosen in one place: [`crate::backend::open`].
+/// All ports of a process. `goldfleet-connect` chooses their adapters from the configuration.
 #[derive(Clone)]
 pub struct Ports {
     /// Messages.

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::{START, claimed, insert, job, operation, refused};
-use crate::ports::error::{ErrorKind, PortResult};
-use crate::ports::job_table::JobTable;
+use crate::error::{ErrorKind, PortResult};
+use crate::job_table::JobTable;
 
 pub(super) async fn all(table: &dyn JobTable) {
     jobs_come_newest_first(table).await;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::ports::clock::{Clock, after};
+use crate::clock::{Clock, after};
 
 /// Lets time pass.
 #[async_trait]

@@ -6,10 +6,10 @@ use std::time::Duration;
 use goldfleet_model::manifest::CHUNKS;
 use goldfleet_model::store::Container;
 
-use crate::ports::Ports;
-use crate::ports::blob_store::{BlobListed, BlobStore};
-use crate::ports::clock::between;
-use crate::ports::error::{ErrorKind, PortError, PortResult};
+use crate::Ports;
+use crate::blob_store::{BlobListed, BlobStore};
+use crate::clock::between;
+use crate::error::{ErrorKind, PortError, PortResult};
 use crate::retry::retrying;
 
 /// All blobs whose names begin with `prefix`, in order.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use goldfleet_model::message::QueueName;
 
 use super::clock::Elapse;
-use crate::ports::error::ErrorKind;
-use crate::ports::queue::{MAX_MESSAGE, MAX_RECEIVE, Queue, Received};
+use crate::error::ErrorKind;
+use crate::queue::{MAX_MESSAGE, MAX_RECEIVE, Queue, Received};
 
 /// Visibility timeouts of the suite: short enough to be waited for.
 const SHORT: Duration = Duration::from_secs(1);

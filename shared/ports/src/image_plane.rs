@@ -77,7 +77,10 @@ pub enum Underway {
 
 /// Refuses what an image that is there can't be brought to: another region, or another VHD. For the adapters that play the
 /// platform.
-pub(crate) fn check_kept(spec: &ManagedImageSpec, region: &Region, vhd: &str) -> PortResult<()> {
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] with the platform's code.
+pub fn check_kept(spec: &ManagedImageSpec, region: &Region, vhd: &str) -> PortResult<()> {
     let refused = |message, code| Err(PortError::new(ErrorKind::Invalid, message).with_code(code));
     if spec.region != *region {
         return refused(

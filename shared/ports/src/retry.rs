@@ -6,8 +6,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 
 use crate::chance;
-use crate::ports::clock::Clock;
-use crate::ports::error::{PortError, PortResult};
+use crate::clock::Clock;
+use crate::error::{PortError, PortResult};
 
 /// The wait after the first try; it doubles, with jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(100);

@@ -8,9 +8,9 @@ use std::time::Duration;
 use goldfleet_model::event::Event;
 use goldfleet_model::operation::Operation;
 
-use crate::ports::error::{ErrorKind, PortError, PortResult};
-use crate::ports::job_table::Change;
-use crate::ports::{ETag, Ports, Versioned};
+use crate::error::{ErrorKind, PortError, PortResult};
+use crate::job_table::Change;
+use crate::{ETag, Ports, Versioned};
 
 /// How often a commit is tried before its error is believed.
 const TRIES: u32 = 4;
