@@ -3,11 +3,13 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use goldfleet_diagnostics::Fault;
+use goldfleet_diagnostics::Node;
+
+use super::Config;
 use super::azure::{AzureCloud, AzureCoordination, Credential};
-use super::fault::Fault;
 use super::filter::{HOW_TO_FILTER, read_filter};
 use super::values::{Endpoint, Time};
-use super::{Config, Node};
 
 const HOUR: u64 = 60 * 60;
 

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use goldfleet_diagnostics::Fault;
+use goldfleet_diagnostics::{Problem, lines};
+
 use super::PREFIX;
-use super::fault::Fault;
-use super::problem::{Problem, lines};
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]

@@ -74,12 +74,8 @@
 
 mod azure;
 mod check;
-mod de;
 mod error;
-pub(crate) mod fault;
 pub(crate) mod filter;
-pub(crate) mod node;
-pub(crate) mod problem;
 mod read;
 mod sections;
 mod values;
@@ -87,13 +83,11 @@ mod values;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use goldfleet_diagnostics::{Node, Origin, Value};
 use serde::{Deserialize, Serialize};
 
 pub use azure::{AzureCloud, AzureCoordination, Checksum, Credential, Environment, Identity};
 pub use error::ConfigError;
-use fault::Origin;
-use node::{Node, Value};
-pub use problem::Problem;
 pub use sections::{
     Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat,
     ModelledCloud, Planning, Source, Staged, Targets, Upload, Worker,

@@ -2,13 +2,13 @@
 //!
 //! Serde stops at the first fault. What it complains of is therefore put out of the way, and the rest is read again.
 
+use goldfleet_diagnostics::TAG;
+use goldfleet_diagnostics::{Fault, Origin};
+use goldfleet_diagnostics::{Node, Value};
 use serde::Deserialize as _;
 
 use super::Config;
 use super::check::check;
-use super::de::TAG;
-use super::fault::{Fault, Origin};
-use super::node::{Node, Value};
 
 /// What stands in for the keys that have no default, where they are missing or can't be used.
 const REQUIRED: (&str, [(&str, &str); 4]) = (

@@ -27,7 +27,7 @@ impl Default for Coordination {
     }
 }
 
-// A [`super::node::Node`] gives a tagged table as a plain enum, so that errors keep their lines. The remote mirrors of
+// A [`goldfleet_diagnostics::Node`] gives a tagged table as a plain enum, so that errors keep their lines. The remote mirrors of
 // this enum and the next are read as such, while the enums themselves are written with their tag.
 #[derive(Deserialize)]
 #[serde(remote = "Coordination", rename_all = "lowercase")]

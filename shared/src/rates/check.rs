@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use goldfleet_diagnostics::Fault;
+use goldfleet_diagnostics::Node;
 use goldfleet_model::ids::Region;
 
 use super::{Account, LatencyPair, Rates, UNKNOWN, WanPair};
-use crate::config::fault::Fault;
-use crate::config::node::Node;
 
 /// The dearest price that is believed, in dollars.
 const DEAREST: f64 = 1000.0;

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use goldfleet_diagnostics::Fault;
+use goldfleet_diagnostics::Problem;
+use goldfleet_diagnostics::lines;
+use goldfleet_diagnostics::{Node, Value};
 use serde::Deserialize as _;
 
 use super::Rates;
 use super::check::check;
-use crate::config::Problem;
-use crate::config::fault::Fault;
-use crate::config::node::{Node, Value};
-use crate::config::problem::lines;
 
 /// The built-in rates.
 const BUILT_IN: &str = include_str!("rates.toml");

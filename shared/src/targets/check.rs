@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::Hash;
 
+use goldfleet_diagnostics::Problem;
 use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
 
 use super::placed::Placed;
-use crate::config::Problem;
 
 /// Everything that does not go together, in the order in which it is written.
 pub(super) fn check(targets: &[Placed<Target>], stores: &[Placed<Store>]) -> Vec<Problem> {

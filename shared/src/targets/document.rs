@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use goldfleet_diagnostics::Fault;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::target::{Target, TargetKey};
 use toml_edit::{ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
@@ -12,7 +13,6 @@ use super::error::TargetsFileError;
 use super::placed::Placed;
 use super::replace::replace;
 use super::{Contents, TargetsFile, check};
-use crate::config::fault::Fault;
 
 /// The array of targets.
 const TARGET: &str = "target";

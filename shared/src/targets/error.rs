@@ -3,11 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use goldfleet_diagnostics::Fault;
+use goldfleet_diagnostics::Problem;
+use goldfleet_diagnostics::lines;
 use goldfleet_model::selector::Selector;
-
-use crate::config::Problem;
-use crate::config::fault::Fault;
-use crate::config::problem::lines;
 
 /// Why a targets file, or a change to it, was refused.
 #[derive(Debug, thiserror::Error)]

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
+use goldfleet_diagnostics::{Fault, Origin};
+use goldfleet_diagnostics::{Node, Value};
 use goldfleet_model::target::Target;
 
 use super::error::TargetsFileError;
 use super::placed::Placed;
-use crate::config::fault::{Fault, Origin};
-use crate::config::node::{Node, Value};
 
 const REQUIRED: [&str; 5] = ["subscription", "region", "resource_group", "account", "container"];
 const OPTIONAL: [&str; 5] = ["ring", "enabled", "tags", "disk_encryption_set", "tenant"];

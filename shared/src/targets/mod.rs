@@ -18,6 +18,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use goldfleet_diagnostics::Fault;
+use goldfleet_diagnostics::{Node, Value};
 use goldfleet_model::ids::{AccountName, ContainerName, Region};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::store::Store;
@@ -30,9 +32,6 @@ pub use error::TargetsFileError;
 pub use generate::{AccountPrefix, Generate, InvalidPrefix};
 pub use import::{Format, UnknownFormat, import};
 pub use placed::Placed;
-
-use crate::config::fault::Fault;
-use crate::config::node::{Node, Value};
 
 /// What a targets file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

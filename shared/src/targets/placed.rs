@@ -3,13 +3,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use goldfleet_diagnostics::Node;
+use goldfleet_diagnostics::Problem;
+use goldfleet_diagnostics::place;
+use goldfleet_diagnostics::{Fault, Origin};
 use serde::de::DeserializeOwned;
 
 use super::error::remedy;
-use crate::config::Problem;
-use crate::config::fault::{Fault, Origin};
-use crate::config::node::Node;
-use crate::config::problem::place;
 
 /// A value, and the file and line (or the index in it) that it comes from.
 #[derive(Debug, Clone)]

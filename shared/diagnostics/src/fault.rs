@@ -6,7 +6,7 @@ use serde::de::{Error, Expected, Unexpected};
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// A line of the file, from 1.
     Line(usize),
     /// An environment variable.
@@ -16,7 +16,7 @@ pub(crate) enum Origin {
 /// Something wrong with a value: the keys that lead to it, where it was written, and why it can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.message())]
-pub(crate) struct Fault {
+pub struct Fault {
     keys: Vec<String>,
     origin: Option<Origin>,
     reason: Reason,
@@ -35,12 +35,14 @@ enum Reason {
 }
 
 impl Fault {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// A fault whose place is not known yet.
+    pub fn new(message: impl Into<String>) -> Self {
         Self { keys: Vec::new(), origin: None, reason: Reason::Other(message.into()) }
     }
 
     /// The same, written at `origin`, unless a place nearer to it is known.
-    pub(crate) fn at(mut self, origin: Option<&Origin>) -> Self {
+    #[must_use]
+    pub fn at(mut self, origin: Option<&Origin>) -> Self {
         // A missing key is not the fault of the variable that happened to create its table.
         let blameless = self.reason == Reason::Missing && matches!(origin, Some(Origin::Variable(_)));
         if self.origin.is_none() && !blameless {
@@ -50,13 +52,15 @@ impl Fault {
     }
 
     /// The same, seen from the table that holds `key`.
-    pub(crate) fn under(mut self, key: &str) -> Self {
+    #[must_use]
+    pub fn under(mut self, key: &str) -> Self {
         self.keys.insert(0, key.to_owned());
         self
     }
 
     /// The same, in a table whose keys depend on what its key `tag` says.
-    pub(crate) fn of_variant(mut self, tag: &str, variant: &str) -> Self {
+    #[must_use]
+    pub fn of_variant(mut self, tag: &str, variant: &str) -> Self {
         if let Reason::Unknown { context, .. } = &mut self.reason
             && self.keys.len() == 1
         {
@@ -66,32 +70,38 @@ impl Fault {
     }
 
     /// Where the value was written, if anywhere.
-    pub(crate) fn origin(&self) -> Option<&Origin> {
+    #[must_use]
+    pub fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
     }
 
     /// The keys that lead to the value.
-    pub(crate) fn keys(&self) -> &[String] {
+    #[must_use]
+    pub fn keys(&self) -> &[String] {
         &self.keys
     }
 
     /// Whether a key is missing.
-    pub(crate) fn is_missing(&self) -> bool {
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
         self.reason == Reason::Missing
     }
 
     /// Whether nobody reads the key.
-    pub(crate) fn is_unknown(&self) -> bool {
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
         matches!(self.reason, Reason::Unknown { .. })
     }
 
     /// The keys with dots between them, such as `worker.lease`.
-    pub(crate) fn key(&self) -> String {
+    #[must_use]
+    pub fn key(&self) -> String {
         self.keys.join(".").replace(".[", "[")
     }
 
     /// What is wrong, without the key.
-    pub(crate) fn message(&self) -> String {
+    #[must_use]
+    pub fn message(&self) -> String {
         match &self.reason {
             Reason::Missing => "missing".to_owned(),
             Reason::Unknown { expected: [], context } => format!("there is no such key{context}"),

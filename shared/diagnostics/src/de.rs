@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::node::{Node, Value};
 
 /// The key that tells which variant a table is, where the type wanted is an enum.
-pub(super) const TAG: &str = "backend";
+pub const TAG: &str = "backend";
 
 impl Node {
     /// An untyped value as the number or truth value that is wanted; anything else as it is.

@@ -15,7 +15,8 @@ pub struct Problem {
 
 impl Problem {
     /// `file` is what was read, or would have been had it been there; `remedy` says how to give a key that is missing.
-    pub(crate) fn new(file: &Path, fault: &Fault, remedy: impl Fn(&[String]) -> String) -> Self {
+    #[must_use]
+    pub fn new(file: &Path, fault: &Fault, remedy: impl Fn(&[String]) -> String) -> Self {
         let message =
             if fault.is_missing() { format!("{}: {}", fault.message(), remedy(fault.keys())) } else { fault.message() };
         Self { place: place(file, fault.origin()), key: fault.key(), message }
@@ -23,7 +24,8 @@ impl Problem {
 }
 
 /// Where something was written, in words.
-pub(crate) fn place(file: &Path, origin: Option<&Origin>) -> String {
+#[must_use]
+pub fn place(file: &Path, origin: Option<&Origin>) -> String {
     match origin {
         Some(Origin::Line(line)) => format!("{}:{line}", file.display()),
         Some(Origin::Variable(name)) => name.clone(),
@@ -39,6 +41,7 @@ impl fmt::Display for Problem {
 }
 
 /// Problems, one a line.
-pub(crate) fn lines(problems: &[Problem]) -> String {
+#[must_use]
+pub fn lines(problems: &[Problem]) -> String {
     problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
 }

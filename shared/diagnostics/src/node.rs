@@ -15,33 +15,44 @@ use super::fault::{Fault, Origin};
 
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Node {
-    pub(crate) origin: Option<Origin>,
-    pub(crate) value: Value,
+pub struct Node {
+    /// Where it was written; `None` if nobody wrote it.
+    pub origin: Option<Origin>,
+    /// The value.
+    pub value: Value,
 }
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
+    /// Text.
     Text(String),
     /// Text from a place without types, such as the environment or a CSV cell: it is what the reader wants it to be.
     Untyped(String),
+    /// A whole number.
     Integer(i64),
+    /// A number with a fraction.
     Float(f64),
+    /// True or false.
     Boolean(bool),
+    /// A list.
     Array(Vec<Node>),
+    /// Keys and their values.
     Table(BTreeMap<String, Node>),
     /// JSON's word for nothing.
     Null,
 }
 
 impl Node {
-    pub(crate) fn new(origin: Origin, value: Value) -> Self {
+    /// A value that was written at `origin`.
+    #[must_use]
+    pub fn new(origin: Origin, value: Value) -> Self {
         Self { origin: Some(origin), value }
     }
 
     /// A table that nothing was written into yet.
-    pub(crate) fn empty() -> Self {
+    #[must_use]
+    pub fn empty() -> Self {
         Self { origin: None, value: Value::Table(BTreeMap::new()) }
     }
 
@@ -49,7 +60,7 @@ impl Node {
     ///
     /// # Errors
     /// A fault with its line where the text is no TOML.
-    pub(crate) fn from_toml(text: &str) -> Result<Self, Fault> {
+    pub fn from_toml(text: &str) -> Result<Self, Fault> {
         let lines = Lines::of(text);
         let table = DeTable::parse(text).map_err(|error| {
             let origin = error.span().map(|span| lines.at(span.start));
@@ -59,7 +70,7 @@ impl Node {
     }
 
     /// Puts `leaf` under the keys of `path`, over whatever was there, and makes the tables on the way.
-    pub(crate) fn set(&mut self, path: &[String], leaf: Self) {
+    pub fn set(&mut self, path: &[String], leaf: Self) {
         let [key, rest @ ..] = path else {
             *self = leaf;
             return;
@@ -75,7 +86,7 @@ impl Node {
     }
 
     /// Takes away what is under the keys of `path`, if anything is.
-    pub(crate) fn remove(&mut self, path: &[String]) {
+    pub fn remove(&mut self, path: &[String]) {
         let ([key, rest @ ..], Value::Table(entries)) = (path, &mut self.value) else { return };
         match entries.get_mut(key) {
             Some(child) if !rest.is_empty() => child.remove(rest),
@@ -84,7 +95,8 @@ impl Node {
     }
 
     /// Where the value under the keys of `path` was written, if it was.
-    pub(crate) fn origin_of(&self, path: &[&str]) -> Option<&Origin> {
+    #[must_use]
+    pub fn origin_of(&self, path: &[&str]) -> Option<&Origin> {
         let [key, rest @ ..] = path else { return self.origin.as_ref() };
         match &self.value {
             Value::Table(entries) => entries.get(*key)?.origin_of(rest),
