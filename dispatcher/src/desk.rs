@@ -79,7 +79,7 @@ pub enum DeskError {
     Targets(#[from] goldfleet_shared::targets::TargetsFileError),
     /// The rates can't be used.
     #[error(transparent)]
-    Rates(#[from] goldfleet_shared::rates::RatesError),
+    Rates(#[from] goldfleet_rates::RatesError),
     /// No plan is fast enough.
     #[error(transparent)]
     TooSlow(#[from] goldfleet_shared::plan::TooSlow),

@@ -12,7 +12,7 @@ use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_ports::Versioned;
 use goldfleet_ports::chance;
 use goldfleet_ports::error::{ErrorKind, PortResult};
-use goldfleet_shared::rates::Rates;
+use goldfleet_rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 use jiff::Timestamp;
 

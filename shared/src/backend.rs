@@ -10,6 +10,7 @@ use goldfleet_ports::image_plane::ImagePlane;
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_ports::job_table::JobTable;
 use goldfleet_ports::queue::Queue;
+use goldfleet_rates::{Rates, RatesError};
 
 use crate::azure::{
     Arm, AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, Connection, ConnectionError,
@@ -17,7 +18,6 @@ use crate::azure::{
 use crate::config::{AzureCloud, AzureCoordination, Cloud, Config, Coordination, ModelledCloud};
 use crate::embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
 use crate::modelled::{Model, ModelledBlobs, ModelledImages, Pace};
-use crate::rates::{Rates, RatesError};
 use crate::targets::TargetsFile;
 
 /// Why the configured adapters can't be had.

@@ -21,7 +21,6 @@ pub mod governor;
 pub mod modelled;
 mod otlp;
 pub mod plan;
-pub mod rates;
 pub mod screen;
 pub mod targets;
 pub mod telemetry;

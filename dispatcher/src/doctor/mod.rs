@@ -15,8 +15,8 @@ use goldfleet_model::ids::{AccountName, SubscriptionId};
 use goldfleet_model::target::Target;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::inspector::{AccountFacts, Inspector};
+use goldfleet_rates::Rates;
 use goldfleet_shared::plan::first_stores;
-use goldfleet_shared::rates::Rates;
 use goldfleet_shared::targets::TargetsFile;
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};

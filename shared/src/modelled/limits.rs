@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use goldfleet_model::ids::{AccountName, Region};
+use goldfleet_rates::{self, Rates, milliseconds, seconds};
 use serde::Serialize;
-
-use crate::rates::{self, Rates, milliseconds, seconds};
 
 /// The pace of the modelled cloud.
 #[derive(Debug, Clone, PartialEq)]

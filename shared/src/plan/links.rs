@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use goldfleet_model::store::Store;
 use goldfleet_model::tree::Tree;
+use goldfleet_rates::{Money, Rates};
 use serde::Serialize;
 
 use super::content::{Amount, Content, Inventory};
 use super::regions::time_for;
-use crate::rates::{Money, Rates};
 
 /// From one store to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -6,11 +6,11 @@ use std::time::Duration;
 use goldfleet_model::ids::Region;
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
+use goldfleet_rates::Rates;
 
 use super::content::{Content, Inventory};
 use super::planned::{Asked, Plan};
 use super::sites::Sites;
-use crate::rates::Rates;
 
 /// No tree is fast enough.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -2,7 +2,7 @@
 //!
 //! - [`Plan::make`] makes the cheapest plan that is fast enough; its [`Tree`](goldfleet_model::tree::Tree) is what of it is carried out.
 //! - [`first_stores`] tells the stores of a plan before there is an image.
-//! - [`crate::rates::Rates`] are the prices and limits, [`Content`] and [`Inventory`] what is to be moved and what is there already.
+//! - [`goldfleet_rates::Rates`] are the prices and limits, [`Content`] and [`Inventory`] what is to be moved and what is there already.
 //! - `docs/planning.md` explains it.
 
 mod arborescence;

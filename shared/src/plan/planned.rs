@@ -7,12 +7,12 @@ use goldfleet_model::ids::Region;
 use goldfleet_model::store::Store;
 use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_model::tree::Tree;
+use goldfleet_rates::{Money, Rates};
 use serde::Serialize;
 
 use super::content::{Content, Inventory};
 use super::estimate::{Estimate, Time};
 use super::links::Link;
-use crate::rates::{Money, Rates};
 
 /// What a plan is made for.
 #[derive(Debug, Clone, Copy)]

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use goldfleet_model::ids::Region;
+use goldfleet_rates::Rates;
 
 use super::arborescence::{Cheapest, Flat, Graph};
-use crate::rates::Rates;
 
 /// How many choices of relays are tried. Where there would be more, those relays stay out that lack most.
 const CHOICES: usize = 256;

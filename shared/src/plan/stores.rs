@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use goldfleet_model::ids::Region;
 use goldfleet_model::store::Store;
 use goldfleet_model::target::{Target, TargetKey};
-
-use crate::rates::Rates;
+use goldfleet_rates::Rates;
 
 /// The stores of a region, the first of which is filled from elsewhere and fills the others.
 #[derive(Debug, Clone, PartialEq, Eq)]

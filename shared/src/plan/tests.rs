@@ -6,12 +6,12 @@ use std::time::Duration;
 use goldfleet_model::ids::Region;
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
+use goldfleet_rates::{EgressPrice, Place, Rates, WanPair};
 use proptest::prelude::*;
 
 use super::regions::{Between, RegionTree, time_for};
 use super::testing::{store, target};
 use super::*;
-use crate::rates::{EgressPrice, Place, Rates, WanPair};
 
 const GIB: u64 = 1 << 30;
 

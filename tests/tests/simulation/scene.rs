@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use goldfleet_dispatcher::rehearse;
 use goldfleet_model::ids::SubscriptionId;
+use goldfleet_rates::Rates;
 use goldfleet_shared::config::{Config, Staged, Time};
 use goldfleet_shared::modelled::Pace;
-use goldfleet_shared::rates::Rates;
 
 use crate::dice::Dice;
 

@@ -9,10 +9,10 @@ use goldfleet_ports::clock::{Clock, TokioClock};
 use goldfleet_ports::conformance;
 use goldfleet_ports::conformance::clock::{Elapse, ManualClock};
 use goldfleet_ports::conformance::image_plane::Site;
+use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
 use crate::modelled::{MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledImages, Pace};
-use crate::rates::Rates;
 
 /// Time that passes by itself, where tokio's is paused.
 struct VirtualTime;

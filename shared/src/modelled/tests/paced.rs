@@ -13,11 +13,11 @@ use goldfleet_ports::blob_store::{BlobStore, Fence, SourceRange};
 use goldfleet_ports::clock::TokioClock;
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::image_plane::ImagePlane;
+use goldfleet_rates::Rates;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::modelled::{Limit, Model, ModelledBlobs, ModelledImages, Pace};
-use crate::rates::Rates;
 
 const MIB: u64 = 1 << 20;
 const CHUNK: u64 = 4 * MIB;

@@ -3,11 +3,11 @@
 
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
+use goldfleet_rates::{Rates, whole};
 
 use super::{Cost, Estimate, Limit, Loads, Place};
 use crate::plan::content::Content;
 use crate::plan::regions::time_for_many;
-use crate::rates::{Rates, whole};
 
 /// Every target copies from the one page blob in the source account.
 #[must_use]

@@ -1,9 +1,10 @@
 //! What a plan costs.
 
+use goldfleet_rates::Rates;
+
 use super::Cost;
 use crate::plan::content::Content;
 use crate::plan::links::Link;
-use crate::rates::Rates;
 
 /// The cost of filling stores over these links, and then so many targets in their own regions.
 pub(in crate::plan) fn of_plan(rates: &Rates, links: &[Link], targets: u64, content: &Content) -> Cost {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use goldfleet_model::ids::{AccountName, Region};
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
+use goldfleet_rates::{Account, Rates, whole};
 
 use super::{Limit, Time};
 use crate::plan::content::Content;
 use crate::plan::regions::time_for_many;
-use crate::rates::{Account, Rates, whole};
 
 /// An account and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,9 +11,8 @@ use std::fmt;
 use std::time::Duration;
 
 use goldfleet_model::ids::{AccountName, Region};
+use goldfleet_rates::Money;
 use serde::Serialize;
-
-use crate::rates::Money;
 
 pub use baselines::{pre_copies, star};
 pub(super) use cost::of_plan as cost_of_plan;

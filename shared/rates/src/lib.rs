@@ -140,12 +140,14 @@ fn gbit(rate: f64) -> u64 {
 }
 
 /// Seconds as a duration. Rates were checked to be finite and in range when they were read.
-pub(crate) fn seconds(seconds: f64) -> Duration {
+#[must_use]
+pub fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 /// Milliseconds as a duration.
-pub(crate) fn milliseconds(ms: f64) -> Duration {
+#[must_use]
+pub fn milliseconds(ms: f64) -> Duration {
     seconds(ms / 1000.0)
 }
 
@@ -156,7 +158,8 @@ fn micros(dollars: f64) -> u64 {
 
 /// The nearest whole number. Rates were checked to be finite and in range when they were read.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, and a cast saturates")]
-pub(crate) fn whole(number: f64) -> u64 {
+#[must_use]
+pub fn whole(number: f64) -> u64 {
     number.round() as u64
 }
 
