@@ -82,7 +82,7 @@ pub enum DeskError {
     Rates(#[from] goldfleet_rates::RatesError),
     /// No plan is fast enough.
     #[error(transparent)]
-    TooSlow(#[from] goldfleet_shared::plan::TooSlow),
+    TooSlow(#[from] goldfleet_plan::TooSlow),
     /// A port failed.
     #[error(transparent)]
     Port(#[from] PortError),

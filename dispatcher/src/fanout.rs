@@ -13,11 +13,11 @@ use goldfleet_model::operation::{Failure, Kind, Operation, OperationId, Operatio
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::JobEvent;
 use goldfleet_model::target::{Target, TargetKey};
+use goldfleet_plan::{Asked, Content, Inventory, Plan};
 use goldfleet_ports::error::{PortError, PortResult};
 use goldfleet_ports::retry::retrying;
 use goldfleet_rates::Rates;
 use goldfleet_shared::config::Time;
-use goldfleet_shared::plan::{Asked, Content, Inventory, Plan};
 use goldfleet_shared::targets::TargetsFile;
 use jiff::Timestamp;
 

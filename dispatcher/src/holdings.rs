@@ -8,9 +8,9 @@ use goldfleet_model::ids::Region;
 use goldfleet_model::manifest::{CHUNKS, chunk_name};
 use goldfleet_model::store::{Container, Store};
 use goldfleet_model::target::Target;
+use goldfleet_plan::{Content, Inventory};
 use goldfleet_ports::chunk_store;
 use goldfleet_ports::error::{ErrorKind, PortResult};
-use goldfleet_shared::plan::{Content, Inventory};
 
 use crate::desk::{Desk, IN_FLIGHT};
 

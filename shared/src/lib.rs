@@ -20,7 +20,6 @@ pub mod embedded;
 pub mod governor;
 pub mod modelled;
 mod otlp;
-pub mod plan;
 pub mod screen;
 pub mod targets;
 pub mod telemetry;

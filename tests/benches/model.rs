@@ -13,8 +13,8 @@ use goldfleet_dispatcher::rehearse::baseline::{Baseline, compare};
 use goldfleet_dispatcher::rehearse::{self, Rehearsal, RehearsalError, Report, rehearse};
 use goldfleet_model::event::Event;
 use goldfleet_model::operation::Kind;
+use goldfleet_plan::Inventory;
 use goldfleet_rates::Rates;
-use goldfleet_shared::plan::Inventory;
 
 const DATA: u64 = 30 << 30;
 

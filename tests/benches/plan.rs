@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use goldfleet_model::ids::Region;
+use goldfleet_plan::estimate::Estimate;
+use goldfleet_plan::{Plan, render};
 use goldfleet_rates::Rates;
-use goldfleet_shared::plan::estimate::Estimate;
-use goldfleet_shared::plan::{Plan, render};
 use goldfleet_tests::regions::{AT_MOST, THIRTY, plan};
 
 fn main() -> anyhow::Result<()> {

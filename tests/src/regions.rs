@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
+use goldfleet_plan::{Asked, Content, Inventory, Plan};
 use goldfleet_rates::Rates;
-use goldfleet_shared::plan::{Asked, Content, Inventory, Plan};
 
 const GIB: u64 = 1 << 30;
 

@@ -4,8 +4,8 @@ use goldfleet_model::image::ImageRef;
 use goldfleet_model::manifest::Manifest;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::words::counted;
+use goldfleet_plan::render;
 use goldfleet_shared::config::Time;
-use goldfleet_shared::plan::render;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt as _};
 use goldfleet_model::ids::{AccountName, SubscriptionId};
 use goldfleet_model::target::Target;
+use goldfleet_plan::first_stores;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::inspector::{AccountFacts, Inspector};
 use goldfleet_rates::Rates;
-use goldfleet_shared::plan::first_stores;
 use goldfleet_shared::targets::TargetsFile;
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};

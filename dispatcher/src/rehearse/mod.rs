@@ -17,10 +17,10 @@ use goldfleet_model::ids::Region;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::manifest::Manifest;
 use goldfleet_model::target::Target;
+use goldfleet_plan::Inventory;
 use goldfleet_ports::error::PortError;
 use goldfleet_rates::Rates;
 use goldfleet_shared::config::Config;
-use goldfleet_shared::plan::Inventory;
 use goldfleet_shared::targets::TargetsFile;
 
 use crate::desk::DeskError;

@@ -72,7 +72,7 @@ pub(super) fn furnish(candidates: &[Store], targets: &[&Target], children: usize
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::testing::{store, target};
+    use crate::testing::{store, target};
 
     fn furnished(targets: u32, children: usize, capacity: u64) -> (Stores, Vec<usize>) {
         let targets: Vec<Target> = (1..=targets).map(|n| target(n, "ukwest")).collect();

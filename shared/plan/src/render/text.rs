@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::{bytes, time};
-use crate::plan::estimate::Estimate;
-use crate::plan::{Link, Plan};
+use crate::estimate::Estimate;
+use crate::{Link, Plan};
 
 /// The tree, a store a line, with what goes over each link and what it costs.
 #[must_use]
@@ -78,7 +78,7 @@ pub fn points(plan: &Plan) -> Vec<String> {
     if plan.points.len() < 2 {
         return Vec::new();
     }
-    let line = |point: &crate::plan::Point| {
+    let line = |point: &crate::Point| {
         let seconds = Duration::try_from_secs_f64(point.seconds).unwrap_or(Duration::MAX);
         format!("{} of egress: {}", point.egress, time(seconds))
     };

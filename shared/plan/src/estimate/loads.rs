@@ -9,12 +9,12 @@ use goldfleet_model::target::Target;
 use goldfleet_rates::{Account, Rates, whole};
 
 use super::{Limit, Time};
-use crate::plan::content::Content;
-use crate::plan::regions::time_for_many;
+use crate::content::Content;
+use crate::regions::time_for_many;
 
 /// An account and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::plan) struct Place<'a> {
+pub(crate) struct Place<'a> {
     region: &'a Region,
     account: &'a AccountName,
 }
@@ -40,7 +40,7 @@ struct Load {
 }
 
 /// What has to pass each limit.
-pub(in crate::plan) struct Loads<'a> {
+pub(crate) struct Loads<'a> {
     rates: &'a Rates,
     accounts: BTreeMap<Place<'a>, Load>,
     wan: BTreeMap<(&'a Region, &'a Region), u128>,
@@ -49,12 +49,12 @@ pub(in crate::plan) struct Loads<'a> {
 
 impl<'a> Loads<'a> {
     /// No load at all.
-    pub(in crate::plan) fn new(rates: &'a Rates) -> Self {
+    pub(crate) fn new(rates: &'a Rates) -> Self {
         Self { rates, accounts: BTreeMap::new(), wan: BTreeMap::new(), others: BTreeMap::new() }
     }
 
     /// Bytes go from one account to another with so many requests.
-    pub(in crate::plan) fn moves(&mut self, from: Place<'a>, to: Place<'a>, bytes: u64, requests: u64) {
+    pub(crate) fn moves(&mut self, from: Place<'a>, to: Place<'a>, bytes: u64, requests: u64) {
         let sender = self.accounts.entry(from).or_default();
         sender.out += u128::from(bytes);
         sender.requests += u128::from(requests);
@@ -67,7 +67,7 @@ impl<'a> Loads<'a> {
     }
 
     /// Every target's page blob is written, and its image made.
-    pub(in crate::plan) fn targets(&mut self, targets: &[&'a Target], content: &Content) {
+    pub(crate) fn targets(&mut self, targets: &[&'a Target], content: &Content) {
         if targets.is_empty() {
             return;
         }
@@ -84,28 +84,28 @@ impl<'a> Loads<'a> {
     }
 
     /// Something passes this limit in that time.
-    pub(in crate::plan) fn limited(&mut self, limit: Limit, time: Duration) {
+    pub(crate) fn limited(&mut self, limit: Limit, time: Duration) {
         let known = self.others.entry(limit).or_default();
         *known = time.max(*known);
     }
 
     /// The time for bytes of one page blob.
-    pub(in crate::plan) fn page_blob_time(&self, bytes: u128) -> Duration {
+    pub(crate) fn page_blob_time(&self, bytes: u128) -> Duration {
         time_for_many(bytes, self.rates.page_blob())
     }
 
     /// The time for requests to one blob.
-    pub(in crate::plan) fn blob_requests_time(&self, requests: u128) -> Duration {
+    pub(crate) fn blob_requests_time(&self, requests: u128) -> Duration {
         time_for_many(requests, whole(self.rates.blob.requests_per_second))
     }
 
     /// Bytes between regions.
-    pub(in crate::plan) fn wan_bytes(&self) -> u128 {
+    pub(crate) fn wan_bytes(&self) -> u128 {
         self.wan.values().sum()
     }
 
     /// How long each limit takes, alone.
-    pub(in crate::plan) fn times(&self) -> BTreeMap<Limit, Duration> {
+    pub(crate) fn times(&self) -> BTreeMap<Limit, Duration> {
         let mut times = self.others.clone();
         for ((from, to), bytes) in &self.wan {
             let limit = Limit::Wan { from: (*from).clone(), to: (*to).clone() };
@@ -123,7 +123,7 @@ impl<'a> Loads<'a> {
     }
 
     /// The time that all of it takes, or what `counts` of it, after something else has taken `before`.
-    pub(in crate::plan) fn time(
+    pub(crate) fn time(
         &self,
         times: &BTreeMap<Limit, Duration>,
         before: Option<(Limit, Duration)>,

@@ -3,8 +3,8 @@
 use goldfleet_rates::Rates;
 use serde_json::{Value, json};
 
-use crate::plan::Plan;
-use crate::plan::estimate::Estimate;
+use crate::Plan;
+use crate::estimate::Estimate;
 
 /// What a plan costs and takes, its regions, and what the figures rest on. Keys stay; money is in US dollars.
 #[must_use]

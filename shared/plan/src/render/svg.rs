@@ -6,7 +6,7 @@ use goldfleet_model::ids::Region;
 use goldfleet_model::words::counted;
 
 use super::{bytes, time};
-use crate::plan::{Link, Plan, RegionPlan};
+use crate::{Link, Plan, RegionPlan};
 
 const BOX: (usize, usize) = (190, 44);
 const COLUMN: usize = 330;

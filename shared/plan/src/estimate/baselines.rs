@@ -6,8 +6,8 @@ use goldfleet_model::target::Target;
 use goldfleet_rates::{Rates, whole};
 
 use super::{Cost, Estimate, Limit, Loads, Place};
-use crate::plan::content::Content;
-use crate::plan::regions::time_for_many;
+use crate::content::Content;
+use crate::regions::time_for_many;
 
 /// Every target copies from the one page blob in the source account.
 #[must_use]
