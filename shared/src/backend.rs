@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::BlobStore;
 use goldfleet_ports::clock::{Clock, SystemClock};
@@ -15,7 +16,7 @@ use goldfleet_rates::{Rates, RatesError};
 use crate::azure::{
     Arm, AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, Connection, ConnectionError,
 };
-use crate::config::{AzureCloud, AzureCoordination, Cloud, Config, Coordination, ModelledCloud};
+use crate::config::{Cloud, Config, Coordination, ModelledCloud};
 use crate::embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
 use crate::modelled::{Model, ModelledBlobs, ModelledImages, Pace};
 use crate::targets::TargetsFile;

@@ -5,9 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use goldfleet_shared::config::{
-    Checksum, Cloud, Config, ConfigError, Coordination, Credential, LogFormat, Staged, Time,
-};
+use goldfleet_azure_settings::{Checksum, Credential};
+use goldfleet_shared::config::{Cloud, Config, ConfigError, Coordination, LogFormat, Staged, Time};
 
 const SOURCE: &str = r#"[source]
 subscription = "00000000-0000-0000-0000-000000000000"

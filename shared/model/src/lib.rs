@@ -21,4 +21,5 @@ pub mod store;
 pub mod target;
 pub mod tree;
 pub mod upload;
+pub mod value;
 pub mod words;

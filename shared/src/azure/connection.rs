@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use azure_core::http::policies::Policy;
 use azure_core::http::{ClientOptions, HttpClient, Pipeline, RetryOptions, Transport};
+use goldfleet_azure_settings::Identity;
 use goldfleet_ports::patience::Patience;
 
 use super::patience::Patient;
 use super::policies::{AddHeaders, Bearer, RetryReads};
 use super::tokens::Tokens;
-use crate::config::Identity;
 
 /// The scope of tokens for storage, the same in all clouds. Source: Azure Storage, authorisation with Microsoft Entra ID.
 pub(super) const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";

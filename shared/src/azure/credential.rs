@@ -18,8 +18,7 @@ use azure_identity::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
-use crate::config::{Credential, Environment, Identity};
+use goldfleet_azure_settings::{Credential, Environment, Identity};
 
 /// How long a machine's identity may take to show that it is there, where others are to be tried after it. The address it
 /// is asked at answers at once in Azure, and outside nobody does.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use azure_core::http::Method;
+use goldfleet_azure_settings::AzureCloud;
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -12,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::arm::{Arm, Poll, Progress};
-use crate::config::AzureCloud;
 
 /// The version of the images API. Source: Microsoft.Compute, ComputeRP 2025-04-01.
 const API: &str = "2025-04-01";

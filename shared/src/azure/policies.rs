@@ -184,10 +184,10 @@ mod tests {
 
     use azure_core::Bytes;
     use azure_core::http::{AsyncRawResponse, HttpClient, StatusCode};
+    use goldfleet_azure_settings::{Credential, Identity};
 
     use super::*;
     use crate::azure::connection::{Connection, STORAGE_SCOPE};
-    use crate::config::{Credential, Identity};
 
     /// A service that gives these answers, one after the other.
     #[derive(Debug)]

@@ -11,13 +11,13 @@ use azure_storage_queue::models::{
     QueueMessage, ReceivedMessage,
 };
 use azure_storage_queue::{QueueClient, QueueServiceClient, QueueServiceClientOptions};
+use goldfleet_azure_settings::Prefix;
 use goldfleet_model::message::QueueName;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::queue::{MAX_MESSAGE, MAX_RECEIVE, Queue, Receipt, Received};
 
 use super::connection::{Connection, STORAGE_SCOPE};
 use super::error::{incomplete, port_error};
-use crate::config::Prefix;
 
 /// A message's time to live: for ever. Source: Put Message, `messagettl` of -1.
 const FOR_EVER: i32 = -1;

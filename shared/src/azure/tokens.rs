@@ -7,10 +7,10 @@ use azure_core::Result;
 use azure_core::credentials::{AccessToken, TokenCredential};
 use azure_core::http::Transport;
 use azure_core::time::{Duration, OffsetDateTime};
+use goldfleet_azure_settings::Identity;
 use tokio::time::Instant;
 
 use super::credential;
-use crate::config::Identity;
 
 /// How long before its end a token is renewed. Source: what the Azure libraries do.
 const EARLY: Duration = Duration::minutes(5);

@@ -3,13 +3,13 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use goldfleet_diagnostics::Fault;
-use goldfleet_diagnostics::Node;
+use goldfleet_azure_settings::Endpoint;
+use goldfleet_azure_settings::{AzureCloud, AzureCoordination, Credential};
+use goldfleet_diagnostics::{Fault, Node};
 
 use super::Config;
-use super::azure::{AzureCloud, AzureCoordination, Credential};
 use super::filter::{HOW_TO_FILTER, read_filter};
-use super::values::{Endpoint, Time};
+use super::values::Time;
 
 const HOUR: u64 = 60 * 60;
 

@@ -72,7 +72,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod azure;
 mod check;
 mod error;
 pub(crate) mod filter;
@@ -83,16 +82,16 @@ mod values;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use goldfleet_azure_settings::{AzureCloud, AzureCoordination, Identity};
 use goldfleet_diagnostics::{Node, Origin, Value};
 use serde::{Deserialize, Serialize};
 
-pub use azure::{AzureCloud, AzureCoordination, Checksum, Credential, Environment, Identity};
 pub use error::ConfigError;
 pub use sections::{
     Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat,
     ModelledCloud, Planning, Source, Staged, Targets, Upload, Worker,
 };
-pub use values::{Endpoint, InvalidValue, Listen, Prefix, Time};
+pub use values::{Listen, Time};
 
 /// What the environment's variables for the configuration begin with.
 const PREFIX: &str = "GOLDFLEET_";
@@ -204,7 +203,7 @@ impl Config {
     /// Who the process is to Azure; none where neither coordination nor cloud is Azure.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
-        azure::identity(self.azure_coordination(), self.azure_cloud())
+        goldfleet_azure_settings::identity(self.azure_coordination(), self.azure_cloud())
     }
 
     /// `[coordination]`, where it is Azure.

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
+use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
 use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
 use goldfleet_model::image::StorageType;
 use goldfleet_model::naming::NameTemplate;
 use goldfleet_model::store::Store;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::azure::{AzureCloud, AzureCoordination};
 use super::values::{Listen, Time};
 
 /// `[coordination]`: where queues and tables are. The key `backend` tells the variants apart.

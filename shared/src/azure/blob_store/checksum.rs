@@ -3,12 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use goldfleet_azure_settings::Checksum;
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::blob_store::check_body;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use md5::{Digest as _, Md5};
-
-use crate::config::Checksum;
 
 /// The checksum of a request's or an answer's body: CRC-64/NVME, eight bytes with the least first, in Base64.
 pub(super) const CONTENT_CRC64: &str = "x-ms-content-crc64";

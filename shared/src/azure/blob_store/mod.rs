@@ -23,6 +23,7 @@ use azure_storage_blob::models::{
 use azure_storage_blob::{BlobClient, BlobContainerClient, BlobServiceClient, BlobServiceClientOptions};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
+use goldfleet_azure_settings::AzureCloud;
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::store::{BlobAddress, Container};
@@ -37,7 +38,6 @@ use jiff::Timestamp;
 use super::connection::{Connection, STORAGE_SCOPE};
 use super::error::{incomplete, port_error};
 use super::policies::ExtraHeaders;
-use crate::config::AzureCloud;
 use checksum::{CONTENT_CRC64, crc64_header};
 pub use sas::SasTimes;
 use sas::SasTokens;

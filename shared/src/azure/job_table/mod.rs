@@ -17,6 +17,7 @@ mod rows;
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use goldfleet_azure_settings::Prefix;
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::Job;
@@ -29,7 +30,6 @@ use jiff::Timestamp;
 
 use super::connection::Connection;
 use super::table::{Action, Entity, Key, MAX_ACTIONS, MAX_BATCH_BYTES, Table};
-use crate::config::Prefix;
 
 /// The partitions of a job's operations.
 pub(super) const SHARDS: u32 = 16;

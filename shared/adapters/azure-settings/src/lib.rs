@@ -1,11 +1,15 @@
-//! What the configuration says of Azure: which cloud, which endpoints, and who goldfleet is there.
+//! The settings of the Azure adapters as plain data: which cloud, which endpoints, and which identity.
+//!
+//! The configuration reads them and the adapters are opened with them, so neither depends on the other.
+
+mod values;
 
 use std::path::PathBuf;
 
 use goldfleet_model::ids::AccountName;
 use serde::{Deserialize, Serialize};
 
-use super::values::{Endpoint, Prefix};
+pub use values::{Endpoint, Prefix};
 
 /// `[coordination]` with `backend = "azure"`: queues and tables of the source account.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -208,6 +212,7 @@ pub struct Identity {
 }
 
 /// The identity of a process: the cloud's, or where that is not Azure, the coordination's. None where neither is.
-pub(super) fn identity(coordination: Option<&AzureCoordination>, cloud: Option<&AzureCloud>) -> Option<Identity> {
+#[must_use]
+pub fn identity(coordination: Option<&AzureCoordination>, cloud: Option<&AzureCloud>) -> Option<Identity> {
     cloud.map(AzureCloud::identity).or_else(|| coordination.map(AzureCoordination::identity))
 }
