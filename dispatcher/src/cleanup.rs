@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use goldfleet_config::Staged;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::job::{Job, JobState};
@@ -13,7 +14,6 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::after;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_shared::config::Staged;
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
 

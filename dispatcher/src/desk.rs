@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use goldfleet_config::Config;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::message::{Message, QueueName};
@@ -12,7 +13,6 @@ use goldfleet_model::state::{IllegalTransition, JobEvent};
 use goldfleet_ports::commit::{Commit, Outcome, confirmed};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::{Ports, Versioned};
-use goldfleet_shared::config::Config;
 use goldfleet_worker::vitals::Vitals;
 
 /// Ports, configuration, and who acts.
@@ -76,7 +76,7 @@ pub enum DeskError {
     Illegal(#[from] IllegalTransition),
     /// The targets file can't be used.
     #[error(transparent)]
-    Targets(#[from] goldfleet_shared::targets::TargetsFileError),
+    Targets(#[from] goldfleet_config::targets::TargetsFileError),
     /// The rates can't be used.
     #[error(transparent)]
     Rates(#[from] goldfleet_rates::RatesError),

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use goldfleet_config::Time;
+use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::ids::{JobId, ManagedImageName};
 use goldfleet_model::image::ImageRef;
@@ -17,8 +19,6 @@ use goldfleet_plan::{Asked, Content, Inventory, Plan};
 use goldfleet_ports::error::{PortError, PortResult};
 use goldfleet_ports::retry::retrying;
 use goldfleet_rates::Rates;
-use goldfleet_shared::config::Time;
-use goldfleet_shared::targets::TargetsFile;
 use jiff::Timestamp;
 
 use crate::cancel::stop_operations;

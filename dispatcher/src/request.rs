@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Job, JobState, Payload};
@@ -13,7 +14,6 @@ use goldfleet_ports::Versioned;
 use goldfleet_ports::chance;
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_rates::Rates;
-use goldfleet_shared::targets::TargetsFile;
 use jiff::Timestamp;
 
 use crate::desk::{Desk, DeskError, states};

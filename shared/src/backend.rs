@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_config::{Cloud, Config, Coordination, ModelledCloud};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::BlobStore;
 use goldfleet_ports::clock::{Clock, SystemClock};
@@ -16,10 +18,8 @@ use goldfleet_rates::{Rates, RatesError};
 use crate::azure::{
     Arm, AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, Connection, ConnectionError,
 };
-use crate::config::{Cloud, Config, Coordination, ModelledCloud};
 use crate::embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
 use crate::modelled::{Model, ModelledBlobs, ModelledImages, Pace};
-use crate::targets::TargetsFile;
 
 /// Why the configured adapters can't be had.
 #[derive(Debug, thiserror::Error)]

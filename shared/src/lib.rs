@@ -15,11 +15,9 @@
 pub mod azure;
 pub mod backend;
 pub mod causes;
-pub mod config;
 pub mod embedded;
 pub mod governor;
 pub mod modelled;
 mod otlp;
 pub mod screen;
-pub mod targets;
 pub mod telemetry;

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
+use goldfleet_config::filter::{HOW_TO_FILTER, read_filter};
+use goldfleet_config::{Log, LogFormat};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Level;
@@ -13,8 +15,6 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use crate::config::filter::{HOW_TO_FILTER, read_filter};
-use crate::config::{Log, LogFormat};
 use crate::otlp;
 use crate::screen::Lines;
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use goldfleet_config::Config;
 use goldfleet_disk::vhd::{Disk, GoldenSpec, same_disk};
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::follow::{Finish, follow};
@@ -21,7 +22,6 @@ use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::upload::{UploadRequest, upload};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_shared::backend;
-use goldfleet_shared::config::Config;
 use goldfleet_tests::place::{self, SOURCE};
 use tokio_util::sync::CancellationToken;
 

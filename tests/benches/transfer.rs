@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use goldfleet_config::Config;
 use goldfleet_disk::vhd::GoldenSpec;
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::follow::{Finish, follow};
@@ -23,7 +24,6 @@ use goldfleet_dispatcher::upload::{UploadRequest, Uploaded, upload};
 use goldfleet_model::ids::ImageVersion;
 use goldfleet_model::manifest::{ChunkHash, Generation, Manifest, OsType};
 use goldfleet_shared::backend;
-use goldfleet_shared::config::Config;
 use goldfleet_tests::place::SOURCE;
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use tokio_util::sync::CancellationToken;

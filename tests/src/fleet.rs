@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use goldfleet_config::Config;
 use goldfleet_disk::vhd::{Disk, Footer, GoldenSpec, same_disk};
 use goldfleet_dispatcher::cleanup::forget_version;
 use goldfleet_dispatcher::desk::Desk;
@@ -23,7 +24,6 @@ use goldfleet_model::operation::Work;
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::Ports;
 use goldfleet_shared::backend;
-use goldfleet_shared::config::Config;
 use goldfleet_worker::pump::Pump;
 use goldfleet_worker::settings::Settings;
 use goldfleet_worker::steps::Shared;

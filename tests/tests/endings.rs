@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use goldfleet_config::{Config, Staged};
 use goldfleet_dispatcher::cancel::cancel;
 use goldfleet_dispatcher::cleanup::{cleanup_job, forget_version};
 use goldfleet_dispatcher::desk::Desk;
@@ -21,7 +22,6 @@ use goldfleet_model::state::JobEvent;
 use goldfleet_ports::Ports;
 use goldfleet_ports::clock::after;
 use goldfleet_ports::conformance::clock::ManualClock;
-use goldfleet_shared::config::{Config, Staged};
 use goldfleet_tests::faults::{Faults, Lost, faulty};
 use goldfleet_tests::fleet::Fleet;
 use goldfleet_tests::place;

@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use clap::Parser as _;
+use goldfleet_config::Config;
 use goldfleet_dispatcher::cli::arguments::Arguments;
 use goldfleet_dispatcher::cli::output::Console;
 use goldfleet_dispatcher::cli::run::run;
 use goldfleet_model::tree::Tree;
 use goldfleet_rates::Rates;
-use goldfleet_shared::config::Config;
 use goldfleet_tests::fleet::Fleet;
 use goldfleet_tests::regions::{self, AT_MOST, THIRTY};
 use serde_json::{Value, json};

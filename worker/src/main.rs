@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use goldfleet_config::{Config, environment};
 use goldfleet_shared::causes::with_causes;
-use goldfleet_shared::config::{Config, environment};
 use goldfleet_shared::{backend, telemetry};
 use goldfleet_worker::arguments::{Arguments, Command};
 use goldfleet_worker::{listen, program};

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use goldfleet_config::{Config, Coordination, Listen};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_shared::config::{Config, Coordination, Listen};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 

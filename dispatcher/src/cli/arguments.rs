@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use goldfleet_config::Time;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::operation::Kind;
 use goldfleet_model::selector::Selector;
-use goldfleet_shared::config::Time;
 use goldfleet_worker::{arguments, program};
 
 use super::output::Output;

@@ -1,11 +1,11 @@
 //! `plan`.
 
+use goldfleet_config::Time;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::manifest::Manifest;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::words::counted;
 use goldfleet_plan::render;
-use goldfleet_shared::config::Time;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_config::{Config, environment};
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::manifest::Manifest;
@@ -10,8 +12,6 @@ use goldfleet_model::words::counted;
 use goldfleet_plan::{Inventory, render};
 use goldfleet_rates::Rates;
 use goldfleet_shared::backend;
-use goldfleet_shared::config::{Config, environment};
-use goldfleet_shared::targets::TargetsFile;
 use goldfleet_shared::telemetry;
 use goldfleet_worker::program;
 use indicatif::HumanBytes;

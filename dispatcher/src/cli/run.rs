@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use goldfleet_config::{Config, environment};
 use goldfleet_shared::backend;
-use goldfleet_shared::config::{Config, environment};
 use goldfleet_shared::telemetry;
 use goldfleet_worker::{listen, program};
 use tokio_util::sync::CancellationToken;

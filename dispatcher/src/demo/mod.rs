@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt as _;
+use goldfleet_config::{Cloud, Config, ConfigError};
 use goldfleet_disk::vhd::{Disk, VhdError, same_disk};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::Work;
 use goldfleet_shared::backend::{self, BackendError};
-use goldfleet_shared::config::{Cloud, Config, ConfigError};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 

@@ -1,5 +1,6 @@
 //! Queues, tables and stores.
 
+use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::OperationId;
@@ -8,7 +9,6 @@ use goldfleet_model::target::Target;
 use goldfleet_model::words::counted;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::inspector::Inspector;
-use goldfleet_shared::targets::TargetsFile;
 
 use super::{Accounts, Finding, account};
 use crate::desk::Desk;

@@ -1,12 +1,12 @@
 //! Fleets and images that there are only for a rehearsal.
 
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_config::{Cloud, Config, ModelledCloud, Source};
 use goldfleet_disk::vhd::Footer;
 use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::manifest::{CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, OsType, Run, digest_of};
 use goldfleet_model::target::Target;
-use goldfleet_shared::config::{Cloud, Config, ModelledCloud, Source};
-use goldfleet_shared::targets::TargetsFile;
 
 use super::RehearsalError;
 use crate::regions::REGIONS;

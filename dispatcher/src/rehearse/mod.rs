@@ -13,6 +13,8 @@ mod tests;
 use std::io;
 use std::time::Instant;
 
+use goldfleet_config::Config;
+use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::Region;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::manifest::Manifest;
@@ -20,8 +22,6 @@ use goldfleet_model::target::Target;
 use goldfleet_plan::Inventory;
 use goldfleet_ports::error::PortError;
 use goldfleet_rates::Rates;
-use goldfleet_shared::config::Config;
-use goldfleet_shared::targets::TargetsFile;
 
 use crate::desk::DeskError;
 

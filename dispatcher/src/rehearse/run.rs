@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use goldfleet_config::{Cloud, ModelledCloud};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::JobId;
@@ -17,7 +18,6 @@ use goldfleet_model::target::Target;
 use goldfleet_model::tree::{PlannedStore, Tree};
 use goldfleet_plan::estimate::Estimate;
 use goldfleet_ports::clock::{TokioClock, between};
-use goldfleet_shared::config::{Cloud, ModelledCloud};
 use goldfleet_shared::modelled::{Model, Pace, Stats};
 use goldfleet_worker::program;
 use goldfleet_worker::pump::Pump;

@@ -29,6 +29,8 @@ mod world;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use goldfleet_config::Source;
+use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
 use goldfleet_model::manifest::{ChunkEntry, Manifest};
 use goldfleet_model::store::{BlobAddress, Container};
@@ -44,8 +46,6 @@ pub use limits::{Limit, Pace};
 pub use queue::MemoryQueue;
 pub use stats::{AccountStats, Busiest, LinkStats, Stats};
 
-use crate::config::Source;
-use crate::targets::TargetsFile;
 use extents::{Extents, Piece};
 use pace::{Moment, nanos};
 use traffic::Begun;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use goldfleet_config::Staged;
+use goldfleet_config::targets::TargetsFile;
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::status::{Standing, status};
 use goldfleet_model::checksum::crc64;
@@ -13,8 +15,6 @@ use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{Operation, OperationState, Work};
 use goldfleet_model::store::{BlobAddress, Container, Store};
 use goldfleet_model::target::Target;
-use goldfleet_shared::config::Staged;
-use goldfleet_shared::targets::TargetsFile;
 use std::time::Duration;
 
 use crate::golden::SIZE;

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use goldfleet_config::{Config, Staged, Time};
 use goldfleet_dispatcher::rehearse;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_rates::Rates;
-use goldfleet_shared::config::{Config, Staged, Time};
 use goldfleet_shared::modelled::Pace;
 
 use crate::dice::Dice;

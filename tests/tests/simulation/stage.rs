@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use goldfleet_config::Config;
+use goldfleet_config::targets::TargetsFile;
 use goldfleet_dispatcher::desk::{Desk, Readers};
 use goldfleet_dispatcher::service::{Until, serve};
 use goldfleet_model::image::ImageRef;
 use goldfleet_ports::Ports;
 use goldfleet_ports::clock::{Clock, TokioClock};
-use goldfleet_shared::config::Config;
 use goldfleet_shared::modelled::Model;
-use goldfleet_shared::targets::TargetsFile;
 use goldfleet_tests::meddled::meddled;
 use goldfleet_worker::program;
 use goldfleet_worker::pump::Pump;

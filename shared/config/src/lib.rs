@@ -4,7 +4,7 @@
 //! environment to the working directory. Nothing in a configuration is secret.
 //!
 //! ```
-//! use goldfleet_shared::config::{Cloud, Config};
+//! use goldfleet_config::{Cloud, Config};
 //!
 //! let folder = std::env::temp_dir().join(format!("goldfleet-doc-{}", std::process::id()));
 //! std::fs::create_dir_all(&folder)?;
@@ -74,9 +74,10 @@
 
 mod check;
 mod error;
-pub(crate) mod filter;
+pub mod filter;
 mod read;
 mod sections;
+pub mod targets;
 mod values;
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use goldfleet_azure_settings::{Checksum, Credential};
-use goldfleet_shared::config::{Cloud, Config, ConfigError, Coordination, LogFormat, Staged, Time};
+use goldfleet_config::{Cloud, Config, ConfigError, Coordination, LogFormat, Staged, Time};
 
 const SOURCE: &str = r#"[source]
 subscription = "00000000-0000-0000-0000-000000000000"
@@ -337,7 +337,7 @@ fn documented(page: &str) -> Vec<&str> {
 
 #[test]
 fn the_documentation_tells_the_defaults() {
-    let pages = documented(include_str!("../../docs/configuration.md"));
+    let pages = documented(include_str!("../../../docs/configuration.md"));
     let read = |text: &str| {
         let given = Given::file(text);
         let written = toml::to_string(&given.load().unwrap()).unwrap();
@@ -345,8 +345,8 @@ fn the_documentation_tells_the_defaults() {
     };
     assert_eq!(read(pages[0]), read(SOURCE));
     assert!(Given::file(pages[1]).load().is_ok());
-    let targets = documented(include_str!("../../docs/targets.md"));
+    let targets = documented(include_str!("../../../docs/targets.md"));
     let given = Given::file(targets[0]);
-    let file = goldfleet_shared::targets::TargetsFile::load(&given.path("goldfleet.toml")).unwrap();
+    let file = goldfleet_config::targets::TargetsFile::load(&given.path("goldfleet.toml")).unwrap();
     assert_eq!((file.targets.len(), file.stores.len()), (1, 1));
 }
