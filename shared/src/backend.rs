@@ -5,6 +5,7 @@ use std::sync::Arc;
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, Coordination, ModelledCloud};
+use goldfleet_embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::BlobStore;
 use goldfleet_ports::clock::{Clock, SystemClock};
@@ -18,7 +19,6 @@ use goldfleet_rates::{Rates, RatesError};
 use crate::azure::{
     Arm, AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, Connection, ConnectionError,
 };
-use crate::embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
 use crate::modelled::{Model, ModelledBlobs, ModelledImages, Pace};
 
 /// Why the configured adapters can't be had.

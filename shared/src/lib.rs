@@ -15,7 +15,6 @@
 pub mod azure;
 pub mod backend;
 pub mod causes;
-pub mod embedded;
 pub mod governor;
 pub mod modelled;
 mod otlp;

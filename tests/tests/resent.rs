@@ -8,11 +8,11 @@
 use std::time::{Duration, Instant};
 
 use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_embedded::{Database, SqliteJobTable};
 use goldfleet_model::manifest::{CHUNK_SIZE, Generation};
 use goldfleet_model::operation::{Kind, Operation, Work};
 use goldfleet_ports::clock::between;
 use goldfleet_ports::job_table::JobTable as _;
-use goldfleet_shared::embedded::{Database, SqliteJobTable};
 use goldfleet_tests::azure::proxy::{Counts, Effect, Operation as Request, Rule};
 use goldfleet_tests::azure::site::{Backend, Site};
 use goldfleet_tests::place::{self, Place};

@@ -78,13 +78,13 @@ impl Home {
 
 /// A blob's place.
 #[derive(Debug, Clone)]
-pub(in crate::embedded) struct Place {
+pub(crate) struct Place {
     /// The blob, for messages.
     pub(super) blob: BlobAddress,
     /// Its container's place.
     pub(super) home: Home,
     /// Its file.
-    pub(in crate::embedded) file: PathBuf,
+    pub(crate) file: PathBuf,
     /// What the file of a page blob can't hold: metadata and sequence number.
     pub(super) sidecar: PathBuf,
 }
@@ -92,7 +92,7 @@ pub(in crate::embedded) struct Place {
 impl Place {
     /// # Errors
     /// `Invalid` where the blob's name would lead out of its container, or to what no list shows.
-    pub(in crate::embedded) fn new(root: &Path, blob: &BlobAddress) -> PortResult<Self> {
+    pub(crate) fn new(root: &Path, blob: &BlobAddress) -> PortResult<Self> {
         let hidden = |segment: &str| segment.is_empty() || segment.starts_with('.');
         if blob.name.len() > LONGEST_NAME || blob.name.contains('\0') || blob.name.split('/').any(hidden) {
             let message = format!(
@@ -109,7 +109,7 @@ impl Place {
     }
 
     /// The blob's file and what is known of it; none where there is no such blob.
-    pub(in crate::embedded) fn open(&self, options: &fs::OpenOptions) -> PortResult<Option<(fs::File, fs::Metadata)>> {
+    pub(crate) fn open(&self, options: &fs::OpenOptions) -> PortResult<Option<(fs::File, fs::Metadata)>> {
         // Looking first, as opening a folder for writing fails in a way of its own.
         let Some(_) = self.stat()? else { return Ok(None) };
         let opened = options.open(&self.file).and_then(|file| file.metadata().map(|found| (file, found)));
@@ -126,7 +126,7 @@ impl Place {
         self.home.fault(&format!("{doing} {}", self.blob.name), error)
     }
 
-    pub(in crate::embedded) fn not_found(&self) -> PortError {
+    pub(crate) fn not_found(&self) -> PortError {
         let error = PortError::new(ErrorKind::NotFound, format!("there is no blob {}", self.blob));
         if self.home.folder.is_dir() { error } else { error.with_code("container-not-found") }
     }
@@ -146,7 +146,7 @@ impl Place {
 }
 
 /// What an operating system's error means.
-pub(in crate::embedded) fn fault(what: &str, error: io::Error) -> PortError {
+pub(crate) fn fault(what: &str, error: io::Error) -> PortError {
     let (kind, code) = match error.kind() {
         Io::NotFound => (ErrorKind::NotFound, None),
         Io::PermissionDenied | Io::ReadOnlyFilesystem => (ErrorKind::Denied, Some("account-unusable")),

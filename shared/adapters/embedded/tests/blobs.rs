@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
+use goldfleet_embedded::blob_store::DirectoryBlobs;
+use goldfleet_embedded::image_plane::DirectoryImages;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, StorageType};
 use goldfleet_model::manifest::{Generation, OsType};
@@ -24,8 +26,6 @@ use goldfleet_ports::clock::{SystemClock, TokioClock};
 use goldfleet_ports::conformance;
 use goldfleet_ports::error::ErrorKind;
 use goldfleet_ports::image_plane::ImagePlane;
-use goldfleet_shared::embedded::blob_store::DirectoryBlobs;
-use goldfleet_shared::embedded::image_plane::DirectoryImages;
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;

@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use goldfleet_embedded::{Database, SqliteJobTable, SqliteQueue};
 use goldfleet_model::message::QueueName;
 use goldfleet_ports::clock::SystemClock;
 use goldfleet_ports::conformance::clock::ManualClock;
 use goldfleet_ports::conformance::{job_table, queue};
 use goldfleet_ports::job_table::JobTable as _;
 use goldfleet_ports::queue::Queue;
-use goldfleet_shared::embedded::{Database, SqliteJobTable, SqliteQueue};
 use jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;
