@@ -150,7 +150,7 @@ def check_settings():
 
 
     source = (HERE.parent / "bicep/source.bicep").read_text()
-    tables = (ROOT / "shared/src/azure/job_table/mod.rs").read_text()
+    tables = (ROOT / "shared/adapters/azure/src/job_table/mod.rs").read_text()
     for name, wanted in ("queueNames", queues()), ("tableNames", set(re.findall(r'"\{prefix\}(\w+)"', tables))):
         made = re.search(rf"var {name} = \[(.*)\]", source)
         if set(re.findall(r"'(\w+)'", made[1])) != wanted:

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use goldfleet_azure::{
+    Arm, AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, Connection, ConnectionError,
+};
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, Coordination, ModelledCloud};
@@ -16,9 +19,6 @@ use goldfleet_ports::job_table::JobTable;
 use goldfleet_ports::queue::Queue;
 use goldfleet_rates::{Rates, RatesError};
 
-use crate::azure::{
-    Arm, AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, Connection, ConnectionError,
-};
 use crate::modelled::{Model, ModelledBlobs, ModelledImages, Pace};
 
 /// Why the configured adapters can't be had.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use goldfleet_shared::azure::SasTimes;
+use goldfleet_azure::SasTimes;
 use goldfleet_tests::azure::proxy::{Effect, Rule};
 use goldfleet_tests::azure::site::Site;
 use hyper::http::request::Parts;

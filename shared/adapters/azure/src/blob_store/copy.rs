@@ -12,7 +12,7 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::blob_store::{CopyState, CopyStatus};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
-use super::super::error::{incomplete, port_error, source_error};
+use crate::error::{incomplete, port_error, source_error};
 
 /// What the service says of a copy that it begins.
 type Begun = Response<BlobClientStartCopyFromUrlResult, NoFormat>;

@@ -22,9 +22,9 @@ use goldfleet_ports::blob_store::{Fence, SourceRange};
 use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
-use super::super::error::{incomplete, port_error};
 use super::checksum::crc64_bytes;
 use super::{AzureBlobs, CONTENT_TYPE, http_range};
+use crate::error::{incomplete, port_error};
 
 /// A page blob and its client.
 pub(super) struct Page<'a> {

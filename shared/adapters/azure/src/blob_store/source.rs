@@ -6,8 +6,8 @@ use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::blob_store::SourceRange;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
-use super::super::error::{self, port_error};
 use super::AzureBlobs;
+use crate::error::{self, port_error};
 
 impl AzureBlobs {
     /// An address of `blob` that lets the service read it for a while. It is a secret.

@@ -187,7 +187,7 @@ mod tests {
     use goldfleet_azure_settings::{Credential, Identity};
 
     use super::*;
-    use crate::azure::connection::{Connection, STORAGE_SCOPE};
+    use crate::connection::{Connection, STORAGE_SCOPE};
 
     /// A service that gives these answers, one after the other.
     #[derive(Debug)]

@@ -19,8 +19,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::super::table::{Entity, Key};
 use super::SHARDS;
+use crate::table::{Entity, Key};
 
 /// The most characters of JSON in one property, were each two units of UTF-16.
 const TEXT_PART: usize = 16 * 1024;

@@ -5,8 +5,8 @@ use goldfleet_ports::error::PortResult;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::super::error::Refusal;
 use super::{Action, ETAG, JSON};
+use crate::error::Refusal;
 use azure_core::http::headers::{HeaderName, Headers};
 
 /// The request's content type and body. `url` gives the address an action goes to.

@@ -14,7 +14,7 @@ use azure_storage_sas::{SasBuilder, SasProtocol};
 use goldfleet_model::store::Container;
 use goldfleet_ports::error::PortResult;
 
-use super::super::error::port_error;
+use crate::error::port_error;
 
 /// What clocks may differ: a SAS holds from so long before now, and with it for an hour in all.
 const SKEW: Duration = Duration::minutes(5);
