@@ -7,8 +7,9 @@ use goldfleet_azure::{
 };
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
 use goldfleet_config::targets::TargetsFile;
-use goldfleet_config::{Cloud, Config, Coordination, ModelledCloud};
+use goldfleet_config::{Cloud, Config, Coordination, ModelledCloud, Source};
 use goldfleet_embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
+use goldfleet_modelled::{Model, ModelledBlobs, ModelledImages, Pace};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::BlobStore;
 use goldfleet_ports::clock::{Clock, SystemClock};
@@ -18,8 +19,6 @@ use goldfleet_ports::inspector::Inspector;
 use goldfleet_ports::job_table::JobTable;
 use goldfleet_ports::queue::Queue;
 use goldfleet_rates::{Rates, RatesError};
-
-use crate::modelled::{Model, ModelledBlobs, ModelledImages, Pace};
 
 /// Why the configured adapters can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +134,17 @@ fn modelled_cloud(
     let model = Model::new(pace, Arc::clone(clock), &config.source.region, modelled.seed.into());
     // Without targets there is nothing to place; whoever needs them says what is wrong with the file.
     let targets = TargetsFile::load(&config.targets.file).unwrap_or_default();
-    model.place_fleet(&config.source, &targets);
+    place_fleet(&model, &config.source, &targets);
     Ok((Arc::new(ModelledBlobs::new(Arc::clone(&model))), Arc::new(ModelledImages::new(model))))
+}
+
+/// Says where the accounts of a fleet are and whose.
+pub fn place_fleet(model: &Model, source: &Source, targets: &TargetsFile) {
+    model.place(&source.account, &source.region, Some(source.subscription));
+    for store in &targets.stores {
+        model.place(&store.account, &store.region, None);
+    }
+    for target in &targets.targets {
+        model.place(&target.account, &target.region, Some(target.subscription));
+    }
 }

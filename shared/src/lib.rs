@@ -15,7 +15,6 @@
 pub mod backend;
 pub mod causes;
 pub mod governor;
-pub mod modelled;
 mod otlp;
 pub mod screen;
 pub mod telemetry;

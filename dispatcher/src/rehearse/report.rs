@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use goldfleet_model::store::Store;
 use goldfleet_model::tree::Tree;
+use goldfleet_modelled::{Limit, Stats};
 use goldfleet_plan::estimate::Estimate;
-use goldfleet_shared::modelled::{Limit, Stats};
 use serde::Serialize;
 
 use super::{Played, Rehearsal};

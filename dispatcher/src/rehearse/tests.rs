@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::operation::{Kind, OperationId};
-use goldfleet_shared::modelled::Limit;
+use goldfleet_modelled::Limit;
 
 use super::*;
 

@@ -11,8 +11,8 @@ use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::manifest::{Digest, Manifest, chunk_name, digest_of};
 use goldfleet_model::operation::{Operation, OperationId, Work};
 use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_modelled::Model;
 use goldfleet_ports::clock::{Clock, after};
-use goldfleet_shared::modelled::Model;
 use tokio::time::Instant;
 use uuid::Uuid;
 

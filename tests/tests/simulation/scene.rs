@@ -7,8 +7,8 @@ use std::time::Duration;
 use goldfleet_config::{Config, Staged, Time};
 use goldfleet_dispatcher::rehearse;
 use goldfleet_model::ids::SubscriptionId;
+use goldfleet_modelled::Pace;
 use goldfleet_rates::Rates;
-use goldfleet_shared::modelled::Pace;
 
 use crate::dice::Dice;
 

@@ -17,7 +17,7 @@ use goldfleet_rates::Rates;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::modelled::{Limit, Model, ModelledBlobs, ModelledImages, Pace};
+use crate::{Limit, Model, ModelledBlobs, ModelledImages, Pace};
 
 const MIB: u64 = 1 << 20;
 const CHUNK: u64 = 4 * MIB;
@@ -66,7 +66,7 @@ impl Cloud {
     fn page_blob(&self, account: &str, name: &str) -> BlobAddress {
         let blob = container(account).blob(name);
         self.model.world().ensure_container(&blob.container);
-        let made = super::super::Made { length: 64 * CHUNK, is_page_blob: true, ..Default::default() };
+        let made = crate::Made { length: 64 * CHUNK, is_page_blob: true, ..Default::default() };
         self.model.add(&blob, made).unwrap();
         blob
     }

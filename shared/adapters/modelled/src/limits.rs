@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use goldfleet_model::ids::{AccountName, Region};
-use goldfleet_rates::{self, Rates, milliseconds, seconds};
+use goldfleet_rates::{Rates, milliseconds, seconds};
 use serde::Serialize;
 
 /// The pace of the modelled cloud.
@@ -188,7 +188,7 @@ impl Pace {
 
 /// The nearest whole number of a rate.
 fn whole(number: f64) -> Rate {
-    some(rates::whole(number))
+    some(goldfleet_rates::whole(number))
 }
 
 /// At least one: a rate that was rounded to nothing is no standstill.

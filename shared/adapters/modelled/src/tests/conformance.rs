@@ -12,7 +12,7 @@ use goldfleet_ports::conformance::image_plane::Site;
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
-use crate::modelled::{MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledImages, Pace};
+use crate::{MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledImages, Pace};
 
 /// Time that passes by itself, where tokio's is paused.
 struct VirtualTime;

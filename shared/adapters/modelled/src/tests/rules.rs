@@ -12,7 +12,7 @@ use goldfleet_ports::conformance::image_plane::put_smallest_vhd;
 use goldfleet_ports::image_plane::ImagePlane;
 use jiff::Timestamp;
 
-use crate::modelled::{Model, ModelledBlobs, ModelledImages, Pace};
+use crate::{Model, ModelledBlobs, ModelledImages, Pace};
 
 fn model() -> Arc<Model> {
     let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));

@@ -8,10 +8,10 @@ use goldfleet_ports::blob_store::Fence;
 use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
-use super::super::Model;
-use super::super::errors;
-use super::super::extents::Extents;
-use super::super::world::{BlobId, Made, World};
+use crate::Model;
+use crate::errors;
+use crate::extents::Extents;
+use crate::world::{BlobId, Made, World};
 
 impl World {
     /// The page blob at an address, if `fence` still is its newest.
@@ -49,7 +49,7 @@ impl World {
 
 impl Model {
     /// Makes a blob now.
-    pub(in crate::modelled) fn add(&self, address: &BlobAddress, made: Made) -> PortResult<()> {
+    pub(crate) fn add(&self, address: &BlobAddress, made: Made) -> PortResult<()> {
         let now = self.now();
         self.world().add(address, made, now)
     }

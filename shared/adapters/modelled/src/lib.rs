@@ -29,8 +29,6 @@ mod world;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use goldfleet_config::Source;
-use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
 use goldfleet_model::manifest::{ChunkEntry, Manifest};
 use goldfleet_model::store::{BlobAddress, Container};
@@ -69,17 +67,6 @@ impl Model {
     /// Says where an account is and, where that matters, whose. Others are in the clients' region, and anyone's.
     pub fn place(&self, account: &AccountName, region: &Region, owner: Option<SubscriptionId>) {
         self.world().place(account, region, owner);
-    }
-
-    /// Says where the accounts of a fleet are and whose.
-    pub fn place_fleet(&self, source: &Source, targets: &TargetsFile) {
-        self.place(&source.account, &source.region, Some(source.subscription));
-        for store in &targets.stores {
-            self.place(&store.account, &store.region, None);
-        }
-        for target in &targets.targets {
-            self.place(&target.account, &target.region, Some(target.subscription));
-        }
     }
 
     /// From a while after now on, whoever has a service read from an account waits for an answer that never comes, for as
