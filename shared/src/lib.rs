@@ -12,7 +12,6 @@
 //! - [`azure`]: the ports on Azure; [`embedded`]: on one machine; [`modelled`]: on a cloud that stores no bytes, for rehearsals;
 //!   [`conformance`]: one suite a port, which every adapter passes.
 
-pub mod backend;
 pub mod causes;
 pub mod governor;
 mod otlp;

@@ -27,7 +27,6 @@ use goldfleet_ports::clock::after;
 use goldfleet_ports::job_table::Change;
 use goldfleet_ports::queue::MAX_RECEIVE;
 use goldfleet_ports::{Ports, Versioned};
-use goldfleet_shared::backend;
 use goldfleet_tests::azure::arm::{Limits, LongRunning};
 use goldfleet_tests::azure::azurite::Azurite;
 use goldfleet_tests::azure::site::{Backend, Site};
@@ -108,7 +107,7 @@ impl Scene {
         let client = self.azurite.certificates().client();
         let counting = Counting { client, counts: Arc::clone(&self.counts) };
         let connection = Connection::over(Arc::new(counting), &self.config.identity().unwrap());
-        backend::open_over(&self.config, Some(&connection)).unwrap()
+        goldfleet_connect::open_over(&self.config, Some(&connection)).unwrap()
     }
 
     /// Uploads, plans and announces a job. What follows is workers' work.

@@ -21,7 +21,6 @@ use goldfleet_dispatcher::request::request;
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::upload::{UploadRequest, upload};
 use goldfleet_model::manifest::{Generation, OsType};
-use goldfleet_shared::backend;
 use goldfleet_tests::place::{self, SOURCE};
 use tokio_util::sync::CancellationToken;
 
@@ -77,7 +76,7 @@ async fn fill(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
     std::fs::write(&file, format!("{SOURCE}{CONFIG}"))?;
     std::fs::write(folder.join("targets.toml"), place::targets(TARGETS, &["westeurope"]))?;
     let config = Arc::new(Config::load(Some(&file), std::iter::empty())?);
-    let desk = Desk::new(backend::open(&config)?, config, "bench");
+    let desk = Desk::new(goldfleet_connect::open(&config)?, config, "bench");
     let asked = UploadRequest {
         file: golden.to_owned(),
         image: "golden".parse()?,

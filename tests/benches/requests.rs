@@ -26,7 +26,6 @@ use goldfleet_model::operation::OperationState;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
-use goldfleet_shared::backend;
 use goldfleet_tests::azure::certificates::Certificates;
 use goldfleet_tests::place::{self, Process};
 use goldfleet_worker::pump::Pump;
@@ -117,7 +116,7 @@ impl Scene {
     /// Copies to all targets. Returns how many requests that took, and the CPU seconds.
     async fn copy(&self) -> (f64, f64) {
         let config = self.config();
-        let ports = Ports { images: Arc::new(NoImages), ..backend::open(&config).unwrap() };
+        let ports = Ports { images: Arc::new(NoImages), ..goldfleet_connect::open(&config).unwrap() };
         ports.queue.ensure().await.unwrap();
         ports.table.ensure().await.unwrap();
         let desk = Desk::new(ports.clone(), Arc::new(config), "bench".to_owned());

@@ -23,7 +23,6 @@ use goldfleet_dispatcher::status::{Standing, Status};
 use goldfleet_dispatcher::upload::{UploadRequest, Uploaded, upload};
 use goldfleet_model::ids::ImageVersion;
 use goldfleet_model::manifest::{ChunkHash, Generation, Manifest, OsType};
-use goldfleet_shared::backend;
 use goldfleet_tests::place::SOURCE;
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use tokio_util::sync::CancellationToken;
@@ -86,7 +85,7 @@ fn desk(folder: &Path) -> anyhow::Result<Desk> {
     let targets: String = (1..=2).flat_map(|n| ["westeurope", "eastus"].map(|region| target(n, region))).collect();
     std::fs::write(folder.join("targets.toml"), targets)?;
     let config = Arc::new(Config::load(Some(&config), std::iter::empty())?);
-    Ok(Desk::new(backend::open(&config)?, config, "bench"))
+    Ok(Desk::new(goldfleet_connect::open(&config)?, config, "bench"))
 }
 
 /// Uploads a version and takes it to all targets.

@@ -23,7 +23,6 @@ use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::Work;
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::Ports;
-use goldfleet_shared::backend;
 use goldfleet_worker::pump::Pump;
 use goldfleet_worker::settings::Settings;
 use goldfleet_worker::steps::Shared;
@@ -70,7 +69,7 @@ impl Fleet {
         std::fs::write(folder.path().join("targets.toml"), targets).unwrap();
         golden.write(&folder.path().join("golden.vhd")).unwrap();
         let config = Config::load(Some(&folder.path().join("goldfleet.toml")), std::iter::empty()).unwrap();
-        let ports = backend::open(&config).unwrap();
+        let ports = goldfleet_connect::open(&config).unwrap();
         Self { folder, config: Arc::new(config), ports }
     }
 

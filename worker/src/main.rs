@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use goldfleet_config::{Config, environment};
 use goldfleet_shared::causes::with_causes;
-use goldfleet_shared::{backend, telemetry};
+use goldfleet_shared::telemetry;
 use goldfleet_worker::arguments::{Arguments, Command};
 use goldfleet_worker::{listen, program};
 use tracing::Level;
@@ -48,7 +48,8 @@ fn run(arguments: &Arguments) -> Result<(), Ended> {
     settings.concurrency = arguments.concurrency.map_or(settings.concurrency, usize::from);
     let runtime = program::runtime().context("the runtime can't start").map_err(|error| Ended { code: 3, error })?;
     runtime.block_on(async {
-        let ports = backend::open(&config).map_err(|error| Ended { code: error.exit_code(), error: error.into() })?;
+        let ports =
+            goldfleet_connect::open(&config).map_err(|error| Ended { code: error.exit_code(), error: error.into() })?;
         program::work_until_signalled(ports, settings).await.map_err(|error| Ended { code: 3, error: error.into() })
     })
 }

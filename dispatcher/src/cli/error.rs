@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use goldfleet_config::ConfigError;
+use goldfleet_connect::BackendError;
 use goldfleet_ports::error::{ErrorKind, PortError};
-use goldfleet_shared::backend::BackendError;
 use goldfleet_shared::telemetry;
 
 use super::targets::TargetsError;

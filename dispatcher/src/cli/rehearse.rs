@@ -11,7 +11,6 @@ use goldfleet_model::manifest::Manifest;
 use goldfleet_model::words::counted;
 use goldfleet_plan::{Inventory, render};
 use goldfleet_rates::Rates;
-use goldfleet_shared::backend;
 use goldfleet_shared::telemetry;
 use goldfleet_worker::program;
 use indicatif::HumanBytes;
@@ -99,7 +98,7 @@ fn uploaded(
 ) -> Result<Material, CommandError> {
     let runtime = program::runtime()?;
     let looked = runtime.block_on(async {
-        let ports = backend::open(config)?;
+        let ports = goldfleet_connect::open(config)?;
         if config.azure_coordination().is_none() {
             ports.table.ensure().await?;
         }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use goldfleet_config::{Config, environment};
-use goldfleet_shared::backend;
 use goldfleet_shared::telemetry;
 use goldfleet_worker::{listen, program};
 use tokio_util::sync::CancellationToken;
@@ -63,7 +62,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
 }
 
 async fn with_ports(command: Command, config: Config, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let ports = backend::open(&config)?;
+    let ports = goldfleet_connect::open(&config)?;
     if let Command::Worker { exit_when_idle, concurrency } = command {
         let mut settings = program::settings(&config);
         settings.exit_when_idle = exit_when_idle;

@@ -19,7 +19,6 @@ use goldfleet_model::tree::{PlannedStore, Tree};
 use goldfleet_modelled::{Model, Pace, Stats};
 use goldfleet_plan::estimate::Estimate;
 use goldfleet_ports::clock::{TokioClock, between};
-use goldfleet_shared::backend;
 use goldfleet_worker::program;
 use goldfleet_worker::pump::Pump;
 use goldfleet_worker::settings::Settings;
@@ -132,7 +131,7 @@ impl Stage {
         let clock = Arc::new(TokioClock::starting_at(BEGINNING));
         let pace = Pace::Limited(Box::new(rehearsal.rates.clone()));
         let model = Model::new(pace, clock, &config.source.region, rehearsal.seed);
-        backend::place_fleet(&model, &config.source, &rehearsal.targets);
+        goldfleet_connect::place_fleet(&model, &config.source, &rehearsal.targets);
         let ports = model.ports();
         ports.blobs.ensure_container(&config.source.store().container()).await?;
         let desk = Desk::new(ports, Arc::new(config), "rehearsal".to_owned());

@@ -13,7 +13,6 @@ use goldfleet_model::image::ImageRef;
 use goldfleet_modelled::Model;
 use goldfleet_ports::Ports;
 use goldfleet_ports::clock::{Clock, TokioClock};
-use goldfleet_shared::backend;
 use goldfleet_tests::meddled::meddled;
 use goldfleet_worker::program;
 use goldfleet_worker::pump::Pump;
@@ -67,7 +66,7 @@ impl Stage {
         let config = Arc::new(scene.config(&dice, &path));
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(BEGINNING));
         let model = Model::new(scene.pace(), Arc::clone(&clock), &config.source.region, seed);
-        backend::place_fleet(&model, &config.source, &TargetsFile::load(&path).unwrap());
+        goldfleet_connect::place_fleet(&model, &config.source, &TargetsFile::load(&path).unwrap());
         let chaos = Chaos::new(dice, Trace::new(keep_all));
         let settings = format!("{:?} {:?} {:?}", config.worker, config.dispatch, config.cleanup);
         chaos.trace.line(format_args!("seed {seed}: {scene:?} {settings} {:?}", chaos.rates));
