@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use console::Term;
 use goldfleet_model::upload::Upload;
 use goldfleet_model::words::counted;
-use goldfleet_shared::screen;
-use goldfleet_shared::telemetry;
+use goldfleet_runtime::screen;
+use goldfleet_runtime::telemetry;
 use indicatif::HumanBytes;
 
 use crate::board::{self, Pace};

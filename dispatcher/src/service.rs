@@ -7,7 +7,7 @@ use goldfleet_model::message::{Message, QueueName};
 use goldfleet_ports::clock::after;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::queue::Received;
-use goldfleet_shared::telemetry::Complaint;
+use goldfleet_runtime::telemetry::Complaint;
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::{Desk, DeskError};

@@ -7,7 +7,7 @@ use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{Kind, OperationState};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::queue::{MAX_RECEIVE, Received};
-use goldfleet_shared::telemetry::Complaint;
+use goldfleet_runtime::telemetry::Complaint;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

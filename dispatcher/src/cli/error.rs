@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use goldfleet_config::ConfigError;
 use goldfleet_connect::BackendError;
 use goldfleet_ports::error::{ErrorKind, PortError};
-use goldfleet_shared::telemetry;
+use goldfleet_runtime::telemetry;
 
 use super::targets::TargetsError;
 use crate::dashboard::DashboardError;

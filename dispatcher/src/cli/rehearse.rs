@@ -11,7 +11,7 @@ use goldfleet_model::manifest::Manifest;
 use goldfleet_model::words::counted;
 use goldfleet_plan::{Inventory, render};
 use goldfleet_rates::Rates;
-use goldfleet_shared::telemetry;
+use goldfleet_runtime::telemetry;
 use goldfleet_worker::program;
 use indicatif::HumanBytes;
 use tracing::Level;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use goldfleet_config::{Config, environment};
-use goldfleet_shared::telemetry;
+use goldfleet_runtime::telemetry;
 use goldfleet_worker::{listen, program};
 use tokio_util::sync::CancellationToken;
 use tracing::Level;

@@ -15,7 +15,7 @@ use goldfleet_ports::blob_store::BlobListed;
 use goldfleet_ports::chunk_store;
 use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_ports::retry::retrying;
-use goldfleet_shared::governor::Governor;
+use goldfleet_runtime::governor::Governor;
 use tokio_util::sync::CancellationToken;
 
 use super::UploadError;

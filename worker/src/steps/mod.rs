@@ -15,7 +15,7 @@ use goldfleet_model::operation::{Operation, Work};
 use goldfleet_model::store::{BlobAddress, Store};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::{BlobProperties, BlobStore};
-use goldfleet_shared::governor::Governor;
+use goldfleet_runtime::governor::Governor;
 
 use crate::availability::Availability;
 use crate::detour::Detours;
