@@ -13,7 +13,7 @@ use goldfleet_model::state::{IllegalTransition, JobEvent};
 use goldfleet_ports::commit::{Commit, Outcome, confirmed};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::{Ports, Versioned};
-use goldfleet_worker::vitals::Vitals;
+use goldfleet_runtime::vitals::Vitals;
 
 /// Ports, configuration, and who acts.
 #[derive(Clone)]

@@ -11,8 +11,8 @@ use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::{after, between};
 use goldfleet_ports::commit::Commit;
 use goldfleet_ports::error::PortResult;
+use goldfleet_runtime::metrics::Census;
 use goldfleet_worker::claim::expire;
-use goldfleet_worker::metrics::Census;
 use goldfleet_worker::settle::copy_failed;
 use jiff::Timestamp;
 

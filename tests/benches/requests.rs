@@ -59,7 +59,7 @@ fn main() {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(sink(Path::new(&folder)));
         return;
     }
-    let runtime = goldfleet_worker::program::runtime().unwrap();
+    let runtime = goldfleet_runtime::process::runtime().unwrap();
     let (mut engine, mut bare) = (f64::MAX, f64::MAX);
     for _ in 0..ROUNDS {
         let scene = Scene::new();

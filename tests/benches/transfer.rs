@@ -35,7 +35,7 @@ sweep = "100ms"
 "#;
 
 fn main() -> anyhow::Result<()> {
-    let runtime = goldfleet_worker::program::runtime()?;
+    let runtime = goldfleet_runtime::process::runtime()?;
     let result = runtime.block_on(run());
     runtime.shutdown_background();
     result

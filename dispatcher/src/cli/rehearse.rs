@@ -11,8 +11,8 @@ use goldfleet_model::manifest::Manifest;
 use goldfleet_model::words::counted;
 use goldfleet_plan::{Inventory, render};
 use goldfleet_rates::Rates;
+use goldfleet_runtime::process;
 use goldfleet_runtime::telemetry;
-use goldfleet_worker::program;
 use indicatif::HumanBytes;
 use tracing::Level;
 
@@ -96,7 +96,7 @@ fn uploaded(
     (image, version): (&ImageName, &ImageVersion),
     targets: TargetsFile,
 ) -> Result<Material, CommandError> {
-    let runtime = program::runtime()?;
+    let runtime = process::runtime()?;
     let looked = runtime.block_on(async {
         let ports = goldfleet_connect::open(config)?;
         if config.azure_coordination().is_none() {

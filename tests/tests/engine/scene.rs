@@ -33,8 +33,7 @@ static LOG: LazyLock<Arc<Mutex<Vec<u8>>>> = LazyLock::new(|| {
     let log = Arc::<Mutex<Vec<u8>>>::default();
     let into = Arc::clone(&log);
     let writer = move || Log(Arc::clone(&into));
-    let filter =
-        tracing_subscriber::EnvFilter::new("warn,goldfleet=trace,azure_core=debug");
+    let filter = tracing_subscriber::EnvFilter::new("warn,goldfleet=trace,azure_core=debug");
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(writer).init();
     log
 });

@@ -16,6 +16,7 @@ use goldfleet_model::store::{BlobAddress, Store};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::{BlobProperties, BlobStore};
 use goldfleet_runtime::governor::Governor;
+use goldfleet_runtime::vitals::Vitals;
 
 use crate::availability::Availability;
 use crate::detour::Detours;
@@ -23,7 +24,6 @@ use crate::failed::Failed;
 use crate::hold::Hold;
 use crate::manifests::Manifests;
 use crate::settings::Settings;
-use crate::vitals::Vitals;
 
 pub use crate::outcome::{Outcome, StepError};
 

@@ -16,9 +16,6 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::failed::Failed;
-use crate::outcome::{Ended, Outcome, Settled, StepError};
-
 /// Seconds that attempts are sorted by: from what has nothing to do to a large disk over a slow line.
 const SECONDS: [f64; 12] = [0.05, 0.25, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 7200.0];
 
@@ -171,35 +168,28 @@ impl Families {
     }
 }
 
-/// How an attempt ended, as it is counted.
-#[derive(Debug, Clone, Copy)]
-enum Counted<'a> {
+/// How an attempt ended, as it is counted. A code is that of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt<'a> {
+    /// Its lease was lost.
     Lost,
+    /// The operation succeeded.
     Succeeded,
     /// Given up, and for which failure, where the step told.
-    GivenUp(Option<&'a Failed>),
+    GivenUp(Option<&'a str>),
+    /// The operation was cancelled.
     Cancelled,
+    /// Nothing could be done yet.
     Deferred,
+    /// The worker stops.
     Drained,
+    /// The service was asked too much.
     Throttled,
-    Retried(&'a Failed),
+    /// It failed, and the operation is tried again.
+    Retried(&'a str),
 }
 
-impl<'a> Counted<'a> {
-    fn of(ended: &'a Ended, settled: Settled) -> Self {
-        match (settled, ended) {
-            (Settled::Lost, _) => Self::Lost,
-            (Settled::Written(OperationState::Succeeded), _) => Self::Succeeded,
-            (Settled::Written(OperationState::Failed), Err(StepError::Failed(failed))) => Self::GivenUp(Some(failed)),
-            (Settled::Written(OperationState::Failed), _) => Self::GivenUp(None),
-            (Settled::Written(OperationState::Cancelled), _) => Self::Cancelled,
-            (_, Ok(Outcome::Done | Outcome::Continue(_))) => Self::Deferred,
-            (_, Err(StepError::Stopped(_))) => Self::Drained,
-            (_, Err(StepError::Failed(failed))) if failed.throttled => Self::Throttled,
-            (_, Err(StepError::Failed(failed))) => Self::Retried(failed),
-        }
-    }
-
+impl Attempt<'_> {
     fn label(self) -> &'static str {
         match self {
             Self::Lost => "lost",
@@ -221,19 +211,18 @@ impl Metrics {
     }
 
     /// An attempt has ended.
-    pub fn settled(&self, kind: Kind, took: Duration, ended: &Ended, settled: Settled) {
+    pub fn settled(&self, kind: Kind, took: Duration, attempt: Attempt<'_>) {
         let kind = kind.as_str();
-        let counted = Counted::of(ended, settled);
         self.0.in_flight.get_or_create(&ByKind { kind }).dec();
         self.0.seconds.get_or_create(&ByKind { kind }).observe(took.as_secs_f64());
-        self.0.attempts.get_or_create(&ByOutcome { kind, outcome: counted.label() }).inc();
-        let by_code = |failed: &Failed| ByCode { kind, code: failed.code.clone() };
-        match counted {
-            Counted::Lost => drop(self.0.lost.get_or_create(&ByKind { kind }).inc()),
-            Counted::Throttled => drop(self.0.throttles.get_or_create(&ByKind { kind }).inc()),
-            Counted::Retried(failed) => drop(self.0.retries.get_or_create(&by_code(failed)).inc()),
-            Counted::GivenUp(Some(failed)) => drop(self.0.failures.get_or_create(&by_code(failed)).inc()),
-            Counted::GivenUp(None) | Counted::Succeeded | Counted::Cancelled | Counted::Deferred | Counted::Drained => {
+        self.0.attempts.get_or_create(&ByOutcome { kind, outcome: attempt.label() }).inc();
+        let by_code = |code: &str| ByCode { kind, code: code.to_owned() };
+        match attempt {
+            Attempt::Lost => drop(self.0.lost.get_or_create(&ByKind { kind }).inc()),
+            Attempt::Throttled => drop(self.0.throttles.get_or_create(&ByKind { kind }).inc()),
+            Attempt::Retried(code) => drop(self.0.retries.get_or_create(&by_code(code)).inc()),
+            Attempt::GivenUp(Some(code)) => drop(self.0.failures.get_or_create(&by_code(code)).inc()),
+            Attempt::GivenUp(None) | Attempt::Succeeded | Attempt::Cancelled | Attempt::Deferred | Attempt::Drained => {
             }
         }
     }

@@ -25,7 +25,7 @@ fn main() {
 /// Whether this package lies in the repository at `root` where it does in goldfleet's.
 fn is_ours(root: &Path) -> bool {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).and_then(|path| path.canonicalize().ok());
-    root.canonicalize().ok().is_some_and(|root| package == Some(root.join("worker")))
+    root.canonicalize().ok().is_some_and(|root| package == Some(root.join("shared/runtime")))
 }
 
 fn git(arguments: &[&str]) -> Option<String> {
