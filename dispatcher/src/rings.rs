@@ -12,7 +12,7 @@ use goldfleet_model::state::OperationEvent;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::commit::Commit;
 use goldfleet_ports::error::PortResult;
-use goldfleet_worker::settle::block_image;
+use goldfleet_workflow::release::block_image;
 use jiff::Timestamp;
 
 use crate::desk::{Desk, by_group};

@@ -12,8 +12,8 @@ use goldfleet_ports::clock::{after, between};
 use goldfleet_ports::commit::Commit;
 use goldfleet_ports::error::PortResult;
 use goldfleet_runtime::metrics::Census;
-use goldfleet_worker::claim::expire;
-use goldfleet_worker::settle::copy_failed;
+use goldfleet_workflow::expire::expire;
+use goldfleet_workflow::release::copy_failed;
 use jiff::Timestamp;
 
 use crate::cancel::stop_operations;

@@ -15,7 +15,7 @@ use goldfleet_model::state::next_job;
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::between;
-use goldfleet_worker::settle::COPY_FAILED;
+use goldfleet_workflow::release::COPY_FAILED;
 use jiff::Timestamp;
 use serde::Serialize;
 
