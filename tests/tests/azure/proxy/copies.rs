@@ -6,7 +6,7 @@ use bytes::Bytes;
 use goldfleet_tests::azure::proxy::{CopyEnd, Effect, Operation, Rule};
 use reqwest::Method;
 
-use crate::bench::{Bench, pattern, zero};
+use crate::proxy::bench::{Bench, pattern, zero};
 
 const MIB: u64 = 1 << 20;
 
@@ -16,7 +16,7 @@ async fn look(bench: &Bench, blob: &str) -> (String, String) {
     (reply.header("x-ms-copy-status").to_owned(), reply.header("x-ms-copy-progress").to_owned())
 }
 
-async fn abort(bench: &Bench, blob: &str, id: &str) -> crate::bench::Reply {
+async fn abort(bench: &Bench, blob: &str, id: &str) -> crate::proxy::bench::Reply {
     let url = format!("{blob}?comp=copy&copyid={id}");
     let request = bench.request(Method::PUT, &url).header("x-ms-copy-action", "abort").header("content-length", 0);
     bench.send(request).await

@@ -3,7 +3,7 @@
 use goldfleet_tests::azure::proxy::{Effect, Rule};
 use goldfleet_tests::azure::sas;
 
-use crate::bench::{Bench, pattern};
+use crate::proxy::bench::{Bench, pattern};
 
 /// The URL of a source with the right to read it.
 async fn signed(bench: &Bench, name: &str) -> String {

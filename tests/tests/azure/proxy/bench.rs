@@ -11,7 +11,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use uuid::Uuid;
 
-use crate::stand_in::StandIn;
+use crate::proxy::stand_in::StandIn;
 
 /// A proxy, what is behind it, and a client.
 pub(crate) struct Bench {

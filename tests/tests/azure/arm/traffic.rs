@@ -8,7 +8,7 @@ use goldfleet_tests::azure::arm::{Clock, Fault, Limit, Limits, Matches};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 
-use crate::site::{AUDIENCE, ONE, Site, TENANT, TWO, body, image, image_of, reply, world};
+use crate::arm::site::{AUDIENCE, ONE, Site, TENANT, TWO, body, image, image_of, reply, world};
 
 const IMAGES: &str = "Microsoft.Compute/images";
 

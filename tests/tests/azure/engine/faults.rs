@@ -11,7 +11,7 @@ use goldfleet_ports::patience::Patience;
 use goldfleet_tests::azure::proxy::{Effect, Operation, Rule};
 use goldfleet_tests::azure::site::Site;
 
-use crate::scene::{IN_FLIGHT, KEYS, MOVES, Scene, answer, reads_of};
+use crate::engine::scene::{IN_FLIGHT, KEYS, MOVES, Scene, answer, reads_of};
 
 /// Faults of single requests, in bursts, at both kinds of moves: each costs a few requests more, and nothing else.
 #[test]

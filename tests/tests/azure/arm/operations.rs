@@ -5,7 +5,7 @@ use goldfleet_tests::azure::arm::{Clock, Collision, End, Links, LongRunning};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::site::{Reply, Site, body, image, world};
+use crate::arm::site::{Reply, Site, body, image, world};
 
 fn settings() -> LongRunning {
     LongRunning { looks: 2, retry_after: Some(7), ..LongRunning::default() }
@@ -88,7 +88,7 @@ async fn addresses_are_long_and_opaque() {
         assert!(site.get(at).await.status < 300);
     }
     let other = site.request(reqwest::Method::GET, begun.header("location"));
-    assert_eq!(crate::site::reply(other).await.status, 401, "an address is no token");
+    assert_eq!(crate::arm::site::reply(other).await.status, 401, "an address is no token");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::site::{AUDIENCE, ONE, Site, TENANT, TWO, WORKER, body, body_with, image, image_of, reply, world};
+use crate::arm::site::{AUDIENCE, ONE, Site, TENANT, TWO, WORKER, body, body_with, image, image_of, reply, world};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -12,7 +12,7 @@ use goldfleet_tests::azure::proxy::{Effect, Operation, Rule};
 use goldfleet_tests::azure::site::Site;
 use hyper::Method;
 
-use crate::scene::{MIB, MOVES, Scene};
+use crate::engine::scene::{MIB, MOVES, Scene};
 
 /// A hundredth of the patience of a program.
 fn impatient() -> Patience {

@@ -5,7 +5,7 @@ use goldfleet_tests::azure::arm::{Account, Lock, LockLevel, Role, RoleAssignment
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::site::{AUDIENCE, ONE, Site, TENANT, TWO, WORKER, reply, world};
+use crate::arm::site::{AUDIENCE, ONE, Site, TENANT, TWO, WORKER, reply, world};
 
 fn names(body: &Value, member: &str) -> Vec<String> {
     body["value"].as_array().unwrap().iter().map(|value| value[member].as_str().unwrap().to_owned()).collect()

@@ -8,7 +8,7 @@ use goldfleet_tests::azure::proxy::crc64_header;
 use md5::{Digest as _, Md5};
 use reqwest::Method;
 
-use crate::bench::{Bench, pattern, zero};
+use crate::proxy::bench::{Bench, pattern, zero};
 
 const MIB: u64 = 1 << 20;
 

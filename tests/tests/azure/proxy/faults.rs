@@ -6,7 +6,7 @@ use goldfleet_model::checksum::crc64;
 use goldfleet_tests::azure::proxy::{Effect, Operation, Rule, crc64_header};
 use reqwest::Method;
 
-use crate::bench::{Bench, Reply, pattern};
+use crate::proxy::bench::{Bench, Reply, pattern};
 
 /// Whether an attempt ended without an answer, by a reset and not by an orderly end.
 fn reset(reply: reqwest::Result<Reply>) -> bool {

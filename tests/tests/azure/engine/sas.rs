@@ -10,7 +10,7 @@ use goldfleet_tests::azure::site::Site;
 use hyper::http::request::Parts;
 use jiff::Timestamp;
 
-use crate::scene::{IN_FLIGHT, KEYS, MOVES, Scene, answer};
+use crate::engine::scene::{IN_FLIGHT, KEYS, MOVES, Scene, answer};
 
 /// The account that a service is to read from, and the SAS it does so with.
 fn source(head: &Parts) -> Option<(String, String)> {

@@ -8,7 +8,7 @@ use futures::{SinkExt as _, StreamExt as _, future::join_all};
 use goldfleet_tests::azure::proxy::Counts;
 use reqwest::{Body, Method};
 
-use crate::bench::{Bench, pattern};
+use crate::proxy::bench::{Bench, pattern};
 
 #[tokio::test]
 async fn bodies_stream_both_ways() {

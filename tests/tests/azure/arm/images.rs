@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::site::{BLOB, ONE, Site, TWO, body, body_with, image, image_of, world};
+use crate::arm::site::{BLOB, ONE, Site, TWO, body, body_with, image, image_of, world};
 
 /// The body is the one of Microsoft's example `Image_CreateFromABlob` (ComputeRP 2025-04-01), with the generation that the
 /// service asks for since 2019.
@@ -179,7 +179,7 @@ async fn unknown_and_wrong_members_are_refused() {
         site.put(&image("golden"), &body_with(pointer, value)).await.refused(400, code, message);
     }
     let request = site.request(Method::PUT, &image("golden")).bearer_auth(&site.token).body("{");
-    crate::site::reply(request).await.refused(400, "InvalidRequestContent", "could not be deserialized");
+    crate::arm::site::reply(request).await.refused(400, "InvalidRequestContent", "could not be deserialized");
     site.put(&image("-golden"), &body()).await.refused(400, "InvalidParameter", "imageName");
 }
 
