@@ -26,6 +26,16 @@ const NEWEST_JOBS: &str = "SELECT id, etag, body FROM jobs ORDER BY id DESC LIMI
 /// The jobs in three states. Here and below, expressions must be those that an index is made of, or SQLite does not use it.
 const OPEN_JOBS: &str = "SELECT id, etag, body FROM jobs WHERE json_extract(body, '$.state') IN (?1, ?2, ?3)";
 
+/// One group's rows. The index must be named: without statistics SQLite prefers the primary key, which is already in the
+/// order asked for, and reads every row of the job.
+const GROUP: &str = "SELECT job, id, etag, body, done FROM operations INDEXED BY operations_by_group \
+    WHERE job = ?1 AND grp = ?2 ORDER BY id";
+
+const OPERATION: &str = "SELECT job, id, etag, body, done FROM operations WHERE job = ?1 AND id = ?2";
+
+const REPLACE_OPERATION: &str =
+    "UPDATE operations SET etag = etag + 1, body = ?1, done = ?2 WHERE job = ?3 AND id = ?4 AND etag = ?5";
+
 const UPLOADS_OF: &str = "SELECT body FROM uploads \
     WHERE json_extract(body, '$.image') = ?1 AND json_extract(body, '$.version') = ?2";
 
@@ -158,14 +168,12 @@ impl JobTable for SqliteJobTable {
     }
 
     async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
-        let sql = "SELECT job, id, etag, body, done FROM operations WHERE job = ?1 AND id = ?2";
-        let rows = self.select(sql, [job.to_string(), id.to_string()], raw_operation).await?;
+        let rows = self.select(OPERATION, [job.to_string(), id.to_string()], raw_operation).await?;
         rows.into_iter().next().map(operation).transpose()
     }
 
     async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>> {
-        let sql = "SELECT job, id, etag, body, done FROM operations WHERE job = ?1 AND grp = ?2 ORDER BY id";
-        let rows = self.select(sql, [job.to_string(), id.group()], raw_operation).await?;
+        let rows = self.select(GROUP, [job.to_string(), id.group()], raw_operation).await?;
         rows.into_iter().map(operation).collect()
     }
 
@@ -284,8 +292,7 @@ fn remove_some(
 }
 
 fn replace(connection: &Connection, row: &Stored, expected: i64) -> rusqlite::Result<usize> {
-    let sql = "UPDATE operations SET etag = etag + 1, body = ?1, done = ?2 WHERE job = ?3 AND id = ?4 AND etag = ?5";
-    connection.prepare_cached(sql)?.execute(params![row.body, row.done, row.job, row.id, expected])
+    connection.prepare_cached(REPLACE_OPERATION)?.execute(params![row.body, row.done, row.job, row.id, expected])
 }
 
 /// An event's job, operation and text.
@@ -366,7 +373,7 @@ mod tests {
         let explain = move |connection: &Connection| {
             let mut select = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).map_err(&failed)?;
             let unbound =
-                rusqlite::params_from_iter([rusqlite::types::Null; 3].into_iter().take(select.parameter_count()));
+                rusqlite::params_from_iter([rusqlite::types::Null; 5].into_iter().take(select.parameter_count()));
             let lines = select.query_map(unbound, |row| row.get::<_, String>(3)).map_err(&failed)?;
             lines.collect::<Result<Vec<_>, _>>().map_err(&failed)
         };
@@ -382,5 +389,19 @@ mod tests {
         assert_eq!(plan(&database, NEWEST_JOBS).await, "SCAN jobs");
         let by_version = "SEARCH uploads USING INDEX uploads_by_version (<expr>=? AND <expr>=?)";
         assert_eq!(plan(&database, UPLOADS_OF).await, by_version);
+    }
+
+    #[tokio::test]
+    async fn the_statements_of_an_operation_read_its_group_and_not_its_job() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let database = Database::open(&folder.path().join("goldfleet.db")).unwrap();
+        let by_group = plan(&database, GROUP).await;
+        assert!(
+            by_group.starts_with("SEARCH operations USING INDEX operations_by_group (job=? AND grp=?)"),
+            "{by_group}"
+        );
+        let by_key = "SEARCH operations USING PRIMARY KEY (job=? AND id=?)";
+        assert_eq!(plan(&database, OPERATION).await, by_key);
+        assert_eq!(plan(&database, REPLACE_OPERATION).await, by_key);
     }
 }
