@@ -30,6 +30,7 @@ use goldfleet_ports::{Ports, Versioned};
 use goldfleet_tests::azure::arm::{Limits, LongRunning};
 use goldfleet_tests::azure::azurite::Azurite;
 use goldfleet_tests::azure::site::{Backend, Site};
+use goldfleet_tests::bench::size;
 use goldfleet_tests::place;
 use goldfleet_worker::pump::Pump;
 use goldfleet_worker::settings::Settings;
@@ -38,8 +39,12 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const SUBSCRIPTIONS: u32 = 100;
 const REGIONS: [&str; 3] = ["westeurope", "eastus", "japaneast"];
+/// Subscriptions with a target in each region.
+fn subscriptions() -> u32 {
+    size(100, 3)
+}
+
 const IN_FLIGHT: usize = 32;
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -90,7 +95,7 @@ impl Scene {
             azurite.certificates().root
         );
         std::fs::write(folder.path().join("goldfleet.toml"), text).unwrap();
-        std::fs::write(folder.path().join("targets.toml"), place::targets(SUBSCRIPTIONS, &REGIONS)).unwrap();
+        std::fs::write(folder.path().join("targets.toml"), place::targets(subscriptions(), &REGIONS)).unwrap();
         let golden = goldfleet_disk::vhd::GoldenSpec::spread(
             24 << 20,
             goldfleet_model::manifest::Generation::V2,
@@ -219,7 +224,7 @@ async fn coordination() {
     let fleet_rate = fleet(&scene, &ports, &job).await;
     let counts = scene.counts.lock().unwrap().clone();
     let bare_rate = bare(&ports).await;
-    let copies = SUBSCRIPTIONS as usize * REGIONS.len();
+    let copies = subscriptions() as usize * REGIONS.len();
     println!("operations: {copies} copies, {copies} images, {} seeds", REGIONS.len() - 1);
     println!(
         "fleet {fleet_rate:.0} operations/s, bare loop of the same requests {bare_rate:.0}/s: {:.2} (bound 0.60)",
@@ -235,11 +240,14 @@ async fn coordination() {
 
 /// A worker that holds 256 images in the making, and its highest memory.
 fn memory() {
-    let site = Site::start(64, &["westeurope", "eastus", "japaneast", "uksouth"]);
+    let site = Site::start(size(64, 1), &["westeurope", "eastus", "japaneast", "uksouth"]);
     site.manager.world().change(|world| {
         world.limits = Limits::none();
-        world.long_running =
-            LongRunning { takes: Duration::from_secs(25), retry_after: Some(5), ..LongRunning::default() };
+        world.long_running = LongRunning {
+            takes: Duration::from_secs(size(25, 1)),
+            retry_after: Some(size(5, 1)),
+            ..LongRunning::default()
+        };
     });
     let place = site.place(Backend::Azure, Backend::Azure, 256 << 10);
     place.succeed(&["setup"]);

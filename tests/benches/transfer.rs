@@ -23,6 +23,7 @@ use goldfleet_dispatcher::status::{Standing, Status};
 use goldfleet_dispatcher::upload::{UploadRequest, Uploaded, upload};
 use goldfleet_model::ids::ImageVersion;
 use goldfleet_model::manifest::{ChunkHash, Generation, Manifest, OsType};
+use goldfleet_tests::bench::size;
 use goldfleet_tests::place::SOURCE;
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use tokio_util::sync::CancellationToken;
@@ -45,10 +46,12 @@ async fn run() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let desk = desk(folder.path())?;
     let file = folder.path().join("golden.vhd");
-    let spec = GoldenSpec::spread(1024 * MIB, Generation::V1, 100 * MIB, 100, 1);
+    let extents: u64 = size(100, 20);
+    let data = extents * MIB;
+    let spec = GoldenSpec::spread(size(1024, 256) * MIB, Generation::V1, data, extents, 1);
     spec.write(&file)?;
     let (first, old, job) = version(&desk, &file, "1").await?;
-    let ideal = 100 * MIB + 512;
+    let ideal = data + 512;
     line("first version: bytes sent to non-zero bytes", first.counts.bytes_sent, ideal, 1.02)?;
     line("first version: WAN bytes to data, one remote region", wan(&job), old.data_bytes(), 1.0)?;
 
