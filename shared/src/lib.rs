@@ -23,6 +23,7 @@ pub mod commit;
 pub mod config;
 pub mod conformance;
 pub mod embedded;
+mod file_lock;
 pub mod governor;
 pub mod model;
 pub mod modelled;
