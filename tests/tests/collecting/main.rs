@@ -1,0 +1,9 @@
+//! `cleanup --chunks` deletes no chunk that is in use: over random fleets, jobs and configurations, and whatever fails or
+//! happens while it runs.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod case;
+mod fleets;
+mod interference;
+mod random;
+mod scene;
