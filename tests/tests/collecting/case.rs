@@ -25,13 +25,22 @@ pub(crate) const FOREIGN: [&str; 6] = [
     "chunks/ABCDEF0000000000000000000000000000000000000000000000000000000000",
 ];
 
+/// What became of a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    Whole,
+    Damaged,
+    /// The version was given up.
+    GivenUp,
+}
+
 /// An image version in a source store.
 #[derive(Debug, Clone)]
 pub(crate) struct Version {
     pub(crate) store: usize,
     pub(crate) chunks: Vec<usize>,
-    /// Whether its manifest is damaged.
-    pub(crate) damaged: bool,
+    /// What became of its manifest.
+    pub(crate) manifest: Written,
 }
 
 /// A job of one of the versions.
@@ -49,6 +58,12 @@ pub(crate) enum Meanwhile {
     Nothing,
     /// An upload begins, relies on what is there, and ends.
     Upload {
+        store: usize,
+        chunks: Vec<usize>,
+        at: Vec<usize>,
+    },
+    /// An upload that began long ago relies, without renewing them, on chunks that were young enough then; it ends.
+    LongUpload {
         store: usize,
         chunks: Vec<usize>,
         at: Vec<usize>,
@@ -85,11 +100,8 @@ fn some_stores(most: usize) -> impl Strategy<Value = Vec<usize>> {
 }
 
 fn version() -> impl Strategy<Value = Version> {
-    (0..STORES, some_chunks(), prop::bool::weighted(0.04)).prop_map(|(store, chunks, damaged)| Version {
-        store,
-        chunks,
-        damaged,
-    })
+    let manifest = prop_oneof![20 => Just(Written::Whole), 1 => Just(Written::Damaged), 4 => Just(Written::GivenUp)];
+    (0..STORES, some_chunks(), manifest).prop_map(|(store, chunks, manifest)| Version { store, chunks, manifest })
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
@@ -116,6 +128,8 @@ fn meanwhile() -> impl Strategy<Value = Meanwhile> {
         2 => Just(Meanwhile::Nothing),
         3 => (0..STORES, some_chunks(), moments(4))
             .prop_map(|(store, chunks, at)| Meanwhile::Upload { store, chunks, at }),
+        2 => (0..STORES, some_chunks(), moments(2))
+            .prop_map(|(store, chunks, at)| Meanwhile::LongUpload { store, chunks, at }),
         2 => (0..STORES, 0..STORES, some_chunks(), moments(3))
             .prop_map(|(source, store, chunks, at)| Meanwhile::Job { source, store, chunks, at }),
     ]
@@ -173,19 +187,25 @@ impl Case {
         let searched = if sources_only { self.sources() } else { self.known() };
         let open = |n: usize| self.jobs.iter().any(|asked| asked.version == n && asked.state == JobState::Requested);
         let versions = self.versions.iter().enumerate();
-        let live = versions.filter(|(n, version)| searched.contains(&version.store) || open(*n));
+        let live = versions.filter(|(n, version)| match version.manifest {
+            Written::GivenUp => false,
+            _ => searched.contains(&version.store) || open(*n),
+        });
         live.flat_map(|(_, version)| version.chunks.iter().map(|n| name_of(*n))).collect()
     }
 
     /// Whether a store must have manifests and has none.
     pub(crate) fn has_empty_source(&self) -> bool {
-        let of_upload = |n: usize| matches!(self.meanwhile, Meanwhile::Upload { store, .. } if store == n);
+        let of_upload = |n: usize| match self.meanwhile {
+            Meanwhile::Upload { store, .. } | Meanwhile::LongUpload { store, .. } => store == n,
+            _ => false,
+        };
         let of_job = |n: usize| matches!(self.meanwhile, Meanwhile::Job { source, .. } if source == n);
         self.sources().into_iter().any(|n| {
             !self.given_up.contains(&n)
                 && !of_upload(n)
                 && !of_job(n)
-                && self.versions.iter().all(|version| version.store != n)
+                && self.versions.iter().all(|version| version.store != n || version.manifest == Written::GivenUp)
         })
     }
 }

@@ -20,13 +20,13 @@ use goldfleet_shared::model::upload::{Upload, UploadState};
 use goldfleet_shared::modelled::{Model, Pace};
 use goldfleet_shared::plan::{PlannedStore, Tree};
 use goldfleet_shared::ports::Ports;
-use goldfleet_shared::ports::clock::TokioClock;
+use goldfleet_shared::ports::clock::{TokioClock, before};
 use goldfleet_shared::ports::error::ErrorKind;
 use goldfleet_shared::vhd::{Disk, GoldenSpec};
 use goldfleet_tests::meddled::meddled;
 use jiff::Timestamp;
 
-use crate::case::{Case, FOREIGN, Meanwhile, STORES};
+use crate::case::{Case, FOREIGN, Meanwhile, STORES, Written};
 use crate::interference::Interference;
 
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -145,7 +145,11 @@ impl Scene {
         }
         for (n, version) in case.versions.iter().enumerate() {
             let text = manifest(&version.chunks);
-            let text = if version.damaged { text.slice(..text.len() - 5) } else { text };
+            let text = match version.manifest {
+                Written::Whole => text,
+                Written::Damaged => text.slice(..text.len() - 5),
+                Written::GivenUp => continue,
+            };
             let at = container(version.store).manifest(&image(n, &[]).name, &image(n, &[]).version);
             put(&self.ports, version.store, &at.name, text).await;
         }
@@ -212,6 +216,25 @@ fn steps(ports: &Ports, meanwhile: &Meanwhile) -> Vec<(usize, BoxFuture<'static,
             steps.push((at[2], Box::pin(async move { put(&of, store, &at_image.name, manifest(&chunks)).await })));
             let of = ports.clone();
             steps.push((at[3], Box::pin(async move { of.table.put_upload(&ended).await.unwrap() })));
+        }
+        Meanwhile::LongUpload { store, chunks, at } => {
+            let now = ports.clock.now();
+            let begun = Upload::begun("image9".parse().unwrap(), "1".parse().unwrap(), before(now, GRACE * 7 / 10));
+            let row = Upload { updated: now, ..begun };
+            let (ended, of, all) =
+                (Upload { state: UploadState::Complete, ..row.clone() }, ports.clone(), chunks.clone());
+            let write_begun = async move {
+                of.table.put_upload(&row).await.unwrap();
+                for n in all {
+                    put(&of, store, &name_of(n), chunk(n).0).await;
+                }
+            };
+            steps.push((0, Box::pin(write_begun)));
+            let of = ports.clone();
+            let at_image = container(store).manifest(&image(9, &[]).name, &image(9, &[]).version);
+            steps.push((at[0], Box::pin(async move { put(&of, store, &at_image.name, manifest(&chunks)).await })));
+            let of = ports.clone();
+            steps.push((at[1], Box::pin(async move { of.table.put_upload(&ended).await.unwrap() })));
         }
         Meanwhile::Job { source, store, chunks, at } => {
             // Its version was uploaded long ago, by means of another configuration.
