@@ -83,8 +83,11 @@ impl<'a> VhdDestination<'a> {
     /// Whether each run of a chunk has its checksum, as read back.
     async fn is_in_place(&self, entry: &ChunkEntry) -> PortResult<bool> {
         for run in &entry.runs {
+            let permit = self.attempt.shared.governor.admit(self.account()).await;
             self.check()?;
-            if !self.attempt.blobs().holds(&at(self.vhd, run.range(), run)).await? {
+            let holds = self.attempt.blobs().holds(&at(self.vhd, run.range(), run)).await;
+            permit.ended(&holds);
+            if !holds? {
                 return Ok(false);
             }
         }
