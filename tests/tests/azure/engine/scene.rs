@@ -4,8 +4,8 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use goldfleet_disk::vhd::GoldenSpec;
-use goldfleet_dispatcher::request::manifest;
-use goldfleet_dispatcher::status::{Standing, Status};
+use goldfleet_dispatcher::control::request::manifest;
+use goldfleet_dispatcher::control::status::{Standing, Status};
 use goldfleet_model::event::Event;
 use goldfleet_model::manifest::{Generation, Manifest, chunk_name};
 use goldfleet_ports::Ports;
