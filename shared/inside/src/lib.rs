@@ -8,6 +8,7 @@ mod bytes;
 pub mod codes;
 pub mod finding;
 pub mod fs;
+pub mod initramfs;
 pub mod machine;
 mod options;
 pub mod root;
