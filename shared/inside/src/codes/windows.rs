@@ -1,0 +1,6 @@
+//! Codes that only a Windows system can have.
+
+use super::Code;
+
+/// All Windows codes.
+pub static CODES: &[&Code] = &[];
