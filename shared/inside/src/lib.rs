@@ -7,7 +7,10 @@ pub mod budget;
 pub mod codes;
 pub mod finding;
 pub mod fs;
+pub mod hive;
+mod le;
 pub mod machine;
+mod memory_file;
 mod options;
 pub mod volumes;
 pub mod window;
@@ -17,6 +20,7 @@ use std::sync::Arc;
 
 use goldfleet_disk::DiskReader;
 
+pub use memory_file::MemoryFile;
 pub use options::{Architecture, Destination, Generation, Hardware, Inspection, Options, System, Usage};
 
 /// Inspects a disk.

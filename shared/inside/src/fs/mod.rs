@@ -3,6 +3,8 @@
 //! Paths are absolute, use `/`, and have no `.`, `..` or links in the folders above the last name: [`crate::root::Root`] resolves
 //! links inside the image before it calls a file system.
 
+pub mod fat;
+pub mod ntfs;
 #[cfg(test)]
 pub mod tree;
 

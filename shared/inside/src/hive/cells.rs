@@ -58,7 +58,7 @@ impl<'a> Hive<'a> {
     /// The length of the content of the cell at `offset` in bytes. Not to be trusted for an allocation.
     pub(super) fn cell_length(&self, offset: u32) -> Result<usize, HiveError> {
         let invalid = || HiveError::Damaged(format!("there is no valid cell at offset {offset:#x}"));
-        if offset % 8 != 0 || offset.checked_add(8).is_none_or(|end| end > self.bins) {
+        if !offset.is_multiple_of(8) || offset.checked_add(8).is_none_or(|end| end > self.bins) {
             return Err(invalid());
         }
         let mut size = [0; 4];

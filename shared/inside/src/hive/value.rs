@@ -4,7 +4,7 @@ use super::{Hive, HiveError, damaged};
 use crate::le;
 
 /// The most bytes of one value that are read. Windows advises at most 1 MiB; the largest that a check needs are a few KiB.
-pub const MAX_DATA: usize = 4 << 20;
+pub(super) const MAX_DATA: usize = 4 << 20;
 /// Bytes per segment of data that is too long for one cell ("db").
 const SEGMENT: usize = 16_344;
 
@@ -75,7 +75,7 @@ impl<'h, 'a> Value<'h, 'a> {
     /// The data.
     ///
     /// # Errors
-    /// [`HiveError`] if it cannot be read or has more than [`MAX_DATA`] bytes.
+    /// [`HiveError`] if it cannot be read or has more than 4 MiB.
     pub fn data(&self) -> Result<Vec<u8>, HiveError> {
         let offset = match self.data {
             Location::Inline(bytes) => return Ok(bytes[..self.length].to_vec()),

@@ -106,9 +106,10 @@ impl Fat {
             if index >= self.geometry.clusters {
                 return Err(FsError::Damaged(format!("the chain of cluster {first} has no end")));
             }
+            let count = runs.len();
             match runs.last_mut() {
                 Some(run) if run.cluster + run.count == cluster => run.count += 1,
-                _ if runs.len() == MAX_RUNS => return Err(FsError::Unsupported("a file of a million fragments".into())),
+                _ if count == MAX_RUNS => return Err(FsError::Unsupported("a file of a million fragments".into())),
                 _ => runs.push(Run { index, cluster, count: 1 }),
             }
             index += 1;
