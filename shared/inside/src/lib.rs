@@ -8,22 +8,20 @@ mod bytes;
 pub mod codes;
 pub mod finding;
 pub mod fs;
+pub mod hive;
 pub mod initramfs;
+mod inspection;
+mod le;
+pub mod linux;
 pub mod machine;
+mod memory_file;
 mod options;
+pub mod pe;
 pub mod root;
 pub mod volumes;
 pub mod window;
 pub mod windows;
 
-use std::sync::Arc;
-
-use goldfleet_disk::DiskReader;
-
+pub use inspection::inspect;
+pub use memory_file::MemoryFile;
 pub use options::{Architecture, Destination, Generation, Hardware, Inspection, Options, System, Usage};
-
-/// Inspects a disk.
-#[must_use]
-pub fn inspect(_disk: Arc<dyn DiskReader>, _options: &Options) -> Inspection {
-    Inspection::default()
-}

@@ -37,6 +37,17 @@ pub enum Generation {
     V2,
 }
 
+impl Generation {
+    /// `1` or `2`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "1",
+            Self::V2 => "2",
+        }
+    }
+}
+
 /// The processor architecture of a system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -47,6 +58,18 @@ pub enum Architecture {
     Arm64,
     /// 32-bit x86, which Azure does not boot.
     X86,
+}
+
+impl Architecture {
+    /// The name to show.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X64 => "x64",
+            Self::Arm64 => "Arm64",
+            Self::X86 => "32-bit x86",
+        }
+    }
 }
 
 /// Which virtual hardware the disk has to boot on.
