@@ -4,14 +4,17 @@
 //! [`budget::Limits`]. It returns the operating system and what would keep the disk from booting or from being provisioned.
 
 pub mod budget;
+mod bytes;
 pub mod codes;
 pub mod finding;
 pub mod fs;
 pub mod hive;
+pub mod initramfs;
 mod le;
 pub mod machine;
 mod memory_file;
 mod options;
+pub mod root;
 pub mod volumes;
 pub mod window;
 pub mod windows;

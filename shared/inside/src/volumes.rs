@@ -1,5 +1,9 @@
 //! The volumes of a disk: partitions, and logical volumes inside them.
 
+pub mod lvm;
+pub mod partitions;
+pub mod signature;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -39,6 +43,28 @@ impl Volume {
     pub fn new(title: String, disk: Arc<dyn DiskReader>, parts: Vec<Range<u64>>) -> Self {
         let size = parts.iter().fold(0u64, |sum, part| sum.saturating_add(part.end.saturating_sub(part.start)));
         Self { title, partition: None, lvm: None, disk, parts: parts.into(), size }
+    }
+
+    /// The disk that the volume is a part of.
+    #[must_use]
+    pub(crate) fn disk_of(&self) -> Arc<dyn DiskReader> {
+        Arc::clone(&self.disk)
+    }
+
+    /// The ranges of the disk that a range of the volume consists of.
+    pub(crate) fn on_disk(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut out = Vec::new();
+        let mut start = 0u64;
+        for part in self.parts.iter() {
+            let length = part.end.saturating_sub(part.start);
+            let from = range.start.max(start);
+            let to = range.end.min(start.saturating_add(length));
+            if from < to {
+                out.push(part.start + (from - start)..part.start + (to - start));
+            }
+            start = start.saturating_add(length);
+        }
+        out
     }
 
     /// Where the volume's first byte is on the disk, in bytes.

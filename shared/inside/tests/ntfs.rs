@@ -13,7 +13,10 @@ use std::sync::Arc;
 use goldfleet_disk::DiskReader;
 use goldfleet_inside::fs::{FileKind, FileSystem, FsError, ntfs::Ntfs};
 use proptest::prelude::*;
-use tools::{Damaged, RawFile, budget, content, damaged_cases, large_budget, read, read_what_can_be_read, run, text, walk, windowed};
+use tools::{
+    Damaged, RawFile, budget, content, damaged_cases, large_budget, read, read_what_can_be_read, run, text, walk,
+    windowed,
+};
 
 const PACKAGE: &str = "ntfs-3g";
 
@@ -43,7 +46,8 @@ impl Volume {
         let before = fs::metadata(&self.mount).unwrap().dev();
         let options = "no_detach,compression,big_writes,noatime";
         let spawned = Command::new("ntfs-3g").args(["-o", options, text(&self.image), text(&self.mount)]).spawn();
-        let mut process = spawned.unwrap_or_else(|error| panic!("ntfs-3g is needed (tests/run.sh installs it): {error}"));
+        let mut process =
+            spawned.unwrap_or_else(|error| panic!("ntfs-3g is needed (tests/run.sh installs it): {error}"));
         while fs::metadata(&self.mount).unwrap().dev() == before {
             let ended = process.try_wait().unwrap();
             assert!(ended.is_none(), "ntfs-3g cannot mount through FUSE: {ended:?}. Is there /dev/fuse?");
@@ -243,7 +247,11 @@ fn holes_are_zeros_and_what_cannot_be_read_says_why() {
     fs::create_dir(volume.path("junction")).unwrap();
     attribute(&volume.path("junction"), "system.ntfs_reparse_data", &junction("\\??\\C:\\Users", "C:\\Users"));
     fs::write(volume.path("compact"), vec![b'a'; 3000]).unwrap();
-    attribute(&volume.path("compact"), "system.ntfs_reparse_data", "0x170000801000000001000000020000000100000000000000");
+    attribute(
+        &volume.path("compact"),
+        "system.ntfs_reparse_data",
+        "0x170000801000000001000000020000000100000000000000",
+    );
     volume.unmount();
     let fs = volume.open();
     let mut bytes = vec![0; 6_000_000];

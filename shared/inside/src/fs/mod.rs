@@ -3,10 +3,14 @@
 //! Paths are absolute, use `/`, and have no `.`, `..` or links in the folders above the last name: [`crate::root::Root`] resolves
 //! links inside the image before it calls a file system.
 
+pub mod btrfs;
+pub mod ext;
 pub mod fat;
 pub mod ntfs;
+mod source;
 #[cfg(test)]
 pub mod tree;
+pub mod xfs;
 
 use std::fmt;
 
@@ -158,6 +162,11 @@ pub trait FileSystem {
     /// # Errors
     /// [`FsError::NotFound`], [`FsError::WrongKind`], or that the file's metadata cannot be read.
     fn open(&self, path: &str) -> Result<Box<dyn FileReader + '_>, FsError>;
+
+    /// The subvolume at a path from the top level, as `subvol=` mounts it. `None` if the file system has no subvolumes.
+    fn subvolume(&self, _path: &str) -> Option<Result<Box<dyn FileSystem>, FsError>> {
+        None
+    }
 }
 
 /// Reads a whole file of at most `limit` bytes. The buffer grows as data arrives, never to a size that only the image states.
@@ -169,7 +178,7 @@ pub fn read(file: &mut dyn FileReader, limit: u64, budget: &Budget) -> Result<Ve
         return Err(FsError::TooLong(limit));
     }
     let mut bytes = Vec::new();
-    let mut part = vec![0; 64 << 10];
+    let mut part = vec![0; 256 << 10];
     loop {
         budget.check()?;
         let count = file.read_at(bytes.len() as u64, &mut part)?;

@@ -29,7 +29,9 @@ fn output(package: &str, program: &str, arguments: &[&str]) -> Output {
     // Tools for file systems are in folders that a user's PATH lacks.
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     let output = Command::new(program).args(arguments).env("PATH", path).output();
-    output.unwrap_or_else(|error| panic!("{program} of the package {package} is needed (tests/run.sh installs it): {error}"))
+    output.unwrap_or_else(|error| {
+        panic!("{program} of the package {package} is needed (tests/run.sh installs it): {error}")
+    })
 }
 
 /// A path as a program's argument.
