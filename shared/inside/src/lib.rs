@@ -3,6 +3,7 @@
 //! [`inspect`] reads a disk through [`goldfleet_disk::DiskReader`], without mounting it, without privileges, and within
 //! [`budget::Limits`]. It returns the operating system and what would keep the disk from booting or from being provisioned.
 
+pub mod bcd;
 pub mod budget;
 mod bytes;
 pub mod codes;

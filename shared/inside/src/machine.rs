@@ -56,7 +56,12 @@ pub struct Machine {
 impl Machine {
     /// Finds the volumes of a disk and opens their file systems. What cannot be read becomes a finding.
     #[must_use]
-    pub fn discover(disk: Arc<dyn DiskReader>, options: &Options, budget: Arc<Budget>, findings: &mut Findings) -> Self {
+    pub fn discover(
+        disk: Arc<dyn DiskReader>,
+        options: &Options,
+        budget: Arc<Budget>,
+        findings: &mut Findings,
+    ) -> Self {
         let disk: Arc<dyn DiskReader> = Arc::new(Windowed::new(disk, Arc::clone(&budget)));
         let mut machine = Self {
             table: Table::None,

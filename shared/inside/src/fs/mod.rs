@@ -5,10 +5,10 @@
 
 pub mod btrfs;
 pub mod ext;
-pub mod part;
-mod source;
 pub mod fat;
 pub mod ntfs;
+pub mod part;
+mod source;
 #[cfg(test)]
 pub mod tree;
 pub mod xfs;

@@ -32,7 +32,9 @@ impl<'a> Hive<'a> {
             let (start, length) = (le::u32(&header, 4), le::u32(&header, 8).unwrap_or(0));
             let end = at.checked_add(length).filter(|end| *end <= self.bins);
             match end {
-                Some(end) if header.starts_with(b"hbin") && start == Some(at) && length > 0 && length % 4096 == 0 => at = end,
+                Some(end) if header.starts_with(b"hbin") && start == Some(at) && length > 0 && length % 4096 == 0 => {
+                    at = end
+                }
                 _ => return damaged(format_args!("there is no valid bin at offset {at:#x}")),
             }
         }

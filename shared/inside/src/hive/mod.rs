@@ -54,7 +54,11 @@ pub struct Hive<'a> {
 
 impl fmt::Debug for Hive<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hive").field("bins", &self.bins).field("root", &self.root).field("dirty", &self.dirty).finish_non_exhaustive()
+        f.debug_struct("Hive")
+            .field("bins", &self.bins)
+            .field("root", &self.root)
+            .field("dirty", &self.dirty)
+            .finish_non_exhaustive()
     }
 }
 

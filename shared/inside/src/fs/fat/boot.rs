@@ -75,7 +75,8 @@ impl Geometry {
         let before_data = before_root + u64::from(root_sectors);
         let clusters = u64::from(total).checked_sub(before_data).map(|sectors| sectors / u64::from(per_cluster));
         let clusters = clusters.filter(|_| table_sectors > 0);
-        let Some(clusters) = clusters.and_then(|n| u32::try_from(n).ok()).filter(|n| (1..MAX_CLUSTERS).contains(n)) else {
+        let Some(clusters) = clusters.and_then(|n| u32::try_from(n).ok()).filter(|n| (1..MAX_CLUSTERS).contains(n))
+        else {
             return Err(damaged("the number of sectors is invalid"));
         };
         // The number of clusters alone decides, as the format's description states.
@@ -88,7 +89,8 @@ impl Geometry {
         let extended = if width == Width::Fat32 { 64 } else { 36 };
         let has_names = matches!(sector[extended + 2], 0x28 | 0x29);
         let serial = if has_names { word(extended + 3) } else { 0 };
-        let label = if sector[extended + 2] == 0x29 { text(&sector[extended + 7..extended + 18]) } else { String::new() };
+        let label =
+            if sector[extended + 2] == 0x29 { text(&sector[extended + 7..extended + 18]) } else { String::new() };
         let bytes = |sectors: u64| sectors * u64::from(sector_size);
         Ok(Self {
             width,

@@ -56,7 +56,8 @@ impl Fat {
         let mut sector = [0; 512];
         volume.read_at(0, &mut sector)?;
         let geometry = Geometry::parse(&sector)?;
-        let info = FsInfo { kind: FsKind::Fat, uuid: geometry.serial.clone(), label: geometry.label.clone(), dirty: None };
+        let info =
+            FsInfo { kind: FsKind::Fat, uuid: geometry.serial.clone(), label: geometry.label.clone(), dirty: None };
         let mut fat = Self { volume, budget, geometry, info };
         fat.info.dirty = fat.dirty()?;
         // The label in the root folder is the one that is kept up to date.
@@ -138,7 +139,9 @@ impl Fat {
     fn read_runs(&self, runs: &[Run], offset: u64, buffer: &mut [u8]) -> Result<usize, FsError> {
         let size = u64::from(self.geometry.cluster_size);
         let Ok(index) = u32::try_from(offset / size) else { return Ok(0) };
-        let Some(run) = runs.partition_point(|run| run.index <= index).checked_sub(1).map(|i| runs[i]) else { return Ok(0) };
+        let Some(run) = runs.partition_point(|run| run.index <= index).checked_sub(1).map(|i| runs[i]) else {
+            return Ok(0);
+        };
         let within = offset - u64::from(run.index) * size;
         let left = (u64::from(run.count) * size).saturating_sub(within);
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());

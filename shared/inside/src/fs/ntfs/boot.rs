@@ -44,14 +44,17 @@ impl Geometry {
         }
         let word = |at| le::u64(sector, at).unwrap_or(0);
         let volume = word(0x28).checked_mul(sector_size).ok_or_else(|| damaged("the volume's size is invalid"))?;
-        let record = record_size(sector[0x40], cluster).ok_or_else(|| damaged("the size of file records is invalid"))?;
+        let record =
+            record_size(sector[0x40], cluster).ok_or_else(|| damaged("the size of file records is invalid"))?;
         Ok(Self { cluster, clusters: volume / cluster, tables: [word(0x30), word(0x38)], record, serial: word(0x48) })
     }
 
     /// The offset in bytes of a cluster.
     pub(super) fn offset(&self, cluster: u64) -> Result<u64, FsError> {
         let within = Some(cluster).filter(|cluster| *cluster < self.clusters);
-        within.and_then(|cluster| cluster.checked_mul(self.cluster)).ok_or_else(|| damaged("a cluster is not on the volume"))
+        within
+            .and_then(|cluster| cluster.checked_mul(self.cluster))
+            .ok_or_else(|| damaged("a cluster is not on the volume"))
     }
 }
 

@@ -51,7 +51,8 @@ impl Folder {
     pub(super) fn find(&self, name: &str) -> Option<&Entry> {
         let folded = le::fold(name);
         let start = self.order.partition_point(|index| le::fold(&self.entries[*index].name) < folded);
-        let mut same = self.order[start..].iter().map(|index| &self.entries[*index]).take_while(|e| le::fold(&e.name) == folded);
+        let mut same =
+            self.order[start..].iter().map(|index| &self.entries[*index]).take_while(|e| le::fold(&e.name) == folded);
         let first = same.next()?;
         if first.name == name { Some(first) } else { same.find(|entry| entry.name == name).or(Some(first)) }
     }

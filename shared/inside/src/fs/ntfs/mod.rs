@@ -82,7 +82,8 @@ impl Ntfs {
         let [first, copy] = self.geometry.tables;
         let record = self.table_record(first).or_else(|error| self.table_record(copy).map_err(|_| error))?;
         let clusters = self.geometry.clusters;
-        let attribute = record.attribute(kind::DATA, "")?.ok_or_else(|| damaged("the master file table has no data"))?;
+        let attribute =
+            record.attribute(kind::DATA, "")?.ok_or_else(|| damaged("the master file table has no data"))?;
         self.table = Stream::of(&attribute, clusters)?;
         let Some(list) = record.attribute(kind::ATTRIBUTE_LIST, "")? else { return Ok(()) };
         let parts = self.listed(&list, kind::DATA, "")?;
@@ -187,7 +188,9 @@ impl FileSystem for Ntfs {
     fn stat(&self, path: &str) -> Result<Stat, FsError> {
         let entry = self.find(path)?;
         let size = match entry.kind {
-            FileKind::File => self.stream(&self.record(entry.reference)?, kind::DATA, "")?.map_or(0, |stream| stream.size()),
+            FileKind::File => {
+                self.stream(&self.record(entry.reference)?, kind::DATA, "")?.map_or(0, |stream| stream.size())
+            }
             _ => 0,
         };
         Ok(Stat { kind: entry.kind, size, mode: 0 })

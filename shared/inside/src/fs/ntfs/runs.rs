@@ -52,7 +52,9 @@ impl Runs {
                 None
             } else {
                 cluster = signed(delta).and_then(|delta| cluster.checked_add(delta)).unwrap_or(-1);
-                let start = u64::try_from(cluster).ok().filter(|start| start.checked_add(count).is_some_and(|end| end <= volume));
+                let start = u64::try_from(cluster)
+                    .ok()
+                    .filter(|start| start.checked_add(count).is_some_and(|end| end <= volume));
                 Some(start.ok_or_else(|| damaged("a run is not on the volume"))?)
             };
             self.push(place, count)?;
