@@ -1,4 +1,5 @@
 //! NTFS against ntfs-3g: what it writes, we read.
+#![allow(clippy::unwrap_used)]
 
 mod tools;
 

@@ -1,4 +1,5 @@
 //! PE programs against the tools that sign them.
+#![allow(clippy::unwrap_used)]
 
 mod tools;
 

@@ -31,12 +31,11 @@ impl<'a> Hive<'a> {
             self.read(at, &mut header)?;
             let (start, length) = (le::u32(&header, 4), le::u32(&header, 8).unwrap_or(0));
             let end = at.checked_add(length).filter(|end| *end <= self.bins);
-            match end {
-                Some(end) if header.starts_with(b"hbin") && start == Some(at) && length > 0 && length % 4096 == 0 => {
-                    at = end
-                }
-                _ => return damaged(format_args!("there is no valid bin at offset {at:#x}")),
-            }
+            let valid = header.starts_with(b"hbin") && start == Some(at) && length > 0 && length.is_multiple_of(4096);
+            let Some(end) = end.filter(|_| valid) else {
+                return damaged(format_args!("there is no valid bin at offset {at:#x}"));
+            };
+            at = end;
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 //!
 //! The layout is described by Microsoft's "PE Format". Signatures are named, not verified.
 
+#[cfg(test)]
+pub(crate) mod build;
 mod signature;
 
 use crate::bytes::{le16, le32};
@@ -179,39 +181,9 @@ fn part(file: &mut dyn FileReader, offset: u64, length: usize) -> Result<Vec<u8>
 
 #[cfg(test)]
 mod tests {
+    use super::build::{program, signature};
     use super::*;
     use crate::MemoryFile;
-
-    /// A program with the sections `.text` (4 bytes) and `.sbat`, and `signatures` at its end.
-    fn program(machine: u16, signatures: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0; 0x400];
-        bytes[..2].copy_from_slice(b"MZ");
-        bytes[60] = 0x80;
-        bytes[0x80..0x84].copy_from_slice(b"PE\0\0");
-        let mut half = |at: usize, value: u16| bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
-        half(0x84, machine);
-        half(0x86, 2);
-        half(0x94, 240);
-        half(0x98, 0x20b);
-        let mut word = |at: usize, value: usize| {
-            bytes[at..at + 4].copy_from_slice(&u32::try_from(value).unwrap().to_le_bytes());
-        };
-        word(0x98 + 108, 16);
-        word(0x98 + 144, 0x400);
-        word(0x98 + 148, signatures.len());
-        for (index, offset) in [(0, 0x300), (1, 0x200)] {
-            let at = 0x98 + 240 + index * SECTION;
-            for (field, value) in [(8, 4 + index * 30), (16, 0x100), (20, offset)] {
-                word(at + field, value);
-            }
-        }
-        for (index, name) in [b".text", b".sbat"].into_iter().enumerate() {
-            bytes[0x98 + 240 + index * SECTION..][..5].copy_from_slice(name);
-        }
-        bytes[0x200..0x220].copy_from_slice(b"sbat,1,SBAT Version,sbat,1\n\0\0\0\0\0");
-        bytes.extend(signatures);
-        bytes
-    }
 
     #[test]
     fn machine_sections_and_sbat_are_read() {
@@ -239,6 +211,19 @@ mod tests {
         let pe = Pe::read(&mut cut).unwrap();
         assert!(pe.sbat(&mut cut).is_err());
         assert!(Pe::read(&mut MemoryFile(b"#!/bin/sh\n".to_vec())).is_err());
+    }
+
+    #[test]
+    fn the_issuers_of_all_signatures_are_named() {
+        let two = [signature("Microsoft Corporation UEFI CA 2011"), signature("Ünknown CA")].concat();
+        let mut file = MemoryFile(program(0x8664, &two));
+        let pe = Pe::read(&mut file).unwrap();
+        assert_eq!(pe.issuers(&mut file).unwrap(), ["Microsoft Corporation UEFI CA 2011", "Ünknown CA"]);
+        let mut cut = signature("Microsoft Corporation UEFI CA 2011");
+        let last = cut.len() - 40;
+        cut[last..].fill(0xff);
+        let mut file = MemoryFile(program(0x8664, &cut));
+        assert_eq!(Pe::read(&mut file).unwrap().issuers(&mut file).unwrap(), [""]);
     }
 
     proptest::proptest! {

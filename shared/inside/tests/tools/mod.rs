@@ -1,5 +1,5 @@
 //! What the tests with real tools share. `tests/run.sh` installs the tools; a tool that is missing fails the test.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::fs::File;
 use std::ops::Range;
