@@ -45,20 +45,23 @@ pub(crate) fn latin1(bytes: &[u8]) -> String {
 /// Whether two names are equal as Windows compares them: character by character in upper case, without multi-character
 /// mappings.
 pub(crate) fn same_name(a: &str, b: &str) -> bool {
-    a == b || fold(a) == fold(b)
+    a.chars().map(upper).eq(b.chars().map(upper))
 }
 
 /// A name in the form in which Windows compares names.
 pub(crate) fn fold(name: &str) -> String {
-    name.chars()
-        .map(|c| {
-            let mut upper = c.to_uppercase();
-            match (upper.next(), upper.next()) {
-                (Some(single), None) => single,
-                _ => c,
-            }
-        })
-        .collect()
+    name.chars().map(upper).collect()
+}
+
+fn upper(c: char) -> char {
+    if c.is_ascii() {
+        return c.to_ascii_uppercase();
+    }
+    let mut upper = c.to_uppercase();
+    match (upper.next(), upper.next()) {
+        (Some(single), None) => single,
+        _ => c,
+    }
 }
 
 #[cfg(test)]

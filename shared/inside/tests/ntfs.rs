@@ -15,7 +15,7 @@ use goldfleet_disk::DiskReader;
 use goldfleet_inside::fs::{FileKind, FileSystem, FsError, ntfs::Ntfs};
 use proptest::prelude::*;
 use tools::{
-    Damaged, RawFile, budget, content, damaged_cases, large_budget, read, read_what_can_be_read, run, text, walk,
+    Damaged, RawFile, budget, content, damaged_config, large_budget, read, read_what_can_be_read, run, text, walk,
     windowed,
 };
 
@@ -330,8 +330,7 @@ fn a_damaged_volume_is_read_to_an_end() {
         9 => (0..sectors.len(), 0_u64..512).prop_map(move |(sector, byte)| sectors[sector] + byte),
         1 => 0..disk.size(),
     ];
-    let config = ProptestConfig { cases: damaged_cases(), failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(config, |(changes in prop::collection::vec((place, any::<u8>()), 1..30))| {
+    proptest!(damaged_config(), |(changes in prop::collection::vec((place, any::<u8>()), 1..30))| {
         let budget = budget();
         let damaged = Arc::new(Damaged { disk: Arc::clone(&disk), changes });
         if let Ok(fs) = Ntfs::open(windowed(damaged, &budget), Arc::clone(&budget)) {

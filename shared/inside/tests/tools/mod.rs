@@ -12,6 +12,7 @@ use goldfleet_disk::{DiskError, DiskReader};
 use goldfleet_inside::budget::{Budget, Limits};
 use goldfleet_inside::fs::{FileKind, FileSystem};
 use goldfleet_inside::window::Windowed;
+use proptest::prelude::ProptestConfig;
 
 /// Runs a program of a Debian package, and fails the test if it is missing or fails.
 pub fn run(package: &str, program: &str, arguments: &[&str]) -> String {
@@ -96,8 +97,18 @@ impl DiskReader for Damaged {
     }
 }
 
+/// A property over damaged images. A case can take long, so that a failure is not shrunk for hours.
+pub fn damaged_config() -> ProptestConfig {
+    ProptestConfig {
+        cases: damaged_cases(),
+        failure_persistence: None,
+        max_shrink_iters: 100,
+        ..ProptestConfig::default()
+    }
+}
+
 /// How many damaged images a property tries: `GOLDFLEET_DAMAGED`, or a few hundred.
-pub fn damaged_cases() -> u32 {
+fn damaged_cases() -> u32 {
     std::env::var("GOLDFLEET_DAMAGED").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
 }
 
@@ -141,7 +152,7 @@ pub fn walk(fs: &dyn FileSystem, folder: &str, each: &mut dyn FnMut(&str, FileKi
     Ok(())
 }
 
-/// Reads everything in a damaged file system as far as it can be read: at most `files` files, each to its end or 1 MiB.
+/// Reads everything in a damaged file system as far as it can be read: at most `files` files, each to its end or 256 KiB.
 pub fn read_what_can_be_read(fs: &dyn FileSystem, folder: &str, depth: usize, files: &mut usize) {
     for entry in fs.list(folder).unwrap_or_default() {
         if *files == 0 {
@@ -155,7 +166,7 @@ pub fn read_what_can_be_read(fs: &dyn FileSystem, folder: &str, depth: usize, fi
             let mut offset = 0;
             while let Ok(count @ 1..) = file.read_at(offset, &mut buffer) {
                 offset += count as u64;
-                if offset > 1 << 20 {
+                if offset > 256 << 10 {
                     break;
                 }
             }

@@ -5,7 +5,10 @@
 mod boot;
 mod folder;
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use goldfleet_disk::DiskReader;
@@ -20,6 +23,8 @@ use folder::Entry;
 const MAX_RUNS: usize = 1 << 20;
 /// The most bytes of one folder: 65,536 entries of 32 bytes, as the format limits it.
 const MAX_FOLDER: u64 = 65_536 * 32;
+/// The most folders that are kept in memory: 65,536 names each.
+const MAX_FOLDERS: usize = 4;
 /// The first cluster that holds data.
 const FIRST_CLUSTER: u32 = 2;
 
@@ -29,6 +34,8 @@ pub struct Fat {
     budget: Arc<Budget>,
     geometry: Geometry,
     info: FsInfo,
+    /// The folders that were read last, by their first cluster; 0 is the root.
+    folders: RefCell<VecDeque<(u32, Rc<[Entry]>)>>,
 }
 
 impl fmt::Debug for Fat {
@@ -58,11 +65,11 @@ impl Fat {
         let geometry = Geometry::parse(&sector)?;
         let info =
             FsInfo { kind: FsKind::Fat, uuid: geometry.serial.clone(), label: geometry.label.clone(), dirty: None };
-        let mut fat = Self { volume, budget, geometry, info };
+        let mut fat = Self { volume, budget, geometry, info, folders: RefCell::default() };
         fat.info.dirty = fat.dirty()?;
         // The label in the root folder is the one that is kept up to date.
-        if let Some(label) = fat.root_entries()?.into_iter().find(|entry| entry.is_label) {
-            fat.info.label = label.name;
+        if let Some(label) = fat.entries(None)?.iter().find(|entry| entry.is_label) {
+            fat.info.label = label.name.clone();
         }
         Ok(fat)
     }
@@ -165,6 +172,7 @@ impl Fat {
         let mut bytes = Vec::new();
         for run in runs {
             for cluster in run.cluster..run.cluster + run.count {
+                self.budget.check()?;
                 let start = bytes.len();
                 bytes.resize(start + usize::try_from(self.geometry.cluster_size).unwrap_or(0), 0);
                 self.volume.read_at(self.cluster_offset(cluster), &mut bytes[start..])?;
@@ -177,13 +185,21 @@ impl Fat {
     }
 
     /// The entries of a folder; `None` is the root.
-    fn entries(&self, folder: Option<&Entry>) -> Result<Vec<Entry>, FsError> {
-        match folder {
+    fn entries(&self, folder: Option<&Entry>) -> Result<Rc<[Entry]>, FsError> {
+        let cluster = match folder {
             // An entry ".." of a folder in the root has cluster 0, but such entries are never followed.
-            None => self.root_entries(),
-            Some(entry) if entry.is_folder => self.folder_at(self.first_cluster(entry)),
-            Some(_) => Err(FsError::WrongKind("folder")),
+            None => 0,
+            Some(entry) if entry.is_folder => self.first_cluster(entry),
+            Some(_) => return Err(FsError::WrongKind("folder")),
+        };
+        let mut folders = self.folders.borrow_mut();
+        if let Some((_, entries)) = folders.iter().find(|(known, _)| *known == cluster) {
+            return Ok(Rc::clone(entries));
         }
+        let entries: Rc<[Entry]> = if folder.is_none() { self.root_entries() } else { self.folder_at(cluster) }?.into();
+        folders.truncate(MAX_FOLDERS - 1);
+        folders.push_front((cluster, Rc::clone(&entries)));
+        Ok(entries)
     }
 
     /// The entry of a path; `None` is the root.
@@ -193,8 +209,9 @@ impl Fat {
             if at.as_ref().is_some_and(|entry| !entry.is_folder) {
                 return Err(FsError::NotFound);
             }
-            let mut entries = self.entries(at.as_ref())?.into_iter().filter(|entry| !entry.is_label);
-            at = Some(entries.find(|entry| entry.is_named(name)).ok_or(FsError::NotFound)?);
+            let entries = self.entries(at.as_ref())?;
+            let entry = entries.iter().find(|entry| !entry.is_label && entry.is_named(name));
+            at = Some(entry.cloned().ok_or(FsError::NotFound)?);
         }
         Ok(at)
     }
@@ -207,8 +224,8 @@ impl FileSystem for Fat {
 
     fn list(&self, path: &str) -> Result<Vec<DirEntry>, FsError> {
         let entries = self.entries(self.find(path)?.as_ref())?;
-        let named = entries.into_iter().filter(|entry| !entry.is_label && entry.name != "." && entry.name != "..");
-        Ok(named.map(|entry| DirEntry { kind: entry.kind(), name: entry.name }).collect())
+        let named = entries.iter().filter(|entry| !entry.is_label && entry.name != "." && entry.name != "..");
+        Ok(named.map(|entry| DirEntry { kind: entry.kind(), name: entry.name.clone() }).collect())
     }
 
     fn stat(&self, path: &str) -> Result<Stat, FsError> {
@@ -265,6 +282,3 @@ impl Entry {
         le::same_name(&self.name, name) || le::same_name(&self.short_name, name)
     }
 }
-
-#[cfg(test)]
-mod tests;
