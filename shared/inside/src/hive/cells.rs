@@ -33,7 +33,7 @@ impl<'a> Hive<'a> {
             let end = at.checked_add(length).filter(|end| *end <= self.bins);
             match end {
                 Some(end) if header.starts_with(b"hbin") && start == Some(at) && length > 0 && length % 4096 == 0 => {
-                    at = end
+                    at = end;
                 }
                 _ => return damaged(format_args!("there is no valid bin at offset {at:#x}")),
             }
