@@ -4,17 +4,8 @@ use goldfleet_disk::Severity::{Error, Note, Warning};
 
 use super::Code;
 
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $severity:ident, $title:literal, $explanation:literal, $remedy:literal;)*) => {
-        $($(#[$doc])*
-        pub static $name: Code =
-            Code { code: $code, severity: $severity, title: $title, explanation: $explanation, remedy: $remedy };)*
-        /// All Linux codes and general codes.
-        pub static CODES: &[&Code] = &[$(&$name),*];
-    };
-}
-
 codes! {
+    "All Linux codes and general codes.";
     /// A driver that the root file system needs is missing.
     NO_STORAGE_DRIVER = "no-storage-driver", Error,
         "a driver for the disk is not available at boot",

@@ -1,5 +1,16 @@
 //! The codes of all findings: one static table, from which `goldfleet explain` and `docs/inside.md` are made.
 
+/// Defines the codes of one file, and `CODES`, the list of them.
+macro_rules! codes {
+    ($list:literal; $($(#[$doc:meta])* $name:ident = $code:literal, $severity:ident, $title:literal, $explanation:literal, $remedy:literal;)*) => {
+        $($(#[$doc])*
+        pub static $name: Code =
+            Code { code: $code, severity: $severity, title: $title, explanation: $explanation, remedy: $remedy };)*
+        #[doc = $list]
+        pub static CODES: &[&Code] = &[$(&$name),*];
+    };
+}
+
 pub mod linux;
 pub mod windows;
 
