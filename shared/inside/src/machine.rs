@@ -1,6 +1,7 @@
 //! A disk whose volumes were identified and whose file systems are open.
 
 use std::fmt;
+use std::iter;
 use std::sync::Arc;
 
 use goldfleet_disk::{DiskReader, Severity};
@@ -82,7 +83,7 @@ impl Machine {
                 machine.table = table;
                 for (partition, range) in list.into_iter().take(MAX_VOLUMES) {
                     let title = format!("partition {}", partition.number);
-                    let mut volume = Volume::new(title, Arc::clone(&disk), vec![range.clone()]);
+                    let mut volume = Volume::new(title, Arc::clone(&disk), iter::once(range.clone()).collect());
                     volume.partition = Some(partition);
                     if range.end > disk.size() {
                         let message = format!("{} ends beyond the end of the disk", volume.title);
@@ -93,7 +94,10 @@ impl Machine {
                 }
                 if table == Table::None {
                     let size = disk.size();
-                    machine.add(Volume::new("the whole disk".into(), Arc::clone(&disk), vec![0..size]), findings);
+                    machine.add(
+                        Volume::new("the whole disk".into(), Arc::clone(&disk), iter::once(0..size).collect()),
+                        findings,
+                    );
                 }
             }
             Err(error) => {

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 
 use crate::budget::Budget;
-use crate::fs::{self, DirEntry, FileKind, FileReader, FileSystem, FsError, Stat};
+use crate::fs::{self, DirEntry, FileKind, FileReader, FileSystem, FsError, FsKind, Stat};
 
 /// The most links on the way to a file, as in the kernel.
 const MAX_LINKS: u32 = 40;
@@ -74,6 +74,12 @@ impl<'a> Root<'a> {
         self.mounts.sort_by_key(|mount| mount.point.len());
     }
 
+    /// The limits of the inspection.
+    #[must_use]
+    pub fn budget(&self) -> &'a Budget {
+        self.budget
+    }
+
     /// The file system of the root.
     #[must_use]
     pub fn fs(&self) -> &dyn FileSystem {
@@ -84,6 +90,13 @@ impl<'a> Root<'a> {
     #[must_use]
     pub fn mounted_on(&self, point: &str) -> Option<&dyn FileSystem> {
         self.mounts.iter().find(|m| m.point == point.trim_end_matches('/')).map(|m| m.fs.get())
+    }
+
+    /// Where the file system with an identifier is mounted: empty for the root.
+    #[must_use]
+    pub fn point_of(&self, kind: FsKind, uuid: &str) -> Option<&str> {
+        let matches = |mount: &&Mount<'_>| mount.fs.get().info().kind == kind && mount.fs.get().info().uuid == uuid;
+        self.mounts.iter().find(matches).map(|mount| mount.point.as_str())
     }
 
     /// The file system that holds a path, whose folders need not exist.
@@ -290,7 +303,6 @@ fn components(path: &str) -> impl Iterator<Item = String> + '_ {
 mod tests {
     use super::*;
     use crate::budget::Limits;
-    use crate::fs::FsKind;
     use crate::fs::tree::TreeFs;
 
     fn tree() -> TreeFs {

@@ -37,6 +37,12 @@ codes! {
          shim, and neither GRUB (`grubx64.efi`) nor the fallback program (`fbx64.efi`) is beside it. It is an error for \
          generation 2, and a note if the disk boots by BIOS and the image is of generation 1.",
         "Install the loader at the removable path.";
+    /// Generation 1 without a loader in the boot sector.
+    NO_BIOS_LOADER = "no-bios-loader", Error,
+        "the boot sector holds no loader for generation 1",
+        "Virtual machines of generation 1 boot by BIOS: they start the code in the first sector of the disk, which the disk \
+         does not have. It is checked only if the image is of generation 1.",
+        "grub-install --target=i386-pc DISK, or register the image with generation 2.";
     /// A configuration names a device by a name that is different on Azure.
     DEVICE_NAME = "device-name", Warning,
         "a device is named by a name that is not stable",

@@ -82,6 +82,16 @@ impl Initramfs {
         self.modules.keys().map(String::as_str)
     }
 
+    /// Adds the contents of another initramfs, which the kernel unpacks over this one.
+    pub fn merge(&mut self, other: Self) {
+        for (kernel, modules) in other.modules {
+            self.modules.entry(kernel).or_default().extend(modules);
+        }
+        self.files.extend(other.files);
+        self.network |= other.network;
+        self.dracut |= other.dracut;
+    }
+
     /// Configuration files in a folder (without a `/` at its start) whose names end with `suffix`.
     pub fn files<'a>(&'a self, folder: &'a str, suffix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         let inside = move |path: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
