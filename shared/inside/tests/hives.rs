@@ -10,45 +10,7 @@ use std::path::Path;
 
 use goldfleet_inside::MemoryFile;
 use goldfleet_inside::hive::{Hive, Key};
-use tools::{content, run, text};
-
-/// A hive with only a root key: the smallest valid one.
-fn empty() -> Vec<u8> {
-    let cell = |content: &[u8]| {
-        let length = (content.len() + 4).next_multiple_of(8);
-        let mut cell = (-i32::try_from(length).unwrap()).to_le_bytes().to_vec();
-        cell.extend(content);
-        cell.resize(length, 0);
-        cell
-    };
-    let mut key = vec![0; 0x4c];
-    key[..2].copy_from_slice(b"nk");
-    key[2] = 0x2c;
-    for at in [0x1c, 0x20, 0x28, 0x30] {
-        key[at..at + 4].fill(0xff);
-    }
-    key[0x48] = 4;
-    key.extend(b"ROOT");
-    // The security descriptor is shared by all keys; it is the second cell.
-    let at = u32::try_from(32 + cell(&key).len()).unwrap().to_le_bytes();
-    key[0x2c..0x30].copy_from_slice(&at);
-    let descriptor = [1, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let security = [b"sk\0\0", &at[..], &at, &[1, 0, 0, 0], &[20, 0, 0, 0], &descriptor].concat();
-    let mut bin = [b"hbin", &[0; 4][..], &4096_u32.to_le_bytes(), &[0; 20]].concat();
-    bin.extend(cell(&key));
-    bin.extend(cell(&security));
-    let free = i32::try_from(4096 - bin.len()).unwrap();
-    bin.extend(free.to_le_bytes());
-    bin.resize(4096, 0);
-    let mut header = vec![0; 4096];
-    header[..4].copy_from_slice(b"regf");
-    for (at, word) in [(4, 1_u32), (8, 1), (0x14, 1), (0x18, 5), (0x20, 1), (0x24, 32), (0x28, 4096), (0x2c, 1)] {
-        header[at..at + 4].copy_from_slice(&word.to_le_bytes());
-    }
-    let sum = header[..508].chunks_exact(4).fold(0, |sum, word| sum ^ u32::from_le_bytes(word.try_into().unwrap()));
-    header[508..512].copy_from_slice(&sum.to_le_bytes());
-    [header, bin].concat()
-}
+use tools::{content, empty_hive, run, text};
 
 /// A value as it must be read: type and data.
 type Values = BTreeMap<String, (u32, Vec<u8>)>;
@@ -94,7 +56,7 @@ fn collect(key: &Key<'_, '_>, path: &str, keys: &mut BTreeMap<String, Values>) {
 
 fn make(folder: &Path) -> (String, BTreeMap<String, Values>) {
     let hive = folder.join("hive");
-    fs::write(&hive, empty()).unwrap();
+    fs::write(&hive, empty_hive()).unwrap();
     let (file, keys) = registry();
     let merged = folder.join("merge.reg");
     fs::write(&merged, file).unwrap();
