@@ -46,9 +46,11 @@ fn registry() -> (String, BTreeMap<String, Values>) {
 
 fn collect(key: &Key<'_, '_>, path: &str, keys: &mut BTreeMap<String, Values>) {
     for subkey in key.subkeys().unwrap() {
+        let subkey = subkey.unwrap();
         let path = if path.is_empty() { subkey.name().to_owned() } else { format!("{path}\\{}", subkey.name()) };
         let values = subkey.values().unwrap();
-        let values = values.iter().map(|value| (value.name().to_owned(), (value.kind(), value.data().unwrap())));
+        let values =
+            values.map(Result::unwrap).map(|value| (value.name().to_owned(), (value.kind(), value.data().unwrap())));
         keys.insert(path.clone(), values.collect());
         collect(&subkey, &path, keys);
     }
@@ -88,7 +90,7 @@ fn the_listing_of_hivexsh_is_equal_to_ours() {
     theirs.sort_unstable();
     let hive = Hive::open(Box::new(MemoryFile(fs::read(&path).unwrap()))).unwrap();
     let services = hive.key("controlset001\\services").unwrap().unwrap().subkeys().unwrap();
-    let mut ours: Vec<&str> = services.iter().map(Key::name).collect();
+    let mut ours: Vec<String> = services.map(|key| key.unwrap().name().to_owned()).collect();
     ours.sort_unstable();
     assert_eq!(ours, theirs);
 }

@@ -163,12 +163,13 @@ impl<'h, 'a> Key<'h, 'a> {
         &self.name
     }
 
-    /// All subkeys, in the order of the hive.
+    /// All subkeys, in the order of the hive. Each is read when it is asked for: many may have the same long name.
     ///
     /// # Errors
-    /// [`HiveError`] if the list or one of them cannot be read.
-    pub fn subkeys(&self) -> Result<Vec<Key<'h, 'a>>, HiveError> {
-        self.subkey_offsets()?.into_iter().map(|offset| self.hive.key_at(offset)).collect()
+    /// [`HiveError`] if the list cannot be read; an item is an error if the subkey cannot be read.
+    pub fn subkeys(&self) -> Result<impl Iterator<Item = Result<Key<'h, 'a>, HiveError>> + use<'h, 'a>, HiveError> {
+        let hive = self.hive;
+        Ok(self.subkey_offsets()?.into_iter().map(move |offset| hive.key_at(offset)))
     }
 
     /// The subkey with a name, compared without case.
@@ -176,8 +177,8 @@ impl<'h, 'a> Key<'h, 'a> {
     /// # Errors
     /// [`HiveError`] if the list or a subkey before it cannot be read.
     pub fn subkey(&self, name: &str) -> Result<Option<Key<'h, 'a>>, HiveError> {
-        for offset in self.subkey_offsets()? {
-            let key = self.hive.key_at(offset)?;
+        for key in self.subkeys()? {
+            let key = key?;
             if le::same_name(&key.name, name) {
                 return Ok(Some(key));
             }
@@ -200,12 +201,13 @@ impl<'h, 'a> Key<'h, 'a> {
         Ok(Some(key))
     }
 
-    /// All values, in the order of the hive.
+    /// All values, in the order of the hive. Each is read when it is asked for.
     ///
     /// # Errors
-    /// [`HiveError`] if the list or one of them cannot be read.
-    pub fn values(&self) -> Result<Vec<Value<'h, 'a>>, HiveError> {
-        self.value_offsets()?.into_iter().map(|offset| self.hive.value_at(offset)).collect()
+    /// [`HiveError`] if the list cannot be read; an item is an error if the value cannot be read.
+    pub fn values(&self) -> Result<impl Iterator<Item = Result<Value<'h, 'a>, HiveError>> + use<'h, 'a>, HiveError> {
+        let hive = self.hive;
+        Ok(self.value_offsets()?.into_iter().map(move |offset| hive.value_at(offset)))
     }
 
     /// The value with a name, compared without case. The default value's name is empty.
@@ -213,8 +215,8 @@ impl<'h, 'a> Key<'h, 'a> {
     /// # Errors
     /// [`HiveError`] if the list or a value before it cannot be read.
     pub fn value(&self, name: &str) -> Result<Option<Value<'h, 'a>>, HiveError> {
-        for offset in self.value_offsets()? {
-            let value = self.hive.value_at(offset)?;
+        for value in self.values()? {
+            let value = value?;
             if le::same_name(value.name(), name) {
                 return Ok(Some(value));
             }

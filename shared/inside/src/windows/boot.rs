@@ -87,6 +87,14 @@ pub(super) fn check(
             None => no_loader(machine, system.architecture, findings),
         }
     }
+    if wanted == Generation::V1 && !bios {
+        findings
+            .add(
+                &general::NO_BIOS_LOADER,
+                "the image is of generation 1, but no active partition of an MBR holds bootmgr",
+            )
+            .remedy("Register the image with generation 2; or, on an MBR disk: bcdboot C:\\Windows /s S: /f BIOS");
+    }
     configuration(machine, stores, wanted, findings);
 }
 

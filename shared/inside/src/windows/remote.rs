@@ -57,6 +57,7 @@ pub(super) fn firewall(windows: &Windows<'_>, findings: &mut Findings) -> Result
 pub(super) fn addresses(windows: &Windows<'_>, findings: &mut Findings) -> Result<(), HiveError> {
     if let Some(key) = windows.registry.current(INTERFACES)? {
         for interface in key.subkeys()? {
+            let interface = interface?;
             let addresses = strings(&interface, "IPAddress")?;
             // Interfaces without DHCP and without an address are those of loopback and of tunnels.
             let address = addresses.into_iter().find(|address| address != "0.0.0.0" && !address.starts_with("127."));
@@ -70,7 +71,7 @@ pub(super) fn addresses(windows: &Windows<'_>, findings: &mut Findings) -> Resul
         }
     }
     if let Some(key) = windows.registry.current(ROUTES)?
-        && let Some(route) = key.values()?.first()
+        && let Some(route) = key.values()?.next().transpose()?
     {
         findings
             .add(&general::STATIC_ADDRESS, format!("there are persistent routes, such as {}", route.name()))

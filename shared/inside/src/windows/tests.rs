@@ -338,6 +338,11 @@ fn the_boot_configuration_must_lead_to_a_partition_of_this_disk() {
     sample.options.generation = Some(Generation::V2);
     let codes: Vec<&str> = sample.check().1.iter().map(|finding| finding.code).collect();
     assert_eq!(codes, ["no-fallback-loader", "no-bcd"]);
+    // The other way round.
+    let mut sample = Sample::good();
+    sample.options.generation = Some(Generation::V1);
+    let codes: Vec<&str> = sample.check().1.iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, ["no-bios-loader", "no-bcd"]);
 }
 
 #[test]

@@ -19,8 +19,8 @@ use crate::le;
 use boot::{Geometry, Width};
 use folder::Entry;
 
-/// The most fragments of one file.
-const MAX_RUNS: usize = 1 << 20;
+/// The most fragments of one file: 3 MB in memory.
+const MAX_RUNS: usize = 1 << 18;
 /// The most bytes of one folder: 65,536 entries of 32 bytes, as the format limits it.
 const MAX_FOLDER: u64 = 65_536 * 32;
 /// The most folders that are kept in memory: 65,536 names each.
@@ -117,7 +117,9 @@ impl Fat {
             let count = runs.len();
             match runs.last_mut() {
                 Some(run) if run.cluster + run.count == cluster => run.count += 1,
-                _ if count == MAX_RUNS => return Err(FsError::Unsupported("a file of a million fragments".into())),
+                _ if count == MAX_RUNS => {
+                    return Err(FsError::Unsupported("a file of more than 262,144 fragments".into()));
+                }
                 _ => runs.push(Run { index, cluster, count: 1 }),
             }
             index += 1;

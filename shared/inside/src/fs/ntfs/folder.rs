@@ -17,6 +17,11 @@ const DOS: u8 = 2;
 /// The most bytes of an index root: it is in a file record.
 const MAX_ROOT: u64 = 64 << 10;
 
+/// The most bytes of memory that the names of one folder may need. The largest folder of Windows, WinSxS, needs 5 MB.
+pub(super) const MAX_NAMES: usize = 32 << 20;
+/// Bytes of memory for one entry besides its name.
+const ENTRY: usize = 64;
+
 /// Flags of an index entry.
 const HAS_CHILD: u16 = 1;
 const LAST: u16 = 2;
@@ -38,13 +43,15 @@ pub(super) struct Folder {
     pub(super) entries: Vec<Entry>,
     /// Indexes of the entries, in the order of their folded names.
     order: Vec<usize>,
+    /// Bytes of memory that the entries need.
+    pub(super) size: usize,
 }
 
 impl Folder {
-    fn new(entries: Vec<Entry>) -> Self {
+    fn new(entries: Vec<Entry>, size: usize) -> Self {
         let mut order: Vec<usize> = (0..entries.len()).collect();
         order.sort_by_cached_key(|index| le::fold(&entries[*index].name));
-        Self { entries, order }
+        Self { entries, order, size }
     }
 
     /// The entry with a name: with exactly this one if there is one, otherwise the first that differs only in case.
@@ -62,6 +69,8 @@ impl Folder {
 #[derive(Default)]
 struct Nodes {
     entries: Vec<Entry>,
+    /// Bytes of memory that the entries need.
+    size: usize,
     children: Vec<u64>,
 }
 
@@ -77,7 +86,7 @@ impl Ntfs {
         if !nodes.children.is_empty() {
             self.read_blocks(record, block, &mut nodes)?;
         }
-        Ok(Folder::new(nodes.entries))
+        Ok(Folder::new(nodes.entries, nodes.size))
     }
 
     /// Reads the blocks below the root, each once.
@@ -123,9 +132,12 @@ impl Nodes {
                 return Ok(());
             }
             let name = le::u16_usize(entry, 10).and_then(|n| entry.get(16..16 + n)).ok_or_else(invalid)?;
-            self.entries.extend(file_name(le::u64(entry, 0).unwrap_or(0), name).ok_or_else(invalid)?);
-            if self.entries.len() > MAX_ENTRIES {
-                return Err(FsError::Unsupported("a folder of more than 200,000 names".into()));
+            if let Some(named) = file_name(le::u64(entry, 0).unwrap_or(0), name).ok_or_else(invalid)? {
+                self.size += ENTRY + named.name.len();
+                self.entries.push(named);
+            }
+            if self.entries.len() > MAX_ENTRIES || self.size > MAX_NAMES {
+                return Err(FsError::Unsupported("a folder of more than 200,000 names or 32 MiB".into()));
             }
             rest = &rest[length..];
         }

@@ -19,11 +19,11 @@ use std::sync::Arc;
 
 use goldfleet_disk::DiskReader;
 
-use super::{DirEntry, FileKind, FileReader, FileSystem, FsError, FsInfo, FsKind, MAX_ENTRIES, Stat};
+use super::{DirEntry, FileKind, FileReader, FileSystem, FsError, FsInfo, FsKind, Stat};
 use crate::budget::Budget;
 use crate::le;
 use boot::Geometry;
-use folder::{Entry, Folder};
+use folder::{Entry, Folder, MAX_NAMES};
 use record::{Body, NUMBER, Record, kind};
 use reparse::Tag;
 use stream::Stream;
@@ -32,7 +32,7 @@ use stream::Stream;
 const MFT: u64 = 0;
 const VOLUME: u64 = 3;
 const ROOT: u64 = 5;
-/// The most folders that are kept in memory; in total they have at most [`MAX_ENTRIES`] names.
+/// The most folders that are kept in memory; together they need at most [`MAX_NAMES`] bytes.
 const MAX_FOLDERS: usize = 16;
 /// The most bytes of a reparse point; Windows' limit.
 const MAX_REPARSE: u64 = 16 << 10;
@@ -147,7 +147,7 @@ impl Ntfs {
         let folder = Rc::new(self.read_folder(&record)?);
         folders.push_front((number, Rc::clone(&folder)));
         folders.truncate(MAX_FOLDERS);
-        while folders.len() > 1 && folders.iter().map(|(_, folder)| folder.entries.len()).sum::<usize>() > MAX_ENTRIES {
+        while folders.len() > 1 && folders.iter().map(|(_, folder)| folder.size).sum::<usize>() > MAX_NAMES {
             folders.pop_back();
         }
         Ok(folder)

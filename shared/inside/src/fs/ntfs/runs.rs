@@ -3,8 +3,8 @@
 use super::damaged;
 use crate::fs::FsError;
 
-/// The most runs of one attribute: 32 MB in memory.
-const MAX_RUNS: usize = 1 << 20;
+/// The most runs of one attribute: 8 MB in memory.
+const MAX_RUNS: usize = 1 << 18;
 
 /// Clusters that follow each other on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Runs {
             return Err(damaged("an attribute is too long"));
         }
         if self.0.len() == MAX_RUNS {
-            return Err(FsError::Unsupported("a file of a million fragments".into()));
+            return Err(FsError::Unsupported("a file of more than 262,144 fragments".into()));
         }
         self.0.push(Run { first, cluster, count });
         Ok(())
