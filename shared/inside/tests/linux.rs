@@ -152,9 +152,15 @@ const LAYOUTS: &[(FsKind, &[&str])] = &[
     (FsKind::Xfs, &["-m", "crc=0,finobt=0,rmapbt=0,reflink=0,bigtime=0,inobtcount=0"]),
     (FsKind::Xfs, &["-n", "size=16k"]),
     (FsKind::Btrfs, &[]),
-    (FsKind::Btrfs, &["--checksum", "xxhash"]),
-    (FsKind::Btrfs, &["--checksum", "sha256"]),
+    (FsKind::Btrfs, &["-n", "65536"]),
 ];
+
+#[test]
+fn a_btrfs_with_another_checksum_is_not_supported() {
+    let source = source();
+    let made = volume(source.path(), FsKind::Btrfs, &["--checksum", "xxhash"]);
+    assert!(matches!(open(made.disk(), FsKind::Btrfs), Err(goldfleet_inside::fs::FsError::Unsupported(_))));
+}
 
 fn without(tree: &BTreeMap<String, Vec<u8>>, path: &str) -> BTreeMap<String, Vec<u8>> {
     tree.iter().filter(|(name, _)| *name != path).map(|(name, value)| (name.clone(), value.clone())).collect()
