@@ -170,7 +170,9 @@ impl<'a> Root<'a> {
         if let Some(known) = self.known.borrow().get(path) {
             return Ok(known.clone());
         }
-        if self.mounts.iter().any(|mount| mount.point == path) {
+        let leads_to =
+            |point: &str| point.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if self.mounts.iter().any(|mount| leads_to(&mount.point)) {
             return Ok(None);
         }
         let (fs, inside) = self.place(path);

@@ -161,4 +161,4 @@ fn is_configuration(path: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -81,10 +81,11 @@ fn efi(linux: &Linux<'_>, firmware: &Firmware, findings: &mut Findings) -> bool 
             return false;
         }
     };
-    if !second_stage(linux, &pe, esp, short, findings, &missing) {
+    let shim = shim_generation(linux, &pe, &path);
+    if shim.is_some() && !second_stage(linux, esp, short, findings, &missing) {
         return false;
     }
-    secure_boot(linux, &path, &pe, esp, short, findings);
+    secure_boot(linux, &Loader { path: &path, pe: &pe, shim, esp, short }, findings);
     true
 }
 
@@ -104,15 +105,11 @@ fn damaged(linux: &Linux<'_>, firmware: &Firmware, what: &str, findings: &mut Fi
 /// shim starts GRUB beside it, or the fallback program, which needs a list of loaders. Returns whether one of them is there.
 fn second_stage(
     linux: &Linux<'_>,
-    pe: &Pe,
     esp: &str,
     short: &str,
     findings: &mut Findings,
     missing: &dyn Fn(&mut Findings, String, String),
 ) -> bool {
-    if !is_shim(pe) {
-        return true;
-    }
     let folder = format!("{esp}/EFI/BOOT");
     let exists = |name: &str| linux.root.exists(&format!("{folder}/{name}"));
     let folders = linux.root.list(&format!("{esp}/EFI"));
@@ -141,12 +138,17 @@ fn second_stage(
     true
 }
 
-/// shim keeps its vendor's certificate in a section of this name.
-fn is_shim(pe: &Pe) -> bool {
-    pe.section(".vendor_cert").is_some()
+/// The EFI loader at the fallback path.
+struct Loader<'a> {
+    path: &'a str,
+    pe: &'a Pe,
+    /// The SBAT generation of shim, if it is shim.
+    shim: Option<u32>,
+    esp: &'a str,
+    short: &'a str,
 }
 
-fn secure_boot(linux: &Linux<'_>, path: &str, pe: &Pe, esp: &str, short: &str, findings: &mut Findings) {
+fn secure_boot(linux: &Linux<'_>, loader: &Loader<'_>, findings: &mut Findings) {
     let severity = if linux.machine.options.secure_boot { Severity::Error } else { Severity::Note };
     let mut report = |message: String, path: &str| {
         let remedy = linux.release.install_fallback_loader();
@@ -154,27 +156,22 @@ fn secure_boot(linux: &Linux<'_>, path: &str, pe: &Pe, esp: &str, short: &str, f
     };
     let issuers =
         |pe: &Pe, path: &str| linux.root.open(path).and_then(|mut file| pe.issuers(&mut *file)).unwrap_or_default();
-    let signers = issuers(pe, path);
+    let signers = issuers(loader.pe, loader.path);
     if signers.is_empty() {
-        report("the EFI loader is not signed".into(), path);
+        report("the EFI loader is not signed".into(), loader.path);
     } else if !signers.iter().any(|name| name.contains("Microsoft")) {
-        report(format!("the EFI loader is signed by {}, not by Microsoft", signers.join(", ")), path);
+        report(format!("the EFI loader is signed by {}, not by Microsoft", signers.join(", ")), loader.path);
     }
-    if !is_shim(pe) {
-        return;
-    }
-    if let Some(generation) = sbat_generation(linux, pe, path)
-        && generation < MIN_SHIM_GENERATION
-    {
-        report(
-            format!(
-                "shim has the SBAT generation {generation}; newer firmware refuses those below {MIN_SHIM_GENERATION}"
-            ),
-            path,
+    let Some(generation) = loader.shim else { return };
+    if generation < MIN_SHIM_GENERATION {
+        let message = format!(
+            "shim has the SBAT generation {generation}; firmware with the revocations of 2024 refuses those below \
+             {MIN_SHIM_GENERATION}"
         );
+        report(message, loader.path);
     }
     // shim verifies GRUB, and GRUB verifies the kernel, by the distribution's certificate.
-    let grub = format!("{esp}/EFI/BOOT/grub{short}.efi");
+    let grub = format!("{}/EFI/BOOT/grub{}.efi", loader.esp, loader.short);
     let kernel = linux.default_kernel().filter(|kernel| kernel.exists).map(|kernel| kernel.image.clone());
     for path in std::iter::once(grub).chain(kernel) {
         if let Ok(pe) = read_pe(linux, &path)
@@ -188,8 +185,8 @@ fn secure_boot(linux: &Linux<'_>, path: &str, pe: &Pe, esp: &str, short: &str, f
 /// Microsoft's revocations of 2024 and later demand at least this generation of shim.
 const MIN_SHIM_GENERATION: u32 = 4;
 
-/// The generation of the component `shim` in the section `.sbat`.
-fn sbat_generation(linux: &Linux<'_>, pe: &Pe, path: &str) -> Option<u32> {
+/// The generation of the component `shim` in the section `.sbat`: only shim has it.
+fn shim_generation(linux: &Linux<'_>, pe: &Pe, path: &str) -> Option<u32> {
     let text = pe.sbat(&mut *linux.root.open(path).ok()?).ok()??;
     text.lines().find_map(|line| line.strip_prefix("shim,")?.split(',').next()?.parse().ok())
 }

@@ -56,3 +56,33 @@ pub(crate) fn signature(issuer: &str) -> Vec<u8> {
     entry.resize(entry.len().next_multiple_of(8), 0);
     entry
 }
+
+/// A PE32+ file with sections and, if not empty, a table of certificates.
+pub(crate) fn with_sections(machine: u16, sections: &[(&str, &[u8])], certificates: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; 1024];
+    out[..2].copy_from_slice(b"MZ");
+    out[60] = 64;
+    out[64..68].copy_from_slice(b"PE\0\0");
+    out[68..70].copy_from_slice(&machine.to_le_bytes());
+    out[70..72].copy_from_slice(&u16::try_from(sections.len()).unwrap().to_le_bytes());
+    out[84..86].copy_from_slice(&240u16.to_le_bytes());
+    out[88..90].copy_from_slice(&0x20b_u16.to_le_bytes());
+    out[88 + 108..88 + 112].copy_from_slice(&16u32.to_le_bytes());
+    for (index, (name, data)) in sections.iter().enumerate() {
+        let entry = 328 + index * 40;
+        let (start, length) = (u32::try_from(out.len()).unwrap(), u32::try_from(data.len()).unwrap());
+        out[entry..entry + name.len()].copy_from_slice(name.as_bytes());
+        for (offset, value) in [(8, length), (16, length.next_multiple_of(512)), (20, start)] {
+            out[entry + offset..entry + offset + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        out.extend_from_slice(data);
+        out.resize(out.len().next_multiple_of(512), 0);
+    }
+    if !certificates.is_empty() {
+        let (start, length) = (u32::try_from(out.len()).unwrap(), u32::try_from(certificates.len()).unwrap());
+        out[232..236].copy_from_slice(&start.to_le_bytes());
+        out[236..240].copy_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(certificates);
+    }
+    out
+}

@@ -100,6 +100,8 @@ fn config_options(module: &str) -> &'static [&'static str] {
         "sr_mod" => &["CONFIG_BLK_DEV_SR"],
         "dm_mod" => &["CONFIG_BLK_DEV_DM"],
         "ext4" => &["CONFIG_EXT4_FS"],
+        "ext3" => &["CONFIG_EXT3_FS"],
+        "ext2" => &["CONFIG_EXT2_FS"],
         "xfs" => &["CONFIG_XFS_FS"],
         "btrfs" => &["CONFIG_BTRFS_FS"],
         "udf" => &["CONFIG_UDF_FS"],
