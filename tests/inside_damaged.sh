@@ -9,7 +9,8 @@ cases=${1:-20000}
 part=${2:-}
 
 export CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_DEV_DEBUG=0
-binaries=$(cargo test -p goldfleet-inside --no-run 2>&1 | tee /dev/stderr | sed -n 's/.*Executable .*(\(.*\))/\1/p')
+log=$(cargo test -p goldfleet-inside --no-run 2>&1) || { echo "$log" >&2; exit 1; }
+binaries=$(sed -n 's/.*Executable .*(\(.*\))/\1/p' <<<"$log")
 found=""
 for binary in $binaries; do
     name=$(basename "$binary")

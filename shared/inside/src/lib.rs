@@ -7,6 +7,8 @@ pub mod bcd;
 pub mod budget;
 mod bytes;
 pub mod codes;
+#[cfg(test)]
+mod damaged;
 pub mod finding;
 pub mod fs;
 pub mod hive;

@@ -15,8 +15,7 @@ use goldfleet_inside::fs::{FileKind, FileSystem, FsError, ntfs::Ntfs};
 use proptest::prelude::*;
 use tools::ntfs::{PACKAGE, Volume};
 use tools::{
-    Damaged, RawFile, budget, content, damaged_config, large_budget, read, read_what_can_be_read, run, text, walk,
-    windowed,
+    Damaged, RawFile, budget, content, damaged_config, read, read_what_can_be_read, run, text, walk, windowed,
 };
 
 /// What a tree must contain: the seed and length of each file, and holes of zeros in it.

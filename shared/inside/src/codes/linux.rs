@@ -118,7 +118,8 @@ codes! {
         "the provisioning disc cannot be read",
         "Azure hands over the provisioning data on a virtual DVD with a UDF file system. Linux needs sr_mod and udf for it, \
          unless cloud-init is 21.2 or newer, which asks Azure's wireserver first; Windows needs the service cdrom. It is an \
-         error if waagent is the only program that provisions a generalised Linux system.",
+         error for a generalised Windows system, and if waagent is the only program that provisions a generalised Linux \
+         system.",
         "Install the kernel package that contains the modules udf and sr_mod.";
     /// The network driver is missing.
     NO_NETWORK_DRIVER = "no-network-driver", Error,
@@ -178,7 +179,8 @@ codes! {
     NO_SERIAL_CONSOLE = "no-serial-console", Warning,
         "the kernel does not use the serial console",
         "No `console=ttyS0` (`ttyAMA0` for Arm64) is on the kernel command line of the default entry. Azure's boot \
-         diagnostics and serial console stay empty when a boot fails.",
+         diagnostics and serial console stay empty when a boot fails. For Windows it is a note about Emergency Management \
+         Services in the boot configuration.",
         "Add console=tty1 console=ttyS0,115200n8 to the kernel command line.";
     /// No SSH server.
     NO_SSHD = "no-sshd", Warning,
@@ -189,7 +191,7 @@ codes! {
     FS_DIRTY = "fs-dirty", Warning,
         "a file system was not cleanly unmounted",
         "The disk was copied from a running or crashed system: a journal, log or dirty flag says that changes are not \
-         complete. The check sees ext4 and XFS as after the replay of the journal, and btrfs as of the last commit.",
+         complete, or a registry hive of Windows does. The check sees ext4 and XFS as after the replay of the journal, and btrfs as of the last commit.",
         "Shut the system down, and make the image again.";
     /// Tools of another hypervisor.
     GUEST_TOOLS = "guest-tools", Note,
@@ -200,7 +202,8 @@ codes! {
     NO_NVME = "no-nvme", Note,
         "the NVMe driver is not available at boot",
         "Sizes with NVMe disks (such as the v6 and later series) need nvme and, for Azure, pci_hyperv, built in or in the \
-         initramfs. It is an error with `--for nvme`.",
+         initramfs. Windows needs stornvme started at boot, and no StartOverride of stornvme, vpci and pci. It is an error \
+         with `--for nvme`.",
         "Add nvme and pci-hyperv to the initramfs and build it again.";
     /// What Secure Boot would say.
     SECURE_BOOT = "secure-boot", Note,

@@ -132,13 +132,8 @@ fn counts_that_differ_from_the_lists_are_damage() {
     assert!(open(&bytes).unwrap().root().unwrap().values().err().unwrap().to_string().contains("too large"));
 }
 
-/// How many damaged hives are tried: `GOLDFLEET_DAMAGED`, or a few hundred.
-fn damaged_cases() -> u32 {
-    std::env::var("GOLDFLEET_DAMAGED").ok().and_then(|n| n.parse().ok()).unwrap_or(400)
-}
-
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(damaged_cases()))]
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(crate::damaged::cases()))]
     /// Any bytes may be changed, also where the checksum of the header is then recomputed: reading ends, without a panic.
     #[test]
     fn a_damaged_hive_is_read_to_an_end(changes in proptest::collection::vec((0_usize..20_000, 0_u8..), 1..20), recompute: bool) {

@@ -226,6 +226,7 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(crate::damaged::cases()))]
         #[test]
         fn a_damaged_program_is_read_to_an_end(
             changes in proptest::collection::vec((0_usize..0x500, 0_u8..), 0..20),

@@ -104,7 +104,11 @@ impl Sample {
         let disk = Arc::new(MemoryDisk(vec![0; 4 << 20]));
         let volume = |number: u32, kind: &str, id: &str| {
             let start = u64::from(number) << 20;
-            let mut volume = Volume::new(format!("partition {number}"), disk.clone(), vec![start..start + (1 << 20)]);
+            let mut volume = Volume::new(
+                format!("partition {number}"),
+                disk.clone(),
+                std::iter::once(start..start + (1 << 20)).collect(),
+            );
             let part_uuid = if self.table == Table::Gpt { id.to_owned() } else { format!("1234abcd-0{number}") };
             volume.partition = Some(Partition { number, kind: kind.into(), part_uuid, name: String::new() });
             volume

@@ -87,7 +87,7 @@ fn each_boot_driver_must_start_at_boot() {
         });
         let file = format!("/Windows/System32/drivers/{name}.sys");
         expect("boot-driver", Error, &format!("its file {file} is missing"), |s| {
-            s.windows = s.windows.clone().without(&file)
+            s.windows = s.windows.clone().without(&file);
         });
     }
     expect("boot-driver", Error, "it is not registered", |s| s.system.remove(&format!("{SERVICES}\\storvsc")));
@@ -172,7 +172,7 @@ fn services_must_not_be_disabled() {
     }
     for name in essential {
         expect("service-off", Warning, &format!("{name} is missing"), |s| {
-            s.system.remove(&format!("{SERVICES}\\{name}"))
+            s.system.remove(&format!("{SERVICES}\\{name}"));
         });
     }
     for name in usual {
@@ -196,7 +196,7 @@ fn settings_for_azure_are_notes() {
     });
     expect("no-agent", Note, "agent", |s| s.system.remove(&format!("{SERVICES}\\WindowsAzureGuestAgent")));
     expect("no-serial-console", Note, "serial console", |s| {
-        s.bcd.remove(&format!("Objects\\{}\\Elements\\260000b0", bcd::ENTRY))
+        s.bcd.remove(&format!("Objects\\{}\\Elements\\260000b0", bcd::ENTRY));
     });
 }
 
@@ -321,7 +321,7 @@ fn the_boot_configuration_must_lead_to_a_partition_of_this_disk() {
     expect("no-bcd", Error, "there is no boot configuration /EFI", |s| s.bcd = Node::default());
     expect("no-bcd", Error, "no default entry", |s| s.bcd.remove(&format!("Objects\\{}", bcd::ENTRY)));
     expect("no-bcd", Warning, "which is not on this disk", |s| {
-        s.bcd = bcd::store(bcd::device(6, 0, &[1; 16], &[]), true)
+        s.bcd = bcd::store(bcd::device(6, 0, &[1; 16], &[]), true);
     });
     expect_nothing(|s| s.bcd = bcd::store(bcd::device(5, 0, &[], &[]), true));
     expect("hive-damaged", Error, "does not begin with", |s| {
@@ -365,7 +365,7 @@ fn the_loader_must_exist_and_be_signed_by_microsoft() {
     expect("no-fallback-loader", Error, "BOOTX64", |s| s.esp = s.esp.clone().without(path));
     expect("secure-boot", Note, "not signed", |s| s.esp = s.esp.clone().file(path, program(0x8664, &[])));
     expect("secure-boot", Note, "Example CA", |s| {
-        s.esp = s.esp.clone().file(path, program(0x8664, &signature("Example CA")))
+        s.esp = s.esp.clone().file(path, program(0x8664, &signature("Example CA")));
     });
     expect("secure-boot", Error, "cannot be read", |s| {
         s.esp = s.esp.clone().file(path, "MZ");
