@@ -121,8 +121,10 @@ for name in ${*:-$all}; do
   outcome=$(SERIAL_LOG=$cache/boot-$name.log "$tools/boot.py" "$disk" "$seconds" --bus "$bus" $secure || true)
   verdict=agreed
   [ "$errors" = "$code" ] || verdict="WRONG PREDICTION (expected: ${code:-none})"
-  if [ -z "$errors" ] && [ "$outcome" != login ] || [ -n "$errors" ] && [ "$outcome" = login ]; then verdict=DISAGREED; fi
-  printf '%-32s predicted %-20s booted to %-32s %4d s  %s\n' "$name" "${errors:-login}" "'$outcome'" $((SECONDS - start)) "$verdict"
+  predicted=${errors:-login} booted=$outcome
+  if [ -n "$errors" ] && [ "$booted" = login ]; then verdict=DISAGREED; fi
+  if [ "$predicted" = login ] && [ "$booted" != login ]; then verdict=DISAGREED; fi
+  printf '%-32s predicted %-20s booted to %-32s %4d s  %s\n' "$name" "$predicted" "'$booted'" $((SECONDS - start)) "$verdict"
   count=$((count + 1))
   [ "$verdict" = agreed ] || failed=$((failed + 1))
 done

@@ -157,6 +157,9 @@ impl Machine {
                     }
                     // Reported by the checks of the loader.
                     Err(_) if is_esp(volume) => {}
+                    Err(error @ FsError::CutOff { .. }) => {
+                        findings.add(&codes::FS_CUT_OFF, format!("{fs} on {title}: {error}"));
+                    }
                     Err(error) => {
                         findings.add(&codes::NOT_INSPECTED, format!("{fs} on {title}: {error}"));
                     }

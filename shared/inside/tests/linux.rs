@@ -221,6 +221,20 @@ fn a_superblock_with_impossible_sizes_is_damage() {
     }
 }
 
+#[test]
+fn a_file_system_that_is_larger_than_its_volume_is_cut_off() {
+    let source = source();
+    for (kind, options) in [LAYOUTS[0], LAYOUTS[4], LAYOUTS[7]] {
+        let made = volume(source.path(), kind, options);
+        let disk = disk_of(&made);
+        let size = fs::metadata(disk.path()).unwrap().len();
+        run("gdisk", "sgdisk", &["-d", "1", "-n", &format!("1:2048:{}", size / 512 - 10_000), text(disk.path())]);
+        let inspection = inspect(Arc::new(RawFile::open(disk.path())), &Options::default());
+        let codes: Vec<&str> = inspection.findings.iter().map(|finding| finding.code).collect();
+        assert_eq!(codes, ["fs-cut-off", "not-inspected"], "{kind}");
+    }
+}
+
 /// A disk with only a partition table and one file system.
 fn disk_of(made: &Made) -> tempfile::NamedTempFile {
     let disk = tempfile::NamedTempFile::new().unwrap();

@@ -11,7 +11,7 @@ codes! {
         "a driver for the disk is not available at boot",
         "On Azure the OS disk is a SCSI disk of Hyper-V. The kernel mounts the root file system only if it has hv_vmbus, \
          hv_storvsc, sd_mod, the driver of the file system, and dm_mod for LVM, each built in (`modules.builtin`) or as a \
-         module in its initramfs. Otherwise the boot stops before the root is mounted. It is an error if the default kernel \
+         module in its initramfs. A root on LVM also needs the program `lvm` in the initramfs. Otherwise the boot stops before the root is mounted. It is an error if the default kernel \
          lacks a driver, or all kernels if the default is not known, and a warning for other kernels.",
         "Add the drivers to the initramfs and build it again.";
     /// No program would provision the virtual machine.
@@ -193,6 +193,12 @@ codes! {
         "The disk was copied from a running or crashed system: a journal, log or dirty flag says that changes are not \
          complete, or a registry hive of Windows does. The check sees ext4 and XFS as after the replay of the journal, and btrfs as of the last commit.",
         "Shut the system down, and make the image again.";
+    /// A file system is larger than its volume.
+    FS_CUT_OFF = "fs-cut-off", Error,
+        "a file system is larger than its volume",
+        "The superblock of a file system states more bytes than the partition or logical volume has: the image was cut off, or \
+         the partition was made smaller than the file system. The kernel refuses to mount it.",
+        "Make the image again, or enlarge the partition.";
     /// Tools of another hypervisor.
     GUEST_TOOLS = "guest-tools", Note,
         "guest tools of another hypervisor are installed",

@@ -39,6 +39,8 @@ impl Btrfs {
     pub fn open(disk: Arc<dyn DiskReader>, budget: Arc<Budget>) -> Result<Self, FsError> {
         let mut sb = vec![0; 4096];
         disk.read_at(SUPERBLOCK, &mut sb)?;
+        // The size of this device, in the superblock's copy of its item.
+        super::check_size(Some(le64(&sb, 0xd1)), disk.size())?;
         let info = FsInfo {
             kind: FsKind::Btrfs,
             uuid: uuid(&sb[32..48]),

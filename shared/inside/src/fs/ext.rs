@@ -68,9 +68,7 @@ fn check_sizes(superblock: &[u8], volume: u64) -> Result<(), FsError> {
     let high = if le32(superblock, 96) & INCOMPAT_64BIT == 0 { 0 } else { le32(superblock, 0x150) };
     let blocks = u64::from(high) << 32 | u64::from(le32(superblock, 4));
     let block = 1024u64 << shift;
-    if blocks.checked_mul(block).is_none_or(|bytes| bytes > volume) {
-        return damaged(format!("it has {blocks} blocks of {block} bytes, but its volume has only {volume} bytes"));
-    }
+    super::check_size(blocks.checked_mul(block), volume)?;
     let per_group = u64::from(le32(superblock, 32));
     if per_group == 0 || blocks.div_ceil(per_group) > MAX_GROUPS {
         return damaged(format!("the superblock states groups of {per_group} blocks"));

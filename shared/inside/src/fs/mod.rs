@@ -108,6 +108,14 @@ pub enum FsError {
     /// The structures contradict each other or the specification.
     #[error("damaged: {0}")]
     Damaged(String),
+    /// It is larger than the volume that holds it, so that a kernel refuses to mount it.
+    #[error("it has {needed} bytes, but its volume has only {available} bytes")]
+    CutOff {
+        /// Bytes that the superblock states.
+        needed: u64,
+        /// Bytes of the volume.
+        available: u64,
+    },
     /// Valid, but it uses a feature that is not supported.
     #[error("not supported: {0}")]
     Unsupported(String),
@@ -167,6 +175,14 @@ pub trait FileSystem {
     /// The subvolume at a path from the top level, as `subvol=` mounts it. `None` if the file system has no subvolumes.
     fn subvolume(&self, _path: &str) -> Option<Result<Box<dyn FileSystem>, FsError>> {
         None
+    }
+}
+
+/// Compares the size that a superblock states with the volume's.
+fn check_size(needed: Option<u64>, available: u64) -> Result<(), FsError> {
+    match needed {
+        Some(needed) if needed <= available => Ok(()),
+        needed => Err(FsError::CutOff { needed: needed.unwrap_or(u64::MAX), available }),
     }
 }
 

@@ -35,6 +35,9 @@ impl Xfs {
     /// [`FsError`] if it is damaged or uses unsupported features.
     pub fn open(disk: Arc<dyn DiskReader>, budget: Arc<Budget>) -> Result<Self, FsError> {
         let size = disk.size();
+        let mut sb = [0; 512];
+        disk.read_at(0, &mut sb)?;
+        super::check_size(be64(&sb, 8).checked_mul(u64::from(be32(&sb, 4))), size)?;
         let dirty = is_dirty(&*disk)?;
         let fs = Reader::open(Source(disk), size).map_err(|e| error(&budget, e))?;
         let info = FsInfo {

@@ -52,6 +52,8 @@ pub struct Initramfs {
     pub network: bool,
     /// It was built by dracut.
     pub dracut: bool,
+    /// It has the program that activates logical volumes.
+    pub lvm: bool,
     kept: usize,
     names: u32,
     unpacked: u64,
@@ -89,6 +91,7 @@ impl Initramfs {
         }
         self.files.extend(other.files);
         self.network |= other.network;
+        self.lvm |= other.lvm;
         self.dracut |= other.dracut;
     }
 
@@ -114,6 +117,7 @@ impl Initramfs {
             self.modules.entry(version.to_owned()).or_default().insert(module);
         }
         self.dracut |= path.starts_with("usr/lib/dracut/") || path.starts_with("lib/dracut/");
+        self.lvm |= path.ends_with("bin/lvm");
         self.network |= matches!(
             path.rsplit('/').next(),
             Some("nm-initrd-generator" | "dhclient" | "ifup" | "netroot" | "wicked" | "systemd-networkd")

@@ -129,8 +129,11 @@ impl Case {
     fn run(self) -> (Option<System>, Vec<Finding>) {
         let volume = |number: u32, kind: &str| {
             let start = u64::from(number) * 1000;
-            let mut volume =
-                Volume::new(format!("partition {number}"), Arc::new(MemoryDisk(Vec::new())), vec![start..start + 1000]);
+            let mut volume = Volume::new(
+                format!("partition {number}"),
+                Arc::new(MemoryDisk(Vec::new())),
+                std::iter::once(start..start + 1000).collect(),
+            );
             let part_uuid = format!("aaaaaaaa-0000-0000-0000-00000000000{number}");
             volume.partition = Some(Partition { number, kind: kind.into(), part_uuid, name: String::new() });
             volume
@@ -252,7 +255,12 @@ fn no_storage_driver_for_lvm() {
     assert!(finding.message.contains("dm_mod"), "{finding:?}");
     let mut modules = NEEDED.to_vec();
     modules.push("dm-mod");
-    lvm(case()).root(grub).root(initrd(&modules)).has_not("no-storage-driver");
+    let finding =
+        lvm(case()).root(grub).root(initrd(&modules)).has("no-storage-driver", Severity::Error, &initrd_path());
+    assert!(finding.message.ends_with("lacks the program lvm"), "{finding:?}");
+    assert!(finding.remedy.contains("install lvm2"), "{finding:?}");
+    let complete = initramfs(&modules, &[("usr/sbin/lvm", b"")]);
+    lvm(case()).root(grub).root(|t| t.file(&initrd_path(), complete)).has_not("no-storage-driver");
     lvm(case()).root(grub).has("lvm", Severity::Note, "");
     case().has_not("lvm");
 }

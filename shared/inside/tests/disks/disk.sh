@@ -44,8 +44,9 @@ case $fs in
     mkfs.xfs -q -m uuid="$uuid" ${MKFS:-} -p "$work/proto" "$work/root"
     ;;
   btrfs)
-    mkfs.btrfs -q -U "$uuid" ${MKFS:-} --rootdir "$folder" "$work/root"
-    truncate -s "${root_mib}M" "$work/root"
+    # mkfs.btrfs enlarges the file if the folder needs more.
+    mkfs.btrfs -q -U "$uuid" ${MKFS:-} --rootdir "$folder" "$work/root" > /dev/null
+    root_mib=$((($(stat -c %s "$work/root") + 1048575) / 1048576))
     ;;
   *) echo "unknown: $kind" >&2; exit 1 ;;
 esac

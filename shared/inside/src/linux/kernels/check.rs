@@ -10,6 +10,9 @@ use crate::initramfs::InitramfsError;
 use crate::linux::Linux;
 use crate::options::{Architecture, Hardware};
 
+/// What activates logical volumes. The kernel alone does not.
+const LVM_PROGRAM: &str = "the program lvm";
+
 /// A driver that the root needs: any of these modules.
 type Driver = &'static [&'static str];
 
@@ -119,8 +122,11 @@ fn storage(linux: &Linux<'_>, findings: &mut Findings) {
     let needed = needed(linux);
     let usable =
         || linux.kernels.iter().filter(|kernel| kernel.exists && kernel.examined && kernel.problems.is_empty());
+    let on_lvm = linux.machine.volumes[linux.root_volume].lvm.is_some();
     let missing = |kernel: &Kernel| -> Vec<&str> {
-        needed.iter().filter(|driver| at_boot(kernel, driver) == Some(false)).map(|driver| driver[0]).collect()
+        let drivers = needed.iter().filter(|driver| at_boot(kernel, driver) == Some(false)).map(|driver| driver[0]);
+        let lacks_program = on_lvm && kernel.initramfs.as_ref().is_none_or(|initramfs| !initramfs.lvm);
+        drivers.chain(lacks_program.then_some(LVM_PROGRAM)).collect()
     };
     let all_lack = usable().all(|kernel| !missing(kernel).is_empty());
     for kernel in usable() {
@@ -139,19 +145,20 @@ fn storage(linux: &Linux<'_>, findings: &mut Findings) {
         let unknown_default = linux.default_kernel().is_none() && all_lack;
         let severity = if kernel.is_default || unknown_default { Severity::Error } else { Severity::Warning };
         let message = match &kernel.initramfs {
-            Some(_) => format!(
-                "the initramfs of kernel {} lacks {}, and the driver is not built in",
-                kernel.version,
-                missing.join(", ")
-            ),
+            Some(_) => format!("the initramfs of kernel {} lacks {}", kernel.version, missing.join(", ")),
             None => format!("kernel {} has no initramfs, and {} is not built in", kernel.version, missing.join(", ")),
         };
         let path = initrd_path(linux, kernel);
-        findings
-            .add(&codes::NO_STORAGE_DRIVER, message)
-            .at(path)
-            .severity(severity)
-            .remedy(linux.release.add_to_initramfs(&missing));
+        findings.add(&codes::NO_STORAGE_DRIVER, message).at(path).severity(severity).remedy(remedy(linux, &missing));
+    }
+}
+
+fn remedy(linux: &Linux<'_>, missing: &[&str]) -> String {
+    let modules: Vec<&str> = missing.iter().copied().filter(|name| *name != LVM_PROGRAM).collect();
+    if modules.is_empty() {
+        format!("{} && {}", linux.release.install("lvm2"), linux.release.build_initramfs())
+    } else {
+        linux.release.add_to_initramfs(&modules)
     }
 }
 
