@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Boots a raw disk in QEMU by software emulation, without network, and prints how it ended.
 
-usage: boot.py DISK SECONDS [--bus virtio|nvme] [--secure]
+usage: boot.py DISK SECONDS [--bus virtio|nvme] [--secure] [--write]
 
 Prints `login` if a login prompt appeared on the serial console, otherwise the first sign that the boot stopped, or `timeout`.
-The disk is not changed. The environment variable SERIAL_LOG names a file for the console's output.
+The disk is not changed, except with --write. The environment variable SERIAL_LOG names a file for the console's output.
 """
 
 import argparse
@@ -36,18 +36,20 @@ parser.add_argument("disk")
 parser.add_argument("seconds", type=int)
 parser.add_argument("--bus", choices=["virtio", "nvme"], default="virtio")
 parser.add_argument("--secure", action="store_true")
+parser.add_argument("--write", action="store_true")
 options = parser.parse_args()
 
 with tempfile.TemporaryDirectory() as work:
     keys = ".ms" if options.secure else ""
     shutil.copy(FIRMWARE.format("VARS", keys), f"{work}/vars.fd")
     machine = "q35,smm=on" if options.secure else "q35"
+    snapshot = "off" if options.write else "on"
     device = {"virtio": "virtio-blk-pci,drive=disk", "nvme": "nvme,drive=disk,serial=golden"}[options.bus]
     command = ["qemu-system-x86_64", "-machine", machine, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]
     command += ["-m", "1024", "-nodefaults", "-serial", "stdio", "-display", "none", "-no-reboot"]
     command += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE.format('CODE', keys)}"]
     command += ["-drive", f"if=pflash,format=raw,unit=1,file={work}/vars.fd"]
-    command += ["-drive", f"file={options.disk},format=raw,if=none,id=disk,snapshot=on", "-device", device]
+    command += ["-drive", f"file={options.disk},format=raw,if=none,id=disk,snapshot={snapshot}", "-device", device]
     if options.secure:
         command += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
     qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
