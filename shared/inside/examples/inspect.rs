@@ -1,4 +1,4 @@
-//! Inspects a raw disk image and prints the result: `inspect FILE [--json] [--hardware virtio|nvme]`.
+//! Inspects a raw disk image and prints the result: `inspect FILE [--json] [--secure-boot] [--hardware virtio|nvme]`.
 //!
 //! A tool for development. The command `goldfleet check` reads all formats and has more options.
 
@@ -29,6 +29,12 @@ impl DiskReader for Raw {
     }
 }
 
+/// The most memory that the process had at one time, in KiB.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
+}
+
 #[allow(clippy::print_stdout, reason = "the output of a program")]
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -56,7 +62,13 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
                 println!("         {}", finding.remedy);
             }
         }
-        println!("{:?}", inspection.usage);
+        let usage = inspection.usage;
+        println!(
+            "{} ms, {} MiB read, {} MiB of memory in the whole process",
+            usage.milliseconds,
+            usage.bytes_read >> 20,
+            peak_memory().unwrap_or(0) >> 10
+        );
     }
     let error = inspection.findings.iter().any(|finding| finding.severity == Severity::Error);
     Ok(if error { ExitCode::from(2) } else { ExitCode::SUCCESS })
