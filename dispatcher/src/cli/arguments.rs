@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use goldfleet_shared::config::Time;
-use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
-use goldfleet_shared::model::manifest::{Generation, OsType};
-use goldfleet_shared::model::operation::Kind;
-use goldfleet_shared::model::selector::Selector;
-use goldfleet_worker::{arguments, program};
+use goldfleet_config::Time;
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::operation::Kind;
+use goldfleet_model::selector::Selector;
+use goldfleet_runtime::process;
+use goldfleet_worker::arguments;
 
 use super::output::Output;
 use super::targets::TargetsCommand;
@@ -32,7 +33,7 @@ With a goldfleet.toml and targets, as docs/quick-start.md and docs/deploy.md hav
 /// Exit codes: 0 all done; 1 some operation failed; 2 bad usage, configuration or input; 3 a service refused or could not
 /// be reached; 130 interrupted.
 #[derive(Debug, Parser)]
-#[command(name = "goldfleet", version = program::VERSION, after_help = BEGIN)]
+#[command(name = "goldfleet", version = process::VERSION, after_help = BEGIN)]
 pub struct Arguments {
     /// The configuration file.
     // `Config::load` looks at the variable: to clap, one that is set to nothing would be an error.

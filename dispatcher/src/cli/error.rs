@@ -3,10 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 
-use goldfleet_shared::backend::BackendError;
-use goldfleet_shared::config::ConfigError;
-use goldfleet_shared::ports::error::{ErrorKind, PortError};
-use goldfleet_shared::telemetry;
+use goldfleet_config::ConfigError;
+use goldfleet_connect::BackendError;
+use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_runtime::telemetry;
 
 use super::targets::TargetsError;
 use crate::dashboard::DashboardError;

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use goldfleet_shared::config::Coordination;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::selector::Selector;
+use goldfleet_config::Coordination;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::selector::Selector;
 use indicatif::HumanBytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
