@@ -196,7 +196,7 @@ async fn list_all(desk: &Desk, roots: &mut Roots, collected: &mut Collected) -> 
     for store in roots.sources.union(&roots.others.clone()).cloned().collect::<Vec<_>>() {
         match list(desk.ports.blobs.as_ref(), &store, CHUNKS).await {
             Ok(blobs) => all.push(sort_out(store, blobs)),
-            Err(error) if roots.needs(&store) => return Err(LiveSetError::Unlisted { store, error }),
+            Err(error) if roots.needs(&store) => return Err(LiveSetError::unlisted(&store, error)),
             Err(error) => {
                 roots.others.remove(&store);
                 if !roots.may_be_gone(&store) {

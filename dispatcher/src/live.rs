@@ -47,7 +47,7 @@ pub enum LiveSetError {
         /// The store.
         store: Container,
         /// What the service said.
-        error: PortError,
+        error: Box<PortError>,
     },
     /// A blob under `manifests/` cannot be read as a manifest.
     #[error("nothing was deleted: manifest {manifest} cannot be read: {reason}")]
@@ -65,6 +65,12 @@ pub enum LiveSetError {
         /// The image version.
         image: Box<ImageRef>,
     },
+}
+
+impl LiveSetError {
+    pub(crate) fn unlisted(store: &Container, error: PortError) -> Self {
+        Self::Unlisted { store: store.clone(), error: Box::new(error) }
+    }
 }
 
 /// The stores that the live set is read from.
@@ -111,7 +117,7 @@ impl LiveSet {
             let manifests = match list(desk.ports.blobs.as_ref(), store, MANIFESTS).await {
                 Ok(listed) => listed,
                 Err(_) if roots.may_be_gone(store) => continue,
-                Err(error) => return Err(LiveSetError::Unlisted { store: store.clone(), error }.into()),
+                Err(error) => return Err(LiveSetError::unlisted(store, error).into()),
             };
             if manifests.is_empty() && roots.needs(store) {
                 check_empty_source(desk, roots, store, holder).await?;
@@ -161,7 +167,7 @@ async fn check_empty_source(
     holder: Option<&Container>,
 ) -> Result<(), LiveSetError> {
     match container_is_there(desk, store).await {
-        Err(error) => Err(LiveSetError::Unlisted { store: store.clone(), error }),
+        Err(error) => Err(LiveSetError::unlisted(store, error)),
         Ok(false) => Err(LiveSetError::Missing(store.clone())),
         Ok(true) if roots.given_up.contains(store) => Ok(()),
         Ok(true) => {

@@ -144,6 +144,8 @@ impl Fleet {
             retry_base: Duration::from_millis(5),
             retry_cap: Duration::from_millis(50),
             poll: Duration::from_millis(20),
+            // Off by default; here copies of later versions shall go that way.
+            clone_and_patch: true,
             ..Settings::default()
         }
     }

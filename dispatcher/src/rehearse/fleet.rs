@@ -5,7 +5,9 @@ use goldfleet_config::{Cloud, Config, ModelledCloud, Source};
 use goldfleet_disk::vhd::Footer;
 use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::manifest::{CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, OsType, Run, digest_of};
+use goldfleet_model::manifest::{
+    CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, Md5Sum, OsType, Run, digest_of,
+};
 use goldfleet_model::target::Target;
 
 use super::RehearsalError;
@@ -82,10 +84,11 @@ pub fn manifest(data: u64, version: u32, changed: u32) -> Result<(ImageRef, Mani
         let differs = n % 100 < u64::from(changed);
         let content = format!("{n} {}", if differs { version } else { 0 });
         let hash = ChunkHash::of(content.as_bytes());
-        // Any number will do for a checksum, as nobody has the bytes, as long as it differs where they do.
+        // Any numbers will do for checksums, as nobody has the bytes, as long as they differ where the bytes do.
+        let md5 = Md5Sum::of(content.as_bytes());
         let crc64 = goldfleet_model::checksum::crc64(content.as_bytes());
         let length = u32::try_from(CHUNK_SIZE).unwrap_or(u32::MAX);
-        ChunkEntry { hash, length, runs: vec![Run { offset: n * CHUNK_SIZE, length, at: 0, crc64 }] }
+        ChunkEntry { hash, length, runs: vec![Run { offset: n * CHUNK_SIZE, length, at: 0, crc64, md5 }] }
     });
     let manifest = Manifest {
         os: OsType::Linux,

@@ -30,9 +30,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Rehearsal, RehearsalError};
 use crate::desk::Desk;
-use crate::fanout;
-use crate::request;
 use crate::service::{Until, serve};
+use crate::{fanout, request};
 
 /// The longest that a rehearsal may last, in days of virtual time.
 const DAYS: u64 = 60;
@@ -209,7 +208,7 @@ impl Stage {
         let body = Bytes::from(manifest.encode());
         let blob = store.manifest(&image.name, &image.version);
         let checksum = crc64(&body);
-        Ok(self.desk.ports.blobs.put_blob(&blob, body, checksum).await?)
+        Ok(self.desk.ports.blobs.put_blob(&blob, body, checksum.into()).await?)
     }
 
     /// Asks for the job. Its id is chosen here, as one by chance would make every run another.

@@ -1,11 +1,13 @@
 //! Upload: from a VHD to chunks and a manifest in the source store.
 //!
 //! Reading, zero-scanning, hashing and sending overlap: a few threads turn windows of the disk into chunks, in buffers
-//! that go round; requests for chunks that the store lacks are in flight meanwhile. The manifest is written last. What
+//! that go round; others compute the MD5 of each run; requests for chunks that the store lacks are in flight meanwhile. The
+//! manifest is written last. What
 //! a killed upload has sent is found by its name the next time. Where the manifest is there already, the store is given back
 //! what it lacks of it.
 
 mod buffers;
+mod md5;
 mod pace;
 mod record;
 mod scan;
@@ -28,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::desk::Desk;
 
+use self::md5::Md5s;
 use self::record::Record;
 use self::send::{Sent, Wanted};
 pub use pace::Rate;
@@ -132,7 +135,8 @@ pub async fn upload(
     let there = read_if_there(desk, &blob).await?;
 
     let record = Record::new(desk, request, watch);
-    let uploading = Uploading { desk, request, generation, before, disk, blob, record: &record, stop };
+    let md5s = Md5s::new(desk.readers);
+    let uploading = Uploading { desk, request, generation, before, disk, blob, record: &record, md5s, stop };
     let ended = match &there {
         Some(manifest) => uploading.again(manifest).await,
         None => uploading.anew().await,
@@ -168,6 +172,7 @@ struct Uploading<'a> {
     /// The manifest's place.
     blob: BlobAddress,
     record: &'a Record<'a>,
+    md5s: Md5s,
     stop: &'a CancellationToken,
 }
 
@@ -225,7 +230,7 @@ impl Uploading<'_> {
     }
 
     async fn pass(&self, wanted: Wanted<'_>) -> Result<Sent, UploadError> {
-        send::chunks(self.desk, &self.disk, wanted, self.request.limit, self.record, self.stop).await
+        send::chunks(self.desk, &self.disk, wanted, self.request.limit, self.record, &self.md5s, self.stop).await
     }
 
     /// The manifest of these chunks, if the file is still what it was.
@@ -257,7 +262,7 @@ async fn write_manifest(desk: &Desk, blob: &BlobAddress, encoded: Bytes) -> Resu
     let crc = crc64(&encoded);
     let clock = desk.ports.clock.as_ref();
     let written = goldfleet_ports::retry::retrying(clock, PortError::is_retryable, || {
-        desk.ports.blobs.put_blob(blob, encoded.clone(), crc)
+        desk.ports.blobs.put_blob(blob, encoded.clone(), crc.into())
     });
     match written.await {
         Ok(()) => Ok(None),

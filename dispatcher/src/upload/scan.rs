@@ -4,9 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use goldfleet_disk::chunk::{pack, read_window, windows};
+use goldfleet_disk::chunk::{PackedChunk, pack, read_window, windows};
 use goldfleet_disk::vhd::{Disk, VhdError};
-use goldfleet_model::manifest::ChunkEntry;
 use tokio::sync::mpsc;
 
 use super::buffers::{Buffer, Buffers};
@@ -19,7 +18,7 @@ pub(super) struct Scanned {
     /// Bytes read from the file.
     pub(super) read: u64,
     /// The chunk and its bytes; none where the window is all zero.
-    pub(super) chunk: Option<(ChunkEntry, Buffer)>,
+    pub(super) chunk: Option<(PackedChunk, Buffer)>,
 }
 
 /// A scan under way.
@@ -93,7 +92,7 @@ impl Reader {
     fn scan(&self, index: usize, window: &Range<u64>) -> Result<Scanned, VhdError> {
         let mut buffer = self.buffers.take();
         let read = read_window(&self.disk, &self.ranges, window, &mut buffer.bytes)?;
-        let chunk = pack(&mut buffer.bytes, window.start).map(|entry| (entry, buffer));
+        let chunk = pack(&mut buffer.bytes, window.start).map(|chunk| (chunk, buffer));
         Ok(Scanned { index, read, chunk })
     }
 }

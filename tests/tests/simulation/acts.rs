@@ -233,7 +233,7 @@ async fn corrupt(stage: &Stage) {
     let crc = crc64(&other);
     let there = blobs.delete(&blob, None).await.unwrap();
     // Where it was deleted and written meanwhile, all is well.
-    if there && blobs.put_blob(&blob, other.into(), crc).await.is_ok() {
+    if there && blobs.put_blob(&blob, other.into(), crc.into()).await.is_ok() {
         stage.chaos.trace.line(format_args!("{blob} is corrupt"));
         stage.ledger.kept.lock().unwrap().corrupted.insert(blob);
     }

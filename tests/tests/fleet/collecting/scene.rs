@@ -55,8 +55,9 @@ pub(crate) fn chunk(n: usize) -> (Bytes, ChunkEntry) {
         let (ranges, mut buffer) = (disk.data_ranges().unwrap(), WindowBuffer::default());
         let chunks = windows(&ranges, SIZE).filter_map(|window| {
             read_window(&disk, &ranges, &window, &mut buffer).unwrap();
-            let entry = pack(&mut buffer, window.start)?;
-            Some((Bytes::copy_from_slice(&buffer), entry))
+            let packed = pack(&mut buffer, window.start)?;
+            let md5 = packed.md5_of_runs(&buffer);
+            Some((Bytes::copy_from_slice(&buffer), packed.into_entry(&md5)))
         });
         chunks.collect()
     })[n]
@@ -180,7 +181,7 @@ impl Scene {
 
 async fn put(ports: &Ports, store: usize, name: &str, body: Bytes) {
     let crc = crc64(&body);
-    match ports.blobs.put_blob(&container(store).blob(name), body, crc).await {
+    match ports.blobs.put_blob(&container(store).blob(name), body, crc.into()).await {
         Err(error) if error.kind == ErrorKind::AlreadyExists => {}
         put => put.unwrap(),
     }
