@@ -31,7 +31,7 @@ mod reader;
 mod synthetic;
 
 pub use azure::AzureDisk;
-pub use check::{CheckOptions, Checked, Report, check};
+pub use check::{CheckOptions, Checked, Report, check, check_opened};
 pub use codes::Code;
 pub use compare::{first_difference, same_disk};
 pub use convert::{ConvertError, ConvertOptions, Converted, convert};

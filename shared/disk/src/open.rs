@@ -223,7 +223,13 @@ impl Opener<'_> {
 
     /// Opens a raw disk or a fixed VHD inside a compressed stream.
     fn open_compressed(&self, source: &Arc<dyn DiskReader>, compression: Compression) -> Result<OpenDisk, OpenError> {
-        let failed = |error: DiskError| OpenError::disk(Format::Unknown, &error);
+        let failed = |error: DiskError| {
+            let mut failed = OpenError::disk(Format::Unknown, &error);
+            if let DiskError::Limit(_) = error {
+                failed.finding.remedy = format!("decompress it first ({}), and name the result", compression.command());
+            }
+            failed
+        };
         let head = compressed::head(source, compression).map_err(failed)?;
         let random_access = |what: &str| {
             let message = format!("it is {what} compressed with {compression}, which cannot be read as a stream");

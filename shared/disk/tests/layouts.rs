@@ -12,8 +12,8 @@ use std::sync::atomic::AtomicBool;
 use common::qemu::{self, text};
 use common::{KIB, MIB, Rng, content, vhd, vhdx};
 use goldfleet_disk::{
-    AzureDisk, ConvertOptions, DataRanges, DiskReader, FileDisk, Format, MemoryDisk, OpenDisk, OpenOptions, StatedFormat,
-    convert, first_difference, open,
+    AzureDisk, ConvertOptions, DataRanges, DiskReader, FileDisk, Format, MemoryDisk, OpenDisk, OpenOptions,
+    StatedFormat, convert, first_difference, open,
 };
 
 /// The number of cases when nothing is asked for.
@@ -183,7 +183,8 @@ fn qemu_vhdx(rng: &mut Rng, folder: &Path) -> Made {
 /// Random options of qcow2.
 fn qcow2_options(rng: &mut Rng) -> String {
     let extended = rng.chance(25);
-    let cluster = if extended { rng.pick(&[16, 64, 2048]) * KIB } else { rng.pick(&[512, 4 * KIB, 64 * KIB, 64 * KIB, 2 * MIB]) };
+    let cluster =
+        if extended { rng.pick(&[16, 64, 2048]) * KIB } else { rng.pick(&[512, 4 * KIB, 64 * KIB, 64 * KIB, 2 * MIB]) };
     let mut options = format!("cluster_size={cluster}");
     if extended {
         options += ",extended_l2=on";
@@ -374,8 +375,14 @@ fn check_ranges(disk: &dyn DiskReader, expected: &[u8]) {
 fn converted(open: &OpenDisk, expected: &[u8], folder: &Path) {
     let azure = AzureDisk::new(open, false).unwrap();
     let output = folder.join("out.vhd");
-    convert(&azure, &output, &ConvertOptions { no_sync: true, ..ConvertOptions::default() }, &|_, _| {}, &AtomicBool::new(false))
-        .unwrap();
+    convert(
+        &azure,
+        &output,
+        &ConvertOptions { no_sync: true, ..ConvertOptions::default() },
+        &|_, _| {},
+        &AtomicBool::new(false),
+    )
+    .unwrap();
     let mut wanted = expected.to_vec();
     wanted.resize(wanted.len().next_multiple_of(MIB), 0);
     let file: Arc<dyn DiskReader> = Arc::new(FileDisk::new(std::fs::File::open(&output).unwrap()).unwrap());

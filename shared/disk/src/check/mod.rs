@@ -11,7 +11,7 @@ use crate::azure::AzureDisk;
 use crate::codes::{self, Code};
 use crate::foreign;
 use crate::formats::compressed::Compression;
-use crate::open::{Format, OpenDisk, OpenOptions, open};
+use crate::open::{Format, OpenDisk, OpenError, OpenOptions, open};
 use crate::{DataRanges, DiskError, DiskReader, Finding, Generation, Severity};
 
 /// The smallest OS disk. Source: Azure's documentation gives 20 MiB as the least size of a VHD.
@@ -88,6 +88,12 @@ pub struct Checked {
 /// Finds out whether an image can become an OS disk. The file is not changed, and of the data only structures are read.
 #[must_use]
 pub fn check(path: &Path, options: &CheckOptions) -> Checked {
+    check_opened(path, open(path, &options.open), options)
+}
+
+/// The same for an image that is already open, or could not be opened. `path` is only shown.
+#[must_use]
+pub fn check_opened(path: &Path, opened: Result<OpenDisk, OpenError>, options: &CheckOptions) -> Checked {
     let mut check = Check {
         path,
         options,
@@ -102,7 +108,7 @@ pub fn check(path: &Path, options: &CheckOptions) -> Checked {
         },
     };
     let (mut image, mut disk) = (None, None);
-    match open(path, &options.open) {
+    match opened {
         Ok(open) => {
             disk = check.image(&open).unwrap_or_else(|error| {
                 check.find(error.code(), error.to_string());

@@ -45,8 +45,11 @@ impl Check<'_> {
             TableKind::Gpt { backup } => {
                 let moved = azure.changes().iter().any(|change| change.code == codes::GPT_BACKUP_MOVED.name);
                 let needed = table.last_usable.unwrap_or(0).saturating_add(1);
-                if needed > sectors {
-                    self.cut_short("partition table (GPT)", needed, sectors);
+                // A header that was repaired is one for the disk with the zeros that are appended.
+                let repaired = azure.changes().iter().any(|change| change.code == codes::GPT_REPAIRED.name);
+                let available = if repaired { azure.size() / SECTOR } else { sectors };
+                if needed > available {
+                    self.cut_short("partition table (GPT)", needed, available);
                     return;
                 }
                 if backup == Backup::Invalid && !moved {

@@ -142,7 +142,9 @@ pub fn os_disk(size: u64) -> Pieces {
     let last = size / 512;
     Gpt::default().write(&mut disk, &[(ESP, 2048, 4095), (LINUX, 4096, last - 2048)]);
     let mut rng = super::Rng(size);
-    for (at, length) in [(1 << 20, 700 << 10), ((5 << 20) + 4096, 70 << 10), (size / 2, 1536), (size - (2 << 20), 512 << 10)] {
+    for (at, length) in
+        [(1 << 20, 700 << 10), ((5 << 20) + 4096, 70 << 10), (size / 2, 1536), (size - (2 << 20), 512 << 10)]
+    {
         let mut bytes = vec![0; length];
         rng.fill(&mut bytes);
         disk.put(at, bytes);

@@ -5,6 +5,8 @@
 pub mod gpt;
 pub mod log;
 pub mod qemu;
+pub mod reseal;
+pub mod seeds;
 pub mod vhd;
 pub mod vhdx;
 

@@ -46,13 +46,9 @@ impl FooterSpec {
     pub fn bytes(&self) -> [u8; 512] {
         let mut footer = [self.reserved; 512];
         footer[..8].copy_from_slice(b"conectix");
-        for (at, number) in [
-            (8, self.features),
-            (12, self.version),
-            (24, self.stamp),
-            (32, self.creator_version),
-            (60, self.kind),
-        ] {
+        for (at, number) in
+            [(8, self.features), (12, self.version), (24, self.stamp), (32, self.creator_version), (60, self.kind)]
+        {
             footer[at..at + 4].copy_from_slice(&number.to_be_bytes());
         }
         footer[16..24].copy_from_slice(&self.data_offset.to_be_bytes());

@@ -102,7 +102,10 @@ impl Vhdx {
         let flags = if self.parent.is_some() { 2_u32 } else { 0 };
         let number = |number: usize| u32::try_from(number).unwrap().to_le_bytes().to_vec();
         let mut items = vec![
-            (guid("caa16737-fa36-4d43-b3b6-33f0aa44e76b"), [number(self.block_size), flags.to_le_bytes().to_vec()].concat()),
+            (
+                guid("caa16737-fa36-4d43-b3b6-33f0aa44e76b"),
+                [number(self.block_size), flags.to_le_bytes().to_vec()].concat(),
+            ),
             (guid("2fa54224-cd1b-4876-b211-5dbed83bf4b8"), (size as u64).to_le_bytes().to_vec()),
             (guid("beca12ab-b2e6-4523-93ef-c309e000c746"), vec![4; 16]),
             (guid("8141bf1d-a96f-4709-ba47-f233a8faab5f"), number(self.sector)),
