@@ -2,15 +2,21 @@
 
 use std::path::Path;
 
-use super::gpt::os_disk;
+use super::gpt::{ESP, Gpt, LINUX, Pieces};
 use super::{KIB, MIB, Rng, qemu, vhd, vhdx};
 
 /// Names and files. Parents are not among them: a damaged differencing image is opened without its parent or with itself.
 pub fn seeds(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut rng = Rng(2026);
-    let mut disk = os_disk(4 << 20).bytes();
     // Small seeds need little memory, and damage hits structures more often.
-    disk[MIB + 64 * KIB..2 * MIB].fill(0);
+    let mut disk = Pieces::new(4 << 20);
+    Gpt::default().write(&mut disk, &[(ESP, 2048, 4095), (LINUX, 4096, 8000)]);
+    for (at, length) in [(MIB, 20 * KIB), (2 * MIB + 512, 70 * KIB), (4 * MIB - 100 * KIB, 4 * KIB)] {
+        let mut bytes = vec![0; length];
+        rng.fill(&mut bytes);
+        disk.put(at as u64, bytes);
+    }
+    let disk = disk.bytes();
     let raw = folder.join("seed.raw");
     std::fs::write(&raw, &disk).unwrap();
     let mut seeds = vec![("raw".to_owned(), disk.clone())];
