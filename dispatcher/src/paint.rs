@@ -1,8 +1,8 @@
 //! Colour, where it is wanted: what it stands for. It is never the only sign of it.
 
 use anstyle::Ansi256Color;
-use goldfleet_shared::model::upload::UploadState;
-use goldfleet_shared::vhd::Severity;
+use goldfleet_disk::Severity;
+use goldfleet_model::upload::UploadState;
 
 use crate::doctor::Level;
 use crate::status::Standing;

@@ -4,10 +4,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use console::Term;
-use goldfleet_shared::model::upload::Upload;
-use goldfleet_shared::screen;
-use goldfleet_shared::telemetry;
-use goldfleet_shared::words::counted;
+use goldfleet_model::upload::Upload;
+use goldfleet_model::words::counted;
+use goldfleet_runtime::screen;
+use goldfleet_runtime::telemetry;
 use indicatif::HumanBytes;
 
 use crate::board::{self, Pace};

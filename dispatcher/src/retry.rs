@@ -1,12 +1,12 @@
 //! Retry: only what failed or was cancelled is done again, and a copy whose VHD its image did not find.
 
-use goldfleet_shared::commit::Commit;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::job::{Job, JobState};
-use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
-use goldfleet_shared::model::selector::Selector;
-use goldfleet_shared::ports::Versioned;
-use goldfleet_shared::state::{JobEvent, OperationEvent};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::operation::{Kind, Operation, OperationState};
+use goldfleet_model::selector::Selector;
+use goldfleet_model::state::{JobEvent, OperationEvent};
+use goldfleet_ports::Versioned;
+use goldfleet_ports::commit::Commit;
 
 use crate::desk::{Desk, DeskError, Group, by_group};
 use crate::fanout::works_with_the_same;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use goldfleet_config::Config;
+use goldfleet_disk::{AzureDisk, Footer, GoldenSpec, same_disk};
 use goldfleet_dispatcher::cleanup::forget_version;
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::fanout::fan_out;
@@ -15,15 +17,12 @@ use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::service::{Until, serve};
 use goldfleet_dispatcher::status::{Standing, Status, status};
 use goldfleet_dispatcher::upload::{UploadError, UploadRequest, Uploaded, upload};
-use goldfleet_shared::backend;
-use goldfleet_shared::config::Config;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::manifest::OsType;
-use goldfleet_shared::model::message::QueueName;
-use goldfleet_shared::model::operation::Work;
-use goldfleet_shared::model::upload::Upload;
-use goldfleet_shared::ports::Ports;
-use goldfleet_shared::vhd::{Disk, Footer, GoldenSpec, same_disk};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::manifest::OsType;
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::Work;
+use goldfleet_model::upload::Upload;
+use goldfleet_ports::Ports;
 use goldfleet_worker::pump::Pump;
 use goldfleet_worker::settings::Settings;
 use goldfleet_worker::steps::Shared;
@@ -70,7 +69,7 @@ impl Fleet {
         std::fs::write(folder.path().join("targets.toml"), targets).unwrap();
         golden.write(&folder.path().join("golden.vhd")).unwrap();
         let config = Config::load(Some(&folder.path().join("goldfleet.toml")), std::iter::empty()).unwrap();
-        let ports = backend::open(&config).unwrap();
+        let ports = goldfleet_connect::open(&config).unwrap();
         Self { folder, config: Arc::new(config), ports }
     }
 
@@ -173,7 +172,7 @@ impl Fleet {
             image: image.parse().unwrap(),
             version: version.parse().unwrap(),
             os: OsType::Linux,
-            generation: None,
+            check: goldfleet_disk::CheckOptions::default(),
             limit: None,
         };
         upload(&self.desk(ports.clone()), &asked, watch, &CancellationToken::new()).await
@@ -345,7 +344,7 @@ impl Fleet {
         for (kind, phase) in status.phases.named() {
             assert_eq!(phase.succeeded, phase.total, "{kind}: {status:#?}");
         }
-        let golden = Disk::open(&self.golden()).unwrap();
+        let golden = AzureDisk::open(&self.golden()).unwrap();
         let mut targets = 0;
         for row in self.ports.table.operations(job).await.unwrap() {
             if let Work::Copy { target, .. } = &row.value.work {

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-
-use crate::program::VERSION;
+use goldfleet_runtime::process::VERSION;
 
 /// What both programs say of `--config`.
 pub const CONFIG_HELP: &str = "The configuration file [env: GOLDFLEET_CONFIG] [default: goldfleet.toml]";

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use goldfleet_shared::backend;
-use goldfleet_shared::config::{Config, environment};
-use goldfleet_shared::telemetry;
-use goldfleet_worker::{listen, program};
+use goldfleet_config::{Config, environment};
+use goldfleet_runtime::telemetry;
+use goldfleet_runtime::{listen, process};
+use goldfleet_worker::program;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
-use super::{check, demo, doctor, documents, jobs, plan, rehearse, send, setup, targets, verify};
+use super::{check, convert, demo, doctor, documents, jobs, plan, rehearse, send, setup, targets, verify};
 use crate::desk::Desk;
 use crate::service::{Until, serve};
 
@@ -34,7 +34,8 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
             documents::manual(&folder, console)?;
             return Ok(DONE);
         }
-        Command::Check { file, generation } => return Ok(check::run(&file, generation, console)?),
+        Command::Check { file, disk } => return Ok(check::run(&file, &disk.options(), console)?),
+        Command::Convert(arguments) => return convert::run(&arguments, console),
         Command::Demo(demo) => {
             let _telemetry = telemetry::init(&Default::default(), Level::WARN, environment())?;
             return demo::run(&demo, console);
@@ -55,7 +56,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
     if let Command::Health = arguments.command {
         return health(&config);
     }
-    let runtime = program::runtime()?;
+    let runtime = process::runtime()?;
     let ended = runtime.block_on(with_ports(arguments.command, config, console));
     // Blocking reads that nobody waits for any more must not hold the program up.
     runtime.shutdown_background();
@@ -63,7 +64,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
 }
 
 async fn with_ports(command: Command, config: Config, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let ports = backend::open(&config)?;
+    let ports = goldfleet_connect::open(&config)?;
     if let Command::Worker { exit_when_idle, concurrency } = command {
         let mut settings = program::settings(&config);
         settings.exit_when_idle = exit_when_idle;
@@ -85,7 +86,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
     }
     let stop = CancellationToken::new();
     let stopping = stop.clone();
-    program::on_signal(move || stopping.cancel());
+    process::on_signal(move || stopping.cancel());
     match command {
         Command::Upload(arguments) => send::upload_command(&desk, &arguments, console, &stop).await,
         Command::Plan { image, targets, within } => {
@@ -97,7 +98,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         }
         Command::Dispatcher { exit_when_idle } => {
             let _listening = match desk.config.dispatch.listen {
-                Some(at) => Some(program::listening(at.address(), &desk.vitals).await?),
+                Some(at) => Some(process::listening(at.address(), &desk.vitals).await?),
                 None => None,
             };
             serve(&desk, if exit_when_idle { Until::Idle } else { Until::Stopped }, &stop).await;
@@ -127,6 +128,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         | Command::Completions { .. }
         | Command::Man { .. }
         | Command::Check { .. }
+        | Command::Convert(_)
         | Command::Demo(_)
         | Command::Rehearse(_)
         | Command::Targets(_)

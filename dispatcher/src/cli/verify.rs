@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::words::counted;
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::words::counted;
 use indicatif::HumanBytes;
 
 use super::arguments::VerifyArguments;

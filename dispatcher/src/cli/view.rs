@@ -2,8 +2,8 @@
 
 use std::io;
 
-use goldfleet_shared::model::job::JobState;
-use goldfleet_shared::words::counted;
+use goldfleet_model::job::JobState;
+use goldfleet_model::words::counted;
 use indicatif::HumanBytes;
 
 use super::output::{Console, Output, write_json};

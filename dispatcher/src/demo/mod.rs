@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt as _;
-use goldfleet_shared::backend::{self, BackendError};
-use goldfleet_shared::config::{Cloud, Config, ConfigError};
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::operation::Work;
-use goldfleet_shared::vhd::{Disk, VhdError, same_disk};
+use goldfleet_config::{Cloud, Config, ConfigError};
+use goldfleet_connect::BackendError;
+use goldfleet_disk::{AzureDisk, DiskError, DiskReader as _, same_disk};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::operation::Work;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -115,7 +115,7 @@ pub enum DemoError {
     Upload(#[from] UploadError),
     /// A disk that can't be read back.
     #[error(transparent)]
-    Disk(#[from] VhdError),
+    Disk(#[from] DiskError),
     /// Asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -151,7 +151,7 @@ pub async fn demo(
 ) -> Result<(DemoReport, Vec<Status>), DemoError> {
     let scene = Scene::build(asked)?;
     let config = Arc::new(Config::load(Some(&scene.config), std::iter::empty())?);
-    let ports = backend::open(&config)?;
+    let ports = goldfleet_connect::open(&config)?;
     ports.queue.ensure().await.map_err(DeskError::from)?;
     ports.table.ensure().await.map_err(DeskError::from)?;
     let desk = Desk::new(ports, config, "goldfleet demo");
@@ -198,7 +198,7 @@ async fn drive(desk: &Desk, scene: &Scene, progress: &Progress, stop: &Cancellat
             image: golden.image.clone(),
             version: golden.version.clone(),
             os: golden.os,
-            generation: None,
+            check: goldfleet_disk::CheckOptions::default(),
             limit: None,
         };
         let begun = Instant::now();
@@ -256,7 +256,7 @@ async fn verify(desk: &Desk, scene: &Scene, statuses: &[Status]) -> Result<bool,
         if status.state != Standing::Succeeded {
             return Ok(false);
         }
-        let disk = Arc::new(Disk::open(&golden.file)?);
+        let disk = Arc::new(AzureDisk::open(&golden.file)?);
         let job: JobId = status.job.parse().map_err(|error| DeskError::Refused(format!("{error}")))?;
         for row in desk.ports.table.operations(&job).await.map_err(DeskError::from)? {
             if let Work::Copy { target, .. } = &row.value.work {

@@ -1,10 +1,10 @@
 //! How fast a job is, and what is left of it, as its rows tell after pauses, retries and approvals.
 
 use super::*;
-use goldfleet_shared::model::operation::{Failure, Lease};
-use goldfleet_shared::ports::ETag;
-use goldfleet_shared::ports::clock::after;
-use goldfleet_shared::state::{JobEvent, OperationEvent};
+use goldfleet_model::operation::{Failure, Lease};
+use goldfleet_model::state::{JobEvent, OperationEvent};
+use goldfleet_ports::ETag;
+use goldfleet_ports::clock::after;
 use serde_json::json;
 use std::time::Duration;
 use uuid::Uuid;

@@ -3,10 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use goldfleet_shared::model::upload::{Upload, UploadState};
-use goldfleet_shared::ports::clock::between;
-use goldfleet_shared::ports::error::{PortError, PortResult};
-use goldfleet_shared::retry::retrying;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_ports::chance;
+use goldfleet_ports::clock::between;
+use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::retry::retrying;
 use jiff::Timestamp;
 
 use super::UploadRequest;
@@ -39,7 +41,7 @@ impl<'a> Record<'a> {
     /// A row that is not written yet: [`Record::renew`] does.
     pub(super) fn new(desk: &'a Desk, request: &UploadRequest, watch: &'a (dyn Fn(&Upload) + Sync)) -> Self {
         let now = desk.ports.clock.now();
-        let row = Upload::begun(request.image.clone(), request.version.clone(), now);
+        let row = Upload::begun(JobId::new(now, chance::number()), request.image.clone(), request.version.clone(), now);
         let signs = Mutex::new(Signs { last: now, lapsed: false });
         Self { desk, row: Mutex::new(row), signs, grace: desk.config.cleanup.chunk_grace.get(), watch }
     }

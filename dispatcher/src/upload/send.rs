@@ -8,14 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use goldfleet_shared::chunk_store;
-use goldfleet_shared::governor::Governor;
-use goldfleet_shared::model::manifest::{ChunkEntry, ChunkHash, chunk_name};
-use goldfleet_shared::model::store::Container;
-use goldfleet_shared::ports::blob_store::BlobListed;
-use goldfleet_shared::ports::error::{ErrorKind, PortError};
-use goldfleet_shared::retry::retrying;
-use goldfleet_shared::vhd::Disk;
+use goldfleet_disk::AzureDisk;
+use goldfleet_model::manifest::{ChunkEntry, ChunkHash, chunk_name};
+use goldfleet_model::store::Container;
+use goldfleet_ports::blob_store::BlobListed;
+use goldfleet_ports::chunk_store;
+use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_ports::retry::retrying;
+use goldfleet_runtime::governor::Governor;
 use tokio_util::sync::CancellationToken;
 
 use super::UploadError;
@@ -45,7 +45,7 @@ pub(super) struct Sent {
 /// Reads the whole disk and puts the chunks that are wanted and that the store lacks into it, no faster than `limit`.
 pub(super) async fn chunks(
     desk: &Desk,
-    disk: &Arc<Disk>,
+    disk: &Arc<AzureDisk>,
     wanted: Wanted<'_>,
     limit: Option<Rate>,
     record: &Record<'_>,
@@ -76,7 +76,7 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    async fn run(&self, disk: Arc<Disk>) -> Result<Vec<ChunkEntry>, UploadError> {
+    async fn run(&self, disk: Arc<AzureDisk>) -> Result<Vec<ChunkEntry>, UploadError> {
         let requests = self.desk.config.upload.requests.max(1);
         let readers = self.desk.readers;
         // One for each request, one in each reader's hands, one read ahead.

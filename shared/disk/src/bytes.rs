@@ -64,14 +64,6 @@ pub(crate) fn index(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// Whether all bytes are zero.
-#[must_use]
-pub(crate) fn is_zero(bytes: &[u8]) -> bool {
-    // Comparing whole words is several times faster than a loop over bytes in builds without optimisation, too.
-    let (head, rest) = bytes.split_at(bytes.len() % 16);
-    head.iter().all(|&byte| byte == 0) && rest.chunks_exact(16).all(|chunk| chunk == [0; 16])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,18 +79,5 @@ mod tests {
     fn checksums_match_their_published_check_values() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
-    }
-
-    #[test]
-    fn a_single_byte_is_not_zero() {
-        for length in 0..70 {
-            let mut bytes = vec![0; length];
-            assert!(is_zero(&bytes));
-            for at in 0..length {
-                bytes[at] = 1;
-                assert!(!is_zero(&bytes), "{at} of {length}");
-                bytes[at] = 0;
-            }
-        }
     }
 }

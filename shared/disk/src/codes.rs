@@ -70,6 +70,9 @@ codes! {
     NOT_A_DISK_IMAGE = "not-a-disk-image", Error, false,
         "The file is something other than a disk image, for example an archive or a web page.",
         "name the disk image itself";
+    FORMAT_MISMATCH = "format-mismatch", Error, false,
+        "The file is an image of another format than the stated one.",
+        "leave --format out, so that the format is detected";
     WRAPPED_FILE = "wrapped-file", Error, true,
         "The VHD holds another file, for example a compressed one, in place of a disk.",
         "start again from the original file: goldfleet convert IN OUT.vhd reads it directly";

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::azure::AzureDisk;
-use crate::bytes::{index, is_zero};
+use crate::bytes::index;
+use crate::chunk::is_zero;
 use crate::formats::vhd::FOOTER_SIZE;
 use crate::{DiskError, DiskReader};
 

@@ -5,9 +5,6 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
-
 use crate::reader::check_range;
 use crate::{DiskError, DiskReader};
 
@@ -40,24 +37,8 @@ impl DiskReader for FileDisk {
     }
 
     fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, DiskError> {
-        if offset >= self.size {
-            return Ok(None);
-        }
         // The file's cursor, which this moves, is not used by reads.
-        let start = match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
-            Ok(start) => start.max(offset),
-            // Only a hole follows.
-            Err(Errno::NXIO) => return Ok(None),
-            // The file system does not know holes.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some(offset..self.size)),
-            Err(error) => return Err(DiskError::Io(error.into())),
-        };
-        if start >= self.size {
-            return Ok(None);
-        }
-        let end = rustix::fs::seek(&self.file, SeekFrom::Hole(start)).map_err(|error| DiskError::Io(error.into()))?;
-        // A file that changes while it is read may give an end before the start.
-        Ok(Some(start..end.clamp(start + 1, self.size)))
+        Ok(crate::sparse::next_data(&self.file, offset, self.size)?)
     }
 }
 

@@ -4,7 +4,7 @@
 //!   disk's size, where it holds data, and its bytes.
 //! - [`AzureDisk`] is the same disk as Azure accepts it, with every change reported.
 //! - [`check`] finds out whether an image can become an OS disk. [`Finding`] is one result; [`codes`] lists all kinds of them.
-//! - [`convert`] writes a disk to a fixed VHD.
+//! - [`convert`] writes a disk to a fixed VHD; [`chunk`] cuts it into chunks; [`sparse`] finds the data of sparse files.
 //!
 //! Images are read only, without child processes. An image may be damaged or hostile: every offset in it is checked against the
 //! file's length, and memory is bounded. The parts of an image that are open at a time are the allocation tables in use (a
@@ -16,6 +16,7 @@ mod blocks;
 mod bytes;
 mod cache;
 mod check;
+pub mod chunk;
 pub mod codes;
 mod compare;
 mod convert;
@@ -24,10 +25,10 @@ mod file;
 mod finding;
 mod foreign;
 mod formats;
-mod generation;
 mod open;
 mod partitions;
 mod reader;
+pub mod sparse;
 mod synthetic;
 
 pub use azure::AzureDisk;
@@ -40,7 +41,7 @@ pub use file::FileDisk;
 pub use finding::{Finding, Severity};
 pub use formats::compressed::Compression;
 pub use formats::vhd::{DiskType, FOOTER_SIZE, Footer, FooterError};
-pub use generation::Generation;
+pub use goldfleet_model::manifest::Generation;
 pub use open::{Format, OpenDisk, OpenError, OpenOptions, StatedFormat, open, open_reader};
 pub use partitions::{Backup, GptFault, Partition, PartitionTable, PartitionType, TableKind, types};
 pub use reader::{DataRanges, DiskReader, MemoryDisk};

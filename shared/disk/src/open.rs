@@ -263,7 +263,7 @@ impl Opener<'_> {
 
     fn open_plain(&self, source: Arc<dyn DiskReader>, head: &[u8], parents: &[PathBuf]) -> Result<OpenDisk, OpenError> {
         let format = match self.options.format {
-            Some(StatedFormat::Raw) => return Ok(OpenDisk::new(source, Format::Raw)),
+            Some(StatedFormat::Raw) => return open_as_raw(source, head),
             Some(StatedFormat::Vhd) => None,
             Some(StatedFormat::Vhdx) => Some(Format::Vhdx),
             Some(StatedFormat::Qcow2) => Some(Format::Qcow2),
@@ -491,6 +491,28 @@ fn check_fixed_size(footer: &Footer, footer_at: u64) -> Result<(), OpenError> {
         return Err(OpenError::new(Format::FixedVhd, Finding::new(&codes::FOOTER_SIZE_MISMATCH, message)));
     }
     Ok(())
+}
+
+/// Opens a file that is stated to be a raw disk. An image of another format read as raw would give a disk that no machine boots.
+fn open_as_raw(source: Arc<dyn DiskReader>, head: &[u8]) -> Result<OpenDisk, OpenError> {
+    let boot_sector = head.get(510..512) == Some(&[0x55, 0xaa]);
+    let other = if ends_as_vhd(&*source) {
+        Some("a VHD: it ends with a footer")
+    } else {
+        match detect_format(head).filter(|_| !boot_sector) {
+            Some(Format::Vhdx) => Some("a VHDX by its first bytes"),
+            Some(Format::Qcow2) => Some("a qcow2 image by its first bytes"),
+            Some(_) => Some("a VMDK by its first bytes"),
+            None => None,
+        }
+    };
+    match other {
+        Some(other) => {
+            let message = format!("it is stated to be a raw disk, but it is {other}");
+            Err(OpenError::new(Format::Unknown, Finding::new(&codes::FORMAT_MISMATCH, message)))
+        }
+        None => Ok(OpenDisk::new(source, Format::Raw)),
+    }
 }
 
 /// A file without any sign of another format is a raw disk if its content proves where it ends.

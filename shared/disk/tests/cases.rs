@@ -218,6 +218,19 @@ fn a_padded_vhd_and_a_short_footer_are_read_when_the_format_is_stated() {
     assert_eq!(errors(&checked.report), ["padded"]);
 }
 
+/// Read as raw, an image becomes a disk that no machine boots, and nothing would notice.
+#[test]
+fn an_image_of_another_format_is_not_read_as_raw() {
+    let folder = tempfile::tempdir().unwrap();
+    let (raw, image) = (folder.path().join("a.raw"), folder.path().join("a.image"));
+    os_disk(32 * M).write(&raw, None);
+    for format in ["qcow2", "vhdx", "vmdk", "vpc"] {
+        qemu::convert(&raw, format, "", &image, &[]);
+        let report = with(&image, |options| options.open.format = Some(StatedFormat::Raw)).report;
+        assert_eq!(errors(&report), ["format-mismatch"], "{format}");
+    }
+}
+
 #[test]
 fn a_dynamic_vhd_that_is_cut_short_is_named() {
     let mut rng = Rng(5);

@@ -151,3 +151,52 @@ fn peak_memory_kib() -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
 }
+
+/// Writes the seeds as a corpus to fuzz from: `shared/disk/fuzz/run.sh` does.
+#[test]
+#[ignore = "writes files for fuzzing; run by shared/disk/fuzz/run.sh"]
+fn write_the_corpus() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let folder = tempfile::tempdir().unwrap();
+    for (n, (name, bytes)) in seeds::seeds(folder.path()).into_iter().enumerate() {
+        let target = match &name[..4] {
+            "dyna" => "vhd",
+            "qcow" => "qcow2",
+            "vmdk" => "vmdk",
+            "raw" | "fixe" => "partitions",
+            "gzip" | "bzip" | "zstd" => "compressed",
+            _ if name == "xz" => "compressed",
+            "VHDX" | "vhdx" => "vhdx",
+            _ => "detect",
+        };
+        let place = corpus.join(target);
+        std::fs::create_dir_all(&place).unwrap();
+        let bytes = match name.as_str() {
+            "gzip" => [&[0], &bytes[..]].concat(),
+            "xz" => [&[1], &bytes[..]].concat(),
+            "zstd" => [&[2], &bytes[..]].concat(),
+            "bzip2" => [&[3], &bytes[..]].concat(),
+            _ if target == "vhdx" => scattered(&bytes),
+            _ => bytes,
+        };
+        // Structures are at the beginning; long inputs make fuzzing slow.
+        std::fs::write(place.join(format!("seed-{n}")), &bytes[..bytes.len().min(300 * KIB)]).unwrap();
+    }
+}
+
+/// The structures of a VHDX as the fuzz target puts them together: a length in units of 4 bytes, and bytes, for each place.
+fn scattered(file: &[u8]) -> Vec<u8> {
+    const PLACES: [usize; 10] = [
+        64 * KIB,
+        128 * KIB,
+        192 * KIB,
+        MIB,
+        MIB + 4 * KIB,
+        MIB + 8 * KIB,
+        2 * MIB,
+        2 * MIB + 64 * KIB,
+        3 * MIB,
+        4 * MIB,
+    ];
+    PLACES.iter().filter_map(|&at| file.get(at..at + 1020)).flat_map(|bytes| [&[255], bytes].concat()).collect()
+}

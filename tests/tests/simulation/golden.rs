@@ -5,16 +5,16 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use goldfleet_disk::{Footer, GoldenSpec};
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::rehearse;
 use goldfleet_dispatcher::request::manifest;
 use goldfleet_dispatcher::upload::{UploadRequest, upload};
-use goldfleet_shared::chance;
-use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::manifest::{Generation, Manifest, OsType};
-use goldfleet_shared::modelled::{Model, Pace};
-use goldfleet_shared::ports::clock::TokioClock;
-use goldfleet_shared::vhd::{Footer, GoldenSpec};
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::manifest::{Generation, Manifest, OsType};
+use goldfleet_modelled::{Model, Pace};
+use goldfleet_ports::chance;
+use goldfleet_ports::clock::TokioClock;
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -103,7 +103,8 @@ fn write(path: &Path, n: u64, id: u128) {
 
 fn asked(file: &Path, image: &str, version: &str) -> UploadRequest {
     let (image, version) = (image.parse().unwrap(), version.parse().unwrap());
-    UploadRequest { file: file.to_owned(), image, version, os: OsType::Linux, generation: None, limit: None }
+    let check = goldfleet_disk::CheckOptions::default();
+    UploadRequest { file: file.to_owned(), image, version, os: OsType::Linux, check, limit: None }
 }
 
 /// What an upload makes of a file.

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use goldfleet_shared::model::target::{Target, TargetKey};
-use goldfleet_shared::targets::{Merged, Switched};
-use goldfleet_shared::words::counted;
+use goldfleet_config::targets::{Merged, Switched};
+use goldfleet_model::target::{Target, TargetKey};
+use goldfleet_model::words::counted;
 use serde_json::json;
 
 use crate::cli::output::{Console, Output, write_json};

@@ -11,7 +11,8 @@ use ruzstd::decoding::FrameDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use serde::Serialize;
 
-use crate::bytes::{index, is_zero};
+use crate::bytes::index;
+use crate::chunk::is_zero;
 use crate::reader::check_range;
 use crate::{DiskError, DiskReader};
 

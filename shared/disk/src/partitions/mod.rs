@@ -125,7 +125,7 @@ impl PartitionTable {
         let mut sectors = [0; 1024];
         disk.read_at(0, &mut sectors)?;
         let (first, second) = sectors.split_at(512);
-        table.boot_code = !crate::bytes::is_zero(&first[..BOOT_CODE]);
+        table.boot_code = !crate::chunk::is_zero(&first[..BOOT_CODE]);
         let entries = mbr::entries(first);
         let protective: Vec<_> = entries.iter().filter(|entry| entry.kind == mbr::PROTECTIVE).collect();
         let header = second.starts_with(SIGNATURE);

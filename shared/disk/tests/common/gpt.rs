@@ -2,13 +2,11 @@
 
 use goldfleet_disk::{PartitionType, types};
 
+use super::sums::crc32;
+
 pub const ESP: PartitionType = types::ESP;
 pub const LINUX: PartitionType = types::LINUX;
 pub const BIOS: PartitionType = types::BIOS_BOOT;
-
-pub fn crc32(bytes: &[u8]) -> u32 {
-    u32::try_from(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, bytes)).unwrap()
-}
 
 /// A disk of which only some pieces are not zero.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! Logs of VHDX files.
 
-use super::vhdx::seal;
+use super::sums::seal;
 use super::{KIB, MIB, Rng};
 
 const SECTOR: usize = 4 * KIB;

@@ -7,6 +7,7 @@ pub mod log;
 pub mod qemu;
 pub mod reseal;
 pub mod seeds;
+pub mod sums;
 pub mod vhd;
 pub mod vhdx;
 

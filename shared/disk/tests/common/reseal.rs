@@ -1,9 +1,9 @@
 //! Computes checksums again after a change, so that damage reaches the code behind the checks of checksums.
 
-use super::gpt::crc32;
-use super::vhd::checksum;
-use super::vhdx::seal;
-use super::{KIB, MIB};
+use super::sums::{checksum, crc32, seal};
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
 
 /// Seals whatever structures the bytes seem to have.
 pub fn reseal(file: &mut [u8]) {

@@ -1,6 +1,7 @@
 //! VHDs by the specification 1.0, as many programs write them.
 
 use super::Rng;
+use super::sums::checksum;
 
 /// The fields of a footer that differ between writers.
 #[derive(Debug, Clone)]
@@ -63,12 +64,6 @@ impl FooterSpec {
         footer[64..68].copy_from_slice(&sum.to_be_bytes());
         footer
     }
-}
-
-/// The ones' complement of the sum of all bytes but the 4 of the checksum at `at`.
-pub fn checksum(bytes: &[u8], at: usize) -> u32 {
-    let others = bytes[..at].iter().chain(&bytes[at + 4..]);
-    !others.fold(0, |sum: u32, &byte| sum.wrapping_add(byte.into()))
 }
 
 /// Cylinders, heads and sectors by the appendix of the specification.

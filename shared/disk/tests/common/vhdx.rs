@@ -1,5 +1,6 @@
 //! VHDX files by [MS-VHDX], with the features that `qemu-img` does not write: logs, parents, sector bitmaps, states of blocks.
 
+use super::sums::seal;
 use super::{KIB, MIB, Rng, log};
 
 /// How a VHDX is laid out.
@@ -236,11 +237,4 @@ fn locator(linkage: &str) -> Vec<u8> {
     }
     bytes.extend(texts.concat());
     bytes
-}
-
-/// Writes the CRC-32C of a structure at its bytes 4 to 7.
-pub fn seal(bytes: &mut [u8]) {
-    bytes[4..8].fill(0);
-    let crc = u32::try_from(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes)).unwrap();
-    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
 }

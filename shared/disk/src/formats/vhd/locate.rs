@@ -1,7 +1,8 @@
 //! Where the footer of a VHD is, also in files that are not exactly as they should be.
 
 use super::footer::{COOKIE, DiskType, FOOTER_SIZE, Footer, FooterError};
-use crate::bytes::{be32, be64, is_zero};
+use crate::bytes::{be32, be64};
+use crate::chunk::is_zero;
 use crate::{DiskError, DiskReader};
 
 /// How far before the end of the file a footer is searched. Copying tools pad files to blocks of at most 4 MiB.
