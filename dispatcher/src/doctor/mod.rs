@@ -23,6 +23,7 @@ use crate::desk::{Desk, DeskError, IN_FLIGHT};
 use crate::request::plan_order;
 
 pub use finding::{Finding, Level};
+pub(crate) use services::container_is_there;
 
 /// Examines configuration, services, permissions and targets, many at once. The findings come in a fixed order.
 ///

@@ -114,7 +114,7 @@ codes! {
         "name the parent with the right id: --parent FILE";
     EXTERNAL_FILE = "external-file", Error, false,
         "The image refers to another file. Files named inside an image are not opened.",
-        "merge it into one file first, for example: qemu-img convert -O qcow2 IN OUT.qcow2";
+        "merge it into one file first: test ! -e OUT.qcow2 && qemu-img convert -O qcow2 IN OUT.qcow2";
     ENCRYPTED_IMAGE = "encrypted-image", Error, false,
         "The image is encrypted.",
         "decrypt it first, with the program that made it";

@@ -11,10 +11,17 @@ pub(crate) struct Foreign {
     pub(crate) remedy: &'static str,
 }
 
+impl Foreign {
+    /// Whether a disk may begin like this all the same.
+    pub(crate) fn may_be_a_disk(&self) -> bool {
+        self.name.contains("ISO 9660") || self.name.contains("LUKS")
+    }
+}
+
 /// How many first bytes are looked at: the signature of ISO 9660 is at 32,769.
 pub(crate) const LOOKED_AT: usize = 34 << 10;
 
-const CONVERT: &str = "convert it: qemu-img convert -O qcow2 IN OUT.qcow2";
+const CONVERT: &str = "convert it to a new file: test ! -e OUT.qcow2 && qemu-img convert -O qcow2 IN OUT.qcow2";
 const UNPACK: &str = "unpack it, and name the disk image inside";
 const INSTALL: &str = "install the system from it on a virtual disk, and name that disk";
 
@@ -49,6 +56,7 @@ const SIGNATURES: &[Signature] = &[
         &codes::OTHER_FORMAT,
         "export it as a raw disk (ewfexport -f raw), and use --format raw",
     ),
+    ("a partclone image", 0, b"partclone-image", &codes::OTHER_FORMAT, "restore it to a virtual disk, and name that disk"),
     ("an AFF image", 0, b"AFF10\r\n\0", &codes::OTHER_FORMAT, "export it as a raw disk, and use --format raw"),
     (
         "an Android sparse image",
@@ -87,6 +95,7 @@ const SIGNATURES: &[Signature] = &[
     ("a cabinet archive", 0, b"MSCF\0\0\0\0", &codes::NOT_A_DISK_IMAGE, UNPACK),
     ("a cpio archive", 0, b"070701", &codes::NOT_A_DISK_IMAGE, UNPACK),
     ("an ar archive or Debian package", 0, b"!<arch>\n", &codes::NOT_A_DISK_IMAGE, UNPACK),
+    ("a xar archive", 0, b"xar!", &codes::NOT_A_DISK_IMAGE, UNPACK),
     ("an RPM package", 0, b"\xed\xab\xee\xdb", &codes::NOT_A_DISK_IMAGE, UNPACK),
     ("a squashfs file system", 0, b"hsqs", &codes::NOT_A_DISK_IMAGE, INSTALL),
     ("an lz4 file", 0, b"\x04\x22\x4d\x18", &codes::NOT_A_DISK_IMAGE, "decompress it first (lz4 -d)"),
@@ -109,6 +118,7 @@ const SIGNATURES: &[Signature] = &[
         &codes::NOT_A_DISK_IMAGE,
         "download the file again",
     ),
+    ("an XML document", 0, b"\xef\xbb\xbf<?xml", &codes::NOT_A_DISK_IMAGE, "download the file again"),
     ("a web page", 0, b"<!DOCTYPE", &codes::NOT_A_DISK_IMAGE, "download the file again"),
     ("a web page", 0, b"<!doctype", &codes::NOT_A_DISK_IMAGE, "download the file again"),
     ("a web page", 0, b"<html", &codes::NOT_A_DISK_IMAGE, "download the file again"),
@@ -131,7 +141,7 @@ pub(crate) fn detect_trailer(tail: &[u8]) -> Option<Foreign> {
     tail.starts_with(b"koly").then_some(Foreign {
         name: "an Apple disk image (DMG)",
         code: &codes::OTHER_FORMAT,
-        remedy: "convert it: qemu-img convert -f dmg -O qcow2 IN OUT.qcow2",
+        remedy: "convert it to a new file: test ! -e OUT.qcow2 && qemu-img convert -f dmg -O qcow2 IN OUT.qcow2",
     })
 }
 

@@ -636,6 +636,43 @@ fn sizes_that_azure_accepts() {
     assert_eq!(errors_of(&table(4096 << 30, &[E]), None), ["too-large"]);
 }
 
+/// A VHD around a VHD, as converting a VHD as raw makes it.
+#[test]
+fn a_vhd_inside_a_vhd_is_refused() {
+    let disk = os_disk(32 * M);
+    let inner = [disk.bytes(), FooterSpec::fixed(disk.size).bytes().to_vec()].concat();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.vhd");
+    std::fs::write(&path, [&inner[..], &FooterSpec::fixed(inner.len() as u64).bytes()].concat()).unwrap();
+    assert_eq!(errors(&with(&path, |_| {}).report), ["wrapped-file"]);
+}
+
+/// Commands in remedies can be run as they are: they make a file that can be read, and do nothing if it exists.
+#[test]
+fn commands_in_remedies_overwrite_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = folder.path().join("m.raw");
+    os_disk(32 * M).write(&raw, None);
+    let backing = format!("backing_file={},backing_fmt=raw", qemu::text(&raw));
+    for (name, format, options) in [("it's.vdi", "vdi", ""), ("-a b.qed", "qed", ""), ("b.img", "qcow2", &backing)] {
+        let image = folder.path().join(name);
+        if format == "qcow2" {
+            qemu::run("qemu-img", &["create", "-q", "-f", "qcow2", "-o", options, qemu::text(&image), "32M"]);
+        } else {
+            qemu::convert(&raw, format, options, &image, &[]);
+        }
+        let report = with(&image, |_| {}).report;
+        let command = format!("test {}", report.findings[0].remedy.split_once("test ").unwrap().1);
+        let shell = || std::process::Command::new("sh").args(["-c", &command]).status().unwrap().success();
+        assert!(shell(), "{command}");
+        let made = image.with_extension("qcow2");
+        let before = std::fs::read(&made).unwrap();
+        assert_eq!(errors(&with(&made, |_| {}).report), NONE, "{command}");
+        assert!(!shell(), "{command}");
+        assert_eq!(std::fs::read(&made).unwrap(), before);
+    }
+}
+
 /// A small disk of no whole MiB gets remedies that do not contradict each other.
 #[test]
 fn remedies_are_consistent_and_never_name_harmful_commands() {

@@ -12,7 +12,7 @@ use crate::codes::{self, Code};
 use crate::foreign;
 use crate::formats::compressed::Compression;
 use crate::open::{Format, OpenDisk, OpenError, OpenOptions, open};
-use crate::{DataRanges, DiskError, DiskReader, Finding, Generation, Severity};
+use crate::{DataRanges, DiskError, DiskReader, FOOTER_SIZE, Finding, Footer, Generation, Severity};
 
 /// The smallest OS disk. Source: Azure's documentation gives 20 MiB as the least size of a VHD.
 const SMALLEST: u64 = 20 << 20;
@@ -140,13 +140,15 @@ impl Check<'_> {
     /// Adds a finding; the file's name is put before its message, and into the commands of its remedy.
     fn add(&mut self, mut finding: Finding) {
         finding.message = format!("{}: {}", self.path.display(), finding.message);
-        if finding.remedy.contains(" IN OUT") {
-            let output = |extension: &str| quoted(&self.path.with_extension(extension));
-            let input = quoted(self.path);
+        let quoted = |extension| quoted(&self.path.with_extension(extension));
+        if finding.remedy.contains(" IN ")
+            && let (Some(input), Some(vhd), Some(qcow2)) = (self::quoted(self.path), quoted("fixed.vhd"), quoted("qcow2"))
+        {
             finding.remedy = finding
                 .remedy
-                .replace("IN OUT.vhd", &format!("{input} {}", output("fixed.vhd")))
-                .replace("IN OUT.qcow2", &format!("{input} {}", output("qcow2")));
+                .replace(" OUT.vhd", &format!(" {vhd}"))
+                .replace(" OUT.qcow2", &format!(" {qcow2}"))
+                .replace(" IN ", &format!(" {input} "));
         }
         self.report.findings.push(finding);
     }
@@ -209,18 +211,19 @@ impl Check<'_> {
     }
 }
 
-/// What a disk begins as that is really another file. Only first sectors without the signature of boot sectors are looked at.
+/// What a disk is that is really another file: one that was taken for a raw disk when the image was made.
 fn wrapped(disk: &dyn DiskReader) -> Result<Option<String>, DiskError> {
     let length = crate::bytes::index(disk.size().min(foreign::LOOKED_AT as u64));
     let mut head = vec![0; length];
     disk.read_at(0, &mut head)?;
-    if head.get(510..512) == Some(&[0x55, 0xaa]) {
-        return Ok(None);
+    if ends_with_footer(disk)? {
+        return Ok(Some("a VHD".to_owned()));
     }
     if let Some(compression) = Compression::detect(&head) {
         return Ok(Some(format!("a file compressed with {compression}")));
     }
-    if let Some(foreign) = foreign::detect(&head) {
+    // A disk may have been an installation medium before, and the whole of it may be encrypted.
+    if let Some(foreign) = foreign::detect(&head).filter(|foreign| !foreign.may_be_a_disk()) {
         return Ok(Some(foreign.name.to_owned()));
     }
     let image =
@@ -228,9 +231,18 @@ fn wrapped(disk: &dyn DiskReader) -> Result<Option<String>, DiskError> {
     Ok(image.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, name)| (*name).to_owned()))
 }
 
-/// A path as a shell takes it, also where programs would take it for an option.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
+/// Whether the last sector of a disk is the footer of a VHD of all that precedes it.
+fn ends_with_footer(disk: &dyn DiskReader) -> Result<bool, DiskError> {
+    let Some(at) = disk.size().checked_sub(FOOTER_SIZE as u64) else { return Ok(false) };
+    let mut last = [0; FOOTER_SIZE];
+    disk.read_at(at, &mut last)?;
+    Ok(Footer::parse(&last).is_ok_and(|footer| footer.size() == at))
+}
+
+/// A path as a shell takes it, also where programs would take it for an option or, before a colon, for a protocol. `None` if it
+/// cannot be shown as it is.
+fn quoted(path: &Path) -> Option<String> {
+    let text = path.to_str().filter(|text| !text.chars().any(char::is_control))?;
     let here = if text.starts_with('-') || path.is_relative() && text.contains(':') { "./" } else { "" };
-    format!("'{here}{}'", text.replace('\'', r"'\''"))
+    Some(format!("'{here}{}'", text.replace('\'', r"'\''")))
 }
