@@ -185,7 +185,7 @@ impl Fleet {
             image: "golden".parse().unwrap(),
             version: version.parse().unwrap(),
             os: OsType::Linux,
-            generation: None,
+            check: goldfleet_disk::CheckOptions::default(),
             limit: None,
         };
         upload(desk, &asked, &|_| {}, &CancellationToken::new()).await.unwrap()

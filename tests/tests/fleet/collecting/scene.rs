@@ -52,7 +52,7 @@ pub(crate) fn chunk(n: usize) -> (Bytes, ChunkEntry) {
         let file = folder.path().join("golden.vhd");
         GoldenSpec::spread(SIZE, Generation::V2, 1 << 20, 16, 1).write(&file).unwrap();
         let disk = AzureDisk::open(&file).unwrap();
-        let (ranges, mut buffer) = (disk.data_ranges().unwrap(), WindowBuffer::default());
+        let (ranges, mut buffer) = (disk.data_ranges().collect::<Result<Vec<_>, _>>().unwrap(), WindowBuffer::default());
         let chunks = windows(&ranges, SIZE).filter_map(|window| {
             read_window(&disk, &ranges, &window, &mut buffer).unwrap();
             let entry = pack(&mut buffer, window.start)?;
