@@ -13,7 +13,7 @@ use super::arguments::ConvertArguments;
 use super::check::{write_notes, write_report};
 use super::error::{CommandError, DONE, INTERRUPTED, USAGE};
 use super::output::{Console, Output, write_json};
-use crate::progress::Style;
+use crate::terminal::progress::Style;
 
 /// `goldfleet convert`.
 ///

@@ -40,7 +40,10 @@ fn main() {
     let raw = folder.path().join("disk.raw");
     write_disk(&raw, size);
     println!("{} MiB, median of {runs}; both without and with waiting until the file is on the disk", size / MIB);
-    println!("{:16} {:>8} {:>9} {:>6}   {:>8} {:>9} {:>6}", "image", "qemu-img", "goldfleet", "ratio", "+ sync", "+ sync", "ratio");
+    println!(
+        "{:16} {:>8} {:>9} {:>6}   {:>8} {:>9} {:>6}",
+        "image", "qemu-img", "goldfleet", "ratio", "+ sync", "+ sync", "ratio"
+    );
     for (name, format, options, more) in IMAGES {
         let image = folder.path().join("image");
         qemu(&[&["convert", "-f", "raw", "-O", format, "-o", options], *more, &[text(&raw), text(&image)]].concat());
@@ -71,7 +74,17 @@ fn measure(name: &str, image: &Path, format: &str, folder: &Path, runs: usize) {
         for (column, sync) in [(0, false), (2, true)] {
             let _ = std::fs::remove_file(&theirs);
             let begun = Instant::now();
-            qemu(&["convert", "-f", format, "-O", "vpc", "-o", "subformat=fixed,force_size", text(image), text(&theirs)]);
+            qemu(&[
+                "convert",
+                "-f",
+                format,
+                "-O",
+                "vpc",
+                "-o",
+                "subformat=fixed,force_size",
+                text(image),
+                text(&theirs),
+            ]);
             if sync {
                 File::open(&theirs).unwrap().sync_all().unwrap();
             }

@@ -56,7 +56,13 @@ const SIGNATURES: &[Signature] = &[
         &codes::OTHER_FORMAT,
         "export it as a raw disk (ewfexport -f raw), and use --format raw",
     ),
-    ("a partclone image", 0, b"partclone-image", &codes::OTHER_FORMAT, "restore it to a virtual disk, and name that disk"),
+    (
+        "a partclone image",
+        0,
+        b"partclone-image",
+        &codes::OTHER_FORMAT,
+        "restore it to a virtual disk, and name that disk",
+    ),
     ("an AFF image", 0, b"AFF10\r\n\0", &codes::OTHER_FORMAT, "export it as a raw disk, and use --format raw"),
     (
         "an Android sparse image",

@@ -28,7 +28,8 @@ fn expected() -> String {
         "\n| code | severity | `--accept` | what it means | what to do |\n| --- | --- | --- | --- | --- |\n".to_owned();
     for code in codes::ALL {
         let accept = if code.deduced && code.severity == Severity::Error { "yes" } else { "" };
-        let _ = writeln!(table, "| `{}` | {} | {accept} | {} | {} |", code.name, code.severity, code.meaning, code.remedy);
+        let _ =
+            writeln!(table, "| `{}` | {} | {accept} | {} | {} |", code.name, code.severity, code.meaning, code.remedy);
     }
     table + "\n"
 }

@@ -142,7 +142,8 @@ impl Check<'_> {
         finding.message = format!("{}: {}", self.path.display(), finding.message);
         let quoted = |extension| quoted(&self.path.with_extension(extension));
         if finding.remedy.contains(" IN ")
-            && let (Some(input), Some(vhd), Some(qcow2)) = (self::quoted(self.path), quoted("fixed.vhd"), quoted("qcow2"))
+            && let (Some(input), Some(vhd), Some(qcow2)) =
+                (self::quoted(self.path), quoted("fixed.vhd"), quoted("qcow2"))
         {
             finding.remedy = finding
                 .remedy
