@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use goldfleet_config::Time;
+use goldfleet_disk::{CheckOptions, OpenOptions, StatedFormat, codes};
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::operation::Kind;
@@ -53,15 +54,17 @@ pub struct Arguments {
 pub enum Command {
     /// Show all of it on this machine: made-up images, a cloud of directories, several workers.
     Demo(DemoArguments),
-    /// Find out whether a VHD can become an OS disk, without sending a byte.
+    /// Check whether a disk image of any format can become an OS disk. Nothing is sent.
     Check {
-        /// The VHD.
+        /// The disk image.
         file: PathBuf,
-        /// The Hyper-V generation it is meant for: v1 or v2.
-        #[arg(long)]
-        generation: Option<Generation>,
+        /// How to read it.
+        #[command(flatten)]
+        disk: DiskArguments,
     },
-    /// Upload a VHD as a version of an image, and dispatch it to the targets.
+    /// Convert a disk image of any format to the fixed VHD that would be uploaded.
+    Convert(ConvertArguments),
+    /// Upload a disk image of any format as a version of an image, and dispatch it to the targets.
     Upload(UploadArguments),
     /// Show which store would fill which, what that costs and how long it takes, for a version that is uploaded.
     Plan {
@@ -199,10 +202,63 @@ pub struct ImageArguments {
     pub version: ImageVersion,
 }
 
+/// How a disk image is read and checked.
+#[derive(Debug, Args)]
+pub struct DiskArguments {
+    /// The generation it is meant for, v1 (BIOS) or v2 (UEFI). By default it is deduced from the partition table.
+    #[arg(long)]
+    pub generation: Option<Generation>,
+    /// The format: raw, vhd, vhdx, qcow2 or vmdk. By default it is detected.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<StatedFormat>,
+    /// The parent of a differencing VHD or VHDX. Repeat it for a chain of parents.
+    #[arg(long = "parent", value_name = "FILE")]
+    pub parents: Vec<PathBuf>,
+    /// Treat errors with this code as warnings. Only what is deduced from the disk's content can be accepted.
+    #[arg(long, value_name = "CODE", value_parser = acceptable)]
+    pub accept: Vec<String>,
+    /// If the first copy of the partition table (GPT) is damaged, write it again from the backup.
+    #[arg(long)]
+    pub repair_gpt: bool,
+}
+
+impl DiskArguments {
+    /// The options of a check.
+    #[must_use]
+    pub fn options(&self) -> CheckOptions {
+        let open = OpenOptions { format: self.format, parents: self.parents.clone(), ..OpenOptions::default() };
+        CheckOptions { open, generation: self.generation, accept: self.accept.clone(), repair_gpt: self.repair_gpt }
+    }
+}
+
+/// A code of a finding that an operator may accept.
+fn acceptable(text: &str) -> Result<String, String> {
+    match codes::find(text) {
+        Some(code) if code.deduced => Ok(text.to_owned()),
+        Some(_) => Err(format!("'{text}' is a fact, not a deduction, and cannot be accepted")),
+        None => Err(format!("there is no code '{text}'; docs/formats.md lists the codes")),
+    }
+}
+
+/// Arguments of `convert`.
+#[derive(Debug, Args)]
+pub struct ConvertArguments {
+    /// The disk image.
+    pub file: PathBuf,
+    /// The fixed VHD to write.
+    pub target: PathBuf,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    pub force: bool,
+    /// How to read and check the disk image.
+    #[command(flatten)]
+    pub disk: DiskArguments,
+}
+
 /// Arguments of `upload`.
 #[derive(Debug, Args)]
 pub struct UploadArguments {
-    /// The VHD, fixed or dynamic.
+    /// The disk image: VHD, VHDX, qcow2, VMDK or raw; a VHD or raw disk may be compressed.
     pub file: PathBuf,
     /// Which version of which image it becomes.
     #[command(flatten)]
@@ -210,9 +266,9 @@ pub struct UploadArguments {
     /// The operating system on it: linux or windows.
     #[arg(long)]
     pub os: OsType,
-    /// The Hyper-V generation, v1 or v2; deduced from the partition table, where not given.
-    #[arg(long)]
-    pub generation: Option<Generation>,
+    /// How to read and check the disk image.
+    #[command(flatten)]
+    pub disk: DiskArguments,
     /// Send no faster than this, such as 200MiB/s.
     #[arg(long, value_name = "RATE")]
     pub limit: Option<Rate>,

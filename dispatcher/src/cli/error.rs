@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use goldfleet_config::ConfigError;
 use goldfleet_connect::BackendError;
+use goldfleet_disk::ConvertError;
 use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_runtime::telemetry;
 
@@ -48,6 +50,12 @@ pub enum CommandError {
     /// The upload.
     #[error(transparent)]
     Upload(#[from] UploadError),
+    /// A disk image that cannot be converted.
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    /// The file to write is also read.
+    #[error("{} is one of the files that are read: name another file to write", .0.display())]
+    SameFile(PathBuf),
     /// The demonstration.
     #[error(transparent)]
     Demo(#[from] DemoError),
@@ -104,6 +112,8 @@ impl CommandError {
             Self::Upload(UploadError::Lapsed) => FAILED,
             Self::Upload(UploadError::Interrupted) | Self::Interrupted => INTERRUPTED,
             Self::Upload(_) => USAGE,
+            Self::Convert(ConvertError::Exists(_)) | Self::SameFile(_) => USAGE,
+            Self::Convert(_) => FAILED,
             Self::Demo(error) => error.exit_code(),
             Self::Io(_) => FAILED,
         }
@@ -118,6 +128,7 @@ impl CommandError {
                  'goldfleet doctor' looks whether all is well"
             }
             Self::Upload(UploadError::OtherContent(_)) => "'goldfleet jobs' shows which versions were dispatched",
+            Self::Convert(ConvertError::Exists(_)) => "name another file, or replace it with --force",
             Self::Unwell { .. } => "'goldfleet dispatcher' starts one; its log says why it does not turn",
             Self::Desk(error) | Self::Rehearsal(RehearsalError::Desk(error)) => return of_desk(error),
             Self::Upload(UploadError::Port(error)) | Self::Backend(BackendError::Port(error)) => return of_port(error),

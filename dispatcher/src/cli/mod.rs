@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod check;
+pub mod convert;
 pub mod demo;
 pub mod doctor;
 pub mod documents;

@@ -12,7 +12,7 @@ use tracing::Level;
 use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
-use super::{check, demo, doctor, documents, jobs, plan, rehearse, send, setup, targets, verify};
+use super::{check, convert, demo, doctor, documents, jobs, plan, rehearse, send, setup, targets, verify};
 use crate::control::desk::Desk;
 use crate::control::service::{Until, serve};
 
@@ -34,7 +34,8 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
             documents::manual(&folder, console)?;
             return Ok(DONE);
         }
-        Command::Check { file, generation } => return Ok(check::run(&file, generation, console)?),
+        Command::Check { file, disk } => return Ok(check::run(&file, &disk.options(), console)?),
+        Command::Convert(arguments) => return convert::run(&arguments, console),
         Command::Demo(demo) => {
             let _telemetry = telemetry::init(&Default::default(), Level::WARN, environment())?;
             return demo::run(&demo, console);
@@ -127,6 +128,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         | Command::Completions { .. }
         | Command::Man { .. }
         | Command::Check { .. }
+        | Command::Convert(_)
         | Command::Demo(_)
         | Command::Rehearse(_)
         | Command::Targets(_)
