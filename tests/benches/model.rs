@@ -9,8 +9,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use goldfleet_dispatcher::rehearse::baseline::{Baseline, compare};
-use goldfleet_dispatcher::rehearse::{self, Rehearsal, RehearsalError, Report, rehearse};
+use goldfleet_dispatcher::simulate::rehearse::baseline::{Baseline, compare};
+use goldfleet_dispatcher::simulate::rehearse::{self, Rehearsal, RehearsalError, Report, rehearse};
 use goldfleet_model::event::Event;
 use goldfleet_model::operation::Kind;
 use goldfleet_plan::Inventory;

@@ -16,7 +16,7 @@ use goldfleet_worker::arguments;
 
 use super::output::Output;
 use super::targets::TargetsCommand;
-use crate::upload::Rate;
+use crate::control::upload::Rate;
 
 /// What to type first.
 const BEGIN: &str = "\

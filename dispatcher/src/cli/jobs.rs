@@ -15,17 +15,17 @@ use super::error::{CommandError, DONE, FAILED, INTERRUPTED};
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
 use super::{send, view};
-use crate::approve::approve;
-use crate::cancel::cancel;
-use crate::cleanup::{cleanup_job, forget_version};
-use crate::collect::{CollectOptions, Collected, collect};
-use crate::desk::{Desk, DeskError};
-use crate::follow::{Finish, follow};
-use crate::history::forget_jobs;
-use crate::paint::Tone;
-use crate::progress::{Progress, Style};
-use crate::retry::{Which, retry};
-use crate::status::{Status, UploadStatus, status};
+use crate::control::approve::approve;
+use crate::control::cancel::cancel;
+use crate::control::cleanup::{cleanup_job, forget_version};
+use crate::control::collect::{CollectOptions, Collected, collect};
+use crate::control::desk::{Desk, DeskError};
+use crate::control::history::forget_jobs;
+use crate::control::retry::{Which, retry};
+use crate::control::status::{Status, UploadStatus, status};
+use crate::terminal::follow::{Finish, follow};
+use crate::terminal::paint::Tone;
+use crate::terminal::progress::{Progress, Style};
 
 /// `goldfleet jobs`.
 ///
@@ -218,7 +218,7 @@ pub async fn cancel_command(desk: &Desk, job: Option<&JobId>, console: &mut Cons
     let job = desk.job_or_newest(job).await?.value.id;
     let counts = cancel(desk, &job).await?;
     if counts.stopping == 0 {
-        crate::sweep::look_after(desk, &job).await?;
+        crate::control::sweep::look_after(desk, &job).await?;
     }
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": job, "operations": counts }))?;

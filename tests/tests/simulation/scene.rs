@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use goldfleet_config::{Config, Staged, Time};
-use goldfleet_dispatcher::rehearse;
+use goldfleet_dispatcher::simulate::rehearse;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_modelled::Pace;
 use goldfleet_rates::Rates;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use goldfleet_dispatcher::status::Standing;
+use goldfleet_dispatcher::control::status::Standing;
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::blob_store::BlobStore as _;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use goldfleet_azure_settings::Checksum;
-use goldfleet_dispatcher::status::Standing;
+use goldfleet_dispatcher::control::status::Standing;
 use goldfleet_model::manifest::{ChunkHash, Manifest, digest_of};
 use goldfleet_model::operation::{Kind, Operation as Row, OperationState, Work};
 use goldfleet_model::store::Container;
