@@ -92,7 +92,7 @@ pub fn lines(status: &Status, room: Room) -> Vec<String> {
         format!("{:names$} {drawn} {percent:>4.0}% {rest}", cut(name, names)).trim_end().to_owned()
     };
     let mut lines = vec![headline(status, room)];
-    lines.extend(status.awaits().map(|awaits| cut(&awaits, room.width)));
+    lines.extend(status.idle_words().into_iter().chain(status.awaits()).map(|line| cut(&line, room.width)));
     for (kind, phase) in status.phases.named() {
         let percent = phase.percent.floor();
         lines.push(line(kind.as_str(), &phase_parts(phase), percent, &phase_words(phase)));
@@ -119,7 +119,7 @@ fn headline(status: &Status, room: Room) -> String {
     let rate = HumanBytes(status.bytes_per_second as u64);
     let name = cut(&format!("{} {} ", status.image, status.version), room.width);
     let used = name.chars().count();
-    let state = cut(status.state.as_str(), room.width - used);
+    let state = cut(status.shown_state().as_str(), room.width - used);
     let used = used + state.chars().count();
     let (took, job) = (duration(status.seconds), format!("  (job {})", status.job));
     // Other commands ask for the job, so it is the last to be cut.
@@ -281,6 +281,11 @@ mod tests {
             failures: Vec::new(),
             planned: true,
             staged_removed: false,
+            idle_seconds: None,
+            rings: Vec::new(),
+            selection: Vec::new(),
+            requested_by: None,
+            note: None,
             created: Timestamp::UNIX_EPOCH,
             finished: None,
         }
@@ -317,6 +322,9 @@ mod tests {
             bytes_data: 9 << 30,
             bytes_sent: 8 << 30,
             bytes_reused: 1 << 30,
+            by: None,
+            file: None,
+            size: None,
             started: Timestamp::UNIX_EPOCH,
             updated: Timestamp::UNIX_EPOCH,
         };

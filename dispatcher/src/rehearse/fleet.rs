@@ -37,6 +37,7 @@ pub fn config() -> Result<Config, RehearsalError> {
         dispatch: Default::default(),
         cleanup: Default::default(),
         log: Default::default(),
+        file: None,
     };
     config.worker.requests = config.worker.concurrency * config.worker.chunk_requests;
     Ok(config)
@@ -54,6 +55,7 @@ pub fn targets(count: u32, regions: u32) -> Result<TargetsFile, RehearsalError> 
     let target = |n: u32| -> Result<Target, RehearsalError> {
         let (subscription, region) = (n / regions + 1, n % regions);
         Ok(Target {
+            name: None,
             subscription: SubscriptionId::numbered(subscription),
             region: name::<Region>(REGIONS[region as usize])?,
             resource_group: name("images")?,

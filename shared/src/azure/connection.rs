@@ -12,7 +12,8 @@ use azure_core::http::{ClientOptions, HttpClient, Pipeline, RetryOptions, Transp
 use super::patience::{Patience, Patient};
 use super::policies::{AddHeaders, Bearer, RetryReads};
 use super::tokens::Tokens;
-use crate::config::Identity;
+use super::principal::principal;
+use crate::config::{Credential, Identity};
 
 /// The scope of tokens for storage, the same in all clouds. Source: Azure Storage, authorisation with Microsoft Entra ID.
 pub(super) const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
@@ -92,6 +93,15 @@ impl Connection {
     pub(super) fn pipeline(&self, scope: &str) -> Pipeline {
         let (name, version) = (option_env!("CARGO_PKG_NAME"), option_env!("CARGO_PKG_VERSION"));
         Pipeline::new(name, version, self.options(scope), Vec::new(), Vec::new(), None)
+    }
+
+    /// Who is signed in, as a token for storage names it. The token is kept for the requests that follow. None where there
+    /// is no token, where it does not show a name, and for an emulator.
+    pub async fn principal(&self) -> Option<String> {
+        if self.identity.credential == Credential::Emulator {
+            return None;
+        }
+        principal(&self.tokens.get(None, STORAGE_SCOPE).await.ok()?)
     }
 
     /// Whether tokens for `scope` are to be had at all.

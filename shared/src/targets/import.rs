@@ -11,7 +11,7 @@ use crate::config::node::{Node, Value};
 use crate::model::target::Target;
 
 const REQUIRED: [&str; 5] = ["subscription", "region", "resource_group", "account", "container"];
-const OPTIONAL: [&str; 5] = ["ring", "enabled", "tags", "disk_encryption_set", "tenant"];
+const OPTIONAL: [&str; 6] = ["name", "ring", "enabled", "tags", "disk_encryption_set", "tenant"];
 const TAG_COLUMN: &str = "tag.";
 
 /// How targets to be imported are written.

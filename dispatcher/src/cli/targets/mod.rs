@@ -1,10 +1,12 @@
-//! `goldfleet targets`: what is in the targets file, and changes to it.
+//! `goldfleet targets`: the content of the targets file, and changes to it.
 
 mod arguments;
+mod names;
 mod report;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,9 @@ use goldfleet_shared::targets::{
     Format, Generate, OnDuplicate, Placed, TargetsDocument, TargetsFile, TargetsFileError, import,
 };
 
-pub use arguments::{AddArguments, GenerateArguments, ImportArguments, Selection, TargetsCommand};
+pub use arguments::{
+    AddArguments, GenerateArguments, ImportArguments, RemoveArguments, Selection, TargetsCommand,
+};
 
 use super::output::Console;
 
@@ -28,7 +32,7 @@ pub enum TargetsError {
     #[error(transparent)]
     File(#[from] TargetsFileError),
     /// A target to be added is there already, and otherwise.
-    #[error("the target {key} is there already, with other settings: edit it in {}", path.display())]
+    #[error("target {key} already exists with other settings: edit it in {}", path.display())]
     Exists {
         /// The target.
         key: TargetKey,
@@ -36,7 +40,7 @@ pub enum TargetsError {
         path: PathBuf,
     },
     /// A file with targets or subscriptions can't be read.
-    #[error("{} can't be read", path.display())]
+    #[error("cannot read {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -44,10 +48,10 @@ pub enum TargetsError {
         source: io::Error,
     },
     /// A file holds no text, or text of an older encoding.
-    #[error("{} is no UTF-8 text: save it as such, in a spreadsheet as 'CSV UTF-8'", .0.display())]
+    #[error("{} is not UTF-8 text: save it as UTF-8 (in a spreadsheet: 'CSV UTF-8')", .0.display())]
     NoText(PathBuf),
     /// A file's name does not tell its format.
-    #[error("{}: what format is this? Say --format csv or --format json", .0.display())]
+    #[error("unknown format of {}: use --format csv or --format json", .0.display())]
     UnknownFormat(PathBuf),
     /// A list of subscriptions holds something else.
     #[error("{place}: {source}")]
@@ -61,7 +65,7 @@ pub enum TargetsError {
     #[error(transparent)]
     Name(#[from] InvalidName),
     /// The result can't be written.
-    #[error("the result can't be written")]
+    #[error("cannot write the result")]
     Output(#[from] io::Error),
 }
 
@@ -92,12 +96,13 @@ pub fn run(command: TargetsCommand, config: &Config, console: &mut Console<'_>) 
         TargetsCommand::Add(arguments) => add(path, arguments, console),
         TargetsCommand::Enable(selection) => switch(path, &selection, true, console),
         TargetsCommand::Disable(selection) => switch(path, &selection, false, console),
+        TargetsCommand::Remove(arguments) => remove(path, &arguments, console),
         TargetsCommand::Import(arguments) => {
             let incoming = imported(&arguments)?;
             merge(path, incoming, arguments.on_duplicate(), console)
         }
         TargetsCommand::Generate(arguments) => {
-            let incoming = generated(path, arguments)?;
+            let incoming = generated(config, arguments, console)?;
             merge(path, incoming, OnDuplicate::Keep, console)
         }
     }
@@ -123,6 +128,16 @@ fn switch(path: &Path, selection: &Selection, enabled: bool, console: &mut Conso
     Ok(report::switched(&switched, enabled, console)?)
 }
 
+fn remove(path: &Path, arguments: &RemoveArguments, console: &mut Console<'_>) -> Result<(), TargetsError> {
+    TargetsFile::load(path)?;
+    let mut document = TargetsDocument::open(path)?;
+    let removed = document.remove(&arguments.selection.selectors)?;
+    if !arguments.dry_run {
+        document.save()?;
+    }
+    Ok(report::removed(&removed, arguments.dry_run, console)?)
+}
+
 fn merge(
     path: &Path,
     incoming: Vec<Placed<Target>>,
@@ -144,38 +159,67 @@ fn imported(arguments: &ImportArguments) -> Result<Vec<Placed<Target>>, TargetsE
     Ok(import(file, &read(file)?, format)?)
 }
 
-fn generated(path: &Path, arguments: GenerateArguments) -> Result<Vec<Placed<Target>>, TargetsError> {
+fn generated(
+    config: &Config,
+    arguments: GenerateArguments,
+    console: &mut Console<'_>,
+) -> Result<Vec<Placed<Target>>, TargetsError> {
+    let path = &config.targets.file;
+    let existing = TargetsDocument::open(path)?.file();
+    let listed = subscriptions(&arguments.subscriptions)?;
+    let mut names: BTreeMap<SubscriptionId, String> =
+        existing.targets.iter().filter_map(|target| Some((target.subscription, target.name.clone()?))).collect();
+    names.extend(listed.iter().filter_map(|(id, name)| Some((*id, name.clone()?))));
+    let unnamed: Vec<SubscriptionId> = listed.iter().map(|(id, _)| *id).filter(|id| !names.contains_key(id)).collect();
+    names.extend(names::of(config, &unnamed, console)?);
     let generate = Generate {
-        subscriptions: subscriptions(&arguments.subscriptions)?,
+        subscriptions: listed.into_iter().map(|(id, _)| id).collect(),
         regions: arguments.regions,
         prefix: arguments.prefix,
         resource_group: arguments.resource_group,
         container: arguments.container,
         ring: arguments.ring,
+        names,
     };
-    Ok(generate.targets(&TargetsDocument::open(path)?.file())?)
+    Ok(generate.targets(&existing)?)
 }
 
-/// Subscriptions from a list with commas or, where there is a file of that name, from its lines; `#` begins a comment.
-fn subscriptions(given: &str) -> Result<Vec<SubscriptionId>, TargetsError> {
+/// A subscription, and its display name if the list has one.
+type Listed = (SubscriptionId, Option<String>);
+
+/// Subscriptions from a list with commas or, where there is a file of that name, from its lines: an id, and optionally a
+/// blank and a display name, as `az account list --query '[].[id,name]' --output tsv` prints them. `#` begins a comment.
+fn subscriptions(given: &str) -> Result<Vec<Listed>, TargetsError> {
     let file = Path::new(given);
     if !file.is_file() {
-        return ids(given, "--subscriptions, which names no file that is there");
+        return ids(given, "--subscriptions (there is no such file)");
     }
     let text = read(file)?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut all = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let content = line.split('#').next().unwrap_or_default();
-        all.extend(ids(content, &format!("{}:{}", file.display(), index + 1))?);
+        let content = line.split('#').next().unwrap_or_default().trim();
+        let place = format!("{}:{}", file.display(), index + 1);
+        match content.split_once(char::is_whitespace) {
+            Some((id, name)) if !content.contains(',') => {
+                let mut listed = ids(id, &place)?;
+                listed.iter_mut().for_each(|(_, own)| *own = Some(name.trim().to_owned()));
+                all.extend(listed);
+            }
+            _ => all.extend(ids(content, &place)?),
+        }
     }
     Ok(all)
 }
 
-fn ids(list: &str, place: &str) -> Result<Vec<SubscriptionId>, TargetsError> {
+fn ids(list: &str, place: &str) -> Result<Vec<Listed>, TargetsError> {
     list.split(',')
         .map(str::trim)
         .filter(|id| !id.is_empty())
-        .map(|id| id.parse().map_err(|source| TargetsError::Subscription { place: place.to_owned(), source }))
+        .map(|id| match id.parse() {
+            Ok(id) => Ok((id, None)),
+            Err(source) => Err(TargetsError::Subscription { place: place.to_owned(), source }),
+        })
         .collect()
 }
 

@@ -13,6 +13,9 @@ use crate::paint::Tone;
 
 const HEADER: [&str; 7] = ["subscription", "region", "ring", "enabled", "resource group", "staging", "tags"];
 
+/// The column of display names, which is left out where no target has one.
+const NAME: &str = "name";
+
 /// Targets, out of `total`.
 pub(super) fn list(targets: &[&Target], total: usize, console: &mut Console<'_>) -> io::Result<()> {
     if console.output == Output::Json {
@@ -21,20 +24,29 @@ pub(super) fn list(targets: &[&Target], total: usize, console: &mut Console<'_>)
     if total == 0 {
         return writeln!(
             console.notes,
-            "there are no targets yet: 'goldfleet targets add', 'import' or 'generate' makes some"
+            "there are no targets yet: add some with 'goldfleet targets add', 'import' or 'generate'"
         );
     }
     if !targets.is_empty() {
-        write_table(console, &HEADER, targets.iter().map(|target| row(target)))?;
+        let named = targets.iter().any(|target| target.name.is_some());
+        let header: Vec<&str> = HEADER[..1].iter().chain(named.then_some(&NAME)).chain(&HEADER[1..]).copied().collect();
+        write_table(console, &header, targets.iter().map(|target| row(target, named)))?;
     }
     let enabled = targets.iter().filter(|target| target.enabled).count();
     writeln!(console.notes, "{} of {total}, {enabled} of them enabled", counted(targets.len(), "target"))
 }
 
-fn row(target: &Target) -> [Cell; 7] {
+fn row(target: &Target, named: bool) -> Vec<Cell> {
+    let name = named.then(|| Cell::from(target.name.clone().unwrap_or_default()));
+    let mut cells = vec![Cell::from(target.subscription.to_string())];
+    cells.extend(name);
+    cells.extend(settings(target));
+    cells
+}
+
+fn settings(target: &Target) -> [Cell; 6] {
     let tags: Vec<String> = target.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
     [
-        target.subscription.to_string().into(),
         target.region.to_string().into(),
         target.ring.to_string().into(),
         if target.enabled { Cell::toned(Tone::Good, "yes") } else { Cell::toned(Tone::Quiet, "no") },
@@ -53,8 +65,8 @@ pub(super) fn merged(merged: &Merged, console: &mut Console<'_>) -> io::Result<(
     }
     writeln!(console.notes, "{} added", counted(added.len(), "target"))?;
     line(console, replaced, "replaced")?;
-    line(console, unchanged, "there already, with the same settings")?;
-    line(console, kept, "there already, with other settings, and kept so")?;
+    line(console, unchanged, "unchanged")?;
+    line(console, kept, "kept with other settings (use --replace to overwrite them)")?;
     for key in kept {
         writeln!(console.notes, "  {key}")?;
     }
@@ -70,6 +82,22 @@ pub(super) fn switched(switched: &Switched, enabled: bool, console: &mut Console
     let word = if enabled { "enabled" } else { "disabled" };
     writeln!(console.notes, "{} {word}", counted(changed.len(), "target"))?;
     line(console, unchanged, &format!("{word} already"))
+}
+
+/// What a removal did, or would do.
+pub(super) fn removed(removed: &[TargetKey], dry_run: bool, console: &mut Console<'_>) -> io::Result<()> {
+    if console.output == Output::Json {
+        return write_json(console.out, &json!({ "removed": removed, "dry_run": dry_run }));
+    }
+    let verb = if dry_run { "would be removed" } else { "removed" };
+    writeln!(console.notes, "{} {verb}", counted(removed.len(), "target"))?;
+    for key in removed {
+        writeln!(console.out, "{key}")?;
+    }
+    if !dry_run && !removed.is_empty() {
+        writeln!(console.notes, "images and staged VHDs at these targets stay: 'goldfleet cleanup JOB' deletes staged VHDs")?;
+    }
+    Ok(())
 }
 
 fn line(console: &mut Console<'_>, keys: &[TargetKey], what: &str) -> io::Result<()> {

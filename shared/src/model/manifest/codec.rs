@@ -27,7 +27,6 @@ pub struct ManifestError {
 }
 
 const FORMAT: &str = "goldfleet-manifest";
-const FORMAT_VERSION: u32 = 1;
 
 /// More than any disk has, in bytes: Azure's largest is 4,095 GiB.
 const SIZE_LIMIT: u64 = 4096 << 30;
@@ -58,12 +57,15 @@ struct Line {
 }
 
 impl Manifest {
+    /// The version of the format that this program reads and writes.
+    pub const FORMAT_VERSION: u32 = 1;
+
     /// The manifest as text. The same manifest always gives the same bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let head = Head {
             format: FORMAT.to_owned(),
-            v: FORMAT_VERSION,
+            v: Manifest::FORMAT_VERSION,
             os: self.os,
             generation: self.generation,
             size: self.size,
@@ -136,8 +138,8 @@ fn decode_head(line: &[u8]) -> Result<Head, String> {
     if head.format != FORMAT {
         return Err(format!("it is no {FORMAT}"));
     }
-    if head.v != FORMAT_VERSION {
-        return Err(format!("it has version {}, this program reads version {FORMAT_VERSION}", head.v));
+    if head.v != Manifest::FORMAT_VERSION {
+        return Err(format!("it has version {}, this program reads version {}", head.v, Manifest::FORMAT_VERSION));
     }
     if head.size == 0 || !head.size.is_multiple_of(SECTOR) || head.size > SIZE_LIMIT {
         return Err(format!("a disk can't have {} bytes", head.size));
