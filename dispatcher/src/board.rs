@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use goldfleet_shared::model::upload::Upload;
 use goldfleet_shared::words::counted;
-use indicatif::{HumanBytes, HumanDuration};
+use goldfleet_shared::words;
+use indicatif::HumanBytes;
 
 use crate::paint::Tone;
 use crate::status::{Phase, RegionStatus, Status};
@@ -58,7 +59,7 @@ pub fn upload_lines(upload: &Upload, pace: &Pace, room: Room) -> Vec<String> {
     let read = format!("{} of {}", HumanBytes(upload.bytes_read), HumanBytes(upload.bytes_total));
     let read = cut(&read, room.width.saturating_sub(bar + 14));
     let [sent, reused, rate] = [upload.bytes_sent, upload.bytes_reused, pace.rate].map(HumanBytes);
-    let sent = format!("{sent} sent, {reused} there already, {rate}/s");
+    let sent = format!("{sent} sent, {reused} already in the store, {rate}/s");
     vec![
         cut(&head, room.width),
         format!("upload {drawn} {:>4.0}% {read}", pace.percent.floor()),
@@ -218,15 +219,10 @@ pub fn left(seconds: Option<f64>) -> String {
     seconds.map_or_else(String::new, |seconds| format!(", {} left", duration(seconds)))
 }
 
-/// Seconds, as people say them.
+/// Seconds as text, see [`words::duration`].
 #[must_use]
 pub fn duration(seconds: f64) -> String {
-    let bounded = seconds.clamp(0.0, 1e9);
-    if bounded < 1.0 {
-        "under a second".to_owned()
-    } else {
-        HumanDuration(Duration::from_secs_f64(bounded)).to_string()
-    }
+    words::duration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))
 }
 
 #[cfg(test)]

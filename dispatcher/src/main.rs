@@ -17,8 +17,8 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let (code, hint) = (error.exit_code(), error.hint());
-            // Standard error is all there is to complain to.
-            let _ = writeln!(std::io::stderr(), "goldfleet: {}", with_causes(&error));
+            // If standard error cannot be written to, there is nowhere left to report that.
+            let _ = writeln!(std::io::stderr(), "error: {}", with_causes(&error));
             if let Some(hint) = hint {
                 let _ = writeln!(std::io::stderr(), "hint: {hint}");
             }

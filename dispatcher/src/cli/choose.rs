@@ -52,7 +52,7 @@ pub async fn find(desk: &Desk, JobPrefix(prefix): &JobPrefix) -> Result<Versione
         0 => Err(DeskError::NoJobWithPrefix(prefix.to_string())),
         1 => Ok(matches.remove(0)),
         _ => {
-            let message = format!("'{prefix}' is ambiguous, {} start with it:{}", jobs(matches.len()), list(&matches));
+            let message = format!("job prefix '{prefix}' is ambiguous: {} match:{}", jobs(matches.len()), list(&matches));
             Err(DeskError::Refused(message))
         }
     }
@@ -113,7 +113,7 @@ fn describe(job: &Job) -> String {
 fn describe_open(open: &[Versioned<Job>]) -> String {
     match open {
         [] => "no job is open".to_owned(),
-        [only] => format!("{} is open", describe(&only.value)),
+        [only] => format!("open: {}", describe(&only.value)),
         many => format!("{} are open:{}", jobs(many.len()), list(many)),
     }
 }

@@ -65,7 +65,7 @@ pub enum CommandError {
         source: io::Error,
     },
     /// A command that changes a job was given none.
-    #[error("no job given: name the job to {command}, as {open}")]
+    #[error("no job given; {open}")]
     NotNamed {
         /// The command.
         command: &'static str,
@@ -129,7 +129,7 @@ impl CommandError {
         let hint = match self {
             Self::NotNamed { command, .. } => {
                 return Some(format!(
-                    "goldfleet {command} JOB, where a prefix of the id is enough ('goldfleet jobs' lists jobs)"
+                    "name the job: goldfleet {command} JOB; an unambiguous prefix of the id is enough"
                 ));
             }
             Self::Config(_) => Some(
@@ -188,6 +188,10 @@ fn of_port(error: &PortError) -> Option<&'static str> {
 /// What to do about a fault of this machine, where no service and no credential is involved.
 fn of_machine(code: &str) -> Option<&'static str> {
     Some(match code {
+        "credential-unavailable" => {
+            "sign in, for example with 'az login' (is az installed and on PATH?), or set [cloud] credential to another \
+             credential"
+        }
         "disk-full" => "free some disk space, then run the command again",
         "account-unusable" | "database-unusable" => "check the owner of the file, and that you may write to it",
         "database-busy" => "find the process that holds the file open, for example with fuser, then run the command again",

@@ -77,6 +77,10 @@ fn as_json(image: &ImageRef, manifest: &Manifest, plan: &JobPlan) -> Value {
 }
 
 fn write_text(manifest: &Manifest, plan: &JobPlan, console: &mut Console<'_>) -> std::io::Result<()> {
+    if plan.targets.is_empty() {
+        let targets = counted(plan.skipped.len(), "target");
+        return writeln!(console.out, "nothing to do: {targets}, all of which have this version already");
+    }
     writeln!(console.out, "{}", render::tree(&plan.plan))?;
     let rows = render::estimates(&plan.plan);
     write_table(console, &render::ESTIMATES, rows)?;

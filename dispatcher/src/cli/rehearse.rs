@@ -15,7 +15,6 @@ use goldfleet_shared::telemetry;
 use goldfleet_shared::words::counted;
 use goldfleet_worker::program;
 use indicatif::HumanBytes;
-use tracing::Level;
 
 use super::arguments::RehearseArguments;
 use super::error::{CommandError, DONE, FAILED};
@@ -37,7 +36,7 @@ pub fn run(
 ) -> Result<u8, CommandError> {
     let made_up = arguments.data.is_some() && arguments.targets_like.is_some();
     let mut config = if made_up { rehearse::config()? } else { Config::load(config, environment())? };
-    telemetry::init(&config.log, Level::ERROR, environment())?;
+    telemetry::init(&config.log, "error", environment())?;
     if let Some(rates) = &arguments.rates {
         config.plan.rates = Some(rates.clone());
     }

@@ -8,7 +8,6 @@ use goldfleet_shared::config::{Config, environment};
 use goldfleet_shared::telemetry;
 use goldfleet_worker::{listen, program};
 use tokio_util::sync::CancellationToken;
-use tracing::Level;
 
 use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
@@ -44,19 +43,15 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
         Command::Explain { code } => return explain::run(code.as_deref(), console),
         Command::Check { files, generation } => return Ok(check::run(files, *generation, console)?),
         Command::Demo(demo) => {
-            let _telemetry = telemetry::init(&Default::default(), Level::WARN, environment())?;
+            let _telemetry = telemetry::init(&Default::default(), "warn", environment())?;
             return demo::run(demo, console);
         }
         Command::Rehearse(rehearsal) => return rehearse::run(rehearsal, arguments.config.as_deref(), console),
         _ => {}
     }
     let config = Config::load(arguments.config.as_deref(), environment())?;
-    let level = match arguments.command {
-        Command::Dispatcher { .. } | Command::Worker { .. } | Command::Dashboard(_) => Level::INFO,
-        _ if arguments.verbose => Level::INFO,
-        _ => Level::WARN,
-    };
-    let _telemetry = telemetry::init(&config.log, level, environment())?;
+    let filter = default_filter(&arguments);
+    let _telemetry = telemetry::init(&config.log, filter, environment())?;
     if let Some(file) = &config.file {
         tracing::info!(file = %file.display(), "configuration");
     }
@@ -72,6 +67,17 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
     // A blocking read that nobody waits for any more must not delay the exit.
     runtime.shutdown_background();
     ended
+}
+
+/// What is logged where nothing else is configured.
+fn default_filter(arguments: &Arguments) -> &'static str {
+    match &arguments.command {
+        Command::Dispatcher { .. } | Command::Worker { .. } | Command::Dashboard(_) => "info",
+        _ if arguments.verbose => "info",
+        // The work is done in this process, and the failures of operations are part of the result.
+        Command::Upload(_) | Command::Dispatch { .. } | Command::Retry(_) => "warn,goldfleet_worker=error",
+        _ => "warn",
+    }
 }
 
 /// Who runs the command, as events record it. Services are named as such.

@@ -31,15 +31,20 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
         return write_json(console.out, status);
     }
     write_head(status, console)?;
+    writeln!(console.out)?;
     write_phases(status, console)?;
     write_rings(&status.rings, console)?;
     if !status.is_empty() {
+        writeln!(console.out)?;
         write_totals(status, console)?;
     }
     if status.staged_removed {
         writeln!(console.out, "staged VHDs are deleted")?;
     }
     let shown = &status.failures[..status.failures.len().min(SHOWN)];
+    if !shown.is_empty() {
+        writeln!(console.out)?;
+    }
     write_failure_list(shown, console)?;
     if shown.len() < status.failures.len() {
         let more = status.failures.len() - shown.len();
@@ -156,6 +161,7 @@ fn write_rings(rings: &[RingStatus], console: &mut Console<'_>) -> io::Result<()
     if rings.len() < 2 && rings.iter().all(|ring| ring.approval.is_none()) {
         return Ok(());
     }
+    writeln!(console.out)?;
     let rows = rings.iter().map(|ring| {
         let approval = ring.approval.as_ref();
         let approval = approval.map(|approval| format!("approved by {} at {}", approval.by, time(approval.at)));
@@ -201,6 +207,7 @@ fn write_next_steps(status: &Status, console: &mut Console<'_>) -> io::Result<()
     if !any || status.state == Standing::Running {
         return Ok(());
     }
+    writeln!(console.out)?;
     if status.planned {
         writeln!(console.out, "to retry what failed or was cancelled: goldfleet retry {}", status.job)?;
     } else {

@@ -9,6 +9,11 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Add targets, or enable some with `goldfleet targets enable`.",
     },
     Code {
+        codes: &["region-unknown"],
+        cause: "A target is in a region that is not known, but whose name is similar to a known one.",
+        remedy: "Correct the region in the targets file.",
+    },
+    Code {
         codes: &["subscription-disabled"],
         cause: "The subscription is disabled and read-only.",
         remedy: "Enable the subscription, or disable its targets.",

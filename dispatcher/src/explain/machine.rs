@@ -35,8 +35,8 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Run `goldfleet retry JOB` in a while, or lower `worker.requests`.",
     },
     Code {
-        codes: &["not-a-page-blob", "message-too-large", "bytes-not-kept"],
-        cause: "A blob or message has another form than goldfleet writes.",
+        codes: &["not-a-page-blob", "message-too-large", "bytes-not-kept", "crc64-mismatch"],
+        cause: "A blob or message has another form or content than goldfleet writes.",
         remedy: "Check who else writes to the account, then run `goldfleet retry JOB`.",
     },
 ];

@@ -44,7 +44,8 @@ fn every_code_of_the_sources_is_explained() {
     let patterns = [
         r#"with_code\("([a-z0-9-]+)"\)"#,
         r#"\bcode: "([a-z0-9-]+)""#,
-        r#"(?:Finding::bad|Finding::warning|self\.bad)\(\s*(?:[^",()]+,\s*)?"([a-z0-9-]+)","#,
+        r#"Finding::(?:bad|warning)\(\s*[^,]+,\s*"([a-z0-9-]+)","#,
+        r#"self\.bad\(\s*"([a-z0-9-]+)","#,
         r#"Failed::(?:fatal|retryable|new)\("([a-z0-9-]+)""#,
     ];
     let patterns = patterns.map(|pattern| regex::Regex::new(pattern).unwrap());

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use goldfleet_shared::config::Config;
-use goldfleet_shared::model::ids::{InvalidName, SubscriptionId};
+use goldfleet_shared::model::ids::{InvalidName, Region, SubscriptionId};
 use goldfleet_shared::model::selector::Selector;
 use goldfleet_shared::model::target::{Target, TargetKey};
 use goldfleet_shared::targets::{
@@ -24,6 +24,7 @@ pub use arguments::{
 };
 
 use super::output::Console;
+use crate::regions::similar_region;
 
 /// Why a command on targets failed.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +62,15 @@ pub enum TargetsError {
         /// What is wrong.
         source: InvalidName,
     },
-    /// A name that was generated is no name.
+    /// A region that is most likely misspelt.
+    #[error("unknown region '{region}': did you mean '{similar}'? ('goldfleet targets add' accepts any region)")]
+    Region {
+        /// The region.
+        region: Region,
+        /// The known region with a similar name.
+        similar: &'static str,
+    },
+    /// A generated name is not valid.
     #[error(transparent)]
     Name(#[from] InvalidName),
     /// The result can't be written.
@@ -164,6 +173,11 @@ fn generated(
     arguments: GenerateArguments,
     console: &mut Console<'_>,
 ) -> Result<Vec<Placed<Target>>, TargetsError> {
+    if let Some((region, similar)) =
+        arguments.regions.iter().find_map(|region| Some((region.clone(), similar_region(region)?)))
+    {
+        return Err(TargetsError::Region { region, similar });
+    }
     let path = &config.targets.file;
     let existing = TargetsDocument::open(path)?.file();
     let listed = subscriptions(&arguments.subscriptions)?;

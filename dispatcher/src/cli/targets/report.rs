@@ -1,4 +1,4 @@
-//! What `goldfleet targets` says.
+//! What `goldfleet targets` prints.
 
 use std::io;
 
@@ -11,10 +11,11 @@ use crate::cli::output::{Console, Output, write_json};
 use crate::cli::table::{Cell, write_table};
 use crate::paint::Tone;
 
-const HEADER: [&str; 7] = ["subscription", "region", "ring", "enabled", "resource group", "staging", "tags"];
+/// The columns of a list. Those in which all targets are alike become one line above the table.
+const COLUMNS: [&str; 8] = ["subscription", "name", "region", "ring", "enabled", "resource group", "staging", "tags"];
 
-/// The column of display names, which is left out where no target has one.
-const NAME: &str = "name";
+/// The columns that are always shown.
+const SHOWN: [&str; 3] = ["subscription", "region", "staging"];
 
 /// Targets, out of `total`.
 pub(super) fn list(targets: &[&Target], total: usize, console: &mut Console<'_>) -> io::Result<()> {
@@ -28,31 +29,44 @@ pub(super) fn list(targets: &[&Target], total: usize, console: &mut Console<'_>)
         );
     }
     if !targets.is_empty() {
-        let named = targets.iter().any(|target| target.name.is_some());
-        let header: Vec<&str> = HEADER[..1].iter().chain(named.then_some(&NAME)).chain(&HEADER[1..]).copied().collect();
-        write_table(console, &header, targets.iter().map(|target| row(target, named)))?;
+        write_list(targets, console)?;
     }
     let enabled = targets.iter().filter(|target| target.enabled).count();
     writeln!(console.notes, "{} of {total}, {enabled} of them enabled", counted(targets.len(), "target"))
 }
 
-fn row(target: &Target, named: bool) -> Vec<Cell> {
-    let name = named.then(|| Cell::from(target.name.clone().unwrap_or_default()));
-    let mut cells = vec![Cell::from(target.subscription.to_string())];
-    cells.extend(name);
-    cells.extend(settings(target));
-    cells
+fn write_list(targets: &[&Target], console: &mut Console<'_>) -> io::Result<()> {
+    let rows: Vec<[String; 8]> = targets.iter().map(|target| texts(target)).collect();
+    let differs = |column: usize| rows.iter().any(|row| row[column] != rows[0][column]);
+    let is_shown = |column: &usize| rows.len() == 1 || SHOWN.contains(&COLUMNS[*column]) || differs(*column);
+    let (shown, alike): (Vec<usize>, Vec<usize>) = (0..COLUMNS.len()).partition(is_shown);
+    let filled = |columns: Vec<usize>| columns.into_iter().filter(|&column| rows.iter().any(|row| !row[column].is_empty()));
+    let alike: Vec<String> = filled(alike).map(|column| format!("{} {}", COLUMNS[column], rows[0][column])).collect();
+    if !alike.is_empty() {
+        writeln!(console.out, "all targets: {}", alike.join(", "))?;
+    }
+    let shown: Vec<usize> = filled(shown).collect();
+    let header: Vec<&str> = shown.iter().map(|&column| COLUMNS[column]).collect();
+    let cell = |row: &[String; 8], column: usize| match (COLUMNS[column], row[column].as_str()) {
+        ("enabled", "yes") => Cell::toned(Tone::Good, "yes"),
+        ("enabled", other) => Cell::toned(Tone::Quiet, other),
+        (_, text) => text.to_owned().into(),
+    };
+    write_table(console, &header, rows.iter().map(|row| shown.iter().map(|&column| cell(row, column)).collect::<Vec<_>>()))
 }
 
-fn settings(target: &Target) -> [Cell; 6] {
+/// The texts of a target's row, by [`COLUMNS`].
+fn texts(target: &Target) -> [String; 8] {
     let tags: Vec<String> = target.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
     [
-        target.region.to_string().into(),
-        target.ring.to_string().into(),
-        if target.enabled { Cell::toned(Tone::Good, "yes") } else { Cell::toned(Tone::Quiet, "no") },
-        target.resource_group.to_string().into(),
-        target.staging().to_string().into(),
-        tags.join(" ").into(),
+        target.subscription.to_string(),
+        target.name.clone().unwrap_or_default(),
+        target.region.to_string(),
+        target.ring.to_string(),
+        if target.enabled { "yes".to_owned() } else { "no".to_owned() },
+        target.resource_group.to_string(),
+        target.staging().to_string(),
+        tags.join(" "),
     ]
 }
 
