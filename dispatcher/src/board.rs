@@ -296,12 +296,12 @@ mod tests {
     #[test]
     fn a_headline_names_the_job_where_there_is_room() {
         let headline = |width| headline(&status(1), Room { width, height: 24, colours: false });
-        assert!(headline(100).ends_with("75 seconds, 286.10 MiB/s, 2 minutes left  (job 20261121-041502-7f3a)"));
+        assert!(headline(100).ends_with("1 min 15 s, 286.10 MiB/s, 2 min 30 s left  (job 20261121-041502-7f3a)"));
         assert_eq!(
             headline(90),
-            "ubuntu-24.04 2026.11.1 running: 75 seconds, 2 minutes left  (job 20261121-041502-7f3a)"
+            "ubuntu-24.04 2026.11.1 running: 1 min 15 s, 2 min 30 s left  (job 20261121-041502-7f3a)"
         );
-        assert_eq!(headline(80), "ubuntu-24.04 2026.11.1 running: 75 seconds  (job 20261121-041502-7f3a)");
+        assert_eq!(headline(80), "ubuntu-24.04 2026.11.1 running: 1 min 15 s  (job 20261121-041502-7f3a)");
         assert_eq!(headline(60), "ubuntu-24.04 2026.11.1 running  (job 20261121-041502-7f3a)");
         assert_eq!(headline(40), "ubuntu-24.04 2026.11.1 running  (job 20…");
     }
@@ -330,7 +330,7 @@ mod tests {
             assert!(drawn(width).iter().all(|line| line.chars().count() <= width), "{width}: {:#?}", drawn(width));
         }
         insta::assert_snapshot!(drawn(60).join("\n"), @"
-        ubuntu-24.04 2026.11.1 uploading: 75 seconds, 3 minutes left
+        ubuntu-24.04 2026.11.1 uploading: 1 min 15 s, 2 min 30 s left
         upload ██████░░░░░░░░░░░░░░   33% 10.00 GiB of 30.00 GiB
                8.00 GiB sent, 1.00 GiB there already, 140.00 MiB/s
         ");
