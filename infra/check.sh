@@ -40,6 +40,7 @@ if timeout 120 "$tools/bin/cargo-deny" --locked --log-level off fetch db 2>/dev/
     check "advisories" "$tools/bin/cargo-deny" --locked --log-level error check advisories
     unchecked="nothing"
 fi
+check "crates" "$python" infra/check/layers.py
 check "Bicep" "$python" infra/check/bicep.py
 check "Bicep's checker" "$python" infra/check/bicep_test.py
 check "Bicep's example" "$python" infra/check/example.py

@@ -25,8 +25,8 @@ folder=$(realpath -m "${1:-target/release-$version}")
 name=goldfleet-$version-$host
 [ ! -e "$folder/$name" ] || fail "$folder/$name is there already: name another folder, or remove it"
 
-cargo build --release --locked --bin goldfleet --bin goldfleet-worker
-binaries=${CARGO_TARGET_DIR:-target}/release
+cargo build --profile dist --locked --bin goldfleet --bin goldfleet-worker
+binaries=${CARGO_TARGET_DIR:-target}/dist
 for program in goldfleet goldfleet-worker; do
     said=$("$binaries/$program" --version)
     [ "$said" = "$program $version ($commit)" ] || fail "'$program --version' says '$said', not $version ($commit)"

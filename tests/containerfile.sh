@@ -54,16 +54,16 @@ if [ -z "${COMPILE:-}" ]; then
     cat >"$folder/rust/usr/local/quick/cargo" <<END
 #!/bin/sh
 set -eu
-[ "\$GOLDFLEET_COMMIT \$*" = "$commit build --release --locked --bin goldfleet --bin goldfleet-worker" ]
+[ "\$GOLDFLEET_COMMIT \$*" = "$commit build --profile dist --locked --bin goldfleet --bin goldfleet-worker" ]
 /usr/local/rust/bin/cargo metadata --quiet --offline --no-deps --format-version 1 >/dev/null
-mkdir -p target/release
-cp /built/goldfleet /built/goldfleet-worker target/release
+mkdir -p target/dist
+cp /built/goldfleet /built/goldfleet-worker target/dist
 END
     chmod +x "$folder/rust/usr/local/quick/cargo"
 fi
 stand_in "$rust" "$folder/rust" --env PATH=/usr/local/quick:/usr/local/rust/bin:/usr/bin \
-    --env CARGO_HOME=/usr/local/cargo --env CARGO_PROFILE_RELEASE_OPT_LEVEL=0 --env CARGO_PROFILE_RELEASE_LTO=off \
-    --env CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+    --env CARGO_HOME=/usr/local/cargo --env CARGO_PROFILE_DIST_OPT_LEVEL=0 --env CARGO_PROFILE_DIST_LTO=off \
+    --env CARGO_PROFILE_DIST_CODEGEN_UNITS=16
 
 buildah "${with[@]}" build --pull-never --format docker --file "$file" --tag goldfleet:test "${volumes[@]}" \
     --build-arg COMMIT="$commit" --build-arg VERSION=9.9.9 .

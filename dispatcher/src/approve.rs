@@ -1,11 +1,11 @@
 //! Approval: an operator lets the next ring of a job begin.
 
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::job::{Approval, Job, JobState};
-use goldfleet_shared::model::operation::Operation;
-use goldfleet_shared::ports::Versioned;
-use goldfleet_shared::ports::error::ErrorKind;
-use goldfleet_shared::state::JobEvent;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::{Approval, Job, JobState};
+use goldfleet_model::operation::Operation;
+use goldfleet_model::state::JobEvent;
+use goldfleet_ports::Versioned;
+use goldfleet_ports::error::ErrorKind;
 
 use crate::desk::{Desk, DeskError};
 use crate::rings::{self, Next};

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::model::upload::Upload;
-use goldfleet_shared::words::counted;
-use goldfleet_shared::words;
+use goldfleet_model::upload::Upload;
+use goldfleet_model::words;
+use goldfleet_model::words::counted;
 use indicatif::HumanBytes;
 
 use crate::paint::Tone;
@@ -229,8 +229,8 @@ pub fn duration(seconds: f64) -> String {
 mod tests {
     use super::*;
     use crate::status::{Approvals, Phases, Standing};
-    use goldfleet_shared::model::job::JobState;
-    use goldfleet_shared::model::upload::UploadState;
+    use goldfleet_model::job::JobState;
+    use goldfleet_model::upload::UploadState;
     use jiff::Timestamp;
 
     fn status(regions: usize) -> Status {

@@ -1,11 +1,11 @@
 //! Cancel: what has not begun never does, what runs stops at its next checkpoint, what is done stays done.
 
-use goldfleet_shared::commit::Commit;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::job::JobState;
-use goldfleet_shared::model::operation::OperationState;
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::state::{JobEvent, OperationEvent};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::JobState;
+use goldfleet_model::operation::OperationState;
+use goldfleet_model::state::{JobEvent, OperationEvent};
+use goldfleet_ports::commit::Commit;
+use goldfleet_ports::error::PortResult;
 
 use crate::desk::{Desk, DeskError, Group, by_group};
 

@@ -5,15 +5,15 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use goldfleet_shared::config::Staged;
-use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
-use goldfleet_shared::model::image::VhdMetadata;
-use goldfleet_shared::model::job::{Job, JobState};
-use goldfleet_shared::model::operation::{Operation, OperationState, Work};
-use goldfleet_shared::model::store::BlobAddress;
-use goldfleet_shared::ports::Versioned;
-use goldfleet_shared::ports::clock::after;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_config::Staged;
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::image::VhdMetadata;
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::operation::{Operation, OperationState, Work};
+use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::Versioned;
+use goldfleet_ports::clock::after;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
 

@@ -18,14 +18,14 @@
 use std::collections::{BTreeSet, HashSet};
 
 use futures::future::join_all;
-use goldfleet_shared::chunk_store::list;
-use goldfleet_shared::model::manifest::{CHUNKS, MANIFESTS, Manifest, chunk_name};
-use goldfleet_shared::model::store::{Container, Store};
-use goldfleet_shared::model::upload::{Upload, UploadState};
-use goldfleet_shared::ports::blob_store::BlobListed;
-use goldfleet_shared::ports::clock::before;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_shared::targets::TargetsFile;
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::manifest::{CHUNKS, MANIFESTS, Manifest, chunk_name};
+use goldfleet_model::store::{Container, Store};
+use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_ports::blob_store::BlobListed;
+use goldfleet_ports::chunk_store::list;
+use goldfleet_ports::clock::before;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use jiff::Timestamp;
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use goldfleet_shared::commit::{Commit, Outcome, confirmed};
-use goldfleet_shared::config::Config;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::job::{Job, JobState};
-use goldfleet_shared::model::message::{Message, QueueName};
-use goldfleet_shared::model::operation::{Operation, OperationState};
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_shared::ports::{Ports, Versioned};
-use goldfleet_shared::state::{IllegalTransition, JobEvent};
-use goldfleet_worker::vitals::Vitals;
+use goldfleet_config::Config;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::message::{Message, QueueName};
+use goldfleet_model::operation::{Operation, OperationState};
+use goldfleet_model::state::{IllegalTransition, JobEvent};
+use goldfleet_ports::commit::{Commit, Outcome, confirmed};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::{Ports, Versioned};
+use goldfleet_runtime::vitals::Vitals;
 
 /// Ports, configuration, and who acts.
 #[derive(Clone)]
@@ -85,13 +85,13 @@ pub enum DeskError {
     Illegal(#[from] IllegalTransition),
     /// The targets file can't be used.
     #[error(transparent)]
-    Targets(#[from] goldfleet_shared::targets::TargetsFileError),
+    Targets(#[from] goldfleet_config::targets::TargetsFileError),
     /// The rates can't be used.
     #[error(transparent)]
-    Rates(#[from] goldfleet_shared::rates::RatesError),
+    Rates(#[from] goldfleet_rates::RatesError),
     /// No plan is fast enough.
     #[error(transparent)]
-    TooSlow(#[from] goldfleet_shared::plan::TooSlow),
+    TooSlow(#[from] goldfleet_plan::TooSlow),
     /// A port failed.
     #[error(transparent)]
     Port(#[from] PortError),

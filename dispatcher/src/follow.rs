@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::ports::clock::between;
+use goldfleet_model::ids::JobId;
+use goldfleet_ports::clock::between;
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::{Desk, DeskError};

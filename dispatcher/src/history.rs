@@ -12,13 +12,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::job::Job;
-use goldfleet_shared::model::operation::{Kind, OperationState};
-use goldfleet_shared::model::store::Container;
-use goldfleet_shared::ports::Versioned;
-use goldfleet_shared::ports::clock::before;
-use goldfleet_shared::ports::error::{ErrorKind, PortResult};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::{Kind, OperationState};
+use goldfleet_model::store::Container;
+use goldfleet_ports::Versioned;
+use goldfleet_ports::clock::before;
+use goldfleet_ports::error::{ErrorKind, PortResult};
 use jiff::Timestamp;
 
 use crate::collect::configured_stores;

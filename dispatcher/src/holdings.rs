@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::StreamExt as _;
-use goldfleet_shared::chunk_store;
-use goldfleet_shared::model::hash::ChunkHash;
-use goldfleet_shared::model::ids::Region;
-use goldfleet_shared::model::manifest::{CHUNKS, chunk_name};
-use goldfleet_shared::model::store::{Container, Store};
-use goldfleet_shared::model::target::Target;
-use goldfleet_shared::plan::{Content, Inventory};
-use goldfleet_shared::ports::error::{ErrorKind, PortResult};
+use goldfleet_model::hash::ChunkHash;
+use goldfleet_model::ids::Region;
+use goldfleet_model::manifest::{CHUNKS, chunk_name};
+use goldfleet_model::store::{Container, Store};
+use goldfleet_model::target::Target;
+use goldfleet_plan::{Content, Inventory};
+use goldfleet_ports::chunk_store;
+use goldfleet_ports::error::{ErrorKind, PortResult};
 
 use crate::desk::{Desk, IN_FLIGHT};
 

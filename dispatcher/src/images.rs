@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt as _;
-use goldfleet_shared::chunk_store::list;
-use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
-use goldfleet_shared::model::job::{Job, JobState};
-use goldfleet_shared::model::manifest::{MANIFESTS, Manifest};
-use goldfleet_shared::model::upload::{Upload, UploadState};
-use goldfleet_shared::ports::blob_store::BlobListed;
-use goldfleet_shared::ports::clock::between;
-use goldfleet_shared::ports::error::PortResult;
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::manifest::{MANIFESTS, Manifest};
+use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_ports::blob_store::BlobListed;
+use goldfleet_ports::chunk_store::list;
+use goldfleet_ports::clock::between;
+use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -107,18 +107,16 @@ pub struct UploadLine {
 ///
 /// # Errors
 /// Where the source store or the table cannot be read.
-pub async fn images(
-    desk: &Desk,
-    only: Option<&ImageName>,
-) -> Result<(Vec<ImageLine>, Vec<UploadLine>), DeskError> {
+pub async fn images(desk: &Desk, only: Option<&ImageName>) -> Result<(Vec<ImageLine>, Vec<UploadLine>), DeskError> {
     let uploads = desk.ports.table.uploads().await?;
     let jobs: Vec<Job> = desk.ports.table.jobs().await?.into_iter().map(|row| row.value).collect();
     let source = desk.config.source.store().container();
-    let wanted = |listed: BlobListed| version_of(&listed.name).map(|(image, version)| (image, version, listed.modified));
+    let wanted =
+        |listed: BlobListed| version_of(&listed.name).map(|(image, version)| (image, version, listed.modified));
     let manifests = match list(desk.ports.blobs.as_ref(), &source, MANIFESTS).await {
         Ok(listed) => listed,
         // Nothing was ever uploaded.
-        Err(error) if error.kind == goldfleet_shared::ports::error::ErrorKind::NotFound => Vec::new(),
+        Err(error) if error.kind == goldfleet_ports::error::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error.into()),
     };
     let versions = manifests.into_iter().filter_map(wanted);
@@ -144,7 +142,7 @@ pub async fn images(
 }
 
 /// The image version that a manifest's name stands for: the reverse of
-/// [`manifest_name`](goldfleet_shared::model::manifest::manifest_name).
+/// [`manifest_name`](goldfleet_model::manifest::manifest_name).
 fn version_of(name: &str) -> Option<(ImageName, ImageVersion)> {
     let (image, version) = name.strip_prefix(MANIFESTS)?.strip_suffix(".jsonl")?.split_once('/')?;
     Some((image.parse().ok()?, version.parse().ok()?))
@@ -152,9 +150,9 @@ fn version_of(name: &str) -> Option<(ImageName, ImageVersion)> {
 
 fn line(image: ImageName, version: ImageVersion, uploaded: Timestamp, uploads: &[Upload], jobs: &[Job]) -> ImageLine {
     // Uploads and jobs are sorted, the newest first.
-    let upload = uploads.iter().find(|upload| {
-        upload.state == UploadState::Complete && upload.image == image && upload.version == version
-    });
+    let upload = uploads
+        .iter()
+        .find(|upload| upload.state == UploadState::Complete && upload.image == image && upload.version == version);
     let own: Vec<&Job> = jobs.iter().filter(|job| job.image.name == image && job.image.version == version).collect();
     let used_by = own.iter().filter_map(|job| match job.state {
         state if !state.is_terminal() => Some(Use::OpenJob { job: job.id.clone() }),
@@ -211,7 +209,7 @@ fn upload_line(upload: &Upload, now: Timestamp) -> UploadLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use goldfleet_shared::model::manifest::manifest_name;
+    use goldfleet_model::manifest::manifest_name;
 
     #[test]
     fn a_manifest_is_of_one_version() {

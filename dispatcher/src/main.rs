@@ -7,7 +7,7 @@ use clap::Parser as _;
 use goldfleet_dispatcher::cli::arguments::Arguments;
 use goldfleet_dispatcher::cli::output::{Console, Remarks, Results};
 use goldfleet_dispatcher::cli::run::run;
-use goldfleet_shared::causes::with_causes;
+use goldfleet_runtime::causes::with_causes;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -1,6 +1,6 @@
 //! Who runs a command, as jobs, events and approvals record it.
 
-use goldfleet_shared::azure::Connection;
+use goldfleet_connect::Connection;
 
 /// The login and host of this process, such as `alice@build7`.
 #[must_use]

@@ -1,13 +1,13 @@
 //! Colour, where it is wanted: what it stands for. It is never the only sign of it.
 
 use anstyle::Ansi256Color;
-use goldfleet_shared::model::upload::UploadState;
-use goldfleet_shared::vhd::Severity;
+use goldfleet_disk::vhd::Severity;
+use goldfleet_model::upload::UploadState;
 
 use crate::doctor::Level;
 use crate::status::Standing;
-use goldfleet_shared::model::job::JobState;
-use goldfleet_shared::model::operation::OperationState;
+use goldfleet_model::job::JobState;
+use goldfleet_model::operation::OperationState;
 
 /// What a word or a sign tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

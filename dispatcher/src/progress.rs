@@ -4,10 +4,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use console::Term;
-use goldfleet_shared::model::upload::Upload;
-use goldfleet_shared::screen;
-use goldfleet_shared::telemetry;
-use goldfleet_shared::words::counted;
+use goldfleet_model::upload::Upload;
+use goldfleet_model::words::counted;
+use goldfleet_runtime::screen;
+use goldfleet_runtime::telemetry;
 use indicatif::HumanBytes;
 
 use crate::board::{self, Pace};
@@ -158,7 +158,11 @@ impl Progress {
                 let counts = counts.collect::<Vec<_>>().join(", ");
                 let idle = status.idle_words().map_or_else(String::new, |idle| format!("; {idle}"));
                 let awaits = awaits.as_ref().map_or_else(String::new, |awaits| format!("; {awaits}"));
-                format!("{}: {counts}, {}/s{left}{idle}{awaits}", status.job, HumanBytes(whole(status.bytes_per_second)))
+                format!(
+                    "{}: {counts}, {}/s{left}{idle}{awaits}",
+                    status.job,
+                    HumanBytes(whole(status.bytes_per_second))
+                )
             },
             || {
                 serde_json::json!({

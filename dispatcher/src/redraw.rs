@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use goldfleet_shared::screen::{self, Drawing};
+use goldfleet_runtime::screen::{self, Drawing};
 
 /// Columns at the terminal's right edge to be left free by whoever makes the lines: room for what a terminal echoes.
 pub const MARGIN: usize = 2;

@@ -1,6 +1,6 @@
 //! Names of regions: for generated fleets, and to recognise misspelt ones.
 
-use goldfleet_shared::model::ids::Region;
+use goldfleet_model::ids::Region;
 
 /// Regions, the source's first. Real names, so that a plan reads as it would.
 pub(crate) const REGIONS: [&str; 60] = [

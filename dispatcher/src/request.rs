@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
-use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::job::{Job, JobState, Payload};
-use goldfleet_shared::model::manifest::{Manifest, digest_of};
-use goldfleet_shared::model::operation::{Operation, OperationId};
-use goldfleet_shared::model::selector::Selector;
-use goldfleet_shared::model::target::{Target, TargetKey};
-use goldfleet_shared::ports::Versioned;
-use goldfleet_shared::ports::error::{ErrorKind, PortResult};
-use goldfleet_shared::rates::Rates;
-use goldfleet_shared::targets::TargetsFile;
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::job::{Job, JobState, Payload};
+use goldfleet_model::manifest::{Manifest, digest_of};
+use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::selector::Selector;
+use goldfleet_model::target::{Target, TargetKey};
+use goldfleet_ports::Versioned;
+use goldfleet_ports::chance;
+use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
 use crate::desk::{Desk, DeskError, states};
@@ -159,7 +160,7 @@ pub async fn request_on(
         requested_by: Some(desk.who.clone()),
         note,
         approvals: approve.then(Vec::new),
-        ..job(JobId::new(now), image, payload(&manifest), selection.to_vec(), now)
+        ..job(JobId::new(now, chance::number()), image, payload(&manifest), selection.to_vec(), now)
     };
     desk.ports.table.insert_job(&job).await?;
     desk.announce_job(&job.id).await?;

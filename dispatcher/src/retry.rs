@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use goldfleet_shared::commit::Commit;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::job::{Job, JobState};
-use goldfleet_shared::model::operation::{Kind, Operation, OperationState, Work};
-use goldfleet_shared::model::selector::Selector;
-use goldfleet_shared::model::store::Store;
-use goldfleet_shared::ports::Versioned;
-use goldfleet_shared::state::{JobEvent, OperationEvent};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::operation::{Kind, Operation, OperationState, Work};
+use goldfleet_model::selector::Selector;
+use goldfleet_model::state::{JobEvent, OperationEvent};
+use goldfleet_model::store::Store;
+use goldfleet_ports::Versioned;
+use goldfleet_ports::commit::Commit;
 
 use crate::desk::{Desk, DeskError, Group, by_group};
 use crate::fanout::works_with_the_same;

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use goldfleet_shared::commit::Commit;
-use goldfleet_shared::model::job::Job;
-use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationState};
-use goldfleet_shared::ports::Versioned;
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::state::OperationEvent;
-use goldfleet_worker::settle::block_image;
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::{Failure, Kind, Operation, OperationState};
+use goldfleet_model::state::OperationEvent;
+use goldfleet_ports::Versioned;
+use goldfleet_ports::commit::Commit;
+use goldfleet_ports::error::PortResult;
+use goldfleet_workflow::release::block_image;
 use jiff::Timestamp;
 
 use crate::desk::{Desk, by_group};

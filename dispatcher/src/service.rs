@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::message::{Message, QueueName};
-use goldfleet_shared::ports::clock::after;
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ports::queue::Received;
-use goldfleet_shared::telemetry::Complaint;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::message::{Message, QueueName};
+use goldfleet_ports::clock::after;
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::queue::Received;
+use goldfleet_runtime::telemetry::Complaint;
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::{Desk, DeskError};

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt as _};
-use goldfleet_shared::model::store::{Container, Store};
-use goldfleet_shared::model::target::Target;
-use goldfleet_shared::ports::error::PortError;
-use goldfleet_shared::targets::TargetsFile;
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::store::{Container, Store};
+use goldfleet_model::target::Target;
+use goldfleet_ports::error::PortError;
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
 

@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::commit::Commit;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::job::{Job, JobState};
-use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
-use goldfleet_shared::ports::Versioned;
-use goldfleet_shared::ports::clock::{after, between};
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::state::{JobEvent, OperationEvent};
-use goldfleet_worker::claim::expire;
-use goldfleet_worker::metrics::Census;
-use goldfleet_worker::settle::copy_failed;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::operation::{Kind, Operation, OperationState};
+use goldfleet_model::state::{JobEvent, OperationEvent};
+use goldfleet_ports::Versioned;
+use goldfleet_ports::clock::{after, between};
+use goldfleet_ports::commit::Commit;
+use goldfleet_ports::error::PortResult;
+use goldfleet_runtime::metrics::Census;
+use goldfleet_workflow::expire::expire;
+use goldfleet_workflow::release::copy_failed;
 use jiff::Timestamp;
 
 use crate::cancel::stop_operations;

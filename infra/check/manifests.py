@@ -69,7 +69,7 @@ def check_schemas(resources):
 
 def queues():
     """The queues' names, from where the programs have them."""
-    source = (ROOT / "shared/src/model/message.rs").read_text()
+    source = (ROOT / "shared/model/src/message.rs").read_text()
     return set(re.findall(r'Self::\w+ => "(\w+)"', source))
 
 
@@ -140,16 +140,17 @@ def check_confinement(resources):
 
 def check_settings():
     """That every GOLDFLEET_SECTION__KEY in infra/ is a key that the programs have, and that queues and tables are theirs."""
-    sources = "\n".join(path.read_text() for path in (ROOT / "shared/src/config").glob("*.rs"))
+    settings = [ROOT / "shared/config/src", ROOT / "shared/adapters/azure-settings/src"]
+    sources = "\n".join(path.read_text() for folder in settings for path in folder.glob("*.rs"))
     keys = set(re.findall(r"^    pub (\w+):", sources, re.M)) | {"backend"}
     for path in [*FOLDER.glob("*.yaml"), *(HERE.parent / "bicep").glob("*.bicep")]:
         for section, key in re.findall(r"GOLDFLEET_([A-Z]+)__([A-Z_]+)", path.read_text()):
             if key != "KEY" and (section.lower() not in keys or key.lower() not in keys):
-                faults.append(f"{path.relative_to(HERE.parent)}: there is no GOLDFLEET_{section}__{key} in shared/src/config")
+                faults.append(f"{path.relative_to(HERE.parent)}: there is no GOLDFLEET_{section}__{key} in the configuration")
 
 
     source = (HERE.parent / "bicep/source.bicep").read_text()
-    tables = (ROOT / "shared/src/azure/job_table/mod.rs").read_text()
+    tables = (ROOT / "shared/adapters/azure/src/job_table/mod.rs").read_text()
     for name, wanted in ("queueNames", queues()), ("tableNames", set(re.findall(r'"\{prefix\}(\w+)"', tables))):
         made = re.search(rf"var {name} = \[(.*)\]", source)
         if set(re.findall(r"'(\w+)'", made[1])) != wanted:

@@ -12,25 +12,25 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use azure_core::http::{AsyncRawResponse, HttpClient, Request};
 use futures::stream::{self, StreamExt as _};
+use goldfleet_azure::Connection;
+use goldfleet_config::Config;
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::fanout::fan_out;
 use goldfleet_dispatcher::request::request;
 use goldfleet_dispatcher::upload::{UploadRequest, upload};
-use goldfleet_shared::azure::Connection;
-use goldfleet_shared::backend;
-use goldfleet_shared::config::Config;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::manifest::OsType;
-use goldfleet_shared::model::message::{Message, QueueName};
-use goldfleet_shared::model::operation::{Kind, Lease, Operation, OperationState};
-use goldfleet_shared::ports::clock::after;
-use goldfleet_shared::ports::job_table::Change;
-use goldfleet_shared::ports::queue::MAX_RECEIVE;
-use goldfleet_shared::ports::{Ports, Versioned};
-use goldfleet_shared::state::OperationEvent;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::manifest::OsType;
+use goldfleet_model::message::{Message, QueueName};
+use goldfleet_model::operation::{Kind, Lease, Operation, OperationState};
+use goldfleet_model::state::OperationEvent;
+use goldfleet_ports::clock::after;
+use goldfleet_ports::job_table::Change;
+use goldfleet_ports::queue::MAX_RECEIVE;
+use goldfleet_ports::{Ports, Versioned};
 use goldfleet_tests::azure::arm::{Limits, LongRunning};
 use goldfleet_tests::azure::azurite::Azurite;
 use goldfleet_tests::azure::site::{Backend, Site};
+use goldfleet_tests::bench::size;
 use goldfleet_tests::place;
 use goldfleet_worker::pump::Pump;
 use goldfleet_worker::settings::Settings;
@@ -39,8 +39,12 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const SUBSCRIPTIONS: u32 = 100;
 const REGIONS: [&str; 3] = ["westeurope", "eastus", "japaneast"];
+/// Subscriptions with a target in each region.
+fn subscriptions() -> u32 {
+    size(100, 3)
+}
+
 const IN_FLIGHT: usize = 32;
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -91,10 +95,10 @@ impl Scene {
             azurite.certificates().root
         );
         std::fs::write(folder.path().join("goldfleet.toml"), text).unwrap();
-        std::fs::write(folder.path().join("targets.toml"), place::targets(SUBSCRIPTIONS, &REGIONS)).unwrap();
-        let golden = goldfleet_shared::vhd::GoldenSpec::spread(
+        std::fs::write(folder.path().join("targets.toml"), place::targets(subscriptions(), &REGIONS)).unwrap();
+        let golden = goldfleet_disk::vhd::GoldenSpec::spread(
             24 << 20,
-            goldfleet_shared::model::manifest::Generation::V2,
+            goldfleet_model::manifest::Generation::V2,
             64 << 10,
             1,
             1,
@@ -108,7 +112,7 @@ impl Scene {
         let client = self.azurite.certificates().client();
         let counting = Counting { client, counts: Arc::clone(&self.counts) };
         let connection = Connection::over(Arc::new(counting), &self.config.identity().unwrap());
-        backend::open_over(&self.config, Some(&connection)).unwrap()
+        goldfleet_connect::open_over(&self.config, Some(&connection)).unwrap()
     }
 
     /// Uploads, plans and announces a job. What follows is workers' work.
@@ -192,8 +196,8 @@ async fn bare(ports: &Ports) -> f64 {
                     let change = Change { operation: row.value.clone(), if_match: row.etag.clone() };
                     row.etag = ports.table.commit(&[change], &[line]).await.unwrap().remove(0);
                 }
-                if let goldfleet_shared::model::operation::OperationId::Copy(key) = &id {
-                    let image = goldfleet_shared::model::operation::OperationId::Image(key.clone());
+                if let goldfleet_model::operation::OperationId::Copy(key) = &id {
+                    let image = goldfleet_model::operation::OperationId::Image(key.clone());
                     let next = Message::operation(&job, &image).encode();
                     ports.queue.send(QueueName::Image, &next, Duration::ZERO).await.unwrap();
                 }
@@ -220,7 +224,7 @@ async fn coordination() {
     let fleet_rate = fleet(&scene, &ports, &job).await;
     let counts = scene.counts.lock().unwrap().clone();
     let bare_rate = bare(&ports).await;
-    let copies = SUBSCRIPTIONS as usize * REGIONS.len();
+    let copies = subscriptions() as usize * REGIONS.len();
     println!("operations: {copies} copies, {copies} images, {} seeds", REGIONS.len() - 1);
     println!(
         "fleet {fleet_rate:.0} operations/s, bare loop of the same requests {bare_rate:.0}/s: {:.2} (bound 0.60)",
@@ -236,11 +240,14 @@ async fn coordination() {
 
 /// A worker that holds 256 images in the making, and its highest memory.
 fn memory() {
-    let site = Site::start(64, &["westeurope", "eastus", "japaneast", "uksouth"]);
+    let site = Site::start(size(64, 1), &["westeurope", "eastus", "japaneast", "uksouth"]);
     site.manager.world().change(|world| {
         world.limits = Limits::none();
-        world.long_running =
-            LongRunning { takes: Duration::from_secs(25), retry_after: Some(5), ..LongRunning::default() };
+        world.long_running = LongRunning {
+            takes: Duration::from_secs(size(25, 1)),
+            retry_after: Some(size(5, 1)),
+            ..LongRunning::default()
+        };
     });
     let place = site.place(Backend::Azure, Backend::Azure, 256 << 10);
     place.succeed(&["setup"]);

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use goldfleet_config::Config;
+use goldfleet_disk::vhd::{Disk, GoldenSpec, same_disk};
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::follow::{Finish, follow};
 use goldfleet_dispatcher::local::Local;
@@ -18,17 +20,27 @@ use goldfleet_dispatcher::progress::{Progress, Style};
 use goldfleet_dispatcher::request::request;
 use goldfleet_dispatcher::status::Standing;
 use goldfleet_dispatcher::upload::{UploadRequest, upload};
-use goldfleet_shared::backend;
-use goldfleet_shared::config::Config;
-use goldfleet_shared::model::manifest::{Generation, OsType};
-use goldfleet_shared::vhd::{Disk, GoldenSpec, same_disk};
+use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_tests::bench::size;
 use goldfleet_tests::place::{self, SOURCE};
 use tokio_util::sync::CancellationToken;
 
 const MIB: u64 = 1 << 20;
-const DATA: u64 = 256 * MIB;
-const TARGETS: u32 = 16;
-const ROUNDS: usize = 5;
+
+/// Bytes of data of the disk.
+fn data() -> u64 {
+    size(256, 16) * MIB
+}
+
+/// How many targets are filled together.
+fn targets() -> u32 {
+    size(16, 2)
+}
+
+/// How often it is measured.
+fn rounds() -> usize {
+    size(5, 1)
+}
 
 const CONFIG: &str = r#"
 [dispatch]
@@ -36,22 +48,23 @@ sweep = "100ms"
 "#;
 
 fn main() -> anyhow::Result<()> {
-    let runtime = goldfleet_worker::program::runtime()?;
+    let runtime = goldfleet_runtime::process::runtime()?;
     let mut ratios = Vec::new();
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds() {
         let folder = tempfile::tempdir()?;
         let golden = folder.path().join("golden.vhd");
-        GoldenSpec::spread(1024 * MIB, Generation::V1, DATA, 64, 1).write(&golden)?;
+        GoldenSpec::spread(4 * data(), Generation::V1, data(), 64, 1).write(&golden)?;
         let copied = copies(&golden, folder.path())?;
         let filled = runtime.block_on(fill(&golden, folder.path()))?;
-        let rate = |seconds: f64| (DATA * u64::from(TARGETS)) as f64 / MIB as f64 / seconds;
+        let rate = |seconds: f64| (data() * u64::from(targets())) as f64 / MIB as f64 / seconds;
         println!("round {round}: goldfleet {:.0} MiB/s, cp {:.0} MiB/s", rate(filled), rate(copied));
         ratios.push(copied / filled);
     }
     ratios.sort_by(f64::total_cmp);
-    let (least, median, most) = (ratios[0], ratios[ROUNDS / 2], ratios[ROUNDS - 1]);
+    let (least, median, most) = (ratios[0], ratios[rounds() / 2], ratios[rounds() - 1]);
     println!(
-        "bytes a second, {TARGETS} targets together to cp one after the other: {median:.2} ({least:.2} to {most:.2})"
+        "bytes a second, {} targets together to cp one after the other: {median:.2} ({least:.2} to {most:.2})",
+        targets()
     );
     runtime.shutdown_background();
     Ok(())
@@ -62,7 +75,7 @@ fn copies(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
     let folder = folder.join("copies");
     std::fs::create_dir(&folder)?;
     let begun = Instant::now();
-    for n in 0..TARGETS {
+    for n in 0..targets() {
         let status = Command::new("cp").arg("--sparse=always").arg(golden).arg(folder.join(n.to_string())).status()?;
         ensure!(status.success(), "cp failed");
     }
@@ -75,9 +88,9 @@ fn copies(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
 async fn fill(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
     let file = folder.join("goldfleet.toml");
     std::fs::write(&file, format!("{SOURCE}{CONFIG}"))?;
-    std::fs::write(folder.join("targets.toml"), place::targets(TARGETS, &["westeurope"]))?;
+    std::fs::write(folder.join("targets.toml"), place::targets(targets(), &["westeurope"]))?;
     let config = Arc::new(Config::load(Some(&file), std::iter::empty())?);
-    let desk = Desk::new(backend::open(&config)?, config, "bench");
+    let desk = Desk::new(goldfleet_connect::open(&config)?, config, "bench");
     let asked = UploadRequest {
         file: golden.to_owned(),
         image: "golden".parse()?,
@@ -95,7 +108,7 @@ async fn fill(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
     let seconds = begun.elapsed().as_secs_f64();
     local.drain().await;
     ensure!(status.state == Standing::Succeeded, "the job has {:?}", status.failures);
-    let last = folder.join(format!("cloud/stage{TARGETS}westeurope/vhds/golden/1.vhd"));
+    let last = folder.join(format!("cloud/stage{}westeurope/vhds/golden/1.vhd", targets()));
     ensure!(same_disk(&Disk::open(golden)?, &last)?.is_none(), "{} is not the golden VHD", last.display());
     Ok(seconds)
 }

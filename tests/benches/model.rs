@@ -11,15 +11,26 @@ use std::time::{Duration, Instant};
 
 use goldfleet_dispatcher::rehearse::baseline::{Baseline, compare};
 use goldfleet_dispatcher::rehearse::{self, Rehearsal, RehearsalError, Report, rehearse};
-use goldfleet_shared::model::event::Event;
-use goldfleet_shared::model::operation::Kind;
-use goldfleet_shared::plan::Inventory;
-use goldfleet_shared::rates::Rates;
+use goldfleet_model::event::Event;
+use goldfleet_model::operation::Kind;
+use goldfleet_plan::Inventory;
+use goldfleet_rates::Rates;
+use goldfleet_tests::bench::{is_short, size};
 
-const DATA: u64 = 30 << 30;
+/// Bytes of data of an image.
+fn data() -> u64 {
+    size(30 << 30, 1 << 30)
+}
 
 fn main() -> anyhow::Result<()> {
     let began = Instant::now();
+    if is_short() {
+        let few = fleet(6, 3)?;
+        let report = fleet_report("2 subscriptions x 3 regions", &few, 1.05, None)?;
+        anyhow::ensure!(report.failed == 0 && report.whole, "{} failed, whole: {}", report.failed, report.whole);
+        others(&few, &report)?;
+        return refresh();
+    }
     if wanted("small") {
         let small = fleet(150, 3)?;
         let report = fleet_report("50 subscriptions x 3 regions", &small, 1.05, Some(1.15))?;
@@ -56,7 +67,7 @@ fn fleet(targets: u32, regions: u32) -> anyhow::Result<Rehearsal> {
         targets: rehearse::targets(targets, regions)?,
         held: Inventory::default(),
         before: Vec::new(),
-        image: rehearse::manifest(DATA, 1, 100)?,
+        image: rehearse::manifest(data(), 1, 100)?,
         rates: Rates::built_in()?,
         workers: None,
         seed: 1,
@@ -120,7 +131,7 @@ fn others(rehearsal: &Rehearsal, report: &Report) -> Result<(), RehearsalError> 
 /// The next version, a tenth of whose chunks differ: each copy begins with the version before, which the service copies
 /// inside the staging account. Times are from the request on; the image takes as long whatever was copied.
 fn refresh() -> anyhow::Result<()> {
-    let (before, image) = (rehearse::manifest(DATA, 1, 10)?, rehearse::manifest(DATA, 2, 10)?);
+    let (before, image) = (rehearse::manifest(data(), 1, 10)?, rehearse::manifest(data(), 2, 10)?);
     let changed = image.1.chunks.iter().zip(&before.1.chunks).filter(|(a, b)| a.hash != b.hash).count();
     let first = Rehearsal { image: before.clone(), ..fleet(12, 3)? };
     let next = Rehearsal { before: vec![before], image, ..first.clone() };
@@ -128,7 +139,7 @@ fn refresh() -> anyhow::Result<()> {
     println!("\nrefresh of 12 targets in 3 regions, {changed} of {all} chunks changed, clone and patch");
     for link in next.stats.wan() {
         let name = format!("WAN bytes to {} / data", link.to);
-        goal(&name, gib(link.copied) / gib(DATA), 0.1);
+        goal(&name, gib(link.copied) / gib(data()), 0.1);
     }
     let times = [("last copy", next.last_copy, first.last_copy), ("last image", next.last_image, first.last_image)];
     for (what, next, first) in times.map(|(what, next, first)| (what, next.as_secs_f64(), first.as_secs_f64())) {

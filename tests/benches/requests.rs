@@ -5,37 +5,38 @@
 //! bare loop sends the same requests with the same HTTP client. Both speak TLS, as with Azure.
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark")]
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
+use goldfleet_config::Config;
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::fanout::fan_out;
 use goldfleet_dispatcher::rehearse;
 use goldfleet_dispatcher::request::request;
-use goldfleet_shared::backend;
-use goldfleet_shared::config::Config;
-
-use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
-use goldfleet_shared::model::message::QueueName;
-use goldfleet_shared::model::operation::OperationState;
-use goldfleet_shared::ports::Ports;
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::OperationState;
+use goldfleet_ports::Ports;
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
 use goldfleet_tests::azure::certificates::Certificates;
+use goldfleet_tests::bench::size;
 use goldfleet_tests::place::{self, Process};
 use goldfleet_worker::pump::Pump;
 use goldfleet_worker::settings::Settings;
 use goldfleet_worker::steps::Shared;
+
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
@@ -46,12 +47,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-const DATA: u64 = 4 << 30;
-const TARGETS: u32 = 8;
 const IN_FLIGHT: usize = 64;
 
+/// Bytes of data of the disk.
+fn data() -> u64 {
+    size(4 << 30, 64 << 20)
+}
+
+/// How many targets are copied to.
+fn targets() -> u32 {
+    size(8, 2)
+}
+
 /// Rounds of which the best is taken: what disturbs them only adds.
-const ROUNDS: u32 = 3;
+fn rounds() -> u32 {
+    size(3, 1)
+}
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -60,9 +71,9 @@ fn main() {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(sink(Path::new(&folder)));
         return;
     }
-    let runtime = goldfleet_worker::program::runtime().unwrap();
+    let runtime = goldfleet_runtime::process::runtime().unwrap();
     let (mut engine, mut bare) = (f64::MAX, f64::MAX);
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         let scene = Scene::new();
         let (requests, seconds) = runtime.block_on(scene.copy());
         engine = engine.min(seconds / requests);
@@ -91,7 +102,7 @@ impl Scene {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let certificates = Certificates::make(folder.path());
-        let (_, manifest) = rehearse::manifest(DATA, 1, 100).unwrap();
+        let (_, manifest) = rehearse::manifest(data(), 1, 100).unwrap();
         std::fs::write(folder.path().join("manifest.json"), manifest.encode()).unwrap();
         let mut sink = Command::new(std::env::current_exe().unwrap());
         sink.arg("sink").arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -110,18 +121,18 @@ impl Scene {
         );
         let file = self.folder.path().join("goldfleet.toml");
         std::fs::write(&file, text).unwrap();
-        std::fs::write(self.folder.path().join("targets.toml"), place::targets(TARGETS, &["westeurope"])).unwrap();
+        std::fs::write(self.folder.path().join("targets.toml"), place::targets(targets(), &["westeurope"])).unwrap();
         Config::load(Some(&file), std::iter::empty()).unwrap()
     }
 
     /// Copies to all targets. Returns how many requests that took, and the CPU seconds.
     async fn copy(&self) -> (f64, f64) {
         let config = self.config();
-        let ports = Ports { images: Arc::new(NoImages), ..backend::open(&config).unwrap() };
+        let ports = Ports { images: Arc::new(NoImages), ..goldfleet_connect::open(&config).unwrap() };
         ports.queue.ensure().await.unwrap();
         ports.table.ensure().await.unwrap();
         let desk = Desk::new(ports.clone(), Arc::new(config), "bench".to_owned());
-        let (image, manifest) = rehearse::manifest(DATA, 1, 100).unwrap();
+        let (image, manifest) = rehearse::manifest(data(), 1, 100).unwrap();
         let job = request(&desk, &image.name, &image.version, &[], false).await.unwrap().job.id;
         fan_out(&desk, &job).await.unwrap();
         for message in ports.queue.receive(QueueName::Dispatch, 1, Duration::from_secs(60)).await.unwrap() {
@@ -133,7 +144,7 @@ impl Scene {
         let spent = cpu() - begun;
         let operations = ports.table.operations(&job).await.unwrap();
         assert!(operations.iter().all(|row| row.value.state == OperationState::Succeeded), "{operations:#?}");
-        ((manifest.chunks.len() * TARGETS as usize) as f64, spent)
+        ((manifest.chunks.len() * targets() as usize) as f64, spent)
     }
 
     /// Sends as many of the same requests, and takes nothing but the status. Returns the CPU seconds.
@@ -206,6 +217,9 @@ impl ImagePlane for NoImages {
     }
 }
 
+/// The page blobs that were made: what a look at each is answered with, by path.
+type Made = Arc<Mutex<HashMap<String, HeaderMap>>>;
+
 /// Answers as a Blob service that has a manifest and takes everything. Says where it is, and goes on until it is killed.
 async fn sink(folder: &Path) {
     let certificates = Certificates {
@@ -217,30 +231,52 @@ async fn sink(folder: &Path) {
     let manifest = Bytes::from(std::fs::read(folder.join("manifest.json")).unwrap());
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     println!("https://{}", listener.local_addr().unwrap());
+    let made = Made::default();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        tokio::spawn(connection(stream, acceptor.clone(), manifest.clone()));
+        tokio::spawn(connection(stream, acceptor.clone(), manifest.clone(), Arc::clone(&made)));
     }
 }
 
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, manifest: Bytes) {
+async fn connection(stream: TcpStream, acceptor: TlsAcceptor, manifest: Bytes, made: Made) {
     stream.set_nodelay(true).unwrap();
     let Ok(stream) = acceptor.accept(stream).await else { return };
-    let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request, &manifest))));
+    let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request, &manifest, &made))));
     // Clients end connections as they like.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn answer(request: &Request<Incoming>, manifest: &Bytes) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, manifest: &Bytes, made: &Made) -> Response<Full<Bytes>> {
+    let headers = request.headers();
     let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
     let (status, body) = match *request.method() {
         Method::PUT if query.contains("comp=properties") => (200, Bytes::new()),
-        Method::PUT => (201, Bytes::new()),
+        Method::PUT => {
+            if headers.get("x-ms-blob-type").is_some_and(|kind| kind == "PageBlob") {
+                made.lock().unwrap().insert(path.to_owned(), properties(headers));
+            }
+            (201, Bytes::new())
+        }
+        Method::HEAD => {
+            let Some(properties) = made.lock().unwrap().get(path).cloned() else { return respond(404, Bytes::new()) };
+            let mut response = respond(200, Bytes::new());
+            response.headers_mut().extend(properties);
+            return response;
+        }
         Method::POST => (200, Bytes::from_static(KEY)),
         Method::GET if path.contains("manifests") && !query.contains("comp=") => return ranged(request, manifest),
         _ => (404, Bytes::new()),
     };
     respond(status, body)
+}
+
+/// What a page blob that is made with these headers says of itself.
+fn properties(made: &HeaderMap) -> HeaderMap {
+    let metadata = made.iter().filter(|(name, _)| name.as_str().starts_with("x-ms-meta-"));
+    let mut properties: HeaderMap = metadata.map(|(name, value)| (name.clone(), value.clone())).collect();
+    properties.insert(CONTENT_LENGTH, made["x-ms-blob-content-length"].clone());
+    properties.insert("x-ms-blob-type", HeaderValue::from_static("PageBlob"));
+    properties
 }
 
 /// A user delegation key.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use goldfleet_config::Config;
+use goldfleet_disk::vhd::GoldenSpec;
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::follow::{Finish, follow};
 use goldfleet_dispatcher::local::Local;
@@ -19,11 +21,9 @@ use goldfleet_dispatcher::progress::{Progress, Style};
 use goldfleet_dispatcher::request::{manifest, request};
 use goldfleet_dispatcher::status::{Standing, Status};
 use goldfleet_dispatcher::upload::{UploadRequest, Uploaded, upload};
-use goldfleet_shared::backend;
-use goldfleet_shared::config::Config;
-use goldfleet_shared::model::ids::ImageVersion;
-use goldfleet_shared::model::manifest::{ChunkHash, Generation, Manifest, OsType};
-use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_model::ids::ImageVersion;
+use goldfleet_model::manifest::{ChunkHash, Generation, Manifest, OsType};
+use goldfleet_tests::bench::size;
 use goldfleet_tests::place::SOURCE;
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ sweep = "100ms"
 "#;
 
 fn main() -> anyhow::Result<()> {
-    let runtime = goldfleet_worker::program::runtime()?;
+    let runtime = goldfleet_runtime::process::runtime()?;
     let result = runtime.block_on(run());
     runtime.shutdown_background();
     result
@@ -46,10 +46,12 @@ async fn run() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let desk = desk(folder.path())?;
     let file = folder.path().join("golden.vhd");
-    let spec = GoldenSpec::spread(1024 * MIB, Generation::V1, 100 * MIB, 100, 1);
+    let extents: u64 = size(100, 20);
+    let data = extents * MIB;
+    let spec = GoldenSpec::spread(size(1024, 256) * MIB, Generation::V1, data, extents, 1);
     spec.write(&file)?;
     let (first, old, job) = version(&desk, &file, "1").await?;
-    let ideal = 100 * MIB + 512;
+    let ideal = data + 512;
     line("first version: bytes sent to non-zero bytes", first.counts.bytes_sent, ideal, 1.02)?;
     line("first version: WAN bytes to data, one remote region", wan(&job), old.data_bytes(), 1.0)?;
 
@@ -86,7 +88,7 @@ fn desk(folder: &Path) -> anyhow::Result<Desk> {
     let targets: String = (1..=2).flat_map(|n| ["westeurope", "eastus"].map(|region| target(n, region))).collect();
     std::fs::write(folder.join("targets.toml"), targets)?;
     let config = Arc::new(Config::load(Some(&config), std::iter::empty())?);
-    Ok(Desk::new(backend::open(&config)?, config, "bench"))
+    Ok(Desk::new(goldfleet_connect::open(&config)?, config, "bench"))
 }
 
 /// Uploads a version and takes it to all targets.

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
-use goldfleet_shared::ports::Ports;
-use goldfleet_shared::ports::blob_store::{CopyState, CopyStatus};
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::Ports;
+use goldfleet_ports::blob_store::{CopyState, CopyStatus};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use tokio::sync::Notify;
 
 use crate::meddled::{Call, Meddler, meddled};

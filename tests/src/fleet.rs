@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use goldfleet_config::Config;
+use goldfleet_disk::vhd::{Disk, Footer, GoldenSpec, same_disk};
 use goldfleet_dispatcher::cleanup::forget_version;
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::fanout::fan_out;
@@ -15,15 +17,12 @@ use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::service::{Until, serve};
 use goldfleet_dispatcher::status::{Standing, Status, status};
 use goldfleet_dispatcher::upload::{UploadError, UploadRequest, Uploaded, upload};
-use goldfleet_shared::backend;
-use goldfleet_shared::config::Config;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::manifest::OsType;
-use goldfleet_shared::model::message::QueueName;
-use goldfleet_shared::model::operation::Work;
-use goldfleet_shared::model::upload::Upload;
-use goldfleet_shared::ports::Ports;
-use goldfleet_shared::vhd::{Disk, Footer, GoldenSpec, same_disk};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::manifest::OsType;
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::Work;
+use goldfleet_model::upload::Upload;
+use goldfleet_ports::Ports;
 use goldfleet_worker::pump::Pump;
 use goldfleet_worker::settings::Settings;
 use goldfleet_worker::steps::Shared;
@@ -70,7 +69,7 @@ impl Fleet {
         std::fs::write(folder.path().join("targets.toml"), targets).unwrap();
         golden.write(&folder.path().join("golden.vhd")).unwrap();
         let config = Config::load(Some(&folder.path().join("goldfleet.toml")), std::iter::empty()).unwrap();
-        let ports = backend::open(&config).unwrap();
+        let ports = goldfleet_connect::open(&config).unwrap();
         Self { folder, config: Arc::new(config), ports }
     }
 

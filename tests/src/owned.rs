@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use goldfleet_shared::model::message::QueueName;
-use goldfleet_shared::ports::blob_store::Fence;
+use goldfleet_model::message::QueueName;
+use goldfleet_ports::blob_store::Fence;
 
 /// An argument, as a value of its own.
 pub(crate) trait Own {

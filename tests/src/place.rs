@@ -6,8 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use goldfleet_shared::model::manifest::Generation;
-use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_model::manifest::Generation;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -30,11 +30,18 @@ pub fn golden() -> GoldenSpec {
     GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1)
 }
 
-/// Where the programs are, built once.
+/// The variable that names the folder of programs that are built already. Under `cargo nextest` every test is a process, and
+/// each would ask cargo to build them.
+const PROGRAMS: &str = "GOLDFLEET_PROGRAMS";
+
+/// The folder of the programs: the one that `GOLDFLEET_PROGRAMS` names, else they are built once in this process.
 #[must_use]
 pub fn programs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(folder) = std::env::var_os(PROGRAMS) {
+            return std::path::absolute(folder).unwrap();
+        }
         let mut command = Command::new(env!("CARGO"));
         forget_package(&mut command);
         command.args(["build", "--quiet", "-p", "goldfleet-dispatcher", "-p", "goldfleet-worker"]);

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use goldfleet_shared::model::ids::SubscriptionId;
-use goldfleet_shared::model::store::Store;
-use goldfleet_shared::model::target::Target;
-use goldfleet_shared::plan::{Asked, Content, Inventory, Plan};
-use goldfleet_shared::rates::Rates;
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::store::Store;
+use goldfleet_model::target::Target;
+use goldfleet_plan::{Asked, Content, Inventory, Plan};
+use goldfleet_rates::Rates;
 
 const GIB: u64 = 1 << 30;
 

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-
-use crate::program::VERSION;
+use goldfleet_runtime::process::VERSION;
 
 /// What both programs say of `--config`.
-pub const CONFIG_HELP: &str = "Configuration file [env: GOLDFLEET_CONFIG] [default: goldfleet.toml in this directory or a parent directory]";
+pub const CONFIG_HELP: &str =
+    "Configuration file [env: GOLDFLEET_CONFIG] [default: goldfleet.toml in this directory or a parent directory]";
 
 /// Receives operations from the queues and carries them out. Start as many as you like, anywhere.
 ///

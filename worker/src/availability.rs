@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use goldfleet_shared::model::chunk_set::ChunkSet;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::operation::{OperationId, OperationState};
-use goldfleet_shared::model::store::Store;
-use goldfleet_shared::ports::Ports;
-use goldfleet_shared::ports::clock::after;
-use goldfleet_shared::ports::error::PortResult;
+use goldfleet_model::chunk_set::ChunkSet;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::operation::{OperationId, OperationState};
+use goldfleet_model::store::Store;
+use goldfleet_ports::Ports;
+use goldfleet_ports::clock::after;
+use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
 /// How old a look at a store may be. All operations of a process share it, so that a thousand copies that wait for one

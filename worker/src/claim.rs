@@ -2,25 +2,23 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::chance;
-use goldfleet_shared::commit::{Commit, Outcome, confirmed};
-use goldfleet_shared::model::event::Event;
-use goldfleet_shared::model::message::{Message, QueueName};
-use goldfleet_shared::model::operation::{Failure, Lease, Operation, OperationState};
-use goldfleet_shared::ports::clock::{after, between};
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ports::queue::Received;
-use goldfleet_shared::ports::{Ports, Versioned};
-use goldfleet_shared::state::{IllegalTransition, OperationEvent};
+use goldfleet_model::event::Event;
+use goldfleet_model::message::{Message, QueueName};
+use goldfleet_model::operation::{Lease, Operation, OperationState};
+use goldfleet_model::state::{IllegalTransition, OperationEvent};
+use goldfleet_ports::chance;
+use goldfleet_ports::clock::{after, between};
+use goldfleet_ports::commit::{Commit, Outcome, confirmed};
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::queue::Received;
+use goldfleet_ports::{Ports, Versioned};
+use goldfleet_workflow::expire::expire;
+use goldfleet_workflow::release::block_image;
 use jiff::Timestamp;
 
 use crate::hold::{Hold, Rows};
 use crate::settings::Settings;
-use crate::settle::block_image;
 use crate::steps::Shared;
-
-/// The code of an operation whose workers keep disappearing.
-pub const WORKER_LOST: &str = "worker-lost";
 
 /// What a message turned out to be.
 pub enum Claim {
@@ -151,34 +149,4 @@ fn claim_events(
     }
     events.push(operation.apply(OperationEvent::Claim(lease), now, who)?);
     Ok(events)
-}
-
-/// Takes an operation through the expiry of its lease, and on to its end where its workers have disappeared too often.
-///
-/// # Errors
-/// [`IllegalTransition`] where it has no lease.
-pub fn expire(
-    operation: &mut Operation,
-    max_attempts: u32,
-    now: Timestamp,
-    who: &str,
-) -> Result<Vec<Event>, IllegalTransition> {
-    let failure = lost(operation, now);
-    let mut events = vec![operation.apply(OperationEvent::Expire(failure.clone()), now, who)?];
-    // One that was to be cancelled has ended with its lease.
-    if operation.state == OperationState::Ready && operation.failures >= max_attempts {
-        events.push(operation.apply(OperationEvent::Fail(failure), now, who)?);
-    }
-    Ok(events)
-}
-
-/// The failure of an operation whose lease ran out.
-fn lost(operation: &Operation, now: Timestamp) -> Failure {
-    let holder = operation.lease.as_ref().map_or("its worker", |lease| lease.holder.as_str());
-    Failure {
-        code: WORKER_LOST.to_owned(),
-        message: format!("{holder} gave no sign of life until its lease ended"),
-        request_id: None,
-        at: now,
-    }
 }

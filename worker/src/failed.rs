@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::model::operation::Failure;
-use goldfleet_shared::ports::error::{ErrorKind, PortError};
+use goldfleet_model::operation::Failure;
+use goldfleet_ports::error::{ErrorKind, PortError};
 use jiff::Timestamp;
 
 /// Why an attempt failed.

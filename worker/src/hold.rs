@@ -3,14 +3,14 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use goldfleet_shared::commit::{Commit, Outcome, confirmed};
-use goldfleet_shared::model::chunk_set::ChunkSet;
-use goldfleet_shared::model::message::QueueName;
-use goldfleet_shared::model::operation::{Kind, Operation, OperationId, OperationState, Progress};
-use goldfleet_shared::ports::clock::{after, before};
-use goldfleet_shared::ports::error::{ErrorKind, PortResult};
-use goldfleet_shared::ports::queue::Receipt;
-use goldfleet_shared::ports::{ETag, Ports, Versioned};
+use goldfleet_model::chunk_set::ChunkSet;
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::{Kind, Operation, OperationId, OperationState, Progress};
+use goldfleet_ports::clock::{after, before};
+use goldfleet_ports::commit::{Commit, Outcome, confirmed};
+use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::queue::Receipt;
+use goldfleet_ports::{ETag, Ports, Versioned};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use uuid::Uuid;

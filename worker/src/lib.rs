@@ -6,7 +6,6 @@
 //! - [`settle`]: from a step's outcome to the row, the messages that follow and the message in hand.
 //! - [`steps`]: what is done under a lease: seed, copy, image; [`outcome`], [`failed`]: how that ends.
 //! - [`program`], [`arguments`]: what the programs that run workers share.
-//! - [`vitals`], [`metrics`], [`listen`]: what a process tells of itself, and where.
 //! - [`availability`], [`detour`], [`manifests`]: what steps share in a process.
 
 pub mod arguments;
@@ -15,13 +14,10 @@ pub mod claim;
 pub mod detour;
 pub mod failed;
 pub mod hold;
-pub mod listen;
 pub mod manifests;
-pub mod metrics;
 pub mod outcome;
 pub mod program;
 pub mod pump;
 pub mod settings;
 pub mod settle;
 pub mod steps;
-pub mod vitals;

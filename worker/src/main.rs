@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use goldfleet_shared::causes::with_causes;
-use goldfleet_shared::config::{Config, environment};
-use goldfleet_shared::{backend, telemetry};
+use goldfleet_config::{Config, environment};
+use goldfleet_runtime::causes::with_causes;
+use goldfleet_runtime::telemetry;
+use goldfleet_runtime::{listen, process};
 use goldfleet_worker::arguments::{Arguments, Command};
-use goldfleet_worker::{listen, program};
+use goldfleet_worker::program;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -45,9 +46,10 @@ fn run(arguments: &Arguments) -> Result<(), Ended> {
     let mut settings = program::settings(&config);
     settings.exit_when_idle = arguments.exit_when_idle;
     settings.concurrency = arguments.concurrency.map_or(settings.concurrency, usize::from);
-    let runtime = program::runtime().context("the runtime can't start").map_err(|error| Ended { code: 3, error })?;
+    let runtime = process::runtime().context("the runtime can't start").map_err(|error| Ended { code: 3, error })?;
     runtime.block_on(async {
-        let ports = backend::open(&config).map_err(|error| Ended { code: error.exit_code(), error: error.into() })?;
+        let ports =
+            goldfleet_connect::open(&config).map_err(|error| Ended { code: error.exit_code(), error: error.into() })?;
         program::work_until_signalled(ports, settings).await.map_err(|error| Ended { code: 3, error: error.into() })
     })
 }

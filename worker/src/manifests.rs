@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::manifest::{Manifest, digest_of};
-use goldfleet_shared::model::store::Store;
-use goldfleet_shared::ports::blob_store::BlobStore;
-use goldfleet_shared::ports::error::{ErrorKind, PortError};
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::manifest::{Manifest, digest_of};
+use goldfleet_model::store::Store;
+use goldfleet_ports::blob_store::BlobStore;
+use goldfleet_ports::error::{ErrorKind, PortError};
 use tokio::sync::Mutex;
 
 use crate::failed::Failed;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::model::operation::OperationState;
-use goldfleet_shared::ports::error::PortError;
+use goldfleet_model::operation::OperationState;
+use goldfleet_ports::error::PortError;
+use goldfleet_runtime::metrics::Attempt;
 
 use crate::failed::Failed;
 use crate::hold::Stop;
@@ -54,4 +55,21 @@ pub enum Settled {
     Written(OperationState),
     /// It could not be written: the lease is gone, and another worker goes on.
     Lost,
+}
+
+/// How an attempt ended, as it is counted.
+pub(crate) fn counted(ended: &Ended, settled: Settled) -> Attempt<'_> {
+    match (settled, ended) {
+        (Settled::Lost, _) => Attempt::Lost,
+        (Settled::Written(OperationState::Succeeded), _) => Attempt::Succeeded,
+        (Settled::Written(OperationState::Failed), Err(StepError::Failed(failed))) => {
+            Attempt::GivenUp(Some(&failed.code))
+        }
+        (Settled::Written(OperationState::Failed), _) => Attempt::GivenUp(None),
+        (Settled::Written(OperationState::Cancelled), _) => Attempt::Cancelled,
+        (_, Ok(Outcome::Done | Outcome::Continue(_))) => Attempt::Deferred,
+        (_, Err(StepError::Stopped(_))) => Attempt::Drained,
+        (_, Err(StepError::Failed(failed))) if failed.throttled => Attempt::Throttled,
+        (_, Err(StepError::Failed(failed))) => Attempt::Retried(&failed.code),
+    }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use goldfleet_shared::model::message::{Message, QueueName};
-use goldfleet_shared::model::operation::{Kind, OperationState};
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ports::queue::{MAX_RECEIVE, Received};
-use goldfleet_shared::telemetry::Complaint;
+use goldfleet_model::message::{Message, QueueName};
+use goldfleet_model::operation::{Kind, OperationState};
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::queue::{MAX_RECEIVE, Received};
+use goldfleet_runtime::telemetry::Complaint;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 
 use crate::claim::{Claim, claim};
 use crate::hold::{Hold, Stop};
-use crate::outcome::{Ended, Settled};
+use crate::outcome::{Ended, Settled, counted};
 use crate::settle::settle;
 use crate::steps::{self, Shared, StepError};
 
@@ -176,7 +176,7 @@ impl Pump {
             // Its image is ready, and mostly nobody is nearer to it.
             self.sent.notify_one();
         }
-        metrics.settled(hold.kind(), began.elapsed(), &ended, settled);
+        metrics.settled(hold.kind(), began.elapsed(), counted(&ended, settled));
     }
 
     /// Tells the hold when the worker drains; returns when the step has not come to a checkpoint in time.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use goldfleet_shared::model::image::StorageType;
+use goldfleet_model::image::StorageType;
 
 /// A worker's settings; the program takes them from `[worker]` of the configuration.
 #[derive(Debug, Clone)]

@@ -2,30 +2,21 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::chance;
-use goldfleet_shared::commit::Commit;
-use goldfleet_shared::model::message::{Message, QueueName};
-use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationState, Progress};
-use goldfleet_shared::ports::clock::{after, between};
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ports::{Ports, Versioned};
-use goldfleet_shared::state::OperationEvent;
+use goldfleet_model::message::{Message, QueueName};
+use goldfleet_model::operation::{Operation, OperationState, Progress};
+use goldfleet_model::state::OperationEvent;
+use goldfleet_ports::Ports;
+use goldfleet_ports::chance;
+use goldfleet_ports::clock::{after, between};
+use goldfleet_ports::commit::Commit;
+use goldfleet_ports::error::PortResult;
+use goldfleet_workflow::release::{block_image, release_image};
 use jiff::Timestamp;
 
 use crate::failed::Failed;
 use crate::hold::{Concluded, Hold, Rows, Stop};
 use crate::outcome::{Ended, Outcome, Settled, StepError};
 use crate::settings::Settings;
-
-/// The code of an image whose copy failed.
-pub const COPY_FAILED: &str = "copy-failed";
-
-/// The failure of an image whose copy failed.
-#[must_use]
-pub fn copy_failed(at: Timestamp) -> Failure {
-    let message = "the copy to this target failed".to_owned();
-    Failure { code: COPY_FAILED.to_owned(), message, request_id: None, at }
-}
 
 /// Writes how a step ended, and passes on or removes its message.
 pub async fn settle(ports: &Ports, settings: &Settings, hold: &Hold, ended: &Ended) -> Settled {
@@ -105,31 +96,6 @@ fn event_for(
 fn backoff(settings: &Settings, failures: u32, jitter: f64) -> Duration {
     let ceiling = settings.retry_base.saturating_mul(1 << failures.min(20)).min(settings.retry_cap);
     ceiling.mul_f64(jitter)
-}
-
-/// Lets the image of a group begin that waits for its copy, in the commit that the copy succeeds with.
-fn release_image(group: &[Versioned<Operation>], now: Timestamp, who: &str, commit: &mut Commit) {
-    for row in waiting_images(group) {
-        let mut image = Operation { queued: Some(now), ..row.value.clone() };
-        if let Ok(event) = image.apply(OperationEvent::Release, now, who) {
-            commit.write(row, image, [event]);
-        }
-    }
-}
-
-/// Ends the image of a group that waits for its copy, in the commit that the copy fails with: there will be nothing to make
-/// it from.
-pub fn block_image(group: &[Versioned<Operation>], now: Timestamp, who: &str, commit: &mut Commit) {
-    for row in waiting_images(group) {
-        let mut image = row.value.clone();
-        if let Ok(event) = image.apply(OperationEvent::Block(copy_failed(now)), now, who) {
-            commit.write(row, image, [event]);
-        }
-    }
-}
-
-fn waiting_images(group: &[Versioned<Operation>]) -> impl Iterator<Item = &Versioned<Operation>> {
-    group.iter().filter(|row| row.value.id.kind() == Kind::Image && row.value.state == OperationState::Waiting)
 }
 
 /// Sends the messages of what became ready, and removes, delays or puts aside the one in hand.

@@ -8,11 +8,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
-use goldfleet_shared::config::Time;
-use goldfleet_shared::model::ids::{ImageName, ImageVersion};
-use goldfleet_shared::model::manifest::{Generation, OsType};
-use goldfleet_shared::model::selector::Selector;
-use goldfleet_worker::{arguments, program};
+use goldfleet_config::Time;
+use goldfleet_model::ids::{ImageName, ImageVersion};
+use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::selector::Selector;
+use goldfleet_runtime::process;
+use goldfleet_worker::arguments;
 
 use super::choose::JobPrefix;
 use super::output::Output;
@@ -40,7 +41,7 @@ With a goldfleet.toml and a targets file (see 'goldfleet help configuration' and
 /// Exit codes: 0 success; 1 an operation failed; 2 invalid usage, configuration or input; 3 a service refused a request or
 /// could not be reached; 130 interrupted.
 #[derive(Debug, Parser)]
-#[command(name = "goldfleet", version = program::VERSION, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "goldfleet", version = process::VERSION, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub struct Arguments {
     // `Config::load` reads the variable: clap would reject one that is set to an empty string.
     /// The configuration file.

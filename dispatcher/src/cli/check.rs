@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use goldfleet_shared::model::manifest::Generation;
-use goldfleet_shared::vhd::{Report, check};
+use goldfleet_disk::vhd::{Report, check};
+use goldfleet_model::manifest::Generation;
 use indicatif::HumanBytes;
 
 use super::error::{DONE, USAGE};

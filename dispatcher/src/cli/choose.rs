@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::job::Job;
-use goldfleet_shared::ports::Versioned;
-use goldfleet_shared::words::counted;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::Job;
+use goldfleet_model::words::counted;
+use goldfleet_ports::Versioned;
 
 use super::error::CommandError;
 use super::output::Console;
@@ -52,7 +52,8 @@ pub async fn find(desk: &Desk, JobPrefix(prefix): &JobPrefix) -> Result<Versione
         0 => Err(DeskError::NoJobWithPrefix(prefix.to_string())),
         1 => Ok(matches.remove(0)),
         _ => {
-            let message = format!("job prefix '{prefix}' is ambiguous: {} match:{}", jobs(matches.len()), list(&matches));
+            let message =
+                format!("job prefix '{prefix}' is ambiguous: {} match:{}", jobs(matches.len()), list(&matches));
             Err(DeskError::Refused(message))
         }
     }

@@ -1,6 +1,6 @@
 //! `demo`.
 
-use goldfleet_worker::program;
+use goldfleet_runtime::process;
 use indicatif::HumanBytes;
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +29,8 @@ pub fn run(arguments: &DemoArguments, console: &mut Console<'_>) -> Result<u8, C
     let progress = Progress::new(Style::fitting(console.output == Output::Json));
     let stop = CancellationToken::new();
     let stopping = stop.clone();
-    let (report, statuses) = program::runtime()?.block_on(async {
-        program::on_signal(move || stopping.cancel());
+    let (report, statuses) = process::runtime()?.block_on(async {
+        process::on_signal(move || stopping.cancel());
         demo(&asked, &progress, &stop).await
     })?;
     if console.output == Output::Json {

@@ -1,7 +1,6 @@
 //! `doctor`.
 
-use goldfleet_shared::backend;
-use goldfleet_shared::words::counted;
+use goldfleet_model::words::counted;
 use serde_json::json;
 
 use super::error::{CommandError, DONE, FAILED};
@@ -14,7 +13,7 @@ use crate::doctor::{Level, examine};
 /// # Errors
 /// Where the targets file can't be read, or the console not written to.
 pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let findings = examine(desk, backend::open_inspector(&desk.config)?).await?;
+    let findings = examine(desk, goldfleet_connect::open_inspector(&desk.config)?).await?;
     let of = |level: Level| findings.iter().filter(|finding| finding.level == level).count();
     let (errors, warnings) = (of(Level::Error), of(Level::Warning));
     if console.output == Output::Json {

@@ -3,10 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 
-use goldfleet_shared::backend::BackendError;
-use goldfleet_shared::config::ConfigError;
-use goldfleet_shared::ports::error::{ErrorKind, PortError};
-use goldfleet_shared::telemetry;
+use goldfleet_config::ConfigError;
+use goldfleet_connect::BackendError;
+use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_runtime::telemetry;
 
 use super::targets::TargetsError;
 use crate::dashboard::DashboardError;
@@ -142,7 +142,9 @@ impl CommandError {
             Self::Upload(UploadError::Interrupted) => Some("run the same command again: only what is missing is sent"),
             Self::Upload(UploadError::OtherContent(_)) => Some("'goldfleet images' lists the uploaded versions"),
             Self::Upload(UploadError::Refused(_)) => Some("'goldfleet help vhd' describes every check"),
-            Self::Unwell { .. } => Some("'goldfleet dispatcher' starts a dispatcher; the log of a running one has the reason"),
+            Self::Unwell { .. } => {
+                Some("'goldfleet dispatcher' starts a dispatcher; the log of a running one has the reason")
+            }
             Self::Desk(error) | Self::Rehearsal(RehearsalError::Desk(error)) => of_desk(error),
             Self::Upload(UploadError::Port(error)) | Self::Backend(BackendError::Port(error)) => of_port(error),
             Self::Demo(DemoError::Desk(error)) => of_desk(error),
@@ -156,7 +158,9 @@ fn of_desk(error: &DeskError) -> Option<&'static str> {
     match error {
         DeskError::NoSuchJob(_) | DeskError::NoJobWithPrefix(_) => Some("'goldfleet jobs' lists jobs"),
         DeskError::NoJobs => Some("'goldfleet upload' and 'goldfleet dispatch' create jobs"),
-        DeskError::NoSuchImage { .. } => Some("'goldfleet images' lists the uploaded versions, 'goldfleet upload' adds one"),
+        DeskError::NoSuchImage { .. } => {
+            Some("'goldfleet images' lists the uploaded versions, 'goldfleet upload' adds one")
+        }
         DeskError::NoTargets { .. } => Some("'goldfleet targets list' lists the targets"),
         DeskError::Illegal(_) => Some("'goldfleet status' shows the job's progress"),
         DeskError::TooSlow(_) => Some("allow more time, or omit --within: 'goldfleet plan' shows the fastest plan"),
@@ -194,7 +198,9 @@ fn of_machine(code: &str) -> Option<&'static str> {
         }
         "disk-full" => "free some disk space, then run the command again",
         "account-unusable" | "database-unusable" => "check the owner of the file, and that you may write to it",
-        "database-busy" => "find the process that holds the file open, for example with fuser, then run the command again",
+        "database-busy" => {
+            "find the process that holds the file open, for example with fuser, then run the command again"
+        }
         "database-gone" => "dispatch again what had not ended: targets that have the image are skipped",
         "database-damaged" => {
             "stop every process that uses the file, move it away together with the files that end in -wal and -shm, and \

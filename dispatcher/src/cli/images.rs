@@ -1,7 +1,7 @@
 //! `images`.
 
-use goldfleet_shared::model::job::JobState;
-use goldfleet_shared::model::upload::UploadState;
+use goldfleet_model::job::JobState;
+use goldfleet_model::upload::UploadState;
 use indicatif::HumanBytes;
 use serde_json::json;
 
@@ -80,7 +80,10 @@ fn write_origin(line: &ImageLine, console: &mut Console<'_>) -> std::io::Result<
 fn upload_row(line: &UploadLine) -> [Cell; 5] {
     let by = line.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
     let seen = if line.stalled {
-        Cell::toned(Tone::Doubtful, format!("{} ago{by}: it was interrupted, or cannot reach the table", duration(line.idle)))
+        Cell::toned(
+            Tone::Doubtful,
+            format!("{} ago{by}: it was interrupted, or cannot reach the table", duration(line.idle)),
+        )
     } else {
         format!("{}{by}", time(line.updated)).into()
     };

@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::job::Job;
-use goldfleet_shared::words::counted;
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::job::Job;
+use goldfleet_model::words::counted;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use goldfleet_shared::model::event::Event;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::operation::{OperationId, OperationState};
+use goldfleet_model::event::Event;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::operation::{OperationId, OperationState};
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::LogsArguments;

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Stderr, Stdout, Write};
 
 use console::Term;
-use goldfleet_shared::telemetry;
+use goldfleet_runtime::telemetry;
 use serde::Serialize;
 
 use crate::paint::Tone;

@@ -1,11 +1,11 @@
 //! `plan`.
 
-use goldfleet_shared::config::Time;
-use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::manifest::Manifest;
-use goldfleet_shared::model::selector::Selector;
-use goldfleet_shared::plan::render;
-use goldfleet_shared::words::counted;
+use goldfleet_config::Time;
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::manifest::Manifest;
+use goldfleet_model::selector::Selector;
+use goldfleet_model::words::counted;
+use goldfleet_plan::render;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 

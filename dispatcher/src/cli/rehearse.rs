@@ -3,17 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use goldfleet_shared::backend;
-use goldfleet_shared::config::{Config, environment};
-use goldfleet_shared::model::ids::{ImageName, ImageVersion};
-use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::manifest::Manifest;
-use goldfleet_shared::plan::{Inventory, render};
-use goldfleet_shared::rates::Rates;
-use goldfleet_shared::targets::TargetsFile;
-use goldfleet_shared::telemetry;
-use goldfleet_shared::words::counted;
-use goldfleet_worker::program;
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_config::{Config, environment};
+use goldfleet_model::ids::{ImageName, ImageVersion};
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::manifest::Manifest;
+use goldfleet_model::words::counted;
+use goldfleet_plan::{Inventory, render};
+use goldfleet_rates::Rates;
+use goldfleet_runtime::process;
+use goldfleet_runtime::telemetry;
 use indicatif::HumanBytes;
 
 use super::arguments::RehearseArguments;
@@ -96,9 +95,9 @@ fn uploaded(
     (image, version): (&ImageName, &ImageVersion),
     targets: TargetsFile,
 ) -> Result<Material, CommandError> {
-    let runtime = program::runtime()?;
+    let runtime = process::runtime()?;
     let looked = runtime.block_on(async {
-        let ports = backend::open(config)?;
+        let ports = goldfleet_connect::open(config)?;
         if config.azure_coordination().is_none() {
             ports.table.ensure().await?;
         }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use goldfleet_shared::azure::Connection;
-use goldfleet_shared::backend::{self, BackendError};
-use goldfleet_shared::config::{Config, environment};
-use goldfleet_shared::telemetry;
-use goldfleet_worker::{listen, program};
+use goldfleet_config::{Config, environment};
+use goldfleet_connect::{BackendError, Connection};
+use goldfleet_runtime::telemetry;
+use goldfleet_runtime::{listen, process};
+use goldfleet_worker::program;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::{Arguments, Command, DashboardArguments};
@@ -62,7 +62,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
     if let Command::Health = arguments.command {
         return health(&config);
     }
-    let runtime = program::runtime()?;
+    let runtime = process::runtime()?;
     let ended = runtime.block_on(with_ports(arguments.command, config, console));
     // A blocking read that nobody waits for any more must not delay the exit.
     runtime.shutdown_background();
@@ -92,7 +92,7 @@ async fn who(command: &Command, config: &Config, connection: Option<&Connection>
 
 async fn with_ports(command: Command, config: Config, console: &mut Console<'_>) -> Result<u8, CommandError> {
     let connection = config.identity().as_ref().map(Connection::open).transpose().map_err(BackendError::from)?;
-    let ports = backend::open_over(&config, connection.as_ref())?;
+    let ports = goldfleet_connect::open_over(&config, connection.as_ref())?;
     if let Command::Worker { exit_when_idle, concurrency } = command {
         let mut settings = program::settings(&config);
         settings.exit_when_idle = exit_when_idle;
@@ -102,7 +102,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
     }
     let stop = CancellationToken::new();
     let stopping = stop.clone();
-    program::on_signal(move || stopping.cancel());
+    process::on_signal(move || stopping.cancel());
     let who = tokio::select! {
         who = who(&command, &config, connection.as_ref()) => who,
         () = stop.cancelled() => return Err(CommandError::Interrupted),
@@ -129,7 +129,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         }
         Command::Dispatcher { exit_when_idle } => {
             let _listening = match desk.config.dispatch.listen {
-                Some(at) => Some(program::listening(at.address(), &desk.vitals).await?),
+                Some(at) => Some(process::listening(at.address(), &desk.vitals).await?),
                 None => None,
             };
             serve(&desk, if exit_when_idle { Until::Idle } else { Until::Stopped }, &stop).await;

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use goldfleet_shared::config::Coordination;
-use goldfleet_shared::model::ids::JobId;
+use goldfleet_config::Coordination;
+use goldfleet_model::ids::JobId;
 use indicatif::HumanBytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::words::counted;
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::words::counted;
 use indicatif::HumanBytes;
 
 use super::arguments::VerifyArguments;
@@ -78,15 +78,15 @@ fn hints(faults: &[Fault], removed: bool) -> Vec<&'static str> {
         if !removed && any(&|fault| fault.chunk.is_some() && fault.fault != MISSING) {
             hints.push("--remove deletes damaged chunks from their stores");
         }
-        hints.push("an upload of the same version writes what the source store lacks, the next job what another store lacks");
+        hints.push(
+            "an upload of the same version writes what the source store lacks, the next job what another store lacks",
+        );
     }
     if any(&|fault| fault.kind == PlaceKind::Vhd) {
         hints.push("to replace a VHD: delete it and its image, and dispatch the version again");
     }
     if any(&|fault| fault.kind == PlaceKind::Image) {
-        hints.push(
-            "'goldfleet dispatch' of the version creates missing images and replaces those with other content",
-        );
+        hints.push("'goldfleet dispatch' of the version creates missing images and replaces those with other content");
     }
     if faults.iter().any(|fault| fault.unseen) {
         hints.push("'goldfleet doctor' shows why a place cannot be read");

@@ -1,10 +1,10 @@
 //! `version`, and command lines that messages suggest.
 
-use goldfleet_shared::embedded::Database;
-use goldfleet_shared::model::manifest::Manifest;
-use goldfleet_shared::model::message::Message;
-use goldfleet_shared::model::selector::Selector;
-use goldfleet_worker::program;
+use goldfleet_connect::DATABASE_FORMAT;
+use goldfleet_model::manifest::Manifest;
+use goldfleet_model::message::Message;
+use goldfleet_model::selector::Selector;
+use goldfleet_runtime::process;
 use serde_json::json;
 
 use super::error::{CommandError, DONE};
@@ -15,11 +15,11 @@ use super::output::{Console, Output, write_json};
 /// # Errors
 /// Where the console cannot be written to.
 pub fn run(console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let (version, commit) = (program::RELEASE, program::COMMIT);
+    let (version, commit) = (process::RELEASE, process::COMMIT);
     let formats = [
         ("manifest", i64::from(Manifest::FORMAT_VERSION)),
         ("message", i64::from(Message::VERSION)),
-        ("database", Database::FORMAT_VERSION),
+        ("database", DATABASE_FORMAT),
     ];
     if console.output == Output::Json {
         let formats: serde_json::Map<_, _> = formats.map(|(name, v)| (name.to_owned(), json!(v))).into_iter().collect();
@@ -52,6 +52,9 @@ mod tests {
     fn a_suggested_command_is_quoted_for_a_shell() {
         let selection = ["west*", "tag.owner=O'Hara"].map(|text| text.parse().unwrap());
         let line = command_line("dispatch", "ubuntu", "1", &selection);
-        assert_eq!(line, r"goldfleet dispatch --image ubuntu --version 1 --target 'west*' --target 'tag.owner=O'\''Hara'");
+        assert_eq!(
+            line,
+            r"goldfleet dispatch --image ubuntu --version 1 --target 'west*' --target 'tag.owner=O'\''Hara'"
+        );
     }
 }

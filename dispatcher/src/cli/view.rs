@@ -2,10 +2,10 @@
 
 use std::io;
 
-use goldfleet_shared::model::job::JobState;
-use goldfleet_shared::model::operation::OperationState;
-use goldfleet_shared::model::upload::UploadState;
-use goldfleet_shared::words::counted;
+use goldfleet_model::job::JobState;
+use goldfleet_model::operation::OperationState;
+use goldfleet_model::upload::UploadState;
+use goldfleet_model::words::counted;
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use goldfleet_shared::model::ids::JobId;
+use goldfleet_model::ids::JobId;
 use tokio::sync::watch;
 
 use super::history::History;

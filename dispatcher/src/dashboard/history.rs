@@ -1,8 +1,8 @@
 //! Bytes over time: as they were seen to arrive while someone looked, and before that as the rows remember it.
 
-use goldfleet_shared::model::operation::Operation;
-use goldfleet_shared::ports::Versioned;
-use goldfleet_shared::ports::clock::{after, between};
+use goldfleet_model::operation::Operation;
+use goldfleet_ports::Versioned;
+use goldfleet_ports::clock::{after, between};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;

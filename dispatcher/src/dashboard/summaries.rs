@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::job::JobState;
-use goldfleet_shared::ports::ETag;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::JobState;
+use goldfleet_ports::ETag;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Mutex;

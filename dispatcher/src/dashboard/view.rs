@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use goldfleet_shared::model::operation::{Failure, Kind, Operation, OperationId, OperationState, Work};
-use goldfleet_shared::model::store::Store;
-use goldfleet_shared::model::target::TargetKey;
-use goldfleet_shared::ports::Versioned;
+use goldfleet_model::operation::{Failure, Kind, Operation, OperationId, OperationState, Work};
+use goldfleet_model::store::Store;
+use goldfleet_model::target::TargetKey;
+use goldfleet_ports::Versioned;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};

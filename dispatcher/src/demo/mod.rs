@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt as _;
-use goldfleet_shared::backend::{self, BackendError};
-use goldfleet_shared::config::{Cloud, Config, ConfigError};
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::operation::Work;
-use goldfleet_shared::vhd::{Disk, VhdError, same_disk};
+use goldfleet_config::{Cloud, Config, ConfigError};
+use goldfleet_connect::BackendError;
+use goldfleet_disk::vhd::{Disk, VhdError, same_disk};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::operation::Work;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -151,7 +151,7 @@ pub async fn demo(
 ) -> Result<(DemoReport, Vec<Status>), DemoError> {
     let scene = Scene::build(asked)?;
     let config = Arc::new(Config::load(Some(&scene.config), std::iter::empty())?);
-    let ports = backend::open(&config)?;
+    let ports = goldfleet_connect::open(&config)?;
     ports.queue.ensure().await.map_err(DeskError::from)?;
     ports.table.ensure().await.map_err(DeskError::from)?;
     let desk = Desk::new(ports, config, "goldfleet demo");

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-use goldfleet_shared::model::ids::{ImageName, ImageVersion, InvalidName, SubscriptionId};
-use goldfleet_shared::model::manifest::{Generation, OsType};
-use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_model::ids::{ImageName, ImageVersion, InvalidName, SubscriptionId};
+use goldfleet_model::manifest::{Generation, OsType};
 
 use super::{DemoError, DemoRequest};
 use crate::desk::DeskError;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use goldfleet_shared::{screen, telemetry};
+use goldfleet_runtime::{screen, telemetry};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};

@@ -1,6 +1,6 @@
 //! What the process must be allowed to do, and which role lets it.
 
-use goldfleet_shared::ports::inspector::Permissions;
+use goldfleet_ports::inspector::Permissions;
 
 /// Something to be allowed: an action, and whether it is on data.
 pub(super) struct Needed {

@@ -1,6 +1,6 @@
 //! What a storage account is, and whether it can hold what it is to hold.
 
-use goldfleet_shared::ports::inspector::{AccountFacts, CopyScope};
+use goldfleet_ports::inspector::{AccountFacts, CopyScope};
 
 use super::Finding;
 

@@ -2,8 +2,8 @@
 //! a look at which nothing was found.
 
 use futures::stream::{self, StreamExt as _};
-use goldfleet_shared::config::Cloud;
-use goldfleet_shared::model::target::Target;
+use goldfleet_config::Cloud;
+use goldfleet_model::target::Target;
 
 use super::Finding;
 use super::services::container_is_there;

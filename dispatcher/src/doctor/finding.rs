@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use goldfleet_shared::ports::error::PortError;
+use goldfleet_ports::error::PortError;
 use serde::Serialize;
 
 /// How grave a finding is.

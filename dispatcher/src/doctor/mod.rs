@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
-use goldfleet_shared::model::ids::{AccountName, Region, SubscriptionId};
-use goldfleet_shared::model::target::Target;
-use goldfleet_shared::plan::first_stores;
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ports::inspector::{AccountFacts, Inspector};
-use goldfleet_shared::rates::Rates;
-use goldfleet_shared::targets::TargetsFile;
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
+use goldfleet_model::target::Target;
+use goldfleet_plan::first_stores;
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::inspector::{AccountFacts, Inspector};
+use goldfleet_rates::Rates;
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
 use crate::regions::similar_region;

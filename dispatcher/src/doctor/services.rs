@@ -1,14 +1,14 @@
 //! Queues, tables and stores.
 
-use goldfleet_shared::model::ids::AccountName;
-use goldfleet_shared::model::message::QueueName;
-use goldfleet_shared::model::operation::OperationId;
-use goldfleet_shared::model::store::{Container, Store};
-use goldfleet_shared::model::target::Target;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_shared::ports::inspector::Inspector;
-use goldfleet_shared::targets::TargetsFile;
-use goldfleet_shared::words::counted;
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::ids::AccountName;
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::OperationId;
+use goldfleet_model::store::{Container, Store};
+use goldfleet_model::target::Target;
+use goldfleet_model::words::counted;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::inspector::Inspector;
 
 use super::{Accounts, Finding, account};
 use crate::desk::Desk;

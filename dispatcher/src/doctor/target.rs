@@ -1,9 +1,9 @@
 //! A target: subscription, resource group, region, staging account, permissions.
 
-use goldfleet_shared::model::store::Container;
-use goldfleet_shared::model::target::Target;
-use goldfleet_shared::ports::error::{ErrorKind, PortResult};
-use goldfleet_shared::ports::inspector::{AccountFacts, Inspector, Lock};
+use goldfleet_model::store::Container;
+use goldfleet_model::target::Target;
+use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::inspector::{AccountFacts, Inspector, Lock};
 
 use super::access::{BLOBS, ENCRYPTION, IMAGES, SOURCES, missing};
 use super::services::{container_is_there, refused};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use goldfleet_shared::model::image::VhdNames;
-use goldfleet_shared::model::store::BlobAddress;
-use goldfleet_shared::modelled::{Model, Pace, Stats};
-use goldfleet_shared::ports::clock::TokioClock;
+use goldfleet_model::image::VhdNames;
+use goldfleet_model::store::BlobAddress;
+use goldfleet_modelled::{Model, Pace, Stats};
+use goldfleet_ports::clock::TokioClock;
 use jiff::Timestamp;
 
 use super::{Rehearsal, RehearsalError};
@@ -45,7 +45,7 @@ async fn run(rehearsal: &Rehearsal, baseline: Baseline) -> Result<Compared, Rehe
     let pace = Pace::Limited(Box::new(rehearsal.rates.clone()));
     let source = &rehearsal.config.source;
     let model = Model::new(pace, clock, &source.region, rehearsal.seed);
-    model.place_fleet(source, &rehearsal.targets);
+    goldfleet_connect::place_fleet(&model, source, &rehearsal.targets);
     let store = source.store().container();
     let (image, manifest) = &rehearsal.image;
     let golden = store.blob("golden.vhd");

@@ -1,14 +1,12 @@
 //! Fleets and images that there are only for a rehearsal.
 
-use goldfleet_shared::config::{Cloud, Config, ModelledCloud, Source};
-use goldfleet_shared::model::ids::{AccountName, ContainerName, Region, SubscriptionId};
-use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::manifest::{
-    CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, OsType, Run, digest_of,
-};
-use goldfleet_shared::model::target::Target;
-use goldfleet_shared::targets::TargetsFile;
-use goldfleet_shared::vhd::Footer;
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_config::{Cloud, Config, ModelledCloud, Source};
+use goldfleet_disk::vhd::Footer;
+use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::manifest::{CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, OsType, Run, digest_of};
+use goldfleet_model::target::Target;
 
 use super::RehearsalError;
 use crate::regions::REGIONS;
@@ -87,7 +85,7 @@ pub fn manifest(data: u64, version: u32, changed: u32) -> Result<(ImageRef, Mani
         let content = format!("{n} {}", if differs { version } else { 0 });
         let hash = ChunkHash::of(content.as_bytes());
         // Any number will do for a checksum, as nobody has the bytes, as long as it differs where they do.
-        let crc64 = goldfleet_shared::chunk::crc64(content.as_bytes());
+        let crc64 = goldfleet_model::checksum::crc64(content.as_bytes());
         let length = u32::try_from(CHUNK_SIZE).unwrap_or(u32::MAX);
         ChunkEntry { hash, length, runs: vec![Run { offset: n * CHUNK_SIZE, length, at: 0, crc64 }] }
     });

@@ -13,15 +13,15 @@ mod tests;
 use std::io;
 use std::time::Instant;
 
-use goldfleet_shared::config::Config;
-use goldfleet_shared::model::ids::Region;
-use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::manifest::Manifest;
-use goldfleet_shared::model::target::Target;
-use goldfleet_shared::plan::Inventory;
-use goldfleet_shared::ports::error::PortError;
-use goldfleet_shared::rates::Rates;
-use goldfleet_shared::targets::TargetsFile;
+use goldfleet_config::Config;
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::ids::Region;
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::manifest::Manifest;
+use goldfleet_model::target::Target;
+use goldfleet_plan::Inventory;
+use goldfleet_ports::error::PortError;
+use goldfleet_rates::Rates;
 
 use crate::desk::DeskError;
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use goldfleet_shared::model::store::Store;
-use goldfleet_shared::modelled::{Limit, Stats};
-use goldfleet_shared::plan::Tree;
-use goldfleet_shared::plan::estimate::Estimate;
+use goldfleet_model::store::Store;
+use goldfleet_model::tree::Tree;
+use goldfleet_modelled::{Limit, Stats};
+use goldfleet_plan::estimate::Estimate;
 use serde::Serialize;
 
 use super::{Played, Rehearsal};

@@ -1,9 +1,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use goldfleet_shared::model::ids::SubscriptionId;
-use goldfleet_shared::model::operation::{Kind, OperationId};
-use goldfleet_shared::modelled::Limit;
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::operation::{Kind, OperationId};
+use goldfleet_modelled::Limit;
 
 use super::*;
 
@@ -161,7 +161,7 @@ fn a_slow_target_holds_nobody_back() {
         let played = play(rehearsal).unwrap();
         assert_eq!((played.failed, played.whole), (0, true));
         let slow: SubscriptionId = SubscriptionId::numbered(2);
-        let is_other = |event: &&goldfleet_shared::model::event::Event| {
+        let is_other = |event: &&goldfleet_model::event::Event| {
             let image = event.operation.as_ref().is_some_and(|id| id.kind() == Kind::Image);
             let target = event.operation.as_ref().map(ToString::to_string).unwrap_or_default();
             image && event.what == "succeed" && !(target.contains(&slow.to_string()) && target.contains("eastus"))

@@ -10,14 +10,14 @@ mod upload;
 
 use std::collections::BTreeMap;
 
-use goldfleet_shared::model::job::{Approval, Job, JobState};
-use goldfleet_shared::model::operation::{Kind, Operation, OperationState, Work};
-use goldfleet_shared::model::selector::Selector;
-use goldfleet_shared::model::upload::Upload;
-use goldfleet_shared::ports::Versioned;
-use goldfleet_shared::ports::clock::between;
-use goldfleet_shared::state::next_job;
-use goldfleet_worker::settle::COPY_FAILED;
+use goldfleet_model::job::{Approval, Job, JobState};
+use goldfleet_model::operation::{Kind, Operation, OperationState, Work};
+use goldfleet_model::selector::Selector;
+use goldfleet_model::state::next_job;
+use goldfleet_model::upload::Upload;
+use goldfleet_ports::Versioned;
+use goldfleet_ports::clock::between;
+use goldfleet_workflow::release::COPY_FAILED;
 use jiff::Timestamp;
 use serde::Serialize;
 

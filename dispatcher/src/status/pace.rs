@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::model::job::Job;
-use goldfleet_shared::model::operation::{Operation, OperationState};
-use goldfleet_shared::ports::Versioned;
-use goldfleet_shared::ports::clock::between;
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::{Operation, OperationState};
+use goldfleet_ports::Versioned;
+use goldfleet_ports::clock::between;
 use jiff::Timestamp;
 
 use super::phases::as_f64;

@@ -1,7 +1,7 @@
 //! How far the operations of each kind are.
 
-use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
-use goldfleet_shared::ports::Versioned;
+use goldfleet_model::operation::{Kind, Operation, OperationState};
+use goldfleet_ports::Versioned;
 use serde::Serialize;
 
 /// How far the operations of one kind are.

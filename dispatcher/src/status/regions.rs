@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
-use goldfleet_shared::ports::Versioned;
+use goldfleet_model::operation::{Kind, Operation, OperationState};
+use goldfleet_ports::Versioned;
 use serde::Serialize;
 
 /// How far the targets of a region are.

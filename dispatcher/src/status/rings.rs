@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use goldfleet_shared::model::job::{Approval, Job};
-use goldfleet_shared::model::operation::{Kind, Operation, OperationState};
-use goldfleet_shared::ports::Versioned;
+use goldfleet_model::job::{Approval, Job};
+use goldfleet_model::operation::{Kind, Operation, OperationState};
+use goldfleet_ports::Versioned;
 use serde::Serialize;
 
 use crate::rings::RING_STOPPED;

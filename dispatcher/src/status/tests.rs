@@ -1,10 +1,10 @@
 //! How fast a job is, and what is left of it, as its rows tell after pauses, retries and approvals.
 
 use super::*;
-use goldfleet_shared::model::operation::{Failure, Lease};
-use goldfleet_shared::ports::ETag;
-use goldfleet_shared::ports::clock::after;
-use goldfleet_shared::state::{JobEvent, OperationEvent};
+use goldfleet_model::operation::{Failure, Lease};
+use goldfleet_model::state::{JobEvent, OperationEvent};
+use goldfleet_ports::ETag;
+use goldfleet_ports::clock::after;
 use serde_json::json;
 use std::time::Duration;
 use uuid::Uuid;
@@ -280,7 +280,8 @@ fn rings_are_counted_and_a_stopped_one_says_why() {
     assert_eq!(states(&scene), [OperationState::Running, OperationState::Waiting, OperationState::Waiting]);
     scene.claim(0);
     scene.apply(0, OperationEvent::Fail(failure(scene.now)));
-    let stopped = Failure { code: "ring-stopped".to_owned(), message: "ring 0 did not succeed".to_owned(), ..failure(scene.now) };
+    let stopped =
+        Failure { code: "ring-stopped".to_owned(), message: "ring 0 did not succeed".to_owned(), ..failure(scene.now) };
     scene.apply(1, OperationEvent::Block(stopped.clone()));
     scene.apply(2, OperationEvent::Block(stopped));
     assert_eq!(states(&scene), [OperationState::Failed, OperationState::Cancelled, OperationState::Cancelled]);

@@ -1,6 +1,6 @@
 //! How far an upload is.
 
-use goldfleet_shared::model::upload::{Upload, UploadState};
+use goldfleet_model::upload::{Upload, UploadState};
 use serde::Serialize;
 
 use super::phases::as_f64;

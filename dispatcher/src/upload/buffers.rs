@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use goldfleet_shared::chunk::WindowBuffer;
+use goldfleet_disk::chunk::WindowBuffer;
 
 /// At most so many buffers. Readers wait for one that is free, so that memory does not depend on the disk's size.
 ///

@@ -16,14 +16,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use goldfleet_shared::chunk::crc64;
-use goldfleet_shared::model::ids::{ImageName, ImageVersion};
-use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::manifest::{ChunkEntry, ChunkHash, Digest, Generation, Manifest, OsType, digest_of};
-use goldfleet_shared::model::store::BlobAddress;
-use goldfleet_shared::model::upload::Upload;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_shared::vhd::{self, Disk, Report, VhdError};
+use goldfleet_disk::vhd::{self, Disk, Report, VhdError};
+use goldfleet_model::checksum::crc64;
+use goldfleet_model::ids::{ImageName, ImageVersion};
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Digest, Generation, Manifest, OsType, digest_of};
+use goldfleet_model::store::BlobAddress;
+use goldfleet_model::upload::Upload;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::Desk;
@@ -256,7 +256,7 @@ impl Uploading<'_> {
 async fn write_manifest(desk: &Desk, blob: &BlobAddress, encoded: Bytes) -> Result<Option<Bytes>, UploadError> {
     let crc = crc64(&encoded);
     let clock = desk.ports.clock.as_ref();
-    let written = goldfleet_shared::retry::retrying(clock, PortError::is_retryable, || {
+    let written = goldfleet_ports::retry::retrying(clock, PortError::is_retryable, || {
         desk.ports.blobs.put_blob(blob, encoded.clone(), crc)
     });
     match written.await {

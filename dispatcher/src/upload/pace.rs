@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use goldfleet_shared::ports::clock::{Clock, after, between};
+use goldfleet_ports::clock::{Clock, after, between};
 use jiff::Timestamp;
 
 /// Bytes a second, written like `200MiB/s`.
@@ -76,7 +76,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use goldfleet_shared::ports::clock::TokioClock;
+    use goldfleet_ports::clock::TokioClock;
 
     use super::*;
 

@@ -3,10 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use goldfleet_shared::model::upload::{Upload, UploadState};
-use goldfleet_shared::ports::clock::between;
-use goldfleet_shared::ports::error::{PortError, PortResult};
-use goldfleet_shared::retry::retrying;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_ports::chance;
+use goldfleet_ports::clock::between;
+use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::retry::retrying;
 use jiff::Timestamp;
 
 use super::UploadRequest;
@@ -37,18 +39,13 @@ struct Signs {
 
 impl<'a> Record<'a> {
     /// The row of the upload of a disk of `size` bytes. It is first written by [`Record::renew`].
-    pub(super) fn new(
-        desk: &'a Desk,
-        request: &UploadRequest,
-        size: u64,
-        watch: &'a (dyn Fn(&Upload) + Sync),
-    ) -> Self {
+    pub(super) fn new(desk: &'a Desk, request: &UploadRequest, size: u64, watch: &'a (dyn Fn(&Upload) + Sync)) -> Self {
         let now = desk.ports.clock.now();
         let row = Upload {
             by: Some(desk.who.clone()),
             file: std::path::absolute(&request.file).ok().map(|file| file.display().to_string()),
             size: Some(size),
-            ..Upload::begun(request.image.clone(), request.version.clone(), now)
+            ..Upload::begun(JobId::new(now, chance::number()), request.image.clone(), request.version.clone(), now)
         };
         let signs = Mutex::new(Signs { last: now, lapsed: false });
         Self { desk, row: Mutex::new(row), signs, grace: desk.config.cleanup.chunk_grace.get(), watch }

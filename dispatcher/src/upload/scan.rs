@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use goldfleet_shared::chunk::{pack, read_window, windows};
-use goldfleet_shared::model::manifest::ChunkEntry;
-use goldfleet_shared::vhd::{Disk, VhdError};
+use goldfleet_disk::chunk::{pack, read_window, windows};
+use goldfleet_disk::vhd::{Disk, VhdError};
+use goldfleet_model::manifest::ChunkEntry;
 use tokio::sync::mpsc;
 
 use super::buffers::{Buffer, Buffers};

@@ -14,13 +14,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures::stream::{self, StreamExt as _};
-use goldfleet_shared::model::ids::Region;
-use goldfleet_shared::model::image::{ImageRef, ManagedImageId};
-use goldfleet_shared::model::job::Job;
-use goldfleet_shared::model::manifest::Manifest;
-use goldfleet_shared::model::operation::{OperationState, Work};
-use goldfleet_shared::model::store::{BlobAddress, Store};
-use goldfleet_shared::model::target::Target;
+use goldfleet_model::ids::Region;
+use goldfleet_model::image::{ImageRef, ManagedImageId};
+use goldfleet_model::job::Job;
+use goldfleet_model::manifest::Manifest;
+use goldfleet_model::operation::{OperationState, Work};
+use goldfleet_model::store::{BlobAddress, Store};
+use goldfleet_model::target::Target;
 use serde::Serialize;
 
 pub use store::MISSING;

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use futures::stream::{self, StreamExt as _};
-use goldfleet_shared::chunk::crc64;
-use goldfleet_shared::chunk_store::{self, discard};
-use goldfleet_shared::model::manifest::{ChunkEntry, chunk_name};
-use goldfleet_shared::model::store::{Container, Store};
-use goldfleet_shared::ports::blob_store::BlobListed;
-use goldfleet_shared::ports::error::{ErrorKind, PortResult};
+use goldfleet_model::checksum::crc64;
+use goldfleet_model::manifest::{ChunkEntry, chunk_name};
+use goldfleet_model::store::{Container, Store};
+use goldfleet_ports::blob_store::BlobListed;
+use goldfleet_ports::chunk_store::{self, discard};
+use goldfleet_ports::error::{ErrorKind, PortResult};
 
 use super::{Checking, Fault, Place, Verified};
 use crate::desk::IN_FLIGHT;

@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use futures::stream::{self, StreamExt as _};
-use goldfleet_shared::chunk::{crc64, is_zero};
-use goldfleet_shared::model::image::VhdMetadata;
-use goldfleet_shared::model::manifest::Run;
-use goldfleet_shared::model::store::BlobAddress;
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ranges::{pieces, without};
+use goldfleet_disk::chunk::is_zero;
+use goldfleet_model::checksum::crc64;
+use goldfleet_model::image::VhdMetadata;
+use goldfleet_model::manifest::Run;
+use goldfleet_model::ranges::{pieces, without};
+use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::error::PortResult;
 
 use super::{Checking, Fault, Needed, Place, Verified};
 use crate::desk::IN_FLIGHT;

@@ -2,10 +2,15 @@
 //!
 //! [`DiskReader`] is the only view that the uploader and the checks have of an image: its size, where it holds data, and its
 //! bytes. [`Finding`] is one result of a check.
+//!
+//! [`vhd`] reads VHD files, [`sparse`] finds the data of sparse files, and [`chunk`] cuts a disk into chunks.
 
+pub mod chunk;
 mod error;
 mod finding;
 mod reader;
+pub mod sparse;
+pub mod vhd;
 
 pub use error::DiskError;
 pub use finding::{Finding, Severity};

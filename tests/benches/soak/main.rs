@@ -14,8 +14,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
-use goldfleet_shared::model::manifest::Generation;
-use goldfleet_shared::vhd::{Footer, GoldenSpec};
+use goldfleet_disk::vhd::{Footer, GoldenSpec};
+use goldfleet_model::manifest::Generation;
+use goldfleet_tests::bench::{is_short, size};
 use goldfleet_tests::place::{Place, Process, SOURCE, targets};
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 
@@ -53,7 +54,7 @@ chunk_grace = "1s"
 #[derive(clap::Parser)]
 struct Asked {
     /// How long.
-    #[arg(long, default_value_t = 15.0)]
+    #[arg(long, default_value_t = size(15.0, 0.1))]
     minutes: f64,
     /// Seconds between the beginnings of two jobs, where they are done by then.
     #[arg(long, default_value_t = 2.0)]
@@ -87,7 +88,8 @@ fn main() -> ExitCode {
     }
     println!("{version} jobs, {operations} operations, all succeeded");
     let grew = growth::report(&samples);
-    if grew { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    // A few seconds show no growth: memory finds its size in them.
+    if grew && !is_short() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// The dispatcher and the workers.

@@ -14,11 +14,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::ensure;
-use goldfleet_shared::model::ids::AccountName;
-use goldfleet_shared::model::manifest::Generation;
-use goldfleet_shared::model::store::Container;
-use goldfleet_shared::ports::blob_store::BlobStore as _;
-use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_model::ids::AccountName;
+use goldfleet_model::manifest::Generation;
+use goldfleet_model::store::Container;
+use goldfleet_ports::blob_store::BlobStore as _;
 use goldfleet_tests::azure::arm::token::token;
 use goldfleet_tests::azure::sas;
 use goldfleet_tests::azure::site::{Backend, PRINCIPAL, Site, TENANT};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use goldfleet_shared::azure::Connection;
+use goldfleet_azure::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 

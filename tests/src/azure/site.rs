@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::azure::{Arm, AzureBlobs, AzureImages, Connection, Patience, Patient, SasTimes};
-use goldfleet_shared::config::{AzureCloud, Checksum};
-use goldfleet_shared::model::manifest::Generation;
-use goldfleet_shared::model::store::{BlobAddress, Container};
-use goldfleet_shared::ports::blob_store::BlobStore as _;
-use goldfleet_shared::vhd::{Footer, GoldenSpec};
+use goldfleet_azure::{Arm, AzureBlobs, AzureImages, Connection, Patient, SasTimes};
+use goldfleet_azure_settings::{AzureCloud, Checksum};
+use goldfleet_disk::vhd::{Footer, GoldenSpec};
+use goldfleet_model::manifest::Generation;
+use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::blob_store::BlobStore as _;
+use goldfleet_ports::patience::Patience;
 use tokio::runtime::Runtime;
 
 use super::arm::{Account, BlobInfo, Blobs, ResourceManager, Role, RoleAssignment, World};

@@ -74,7 +74,8 @@ pub(crate) fn fault(call: &[String], strict: Strict) -> Option<String> {
     let mut error = command_of(&call[0]).try_get_matches_from(call).err()?;
     if error.kind() == ErrorKind::ValueValidation && call.iter().any(|word| word.starts_with('$')) {
         // A shell variable stands for a value, such as a job's id.
-        let value = |word: &String| if word.starts_with('$') { "20261121-041502-7f3a".to_owned() } else { word.clone() };
+        let value =
+            |word: &String| if word.starts_with('$') { "20261121-041502-7f3a".to_owned() } else { word.clone() };
         error = command_of(&call[0]).try_get_matches_from(call.iter().map(value)).err()?;
     }
     let may_be_left_out = matches!(

@@ -21,11 +21,11 @@ use std::path::{Path, PathBuf};
 
 use command_lines::{Strict, calls, fault};
 use document::{Block, Document, Mark};
-use goldfleet_shared::config::Config;
-use goldfleet_shared::model::manifest::Generation;
-use goldfleet_shared::rates::Rates;
-use goldfleet_shared::targets::TargetsFile;
-use goldfleet_shared::vhd::GoldenSpec;
+use goldfleet_config::Config;
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_model::manifest::Generation;
+use goldfleet_rates::Rates;
 use goldfleet_tests::place::{self, SOURCE};
 use tempfile::TempDir;
 

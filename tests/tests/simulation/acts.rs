@@ -14,9 +14,9 @@ use goldfleet_dispatcher::request::request;
 use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::upload::upload;
 use goldfleet_dispatcher::verify::{How, Places, verify};
-use goldfleet_shared::chunk::crc64;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::store::Container;
+use goldfleet_model::checksum::crc64;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::store::Container;
 use tokio_util::sync::CancellationToken;
 
 use crate::chaos::Trouble;

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use goldfleet_shared::model::ids::AccountName;
-use goldfleet_shared::ports::blob_store::SourceRange;
-use goldfleet_shared::ports::error::{ErrorKind, PortError};
+use goldfleet_model::ids::AccountName;
+use goldfleet_ports::blob_store::SourceRange;
+use goldfleet_ports::error::{ErrorKind, PortError};
 use tokio::time::Instant;
 
 use crate::dice::Dice;

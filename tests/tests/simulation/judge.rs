@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use goldfleet_config::Staged;
+use goldfleet_config::targets::TargetsFile;
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::status::{Standing, status};
-use goldfleet_shared::chunk::crc64;
-use goldfleet_shared::config::Staged;
-use goldfleet_shared::model::image::{ManagedImageId, VhdMetadata};
-use goldfleet_shared::model::job::{Job, JobState};
-use goldfleet_shared::model::manifest::{Digest, Manifest, chunk_name};
-use goldfleet_shared::model::message::{Message, QueueName};
-use goldfleet_shared::model::operation::{Operation, OperationState, Work};
-use goldfleet_shared::model::store::{BlobAddress, Container, Store};
-use goldfleet_shared::model::target::Target;
-use goldfleet_shared::targets::TargetsFile;
+use goldfleet_model::checksum::crc64;
+use goldfleet_model::image::{ManagedImageId, VhdMetadata};
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::manifest::{Digest, Manifest, chunk_name};
+use goldfleet_model::message::{Message, QueueName};
+use goldfleet_model::operation::{Operation, OperationState, Work};
+use goldfleet_model::store::{BlobAddress, Container, Store};
+use goldfleet_model::target::Target;
 use std::time::Duration;
 
 use crate::golden::SIZE;

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use goldfleet_shared::model::event::Event;
-use goldfleet_shared::model::ids::JobId;
-use goldfleet_shared::model::image::{ImageRef, ImageTags, ManagedImageId, ManagedImageSpec, VhdNames};
-use goldfleet_shared::model::job::{Job, JobState};
-use goldfleet_shared::model::manifest::{Digest, Manifest, chunk_name, digest_of};
-use goldfleet_shared::model::operation::{Operation, OperationId, Work};
-use goldfleet_shared::model::store::{BlobAddress, Container};
-use goldfleet_shared::modelled::Model;
-use goldfleet_shared::ports::clock::{Clock, after};
+use goldfleet_model::event::Event;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::image::{ImageRef, ImageTags, ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::manifest::{Digest, Manifest, chunk_name, digest_of};
+use goldfleet_model::operation::{Operation, OperationId, Work};
+use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_modelled::Model;
+use goldfleet_ports::clock::{Clock, after};
 use tokio::time::Instant;
 use uuid::Uuid;
 

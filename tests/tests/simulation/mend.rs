@@ -6,8 +6,8 @@ use goldfleet_dispatcher::request::request;
 use goldfleet_dispatcher::retry::{Which, retry};
 use goldfleet_dispatcher::upload::upload;
 use goldfleet_dispatcher::verify::{How, Places, verify};
-use goldfleet_shared::model::image::ImageRef;
-use goldfleet_shared::model::job::{Job, JobState};
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::job::{Job, JobState};
 use tokio_util::sync::CancellationToken;
 
 use crate::golden::{Version, golden};

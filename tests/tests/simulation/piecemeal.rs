@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use goldfleet_shared::model::event::Event;
-use goldfleet_shared::model::ids::{ImageName, ImageVersion, JobId};
-use goldfleet_shared::model::job::Job;
-use goldfleet_shared::model::operation::{Operation, OperationId};
-use goldfleet_shared::model::upload::Upload;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_shared::ports::job_table::{Change, JobTable};
-use goldfleet_shared::ports::{ETag, Versioned};
+use goldfleet_model::event::Event;
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::upload::Upload;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::job_table::{Change, JobTable};
+use goldfleet_ports::{ETag, Versioned};
 use tokio::time::sleep;
 
 use crate::chaos::Chaos;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goldfleet_shared::model::message::QueueName;
-use goldfleet_shared::ports::error::PortResult;
-use goldfleet_shared::ports::queue::{Queue, Receipt, Received};
+use goldfleet_model::message::QueueName;
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::queue::{Queue, Receipt, Received};
 
 use crate::chaos::Chaos;
 

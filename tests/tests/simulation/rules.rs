@@ -1,8 +1,8 @@
 //! How a row may change: `docs/lifecycle.md`, written down once more.
 
-use goldfleet_shared::model::event::Event;
-use goldfleet_shared::model::job::JobState;
-use goldfleet_shared::model::operation::Operation;
+use goldfleet_model::event::Event;
+use goldfleet_model::job::JobState;
+use goldfleet_model::operation::Operation;
 use jiff::Timestamp;
 
 /// An operation's states, and what leads from one to another.

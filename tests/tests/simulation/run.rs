@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use goldfleet_shared::chance;
-use goldfleet_shared::model::job::JobState;
-use goldfleet_shared::model::message::QueueName;
+use goldfleet_model::job::JobState;
+use goldfleet_model::message::QueueName;
+use goldfleet_ports::chance;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 

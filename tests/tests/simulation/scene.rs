@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use goldfleet_config::{Config, Staged, Time};
 use goldfleet_dispatcher::rehearse;
-use goldfleet_shared::config::{Config, Staged, Time};
-use goldfleet_shared::model::ids::SubscriptionId;
-use goldfleet_shared::modelled::Pace;
-use goldfleet_shared::rates::Rates;
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_modelled::Pace;
+use goldfleet_rates::Rates;
 
 use crate::dice::Dice;
 

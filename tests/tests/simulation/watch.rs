@@ -4,13 +4,13 @@ use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use goldfleet_shared::model::event::Event;
-use goldfleet_shared::model::image::{ManagedImageId, ManagedImageSpec};
-use goldfleet_shared::model::job::Job;
-use goldfleet_shared::model::operation::Operation;
-use goldfleet_shared::model::store::BlobAddress;
-use goldfleet_shared::ports::error::{ErrorKind, PortResult};
-use goldfleet_shared::ports::job_table::Change;
+use goldfleet_model::event::Event;
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec};
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::Operation;
+use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::job_table::Change;
 use goldfleet_tests::meddled::{Call, Meddler};
 
 use crate::ledger::Ledger;

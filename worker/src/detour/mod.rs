@@ -18,11 +18,11 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use goldfleet_shared::model::ids::AccountName;
-use goldfleet_shared::model::manifest::ChunkEntry;
-use goldfleet_shared::model::store::Store;
-use goldfleet_shared::ports::clock::between;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult, SourceFault};
+use goldfleet_model::ids::AccountName;
+use goldfleet_model::manifest::ChunkEntry;
+use goldfleet_model::store::Store;
+use goldfleet_ports::clock::between;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 use jiff::Timestamp;
 
 use crate::availability::Wanted;

@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use goldfleet_shared::model::manifest::ChunkEntry;
-use goldfleet_shared::ports::clock::after;
+use goldfleet_model::manifest::ChunkEntry;
+use goldfleet_ports::clock::after;
 use jiff::Timestamp;
 
 use super::standing::Standing;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use goldfleet_shared::ports::clock::{after, between};
+use goldfleet_ports::clock::{after, between};
 use jiff::Timestamp;
 
 /// How many reads of a store in a row must fail by the store's own fault before it is left. Single failures cost a chunk

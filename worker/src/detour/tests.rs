@@ -1,5 +1,5 @@
-use goldfleet_shared::model::manifest::Run;
-use goldfleet_shared::ports::clock::{after, between};
+use goldfleet_model::manifest::Run;
+use goldfleet_ports::clock::{after, between};
 use proptest::prelude::*;
 
 use super::*;

@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use goldfleet_shared::chunk_store;
-use goldfleet_shared::model::chunk_set::ChunkSet;
-use goldfleet_shared::model::ids::ImageVersion;
-use goldfleet_shared::model::image::{ImageRef, VhdMetadata};
-use goldfleet_shared::model::manifest::{CHUNK_SIZE, ChunkEntry, Manifest, Run};
-use goldfleet_shared::model::store::{BlobAddress, Store};
-use goldfleet_shared::ranges::without;
+use goldfleet_model::chunk_set::ChunkSet;
+use goldfleet_model::ids::ImageVersion;
+use goldfleet_model::image::{ImageRef, VhdMetadata};
+use goldfleet_model::manifest::{CHUNK_SIZE, ChunkEntry, Manifest, Run};
+use goldfleet_model::ranges::without;
+use goldfleet_model::store::{BlobAddress, Store};
+use goldfleet_ports::chunk_store;
 
 use super::{Attempt, Shared, StepError};
 use crate::failed::Failed;
@@ -183,8 +183,8 @@ fn less(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
 
 #[cfg(test)]
 mod tests {
-    use goldfleet_shared::model::manifest::{Generation, OsType};
-    use goldfleet_shared::model::store::Container;
+    use goldfleet_model::manifest::{Generation, OsType};
+    use goldfleet_model::store::Container;
     use proptest::prelude::*;
 
     use super::*;

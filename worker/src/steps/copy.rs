@@ -3,13 +3,13 @@
 //! The footer is written last, when every chunk is in place: a VHD with its footer is whole.
 
 use bytes::Bytes;
-use goldfleet_shared::chunk::crc64;
-use goldfleet_shared::model::ids::AccountName;
-use goldfleet_shared::model::manifest::ChunkEntry;
-use goldfleet_shared::model::store::{BlobAddress, Store};
-use goldfleet_shared::model::target::Target;
-use goldfleet_shared::ports::blob_store::{BlobStore, Fence, SourceRange};
-use goldfleet_shared::ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_model::checksum::crc64;
+use goldfleet_model::ids::AccountName;
+use goldfleet_model::manifest::ChunkEntry;
+use goldfleet_model::store::{BlobAddress, Store};
+use goldfleet_model::target::Target;
+use goldfleet_ports::blob_store::{BlobStore, Fence, SourceRange};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
 use super::base::{Assembly, Base};
 use super::prepare::{Prepared, Preparing};

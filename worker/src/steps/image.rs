@@ -1,12 +1,12 @@
 //! Image: make the managed image of a target from its VHD.
 
-use goldfleet_shared::model::ids::ManagedImageName;
-use goldfleet_shared::model::image::{ImageRef, ImageTags, ManagedImageSpec};
-use goldfleet_shared::model::manifest::{Generation, OsType};
-use goldfleet_shared::model::store::BlobAddress;
-use goldfleet_shared::model::target::Target;
-use goldfleet_shared::ports::error::{ErrorKind, PortError};
-use goldfleet_shared::ports::image_plane::{ManagedImage, Provisioning, Underway};
+use goldfleet_model::ids::ManagedImageName;
+use goldfleet_model::image::{ImageRef, ImageTags, ManagedImageSpec};
+use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::store::BlobAddress;
+use goldfleet_model::target::Target;
+use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_ports::image_plane::{ManagedImage, Provisioning, Underway};
 
 use super::{Attempt, Outcome, StepError, digest_of};
 use crate::failed::Failed;

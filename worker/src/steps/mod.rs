@@ -9,13 +9,14 @@ mod transfer;
 
 use std::sync::Arc;
 
-use goldfleet_shared::governor::Governor;
-use goldfleet_shared::model::image::VhdMetadata;
-use goldfleet_shared::model::manifest::Manifest;
-use goldfleet_shared::model::operation::{Operation, Work};
-use goldfleet_shared::model::store::{BlobAddress, Store};
-use goldfleet_shared::ports::Ports;
-use goldfleet_shared::ports::blob_store::{BlobProperties, BlobStore};
+use goldfleet_model::image::VhdMetadata;
+use goldfleet_model::manifest::Manifest;
+use goldfleet_model::operation::{Operation, Work};
+use goldfleet_model::store::{BlobAddress, Store};
+use goldfleet_ports::Ports;
+use goldfleet_ports::blob_store::{BlobProperties, BlobStore};
+use goldfleet_runtime::governor::Governor;
+use goldfleet_runtime::vitals::Vitals;
 
 use crate::availability::Availability;
 use crate::detour::Detours;
@@ -23,7 +24,6 @@ use crate::failed::Failed;
 use crate::hold::Hold;
 use crate::manifests::Manifests;
 use crate::settings::Settings;
-use crate::vitals::Vitals;
 
 pub use crate::outcome::{Outcome, StepError};
 

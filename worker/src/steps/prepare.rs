@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use goldfleet_shared::chance;
-use goldfleet_shared::model::chunk_set::ChunkSet;
-use goldfleet_shared::model::image::VhdMetadata;
-use goldfleet_shared::ports::blob_store::{BlobProperties, CopyState};
-use goldfleet_shared::ports::error::{ErrorKind, PortError};
+use goldfleet_model::chunk_set::ChunkSet;
+use goldfleet_model::image::VhdMetadata;
+use goldfleet_ports::blob_store::{BlobProperties, CopyState};
+use goldfleet_ports::chance;
+use goldfleet_ports::error::{ErrorKind, PortError};
 use uuid::Uuid;
 
 use super::base::{Assembly, Base};

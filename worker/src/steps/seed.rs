@@ -2,13 +2,13 @@
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use goldfleet_shared::chunk_store::{self, discard, rely_on};
-use goldfleet_shared::model::chunk_set::ChunkSet;
-use goldfleet_shared::model::ids::AccountName;
-use goldfleet_shared::model::manifest::{ChunkEntry, Manifest, chunk_name};
-use goldfleet_shared::model::store::{BlobAddress, Container, Store};
-use goldfleet_shared::ports::blob_store::{BlobListed, BlobStore, SourceRange};
-use goldfleet_shared::ports::error::{ErrorKind, PortResult};
+use goldfleet_model::chunk_set::ChunkSet;
+use goldfleet_model::ids::AccountName;
+use goldfleet_model::manifest::{ChunkEntry, Manifest, chunk_name};
+use goldfleet_model::store::{BlobAddress, Container, Store};
+use goldfleet_ports::blob_store::{BlobListed, BlobStore, SourceRange};
+use goldfleet_ports::chunk_store::{self, discard, rely_on};
+use goldfleet_ports::error::{ErrorKind, PortResult};
 
 use super::transfer::{Destination, fill};
 use super::{Attempt, Outcome, Shared, StepError, source_of};

@@ -2,9 +2,9 @@
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use goldfleet_shared::model::ids::{ImageName, ImageVersion};
-use goldfleet_shared::model::job::JobState;
-use goldfleet_shared::model::operation::Kind;
+use goldfleet_model::ids::{ImageName, ImageVersion};
+use goldfleet_model::job::JobState;
+use goldfleet_model::operation::Kind;
 
 use super::selection::SelectionArguments;
 use crate::cli::choose::JobPrefix;

@@ -1,7 +1,7 @@
 //! Which targets a command is for.
 
 use clap::Args;
-use goldfleet_shared::model::selector::Selector;
+use goldfleet_model::selector::Selector;
 
 /// Which targets a command is for: all enabled ones where nothing is given.
 #[derive(Debug, Clone, Default, Args)]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use goldfleet_shared::model::ids::{AccountName, ContainerName, Region, ResourceGroup, SubscriptionId};
-use goldfleet_shared::model::selector::Selector;
-use goldfleet_shared::model::target::Target;
-use goldfleet_shared::targets::{AccountPrefix, Format, OnDuplicate};
+use goldfleet_config::targets::{AccountPrefix, Format, OnDuplicate};
+use goldfleet_model::ids::{AccountName, ContainerName, Region, ResourceGroup, SubscriptionId};
+use goldfleet_model::selector::Selector;
+use goldfleet_model::target::Target;
 
 /// Show and change the targets: the subscriptions and regions that images go to
 #[derive(Debug, Subcommand)]

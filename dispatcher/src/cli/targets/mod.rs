@@ -11,17 +11,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use goldfleet_shared::config::Config;
-use goldfleet_shared::model::ids::{InvalidName, Region, SubscriptionId};
-use goldfleet_shared::model::selector::Selector;
-use goldfleet_shared::model::target::{Target, TargetKey};
-use goldfleet_shared::targets::{
+use goldfleet_config::Config;
+use goldfleet_config::targets::{
     Format, Generate, OnDuplicate, Placed, TargetsDocument, TargetsFile, TargetsFileError, import,
 };
+use goldfleet_model::ids::{InvalidName, Region, SubscriptionId};
+use goldfleet_model::selector::Selector;
+use goldfleet_model::target::{Target, TargetKey};
 
-pub use arguments::{
-    AddArguments, GenerateArguments, ImportArguments, RemoveArguments, Selection, TargetsCommand,
-};
+pub use arguments::{AddArguments, GenerateArguments, ImportArguments, RemoveArguments, Selection, TargetsCommand};
 
 use super::output::Console;
 use crate::regions::similar_region;

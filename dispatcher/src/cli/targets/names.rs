@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
-use goldfleet_shared::backend;
-use goldfleet_shared::config::Config;
-use goldfleet_shared::model::ids::SubscriptionId;
-use goldfleet_worker::program;
+
+use goldfleet_config::Config;
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_runtime::process;
 
 use crate::cli::output::Console;
 use crate::desk::IN_FLIGHT;
@@ -27,7 +27,7 @@ pub(super) fn of(
     if config.azure_cloud().is_none() || subscriptions.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let runtime = program::runtime()?;
+    let runtime = process::runtime()?;
     let names = runtime.block_on(async { tokio::time::timeout(PATIENCE, read(config, subscriptions)).await });
     runtime.shutdown_background();
     match names {
@@ -44,7 +44,7 @@ pub(super) fn of(
 }
 
 async fn read(config: &Config, subscriptions: &[SubscriptionId]) -> Result<BTreeMap<SubscriptionId, String>, String> {
-    let Some(inspector) = backend::open_inspector(config).map_err(|error| error.to_string())? else {
+    let Some(inspector) = goldfleet_connect::open_inspector(config).map_err(|error| error.to_string())? else {
         return Ok(BTreeMap::new());
     };
     inspector.sign_in().await.map_err(|error| error.to_string())?;

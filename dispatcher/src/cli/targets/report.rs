@@ -2,9 +2,9 @@
 
 use std::io;
 
-use goldfleet_shared::model::target::{Target, TargetKey};
-use goldfleet_shared::targets::{Merged, Switched};
-use goldfleet_shared::words::counted;
+use goldfleet_config::targets::{Merged, Switched};
+use goldfleet_model::target::{Target, TargetKey};
+use goldfleet_model::words::counted;
 use serde_json::json;
 
 use crate::cli::output::{Console, Output, write_json};
@@ -40,7 +40,8 @@ fn write_list(targets: &[&Target], console: &mut Console<'_>) -> io::Result<()> 
     let differs = |column: usize| rows.iter().any(|row| row[column] != rows[0][column]);
     let is_shown = |column: &usize| rows.len() == 1 || SHOWN.contains(&COLUMNS[*column]) || differs(*column);
     let (shown, alike): (Vec<usize>, Vec<usize>) = (0..COLUMNS.len()).partition(is_shown);
-    let filled = |columns: Vec<usize>| columns.into_iter().filter(|&column| rows.iter().any(|row| !row[column].is_empty()));
+    let filled =
+        |columns: Vec<usize>| columns.into_iter().filter(|&column| rows.iter().any(|row| !row[column].is_empty()));
     let alike: Vec<String> = filled(alike).map(|column| format!("{} {}", COLUMNS[column], rows[0][column])).collect();
     if !alike.is_empty() {
         writeln!(console.out, "all targets: {}", alike.join(", "))?;
@@ -52,7 +53,11 @@ fn write_list(targets: &[&Target], console: &mut Console<'_>) -> io::Result<()> 
         ("enabled", other) => Cell::toned(Tone::Quiet, other),
         (_, text) => text.to_owned().into(),
     };
-    write_table(console, &header, rows.iter().map(|row| shown.iter().map(|&column| cell(row, column)).collect::<Vec<_>>()))
+    write_table(
+        console,
+        &header,
+        rows.iter().map(|row| shown.iter().map(|&column| cell(row, column)).collect::<Vec<_>>()),
+    )
 }
 
 /// The texts of a target's row, by [`COLUMNS`].
@@ -109,7 +114,10 @@ pub(super) fn removed(removed: &[TargetKey], dry_run: bool, console: &mut Consol
         writeln!(console.out, "{key}")?;
     }
     if !dry_run && !removed.is_empty() {
-        writeln!(console.notes, "images and staged VHDs at these targets stay: 'goldfleet cleanup JOB' deletes staged VHDs")?;
+        writeln!(
+            console.notes,
+            "images and staged VHDs at these targets stay: 'goldfleet cleanup JOB' deletes staged VHDs"
+        )?;
     }
     Ok(())
 }

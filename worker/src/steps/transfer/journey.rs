@@ -5,10 +5,10 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use goldfleet_shared::model::ids::AccountName;
-use goldfleet_shared::model::manifest::ChunkEntry;
-use goldfleet_shared::model::store::Store;
-use goldfleet_shared::ports::error::{ErrorKind, PortError, SourceFault};
+use goldfleet_model::ids::AccountName;
+use goldfleet_model::manifest::ChunkEntry;
+use goldfleet_model::store::Store;
+use goldfleet_ports::error::{ErrorKind, PortError, SourceFault};
 use jiff::Timestamp;
 
 use crate::availability::{Sources, Wanted};

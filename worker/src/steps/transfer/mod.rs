@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use goldfleet_shared::model::manifest::{ChunkEntry, Manifest};
-use goldfleet_shared::model::store::Store;
-use goldfleet_shared::ports::error::{ErrorKind, PortError};
+use goldfleet_model::manifest::{ChunkEntry, Manifest};
+use goldfleet_model::store::Store;
+use goldfleet_ports::error::{ErrorKind, PortError};
 
 use super::{Attempt, Outcome, StepError};
 use journey::{Journey, Next};

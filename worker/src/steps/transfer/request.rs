@@ -4,11 +4,11 @@ use std::future::{Future, pending};
 use std::time::Duration;
 
 use futures::future::{Either, select};
-use goldfleet_shared::model::ids::AccountName;
-use goldfleet_shared::model::manifest::ChunkEntry;
-use goldfleet_shared::model::store::BlobAddress;
-use goldfleet_shared::ports::clock::between;
-use goldfleet_shared::ports::error::PortResult;
+use goldfleet_model::ids::AccountName;
+use goldfleet_model::manifest::ChunkEntry;
+use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::clock::between;
+use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
 use super::super::{Attempt, StepError};
@@ -217,7 +217,7 @@ fn settled<P>(one: (P, PortResult<u64>), other: (P, PortResult<u64>)) -> (P, Por
 
 #[cfg(test)]
 mod tests {
-    use goldfleet_shared::ports::error::{ErrorKind, PortError};
+    use goldfleet_ports::error::{ErrorKind, PortError};
 
     use super::*;
 

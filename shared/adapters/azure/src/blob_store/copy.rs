@@ -1,0 +1,92 @@
+//! Copies that the service makes by itself: Copy Blob, its status, its end.
+
+use std::collections::BTreeMap;
+
+use azure_core::http::{NoFormat, Response};
+use azure_storage_blob::BlobClient;
+use azure_storage_blob::models::{
+    BlobClientGetPropertiesResultHeaders as _, BlobClientStartCopyFromUrlOptions, BlobClientStartCopyFromUrlResult,
+    BlobClientStartCopyFromUrlResultHeaders as _, CopyStatus as Sdk,
+};
+use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::blob_store::{CopyState, CopyStatus};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
+
+use crate::error::{incomplete, port_error, source_error};
+
+/// What the service says of a copy that it begins.
+type Begun = Response<BlobClientStartCopyFromUrlResult, NoFormat>;
+
+pub(super) async fn begin(
+    client: &BlobClient,
+    url: String,
+    metadata: &BTreeMap<String, String>,
+) -> azure_core::Result<Begun> {
+    let options = BlobClientStartCopyFromUrlOptions {
+        if_none_match: Some("*".into()),
+        metadata: Some(metadata.clone().into_iter().collect()),
+        ..BlobClientStartCopyFromUrlOptions::default()
+    };
+    client.start_copy_from_url(url, Some(options)).await
+}
+
+/// What it means that a copy was not begun.
+pub(super) fn not_begun(blob: &BlobAddress, source: &BlobAddress, error: &azure_core::Error) -> PortError {
+    let what = format!("{blob} from {source}");
+    if let Some(said) = source_error(&what, error).filter(|said| said.kind == ErrorKind::NotFound) {
+        return said.blaming_source(SourceFault::Missing);
+    }
+    let error = port_error(what, error);
+    // The container that is missing is the destination's; a source is said by its own code, or as a missing blob.
+    match (error.code.as_str(), error.kind) {
+        ("cannot-verify-copy-source" | "blob-not-found" | "source-not-found", ErrorKind::NotFound) => {
+            error.blaming_source(SourceFault::Missing)
+        }
+        _ => error,
+    }
+}
+
+pub(super) fn begun(blob: &BlobAddress, source: &BlobAddress, begun: &Begun) -> PortResult<CopyStatus> {
+    let failed = |error: azure_core::Error| not_begun(blob, source, &error);
+    let id = begun.copy_id().map_err(failed)?.ok_or_else(|| incomplete(blob, "id of a copy"))?;
+    let status = begun.copy_status().map_err(failed)?;
+    Ok(CopyStatus { id, state: state(status.as_ref(), None, None) })
+}
+
+pub(super) async fn status(client: &BlobClient, blob: &BlobAddress) -> PortResult<Option<CopyStatus>> {
+    let failed = |error: azure_core::Error| port_error(blob, &error);
+    let properties = match client.get_properties(None).await.map_err(failed) {
+        Ok(properties) => properties,
+        Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Some(id) = properties.copy_id().map_err(failed)? else { return Ok(None) };
+    let progress = properties.copy_progress().map_err(failed)?;
+    let reason = properties.copy_status_description().map_err(failed)?;
+    let status = properties.copy_status().map_err(failed)?;
+    Ok(Some(CopyStatus { id, state: state(status.as_ref(), progress.as_deref(), reason) }))
+}
+
+pub(super) async fn abort(client: &BlobClient, blob: &BlobAddress, id: &str) -> PortResult<()> {
+    match client.abort_copy(id, None).await {
+        Ok(_) => Ok(()),
+        Err(error) => match port_error(blob, &error) {
+            error if error.code == "no-pending-copy-operation" => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
+fn state(status: Option<&Sdk>, progress: Option<&str>, reason: Option<String>) -> CopyState {
+    match status {
+        Some(Sdk::Success) => CopyState::Done,
+        Some(Sdk::Aborted) => CopyState::Aborted,
+        Some(Sdk::Failed) => CopyState::Failed(reason.unwrap_or_else(|| "the service does not say why".to_owned())),
+        _ => {
+            // Written as bytes copied, a slash, bytes in all.
+            let counts = progress.and_then(|text| text.split_once('/'));
+            let (done, total) = counts.map_or((0, 0), |(a, b)| (a.parse().unwrap_or(0), b.parse().unwrap_or(0)));
+            CopyState::Pending { done, total }
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Blob Storage.
+
+mod checksum;
+mod copy;
+mod pages;
+mod sas;
+mod source;
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZero;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use azure_core::http::headers::HeaderName;
+use azure_core::http::{ClientMethodOptions, Context, Etag, Url};
+use azure_core::time::OffsetDateTime;
+use azure_storage_blob::models::{
+    BlobClientDeleteOptions, BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders as _,
+    BlobClientSetPropertiesOptions, BlobContainerClientListBlobsOptions, BlobItem,
+    BlockBlobClientUploadBlobFromUrlOptions, BlockBlobClientUploadOptions, HttpRange,
+};
+use azure_storage_blob::{BlobClient, BlobContainerClient, BlobServiceClient, BlobServiceClientOptions};
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use goldfleet_azure_settings::AzureCloud;
+use goldfleet_model::checksum::crc64;
+use goldfleet_model::ids::AccountName;
+use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::ETag;
+use goldfleet_ports::blob_store::{
+    BlobListed, BlobPage, BlobProperties, BlobStore, CopyStatus, Fence, SourceRange, check_clear, check_pages,
+    check_pages_from,
+};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
+use jiff::Timestamp;
+
+use super::connection::{Connection, STORAGE_SCOPE};
+use super::error::{incomplete, port_error};
+use super::policies::ExtraHeaders;
+use checksum::{CONTENT_CRC64, crc64_header};
+pub use sas::SasTimes;
+use sas::SasTokens;
+use source::source_error;
+
+/// What chunks, manifests and VHDs are to whoever downloads them.
+const CONTENT_TYPE: &str = "application/octet-stream";
+
+/// Blobs of the storage accounts that a configuration's endpoints lead to.
+pub struct AzureBlobs {
+    connection: Connection,
+    cloud: AzureCloud,
+    services: Mutex<HashMap<AccountName, Arc<BlobServiceClient>>>,
+    containers: Mutex<HashMap<Container, Arc<BlobContainerClient>>>,
+    sas: SasTokens,
+}
+
+impl AzureBlobs {
+    /// The blobs of the accounts at the endpoints that `cloud` gives.
+    #[must_use]
+    pub fn new(connection: &Connection, cloud: &AzureCloud) -> Self {
+        Self {
+            connection: connection.clone(),
+            cloud: cloud.clone(),
+            services: Mutex::default(),
+            containers: Mutex::default(),
+            sas: SasTokens::default(),
+        }
+    }
+
+    /// The same, where what sources are read with holds for other times than an hour.
+    #[must_use]
+    pub fn with_sas_times(self, times: SasTimes) -> Self {
+        Self { sas: SasTokens::new(times), ..self }
+    }
+
+    /// Where an account's blobs are looked for.
+    pub(super) fn endpoint(&self, account: &AccountName) -> String {
+        self.cloud.blobs_of(account)
+    }
+
+    fn service(&self, account: &AccountName) -> PortResult<Arc<BlobServiceClient>> {
+        // Nothing panics while it holds this lock or the next but by a bug; then the maps are still whole.
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(service) = services.get(account) {
+            return Ok(Arc::clone(service));
+        }
+        let endpoint = self.endpoint(account);
+        let url = Url::parse(&endpoint)
+            .map_err(|error| PortError::new(ErrorKind::Invalid, format!("blob endpoint {endpoint:?}: {error}")))?;
+        let options = BlobServiceClientOptions {
+            client_options: self.connection.options(STORAGE_SCOPE),
+            ..BlobServiceClientOptions::default()
+        };
+        let service = BlobServiceClient::new(url, None, Some(options)).map_err(|error| port_error(account, &error))?;
+        let service = Arc::new(service);
+        services.insert(account.clone(), Arc::clone(&service));
+        Ok(service)
+    }
+
+    fn container(&self, container: &Container) -> PortResult<Arc<BlobContainerClient>> {
+        if let Some(client) = self.containers.lock().unwrap_or_else(PoisonError::into_inner).get(container) {
+            return Ok(Arc::clone(client));
+        }
+        let client = self.service(&container.account)?.blob_container_client(container.container.as_str());
+        let client = Arc::new(client);
+        let mut containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
+        containers.insert(container.clone(), Arc::clone(&client));
+        Ok(client)
+    }
+
+    fn blob(&self, blob: &BlobAddress) -> PortResult<BlobClient> {
+        Ok(self.container(&blob.container)?.blob_client(&blob.name))
+    }
+
+    /// Takes back a blob whose source was not what it should have been.
+    async fn take_back(&self, blob: &BlobAddress, etag: Option<Etag>) -> PortResult<()> {
+        let options = BlobClientDeleteOptions { if_match: etag, ..BlobClientDeleteOptions::default() };
+        let deleted = self.blob(blob)?.delete(Some(options)).await;
+        deleted.map(drop).map_err(|error| port_error(format!("{blob}, which is corrupt,"), &error))
+    }
+}
+
+#[async_trait]
+impl BlobStore for AzureBlobs {
+    async fn ensure_container(&self, container: &Container) -> PortResult<()> {
+        // Without a level of public access a container is private.
+        match self.container(container)?.create(None).await {
+            Ok(_) => Ok(()),
+            Err(error) => match port_error(container, &error) {
+                error if error.kind == ErrorKind::AlreadyExists => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    async fn put_blob(&self, blob: &BlobAddress, body: Bytes, crc64: u64) -> PortResult<()> {
+        let checksum = checksum::header(self.cloud.checksum(), blob, &body, crc64).await?;
+        let options = BlockBlobClientUploadOptions {
+            blob_content_type: Some(CONTENT_TYPE.to_owned()),
+            method_options: extra_headers(vec![checksum]),
+            // One Put Blob, whatever the size: the checksum is that of the whole.
+            partition_size: NonZero::new(body.len().max(1) as u64),
+            ..BlockBlobClientUploadOptions::default()
+        }
+        .if_not_exists();
+        let upload = self.blob(blob)?.block_blob_client().upload(body.into(), Some(options)).await;
+        upload.map(drop).map_err(|error| port_error(blob, &error))
+    }
+
+    async fn put_blob_from(&self, blob: &BlobAddress, source: &SourceRange) -> PortResult<()> {
+        if source.range.start != 0 {
+            let message = format!("{blob}: a blob is made from the whole of {}, not from a part of it", source.blob);
+            return Err(PortError::new(ErrorKind::Invalid, message));
+        }
+        let options = BlockBlobClientUploadBlobFromUrlOptions {
+            blob_content_type: Some(CONTENT_TYPE.to_owned()),
+            if_none_match: Some("*".into()),
+            ..BlockBlobClientUploadBlobFromUrlOptions::default()
+        };
+        let client = self.blob(blob)?.block_blob_client();
+        let send = |url| client.upload_blob_from_url(url, Some(options.clone()));
+        let response = self.reading(&source.blob, send, |error| source_error(blob, source, error)).await?;
+        // The request takes an MD5 only; but the answer brings the CRC of what was written, so that it can be judged here.
+        let etag = response.headers().get_optional_str(&HeaderName::from_static("etag")).map(Etag::from);
+        let written = match response.headers().get_optional_str(&HeaderName::from_static(CONTENT_CRC64)) {
+            Some(text) => text.to_owned(),
+            None => crc64_header(crc64(&self.get(blob, None).await?)),
+        };
+        if written == crc64_header(source.crc64) {
+            return Ok(());
+        }
+        self.take_back(blob, etag).await?;
+        let message = format!("{} does not have the checksum that it should have", source.blob);
+        Err(PortError::new(ErrorKind::Corrupt, message).blaming_source(SourceFault::Corrupt))
+    }
+
+    async fn get(&self, blob: &BlobAddress, range: Option<Range<u64>>) -> PortResult<Bytes> {
+        let failed = |error: azure_core::Error| port_error(blob, &error);
+        let options =
+            BlobClientDownloadOptions { range: range.clone().map(http_range), ..BlobClientDownloadOptions::default() };
+        let body = self.blob(blob)?.download(Some(options)).await.map_err(failed)?.body;
+        let body = body.collect().await.map_err(failed)?;
+        match range {
+            // A range that reaches beyond the end is cut off by the service.
+            Some(range) if body.len() as u64 != range.end - range.start => {
+                let message = format!("{blob}: the range {}..{} is not in it", range.start, range.end);
+                Err(PortError::new(ErrorKind::Invalid, message))
+            }
+            _ => Ok(body),
+        }
+    }
+
+    async fn properties(&self, blob: &BlobAddress) -> PortResult<Option<BlobProperties>> {
+        let failed = |error: azure_core::Error| port_error(blob, &error);
+        let response = match self.blob(blob)?.get_properties(None).await.map_err(failed) {
+            Ok(response) => response,
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let etag = response.etag().map_err(failed)?;
+        let modified = response.last_modified().map_err(failed)?;
+        let metadata = response.metadata().map_err(failed)?;
+        Ok(Some(BlobProperties {
+            length: response.content_length().map_err(failed)?.ok_or_else(|| incomplete(blob, "length"))?,
+            etag: ETag(etag.ok_or_else(|| incomplete(blob, "ETag"))?.to_string()),
+            modified: timestamp(modified).ok_or_else(|| incomplete(blob, "time of its last change"))?,
+            metadata: metadata.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value)).collect(),
+        }))
+    }
+
+    async fn list(&self, container: &Container, prefix: &str, marker: Option<&str>) -> PortResult<BlobPage> {
+        let failed = |error: azure_core::Error| port_error(container, &error);
+        let options = BlobContainerClientListBlobsOptions {
+            prefix: Some(prefix.to_owned()),
+            marker: marker.map(str::to_owned),
+            ..BlobContainerClientListBlobsOptions::default()
+        };
+        let mut pages = self.container(container)?.list_blobs(Some(options)).map_err(failed)?.into_pages();
+        let page = match pages.try_next().await.map_err(failed) {
+            Ok(Some(page)) => page.into_model().map_err(failed)?,
+            Ok(None) => return Ok(BlobPage::default()),
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(BlobPage::default()),
+            Err(error) => return Err(error),
+        };
+        let blobs = page
+            .blob_items
+            .into_iter()
+            .map(|item| listed(item).ok_or_else(|| incomplete(container, "name, length, ETag or time of a blob")));
+        Ok(BlobPage {
+            blobs: blobs.collect::<PortResult<_>>()?,
+            next: page.next_marker.filter(|marker| !marker.is_empty()),
+        })
+    }
+
+    async fn touch(&self, blob: &BlobAddress, if_match: &ETag) -> PortResult<()> {
+        // Setting what is set anyway makes a new version; metadata are left alone.
+        let options = BlobClientSetPropertiesOptions {
+            blob_content_type: Some(CONTENT_TYPE.to_owned()),
+            if_match: Some(Etag::from(if_match.0.as_str())),
+            ..BlobClientSetPropertiesOptions::default()
+        };
+        let set = self.blob(blob)?.set_properties(Some(options)).await;
+        set.map(drop).map_err(|error| port_error(blob, &error))
+    }
+
+    async fn delete(&self, blob: &BlobAddress, if_match: Option<&ETag>) -> PortResult<bool> {
+        let options = BlobClientDeleteOptions {
+            if_match: if_match.map(|etag| Etag::from(etag.0.as_str())),
+            ..BlobClientDeleteOptions::default()
+        };
+        match self.blob(blob)?.delete(Some(options)).await {
+            Ok(_) => Ok(true),
+            Err(error) => match port_error(blob, &error) {
+                error if error.kind == ErrorKind::NotFound => Ok(false),
+                error => Err(error),
+            },
+        }
+    }
+
+    async fn create_page_blob(
+        &self,
+        blob: &BlobAddress,
+        length: u64,
+        metadata: &BTreeMap<String, String>,
+    ) -> PortResult<()> {
+        self.page(blob)?.create(length, metadata).await
+    }
+
+    async fn take_fence(&self, blob: &BlobAddress) -> PortResult<Fence> {
+        self.page(blob)?.take_fence().await
+    }
+
+    async fn put_pages(
+        &self,
+        blob: &BlobAddress,
+        fence: Fence,
+        offset: u64,
+        body: Bytes,
+        crc64: u64,
+    ) -> PortResult<()> {
+        check_pages(blob, offset, body.len() as u64)?;
+        self.page(blob)?.put(fence, offset, body, crc64).await
+    }
+
+    async fn put_pages_from(
+        &self,
+        blob: &BlobAddress,
+        fence: Fence,
+        offset: u64,
+        source: &SourceRange,
+    ) -> PortResult<()> {
+        check_pages_from(blob, offset, source)?;
+        let page = self.page(blob)?;
+        let send = |url| page.put_from(fence, offset, source, url);
+        self.reading(&source.blob, send, |error| source_error(blob, source, error)).await
+    }
+
+    async fn clear_pages(&self, blob: &BlobAddress, fence: Fence, range: Range<u64>) -> PortResult<()> {
+        check_clear(blob, &range)?;
+        self.page(blob)?.clear(fence, range).await
+    }
+
+    async fn start_copy(
+        &self,
+        blob: &BlobAddress,
+        source: &BlobAddress,
+        metadata: &BTreeMap<String, String>,
+    ) -> PortResult<CopyStatus> {
+        let client = self.blob(blob)?;
+        let send = |url| copy::begin(&client, url, metadata);
+        let begun = self.reading(source, send, |error| copy::not_begun(blob, source, error)).await?;
+        copy::begun(blob, source, &begun)
+    }
+
+    async fn copy_status(&self, blob: &BlobAddress) -> PortResult<Option<CopyStatus>> {
+        copy::status(&self.blob(blob)?, blob).await
+    }
+
+    async fn abort_copy(&self, blob: &BlobAddress, id: &str) -> PortResult<()> {
+        copy::abort(&self.blob(blob)?, blob, id).await
+    }
+
+    async fn page_ranges(&self, blob: &BlobAddress) -> PortResult<Vec<Range<u64>>> {
+        self.page(blob)?.ranges().await
+    }
+}
+
+fn extra_headers(headers: Vec<(&'static str, String)>) -> ClientMethodOptions<'static> {
+    ClientMethodOptions { context: Context::new().with_value(ExtraHeaders(headers)) }
+}
+
+fn http_range(range: Range<u64>) -> HttpRange {
+    HttpRange::new(range.start, range.end.saturating_sub(range.start))
+}
+
+fn timestamp(time: Option<OffsetDateTime>) -> Option<Timestamp> {
+    Timestamp::from_nanosecond(time?.unix_timestamp_nanos()).ok()
+}
+
+fn listed(item: BlobItem) -> Option<BlobListed> {
+    let properties = item.properties?;
+    Some(BlobListed {
+        name: item.name?,
+        length: properties.content_length?,
+        etag: ETag(quoted(properties.etag?.as_ref())),
+        modified: timestamp(properties.last_modified)?,
+    })
+}
+
+/// An ETag as headers have it: in lists it comes without its quotes.
+fn quoted(etag: &str) -> String {
+    if etag.starts_with('"') || etag.starts_with("W/") { etag.to_owned() } else { format!("\"{etag}\"") }
+}

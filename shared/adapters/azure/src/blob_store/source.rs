@@ -1,0 +1,191 @@
+//! Sources that a service reads by itself, with a SAS that is renewed in time, or when it is refused.
+
+use std::future::Future;
+
+use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::blob_store::SourceRange;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
+
+use super::AzureBlobs;
+use crate::error::{self, port_error};
+
+impl AzureBlobs {
+    /// An address of `blob` that lets the service read it for a while. It is a secret.
+    pub(in super::super) async fn readable(&self, blob: &BlobAddress) -> PortResult<String> {
+        let service = self.service(&blob.container.account)?;
+        let token = self.sas.read(&blob.container, &service).await?;
+        self.with_sas(blob, &token)
+    }
+
+    fn with_sas(&self, blob: &BlobAddress, token: &str) -> PortResult<String> {
+        let mut url = self.blob(blob)?.url().clone();
+        url.set_query(Some(token));
+        Ok(url.into())
+    }
+
+    /// Sends a request that has the service read `source`, at the address that `send` is given; `failed` tells what its
+    /// refusal means. Where the service does not let that in, the request had no effect and is sent once more, with a new
+    /// SAS: the old one's key may have been revoked, or it came to its end by a clock that is far off. Whoever asked does
+    /// not learn of it, as the store is well.
+    pub(super) async fn reading<T, S, Fut, F>(&self, source: &BlobAddress, send: S, failed: F) -> PortResult<T>
+    where
+        S: Fn(String) -> Fut + Send + Sync,
+        Fut: Future<Output = azure_core::Result<T>> + Send,
+        F: Fn(&azure_core::Error) -> PortError + Send + Sync,
+        T: Send,
+    {
+        let service = self.service(&source.container.account)?;
+        let token = self.sas.read(&source.container, &service).await.map_err(no_sas)?;
+        let refused = match send(self.with_sas(source, &token)?).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if is_denied(&error) => failed(&error),
+            Err(error) => return Err(failed(&error)),
+        };
+        match self.sas.instead_of(&token, &source.container, &service).await {
+            Ok(Some(token)) => send(self.with_sas(source, &token)?).await.map_err(|error| failed(&error)),
+            Ok(None) => Err(refused),
+            // Who is not let in gets no key there either.
+            Err(key) if key.kind == ErrorKind::Denied => Err(refused),
+            Err(key) => Err(no_sas(key)),
+        }
+    }
+}
+
+/// Why there is no SAS for a source: as any other reason why it can't be read, it is the source's, and another may do.
+fn no_sas(error: PortError) -> PortError {
+    match error.kind {
+        ErrorKind::Denied => error.blaming_source(SourceFault::Denied),
+        ErrorKind::Unavailable => error.blaming_source(SourceFault::Unavailable),
+        _ => error,
+    }
+}
+
+/// Whether a service was not let in by a source. It says so of the source; or in words that it would not use of the request
+/// itself, which bears a token.
+fn is_denied(error: &azure_core::Error) -> bool {
+    if let Some(said) = error::source_error("", error) {
+        return said.kind == ErrorKind::Denied;
+    }
+    let error = port_error("", error);
+    let codes = ["cannot-verify-copy-source", "authentication-failed"];
+    error.kind == ErrorKind::Denied && codes.contains(&error.code.as_str())
+}
+
+/// What the service says of a request that reads from a source.
+pub(super) fn source_error(blob: &BlobAddress, source: &SourceRange, error: &azure_core::Error) -> PortError {
+    let (what, denied) = (format!("{blob} from {}", source.blob), is_denied(error));
+    if let Some(said) = error::source_error(&what, error) {
+        return match said.kind {
+            ErrorKind::NotFound => said.blaming_source(SourceFault::Missing),
+            ErrorKind::Denied => said.blaming_source(SourceFault::Denied),
+            // A range that is not in it: it is shorter than it should be.
+            ErrorKind::Invalid if said.code == "invalid-range" => said.blaming_source(SourceFault::Corrupt),
+            _ => said.blaming_source(SourceFault::Unavailable),
+        };
+    }
+    let error = port_error(what, error);
+    match (error.code.as_str(), error.kind) {
+        ("cannot-verify-copy-source", ErrorKind::NotFound) => error.blaming_source(SourceFault::Missing),
+        _ if denied => error.blaming_source(SourceFault::Denied),
+        // The service could not read the source, which says nothing of the blob that it was to write.
+        ("cannot-verify-copy-source", ErrorKind::Unavailable | ErrorKind::Throttled) => {
+            error.blaming_source(SourceFault::Unavailable)
+        }
+        // The last is of a source that is shorter than it should be; of the blob it would be an invalid page range.
+        ("crc64-mismatch" | "md5-mismatch" | "invalid-range", _) => error.blaming_source(SourceFault::Corrupt),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use azure_core::Bytes;
+    use azure_core::error::ErrorKind as Sdk;
+    use azure_core::http::headers::{HeaderName, Headers};
+    use azure_core::http::{RawResponse, StatusCode};
+    use goldfleet_model::store::Container;
+
+    use super::*;
+
+    /// A refusal with this code, and what it says of the source: a status, a code.
+    fn refusal(
+        status: StatusCode,
+        code: &'static str,
+        source: Option<(&'static str, &'static str)>,
+    ) -> azure_core::Error {
+        let mut headers = Headers::new();
+        headers.insert(HeaderName::from_static("x-ms-error-code"), code);
+        if let Some((status, code)) = source {
+            headers.insert(HeaderName::from_static("x-ms-copy-source-status-code"), status);
+            headers.insert(HeaderName::from_static("x-ms-copy-source-error-code"), code);
+        }
+        let raw_response = Some(Box::new(RawResponse::from_bytes(status, headers, Bytes::new())));
+        azure_core::Error::from(Sdk::HttpResponse { status, error_code: None, raw_response })
+    }
+
+    #[test]
+    fn what_is_said_of_a_source_is_believed_whatever_the_code() {
+        let container =
+            |account: &str| Container { account: account.parse().unwrap(), container: "golden".parse().unwrap() };
+        let (blob, from) = (container("stage1").blob("vhd"), container("goldsource").blob("chunk"));
+        let source = SourceRange { blob: from, range: 0..512, crc64: 0 };
+        let (forbidden, conflict) = (StatusCode::Forbidden, StatusCode::Conflict);
+        for (status, code, of_source, kind, expected) in [
+            // A firewall.
+            (
+                forbidden,
+                "CannotVerifyCopySource",
+                Some(("403", "AuthorizationFailure")),
+                ErrorKind::Unavailable,
+                "source-denied",
+            ),
+            (
+                forbidden,
+                "AuthorizationFailure",
+                Some(("403", "AuthorizationFailure")),
+                ErrorKind::Unavailable,
+                "source-denied",
+            ),
+            (forbidden, "AuthorizationFailure", None, ErrorKind::Denied, "authorization-failure"),
+            (forbidden, "CannotVerifyCopySource", None, ErrorKind::Unavailable, "source-denied"),
+            (
+                StatusCode::NotFound,
+                "CannotVerifyCopySource",
+                Some(("404", "BlobNotFound")),
+                ErrorKind::NotFound,
+                "source-not-found",
+            ),
+            (StatusCode::NotFound, "BlobNotFound", None, ErrorKind::NotFound, "blob-not-found"),
+            (conflict, "CannotVerifyCopySource", Some(("416", "InvalidRange")), ErrorKind::Corrupt, "source-corrupt"),
+            (
+                conflict,
+                "CannotVerifyCopySource",
+                Some(("400", "InvalidHeaderValue")),
+                ErrorKind::Unavailable,
+                "source-unavailable",
+            ),
+            (
+                conflict,
+                "CannotVerifyCopySource",
+                Some(("503", "ServerBusy")),
+                ErrorKind::Throttled,
+                "source-unavailable",
+            ),
+            (
+                conflict,
+                "CannotVerifyCopySource",
+                Some(("500", "InternalError")),
+                ErrorKind::Unavailable,
+                "source-unavailable",
+            ),
+        ] {
+            let error = source_error(&blob, &source, &refusal(status, code, of_source));
+            assert_eq!((error.kind, error.code.as_str()), (kind, expected), "{code} {of_source:?}");
+            assert_eq!(
+                is_denied(&refusal(status, code, of_source)),
+                expected == "source-denied",
+                "{code} {of_source:?}"
+            );
+        }
+    }
+}

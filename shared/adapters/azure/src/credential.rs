@@ -1,0 +1,210 @@
+//! The credentials that a configuration can name. Identifiers and secrets come from the variables that the Azure
+//! libraries read: `AZURE_TENANT_ID`, `AZURE_CLIENT_ID`, `AZURE_CLIENT_SECRET`, `AZURE_FEDERATED_TOKEN_FILE`.
+
+use std::env;
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use azure_core::cloud::CloudConfiguration;
+use azure_core::credentials::{AccessToken, Secret, TokenCredential, TokenRequestOptions};
+use azure_core::error::ErrorKind;
+use azure_core::http::{ClientOptions, Transport};
+use azure_core::time::{Duration, OffsetDateTime};
+use azure_core::{Error, Result};
+use azure_identity::{
+    AzureCliCredential, AzureCliCredentialOptions, AzureDeveloperCliCredential, AzureDeveloperCliCredentialOptions,
+    ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential,
+    ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use goldfleet_azure_settings::{Credential, Environment, Identity};
+
+/// How long a machine's identity may take to show that it is there, where others are to be tried after it. The address it
+/// is asked at answers at once in Azure, and outside nobody does.
+const PROBE: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// How long a token for an emulator holds.
+const EMULATOR_TOKEN: Duration = Duration::hours(1);
+
+/// The tenant of a token for an emulator, where none is asked for.
+const EMULATOR_TENANT: &str = "00000000-0000-0000-0000-000000000000";
+
+/// Makes the credential of an identity, for `tenant` where it is not the identity's own.
+///
+/// # Errors
+/// Where the credential can't even be begun with: a variable is missing, or malformed.
+pub(super) fn build(
+    identity: &Identity,
+    transport: &Transport,
+    tenant: Option<&str>,
+) -> Result<Arc<dyn TokenCredential>> {
+    let maker = Maker { identity, transport, tenant };
+    match identity.credential {
+        Credential::Default => Ok(Arc::new(maker.chain())),
+        Credential::ManagedIdentity => maker.managed_identity(),
+        Credential::WorkloadIdentity => maker.workload_identity(),
+        Credential::AzureCli => maker.azure_cli(),
+        Credential::ClientSecret => maker.client_secret(),
+        Credential::Emulator => Ok(Arc::new(Emulator { tenant: tenant.unwrap_or(EMULATOR_TENANT).to_owned() })),
+    }
+}
+
+struct Maker<'a> {
+    identity: &'a Identity,
+    transport: &'a Transport,
+    tenant: Option<&'a str>,
+}
+
+impl Maker<'_> {
+    fn client_options(&self) -> ClientOptions {
+        let cloud = match self.identity.environment {
+            Environment::Public => CloudConfiguration::AzurePublic,
+            Environment::UsGovernment => CloudConfiguration::AzureGovernment,
+            Environment::China => CloudConfiguration::AzureChina,
+        };
+        ClientOptions {
+            cloud: Some(Arc::new(cloud)),
+            transport: Some(self.transport.clone()),
+            ..ClientOptions::default()
+        }
+    }
+
+    fn tenant(&self) -> Option<String> {
+        self.tenant.map(str::to_owned)
+    }
+
+    fn client_secret(&self) -> Result<Arc<dyn TokenCredential>> {
+        let tenant = self.tenant().map_or_else(|| variable("AZURE_TENANT_ID"), Ok)?;
+        let (client, secret) = (variable("AZURE_CLIENT_ID")?, variable("AZURE_CLIENT_SECRET")?);
+        let options = ClientSecretCredentialOptions { client_options: self.client_options() };
+        Ok(ClientSecretCredential::new(&tenant, client, Secret::new(secret), Some(options))?)
+    }
+
+    fn workload_identity(&self) -> Result<Arc<dyn TokenCredential>> {
+        let credential_options = ClientAssertionCredentialOptions { client_options: self.client_options() };
+        let options = WorkloadIdentityCredentialOptions {
+            credential_options,
+            client_id: self.identity.client_id.clone(),
+            tenant_id: self.tenant(),
+            token_file_path: None,
+        };
+        Ok(WorkloadIdentityCredential::new(Some(options))?)
+    }
+
+    fn managed_identity(&self) -> Result<Arc<dyn TokenCredential>> {
+        // A managed identity lives in one tenant. Asked for another's, the service would hand out a token of its own
+        // tenant all the same, and the refusal would come later and say less.
+        if let Some(tenant) = self.tenant
+            && env::var("AZURE_TENANT_ID").is_ok_and(|own| own != tenant)
+        {
+            let message = format!("a managed identity has no token for tenant {tenant}: use workload-identity");
+            return Err(Error::with_message(ErrorKind::Credential, message));
+        }
+        let options = ManagedIdentityCredentialOptions {
+            user_assigned_id: self.identity.client_id.clone().map(UserAssignedId::ClientId),
+            client_options: self.client_options(),
+        };
+        Ok(ManagedIdentityCredential::new(Some(options))?)
+    }
+
+    fn azure_cli(&self) -> Result<Arc<dyn TokenCredential>> {
+        let options = AzureCliCredentialOptions { tenant_id: self.tenant(), ..AzureCliCredentialOptions::default() };
+        Ok(AzureCliCredential::new(Some(options))?)
+    }
+
+    fn developer_cli(&self) -> Result<Arc<dyn TokenCredential>> {
+        let options = AzureDeveloperCliCredentialOptions {
+            tenant_id: self.tenant(),
+            ..AzureDeveloperCliCredentialOptions::default()
+        };
+        Ok(AzureDeveloperCliCredential::new(Some(options))?)
+    }
+
+    fn chain(&self) -> Chain {
+        let links = [
+            ("client-secret", self.client_secret()),
+            ("workload-identity", self.workload_identity()),
+            ("managed-identity", self.managed_identity()),
+            ("azure-cli", self.azure_cli()),
+            ("azure-developer-cli", self.developer_cli()),
+        ];
+        Chain { links: links.into(), found: OnceLock::new() }
+    }
+}
+
+fn variable(name: &str) -> Result<String> {
+    env::var(name).ok().filter(|value| !value.is_empty()).ok_or_else(|| {
+        Error::with_message(ErrorKind::Credential, format!("the environment variable {name} is not set"))
+    })
+}
+
+/// Credentials to be tried in order. The one that first gives a token is kept to.
+#[derive(Debug)]
+struct Chain {
+    links: Vec<(&'static str, Result<Arc<dyn TokenCredential>>)>,
+    found: OnceLock<usize>,
+}
+
+#[async_trait]
+impl TokenCredential for Chain {
+    async fn get_token(&self, scopes: &[&str], options: Option<TokenRequestOptions<'_>>) -> Result<AccessToken> {
+        if let Some((_, Ok(credential))) = self.found.get().and_then(|&index| self.links.get(index)) {
+            return credential.get_token(scopes, options).await;
+        }
+        let mut reasons = Vec::new();
+        for (index, (name, credential)) in self.links.iter().enumerate() {
+            let token = match credential {
+                Ok(credential) => tokio::time::timeout(patience(name), credential.get_token(scopes, None)).await,
+                Err(error) => {
+                    reasons.push(format!("{name}: {error}"));
+                    continue;
+                }
+            };
+            match token {
+                Ok(Ok(token)) => {
+                    tracing::debug!(credential = name, "a credential was found");
+                    // Two tasks may find one at the same time: then it is the same one.
+                    self.found.get_or_init(|| index);
+                    return Ok(token);
+                }
+                Ok(Err(error)) => reasons.push(format!("{name}: {error}")),
+                Err(_) => reasons.push(format!("{name}: no answer")),
+            }
+        }
+        let message = format!("no credential gave a token ({})", reasons.join("; "));
+        Err(Error::with_message(ErrorKind::Credential, message))
+    }
+}
+
+fn patience(name: &str) -> std::time::Duration {
+    if name == "managed-identity" { PROBE } else { std::time::Duration::from_secs(60) }
+}
+
+/// Unsigned tokens, which only an emulator takes. The configuration sees to it that nobody else is sent one.
+#[derive(Debug)]
+struct Emulator {
+    tenant: String,
+}
+
+#[async_trait]
+impl TokenCredential for Emulator {
+    async fn get_token(&self, scopes: &[&str], _options: Option<TokenRequestOptions<'_>>) -> Result<AccessToken> {
+        let scope = scopes.first().copied().unwrap_or_default();
+        let now = OffsetDateTime::now_utc();
+        let expires_on = now + EMULATOR_TOKEN;
+        let claims = serde_json::json!({
+            "aud": scope.strip_suffix("/.default").unwrap_or(scope),
+            "iss": format!("https://sts.windows.net/{}/", self.tenant),
+            "tid": self.tenant,
+            "oid": "00000000-0000-0000-0000-00000000f1ee",
+            "iat": now.unix_timestamp(),
+            "nbf": (now - Duration::minutes(5)).unix_timestamp(),
+            "exp": expires_on.unix_timestamp(),
+        });
+        let part = |json: String| URL_SAFE_NO_PAD.encode(json);
+        let header = part(r#"{"alg":"none","typ":"JWT"}"#.to_owned());
+        // Azurite looks for three parts, and not at the last of them.
+        Ok(AccessToken::new(Secret::new(format!("{header}.{}.unsigned", part(claims.to_string()))), expires_on))
+    }
+}

@@ -1,0 +1,239 @@
+//! What Azure's errors mean, and what may be said of them.
+//!
+//! Of the SDK's errors only the service's code, its first line and the request's id go on: addresses, and with them
+//! signatures, stay behind.
+
+use std::error::Error as _;
+use std::fmt::Display;
+use std::time::Duration;
+
+use azure_core::Error;
+use azure_core::error::ErrorKind as Sdk;
+use azure_core::http::RawResponse;
+use azure_core::http::headers::{HeaderName, Headers};
+use goldfleet_ports::error::{ErrorKind, PortError};
+use serde_json::Value;
+
+const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
+const SOURCE_STATUS: HeaderName = HeaderName::from_static("x-ms-copy-source-status-code");
+const SOURCE_CODE: HeaderName = HeaderName::from_static("x-ms-copy-source-error-code");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
+const CORRELATION_ID: HeaderName = HeaderName::from_static("x-ms-correlation-request-id");
+const RETRY_AFTER: HeaderName = HeaderName::from_static("retry-after");
+const RETRY_AFTER_MS: [HeaderName; 2] =
+    [HeaderName::from_static("retry-after-ms"), HeaderName::from_static("x-ms-retry-after-ms")];
+
+/// The most characters of a service's message that are kept: policy refusals bring pages of JSON.
+const LONGEST_MESSAGE: usize = 600;
+
+/// Why a service refused: what its answer says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) code: String,
+    pub(super) message: String,
+    pub(super) request_id: Option<String>,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// Reads an answer that is no success.
+    pub(super) fn read(status: u16, headers: &Headers, body: &[u8]) -> Self {
+        let (code, message) = code_and_message(body);
+        let id = [&CORRELATION_ID, &REQUEST_ID].into_iter().find_map(|name| headers.get_optional_str(name));
+        Self {
+            status,
+            code: headers.get_optional_str(&ERROR_CODE).map(str::to_owned).or(code).unwrap_or_default(),
+            message: message.map(|message| first_line(&message)).unwrap_or_default(),
+            request_id: id.map(str::to_owned),
+            retry_after: retry_after(headers),
+        }
+    }
+
+    /// As an error of a port, told of `what`.
+    pub(super) fn into_port_error(self, what: impl Display) -> PortError {
+        let kind = kind(self.status, &self.code);
+        let said = match (self.code.is_empty(), self.message.is_empty()) {
+            (true, true) => format!("HTTP status {}", self.status),
+            (true, false) => self.message,
+            (false, true) => self.code.clone(),
+            (false, false) => format!("{} ({})", self.message, self.code),
+        };
+        let mut error = PortError::new(kind, format!("{what}: {said}"));
+        if !self.code.is_empty() {
+            error.code = kebab(&self.code);
+        }
+        error.request_id = self.request_id;
+        error.retry_after = self.retry_after;
+        error
+    }
+}
+
+/// What the SDK reports, as an error of a port, told of `what`.
+pub(super) fn port_error(what: impl Display, error: &Error) -> PortError {
+    match error.kind() {
+        Sdk::HttpResponse { status, error_code, raw_response } => {
+            let mut refusal = raw_response.as_deref().map(read_raw).unwrap_or_default();
+            refusal.status = (*status).into();
+            if refusal.code.is_empty() {
+                refusal.code = error_code.clone().unwrap_or_default();
+            }
+            refusal.into_port_error(what)
+        }
+        Sdk::Connection | Sdk::Io => {
+            PortError::new(ErrorKind::Unavailable, format!("{what}: the service can't be reached: {}", cause(error)))
+        }
+        // A token endpoint that is down for a minute must not fail a thousand operations for good.
+        Sdk::Credential => {
+            PortError::new(ErrorKind::Unavailable, format!("{what}: no token: {}", first_line(&error.to_string())))
+                .with_code("credential-unavailable")
+        }
+        _ => PortError::new(ErrorKind::Invalid, format!("{what}: {}", cause(error))),
+    }
+}
+
+/// What a source said to the service that was to read it, as an error of a port, told of `what`; none where the answer says
+/// nothing of a source. Source: Azure Storage, status and error codes, copy API error response.
+pub(super) fn source_error(what: impl Display, error: &Error) -> Option<PortError> {
+    let Sdk::HttpResponse { raw_response: Some(raw), .. } = error.kind() else { return None };
+    let status = raw.headers().get_optional_str(&SOURCE_STATUS)?.parse().ok()?;
+    let code = raw.headers().get_optional_str(&SOURCE_CODE).unwrap_or_default().to_owned();
+    Some(Refusal { status, code, ..read_raw(raw) }.into_port_error(what))
+}
+
+/// A success whose answer lacks `part`, told of `what`.
+pub(super) fn incomplete(what: impl Display, part: &str) -> PortError {
+    PortError::new(ErrorKind::Unavailable, format!("{what}: the service's answer has no {part}"))
+}
+
+fn read_raw(raw: &RawResponse) -> Refusal {
+    Refusal::read(raw.status().into(), raw.headers(), raw.body())
+}
+
+/// The innermost reason of an error: the outer ones of an HTTP client name the address.
+fn cause(error: &Error) -> String {
+    let mut innermost: Option<&dyn std::error::Error> = None;
+    let mut next = error.source();
+    while let Some(error) = next {
+        innermost = Some(error);
+        next = error.source();
+    }
+    first_line(&innermost.map_or_else(|| error.to_string(), ToString::to_string))
+}
+
+/// What an error means. Source: the error codes of the Blob, Queue and Table services, and the common ones of storage
+/// and Resource Manager.
+fn kind(status: u16, code: &str) -> ErrorKind {
+    match (status, code) {
+        (_, "Crc64Mismatch" | "Md5Mismatch") => ErrorKind::Corrupt,
+        (_, "SequenceNumberConditionNotMet") => ErrorKind::Fenced,
+        (400, "PopReceiptMismatch") | (412, _) => ErrorKind::Conflict,
+        (404, _) => ErrorKind::NotFound,
+        (409, "ContainerBeingDeleted" | "QueueBeingDeleted" | "TableBeingDeleted") => ErrorKind::Unavailable,
+        // No waiting mends these.
+        (409, "BlobImmutableDueToPolicy" | "BlobImmutableDueToLegalHold") => ErrorKind::Denied,
+        (409, code) if code.ends_with("AlreadyExists") => ErrorKind::AlreadyExists,
+        (409, _) => ErrorKind::Conflict,
+        (401 | 403, _) => ErrorKind::Denied,
+        (429, _) | (503, "ServerBusy") => ErrorKind::Throttled,
+        (408 | 500..=599, _) => ErrorKind::Unavailable,
+        _ => ErrorKind::Invalid,
+    }
+}
+
+/// The wait that a service asks for: in milliseconds, in seconds, or until a date.
+pub(super) fn retry_after(headers: &Headers) -> Option<Duration> {
+    let number = |name: &HeaderName| headers.get_optional_str(name)?.trim().parse::<u64>().ok();
+    if let Some(millis) = RETRY_AFTER_MS.iter().find_map(number) {
+        return Some(Duration::from_millis(millis));
+    }
+    if let Some(seconds) = number(&RETRY_AFTER) {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = azure_core::time::parse_rfc7231(headers.get_optional_str(&RETRY_AFTER)?).ok()?;
+    Some(Duration::try_from(date - azure_core::time::OffsetDateTime::now_utc()).unwrap_or_default())
+}
+
+/// The code and the message of an error's body: Resource Manager's JSON, the tables' JSON, or storage's XML.
+fn code_and_message(body: &[u8]) -> (Option<String>, Option<String>) {
+    let text = String::from_utf8_lossy(body);
+    if let Ok(json) = serde_json::from_str::<Value>(&text) {
+        let error = json.get("error").or_else(|| json.get("odata.error")).unwrap_or(&json);
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let message = error.get("message");
+        let message = message.and_then(|message| text(message.get("value").unwrap_or(message)));
+        return (error.get("code").and_then(text), message);
+    }
+    let element = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        rest.split_once(&format!("</{name}>")).map(|(inner, _)| inner.to_owned())
+    };
+    (element("Code"), element("Message"))
+}
+
+/// The first line of a message, at most [`LONGEST_MESSAGE`] characters of it, without any signature.
+pub(super) fn first_line(message: &str) -> String {
+    let line = message.lines().next().unwrap_or_default().trim();
+    let line: String = line.chars().take(LONGEST_MESSAGE).collect();
+    match line.find("sig=") {
+        Some(at) => format!("{}sig=…", &line[..at]),
+        None => line,
+    }
+}
+
+/// `AuthorizationFailed` as `authorization-failed`.
+pub(super) fn kebab(code: &str) -> String {
+    let mut kebab = String::with_capacity(code.len() + 4);
+    let mut before_was_lower = false;
+    for letter in code.chars() {
+        if letter.is_ascii_uppercase() && before_was_lower {
+            kebab.push('-');
+        }
+        before_was_lower = letter.is_ascii_lowercase() || letter.is_ascii_digit();
+        kebab.push(if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' });
+    }
+    kebab
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bodies_of_three_services_are_read() {
+        for body in [
+            r#"{"error":{"code":"Broken","message":"It broke."}}"#,
+            r#"{"odata.error":{"code":"Broken","message":{"lang":"en-US","value":"It broke.\nRequestId:1"}}}"#,
+            "<?xml version=\"1.0\"?><Error><Code>Broken</Code><Message>It broke.\nRequestId:1</Message></Error>",
+        ] {
+            let refusal = Refusal::read(400, &Headers::new(), body.as_bytes());
+            assert_eq!((refusal.code.as_str(), refusal.message.as_str()), ("Broken", "It broke."), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_signature_in_a_message_is_cut_off() {
+        let body = r#"{"error":{"code":"X","message":"can't read https://a.example/b?sv=1&sig=abc%3D"}}"#;
+        let error = Refusal::read(400, &Headers::new(), body.as_bytes()).into_port_error("image");
+        assert_eq!(error.message, "image: can't read https://a.example/b?sv=1&sig=… (X)");
+    }
+
+    #[test]
+    fn codes_are_written_in_kebab_case() {
+        assert_eq!(kebab("AuthorizationFailed"), "authorization-failed");
+        assert_eq!(kebab("Crc64Mismatch"), "crc64-mismatch");
+        assert_eq!(kebab("InvalidURI"), "invalid-uri");
+    }
+
+    #[test]
+    fn a_service_may_ask_to_wait_in_three_ways() {
+        let asked = |name: HeaderName, value: &str| {
+            let mut headers = Headers::new();
+            headers.insert(name, value.to_owned());
+            retry_after(&headers)
+        };
+        assert_eq!(asked(RETRY_AFTER, "7"), Some(Duration::from_secs(7)));
+        assert_eq!(asked(HeaderName::from_static("x-ms-retry-after-ms"), "70"), Some(Duration::from_millis(70)));
+        assert_eq!(asked(RETRY_AFTER, "Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO), "a date that has passed");
+    }
+}

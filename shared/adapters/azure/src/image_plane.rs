@@ -1,0 +1,173 @@
+//! Managed images in Resource Manager.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use azure_core::http::Method;
+use goldfleet_azure_settings::AzureCloud;
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::arm::{Arm, Poll, Progress};
+
+/// The version of the images API. Source: Microsoft.Compute, ComputeRP 2025-04-01.
+const API: &str = "2025-04-01";
+
+/// How long to wait before looking at a resource again whose change is known by the resource alone.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Managed images of the subscriptions that the process's identity may work on.
+pub struct AzureImages {
+    arm: Arm,
+    cloud: AzureCloud,
+}
+
+/// How many looks at a resource may show what it was before a change, while nothing of the change was seen: half a minute. Source:
+/// none that says how long. Resource Manager answers from caches, and of an accepted change it may tell the state of before.
+const DOUBTS: u8 = 6;
+
+/// What it takes to ask how far a change is: a pending change's address.
+#[derive(Serialize, Deserialize)]
+struct Ticket {
+    poll: Poll,
+    change: Change,
+}
+
+/// A change that was asked for, and what is known of it.
+#[derive(Serialize, Deserialize)]
+struct Change {
+    tenant: Option<String>,
+    removal: bool,
+    /// How many more looks may show what was before.
+    doubts: u8,
+}
+
+impl Change {
+    fn new(tenant: Option<&str>, removal: bool) -> Self {
+        Self { tenant: tenant.map(str::to_owned), removal, doubts: DOUBTS }
+    }
+}
+
+impl AzureImages {
+    /// The images behind `arm`, whose VHDs lie at the endpoints that `cloud` gives.
+    #[must_use]
+    pub fn new(arm: Arm, cloud: &AzureCloud) -> Self {
+        Self { arm, cloud: cloud.clone() }
+    }
+
+    fn body(&self, spec: &ManagedImageSpec) -> Value {
+        let account = self.cloud.blobs_of(&spec.vhd.container.account);
+        let blob = format!("{}/{}/{}", account.trim_end_matches('/'), spec.vhd.container.container, spec.vhd.name);
+        let mut disk = json!({
+            "osType": match spec.os { OsType::Linux => "Linux", OsType::Windows => "Windows" },
+            "osState": "Generalized",
+            "blobUri": blob,
+            "caching": "ReadWrite",
+            "storageAccountType": spec.storage_type.as_str(),
+        });
+        if let Some(id) = &spec.disk_encryption_set {
+            disk["diskEncryptionSet"] = json!({ "id": id });
+        }
+        json!({
+            "location": spec.region,
+            "tags": spec.tags,
+            "properties": {
+                "hyperVGeneration": match spec.generation { Generation::V1 => "V1", Generation::V2 => "V2" },
+                "storageProfile": { "osDisk": disk },
+            },
+        })
+    }
+
+    fn underway(id: &ManagedImageId, progress: Progress, change: Change) -> PortResult<Underway> {
+        Ok(match progress {
+            Progress::Done => Underway::Done,
+            Progress::Failed(error) => Underway::Failed(error),
+            Progress::Underway(poll, retry_after) => {
+                let poll = serde_json::to_string(&Ticket { poll, change })
+                    .map_err(|_| PortError::new(ErrorKind::Invalid, format!("{id}: its address can't be kept")))?;
+                Underway::Pending(Pending { id: id.clone(), poll, retry_after })
+            }
+        })
+    }
+
+    /// How far a change is by what the resource itself shows. An end that is not the one wanted may be that of the time before:
+    /// it is believed once the change was seen under way, or after some looks.
+    async fn look(&self, id: &ManagedImageId, change: &mut Change) -> PortResult<Progress> {
+        let again = Progress::Underway(Poll::Resource, LOOK_AGAIN);
+        let shown = self.get(id, change.tenant.as_deref()).await?.map(|image| image.provisioning);
+        let (kind, code, why) = match (shown, change.removal) {
+            (None, true) | (Some(Provisioning::Succeeded), false) => return Ok(Progress::Done),
+            (Some(Provisioning::Underway), _) => {
+                change.doubts = 0;
+                return Ok(again);
+            }
+            _ if change.doubts > 0 => {
+                change.doubts -= 1;
+                return Ok(again);
+            }
+            (None, false) => (ErrorKind::Unavailable, "image-vanished", "the image vanished while it was being made"),
+            (Some(Provisioning::Failed), _) => {
+                (ErrorKind::Unavailable, "image-failed", "the platform says that it failed, and not why")
+            }
+            (Some(Provisioning::Succeeded), true) => {
+                (ErrorKind::Conflict, "image-not-removed", "the image is still there after its removal")
+            }
+        };
+        Ok(Progress::Failed(PortError::new(kind, format!("{id}: {why}")).with_code(code)))
+    }
+}
+
+#[async_trait]
+impl ImagePlane for AzureImages {
+    fn vhd_names(&self) -> VhdNames {
+        VhdNames::Flat
+    }
+
+    async fn get(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
+        let Some(resource) = self.arm.get(&id.to_string(), API, tenant).await? else { return Ok(None) };
+        let region = resource.get("location").and_then(Value::as_str).unwrap_or_default();
+        // Some answers give the region's display name.
+        let region = region.to_ascii_lowercase().replace(' ', "").parse().map_err(|error| {
+            PortError::new(ErrorKind::Unavailable, format!("{id}: its location can't be read: {error}"))
+        })?;
+        let state = resource.pointer("/properties/provisioningState").and_then(Value::as_str);
+        let provisioning = match state {
+            None | Some("Succeeded") => Provisioning::Succeeded,
+            Some("Failed" | "Canceled") => Provisioning::Failed,
+            Some(_) => Provisioning::Underway,
+        };
+        let tags = resource.get("tags").cloned().and_then(|tags| serde_json::from_value(tags).ok()).unwrap_or_default();
+        Ok(Some(ManagedImage { id: id.clone(), region, provisioning, tags }))
+    }
+
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
+        let (path, tenant) = (spec.id.to_string(), spec.tenant.as_deref());
+        let reply = self.arm.call(Method::Put, &path, API, Some(&self.body(spec)), tenant).await?.accepted(&path)?;
+        Self::underway(&spec.id, self.arm.begun(&reply, &path), Change::new(tenant, false))
+    }
+
+    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Underway> {
+        let path = id.to_string();
+        let reply = self.arm.call(Method::Delete, &path, API, None, tenant).await?;
+        if reply.status == 404 || reply.status == 204 {
+            return Ok(Underway::Done);
+        }
+        let reply = reply.accepted(&path)?;
+        Self::underway(id, self.arm.begun(&reply, &path), Change::new(tenant, true))
+    }
+
+    async fn poll(&self, pending: &Pending) -> PortResult<Underway> {
+        let Ticket { poll, mut change } = serde_json::from_str(&pending.poll)
+            .map_err(|_| PortError::new(ErrorKind::Invalid, format!("{}: its address is not ours", pending.id)))?;
+        let what = pending.id.to_string();
+        let progress = match self.arm.poll(&poll, change.tenant.as_deref(), &what).await? {
+            Some(progress) => progress,
+            None => self.look(&pending.id, &mut change).await?,
+        };
+        Self::underway(&pending.id, progress, change)
+    }
+}

@@ -1,0 +1,287 @@
+//! The job table in the Table service: `PREFIXjobs` and `PREFIXoperations`.
+//!
+//! | table | partition | row | what |
+//! | --- | --- | --- | --- |
+//! | jobs | `job` | `j.JOB` | a job |
+//! | jobs | `job` | `e.JOB.TIME…` | an event of the job itself, beside the job so that both change together |
+//! | jobs | `upload` | `u.UPLOAD` | an upload |
+//! | operations | `JOB.SHARD` | `o.GROUP.KIND` | an operation; the rows of a group are neighbours |
+//! | operations | `JOB.SHARD` | `e.TIME…` | an event of an operation of that partition |
+//!
+//! A job's operations are spread over [`SHARDS`] partitions by their group. A partition takes 2,000 rows a second and an
+//! account 20,000 (source: Table service, scalability targets), so that the heartbeats and transitions of 10,000 running
+//! operations come nowhere near a partition's limit; and all of a job is read by as many range scans side by side,
+//! without looking at any other job's rows.
+
+mod rows;
+
+use async_trait::async_trait;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use goldfleet_azure_settings::Prefix;
+use goldfleet_model::event::Event;
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::upload::Upload;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
+use goldfleet_ports::{ETag, Versioned};
+use jiff::Timestamp;
+
+use super::connection::Connection;
+use super::table::{Action, Entity, Key, MAX_ACTIONS, MAX_BATCH_BYTES, Table};
+
+/// The partitions of a job's operations.
+pub(super) const SHARDS: u32 = 16;
+
+/// Requests in flight for one call that needs several.
+const AT_ONCE: usize = 8;
+
+/// The job table of a fleet.
+pub struct AzureJobTable {
+    jobs: Table,
+    operations: Table,
+}
+
+impl AzureJobTable {
+    /// The tables at `endpoint`, whose names begin with `prefix`.
+    ///
+    /// # Errors
+    /// Where `endpoint` is no address.
+    pub fn new(connection: &Connection, endpoint: &str, prefix: &Prefix) -> PortResult<Self> {
+        Ok(Self {
+            jobs: Table::new(connection, endpoint, format!("{prefix}jobs"))?,
+            operations: Table::new(connection, endpoint, format!("{prefix}operations"))?,
+        })
+    }
+
+    /// What `filter` names in each of a job's partitions, partition after partition.
+    async fn scan(&self, job: &JobId, filter: &str) -> PortResult<Vec<Entity>> {
+        let scans = rows::partitions(job).map(async |partition| {
+            self.operations.query(&format!("PartitionKey eq '{partition}' and {filter}"), None).await
+        });
+        let parts: Vec<Vec<Entity>> = stream::iter(scans).buffered(AT_ONCE).try_collect().await?;
+        Ok(parts.into_iter().flatten().collect())
+    }
+
+    /// Adds those rows of one partition that are not there yet. Returns how many.
+    async fn insert_missing(&self, partition: &str, mut rows: Vec<(Key, Entity)>) -> PortResult<usize> {
+        let mut added = 0;
+        while !rows.is_empty() {
+            let count = batch_length(&rows);
+            let batch: Vec<Action> =
+                rows[..count].iter().map(|(key, entity)| Action::Insert(key.clone(), entity.clone())).collect();
+            match self.operations.transact(&batch).await {
+                Ok(_) => {
+                    added += count;
+                    rows.drain(..count);
+                }
+                // Some of them are there, from a run that was cut short, or just now from another dispatcher. What is
+                // there only grows, so that each round leaves fewer.
+                Err(error) if error.kind == ErrorKind::AlreadyExists => {
+                    let there = self.keys(partition).await?;
+                    let before = rows.len();
+                    rows.retain(|(key, _)| !there.contains(&key.row));
+                    if rows.len() == before {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(added)
+    }
+
+    /// The row keys of a partition's operations.
+    async fn keys(&self, partition: &str) -> PortResult<std::collections::HashSet<String>> {
+        let filter = format!("PartitionKey eq '{partition}' and {}", rows::OPERATIONS);
+        let rows = self.operations.query(&filter, Some("RowKey")).await?;
+        Ok(rows.iter().filter_map(|row| row.get("RowKey")?.as_str().map(str::to_owned)).collect())
+    }
+}
+
+#[async_trait]
+impl JobTable for AzureJobTable {
+    async fn ensure(&self) -> PortResult<()> {
+        self.jobs.ensure().await?;
+        self.operations.ensure().await
+    }
+
+    async fn insert_job(&self, job: &Job) -> PortResult<()> {
+        self.jobs.insert(&rows::job_key(&job.id), rows::of_job(job)?).await
+    }
+
+    async fn job(&self, id: &JobId) -> PortResult<Option<Versioned<Job>>> {
+        self.jobs.get(&rows::job_key(id)).await?.map(|row| rows::to_job(&row)).transpose()
+    }
+
+    async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+        let rows = self.jobs.query(rows::JOBS, None).await?;
+        Ok(newest_first(rows.iter().map(rows::to_job).collect::<PortResult<_>>()?))
+    }
+
+    async fn newest_jobs(&self, limit: usize) -> PortResult<Vec<Versioned<Job>>> {
+        // The service lists keys from the least on: so first all keys, which are short, then the rows at their end.
+        let keys = self.jobs.query(rows::JOBS, Some("RowKey")).await?;
+        let newest = &keys[keys.len().saturating_sub(limit)..];
+        let Some(oldest) = newest.first() else { return Ok(Vec::new()) };
+        let rows = self.jobs.query(&rows::jobs_from(oldest)?, None).await?;
+        let mut jobs = newest_first(rows.iter().map(rows::to_job).collect::<PortResult<_>>()?);
+        // Others may have come since the keys were listed.
+        jobs.truncate(limit);
+        Ok(jobs)
+    }
+
+    async fn open_jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+        let rows = self.jobs.query(&rows::open_jobs(), None).await?;
+        Ok(newest_first(rows.iter().map(rows::to_job).collect::<PortResult<_>>()?))
+    }
+
+    async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag> {
+        let (key, row) = (rows::job_key(&job.id), rows::of_job(job)?);
+        if events.is_empty() {
+            return self.jobs.merge(&key, row, if_match).await;
+        }
+        let now = Timestamp::now();
+        let mut actions = vec![Action::Merge(key, row, if_match.clone())];
+        for (index, event) in events.iter().enumerate() {
+            actions.push(Action::Insert(rows::job_event_key(&job.id, now, index), rows::of_event(event)?));
+        }
+        first(self.jobs.transact(&actions).await?)
+    }
+
+    async fn remove_job(&self, id: &JobId, if_match: &ETag) -> PortResult<()> {
+        let Some(row) = self.job(id).await? else { return Ok(()) };
+        if row.etag != *if_match {
+            let message = format!("job {id} was changed by someone else meanwhile");
+            return Err(PortError::new(ErrorKind::Conflict, message));
+        }
+        let parts = rows::partitions(id).map(async |partition| {
+            remove_all(&self.operations, &partition, &format!("PartitionKey eq '{partition}'")).await
+        });
+        stream::iter(parts).buffered(AT_ONCE).try_collect::<Vec<()>>().await?;
+        let key = rows::job_key(id);
+        remove_all(&self.jobs, &key.partition, &rows::events_of_job(id)).await?;
+        match self.jobs.delete(&key, if_match).await {
+            // Somebody else removed it at the same time, or this did, and its answer got lost.
+            Err(error) if error.code == "resource-not-found" => Ok(()),
+            deleted => deleted,
+        }
+    }
+
+    async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize> {
+        let mut parts: std::collections::BTreeMap<String, Vec<(Key, Entity)>> = std::collections::BTreeMap::new();
+        for operation in operations {
+            let key = rows::operation_key(&operation.job, &operation.id);
+            parts.entry(key.partition.clone()).or_default().push((key, rows::of_operation(operation)?));
+        }
+        let inserts = parts.into_iter().map(async |(partition, rows)| self.insert_missing(&partition, rows).await);
+        stream::iter(inserts).buffered(AT_ONCE).try_fold(0, async |sum, added| Ok(sum + added)).await
+    }
+
+    async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
+        let row = self.operations.get(&rows::operation_key(job, id)).await?;
+        row.map(|row| rows::to_operation(&row)).transpose()
+    }
+
+    async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>> {
+        let rows = self.operations.query(&rows::group_filter(job, id), None).await?;
+        sorted(rows.iter().map(rows::to_operation).collect::<PortResult<_>>()?)
+    }
+
+    async fn operations(&self, job: &JobId) -> PortResult<Vec<Versioned<Operation>>> {
+        let rows = self.scan(job, rows::OPERATIONS).await?;
+        sorted(rows.iter().map(rows::to_operation).collect::<PortResult<_>>()?)
+    }
+
+    async fn commit(&self, changes: &[Change], events: &[Event]) -> PortResult<Vec<ETag>> {
+        check_one_group(changes, events)?;
+        if let ([change], []) = (changes, events) {
+            let key = rows::operation_key(&change.operation.job, &change.operation.id);
+            let row = rows::of_operation(&change.operation)?;
+            return Ok(vec![self.operations.merge(&key, row, &change.if_match).await?]);
+        }
+        let mut actions = Vec::with_capacity(changes.len() + events.len());
+        for Change { operation, if_match } in changes {
+            let key = rows::operation_key(&operation.job, &operation.id);
+            actions.push(Action::Merge(key, rows::of_operation(operation)?, if_match.clone()));
+        }
+        let now = Timestamp::now();
+        for (index, event) in events.iter().enumerate() {
+            actions.push(Action::Insert(rows::event_key(event, now, index), rows::of_event(event)?));
+        }
+        let mut etags = self.operations.transact(&actions).await?;
+        etags.truncate(changes.len());
+        Ok(etags)
+    }
+
+    async fn events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Vec<Event>> {
+        let mut found = match operation {
+            Some(id) => self.operations.query(&rows::events_of_operation(job, id), None).await?,
+            None => {
+                let mut of_job = self.jobs.query(&rows::events_of_job(job), None).await?;
+                of_job.extend(self.scan(job, rows::EVENTS).await?);
+                of_job
+            }
+        };
+        found.sort_by_cached_key(rows::written);
+        found.iter().map(rows::to_event).collect()
+    }
+
+    async fn put_upload(&self, upload: &Upload) -> PortResult<()> {
+        self.jobs.replace(&rows::upload_key(&upload.id), rows::of_upload(upload)?).await
+    }
+
+    async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>> {
+        let rows = self.jobs.query(&rows::uploads_of(image, version), None).await?;
+        Ok(newest_uploads_first(rows.iter().map(rows::to_upload).collect::<PortResult<_>>()?).into_iter().next())
+    }
+
+    async fn uploads(&self) -> PortResult<Vec<Upload>> {
+        let rows = self.jobs.query(rows::UPLOADS, None).await?;
+        Ok(newest_uploads_first(rows.iter().map(rows::to_upload).collect::<PortResult<_>>()?))
+    }
+}
+
+/// Removes the rows of one partition that `filter` names.
+async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<()> {
+    loop {
+        let rows = table.query(filter, Some("RowKey")).await?;
+        let keys = rows.iter().filter_map(|row| row.get("RowKey")?.as_str());
+        let actions: Vec<Action> = keys.map(|row| Action::Delete(Key::new(partition, row))).collect();
+        let mut vanished = false;
+        for batch in actions.chunks(MAX_ACTIONS) {
+            match table.transact(batch).await {
+                Ok(_) => {}
+                // Somebody else removes them as well: fewer are left at the next round.
+                Err(error) if error.kind == ErrorKind::NotFound && error.code == "resource-not-found" => {
+                    vanished = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if !vanished {
+            return Ok(());
+        }
+    }
+}
+
+/// How many of the rows fit into one transaction.
+fn batch_length(rows: &[(Key, Entity)]) -> usize {
+    let mut bytes = 0;
+    let fits = rows.iter().take(MAX_ACTIONS).take_while(|(_, entity)| {
+        bytes += rows::length(entity);
+        bytes <= MAX_BATCH_BYTES
+    });
+    fits.count().max(1)
+}
+
+fn first(etags: Vec<ETag>) -> PortResult<ETag> {
+    let incomplete = || PortError::new(ErrorKind::Unavailable, "a transaction's answer has no version");
+    etags.into_iter().next().ok_or_else(incomplete)
+}
+
+fn sorted(mut operations: Vec<Versioned<Operation>>) -> PortResult<Vec<Versioned<Operation>>> {
+    operations.sort_by_cached_key(|row| row.value.id.to_string());
+    Ok(operations)
+}

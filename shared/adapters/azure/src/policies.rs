@@ -1,0 +1,255 @@
+//! What happens to every request on its way: who asks, what the SDK's clients leave out, and another try for reads.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use azure_core::credentials::AccessToken;
+use azure_core::error::ErrorKind;
+use azure_core::http::headers::{AUTHORIZATION, HeaderName, Headers, WWW_AUTHENTICATE};
+use azure_core::http::policies::{Policy, PolicyResult};
+use azure_core::http::{Context, Method, Request, Url};
+use azure_core::{Error, Result};
+use rand::Rng as _;
+use uuid::Uuid;
+
+use super::error::retry_after;
+use super::tokens::Tokens;
+
+/// In a request's context: the tenant whose token it takes.
+#[derive(Debug, Clone)]
+pub(super) struct Tenant(pub(super) String);
+
+/// In a request's context: headers that the service takes and the SDK's client has no option for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ExtraHeaders(pub(super) Vec<(&'static str, String)>);
+
+/// Adds [`ExtraHeaders`].
+#[derive(Debug)]
+pub(super) struct AddHeaders;
+
+#[async_trait]
+impl Policy for AddHeaders {
+    async fn send(&self, ctx: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
+        if let Some(ExtraHeaders(headers)) = ctx.value::<ExtraHeaders>() {
+            for (name, value) in headers {
+                request.insert_header(HeaderName::from_static(name), value.clone());
+            }
+        }
+        next[0].send(ctx, request, &next[1..]).await
+    }
+}
+
+/// Authorises requests with bearer tokens.
+///
+/// An account may belong to another tenant than the credential. The service then refuses the first request and names its
+/// tenant; that is remembered for the account, and the request sent again with that tenant's token. The token's audience
+/// never changes, so that nothing is given away to whoever names a tenant.
+///
+/// A token may be refused before its time: it was revoked, its key changed, or this machine's clock is slow. The request is
+/// then sent once more with a new one.
+pub(super) struct Bearer {
+    tokens: Arc<Tokens>,
+    scope: String,
+    tenants: RwLock<HashMap<String, String>>,
+}
+
+impl std::fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bearer").field("scope", &self.scope).finish_non_exhaustive()
+    }
+}
+
+impl Bearer {
+    pub(super) fn new(tokens: Arc<Tokens>, scope: String) -> Self {
+        Self { tokens, scope, tenants: RwLock::default() }
+    }
+
+    fn known_tenant(&self, place: &str) -> Option<String> {
+        self.tenants.read().unwrap_or_else(PoisonError::into_inner).get(place).cloned()
+    }
+
+    fn learn_tenant(&self, place: String, tenant: String) {
+        self.tenants.write().unwrap_or_else(PoisonError::into_inner).insert(place, tenant);
+    }
+
+    async fn authorise(&self, request: &mut Request, tenant: Option<&str>) -> Result<AccessToken> {
+        let token = self.tokens.get(tenant, &self.scope).await?;
+        request.insert_header(AUTHORIZATION, format!("Bearer {}", token.token.secret()));
+        Ok(token)
+    }
+}
+
+#[async_trait]
+impl Policy for Bearer {
+    async fn send(&self, ctx: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
+        if request.url().scheme() != "https" {
+            let message = "a token is sent over https only";
+            return Err(Error::with_message(ErrorKind::Credential, message));
+        }
+        let place = place(request.url());
+        let tenant = ctx.value::<Tenant>().map(|tenant| tenant.0.clone()).or_else(|| self.known_tenant(&place));
+        let token = self.authorise(request, tenant.as_deref()).await?;
+        let response = next[0].send(ctx, request, &next[1..]).await?;
+        if u16::from(response.status()) != 401 {
+            return Ok(response);
+        }
+        match challenged_tenant(response.headers()) {
+            Some(named) if tenant.as_deref() != Some(&named) => {
+                self.authorise(request, Some(&named)).await?;
+                self.learn_tenant(place, named);
+            }
+            _ if self.tokens.refused(tenant.as_deref(), &self.scope, &token).await => {
+                self.authorise(request, tenant.as_deref()).await?;
+            }
+            _ => return Ok(response),
+        }
+        request.body_mut().reset().await?;
+        next[0].send(ctx, request, &next[1..]).await
+    }
+}
+
+/// What belongs to one tenant: an account, which is a host or in an emulator the first segment of the path; or a
+/// subscription at Resource Manager, the second segment.
+fn place(url: &Url) -> String {
+    let mut segments = url.path_segments().into_iter().flatten();
+    let first = segments.next().unwrap_or_default();
+    let subscription = segments.next().filter(|_| first.eq_ignore_ascii_case("subscriptions")).unwrap_or_default();
+    format!("{}/{first}/{subscription}", url.authority()).to_ascii_lowercase()
+}
+
+/// The tenant that an answer of 401 asks a token of. Source: the Bearer challenge of Azure Storage and Resource Manager,
+/// `authorization_uri=https://login.microsoftonline.com/TENANT/…`.
+fn challenged_tenant(headers: &Headers) -> Option<String> {
+    let challenge = headers.get_optional_str(&WWW_AUTHENTICATE)?;
+    let (_, rest) = challenge.split_once("authorization_uri=")?;
+    let uri = rest.trim_start_matches('"').split(['"', ' ', ',']).next()?;
+    let uri = Url::parse(uri).ok()?;
+    let tenant = uri.path_segments()?.next()?.parse::<Uuid>().ok()?;
+    Some(tenant.to_string())
+}
+
+/// Sends reads again that failed for a reason that may pass. Writes are not: whether one landed is known above only.
+#[derive(Debug)]
+pub(super) struct RetryReads;
+
+/// How often a read is sent.
+const TRIES: u32 = 3;
+
+/// The wait before the second try, without jitter; it doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// The longest wait that a read is given here when a service asks for one; longer ones are for the caller to decide.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+#[async_trait]
+impl Policy for RetryReads {
+    async fn send(&self, ctx: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
+        if !matches!(request.method(), Method::Get | Method::Head) || takes_from_a_queue(request) {
+            return next[0].send(ctx, request, &next[1..]).await;
+        }
+        let mut wait = FIRST_WAIT;
+        for _ in 1..TRIES {
+            let asked = match next[0].send(ctx, request, &next[1..]).await {
+                Ok(response) if !is_transient(response.status().into()) => return Ok(response),
+                Ok(response) => retry_after(response.headers()),
+                Err(error) if is_transport(&error) => None,
+                Err(error) => return Err(error),
+            };
+            let jittered = wait.mul_f64(rand::rng().random_range(0.5..1.0));
+            tokio::time::sleep(asked.unwrap_or(jittered).min(LONGEST_WAIT)).await;
+            wait *= 2;
+        }
+        next[0].send(ctx, request, &next[1..]).await
+    }
+}
+
+/// Receiving is a GET that changes something: messages whose answer was lost stay hidden for their visibility timeout.
+fn takes_from_a_queue(request: &Request) -> bool {
+    request.url().query_pairs().any(|(name, _)| name == "visibilitytimeout")
+}
+
+fn is_transient(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+fn is_transport(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Connection | ErrorKind::Io)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use azure_core::Bytes;
+    use azure_core::http::{AsyncRawResponse, HttpClient, StatusCode};
+    use goldfleet_azure_settings::{Credential, Identity};
+
+    use super::*;
+    use crate::connection::{Connection, STORAGE_SCOPE};
+
+    /// A service that gives these answers, one after the other.
+    #[derive(Debug)]
+    struct Answers(Mutex<Vec<StatusCode>>);
+
+    #[async_trait]
+    impl HttpClient for Answers {
+        async fn execute_request(&self, _: &Request) -> Result<AsyncRawResponse> {
+            let status = self.0.lock().unwrap().remove(0);
+            Ok(AsyncRawResponse::from_bytes(status, Headers::new(), Bytes::new()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_refused_before_its_time_is_replaced_once() {
+        use StatusCode::{Ok as Fine, Unauthorized};
+        let service =
+            Arc::new(Answers(Mutex::new(vec![Unauthorized, Fine, Unauthorized, Fine, Unauthorized, Unauthorized])));
+        let identity = Identity { credential: Credential::Emulator, ..Identity::default() };
+        let client: Arc<dyn HttpClient> = Arc::clone(&service) as _;
+        let pipeline = Connection::over(client, &identity).pipeline(STORAGE_SCOPE);
+        let ask = async || {
+            let mut request = Request::new("https://127.0.0.1/account".parse().unwrap(), Method::Put);
+            let answer = pipeline.send(&Context::new(), &mut request, None).await;
+            (
+                answer.map_or_else(|error| error.http_status().unwrap(), |answer| answer.status()),
+                service.0.lock().unwrap().len(),
+            )
+        };
+        assert_eq!(ask().await, (Unauthorized, 5), "the token was fetched just now");
+        assert_eq!(ask().await, (Fine, 4));
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert_eq!(ask().await, (Fine, 2), "sent again with another token");
+        assert_eq!(ask().await, (Unauthorized, 1), "which is a fresh one");
+    }
+
+    #[test]
+    fn a_subscription_and_an_account_have_a_tenant_of_their_own() {
+        let place = |url: &str| place(&Url::parse(url).unwrap());
+        let manager = "https://management.azure.com";
+        let one = place(&format!("{manager}/subscriptions/A1/resourceGroups/x"));
+        assert_eq!(one, place(&format!("{manager}/Subscriptions/a1")));
+        assert_ne!(one, place(&format!("{manager}/subscriptions/a2")));
+        assert_ne!(place("https://127.0.0.1:10000/gold1/c/b"), place("https://127.0.0.1:10000/gold2/c/b"));
+        assert_eq!(place("https://gold1.blob.core.windows.net/c/a"), place("https://gold1.blob.core.windows.net/c/b"));
+    }
+
+    #[test]
+    fn the_tenant_is_read_from_both_kinds_of_challenge() {
+        let tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+        for challenge in [
+            format!(
+                "Bearer authorization_uri=https://login.microsoftonline.com/{tenant}/oauth2/authorize resource_id=https://storage.azure.com"
+            ),
+            format!("Bearer authorization_uri=\"https://login.windows.net/{tenant}\", error=\"invalid_token\""),
+        ] {
+            let mut headers = Headers::new();
+            headers.insert(WWW_AUTHENTICATE, challenge);
+            assert_eq!(challenged_tenant(&headers).as_deref(), Some(tenant));
+        }
+        let mut headers = Headers::new();
+        headers.insert(WWW_AUTHENTICATE, "Bearer authorization_uri=https://login.windows.net/common");
+        assert_eq!(challenged_tenant(&headers), None, "only a tenant's id is believed");
+    }
+}

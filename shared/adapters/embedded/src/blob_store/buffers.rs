@@ -1,0 +1,45 @@
+//! The buffers that bytes pass through from blob to blob. There are few and they are used again, as a worker is to stay
+//! under 64 MiB whatever it copies.
+
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use goldfleet_ports::blob_store::MAX_PAGE_WRITE;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How many buffers a process has.
+const COUNT: usize = 4;
+
+/// A buffer's size: what the largest page write takes.
+const SIZE: usize = 4 * 1024 * 1024;
+const _: () = assert!(SIZE as u64 == MAX_PAGE_WRITE);
+
+static PERMITS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(COUNT)));
+static IDLE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
+
+/// A buffer on loan, given back when dropped.
+pub(super) struct Buffer {
+    bytes: Box<[u8]>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Buffer {
+    /// Waits for a buffer.
+    pub(super) async fn borrow() -> PortResult<Self> {
+        let closed = |_| PortError::new(ErrorKind::Unavailable, "the process no longer copies");
+        let permit = PERMITS.clone().acquire_owned().await.map_err(closed)?;
+        let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Ok(Self { bytes: idle.unwrap_or_else(|| vec![0; SIZE].into()), _permit: permit })
+    }
+
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+    }
+}

@@ -1,0 +1,61 @@
+//! Locks on files, which hold across processes and end with the process that has them, however it ends.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+
+use super::paths::Place;
+
+/// How long to try. Who holds a lock longer than a write takes is stopped, and may stay so: the caller comes back later.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Who may hold a lock at the same time.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Mode {
+    /// Others that are `Shared` too.
+    Shared,
+    /// No one.
+    Exclusive,
+}
+
+/// Opens and locks the file at `path`, which belongs to the blob at `place`; none where there is no such file.
+pub(super) fn open_locked(place: &Place, path: &Path, options: &OpenOptions, mode: Mode) -> PortResult<Option<File>> {
+    let doing = format!("lock {}", place.blob.name);
+    loop {
+        let Some(file) = place.home.found(&doing, options.open(path))? else { return Ok(None) };
+        lock(place, &file, mode)?;
+        // The one who had the lock before may have removed the file: a lock on that one would guard nothing.
+        let locked = file.metadata().map_err(|error| place.fault("look at", error))?;
+        match place.home.found(&doing, std::fs::metadata(path))? {
+            Some(present) if (present.dev(), present.ino()) == (locked.dev(), locked.ino()) => return Ok(Some(file)),
+            _ => {}
+        }
+    }
+}
+
+fn lock(place: &Place, file: &File, mode: Mode) -> PortResult<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let tried = match mode {
+            Mode::Shared => file.try_lock_shared(),
+            Mode::Exclusive => file.try_lock(),
+        };
+        match tried {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(place.fault("lock", error)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("{} is being written by someone who does not finish", place.blob);
+                // A process that was stopped in the middle of a write goes on, or is killed; both take a while.
+                let busy = PortError::new(ErrorKind::Unavailable, message).with_code("blob-busy");
+                return Err(busy.with_retry_after(Duration::from_secs(2)));
+            }
+        }
+    }
+}

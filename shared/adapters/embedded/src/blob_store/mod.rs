@@ -1,0 +1,220 @@
+//! The directory cloud's blobs: storage accounts as folders, containers as folders in them, blobs as files.
+//!
+//! Any number of processes may share a directory cloud. What the port promises holds among them: a blob is there whole
+//! or not at all, only one of many writers makes it, and an older fence never writes after a newer one. It survives
+//! processes that are killed or stopped at any moment, but not a power cut, as nothing is synced. It asks the file system
+//! for hard links and for locks that reach all processes.
+//!
+//! - A blob is the file `<root>/<account>/<container>/<name>`; a page blob is a sparse one. An operator may look at
+//!   blobs, copy them out and put files in; goldfleet's locks do not keep other programs from changing them.
+//! - A page blob's metadata and sequence number are in `<root>/<account>/.goldfleet/<container>/<name>.json`. A file
+//!   without it has no metadata and is no page blob.
+//! - Files on their way to become blobs are in `<root>/<account>/.goldfleet/tmp`.
+//! - Writes take their time from the file system, touches from the injected clock. Page writes that follow each other
+//!   within a tick of the file system's clock (some milliseconds) may leave the ETag as it was.
+//!
+//! A file where an account's folder should be makes the account fail with `account-unusable`: an easy way to see how
+//! goldfleet deals with a target that refuses.
+
+mod buffers;
+mod files;
+mod fresh;
+mod listing;
+mod locks;
+mod pages;
+pub(super) mod paths;
+mod sidecar;
+mod source;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::ETag;
+use goldfleet_ports::blob_store::{
+    BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, SourceRange, check_body, check_pages,
+    check_pages_from,
+};
+use goldfleet_ports::clock::Clock;
+use goldfleet_ports::error::PortResult;
+
+use self::buffers::Buffer;
+use self::paths::{Home, Place};
+use self::source::Source;
+use super::blocking::blocking;
+
+/// How many blobs a page of a list has. Source: Azure, List Blobs, 5,000.
+const LIST_PAGE: usize = 5_000;
+
+/// Blobs as files below a folder.
+#[derive(Clone)]
+pub struct DirectoryBlobs {
+    root: Arc<PathBuf>,
+    clock: Arc<dyn Clock>,
+    list_page: usize,
+}
+
+impl DirectoryBlobs {
+    /// The blobs below `root`.
+    #[must_use]
+    pub fn new(root: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        Self { root: Arc::new(root), clock, list_page: LIST_PAGE }
+    }
+
+    /// The same with shorter pages of lists, for tests that are to see several.
+    #[must_use]
+    pub fn with_list_page(mut self, blobs: usize) -> Self {
+        self.list_page = blobs.max(1);
+        self
+    }
+
+    fn place(&self, blob: &BlobAddress) -> PortResult<Place> {
+        Place::new(&self.root, blob)
+    }
+}
+
+impl std::fmt::Debug for DirectoryBlobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DirectoryBlobs").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl BlobStore for DirectoryBlobs {
+    async fn ensure_container(&self, container: &Container) -> PortResult<()> {
+        let home = Home::new(&self.root, container);
+        blocking(move || {
+            std::fs::create_dir_all(&home.folder).map_err(|error| home.fault("make the container", error))?;
+            // Once per container and run is often enough to keep rubbish from growing.
+            fresh::sweep(&home);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn put_blob(&self, blob: &BlobAddress, body: Bytes, crc64: u64) -> PortResult<()> {
+        let place = self.place(blob)?;
+        blocking(move || {
+            check_body(&place.blob, &body, crc64)?;
+            files::write(&place, &body)
+        })
+        .await
+    }
+
+    async fn put_blob_from(&self, blob: &BlobAddress, source: &SourceRange) -> PortResult<()> {
+        let (place, root, source) = (self.place(blob)?, self.root.clone(), source.clone());
+        let mut buffer = Buffer::borrow().await?;
+        blocking(move || files::write_from(&place, &Source::open_whole(&root, &source)?, buffer.bytes())).await
+    }
+
+    async fn get(&self, blob: &BlobAddress, range: Option<Range<u64>>) -> PortResult<Bytes> {
+        let place = self.place(blob)?;
+        blocking(move || files::read(&place, range)).await
+    }
+
+    async fn properties(&self, blob: &BlobAddress) -> PortResult<Option<BlobProperties>> {
+        let place = self.place(blob)?;
+        blocking(move || files::properties(&place)).await
+    }
+
+    async fn list(&self, container: &Container, prefix: &str, marker: Option<&str>) -> PortResult<BlobPage> {
+        let (home, limit) = (Home::new(&self.root, container), self.list_page);
+        let (prefix, marker) = (prefix.to_owned(), marker.map(str::to_owned));
+        blocking(move || listing::list(&home, &prefix, marker.as_deref(), limit)).await
+    }
+
+    async fn touch(&self, blob: &BlobAddress, if_match: &ETag) -> PortResult<()> {
+        let (place, if_match, now) = (self.place(blob)?, if_match.clone(), self.clock.now());
+        blocking(move || files::touch(&place, &if_match, now)).await
+    }
+
+    async fn delete(&self, blob: &BlobAddress, if_match: Option<&ETag>) -> PortResult<bool> {
+        let (place, if_match) = (self.place(blob)?, if_match.cloned());
+        blocking(move || files::delete(&place, if_match.as_ref())).await
+    }
+
+    async fn create_page_blob(
+        &self,
+        blob: &BlobAddress,
+        length: u64,
+        metadata: &BTreeMap<String, String>,
+    ) -> PortResult<()> {
+        let (place, first, metadata) = (self.place(blob)?, Fence::at(self.clock.now()), metadata.clone());
+        blocking(move || pages::create(&place, length, first, &metadata)).await
+    }
+
+    async fn take_fence(&self, blob: &BlobAddress) -> PortResult<Fence> {
+        let place = self.place(blob)?;
+        blocking(move || pages::take_fence(&place)).await
+    }
+
+    async fn put_pages(
+        &self,
+        blob: &BlobAddress,
+        fence: Fence,
+        offset: u64,
+        body: Bytes,
+        crc64: u64,
+    ) -> PortResult<()> {
+        check_pages(blob, offset, body.len() as u64)?;
+        let place = self.place(blob)?;
+        blocking(move || {
+            check_body(&place.blob, &body, crc64)?;
+            pages::write(&place, fence, offset, &body)
+        })
+        .await
+    }
+
+    async fn put_pages_from(
+        &self,
+        blob: &BlobAddress,
+        fence: Fence,
+        offset: u64,
+        source: &SourceRange,
+    ) -> PortResult<()> {
+        check_pages_from(blob, offset, source)?;
+        let (place, root, source) = (self.place(blob)?, self.root.clone(), source.clone());
+        let mut buffer = Buffer::borrow().await?;
+        blocking(move || {
+            let source = Source::open(&root, &source)?;
+            let bytes = source.read_whole(buffer.bytes())?;
+            pages::write(&place, fence, offset, bytes)
+        })
+        .await
+    }
+
+    async fn clear_pages(&self, blob: &BlobAddress, fence: Fence, range: Range<u64>) -> PortResult<()> {
+        let place = self.place(blob)?;
+        blocking(move || pages::clear(&place, fence, range)).await
+    }
+
+    async fn start_copy(
+        &self,
+        blob: &BlobAddress,
+        source: &BlobAddress,
+        metadata: &BTreeMap<String, String>,
+    ) -> PortResult<CopyStatus> {
+        let (place, source, metadata) = (self.place(blob)?, self.place(source)?, metadata.clone());
+        let first = Fence::at(self.clock.now());
+        blocking(move || pages::copy(&place, &source, first, &metadata)).await?;
+        // Done as soon as it is there, so that there is nothing to keep of it.
+        Ok(CopyStatus { id: "done".to_owned(), state: CopyState::Done })
+    }
+
+    async fn copy_status(&self, _blob: &BlobAddress) -> PortResult<Option<CopyStatus>> {
+        Ok(None)
+    }
+
+    async fn abort_copy(&self, _blob: &BlobAddress, _id: &str) -> PortResult<()> {
+        Ok(())
+    }
+
+    async fn page_ranges(&self, blob: &BlobAddress) -> PortResult<Vec<Range<u64>>> {
+        let place = self.place(blob)?;
+        blocking(move || pages::ranges(&place)).await
+    }
+}

@@ -1,0 +1,262 @@
+//! The directory cloud's managed images: files that look like Azure's resources.
+//!
+//! An image is the file `<root>/subscriptions/<subscription>/resourceGroups/<resource group>/images/<name>.json`. All
+//! changes are done at once. The resource group's folder is made when it is missing, as demonstrations have no one to
+//! make it; there are no regions of accounts, so that `vhd-in-other-region` never comes from here. A storage account
+//! called `subscriptions` would share a folder with the images: don't have one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind as Io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use goldfleet_model::ids::Region;
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway, check_kept};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::blob_store::paths::{Place, fault};
+use super::blocking::blocking;
+
+/// What the data of a VHD must be a multiple of. Source: Azure, preparing a VHD: the virtual size is whole MiB.
+const MIB: u64 = 1024 * 1024;
+
+/// The length of a VHD's footer. Source: the VHD format, 512 bytes; the same for the offsets below.
+const FOOTER: usize = 512;
+
+/// Managed images as files below a folder, made from the blobs of
+/// [`DirectoryBlobs`](super::blob_store::DirectoryBlobs) below the same folder.
+#[derive(Debug, Clone)]
+pub struct DirectoryImages {
+    root: Arc<PathBuf>,
+}
+
+impl DirectoryImages {
+    /// The images below `root`.
+    #[must_use]
+    pub fn new(root: PathBuf) -> Self {
+        Self { root: Arc::new(root) }
+    }
+
+    /// Where an image is, or is to be. Blocks.
+    fn path(&self, id: &ManagedImageId) -> PathBuf {
+        let groups = self.root.join("subscriptions").join(id.subscription.to_string()).join("resourceGroups");
+        let group = spelt(&groups, id.resource_group.as_str());
+        spelt(&group.join("images"), &format!("{}.json", id.name))
+    }
+}
+
+/// What is called so in a folder, in whatever case, as Resource Manager's names do not heed it; where nothing is, as given.
+fn spelt(folder: &Path, name: &str) -> PathBuf {
+    let exact = folder.join(name);
+    if exact.exists() {
+        return exact;
+    }
+    let same = |path: &PathBuf| path.file_name().is_some_and(|found| found.eq_ignore_ascii_case(name));
+    // A folder that can't be listed is told of by whoever then opens the file.
+    let paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    paths.into_iter().find(same).unwrap_or(exact)
+}
+
+#[async_trait]
+impl ImagePlane for DirectoryImages {
+    fn vhd_names(&self) -> VhdNames {
+        VhdNames::Folders
+    }
+
+    async fn get(&self, id: &ManagedImageId, _tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
+        let (images, id) = (self.clone(), id.clone());
+        blocking(move || {
+            let resource = read(&images.path(&id))?;
+            Ok(resource.map(|resource| ManagedImage {
+                id,
+                region: resource.location,
+                provisioning: Provisioning::Succeeded,
+                tags: resource.tags,
+            }))
+        })
+        .await
+    }
+
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
+        let (images, spec) = (self.clone(), spec.clone());
+        blocking(move || {
+            let path = images.path(&spec.id);
+            let resource = Resource::from(&spec);
+            loop {
+                let present = read(&path)?;
+                if let Some(present) = &present {
+                    check_kept(&spec, &present.location, &present.properties.storage_profile.os_disk.blob_uri)?;
+                }
+                check_vhd(&images.root, &spec.vhd)?;
+                // Another process may have made one since: then that one is looked at.
+                if write(&path, &resource, present.is_some())? {
+                    return Ok(Underway::Done);
+                }
+            }
+        })
+        .await
+    }
+
+    async fn delete(&self, id: &ManagedImageId, _tenant: Option<&str>) -> PortResult<Underway> {
+        let (images, id) = (self.clone(), id.clone());
+        blocking(move || {
+            let path = images.path(&id);
+            match fs::remove_file(&path) {
+                Ok(()) => Ok(Underway::Done),
+                Err(error) if error.kind() == Io::NotFound => Ok(Underway::Done),
+                Err(error) => Err(fault(&format!("could not remove {}", path.display()), error)),
+            }
+        })
+        .await
+    }
+
+    async fn poll(&self, _pending: &Pending) -> PortResult<Underway> {
+        Ok(Underway::Done)
+    }
+}
+
+/// An image's file, in the words of Azure's Microsoft.Compute images.
+#[derive(Debug, Serialize, Deserialize)]
+struct Resource {
+    id: String,
+    name: String,
+    location: Region,
+    tags: BTreeMap<String, String>,
+    properties: Properties,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Properties {
+    provisioning_state: String,
+    hyper_v_generation: String,
+    storage_profile: StorageProfile,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StorageProfile {
+    os_disk: OsDisk,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OsDisk {
+    os_type: String,
+    os_state: String,
+    blob_uri: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    disk_encryption_set: Option<ResourceRef>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ResourceRef {
+    id: String,
+}
+
+impl From<&ManagedImageSpec> for Resource {
+    fn from(spec: &ManagedImageSpec) -> Self {
+        let os_type = match spec.os {
+            OsType::Linux => "Linux",
+            OsType::Windows => "Windows",
+        };
+        let generation = match spec.generation {
+            Generation::V1 => "V1",
+            Generation::V2 => "V2",
+        };
+        let os_disk = OsDisk {
+            os_type: os_type.to_owned(),
+            os_state: "Generalized".to_owned(),
+            blob_uri: spec.vhd.to_string(),
+            disk_encryption_set: spec.disk_encryption_set.clone().map(|id| ResourceRef { id }),
+        };
+        Self {
+            id: spec.id.to_string(),
+            name: spec.id.name.to_string(),
+            location: spec.region.clone(),
+            tags: spec.tags.clone(),
+            properties: Properties {
+                provisioning_state: "Succeeded".to_owned(),
+                hyper_v_generation: generation.to_owned(),
+                storage_profile: StorageProfile { os_disk },
+            },
+        }
+    }
+}
+
+fn read(path: &Path) -> PortResult<Option<Resource>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == Io::NotFound => return Ok(None),
+        Err(error) => return Err(fault(&format!("could not read {}", path.display()), error)),
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| not_json(path, error))
+}
+
+/// Writes an image's file, whole or not at all: in place of the one that is there, or a new one. Returns false where there is one
+/// that was not to be.
+fn write(path: &Path, resource: &Resource, replaces: bool) -> PortResult<bool> {
+    let failed = |error| fault(&format!("could not write {}", path.display()), error);
+    let text = serde_json::to_vec_pretty(resource).map_err(|error| not_json(path, error))?;
+    let temporary = path.with_file_name(format!(".{}", Uuid::new_v4().simple()));
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let placed = fs::write(&temporary, text).and_then(|()| match replaces {
+        true => fs::rename(&temporary, path),
+        // Unlike a rename, a link does not take the place of what is there.
+        false => fs::hard_link(&temporary, path),
+    });
+    // After a rename there is nothing to tidy up; and an error of placing it tells more than one of tidying up.
+    let _ = fs::remove_file(&temporary);
+    match placed {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == Io::AlreadyExists => Ok(false),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn not_json(path: &Path, error: serde_json::Error) -> PortError {
+    PortError::new(ErrorKind::Invalid, format!("{} holds no image: {error}", path.display())).with_source(error)
+}
+
+/// Refuses what Azure would refuse to make an image from.
+fn check_vhd(root: &Path, vhd: &BlobAddress) -> PortResult<()> {
+    let place = Place::new(root, vhd)?;
+    let Some((file, found)) = place.open(OpenOptions::new().read(true))? else {
+        return Err(PortError::new(ErrorKind::NotFound, format!("there is no VHD {vhd}")).with_code("vhd-not-found"));
+    };
+    let invalid = |why: &str| {
+        PortError::new(ErrorKind::Invalid, format!("{vhd} is no VHD that Azure takes: {why}")).with_code("vhd-invalid")
+    };
+    match found.len().checked_sub(FOOTER as u64) {
+        Some(size) if size > 0 && size.is_multiple_of(MIB) => check_footer(&place, &file, size, invalid),
+        _ => Err(invalid(&format!("{} bytes are not whole MiB and a footer of {FOOTER} bytes", found.len()))),
+    }
+}
+
+fn check_footer(place: &Place, file: &File, offset: u64, invalid: impl Fn(&str) -> PortError) -> PortResult<()> {
+    let mut footer = [0; FOOTER];
+    file.read_exact_at(&mut footer, offset)
+        .map_err(|error| fault(&format!("could not read {}", place.file.display()), error))?;
+    if &footer[..8] != b"conectix" {
+        return Err(invalid("its last 512 bytes are no footer"));
+    }
+    if footer[60..64] != 2_u32.to_be_bytes() {
+        return Err(invalid("its size is not fixed"));
+    }
+    // The checksum is the complement of the sum of all bytes but its own.
+    let sum = footer[..64].iter().chain(&footer[68..]).map(|byte| u32::from(*byte)).sum::<u32>();
+    if footer[64..68] != (!sum).to_be_bytes() {
+        return Err(invalid("its footer's checksum is wrong"));
+    }
+    Ok(())
+}

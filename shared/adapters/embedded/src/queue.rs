@@ -1,0 +1,163 @@
+//! Queues as rows of a SQLite table.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use goldfleet_model::message::QueueName;
+use goldfleet_ports::clock::{Clock, after};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::queue::{MAX_RECEIVE, Queue, Receipt, Received, check_length};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use uuid::Uuid;
+
+use super::sqlite::Database;
+
+/// Queues of one machine.
+pub struct SqliteQueue {
+    database: Arc<Database>,
+    clock: Arc<dyn Clock>,
+}
+
+impl SqliteQueue {
+    /// Queues in an open database, whose messages are hidden and seen by this clock.
+    #[must_use]
+    pub fn new(database: Arc<Database>, clock: Arc<dyn Clock>) -> Self {
+        Self { database, clock }
+    }
+
+    /// The time `delay` from now, in milliseconds since 1970.
+    fn moment(&self, delay: Duration) -> i64 {
+        after(self.clock.now(), delay).as_millisecond()
+    }
+}
+
+#[async_trait]
+impl Queue for SqliteQueue {
+    async fn ensure(&self) -> PortResult<()> {
+        Ok(())
+    }
+
+    async fn send(&self, queue: QueueName, body: &str, delay: Duration) -> PortResult<()> {
+        check_length(body)?;
+        let (visible, body, failed) = (self.moment(delay), body.to_owned(), self.database.failed());
+        self.database
+            .write(move |connection| {
+                let sql = "INSERT INTO messages (queue, visible, pop, dequeued, body) VALUES (?1, ?2, '', 0, ?3)";
+                let mut insert = connection.prepare_cached(sql).map_err(&failed)?;
+                insert.execute(params![queue.as_str(), visible, body]).map_err(&failed)?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn receive(&self, queue: QueueName, max: usize, visibility: Duration) -> PortResult<Vec<Received>> {
+        let (now, hidden) = (self.moment(Duration::ZERO), self.moment(visibility));
+        let failed = self.database.failed();
+        // Most looks find nothing, and must not keep writers waiting.
+        let any = self.database.read(move |connection| {
+            let sql = "SELECT 1 FROM messages WHERE queue = ?1 AND visible <= ?2 LIMIT 1";
+            let mut select = connection.prepare_cached(sql).map_err(&failed)?;
+            select.exists(params![queue.as_str(), now]).map_err(&failed)
+        });
+        if !any.await? {
+            return Ok(Vec::new());
+        }
+        let failed = self.database.failed();
+        let limit = max.min(MAX_RECEIVE);
+        self.database.write(move |connection| take(connection, queue, now, hidden, limit).map_err(&failed)).await
+    }
+
+    async fn extend(&self, queue: QueueName, receipt: &Receipt, visibility: Duration) -> PortResult<Receipt> {
+        let (visible, receipt, failed) = (self.moment(visibility), receipt.clone(), self.database.failed());
+        self.database
+            .write(move |connection| {
+                let pop = Uuid::new_v4().to_string();
+                let sql = "UPDATE messages SET visible = ?1, pop = ?2 WHERE id = ?3 AND queue = ?4 AND pop = ?5";
+                let mut update = connection.prepare_cached(sql).map_err(&failed)?;
+                let changed = update
+                    .execute(params![visible, pop, number(&receipt), queue.as_str(), receipt.pop])
+                    .map_err(&failed)?;
+                if changed == 1 {
+                    return Ok(Receipt { id: receipt.id, pop });
+                }
+                let there = is_there(connection, queue, &receipt).map_err(&failed)?;
+                Err(if there { overtaken(queue) } else { gone(queue) })
+            })
+            .await
+    }
+
+    async fn delete(&self, queue: QueueName, receipt: &Receipt) -> PortResult<()> {
+        let (receipt, failed) = (receipt.clone(), self.database.failed());
+        self.database
+            .write(move |connection| {
+                let sql = "DELETE FROM messages WHERE id = ?1 AND queue = ?2 AND pop = ?3";
+                let mut delete = connection.prepare_cached(sql).map_err(&failed)?;
+                let changed =
+                    delete.execute(params![number(&receipt), queue.as_str(), receipt.pop]).map_err(&failed)?;
+                if changed == 0 && is_there(connection, queue, &receipt).map_err(&failed)? {
+                    return Err(overtaken(queue));
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn depth(&self, queue: QueueName) -> PortResult<u64> {
+        let failed = self.database.failed();
+        self.database
+            .read(move |connection| {
+                let sql = "SELECT count(*) FROM messages WHERE queue = ?1";
+                let mut select = connection.prepare_cached(sql).map_err(&failed)?;
+                let count: i64 = select.query_row(params![queue.as_str()], |row| row.get(0)).map_err(&failed)?;
+                Ok(count.unsigned_abs())
+            })
+            .await
+    }
+}
+
+/// Takes the messages that have been visible for longest.
+fn take(
+    connection: &Connection,
+    queue: QueueName,
+    now: i64,
+    hidden: i64,
+    limit: usize,
+) -> Result<Vec<Received>, rusqlite::Error> {
+    let mut select = connection.prepare_cached(
+        "SELECT id, dequeued, body FROM messages WHERE queue = ?1 AND visible <= ?2 ORDER BY visible, id LIMIT ?3",
+    )?;
+    let rows = select.query_map(params![queue.as_str(), now, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, row.get::<_, String>(2)?))
+    })?;
+    let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+    let mut update =
+        connection.prepare_cached("UPDATE messages SET visible = ?1, pop = ?2, dequeued = ?3 WHERE id = ?4")?;
+    let mut received = Vec::with_capacity(rows.len());
+    for (id, dequeued, body) in rows {
+        let pop = Uuid::new_v4().to_string();
+        update.execute(params![hidden, pop, dequeued + 1, id])?;
+        let receipt = Receipt { id: id.to_string(), pop };
+        received.push(Received { body, receipt, dequeue_count: dequeued + 1 });
+    }
+    Ok(received)
+}
+
+/// A receipt's message as a row's id; one that is none of ours matches no row.
+fn number(receipt: &Receipt) -> i64 {
+    receipt.id.parse().unwrap_or(-1)
+}
+
+fn is_there(connection: &Connection, queue: QueueName, receipt: &Receipt) -> Result<bool, rusqlite::Error> {
+    let mut select = connection.prepare_cached("SELECT 1 FROM messages WHERE id = ?1 AND queue = ?2")?;
+    let found: Option<i64> = select.query_row(params![number(receipt), queue.as_str()], |row| row.get(0)).optional()?;
+    Ok(found.is_some())
+}
+
+fn overtaken(queue: QueueName) -> PortError {
+    PortError::new(ErrorKind::Conflict, format!("a message of queue {queue} was received by someone else meanwhile"))
+}
+
+fn gone(queue: QueueName) -> PortError {
+    PortError::new(ErrorKind::NotFound, format!("a message of queue {queue} is gone"))
+}

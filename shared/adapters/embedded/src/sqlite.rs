@@ -1,0 +1,278 @@
+//! The SQLite file that queues and tables of one machine share: any number of processes may use it at once, and any of
+//! them may be killed at any time.
+//!
+//! The file is in write-ahead mode with `synchronous = NORMAL`: what was committed survives the end of a process, however
+//! it ends; a power cut may take the last commits with it, but never half of one.
+//!
+//! A file that was removed, or in whose place another was put, could still be written to by those who have it open, and nobody
+//! would ever read that. So every use begins with a look whether the file is still the one that was opened.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::blocking::blocking;
+
+/// How long a statement waits for another process's lock before it gives up as `Unavailable`.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Connections for reading: readers do not wait for the writer.
+const READERS: usize = 2;
+
+/// Prepared statements kept per connection: more than there are.
+const STATEMENTS: usize = 64;
+
+/// The version of the schema, in the file's `user_version`.
+const VERSION: i64 = Database::FORMAT_VERSION;
+
+const SCHEMA: &str = "
+CREATE TABLE jobs (id TEXT PRIMARY KEY, etag INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE operations (
+    job TEXT NOT NULL, id TEXT NOT NULL, grp TEXT NOT NULL,
+    etag INTEGER NOT NULL, body TEXT NOT NULL, done BLOB NOT NULL,
+    PRIMARY KEY (job, id)
+) WITHOUT ROWID;
+CREATE INDEX operations_by_group ON operations (job, grp);
+CREATE TABLE events (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, operation TEXT, body TEXT NOT NULL
+);
+CREATE INDEX events_by_job ON events (job, operation);
+CREATE TABLE uploads (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, visible INTEGER NOT NULL,
+    pop TEXT NOT NULL, dequeued INTEGER NOT NULL, body TEXT NOT NULL
+);
+CREATE INDEX messages_by_visibility ON messages (queue, visible, id);
+";
+
+/// What was added to files of the same version since, each by its name. Older programs read and keep such a file as before.
+const INDEXES: [(&str, &str); 2] = [
+    ("jobs_by_state", "CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (json_extract(body, '$.state'))"),
+    (
+        "uploads_by_version",
+        "CREATE INDEX IF NOT EXISTS uploads_by_version
+         ON uploads (json_extract(body, '$.image'), json_extract(body, '$.version'))",
+    ),
+];
+
+/// An open file, shared by the adapters of a process.
+pub struct Database {
+    file: String,
+    path: PathBuf,
+    identity: Identity,
+    writer: Lane,
+    readers: Lane,
+}
+
+/// What tells a file from another of its name: device and inode.
+type Identity = Option<(u64, u64)>;
+
+fn identity(path: &Path) -> Identity {
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Connections of one kind, and as many permits. Whoever has a permit finds a connection, so that no thread is blocked
+/// waiting for one.
+struct Lane {
+    permits: Arc<Semaphore>,
+    connections: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Lane {
+    fn new(connections: Vec<Connection>) -> Self {
+        let permits = Arc::new(Semaphore::new(connections.len()));
+        Self { permits, connections: Arc::new(Mutex::new(connections)) }
+    }
+
+    /// A connection, when there is one that nobody uses.
+    async fn take(&self) -> Option<Taken> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        let connections = Arc::clone(&self.connections);
+        let connection = lock(&connections).pop()?;
+        Some(Taken { connection: Some(connection), connections, _permit: permit })
+    }
+}
+
+/// A connection in use. It goes back when this is dropped, whatever became of its use, and then its permit.
+struct Taken {
+    connection: Option<Connection>,
+    connections: Arc<Mutex<Vec<Connection>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        lock(&self.connections).extend(self.connection.take());
+    }
+}
+
+fn lock(connections: &Mutex<Vec<Connection>>) -> MutexGuard<'_, Vec<Connection>> {
+    connections.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Database {
+    /// The version of the schema that this program reads and writes.
+    pub const FORMAT_VERSION: i64 = 1;
+
+    /// Opens the file, and makes it and its tables where they are missing.
+    ///
+    /// # Errors
+    /// `Invalid` where the file is something else or was written by a newer version, `Unavailable` where it can't be
+    /// opened.
+    pub fn open(path: &Path) -> PortResult<Arc<Self>> {
+        let file = path.display().to_string();
+        let open = || -> Result<Connection, rusqlite::Error> {
+            let connection = Connection::open(path)?;
+            connection.busy_timeout(BUSY)?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            Ok(connection)
+        };
+        let mut writer = open().map_err(|error| translate(&file, error))?;
+        prepare(&file, &mut writer)?;
+        let readers =
+            (0..READERS).map(|_| open()).collect::<Result<_, _>>().map_err(|error| translate(&file, error))?;
+        let (path, identity) = (path.to_owned(), identity(path));
+        Ok(Arc::new(Self { file, path, identity, writer: Lane::new(vec![writer]), readers: Lane::new(readers) }))
+    }
+
+    /// Runs `work` in a transaction that may write: all of it happens, or, where it returns an error, nothing.
+    pub(super) async fn write<T, F>(&self, work: F) -> PortResult<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> PortResult<T> + Send + 'static,
+    {
+        let file = self.file.clone();
+        self.run(&self.writer, move |connection| {
+            let failed = |error| translate(&file, error);
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+            let result = work(&transaction)?;
+            transaction.commit().map_err(failed)?;
+            Ok(result)
+        })
+        .await
+    }
+
+    /// Runs `work`, which only reads.
+    pub(super) async fn read<T, F>(&self, work: F) -> PortResult<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> PortResult<T> + Send + 'static,
+    {
+        self.run(&self.readers, move |connection| work(connection)).await
+    }
+
+    async fn run<T, F>(&self, lane: &Lane, work: F) -> PortResult<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> PortResult<T> + Send + 'static,
+    {
+        let (file, path, opened) = (self.file.clone(), self.path.clone(), self.identity);
+        let taken = lane.take().await;
+        blocking(move || {
+            if identity(&path) != opened {
+                let message = format!("{file} was removed or replaced while it was in use: start again what uses it");
+                return Err(PortError::new(ErrorKind::Unavailable, message).with_code("database-gone"));
+            }
+            // It stays taken until the work is done, though the caller may have gone away before.
+            let mut taken = taken;
+            let connection = taken.as_mut().and_then(|taken| taken.connection.as_mut());
+            let none = || PortError::new(ErrorKind::Unavailable, format!("{file}: there is no connection to it"));
+            work(connection.ok_or_else(none)?)
+        })
+        .await
+    }
+
+    /// An error of SQLite as one of the port's.
+    pub(super) fn failed(&self) -> impl Fn(rusqlite::Error) -> PortError + Send + Sync + Clone + 'static {
+        let file = self.file.clone();
+        move |error| translate(&file, error)
+    }
+}
+
+/// Makes the tables, if nobody has; several processes may come here at once.
+fn prepare(file: &str, connection: &mut Connection) -> PortResult<()> {
+    let failed = |error| translate(file, error);
+    let version_of = |connection: &Connection| -> Result<i64, rusqlite::Error> {
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+    };
+    // Mostly they are there: then nobody who only looks has to wait for a writer.
+    if version_of(connection).map_err(failed)? == VERSION && is_indexed(connection).map_err(failed)? {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    match version_of(&transaction).map_err(failed)? {
+        0 => {
+            transaction.execute_batch(SCHEMA).map_err(failed)?;
+            transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
+        }
+        VERSION => {}
+        newer => {
+            let message = format!(
+                "{file} was written by another version of goldfleet (format {newer}, this one reads {VERSION}): \
+                 use that version, or another [coordination] path"
+            );
+            return Err(PortError::new(ErrorKind::Invalid, message).with_code("database-version"));
+        }
+    }
+    for (_, sql) in INDEXES {
+        transaction.execute_batch(sql).map_err(failed)?;
+    }
+    transaction.commit().map_err(failed)
+}
+
+/// Whether the file has all [`INDEXES`].
+fn is_indexed(connection: &Connection) -> Result<bool, rusqlite::Error> {
+    let mut select = connection.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?1")?;
+    INDEXES.iter().try_fold(true, |all, (name, _)| Ok(all && select.exists([name])?))
+}
+
+fn translate(file: &str, error: rusqlite::Error) -> PortError {
+    let (kind, code, what) = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => {
+            (ErrorKind::Invalid, "not-a-database", "is no SQLite database: set another [coordination] path")
+        }
+        Some(ErrorCode::CannotOpen) => (
+            ErrorKind::Invalid,
+            "database-not-there",
+            "can't be opened: does its folder exist, and may you write there?",
+        ),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            (ErrorKind::Denied, "database-unusable", "can't be written to")
+        }
+        Some(ErrorCode::DiskFull) => (ErrorKind::Unavailable, "disk-full", "can't grow: the disk is full"),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            (ErrorKind::Unavailable, "database-busy", "is locked by another process")
+        }
+        Some(ErrorCode::DatabaseCorrupt) => (ErrorKind::Unavailable, "database-damaged", "is damaged"),
+        _ => (ErrorKind::Unavailable, "database-failed", "failed"),
+    };
+    PortError::new(kind, format!("{file} {what} ({error})")).with_code(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_comes_back_whatever_becomes_of_its_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("fleet.db")).unwrap();
+        let broken = Arc::clone(&database);
+        let ended = tokio::spawn(async move { broken.write(|_| -> PortResult<()> { panic!("a bug") }).await }).await;
+        assert!(ended.is_err_and(|error| error.is_panic()), "whoever called learns of it");
+        let long = database.write(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            Ok(())
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(10), long).await.is_err(), "nobody waits for it");
+        let next = tokio::time::timeout(Duration::from_secs(5), database.write(|_| Ok(()))).await;
+        assert!(matches!(next, Ok(Ok(()))), "{next:?}");
+    }
+}

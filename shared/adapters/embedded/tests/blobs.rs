@@ -1,0 +1,368 @@
+//! The directory cloud: the suites of its ports, and what only it promises.
+//!
+//! Tests of what other processes see run this program once more, with a role in the environment: [`another_process`] is
+//! then the only test, and plays it.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use crc_fast::CrcAlgorithm;
+use goldfleet_embedded::blob_store::DirectoryBlobs;
+use goldfleet_embedded::image_plane::DirectoryImages;
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, StorageType};
+use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::blob_store::{BlobStore, Fence, PAGE};
+use goldfleet_ports::clock::{SystemClock, TokioClock};
+use goldfleet_ports::conformance;
+use goldfleet_ports::error::ErrorKind;
+use goldfleet_ports::image_plane::ImagePlane;
+use jiff::Timestamp;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+const ROLE: &str = "GOLDFLEET_TEST_ROLE";
+const ROOT: &str = "GOLDFLEET_TEST_ROOT";
+
+/// The length of the blobs that the other process writes.
+const LENGTH: usize = 4 * 1024 * 1024;
+
+fn container() -> Container {
+    Container { account: "stage0001".parse().unwrap(), container: "golden".parse().unwrap() }
+}
+
+fn blobs_at(root: &Path) -> DirectoryBlobs {
+    DirectoryBlobs::new(root.to_owned(), Arc::new(SystemClock))
+}
+
+fn crc(bytes: &[u8]) -> u64 {
+    crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes)
+}
+
+/// A new directory cloud with the container in it.
+async fn cloud() -> (TempDir, DirectoryBlobs) {
+    let root = TempDir::new().unwrap();
+    let blobs = blobs_at(root.path());
+    blobs.ensure_container(&container()).await.unwrap();
+    (root, blobs)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_conform() {
+    let root = TempDir::new().unwrap();
+    conformance::blob_store::all(&blobs_at(root.path()).with_list_page(2), &container()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_conform() {
+    let (root, blobs) = cloud().await;
+    let site = conformance::image_plane::Site {
+        subscription: SubscriptionId::numbered(1),
+        resource_group: "images".parse().unwrap(),
+        region: "westeurope".parse().unwrap(),
+        container: container(),
+    };
+    conformance::image_plane::all(&DirectoryImages::new(root.path().to_owned()), &blobs, &site).await;
+}
+
+#[tokio::test]
+async fn an_image_looks_like_azures() {
+    let (root, blobs) = cloud().await;
+    let spec = ManagedImageSpec {
+        id: ManagedImageId {
+            subscription: SubscriptionId::numbered(1),
+            resource_group: "images".parse().unwrap(),
+            name: "ubuntu-1".parse().unwrap(),
+        },
+        region: "westeurope".parse().unwrap(),
+        vhd: container().blob("ubuntu__1.vhd"),
+        os: OsType::Windows,
+        generation: Generation::V2,
+        storage_type: StorageType::PremiumLrs,
+        disk_encryption_set: Some("/subscriptions/1/diskEncryptionSets/keys".to_owned()),
+        tenant: None,
+        tags: BTreeMap::from([("team".to_owned(), "platform".to_owned())]),
+    };
+    conformance::image_plane::put_smallest_vhd(&blobs, &spec.vhd).await;
+    DirectoryImages::new(root.path().to_owned()).put(&spec).await.unwrap();
+    let folder = format!("subscriptions/{}/resourceGroups/images/images", spec.id.subscription);
+    insta::assert_snapshot!(fs::read_to_string(root.path().join(folder).join("ubuntu-1.json")).unwrap());
+}
+
+#[tokio::test]
+async fn a_file_in_place_of_an_account_makes_all_calls_fail() {
+    let root = TempDir::new().unwrap();
+    fs::write(root.path().join("stage0001"), "").unwrap();
+    let (blobs, blob) = (blobs_at(root.path()), container().blob("a/b"));
+    let errors = [
+        blobs.ensure_container(&container()).await.unwrap_err(),
+        blobs.put_blob(&blob, Bytes::new(), crc(b"")).await.unwrap_err(),
+        blobs.get(&blob, None).await.unwrap_err(),
+        blobs.properties(&blob).await.unwrap_err(),
+        blobs.list(&container(), "", None).await.unwrap_err(),
+        blobs.create_page_blob(&blob, PAGE, &BTreeMap::new()).await.unwrap_err(),
+        blobs.take_fence(&blob).await.unwrap_err(),
+        blobs.delete(&blob, None).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Denied, "account-unusable"), "{error}");
+        let text = error.to_string().replace(&root.path().display().to_string(), "<root>");
+        assert_eq!(text, "<root>/stage0001 should be a folder, and is not");
+    }
+}
+
+#[tokio::test]
+async fn names_do_not_lead_out_of_their_container() {
+    let (_root, blobs) = cloud().await;
+    let long = "x/".repeat(600);
+    for name in ["", "..", "../a", "a/../../b", "/etc/passwd", "a//b", "a/", ".hidden", "a/.hidden", "a\0b", &long] {
+        let blob = container().blob(name);
+        let put = blobs.put_blob(&blob, Bytes::new(), crc(b"")).await.unwrap_err();
+        let get = blobs.get(&blob, None).await.unwrap_err();
+        assert_eq!((put.kind, get.kind), (ErrorKind::Invalid, ErrorKind::Invalid), "{name:?}");
+    }
+    let segment = container().blob("x".repeat(300));
+    let error = blobs.put_blob(&segment, Bytes::new(), crc(b"")).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+}
+
+#[tokio::test]
+async fn blobs_and_folders_do_not_take_each_others_names() {
+    let (_root, blobs) = cloud().await;
+    let put = async |name: &str| blobs.put_blob(&container().blob(name), Bytes::new(), crc(b"")).await;
+    put("folder/blob").await.unwrap();
+    for name in ["folder", "folder/blob/below"] {
+        let error = put(name).await.unwrap_err();
+        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Invalid, "name-taken"), "{name}: {error}");
+        assert_eq!(blobs.properties(&container().blob(name)).await.unwrap(), None, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_removed_leaves_nothing() {
+    let (root, blobs) = cloud().await;
+    let blob = container().blob("ubuntu__1.vhd");
+    blobs.create_page_blob(&blob, PAGE, &BTreeMap::new()).await.unwrap();
+    let account = root.path().join("stage0001");
+    assert!(account.join(".goldfleet/golden/ubuntu__1.vhd.json").is_file());
+    assert!(blobs.delete(&blob, None).await.unwrap());
+    assert_eq!(fs::read_dir(account.join("golden")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(account.join(".goldfleet/tmp")).unwrap().count(), 0);
+    assert!(!account.join(".goldfleet/golden").exists());
+}
+
+#[tokio::test]
+async fn an_interrupted_creation_is_taken_over() {
+    let (root, blobs) = cloud().await;
+    let blob = container().blob("1.vhd");
+    let begun = Fence::at(Timestamp::now());
+    // What a kill between the sidecar and the blob leaves, and one in the middle of the sidecar.
+    for left in ["{\"sequence\": \"0000000000000009\", \"metadata\": {\"job\": \"killed\"}}", "{\"sequ", ""] {
+        let folder = root.path().join("stage0001/.goldfleet/golden");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("1.vhd.json"), left).unwrap();
+        assert_eq!(blobs.properties(&blob).await.unwrap(), None);
+        let metadata = BTreeMap::from([("job".to_owned(), "next".to_owned())]);
+        blobs.create_page_blob(&blob, PAGE, &metadata).await.unwrap();
+        assert_eq!(blobs.properties(&blob).await.unwrap().unwrap().metadata, metadata);
+        assert!(blobs.take_fence(&blob).await.unwrap() > begun, "a fence is taken from what was left");
+        assert!(blobs.delete(&blob, None).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_an_operator_puts_in_is_a_blob_but_no_page_blob() {
+    let (root, blobs) = cloud().await;
+    fs::write(root.path().join("stage0001/golden/mine.vhd"), "bytes").unwrap();
+    let blob = container().blob("mine.vhd");
+    assert!(blobs.properties(&blob).await.unwrap().unwrap().metadata.is_empty());
+    assert_eq!(blobs.get(&blob, None).await.unwrap(), "bytes");
+    assert_eq!(blobs.take_fence(&blob).await.unwrap_err().code, "not-a-page-blob");
+}
+
+#[tokio::test]
+async fn a_page_blob_takes_only_the_space_of_its_data() {
+    let (root, blobs) = cloud().await;
+    let (blob, body) = (container().blob("1.vhd"), Bytes::from(vec![1; LENGTH]));
+    blobs.create_page_blob(&blob, 1 << 40, &BTreeMap::new()).await.unwrap();
+    let fence = blobs.take_fence(&blob).await.unwrap();
+    blobs.put_pages(&blob, fence, 1 << 39, body.clone(), crc(&body)).await.unwrap();
+    let occupied = || fs::metadata(root.path().join("stage0001/golden/1.vhd")).unwrap().blocks() * 512;
+    assert!(occupied() < 2 * LENGTH as u64, "{} bytes", occupied());
+    blobs.clear_pages(&blob, fence, 0..1 << 40).await.unwrap();
+    assert!(occupied() < LENGTH as u64, "{} bytes", occupied());
+}
+
+#[tokio::test]
+async fn touches_take_the_injected_clocks_time_and_never_go_back() {
+    let root = TempDir::new().unwrap();
+    let now = "2040-01-01T00:00:00Z".parse().unwrap();
+    let blobs = DirectoryBlobs::new(root.path().to_owned(), Arc::new(TokioClock::starting_at(now)));
+    blobs.ensure_container(&container()).await.unwrap();
+    let blob = container().blob("a");
+    blobs.put_blob(&blob, Bytes::new(), crc(b"")).await.unwrap();
+    let mut before = blobs.properties(&blob).await.unwrap().unwrap();
+    for _ in 0..3 {
+        blobs.touch(&blob, &before.etag).await.unwrap();
+        let after = blobs.properties(&blob).await.unwrap().unwrap();
+        assert!(after.modified > before.modified && after.modified >= now, "{} to {}", before.modified, after.modified);
+        before = after;
+    }
+}
+
+/// Kills a process that writes blobs without end at many moments: whatever blob is there is whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_process_leaves_no_half_blob() {
+    let (root, blobs) = cloud().await;
+    for round in 0..8 {
+        let mut writer = start("put-blobs", root.path());
+        thread::sleep(Duration::from_millis(60 + 17 * round));
+        writer.0.kill().unwrap();
+        writer.0.wait().unwrap();
+    }
+    let mut marker = None;
+    let mut seen = 0;
+    loop {
+        let page = blobs.list(&container(), "", marker.as_deref()).await.unwrap();
+        for listed in page.blobs {
+            let bytes = blobs.get(&container().blob(&listed.name), None).await.unwrap();
+            assert!(bytes.len() == LENGTH && bytes.iter().all(|byte| *byte == 1), "half a blob: {}", listed.name);
+            seen += 1;
+        }
+        marker = page.next;
+        if marker.is_none() {
+            break;
+        }
+    }
+    assert!(seen > 0, "the processes were killed before they wrote anything");
+}
+
+/// A process that writes pages under an old fence, stopped and continued at many moments, never writes after the newer
+/// fence was taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_holds_against_a_process_that_was_stopped() {
+    let (root, blobs) = cloud().await;
+    let (blob, body) = (pages_blob(), page(2));
+    for round in 0..40 {
+        blobs.create_page_blob(&blob, PAGE, &BTreeMap::new()).await.unwrap();
+        let writer = start("put-pages", root.path());
+        wait_for_pages(&root.path().join("stage0001/golden/1.vhd"));
+        thread::sleep(Duration::from_micros(37 * round));
+        signal(&writer, Signal::STOP);
+        let taking = tokio::spawn(take_fence(blobs.clone(), blob.clone()));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if !taking.is_finished() {
+            // The writer was stopped in the middle of a write: no fence until it goes on.
+            signal(&writer, Signal::CONT);
+        }
+        let fence = taking.await.unwrap();
+        blobs.put_pages(&blob, fence, 0, body.clone(), crc(&body)).await.unwrap();
+        signal(&writer, Signal::CONT);
+        assert!(ended_fenced(writer), "round {round}: the writer was not told that it is fenced off");
+        assert!(blobs.get(&blob, None).await.unwrap() == body, "round {round}: the old fence wrote after the new one");
+        assert!(blobs.delete(&blob, None).await.unwrap());
+    }
+}
+
+fn page(byte: u8) -> Bytes {
+    Bytes::from(vec![byte; usize::try_from(PAGE).unwrap()])
+}
+
+fn pages_blob() -> BlobAddress {
+    container().blob("1.vhd")
+}
+
+/// Takes a fence from a busy writer, which may take some tries.
+async fn take_fence(blobs: DirectoryBlobs, blob: BlobAddress) -> Fence {
+    loop {
+        match blobs.take_fence(&blob).await {
+            Err(error) if error.kind == ErrorKind::Unavailable => {}
+            taken => return taken.unwrap(),
+        }
+    }
+}
+
+/// Another process, killed when dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(role: &str, root: &Path) -> Process {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "another_process", "--ignored"])
+        .env(ROLE, role)
+        .env(ROOT, root)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    Process(child)
+}
+
+fn signal(process: &Process, signal: Signal) {
+    kill_process(Pid::from_child(&process.0), signal).unwrap();
+}
+
+fn wait_for_pages(path: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while fs::metadata(path).unwrap().blocks() == 0 {
+        assert!(Instant::now() < deadline, "the other process writes nothing");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether the process ended by itself and well, which `put_pages` does when it is fenced off.
+fn ended_fenced(mut process: Process) -> bool {
+    process.0.wait().unwrap().success()
+}
+
+#[tokio::test]
+#[ignore = "a role that other tests start in a process of its own"]
+async fn another_process() {
+    let (Ok(role), Ok(root)) = (std::env::var(ROLE), std::env::var(ROOT)) else { return };
+    let blobs = blobs_at(Path::new(&root));
+    match role.as_str() {
+        "put-blobs" => put_blobs(&blobs).await,
+        "put-pages" => put_pages(&blobs).await,
+        other => panic!("no role {other}"),
+    }
+}
+
+/// Puts blobs and removes them again, so that the disk does not fill up; leaves every tenth.
+async fn put_blobs(blobs: &DirectoryBlobs) {
+    let (body, run) = (Bytes::from(vec![1; LENGTH]), std::process::id());
+    for n in 0.. {
+        let blob = container().blob(format!("{run}/{n}"));
+        blobs.put_blob(&blob, body.clone(), crc(&body)).await.unwrap();
+        if n % 10 != 0 {
+            blobs.delete(&blob, None).await.unwrap();
+        }
+    }
+}
+
+/// Writes a page under the first fence until it is fenced off. A short write, so that much of the time is between looking
+/// at the fence and writing.
+async fn put_pages(blobs: &DirectoryBlobs) {
+    let (blob, body) = (pages_blob(), page(1));
+    let fence = blobs.take_fence(&blob).await.unwrap();
+    loop {
+        match blobs.put_pages(&blob, fence, 0, body.clone(), crc(&body)).await {
+            Ok(()) => {}
+            Err(error) if error.kind == ErrorKind::Fenced => return,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The SQLite queue and job table: the suites, several users of one file, and a process that is killed.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use goldfleet_embedded::{Database, SqliteJobTable, SqliteQueue};
+use goldfleet_model::message::QueueName;
+use goldfleet_ports::clock::SystemClock;
+use goldfleet_ports::conformance::clock::ManualClock;
+use goldfleet_ports::conformance::{job_table, queue};
+use goldfleet_ports::job_table::JobTable as _;
+use goldfleet_ports::queue::Queue;
+use jiff::Timestamp;
+use serde_json::json;
+use tempfile::TempDir;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_conforms() {
+    let folder = TempDir::new().unwrap();
+    let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+    let database = Database::open(&folder.path().join("goldfleet.db")).unwrap();
+    queue::all(&SqliteQueue::new(database, Arc::new(clock.clone())), &clock).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_job_table_conforms() {
+    let folder = TempDir::new().unwrap();
+    job_table::all(&SqliteJobTable::new(Database::open(&folder.path().join("goldfleet.db")).unwrap())).await;
+}
+
+#[test]
+fn what_is_no_database_of_ours_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let message = |name: &str| {
+        let error = Database::open(&folder.path().join(name)).err().unwrap();
+        let text = error.to_string().replace(&folder.path().display().to_string(), "FOLDER");
+        format!("{}: {text}", error.code)
+    };
+    std::fs::write(folder.path().join("text.db"), "no database at all, but long enough to look like one".repeat(40))
+        .unwrap();
+    let newer = rusqlite::Connection::open(folder.path().join("newer.db")).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+    insta::assert_snapshot!([message("text.db"), message("newer.db"), message("missing/new.db")].join("\n"));
+}
+
+/// What would be written to a file that nobody can open any more would be lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_removed_or_replaced_is_not_used_on() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("goldfleet.db");
+    let table = SqliteJobTable::new(Database::open(&file).unwrap());
+    assert!(table.jobs().await.unwrap().is_empty());
+    std::fs::rename(&file, folder.path().join("aside.db")).unwrap();
+    assert_eq!(table.jobs().await.unwrap_err().code, "database-gone");
+    let other = SqliteJobTable::new(Database::open(&file).unwrap());
+    assert!(other.jobs().await.unwrap().is_empty());
+    let error = table.jobs().await.unwrap_err();
+    assert_eq!(error.code, "database-gone");
+    let said = error.to_string().replace(&folder.path().display().to_string(), "FOLDER");
+    assert_eq!(said, "FOLDER/goldfleet.db was removed or replaced while it was in use: start again what uses it");
+}
+
+/// A file of an earlier program of the same format has no index yet: it gets it, and what is in it is found.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_programs_file_is_gone_on_with() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("goldfleet.db");
+    drop(Database::open(&file).unwrap());
+    let earlier = rusqlite::Connection::open(&file).unwrap();
+    earlier.execute_batch("DROP INDEX jobs_by_state").unwrap();
+    let body = |n: u32, state: &str| {
+        let image = json!({ "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) });
+        let payload = json!({ "os": "linux", "generation": "v2", "size": 1, "chunks": 1, "data_bytes": 1 });
+        let at = Timestamp::UNIX_EPOCH;
+        json!({
+            "id": format!("job-{n}"), "image": image, "payload": payload, "selection": [], "state": state,
+            "created": at, "updated": at,
+        })
+    };
+    for (n, state) in [(1, "running"), (2, "failed")] {
+        let insert = "INSERT INTO jobs (id, etag, body) VALUES (?1, 1, ?2)";
+        earlier.execute(insert, (format!("job-{n}"), body(n, state).to_string())).unwrap();
+    }
+    drop(earlier);
+
+    let table = SqliteJobTable::new(Database::open(&file).unwrap());
+    let open = table.open_jobs().await.unwrap();
+    assert_eq!(open.iter().map(|job| job.value.id.as_str()).collect::<Vec<_>>(), ["job-1"]);
+    let version = rusqlite::Connection::open(&file).unwrap();
+    let version: i64 = version.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, 1, "the earlier program can still read it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_processes_may_open_a_new_file_at_once() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("goldfleet.db");
+    let opened: Vec<_> = (0..8)
+        .map(|_| {
+            let file = file.clone();
+            std::thread::spawn(move || Database::open(&file).map(|_| ()))
+        })
+        .collect();
+    for thread in opened {
+        thread.join().unwrap().unwrap();
+    }
+}
+
+/// The variable that makes this test's binary the process to be killed.
+const VICTIM: &str = "GOLDFLEET_TEST_VICTIM";
+
+/// What the victim does: for each number, a message to one queue, then to another, then the first away.
+#[test]
+#[ignore = "only to be killed by another test"]
+fn victim() {
+    let file = std::env::var(VICTIM).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let queue = open(Path::new(&file));
+        for n in 0_u64.. {
+            queue.send(QueueName::Seed, &n.to_string(), Duration::ZERO).await.unwrap();
+            for received in queue.receive(QueueName::Seed, 32, Duration::from_millis(50)).await.unwrap() {
+                queue.send(QueueName::Copy, &received.body, Duration::ZERO).await.unwrap();
+                queue.delete(QueueName::Seed, &received.receipt).await.unwrap();
+            }
+        }
+    });
+}
+
+fn open(file: &Path) -> SqliteQueue {
+    SqliteQueue::new(Database::open(file).unwrap(), Arc::new(SystemClock))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_process_loses_no_message_and_leaves_the_file_whole() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("goldfleet.db");
+    let queue = open(&file);
+    for round in 0..6_u64 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["victim", "--exact", "--quiet", "--ignored"])
+            .env(VICTIM, &file)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let before = queue.depth(QueueName::Copy).await.unwrap();
+        while queue.depth(QueueName::Copy).await.unwrap() < before + 20 + round * 7 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let connection = rusqlite::Connection::open(&file).unwrap();
+        let whole: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(whole, "ok");
+        // Each victim counts from nought: all numbers up to its last arrived, none is missing in between.
+        let sent: Vec<u64> = connection
+            .prepare("SELECT CAST(body AS INTEGER) FROM messages ORDER BY 1")
+            .unwrap()
+            .query_map([], |row| row.get::<_, i64>(0))
+            .unwrap()
+            .map(|n| n.unwrap().unsigned_abs())
+            .collect();
+        let last = *sent.last().unwrap();
+        assert!((0..=last).all(|n| sent.binary_search(&n).is_ok()), "a message below {last} is missing");
+    }
+}

@@ -1,0 +1,74 @@
+//! What only page blobs have: pages and fences.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::blob_store::Fence;
+use goldfleet_ports::error::PortResult;
+use jiff::Timestamp;
+
+use crate::Model;
+use crate::errors;
+use crate::extents::Extents;
+use crate::world::{BlobId, Made, World};
+
+impl World {
+    /// The page blob at an address, if `fence` still is its newest.
+    pub(super) fn page_blob(&self, address: &BlobAddress, fence: Option<Fence>) -> PortResult<BlobId> {
+        let Some(id) = self.find(address) else { return Err(errors::no_blob(address)) };
+        match self.blob(id).and_then(|blob| blob.fence) {
+            None => {
+                let error = errors::invalid(format!("{address} is no page blob"));
+                Err(error.with_code("not-a-page-blob"))
+            }
+            Some(newest) if fence.is_some_and(|fence| fence < newest) => Err(errors::fenced(address)),
+            Some(_) => Ok(id),
+        }
+    }
+
+    /// The same where the range is in the blob.
+    pub(super) fn pages(&self, address: &BlobAddress, fence: Fence, range: &Range<u64>) -> PortResult<BlobId> {
+        let id = self.page_blob(address, Some(fence))?;
+        let length = self.blob(id).map_or(0, |blob| blob.length);
+        if range.end <= length {
+            return Ok(id);
+        }
+        Err(errors::invalid(format!("{address} ends at {length}, before {}", range.end)))
+    }
+
+    /// Takes the right to write a page blob. Versions are counted over all blobs, and so are fences.
+    pub(super) fn raise_fence(&mut self, address: &BlobAddress, now: Timestamp) -> PortResult<Fence> {
+        let id = self.page_blob(address, None)?;
+        let blob = self.renew(id, now).ok_or_else(|| errors::no_blob(address))?;
+        let raised = Fence(blob.version);
+        blob.fence = Some(raised);
+        Ok(raised)
+    }
+}
+
+impl Model {
+    /// Makes a blob now.
+    pub(crate) fn add(&self, address: &BlobAddress, made: Made) -> PortResult<()> {
+        let now = self.now();
+        self.world().add(address, made, now)
+    }
+
+    /// Changes the pages of the blob that a request was for, if it is still there and the fence its newest.
+    pub(super) fn write(
+        &self,
+        id: BlobId,
+        address: &BlobAddress,
+        fence: Fence,
+        change: impl FnOnce(&mut Extents),
+    ) -> PortResult<()> {
+        let now = self.now();
+        let mut world = self.world();
+        if world.page_blob(address, Some(fence))? != id {
+            return Err(errors::no_blob(address));
+        }
+        let blob = world.renew(id, now).ok_or_else(|| errors::no_blob(address))?;
+        change(Arc::make_mut(&mut blob.content));
+        Ok(())
+    }
+}

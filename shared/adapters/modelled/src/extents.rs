@@ -1,0 +1,232 @@
+//! What a modelled blob holds: stretches that are known by their bytes, or only by their checksum.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+use goldfleet_model::checksum::{CRC64_EMPTY, combine_crc64, crc64};
+
+/// Zeros to take checksums and copies of.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// What a stretch holds.
+#[derive(Debug, Clone)]
+pub(super) enum Piece {
+    /// These bytes. Boxed, as a fleet has millions of pieces and nearly all of them are of the next kind.
+    Bytes(Box<Bytes>),
+    /// Bytes with this CRC-64/NVME, which nobody keeps.
+    Known(u64),
+    /// Part of what was known by its checksum: what it holds, nobody can tell any more.
+    Lost,
+}
+
+impl Piece {
+    pub(super) fn of(bytes: Bytes) -> Self {
+        Self::Bytes(Box::new(bytes))
+    }
+
+    /// Part of a piece of `length` bytes.
+    fn part(&self, length: u64, range: Range<u64>) -> Self {
+        match self {
+            _ if range == (0..length) => self.clone(),
+            Self::Bytes(bytes) => Self::of(bytes.slice(as_usize(range.start)..as_usize(range.end))),
+            Self::Known(_) | Self::Lost => Self::Lost,
+        }
+    }
+
+    fn crc64(&self) -> Option<u64> {
+        match self {
+            Self::Bytes(bytes) => Some(crc64(bytes)),
+            Self::Known(crc) => Some(*crc),
+            Self::Lost => None,
+        }
+    }
+}
+
+/// A stretch of a blob: where it begins, its length, and what it holds.
+pub(super) type Stretch = (u64, u64, Piece);
+
+/// A blob's content. What is in no piece is zero.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Extents {
+    /// By where they begin: their lengths, and what they hold.
+    pieces: BTreeMap<u64, (u64, Piece)>,
+}
+
+impl Extents {
+    /// Writes a piece of `length` bytes over whatever lies at `at`.
+    pub(super) fn put(&mut self, at: u64, length: u64, piece: Piece) {
+        if length == 0 {
+            return;
+        }
+        self.clear(at..at + length);
+        self.pieces.insert(at, (length, piece));
+    }
+
+    /// Makes a range zero.
+    pub(super) fn clear(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let before = self.pieces.range(..range.start).next_back().map(|(at, _)| *at);
+        if let Some(at) = before {
+            self.cut(at, &range);
+        }
+        while let Some(at) = self.pieces.range(range.clone()).next().map(|(at, _)| *at) {
+            self.cut(at, &range);
+        }
+    }
+
+    /// Leaves of the piece at `at` what is outside of the range.
+    fn cut(&mut self, at: u64, range: &Range<u64>) {
+        let Some((length, _)) = self.pieces.get(&at).filter(|(length, _)| at + length > range.start) else { return };
+        let length = *length;
+        let Some((_, piece)) = self.pieces.remove(&at) else { return };
+        if at < range.start {
+            let left = range.start - at;
+            self.pieces.insert(at, (left, piece.part(length, 0..left)));
+        }
+        if at + length > range.end {
+            let right = range.end - at;
+            self.pieces.insert(range.end, (length - right, piece.part(length, right..length)));
+        }
+    }
+
+    /// What lies in a range, cut to it, in order; places count from the range's beginning.
+    pub(super) fn within(&self, range: &Range<u64>) -> Vec<Stretch> {
+        if let Some((length, piece)) = self.pieces.get(&range.start)
+            && range.start + length == range.end
+        {
+            return vec![(0, *length, piece.clone())];
+        }
+        let behind = |(at, (length, _)): &(&u64, &(u64, Piece))| **at + length > range.start;
+        let mut found: Vec<Stretch> = self
+            .pieces
+            .range(..range.end)
+            .rev()
+            .take_while(behind)
+            .map(|(at, (length, piece))| {
+                let (start, end) = (range.start.max(*at), range.end.min(at + length));
+                (start - range.start, end - start, piece.part(*length, start - at..end - at))
+            })
+            .collect();
+        found.reverse();
+        found
+    }
+
+    /// The CRC-64/NVME of a range; none where nobody can tell.
+    pub(super) fn crc64(&self, range: &Range<u64>) -> Option<u64> {
+        // Nearly always a piece is asked for as it was written.
+        if let Some((length, piece)) = self.pieces.get(&range.start)
+            && range.start + length == range.end
+        {
+            return piece.crc64();
+        }
+        let mut crc = CRC64_EMPTY;
+        let mut to = 0;
+        for (at, length, piece) in self.within(range) {
+            crc = with_zeros(crc, at - to);
+            crc = if at == 0 { piece.crc64()? } else { combine_crc64(crc, piece.crc64()?, length) };
+            to = at + length;
+        }
+        Some(with_zeros(crc, range.end - range.start - to))
+    }
+
+    /// The bytes of a range; none where they were not kept.
+    pub(super) fn bytes(&self, range: &Range<u64>) -> Option<Bytes> {
+        let length = range.end - range.start;
+        let stretches = self.within(range);
+        if let [(0, whole, Piece::Bytes(bytes))] = &stretches[..]
+            && *whole == length
+        {
+            return Some(bytes.as_ref().clone());
+        }
+        let mut copied = vec![0; as_usize(length)];
+        for (at, length, piece) in stretches {
+            let Piece::Bytes(bytes) = piece else { return None };
+            copied[as_usize(at)..as_usize(at + length)].copy_from_slice(&bytes);
+        }
+        Some(copied.into())
+    }
+
+    /// The ranges that pieces lie in, those that touch as one.
+    pub(super) fn ranges(&self) -> Vec<Range<u64>> {
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for (at, (length, _)) in &self.pieces {
+            match ranges.last_mut() {
+                Some(last) if last.end == *at => last.end = at + length,
+                _ => ranges.push(*at..at + length),
+            }
+        }
+        ranges
+    }
+}
+
+fn with_zeros(mut crc: u64, mut count: u64) -> u64 {
+    while count > 0 {
+        let piece = count.min(ZEROS.len() as u64);
+        crc = combine_crc64(crc, crc64(&ZEROS[..as_usize(piece)]), piece);
+        count -= piece;
+    }
+    crc
+}
+
+/// Blobs whose bytes are kept are far smaller than what memory can address.
+fn as_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn piece(seed: u8, length: u64) -> Piece {
+        Piece::of((0..length).map(|n| u8::try_from(n % 251).unwrap() ^ seed | 1).collect())
+    }
+
+    #[test]
+    fn a_part_of_what_is_known_by_its_checksum_is_lost_and_the_rest_is_not() {
+        let mut extents = Extents::default();
+        extents.put(0, 100, Piece::Known(7));
+        extents.put(100, 100, Piece::Known(8));
+        assert_eq!(extents.crc64(&(0..200)), Some(combine_crc64(7, 8, 100)));
+        assert_eq!(extents.ranges(), std::slice::from_ref(&(0..200)));
+        extents.clear(150..160);
+        assert_eq!(extents.crc64(&(0..100)), Some(7));
+        assert_eq!((extents.crc64(&(100..200)), extents.bytes(&(0..10))), (None, None));
+        assert_eq!(extents.ranges(), [0..150, 160..200]);
+        assert_eq!(extents.crc64(&(150..160)), Some(crc64(&[0; 10])));
+    }
+
+    proptest! {
+        #[test]
+        fn writes_and_clearings_are_those_of_plain_bytes(
+            steps in prop::collection::vec((0_u64..300, 0_u64..120, any::<Option<u8>>()), 0..40),
+            start in 0_u64..300, length in 0_u64..200,
+        ) {
+            let (mut extents, mut plain) = (Extents::default(), vec![0_u8; 600]);
+            for (at, length, seed) in steps {
+                let range = as_usize(at)..as_usize(at + length);
+                match seed {
+                    Some(seed) => {
+                        let Piece::Bytes(bytes) = piece(seed, length) else { unreachable!() };
+                        plain[range].copy_from_slice(&bytes);
+                        extents.put(at, length, Piece::Bytes(bytes));
+                    }
+                    None => {
+                        plain[range].fill(0);
+                        extents.clear(at..at + length);
+                    }
+                }
+            }
+            let expected = &plain[as_usize(start)..as_usize(start + length)];
+            prop_assert_eq!(extents.bytes(&(start..start + length)).unwrap(), expected);
+            prop_assert_eq!(extents.crc64(&(start..start + length)), Some(crc64(expected)));
+            let ranges = extents.ranges();
+            prop_assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
+            prop_assert!((0..600).all(|at| plain[at] == 0 || ranges.iter().any(|range| range.contains(&(at as u64)))));
+        }
+    }
+}

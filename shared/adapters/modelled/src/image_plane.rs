@@ -1,0 +1,146 @@
+//! The modelled cloud's managed images. Resource groups are all there; policies refuse nothing.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use goldfleet_disk::vhd::{DiskType, FOOTER_SIZE, Footer};
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway, check_kept};
+
+use super::Model;
+use super::arm::Image;
+use super::limits::ArmKind;
+use super::pace::{Moment, nanos};
+use super::world::World;
+
+/// What the data of a VHD must be a multiple of. Source: Azure, preparing a VHD: the virtual size is whole MiB.
+const MIB: u64 = 1024 * 1024;
+
+/// The managed images of a modelled cloud.
+#[derive(Clone)]
+pub struct ModelledImages(Arc<Model>);
+
+impl ModelledImages {
+    /// The images of this model.
+    #[must_use]
+    pub fn new(model: Arc<Model>) -> Self {
+        Self(model)
+    }
+
+    /// Where a change stands that is done at `ready`.
+    fn underway(&self, id: &ManagedImageId, ready: Moment) -> Underway {
+        let now = self.0.moment();
+        if ready <= now {
+            return Underway::Done;
+        }
+        let (_, again) = self.0.world().pace.image();
+        let retry_after = again.min(Duration::from_nanos(ready - now)).max(Duration::from_millis(1));
+        Underway::Pending(Pending { id: id.clone(), poll: key(id), retry_after })
+    }
+}
+
+#[async_trait]
+impl ImagePlane for ModelledImages {
+    fn vhd_names(&self) -> VhdNames {
+        VhdNames::Flat
+    }
+
+    async fn get(&self, id: &ManagedImageId, _tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
+        let found = self
+            .0
+            .request(|world, now| {
+                world.manage(now, id.subscription, ArmKind::Read, |world| Ok(world.arm.images.get(&key(id)).cloned()))
+            })
+            .await?;
+        let now = self.0.moment();
+        Ok(found.map(|image| ManagedImage {
+            id: id.clone(),
+            region: image.region,
+            provisioning: if image.ready <= now { Provisioning::Succeeded } else { Provisioning::Underway },
+            tags: image.tags,
+        }))
+    }
+
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
+        let there = self
+            .0
+            .request(|world, now| {
+                world.manage(now, spec.id.subscription, ArmKind::Write, |world| world.check_image(spec))
+            })
+            .await?;
+        let now = self.0.moment();
+        let mut world = self.0.world();
+        let (takes, _) = world.pace.image();
+        // Other tags for an image that is there are there at once.
+        let ready = there.unwrap_or(now.saturating_add(nanos(takes)));
+        let image = Image { region: spec.region.clone(), tags: spec.tags.clone(), vhd: spec.vhd.clone(), ready };
+        world.arm.images.insert(key(&spec.id), image);
+        drop(world);
+        Ok(self.underway(&spec.id, ready))
+    }
+
+    async fn delete(&self, id: &ManagedImageId, _tenant: Option<&str>) -> PortResult<Underway> {
+        self.0.request(|world, now| world.manage(now, id.subscription, ArmKind::Delete, |_| Ok(()))).await?;
+        self.0.world().arm.images.remove(&key(id));
+        Ok(Underway::Done)
+    }
+
+    async fn poll(&self, pending: &Pending) -> PortResult<Underway> {
+        let subscription = pending.id.subscription;
+        let ready = self
+            .0
+            .request(|world, now| {
+                let ready = |world: &mut World| Ok(world.arm.images.get(&pending.poll).map(|image| image.ready));
+                world.manage(now, subscription, ArmKind::Read, ready)
+            })
+            .await?;
+        Ok(ready.map_or(Underway::Done, |ready| self.underway(&pending.id, ready)))
+    }
+}
+
+/// Names of resources do not heed case.
+fn key(id: &ManagedImageId) -> String {
+    id.to_string().to_lowercase()
+}
+
+impl World {
+    /// Refuses what Azure would refuse. Returns when the image is there, if it was asked for before.
+    fn check_image(&mut self, spec: &ManagedImageSpec) -> PortResult<Option<Moment>> {
+        let there = self.arm.images.get(&key(&spec.id)).cloned();
+        if let Some(image) = &there {
+            check_kept(spec, &image.region, &image.vhd.to_string())?;
+        }
+        self.check_vhd(spec)?;
+        Ok(there.map(|image| image.ready))
+    }
+
+    fn check_vhd(&self, spec: &ManagedImageSpec) -> PortResult<()> {
+        let vhd = &spec.vhd;
+        let refused = |code: &str, message: String| PortError::new(ErrorKind::Invalid, message).with_code(code);
+        let Some(blob) = self.find(vhd).and_then(|id| self.blob(id)) else {
+            let missing = PortError::new(ErrorKind::NotFound, format!("there is no VHD {vhd}"));
+            return Err(missing.with_code("vhd-not-found"));
+        };
+        if let Some((owner, region)) = self.placed(&vhd.container.account) {
+            if owner != spec.id.subscription {
+                return Err(refused("vhd-in-other-subscription", format!("{vhd} is in subscription {owner}")));
+            }
+            if *region != spec.region {
+                return Err(refused("vhd-in-other-region", format!("{vhd} is in {region}")));
+            }
+        }
+        let data = blob.length.checked_sub(FOOTER_SIZE as u64).filter(|data| *data > 0 && data.is_multiple_of(MIB));
+        let footer = data.filter(|_| blob.fence.is_some()).and_then(|data| {
+            let range: Range<u64> = data..blob.length;
+            let bytes: [u8; FOOTER_SIZE] = blob.content.bytes(&range)?[..].try_into().ok()?;
+            Footer::parse(&bytes).ok().filter(|footer| footer.disk_type() == DiskType::Fixed)
+        });
+        match footer {
+            Some(_) => Ok(()),
+            None => Err(refused("vhd-invalid", format!("{vhd} is no fixed VHD of whole MiB"))),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The job table in memory, for fleets that live in one process. No thread is ever blocked, so that virtual time works.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use goldfleet_model::event::Event;
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::upload::Upload;
+use goldfleet_ports::clock::Clock;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
+use goldfleet_ports::{ETag, Versioned};
+
+use super::memory::Memory;
+
+/// The job table in memory.
+pub struct MemoryJobTable(Memory<State>);
+
+#[derive(Default)]
+struct State {
+    jobs: BTreeMap<JobId, (u64, Job)>,
+    operations: BTreeMap<JobId, Operations>,
+    events: BTreeMap<JobId, Vec<Event>>,
+    uploads: BTreeMap<JobId, Upload>,
+}
+
+/// A job's operations.
+#[derive(Default)]
+struct Operations {
+    by_id: BTreeMap<String, (u64, Operation)>,
+    /// The ids of each group, in order.
+    groups: BTreeMap<String, Vec<String>>,
+}
+
+impl MemoryJobTable {
+    /// An empty table, each request to which takes `latency` by this clock.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, latency: Duration) -> Self {
+        Self(Memory::new(clock, latency))
+    }
+}
+
+impl Operations {
+    fn insert(&mut self, operation: &Operation) -> bool {
+        let id = operation.id.to_string();
+        if self.by_id.contains_key(&id) {
+            return false;
+        }
+        let group = self.groups.entry(operation.id.group()).or_default();
+        group.push(id.clone());
+        group.sort_unstable();
+        self.by_id.insert(id, (1, operation.clone()));
+        true
+    }
+}
+
+#[async_trait]
+impl JobTable for MemoryJobTable {
+    async fn ensure(&self) -> PortResult<()> {
+        Ok(())
+    }
+
+    async fn insert_job(&self, job: &Job) -> PortResult<()> {
+        let mut state = self.0.request().await;
+        if state.jobs.contains_key(&job.id) {
+            return Err(PortError::new(ErrorKind::AlreadyExists, format!("there is a job {} already", job.id)));
+        }
+        state.jobs.insert(job.id.clone(), (1, job.clone()));
+        Ok(())
+    }
+
+    async fn job(&self, id: &JobId) -> PortResult<Option<Versioned<Job>>> {
+        Ok(self.0.request().await.jobs.get(id).map(versioned))
+    }
+
+    async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+        Ok(newest_first(self.0.request().await.jobs.values().map(versioned).collect()))
+    }
+
+    async fn newest_jobs(&self, limit: usize) -> PortResult<Vec<Versioned<Job>>> {
+        let state = self.0.request().await;
+        Ok(newest_first(state.jobs.values().rev().take(limit).map(versioned).collect()))
+    }
+
+    async fn open_jobs(&self) -> PortResult<Vec<Versioned<Job>>> {
+        let state = self.0.request().await;
+        let open = state.jobs.values().filter(|(_, job)| !job.state.is_terminal());
+        Ok(newest_first(open.map(versioned).collect()))
+    }
+
+    async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag> {
+        let mut state = self.0.request().await;
+        let row = expect(state.jobs.get_mut(&job.id), if_match, || format!("job {}", job.id))?;
+        *row = (row.0 + 1, job.clone());
+        let etag = etag(row.0);
+        state.events.entry(job.id.clone()).or_default().extend_from_slice(events);
+        Ok(etag)
+    }
+
+    async fn remove_job(&self, id: &JobId, if_match: &ETag) -> PortResult<()> {
+        let mut state = self.0.request().await;
+        if !state.jobs.contains_key(id) {
+            return Ok(());
+        }
+        expect(state.jobs.get_mut(id), if_match, || format!("job {id}"))?;
+        state.operations.remove(id);
+        state.events.remove(id);
+        state.jobs.remove(id);
+        Ok(())
+    }
+
+    async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize> {
+        let mut state = self.0.request().await;
+        let mut added = 0;
+        for operation in operations {
+            let job = state.operations.entry(operation.job.clone()).or_default();
+            added += usize::from(job.insert(operation));
+        }
+        Ok(added)
+    }
+
+    async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
+        let state = self.0.request().await;
+        Ok(state.operations.get(job).and_then(|job| job.by_id.get(&id.to_string())).map(versioned))
+    }
+
+    async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>> {
+        let state = self.0.request().await;
+        let Some(job) = state.operations.get(job) else { return Ok(Vec::new()) };
+        let ids = job.groups.get(&id.group()).into_iter().flatten();
+        Ok(ids.filter_map(|id| job.by_id.get(id)).map(versioned).collect())
+    }
+
+    async fn operations(&self, job: &JobId) -> PortResult<Vec<Versioned<Operation>>> {
+        let state = self.0.request().await;
+        Ok(state.operations.get(job).into_iter().flat_map(|job| job.by_id.values()).map(versioned).collect())
+    }
+
+    async fn commit(&self, changes: &[Change], events: &[Event]) -> PortResult<Vec<ETag>> {
+        check_one_group(changes, events)?;
+        let mut guard = self.0.request().await;
+        let state = &mut *guard;
+        let name = |operation: &Operation| format!("operation {} of job {}", operation.id, operation.job);
+        // All are looked at before any is changed.
+        for Change { operation, if_match } in changes {
+            let job = state.operations.get_mut(&operation.job);
+            let row = job.and_then(|job| job.by_id.get_mut(&operation.id.to_string()));
+            expect(row, if_match, || name(operation))?;
+        }
+        let mut etags = Vec::with_capacity(changes.len());
+        for Change { operation, if_match } in changes {
+            let job = state.operations.entry(operation.job.clone()).or_default();
+            let row = expect(job.by_id.get_mut(&operation.id.to_string()), if_match, || name(operation))?;
+            *row = (row.0 + 1, operation.clone());
+            etags.push(etag(row.0));
+        }
+        for event in events {
+            state.events.entry(event.job.clone()).or_default().push(event.clone());
+        }
+        Ok(etags)
+    }
+
+    async fn events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Vec<Event>> {
+        let state = self.0.request().await;
+        let wanted = |event: &&Event| operation.is_none_or(|id| event.operation.as_ref() == Some(id));
+        Ok(state.events.get(job).into_iter().flatten().filter(wanted).cloned().collect())
+    }
+
+    async fn put_upload(&self, upload: &Upload) -> PortResult<()> {
+        self.0.request().await.uploads.insert(upload.id.clone(), upload.clone());
+        Ok(())
+    }
+
+    async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>> {
+        let state = self.0.request().await;
+        let of_version = state.uploads.values().filter(|upload| upload.image == *image && upload.version == *version);
+        Ok(of_version.max_by_key(|upload| (upload.started, &upload.id)).cloned())
+    }
+
+    async fn uploads(&self) -> PortResult<Vec<Upload>> {
+        Ok(newest_uploads_first(self.0.request().await.uploads.values().cloned().collect()))
+    }
+}
+
+fn versioned<T: Clone>((version, value): &(u64, T)) -> Versioned<T> {
+    Versioned { value: value.clone(), etag: etag(*version) }
+}
+
+fn etag(version: u64) -> ETag {
+    ETag(version.to_string())
+}
+
+/// The row, if it is there and in the version shown.
+fn expect<'a, T>(
+    row: Option<&'a mut (u64, T)>,
+    if_match: &ETag,
+    name: impl Fn() -> String,
+) -> PortResult<&'a mut (u64, T)> {
+    match row {
+        None => Err(PortError::new(ErrorKind::NotFound, format!("{} is not in the table", name()))),
+        Some(row) if etag(row.0) != *if_match => {
+            let message = format!("{} was changed by someone else meanwhile", name());
+            Err(PortError::new(ErrorKind::Conflict, message))
+        }
+        Some(row) => Ok(row),
+    }
+}

@@ -1,0 +1,164 @@
+//! What the modelled cloud has counted.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use goldfleet_model::ids::{AccountName, Region};
+use serde::Serialize;
+
+use super::limits::Limit;
+use super::pace::Pipe;
+use super::world::{Account, Blob, World};
+
+/// Bytes that went from one region to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LinkStats {
+    /// From this region,
+    pub from: Region,
+    /// to that one.
+    pub to: Region,
+    /// Bytes that went from server to server.
+    pub copied: u64,
+    /// Bytes that clients sent or got: manifests, footers.
+    pub sent: u64,
+}
+
+/// What went into and out of a storage account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccountStats {
+    /// The account.
+    pub account: AccountName,
+    /// Its region.
+    pub region: Region,
+    /// Bytes in.
+    pub bytes_in: u64,
+    /// Bytes out, to wherever.
+    pub bytes_out: u64,
+    /// Bytes out to other regions, which are paid for.
+    pub bytes_abroad: u64,
+}
+
+/// The busiest of all that one limit holds for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Busiest {
+    /// The limit.
+    pub limit: Limit,
+    /// The blob, account or link.
+    pub name: String,
+    /// How long it was busy in all.
+    pub busy: Duration,
+}
+
+/// What the modelled cloud has counted since it began, or since it last began to count anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Between regions, in order; inside regions too, where `from` and `to` are the same.
+    pub links: Vec<LinkStats>,
+    /// Accounts that anything went into or out of, in order.
+    pub accounts: Vec<AccountStats>,
+    /// Requests that were served, by kind.
+    pub requests: BTreeMap<&'static str, u64>,
+    /// Requests that were refused for being too many, by the limit that they were over.
+    pub throttles: BTreeMap<Limit, u64>,
+    /// For each limit, the busiest that it holds for.
+    pub busiest: Vec<Busiest>,
+}
+
+impl Stats {
+    /// Bytes that crossed between regions, of clients too.
+    #[must_use]
+    pub fn wan_bytes(&self) -> u64 {
+        self.wan().map(|link| link.copied + link.sent).sum()
+    }
+
+    /// The links between regions that anything crossed.
+    pub fn wan(&self) -> impl Iterator<Item = &LinkStats> {
+        self.links.iter().filter(|link| link.from != link.to && link.copied + link.sent > 0)
+    }
+
+    /// Requests that were refused for being too many.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.throttles.values().sum()
+    }
+}
+
+impl World {
+    pub(super) fn stats(&self) -> Stats {
+        let mut links: Vec<LinkStats> = self
+            .links
+            .iter()
+            .map(|link| LinkStats {
+                from: self.regions[link.from].clone(),
+                to: self.regions[link.to].clone(),
+                copied: link.copied,
+                sent: link.sent,
+            })
+            .collect();
+        links.sort_by(|a, b| (&a.from, &a.to).cmp(&(&b.from, &b.to)));
+        let used = self.accounts.iter().filter(|account| account.bytes_in + account.bytes_out > 0);
+        let mut accounts: Vec<AccountStats> = used
+            .map(|account| AccountStats {
+                account: account.name.clone(),
+                region: self.regions[account.region].clone(),
+                bytes_in: account.bytes_in,
+                bytes_out: account.bytes_out,
+                bytes_abroad: account.bytes_abroad,
+            })
+            .collect();
+        accounts.sort_by(|a, b| a.account.cmp(&b.account));
+        let (requests, throttles) = (self.served.clone(), self.refused.clone());
+        Stats { links, accounts, requests, throttles, busiest: self.busiest() }
+    }
+
+    /// Forgets what has been counted so far.
+    pub(super) fn count_anew(&mut self) {
+        self.served.clear();
+        self.refused.clear();
+        for link in &mut self.links {
+            (link.copied, link.sent) = (0, 0);
+            link.pipe.count_anew();
+        }
+        for account in &mut self.accounts {
+            (account.bytes_in, account.bytes_out, account.bytes_abroad) = (0, 0, 0);
+            let Account { ingress, egress, requests, copies, .. } = account;
+            [ingress, egress, requests, copies].into_iter().for_each(Pipe::count_anew);
+        }
+        for blob in self.blobs.iter_mut().flatten() {
+            blob.bytes.count_anew();
+            blob.requests.count_anew();
+        }
+    }
+
+    fn busiest(&self) -> Vec<Busiest> {
+        let accounts = |limit, pipe: fn(&Account) -> &Pipe| {
+            let busy = self.accounts.iter().map(move |account| (pipe(account).busy(), account.name.to_string()));
+            busiest(limit, busy)
+        };
+        let blobs = |limit, pipe: fn(&Blob) -> &Pipe| {
+            let blobs = self.blobs.iter().flatten().max_by_key(|blob| pipe(blob).busy());
+            busiest(limit, blobs.map(|blob| (pipe(blob).busy(), blob.address.to_string())).into_iter())
+        };
+        let wan = self.links.iter().map(|link| {
+            let name = format!("{} to {}", self.regions[link.from], self.regions[link.to]);
+            (link.pipe.busy(), name)
+        });
+        [
+            blobs(Limit::PageBlob, |blob| &blob.bytes),
+            blobs(Limit::BlobRequests, |blob| &blob.requests),
+            accounts(Limit::AccountIngress, |account| &account.ingress),
+            accounts(Limit::AccountEgress, |account| &account.egress),
+            accounts(Limit::AccountRequests, |account| &account.requests),
+            accounts(Limit::CopiesInside, |account| &account.copies),
+            busiest(Limit::Wan, wan),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+fn busiest(limit: Limit, all: impl Iterator<Item = (u64, String)>) -> Option<Busiest> {
+    let (busy, name) = all.max_by(|a, b| a.0.cmp(&b.0).then_with(|| b.1.cmp(&a.1)))?;
+    (busy > 0).then(|| Busiest { limit, name, busy: Duration::from_nanos(busy) })
+}

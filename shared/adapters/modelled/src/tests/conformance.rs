@@ -1,0 +1,100 @@
+//! The suites of the ports, without a pace and with one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_ports::clock::{Clock, TokioClock};
+use goldfleet_ports::conformance;
+use goldfleet_ports::conformance::clock::{Elapse, ManualClock};
+use goldfleet_ports::conformance::image_plane::Site;
+use goldfleet_rates::Rates;
+use jiff::Timestamp;
+
+use crate::{MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledImages, Pace};
+
+/// Time that passes by itself, where tokio's is paused.
+struct VirtualTime;
+
+#[async_trait]
+impl Elapse for VirtualTime {
+    async fn elapse(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+fn limited() -> Pace {
+    Pace::Limited(Box::new(Rates::built_in().unwrap()))
+}
+
+fn virtual_clock() -> Arc<dyn Clock> {
+    Arc::new(TokioClock::starting_at(Timestamp::UNIX_EPOCH))
+}
+
+fn model(pace: Pace, clock: Arc<dyn Clock>) -> Arc<Model> {
+    Model::new(pace, clock, &"westeurope".parse().unwrap(), 1)
+}
+
+async fn blobs(model: &Arc<Model>) {
+    let container = serde_json::from_str(r#"{ "account": "gold", "container": "suite" }"#).unwrap();
+    conformance::blob_store::all(&ModelledBlobs::new(Arc::clone(model)), &container).await;
+}
+
+async fn images(model: &Arc<Model>) {
+    use goldfleet_ports::blob_store::BlobStore as _;
+    let site: Site = Site {
+        subscription: SubscriptionId::numbered(1),
+        resource_group: "images".parse().unwrap(),
+        region: "eastus".parse().unwrap(),
+        container: serde_json::from_str(r#"{ "account": "stage", "container": "vhds" }"#).unwrap(),
+    };
+    model.place(&site.container.account, &site.region, Some(site.subscription));
+    let blobs = ModelledBlobs::new(Arc::clone(model));
+    blobs.ensure_container(&site.container).await.unwrap();
+    conformance::image_plane::all(&ModelledImages::new(Arc::clone(model)), &blobs, &site).await;
+}
+
+#[tokio::test]
+async fn blobs_conform_without_a_pace() {
+    blobs(&model(Pace::Unlimited, Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn blobs_conform_at_the_pace_of_the_limits() {
+    blobs(&model(limited(), virtual_clock())).await;
+}
+
+#[tokio::test]
+async fn images_conform_without_a_pace() {
+    images(&model(Pace::Unlimited, Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_conform_at_the_pace_of_the_limits() {
+    images(&model(limited(), virtual_clock())).await;
+}
+
+#[tokio::test]
+async fn queues_conform_by_hand_moved_time() {
+    let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+    let queue = MemoryQueue::new(Arc::new(clock.clone()), Duration::ZERO);
+    conformance::queue::all(&queue, &clock).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn queues_conform_in_virtual_time() {
+    let queue = MemoryQueue::new(virtual_clock(), Duration::from_millis(10));
+    conformance::queue::all(&queue, &VirtualTime).await;
+}
+
+#[tokio::test]
+async fn the_job_table_conforms() {
+    let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
+    conformance::job_table::all(&MemoryJobTable::new(Arc::new(clock), Duration::ZERO)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_job_table_conforms_in_virtual_time() {
+    conformance::job_table::all(&MemoryJobTable::new(virtual_clock(), Duration::from_millis(10))).await;
+}

@@ -1,0 +1,254 @@
+//! Times computed by hand.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Run};
+use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::blob_store::{BlobStore, Fence, SourceRange};
+use goldfleet_ports::clock::TokioClock;
+use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::image_plane::ImagePlane;
+use goldfleet_rates::Rates;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::{Limit, Model, ModelledBlobs, ModelledImages, Pace};
+
+const MIB: u64 = 1 << 20;
+const CHUNK: u64 = 4 * MIB;
+
+/// Round limits, and no latency: 4 MiB a second into a page blob, 32 MiB a second in and 16 MiB a second out of an
+/// account, 8 MiB a second between regions. One request a second between regions gets at most 2 MiB of it.
+const LIMITS: &str = r#"
+    wan.gbit_per_second = 0.067108864
+    blob = { page_blob_mib_per_second = 4, requests_per_second = 10 }
+    accounts.large = { ingress_gbit_per_second = 0.268435456, egress_gbit_per_second = 0.134217728 }
+    accounts.other = { ingress_gbit_per_second = 0.268435456, egress_gbit_per_second = 0.134217728 }
+    latency = { inside_region_ms = 0, same_continent_ms = 0, other_continent_ms = 0, request_ms = 0, pair = [] }
+    stream.mb_per_second = 2.097152
+    server_busy = { behind_seconds = 2, retry_after_seconds = 1 }
+    resource_manager = { write_burst = 2, writes_per_second = 0.5, read_burst = 3, reads_per_second = 1 }
+    control = { resource_manager_ms = 0 }
+"#;
+
+struct Cloud {
+    model: Arc<Model>,
+    blobs: ModelledBlobs,
+}
+
+impl Cloud {
+    fn new(more: &str) -> Self {
+        let mut limits: toml::Table = LIMITS.parse().unwrap();
+        for (section, value) in more.parse::<toml::Table>().unwrap() {
+            let table = limits.entry(section).or_insert_with(|| toml::Table::new().into()).as_table_mut().unwrap();
+            table.extend(value.as_table().unwrap().clone());
+        }
+        for section in limits.iter_mut().filter_map(|(_, section)| section.as_table_mut()) {
+            section.extend(["date", "source"].map(|mark| (mark.to_owned(), "made up".into())));
+        }
+        let limits = Rates::over_built_in(Path::new("test"), &limits.to_string()).unwrap();
+        let clock = Arc::new(TokioClock::starting_at(Timestamp::UNIX_EPOCH));
+        let model = Model::new(Pace::Limited(Box::new(limits)), clock, &"westeurope".parse().unwrap(), 1);
+        for (account, region) in [("source", "westeurope"), ("near", "westeurope"), ("far", "eastus")] {
+            model.place(&account.parse().unwrap(), &region.parse().unwrap(), None);
+        }
+        let cloud = Self { blobs: ModelledBlobs::new(Arc::clone(&model)), model };
+        cloud.model.put_chunks(&container("source"), (0..64).map(chunk).collect::<Vec<_>>().iter()).unwrap();
+        cloud
+    }
+
+    /// A page blob for 64 chunks, for which no time passes.
+    fn page_blob(&self, account: &str, name: &str) -> BlobAddress {
+        let blob = container(account).blob(name);
+        self.model.world().ensure_container(&blob.container);
+        let made = crate::Made { length: 64 * CHUNK, is_page_blob: true, ..Default::default() };
+        self.model.add(&blob, made).unwrap();
+        blob
+    }
+
+    /// Copies one of the source's chunks into a page blob.
+    async fn page(&self, to: &BlobAddress, n: u32) -> PortResult<()> {
+        let offset = u64::from(n) * CHUNK;
+        // What fences do is tested elsewhere: this one is newer than any.
+        self.blobs.put_pages_from(to, Fence(u64::MAX), offset, &source(&container("source"), n)).await
+    }
+
+    /// Copies one of the source's chunks into a store.
+    async fn block(&self, to: &str, n: u32) -> PortResult<()> {
+        self.model.world().ensure_container(&container(to));
+        let blob = container(to).chunk(&chunk(n).hash);
+        self.blobs.put_blob_from(&blob, &source(&container("source"), n)).await
+    }
+}
+
+fn container(account: &str) -> Container {
+    Container { account: account.parse().unwrap(), container: "golden".parse().unwrap() }
+}
+
+fn chunk(n: u32) -> ChunkEntry {
+    let run = Run { offset: u64::from(n) * CHUNK, length: u32::try_from(CHUNK).unwrap(), at: 0, crc64: n.into() };
+    ChunkEntry { hash: ChunkHash::of(&n.to_be_bytes()), length: run.length, runs: vec![run] }
+}
+
+fn source(store: &Container, n: u32) -> SourceRange {
+    let chunk = chunk(n);
+    SourceRange { blob: store.chunk(&chunk.hash), range: 0..CHUNK, crc64: n.into() }
+}
+
+fn seconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64()
+}
+
+#[track_caller]
+fn assert_took(since: Instant, expected: f64) {
+    // tokio's timers have a tick of a millisecond.
+    assert!((seconds(since) - expected).abs() < 0.005, "{} s, not {expected} s", seconds(since));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_copy_takes_the_page_blobs_rate_and_the_latency() {
+    let cloud = Cloud::new("latency = { inside_region_ms = 100, request_ms = 50 }");
+    let blob = cloud.page_blob("near", "one");
+    let began = Instant::now();
+    for n in 0..4 {
+        cloud.page(&blob, n).await.unwrap();
+    }
+    // Each alone: 4 MiB at 4 MiB/s, 50 ms for the request, and 100 ms each to the account and from there to the source.
+    assert_took(began, 4.0 * 1.25);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_in_flight_hide_the_latency() {
+    let cloud = Cloud::new("latency = { inside_region_ms = 100, request_ms = 50 }");
+    let blob = cloud.page_blob("near", "one");
+    let began = Instant::now();
+    for pair in [[0, 1], [2, 3]] {
+        for copied in join_all(pair.map(|n| cloud.page(&blob, n))).await {
+            copied.unwrap();
+        }
+    }
+    assert_took(began, 2.0 * 2.25);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_readers_of_one_page_blob_have_half_of_it_each() {
+    let cloud = Cloud::new("");
+    let source = container("source").blob("golden.vhd");
+    cloud.model.put_page_blob(&source, 128 * MIB).unwrap();
+    let began = Instant::now();
+    let targets = ["one", "two"].map(|name| container("near").blob(name));
+    let copies = targets.iter().map(|to| async {
+        cloud.model.copy_blob(&source, to).await.unwrap();
+        seconds(began)
+    });
+    // Pieces of 64 MiB at 4 MiB/s, one after the other: A, B, A, B. One copy alone would take 32 s.
+    let took = join_all(copies).await;
+    assert!((took[0] - 48.0).abs() < 0.01 && (took[1] - 64.0).abs() < 0.01, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_readers_of_block_blobs_are_not_in_each_others_way() {
+    let cloud = Cloud::new("");
+    let (one, two) = (cloud.page_blob("near", "one"), cloud.page_blob("near", "two"));
+    let began = Instant::now();
+    for copied in join_all([cloud.page(&one, 0), cloud.page(&two, 0)]).await {
+        copied.unwrap();
+    }
+    assert_took(began, 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_is_shared_and_one_request_does_not_fill_it() {
+    let cloud = Cloud::new("");
+    let began = Instant::now();
+    cloud.block("far", 0).await.unwrap();
+    // 4 MiB at 2 MiB/s, what one request gets.
+    assert_took(began, 2.0);
+    let began = Instant::now();
+    for copied in join_all((1..9).map(|n| cloud.block("far", n))).await {
+        copied.unwrap();
+    }
+    // 32 MiB at 8 MiB/s: two would have filled the link's 2 s, eight take 4 s.
+    assert_took(began, 4.0);
+    let stats = cloud.model.stats();
+    assert_eq!(stats.wan_bytes(), 9 * CHUNK);
+    assert_eq!(stats.accounts[1].bytes_abroad, 9 * CHUNK, "{:?}", stats.accounts);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_gives_no_more_than_its_egress() {
+    let cloud = Cloud::new("");
+    let blobs: Vec<BlobAddress> = (0..8).map(|n| cloud.page_blob("near", &n.to_string())).collect();
+    let began = Instant::now();
+    for copied in join_all((0..).zip(&blobs).map(|(n, blob)| cloud.page(blob, n))).await {
+        copied.unwrap();
+    }
+    // 32 MiB at 16 MiB/s, though each page blob would take its chunk in 1 s.
+    assert_took(began, 2.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_serves_so_many_requests_a_second() {
+    let cloud = Cloud::new("");
+    let blob = cloud.page_blob("near", "one");
+    let began = Instant::now();
+    for found in join_all((0..15).map(|_| cloud.blobs.properties(&blob))).await {
+        assert!(found.unwrap().is_some());
+    }
+    assert_took(began, 1.5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_far_behind_refuses_and_serves_again_later() {
+    let cloud = Cloud::new("");
+    let blob = cloud.page_blob("near", "one");
+    let began = Instant::now();
+    let copied = join_all((0..6).map(|n| cloud.page(&blob, n))).await;
+    // A second each: the fourth finds it 3 s behind, more than 2.
+    let refused: Vec<bool> = copied.iter().map(Result::is_err).collect();
+    assert_eq!(refused, [false, false, false, true, true, true]);
+    let busy = copied[3].as_ref().unwrap_err();
+    assert_eq!((busy.kind, busy.code.as_str()), (ErrorKind::Throttled, "server-busy"));
+    let wait = busy.retry_after.unwrap();
+    assert!(wait >= Duration::from_millis(500) && wait <= Duration::from_millis(1500), "{wait:?}");
+    assert_took(began, 3.0);
+    cloud.page(&blob, 3).await.unwrap();
+    assert_took(began, 4.0);
+    assert_eq!(cloud.model.stats().throttles, BTreeMap::from([(Limit::PageBlob, 3)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn resource_manager_admits_a_burst_and_then_a_rate() {
+    let cloud = Cloud::new("");
+    let images = ModelledImages::new(Arc::clone(&cloud.model));
+    let id = |subscription| goldfleet_model::image::ManagedImageId {
+        subscription: SubscriptionId::numbered(subscription),
+        resource_group: "images".parse().unwrap(),
+        name: "x".parse().unwrap(),
+    };
+    for _ in 0..3 {
+        images.get(&id(1), None).await.unwrap();
+    }
+    let refused = images.get(&id(1), None).await.unwrap_err();
+    assert_eq!((refused.kind, refused.retry_after), (ErrorKind::Throttled, Some(Duration::from_secs(1))));
+    images.get(&id(2), None).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    images.get(&id(1), None).await.unwrap();
+    assert_eq!(cloud.model.stats().throttles, BTreeMap::from([(Limit::ResourceManager, 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_inside_an_account_wait_for_each_other() {
+    let cloud = Cloud::new("blob.copy_inside_account_mb_per_second = 100");
+    let source = container("source").blob("golden.vhd");
+    cloud.model.put_page_blob(&source, 1_000_000_000).unwrap();
+    let copies: Vec<BlobAddress> = (0..3).map(|n| container("source").blob(format!("copy-{n}"))).collect();
+    let began = Instant::now();
+    join_all(copies.iter().map(|to| cloud.model.copy_blob(&source, to))).await;
+    assert_took(began, 30.0);
+}

@@ -1,0 +1,92 @@
+//! Rules that no suite of a port asks for: placed accounts, chunks without bytes, limits files.
+
+use std::sync::Arc;
+
+use goldfleet_model::ids::SubscriptionId;
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, StorageType};
+use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Generation, Manifest, OsType, Run};
+use goldfleet_model::store::Container;
+use goldfleet_ports::blob_store::{BlobStore, SourceRange};
+use goldfleet_ports::conformance::clock::ManualClock;
+use goldfleet_ports::conformance::image_plane::put_smallest_vhd;
+use goldfleet_ports::image_plane::ImagePlane;
+use jiff::Timestamp;
+
+use crate::{Model, ModelledBlobs, ModelledImages, Pace};
+
+fn model() -> Arc<Model> {
+    let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
+    Model::new(Pace::Unlimited, clock, &"westeurope".parse().unwrap(), 1)
+}
+
+fn container() -> Container {
+    serde_json::from_str(r#"{ "account": "stage", "container": "vhds" }"#).unwrap()
+}
+
+#[tokio::test]
+async fn an_image_wants_its_vhd_in_its_own_subscription_and_region() {
+    let model = model();
+    let container = container();
+    model.place(&container.account, &"eastus".parse().unwrap(), Some(SubscriptionId::numbered(1)));
+    let blobs = ModelledBlobs::new(Arc::clone(&model));
+    blobs.ensure_container(&container).await.unwrap();
+    let vhd = container.blob("a.vhd");
+    put_smallest_vhd(&blobs, &vhd).await;
+    let images = ModelledImages::new(Arc::clone(&model));
+    for (subscription, region, code) in [
+        (1, "eastus", None),
+        (2, "eastus", Some("vhd-in-other-subscription")),
+        (1, "westus", Some("vhd-in-other-region")),
+    ] {
+        let spec = ManagedImageSpec {
+            id: ManagedImageId {
+                subscription: SubscriptionId::numbered(subscription),
+                resource_group: "images".parse().unwrap(),
+                name: format!("{region}-{subscription}").parse().unwrap(),
+            },
+            region: region.parse().unwrap(),
+            vhd: vhd.clone(),
+            os: OsType::Linux,
+            generation: Generation::V2,
+            storage_type: StorageType::default(),
+            disk_encryption_set: None,
+            tenant: None,
+            tags: Default::default(),
+        };
+        assert_eq!(images.put(&spec).await.err().map(|error| error.code).as_deref(), code);
+    }
+}
+
+#[tokio::test]
+async fn chunks_without_bytes_are_copied_run_by_run_and_told_apart() {
+    let model = model();
+    let blobs = ModelledBlobs::new(Arc::clone(&model));
+    let store = container();
+    let runs =
+        vec![Run { offset: 0, length: 4096, at: 0, crc64: 11 }, Run { offset: 8192, length: 512, at: 4096, crc64: 22 }];
+    let chunk = ChunkEntry { hash: ChunkHash::of(b"x"), length: 4608, runs };
+    model.put_chunks(&store, [&chunk]).unwrap();
+    let footer = goldfleet_disk::vhd::Footer::fixed_for(1 << 20, 1).to_bytes();
+    let manifest =
+        Manifest { os: OsType::Linux, generation: Generation::V2, size: 1 << 20, footer, chunks: vec![chunk.clone()] };
+    let vhd = store.blob("a.vhd");
+    blobs.create_page_blob(&vhd, manifest.size + 512, &Default::default()).await.unwrap();
+    let fence = blobs.take_fence(&vhd).await.unwrap();
+    let blob = store.chunk(&chunk.hash);
+    let source = |at: u64, length: u64, crc64| SourceRange { blob: blob.clone(), range: at..at + length, crc64 };
+    blobs.put_pages_from(&vhd, fence, 0, &source(0, 4096, 11)).await.unwrap();
+    let wrong = blobs.put_pages_from(&vhd, fence, 8192, &source(4096, 512, 23)).await.unwrap_err();
+    assert_eq!(wrong.code, "source-corrupt");
+    let part = blobs.put_pages_from(&vhd, fence, 8192, &source(0, 512, 11)).await.unwrap_err();
+    assert_eq!(part.code, "bytes-not-kept");
+    let checksum = goldfleet_model::checksum::crc64(&footer);
+    blobs.put_pages(&vhd, fence, manifest.size, footer.to_vec().into(), checksum).await.unwrap();
+    assert!(!model.is_whole(&vhd, &manifest), "a run is missing");
+    blobs.put_pages_from(&vhd, fence, 8192, &source(4096, 512, 22)).await.unwrap();
+    assert!(model.is_whole(&vhd, &manifest));
+
+    // The checksum of the whole is that of its runs.
+    let whole = SourceRange { blob: blob.clone(), range: 0..4608, crc64: chunk.crc64() };
+    blobs.put_blob_from(&store.blob("copy"), &whole).await.unwrap();
+    assert_eq!(blobs.get(&blob, None).await.unwrap_err().code, "bytes-not-kept");
+}

@@ -1,0 +1,48 @@
+//! Why a configuration was refused.
+
+use std::path::{Path, PathBuf};
+
+use goldfleet_diagnostics::Fault;
+use goldfleet_diagnostics::{Problem, lines};
+
+use super::PREFIX;
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file that was asked for is not there.
+    #[error("configuration file {} not found: check the path in --config or GOLDFLEET_CONFIG", .0.display())]
+    NoSuchFile(PathBuf),
+    /// No file was named, there is no default file, and no variable replaces it.
+    #[error(
+        "no {0} found in this directory or a parent directory: create one, or name it with --config or GOLDFLEET_CONFIG"
+    )]
+    NoDefaultFile(&'static str),
+    /// The file can't be read.
+    #[error("cannot read the configuration file {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What is written can't be used.
+    #[error("{}", lines(.0))]
+    Invalid(Vec<Problem>),
+}
+
+impl ConfigError {
+    pub(super) fn invalid(file: &Path, faults: &[Fault]) -> Self {
+        Self::Invalid(faults.iter().map(|fault| Problem::new(file, fault, how_to_give)).collect())
+    }
+}
+
+/// How a missing key can be given.
+fn how_to_give(keys: &[String]) -> String {
+    let variable = format!("{PREFIX}{}", keys.join("__").to_uppercase());
+    match keys {
+        [section] => format!("add the section [{section}], or set its keys as {variable}__KEY"),
+        [tables @ .., key] => format!("add {key} to [{}], or set {variable}", tables.join(".")),
+        [] => String::new(),
+    }
+}

@@ -1,0 +1,117 @@
+//! What targets and stores must keep to together.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::hash::Hash;
+
+use goldfleet_diagnostics::Problem;
+use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
+use goldfleet_model::store::Store;
+use goldfleet_model::target::Target;
+
+use super::placed::Placed;
+
+/// Everything that does not go together, in the order in which it is written.
+pub(super) fn check(targets: &[Placed<Target>], stores: &[Placed<Store>]) -> Vec<Problem> {
+    let mut check = Check::default();
+    for target in targets {
+        check.target(target);
+    }
+    for store in stores {
+        check.store(store);
+    }
+    check.problems
+}
+
+#[derive(Default)]
+struct Check<'a> {
+    problems: Vec<Problem>,
+    targets: HashMap<(SubscriptionId, &'a Region), &'a dyn Display>,
+    stores: HashMap<&'a AccountName, &'a dyn Display>,
+    accounts: HashMap<&'a AccountName, Account<'a>>,
+}
+
+/// Where a storage account lies, as the first that names it has it. A store does not tell the subscription.
+struct Account<'a> {
+    region: &'a Region,
+    subscription: SubscriptionId,
+    named_by: &'a dyn Display,
+}
+
+impl<'a> Check<'a> {
+    fn target(&mut self, placed: &'a Placed<Target>) {
+        let target = placed.value();
+        if let Some(first) = first_of(&mut self.targets, (target.subscription, &target.region), placed) {
+            let message = format!("the target {} is there already, at {first}: remove one", target.key());
+            self.problems.push(placed.problem("region", message));
+            return;
+        }
+        let here = Account { region: &target.region, subscription: target.subscription, named_by: placed };
+        let account = self.accounts.entry(&target.account).or_insert(here);
+        if (account.region, account.subscription) != (&target.region, target.subscription) {
+            let Account { region, subscription, named_by } = account;
+            let message = format!(
+                "{} lies in {subscription}/{region}, says {named_by}, and an account lies in one subscription and region only: name another account",
+                target.account
+            );
+            self.problems.push(placed.problem("account", message));
+        }
+        self.optional_fields(placed);
+    }
+
+    fn optional_fields(&mut self, placed: &Placed<Target>) {
+        let target = placed.value();
+        if let Some(set) = &target.disk_encryption_set {
+            let lower = set.to_ascii_lowercase();
+            if !lower.starts_with("/subscriptions/") || !lower.contains("/microsoft.compute/diskencryptionsets/") {
+                let rule = "use the resource id, /subscriptions/…/Microsoft.Compute/diskEncryptionSets/…";
+                let message = format!("{set:?} is no disk encryption set: {rule}");
+                self.problems.push(placed.problem("disk_encryption_set", message));
+            }
+        }
+        if let Some(name) = &target.name
+            && (name.trim().is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control))
+        {
+            let message = format!("{name:?} is not a display name: use 1 to 100 characters without control characters");
+            self.problems.push(placed.problem("name", message));
+        }
+        if let Some(tenant) = &target.tenant {
+            let good =
+                tenant.contains(['-', '.']) && tenant.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+            if !good {
+                let message = format!("{tenant:?} is no tenant: use its id or its domain");
+                self.problems.push(placed.problem("tenant", message));
+            }
+        }
+    }
+
+    fn store(&mut self, placed: &'a Placed<Store>) {
+        let store = placed.value();
+        // Several stores a region are for more egress, which another container of the same account has no more of.
+        if let Some(first) = first_of(&mut self.stores, &store.account, placed) {
+            let message = format!("{} holds a store already, at {first}: remove one", store.account);
+            self.problems.push(placed.problem("account", message));
+        }
+        if let Some(account) = self.accounts.get(&store.account)
+            && account.region != &store.region
+        {
+            let Account { region, named_by, .. } = account;
+            let message =
+                format!("{} lies in {region}, says {named_by}: name an account in this region", store.account);
+            self.problems.push(placed.problem("account", message));
+        }
+    }
+}
+
+/// Who had `key` before; where nobody had, `holder` has it now.
+fn first_of<'a, K: Eq + Hash>(
+    holders: &mut HashMap<K, &'a dyn Display>,
+    key: K,
+    holder: &'a dyn Display,
+) -> Option<&'a dyn Display> {
+    let first = holders.get(&key).copied();
+    if first.is_none() {
+        holders.insert(key, holder);
+    }
+    first
+}

@@ -1,0 +1,308 @@
+//! Targets files, good and bad, what is said of the bad ones, and changes that leave the rest alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+const FILE: &str = r#"# The fleet, as of 2026. Ask Ada before changing ring 0.
+
+[[store]] # by hand, since it is bigger
+region = "eastus"
+account = "goldeastus"
+container = "golden"
+
+# --- canaries
+[[target]]
+region = "westeurope" # region first, for once
+subscription = "00000000-0000-0000-0000-000000000001"
+resource_group = "images"
+account = "stage0001"
+container = "vhds"
+enabled   = true   # do not touch
+tags = { env = 'prod' } # single quotes
+
+# --- the rest
+[[target]]
+subscription = "00000000-0000-0000-0000-000000000002"
+region = "eastus"
+resource_group = "images"
+account = "stage0002"
+container = "vhds"
+ring = 1
+
+[target.tags]
+env = "dev"
+# the end
+"#;
+
+const CSV: &str = "subscription,region,resource_group,account,container";
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("targets.toml");
+    fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn target(number: u32, region: &str, account: &str) -> Target {
+    serde_json::from_value(serde_json::json!({
+        "subscription": format!("00000000-0000-0000-0000-{number:012}"), "region": region,
+        "resource_group": "images", "account": account, "container": "vhds",
+    }))
+    .unwrap()
+}
+
+fn given(target: Target) -> Placed<Target> {
+    Placed::given("given", target)
+}
+
+fn selectors(texts: &[&str]) -> Vec<Selector> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// What is said of a targets file with this text.
+fn refusal(text: &str) -> String {
+    Contents::read(Path::new("targets.toml"), text).expect_err(text).to_string()
+}
+
+/// A target of the first subscription, with `more` behind.
+fn table(region: &str, account: &str, more: &str) -> String {
+    format!(
+        "[[target]]\nsubscription = \"00000000-0000-0000-0000-000000000001\"\nregion = \"{region}\"\n\
+         resource_group = \"images\"\naccount = \"{account}\"\ncontainer = \"vhds\"\n{more}\n"
+    )
+}
+
+#[test]
+fn a_file_says_what_it_says() {
+    let (_folder, path) = file(FILE);
+    let file = TargetsFile::load(&path).unwrap();
+    assert_eq!(file.targets.len(), 2);
+    assert_eq!((file.targets[0].ring, file.targets[0].enabled), (0, true));
+    assert_eq!(file.targets[1].tags["env"], "dev");
+    let stores = file.stores_by_region();
+    assert_eq!(stores.values().flatten().map(Store::to_string).collect::<Vec<_>>(), ["goldeastus/golden (eastus)"]);
+    assert_eq!(file.selected(&[]).len(), 2);
+    assert_eq!(file.selected(&selectors(&["ring=1", "nowhere"])).len(), 1);
+}
+
+#[test]
+fn an_empty_file_is_a_file() {
+    let (_folder, path) = file("# nothing yet\n");
+    assert_eq!(TargetsFile::load(&path).unwrap(), TargetsFile::default());
+}
+
+#[test]
+fn a_disabled_target_is_not_selected() {
+    let (_folder, path) = file(FILE);
+    let mut document = TargetsDocument::open(&path).unwrap();
+    document.switch(&selectors(&["westeurope"]), false).unwrap();
+    assert!(document.file().selected(&selectors(&["westeurope"])).is_empty());
+}
+
+#[test]
+fn refusals_of_files() {
+    let good = table("westeurope", "stage0001", "");
+    let store = |region: &str, account: &str| {
+        format!("[[store]]\nregion = \"{region}\"\naccount = \"{account}\"\ncontainer = \"golden\"\n")
+    };
+    let bad = [
+        ("no TOML", "[[target]".to_owned()),
+        ("single brackets", "[target]\nregion = \"westeurope\"\n".to_owned()),
+        ("unknown table", format!("{good}[[targets]]\n")),
+        ("nothing in it", format!("{good}[[target]]\n")),
+        ("unknown key", table("westeurope", "stage0001", "rings = 1")),
+        ("wrong types", table("westeurope", "stage0001", "ring = \"first\"") + &table("eastus", "a01", "tags = \"x\"")),
+        ("bad names", table("West Europe", "stage0001", "") + &table("eastus", "Stage_1", "")),
+        ("twice", table("westeurope", "stage0001", "") + "\n" + &table("westeurope", "stage0002", "")),
+        ("account in two regions", good.clone() + &table("eastus", "stage0001", "")),
+        ("one account, two stores", store("eastus", "gold1") + &store("eastus", "gold1")),
+        ("store elsewhere", good.clone() + &store("eastus", "stage0001")),
+        ("store with more", store("eastus", "gold1") + "ring = 1\n"),
+        ("encryption set", table("westeurope", "stage0001", "disk_encryption_set = \"des\"\ntenant = \"a b\"")),
+    ];
+    let said: Vec<String> = bad.iter().map(|(case, text)| format!("-- {case}\n{}", refusal(text))).collect();
+    insta::assert_snapshot!(said.join("\n"));
+    let missing = TargetsFile::load(Path::new("nowhere/targets.toml")).unwrap_err();
+    insta::assert_snapshot!(missing, @"there is no targets file nowhere/targets.toml: make one with 'goldfleet targets add', 'import' or 'generate', or set [targets] file");
+}
+
+#[test]
+fn switching_changes_only_what_is_switched() {
+    let (_folder, path) = file(FILE);
+    let mut document = TargetsDocument::open(&path).unwrap();
+    let switched = document.switch(&[], false).unwrap();
+    assert_eq!((switched.changed.len(), switched.unchanged.len()), (2, 0));
+    document.save().unwrap();
+    let written = fs::read_to_string(&path).unwrap();
+    insta::assert_snapshot!(written);
+    // And back again: but for the key that was not there, the file is as it was.
+    let mut document = TargetsDocument::open(&path).unwrap();
+    document.switch(&selectors(&["*"]), true).unwrap();
+    document.save().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap().replace("ring = 1\nenabled = true\n", "ring = 1\n"), FILE);
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left in the folder");
+}
+
+#[test]
+fn a_selector_without_a_match_changes_nothing() {
+    let (_folder, path) = file(FILE);
+    let mut document = TargetsDocument::open(&path).unwrap();
+    let error = document.switch(&selectors(&["westeurope", "ring=7", "mars"]), false).unwrap_err();
+    insta::assert_snapshot!(error);
+    assert!(document.file().targets.iter().all(|target| target.enabled));
+}
+
+#[test]
+fn merging_keeps_or_replaces() {
+    let (_folder, path) = file(FILE);
+    let unchanged = TargetsFile::load(&path).unwrap().targets.remove(0);
+    let otherwise = Target { ring: 5, tags: BTreeMap::new(), ..target(2, "eastus", "stage0002") };
+    let incoming = || [unchanged.clone(), otherwise.clone(), target(3, "eastus", "stage0003")].map(given).into();
+
+    let mut document = TargetsDocument::open(&path).unwrap();
+    let merged = document.merge(incoming(), OnDuplicate::Keep).unwrap();
+    assert_eq!([&merged.added, &merged.unchanged, &merged.replaced, &merged.kept].map(Vec::len), [1, 1, 0, 1]);
+    assert_eq!(document.file().targets[1].ring, 1);
+
+    let mut document = TargetsDocument::open(&path).unwrap();
+    let merged = document.merge(incoming(), OnDuplicate::Replace).unwrap();
+    assert_eq!([&merged.added, &merged.unchanged, &merged.replaced, &merged.kept].map(Vec::len), [1, 1, 1, 0]);
+    document.save().unwrap();
+    insta::assert_snapshot!(fs::read_to_string(&path).unwrap());
+    assert_eq!(TargetsFile::load(&path).unwrap(), document.file());
+    let tagged = Target { tags: BTreeMap::from([("env".to_owned(), "qa".to_owned())]), ..otherwise.clone() };
+    let (_folder, path) = file(FILE);
+    let mut document = TargetsDocument::open(&path).unwrap();
+    document.merge(vec![given(tagged)], OnDuplicate::Replace).unwrap();
+    document.save().unwrap();
+    assert_eq!(TargetsFile::load(&path).unwrap(), document.file(), "a table of tags becomes one in braces");
+    document.merge(incoming(), OnDuplicate::Replace).unwrap();
+    document.save().unwrap();
+    let again = TargetsDocument::open(&path).unwrap().merge(incoming(), OnDuplicate::Replace).unwrap();
+    assert_eq!(again.unchanged.len(), 3);
+}
+
+#[test]
+fn merging_makes_a_file_and_takes_any_spelling_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("targets.toml");
+    for text in [
+        "",
+        "# just a comment\n",
+        "target = []\n",
+        "target = [{ subscription = \"00000000-0000-0000-0000-000000000001\", region = \"eastus\", resource_group = \"i\", account = \"abc\", container = \"vhds\" }]\n",
+    ] {
+        fs::write(&path, text).unwrap();
+        let mut document = TargetsDocument::open(&path).unwrap();
+        let tags = BTreeMap::from([("env".to_owned(), "a \"b\"".to_owned())]);
+        let new = Target { tags, tenant: Some("contoso.com".to_owned()), ..target(9, "eastus", "stage0009") };
+        document.merge(vec![given(new), given(target(8, "westus", "stage0008"))], OnDuplicate::Keep).unwrap();
+        document.save().unwrap();
+        assert_eq!(TargetsFile::load(&path).unwrap(), document.file(), "{text}");
+        let remarks = fs::read_to_string(&path).unwrap().matches("# just a comment\n\n[[target]]").count();
+        assert_eq!(remarks, text.matches("# just").count(), "remarks stay in front");
+    }
+    fs::remove_file(&path).unwrap();
+    let mut document = TargetsDocument::open(&path).unwrap();
+    document.merge(vec![given(target(9, "eastus", "stage0009"))], OnDuplicate::Keep).unwrap();
+    document.save().unwrap();
+    insta::assert_snapshot!(fs::read_to_string(&path).unwrap());
+}
+
+#[test]
+fn what_does_not_go_together_is_not_merged() {
+    let (_folder, path) = file(FILE);
+    let mut document = TargetsDocument::open(&path).unwrap();
+    let twice = vec![given(target(3, "eastus", "stage0003")), given(target(3, "eastus", "stage0003"))];
+    insta::assert_snapshot!(document.merge(twice, OnDuplicate::Replace).unwrap_err(), @"given: region: the target 00000000-0000-0000-0000-000000000003/eastus is there already, at given: remove one");
+    let taken = vec![given(target(3, "eastus", "stage0001"))];
+    let error = document.merge(taken, OnDuplicate::Keep).unwrap_err().to_string();
+    insta::assert_snapshot!(error.replace(&path.display().to_string(), "targets.toml"), @"given: account: stage0001 lies in 00000000-0000-0000-0000-000000000001/westeurope, says targets.toml:9, and an account lies in one subscription and region only: name another account");
+    document.save().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), FILE);
+}
+
+#[test]
+fn thousands_of_targets_take_no_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("targets.toml");
+    let generate = Generate {
+        subscriptions: (1..=500).map(goldfleet_model::ids::SubscriptionId::numbered).collect(),
+        regions: (0..18).map(|number| format!("region{number}").parse().unwrap()).collect(),
+        prefix: "stage".parse().unwrap(),
+        resource_group: "images".parse().unwrap(),
+        container: "vhds".parse().unwrap(),
+        ring: 0,
+        names: BTreeMap::new(),
+    };
+    let begin = std::time::Instant::now();
+    for expected in [[9000, 0], [0, 9000]] {
+        let mut document = TargetsDocument::open(&path).unwrap();
+        let merged = document.merge(generate.targets(&document.file()).unwrap(), OnDuplicate::Keep).unwrap();
+        assert_eq!([merged.added.len(), merged.unchanged.len()], expected);
+        document.save().unwrap();
+    }
+    // A second or two unoptimised; what grows with the square takes minutes.
+    assert!(begin.elapsed().as_secs() < 30, "{:?}", begin.elapsed());
+}
+
+#[test]
+fn csv_is_imported() {
+    let text = format!(
+        "\u{feff}{CSV},ring,enabled,tags,tag.owner,tenant\n\
+         00000000-0000-0000-0000-000000000001,westeurope, images ,stage1,vhds,2,FALSE,env=prod;team=x,ada,\n\
+         00000000-0000-0000-0000-000000000002,eastus,\"images\",stage2,vhds,,,,,contoso.com\n"
+    );
+    let targets = import(Path::new("fleet.csv"), &text, Format::Csv).unwrap();
+    let first = targets[0].value();
+    assert_eq!((first.ring, first.enabled, first.resource_group.as_str()), (2, false, "images"));
+    let tags: Vec<_> = first.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(tags, ["env=prod", "owner=ada", "team=x"]);
+    let expected = Target { tenant: Some("contoso.com".to_owned()), ..target(2, "eastus", "stage2") };
+    assert_eq!(targets[1].value(), &expected);
+}
+
+#[test]
+fn what_is_listed_as_json_can_be_imported() {
+    let (_folder, path) = file(FILE);
+    let targets = TargetsFile::load(&path).unwrap().targets;
+    let text = serde_json::to_string(&targets).unwrap();
+    let imported = import(Path::new("fleet.json"), &text, Format::Json).unwrap();
+    assert_eq!(imported.into_iter().map(Placed::into_value).collect::<Vec<_>>(), targets);
+}
+
+#[test]
+fn refusals_of_imports() {
+    let row = "00000000-0000-0000-0000-000000000001,westeurope,images,stage1,vhds";
+    let bad = [
+        ("no header", String::new()),
+        ("other columns", "subscription,region,region,resource-group,account,tag.\n".to_owned()),
+        (
+            "every bad row",
+            format!("{CSV},ring\n{row},1\nmine,westeurope,images,stage2,vhds,\n{row},first\n{row},-1\n,,,,,\n{row}\n"),
+        ),
+        ("tags", format!("{CSV},tags\n{row},prod\n")),
+        ("truth", format!("{CSV},enabled\n{row},perhaps\n")),
+    ];
+    let mut said: Vec<String> = bad
+        .iter()
+        .map(|(case, text)| {
+            let error = import(Path::new("fleet.csv"), text, Format::Csv).expect_err(case);
+            format!("-- {case}\n{error}")
+        })
+        .collect();
+    let bad = [
+        ("no JSON", "[{]"),
+        ("no list", "{}"),
+        ("every bad item", r#"[{"region": "eastus", "ring": null}, 3, null, {"subscription": 1}, {"colour": "red"}]"#),
+    ];
+    said.extend(bad.iter().map(|(case, text)| {
+        let error = import(Path::new("fleet.json"), text, Format::Json).expect_err(case);
+        format!("-- {case}\n{error}")
+    }));
+    insta::assert_snapshot!(said.join("\n"));
+    assert_eq!(Format::of(Path::new("a/fleet.CSV")), Some(Format::Csv));
+    assert_eq!(Format::of(Path::new("fleet.xlsx")), None);
+}

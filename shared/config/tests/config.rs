@@ -1,0 +1,352 @@
+//! Configurations, good and bad, and what is said of the bad ones.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use goldfleet_azure_settings::{Checksum, Credential};
+use goldfleet_config::{Cloud, Config, ConfigError, Coordination, LogFormat, Staged, Time};
+
+const SOURCE: &str = r#"[source]
+subscription = "00000000-0000-0000-0000-000000000000"
+region = "westeurope"
+account = "goldsource"
+container = "golden"
+"#;
+
+/// A folder with a configuration file in it.
+struct Given {
+    folder: tempfile::TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Given {
+    fn file(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("goldfleet.toml"), text).unwrap();
+        Self { folder, variables: Vec::new() }
+    }
+
+    /// The file has a good `[source]`, followed by `text`.
+    fn besides_source(text: &str) -> Self {
+        Self::file(&format!("{SOURCE}{text}"))
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(Some(&self.path("goldfleet.toml")), self.variables.clone().into_iter())
+    }
+
+    /// What is said of a configuration that is refused, without the folder's name.
+    fn refusal(&self) -> String {
+        let error = self.load().expect_err("this configuration is not good");
+        error.to_string().replace(&format!("{}/", self.folder.path().display()), "")
+    }
+}
+
+fn source_variables() -> Vec<(String, String)> {
+    [("SUBSCRIPTION", "00000000-0000-0000-0000-000000000000"), ("REGION", "westeurope")]
+        .into_iter()
+        .chain([("ACCOUNT", "goldsource"), ("CONTAINER", "golden")])
+        .map(|(key, value)| (format!("GOLDFLEET_SOURCE__{key}"), value.to_owned()))
+        .collect()
+}
+
+#[test]
+fn everything_but_the_source_has_a_default() {
+    let given = Given::besides_source("");
+    let config = given.load().unwrap();
+    assert_eq!(config.source.store().to_string(), "goldsource/golden (westeurope)");
+    let Coordination::Embedded(embedded) = &config.coordination else { panic!("{:?}", config.coordination) };
+    assert_eq!(embedded.path, given.path("goldfleet.db"));
+    let Cloud::Directory(directory) = &config.cloud else { panic!("{:?}", config.cloud) };
+    assert_eq!(directory.root, given.path("cloud"));
+    assert_eq!(config.targets.file, given.path("targets.toml"));
+    assert_eq!(config.images.name.to_string(), "{image}-{version}-{region}");
+    assert_eq!(config.worker.lease.get(), Duration::from_secs(60));
+    assert_eq!(config.cleanup.staged, Staged::Keep);
+}
+
+#[test]
+fn plans_have_their_rates_beside_the_configuration() {
+    let given = Given::besides_source("[plan]\nrates = \"mine.toml\"\nwithin = \"30m\"\n");
+    let plan = given.load().unwrap().plan;
+    assert_eq!((plan.rates, plan.within), (Some(given.path("mine.toml")), Some(Time::seconds(1800))));
+    let refusal = Given::besides_source("[plan]\nwithin = \"0s\"\n").refusal();
+    insta::assert_snapshot!(refusal, @"goldfleet.toml:7: plan.within: 0s is out of range: use 1s to 8784h");
+}
+
+#[test]
+fn what_is_written_out_reads_back_the_same() {
+    for text in [
+        "",
+        "[coordination]\nbackend = \"azure\"\nqueue_endpoint = \"https://{account}.queue.core.windows.net\"\ntable_endpoint = \"https://{account}.table.core.windows.net/\"\n[cloud]\nbackend = \"azure\"\ncredential = \"azure-cli\"\nca_certificate = \"/etc/ca.pem\"\n[worker]\nlease = \"1h\"\npoll = \"1s 500ms\"",
+        "[cloud]\nbackend = \"modelled\"\n[plan]\nrates = \"/etc/rates.toml\"\nwithin = \"1h\"\n[log]\nformat = \"json\"\nlevel = \"debug\"",
+    ] {
+        let config = Given::besides_source(text).load().unwrap();
+        let written = toml::to_string(&config).unwrap();
+        assert_eq!(Given::file(&written).load().unwrap(), config, "{written}");
+    }
+}
+
+#[test]
+fn azure_is_read_with_all_its_keys() {
+    let config = Given::besides_source(
+        r#"[cloud]
+backend = "azure"
+resource_manager_endpoint = "https://management.azure.com"
+blob_endpoint = "https://127.0.0.1:10000/{account}"
+ca_certificate = "ca.pem"
+credential = "managed-identity""#,
+    )
+    .load()
+    .unwrap();
+    let Cloud::Azure(azure) = &config.cloud else { panic!("{:?}", config.cloud) };
+    assert_eq!(azure.credential, Credential::ManagedIdentity);
+    let endpoint = azure.blob_endpoint.as_ref().unwrap();
+    assert_eq!(endpoint.for_account(&"gold1".parse().unwrap()), "https://127.0.0.1:10000/gold1");
+}
+
+#[test]
+fn blobs_are_checked_by_crc64_but_at_an_emulator() {
+    let checksum = |keys: &str| {
+        let config = Given::besides_source(&format!("[cloud]\nbackend = \"azure\"\n{keys}")).load().unwrap();
+        config.azure_cloud().unwrap().checksum()
+    };
+    let emulator = "blob_endpoint = \"https://127.0.0.1:10000/{account}\"\n";
+    assert_eq!(checksum(""), Checksum::Crc64);
+    assert_eq!(checksum("checksum = \"md5\""), Checksum::Md5);
+    assert_eq!(checksum(emulator), Checksum::Md5);
+    assert_eq!(checksum(&format!("{emulator}checksum = \"crc64\"")), Checksum::Crc64);
+}
+
+#[test]
+fn the_environment_goes_over_the_file() {
+    let given = Given::besides_source("[worker]\nconcurrency = 7\nlease = \"90s\"\n")
+        .variable("GOLDFLEET_WORKER__CONCURRENCY", "9")
+        .variable("goldfleet_upload__Requests", "3")
+        .variable("GOLDFLEET_CLEANUP__STAGED", "remove")
+        .variable("GOLDFLEET_LOG__FORMAT", "json")
+        .variable("GOLDFLEET_LOG", "not ours here")
+        .variable("GOLDFLEET_WORKER__LEASE", "");
+    let config = given.load().unwrap();
+    assert_eq!((config.worker.concurrency, config.upload.requests), (9, 3));
+    assert_eq!(config.worker.lease.get(), Duration::from_secs(90));
+    assert_eq!(config.cleanup.staged, Staged::Remove);
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn the_environment_can_choose_a_backend() {
+    let config = Given::besides_source("[coordination]\nbackend = \"azure\"\n")
+        .variable("GOLDFLEET_COORDINATION__QUEUE_ENDPOINT", "https://q.example")
+        .variable("GOLDFLEET_COORDINATION__TABLE_ENDPOINT", "https://t.example")
+        .variable("GOLDFLEET_CLOUD__BACKEND", "modelled")
+        .load()
+        .unwrap();
+    assert!(matches!(config.coordination, Coordination::Azure(_)));
+    assert!(matches!(config.cloud, Cloud::Modelled(_)));
+}
+
+#[test]
+fn a_path_from_the_environment_is_text_and_relative_to_the_working_directory() {
+    for text in ["123", "true", "1.5", "[a]", "\"quoted\"", "x = 1"] {
+        let config = Given::besides_source("").variable("GOLDFLEET_COORDINATION__PATH", text).load().unwrap();
+        let Coordination::Embedded(embedded) = &config.coordination else { panic!("{:?}", config.coordination) };
+        assert_eq!(embedded.path, Path::new(text));
+    }
+}
+
+#[test]
+fn without_a_file_the_environment_is_enough() {
+    // Tests run in the package's folder, where no goldfleet.toml is.
+    let config = Config::load(None, source_variables().into_iter()).unwrap();
+    assert_eq!(config.targets.file, Path::new("targets.toml"));
+}
+
+#[test]
+fn goldfleet_config_names_the_file_and_the_argument_wins() {
+    let given = Given::besides_source("[upload]\nrequests = 5\n");
+    let other = Given::besides_source("[upload]\nrequests = 6\n");
+    let variable = ("GOLDFLEET_CONFIG".to_owned(), given.path("goldfleet.toml").display().to_string());
+    let config = Config::load(None, [variable.clone()].into_iter()).unwrap();
+    assert_eq!(config.upload.requests, 5);
+    let config = Config::load(Some(&other.path("goldfleet.toml")), [variable].into_iter()).unwrap();
+    assert_eq!(config.upload.requests, 6);
+}
+
+#[test]
+fn a_file_that_is_asked_for_must_be_there() {
+    let variable = ("GOLDFLEET_CONFIG".to_owned(), "nowhere/goldfleet.toml".to_owned());
+    let error = Config::load(None, [variable].into_iter()).unwrap_err();
+    insta::assert_snapshot!(error, @"there is no configuration file nowhere/goldfleet.toml: check the path that --config or GOLDFLEET_CONFIG gives");
+    assert!(Config::load(None, std::iter::empty()).is_err(), "a source is required");
+}
+
+#[test]
+fn refusals_of_files() {
+    let bad = [
+        ("no TOML", "[worker\nlease = 1"),
+        ("a key twice", "[upload]\nrequests = 1\nrequests = 2"),
+        ("unknown section", "[wroker]\nlease = \"1m\""),
+        ("unknown key", "[worker]\nlaese = \"1m\""),
+        ("key outside a section", "lease = \"1m\""),
+        ("wrong type", "[worker]\nconcurrency = \"many\""),
+        ("negative", "[worker]\nconcurrency = -1"),
+        ("number for text", "[worker]\nlease = 60"),
+        ("time without unit", "[worker]\nlease = \"60\""),
+        ("negative time", "[worker]\npoll = \"-5s\""),
+        ("out of range", "[worker]\nlease = \"1s\"\nconcurrency = 0\n\n[dispatch]\nsweep = \"2 days\""),
+        ("cap below base", "[worker]\nretry_base = \"10s\"\nretry_cap = \"1s\""),
+        ("section is a value", "worker = 3"),
+        ("unknown backend", "[cloud]\nbackend = \"aws\""),
+        ("backend is no text", "[cloud]\nbackend = 1"),
+        ("key of the other backend", "[coordination]\nbackend = \"embedded\"\npath = \"x\"\nprefix = \"gold\""),
+        (
+            "emulator's token for anyone",
+            "[coordination]\nbackend = \"azure\"\nqueue_endpoint = \"https://q.example\"\ncredential = \"emulator\"",
+        ),
+        (
+            "two identities",
+            "[coordination]\nbackend = \"azure\"\ncredential = \"azure-cli\"\n[cloud]\nbackend = \"azure\"",
+        ),
+        ("http", "[cloud]\nbackend = \"azure\"\nresource_manager_endpoint = \"http://management.azure.com\""),
+        ("secret in an endpoint", "[cloud]\nbackend = \"azure\"\nblob_endpoint = \"https://a/{account}?sig=hush\""),
+        ("one endpoint for all", "[cloud]\nbackend = \"azure\"\nblob_endpoint = \"https://a.example\""),
+        ("suffix with scheme", "[cloud]\nbackend = \"azure\"\nblob_suffix = \"https://blob.core.windows.net\""),
+        ("log level", "[log]\nformat = \"text\"\nlevel = \"wran\""),
+        ("log filter", "[log]\nlevel = \"a=b=c\""),
+        ("template", "[images]\nname = \"{image}-{verison}\""),
+        ("word", "[cleanup]\nstaged = \"maybe\""),
+    ];
+    let said: Vec<String> = bad
+        .into_iter()
+        .map(|(case, text)| {
+            let given = if text.contains("[") {
+                Given::besides_source(text)
+            } else {
+                Given::file(&format!("{text}\n{SOURCE}"))
+            };
+            format!("-- {case}\n{}", given.refusal())
+        })
+        .collect();
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn refusals_of_sources() {
+    let bad = [
+        "",
+        "[source]",
+        "[source]\nsubscription = \"mine\"",
+        "[source]\nsubscription = \"00000000-0000-0000-0000-000000000000\"\nregion = \"West Europe\"",
+        "source = \"golden\"",
+    ];
+    let said: Vec<String> = bad.into_iter().map(|text| Given::file(text).refusal()).collect();
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn refusals_of_variables() {
+    let bad = [
+        ("GOLDFLEET_WORKER__LAESE", "1m"),
+        ("GOLDFLEET_WROKER__LEASE", "1m"),
+        ("GOLDFLEET_WORKER__CONCURRENCY", "many"),
+        ("GOLDFLEET_WORKER__CONCURRENCY", "0"),
+        ("GOLDFLEET_WORKER__LEASE", "1s"),
+        ("GOLDFLEET_WORKER__LEASE__MORE", "1s"),
+        ("GOLDFLEET_SOURCE__REGION", "West Europe"),
+        ("GOLDFLEET_CLOUD__BACKEND", "aws"),
+        ("GOLDFLEET_COORDINATION__PREFIX", "gold"),
+    ];
+    let said: Vec<String> =
+        bad.into_iter().map(|(name, value)| Given::besides_source("").variable(name, value).refusal()).collect();
+    insta::assert_snapshot!(said.join("\n"));
+    let alone = Config::load(None, source_variables().into_iter().skip(1)).unwrap_err();
+    insta::assert_snapshot!(alone, @"goldfleet.toml: source.subscription: missing: add subscription to [source], or set GOLDFLEET_SOURCE__SUBSCRIPTION");
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let given = Given::file(
+        r#"[worker]
+lease = "60"
+concurrency = 0
+laese = "1m"
+retry_base = 1
+retry_cap = "10ms"
+
+[wroker]
+poll = "1s"
+
+[cloud]
+backend = "aws"
+root = 7
+
+[source]
+subscription = "00000000-0000-0000-0000-000000000000"
+region = "West Europe"
+contaner = "golden"
+container = "golden"
+
+[log]
+level = "wran"
+"#,
+    )
+    .variable("GOLDFLEET_UPLOAD__REQUESTS", "many")
+    .variable("GOLDFLEET_DISPATCH__SWEEP", "0s");
+    insta::assert_snapshot!(given.refusal(), @r#"
+    goldfleet.toml:2: worker.lease: "60" is no length of time: write it with units, such as '500ms', '90s', '1h 30m' or '2 days'
+    goldfleet.toml:3: worker.concurrency: 0 is out of range: use 1 to 4096
+    goldfleet.toml:4: worker.laese: there is no such key; the keys are concurrency, lease, max_attempts, retry_base, retry_cap, poll, chunk_requests, seed_requests, requests, detours, listen
+    goldfleet.toml:5: worker.retry_base: 1 is a number, where text in quotes is expected
+    goldfleet.toml:8: wroker: there is no such key; the keys are coordination, cloud, source, targets, images, worker, upload, dispatch, plan, cleanup, log
+    goldfleet.toml:12: cloud.backend: "aws" is none of the words that can stand here: directory, azure, modelled
+    goldfleet.toml:15: source.account: missing: add account to [source], or set GOLDFLEET_SOURCE__ACCOUNT
+    goldfleet.toml:17: source.region: region "West Europe" is not valid: use the programmatic name: 2 to 40 lower-case letters and digits, such as 'westeurope'
+    goldfleet.toml:18: source.contaner: there is no such key; the keys are subscription, region, account, container
+    goldfleet.toml:22: log.level: "wran" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'
+    GOLDFLEET_UPLOAD__REQUESTS: upload.requests: "many" is text, where a whole number from 0 is expected
+    GOLDFLEET_DISPATCH__SWEEP: dispatch.sweep: 0s is out of range: use 10ms to 1h
+    "#);
+}
+
+#[test]
+fn a_key_that_was_not_read_is_not_judged_by_its_default() {
+    let cap = Given::besides_source("[worker]\nretry_base = \"10m\"\nretry_cap = \"5\"\n").refusal();
+    assert_eq!(cap.lines().count(), 1, "{cap}");
+    let base = Given::besides_source("[worker]\nretry_base = \"5\"\nretry_cap = \"10ms\"\n").refusal();
+    assert_eq!(base.lines().count(), 1, "{base}");
+    let source = Given::file("[source]\n[worker]\nbackend = 1\nlaese = 2\n").refusal();
+    assert_eq!(source.lines().count(), 6, "{source}");
+}
+
+/// The blocks of TOML in a page of the documentation.
+fn documented(page: &str) -> Vec<&str> {
+    page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[test]
+fn the_documentation_tells_the_defaults() {
+    let pages = documented(include_str!("../../../docs/configuration.md"));
+    let read = |text: &str| {
+        let given = Given::file(text);
+        let written = toml::to_string(&given.load().unwrap()).unwrap();
+        written.replace(&given.folder.path().display().to_string(), "")
+    };
+    assert_eq!(read(pages[0]), read(SOURCE));
+    assert!(Given::file(pages[1]).load().is_ok());
+    let targets = documented(include_str!("../../../docs/targets.md"));
+    let given = Given::file(targets[0]);
+    let file = goldfleet_config::targets::TargetsFile::load(&given.path("goldfleet.toml")).unwrap();
+    assert_eq!((file.targets.len(), file.stores.len()), (1, 1));
+}

@@ -1,0 +1,199 @@
+//! Reading types from a [`Node`], with serde, so that an error knows the key and where it was written.
+
+use std::collections::{BTreeMap, btree_map};
+use std::vec;
+
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess, VariantAccess,
+    Visitor,
+};
+use serde::forward_to_deserialize_any;
+
+use super::fault::Fault;
+use super::node::{Node, Value};
+
+/// The key that tells which variant a table is, where the type wanted is an enum.
+pub const TAG: &str = "backend";
+
+impl Node {
+    /// An untyped value as the number or truth value that is wanted; anything else as it is.
+    fn typed(self, parse: impl FnOnce(&str) -> Option<Value>) -> Self {
+        let parsed = match &self.value {
+            Value::Untyped(text) => parse(text.trim()),
+            _ => None,
+        };
+        match parsed {
+            Some(value) => Self { value, ..self },
+            None => self,
+        }
+    }
+}
+
+fn number(text: &str) -> Option<Value> {
+    text.parse().map(Value::Integer).or_else(|_| text.parse().map(Value::Float)).ok()
+}
+
+fn truth(text: &str) -> Option<Value> {
+    text.to_ascii_lowercase().parse().map(Value::Boolean).ok()
+}
+
+macro_rules! deserialize_numbers {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+            self.typed(number).deserialize_any(visitor)
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Node {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.value {
+            Value::Text(text) | Value::Untyped(text) => visitor.visit_string(text),
+            Value::Integer(number) => visitor.visit_i64(number),
+            Value::Float(number) => visitor.visit_f64(number),
+            Value::Boolean(truth) => visitor.visit_bool(truth),
+            Value::Array(items) => visitor.visit_seq(Items { items: items.into_iter(), next: 0 }),
+            Value::Table(entries) => visitor.visit_map(Entries { entries: entries.into_iter(), pending: None }),
+            Value::Null => visitor.visit_unit(),
+        }
+        .map_err(|fault: Fault| fault.at(self.origin.as_ref()))
+    }
+
+    deserialize_numbers! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+        deserialize_f32 deserialize_f64
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.typed(truth).deserialize_any(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    /// A word is a variant without content. A table is the variant that its [`TAG`] names, or the first where it names
+    /// none; serde's own tagged enums would buffer the content and so forget where it was written.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let origin = self.origin.clone();
+        match self.value {
+            Value::Text(word) | Value::Untyped(word) => visitor.visit_enum(word.into_deserializer()),
+            Value::Table(mut entries) => {
+                let tag = entries.remove(TAG).unwrap_or_else(|| {
+                    let first = variants.first().copied().unwrap_or_default();
+                    Self { origin: origin.clone(), value: Value::Text(first.to_owned()) }
+                });
+                visitor.visit_enum(Tagged { tag, content: Self { value: Value::Table(entries), ..self } })
+            }
+            _ => self.deserialize_any(visitor),
+        }
+        .map_err(|fault| fault.at(origin.as_ref()))
+    }
+
+    forward_to_deserialize_any! {
+        i128 u128 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier
+        ignored_any
+    }
+}
+
+/// The entries of a table.
+struct Entries {
+    entries: btree_map::IntoIter<String, Node>,
+    pending: Option<(String, Node)>,
+}
+
+impl<'de> MapAccess<'de> for Entries {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        let Some((key, node)) = self.entries.next() else { return Ok(None) };
+        let as_read = seed
+            .deserialize(key.clone().into_deserializer())
+            .map_err(|fault: Fault| fault.at(node.origin.as_ref()).under(&key))?;
+        self.pending = Some((key, node));
+        Ok(Some(as_read))
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
+        let (key, node) = self.pending.take().ok_or_else(|| Fault::custom("a value was read before its key"))?;
+        let origin = node.origin.clone();
+        // A value may also be refused after it was read, by its type's own check, so its origin is told here too.
+        seed.deserialize(node).map_err(|fault| fault.at(origin.as_ref()).under(&key))
+    }
+}
+
+/// The items of an array.
+struct Items {
+    items: vec::IntoIter<Node>,
+    next: usize,
+}
+
+impl<'de> SeqAccess<'de> for Items {
+    type Error = Fault;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        self.next += 1;
+        let Some(item) = self.items.next() else { return Ok(None) };
+        let origin = item.origin.clone();
+        let place = format!("[{}]", self.next);
+        seed.deserialize(item).map(Some).map_err(|fault| fault.at(origin.as_ref()).under(&place))
+    }
+}
+
+/// A table that is the variant of an enum, without its tag.
+struct Tagged {
+    tag: Node,
+    content: Node,
+}
+
+/// What such a table holds.
+struct Content {
+    variant: String,
+    content: Node,
+}
+
+impl<'de> EnumAccess<'de> for Tagged {
+    type Error = Fault;
+    type Variant = Content;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content), Fault> {
+        let variant = match &self.tag.value {
+            Value::Text(word) | Value::Untyped(word) => word.clone(),
+            _ => String::new(),
+        };
+        let read = seed.deserialize(self.tag).map_err(|fault| fault.under(TAG))?;
+        Ok((read, Content { variant, content: self.content }))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Content {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        self.newtype_variant::<BTreeMap<String, serde::de::IgnoredAny>>().map(drop)
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
+        seed.deserialize(self.content).map_err(|fault| fault.of_variant(TAG, &self.variant))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
+        self.content.deserialize_any(visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
+        self.content.deserialize_any(visitor)
+    }
+}

@@ -1,0 +1,43 @@
+//! CRC-64/NVME checksums, which Azure Storage calls CRC-64.
+
+use crc_fast::CrcAlgorithm;
+
+const ALGORITHM: CrcAlgorithm = CrcAlgorithm::Crc64Nvme;
+
+/// The CRC-64/NVME of nothing.
+pub const CRC64_EMPTY: u64 = 0;
+
+/// The CRC-64/NVME of bytes: what Azure Storage calls CRC-64.
+#[must_use]
+pub fn crc64(bytes: &[u8]) -> u64 {
+    crc_fast::checksum(ALGORITHM, bytes)
+}
+
+/// The CRC-64/NVME of bytes that come piece by piece.
+#[derive(Debug)]
+pub struct Crc64(crc_fast::Digest);
+
+impl Default for Crc64 {
+    fn default() -> Self {
+        Self(crc_fast::Digest::new(ALGORITHM))
+    }
+}
+
+impl Crc64 {
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The checksum of all bytes that were added.
+    #[must_use]
+    pub fn finish(&self) -> u64 {
+        self.0.finalize()
+    }
+}
+
+/// The CRC-64/NVME of two stretches of bytes one after the other, from theirs and the second's length.
+#[must_use]
+pub fn combine_crc64(first: u64, second: u64, second_length: u64) -> u64 {
+    crc_fast::checksum_combine(ALGORITHM, first, second, second_length)
+}

@@ -1,0 +1,103 @@
+//! What content is known by.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::InvalidName;
+use crate::as_text;
+
+fn hash_from_hex(what: &'static str, text: &str) -> Result<[u8; 32], InvalidName> {
+    let mut bytes = [0; 32];
+    let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    match hex::decode_to_slice(text, &mut bytes) {
+        Ok(()) if lower => Ok(bytes),
+        _ => Err(InvalidName { what, given: text.to_owned(), rule: "it is 64 lower-case hexadecimal digits" }),
+    }
+}
+
+/// The BLAKE3 hash of a chunk's bytes: its name in every store.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ChunkHash([u8; 32]);
+
+impl ChunkHash {
+    /// The hash of a chunk's bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+/// Makes a [`ChunkHash`] of bytes that come piece by piece. It is fastest if each piece is a power of two of KiB.
+#[derive(Debug, Default)]
+pub struct ChunkHasher(blake3::Hasher);
+
+impl ChunkHasher {
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all bytes that were added.
+    #[must_use]
+    pub fn finish(&self) -> ChunkHash {
+        ChunkHash(*self.0.finalize().as_bytes())
+    }
+}
+
+impl fmt::Display for ChunkHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for ChunkHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ChunkHash {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        hash_from_hex("chunk hash", text).map(Self)
+    }
+}
+
+as_text!(ChunkHash);
+
+/// The BLAKE3 hash of an encoded manifest: the content's identity. Written `b3:` and 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest([u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b3:{}", hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        hash_from_hex("digest", text.strip_prefix("b3:").unwrap_or("")).map(Self)
+    }
+}
+
+as_text!(Digest);
+
+/// The digest of an encoded manifest.
+#[must_use]
+pub fn digest_of(encoded: &[u8]) -> Digest {
+    Digest(*blake3::hash(encoded).as_bytes())
+}

@@ -1,0 +1,246 @@
+//! Names and identifiers, each checked once, where it enters.
+//!
+//! All of them are safe as they stand in a blob's name, a table key (Azure forbids `/ \ # ?` and control characters)
+//! and a path of the directory cloud.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::as_text;
+
+/// Why a name was refused: what it is, what was given, and the rule it breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {given:?} is not valid: {rule}")]
+pub struct InvalidName {
+    /// The kind of name, as an operator would call it.
+    pub what: &'static str,
+    /// The text that was refused.
+    pub given: String,
+    /// The rule, in words.
+    pub rule: &'static str,
+}
+
+/// Defines a newtype over `String` that can only be made by passing its check.
+macro_rules! checked_name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                let check: fn(&str) -> bool = $check;
+                if check(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(InvalidName { what: $what, given: text.to_owned(), rule: $rule })
+                }
+            }
+        }
+
+        as_text!($name);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+fn all(text: &str, lengths: std::ops::RangeInclusive<usize>, allowed: fn(u8) -> bool) -> bool {
+    lengths.contains(&text.len()) && text.bytes().all(allowed)
+}
+
+fn starts_and_ends(text: &str, allowed: fn(u8) -> bool) -> bool {
+    text.bytes().next().is_some_and(allowed) && text.bytes().last().is_some_and(allowed)
+}
+
+fn lower_or_digit(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
+fn name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
+
+/// Whether a text can stand beside [`VHD_SEPARATOR`], so that the whole can be taken apart again in one way only.
+fn is_part_of_a_vhd_name(text: &str, longest: usize) -> bool {
+    all(text, 1..=longest, name_byte)
+        && starts_and_ends(text, |b| b.is_ascii_alphanumeric())
+        && !text.contains(VHD_SEPARATOR)
+}
+
+/// What stands between image and version in the name of a VHD.
+pub(super) const VHD_SEPARATOR: &str = "__";
+
+checked_name! {
+    /// The name of a golden image, such as `ubuntu-24.04`.
+    ImageName, "image name",
+    "use 1 to 60 letters, digits, '.', '-' or single '_', beginning and ending with a letter or digit",
+    |text| is_part_of_a_vhd_name(text, 60)
+}
+
+checked_name! {
+    /// The version of a golden image, such as `2026.11.1`.
+    ImageVersion, "image version",
+    "use 1 to 40 letters, digits, '.', '-' or single '_', beginning and ending with a letter or digit",
+    |text| is_part_of_a_vhd_name(text, 40)
+}
+
+checked_name! {
+    /// An Azure region by its programmatic name, such as `westeurope`.
+    Region, "region",
+    "use the programmatic name: 2 to 40 lower-case letters and digits, such as 'westeurope'",
+    |text| all(text, 2..=40, lower_or_digit)
+}
+
+checked_name! {
+    /// A storage account's name. Rule: Microsoft.Storage, `^[a-z0-9]{3,24}$`.
+    AccountName, "storage account name",
+    "use 3 to 24 lower-case letters and digits",
+    |text| all(text, 3..=24, lower_or_digit)
+}
+
+checked_name! {
+    /// A blob container's name.
+    ContainerName, "container name",
+    "use 3 to 63 lower-case letters, digits and single hyphens, beginning and ending with a letter or digit",
+    |text| {
+        all(text, 3..=63, |b| lower_or_digit(b) || b == b'-')
+            && starts_and_ends(text, lower_or_digit)
+            && !text.contains("--")
+    }
+}
+
+checked_name! {
+    /// A resource group's name.
+    ResourceGroup, "resource group",
+    "use 1 to 90 letters, digits, '.', '_', '-' or parentheses, not ending with '.'",
+    |text| {
+        all(text, 1..=90, |b| name_byte(b) || matches!(b, b'(' | b')'))
+            && !text.ends_with('.')
+            && text != ".."
+    }
+}
+
+checked_name! {
+    /// The name of a managed image. Rule: Microsoft.Compute images, 1 to 80 characters.
+    ManagedImageName, "managed image name",
+    "use 1 to 80 letters, digits, '.', '_' or '-', beginning with a letter or digit and ending with a letter, digit or '_'",
+    |text| {
+        all(text, 1..=80, name_byte)
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+            && text.bytes().last().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_')
+    }
+}
+
+checked_name! {
+    /// A job's identifier: UTC time to the second and four random hex digits, so that names sort by age.
+    JobId, "job",
+    "a job looks like '20261121-041502-7f3a' (see 'goldfleet jobs')",
+    |text| all(text, 1..=40, |b| lower_or_digit(b) || b == b'-')
+}
+
+impl JobId {
+    /// A new identifier for a job that is asked for at `now`. The last 16 bits of `random` are its random digits.
+    #[must_use]
+    pub fn new(now: jiff::Timestamp, random: u64) -> Self {
+        let random = random & 0xffff;
+        Self(format!("{}-{random:04x}", now.strftime("%Y%m%d-%H%M%S")))
+    }
+}
+
+/// A subscription's identifier: a UUID, kept in lower case.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SubscriptionId(Uuid);
+
+impl SubscriptionId {
+    /// The `n`th of a row of made-up subscriptions, for demonstrations and tests.
+    #[must_use]
+    pub fn numbered(n: u32) -> Self {
+        Self(Uuid::from_u128(u128::from(n)))
+    }
+}
+
+impl FromStr for SubscriptionId {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        Uuid::try_parse(text).map(Self).map_err(|_| InvalidName {
+            what: "subscription",
+            given: text.to_owned(),
+            rule: "use the subscription's id, a UUID such as 00000000-0000-0000-0000-000000000001",
+        })
+    }
+}
+
+as_text!(SubscriptionId);
+
+impl fmt::Display for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0.hyphenated().to_string())
+    }
+}
+
+impl fmt::Debug for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_to_their_rules() {
+        for good in ["a", "ubuntu-24.04", "Win_2025"] {
+            assert!(good.parse::<ImageName>().is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a\\b", "a#", "a?", "-a", "a-", "a b", "a\n", &"x".repeat(61)] {
+            assert!(bad.parse::<ImageName>().is_err(), "{bad:?}");
+        }
+        assert!("stage0001".parse::<AccountName>().is_ok());
+        assert!("Stage".parse::<AccountName>().is_err());
+        assert!("a--b".parse::<ContainerName>().is_err());
+        assert!("img-1.0-eastus.".parse::<ManagedImageName>().is_err());
+    }
+
+    #[test]
+    fn jobs_sort_by_age() {
+        let early = JobId::new("2026-11-21T04:15:02Z".parse().unwrap(), u64::MAX);
+        let late = JobId::new("2026-11-21T04:15:03Z".parse().unwrap(), 0x1_7f3a);
+        assert!(early < late);
+        assert_eq!(early.as_str(), "20261121-041502-ffff");
+        assert_eq!(late.as_str(), "20261121-041503-7f3a");
+        assert_eq!(early.as_str().parse::<JobId>().unwrap(), early);
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_wrong() {
+        let error = "West Europe".parse::<Region>().unwrap_err();
+        insta::assert_snapshot!(error, @r#"region "West Europe" is not valid: use the programmatic name: 2 to 40 lower-case letters and digits, such as 'westeurope'"#);
+    }
+}

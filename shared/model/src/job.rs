@@ -1,0 +1,160 @@
+//! Jobs: one image version to a set of targets.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ids::JobId;
+use super::image::ImageRef;
+use super::manifest::{Generation, OsType};
+use super::operation::Failure;
+use super::selector::Selector;
+use super::store::Container;
+use crate::tree::Tree;
+
+/// Where a job stands. [`crate::state::next_job`] says how it gets from one to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// Asked for; the dispatcher has not yet written all its operations.
+    Requested,
+    /// Its operations are in the table.
+    Running,
+    /// Asked to stop; running operations have not all stopped yet.
+    Cancelling,
+    /// Every operation succeeded or had nothing to do.
+    Succeeded,
+    /// Some operation failed, or the job could not be planned.
+    Failed,
+    /// Stopped on request.
+    Cancelled,
+}
+
+impl JobState {
+    /// All states.
+    pub const ALL: [Self; 6] =
+        [Self::Requested, Self::Running, Self::Cancelling, Self::Succeeded, Self::Failed, Self::Cancelled];
+
+    /// The states of jobs that have not ended: those that are not [terminal](Self::is_terminal).
+    pub const OPEN: [Self; 3] = [Self::Requested, Self::Running, Self::Cancelling];
+
+    /// Whether nothing more happens unless an operator asks for it.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+
+    /// The state's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Running => "running",
+            Self::Cancelling => "cancelling",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a job carries: the facts of the image version that are needed without its manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payload {
+    /// The operating system.
+    pub os: OsType,
+    /// The Hyper-V generation.
+    pub generation: Generation,
+    /// The disk's logical size in bytes, without the footer.
+    pub size: u64,
+    /// How many chunks it has.
+    pub chunks: u32,
+    /// Bytes of all chunks, without zero runs.
+    pub data_bytes: u64,
+}
+
+/// A ring that an operator let begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The ring.
+    pub ring: u32,
+    /// Who approved it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One image version to a set of targets: a row of the job table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Identifies the job.
+    pub id: JobId,
+    /// The image version.
+    pub image: ImageRef,
+    /// Facts of the image version.
+    pub payload: Payload,
+    /// Which of the enabled targets; all, where empty.
+    pub selection: Vec<Selector>,
+    /// Where it stands.
+    pub state: JobState,
+    /// The rings that were approved, where every one after the first has to be; none where rings follow each other by
+    /// themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Vec<Approval>>,
+    /// Which store fills which; none until it is planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Tree>,
+    /// Why it failed as a whole, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Whether its staged VHDs were removed, as far as they were its own, since it last began.
+    #[serde(default)]
+    pub cleaned: bool,
+    /// Whether its rows are being removed: nothing more happens to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removing: bool,
+    /// Who asked for it, as events name operators. None in rows of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
+    /// The operator's remark, such as a ticket number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// When it was asked for.
+    pub created: Timestamp,
+    /// When it last changed.
+    pub updated: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Timestamp>,
+}
+
+impl Job {
+    /// The ring's approval, if it was given.
+    #[must_use]
+    pub fn approval(&self, ring: u32) -> Option<&Approval> {
+        self.approvals.iter().flatten().find(|approval| approval.ring == ring)
+    }
+
+    /// The containers of the stores of its tree.
+    pub fn stores(&self) -> impl Iterator<Item = Container> {
+        self.tree.iter().flat_map(|tree| &tree.stores).map(|planned| planned.store.container())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_is_what_has_not_ended() {
+        let open: Vec<JobState> = JobState::ALL.into_iter().filter(|state| !state.is_terminal()).collect();
+        assert_eq!(open, JobState::OPEN);
+    }
+}

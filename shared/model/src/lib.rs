@@ -1,0 +1,25 @@
+//! The domain as plain types: no I/O, no clock, no randomness.
+//!
+//! [`state`] holds the transition functions of jobs and operations; every other module holds the types of its name.
+
+mod as_text;
+pub mod checksum;
+pub mod chunk_set;
+pub mod event;
+pub mod hash;
+pub mod ids;
+pub mod image;
+pub mod job;
+pub mod manifest;
+pub mod message;
+pub mod naming;
+pub mod operation;
+pub mod ranges;
+pub mod selector;
+pub mod state;
+pub mod store;
+pub mod target;
+pub mod tree;
+pub mod upload;
+pub mod value;
+pub mod words;

@@ -1,0 +1,107 @@
+//! Targets: where an image must be bootable.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{AccountName, ContainerName, InvalidName, ManagedImageName, Region, ResourceGroup, SubscriptionId};
+use super::image::ManagedImageId;
+use super::store::{Container, Store};
+use crate::as_text;
+
+/// One subscription in one region, with the places that an image needs there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The subscription that gets the image.
+    pub subscription: SubscriptionId,
+    /// The region that gets the image.
+    pub region: Region,
+    /// The resource group that managed images are made in.
+    pub resource_group: ResourceGroup,
+    /// The staging account, in this subscription and region.
+    pub account: AccountName,
+    /// The container for VHDs in the staging account.
+    pub container: ContainerName,
+    /// The display name of the subscription.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The ring: 0 is first.
+    #[serde(default)]
+    pub ring: u32,
+    /// Whether jobs include this target.
+    #[serde(default = "enabled_by_default")]
+    pub enabled: bool,
+    /// Free labels to select by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// The resource id of the disk encryption set for the image's disk, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_encryption_set: Option<String>,
+    /// The tenant of the subscription, where it differs from the credential's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+}
+
+fn enabled_by_default() -> bool {
+    true
+}
+
+impl Target {
+    /// What tells this target from all others.
+    #[must_use]
+    pub fn key(&self) -> TargetKey {
+        TargetKey { subscription: self.subscription, region: self.region.clone() }
+    }
+
+    /// The staging container.
+    #[must_use]
+    pub fn staging(&self) -> Container {
+        Container { account: self.account.clone(), container: self.container.clone() }
+    }
+
+    /// The staging container as the store that its region may have there.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store { region: self.region.clone(), account: self.account.clone(), container: self.container.clone() }
+    }
+
+    /// Where this target's managed image of a name is.
+    #[must_use]
+    pub fn image(&self, name: ManagedImageName) -> ManagedImageId {
+        ManagedImageId { subscription: self.subscription, resource_group: self.resource_group.clone(), name }
+    }
+}
+
+/// A subscription and a region: unique among targets. Written `subscription/region`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TargetKey {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// The region.
+    pub region: Region,
+}
+
+impl fmt::Display for TargetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}/{}", self.subscription, self.region))
+    }
+}
+
+impl FromStr for TargetKey {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let (subscription, region) = text.split_once('/').ok_or_else(|| InvalidName {
+            what: "target",
+            given: text.to_owned(),
+            rule: "a target is written subscription/region",
+        })?;
+        Ok(Self { subscription: subscription.parse()?, region: region.parse()? })
+    }
+}
+
+as_text!(TargetKey);

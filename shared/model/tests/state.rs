@@ -1,0 +1,198 @@
+//! The transition functions: what is allowed is drawn as a table, what is kept on the row holds whatever happens.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::operation::{Failure, Lease, Operation, OperationState};
+use goldfleet_model::state::{JobEvent, OperationEvent, next_job, next_operation};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use std::fmt::Write as _;
+use std::time::Duration;
+use uuid::Uuid;
+
+const STATES: [OperationState; 8] = [
+    OperationState::Waiting,
+    OperationState::Ready,
+    OperationState::Running,
+    OperationState::Cancelling,
+    OperationState::Succeeded,
+    OperationState::Failed,
+    OperationState::Cancelled,
+    OperationState::Skipped,
+];
+
+fn failure() -> Failure {
+    Failure { code: "test".to_owned(), message: "a test".to_owned(), request_id: None, at: Timestamp::UNIX_EPOCH }
+}
+
+fn events() -> Vec<OperationEvent> {
+    let at = Timestamp::UNIX_EPOCH;
+    let lease = Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires: at };
+    vec![
+        OperationEvent::Release,
+        OperationEvent::Claim(lease),
+        OperationEvent::Expire(failure()),
+        OperationEvent::Defer(at),
+        OperationEvent::Drain,
+        OperationEvent::Retry(failure(), at),
+        OperationEvent::Succeed,
+        OperationEvent::Fail(failure()),
+        OperationEvent::Block(failure()),
+        OperationEvent::Cancel,
+        OperationEvent::Stop,
+        OperationEvent::Rearm,
+        OperationEvent::Rewait,
+    ]
+}
+
+/// A change to the lifecycle shows here, and belongs into `docs/lifecycle.md` too.
+#[test]
+fn the_lifecycle_is_this() {
+    let mut table = String::new();
+    for state in STATES {
+        for event in events() {
+            if let Some(next) = next_operation(state, &event) {
+                writeln!(table, "{state} --{}--> {next}", event.name()).unwrap();
+            }
+        }
+    }
+    let jobs = [
+        JobState::Requested,
+        JobState::Running,
+        JobState::Cancelling,
+        JobState::Succeeded,
+        JobState::Failed,
+        JobState::Cancelled,
+    ];
+    use JobEvent as E;
+    for state in jobs {
+        for event in [E::Planned, E::Reject, E::Approve(1), E::Cancel, E::Succeed, E::Fail, E::Stop, E::Retry] {
+            if let Some(next) = next_job(state, event) {
+                writeln!(table, "job {state} --{}--> {next}", event.name()).unwrap();
+            }
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+/// A job's row as versions before approvals wrote it, and what `more` says.
+fn job(more: serde_json::Value) -> Job {
+    let mut row = serde_json::json!({
+        "id": "20261121-041502-7f3a",
+        "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
+        "payload": { "os": "linux", "generation": "v2", "size": 1 << 20, "chunks": 1, "data_bytes": 4096 },
+        "selection": [], "state": "running",
+        "created": "1970-01-01T00:00:00Z", "updated": "1970-01-01T00:00:00Z",
+    });
+    row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    serde_json::from_value(row).unwrap()
+}
+
+#[test]
+fn an_approval_stands_on_the_row_with_who_and_when() {
+    let at = Timestamp::UNIX_EPOCH;
+    let mut none = job(serde_json::json!({}));
+    assert_eq!(none.approvals, None, "a row of old needs no approval");
+    assert!(none.apply(JobEvent::Approve(1), at, "alice").is_err());
+
+    let mut row = job(serde_json::json!({ "approvals": [] }));
+    let line = row.apply(JobEvent::Approve(1), at, "alice").unwrap();
+    assert_eq!((line.what.as_str(), line.who.as_str(), line.why.as_deref()), ("approve", "alice", Some("ring 1")));
+    let given = row.approval(1).unwrap();
+    assert_eq!((given.by.as_str(), given.at, row.state), ("alice", at, JobState::Running));
+    assert_eq!(row.approval(2), None);
+    let before = row.clone();
+    assert!(row.apply(JobEvent::Approve(1), at, "bob").is_err(), "a ring is approved once");
+    assert_eq!(row, before);
+    let read: Job = serde_json::from_str(&serde_json::to_string(&row).unwrap()).unwrap();
+    assert_eq!(read, row);
+}
+
+fn operation() -> Operation {
+    serde_json::from_value(serde_json::json!({
+        "job": "20261121-041502-7f3a",
+        "id": "copy.00000000-0000-0000-0000-000000000001.westeurope",
+        "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
+        "work": { "kind": "copy", "from": [], "target": {
+            "subscription": "00000000-0000-0000-0000-000000000001", "region": "westeurope", "resource_group": "images",
+            "account": "stage", "container": "vhds" } },
+        "state": "ready", "attempts": 0, "failures": 0,
+        "progress": { "bytes_total": 0, "bytes_done": 0, "bytes_moved": 0 },
+        "created": "1970-01-01T00:00:00Z", "updated": "1970-01-01T00:00:00Z",
+    }))
+    .unwrap()
+}
+
+/// What a status tells of how fast a job is rests on this.
+#[test]
+fn a_stretch_of_work_outlasts_short_waits_only() {
+    let lease = || Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires: Timestamp::UNIX_EPOCH };
+    let mut row = operation();
+    let mut told = Vec::new();
+    let mut apply = |row: &mut Operation, second, event| {
+        row.apply(event, Timestamp::from_second(second).unwrap(), "test").unwrap();
+        let stretch = row.stretch.unwrap();
+        told.push((stretch.from.as_second(), stretch.until.as_second(), stretch.bytes_before));
+    };
+    apply(&mut row, 1000, OperationEvent::Claim(lease()));
+    row.progress.bytes_done = 7;
+    apply(&mut row, 1005, OperationEvent::Defer(Timestamp::UNIX_EPOCH));
+    // Five minutes are a wait, and more is a rest.
+    apply(&mut row, 1305, OperationEvent::Claim(lease()));
+    apply(&mut row, 1310, OperationEvent::Drain);
+    apply(&mut row, 1611, OperationEvent::Claim(lease()));
+    // That is no word of the worker's.
+    apply(&mut row, 9000, OperationEvent::Expire(failure()));
+    apply(&mut row, 9001, OperationEvent::Claim(lease()));
+    apply(&mut row, 9010, OperationEvent::Fail(failure()));
+    // An operator's retry begins another.
+    row.apply(OperationEvent::Rearm, Timestamp::from_second(9020).unwrap(), "test").unwrap();
+    apply(&mut row, 9021, OperationEvent::Claim(lease()));
+    let expected = [
+        (1000, 1000, 0),
+        (1000, 1005, 0),
+        (1000, 1305, 0),
+        (1000, 1310, 0),
+        (1611, 1611, 7),
+        (1611, 1611, 7),
+        (9001, 9001, 7),
+        (9001, 9010, 7),
+        (9021, 9021, 7),
+    ];
+    assert_eq!(told, expected);
+    let read: Operation = serde_json::from_str(&serde_json::to_string(&row).unwrap()).unwrap();
+    assert_eq!(read, row);
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_row_makes_sense(picks in prop::collection::vec(0_usize..13, 0..60)) {
+        let mut row = operation();
+        for (n, pick) in (1_u64..).zip(picks) {
+            let event = events().swap_remove(pick);
+            let before = row.clone();
+            let now = Timestamp::UNIX_EPOCH + Duration::from_secs(n);
+            match row.apply(event.clone(), now, "test") {
+                Err(illegal) => {
+                    prop_assert_eq!(next_operation(before.state, &event), None);
+                    prop_assert_eq!(illegal.event, event.name());
+                    prop_assert_eq!(&row, &before, "a refused event changes nothing");
+                }
+                Ok(line) => {
+                    prop_assert_eq!(Some(row.state), next_operation(before.state, &event));
+                    prop_assert_eq!((line.from.as_str(), line.to.as_str()), (before.state.as_str(), row.state.as_str()));
+                    prop_assert_eq!(line.at, now);
+                }
+            }
+            prop_assert_eq!(row.lease.is_some(), row.state.is_leased(), "a lease stands exactly while a worker has it");
+            prop_assert!(row.attempts >= before.attempts);
+            if before.state.is_terminal() && row.state != before.state {
+                prop_assert!(matches!(event, OperationEvent::Rearm | OperationEvent::Rewait), "only an operator wakes the dead");
+                prop_assert_eq!(row.failures, 0);
+            }
+            if row.state == OperationState::Failed {
+                prop_assert!(row.failure.is_some(), "what failed says why");
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Between regions: the cheapest tree that fills the store of every region that needs it.
+//!
+//! What a link costs depends on the continent that it leaves from and on whether it leaves it, and on the bytes that are
+//! missing at its end. So of the regions that need nothing themselves, at most one a continent helps: of two, one can take
+//! the other's place. All choices of such relays are tried, each with an exact cheapest tree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use goldfleet_model::ids::Region;
+use goldfleet_rates::Rates;
+
+use super::arborescence::{Cheapest, Flat, Graph};
+
+/// How many choices of relays are tried. Where there would be more, those relays stay out that lack most.
+const CHOICES: usize = 256;
+
+/// What is to be filled over the WAN: all regions in the order of their names, and what the links between them weigh.
+#[derive(Debug, Clone)]
+pub(super) struct Between {
+    regions: Vec<Region>,
+    /// The region that has everything.
+    source: usize,
+    /// The regions whose stores have to be filled.
+    needed: Vec<usize>,
+    /// The regions whose stores may be filled if that helps: those of each continent together, the ones that lack least
+    /// first.
+    relays: Vec<Vec<usize>>,
+    /// The weight of the link from `u` to `v`, at `u * regions + v`, and the time that it takes, alone.
+    links: Vec<(u128, Duration)>,
+}
+
+/// A tree over regions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RegionTree {
+    /// From where each region is filled. The source is not in it.
+    pub(super) parents: BTreeMap<Region, Region>,
+    /// Regions in it that need nothing themselves.
+    pub(super) relays: BTreeSet<Region>,
+    /// What it costs, in millionths of a dollar a gigabyte, times bytes.
+    pub(super) weight: u128,
+    /// How long its slowest link takes.
+    pub(super) slowest: Duration,
+    /// Links on the longest way from the source.
+    pub(super) depth: usize,
+}
+
+/// Source, needed regions and one choice of relays, in the order of their names.
+struct Field<'a> {
+    between: &'a Between,
+    regions: Vec<usize>,
+    relays: Vec<usize>,
+}
+
+impl Between {
+    /// `needed` and `relays` say what each region lacks, in bytes. A region that is needed is no relay.
+    pub(super) fn new(
+        source: &Region,
+        needed: &BTreeMap<Region, u64>,
+        relays: &BTreeMap<Region, u64>,
+        rates: &Rates,
+    ) -> Self {
+        let mut lacks: BTreeMap<Region, u64> = relays.clone();
+        lacks.extend(needed.clone());
+        lacks.insert(source.clone(), 0);
+        let link = |from: &Region, to: &Region, lacks: u64| {
+            let price = u128::from(rates.egress_price(from, to));
+            (price * u128::from(lacks), time_for(lacks, rates.wan(from, to)))
+        };
+        let links = lacks.keys().flat_map(|from| lacks.iter().map(move |(to, lacks)| link(from, to, *lacks))).collect();
+        let mut of_continent: BTreeMap<&str, Vec<(u64, usize)>> = BTreeMap::new();
+        for (index, (region, lacks)) in lacks.iter().enumerate() {
+            if region != source && !needed.contains_key(region) {
+                of_continent.entry(rates.continent(region)).or_default().push((*lacks, index));
+            }
+        }
+        let by_lack = |mut relays: Vec<(u64, usize)>| {
+            relays.sort_unstable();
+            relays.into_iter().map(|(_, index)| index).collect()
+        };
+        let relays = of_continent.into_values().map(by_lack).collect();
+        let regions: Vec<Region> = lacks.into_keys().collect();
+        let index = |region: &Region| regions.binary_search(region).ok();
+        Self {
+            source: index(source).unwrap_or(0),
+            needed: needed.keys().filter(|region| *region != source).filter_map(index).collect(),
+            relays: few(relays),
+            links,
+            regions,
+        }
+    }
+
+    /// The cheapest tree whose links each take at most `limit`; none where there is no tree without a slower link. Of
+    /// equally cheap trees the one with fewer relays, then the one whose slowest link is fastest, then the flattest,
+    /// then the first by name.
+    pub(super) fn cheapest(&self, limit: Option<Duration>) -> Option<RegionTree> {
+        let fields: Vec<Field<'_>> = self.relay_choices().into_iter().map(|relays| Field::new(self, relays)).collect();
+        let weigh = |field| -> Option<_> { Field::solve(field, limit).map(|found| (found.weight, field.relays.len())) };
+        let weighed: Vec<_> = fields.iter().filter_map(|field| Some((weigh(field)?, field))).collect();
+        let (weight, relays) = weighed.iter().map(|(rank, _)| *rank).min()?;
+        let best = weighed.iter().filter(|(rank, _)| *rank == (weight, relays));
+        best.filter_map(|(_, field)| field.tree(weight, limit)).min_by(|one, other| {
+            let rank = |tree: &RegionTree| (tree.slowest, tree.depth);
+            rank(one).cmp(&rank(other)).then_with(|| one.parents.cmp(&other.parents))
+        })
+    }
+
+    fn link(&self, from: usize, to: usize) -> (u128, Duration) {
+        self.links[from * self.regions.len() + to]
+    }
+
+    /// Every choice of at most one relay a continent.
+    fn relay_choices(&self) -> Vec<Vec<usize>> {
+        self.relays.iter().fold(vec![Vec::new()], |chosen, candidates| {
+            let with = |relay: usize| chosen.iter().map(move |others| [&others[..], &[relay]].concat());
+            let more: Vec<Vec<usize>> = candidates.iter().flat_map(|relay| with(*relay)).collect();
+            [chosen.clone(), more].concat()
+        })
+    }
+}
+
+/// So few relays that all choices of them can be tried: those stay out that lack most, where their continent has most.
+fn few(mut relays: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
+    let choices =
+        |relays: &[Vec<usize>]| relays.iter().fold(1_usize, |product, of| product.saturating_mul(of.len() + 1));
+    while choices(&relays) > CHOICES {
+        match relays.iter_mut().max_by_key(|candidates| candidates.len()) {
+            Some(most) if most.len() > 1 => drop(most.pop()),
+            _ => break,
+        }
+    }
+    relays
+}
+
+impl<'a> Field<'a> {
+    fn new(between: &'a Between, relays: Vec<usize>) -> Self {
+        let mut regions = [&between.needed[..], &relays[..], &[between.source]].concat();
+        regions.sort_unstable();
+        Self { between, regions, relays }
+    }
+
+    fn solve(&self, limit: Option<Duration>) -> Option<Cheapest> {
+        let weight = |from: usize, to: usize| {
+            let (weight, time) = self.between.link(self.regions[from], self.regions[to]);
+            limit.is_none_or(|limit| time <= limit).then_some(weight)
+        };
+        let root = self.regions.binary_search(&self.between.source).ok()?;
+        Graph::new(self.regions.len(), root, weight).cheapest()
+    }
+
+    /// The tree of this weight whose slowest link is fastest, and of several the flattest.
+    fn tree(&self, weight: u128, limit: Option<Duration>) -> Option<RegionTree> {
+        let pairs = self.regions.iter().flat_map(|from| self.regions.iter().map(move |to| (*from, *to)));
+        let real = pairs.filter(|(from, to)| from != to && *to != self.between.source);
+        let mut times: Vec<Duration> = real.map(|(from, to)| self.between.link(from, to).1).collect();
+        times.retain(|time| limit.is_none_or(|limit| *time <= limit));
+        times.sort_unstable();
+        times.dedup();
+        // Allowing slower links never makes trees dearer, so the first time that suffices can be searched for by halves.
+        let enough = |time: &Duration| self.solve(Some(*time)).is_some_and(|found| found.weight <= weight);
+        let first = times.partition_point(|time| !enough(time));
+        let flat = self.solve(times.get(first).copied().or(limit))?.flattest()?;
+        Some(self.named(&flat, weight))
+    }
+
+    fn named(&self, flat: &Flat, weight: u128) -> RegionTree {
+        let region = |node: usize| self.between.regions[self.regions[node]].clone();
+        let edges: Vec<(usize, usize)> =
+            flat.parents.iter().enumerate().filter(|(to, from)| to != *from).map(|(to, from)| (to, *from)).collect();
+        let time = |(to, from): &(usize, usize)| self.between.link(self.regions[*from], self.regions[*to]).1;
+        RegionTree {
+            parents: edges.iter().map(|(to, from)| (region(*to), region(*from))).collect(),
+            relays: self.relays.iter().map(|relay| self.between.regions[*relay].clone()).collect(),
+            weight,
+            slowest: edges.iter().map(time).max().unwrap_or_default(),
+            depth: flat.depth,
+        }
+    }
+}
+
+/// The time for so many bytes at so many a second, to the microsecond above.
+pub(super) fn time_for(bytes: u64, per_second: u64) -> Duration {
+    time_for_many(bytes.into(), per_second)
+}
+
+/// The same for more bytes than one number of 64 bits holds.
+pub(super) fn time_for_many(bytes: u128, per_second: u64) -> Duration {
+    let micros = bytes.saturating_mul(1_000_000).div_ceil(u128::from(per_second.max(1)));
+    Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+}

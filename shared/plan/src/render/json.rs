@@ -1,0 +1,46 @@
+//! Plans as JSON.
+
+use goldfleet_rates::Rates;
+use serde_json::{Value, json};
+
+use crate::Plan;
+use crate::estimate::Estimate;
+
+/// What a plan costs and takes, its regions, and what the figures rest on. Keys stay; money is in US dollars.
+#[must_use]
+pub fn json(plan: &Plan, rates: &Rates) -> Value {
+    json!({
+        "stores": plan.tree.stores,
+        "regions": plan.regions,
+        "estimate": estimate(&plan.estimate),
+        "baselines": { "one_source": estimate(&plan.star), "pre_copies": estimate(&plan.pre_copies) },
+        "cost_against_time": plan.points,
+        "findings": plan.findings,
+        "rates": sources(rates),
+    })
+}
+
+fn estimate(estimate: &Estimate) -> Value {
+    let Estimate { wan_bytes, cost, time } = estimate;
+    json!({
+        "wan_bytes": u64::try_from(*wan_bytes).unwrap_or(u64::MAX),
+        "egress_usd": cost.egress,
+        "requests_usd": cost.requests,
+        "storage_usd": cost.storage,
+        "total_usd": cost.total(),
+        "time": time,
+    })
+}
+
+/// From when and from whom the figures are that an estimate rests on.
+fn sources(rates: &Rates) -> Value {
+    json!({
+        "egress": { "date": rates.egress.date, "source": rates.egress.source },
+        "requests": { "date": rates.requests.date, "source": rates.requests.source },
+        "storage": { "date": rates.storage.date, "source": rates.storage.source, "days": rates.storage.days },
+        "wan": { "date": rates.wan.date, "source": rates.wan.source },
+        "blob": { "date": rates.blob.date, "source": rates.blob.source },
+        "accounts": { "date": rates.accounts.date, "source": rates.accounts.source },
+        "image": { "date": rates.image.date, "source": rates.image.source },
+    })
+}

@@ -1,0 +1,86 @@
+//! Plans as text: a tree, and rows for a table.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::{bytes, time};
+use crate::estimate::Estimate;
+use crate::{Link, Plan};
+
+/// The tree, a store a line, with what goes over each link and what it costs.
+#[must_use]
+pub fn tree(plan: &Plan) -> String {
+    let Some(source) = plan.tree.stores.first() else { return String::new() };
+    let mut text = format!("{}  the source{}\n", source.store, readers(plan, 0));
+    branches(plan, 0, "", &mut text);
+    text
+}
+
+fn branches(plan: &Plan, parent: usize, indent: &str, text: &mut String) {
+    let children: Vec<usize> =
+        (0..plan.tree.stores.len()).filter(|index| plan.tree.stores[*index].parent == Some(parent)).collect();
+    for (n, &child) in children.iter().enumerate() {
+        let last = n + 1 == children.len();
+        let (branch, below) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        let store = &plan.tree.stores[child].store;
+        let link = plan.links.iter().find(|link| link.to == *store).map_or_else(String::new, over);
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{indent}{branch}{store}  {link}{}", readers(plan, child));
+        branches(plan, child, &format!("{indent}{below}"), text);
+    }
+}
+
+/// What goes over a link.
+fn over(link: &Link) -> String {
+    if link.missing.bytes == 0 {
+        return "has all of it".to_owned();
+    }
+    let bytes = bytes(link.missing.bytes.into());
+    if link.wan { format!("{bytes}, {}, {}", link.egress, time(link.time)) } else { bytes }
+}
+
+/// Who reads from a store.
+fn readers(plan: &Plan, store: usize) -> String {
+    let count = plan.readers.values().filter(|index| **index == store).count();
+    let region = &plan.tree.stores[store].store.region;
+    let relay = plan.regions.iter().any(|planned| planned.region == *region && planned.relay);
+    match count {
+        0 if relay => "; a relay".to_owned(),
+        0 => String::new(),
+        1 => "; 1 target".to_owned(),
+        count => format!("; {count} targets"),
+    }
+}
+
+/// The header of [`estimates`].
+pub const ESTIMATES: [&str; 7] = ["", "over the WAN", "egress", "requests", "storage", "time", "what binds"];
+
+/// A row each for the plan and what one would do without: what it moves, costs and takes, and the limit that binds.
+#[must_use]
+pub fn estimates(plan: &Plan) -> Vec<[String; 7]> {
+    let row = |name: &str, estimate: &Estimate| {
+        let Estimate { wan_bytes, cost, time: taken } = estimate;
+        let binds = format!("{}, {}", taken.binds, time(taken.binds_for));
+        let money = [cost.egress, cost.requests, cost.storage].map(|part| part.to_string());
+        let [egress, requests, storage] = money;
+        [name.to_owned(), bytes(*wan_bytes), egress, requests, storage, time(taken.total), binds]
+    };
+    vec![
+        row("this plan", &plan.estimate),
+        row("every target from one source", &plan.star),
+        row("pre-copies, then every target", &plan.pre_copies),
+    ]
+}
+
+/// What speed costs, a sentence a point; nothing where no tree is faster than the cheapest.
+#[must_use]
+pub fn points(plan: &Plan) -> Vec<String> {
+    if plan.points.len() < 2 {
+        return Vec::new();
+    }
+    let line = |point: &crate::Point| {
+        let seconds = Duration::try_from_secs_f64(point.seconds).unwrap_or(Duration::MAX);
+        format!("{} of egress: {}", point.egress, time(seconds))
+    };
+    plan.points.iter().map(line).collect()
+}

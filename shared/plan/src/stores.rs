@@ -1,0 +1,123 @@
+//! Inside a region: how many stores feed its targets, which accounts they lie in, and who reads from which.
+//!
+//! A page blob takes bytes at its own rate, so a store's account feeds only so many targets at full rate. Further stores
+//! are filled from the region's first one, so that the WAN is crossed once all the same.
+
+use std::collections::BTreeMap;
+
+use goldfleet_model::ids::Region;
+use goldfleet_model::store::Store;
+use goldfleet_model::target::{Target, TargetKey};
+use goldfleet_rates::Rates;
+
+/// The stores of a region, the first of which is filled from elsewhere and fills the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stores {
+    /// The stores.
+    pub(super) stores: Vec<Store>,
+    /// Which of them each target reads from.
+    pub(super) readers: BTreeMap<TargetKey, usize>,
+}
+
+/// The stores that a region could have, the best first: those that are configured, then the staging containers of its
+/// targets; of each kind the ones that lack least, then in the order in which they are given.
+pub(super) fn candidates(configured: &[Store], targets: &[&Target], missing: impl Fn(&Store) -> u64) -> Vec<Store> {
+    let mut candidates: Vec<(bool, u64, Store)> = Vec::new();
+    let given = configured.iter().map(|store| (false, store.clone()));
+    for (is_staging, store) in given.chain(targets.iter().map(|target| (true, target.store()))) {
+        // Another container of the same account would add nothing.
+        if !candidates.iter().any(|(.., other)| other.account == store.account) {
+            candidates.push((is_staging, missing(&store), store));
+        }
+    }
+    candidates.sort_by_key(|(is_staging, lacks, _)| (*is_staging, *lacks));
+    candidates.into_iter().map(|(.., store)| store).collect()
+}
+
+/// How many page blobs one account of the region feeds at their full rate.
+pub(super) fn readers_of_an_account(region: &Region, rates: &Rates) -> u64 {
+    (rates.account(region).egress() / rates.page_blob().max(1)).max(1)
+}
+
+/// Chooses as many of the candidates as the region's targets need, and who reads from which. `children` other regions are
+/// filled from the first one.
+pub(super) fn furnish(candidates: &[Store], targets: &[&Target], children: usize, capacity: u64) -> Stores {
+    let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
+    // Whoever fills a store reads like a target does: the first store feeds the others too.
+    let suffices = |count: &usize| targets.len() + children + count - 1 <= count.saturating_mul(capacity);
+    let most = candidates.len().max(1);
+    let count = (1..=most).find(suffices).unwrap_or(most);
+    let stores: Vec<Store> = candidates.iter().take(count).cloned().collect();
+    let mut load = vec![0; count];
+    load[0] = children + count - 1;
+    let own = |target: &Target| stores.iter().position(|store| store.account == target.account);
+    let mut readers = BTreeMap::new();
+    for target in targets {
+        if let Some(index) = own(target) {
+            load[index] += 1;
+            readers.insert(target.key(), index);
+        }
+    }
+    let mut others: Vec<TargetKey> =
+        targets.iter().filter(|target| own(target).is_none()).map(|target| target.key()).collect();
+    others.sort_unstable();
+    for key in others {
+        let index = (0..count).min_by_key(|index| load[*index]).unwrap_or(0);
+        load[index] += 1;
+        readers.insert(key, index);
+    }
+    Stores { stores, readers }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{store, target};
+
+    fn furnished(targets: u32, children: usize, capacity: u64) -> (Stores, Vec<usize>) {
+        let targets: Vec<Target> = (1..=targets).map(|n| target(n, "ukwest")).collect();
+        let targets: Vec<&Target> = targets.iter().collect();
+        let candidates = candidates(&[], &targets, |_| 1);
+        let stores = furnish(&candidates, &targets, children, capacity);
+        let loads = (0..stores.stores.len()).map(|n| stores.readers.values().filter(|index| **index == n).count());
+        let loads = loads.collect();
+        (stores, loads)
+    }
+
+    #[test]
+    fn an_account_feeds_as_many_targets_as_its_egress_allows() {
+        let rates = Rates::built_in().unwrap();
+        assert_eq!(readers_of_an_account(&"ukwest".parse().unwrap(), &rates), 99);
+        assert_eq!(readers_of_an_account(&"westeurope".parse().unwrap(), &rates), 397);
+        assert_eq!(furnished(1, 0, 99).1, [1]);
+        assert_eq!(furnished(99, 0, 99).1, [99]);
+        // The first store feeds the second as well.
+        assert_eq!(furnished(100, 0, 99).1, [50, 50]);
+        assert_eq!(furnished(101, 0, 99).1, [50, 51]);
+        assert_eq!(furnished(99, 1, 99).1, [49, 50]);
+        assert_eq!(furnished(10, 0, 1).0.stores.len(), 10);
+    }
+
+    #[test]
+    fn targets_read_from_their_own_account_where_that_is_a_store() {
+        let (stores, _) = furnished(150, 3, 99);
+        for (index, store) in stores.stores.iter().enumerate() {
+            let own = (1..=150).map(|n| target(n, "ukwest")).find(|target| target.account == store.account).unwrap();
+            assert_eq!(stores.readers[&own.key()], index);
+        }
+    }
+
+    #[test]
+    fn configured_stores_go_first_and_then_what_lacks_least() {
+        let targets = [target(1, "ukwest"), target(2, "ukwest")];
+        let configured = [store("ukwest", "golduk"), store("ukwest", "s0002ukwest")];
+        let found =
+            candidates(&configured, &targets.iter().collect::<Vec<_>>(), |store| match store.account.as_str() {
+                "s0001ukwest" => 0,
+                "s0002ukwest" => 5,
+                _ => 9,
+            });
+        let names: Vec<&str> = found.iter().map(|store| store.account.as_str()).collect();
+        assert_eq!(names, ["s0002ukwest", "golduk", "s0001ukwest"]);
+    }
+}

@@ -1,0 +1,77 @@
+//! Time for suites: moved by hand where the adapter's clock is injected, waited for where it is a service's.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::clock::{Clock, after};
+
+/// Lets time pass.
+#[async_trait]
+pub trait Elapse: Sync {
+    /// Returns when at least `duration` has passed for the adapter.
+    async fn elapse(&self, duration: Duration);
+}
+
+/// A clock that stands still until it is moved. Clones share one time.
+#[derive(Debug, Clone)]
+pub struct ManualClock {
+    now: Arc<Mutex<Timestamp>>,
+    moved: Arc<watch::Sender<()>>,
+}
+
+impl ManualClock {
+    /// A clock that says `now`.
+    #[must_use]
+    pub fn at(now: Timestamp) -> Self {
+        Self { now: Arc::new(Mutex::new(now)), moved: Arc::new(watch::Sender::new(())) }
+    }
+
+    /// Moves the clock on, and wakes whom it was to wake until then.
+    pub fn advance(&self, duration: Duration) {
+        {
+            let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+            *now = after(*now, duration);
+        }
+        self.moved.send_replace(());
+    }
+}
+
+#[async_trait]
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns once the clock has been moved by `duration`.
+    async fn sleep(&self, duration: Duration) {
+        let until = after(self.now(), duration);
+        let mut moved = self.moved.subscribe();
+        while self.now() < until {
+            if moved.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Elapse for ManualClock {
+    async fn elapse(&self, duration: Duration) {
+        self.advance(duration);
+    }
+}
+
+/// The time of a service, which passes by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct RealTime;
+
+#[async_trait]
+impl Elapse for RealTime {
+    async fn elapse(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}

@@ -1,0 +1,366 @@
+//! What every job table must do. Each test makes a job of its own, so that runs do not disturb each other.
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite reports by panicking")]
+
+mod jobs;
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use goldfleet_model::chunk_set::ChunkSet;
+use goldfleet_model::event::Event;
+use goldfleet_model::ids::{JobId, SubscriptionId};
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::operation::{Kind, Lease, Operation, OperationId, OperationState};
+use goldfleet_model::state::{JobEvent, OperationEvent};
+use goldfleet_model::target::TargetKey;
+use goldfleet_model::upload::{Upload, UploadState};
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::Versioned;
+use crate::clock::after;
+use crate::error::{ErrorKind, PortResult};
+use crate::job_table::{Change, JobTable};
+
+const START: Timestamp = Timestamp::UNIX_EPOCH;
+
+/// Runs the suite.
+pub async fn all(table: &dyn JobTable) {
+    table.ensure().await.expect("tables are made");
+    table.ensure().await.expect("tables that are there are no error");
+    a_job_is_inserted_once_and_read_back(table).await;
+    jobs::all(table).await;
+    a_jobs_commit_asks_for_the_version(table).await;
+    operations_are_inserted_where_missing(table).await;
+    the_largest_chunk_set_is_kept(table).await;
+    a_group_is_a_targets_copy_and_image(table).await;
+    only_one_of_many_claims_lands(table).await;
+    a_commit_is_all_or_nothing(table).await;
+    a_commit_is_of_one_group(table).await;
+    what_is_not_there_is_said_so(table).await;
+    events_come_in_order(table).await;
+    many_operations_are_listed_whole(table).await;
+    uploads_are_kept_by_their_id(table).await;
+    the_newest_upload_of_a_version_is_found(table).await;
+}
+
+fn job_id() -> JobId {
+    format!("suite-{}", Uuid::new_v4().simple()).parse().expect("a job's id")
+}
+
+/// A job that was asked for `seconds` after the beginning of time.
+fn job(seconds: u64) -> Job {
+    let at = after(START, Duration::from_secs(seconds));
+    serde_json::from_value(json!({
+        "id": job_id(),
+        "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
+        "payload": { "os": "linux", "generation": "v2", "size": 1, "chunks": 1, "data_bytes": 1 },
+        "selection": ["ring=0", "west*"],
+        "state": "requested",
+        "created": at,
+        "updated": at,
+    }))
+    .expect("a job")
+}
+
+fn operation(job: &JobId, kind: Kind, n: u32) -> Operation {
+    let target = json!({
+        "subscription": SubscriptionId::numbered(n), "region": "westeurope", "resource_group": "images",
+        "account": "stage", "container": "vhds",
+    });
+    let store = json!({ "region": "eastus", "account": format!("gold{n:05}"), "container": "golden" });
+    let work = match kind {
+        Kind::Seed => json!({ "kind": "seed", "store": store, "from": [] }),
+        Kind::Copy => json!({ "kind": "copy", "target": target, "from": [store] }),
+        Kind::Image => json!({ "kind": "image", "target": target, "name": "x", "os": "linux", "generation": "v1" }),
+    };
+    let key = TargetKey { subscription: SubscriptionId::numbered(n), region: "westeurope".parse().expect("a region") };
+    let id = match kind {
+        Kind::Seed => OperationId::Seed(serde_json::from_value(store).expect("a store")),
+        Kind::Copy => OperationId::Copy(key),
+        Kind::Image => OperationId::Image(key),
+    };
+    serde_json::from_value(json!({
+        "job": job,
+        "id": id,
+        "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
+        "work": work,
+        "state": if kind == Kind::Image { "waiting" } else { "ready" },
+        "attempts": 0,
+        "failures": 0,
+        "progress": { "bytes_total": 9, "bytes_done": 0, "bytes_moved": 0 },
+        "created": START,
+        "updated": START,
+    }))
+    .expect("an operation")
+}
+
+async fn insert(table: &dyn JobTable, operations: &[Operation]) -> Vec<Versioned<Operation>> {
+    let added = table.insert_operations(operations).await.expect("operations are inserted");
+    assert_eq!(added, operations.len());
+    table.operations(&operations[0].job).await.expect("operations are listed")
+}
+
+fn claimed(row: &Versioned<Operation>, holder: &str) -> (Change, Event) {
+    let mut operation = row.value.clone();
+    let lease = Lease { token: Uuid::new_v4(), holder: holder.to_owned(), expires: START };
+    let event = operation.apply(OperationEvent::Claim(lease), START, holder).expect("a claim");
+    (Change { operation, if_match: row.etag.clone() }, event)
+}
+
+fn refused<T: std::fmt::Debug>(result: PortResult<T>, kind: ErrorKind) {
+    match result {
+        Err(error) if error.kind == kind => {}
+        other => panic!("{kind:?} was expected: {other:?}"),
+    }
+}
+
+/// The second insertion is refused, and changes nothing.
+pub async fn a_job_is_inserted_once_and_read_back(table: &dyn JobTable) {
+    let job = job(1);
+    assert_eq!(table.job(&job.id).await.expect("a look"), None);
+    table.insert_job(&job).await.expect("a job is inserted");
+    let other = Job { state: JobState::Failed, ..job.clone() };
+    refused(table.insert_job(&other).await, ErrorKind::AlreadyExists);
+    assert_eq!(table.job(&job.id).await.expect("a look").expect("the job").value, job);
+}
+
+/// A stale version changes nothing and appends nothing.
+pub async fn a_jobs_commit_asks_for_the_version(table: &dyn JobTable) {
+    let mut job = job(1);
+    table.insert_job(&job).await.expect("a job is inserted");
+    let first = table.job(&job.id).await.expect("a look").expect("the job").etag;
+    let event = job.apply(JobEvent::Planned, START, "suite").expect("a transition");
+    let second = table.commit_job(&job, &first, std::slice::from_ref(&event)).await.expect("a commit");
+    assert_ne!(first, second);
+    refused(table.commit_job(&job, &first, std::slice::from_ref(&event)).await, ErrorKind::Conflict);
+    let row = table.job(&job.id).await.expect("a look").expect("the job");
+    assert_eq!((row.value.state, &row.etag), (JobState::Running, &second));
+    assert_eq!(table.events(&job.id, None).await.expect("events"), [event]);
+    let missing = Job { id: job_id(), ..job };
+    refused(table.commit_job(&missing, &second, &[]).await, ErrorKind::NotFound);
+}
+
+/// Inserting again adds what is missing, and leaves alone what has moved on.
+pub async fn operations_are_inserted_where_missing(table: &dyn JobTable) {
+    let job = job_id();
+    let all: Vec<Operation> = (0..5).map(|n| operation(&job, Kind::Copy, n)).collect();
+    let rows = insert(table, &all[..2]).await;
+    let (change, event) = claimed(&rows[0], "a");
+    table.commit(std::slice::from_ref(&change), &[event]).await.expect("a commit");
+    assert_eq!(table.insert_operations(&all).await.expect("operations are inserted"), 3);
+    assert_eq!(table.insert_operations(&all).await.expect("operations are inserted"), 0);
+    let rows = table.operations(&job).await.expect("operations are listed");
+    assert_eq!(rows.len(), 5);
+    assert_eq!(rows[0].value, change.operation);
+}
+
+/// The chunk set of a full 4 TiB disk, in the pattern that is hardest to shorten.
+pub async fn the_largest_chunk_set_is_kept(table: &dyn JobTable) {
+    let job = job_id();
+    let rows = insert(table, &[operation(&job, Kind::Copy, 1)]).await;
+    let mut done = ChunkSet::empty(ChunkSet::MAX_LEN);
+    for chunk in (0..ChunkSet::MAX_LEN).step_by(2) {
+        done.insert(chunk);
+    }
+    let (mut change, event) = claimed(&rows[0], "a");
+    change.operation.progress.done = done.clone();
+    table.commit(&[change], &[event]).await.expect("a commit");
+    let id = &rows[0].value.id;
+    assert_eq!(table.operation(&job, id).await.expect("a look").expect("the row").value.progress.done, done);
+    assert_eq!(table.group(&job, id).await.expect("a look")[0].value.progress.done, done);
+}
+
+/// And neither another target's nor another job's.
+pub async fn a_group_is_a_targets_copy_and_image(table: &dyn JobTable) {
+    let (job, other) = (job_id(), job_id());
+    let of = |job: &JobId| {
+        let kinds = [Kind::Copy, Kind::Image, Kind::Seed];
+        kinds.iter().flat_map(|kind| [1, 2].map(|n| operation(job, *kind, n))).collect::<Vec<_>>()
+    };
+    insert(table, &of(&job)).await;
+    insert(table, &of(&other)).await;
+    for (kind, size) in [(Kind::Copy, 2), (Kind::Image, 2), (Kind::Seed, 1)] {
+        let asked = operation(&job, kind, 1);
+        let group = table.group(&job, &asked.id).await.expect("a group");
+        assert_eq!(group.len(), size, "{kind}");
+        assert!(group.iter().all(|row| row.value.job == job && row.value.id.group() == asked.id.group()));
+        let one = table.operation(&job, &asked.id).await.expect("a look").expect("the row");
+        assert!(group.contains(&one));
+    }
+}
+
+/// However many try at once from the same version.
+pub async fn only_one_of_many_claims_lands(table: &dyn JobTable) {
+    let job = job_id();
+    let rows = insert(table, &[operation(&job, Kind::Seed, 1)]).await;
+    let claims: Vec<_> = (0..16).map(|n| claimed(&rows[0], &format!("worker-{n}"))).collect();
+    let tries =
+        claims.iter().map(|(change, event)| table.commit(std::slice::from_ref(change), std::slice::from_ref(event)));
+    let landed: Vec<usize> = join_all(tries)
+        .await
+        .into_iter()
+        .enumerate()
+        .filter_map(|(n, result)| match result {
+            Ok(_) => Some(n),
+            Err(error) => {
+                assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+                None
+            }
+        })
+        .collect();
+    assert_eq!(landed.len(), 1, "claims that landed: {landed:?}");
+    let row = table.operation(&job, &rows[0].value.id).await.expect("a look").expect("the row");
+    assert_eq!(row.value, claims[landed[0]].0.operation);
+    assert_eq!(table.events(&job, None).await.expect("events"), [claims[landed[0]].1.clone()]);
+}
+
+/// One stale row, and neither the others nor an event is written.
+pub async fn a_commit_is_all_or_nothing(table: &dyn JobTable) {
+    let job = job_id();
+    let mut rows = insert(table, &[operation(&job, Kind::Copy, 1), operation(&job, Kind::Image, 1)]).await;
+    let unchanged = Change { operation: rows[1].value.clone(), if_match: rows[1].etag.clone() };
+    let renewed = table.commit(&[unchanged], &[]).await.expect("a commit").remove(0);
+    let stale = std::mem::replace(&mut rows[1].etag, renewed);
+    let (copy, claim) = claimed(&rows[0], "a");
+    let mut image = rows[1].value.clone();
+    let release = image.apply(OperationEvent::Release, START, "a").expect("a transition");
+    let stale = Change { operation: image.clone(), if_match: stale };
+    let result = table.commit(&[copy.clone(), stale], &[claim.clone(), release.clone()]).await;
+    refused(result, ErrorKind::Conflict);
+    assert_eq!(table.operations(&job).await.expect("operations"), rows);
+    assert!(table.events(&job, None).await.expect("events").is_empty());
+
+    let fresh = Change { operation: image, if_match: rows[1].etag.clone() };
+    let etags = table.commit(&[copy, fresh], &[claim, release]).await.expect("a commit");
+    let after = table.operations(&job).await.expect("operations");
+    assert_eq!(after.iter().map(|row| row.etag.clone()).collect::<Vec<_>>(), etags);
+    assert_eq!(after[0].value.state, OperationState::Running);
+    assert_eq!(after[1].value.state, OperationState::Ready);
+    assert_eq!(table.events(&job, None).await.expect("events").len(), 2);
+}
+
+/// Adapters keep a group in one partition; a commit across groups could not be atomic there.
+pub async fn a_commit_is_of_one_group(table: &dyn JobTable) {
+    let job = job_id();
+    let rows = insert(table, &[operation(&job, Kind::Copy, 1), operation(&job, Kind::Copy, 2)]).await;
+    let (first, event) = claimed(&rows[0], "a");
+    let (second, other) = claimed(&rows[1], "a");
+    refused(table.commit(&[first.clone(), second], &[event]).await, ErrorKind::Invalid);
+    refused(table.commit(&[first], &[other]).await, ErrorKind::Invalid);
+    refused(table.commit(&[], &[]).await, ErrorKind::Invalid);
+    assert_eq!(table.operations(&job).await.expect("operations"), rows);
+}
+
+/// Looks give nothing, changes are refused.
+pub async fn what_is_not_there_is_said_so(table: &dyn JobTable) {
+    let job = job_id();
+    let missing = operation(&job, Kind::Copy, 1);
+    assert_eq!(table.operation(&job, &missing.id).await.expect("a look"), None);
+    assert!(table.group(&job, &missing.id).await.expect("a look").is_empty());
+    assert!(table.operations(&job).await.expect("a look").is_empty());
+    assert!(table.events(&job, None).await.expect("a look").is_empty());
+    // A version that the adapter itself gave, as it may refuse a made-up one for its form.
+    let other = insert(table, &[operation(&job_id(), Kind::Copy, 1)]).await.remove(0);
+    let change = Change { operation: missing, if_match: other.etag };
+    refused(table.commit(&[change], &[]).await, ErrorKind::NotFound);
+}
+
+/// Oldest first, of a job or of one of its operations.
+pub async fn events_come_in_order(table: &dyn JobTable) {
+    let job = job_id();
+    let rows = insert(table, &[operation(&job, Kind::Seed, 1), operation(&job, Kind::Seed, 2)]).await;
+    let mut expected = Vec::new();
+    for row in &rows {
+        let mut row = row.clone();
+        for round in 0..3_u64 {
+            let at = after(START, Duration::from_secs(round));
+            let (mut change, claim) = claimed(&row, "a");
+            let defer = change.operation.apply(OperationEvent::Defer(at), at, "a").expect("a transition");
+            let etags = table.commit(&[change.clone()], &[claim.clone(), defer.clone()]).await.expect("a commit");
+            row = Versioned { value: change.operation, etag: etags[0].clone() };
+            expected.extend([claim, defer]);
+        }
+    }
+    assert_eq!(table.events(&job, Some(&rows[0].value.id)).await.expect("events"), expected[..6]);
+    assert_eq!(table.events(&job, Some(&rows[1].value.id)).await.expect("events"), expected[6..]);
+    assert_eq!(table.events(&job, None).await.expect("events").len(), 12);
+}
+
+/// More than a service gives in one page, each once, in the order of their ids.
+pub async fn many_operations_are_listed_whole(table: &dyn JobTable) {
+    let job = job_id();
+    let mut made: Vec<Operation> = (0..1100).map(|n| operation(&job, Kind::Copy, n)).collect();
+    let rows = insert(table, &made).await;
+    made.sort_by_key(|operation| operation.id.to_string());
+    assert_eq!(rows.into_iter().map(|row| row.value).collect::<Vec<_>>(), made);
+}
+
+/// Written as often as there is something to say.
+pub async fn uploads_are_kept_by_their_id(table: &dyn JobTable) {
+    let mut upload = Upload {
+        id: job_id(),
+        image: "ubuntu".parse().expect("a name"),
+        version: "1".parse().expect("a version"),
+        state: UploadState::Running,
+        bytes_total: 5,
+        bytes_read: 0,
+        bytes_data: 0,
+        bytes_sent: 0,
+        bytes_reused: 0,
+        by: Some("alice@build7".to_owned()),
+        file: Some("/images/golden.vhd".to_owned()),
+        size: Some(64 << 20),
+        started: START,
+        updated: START,
+    };
+    table.put_upload(&upload).await.expect("an upload is written");
+    upload.state = UploadState::Complete;
+    upload.bytes_read = 5;
+    table.put_upload(&upload).await.expect("an upload is written");
+    let later = Upload { id: job_id(), started: after(START, Duration::from_secs(9)), ..upload.clone() };
+    table.put_upload(&later).await.expect("an upload is written");
+    let ours: Vec<Upload> = table
+        .uploads()
+        .await
+        .expect("uploads are listed")
+        .into_iter()
+        .filter(|one| one.id == upload.id || one.id == later.id)
+        .collect();
+    assert_eq!(ours, [later.clone(), upload.clone()]);
+}
+
+/// Of one version, whatever else was uploaded since.
+pub async fn the_newest_upload_of_a_version_is_found(table: &dyn JobTable) {
+    let version = Uuid::new_v4().simple().to_string();
+    let upload = |image: &str, version: &str, seconds| Upload {
+        id: job_id(),
+        image: image.parse().expect("a name"),
+        version: version.parse().expect("a version"),
+        state: UploadState::Failed,
+        bytes_total: 0,
+        bytes_read: 0,
+        bytes_data: 0,
+        bytes_sent: 0,
+        bytes_reused: 0,
+        by: None,
+        file: None,
+        size: None,
+        started: after(START, Duration::from_secs(seconds)),
+        updated: START,
+    };
+    let newest = async |image: &str| {
+        let (image, version) = (image.parse().expect("a name"), version.parse().expect("a version"));
+        table.newest_upload(&image, &version).await.expect("a look")
+    };
+    assert_eq!(newest("ubuntu").await, None);
+    let (first, second) = (upload("ubuntu", &version, 1), upload("ubuntu", &version, 2));
+    let others = [upload("ubuntu-24", &version, 3), upload("ubuntu", "2", 4), upload("debian", "1", 5)];
+    for upload in [&second, &first].into_iter().chain(&others) {
+        table.put_upload(upload).await.expect("an upload is written");
+    }
+    assert_eq!(newest("ubuntu").await, Some(second));
+    assert_eq!(newest("ubuntu-24").await, Some(others[0].clone()));
+    assert_eq!(newest("debian").await, None);
+}

@@ -1,0 +1,185 @@
+//! What every queue must do. The tests share the queues of one adapter, one after the other, and leave them empty.
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite reports by panicking")]
+
+use std::time::Duration;
+
+use goldfleet_model::message::QueueName;
+
+use super::clock::Elapse;
+use crate::error::ErrorKind;
+use crate::queue::{MAX_MESSAGE, MAX_RECEIVE, Queue, Received};
+
+/// Visibility timeouts of the suite: short enough to be waited for.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// Longer than any test takes.
+const LONG: Duration = Duration::from_secs(600);
+
+/// Runs the suite. The queues must be empty.
+pub async fn all(queue: &dyn Queue, time: &dyn Elapse) {
+    queue.ensure().await.expect("queues are made");
+    queue.ensure().await.expect("queues that are there are no error");
+    what_is_sent_is_received_once(queue).await;
+    bodies_come_back_as_they_were(queue).await;
+    a_message_may_have_64_kib_and_no_byte_more(queue).await;
+    queues_are_apart(queue).await;
+    a_delayed_message_is_seen_later(queue, time).await;
+    a_message_comes_again_after_its_visibility_timeout(queue, time).await;
+    a_stale_receipt_is_void(queue, time).await;
+    an_extension_renews_the_receipt(queue, time).await;
+    a_message_can_be_given_back_at_once(queue).await;
+    deleting_what_is_gone_is_no_error(queue).await;
+    receives_are_bounded(queue).await;
+    depth_counts_what_is_hidden_too(queue).await;
+}
+
+async fn send(queue: &dyn Queue, body: &str) {
+    queue.send(QueueName::Copy, body, Duration::ZERO).await.expect("a message is sent");
+}
+
+async fn receive(queue: &dyn Queue, visibility: Duration) -> Vec<Received> {
+    queue.receive(QueueName::Copy, MAX_RECEIVE, visibility).await.expect("messages are received")
+}
+
+async fn one(queue: &dyn Queue, visibility: Duration) -> Received {
+    let mut received = receive(queue, visibility).await;
+    assert_eq!(received.len(), 1, "one message was to be seen: {received:?}");
+    received.remove(0)
+}
+
+async fn delete(queue: &dyn Queue, received: &Received) {
+    queue.delete(QueueName::Copy, &received.receipt).await.expect("a message in hand is deleted");
+}
+
+/// A message in hand is seen by nobody else, and gone when it is deleted.
+pub async fn what_is_sent_is_received_once(queue: &dyn Queue) {
+    send(queue, "one").await;
+    let received = one(queue, LONG).await;
+    assert_eq!((received.body.as_str(), received.dequeue_count), ("one", 1));
+    assert!(receive(queue, LONG).await.is_empty(), "a message in hand was received again");
+    delete(queue, &received).await;
+    assert_eq!(queue.depth(QueueName::Copy).await.expect("a depth"), 0);
+}
+
+/// Whatever text is sent.
+pub async fn bodies_come_back_as_they_were(queue: &dyn Queue) {
+    for body in [r#"{"v":1,"job":"a"}"#, "<a> & \"b\" 'c'", "Grüße 🚀 \u{4e2d}", "two\r\nlines", " around "] {
+        send(queue, body).await;
+        let received = one(queue, LONG).await;
+        assert_eq!(received.body, body);
+        delete(queue, &received).await;
+    }
+}
+
+/// The limit holds to the byte.
+pub async fn a_message_may_have_64_kib_and_no_byte_more(queue: &dyn Queue) {
+    let largest = "x".repeat(MAX_MESSAGE);
+    send(queue, &largest).await;
+    let received = one(queue, LONG).await;
+    assert_eq!(received.body.len(), MAX_MESSAGE);
+    delete(queue, &received).await;
+    let refused = queue.send(QueueName::Copy, &format!("{largest}x"), Duration::ZERO).await;
+    assert_eq!(refused.expect_err("a message that is too large is refused").kind, ErrorKind::Invalid);
+    assert!(receive(queue, LONG).await.is_empty());
+}
+
+/// What is sent to one queue is not seen in another.
+pub async fn queues_are_apart(queue: &dyn Queue) {
+    send(queue, "copy").await;
+    for other in QueueName::ALL.into_iter().filter(|name| *name != QueueName::Copy) {
+        let received = queue.receive(other, 1, LONG).await.expect("messages are received");
+        assert!(received.is_empty(), "{other} has a message of the copy queue");
+    }
+    delete(queue, &one(queue, LONG).await).await;
+}
+
+/// Not before its delay has passed.
+pub async fn a_delayed_message_is_seen_later(queue: &dyn Queue, time: &dyn Elapse) {
+    queue.send(QueueName::Copy, "later", SHORT).await.expect("a message is sent");
+    assert!(receive(queue, LONG).await.is_empty(), "a delayed message was seen at once");
+    time.elapse(SHORT).await;
+    delete(queue, &one(queue, LONG).await).await;
+}
+
+/// Whoever dies with a message in hand does not take it along.
+pub async fn a_message_comes_again_after_its_visibility_timeout(queue: &dyn Queue, time: &dyn Elapse) {
+    send(queue, "again").await;
+    assert_eq!(one(queue, SHORT).await.dequeue_count, 1);
+    assert!(receive(queue, LONG).await.is_empty());
+    time.elapse(SHORT).await;
+    let again = one(queue, LONG).await;
+    assert_eq!(again.dequeue_count, 2);
+    delete(queue, &again).await;
+}
+
+/// Who was too slow can neither keep nor delete what someone else has in hand now.
+pub async fn a_stale_receipt_is_void(queue: &dyn Queue, time: &dyn Elapse) {
+    send(queue, "stale").await;
+    let stale = one(queue, SHORT).await;
+    time.elapse(SHORT).await;
+    let fresh = one(queue, LONG).await;
+    let deleted = queue.delete(QueueName::Copy, &stale.receipt).await;
+    assert_eq!(deleted.expect_err("a stale receipt deletes nothing").kind, ErrorKind::Conflict);
+    let extended = queue.extend(QueueName::Copy, &stale.receipt, LONG).await;
+    assert_eq!(extended.expect_err("a stale receipt extends nothing").kind, ErrorKind::Conflict);
+    delete(queue, &fresh).await;
+    let gone = queue.extend(QueueName::Copy, &fresh.receipt, LONG).await;
+    assert_eq!(gone.expect_err("what is gone can't be extended").kind, ErrorKind::NotFound);
+}
+
+/// The old receipt is void, the new one is good, and the message stays hidden.
+pub async fn an_extension_renews_the_receipt(queue: &dyn Queue, time: &dyn Elapse) {
+    send(queue, "extended").await;
+    let received = one(queue, SHORT).await;
+    let renewed = queue.extend(QueueName::Copy, &received.receipt, LONG).await.expect("a message in hand is kept");
+    time.elapse(SHORT).await;
+    assert!(receive(queue, LONG).await.is_empty(), "an extended message was seen");
+    let old = queue.delete(QueueName::Copy, &received.receipt).await;
+    assert_eq!(old.expect_err("the old receipt is void").kind, ErrorKind::Conflict);
+    queue.delete(QueueName::Copy, &renewed).await.expect("the new receipt is good");
+}
+
+/// Extending by nothing gives a message back.
+pub async fn a_message_can_be_given_back_at_once(queue: &dyn Queue) {
+    send(queue, "back").await;
+    let received = one(queue, LONG).await;
+    queue.extend(QueueName::Copy, &received.receipt, Duration::ZERO).await.expect("a message is given back");
+    delete(queue, &one(queue, LONG).await).await;
+}
+
+/// A deletion whose answer was lost is tried again.
+pub async fn deleting_what_is_gone_is_no_error(queue: &dyn Queue) {
+    send(queue, "gone").await;
+    let received = one(queue, LONG).await;
+    delete(queue, &received).await;
+    delete(queue, &received).await;
+}
+
+/// No more than asked for, and never more than the port's limit; in all, each once.
+pub async fn receives_are_bounded(queue: &dyn Queue) {
+    let count = MAX_RECEIVE + 8;
+    for n in 0..count {
+        send(queue, &n.to_string()).await;
+    }
+    let mut bodies: Vec<usize> = Vec::new();
+    for max in [3, MAX_RECEIVE + 100, MAX_RECEIVE, MAX_RECEIVE] {
+        let received = queue.receive(QueueName::Copy, max, LONG).await.expect("messages are received");
+        assert!(received.len() <= max.min(MAX_RECEIVE), "{} messages for {max}", received.len());
+        for message in &received {
+            bodies.push(message.body.parse().expect("a number"));
+            delete(queue, message).await;
+        }
+    }
+    bodies.sort_unstable();
+    assert_eq!(bodies, (0..count).collect::<Vec<_>>());
+}
+
+/// A worker that stops when idle must see what others have in hand.
+pub async fn depth_counts_what_is_hidden_too(queue: &dyn Queue) {
+    send(queue, "seen").await;
+    queue.send(QueueName::Copy, "delayed", LONG).await.expect("a message is sent");
+    let received = one(queue, LONG).await;
+    assert_eq!(queue.depth(QueueName::Copy).await.expect("a depth"), 2);
+    delete(queue, &received).await;
+    assert_eq!(queue.depth(QueueName::Copy).await.expect("a depth"), 1);
+}

@@ -1,0 +1,167 @@
+//! Rates: the prices, limits, speeds and times that plans and estimates are made with, and that the modelled cloud keeps to.
+//!
+//! They come from `rates.toml`, which is built in, and over it from a file of the operator's. Every section says from when
+//! its figures are and who says so. Plan and model read the same, so that they can't disagree on a figure.
+
+mod check;
+mod money;
+mod read;
+mod sections;
+
+use std::time::Duration;
+
+use goldfleet_model::ids::Region;
+
+pub use money::Money;
+pub use read::RatesError;
+pub use sections::{
+    Account, Accounts, Blob, Control, Egress, EgressPrice, Geography, Image, Latency, LatencyPair, Place, Rates,
+    Requests, ResourceManager, ServerBusy, Storage, Stream, Wan, WanPair,
+};
+
+/// The continent of regions that are not in the list.
+pub const UNKNOWN: &str = "unknown";
+
+impl Rates {
+    /// Whether the region is in the list.
+    #[must_use]
+    pub fn knows(&self, region: &Region) -> bool {
+        self.geography.regions.contains_key(region)
+    }
+
+    /// The region's continent, or [`UNKNOWN`].
+    #[must_use]
+    pub fn continent(&self, region: &Region) -> &str {
+        self.geography.regions.get(region).map_or(UNKNOWN, |place| &place.continent)
+    }
+
+    /// What storage accounts of the region can do, but for those with limits of their own.
+    #[must_use]
+    pub fn account(&self, region: &Region) -> &Account {
+        let large = self.geography.regions.get(region).is_some_and(|place| place.large);
+        if large { &self.accounts.large } else { &self.accounts.other }
+    }
+
+    /// The price of a gigabyte from one region to another, in millionths of a dollar.
+    #[must_use]
+    pub fn egress_price(&self, from: &Region, to: &Region) -> u64 {
+        if from == to {
+            return 0;
+        }
+        let (here, there) = (self.continent(from), self.continent(to));
+        match self.egress.continents.get(here) {
+            Some(price) if here == there => micros(price.inside),
+            Some(price) => micros(price.leaving),
+            None => self.dearest(),
+        }
+    }
+
+    /// What it costs to move bytes from one region to another.
+    #[must_use]
+    pub fn egress_cost(&self, from: &Region, to: &Region, bytes: u64) -> Money {
+        Money::for_units(bytes.into(), self.egress_price(from, to), self.egress.gigabyte)
+    }
+
+    /// The highest price there is.
+    fn dearest(&self) -> u64 {
+        let prices = self.egress.continents.values().flat_map(|price| [micros(price.inside), micros(price.leaving)]);
+        prices.max().unwrap_or(0)
+    }
+
+    /// What it costs to keep bytes for the days that they are taken to lie, at dollars a gigabyte and 30 days.
+    #[must_use]
+    pub fn storage_cost(&self, dollars: f64, bytes: u128) -> Money {
+        let amount = bytes.saturating_mul(self.storage.days.into());
+        Money::for_units(amount, micros(dollars), self.egress.gigabyte.saturating_mul(30))
+    }
+
+    /// What requests cost, at dollars for 10,000.
+    #[must_use]
+    pub fn request_cost(&self, dollars: f64, requests: u128) -> Money {
+        Money::for_units(requests, micros(dollars), 10_000)
+    }
+
+    /// The rate between two regions, in bytes a second.
+    #[must_use]
+    pub fn wan(&self, from: &Region, to: &Region) -> u64 {
+        let listed = |from: &Region, to: &Region| {
+            self.wan.pairs.iter().find(|pair| pair.from == *from && pair.to == *to).map(|pair| pair.gbit_per_second)
+        };
+        gbit(listed(from, to).or_else(|| listed(to, from)).unwrap_or(self.wan.gbit_per_second))
+    }
+
+    /// The rate of a page blob, in bytes a second.
+    #[must_use]
+    pub fn page_blob(&self) -> u64 {
+        whole(self.blob.page_blob_mib_per_second * 1024.0 * 1024.0)
+    }
+
+    /// How long a managed image takes.
+    #[must_use]
+    pub fn image(&self) -> Duration {
+        seconds(self.image.seconds)
+    }
+
+    /// The round trip between two regions.
+    #[must_use]
+    pub fn round_trip(&self, from: &Region, to: &Region) -> Duration {
+        let latency = &self.latency;
+        let either_way =
+            |pair: &&LatencyPair| (&pair.from, &pair.to) == (from, to) || (&pair.to, &pair.from) == (from, to);
+        milliseconds(if from == to {
+            latency.inside_region_ms
+        } else if let Some(pair) = latency.pairs.iter().find(either_way) {
+            pair.ms
+        } else if self.knows(from) && self.continent(from) == self.continent(to) {
+            latency.same_continent_ms
+        } else {
+            latency.other_continent_ms
+        })
+    }
+}
+
+impl Account {
+    /// Bytes a second in.
+    #[must_use]
+    pub fn ingress(&self) -> u64 {
+        gbit(self.ingress_gbit_per_second)
+    }
+
+    /// Bytes a second out.
+    #[must_use]
+    pub fn egress(&self) -> u64 {
+        gbit(self.egress_gbit_per_second)
+    }
+}
+
+/// Gbit/s as bytes a second.
+fn gbit(rate: f64) -> u64 {
+    whole(rate * 1e9 / 8.0)
+}
+
+/// Seconds as a duration. Rates were checked to be finite and in range when they were read.
+#[must_use]
+pub fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+/// Milliseconds as a duration.
+#[must_use]
+pub fn milliseconds(ms: f64) -> Duration {
+    seconds(ms / 1000.0)
+}
+
+/// Dollars as millionths.
+fn micros(dollars: f64) -> u64 {
+    whole(dollars * 1e6)
+}
+
+/// The nearest whole number. Rates were checked to be finite and in range when they were read.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, and a cast saturates")]
+#[must_use]
+pub fn whole(number: f64) -> u64 {
+    number.round() as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Reading rates: the built-in ones, and over them a file of the operator's.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use goldfleet_diagnostics::Fault;
+use goldfleet_diagnostics::Problem;
+use goldfleet_diagnostics::lines;
+use goldfleet_diagnostics::{Node, Value};
+use serde::Deserialize as _;
+
+use super::Rates;
+use super::check::check;
+
+/// The built-in rates.
+const BUILT_IN: &str = include_str!("rates.toml");
+
+/// What errors call the built-in rates.
+const BUILT_IN_NAME: &str = "built-in rates.toml";
+
+/// Keys that a section of an operator's file has to give.
+const MARKS: [&str; 2] = ["date", "source"];
+
+/// Why rates were refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RatesError {
+    /// The file is not there.
+    #[error("there is no rates file {}: check what [plan] rates or --rates says", .0.display())]
+    NoSuchFile(PathBuf),
+    /// The file can't be read.
+    #[error("the rates file {} can't be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What is written can't be used.
+    #[error("{}", lines(.0))]
+    Invalid(Vec<Problem>),
+}
+
+impl RatesError {
+    fn invalid(file: &Path, faults: &[Fault]) -> Self {
+        let remedy = |keys: &[String]| match keys {
+            [tables @ .., key] if !tables.is_empty() => {
+                format!("add {key} to [{}]", tables.join(".").replace(".[", "["))
+            }
+            _ => "add it".to_owned(),
+        };
+        Self::Invalid(faults.iter().map(|fault| Problem::new(file, fault, remedy)).collect())
+    }
+}
+
+impl Rates {
+    /// The built-in rates, with those of the file at `path` over them.
+    ///
+    /// # Errors
+    /// [`RatesError`], with everything that is wrong with the file.
+    pub fn load(path: Option<&Path>) -> Result<Self, RatesError> {
+        let Some(path) = path else { return Self::built_in() };
+        match fs::read_to_string(path) {
+            Ok(text) => Self::over_built_in(path, &text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(RatesError::NoSuchFile(path.to_owned())),
+            Err(source) => Err(RatesError::Unreadable { path: path.to_owned(), source }),
+        }
+    }
+
+    /// The built-in rates.
+    ///
+    /// # Errors
+    /// None: a test reads them. It is an error rather than a panic all the same.
+    pub fn built_in() -> Result<Self, RatesError> {
+        let file = Path::new(BUILT_IN_NAME);
+        let node = Node::from_toml(BUILT_IN).map_err(|fault| RatesError::invalid(file, &[fault]))?;
+        Self::read(file, node)
+    }
+
+    /// The built-in rates with what `text` says over them; errors name `file`.
+    ///
+    /// # Errors
+    /// [`RatesError::Invalid`], with everything that is wrong with the text.
+    pub fn over_built_in(file: &Path, text: &str) -> Result<Self, RatesError> {
+        let refuse = |faults: &[Fault]| RatesError::invalid(file, faults);
+        let over = Node::from_toml(text).map_err(|fault| refuse(&[fault]))?;
+        let unmarked = unmarked(&over);
+        if !unmarked.is_empty() {
+            return Err(refuse(&unmarked));
+        }
+        let mut node = Node::from_toml(BUILT_IN).map_err(|fault| refuse(&[fault]))?;
+        // A line of the built-in file must not be told as one of the operator's.
+        forget_lines(&mut node);
+        lay_over(&mut node, over);
+        Self::read(file, node)
+    }
+
+    fn read(file: &Path, node: Node) -> Result<Self, RatesError> {
+        let rates = Self::deserialize(node.clone()).map_err(|fault| RatesError::invalid(file, &[fault]))?;
+        let faults = check(&rates, &node);
+        if faults.is_empty() { Ok(rates) } else { Err(RatesError::invalid(file, &faults)) }
+    }
+}
+
+/// Sections of an operator's file that do not say from when and whom their figures are.
+fn unmarked(over: &Node) -> Vec<Fault> {
+    let Value::Table(sections) = &over.value else { return Vec::new() };
+    let mut faults = Vec::new();
+    for (section, node) in sections {
+        let Value::Table(keys) = &node.value else { continue };
+        for mark in MARKS {
+            if !keys.contains_key(mark) {
+                let message = "missing: say from when and from whom this section's figures are";
+                faults.push(Fault::new(message).at(node.origin.as_ref()).under(mark).under(section));
+            }
+        }
+    }
+    faults
+}
+
+fn forget_lines(node: &mut Node) {
+    node.origin = None;
+    match &mut node.value {
+        Value::Table(entries) => entries.values_mut().for_each(forget_lines),
+        Value::Array(items) => items.iter_mut().for_each(forget_lines),
+        _ => {}
+    }
+}
+
+fn lay_over(node: &mut Node, over: Node) {
+    let origin = over.origin;
+    match (&mut node.value, over.value) {
+        (Value::Table(entries), Value::Table(over)) => {
+            for (key, value) in over {
+                match entries.get_mut(&key) {
+                    Some(entry) => lay_over(entry, value),
+                    None => drop(entries.insert(key, value)),
+                }
+            }
+        }
+        (value, over) => *value = over,
+    }
+    node.origin = origin;
+}

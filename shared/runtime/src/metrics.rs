@@ -1,0 +1,295 @@
+//! What a process counts of its work, in the form that Prometheus reads. `docs/telemetry.md` lists all of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use goldfleet_model::job::JobState;
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::{Kind, OperationState};
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// Seconds that attempts are sorted by: from what has nothing to do to a large disk over a slow line.
+const SECONDS: [f64; 12] = [0.05, 0.25, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 7200.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByKind {
+    kind: &'static str,
+}
+
+impl ByKind {
+    fn of(kind: Kind) -> Self {
+        Self { kind: kind.as_str() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCode {
+    kind: &'static str,
+    code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByState {
+    kind: &'static str,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByJobState {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByQueue {
+    queue: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+    commit: &'static str,
+}
+
+/// What a sweep counted.
+#[derive(Debug, Clone, Default)]
+pub struct Census {
+    operations: BTreeMap<(Kind, OperationState), i64>,
+    jobs: BTreeMap<JobState, i64>,
+}
+
+impl Census {
+    /// Counts an operation of a job that had not ended.
+    pub fn operation(&mut self, kind: Kind, state: OperationState) {
+        *self.operations.entry((kind, state)).or_default() += 1;
+    }
+
+    /// Counts a job that has not ended.
+    pub fn job(&mut self, state: JobState) {
+        *self.jobs.entry(state).or_default() += 1;
+    }
+}
+
+/// The counts of a process. Clones count together.
+#[derive(Clone)]
+pub struct Metrics(Arc<Families>);
+
+struct Families {
+    registry: Registry,
+    attempts: Family<ByOutcome, Counter>,
+    in_flight: Family<ByKind, Gauge>,
+    seconds: Family<ByKind, Histogram, fn() -> Histogram>,
+    moved: Family<ByKind, Counter>,
+    detoured: Family<ByKind, Counter>,
+    retries: Family<ByCode, Counter>,
+    failures: Family<ByCode, Counter>,
+    throttles: Family<ByKind, Counter>,
+    lost: Family<ByKind, Counter>,
+    expired: Family<ByKind, Counter>,
+    announced: Family<ByKind, Counter>,
+    queues: Family<ByQueue, Gauge>,
+    operations: Family<ByState, Gauge>,
+    jobs: Family<ByJobState, Gauge>,
+    jobs_ended: Family<ByJobState, Counter>,
+    swept: Gauge<f64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut families = Families {
+            registry: Registry::with_prefix("goldfleet"),
+            attempts: Family::default(),
+            in_flight: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            moved: Family::default(),
+            detoured: Family::default(),
+            retries: Family::default(),
+            failures: Family::default(),
+            throttles: Family::default(),
+            lost: Family::default(),
+            expired: Family::default(),
+            announced: Family::default(),
+            queues: Family::default(),
+            operations: Family::default(),
+            jobs: Family::default(),
+            jobs_ended: Family::default(),
+            swept: Gauge::default(),
+        };
+        families.register_workers();
+        families.register_dispatchers();
+        Self(Arc::new(families))
+    }
+}
+
+impl Families {
+    fn register_workers(&mut self) {
+        let build = Build { version: env!("CARGO_PKG_VERSION"), commit: env!("GOLDFLEET_COMMIT") };
+        self.registry.register("build", "The program's version and commit", Info::new(build));
+        self.registry.register("attempts", "Attempts at operations that ended, by how", self.attempts.clone());
+        self.registry.register(
+            "operations_in_flight",
+            "Operations that this process has in hand",
+            self.in_flight.clone(),
+        );
+        self.registry.register("attempt_seconds", "How long attempts took", self.seconds.clone());
+        self.registry.register("moved_bytes", "Bytes put in place by way of this process", self.moved.clone());
+        let help = "Bytes that came from another store than the nearest, as that one is slow or fails";
+        self.registry.register("detoured_bytes", help, self.detoured.clone());
+        self.registry.register("retries", "Attempts that failed and come again, by failure code", self.retries.clone());
+        self.registry.register("failures", "Operations given up, by failure code", self.failures.clone());
+        self.registry.register("throttles", "Answers of a service that it is asked too much", self.throttles.clone());
+        self.registry.register("lost_leases", "Leases that this process lost while it worked", self.lost.clone());
+        let help = "Leases of others that ran out, as found by this process";
+        self.registry.register("expired_leases", help, self.expired.clone());
+    }
+
+    fn register_dispatchers(&mut self) {
+        let help = "Operations whose message the sweeper sent again";
+        self.registry.register("announced_again", help, self.announced.clone());
+        self.registry.register("queue_messages", "About how many messages a queue holds", self.queues.clone());
+        let help = "Operations of the jobs that have not ended, by state";
+        self.registry.register("operations", help, self.operations.clone());
+        self.registry.register("jobs", "Jobs that have not ended, by state", self.jobs.clone());
+        self.registry.register("jobs_ended", "Jobs that this process ended, by state", self.jobs_ended.clone());
+        self.registry.register("last_sweep_seconds", "How long the last sweep took", self.swept.clone());
+    }
+}
+
+/// How an attempt ended, as it is counted. A code is that of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt<'a> {
+    /// Its lease was lost.
+    Lost,
+    /// The operation succeeded.
+    Succeeded,
+    /// Given up, and for which failure, where the step told.
+    GivenUp(Option<&'a str>),
+    /// The operation was cancelled.
+    Cancelled,
+    /// Nothing could be done yet.
+    Deferred,
+    /// The worker stops.
+    Drained,
+    /// The service was asked too much.
+    Throttled,
+    /// It failed, and the operation is tried again.
+    Retried(&'a str),
+}
+
+impl Attempt<'_> {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Succeeded => "succeeded",
+            Self::GivenUp(_) => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Deferred => "deferred",
+            Self::Drained => "drained",
+            Self::Throttled => "throttled",
+            Self::Retried(_) => "retried",
+        }
+    }
+}
+
+impl Metrics {
+    /// An attempt begins; it ends with [`Metrics::settled`].
+    pub fn begun(&self, kind: Kind) {
+        self.0.in_flight.get_or_create(&ByKind::of(kind)).inc();
+    }
+
+    /// An attempt has ended.
+    pub fn settled(&self, kind: Kind, took: Duration, attempt: Attempt<'_>) {
+        let kind = kind.as_str();
+        self.0.in_flight.get_or_create(&ByKind { kind }).dec();
+        self.0.seconds.get_or_create(&ByKind { kind }).observe(took.as_secs_f64());
+        self.0.attempts.get_or_create(&ByOutcome { kind, outcome: attempt.label() }).inc();
+        let by_code = |code: &str| ByCode { kind, code: code.to_owned() };
+        match attempt {
+            Attempt::Lost => drop(self.0.lost.get_or_create(&ByKind { kind }).inc()),
+            Attempt::Throttled => drop(self.0.throttles.get_or_create(&ByKind { kind }).inc()),
+            Attempt::Retried(code) => drop(self.0.retries.get_or_create(&by_code(code)).inc()),
+            Attempt::GivenUp(Some(code)) => drop(self.0.failures.get_or_create(&by_code(code)).inc()),
+            Attempt::GivenUp(None) | Attempt::Succeeded | Attempt::Cancelled | Attempt::Deferred | Attempt::Drained => {
+            }
+        }
+    }
+
+    /// Bytes went over the wire.
+    pub fn moved(&self, kind: Kind, bytes: u64) {
+        self.0.moved.get_or_create(&ByKind::of(kind)).inc_by(bytes);
+    }
+
+    /// Of the bytes that went over the wire, these came by a detour.
+    pub fn detoured(&self, kind: Kind, bytes: u64) {
+        self.0.detoured.get_or_create(&ByKind::of(kind)).inc_by(bytes);
+    }
+
+    /// A service answered that it is asked too much, and the step asks again by itself.
+    pub fn throttled(&self, kind: Kind) {
+        self.0.throttles.get_or_create(&ByKind::of(kind)).inc();
+    }
+
+    /// Someone's lease was found to have run out.
+    pub fn expired(&self, kind: Kind) {
+        self.0.expired.get_or_create(&ByKind::of(kind)).inc();
+    }
+
+    /// The sweeper sent an operation's message again.
+    pub fn announced_again(&self, kind: Kind) {
+        self.0.announced.get_or_create(&ByKind::of(kind)).inc();
+    }
+
+    /// About how many messages a queue holds.
+    pub fn queue(&self, queue: QueueName, messages: u64) {
+        let messages = i64::try_from(messages).unwrap_or(i64::MAX);
+        self.0.queues.get_or_create(&ByQueue { queue: queue.as_str() }).set(messages);
+    }
+
+    /// What a sweep found, and how long it took.
+    pub fn swept(&self, census: &Census, took: Duration) {
+        self.0.swept.set(took.as_secs_f64());
+        for kind in Kind::ALL {
+            for state in OperationState::ALL {
+                let count = census.operations.get(&(kind, state)).copied().unwrap_or(0);
+                let labels = ByState { kind: kind.as_str(), state: state.as_str() };
+                self.0.operations.get_or_create(&labels).set(count);
+            }
+        }
+        for state in JobState::ALL {
+            let labels = ByJobState { state: state.as_str() };
+            if state.is_terminal() {
+                // There from the first sweep on, as an increase can only be told from a count that was there before.
+                drop(self.0.jobs_ended.get_or_create(&labels));
+            } else {
+                self.0.jobs.get_or_create(&labels).set(census.jobs.get(&state).copied().unwrap_or(0));
+            }
+        }
+    }
+
+    /// This process brought a job to its end.
+    pub fn job_ended(&self, state: JobState) {
+        self.0.jobs_ended.get_or_create(&ByJobState { state: state.as_str() }).inc();
+    }
+
+    /// All of it, as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = text::encode(&mut out, &self.0.registry);
+        out
+    }
+}

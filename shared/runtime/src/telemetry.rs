@@ -1,0 +1,163 @@
+//! What a program says of itself while it runs: lines on standard error, for people or for machines.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
+use goldfleet_config::filter::{HOW_TO_FILTER, read_filter};
+use goldfleet_config::{Log, LogFormat};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Level;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::otlp;
+use crate::screen::Lines;
+
+/// The variables that set what is logged, the first that is set before the configuration.
+const VARIABLES: [&str; 2] = ["GOLDFLEET_LOG", "RUST_LOG"];
+
+/// What is logged can't be told.
+#[derive(Debug, thiserror::Error)]
+#[error("{given_by}: {filter:?} is no log filter: {HOW_TO_FILTER}")]
+pub struct BadFilter {
+    given_by: &'static str,
+    filter: String,
+    source: Option<ParseError>,
+}
+
+/// Logging and tracing, for as long as it lives: what has not been sent when it is dropped, is sent then.
+#[derive(Default)]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        // A collector that can't be reached has been complained about already.
+        let _ = self.traces.take().map(|traces| traces.shutdown());
+    }
+}
+
+/// How long the same complaint is not made again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// A complaint of what is tried again and again, which would fill the log if it were made each time.
+#[derive(Debug, Default)]
+pub struct Complaint {
+    last: Option<(Instant, String)>,
+}
+
+impl Complaint {
+    /// Whether it is to be made: it is another one than last time, or that is a while ago.
+    pub fn is_due(&mut self, of: &impl ToString) -> bool {
+        let words = of.to_string();
+        let made = self.last.as_ref().is_some_and(|(at, said)| *said == words && at.elapsed() < AGAIN);
+        if !made {
+            self.last = Some((Instant::now(), words));
+        }
+        !made
+    }
+}
+
+/// Begins to log to standard error, above what is [drawn](crate::screen) there. What is logged is what `GOLDFLEET_LOG`,
+/// else `RUST_LOG`, else `[log] level` says, and `default` where none does. Where the environment names a collector, spans
+/// are sent there too. Where somebody else logs already, such as a test, they go on doing so.
+///
+/// # Errors
+/// [`BadFilter`] where what is to be logged can't be told.
+pub fn init(log: &Log, default: &str, env: impl Iterator<Item = (String, String)>) -> Result<Telemetry, BadFilter> {
+    let variables: Vec<(String, String)> = env.filter(|(_, value)| !value.is_empty()).collect();
+    let colours = colours(&io::stderr());
+    let filter = filter(log, default, &variables)?;
+    let (traces, trouble) = match otlp::provider(&variables) {
+        Some(Ok(traces)) => (Some(traces), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
+    };
+    let spans = traces.as_ref().map(|traces| {
+        // Only our own: those of the client that sends them would never end.
+        let ours = Targets::new().with_target("goldfleet", Level::INFO);
+        let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer("goldfleet"));
+        layer.with_location(false).with_threads(false).with_filter(ours)
+    });
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Lines);
+    let lines = match log.format {
+        LogFormat::Text => lines.with_ansi(colours).with_filter(filter).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+    };
+    // An error here means that there is a subscriber, which is as good.
+    let _ = tracing_subscriber::registry().with(spans).with(lines).try_init();
+    if let Some(error) = trouble {
+        tracing::warn!(%error, "traces are not sent");
+    }
+    Ok(Telemetry { traces })
+}
+
+/// Whether what goes to a stream is to be coloured: where it is a terminal that can show colours, unless `NO_COLOR` is
+/// set, and where `CLICOLOR_FORCE` is.
+#[must_use]
+pub fn colours(stream: &impl RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
+}
+
+fn filter(log: &Log, default: &str, variables: &[(String, String)]) -> Result<EnvFilter, BadFilter> {
+    let variable =
+        |name: &'static str| variables.iter().find(|(given, _)| given == name).map(|(_, value)| (name, value.clone()));
+    let (given_by, filter) = VARIABLES
+        .into_iter()
+        .find_map(variable)
+        .or_else(|| Some(("log.level", log.level.clone()?)))
+        .unwrap_or_else(|| ("default", default.to_owned()));
+    // What is meant for other programs too is left alone.
+    let read = if given_by == "RUST_LOG" { EnvFilter::try_new(&filter).map_err(Some) } else { read_filter(&filter) };
+    read.map_err(|source| BadFilter { given_by, filter, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(level: Option<&str>, variables: &[(&str, &str)]) -> String {
+        let log = Log { level: level.map(str::to_owned), ..Log::default() };
+        let variables: Vec<_> = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        match filter(&log, "warn", &variables) {
+            Ok(filter) => filter.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_first_that_is_set_says_what_is_logged() {
+        assert_eq!(chosen(None, &[]), "warn");
+        assert_eq!(chosen(Some("info"), &[]), "info");
+        assert_eq!(chosen(Some("info"), &[("RUST_LOG", "error")]), "error");
+        assert_eq!(chosen(None, &[("RUST_LOG", "error"), ("GOLDFLEET_LOG", "debug")]), "debug");
+    }
+
+    #[test]
+    fn a_bad_filter_is_named_with_where_it_comes_from() {
+        insta::assert_snapshot!(chosen(None, &[("GOLDFLEET_LOG", "goldfleet=loud")]), @r#"GOLDFLEET_LOG: "goldfleet=loud" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
+        assert_eq!(chosen(Some("OFF"), &[]), "off");
+        insta::assert_snapshot!(chosen(Some("wran"), &[]), @r#"log.level: "wran" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
+        insta::assert_snapshot!(chosen(Some("a=b=c"), &[]), @r#"log.level: "a=b=c" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
+    }
+
+    #[test]
+    fn the_same_is_not_complained_of_at_once_again() {
+        let mut complaint = Complaint::default();
+        assert_eq!(["full", "full", "locked", "full"].map(|of| complaint.is_due(&of)), [true, false, true, true]);
+    }
+
+    #[test]
+    fn a_second_beginning_does_no_harm() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let log = Log { format, level: None };
+            assert!(init(&log, "warn", std::iter::empty()).is_ok());
+        }
+    }
+}

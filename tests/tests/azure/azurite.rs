@@ -1,0 +1,139 @@
+//! The storage adapters against Microsoft's emulator.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::Query;
+use axum::response::AppendHeaders;
+use axum::{Json, Router};
+use goldfleet_azure::{AzureJobTable, AzureQueue};
+use goldfleet_azure_settings::{Checksum, Endpoint};
+use goldfleet_model::store::Container;
+use goldfleet_ports::blob_store::{BlobStore as _, CopyState};
+use goldfleet_ports::conformance::{self, clock::RealTime};
+use goldfleet_ports::job_table::JobTable as _;
+use goldfleet_tests::azure::azurite::Azurite;
+use goldfleet_tests::azure::certificates::Certificates;
+use goldfleet_tests::azure::proxy::{CopyEnd, Effect, Operation, Proxy, Rule, client};
+use goldfleet_tests::azure::site::Site;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+fn of_account(endpoint: &str, account: &str) -> String {
+    endpoint.parse::<Endpoint>().unwrap().for_account(&account.parse().unwrap())
+}
+
+#[tokio::test]
+async fn the_queue_conforms() {
+    let azurite = Azurite::start(&["goldsource"]);
+    let endpoint = of_account(&azurite.queues(), "goldsource");
+    let queue = AzureQueue::new(&azurite.connection(), &endpoint, &"fleet".parse().unwrap()).unwrap();
+    conformance::queue::all(&queue, &RealTime).await;
+}
+
+#[tokio::test]
+async fn the_job_table_conforms() {
+    let azurite = Azurite::start(&["goldsource"]);
+    let endpoint = of_account(&azurite.tables(), "goldsource");
+    let table = AzureJobTable::new(&azurite.connection(), &endpoint, &"fleet".parse().unwrap()).unwrap();
+    conformance::job_table::all(&table).await;
+}
+
+/// What the emulator can't show: an answer that has no row and yet is not the last, as of a service that looked through rows
+/// for as long as it does for one request.
+#[tokio::test]
+async fn pages_without_rows_are_not_the_end() {
+    let folder = TempDir::new().unwrap();
+    let certificates = Certificates::make(folder.path());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let service = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&asked);
+    let answer = async move |Query(query): Query<BTreeMap<String, String>>| {
+        let page = query.get("NextRowKey").map_or(1, |row| row.parse().unwrap());
+        heard.lock().unwrap().push(query);
+        let next = [("x-ms-continuation-nextpartitionkey", "job".to_owned()), continued(page + 1)];
+        let rows = if page == 3 { json!([row("20261121-041502-7f3a")]) } else { json!([]) };
+        (AppendHeaders(next.into_iter().filter(|_| page < 4).collect::<Vec<_>>()), Json(json!({ "value": rows })))
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });
+    // For the sake of TLS: a token goes no other way.
+    let root = reqwest::Certificate::from_pem(&std::fs::read(&certificates.root).unwrap()).unwrap();
+    let proxy = Proxy::start(&service, certificates.server_config(), client(root).unwrap()).await.unwrap();
+    let table = AzureJobTable::new(&certificates.connection(), &proxy.endpoint(), &"fleet".parse().unwrap()).unwrap();
+
+    let open = table.open_jobs().await.unwrap();
+    assert_eq!(open.iter().map(|job| job.value.id.as_str()).collect::<Vec<_>>(), ["20261121-041502-7f3a"]);
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.len(), 4);
+    assert!(asked.iter().all(|query| {
+        query["$filter"].ends_with("(State eq 'requested' or State eq 'running' or State eq 'cancelling')")
+    }));
+}
+
+fn continued(page: u32) -> (&'static str, String) {
+    ("x-ms-continuation-nextrowkey", page.to_string())
+}
+
+/// A job's row as the Table service sends it.
+fn row(id: &str) -> Value {
+    let body = json!({
+        "id": id,
+        "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
+        "payload": { "os": "linux", "generation": "v2", "size": 1, "chunks": 1, "data_bytes": 1 },
+        "selection": [],
+        "state": "running",
+        "created": "2026-11-21T04:15:02Z",
+        "updated": "2026-11-21T04:15:02Z",
+    });
+    json!({ "odata.etag": "1", "State": "running", "BodyParts": 1, "Body": body.to_string() })
+}
+
+#[test]
+fn the_blob_store_conforms() {
+    let site = Site::start(1, &["westeurope"]);
+    for (checksum, name) in [(Checksum::Crc64, "by-crc64"), (Checksum::Md5, "by-md5")] {
+        let container = Container { account: "goldsource".parse().unwrap(), container: name.parse().unwrap() };
+        site.run(conformance::blob_store::all(&site.blobs_checked_by(checksum), &container));
+    }
+}
+
+/// What the emulator can't show: copies that take their time, are stopped, or fail.
+#[test]
+fn asynchronous_copies_are_followed_and_stopped() {
+    let site = Site::start(1, &["westeurope"]);
+    let blobs = site.blobs();
+    let vhds = site.vhd(1, "westeurope").container;
+    let source = vhds.blob("golden__1.vhd");
+    site.run(async {
+        blobs.ensure_container(&vhds).await.unwrap();
+        conformance::image_plane::put_smallest_vhd(&blobs, &source).await;
+    });
+    let rules = site.proxy.rules();
+    let start = |name: &str| site.run(blobs.start_copy(&vhds.blob(name), &source, &BTreeMap::new())).unwrap();
+    let state = |name: &str| site.run(blobs.copy_status(&vhds.blob(name))).unwrap().unwrap().state;
+
+    rules.add(Rule::new(Effect::pending(2)).operation(Operation::CopyBlob).times(1));
+    assert!(matches!(start("slow.vhd").state, CopyState::Pending { .. }));
+    assert!(matches!(state("slow.vhd"), CopyState::Pending { .. }));
+    let begun = std::time::Instant::now();
+    while state("slow.vhd") != CopyState::Done {
+        assert!(begun.elapsed().as_secs() < 20, "the copy never ends");
+    }
+    let (copy, whole) =
+        site.run(async { (blobs.get(&vhds.blob("slow.vhd"), None).await, blobs.get(&source, None).await) });
+    assert!(copy.unwrap() == whole.unwrap());
+
+    rules.add(Rule::new(Effect::pending(100)).operation(Operation::CopyBlob).times(1));
+    let begun = start("stopped.vhd");
+    site.run(blobs.abort_copy(&vhds.blob("stopped.vhd"), &begun.id)).unwrap();
+    assert_eq!(state("stopped.vhd"), CopyState::Aborted);
+    site.run(blobs.abort_copy(&vhds.blob("stopped.vhd"), &begun.id)).unwrap();
+
+    rules.add(Rule::new(Effect::Pending { polls: 1, end: CopyEnd::Failed }).operation(Operation::CopyBlob).times(1));
+    start("failed.vhd");
+    state("failed.vhd");
+    assert!(matches!(state("failed.vhd"), CopyState::Failed(reason) if !reason.is_empty()));
+}

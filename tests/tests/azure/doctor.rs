@@ -1,0 +1,264 @@
+//! `setup` and `doctor` against the emulator and the double of Resource Manager.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use goldfleet_tests::azure::arm::{Lock, LockLevel, Role, RoleAssignment, World};
+use goldfleet_tests::azure::site::{Backend, PRINCIPAL, Site};
+use goldfleet_tests::place::Place;
+use serde_json::Value;
+
+const SUBSCRIPTION: &str = "/subscriptions/00000000-0000-0000-0000-000000000001";
+
+/// The findings that are not ok, as level, subject and code.
+fn findings(place: &Place) -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let said = place.json(&["doctor"]);
+    let findings = said["findings"].as_array().unwrap().iter();
+    let bad = findings.filter(|finding| finding["level"] != "ok");
+    for finding in bad.clone() {
+        assert!(!text(&finding["remedy"]).is_empty(), "no remedy: {finding:#}");
+        assert!(!text(&finding["message"]).is_empty(), "no message: {finding:#}");
+    }
+    bad.map(|finding| (text(&finding["level"]), text(&finding["subject"]), text(&finding["code"]))).collect()
+}
+
+fn has(findings: &[(String, String, String)], level: &str, subject: &str, code: &str) {
+    let found = findings.iter().any(|(l, s, c)| l == level && s.contains(subject) && c == code);
+    assert!(found, "no {level} {code} of {subject} in {findings:#?}");
+}
+
+#[test]
+fn the_doctor_finds_what_is_missing_and_setup_makes_it() {
+    let site = Site::start(1, &["westeurope", "eastus"]);
+    let place = site.place(Backend::Azure, Backend::Azure, 1 << 20);
+    let before = findings(&place);
+    has(&before, "error", "queue copy", "queue-not-found");
+    has(&before, "error", "tables", "table-not-found");
+    has(&before, "error", "source store", "container-not-found");
+    has(&before, "warning", "target 00000000-0000-0000-0000-000000000001/eastus", "container-not-found");
+    assert_eq!(findings(&place), before, "looking changed something");
+    assert_eq!(place.run(&["doctor"]).status.code(), Some(1));
+
+    place.succeed(&["setup"]);
+    assert_eq!(findings(&place), []);
+    let output = place.run(&["doctor"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("ok      target 00000000-0000-0000-0000-000000000001/westeurope: ready"), "{text}");
+    place.succeed(&["setup"]);
+}
+
+/// Everything that would fail in the middle of a rollout, found before it.
+#[test]
+fn the_doctor_examines_targets() {
+    let site = Site::start(2, &["westeurope", "eastus"]);
+    let place = site.place(Backend::Local, Backend::Azure, 1 << 20);
+    place.succeed(&["setup"]);
+    assert_eq!(findings(&place), []);
+    let change = |change: fn(&mut World)| {
+        site.manager.world().change(change);
+        findings(&place)
+    };
+    let found = change(|world| world.groups.retain(|group| !group.subscription.ends_with('2')));
+    has(&found, "error", "000000000002/eastus", "resource-group-not-found");
+    let found = change(|world| {
+        for account in &mut world.accounts {
+            match account.name.as_str() {
+                "goldsource" => account.default_action = "Deny".to_owned(),
+                "stage2eastus" => account.public_network_access = "SecuredByPerimeter".to_owned(),
+                "stage1westeurope" => account.region = "northeurope".to_owned(),
+                "stage1eastus" => (account.shared_key, account.public_blobs) = (true, true),
+                _ => {}
+            }
+        }
+    });
+    has(&found, "warning", "store account goldsource", "store-firewall");
+    has(&found, "error", "000000000001/westeurope", "vhd-in-other-region");
+    has(&found, "warning", "000000000001/eastus", "shared-key");
+    has(&found, "warning", "000000000001/eastus", "public-blobs");
+    let found = change(|world| {
+        for account in &mut world.accounts {
+            match account.name.as_str() {
+                "stage1westeurope" => account.kind = "BlobStorage".to_owned(),
+                // It lends its container to the chunks of its region.
+                "stage1eastus" => account.sku = "Premium_LRS".to_owned(),
+                "stage2westeurope" => {
+                    account.hierarchical = true;
+                    account.copy_scope = Some("PrivateLink".to_owned());
+                }
+                "stage2eastus" => account.blob_endpoint = "https://stage2eastus.z01.blob.storage.azure.net/".to_owned(),
+                _ => {}
+            }
+        }
+    });
+    has(&found, "error", "000000000001/westeurope", "account-kind");
+    has(&found, "error", "store account stage1eastus", "account-kind");
+    assert!(!found.iter().any(|(_, s, c)| s.contains("000000000001/eastus") && c == "account-kind"), "{found:#?}");
+    has(&found, "error", "000000000002/westeurope", "account-hierarchical");
+    has(&found, "warning", "000000000002/westeurope", "copy-scope");
+    has(&found, "error", "000000000002/eastus", "account-endpoint");
+    let found = change(|world| {
+        let group = |n: u32| format!("/subscriptions/00000000-0000-0000-0000-00000000000{n}/resourceGroups/images");
+        let disk = format!("{}/providers/Microsoft.Compute/disks/other", group(1));
+        world.locks.push(Lock { name: "other".into(), scope: disk, level: LockLevel::ReadOnly });
+        world.locks.push(Lock { name: "still".into(), scope: group(2), level: LockLevel::ReadOnly });
+        world.groups.push(world.groups.last().unwrap().clone());
+        if let Some(group) = world.groups.last_mut() {
+            group.subscription.replace_range(group.subscription.len() - 1.., "2");
+        }
+        world.locks.push(Lock { name: "keep".into(), scope: SUBSCRIPTION.into(), level: LockLevel::CanNotDelete });
+        world.regions_of.insert("Microsoft.Compute/images".to_owned(), vec!["westeurope".to_owned()]);
+    });
+    has(&found, "warning", "000000000001/westeurope", "scope-locked");
+    has(&found, "error", "000000000002/westeurope", "scope-locked");
+    has(&found, "error", "000000000001/eastus", "region-not-available");
+    let found = change(|world| {
+        let subscription = world.subscriptions.iter_mut().find(|s| s.id.ends_with('2')).unwrap();
+        subscription.unregistered.insert("Microsoft.Compute".to_owned());
+    });
+    has(&found, "error", "000000000002/westeurope", "provider-not-registered");
+    let found = change(|world| {
+        world.subscriptions.retain(|subscription| !subscription.id.ends_with('2'));
+        world.accounts.retain(|account| account.name != "stage1eastus");
+        world.regions_of.clear();
+    });
+    has(&found, "error", "000000000002/westeurope", "subscription-not-found");
+    has(&found, "error", "000000000001/eastus", "account-not-found");
+}
+
+/// One account feeds 99 targets of a region at full rate. With more, a plan makes stores of further staging accounts, the
+/// ring that is first before the others.
+#[test]
+fn the_doctor_looks_at_every_store_that_a_plan_would_make() {
+    let site = Site::start(100, &["ukwest"]);
+    let place = site.place(Backend::Local, Backend::Azure, 1 << 20);
+    let targets = std::fs::read_to_string(place.path("targets.toml")).unwrap();
+    let first = "account = \"stage70ukwest\"\nring = 1\n";
+    let targets = targets.replace("container", "ring = 1\ncontainer").replace(first, "account = \"stage70ukwest\"\n");
+    std::fs::write(place.path("targets.toml"), targets).unwrap();
+    place.succeed(&["setup"]);
+    site.manager.world().change(|world| {
+        for account in world.accounts.iter_mut().filter(|account| account.name.starts_with("stage")) {
+            account.default_action = "Deny".to_owned();
+        }
+    });
+    let closed: Vec<String> = findings(&place)
+        .into_iter()
+        .filter(|(level, _, code)| level == "warning" && code == "store-firewall")
+        .map(|(_, subject, _)| subject)
+        .collect();
+    assert_eq!(closed, ["store account stage1ukwest", "store account stage70ukwest"]);
+    let upload = ["upload", "golden.vhd", "--image", "golden", "--version", "1", "--os", "linux", "--no-dispatch"];
+    place.succeed(&upload);
+    let plan = place.json(&["plan", "--image", "golden", "--version", "1"]);
+    let text = |value: &Value| format!("store account {}", value.as_str().unwrap());
+    let mut planned: Vec<String> =
+        plan["targets"].as_array().unwrap().iter().map(|target| text(&target["from"]["account"])).collect();
+    planned.sort_unstable();
+    planned.dedup();
+    assert_eq!(planned, closed);
+}
+
+/// Who may read only is told which role is missing, before anything is uploaded.
+#[test]
+fn the_doctor_names_missing_roles() {
+    let site = Site::start(1, &["westeurope"]);
+    let place = site.place(Backend::Local, Backend::Azure, 1 << 20);
+    place.succeed(&["setup"]);
+    site.manager.world().change(|world| {
+        world.roles = vec![RoleAssignment::new(PRINCIPAL, "/", Role::reader())];
+    });
+    let found = findings(&place);
+    has(&found, "error", "000000000001/westeurope", "authorization-failed");
+    let said = place.json(&["doctor"]).to_string();
+    assert!(said.contains("Microsoft.Compute/images/write"), "{said}");
+    assert!(said.contains("Storage Blob Data Contributor"), "{said}");
+}
+
+/// The roles of infra/bicep: on a group, a container and an account, and none above them but to look.
+#[test]
+fn the_doctor_knows_roles_where_they_are_given() {
+    let site = Site::start(1, &["westeurope"]);
+    let place = site.place(Backend::Local, Backend::Azure, 1 << 20);
+    place.succeed(&["setup"]);
+    let group = format!("{SUBSCRIPTION}/resourceGroups/images");
+    let account = format!("{group}/providers/Microsoft.Storage/storageAccounts/stage1westeurope");
+    let container = format!("{account}/blobServices/default/containers/vhds");
+    let containers = "Microsoft.Storage/storageAccounts/blobServices/containers";
+    let give = |reader: Role, with_keys: bool| {
+        let keys: &[&str] = if with_keys { &["Microsoft.Storage/storageAccounts/listKeys/action"] } else { &[] };
+        let images = Role::custom("images", &["Microsoft.Compute/images/*"], &[]);
+        let blobs = Role::custom("blobs", &[&format!("{containers}/write")], &[&format!("{containers}/blobs/*")]);
+        let roles = [
+            (reader, "/"),
+            (images, group.as_str()),
+            (blobs, container.as_str()),
+            (Role::custom("vhds", keys, &[]), account.as_str()),
+        ];
+        let roles = roles.map(|(role, scope)| RoleAssignment::new(PRINCIPAL, scope, role));
+        site.manager.world().change(|world| world.roles = roles.to_vec());
+    };
+    give(Role::reader(), true);
+    assert_eq!(findings(&place), []);
+    give(Role::reader(), false);
+    let found = findings(&place);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    has(&found, "warning", "000000000001/westeurope", "account-rights");
+
+    let set = format!("{SUBSCRIPTION}/resourceGroups/images/providers/Microsoft.Compute/diskEncryptionSets/golden");
+    let targets = std::fs::read_to_string(place.path("targets.toml")).unwrap();
+    std::fs::write(place.path("targets.toml"), format!("{targets}disk_encryption_set = {set:?}\n")).unwrap();
+    give(Role::reader(), true);
+    assert_eq!(findings(&place), []);
+    let blind = vec!["Microsoft.Compute/diskEncryptionSets/read".to_owned()];
+    give(Role { not_actions: blind, ..Role::reader() }, true);
+    has(&findings(&place), "error", "000000000001/westeurope", "authorization-failed");
+}
+
+/// Without Azure there is less to examine.
+#[test]
+fn the_doctor_examines_a_fleet_on_one_machine() {
+    let place = in_a_folder("");
+    let found = findings(&place);
+    has(&found, "warning", "targets", "no-targets");
+    has(&found, "error", "source store", "container-not-found");
+    place.succeed(&["setup"]);
+    assert_eq!(findings(&place).len(), 1);
+}
+
+/// Where the cloud is a folder there is little to examine at targets. The doctor says so, and looks at that little.
+#[test]
+fn the_doctor_says_how_little_a_folder_tells_of_targets() {
+    let place = in_a_folder(&goldfleet_tests::place::targets(2, &["westeurope", "eastus"]));
+    place.succeed(&["setup"]);
+    assert_eq!(findings(&place), []);
+    let about_the_cloud = || {
+        let said = place.json(&["doctor"]);
+        let about = said["findings"].as_array().unwrap().iter().find(|finding| finding["subject"] == "cloud").unwrap();
+        about["message"].as_str().unwrap().to_owned()
+    };
+    let message = about_the_cloud();
+    assert!(message.contains("is a folder, without subscriptions, permissions or firewalls to examine"), "{message}");
+    assert!(message.contains("at 4 of 4 enabled targets nothing is in the way"), "{message}");
+    let text = String::from_utf8(place.run(&["doctor"]).stdout).unwrap();
+    assert!(text.contains(&format!("ok      cloud: {message}")), "{text}");
+
+    std::fs::remove_dir_all(place.path("cloud/stage2eastus")).unwrap();
+    assert_eq!(findings(&place), [], "a worker would make it");
+    std::fs::write(place.path("cloud/stage2eastus"), "in the way").unwrap();
+    let found = findings(&place);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    has(&found, "error", "target 00000000-0000-0000-0000-000000000002/eastus", "account-unusable");
+    assert!(about_the_cloud().contains("at 3 of 4 enabled targets nothing is in the way"), "{}", about_the_cloud());
+    assert_eq!(place.run(&["doctor"]).status.code(), Some(1));
+}
+
+/// A fleet on one machine, with these targets.
+fn in_a_folder(targets: &str) -> Place {
+    let generation = goldfleet_model::manifest::Generation::V2;
+    Place::new(
+        "[source]\nsubscription = \"00000000-0000-0000-0000-000000000000\"\nregion = \"westeurope\"\n\
+         account = \"goldsource\"\ncontainer = \"golden\"\n",
+        targets,
+        &goldfleet_disk::vhd::GoldenSpec::spread(8 << 20, generation, 1 << 20, 1, 1),
+    )
+}

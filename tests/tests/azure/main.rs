@@ -1,0 +1,11 @@
+//! The adapters for Azure and programs on them, against the storage emulator and the double of Resource Manager.
+
+mod arm;
+mod azurite;
+mod doctor;
+mod engine;
+mod images;
+mod proxy;
+mod resent;
+mod rollouts;
+mod secrets;

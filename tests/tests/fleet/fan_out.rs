@@ -1,0 +1,280 @@
+//! What a job takes for its own: which images that are there, which job that is under way, and what it leaves behind when it
+//! is cancelled while it is planned.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use goldfleet_dispatcher::cancel::cancel;
+use goldfleet_dispatcher::desk::Desk;
+use goldfleet_dispatcher::fanout::fan_out;
+use goldfleet_dispatcher::request::{Requested, request};
+use goldfleet_dispatcher::retry::{Which, retry};
+use goldfleet_dispatcher::status::{Standing, Status};
+use goldfleet_dispatcher::sweep::look_after;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_model::job::JobState;
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::OperationState;
+use goldfleet_ports::Ports;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
+use goldfleet_tests::faults::{Faults, Lost, faulty};
+use goldfleet_tests::fleet::Fleet;
+use goldfleet_tests::place::{SOURCE, golden, targets};
+use goldfleet_worker::pump::Pump;
+use goldfleet_worker::steps::Shared;
+use tokio_util::sync::CancellationToken;
+
+const WEST: &str = "region=westeurope";
+const EAST: &str = "region=eastus";
+
+/// A fleet whose managed images are named so, with these targets.
+fn fleet(name: &str, targets: &str) -> Fleet {
+    let toml = format!("{SOURCE}\n[images]\nname = \"{name}\"\n[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n");
+    Fleet::with(&toml, targets, &golden())
+}
+
+/// Uploads the golden VHD, as a version of this image.
+async fn sent(fleet: &Fleet, image: &str, version: &str) {
+    fleet.upload_as(&fleet.ports, image, version, &|_| {}).await.unwrap();
+}
+
+/// Asks for a version at the targets that are selected; at all, where nothing is said.
+async fn asked(fleet: &Fleet, image: &str, version: &str, selection: &[&str]) -> Requested {
+    let selection: Vec<_> = selection.iter().map(|text| text.parse().unwrap()).collect();
+    let desk = fleet.own_desk();
+    request(&desk, &image.parse().unwrap(), &version.parse().unwrap(), &selection, false).await.unwrap()
+}
+
+/// Asks, and runs the job to its end.
+async fn done(fleet: &Fleet, image: &str, version: &str, selection: &[&str]) -> Status {
+    let job = asked(fleet, image, version, selection).await.job.id;
+    fleet.run(&fleet.ports, 1, &job).await
+}
+
+fn failed_with(status: &Status) -> Vec<&str> {
+    status.failures.iter().map(|failure| failure.code.as_str()).collect()
+}
+
+/// A name without the region is one image for two targets of a resource group: whichever comes second is told, and what
+/// the first has is left alone, of the same content or another.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_in_another_region_is_not_the_targets() {
+    let fleet = fleet("{image}-{version}", &targets(1, &["westeurope", "eastus"]));
+    sent(&fleet, "golden", "1").await;
+    assert_eq!(done(&fleet, "golden", "1", &[WEST]).await.state, Standing::Succeeded);
+    let first = fleet.images();
+
+    let same = done(&fleet, "golden", "1", &[EAST]).await;
+    assert_eq!((same.state, failed_with(&same)), (Standing::Failed, vec!["image-region-change"]), "{same:#?}");
+    assert_eq!(fleet.images(), first);
+
+    assert!(fleet.forget("1").await);
+    fleet.change_golden();
+    sent(&fleet, "golden", "1").await;
+    let other = done(&fleet, "golden", "1", &[EAST]).await;
+    assert_eq!((other.state, failed_with(&other)), (Standing::Failed, vec!["image-region-change"]), "{other:#?}");
+    assert_eq!(fleet.images(), first);
+
+    // The same version, made again, takes the place of what it was before.
+    let again = done(&fleet, "golden", "1", &[WEST]).await;
+    assert_eq!(again.state, Standing::Succeeded, "{again:#?}");
+    let digest = |image: &serde_json::Value| image["tags"]["goldfleet-digest"].clone();
+    assert_eq!(fleet.images().values().map(digest).collect::<Vec<_>>(), [again.digest.as_str()]);
+}
+
+/// Two golden images whose managed images would have one name, be it only as Resource Manager compares names: the second is
+/// refused, and the first one's image stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_golden_images_image_is_left_alone() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
+    sent(&fleet, "golden", "1-2").await;
+    assert_eq!(done(&fleet, "golden", "1-2", &[]).await.state, Standing::Succeeded);
+    let first = fleet.images();
+    fleet.change_golden();
+    for (image, version) in [("golden-1", "2"), ("Golden", "1-2")] {
+        sent(&fleet, image, version).await;
+        let status = done(&fleet, image, version, &[]).await;
+        assert_eq!((status.state, failed_with(&status)), (Standing::Failed, vec!["image-foreign"]), "{status:#?}");
+        assert_eq!(fleet.images(), first);
+    }
+}
+
+type Before = dyn Fn(&ManagedImageId) -> BoxFuture<'static, PortResult<()>> + Send + Sync;
+
+/// An image plane that does something before it answers what is there.
+struct Watched {
+    plane: Arc<dyn ImagePlane>,
+    before: Box<Before>,
+}
+
+#[async_trait]
+impl ImagePlane for Watched {
+    fn vhd_names(&self) -> VhdNames {
+        self.plane.vhd_names()
+    }
+
+    async fn get(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
+        (self.before)(id).await?;
+        self.plane.get(id, tenant).await
+    }
+
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
+        self.plane.put(spec).await
+    }
+
+    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Underway> {
+        self.plane.delete(id, tenant).await
+    }
+
+    async fn poll(&self, pending: &Pending) -> PortResult<Underway> {
+        self.plane.poll(pending).await
+    }
+}
+
+fn watched(
+    ports: &Ports,
+    before: impl Fn(&ManagedImageId) -> BoxFuture<'static, PortResult<()>> + Send + Sync + 'static,
+) -> Ports {
+    let images = Arc::new(Watched { plane: Arc::clone(&ports.images), before: Box::new(before) });
+    Ports { images, ..ports.clone() }
+}
+
+/// A target that nobody may look at fails by itself, with its reason; the others get their image.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_cannot_be_looked_at_fails_alone() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(3, &["westeurope"]));
+    sent(&fleet, "golden", "1").await;
+    let ports = watched(&fleet.ports, |id| {
+        let hidden = id.subscription.to_string().ends_with('2');
+        let refusal = PortError::new(ErrorKind::NotFound, format!("{id}: there is no resource group images"));
+        let answer = if hidden { Err(refusal.with_code("resource-group-not-found")) } else { Ok(()) };
+        Box::pin(std::future::ready(answer))
+    });
+    let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+    let status = fleet.run(&ports, 1, &job).await;
+    assert_eq!(failed_with(&status), ["resource-group-not-found"], "{status:#?}");
+    assert!(status.failures[0].target.starts_with("00000000-0000-0000-0000-000000000002/"), "{status:#?}");
+    assert_eq!((status.phases.image.succeeded, status.phases.image.failed), (2, 1), "{status:#?}");
+}
+
+/// Who asks again while a job is under way gets that job; but only where it does all that is asked for now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_was_added_gets_a_job_of_its_own() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
+    sent(&fleet, "golden", "1").await;
+    let desk = fleet.own_desk();
+    let first = asked(&fleet, "golden", "1", &[]).await.job.id;
+    fan_out(&desk, &first).await.unwrap();
+    let again = asked(&fleet, "golden", "1", &[]).await;
+    assert_eq!((again.job.id, again.new), (first.clone(), false));
+
+    std::fs::write(&fleet.config.targets.file, targets(1, &["westeurope", "eastus"])).unwrap();
+    let second = asked(&fleet, "golden", "1", &[]).await;
+    assert!(second.new && second.job.id != first);
+    let again = asked(&fleet, "golden", "1", &[]).await;
+    assert_eq!((&again.job.id, again.new), (&second.job.id, false), "the job that will do it all");
+
+    let status = fleet.run(&fleet.ports, 1, &second.job.id).await;
+    assert_eq!(fleet.status(&first).await.state, Standing::Succeeded);
+    assert_eq!((status.state, status.phases.image.succeeded), (Standing::Succeeded, 1), "{status:#?}");
+    assert_eq!((status.phases.image.skipped, fleet.images().len()), (1, 2), "{status:#?}");
+}
+
+/// A job that is cancelled while it is planned begins nothing, wherever its dispatcher then fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_cancelled_while_it_is_planned_begins_nothing() {
+    for (call, lost) in [("Queue.send", Lost::Request), ("JobTable.insert_operations", Lost::Answer)] {
+        let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
+        sent(&fleet, "golden", "1").await;
+        let operator = fleet.own_desk();
+        let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+        let (desk, id, once) = (operator.clone(), job.clone(), AtomicBool::new(true));
+        let ports = watched(&faulty(&fleet.ports, &Faults::at(call, 0, lost)), move |_| {
+            let (desk, id, now) = (desk.clone(), id.clone(), once.swap(false, Ordering::SeqCst));
+            Box::pin(async move { if now { cancelled(&desk, &id).await } else { Ok(()) } })
+        });
+        let dispatcher = fleet.desk(ports);
+        // What failed is done again as its message appears again.
+        if fan_out(&dispatcher, &job).await.is_err() {
+            fan_out(&dispatcher, &job).await.unwrap();
+        }
+        let rows = operator.ports.table.operations(&job).await.unwrap();
+        assert!(!rows.is_empty(), "{call}");
+        assert!(rows.iter().all(|row| row.value.state == OperationState::Cancelled), "{call}: {rows:#?}");
+        assert_eq!(operator.job(&job).await.unwrap().value.state, JobState::Cancelled, "{call}");
+        for queue in [QueueName::Seed, QueueName::Copy, QueueName::Image] {
+            assert_eq!(operator.ports.queue.depth(queue).await.unwrap(), 0, "{call}: {queue}");
+        }
+    }
+}
+
+/// A job that can't be planned any more, when an earlier try has come as far as the queues: what that began stops, and as some
+/// of its targets may be missing there, it is asked for anew rather than tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_rejected_leaves_nothing_to_be_done() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
+    sent(&fleet, "golden", "1").await;
+    let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+    let cut_short = fleet.desk(faulty(&fleet.ports, &Faults::at("JobTable.commit_job", 0, Lost::Request)));
+    fan_out(&cut_short, &job).await.unwrap_err();
+    let file = std::fs::read_to_string(&fleet.config.targets.file).unwrap();
+    let none = file.replace("[[target]]", "[[target]]\nenabled = false");
+    std::fs::write(&fleet.config.targets.file, none).unwrap();
+    let desk = fleet.desk(fleet.ports.clone());
+    fan_out(&desk, &job).await.unwrap();
+
+    let rows = desk.ports.table.operations(&job).await.unwrap();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.value.state == OperationState::Cancelled), "{rows:#?}");
+    assert_eq!(desk.job(&job).await.unwrap().value.state, JobState::Failed);
+    let refusal = retry(&desk, &job, &Which::default()).await.unwrap_err().to_string();
+    assert!(refusal.contains("was never planned: no enabled target"), "{refusal}");
+
+    std::fs::write(&fleet.config.targets.file, file).unwrap();
+    let again = done(&fleet, "golden", "1", &[]).await;
+    assert_eq!((again.state, again.phases.image.succeeded), (Standing::Succeeded, 2), "{again:#?}");
+}
+
+/// A job that is cancelled before its row says that it was planned has not succeeded, even where all that it has is done: of
+/// what was to be, some may not have come into the table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_was_never_planned_does_not_succeed() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
+    sent(&fleet, "golden", "1").await;
+    let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+    let cut_short = fleet.desk(faulty(&fleet.ports, &Faults::at("JobTable.commit_job", 0, Lost::Request)));
+    fan_out(&cut_short, &job).await.unwrap_err();
+    let desk = fleet.desk(fleet.ports.clone());
+    let stop = CancellationToken::new();
+    let pump = Pump::new(Shared::new(fleet.ports.clone(), fleet.settings()), stop.clone());
+    let working = tokio::spawn(async move { pump.run().await });
+    let all_done = async || {
+        let rows = desk.ports.table.operations(&job).await.unwrap();
+        rows.iter().all(|row| row.value.state == OperationState::Succeeded)
+    };
+    while !all_done().await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stop.cancel();
+    working.await.unwrap();
+
+    cancelled(&desk, &job).await.unwrap();
+    assert_eq!(desk.job(&job).await.unwrap().value.state, JobState::Cancelled);
+    assert_eq!(fleet.status(&job).await.state, Standing::Cancelled);
+    let refusal = retry(&desk, &job, &Which::default()).await.unwrap_err().to_string();
+    assert!(refusal.contains("was never planned"), "{refusal}");
+    let again = done(&fleet, "golden", "1", &[]).await;
+    assert_eq!((again.state, again.phases.image.skipped), (Standing::Succeeded, 1), "{again:#?}");
+}
+
+/// As 'goldfleet cancel' does it: where no operation is there, the job has ended at once.
+async fn cancelled(desk: &Desk, id: &JobId) -> PortResult<()> {
+    cancel(desk, id).await.unwrap();
+    look_after(desk, id).await.unwrap();
+    Ok(())
+}

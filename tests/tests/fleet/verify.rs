@@ -1,0 +1,290 @@
+//! `verify`: what is missing or damaged is named, and what it is no matter of is left out.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::any::Any;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_dispatcher::verify::{Fault, How, Needed, Places, Seen, Verified, verify};
+use goldfleet_model::job::Job;
+use goldfleet_model::manifest::Generation;
+use goldfleet_ports::blob_store::SourceRange;
+use goldfleet_ports::error::PortResult;
+use goldfleet_tests::faults::{Faults, Lost, faulty};
+use goldfleet_tests::files::flip;
+use goldfleet_tests::fleet::Fleet;
+use goldfleet_tests::meddled::{Call, Meddler, meddled};
+use goldfleet_tests::place::{self, Place};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::Signal;
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
+
+const MIB: u64 = 1 << 20;
+
+async fn verified(fleet: &Fleet, job: &Job, read: bool) -> Verified {
+    let desk = fleet.own_desk();
+    let places = Places::of_job(&desk, job).await.unwrap();
+    verify(&desk, &job.image, &places, How { read, remove: false }, &|_| {}).await.unwrap()
+}
+
+/// A job that has brought a version to four targets in two regions.
+async fn rolled_out(fleet: &Fleet) -> Job {
+    let (job, _) = fleet.roll_out(&fleet.ports, "1", 2).await;
+    fleet.ports.table.job(&job).await.unwrap().unwrap().value
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+fn is_of_chunk(fault: &Fault, chunk: &Path) -> bool {
+    fault.chunk.as_deref().is_some_and(|found| found.ends_with(&file_name(chunk)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_well_has_no_faults_and_is_counted() {
+    let fleet = Fleet::new();
+    let job = rolled_out(&fleet).await;
+    let desk = fleet.own_desk();
+    let places = Places::of_job(&desk, &job).await.unwrap();
+    assert!(places.vhds.values().all(|needed| *needed == Needed::NoLonger), "{places:?}");
+    for read in [false, true] {
+        let told = Mutex::new(Vec::new());
+        let watch = |seen: Seen| told.lock().unwrap().push(seen);
+        let verified = verify(&desk, &job.image, &places, How { read, remove: false }, &watch).await.unwrap();
+        assert_eq!(verified.faults, []);
+        assert_eq!((verified.stores, verified.vhds, verified.vhds_gone, verified.images), (2, 4, 0, 4));
+        assert_eq!(verified.bytes_read > 0, read);
+        let told = told.into_inner().unwrap();
+        let last = told.last().unwrap();
+        assert_eq!((last.places, last.places_total, last.bytes_read), (10, 10, verified.bytes_read));
+        assert!(told.is_sorted_by_key(|seen| seen.bytes_read), "{told:?}");
+        assert_eq!(last.bytes_total > 0, read);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_or_damaged_is_named() {
+    let fleet = Fleet::new();
+    let job = rolled_out(&fleet).await;
+    let mut chunks = fleet.chunks("goldsource", "golden").into_keys();
+    let (missing, damaged) = (chunks.next().unwrap(), chunks.next().unwrap());
+    std::fs::remove_file(&missing).unwrap();
+    flip(&damaged, 100);
+    flip(&fleet.cloud().join("stage2eastus/vhds/golden/1.vhd"), 24 * MIB - 1024);
+
+    let quick = verified(&fleet, &job, false).await;
+    assert_eq!(quick.faults.len(), 1, "{quick:#?}");
+    assert!(is_of_chunk(&quick.faults[0], &missing), "{quick:#?}");
+
+    let thorough = verified(&fleet, &job, true).await;
+    assert_eq!(thorough.faults.len(), 3, "{thorough:#?}");
+    assert!(thorough.faults.iter().any(|fault| is_of_chunk(fault, &damaged)), "{thorough:#?}");
+    assert!(thorough.faults.iter().any(|fault| fault.place.contains("stage2eastus/vhds")), "{thorough:#?}");
+}
+
+/// What was found before a request failed stays found, and what was removed is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_fails_takes_back_nothing() {
+    let fleet = Fleet::new();
+    let job = rolled_out(&fleet).await;
+    let missing = fleet.chunks("stage1eastus", "vhds").into_keys().next().unwrap();
+    std::fs::remove_file(&missing).unwrap();
+    let places = Places::of_job(&fleet.own_desk(), &job).await.unwrap();
+    // The first is of the manifest, the second of a chunk in the store that is looked at first.
+    let lost = Faults::at("BlobStore.get", 1, Lost::Request);
+    let desk = fleet.desk(faulty(&fleet.ports, &lost));
+    let found = verify(&desk, &job.image, &places, How { read: true, remove: false }, &|_| {}).await.unwrap();
+    assert!(lost.was_hit());
+    assert_eq!(found.faults.len(), 2, "{found:#?}");
+    assert!(is_of_chunk(&found.faults[0], &missing) && !found.faults[0].unseen, "{found:#?}");
+    assert!(found.faults[1].unseen && found.faults[1].place == found.faults[0].place, "{found:#?}");
+}
+
+/// A chunk that was found wrong may be whole again by the time that it is to be removed: it is read once more, and only removed in
+/// the version that was listed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_whole_again_is_not_removed() {
+    let fleet = Fleet::new();
+    let job = rolled_out(&fleet).await;
+    let chunks = fleet.chunks("goldsource", "golden");
+    let chunk = chunks.keys().next().unwrap().clone();
+    let whole = std::fs::read(&chunk).unwrap();
+    // One reads the manifest, one each chunk.
+    for (call, nth) in [("BlobStore.get", 1 + chunks.len()), ("BlobStore.delete", 0)] {
+        flip(&chunk, 100);
+        let (file, content) = (chunk.clone(), whole.clone());
+        let replaced = Faults::before(call, nth, async move {
+            let new = file.with_extension("new");
+            std::fs::write(&new, content).unwrap();
+            std::fs::rename(&new, &file).unwrap();
+        });
+        let desk = fleet.desk(faulty(&fleet.ports, &replaced));
+        let how = How { read: true, remove: true };
+        let found = verify(&desk, &job.image, &Places::source(&desk), how, &|_| {}).await.unwrap();
+        assert!(replaced.was_hit());
+        assert_eq!((found.faults.len(), found.removed), (1, 0), "{call}: {found:#?}");
+        assert!(std::fs::read(&chunk).unwrap() == whole, "{call}");
+    }
+}
+
+/// Counts what copies take from the source store: in another region, each byte of that crosses the WAN.
+#[derive(Default)]
+struct FromSource(AtomicU64);
+
+impl Meddler for FromSource {
+    async fn call<T: Send + 'static>(&self, Call { name, arguments, make }: Call<'_, T>) -> PortResult<T> {
+        let answer = make.await;
+        let source = arguments.iter().find_map(|&argument| (argument as &dyn Any).downcast_ref::<SourceRange>());
+        if let ("BlobStore.put_pages_from", Some(source), Ok(_)) = (name, source, &answer)
+            && source.blob.container.account.as_str() == "goldsource"
+        {
+            self.0.fetch_add(source.range.end - source.range.start, Ordering::SeqCst);
+        }
+        answer
+    }
+}
+
+/// A job's seed has found a chunk in its store, and relies on it, when it is found to be wrong. Copies take it from the source
+/// then, over the WAN; whether it is removed or stays where it is changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn removing_a_wrong_chunk_costs_a_job_that_relies_on_it_nothing() {
+    let mut crossed = Vec::new();
+    for remove in [false, true] {
+        let config = place::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n";
+        let fleet = Fleet::with(&config, &place::targets(3, &["eastus"]), &place::golden());
+        let first = rolled_out(&fleet).await;
+        fleet.forget_images();
+        std::fs::remove_dir_all(fleet.cloud().join("stage2eastus")).unwrap();
+        std::fs::remove_dir_all(fleet.cloud().join("stage3eastus")).unwrap();
+        flip(fleet.chunks("stage1eastus", "vhds").keys().next().unwrap(), 100);
+        let (desk, image) = (fleet.own_desk(), first.image.clone());
+        let places = Places::of_job(&desk, &first).await.unwrap();
+        // Before the first page of a copy is written the seed has ended.
+        let meanwhile = Faults::before("BlobStore.take_fence", 0, async move {
+            let found = block_in_place(|| {
+                Handle::current().block_on(verify(&desk, &image, &places, How { read: true, remove }, &|_| {}))
+            });
+            assert_eq!(found.unwrap().removed, usize::from(remove));
+        });
+        let counted = Arc::new(FromSource::default());
+        let ports = faulty(&meddled(&fleet.ports, &counted), &meanwhile);
+        let (second, _) = fleet.requested(&ports, "1", 1).await;
+        fleet.assert_all_done(&second).await;
+        assert!(meanwhile.was_hit());
+        crossed.push(counted.0.load(Ordering::SeqCst));
+    }
+    assert!(crossed[0] > 0 && crossed[0] == crossed[1], "{crossed:?}");
+}
+
+/// An image that someone removed, or made of something else, is what an operator has to hear of first.
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_looked_at() {
+    let fleet = Fleet::new();
+    let job = rolled_out(&fleet).await;
+    let mut images = fleet.images().into_iter();
+    let (gone, (other, mut image), (foreign, mut untagged)) =
+        (images.next().unwrap().0, images.next().unwrap(), images.next().unwrap());
+    std::fs::remove_file(&gone).unwrap();
+    image["tags"]["goldfleet-digest"] = format!("b3:{}", "0".repeat(64)).into();
+    std::fs::write(&other, image.to_string()).unwrap();
+    untagged["tags"] = serde_json::json!({});
+    std::fs::write(&foreign, untagged.to_string()).unwrap();
+
+    let verified = verified(&fleet, &job, false).await;
+    let faults: Vec<_> = verified.faults.iter().map(|fault| fault.fault.as_str()).collect();
+    assert_eq!(faults.len(), 3, "{verified:#?}");
+    assert_eq!(faults[0], "is not there");
+    assert!(faults[1].starts_with("is made of b3:0000"), "{verified:#?}");
+    assert!(faults[2].starts_with("was not made by goldfleet"), "{verified:#?}");
+    assert!(verified.faults.iter().all(|fault| fault.place.starts_with("image /subscriptions/")), "{verified:#?}");
+}
+
+/// Staged VHDs are there to make images of: clean-up takes them away, and that is no fault.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vhd_may_go_once_its_image_is_made() {
+    let fleet = Fleet::new();
+    let job = rolled_out(&fleet).await;
+    std::fs::remove_file(fleet.cloud().join("stage1eastus/vhds/golden/1.vhd")).unwrap();
+    let found = verified(&fleet, &job, false).await;
+    assert_eq!((found.faults.as_slice(), found.vhds, found.vhds_gone), (&[][..], 3, 1));
+
+    let desk = fleet.own_desk();
+    let mut places = Places::of_job(&desk, &job).await.unwrap();
+    places.vhds.values_mut().for_each(|needed| *needed = Needed::Still);
+    let found = verify(&desk, &job.image, &places, How::default(), &|_| {}).await.unwrap();
+    assert_eq!(found.faults.len(), 1, "{found:#?}");
+    assert_eq!(found.faults[0].fault, "is not there");
+}
+
+/// A job that found everything in place has something to verify all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_found_in_place_is_looked_at_too() {
+    let fleet = Fleet::new();
+    rolled_out(&fleet).await;
+    let (again, status) = fleet.requested(&fleet.ports, "1", 1).await;
+    assert_eq!(status.phases.image.skipped, 4);
+    let job = fleet.ports.table.job(&again).await.unwrap().unwrap().value;
+    let found = verified(&fleet, &job, false).await;
+    assert_eq!((found.faults.as_slice(), found.vhds, found.images), (&[][..], 4, 4));
+}
+
+/// One account that can't be reached says nothing of the others, and is not called damaged.
+#[test]
+fn a_place_that_can_not_be_looked_at_keeps_no_other_from_it() {
+    let place = rolled_out_place();
+    let account = place.path("cloud/stage1eastus");
+    std::fs::remove_dir_all(&account).unwrap();
+    std::fs::write(&account, "in the way").unwrap();
+    let verify = || {
+        let output = place.run(&["verify", "--output", "json"]);
+        (output.status.code(), serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap())
+    };
+    let (code, found) = verify();
+    assert_eq!(code, Some(3), "{found:#}");
+    assert!(found["faults"].as_array().unwrap().iter().all(|fault| fault["unseen"] == true), "{found:#}");
+    assert_eq!((&found["vhds"], &found["images"]), (&1.into(), &2.into()), "{found:#}");
+
+    // What is known to be wrong counts for more.
+    std::fs::remove_file(place.path("cloud/stage1westeurope/vhds/golden/1.vhd")).unwrap();
+    std::fs::remove_dir_all(place.path("cloud/subscriptions")).unwrap();
+    assert_eq!(verify().0, Some(1));
+}
+
+/// It takes as long as reading everything, and may be left at any moment.
+#[test]
+fn an_interrupt_ends_it_at_once() {
+    let place = rolled_out_place();
+    let vhd = place.path("cloud/stage1westeurope/vhds/golden/1.vhd");
+    std::fs::remove_file(&vhd).unwrap();
+    // Whoever opens a pipe waits for its other end: here, for ever.
+    mknodat(CWD, &vhd, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let mut running = place.start("goldfleet", &["verify", "--read"]);
+    let status = format!("/proc/{}/status", running.0.id());
+    let begun = Instant::now();
+    while !catches_interrupts(&std::fs::read_to_string(&status).unwrap()) {
+        assert!(running.0.try_wait().unwrap().is_none(), "it ended by itself");
+        assert!(begun.elapsed() < Duration::from_secs(20), "it never gets to its work");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.signal(Signal::INT);
+    assert_eq!(running.0.wait().unwrap().code(), Some(130));
+}
+
+/// A place where one subscription has an image in two regions.
+fn rolled_out_place() -> Place {
+    let targets = place::targets(1, &["westeurope", "eastus"]);
+    let place = Place::new(place::SOURCE, &targets, &GoldenSpec::spread(64 * MIB, Generation::V2, 4 * MIB, 4, 1));
+    place.succeed(&place.upload(&["--wait"]));
+    place
+}
+
+/// Whether a process has a handler for SIGINT, by the mask in its status.
+fn catches_interrupts(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << (Signal::INT.as_raw() - 1)) != 0
+}
