@@ -59,7 +59,7 @@ pub fn upload_lines(upload: &Upload, pace: &Pace, room: Room) -> Vec<String> {
     let read = format!("{} of {}", HumanBytes(upload.bytes_read), HumanBytes(upload.bytes_total));
     let read = cut(&read, room.width.saturating_sub(bar + 14));
     let [sent, reused, rate] = [upload.bytes_sent, upload.bytes_reused, pace.rate].map(HumanBytes);
-    let sent = format!("{sent} sent, {reused} already in the store, {rate}/s");
+    let sent = format!("{sent} sent, {reused} reused, {rate}/s");
     vec![
         cut(&head, room.width),
         format!("upload {drawn} {:>4.0}% {read}", pace.percent.floor()),
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn a_headline_names_the_job_where_there_is_room() {
         let headline = |width| headline(&status(1), Room { width, height: 24, colours: false });
-        assert!(headline(100).ends_with("1 min 15 s, 286.10 MiB/s, 2 min 30 s left  (job 20261121-041502-7f3a)"));
+        assert!(headline(110).ends_with("1 min 15 s, 286.10 MiB/s, 2 min 30 s left  (job 20261121-041502-7f3a)"));
         assert_eq!(
             headline(90),
             "ubuntu-24.04 2026.11.1 running: 1 min 15 s, 2 min 30 s left  (job 20261121-041502-7f3a)"
@@ -330,9 +330,9 @@ mod tests {
             assert!(drawn(width).iter().all(|line| line.chars().count() <= width), "{width}: {:#?}", drawn(width));
         }
         insta::assert_snapshot!(drawn(60).join("\n"), @"
-        ubuntu-24.04 2026.11.1 uploading: 1 min 15 s, 2 min 30 s left
+        ubuntu-24.04 2026.11.1 uploading: 1 min 15 s, 2 min 30 s le…
         upload ██████░░░░░░░░░░░░░░   33% 10.00 GiB of 30.00 GiB
-               8.00 GiB sent, 1.00 GiB there already, 140.00 MiB/s
+               8.00 GiB sent, 1.00 GiB reused, 140.00 MiB/s
         ");
     }
 
