@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use clap_complete::Shell;
+use clap_complete::{ArgValueCandidates, Shell};
 use goldfleet_config::Time;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::manifest::{Generation, OsType};
@@ -16,6 +16,7 @@ use goldfleet_runtime::process;
 use goldfleet_worker::arguments;
 
 use super::choose::JobPrefix;
+use super::complete;
 use super::output::Output;
 use super::targets::TargetsCommand;
 use crate::upload::Rate;
@@ -186,10 +187,10 @@ where
 #[derive(Debug, Args)]
 pub struct ImageArguments {
     /// Name of the image
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
     pub image: ImageName,
     /// Version of the image
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", add = ArgValueCandidates::new(complete::versions))]
     pub version: ImageVersion,
 }
 
@@ -240,7 +241,7 @@ pub struct UploadArguments {
 #[derive(Debug, Args)]
 pub struct ImagesArguments {
     /// Show only versions of this image
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
     pub image: Option<ImageName>,
 }
 
@@ -248,7 +249,7 @@ pub struct ImagesArguments {
 #[derive(Debug, Args)]
 pub struct VerifyArguments {
     /// The job whose stores, VHDs and images are checked: its id or an unambiguous prefix [default: the newest job]
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", add = ArgValueCandidates::new(complete::jobs))]
     pub job: Option<JobPrefix>,
     /// Check only the source store, for a version of this image
     #[arg(long, value_name = "NAME", requires = "version", conflicts_with = "job")]

@@ -61,16 +61,17 @@ pub async fn list(desk: &Desk, arguments: &JobsArguments, console: &mut Console<
     } else if rows.is_empty() {
         writeln!(console.notes, "{}", DeskError::NoJobs)?;
     } else {
-        let header = ["job", "image", "version", "state", "images", "failed", "requested"];
+        let header = ["job", "image", "version", "state", "images", "failed"];
         write_table(console, &header, rows.iter().map(job_row))?;
     }
     if more {
-        writeln!(console.notes, "only the {limit} newest are shown: use --limit to show more, --limit 0 to show all")?;
+        writeln!(console.notes, "showing only the newest {limit}: use --limit to show more, or --limit 0 to show all")?;
     }
     Ok(DONE)
 }
 
-fn job_row(row: &Status) -> [Cell; 7] {
+/// A row of the list. The id shows when the job was requested.
+fn job_row(row: &Status) -> [Cell; 6] {
     let image = &row.phases.image;
     let done = image.succeeded + image.skipped;
     let waits = row.approvals.as_ref().and_then(|approvals| approvals.waits);
@@ -82,7 +83,6 @@ fn job_row(row: &Status) -> [Cell; 7] {
         Cell::toned(row.shown_state(), format!("{}{waits}", row.shown_state())),
         if row.is_empty() { String::new().into() } else { format!("{done}/{}", image.total).into() },
         Cell::count(row.failures.len(), Tone::Bad),
-        row.created.strftime("%Y-%m-%d %H:%MZ").to_string().into(),
     ]
 }
 

@@ -75,7 +75,7 @@ fn default_filter(arguments: &Arguments) -> &'static str {
         Command::Dispatcher { .. } | Command::Worker { .. } | Command::Dashboard(_) => "info",
         _ if arguments.verbose => "info",
         // The work is done in this process, and the failures of operations are part of the result.
-        Command::Upload(_) | Command::Dispatch { .. } | Command::Retry(_) => "warn,goldfleet_worker=error",
+        Command::Upload(_) | Command::Dispatch { .. } | Command::Retry(_) => "error,goldfleet_dispatcher::upload=warn",
         _ => "warn",
     }
 }

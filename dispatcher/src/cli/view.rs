@@ -242,7 +242,9 @@ fn write_failure_list(failures: &[FailureLine], console: &mut Console<'_>) -> io
         let FailureLine { target, phase, code, .. } = failure;
         let failed = console.word(Tone::Bad, "failed");
         let name = failure.name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
-        writeln!(console.out, "{phase} {failed} [{code}]: {target}{name}")?;
+        let head = format!("{phase} {failed} [{code}]: {target}{name}");
+        let indented = textwrap::Options::new(width).break_words(false).subsequent_indent("  ");
+        writeln!(console.out, "{}", textwrap::fill(&head, indented))?;
         let id = failure.request_id.as_ref().map_or_else(String::new, |id| format!(" (request id {id})"));
         writeln!(console.out, "{}", wrapped(&format!("reason: {}{id}", failure.reason)))?;
         let next = failures.get(index + 1).and_then(|next| next.remedy.as_ref());

@@ -200,6 +200,7 @@ fn a_job_is_shown_like_this() {
     insta::with_settings!({ filters => [
         (r"\d{8}-\d{6}-[0-9a-f]{4}", "20261121-041502-7f3a"),
         (r"\d{4}-\d\d-\d\d(\s+)\d\d:\d\d:\d\dZ", "2026-11-21${1}04:15:02Z"),
+        (r"\d{8}-\d{6}-[0-9a-f]{2}\b", "20261121-041502-7f"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\dZ", "2026-11-21 04:15Z"),
         (r"\S+@[\w.-]+", "alice@build7"),
         (r", [\d.]+ [KMG]iB/s, .*", ", RATE, TIME"),

@@ -364,3 +364,25 @@ fn an_upload_is_dispatched_to_selected_targets() {
     assert_eq!(status["selection"], serde_json::json!(["japaneast,ring=0"]));
     assert_eq!((&status["phases"]["image"]["total"], &status["rings"][0]["targets"]), (&2.into(), &2.into()));
 }
+
+/// As bash asks for the values of the last word.
+#[test]
+fn job_ids_and_images_are_completed() {
+    let place = place(1, MIB);
+    let complete = |words: &[&str]| {
+        let mut command = place.command("goldfleet", &[&["--", "goldfleet"], words].concat());
+        command.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", words.len().to_string()).env("_CLAP_IFS", "\n");
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    assert!(!complete(&["cancel", ""]).contains("20"));
+    assert!(!place.path("goldfleet.db").exists(), "nothing is created while somebody types");
+    place.succeed(&place.upload(&[]));
+    let job = place.json(&["status"])["job"].as_str().unwrap().to_owned();
+    assert!(complete(&["cancel", ""]).lines().any(|line| line == job), "{}", complete(&["cancel", ""]));
+    assert_eq!(complete(&["status", &job[..4]]).trim(), job);
+    assert_eq!(complete(&["dispatch", "--image", ""]).trim(), "golden");
+    assert_eq!(complete(&["upload", "--os", "l"]).trim(), "linux");
+    assert_eq!(complete(&["retry", "--phase", "i"]).trim(), "image");
+    let script = place.run(&["completions", "bash"]);
+    assert!(script.status.success() && String::from_utf8_lossy(&script.stdout).contains("goldfleet"));
+}

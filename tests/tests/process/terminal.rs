@@ -62,7 +62,7 @@ fn boards(screen: &Screen) -> Vec<String> {
 fn watching_redraws_in_place() {
     let place = place();
     place.succeed(&place.upload(&[]));
-    let mut terminal = Terminal::start(goldfleet(&place, &["status", "--watch"], &[]), 90, 20);
+    let mut terminal = Terminal::start(goldfleet(&place, &["status", "--watch"], &[]), 90, 40);
     let mut drawn = BTreeSet::new();
     let mut watch = |screen: &Screen| {
         assert!(boards(screen).len() <= 1, "one below the other: {}", screen.contents());

@@ -2,18 +2,20 @@
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap_complete::ArgValueCandidates;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::job::JobState;
 use goldfleet_model::operation::Kind;
 
 use super::selection::SelectionArguments;
 use crate::cli::choose::JobPrefix;
+use crate::cli::complete;
 
 /// The job that a command shows.
 #[derive(Debug, Args)]
 pub struct ShownJob {
     /// Job id or an unambiguous prefix of one [default: the newest job]
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", add = ArgValueCandidates::new(complete::jobs))]
     pub job: Option<JobPrefix>,
 }
 
@@ -21,7 +23,7 @@ pub struct ShownJob {
 #[derive(Debug, Args)]
 pub struct ChangedJob {
     /// Job id or an unambiguous prefix of one; without it, the command asks whether to use the only open job
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", add = ArgValueCandidates::new(complete::jobs))]
     pub job: Option<JobPrefix>,
     /// Use the only open job without asking
     #[arg(long, short = 'y')]
@@ -35,7 +37,7 @@ pub struct JobsArguments {
     #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 50)]
     pub limit: usize,
     /// Show only jobs of this image
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
     pub image: Option<ImageName>,
     /// Show only jobs in this state; can be given several times or with commas
     #[arg(long = "state", value_name = "STATE", value_parser = job_state(), value_delimiter = ',')]
@@ -108,7 +110,7 @@ pub struct RetryArguments {
 #[derive(Debug, Args)]
 pub struct CleanupArguments {
     /// Delete the staged VHDs of this job: its id or an unambiguous prefix
-    #[arg(value_name = "JOB", required_unless_present_any = ["chunks", "image", "history"])]
+    #[arg(value_name = "JOB", add = ArgValueCandidates::new(complete::jobs), required_unless_present_any = ["chunks", "image", "history"])]
     pub job: Option<JobPrefix>,
     /// Delete chunks that no manifest refers to and that are older than `cleanup.chunk_grace`
     #[arg(long, conflicts_with_all = ["job", "image", "version"])]

@@ -42,7 +42,12 @@ fn write_list(targets: &[&Target], console: &mut Console<'_>) -> io::Result<()> 
     let (shown, alike): (Vec<usize>, Vec<usize>) = (0..COLUMNS.len()).partition(is_shown);
     let filled =
         |columns: Vec<usize>| columns.into_iter().filter(|&column| rows.iter().any(|row| !row[column].is_empty()));
-    let alike: Vec<String> = filled(alike).map(|column| format!("{} {}", COLUMNS[column], rows[0][column])).collect();
+    let alike: Vec<String> = filled(alike)
+        .map(|column| match (COLUMNS[column], rows[0][column].as_str()) {
+            ("enabled", "yes") => format!("enabled {}", console.word(Tone::Good, "yes")),
+            (name, text) => format!("{name} {text}"),
+        })
+        .collect();
     if !alike.is_empty() {
         writeln!(console.out, "all targets: {}", alike.join(", "))?;
     }
