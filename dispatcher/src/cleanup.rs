@@ -1,7 +1,9 @@
 //! Clean-up: staged VHDs that a job's rows name, and image versions that an operator gives up.
 //!
-//! Only what goldfleet's own rows name and its own metadata mark is ever deleted.
+//! A VHD is deleted only where it is known to be ours and unused: a row names it, its metadata say that a job of this fleet
+//! made it of the row's content, no other job that has work left uses it, and it is still as it was looked at.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -11,11 +13,12 @@ use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{Operation, OperationState, Work};
 use goldfleet_model::store::BlobAddress;
+use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::Versioned;
-use goldfleet_ports::clock::after;
+use goldfleet_ports::clock::{after, before};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
-use crate::desk::{Desk, DeskError, IN_FLIGHT};
+use crate::desk::{Desk, DeskError, IN_FLIGHT, states};
 
 /// How long after its last operation a job stays open for the sake of staged VHDs that can't be removed now.
 const PERSISTENCE: Duration = Duration::from_secs(600);
@@ -24,20 +27,77 @@ const PERSISTENCE: Duration = Duration::from_secs(600);
 const AT_ONCE: Duration = Duration::from_secs(30);
 
 /// What a clean-up did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Removed {
-    /// Staged VHDs removed.
+    /// Whether nothing was deleted, and `vhds` are those that would be.
+    pub dry_run: bool,
+    /// Staged VHDs deleted.
     pub vhds: usize,
     /// VHDs left alone, as they are not what the rows say.
     pub left: usize,
+    /// VHDs that could not be deleted.
+    pub failed: usize,
+    /// What happened at each target that the job staged a VHD for, in the order of the targets.
+    pub targets: Vec<CleanedTarget>,
 }
 
-/// Removes the staged VHDs of a job that has ended.
+/// What happened to the staged VHD of one target.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct CleanedTarget {
+    /// The target, `subscription/region`.
+    pub target: String,
+    /// The display name of its subscription.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The VHD.
+    pub vhd: String,
+    /// What happened.
+    pub result: Cleaned,
+    /// The code of the failure, if it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The reason of the failure, if it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What happened to a staged VHD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cleaned {
+    /// It was deleted, or would be in a dry run.
+    Deleted,
+    /// It stays: it is not what the job staged, or another job uses it.
+    Left,
+    /// There was none.
+    Absent,
+    /// It could not be deleted.
+    Failed,
+}
+
+/// Deletes the staged VHDs of a job that has ended. One that cannot be deleted keeps no other from being deleted:
+/// [`Removed::targets`] says which failed.
 ///
 /// # Errors
-/// [`DeskError::Refused`] where the job has not ended, or another that has not works with the same VHDs. The first of the
-/// failures, where VHDs could not be removed; all others are.
+/// [`DeskError::Refused`] where the job has not ended, or another that has not works with the same VHDs.
 pub async fn cleanup_job(desk: &Desk, id: &JobId) -> Result<Removed, DeskError> {
+    cleanup(desk, id, Mode::Delete).await
+}
+
+/// Whether VHDs are deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// They are.
+    Delete,
+    /// They are only looked at.
+    DryRun,
+}
+
+/// The same as [`cleanup_job`], or a dry run of it.
+///
+/// # Errors
+/// As [`cleanup_job`].
+pub async fn cleanup(desk: &Desk, id: &JobId, mode: Mode) -> Result<Removed, DeskError> {
     let row = desk.job(id).await?;
     let job = &row.value;
     let operations = desk.ports.table.operations(id).await?;
@@ -47,12 +107,11 @@ pub async fn cleanup_job(desk: &Desk, id: &JobId) -> Result<Removed, DeskError> 
         )));
     }
     refuse_if_in_use(desk, &job.image.name, &job.image.version, Some(id)).await?;
-    let (removed, failures) = remove_vhds(desk, &operations).await;
-    if let Some(failure) = failures.into_iter().next() {
-        return Err(failure.into());
+    let (removed, _) = remove_vhds(desk, job, &operations, &HashSet::new(), mode).await;
+    if removed.failed == 0 && mode == Mode::Delete {
+        // Not where the row was changed meanwhile, as by a retry: then there may be VHDs again.
+        desk.amend(&row, |job| job.cleaned = true).await?;
     }
-    // Where the row was changed meanwhile, as by a retry, there may be VHDs again.
-    desk.amend(&row, |job| job.cleaned = true).await?;
     Ok(removed)
 }
 
@@ -61,7 +120,7 @@ pub async fn cleanup_job(desk: &Desk, id: &JobId) -> Result<Removed, DeskError> 
 pub enum Staging {
     /// They are gone.
     Removed,
-    /// Some or all stay: the configuration says so, or a service refuses to let them go.
+    /// Some or all stay: the configuration says so, another job uses them, or a service refuses to let them go.
     Left,
     /// Some could not be removed now, but that may pass.
     TryAgain,
@@ -74,10 +133,17 @@ pub async fn remove_staged(desk: &Desk, job: &Job, operations: &[Versioned<Opera
     }
     let last = operations.iter().map(|operation| operation.value.updated).max().unwrap_or(job.updated);
     let in_time = desk.ports.clock.now() < after(last, PERSISTENCE);
+    let used = match used_by_others(desk, job, operations).await {
+        Ok(used) => used,
+        Err(error) => {
+            tracing::warn!(job = %job.id, %error, "whether other jobs use the staged VHDs could not be found out");
+            return if in_time && error.is_retryable() { Staging::TryAgain } else { Staging::Left };
+        }
+    };
     // Whoever waits for this does nothing else.
     let removed = tokio::select! {
         biased;
-        removed = remove_vhds(desk, operations) => Some(removed),
+        removed = remove_vhds(desk, job, operations, &used, Mode::Delete) => Some(removed),
         () = desk.ports.clock.sleep(AT_ONCE) => None,
     };
     let Some((removed, failures)) = removed else {
@@ -85,66 +151,134 @@ pub async fn remove_staged(desk: &Desk, job: &Job, operations: &[Versioned<Opera
         return if in_time { Staging::TryAgain } else { Staging::Left };
     };
     tracing::info!(job = %job.id, vhds = removed.vhds, "staged VHDs are removed");
-    let Some(error) = failures.first() else { return Staging::Removed };
+    let Some(error) = failures.first() else {
+        return if removed.left == 0 { Staging::Removed } else { Staging::Left };
+    };
     tracing::warn!(job = %job.id, failed = failures.len(), %error, "staged VHDs could not be removed");
     let may_pass = in_time && failures.iter().any(PortError::is_retryable);
     if may_pass { Staging::TryAgain } else { Staging::Left }
 }
 
-/// Removes the VHDs of copies. One that can't be removed keeps no other from being removed.
-async fn remove_vhds(desk: &Desk, operations: &[Versioned<Operation>]) -> (Removed, Vec<PortError>) {
-    let vhds: Vec<(BlobAddress, String)> = operations
-        .iter()
-        .map(|row| &row.value)
-        .filter(|operation| operation.state != OperationState::Skipped)
-        .filter_map(|operation| match &operation.work {
-            Work::Copy { target, .. } => {
-                Some((desk.ports.vhd(target, &operation.image), operation.image.digest.to_string()))
-            }
-            _ => None,
+/// The VHDs that other jobs of the same version have work left with: their copies may rely on those that this job made.
+async fn used_by_others(
+    desk: &Desk,
+    job: &Job,
+    operations: &[Versioned<Operation>],
+) -> PortResult<HashSet<BlobAddress>> {
+    let mut used = HashSet::new();
+    for other in desk.ports.table.open_jobs().await?.into_iter().map(|row| row.value) {
+        let same_version = other.image.name == job.image.name && other.image.version == job.image.version;
+        if !same_version || other.id == job.id {
+            continue;
+        }
+        if other.tree.is_none() {
+            // Which targets it will have is decided when it is planned: any of this job's.
+            used.extend(vhds(desk, operations).map(|(vhd, _)| vhd));
+            continue;
+        }
+        let others = desk.ports.table.operations(&other.id).await?;
+        if other.end(states(&others)).is_none() {
+            used.extend(vhds(desk, &others).map(|(vhd, _)| vhd));
+        }
+    }
+    Ok(used)
+}
+
+/// The VHDs that copies name, each with the operation.
+fn vhds<'a>(
+    desk: &'a Desk,
+    operations: &'a [Versioned<Operation>],
+) -> impl Iterator<Item = (BlobAddress, &'a Operation)> {
+    operations.iter().map(|row| &row.value).filter_map(|operation| match &operation.work {
+        Work::Copy { target, .. } => Some((desk.ports.vhd(target, &operation.image), operation)),
+        _ => None,
+    })
+}
+
+/// Removes the VHDs of copies, but for those that are `used`. One that can't be removed keeps no other from being removed.
+async fn remove_vhds(
+    desk: &Desk,
+    job: &Job,
+    operations: &[Versioned<Operation>],
+    used: &HashSet<BlobAddress>,
+    mode: Mode,
+) -> (Removed, Vec<PortError>) {
+    let staged = vhds(desk, operations).filter(|(_, operation)| operation.state != OperationState::Skipped);
+    let staged: Vec<StagedVhd> = staged.map(|(vhd, operation)| StagedVhd::of(vhd, operation)).collect();
+    // In the order of the targets.
+    let outcomes: Vec<(StagedVhd, PortResult<Cleaned>)> = futures::stream::iter(staged)
+        .map(|staged| async move {
+            let outcome = if used.contains(&staged.vhd) {
+                Ok(Cleaned::Left)
+            } else {
+                remove_vhd(desk, job, &staged.vhd, &staged.digest, mode).await
+            };
+            (staged, outcome)
         })
-        .collect();
-    let outcomes: Vec<PortResult<Vhd>> = futures::stream::iter(vhds)
-        .map(|(vhd, digest)| async move { remove_vhd(desk, &vhd, &digest).await })
-        .buffer_unordered(IN_FLIGHT)
+        .buffered(IN_FLIGHT)
         .collect()
         .await;
-    let (mut removed, mut failures) = (Removed::default(), Vec::new());
-    for outcome in outcomes {
-        match outcome {
-            Ok(Vhd::Removed) => removed.vhds += 1,
-            Ok(Vhd::Left) => removed.left += 1,
-            Ok(Vhd::Absent) => {}
-            Err(error) => {
-                tracing::debug!(%error, code = error.code, "a staged VHD could not be removed");
-                failures.push(error);
-            }
-        }
+    let mut removed = Removed { dry_run: mode == Mode::DryRun, ..Removed::default() };
+    let mut failures = Vec::new();
+    for (staged, outcome) in outcomes {
+        let result = *outcome.as_ref().unwrap_or(&Cleaned::Failed);
+        removed.vhds += usize::from(result == Cleaned::Deleted);
+        removed.left += usize::from(result == Cleaned::Left);
+        removed.failed += usize::from(result == Cleaned::Failed);
+        let error = outcome.err();
+        removed.targets.push(CleanedTarget {
+            target: staged.target,
+            name: staged.name,
+            vhd: staged.vhd.to_string(),
+            result,
+            code: error.as_ref().map(|error| error.code.clone()),
+            error: error.as_ref().map(ToString::to_string),
+        });
+        failures.extend(error);
     }
     (removed, failures)
 }
 
-/// What became of a VHD that was to be removed.
-enum Vhd {
-    /// It was removed.
-    Removed,
-    /// It is not what the row says.
-    Left,
-    /// There was none.
-    Absent,
+/// A VHD that a copy staged.
+struct StagedVhd {
+    target: String,
+    name: Option<String>,
+    vhd: BlobAddress,
+    digest: String,
 }
 
-/// Removes one VHD if it is what the row says, and still is when it is removed.
-async fn remove_vhd(desk: &Desk, vhd: &BlobAddress, digest: &str) -> PortResult<Vhd> {
-    let Some(found) = desk.ports.blobs.properties(vhd).await? else { return Ok(Vhd::Absent) };
-    if found.metadata.get(VhdMetadata::DIGEST).map(String::as_str) != Some(digest) {
-        return Ok(Vhd::Left);
+impl StagedVhd {
+    fn of(vhd: BlobAddress, operation: &Operation) -> Self {
+        let name = operation.work.target().and_then(|target| target.name.clone());
+        Self { target: operation.id.place(), name, vhd, digest: operation.image.digest.to_string() }
+    }
+}
+
+/// Deletes one VHD if it is what the row says, and still is when it is deleted.
+async fn remove_vhd(desk: &Desk, job: &Job, vhd: &BlobAddress, digest: &str, mode: Mode) -> PortResult<Cleaned> {
+    let Some(found) = desk.ports.blobs.properties(vhd).await? else { return Ok(Cleaned::Absent) };
+    let has_content = found.metadata.get(VhdMetadata::DIGEST).map(String::as_str) == Some(digest);
+    if !has_content || !is_ours(desk, job, found.metadata.get(VhdMetadata::JOB)).await? {
+        return Ok(Cleaned::Left);
+    }
+    if mode == Mode::DryRun {
+        return Ok(Cleaned::Deleted);
     }
     match desk.ports.blobs.delete(vhd, Some(&found.etag)).await {
-        Ok(true) => Ok(Vhd::Removed),
-        Ok(false) => Ok(Vhd::Absent),
-        Err(error) if error.kind == ErrorKind::Conflict => Ok(Vhd::Left),
+        Ok(true) => Ok(Cleaned::Deleted),
+        Ok(false) => Ok(Cleaned::Absent),
+        Err(error) if error.kind == ErrorKind::Conflict => Ok(Cleaned::Left),
         Err(error) => Err(error),
+    }
+}
+
+/// Whether a job of this fleet made a VHD. Another fleet may stage the same version in the same container: its jobs are in
+/// another table, so nobody here can tell whether it still uses the VHD.
+async fn is_ours(desk: &Desk, job: &Job, maker: Option<&String>) -> PortResult<bool> {
+    match maker.and_then(|maker| maker.parse::<JobId>().ok()) {
+        Some(maker) if maker == job.id => Ok(true),
+        Some(maker) => Ok(desk.ports.table.job(&maker).await?.is_some()),
+        None => Ok(false),
     }
 }
 
@@ -169,10 +303,44 @@ async fn refuse_if_in_use(
 /// made from it stay. Returns whether there was one.
 ///
 /// # Errors
-/// [`DeskError::Refused`] where a job works with it.
+/// [`DeskError::Refused`] where a job or an upload works with it, or the manifest was written again meanwhile.
 pub async fn forget_version(desk: &Desk, image: &ImageName, version: &ImageVersion) -> Result<bool, DeskError> {
-    refuse_if_in_use(desk, image, version, None).await?;
+    delete_version(desk, image, version, Mode::Delete).await
+}
+
+/// The same as [`forget_version`], or a dry run of it.
+///
+/// # Errors
+/// As [`forget_version`].
+pub async fn delete_version(
+    desk: &Desk,
+    image: &ImageName,
+    version: &ImageVersion,
+    mode: Mode,
+) -> Result<bool, DeskError> {
     let store = desk.config.source.store();
     let blob = store.container().manifest(image, version);
-    Ok(desk.ports.blobs.delete(&blob, None).await?)
+    let Some(found) = desk.ports.blobs.properties(&blob).await? else { return Ok(false) };
+    refuse_if_in_use(desk, image, version, None).await?;
+    refuse_if_uploading(desk, image, version).await?;
+    if mode == Mode::DryRun {
+        return Ok(true);
+    }
+    match desk.ports.blobs.delete(&blob, Some(&found.etag)).await {
+        Err(error) if error.kind == ErrorKind::Conflict => {
+            Err(DeskError::Refused(format!("{image} {version} was uploaded again just now: it stays")))
+        }
+        removed => Ok(removed?),
+    }
+}
+
+/// Refuses while an upload of the version runs: it may have found the manifest, and rely on that for its chunks to stay.
+async fn refuse_if_uploading(desk: &Desk, image: &ImageName, version: &ImageVersion) -> Result<(), DeskError> {
+    let alive = before(desk.ports.clock.now(), desk.config.cleanup.chunk_grace.get());
+    let same = |upload: &Upload| upload.image == *image && upload.version == *version;
+    let runs = |upload: &Upload| upload.state == UploadState::Running && upload.updated > alive;
+    if desk.ports.table.uploads().await?.iter().any(|upload| same(upload) && runs(upload)) {
+        return Err(DeskError::Refused(format!("{image} {version} is being uploaded: wait for that, or interrupt it")));
+    }
+    Ok(())
 }

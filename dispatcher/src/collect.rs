@@ -11,17 +11,21 @@
 //!   were listed here: what is looked at here it finds too old, and renews;
 //! - an upload whose row is a grace period old is over. One that only slept notices at half of that, and begins its list
 //!   anew before (and, if it slept just then, after) it writes its manifest;
-//! - manifests are read last, after the list and the uploads: an upload that ended meanwhile has its manifest there.
+//! - manifests are read last, after the list and the uploads: an upload that ended meanwhile has its manifest there;
+//! - nothing is deleted where it is not certain that all manifests were found: see [`crate::live`].
 //!
 //! The clocks of uploaders, stores and whoever collects may thus differ by nearly half a grace period.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use futures::future::join_all;
 use goldfleet_config::targets::TargetsFile;
-use goldfleet_model::manifest::{CHUNKS, MANIFESTS, Manifest, chunk_name};
+use goldfleet_model::hash::ChunkHash;
+use goldfleet_model::job::Job;
+use goldfleet_model::manifest::CHUNKS;
 use goldfleet_model::store::{Container, Store};
 use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_ports::Versioned;
 use goldfleet_ports::blob_store::BlobListed;
 use goldfleet_ports::chunk_store::list;
 use goldfleet_ports::clock::before;
@@ -29,20 +33,61 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use jiff::Timestamp;
 
 use crate::desk::{Desk, DeskError, IN_FLIGHT};
+use crate::live::{LiveSet, LiveSetError, Roots};
 
-/// What a collection did.
+/// How to collect.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CollectOptions {
+    /// Only find out what would be deleted.
+    pub dry_run: bool,
+    /// Source stores all of whose versions the operator has given up: the collection goes on if such a store has no
+    /// manifests, and if one that is not the configured one is missing or cannot be reached. Manifests that it has count all
+    /// the same.
+    pub given_up: BTreeSet<Container>,
+}
+
+/// What a collection did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Collected {
-    /// Stores looked at.
+    /// Whether it only found out what would be deleted.
+    pub dry_run: bool,
+    /// Stores that were listed.
     pub stores: usize,
-    /// Chunks there were.
+    /// Chunks in them.
     pub chunks: usize,
+    /// Chunks that no manifest names and that are old enough to be deleted.
+    pub garbage: usize,
+    /// Their bytes.
+    pub garbage_bytes: u64,
+    /// Chunks deleted: none in a dry run, and fewer than `garbage` where one was renewed meanwhile or could not be deleted.
+    pub deleted: usize,
+    /// Their bytes.
+    pub deleted_bytes: u64,
+    /// Blobs under `chunks/` whose names are not those of chunks. They stay.
+    pub foreign: usize,
+    /// The same numbers for each store that was listed.
+    pub by_store: Vec<CollectedStore>,
+    /// Stores that could not be listed, or in which a chunk could not be deleted.
+    pub failed: Vec<FailedStore>,
+}
+
+/// What was found and done in one store. The numbers are those of [`Collected`].
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct CollectedStore {
+    /// The store.
+    pub store: Container,
+    /// Chunks.
+    pub chunks: usize,
+    /// Chunks that may be deleted.
+    pub garbage: usize,
+    /// Their bytes.
+    pub garbage_bytes: u64,
     /// Chunks deleted.
     pub deleted: usize,
     /// Their bytes.
     pub deleted_bytes: u64,
-    /// Stores of which something was left, as they could not be looked at or refused.
-    pub failed: Vec<FailedStore>,
+    /// Blobs that are not chunks.
+    pub foreign: usize,
 }
 
 /// A store that could not be collected.
@@ -58,56 +103,129 @@ impl Collected {
     fn fail(&mut self, store: Container, error: &PortError) {
         self.failed.push(FailedStore { store, error: error.to_string() });
     }
+
+    fn add(&mut self, one: CollectedStore) {
+        self.stores += 1;
+        self.chunks += one.chunks;
+        self.garbage += one.garbage;
+        self.garbage_bytes += one.garbage_bytes;
+        self.deleted += one.deleted;
+        self.deleted_bytes += one.deleted_bytes;
+        self.foreign += one.foreign;
+        self.by_store.push(one);
+    }
 }
 
-/// Deletes, in every store, the chunks that no manifest names and that are old enough. A store that fails (an account that
-/// is gone) keeps no other from being collected: [`Collected::failed`] names it.
+/// Deletes, in every store, the chunks that no manifest names and that are old enough. A region's store that fails (an
+/// account that is gone) does not stop the others from being collected: [`Collected::failed`] names it.
 ///
 /// # Errors
-/// [`DeskError`] where a manifest can't be read or the table or the source can't be reached: nothing is deleted then.
-pub async fn collect(desk: &Desk) -> Result<Collected, DeskError> {
+/// [`DeskError::LiveSet`] where it is not certain which chunks are in use, and [`DeskError`] where the targets file or the
+/// table cannot be read: nothing is deleted then.
+pub async fn collect(desk: &Desk, options: &CollectOptions) -> Result<Collected, DeskError> {
     let begun = desk.ports.clock.now();
-    let mut collected = Collected::default();
-    let mut candidates: Vec<(Container, Vec<BlobListed>)> = Vec::new();
-    for store in stores(desk).await? {
-        match list(desk.ports.blobs.as_ref(), &store, CHUNKS).await {
-            Ok(chunks) => {
-                collected.stores += 1;
-                collected.chunks += chunks.len();
-                candidates.push((store, chunks));
-            }
-            Err(error) => collected.fail(store, &error),
+    let mut collected = Collected { dry_run: options.dry_run, ..Collected::default() };
+    // A store that only the targets file names may be the source of another configuration.
+    let targets = TargetsFile::load(&desk.config.targets.file)?;
+    let configured = desk.config.source.store().container();
+    let mut roots = Roots {
+        sources: BTreeSet::from([configured.clone()]),
+        others: targets.stores.iter().map(Store::container).collect(),
+        configured,
+        given_up: options.given_up.clone(),
+    };
+    add_jobs(&mut roots, &desk.ports.table.jobs().await?);
+    let listed = list_all(desk, &mut roots, &mut collected).await?;
+
+    let keep_since = oldest_to_keep(desk, begun).await?;
+    // Again, as a job may have been planned since: its tree may name another source.
+    let jobs = desk.ports.table.jobs().await?;
+    roots.sources.extend(jobs.iter().flat_map(|job| job.value.sources()));
+    let holder = listed.iter().find(|listed| !listed.chunks.is_empty()).map(|listed| &listed.store);
+    let live = LiveSet::read(desk, &roots, holder).await?;
+    live.check_covers(desk, jobs.iter().map(|job| &job.value)).await?;
+
+    for Listed { store, chunks, foreign } in listed {
+        let all = chunks.len();
+        let is_garbage = |chunk: &Chunk| chunk.blob.modified < keep_since && !live.contains(&chunk.hash);
+        let garbage: Vec<BlobListed> = chunks.into_iter().filter(is_garbage).map(|chunk| chunk.blob).collect();
+        let mut one = CollectedStore {
+            store,
+            chunks: all,
+            garbage: garbage.len(),
+            garbage_bytes: garbage.iter().map(|blob| blob.length).sum(),
+            deleted: 0,
+            deleted_bytes: 0,
+            foreign,
+        };
+        if !options.dry_run
+            && let Err(error) = delete_all(desk, &garbage, &mut one).await
+        {
+            collected.fail(one.store.clone(), &error);
         }
-    }
-    let before = oldest_to_keep(desk, begun).await?;
-    candidates.iter_mut().for_each(|(_, chunks)| chunks.retain(|chunk| chunk.modified < before));
-    if candidates.iter().all(|(_, chunks)| chunks.is_empty()) {
-        return Ok(collected);
-    }
-    let named = named_chunks(desk).await?;
-    for (store, mut chunks) in candidates {
-        chunks.retain(|chunk| !named.contains(&chunk.name));
-        if let Err(error) = delete_all(desk, &store, &chunks, &mut collected).await {
-            collected.fail(store, &error);
-        }
+        collected.add(one);
     }
     Ok(collected)
 }
 
-/// Deletes chunks of one store, and begins no more of them once one can't be deleted.
-async fn delete_all(
-    desk: &Desk,
-    store: &Container,
-    chunks: &[BlobListed],
-    collected: &mut Collected,
-) -> PortResult<()> {
-    for some in chunks.chunks(IN_FLIGHT) {
+/// Adds the stores of jobs' trees.
+fn add_jobs(roots: &mut Roots, jobs: &[Versioned<Job>]) {
+    for job in jobs {
+        roots.sources.extend(job.value.sources());
+        roots.others.extend(job.value.stores());
+    }
+}
+
+/// A blob whose name is exactly that of a chunk.
+struct Chunk {
+    hash: ChunkHash,
+    blob: BlobListed,
+}
+
+/// What a store has under `chunks/`.
+struct Listed {
+    store: Container,
+    chunks: Vec<Chunk>,
+    /// How many blobs are not chunks.
+    foreign: usize,
+}
+
+/// Lists the chunks of every store. A region's store that cannot be listed is left out of the collection.
+async fn list_all(desk: &Desk, roots: &mut Roots, collected: &mut Collected) -> Result<Vec<Listed>, LiveSetError> {
+    let mut all = Vec::new();
+    for store in roots.sources.union(&roots.others.clone()).cloned().collect::<Vec<_>>() {
+        match list(desk.ports.blobs.as_ref(), &store, CHUNKS).await {
+            Ok(blobs) => all.push(sort_out(store, blobs)),
+            Err(error) if roots.needs(&store) => return Err(LiveSetError::Unlisted { store, error }),
+            Err(error) => {
+                roots.others.remove(&store);
+                if !roots.may_be_gone(&store) {
+                    collected.fail(store, &error);
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Tells the chunks from blobs that somebody else has put beside them.
+fn sort_out(store: Container, blobs: Vec<BlobListed>) -> Listed {
+    let total = blobs.len();
+    let chunk = |blob: BlobListed| Some(Chunk { hash: blob.name.strip_prefix(CHUNKS)?.parse().ok()?, blob });
+    let chunks: Vec<Chunk> = blobs.into_iter().filter_map(chunk).collect();
+    let foreign = total - chunks.len();
+    Listed { store, chunks, foreign }
+}
+
+/// Deletes chunks of one store, and begins no more of them once one cannot be deleted.
+async fn delete_all(desk: &Desk, garbage: &[BlobListed], one: &mut CollectedStore) -> PortResult<()> {
+    for some in garbage.chunks(IN_FLIGHT) {
         let mut result = Ok(());
-        for deleted in join_all(some.iter().map(|chunk| delete(desk, store, chunk))).await {
+        for deleted in join_all(some.iter().map(|chunk| delete(desk, &one.store, chunk))).await {
             match deleted {
                 Ok(bytes) => {
-                    collected.deleted += usize::from(bytes.is_some());
-                    collected.deleted_bytes += bytes.unwrap_or(0);
+                    one.deleted += usize::from(bytes.is_some());
+                    one.deleted_bytes += bytes.unwrap_or(0);
                 }
                 Err(error) => result = Err(error),
             }
@@ -115,15 +233,6 @@ async fn delete_all(
         result?;
     }
     Ok(())
-}
-
-/// Every container that may hold chunks: the configured ones, and the stores of all jobs' trees.
-async fn stores(desk: &Desk) -> Result<BTreeSet<Container>, DeskError> {
-    let mut stores = configured_stores(desk);
-    for job in desk.ports.table.jobs().await? {
-        stores.extend(job.value.stores());
-    }
-    Ok(stores)
 }
 
 /// The containers that may hold chunks, whatever jobs there were: the source, and those the targets file names.
@@ -145,20 +254,6 @@ async fn oldest_to_keep(desk: &Desk, now: Timestamp) -> PortResult<Timestamp> {
     // What is younger than this when an upload begins, it need not renew: see the top.
     let relied_on = |upload: &Upload| before(upload.started, grace / 2);
     Ok(running.map(relied_on).chain([ago]).min().unwrap_or(ago))
-}
-
-/// The names of all chunks that a manifest names.
-async fn named_chunks(desk: &Desk) -> Result<HashSet<String>, DeskError> {
-    let source = desk.config.source.store().container();
-    let mut named = HashSet::new();
-    for listed in list(desk.ports.blobs.as_ref(), &source, MANIFESTS).await? {
-        let blob = source.blob(listed.name.as_str());
-        let bytes = desk.ports.blobs.get(&blob, None).await?;
-        let manifest = Manifest::decode(&bytes)
-            .map_err(|error| DeskError::Refused(format!("nothing was deleted, as {blob} can't be read: {error}")))?;
-        named.extend(manifest.chunks.iter().map(|chunk| chunk_name(&chunk.hash)));
-    }
-    Ok(named)
 }
 
 async fn delete(desk: &Desk, store: &Container, chunk: &BlobListed) -> PortResult<Option<u64>> {

@@ -89,6 +89,9 @@ pub enum DeskError {
     /// The rates can't be used.
     #[error(transparent)]
     Rates(#[from] goldfleet_rates::RatesError),
+    /// Which chunks are in use is not known.
+    #[error(transparent)]
+    LiveSet(#[from] crate::live::LiveSetError),
     /// No plan is fast enough.
     #[error(transparent)]
     TooSlow(#[from] goldfleet_plan::TooSlow),

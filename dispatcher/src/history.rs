@@ -4,6 +4,8 @@
 //! - the newest job is what commands mean that name none;
 //! - a job's tree names stores, and whoever collects chunks knows of a store by that, unless it is the source's or named in the
 //!   targets file: of the jobs that alone name a store, the newest stays;
+//! - a job's tree names the source store whose manifests say which chunks are in use, and another configuration may know of it
+//!   by that alone: the newest job of each source store stays;
 //! - a job's copies name its staged VHDs, and nothing else does: it stays until they were removed.
 //!
 //! A row that is to go says so first, on condition that it is still as it was read: from then on the job can't be taken up again,
@@ -21,6 +23,7 @@ use goldfleet_ports::clock::before;
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use jiff::Timestamp;
 
+use crate::cleanup::Mode;
 use crate::collect::configured_stores;
 use crate::desk::{Desk, DeskError};
 
@@ -37,6 +40,26 @@ pub struct Forgotten {
     pub changed: Vec<JobId>,
 }
 
+/// The stores that will still be known when old jobs are gone.
+struct Known {
+    /// All of them.
+    stores: BTreeSet<Container>,
+    /// Those that the tree of a job that stays names as its source.
+    sources: BTreeSet<Container>,
+}
+
+impl Known {
+    fn add(&mut self, job: &Job) {
+        self.stores.extend(job.stores());
+        self.sources.extend(job.sources());
+    }
+
+    fn has_all(&self, job: &Job) -> bool {
+        job.stores().all(|store| self.stores.contains(&store))
+            && job.sources().all(|source| self.sources.contains(&source))
+    }
+}
+
 /// What is to become of a job that ended long enough ago.
 enum Fate {
     Goes,
@@ -49,21 +72,29 @@ enum Fate {
 /// # Errors
 /// [`DeskError`] where the table can't be reached; what was removed stays so, and the next call goes on.
 pub async fn forget_jobs(desk: &Desk, age: Duration) -> Result<Forgotten, DeskError> {
+    forget(desk, age, Mode::Delete).await
+}
+
+/// The same as [`forget_jobs`], or a dry run of it.
+///
+/// # Errors
+/// As [`forget_jobs`].
+pub async fn forget(desk: &Desk, age: Duration, mode: Mode) -> Result<Forgotten, DeskError> {
     let ago = before(desk.ports.clock.now(), age);
     let mut jobs = desk.ports.table.jobs().await?.into_iter();
     let newest = jobs.next();
     let (old, young): (Vec<_>, Vec<_>) = jobs.partition(|row| is_old(&row.value, ago));
-    let mut known = configured_stores(desk);
-    known.extend(newest.iter().chain(&young).flat_map(|row| row.value.stores()));
+    let mut known = Known { stores: configured_stores(desk), sources: BTreeSet::new() };
+    newest.iter().chain(&young).for_each(|row| known.add(&row.value));
     let mut forgotten = Forgotten::default();
     for row in old {
         let id = row.value.id.clone();
         match fate(desk, &row.value, &known).await? {
-            Fate::Goes if remove(desk, &row).await? => forgotten.removed.push(id),
+            Fate::Goes if mode == Mode::DryRun || remove(desk, &row).await? => forgotten.removed.push(id),
             Fate::Goes => forgotten.changed.push(id),
             Fate::StaysForStaged => forgotten.staged.push(id),
             Fate::StaysForStores => {
-                known.extend(row.value.stores());
+                known.add(&row.value);
                 forgotten.stores.push(id);
             }
         }
@@ -75,12 +106,12 @@ fn is_old(job: &Job, ago: Timestamp) -> bool {
     job.removing || (job.state.is_terminal() && job.finished.is_some_and(|finished| finished < ago))
 }
 
-async fn fate(desk: &Desk, job: &Job, known: &BTreeSet<Container>) -> PortResult<Fate> {
+async fn fate(desk: &Desk, job: &Job, known: &Known) -> PortResult<Fate> {
     Ok(if job.removing {
         Fate::Goes
     } else if has_staged(desk, job).await? {
         Fate::StaysForStaged
-    } else if job.stores().all(|store| known.contains(&store)) {
+    } else if known.has_all(job) {
         Fate::Goes
     } else {
         Fate::StaysForStores

@@ -6,8 +6,8 @@
 //! - [`request`], [`fanout`]: from a request to a job, its operations and their messages.
 //! - [`sweep`], [`service`]: what keeps jobs going and brings them to their end; [`rings`]: which of a job's targets go first.
 //! - [`follow`], [`progress`], [`board`], [`redraw`], [`paint`]: a job's way to its end, shown on the terminal.
-//! - [`status`], [`approve`], [`retry`], [`cancel`], [`cleanup`], [`collect`], [`history`]: what an operator asks of
-//!   jobs.
+//! - [`status`], [`approve`], [`retry`], [`cancel`], [`cleanup`], [`collect`] (with [`live`]), [`history`]: what an
+//!   operator asks of jobs.
 //! - [`holdings`], [`verify`]: where a version is, and whether it is there as it should be.
 //! - [`local`]: dispatcher and workers in one process; [`demo`]: all of it, on made-up images.
 //! - [`dashboard`]: a page that shows jobs as they run.
@@ -30,6 +30,7 @@ pub mod follow;
 pub mod history;
 pub mod holdings;
 pub mod images;
+pub mod live;
 pub mod local;
 pub mod operator;
 pub mod paint;

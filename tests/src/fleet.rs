@@ -178,6 +178,19 @@ impl Fleet {
         upload(&self.desk(ports.clone()), &asked, watch, &CancellationToken::new()).await
     }
 
+    /// Uploads the golden VHD as a version of the golden image to the source store of this desk's configuration.
+    pub async fn upload_with(&self, desk: &Desk, version: &str) -> Uploaded {
+        let asked = UploadRequest {
+            file: self.golden(),
+            image: "golden".parse().unwrap(),
+            version: version.parse().unwrap(),
+            os: OsType::Linux,
+            generation: None,
+            limit: None,
+        };
+        upload(desk, &asked, &|_| {}, &CancellationToken::new()).await.unwrap()
+    }
+
     /// Gives up a version of the golden image. Returns whether there was one.
     pub async fn forget(&self, version: &str) -> bool {
         forget_version(&self.own_desk(), &"golden".parse().unwrap(), &version.parse().unwrap()).await.unwrap()

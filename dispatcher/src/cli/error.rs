@@ -12,6 +12,7 @@ use super::targets::TargetsError;
 use crate::dashboard::DashboardError;
 use crate::demo::DemoError;
 use crate::desk::DeskError;
+use crate::live::LiveSetError;
 use crate::rehearse::RehearsalError;
 use crate::upload::UploadError;
 
@@ -164,8 +165,29 @@ fn of_desk(error: &DeskError) -> Option<&'static str> {
         DeskError::NoTargets { .. } => Some("'goldfleet targets list' lists the targets"),
         DeskError::Illegal(_) => Some("'goldfleet status' shows the job's progress"),
         DeskError::TooSlow(_) => Some("allow more time, or omit --within: 'goldfleet plan' shows the fastest plan"),
+        DeskError::LiveSet(error) => Some(of_live_set(error)),
         DeskError::Port(error) => of_port(error),
         _ => None,
+    }
+}
+
+fn of_live_set(error: &LiveSetError) -> &'static str {
+    match error {
+        LiveSetError::Missing(_) | LiveSetError::Empty { .. } => {
+            "check [source] in the configuration; if all versions of that store were given up on purpose, repeat the command \
+             with --without-source ACCOUNT/CONTAINER"
+        }
+        LiveSetError::Unlisted { .. } => {
+            "'goldfleet doctor' shows what is wrong with a store; if it was the source of old jobs and is gone for good, repeat \
+             the command with --without-source ACCOUNT/CONTAINER"
+        }
+        LiveSetError::Unreadable { .. } => {
+            "repeat the command if the version was given up just now; a damaged manifest is removed with 'goldfleet cleanup \
+             --image NAME --version V'; move any other file out of manifests/; a newer manifest needs a newer goldfleet"
+        }
+        LiveSetError::UnknownVersion { .. } => {
+            "run the command with the configuration that the job was dispatched with, or cancel the job"
+        }
     }
 }
 

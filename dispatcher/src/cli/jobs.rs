@@ -1,30 +1,22 @@
-//! `jobs`, `status`, `approve`, `retry`, `cancel` and `cleanup`.
-
-use std::io;
-use std::time::Duration;
+//! `jobs`, `status`, `approve`, `retry` and `cancel`.
 
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::Job;
 use goldfleet_model::words::counted;
 use indicatif::HumanBytes;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::{
-    ApproveArguments, ChangedJob, CleanupArguments, JobsArguments, RetryArguments, StatusArguments,
-};
-use super::error::{CommandError, DONE, FAILED, INTERRUPTED};
+use super::arguments::{ApproveArguments, ChangedJob, JobsArguments, RetryArguments, StatusArguments};
+use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
 use super::version::command_line;
 use super::{choose, images, send, view};
 use crate::approve::approve;
 use crate::cancel::{Cancelled, cancel};
-use crate::cleanup::{cleanup_job, forget_version};
-use crate::collect::collect;
 use crate::desk::{Desk, DeskError};
 use crate::follow::{Finish, follow};
-use crate::history::forget_jobs;
 use crate::paint::Tone;
 use crate::progress::{Progress, Style};
 use crate::retry::{Which, retry};
@@ -218,81 +210,4 @@ pub async fn cancel_command(
         writeln!(console.notes, "to start a new job: {dispatch}")?;
     }
     Ok(DONE)
-}
-
-/// `goldfleet cleanup`.
-///
-/// # Errors
-/// [`CommandError`].
-pub async fn cleanup_command(
-    desk: &Desk,
-    arguments: &CleanupArguments,
-    console: &mut Console<'_>,
-) -> Result<u8, CommandError> {
-    if arguments.chunks {
-        return cleanup_chunks(desk, console).await;
-    }
-    if let Some(days) = arguments.history {
-        return cleanup_history(desk, days, console).await;
-    }
-    let (value, text) = if let (Some(image), Some(version)) = (&arguments.image, &arguments.version) {
-        let existed = forget_version(desk, image, version).await?;
-        let text = if existed { "given up" } else { "was not there" };
-        (json!({ "image": image, "version": version, "removed": existed }), format!("{image} {version} {text}"))
-    } else {
-        let job = choose::shown(desk, arguments.job.as_ref()).await?.value.id;
-        let done = cleanup_job(desk, &job).await?;
-        let left = if done.left > 0 {
-            format!(", {} left alone, as they are not what the job made", done.left)
-        } else {
-            String::new()
-        };
-        (
-            json!({ "job": job, "removed": done }),
-            format!("job {job}: {} removed{left}", counted(done.vhds, "staged VHD")),
-        )
-    };
-    write_done(&value, &text, console)?;
-    Ok(DONE)
-}
-
-/// `goldfleet cleanup --chunks`.
-async fn cleanup_chunks(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let done = collect(desk).await?;
-    for failed in &done.failed {
-        writeln!(console.notes, "store {} could not be collected: {}", failed.store, failed.error)?;
-    }
-    let text = format!(
-        "{} of {} in {} deleted, {}",
-        done.deleted,
-        counted(done.chunks, "chunk"),
-        counted(done.stores, "store"),
-        HumanBytes(done.deleted_bytes)
-    );
-    write_done(&json!(done), &text, console)?;
-    Ok(if done.failed.is_empty() { DONE } else { FAILED })
-}
-
-/// `goldfleet cleanup --history`.
-async fn cleanup_history(desk: &Desk, days: u32, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let done = forget_jobs(desk, Duration::from_secs(u64::from(days) * 24 * 60 * 60)).await?;
-    for job in &done.staged {
-        writeln!(console.notes, "job {job} stays, as its staged VHDs were not removed: 'goldfleet cleanup {job}'")?;
-    }
-    for job in &done.stores {
-        writeln!(console.notes, "job {job} stays, as no later one names the same stores: they could not be collected")?;
-    }
-    for job in &done.changed {
-        writeln!(console.notes, "job {job} stays, as it was changed just now")?;
-    }
-    write_done(&json!(done), &format!("{} removed", counted(done.removed.len(), "job")), console)?;
-    Ok(DONE)
-}
-
-/// What was done: as a value for programs, or a sentence for people.
-fn write_done(value: &Value, text: &str, console: &mut Console<'_>) -> io::Result<()> {
-    match console.output {
-        Output::Json => write_json(console.out, value),
-        Output::Table | Output::Svg => writeln!(console.out, "{text}"),
-    }
 }

@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod check;
 pub mod choose;
+pub mod cleanup;
 pub mod complete;
 pub mod demo;
 pub mod doctor;

@@ -13,8 +13,8 @@ use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
 use super::{
-    check, demo, doctor, documents, explain, help, images, jobs, logs, plan, rehearse, send, setup, targets, verify,
-    version,
+    check, cleanup, demo, doctor, documents, explain, help, images, jobs, logs, plan, rehearse, send, setup, targets,
+    verify, version,
 };
 use crate::desk::Desk;
 use crate::operator;
@@ -156,7 +156,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         }
         Command::Cancel(arguments) => unless(&stop, jobs::cancel_command(&desk, &arguments, console)).await,
         Command::Verify(arguments) => unless(&stop, verify::run(&desk, &arguments, console)).await,
-        Command::Cleanup(arguments) => unless(&stop, jobs::cleanup_command(&desk, &arguments, console)).await,
+        Command::Cleanup(arguments) => unless(&stop, cleanup::run(&desk, &arguments, console)).await,
         // Carried out before.
         Command::Worker { .. }
         | Command::Health

@@ -93,6 +93,15 @@ pub enum DemoError {
     /// The folder is someone else's.
     #[error("{} exists and is no folder of an earlier demonstration: name another with --folder", .0.display())]
     Occupied(PathBuf),
+    /// The folder of an earlier demonstration holds something that it did not make.
+    #[error("{} holds {}, which no demonstration made: move it elsewhere, or name another folder with --folder",
+        folder.display(), name.display())]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// What is in it.
+        name: PathBuf,
+    },
     /// A file or process.
     #[error("{what}: {source}")]
     Io {
@@ -126,7 +135,7 @@ impl DemoError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Occupied(_) | Self::Config(_) => 2,
+            Self::Occupied(_) | Self::Foreign { .. } | Self::Config(_) => 2,
             Self::Backend(error) => error.exit_code(),
             Self::Desk(error) => error.exit_code(),
             Self::Interrupted | Self::Upload(UploadError::Interrupted) => 130,

@@ -44,13 +44,20 @@ impl Scene {
     /// Builds it in the demonstration's folder, over what an earlier one left there.
     ///
     /// # Errors
-    /// [`DemoError::Occupied`] where the folder holds something else.
+    /// [`DemoError::Occupied`] where the folder is not of a demonstration, [`DemoError::Foreign`] where somebody has put
+    /// something into it.
     pub fn build(asked: &DemoRequest) -> Result<Self, DemoError> {
         let folder = &asked.folder;
         let io = |what: &str| DemoError::io(format!("{}: {what}", folder.display()));
         if folder.exists() {
             if !folder.join(MARK).is_file() {
                 return Err(DemoError::Occupied(folder.clone()));
+            }
+            for entry in fs::read_dir(folder).map_err(io("can't be read"))? {
+                let name = entry.map_err(io("can't be read"))?.file_name();
+                if !name.to_str().is_some_and(is_made_here) {
+                    return Err(DemoError::Foreign { folder: folder.clone(), name: PathBuf::from(name) });
+                }
             }
             fs::remove_dir_all(folder).map_err(io("the earlier demonstration can't be removed"))?;
         }
@@ -62,6 +69,17 @@ impl Scene {
         let golden = (0..asked.images).map(|n| golden(asked, n)).collect::<Result<_, _>>()?;
         Ok(Self { config, golden })
     }
+}
+
+/// Whether a demonstration makes a file or folder of this name: only such a folder is removed with all that is in it.
+fn is_made_here(name: &str) -> bool {
+    let is_golden = |image: &str| {
+        let number = image.strip_prefix("ubuntu-").or_else(|| image.strip_prefix("windows-"));
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    [MARK, "goldfleet.toml", "targets.toml", "cloud"].contains(&name)
+        || ["goldfleet.db", "goldfleet.db-wal", "goldfleet.db-shm"].contains(&name)
+        || name.strip_suffix(".vhd").is_some_and(is_golden)
 }
 
 const CONFIG: &str = r#"# Written by 'goldfleet demo'. All commands work here: goldfleet --config goldfleet.toml status
@@ -112,4 +130,38 @@ fn golden(asked: &DemoRequest, n: u32) -> Result<Golden, DemoError> {
     spec.write(&file).map_err(DemoError::io(file.display().to_string()))?;
     let invalid = |error: InvalidName| DeskError::Refused(error.to_string());
     Ok(Golden { file, image: name.parse().map_err(invalid)?, version: "1.0.0".parse().map_err(invalid)?, os })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What somebody has put into the folder of a demonstration is not removed with it.
+    #[test]
+    fn only_what_a_demonstration_made_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let request = DemoRequest {
+            folder: folder.path().join("demo"),
+            subscriptions: 1,
+            regions: 1,
+            images: 2,
+            workers: 1,
+            disk: 20 << 20,
+            data: 64 << 10,
+        };
+        Scene::build(&request).unwrap();
+        for name in ["goldfleet.db", "goldfleet.db-wal", "goldfleet.db-shm"] {
+            fs::write(request.folder.join(name), "").unwrap();
+        }
+        Scene::build(&request).unwrap();
+        let own = request.folder.join("my-golden.vhd");
+        fs::write(&own, "mine").unwrap();
+        let refused = Scene::build(&request).unwrap_err();
+        assert!(
+            matches!(&refused, DemoError::Foreign { name, .. } if name.as_os_str() == "my-golden.vhd"),
+            "{refused}"
+        );
+        assert_eq!(fs::read_to_string(&own).unwrap(), "mine");
+        assert!(request.folder.join("ubuntu-0.vhd").exists(), "nothing else was removed either");
+    }
 }

@@ -24,6 +24,7 @@ use crate::regions::similar_region;
 use crate::request::plan_order;
 
 pub use finding::{Finding, Level};
+pub(crate) use services::container_is_there;
 
 /// Examines configuration, services, permissions and targets, many at once. The findings come in a fixed order.
 ///

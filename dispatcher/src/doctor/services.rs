@@ -62,7 +62,7 @@ pub(super) async fn store(desk: &Desk, store: &Store, what: &str) -> Vec<Finding
 }
 
 /// A read of a blob that is not there tells a missing container from an empty one.
-pub(super) async fn container_is_there(desk: &Desk, container: &Container) -> PortResult<bool> {
+pub(crate) async fn container_is_there(desk: &Desk, container: &Container) -> PortResult<bool> {
     match desk.ports.blobs.get(&container.blob("goldfleet-doctor"), None).await {
         Ok(_) => Ok(true),
         Err(error) if error.code == "container-not-found" => Ok(false),

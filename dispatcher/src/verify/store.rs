@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use futures::stream::{self, StreamExt as _};
 use goldfleet_model::checksum::crc64;
-use goldfleet_model::manifest::{ChunkEntry, chunk_name};
+use goldfleet_model::manifest::{ChunkEntry, ChunkHash, chunk_name};
 use goldfleet_model::store::{Container, Store};
 use goldfleet_ports::blob_store::BlobListed;
 use goldfleet_ports::chunk_store::{self, discard};
@@ -39,22 +39,23 @@ impl Checking<'_> {
     }
 
     /// Removes chunks that are wrong, each in the version that was listed. Jobs may rely on them: it costs them nothing, as nobody
-    /// takes bytes that are not those of the checksum. So only what is read wrong twice counts as wrong.
+    /// takes bytes that are not those of the checksum. Each is read once more first: what its name is the hash of is whole,
+    /// whatever this manifest says, and other versions may need it.
     async fn remove(&self, store: &Store, wrong: &[(&ChunkEntry, BlobListed)]) -> PortResult<usize> {
         let container = store.container();
         let mut removed = 0;
         for (entry, listed) in wrong {
-            if listed.length != u64::from(entry.length) || self.is_wrong(&container, entry, listed).await? {
+            if self.is_wrong(&container, entry, listed).await? {
                 removed += usize::from(discard(&self.desk.ports, &container, listed).await?);
             }
         }
         Ok(removed)
     }
 
-    /// Whether a chunk of the right length has other bytes than it should have.
+    /// Whether a chunk has bytes that its name is not the hash of.
     async fn is_wrong(&self, container: &Container, entry: &ChunkEntry, listed: &BlobListed) -> PortResult<bool> {
         match self.desk.ports.blobs.get(&container.blob(listed.name.as_str()), None).await {
-            Ok(content) => Ok(crc64(&content) != entry.crc64()),
+            Ok(content) => Ok(ChunkHash::of(&content) != entry.hash),
             // Somebody else has removed it.
             Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),

@@ -386,3 +386,53 @@ fn job_ids_and_images_are_completed() {
     let script = place.run(&["completions", "bash"]);
     assert!(script.status.success() && String::from_utf8_lossy(&script.stdout).contains("goldfleet"));
 }
+
+/// One account that cannot be used neither hides what happened at the others nor stops the clean-up there.
+#[test]
+fn a_cleanup_has_a_result_for_each_target() {
+    let place = place(2, MIB);
+    place.succeed(&place.upload(&["--wait"]));
+    let job = &place.json(&["status"])["job"].as_str().unwrap().to_owned();
+    let dry = &place.json(&["cleanup", job, "--dry-run"])["removed"];
+    assert_eq!((&dry["dry_run"], &dry["vhds"], &dry["failed"]), (&true.into(), &6.into(), &0.into()), "{dry:#}");
+    assert!(place.path("cloud/stage2eastus/vhds/golden/1.vhd").exists(), "nothing is deleted");
+
+    std::fs::rename(place.path("cloud/stage2eastus"), place.path("aside")).unwrap();
+    std::fs::write(place.path("cloud/stage2eastus"), "in the way").unwrap();
+    let output = place.run(&["cleanup", job, "--output", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let done = &serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["removed"];
+    assert_eq!((&done["vhds"], &done["failed"]), (&5.into(), &1.into()), "{done:#}");
+    let results = done["targets"].as_array().unwrap();
+    let failed: Vec<_> = results.iter().filter(|target| target["result"] == "failed").collect();
+    assert_eq!((results.len(), failed.len()), (6, 1), "{done:#}");
+    assert_eq!(failed[0]["target"], "00000000-0000-0000-0000-000000000002/eastus");
+    assert_eq!(failed[0]["code"], "account-unusable");
+    assert_eq!(place.json(&["status"])["staged_removed"], false);
+
+    std::fs::remove_file(place.path("cloud/stage2eastus")).unwrap();
+    std::fs::rename(place.path("aside"), place.path("cloud/stage2eastus")).unwrap();
+    let output = place.run(&["cleanup", job]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), text), (Some(0), format!("job {job}: 1 staged VHD deleted\n")));
+    assert_eq!(place.json(&["status"])["staged_removed"], true);
+}
+
+#[test]
+fn a_dry_run_of_a_deletion_deletes_nothing() {
+    let place = place(1, MIB);
+    place.succeed(&place.upload(&["--wait"]));
+    let version = ["cleanup", "--image", "golden", "--version", "1"];
+    let dry = place.json(&[&version[..], &["--dry-run"]].concat());
+    assert_eq!((&dry["removed"], &dry["dry_run"]), (&false.into(), &true.into()));
+    assert_eq!(place.json(&["images"])["images"].as_array().unwrap().len(), 1);
+    let history = place.json(&["cleanup", "--history", "1", "--dry-run"]);
+    assert_eq!((&history["removed"], &history["dry_run"]), (&serde_json::json!([]), &true.into()));
+    let targets = std::fs::read_to_string(place.path("targets.toml")).unwrap();
+    let dry = place.json(&["targets", "remove", "eastus", "--dry-run"]);
+    assert_eq!(dry["removed"].as_array().unwrap().len(), 1);
+    assert_eq!(std::fs::read_to_string(place.path("targets.toml")).unwrap(), targets);
+    assert_eq!(place.json(&["targets", "remove", "eastus"])["dry_run"], false);
+    assert_eq!(place.json(&["targets", "list"]).as_array().unwrap().len(), 2);
+    assert_eq!(place.json(&version)["removed"], true);
+}

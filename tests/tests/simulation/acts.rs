@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use goldfleet_dispatcher::approve::approve;
 use goldfleet_dispatcher::cancel::cancel;
 use goldfleet_dispatcher::cleanup::{cleanup_job, forget_version};
-use goldfleet_dispatcher::collect::collect;
+use goldfleet_dispatcher::collect::{CollectOptions, collect};
 use goldfleet_dispatcher::desk::Desk;
 use goldfleet_dispatcher::request::request;
 use goldfleet_dispatcher::retry::{Which, retry};
@@ -201,7 +201,7 @@ fn toggle(stage: &Stage) {
 
 /// Chunks that nothing names are deleted.
 fn collecting(stage: &Arc<Stage>) {
-    stage.command("collect", async |desk| Ok(format!("{:?}", collect(&desk).await?)));
+    stage.command("collect", async |desk| Ok(format!("{:?}", collect(&desk, &CollectOptions::default()).await?)));
 }
 
 /// A version is given up, and time passes, in which its chunks grow old enough to be collected. While they are, it is uploaded

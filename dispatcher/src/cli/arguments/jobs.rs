@@ -6,6 +6,7 @@ use clap_complete::ArgValueCandidates;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::job::JobState;
 use goldfleet_model::operation::Kind;
+use goldfleet_model::store::Container;
 
 use super::selection::SelectionArguments;
 use crate::cli::choose::JobPrefix;
@@ -126,8 +127,12 @@ pub struct CleanupArguments {
         conflicts_with_all = ["job", "image", "version", "chunks"])]
     pub history: Option<u32>,
     /// Show what would be deleted, and delete nothing
-    #[arg(long, conflicts_with = "chunks")]
+    #[arg(long)]
     pub dry_run: bool,
+    /// With --chunks: continue although this source store has no manifests (or is gone, if it is not the configured one),
+    /// because all its versions were deleted; can be given several times
+    #[arg(long, value_name = "ACCOUNT/CONTAINER", requires = "chunks")]
+    pub without_source: Vec<Container>,
 }
 
 /// A name that terminals and web pages show.

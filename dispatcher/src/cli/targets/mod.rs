@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use goldfleet_config::Config;
 use goldfleet_config::targets::{
-    Format, Generate, OnDuplicate, Placed, TargetsDocument, TargetsFile, TargetsFileError, import,
+    Format, Generate, Merged, OnDuplicate, Placed, TargetsDocument, TargetsFile, TargetsFileError, import,
 };
 use goldfleet_model::ids::{InvalidName, Region, SubscriptionId};
 use goldfleet_model::selector::Selector;
@@ -109,39 +109,39 @@ pub fn run(command: TargetsCommand, config: &Config, console: &mut Console<'_>) 
             merge(path, incoming, arguments.on_duplicate(), console)
         }
         TargetsCommand::Generate(arguments) => {
-            let incoming = generated(config, arguments, console)?;
-            merge(path, incoming, OnDuplicate::Keep, console)
+            let merged = generated(config, arguments, console)?;
+            Ok(report::merged(&merged, console)?)
         }
     }
 }
 
 fn add(path: &Path, arguments: AddArguments, console: &mut Console<'_>) -> Result<(), TargetsError> {
-    let mut document = TargetsDocument::open(path)?;
     let incoming = vec![Placed::given("command line", arguments.into_target())];
-    let merged = document.merge(incoming, OnDuplicate::Keep)?;
-    if let Some(key) = merged.kept.first() {
-        return Err(TargetsError::Exists { key: key.clone(), path: path.to_owned() });
-    }
-    document.save()?;
+    let merged = TargetsDocument::edit(path, |document| {
+        let merged = document.merge(incoming, OnDuplicate::Keep)?;
+        match merged.kept.first() {
+            Some(key) => Err(TargetsError::Exists { key: key.clone(), path: path.to_owned() }),
+            None => Ok(merged),
+        }
+    })?;
     Ok(report::merged(&merged, console)?)
 }
 
 fn switch(path: &Path, selection: &Selection, enabled: bool, console: &mut Console<'_>) -> Result<(), TargetsError> {
     // A change to a file that is not there is a mistake in the path, where additions make the file.
     TargetsFile::load(path)?;
-    let mut document = TargetsDocument::open(path)?;
-    let switched = document.switch(&selection.selectors, enabled)?;
-    document.save()?;
+    let switched = TargetsDocument::edit(path, |document| document.switch(&selection.selectors, enabled))?;
     Ok(report::switched(&switched, enabled, console)?)
 }
 
 fn remove(path: &Path, arguments: &RemoveArguments, console: &mut Console<'_>) -> Result<(), TargetsError> {
     TargetsFile::load(path)?;
-    let mut document = TargetsDocument::open(path)?;
-    let removed = document.remove(&arguments.selection.selectors)?;
-    if !arguments.dry_run {
-        document.save()?;
-    }
+    let selectors = &arguments.selection.selectors;
+    let removed = if arguments.dry_run {
+        TargetsDocument::open(path)?.remove(selectors)?
+    } else {
+        TargetsDocument::edit(path, |document| document.remove(selectors))?
+    };
     Ok(report::removed(&removed, arguments.dry_run, console)?)
 }
 
@@ -151,9 +151,7 @@ fn merge(
     on: OnDuplicate,
     console: &mut Console<'_>,
 ) -> Result<(), TargetsError> {
-    let mut document = TargetsDocument::open(path)?;
-    let merged = document.merge(incoming, on)?;
-    document.save()?;
+    let merged = TargetsDocument::edit(path, |document| document.merge(incoming, on))?;
     Ok(report::merged(&merged, console)?)
 }
 
@@ -166,11 +164,7 @@ fn imported(arguments: &ImportArguments) -> Result<Vec<Placed<Target>>, TargetsE
     Ok(import(file, &read(file)?, format)?)
 }
 
-fn generated(
-    config: &Config,
-    arguments: GenerateArguments,
-    console: &mut Console<'_>,
-) -> Result<Vec<Placed<Target>>, TargetsError> {
+fn generated(config: &Config, arguments: GenerateArguments, console: &mut Console<'_>) -> Result<Merged, TargetsError> {
     if let Some((region, similar)) =
         arguments.regions.iter().find_map(|region| Some((region.clone(), similar_region(region)?)))
     {
@@ -193,7 +187,10 @@ fn generated(
         ring: arguments.ring,
         names,
     };
-    Ok(generate.targets(&existing)?)
+    TargetsDocument::edit(path, |document| {
+        let incoming = generate.targets(&document.file())?;
+        Ok::<_, TargetsError>(document.merge(incoming, OnDuplicate::Keep)?)
+    })
 }
 
 /// A subscription, and its display name if the list has one.

@@ -74,24 +74,57 @@ async fn images_conform() {
     conformance::image_plane::all(&DirectoryImages::new(root.path().to_owned()), &blobs, &site).await;
 }
 
-#[tokio::test]
-async fn an_image_looks_like_azures() {
-    let (root, blobs) = cloud().await;
-    let spec = ManagedImageSpec {
+fn image_of(vhd: &str) -> ManagedImageSpec {
+    ManagedImageSpec {
         id: ManagedImageId {
             subscription: SubscriptionId::numbered(1),
             resource_group: "images".parse().unwrap(),
             name: "ubuntu-1".parse().unwrap(),
         },
         region: "westeurope".parse().unwrap(),
-        vhd: container().blob("ubuntu__1.vhd"),
+        vhd: container().blob(vhd),
         os: OsType::Windows,
         generation: Generation::V2,
         storage_type: StorageType::PremiumLrs,
         disk_encryption_set: Some("/subscriptions/1/diskEncryptionSets/keys".to_owned()),
         tenant: None,
         tags: BTreeMap::from([("team".to_owned(), "platform".to_owned())]),
-    };
+    }
+}
+
+/// An image that was made of one VHD is never replaced by one of another, whoever else removes and makes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn images_of_one_name_are_not_replaced_by_others() {
+    let (root, blobs) = cloud().await;
+    let (one, other) = (image_of("one.vhd"), image_of("other.vhd"));
+    for spec in [&one, &other] {
+        conformance::image_plane::put_smallest_vhd(&blobs, &spec.vhd).await;
+    }
+    let images = DirectoryImages::new(root.path().to_owned());
+    let again = tokio::spawn({
+        let images = images.clone();
+        async move {
+            for _ in 0..2000 {
+                let _ = images.put(&one).await;
+            }
+        }
+    });
+    let file = root.path().join("subscriptions").join(other.id.subscription.to_string());
+    let file = file.join("resourceGroups/images/images/ubuntu-1.json");
+    while !again.is_finished() {
+        images.delete(&other.id, None).await.unwrap();
+        if images.put(&other).await.is_ok() {
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(text.contains("other.vhd"), "it was replaced by an image of another VHD: {text}");
+        }
+    }
+    again.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_image_looks_like_azures() {
+    let (root, blobs) = cloud().await;
+    let spec = image_of("ubuntu__1.vhd");
     conformance::image_plane::put_smallest_vhd(&blobs, &spec.vhd).await;
     DirectoryImages::new(root.path().to_owned()).put(&spec).await.unwrap();
     let folder = format!("subscriptions/{}/resourceGroups/images/images", spec.id.subscription);
