@@ -1,6 +1,7 @@
 //! `explain`.
 
 use serde_json::json;
+use textwrap::WordSplitter;
 
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output, write_json};
@@ -33,7 +34,7 @@ pub fn run(code: Option<&str>, console: &mut Console<'_>) -> Result<u8, CommandE
     for (table, Code { cause, remedy, .. }) in entries {
         writeln!(console.out, "{code} ({})", table.title)?;
         for text in [format!("cause: {cause}"), format!("remedy: {remedy}")] {
-            let options = textwrap::Options::new(width).break_words(false);
+            let options = textwrap::Options::new(width).break_words(false).word_splitter(WordSplitter::NoHyphenation);
             let options = options.initial_indent("  ").subsequent_indent("    ");
             writeln!(console.out, "{}", textwrap::fill(&text, options))?;
         }

@@ -8,6 +8,7 @@ use goldfleet_model::upload::UploadState;
 use goldfleet_model::words::counted;
 use indicatif::HumanBytes;
 use jiff::Timestamp;
+use textwrap::WordSplitter;
 
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
@@ -235,7 +236,11 @@ pub fn write_failures(status: &Status, console: &mut Console<'_>) -> io::Result<
 fn write_failure_list(failures: &[FailureLine], console: &mut Console<'_>) -> io::Result<()> {
     let width = console.width.map_or(usize::MAX, usize::from);
     let wrapped = |text: &str| {
-        let indented = textwrap::Options::new(width).break_words(false).initial_indent("  ").subsequent_indent("    ");
+        let indented = textwrap::Options::new(width)
+            .break_words(false)
+            .word_splitter(WordSplitter::NoHyphenation)
+            .initial_indent("  ")
+            .subsequent_indent("    ");
         textwrap::fill(text, indented)
     };
     for (index, failure) in failures.iter().enumerate() {
@@ -243,7 +248,10 @@ fn write_failure_list(failures: &[FailureLine], console: &mut Console<'_>) -> io
         let failed = console.word(Tone::Bad, "failed");
         let name = failure.name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
         let head = format!("{phase} {failed} [{code}]: {target}{name}");
-        let indented = textwrap::Options::new(width).break_words(false).subsequent_indent("  ");
+        let indented = textwrap::Options::new(width)
+            .break_words(false)
+            .word_splitter(WordSplitter::NoHyphenation)
+            .subsequent_indent("  ");
         writeln!(console.out, "{}", textwrap::fill(&head, indented))?;
         let id = failure.request_id.as_ref().map_or_else(String::new, |id| format!(" (request id {id})"));
         writeln!(console.out, "{}", wrapped(&format!("reason: {}{id}", failure.reason)))?;
