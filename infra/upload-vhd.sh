@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# For image builds: checks a VHD, uploads it, waits until it is an image at every target, and prints the status table.
+# For image builds: checks a VHD, uploads it, waits until every target has its image, and prints the status table.
 set -euo pipefail
 
 usage() {
@@ -90,8 +90,8 @@ if ! command -v -- "$goldfleet" >/dev/null; then
     exit 2
 fi
 
-# An empty array counts as unset in old versions of bash, such as that of macOS.
+# Old versions of bash (macOS) treat an empty array as unset, hence the ${array[@]+…}.
 "$goldfleet" ${config[@]+"${config[@]}"} check "$file" ${generation[@]+"${generation[@]}"} || exit
-# exec, so that signals reach goldfleet, and its exit code reaches the caller.
+# exec, so that signals reach goldfleet and the caller gets its exit code.
 exec "$goldfleet" ${config[@]+"${config[@]}"} upload "$file" --image "$image" --version "$version" --os "$os" \
     ${generation[@]+"${generation[@]}"} ${more[@]+"${more[@]}"} --wait

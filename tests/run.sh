@@ -4,10 +4,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-need() { # need PACKAGE COMMAND…: any of the commands will do
+need() { # need PACKAGE COMMAND…: any of the commands or files will do
     local package=$1
     shift
-    for command in "$@"; do command -v "$command" >/dev/null && return; done
+    for command in "$@"; do
+        if command -v "$command" >/dev/null || [ -f "$command" ]; then return; fi
+    done
     echo "installing $package for $1"
     local sudo=""
     [ "$(id -u)" = 0 ] || sudo="sudo"
@@ -24,6 +26,15 @@ need e2fsprogs mke2fs    # makes the file system that the scan benchmark reads
 need npm npm             # brings Azurite, Microsoft's storage emulator, and Playwright, which drives the browser
 need iproute2 ip         # gives a container of one program its loopback
 need chromium chromium chromium-browser google-chrome # shows the dashboard
+need ntfs-3g ntfs-3g       # makes NTFS volumes, through FUSE
+need attr setfattr         # sets their attributes
+need libwin-hivex-perl hivexregedit # makes registry hives
+need libhivex-bin hivexsh  # lists them
+need dosfstools mkfs.vfat  # makes FAT volumes
+need mtools mcopy          # fills them
+need gdisk sgdisk          # makes partition tables
+need sbsigntool sbsign     # signs a loader
+need systemd-boot-efi /usr/lib/systemd/boot/efi/systemd-bootx64.efi # is such a loader
 node_modules tests/azurite
 node_modules tests/browser
 
@@ -39,7 +50,7 @@ cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
 # Tests that start the programs need not ask cargo for them.
 cargo build --workspace --bins --locked
-GOLDFLEET_PROGRAMS=${CARGO_TARGET_DIR:-target}/debug cargo nextest run --workspace --locked --profile ci
+GOLDFLEET_PROGRAMS=$(realpath "${CARGO_TARGET_DIR:-target}")/debug cargo nextest run --workspace --locked --profile ci
 # What nextest does not run: examples in the documentation, and benchmarks, each as a short test.
 cargo test --workspace --doc --locked
 cargo test --workspace --bench plan --bench model --bench scan --bench transfer --bench fill --bench requests \

@@ -32,7 +32,7 @@ LAYERS = {
     "modelled": ["model", "disk", "rates", "ports"],
     "connect": ["model", "rates", "ports", "azure-settings", "config", "azure", "embedded", "modelled"],
     "runtime": ["model", "ports", "config"],
-    "worker": ["model", "ports", "workflow", "config", "connect", "runtime"],
+    "worker": ["model", "disk", "ports", "workflow", "config", "connect", "runtime"],
     # It runs workers in its own process, for a job on one machine, and rehearses jobs on the modelled cloud.
     "dispatcher": [
         "model", "disk", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "worker",

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use goldfleet_config::Config;
 use goldfleet_disk::vhd::{Disk, Footer, GoldenSpec, same_disk};
-use goldfleet_dispatcher::cleanup::forget_version;
-use goldfleet_dispatcher::desk::Desk;
-use goldfleet_dispatcher::fanout::fan_out;
-use goldfleet_dispatcher::request::request;
-use goldfleet_dispatcher::retry::{Which, retry};
-use goldfleet_dispatcher::service::{Until, serve};
-use goldfleet_dispatcher::status::{Standing, Status, status};
-use goldfleet_dispatcher::upload::{UploadError, UploadRequest, Uploaded, upload};
+use goldfleet_dispatcher::control::cleanup::forget_version;
+use goldfleet_dispatcher::control::desk::Desk;
+use goldfleet_dispatcher::control::fanout::fan_out;
+use goldfleet_dispatcher::control::request::request;
+use goldfleet_dispatcher::control::retry::{Which, retry};
+use goldfleet_dispatcher::control::service::{Until, serve};
+use goldfleet_dispatcher::control::status::{Standing, Status, status};
+use goldfleet_dispatcher::control::upload::{UploadError, UploadRequest, Uploaded, upload};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::manifest::OsType;
 use goldfleet_model::message::QueueName;
@@ -144,6 +144,8 @@ impl Fleet {
             retry_base: Duration::from_millis(5),
             retry_cap: Duration::from_millis(50),
             poll: Duration::from_millis(20),
+            // Off by default; here copies of later versions shall go that way.
+            clone_and_patch: true,
             ..Settings::default()
         }
     }

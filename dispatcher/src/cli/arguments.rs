@@ -19,7 +19,7 @@ use super::choose::JobPrefix;
 use super::complete;
 use super::output::Output;
 use super::targets::TargetsCommand;
-use crate::upload::Rate;
+use crate::control::upload::Rate;
 
 pub use jobs::{
     ApproveArguments, ChangedJob, CleanupArguments, JobsArguments, LogsArguments, RetryArguments, ShownJob,

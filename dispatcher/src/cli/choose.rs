@@ -10,7 +10,7 @@ use goldfleet_ports::Versioned;
 
 use super::error::CommandError;
 use super::output::Console;
-use crate::desk::{Desk, DeskError};
+use crate::control::desk::{Desk, DeskError};
 
 /// The length of a whole job id, such as `20261121-041502-7f3a`. See [`JobId::new`].
 const WHOLE: usize = 20;

@@ -12,11 +12,11 @@ use super::choose::{self, JobPrefix};
 use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
-use crate::cleanup::{Cleaned, CleanedTarget, Mode, Removed, cleanup, delete_version};
-use crate::collect::{CollectOptions, Collected, collect};
-use crate::desk::Desk;
-use crate::history::forget;
-use crate::paint::Tone;
+use crate::control::cleanup::{Cleaned, CleanedTarget, Mode, Removed, cleanup, delete_version};
+use crate::control::collect::{CollectOptions, Collected, collect};
+use crate::control::desk::Desk;
+use crate::control::history::forget;
+use crate::terminal::paint::Tone;
 
 /// `goldfleet cleanup`.
 ///

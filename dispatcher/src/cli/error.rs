@@ -9,12 +9,12 @@ use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_runtime::telemetry;
 
 use super::targets::TargetsError;
+use crate::control::desk::DeskError;
+use crate::control::live::LiveSetError;
+use crate::control::upload::UploadError;
 use crate::dashboard::DashboardError;
-use crate::demo::DemoError;
-use crate::desk::DeskError;
-use crate::live::LiveSetError;
-use crate::rehearse::RehearsalError;
-use crate::upload::UploadError;
+use crate::simulate::demo::DemoError;
+use crate::simulate::rehearse::RehearsalError;
 
 /// All done.
 pub const DONE: u8 = 0;

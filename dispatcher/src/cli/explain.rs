@@ -6,7 +6,7 @@ use textwrap::WordSplitter;
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output, write_json};
 use super::table::write_table;
-use crate::explain::{Code, TABLES, Table, explain, similar};
+use crate::control::explain::{Code, TABLES, Table, explain, similar};
 
 /// `goldfleet explain`.
 ///

@@ -10,10 +10,10 @@ use super::error::{CommandError, DONE};
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
 use super::view::{of_bytes, time};
-use crate::board::duration;
-use crate::desk::Desk;
-use crate::images::{ImageLine, UploadLine, images};
-use crate::paint::Tone;
+use crate::control::desk::Desk;
+use crate::control::images::{ImageLine, UploadLine, images};
+use crate::terminal::board::duration;
+use crate::terminal::paint::Tone;
 
 /// The state of an upload, in the words of jobs.
 #[must_use]

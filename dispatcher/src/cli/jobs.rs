@@ -11,16 +11,16 @@ use super::arguments::{ApproveArguments, ChangedJob, JobsArguments, RetryArgumen
 use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
-use super::version::command_line;
 use super::{choose, images, send, view};
-use crate::approve::approve;
-use crate::cancel::{Cancelled, cancel};
-use crate::desk::{Desk, DeskError};
-use crate::follow::{Finish, follow};
-use crate::paint::Tone;
-use crate::progress::{Progress, Style};
-use crate::retry::{Which, retry};
-use crate::status::{Status, UploadStatus, status};
+use crate::control::approve::approve;
+use crate::control::cancel::{Cancelled, cancel};
+use crate::control::desk::{Desk, DeskError};
+use crate::control::retry::{Which, retry};
+use crate::control::status::{Status, UploadStatus, status};
+use crate::control::suggest::command_line;
+use crate::terminal::follow::{Finish, follow};
+use crate::terminal::paint::Tone;
+use crate::terminal::progress::{Progress, Style};
 
 /// `goldfleet jobs`.
 ///
@@ -189,7 +189,7 @@ pub async fn cancel_command(
     let job = choose::changed(desk, "cancel", job.as_ref(), *yes, console).await?.value.id;
     let counts = cancel(desk, &job).await?;
     if counts.stopping == 0 {
-        crate::sweep::look_after(desk, &job).await?;
+        crate::control::sweep::look_after(desk, &job).await?;
     }
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": job, "operations": counts }))?;

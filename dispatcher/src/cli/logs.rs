@@ -12,7 +12,7 @@ use super::arguments::LogsArguments;
 use super::choose;
 use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
-use crate::desk::Desk;
+use crate::control::desk::Desk;
 
 /// The shortest time between two looks for new events.
 const LOOK: Duration = Duration::from_secs(1);

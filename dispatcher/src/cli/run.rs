@@ -16,9 +16,9 @@ use super::{
     check, cleanup, demo, doctor, documents, explain, help, images, jobs, logs, plan, rehearse, send, setup, targets,
     verify, version,
 };
-use crate::desk::Desk;
-use crate::operator;
-use crate::service::{Until, serve};
+use crate::control::desk::Desk;
+use crate::control::operator;
+use crate::control::service::{Until, serve};
 
 /// Runs a command. Returns the exit code.
 ///

@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 use super::arguments::{ImageArguments, NewJobArguments, SelectionArguments, UploadArguments};
 use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
-use super::version::command_line;
 use super::{check, view};
-use crate::desk::Desk;
-use crate::follow::{Finish, follow};
-use crate::local::Local;
-use crate::progress::{Progress, Style};
-use crate::request::{Terms, request_on, selected_targets};
-use crate::upload::{UploadError, UploadRequest, Uploaded, upload};
+use crate::control::desk::Desk;
+use crate::control::local::Local;
+use crate::control::request::{Terms, request_on, selected_targets};
+use crate::control::suggest::command_line;
+use crate::control::upload::{UploadError, UploadRequest, Uploaded, upload};
+use crate::terminal::follow::{Finish, follow};
+use crate::terminal::progress::{Progress, Style};
 
 /// `goldfleet upload`.
 ///

@@ -7,7 +7,7 @@ use comfy_table::{Color, ColumnConstraint, ContentArrangement, LineStyle, Table,
 use textwrap::WordSplitter;
 
 use super::output::Console;
-use crate::paint::Tone;
+use crate::terminal::paint::Tone;
 
 /// The columns between two cells.
 const GAP: u16 = 2;

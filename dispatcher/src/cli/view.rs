@@ -12,10 +12,10 @@ use textwrap::WordSplitter;
 
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
-use super::version::command_line;
-use crate::board::duration;
-use crate::paint::Tone;
-use crate::status::{FailureLine, Phase, RingStatus, Standing, Status, UploadStatus};
+use crate::control::status::{FailureLine, Phase, RingStatus, Standing, Status, UploadStatus};
+use crate::control::suggest::command_line;
+use crate::terminal::board::duration;
+use crate::terminal::paint::Tone;
 
 /// Failures that the status shows before it refers to `--failed`.
 const SHOWN: usize = 10;

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::history::Series;
-use crate::explain;
-use crate::status::Status;
+use crate::control::explain;
+use crate::control::status::Status;
 
 /// An operation, as the page shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use goldfleet_dispatcher::cleanup::cleanup_job;
-use goldfleet_dispatcher::collect::{CollectOptions, collect};
-use goldfleet_dispatcher::retry::{Which, retry};
-use goldfleet_dispatcher::status::Standing;
-use goldfleet_dispatcher::upload::{UploadError, Uploaded};
-use goldfleet_dispatcher::verify::{How, Places, Verified, verify};
+use goldfleet_dispatcher::control::cleanup::cleanup_job;
+use goldfleet_dispatcher::control::collect::{CollectOptions, collect};
+use goldfleet_dispatcher::control::retry::{Which, retry};
+use goldfleet_dispatcher::control::status::Standing;
+use goldfleet_dispatcher::control::upload::{UploadError, Uploaded};
+use goldfleet_dispatcher::control::verify::{How, Places, Verified, verify};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::Kind;
 use goldfleet_model::upload::Upload;
@@ -60,7 +60,7 @@ fn all_given_up(fleet: &Fleet) -> CollectOptions {
 async fn verified(fleet: &Fleet, remove: bool) -> Verified {
     let desk = fleet.own_desk();
     let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
-    let image = goldfleet_dispatcher::request::manifest(&desk, &name, &version).await.unwrap().0;
+    let image = goldfleet_dispatcher::control::request::manifest(&desk, &name, &version).await.unwrap().0;
     verify(&desk, &image, &Places::source(&desk), How { read: true, remove }, &|_| {}).await.unwrap()
 }
 

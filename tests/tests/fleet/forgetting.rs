@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use goldfleet_dispatcher::cancel::cancel;
-use goldfleet_dispatcher::cleanup::cleanup_job;
-use goldfleet_dispatcher::desk::{Desk, DeskError};
-use goldfleet_dispatcher::history::{Forgotten, forget_jobs};
-use goldfleet_dispatcher::request::request;
-use goldfleet_dispatcher::retry::{Which, retry};
-use goldfleet_dispatcher::status::Standing;
-use goldfleet_dispatcher::sweep::look_after;
+use goldfleet_dispatcher::control::cancel::cancel;
+use goldfleet_dispatcher::control::cleanup::cleanup_job;
+use goldfleet_dispatcher::control::desk::{Desk, DeskError};
+use goldfleet_dispatcher::control::history::{Forgotten, forget_jobs};
+use goldfleet_dispatcher::control::request::request;
+use goldfleet_dispatcher::control::retry::{Which, retry};
+use goldfleet_dispatcher::control::status::Standing;
+use goldfleet_dispatcher::control::sweep::look_after;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_ports::Ports;

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use goldfleet_dispatcher::cancel::cancel;
-use goldfleet_dispatcher::cleanup::cleanup_job;
-use goldfleet_dispatcher::collect::{CollectOptions, collect};
-use goldfleet_dispatcher::status::Standing;
-use goldfleet_dispatcher::upload::UploadError;
+use goldfleet_dispatcher::control::cancel::cancel;
+use goldfleet_dispatcher::control::cleanup::cleanup_job;
+use goldfleet_dispatcher::control::collect::{CollectOptions, collect};
+use goldfleet_dispatcher::control::status::Standing;
+use goldfleet_dispatcher::control::upload::UploadError;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::state::OperationEvent;
 use goldfleet_ports::job_table::Change;

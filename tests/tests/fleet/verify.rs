@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use goldfleet_disk::vhd::GoldenSpec;
-use goldfleet_dispatcher::request::manifest;
-use goldfleet_dispatcher::verify::{Fault, How, Needed, Places, Seen, Verified, verify};
+use goldfleet_dispatcher::control::request::manifest;
+use goldfleet_dispatcher::control::verify::{Fault, How, Needed, Places, Seen, Verified, verify};
 use goldfleet_model::job::Job;
 use goldfleet_model::manifest::{Generation, Manifest};
 use goldfleet_ports::blob_store::SourceRange;

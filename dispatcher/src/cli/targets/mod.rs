@@ -22,7 +22,7 @@ use goldfleet_model::target::{Target, TargetKey};
 pub use arguments::{AddArguments, GenerateArguments, ImportArguments, RemoveArguments, Selection, TargetsCommand};
 
 use super::output::Console;
-use crate::regions::similar_region;
+use crate::control::regions::similar_region;
 
 /// Why a command on targets failed.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use goldfleet_model::ids::SubscriptionId;
 use goldfleet_runtime::process;
 
 use crate::cli::output::Console;
-use crate::desk::IN_FLIGHT;
+use crate::control::desk::IN_FLIGHT;
 
 /// How long to wait for all names. They are a convenience: without them, targets are generated all the same.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::cli::output::{Console, Output, write_json};
 use crate::cli::table::{Cell, write_table};
-use crate::paint::Tone;
+use crate::terminal::paint::Tone;
 
 /// The columns of a list. Those in which all targets are alike become one line above the table.
 const COLUMNS: [&str; 8] = ["subscription", "name", "region", "ring", "enabled", "resource group", "staging", "tags"];

@@ -138,7 +138,7 @@ async fn a_file_in_place_of_an_account_makes_all_calls_fail() {
     let (blobs, blob) = (blobs_at(root.path()), container().blob("a/b"));
     let errors = [
         blobs.ensure_container(&container()).await.unwrap_err(),
-        blobs.put_blob(&blob, Bytes::new(), crc(b"")).await.unwrap_err(),
+        blobs.put_blob(&blob, Bytes::new(), crc(b"").into()).await.unwrap_err(),
         blobs.get(&blob, None).await.unwrap_err(),
         blobs.properties(&blob).await.unwrap_err(),
         blobs.list(&container(), "", None).await.unwrap_err(),
@@ -159,19 +159,19 @@ async fn names_do_not_lead_out_of_their_container() {
     let long = "x/".repeat(600);
     for name in ["", "..", "../a", "a/../../b", "/etc/passwd", "a//b", "a/", ".hidden", "a/.hidden", "a\0b", &long] {
         let blob = container().blob(name);
-        let put = blobs.put_blob(&blob, Bytes::new(), crc(b"")).await.unwrap_err();
+        let put = blobs.put_blob(&blob, Bytes::new(), crc(b"").into()).await.unwrap_err();
         let get = blobs.get(&blob, None).await.unwrap_err();
         assert_eq!((put.kind, get.kind), (ErrorKind::Invalid, ErrorKind::Invalid), "{name:?}");
     }
     let segment = container().blob("x".repeat(300));
-    let error = blobs.put_blob(&segment, Bytes::new(), crc(b"")).await.unwrap_err();
+    let error = blobs.put_blob(&segment, Bytes::new(), crc(b"").into()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
 }
 
 #[tokio::test]
 async fn blobs_and_folders_do_not_take_each_others_names() {
     let (_root, blobs) = cloud().await;
-    let put = async |name: &str| blobs.put_blob(&container().blob(name), Bytes::new(), crc(b"")).await;
+    let put = async |name: &str| blobs.put_blob(&container().blob(name), Bytes::new(), crc(b"").into()).await;
     put("folder/blob").await.unwrap();
     for name in ["folder", "folder/blob/below"] {
         let error = put(name).await.unwrap_err();
@@ -242,7 +242,7 @@ async fn touches_take_the_injected_clocks_time_and_never_go_back() {
     let blobs = DirectoryBlobs::new(root.path().to_owned(), Arc::new(TokioClock::starting_at(now)));
     blobs.ensure_container(&container()).await.unwrap();
     let blob = container().blob("a");
-    blobs.put_blob(&blob, Bytes::new(), crc(b"")).await.unwrap();
+    blobs.put_blob(&blob, Bytes::new(), crc(b"").into()).await.unwrap();
     let mut before = blobs.properties(&blob).await.unwrap().unwrap();
     for _ in 0..3 {
         blobs.touch(&blob, &before.etag).await.unwrap();
@@ -379,7 +379,7 @@ async fn put_blobs(blobs: &DirectoryBlobs) {
     let (body, run) = (Bytes::from(vec![1; LENGTH]), std::process::id());
     for n in 0.. {
         let blob = container().blob(format!("{run}/{n}"));
-        blobs.put_blob(&blob, body.clone(), crc(&body)).await.unwrap();
+        blobs.put_blob(&blob, body.clone(), crc(&body).into()).await.unwrap();
         if n % 10 != 0 {
             blobs.delete(&blob, None).await.unwrap();
         }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use goldfleet_config::{Config, Source};
-use goldfleet_dispatcher::collect::{CollectOptions, collect};
-use goldfleet_dispatcher::desk::{Desk, DeskError};
-use goldfleet_dispatcher::live::LiveSetError;
+use goldfleet_dispatcher::control::collect::{CollectOptions, collect};
+use goldfleet_dispatcher::control::desk::{Desk, DeskError};
+use goldfleet_dispatcher::control::live::LiveSetError;
 use goldfleet_tests::fleet::Fleet;
 use goldfleet_tests::place::{self, Place};
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use goldfleet_dispatcher::desk::DeskError;
-use goldfleet_dispatcher::live::LiveSetError;
+use goldfleet_dispatcher::control::desk::DeskError;
+use goldfleet_dispatcher::control::live::LiveSetError;
 use goldfleet_model::manifest::CHUNKS;
 use proptest::prelude::*;
 

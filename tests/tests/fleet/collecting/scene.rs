@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use goldfleet_config::Config;
 use goldfleet_disk::chunk::{WindowBuffer, pack, read_window, windows};
 use goldfleet_disk::vhd::{Disk, GoldenSpec};
-use goldfleet_dispatcher::collect::{CollectOptions, Collected, collect};
-use goldfleet_dispatcher::desk::{Desk, DeskError};
+use goldfleet_dispatcher::control::collect::{CollectOptions, Collected, collect};
+use goldfleet_dispatcher::control::desk::{Desk, DeskError};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::ImageRef;
@@ -55,8 +55,9 @@ pub(crate) fn chunk(n: usize) -> (Bytes, ChunkEntry) {
         let (ranges, mut buffer) = (disk.data_ranges().unwrap(), WindowBuffer::default());
         let chunks = windows(&ranges, SIZE).filter_map(|window| {
             read_window(&disk, &ranges, &window, &mut buffer).unwrap();
-            let entry = pack(&mut buffer, window.start)?;
-            Some((Bytes::copy_from_slice(&buffer), entry))
+            let packed = pack(&mut buffer, window.start)?;
+            let md5 = packed.md5_of_runs(&buffer);
+            Some((Bytes::copy_from_slice(&buffer), packed.into_entry(&md5)))
         });
         chunks.collect()
     })[n]
@@ -88,7 +89,7 @@ fn job(n: usize, image: ImageRef, state: JobState, tree: Option<Tree>, now: Time
     let payload = Payload { os: OsType::Linux, generation: Generation::V2, size: SIZE, chunks: 1, data_bytes: 512 };
     let id: JobId = format!("20260101-0000{n:02}-abcd").parse().unwrap();
     let finished = state.is_terminal().then_some(now);
-    Job { state, tree, finished, ..goldfleet_dispatcher::request::job(id, image, payload, Vec::new(), now) }
+    Job { state, tree, finished, ..goldfleet_dispatcher::control::request::job(id, image, payload, Vec::new(), now) }
 }
 
 /// A cloud in which a case's things are.
@@ -180,7 +181,7 @@ impl Scene {
 
 async fn put(ports: &Ports, store: usize, name: &str, body: Bytes) {
     let crc = crc64(&body);
-    match ports.blobs.put_blob(&container(store).blob(name), body, crc).await {
+    match ports.blobs.put_blob(&container(store).blob(name), body, crc.into()).await {
         Err(error) if error.kind == ErrorKind::AlreadyExists => {}
         put => put.unwrap(),
     }

@@ -1,0 +1,160 @@
+//! Runs an inspection.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::thread;
+
+use goldfleet_disk::{DiskReader, Finding, Severity};
+
+use crate::budget::Budget;
+use crate::codes::linux::{NOT_INSPECTED, SYSTEM};
+use crate::finding::{Findings, escape};
+use crate::machine::Machine;
+use crate::options::{Inspection, Options, System, Usage};
+use crate::{linux, windows};
+
+/// The stack of an inspection's thread. The parsers limit their recursion; this leaves room.
+const STACK: usize = 8 << 20;
+
+/// Inspects a disk, within the limits of `options`.
+///
+/// The inspection runs on its own thread: a panic in a parser becomes the finding `not-inspected`.
+#[must_use]
+pub fn inspect(disk: Arc<dyn DiskReader>, options: &Options) -> Inspection {
+    let budget = Arc::new(Budget::new(options.limits));
+    let (thread_budget, thread_options) = (Arc::clone(&budget), options.clone());
+    let work = move || run(disk, &thread_options, thread_budget);
+    let result = match thread::Builder::new().name("inspect".into()).stack_size(STACK).spawn(work) {
+        Ok(thread) => thread.join().map_err(|panic| format!("the inspection failed: {}", panic_message(&*panic))),
+        Err(error) => Err(format!("the inspection cannot be started: {error}")),
+    };
+    let (system, mut findings) = result.unwrap_or_else(|reason| (None, not_inspected(&reason)));
+    adjust(&mut findings, options);
+    let usage = Usage {
+        bytes_read: budget.bytes_read(),
+        memory: budget.peak_memory(),
+        milliseconds: u64::try_from(budget.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
+    Inspection { system, findings, usage }
+}
+
+fn run(disk: Arc<dyn DiskReader>, options: &Options, budget: Arc<Budget>) -> (Option<System>, Vec<Finding>) {
+    let mut findings = Findings::new();
+    let machine = Machine::discover(disk, options, Arc::clone(&budget), &mut findings);
+    let system = windows::check(&machine, &mut findings).or_else(|| linux::check(&machine, &mut findings));
+    if let Some(exceeded) = budget.exceeded() {
+        findings.add(&NOT_INSPECTED, format!("the inspection was stopped: {exceeded}"));
+    } else if system.is_none() {
+        findings.add(&NOT_INSPECTED, "no operating system was found on the disk");
+    }
+    if let Some(system) = &system {
+        findings.add(&SYSTEM, describe(system));
+    }
+    (system.map(escape_system), findings.into_list())
+}
+
+/// One line for a report: name, version, kernel, agents.
+fn describe(system: &System) -> String {
+    let mut parts = vec![system.name.clone()];
+    if !system.name.contains(&system.version) {
+        parts.push(format!("version {}", system.version));
+    }
+    if let Some(kernel) = system.kernels.first() {
+        parts.push(format!("kernel {kernel}"));
+    }
+    parts.extend(system.agents.iter().cloned());
+    if let Some(architecture) = system.architecture {
+        parts.push(architecture.name().to_owned());
+    }
+    let generations: Vec<&str> = system.generations.iter().map(|generation| generation.name()).collect();
+    if !generations.is_empty() {
+        parts.push(format!("generation {}", generations.join(" and ")));
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join(", ")
+}
+
+/// The system's texts come from the image and are shown later.
+fn escape_system(mut system: System) -> System {
+    for text in [&mut system.id, &mut system.name, &mut system.version] {
+        *text = escape(text);
+    }
+    for text in system.kernels.iter_mut().chain(&mut system.agents) {
+        *text = escape(text);
+    }
+    system
+}
+
+fn not_inspected(reason: &str) -> Vec<Finding> {
+    let mut findings = Findings::new();
+    findings.add(&NOT_INSPECTED, reason);
+    findings.into_list()
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic")
+}
+
+/// Applies `--inside require` and `--accept`.
+fn adjust(findings: &mut [Finding], options: &Options) {
+    for finding in findings.iter_mut() {
+        if options.require && finding.code == NOT_INSPECTED.code {
+            finding.severity = Severity::Error;
+        }
+        if finding.severity == Severity::Error && options.accept.iter().any(|code| code == finding.code) {
+            finding.severity = Severity::Warning;
+            finding.message.push_str(" (an error, accepted by --accept)");
+        }
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use goldfleet_disk::{DiskError, MemoryDisk};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Panics;
+
+    impl DiskReader for Panics {
+        fn size(&self) -> u64 {
+            1 << 20
+        }
+
+        fn read_at(&self, _: u64, _: &mut [u8]) -> Result<(), DiskError> {
+            panic!("a fault in a parser")
+        }
+
+        fn next_data(&self, _: u64) -> Result<Option<Range<u64>>, DiskError> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn a_panic_becomes_a_finding() {
+        let inspection = inspect(Arc::new(Panics), &Options::default());
+        assert_eq!(inspection.system, None);
+        assert_eq!(inspection.findings.len(), 1);
+        assert_eq!(inspection.findings[0].code, "not-inspected");
+        assert_eq!(inspection.findings[0].message, "the inspection failed: a fault in a parser");
+    }
+
+    #[test]
+    fn an_empty_disk_has_no_system() {
+        let disk = || Arc::new(MemoryDisk(vec![0; 1 << 20]));
+        let inspection = inspect(disk(), &Options::default());
+        assert_eq!(inspection.findings.len(), 1);
+        assert_eq!(inspection.findings[0].severity, Severity::Warning);
+        let required = Options { require: true, ..Options::default() };
+        assert_eq!(inspect(disk(), &required).findings[0].severity, Severity::Error);
+        let accepted = Options { accept: vec!["not-inspected".into()], ..required };
+        let finding = &inspect(disk(), &accepted).findings[0];
+        assert_eq!(finding.severity, Severity::Warning);
+        assert!(finding.message.ends_with("(an error, accepted by --accept)"), "{}", finding.message);
+    }
+}

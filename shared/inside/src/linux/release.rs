@@ -1,0 +1,242 @@
+//! Which distribution a system is, and the commands that it has.
+
+use crate::root::Root;
+
+/// Distributions by their tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Debian, Ubuntu and relatives: apt.
+    Debian,
+    /// Red Hat, Fedora, Oracle, Rocky, Alma and relatives: dnf.
+    RedHat,
+    /// SUSE: zypper.
+    Suse,
+    /// Azure Linux: tdnf.
+    AzureLinux,
+    /// Arch: pacman.
+    Arch,
+    /// Another one.
+    Other,
+}
+
+/// The program that builds an initramfs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Builder {
+    /// dracut.
+    Dracut,
+    /// initramfs-tools.
+    InitramfsTools,
+    /// mkinitcpio.
+    Mkinitcpio,
+    /// None was found.
+    Unknown,
+}
+
+/// The fields of `/etc/os-release`, and what follows from them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Release {
+    /// `ID`.
+    pub(super) id: String,
+    /// `PRETTY_NAME`.
+    pub(super) name: String,
+    /// `VERSION_ID`.
+    pub(super) version: String,
+    /// The distribution's tools.
+    pub(super) family: Family,
+    /// What builds an initramfs.
+    pub(super) builder: Builder,
+}
+
+/// The distributions that Microsoft's page "Endorsed Linux distributions on Azure" names, as of 2025, by `ID`.
+pub(super) const ENDORSED: &[&str] = &[
+    "almalinux",
+    "azurelinux",
+    "centos",
+    "debian",
+    "flatcar",
+    "mariner",
+    "ol",
+    "opensuse-leap",
+    "rhel",
+    "rocky",
+    "sles",
+    "sles_sap",
+    "ubuntu",
+];
+
+impl Release {
+    /// Reads os-release and looks for tools.
+    pub(super) fn read(root: &Root<'_>) -> Self {
+        let text = root.text("/etc/os-release").or_else(|| root.text("/usr/lib/os-release")).unwrap_or_default();
+        let field = |name: &str| variable(&text, name).unwrap_or_default();
+        let id = field("ID");
+        let family = family(&id, &field("ID_LIKE"));
+        let name = [field("PRETTY_NAME"), field("NAME"), id.clone()].into_iter().find(|n| !n.is_empty());
+        let (version, name) = (field("VERSION_ID"), name.unwrap_or_else(|| "Linux".into()));
+        Self { id, name, version, family, builder: builder(root) }
+    }
+
+    /// The command that installs a package.
+    pub(super) fn install(&self, package: &str) -> String {
+        let command = match self.family {
+            Family::Debian => "apt-get install",
+            Family::RedHat => "dnf install",
+            Family::Suse => "zypper install",
+            Family::AzureLinux => "tdnf install",
+            Family::Arch => "pacman -S",
+            Family::Other => "install the package",
+        };
+        format!("{command} {package}")
+    }
+
+    /// The command that removes a package.
+    pub(super) fn remove(&self, package: &str) -> String {
+        let command = match self.family {
+            Family::Debian => "apt-get purge",
+            Family::RedHat => "dnf remove",
+            Family::Suse => "zypper remove",
+            Family::AzureLinux => "tdnf remove",
+            Family::Arch => "pacman -R",
+            Family::Other => "remove the package",
+        };
+        format!("{command} {package}")
+    }
+
+    /// The commands that add modules to the initramfs of all kernels.
+    pub(super) fn add_to_initramfs(&self, modules: &[&str]) -> String {
+        match self.builder {
+            Builder::InitramfsTools => {
+                format!(
+                    "printf '%s\\n' {} >> /etc/initramfs-tools/modules && update-initramfs -u -k all",
+                    modules.join(" ")
+                )
+            }
+            Builder::Mkinitcpio => {
+                format!("add {} to MODULES in /etc/mkinitcpio.conf, then run: mkinitcpio -P", modules.join(" "))
+            }
+            Builder::Dracut | Builder::Unknown => format!(
+                "echo 'add_drivers+=\" {} \"' > /etc/dracut.conf.d/azure.conf && {}",
+                modules.join(" "),
+                self.build_initramfs()
+            ),
+        }
+    }
+
+    /// The command that builds the initramfs of all kernels again.
+    pub(super) fn build_initramfs(&self) -> &'static str {
+        match self.builder {
+            Builder::InitramfsTools => "update-initramfs -u -k all",
+            Builder::Mkinitcpio => "mkinitcpio -P",
+            Builder::Dracut | Builder::Unknown => "dracut -f --regenerate-all",
+        }
+    }
+
+    /// The commands that change the kernel command line of all entries.
+    pub(super) fn change_command_line(&self, arguments: &str) -> String {
+        match self.family {
+            Family::RedHat => format!("grubby --update-kernel=ALL --args='{arguments}'"),
+            Family::Suse | Family::AzureLinux => {
+                format!("set GRUB_CMDLINE_LINUX='{arguments}' in /etc/default/grub && {}", self.update_grub())
+            }
+            Family::Debian | Family::Arch | Family::Other => {
+                format!("add {arguments} to GRUB_CMDLINE_LINUX in /etc/default/grub && {}", self.update_grub())
+            }
+        }
+    }
+
+    /// The command that writes the boot loader's configuration again.
+    pub(super) fn update_grub(&self) -> &'static str {
+        match self.family {
+            Family::Debian => "update-grub",
+            Family::Arch => "grub-mkconfig -o /boot/grub/grub.cfg",
+            _ => "grub2-mkconfig -o /boot/grub2/grub.cfg",
+        }
+    }
+
+    /// The command that installs the loader at the fallback path.
+    pub(super) fn install_fallback_loader(&self) -> &'static str {
+        match self.family {
+            Family::Debian => {
+                "apt-get install shim-signed grub-efi-amd64-signed && grub-install --target=x86_64-efi \
+                 --force-extra-removable --no-nvram"
+            }
+            Family::RedHat => "dnf reinstall shim-x64 grub2-efi-x64",
+            Family::Suse => "shim-install --removable",
+            Family::AzureLinux => "tdnf reinstall shim grub2-efi-binary",
+            _ => "grub-install --target=x86_64-efi --removable --no-nvram",
+        }
+    }
+}
+
+fn family(id: &str, like: &str) -> Family {
+    let all = std::iter::once(id).chain(like.split_whitespace());
+    for name in all {
+        match name {
+            "debian" | "ubuntu" => return Family::Debian,
+            "azurelinux" | "mariner" => return Family::AzureLinux,
+            "rhel" | "fedora" | "centos" | "rocky" | "almalinux" | "ol" | "amzn" => return Family::RedHat,
+            "suse" | "sles" | "sles_sap" | "opensuse" => return Family::Suse,
+            "arch" => return Family::Arch,
+            name if name.starts_with("opensuse") => return Family::Suse,
+            _ => {}
+        }
+    }
+    Family::Other
+}
+
+fn builder(root: &Root<'_>) -> Builder {
+    let any = |paths: &[&str]| paths.iter().any(|path| root.exists(path));
+    if any(&["/usr/bin/dracut", "/usr/sbin/dracut", "/sbin/dracut"]) {
+        Builder::Dracut
+    } else if any(&["/usr/sbin/update-initramfs"]) {
+        Builder::InitramfsTools
+    } else if any(&["/usr/bin/mkinitcpio"]) {
+        Builder::Mkinitcpio
+    } else {
+        Builder::Unknown
+    }
+}
+
+/// The value of the last assignment to a variable in a file of shell assignments, without quotes.
+pub(super) fn variable(text: &str, name: &str) -> Option<String> {
+    let assigned = |line: &str| {
+        let (key, value) = line.trim().trim_start_matches("export ").split_once('=')?;
+        (key.trim() == name).then(|| unquote(value))
+    };
+    text.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(assigned).next_back()
+}
+
+/// A value without its quotes, and without a comment behind it.
+pub(super) fn unquote(value: &str) -> String {
+    let value = value.trim();
+    for quote in ['"', '\''] {
+        if let Some(rest) = value.strip_prefix(quote) {
+            return rest.split_once(quote).map_or(rest, |(inside, _)| inside).to_owned();
+        }
+    }
+    value.split_once(" #").map_or(value, |(before, _)| before.trim_end()).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_follow_the_id_and_then_what_it_is_like() {
+        assert_eq!(family("debian", ""), Family::Debian);
+        assert_eq!(family("pop", "ubuntu debian"), Family::Debian);
+        assert_eq!(family("rocky", "rhel centos fedora"), Family::RedHat);
+        assert_eq!(family("opensuse-tumbleweed", "opensuse suse"), Family::Suse);
+        assert_eq!(family("azurelinux", "fedora"), Family::AzureLinux);
+        assert_eq!(family("void", ""), Family::Other);
+    }
+
+    #[test]
+    fn variables_are_read_without_quotes() {
+        let text = "# A=0\nA=1\nexport A=\"two words\"\nB='x' # y\nC=z # comment\n";
+        assert_eq!(variable(text, "A").as_deref(), Some("two words"));
+        assert_eq!(variable(text, "B").as_deref(), Some("x"));
+        assert_eq!(variable(text, "C").as_deref(), Some("z"));
+        assert_eq!(variable(text, "D"), None);
+    }
+}

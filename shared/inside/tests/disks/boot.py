@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Boots a raw disk in QEMU by software emulation, without network, and prints how it ended.
+
+usage: boot.py DISK SECONDS [--bus virtio|nvme] [--secure] [--write]
+
+Prints `login` if a login prompt appeared on the serial console, otherwise the first sign that the boot stopped, or `timeout`.
+The disk is not changed, except with --write. The environment variable SERIAL_LOG names a file for the console's output.
+"""
+
+import argparse
+import os
+import re
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+STOPPED = [
+    "Gave up waiting for root",
+    r"\(initramfs\)",
+    "dracut:/#",
+    "Kernel panic",
+    "BdsDxe: No bootable",
+    "BdsDxe: failed to load",
+    "Access Denied|Security Violation",
+    "UEFI Interactive Shell",
+    "emergency mode|Cannot open access to console",
+    "grub> ",
+]
+FIRMWARE = "/usr/share/OVMF/OVMF_{}_4M{}.fd"
+
+parser = argparse.ArgumentParser()
+parser.add_argument("disk")
+parser.add_argument("seconds", type=int)
+parser.add_argument("--bus", choices=["virtio", "nvme"], default="virtio")
+parser.add_argument("--secure", action="store_true")
+parser.add_argument("--write", action="store_true")
+options = parser.parse_args()
+
+with tempfile.TemporaryDirectory() as work:
+    keys = ".ms" if options.secure else ""
+    shutil.copy(FIRMWARE.format("VARS", keys), f"{work}/vars.fd")
+    machine = "q35,smm=on" if options.secure else "q35"
+    snapshot = "off" if options.write else "on"
+    device = {"virtio": "virtio-blk-pci,drive=disk", "nvme": "nvme,drive=disk,serial=golden"}[options.bus]
+    command = ["qemu-system-x86_64", "-machine", machine, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]
+    command += ["-m", "1024", "-nodefaults", "-serial", "stdio", "-display", "none", "-no-reboot"]
+    command += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE.format('CODE', keys)}"]
+    command += ["-drive", f"if=pflash,format=raw,unit=1,file={work}/vars.fd"]
+    command += ["-drive", f"file={options.disk},format=raw,if=none,id=disk,snapshot={snapshot}", "-device", device]
+    if options.secure:
+        command += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
+    qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    selector = selectors.DefaultSelector()
+    selector.register(qemu.stdout, selectors.EVENT_READ)
+    end = time.monotonic() + options.seconds
+    outcome, text = "timeout", ""
+    with open(os.environ.get("SERIAL_LOG", os.devnull), "w") as log:
+        while time.monotonic() < end and outcome == "timeout":
+            if not selector.select(timeout=1):
+                continue
+            part = os.read(qemu.stdout.fileno(), 4096).decode(errors="replace")
+            if not part:
+                outcome = "QEMU ended"
+            log.write(part)
+            log.flush()
+            text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", (text + part)[-8000:])
+            if re.search(r"login: ?$", text, re.M):
+                outcome = "login"
+                break
+            sign = next((match for match in (re.search(sign, text) for sign in STOPPED) if match), None)
+            if sign:
+                outcome = sign.group(0)
+    qemu.kill()
+    qemu.wait()
+print(outcome)
+sys.exit(0 if outcome == "login" else 1)

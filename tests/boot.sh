@@ -1,0 +1,146 @@
+#!/bin/bash
+# Compares what the inspection predicts for prepared disks with what happens when QEMU boots them.
+#
+# usage: tests/boot.sh           all disks
+#        tests/boot.sh --short   one disk, one boot
+#        tests/boot.sh NAME...   only these disks
+#
+# QEMU has no VMBus, so that the inspection predicts for virtio or NVMe instead of Hyper-V; everything else is as for Azure.
+# A disk with an error must not reach a login prompt, and a disk without one must. Runs as root. Needs the packages mmdebstrap,
+# e2fsprogs, xfsprogs, btrfs-progs, dosfstools, mtools, gdisk, lvm2, zstd, cpio, qemu-system-x86 and ovmf, and a package mirror for the first
+# run: the systems are kept in target/inside. A boot takes 30 to 110 seconds on two idle cores. BOOT_SECONDS changes the limit.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tools=shared/inside/tests/disks
+cache=${INSIDE_CACHE:-target/inside}
+seconds=${BOOT_SECONDS:-300}
+mkdir -p "$cache"
+cargo build --quiet -p goldfleet-inside --example inspect
+inspect=target/debug/examples/inspect
+
+work=$(mktemp -d "$cache/boot.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+disk=$work/disk.raw
+esp=$disk@@1M
+root="$disk?offset=$((66 * 1048576))"
+
+base() { # base FOLDER KIND: the unchanged disk, made once
+  local folder=$1 kind=$2
+  local made=$cache/$folder-$kind.raw
+  [ -e "$cache/$folder/etc/os-release" ] || "$tools/root.sh" "${builder[$folder]}" "$cache/$folder"
+  [ -e "$made" ] || "$tools/disk.sh" "$cache/$folder" "$made" "$kind"
+  cp --sparse=always "$made" "$disk"
+}
+declare -A builder=([debian12]=initramfs-tools [debian13]=dracut)
+
+in_root() { # in_root COMMAND...: changes the ext4 root without mounting it
+  printf '%s\n' "$@" | debugfs -w -f - "$root" > "$work/debugfs.log" 2>&1
+}
+replace() { # replace PATH FILE
+  in_root "rm $1" "write $2 $1"
+}
+edit() { # edit PATH SED-EXPRESSION
+  debugfs -R "cat $1" "$root" 2> /dev/null | sed -e "$2" > "$work/edited"
+  replace "$1" "$work/edited"
+}
+initramfs() { # initramfs MODULE...: with these modules only
+  local folder=$cache/debian12 image=$work/initrd.img
+  rm -rf "$folder/tmp/conf"
+  cp -a "$folder/etc/initramfs-tools" "$folder/tmp/conf"
+  sed -i 's/^MODULES=.*/MODULES=list/' "$folder/tmp/conf/initramfs.conf"
+  printf '%s\n' "$@" > "$folder/tmp/conf/modules"
+  chroot "$folder" mkinitramfs -d /tmp/conf -o /tmp/initrd.img "$(version)" 2> /dev/null
+  mv "$folder/tmp/initrd.img" "$image"
+  rm -rf "$folder/tmp/conf"
+  replace "/boot/initrd.img-$(version)" "$image"
+}
+version() { (cd "$cache/debian12/boot" && ls vmlinuz-*) | sed 's/^vmlinuz-//' | sort -V | tail -1; }
+foreign=99999999-8888-7777-6666-555555555555
+
+# Each case prepares the disk and sets: code (the error that is expected, or empty) and arguments of the boot.
+case_good() { base debian12 ext4; }
+case_good_nvme() { base debian12 ext4; bus=nvme; }
+case_good_xfs() { base debian12 xfs; }
+case_good_btrfs() { base debian12 btrfs; }
+case_good_lvm() { base debian12 lvm; }
+case_good_dracut() { base debian13 ext4; }
+case_only_virtio() { base debian12 ext4; initramfs ext4 virtio_pci virtio_blk; }
+case_only_virtio_on_nvme() { case_only_virtio; bus=nvme code=no-storage-driver; }
+case_only_nvme() { base debian12 ext4; initramfs ext4 nvme; code=no-storage-driver; }
+case_only_nvme_on_nvme() { base debian12 ext4; initramfs ext4 nvme; bus=nvme; }
+case_no_file_system_driver() {
+  base debian12 ext4
+  initramfs ext4 virtio_pci virtio_blk
+  # mkinitramfs adds the root's driver whatever the list says.
+  mkdir "$work/unpacked"
+  (
+    cd "$work/unpacked"
+    zstd -dqc ../initrd.img | cpio -id --quiet
+    find . -name 'ext4.ko*' -delete
+    find . | cpio -o -H newc --quiet | zstd -qc > ../initrd.img
+  )
+  rm -rf "$work/unpacked"
+  replace "/boot/initrd.img-$(version)" "$work/initrd.img"
+  code=no-storage-driver
+}
+case_wrong_root() {
+  base debian12 ext4
+  edit /boot/grub/grub.cfg "s/root=UUID=[0-9a-f-]*/root=UUID=$foreign/"
+  code=root-missing
+}
+case_foreign_fstab() {
+  base debian12 ext4
+  edit /etc/fstab "\$a UUID=$foreign /data ext4 defaults,x-systemd.device-timeout=5s 0 2"
+  code=fstab-missing
+}
+case_foreign_fstab_nofail() {
+  base debian12 ext4
+  edit /etc/fstab "\$a UUID=$foreign /data ext4 defaults,nofail,x-systemd.device-timeout=5s 0 2"
+}
+case_no_fallback_loader() { base debian12 ext4; mdel -i "$esp" ::/EFI/BOOT/BOOTX64.EFI; code=no-fallback-loader; }
+case_shim_alone() { base debian12 ext4; mdel -i "$esp" ::/EFI/BOOT/grubx64.efi; code=no-fallback-loader; }
+case_loader_searches_foreign_root() {
+  base debian12 ext4
+  mtype -i "$esp" ::/EFI/debian/grub.cfg | sed "s/fs_uuid [0-9a-f-]*/fs_uuid $foreign/" > "$work/grub.cfg"
+  mcopy -o -i "$esp" "$work/grub.cfg" ::/EFI/debian/grub.cfg
+  code=root-missing
+}
+case_initramfs_cut_off() {
+  base debian12 ext4
+  debugfs -R "dump /boot/initrd.img-$(version) $work/initrd.img" "$root" 2> /dev/null
+  truncate -s "$(($(stat -c %s "$work/initrd.img") / 3))" "$work/initrd.img"
+  replace "/boot/initrd.img-$(version)" "$work/initrd.img"
+  code=initramfs-damaged
+}
+case_initramfs_missing() { base debian12 ext4; in_root "rm /boot/initrd.img-$(version)"; code=initramfs-damaged; }
+case_kernel_missing() { base debian12 ext4; in_root "rm /boot/vmlinuz-$(version)"; code=no-kernel; }
+case_secure_boot() { base debian12 ext4; secure=--secure; }
+case_secure_boot_unsigned() {
+  base debian12 ext4
+  unsigned=$cache/debian12/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed
+  python3 "$tools/unsign.py" "$unsigned" "$work/grubx64.efi"
+  mcopy -o -i "$esp" "$work/grubx64.efi" ::/EFI/BOOT/BOOTX64.EFI
+  secure=--secure code=secure-boot
+}
+
+all=$(declare -F | sed -n 's/^declare -f case_//p')
+[ "${1:-}" = --short ] && set -- good
+failed=0 count=0
+for name in ${*:-$all}; do
+  bus=virtio secure='' code=''
+  "case_$name"
+  errors=$("$inspect" "$disk" --hardware "$bus" ${secure:+--secure-boot} | awk '$1 == "error" { print $2 }' | sort -u || true)
+  start=$SECONDS
+  # shellcheck disable=SC2086 # an empty option is left out
+  outcome=$(SERIAL_LOG=$cache/boot-$name.log "$tools/boot.py" "$disk" "$seconds" --bus "$bus" $secure || true)
+  verdict=agreed
+  [ "$errors" = "$code" ] || verdict="WRONG PREDICTION (expected: ${code:-none})"
+  predicted=${errors:-login} booted=$outcome
+  if [ -n "$errors" ] && [ "$booted" = login ]; then verdict=DISAGREED; fi
+  if [ "$predicted" = login ] && [ "$booted" != login ]; then verdict=DISAGREED; fi
+  printf '%-32s predicted %-20s booted to %-32s %4d s  %s\n' "$name" "$predicted" "'$booted'" $((SECONDS - start)) "$verdict"
+  count=$((count + 1))
+  [ "$verdict" = agreed ] || failed=$((failed + 1))
+done
+echo "$((count - failed)) of $count predictions agreed with the boots"
+[ "$failed" = 0 ]
