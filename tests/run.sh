@@ -21,7 +21,11 @@ node_modules() { # node_modules FOLDER: what its lock file names
     npm ci --prefix "$1" --no-audit --no-fund --loglevel=error
     cp "$1/package-lock.json" "$1/node_modules/.goldfleet-lock"
 }
-need qemu-utils qemu-img # makes the images that the VHD reader is tested against
+need qemu-utils qemu-img # makes the images that the readers of disk formats are tested against
+need gdisk sgdisk        # verifies the partition tables that a conversion writes
+need xz-utils xz         # these three compress disks for the same tests
+need zstd zstd
+need bzip2 bzip2
 need e2fsprogs mke2fs    # makes the file system that the scan benchmark reads
 need npm npm             # brings Azurite, Microsoft's storage emulator, and Playwright, which drives the browser
 need iproute2 ip         # gives a container of one program its loopback
@@ -54,7 +58,7 @@ GOLDFLEET_PROGRAMS=$(realpath "${CARGO_TARGET_DIR:-target}")/debug cargo nextest
 # What nextest does not run: examples in the documentation, and benchmarks, each as a short test.
 cargo test --workspace --doc --locked
 cargo test --workspace --bench plan --bench model --bench scan --bench transfer --bench fill --bench requests \
-    --bench azure --bench soak --locked # all but upload, which needs AzCopy
+    --bench azure --bench soak --bench convert --locked # all but upload, which needs AzCopy
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 
 # With the programs themselves: the dashboard in a browser, the upload script, the quick start from a fresh clone, the

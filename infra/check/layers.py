@@ -45,7 +45,7 @@ faults = []
 
 def sources(folder, normal):
     """The code of a package: all of it, or only what is not a test."""
-    folders = [folder / "src"] if normal else [folder / "src", folder / "tests", folder / "benches"]
+    folders = [folder / "src"] if normal else [folder / "src", folder / "tests", folder / "benches", folder / "examples"]
     paths = [path for each in folders for path in each.rglob("*.rs")] + list(folder.glob("build.rs"))
     return "\n".join(path.read_text() for path in paths)
 

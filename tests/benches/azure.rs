@@ -96,13 +96,8 @@ impl Scene {
         );
         std::fs::write(folder.path().join("goldfleet.toml"), text).unwrap();
         std::fs::write(folder.path().join("targets.toml"), place::targets(subscriptions(), &REGIONS)).unwrap();
-        let golden = goldfleet_disk::vhd::GoldenSpec::spread(
-            24 << 20,
-            goldfleet_model::manifest::Generation::V2,
-            64 << 10,
-            1,
-            1,
-        );
+        let golden =
+            goldfleet_disk::GoldenSpec::spread(24 << 20, goldfleet_model::manifest::Generation::V2, 64 << 10, 1, 1);
         golden.write(&folder.path().join("golden.vhd")).unwrap();
         let config = Config::load(Some(&folder.path().join("goldfleet.toml")), std::iter::empty()).unwrap();
         Self { folder, azurite, config: Arc::new(config), counts: Arc::default() }
@@ -125,7 +120,7 @@ impl Scene {
             image: "golden".parse().unwrap(),
             version: "1".parse().unwrap(),
             os: OsType::Linux,
-            generation: None,
+            check: goldfleet_disk::CheckOptions::default(),
             limit: None,
         };
         upload(&desk, &asked, &|_| {}, &CancellationToken::new()).await.unwrap();

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use goldfleet_config::Config;
-use goldfleet_disk::vhd::{Disk, GoldenSpec, same_disk};
+use goldfleet_disk::{AzureDisk, GoldenSpec, same_disk};
 use goldfleet_dispatcher::control::desk::Desk;
 use goldfleet_dispatcher::control::local::Local;
 use goldfleet_dispatcher::control::request::request;
@@ -96,7 +96,7 @@ async fn fill(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
         image: "golden".parse()?,
         version: "1".parse()?,
         os: OsType::Linux,
-        generation: None,
+        check: goldfleet_disk::CheckOptions::default(),
         limit: None,
     };
     let (stop, progress) = (CancellationToken::new(), Progress::new(Style::Silent));
@@ -109,6 +109,6 @@ async fn fill(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
     local.drain().await;
     ensure!(status.state == Standing::Succeeded, "the job has {:?}", status.failures);
     let last = folder.join(format!("cloud/stage{}westeurope/vhds/golden/1.vhd", targets()));
-    ensure!(same_disk(&Disk::open(golden)?, &last)?.is_none(), "{} is not the golden VHD", last.display());
+    ensure!(same_disk(&AzureDisk::open(golden)?, &last)?.is_none(), "{} is not the golden VHD", last.display());
     Ok(seconds)
 }

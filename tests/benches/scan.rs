@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use goldfleet_disk::chunk::{WindowBuffer, ZERO_RUN_THRESHOLD, is_zero, pack_with, read_window, windows};
-use goldfleet_disk::vhd::{Disk, Footer, GoldenSpec};
+use goldfleet_disk::{AzureDisk, DiskReader as _, Footer, GoldenSpec};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::manifest::{Generation, Md5Sum};
 use goldfleet_tests::bench::size;
@@ -66,8 +66,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Scans a disk as an upload does, on this thread alone. Returns bytes of data and runs.
 fn scan(path: &Path, threshold: usize) -> anyhow::Result<(u64, usize)> {
-    let disk = Disk::open(path)?;
-    let ranges = disk.data_ranges()?;
+    let disk = AzureDisk::open(path)?;
+    let ranges = disk.data_ranges().collect::<Result<Vec<_>, _>>()?;
     let (mut buffer, mut bytes, mut runs) = (WindowBuffer::default(), 0, 0);
     for window in windows(&ranges, disk.size()) {
         read_window(&disk, &ranges, &window, &mut buffer)?;

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use goldfleet_config::Config;
-use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_disk::GoldenSpec;
 use goldfleet_dispatcher::control::desk::Desk;
 use goldfleet_dispatcher::control::local::Local;
 use goldfleet_dispatcher::control::request::{manifest, request};
@@ -99,7 +99,7 @@ async fn version(desk: &Desk, file: &Path, version: &str) -> anyhow::Result<(Upl
         image: "golden".parse()?,
         version: version.clone(),
         os: OsType::Linux,
-        generation: None,
+        check: goldfleet_disk::CheckOptions::default(),
         limit: None,
     };
     let (stop, progress) = (CancellationToken::new(), Progress::new(Style::Silent));

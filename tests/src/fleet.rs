@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use goldfleet_config::Config;
-use goldfleet_disk::vhd::{Disk, Footer, GoldenSpec, same_disk};
+use goldfleet_disk::{AzureDisk, Footer, GoldenSpec, same_disk};
 use goldfleet_dispatcher::control::cleanup::forget_version;
 use goldfleet_dispatcher::control::desk::Desk;
 use goldfleet_dispatcher::control::fanout::fan_out;
@@ -174,7 +174,7 @@ impl Fleet {
             image: image.parse().unwrap(),
             version: version.parse().unwrap(),
             os: OsType::Linux,
-            generation: None,
+            check: goldfleet_disk::CheckOptions::default(),
             limit: None,
         };
         upload(&self.desk(ports.clone()), &asked, watch, &CancellationToken::new()).await
@@ -187,7 +187,7 @@ impl Fleet {
             image: "golden".parse().unwrap(),
             version: version.parse().unwrap(),
             os: OsType::Linux,
-            generation: None,
+            check: goldfleet_disk::CheckOptions::default(),
             limit: None,
         };
         upload(desk, &asked, &|_| {}, &CancellationToken::new()).await.unwrap()
@@ -359,7 +359,7 @@ impl Fleet {
         for (kind, phase) in status.phases.named() {
             assert_eq!(phase.succeeded, phase.total, "{kind}: {status:#?}");
         }
-        let golden = Disk::open(&self.golden()).unwrap();
+        let golden = AzureDisk::open(&self.golden()).unwrap();
         let mut targets = 0;
         for row in self.ports.table.operations(job).await.unwrap() {
             if let Work::Copy { target, .. } = &row.value.work {

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_disk::GoldenSpec;
 use goldfleet_model::manifest::Generation;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

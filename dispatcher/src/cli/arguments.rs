@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::{ArgValueCandidates, Shell};
 use goldfleet_config::Time;
+use goldfleet_disk::{CheckOptions, OpenOptions, StatedFormat, codes};
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::selector::Selector;
@@ -64,16 +65,18 @@ pub struct Arguments {
 pub enum Command {
     /// Run everything on this machine: generated images, a cloud of directories, several workers
     Demo(DemoArguments),
-    /// Check whether VHDs can become OS disks
+    /// Check whether disk images of any format can become OS disks
     Check {
-        /// The VHDs
+        /// The disk images
         #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
         files: Vec<PathBuf>,
-        /// The Hyper-V generation that the disk is meant for
-        #[arg(long, value_parser = values::<Generation>(&["v1", "v2"]))]
-        generation: Option<Generation>,
+        /// How to read them.
+        #[command(flatten)]
+        disk: DiskArguments,
     },
-    /// Upload a VHD as a version of an image, and dispatch it to the targets
+    /// Convert a disk image of any format to the fixed VHD that would be uploaded
+    Convert(ConvertArguments),
+    /// Upload a disk image of any format as a version of an image, and dispatch it to the targets
     Upload(UploadArguments),
     /// Show how an uploaded version would reach the targets, what that costs and how long it takes
     Plan {
@@ -208,10 +211,65 @@ pub struct NewJobArguments {
     pub wait: bool,
 }
 
+/// How a disk image is read and checked.
+#[derive(Debug, Args)]
+pub struct DiskArguments {
+    /// The Hyper-V generation: v1 (BIOS) or v2 (UEFI) [default: deduced from the partition table]
+    #[arg(long, value_parser = values::<Generation>(&["v1", "v2"]))]
+    pub generation: Option<Generation>,
+    /// The format: raw, vhd, vhdx, qcow2 or vmdk [default: detected]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<StatedFormat>,
+    /// The parent of a differencing VHD or VHDX. Can be given several times for a chain of parents
+    #[arg(long = "parent", value_name = "FILE")]
+    pub parents: Vec<PathBuf>,
+    /// Treat errors with this code as warnings. Only what is deduced from the disk's content can be accepted
+    #[arg(long, value_name = "CODE", value_parser = acceptable)]
+    pub accept: Vec<String>,
+    /// If the first copy of the partition table (GPT) is damaged, write it again from the backup
+    #[arg(long)]
+    pub repair_gpt: bool,
+}
+
+impl DiskArguments {
+    /// The options of a check.
+    #[must_use]
+    pub fn options(&self) -> CheckOptions {
+        let open = OpenOptions { format: self.format, parents: self.parents.clone(), ..OpenOptions::default() };
+        CheckOptions { open, generation: self.generation, accept: self.accept.clone(), repair_gpt: self.repair_gpt }
+    }
+}
+
+/// A code of a finding that an operator may accept.
+fn acceptable(text: &str) -> Result<String, String> {
+    match codes::find(text) {
+        Some(code) if code.deduced => Ok(text.to_owned()),
+        Some(_) => Err(format!("'{text}' is a fact, not a deduction, and cannot be accepted")),
+        None => Err(format!("there is no code '{text}'; 'goldfleet explain' lists the codes")),
+    }
+}
+
+/// Arguments of `convert`.
+#[derive(Debug, Args)]
+pub struct ConvertArguments {
+    /// The disk image
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The fixed VHD to write
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub target: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub force: bool,
+    /// How to read and check the disk image.
+    #[command(flatten)]
+    pub disk: DiskArguments,
+}
+
 /// Arguments of `upload`.
 #[derive(Debug, Args)]
 pub struct UploadArguments {
-    /// The VHD, fixed or dynamic
+    /// The disk image: VHD, VHDX, qcow2, VMDK or raw; a VHD or raw disk may be compressed
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// Which version of which image it becomes.
@@ -220,9 +278,9 @@ pub struct UploadArguments {
     /// The operating system on the disk
     #[arg(long, value_parser = values::<OsType>(&["linux", "windows"]))]
     pub os: OsType,
-    /// The Hyper-V generation [default: deduced from the partition table]
-    #[arg(long, value_parser = values::<Generation>(&["v1", "v2"]))]
-    pub generation: Option<Generation>,
+    /// How to read and check the disk image.
+    #[command(flatten)]
+    pub disk: DiskArguments,
     /// Send at most this much per second, such as 200MiB/s
     #[arg(long, value_name = "RATE")]
     pub limit: Option<Rate>,

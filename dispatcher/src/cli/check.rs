@@ -3,8 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use goldfleet_disk::vhd::{Report, check};
-use goldfleet_model::manifest::Generation;
+use goldfleet_disk::{CheckOptions, Report, check};
 use indicatif::HumanBytes;
 
 use super::error::{DONE, USAGE};
@@ -15,10 +14,10 @@ use crate::terminal::paint::Tone;
 ///
 /// # Errors
 /// Where the console cannot be written to.
-pub fn run(files: &[PathBuf], generation: Option<Generation>, console: &mut Console<'_>) -> io::Result<u8> {
+pub fn run(files: &[PathBuf], options: &CheckOptions, console: &mut Console<'_>) -> io::Result<u8> {
     let mut reports = Vec::with_capacity(files.len());
     for file in files {
-        let report = check(file, generation);
+        let report = check(file, options).report;
         if console.output != Output::Json {
             write_checked(file, &report, console)?;
         }
@@ -54,6 +53,14 @@ pub fn write_report(report: &Report, console: &mut Console<'_>) -> io::Result<()
         Output::Json => write_json(console.out, report),
         Output::Table | Output::Svg => write_findings(report, console.notes, console.colours.notes),
     }
+}
+
+/// Writes the findings of a check that has passed, such as the changes to the disk, for people.
+///
+/// # Errors
+/// If the console cannot be written to.
+pub fn write_notes(report: &Report, console: &mut Console<'_>) -> io::Result<()> {
+    write_findings(report, console.notes, console.colours.notes)
 }
 
 fn write_findings(report: &Report, out: &mut dyn io::Write, colours: bool) -> io::Result<()> {

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use goldfleet_config::ConfigError;
 use goldfleet_connect::BackendError;
+use goldfleet_disk::ConvertError;
 use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_runtime::telemetry;
 
@@ -48,6 +50,12 @@ pub enum CommandError {
     /// The upload.
     #[error(transparent)]
     Upload(#[from] UploadError),
+    /// A disk image that cannot be converted.
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    /// The file to write is also read.
+    #[error("{} is one of the files that are read: name another file to write", .0.display())]
+    SameFile(PathBuf),
     /// The demonstration.
     #[error(transparent)]
     Demo(#[from] DemoError),
@@ -119,6 +127,8 @@ impl CommandError {
             Self::Upload(UploadError::Lapsed) => FAILED,
             Self::Upload(UploadError::Interrupted) | Self::Interrupted | Self::Declined => INTERRUPTED,
             Self::Upload(_) => USAGE,
+            Self::Convert(ConvertError::Exists(_)) | Self::SameFile(_) => USAGE,
+            Self::Convert(_) => FAILED,
             Self::Demo(error) => error.exit_code(),
             Self::Io(_) => FAILED,
         }
@@ -142,7 +152,10 @@ impl CommandError {
             Self::Interrupted => Some("run the same command again to continue"),
             Self::Upload(UploadError::Interrupted) => Some("run the same command again: only what is missing is sent"),
             Self::Upload(UploadError::OtherContent(_)) => Some("'goldfleet images' lists the uploaded versions"),
-            Self::Upload(UploadError::Refused(_)) => Some("'goldfleet help vhd' describes every check"),
+            Self::Upload(UploadError::Refused(_)) => {
+                Some("'goldfleet explain CODE' explains a finding, 'goldfleet help formats' every check")
+            }
+            Self::Convert(ConvertError::Exists(_)) => Some("name another file, or replace it with --force"),
             Self::Unwell { .. } => {
                 Some("'goldfleet dispatcher' starts a dispatcher; the log of a running one has the reason")
             }

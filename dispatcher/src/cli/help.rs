@@ -13,13 +13,13 @@ const PAGES: [(&str, &str); 12] = [
     ("dashboard-page", include_str!("../../../docs/dashboard.md")),
     ("deploy", include_str!("../../../docs/deploy.md")),
     ("failures", include_str!("../../../docs/failures.md")),
+    ("formats", include_str!("../../../docs/formats.md")),
     ("lifecycle", include_str!("../../../docs/lifecycle.md")),
     ("planning", include_str!("../../../docs/planning.md")),
     ("quick-start", include_str!("../../../docs/quick-start.md")),
     ("scaling", include_str!("../../../docs/scaling.md")),
     ("security", include_str!("../../../docs/security.md")),
     ("targets-file", include_str!("../../../docs/targets.md")),
-    ("vhd", include_str!("../../../docs/vhd.md")),
 ];
 
 /// `goldfleet help`.

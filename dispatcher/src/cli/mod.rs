@@ -5,6 +5,7 @@ pub mod check;
 pub mod choose;
 pub mod cleanup;
 pub mod complete;
+pub mod convert;
 pub mod demo;
 pub mod doctor;
 pub mod documents;

@@ -13,8 +13,8 @@ use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
 use super::{
-    check, cleanup, demo, doctor, documents, explain, help, images, jobs, logs, plan, rehearse, send, setup, targets,
-    verify, version,
+    check, cleanup, convert, demo, doctor, documents, explain, help, images, jobs, logs, plan, rehearse, send, setup,
+    targets, verify, version,
 };
 use crate::control::desk::Desk;
 use crate::control::operator;
@@ -41,7 +41,8 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
         Command::Help { words } => return help::run(words, console),
         Command::Version => return version::run(console),
         Command::Explain { code } => return explain::run(code.as_deref(), console),
-        Command::Check { files, generation } => return Ok(check::run(files, *generation, console)?),
+        Command::Check { files, disk } => return Ok(check::run(files, &disk.options(), console)?),
+        Command::Convert(arguments) => return convert::run(arguments, console),
         Command::Demo(demo) => {
             let _telemetry = telemetry::init(&Default::default(), "warn", environment())?;
             return demo::run(demo, console);
@@ -166,6 +167,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         | Command::Completions { .. }
         | Command::Man { .. }
         | Command::Check { .. }
+        | Command::Convert(_)
         | Command::Demo(_)
         | Command::Rehearse(_)
         | Command::Targets(_)

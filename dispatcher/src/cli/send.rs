@@ -40,7 +40,7 @@ pub async fn upload_command(
         image: arguments.image.image.clone(),
         version: arguments.image.version.clone(),
         os: arguments.os,
-        generation: arguments.generation,
+        check: arguments.disk.options(),
         limit: arguments.limit,
     };
     let progress = Progress::new(Style::fitting(console.output == Output::Json));
@@ -54,6 +54,7 @@ pub async fn upload_command(
         }
         other => other?,
     };
+    check::write_notes(&uploaded.report, console)?;
     say_uploaded(&uploaded, console)?;
     if arguments.no_dispatch {
         if console.output == Output::Json {
@@ -79,6 +80,7 @@ fn uploaded_json(uploaded: &Uploaded) -> serde_json::Value {
         "bytes_data": uploaded.counts.bytes_data,
         "bytes_sent": uploaded.counts.bytes_sent,
         "bytes_reused": uploaded.counts.bytes_reused,
+        "findings": uploaded.report.findings,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Colour, where it is wanted: what it stands for. It is never the only sign of it.
 
 use anstyle::Ansi256Color;
-use goldfleet_disk::vhd::Severity;
+use goldfleet_disk::Severity;
 use goldfleet_model::upload::UploadState;
 
 use crate::control::doctor::Level;

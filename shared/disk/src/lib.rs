@@ -1,17 +1,48 @@
 //! Disk images of any format, read as the disks they hold.
 //!
-//! [`DiskReader`] is the only view that the uploader and the checks have of an image: its size, where it holds data, and its
-//! bytes. [`Finding`] is one result of a check.
+//! - [`open`] opens an image and detects its format. [`DiskReader`] is the view that the uploader and the checks have of it: the
+//!   disk's size, where it holds data, and its bytes.
+//! - [`AzureDisk`] is the same disk as Azure accepts it, with every change reported.
+//! - [`check`] finds out whether an image can become an OS disk. [`Finding`] is one result; [`codes`] lists all kinds of them.
+//! - [`convert`] writes a disk to a fixed VHD; [`chunk`] cuts it into chunks; [`sparse`] finds the data of sparse files.
 //!
-//! [`vhd`] reads VHD files, [`sparse`] finds the data of sparse files, and [`chunk`] cuts a disk into chunks.
+//! Images are read only, without child processes. An image may be damaged or hostile: every offset in it is checked against the
+//! file's length, and memory is bounded. The parts of an image that are open at a time are the allocation tables in use (a
+//! cache of 4 MiB), the log of a VHDX (at most 64 MiB), and the window of a decompressor (at most 128 MiB).
 
+mod azure;
+mod bitset;
+mod blocks;
+mod bytes;
+mod cache;
+mod check;
 pub mod chunk;
+pub mod codes;
+mod compare;
+mod convert;
 mod error;
+mod file;
 mod finding;
+mod foreign;
+mod formats;
+mod open;
+mod partitions;
 mod reader;
 pub mod sparse;
-pub mod vhd;
+mod synthetic;
 
+pub use azure::AzureDisk;
+pub use check::{CheckOptions, Checked, Report, check, check_opened};
+pub use codes::Code;
+pub use compare::{first_difference, same_disk};
+pub use convert::{ConvertError, ConvertOptions, Converted, convert};
 pub use error::DiskError;
+pub use file::FileDisk;
 pub use finding::{Finding, Severity};
+pub use formats::compressed::Compression;
+pub use formats::vhd::{DiskType, FOOTER_SIZE, Footer, FooterError};
+pub use goldfleet_model::manifest::Generation;
+pub use open::{Format, OpenDisk, OpenError, OpenOptions, StatedFormat, open, open_reader};
+pub use partitions::{Backup, GptFault, Partition, PartitionTable, PartitionType, TableKind, types};
 pub use reader::{DataRanges, DiskReader, MemoryDisk};
+pub use synthetic::GoldenSpec;

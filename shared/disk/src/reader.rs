@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::DiskError;
 
@@ -18,11 +19,20 @@ pub trait DiskReader: fmt::Debug + Send + Sync {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError>;
 
     /// The first range at or after `offset` that may hold data, cut at `offset`; `None` if the rest of the disk is zero.
-    /// Everything between `offset` and the range is zero. No data is read to answer this.
+    /// Everything between `offset` and the range is zero. The next range may begin where this one ends. No data is read to
+    /// answer this.
     ///
     /// # Errors
     /// [`DiskError`] if the image's allocation tables cannot be read.
     fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, DiskError>;
+
+    /// Checks the image's allocation tables as a whole: each part lies inside the file, and no two parts share bytes.
+    ///
+    /// # Errors
+    /// [`DiskError`] if the tables cannot be read or contradict each other.
+    fn verify(&self) -> Result<(), DiskError> {
+        Ok(())
+    }
 
     /// All ranges that may hold data, in order.
     fn data_ranges(&self) -> DataRanges<'_>
@@ -30,6 +40,24 @@ pub trait DiskReader: fmt::Debug + Send + Sync {
         Self: Sized,
     {
         DataRanges::new(self)
+    }
+}
+
+impl<T: DiskReader + ?Sized> DiskReader for Arc<T> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
+        (**self).read_at(offset, buffer)
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, DiskError> {
+        (**self).next_data(offset)
+    }
+
+    fn verify(&self) -> Result<(), DiskError> {
+        (**self).verify()
     }
 }
 
@@ -59,6 +87,34 @@ impl Iterator for DataRanges<'_> {
         };
         next.transpose()
     }
+}
+
+/// Checks that a read lies inside a disk of `size` bytes.
+pub(crate) fn check_range(size: u64, offset: u64, length: usize) -> Result<(), DiskError> {
+    let length = length as u64;
+    match offset.checked_add(length) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(DiskError::OutOfRange { offset, length, size }),
+    }
+}
+
+/// The bytes at `offset`, which must all be inside the source; `what` names them in the error.
+pub(crate) fn read_part(source: &dyn DiskReader, offset: u64, length: usize, what: &str) -> Result<Vec<u8>, DiskError> {
+    require(source, offset, length as u64, what)?;
+    let mut bytes = vec![0; length];
+    source.read_at(offset, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Checks that a part of an image lies inside its file.
+pub(crate) fn require(source: &dyn DiskReader, offset: u64, length: u64, what: &str) -> Result<(), DiskError> {
+    let needed = offset
+        .checked_add(length)
+        .ok_or_else(|| DiskError::damaged(format!("{what} is said to be at byte {offset}, beyond every file")))?;
+    if needed > source.size() {
+        return Err(DiskError::Truncated { what: what.to_owned(), needed, length: source.size() });
+    }
+    Ok(())
 }
 
 /// A disk in memory, for tests and for disks made from small parts.

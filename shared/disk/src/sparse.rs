@@ -7,27 +7,39 @@ use std::ops::Range;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-/// The ranges of a file's first `size` bytes that are no holes, in order. Where the file system can't tell, all of it.
+/// The first range at or after `offset` that is not a hole, in the first `size` bytes of a file. If the file system does not know
+/// holes, all of the file is data. The file's cursor is moved.
+///
+/// # Errors
+/// Any error of seeking in the file.
+pub fn next_data(file: &File, offset: u64, size: u64) -> io::Result<Option<Range<u64>>> {
+    if offset >= size {
+        return Ok(None);
+    }
+    let start = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(start) => start.max(offset),
+        // Only a hole follows.
+        Err(Errno::NXIO) => return Ok(None),
+        // The file system does not know holes.
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some(offset..size)),
+        Err(error) => return Err(error.into()),
+    };
+    if start >= size {
+        return Ok(None);
+    }
+    let end = rustix::fs::seek(file, SeekFrom::Hole(start))?;
+    // A file that changes meanwhile may give an end before the start.
+    Ok(Some(start..end.clamp(start + 1, size)))
+}
+
+/// All ranges of a file's first `size` bytes that are not holes, in order.
 ///
 /// # Errors
 /// Any error of seeking in the file.
 pub fn data_ranges(file: &File, size: u64) -> io::Result<Vec<Range<u64>>> {
-    let mut ranges = Vec::new();
-    let mut at = 0;
-    while at < size {
-        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-            Ok(start) => start,
-            // Nothing but a hole up to the end.
-            Err(Errno::NXIO) => break,
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(std::iter::once(0..size).collect()),
-            Err(error) => return Err(error.into()),
-        };
-        if start >= size {
-            break;
-        }
-        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(size);
-        ranges.push(start..end);
-        at = end;
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    while let Some(range) = next_data(file, ranges.last().map_or(0, |last| last.end), size)? {
+        ranges.push(range);
     }
     Ok(ranges)
 }

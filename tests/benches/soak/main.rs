@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
-use goldfleet_disk::vhd::{Footer, GoldenSpec};
+use goldfleet_disk::{Footer, GoldenSpec};
 use goldfleet_model::manifest::Generation;
 use goldfleet_tests::bench::{is_short, size};
 use goldfleet_tests::place::{Place, Process, SOURCE, targets};

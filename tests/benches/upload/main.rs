@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::ensure;
-use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_disk::GoldenSpec;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::manifest::Generation;
 use goldfleet_model::store::Container;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use goldfleet_azure::{Arm, AzureBlobs, AzureImages, Connection, Patient, SasTimes};
 use goldfleet_azure_settings::{AzureCloud, Checksum};
-use goldfleet_disk::vhd::{Footer, GoldenSpec};
+use goldfleet_disk::{Footer, GoldenSpec};
 use goldfleet_model::manifest::Generation;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::blob_store::BlobStore as _;

@@ -259,6 +259,6 @@ fn in_a_folder(targets: &str) -> Place {
         "[source]\nsubscription = \"00000000-0000-0000-0000-000000000000\"\nregion = \"westeurope\"\n\
          account = \"goldsource\"\ncontainer = \"golden\"\n",
         targets,
-        &goldfleet_disk::vhd::GoldenSpec::spread(8 << 20, generation, 1 << 20, 1, 1),
+        &goldfleet_disk::GoldenSpec::spread(8 << 20, generation, 1 << 20, 1, 1),
     )
 }

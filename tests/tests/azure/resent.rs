@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_disk::GoldenSpec;
 use goldfleet_embedded::{Database, SqliteJobTable};
 use goldfleet_model::manifest::{CHUNK_SIZE, Generation};
 use goldfleet_model::operation::{Kind, Operation, Work};

@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
-use goldfleet_disk::vhd::Footer;
+use goldfleet_disk::Footer;
 use goldfleet_ports::blob_store::BlobStore as _;
 use goldfleet_tests::azure::site::{Backend, Site};
 use goldfleet_tests::place::Process;

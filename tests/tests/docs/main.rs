@@ -23,7 +23,7 @@ use command_lines::{Strict, calls, fault};
 use document::{Block, Document, Mark};
 use goldfleet_config::Config;
 use goldfleet_config::targets::TargetsFile;
-use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_disk::GoldenSpec;
 use goldfleet_model::manifest::Generation;
 use goldfleet_rates::Rates;
 use goldfleet_tests::place::{self, SOURCE};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_disk::GoldenSpec;
 use goldfleet_dispatcher::control::request::manifest;
 use goldfleet_dispatcher::control::verify::{Fault, How, Needed, Places, Seen, Verified, verify};
 use goldfleet_model::job::Job;

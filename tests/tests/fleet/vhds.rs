@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_disk::GoldenSpec;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::manifest::Generation;

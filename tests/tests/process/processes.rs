@@ -5,7 +5,7 @@ use std::io::BufRead as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use goldfleet_disk::vhd::{Disk, GoldenSpec, same_disk};
+use goldfleet_disk::{AzureDisk, GoldenSpec, same_disk};
 use goldfleet_model::manifest::Generation;
 use goldfleet_tests::place::{self, Place, Process};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -36,7 +36,7 @@ fn place(subscriptions: u32, data: u64) -> Place {
 /// Everything succeeded, once, and every VHD is whole.
 fn assert_all_done(place: &Place, targets: usize) {
     place.assert_succeeded_once(targets);
-    let golden = Disk::open(&place.path("golden.vhd")).unwrap();
+    let golden = AzureDisk::open(&place.path("golden.vhd")).unwrap();
     let (mut vhds, mut images) = (0, 0);
     for account in std::fs::read_dir(place.path("cloud")).unwrap() {
         let vhd = account.unwrap().path().join("vhds/golden/1.vhd");

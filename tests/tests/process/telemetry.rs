@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_disk::GoldenSpec;
 use goldfleet_model::manifest::Generation;
 use goldfleet_tests::place::{self, Place, Process};
 use rustix::process::Signal;

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use goldfleet_disk::vhd::{Footer, GoldenSpec};
+use goldfleet_disk::{Footer, GoldenSpec};
 use goldfleet_dispatcher::control::desk::Desk;
 use goldfleet_dispatcher::control::request::manifest;
 use goldfleet_dispatcher::control::upload::{UploadRequest, upload};
@@ -103,7 +103,8 @@ fn write(path: &Path, n: u64, id: u128) {
 
 fn asked(file: &Path, image: &str, version: &str) -> UploadRequest {
     let (image, version) = (image.parse().unwrap(), version.parse().unwrap());
-    UploadRequest { file: file.to_owned(), image, version, os: OsType::Linux, generation: None, limit: None }
+    let check = goldfleet_disk::CheckOptions::default();
+    UploadRequest { file: file.to_owned(), image, version, os: OsType::Linux, check, limit: None }
 }
 
 /// What an upload makes of a file.

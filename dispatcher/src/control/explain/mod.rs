@@ -1,13 +1,16 @@
 //! What failure codes mean, and what to do about them. `goldfleet explain`, `goldfleet status` and `docs/failures.md` show
 //! these tables.
 
-mod checks;
 mod cloud;
 mod doctor;
 mod jobs;
 mod machine;
 #[cfg(test)]
 mod tests;
+
+use std::sync::LazyLock;
+
+use goldfleet_disk::codes as disk;
 
 /// What one code means. Several codes share an entry where cause and remedy are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,26 +24,37 @@ pub struct Code {
 }
 
 /// The codes of one area.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     /// The heading in the documentation.
     pub title: &'static str,
     /// The codes, in the order in which the documentation lists them.
-    pub codes: &'static [Code],
+    pub codes: Vec<Code>,
 }
 
 /// Every table: a crate with codes of its own adds one line.
-pub static TABLES: &[Table] = &[
-    Table { title: "Jobs and images", codes: jobs::CODES },
-    Table { title: "Storage accounts, permissions and the platform", codes: cloud::CODES },
-    Table { title: "Coordination and this machine", codes: machine::CODES },
-    Table { title: "Checks of a VHD before the upload", codes: checks::CODES },
-    Table { title: "Findings of 'goldfleet doctor'", codes: doctor::CODES },
-];
+pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
+    vec![
+        Table { title: "Jobs and images", codes: jobs::CODES.to_vec() },
+        Table { title: "Storage accounts, permissions and the platform", codes: cloud::CODES.to_vec() },
+        Table { title: "Coordination and this machine", codes: machine::CODES.to_vec() },
+        Table {
+            title: "Checks of a disk image before the upload",
+            codes: disk::ALL.iter().copied().map(of_disk).collect(),
+        },
+        Table { title: "Findings of 'goldfleet doctor'", codes: doctor::CODES.to_vec() },
+    ]
+});
+
+/// A code of the crate that checks disk images.
+fn of_disk(code: &'static disk::Code) -> Code {
+    let remedy = if code.remedy.is_empty() { "Nothing needs to be done." } else { code.remedy };
+    Code { codes: std::slice::from_ref(&code.name), cause: code.meaning, remedy }
+}
 
 /// All entries.
 pub fn all() -> impl Iterator<Item = &'static Code> {
-    TABLES.iter().flat_map(|table| table.codes)
+    TABLES.iter().flat_map(|table| &table.codes)
 }
 
 /// What a code means, in each area that uses it. Empty for the codes of a service, which goldfleet passes on in kebab case:
@@ -69,9 +83,9 @@ pub fn similar(code: &str) -> Option<&'static str> {
 #[must_use]
 pub fn markdown() -> String {
     let mut text = String::new();
-    for table in TABLES {
+    for table in TABLES.iter() {
         text += &format!("\n## {}\n\n| code | cause | remedy |\n| --- | --- | --- |\n", table.title);
-        for Code { codes, cause, remedy } in table.codes {
+        for Code { codes, cause, remedy } in &table.codes {
             let codes: Vec<String> = codes.iter().map(|code| format!("`{code}`")).collect();
             text += &format!("| {} | {cause} | {remedy} |\n", codes.join(", "));
         }

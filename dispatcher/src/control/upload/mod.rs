@@ -16,9 +16,10 @@ mod send;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use goldfleet_disk::vhd::{self, Disk, Report, VhdError};
+use goldfleet_disk::{AzureDisk, CheckOptions, Checked, DiskError, DiskReader as _, Report, check};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::image::ImageRef;
@@ -28,7 +29,7 @@ use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use tokio_util::sync::CancellationToken;
 
-use crate::control::desk::Desk;
+use crate::control::desk::{Desk, Readers};
 
 use self::md5::Md5s;
 use self::record::Record;
@@ -38,7 +39,7 @@ pub use pace::Rate;
 /// What is to be uploaded, as what.
 #[derive(Debug, Clone)]
 pub struct UploadRequest {
-    /// The VHD.
+    /// The disk image, of any format.
     pub file: PathBuf,
     /// The image's name.
     pub image: ImageName,
@@ -46,8 +47,8 @@ pub struct UploadRequest {
     pub version: ImageVersion,
     /// The operating system on it.
     pub os: OsType,
-    /// The Hyper-V generation, where it is not to be deduced from the partition table.
-    pub generation: Option<Generation>,
+    /// How to open and check the image.
+    pub check: CheckOptions,
     /// How fast to send at most.
     pub limit: Option<Rate>,
 }
@@ -63,6 +64,8 @@ pub struct Uploaded {
     pub mended: usize,
     /// What was read, sent and found there.
     pub counts: Upload,
+    /// What the check found, with every change that was made to the disk on the way.
+    pub report: Report,
 }
 
 /// A version is there, and the file is not what it was made of.
@@ -87,7 +90,7 @@ pub struct OtherContent {
 /// Why an upload ended without its manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
-    /// The file is no VHD that can become an OS disk; nothing was sent.
+    /// The file is not an image that can become an OS disk; nothing was sent.
     #[error("{} cannot be used as an OS disk", .0.file.display())]
     Refused(Box<Report>),
     /// The version is there with other content; nothing of it was changed.
@@ -95,7 +98,7 @@ pub enum UploadError {
     OtherContent(Box<OtherContent>),
     /// The file can't be read.
     #[error(transparent)]
-    Disk(#[from] VhdError),
+    Disk(#[from] DiskError),
     /// The file was written to while it was read.
     #[error("{} changed while it was read: upload it again when no process writes to it", .0.display())]
     Changed(PathBuf),
@@ -123,12 +126,12 @@ pub async fn upload(
     watch: &(dyn Fn(&Upload) + Sync),
     stop: &CancellationToken,
 ) -> Result<Uploaded, UploadError> {
-    let report = vhd::check(&request.file, request.generation);
-    let Some(generation) = report.generation.or(request.generation).filter(|_| report.is_usable()) else {
+    let before = fingerprint(request);
+    let Checked { report, disk, .. } = checked(desk, request, stop).await?;
+    let (Some(generation), Some(disk), true) = (report.generation, disk, report.is_usable()) else {
         return Err(UploadError::Refused(Box::new(report)));
     };
-    let before = fingerprint(request)?;
-    let disk = Arc::new(Disk::open(&request.file)?);
+    let (before, disk) = (before?, Arc::new(disk));
     let container = desk.config.source.store().container();
     desk.ports.blobs.ensure_container(&container).await?;
     let blob = container.manifest(&request.image, &request.version);
@@ -146,7 +149,7 @@ pub async fn upload(
             let image =
                 ImageRef { name: request.image.clone(), version: request.version.clone(), digest: ended.digest };
             let counts = record.complete().await?;
-            Ok(Uploaded { image, already_there: there.is_some(), mended: ended.mended, counts })
+            Ok(Uploaded { image, already_there: there.is_some(), mended: ended.mended, counts, report })
         }
         Err(error) => {
             record.fail().await;
@@ -154,6 +157,28 @@ pub async fn upload(
             let changed = matches!(error, UploadError::Disk(_)) && fingerprint(request).is_ok_and(|now| now != before);
             Err(if changed { UploadError::Changed(request.file.clone()) } else { error })
         }
+    }
+}
+
+/// Opens and checks the image. A compressed one is read to its end for that, so it is done on a thread of its own where there are
+/// any.
+async fn checked(desk: &Desk, request: &UploadRequest, stop: &CancellationToken) -> Result<Checked, UploadError> {
+    let Readers::Threads = desk.readers else { return Ok(check(&request.file, &request.check)) };
+    let (file, mut options) = (request.file.clone(), request.check.clone());
+    let cancel = Arc::new(AtomicBool::new(false));
+    options.open.cancel = Some(Arc::clone(&cancel));
+    let mut checking = tokio::task::spawn_blocking(move || check(&file, &options));
+    let checked = tokio::select! {
+        checked = &mut checking => checked,
+        () = stop.cancelled() => {
+            cancel.store(true, Ordering::Relaxed);
+            return Err(UploadError::Interrupted);
+        }
+    };
+    match checked {
+        Ok(checked) => Ok(checked),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(UploadError::Interrupted),
     }
 }
 
@@ -168,7 +193,7 @@ struct Uploading<'a> {
     generation: Generation,
     /// What the file was when it was opened.
     before: Fingerprint,
-    disk: Arc<Disk>,
+    disk: Arc<AzureDisk>,
     /// The manifest's place.
     blob: BlobAddress,
     record: &'a Record<'a>,
@@ -286,6 +311,6 @@ async fn read_if_there(desk: &Desk, blob: &BlobAddress) -> PortResult<Option<Byt
 type Fingerprint = (u64, Option<std::time::SystemTime>);
 
 fn fingerprint(request: &UploadRequest) -> Result<Fingerprint, UploadError> {
-    let metadata = std::fs::metadata(&request.file).map_err(|source| VhdError::unreadable(&request.file, source))?;
+    let metadata = std::fs::metadata(&request.file).map_err(DiskError::Io)?;
     Ok((metadata.len(), metadata.modified().ok()))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use goldfleet_disk::chunk::{PackedChunk, pack, read_window, windows};
-use goldfleet_disk::vhd::{Disk, VhdError};
+use goldfleet_disk::{AzureDisk, DiskError, DiskReader as _};
 use tokio::sync::mpsc;
 
 use super::buffers::{Buffer, Buffers};
@@ -28,12 +28,12 @@ pub(super) struct Scan {
     /// Bytes to read in all.
     pub(super) bytes: u64,
     /// The windows as they are read, in any order.
-    pub(super) scanned: mpsc::Receiver<Result<Scanned, VhdError>>,
+    pub(super) scanned: mpsc::Receiver<Result<Scanned, DiskError>>,
 }
 
 /// Begins to read a disk. The readers end when all is read, or when the receiver is gone.
-pub(super) fn begin(disk: Arc<Disk>, readers: Readers, buffers: &Buffers) -> Result<Scan, VhdError> {
-    let ranges: Arc<[Range<u64>]> = disk.data_ranges()?.into();
+pub(super) fn begin(disk: Arc<AzureDisk>, readers: Readers, buffers: &Buffers) -> Result<Scan, DiskError> {
+    let ranges: Arc<[Range<u64>]> = disk.data_ranges().collect::<Result<Vec<_>, _>>()?.into();
     let all: Arc<[Range<u64>]> = windows(&ranges, disk.size()).collect::<Vec<_>>().into();
     let bytes = ranges.iter().map(|range| range.end - range.start).sum();
     let next = Arc::new(AtomicUsize::new(0));
@@ -56,7 +56,7 @@ pub(super) fn begin(disk: Arc<Disk>, readers: Readers, buffers: &Buffers) -> Res
 }
 
 struct Reader {
-    disk: Arc<Disk>,
+    disk: Arc<AzureDisk>,
     ranges: Arc<[Range<u64>]>,
     windows: Arc<[Range<u64>]>,
     next: Arc<AtomicUsize>,
@@ -64,7 +64,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn run(&self, sender: &mpsc::Sender<Result<Scanned, VhdError>>) {
+    fn run(&self, sender: &mpsc::Sender<Result<Scanned, DiskError>>) {
         while let Some(scanned) = self.next() {
             let failed = scanned.is_err();
             if sender.blocking_send(scanned).is_err() || failed {
@@ -74,7 +74,7 @@ impl Reader {
     }
 
     /// The same on the thread that sends, which is never blocked: there is a buffer for each chunk on its way.
-    async fn run_here(&self, sender: &mpsc::Sender<Result<Scanned, VhdError>>) {
+    async fn run_here(&self, sender: &mpsc::Sender<Result<Scanned, DiskError>>) {
         while let Some(scanned) = self.next() {
             let failed = scanned.is_err();
             if sender.send(scanned).await.is_err() || failed {
@@ -84,14 +84,14 @@ impl Reader {
     }
 
     /// The next window that nobody has read; none where all are.
-    fn next(&self) -> Option<Result<Scanned, VhdError>> {
+    fn next(&self) -> Option<Result<Scanned, DiskError>> {
         let index = self.next.fetch_add(1, Ordering::Relaxed);
         Some(self.scan(index, self.windows.get(index)?))
     }
 
-    fn scan(&self, index: usize, window: &Range<u64>) -> Result<Scanned, VhdError> {
+    fn scan(&self, index: usize, window: &Range<u64>) -> Result<Scanned, DiskError> {
         let mut buffer = self.buffers.take();
-        let read = read_window(&self.disk, &self.ranges, window, &mut buffer.bytes)?;
+        let read = read_window(&*self.disk, &self.ranges, window, &mut buffer.bytes)?;
         let chunk = pack(&mut buffer.bytes, window.start).map(|chunk| (chunk, buffer));
         Ok(Scanned { index, read, chunk })
     }

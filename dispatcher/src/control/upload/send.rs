@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use goldfleet_disk::AzureDisk;
 use goldfleet_disk::chunk::PackedChunk;
-use goldfleet_disk::vhd::Disk;
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, chunk_name};
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::{BlobListed, Checksums};
@@ -46,7 +46,7 @@ pub(super) struct Sent {
 /// Reads the whole disk and puts the chunks that are wanted and that the store lacks into it, no faster than `limit`.
 pub(super) async fn chunks(
     desk: &Desk,
-    disk: &Arc<Disk>,
+    disk: &Arc<AzureDisk>,
     wanted: Wanted<'_>,
     limit: Option<Rate>,
     record: &Record<'_>,
@@ -79,7 +79,7 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    async fn run(&self, disk: Arc<Disk>) -> Result<Vec<ChunkEntry>, UploadError> {
+    async fn run(&self, disk: Arc<AzureDisk>) -> Result<Vec<ChunkEntry>, UploadError> {
         let requests = self.desk.config.upload.requests.max(1);
         let readers = self.desk.readers;
         // One for each request, one in each reader's hands, one read ahead.

@@ -13,7 +13,7 @@ use std::time::Instant;
 use futures::StreamExt as _;
 use goldfleet_config::{Cloud, Config, ConfigError};
 use goldfleet_connect::BackendError;
-use goldfleet_disk::vhd::{Disk, VhdError, same_disk};
+use goldfleet_disk::{AzureDisk, DiskError, OpenError, same_disk};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::Work;
 use serde::Serialize;
@@ -122,9 +122,17 @@ pub enum DemoError {
     /// An upload.
     #[error(transparent)]
     Upload(#[from] UploadError),
-    /// A disk that can't be read back.
+    /// A golden disk that cannot be opened.
     #[error(transparent)]
-    Disk(#[from] VhdError),
+    Open(#[from] OpenError),
+    /// A disk that cannot be read back.
+    #[error("{what}: {source}")]
+    Disk {
+        /// The VHD.
+        what: String,
+        /// Why it failed.
+        source: DiskError,
+    },
     /// Asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -139,7 +147,7 @@ impl DemoError {
             Self::Backend(error) => error.exit_code(),
             Self::Desk(error) => error.exit_code(),
             Self::Interrupted | Self::Upload(UploadError::Interrupted) => 130,
-            Self::Io { .. } | Self::Upload(_) | Self::Disk(_) => 1,
+            Self::Io { .. } | Self::Upload(_) | Self::Open(_) | Self::Disk { .. } => 1,
         }
     }
 
@@ -207,7 +215,7 @@ async fn drive(desk: &Desk, scene: &Scene, progress: &Progress, stop: &Cancellat
             image: golden.image.clone(),
             version: golden.version.clone(),
             os: golden.os,
-            generation: None,
+            check: goldfleet_disk::CheckOptions::default(),
             limit: None,
         };
         let begun = Instant::now();
@@ -265,7 +273,7 @@ async fn verify(desk: &Desk, scene: &Scene, statuses: &[Status]) -> Result<bool,
         if status.state != Standing::Succeeded {
             return Ok(false);
         }
-        let disk = Arc::new(Disk::open(&golden.file)?);
+        let disk = Arc::new(AzureDisk::open(&golden.file)?);
         let job: JobId = status.job.parse().map_err(|error| DeskError::Refused(format!("{error}")))?;
         for row in desk.ports.table.operations(&job).await.map_err(DeskError::from)? {
             if let Work::Copy { target, .. } = &row.value.work {
@@ -284,7 +292,8 @@ async fn verify(desk: &Desk, scene: &Scene, statuses: &[Status]) -> Result<bool,
         .map(|(disk, file)| async move {
             let shown = file.display().to_string();
             let compared = tokio::task::spawn_blocking(move || same_disk(&disk, &file)).await;
-            compared.map_err(io::Error::other).and_then(|same| same).map_err(DemoError::io(shown))
+            let same = compared.map_err(io::Error::other).map_err(DemoError::io(shown.clone()))?;
+            same.map_err(|source| DemoError::Disk { what: shown, source })
         })
         .buffer_unordered(threads);
     let mut same = true;

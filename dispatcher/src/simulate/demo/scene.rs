@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_disk::GoldenSpec;
 use goldfleet_model::ids::{ImageName, ImageVersion, InvalidName, SubscriptionId};
 use goldfleet_model::manifest::{Generation, OsType};
 

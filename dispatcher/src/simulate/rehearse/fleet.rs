@@ -2,7 +2,7 @@
 
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, ModelledCloud, Source};
-use goldfleet_disk::vhd::Footer;
+use goldfleet_disk::Footer;
 use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::manifest::{

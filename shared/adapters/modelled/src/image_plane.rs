@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use goldfleet_disk::vhd::{DiskType, FOOTER_SIZE, Footer};
+use goldfleet_disk::{DiskType, FOOTER_SIZE, Footer};
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway, check_kept};

@@ -5,7 +5,7 @@ use std::ops::Range;
 use goldfleet_model::manifest::CHUNK_SIZE;
 
 use super::WindowBuffer;
-use crate::vhd::{Disk, VhdError};
+use crate::{DiskError, DiskReader};
 
 /// The windows of a disk of `size` bytes that the data ranges touch, in order. `ranges` are in order.
 pub fn windows(ranges: &[Range<u64>], size: u64) -> impl Iterator<Item = Range<u64>> {
@@ -21,13 +21,13 @@ pub fn windows(ranges: &[Range<u64>], size: u64) -> impl Iterator<Item = Range<u
 /// disk's, in order. Returns how many bytes were read.
 ///
 /// # Errors
-/// [`VhdError`] where the disk can't be read.
+/// [`DiskError`] if the disk cannot be read.
 pub fn read_window(
-    disk: &Disk,
+    disk: &dyn DiskReader,
     ranges: &[Range<u64>],
     window: &Range<u64>,
     buffer: &mut WindowBuffer,
-) -> Result<u64, VhdError> {
+) -> Result<u64, DiskError> {
     // A window is at most 4 MiB.
     let position = |offset: u64| usize::try_from(offset - window.start).unwrap_or(usize::MAX);
     let (mut filled, mut read) = (0, 0);

@@ -150,7 +150,7 @@ fn an_upload_never_ends_with_a_flipped_bit() {
         ] {
             version += 1;
             let name = format!("{mode}, {checksum:?}, bits flip in {what}");
-            let fleet = site.fleet(&goldfleet_disk::vhd::GoldenSpec { seed: version, ..place::golden() });
+            let fleet = site.fleet(&goldfleet_disk::GoldenSpec { seed: version, ..place::golden() });
             let (version, ports) = (version.to_string(), uploading(&site, &fleet, checksum));
             site.run(async {
                 for times in [None, Some(2)] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_disk::GoldenSpec;
 use goldfleet_model::manifest::Generation;
 use goldfleet_model::operation::Kind;
 use goldfleet_ports::blob_store::BlobStore as _;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use goldfleet_disk::vhd::GoldenSpec;
+use goldfleet_disk::GoldenSpec;
 use goldfleet_dispatcher::control::request::manifest;
 use goldfleet_dispatcher::control::status::{Standing, Status};
 use goldfleet_model::event::Event;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use goldfleet_config::Config;
 use goldfleet_disk::chunk::{WindowBuffer, pack, read_window, windows};
-use goldfleet_disk::vhd::{Disk, GoldenSpec};
+use goldfleet_disk::{AzureDisk, DiskReader as _, GoldenSpec};
 use goldfleet_dispatcher::control::collect::{CollectOptions, Collected, collect};
 use goldfleet_dispatcher::control::desk::{Desk, DeskError};
 use goldfleet_model::checksum::crc64;
@@ -51,8 +51,9 @@ pub(crate) fn chunk(n: usize) -> (Bytes, ChunkEntry) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("golden.vhd");
         GoldenSpec::spread(SIZE, Generation::V2, 1 << 20, 16, 1).write(&file).unwrap();
-        let disk = Disk::open(&file).unwrap();
-        let (ranges, mut buffer) = (disk.data_ranges().unwrap(), WindowBuffer::default());
+        let disk = AzureDisk::open(&file).unwrap();
+        let (ranges, mut buffer) =
+            (disk.data_ranges().collect::<Result<Vec<_>, _>>().unwrap(), WindowBuffer::default());
         let chunks = windows(&ranges, SIZE).filter_map(|window| {
             read_window(&disk, &ranges, &window, &mut buffer).unwrap();
             let packed = pack(&mut buffer, window.start)?;

@@ -72,7 +72,7 @@ async fn chunks_without_bytes_are_copied_run_by_run_and_told_apart() {
     });
     let chunk = ChunkEntry { hash: ChunkHash::of(b"x"), length: 4608, runs: runs.to_vec() };
     model.put_chunks(&store, [&chunk]).unwrap();
-    let footer = goldfleet_disk::vhd::Footer::fixed_for(1 << 20, 1).to_bytes();
+    let footer = goldfleet_disk::Footer::fixed_for(1 << 20, 1).to_bytes();
     let manifest =
         Manifest { os: OsType::Linux, generation: Generation::V2, size: 1 << 20, footer, chunks: vec![chunk.clone()] };
     let vhd = store.blob("a.vhd");

@@ -1,0 +1,383 @@
+//! Disks inside a compressed stream. A stream can only be read forwards, so the first pass measures the disk and keeps its
+//! beginning and its end; later reads follow in order, and a small cache serves readers that are slightly out of order.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, BufReader, Read};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ruzstd::decoding::FrameDecoder;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use serde::Serialize;
+
+use crate::bytes::index;
+use crate::chunk::is_zero;
+use crate::reader::check_range;
+use crate::{DiskError, DiskReader};
+
+/// The unit in which the stream is decoded and kept.
+const WINDOW: u64 = 1 << 20;
+
+/// The unit in which zeros are found. Holes in the disk are multiples of it.
+const GRANULE: u64 = 64 << 10;
+
+/// Windows that are kept of those read last: readers may be this far out of order.
+const KEPT_WINDOWS: usize = 48;
+
+/// Windows that are kept of the end: the footer and the backup of the partition table are there.
+const TAIL_WINDOWS: usize = 6;
+
+/// How often the stream is decoded from its beginning again.
+const MOST_RESTARTS: u32 = 64;
+
+/// The largest disk in a stream: above Azure's largest OS disk, with room for a footer.
+const LARGEST_DISK: u64 = 4 << 40;
+
+/// The most ranges of data that are kept. Beyond it, small holes count as data.
+const MOST_RANGES: usize = 1 << 20;
+
+/// The memory that a decoder may take: the dictionary of `xz -9` has 64 MiB, the window of `zstd --long` 128 MiB.
+const XZ_MEMORY_KIB: u32 = 100 << 10;
+const ZSTD_WINDOW: u64 = 128 << 20;
+
+/// How a file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// gzip, also of several members.
+    Gzip,
+    /// xz, also of several streams.
+    Xz,
+    /// zstd, also of several frames.
+    Zstd,
+    /// bzip2, also of several streams.
+    Bzip2,
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Gzip => "gzip",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+        })
+    }
+}
+
+impl Compression {
+    /// The compression by the first bytes of a file.
+    pub(crate) fn detect(head: &[u8]) -> Option<Self> {
+        match head {
+            [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
+            // A skippable frame, as zstd's seekable format and pzstd write first.
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..] => Some(Self::Bzip2),
+            _ => None,
+        }
+    }
+
+    /// The command that decompresses a file and keeps it.
+    pub(crate) fn command(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip -dk",
+            Self::Xz => "xz -dk",
+            Self::Zstd => "zstd -dk",
+            Self::Bzip2 => "bzip2 -dk",
+        }
+    }
+
+    fn decoder(self, source: &Arc<dyn DiskReader>) -> Box<dyn Read + Send> {
+        let input = BufReader::with_capacity(256 << 10, Input { source: Arc::clone(source), at: 0 });
+        match self {
+            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+            Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)),
+            Self::Zstd => Box::new(ZstdFrames::new(input)),
+            Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
+        }
+    }
+}
+
+/// A disk that is read as a stream.
+pub(crate) struct CompressedDisk {
+    source: Arc<dyn DiskReader>,
+    compression: Compression,
+    size: u64,
+    data: Vec<Range<u64>>,
+    head: Vec<u8>,
+    /// The last bytes, and where they begin.
+    tail: (u64, Vec<u8>),
+    state: Mutex<State>,
+}
+
+struct State {
+    decoder: Box<dyn Read + Send>,
+    /// The next window that the decoder gives.
+    next: u64,
+    kept: VecDeque<(u64, Arc<[u8]>)>,
+    restarts: u32,
+}
+
+impl fmt::Debug for CompressedDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("CompressedDisk");
+        f.field("compression", &self.compression).field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+/// The first bytes of the decompressed disk, at most 1 MiB.
+pub(crate) fn head(source: &Arc<dyn DiskReader>, compression: Compression) -> Result<Vec<u8>, DiskError> {
+    let mut decoder = compression.decoder(source);
+    let mut window = vec![0; index(WINDOW)];
+    let length = fill(&mut *decoder, &mut window, compression)?;
+    window.truncate(length);
+    Ok(window)
+}
+
+impl CompressedDisk {
+    /// Decodes the whole stream once. `go_on` is asked now and then whether to go on.
+    pub(crate) fn open(
+        source: Arc<dyn DiskReader>,
+        compression: Compression,
+        go_on: &dyn Fn() -> Result<(), DiskError>,
+    ) -> Result<Self, DiskError> {
+        let mut decoder = compression.decoder(&source);
+        let (mut size, mut data, mut head) = (0, Vec::new(), Vec::new());
+        let mut tail: VecDeque<Vec<u8>> = VecDeque::new();
+        loop {
+            go_on()?;
+            let mut window = if tail.len() > TAIL_WINDOWS { tail.pop_front() } else { None }.unwrap_or_default();
+            window.resize(index(WINDOW), 0);
+            let length = fill(&mut *decoder, &mut window, compression)?;
+            window.truncate(length);
+            note_data(&mut data, size, &window);
+            if size == 0 {
+                head.clone_from(&window);
+            }
+            size += length as u64;
+            tail.push_back(window);
+            if size > LARGEST_DISK {
+                return Err(DiskError::Limit(format!("the {compression} stream holds more than {LARGEST_DISK} bytes")));
+            }
+            if (length as u64) < WINDOW {
+                break;
+            }
+        }
+        let tail = tail.into_iter().collect::<Vec<_>>().concat();
+        let state = State { decoder: compression.decoder(&source), next: 0, kept: VecDeque::new(), restarts: 0 };
+        let tail = (size - tail.len() as u64, tail);
+        Ok(Self { source, compression, size, data, head, tail, state: Mutex::new(state) })
+    }
+
+    /// A window, from those kept or by decoding up to it.
+    fn window(&self, number: u64) -> Result<Arc<[u8]>, DiskError> {
+        // After a panic in another thread the decoder's position is unknown.
+        let mut state = match self.state.lock() {
+            Ok(state) => state,
+            Err(poisoned) => {
+                self.state.clear_poison();
+                let mut state = PoisonError::into_inner(poisoned);
+                self.restart(&mut state)?;
+                state
+            }
+        };
+        if let Some((_, bytes)) = state.kept.iter().find(|(kept, _)| *kept == number) {
+            return Ok(Arc::clone(bytes));
+        }
+        if number < state.next {
+            self.restart(&mut state)?;
+        }
+        loop {
+            let current = state.next;
+            let length = index((self.size - current * WINDOW).min(WINDOW));
+            let mut window = vec![0; length];
+            if fill(&mut *state.decoder, &mut window, self.compression)? != length {
+                return Err(DiskError::damaged("the file has changed while it was read"));
+            }
+            let bytes: Arc<[u8]> = window.into();
+            state.next += 1;
+            if state.kept.len() == KEPT_WINDOWS {
+                state.kept.pop_front();
+            }
+            state.kept.push_back((current, Arc::clone(&bytes)));
+            if current == number {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    fn restart(&self, state: &mut State) -> Result<(), DiskError> {
+        state.restarts += 1;
+        if state.restarts > MOST_RESTARTS {
+            return Err(DiskError::Sequential(format!(
+                "the file is compressed ({}) and can only be read from its beginning to its end",
+                self.compression
+            )));
+        }
+        state.decoder = self.compression.decoder(&self.source);
+        state.next = 0;
+        state.kept.clear();
+        Ok(())
+    }
+}
+
+impl DiskReader for CompressedDisk {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
+        check_range(self.size, offset, buffer.len())?;
+        let end = offset + buffer.len() as u64;
+        if end <= self.head.len() as u64 {
+            buffer.copy_from_slice(&self.head[index(offset)..index(end)]);
+            return Ok(());
+        }
+        if offset >= self.tail.0 {
+            buffer.copy_from_slice(&self.tail.1[index(offset - self.tail.0)..index(end - self.tail.0)]);
+            return Ok(());
+        }
+        crate::blocks::for_each_block(WINDOW, offset, buffer, |number, inside, part| {
+            let start = number * WINDOW + inside;
+            let data = self.next_data(start)?.is_some_and(|range| range.start < start + part.len() as u64);
+            if data {
+                let window = self.window(number)?;
+                part.copy_from_slice(&window[index(inside)..index(inside) + part.len()]);
+            } else {
+                part.fill(0);
+            }
+            Ok(())
+        })
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, DiskError> {
+        let next = self.data.partition_point(|range| range.end <= offset);
+        Ok(self.data.get(next).map(|range| range.start.max(offset)..range.end))
+    }
+}
+
+/// Adds the parts of a window that are not zero.
+fn note_data(data: &mut Vec<Range<u64>>, start: u64, window: &[u8]) {
+    let coarse = data.len() >= MOST_RANGES;
+    for (granule, at) in window.chunks(index(GRANULE)).zip((start..).step_by(index(GRANULE))) {
+        if is_zero(granule) {
+            continue;
+        }
+        let end = at + granule.len() as u64;
+        match data.last_mut() {
+            Some(last) if last.end == at || coarse => last.end = end,
+            _ => data.push(at..end),
+        }
+    }
+}
+
+/// Fills the buffer as far as the stream goes.
+fn fill(decoder: &mut dyn Read, buffer: &mut [u8], compression: Compression) -> Result<usize, DiskError> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match decoder.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(length) => filled += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(stream_error(error, compression)),
+        }
+    }
+    Ok(filled)
+}
+
+fn stream_error(error: io::Error, compression: Compression) -> DiskError {
+    match error.kind() {
+        io::ErrorKind::OutOfMemory => {
+            DiskError::Limit(format!("decompressing the {compression} stream takes too much memory"))
+        }
+        io::ErrorKind::UnexpectedEof => DiskError::damaged(format!("the {compression} stream is cut short")),
+        // An error of the file itself, as opposed to one of the decoder.
+        _ if error.raw_os_error().is_some() => DiskError::Io(error),
+        _ => DiskError::damaged(format!("the {compression} stream cannot be decompressed: {error}")),
+    }
+}
+
+/// A disk as a stream.
+struct Input {
+    source: Arc<dyn DiskReader>,
+    at: u64,
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = index((self.source.size() - self.at).min(buffer.len() as u64));
+        self.source.read_at(self.at, &mut buffer[..length]).map_err(|error| match error {
+            DiskError::Io(error) => error,
+            error => io::Error::other(error),
+        })?;
+        self.at += length as u64;
+        Ok(length)
+    }
+}
+
+/// All frames of a zstd stream, with their checksums verified.
+struct ZstdFrames<R> {
+    input: BufReader<R>,
+    decoder: FrameDecoder,
+    in_frame: bool,
+}
+
+impl<R: Read> ZstdFrames<R> {
+    fn new(input: BufReader<R>) -> Self {
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(ZSTD_WINDOW);
+        Self { input, decoder, in_frame: false }
+    }
+
+    /// Begins the next frame; `false` at the end of the stream.
+    fn begin(&mut self) -> io::Result<bool> {
+        loop {
+            if io::BufRead::fill_buf(&mut self.input)?.is_empty() {
+                return Ok(false);
+            }
+            match self.decoder.reset(&mut self.input) {
+                Ok(()) => {
+                    self.in_frame = true;
+                    return Ok(true);
+                }
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                    let skipped = io::copy(&mut self.input.by_ref().take(length.into()), &mut io::sink())?;
+                    if skipped < u64::from(length) {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(FrameDecoderError::WindowSizeTooBig { .. }) => return Err(io::ErrorKind::OutOfMemory.into()),
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for ZstdFrames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        use ruzstd::decoding::BlockDecodingStrategy::UptoBlocks;
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            if !self.in_frame && !self.begin()? {
+                return Ok(0);
+            }
+            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
+                self.decoder.decode_blocks(&mut self.input, UptoBlocks(1)).map_err(io::Error::other)?;
+            }
+            let length = self.decoder.read(buffer)?;
+            if length > 0 {
+                return Ok(length);
+            }
+            let expected = self.decoder.get_checksum_from_data();
+            if expected.is_some() && expected != self.decoder.get_calculated_checksum() {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the checksum of a frame is wrong"));
+            }
+            self.in_frame = false;
+        }
+    }
+}

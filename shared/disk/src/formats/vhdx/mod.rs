@@ -1,0 +1,16 @@
+//! VHDX, by Microsoft's "[MS-VHDX]: Virtual Hard Disk v2 (VHDX) File Format". All numbers are little-endian.
+
+mod disk;
+mod header;
+mod log;
+mod metadata;
+
+pub(crate) use disk::Vhdx;
+
+/// What a VHDX file begins with.
+pub(crate) const SIGNATURE: &[u8] = b"vhdxfile";
+
+const MIB: u64 = 1 << 20;
+
+/// The granularity of the log in bytes.
+const LOG_SECTOR: u64 = 4096;

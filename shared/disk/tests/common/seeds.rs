@@ -1,0 +1,62 @@
+//! Small images of all formats, as a start for damaging them.
+
+use std::path::Path;
+
+use super::gpt::{ESP, Gpt, LINUX, Pieces};
+use super::{KIB, MIB, Rng, qemu, vhd, vhdx};
+
+/// Names and files. Parents are not among them: a damaged differencing image is opened without its parent or with itself.
+pub fn seeds(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut rng = Rng(2026);
+    // Small seeds need little memory, and damage hits structures more often.
+    let mut disk = Pieces::new(4 << 20);
+    Gpt::default().write(&mut disk, &[(ESP, 2048, 4095), (LINUX, 4096, 8000)]);
+    for (at, length) in [(MIB, 20 * KIB), (2 * MIB + 512, 70 * KIB), (4 * MIB - 100 * KIB, 4 * KIB)] {
+        let mut bytes = vec![0; length];
+        rng.fill(&mut bytes);
+        disk.put(at as u64, bytes);
+    }
+    let disk = disk.bytes();
+    let raw = folder.join("seed.raw");
+    std::fs::write(&raw, &disk).unwrap();
+    let mut seeds = vec![("raw".to_owned(), disk.clone())];
+    let mut fixed = disk.clone();
+    fixed.extend(vhd::FooterSpec::fixed(disk.len() as u64).bytes());
+    seeds.push(("fixed VHD".to_owned(), fixed.clone()));
+    for n in 0..3 {
+        let mut spec = vhd::Dynamic { all_blocks: false, ..vhd::Dynamic::random(&mut rng) };
+        if n == 2 {
+            spec.parent = Some(([1; 16], vec![0; disk.len()]));
+        }
+        seeds.push((format!("dynamic VHD {n}"), spec.write(&disk, &mut rng)));
+    }
+    for n in 0..4 {
+        let mut spec = vhdx::Vhdx { block_size: MIB, log: n % 2 == 0, ..vhdx::Vhdx::random(&mut rng) };
+        if n == 3 {
+            spec.parent = Some(("01010101-0101-0101-0101-010101010101".to_owned(), vec![0; disk.len()]));
+        }
+        seeds.push((format!("VHDX {n}"), spec.write(&disk, &mut rng)));
+    }
+    let mut by_qemu = |format: &str, options: &str, more: &[&str]| {
+        let image = folder.join("seed.image");
+        qemu::convert(&raw, format, options, &image, more);
+        seeds.push((format!("{format} {options} {more:?}"), std::fs::read(&image).unwrap()));
+        std::fs::remove_file(&image).unwrap();
+    };
+    by_qemu("qcow2", "cluster_size=512", &[]);
+    by_qemu("qcow2", "cluster_size=4096,compat=0.10", &[]);
+    by_qemu("qcow2", "cluster_size=65536", &["-c"]);
+    by_qemu("qcow2", "cluster_size=65536,compression_type=zstd", &["-c"]);
+    by_qemu("qcow2", "cluster_size=16384,extended_l2=on", &[]);
+    by_qemu("vhdx", "block_size=1048576", &[]);
+    by_qemu("vmdk", "subformat=monolithicSparse", &[]);
+    by_qemu("vmdk", "subformat=streamOptimized", &[]);
+    by_qemu("vmdk", "subformat=monolithicFlat", &[]);
+    for (program, suffix) in [("gzip", "gz"), ("xz", "xz"), ("zstd", "zst"), ("bzip2", "bz2")] {
+        let path = folder.join("seed.stream");
+        std::fs::write(&path, &fixed).unwrap();
+        qemu::run(program, &["-k", "-f", "-1", qemu::text(&path)]);
+        seeds.push((program.to_owned(), std::fs::read(folder.join(format!("seed.stream.{suffix}"))).unwrap()));
+    }
+    seeds
+}

@@ -1,0 +1,202 @@
+//! Damaged images give an error or a finding: no panic, no hang, and less than 256 MiB of memory.
+//!
+//! `GOLDFLEET_DAMAGED=20000` damages as many files (`tests/long.sh` does); by default 500. `GOLDFLEET_DAMAGE=17` runs one case
+//! alone. What fuzzing has found is kept in `tests/found`, and is read here, too.
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::{KIB, MIB, Rng, reseal, seeds};
+use goldfleet_disk::{
+    CheckOptions, DataRanges, DiskReader, MemoryDisk, OpenOptions, StatedFormat, check_opened, open_reader,
+};
+
+const DEFAULT_CASES: u64 = 500;
+
+/// No damage may make reading take longer. Undamaged images take milliseconds.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// In all, with the seeds and their damaged copies.
+const MOST_MEMORY_KIB: u64 = 256 << 10;
+
+#[test]
+fn damaged_images_give_errors() {
+    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
+    let cases = match number("GOLDFLEET_DAMAGE") {
+        Some(case) => case..case + 1,
+        None => 0..number("GOLDFLEET_DAMAGED").unwrap_or(DEFAULT_CASES),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let seeds = seeds::seeds(folder.path());
+    let (mut opened, mut refused) = (0, 0);
+    for case in cases {
+        let mut rng = Rng(case.wrapping_mul(0x9e37));
+        let (name, seed) = &seeds[rng.below(seeds.len())];
+        let damaged = damage(seed, &mut rng);
+        let before = Instant::now();
+        let result = std::panic::catch_unwind(|| read(damaged, case % 4 == 0));
+        assert!(result.is_ok(), "case {case} ({name}) panicked: run it alone with GOLDFLEET_DAMAGE={case}");
+        assert!(before.elapsed() < LONGEST, "case {case} ({name}) took {:?}", before.elapsed());
+        if result.unwrap() { opened += 1 } else { refused += 1 }
+    }
+    // Damage that is never noticed, or always, would test nothing.
+    assert!(opened + refused < 100 || opened > 20 && refused > 20, "{opened} were opened, {refused} refused");
+    let memory = peak_memory_kib();
+    assert!(memory < MOST_MEMORY_KIB, "{memory} KiB of memory were needed");
+    println!("{opened} opened, {refused} refused, {memory} KiB at most");
+}
+
+#[test]
+fn what_fuzzing_found_is_read_without_panic() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/found");
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let before = Instant::now();
+        read(bytes.clone(), true);
+        reseal::reseal(&mut bytes);
+        read(bytes, true);
+        assert!(before.elapsed() < LONGEST, "{} took {:?}", path.display(), before.elapsed());
+        files += 1;
+    }
+    assert!(files > 0);
+}
+
+/// Changes some bytes, mostly of structures, or the length; the checksums are mostly made right again.
+fn damage(seed: &[u8], rng: &mut Rng) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    match rng.below(12) {
+        0 => bytes.truncate(rng.below(seed.len())),
+        1 => bytes.resize(seed.len() + rng.below(2 * MIB), 0),
+        _ => {}
+    }
+    // Structures are where the seed is not zero, and mostly at its beginning.
+    for _ in 0..1 + rng.below(6) {
+        let limit = rng.pick(&[512, 4 * KIB, 320 * KIB, seed.len()]).min(bytes.len());
+        let start = if rng.chance(20) { bytes.len() - limit } else { 0 };
+        let mut at = start + rng.below(limit);
+        for _ in 0..50 {
+            if bytes.get(at).is_some_and(|byte| *byte != 0) {
+                break;
+            }
+            at = start + rng.below(limit);
+        }
+        let width = rng.pick(&[1, 1, 2, 4, 8]);
+        let field = at / width * width;
+        let Some(field) = bytes.get_mut(field..field + width) else { continue };
+        match rng.below(7) {
+            0 => field.fill(0),
+            1 => field.fill(0xff),
+            2 => field[0] ^= 1 << rng.below(8),
+            3 => field[width - 1] ^= 0x80 >> rng.below(8),
+            4 => field[0] = field[0].wrapping_add(1),
+            5 => field.reverse(),
+            _ => rng.fill(field),
+        }
+    }
+    if rng.chance(75) {
+        reseal::reseal(&mut bytes);
+    }
+    bytes
+}
+
+/// Does everything with an image that goldfleet does. Whether it could be opened.
+fn read(bytes: Vec<u8>, stated: bool) -> bool {
+    let source: Arc<dyn DiskReader> = Arc::new(MemoryDisk(bytes));
+    if stated {
+        for format in
+            [StatedFormat::Vhd, StatedFormat::Vhdx, StatedFormat::Qcow2, StatedFormat::Vmdk, StatedFormat::Raw]
+        {
+            read_as(&source, Some(format));
+        }
+    }
+    read_as(&source, None)
+}
+
+fn read_as(source: &Arc<dyn DiskReader>, format: Option<StatedFormat>) -> bool {
+    let options = CheckOptions {
+        open: OpenOptions { format, time: Some(Duration::from_secs(10)), ..OpenOptions::default() },
+        repair_gpt: true,
+        ..CheckOptions::default()
+    };
+    let opened = open_reader(Arc::clone(source), &options.open);
+    let checked = check_opened(Path::new("damaged"), opened, &options);
+    let Some(azure) = checked.disk else {
+        assert!(!checked.report.is_usable(), "{:?}", checked.report);
+        return false;
+    };
+    // The beginning, the end, and the first data.
+    let mut buffer = vec![0; 256 * KIB];
+    let size = azure.size();
+    for at in [0, size.saturating_sub(buffer.len() as u64)] {
+        let length = usize::try_from(size - at).unwrap_or(usize::MAX).min(buffer.len());
+        let _ = azure.read_at(at, &mut buffer[..length]);
+    }
+    for range in DataRanges::new(&azure).take(64) {
+        let Ok(range) = range else { break };
+        assert!(range.start < range.end && range.end <= size, "{range:?} of {size}");
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(buffer.len());
+        let _ = azure.read_at(range.start, &mut buffer[..length]);
+    }
+    true
+}
+
+/// The most memory that this process ever used.
+fn peak_memory_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Writes the seeds as a corpus to fuzz from: `shared/disk/fuzz/run.sh` does.
+#[test]
+#[ignore = "writes files for fuzzing; run by shared/disk/fuzz/run.sh"]
+fn write_the_corpus() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let folder = tempfile::tempdir().unwrap();
+    for (n, (name, bytes)) in seeds::seeds(folder.path()).into_iter().enumerate() {
+        let target = match &name[..4] {
+            "dyna" => "vhd",
+            "qcow" => "qcow2",
+            "vmdk" => "vmdk",
+            "raw" | "fixe" => "partitions",
+            "gzip" | "bzip" | "zstd" => "compressed",
+            _ if name == "xz" => "compressed",
+            "VHDX" | "vhdx" => "vhdx",
+            _ => "detect",
+        };
+        let place = corpus.join(target);
+        std::fs::create_dir_all(&place).unwrap();
+        let bytes = match name.as_str() {
+            "gzip" => [&[0], &bytes[..]].concat(),
+            "xz" => [&[1], &bytes[..]].concat(),
+            "zstd" => [&[2], &bytes[..]].concat(),
+            "bzip2" => [&[3], &bytes[..]].concat(),
+            _ if target == "vhdx" => scattered(&bytes),
+            _ => bytes,
+        };
+        // Structures are at the beginning; long inputs make fuzzing slow.
+        std::fs::write(place.join(format!("seed-{n}")), &bytes[..bytes.len().min(300 * KIB)]).unwrap();
+    }
+}
+
+/// The structures of a VHDX as the fuzz target puts them together: a length in units of 4 bytes, and bytes, for each place.
+fn scattered(file: &[u8]) -> Vec<u8> {
+    const PLACES: [usize; 10] = [
+        64 * KIB,
+        128 * KIB,
+        192 * KIB,
+        MIB,
+        MIB + 4 * KIB,
+        MIB + 8 * KIB,
+        2 * MIB,
+        2 * MIB + 64 * KIB,
+        3 * MIB,
+        4 * MIB,
+    ];
+    PLACES.iter().filter_map(|&at| file.get(at..at + 1020)).flat_map(|bytes| [&[255], bytes].concat()).collect()
+}

@@ -1,0 +1,114 @@
+//! Disk images of all formats, from the file to every target.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+use std::process::Command;
+
+use goldfleet_disk::{AzureDisk, GoldenSpec, same_disk};
+use goldfleet_model::manifest::Generation;
+use goldfleet_tests::place::{self, Place};
+
+const MIB: u64 = 1 << 20;
+
+/// Two targets, and a raw disk of 64 MiB.
+fn place() -> Place {
+    let golden = GoldenSpec::spread(64 * MIB, Generation::V2, 3 * MIB, 5, 11);
+    let place = Place::new(place::SOURCE, &place::targets(1, &["westeurope", "eastus"]), &golden);
+    std::fs::copy(place.path("golden.vhd"), place.path("golden.raw")).unwrap();
+    let raw = std::fs::File::options().write(true).open(place.path("golden.raw")).unwrap();
+    raw.set_len(64 * MIB).unwrap();
+    place
+}
+
+fn run(program: &str, arguments: &[&str], folder: &Path) {
+    let output = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn convert(place: &Place, format: &str, output: &str) {
+    run("qemu-img", &["convert", "-f", "raw", "-O", format, "golden.raw", output], &place.path(""));
+}
+
+/// Uploads a file, waits, and compares every target. Returns the result.
+fn deliver(place: &Place, file: &str, version: &str, more: &[&str]) -> serde_json::Value {
+    let upload = ["upload", file, "--image", "golden", "--version", version, "--os", "linux"];
+    let result = place.json(&[&upload[..], &["--no-dispatch"], more].concat());
+    place.succeed(&["dispatch", "--image", "golden", "--version", version, "--wait"]);
+    let golden = AzureDisk::open(&place.path(if more.is_empty() { file } else { "expected" })).unwrap();
+    let mut targets = 0;
+    for account in std::fs::read_dir(place.path("cloud")).unwrap() {
+        let vhd = account.unwrap().path().join(format!("vhds/golden/{version}.vhd"));
+        if vhd.exists() {
+            assert_eq!(same_disk(&golden, &vhd).unwrap(), None, "{file}: {}", vhd.display());
+            targets += 1;
+        }
+    }
+    assert_eq!(targets, 2, "{file}");
+    result
+}
+
+fn codes(result: &serde_json::Value) -> Vec<&str> {
+    result["findings"].as_array().unwrap().iter().map(|finding| finding["code"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn images_of_all_formats_are_delivered_byte_for_byte() {
+    let place = place();
+    convert(&place, "qcow2", "golden.qcow2");
+    convert(&place, "vhdx", "golden.vhdx");
+    convert(&place, "vmdk", "golden.vmdk");
+    run("xz", &["-0", "-k", "golden.raw"], &place.path(""));
+    let first = deliver(&place, "golden.raw", "1", &[]);
+    assert_eq!(codes(&first), ["converted", "new-footer"]);
+    for (file, version) in [("golden.qcow2", "2"), ("golden.vhdx", "3"), ("golden.vmdk", "4"), ("golden.raw.xz", "5")] {
+        let result = deliver(&place, file, version, &[]);
+        // The same disk has the same chunks and the same footer, whatever its format.
+        assert_eq!(result["bytes_sent"], 0, "{file}: {result}");
+        assert_eq!(result["digest"], first["digest"], "{file}");
+    }
+    // A disk of no whole MiB gets zeros, and its backup of the partition table moves.
+    run("qemu-img", &["resize", "-f", "raw", "golden.raw", "+1536"], &place.path(""));
+    run("sgdisk", &["-e", "golden.raw"], &place.path(""));
+    convert(&place, "qcow2", "odd.qcow2");
+    let result = deliver(&place, "odd.qcow2", "6", &[]);
+    assert_eq!(codes(&result), ["converted", "rounded", "gpt-backup-moved", "new-footer"]);
+}
+
+#[test]
+fn a_converted_file_is_what_would_be_uploaded() {
+    let place = place();
+    convert(&place, "vhdx", "golden.vhdx");
+    let result = place.json(&["convert", "golden.vhdx", "expected"]);
+    assert_eq!(result["length"], 64 * MIB + 512);
+    let image = AzureDisk::open(&place.path("golden.vhdx")).unwrap();
+    assert_eq!(same_disk(&image, &place.path("expected")).unwrap(), None);
+    let again = place.run(&["convert", "golden.vhdx", "expected"]);
+    assert_eq!(again.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&again.stderr);
+    assert!(message.contains("exists") && message.contains("--force"), "{message}");
+    place.succeed(&["convert", "golden.vhdx", "expected", "--force"]);
+    // The image itself is never replaced.
+    let own = place.run(&["convert", "golden.vhdx", "golden.vhdx", "--force"]);
+    assert_eq!(own.status.code(), Some(2), "{}", String::from_utf8_lossy(&own.stderr));
+    deliver(&place, "golden.vhdx", "1", &["--format", "vhdx"]);
+}
+
+#[test]
+fn what_is_refused_says_what_to_do() {
+    let place = place();
+    convert(&place, "vdi", "golden.vdi");
+    for command in ["check", "convert"] {
+        let target: &[&str] = if command == "convert" { &["out.vhd"] } else { &[] };
+        let refused = place.run(&[&[command, "golden.vdi"], target].concat());
+        assert_eq!(refused.status.code(), Some(2));
+        let message = [refused.stdout, refused.stderr].concat();
+        let message = String::from_utf8_lossy(&message);
+        assert!(message.contains("VDI") && message.contains("qemu-img convert"), "{message}");
+    }
+    assert!(!place.path("out.vhd").exists());
+    let unknown = place.run(&["check", "golden.vhd", "--accept", "no-such-code"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let fact = place.run(&["check", "golden.vhd", "--accept", "too-small"]);
+    assert_eq!(fact.status.code(), Some(2));
+    place.succeed(&["check", "golden.vhd", "--accept", "gpt-damaged"]);
+}
