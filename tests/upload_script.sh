@@ -63,7 +63,7 @@ expect "-h is help" 0 out "Usage:"
 
 all=(--image ubuntu --version 1.0.0 --os linux)
 fake "$script"
-expect "no file" 2 err "which file?" err "Usage:"
+expect "no file" 2 err "no file given" err "Usage:"
 fake "$script" golden.vhd --version 1.0.0 --os linux
 expect "no image" 2 err "--image is missing"
 fake "$script" golden.vhd --image ubuntu --os linux
@@ -73,7 +73,7 @@ expect "no operating system" 2 err "--os is missing"
 fake "$script" golden.vhd --image ubuntu --version 1.0.0 --os beos
 expect "another operating system" 2 err "not 'beos'"
 fake "$script" golden.vhd "${all[@]}" --colour red
-expect "an unknown option" 2 err "there is no option --colour"
+expect "an unknown option" 2 err "unknown option --colour"
 fake "$script" one.vhd two.vhd "${all[@]}"
 expect "two files" 2 err "'one.vhd' and 'two.vhd'"
 fake "$script" golden.vhd --image ubuntu --version 1.0.0 --os
@@ -85,9 +85,9 @@ verdict "on bad usage goldfleet is not called" "$good"
 
 # How it finds goldfleet.
 run env GOLDFLEET=/nowhere/goldfleet "$script" golden.vhd "${all[@]}"
-expect "GOLDFLEET names nothing" 2 err "GOLDFLEET names /nowhere/goldfleet, which is no program"
+expect "GOLDFLEET names nothing" 2 err "GOLDFLEET names /nowhere/goldfleet, which is not a program"
 run env PATH="/usr/bin:/bin" "$script" golden.vhd "${all[@]}"
-expect "not on the PATH" 2 err "there is no goldfleet on the PATH"
+expect "not on the PATH" 2 err "goldfleet is not on the PATH"
 run env PATH="$folder/fake:$PATH" "$script" golden.vhd "${all[@]}"
 expect "on the PATH" 0 out "<check><golden.vhd>"
 
@@ -96,6 +96,9 @@ fake "$script" --config "my config.toml" --generation=v2 "${all[@]}" "my golden.
 expect "words arrive as they are" 0 \
     out "<--config><my config.toml><check><my golden.vhd><--generation><v2>" \
     out "<--config><my config.toml><upload><my golden.vhd><--image><ubuntu><--version><1.0.0><--os><linux><--generation><v2><--wait>"
+fake "$script" "${all[@]}" golden.vhd --limit 1MiB/s --target 'west*' --target=eastus --ring 0 --note "CHG 1" --approve
+expect "options of the job arrive" 0 \
+    out "<--limit><1MiB/s><--target><west*><--target><eastus><--ring><0><--note><CHG 1><--approve><--wait>"
 for code_wanted in 1 2 3 130; do
     fake env UPLOAD_CODE=$code_wanted "$script" golden.vhd "${all[@]}"
     expect "upload's exit code $code_wanted is passed on" "$code_wanted"
@@ -141,14 +144,14 @@ expect "a file that is no VHD" 2 out "error ["
 [ ! -e cloud ] && good=yes || good=no
 verdict "of what was refused nothing was sent" "$good"
 run "$script" golden.vhd "${all[@]}" --generation v1
-expect "a VHD becomes an image at both targets" 0 out "ubuntu 1.0.0 is succeeded" out "image   100.0%  2/2"
+expect "a VHD becomes an image at both targets" 0 out "ubuntu 1.0.0, succeeded" out "image   100.0%  2/2"
 [ "$(find cloud -path '*/images/*.json' | wc -l)" = 2 ] && good=yes || good=no
 verdict "there are two images" "$good"
 rm -rf cloud/stage2 && touch cloud/stage2
 printf 'another' | dd of=disk.raw bs=1M seek=9 conv=notrunc status=none
 qemu-img convert -q -f raw -O vpc -o subformat=fixed,force_size disk.raw golden.vhd
 run "$script" golden.vhd --image ubuntu --version 1.0.1 --os linux --generation v1
-expect "a target fails: exit code 1, and the table says why" 1 out "is failed" out "account-unusable"
+expect "a target fails: exit code 1, and the table says why" 1 out "ubuntu 1.0.1, failed" out "account-unusable"
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

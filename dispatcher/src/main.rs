@@ -3,13 +3,16 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
+use clap_complete::CompleteEnv;
 use goldfleet_dispatcher::cli::arguments::Arguments;
 use goldfleet_dispatcher::cli::output::{Console, Remarks, Results};
 use goldfleet_dispatcher::cli::run::run;
 use goldfleet_runtime::causes::with_causes;
 
 fn main() -> ExitCode {
+    // Exits if a shell asks for completions, see `goldfleet completions`.
+    CompleteEnv::with_factory(Arguments::command).complete();
     let arguments = Arguments::parse();
     let (mut out, mut notes) = (Results::default(), Remarks::default());
     let mut console = Console::standard(arguments.output, &mut out, &mut notes);
@@ -17,8 +20,8 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let (code, hint) = (error.exit_code(), error.hint());
-            // Standard error is all there is to complain to.
-            let _ = writeln!(std::io::stderr(), "goldfleet: {}", with_causes(&error));
+            // If standard error cannot be written to, there is nowhere left to report that.
+            let _ = writeln!(std::io::stderr(), "error: {}", with_causes(&error));
             if let Some(hint) = hint {
                 let _ = writeln!(std::io::stderr(), "hint: {hint}");
             }

@@ -108,7 +108,8 @@ test("a click lets the next ring begin, and so do keys", { timeout: 2 * LONG }, 
   assert.equal(await button.isVisible(), false);
   assert.notEqual(await page.evaluate(() => document.activeElement.tagName), "BODY", "the keys are not lost with the button");
   const { given } = JSON.parse(fleet.run("status", job, "--output", "json")).approvals;
-  assert.deepEqual(given.map(({ ring, by }) => [ring, by]), [[1, "the dashboard"], [2, "the dashboard"]]);
+  assert.deepEqual(given.map(({ ring }) => ring), [1, 2]);
+  assert.ok(given.every(({ by }) => /^dashboard .+@.+$/.test(by)), JSON.stringify(given));
   await picture(page, "approved-1280-light");
   assert.deepEqual(page.wrong, []);
 });

@@ -130,7 +130,7 @@ test("the filter is in the address, and the keys move about", async () => {
 test("who has the token can try again", { timeout: 2 * LONG }, async () => {
   const page = await openPage(browser, `${address}#/jobs/${job}`);
   for (const n of [3, 7]) fleet.unblock(`stage${n}japaneast`);
-  await page.getByRole("button", { name: "Try failed again" }).click();
+  await page.getByRole("button", { name: "Retry failed" }).click();
   await page.getByLabel("Token").fill("not the token at all");
   const told = page.waitForEvent("console");
   await page.getByRole("button", { name: "Try again", exact: true }).click();
@@ -140,7 +140,7 @@ test("who has the token can try again", { timeout: 2 * LONG }, async () => {
   assert.equal(page.wrong.length, 1, "the browser tells of the 401");
   await page.getByLabel("Token").fill(TOKEN);
   await page.getByRole("button", { name: "Try again", exact: true }).click();
-  await page.getByText("4 operations are tried again").waitFor();
+  await page.getByText("retrying 4 operations").waitFor();
   await page.locator(".title .badge.s-succeeded").waitFor();
   assert.equal(await cells(page, "failed"), 0);
   assert.equal(await page.locator(".failures").isVisible(), false);

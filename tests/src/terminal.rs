@@ -56,7 +56,7 @@ impl Terminal {
         }
     }
 
-    /// Types, without the program being told: what is typed is only echoed, as `^C` is before the signal comes.
+    /// Types. The terminal echoes it, and a program that reads its input gets each line; no signal is sent for `^C`.
     pub fn echo(&mut self, typed: &[u8]) {
         self.master.write_all(typed).unwrap();
     }

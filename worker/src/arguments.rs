@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 use goldfleet_runtime::process::VERSION;
 
 /// What both programs say of `--config`.
-pub const CONFIG_HELP: &str = "The configuration file [env: GOLDFLEET_CONFIG] [default: goldfleet.toml]";
+pub const CONFIG_HELP: &str =
+    "Configuration file [env: GOLDFLEET_CONFIG] [default: goldfleet.toml in this directory or a parent directory]";
 
 /// Receives operations from the queues and carries them out. Start as many as you like, anywhere.
 ///

@@ -11,7 +11,6 @@ use goldfleet_runtime::telemetry;
 use goldfleet_runtime::{listen, process};
 use goldfleet_worker::arguments::{Arguments, Command};
 use goldfleet_worker::program;
-use tracing::Level;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -39,7 +38,7 @@ fn run(arguments: &Arguments) -> Result<(), Ended> {
     let usage = |error| Ended { code: 2, error };
     let loaded = Config::load(arguments.config.as_deref(), environment());
     let log = loaded.as_ref().map(|config| config.log.clone()).unwrap_or_default();
-    let _telemetry = telemetry::init(&log, Level::INFO, environment()).map_err(|error| usage(error.into()))?;
+    let _telemetry = telemetry::init(&log, "info", environment()).map_err(|error| usage(error.into()))?;
     let config = loaded.map_err(|error| usage(error.into()))?;
     if let Some(Command::Health) = arguments.command {
         return health(&config);

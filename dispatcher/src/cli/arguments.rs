@@ -1,223 +1,232 @@
-//! What can be said on the command line.
+//! The command line's arguments.
+
+mod jobs;
+mod selection;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-use clap_complete::Shell;
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::{ArgValueCandidates, Shell};
 use goldfleet_config::Time;
 use goldfleet_disk::{CheckOptions, OpenOptions, StatedFormat, codes};
-use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::manifest::{Generation, OsType};
-use goldfleet_model::operation::Kind;
 use goldfleet_model::selector::Selector;
-use goldfleet_model::store::Container;
 use goldfleet_runtime::process;
 use goldfleet_worker::arguments;
 
+use super::choose::JobPrefix;
+use super::complete;
 use super::output::Output;
 use super::targets::TargetsCommand;
 use crate::control::upload::Rate;
 
-/// What to type first.
-const BEGIN: &str = "\
-To begin:
-  goldfleet demo               all of it on this machine, with made-up images
-  goldfleet check golden.vhd   whether that VHD can become an OS disk
+pub use jobs::{
+    ApproveArguments, ChangedJob, CleanupArguments, JobsArguments, LogsArguments, RetryArguments, ShownJob,
+    StatusArguments,
+};
+pub use selection::SelectionArguments;
 
-With a goldfleet.toml and targets, as docs/quick-start.md and docs/deploy.md have them:
+/// Shown below the list of commands.
+const EXAMPLES: &str = "\
+Examples:
+  goldfleet demo               Run everything on this machine with generated images
+  goldfleet check golden.vhd   Check whether a VHD can become an OS disk
+
+With a goldfleet.toml and a targets file (see 'goldfleet help configuration' and 'goldfleet help targets-file'):
   goldfleet upload golden.vhd --image ubuntu-24.04 --version 2026.11.1 --os linux --wait
   goldfleet status";
 
-/// One golden OS image, bootable everywhere: uploads a VHD once, and makes it a managed image in every subscription and
-/// region.
+/// Upload one golden OS image and create a managed image from it in every subscription and region
 ///
-/// Exit codes: 0 all done; 1 some operation failed; 2 bad usage, configuration or input; 3 a service refused or could not
-/// be reached; 130 interrupted.
+/// Exit codes: 0 success; 1 an operation failed; 2 invalid usage, configuration or input; 3 a service refused a request or
+/// could not be reached; 130 interrupted.
 #[derive(Debug, Parser)]
-#[command(name = "goldfleet", version = process::VERSION, after_help = BEGIN)]
+#[command(name = "goldfleet", version = process::VERSION, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub struct Arguments {
+    // `Config::load` reads the variable: clap would reject one that is set to an empty string.
     /// The configuration file.
-    // `Config::load` looks at the variable: to clap, one that is set to nothing would be an error.
-    #[arg(long, global = true, value_name = "FILE", help = arguments::CONFIG_HELP)]
+    #[arg(long, global = true, value_name = "FILE", help = arguments::CONFIG_HELP, value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// The form of results on standard output.
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    /// Output format of results
+    #[arg(long, short = 'o', global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Output,
-    /// What to do.
+    /// Log more on standard error, such as the configuration file that is used
+    #[arg(long, short = 'v', global = true)]
+    pub verbose: bool,
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show all of it on this machine: made-up images, a cloud of directories, several workers.
+    /// Run everything on this machine: generated images, a cloud of directories, several workers
     Demo(DemoArguments),
-    /// Check whether a disk image of any format can become an OS disk. Nothing is sent.
+    /// Check whether disk images of any format can become OS disks
     Check {
-        /// The disk image.
-        file: PathBuf,
-        /// How to read it.
+        /// The disk images
+        #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        files: Vec<PathBuf>,
+        /// How to read them.
         #[command(flatten)]
         disk: DiskArguments,
     },
-    /// Convert a disk image of any format to the fixed VHD that would be uploaded.
+    /// Convert a disk image of any format to the fixed VHD that would be uploaded
     Convert(ConvertArguments),
-    /// Upload a disk image of any format as a version of an image, and dispatch it to the targets.
+    /// Upload a disk image of any format as a version of an image, and dispatch it to the targets
     Upload(UploadArguments),
-    /// Show which store would fill which, what that costs and how long it takes, for a version that is uploaded.
+    /// Show how an uploaded version would reach the targets, what that costs and how long it takes
     Plan {
         /// Which version of which image.
         #[command(flatten)]
         image: ImageArguments,
-        /// Only targets that a glob such as 'west*' or terms such as 'ring=0,tag.env=prod' match; may be given several times.
-        #[arg(long = "target", value_name = "GLOB")]
-        targets: Vec<Selector>,
-        /// The cheapest plan that takes no longer to the last image, such as 30m; by default the cheapest of all.
+        /// Which targets.
+        #[command(flatten)]
+        selection: SelectionArguments,
+        /// Choose the cheapest plan that takes at most this long, such as 30m [default: the cheapest of all]
         #[arg(long, value_name = "DURATION")]
         within: Option<Time>,
     },
-    /// Make an uploaded version an image at the targets.
+    /// Create managed images of an uploaded version at the targets
     Dispatch {
         /// Which version of which image.
         #[command(flatten)]
         image: ImageArguments,
-        /// Only targets that a glob such as 'west*' or terms such as 'ring=0,tag.env=prod' match; may be given several times.
-        #[arg(long = "target", value_name = "GLOB")]
-        targets: Vec<Selector>,
-        /// Have every ring after the first wait for 'goldfleet approve'.
-        #[arg(long)]
-        approve: bool,
-        /// Wait until the job has ended; with embedded coordination, do the work here.
-        #[arg(long)]
-        wait: bool,
+        /// Which targets.
+        #[command(flatten)]
+        selection: SelectionArguments,
+        /// What the job does besides.
+        #[command(flatten)]
+        job: NewJobArguments,
     },
-    /// Run the dispatcher: fan out jobs, sweep, clean up.
+    /// Run the dispatcher: plan jobs, requeue lost work, clean up
     Dispatcher {
-        /// Stop once every job has ended.
+        /// Exit when every job has ended
         #[arg(long)]
         exit_when_idle: bool,
     },
-    /// Serve a page that shows jobs as they run.
+    /// Serve a web page that shows jobs as they run
     Dashboard(DashboardArguments),
-    /// Ask the dispatcher on this machine, at `dispatch.listen`, whether it is well.
+    /// Check the dispatcher on this machine, at `dispatch.listen`
     Health,
-    /// Try a rollout on a model of the cloud, in virtual time: how long it would take, and what would hold it up.
+    /// Simulate a rollout in virtual time: how long it takes, and what limits it
     Rehearse(RehearseArguments),
-    /// List jobs, newest first.
-    Jobs,
-    /// Show how far a job is.
-    Status {
-        /// The job; the newest, where none is named.
-        job: Option<JobId>,
-        /// Show it again and again until the job has ended.
-        #[arg(long)]
-        watch: bool,
-        /// Show only what failed.
-        #[arg(long)]
-        failed: bool,
-    },
-    /// Show the events of a job: who did what, when and why.
-    Logs {
-        /// The job; the newest, where none is named.
-        job: Option<JobId>,
-        /// Only operations whose id contains this text.
-        #[arg(long, value_name = "TEXT")]
-        operation: Option<String>,
-    },
-    /// Let the next ring of a job begin, which waits for that.
-    Approve {
-        /// The job; the newest, where none is named.
-        job: Option<JobId>,
-        /// Only if it is this ring that is up next.
-        #[arg(long, value_name = "NUMBER")]
-        ring: Option<u32>,
-        /// Who approves, for the job's row and log.
-        #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true, value_parser = operator)]
-        by: Option<String>,
-    },
-    /// Try again what failed or was cancelled, and nothing else.
-    Retry {
-        /// The job; the newest, where none is named.
-        job: Option<JobId>,
-        /// Only operations of this kind: seed, copy or image.
-        #[arg(long)]
-        phase: Option<Kind>,
-        /// Only targets that a glob such as 'west*' or terms such as 'ring=0,tag.env=prod' match; may be given several times.
-        #[arg(long = "target", value_name = "GLOB")]
-        targets: Vec<Selector>,
-        /// Wait until the job has ended; with embedded coordination, do the work here.
-        #[arg(long)]
-        wait: bool,
-    },
-    /// Stop a job at its next checkpoint. What is done stays done.
-    Cancel {
-        /// The job; the newest, where none is named.
-        job: Option<JobId>,
-    },
-    /// Remove a job's staged VHDs, a version, chunks that nothing names, or old jobs' rows.
+    /// List uploaded image versions, and uploads in progress
+    Images(ImagesArguments),
+    /// List jobs, newest first
+    Jobs(JobsArguments),
+    /// Show the progress of a job
+    Status(StatusArguments),
+    /// Show the events of a job: who did what, when and why
+    Logs(LogsArguments),
+    /// Approve the next ring of a job, so that it starts
+    Approve(ApproveArguments),
+    /// Retry what failed or was cancelled, and nothing else
+    Retry(RetryArguments),
+    /// Cancel a job at its next checkpoint; what has succeeded stays
+    Cancel(ChangedJob),
+    /// Delete staged VHDs, an image version, unreferenced chunks, or rows of old jobs
     Cleanup(CleanupArguments),
-    /// List and change the targets.
+    /// Show and change the targets: the subscriptions and regions that get images
     #[command(subcommand)]
     Targets(TargetsCommand),
-    /// Compare what lies in stores and at targets with the manifest.
+    /// Compare stores, staged VHDs and managed images with the manifest
     Verify(VerifyArguments),
-    /// Make the queues, tables and containers that are missing.
+    /// Create the queues, tables and containers that are missing
     Setup,
-    /// Check configuration, services and permissions, and change nothing.
+    /// Check configuration, services and permissions without changing anything
     Doctor,
-    /// Write a shell's completions to standard output.
+    /// Explain a failure code
+    Explain {
+        /// The code, such as ring-stopped; without it, all codes are listed
+        code: Option<String>,
+    },
+    /// Show help for a command, or a page of the documentation
+    Help {
+        /// A command, or a topic such as configuration
+        #[arg(value_name = "COMMAND|TOPIC")]
+        words: Vec<String>,
+    },
+    /// Generate shell completions on standard output
     ///
     /// For bash: goldfleet completions bash > /etc/bash_completion.d/goldfleet
     Completions {
-        /// The shell.
+        /// The shell
         shell: Shell,
     },
-    /// Write the manual pages of goldfleet and goldfleet-worker into a folder.
+    /// Generate the manual pages of goldfleet and goldfleet-worker
     Man {
-        /// The folder.
+        /// The directory to write to
+        #[arg(value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
-    /// Run a worker, as goldfleet-worker does.
+    /// Show version, commit and the versions of the data formats
+    Version,
+    /// Run a worker, like goldfleet-worker
     #[command(hide = true)]
     Worker {
-        /// Stop once all queues are empty.
+        /// Exit when all queues are empty
         #[arg(long)]
         exit_when_idle: bool,
-        /// Operations in flight.
+        /// Number of operations at a time
         #[arg(long)]
         concurrency: Option<u16>,
     },
 }
 
+/// A parser that lists its values in help and completions.
+fn values<T>(names: &'static [&'static str]) -> impl clap::builder::TypedValueParser<Value = T>
+where
+    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static> + Clone + Send + Sync + 'static,
+{
+    use clap::builder::TypedValueParser as _;
+    clap::builder::PossibleValuesParser::new(names).try_map(|name| name.parse::<T>())
+}
+
 /// A version of an image.
 #[derive(Debug, Args)]
 pub struct ImageArguments {
-    /// The image's name.
-    #[arg(long, value_name = "NAME")]
+    /// Name of the image
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
     pub image: ImageName,
-    /// Its version.
-    #[arg(long, value_name = "VERSION")]
+    /// Version of the image
+    #[arg(long, value_name = "VERSION", add = ArgValueCandidates::new(complete::versions))]
     pub version: ImageVersion,
+}
+
+/// What a new job does besides creating images.
+#[derive(Debug, Args)]
+pub struct NewJobArguments {
+    /// Let every ring after the first wait for 'goldfleet approve'
+    #[arg(long)]
+    pub approve: bool,
+    /// A remark that is shown with the job, such as a ticket number
+    #[arg(long, value_name = "TEXT", value_parser = jobs::note)]
+    pub note: Option<String>,
+    /// Wait until the job has ended; with embedded coordination, this process does the work
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// How a disk image is read and checked.
 #[derive(Debug, Args)]
 pub struct DiskArguments {
-    /// The generation it is meant for, v1 (BIOS) or v2 (UEFI). By default it is deduced from the partition table.
-    #[arg(long)]
+    /// The Hyper-V generation: v1 (BIOS) or v2 (UEFI) [default: deduced from the partition table]
+    #[arg(long, value_parser = values::<Generation>(&["v1", "v2"]))]
     pub generation: Option<Generation>,
-    /// The format: raw, vhd, vhdx, qcow2 or vmdk. By default it is detected.
+    /// The format: raw, vhd, vhdx, qcow2 or vmdk [default: detected]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<StatedFormat>,
-    /// The parent of a differencing VHD or VHDX. Repeat it for a chain of parents.
+    /// The parent of a differencing VHD or VHDX. Can be given several times for a chain of parents
     #[arg(long = "parent", value_name = "FILE")]
     pub parents: Vec<PathBuf>,
-    /// Treat errors with this code as warnings. Only what is deduced from the disk's content can be accepted.
+    /// Treat errors with this code as warnings. Only what is deduced from the disk's content can be accepted
     #[arg(long, value_name = "CODE", value_parser = acceptable)]
     pub accept: Vec<String>,
-    /// If the first copy of the partition table (GPT) is damaged, write it again from the backup.
+    /// If the first copy of the partition table (GPT) is damaged, write it again from the backup
     #[arg(long)]
     pub repair_gpt: bool,
 }
@@ -236,18 +245,20 @@ fn acceptable(text: &str) -> Result<String, String> {
     match codes::find(text) {
         Some(code) if code.deduced => Ok(text.to_owned()),
         Some(_) => Err(format!("'{text}' is a fact, not a deduction, and cannot be accepted")),
-        None => Err(format!("there is no code '{text}'; docs/formats.md lists the codes")),
+        None => Err(format!("there is no code '{text}'; 'goldfleet explain' lists the codes")),
     }
 }
 
 /// Arguments of `convert`.
 #[derive(Debug, Args)]
 pub struct ConvertArguments {
-    /// The disk image.
+    /// The disk image
+    #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// The fixed VHD to write.
+    /// The fixed VHD to write
+    #[arg(value_hint = ValueHint::FilePath)]
     pub target: PathBuf,
-    /// Replace the file if it exists.
+    /// Replace the file if it exists
     #[arg(long)]
     pub force: bool,
     /// How to read and check the disk image.
@@ -258,96 +269,98 @@ pub struct ConvertArguments {
 /// Arguments of `upload`.
 #[derive(Debug, Args)]
 pub struct UploadArguments {
-    /// The disk image: VHD, VHDX, qcow2, VMDK or raw; a VHD or raw disk may be compressed.
+    /// The disk image: VHD, VHDX, qcow2, VMDK or raw; a VHD or raw disk may be compressed
+    #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// Which version of which image it becomes.
     #[command(flatten)]
     pub image: ImageArguments,
-    /// The operating system on it: linux or windows.
-    #[arg(long)]
+    /// The operating system on the disk
+    #[arg(long, value_parser = values::<OsType>(&["linux", "windows"]))]
     pub os: OsType,
     /// How to read and check the disk image.
     #[command(flatten)]
     pub disk: DiskArguments,
-    /// Send no faster than this, such as 200MiB/s.
+    /// Send at most this much per second, such as 200MiB/s
     #[arg(long, value_name = "RATE")]
     pub limit: Option<Rate>,
-    /// Only upload.
-    #[arg(long, conflicts_with_all = ["wait", "approve"])]
+    /// Upload only; 'goldfleet dispatch' creates the images later
+    #[arg(long, conflicts_with_all = ["wait", "approve", "targets", "rings"])]
     pub no_dispatch: bool,
-    /// Have every ring after the first wait for 'goldfleet approve'.
-    #[arg(long)]
-    pub approve: bool,
-    /// Wait until the job has ended; with embedded coordination, do the work here.
-    #[arg(long)]
-    pub wait: bool,
+    /// Which targets.
+    #[command(flatten)]
+    pub selection: SelectionArguments,
+    /// What the job does besides.
+    #[command(flatten)]
+    pub job: NewJobArguments,
+}
+
+/// Arguments of `images`.
+#[derive(Debug, Args)]
+pub struct ImagesArguments {
+    /// Show only versions of this image
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
+    pub image: Option<ImageName>,
 }
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArguments {
-    /// The job whose stores, VHDs and images are looked at; the newest, where none is named.
-    pub job: Option<JobId>,
-    /// Only the source store, for a version of this image.
+    /// The job whose stores, VHDs and images are checked: its id or an unambiguous prefix [default: the newest job]
+    #[arg(value_name = "JOB", add = ArgValueCandidates::new(complete::jobs))]
+    pub job: Option<JobPrefix>,
+    /// Check only the source store, for a version of this image
     #[arg(long, value_name = "NAME", requires = "version", conflicts_with = "job")]
     pub image: Option<ImageName>,
-    /// The version.
+    /// The version to check
     #[arg(long, value_name = "VERSION", requires = "image")]
     pub version: Option<ImageVersion>,
-    /// Read every byte and compare its checksum: takes as long as reading all of it from here.
+    /// Read every byte and compare its checksum
     #[arg(long)]
     pub read: bool,
-    /// Remove chunks that are not whole (with --read: and those with other bytes) from stores, so that an upload of the same
-    /// version, or the next job, puts whole ones in their place.
+    /// Delete damaged chunks from stores, so that an upload of the same version or the next job writes them again; without
+    /// this option, they are only reported
     #[arg(long)]
     pub remove: bool,
 }
 
-/// Arguments of `rehearse`. What is not given comes from the configuration; with `--data` and `--targets-like` none is
-/// needed.
+/// Arguments of `rehearse`. What is not given is read from the configuration; `--data` together with `--targets-like` needs
+/// none.
 #[derive(Debug, Args)]
 pub struct RehearseArguments {
-    /// The name of an image that is uploaded.
+    /// Name of an uploaded image
     #[arg(long, value_name = "NAME", requires = "version", required_unless_present = "data")]
     pub image: Option<ImageName>,
-    /// Its version.
+    /// Version of the image
     #[arg(long, value_name = "VERSION", requires = "image")]
     pub version: Option<ImageVersion>,
-    /// Instead of an image: a disk with so much data, such as 30GiB.
+    /// Instead of an image: a disk with this much data, such as 30GiB
     #[arg(long, value_name = "SIZE", conflicts_with = "image")]
     pub data: Option<Size>,
-    /// Only targets that a glob such as 'west*' or terms such as 'ring=0,tag.env=prod' match; may be given several times.
-    #[arg(long = "target", value_name = "GLOB", conflicts_with = "targets_like")]
+    /// Only targets that match: a glob such as 'west*', or terms such as 'ring=0,tag.env=prod'; can be given several times
+    #[arg(long = "target", value_name = "SELECTOR", conflicts_with = "targets_like")]
     pub targets: Vec<Selector>,
-    /// Instead of the configured targets: so many.
+    /// Instead of the configured targets: this many
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub targets_like: Option<u32>,
-    /// The regions that they are in, the source's own among them.
+    /// Number of regions of these targets, including the source's region
     #[arg(long, value_name = "COUNT", default_value_t = 3, requires = "targets_like")]
     pub regions: u32,
-    /// Prices, limits, rates and times that differ from the built-in ones, instead of those of the configuration.
-    #[arg(long, value_name = "FILE")]
+    /// A file with prices, limits, rates and times that replace the built-in ones
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub rates: Option<PathBuf>,
-    /// Workers; as many as can work on all targets at once, where not given.
+    /// Number of workers [default: enough to work on all targets at once]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
-    /// Requests in flight in each worker, where not as configured.
+    /// Requests in flight in each worker [default: `worker.requests`]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
     pub requests: Option<u16>,
-    /// What is left to chance follows from this number.
+    /// Seed of the random numbers
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
-/// An operator's name, which is shown on terminals and pages; empty where the environment says nothing.
-fn operator(text: &str) -> Result<String, String> {
-    if text.chars().count() > 100 || text.chars().any(char::is_control) {
-        return Err("a name has at most 100 characters, none of them a control character".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-/// A number of bytes as people write it: `512MiB`, `30GiB`, `1TiB`.
+/// A size in bytes with a unit: `512MiB`, `30GiB`, `1TiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
 
@@ -360,47 +373,20 @@ impl std::str::FromStr for Size {
             let number: u64 = text.strip_suffix(unit)?.trim().parse().ok()?;
             number.checked_mul(1 << shift)
         });
-        parsed.map(Self).ok_or_else(|| "write it with a unit, such as 512MiB, 30GiB or 1TiB".to_owned())
+        parsed.map(Self).ok_or_else(|| "use a number and a unit, such as 512MiB, 30GiB or 1TiB".to_owned())
     }
-}
-
-/// Arguments of `cleanup`.
-#[derive(Debug, Args)]
-pub struct CleanupArguments {
-    /// The job whose staged VHDs are removed; the newest, where none is named.
-    pub job: Option<JobId>,
-    /// Delete chunks that no manifest names and that are older than `cleanup.chunk_grace`.
-    #[arg(long, conflicts_with_all = ["job", "image", "version"])]
-    pub chunks: bool,
-    /// With --chunks: only show which stores hold how many chunks to delete; nothing is deleted.
-    #[arg(long, requires = "chunks")]
-    pub dry_run: bool,
-    /// With --chunks: go on although this source store has no manifests (or, if it is not the configured one, is gone), as all
-    /// its versions were given up; may be given several times.
-    #[arg(long, value_name = "ACCOUNT/CONTAINER", requires = "chunks")]
-    pub without_source: Vec<Container>,
-    /// Give up a version of this image, so that its chunks can be collected; managed images stay.
-    #[arg(long, value_name = "NAME", requires = "version", conflicts_with = "job")]
-    pub image: Option<ImageName>,
-    /// The version to give up.
-    #[arg(long, value_name = "VERSION", requires = "image")]
-    pub version: Option<ImageVersion>,
-    /// Remove what the tables hold of jobs that ended more than so many days ago, but for those that are still needed.
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..),
-        conflicts_with_all = ["job", "image", "version", "chunks"])]
-    pub history: Option<u32>,
 }
 
 /// Arguments of `dashboard`.
 #[derive(Debug, Args)]
 pub struct DashboardArguments {
-    /// Where to listen. Any address but a loopback one needs --token-file, and then everything needs the token.
+    /// The address to listen on; any address but a loopback one requires --token-file, and then every request needs the token
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     pub listen: SocketAddr,
-    /// A file with the token that lets people approve, retry and cancel; without it the page only shows.
-    #[arg(long, value_name = "FILE")]
+    /// A file with the token that allows approve, retry and cancel; without it the page is read-only
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub token_file: Option<PathBuf>,
-    /// A name, besides the address, that browsers use for this server; may be given several times.
+    /// A host name by which browsers reach this server; can be given several times
     #[arg(long = "host", value_name = "NAME")]
     pub hosts: Vec<String>,
 }
@@ -408,25 +394,25 @@ pub struct DashboardArguments {
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub struct DemoArguments {
-    /// How many subscriptions.
+    /// Number of subscriptions
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=2000))]
     pub subscriptions: u32,
-    /// How many regions, the source's own included.
+    /// Number of regions, including the source's region
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
     pub regions: u32,
-    /// How many images.
+    /// Number of images
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub images: u32,
-    /// How many worker processes.
+    /// Number of worker processes
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub workers: u32,
-    /// The folder that the demonstration is made in; it must not exist, or be one of an earlier demonstration.
-    #[arg(long, default_value = "goldfleet-demo", value_name = "FOLDER")]
+    /// The directory for the demo; it must not exist, or come from an earlier demo
+    #[arg(long, default_value = "goldfleet-demo", value_name = "DIRECTORY", value_hint = ValueHint::DirPath)]
     pub folder: PathBuf,
-    /// The size of each image's disk, in MiB.
+    /// Size of each image's disk in MiB
     #[arg(long, default_value_t = 64, value_name = "MIB", value_parser = clap::value_parser!(u64).range(20..=1_048_576))]
     pub disk: u64,
-    /// The data on each disk, in KiB.
+    /// Data on each disk in KiB
     #[arg(long, default_value_t = 1536, value_name = "KIB", value_parser = clap::value_parser!(u64).range(64..=67_108_864))]
     pub data: u64,
 }

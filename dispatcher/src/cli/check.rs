@@ -1,7 +1,7 @@
 //! `check`.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use goldfleet_disk::{CheckOptions, Report, check};
 use indicatif::HumanBytes;
@@ -13,27 +13,41 @@ use crate::terminal::paint::Tone;
 /// `goldfleet check`.
 ///
 /// # Errors
-/// If the console cannot be written to.
-pub fn run(file: &Path, options: &CheckOptions, console: &mut Console<'_>) -> io::Result<u8> {
-    let report = check(file, options).report;
-    if console.output == Output::Json {
-        write_json(console.out, &report)?;
-    } else {
-        write_findings(&report, console.out, console.colours.out)?;
-        if report.is_usable() {
-            let size = report.size.map_or_else(String::new, |size| format!(", {}", HumanBytes(size)));
-            let generation = report.generation.map_or_else(String::new, |g| format!(", generation {g}"));
-            let verdict = console.word(Tone::Good, "can be used");
-            writeln!(console.out, "{}: {verdict} as an OS disk{size}{generation}", file.display())?;
+/// Where the console cannot be written to.
+pub fn run(files: &[PathBuf], options: &CheckOptions, console: &mut Console<'_>) -> io::Result<u8> {
+    let mut reports = Vec::with_capacity(files.len());
+    for file in files {
+        let report = check(file, options).report;
+        if console.output != Output::Json {
+            write_checked(file, &report, console)?;
         }
+        reports.push(report);
     }
-    Ok(if report.is_usable() { DONE } else { USAGE })
+    match reports.as_slice() {
+        _ if console.output != Output::Json => {}
+        // One file is one object, as it was before several could be given.
+        [report] => write_json(console.out, report)?,
+        reports => write_json(console.out, &reports)?,
+    }
+    Ok(if reports.iter().all(Report::is_usable) { DONE } else { USAGE })
 }
 
-/// Writes why an upload was refused: on standard error, or as the result where that is to be JSON.
+fn write_checked(file: &Path, report: &Report, console: &mut Console<'_>) -> io::Result<()> {
+    write_findings(report, console.out, console.colours.out)?;
+    if !report.is_usable() {
+        let verdict = console.word(Tone::Bad, "cannot be used");
+        return writeln!(console.out, "{}: {verdict} as an OS disk", file.display());
+    }
+    let size = report.size.map_or_else(String::new, |size| format!(", {}", HumanBytes(size)));
+    let generation = report.generation.map_or_else(String::new, |g| format!(", generation {g}"));
+    let verdict = console.word(Tone::Good, "can be used");
+    writeln!(console.out, "{}: {verdict} as an OS disk{size}{generation}", file.display())
+}
+
+/// Prints why an upload was refused: on standard error, or as the result where that is JSON.
 ///
 /// # Errors
-/// Where the console can't be written to.
+/// Where the console cannot be written to.
 pub fn write_report(report: &Report, console: &mut Console<'_>) -> io::Result<()> {
     match console.output {
         Output::Json => write_json(console.out, report),

@@ -63,12 +63,11 @@ fn write(report: &DemoReport, statuses: &[Status], console: &mut Console<'_>) ->
     for (region, bytes) in &report.wan_bytes_by_region {
         writeln!(console.out, "  {region:<20} {}", HumanBytes(*bytes))?;
     }
-    let verified =
-        if report.verified { "is byte for byte what its golden disk stands for" } else { "was NOT verified" };
-    writeln!(console.out, "every target's VHD {verified} ({:.1} s)", report.verify_seconds)?;
-    writeln!(console.out, "a worker's peak memory: {}", HumanBytes(report.worker_peak_memory))?;
+    let verified = if report.verified { "is identical to its golden disk, byte for byte" } else { "was NOT verified" };
+    writeln!(console.out, "the VHD of every target {verified} ({:.1} s)", report.verify_seconds)?;
+    writeln!(console.out, "peak memory of a worker: {}", HumanBytes(report.worker_peak_memory))?;
     writeln!(
         console.out,
-        "\nlook around: the cloud is {folder}/cloud; try 'goldfleet --config {folder}/goldfleet.toml status' (jobs, logs, …)"
+        "\nto explore it: the cloud is {folder}/cloud; run 'goldfleet --config {folder}/goldfleet.toml status' (or jobs, logs, images)"
     )
 }

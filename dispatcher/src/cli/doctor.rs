@@ -8,10 +8,10 @@ use super::output::{Console, Output, write_json};
 use crate::control::desk::Desk;
 use crate::control::doctor::{Level, examine};
 
-/// `goldfleet doctor`: a line for each finding.
+/// `goldfleet doctor`: one line per finding.
 ///
 /// # Errors
-/// Where the targets file can't be read, or the console not written to.
+/// Where the targets file cannot be read, or the console cannot be written to.
 pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
     let findings = examine(desk, goldfleet_connect::open_inspector(&desk.config)?).await?;
     let of = |level: Level| findings.iter().filter(|finding| finding.level == level).count();

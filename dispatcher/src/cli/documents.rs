@@ -1,4 +1,4 @@
-//! `completions` and `man`: what shells and readers want of the command line, made from the command line itself.
+//! `completions` and `man`: generated from the definition of the command line.
 
 use std::fs;
 use std::io;
@@ -6,32 +6,40 @@ use std::path::Path;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use clap_complete::env::{Bash, Elvish, EnvCompleter, Fish, Powershell, Zsh};
 use goldfleet_worker::arguments::Arguments as WorkerArguments;
 
 use super::arguments::Arguments;
 use super::output::Console;
 
-/// Writes a shell's completions to standard output.
+/// Prints the completions of a shell.
 ///
 /// # Errors
-/// Where it can't be written to.
+/// Where the console cannot be written to.
 pub fn completions(shell: Shell, console: &mut Console<'_>) -> io::Result<()> {
-    // Into memory first: the generator takes a closed pipe for a bug.
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "goldfleet", &mut script);
+    let completer: &dyn EnvCompleter = match shell {
+        Shell::Bash => &Bash,
+        Shell::Elvish => &Elvish,
+        Shell::Fish => &Fish,
+        Shell::PowerShell => &Powershell,
+        Shell::Zsh => &Zsh,
+        other => return Err(io::Error::other(format!("no completions for {other}"))),
+    };
+    // The script has the program complete each word, so that it offers job ids and images too.
+    completer.write_registration("COMPLETE", "goldfleet", "goldfleet", "goldfleet", &mut script)?;
     console.out.write_all(&script)
 }
 
-/// Writes the manual pages of both programs into a folder. Returns how many there are.
+/// Writes the manual pages of both programs into a directory.
 ///
 /// # Errors
-/// Where the folder can't be made or written to.
+/// Where the directory cannot be created or written to.
 pub fn manual(folder: &Path, console: &mut Console<'_>) -> io::Result<()> {
     let written = fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(Arguments::command(), folder))
         .and_then(|()| clap_mangen::generate_to(WorkerArguments::command(), folder));
-    written
-        .map_err(|error| io::Error::new(error.kind(), format!("{} can't be written to: {error}", folder.display())))?;
+    written.map_err(|error| io::Error::new(error.kind(), format!("cannot write to {}: {error}", folder.display())))?;
     let pages =
         fs::read_dir(folder)?.filter_map(Result::ok).filter(|page| page.path().extension().is_some_and(|e| e == "1"));
     writeln!(

@@ -62,17 +62,31 @@ pub enum CommandError {
     /// The dashboard.
     #[error(transparent)]
     Dashboard(#[from] DashboardError),
-    /// The dispatcher tells nobody how it is.
-    #[error("the dispatcher tells nobody how it is: set dispatch.listen, such as '127.0.0.1:8081'")]
+    /// The dispatcher has no health endpoint.
+    #[error("the dispatcher has no health endpoint: `dispatch.listen` is not set")]
     NotListening,
-    /// The dispatcher is not well.
-    #[error("the dispatcher at {at} is not well: {source}")]
+    /// The dispatcher is not healthy.
+    #[error("the dispatcher at {at} is not healthy: {source}")]
     Unwell {
-        /// Where it was asked.
+        /// The address of its health endpoint.
         at: SocketAddr,
         /// What it answered, if it did.
         source: io::Error,
     },
+    /// A command that changes a job was given none.
+    #[error("no job given; {open}")]
+    NotNamed {
+        /// The command.
+        command: &'static str,
+        /// Which jobs are open.
+        open: String,
+    },
+    /// The operator did not confirm.
+    #[error("not confirmed: nothing was changed")]
+    Declined,
+    /// There is no such code or topic.
+    #[error("{0}")]
+    Unknown(String),
     /// The rehearsal.
     #[error(transparent)]
     Rehearsal(#[from] RehearsalError),
@@ -80,10 +94,10 @@ pub enum CommandError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// Only a plan can be drawn.
-    #[error("only 'goldfleet plan' can be shown as svg: use --output table or json")]
+    #[error("only 'goldfleet plan' supports --output svg")]
     NoPicture,
     /// Asked to stop.
-    #[error("interrupted; the same command goes on where this one stopped")]
+    #[error("interrupted")]
     Interrupted,
 }
 
@@ -99,6 +113,7 @@ impl CommandError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Filter(_) | Self::NoPicture | Self::NotListening => USAGE,
+            Self::NotNamed { .. } | Self::Unknown(_) => USAGE,
             Self::Dashboard(DashboardError::Guard(_)) => USAGE,
             Self::Dashboard(DashboardError::Listen { .. }) => SERVICE,
             Self::Unwell { .. } => FAILED,
@@ -110,7 +125,7 @@ impl CommandError {
             Self::Desk(error) => error.exit_code(),
             Self::Upload(UploadError::Port(_)) => SERVICE,
             Self::Upload(UploadError::Lapsed) => FAILED,
-            Self::Upload(UploadError::Interrupted) | Self::Interrupted => INTERRUPTED,
+            Self::Upload(UploadError::Interrupted) | Self::Interrupted | Self::Declined => INTERRUPTED,
             Self::Upload(_) => USAGE,
             Self::Convert(ConvertError::Exists(_)) | Self::SameFile(_) => USAGE,
             Self::Convert(_) => FAILED,
@@ -121,27 +136,48 @@ impl CommandError {
 
     /// What to do next, where the error itself does not say it.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Config(_) => {
-                "docs/configuration.md tells every key; once it is right, 'goldfleet setup' makes what is missing, and \
-                 'goldfleet doctor' looks whether all is well"
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotNamed { command, .. } => {
+                return Some(format!(
+                    "name the job: goldfleet {command} JOB; an unambiguous prefix of the id is enough"
+                ));
             }
-            Self::Upload(UploadError::OtherContent(_)) => "'goldfleet jobs' shows which versions were dispatched",
-            Self::Convert(ConvertError::Exists(_)) => "name another file, or replace it with --force",
-            Self::Unwell { .. } => "'goldfleet dispatcher' starts one; its log says why it does not turn",
-            Self::Desk(error) | Self::Rehearsal(RehearsalError::Desk(error)) => return of_desk(error),
-            Self::Upload(UploadError::Port(error)) | Self::Backend(BackendError::Port(error)) => return of_port(error),
-            Self::Demo(DemoError::Desk(error)) => return of_desk(error),
-            _ => return None,
-        })
+            Self::Config(_) => Some(
+                "'goldfleet help configuration' describes every key; then 'goldfleet setup' creates what is missing, and \
+                 'goldfleet doctor' checks the rest",
+            ),
+            Self::NotListening => Some("set it in goldfleet.toml, such as listen = \"127.0.0.1:8081\" in [dispatch]"),
+            Self::NoPicture => Some("use --output table or --output json"),
+            Self::Interrupted => Some("run the same command again to continue"),
+            Self::Upload(UploadError::Interrupted) => Some("run the same command again: only what is missing is sent"),
+            Self::Upload(UploadError::OtherContent(_)) => Some("'goldfleet images' lists the uploaded versions"),
+            Self::Upload(UploadError::Refused(_)) => {
+                Some("'goldfleet explain CODE' explains a finding, 'goldfleet help formats' every check")
+            }
+            Self::Convert(ConvertError::Exists(_)) => Some("name another file, or replace it with --force"),
+            Self::Unwell { .. } => {
+                Some("'goldfleet dispatcher' starts a dispatcher; the log of a running one has the reason")
+            }
+            Self::Desk(error) | Self::Rehearsal(RehearsalError::Desk(error)) => of_desk(error),
+            Self::Upload(UploadError::Port(error)) | Self::Backend(BackendError::Port(error)) => of_port(error),
+            Self::Demo(DemoError::Desk(error)) => of_desk(error),
+            _ => None,
+        };
+        hint.map(str::to_owned)
     }
 }
 
 fn of_desk(error: &DeskError) -> Option<&'static str> {
     match error {
-        DeskError::Illegal(_) => Some("'goldfleet status' shows how far it is, 'goldfleet jobs' what else there is"),
-        DeskError::TooSlow(_) => Some("give it longer, or leave --within out: 'goldfleet plan' shows what speed costs"),
+        DeskError::NoSuchJob(_) | DeskError::NoJobWithPrefix(_) => Some("'goldfleet jobs' lists jobs"),
+        DeskError::NoJobs => Some("'goldfleet upload' and 'goldfleet dispatch' create jobs"),
+        DeskError::NoSuchImage { .. } => {
+            Some("'goldfleet images' lists the uploaded versions, 'goldfleet upload' adds one")
+        }
+        DeskError::NoTargets { .. } => Some("'goldfleet targets list' lists the targets"),
+        DeskError::Illegal(_) => Some("'goldfleet status' shows the job's progress"),
+        DeskError::TooSlow(_) => Some("allow more time, or omit --within: 'goldfleet plan' shows the fastest plan"),
         DeskError::LiveSet(error) => Some(of_live_set(error)),
         DeskError::Port(error) => of_port(error),
         _ => None,
@@ -174,30 +210,38 @@ fn of_port(error: &PortError) -> Option<&'static str> {
     }
     Some(match error.kind {
         ErrorKind::Denied => {
-            "see who [cloud] credential is; 'goldfleet doctor' tells which rights that identity lacks, and where"
+            "check which identity [cloud] credential selects; 'goldfleet doctor' lists the permissions that it lacks"
         }
-        ErrorKind::Throttled => "the service is asked too much: try again in a minute, or lower worker.requests",
-        ErrorKind::Unavailable => "see whether the service can be reached from here; the same command goes on then",
-        ErrorKind::Conflict | ErrorKind::Fenced => "someone else is at it: 'goldfleet status' shows how far it is",
+        ErrorKind::Throttled => "the service limits requests: try again in a minute, or lower `worker.requests`",
+        ErrorKind::Unavailable => "check that the service can be reached from this machine, then run the command again",
+        ErrorKind::Conflict | ErrorKind::Fenced => {
+            "another process changed this at the same time: 'goldfleet status' shows the current state"
+        }
         ErrorKind::NotFound => {
-            "see whether [source] and [coordination] name what is there; 'goldfleet setup' makes what is missing"
+            "check the names in [source] and [coordination]; 'goldfleet setup' creates what is missing"
         }
         _ => return None,
     })
 }
 
-/// What to do about what lies on this machine: there no service is to be reached, and no credential asked for.
+/// What to do about a fault of this machine, where no service and no credential is involved.
 fn of_machine(code: &str) -> Option<&'static str> {
     Some(match code {
-        "disk-full" => "make room on that disk; the same command goes on then",
-        "account-unusable" | "database-unusable" => "see who owns it, and whether you may write there",
-        "database-busy" => "see who holds it open, such as by 'fuser'; the same command goes on then",
-        "database-gone" => "what was done is found done: dispatch again what had not ended",
-        "database-damaged" => {
-            "stop what uses it, move it away with the files beside it that end in -wal and -shm, and dispatch again: \
-             targets that have the image are skipped"
+        "credential-unavailable" => {
+            "sign in, for example with 'az login' (is az installed and on PATH?), or set [cloud] credential to another \
+             credential"
         }
-        "address-unusable" => "see who listens there, or set another address",
+        "disk-full" => "free some disk space, then run the command again",
+        "account-unusable" | "database-unusable" => "check the owner of the file, and that you may write to it",
+        "database-busy" => {
+            "find the process that holds the file open, for example with fuser, then run the command again"
+        }
+        "database-gone" => "dispatch again what had not ended: targets that have the image are skipped",
+        "database-damaged" => {
+            "stop every process that uses the file, move it away together with the files that end in -wal and -shm, and \
+             dispatch again: targets that have the image are skipped"
+        }
+        "address-unusable" => "find the process that listens there, or set another address",
         _ => return None,
     })
 }
@@ -207,13 +251,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fails_on_this_machine_is_not_blamed_on_a_service() {
-        let hint = |kind, code: &str| CommandError::from(PortError::new(kind, "").with_code(code)).hint().unwrap_or("");
+    fn a_fault_of_this_machine_is_not_reported_as_a_fault_of_a_service() {
+        let hint =
+            |kind, code: &str| CommandError::from(PortError::new(kind, "").with_code(code)).hint().unwrap_or_default();
         for (kind, code, word) in [
-            (ErrorKind::Unavailable, "disk-full", "make room"),
-            (ErrorKind::Denied, "account-unusable", "may write"),
-            (ErrorKind::Denied, "database-unusable", "may write"),
-            (ErrorKind::Unavailable, "database-busy", "holds it open"),
+            (ErrorKind::Unavailable, "disk-full", "disk space"),
+            (ErrorKind::Denied, "account-unusable", "may write to it"),
+            (ErrorKind::Denied, "database-unusable", "may write to it"),
+            (ErrorKind::Unavailable, "database-busy", "holds the file open"),
             (ErrorKind::Unavailable, "database-damaged", "move it away"),
             (ErrorKind::Unavailable, "address-unusable", "another address"),
         ] {

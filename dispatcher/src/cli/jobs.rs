@@ -1,28 +1,23 @@
-//! `jobs`, `status`, `logs`, `approve`, `retry`, `cancel` and `cleanup`.
+//! `jobs`, `status`, `approve`, `retry` and `cancel`.
 
-use std::io;
-use std::time::Duration;
-
-use goldfleet_model::ids::JobId;
 use goldfleet_model::image::ImageRef;
+use goldfleet_model::job::Job;
 use goldfleet_model::words::counted;
 use indicatif::HumanBytes;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::CleanupArguments;
-use super::error::{CommandError, DONE, FAILED, INTERRUPTED};
+use super::arguments::{ApproveArguments, ChangedJob, JobsArguments, RetryArguments, StatusArguments};
+use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
-use super::{send, view};
+use super::{choose, images, send, view};
 use crate::control::approve::approve;
-use crate::control::cancel::cancel;
-use crate::control::cleanup::{cleanup_job, forget_version};
-use crate::control::collect::{CollectOptions, Collected, collect};
+use crate::control::cancel::{Cancelled, cancel};
 use crate::control::desk::{Desk, DeskError};
-use crate::control::history::forget_jobs;
 use crate::control::retry::{Which, retry};
 use crate::control::status::{Status, UploadStatus, status};
+use crate::control::suggest::command_line;
 use crate::terminal::follow::{Finish, follow};
 use crate::terminal::paint::Tone;
 use crate::terminal::progress::{Progress, Style};
@@ -31,41 +26,56 @@ use crate::terminal::progress::{Progress, Style};
 ///
 /// # Errors
 /// [`CommandError`].
-pub async fn list(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let mut rows = Vec::new();
-    for job in desk.ports.table.jobs().await? {
-        rows.push(status(desk, &job.value).await?);
+pub async fn list(desk: &Desk, arguments: &JobsArguments, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let limit = if arguments.limit == 0 { usize::MAX } else { arguments.limit };
+    let filtered = arguments.image.is_some() || !arguments.states.is_empty();
+    // One more than is shown, to know whether there are more. A filter may leave out any number of jobs.
+    let jobs = match limit.checked_add(1).filter(|_| !filtered) {
+        Some(limit) => desk.ports.table.newest_jobs(limit).await?,
+        None => desk.ports.table.jobs().await?,
+    };
+    let of_image = |job: &Job| arguments.image.as_ref().is_none_or(|image| *image == job.image.name);
+    let (mut rows, mut more) = (Vec::new(), false);
+    for job in jobs.into_iter().map(|row| row.value).filter(of_image) {
+        let status = status(desk, &job).await?;
+        if arguments.states.is_empty() || arguments.states.contains(&status.shown_state()) {
+            more = rows.len() == limit;
+            if more {
+                break;
+            }
+            rows.push(status);
+        }
     }
     if console.output == Output::Json {
         write_json(console.out, &rows)?;
-        return Ok(DONE);
-    }
-    if rows.is_empty() {
+    } else if rows.is_empty() && filtered {
+        writeln!(console.notes, "no job matches")?;
+    } else if rows.is_empty() {
         writeln!(console.notes, "{}", DeskError::NoJobs)?;
-        return Ok(DONE);
+    } else {
+        let header = ["job", "image", "version", "state", "images", "failed"];
+        write_table(console, &header, rows.iter().map(job_row))?;
     }
-    let lines = rows.iter().map(|row| {
-        let image = &row.phases.image;
-        let done = image.succeeded + image.skipped;
-        [
-            row.job.clone().into(),
-            row.image.clone().into(),
-            row.version.clone().into(),
-            Cell::toned(row.state, standing(row)),
-            if row.is_empty() { String::new().into() } else { format!("{done}/{}", image.total).into() },
-            Cell::count(row.failures.len(), Tone::Bad),
-            row.created.strftime("%Y-%m-%d %H:%M:%SZ").to_string().into(),
-        ]
-    });
-    write_table(console, &["job", "image", "version", "state", "images", "failures", "asked for"], lines)?;
+    if more {
+        writeln!(console.notes, "showing only the newest {limit}: use --limit to show more, or --limit 0 to show all")?;
+    }
     Ok(DONE)
 }
 
-fn standing(status: &Status) -> String {
-    match status.approvals.as_ref().and_then(|approvals| approvals.waits) {
-        Some(ring) => format!("{}: ring {ring} waits for approval", status.in_words()),
-        None => status.in_words().to_owned(),
-    }
+/// A row of the list. The id shows when the job was requested.
+fn job_row(row: &Status) -> [Cell; 6] {
+    let image = &row.phases.image;
+    let done = image.succeeded + image.skipped;
+    let waits = row.approvals.as_ref().and_then(|approvals| approvals.waits);
+    let waits = waits.map_or_else(String::new, |ring| format!(" (approve ring {ring})"));
+    [
+        row.job.clone().into(),
+        row.image.clone().into(),
+        row.version.clone().into(),
+        Cell::toned(row.shown_state(), format!("{}{waits}", row.shown_state())),
+        if row.is_empty() { String::new().into() } else { format!("{done}/{}", image.total).into() },
+        Cell::count(row.failures.len(), Tone::Bad),
+    ]
 }
 
 /// `goldfleet status`.
@@ -74,17 +84,15 @@ fn standing(status: &Status) -> String {
 /// [`CommandError`].
 pub async fn status_command(
     desk: &Desk,
-    job: Option<&JobId>,
-    watch: bool,
-    failed: bool,
+    arguments: &StatusArguments,
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
-    let job = match desk.job_or_newest(job).await {
+    let job = match choose::shown(desk, arguments.job.job.as_ref()).await {
         Err(DeskError::NoJobs) => return uploads(desk, console).await,
         job => job?.value,
     };
-    let status = if watch {
+    let status = if arguments.watch {
         let progress = Progress::new(Style::fitting(console.output == Output::Json));
         match follow(desk, &job.id, Finish::Elsewhere, &progress, stop).await? {
             Some(status) => status,
@@ -93,7 +101,7 @@ pub async fn status_command(
     } else {
         status(desk, &job).await?
     };
-    if failed {
+    if arguments.failed {
         view::write_failures(&status, console)?;
     } else {
         view::write_status(&status, console)?;
@@ -101,7 +109,7 @@ pub async fn status_command(
     Ok(status.state.exit_code())
 }
 
-/// Before there is a job there may be an upload.
+/// Before the first job, there may be an upload.
 async fn uploads(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
     let uploads = desk.ports.table.uploads().await?;
     if uploads.is_empty() {
@@ -116,53 +124,13 @@ async fn uploads(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandEr
         [
             upload.image.to_string().into(),
             upload.version.to_string().into(),
-            Cell::toned(upload.state, upload.state.as_str()),
+            Cell::toned(upload.state, images::upload_state(upload.state)),
             format!("{:.1}%", state.percent).into(),
             HumanBytes(upload.bytes_sent).to_string().into(),
         ]
     });
     write_table(console, &["image", "version", "upload", "read", "sent"], rows)?;
-    Ok(DONE)
-}
-
-/// `goldfleet logs`.
-///
-/// # Errors
-/// [`CommandError`].
-pub async fn logs(
-    desk: &Desk,
-    job: Option<&JobId>,
-    operation: Option<&str>,
-    console: &mut Console<'_>,
-) -> Result<u8, CommandError> {
-    let job = desk.job_or_newest(job).await?.value;
-    let mut events = desk.ports.table.events(&job.id, None).await?;
-    if let Some(text) = operation {
-        events.retain(|event| event.operation.as_ref().is_some_and(|id| id.to_string().contains(text)));
-    }
-    if console.output == Output::Json {
-        write_json(console.out, &events)?;
-        return Ok(DONE);
-    }
-    if events.is_empty() {
-        match operation {
-            Some(text) => writeln!(
-                console.notes,
-                "job {} has no event whose operation's id contains {text:?}: 'goldfleet logs {}' shows all",
-                job.id, job.id
-            )?,
-            None => writeln!(console.notes, "job {} has no event yet", job.id)?,
-        }
-    }
-    for event in events {
-        let what = event.operation.map_or_else(|| format!("job {}", event.job), |id| id.to_string());
-        let why = event.why.map_or_else(String::new, |why| format!(": {why}"));
-        writeln!(
-            console.out,
-            "{} {} {what} {} -> {} ({}){why}",
-            event.at, event.who, event.from, event.to, event.what
-        )?;
-    }
+    writeln!(console.notes, "no job was created yet: 'goldfleet images' shows what can be dispatched")?;
     Ok(DONE)
 }
 
@@ -172,21 +140,20 @@ pub async fn logs(
 /// [`CommandError`].
 pub async fn approve_command(
     desk: &Desk,
-    job: Option<&JobId>,
-    ring: Option<u32>,
-    by: Option<&str>,
+    arguments: &ApproveArguments,
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
-    let job = desk.job_or_newest(job).await?.value.id;
-    let by = by.filter(|by| !by.trim().is_empty()).unwrap_or(&desk.who);
-    let approved = approve(desk, &job, ring, by).await?;
+    let ChangedJob { job, yes } = &arguments.job;
+    let job = choose::changed(desk, "approve", job.as_ref(), *yes, console).await?.value.id;
+    let by = arguments.by.as_ref().map_or_else(|| desk.who.clone(), |by| format!("{by} ({})", desk.who));
+    let approved = approve(desk, &job, arguments.ring, &by).await?;
     let approval = &approved.approval;
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": job, "approval": approval, "new": approved.new }))?;
     } else if approved.new {
-        writeln!(console.out, "ring {} of job {job} is approved by {}: its copies begin", approval.ring, approval.by)?;
+        writeln!(console.out, "approved ring {} of job {job} as {}", approval.ring, approval.by)?;
     } else {
-        writeln!(console.out, "ring {} of job {job} was approved before, by {}", approval.ring, approval.by)?;
+        writeln!(console.out, "ring {} of job {job} was already approved by {}", approval.ring, approval.by)?;
     }
     Ok(DONE)
 }
@@ -197,149 +164,50 @@ pub async fn approve_command(
 /// [`CommandError`].
 pub async fn retry_command(
     desk: &Desk,
-    job: Option<&JobId>,
-    which: &Which,
-    wait: bool,
+    arguments: &RetryArguments,
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
-    let job = desk.job_or_newest(job).await?.value.id;
-    let tried = retry(desk, &job, which).await?;
-    let verb = if tried == 1 { "is" } else { "are" };
-    writeln!(console.notes, "{} of job {job} {verb} tried again", counted(tried, "operation"))?;
-    send::conclude(desk, &job, wait, console, stop, None).await
+    let ChangedJob { job, yes } = &arguments.job;
+    let job = choose::changed(desk, "retry", job.as_ref(), *yes, console).await?.value.id;
+    let which = Which { phase: arguments.phase, targets: arguments.selection.selectors() };
+    let retried = retry(desk, &job, &which).await?;
+    writeln!(console.notes, "retrying {} of job {job}", counted(retried, "operation"))?;
+    send::conclude(desk, &job, arguments.wait, console, stop, None).await
 }
 
 /// `goldfleet cancel`.
 ///
 /// # Errors
 /// [`CommandError`].
-pub async fn cancel_command(desk: &Desk, job: Option<&JobId>, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let job = desk.job_or_newest(job).await?.value.id;
+pub async fn cancel_command(
+    desk: &Desk,
+    arguments: &ChangedJob,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
+    let ChangedJob { job, yes } = arguments;
+    let job = choose::changed(desk, "cancel", job.as_ref(), *yes, console).await?.value.id;
     let counts = cancel(desk, &job).await?;
     if counts.stopping == 0 {
         crate::control::sweep::look_after(desk, &job).await?;
     }
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": job, "operations": counts }))?;
+        return Ok(DONE);
+    }
+    let Cancelled { done, cancelled, stopping, failed } = counts;
+    writeln!(
+        console.out,
+        "job {job}: {cancelled} cancelled, {stopping} stopping at their next checkpoint, {done} had succeeded, {failed} had \
+         failed"
+    )?;
+    let row = desk.job(&job).await?.value;
+    if row.tree.is_some() {
+        writeln!(console.notes, "to continue it: goldfleet retry {job}")?;
     } else {
-        writeln!(
-            console.out,
-            "job {job}: {} operations were done already and stay so, {} had failed, {} will not begin, {} stop at their \
-             next checkpoint",
-            counts.done, counts.failed, counts.cancelled, counts.stopping
-        )?;
-        let row = desk.job(&job).await?.value;
-        if row.tree.is_some() {
-            writeln!(console.notes, "'goldfleet retry {job}' takes it up again")?;
-        } else {
-            let ImageRef { name, version, .. } = row.image;
-            writeln!(console.notes, "'goldfleet dispatch --image {name} --version {version}' asks for it anew")?;
-        }
+        let ImageRef { name, version, .. } = &row.image;
+        let dispatch = command_line("dispatch", name.as_str(), version.as_str(), &row.selection);
+        writeln!(console.notes, "to start a new job: {dispatch}")?;
     }
     Ok(DONE)
-}
-
-/// `goldfleet cleanup`.
-///
-/// # Errors
-/// [`CommandError`].
-pub async fn cleanup_command(
-    desk: &Desk,
-    arguments: &CleanupArguments,
-    console: &mut Console<'_>,
-) -> Result<u8, CommandError> {
-    if arguments.chunks {
-        return cleanup_chunks(desk, arguments, console).await;
-    }
-    if let Some(days) = arguments.history {
-        return cleanup_history(desk, days, console).await;
-    }
-    let (value, text) = if let (Some(image), Some(version)) = (&arguments.image, &arguments.version) {
-        let existed = forget_version(desk, image, version).await?;
-        let text = if existed { "given up" } else { "was not there" };
-        (json!({ "image": image, "version": version, "removed": existed }), format!("{image} {version} {text}"))
-    } else {
-        let job = desk.job_or_newest(arguments.job.as_ref()).await?.value.id;
-        let done = cleanup_job(desk, &job).await?;
-        let left = if done.left > 0 {
-            format!(", {} left alone, as they are not what the job made", done.left)
-        } else {
-            String::new()
-        };
-        (
-            json!({ "job": job, "removed": done }),
-            format!("job {job}: {} removed{left}", counted(done.vhds, "staged VHD")),
-        )
-    };
-    write_done(&value, &text, console)?;
-    Ok(DONE)
-}
-
-/// `goldfleet cleanup --chunks`.
-async fn cleanup_chunks(
-    desk: &Desk,
-    arguments: &CleanupArguments,
-    console: &mut Console<'_>,
-) -> Result<u8, CommandError> {
-    let given_up = arguments.without_source.iter().cloned().collect();
-    let done = collect(desk, &CollectOptions { dry_run: arguments.dry_run, given_up }).await?;
-    for failed in &done.failed {
-        writeln!(console.notes, "store {} could not be collected: {}", failed.store, failed.error)?;
-    }
-    if done.foreign > 0 {
-        writeln!(console.notes, "{} under chunks/ are not chunks and stay", counted(done.foreign, "blob"))?;
-    }
-    if console.output == Output::Json {
-        write_json(console.out, &done)?;
-    } else {
-        if done.dry_run {
-            write_garbage(&done, console)?;
-        }
-        writeln!(console.out, "{}", sum(&done))?;
-    }
-    Ok(if done.failed.is_empty() { DONE } else { FAILED })
-}
-
-/// What a collection did, in a sentence.
-fn sum(done: &Collected) -> String {
-    let (number, bytes, verb) = match done.dry_run {
-        true => (done.garbage, done.garbage_bytes, "would be deleted"),
-        false => (done.deleted, done.deleted_bytes, "deleted"),
-    };
-    let (chunks, stores) = (counted(done.chunks, "chunk"), counted(done.stores, "store"));
-    format!("{number} of {chunks} in {stores} {verb}, {}", HumanBytes(bytes))
-}
-
-/// What a collection would delete from each store.
-fn write_garbage(done: &Collected, console: &mut Console<'_>) -> io::Result<()> {
-    let lines = done.by_store.iter().map(|one| {
-        let bytes = HumanBytes(one.garbage_bytes).to_string();
-        [one.store.to_string(), one.chunks.to_string(), one.garbage.to_string(), bytes]
-    });
-    write_table(console, &["store", "chunks", "to delete", "bytes"], lines)
-}
-
-/// `goldfleet cleanup --history`.
-async fn cleanup_history(desk: &Desk, days: u32, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let done = forget_jobs(desk, Duration::from_secs(u64::from(days) * 24 * 60 * 60)).await?;
-    for job in &done.staged {
-        writeln!(console.notes, "job {job} stays, as its staged VHDs were not removed: 'goldfleet cleanup {job}'")?;
-    }
-    for job in &done.stores {
-        writeln!(console.notes, "job {job} stays, as no later one names the same stores: they could not be collected")?;
-    }
-    for job in &done.changed {
-        writeln!(console.notes, "job {job} stays, as it was changed just now")?;
-    }
-    write_done(&json!(done), &format!("{} removed", counted(done.removed.len(), "job")), console)?;
-    Ok(DONE)
-}
-
-/// What was done: as a value for programs, or a sentence for people.
-fn write_done(value: &Value, text: &str, console: &mut Console<'_>) -> io::Result<()> {
-    match console.output {
-        Output::Json => write_json(console.out, value),
-        Output::Table | Output::Svg => writeln!(console.out, "{text}"),
-    }
 }

@@ -2,12 +2,19 @@
 
 pub mod arguments;
 pub mod check;
+pub mod choose;
+pub mod cleanup;
+pub mod complete;
 pub mod convert;
 pub mod demo;
 pub mod doctor;
 pub mod documents;
 pub mod error;
+pub mod explain;
+pub mod help;
+pub mod images;
 pub mod jobs;
+pub mod logs;
 pub mod output;
 pub mod plan;
 pub mod rehearse;
@@ -17,4 +24,5 @@ pub mod setup;
 pub mod table;
 pub mod targets;
 pub mod verify;
+pub mod version;
 pub mod view;

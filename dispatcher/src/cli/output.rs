@@ -1,6 +1,6 @@
-//! Where results go and in which form: tables for people, JSON for programs.
+//! Where results go and in which form: tables for people, JSON for programs. And who answers questions.
 
-use std::io::{self, Stderr, Stdout, Write};
+use std::io::{self, IsTerminal as _, Stderr, Stdout, Write};
 
 use console::Term;
 use goldfleet_runtime::telemetry;
@@ -11,12 +11,12 @@ use crate::terminal::paint::Tone;
 /// The form in which a command writes its result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
-    /// Tables and sentences.
+    /// Tables and sentences
     #[default]
     Table,
-    /// JSON, with keys that stay.
+    /// JSON with stable keys
     Json,
-    /// A picture; only of a plan.
+    /// A picture (only of a plan)
     Svg,
 }
 
@@ -77,6 +77,18 @@ pub struct Colours {
     pub notes: bool,
 }
 
+/// Who answers the questions of a command.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Answers {
+    /// Nobody: standard input or standard error is not a terminal.
+    #[default]
+    Nobody,
+    /// An operator at the terminal.
+    Terminal,
+    /// Always this answer, for tests.
+    Always(bool),
+}
+
 /// Where a command writes, and in which form.
 pub struct Console<'a> {
     /// The form of the result.
@@ -89,19 +101,45 @@ pub struct Console<'a> {
     pub width: Option<u16>,
     /// What of it is to be coloured.
     pub colours: Colours,
+    /// Who answers questions.
+    pub answers: Answers,
 }
 
 impl<'a> Console<'a> {
     /// A console that is no terminal: as wide as need be, without colours.
     pub fn plain(output: Output, out: &'a mut dyn Write, notes: &'a mut dyn Write) -> Self {
-        Self { output, out, notes, width: None, colours: Colours::default() }
+        Self { output, out, notes, width: None, colours: Colours::default(), answers: Answers::Nobody }
     }
 
     /// The console of this process: as wide as the terminal that standard output is, coloured where that is wanted.
     pub fn standard(output: Output, out: &'a mut Results, notes: &'a mut Remarks) -> Self {
         let width = Term::stdout().size_checked().map(|(_, width)| width);
         let colours = Colours { out: telemetry::colours(&out.0), notes: telemetry::colours(&notes.0) };
-        Self { output, out, notes, width, colours }
+        let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+        let answers = if terminal { Answers::Terminal } else { Answers::Nobody };
+        Self { output, out, notes, width, colours, answers }
+    }
+
+    /// Asks the operator to confirm something; the default answer is no. None where nobody can be asked.
+    ///
+    /// # Errors
+    /// Where the terminal can't be read.
+    pub async fn confirm(&mut self, question: &str) -> io::Result<Option<bool>> {
+        match self.answers {
+            Answers::Nobody => Ok(None),
+            Answers::Always(answer) => Ok(Some(answer)),
+            Answers::Terminal => {
+                write!(self.notes, "{question} [y/N] ")?;
+                self.notes.flush()?;
+                // On a thread that blocks, so that an interrupt ends the command while it waits for the answer.
+                let read = tokio::task::spawn_blocking(|| {
+                    let mut line = String::new();
+                    io::stdin().read_line(&mut line).map(|_| line)
+                });
+                let line = read.await.map_err(io::Error::other)??;
+                Ok(Some(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes")))
+            }
+        }
     }
 
     /// A word of a result, in the colour of what it tells.

@@ -77,12 +77,16 @@ fn as_json(image: &ImageRef, manifest: &Manifest, plan: &JobPlan) -> Value {
 }
 
 fn write_text(manifest: &Manifest, plan: &JobPlan, console: &mut Console<'_>) -> std::io::Result<()> {
+    if plan.targets.is_empty() {
+        let targets = counted(plan.skipped.len(), "target");
+        return writeln!(console.out, "nothing to do: {targets}, all of which have this version already");
+    }
     writeln!(console.out, "{}", render::tree(&plan.plan))?;
     let rows = render::estimates(&plan.plan);
     write_table(console, &render::ESTIMATES, rows)?;
     writeln!(
         console.out,
-        "\n{}, {} {} it already; {} of data, {} over the WAN",
+        "\n{}, {} {} this version already; {} of data, {} over the WAN",
         counted(plan.targets.len() + plan.skipped.len(), "target"),
         plan.skipped.len(),
         if plan.skipped.len() == 1 { "has" } else { "have" },
@@ -91,12 +95,12 @@ fn write_text(manifest: &Manifest, plan: &JobPlan, console: &mut Console<'_>) ->
     )?;
     let points = render::points(&plan.plan);
     if !points.is_empty() {
-        writeln!(console.out, "what speed costs:\n  {}", points.join("\n  "))?;
+        writeln!(console.out, "faster plans cost more:\n  {}", points.join("\n  "))?;
     }
     let rates = &plan.rates;
     writeln!(
         console.out,
-        "prices of {}, {}; storage for {} days; times are lower bounds by the limits of [plan] rates",
+        "prices of {}, {}; storage for {} days; times are lower bounds from the limits in [plan] rates",
         rates.egress.date, rates.egress.source, rates.storage.days
     )?;
     for finding in &plan.plan.findings {

@@ -14,7 +14,6 @@ use goldfleet_rates::Rates;
 use goldfleet_runtime::process;
 use goldfleet_runtime::telemetry;
 use indicatif::HumanBytes;
-use tracing::Level;
 
 use super::arguments::RehearseArguments;
 use super::error::{CommandError, DONE, FAILED};
@@ -36,7 +35,7 @@ pub fn run(
 ) -> Result<u8, CommandError> {
     let made_up = arguments.data.is_some() && arguments.targets_like.is_some();
     let mut config = if made_up { rehearse::config()? } else { Config::load(config, environment())? };
-    telemetry::init(&config.log, Level::ERROR, environment())?;
+    telemetry::init(&config.log, "error", environment())?;
     if let Some(rates) = &arguments.rates {
         config.plan.rates = Some(rates.clone());
     }
@@ -84,7 +83,7 @@ fn material(arguments: &RehearseArguments, config: &Config) -> Result<Material, 
         (_, _, Some(data)) => {
             Ok(Material { image: rehearse::manifest(data.0, 1, 100)?, targets, held: Inventory::default() })
         }
-        _ => Err(RehearsalError::Invalid("name an image, or say how much data".to_owned()).into()),
+        _ => Err(RehearsalError::Invalid("give --image and --version, or --data".to_owned()).into()),
     }
 }
 
@@ -130,14 +129,14 @@ fn write(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
         counted(*workers, "worker")
     )?;
     let row = |what: &str, seconds: f64, remark: String| [what.to_owned(), format!("{seconds:.0} s"), remark];
-    let alone = format!("{}; the last image takes {:.3} times that", report.single.target, report.times_single);
+    let alone = format!("{}; the last image takes {:.3} times as long", report.single.target, report.times_single);
     let promised = &report.estimate;
-    let estimate = format!("{}; the last image takes {:.3} times that", promised.binds, report.times_estimate);
+    let estimate = format!("{}; the last image takes {:.3} times as long", promised.binds, report.times_estimate);
     let rows = [
         row("the first image", report.first_image_seconds, String::new()),
         row("the last image", report.last_image_seconds, String::new()),
         row("one target alone", report.single.seconds, alone),
-        row("the plan's estimate, a lower bound", promised.seconds, estimate),
+        row("estimate of the plan, a lower bound", promised.seconds, estimate),
     ];
     write_table(console, &["to", "virtual time", ""], rows)?;
     writeln!(console.out)?;
@@ -157,21 +156,23 @@ fn write(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
 }
 
 fn write_counts(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
-    let binds =
-        report.binds.map_or("the workers: requests in flight, beats, looks into queues", |limit| limit.as_str());
-    writeln!(console.out, "what binds: {binds}")?;
+    let binds = report.binds.map_or("the workers: requests in flight, heartbeats, queue polls", |limit| limit.as_str());
+    writeln!(console.out, "limiting factor: {binds}")?;
     let requests: u64 = report.requests.values().sum();
     let refused: u64 = report.throttles.values().sum();
-    writeln!(console.out, "{requests} requests, {refused} refused for being too many")?;
+    writeln!(console.out, "{requests} requests, {refused} throttled")?;
     for (limit, count) in &report.throttles {
         writeln!(console.out, "  {count} by {}", limit.as_str())?;
     }
     if report.failed > 0 {
         writeln!(console.out, "{} operations did NOT succeed", report.failed)?;
     }
-    let whole = if report.whole { "is the whole disk by its checksums" } else { "is NOT whole" };
-    writeln!(console.out, "every target's VHD {whole}; this took {:.1} s", report.real_seconds)?;
-    writeln!(console.notes, "a model's figures, by limits that goldfleet did not measure: see docs/model.md")
+    let whole = if report.whole { "is complete by its checksums" } else { "is NOT complete" };
+    writeln!(console.out, "the VHD of every target {whole}; the rehearsal took {:.1} s", report.real_seconds)?;
+    writeln!(
+        console.notes,
+        "these figures come from a model with limits that goldfleet did not measure (docs/model.md)"
+    )
 }
 
 #[cfg(test)]
@@ -197,7 +198,7 @@ mod tests {
         assert_eq!((report["targets"].as_u64(), report["failed"].as_u64()), (Some(4), Some(0)));
         assert_eq!(report["links"][0]["times_data"], 1.0);
         let text = rehearsed(Output::Table);
-        assert!(text.contains("to 4 targets in 2 regions") && text.contains("0 refused"), "{text}");
+        assert!(text.contains("to 4 targets in 2 regions") && text.contains("0 throttled"), "{text}");
     }
 
     #[test]

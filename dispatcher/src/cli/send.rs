@@ -4,18 +4,18 @@ use std::time::Instant;
 
 use goldfleet_config::Coordination;
 use goldfleet_model::ids::JobId;
-use goldfleet_model::selector::Selector;
 use indicatif::HumanBytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::arguments::{ImageArguments, UploadArguments};
+use super::arguments::{ImageArguments, NewJobArguments, SelectionArguments, UploadArguments};
 use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
 use super::{check, view};
 use crate::control::desk::Desk;
 use crate::control::local::Local;
-use crate::control::request::{request, selected_targets};
+use crate::control::request::{Terms, request_on, selected_targets};
+use crate::control::suggest::command_line;
 use crate::control::upload::{UploadError, UploadRequest, Uploaded, upload};
 use crate::terminal::follow::{Finish, follow};
 use crate::terminal::progress::{Progress, Style};
@@ -30,9 +30,10 @@ pub async fn upload_command(
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
+    let selection = arguments.selection.selectors();
     if !arguments.no_dispatch {
-        // Nobody is to learn of it when the upload has taken its hour.
-        selected_targets(desk, &[])?;
+        // A mistake in the selection must not show up only after an upload of an hour.
+        selected_targets(desk, &selection)?;
     }
     let asked = UploadRequest {
         file: arguments.file.clone(),
@@ -59,10 +60,13 @@ pub async fn upload_command(
         if console.output == Output::Json {
             write_json(console.out, &uploaded_json(&uploaded))?;
         }
+        let dispatch = command_line("dispatch", asked.image.as_str(), asked.version.as_str(), &[]);
+        writeln!(console.notes, "to create the images: {dispatch}")?;
         return Ok(DONE);
     }
-    let requested = request(desk, &asked.image, &asked.version, &[], approves(desk, arguments.approve)).await?;
-    conclude(desk, &requested.job.id, arguments.wait, console, stop, Some(&uploaded)).await
+    let terms = terms(desk, &arguments.job);
+    let requested = request_on(desk, &asked.image, &asked.version, &selection, terms).await?;
+    conclude(desk, &requested.job.id, arguments.job.wait, console, stop, Some(&uploaded)).await
 }
 
 fn uploaded_json(uploaded: &Uploaded) -> serde_json::Value {
@@ -85,16 +89,16 @@ fn say_uploaded(uploaded: &Uploaded, console: &mut Console<'_>) -> Result<(), Co
     if uploaded.mended > 0 {
         let (image, sent) = (&uploaded.image, HumanBytes(counts.bytes_sent));
         let what = match uploaded.mended {
-            1 => "1 chunk was missing or not whole, and was sent again".to_owned(),
-            many => format!("{many} chunks were missing or not whole, and were sent again"),
+            1 => "1 chunk was missing or incomplete and was sent again".to_owned(),
+            many => format!("{many} chunks were missing or incomplete and were sent again"),
         };
-        writeln!(console.notes, "{image} is already there with this content: {what} ({sent})")?;
+        writeln!(console.notes, "{image} was already uploaded with this content: {what} ({sent})")?;
     } else if uploaded.already_there {
-        writeln!(console.notes, "{} is already there with this content: nothing was sent", uploaded.image)?;
+        writeln!(console.notes, "{} was already uploaded with this content: nothing was sent", uploaded.image)?;
     } else {
         writeln!(
             console.notes,
-            "{} uploaded: {} of data, {} sent, {} were there already",
+            "uploaded {}: {} of data, {} sent, {} already in the store",
             uploaded.image,
             HumanBytes(counts.bytes_data),
             HumanBytes(counts.bytes_sent),
@@ -104,20 +108,9 @@ fn say_uploaded(uploaded: &Uploaded, console: &mut Console<'_>) -> Result<(), Co
     Ok(())
 }
 
-/// Whether rings wait for approval: because the command or the configuration says so.
-fn approves(desk: &Desk, asked: bool) -> bool {
-    asked || desk.config.dispatch.approve
-}
-
-/// What `goldfleet dispatch` is to do, besides which image.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    /// Only these of the targets; all, where empty.
-    pub selection: Vec<Selector>,
-    /// Rings wait for approval.
-    pub approve: bool,
-    /// The command waits for the job's end.
-    pub wait: bool,
+/// Rings wait for approval where the command or the configuration says so.
+fn terms(desk: &Desk, arguments: &NewJobArguments) -> Terms {
+    Terms { approve: arguments.approve || desk.config.dispatch.approve, note: arguments.note.clone() }
 }
 
 /// `goldfleet dispatch`.
@@ -127,19 +120,20 @@ pub struct Wanted {
 pub async fn dispatch_command(
     desk: &Desk,
     image: &ImageArguments,
-    wanted: &Wanted,
+    selection: &SelectionArguments,
+    arguments: &NewJobArguments,
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
-    let approve = approves(desk, wanted.approve);
-    let requested = request(desk, &image.image, &image.version, &wanted.selection, approve).await?;
+    let terms = terms(desk, arguments);
+    let requested = request_on(desk, &image.image, &image.version, &selection.selectors(), terms).await?;
     if !requested.new {
-        writeln!(console.notes, "job {} is already doing this", requested.job.id)?;
+        writeln!(console.notes, "job {} already does this", requested.job.id)?;
     }
-    conclude(desk, &requested.job.id, wanted.wait, console, stop, None).await
+    conclude(desk, &requested.job.id, arguments.wait, console, stop, None).await
 }
 
-/// Ends a command that made or re-opened a job: says which, or waits for its end.
+/// Ends a command that created or reopened a job: prints which, or waits for its end.
 ///
 /// # Errors
 /// [`CommandError`].
@@ -159,12 +153,12 @@ pub async fn conclude(
         }
         writeln!(
             console.notes,
-            "see 'goldfleet status {job}'; 'goldfleet dispatcher' and 'goldfleet-worker' do the work"
+            "to see its progress: goldfleet status {job}; 'goldfleet dispatcher' and 'goldfleet-worker' do the work"
         )?;
         return Ok(DONE);
     }
     let progress = Progress::new(Style::fitting(console.output == Output::Json));
-    // Where coordination is of this machine alone, nobody else may be there to do the work.
+    // With embedded coordination, possibly no other process does the work.
     let local = matches!(desk.config.coordination, Coordination::Embedded(_)).then(|| Local::start(desk));
     let finish = if local.is_some() { Finish::Here } else { Finish::Fleet };
     let status = follow(desk, job, finish, &progress, stop).await;
@@ -172,10 +166,9 @@ pub async fn conclude(
         local.drain().await;
     }
     let Some(status) = status? else {
-        writeln!(
-            console.notes,
-            "interrupted: job {job} goes on when the work is taken up again, or 'goldfleet cancel {job}'"
-        )?;
+        let row = desk.job(job).await?.value;
+        let resume = command_line("dispatch", row.image.name.as_str(), row.image.version.as_str(), &row.selection);
+        writeln!(console.notes, "interrupted; to resume: {resume} --wait; to stop the job: goldfleet cancel {job}")?;
         return Ok(INTERRUPTED);
     };
     view::write_status(&status, console)?;

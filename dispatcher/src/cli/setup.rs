@@ -11,7 +11,7 @@ use crate::terminal::paint::Tone;
 /// `goldfleet setup`.
 ///
 /// # Errors
-/// Where the targets file can't be read, or the console not written to.
+/// Where the targets file cannot be read, or the console cannot be written to.
 pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
     let made = set_up(desk).await?;
     let failed = made.iter().filter(|made| made.error.is_some()).count();
@@ -36,13 +36,9 @@ pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandEr
         }
     }
     if failed > 0 {
-        writeln!(
-            console.notes,
-            "{failed} of {} could not be made; 'goldfleet doctor' tells what is missing",
-            made.len()
-        )?;
+        writeln!(console.notes, "{failed} of {} could not be created; 'goldfleet doctor' shows why", made.len())?;
         return Ok(SERVICE);
     }
-    writeln!(console.notes, "'goldfleet doctor' looks whether all is well, 'goldfleet upload' begins")?;
+    writeln!(console.notes, "next: 'goldfleet doctor' checks the rest, 'goldfleet upload' uploads a VHD")?;
     Ok(DONE)
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Color, ColumnConstraint, ContentArrangement, LineStyle, Table, Width};
+use textwrap::WordSplitter;
 
 use super::output::Console;
 use crate::terminal::paint::Tone;
@@ -113,7 +114,10 @@ fn write_columns(console: &mut Console<'_>, header: &[&str], rows: Vec<Vec<Cell>
 
 /// The first cell of each row on a line of its own, under it the others by name. What is empty is left out.
 fn write_paragraphs(console: &mut Console<'_>, header: &[&str], rows: &[Vec<Cell>], width: u16) -> io::Result<()> {
-    let fitting = textwrap::Options::new(width.into()).break_words(false).subsequent_indent("  ");
+    let fitting = textwrap::Options::new(width.into())
+        .break_words(false)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .subsequent_indent("  ");
     for row in rows {
         let mut cells = header.iter().zip(row).filter(|(_, cell)| !cell.text.is_empty());
         let Some((_, first)) = cells.next() else { continue };

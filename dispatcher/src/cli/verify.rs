@@ -7,6 +7,7 @@ use goldfleet_model::words::counted;
 use indicatif::HumanBytes;
 
 use super::arguments::VerifyArguments;
+use super::choose;
 use super::error::{CommandError, DONE, FAILED, SERVICE};
 use super::output::{Console, Output, write_json};
 use crate::control::desk::Desk;
@@ -22,10 +23,10 @@ pub async fn run(desk: &Desk, arguments: &VerifyArguments, console: &mut Console
     let (image, places): (ImageRef, Places) = match (&arguments.image, &arguments.version) {
         (Some(image), Some(version)) => (manifest(desk, image, version).await?.0, Places::source(desk)),
         _ => {
-            let job = desk.job_or_newest(arguments.job.as_ref()).await?.value;
+            let job = choose::shown(desk, arguments.job.as_ref()).await?.value;
             let places = Places::of_job(desk, &job).await?;
             if desk.has_work(&job).await? {
-                writeln!(console.notes, "job {} has not ended: what it has still to do is not looked at", job.id)?;
+                writeln!(console.notes, "job {} has not ended: only what it has finished is checked", job.id)?;
             }
             (job.image, places)
         }
@@ -59,7 +60,7 @@ pub async fn run(desk: &Desk, arguments: &VerifyArguments, console: &mut Console
 fn sum(verified: &Verified, how: How) -> String {
     let mut looked = vec![counted(verified.stores, "store"), counted(verified.vhds, "VHD")];
     if verified.vhds_gone > 0 {
-        looked.push(format!("{} gone after their images were made", verified.vhds_gone));
+        looked.push(format!("{} deleted after their images were created", verified.vhds_gone));
     }
     looked.push(counted(verified.images, "image"));
     if how.read {
@@ -69,26 +70,26 @@ fn sum(verified: &Verified, how: How) -> String {
     format!("{}; {}{removed}", looked.join(", "), counted(verified.faults.len(), "fault"))
 }
 
-/// What mends faults like these.
+/// How to repair faults like these.
 fn hints(faults: &[Fault], removed: bool) -> Vec<&'static str> {
     let any = |is: &dyn Fn(&Fault) -> bool| faults.iter().any(|fault| !fault.unseen && is(fault));
     let mut hints = Vec::new();
     if any(&|fault| fault.chunk.is_some()) {
         if !removed && any(&|fault| fault.chunk.is_some() && fault.fault != MISSING) {
-            hints.push("with --remove, chunks that are wrong are taken out of their stores");
+            hints.push("--remove deletes damaged chunks from their stores");
         }
-        hints.push("an upload of the same version sends what the source store lacks, the next job what another lacks");
-    }
-    if any(&|fault| fault.kind == PlaceKind::Vhd) {
-        hints.push("a VHD is made anew where it and its image are removed and the version is dispatched again");
-    }
-    if any(&|fault| fault.kind == PlaceKind::Image) {
         hints.push(
-            "'goldfleet dispatch' of the version makes images that are missing, and replaces those of other content",
+            "an upload of the same version writes what the source store lacks, the next job what another store lacks",
         );
     }
+    if any(&|fault| fault.kind == PlaceKind::Vhd) {
+        hints.push("to replace a VHD: delete it and its image, and dispatch the version again");
+    }
+    if any(&|fault| fault.kind == PlaceKind::Image) {
+        hints.push("'goldfleet dispatch' of the version creates missing images and replaces those with other content");
+    }
     if faults.iter().any(|fault| fault.unseen) {
-        hints.push("'goldfleet doctor' tells what is missing where a place can't be looked at");
+        hints.push("'goldfleet doctor' shows why a place cannot be read");
     }
     hints
 }

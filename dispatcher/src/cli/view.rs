@@ -1,102 +1,189 @@
-//! How a job's status looks.
+//! How the status of a job is printed.
 
 use std::io;
 
 use goldfleet_model::job::JobState;
+use goldfleet_model::operation::OperationState;
+use goldfleet_model::upload::UploadState;
 use goldfleet_model::words::counted;
 use indicatif::HumanBytes;
+use jiff::Timestamp;
+use textwrap::WordSplitter;
 
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
-use crate::control::status::{Phase, Standing, Status};
+use crate::control::status::{FailureLine, Phase, RingStatus, Standing, Status, UploadStatus};
+use crate::control::suggest::command_line;
 use crate::terminal::board::duration;
 use crate::terminal::paint::Tone;
 
 /// Failures that the status shows before it refers to `--failed`.
 const SHOWN: usize = 10;
 
-/// Writes a job's status.
+/// The column at which the values below the headline begin.
+const VALUES: usize = 12;
+
+/// Prints a job's status.
 ///
 /// # Errors
-/// Where the console can't be written to.
+/// Where the console cannot be written to.
 pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     if console.output == Output::Json {
         return write_json(console.out, status);
     }
-    let state = console.word(status.state, status.in_words());
-    writeln!(console.out, "job {}: {} {} is {state}", status.job, status.image, status.version)?;
+    write_head(status, console)?;
+    writeln!(console.out)?;
+    write_phases(status, console)?;
+    write_rings(&status.rings, console)?;
+    if !status.is_empty() {
+        writeln!(console.out)?;
+        write_totals(status, console)?;
+    }
+    if status.staged_removed {
+        writeln!(console.out, "staged VHDs are deleted")?;
+    }
+    let shown = &status.failures[..status.failures.len().min(SHOWN)];
+    if !shown.is_empty() {
+        writeln!(console.out)?;
+    }
+    write_failure_list(shown, console)?;
+    if shown.len() < status.failures.len() {
+        let more = status.failures.len() - shown.len();
+        writeln!(console.out, "and {}: goldfleet status {} --failed", counted(more, "more failure"), status.job)?;
+    }
+    write_next_steps(status, console)
+}
+
+/// Which job it is, who asked for it, when, for which targets and why.
+fn write_head(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
+    let state = console.word(status.shown_state(), status.shown_state().as_str());
+    writeln!(console.out, "job {}: {} {}, {state}", status.job, status.image, status.version)?;
+    let mut line = |name: &str, value: &str| writeln!(console.out, "  {name:<VALUES$}{value}");
+    let by = status.requested_by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+    line("requested", &format!("{}{by}", time(status.created)))?;
+    if let Some(finished) = status.finished {
+        line("finished", &time(finished))?;
+    }
+    if !status.selection.is_empty() {
+        let selection: Vec<String> = status.selection.iter().map(ToString::to_string).collect();
+        line("targets", &selection.join(" or "))?;
+    }
+    if let Some(note) = &status.note {
+        line("note", note)?;
+    }
     if let Some(reason) = &status.reason {
-        writeln!(console.out, "{reason}")?;
+        line("reason", reason)?;
     }
     if status.detail == JobState::Requested {
-        writeln!(console.out, "it waits for 'goldfleet dispatcher', or for an earlier job of this version to end")?;
+        writeln!(console.out, "waiting for 'goldfleet dispatcher', or for an earlier job of this version to end")?;
     }
-    for approval in status.approvals.iter().flat_map(|approvals| &approvals.given) {
-        let at = approval.at.strftime("%Y-%m-%d %H:%M:%SZ");
-        writeln!(console.out, "ring {} was approved by {} at {at}", approval.ring, approval.by)?;
+    if let Some(idle) = status.idle_words() {
+        writeln!(console.out, "{}", console.word(Tone::Doubtful, &idle))?;
     }
     if let Some(awaits) = status.awaits() {
         writeln!(console.out, "{awaits}")?;
     }
-    let upload = status.upload.as_ref().map(|upload| {
-        let bytes = format!("{} of {}", HumanBytes(upload.bytes_read), HumanBytes(upload.bytes_total));
-        let empty = || Cell::from(String::new());
-        let percent = format!("{:.1}%", upload.percent).into();
-        let state = Cell::toned(upload.state, upload.state.as_str());
-        ["upload".to_owned().into(), percent, state, empty(), empty(), empty(), empty(), bytes.into()]
-    });
-    let phases = status.phases.named().map(|(kind, phase)| row(kind.as_str(), phase));
-    let planned = !status.is_empty();
-    let header = ["phase", "done", "succeeded", "failed", "running", "waiting", "skipped", "bytes"];
-    write_table(console, &header, upload.into_iter().chain(phases.into_iter().filter(|_| planned)))?;
-    if planned {
-        write_totals(status, console)?;
-    }
-    if status.staged_removed {
-        writeln!(console.out, "its staged VHDs were removed")?;
-    }
-    let shown = if status.failures.len() > SHOWN { &status.failures[..SHOWN] } else { &status.failures };
-    write_failure_table(shown, console)?;
-    if shown.len() < status.failures.len() {
-        writeln!(console.out, "and {} more: goldfleet status {} --failed", status.failures.len() - SHOWN, status.job)?;
-    }
-    let any = status.phases.named().iter().any(|(_, phase)| phase.failed + phase.cancelled > 0);
-    if any && status.state != Standing::Running {
-        if status.planned {
-            writeln!(console.out, "try again what is missing: goldfleet retry {}", status.job)?;
-        } else {
-            let Status { image, version, .. } = status;
-            writeln!(console.out, "ask for it anew: goldfleet dispatch --image {image} --version {version}")?;
-        }
-        writeln!(console.out, "see how it came to that: goldfleet logs {}", status.job)?;
-    }
     Ok(())
 }
 
-fn row(name: &str, phase: &Phase) -> [Cell; 8] {
-    let bytes = if phase.bytes_total > 0 {
-        format!("{} of {}", HumanBytes(phase.bytes_done), HumanBytes(phase.bytes_total))
-    } else {
-        String::new()
-    };
-    let succeeded = format!("{}/{}", phase.succeeded, phase.total);
-    let failed = match phase.cancelled {
-        0 => Cell::count(phase.failed, Tone::Bad),
-        cancelled => Cell::toned(
-            if phase.failed > 0 { Tone::Bad } else { Tone::Doubtful },
-            format!("{} (+{cancelled} cancelled)", phase.failed),
-        ),
-    };
-    [
-        name.to_owned().into(),
-        format!("{:.1}%", phase.percent).into(),
-        if phase.succeeded > 0 { Cell::toned(Tone::Good, succeeded) } else { succeeded.into() },
-        failed,
-        Cell::count(phase.running, Tone::Busy),
-        phase.waiting.to_string().into(),
-        phase.skipped.to_string().into(),
-        bytes.into(),
-    ]
+/// A moment in UTC to the second.
+#[must_use]
+pub fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// The columns of the table of phases. Those in which nothing is counted are left out.
+const COUNTS: [&str; 6] = ["succeeded", "failed", "cancelled", "running", "waiting", "skipped"];
+
+/// A line of the table of phases: name, percent, counts by [`COUNTS`] and bytes.
+struct PhaseLine {
+    name: &'static str,
+    percent: f64,
+    total: usize,
+    counts: [usize; 6],
+    bytes: (u64, u64),
+}
+
+impl PhaseLine {
+    fn of(name: &'static str, phase: &Phase) -> Self {
+        let Phase { succeeded, failed, cancelled, running, waiting, skipped, .. } = *phase;
+        let counts = [succeeded, failed, cancelled, running, waiting, skipped];
+        let bytes = (phase.bytes_done, phase.bytes_total);
+        Self { name, percent: phase.percent, total: phase.total, counts, bytes }
+    }
+
+    fn of_upload(upload: &UploadStatus) -> Self {
+        let is = |state: UploadState| usize::from(upload.state == state);
+        let counts = [is(UploadState::Complete), is(UploadState::Failed), 0, is(UploadState::Running), 0, 0];
+        let bytes = (upload.bytes_read, upload.bytes_total);
+        Self { name: "upload", percent: upload.percent, total: 1, counts, bytes }
+    }
+
+    fn cells(&self, shown: &[usize]) -> Vec<Cell> {
+        let tones = [Tone::Good, Tone::Bad, Tone::Doubtful, Tone::Busy, Tone::Quiet, Tone::Good];
+        let mut cells = vec![Cell::from(self.name.to_owned()), format!("{:.1}%", self.percent).into()];
+        for &column in shown {
+            let count = self.counts[column];
+            let text = if column == 0 { format!("{count}/{}", self.total) } else { count.to_string() };
+            cells.push(if count > 0 { Cell::toned(tones[column], text) } else { text.into() });
+        }
+        cells.push(if self.bytes.1 > 0 { of_bytes(self.bytes.0, self.bytes.1) } else { String::new() }.into());
+        cells
+    }
+}
+
+/// A part of a number of bytes, both in one unit where they have the same.
+#[must_use]
+pub fn of_bytes(part: u64, whole: u64) -> String {
+    let (part, whole) = (HumanBytes(part).to_string(), HumanBytes(whole).to_string());
+    match (part.split_once(' '), whole.split_once(' ')) {
+        (Some((number, unit)), Some((_, other))) if unit == other => format!("{number}/{whole}"),
+        _ => format!("{part}/{whole}"),
+    }
+}
+
+fn write_phases(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
+    let mut lines: Vec<PhaseLine> = status.upload.iter().map(PhaseLine::of_upload).collect();
+    if !status.is_empty() {
+        lines.extend(status.phases.named().map(|(kind, phase)| PhaseLine::of(kind.as_str(), phase)));
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let counted = |column: &usize| *column == 0 || lines.iter().any(|line| line.counts[*column] > 0);
+    let shown: Vec<usize> = (0..COUNTS.len()).filter(counted).collect();
+    let counts = shown.iter().map(|&column| COUNTS[column]);
+    let header: Vec<&str> = ["phase", "done"].into_iter().chain(counts).chain(["bytes"]).collect();
+    write_table(console, &header, lines.iter().map(|line| line.cells(&shown)))
+}
+
+/// The rings, where there are several or one waits for approval.
+fn write_rings(rings: &[RingStatus], console: &mut Console<'_>) -> io::Result<()> {
+    if rings.len() < 2 && rings.iter().all(|ring| ring.approval.is_none()) {
+        return Ok(());
+    }
+    writeln!(console.out)?;
+    let rows = rings.iter().map(|ring| {
+        let approval = ring.approval.as_ref();
+        let approval = approval.map(|approval| format!("approved by {} at {}", approval.by, time(approval.at)));
+        let details: Vec<String> = ring.reason.iter().cloned().chain(approval).collect();
+        [
+            Cell::from(ring.ring.to_string()),
+            Cell::toned(ring.state, ring_state(ring)),
+            format!("{}/{}", ring.images, ring.targets).into(),
+            Cell::count(ring.failed, Tone::Bad),
+            details.join("; ").into(),
+        ]
+    });
+    write_table(console, &["ring", "state", "images", "failed", "details"], rows)
+}
+
+fn ring_state(ring: &RingStatus) -> &'static str {
+    match ring.state {
+        // Stopped by an earlier ring, before it started.
+        OperationState::Cancelled if ring.reason.is_some() => "not started",
+        state => state.as_str(),
+    }
 }
 
 fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
@@ -116,28 +203,62 @@ fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     )
 }
 
-/// Writes what failed, all of it.
+fn write_next_steps(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
+    let any = status.phases.named().iter().any(|(_, phase)| phase.failed + phase.cancelled > 0);
+    if !any || status.state == Standing::Running {
+        return Ok(());
+    }
+    writeln!(console.out)?;
+    if status.planned {
+        writeln!(console.out, "to retry what failed or was cancelled: goldfleet retry {}", status.job)?;
+    } else {
+        let dispatch = command_line("dispatch", &status.image, &status.version, &status.selection);
+        writeln!(console.out, "to start a new job: {dispatch}")?;
+    }
+    writeln!(console.out, "to see what happened: goldfleet logs {} --failed", status.job)
+}
+
+/// Prints what failed, all of it.
 ///
 /// # Errors
-/// Where the console can't be written to.
+/// Where the console cannot be written to.
 pub fn write_failures(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     if console.output == Output::Json {
         return write_json(console.out, &status.failures);
     }
     if status.failures.is_empty() {
-        return writeln!(console.out, "nothing of job {} failed", status.job);
+        return writeln!(console.out, "no operation of job {} failed", status.job);
     }
-    write_failure_table(&status.failures, console)
+    write_failure_list(&status.failures, console)
 }
 
-fn write_failure_table(failures: &[crate::control::status::FailureLine], console: &mut Console<'_>) -> io::Result<()> {
-    if failures.is_empty() {
-        return Ok(());
+/// Each failure with its reason and remedy. A remedy that several failures in a row share is printed once, below them.
+fn write_failure_list(failures: &[FailureLine], console: &mut Console<'_>) -> io::Result<()> {
+    let width = console.width.map_or(usize::MAX, usize::from);
+    let wrapped = |text: &str| {
+        let indented = textwrap::Options::new(width)
+            .break_words(false)
+            .word_splitter(WordSplitter::NoHyphenation)
+            .initial_indent("  ")
+            .subsequent_indent("    ");
+        textwrap::fill(text, indented)
+    };
+    for (index, failure) in failures.iter().enumerate() {
+        let FailureLine { target, phase, code, .. } = failure;
+        let failed = console.word(Tone::Bad, "failed");
+        let name = failure.name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
+        let head = format!("{phase} {failed} [{code}]: {target}{name}");
+        let indented = textwrap::Options::new(width)
+            .break_words(false)
+            .word_splitter(WordSplitter::NoHyphenation)
+            .subsequent_indent("  ");
+        writeln!(console.out, "{}", textwrap::fill(&head, indented))?;
+        let id = failure.request_id.as_ref().map_or_else(String::new, |id| format!(" (request id {id})"));
+        writeln!(console.out, "{}", wrapped(&format!("reason: {}{id}", failure.reason)))?;
+        let next = failures.get(index + 1).and_then(|next| next.remedy.as_ref());
+        if let Some(remedy) = failure.remedy.as_ref().filter(|remedy| Some(*remedy) != next) {
+            writeln!(console.out, "{}", wrapped(&format!("remedy: {remedy}")))?;
+        }
     }
-    let rows = failures.iter().map(|failure| {
-        let id = failure.request_id.as_ref().map_or_else(String::new, |id| format!(" (request {id})"));
-        let reason = format!("{}{id}", failure.reason);
-        [failure.target.clone(), failure.phase.to_string(), failure.code.clone(), reason]
-    });
-    write_table(console, &["failed at", "phase", "code", "reason"], rows)
+    Ok(())
 }

@@ -63,18 +63,18 @@ fn awaited(job: &Job, operations: &[Versioned<Operation>], asked: Option<u32>) -
     let why = if job.approvals.is_none() {
         "needs no approval: it was not dispatched with --approve".to_owned()
     } else if job.state == JobState::Requested {
-        format!("is not planned yet: 'goldfleet status {id}' says when a ring waits for approval")
+        format!("is not planned yet: 'goldfleet status {id}' shows when a ring waits for approval")
     } else if job.state != JobState::Running {
-        format!("is {}: none of its rings waits for approval", job.state)
+        format!("is {}: no ring waits for approval", job.state)
     } else {
         match rings::next(job, operations) {
             Next::Await(ring) if asked.is_none_or(|asked| asked == ring) => return Ok(ring),
-            Next::Await(ring) => format!("waits for approval of ring {ring}: that one is up next"),
+            Next::Await(ring) => format!("waits for approval of ring {ring}, which is the next one"),
             Next::Stop(ring) => {
-                format!("has no ring to approve, as ring {ring} did not succeed: see 'goldfleet status {id}'")
+                format!("has no ring to approve because ring {ring} did not succeed: see 'goldfleet status {id}'")
             }
             Next::Nothing | Next::Release(_) => {
-                format!("has no ring that waits for approval now: see 'goldfleet status {id}'")
+                format!("has no ring that waits for approval at the moment: see 'goldfleet status {id}'")
             }
         }
     };

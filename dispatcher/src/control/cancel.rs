@@ -29,7 +29,7 @@ pub struct Cancelled {
 pub async fn cancel(desk: &Desk, id: &JobId) -> Result<Cancelled, DeskError> {
     desk.advance(id, JobEvent::Cancel, |_| {}).await.map_err(|error| match error {
         DeskError::Illegal(illegal) => DeskError::Refused(format!(
-            "job {id} has {} already: there is nothing to cancel",
+            "job {id} cannot be cancelled: it has already {}",
             if illegal.state == "cancelled" { "been cancelled" } else { illegal.state }
         )),
         error => error,

@@ -27,20 +27,77 @@ const PERSISTENCE: Duration = Duration::from_secs(600);
 const AT_ONCE: Duration = Duration::from_secs(30);
 
 /// What a clean-up did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Removed {
-    /// Staged VHDs removed.
+    /// Whether nothing was deleted, and `vhds` are those that would be.
+    pub dry_run: bool,
+    /// Staged VHDs deleted.
     pub vhds: usize,
     /// VHDs left alone, as they are not what the rows say.
     pub left: usize,
+    /// VHDs that could not be deleted.
+    pub failed: usize,
+    /// What happened at each target that the job staged a VHD for, in the order of the targets.
+    pub targets: Vec<CleanedTarget>,
 }
 
-/// Removes the staged VHDs of a job that has ended.
+/// What happened to the staged VHD of one target.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct CleanedTarget {
+    /// The target, `subscription/region`.
+    pub target: String,
+    /// The display name of its subscription.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The VHD.
+    pub vhd: String,
+    /// What happened.
+    pub result: Cleaned,
+    /// The code of the failure, if it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The reason of the failure, if it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What happened to a staged VHD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cleaned {
+    /// It was deleted, or would be in a dry run.
+    Deleted,
+    /// It stays: it is not what the job staged, or another job uses it.
+    Left,
+    /// There was none.
+    Absent,
+    /// It could not be deleted.
+    Failed,
+}
+
+/// Deletes the staged VHDs of a job that has ended. One that cannot be deleted keeps no other from being deleted:
+/// [`Removed::targets`] says which failed.
 ///
 /// # Errors
-/// [`DeskError::Refused`] where the job has not ended, or another that has not works with the same VHDs. The first of the
-/// failures, where VHDs could not be removed; all others are.
+/// [`DeskError::Refused`] where the job has not ended, or another that has not works with the same VHDs.
 pub async fn cleanup_job(desk: &Desk, id: &JobId) -> Result<Removed, DeskError> {
+    cleanup(desk, id, Mode::Delete).await
+}
+
+/// Whether VHDs are deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// They are.
+    Delete,
+    /// They are only looked at.
+    DryRun,
+}
+
+/// The same as [`cleanup_job`], or a dry run of it.
+///
+/// # Errors
+/// As [`cleanup_job`].
+pub async fn cleanup(desk: &Desk, id: &JobId, mode: Mode) -> Result<Removed, DeskError> {
     let row = desk.job(id).await?;
     let job = &row.value;
     let operations = desk.ports.table.operations(id).await?;
@@ -50,12 +107,11 @@ pub async fn cleanup_job(desk: &Desk, id: &JobId) -> Result<Removed, DeskError> 
         )));
     }
     refuse_if_in_use(desk, &job.image.name, &job.image.version, Some(id)).await?;
-    let (removed, failures) = remove_vhds(desk, job, &operations, &HashSet::new()).await;
-    if let Some(failure) = failures.into_iter().next() {
-        return Err(failure.into());
+    let (removed, _) = remove_vhds(desk, job, &operations, &HashSet::new(), mode).await;
+    if removed.failed == 0 && mode == Mode::Delete {
+        // Not where the row was changed meanwhile, as by a retry: then there may be VHDs again.
+        desk.amend(&row, |job| job.cleaned = true).await?;
     }
-    // Where the row was changed meanwhile, as by a retry, there may be VHDs again.
-    desk.amend(&row, |job| job.cleaned = true).await?;
     Ok(removed)
 }
 
@@ -87,7 +143,7 @@ pub async fn remove_staged(desk: &Desk, job: &Job, operations: &[Versioned<Opera
     // Whoever waits for this does nothing else.
     let removed = tokio::select! {
         biased;
-        removed = remove_vhds(desk, job, operations, &used) => Some(removed),
+        removed = remove_vhds(desk, job, operations, &used, Mode::Delete) => Some(removed),
         () = desk.ports.clock.sleep(AT_ONCE) => None,
     };
     let Some((removed, failures)) = removed else {
@@ -145,52 +201,73 @@ async fn remove_vhds(
     job: &Job,
     operations: &[Versioned<Operation>],
     used: &HashSet<BlobAddress>,
+    mode: Mode,
 ) -> (Removed, Vec<PortError>) {
-    let (in_use, unused): (Vec<_>, Vec<_>) = vhds(desk, operations)
-        .filter(|(_, operation)| operation.state != OperationState::Skipped)
-        .map(|(vhd, operation)| (vhd, operation.image.digest.to_string()))
-        .partition(|(vhd, _)| used.contains(vhd));
-    let outcomes: Vec<PortResult<Vhd>> = futures::stream::iter(unused)
-        .map(|(vhd, digest)| async move { remove_vhd(desk, job, &vhd, &digest).await })
-        .buffer_unordered(IN_FLIGHT)
+    let staged = vhds(desk, operations).filter(|(_, operation)| operation.state != OperationState::Skipped);
+    let staged: Vec<StagedVhd> = staged.map(|(vhd, operation)| StagedVhd::of(vhd, operation)).collect();
+    // In the order of the targets.
+    let outcomes: Vec<(StagedVhd, PortResult<Cleaned>)> = futures::stream::iter(staged)
+        .map(|staged| async move {
+            let outcome = if used.contains(&staged.vhd) {
+                Ok(Cleaned::Left)
+            } else {
+                remove_vhd(desk, job, &staged.vhd, &staged.digest, mode).await
+            };
+            (staged, outcome)
+        })
+        .buffered(IN_FLIGHT)
         .collect()
         .await;
-    let (mut removed, mut failures) = (Removed { vhds: 0, left: in_use.len() }, Vec::new());
-    for outcome in outcomes {
-        match outcome {
-            Ok(Vhd::Removed) => removed.vhds += 1,
-            Ok(Vhd::Left) => removed.left += 1,
-            Ok(Vhd::Absent) => {}
-            Err(error) => {
-                tracing::debug!(%error, code = error.code, "a staged VHD could not be removed");
-                failures.push(error);
-            }
-        }
+    let mut removed = Removed { dry_run: mode == Mode::DryRun, ..Removed::default() };
+    let mut failures = Vec::new();
+    for (staged, outcome) in outcomes {
+        let result = *outcome.as_ref().unwrap_or(&Cleaned::Failed);
+        removed.vhds += usize::from(result == Cleaned::Deleted);
+        removed.left += usize::from(result == Cleaned::Left);
+        removed.failed += usize::from(result == Cleaned::Failed);
+        let error = outcome.err();
+        removed.targets.push(CleanedTarget {
+            target: staged.target,
+            name: staged.name,
+            vhd: staged.vhd.to_string(),
+            result,
+            code: error.as_ref().map(|error| error.code.clone()),
+            error: error.as_ref().map(ToString::to_string),
+        });
+        failures.extend(error);
     }
     (removed, failures)
 }
 
-/// What became of a VHD that was to be removed.
-enum Vhd {
-    /// It was removed.
-    Removed,
-    /// It is not what the row says, or not known to be this fleet's.
-    Left,
-    /// There was none.
-    Absent,
+/// A VHD that a copy staged.
+struct StagedVhd {
+    target: String,
+    name: Option<String>,
+    vhd: BlobAddress,
+    digest: String,
 }
 
-/// Removes one VHD if it is what the row says, and still is when it is removed.
-async fn remove_vhd(desk: &Desk, job: &Job, vhd: &BlobAddress, digest: &str) -> PortResult<Vhd> {
-    let Some(found) = desk.ports.blobs.properties(vhd).await? else { return Ok(Vhd::Absent) };
+impl StagedVhd {
+    fn of(vhd: BlobAddress, operation: &Operation) -> Self {
+        let name = operation.work.target().and_then(|target| target.name.clone());
+        Self { target: operation.id.place(), name, vhd, digest: operation.image.digest.to_string() }
+    }
+}
+
+/// Deletes one VHD if it is what the row says, and still is when it is deleted.
+async fn remove_vhd(desk: &Desk, job: &Job, vhd: &BlobAddress, digest: &str, mode: Mode) -> PortResult<Cleaned> {
+    let Some(found) = desk.ports.blobs.properties(vhd).await? else { return Ok(Cleaned::Absent) };
     let has_content = found.metadata.get(VhdMetadata::DIGEST).map(String::as_str) == Some(digest);
     if !has_content || !is_ours(desk, job, found.metadata.get(VhdMetadata::JOB)).await? {
-        return Ok(Vhd::Left);
+        return Ok(Cleaned::Left);
+    }
+    if mode == Mode::DryRun {
+        return Ok(Cleaned::Deleted);
     }
     match desk.ports.blobs.delete(vhd, Some(&found.etag)).await {
-        Ok(true) => Ok(Vhd::Removed),
-        Ok(false) => Ok(Vhd::Absent),
-        Err(error) if error.kind == ErrorKind::Conflict => Ok(Vhd::Left),
+        Ok(true) => Ok(Cleaned::Deleted),
+        Ok(false) => Ok(Cleaned::Absent),
+        Err(error) if error.kind == ErrorKind::Conflict => Ok(Cleaned::Left),
         Err(error) => Err(error),
     }
 }
@@ -228,11 +305,27 @@ async fn refuse_if_in_use(
 /// # Errors
 /// [`DeskError::Refused`] where a job or an upload works with it, or the manifest was written again meanwhile.
 pub async fn forget_version(desk: &Desk, image: &ImageName, version: &ImageVersion) -> Result<bool, DeskError> {
+    delete_version(desk, image, version, Mode::Delete).await
+}
+
+/// The same as [`forget_version`], or a dry run of it.
+///
+/// # Errors
+/// As [`forget_version`].
+pub async fn delete_version(
+    desk: &Desk,
+    image: &ImageName,
+    version: &ImageVersion,
+    mode: Mode,
+) -> Result<bool, DeskError> {
     let store = desk.config.source.store();
     let blob = store.container().manifest(image, version);
     let Some(found) = desk.ports.blobs.properties(&blob).await? else { return Ok(false) };
     refuse_if_in_use(desk, image, version, None).await?;
     refuse_if_uploading(desk, image, version).await?;
+    if mode == Mode::DryRun {
+        return Ok(true);
+    }
     match desk.ports.blobs.delete(&blob, Some(&found.etag)).await {
         Err(error) if error.kind == ErrorKind::Conflict => {
             Err(DeskError::Refused(format!("{image} {version} was uploaded again just now: it stays")))

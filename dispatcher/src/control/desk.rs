@@ -53,13 +53,16 @@ impl Readers {
 #[derive(Debug, thiserror::Error)]
 pub enum DeskError {
     /// There is no such job.
-    #[error("there is no job {0}: 'goldfleet jobs' lists them")]
+    #[error("no job {0}")]
     NoSuchJob(JobId),
+    /// No job's id starts like this.
+    #[error("no job id starts with '{0}'")]
+    NoJobWithPrefix(String),
     /// There are no jobs at all.
-    #[error("there is no job yet: 'goldfleet upload' or 'goldfleet dispatch' makes one")]
+    #[error("there are no jobs yet")]
     NoJobs,
     /// The image version was never uploaded, or not to its end.
-    #[error("there is no image {image} {version} in {store}: upload it with 'goldfleet upload'")]
+    #[error("image {image} {version} is not in the source store {store}")]
     NoSuchImage {
         /// The image.
         image: String,
@@ -67,6 +70,12 @@ pub enum DeskError {
         version: String,
         /// The source store.
         store: String,
+    },
+    /// No enabled target is selected.
+    #[error("no enabled target in {} is selected", file.display())]
+    NoTargets {
+        /// The targets file.
+        file: std::path::PathBuf,
     },
     /// The request does not fit what is there.
     #[error("{0}")]

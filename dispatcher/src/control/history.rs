@@ -23,6 +23,7 @@ use goldfleet_ports::clock::before;
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use jiff::Timestamp;
 
+use crate::control::cleanup::Mode;
 use crate::control::collect::configured_stores;
 use crate::control::desk::{Desk, DeskError};
 
@@ -71,6 +72,14 @@ enum Fate {
 /// # Errors
 /// [`DeskError`] where the table can't be reached; what was removed stays so, and the next call goes on.
 pub async fn forget_jobs(desk: &Desk, age: Duration) -> Result<Forgotten, DeskError> {
+    forget(desk, age, Mode::Delete).await
+}
+
+/// The same as [`forget_jobs`], or a dry run of it.
+///
+/// # Errors
+/// As [`forget_jobs`].
+pub async fn forget(desk: &Desk, age: Duration, mode: Mode) -> Result<Forgotten, DeskError> {
     let ago = before(desk.ports.clock.now(), age);
     let mut jobs = desk.ports.table.jobs().await?.into_iter();
     let newest = jobs.next();
@@ -81,7 +90,7 @@ pub async fn forget_jobs(desk: &Desk, age: Duration) -> Result<Forgotten, DeskEr
     for row in old {
         let id = row.value.id.clone();
         match fate(desk, &row.value, &known).await? {
-            Fate::Goes if remove(desk, &row).await? => forgotten.removed.push(id),
+            Fate::Goes if mode == Mode::DryRun || remove(desk, &row).await? => forgotten.removed.push(id),
             Fate::Goes => forgotten.changed.push(id),
             Fate::StaysForStaged => forgotten.staged.push(id),
             Fate::StaysForStores => {

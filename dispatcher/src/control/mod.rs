@@ -7,6 +7,8 @@
 //! - [`sweep`], [`service`]: the reconciler and the loop that runs it; [`rings`]: which targets of a job go first.
 //! - [`status`], [`approve`], [`retry`], [`cancel`], [`cleanup`], [`collect`] (with [`live`]), [`history`]: what an operator asks of jobs.
 //! - [`holdings`], [`verify`]: where a version is, and whether it is intact.
+//! - [`images`]: which versions are uploaded; [`explain`]: what failure codes mean; [`operator`]: who runs a command;
+//!   [`suggest`]: command lines in messages.
 //! - [`local`]: dispatcher and workers in one process.
 
 pub mod approve;
@@ -15,17 +17,22 @@ pub mod cleanup;
 pub mod collect;
 pub mod desk;
 pub mod doctor;
+pub mod explain;
 pub mod fanout;
 pub mod history;
 pub mod holdings;
+pub mod images;
 pub mod live;
 pub mod local;
+pub mod operator;
+pub(crate) mod regions;
 pub mod request;
 pub mod retry;
 pub mod rings;
 pub mod service;
 pub mod setup;
 pub mod status;
+pub mod suggest;
 pub mod sweep;
 pub mod upload;
 pub mod verify;

@@ -63,10 +63,7 @@ pub fn selected_targets(desk: &Desk, selection: &[Selector]) -> Result<(TargetsF
     let file = TargetsFile::load(&desk.config.targets.file)?;
     let selected: Vec<Target> = file.selected(selection).into_iter().cloned().collect();
     if selected.is_empty() {
-        let path = desk.config.targets.file.display();
-        return Err(DeskError::Refused(format!(
-            "no enabled target of {path} is selected: 'goldfleet targets list' shows what there is"
-        )));
+        return Err(DeskError::NoTargets { file: desk.config.targets.file.clone() });
     }
     Ok((file, selected))
 }
@@ -92,6 +89,8 @@ pub fn job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Selector
         payload,
         selection,
         state: JobState::Requested,
+        requested_by: None,
+        note: None,
         approvals: None,
         tree: None,
         failure: None,
@@ -103,19 +102,41 @@ pub fn job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Selector
     }
 }
 
-/// Asks for an image version at the selected targets; with `approve`, every ring after the first waits for an operator's
-/// approval. Asking again for the same while it is under way changes nothing, but for the message, which may have been
-/// lost. A job that was planned before a target was added is not the same.
+/// How a job is carried out, besides where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Every ring after the first waits for an operator's approval.
+    pub approve: bool,
+    /// The operator's remark.
+    pub note: Option<String>,
+}
+
+/// [`request_on`] terms without a remark.
 ///
 /// # Errors
-/// [`DeskError`] where the image is not there, the same is under way without the approvals that are asked for, or table or
-/// queue can't be reached.
+/// As [`request_on`].
 pub async fn request(
     desk: &Desk,
     image: &ImageName,
     version: &ImageVersion,
     selection: &[Selector],
     approve: bool,
+) -> Result<Requested, DeskError> {
+    request_on(desk, image, version, selection, Terms { approve, note: None }).await
+}
+
+/// Asks for an image version at the selected targets. Asking again for the same while it is under way changes nothing, but
+/// sends the message again, which may have been lost. A job that was planned before a target was added is not the same.
+///
+/// # Errors
+/// [`DeskError`] where the image is not there, the same is under way without the approvals that are asked for, or table or
+/// queue can't be reached.
+pub async fn request_on(
+    desk: &Desk,
+    image: &ImageName,
+    version: &ImageVersion,
+    selection: &[Selector],
+    Terms { approve, note }: Terms,
 ) -> Result<Requested, DeskError> {
     let (image, manifest) = manifest(desk, image, version).await?;
     // Told now, to whom it may concern, rather than as the job's failure later.
@@ -124,8 +145,8 @@ pub async fn request(
     if let Some(job) = under_way(desk, &image, selection, &targets).await? {
         if approve && job.approvals.is_none() {
             return Err(DeskError::Refused(format!(
-                "job {id} is already doing this, and waits for no approval between its rings: 'goldfleet cancel {id}' \
-                 stops it, then dispatch again",
+                "job {id} already does this, without approvals between its rings: cancel it with 'goldfleet cancel {id}', \
+                 then dispatch again",
                 id = job.id
             )));
         }
@@ -136,6 +157,8 @@ pub async fn request(
     }
     let now = desk.ports.clock.now();
     let job = Job {
+        requested_by: Some(desk.who.clone()),
+        note,
         approvals: approve.then(Vec::new),
         ..job(JobId::new(now, chance::number()), image, payload(&manifest), selection.to_vec(), now)
     };

@@ -1,10 +1,13 @@
 //! Retry: only what failed or was cancelled is done again, and a copy whose VHD its image did not find.
 
+use std::collections::BTreeSet;
+
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{Kind, Operation, OperationState};
+use goldfleet_model::operation::{Kind, Operation, OperationState, Work};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::{JobEvent, OperationEvent};
+use goldfleet_model::store::Store;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::commit::Commit;
 
@@ -31,21 +34,24 @@ pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, Desk
     let operations = desk.ports.table.operations(id).await?;
     if job.state == JobState::Cancelling {
         return Err(DeskError::Refused(format!(
-            "job {id} is still stopping: try again when 'goldfleet status {id} --watch' has ended"
+            "job {id} is still cancelling: retry when 'goldfleet status {id} --watch' has ended"
         )));
     }
     // Operations that it has nevertheless may be some of those that were to be: planning was cut short.
     if job.tree.is_none() && job.state.is_terminal() {
         let why = job.failure.map_or_else(String::new, |failure| format!(": {}", failure.message));
-        return Err(DeskError::Refused(format!("job {id} was never planned{why}; use 'goldfleet dispatch' again")));
+        return Err(DeskError::Refused(format!("job {id} was never planned{why}; dispatch the version again")));
     }
     let gate = Gate::of(&job, &operations);
-    let retry = Retry { desk, job: &job, which, gate };
+    let retry = Retry { desk, job: &job, which, gate, stores: which.stores(&operations) };
+    let images_alone = which.images_without_vhd(&operations, &job);
     let groups: Vec<Group> = by_group(operations).into_iter().filter(|group| !retry.commit(group).is_empty()).collect();
     if groups.is_empty() {
-        return Err(DeskError::Refused(format!(
-            "nothing of job {id} that was selected failed or was cancelled: 'goldfleet status {id}' shows how far it is"
-        )));
+        return Err(DeskError::Refused(match images_alone {
+            0 => format!("no selected operation of job {id} failed or was cancelled: see 'goldfleet status {id}'"),
+            1 => format!("1 image of job {id} has no VHD yet: retry its copy too, without --phase"),
+            many => format!("{many} images of job {id} have no VHDs yet: retry their copies too, without --phase"),
+        }));
     }
     // The job first: a job that has ended is not looked after by the sweeper.
     if job.state.is_terminal() {
@@ -73,7 +79,7 @@ async fn refuse_beside_another(
     match operations.find_map(|operation| others.iter().find(|other| both(other, operation))) {
         None => Ok(()),
         Some(other) => Err(DeskError::Refused(format!(
-            "job {} works with {} at some of the same targets: try job {} again when 'goldfleet status {} --watch' has ended",
+            "job {} works with {} at some of the same targets: retry job {} when 'goldfleet status {} --watch' has ended",
             other.id, job.image, job.id, other.id
         ))),
     }
@@ -102,6 +108,8 @@ struct Retry<'a> {
     job: &'a Job,
     which: &'a Which,
     gate: Gate<'a>,
+    /// The stores that copies which are retried read from.
+    stores: BTreeSet<Store>,
 }
 
 impl Retry<'_> {
@@ -159,7 +167,8 @@ impl Retry<'_> {
     fn event(&self, operation: &Operation, vhd: Vhd) -> Option<OperationEvent> {
         let chosen = self.which.chooses(operation).then_some(OperationEvent::Rearm);
         match (operation.id.kind(), vhd) {
-            (Kind::Seed, _) => chosen,
+            // A copy would fail again where the stores that it reads from have not been filled.
+            (Kind::Seed, _) => chosen.or_else(|| self.is_needed(operation).then_some(OperationEvent::Rearm)),
             // A copy of a ring that may not begin yet waits for that.
             (Kind::Copy, Vhd::CopiedAgain) if !self.may_begin(operation) => Some(OperationEvent::Rewait),
             (Kind::Copy, Vhd::CopiedAgain) => Some(OperationEvent::Rearm),
@@ -169,6 +178,15 @@ impl Retry<'_> {
             // It can't be tried alone.
             (Kind::Image, Vhd::Missing) => None,
         }
+    }
+
+    /// Whether a store failed that a copy which is retried reads from.
+    fn is_needed(&self, operation: &Operation) -> bool {
+        let store = match &operation.work {
+            Work::Seed { store, .. } => store,
+            Work::Copy { .. } | Work::Image { .. } => return false,
+        };
+        ended_badly(operation) && self.stores.contains(store)
     }
 
     fn may_begin(&self, operation: &Operation) -> bool {
@@ -215,6 +233,27 @@ fn ended_badly(operation: &Operation) -> bool {
 }
 
 impl Which {
+    /// The stores that the copies which are retried read from. Empty where only some phase is retried.
+    fn stores(&self, operations: &[Versioned<Operation>]) -> BTreeSet<Store> {
+        if self.phase.is_some() {
+            return BTreeSet::new();
+        }
+        let copies = operations.iter().map(|row| &row.value).filter(|operation| self.chooses(operation));
+        let from = copies.filter_map(|operation| match &operation.work {
+            Work::Copy { from, .. } => Some(from),
+            Work::Seed { .. } | Work::Image { .. } => None,
+        });
+        from.flatten().cloned().collect()
+    }
+
+    /// How many of the chosen images cannot be retried alone, as their copies have not succeeded.
+    fn images_without_vhd(&self, operations: &[Versioned<Operation>], job: &Job) -> usize {
+        let groups = by_group(operations.to_vec());
+        let lacking = groups.iter().filter(|group| Vhd::of(group, self, job) == Vhd::Missing);
+        let images = lacking.flatten().filter(|row| row.value.id.kind() == Kind::Image);
+        images.filter(|row| self.chooses(&row.value)).count()
+    }
+
     /// Whether an operation is to be tried again for its own sake.
     fn chooses(&self, operation: &Operation) -> bool {
         ended_badly(operation) && self.phase.is_none_or(|phase| phase == operation.id.kind()) && self.selects(operation)

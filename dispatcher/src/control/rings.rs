@@ -175,6 +175,6 @@ async fn release_or_stop(
 }
 
 fn stopped(ring: u32, at: Timestamp) -> Failure {
-    let message = format!("ring {ring} did not succeed, so later ones are not begun");
+    let message = format!("ring {ring} did not succeed, so later rings are not started");
     Failure { code: RING_STOPPED.to_owned(), message, request_id: None, at }
 }

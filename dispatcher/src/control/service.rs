@@ -5,7 +5,7 @@ use std::time::Duration;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_ports::clock::after;
-use goldfleet_ports::error::PortResult;
+use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::queue::Received;
 use goldfleet_runtime::telemetry::Complaint;
 use tokio_util::sync::CancellationToken;
@@ -108,8 +108,12 @@ async fn process(desk: &Desk, received: &Received) -> PortResult<()> {
     let again = match fan_out(desk, &job).await {
         Ok(FannedOut::Done) => None,
         Ok(FannedOut::Later(wait)) => Some(wait),
+        Err(error) if is_race(&error) => {
+            tracing::debug!(%job, "another dispatcher plans this job too: {error}");
+            Some(retry_after(&error))
+        }
         Err(error) => {
-            tracing::warn!(%job, "a job could not be fanned out yet: {error}");
+            tracing::warn!(%job, "the job could not be planned yet: {error}");
             Some(retry_after(&error))
         }
     };
@@ -117,6 +121,12 @@ async fn process(desk: &Desk, received: &Received) -> PortResult<()> {
         None => queue.delete(QueueName::Dispatch, &received.receipt).await,
         Some(wait) => queue.extend(QueueName::Dispatch, &received.receipt, wait).await.map(|_| ()),
     }
+}
+
+/// Whether another dispatcher changed the same rows at the same time, which is harmless: the message is received again.
+fn is_race(error: &DeskError) -> bool {
+    let kind = if let DeskError::Port(error) = error { Some(error.kind) } else { None };
+    matches!(kind, Some(ErrorKind::Conflict | ErrorKind::AlreadyExists | ErrorKind::Fenced))
 }
 
 fn retry_after(error: &DeskError) -> Duration {

@@ -29,9 +29,6 @@ use crate::control::sweep::look_after;
 /// How often a connection says that it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Who approves from the page: whoever has the token, whose name nobody knows.
-const BY: &str = "the dashboard";
-
 fn job_id(text: &str) -> Result<JobId, Refusal> {
     JobId::from_str(text).map_err(|error| Refusal::new(StatusCode::NOT_FOUND, error.to_string(), ""))
 }
@@ -122,8 +119,8 @@ pub async fn approve_job(
 ) -> Result<Json<Value>, Refusal> {
     let Json(UpNext { ring }) = understood(body)?;
     let id = job_id(&id)?;
-    let approved = approve(&dashboard.desk, &id, Some(ring), BY).await?;
-    tracing::info!(job = %id, ring, "approved, asked for at the dashboard");
+    let approved = approve(&dashboard.desk, &id, Some(ring), &dashboard.desk.who).await?;
+    tracing::info!(job = %id, ring, "approved at the dashboard");
     Ok(Json(json!({ "approval": approved.approval, "new": approved.new })))
 }
 
@@ -148,7 +145,7 @@ pub async fn retry_job(
     let which = Which { phase: again.phase, targets: again.targets };
     let id = job_id(&id)?;
     let count = retry(&dashboard.desk, &id, &which).await?;
-    tracing::info!(job = %id, operations = count, "tried again, asked for at the dashboard");
+    tracing::info!(job = %id, operations = count, "retried at the dashboard");
     Ok(Json(json!({ "operations": count })))
 }
 
@@ -162,6 +159,6 @@ pub async fn cancel_job(State(dashboard): State<Dashboard>, Path(id): Path<Strin
     if counts.stopping == 0 {
         look_after(&dashboard.desk, &id).await?;
     }
-    tracing::info!(job = %id, "cancelled, asked for at the dashboard");
+    tracing::info!(job = %id, "cancelled at the dashboard");
     Ok(Json(json!({ "operations": counts })))
 }

@@ -44,7 +44,7 @@ impl IntoResponse for Refusal {
 impl From<DeskError> for Refusal {
     fn from(error: DeskError) -> Self {
         let status = match &error {
-            DeskError::NoSuchJob(_) | DeskError::NoJobs => StatusCode::NOT_FOUND,
+            DeskError::NoSuchJob(_) | DeskError::NoJobWithPrefix(_) | DeskError::NoJobs => StatusCode::NOT_FOUND,
             DeskError::Port(_) => StatusCode::BAD_GATEWAY,
             _ => StatusCode::CONFLICT,
         };

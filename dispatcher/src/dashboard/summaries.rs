@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use goldfleet_model::ids::JobId;
+use goldfleet_model::job::JobState;
 use goldfleet_ports::ETag;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -30,6 +31,8 @@ pub struct Summary {
     pub version: String,
     /// Where it stands.
     pub state: Standing,
+    /// The state of its row, which distinguishes requested and cancelling jobs from running ones.
+    pub detail: JobState,
     /// The ring that waits for approval.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<u32>,
@@ -53,6 +56,7 @@ impl From<Status> for Summary {
         let image = &status.phases.image;
         Self {
             state: status.state,
+            detail: status.detail,
             waits: status.approvals.as_ref().and_then(|approvals| approvals.waits),
             images: image.succeeded + image.skipped,
             targets: image.total,

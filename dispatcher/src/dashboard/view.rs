@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::history::Series;
+use crate::control::explain;
 use crate::control::status::Status;
 
 /// An operation, as the page shows it.
@@ -23,6 +24,9 @@ pub struct Line {
     /// The target's subscription; none for a store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscription: Option<String>,
+    /// The display name of the target's subscription.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Where its effect lies.
     pub region: String,
     /// What it makes: a store's place, or the managed image's name.
@@ -45,6 +49,9 @@ pub struct Line {
     /// Why it failed, or was last tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// What to do about a failure, where goldfleet knows its code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
 }
 
 impl Line {
@@ -58,6 +65,7 @@ impl Line {
             id: operation.id.to_string(),
             kind: operation.id.kind(),
             subscription,
+            name: operation.work.target().and_then(|target| target.name.clone()),
             region: operation.id.region().to_string(),
             makes,
             state: operation.state,
@@ -67,8 +75,14 @@ impl Line {
             worker: operation.lease.as_ref().map(|lease| lease.holder.clone()),
             not_before: operation.not_before,
             failure: operation.failure.clone(),
+            remedy: remedy(operation),
         }
     }
+}
+
+fn remedy(operation: &Operation) -> Option<String> {
+    let failure = operation.failure.as_ref().filter(|_| operation.state == OperationState::Failed)?;
+    explain::remedy(&failure.code).map(|remedy| remedy.replace("JOB", operation.job.as_str()))
 }
 
 /// A store of the distribution tree.

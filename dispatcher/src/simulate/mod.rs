@@ -4,5 +4,4 @@
 //! - [`rehearse`]: a job on the modelled cloud, in virtual time.
 
 pub mod demo;
-mod regions;
 pub mod rehearse;

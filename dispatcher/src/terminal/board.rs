@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use goldfleet_model::upload::Upload;
+use goldfleet_model::words;
 use goldfleet_model::words::counted;
-use indicatif::{HumanBytes, HumanDuration};
+use indicatif::HumanBytes;
 
 use crate::control::status::{Phase, RegionStatus, Status};
 use crate::control::verify::Seen;
@@ -58,7 +59,7 @@ pub fn upload_lines(upload: &Upload, pace: &Pace, room: Room) -> Vec<String> {
     let read = format!("{} of {}", HumanBytes(upload.bytes_read), HumanBytes(upload.bytes_total));
     let read = cut(&read, room.width.saturating_sub(bar + 14));
     let [sent, reused, rate] = [upload.bytes_sent, upload.bytes_reused, pace.rate].map(HumanBytes);
-    let sent = format!("{sent} sent, {reused} there already, {rate}/s");
+    let sent = format!("{sent} sent, {reused} reused, {rate}/s");
     vec![
         cut(&head, room.width),
         format!("upload {drawn} {:>4.0}% {read}", pace.percent.floor()),
@@ -92,7 +93,7 @@ pub fn lines(status: &Status, room: Room) -> Vec<String> {
         format!("{:names$} {drawn} {percent:>4.0}% {rest}", cut(name, names)).trim_end().to_owned()
     };
     let mut lines = vec![headline(status, room)];
-    lines.extend(status.awaits().map(|awaits| cut(&awaits, room.width)));
+    lines.extend(status.idle_words().into_iter().chain(status.awaits()).map(|line| cut(&line, room.width)));
     for (kind, phase) in status.phases.named() {
         let percent = phase.percent.floor();
         lines.push(line(kind.as_str(), &phase_parts(phase), percent, &phase_words(phase)));
@@ -119,7 +120,7 @@ fn headline(status: &Status, room: Room) -> String {
     let rate = HumanBytes(status.bytes_per_second as u64);
     let name = cut(&format!("{} {} ", status.image, status.version), room.width);
     let used = name.chars().count();
-    let state = cut(status.state.as_str(), room.width - used);
+    let state = cut(status.shown_state().as_str(), room.width - used);
     let used = used + state.chars().count();
     let (took, job) = (duration(status.seconds), format!("  (job {})", status.job));
     // Other commands ask for the job, so it is the last to be cut.
@@ -218,15 +219,10 @@ pub fn left(seconds: Option<f64>) -> String {
     seconds.map_or_else(String::new, |seconds| format!(", {} left", duration(seconds)))
 }
 
-/// Seconds, as people say them.
+/// Seconds as text, see [`words::duration`].
 #[must_use]
 pub fn duration(seconds: f64) -> String {
-    let bounded = seconds.clamp(0.0, 1e9);
-    if bounded < 1.0 {
-        "under a second".to_owned()
-    } else {
-        HumanDuration(Duration::from_secs_f64(bounded)).to_string()
-    }
+    words::duration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))
 }
 
 #[cfg(test)]
@@ -281,6 +277,11 @@ mod tests {
             failures: Vec::new(),
             planned: true,
             staged_removed: false,
+            idle_seconds: None,
+            rings: Vec::new(),
+            selection: Vec::new(),
+            requested_by: None,
+            note: None,
             created: Timestamp::UNIX_EPOCH,
             finished: None,
         }
@@ -295,12 +296,12 @@ mod tests {
     #[test]
     fn a_headline_names_the_job_where_there_is_room() {
         let headline = |width| headline(&status(1), Room { width, height: 24, colours: false });
-        assert!(headline(100).ends_with("75 seconds, 286.10 MiB/s, 2 minutes left  (job 20261121-041502-7f3a)"));
+        assert!(headline(110).ends_with("1 min 15 s, 286.10 MiB/s, 2 min 10 s left  (job 20261121-041502-7f3a)"));
         assert_eq!(
             headline(90),
-            "ubuntu-24.04 2026.11.1 running: 75 seconds, 2 minutes left  (job 20261121-041502-7f3a)"
+            "ubuntu-24.04 2026.11.1 running: 1 min 15 s, 2 min 10 s left  (job 20261121-041502-7f3a)"
         );
-        assert_eq!(headline(80), "ubuntu-24.04 2026.11.1 running: 75 seconds  (job 20261121-041502-7f3a)");
+        assert_eq!(headline(80), "ubuntu-24.04 2026.11.1 running: 1 min 15 s  (job 20261121-041502-7f3a)");
         assert_eq!(headline(60), "ubuntu-24.04 2026.11.1 running  (job 20261121-041502-7f3a)");
         assert_eq!(headline(40), "ubuntu-24.04 2026.11.1 running  (job 20…");
     }
@@ -317,6 +318,9 @@ mod tests {
             bytes_data: 9 << 30,
             bytes_sent: 8 << 30,
             bytes_reused: 1 << 30,
+            by: None,
+            file: None,
+            size: None,
             started: Timestamp::UNIX_EPOCH,
             updated: Timestamp::UNIX_EPOCH,
         };
@@ -326,9 +330,9 @@ mod tests {
             assert!(drawn(width).iter().all(|line| line.chars().count() <= width), "{width}: {:#?}", drawn(width));
         }
         insta::assert_snapshot!(drawn(60).join("\n"), @"
-        ubuntu-24.04 2026.11.1 uploading: 75 seconds, 3 minutes left
+        ubuntu-24.04 2026.11.1 uploading: 1 min 15 s, 2 min 30 s le…
         upload ██████░░░░░░░░░░░░░░   33% 10.00 GiB of 30.00 GiB
-               8.00 GiB sent, 1.00 GiB there already, 140.00 MiB/s
+               8.00 GiB sent, 1.00 GiB reused, 140.00 MiB/s
         ");
     }
 

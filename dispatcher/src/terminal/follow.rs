@@ -79,7 +79,8 @@ pub async fn follow(
         tokio::select! {
             () = desk.ports.clock.sleep(look) => look = (look * 2).min(LOOK),
             () = stop.cancelled() => {
-                progress.end();
+                // The operator still wants to see how far it was.
+                progress.leave();
                 return Ok(None);
             }
         }

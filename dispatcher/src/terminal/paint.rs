@@ -6,6 +6,8 @@ use goldfleet_model::upload::UploadState;
 
 use crate::control::doctor::Level;
 use crate::control::status::Standing;
+use goldfleet_model::job::JobState;
+use goldfleet_model::operation::OperationState;
 
 /// What a word or a sign tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,30 @@ impl From<Standing> for Tone {
             Standing::Succeeded => Self::Good,
             Standing::Failed => Self::Bad,
             Standing::Cancelled => Self::Doubtful,
+        }
+    }
+}
+
+impl From<JobState> for Tone {
+    fn from(state: JobState) -> Self {
+        match state {
+            JobState::Requested => Self::Quiet,
+            JobState::Running => Self::Busy,
+            JobState::Cancelling | JobState::Cancelled => Self::Doubtful,
+            JobState::Succeeded => Self::Good,
+            JobState::Failed => Self::Bad,
+        }
+    }
+}
+
+impl From<OperationState> for Tone {
+    fn from(state: OperationState) -> Self {
+        match state {
+            OperationState::Waiting | OperationState::Ready => Self::Quiet,
+            OperationState::Running => Self::Busy,
+            OperationState::Cancelling | OperationState::Cancelled => Self::Doubtful,
+            OperationState::Succeeded | OperationState::Skipped => Self::Good,
+            OperationState::Failed => Self::Bad,
         }
     }
 }

@@ -87,8 +87,9 @@ impl Progress {
         let state = UploadStatus::of(upload);
         let seconds = since.elapsed().as_secs_f64();
         let left = seconds * (100.0 - state.percent) / state.percent;
-        let rate = rate(upload.bytes_read, seconds);
-        // What has not begun tells nothing of how long it takes.
+        // What was already in the store was not sent: a limit on the rate does not apply to it.
+        let rate = rate(upload.bytes_sent, seconds);
+        // Before the first byte, the time left is not known.
         let pace = Pace { percent: state.percent, seconds, rate, left: left.is_finite().then_some(left) };
         if let Shown::Bar(drawn) = &self.shown {
             if self.due(REDRAW) {
@@ -100,7 +101,7 @@ impl Progress {
             || {
                 let left = board::left(pace.left);
                 format!(
-                    "upload: {} of {} read, {} sent, {} there already, {}/s{left}",
+                    "upload: {} of {} read, {} sent, {} already in the store, {}/s{left}",
                     HumanBytes(upload.bytes_read),
                     HumanBytes(upload.bytes_total),
                     HumanBytes(upload.bytes_sent),
@@ -155,8 +156,13 @@ impl Progress {
                 });
                 let left = board::left(status.seconds_left);
                 let counts = counts.collect::<Vec<_>>().join(", ");
+                let idle = status.idle_words().map_or_else(String::new, |idle| format!("; {idle}"));
                 let awaits = awaits.as_ref().map_or_else(String::new, |awaits| format!("; {awaits}"));
-                format!("{}: {counts}, {}/s{left}{awaits}", status.job, HumanBytes(whole(status.bytes_per_second)))
+                format!(
+                    "{}: {counts}, {}/s{left}{idle}{awaits}",
+                    status.job,
+                    HumanBytes(whole(status.bytes_per_second))
+                )
             },
             || {
                 serde_json::json!({
@@ -202,6 +208,13 @@ impl Progress {
             last.at = Some(Instant::now());
         }
         due
+    }
+
+    /// Leaves what is drawn on the screen, and continues below it.
+    pub fn leave(&self) {
+        if let Shown::Bar(drawn) = &self.shown {
+            drawn.leave();
+        }
     }
 
     /// Takes away what is drawn.

@@ -51,6 +51,15 @@ impl Redraw {
         *shown = lines;
     }
 
+    /// Leaves the lines where they are. What is drawn or written next comes below them.
+    pub fn leave(&self) {
+        let mut shown = lock(&self.shown);
+        if !shown.is_empty() {
+            screen::write_raw("\r\n");
+            shown.clear();
+        }
+    }
+
     /// Takes the lines away.
     pub fn clear(&self) {
         let mut shown = lock(&self.shown);

@@ -11,13 +11,15 @@ use super::PREFIX;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file that was asked for is not there.
-    #[error("there is no configuration file {}: check the path that --config or GOLDFLEET_CONFIG gives", .0.display())]
+    #[error("configuration file {} not found: check the path in --config or GOLDFLEET_CONFIG", .0.display())]
     NoSuchFile(PathBuf),
-    /// No file was asked for, the one that is taken then is not there, and no variable stands for it.
-    #[error("there is no {0} in this folder: go where it is, or name it by --config or GOLDFLEET_CONFIG")]
+    /// No file was named, there is no default file, and no variable replaces it.
+    #[error(
+        "no {0} found in this directory or a parent directory: create one, or name it with --config or GOLDFLEET_CONFIG"
+    )]
     NoDefaultFile(&'static str),
     /// The file can't be read.
-    #[error("the configuration file {} can't be read", path.display())]
+    #[error("cannot read the configuration file {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -139,11 +139,15 @@ pub struct Config {
     /// What goes to standard error.
     #[serde(default)]
     pub log: Log,
+    /// The file that was read. None where the environment gives everything.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 impl Config {
-    /// Reads the configuration: the file at `path`, or at what `GOLDFLEET_CONFIG` says, or `goldfleet.toml`, the last
-    /// of which may be missing; and over it the variables of `env`, for which see [`environment`].
+    /// Reads the configuration: the file at `path`, or the one that `GOLDFLEET_CONFIG` names, or `goldfleet.toml` in the
+    /// working directory or the nearest parent directory that has one. Only the last of these may be missing. The variables
+    /// of `env` override the file; see [`environment`].
     ///
     /// # Errors
     /// [`ConfigError`], with everything it takes to put it right.
@@ -151,7 +155,7 @@ impl Config {
         // A variable that is set to nothing is how many a container platform spells one that is not set.
         let variables: Vec<(String, String)> = env.filter(|(_, value)| !value.is_empty()).collect();
         let named = path.map(Path::to_owned).or_else(|| named_file(&variables));
-        let file = named.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+        let file = &named.clone().unwrap_or_else(|| default_file(env::current_dir().ok().as_deref()));
         let mut written = match fs::read_to_string(file) {
             Ok(text) => Node::from_toml(&text).map_err(|fault| ConfigError::invalid(file, &[fault]))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => match named {
@@ -170,6 +174,7 @@ impl Config {
     fn read(file: &Path, written: &Node) -> Result<Self, ConfigError> {
         let mut config = read::read(written).map_err(|faults| ConfigError::invalid(file, &faults))?;
         config.rebase(file.parent().unwrap_or(Path::new("")), written);
+        config.file = file.exists().then(|| std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
         Ok(config)
     }
 
@@ -229,6 +234,17 @@ impl Config {
 /// The process's environment as [`Config::load`] takes it, without what is not Unicode (which can be nothing of ours).
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// The default file: in the working directory, or else in the nearest parent directory that has one.
+fn default_file(working_directory: Option<&Path>) -> PathBuf {
+    let parents = working_directory.into_iter().flat_map(|folder| folder.ancestors().skip(1));
+    let own = working_directory.map_or_else(|| PathBuf::from(DEFAULT_FILE), |folder| folder.join(DEFAULT_FILE));
+    match parents.map(|folder| folder.join(DEFAULT_FILE)).find(|file| !own.exists() && file.is_file()) {
+        Some(found) => found,
+        // Relative, so that messages name it as the operator does.
+        None => PathBuf::from(DEFAULT_FILE),
+    }
 }
 
 fn named_file(variables: &[(String, String)]) -> Option<PathBuf> {

@@ -61,6 +61,8 @@ impl Node {
     /// # Errors
     /// A fault with its line where the text is no TOML.
     pub fn from_toml(text: &str) -> Result<Self, Fault> {
+        // Some editors write a byte order mark at the start of UTF-8 text.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let lines = Lines::of(text);
         let table = DeTable::parse(text).map_err(|error| {
             let origin = error.span().map(|span| lines.at(span.start));

@@ -120,6 +120,12 @@ pub struct Job {
     /// Whether its rows are being removed: nothing more happens to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removing: bool,
+    /// Who asked for it, as events name operators. None in rows of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
+    /// The operator's remark, such as a ticket number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// When it was asked for.
     pub created: Timestamp,
     /// When it last changed.

@@ -12,9 +12,10 @@ use crate::as_text;
 /// What is matched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Field {
-    /// `subscription/region`, the subscription alone, or the region alone.
+    /// `subscription/region`, the subscription alone, its display name, or the region alone.
     Any,
     Subscription,
+    Name,
     Region,
     Ring,
     Tag(String),
@@ -28,8 +29,8 @@ struct Term {
 }
 
 /// A selection of targets: terms joined by commas, all of which must match. A term is `FIELD=GLOB` with the fields
-/// `subscription`, `region`, `ring` and `tag.NAME`; or a bare `GLOB`, matched against `subscription/region`, the
-/// subscription and the region.
+/// `subscription`, `name`, `region`, `ring` and `tag.NAME`; or a bare `GLOB`, matched against `subscription/region`, the
+/// subscription, its display name and the region.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Selector {
@@ -44,7 +45,7 @@ pub enum BadSelector {
     #[error("target selector {0:?} has an empty term: write a glob such as 'west*' or a term such as 'ring=0'")]
     Empty(String),
     /// A field that targets do not have.
-    #[error("target selector {selector:?}: there is no field {field:?}; use subscription, region, ring or tag.NAME")]
+    #[error("target selector {selector:?}: no field {field:?}; use subscription, name, region, ring or tag.NAME")]
     Field {
         /// The whole selector.
         selector: String,
@@ -81,9 +82,12 @@ impl Term {
         match &self.field {
             Field::Any => {
                 let key = target.key().to_string();
-                [key.as_str(), &subscription, target.region.as_str()].iter().any(|text| self.glob.is_match(text))
+                let name = target.name.as_deref().into_iter();
+                let mut texts = [key.as_str(), &subscription, target.region.as_str()].into_iter().chain(name);
+                texts.any(|text| self.glob.is_match(text))
             }
             Field::Subscription => self.glob.is_match(subscription),
+            Field::Name => target.name.as_deref().is_some_and(|name| self.glob.is_match(name)),
             Field::Region => self.glob.is_match(target.region.as_str()),
             Field::Ring => self.glob.is_match(target.ring.to_string()),
             Field::Tag(name) => target.tags.get(name).is_some_and(|value| self.glob.is_match(value)),
@@ -104,6 +108,7 @@ fn parse_term(selector: &str, term: &str) -> Result<Term, BadSelector> {
     let (field, glob) = match term.split_once('=') {
         None => (Field::Any, term),
         Some(("subscription", glob)) => (Field::Subscription, glob),
+        Some(("name", glob)) => (Field::Name, glob),
         Some(("region", glob)) => (Field::Region, glob),
         Some(("ring", glob)) => (Field::Ring, glob),
         Some((field, glob)) => match field.strip_prefix("tag.") {
@@ -143,7 +148,7 @@ mod tests {
     fn target() -> Target {
         serde_json::from_value(serde_json::json!({
             "subscription": "00000000-0000-0000-0000-000000000007", "region": "westeurope", "resource_group": "images",
-            "account": "stage0007", "container": "vhds", "ring": 1, "tags": { "env": "prod" },
+            "account": "stage0007", "container": "vhds", "name": "Payments Prod", "ring": 1, "tags": { "env": "prod" },
         }))
         .unwrap()
     }
@@ -161,10 +166,12 @@ mod tests {
             "tag.env=pr*",
             "ring=1,region=west*",
             "subscription=*7, tag.env=prod",
+            "Payments*",
+            "name=*Prod,region=west*",
         ] {
             assert!(yes.parse::<Selector>().unwrap().matches(&target()), "{yes}");
         }
-        for no in ["eastus", "ring=0", "ring=1,eastus", "tag.env=dev", "tag.owner=*", "subscription=*8"] {
+        for no in ["eastus", "ring=0", "ring=1,eastus", "tag.env=dev", "tag.owner=*", "subscription=*8", "name=*Test"] {
             assert!(!no.parse::<Selector>().unwrap().matches(&target()), "{no}");
         }
     }

@@ -25,6 +25,9 @@ pub struct Target {
     pub account: AccountName,
     /// The container for VHDs in the staging account.
     pub container: ContainerName,
+    /// The display name of the subscription.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The ring: 0 is first.
     #[serde(default)]
     pub ring: u32,

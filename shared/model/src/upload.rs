@@ -50,6 +50,15 @@ pub struct Upload {
     pub bytes_sent: u64,
     /// Bytes of chunks that the store already had.
     pub bytes_reused: u64,
+    /// Who runs it, as events name operators. None in rows of earlier releases, like the next two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The file that is uploaded: its absolute path on the uploader's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The disk's logical size in bytes, without the footer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
     /// When it began.
     pub started: Timestamp,
     /// Its last sign of life.
@@ -70,6 +79,9 @@ impl Upload {
             bytes_data: 0,
             bytes_sent: 0,
             bytes_reused: 0,
+            by: None,
+            file: None,
+            size: None,
             started: now,
             updated: now,
         }

@@ -12,12 +12,14 @@ use super::content::{Content, Inventory};
 use super::planned::{Asked, Plan};
 use super::sites::Sites;
 
+use super::render::time;
+
 /// No tree is fast enough.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error(
-    "no plan makes it within {within:?}: the fastest takes {:.0} s, of which {:.0} s for {} and {:.0} s for the image",
-    .fastest.estimate.time.total.as_secs_f64(), .fastest.estimate.time.binds_for.as_secs_f64(),
-    .fastest.estimate.time.binds, .fastest.estimate.time.image.as_secs_f64()
+    "no plan takes at most {}: the fastest takes {}, of which {} for {} and {} for the image",
+    time(*.within), time(.fastest.estimate.time.total), time(.fastest.estimate.time.binds_for),
+    .fastest.estimate.time.binds, time(.fastest.estimate.time.image)
 )]
 pub struct TooSlow {
     /// What was asked for.

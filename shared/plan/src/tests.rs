@@ -287,7 +287,7 @@ fn speed_is_bought_where_links_bind() {
     assert_eq!(fast.points, cheap.points);
     assert_eq!(world.plan(Some(Duration::from_secs(3600))).unwrap(), cheap);
     let refused = world.plan(Some(Duration::from_secs(500))).unwrap_err();
-    insta::assert_snapshot!(refused, @"no plan makes it within 500s: the fastest takes 572 s, of which 512 s for the rate of a page blob and 60 s for the image");
+    insta::assert_snapshot!(refused, @"no plan takes at most 8 min 20 s: the fastest takes 9 min 32 s, of which 8 min 32 s for the rate of a page blob and 1 min 00 s for the image");
 }
 
 #[test]

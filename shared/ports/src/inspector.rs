@@ -130,6 +130,11 @@ pub trait Inspector: Send + Sync {
     /// Where the service refuses or can't be reached; so with all that follow.
     async fn subscription(&self, id: &SubscriptionId, tenant: Option<&str>) -> PortResult<Option<String>>;
 
+    /// A subscription's display name; none where it cannot be read.
+    async fn subscription_name(&self, _id: &SubscriptionId, _tenant: Option<&str>) -> PortResult<Option<String>> {
+        Ok(None)
+    }
+
     /// Whether a resource group is there.
     async fn has_group(
         &self,

@@ -9,6 +9,12 @@ use tokio::task::JoinHandle;
 use crate::listen::{Listening, listen};
 use crate::vitals::Vitals;
 
+/// The release, such as `0.1.0`.
+pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit, or `unknown`. Set by the build script from `GOLDFLEET_COMMIT` or the local repository.
+pub const COMMIT: &str = env!("GOLDFLEET_COMMIT");
+
 /// The program's version and commit, as `--version` shows them.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("GOLDFLEET_COMMIT"), ")");
 

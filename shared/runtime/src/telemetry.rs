@@ -70,7 +70,7 @@ impl Complaint {
 ///
 /// # Errors
 /// [`BadFilter`] where what is to be logged can't be told.
-pub fn init(log: &Log, default: Level, env: impl Iterator<Item = (String, String)>) -> Result<Telemetry, BadFilter> {
+pub fn init(log: &Log, default: &str, env: impl Iterator<Item = (String, String)>) -> Result<Telemetry, BadFilter> {
     let variables: Vec<(String, String)> = env.filter(|(_, value)| !value.is_empty()).collect();
     let colours = colours(&io::stderr());
     let filter = filter(log, default, &variables)?;
@@ -105,14 +105,14 @@ pub fn colours(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
 
-fn filter(log: &Log, default: Level, variables: &[(String, String)]) -> Result<EnvFilter, BadFilter> {
+fn filter(log: &Log, default: &str, variables: &[(String, String)]) -> Result<EnvFilter, BadFilter> {
     let variable =
         |name: &'static str| variables.iter().find(|(given, _)| given == name).map(|(_, value)| (name, value.clone()));
     let (given_by, filter) = VARIABLES
         .into_iter()
         .find_map(variable)
         .or_else(|| Some(("log.level", log.level.clone()?)))
-        .unwrap_or_else(|| ("default", default.to_string()));
+        .unwrap_or_else(|| ("default", default.to_owned()));
     // What is meant for other programs too is left alone.
     let read = if given_by == "RUST_LOG" { EnvFilter::try_new(&filter).map_err(Some) } else { read_filter(&filter) };
     read.map_err(|source| BadFilter { given_by, filter, source })
@@ -125,7 +125,7 @@ mod tests {
     fn chosen(level: Option<&str>, variables: &[(&str, &str)]) -> String {
         let log = Log { level: level.map(str::to_owned), ..Log::default() };
         let variables: Vec<_> = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        match filter(&log, Level::WARN, &variables) {
+        match filter(&log, "warn", &variables) {
             Ok(filter) => filter.to_string(),
             Err(error) => error.to_string(),
         }
@@ -157,7 +157,7 @@ mod tests {
     fn a_second_beginning_does_no_harm() {
         for format in [LogFormat::Text, LogFormat::Json] {
             let log = Log { format, level: None };
-            assert!(init(&log, Level::WARN, std::iter::empty()).is_ok());
+            assert!(init(&log, "warn", std::iter::empty()).is_ok());
         }
     }
 }

@@ -71,7 +71,13 @@ fn command_of(program: &str) -> Command {
 
 /// What the program's parser has against a call.
 pub(crate) fn fault(call: &[String], strict: Strict) -> Option<String> {
-    let error = command_of(&call[0]).try_get_matches_from(call).err()?;
+    let mut error = command_of(&call[0]).try_get_matches_from(call).err()?;
+    if error.kind() == ErrorKind::ValueValidation && call.iter().any(|word| word.starts_with('$')) {
+        // A shell variable stands for a value, such as a job's id.
+        let value =
+            |word: &String| if word.starts_with('$') { "20261121-041502-7f3a".to_owned() } else { word.clone() };
+        error = command_of(&call[0]).try_get_matches_from(call.iter().map(value)).err()?;
+    }
     let may_be_left_out = matches!(
         error.kind(),
         ErrorKind::MissingRequiredArgument
@@ -119,4 +125,6 @@ fn what_no_parser_knows_is_a_fault() {
     assert!(!fault("goldfleet logs JOB", Strict::Part));
     assert!(!fault("goldfleet upload --wait", Strict::Part));
     assert!(!fault("goldfleet status", Strict::Whole));
+    assert!(!fault("goldfleet retry '$job'", Strict::Whole));
+    assert!(fault("goldfleet upload '$file' --os beos", Strict::Whole));
 }

@@ -196,7 +196,7 @@ async fn a_ring_is_approved_by_its_number() {
         assert_eq!(view["status"]["approvals"], json!({ "waits": 1, "given": [] }));
         assert_eq!(approve(0).await.status(), StatusCode::CONFLICT);
         let given = json(approve(1).await).await;
-        assert_eq!((&given["approval"]["by"], &given["new"]), (&json!("the dashboard"), &json!(true)));
+        assert_eq!((&given["approval"]["by"], &given["new"]), (&json!("test"), &json!(true)));
         assert_eq!(json(approve(1).await).await["new"], false);
     };
     tokio::join!(fleet.run(&fleet.ports, 1, &job), operator);

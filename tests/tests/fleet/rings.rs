@@ -189,44 +189,44 @@ fn an_operator_approves_on_the_command_line() {
     let (code, text) = said(&place.run(&["status"]));
     assert!(code == Some(0) && text.contains(&hint), "{text}");
     let (_, text) = said(&place.run(&["jobs"]));
-    assert!(text.contains("ring 1 waits for approval"), "{text}");
-    // Whoever waits is told too.
+    assert!(text.contains("running (approve ring 1)"), "{text}");
+    // The command that waits prints it too.
     let lines = BufReader::new(waiting.0.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.take_while(|line| !line.contains(&hint)).count() < 100);
 
     let (code, text) = said(&place.run(&["approve", job, "--ring", "7"]));
     assert!(code == Some(2) && text.contains("waits for approval of ring 1"), "{text}");
-    let (code, text) = said(&place.run(&["approve", "--by", "\u{1b}[31m"]));
-    assert!(code == Some(2) && text.contains("control character"), "{text}");
-    let (code, text) = said(&place.run(&["approve", "--by", "alice"]));
-    assert_eq!(
-        (code, text.as_str()),
-        (Some(0), &*format!("ring 1 of job {job} is approved by alice: its copies begin\n"))
-    );
+    let (code, text) = said(&place.run(&["approve", job, "--by", "\u{1b}[31m"]));
+    assert!(code == Some(2) && text.contains("control characters"), "{text}");
+    let (code, text) = said(&place.run(&["approve", "--yes", "--by", "alice"]));
+    assert_eq!(code, Some(0), "{text}");
+    let approver =
+        text.lines().find_map(|line| line.strip_prefix(&format!("approved ring 1 of job {job} as "))).unwrap();
+    assert!(approver.starts_with("alice (") && approver.contains('@') && approver.ends_with(')'), "{approver}");
     assert_eq!(waiting.0.wait().unwrap().code(), Some(0));
     place.assert_succeeded_once(2);
     let (code, text) = said(&place.run(&["approve", job, "--ring", "1"]));
-    assert_eq!((code, text.as_str()), (Some(0), &*format!("ring 1 of job {job} was approved before, by alice\n")));
-    let (code, text) = said(&place.run(&["approve"]));
-    assert!(code == Some(2) && text.contains("is succeeded: none of its rings waits"), "{text}");
+    assert_eq!((code, text), (Some(0), format!("ring 1 of job {job} was already approved by {approver}\n")));
+    let (code, text) = said(&place.run(&["approve", job]));
+    assert!(code == Some(2) && text.contains("is succeeded: no ring waits for approval"), "{text}");
     let (_, text) = said(&place.run(&["status"]));
-    assert!(text.contains("ring 1 was approved by alice at ") && !text.contains("waits"), "{text}");
+    assert!(text.contains(&format!("approved by {approver} at ")) && !text.contains("waits"), "{text}");
 }
 
 #[test]
 fn what_needs_no_approval_or_lacks_it_is_told() {
     let place = two_rings();
     place.succeed(&DISPATCH);
-    let (code, text) = said(&place.run(&["approve"]));
+    let (code, text) = said(&place.run(&["approve", "--yes"]));
     assert!(code == Some(2) && text.contains("needs no approval: it was not dispatched with --approve"), "{text}");
     let (code, text) = said(&place.run(&[&DISPATCH[..], &["--approve"]].concat()));
-    assert!(code == Some(2) && text.contains("waits for no approval between its rings"), "{text}");
-    place.succeed(&["cancel"]);
+    assert!(code == Some(2) && text.contains("without approvals between its rings"), "{text}");
+    place.succeed(&["cancel", "--yes"]);
     // The configuration can want it of every job.
     let config = CONFIG.replace("[dispatch]", "[dispatch]\n    approve = true");
     std::fs::write(place.path("goldfleet.toml"), format!("{SOURCE}{config}")).unwrap();
     place.succeed(&place.upload(&[]));
-    let (code, text) = said(&place.run(&["approve"]));
+    let (code, text) = said(&place.run(&["approve", "--yes"]));
     assert!(code == Some(2) && text.contains("is not planned yet"), "{text}");
     assert_eq!(place.json(&["status"])["approvals"], serde_json::json!({ "waits": null, "given": [] }));
 }

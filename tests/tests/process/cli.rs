@@ -53,6 +53,12 @@ fn told_on(width: Option<u16>, folder: &Path, arguments: &[&str]) -> String {
     text.replace(&folder.display().to_string(), "FOLDER")
 }
 
+/// The id of the newest job.
+fn newest(folder: &Path) -> String {
+    let id = regex::Regex::new(r"\d{8}-\d{6}-[0-9a-f]{4}").unwrap();
+    id.find(&told(folder, &["jobs", "--limit", "1"])).unwrap().as_str().to_owned()
+}
+
 #[test]
 fn bad_usage_is_answered_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
@@ -67,8 +73,15 @@ fn bad_usage_is_answered_with_what_to_do() {
     for arguments in [
         &["status"][..],
         &["status", "20261121-041502-7f3a"],
+        &["status", "2026"],
         &["cancel"],
+        &["cancel", ""],
+        &["cleanup"],
         &["jobs"],
+        &["jobs", "--state", "done"],
+        &["explain", "ring-stoped"],
+        &["explain", "quota-exceeded"],
+        &["help", "coffee"],
         &["status", "No Job"],
         &["dispatch", "--image", "ubuntu", "--version", "1"],
         &["upload", &gone, "--image", "ubuntu", "--version", "1", "--os", "beos"],
@@ -139,32 +152,57 @@ fn a_job_is_shown_like_this() {
         }
     }
     all += "\n===== refusals and remarks\n";
+    let job = &newest(folder.path());
     for arguments in [
         &["status", "--failed"][..],
+        &["cancel", job],
         &["cancel"],
-        &["retry", "--phase", "seed"],
+        &["retry", job, "--phase", "seed"],
+        &["retry", job, "--phase", "image"],
+        &["retry"],
         &["logs", "--operation", "coffee"],
         &["plan", "--image", "ubuntu", "--version", "1", "--within", "1s"],
         &["setup"],
         &["doctor"],
-        &["retry"],
-        &["cleanup"],
+        &["explain", "account-unusable"],
+        &["retry", job],
+        &["cleanup", job],
         &["cancel"],
-        &["retry"],
+        &["cancel", "--yes"],
+        &["retry", &job[..18]],
+        &["images"],
     ] {
         all += &told(folder.path(), arguments);
     }
     all += "\n===== a job that nobody has planned\n";
-    all += &told(folder.path(), &["upload", &golden, "--image", "ubuntu", "--version", "2", "--os", "linux"]);
-    for arguments in
-        [&["status"][..], &["jobs"], &["logs"], &["verify"], &["cancel"], &["cancel"], &["status"], &["jobs"]]
-    {
+    let upload = ["upload", &golden, "--image", "ubuntu", "--version", "2", "--os", "linux"];
+    all += &told(folder.path(), &[&upload[..], &["--no-dispatch"]].concat());
+    all += &told(folder.path(), &[&upload[..], &["--target", "west*", "--ring", "0", "--note", "CHG-1"]].concat());
+    let job = &newest(folder.path());
+    for arguments in [
+        &["status"][..],
+        &["jobs"],
+        &["cancel"],
+        &["logs"],
+        &["verify"],
+        &["cancel", job],
+        &["cancel", job],
+        &["status"],
+        &["jobs"],
+        &["jobs", "--limit", "1"],
+        &["jobs", "--state", "cancelled,failed"],
+        &["jobs", "--image", "debian"],
+        &["images"],
+    ] {
         all += &told(folder.path(), arguments);
     }
     // Each stands for what has its own length, so that tables stay as wide as they are.
     insta::with_settings!({ filters => [
         (r"\d{8}-\d{6}-[0-9a-f]{4}", "20261121-041502-7f3a"),
         (r"\d{4}-\d\d-\d\d(\s+)\d\d:\d\d:\d\dZ", "2026-11-21${1}04:15:02Z"),
+        (r"\d{8}-\d{6}-[0-9a-f]{2}\b", "20261121-041502-7f"),
+        (r"\d{4}-\d\d-\d\d \d\d:\d\dZ", "2026-11-21 04:15Z"),
+        (r"\S+@[\w.-]+", "alice@build7"),
         (r", [\d.]+ [KMG]iB/s, .*", ", RATE, TIME"),
         (r"─+", "─"),
     ] }, { insta::assert_snapshot!(all) });

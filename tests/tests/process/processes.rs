@@ -1,6 +1,8 @@
 //! Real processes: killed, paused, asked to stop.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::io::BufRead as _;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use goldfleet_disk::{AzureDisk, GoldenSpec, same_disk};
@@ -206,7 +208,7 @@ fn one_command_does_all_and_its_exit_code_tells() {
     assert_eq!(status["failures"][0]["code"], "account-unusable", "{status:#}");
     assert_eq!(status["phases"]["image"]["succeeded"], 11);
     std::fs::remove_file(&broken).unwrap();
-    assert_eq!(place.run(&["retry", "--wait"]).status.code(), Some(0));
+    assert_eq!(place.run(&["retry", status["job"].as_str().unwrap(), "--wait"]).status.code(), Some(0));
     assert_all_done(&place, 12);
     assert_eq!(
         place.run(&["upload", "targets.toml", "--image", "x", "--version", "1", "--os", "linux"]).status.code(),
@@ -250,4 +252,187 @@ fn the_configuration_file_is_the_one_that_the_variable_names_if_it_names_any() {
         assert_eq!(says("goldfleet-worker", &["--exit-when-idle"], named), Some(code), "{named:?}");
     }
     assert_eq!(says("goldfleet", &["--config", "goldfleet.toml", "jobs"], "nowhere.toml"), Some(0));
+}
+
+/// As cargo and git do it.
+#[test]
+fn the_configuration_file_is_found_in_a_parent_directory() {
+    let place = place(1, MIB);
+    let below = place.path("a/b");
+    std::fs::create_dir_all(&below).unwrap();
+    let output = place.command("goldfleet", &["doctor", "--output", "json"]).current_dir(&below).output().unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let file = place.path("goldfleet.toml").canonicalize().unwrap();
+    assert_eq!(found["findings"][0]["message"], file.to_str().unwrap(), "{found:#}");
+    // The nearest one counts, and paths in it are relative to its directory.
+    let said = |command: &mut std::process::Command| String::from_utf8(command.output().unwrap().stderr).unwrap();
+    let mut verbose = place.command("goldfleet", &["--verbose", "jobs"]);
+    assert!(said(verbose.env_remove("GOLDFLEET_LOG").current_dir(&below)).contains(file.to_str().unwrap()));
+    assert!(!below.join("goldfleet.db").exists() && place.path("goldfleet.db").exists());
+    std::fs::write(place.path("a/goldfleet.toml"), "[worker]\nleese = \"1m\"\n").unwrap();
+    assert!(said(place.command("goldfleet", &["jobs"]).current_dir(&below)).contains("worker.leese"));
+}
+
+#[test]
+fn logs_are_followed_to_the_end_of_the_job() {
+    let place = place(2, MIB);
+    place.succeed(&place.upload(&["--note", "CHG-1"]));
+    let status = place.json(&["status"]);
+    assert_eq!((&status["note"], &status["state"]), (&"CHG-1".into(), &"running".into()));
+    assert!(status["requested_by"].as_str().unwrap().contains('@'), "{status:#}");
+    let following =
+        place.command("goldfleet", &["logs", "--follow", "--output", "json"]).stdout(Stdio::piped()).spawn();
+    let following = Process(following.unwrap());
+    place.succeed(&["dispatch", "--image", "golden", "--version", "1", "--wait"]);
+    let mut following = following;
+    let stdout = following.0.stdout.take().unwrap();
+    let lines: Vec<serde_json::Value> =
+        std::io::BufReader::new(stdout).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    assert_eq!(following.0.wait().unwrap().code(), Some(0));
+    let all = place.json(&["logs"]);
+    assert_eq!(lines.len(), all.as_array().unwrap().len(), "each event once: {all:#}");
+    assert!(lines.iter().any(|line| line["operation"].is_null() && line["to"] == "succeeded"), "{lines:#?}");
+    assert_eq!(place.json(&["logs", "--failed"]), serde_json::json!([]));
+    // Operators are named by login and host.
+    let operator = status["requested_by"].as_str().unwrap();
+    let planned = all.as_array().unwrap().iter().find(|event| event["what"] == "planned").unwrap();
+    assert_eq!(planned["who"], operator);
+}
+
+/// The store that a target reads from failed too: without it, the target would fail again.
+#[test]
+fn a_retry_of_a_target_retries_the_store_that_it_reads_from() {
+    let place = place(2, MIB);
+    std::fs::create_dir(place.path("cloud")).unwrap();
+    let broken = place.path("cloud/stage1japaneast");
+    std::fs::write(&broken, "in the way").unwrap();
+    assert_eq!(place.run(&place.upload(&["--wait"])).status.code(), Some(1));
+    let status = place.json(&["status"]);
+    assert_eq!(status["phases"]["seed"]["failed"], 1, "{status:#}");
+    std::fs::remove_file(&broken).unwrap();
+    let job = status["job"].as_str().unwrap();
+    let retried = place.run(&["retry", job, "--target", "*1/japaneast", "--wait"]);
+    assert_eq!(retried.status.code(), Some(0), "{}", String::from_utf8_lossy(&retried.stdout));
+    assert_eq!(place.json(&["status"])["phases"]["seed"]["succeeded"], status["phases"]["seed"]["total"]);
+}
+
+#[test]
+fn images_tells_what_is_uploaded_and_what_uses_it() {
+    let place = place(1, MIB);
+    assert_eq!(place.json(&["images"]), serde_json::json!({ "images": [], "uploads": [] }));
+    place.succeed(&place.upload(&["--no-dispatch"]));
+    let one = |listed: &serde_json::Value| listed["images"][0].clone();
+    let image = one(&place.json(&["images"]));
+    let file = std::path::absolute(place.path("golden.vhd")).unwrap();
+    assert_eq!(image["file"], file.to_str().unwrap());
+    assert_eq!(
+        (&image["jobs"], &image["last_job"], &image["used_by"]),
+        (&0.into(), &().into(), &serde_json::json!([]))
+    );
+    assert!(image["by"].as_str().unwrap().contains('@') && image["size"].as_u64() > Some(0), "{image:#}");
+    place.succeed(&["dispatch", "--image", "golden", "--version", "1"]);
+    let job = place.json(&["status"])["job"].clone();
+    let image = one(&place.json(&["images", "--image", "golden"]));
+    assert_eq!(image["used_by"], serde_json::json!([{ "kind": "open-job", "job": job }]));
+    place.succeed(&["dispatch", "--image", "golden", "--version", "1", "--wait"]);
+    let image = one(&place.json(&["images"]));
+    assert_eq!(image["used_by"], serde_json::json!([{ "kind": "staged-vhds", "job": job }]));
+    place.succeed(&["cleanup", job.as_str().unwrap()]);
+    assert_eq!(one(&place.json(&["images"]))["used_by"], serde_json::json!([]));
+    assert_eq!(place.json(&["images", "--image", "other"])["images"], serde_json::json!([]));
+}
+
+#[test]
+fn several_files_are_checked() {
+    let place = place(1, MIB);
+    let usable = place.json(&["check", "golden.vhd"]);
+    assert_eq!(usable["format"], "fixed-vhd");
+    let both = place.run(&["check", "golden.vhd", "targets.toml", "--output", "json"]);
+    assert_eq!(both.status.code(), Some(2));
+    let reports: serde_json::Value = serde_json::from_slice(&both.stdout).unwrap();
+    assert_eq!((&reports[0], &reports[1]["file"]), (&usable, &"targets.toml".into()));
+}
+
+#[test]
+fn an_upload_is_dispatched_to_selected_targets() {
+    let place = place(2, MIB);
+    let wrong = place.run(&place.upload(&["--target", "mars"]));
+    assert_eq!(wrong.status.code(), Some(2));
+    assert_eq!(place.json(&["images"])["images"], serde_json::json!([]), "nothing is uploaded in vain");
+    place.succeed(&place.upload(&["--target", "japaneast", "--ring", "0", "--wait"]));
+    let status = place.json(&["status"]);
+    assert_eq!(status["selection"], serde_json::json!(["japaneast,ring=0"]));
+    assert_eq!((&status["phases"]["image"]["total"], &status["rings"][0]["targets"]), (&2.into(), &2.into()));
+}
+
+/// As bash asks for the values of the last word.
+#[test]
+fn job_ids_and_images_are_completed() {
+    let place = place(1, MIB);
+    let complete = |words: &[&str]| {
+        let mut command = place.command("goldfleet", &[&["--", "goldfleet"], words].concat());
+        command.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", words.len().to_string()).env("_CLAP_IFS", "\n");
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    assert!(!complete(&["cancel", ""]).contains("20"));
+    assert!(!place.path("goldfleet.db").exists(), "nothing is created while somebody types");
+    place.succeed(&place.upload(&[]));
+    let job = place.json(&["status"])["job"].as_str().unwrap().to_owned();
+    assert!(complete(&["cancel", ""]).lines().any(|line| line == job), "{}", complete(&["cancel", ""]));
+    assert_eq!(complete(&["status", &job[..4]]).trim(), job);
+    assert_eq!(complete(&["dispatch", "--image", ""]).trim(), "golden");
+    assert_eq!(complete(&["upload", "--os", "l"]).trim(), "linux");
+    assert_eq!(complete(&["retry", "--phase", "i"]).trim(), "image");
+    let script = place.run(&["completions", "bash"]);
+    assert!(script.status.success() && String::from_utf8_lossy(&script.stdout).contains("goldfleet"));
+}
+
+/// One account that cannot be used neither hides what happened at the others nor stops the clean-up there.
+#[test]
+fn a_cleanup_has_a_result_for_each_target() {
+    let place = place(2, MIB);
+    place.succeed(&place.upload(&["--wait"]));
+    let job = &place.json(&["status"])["job"].as_str().unwrap().to_owned();
+    let dry = &place.json(&["cleanup", job, "--dry-run"])["removed"];
+    assert_eq!((&dry["dry_run"], &dry["vhds"], &dry["failed"]), (&true.into(), &6.into(), &0.into()), "{dry:#}");
+    assert!(place.path("cloud/stage2eastus/vhds/golden/1.vhd").exists(), "nothing is deleted");
+
+    std::fs::rename(place.path("cloud/stage2eastus"), place.path("aside")).unwrap();
+    std::fs::write(place.path("cloud/stage2eastus"), "in the way").unwrap();
+    let output = place.run(&["cleanup", job, "--output", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let done = &serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["removed"];
+    assert_eq!((&done["vhds"], &done["failed"]), (&5.into(), &1.into()), "{done:#}");
+    let results = done["targets"].as_array().unwrap();
+    let failed: Vec<_> = results.iter().filter(|target| target["result"] == "failed").collect();
+    assert_eq!((results.len(), failed.len()), (6, 1), "{done:#}");
+    assert_eq!(failed[0]["target"], "00000000-0000-0000-0000-000000000002/eastus");
+    assert_eq!(failed[0]["code"], "account-unusable");
+    assert_eq!(place.json(&["status"])["staged_removed"], false);
+
+    std::fs::remove_file(place.path("cloud/stage2eastus")).unwrap();
+    std::fs::rename(place.path("aside"), place.path("cloud/stage2eastus")).unwrap();
+    let output = place.run(&["cleanup", job]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), text), (Some(0), format!("job {job}: 1 staged VHD deleted\n")));
+    assert_eq!(place.json(&["status"])["staged_removed"], true);
+}
+
+#[test]
+fn a_dry_run_of_a_deletion_deletes_nothing() {
+    let place = place(1, MIB);
+    place.succeed(&place.upload(&["--wait"]));
+    let version = ["cleanup", "--image", "golden", "--version", "1"];
+    let dry = place.json(&[&version[..], &["--dry-run"]].concat());
+    assert_eq!((&dry["removed"], &dry["dry_run"]), (&false.into(), &true.into()));
+    assert_eq!(place.json(&["images"])["images"].as_array().unwrap().len(), 1);
+    let history = place.json(&["cleanup", "--history", "1", "--dry-run"]);
+    assert_eq!((&history["removed"], &history["dry_run"]), (&serde_json::json!([]), &true.into()));
+    let targets = std::fs::read_to_string(place.path("targets.toml")).unwrap();
+    let dry = place.json(&["targets", "remove", "eastus", "--dry-run"]);
+    assert_eq!(dry["removed"].as_array().unwrap().len(), 1);
+    assert_eq!(std::fs::read_to_string(place.path("targets.toml")).unwrap(), targets);
+    assert_eq!(place.json(&["targets", "remove", "eastus"])["dry_run"], false);
+    assert_eq!(place.json(&["targets", "list"]).as_array().unwrap().len(), 2);
+    assert_eq!(place.json(&version)["removed"], true);
 }

@@ -133,7 +133,8 @@ fn every_line_of_a_step_names_job_operation_and_target() {
         assert!(all.iter().all(|value| value.is_string()), "{line}");
     }
     assert!(about.iter().any(|line| line["code"] == "account-unusable" && line["level"] == "WARN"), "{about:#?}");
-    place.succeed(&["retry"]);
+    let job = place.json(&["status"])["job"].as_str().unwrap().to_owned();
+    place.succeed(&["retry", &job]);
     let text = run("text");
     let line = text.lines().find(|line| line.contains("account-unusable")).unwrap();
     assert!(line.contains("operation=copy.") && line.contains("target=") && line.contains("job="), "{line}");

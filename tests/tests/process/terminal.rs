@@ -62,7 +62,7 @@ fn boards(screen: &Screen) -> Vec<String> {
 fn watching_redraws_in_place() {
     let place = place();
     place.succeed(&place.upload(&[]));
-    let mut terminal = Terminal::start(goldfleet(&place, &["status", "--watch"], &[]), 90, 20);
+    let mut terminal = Terminal::start(goldfleet(&place, &["status", "--watch"], &[]), 90, 40);
     let mut drawn = BTreeSet::new();
     let mut watch = |screen: &Screen| {
         assert!(boards(screen).len() <= 1, "one below the other: {}", screen.contents());
@@ -130,22 +130,25 @@ fn what_is_logged_comes_whole_above_the_board() {
 }
 
 #[test]
-fn an_interrupt_leaves_nothing_of_what_is_drawn() {
+fn an_interrupt_removes_the_bar_of_an_upload_and_keeps_the_board_of_a_job() {
     let place = place();
     for columns in [60, 200] {
         // Before there is a job, the upload: as slow as it can be, so that it lasts.
         let version = columns.to_string();
         let arguments = ["upload", "golden.vhd", "--image", "other", "--version", &version, "--os", "linux"];
-        interrupt(goldfleet(&place, &[&arguments[..], &["--limit", "100KiB/s"]].concat(), &[]), columns, "uploading");
+        let upload = [&arguments[..], &["--limit", "100KiB/s"]].concat();
+        let left = interrupt(goldfleet(&place, &upload, &[]), columns, "uploading");
+        assert!(!left.contains("uploading") && !left.contains('░'), "{left}");
         let again = place.run(&[&arguments[..], &["--no-dispatch"]].concat());
         assert!(again.status.success(), "{again:?}");
         place.succeed(&["dispatch", "--image", "other", "--version", &version]);
-        interrupt(goldfleet(&place, &["status", "--watch"], &[]), columns, "(job ");
+        let left = interrupt(goldfleet(&place, &["status", "--watch"], &[]), columns, "(job ");
+        assert_eq!(left.matches("(job ").count(), 1, "the last board stays: {left}");
     }
 }
 
-/// Interrupts a command while the terminal shows `drawn`. Nothing of it must be left.
-fn interrupt(command: Command, columns: u16, drawn: &str) {
+/// Interrupts a command while the terminal shows `drawn`. Returns what is left on the terminal.
+fn interrupt(command: Command, columns: u16, drawn: &str) -> String {
     let mut terminal = Terminal::start(command, columns, 20);
     terminal.until(drawn, |screen| screen.contents().contains(drawn));
     terminal.echo(b"\x03");
@@ -156,8 +159,7 @@ fn interrupt(command: Command, columns: u16, drawn: &str) {
         assert!(places <= 1, "one below the other: {}", screen.contents());
     });
     assert_eq!(ended.code(), Some(130), "{}", terminal.screen().contents());
-    let left = terminal.transcript();
-    assert!(!left.contains(drawn) && !left.contains('░'), "{left}");
+    terminal.transcript()
 }
 
 #[test]
@@ -223,4 +225,31 @@ fn what_is_written_fits_the_terminal() {
             assert!(fits && text.lines().count() > 1, "{width}: {arguments:?}:\n{text}");
         }
     }
+}
+
+/// A job is cancelled only after the operator has confirmed it, where no job is named.
+#[test]
+fn a_change_without_a_job_is_confirmed_on_the_terminal() {
+    let place = place();
+    place.succeed(&place.upload(&[]));
+    let job = place.json(&["status"])["job"].as_str().unwrap().to_owned();
+    for (answer, code, state) in [("\r", 130, "requested"), ("n\r", 130, "requested"), ("y\r", 0, "cancelled")] {
+        let mut terminal = Terminal::start(goldfleet(&place, &["cancel"], &[]), 100, 20);
+        terminal.until("a question", |screen| screen.contents().contains("(golden 1)? [y/N]"));
+        terminal.echo(answer.as_bytes());
+        assert_eq!(terminal.end(|_| ()).code(), Some(code), "{}", terminal.screen().contents());
+        assert!(terminal.transcript().contains(&format!("cancel job {job}")), "{}", terminal.transcript());
+        assert_eq!(place.json(&["status"])["detail"], state, "{answer:?}");
+    }
+}
+
+#[test]
+fn an_interrupt_at_a_question_changes_nothing() {
+    let place = place();
+    place.succeed(&place.upload(&[]));
+    let mut terminal = Terminal::start(goldfleet(&place, &["cancel"], &[]), 100, 20);
+    terminal.until("a question", |screen| screen.contents().contains("[y/N]"));
+    terminal.signal(Signal::INT);
+    assert_eq!(terminal.end(|_| ()).code(), Some(130));
+    assert_eq!(place.json(&["status"])["detail"], "requested");
 }

@@ -14,16 +14,18 @@ use goldfleet_model::target::Target;
 pub enum TargetsCommand {
     /// List targets, enabled or not
     List {
-        /// Which targets: globs such as 'west*', or terms such as 'ring=0,tag.env=prod'; all where none is given
+        /// Which targets: globs such as 'west*', or terms such as 'ring=0,tag.env=prod' [default: all]
         #[arg(value_name = "SELECTOR")]
         selectors: Vec<Selector>,
     },
     /// Add a target
     Add(AddArguments),
-    /// Let jobs include targets
+    /// Include targets in jobs
     Enable(Selection),
-    /// Have jobs leave targets out
+    /// Exclude targets from jobs
     Disable(Selection),
+    /// Remove targets from the targets file
+    Remove(RemoveArguments),
     /// Add targets from a CSV or JSON file
     Import(ImportArguments),
     /// Add a target for every subscription in every region
@@ -41,16 +43,27 @@ pub struct Selection {
     pub all: bool,
 }
 
+/// Targets to be removed.
+#[derive(Debug, Args)]
+pub struct RemoveArguments {
+    /// Which targets.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Show which targets would be removed, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// A target to be added.
 #[derive(Debug, Args)]
 pub struct AddArguments {
-    /// The subscription's id
+    /// Id of the subscription
     #[arg(long)]
     pub subscription: SubscriptionId,
     /// The region, such as westeurope
     #[arg(long)]
     pub region: Region,
-    /// The resource group that images are made in
+    /// The resource group for images
     #[arg(long)]
     pub resource_group: ResourceGroup,
     /// The staging account, in this subscription and region
@@ -59,19 +72,22 @@ pub struct AddArguments {
     /// The container for VHDs in the staging account
     #[arg(long)]
     pub container: ContainerName,
-    /// The ring: 0 is first
+    /// The display name of the subscription
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The ring; ring 0 is the first
     #[arg(long, default_value_t = 0)]
     pub ring: u32,
-    /// A tag to select by; may be given again
+    /// A tag for selectors; can be given several times
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = tag)]
     pub tags: Vec<(String, String)>,
-    /// The resource id of the disk encryption set for the image's disk
+    /// Resource id of the disk encryption set for the image's disk
     #[arg(long)]
     pub disk_encryption_set: Option<String>,
-    /// The tenant of the subscription, where it is not the credential's
+    /// Tenant of the subscription, if it differs from the credential's
     #[arg(long)]
     pub tenant: Option<String>,
-    /// Have jobs leave it out for now
+    /// Exclude the target from jobs for now
     #[arg(long)]
     pub disabled: bool,
 }
@@ -84,6 +100,7 @@ impl AddArguments {
             resource_group: self.resource_group,
             account: self.account,
             container: self.container,
+            name: self.name,
             ring: self.ring,
             enabled: !self.disabled,
             tags: self.tags.into_iter().collect::<BTreeMap<_, _>>(),
@@ -96,12 +113,12 @@ impl AddArguments {
 /// Targets to be imported.
 #[derive(Debug, Args)]
 pub struct ImportArguments {
-    /// The file
+    /// The CSV or JSON file
     pub file: PathBuf,
-    /// Its format, where its name does not tell
+    /// Format of the file [default: by its extension]
     #[arg(long)]
     pub format: Option<ImportFormat>,
-    /// Put targets in the place of those that are there with other settings; otherwise these stay
+    /// Replace existing targets that have other settings; without this option they are kept
     #[arg(long)]
     pub replace: bool,
 }
@@ -115,9 +132,9 @@ impl ImportArguments {
 /// The format of a file with targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ImportFormat {
-    /// A header, and a row a target; tags as 'env=prod;team=x' or in columns 'tag.env'
+    /// A header and one row per target; tags as 'env=prod;team=x' or in columns 'tag.env'
     Csv,
-    /// A list of objects, as 'goldfleet targets list --output json' writes it
+    /// A list of objects, as printed by 'goldfleet targets list --output json'
     Json,
 }
 
@@ -133,22 +150,22 @@ impl From<ImportFormat> for Format {
 /// Targets to be generated.
 #[derive(Debug, Args)]
 pub struct GenerateArguments {
-    /// Subscription ids with commas between them, or a file with one a line
+    /// Subscription ids, separated by commas, or a file with one per line, each with an optional display name
     #[arg(long, value_name = "FILE|ID,ID")]
     pub subscriptions: String,
-    /// Regions with commas between them
+    /// Regions, separated by commas
     #[arg(long, value_delimiter = ',', required = true)]
     pub regions: Vec<Region>,
-    /// What the staging accounts' names begin with: 1 to 16 lower-case letters and digits
+    /// Prefix of the names of staging accounts: 1 to 16 lower-case letters and digits
     #[arg(long)]
     pub prefix: AccountPrefix,
-    /// The resource group that images are made in
+    /// The resource group for images
     #[arg(long, default_value = "images")]
     pub resource_group: ResourceGroup,
     /// The container for VHDs in the staging accounts
     #[arg(long, default_value = "vhds")]
     pub container: ContainerName,
-    /// The ring: 0 is first
+    /// The ring; ring 0 is the first
     #[arg(long, default_value_t = 0)]
     pub ring: u32,
 }
@@ -156,6 +173,6 @@ pub struct GenerateArguments {
 fn tag(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write it as NAME=VALUE, such as env=prod".to_owned()),
+        _ => Err("use NAME=VALUE, such as env=prod".to_owned()),
     }
 }

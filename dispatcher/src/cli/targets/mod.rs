@@ -1,25 +1,28 @@
-//! `goldfleet targets`: what is in the targets file, and changes to it.
+//! `goldfleet targets`: the content of the targets file, and changes to it.
 
 mod arguments;
+mod names;
 mod report;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use goldfleet_config::Config;
 use goldfleet_config::targets::{
-    Format, Generate, OnDuplicate, Placed, TargetsDocument, TargetsFile, TargetsFileError, import,
+    Format, Generate, Merged, OnDuplicate, Placed, TargetsDocument, TargetsFile, TargetsFileError, import,
 };
-use goldfleet_model::ids::{InvalidName, SubscriptionId};
+use goldfleet_model::ids::{InvalidName, Region, SubscriptionId};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::target::{Target, TargetKey};
 
-pub use arguments::{AddArguments, GenerateArguments, ImportArguments, Selection, TargetsCommand};
+pub use arguments::{AddArguments, GenerateArguments, ImportArguments, RemoveArguments, Selection, TargetsCommand};
 
 use super::output::Console;
+use crate::control::regions::similar_region;
 
 /// Why a command on targets failed.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +31,7 @@ pub enum TargetsError {
     #[error(transparent)]
     File(#[from] TargetsFileError),
     /// A target to be added is there already, and otherwise.
-    #[error("the target {key} is there already, with other settings: edit it in {}", path.display())]
+    #[error("target {key} already exists with other settings: edit it in {}", path.display())]
     Exists {
         /// The target.
         key: TargetKey,
@@ -36,7 +39,7 @@ pub enum TargetsError {
         path: PathBuf,
     },
     /// A file with targets or subscriptions can't be read.
-    #[error("{} can't be read", path.display())]
+    #[error("cannot read {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -44,10 +47,10 @@ pub enum TargetsError {
         source: io::Error,
     },
     /// A file holds no text, or text of an older encoding.
-    #[error("{} is no UTF-8 text: save it as such, in a spreadsheet as 'CSV UTF-8'", .0.display())]
+    #[error("{} is not UTF-8 text: save it as UTF-8 (in a spreadsheet: 'CSV UTF-8')", .0.display())]
     NoText(PathBuf),
     /// A file's name does not tell its format.
-    #[error("{}: what format is this? Say --format csv or --format json", .0.display())]
+    #[error("unknown format of {}: use --format csv or --format json", .0.display())]
     UnknownFormat(PathBuf),
     /// A list of subscriptions holds something else.
     #[error("{place}: {source}")]
@@ -57,11 +60,19 @@ pub enum TargetsError {
         /// What is wrong.
         source: InvalidName,
     },
-    /// A name that was generated is no name.
+    /// A region that is most likely misspelt.
+    #[error("unknown region '{region}': did you mean '{similar}'? ('goldfleet targets add' accepts any region)")]
+    Region {
+        /// The region.
+        region: Region,
+        /// The known region with a similar name.
+        similar: &'static str,
+    },
+    /// A generated name is not valid.
     #[error(transparent)]
     Name(#[from] InvalidName),
     /// The result can't be written.
-    #[error("the result can't be written")]
+    #[error("cannot write the result")]
     Output(#[from] io::Error),
 }
 
@@ -92,16 +103,13 @@ pub fn run(command: TargetsCommand, config: &Config, console: &mut Console<'_>) 
         TargetsCommand::Add(arguments) => add(path, arguments, console),
         TargetsCommand::Enable(selection) => switch(path, &selection, true, console),
         TargetsCommand::Disable(selection) => switch(path, &selection, false, console),
+        TargetsCommand::Remove(arguments) => remove(path, &arguments, console),
         TargetsCommand::Import(arguments) => {
             let incoming = imported(&arguments)?;
             merge(path, incoming, arguments.on_duplicate(), console)
         }
         TargetsCommand::Generate(arguments) => {
-            let generate = generate(arguments)?;
-            let merged = TargetsDocument::edit(path, |document| {
-                let incoming = generate.targets(&document.file())?;
-                Ok::<_, TargetsError>(document.merge(incoming, OnDuplicate::Keep)?)
-            })?;
+            let merged = generated(config, arguments, console)?;
             Ok(report::merged(&merged, console)?)
         }
     }
@@ -126,6 +134,17 @@ fn switch(path: &Path, selection: &Selection, enabled: bool, console: &mut Conso
     Ok(report::switched(&switched, enabled, console)?)
 }
 
+fn remove(path: &Path, arguments: &RemoveArguments, console: &mut Console<'_>) -> Result<(), TargetsError> {
+    TargetsFile::load(path)?;
+    let selectors = &arguments.selection.selectors;
+    let removed = if arguments.dry_run {
+        TargetsDocument::open(path)?.remove(selectors)?
+    } else {
+        TargetsDocument::edit(path, |document| document.remove(selectors))?
+    };
+    Ok(report::removed(&removed, arguments.dry_run, console)?)
+}
+
 fn merge(
     path: &Path,
     incoming: Vec<Placed<Target>>,
@@ -145,37 +164,71 @@ fn imported(arguments: &ImportArguments) -> Result<Vec<Placed<Target>>, TargetsE
     Ok(import(file, &read(file)?, format)?)
 }
 
-fn generate(arguments: GenerateArguments) -> Result<Generate, TargetsError> {
-    Ok(Generate {
-        subscriptions: subscriptions(&arguments.subscriptions)?,
+fn generated(config: &Config, arguments: GenerateArguments, console: &mut Console<'_>) -> Result<Merged, TargetsError> {
+    if let Some((region, similar)) =
+        arguments.regions.iter().find_map(|region| Some((region.clone(), similar_region(region)?)))
+    {
+        return Err(TargetsError::Region { region, similar });
+    }
+    let path = &config.targets.file;
+    let existing = TargetsDocument::open(path)?.file();
+    let listed = subscriptions(&arguments.subscriptions)?;
+    let mut names: BTreeMap<SubscriptionId, String> =
+        existing.targets.iter().filter_map(|target| Some((target.subscription, target.name.clone()?))).collect();
+    names.extend(listed.iter().filter_map(|(id, name)| Some((*id, name.clone()?))));
+    let unnamed: Vec<SubscriptionId> = listed.iter().map(|(id, _)| *id).filter(|id| !names.contains_key(id)).collect();
+    names.extend(names::of(config, &unnamed, console)?);
+    let generate = Generate {
+        subscriptions: listed.into_iter().map(|(id, _)| id).collect(),
         regions: arguments.regions,
         prefix: arguments.prefix,
         resource_group: arguments.resource_group,
         container: arguments.container,
         ring: arguments.ring,
+        names,
+    };
+    TargetsDocument::edit(path, |document| {
+        let incoming = generate.targets(&document.file())?;
+        Ok::<_, TargetsError>(document.merge(incoming, OnDuplicate::Keep)?)
     })
 }
 
-/// Subscriptions from a list with commas or, where there is a file of that name, from its lines; `#` begins a comment.
-fn subscriptions(given: &str) -> Result<Vec<SubscriptionId>, TargetsError> {
+/// A subscription, and its display name if the list has one.
+type Listed = (SubscriptionId, Option<String>);
+
+/// Subscriptions from a list with commas or, where there is a file of that name, from its lines: an id, and optionally a
+/// blank and a display name, as `az account list --query '[].[id,name]' --output tsv` prints them. `#` begins a comment.
+fn subscriptions(given: &str) -> Result<Vec<Listed>, TargetsError> {
     let file = Path::new(given);
     if !file.is_file() {
-        return ids(given, "--subscriptions, which names no file that is there");
+        return ids(given, "--subscriptions (there is no such file)");
     }
     let text = read(file)?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut all = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let content = line.split('#').next().unwrap_or_default();
-        all.extend(ids(content, &format!("{}:{}", file.display(), index + 1))?);
+        let content = line.split('#').next().unwrap_or_default().trim();
+        let place = format!("{}:{}", file.display(), index + 1);
+        match content.split_once(char::is_whitespace) {
+            Some((id, name)) if !content.contains(',') => {
+                let mut listed = ids(id, &place)?;
+                listed.iter_mut().for_each(|(_, own)| *own = Some(name.trim().to_owned()));
+                all.extend(listed);
+            }
+            _ => all.extend(ids(content, &place)?),
+        }
     }
     Ok(all)
 }
 
-fn ids(list: &str, place: &str) -> Result<Vec<SubscriptionId>, TargetsError> {
+fn ids(list: &str, place: &str) -> Result<Vec<Listed>, TargetsError> {
     list.split(',')
         .map(str::trim)
         .filter(|id| !id.is_empty())
-        .map(|id| id.parse().map_err(|source| TargetsError::Subscription { place: place.to_owned(), source }))
+        .map(|id| match id.parse() {
+            Ok(id) => Ok((id, None)),
+            Err(source) => Err(TargetsError::Subscription { place: place.to_owned(), source }),
+        })
         .collect()
 }
 

@@ -1,4 +1,4 @@
-//! What `goldfleet targets` says.
+//! What `goldfleet targets` prints.
 
 use std::io;
 
@@ -11,7 +11,11 @@ use crate::cli::output::{Console, Output, write_json};
 use crate::cli::table::{Cell, write_table};
 use crate::terminal::paint::Tone;
 
-const HEADER: [&str; 7] = ["subscription", "region", "ring", "enabled", "resource group", "staging", "tags"];
+/// The columns of a list. Those in which all targets are alike become one line above the table.
+const COLUMNS: [&str; 8] = ["subscription", "name", "region", "ring", "enabled", "resource group", "staging", "tags"];
+
+/// The columns that are always shown.
+const SHOWN: [&str; 3] = ["subscription", "region", "staging"];
 
 /// Targets, out of `total`.
 pub(super) fn list(targets: &[&Target], total: usize, console: &mut Console<'_>) -> io::Result<()> {
@@ -21,26 +25,58 @@ pub(super) fn list(targets: &[&Target], total: usize, console: &mut Console<'_>)
     if total == 0 {
         return writeln!(
             console.notes,
-            "there are no targets yet: 'goldfleet targets add', 'import' or 'generate' makes some"
+            "there are no targets yet: add some with 'goldfleet targets add', 'import' or 'generate'"
         );
     }
     if !targets.is_empty() {
-        write_table(console, &HEADER, targets.iter().map(|target| row(target)))?;
+        write_list(targets, console)?;
     }
     let enabled = targets.iter().filter(|target| target.enabled).count();
     writeln!(console.notes, "{} of {total}, {enabled} of them enabled", counted(targets.len(), "target"))
 }
 
-fn row(target: &Target) -> [Cell; 7] {
+fn write_list(targets: &[&Target], console: &mut Console<'_>) -> io::Result<()> {
+    let rows: Vec<[String; 8]> = targets.iter().map(|target| texts(target)).collect();
+    let differs = |column: usize| rows.iter().any(|row| row[column] != rows[0][column]);
+    let is_shown = |column: &usize| rows.len() == 1 || SHOWN.contains(&COLUMNS[*column]) || differs(*column);
+    let (shown, alike): (Vec<usize>, Vec<usize>) = (0..COLUMNS.len()).partition(is_shown);
+    let filled =
+        |columns: Vec<usize>| columns.into_iter().filter(|&column| rows.iter().any(|row| !row[column].is_empty()));
+    let alike: Vec<String> = filled(alike)
+        .map(|column| match (COLUMNS[column], rows[0][column].as_str()) {
+            ("enabled", "yes") => format!("enabled {}", console.word(Tone::Good, "yes")),
+            (name, text) => format!("{name} {text}"),
+        })
+        .collect();
+    if !alike.is_empty() {
+        writeln!(console.out, "all targets: {}", alike.join(", "))?;
+    }
+    let shown: Vec<usize> = filled(shown).collect();
+    let header: Vec<&str> = shown.iter().map(|&column| COLUMNS[column]).collect();
+    let cell = |row: &[String; 8], column: usize| match (COLUMNS[column], row[column].as_str()) {
+        ("enabled", "yes") => Cell::toned(Tone::Good, "yes"),
+        ("enabled", other) => Cell::toned(Tone::Quiet, other),
+        (_, text) => text.to_owned().into(),
+    };
+    write_table(
+        console,
+        &header,
+        rows.iter().map(|row| shown.iter().map(|&column| cell(row, column)).collect::<Vec<_>>()),
+    )
+}
+
+/// The texts of a target's row, by [`COLUMNS`].
+fn texts(target: &Target) -> [String; 8] {
     let tags: Vec<String> = target.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
     [
-        target.subscription.to_string().into(),
-        target.region.to_string().into(),
-        target.ring.to_string().into(),
-        if target.enabled { Cell::toned(Tone::Good, "yes") } else { Cell::toned(Tone::Quiet, "no") },
-        target.resource_group.to_string().into(),
-        target.staging().to_string().into(),
-        tags.join(" ").into(),
+        target.subscription.to_string(),
+        target.name.clone().unwrap_or_default(),
+        target.region.to_string(),
+        target.ring.to_string(),
+        if target.enabled { "yes".to_owned() } else { "no".to_owned() },
+        target.resource_group.to_string(),
+        target.staging().to_string(),
+        tags.join(" "),
     ]
 }
 
@@ -53,8 +89,8 @@ pub(super) fn merged(merged: &Merged, console: &mut Console<'_>) -> io::Result<(
     }
     writeln!(console.notes, "{} added", counted(added.len(), "target"))?;
     line(console, replaced, "replaced")?;
-    line(console, unchanged, "there already, with the same settings")?;
-    line(console, kept, "there already, with other settings, and kept so")?;
+    line(console, unchanged, "unchanged")?;
+    line(console, kept, "kept with other settings (use --replace to overwrite them)")?;
     for key in kept {
         writeln!(console.notes, "  {key}")?;
     }
@@ -70,6 +106,25 @@ pub(super) fn switched(switched: &Switched, enabled: bool, console: &mut Console
     let word = if enabled { "enabled" } else { "disabled" };
     writeln!(console.notes, "{} {word}", counted(changed.len(), "target"))?;
     line(console, unchanged, &format!("{word} already"))
+}
+
+/// What a removal did, or would do.
+pub(super) fn removed(removed: &[TargetKey], dry_run: bool, console: &mut Console<'_>) -> io::Result<()> {
+    if console.output == Output::Json {
+        return write_json(console.out, &json!({ "removed": removed, "dry_run": dry_run }));
+    }
+    let verb = if dry_run { "would be removed" } else { "removed" };
+    writeln!(console.notes, "{} {verb}", counted(removed.len(), "target"))?;
+    for key in removed {
+        writeln!(console.out, "{key}")?;
+    }
+    if !dry_run && !removed.is_empty() {
+        writeln!(
+            console.notes,
+            "images and staged VHDs at these targets stay: 'goldfleet cleanup JOB' deletes staged VHDs"
+        )?;
+    }
+    Ok(())
 }
 
 fn line(console: &mut Console<'_>, keys: &[TargetKey], what: &str) -> io::Result<()> {

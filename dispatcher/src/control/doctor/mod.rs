@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
 use goldfleet_config::targets::TargetsFile;
-use goldfleet_model::ids::{AccountName, SubscriptionId};
+use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
 use goldfleet_model::target::Target;
 use goldfleet_plan::first_stores;
 use goldfleet_ports::error::PortResult;
@@ -20,6 +20,7 @@ use goldfleet_ports::inspector::{AccountFacts, Inspector};
 use goldfleet_rates::Rates;
 
 use crate::control::desk::{Desk, DeskError, IN_FLIGHT};
+use crate::control::regions::similar_region;
 use crate::control::request::plan_order;
 
 pub use finding::{Finding, Level};
@@ -33,7 +34,8 @@ pub async fn examine(desk: &Desk, inspector: Option<Arc<dyn Inspector>>) -> Resu
     let file = TargetsFile::load(&desk.config.targets.file)?;
     let rates = Rates::load(desk.config.plan.rates.as_deref())?;
     let targets: Vec<&Target> = file.targets.iter().filter(|target| target.enabled).collect();
-    let mut findings = vec![targets_found(desk, &file, targets.len())];
+    let mut findings = vec![configuration(desk), targets_found(desk, &file, targets.len())];
+    findings.extend(unknown_regions(&targets));
     if let Some(inspector) = inspector.as_deref() {
         match inspector.sign_in().await {
             Ok(()) => findings.push(Finding::good("credential", "gives tokens for storage and Resource Manager")),
@@ -54,6 +56,23 @@ pub async fn examine(desk: &Desk, inspector: Option<Arc<dyn Inspector>>) -> Resu
         None => findings.extend(elsewhere::targets(desk, &targets).await),
     }
     Ok(findings)
+}
+
+fn configuration(desk: &Desk) -> Finding {
+    let file = desk.config.file.as_ref();
+    let text = file.map_or_else(|| "environment variables only, no file".to_owned(), |file| file.display().to_string());
+    Finding::good("configuration", text)
+}
+
+/// Regions that are most likely misspelt. Not every region is known here: clouds get new ones.
+fn unknown_regions(targets: &[&Target]) -> Vec<Finding> {
+    let regions: BTreeSet<&Region> = targets.iter().map(|target| &target.region).collect();
+    let misspelt = regions.into_iter().filter_map(|region| Some((region, similar_region(region)?)));
+    let finding = |(region, similar): (&Region, &str)| {
+        let message = format!("{region} is not a known region, but {similar} is");
+        Finding::warning("targets", "region-unknown", message, "correct the region in the targets file")
+    };
+    misspelt.map(finding).collect()
 }
 
 fn targets_found(desk: &Desk, file: &TargetsFile, enabled: usize) -> Finding {

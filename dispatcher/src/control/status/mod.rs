@@ -3,16 +3,20 @@
 mod pace;
 mod phases;
 mod regions;
+mod rings;
 #[cfg(test)]
 mod tests;
 mod upload;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use goldfleet_model::job::{Approval, Job, JobState};
 use goldfleet_model::operation::{Kind, Operation, OperationState, Work};
+use goldfleet_model::selector::Selector;
 use goldfleet_model::state::next_job;
 use goldfleet_model::upload::Upload;
+use goldfleet_model::words::duration;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::between;
 use goldfleet_workflow::release::COPY_FAILED;
@@ -20,11 +24,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::control::desk::{Desk, DeskError, states};
-use crate::control::rings::{self, Next};
+use crate::control::explain;
+use crate::control::rings::Next;
+use crate::control::suggest::command_line;
 use phases::as_f64;
 pub use phases::{Phase, Phases};
 pub use regions::RegionStatus;
 use regions::by_region;
+pub use rings::RingStatus;
 pub use upload::UploadStatus;
 
 /// A job's state as operators see it: what is asked for or stopping is running.
@@ -86,6 +93,12 @@ pub struct FailureLine {
     pub code: String,
     /// What happened.
     pub reason: String,
+    /// What to do about it, where goldfleet knows the code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// The display name of the target's subscription.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The service's request id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -105,6 +118,9 @@ impl FailureLine {
             phase: operation.id.kind(),
             code: failure.code.clone(),
             reason: failure.message.clone(),
+            // A remedy names JOB, so that it fits any job.
+            remedy: explain::remedy(&failure.code).map(|remedy| remedy.replace("JOB", operation.job.as_str())),
+            name: operation.work.target().and_then(|target| target.name.clone()),
             request_id: failure.request_id.clone(),
             attempts: operation.attempts,
         })
@@ -124,7 +140,7 @@ impl Approvals {
     /// None of a job whose rings need no approval.
     fn of(job: &Job, operations: &[Versioned<Operation>]) -> Option<Self> {
         let given = job.approvals.clone()?;
-        let waits = match rings::next(job, operations) {
+        let waits = match crate::control::rings::next(job, operations) {
             Next::Await(ring) if job.state == JobState::Running => Some(ring),
             _ => None,
         };
@@ -170,6 +186,9 @@ pub struct Status {
     pub seconds: f64,
     /// Seconds left at this rate for the bytes of the operations that have not ended; none where nothing tells.
     pub seconds_left: Option<f64>,
+    /// Seconds since a worker last worked on it, where no worker does although there is work to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_seconds: Option<f64>,
     /// What failed, and why. Images that were not begun because their copy failed are counted as cancelled, and not
     /// listed.
     pub failures: Vec<FailureLine>,
@@ -177,6 +196,16 @@ pub struct Status {
     pub planned: bool,
     /// Whether its staged VHDs were removed.
     pub staged_removed: bool,
+    /// The progress of each ring.
+    pub rings: Vec<RingStatus>,
+    /// Which targets it is for; all enabled ones where empty.
+    pub selection: Vec<Selector>,
+    /// Who asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
+    /// The operator's remark.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// When it was asked for.
     pub created: Timestamp,
     /// When it ended.
@@ -184,12 +213,16 @@ pub struct Status {
 }
 
 impl Status {
-    /// Where it stands, in words for people.
+    /// The state as lists and filters show it: whether the job is requested or cancelling, and how it ended as soon as its
+    /// operations have ended.
     #[must_use]
-    pub fn in_words(&self) -> &'static str {
-        match self.detail {
-            JobState::Requested => "not planned yet",
-            _ => self.state.as_str(),
+    pub fn shown_state(&self) -> JobState {
+        match (self.state, self.detail) {
+            (Standing::Running, JobState::Requested | JobState::Cancelling) => self.detail,
+            (Standing::Running, _) => JobState::Running,
+            (Standing::Succeeded, _) => JobState::Succeeded,
+            (Standing::Failed, _) => JobState::Failed,
+            (Standing::Cancelled, _) => JobState::Cancelled,
         }
     }
 
@@ -197,6 +230,17 @@ impl Status {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.planned && self.phases.named().iter().all(|(_, phase)| phase.total == 0)
+    }
+
+    /// That no worker is active although there is work, and how to resume.
+    #[must_use]
+    pub fn idle_words(&self) -> Option<String> {
+        let idle = duration(Duration::from_secs_f64(self.idle_seconds?.clamp(0.0, 1e9)));
+        let resume = command_line("dispatch", &self.image, &self.version, &self.selection);
+        Some(format!(
+            "no worker has been active for {idle}; start 'goldfleet-worker' and 'goldfleet dispatcher', or resume with: \
+             {resume} --wait"
+        ))
     }
 
     /// What an operator has to do before the job goes on, if it waits for that.
@@ -242,6 +286,7 @@ fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operati
     let waits = approvals.as_ref().is_some_and(|approvals| approvals.waits.is_some());
     // How long an operator takes nobody can tell, and what is stopping does not reach its end.
     let goes_on = standing == Standing::Running && job.state != JobState::Cancelling && !waits;
+    let idle = if goes_on { pace::idle(operations, now) } else { None };
     Status {
         job: job.id.to_string(),
         image: job.image.name.to_string(),
@@ -258,10 +303,15 @@ fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operati
         wan_bytes: over_the_wan(operations),
         bytes_per_second: rate,
         seconds: between(job.created, end).as_secs_f64(),
-        seconds_left: (goes_on && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
+        seconds_left: (goes_on && idle.is_none() && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
+        idle_seconds: idle,
         failures: operations.iter().filter_map(|row| FailureLine::of(&row.value)).collect(),
         planned: job.tree.is_some(),
         staged_removed: job.cleaned,
+        rings: rings::by_ring(job, operations),
+        selection: job.selection.clone(),
+        requested_by: job.requested_by.clone(),
+        note: job.note.clone(),
         created: job.created,
         finished: job.finished,
     }

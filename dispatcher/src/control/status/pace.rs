@@ -65,6 +65,29 @@ pub(super) fn on_average(job: &Job, operations: &[Versioned<Operation>], end: Ti
     if moving > Duration::ZERO { as_f64(done) / moving.as_secs_f64() } else { 0.0 }
 }
 
+/// How long a job may have no active worker before that is reported: longer than workers look for work, and than a short
+/// wait for another operation.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// The seconds since a worker was last active, where none is although an operation is due. A worker is active as long as it
+/// holds a lease that has not expired.
+pub(super) fn idle(operations: &[Versioned<Operation>], now: Timestamp) -> Option<f64> {
+    let rows = || operations.iter().map(|row| &row.value);
+    let active = |operation: &Operation| operation.state.is_leased() && !operation.lease_expired(now);
+    let due = |operation: &Operation| match operation.state {
+        OperationState::Ready => operation.not_before.is_none_or(|at| at <= now),
+        state => state.is_leased(),
+    };
+    if rows().any(active) || !rows().any(due) {
+        return None;
+    }
+    let last = rows().map(|operation| operation.stretch.map_or(operation.created, |stretch| stretch.until)).max()?;
+    // What became ready just now is not overdue yet.
+    let queued = rows().filter(|operation| due(operation)).filter_map(|operation| operation.queued).min();
+    let overdue = between(last.max(queued.unwrap_or(last)), now) >= IDLE;
+    overdue.then(|| between(last, now).as_secs_f64())
+}
+
 /// Bytes that are not in place yet and may still come to be: of what failed or was cancelled nothing does.
 pub(super) fn bytes_left(operations: &[Versioned<Operation>]) -> u64 {
     let open = operations.iter().map(|row| &row.value).filter(|operation| !operation.state.is_terminal());

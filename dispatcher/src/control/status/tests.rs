@@ -241,3 +241,50 @@ fn a_job_that_is_stopping_has_no_time_left() {
     scene.apply(0, OperationEvent::Cancel);
     assert_eq!(scene.told(), (100.0, None));
 }
+
+#[test]
+fn a_job_without_an_active_worker_is_reported_as_such() {
+    let mut scene = Scene::new(2);
+    let idle = |scene: &Scene| summarise(&scene.job, None, &scene.rows, scene.now).idle_seconds;
+    scene.claim(0);
+    scene.wait(10);
+    scene.beat(0, 1000);
+    scene.apply(0, OperationEvent::Drain);
+    assert_eq!(idle(&scene), None, "a moment ago there was one");
+    scene.wait(28);
+    assert_eq!(idle(&scene), Some(28.0));
+    let status = summarise(&scene.job, None, &scene.rows, scene.now);
+    assert_eq!(status.seconds_left, None);
+    let words = status.idle_words().unwrap();
+    assert!(words.starts_with("no worker has been active for 28 s;"), "{words}");
+    assert!(words.ends_with("goldfleet dispatch --image ubuntu --version 1 --wait"), "{words}");
+    scene.claim(1);
+    assert_eq!(idle(&scene), None);
+    // Killed: its lease of a minute expires, and it was last seen when it claimed.
+    scene.wait(MINUTE);
+    assert_eq!(idle(&scene), Some(60.0));
+    scene.job.apply(JobEvent::Cancel, scene.now, "test").unwrap();
+    assert_eq!(idle(&scene), None, "nothing is to be resumed");
+}
+
+#[test]
+fn rings_are_counted_and_a_stopped_one_says_why() {
+    let mut scene = Scene::new(3);
+    for (n, ring) in [0, 1, 2].into_iter().enumerate() {
+        let Work::Copy { target, .. } = &mut scene.rows[n].value.work else { panic!("a copy") };
+        target.ring = ring;
+        scene.rows[n].value.state = if ring == 0 { OperationState::Ready } else { OperationState::Waiting };
+    }
+    let rings = |scene: &Scene| summarise(&scene.job, None, &scene.rows, scene.now).rings;
+    let states = |scene: &Scene| rings(scene).iter().map(|ring| ring.state).collect::<Vec<_>>();
+    assert_eq!(states(&scene), [OperationState::Running, OperationState::Waiting, OperationState::Waiting]);
+    scene.claim(0);
+    scene.apply(0, OperationEvent::Fail(failure(scene.now)));
+    let stopped =
+        Failure { code: "ring-stopped".to_owned(), message: "ring 0 did not succeed".to_owned(), ..failure(scene.now) };
+    scene.apply(1, OperationEvent::Block(stopped.clone()));
+    scene.apply(2, OperationEvent::Block(stopped));
+    assert_eq!(states(&scene), [OperationState::Failed, OperationState::Cancelled, OperationState::Cancelled]);
+    assert_eq!(rings(&scene)[0].failed, 1);
+    assert_eq!(rings(&scene)[2].reason.as_deref(), Some("ring 0 did not succeed"));
+}

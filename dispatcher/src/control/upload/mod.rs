@@ -71,8 +71,8 @@ pub struct Uploaded {
 /// A version is there, and the file is not what it was made of.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{image} {version} is already there as {there}, and this file would make it {here}; they differ in {differences}. \
-     A version never changes: upload it under another version"
+    "{image} {version} already exists with digest {there}, but this file has digest {here} (different: {differences}). A \
+     version never changes: upload the file under a new version"
 )]
 pub struct OtherContent {
     /// The image.
@@ -91,7 +91,7 @@ pub struct OtherContent {
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// The file is not an image that can become an OS disk; nothing was sent.
-    #[error("{} can't be used as an OS disk", .0.file.display())]
+    #[error("{} cannot be used as an OS disk", .0.file.display())]
     Refused(Box<Report>),
     /// The version is there with other content; nothing of it was changed.
     #[error(transparent)]
@@ -100,19 +100,19 @@ pub enum UploadError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// The file was written to while it was read.
-    #[error("{} changed while it was read: upload it again when nobody writes to it", .0.display())]
+    #[error("{} changed while it was read: upload it again when no process writes to it", .0.display())]
     Changed(PathBuf),
     /// The upload's row grew so old, again and again, that its chunks may have been collected.
     #[error(
-        "the upload could not keep its row in the job table fresh (is the machine sleeping?), so that others may have taken \
-         it for over and collected what it sent: the same command sends what is missing"
+        "the upload could not update its row in the job table in time (was the machine suspended?), so the chunks that it sent \
+         may have been deleted: run the same command again to send what is missing"
     )]
     Lapsed,
     /// The store or the table failed.
     #[error(transparent)]
     Port(#[from] PortError),
     /// Asked to stop. What was sent is not sent again.
-    #[error("interrupted: the same command goes on where this one stopped")]
+    #[error("interrupted")]
     Interrupted,
 }
 
@@ -137,7 +137,7 @@ pub async fn upload(
     let blob = container.manifest(&request.image, &request.version);
     let there = read_if_there(desk, &blob).await?;
 
-    let record = Record::new(desk, request, watch);
+    let record = Record::new(desk, request, disk.size(), watch);
     let md5s = Md5s::new(desk.readers);
     let uploading = Uploading { desk, request, generation, before, disk, blob, record: &record, md5s, stop };
     let ended = match &there {

@@ -38,10 +38,15 @@ struct Signs {
 }
 
 impl<'a> Record<'a> {
-    /// A row that is not written yet: [`Record::renew`] does.
-    pub(super) fn new(desk: &'a Desk, request: &UploadRequest, watch: &'a (dyn Fn(&Upload) + Sync)) -> Self {
+    /// The row of the upload of a disk of `size` bytes. It is first written by [`Record::renew`].
+    pub(super) fn new(desk: &'a Desk, request: &UploadRequest, size: u64, watch: &'a (dyn Fn(&Upload) + Sync)) -> Self {
         let now = desk.ports.clock.now();
-        let row = Upload::begun(JobId::new(now, chance::number()), request.image.clone(), request.version.clone(), now);
+        let row = Upload {
+            by: Some(desk.who.clone()),
+            file: std::path::absolute(&request.file).ok().map(|file| file.display().to_string()),
+            size: Some(size),
+            ..Upload::begun(JobId::new(now, chance::number()), request.image.clone(), request.version.clone(), now)
+        };
         let signs = Mutex::new(Signs { last: now, lapsed: false });
         Self { desk, row: Mutex::new(row), signs, grace: desk.config.cleanup.chunk_grace.get(), watch }
     }

@@ -1,4 +1,4 @@
-// To approve, to try again and to stop: only with the token, which is asked for once and kept in this page's memory alone.
+// Approve, retry and cancel: only with the token, which is asked for once and kept in the memory of this page only.
 
 import { el, say } from "./words.js";
 
@@ -9,9 +9,9 @@ export class Actions {
     this.view = view;
     this.mayAct = false;
     this.approval = el("button", { type: "button", onclick: () => this.approve() });
-    this.again = el("button", { type: "button", onclick: () => this.retry([]) }, "Try failed again");
+    this.again = el("button", { type: "button", onclick: () => this.retry([]) }, "Retry failed");
     this.stop = el("button", { type: "button", class: "careful", onclick: () => this.cancel() }, "Cancel job");
-    this.note = el("small", { hidden: true }, "only shows: start it with --token-file to act from here");
+    this.note = el("small", { hidden: true }, "read-only: start the dashboard with --token-file to approve, retry and cancel here");
     this.done = el("span", { role: "status", tabindex: "-1" });
     this.element = el("div", { class: "actions" }, this.done, this.approval, this.again, this.stop, this.note);
     this.learn();
@@ -41,25 +41,25 @@ export class Actions {
 
   approve() {
     const { ring } = this;
-    this.ask(`Approve ring ${ring}`, "All rings before it have succeeded; its copies begin at once.", "Approve", async () => {
+    this.ask(`Approve ring ${ring}`, "All earlier rings have succeeded; this ring starts at once.", "Approve", async () => {
       await this.send("approve", { ring });
       say(this.done, `ring ${ring} is approved`);
     });
   }
 
   retry(targets) {
-    const what = targets.length === 1 ? "this target" : "all that failed or was cancelled";
-    this.ask("Try again", `Does ${what} again; what is done stays done.`, "Try again", async () => {
+    const what = targets.length === 1 ? "this target" : "everything that failed or was cancelled";
+    this.ask("Retry", `Retries ${what}; what has succeeded stays.`, "Retry", async () => {
       const { operations } = await this.send("retry", { targets });
-      say(this.done, `${operations} operations are tried again`);
+      say(this.done, `retrying ${operations} operations`);
     });
   }
 
   cancel() {
-    this.ask("Cancel this job", "What has not begun never will; what runs stops at its next checkpoint; what is done stays done.",
+    this.ask("Cancel this job", "Operations that have not started are cancelled, running ones stop at their next checkpoint, and what has succeeded stays.",
       "Cancel the job", async () => {
         await this.send("cancel", {});
-        say(this.done, "it stops");
+        say(this.done, "cancelling");
       });
   }
 

@@ -25,7 +25,7 @@ export class Failures {
   }
 
   meant(line, filter) {
-    const place = `${line.subscription ?? line.makes}/${line.region}`;
+    const place = `${line.subscription ?? line.makes}/${line.region} ${line.name ?? ""}`.toLowerCase();
     const words = filter.text.toLowerCase().split(/\s+/).filter(Boolean);
     return words.every((word) => place.includes(word)) && (!filter.state || filter.state === "failed");
   }
@@ -39,13 +39,14 @@ export class Failures {
       el("summary", {}, el("span", { class: "sign", "aria-hidden": "true" }, "✕"),
         el("b", {}, `${count(lines.length)} × ${first.kind}`), " ", el("code", {}, first.failure.code), " ",
         el("span", { class: "reason" }, first.failure.message)),
-      el("ul", {}, ...items), more);
+      first.remedy ? el("p", { class: "note" }, `Remedy: ${first.remedy}`) : null, el("ul", {}, ...items), more);
   }
 
   where(line) {
     if (!line.subscription) return el("b", {}, `store ${line.makes} in ${line.region}`);
     const key = `${line.subscription}/${line.region}`;
-    return el("button", { type: "button", class: "plain", onclick: () => this.view.matrix.show(key) }, key);
+    return el("button", { type: "button", class: "plain", onclick: () => this.view.matrix.show(key) },
+      line.name ? `${line.name} (${key})` : key);
   }
 }
 

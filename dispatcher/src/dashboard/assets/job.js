@@ -6,7 +6,7 @@ import { Failures } from "./failures.js";
 import { Matrix } from "./matrix.js";
 import { Job } from "./model.js";
 import { Tree } from "./tree.js";
-import { STATES, badge, bytes, count, duration, el, rate, say } from "./words.js";
+import { STATES, badge, bytes, count, duration, el, jobState, rate, say } from "./words.js";
 
 const AGAIN = 3000;
 const SLIM = 12;
@@ -119,9 +119,10 @@ export class JobView {
     const { status } = this.job;
     if (!status) return;
     say(this.title, `${status.image} ${status.version}`);
-    if (this.state.dataset.state !== status.state) {
-      this.state.dataset.state = status.state;
-      this.state.replaceChildren(badge(status.state));
+    const state = jobState(status);
+    if (this.state.dataset.state !== state) {
+      this.state.dataset.state = state;
+      this.state.replaceChildren(badge(state));
     }
     this.reason.hidden = !status.reason;
     say(this.reason, status.reason ?? "");
@@ -156,6 +157,10 @@ export class JobView {
       [status.finished ? "took" : "so far", duration(status.seconds)],
     ];
     if (status.seconds_left !== null) figures.push(["left, about", duration(status.seconds_left)]);
+    if (status.idle_seconds) figures.push(["no worker active for", duration(status.idle_seconds)]);
+    if (status.requested_by) figures.push(["requested by", status.requested_by]);
+    if (status.selection?.length) figures.push(["targets", status.selection.join(" or ")]);
+    if (status.note) figures.push(["note", status.note]);
     const upload = status.upload;
     if (upload && upload.state !== "complete") figures.unshift(["upload", `${upload.percent.toFixed(1)} %`]);
     const items = this.figures.children;
@@ -180,7 +185,7 @@ export class JobView {
     const share = phase.bytes_total > 0 ? `, ${bytes(phase.bytes_done)} of ${bytes(phase.bytes_total)}` : "";
     const failed = phase.failed > 0 ? ` · ✕ ${count(phase.failed)} failed` : "";
     if (this.job.status.detail === "requested") {
-      say(text, "not planned yet");
+      say(text, "requested");
       return;
     }
     say(text, `${count(done)} of ${count(phase.total)} · ${phase.percent.toFixed(phase.percent < 100 ? 1 : 0)} %${share}${failed}`);
@@ -193,8 +198,8 @@ export class JobView {
     this.told = Date.now();
     const { image } = status.phases;
     const failed = Object.values(status.phases).reduce((sum, phase) => sum + phase.failed, 0);
-    say(document.getElementById("news"), `${ended ? `The job is ${STATES[status.state].word}. ` : ""}${image.succeeded + image.skipped} of ` +
-      `${image.total} images made, ${failed} failed.`);
+    say(document.getElementById("news"), `${ended ? `The job ${status.state === "cancelled" ? "is " : "has "}${STATES[status.state].word}. ` : ""}${image.succeeded + image.skipped} of ` +
+      `${image.total} images created, ${failed} failed.`);
   }
 
   drawShown() {

@@ -1,6 +1,6 @@
 // The list of jobs.
 
-import { ago, badge, count, duration, el, say } from "./words.js";
+import { ago, badge, count, duration, el, jobState, say } from "./words.js";
 
 const EVERY = 3000;
 
@@ -9,11 +9,11 @@ export class JobsView {
     this.linked = linked;
     this.rows = new Map();
     this.body = el("tbody");
-    const heads = ["image", "state", "images", "failed", "asked for", "took"];
+    const heads = ["image", "state", "images", "failed", "requested", "took"];
     this.table = el("table", { class: "jobs", hidden: true },
       el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col" }, head)))), this.body);
-    this.empty = el("p", { class: "note", hidden: true }, "There is no job yet: ",
-      el("code", {}, "goldfleet upload"), " or ", el("code", {}, "goldfleet dispatch"), " makes one.");
+    this.empty = el("p", { class: "note", hidden: true }, "There are no jobs yet: ",
+      el("code", {}, "goldfleet upload"), " or ", el("code", {}, "goldfleet dispatch"), " creates one.");
     parent.append(el("h1", {}, "Jobs"), this.table, this.empty);
     this.look();
   }
@@ -59,11 +59,11 @@ export class JobsView {
       el("th", { scope: "row" },
         el("a", { href: `#/jobs/${encodeURIComponent(job.job)}` }, `${job.image} ${job.version}`),
         el("small", {}, job.job)),
-      el("td", { "data-head": "state" }, badge(job.state), ...waits),
+      el("td", { "data-head": "state" }, badge(jobState(job)), ...waits),
       el("td", { "data-head": "images" }, bar, el("span", {}, ` ${count(job.images)}/${count(job.targets)}`)),
       el("td", { "data-head": "failed", class: job.failed > 0 ? "bad" : "none" },
         job.failed > 0 ? `✕ ${count(job.failed)}` : "none"),
-      el("td", { "data-head": "asked for", class: "when", title: new Date(job.created).toLocaleString() }),
+      el("td", { "data-head": "requested", class: "when", title: new Date(job.created).toLocaleString() }),
       el("td", { "data-head": "took" }, took));
   }
 

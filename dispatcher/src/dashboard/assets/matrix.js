@@ -203,7 +203,7 @@ export class Matrix {
     const close = el("button", { type: "button", class: "quiet", "aria-label": "Close", onclick: () => this.closeDetails() }, "✕");
     const parts = ["copy", "image"].filter((kind) => cell[kind]).map((kind) => detail(cell[kind]));
     const again = ["failed", "cancelled"].includes(this.job.stateOf(cell)) && this.view.actions.mayAct
-      ? el("button", { type: "button", onclick: () => this.view.actions.retry([cell.key]) }, "Try this target again")
+      ? el("button", { type: "button", onclick: () => this.view.actions.retry([cell.key]) }, "Retry this target")
       : null;
     const text = JSON.stringify([cell, Boolean(again)]);
     if (this.details.dataset.text === text) return;
@@ -231,7 +231,7 @@ function detail(line) {
   if (line.total > 0) fact("data", `${bytes(line.done)} of ${bytes(line.total)}`);
   if (line.attempts > 0) fact("attempts", count(line.attempts));
   if (line.worker) fact("worker", line.worker);
-  if (line.not_before && line.state === "ready") fact("again at", clock(line.not_before));
+  if (line.not_before && line.state === "ready") fact("next attempt", clock(line.not_before));
   if (line.failure) {
     fact("failure", el("code", {}, line.failure.code));
     fact("reason", line.failure.message);

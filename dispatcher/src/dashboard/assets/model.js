@@ -29,7 +29,7 @@ export class Job {
       const key = `${line.subscription}/${line.region}`;
       let cell = this.cells.get(key);
       if (!cell) {
-        cell = { key, subscription: line.subscription, region: line.region, copy: null, image: null };
+        cell = { key, subscription: line.subscription, name: line.name, region: line.region, copy: null, image: null };
         this.cells.set(key, cell);
         grown = true;
       }
@@ -47,7 +47,8 @@ export class Job {
     const cells = [...this.cells.values()];
     this.subscriptions = [...new Set(cells.map((cell) => cell.subscription))].sort();
     this.regions = [...new Set(cells.map((cell) => cell.region))].sort();
-    this.short = shortNames(this.subscriptions);
+    const names = new Map(cells.filter((cell) => cell.name).map((cell) => [cell.subscription, cell.name]));
+    this.short = shortNames(this.subscriptions, names);
   }
 
   failures() {
@@ -62,15 +63,16 @@ export class Job {
   // Whether a target is one that the filter means.
   matches(cell, filter) {
     const words = filter.text.toLowerCase().split(/\s+/).filter(Boolean);
-    if (!words.every((word) => cell.key.includes(word))) return false;
+    const place = `${cell.key} ${cell.name ?? ""}`.toLowerCase();
+    if (!words.every((word) => place.includes(word))) return false;
     if (!filter.state) return true;
     return cell.copy?.state === filter.state || cell.image?.state === filter.state;
   }
 }
 
-// The shortest of the usual ways to say a subscription that tells all of them apart.
-function shortNames(subscriptions) {
+// A display name, or else the shortest of the usual ways to write a subscription that distinguishes all of them.
+function shortNames(subscriptions, names) {
   const ways = [(id) => `${id.slice(0, 8)}…`, (id) => `…${id.slice(-8)}`, (id) => id];
   const way = ways.find((way) => new Set(subscriptions.map(way)).size === subscriptions.length) ?? ways[2];
-  return new Map(subscriptions.map((id) => [id, way(id)]));
+  return new Map(subscriptions.map((id) => [id, names.get(id) ?? way(id)]));
 }

@@ -1,15 +1,15 @@
-// How numbers, times and states are said. Everything here is pure.
+// How numbers, times and states are written, with the same words as on the command line. Everything here is pure.
 
 // Every state has a sign of its own, so that colour is never the only one.
 export const STATES = {
   waiting: { sign: "·", word: "waiting" },
   ready: { sign: "○", word: "ready" },
   running: { sign: "▸", word: "running" },
-  cancelling: { sign: "◂", word: "stopping" },
-  succeeded: { sign: "✓", word: "done" },
+  cancelling: { sign: "◂", word: "cancelling" },
+  succeeded: { sign: "✓", word: "succeeded" },
   failed: { sign: "✕", word: "failed" },
   cancelled: { sign: "–", word: "cancelled" },
-  skipped: { sign: "=", word: "there already" },
+  skipped: { sign: "=", word: "skipped" },
 };
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -37,18 +37,16 @@ export function percent(done, total) {
   return total > 0 ? Math.floor((done / total) * 100) : 0;
 }
 
+// The same as `duration` in `words.rs`.
 export function duration(seconds) {
-  if (seconds < 1) return "under a second";
-  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
-  const first = parts.findIndex(([size]) => seconds >= size);
-  let rest = Math.round(seconds);
-  const said = [];
-  for (const [size, unit] of parts.slice(first, first + 2)) {
-    const n = Math.floor(rest / size);
-    rest -= n * size;
-    if (n > 0) said.push(`${n} ${unit}`);
-  }
-  return said.join(" ");
+  const whole = Math.floor(seconds);
+  const [minutes, hours, days] = [60, 3600, 86400].map((size) => Math.floor(whole / size));
+  const two = (number) => String(number).padStart(2, "0");
+  if (whole < 1) return "under a second";
+  if (minutes < 1) return `${whole} s`;
+  if (hours < 1) return `${minutes} min ${two(whole % 60)} s`;
+  if (days < 1) return `${hours} h ${two(minutes % 60)} min`;
+  return `${days} d ${two(hours % 24)} h`;
 }
 
 export function ago(time) {
@@ -78,7 +76,12 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+// The state of a job as the command line shows it: `detail` tells whether a job that runs is requested or cancelling.
+export function jobState({ state, detail }) {
+  return state === "running" && ["requested", "cancelling"].includes(detail) ? detail : state;
+}
+
 export function badge(state) {
-  const { sign, word } = STATES[state] ?? { sign: "?", word: state };
+  const { sign, word } = STATES[state] ?? { sign: "○", word: state };
   return el("span", { class: `badge s-${state}` }, el("span", { "aria-hidden": "true" }, sign), ` ${word}`);
 }

@@ -10,7 +10,7 @@ use goldfleet_model::manifest::{Generation, OsType};
 
 use super::{DemoError, DemoRequest};
 use crate::control::desk::DeskError;
-use crate::simulate::regions::REGIONS;
+use crate::control::regions::REGIONS;
 
 /// The file that tells a demonstration's folder from anyone else's.
 const MARK: &str = ".goldfleet-demo";

@@ -11,7 +11,7 @@ use goldfleet_model::manifest::{
 use goldfleet_model::target::Target;
 
 use super::RehearsalError;
-use crate::simulate::regions::REGIONS;
+use crate::control::regions::REGIONS;
 
 /// A configuration with nothing set but the source, in the first of the made-up regions, and requests enough for all
 /// operations of a worker.
@@ -37,6 +37,7 @@ pub fn config() -> Result<Config, RehearsalError> {
         dispatch: Default::default(),
         cleanup: Default::default(),
         log: Default::default(),
+        file: None,
     };
     config.worker.requests = config.worker.concurrency * config.worker.chunk_requests;
     Ok(config)
@@ -54,6 +55,7 @@ pub fn targets(count: u32, regions: u32) -> Result<TargetsFile, RehearsalError> 
     let target = |n: u32| -> Result<Target, RehearsalError> {
         let (subscription, region) = (n / regions + 1, n % regions);
         Ok(Target {
+            name: None,
             subscription: SubscriptionId::numbered(subscription),
             region: name::<Region>(REGIONS[region as usize])?,
             resource_group: name("images")?,

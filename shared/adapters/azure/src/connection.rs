@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use azure_core::http::policies::Policy;
 use azure_core::http::{ClientOptions, HttpClient, Pipeline, RetryOptions, Transport};
-use goldfleet_azure_settings::Identity;
+use goldfleet_azure_settings::{Credential, Identity};
 use goldfleet_ports::patience::Patience;
 
 use super::patience::Patient;
 use super::policies::{AddHeaders, Bearer, RetryReads};
+use super::principal::principal;
 use super::tokens::Tokens;
 
 /// The scope of tokens for storage, the same in all clouds. Source: Azure Storage, authorisation with Microsoft Entra ID.
@@ -93,6 +94,15 @@ impl Connection {
     pub(super) fn pipeline(&self, scope: &str) -> Pipeline {
         let (name, version) = (option_env!("CARGO_PKG_NAME"), option_env!("CARGO_PKG_VERSION"));
         Pipeline::new(name, version, self.options(scope), Vec::new(), Vec::new(), None)
+    }
+
+    /// Who is signed in, as a token for storage names it. The token is kept for the requests that follow. None where there
+    /// is no token, where it does not show a name, and for an emulator.
+    pub async fn principal(&self) -> Option<String> {
+        if self.identity.credential == Credential::Emulator {
+            return None;
+        }
+        principal(&self.tokens.get(None, STORAGE_SCOPE).await.ok()?)
     }
 
     /// Whether tokens for `scope` are to be had at all.

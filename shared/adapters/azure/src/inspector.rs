@@ -84,6 +84,17 @@ impl Inspector for AzureInspector {
         }
     }
 
+    async fn subscription_name(&self, id: &SubscriptionId, tenant: Option<&str>) -> PortResult<Option<String>> {
+        let path = format!("/subscriptions/{id}");
+        let reply = self.arm.call(Method::Get, &path, SUBSCRIPTIONS, None, tenant).await?;
+        match reply.refusal() {
+            // Source: Subscriptions - Get, `displayName`.
+            None => Ok(reply.body.get("displayName").and_then(Value::as_str).map(str::to_owned)),
+            Some(refusal) if refusal.status == 404 => Ok(None),
+            Some(refusal) => Err(error(refusal, &path)),
+        }
+    }
+
     async fn has_group(
         &self,
         subscription: &SubscriptionId,

@@ -13,6 +13,7 @@ mod inspector;
 mod job_table;
 mod patience;
 mod policies;
+mod principal;
 mod queue;
 mod table;
 mod tokens;

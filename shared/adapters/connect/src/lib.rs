@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use goldfleet_azure::{
-    Arm, AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, Connection, ConnectionError,
-};
+use goldfleet_azure::{Arm, AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, ConnectionError};
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, Coordination, ModelledCloud, Source};
@@ -19,6 +17,11 @@ use goldfleet_ports::inspector::Inspector;
 use goldfleet_ports::job_table::JobTable;
 use goldfleet_ports::queue::Queue;
 use goldfleet_rates::{Rates, RatesError};
+
+pub use goldfleet_azure::Connection;
+
+/// The version of the format of the coordination file.
+pub const DATABASE_FORMAT: i64 = Database::FORMAT_VERSION;
 
 /// Why the configured adapters can't be had.
 #[derive(Debug, thiserror::Error)]

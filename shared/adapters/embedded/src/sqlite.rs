@@ -28,7 +28,7 @@ const READERS: usize = 2;
 const STATEMENTS: usize = 64;
 
 /// The version of the schema, in the file's `user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = Database::FORMAT_VERSION;
 
 const SCHEMA: &str = "
 CREATE TABLE jobs (id TEXT PRIMARY KEY, etag INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
@@ -116,6 +116,9 @@ fn lock(connections: &Mutex<Vec<Connection>>) -> MutexGuard<'_, Vec<Connection>>
 }
 
 impl Database {
+    /// The version of the schema that this program reads and writes.
+    pub const FORMAT_VERSION: i64 = 1;
+
     /// Opens the file, and makes it and its tables where they are missing.
     ///
     /// # Errors

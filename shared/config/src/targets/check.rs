@@ -69,6 +69,12 @@ impl<'a> Check<'a> {
                 self.problems.push(placed.problem("disk_encryption_set", message));
             }
         }
+        if let Some(name) = &target.name
+            && (name.trim().is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control))
+        {
+            let message = format!("{name:?} is not a display name: use 1 to 100 characters without control characters");
+            self.problems.push(placed.problem("name", message));
+        }
         if let Some(tenant) = &target.tenant {
             let good =
                 tenant.contains(['-', '.']) && tenant.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));

@@ -148,12 +148,7 @@ impl TargetsDocument {
     /// # Errors
     /// [`TargetsFileError::NothingMatches`] where a selector selects no target; then nothing is changed.
     pub fn switch(&mut self, selectors: &[Selector], enabled: bool) -> Result<Switched, TargetsFileError> {
-        let targets = || self.contents.targets.iter().map(Placed::value);
-        let idle = |selector: &&Selector| !targets().any(|target| selector.matches(target));
-        let idle: Vec<Selector> = selectors.iter().filter(idle).cloned().collect();
-        if !idle.is_empty() {
-            return Err(TargetsFileError::NothingMatches(idle));
-        }
+        self.refuse_idle(selectors)?;
         let mut switched = Switched::default();
         for index in 0..self.contents.targets.len() {
             let target = self.contents.targets[index].value();
@@ -172,6 +167,35 @@ impl TargetsDocument {
             }
         }
         Ok(switched)
+    }
+
+    /// Removes the targets that the selectors select, or all where there are none. Returns which.
+    ///
+    /// # Errors
+    /// [`TargetsFileError::NothingMatches`] where a selector selects no target; then nothing is changed.
+    pub fn remove(&mut self, selectors: &[Selector]) -> Result<Vec<TargetKey>, TargetsFileError> {
+        self.refuse_idle(selectors)?;
+        let mut removed = Vec::new();
+        for index in (0..self.contents.targets.len()).rev() {
+            let target = self.contents.targets[index].value();
+            if Selector::any(selectors, target) {
+                removed.push(target.key());
+                self.contents.targets.remove(index);
+                if let Some(tables) = self.tables() {
+                    tables.remove(index);
+                }
+            }
+        }
+        removed.reverse();
+        Ok(removed)
+    }
+
+    /// Refuses selectors that select no target: most likely they are mistyped.
+    fn refuse_idle(&self, selectors: &[Selector]) -> Result<(), TargetsFileError> {
+        let targets = || self.contents.targets.iter().map(Placed::value);
+        let idle = |selector: &&Selector| !targets().any(|target| selector.matches(target));
+        let idle: Vec<Selector> = selectors.iter().filter(idle).cloned().collect();
+        if idle.is_empty() { Ok(()) } else { Err(TargetsFileError::NothingMatches(idle)) }
     }
 
     /// Writes the file, in one step, if it still says what was read.
@@ -268,6 +292,7 @@ fn fill(table: &mut Table, target: &Target) {
     set(table, "resource_group", value(target.resource_group.as_str()));
     set(table, "account", value(target.account.as_str()));
     set(table, "container", value(target.container.as_str()));
+    set_or_remove(table, "name", target.name.as_deref().map(value));
     set(table, "ring", value(i64::from(target.ring)));
     set(table, "enabled", value(target.enabled));
     let tags: InlineTable = target.tags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

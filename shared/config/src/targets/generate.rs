@@ -58,6 +58,8 @@ pub struct Generate {
     pub container: ContainerName,
     /// The ring.
     pub ring: u32,
+    /// Display names of subscriptions, as far as they are known.
+    pub names: BTreeMap<SubscriptionId, String>,
 }
 
 impl Generate {
@@ -108,6 +110,7 @@ impl Generate {
             resource_group: self.resource_group.clone(),
             account,
             container: self.container.clone(),
+            name: self.names.get(&key.subscription).cloned(),
             ring: self.ring,
             enabled: true,
             tags: BTreeMap::new(),
@@ -139,6 +142,7 @@ mod tests {
             resource_group: "images".parse().unwrap(),
             container: "vhds".parse().unwrap(),
             ring: 0,
+            names: BTreeMap::new(),
         }
     }
 

@@ -11,8 +11,15 @@ use goldfleet_model::target::Target;
 use super::error::TargetsFileError;
 use super::placed::Placed;
 
-const REQUIRED: [&str; 5] = ["subscription", "region", "resource_group", "account", "container"];
-const OPTIONAL: [&str; 5] = ["ring", "enabled", "tags", "disk_encryption_set", "tenant"];
+/// The required fields, each with a valid value.
+const REQUIRED: [(&str, &str); 5] = [
+    ("subscription", "00000000-0000-0000-0000-000000000000"),
+    ("region", "region"),
+    ("resource_group", "group"),
+    ("account", "account"),
+    ("container", "container"),
+];
+const OPTIONAL: [&str; 6] = ["name", "ring", "enabled", "tags", "disk_encryption_set", "tenant"];
 const TAG_COLUMN: &str = "tag.";
 
 /// How targets to be imported are written.
@@ -54,6 +61,8 @@ impl Format {
 /// # Errors
 /// [`TargetsFileError::Invalid`] with everything that is wrong with any row.
 pub fn import(file: &Path, text: &str, format: Format) -> Result<Vec<Placed<Target>>, TargetsFileError> {
+    // Spreadsheets and some editors write a byte order mark at the start.
+    let text = text.trim_start_matches('\u{feff}');
     let rows = match format {
         Format::Csv => csv_rows(text),
         Format::Json => json_rows(text),
@@ -61,12 +70,33 @@ pub fn import(file: &Path, text: &str, format: Format) -> Result<Vec<Placed<Targ
     let mut targets = Vec::new();
     let mut faults = Vec::new();
     for (keys, row) in rows.map_err(|faults| TargetsFileError::invalid(file, &faults))? {
-        match row.and_then(|row| Placed::read(file, keys, row)) {
+        match row.map_err(|fault| vec![fault]).and_then(|row| read_row(file, &keys, row)) {
             Ok(target) => targets.push(target),
-            Err(fault) => faults.push(fault),
+            Err(found) => faults.extend(found),
         }
     }
     if faults.is_empty() { Ok(targets) } else { Err(TargetsFileError::invalid(file, &faults)) }
+}
+
+/// Reads a row. Where it is faulty, every faulty field is reported: each is replaced by a valid value before the row is read
+/// again.
+fn read_row(file: &Path, keys: &[String], mut row: Node) -> Result<Placed<Target>, Vec<Fault>> {
+    let mut faults = Vec::new();
+    loop {
+        let fault = match Placed::read(file, keys.to_vec(), row.clone()) {
+            Ok(target) if faults.is_empty() => return Ok(target),
+            Ok(_) => return Err(faults),
+            Err(fault) => fault,
+        };
+        let field = fault.keys().get(keys.len()).cloned();
+        let known = faults.iter().any(|other: &Fault| other.keys() == fault.keys());
+        faults.push(fault);
+        let Some(field) = field.filter(|_| !known) else { return Err(faults) };
+        row.remove(std::slice::from_ref(&field));
+        if let Some((_, valid)) = REQUIRED.iter().find(|(name, _)| *name == field) {
+            row.set(&[field], Node { origin: None, value: Value::Untyped((*valid).to_owned()) });
+        }
+    }
 }
 
 /// A row: the keys that lead to it, and what it says, if that can be told.
@@ -107,8 +137,6 @@ fn node_from_json(value: serde_json::Value) -> Node {
 }
 
 fn csv_rows(text: &str) -> Result<Vec<Row>, Vec<Fault>> {
-    // Spreadsheets put a byte order mark in front.
-    let text = text.trim_start_matches('\u{feff}');
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| vec![csv_fault(&error)])?.clone();
     check_separator(&header)?;
@@ -122,10 +150,16 @@ fn csv_rows(text: &str) -> Result<Vec<Row>, Vec<Fault>> {
     Ok(rows.collect())
 }
 
+fn names(fields: &[(&'static str, &str); 5]) -> [&'static str; 5] {
+    fields.map(|(name, _)| name)
+}
+
 /// Says once what the columns that are missing have in common.
 fn check_separator(header: &csv::StringRecord) -> Result<(), Vec<Fault>> {
     let message = match header.iter().collect::<Vec<_>>()[..] {
-        [] | [""] => format!("there is no header: the first line names the columns, at least {}", REQUIRED.join(",")),
+        [] | [""] => {
+            format!("there is no header: the first line names the columns, at least {}", names(&REQUIRED).join(","))
+        }
         [only] if only.contains([';', '\t']) => {
             let by = if only.contains(';') { "semicolons" } else { "tabs" };
             format!("the cells are separated by {by}: save the file with commas between them")
@@ -137,13 +171,13 @@ fn check_separator(header: &csv::StringRecord) -> Result<(), Vec<Fault>> {
 
 fn check_header(header: &csv::StringRecord) -> Result<(), Vec<Fault>> {
     let mut faults = Vec::new();
-    for required in REQUIRED.iter().filter(|required| !header.iter().any(|column| column == **required)) {
+    for required in names(&REQUIRED).into_iter().filter(|required| !header.iter().any(|column| column == *required)) {
         faults.push(Fault::new(format!("there is no column {required}, which every target needs")));
     }
     for (index, column) in header.iter().enumerate() {
         let tag = column.strip_prefix(TAG_COLUMN).is_some_and(|name| !name.is_empty());
-        if !tag && !REQUIRED.contains(&column) && !OPTIONAL.contains(&column) {
-            let known = [REQUIRED.as_slice(), OPTIONAL.as_slice()].concat().join(", ");
+        if !tag && !names(&REQUIRED).contains(&column) && !OPTIONAL.contains(&column) {
+            let known = [names(&REQUIRED).as_slice(), OPTIONAL.as_slice()].concat().join(", ");
             faults
                 .push(Fault::new(format!("there is no such column as {column:?}; the columns are {known}, tag.NAME")));
         } else if header.iter().take(index).any(|earlier| earlier == column) {
@@ -176,6 +210,12 @@ fn csv_row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Nod
                 tags.insert(name.trim().to_owned(), cell(value.trim()));
             }
         } else {
+            let text = match (column, text.to_ascii_lowercase().as_str()) {
+                // As `goldfleet targets list` prints it.
+                ("enabled", "yes") => "true",
+                ("enabled", "no") => "false",
+                _ => text,
+            };
             fields.insert(column.to_owned(), cell(text));
         }
     }

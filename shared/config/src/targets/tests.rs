@@ -300,6 +300,7 @@ fn thousands_of_targets_take_no_time() {
         resource_group: "images".parse().unwrap(),
         container: "vhds".parse().unwrap(),
         ring: 0,
+        names: BTreeMap::new(),
     };
     let begin = std::time::Instant::now();
     for expected in [[9000, 0], [0, 9000]] {

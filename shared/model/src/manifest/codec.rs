@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, Md5Sum, OsType, Run, SECTOR};
 
 const FORMAT: &str = "goldfleet-manifest";
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = Manifest::FORMAT_VERSION;
 
 /// Why a manifest can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,12 +95,15 @@ struct Line {
 }
 
 impl Manifest {
+    /// The version of the format that this program reads and writes.
+    pub const FORMAT_VERSION: u32 = 2;
+
     /// The manifest as text. The same manifest always gives the same bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let head = Head {
             format: FORMAT.to_owned(),
-            v: FORMAT_VERSION,
+            v: Manifest::FORMAT_VERSION,
             os: self.os,
             generation: self.generation,
             size: self.size,

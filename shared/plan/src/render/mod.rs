@@ -8,6 +8,10 @@ pub use json::json;
 pub use svg::svg;
 pub use text::{ESTIMATES, estimates, points, tree};
 
+use std::time::Duration;
+
+use goldfleet_model::words;
+
 /// Bytes as people write them.
 #[must_use]
 pub fn bytes(count: u128) -> String {
@@ -30,20 +34,15 @@ pub fn bytes(count: u128) -> String {
 
 /// A time as people write it, to the second.
 #[must_use]
-pub fn time(time: std::time::Duration) -> String {
+pub fn time(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (hours, minutes) {
-        (0, 0) => format!("{rest} s"),
-        (0, minutes) => format!("{minutes} min {rest:02} s"),
-        (hours, minutes) => format!("{hours} h {minutes:02} min"),
-    }
+    // An estimate of nothing is 0 s, while something measured was at least under a second.
+    if seconds == 0 { "0 s".to_owned() } else { words::duration(Duration::from_secs(seconds)) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn amounts_are_readable() {

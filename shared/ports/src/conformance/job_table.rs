@@ -309,6 +309,9 @@ pub async fn uploads_are_kept_by_their_id(table: &dyn JobTable) {
         bytes_data: 0,
         bytes_sent: 0,
         bytes_reused: 0,
+        by: Some("alice@build7".to_owned()),
+        file: Some("/images/golden.vhd".to_owned()),
+        size: Some(64 << 20),
         started: START,
         updated: START,
     };
@@ -341,6 +344,9 @@ pub async fn the_newest_upload_of_a_version_is_found(table: &dyn JobTable) {
         bytes_data: 0,
         bytes_sent: 0,
         bytes_reused: 0,
+        by: None,
+        file: None,
+        size: None,
         started: after(START, Duration::from_secs(seconds)),
         updated: START,
     };

@@ -1,0 +1,137 @@
+//! Which job a command works on. A command that changes a job never guesses it.
+
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::Job;
+use goldfleet_model::words::counted;
+use goldfleet_ports::Versioned;
+
+use super::error::CommandError;
+use super::output::Console;
+use crate::control::desk::{Desk, DeskError};
+
+/// The length of a whole job id, such as `20261121-041502-7f3a`. See [`JobId::new`].
+const WHOLE: usize = 20;
+
+/// How many matching or open jobs an error lists.
+const LISTED: usize = 5;
+
+/// A job id, or the beginning of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobPrefix(JobId);
+
+impl FromStr for JobPrefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // A prefix consists of the same characters as an id.
+        text.parse().map(Self).map_err(|_| {
+            "use a job id such as '20261121-041502-7f3a', or an unambiguous prefix of one ('goldfleet jobs' lists them)"
+                .to_owned()
+        })
+    }
+}
+
+/// The job whose id is or starts with `prefix`.
+///
+/// # Errors
+/// [`DeskError::NoSuchJob`] where no id matches, [`DeskError::Refused`] where several do.
+pub async fn find(desk: &Desk, JobPrefix(prefix): &JobPrefix) -> Result<Versioned<Job>, DeskError> {
+    // A whole id costs one read, however many jobs there are.
+    if let Some(job) = desk.ports.table.job(prefix).await? {
+        return Ok(job);
+    }
+    if prefix.as_str().len() >= WHOLE {
+        return Err(DeskError::NoSuchJob(prefix.clone()));
+    }
+    let mut matches = desk.ports.table.jobs().await?;
+    matches.retain(|job| job.value.id.as_str().starts_with(prefix.as_str()));
+    match matches.len() {
+        0 => Err(DeskError::NoJobWithPrefix(prefix.to_string())),
+        1 => Ok(matches.remove(0)),
+        _ => {
+            let message =
+                format!("job prefix '{prefix}' is ambiguous: {} match:{}", jobs(matches.len()), list(&matches));
+            Err(DeskError::Refused(message))
+        }
+    }
+}
+
+/// The job that a command shows: the one that is named, or the newest.
+///
+/// # Errors
+/// [`DeskError`] where there is none, or the name is ambiguous.
+pub async fn shown(desk: &Desk, given: Option<&JobPrefix>) -> Result<Versioned<Job>, DeskError> {
+    match given {
+        Some(prefix) => find(desk, prefix).await,
+        None => desk.job_or_newest(None).await,
+    }
+}
+
+/// The job that a command changes: the one that is named, or the only open job if the operator confirms it.
+///
+/// # Errors
+/// [`CommandError::NotNamed`] where no job is named and there is not exactly one open job, or nobody can be asked;
+/// [`CommandError::Declined`] where the operator says no.
+pub async fn changed(
+    desk: &Desk,
+    command: &'static str,
+    given: Option<&JobPrefix>,
+    yes: bool,
+    console: &mut Console<'_>,
+) -> Result<Versioned<Job>, CommandError> {
+    if let Some(prefix) = given {
+        return Ok(find(desk, prefix).await?);
+    }
+    let mut open = Vec::new();
+    for job in desk.ports.table.open_jobs().await? {
+        if desk.has_work(&job.value).await? {
+            open.push(job);
+        }
+    }
+    let not_named = |open: &[Versioned<Job>]| CommandError::NotNamed { command, open: describe_open(open) };
+    if open.len() != 1 {
+        return Err(not_named(&open));
+    }
+    let job = open.remove(0);
+    if yes {
+        writeln!(console.notes, "{command}: {} is the only open job", describe(&job.value))?;
+        return Ok(job);
+    }
+    match console.confirm(&format!("{command} {}?", describe(&job.value))).await? {
+        Some(true) => Ok(job),
+        Some(false) => Err(CommandError::Declined),
+        None => Err(not_named(&[job])),
+    }
+}
+
+fn describe(job: &Job) -> String {
+    format!("job {} ({})", job.id, job.image)
+}
+
+fn describe_open(open: &[Versioned<Job>]) -> String {
+    match open {
+        [] => "no job is open".to_owned(),
+        [only] => format!("open: {}", describe(&only.value)),
+        many => format!("{} are open:{}", jobs(many.len()), list(many)),
+    }
+}
+
+fn jobs(count: usize) -> String {
+    counted(count, "job")
+}
+
+/// The first few jobs, one per line.
+fn list(jobs: &[Versioned<Job>]) -> String {
+    let mut text = String::new();
+    for job in jobs.iter().take(LISTED) {
+        // Writing to a string does not fail.
+        let _ = write!(text, "\n  {} ({}, {})", job.value.id, job.value.image, job.value.state);
+    }
+    if jobs.len() > LISTED {
+        let _ = write!(text, "\n  and {} more", jobs.len() - LISTED);
+    }
+    text
+}

@@ -1,0 +1,182 @@
+//! `cleanup`.
+
+use std::io;
+use std::time::Duration;
+
+use goldfleet_model::words::counted;
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
+
+use super::arguments::CleanupArguments;
+use super::choose::{self, JobPrefix};
+use super::error::{CommandError, DONE, FAILED};
+use super::output::{Console, Output, write_json};
+use super::table::{Cell, write_table};
+use crate::control::cleanup::{Cleaned, CleanedTarget, Mode, Removed, cleanup, delete_version};
+use crate::control::collect::{CollectOptions, Collected, collect};
+use crate::control::desk::Desk;
+use crate::control::history::forget;
+use crate::terminal::paint::Tone;
+
+/// `goldfleet cleanup`.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn run(desk: &Desk, arguments: &CleanupArguments, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let mode = if arguments.dry_run { Mode::DryRun } else { Mode::Delete };
+    if arguments.chunks {
+        return cleanup_chunks(desk, arguments, console).await;
+    }
+    if let Some(days) = arguments.history {
+        return cleanup_history(desk, days, mode, console).await;
+    }
+    if let (Some(image), Some(version)) = (&arguments.image, &arguments.version) {
+        let existed = delete_version(desk, image, version, mode).await?;
+        let text = match (existed, mode) {
+            (true, Mode::Delete) => "deleted",
+            (true, Mode::DryRun) => "would be deleted",
+            (false, _) => "does not exist",
+        };
+        let removed = existed && mode == Mode::Delete;
+        let value = json!({ "image": image, "version": version, "removed": removed, "dry_run": arguments.dry_run });
+        write_done(&value, &format!("{image} {version} {text}"), console)?;
+        return Ok(DONE);
+    }
+    match &arguments.job {
+        Some(job) => cleanup_vhds(desk, job, mode, console).await,
+        // The parser requires one of them.
+        None => Ok(DONE),
+    }
+}
+
+/// `goldfleet cleanup JOB`.
+async fn cleanup_vhds(desk: &Desk, job: &JobPrefix, mode: Mode, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let job = choose::find(desk, job).await?.value.id;
+    let done = cleanup(desk, &job, mode).await?;
+    let Removed { vhds, left, failed, targets, .. } = &done;
+    if console.output == Output::Json {
+        write_json(console.out, &json!({ "job": job, "removed": done }))?;
+    } else {
+        // Every target in a dry run, else those that need attention.
+        let shown = |target: &&CleanedTarget| match target.result {
+            Cleaned::Deleted => mode == Mode::DryRun,
+            Cleaned::Left | Cleaned::Failed => true,
+            Cleaned::Absent => false,
+        };
+        let rows: Vec<_> = targets.iter().filter(shown).map(|target| row(target, mode)).collect();
+        if !rows.is_empty() {
+            write_table(console, &["target", "staged VHD", "details"], rows)?;
+        }
+        let verb = if mode == Mode::DryRun { "would be deleted" } else { "deleted" };
+        let mut text = format!("job {job}: {} {verb}", counted(*vhds, "staged VHD"));
+        if *left > 0 {
+            text += &format!(", {left} left alone: not staged by this job, or in use");
+        }
+        if *failed > 0 {
+            text += &format!(", {failed} failed");
+        }
+        writeln!(console.out, "{text}")?;
+    }
+    if *failed > 0 {
+        writeln!(console.notes, "to continue when the cause is fixed: goldfleet cleanup {job}")?;
+        return Ok(FAILED);
+    }
+    Ok(DONE)
+}
+
+fn row(target: &CleanedTarget, mode: Mode) -> [Cell; 3] {
+    let (result, tone) = match (target.result, mode) {
+        (Cleaned::Deleted, Mode::Delete) => ("deleted", Tone::Good),
+        (Cleaned::Deleted, Mode::DryRun) => ("would be deleted", Tone::Doubtful),
+        (Cleaned::Left, _) => ("left alone", Tone::Quiet),
+        (Cleaned::Absent, _) => ("none", Tone::Quiet),
+        (Cleaned::Failed, _) => ("failed", Tone::Bad),
+    };
+    let details = match (&target.code, &target.error) {
+        (Some(code), Some(error)) => format!("[{code}] {error}"),
+        _ => target.vhd.clone(),
+    };
+    let place =
+        target.name.as_ref().map_or_else(|| target.target.clone(), |name| format!("{} ({name})", target.target));
+    [place.into(), Cell::toned(tone, result), details.into()]
+}
+
+/// `goldfleet cleanup --chunks`.
+async fn cleanup_chunks(
+    desk: &Desk,
+    arguments: &CleanupArguments,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
+    let given_up = arguments.without_source.iter().cloned().collect();
+    let done = collect(desk, &CollectOptions { dry_run: arguments.dry_run, given_up }).await?;
+    for failed in &done.failed {
+        writeln!(console.notes, "store {} could not be collected: {}", failed.store, failed.error)?;
+    }
+    if done.foreign > 0 {
+        writeln!(console.notes, "{} under chunks/ are not chunks and stay", counted(done.foreign, "blob"))?;
+    }
+    if console.output == Output::Json {
+        write_json(console.out, &done)?;
+    } else {
+        if done.dry_run {
+            write_garbage(&done, console)?;
+        }
+        writeln!(console.out, "{}", sum(&done))?;
+    }
+    Ok(if done.failed.is_empty() { DONE } else { FAILED })
+}
+
+/// What a collection did, in a sentence.
+fn sum(done: &Collected) -> String {
+    let (number, bytes, verb) = match done.dry_run {
+        true => (done.garbage, done.garbage_bytes, "would be deleted"),
+        false => (done.deleted, done.deleted_bytes, "deleted"),
+    };
+    let (chunks, stores) = (counted(done.chunks, "chunk"), counted(done.stores, "store"));
+    format!("{number} of {chunks} in {stores} {verb}, {}", HumanBytes(bytes))
+}
+
+/// What a collection would delete from each store.
+fn write_garbage(done: &Collected, console: &mut Console<'_>) -> io::Result<()> {
+    let lines = done.by_store.iter().map(|one| {
+        let bytes = HumanBytes(one.garbage_bytes).to_string();
+        [one.store.to_string(), one.chunks.to_string(), one.garbage.to_string(), bytes]
+    });
+    write_table(console, &["store", "chunks", "to delete", "bytes"], lines)
+}
+
+/// `goldfleet cleanup --history`.
+async fn cleanup_history(desk: &Desk, days: u32, mode: Mode, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let done = forget(desk, Duration::from_secs(u64::from(days) * 24 * 60 * 60), mode).await?;
+    for job in &done.staged {
+        writeln!(console.notes, "job {job} stays: its staged VHDs were not deleted ('goldfleet cleanup {job}')")?;
+    }
+    for job in &done.stores {
+        writeln!(
+            console.notes,
+            "job {job} stays: no later job names its stores, so their chunks could not be collected"
+        )?;
+    }
+    for job in &done.changed {
+        writeln!(console.notes, "job {job} stays: it was changed at the same time")?;
+    }
+    let dry_run = mode == Mode::DryRun;
+    if dry_run && console.output != Output::Json {
+        for job in &done.removed {
+            writeln!(console.out, "{job}")?;
+        }
+    }
+    let verb = if dry_run { "would be deleted" } else { "deleted" };
+    let mut value = json!(done);
+    value["dry_run"] = json!(dry_run);
+    write_done(&value, &format!("{} {verb}", counted(done.removed.len(), "job")), console)?;
+    Ok(DONE)
+}
+
+/// Prints what was done: as a value for programs, or a sentence for people.
+fn write_done(value: &Value, text: &str, console: &mut Console<'_>) -> io::Result<()> {
+    match console.output {
+        Output::Json => write_json(console.out, value),
+        Output::Table | Output::Svg => writeln!(console.out, "{text}"),
+    }
+}

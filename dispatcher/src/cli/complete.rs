@@ -1,0 +1,56 @@
+//! Values that a shell completes and only the tables know: job ids, images and versions.
+//!
+//! The shell runs the program while the operator types, so only the coordination file of this machine is read: an answer of
+//! Azure would take too long. Whatever goes wrong, nothing is completed.
+
+use std::collections::BTreeSet;
+
+use clap_complete::CompletionCandidate;
+use goldfleet_config::{Config, Coordination, environment};
+use goldfleet_ports::error::PortResult;
+use goldfleet_ports::job_table::JobTable;
+use goldfleet_runtime::process;
+
+/// How many of the newest jobs are offered.
+const JOBS: usize = 50;
+
+/// The ids of the newest jobs, each with its image and state.
+#[must_use]
+pub fn jobs() -> Vec<CompletionCandidate> {
+    let jobs = read(async |table| table.newest_jobs(JOBS).await).unwrap_or_default();
+    let candidate = |(order, job): (usize, &goldfleet_model::job::Job)| {
+        let help = format!("{}, {}", job.image, job.state);
+        CompletionCandidate::new(job.id.as_str()).help(Some(help.into())).display_order(Some(order))
+    };
+    jobs.iter().map(|row| &row.value).enumerate().map(candidate).collect()
+}
+
+/// The names of images that were uploaded.
+#[must_use]
+pub fn images() -> Vec<CompletionCandidate> {
+    uploaded(|upload| upload.image.to_string())
+}
+
+/// The versions that were uploaded, of any image.
+#[must_use]
+pub fn versions() -> Vec<CompletionCandidate> {
+    uploaded(|upload| upload.version.to_string())
+}
+
+fn uploaded(name: impl Fn(&goldfleet_model::upload::Upload) -> String) -> Vec<CompletionCandidate> {
+    let uploads = read(async |table| table.uploads().await).unwrap_or_default();
+    let names: BTreeSet<String> = uploads.iter().map(name).collect();
+    names.into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// Reads the job table of this machine. None where there is none, or it cannot be read.
+fn read<T>(query: impl AsyncFnOnce(&dyn JobTable) -> PortResult<T>) -> Option<T> {
+    let config = Config::load(None, environment()).ok()?;
+    let Coordination::Embedded(embedded) = &config.coordination else { return None };
+    // Opening a file that is missing would create it.
+    if !embedded.path.exists() {
+        return None;
+    }
+    let ports = goldfleet_connect::open(&config).ok()?;
+    process::runtime().ok()?.block_on(query(ports.table.as_ref())).ok()
+}

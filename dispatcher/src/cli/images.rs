@@ -1,0 +1,97 @@
+//! `images`.
+
+use goldfleet_model::job::JobState;
+use goldfleet_model::upload::UploadState;
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use super::arguments::ImagesArguments;
+use super::error::{CommandError, DONE};
+use super::output::{Console, Output, write_json};
+use super::table::{Cell, write_table};
+use super::view::{of_bytes, time};
+use crate::control::desk::Desk;
+use crate::control::images::{ImageLine, UploadLine, images};
+use crate::terminal::board::duration;
+use crate::terminal::paint::Tone;
+
+/// The state of an upload, in the words of jobs.
+#[must_use]
+pub fn upload_state(state: UploadState) -> &'static str {
+    match state {
+        UploadState::Running => JobState::Running.as_str(),
+        UploadState::Complete => JobState::Succeeded.as_str(),
+        UploadState::Failed => JobState::Failed.as_str(),
+    }
+}
+
+/// `goldfleet images`.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn run(desk: &Desk, arguments: &ImagesArguments, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let (versions, uploads) = images(desk, arguments.image.as_ref()).await?;
+    if console.output == Output::Json {
+        write_json(console.out, &json!({ "images": versions, "uploads": uploads }))?;
+        return Ok(DONE);
+    }
+    if versions.is_empty() && uploads.is_empty() {
+        writeln!(console.notes, "nothing is uploaded: 'goldfleet upload' uploads a VHD")?;
+        return Ok(DONE);
+    }
+    if !versions.is_empty() {
+        let header = ["image", "version", "size", "uploaded", "dispatched", "used by"];
+        write_table(console, &header, versions.iter().map(row))?;
+        for version in &versions {
+            write_origin(version, console)?;
+        }
+    }
+    if !uploads.is_empty() {
+        writeln!(console.out, "\nuploads in progress:")?;
+        let header = ["image", "version", "read", "sent", "last seen"];
+        write_table(console, &header, uploads.iter().map(upload_row))?;
+    }
+    Ok(DONE)
+}
+
+fn row(line: &ImageLine) -> [Cell; 6] {
+    let dispatched = match (line.jobs, &line.last_job) {
+        (0, _) | (_, None) => Cell::toned(Tone::Doubtful, "no"),
+        (1, Some(job)) => Cell::toned(job.state, format!("1 job, {}", job.state)),
+        (jobs, Some(job)) => Cell::toned(job.state, format!("{jobs} jobs, the last {}", job.state)),
+    };
+    let used: Vec<String> = line.used_by.iter().map(ToString::to_string).collect();
+    [
+        line.image.to_string().into(),
+        line.version.to_string().into(),
+        line.size.map_or_else(String::new, |size| HumanBytes(size).to_string()).into(),
+        line.uploaded.strftime("%Y-%m-%d %H:%MZ").to_string().into(),
+        dispatched,
+        used.join(", ").into(),
+    ]
+}
+
+/// Who uploaded a version from which file: too long for a column.
+fn write_origin(line: &ImageLine, console: &mut Console<'_>) -> std::io::Result<()> {
+    let (Some(by), Some(file)) = (&line.by, &line.file) else { return Ok(()) };
+    writeln!(console.out, "{} {}: uploaded by {by} from {file}", line.image, line.version)
+}
+
+fn upload_row(line: &UploadLine) -> [Cell; 5] {
+    let by = line.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+    let seen = if line.stalled {
+        Cell::toned(
+            Tone::Doubtful,
+            format!("{} ago{by}: it was interrupted, or cannot reach the table", duration(line.idle)),
+        )
+    } else {
+        format!("{}{by}", time(line.updated)).into()
+    };
+    [
+        line.image.to_string().into(),
+        line.version.to_string().into(),
+        of_bytes(line.bytes_read, line.bytes_total).into(),
+        HumanBytes(line.bytes_sent).to_string().into(),
+        seen,
+    ]
+}

@@ -1,0 +1,132 @@
+//! `logs`.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use goldfleet_model::event::Event;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::operation::{OperationId, OperationState};
+use tokio_util::sync::CancellationToken;
+
+use super::arguments::LogsArguments;
+use super::choose;
+use super::error::{CommandError, DONE, INTERRUPTED};
+use super::output::{Console, Output, write_json};
+use crate::control::desk::Desk;
+
+/// The shortest time between two looks for new events.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How many times longer than the last look took the next one waits at least: reading the events of a large job again and
+/// again must not keep the table busy.
+const SHARE: u32 = 4;
+
+/// `goldfleet logs`.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn run(
+    desk: &Desk,
+    arguments: &LogsArguments,
+    console: &mut Console<'_>,
+    stop: &CancellationToken,
+) -> Result<u8, CommandError> {
+    let job = choose::shown(desk, arguments.job.job.as_ref()).await?.value.id;
+    if arguments.follow {
+        return follow(desk, &job, arguments, console, stop).await;
+    }
+    let events = Filter::read(desk, &job, arguments).await?.events(desk, &job).await?;
+    if console.output == Output::Json {
+        write_json(console.out, &events)?;
+        return Ok(DONE);
+    }
+    if events.is_empty() {
+        let which = if arguments.failed || arguments.operation.is_some() { "matching " } else { "" };
+        writeln!(console.notes, "job {job} has no {which}events")?;
+    }
+    for event in &events {
+        write_line(event, console)?;
+    }
+    Ok(DONE)
+}
+
+/// Prints events as they are appended, until the job has ended.
+async fn follow(
+    desk: &Desk,
+    job: &JobId,
+    arguments: &LogsArguments,
+    console: &mut Console<'_>,
+    stop: &CancellationToken,
+) -> Result<u8, CommandError> {
+    let mut printed = 0;
+    let mut seen = HashSet::new();
+    loop {
+        let began = Instant::now();
+        // The job before its events: what is appended after its end is read with the next look, or belongs to a retry.
+        let ended = desk.job(job).await?.value.state.is_terminal();
+        let filter = Filter::read(desk, job, arguments).await?;
+        let events = filter.events(desk, job).await?;
+        // Events of several writers need not arrive in the order of their times. A repeated line is a line less.
+        for event in events.iter().filter(|event| seen.insert(identity(event))) {
+            printed += 1;
+            if console.output == Output::Json {
+                writeln!(console.out, "{}", serde_json::to_string(event).map_err(std::io::Error::other)?)?;
+            } else {
+                write_line(event, console)?;
+            }
+        }
+        console.out.flush()?;
+        if ended {
+            tracing::info!(%job, events = printed, "the job has ended");
+            return Ok(DONE);
+        }
+        tokio::select! {
+            () = desk.ports.clock.sleep(LOOK.max(began.elapsed() * SHARE)) => {}
+            () = stop.cancelled() => return Ok(INTERRUPTED),
+        }
+    }
+}
+
+/// What distinguishes an event from all others of its job.
+fn identity(event: &Event) -> (Option<String>, i128, String, String) {
+    let operation = event.operation.as_ref().map(ToString::to_string);
+    (operation, event.at.as_nanosecond(), event.what.clone(), event.to.clone())
+}
+
+/// Which events are printed.
+struct Filter {
+    text: Option<String>,
+    /// Only of these operations.
+    operations: Option<HashSet<OperationId>>,
+}
+
+impl Filter {
+    async fn read(desk: &Desk, job: &JobId, arguments: &LogsArguments) -> Result<Self, CommandError> {
+        let operations = if arguments.failed {
+            let rows = desk.ports.table.operations(job).await?.into_iter().map(|row| row.value);
+            Some(rows.filter(|row| row.state == OperationState::Failed).map(|row| row.id).collect())
+        } else {
+            None
+        };
+        Ok(Self { text: arguments.operation.clone(), operations })
+    }
+
+    async fn events(&self, desk: &Desk, job: &JobId) -> Result<Vec<Event>, CommandError> {
+        let mut events = desk.ports.table.events(job, None).await?;
+        events.retain(|event| self.lets_pass(event.operation.as_ref()));
+        Ok(events)
+    }
+
+    fn lets_pass(&self, operation: Option<&OperationId>) -> bool {
+        let has_text = |text: &String| operation.is_some_and(|id| id.to_string().contains(text));
+        let is_one = |ids: &HashSet<OperationId>| operation.is_some_and(|id| ids.contains(id));
+        self.text.as_ref().is_none_or(has_text) && self.operations.as_ref().is_none_or(is_one)
+    }
+}
+
+fn write_line(event: &Event, console: &mut Console<'_>) -> std::io::Result<()> {
+    let Event { at, who, from, to, what, .. } = event;
+    let id = event.operation.as_ref().map_or_else(|| format!("job {}", event.job), ToString::to_string);
+    let why = event.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    writeln!(console.out, "{at} {who} {id} {from} -> {to} ({what}){why}")
+}

@@ -1,0 +1,115 @@
+//! Codes of storage accounts, permissions and Resource Manager, and of the directory cloud in their place.
+
+use super::Code;
+
+pub(super) static CODES: &[Code] = &[
+    Code {
+        codes: &["account-unusable"],
+        cause: "The storage account cannot be used. In the directory cloud: a file is in the place of the account's folder, or \
+                the folder is not writable.",
+        remedy: "Fix the account, then run `goldfleet retry JOB`; or correct `account` of the target, and dispatch again.",
+    },
+    Code {
+        codes: &["container-not-found"],
+        cause: "The container does not exist and could not be created.",
+        remedy: "Create it, then run `goldfleet retry JOB`; or correct `container` of the target, and dispatch again.",
+    },
+    Code {
+        codes: &["name-taken"],
+        cause: "Directory cloud: a file is in the place of a folder, or a folder in the place of a file.",
+        remedy: "Move it away, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["sidecar-damaged"],
+        cause: "Directory cloud: the file with the properties of a blob cannot be read.",
+        remedy: "Delete that file and the blob, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["disk-full"],
+        cause: "Directory cloud: the disk is full.",
+        remedy: "Free some disk space, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["blob-busy"],
+        cause: "Directory cloud: another process held a blob for too long.",
+        remedy: "Run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["storage-account-limitation", "storage-account-type-not-supported"],
+        cause: "The staging account does not support page blobs, or has reached its quota.",
+        remedy: "Set `account` of the target to another account (`goldfleet help deploy` describes suitable ones), and dispatch \
+                 again.",
+    },
+    Code {
+        codes: &["resource-group-not-found", "subscription-not-found"],
+        cause: "It does not exist, or this identity may not see it.",
+        remedy: "Create it or grant access, then run `goldfleet retry JOB`; or correct the target, and dispatch again.",
+    },
+    Code {
+        codes: &["authorization-failed", "authorization-permission-mismatch"],
+        cause: "The identity lacks a permission; the reason names the action.",
+        remedy: "Assign the role that `goldfleet doctor` names, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["authorization-failure"],
+        cause: "The network rules of the account block the worker, or its `allowedCopyScope` forbids copies from the store.",
+        remedy: "Run the workers in a network that the account allows, or remove that restriction; then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["credential-unavailable"],
+        cause: "No credential gave a token.",
+        remedy: "Check `[cloud] credential` and what it needs (`goldfleet help configuration`).",
+    },
+    Code {
+        codes: &["blob-immutable-due-to-policy", "blob-immutable-due-to-legal-hold"],
+        cause: "A policy or a legal hold on the container prevents its blobs from being changed or deleted.",
+        remedy: "Use a container without one: VHDs are written in place.",
+    },
+    Code {
+        codes: &["invalid-header-value"],
+        cause: "Most likely, this storage service does not support the service version that goldfleet requests.",
+        remedy: "Run `goldfleet doctor`, and ask Azure support when that cloud or region gets the version.",
+    },
+    Code {
+        codes: &["policy-denied"],
+        cause: "A policy of the subscription forbids it; the reason names the policy.",
+        remedy: "Get an exemption from the policy, or comply with it; then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["provider-not-registered"],
+        cause: "The subscription is not registered for Microsoft.Compute.",
+        remedy: "Run `az provider register --namespace Microsoft.Compute`, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["scope-locked"],
+        cause: "A read-only lock prevents images from being created, or any lock prevents an image with other content from being \
+                replaced.",
+        remedy: "Remove the lock, then run `goldfleet retry JOB`; or, if it is not a read-only lock, upload under a new version.",
+    },
+    Code {
+        codes: &["image-sharing-off"],
+        cause: "The platform does not share images or disks of this subscription.",
+        remedy: "Ask Azure support to turn the feature on.",
+    },
+    Code {
+        codes: &["read-only-disabled-subscription"],
+        cause: "The subscription is disabled and read-only.",
+        remedy: "Enable the subscription, then run `goldfleet retry JOB`; or disable the target, and dispatch again.",
+    },
+    Code {
+        codes: &["queue-not-found", "table-not-found"],
+        cause: "The queues or tables do not exist.",
+        remedy: "Run `goldfleet setup`.",
+    },
+    Code {
+        codes: &["corrupt"],
+        cause: "The service wrote other bytes than were sent, in every attempt.",
+        remedy: "Run `goldfleet retry JOB`. If it fails again, the path to that account corrupts data: give the reason and the \
+                 request id to the operator of the network or to Azure support.",
+    },
+    Code {
+        codes: &["already-exists", "not-found", "denied", "invalid", "conflict", "throttled", "unavailable"],
+        cause: "The service gave no code of its own.",
+        remedy: "See the reason and the request id.",
+    },
+];

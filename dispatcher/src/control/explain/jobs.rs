@@ -1,0 +1,111 @@
+//! Codes of jobs, copies and images.
+
+use super::Code;
+
+pub(super) static CODES: &[Code] = &[
+    Code {
+        codes: &["not-plannable"],
+        cause: "The job could not be planned; the reason says why.",
+        remedy: "Correct the targets file or the configuration, and dispatch again.",
+    },
+    Code {
+        codes: &["ring-stopped"],
+        cause: "The target was not started because an operation of an earlier ring did not succeed.",
+        remedy: "Fix the failure in the earlier ring, then run `goldfleet retry JOB`: the rings then follow each other again.",
+    },
+    Code {
+        codes: &["copy-failed"],
+        cause: "The image was not started because the copy of its VHD failed.",
+        remedy: "Fix the failure of the copy, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["source-not-found"],
+        cause: "No store that the operation can read from has the chunk.",
+        remedy: "Upload the version again: only what its store lacks is sent. Then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["source-corrupt"],
+        cause: "The chunk arrived with wrong bytes from every store that has it: it is corrupt there, or was corrupted in transit.",
+        remedy: "Run `goldfleet retry JOB`. If it fails again, run `goldfleet verify JOB --read --remove` to delete damaged chunks from the stores. Upload the version again, \
+                 then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["source-denied"],
+        cause: "The store's account does not let the target's account read it (a firewall, or a SAS whose key was revoked), or \
+                does not give the worker a key for a SAS.",
+        remedy: "Run `goldfleet doctor` to check firewalls and roles, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["source-unavailable"],
+        cause: "No store that has the chunk can be read at the moment.",
+        remedy: "Wait until the accounts of the stores respond again, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["fenced"],
+        cause: "Another worker took over the VHD.",
+        remedy: "Run `goldfleet retry JOB`. If it happens again, check whether two fleets have the same targets.",
+    },
+    Code {
+        codes: &["worker-lost"],
+        cause: "One worker after another disappeared while it ran the operation.",
+        remedy: "Check the logs of the workers (out of memory?), then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["vhd-foreign"],
+        cause: "A blob that goldfleet did not create is at the place of the VHD.",
+        remedy: "Delete or rename the blob, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["vhd-not-found", "vhd-invalid"],
+        cause: "The staged VHD is missing, or is not a fixed VHD.",
+        remedy: "Run `goldfleet retry JOB`: the VHD is copied again, then the image is created. If the platform rejects a VHD \
+                 that is complete, delete that VHD first.",
+    },
+    Code {
+        codes: &["vhd-in-other-subscription", "vhd-in-other-region"],
+        cause: "The staging account is not in the subscription or region of the target.",
+        remedy: "Correct `account` of the target, and dispatch again.",
+    },
+    Code {
+        codes: &["image-foreign"],
+        cause: "An image with this name exists that goldfleet did not create, or created from another golden image or version. \
+                `web` 1-2 and `web-1` 2 have the same name, and names are not case-sensitive.",
+        remedy: "Delete or rename that image; or change `[images] name`, and dispatch again.",
+    },
+    Code {
+        codes: &["image-region-change"],
+        cause: "An image with this name exists in another region.",
+        remedy: "Delete that image; or add `{region}` to `[images] name`, and dispatch again.",
+    },
+    Code {
+        codes: &["image-vanished", "image-failed", "operation-failed"],
+        cause: "The platform lost the image while it was created, or failed without a code.",
+        remedy: "Run `goldfleet retry JOB`. If it fails again, ask Azure support, with the request id.",
+    },
+    Code {
+        codes: &["image-not-removed"],
+        cause: "The platform reported that it deleted an image with other content, but the image still exists.",
+        remedy: "Run `goldfleet retry JOB`. If it fails again, delete the image.",
+    },
+    Code {
+        codes: &["manifest-changed"],
+        cause: "The version was deleted and uploaded again after the job was created, or its manifest is damaged.",
+        remedy: "Dispatch the version again. If the reason says that the manifest cannot be read, see `manifest-damaged`.",
+    },
+    Code {
+        codes: &["manifest-damaged"],
+        cause: "The manifest in the source store cannot be read.",
+        remedy: "Delete the version with `goldfleet cleanup --image NAME --version V`, and upload it again.",
+    },
+    Code {
+        codes: &["manifest-version"],
+        cause: "Another release of goldfleet wrote the manifest, in a format that this release does not read.",
+        remedy: "If an earlier release wrote it: upload the image again under another version, or delete this version with \
+                 `goldfleet cleanup --image NAME --version V` and upload it again. If a later release did: update goldfleet.",
+    },
+    Code {
+        codes: &["row-damaged"],
+        cause: "A row of the tables cannot be read.",
+        remedy: "Check who else writes to the tables, and whether all processes have the same release (`goldfleet version`).",
+    },
+];

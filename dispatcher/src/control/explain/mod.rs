@@ -1,0 +1,94 @@
+//! What failure codes mean, and what to do about them. `goldfleet explain`, `goldfleet status` and `docs/failures.md` show
+//! these tables.
+
+mod cloud;
+mod doctor;
+mod jobs;
+mod machine;
+#[cfg(test)]
+mod tests;
+
+use std::sync::LazyLock;
+
+use goldfleet_disk::codes as disk;
+
+/// What one code means. Several codes share an entry where cause and remedy are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    /// The codes, in kebab case.
+    pub codes: &'static [&'static str],
+    /// What happened.
+    pub cause: &'static str,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+/// The codes of one area.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// The heading in the documentation.
+    pub title: &'static str,
+    /// The codes, in the order in which the documentation lists them.
+    pub codes: Vec<Code>,
+}
+
+/// Every table: a crate with codes of its own adds one line.
+pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
+    vec![
+        Table { title: "Jobs and images", codes: jobs::CODES.to_vec() },
+        Table { title: "Storage accounts, permissions and the platform", codes: cloud::CODES.to_vec() },
+        Table { title: "Coordination and this machine", codes: machine::CODES.to_vec() },
+        Table {
+            title: "Checks of a disk image before the upload",
+            codes: disk::ALL.iter().copied().map(of_disk).collect(),
+        },
+        Table { title: "Findings of 'goldfleet doctor'", codes: doctor::CODES.to_vec() },
+    ]
+});
+
+/// A code of the crate that checks disk images.
+fn of_disk(code: &'static disk::Code) -> Code {
+    let remedy = if code.remedy.is_empty() { "Nothing needs to be done." } else { code.remedy };
+    Code { codes: std::slice::from_ref(&code.name), cause: code.meaning, remedy }
+}
+
+/// All entries.
+pub fn all() -> impl Iterator<Item = &'static Code> {
+    TABLES.iter().flat_map(|table| &table.codes)
+}
+
+/// What a code means, in each area that uses it. Empty for the codes of a service, which goldfleet passes on in kebab case:
+/// `quota-exceeded` is Azure's `QuotaExceeded`.
+pub fn explain(code: &str) -> impl Iterator<Item = (&'static Table, &'static Code)> {
+    let entries = TABLES.iter().flat_map(|table| table.codes.iter().map(move |entry| (table, entry)));
+    entries.filter(move |(_, entry)| entry.codes.contains(&code))
+}
+
+/// What to do about an operation that failed with this code, where that is known.
+#[must_use]
+pub fn remedy(code: &str) -> Option<&'static str> {
+    explain(code).next().map(|(_, entry)| entry.remedy)
+}
+
+/// The known code that is most similar to one that is not known, if any is similar.
+#[must_use]
+pub fn similar(code: &str) -> Option<&'static str> {
+    let distance = |known: &&'static str| strsim::damerau_levenshtein(code, known);
+    let closest = all().flat_map(|entry| entry.codes).copied().min_by_key(distance)?;
+    // A third of the letters: beyond that, another code is more likely meant than mistyped.
+    (distance(&closest) * 3 <= closest.len()).then_some(closest)
+}
+
+/// The tables as Markdown, as `docs/failures.md` contains them.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text = String::new();
+    for table in TABLES.iter() {
+        text += &format!("\n## {}\n\n| code | cause | remedy |\n| --- | --- | --- |\n", table.title);
+        for Code { codes, cause, remedy } in &table.codes {
+            let codes: Vec<String> = codes.iter().map(|code| format!("`{code}`")).collect();
+            text += &format!("| {} | {cause} | {remedy} |\n", codes.join(", "));
+        }
+    }
+    text
+}

@@ -1,0 +1,222 @@
+//! Which image versions are uploaded, where they come from, and what uses them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::StreamExt as _;
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::manifest::{MANIFESTS, Manifest};
+use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_ports::blob_store::BlobListed;
+use goldfleet_ports::chunk_store::list;
+use goldfleet_ports::clock::between;
+use goldfleet_ports::error::PortResult;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::control::desk::{Desk, DeskError, IN_FLIGHT};
+
+/// How many seconds an upload may be silent before it counts as stalled. It writes its row every 2 s.
+const STALLED: f64 = 30.0;
+
+/// An uploaded version.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ImageLine {
+    /// The image.
+    pub image: ImageName,
+    /// Its version.
+    pub version: ImageVersion,
+    /// When its manifest was written: from then on it can be dispatched.
+    pub uploaded: Timestamp,
+    /// Who uploaded it. None for uploads of earlier releases, or whose row is gone, like the next.
+    pub by: Option<String>,
+    /// The file that it was uploaded from.
+    pub file: Option<String>,
+    /// The disk's size in bytes. None where neither upload nor manifest can be read.
+    pub size: Option<u64>,
+    /// Bytes of its chunks, without zero runs.
+    pub data_bytes: Option<u64>,
+    /// How many jobs have dispatched it.
+    pub jobs: usize,
+    /// The newest of them.
+    pub last_job: Option<LastJob>,
+    /// What still uses it.
+    pub used_by: Vec<Use>,
+}
+
+/// The newest job of a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastJob {
+    /// The job.
+    pub job: JobId,
+    /// Its state.
+    pub state: JobState,
+}
+
+/// Something that uses a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Use {
+    /// A job that has not ended.
+    OpenJob {
+        /// The job.
+        job: JobId,
+    },
+    /// Staged VHDs that a job left, and that a later version may be patched from.
+    StagedVhds {
+        /// The job.
+        job: JobId,
+    },
+}
+
+impl std::fmt::Display for Use {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OpenJob { job } => write!(f, "open job {job}"),
+            Self::StagedVhds { job } => write!(f, "staged VHDs of job {job}"),
+        }
+    }
+}
+
+/// An upload in progress.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UploadLine {
+    /// The image.
+    pub image: ImageName,
+    /// Its version.
+    pub version: ImageVersion,
+    /// Who runs it.
+    pub by: Option<String>,
+    /// The file.
+    pub file: Option<String>,
+    /// Bytes of the file that hold data.
+    pub bytes_total: u64,
+    /// Bytes of them read.
+    pub bytes_read: u64,
+    /// Bytes sent.
+    pub bytes_sent: u64,
+    /// When it last wrote its row.
+    pub updated: Timestamp,
+    /// Seconds since then.
+    pub idle: f64,
+    /// Whether that is so long ago that it was most likely interrupted.
+    pub stalled: bool,
+}
+
+/// The uploaded versions by name and time, and the uploads in progress; of one image, if given.
+///
+/// # Errors
+/// Where the source store or the table cannot be read.
+pub async fn images(desk: &Desk, only: Option<&ImageName>) -> Result<(Vec<ImageLine>, Vec<UploadLine>), DeskError> {
+    let uploads = desk.ports.table.uploads().await?;
+    let jobs: Vec<Job> = desk.ports.table.jobs().await?.into_iter().map(|row| row.value).collect();
+    let source = desk.config.source.store().container();
+    let wanted =
+        |listed: BlobListed| version_of(&listed.name).map(|(image, version)| (image, version, listed.modified));
+    let manifests = match list(desk.ports.blobs.as_ref(), &source, MANIFESTS).await {
+        Ok(listed) => listed,
+        // Nothing was ever uploaded.
+        Err(error) if error.kind == goldfleet_ports::error::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let versions = manifests.into_iter().filter_map(wanted);
+    let mut lines: Vec<ImageLine> = versions
+        .filter(|(image, ..)| only.is_none_or(|only| only == image))
+        .map(|(image, version, uploaded)| line(image, version, uploaded, &uploads, &jobs))
+        .collect();
+    lines.sort_by(|a, b| (&a.image, a.uploaded, &a.version).cmp(&(&b.image, b.uploaded, &b.version)));
+    read_sizes(desk, &mut lines).await?;
+    let now = desk.ports.clock.now();
+    let done: BTreeMap<_, _> = lines.iter().map(|line| ((&line.image, &line.version), line.uploaded)).collect();
+    let mut seen = BTreeSet::new();
+    let running = uploads.iter().filter(|upload| {
+        // Of several runs only the newest counts; an upload that was silent for a grace period is over, see `collect`.
+        let is_newest = seen.insert((&upload.image, &upload.version));
+        let is_over = done.get(&(&upload.image, &upload.version)).is_some_and(|at| *at >= upload.updated)
+            || between(upload.updated, now) > desk.config.cleanup.chunk_grace.get();
+        let is_wanted = only.is_none_or(|only| *only == upload.image);
+        upload.state == UploadState::Running && is_newest && !is_over && is_wanted
+    });
+    let running = running.map(|upload| upload_line(upload, now)).collect();
+    Ok((lines, running))
+}
+
+/// The image version that a manifest's name stands for: the reverse of
+/// [`manifest_name`](goldfleet_model::manifest::manifest_name).
+fn version_of(name: &str) -> Option<(ImageName, ImageVersion)> {
+    let (image, version) = name.strip_prefix(MANIFESTS)?.strip_suffix(".jsonl")?.split_once('/')?;
+    Some((image.parse().ok()?, version.parse().ok()?))
+}
+
+fn line(image: ImageName, version: ImageVersion, uploaded: Timestamp, uploads: &[Upload], jobs: &[Job]) -> ImageLine {
+    // Uploads and jobs are sorted, the newest first.
+    let upload = uploads
+        .iter()
+        .find(|upload| upload.state == UploadState::Complete && upload.image == image && upload.version == version);
+    let own: Vec<&Job> = jobs.iter().filter(|job| job.image.name == image && job.image.version == version).collect();
+    let used_by = own.iter().filter_map(|job| match job.state {
+        state if !state.is_terminal() => Some(Use::OpenJob { job: job.id.clone() }),
+        _ if job.tree.is_some() && !job.cleaned => Some(Use::StagedVhds { job: job.id.clone() }),
+        _ => None,
+    });
+    ImageLine {
+        uploaded,
+        by: upload.and_then(|upload| upload.by.clone()),
+        file: upload.and_then(|upload| upload.file.clone()),
+        size: upload.and_then(|upload| upload.size).or_else(|| own.first().map(|job| job.payload.size)),
+        data_bytes: own.first().map(|job| job.payload.data_bytes).or_else(|| upload.map(|upload| upload.bytes_data)),
+        jobs: own.len(),
+        last_job: own.first().map(|job| LastJob { job: job.id.clone(), state: job.state }),
+        used_by: used_by.collect(),
+        image,
+        version,
+    }
+}
+
+/// Reads the manifests of versions whose size no row knows.
+async fn read_sizes(desk: &Desk, lines: &mut [ImageLine]) -> PortResult<()> {
+    let source = desk.config.source.store().container();
+    let unknown = lines.iter_mut().filter(|line| line.size.is_none());
+    let reads = futures::stream::iter(unknown).map(async |line: &mut ImageLine| {
+        let bytes = desk.ports.blobs.get(&source.manifest(&line.image, &line.version), None).await?;
+        if let Ok(manifest) = Manifest::decode(&bytes) {
+            line.size = Some(manifest.size);
+            line.data_bytes = Some(manifest.data_bytes());
+        }
+        Ok(())
+    });
+    let read: Vec<PortResult<()>> = reads.buffer_unordered(IN_FLIGHT).collect().await;
+    read.into_iter().collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds")]
+fn upload_line(upload: &Upload, now: Timestamp) -> UploadLine {
+    let idle = between(upload.updated, now).as_secs() as f64;
+    UploadLine {
+        image: upload.image.clone(),
+        version: upload.version.clone(),
+        by: upload.by.clone(),
+        file: upload.file.clone(),
+        bytes_total: upload.bytes_total,
+        bytes_read: upload.bytes_read,
+        bytes_sent: upload.bytes_sent,
+        updated: upload.updated,
+        idle,
+        stalled: idle >= STALLED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use goldfleet_model::manifest::manifest_name;
+
+    #[test]
+    fn a_manifest_is_of_one_version() {
+        let (image, version) = version_of(&manifest_name("ubuntu-24.04", "2026.11.1")).unwrap();
+        assert_eq!((image.as_str(), version.as_str()), ("ubuntu-24.04", "2026.11.1"));
+        for other in ["manifests/ubuntu.jsonl", "manifests/a/b/c.jsonl", "chunks/1", "manifests/a/1.json"] {
+            assert_eq!(version_of(other), None, "{other}");
+        }
+    }
+}

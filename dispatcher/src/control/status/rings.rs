@@ -1,0 +1,95 @@
+//! The progress of each ring: counted from a job's rows.
+
+use std::collections::BTreeMap;
+
+use goldfleet_model::job::{Approval, Job};
+use goldfleet_model::operation::{Kind, Operation, OperationState};
+use goldfleet_ports::Versioned;
+use serde::Serialize;
+
+use crate::control::rings::RING_STOPPED;
+
+/// The progress of one ring.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RingStatus {
+    /// The ring.
+    pub ring: u32,
+    /// Waiting until the ring starts, running until all its operations have ended, then how it ended.
+    pub state: OperationState,
+    /// Targets in the ring.
+    pub targets: usize,
+    /// Targets that have their image.
+    pub images: usize,
+    /// Targets where something failed.
+    pub failed: usize,
+    /// Why the ring was not started, if an earlier ring stopped it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The ring's approval, if it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+}
+
+/// What is counted of a ring.
+#[derive(Default)]
+struct Counts {
+    targets: usize,
+    images: usize,
+    failed: usize,
+    states: BTreeMap<OperationState, usize>,
+    reason: Option<String>,
+}
+
+impl Counts {
+    fn add(&mut self, operation: &Operation) {
+        *self.states.entry(operation.state).or_default() += 1;
+        self.failed += usize::from(operation.state == OperationState::Failed);
+        if operation.id.kind() == Kind::Image {
+            self.targets += 1;
+            let done = matches!(operation.state, OperationState::Succeeded | OperationState::Skipped);
+            self.images += usize::from(done);
+        }
+        if let Some(failure) = operation.failure.as_ref().filter(|failure| failure.code == RING_STOPPED) {
+            self.reason.get_or_insert_with(|| failure.message.clone());
+        }
+    }
+
+    fn state(&self) -> OperationState {
+        use OperationState::{Cancelled, Failed, Running, Skipped, Succeeded, Waiting};
+        let any = |state: &OperationState| self.states.contains_key(state);
+        let only = |states: &[OperationState]| self.states.keys().all(|state| states.contains(state));
+        if only(&[Waiting]) {
+            Waiting
+        } else if self.states.keys().any(|state| !state.is_terminal()) {
+            Running
+        } else if any(&Failed) {
+            Failed
+        } else if any(&Cancelled) {
+            Cancelled
+        } else if only(&[Skipped]) {
+            Skipped
+        } else {
+            Succeeded
+        }
+    }
+}
+
+/// Counts a job's targets by ring, in the order of the rings.
+pub(super) fn by_ring(job: &Job, operations: &[Versioned<Operation>]) -> Vec<RingStatus> {
+    let mut rings: BTreeMap<u32, Counts> = BTreeMap::new();
+    for operation in operations.iter().map(|row| &row.value) {
+        if let Some(target) = operation.work.target() {
+            rings.entry(target.ring).or_default().add(operation);
+        }
+    }
+    let status = |(ring, counts): (u32, Counts)| RingStatus {
+        ring,
+        state: counts.state(),
+        targets: counts.targets,
+        images: counts.images,
+        failed: counts.failed,
+        reason: counts.reason,
+        approval: job.approval(ring).cloned(),
+    };
+    rings.into_iter().map(status).collect()
+}
