@@ -22,7 +22,7 @@ const EMS: [&str; 2] = ["16000020", "260000b0"];
 /// The device that a boot entry names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Device {
-    /// The device that the machine was started from, or one that is searched for: it is right on every disk.
+    /// The device that the machine was started from, or one that is searched for: valid on every disk.
     Found,
     /// A GPT partition by its unique GUID, in lower case.
     Gpt {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_boot_device_is_right_on_every_disk() {
+    fn the_boot_device_is_valid_on_every_disk() {
         for (kind, expected) in [(5, Device::Found), (8, Device::Found), (4, Device::Other(4))] {
             let found = read_bytes(bytes(&store(device(kind, 0, &[], &[]), false))).unwrap();
             assert_eq!(found.device, Some(expected));

@@ -170,7 +170,7 @@ fn a_prepared_disk_is_recognised_with_nothing_but_notes() {
     assert_eq!((system.architecture, system.generations), (Some(Architecture::X64), vec![Generation::V2]));
     let codes: Vec<(&str, Severity)> =
         inspection.findings.iter().map(|finding| (finding.code, finding.severity)).collect();
-    // systemd's loader stands for that of Windows, and is not signed by Microsoft.
+    // The loader on this disk is systemd's, which Microsoft did not sign.
     assert_eq!(codes, [("secure-boot", Severity::Note), ("system", Severity::Note)]);
     println!("{:?}", inspection.usage);
     assert!(inspection.usage.bytes_read < 64 << 20, "{:?}", inspection.usage);

@@ -309,7 +309,7 @@ fn the_processor_must_suit_the_destination() {
     expect("not-64-bit", Error, "32-bit", |s| {
         s.file(kernel, program(0x14c, &[]));
     });
-    // Without a readable kernel the registry tells.
+    // Without a readable kernel, PROCESSOR_ARCHITECTURE in the registry decides.
     expect("not-64-bit", Error, "32-bit", |s| {
         s.file(kernel, "");
         s.system.string("ControlSet001\\Control\\Session Manager\\Environment", "PROCESSOR_ARCHITECTURE", "x86");
