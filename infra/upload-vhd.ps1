@@ -1,9 +1,8 @@
-# The one thing that whoever builds images calls: checks a VHD, uploads it, waits until it is an image at every target, and
-# prints the status table. Takes the same words as upload-vhd.sh, so that a pipeline reads alike on every system: that is why
-# there is no param block.
+# For image builds: checks a VHD, uploads it, waits until every target has its image, and prints the status table. It takes
+# the same options as upload-vhd.sh, so that pipelines look the same on every system. This is why it has no param block.
 Set-StrictMode -Version Latest
 $ErrorActionPreference = 'Stop'
-# goldfleet's exit code is passed on, not turned into an exception.
+# Return goldfleet's exit code instead of throwing an exception.
 $PSNativeCommandUseErrorActionPreference = $false
 
 $usage = @'
@@ -36,7 +35,7 @@ $file = ''
 $given = @{}
 $words = [System.Collections.Generic.Queue[string]]::new()
 foreach ($word in $args) {
-    # Version 1.10 without quotes would be the number 1.1. (With 'pwsh -File' all words are text.)
+    # PowerShell parses 1.10 without quotes as the number 1.1. ('pwsh -File' passes all arguments as text.)
     if ($word -isnot [string]) { Exit-BadUsage "put '$word' into quotes: PowerShell took it for no text" }
     $words.Enqueue($word)
 }

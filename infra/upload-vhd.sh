@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# The one thing that whoever builds images calls: checks a VHD, uploads it, waits until it is an image at every target, and
-# prints the status table.
+# For image builds: checks a VHD, uploads it, waits until every target has its image, and prints the status table.
 set -euo pipefail
 
 usage() {
@@ -81,8 +80,8 @@ if ! command -v -- "$goldfleet" >/dev/null; then
     exit 2
 fi
 
-# With what is said of an empty array, as an old bash (that of macOS) takes one for unset.
+# Old versions of bash (macOS) treat an empty array as unset, hence the ${array[@]+…}.
 "$goldfleet" ${config[@]+"${config[@]}"} check "$file" ${generation[@]+"${generation[@]}"} || exit
-# In this shell's place, so that signals reach goldfleet, and its exit code the caller.
+# exec, so that signals reach goldfleet and the caller gets its exit code.
 exec "$goldfleet" ${config[@]+"${config[@]}"} upload "$file" --image "$image" --version "$version" --os "$os" \
     ${generation[@]+"${generation[@]}"} --wait

@@ -50,7 +50,7 @@ cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- -D warnings
 # Tests that start the programs need not ask cargo for them.
 cargo build --workspace --bins --locked
-GOLDFLEET_PROGRAMS=${CARGO_TARGET_DIR:-target}/debug cargo nextest run --workspace --locked --profile ci
+GOLDFLEET_PROGRAMS=$(realpath "${CARGO_TARGET_DIR:-target}")/debug cargo nextest run --workspace --locked --profile ci
 # What nextest does not run: examples in the documentation, and benchmarks, each as a short test.
 cargo test --workspace --doc --locked
 cargo test --workspace --bench plan --bench model --bench scan --bench transfer --bench fill --bench requests \

@@ -1,12 +1,12 @@
-// Who may read and write a container's blobs and, if need be, let the storage service of another account read them.
+// Permission to read and write a container's blobs, and optionally to let the storage service of another account read them.
 param account string
 param container string
 
-@description('Who.')
+@description('The principals.')
 param principal string
 param kind 'User' | 'Group' | 'ServicePrincipal' = 'ServicePrincipal'
 
-@description('Whether user delegation keys may be had, which read-only SAS tokens for the store are signed with.')
+@description('Whether they may get user delegation keys, which sign read-only SAS tokens for the store.')
 param delegate bool
 
 var blobDataContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
@@ -36,8 +36,8 @@ resource contributes 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// The key is one of the account, so this can't be narrowed to the container; what is signed with it can do no more than
-// its bearer may.
+// The key belongs to the account, so the scope cannot be the container. A SAS that is signed with it has at most the
+// permissions of its creator.
 resource delegates 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (delegate) {
   name: guid(storage.id, principal, blobDelegator)
   scope: storage

@@ -1,4 +1,4 @@
-// The right to name a disk encryption set in an image, wherever in the subscription it lies.
+// Permission to use a disk encryption set in images of the subscription.
 param name string
 
 @description('The fleet\'s identity.')

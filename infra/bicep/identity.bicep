@@ -1,9 +1,9 @@
-// A user-assigned managed identity, and which Kubernetes service accounts may act as it.
+// A user-assigned managed identity, and the Kubernetes service accounts that may use it.
 param name string
 param location string
 param tags object
 
-@description('The OIDC issuer of the cluster; empty where there is none.')
+@description('The OIDC issuer of the cluster; empty if there is none.')
 param issuer string
 
 @description('Its service accounts, as system:serviceaccount:NAMESPACE:NAME.')
@@ -15,7 +15,7 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' 
   tags: tags
 }
 
-// One after the other: Azure refuses to write two of one identity at once.
+// Sequential, because Azure rejects concurrent writes for one identity.
 @batchSize(1)
 resource federated 'Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials@2024-11-30' = [for subject in (empty(issuer) ? [] : subjects): {
   parent: identity

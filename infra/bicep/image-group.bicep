@@ -1,11 +1,11 @@
-// The resource group that a target's managed images are made in, and the right to make them.
+// The resource group for a target's managed images, and permission to create them.
 targetScope = 'subscription'
 
 param name string
 param location string
 param tags object
 
-@description('Whether to make it, or only to give the right.')
+@description('Whether to create the group, or only to assign the role.')
 param make bool
 
 @description('The fleet\'s identity.')

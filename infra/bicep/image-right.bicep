@@ -1,4 +1,4 @@
-// The right to make images in this resource group.
+// Permission to create images in this resource group.
 param fleet string
 param role string
 

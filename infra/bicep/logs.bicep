@@ -1,4 +1,4 @@
-// The Log Analytics workspace that the programs' lines go to.
+// The Log Analytics workspace for the programs' logs.
 param name string
 param location string
 param tags object
@@ -11,7 +11,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
     sku: { name: 'PerGB2018' }
     retentionInDays: 30
     features: {
-      // Readers by token only: there is no key to the workspace.
+      // Token access only: the workspace key is disabled.
       disableLocalAuth: true
     }
   }

@@ -1,10 +1,9 @@
 // Everything that a fleet needs on Azure: the source account with its queues and tables, a staging account and an image
-// resource group for each target, one identity with no more rights than it uses, and the programs in Container Apps.
-// Safe to deploy again and again. Without 'image' it makes everything but the programs, so that there is a registry to
-// push to; with it, the programs too.
+// resource group for each target, one identity with minimal permissions, and the programs in Container Apps. Deployments are
+// idempotent. Without 'image', everything except the programs is created, so that the registry exists before the push.
 targetScope = 'subscription'
 
-@description('As `goldfleet targets list --output json` writes it.')
+@description('A target, in the format of `goldfleet targets list --output json`.')
 type targetRow = {
   subscription: string
   region: string
@@ -15,18 +14,18 @@ type targetRow = {
   enabled: bool
   tags: object?
   disk_encryption_set: string?
-  @description('A target of another tenant is left out here: a deployment can\'t reach it.')
+  @description('Targets of other tenants are left out, because a deployment cannot reach them.')
   tenant: string?
 }
 
-@description('A [[store]] of the targets file. Its account is made in the resource group of the fleet.')
+@description('A [[store]] of the targets file. Its account is created in the resource group of the fleet.')
 type storeRow = {
   region: string
   account: string
   container: string
 }
 
-@description('Who may upload, look and retry: people, groups, the identity of a pipeline.')
+@description('An operator, who may upload, view and retry: a user, a group, or the identity of a pipeline.')
 type operatorRow = {
   id: string
   kind: 'User' | 'Group' | 'ServicePrincipal'
@@ -35,10 +34,10 @@ type operatorRow = {
 @description('The region of the source account and of the programs.')
 param location string = deployment().location
 
-@description('The resource group for all but the targets.')
+@description('The resource group for everything except the targets.')
 param group string = 'goldfleet'
 
-@description('[coordination] prefix: what the names of queues and tables begin with, and of what is made here. Lower-case letters and digits, beginning with a letter.')
+@description('[coordination] prefix: the prefix of the names of queues, tables and the resources here. Lower-case letters and digits, starting with a letter.')
 @minLength(3)
 @maxLength(20)
 param prefix string = 'goldfleet'
@@ -51,18 +50,18 @@ param sourceAccount string
 @description('[source] container.')
 param sourceContainer string = 'golden'
 
-@description('How the source account keeps its blobs: in one building, in several, or in another region too.')
+@description('The redundancy of the source account: one data centre, several zones, or a second region.')
 @allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS'])
 param sourceRedundancy string = 'Standard_LRS'
 
 @description('All targets, enabled or not.')
 param targets targetRow[]
 
-@description('Which of the targets is the first that this deployment makes places for. The roles are for all of them.')
+@description('The index of the first target of this deployment. Roles are assigned for all targets.')
 @minValue(0)
 param firstTarget int = 0
 
-@description('For how many targets it makes places. With all loops written out, a deployment may have 4 MiB.')
+@description('The number of targets of this deployment. A deployment may have 4 MiB with all loops expanded.')
 @minValue(1)
 @maxValue(250)
 param targetsAtOnce int = 250
@@ -73,44 +72,44 @@ param stores storeRow[] = []
 @description('The targets file itself, which the dispatcher reads.')
 param targetsFile string
 
-@description('Whether to make the resource groups for images. Say false where they are there already.')
+@description('Whether to create the resource groups for images. Set it to false if they exist.')
 param makeImageGroups bool = true
 
-@description('Who may upload, look and retry.')
+@description('The operators, who may upload, view and retry.')
 param operators operatorRow[] = []
 
-@description('The container image of the programs. While it is empty, they are not made.')
+@description('The container image of the programs. If empty, the programs are not created.')
 param image string = ''
 
-@description('How many workers there may be at most.')
+@description('The maximum number of workers.')
 @minValue(1)
 @maxValue(300)
 param maxWorkers int = 10
 
-@description('A subnet for private endpoints of the source account: none are made while it is empty.')
+@description('A subnet for private endpoints of the source account. If empty, none are created.')
 param privateEndpointSubnet string = ''
 
 @description('Private DNS zones for them, by service (blob, queue, table): resource ids.')
 param privateDnsZones object = {}
 
-@description('Whether the source account can be reached from the internet (with a token). Read docs/deploy.md before you say Disabled.')
+@description('Whether the source account can be reached from the internet (with a token). Read docs/deploy.md before you set Disabled.')
 @allowed(['Enabled', 'Disabled'])
 param sourcePublicNetwork string = 'Enabled'
 
-@description('A subnet for the programs, delegated to Microsoft.App/environments: a network of Azure\'s while it is empty.')
+@description('A subnet for the programs, delegated to Microsoft.App/environments. If empty, Azure\'s own network is used.')
 param programSubnet string = ''
 
 @description('The OIDC issuer of a Kubernetes cluster that may act as the fleet, see infra/kubernetes.')
 param kubernetesIssuer string = ''
 
-@description('Tags for all that is made.')
+@description('Tags for all resources.')
 param tags object = {}
 
 var reachable = filter(targets, target => empty(target.?tenant))
 var placed = take(skip(reachable, firstTarget), targetsAtOnce)
-// A subscription's resource group may serve several regions, and is made once.
+// A subscription's resource group may serve several regions and is created once.
 var imageGroups = union(map(placed, target => '${target.subscription}/${toLower(target.resource_group)}'), [])
-// They may lie in other resource groups.
+// They may be in other resource groups.
 var encryptionSets = union(filter(map(placed, target => toLower(target.?disk_encryption_set ?? '')), set => !empty(set)), [])
 var subscriptions = union(array(subscription().subscriptionId), map(reachable, target => target.subscription))
 
@@ -140,7 +139,7 @@ module fleet 'identity.bicep' = {
   }
 }
 
-// Whoever counts messages needs no more than to count them.
+// The scaler only needs to count messages.
 module scaler 'identity.bicep' = {
   name: '${prefix}-scaler'
   scope: fleetGroup
@@ -148,7 +147,7 @@ module scaler 'identity.bicep' = {
     name: '${prefix}-scaler'
     location: location
     issuer: kubernetesIssuer
-    // KEDA from its Helm chart, and as the add-on of AKS.
+    // KEDA from its Helm chart, and KEDA as the AKS add-on.
     subjects: ['system:serviceaccount:keda:keda-operator', 'system:serviceaccount:kube-system:keda-operator']
     tags: tags
   }
@@ -262,7 +261,7 @@ module programs 'programs.bicep' = if (!empty(image)) {
   }
 }
 
-@description('Where to push the image of the programs.')
+@description('The registry for the image of the programs.')
 output registry string = registry.outputs.server
 
 @description('For the ServiceAccount in infra/kubernetes.')
@@ -271,5 +270,5 @@ output fleetClient string = fleet.outputs.client
 @description('For the TriggerAuthentication in infra/kubernetes.')
 output scalerClient string = scaler.outputs.client
 
-@description('Targets for which nothing was made, as they belong to another tenant.')
+@description('Targets that were left out because they belong to another tenant.')
 output leftOut array = map(filter(targets, target => !empty(target.?tenant)), target => '${target.subscription}/${target.region}')

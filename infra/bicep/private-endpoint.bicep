@@ -1,4 +1,4 @@
-// A private endpoint of one service of a storage account and, where a zone is given, its name in that zone.
+// A private endpoint of one service of a storage account, and its DNS name if a zone is given.
 param name string
 param location string
 param tags object
@@ -10,7 +10,7 @@ param service string
 param storage string
 param subnet string
 
-@description('The private DNS zone\'s resource id; empty where names are kept elsewhere.')
+@description('The private DNS zone\'s resource id; empty if DNS is managed elsewhere.')
 param zone string
 
 resource endpoint 'Microsoft.Network/privateEndpoints@2024-05-01' = {

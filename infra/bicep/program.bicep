@@ -1,4 +1,4 @@
-// A container app without ingress that is scaled by the length of queues, from none.
+// A container app without ingress, scaled from zero by queue length.
 param name string
 param location string
 param environmentId string
@@ -8,7 +8,7 @@ param command string[]
 param configuration array
 param tags object
 
-@description('The targets file, for the program that reads it. No secret: secrets are what Container Apps mounts as files.')
+@description('The targets file, for the program that reads it. Not confidential, but Container Apps mounts files only from secrets.')
 param targetsFile string = ''
 
 @description('The resource id of the fleet\'s identity.')
@@ -20,13 +20,13 @@ param scaler string
 @description('The account of the queues.')
 param account string
 
-@description('How many messages of which queue are one replica\'s work.')
+@description('Messages per replica, by queue.')
 param queues { name: string, length: int }[]
 
-@description('The most replicas.')
+@description('The maximum number of replicas.')
 param most int
 
-@description('Seconds from the last message until the last replica goes.')
+@description('Seconds from the last message until the last replica stops.')
 param cooldown int
 
 var files = empty(targetsFile) ? [] : [{ secret: 'targets-file', path: 'targets.toml', text: targetsFile }]
@@ -51,12 +51,12 @@ resource program 'Microsoft.App/containerApps@2025-01-01' = {
       secrets: map(files, file => { name: file.secret, value: file.text })
       identitySettings: [
         { identity: fleet, lifecycle: 'Main' }
-        // Not for the program.
+        // The program cannot use it.
         { identity: scaler, lifecycle: 'None' }
       ]
     }
     template: {
-      // SIGTERM drains: steps come to their next checkpoint. A lease is 60 s, so this is ample.
+      // SIGTERM drains: steps continue to their next checkpoint. A lease is 60 s, so 120 s is enough.
       terminationGracePeriodSeconds: 120
       containers: [
         {

@@ -1,4 +1,4 @@
-// The Container Apps environment with its two programs: workers, as many as the queues ask for, and one dispatcher.
+// The Container Apps environment with both programs: workers, scaled by the queues, and one dispatcher.
 param location string
 param prefix string
 param image string
@@ -11,13 +11,13 @@ param targetsFile string
 param maxWorkers int
 param tags object
 
-@description('The fleet\'s identity: its resource id, and the client id by which the programs ask for it.')
+@description('The fleet\'s identity: its resource id, and the client id that the programs use.')
 param fleet { id: string, client: string }
 
 @description('The resource id of the identity that counts messages.')
 param scaler string
 
-// The names that goldfleet has for Azure's clouds.
+// goldfleet's names for Azure's clouds.
 var clouds = {
   AzureCloud: 'public'
   AzureUSGovernment: 'us-government'
@@ -45,7 +45,7 @@ resource environmentOfPrograms 'Microsoft.App/managedEnvironments@2025-01-01' = 
   location: location
   tags: tags
   properties: {
-    // By diagnostic settings: the other way would put the workspace's key here.
+    // Diagnostic settings, because the alternative needs the workspace key.
     appLogsConfiguration: { destination: 'azure-monitor' }
     vnetConfiguration: empty(subnet) ? null : { infrastructureSubnetId: subnet, internal: true }
     workloadProfiles: [{ name: 'Consumption', workloadProfileType: 'Consumption' }]
@@ -79,8 +79,8 @@ module worker 'program.bicep' = {
     account: sourceAccount
     most: maxWorkers
     cooldown: 300
-    // Messages a worker. A worker has 32 operations in flight (worker.concurrency); a seed keeps many requests busy, and
-    // there are few of them.
+    // Messages per worker. A worker runs 32 operations (worker.concurrency). The value for seeds is lower because one
+    // seed uses many requests.
     queues: [
       { name: '${prefix}-seed', length: 4 }
       { name: '${prefix}-copy', length: 32 }
@@ -105,9 +105,9 @@ module dispatcher 'program.bicep' = {
     scaler: scaler
     account: sourceAccount
     most: 1
-    // Jobs are ended by the sweeper, after the last message is gone.
+    // The reconciler ends jobs after the last message is gone.
     cooldown: 600
-    // Of every queue: as long as a job runs, its lost messages and leases must be looked after.
+    // All queues count: while a job runs, the reconciler recovers lost messages and leases.
     queues: [
       { name: '${prefix}-dispatch', length: 1 }
       { name: '${prefix}-seed', length: 1 }

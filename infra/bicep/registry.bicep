@@ -1,4 +1,4 @@
-// The registry of the programs' image, and the right to pull from it.
+// The registry for the programs' image, and permission to pull from it.
 param name string
 param location string
 param tags object

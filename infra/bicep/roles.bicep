@@ -1,4 +1,4 @@
-// Two custom roles, as no built-in one is narrow enough: those that may write images may write machines and networks too.
+// Two custom roles. No built-in role is narrow enough: roles that can write images can also write machines and networks.
 targetScope = 'subscription'
 
 param prefix string
@@ -6,7 +6,7 @@ param prefix string
 @description('The subscriptions in which the roles can be assigned.')
 param subscriptions string[]
 
-// Names of custom roles are unique in a tenant.
+// Names of custom roles are unique per tenant.
 var suffix = uniqueString(subscription().id, prefix)
 var scopes = map(subscriptions, id => '/subscriptions/${id}')
 
@@ -24,12 +24,12 @@ resource imageMaker 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
           'Microsoft.Compute/images/read'
           'Microsoft.Compute/images/write'
           'Microsoft.Compute/images/delete'
-          // How far a change of an image is. Operations lie beside resource groups: where Azure does not let them be read all
-          // the same, goldfleet looks at the image itself, which says less about why it failed.
+          // The status of image operations. Operations are outside of resource groups. If Azure denies access to them,
+          // goldfleet polls the image itself, which gives less detail about failures.
           'Microsoft.Compute/locations/operations/read'
           'Microsoft.Compute/locations/capsOperations/read'
-          // Disks and snapshots come in here on the day that goldfleet makes them.
-          // A disk encryption set may be named in an image that is written.
+          // Add disks and snapshots here when goldfleet creates them.
+          // Images may refer to a disk encryption set.
           'Microsoft.Compute/diskEncryptionSets/read'
         ]
         notActions: []
@@ -51,8 +51,8 @@ resource vhdReader 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
       {
         actions: [
           'Microsoft.Storage/storageAccounts/read'
-          // Azure wants this of whoever names a blob as the source of an image. goldfleet never asks for a key, and the
-          // account refuses requests that are signed with one (allowSharedKeyAccess is false).
+          // Azure requires this to create an image from a blob. goldfleet never requests a key, and the account rejects
+          // requests that are signed with one (allowSharedKeyAccess is false).
           'Microsoft.Storage/storageAccounts/listKeys/action'
         ]
         notActions: []

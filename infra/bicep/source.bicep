@@ -1,4 +1,4 @@
-// The source account: the store that uploads go to, and the fleet's queues and tables.
+// The source account: the store for uploads, and the fleet's queues and tables.
 param account string
 param container string
 param location string
@@ -15,7 +15,7 @@ param fleet string
 @description('The identity that counts messages.')
 param scaler string
 
-@description('Who may upload, look and retry.')
+@description('The operators, who may upload, view and retry.')
 param operators { id: string, kind: 'User' | 'Group' | 'ServicePrincipal' }[]
 
 var queueNames = ['dispatch', 'seed', 'copy', 'image', 'poison']
@@ -71,7 +71,7 @@ module blobAccess 'blob-access.bicep' = [for (user, index) in users: {
     container: container
     principal: user.id
     kind: user.kind
-    // Only workers let other accounts read; an upload sends its bytes itself.
+    // Only workers let other accounts read. An upload sends its bytes itself.
     delegate: user.id == fleet
   }
 }]

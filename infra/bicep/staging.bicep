@@ -1,5 +1,4 @@
-// A target's staging account: its VHDs are put together here, and where no [[store]] is set, the region's chunks lie
-// here too.
+// A target's staging account: its VHDs are assembled here. Without a [[store]], it may also hold the region's chunks.
 param account string
 param container string
 param location string
@@ -8,7 +7,7 @@ param tags object
 @description('The fleet\'s identity.')
 param fleet string
 
-@description('The custom role for making images from VHDs of this account.')
+@description('The custom role for creating images from VHDs of this account.')
 param role string
 
 module made 'storage-account.bicep' = {
@@ -27,7 +26,7 @@ module access 'blob-access.bicep' = {
     account: made.outputs.account
     container: container
     principal: fleet
-    // Any target's account may become its region's store, as targets are enabled and disabled.
+    // Any target's account may become its region's store when targets are enabled or disabled.
     delegate: true
   }
 }

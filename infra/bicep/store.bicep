@@ -1,4 +1,4 @@
-// A region's store: what a [[store]] of the targets file names.
+// A region's store: a [[store]] of the targets file.
 param account string
 param container string
 param location string

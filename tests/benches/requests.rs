@@ -17,10 +17,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use goldfleet_config::Config;
-use goldfleet_dispatcher::desk::Desk;
-use goldfleet_dispatcher::fanout::fan_out;
-use goldfleet_dispatcher::rehearse;
-use goldfleet_dispatcher::request::request;
+use goldfleet_dispatcher::control::desk::Desk;
+use goldfleet_dispatcher::control::fanout::fan_out;
+use goldfleet_dispatcher::control::request::request;
+use goldfleet_dispatcher::simulate::rehearse;
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::OperationState;
@@ -246,11 +246,23 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, manifest: Bytes, m
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
+/// Pages were written: the answer has the checksum that they were sent with, as if it were computed from them.
+fn written(request: &HeaderMap) -> Response<Full<Bytes>> {
+    let mut response = respond(201, Bytes::new());
+    for (sent, returned) in [("x-ms-source-content-md5", "content-md5"), ("x-ms-content-crc64", "x-ms-content-crc64")] {
+        if let Some(checksum) = request.get(sent) {
+            response.headers_mut().insert(returned, checksum.clone());
+        }
+    }
+    response
+}
+
 fn answer(request: &Request<Incoming>, manifest: &Bytes, made: &Made) -> Response<Full<Bytes>> {
     let headers = request.headers();
     let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
     let (status, body) = match *request.method() {
         Method::PUT if query.contains("comp=properties") => (200, Bytes::new()),
+        Method::PUT if query.contains("comp=page") => return written(headers),
         Method::PUT => {
             if headers.get("x-ms-blob-type").is_some_and(|kind| kind == "PageBlob") {
                 made.lock().unwrap().insert(path.to_owned(), properties(headers));

@@ -1,6 +1,6 @@
 //! Reading and checksumming a VHD: `cargo bench -p goldfleet-tests --bench scan`.
 //!
-//! One core: the pipeline of an upload (read, find zeros, CRC, hash) against `dd bs=4M of=/dev/null` of the same file from
+//! One core: the pipeline of an upload's readers (read, find zeros, CRC, hash) against `dd bs=4M of=/dev/null` of the same file from
 //! the page cache, in turn; the hashes that were to choose from; a sparse disk of 1 TiB; and what a threshold for zero
 //! runs costs and saves on an ext4 file system (made with `mke2fs -d`, from e2fsprogs).
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "a program that prints figures")]
@@ -15,7 +15,7 @@ use anyhow::{Context as _, ensure};
 use goldfleet_disk::chunk::{WindowBuffer, ZERO_RUN_THRESHOLD, is_zero, pack_with, read_window, windows};
 use goldfleet_disk::vhd::{Disk, Footer, GoldenSpec};
 use goldfleet_model::checksum::crc64;
-use goldfleet_model::manifest::Generation;
+use goldfleet_model::manifest::{Generation, Md5Sum};
 use goldfleet_tests::bench::size;
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use sha2::{Digest as _, Sha256};
@@ -152,6 +152,9 @@ fn hashes() {
     let crc = rate(&|bytes| {
         std::hint::black_box(crc64(bytes));
     });
+    let md5 = rate(&|bytes| {
+        std::hint::black_box(Md5Sum::of(bytes));
+    });
     let zeros = vec![0; buffer.len()];
     let zero = rate(&|_| {
         std::hint::black_box(is_zero(std::hint::black_box(&zeros)));
@@ -160,6 +163,12 @@ fn hashes() {
         "a chunk in memory: BLAKE3 {blake3:.2} GiB/s, SHA-256 {sha256:.2} GiB/s (ratio {:.2}), CRC-64/NVME {crc:.1} GiB/s, \
          zero scan {zero:.1} GiB/s",
         blake3 / sha256
+    );
+    // What the hash threads of an upload have to do, to what its readers do with the same bytes in memory.
+    println!(
+        "MD5 of runs, which other threads compute: {md5:.2} GiB/s, {:.2} CPU seconds a GiB; BLAKE3 and CRC take {:.3} of that",
+        1.0 / md5,
+        md5 * (1.0 / blake3 + 1.0 / crc)
     );
 }
 

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use goldfleet_config::Config;
 use goldfleet_disk::vhd::{Disk, Footer, GoldenSpec, same_disk};
-use goldfleet_dispatcher::cleanup::forget_version;
-use goldfleet_dispatcher::desk::Desk;
-use goldfleet_dispatcher::fanout::fan_out;
-use goldfleet_dispatcher::request::request;
-use goldfleet_dispatcher::retry::{Which, retry};
-use goldfleet_dispatcher::service::{Until, serve};
-use goldfleet_dispatcher::status::{Standing, Status, status};
-use goldfleet_dispatcher::upload::{UploadError, UploadRequest, Uploaded, upload};
+use goldfleet_dispatcher::control::cleanup::forget_version;
+use goldfleet_dispatcher::control::desk::Desk;
+use goldfleet_dispatcher::control::fanout::fan_out;
+use goldfleet_dispatcher::control::request::request;
+use goldfleet_dispatcher::control::retry::{Which, retry};
+use goldfleet_dispatcher::control::service::{Until, serve};
+use goldfleet_dispatcher::control::status::{Standing, Status, status};
+use goldfleet_dispatcher::control::upload::{UploadError, UploadRequest, Uploaded, upload};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::manifest::OsType;
 use goldfleet_model::message::QueueName;
@@ -144,6 +144,8 @@ impl Fleet {
             retry_base: Duration::from_millis(5),
             retry_cap: Duration::from_millis(50),
             poll: Duration::from_millis(20),
+            // Off by default; here copies of later versions shall go that way.
+            clone_and_patch: true,
             ..Settings::default()
         }
     }
@@ -176,6 +178,19 @@ impl Fleet {
             limit: None,
         };
         upload(&self.desk(ports.clone()), &asked, watch, &CancellationToken::new()).await
+    }
+
+    /// Uploads the golden VHD as a version of the golden image to the source store of this desk's configuration.
+    pub async fn upload_with(&self, desk: &Desk, version: &str) -> Uploaded {
+        let asked = UploadRequest {
+            file: self.golden(),
+            image: "golden".parse().unwrap(),
+            version: version.parse().unwrap(),
+            os: OsType::Linux,
+            generation: None,
+            limit: None,
+        };
+        upload(desk, &asked, &|_| {}, &CancellationToken::new()).await.unwrap()
     }
 
     /// Gives up a version of the golden image. Returns whether there was one.

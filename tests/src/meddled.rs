@@ -19,7 +19,7 @@ use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::{Operation, OperationId};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_model::upload::Upload;
-use goldfleet_ports::blob_store::{BlobPage, BlobProperties, BlobStore, CopyStatus, Fence, SourceRange};
+use goldfleet_ports::blob_store::{BlobPage, BlobProperties, BlobStore, Checksums, CopyStatus, Fence, SourceRange};
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
 use goldfleet_ports::job_table::{Change, JobTable};
@@ -123,9 +123,10 @@ meddled!(JobTable {
 
 meddled!(BlobStore {
     ensure_container(container: &Container) -> ();
-    put_blob(blob: &BlobAddress, body: Bytes, crc64: u64) -> ();
+    put_blob(blob: &BlobAddress, body: Bytes, checksums: Checksums) -> ();
     put_blob_from(blob: &BlobAddress, source: &SourceRange) -> ();
     get(blob: &BlobAddress, range: Option<Range<u64>>) -> Bytes;
+    holds(range: &SourceRange) -> bool;
     properties(blob: &BlobAddress) -> Option<BlobProperties>;
     list(container: &Container, prefix: &str, marker: Option<&str>) -> BlobPage;
     touch(blob: &BlobAddress, if_match: &ETag) -> ();

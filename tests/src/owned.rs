@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use goldfleet_model::message::QueueName;
-use goldfleet_ports::blob_store::Fence;
+use goldfleet_ports::blob_store::{Checksums, Fence};
 
 /// An argument, as a value of its own.
 pub(crate) trait Own {
@@ -63,4 +63,4 @@ macro_rules! by_value {
     )* };
 }
 
-by_value!(u64, usize, Duration, Fence, QueueName, Range<u64>, Option<Range<u64>>, Bytes);
+by_value!(u64, usize, Duration, Fence, QueueName, Range<u64>, Option<Range<u64>>, Bytes, Checksums);

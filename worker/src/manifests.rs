@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::manifest::{Manifest, digest_of};
+use goldfleet_model::manifest::{Manifest, ManifestError, digest_of};
 use goldfleet_model::store::Store;
 use goldfleet_ports::blob_store::BlobStore;
 use goldfleet_ports::error::{ErrorKind, PortError};
@@ -76,8 +76,9 @@ impl Manifests {
             let message = format!("{blob} is not the version that this job was made for");
             return Err(NoManifest::Gone(Failed::fatal("manifest-changed", message)));
         }
-        let damaged = |error| NoManifest::Gone(Failed::fatal("manifest-damaged", format!("{blob}: {error}")));
-        let manifest = Manifest::decode(&bytes).map_err(damaged)?;
+        let unreadable =
+            |error: ManifestError| NoManifest::Gone(Failed::fatal(error.code(), format!("{blob}: {error}")));
+        let manifest = Manifest::decode(&bytes).map_err(unreadable)?;
         let manifest = Arc::new(manifest);
         recent.push_front((image.clone(), Arc::clone(&manifest)));
         recent.truncate(KEPT);

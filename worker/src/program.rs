@@ -39,6 +39,7 @@ pub fn settings(config: &Config) -> Settings {
         seed_requests: worker.seed_requests,
         requests: worker.requests,
         detours: worker.detours,
+        clone_and_patch: worker.clone_and_patch,
         renew_after: config.cleanup.chunk_grace.get() / 2,
         storage_type: config.images.storage_type,
         exit_when_idle: false,

@@ -35,6 +35,9 @@ pub struct Settings {
     pub requests: usize,
     /// Whether chunks come from the next nearest store where a store is slow or keeps failing.
     pub detours: bool,
+    /// Whether a copy begins as a copy of an earlier version's VHD, inside the staging account. No checksum proves what the
+    /// service copies so: the worker reads back every byte that it does not write.
+    pub clone_and_patch: bool,
     /// From which age on a chunk that is relied on is renewed, so that no clean-up takes it for abandoned.
     pub renew_after: Duration,
     /// The storage of images' disks.
@@ -77,6 +80,7 @@ impl Default for Settings {
             seed_requests: 16,
             requests: 256,
             detours: true,
+            clone_and_patch: false,
             renew_after: Duration::from_secs(12 * 3600),
             storage_type: StorageType::default(),
             exit_when_idle: false,

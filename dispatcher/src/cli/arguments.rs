@@ -10,12 +10,13 @@ use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::operation::Kind;
 use goldfleet_model::selector::Selector;
+use goldfleet_model::store::Container;
 use goldfleet_runtime::process;
 use goldfleet_worker::arguments;
 
 use super::output::Output;
 use super::targets::TargetsCommand;
-use crate::upload::Rate;
+use crate::control::upload::Rate;
 
 /// What to type first.
 const BEGIN: &str = "\
@@ -315,6 +316,13 @@ pub struct CleanupArguments {
     /// Delete chunks that no manifest names and that are older than `cleanup.chunk_grace`.
     #[arg(long, conflicts_with_all = ["job", "image", "version"])]
     pub chunks: bool,
+    /// With --chunks: only show which stores hold how many chunks to delete; nothing is deleted.
+    #[arg(long, requires = "chunks")]
+    pub dry_run: bool,
+    /// With --chunks: go on although this source store has no manifests (or, if it is not the configured one, is gone), as all
+    /// its versions were given up; may be given several times.
+    #[arg(long, value_name = "ACCOUNT/CONTAINER", requires = "chunks")]
+    pub without_source: Vec<Container>,
     /// Give up a version of this image, so that its chunks can be collected; managed images stay.
     #[arg(long, value_name = "NAME", requires = "version", conflicts_with = "job")]
     pub image: Option<ImageName>,

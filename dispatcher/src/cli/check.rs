@@ -9,7 +9,7 @@ use indicatif::HumanBytes;
 
 use super::error::{DONE, USAGE};
 use super::output::{Console, Output, write_json};
-use crate::paint::Tone;
+use crate::terminal::paint::Tone;
 
 /// `goldfleet check`.
 ///

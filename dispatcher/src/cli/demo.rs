@@ -8,9 +8,9 @@ use super::arguments::DemoArguments;
 use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
 use super::view;
-use crate::demo::{DemoReport, DemoRequest, demo};
-use crate::progress::{Progress, Style};
-use crate::status::Status;
+use crate::control::status::Status;
+use crate::simulate::demo::{DemoReport, DemoRequest, demo};
+use crate::terminal::progress::{Progress, Style};
 
 /// `goldfleet demo`.
 ///

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
-use crate::desk::Desk;
-use crate::doctor::{Level, examine};
+use crate::control::desk::Desk;
+use crate::control::doctor::{Level, examine};
 
 /// `goldfleet doctor`: a line for each finding.
 ///

@@ -9,11 +9,12 @@ use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_runtime::telemetry;
 
 use super::targets::TargetsError;
+use crate::control::desk::DeskError;
+use crate::control::live::LiveSetError;
+use crate::control::upload::UploadError;
 use crate::dashboard::DashboardError;
-use crate::demo::DemoError;
-use crate::desk::DeskError;
-use crate::rehearse::RehearsalError;
-use crate::upload::UploadError;
+use crate::simulate::demo::DemoError;
+use crate::simulate::rehearse::RehearsalError;
 
 /// All done.
 pub const DONE: u8 = 0;
@@ -130,8 +131,29 @@ fn of_desk(error: &DeskError) -> Option<&'static str> {
     match error {
         DeskError::Illegal(_) => Some("'goldfleet status' shows how far it is, 'goldfleet jobs' what else there is"),
         DeskError::TooSlow(_) => Some("give it longer, or leave --within out: 'goldfleet plan' shows what speed costs"),
+        DeskError::LiveSet(error) => Some(of_live_set(error)),
         DeskError::Port(error) => of_port(error),
         _ => None,
+    }
+}
+
+fn of_live_set(error: &LiveSetError) -> &'static str {
+    match error {
+        LiveSetError::Missing(_) | LiveSetError::Empty { .. } => {
+            "check [source] in the configuration; if all versions of that store were given up on purpose, repeat the command \
+             with --without-source ACCOUNT/CONTAINER"
+        }
+        LiveSetError::Unlisted { .. } => {
+            "'goldfleet doctor' shows what is wrong with a store; if it was the source of old jobs and is gone for good, repeat \
+             the command with --without-source ACCOUNT/CONTAINER"
+        }
+        LiveSetError::Unreadable { .. } => {
+            "repeat the command if the version was given up just now; a damaged manifest is removed with 'goldfleet cleanup \
+             --image NAME --version V'; move any other file out of manifests/; a newer manifest needs a newer goldfleet"
+        }
+        LiveSetError::UnknownVersion { .. } => {
+            "run the command with the configuration that the job was dispatched with, or cancel the job"
+        }
     }
 }
 

@@ -15,17 +15,17 @@ use super::error::{CommandError, DONE, FAILED, INTERRUPTED};
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
 use super::{send, view};
-use crate::approve::approve;
-use crate::cancel::cancel;
-use crate::cleanup::{cleanup_job, forget_version};
-use crate::collect::collect;
-use crate::desk::{Desk, DeskError};
-use crate::follow::{Finish, follow};
-use crate::history::forget_jobs;
-use crate::paint::Tone;
-use crate::progress::{Progress, Style};
-use crate::retry::{Which, retry};
-use crate::status::{Status, UploadStatus, status};
+use crate::control::approve::approve;
+use crate::control::cancel::cancel;
+use crate::control::cleanup::{cleanup_job, forget_version};
+use crate::control::collect::{CollectOptions, Collected, collect};
+use crate::control::desk::{Desk, DeskError};
+use crate::control::history::forget_jobs;
+use crate::control::retry::{Which, retry};
+use crate::control::status::{Status, UploadStatus, status};
+use crate::terminal::follow::{Finish, follow};
+use crate::terminal::paint::Tone;
+use crate::terminal::progress::{Progress, Style};
 
 /// `goldfleet jobs`.
 ///
@@ -218,7 +218,7 @@ pub async fn cancel_command(desk: &Desk, job: Option<&JobId>, console: &mut Cons
     let job = desk.job_or_newest(job).await?.value.id;
     let counts = cancel(desk, &job).await?;
     if counts.stopping == 0 {
-        crate::sweep::look_after(desk, &job).await?;
+        crate::control::sweep::look_after(desk, &job).await?;
     }
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": job, "operations": counts }))?;
@@ -250,7 +250,7 @@ pub async fn cleanup_command(
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
     if arguments.chunks {
-        return cleanup_chunks(desk, console).await;
+        return cleanup_chunks(desk, arguments, console).await;
     }
     if let Some(days) = arguments.history {
         return cleanup_history(desk, days, console).await;
@@ -277,20 +277,47 @@ pub async fn cleanup_command(
 }
 
 /// `goldfleet cleanup --chunks`.
-async fn cleanup_chunks(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let done = collect(desk).await?;
+async fn cleanup_chunks(
+    desk: &Desk,
+    arguments: &CleanupArguments,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
+    let given_up = arguments.without_source.iter().cloned().collect();
+    let done = collect(desk, &CollectOptions { dry_run: arguments.dry_run, given_up }).await?;
     for failed in &done.failed {
         writeln!(console.notes, "store {} could not be collected: {}", failed.store, failed.error)?;
     }
-    let text = format!(
-        "{} of {} in {} deleted, {}",
-        done.deleted,
-        counted(done.chunks, "chunk"),
-        counted(done.stores, "store"),
-        HumanBytes(done.deleted_bytes)
-    );
-    write_done(&json!(done), &text, console)?;
+    if done.foreign > 0 {
+        writeln!(console.notes, "{} under chunks/ are not chunks and stay", counted(done.foreign, "blob"))?;
+    }
+    if console.output == Output::Json {
+        write_json(console.out, &done)?;
+    } else {
+        if done.dry_run {
+            write_garbage(&done, console)?;
+        }
+        writeln!(console.out, "{}", sum(&done))?;
+    }
     Ok(if done.failed.is_empty() { DONE } else { FAILED })
+}
+
+/// What a collection did, in a sentence.
+fn sum(done: &Collected) -> String {
+    let (number, bytes, verb) = match done.dry_run {
+        true => (done.garbage, done.garbage_bytes, "would be deleted"),
+        false => (done.deleted, done.deleted_bytes, "deleted"),
+    };
+    let (chunks, stores) = (counted(done.chunks, "chunk"), counted(done.stores, "store"));
+    format!("{number} of {chunks} in {stores} {verb}, {}", HumanBytes(bytes))
+}
+
+/// What a collection would delete from each store.
+fn write_garbage(done: &Collected, console: &mut Console<'_>) -> io::Result<()> {
+    let lines = done.by_store.iter().map(|one| {
+        let bytes = HumanBytes(one.garbage_bytes).to_string();
+        [one.store.to_string(), one.chunks.to_string(), one.garbage.to_string(), bytes]
+    });
+    write_table(console, &["store", "chunks", "to delete", "bytes"], lines)
 }
 
 /// `goldfleet cleanup --history`.

@@ -6,7 +6,7 @@ use console::Term;
 use goldfleet_runtime::telemetry;
 use serde::Serialize;
 
-use crate::paint::Tone;
+use crate::terminal::paint::Tone;
 
 /// The form in which a command writes its result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -13,9 +13,9 @@ use super::arguments::ImageArguments;
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output, write_json};
 use super::table::write_table;
-use crate::desk::Desk;
-use crate::fanout::{self, JobPlan, Speed};
-use crate::request::manifest;
+use crate::control::desk::Desk;
+use crate::control::fanout::{self, JobPlan, Speed};
+use crate::control::request::manifest;
 
 /// `goldfleet plan`.
 ///

@@ -20,10 +20,10 @@ use super::arguments::RehearseArguments;
 use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
 use super::table::write_table;
-use crate::desk::{Desk, DeskError};
-use crate::fanout;
-use crate::rehearse::{self, Rehearsal, RehearsalError, Report};
-use crate::request::manifest;
+use crate::control::desk::{Desk, DeskError};
+use crate::control::fanout;
+use crate::control::request::manifest;
+use crate::simulate::rehearse::{self, Rehearsal, RehearsalError, Report};
 
 /// `goldfleet rehearse`.
 ///

@@ -13,8 +13,8 @@ use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
 use super::{check, demo, doctor, documents, jobs, plan, rehearse, send, setup, targets, verify};
-use crate::desk::Desk;
-use crate::service::{Until, serve};
+use crate::control::desk::Desk;
+use crate::control::service::{Until, serve};
 
 /// Carries out a command. Returns the exit code.
 ///
@@ -116,7 +116,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
             unless(&stop, jobs::approve_command(&desk, job.as_ref(), ring, by.as_deref(), console)).await
         }
         Command::Retry { job, phase, targets, wait } => {
-            let which = crate::retry::Which { phase, targets };
+            let which = crate::control::retry::Which { phase, targets };
             jobs::retry_command(&desk, job.as_ref(), &which, wait, console, &stop).await
         }
         Command::Cancel { job } => unless(&stop, jobs::cancel_command(&desk, job.as_ref(), console)).await,

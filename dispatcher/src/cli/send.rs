@@ -13,12 +13,12 @@ use super::arguments::{ImageArguments, UploadArguments};
 use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
 use super::{check, view};
-use crate::desk::Desk;
-use crate::follow::{Finish, follow};
-use crate::local::Local;
-use crate::progress::{Progress, Style};
-use crate::request::{request, selected_targets};
-use crate::upload::{UploadError, UploadRequest, Uploaded, upload};
+use crate::control::desk::Desk;
+use crate::control::local::Local;
+use crate::control::request::{request, selected_targets};
+use crate::control::upload::{UploadError, UploadRequest, Uploaded, upload};
+use crate::terminal::follow::{Finish, follow};
+use crate::terminal::progress::{Progress, Style};
 
 /// `goldfleet upload`.
 ///

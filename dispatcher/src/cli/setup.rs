@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::error::{CommandError, DONE, SERVICE};
 use super::output::{Console, Output, write_json};
-use crate::desk::Desk;
-use crate::paint::Tone;
-use crate::setup::set_up;
+use crate::control::desk::Desk;
+use crate::control::setup::set_up;
+use crate::terminal::paint::Tone;
 
 /// `goldfleet setup`.
 ///
@@ -16,7 +16,7 @@ pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandEr
     let made = set_up(desk).await?;
     let failed = made.iter().filter(|made| made.error.is_some()).count();
     if console.output == Output::Json {
-        let row = |made: &crate::setup::Made| {
+        let row = |made: &crate::control::setup::Made| {
             let (code, message) = made.error.as_ref().map(|error| (&error.code, error.to_string())).unzip();
             json!({ "what": made.what, "ready": made.error.is_none(), "code": code, "message": message })
         };

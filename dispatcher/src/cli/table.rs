@@ -6,7 +6,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Color, ColumnConstraint, ContentArrangement, LineStyle, Table, Width};
 
 use super::output::Console;
-use crate::paint::Tone;
+use crate::terminal::paint::Tone;
 
 /// The columns between two cells.
 const GAP: u16 = 2;

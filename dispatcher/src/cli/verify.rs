@@ -9,10 +9,10 @@ use indicatif::HumanBytes;
 use super::arguments::VerifyArguments;
 use super::error::{CommandError, DONE, FAILED, SERVICE};
 use super::output::{Console, Output, write_json};
-use crate::desk::Desk;
-use crate::progress::{Progress, Style};
-use crate::request::manifest;
-use crate::verify::{Fault, How, MISSING, PlaceKind, Places, Verified, verify};
+use crate::control::desk::Desk;
+use crate::control::request::manifest;
+use crate::control::verify::{Fault, How, MISSING, PlaceKind, Places, Verified, verify};
+use crate::terminal::progress::{Progress, Style};
 
 /// `goldfleet verify`.
 ///

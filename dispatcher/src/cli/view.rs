@@ -8,9 +8,9 @@ use indicatif::HumanBytes;
 
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
-use crate::board::duration;
-use crate::paint::Tone;
-use crate::status::{Phase, Standing, Status};
+use crate::control::status::{Phase, Standing, Status};
+use crate::terminal::board::duration;
+use crate::terminal::paint::Tone;
 
 /// Failures that the status shows before it refers to `--failed`.
 const SHOWN: usize = 10;
@@ -130,7 +130,7 @@ pub fn write_failures(status: &Status, console: &mut Console<'_>) -> io::Result<
     write_failure_table(&status.failures, console)
 }
 
-fn write_failure_table(failures: &[crate::status::FailureLine], console: &mut Console<'_>) -> io::Result<()> {
+fn write_failure_table(failures: &[crate::control::status::FailureLine], console: &mut Console<'_>) -> io::Result<()> {
     if failures.is_empty() {
         return Ok(());
     }

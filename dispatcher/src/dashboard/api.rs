@@ -21,10 +21,10 @@ use tokio::sync::watch;
 use super::feed::Seen;
 use super::refusal::Refusal;
 use super::{Dashboard, feed};
-use crate::approve::approve;
-use crate::cancel::cancel;
-use crate::retry::{Which, retry};
-use crate::sweep::look_after;
+use crate::control::approve::approve;
+use crate::control::cancel::cancel;
+use crate::control::retry::{Which, retry};
+use crate::control::sweep::look_after;
 
 /// How often a connection says that it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

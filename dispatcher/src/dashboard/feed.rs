@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use super::history::History;
 use super::view::View;
-use crate::desk::{Desk, DeskError};
-use crate::status::{Standing, status_of};
+use crate::control::desk::{Desk, DeskError};
+use crate::control::status::{Standing, status_of};
 
 /// The time between two looks at a job that runs. It grows with what a look takes, so that reading is never all there is.
 const LOOK: Duration = Duration::from_millis(700);

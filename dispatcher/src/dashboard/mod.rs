@@ -25,7 +25,7 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::desk::Desk;
+use crate::control::desk::Desk;
 use feed::Watching;
 use guard::{Guard, GuardError, guarded};
 use refusal::Refusal;

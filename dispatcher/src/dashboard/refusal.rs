@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::desk::DeskError;
+use crate::control::desk::DeskError;
 
 /// An answer that is none.
 #[derive(Debug)]

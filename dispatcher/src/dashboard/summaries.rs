@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use crate::desk::{Desk, DeskError};
-use crate::status::{Standing, Status, status};
+use crate::control::desk::{Desk, DeskError};
+use crate::control::status::{Standing, Status, status};
 
 /// How old the counts of a job that has not ended may be.
 const FRESH: Duration = Duration::from_secs(2);

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::history::Series;
-use crate::status::Status;
+use crate::control::status::Status;
 
 /// An operation, as the page shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]

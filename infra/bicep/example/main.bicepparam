@@ -2,8 +2,8 @@ using '../main.bicep'
 
 param sourceAccount = 'goldsource'
 
-// The targets file is the one place where targets are said: targets.json is what
-// 'goldfleet targets list --output json' makes of it.
+// The targets file is the only source of targets. Create targets.json from it with
+// 'goldfleet targets list --output json'.
 param targets = loadJsonContent('targets.json')
 param targetsFile = loadTextContent('targets.toml')
 param stores = [
@@ -14,5 +14,5 @@ param operators = [
   { id: '00000000-0000-0000-0000-00000000aaaa', kind: 'Group' }
 ]
 
-// Empty at first; then SERVER/goldfleet:VERSION, with the server that the first deployment names.
+// Empty for the first deployment; then SERVER/goldfleet:VERSION, with the server from its output.
 param image = readEnvironmentVariable('GOLDFLEET_IMAGE', '')

@@ -186,6 +186,8 @@ pub struct Worker {
     pub requests: usize,
     /// Whether chunks come from the next nearest store where a region's store is slow or keeps failing: it may cost egress.
     pub detours: bool,
+    /// Whether a copy begins as a copy of an earlier version's VHD, all of which the worker then reads back.
+    pub clone_and_patch: bool,
     /// Where a worker tells how it fares; nowhere, where none is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<Listen>,
@@ -204,6 +206,7 @@ impl Default for Worker {
             seed_requests: 16,
             requests: 256,
             detours: true,
+            clone_and_patch: false,
             listen: None,
         }
     }

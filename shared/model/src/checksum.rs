@@ -41,3 +41,12 @@ impl Crc64 {
 pub fn combine_crc64(first: u64, second: u64, second_length: u64) -> u64 {
     crc_fast::checksum_combine(ALGORITHM, first, second, second_length)
 }
+
+/// The CRC-64/NVME of pieces that follow each other, from the CRC and the length of each.
+#[must_use]
+pub fn concatenated_crc64(pieces: impl IntoIterator<Item = (u64, u64)>) -> u64 {
+    let mut pieces = pieces.into_iter();
+    // Combining takes about 0.15 ms: not for the many chunks that are one run.
+    let Some((first, _)) = pieces.next() else { return CRC64_EMPTY };
+    pieces.fold(first, |crc, (next, length)| combine_crc64(crc, next, length))
+}

@@ -3,17 +3,20 @@
 use std::fmt;
 use std::str::FromStr;
 
+use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::ids::InvalidName;
 use crate::as_text;
 
-fn hash_from_hex(what: &'static str, text: &str) -> Result<[u8; 32], InvalidName> {
-    let mut bytes = [0; 32];
+const HASH_RULE: &str = "it is 64 lower-case hexadecimal digits";
+
+fn from_hex<const N: usize>(what: &'static str, text: &str, rule: &'static str) -> Result<[u8; N], InvalidName> {
+    let mut bytes = [0; N];
     let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
     match hex::decode_to_slice(text, &mut bytes) {
         Ok(()) if lower => Ok(bytes),
-        _ => Err(InvalidName { what, given: text.to_owned(), rule: "it is 64 lower-case hexadecimal digits" }),
+        _ => Err(InvalidName { what, given: text.to_owned(), rule }),
     }
 }
 
@@ -63,11 +66,58 @@ impl FromStr for ChunkHash {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        hash_from_hex("chunk hash", text).map(Self)
+        from_hex("chunk hash", text, HASH_RULE).map(Self)
     }
 }
 
 as_text!(ChunkHash);
+
+/// The MD5 of a run's bytes: the checksum that Azure's Put Page From URL verifies its source by. Written as 32 lower-case
+/// hexadecimal digits.
+///
+/// It detects damage in transit. It is no protection against someone who changes bytes on purpose.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Md5Sum([u8; 16]);
+
+impl Md5Sum {
+    /// The MD5 of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Md5::digest(bytes).into())
+    }
+
+    /// Its 16 bytes, as Azure's headers carry them in Base64.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl From<[u8; 16]> for Md5Sum {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Md5Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Md5Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Md5Sum {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        from_hex("MD5", text, "it is 32 lower-case hexadecimal digits").map(Self)
+    }
+}
 
 /// The BLAKE3 hash of an encoded manifest: the content's identity. Written `b3:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -90,7 +140,7 @@ impl FromStr for Digest {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        hash_from_hex("digest", text.strip_prefix("b3:").unwrap_or("")).map(Self)
+        from_hex("digest", text.strip_prefix("b3:").unwrap_or(""), HASH_RULE).map(Self)
     }
 }
 

@@ -140,6 +140,12 @@ impl Job {
     pub fn stores(&self) -> impl Iterator<Item = Container> {
         self.tree.iter().flat_map(|tree| &tree.stores).map(|planned| planned.store.container())
     }
+
+    /// The containers of the stores of its tree that are filled from no other: the source store. None before it is planned.
+    pub fn sources(&self) -> impl Iterator<Item = Container> {
+        let planned = self.tree.iter().flat_map(|tree| &tree.stores);
+        planned.filter(|planned| planned.parent.is_none()).map(|planned| planned.store.container())
+    }
 }
 
 #[cfg(test)]

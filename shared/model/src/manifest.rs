@@ -10,12 +10,12 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
+use crate::checksum::concatenated_crc64;
 use serde::{Deserialize, Serialize};
 
 use super::chunk_set::ChunkSet;
-pub use super::hash::{ChunkHash, Digest, digest_of};
+pub use super::hash::{ChunkHash, Digest, Md5Sum, digest_of};
 use super::ids::InvalidName;
-use crate::checksum::{CRC64_EMPTY, combine_crc64};
 pub use codec::ManifestError;
 
 /// The windows of the disk that become chunks, in bytes. Also the most that one page write takes (Azure: 4 MiB).
@@ -131,6 +131,8 @@ pub struct Run {
     pub at: u32,
     /// The CRC-64/NVME of its bytes.
     pub crc64: u64,
+    /// The MD5 of its bytes.
+    pub md5: Md5Sum,
 }
 
 impl Run {
@@ -156,9 +158,16 @@ impl ChunkEntry {
     /// The CRC-64/NVME of the whole chunk, combined from its runs'.
     #[must_use]
     pub fn crc64(&self) -> u64 {
-        // Combining takes about 0.15 ms: not for the many chunks that are one run.
-        let Some((first, rest)) = self.runs.split_first() else { return CRC64_EMPTY };
-        rest.iter().fold(first.crc64, |crc, run| combine_crc64(crc, run.crc64, u64::from(run.length)))
+        concatenated_crc64(self.runs.iter().map(|run| (run.crc64, u64::from(run.length))))
+    }
+
+    /// The MD5 of the whole chunk, where it is known: a chunk of one run has the MD5 of that run. MD5s can't be combined.
+    #[must_use]
+    pub fn md5(&self) -> Option<Md5Sum> {
+        match &self.runs[..] {
+            [only] => Some(only.md5),
+            _ => None,
+        }
     }
 }
 

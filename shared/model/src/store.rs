@@ -1,11 +1,12 @@
 //! Where blobs lie: containers, stores of chunks, and addresses in them.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use super::hash::ChunkHash;
-use super::ids::{AccountName, ContainerName, ImageName, ImageVersion, Region};
+use super::ids::{AccountName, ContainerName, ImageName, ImageVersion, InvalidName, Region};
 use super::manifest::{chunk_name, manifest_name};
 
 /// A container of a storage account.
@@ -40,6 +41,20 @@ impl Container {
 impl fmt::Display for Container {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.account, self.container)
+    }
+}
+
+impl FromStr for Container {
+    type Err = InvalidName;
+
+    /// Reads `ACCOUNT/CONTAINER`, as a container is displayed.
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let (account, container) = text.split_once('/').ok_or_else(|| InvalidName {
+            what: "store",
+            given: text.to_owned(),
+            rule: "write it as ACCOUNT/CONTAINER",
+        })?;
+        Ok(Self { account: account.parse()?, container: container.parse()? })
     }
 }
 

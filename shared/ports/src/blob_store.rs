@@ -1,10 +1,15 @@
 //! Blobs: chunks and manifests as block blobs, VHDs as page blobs. Bytes go from server to server where they can.
+//!
+//! A write that returns `Ok` is proven: the bytes at the destination have the checksum that the caller gave. An adapter takes
+//! a checksum that the service computed of what it wrote as the proof. Where the service's answer has none, the adapter reads
+//! back what was written. That the service accepted a checksum in the request proves nothing: see [`SourceRange`].
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use goldfleet_model::hash::Md5Sum;
 use goldfleet_model::store::{BlobAddress, Container};
 use jiff::Timestamp;
 
@@ -52,15 +57,45 @@ pub struct BlobPage {
     pub next: Option<String>,
 }
 
-/// A range of a blob that serves as a source.
+/// The checksums of some bytes, taken before they are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checksums {
+    /// Their CRC-64/NVME.
+    pub crc64: u64,
+    /// Their MD5, where it is known.
+    pub md5: Option<Md5Sum>,
+}
+
+impl From<u64> for Checksums {
+    /// A CRC-64/NVME alone.
+    fn from(crc64: u64) -> Self {
+        Self { crc64, md5: None }
+    }
+}
+
+/// A range of a blob, and the checksums that its bytes must have.
+///
+/// Not every service refuses a source that has another checksum. Azure's Put Page From URL accepts
+/// `x-ms-source-content-crc64` and does not verify it (azure-sdk-for-go pull request 20616, whose live test is skipped for
+/// that reason); it does verify `x-ms-source-content-md5`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceRange {
     /// The blob.
     pub blob: BlobAddress,
     /// Bytes of it.
     pub range: Range<u64>,
-    /// The CRC-64/NVME that the range must have. The service refuses bytes that differ.
+    /// The CRC-64/NVME of the range.
     pub crc64: u64,
+    /// The MD5 of the range, where it is known.
+    pub md5: Option<Md5Sum>,
+}
+
+impl SourceRange {
+    /// The checksums of the range.
+    #[must_use]
+    pub fn checksums(&self) -> Checksums {
+        Checksums { crc64: self.crc64, md5: self.md5 }
+    }
 }
 
 /// The right to write a page blob: see [`BlobStore::take_fence`].
@@ -120,15 +155,17 @@ pub trait BlobStore: Send + Sync {
     /// Writes a whole block blob, only if there is none of that name.
     ///
     /// # Errors
-    /// `AlreadyExists` where there is one, `Corrupt` where `body` does not have the checksum `crc64`.
-    async fn put_blob(&self, blob: &BlobAddress, body: Bytes, crc64: u64) -> PortResult<()>;
+    /// `AlreadyExists` where there is one, `Corrupt` where `body` or what was written does not have these checksums. Then
+    /// nothing is left of it, unless the caller is cut short.
+    async fn put_blob(&self, blob: &BlobAddress, body: Bytes, checksums: Checksums) -> PortResult<()>;
 
     /// Writes a whole block blob from the whole of another, server to server, only if there is none of that name. The
     /// range must be all of the source: Azure's Put Blob From URL takes no part of a blob.
     ///
     /// # Errors
     /// `AlreadyExists` where there is one, `Corrupt` where the source does not have its checksum (or is longer than the
-    /// range), `NotFound` where the source is not there.
+    /// range), or not when it arrived: then nothing is left of it, unless the caller is cut short. `NotFound` where the
+    /// source is not there.
     async fn put_blob_from(&self, blob: &BlobAddress, source: &SourceRange) -> PortResult<()>;
 
     /// Reads a blob, or a range of it.
@@ -136,6 +173,15 @@ pub trait BlobStore: Send + Sync {
     /// # Errors
     /// `NotFound` where it is not there, `Invalid` where the range is not in it.
     async fn get(&self, blob: &BlobAddress, range: Option<Range<u64>>) -> PortResult<Bytes>;
+
+    /// Whether a range has its CRC-64, as read back from where it is stored.
+    ///
+    /// # Errors
+    /// As [`BlobStore::get`].
+    async fn holds(&self, range: &SourceRange) -> PortResult<bool> {
+        let bytes = self.get(&range.blob, Some(range.range.clone())).await?;
+        Ok(goldfleet_model::checksum::crc64(&bytes) == range.crc64)
+    }
 
     /// What is known of a blob; none where it is not there.
     ///
@@ -187,14 +233,16 @@ pub trait BlobStore: Send + Sync {
     ///
     /// # Errors
     /// `Fenced` where a newer fence was taken, `Invalid` where offset or length are no multiples of [`PAGE`], over
-    /// [`MAX_PAGE_WRITE`] or beyond the blob's end, `Corrupt` where `body` does not have the checksum `crc64`.
+    /// [`MAX_PAGE_WRITE`] or beyond the blob's end, `Corrupt` where `body` or what was written does not have the checksum
+    /// `crc64`: then the pages may hold anything.
     async fn put_pages(&self, blob: &BlobAddress, fence: Fence, offset: u64, body: Bytes, crc64: u64)
     -> PortResult<()>;
 
     /// Writes pages from a range of another blob, server to server.
     ///
     /// # Errors
-    /// As [`BlobStore::put_pages`] and [`BlobStore::put_blob_from`]; see [`check_pages_from`].
+    /// As [`BlobStore::put_pages`] and [`BlobStore::put_blob_from`]; see [`check_pages_from`]. After `Corrupt` the pages may
+    /// hold anything, as not every service checks a source before it writes.
     async fn put_pages_from(
         &self,
         blob: &BlobAddress,
@@ -210,7 +258,8 @@ pub trait BlobStore: Send + Sync {
     async fn clear_pages(&self, blob: &BlobAddress, fence: Fence, range: Range<u64>) -> PortResult<()>;
 
     /// Begins a copy of a whole page blob, which the service makes by itself, only if there is no blob of that name. The
-    /// new blob has this metadata. Inside an account it takes seconds whatever the length; elsewhere up to days.
+    /// new blob has this metadata. Inside an account it takes seconds whatever the length; elsewhere up to days. No checksum
+    /// proves its bytes: whoever relies on them reads them back, see [`BlobStore::holds`].
     ///
     /// # Errors
     /// `AlreadyExists` where there is a blob, `NotFound` where the source is not there.

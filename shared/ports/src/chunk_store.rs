@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use goldfleet_model::manifest::CHUNKS;
-use goldfleet_model::store::Container;
-
 use crate::Ports;
-use crate::blob_store::{BlobListed, BlobStore};
+use crate::blob_store::{BlobListed, BlobStore, SourceRange};
 use crate::clock::between;
 use crate::error::{ErrorKind, PortError, PortResult};
 use crate::retry::retrying;
+use goldfleet_model::manifest::{CHUNKS, ChunkEntry};
+use goldfleet_model::store::Container;
 
 /// All blobs whose names begin with `prefix`, in order.
 ///
@@ -73,6 +72,51 @@ pub async fn discard(ports: &Ports, store: &Container, chunk: &BlobListed) -> Po
         Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The whole of a chunk in a store, with its checksums.
+#[must_use]
+pub fn whole(store: &Container, entry: &ChunkEntry) -> SourceRange {
+    SourceRange {
+        blob: store.chunk(&entry.hash),
+        range: 0..u64::from(entry.length),
+        crc64: entry.crc64(),
+        md5: entry.md5(),
+    }
+}
+
+/// Reads a chunk back that someone else wrote, or this process without seeing the answer. Where it is not what its name
+/// says, it is removed, so that a whole one can take its place. Returns whether it is there and whole.
+///
+/// Whoever writes a chunk proves it or removes it. But a writer that is killed between the two leaves it as it arrived.
+///
+/// # Errors
+/// Where the service refuses or can't be reached.
+pub async fn is_whole(ports: &Ports, store: &Container, entry: &ChunkEntry) -> PortResult<bool> {
+    let range = whole(store, entry);
+    let Some(found) = ports.blobs.properties(&range.blob).await? else { return Ok(false) };
+    let length = u64::from(entry.length);
+    let holds = if found.length == length { ports.blobs.holds(&range).await } else { Ok(false) };
+    match holds {
+        Ok(true) => Ok(true),
+        Ok(false) => {
+            tracing::warn!(%store, chunk = %entry.hash, "a chunk in the store was damaged when it arrived: it is removed");
+            let name = range.blob.name.clone();
+            let listed = BlobListed { name, length: found.length, etag: found.etag, modified: found.modified };
+            discard(ports, store, &listed).await?;
+            Ok(false)
+        }
+        // Someone else has removed it since.
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is said where [`is_whole`] is not so: putting the chunk once more may succeed.
+#[must_use]
+pub fn was_damaged(store: &Container, entry: &ChunkEntry) -> PortError {
+    let message = format!("{store}: the chunk {} was damaged when it arrived, and was removed", entry.hash);
+    PortError::new(ErrorKind::Corrupt, message)
 }
 
 /// Another version of the blob is an answer: asking again for the one that was listed is of no use.

@@ -114,6 +114,7 @@ impl Site {
             "[source]\nsubscription = \"00000000-0000-0000-0000-000000000000\"\nregion = \"westeurope\"\n\
              account = \"goldsource\"\ncontainer = \"golden\"\n\
              [worker]\nlease = \"5s\"\nretry_base = \"20ms\"\nretry_cap = \"2s\"\nconcurrency = 8\npoll = \"200ms\"\n\
+             clone_and_patch = true\n\
              [dispatch]\nsweep = \"500ms\"\npatience = \"5s\"\n",
         );
         config += match coordination {

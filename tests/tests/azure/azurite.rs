@@ -100,6 +100,25 @@ fn the_blob_store_conforms() {
     }
 }
 
+/// Whatever a service leaves unchecked or does not tell, what the adapter says that it wrote is right.
+#[test]
+fn the_blob_store_proves_what_it_wrote_whatever_the_service_does() {
+    let site = Site::start(1, &["westeurope"]);
+    let all = [Effect::IgnoreSourceCrc64, Effect::IgnoreSourceMd5, Effect::IgnoreBodyChecksum, Effect::NoChecksums];
+    let container = Container { account: "goldsource".parse().unwrap(), container: "golden".parse().unwrap() };
+    site.run(site.blobs().ensure_container(&container)).unwrap();
+    for effects in [&all[..0], &all[..1], &all[1..2], &all[2..3], &all[3..], &all[..3], &all] {
+        site.proxy.rules().clear();
+        for effect in effects {
+            site.proxy.rules().add(Rule::new(effect.clone()));
+        }
+        for checksum in [Checksum::Crc64, Checksum::Md5] {
+            println!("{effects:?}, {checksum:?}");
+            site.run(conformance::blob_store::proof::all(&site.blobs_checked_by(checksum), &container));
+        }
+    }
+}
+
 /// What the emulator can't show: copies that take their time, are stopped, or fail.
 #[test]
 fn asynchronous_copies_are_followed_and_stopped() {

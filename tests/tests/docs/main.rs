@@ -48,11 +48,12 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// README.md and docs/*.md.
+/// The pages for users and contributors: README.md, ARCHITECTURE.md, CONTRIBUTING.md, docs/*.md, docs/decisions/*.md.
 fn documents() -> Vec<Document> {
-    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|file| file.unwrap().path());
+    let files = |folder: &str| std::fs::read_dir(root().join(folder)).unwrap().map(|file| file.unwrap().path());
+    let docs = files("docs").chain(files("docs/decisions"));
     let mut paths: Vec<PathBuf> = docs.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
-    paths.push(root().join("README.md"));
+    paths.extend(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|name| root().join(name)));
     paths.sort();
     assert!(paths.len() > 10, "where are the documents? {paths:?}");
     paths.iter().map(|path| Document::read(path)).collect()

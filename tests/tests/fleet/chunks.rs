@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use goldfleet_dispatcher::cleanup::cleanup_job;
-use goldfleet_dispatcher::collect::collect;
-use goldfleet_dispatcher::retry::{Which, retry};
-use goldfleet_dispatcher::status::Standing;
-use goldfleet_dispatcher::upload::{UploadError, Uploaded};
-use goldfleet_dispatcher::verify::{How, Places, Verified, verify};
+use goldfleet_dispatcher::control::cleanup::cleanup_job;
+use goldfleet_dispatcher::control::collect::{CollectOptions, collect};
+use goldfleet_dispatcher::control::retry::{Which, retry};
+use goldfleet_dispatcher::control::status::Standing;
+use goldfleet_dispatcher::control::upload::{UploadError, Uploaded};
+use goldfleet_dispatcher::control::verify::{How, Places, Verified, verify};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::Kind;
 use goldfleet_model::upload::Upload;
@@ -50,12 +50,17 @@ async fn long_upload(ports: &Ports, began: Duration, last: Duration) {
     ports.table.put_upload(&row).await.unwrap();
 }
 
+/// A collection for an operator who has given up all versions.
+fn all_given_up(fleet: &Fleet) -> CollectOptions {
+    CollectOptions { given_up: [fleet.config.source.store().container()].into(), ..CollectOptions::default() }
+}
+
 /// Reads the source store's chunks of version 1.
 #[expect(clippy::unwrap_used, reason = "tests")]
 async fn verified(fleet: &Fleet, remove: bool) -> Verified {
     let desk = fleet.own_desk();
     let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
-    let image = goldfleet_dispatcher::request::manifest(&desk, &name, &version).await.unwrap().0;
+    let image = goldfleet_dispatcher::control::request::manifest(&desk, &name, &version).await.unwrap().0;
     verify(&desk, &image, &Places::source(&desk), How { read: true, remove }, &|_| {}).await.unwrap()
 }
 
@@ -73,7 +78,11 @@ async fn what_a_long_upload_relies_on_stays() {
     }
     age(&chunks[0], HOUR * 26);
     long_upload(&fleet.ports, HOUR * 27 / 2, Duration::ZERO).await;
-    assert_eq!(collect(&desk).await.unwrap().deleted, 1, "only what was too old to be relied on unrenewed");
+    assert_eq!(
+        collect(&desk, &all_given_up(&fleet)).await.unwrap().deleted,
+        1,
+        "only what was too old to be relied on unrenewed"
+    );
     assert!(!chunks[0].exists());
 
     let fleet = fleet_of_a_day();
@@ -83,7 +92,7 @@ async fn what_a_long_upload_relies_on_stays() {
     let chunks: Vec<_> = fleet.chunks("goldsource", "golden").into_keys().collect();
     chunks.iter().for_each(|chunk| age(chunk, HOUR * 49 / 2));
     long_upload(&fleet.ports, HOUR * 48, HOUR * 25).await;
-    assert_eq!(collect(&desk).await.unwrap().deleted, chunks.len());
+    assert_eq!(collect(&desk, &all_given_up(&fleet)).await.unwrap().deleted, chunks.len());
 }
 
 /// The machine's clock, which can be put forward: what a program sees that was suspended.
@@ -165,7 +174,7 @@ async fn a_store_that_is_gone_keeps_no_other_from_being_collected() {
     fleet.obstruct("stage1eastus");
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let chunks = fleet.chunks("goldsource", "golden").len();
-    let collected = collect(&desk).await.unwrap();
+    let collected = collect(&desk, &all_given_up(&fleet)).await.unwrap();
     assert_eq!((collected.stores, collected.deleted), (1, chunks), "{collected:?}");
     let failed: Vec<_> = collected.failed.iter().map(|failed| failed.store.to_string()).collect();
     assert_eq!(failed, ["stage1eastus/vhds"]);
@@ -181,10 +190,10 @@ async fn a_store_that_refuses_keeps_no_other_from_being_collected() {
     let desk = fleet.desk(faulty(&fleet.ports, &lost));
     assert!(fleet.forget("1").await);
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    let collected = collect(&desk).await.unwrap();
+    let collected = collect(&desk, &all_given_up(&fleet)).await.unwrap();
     assert_eq!((collected.stores, collected.deleted), (2, 2 * chunks - 1), "{collected:?}");
     assert_eq!(collected.failed.len(), 1);
-    assert_eq!(collect(&desk).await.unwrap().deleted, 1, "the next finds what is left");
+    assert_eq!(collect(&desk, &all_given_up(&fleet)).await.unwrap().deleted, 1, "the next finds what is left");
 }
 
 /// Uploading a version again gives its store back what it lacks, and says how much; where nothing is missing, nothing but a

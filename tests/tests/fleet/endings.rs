@@ -4,21 +4,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use goldfleet_config::{Config, Staged};
-use goldfleet_dispatcher::cancel::cancel;
-use goldfleet_dispatcher::cleanup::{cleanup_job, forget_version};
-use goldfleet_dispatcher::desk::Desk;
-use goldfleet_dispatcher::fanout::{FannedOut, fan_out};
-use goldfleet_dispatcher::follow::{Finish, follow};
-use goldfleet_dispatcher::progress::{Progress, Style};
-use goldfleet_dispatcher::request::request;
-use goldfleet_dispatcher::retry::{Which, retry};
-use goldfleet_dispatcher::status::Standing;
-use goldfleet_dispatcher::sweep::{Looked, look_after, sweep};
+use goldfleet_config::{Cleanup, Config, Staged};
+use goldfleet_dispatcher::control::cancel::cancel;
+use goldfleet_dispatcher::control::cleanup::{Staging, cleanup_job, forget_version, remove_staged};
+use goldfleet_dispatcher::control::desk::Desk;
+use goldfleet_dispatcher::control::fanout::{FannedOut, fan_out};
+use goldfleet_dispatcher::control::request::request;
+use goldfleet_dispatcher::control::retry::{Which, retry};
+use goldfleet_dispatcher::control::status::Standing;
+use goldfleet_dispatcher::control::sweep::{Looked, look_after, sweep};
+use goldfleet_dispatcher::terminal::follow::{Finish, follow};
+use goldfleet_dispatcher::terminal::progress::{Progress, Style};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::OperationState;
 use goldfleet_model::state::JobEvent;
+use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::Ports;
 use goldfleet_ports::clock::after;
 use goldfleet_ports::conformance::clock::ManualClock;
@@ -269,4 +270,64 @@ async fn a_job_whose_operations_have_all_ended_is_not_under_way() {
     cancel(&desk, &again.job.id).await.unwrap();
     look_after(&desk, &again.job.id).await.unwrap();
     assert!(forget_version(&desk, &image, &version).await.unwrap());
+}
+
+/// A desk that removes staged VHDs at the end of a job.
+fn removing(fleet: &Fleet) -> Desk {
+    let cleanup = Cleanup { staged: Staged::Remove, ..fleet.config.cleanup.clone() };
+    let config = Config { cleanup, ..(*fleet.config).clone() };
+    Desk { config: Arc::new(config), ..fleet.own_desk() }
+}
+
+/// The staged VHDs of one job may be those of another that still makes images of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn staged_vhds_that_another_job_uses_stay() {
+    let fleet = Fleet::new();
+    let (first, _) = fleet.roll_out(&fleet.ports, "1", 2).await;
+    fleet.forget_images();
+    let vhds =
+        || (1..=2).flat_map(|n| ["westeurope", "eastus"].map(|region| format!("stage{n}{region}/vhds/golden/1.vhd")));
+    let there = || vhds().filter(|name| fleet.cloud().join(name).exists()).count();
+    let desk = removing(&fleet);
+    let remove = async || {
+        let job = desk.job(&first).await.unwrap().value;
+        remove_staged(&desk, &job, &fleet.ports.table.operations(&first).await.unwrap()).await
+    };
+    let second = fleet.request("1").await;
+    assert_eq!((remove().await, there()), (Staging::Left, 4), "the other is not planned yet");
+    fan_out(&desk, &second).await.unwrap();
+    assert_eq!((remove().await, there()), (Staging::Left, 4), "the other is planned");
+    cancel(&desk, &second).await.unwrap();
+    look_after(&desk, &second).await.unwrap();
+    assert_eq!((remove().await, there()), (Staging::Removed, 0), "the other has ended");
+}
+
+/// Another fleet may stage the same version in the same container: its jobs are not in this table.
+#[tokio::test(flavor = "multi_thread")]
+async fn staged_vhds_of_another_fleet_stay() {
+    let fleet = Fleet::new();
+    let (job, _) = fleet.roll_out(&fleet.ports, "1", 2).await;
+    let sidecar = fleet.cloud().join("stage1eastus/.goldfleet/vhds/golden/1.vhd.json");
+    let text = std::fs::read_to_string(&sidecar).unwrap();
+    assert!(text.contains(job.as_str()), "{text}");
+    std::fs::write(&sidecar, text.replace(job.as_str(), "20200101-000000-abcd")).unwrap();
+    let removed = cleanup_job(&fleet.own_desk(), &job).await.unwrap();
+    assert_eq!((removed.vhds, removed.left), (3, 1), "{removed:?}");
+    assert!(fleet.cloud().join("stage1eastus/vhds/golden/1.vhd").exists());
+}
+
+/// An upload of a version that is there relies on its manifest to keep the chunks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_being_uploaded_is_not_given_up() {
+    let fleet = Fleet::new();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let (desk, image, version) = (fleet.own_desk(), "golden".parse().unwrap(), "1".parse().unwrap());
+    let now = fleet.ports.clock.now();
+    let row = Upload::begun(JobId::new(now, 1), "golden".parse().unwrap(), "1".parse().unwrap(), now);
+    fleet.ports.table.put_upload(&row).await.unwrap();
+    let refused = forget_version(&desk, &image, &version).await.unwrap_err();
+    assert!(refused.to_string().contains("is being uploaded"), "{refused}");
+    fleet.ports.table.put_upload(&Upload { state: UploadState::Failed, ..row }).await.unwrap();
+    assert!(forget_version(&desk, &image, &version).await.unwrap());
+    assert!(!forget_version(&desk, &image, &version).await.unwrap());
 }

@@ -5,12 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use goldfleet_dispatcher::cleanup::cleanup_job;
-use goldfleet_dispatcher::desk::{Desk, DeskError};
-use goldfleet_dispatcher::history::{Forgotten, forget_jobs};
-use goldfleet_dispatcher::request::request;
-use goldfleet_dispatcher::retry::{Which, retry};
-use goldfleet_dispatcher::status::Standing;
+use goldfleet_dispatcher::control::cancel::cancel;
+use goldfleet_dispatcher::control::cleanup::cleanup_job;
+use goldfleet_dispatcher::control::desk::{Desk, DeskError};
+use goldfleet_dispatcher::control::history::{Forgotten, forget_jobs};
+use goldfleet_dispatcher::control::request::request;
+use goldfleet_dispatcher::control::retry::{Which, retry};
+use goldfleet_dispatcher::control::status::Standing;
+use goldfleet_dispatcher::control::sweep::look_after;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_ports::Ports;
@@ -105,6 +107,21 @@ async fn a_job_stays_that_alone_names_a_store() {
     let forgotten = forget(&later(&fleet, &fleet.ports)).await;
     assert_eq!(forgotten, Forgotten { removed: vec![oldest], stores: vec![east], ..Forgotten::default() });
     assert!(fleet.ports.table.job(&open.id).await.unwrap().is_some());
+}
+
+/// A job that was never planned names no store. Where it is the newest, the source store is known by an older one, and by the
+/// configuration: but another configuration need not name it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_job_of_a_source_store_stays() {
+    let fleet = Fleet::new();
+    let [first, second] = two_jobs(&fleet).await;
+    cleanup_job(&fleet.own_desk(), &second).await.unwrap();
+    let third = fleet.request("1").await;
+    cancel(&fleet.own_desk(), &third).await.unwrap();
+    look_after(&fleet.own_desk(), &third).await.unwrap();
+    assert_eq!(fleet.own_desk().job(&third).await.unwrap().value.tree, None);
+    let expected = Forgotten { removed: vec![first], stores: vec![second], ..Forgotten::default() };
+    assert_eq!(forget(&later(&fleet, &fleet.ports)).await, expected);
 }
 
 /// Each call is lost, before its effect and after it: the next time removes what is left.

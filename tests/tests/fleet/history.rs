@@ -1,10 +1,10 @@
 //! What runs for long does not read more at every turn the longer the fleet is used.
 
+use goldfleet_dispatcher::control::request::request;
+use goldfleet_dispatcher::control::sweep::sweep;
 use goldfleet_dispatcher::dashboard::feed::look;
 use goldfleet_dispatcher::dashboard::history::History;
 use goldfleet_dispatcher::dashboard::summaries::Summaries;
-use goldfleet_dispatcher::request::request;
-use goldfleet_dispatcher::sweep::sweep;
 use goldfleet_tests::faults::{Faults, faulty};
 use goldfleet_tests::fleet::Fleet;
 

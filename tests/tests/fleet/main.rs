@@ -1,6 +1,7 @@
 //! A fleet in the process of the test, on the embedded adapters.
 
 mod chunks;
+mod collecting;
 mod dashboard;
 mod endings;
 mod fan_out;

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use goldfleet_dispatcher::desk::DeskError;
-use goldfleet_dispatcher::fanout::fan_out;
-use goldfleet_dispatcher::request::request;
-use goldfleet_dispatcher::retry::{Which, retry};
-use goldfleet_dispatcher::status::{Standing, Status};
+use goldfleet_dispatcher::control::desk::DeskError;
+use goldfleet_dispatcher::control::fanout::fan_out;
+use goldfleet_dispatcher::control::request::request;
+use goldfleet_dispatcher::control::retry::{Which, retry};
+use goldfleet_dispatcher::control::status::{Standing, Status};
 use goldfleet_model::ids::JobId;
 use goldfleet_tests::faults::{Faults, faulty};
 use goldfleet_tests::fleet::Fleet;

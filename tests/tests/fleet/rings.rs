@@ -6,9 +6,9 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use goldfleet_dispatcher::approve::approve;
-use goldfleet_dispatcher::cancel::cancel;
-use goldfleet_dispatcher::status::Standing;
+use goldfleet_dispatcher::control::approve::approve;
+use goldfleet_dispatcher::control::cancel::cancel;
+use goldfleet_dispatcher::control::status::Standing;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::OperationState;
 use goldfleet_tests::faults::{Faults, Lost, faulty};

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use goldfleet_dispatcher::cancel::cancel;
-use goldfleet_dispatcher::cleanup::cleanup_job;
-use goldfleet_dispatcher::collect::collect;
-use goldfleet_dispatcher::status::Standing;
-use goldfleet_dispatcher::upload::UploadError;
+use goldfleet_dispatcher::control::cancel::cancel;
+use goldfleet_dispatcher::control::cleanup::cleanup_job;
+use goldfleet_dispatcher::control::collect::{CollectOptions, collect};
+use goldfleet_dispatcher::control::status::Standing;
+use goldfleet_dispatcher::control::upload::UploadError;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::state::OperationEvent;
 use goldfleet_ports::job_table::Change;
@@ -188,11 +188,11 @@ async fn only_what_nothing_names_is_collected() {
     let all = fleet.chunks("goldsource", "golden");
     assert_eq!(all.len(), both.len() + 1, "one chunk differs");
     let desk = fleet.own_desk();
-    assert_eq!(collect(&desk).await.unwrap().deleted, 0, "young chunks, and all are named");
+    assert_eq!(collect(&desk, &CollectOptions::default()).await.unwrap().deleted, 0, "young chunks, and all are named");
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert_eq!(collect(&desk).await.unwrap().deleted, 0, "all are named");
+    assert_eq!(collect(&desk, &CollectOptions::default()).await.unwrap().deleted, 0, "all are named");
     assert!(fleet.forget("1").await);
-    assert_eq!(collect(&desk).await.unwrap().deleted, 1);
+    assert_eq!(collect(&desk, &CollectOptions::default()).await.unwrap().deleted, 1);
     let (job, _) = fleet.requested(&fleet.ports, "2", 1).await;
     fleet.assert_all_done(&job).await;
 }

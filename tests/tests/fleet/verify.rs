@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use goldfleet_disk::vhd::GoldenSpec;
-use goldfleet_dispatcher::verify::{Fault, How, Needed, Places, Seen, Verified, verify};
+use goldfleet_dispatcher::control::request::manifest;
+use goldfleet_dispatcher::control::verify::{Fault, How, Needed, Places, Seen, Verified, verify};
 use goldfleet_model::job::Job;
-use goldfleet_model::manifest::Generation;
+use goldfleet_model::manifest::{Generation, Manifest};
 use goldfleet_ports::blob_store::SourceRange;
 use goldfleet_ports::error::PortResult;
 use goldfleet_tests::faults::{Faults, Lost, faulty};
@@ -129,6 +130,31 @@ async fn what_is_whole_again_is_not_removed() {
         assert!(replaced.was_hit());
         assert_eq!((found.faults.len(), found.removed), (1, 0), "{call}: {found:#?}");
         assert!(std::fs::read(&chunk).unwrap() == whole, "{call}");
+    }
+}
+
+/// A chunk that is what its name says stays, whatever a manifest says of its length or checksum: other versions name it too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_only_a_manifest_calls_wrong_is_not_removed() {
+    let fleet = Fleet::new();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let file = fleet.cloud().join("goldsource/golden/manifests/golden/1.jsonl");
+    let whole = Manifest::decode(&std::fs::read(&file).unwrap()).unwrap();
+    let chunks = fleet.chunks("goldsource", "golden");
+    let mut other_checksum = whole.clone();
+    other_checksum.chunks[0].runs[0].crc64 ^= 1;
+    let mut other_length = whole.clone();
+    let last = other_length.chunks.iter_mut().max_by_key(|chunk| chunk.length).unwrap();
+    last.length -= 512;
+    last.runs.last_mut().unwrap().length -= 512;
+    for wrong in [other_checksum, other_length] {
+        std::fs::write(&file, wrong.encode()).unwrap();
+        let desk = fleet.own_desk();
+        let image = manifest(&desk, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap().0;
+        let how = How { read: true, remove: true };
+        let found = verify(&desk, &image, &Places::source(&desk), how, &|_| {}).await.unwrap();
+        assert_eq!((found.faults.len(), found.removed), (1, 0), "{found:#?}");
+        assert_eq!(fleet.chunks("goldsource", "golden"), chunks);
     }
 }
 

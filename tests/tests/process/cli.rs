@@ -169,3 +169,27 @@ fn a_job_is_shown_like_this() {
         (r"─+", "─"),
     ] }, { insta::assert_snapshot!(all) });
 }
+
+/// Forty commands that change the targets file at the same time: every one that says so has added its target.
+#[test]
+fn targets_that_are_added_at_the_same_time_are_all_there() {
+    let place = place::Place::new(SOURCE, "# The fleet.\n", &place::golden());
+    let subscription = |n: u32| format!("00000000-0000-0000-0000-{n:012}");
+    let adding: Vec<_> = (1..=40)
+        .map(|n| {
+            let (subscription, account) = (subscription(n), format!("stage{n}"));
+            let arguments = ["targets", "add", "--subscription", &subscription, "--region", "westeurope"];
+            let more = ["--resource-group", "images", "--account", &account, "--container", "vhds"];
+            place.start("goldfleet", &[&arguments[..], &more].concat())
+        })
+        .collect();
+    for mut process in adding {
+        assert!(process.0.wait().unwrap().success());
+    }
+    let listed = place.json(&["targets", "list"]);
+    let mut found: Vec<&str> =
+        listed.as_array().unwrap().iter().map(|target| target["subscription"].as_str().unwrap()).collect();
+    found.sort_unstable();
+    assert_eq!(found, (1..=40).map(subscription).collect::<Vec<_>>());
+    assert!(std::fs::read_to_string(place.path("targets.toml")).unwrap().starts_with("# The fleet.\n"));
+}

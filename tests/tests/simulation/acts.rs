@@ -5,15 +5,15 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
-use goldfleet_dispatcher::approve::approve;
-use goldfleet_dispatcher::cancel::cancel;
-use goldfleet_dispatcher::cleanup::{cleanup_job, forget_version};
-use goldfleet_dispatcher::collect::collect;
-use goldfleet_dispatcher::desk::Desk;
-use goldfleet_dispatcher::request::request;
-use goldfleet_dispatcher::retry::{Which, retry};
-use goldfleet_dispatcher::upload::upload;
-use goldfleet_dispatcher::verify::{How, Places, verify};
+use goldfleet_dispatcher::control::approve::approve;
+use goldfleet_dispatcher::control::cancel::cancel;
+use goldfleet_dispatcher::control::cleanup::{cleanup_job, forget_version};
+use goldfleet_dispatcher::control::collect::{CollectOptions, collect};
+use goldfleet_dispatcher::control::desk::Desk;
+use goldfleet_dispatcher::control::request::request;
+use goldfleet_dispatcher::control::retry::{Which, retry};
+use goldfleet_dispatcher::control::upload::upload;
+use goldfleet_dispatcher::control::verify::{How, Places, verify};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::store::Container;
@@ -201,7 +201,7 @@ fn toggle(stage: &Stage) {
 
 /// Chunks that nothing names are deleted.
 fn collecting(stage: &Arc<Stage>) {
-    stage.command("collect", async |desk| Ok(format!("{:?}", collect(&desk).await?)));
+    stage.command("collect", async |desk| Ok(format!("{:?}", collect(&desk, &CollectOptions::default()).await?)));
 }
 
 /// A version is given up, and time passes, in which its chunks grow old enough to be collected. While they are, it is uploaded
@@ -233,7 +233,7 @@ async fn corrupt(stage: &Stage) {
     let crc = crc64(&other);
     let there = blobs.delete(&blob, None).await.unwrap();
     // Where it was deleted and written meanwhile, all is well.
-    if there && blobs.put_blob(&blob, other.into(), crc).await.is_ok() {
+    if there && blobs.put_blob(&blob, other.into(), crc.into()).await.is_ok() {
         stage.chaos.trace.line(format_args!("{blob} is corrupt"));
         stage.ledger.kept.lock().unwrap().corrupted.insert(blob);
     }

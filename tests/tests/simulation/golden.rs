@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use goldfleet_disk::vhd::{Footer, GoldenSpec};
-use goldfleet_dispatcher::desk::Desk;
-use goldfleet_dispatcher::rehearse;
-use goldfleet_dispatcher::request::manifest;
-use goldfleet_dispatcher::upload::{UploadRequest, upload};
+use goldfleet_dispatcher::control::desk::Desk;
+use goldfleet_dispatcher::control::request::manifest;
+use goldfleet_dispatcher::control::upload::{UploadRequest, upload};
+use goldfleet_dispatcher::simulate::rehearse;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::manifest::{Generation, Manifest, OsType};
 use goldfleet_modelled::{Model, Pace};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use goldfleet_config::Staged;
 use goldfleet_config::targets::TargetsFile;
-use goldfleet_dispatcher::desk::Desk;
-use goldfleet_dispatcher::status::{Standing, status};
+use goldfleet_dispatcher::control::desk::Desk;
+use goldfleet_dispatcher::control::status::{Standing, status};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::image::{ManagedImageId, VhdMetadata};
 use goldfleet_model::job::{Job, JobState};
@@ -26,7 +26,7 @@ pub(crate) async fn put_foreign(stage: &Stage) {
     for container in containers(stage) {
         blobs.ensure_container(&container).await.unwrap();
         let (note, disk) = (container.blob("golden__notes.txt"), container.blob("golden__0.vhd"));
-        blobs.put_blob(&note, Bytes::from_static(b"ours"), crc64(b"ours")).await.unwrap();
+        blobs.put_blob(&note, Bytes::from_static(b"ours"), crc64(b"ours").into()).await.unwrap();
         // As long as a golden disk, so that it might be taken for an earlier version.
         blobs.create_page_blob(&disk, SIZE + 512, &BTreeMap::new()).await.unwrap();
         stage.ledger.kept.lock().unwrap().foreign.extend([note, disk]);

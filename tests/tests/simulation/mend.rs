@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use goldfleet_dispatcher::request::request;
-use goldfleet_dispatcher::retry::{Which, retry};
-use goldfleet_dispatcher::upload::upload;
-use goldfleet_dispatcher::verify::{How, Places, verify};
+use goldfleet_dispatcher::control::request::request;
+use goldfleet_dispatcher::control::retry::{Which, retry};
+use goldfleet_dispatcher::control::upload::upload;
+use goldfleet_dispatcher::control::verify::{How, Places, verify};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Job, JobState};
 use tokio_util::sync::CancellationToken;

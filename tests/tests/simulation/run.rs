@@ -129,7 +129,7 @@ pub(crate) async fn all_ended(stage: &Arc<Stage>) {
         for job in open.iter().filter(|job| job.state == JobState::Running && job.approvals.is_some()) {
             let (_, desk) = stage.desk("approve");
             // Mostly none waits.
-            let _ = goldfleet_dispatcher::approve::approve(&desk, &job.id, None, "someone").await;
+            let _ = goldfleet_dispatcher::control::approve::approve(&desk, &job.id, None, "someone").await;
         }
         stage.sleep(Duration::from_secs(5)).await;
     }

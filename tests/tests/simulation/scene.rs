@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use goldfleet_config::{Config, Staged, Time};
-use goldfleet_dispatcher::rehearse;
+use goldfleet_dispatcher::simulate::rehearse;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_modelled::Pace;
 use goldfleet_rates::Rates;
@@ -81,6 +81,7 @@ impl Scene {
         config.worker.concurrency = 1 + dice.index(6);
         config.worker.chunk_requests = 1 + dice.index(4);
         config.worker.detours = dice.happens(0.7);
+        config.worker.clone_and_patch = dice.happens(0.5);
         config.worker.retry_cap = Time::seconds(dice.number(5..120));
         config.worker.max_attempts = 3 + u32::try_from(dice.number(0..6)).unwrap();
         config.dispatch.patience = Time::seconds(dice.number(20..121));

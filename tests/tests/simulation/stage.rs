@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use goldfleet_config::Config;
 use goldfleet_config::targets::TargetsFile;
-use goldfleet_dispatcher::desk::{Desk, Readers};
-use goldfleet_dispatcher::service::{Until, serve};
+use goldfleet_dispatcher::control::desk::{Desk, Readers};
+use goldfleet_dispatcher::control::service::{Until, serve};
 use goldfleet_model::image::ImageRef;
 use goldfleet_modelled::Model;
 use goldfleet_ports::Ports;

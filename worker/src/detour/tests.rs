@@ -1,4 +1,4 @@
-use goldfleet_model::manifest::Run;
+use goldfleet_model::manifest::{Md5Sum, Run};
 use goldfleet_ports::clock::{after, between};
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn entry() -> ChunkEntry {
     ChunkEntry {
         hash: "ab".repeat(32).parse().unwrap(),
         length,
-        runs: vec![Run { offset: 0, length, at: 0, crc64: 1 }],
+        runs: vec![Run { offset: 0, length, at: 0, crc64: 1, md5: Md5Sum::of(&[1]) }],
     }
 }
 

@@ -1,7 +1,9 @@
 //! Clone and patch: a copy begins with an earlier version's VHD, where the staging account still has one.
 //!
 //! Copying a page blob inside its account takes seconds and no bandwidth. What is left to do is to write the runs that
-//! differ, and to clear what became zero. A VHD that began so says of which version in its metadata; it is whole, like any
+//! differ, and to clear what became zero. But no checksum proves what the service copied: the worker reads back the runs that
+//! stay as they are, and what lies where the disk is zero. A page blob is read no faster than it is written, so this is off
+//! unless it is asked for (`[worker] clone_and_patch`). A VHD that began so says of which version in its metadata; it is whole, like any
 //! other, when it has its own version's footer, so that only versions whose footers differ are taken for a beginning (every
 //! tool that writes a VHD gives it an id of its own).
 
@@ -131,16 +133,15 @@ impl Base {
         Ok(true)
     }
 
-    /// The chunks that are the same in the new version, and their bytes.
-    pub(super) fn same(&self, manifest: &Manifest) -> (ChunkSet, u64) {
+    /// The chunks that are the same in the new version.
+    pub(super) fn same(&self, manifest: &Manifest) -> ChunkSet {
         let mut same = ChunkSet::empty(manifest.chunk_count());
-        let mut bytes = 0;
         for (index, entry) in (0_u32..).zip(&manifest.chunks) {
-            if self.before(entry).is_some_and(|before| before == entry) && same.insert(index) {
-                bytes += u64::from(entry.length);
+            if self.before(entry).is_some_and(|before| before == entry) {
+                same.insert(index);
             }
         }
-        (same, bytes)
+        same
     }
 
     fn before(&self, entry: &ChunkEntry) -> Option<&ChunkEntry> {
@@ -183,7 +184,7 @@ fn less(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
 
 #[cfg(test)]
 mod tests {
-    use goldfleet_model::manifest::{Generation, OsType};
+    use goldfleet_model::manifest::{Generation, Md5Sum, OsType};
     use goldfleet_model::store::Container;
     use proptest::prelude::*;
 
@@ -195,7 +196,8 @@ mod tests {
     fn entry(content: u8, runs: &[(u64, u32)]) -> ChunkEntry {
         let mut at = 0;
         let runs = runs.iter().map(|&(offset, length)| {
-            let run = Run { offset: offset * SECTOR, length: length * 512, at, crc64: u64::from(content) };
+            let md5 = Md5Sum::of(&[content]);
+            let run = Run { offset: offset * SECTOR, length: length * 512, at, crc64: u64::from(content), md5 };
             at += run.length;
             run
         });
@@ -226,8 +228,7 @@ mod tests {
         ));
         let changed = entry(4, &[(window + 4, 14)]);
         let new = manifest(2, vec![entry(1, &[(0, 8)]), changed.clone()]);
-        let (same, bytes) = old.same(&new);
-        assert_eq!((same.iter().collect::<Vec<_>>(), bytes), (vec![0], 8 * SECTOR));
+        assert_eq!(old.same(&new).iter().collect::<Vec<_>>(), [0]);
         let sectors = |range: &Range<u64>| (range.start / SECTOR - window, range.end / SECTOR - window);
         assert_eq!(old.leftovers(&changed).iter().map(sectors).collect::<Vec<_>>(), [(0, 4), (18, 24)]);
         assert_eq!(old.vanished(&new), vec![2 * CHUNK_SIZE..2 * CHUNK_SIZE + 8 * SECTOR]);

@@ -6,6 +6,7 @@ mod image;
 mod prepare;
 mod seed;
 mod transfer;
+mod vhd;
 
 use std::sync::Arc;
 

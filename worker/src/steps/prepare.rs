@@ -39,7 +39,7 @@ pub(super) struct Prepared {
     pub(super) incarnation: Option<Uuid>,
     /// The version that it began as; none where it began as zeros.
     pub(super) base: Option<Base>,
-    /// The chunks that are in place.
+    /// The chunks that are in place, as the row has recorded of this blob.
     pub(super) done: ChunkSet,
     /// Their bytes.
     pub(super) bytes: u64,
@@ -108,7 +108,7 @@ impl Preparing<'_> {
         let (done, bytes) = if recorded.incarnation == Some(incarnation) && recorded.done.len() == chunks {
             (recorded.done.clone(), recorded.bytes_done)
         } else {
-            base.as_ref().map_or_else(|| (ChunkSet::empty(chunks), 0), |base| base.same(self.assembly.manifest))
+            (ChunkSet::empty(chunks), 0)
         };
         Prepared { incarnation: Some(incarnation), base, done, bytes, whole: false }
     }
@@ -164,6 +164,7 @@ impl Preparing<'_> {
             (VhdMetadata::INCARNATION.to_owned(), incarnation.to_string()),
         ]);
         if beginning == Beginning::EarlierVersion
+            && self.attempt.shared.settings.clone_and_patch
             && let Some(base) = self.assembly.newest_base(self.attempt.shared).await
             && base.clone_to(self.attempt, self.assembly.vhd, metadata.clone()).await?
         {

@@ -1,17 +1,25 @@
 //! Seed: fill a region's store, once over the WAN, with the chunks that it lacks.
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::manifest::{ChunkEntry, Manifest, chunk_name};
 use goldfleet_model::store::{BlobAddress, Container, Store};
-use goldfleet_ports::blob_store::{BlobListed, BlobStore, SourceRange};
-use goldfleet_ports::chunk_store::{self, discard, rely_on};
+use goldfleet_ports::Ports;
+use goldfleet_ports::blob_store::{BlobListed, SourceRange};
+use goldfleet_ports::chunk_store::{self, discard, is_whole, rely_on, was_damaged};
+use goldfleet_ports::clock::before;
 use goldfleet_ports::error::{ErrorKind, PortResult};
+use jiff::Timestamp;
 
 use super::transfer::{Destination, fill};
 use super::{Attempt, Outcome, Shared, StepError, source_of};
+
+/// What the clocks of stores and of whoever planned the job may differ by.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
 
 /// Runs a seed.
 ///
@@ -27,19 +35,24 @@ pub(super) async fn run(attempt: Attempt<'_>, store: &Store, from: &[Store]) -> 
         let (done, bytes) = already_there(attempt, &container, &manifest).await?;
         attempt.hold.set_progress(None, done, bytes, manifest.data_bytes());
     }
-    let destination = StoreDestination { blobs, container, requests: attempt.shared.settings.seed_requests };
+    let requests = attempt.shared.settings.seed_requests;
+    let destination = StoreDestination { ports: &attempt.shared.ports, container, requests };
     fill(attempt, &manifest, from, &destination).await
 }
 
 /// Which chunks the store has from earlier jobs and other images. Old ones are renewed, so that no clean-up that is
 /// looking at them right now takes them for abandoned; those of another length are removed, so that whole ones take their
 /// place.
+///
+/// Where an earlier attempt was cut short before it recorded anything, chunks may have arrived whose answers nobody saw. So
+/// those that were written since the operation was planned are read back.
 async fn already_there(
     attempt: Attempt<'_>,
     container: &Container,
     manifest: &Manifest,
 ) -> Result<(ChunkSet, u64), StepError> {
-    let Attempt { shared, hold, .. } = attempt;
+    let Attempt { shared, hold, operation } = attempt;
+    let unproven_since = (operation.attempts > 1).then(|| before(operation.created, CLOCKS_DIFFER));
     let present = chunk_store::present(attempt.blobs(), container).await?;
     let mut done = ChunkSet::empty(manifest.chunk_count());
     let mut bytes = 0;
@@ -49,11 +62,10 @@ async fn already_there(
         while checking.len() < shared.settings.seed_requests {
             let Some((index, entry)) = waiting.next() else { break };
             if let Some(listed) = present.get(&chunk_name(&entry.hash)) {
-                let length = u64::from(entry.length);
                 hold.check()?;
                 checking.push(async move {
-                    let there = keeps(shared, container, listed, length).await?;
-                    PortResult::Ok((there, index, length))
+                    let there = keeps(shared, container, listed, entry, unproven_since).await?;
+                    PortResult::Ok((there, index, u64::from(entry.length)))
                 });
             }
         }
@@ -70,8 +82,18 @@ async fn already_there(
 }
 
 /// Whether a listed chunk is whole and stays.
-async fn keeps(shared: &Shared, container: &Container, listed: &BlobListed, length: u64) -> PortResult<bool> {
-    if listed.length == length {
+async fn keeps(
+    shared: &Shared,
+    container: &Container,
+    listed: &BlobListed,
+    entry: &ChunkEntry,
+    unproven_since: Option<Timestamp>,
+) -> PortResult<bool> {
+    if listed.length == u64::from(entry.length) {
+        let is_unproven = unproven_since.is_some_and(|since| listed.modified >= since);
+        if is_unproven && !is_whole(&shared.ports, container, entry).await? {
+            return Ok(false);
+        }
         return rely_on(&shared.ports, container, listed, shared.settings.renew_after).await;
     }
     tracing::warn!(store = %container, chunk = listed.name, length = listed.length, "a chunk is not whole: it is replaced");
@@ -80,7 +102,7 @@ async fn keeps(shared: &Shared, container: &Container, listed: &BlobListed, leng
 }
 
 struct StoreDestination<'a> {
-    blobs: &'a dyn BlobStore,
+    ports: &'a Ports,
     container: Container,
     requests: usize,
 }
@@ -96,12 +118,15 @@ impl Destination for StoreDestination<'_> {
 
     /// A blob is written once, whoever is first: of two requests one finds it there.
     async fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> PortResult<u64> {
-        let length = u64::from(entry.length);
-        let range = SourceRange { blob: source.clone(), range: 0..length, crc64: entry.crc64() };
-        match self.blobs.put_blob_from(&self.container.chunk(&entry.hash), &range).await {
-            Ok(()) => Ok(length),
-            // Its name is the hash of its bytes, so whoever wrote it wrote the same.
-            Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(0),
+        let whole = chunk_store::whole(&self.container, entry);
+        let range = SourceRange { blob: source.clone(), ..whole.clone() };
+        match self.ports.blobs.put_blob_from(&whole.blob, &range).await {
+            Ok(()) => Ok(u64::from(entry.length)),
+            // Its name is the hash of its bytes. But whoever wrote it may not have seen how they arrived.
+            Err(error) if error.kind == ErrorKind::AlreadyExists => {
+                let whole = is_whole(self.ports, &self.container, entry).await?;
+                if whole { Ok(0) } else { Err(was_damaged(&self.container, entry)) }
+            }
             Err(error) => Err(error),
         }
     }

@@ -97,29 +97,32 @@ pub fn run(command: TargetsCommand, config: &Config, console: &mut Console<'_>) 
             merge(path, incoming, arguments.on_duplicate(), console)
         }
         TargetsCommand::Generate(arguments) => {
-            let incoming = generated(path, arguments)?;
-            merge(path, incoming, OnDuplicate::Keep, console)
+            let generate = generate(arguments)?;
+            let merged = TargetsDocument::edit(path, |document| {
+                let incoming = generate.targets(&document.file())?;
+                Ok::<_, TargetsError>(document.merge(incoming, OnDuplicate::Keep)?)
+            })?;
+            Ok(report::merged(&merged, console)?)
         }
     }
 }
 
 fn add(path: &Path, arguments: AddArguments, console: &mut Console<'_>) -> Result<(), TargetsError> {
-    let mut document = TargetsDocument::open(path)?;
     let incoming = vec![Placed::given("command line", arguments.into_target())];
-    let merged = document.merge(incoming, OnDuplicate::Keep)?;
-    if let Some(key) = merged.kept.first() {
-        return Err(TargetsError::Exists { key: key.clone(), path: path.to_owned() });
-    }
-    document.save()?;
+    let merged = TargetsDocument::edit(path, |document| {
+        let merged = document.merge(incoming, OnDuplicate::Keep)?;
+        match merged.kept.first() {
+            Some(key) => Err(TargetsError::Exists { key: key.clone(), path: path.to_owned() }),
+            None => Ok(merged),
+        }
+    })?;
     Ok(report::merged(&merged, console)?)
 }
 
 fn switch(path: &Path, selection: &Selection, enabled: bool, console: &mut Console<'_>) -> Result<(), TargetsError> {
     // A change to a file that is not there is a mistake in the path, where additions make the file.
     TargetsFile::load(path)?;
-    let mut document = TargetsDocument::open(path)?;
-    let switched = document.switch(&selection.selectors, enabled)?;
-    document.save()?;
+    let switched = TargetsDocument::edit(path, |document| document.switch(&selection.selectors, enabled))?;
     Ok(report::switched(&switched, enabled, console)?)
 }
 
@@ -129,9 +132,7 @@ fn merge(
     on: OnDuplicate,
     console: &mut Console<'_>,
 ) -> Result<(), TargetsError> {
-    let mut document = TargetsDocument::open(path)?;
-    let merged = document.merge(incoming, on)?;
-    document.save()?;
+    let merged = TargetsDocument::edit(path, |document| document.merge(incoming, on))?;
     Ok(report::merged(&merged, console)?)
 }
 
@@ -144,16 +145,15 @@ fn imported(arguments: &ImportArguments) -> Result<Vec<Placed<Target>>, TargetsE
     Ok(import(file, &read(file)?, format)?)
 }
 
-fn generated(path: &Path, arguments: GenerateArguments) -> Result<Vec<Placed<Target>>, TargetsError> {
-    let generate = Generate {
+fn generate(arguments: GenerateArguments) -> Result<Generate, TargetsError> {
+    Ok(Generate {
         subscriptions: subscriptions(&arguments.subscriptions)?,
         regions: arguments.regions,
         prefix: arguments.prefix,
         resource_group: arguments.resource_group,
         container: arguments.container,
         ring: arguments.ring,
-    };
-    Ok(generate.targets(&TargetsDocument::open(path)?.file())?)
+    })
 }
 
 /// Subscriptions from a list with commas or, where there is a file of that name, from its lines; `#` begins a comment.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::cli::output::{Console, Output, write_json};
 use crate::cli::table::{Cell, write_table};
-use crate::paint::Tone;
+use crate::terminal::paint::Tone;
 
 const HEADER: [&str; 7] = ["subscription", "region", "ring", "enabled", "resource group", "staging", "tags"];
 

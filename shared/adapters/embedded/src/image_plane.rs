@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use goldfleet_file_lock::FileLock;
 use goldfleet_model::ids::Region;
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_model::manifest::{Generation, OsType};
@@ -47,9 +48,20 @@ impl DirectoryImages {
 
     /// Where an image is, or is to be. Blocks.
     fn path(&self, id: &ManagedImageId) -> PathBuf {
+        spelt(&self.folder(id), &format!("{}.json", id.name))
+    }
+
+    /// The folder of the images of a resource group. Blocks.
+    fn folder(&self, id: &ManagedImageId) -> PathBuf {
         let groups = self.root.join("subscriptions").join(id.subscription.to_string()).join("resourceGroups");
-        let group = spelt(&groups, id.resource_group.as_str());
-        spelt(&group.join("images"), &format!("{}.json", id.name))
+        spelt(&groups, id.resource_group.as_str()).join("images")
+    }
+
+    /// The right to change images of a resource group, between looking at one and writing it. Blocks.
+    fn lock(&self, id: &ManagedImageId) -> PortResult<FileLock> {
+        let folder = self.folder(id);
+        let locked = fs::create_dir_all(&folder).and_then(|()| FileLock::acquire(&folder.join("images")));
+        locked.map_err(|error| fault(&format!("could not lock {}", folder.display()), error))
     }
 }
 
@@ -88,19 +100,16 @@ impl ImagePlane for DirectoryImages {
     async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
         let (images, spec) = (self.clone(), spec.clone());
         blocking(move || {
-            let path = images.path(&spec.id);
             let resource = Resource::from(&spec);
-            loop {
-                let present = read(&path)?;
-                if let Some(present) = &present {
-                    check_kept(&spec, &present.location, &present.properties.storage_profile.os_disk.blob_uri)?;
-                }
-                check_vhd(&images.root, &spec.vhd)?;
-                // Another process may have made one since: then that one is looked at.
-                if write(&path, &resource, present.is_some())? {
-                    return Ok(Underway::Done);
-                }
+            let _lock = images.lock(&spec.id)?;
+            // Under the lock, as the name may be there in another case.
+            let path = images.path(&spec.id);
+            if let Some(present) = read(&path)? {
+                check_kept(&spec, &present.location, &present.properties.storage_profile.os_disk.blob_uri)?;
             }
+            check_vhd(&images.root, &spec.vhd)?;
+            write(&path, &resource)?;
+            Ok(Underway::Done)
         })
         .await
     }
@@ -108,6 +117,10 @@ impl ImagePlane for DirectoryImages {
     async fn delete(&self, id: &ManagedImageId, _tenant: Option<&str>) -> PortResult<Underway> {
         let (images, id) = (self.clone(), id.clone());
         blocking(move || {
+            if !images.folder(&id).is_dir() {
+                return Ok(Underway::Done);
+            }
+            let _lock = images.lock(&id)?;
             let path = images.path(&id);
             match fs::remove_file(&path) {
                 Ok(()) => Ok(Underway::Done),
@@ -201,27 +214,16 @@ fn read(path: &Path) -> PortResult<Option<Resource>> {
     serde_json::from_slice(&bytes).map(Some).map_err(|error| not_json(path, error))
 }
 
-/// Writes an image's file, whole or not at all: in place of the one that is there, or a new one. Returns false where there is one
-/// that was not to be.
-fn write(path: &Path, resource: &Resource, replaces: bool) -> PortResult<bool> {
-    let failed = |error| fault(&format!("could not write {}", path.display()), error);
+/// Writes an image's file, whole or not at all: a new one, or in place of the one that is there.
+fn write(path: &Path, resource: &Resource) -> PortResult<()> {
     let text = serde_json::to_vec_pretty(resource).map_err(|error| not_json(path, error))?;
     let temporary = path.with_file_name(format!(".{}", Uuid::new_v4().simple()));
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed)?;
+    let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error tells more than one of tidying up.
+        let _ = fs::remove_file(&temporary);
     }
-    let placed = fs::write(&temporary, text).and_then(|()| match replaces {
-        true => fs::rename(&temporary, path),
-        // Unlike a rename, a link does not take the place of what is there.
-        false => fs::hard_link(&temporary, path),
-    });
-    // After a rename there is nothing to tidy up; and an error of placing it tells more than one of tidying up.
-    let _ = fs::remove_file(&temporary);
-    match placed {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == Io::AlreadyExists => Ok(false),
-        Err(error) => Err(failed(error)),
-    }
+    written.map_err(|error| fault(&format!("could not write {}", path.display()), error))
 }
 
 fn not_json(path: &Path, error: serde_json::Error) -> PortError {

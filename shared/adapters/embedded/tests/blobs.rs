@@ -74,24 +74,57 @@ async fn images_conform() {
     conformance::image_plane::all(&DirectoryImages::new(root.path().to_owned()), &blobs, &site).await;
 }
 
-#[tokio::test]
-async fn an_image_looks_like_azures() {
-    let (root, blobs) = cloud().await;
-    let spec = ManagedImageSpec {
+fn image_of(vhd: &str) -> ManagedImageSpec {
+    ManagedImageSpec {
         id: ManagedImageId {
             subscription: SubscriptionId::numbered(1),
             resource_group: "images".parse().unwrap(),
             name: "ubuntu-1".parse().unwrap(),
         },
         region: "westeurope".parse().unwrap(),
-        vhd: container().blob("ubuntu__1.vhd"),
+        vhd: container().blob(vhd),
         os: OsType::Windows,
         generation: Generation::V2,
         storage_type: StorageType::PremiumLrs,
         disk_encryption_set: Some("/subscriptions/1/diskEncryptionSets/keys".to_owned()),
         tenant: None,
         tags: BTreeMap::from([("team".to_owned(), "platform".to_owned())]),
-    };
+    }
+}
+
+/// An image that was made of one VHD is never replaced by one of another, whoever else removes and makes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn images_of_one_name_are_not_replaced_by_others() {
+    let (root, blobs) = cloud().await;
+    let (one, other) = (image_of("one.vhd"), image_of("other.vhd"));
+    for spec in [&one, &other] {
+        conformance::image_plane::put_smallest_vhd(&blobs, &spec.vhd).await;
+    }
+    let images = DirectoryImages::new(root.path().to_owned());
+    let again = tokio::spawn({
+        let images = images.clone();
+        async move {
+            for _ in 0..2000 {
+                let _ = images.put(&one).await;
+            }
+        }
+    });
+    let file = root.path().join("subscriptions").join(other.id.subscription.to_string());
+    let file = file.join("resourceGroups/images/images/ubuntu-1.json");
+    while !again.is_finished() {
+        images.delete(&other.id, None).await.unwrap();
+        if images.put(&other).await.is_ok() {
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(text.contains("other.vhd"), "it was replaced by an image of another VHD: {text}");
+        }
+    }
+    again.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_image_looks_like_azures() {
+    let (root, blobs) = cloud().await;
+    let spec = image_of("ubuntu__1.vhd");
     conformance::image_plane::put_smallest_vhd(&blobs, &spec.vhd).await;
     DirectoryImages::new(root.path().to_owned()).put(&spec).await.unwrap();
     let folder = format!("subscriptions/{}/resourceGroups/images/images", spec.id.subscription);
@@ -105,7 +138,7 @@ async fn a_file_in_place_of_an_account_makes_all_calls_fail() {
     let (blobs, blob) = (blobs_at(root.path()), container().blob("a/b"));
     let errors = [
         blobs.ensure_container(&container()).await.unwrap_err(),
-        blobs.put_blob(&blob, Bytes::new(), crc(b"")).await.unwrap_err(),
+        blobs.put_blob(&blob, Bytes::new(), crc(b"").into()).await.unwrap_err(),
         blobs.get(&blob, None).await.unwrap_err(),
         blobs.properties(&blob).await.unwrap_err(),
         blobs.list(&container(), "", None).await.unwrap_err(),
@@ -126,19 +159,19 @@ async fn names_do_not_lead_out_of_their_container() {
     let long = "x/".repeat(600);
     for name in ["", "..", "../a", "a/../../b", "/etc/passwd", "a//b", "a/", ".hidden", "a/.hidden", "a\0b", &long] {
         let blob = container().blob(name);
-        let put = blobs.put_blob(&blob, Bytes::new(), crc(b"")).await.unwrap_err();
+        let put = blobs.put_blob(&blob, Bytes::new(), crc(b"").into()).await.unwrap_err();
         let get = blobs.get(&blob, None).await.unwrap_err();
         assert_eq!((put.kind, get.kind), (ErrorKind::Invalid, ErrorKind::Invalid), "{name:?}");
     }
     let segment = container().blob("x".repeat(300));
-    let error = blobs.put_blob(&segment, Bytes::new(), crc(b"")).await.unwrap_err();
+    let error = blobs.put_blob(&segment, Bytes::new(), crc(b"").into()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
 }
 
 #[tokio::test]
 async fn blobs_and_folders_do_not_take_each_others_names() {
     let (_root, blobs) = cloud().await;
-    let put = async |name: &str| blobs.put_blob(&container().blob(name), Bytes::new(), crc(b"")).await;
+    let put = async |name: &str| blobs.put_blob(&container().blob(name), Bytes::new(), crc(b"").into()).await;
     put("folder/blob").await.unwrap();
     for name in ["folder", "folder/blob/below"] {
         let error = put(name).await.unwrap_err();
@@ -209,7 +242,7 @@ async fn touches_take_the_injected_clocks_time_and_never_go_back() {
     let blobs = DirectoryBlobs::new(root.path().to_owned(), Arc::new(TokioClock::starting_at(now)));
     blobs.ensure_container(&container()).await.unwrap();
     let blob = container().blob("a");
-    blobs.put_blob(&blob, Bytes::new(), crc(b"")).await.unwrap();
+    blobs.put_blob(&blob, Bytes::new(), crc(b"").into()).await.unwrap();
     let mut before = blobs.properties(&blob).await.unwrap().unwrap();
     for _ in 0..3 {
         blobs.touch(&blob, &before.etag).await.unwrap();
@@ -346,7 +379,7 @@ async fn put_blobs(blobs: &DirectoryBlobs) {
     let (body, run) = (Bytes::from(vec![1; LENGTH]), std::process::id());
     for n in 0.. {
         let blob = container().blob(format!("{run}/{n}"));
-        blobs.put_blob(&blob, body.clone(), crc(&body)).await.unwrap();
+        blobs.put_blob(&blob, body.clone(), crc(&body).into()).await.unwrap();
         if n % 10 != 0 {
             blobs.delete(&blob, None).await.unwrap();
         }

@@ -1,10 +1,14 @@
 //! Changes to the targets file that leave comments and order as they are.
+//!
+//! Several commands may change one file at the same time: each reads, changes and replaces it under a [`FileLock`]. An editor
+//! knows nothing of the lock, so the file is also compared with what was read before it is replaced.
 
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use goldfleet_diagnostics::Fault;
+use goldfleet_file_lock::FileLock;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::target::{Target, TargetKey};
 use toml_edit::{ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
@@ -17,10 +21,13 @@ use super::{Contents, TargetsFile, check};
 /// The array of targets.
 const TARGET: &str = "target";
 
-/// A targets file that is being changed. Nothing is written before [`TargetsDocument::save`].
+/// A targets file that is being changed. Nothing is written before [`TargetsDocument::save`], or before the end of
+/// [`TargetsDocument::edit`].
 #[derive(Debug)]
 pub struct TargetsDocument {
     path: PathBuf,
+    /// What the file said when it was read or last written; none where there was no file.
+    read: Option<String>,
     contents: Contents,
     document: DocumentMut,
 }
@@ -57,21 +64,35 @@ pub struct Switched {
 }
 
 impl TargetsDocument {
+    /// Changes the file at `path`; one that is missing is taken as empty. No other change to the file comes between reading
+    /// and writing it: it waits for the one that is under way.
+    ///
+    /// # Errors
+    /// The error of `change`, or [`TargetsFileError`] where the file cannot be read or written, is invalid as it is, or was
+    /// changed by something that does not wait, such as an editor. The file is then as it was.
+    pub fn edit<T, E: From<TargetsFileError>>(
+        path: &Path,
+        change: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let lock = Self::lock(path)?;
+        let mut document = Self::open(path)?;
+        let changed = change(&mut document)?;
+        document.replace(&lock)?;
+        Ok(changed)
+    }
+
     /// Opens the file at `path`; one that is missing is taken as empty.
     ///
     /// # Errors
-    /// [`TargetsFileError`] where the file can't be read or is not in order as it is.
+    /// [`TargetsFileError`] where the file cannot be read or is invalid as it is.
     pub fn open(path: &Path) -> Result<Self, TargetsFileError> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(source) => return Err(TargetsFileError::Unreadable { path: path.to_owned(), source }),
-        };
-        let contents = Contents::read(path, &text)?;
+        let read = read(path)?;
+        let text = read.as_deref().unwrap_or_default();
+        let contents = Contents::read(path, text)?;
         let mut document: DocumentMut =
             text.parse().map_err(|error| unfit(path, format!("this is no valid TOML: {error}")))?;
         make_array(&mut document).map_err(|message| unfit(path, message))?;
-        Ok(Self { path: path.to_owned(), contents, document })
+        Ok(Self { path: path.to_owned(), read, contents, document })
     }
 
     /// What the file says with the changes so far.
@@ -153,13 +174,32 @@ impl TargetsDocument {
         Ok(switched)
     }
 
-    /// Writes the file, in one step.
+    /// Writes the file, in one step, if it still says what was read.
     ///
     /// # Errors
-    /// [`TargetsFileError::Unwritable`]; the file is then as it was.
-    pub fn save(&self) -> Result<(), TargetsFileError> {
-        replace(&self.path, &self.document.to_string())
-            .map_err(|source| TargetsFileError::Unwritable { path: self.path.clone(), source })
+    /// [`TargetsFileError::Changed`] or [`TargetsFileError::Unwritable`]; the file is then left alone.
+    pub fn save(&mut self) -> Result<(), TargetsFileError> {
+        let lock = Self::lock(&self.path)?;
+        self.replace(&lock)
+    }
+
+    fn lock(path: &Path) -> Result<FileLock, TargetsFileError> {
+        // What a link points to is locked, as that is replaced.
+        let file = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        FileLock::acquire(&file).map_err(|source| TargetsFileError::Unwritable { path: path.to_owned(), source })
+    }
+
+    fn replace(&mut self, _lock: &FileLock) -> Result<(), TargetsFileError> {
+        if read(&self.path)? != self.read {
+            return Err(TargetsFileError::Changed(self.path.clone()));
+        }
+        let text = self.document.to_string();
+        if self.read.as_ref() != Some(&text) {
+            replace(&self.path, &text)
+                .map_err(|source| TargetsFileError::Unwritable { path: self.path.clone(), source })?;
+        }
+        self.read = Some(text);
+        Ok(())
     }
 
     fn index(&self) -> HashMap<TargetKey, usize> {
@@ -193,6 +233,15 @@ impl TargetsDocument {
         let remarks = self.document.trailing().as_str().unwrap_or_default().to_owned();
         self.document.set_trailing("");
         if remarks.trim().is_empty() { String::new() } else { format!("{}\n\n", remarks.trim_end()) }
+    }
+}
+
+/// What the file says; none where there is no file.
+fn read(path: &Path) -> Result<Option<String>, TargetsFileError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(TargetsFileError::Unreadable { path: path.to_owned(), source }),
     }
 }
 

@@ -34,6 +34,9 @@ pub enum TargetsFileError {
         /// Why.
         source: io::Error,
     },
+    /// Something else has changed the file since it was read; it is as that left it.
+    #[error("the targets file {} was changed at the same time by something else: repeat the command", .0.display())]
+    Changed(PathBuf),
     /// What is written can't be used.
     #[error("{}", lines(.0))]
     Invalid(Vec<Problem>),

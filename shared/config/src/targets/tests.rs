@@ -224,6 +224,71 @@ fn what_does_not_go_together_is_not_merged() {
     assert_eq!(fs::read_to_string(&path).unwrap(), FILE);
 }
 
+/// Forty changes at the same time: none is lost.
+#[test]
+fn changes_at_the_same_time_are_all_written() {
+    let (_folder, path) = file(FILE);
+    let barrier = std::sync::Barrier::new(40);
+    std::thread::scope(|scope| {
+        for number in 10..50 {
+            let (path, barrier) = (&path, &barrier);
+            scope.spawn(move || {
+                let new = vec![given(target(number, "eastus", &format!("stage{number:04}")))];
+                barrier.wait();
+                TargetsDocument::edit(path, |document| document.merge(new, OnDuplicate::Keep)).unwrap();
+            });
+        }
+    });
+    assert_eq!(TargetsFile::load(&path).unwrap().targets.len(), 42);
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left in the folder");
+}
+
+/// An editor takes no lock: what it has saved is not overwritten.
+#[test]
+fn a_file_that_was_changed_since_it_was_read_is_left_alone() {
+    let (_folder, path) = file(FILE);
+    let mut document = TargetsDocument::open(&path).unwrap();
+    document.switch(&[], false).unwrap();
+    let edited = format!("{FILE}# and a remark\n");
+    fs::write(&path, &edited).unwrap();
+    let error = document.save().unwrap_err();
+    assert!(matches!(error, TargetsFileError::Changed(_)), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), edited);
+
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(document.save().unwrap_err(), TargetsFileError::Changed(_)), "removed is changed as well");
+    assert!(!path.exists());
+}
+
+/// A change that fails leaves the file as it was, and the lock free.
+#[test]
+fn a_change_that_fails_changes_nothing() {
+    let (_folder, path) = file(FILE);
+    for _ in 0..2 {
+        let failed = TargetsDocument::edit(&path, |document| document.switch(&selectors(&["mars"]), false));
+        assert!(matches!(failed.unwrap_err(), TargetsFileError::NothingMatches(_)));
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), FILE);
+}
+
+/// A link and what it points to are one file.
+#[test]
+fn changes_through_a_link_wait_for_each_other() {
+    let (folder, path) = file(FILE);
+    let link = folder.path().join("link.toml");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    std::thread::scope(|scope| {
+        for number in 10..30 {
+            let path = if number % 2 == 0 { &path } else { &link };
+            let new = vec![given(target(number, "eastus", &format!("stage{number:04}")))];
+            scope
+                .spawn(move || TargetsDocument::edit(path, |document| document.merge(new, OnDuplicate::Keep)).unwrap());
+        }
+    });
+    assert!(link.is_symlink());
+    assert_eq!(TargetsFile::load(&path).unwrap().targets.len(), 22);
+}
+
 #[test]
 fn thousands_of_targets_take_no_time() {
     let folder = tempfile::tempdir().unwrap();

@@ -11,6 +11,6 @@ mod scan;
 mod zero;
 
 pub use buffer::WindowBuffer;
-pub use pack::{ZERO_RUN_THRESHOLD, pack, pack_with};
+pub use pack::{PackedChunk, PackedRun, ZERO_RUN_THRESHOLD, pack, pack_with};
 pub use scan::{read_window, windows};
 pub use zero::is_zero;

@@ -1,8 +1,8 @@
 //! From a window's bytes to a chunk.
 
-use goldfleet_model::checksum::Crc64;
+use goldfleet_model::checksum::{Crc64, concatenated_crc64};
 use goldfleet_model::hash::ChunkHasher;
-use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Run};
+use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Md5Sum, Run};
 
 use super::{WindowBuffer, is_zero};
 
@@ -22,24 +22,76 @@ const SECTOR: usize = 512;
 /// two, as a whole chunk does not.
 const STRETCH: usize = 512 * 1024;
 
+/// A chunk as its window was packed: its entry in the manifest without the MD5 of its runs.
+///
+/// MD5 takes ten times as long as everything else that is done to a chunk, and runs on other threads: see
+/// [`PackedChunk::md5_of_runs`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedChunk {
+    /// The hash of its bytes.
+    pub hash: ChunkHash,
+    /// Its length in bytes: the sum of its runs.
+    pub length: u32,
+    /// Its runs, in the order of the disk; at least one.
+    pub runs: Vec<PackedRun>,
+}
+
+/// A run of a [`PackedChunk`]. The fields are those of [`Run`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedRun {
+    /// Where it begins on the disk, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub length: u32,
+    /// Where it begins in the chunk, in bytes.
+    pub at: u32,
+    /// The CRC-64/NVME of its bytes.
+    pub crc64: u64,
+}
+
+impl PackedChunk {
+    /// The CRC-64/NVME of the whole chunk.
+    #[must_use]
+    pub fn crc64(&self) -> u64 {
+        concatenated_crc64(self.runs.iter().map(|run| (run.crc64, u64::from(run.length))))
+    }
+
+    /// The MD5 of each run, in order, of a chunk with these bytes.
+    #[must_use]
+    pub fn md5_of_runs(&self, bytes: &[u8]) -> Vec<Md5Sum> {
+        self.runs.iter().map(|run| Md5Sum::of(&bytes[run.at as usize..][..run.length as usize])).collect()
+    }
+
+    /// Its entry in the manifest. `md5` has one element for each run, in order: an element too few loses a run.
+    #[must_use]
+    pub fn into_entry(self, md5: &[Md5Sum]) -> ChunkEntry {
+        debug_assert_eq!(self.runs.len(), md5.len(), "one MD5 for each run");
+        let runs = self.runs.iter().zip(md5).map(|(run, md5)| {
+            let PackedRun { offset, length, at, crc64 } = *run;
+            Run { offset, length, at, crc64, md5: *md5 }
+        });
+        ChunkEntry { hash: self.hash, length: self.length, runs: runs.collect() }
+    }
+}
+
 /// Packs a window that begins at `offset` of the disk: leaves its zero runs out of `window`, in place, and describes what
-/// is left, the chunk's bytes, as its entry in the manifest. None where the window is all zero. The window's length is a
-/// multiple of 512 and at most 4 MiB.
+/// is left, the chunk's bytes. None where the window is all zero. The window's length is a multiple of 512 and at most
+/// 4 MiB.
 #[must_use]
-pub fn pack(window: &mut WindowBuffer, offset: u64) -> Option<ChunkEntry> {
+pub fn pack(window: &mut WindowBuffer, offset: u64) -> Option<PackedChunk> {
     pack_with(window, offset, ZERO_RUN_THRESHOLD)
 }
 
 /// [`pack`] with another threshold, for the benchmark that chose it.
 #[must_use]
-pub fn pack_with(window: &mut WindowBuffer, offset: u64, threshold: usize) -> Option<ChunkEntry> {
+pub fn pack_with(window: &mut WindowBuffer, offset: u64, threshold: usize) -> Option<PackedChunk> {
     let mut runs = Vec::new();
     let mut packed = 0;
     for (start, end) in data_runs(window, threshold) {
         window.close_up(packed, start..end);
         // A window is at most 4 MiB, so lengths and positions in it fit 32 bits.
         let (length, at) = (u32::try_from(end - start).ok()?, u32::try_from(packed).ok()?);
-        runs.push(Run { offset: offset + start as u64, length, at, crc64: 0 });
+        runs.push(PackedRun { offset: offset + start as u64, length, at, crc64: 0 });
         packed += end - start;
     }
     window.set_length(packed);
@@ -47,11 +99,11 @@ pub fn pack_with(window: &mut WindowBuffer, offset: u64, threshold: usize) -> Op
         return None;
     }
     let hash = sum_and_hash(window, &mut runs);
-    Some(ChunkEntry { hash, length: u32::try_from(packed).ok()?, runs })
+    Some(PackedChunk { hash, length: u32::try_from(packed).ok()?, runs })
 }
 
 /// Writes down the CRC of each run of a chunk and returns the hash of them all.
-fn sum_and_hash(chunk: &[u8], runs: &mut [Run]) -> ChunkHash {
+fn sum_and_hash(chunk: &[u8], runs: &mut [PackedRun]) -> ChunkHash {
     let mut hash = ChunkHasher::default();
     let (mut summed, mut hashed) = (0, 0);
     for run in runs {
@@ -98,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    fn unpack(entry: &ChunkEntry, packed: &[u8], offset: u64, length: usize) -> Vec<u8> {
+    fn unpack(entry: &PackedChunk, packed: &[u8], offset: u64, length: usize) -> Vec<u8> {
         let mut window = vec![0; length];
         for run in &entry.runs {
             let from = usize::try_from(run.offset - offset).unwrap();
@@ -130,6 +182,12 @@ mod tests {
                     prop_assert_eq!(window.len(), entry.length as usize);
                     prop_assert_eq!(entry.hash, ChunkHash::of(&window));
                     prop_assert_eq!(entry.crc64(), crc64(&window));
+                    let in_manifest = entry.clone().into_entry(&entry.md5_of_runs(&window));
+                    prop_assert_eq!(in_manifest.crc64(), crc64(&window));
+                    prop_assert_eq!(in_manifest.md5().is_some(), entry.runs.len() == 1);
+                    for run in &in_manifest.runs {
+                        prop_assert_eq!(run.md5, Md5Sum::of(&window[run.at as usize..][..run.length as usize]));
+                    }
                     for run in &entry.runs {
                         let bytes = &window[run.at as usize..][..run.length as usize];
                         let zeros: Vec<bool> = bytes.chunks(SECTOR).map(is_zero).collect();

@@ -10,8 +10,9 @@ use goldfleet_model::manifest::Generation;
 use super::disk::Disk;
 use super::error::VhdError;
 use super::findings::{Finding, Format, Report, Severity};
-use super::footer::FooterError;
+use super::footer::{FOOTER_SIZE, Footer, FooterError};
 use super::partition::{Partitioning, partitioning};
+use super::signature::{HEAD, Kind, Recognised, recognise};
 
 const MIB: u64 = 1 << 20;
 
@@ -88,50 +89,50 @@ impl Check<'_> {
     }
 
     fn file(&mut self, file: &File, stated: Option<Generation>) {
-        let mut head = [0; 1024];
-        let read = read_up_to(file, &mut head);
-        if let Some((format, name, from)) = foreign(&head[..read]) {
-            self.report.format = format;
-            let code = match format {
-                Format::Vhdx => "vhdx",
-                Format::Qcow2 => "qcow2",
-                _ => "vmdk",
-            };
-            return self.error(code, format!("it is a {name} image, not a VHD"), self.convert(from));
-        }
+        let mut head = vec![0; HEAD];
+        let read = read_up_to(file, 0, &mut head);
+        head.truncate(read);
         match Disk::open(self.path) {
             Ok(disk) => self.disk(&disk, stated),
-            Err(error) => self.unusable(&error, &head[..read]),
+            Err(error @ (VhdError::Footer(FooterError::Cookie) | VhdError::TooShort { .. })) => {
+                match recognise(&head) {
+                    Some(found) => self.other_file(file, found, &head),
+                    None => self.unusable(&error, &head),
+                }
+            }
+            Err(error) => self.unusable(&error, &head),
         }
     }
 
-    /// The command that makes a fixed VHD of it.
-    fn convert(&self, from: &str) -> String {
-        let (file, target) = (quoted(self.path), quoted(&self.path.with_extension("fixed.vhd")));
-        format!("convert it: qemu-img convert -f {from} -O vpc -o subformat=fixed,force_size {file} {target}")
+    /// Refuses a file of another format.
+    fn other_file(&mut self, file: &File, found: Recognised, head: &[u8]) {
+        let is_extent = found.kind == Kind::Vmdk && is_vmdk_extent(file, head);
+        let (kind, name) =
+            if is_extent { (Kind::VmdkExtent, "an extent of a VMDK disk") } else { (found.kind, found.name) };
+        self.report.format = kind.format();
+        let command = match kind {
+            Kind::Vhdx => self.convert("vhdx"),
+            Kind::Qcow2 => self.convert("qcow2"),
+            Kind::Vmdk => self.convert("vmdk"),
+            _ => None,
+        };
+        self.error(
+            kind.code(),
+            format!("it is {name}, not a VHD"),
+            command.unwrap_or_else(|| kind.remedy().to_owned()),
+        );
     }
 
-    /// The commands that make a fixed VHD of `mib` MiB of it.
-    fn resize(&self, mib: u64) -> String {
-        format!("resize it: {}", self.rebuild(mib, ""))
-    }
-
-    /// The commands that write the backup of its GPT anew. Not in the file itself: tools would take the footer for the disk's
-    /// end, and write over it.
-    fn renew_backup(&self, size: u64) -> String {
-        format!("write it anew: {}", self.rebuild(size.div_ceil(MIB), "sgdisk -e"))
-    }
-
-    /// The commands that make a raw disk of `mib` MiB of it, have a `tool` change that, if one is named, and make a fixed VHD
-    /// of it again.
-    fn rebuild(&self, mib: u64, tool: &str) -> String {
-        let raw = quoted(&self.path.with_extension("raw"));
-        let (file, target) = (quoted(self.path), quoted(&self.path.with_extension("fixed.vhd")));
-        let change = if tool.is_empty() { String::new() } else { format!("{tool} {raw} && ") };
-        format!(
-            "qemu-img convert -f vpc -O raw {file} {raw} && qemu-img resize -f raw {raw} {mib}M && \
-             {change}qemu-img convert -f raw -O vpc -o subformat=fixed,force_size {raw} {target}"
-        )
+    /// The command that makes a fixed VHD of an image in a format that qemu-img calls `from`; it does nothing where a file
+    /// of the new name exists. None where a shell could not take the file's name as it is shown. Only for formats whose
+    /// size qemu-img takes from the image: it rounds that of many VHDs, by the program that made them (`vpc_open` in
+    /// `block/vpc.c`), and a raw disk has none that would show whether the file is whole.
+    fn convert(&self, from: &str) -> Option<String> {
+        let (file, target) = (quoted(self.path)?, quoted(&self.path.with_extension("fixed.vhd"))?);
+        Some(format!(
+            "convert it to a new file: test ! -e {target} && \
+             qemu-img convert -f {from} -O vpc -o subformat=fixed,force_size {file} {target}"
+        ))
     }
 
     fn unusable(&mut self, error: &VhdError, head: &[u8]) {
@@ -146,20 +147,16 @@ impl Check<'_> {
             }
             VhdError::Footer(FooterError::Cookie) | VhdError::TooShort { .. } if looks_raw(head) => {
                 self.report.format = Format::Raw;
-                let remedy = format!("if it is whole, {}; else copy or export it again", self.convert("raw"));
                 let message = "it has partitions but no VHD footer: it is a raw disk image, or a VHD that is cut short";
-                self.error("raw", message, remedy);
+                self.error("raw", message, IF_RAW);
             }
             VhdError::Footer(footer) => {
-                let again = "export the disk again; the copy may be damaged or cut short";
-                let (code, remedy) = match footer {
-                    FooterError::Cookie => {
-                        ("no-footer", format!("{again}. If it is a raw disk image, {}", self.convert("raw")))
-                    }
-                    FooterError::Checksum { .. } => ("footer-checksum", again.to_owned()),
-                    FooterError::Type(_) => ("footer-type", again.to_owned()),
+                let code = match footer {
+                    FooterError::Cookie => "no-footer",
+                    FooterError::Checksum { .. } => "footer-checksum",
+                    FooterError::Type(_) => "footer-type",
                 };
-                self.error(code, footer.to_string(), remedy);
+                self.error(code, footer.to_string(), "export the disk again; the copy may be damaged or cut short");
             }
             VhdError::TooShort { .. } => self.error("no-footer", error.to_string(), "export the disk again"),
             VhdError::Truncated { .. } => self.error("truncated", error.to_string(), "copy or export it again"),
@@ -178,6 +175,10 @@ impl Check<'_> {
     fn disk(&mut self, disk: &Disk, stated: Option<Generation>) {
         self.report.format = if disk.is_dynamic() { Format::DynamicVhd } else { Format::FixedVhd };
         self.report.size = Some(disk.size());
+        if !self.is_a_disk(disk) {
+            // What else is wrong with it does not matter.
+            return;
+        }
         self.size(disk.size());
         if disk.is_dynamic() {
             let message = "it is dynamic: what is uploaded is the fixed VHD it stands for";
@@ -193,26 +194,46 @@ impl Check<'_> {
         }
     }
 
+    /// Refuses a disk that is a file of another format: one that was taken for a raw disk when the VHD was made.
+    fn is_a_disk(&mut self, disk: &Disk) -> bool {
+        let mut head = vec![0; HEAD.min(usize::try_from(disk.size()).unwrap_or(HEAD))];
+        if disk.read_at(0, &mut head).is_err() {
+            // Reading the partition table reports it.
+            return true;
+        }
+        let (name, remedy) = match recognise(&head) {
+            Some(found) if !found.kind.may_be_a_disk() => (found.name, found.kind.remedy()),
+            _ if head.starts_with(b"conectix") || ends_with_a_footer(disk) => ("a VHD", "use that VHD itself"),
+            _ => return true,
+        };
+        self.error(
+            "not-a-disk",
+            format!("its disk is {name}: a file of that format was taken for a raw disk when the VHD was made"),
+            format!("go back to the original file: {remedy}"),
+        );
+        false
+    }
+
     fn size(&mut self, size: u64) {
         if !size.is_multiple_of(MIB) {
             self.error(
                 "not-whole-mib",
                 format!("its disk has {size} bytes, which is not a whole number of MiB"),
-                self.resize(size.div_ceil(MIB)),
+                change_size(size),
             );
         }
         if size < SMALLEST {
             self.error(
                 "too-small",
                 format!("its disk has {size} bytes; Azure takes no less than {SMALLEST}"),
-                "make the disk larger",
+                change_size(size),
             );
         }
         if size > LARGEST {
             self.error(
                 "too-large",
                 format!("its disk has {size} bytes; an OS disk has at most {LARGEST} (4,095 GiB)"),
-                "shrink the disk",
+                change_size(size),
             );
         }
     }
@@ -238,7 +259,8 @@ impl Check<'_> {
                 );
             }
             (Partitioning::DamagedGpt, _) => {
-                self.error("gpt-damaged", "its partition table (GPT) is damaged", "repair it (gdisk, sgdisk --verify)");
+                let remedy = format!("export the disk again. {NOT_IN_THE_FILE}");
+                self.error("gpt-damaged", "its partition table (GPT) is damaged", remedy);
             }
             (Partitioning::LongerGpt { needed }, _) => self.cut_short("partition table (GPT)", needed, size),
             (Partitioning::LongerMbr { needed }, _) => self.cut_short("master boot record", needed, size),
@@ -281,7 +303,7 @@ impl Check<'_> {
                 "gpt-backup-damaged",
                 "the backup of its partition table (GPT) is missing or damaged, or differs from the first one: systems boot by \
                  the first one, but the disk may have lost its end, and nothing is left to repair the first one from",
-                self.renew_backup(size),
+                format!("if its end is missing, copy or export it again. {NOT_IN_THE_FILE}"),
             );
         }
         if self.report.generation.is_none() && self.report.is_usable() {
@@ -303,18 +325,37 @@ impl Check<'_> {
     }
 }
 
-/// A path as a shell takes it, and then qemu-img, to which a dash is the beginning of an option, and what stands before a
-/// colon a protocol.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let here = if text.starts_with('-') || path.is_relative() && text.contains(':') { "./" } else { "" };
-    format!("'{here}{}'", text.replace('\'', r"'\''"))
+/// What to do about a disk whose size has to change. No tool is named that would do that to the file: what it takes for the
+/// disk's size, and what it does to the footer, depends on the tool and on the program that made the VHD.
+fn change_size(size: u64) -> String {
+    if size > LARGEST {
+        return "shrink its partitions, then the disk, to at most 4,095 GiB in the machine that it is from, and export it again"
+            .to_owned();
+    }
+    let mib = size.max(SMALLEST).div_ceil(MIB);
+    format!("enlarge the disk to {mib} MiB with the program that made it, and export it again")
 }
 
-fn read_up_to(file: &File, buffer: &mut [u8]) -> usize {
+/// Where a partition table can be repaired.
+const NOT_IN_THE_FILE: &str = "If it is damaged there too, repair it in a machine that has the disk attached, not in this \
+                               file: a partition tool takes the VHD footer for the end of the disk, and overwrites it";
+
+/// What to do about a file that may be a raw disk: nothing in it tells whether it is whole.
+const IF_RAW: &str = "if it is a raw disk image, make a fixed VHD of it as docs/images.md describes; if it was a VHD, its end \
+                      is missing: copy or export it again";
+
+/// A path as a shell takes it, and then qemu-img, to which a dash is the beginning of an option, and what stands before a
+/// colon a protocol. None where it cannot be shown as it is.
+fn quoted(path: &Path) -> Option<String> {
+    let text = path.to_str().filter(|text| !text.chars().any(char::is_control))?;
+    let here = if text.starts_with('-') || path.is_relative() && text.contains(':') { "./" } else { "" };
+    Some(format!("'{here}{}'", text.replace('\'', r"'\''")))
+}
+
+fn read_up_to(file: &File, at: u64, buffer: &mut [u8]) -> usize {
     let mut read = 0;
     while read < buffer.len() {
-        match file.read_at(&mut buffer[read..], read as u64) {
+        match file.read_at(&mut buffer[read..], at + read as u64) {
             Ok(0) | Err(_) => break,
             Ok(n) => read += n,
         }
@@ -322,18 +363,24 @@ fn read_up_to(file: &File, buffer: &mut [u8]) -> usize {
     read
 }
 
-/// Another format by its first bytes: what it is, and what qemu-img calls it.
-fn foreign(head: &[u8]) -> Option<(Format, &'static str, &'static str)> {
-    let starts = |magic: &[u8]| head.starts_with(magic);
-    if starts(b"vhdxfile") {
-        Some((Format::Vhdx, "VHDX", "vhdx"))
-    } else if starts(b"QFI\xfb") {
-        Some((Format::Qcow2, "QCOW2", "qcow2"))
-    } else if starts(b"KDMV") || starts(b"# Disk DescriptorFile") {
-        Some((Format::Vmdk, "VMDK", "vmdk"))
-    } else {
-        None
-    }
+/// What a VMDK descriptor begins with.
+const DESCRIPTOR: &[u8] = b"# Disk DescriptorFile";
+
+/// Whether a VMDK file holds only a part of a disk: it is no descriptor and has none in it. Source: VMware's "Virtual Disk
+/// Format 5.0", `SparseExtentHeader`: the descriptor's sector is at byte 28, 0 where there is none.
+fn is_vmdk_extent(file: &File, head: &[u8]) -> bool {
+    let Some(sector) = head.get(28..36).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()) else { return false };
+    let at = u64::from_le_bytes(sector).saturating_mul(super::SECTOR);
+    let mut descriptor = [0; DESCRIPTOR.len()];
+    let found = read_up_to(file, at.min(u64::from(u32::MAX)), &mut descriptor);
+    !head.starts_with(DESCRIPTOR) && (at == 0 || descriptor[..found] != *DESCRIPTOR)
+}
+
+/// Whether the last sector of a disk is the footer of a fixed VHD of all that lies before it.
+fn ends_with_a_footer(disk: &Disk) -> bool {
+    let Some(at) = disk.size().checked_sub(FOOTER_SIZE as u64) else { return false };
+    let mut last = [0; FOOTER_SIZE];
+    disk.read_at(at, &mut last).is_ok() && Footer::parse(&last).is_ok_and(|footer| footer.size() == at)
 }
 
 /// Whether the first sectors are those of a partitioned disk.

@@ -44,6 +44,18 @@ pub enum Format {
     Qcow2,
     /// VMware's format.
     Vmdk,
+    /// VirtualBox's format.
+    Vdi,
+    /// Parallels' format.
+    Parallels,
+    /// An earlier format of QEMU's.
+    Qed,
+    /// A compressed file.
+    Compressed,
+    /// An archive, such as tar or zip.
+    Archive,
+    /// An image of an optical disc.
+    Iso,
     /// A disk as it is, without a footer.
     Raw,
     /// None of these.

@@ -12,6 +12,7 @@ mod error;
 mod findings;
 mod footer;
 mod partition;
+mod signature;
 mod synthetic;
 
 pub use check::check;

@@ -6,3 +6,4 @@ mod corpus;
 mod hostile;
 mod images;
 mod reader;
+mod remedies;

@@ -1,36 +1,73 @@
 //! Manifests as text, one JSON value a line, so that they can be read with any tool and streamed:
 //!
 //! ```text
-//! {"format":"goldfleet-manifest","v":1,"os":"linux","generation":"v2","size":1073741824,"footer":"636f6e65…"}
-//! {"h":"<hash of the chunk>","r":[[0,4096,"<crc of the run>"],[65536,512,"…"]]}
+//! {"format":"goldfleet-manifest","v":2,"os":"linux","generation":"v2","size":1073741824,"footer":"636f6e65…"}
+//! {"h":"<hash of the chunk>","r":[[0,4096,"<CRC of the run>","<MD5 of the run>"],[65536,512,"…","…"]]}
 //! {"chunks":1}
 //! ```
 //!
-//! A line a chunk, in the order of the disk: its hash, and its runs as disk offset, length and CRC-64/NVME. A run's place
-//! in its chunk and the chunk's length follow from the lengths. The last line counts the chunks, so that a manifest that
-//! was cut short is told.
+//! A line a chunk, in the order of the disk: its hash, and its runs as disk offset, length, CRC-64/NVME and MD5. A run's
+//! place in its chunk and the chunk's length follow from the lengths. The last line counts the chunks, so that a manifest
+//! that was cut short is told.
+//!
+//! Version 1 had no MD5. Such a manifest is refused: without it, a service that does not check a CRC-64 writes damaged
+//! bytes.
 
 use std::io::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, OsType, Run, SECTOR};
-
-/// Why a manifest can't be read: the line, counted from 1, and what is wrong with it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the manifest is damaged at line {line}: {reason}")]
-pub struct ManifestError {
-    /// The line.
-    pub line: usize,
-    /// What is wrong.
-    pub reason: String,
-}
+use super::{CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, Md5Sum, OsType, Run, SECTOR};
 
 const FORMAT: &str = "goldfleet-manifest";
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
+
+/// Why a manifest can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// It is not what [`Manifest::encode`] writes.
+    #[error("the manifest is damaged at line {line}: {reason}")]
+    Damaged {
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An earlier release wrote it.
+    #[error(
+        "an earlier release wrote the manifest (format version {0}), and this release reads version {FORMAT_VERSION} only: \
+         upload the image again under another version; or remove this version with 'goldfleet cleanup --image NAME \
+         --version V', and upload it again"
+    )]
+    Older(u32),
+    /// A later release wrote it.
+    #[error(
+        "a later release wrote the manifest (format version {0}), and this release reads version {FORMAT_VERSION} only: \
+         update goldfleet"
+    )]
+    Newer(u32),
+}
+
+impl ManifestError {
+    /// The failure's code, listed in `docs/failures.md`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Damaged { .. } => "manifest-damaged",
+            Self::Older(_) | Self::Newer(_) => "manifest-version",
+        }
+    }
+}
 
 /// More than any disk has, in bytes: Azure's largest is 4,095 GiB.
 const SIZE_LIMIT: u64 = 4096 << 30;
+
+/// What the first line of every format version has.
+#[derive(Deserialize)]
+struct Version {
+    format: String,
+    v: u32,
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,7 +91,7 @@ struct Tail {
 #[serde(deny_unknown_fields)]
 struct Line {
     h: ChunkHash,
-    r: Vec<(u64, u32, String)>,
+    r: Vec<(u64, u32, String, String)>,
 }
 
 impl Manifest {
@@ -69,7 +106,7 @@ impl Manifest {
             size: self.size,
             footer: self.footer,
         };
-        let mut text = Vec::with_capacity(1500 + self.chunks.len() * 128);
+        let mut text = Vec::with_capacity(1500 + self.chunks.len() * 160);
         write_json(&mut text, &head);
         for chunk in &self.chunks {
             write_chunk(&mut text, chunk);
@@ -81,13 +118,18 @@ impl Manifest {
     /// Reads what [`Manifest::encode`] wrote, and nothing else: one content has one text, or it could have two digests.
     ///
     /// # Errors
-    /// [`ManifestError`] with the line that is wrong.
+    /// [`ManifestError`]: with the line that is wrong, or with what to do about another format version.
     pub fn decode(text: &[u8]) -> Result<Self, ManifestError> {
         let lines: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').collect();
-        let error = |line: usize| move |reason: String| ManifestError { line, reason };
+        let error = |line: usize| move |reason: String| ManifestError::Damaged { line, reason };
         let [first, middle @ .., last] = &lines[..] else {
             return Err(error(lines.len().max(1))("it is cut short".to_owned()));
         };
+        match format_version(first).map_err(error(1))? {
+            FORMAT_VERSION => {}
+            older if older < FORMAT_VERSION => return Err(ManifestError::Older(older)),
+            newer => return Err(ManifestError::Newer(newer)),
+        }
         let head = decode_head(first).map_err(error(1))?;
         decode_tail(last, middle.len()).map_err(error(lines.len()))?;
         let mut chunks = Vec::with_capacity(middle.len());
@@ -112,7 +154,8 @@ fn write_chunk(text: &mut Vec<u8>, chunk: &ChunkEntry) {
     let _ = write!(text, "{{\"h\":\"{}\",\"r\":[", chunk.hash);
     for (n, run) in chunk.runs.iter().enumerate() {
         let comma = if n == 0 { "" } else { "," };
-        let _ = write!(text, "{comma}[{},{},\"{:016x}\"]", run.offset, run.length, run.crc64);
+        let Run { offset, length, crc64, md5, .. } = run;
+        let _ = write!(text, "{comma}[{offset},{length},\"{crc64:016x}\",\"{md5}\"]");
     }
     text.extend_from_slice(b"]}\n");
 }
@@ -131,14 +174,13 @@ fn json_reason(error: &serde_json::Error) -> String {
     format!("{} (column {column})", text.strip_suffix(&place).unwrap_or(&text))
 }
 
+fn format_version(line: &[u8]) -> Result<u32, String> {
+    let version: Version = serde_json::from_slice(line).map_err(|error| json_reason(&error))?;
+    if version.format == FORMAT { Ok(version.v) } else { Err(format!("it is no {FORMAT}")) }
+}
+
 fn decode_head(line: &[u8]) -> Result<Head, String> {
     let head: Head = serde_json::from_slice(line).map_err(|error| json_reason(&error))?;
-    if head.format != FORMAT {
-        return Err(format!("it is no {FORMAT}"));
-    }
-    if head.v != FORMAT_VERSION {
-        return Err(format!("it has version {}, this program reads version {FORMAT_VERSION}", head.v));
-    }
     if head.size == 0 || !head.size.is_multiple_of(SECTOR) || head.size > SIZE_LIMIT {
         return Err(format!("a disk can't have {} bytes", head.size));
     }
@@ -162,7 +204,7 @@ fn decode_chunk(line: &[u8], from: u64, size: u64) -> Result<ChunkEntry, String>
     let window_end = (first / CHUNK_SIZE + 1).checked_mul(CHUNK_SIZE).ok_or("a run beyond every disk")?;
     let (mut at, mut free) = (0_u32, from);
     let mut runs = Vec::with_capacity(read.r.len());
-    for (offset, length, crc) in read.r {
+    for (offset, length, crc, md5) in read.r {
         let end = offset.checked_add(u64::from(length)).ok_or("a run beyond every disk")?;
         let aligned = offset.is_multiple_of(SECTOR) && u64::from(length).is_multiple_of(SECTOR) && length > 0;
         if !aligned {
@@ -174,7 +216,8 @@ fn decode_chunk(line: &[u8], from: u64, size: u64) -> Result<ChunkEntry, String>
             ));
         }
         let crc64 = u64::from_str_radix(&crc, 16).map_err(|_| format!("{crc:?} is no checksum"))?;
-        runs.push(Run { offset, length, at, crc64 });
+        let md5: Md5Sum = md5.parse().map_err(|_| format!("{md5:?} is no MD5"))?;
+        runs.push(Run { offset, length, at, crc64, md5 });
         // A window holds 4 MiB, so this can't overflow.
         at += length;
         free = end;

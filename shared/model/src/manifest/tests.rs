@@ -11,7 +11,8 @@ fn manifest_of(seeds: &[(u64, Vec<(u16, u16)>)]) -> Manifest {
         for (gap, length) in pieces {
             let start = offset + u64::from(gap % 64) * SECTOR;
             let length = u32::from(length % 64 + 1) * 512;
-            runs.push(Run { offset: start, length, at, crc64: start.wrapping_mul(0x9e37_79b9_7f4a_7c15) });
+            let crc64 = start.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            runs.push(Run { offset: start, length, at, crc64, md5: Md5Sum::of(&start.to_le_bytes()) });
             at += length;
             offset = start + u64::from(length);
         }
@@ -69,7 +70,9 @@ proptest! {
 fn refusals_name_the_line() {
     let good = String::from_utf8(manifest_of(&[(0, vec![(0, 0), (8, 1)]), (1, vec![(0, 3)])]).encode()).unwrap();
     let broken = [
-        good.replace("\"v\":1", "\"v\":2"),
+        good.replace("\"v\":2", "\"v\":1"),
+        good.replace("\"v\":2", "\"v\":3"),
+        good.replace(&Md5Sum::of(&0_u64.to_le_bytes()).to_string(), "d41d8cd9"),
         good.replace("goldfleet-manifest", "other"),
         good.replace("{\"chunks\":2}\n", ""),
         good.replace("\"chunks\":2", "\"chunks\":3"),
@@ -87,6 +90,21 @@ fn refusals_name_the_line() {
         })
         .collect();
     insta::assert_snapshot!(messages.join("\n"));
+}
+
+#[test]
+fn a_manifest_of_an_earlier_release_is_refused_with_what_to_do() {
+    let footer = "00".repeat(512);
+    let hash = "1".repeat(64);
+    let text = format!(
+        "{{\"format\":\"goldfleet-manifest\",\"v\":1,\"os\":\"linux\",\"generation\":\"v2\",\"size\":4194304,\
+         \"footer\":\"{footer}\"}}\n{{\"h\":\"{hash}\",\"r\":[[0,512,\"00000000000000ff\"]]}}\n{{\"chunks\":1}}\n"
+    );
+    let error = Manifest::decode(text.as_bytes()).unwrap_err();
+    assert_eq!((&error, error.code()), (&ManifestError::Older(1), "manifest-version"));
+    assert!(error.to_string().contains("upload the image again"), "{error}");
+    let later = Manifest::decode(text.replace("\"v\":1", "\"v\":3,\"sparse\":true").as_bytes()).unwrap_err();
+    assert_eq!(later, ManifestError::Newer(3));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod helpers;
 pub mod pages;
+pub mod proof;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use futures::future::join_all;
 use goldfleet_model::store::Container;
 use uuid::Uuid;
 
-use self::helpers::{as_usize, body, crc, etag, list, only_winner, put, refused, refused_as, source, unique};
+use self::helpers::{as_usize, body, crc, etag, list, only_winner, put, refused, refused_as, source, spoil, unique};
 use crate::blob_store::{BlobStore, PAGE, SourceRange};
 use crate::error::ErrorKind;
 
@@ -30,6 +31,7 @@ pub async fn all(blobs: &dyn BlobStore, container: &Container) {
     blobs_are_copied_from_server_to_server(blobs, container).await;
     bad_sources_write_nothing(blobs, container).await;
     pages::all(blobs, container).await;
+    proof::all(blobs, container).await;
 }
 
 /// A container can be asked for any number of times.
@@ -44,7 +46,7 @@ pub async fn a_missing_container_has_no_blobs_and_takes_none(blobs: &dyn BlobSto
     let name = format!("missing-{}", Uuid::new_v4().simple());
     let missing = Container { account: container.account.clone(), container: name.parse().expect("a name") };
     let blob = missing.blob("a");
-    refused(blobs.put_blob(&blob, body(1, 10), crc(&body(1, 10))).await, ErrorKind::NotFound);
+    refused(blobs.put_blob(&blob, body(1, 10), crc(&body(1, 10)).into()).await, ErrorKind::NotFound);
     refused(blobs.create_page_blob(&blob, PAGE, &BTreeMap::new()).await, ErrorKind::NotFound);
     let page = blobs.list(&missing, "", None).await.expect("a list of a missing container");
     assert!(page.blobs.is_empty() && page.next.is_none(), "a missing container has blobs: {page:?}");
@@ -68,7 +70,7 @@ pub async fn what_is_put_is_got(blobs: &dyn BlobStore, container: &Container) {
 pub async fn only_one_of_many_writers_makes_a_blob(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "race");
     let bodies: Vec<Bytes> = (0..24).map(|seed| body(seed, 40_000)).collect();
-    let results = join_all(bodies.iter().map(|body| blobs.put_blob(&blob, body.clone(), crc(body)))).await;
+    let results = join_all(bodies.iter().map(|body| blobs.put_blob(&blob, body.clone(), crc(body).into()))).await;
     let winner = only_winner(&results);
     assert_eq!(blobs.get(&blob, None).await.expect("the winner's blob"), bodies[winner], "not the winner's bytes");
 }
@@ -77,9 +79,9 @@ pub async fn only_one_of_many_writers_makes_a_blob(blobs: &dyn BlobStore, contai
 pub async fn a_wrong_checksum_writes_nothing(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "corrupt");
     let body = body(1, 1_000);
-    refused(blobs.put_blob(&blob, body.clone(), crc(&body) ^ 1).await, ErrorKind::Corrupt);
+    refused(blobs.put_blob(&blob, body.clone(), (crc(&body) ^ 1).into()).await, ErrorKind::Corrupt);
     assert_eq!(blobs.properties(&blob).await.expect("properties"), None, "a corrupt body was written");
-    blobs.put_blob(&blob, body.clone(), crc(&body)).await.expect("the name is still free");
+    blobs.put_blob(&blob, body.clone(), crc(&body).into()).await.expect("the name is still free");
 }
 
 /// Ranges are exact, and those outside are refused.
@@ -170,8 +172,8 @@ pub async fn bad_sources_write_nothing(blobs: &dyn BlobStore, container: &Contai
     let (from, to) = (unique(container, "from"), unique(container, "to"));
     let sent = put(blobs, &from, 1_000).await;
     let mut corrupt = source(&from, &sent, 0..1_000);
-    corrupt.crc64 ^= 1;
-    let missing = SourceRange { blob: unique(container, "missing"), range: 0..1_000, crc64: crc(&sent) };
+    spoil(&mut corrupt);
+    let missing = SourceRange { blob: unique(container, "missing"), range: 0..1_000, crc64: crc(&sent), md5: None };
     refused_as(blobs.put_blob_from(&to, &corrupt).await, ErrorKind::Corrupt, "source-corrupt");
     refused_as(blobs.put_blob_from(&to, &missing).await, ErrorKind::NotFound, "source-not-found");
     assert_eq!(blobs.properties(&to).await.expect("properties"), None, "a bad source became a blob");

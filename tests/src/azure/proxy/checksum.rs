@@ -12,6 +12,7 @@ use md5::{Digest as _, Md5};
 use super::answer::{Refusal, Refused};
 use super::asked::text;
 use super::lock;
+use super::rules::Ignored;
 
 /// A CRC-64/NVME as `x-ms-content-crc64` has it: eight bytes, the lowest first, in base64.
 #[must_use]
@@ -22,6 +23,11 @@ pub fn crc64_header(crc64: u64) -> String {
 /// The checksum of bytes, in the header's form.
 pub(super) fn crc64_of(bytes: &[u8]) -> String {
     crc64_header(crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes))
+}
+
+/// The MD5 of bytes, as `Content-MD5` has it.
+pub(super) fn md5_of(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(Md5::digest(bytes))
 }
 
 /// A checksum of bytes that pass by.
@@ -43,14 +49,26 @@ impl Running {
     }
 }
 
-/// Refuses bytes that do not have the checksums that the headers say: `crc64` and `md5` are their names.
-pub(super) fn check(headers: &HeaderMap, crc64: &str, md5: &str, bytes: &[u8]) -> Refused<()> {
-    let (wanted_crc64, wanted_md5) = (decoded(headers, crc64, 8)?, decoded(headers, md5, 16)?);
+/// Refuses a body that does not have the checksum that the request says.
+pub(super) fn check_body(headers: &HeaderMap, ignored: Ignored, body: &[u8]) -> Refused<()> {
+    check(headers, ("x-ms-content-crc64", ignored.body), ("content-md5", ignored.body), body)
+}
+
+/// Refuses what was read from a source and does not have the checksum that the request says.
+pub(super) fn check_source(headers: &HeaderMap, ignored: Ignored, bytes: &[u8]) -> Refused<()> {
+    let crc64 = ("x-ms-source-content-crc64", ignored.source_crc64);
+    check(headers, crc64, ("x-ms-source-content-md5", ignored.source_md5), bytes)
+}
+
+/// Refuses bytes that do not have the checksums that two headers say, given by their names and whether they are ignored.
+fn check(headers: &HeaderMap, crc64: (&str, bool), md5: (&str, bool), bytes: &[u8]) -> Refused<()> {
+    let (wanted_crc64, wanted_md5) = (decoded(headers, crc64.0, 8)?, decoded(headers, md5.0, 16)?);
     let bad = |code, message| Err(Refusal::new(StatusCode::BAD_REQUEST, code, message));
     if wanted_crc64.is_some() && wanted_md5.is_some() {
         let message = "Both x-ms-content-crc64 header and Content-MD5 header are present.";
         return bad("BothCrc64AndMd5HeaderPresent", message);
     }
+    let (wanted_crc64, wanted_md5) = (wanted_crc64.filter(|_| !crc64.1), wanted_md5.filter(|_| !md5.1));
     if wanted_crc64.is_some_and(|wanted| BASE64_STANDARD.encode(wanted) != crc64_of(bytes)) {
         let message =
             "The CRC64 value specified in the request did not match with the CRC64 value calculated by the server.";

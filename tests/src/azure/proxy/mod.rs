@@ -1,13 +1,16 @@
 //! A reverse proxy in front of the storage emulator's Blob endpoint, that supplies what the emulator lacks as Azure's
 //! Blob service does it, and what no service does on demand: faults.
 //!
-//! - Put Blob, Put Block and Put Page From URL, with the checksums of the source. The source may lie behind this proxy
+//! - Put Blob, Put Block and Put Page From URL, with the checksums of the source, and answers with the checksum of what was
+//!   written: as recorded from Azure, `Content-MD5` for pages from a URL, else `x-ms-content-crc64`. The source may lie behind this proxy
 //!   (`x-ms-copy-source` with its authority), behind another, or anywhere; with a SAS, or with
 //!   `x-ms-copy-source-authorization`.
 //! - `x-ms-content-crc64` on Put Blob, Put Block and Put Page; no page write over 4 MiB.
 //! - Refusal to write or clear pages beyond a blob's end, which the emulator lets pass.
 //! - Copy Blob that stays pending, of any size, and Abort Copy Blob: see [`Effect::Pending`]. Lists of blobs don't show
 //!   the copy's state; Get Blob and Get Blob Properties do.
+//! - A service that ignores checksums, or tells none: [`Effect::IgnoreSourceCrc64`], [`Effect::IgnoreSourceMd5`],
+//!   [`Effect::IgnoreBodyChecksum`], [`Effect::NoChecksums`]; and bits that flip on the way to it.
 //! - Faults, waiting and slow lines by [`Rules`], [`Counts`] of requests and bytes.
 //!
 //! All else passes through as it comes, path and query byte for byte. Requests may carry bearer tokens or SAS. With the
@@ -137,6 +140,7 @@ impl Core {
         self.counters.request(asked.to_string());
         let plan = self.rules.plan(&asked.head);
         upload.go_over(plan.line.clone());
+        upload.flip(plan.flip_body);
         if !plan.delay.is_zero() {
             tokio::time::sleep(plan.delay).await;
         }
@@ -173,7 +177,7 @@ impl Core {
     async fn operate(&self, asked: &Asked, upload: &mut Upload, plan: &Plan) -> Refused<Answer> {
         match asked.operation {
             Operation::PutBlob | Operation::PutBlock | Operation::PutPage => {
-                write::from_client(self, asked, upload).await
+                write::from_client(self, asked, upload, plan).await
             }
             Operation::ClearPages => write::clear(self, asked).await,
             Operation::PutBlobFromUrl => write::blob_from_url(self, asked, plan).await,

@@ -37,6 +37,17 @@ pub enum Effect {
     },
     /// One bit is another in what an operation from URL, or a copy that a rule holds, reads from its source.
     FlipSourceBit,
+    /// One bit is another in the body that a client sends.
+    FlipBodyBit,
+    /// The CRC-64 of the source in a request is not compared with what was read. Azure's Put Page From URL is like this
+    /// always (azure-sdk-for-go pull request 20616).
+    IgnoreSourceCrc64,
+    /// The MD5 of the source in a request is not compared with what was read.
+    IgnoreSourceMd5,
+    /// The checksum that a request has of its own body is not compared with the body.
+    IgnoreBodyChecksum,
+    /// The answer has no checksum of what was written.
+    NoChecksums,
     /// A Copy Blob stays pending while its destination's properties are asked for this often. Its bytes move after
     /// that: until then the destination has none of them, and the status is pending for as long as they move.
     Pending {
@@ -275,9 +286,23 @@ pub(super) struct Plan {
     pub(super) refusal: Option<Refusal>,
     /// Which bit of the source to flip, of as many as it has.
     pub(super) flip: Option<u64>,
+    /// Which bit of the body to flip, of as many as its first part has.
+    pub(super) flip_body: Option<u64>,
+    /// Which checksums of the request are not compared.
+    pub(super) ignored: Ignored,
+    /// Whether the answer has no checksum.
+    pub(super) no_checksums: bool,
     pub(super) pending: Option<(u32, CopyEnd)>,
     /// What its bytes go over; of several rules the last one's.
     pub(super) line: Option<Arc<Line>>,
+}
+
+/// Checksums of a request that are not compared with what they are of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ignored {
+    pub(super) source_crc64: bool,
+    pub(super) source_md5: bool,
+    pub(super) body: bool,
 }
 
 impl Plan {
@@ -294,6 +319,11 @@ impl Plan {
                 self.refusal = Some(Refusal { retry_after, ..refusal });
             }
             Effect::FlipSourceBit => self.flip = Some(random),
+            Effect::FlipBodyBit => self.flip_body = Some(random),
+            Effect::IgnoreSourceCrc64 => self.ignored.source_crc64 = true,
+            Effect::IgnoreSourceMd5 => self.ignored.source_md5 = true,
+            Effect::IgnoreBodyChecksum => self.ignored.body = true,
+            Effect::NoChecksums => self.no_checksums = true,
             Effect::Pending { polls, end } => self.pending = Some((polls, end)),
         }
     }

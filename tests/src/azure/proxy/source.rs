@@ -190,7 +190,7 @@ pub(super) fn with_comp(target: &str, comp: &str) -> String {
     }
 }
 
-fn flip(bytes: &mut [u8], bit: u64) {
+pub(super) fn flip(bytes: &mut [u8], bit: u64) {
     let bits = bytes.len() as u64 * 8;
     if bits > 0
         && let Ok(byte) = usize::try_from(bit % bits / 8)

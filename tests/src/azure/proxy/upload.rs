@@ -12,6 +12,7 @@ use super::answer::{Refusal, Refused};
 use super::checksum::Running;
 use super::counters::Counters;
 use super::line::Line;
+use super::source::flip;
 
 /// The body of a request: read as a whole, passed on, or read and thrown away.
 pub(super) struct Upload {
@@ -19,17 +20,24 @@ pub(super) struct Upload {
     account: String,
     counters: Arc<Counters>,
     line: Option<Arc<Line>>,
+    /// Which bit to flip, of as many as the first part that comes has.
+    flip: Option<u64>,
 }
 
 impl Upload {
     pub(super) fn new(body: Incoming, account: &str, counters: &Arc<Counters>) -> Self {
         let body = Some(body).filter(|body| !body.is_end_stream());
-        Self { body, account: account.to_owned(), counters: Arc::clone(counters), line: None }
+        Self { body, account: account.to_owned(), counters: Arc::clone(counters), line: None, flip: None }
     }
 
     /// Has what is still to come go over a line.
     pub(super) fn go_over(&mut self, line: Option<Arc<Line>>) {
         self.line = line;
+    }
+
+    /// Has a bit flip in what is still to come.
+    pub(super) fn flip(&mut self, bit: Option<u64>) {
+        self.flip = bit;
     }
 
     /// The whole body.
@@ -48,11 +56,14 @@ impl Upload {
     pub(super) fn stream(&mut self, sum: Option<Running>) -> Option<reqwest::Body> {
         let body = self.body.take()?;
         let (account, counters) = (self.account.clone(), Arc::clone(&self.counters));
-        let stream = BodyDataStream::new(body).inspect_ok(move |part| {
+        let mut bit = self.flip.take();
+        let stream = BodyDataStream::new(body).map_ok(move |part| {
             counters.received(&account, part.len());
+            let part = flipped(part, &mut bit);
             if let Some(sum) = &sum {
-                sum.update(part);
+                sum.update(&part);
             }
+            part
         });
         let Some(line) = self.line.clone() else { return Some(reqwest::Body::wrap_stream(stream)) };
         Some(reqwest::Body::wrap_stream(stream.and_then(move |part| {
@@ -79,7 +90,7 @@ impl Upload {
                     if let Some(line) = &self.line {
                         line.carry(part.len()).await;
                     }
-                    return Ok(Some(part));
+                    return Ok(Some(flipped(part, &mut self.flip)));
                 }
                 Some(Err(error)) => {
                     self.body = None;
@@ -91,5 +102,17 @@ impl Upload {
                 }
             }
         }
+    }
+}
+
+/// The part with one bit flipped, the first time that there is something to flip.
+fn flipped(part: Bytes, bit: &mut Option<u64>) -> Bytes {
+    match bit.take_if(|_| !part.is_empty()) {
+        Some(bit) => {
+            let mut part = BytesMut::from(part);
+            flip(&mut part, bit);
+            part.freeze()
+        }
+        None => part,
     }
 }

@@ -9,7 +9,7 @@ use hyper::{Method, StatusCode};
 
 use super::answer::{Answer, Refusal, Refused, put};
 use super::asked::{Asked, Operation};
-use super::checksum::{Running, check, crc64_of};
+use super::checksum::{Running, check_body, check_source, crc64_of, md5_of};
 use super::rules::Plan;
 use super::source::Source;
 use super::upload::Upload;
@@ -37,27 +37,30 @@ pub(super) const PROPERTIES: [(&str, &str); 5] = [
 ];
 
 /// Put Blob, Put Block, Put Page with the client's bytes.
-pub(super) async fn from_client(core: &Core, asked: &Asked, upload: &mut Upload) -> Refused<Answer> {
+pub(super) async fn from_client(core: &Core, asked: &Asked, upload: &mut Upload, plan: &Plan) -> Refused<Answer> {
     let mut headers = end_to_end(&asked.head.headers);
     let page = asked.operation == Operation::PutPage;
     let length = asked.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     if page && length > MAX_PAGE_WRITE {
         return Err(Refusal::too_large());
     }
+    if plan.ignored.body {
+        headers.remove("content-md5");
+    }
     if !page && headers.remove("x-ms-content-crc64").is_none() {
         let sum = Running::new();
         let body = upload.stream(Some(sum.clone()));
         let answer = core.upstream.pass(asked, headers, body).await?;
-        return Ok(written(core, asked, length, answer, &sum.header()));
+        return Ok(written(core, asked, length, answer, plan, &Told::Crc64(sum.header())));
     }
     if page {
         check_inside(core, asked).await?;
     }
     // The emulator must not have written what turns out wrong.
     let bytes = upload.collect(if page { 4 << 20 } else { MAX_WHOLE }).await?;
-    check(&asked.head.headers, "x-ms-content-crc64", "content-md5", &bytes)?;
+    check_body(&asked.head.headers, plan.ignored, &bytes)?;
     headers.remove("x-ms-content-crc64");
-    whole(core, asked, headers, bytes).await
+    whole(core, asked, headers, bytes, plan).await
 }
 
 /// Put Blob From URL.
@@ -81,15 +84,15 @@ pub(super) async fn blob_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Re
     }
     let Some(length) = length.filter(|_| asked.header("x-ms-source-content-md5").is_none()) else {
         let bytes = source.collect(core, response).await?;
-        check(&asked.head.headers, "x-ms-source-content-crc64", "x-ms-source-content-md5", &bytes)?;
-        return whole(core, asked, headers, bytes).await;
+        check_source(&asked.head.headers, plan.ignored, &bytes)?;
+        return whole(core, asked, headers, bytes, plan).await;
     };
     let sum = Running::new();
     let passing = sum.clone();
     let stream = source.stream(core, response).inspect_ok(move |part| passing.update(part));
     set_length(&mut headers, length);
     let answer = core.upstream.pass(asked, headers, Some(reqwest::Body::wrap_stream(stream))).await?;
-    Ok(written(core, asked, length, answer, &sum.header()))
+    Ok(written(core, asked, length, answer, plan, &Told::Crc64(sum.header())))
 }
 
 /// Put Block From URL.
@@ -101,8 +104,8 @@ pub(super) async fn block_from_url(core: &Core, asked: &Asked, plan: &Plan) -> R
         Some(range) => source.read(core, range).await?,
         None => source.collect(core, source.open(core, None).await?).await?,
     };
-    check(&asked.head.headers, "x-ms-source-content-crc64", "x-ms-source-content-md5", &bytes)?;
-    whole(core, asked, without_source(&asked.head.headers), bytes).await
+    check_source(&asked.head.headers, plan.ignored, &bytes)?;
+    whole(core, asked, without_source(&asked.head.headers), bytes, plan).await
 }
 
 /// Put Page From URL.
@@ -126,8 +129,8 @@ pub(super) async fn page_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Re
     }
     check_inside(core, asked).await?;
     let bytes = Source::of(asked, plan.flip)?.over(plan.line.clone()).read(core, &from).await?;
-    check(&asked.head.headers, "x-ms-source-content-crc64", "x-ms-source-content-md5", &bytes)?;
-    whole(core, asked, without_source(&asked.head.headers), bytes).await
+    check_source(&asked.head.headers, plan.ignored, &bytes)?;
+    whole(core, asked, without_source(&asked.head.headers), bytes, plan).await
 }
 
 /// Put Page that clears.
@@ -175,18 +178,41 @@ pub(super) fn remember_length(core: &Core, asked: &Asked, answer: &Answer) {
 }
 
 /// The request with this as its body.
-async fn whole(core: &Core, asked: &Asked, mut headers: HeaderMap, bytes: Bytes) -> Refused<Answer> {
-    let (crc64, length) = (crc64_of(&bytes), bytes.len() as u64);
+async fn whole(core: &Core, asked: &Asked, mut headers: HeaderMap, bytes: Bytes, plan: &Plan) -> Refused<Answer> {
+    let (told, length) = (Told::of(asked, &bytes), bytes.len() as u64);
     set_length(&mut headers, length);
     let answer = core.upstream.pass(asked, headers, Some(bytes.into())).await?;
-    Ok(written(core, asked, length, answer, &crc64))
+    Ok(written(core, asked, length, answer, plan, &told))
+}
+
+/// What the answer to a write says of the bytes that were written.
+enum Told {
+    Crc64(String),
+    Md5(String),
+}
+
+impl Told {
+    /// Source: Put Page From URL as azure-sdk-for-js recorded it (`uploadPagesFromURL`); the others as azure-sdk-for-net did.
+    fn of(asked: &Asked, bytes: &[u8]) -> Self {
+        match asked.operation {
+            Operation::PutPageFromUrl => Self::Md5(md5_of(bytes)),
+            _ => Self::Crc64(crc64_of(bytes)),
+        }
+    }
 }
 
 /// The answer to a write, counted, with the checksum of the bytes where they were taken.
-fn written(core: &Core, asked: &Asked, bytes: u64, mut answer: Answer, crc64: &str) -> Answer {
+fn written(core: &Core, asked: &Asked, bytes: u64, mut answer: Answer, plan: &Plan, told: &Told) -> Answer {
     core.counters.wrote(asked.head.uri.path(), bytes, answer.status().as_u16());
-    if answer.status().is_success() {
-        put(answer.headers_mut(), "x-ms-content-crc64", crc64);
+    let headers = answer.headers_mut();
+    if plan.no_checksums {
+        headers.remove("x-ms-content-crc64");
+        headers.remove("content-md5");
+    } else if answer.status().is_success() {
+        match told {
+            Told::Crc64(crc64) => put(answer.headers_mut(), "x-ms-content-crc64", crc64),
+            Told::Md5(md5) => put(answer.headers_mut(), "content-md5", md5),
+        }
     }
     answer
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod faults;
+mod flips;
 mod lines;
 mod sas;
 mod scene;

@@ -4,12 +4,15 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use goldfleet_disk::vhd::GoldenSpec;
-use goldfleet_dispatcher::request::manifest;
-use goldfleet_dispatcher::status::{Standing, Status};
+use goldfleet_dispatcher::control::request::manifest;
+use goldfleet_dispatcher::control::status::{Standing, Status};
 use goldfleet_model::event::Event;
 use goldfleet_model::manifest::{Generation, Manifest, chunk_name};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::BlobStore as _;
+use goldfleet_ports::clock::SystemClock;
+use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_ports::retry::retrying;
 use goldfleet_tests::azure::proxy::{Counts, Effect, Operation};
 use goldfleet_tests::azure::site::Site;
 use goldfleet_tests::fleet::Fleet;
@@ -101,14 +104,17 @@ impl<'a> Scene<'a> {
         (status, counts, log)
     }
 
-    /// Checks that both targets have the golden VHD.
+    /// Checks that both targets have the golden VHD. Requests that a client gave up may still arrive and write the same bytes
+    /// once more, so a read that such a write interrupts is repeated.
     pub(crate) async fn assert_whole(&self, name: &str, status: &Status) {
         assert_eq!(status.state, Standing::Succeeded, "{name}: {status:#?}");
         let golden = std::fs::read(self.fleet.golden()).unwrap();
         for region in ["westeurope", "eastus"] {
             let container = self.site.vhd(1, region).container;
             let vhd = container.blob(format!("golden__{}.vhd", status.version));
-            assert!(self.site.blobs().get(&vhd, None).await.unwrap() == golden, "{name}: {vhd} differs");
+            let interrupted = |error: &PortError| error.kind == ErrorKind::Conflict;
+            let read = retrying(&SystemClock, interrupted, || async { self.site.blobs().get(&vhd, None).await }).await;
+            assert!(read.unwrap() == golden, "{name}: {vhd} differs");
         }
     }
 

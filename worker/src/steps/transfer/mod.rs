@@ -3,6 +3,7 @@
 mod journey;
 mod request;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -24,6 +25,9 @@ const PATIENCE_BEATS: u32 = 2;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Moves every chunk that the hold has not recorded as in place.
+///
+/// A chunk is recorded when it is proven and nothing that was sent for it may still land. One that was put in place by a
+/// second request, while the first has not been answered, is recorded only after [`Destination::settle`].
 pub(super) async fn fill<D: Destination>(
     attempt: Attempt<'_>,
     manifest: &Manifest,
@@ -33,17 +37,20 @@ pub(super) async fn fill<D: Destination>(
     let Attempt { shared, hold, operation } = attempt;
     let patience = shared.settings.beat * PATIENCE_BEATS;
     let mut idle = Duration::ZERO;
+    let mut unsettled = BTreeSet::new();
     loop {
         hold.check()?;
-        let missing = missing(attempt);
-        if missing.is_empty() {
+        let missing: Vec<u32> = missing(attempt).into_iter().filter(|chunk| !unsettled.contains(chunk)).collect();
+        if missing.is_empty() && unsettled.is_empty() {
             return Ok(Outcome::Done);
         }
         let sources = shared.availability.look(&shared.ports, &operation.job, from).await?;
         let at_hand: Vec<u32> = missing.into_iter().filter(|&chunk| sources.nearest(chunk, &[]).is_some()).collect();
         if !at_hand.is_empty() {
-            Batch { attempt, sources: &sources, destination }.fetch(manifest, at_hand).await?;
+            unsettled.extend(Batch { attempt, sources: &sources, destination }.fetch(manifest, at_hand).await?);
             idle = Duration::ZERO;
+        } else if !unsettled.is_empty() {
+            settle(attempt, manifest, destination, std::mem::take(&mut unsettled)).await?;
         } else if idle < patience {
             shared.ports.clock.sleep(LOOK_AGAIN).await;
             idle += LOOK_AGAIN;
@@ -51,6 +58,22 @@ pub(super) async fn fill<D: Destination>(
             return Ok(Outcome::Continue(shared.settings.beat));
         }
     }
+}
+
+/// Records those of some chunks that are in place for good. The others are moved again.
+async fn settle<D: Destination>(
+    Attempt { hold, .. }: Attempt<'_>,
+    manifest: &Manifest,
+    destination: &D,
+    unsettled: BTreeSet<u32>,
+) -> Result<(), StepError> {
+    let chunks: Vec<(u32, &ChunkEntry)> =
+        unsettled.into_iter().filter_map(|chunk| Some((chunk, manifest.chunks.get(chunk as usize)?))).collect();
+    let in_place = destination.settle(&chunks).await?;
+    for (chunk, entry) in chunks.into_iter().filter(|(chunk, _)| in_place.contains(chunk)) {
+        hold.record(chunk, u64::from(entry.length));
+    }
+    Ok(())
 }
 
 /// The chunks to move, beginning at a place of the list that differs between operations, so that no chunk is hot.
@@ -70,11 +93,11 @@ fn missing(Attempt { hold, operation, .. }: Attempt<'_>) -> Vec<u32> {
 }
 
 impl<D: Destination> Batch<'_, D> {
-    /// Puts chunks in place, as many at once as the destination takes.
-    async fn fetch(&self, manifest: &Manifest, chunks: Vec<u32>) -> Result<(), StepError> {
+    /// Puts chunks in place, as many at once as the destination takes. Returns those that are not settled.
+    async fn fetch(&self, manifest: &Manifest, chunks: Vec<u32>) -> Result<Vec<u32>, StepError> {
         let mut waiting = chunks.into_iter();
         let mut moving = FuturesUnordered::new();
-        let mut failed = None;
+        let (mut failed, mut unsettled) = (None, Vec::new());
         loop {
             // After a failure nothing new begins, but what is in flight is awaited, so that what it did is recorded.
             while failed.is_none() && moving.len() < self.destination.requests() {
@@ -84,21 +107,21 @@ impl<D: Destination> Batch<'_, D> {
                 }
             }
             match moving.next().await {
-                Some(Ok(())) => {}
+                Some(Ok(chunk)) => unsettled.extend(chunk),
                 Some(Err(error)) => failed = failed.or(Some(error)),
-                None => return failed.map_or(Ok(()), Err),
+                None => return failed.map_or(Ok(unsettled), Err),
             }
         }
     }
 
-    /// Puts a chunk in place from whichever store has it.
-    async fn fetch_one(&self, chunk: u32, entry: &ChunkEntry) -> Result<(), StepError> {
+    /// Puts a chunk in place from whichever store has it, and records it. Returns it where it is not settled.
+    async fn fetch_one(&self, chunk: u32, entry: &ChunkEntry) -> Result<Option<u32>, StepError> {
         let mut journey = Journey::new(chunk, entry);
         loop {
             self.attempt.hold.check()?;
             let (account, now) = (self.destination.account(), self.attempt.shared.ports.clock.now());
             let Some(pick) = self.attempt.shared.detours.pick(&journey.wanted(self.sources), account, now) else {
-                return journey.last.map_or(Ok(()), |error| Err(error.into()));
+                return journey.last.map_or(Ok(None), |error| Err(error.into()));
             };
             let Answer { pick, put, .. } = self.ask(&mut journey, pick).await?;
             match put {
@@ -109,8 +132,11 @@ impl<D: Destination> Batch<'_, D> {
                     if pick.is_detour() {
                         shared.vitals.metrics.detoured(hold.kind(), bytes);
                     }
+                    if !self.destination.is_settled(entry) {
+                        return Ok(Some(chunk));
+                    }
                     hold.record(chunk, u64::from(entry.length));
-                    return Ok(());
+                    return Ok(None);
                 }
                 Err(error) => self.failed(&mut journey, pick.store, error).await?,
             }

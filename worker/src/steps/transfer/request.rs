@@ -28,9 +28,22 @@ pub(in crate::steps) trait Destination: Sync {
     /// Requests in flight, as long as all their permits are to be had.
     fn requests(&self) -> usize;
 
-    /// Puts a chunk in place from the blob that holds it. Returns the bytes that went over the wire: none where it was there
-    /// already. Two such requests for one chunk may be in flight; one that is dropped may still land, and do no harm then.
+    /// Puts a chunk in place from the blob that holds it, and proves it. Returns the bytes that went over the wire: none where
+    /// it was there already. Two such requests for one chunk may be in flight; one that is dropped may still land: see
+    /// [`Destination::is_settled`].
     fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> impl Future<Output = PortResult<u64>> + Send;
+
+    /// Whether nothing that was sent for a chunk may still land over what is in place. A destination whose chunks are written
+    /// once has nothing else.
+    fn is_settled(&self, _entry: &ChunkEntry) -> bool {
+        true
+    }
+
+    /// Sees to it that nothing that was sent so far may still land, and reads these chunks back. Returns those that are in
+    /// place. No request is in flight meanwhile.
+    fn settle(&self, chunks: &[(u32, &ChunkEntry)]) -> impl Future<Output = PortResult<Vec<u32>>> + Send {
+        std::future::ready(Ok(chunks.iter().map(|(chunk, _)| *chunk).collect()))
+    }
 }
 
 /// What the chunks have in common that are moved between two looks at the sources.

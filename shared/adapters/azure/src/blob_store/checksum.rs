@@ -1,47 +1,105 @@
-//! What the service checks a body by.
+//! Checksums in requests and answers.
+//!
+//! What is sent lets a service refuse damaged bytes. What comes back tells which bytes were written, and is the only proof:
+//! Azure takes `x-ms-source-content-crc64` on Put Page From URL and does not verify it (azure-sdk-for-go pull request 20616,
+//! whose live test is skipped for that reason).
 
+use azure_core::http::headers::{HeaderName, Headers};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::DecodePaddingMode;
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::{GeneralPurposeConfig, STANDARD as BASE64};
 use bytes::Bytes;
 use goldfleet_azure_settings::Checksum;
 use goldfleet_model::store::BlobAddress;
-use goldfleet_ports::blob_store::check_body;
+use goldfleet_ports::blob_store::{Checksums, check_body};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use md5::{Digest as _, Md5};
 
 /// The checksum of a request's or an answer's body: CRC-64/NVME, eight bytes with the least first, in Base64.
-pub(super) const CONTENT_CRC64: &str = "x-ms-content-crc64";
+const CONTENT_CRC64: &str = "x-ms-content-crc64";
 
-/// A checksum as the service takes it.
+/// The MD5 of a request's or an answer's body, in Base64.
+const CONTENT_MD5: &str = "content-md5";
+
+/// Base64 with or without padding: the examples in Azure's documentation have none.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A CRC-64 as the service takes it.
 pub(super) fn crc64_bytes(crc64: u64) -> Vec<u8> {
     crc64.to_le_bytes().to_vec()
 }
 
-pub(super) fn crc64_header(crc64: u64) -> String {
+fn crc64_header(crc64: u64) -> String {
     BASE64.encode(crc64_bytes(crc64))
 }
 
-/// The header by which the service checks `body`, whose CRC-64 is known already.
+/// The header by which the service checks `body`, whose checksums are known already.
 ///
 /// # Errors
-/// `Corrupt` where an MD5 is asked for, and the body is not what it was when its CRC-64 was computed.
+/// `Corrupt` where an MD5 is asked for that is not known, and the body is not what it was when its CRC-64 was computed.
 pub(super) async fn header(
     kind: Checksum,
     blob: &BlobAddress,
     body: &Bytes,
-    crc64: u64,
+    checksums: Checksums,
 ) -> PortResult<(&'static str, String)> {
-    if kind == Checksum::Crc64 {
-        return Ok((CONTENT_CRC64, crc64_header(crc64)));
+    match (kind, checksums.md5) {
+        (Checksum::Crc64, _) => return Ok((CONTENT_CRC64, crc64_header(checksums.crc64))),
+        (Checksum::Md5, Some(md5)) => return Ok((CONTENT_MD5, BASE64.encode(md5.as_bytes()))),
+        (Checksum::Md5, None) => {}
     }
     let (of, body) = (blob.clone(), body.clone());
     let sum = move || {
-        check_body(&of, &body, crc64).map_err(|error| error.with_code("crc64-mismatch"))?;
-        Ok(("content-md5", BASE64.encode(Md5::digest(&body))))
+        check_body(&of, &body, checksums.crc64).map_err(|error| error.with_code("crc64-mismatch"))?;
+        Ok((CONTENT_MD5, BASE64.encode(Md5::digest(&body))))
     };
     // Milliseconds of computing, which would hold up the requests that this thread looks after.
     let summed = tokio::task::spawn_blocking(sum).await;
     summed.unwrap_or_else(|error| Err(PortError::new(ErrorKind::Unavailable, format!("{blob}: no checksum: {error}"))))
+}
+
+/// What an answer says of the bytes that the service wrote. A value that can't be decoded is kept as no bytes at all, which
+/// are equal to no checksum.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Written {
+    pub(super) crc64: Option<Vec<u8>>,
+    pub(super) md5: Option<Vec<u8>>,
+}
+
+/// What an answer proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The bytes are the right ones.
+    Right,
+    /// They are not.
+    Wrong,
+    /// Nothing.
+    None,
+}
+
+impl Written {
+    pub(super) fn of(headers: &Headers) -> Self {
+        let bytes = |name: &'static str| {
+            let text = headers.get_optional_str(&HeaderName::from_static(name))?;
+            Some(LENIENT.decode(text.trim()).unwrap_or_default())
+        };
+        Self { crc64: bytes(CONTENT_CRC64), md5: bytes(CONTENT_MD5) }
+    }
+
+    /// Compares it with the checksums that the bytes must have.
+    pub(super) fn proves(&self, checksums: Checksums) -> Proof {
+        let crc64 = self.crc64.as_ref().map(|told| *told == checksums.crc64.to_le_bytes());
+        let md5 = self.md5.as_ref().zip(checksums.md5).map(|(told, md5)| told == md5.as_bytes());
+        match (crc64, md5) {
+            (Some(false), _) | (_, Some(false)) => Proof::Wrong,
+            (None, None) => Proof::None,
+            _ => Proof::Right,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -49,17 +107,49 @@ mod tests {
     use goldfleet_model::store::Container;
 
     use super::*;
+    use goldfleet_model::hash::Md5Sum;
+
+    /// CRC-64/NVME's check value: <https://reveng.sourceforge.io/crc-catalogue/17plus.htm>
+    const CHECK: u64 = 0xae8b_1486_0a79_9888;
 
     #[tokio::test]
     async fn a_body_is_checked_before_it_gets_another_checksum() {
         let store = Container { account: "goldsource".parse().unwrap(), container: "golden".parse().unwrap() };
         let (blob, body) = (store.blob("chunk"), Bytes::from_static(b"123456789"));
-        // CRC-64/NVME's check value: https://reveng.sourceforge.io/crc-catalogue/17plus.htm
-        let crc64 = 0xae8b_1486_0a79_9888;
-        let asked = |kind, crc64| header(kind, &blob, &body, crc64);
-        assert_eq!(asked(Checksum::Crc64, crc64).await.unwrap(), (CONTENT_CRC64, "iJh5CoYUi64=".to_owned()));
-        assert_eq!(asked(Checksum::Md5, crc64).await.unwrap(), ("content-md5", "JfnnlDI7RTiF9RgfG2JNCw==".to_owned()));
-        let refused = asked(Checksum::Md5, crc64 + 1).await.unwrap_err();
+        let asked = |kind, crc64: u64| header(kind, &blob, &body, crc64.into());
+        let md5 = (CONTENT_MD5, "JfnnlDI7RTiF9RgfG2JNCw==".to_owned());
+        assert_eq!(asked(Checksum::Crc64, CHECK).await.unwrap(), (CONTENT_CRC64, "iJh5CoYUi64=".to_owned()));
+        assert_eq!(asked(Checksum::Md5, CHECK).await.unwrap(), md5);
+        let refused = asked(Checksum::Md5, CHECK + 1).await.unwrap_err();
         assert_eq!((refused.kind, refused.code.as_str()), (ErrorKind::Corrupt, "crc64-mismatch"));
+        let known = Checksums { crc64: CHECK, md5: Some(Md5Sum::of(&body)) };
+        assert_eq!(header(Checksum::Md5, &blob, &Bytes::new(), known).await.unwrap(), md5, "it is not computed again");
+    }
+
+    #[test]
+    fn an_answer_proves_what_it_has_a_checksum_of() {
+        let answer = |crc64: Option<&'static str>, md5: Option<&'static str>| {
+            let mut headers = Headers::new();
+            for (name, value) in [(CONTENT_CRC64, crc64), (CONTENT_MD5, md5)] {
+                if let Some(value) = value {
+                    headers.insert(HeaderName::from_static(name), value);
+                }
+            }
+            Written::of(&headers)
+        };
+        let (crc64, md5) = ("iJh5CoYUi64=", "JfnnlDI7RTiF9RgfG2JNCw==");
+        let both = Checksums { crc64: CHECK, md5: Some(Md5Sum::of(b"123456789")) };
+        for (told, known, proof) in [
+            (answer(Some(crc64), Some(md5)), both, Proof::Right),
+            (answer(Some("iJh5CoYUi64"), None), both, Proof::Right),
+            (answer(None, Some(md5)), both, Proof::Right),
+            (answer(None, Some(md5)), CHECK.into(), Proof::None),
+            (answer(None, None), both, Proof::None),
+            (answer(Some("iJh5CoYUi60="), Some(md5)), both, Proof::Wrong),
+            (answer(Some(crc64), Some("1B2M2Y8AsgTpgAmY7PhCfg==")), both, Proof::Wrong),
+            (answer(Some("?"), None), both, Proof::Wrong),
+        ] {
+            assert_eq!(told.proves(known), proof, "{told:?} for {known:?}");
+        }
     }
 }

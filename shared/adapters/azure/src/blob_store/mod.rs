@@ -24,13 +24,13 @@ use azure_storage_blob::{BlobClient, BlobContainerClient, BlobServiceClient, Blo
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use goldfleet_azure_settings::AzureCloud;
-use goldfleet_model::checksum::crc64;
+use goldfleet_model::checksum::Crc64;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::ETag;
 use goldfleet_ports::blob_store::{
-    BlobListed, BlobPage, BlobProperties, BlobStore, CopyStatus, Fence, SourceRange, check_clear, check_pages,
-    check_pages_from,
+    BlobListed, BlobPage, BlobProperties, BlobStore, Checksums, CopyStatus, Fence, SourceRange, check_clear,
+    check_pages, check_pages_from,
 };
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 use jiff::Timestamp;
@@ -38,7 +38,7 @@ use jiff::Timestamp;
 use super::connection::{Connection, STORAGE_SCOPE};
 use super::error::{incomplete, port_error};
 use super::policies::ExtraHeaders;
-use checksum::{CONTENT_CRC64, crc64_header};
+use checksum::{Proof, Written};
 pub use sas::SasTimes;
 use sas::SasTokens;
 use source::source_error;
@@ -113,7 +113,40 @@ impl AzureBlobs {
         Ok(self.container(&blob.container)?.blob_client(&blob.name))
     }
 
-    /// Takes back a blob whose source was not what it should have been.
+    /// Whether the service has written the right pages: by its answer where that has a checksum, else by reading them back.
+    async fn are_right_pages(&self, written: &Written, range: &SourceRange) -> PortResult<bool> {
+        match written.proves(range.checksums()) {
+            Proof::Right => Ok(true),
+            Proof::Wrong => Ok(false),
+            Proof::None => self.holds(range).await,
+        }
+    }
+
+    /// The same of a block blob, which must be this range and no more.
+    async fn is_right_blob(&self, written: &Written, whole: &SourceRange) -> PortResult<bool> {
+        match written.proves(whole.checksums()) {
+            Proof::Right => Ok(true),
+            Proof::Wrong => Ok(false),
+            Proof::None => Ok(self.read_back(&whole.blob, None).await? == (whole.range.end, whole.crc64)),
+        }
+    }
+
+    /// How many bytes a blob or a range of it has, and their CRC-64. They are not kept: a worker may read back as many ranges at
+    /// once as it has requests in flight.
+    async fn read_back(&self, blob: &BlobAddress, range: Option<Range<u64>>) -> PortResult<(u64, u64)> {
+        let failed = |error: azure_core::Error| port_error(blob, &error);
+        let options =
+            BlobClientDownloadOptions { range: range.map(http_range), ..BlobClientDownloadOptions::default() };
+        let mut body = self.blob(blob)?.download(Some(options)).await.map_err(failed)?.body;
+        let (mut length, mut crc64) = (0, Crc64::default());
+        while let Some(part) = body.try_next().await.map_err(failed)? {
+            length += part.len() as u64;
+            crc64.update(&part);
+        }
+        Ok((length, crc64.finish()))
+    }
+
+    /// Removes a block blob that was written with other bytes than it should have, in the version that was written.
     async fn take_back(&self, blob: &BlobAddress, etag: Option<Etag>) -> PortResult<()> {
         let options = BlobClientDeleteOptions { if_match: etag, ..BlobClientDeleteOptions::default() };
         let deleted = self.blob(blob)?.delete(Some(options)).await;
@@ -134,8 +167,10 @@ impl BlobStore for AzureBlobs {
         }
     }
 
-    async fn put_blob(&self, blob: &BlobAddress, body: Bytes, crc64: u64) -> PortResult<()> {
-        let checksum = checksum::header(self.cloud.checksum(), blob, &body, crc64).await?;
+    async fn put_blob(&self, blob: &BlobAddress, body: Bytes, checksums: Checksums) -> PortResult<()> {
+        let checksum = checksum::header(self.cloud.checksum(), blob, &body, checksums).await?;
+        let Checksums { crc64, md5 } = checksums;
+        let sent = SourceRange { blob: blob.clone(), range: 0..body.len() as u64, crc64, md5 };
         let options = BlockBlobClientUploadOptions {
             blob_content_type: Some(CONTENT_TYPE.to_owned()),
             method_options: extra_headers(vec![checksum]),
@@ -145,7 +180,12 @@ impl BlobStore for AzureBlobs {
         }
         .if_not_exists();
         let upload = self.blob(blob)?.block_blob_client().upload(body.into(), Some(options)).await;
-        upload.map(drop).map_err(|error| port_error(blob, &error))
+        let answer = upload.map_err(|error| port_error(blob, &error))?;
+        if self.is_right_blob(&Written::of(answer.raw_response.headers()), &sent).await? {
+            return Ok(());
+        }
+        self.take_back(blob, answer.etag).await?;
+        Err(PortError::new(ErrorKind::Corrupt, format!("{blob}: the service wrote other bytes than were sent")))
     }
 
     async fn put_blob_from(&self, blob: &BlobAddress, source: &SourceRange) -> PortResult<()> {
@@ -161,18 +201,15 @@ impl BlobStore for AzureBlobs {
         let client = self.blob(blob)?.block_blob_client();
         let send = |url| client.upload_blob_from_url(url, Some(options.clone()));
         let response = self.reading(&source.blob, send, |error| source_error(blob, source, error)).await?;
-        // The request takes an MD5 only; but the answer brings the CRC of what was written, so that it can be judged here.
-        let etag = response.headers().get_optional_str(&HeaderName::from_static("etag")).map(Etag::from);
-        let written = match response.headers().get_optional_str(&HeaderName::from_static(CONTENT_CRC64)) {
-            Some(text) => text.to_owned(),
-            None => crc64_header(crc64(&self.get(blob, None).await?)),
-        };
-        if written == crc64_header(source.crc64) {
+        // The request takes no CRC. Without an MD5 in it, the answer has the CRC of what was written: recorded live by
+        // Microsoft's SDK for .NET. Whether it still has one where an MD5 was sent is not known, so none is.
+        let written = SourceRange { blob: blob.clone(), ..source.clone() };
+        if self.is_right_blob(&Written::of(response.headers()), &written).await? {
             return Ok(());
         }
+        let etag = response.headers().get_optional_str(&HeaderName::from_static("etag")).map(Etag::from);
         self.take_back(blob, etag).await?;
-        let message = format!("{} does not have the checksum that it should have", source.blob);
-        Err(PortError::new(ErrorKind::Corrupt, message).blaming_source(SourceFault::Corrupt))
+        Err(damaged_source(blob, source))
     }
 
     async fn get(&self, blob: &BlobAddress, range: Option<Range<u64>>) -> PortResult<Bytes> {
@@ -182,12 +219,17 @@ impl BlobStore for AzureBlobs {
         let body = self.blob(blob)?.download(Some(options)).await.map_err(failed)?.body;
         let body = body.collect().await.map_err(failed)?;
         match range {
-            // A range that reaches beyond the end is cut off by the service.
-            Some(range) if body.len() as u64 != range.end - range.start => {
-                let message = format!("{blob}: the range {}..{} is not in it", range.start, range.end);
-                Err(PortError::new(ErrorKind::Invalid, message))
-            }
+            Some(range) if body.len() as u64 != range.end - range.start => Err(outside(blob, &range)),
             _ => Ok(body),
+        }
+    }
+
+    async fn holds(&self, range: &SourceRange) -> PortResult<bool> {
+        let (length, crc64) = self.read_back(&range.blob, Some(range.range.clone())).await?;
+        if length == range.range.end - range.range.start {
+            Ok(crc64 == range.crc64)
+        } else {
+            Err(outside(&range.blob, &range.range))
         }
     }
 
@@ -280,7 +322,13 @@ impl BlobStore for AzureBlobs {
         crc64: u64,
     ) -> PortResult<()> {
         check_pages(blob, offset, body.len() as u64)?;
-        self.page(blob)?.put(fence, offset, body, crc64).await
+        let range = offset..offset + body.len() as u64;
+        let written = SourceRange { blob: blob.clone(), range, crc64, md5: None };
+        let answer = self.page(blob)?.put(fence, offset, body, crc64).await?;
+        if self.are_right_pages(&answer, &written).await? {
+            return Ok(());
+        }
+        Err(PortError::new(ErrorKind::Corrupt, format!("{blob}: the service wrote other pages than were sent")))
     }
 
     async fn put_pages_from(
@@ -293,7 +341,10 @@ impl BlobStore for AzureBlobs {
         check_pages_from(blob, offset, source)?;
         let page = self.page(blob)?;
         let send = |url| page.put_from(fence, offset, source, url);
-        self.reading(&source.blob, send, |error| source_error(blob, source, error)).await
+        let answer = self.reading(&source.blob, send, |error| source_error(blob, source, error)).await?;
+        let range = offset..offset + (source.range.end - source.range.start);
+        let written = SourceRange { blob: blob.clone(), range, ..source.clone() };
+        if self.are_right_pages(&answer, &written).await? { Ok(()) } else { Err(damaged_source(blob, source)) }
     }
 
     async fn clear_pages(&self, blob: &BlobAddress, fence: Fence, range: Range<u64>) -> PortResult<()> {
@@ -324,6 +375,21 @@ impl BlobStore for AzureBlobs {
     async fn page_ranges(&self, blob: &BlobAddress) -> PortResult<Vec<Range<u64>>> {
         self.page(blob)?.ranges().await
     }
+}
+
+/// A range that reaches beyond the end is cut off by the service.
+fn outside(blob: &BlobAddress, range: &Range<u64>) -> PortError {
+    PortError::new(ErrorKind::Invalid, format!("{blob}: the range {}..{} is not in it", range.start, range.end))
+}
+
+/// What it means that bytes arrived otherwise than their source should be: it may be the source, or the way from it.
+fn damaged_source(blob: &BlobAddress, source: &SourceRange) -> PortError {
+    let SourceRange { blob: from, range, .. } = source;
+    let message = format!(
+        "{blob}: bytes {} to {} of {from} did not arrive with the checksum that they should have",
+        range.start, range.end
+    );
+    PortError::new(ErrorKind::Corrupt, message).blaming_source(SourceFault::Corrupt)
 }
 
 fn extra_headers(headers: Vec<(&'static str, String)>) -> ClientMethodOptions<'static> {

@@ -22,7 +22,7 @@ use goldfleet_ports::blob_store::{Fence, SourceRange};
 use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
-use super::checksum::crc64_bytes;
+use super::checksum::{Written, crc64_bytes};
 use super::{AzureBlobs, CONTENT_TYPE, http_range};
 use crate::error::{incomplete, port_error};
 
@@ -68,7 +68,8 @@ impl Page<'_> {
             .ok_or_else(|| incomplete(self.blob, "sequence number"))
     }
 
-    pub(super) async fn put(&self, fence: Fence, offset: u64, body: Bytes, crc64: u64) -> PortResult<()> {
+    /// Returns what the answer says of the bytes that were written.
+    pub(super) async fn put(&self, fence: Fence, offset: u64, body: Bytes, crc64: u64) -> PortResult<Written> {
         let length = body.len() as u64;
         let options = PageBlobClientUploadPagesOptions {
             if_sequence_number_less_than_or_equal_to: number(fence),
@@ -77,25 +78,32 @@ impl Page<'_> {
         };
         let range = http_range(offset..offset + length);
         let put = self.client.upload_pages(body.into(), length, range, Some(options)).await;
-        put.map(drop).map_err(|error| port_error(self.blob, &error))
+        put.map(|answer| Written::of(answer.headers())).map_err(|error| port_error(self.blob, &error))
     }
 
-    /// The error is the SDK's, as what it means depends on the source.
+    /// Returns what the answer says of the bytes that were written. The error is the SDK's, as what it means depends on the
+    /// source.
+    ///
+    /// The source's MD5 is sent instead of its CRC-64, which Azure does not verify here. A request with both is refused with
+    /// 400 (`BothCrc64AndMd5HeaderPresent`). Source: Azure, Put Page From URL, `x-ms-source-content-crc64`. The answer has
+    /// `Content-MD5` (recorded live by azure-sdk-for-js, `pageblobclient_nodejs_only`, `uploadPagesFromURL`).
     pub(super) async fn put_from(
         &self,
         fence: Fence,
         offset: u64,
         source: &SourceRange,
         url: String,
-    ) -> azure_core::Result<()> {
+    ) -> azure_core::Result<Written> {
         let length = source.range.end - source.range.start;
         let options = PageBlobClientUploadPagesFromUrlOptions {
             if_sequence_number_less_than_or_equal_to: number(fence),
-            source_content_crc64: Some(crc64_bytes(source.crc64)),
+            source_content_md5: source.md5.map(|md5| md5.as_bytes().to_vec()),
+            source_content_crc64: source.md5.is_none().then(|| crc64_bytes(source.crc64)),
             ..PageBlobClientUploadPagesFromUrlOptions::default()
         };
         let (from, to) = (http_range(source.range.clone()), http_range(offset..offset + length));
-        self.client.upload_pages_from_url(url, from, 0, to, Some(options)).await.map(drop)
+        let answer = self.client.upload_pages_from_url(url, from, 0, to, Some(options)).await?;
+        Ok(Written::of(answer.headers()))
     }
 
     pub(super) async fn clear(&self, fence: Fence, range: Range<u64>) -> PortResult<()> {

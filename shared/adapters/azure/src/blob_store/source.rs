@@ -128,7 +128,7 @@ mod tests {
         let container =
             |account: &str| Container { account: account.parse().unwrap(), container: "golden".parse().unwrap() };
         let (blob, from) = (container("stage1").blob("vhd"), container("goldsource").blob("chunk"));
-        let source = SourceRange { blob: from, range: 0..512, crc64: 0 };
+        let source = SourceRange { blob: from, range: 0..512, crc64: 0, md5: None };
         let (forbidden, conflict) = (StatusCode::Forbidden, StatusCode::Conflict);
         for (status, code, of_source, kind, expected) in [
             // A firewall.

@@ -36,7 +36,7 @@ use bytes::Bytes;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::ETag;
 use goldfleet_ports::blob_store::{
-    BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, SourceRange, check_body, check_pages,
+    BlobPage, BlobProperties, BlobStore, Checksums, CopyState, CopyStatus, Fence, SourceRange, check_body, check_pages,
     check_pages_from,
 };
 use goldfleet_ports::clock::Clock;
@@ -96,10 +96,10 @@ impl BlobStore for DirectoryBlobs {
         .await
     }
 
-    async fn put_blob(&self, blob: &BlobAddress, body: Bytes, crc64: u64) -> PortResult<()> {
+    async fn put_blob(&self, blob: &BlobAddress, body: Bytes, checksums: Checksums) -> PortResult<()> {
         let place = self.place(blob)?;
         blocking(move || {
-            check_body(&place.blob, &body, crc64)?;
+            check_body(&place.blob, &body, checksums.crc64)?;
             files::write(&place, &body)
         })
         .await

@@ -12,18 +12,17 @@ use bytes::Bytes;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::ETag;
 use goldfleet_ports::blob_store::{
-    BlobListed, BlobPage, BlobProperties, BlobStore, CopyState, CopyStatus, Fence, PAGE, SourceRange, check_body,
-    check_clear, check_pages, check_pages_from,
+    BlobListed, BlobPage, BlobProperties, BlobStore, Checksums, CopyState, CopyStatus, Fence, PAGE, SourceRange,
+    check_body, check_clear, check_pages, check_pages_from,
 };
 use goldfleet_ports::error::{PortResult, SourceFault};
 use goldfleet_ports::patience::Patience;
 
-use super::Model;
-use super::errors;
 use super::extents::{Extents, Piece};
 use super::pace::{Moment, nanos};
 use super::traffic::Begun;
 use super::world::{BlobId, Made, World};
+use super::{Model, errors};
 
 /// How many blobs a page of a list has. Source: Azure, List Blobs, 5,000.
 const LIST_PAGE: usize = 5_000;
@@ -52,9 +51,9 @@ impl BlobStore for ModelledBlobs {
         Ok(())
     }
 
-    async fn put_blob(&self, blob: &BlobAddress, body: Bytes, crc64: u64) -> PortResult<()> {
+    async fn put_blob(&self, blob: &BlobAddress, body: Bytes, checksums: Checksums) -> PortResult<()> {
         self.call(|world, now| {
-            let checked = check_body(blob, &body, crc64).and_then(|()| world.is_free(blob));
+            let checked = check_body(blob, &body, checksums.crc64).and_then(|()| world.is_free(blob));
             let mut request = world.request("put blob", blob);
             world.sends(&mut request, body.len() as u64);
             world.begin(now, &request, checked)
@@ -86,6 +85,19 @@ impl BlobStore for ModelledBlobs {
                 world.gets(&mut request, bytes.len() as u64);
             }
             world.begin(now, &request, read)
+        })
+        .await
+    }
+
+    /// Takes as long as reading the bytes, of which the model keeps the checksums only.
+    async fn holds(&self, range: &SourceRange) -> PortResult<bool> {
+        self.call(|world, now| {
+            let mut request = world.request("get blob", &range.blob);
+            let holds = world.holds(range);
+            if holds.is_ok() {
+                world.gets(&mut request, range.range.end.saturating_sub(range.range.start));
+            }
+            world.begin(now, &request, holds)
         })
         .await
     }
@@ -305,12 +317,24 @@ impl World {
         let found = self.find(address).and_then(|id| self.blob(id));
         let blob = found.ok_or_else(|| errors::no_blob(address))?;
         let range = range.unwrap_or(0..blob.length);
-        if range.start > range.end || range.end > blob.length {
-            let message = format!("{address} has {} bytes, not {} to {}", blob.length, range.start, range.end);
-            return Err(errors::invalid(message));
-        }
+        check_inside(address, blob.length, &range)?;
         blob.content.bytes(&range).ok_or_else(|| errors::not_kept(address))
     }
+
+    /// Whether a range has its checksum. One of which nobody knows what it holds has not.
+    fn holds(&self, range: &SourceRange) -> PortResult<bool> {
+        let found = self.find(&range.blob).and_then(|id| self.blob(id));
+        let blob = found.ok_or_else(|| errors::no_blob(&range.blob))?;
+        check_inside(&range.blob, blob.length, &range.range)?;
+        Ok(blob.content.crc64(&range.range) == Some(range.crc64))
+    }
+}
+
+fn check_inside(address: &BlobAddress, length: u64, range: &Range<u64>) -> PortResult<()> {
+    if range.start <= range.end && range.end <= length {
+        return Ok(());
+    }
+    Err(errors::invalid(format!("{address} has {length} bytes, not {} to {}", range.start, range.end)))
 }
 
 /// Sends a piece of Copy Blob on its way. Returns when it is through.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use goldfleet_model::ids::SubscriptionId;
-use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Run};
+use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Md5Sum, Run};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::blob_store::{BlobStore, Fence, SourceRange};
 use goldfleet_ports::clock::TokioClock;
@@ -91,13 +91,14 @@ fn container(account: &str) -> Container {
 }
 
 fn chunk(n: u32) -> ChunkEntry {
-    let run = Run { offset: u64::from(n) * CHUNK, length: u32::try_from(CHUNK).unwrap(), at: 0, crc64: n.into() };
+    let length = u32::try_from(CHUNK).unwrap();
+    let run = Run { offset: u64::from(n) * CHUNK, length, at: 0, crc64: n.into(), md5: Md5Sum::of(&n.to_be_bytes()) };
     ChunkEntry { hash: ChunkHash::of(&n.to_be_bytes()), length: run.length, runs: vec![run] }
 }
 
 fn source(store: &Container, n: u32) -> SourceRange {
     let chunk = chunk(n);
-    SourceRange { blob: store.chunk(&chunk.hash), range: 0..CHUNK, crc64: n.into() }
+    SourceRange { blob: store.chunk(&chunk.hash), range: 0..CHUNK, crc64: n.into(), md5: chunk.md5() }
 }
 
 fn seconds(since: Instant) -> f64 {

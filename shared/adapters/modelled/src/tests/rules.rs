@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, StorageType};
-use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Generation, Manifest, OsType, Run};
+use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Generation, Manifest, Md5Sum, OsType, Run};
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::{BlobStore, SourceRange};
 use goldfleet_ports::conformance::clock::ManualClock;
@@ -62,9 +62,15 @@ async fn chunks_without_bytes_are_copied_run_by_run_and_told_apart() {
     let model = model();
     let blobs = ModelledBlobs::new(Arc::clone(&model));
     let store = container();
-    let runs =
-        vec![Run { offset: 0, length: 4096, at: 0, crc64: 11 }, Run { offset: 8192, length: 512, at: 4096, crc64: 22 }];
-    let chunk = ChunkEntry { hash: ChunkHash::of(b"x"), length: 4608, runs };
+    let md5 = Md5Sum::of(b"nobody has the bytes");
+    let runs = [(0, 4096, 0, 11), (8192, 512, 4096, 22)].map(|(offset, length, at, crc64)| Run {
+        offset,
+        length,
+        at,
+        crc64,
+        md5,
+    });
+    let chunk = ChunkEntry { hash: ChunkHash::of(b"x"), length: 4608, runs: runs.to_vec() };
     model.put_chunks(&store, [&chunk]).unwrap();
     let footer = goldfleet_disk::vhd::Footer::fixed_for(1 << 20, 1).to_bytes();
     let manifest =
@@ -73,7 +79,8 @@ async fn chunks_without_bytes_are_copied_run_by_run_and_told_apart() {
     blobs.create_page_blob(&vhd, manifest.size + 512, &Default::default()).await.unwrap();
     let fence = blobs.take_fence(&vhd).await.unwrap();
     let blob = store.chunk(&chunk.hash);
-    let source = |at: u64, length: u64, crc64| SourceRange { blob: blob.clone(), range: at..at + length, crc64 };
+    let source =
+        |at: u64, length: u64, crc64| SourceRange { blob: blob.clone(), range: at..at + length, crc64, md5: None };
     blobs.put_pages_from(&vhd, fence, 0, &source(0, 4096, 11)).await.unwrap();
     let wrong = blobs.put_pages_from(&vhd, fence, 8192, &source(4096, 512, 23)).await.unwrap_err();
     assert_eq!(wrong.code, "source-corrupt");
@@ -86,7 +93,7 @@ async fn chunks_without_bytes_are_copied_run_by_run_and_told_apart() {
     assert!(model.is_whole(&vhd, &manifest));
 
     // The checksum of the whole is that of its runs.
-    let whole = SourceRange { blob: blob.clone(), range: 0..4608, crc64: chunk.crc64() };
+    let whole = SourceRange { blob: blob.clone(), range: 0..4608, crc64: chunk.crc64(), md5: None };
     blobs.put_blob_from(&store.blob("copy"), &whole).await.unwrap();
     assert_eq!(blobs.get(&blob, None).await.unwrap_err().code, "bytes-not-kept");
 }

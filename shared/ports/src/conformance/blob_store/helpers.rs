@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::ETag;
 use crate::blob_store::{BlobListed, BlobStore, SourceRange};
 use crate::error::{ErrorKind, PortError, PortResult};
+use goldfleet_model::hash::Md5Sum;
 
 /// A name that no other test and no other run has.
 pub(super) fn unique(container: &Container, name: &str) -> BlobAddress {
@@ -35,13 +36,20 @@ pub(super) fn crc(bytes: &[u8]) -> u64 {
 /// Puts a blob of so many bytes and returns them.
 pub(super) async fn put(blobs: &dyn BlobStore, blob: &BlobAddress, length: usize) -> Bytes {
     let body = body(length as u64, length);
-    blobs.put_blob(blob, body.clone(), crc(&body)).await.expect("a blob of a new name is put");
+    blobs.put_blob(blob, body.clone(), crc(&body).into()).await.expect("a blob of a new name is put");
     body
 }
 
-/// A range of a blob that holds `content`, with the right checksum.
+/// A range of a blob that holds `content`, with the right checksums.
 pub(super) fn source(blob: &BlobAddress, content: &Bytes, range: Range<u64>) -> SourceRange {
-    SourceRange { blob: blob.clone(), crc64: crc(&content[as_usize(&range)]), range }
+    let bytes = &content[as_usize(&range)];
+    SourceRange { blob: blob.clone(), crc64: crc(bytes), md5: Some(Md5Sum::of(bytes)), range }
+}
+
+/// Gives a range checksums that its bytes do not have: to the service, this is a bit that flipped on the way.
+pub(super) fn spoil(range: &mut SourceRange) {
+    range.crc64 ^= 1;
+    range.md5 = Some(Md5Sum::of(b"other bytes"));
 }
 
 pub(super) fn as_usize(range: &Range<u64>) -> Range<usize> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use goldfleet_model::store::{BlobAddress, Container};
 
-use super::helpers::{as_usize, body, crc, only_winner, put, refused, refused_as, source, unique};
+use super::helpers::{as_usize, body, crc, only_winner, put, refused, refused_as, source, spoil, unique};
 use crate::blob_store::{BlobStore, CopyState, Fence, MAX_PAGE_WRITE, PAGE, SourceRange};
 use crate::error::ErrorKind;
 
@@ -43,7 +43,7 @@ pub async fn page_blobs_begin_as_zeros_with_their_metadata(blobs: &dyn BlobStore
     assert_eq!((properties.length, &properties.metadata), (8 * PAGE, &metadata));
     assert!(is_zero(&blobs.get(&blob, None).await.expect("the blob")), "a new page blob is not zero");
     refused(blobs.create_page_blob(&blob, PAGE, &BTreeMap::new()).await, ErrorKind::AlreadyExists);
-    refused(blobs.put_blob(&blob, body(1, 10), crc(&body(1, 10))).await, ErrorKind::AlreadyExists);
+    refused(blobs.put_blob(&blob, body(1, 10), crc(&body(1, 10)).into()).await, ErrorKind::AlreadyExists);
     assert_eq!(blobs.properties(&blob).await.expect("properties"), Some(properties), "a refusal changed the blob");
     refused(blobs.create_page_blob(&unique(container, "odd"), PAGE + 1, &metadata).await, ErrorKind::Invalid);
 }
@@ -232,9 +232,9 @@ pub async fn bad_sources_write_no_pages(blobs: &dyn BlobStore, container: &Conta
     let from = unique(container, "from");
     let content = put(blobs, &from, 10_000).await;
     let mut corrupt = source(&from, &content, 0..PAGE);
-    corrupt.crc64 ^= 1;
+    spoil(&mut corrupt);
     let short = SourceRange { range: 15 * PAGE..20 * PAGE, ..source(&from, &content, 0..PAGE) };
-    let missing = SourceRange { blob: unique(container, "missing"), range: 0..PAGE, crc64: 0 };
+    let missing = SourceRange { blob: unique(container, "missing"), range: 0..PAGE, crc64: 0, md5: None };
     refused_as(blobs.put_pages_from(&blob, fence, 0, &short).await, ErrorKind::Corrupt, "source-corrupt");
     refused_as(blobs.put_pages_from(&blob, fence, 0, &corrupt).await, ErrorKind::Corrupt, "source-corrupt");
     refused_as(blobs.put_pages_from(&blob, fence, 0, &missing).await, ErrorKind::NotFound, "source-not-found");

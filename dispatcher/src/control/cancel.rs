@@ -1,0 +1,92 @@
+//! Cancel: what has not begun never does, what runs stops at its next checkpoint, what is done stays done.
+
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::JobState;
+use goldfleet_model::operation::OperationState;
+use goldfleet_model::state::{JobEvent, OperationEvent};
+use goldfleet_ports::commit::Commit;
+use goldfleet_ports::error::PortResult;
+
+use crate::control::desk::{Desk, DeskError, Group, by_group};
+
+/// What a cancellation did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Cancelled {
+    /// Operations that had been done before.
+    pub done: usize,
+    /// Operations that now will not begin.
+    pub cancelled: usize,
+    /// Operations that a worker has in hand and will stop.
+    pub stopping: usize,
+    /// Operations that had failed before.
+    pub failed: usize,
+}
+
+/// Cancels a job.
+///
+/// # Errors
+/// [`DeskError::Refused`] where it has already ended.
+pub async fn cancel(desk: &Desk, id: &JobId) -> Result<Cancelled, DeskError> {
+    desk.advance(id, JobEvent::Cancel, |_| {}).await.map_err(|error| match error {
+        DeskError::Illegal(illegal) => DeskError::Refused(format!(
+            "job {id} has {} already: there is nothing to cancel",
+            if illegal.state == "cancelled" { "been cancelled" } else { illegal.state }
+        )),
+        error => error,
+    })?;
+    stop_operations(desk, id).await?;
+    let mut counts = Cancelled::default();
+    for operation in desk.ports.table.operations(id).await? {
+        *match operation.value.state {
+            OperationState::Succeeded | OperationState::Skipped => &mut counts.done,
+            OperationState::Failed => &mut counts.failed,
+            OperationState::Cancelled => &mut counts.cancelled,
+            _ => &mut counts.stopping,
+        } += 1;
+    }
+    Ok(counts)
+}
+
+/// Asks every operation of a job to stop, if the job is to stop or has ended. Safe to run again, and however late: of a job that
+/// was taken up again meanwhile it stops nothing.
+///
+/// # Errors
+/// Where the table can't be reached.
+pub async fn stop_operations(desk: &Desk, id: &JobId) -> PortResult<()> {
+    let groups = by_group(desk.ports.table.operations(id).await?);
+    if !is_over(desk, id).await? {
+        return Ok(());
+    }
+    for group in groups {
+        stop_group(desk, id, group).await?;
+    }
+    Ok(())
+}
+
+/// Whether nothing of a job may go on. To be asked after its operations were read: a retry writes the job's row first and then
+/// every operation that has not ended, so that those that were read before it can't be written any more.
+async fn is_over(desk: &Desk, id: &JobId) -> PortResult<bool> {
+    let job = desk.ports.table.job(id).await?;
+    Ok(job.is_some_and(|job| job.value.state == JobState::Cancelling || job.value.state.is_terminal()))
+}
+
+async fn stop_group(desk: &Desk, id: &JobId, mut group: Group) -> PortResult<()> {
+    loop {
+        let now = desk.ports.clock.now();
+        let mut commit = Commit::default();
+        for row in &group {
+            let mut operation = row.value.clone();
+            if let Ok(event) = operation.apply(OperationEvent::Cancel, now, &desk.who) {
+                commit.write(row, operation, [event]);
+            }
+        }
+        if commit.is_empty() || desk.commit(&commit).await? {
+            return Ok(());
+        }
+        let Some(first) = group.first() else { return Ok(()) };
+        group = desk.ports.table.group(id, &first.value.id).await?;
+        if !is_over(desk, id).await? {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A target: subscription, resource group, region, staging account, permissions.
+
+use goldfleet_model::store::Container;
+use goldfleet_model::target::Target;
+use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::inspector::{AccountFacts, Inspector, Lock};
+
+use super::access::{BLOBS, ENCRYPTION, IMAGES, SOURCES, missing};
+use super::services::{container_is_there, refused};
+use super::{Accounts, Finding, account};
+use crate::control::desk::Desk;
+
+/// Examines a target. One that is all right is a single line.
+pub(super) async fn examine(
+    desk: &Desk,
+    inspector: &dyn Inspector,
+    target: &Target,
+    accounts: &Accounts,
+) -> Vec<Finding> {
+    let examined = Examined { desk, inspector, target, subject: format!("target {}", target.key()) };
+    let mut findings = match examined.subscription().await {
+        Ok(findings) => findings,
+        Err(error) => vec![refused(examined.subject.clone(), &error, "Reader on the subscription")],
+    };
+    if findings.is_empty() {
+        let (group, staging) = futures::future::join(examined.group(), examined.staging(accounts)).await;
+        findings.extend(group);
+        findings.extend(staging);
+    }
+    if findings.is_empty() {
+        findings.push(Finding::good(examined.subject, "ready"));
+    }
+    findings
+}
+
+struct Examined<'a> {
+    desk: &'a Desk,
+    inspector: &'a dyn Inspector,
+    target: &'a Target,
+    subject: String,
+}
+
+impl Examined<'_> {
+    fn tenant(&self) -> Option<&str> {
+        self.target.tenant.as_deref()
+    }
+
+    fn bad(&self, code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding::bad(&self.subject, code, message, remedy)
+    }
+
+    /// What keeps the subscription from having images in the region at all.
+    async fn subscription(&self) -> PortResult<Vec<Finding>> {
+        let subscription = &self.target.subscription;
+        let mut findings = Vec::new();
+        match self.inspector.subscription(subscription, self.tenant()).await? {
+            None => {
+                let message = format!("subscription {subscription} is not there, or not to be seen");
+                let remedy = "correct the targets file, or give the identity Reader on the subscription";
+                return Ok(vec![self.bad("subscription-not-found", message, remedy)]);
+            }
+            Some(state) if !matches!(state.as_str(), "Enabled" | "Warned" | "PastDue") => {
+                let message = format!("the subscription is {state}, and takes no changes");
+                findings.push(self.bad("subscription-disabled", message, "have it enabled, or disable the target"));
+            }
+            Some(_) => {}
+        }
+        match self.inspector.image_regions(subscription, self.tenant()).await? {
+            None => {
+                let remedy =
+                    format!("az provider register --namespace Microsoft.Compute --subscription {subscription}");
+                let message = "the subscription is not registered for Microsoft.Compute";
+                findings.push(self.bad("provider-not-registered", message, remedy));
+            }
+            Some(regions) if !regions.contains(&self.target.region) => {
+                let message = format!("managed images can't be made in {} by this subscription", self.target.region);
+                findings.push(self.bad("region-not-available", message, "correct the region, or have it opened"));
+            }
+            Some(_) => {}
+        }
+        Ok(findings)
+    }
+
+    async fn group(&self) -> Vec<Finding> {
+        match self.try_group().await {
+            Ok(findings) => findings,
+            Err(error) => vec![refused(self.subject.clone(), &error, "Reader on the resource group")],
+        }
+    }
+
+    async fn try_group(&self) -> PortResult<Vec<Finding>> {
+        let (subscription, group) = (&self.target.subscription, &self.target.resource_group);
+        if !self.inspector.has_group(subscription, group, self.tenant()).await? {
+            let message = format!("there is no resource group {group}");
+            let remedy = format!(
+                "az group create --name {group} --location {} --subscription {subscription}",
+                self.target.region
+            );
+            return Ok(vec![self.bad("resource-group-not-found", message, remedy)]);
+        }
+        let scope = format!("/subscriptions/{subscription}/resourceGroups/{group}");
+        let mut findings = Vec::new();
+        let lacking = missing(&self.inspector.permissions(&scope, self.tenant()).await?, &IMAGES);
+        if !lacking.is_empty() {
+            let message = format!("the identity may not {} in resource group {group}", lacking.join(", "));
+            findings.push(self.bad(
+                "authorization-failed",
+                message,
+                "give it the custom role of infra/bicep on the group",
+            ));
+        }
+        if let Some(set) = &self.target.disk_encryption_set
+            && !missing(&self.inspector.permissions(set, self.tenant()).await?, &ENCRYPTION).is_empty()
+        {
+            let message = format!("the identity may not read the disk encryption set {set}");
+            findings.push(self.bad("authorization-failed", message, "give it Reader on the disk encryption set"));
+        }
+        findings.extend(self.locks(&self.inspector.locks(subscription, group, self.tenant()).await?));
+        Ok(findings)
+    }
+
+    fn locks(&self, locks: &[Lock]) -> Option<Finding> {
+        let names = |locks: &[&Lock]| locks.iter().map(|lock| lock.name.as_str()).collect::<Vec<_>>().join(", ");
+        let group = &self.target.resource_group;
+        let read_only: Vec<&Lock> = locks.iter().filter(|lock| lock.read_only).collect();
+        if !read_only.is_empty() {
+            let message =
+                format!("locks on resource group {group} ({}) keep images from being made", names(&read_only));
+            return Some(self.bad("scope-locked", message, "take the locks away"));
+        }
+        let all: Vec<&Lock> = locks.iter().collect();
+        let message = format!("locks on resource group {group} ({}) keep images from being replaced", names(&all));
+        let remedy = "take the locks away, or give changed content a new version";
+        (!all.is_empty()).then(|| Finding::warning(&self.subject, "scope-locked", message, remedy))
+    }
+
+    async fn staging(&self, accounts: &Accounts) -> Vec<Finding> {
+        let account = &self.target.account;
+        let facts = match accounts.get(&self.target.subscription) {
+            Some(Err(error)) => {
+                return vec![refused(self.subject.clone(), error, "Reader on the subscription")];
+            }
+            Some(Ok(facts)) => facts.iter().find(|facts| facts.name == *account),
+            None => None,
+        };
+        let Some(facts) = facts else {
+            let message = format!("its subscription has no storage account {account} (or none to be seen)");
+            let remedy = "correct the account, make it with infra/bicep, or give the identity Reader on it";
+            return vec![self.bad("account-not-found", message, remedy)];
+        };
+        let mut findings = self.account(facts);
+        match self.access(facts).await {
+            Ok(more) => findings.extend(more),
+            Err(error) => {
+                let role = format!("Storage Blob Data Contributor on account {account}");
+                findings.push(refused(self.subject.clone(), &error, &role));
+            }
+        }
+        findings
+    }
+
+    fn account(&self, facts: &AccountFacts) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if facts.region != self.target.region {
+            let message = format!(
+                "account {} lies in {}, and images need their VHD in their own region",
+                facts.name, facts.region
+            );
+            findings.push(self.bad("vhd-in-other-region", message, "name an account of the target's region"));
+        }
+        findings.extend(account::for_vhds(&self.subject, facts));
+        findings.extend(account::for_copies(&self.subject, facts, self.tenant().is_some()));
+        if facts.shared_key {
+            let message = format!("account {} accepts account keys, which goldfleet does not use", facts.name);
+            let remedy = format!("az storage account update --name {} --allow-shared-key-access false", facts.name);
+            findings.push(Finding::warning(&self.subject, "shared-key", message, remedy));
+        }
+        if facts.public_blobs {
+            let message = format!("containers of account {} can be made public", facts.name);
+            let remedy = format!("az storage account update --name {} --allow-blob-public-access false", facts.name);
+            findings.push(Finding::warning(&self.subject, "public-blobs", message, remedy));
+        }
+        findings
+    }
+
+    async fn access(&self, facts: &AccountFacts) -> PortResult<Vec<Finding>> {
+        let container = self.target.staging();
+        let there = container_is_there(self.desk, &container).await;
+        let mut findings = self.rights(facts, &container, !matches!(there, Ok(false))).await?;
+        match there {
+            Ok(true) => {}
+            Ok(false) => {
+                let message = format!("there is no container {container} yet; a worker would make it");
+                findings.push(Finding::warning(&self.subject, "container-not-found", message, "run 'goldfleet setup'"));
+            }
+            Err(error) if error.kind == ErrorKind::Denied && facts.is_closed() => {
+                let message = format!("account {} does not let this machine in: {error}", facts.name);
+                let remedy = "run the doctor and the workers in a network that the account's firewall allows";
+                findings.push(self.bad("account-firewall", message, remedy));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(findings)
+    }
+
+    /// What the identity may do. A role may be on the container only, and does not show at the account then.
+    async fn rights(&self, facts: &AccountFacts, container: &Container, there: bool) -> PortResult<Vec<Finding>> {
+        let account = self.inspector.permissions(&facts.id, self.tenant()).await?;
+        let on_container = if there {
+            let scope = format!("{}/blobServices/default/containers/{}", facts.id, container.container);
+            self.inspector.permissions(&scope, self.tenant()).await?
+        } else {
+            account.clone()
+        };
+        let mut findings = Vec::new();
+        let lacking = missing(&on_container, &BLOBS);
+        if !lacking.is_empty() {
+            let message = format!("the identity may not {} in container {container}", lacking.join(", "));
+            let remedy = "give it the role Storage Blob Data Contributor on the container or its account; new roles take \
+                          minutes to hold";
+            findings.push(self.bad("authorization-failed", message, remedy));
+        }
+        let lacking = missing(&account, &SOURCES);
+        if !lacking.is_empty() {
+            let message = format!(
+                "the identity may not {} on account {}; Azure may want it of whoever makes images of its blobs",
+                lacking.join(", "),
+                facts.name
+            );
+            let remedy = "give it the custom role for VHDs of infra/bicep on the account";
+            findings.push(Finding::warning(&self.subject, "account-rights", message, remedy));
+        }
+        Ok(findings)
+    }
+}

@@ -1,0 +1,190 @@
+//! The live set of the garbage collection: the chunks that a manifest names.
+//!
+//! A manifest that is missed makes live chunks look like garbage. So the live set is either known to be complete, or there
+//! is none and the collection stops with a [`LiveSetError`]:
+//! - A source store is the configured one, or the source of a job's tree. Each must exist, be listed to the end and have
+//!   at least one manifest, unless the operator has said that all its versions were given up. The configured one must exist
+//!   even then.
+//! - Every other store is searched for manifests too, as it may be the source of another configuration.
+//! - Every blob under `manifests/` must be a manifest that can be read.
+//! - The version of every job that has work left must be among the manifests that were found.
+
+use std::collections::{BTreeSet, HashSet};
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use goldfleet_model::hash::{ChunkHash, Digest};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::job::Job;
+use goldfleet_model::manifest::{MANIFESTS, Manifest, digest_of, manifest_name};
+use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::chunk_store::list;
+use goldfleet_ports::error::PortError;
+
+use crate::control::desk::{Desk, DeskError, IN_FLIGHT};
+use crate::control::doctor::container_is_there;
+
+/// Why the live set is not known to be complete, so that nothing may be deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveSetError {
+    /// A source store does not exist: `[source]` may be wrong.
+    #[error("nothing was deleted: there is no source store {0}, so which chunks are in use is not known")]
+    Missing(Container),
+    /// A source store has no manifest, but there are chunks: `[source]` may be wrong.
+    #[error(
+        "nothing was deleted: source store {empty} has no manifests, but {holder} has chunks, \
+         so which of them are in use is not known"
+    )]
+    Empty {
+        /// The source store.
+        empty: Container,
+        /// A store that has chunks.
+        holder: Container,
+    },
+    /// A store was not listed to the end.
+    #[error("nothing was deleted: store {store} cannot be listed completely: {error}")]
+    Unlisted {
+        /// The store.
+        store: Container,
+        /// What the service said.
+        error: Box<PortError>,
+    },
+    /// A blob under `manifests/` cannot be read as a manifest.
+    #[error("nothing was deleted: manifest {manifest} cannot be read: {reason}")]
+    Unreadable {
+        /// The blob.
+        manifest: BlobAddress,
+        /// Why not.
+        reason: String,
+    },
+    /// A job works with a version whose manifest was not found: its source store is not known.
+    #[error("nothing was deleted: job {job} works with {image}, whose manifest is in no known source store")]
+    UnknownVersion {
+        /// The job.
+        job: JobId,
+        /// The image version.
+        image: Box<ImageRef>,
+    },
+}
+
+impl LiveSetError {
+    pub(crate) fn unlisted(store: &Container, error: PortError) -> Self {
+        Self::Unlisted { store: store.clone(), error: Box::new(error) }
+    }
+}
+
+/// The stores that the live set is read from.
+#[derive(Debug)]
+pub(crate) struct Roots {
+    /// The source stores: each must have manifests.
+    pub(crate) sources: BTreeSet<Container>,
+    /// Further stores, which may have manifests. They were listed a moment ago, so they can be.
+    pub(crate) others: BTreeSet<Container>,
+    /// The source store of the configuration, which is one of these.
+    pub(crate) configured: Container,
+    /// Source stores all of whose versions the operator has given up.
+    pub(crate) given_up: BTreeSet<Container>,
+}
+
+impl Roots {
+    /// Whether a store may be missing or unreachable.
+    pub(crate) fn may_be_gone(&self, store: &Container) -> bool {
+        self.given_up.contains(store) && *store != self.configured
+    }
+
+    /// Whether an error of this store leaves the live set incomplete.
+    pub(crate) fn needs(&self, store: &Container) -> bool {
+        self.sources.contains(store) && !self.may_be_gone(store)
+    }
+}
+
+/// What manifests name.
+#[derive(Debug, Default)]
+pub(crate) struct LiveSet {
+    chunks: HashSet<ChunkHash>,
+    /// Name and digest of each manifest.
+    versions: HashSet<(String, Digest)>,
+}
+
+impl LiveSet {
+    /// Reads all manifests. `holder` is a store that has chunks, if there is one.
+    ///
+    /// # Errors
+    /// [`LiveSetError`] where the set is not known to be complete.
+    pub(crate) async fn read(desk: &Desk, roots: &Roots, holder: Option<&Container>) -> Result<Self, DeskError> {
+        let mut live = Self::default();
+        for store in roots.sources.union(&roots.others) {
+            let manifests = match list(desk.ports.blobs.as_ref(), store, MANIFESTS).await {
+                Ok(listed) => listed,
+                Err(_) if roots.may_be_gone(store) => continue,
+                Err(error) => return Err(LiveSetError::unlisted(store, error).into()),
+            };
+            if manifests.is_empty() && roots.needs(store) {
+                check_empty_source(desk, roots, store, holder).await?;
+            }
+            let mut reading = futures::stream::iter(manifests)
+                .map(|listed| read_manifest(desk, store, listed.name))
+                .buffer_unordered(IN_FLIGHT);
+            while let Some((name, digest, manifest)) = reading.try_next().await? {
+                live.chunks.extend(manifest.chunks.iter().map(|chunk| chunk.hash));
+                live.versions.insert((name, digest));
+            }
+        }
+        Ok(live)
+    }
+
+    /// Whether a manifest names the chunk.
+    pub(crate) fn contains(&self, chunk: &ChunkHash) -> bool {
+        self.chunks.contains(chunk)
+    }
+
+    /// Checks that the version of each job that has work left was found. The row of such a job may be all that tells of
+    /// another source store: before it is planned it names none.
+    ///
+    /// # Errors
+    /// [`LiveSetError::UnknownVersion`] where it was not.
+    pub(crate) async fn check_covers<'a>(
+        &self,
+        desk: &Desk,
+        jobs: impl IntoIterator<Item = &'a Job>,
+    ) -> Result<(), DeskError> {
+        for job in jobs {
+            let name = manifest_name(job.image.name.as_str(), job.image.version.as_str());
+            if !self.versions.contains(&(name, job.image.digest)) && desk.has_work(job).await? {
+                let image = Box::new(job.image.clone());
+                return Err(LiveSetError::UnknownVersion { job: job.id.clone(), image }.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a source store without manifests that does not exist, or beside which there are chunks.
+async fn check_empty_source(
+    desk: &Desk,
+    roots: &Roots,
+    store: &Container,
+    holder: Option<&Container>,
+) -> Result<(), LiveSetError> {
+    match container_is_there(desk, store).await {
+        Err(error) => Err(LiveSetError::unlisted(store, error)),
+        Ok(false) => Err(LiveSetError::Missing(store.clone())),
+        Ok(true) if roots.given_up.contains(store) => Ok(()),
+        Ok(true) => {
+            holder.map_or(Ok(()), |holder| Err(LiveSetError::Empty { empty: store.clone(), holder: holder.clone() }))
+        }
+    }
+}
+
+/// Reads one manifest. One that was given up since it was listed is an error as well: a second run finds it gone.
+async fn read_manifest(
+    desk: &Desk,
+    store: &Container,
+    name: String,
+) -> Result<(String, Digest, Manifest), LiveSetError> {
+    let blob = store.blob(name.as_str());
+    let unreadable = |reason: String| LiveSetError::Unreadable { manifest: blob.clone(), reason };
+    let bytes = desk.ports.blobs.get(&blob, None).await.map_err(|error| unreadable(error.to_string()))?;
+    let manifest = Manifest::decode(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    Ok((name, digest_of(&bytes), manifest))
+}

@@ -1,0 +1,31 @@
+//! What is done to jobs, images and stores, without a terminal.
+//!
+//! - [`desk`]: ports, configuration and the actor, which all of it works with.
+//! - [`setup`], [`doctor`]: what must exist before anything can be done: created and checked.
+//! - [`upload`]: from a VHD to chunks and a manifest in the source store.
+//! - [`request`], [`fanout`]: from a request to a job, its operations and their messages.
+//! - [`sweep`], [`service`]: the reconciler and the loop that runs it; [`rings`]: which targets of a job go first.
+//! - [`status`], [`approve`], [`retry`], [`cancel`], [`cleanup`], [`collect`] (with [`live`]), [`history`]: what an operator asks of jobs.
+//! - [`holdings`], [`verify`]: where a version is, and whether it is intact.
+//! - [`local`]: dispatcher and workers in one process.
+
+pub mod approve;
+pub mod cancel;
+pub mod cleanup;
+pub mod collect;
+pub mod desk;
+pub mod doctor;
+pub mod fanout;
+pub mod history;
+pub mod holdings;
+pub mod live;
+pub mod local;
+pub mod request;
+pub mod retry;
+pub mod rings;
+pub mod service;
+pub mod setup;
+pub mod status;
+pub mod sweep;
+pub mod upload;
+pub mod verify;

@@ -1,0 +1,291 @@
+//! Upload: from a VHD to chunks and a manifest in the source store.
+//!
+//! Reading, zero-scanning, hashing and sending overlap: a few threads turn windows of the disk into chunks, in buffers
+//! that go round; others compute the MD5 of each run; requests for chunks that the store lacks are in flight meanwhile. The
+//! manifest is written last. What
+//! a killed upload has sent is found by its name the next time. Where the manifest is there already, the store is given back
+//! what it lacks of it.
+
+mod buffers;
+mod md5;
+mod pace;
+mod record;
+mod scan;
+mod send;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use goldfleet_disk::vhd::{self, Disk, Report, VhdError};
+use goldfleet_model::checksum::crc64;
+use goldfleet_model::ids::{ImageName, ImageVersion};
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Digest, Generation, Manifest, OsType, digest_of};
+use goldfleet_model::store::BlobAddress;
+use goldfleet_model::upload::Upload;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use tokio_util::sync::CancellationToken;
+
+use crate::control::desk::Desk;
+
+use self::md5::Md5s;
+use self::record::Record;
+use self::send::{Sent, Wanted};
+pub use pace::Rate;
+
+/// What is to be uploaded, as what.
+#[derive(Debug, Clone)]
+pub struct UploadRequest {
+    /// The VHD.
+    pub file: PathBuf,
+    /// The image's name.
+    pub image: ImageName,
+    /// Its version.
+    pub version: ImageVersion,
+    /// The operating system on it.
+    pub os: OsType,
+    /// The Hyper-V generation, where it is not to be deduced from the partition table.
+    pub generation: Option<Generation>,
+    /// How fast to send at most.
+    pub limit: Option<Rate>,
+}
+
+/// An upload that came to its end.
+#[derive(Debug, Clone)]
+pub struct Uploaded {
+    /// The image version, with its digest.
+    pub image: ImageRef,
+    /// Whether the source store had this version, with this content, before.
+    pub already_there: bool,
+    /// How many chunks of it the store lacked nevertheless, or had in another length, and were sent again.
+    pub mended: usize,
+    /// What was read, sent and found there.
+    pub counts: Upload,
+}
+
+/// A version is there, and the file is not what it was made of.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{image} {version} is already there as {there}, and this file would make it {here}; they differ in {differences}. \
+     A version never changes: upload it under another version"
+)]
+pub struct OtherContent {
+    /// The image.
+    pub image: ImageName,
+    /// The version.
+    pub version: ImageVersion,
+    /// The digest of what is there.
+    pub there: Digest,
+    /// The digest of the file.
+    pub here: Digest,
+    /// What of the file is otherwise than there.
+    pub differences: String,
+}
+
+/// Why an upload ended without its manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// The file is no VHD that can become an OS disk; nothing was sent.
+    #[error("{} can't be used as an OS disk", .0.file.display())]
+    Refused(Box<Report>),
+    /// The version is there with other content; nothing of it was changed.
+    #[error(transparent)]
+    OtherContent(Box<OtherContent>),
+    /// The file can't be read.
+    #[error(transparent)]
+    Disk(#[from] VhdError),
+    /// The file was written to while it was read.
+    #[error("{} changed while it was read: upload it again when nobody writes to it", .0.display())]
+    Changed(PathBuf),
+    /// The upload's row grew so old, again and again, that its chunks may have been collected.
+    #[error(
+        "the upload could not keep its row in the job table fresh (is the machine sleeping?), so that others may have taken \
+         it for over and collected what it sent: the same command sends what is missing"
+    )]
+    Lapsed,
+    /// The store or the table failed.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// Asked to stop. What was sent is not sent again.
+    #[error("interrupted: the same command goes on where this one stopped")]
+    Interrupted,
+}
+
+/// Uploads a VHD. `watch` is told how far it is, often.
+///
+/// # Errors
+/// [`UploadError`].
+pub async fn upload(
+    desk: &Desk,
+    request: &UploadRequest,
+    watch: &(dyn Fn(&Upload) + Sync),
+    stop: &CancellationToken,
+) -> Result<Uploaded, UploadError> {
+    let report = vhd::check(&request.file, request.generation);
+    let Some(generation) = report.generation.or(request.generation).filter(|_| report.is_usable()) else {
+        return Err(UploadError::Refused(Box::new(report)));
+    };
+    let before = fingerprint(request)?;
+    let disk = Arc::new(Disk::open(&request.file)?);
+    let container = desk.config.source.store().container();
+    desk.ports.blobs.ensure_container(&container).await?;
+    let blob = container.manifest(&request.image, &request.version);
+    let there = read_if_there(desk, &blob).await?;
+
+    let record = Record::new(desk, request, watch);
+    let md5s = Md5s::new(desk.readers);
+    let uploading = Uploading { desk, request, generation, before, disk, blob, record: &record, md5s, stop };
+    let ended = match &there {
+        Some(manifest) => uploading.again(manifest).await,
+        None => uploading.anew().await,
+    };
+    match ended {
+        Ok(ended) => {
+            let image =
+                ImageRef { name: request.image.clone(), version: request.version.clone(), digest: ended.digest };
+            let counts = record.complete().await?;
+            Ok(Uploaded { image, already_there: there.is_some(), mended: ended.mended, counts })
+        }
+        Err(error) => {
+            record.fail().await;
+            // What could not be read any more may have been taken away under the reader.
+            let changed = matches!(error, UploadError::Disk(_)) && fingerprint(request).is_ok_and(|now| now != before);
+            Err(if changed { UploadError::Changed(request.file.clone()) } else { error })
+        }
+    }
+}
+
+/// How often a disk is read at most. It is read again where the upload was silent for so long that a collection may have
+/// thought it had ended. That is rare; and a machine to which it happens this often would not get through the next time either.
+const PASSES: usize = 5;
+
+/// An upload under way.
+struct Uploading<'a> {
+    desk: &'a Desk,
+    request: &'a UploadRequest,
+    generation: Generation,
+    /// What the file was when it was opened.
+    before: Fingerprint,
+    disk: Arc<Disk>,
+    /// The manifest's place.
+    blob: BlobAddress,
+    record: &'a Record<'a>,
+    md5s: Md5s,
+    stop: &'a CancellationToken,
+}
+
+/// An upload whose manifest is there.
+struct Ended {
+    digest: Digest,
+    mended: usize,
+}
+
+impl Uploading<'_> {
+    /// Uploads a version that is not there.
+    async fn anew(&self) -> Result<Ended, UploadError> {
+        let here = self.manifest(self.keep().await?)?;
+        let encoded = Bytes::from(here.encode());
+        let digest = digest_of(&encoded);
+        if let Some(there) = write_manifest(self.desk, &self.blob, encoded).await? {
+            return Err(self.other_content(&there, &here));
+        }
+        // Suspended just before that, it may have named chunks that were collected meanwhile.
+        if self.record.has_lapsed() {
+            self.keep().await?;
+        }
+        Ok(Ended { digest, mended: 0 })
+    }
+
+    /// Sees whether a version that is there has the same content, and gives its store back what that lacks.
+    async fn again(&self, there: &[u8]) -> Result<Ended, UploadError> {
+        // One that can't be read names nothing, and is of other content.
+        let named = Manifest::decode(there).map(|manifest| manifest.chunks).unwrap_or_default();
+        let named: HashSet<ChunkHash> = named.iter().map(|entry| entry.hash).collect();
+        self.record.renew().await?;
+        let Sent { chunks, put } = self.pass(Wanted::Named(&named)).await?;
+        let here = self.manifest(chunks)?;
+        let digest = digest_of(&here.encode());
+        if digest_of(there) == digest {
+            Ok(Ended { digest, mended: put })
+        } else {
+            Err(self.other_content(there, &here))
+        }
+    }
+
+    /// Sees to it that the store has every chunk of the disk, and keeps it until the manifest is there. Returns them.
+    async fn keep(&self) -> Result<Vec<ChunkEntry>, UploadError> {
+        for _ in 0..PASSES {
+            self.record.renew().await?;
+            let sent = self.pass(Wanted::All).await?;
+            if !self.record.has_lapsed() {
+                return Ok(sent.chunks);
+            }
+            tracing::warn!(
+                "the upload's row was not kept fresh: chunks may have been collected, so all are looked at again"
+            );
+        }
+        Err(UploadError::Lapsed)
+    }
+
+    async fn pass(&self, wanted: Wanted<'_>) -> Result<Sent, UploadError> {
+        send::chunks(self.desk, &self.disk, wanted, self.request.limit, self.record, &self.md5s, self.stop).await
+    }
+
+    /// The manifest of these chunks, if the file is still what it was.
+    fn manifest(&self, chunks: Vec<ChunkEntry>) -> Result<Manifest, UploadError> {
+        if fingerprint(self.request)? != self.before {
+            return Err(UploadError::Changed(self.request.file.clone()));
+        }
+        let (os, generation) = (self.request.os, self.generation);
+        Ok(Manifest { os, generation, size: self.disk.size(), footer: self.disk.footer(), chunks })
+    }
+
+    fn other_content(&self, there: &[u8], here: &Manifest) -> UploadError {
+        let differences = match Manifest::decode(there) {
+            Ok(there) => here.differences(&there).join(", "),
+            Err(error) => format!("all, as what is there can't be read ({error})"),
+        };
+        UploadError::OtherContent(Box::new(OtherContent {
+            image: self.request.image.clone(),
+            version: self.request.version.clone(),
+            there: digest_of(there),
+            here: digest_of(&here.encode()),
+            differences,
+        }))
+    }
+}
+
+/// Writes the manifest: from here on the version is there. Returns one that was there first.
+async fn write_manifest(desk: &Desk, blob: &BlobAddress, encoded: Bytes) -> Result<Option<Bytes>, UploadError> {
+    let crc = crc64(&encoded);
+    let clock = desk.ports.clock.as_ref();
+    let written = goldfleet_ports::retry::retrying(clock, PortError::is_retryable, || {
+        desk.ports.blobs.put_blob(blob, encoded.clone(), crc.into())
+    });
+    match written.await {
+        Ok(()) => Ok(None),
+        Err(error) if error.kind == ErrorKind::AlreadyExists => {
+            // One's own, whose answer was lost, is not one that was there first.
+            Ok(read_if_there(desk, blob).await?.filter(|there| *there != encoded))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn read_if_there(desk: &Desk, blob: &BlobAddress) -> PortResult<Option<Bytes>> {
+    match desk.ports.blobs.get(blob, None).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Length and time of the last write, which tell whether a file was written to.
+type Fingerprint = (u64, Option<std::time::SystemTime>);
+
+fn fingerprint(request: &UploadRequest) -> Result<Fingerprint, UploadError> {
+    let metadata = std::fs::metadata(&request.file).map_err(|source| VhdError::unreadable(&request.file, source))?;
+    Ok((metadata.len(), metadata.modified().ok()))
+}

@@ -1,0 +1,98 @@
+//! Readers: from windows of the disk to chunks.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use goldfleet_disk::chunk::{PackedChunk, pack, read_window, windows};
+use goldfleet_disk::vhd::{Disk, VhdError};
+use tokio::sync::mpsc;
+
+use super::buffers::{Buffer, Buffers};
+use crate::control::desk::Readers;
+
+/// A window that was read.
+pub(super) struct Scanned {
+    /// Its place among the windows.
+    pub(super) index: usize,
+    /// Bytes read from the file.
+    pub(super) read: u64,
+    /// The chunk and its bytes; none where the window is all zero.
+    pub(super) chunk: Option<(PackedChunk, Buffer)>,
+}
+
+/// A scan under way.
+pub(super) struct Scan {
+    /// How many windows there are to read.
+    pub(super) windows: usize,
+    /// Bytes to read in all.
+    pub(super) bytes: u64,
+    /// The windows as they are read, in any order.
+    pub(super) scanned: mpsc::Receiver<Result<Scanned, VhdError>>,
+}
+
+/// Begins to read a disk. The readers end when all is read, or when the receiver is gone.
+pub(super) fn begin(disk: Arc<Disk>, readers: Readers, buffers: &Buffers) -> Result<Scan, VhdError> {
+    let ranges: Arc<[Range<u64>]> = disk.data_ranges()?.into();
+    let all: Arc<[Range<u64>]> = windows(&ranges, disk.size()).collect::<Vec<_>>().into();
+    let bytes = ranges.iter().map(|range| range.end - range.start).sum();
+    let next = Arc::new(AtomicUsize::new(0));
+    let (sender, scanned) = mpsc::channel(1);
+    for _ in 0..readers.count() {
+        let reader = Reader {
+            disk: Arc::clone(&disk),
+            ranges: Arc::clone(&ranges),
+            windows: Arc::clone(&all),
+            next: Arc::clone(&next),
+            buffers: buffers.clone(),
+        };
+        let sender = sender.clone();
+        match readers {
+            Readers::Threads => drop(tokio::task::spawn_blocking(move || reader.run(&sender))),
+            Readers::Sender => drop(tokio::spawn(async move { reader.run_here(&sender).await })),
+        }
+    }
+    Ok(Scan { windows: all.len(), bytes, scanned })
+}
+
+struct Reader {
+    disk: Arc<Disk>,
+    ranges: Arc<[Range<u64>]>,
+    windows: Arc<[Range<u64>]>,
+    next: Arc<AtomicUsize>,
+    buffers: Buffers,
+}
+
+impl Reader {
+    fn run(&self, sender: &mpsc::Sender<Result<Scanned, VhdError>>) {
+        while let Some(scanned) = self.next() {
+            let failed = scanned.is_err();
+            if sender.blocking_send(scanned).is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    /// The same on the thread that sends, which is never blocked: there is a buffer for each chunk on its way.
+    async fn run_here(&self, sender: &mpsc::Sender<Result<Scanned, VhdError>>) {
+        while let Some(scanned) = self.next() {
+            let failed = scanned.is_err();
+            if sender.send(scanned).await.is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    /// The next window that nobody has read; none where all are.
+    fn next(&self) -> Option<Result<Scanned, VhdError>> {
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        Some(self.scan(index, self.windows.get(index)?))
+    }
+
+    fn scan(&self, index: usize, window: &Range<u64>) -> Result<Scanned, VhdError> {
+        let mut buffer = self.buffers.take();
+        let read = read_window(&self.disk, &self.ranges, window, &mut buffer.bytes)?;
+        let chunk = pack(&mut buffer.bytes, window.start).map(|chunk| (chunk, buffer));
+        Ok(Scanned { index, read, chunk })
+    }
+}

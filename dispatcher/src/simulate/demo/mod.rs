@@ -1,0 +1,295 @@
+//! The demonstration: made-up golden images, a cloud of directories, several worker processes, and every target's VHD
+//! read back and compared.
+
+mod scene;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt as _;
+use goldfleet_config::{Cloud, Config, ConfigError};
+use goldfleet_connect::BackendError;
+use goldfleet_disk::vhd::{Disk, VhdError, same_disk};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::operation::Work;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::desk::{Desk, DeskError};
+use crate::control::local::Local;
+use crate::control::request::request;
+use crate::control::status::{Standing, Status, status};
+use crate::control::upload::{UploadError, UploadRequest, upload};
+use crate::terminal::follow::{Finish, follow};
+use crate::terminal::progress::Progress;
+
+pub use scene::Scene;
+
+/// What a demonstration consists of.
+#[derive(Debug, Clone)]
+pub struct DemoRequest {
+    /// How many subscriptions.
+    pub subscriptions: u32,
+    /// How many regions, the source's own included.
+    pub regions: u32,
+    /// How many images.
+    pub images: u32,
+    /// How many worker processes.
+    pub workers: u32,
+    /// Where all of it lies.
+    pub folder: PathBuf,
+    /// The size of each disk, in bytes.
+    pub disk: u64,
+    /// The data on each disk, in bytes.
+    pub data: u64,
+}
+
+/// How a demonstration went.
+#[derive(Debug, Clone, Serialize)]
+pub struct DemoReport {
+    /// Copies and images.
+    pub operations: usize,
+    /// Of these, how many succeeded.
+    pub succeeded: usize,
+    /// Of these, how many failed.
+    pub failed: usize,
+    /// Managed images.
+    pub images: usize,
+    /// VHDs.
+    pub copies: usize,
+    /// Stores filled.
+    pub seeds: usize,
+    /// Bytes put into VHDs.
+    pub bytes_copied: u64,
+    /// Bytes that crossed between regions, over all remote regions.
+    pub wan_bytes: u64,
+    /// The same by region.
+    pub wan_bytes_by_region: BTreeMap<String, u64>,
+    /// Bytes of data on all golden disks, without zero runs.
+    pub data_bytes: u64,
+    /// Bytes that the uploads sent.
+    pub upload_bytes: u64,
+    /// Seconds from the first upload to the last image; making the golden disks and verifying are not in it.
+    pub seconds: f64,
+    /// Seconds that verifying took.
+    pub verify_seconds: f64,
+    /// The most memory a worker process had in use at once, in bytes.
+    pub worker_peak_memory: u64,
+    /// Whether every target's VHD was read back and is byte for byte what its golden disk stands for.
+    pub verified: bool,
+    /// The jobs.
+    pub jobs: Vec<String>,
+    /// Where it all lies.
+    pub folder: PathBuf,
+}
+
+/// Why a demonstration could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The folder is someone else's.
+    #[error("{} exists and is no folder of an earlier demonstration: name another with --folder", .0.display())]
+    Occupied(PathBuf),
+    /// The folder of an earlier demonstration holds something that it did not make.
+    #[error("{} holds {}, which no demonstration made: move it elsewhere, or name another folder with --folder",
+        folder.display(), name.display())]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// What is in it.
+        name: PathBuf,
+    },
+    /// A file or process.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The configuration that the demonstration wrote.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The adapters.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// A job.
+    #[error(transparent)]
+    Desk(#[from] DeskError),
+    /// An upload.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// A disk that can't be read back.
+    #[error(transparent)]
+    Disk(#[from] VhdError),
+    /// Asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl DemoError {
+    /// The program's exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Occupied(_) | Self::Foreign { .. } | Self::Config(_) => 2,
+            Self::Backend(error) => error.exit_code(),
+            Self::Desk(error) => error.exit_code(),
+            Self::Interrupted | Self::Upload(UploadError::Interrupted) => 130,
+            Self::Io { .. } | Self::Upload(_) | Self::Disk(_) => 1,
+        }
+    }
+
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// Runs the demonstration. Returns the report and each job's last status.
+///
+/// # Errors
+/// [`DemoError`].
+pub async fn demo(
+    asked: &DemoRequest,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<(DemoReport, Vec<Status>), DemoError> {
+    let scene = Scene::build(asked)?;
+    let config = Arc::new(Config::load(Some(&scene.config), std::iter::empty())?);
+    let ports = goldfleet_connect::open(&config)?;
+    ports.queue.ensure().await.map_err(DeskError::from)?;
+    ports.table.ensure().await.map_err(DeskError::from)?;
+    let desk = Desk::new(ports, config, "goldfleet demo");
+    let workers = workers::Workers::start(asked.workers, &scene.config)?;
+    let dispatcher = Local::without_worker(&desk);
+
+    let begun = Instant::now();
+    let done = drive(&desk, &scene, progress, stop).await;
+    let seconds = begun.elapsed().as_secs_f64();
+    dispatcher.drain().await;
+    let worker_peak_memory = workers.stop().await;
+    progress.end();
+    let driven = done?;
+
+    let begun = Instant::now();
+    let verified = verify(&desk, &scene, &driven.statuses).await?;
+    let ran = Ran { seconds, verified, verify_seconds: begun.elapsed().as_secs_f64(), worker_peak_memory };
+    let report = report(&driven, &ran, asked.folder.clone());
+    Ok((report, driven.statuses))
+}
+
+/// How the processes did.
+struct Ran {
+    seconds: f64,
+    verified: bool,
+    verify_seconds: f64,
+    worker_peak_memory: u64,
+}
+
+/// What came of all images.
+struct Driven {
+    statuses: Vec<Status>,
+    data_bytes: u64,
+    upload_bytes: u64,
+}
+
+/// Uploads and dispatches every image, and follows all jobs to their end.
+async fn drive(desk: &Desk, scene: &Scene, progress: &Progress, stop: &CancellationToken) -> Result<Driven, DemoError> {
+    let mut jobs: Vec<JobId> = Vec::new();
+    let (mut data_bytes, mut upload_bytes) = (0, 0);
+    for golden in &scene.golden {
+        let asked = UploadRequest {
+            file: golden.file.clone(),
+            image: golden.image.clone(),
+            version: golden.version.clone(),
+            os: golden.os,
+            generation: None,
+            limit: None,
+        };
+        let begun = Instant::now();
+        let uploaded = upload(desk, &asked, &|row| progress.upload(row, begun), stop).await?;
+        data_bytes += uploaded.counts.bytes_data;
+        upload_bytes += uploaded.counts.bytes_sent;
+        jobs.push(request(desk, &golden.image, &golden.version, &[], false).await?.job.id);
+    }
+    for job in &jobs {
+        let followed = follow(desk, job, Finish::Here, progress, stop).await?;
+        followed.ok_or(DemoError::Interrupted)?;
+    }
+    // Only now: the first may have changed while the last was followed.
+    let mut statuses = Vec::new();
+    for job in &jobs {
+        statuses.push(status(desk, &desk.job(job).await?.value).await?);
+    }
+    Ok(Driven { statuses, data_bytes, upload_bytes })
+}
+
+/// What the jobs' rows say of a demonstration, and how its processes did.
+fn report(driven: &Driven, ran: &Ran, folder: PathBuf) -> DemoReport {
+    let statuses = &driven.statuses;
+    let sum = |count: fn(&Status) -> usize| statuses.iter().map(count).sum::<usize>();
+    let mut wan: BTreeMap<String, u64> = BTreeMap::new();
+    for (region, bytes) in statuses.iter().flat_map(|status| &status.wan_bytes) {
+        *wan.entry(region.clone()).or_default() += bytes;
+    }
+    DemoReport {
+        operations: sum(|s| s.phases.copy.total + s.phases.image.total),
+        succeeded: sum(|s| s.phases.copy.succeeded + s.phases.image.succeeded),
+        failed: sum(|s| s.phases.copy.failed + s.phases.image.failed),
+        images: sum(|s| s.phases.image.succeeded),
+        copies: sum(|s| s.phases.copy.succeeded),
+        seeds: sum(|s| s.phases.seed.succeeded),
+        bytes_copied: statuses.iter().map(|s| s.phases.copy.bytes_moved).sum(),
+        wan_bytes: wan.values().sum(),
+        wan_bytes_by_region: wan,
+        data_bytes: driven.data_bytes,
+        upload_bytes: driven.upload_bytes,
+        seconds: ran.seconds,
+        verified: ran.verified,
+        verify_seconds: ran.verify_seconds,
+        worker_peak_memory: ran.worker_peak_memory,
+        jobs: statuses.iter().map(|status| status.job.clone()).collect(),
+        folder,
+    }
+}
+
+/// Reads back every target's VHD that the rows name, and compares it with the golden disk.
+async fn verify(desk: &Desk, scene: &Scene, statuses: &[Status]) -> Result<bool, DemoError> {
+    let Cloud::Directory(cloud) = &desk.config.cloud else { return Ok(false) };
+    let mut comparisons = Vec::new();
+    for (golden, status) in scene.golden.iter().zip(statuses) {
+        if status.state != Standing::Succeeded {
+            return Ok(false);
+        }
+        let disk = Arc::new(Disk::open(&golden.file)?);
+        let job: JobId = status.job.parse().map_err(|error| DeskError::Refused(format!("{error}")))?;
+        for row in desk.ports.table.operations(&job).await.map_err(DeskError::from)? {
+            if let Work::Copy { target, .. } = &row.value.work {
+                let vhd = desk.ports.vhd(target, &row.value.image);
+                let file = cloud
+                    .root
+                    .join(vhd.container.account.as_str())
+                    .join(vhd.container.container.as_str())
+                    .join(&vhd.name);
+                comparisons.push((Arc::clone(&disk), file));
+            }
+        }
+    }
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let mut compared = futures::stream::iter(comparisons)
+        .map(|(disk, file)| async move {
+            let shown = file.display().to_string();
+            let compared = tokio::task::spawn_blocking(move || same_disk(&disk, &file)).await;
+            compared.map_err(io::Error::other).and_then(|same| same).map_err(DemoError::io(shown))
+        })
+        .buffer_unordered(threads);
+    let mut same = true;
+    while let Some(difference) = compared.next().await {
+        same &= difference?.is_none();
+    }
+    Ok(same)
+}

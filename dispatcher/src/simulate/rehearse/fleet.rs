@@ -1,0 +1,110 @@
+//! Fleets and images that there are only for a rehearsal.
+
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_config::{Cloud, Config, ModelledCloud, Source};
+use goldfleet_disk::vhd::Footer;
+use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::manifest::{
+    CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, Md5Sum, OsType, Run, digest_of,
+};
+use goldfleet_model::target::Target;
+
+use super::RehearsalError;
+use crate::simulate::regions::REGIONS;
+
+/// A configuration with nothing set but the source, in the first of the made-up regions, and requests enough for all
+/// operations of a worker.
+///
+/// # Errors
+/// None: the names are good.
+pub fn config() -> Result<Config, RehearsalError> {
+    let source = Source {
+        subscription: SubscriptionId::numbered(0),
+        region: name(REGIONS[0])?,
+        account: name::<AccountName>("goldsource")?,
+        container: name::<ContainerName>("golden")?,
+    };
+    let mut config = Config {
+        coordination: Default::default(),
+        cloud: Cloud::Modelled(ModelledCloud::default()),
+        source,
+        targets: Default::default(),
+        plan: Default::default(),
+        images: Default::default(),
+        worker: Default::default(),
+        upload: Default::default(),
+        dispatch: Default::default(),
+        cleanup: Default::default(),
+        log: Default::default(),
+    };
+    config.worker.requests = config.worker.concurrency * config.worker.chunk_requests;
+    Ok(config)
+}
+
+/// So many targets, spread evenly over so many regions, the source's own among them.
+///
+/// # Errors
+/// [`RehearsalError::Invalid`] where there are not that many regions.
+pub fn targets(count: u32, regions: u32) -> Result<TargetsFile, RehearsalError> {
+    if regions == 0 || regions as usize > REGIONS.len() {
+        let message = format!("{regions} regions can't be made up: use 1 to {}", REGIONS.len());
+        return Err(RehearsalError::Invalid(message));
+    }
+    let target = |n: u32| -> Result<Target, RehearsalError> {
+        let (subscription, region) = (n / regions + 1, n % regions);
+        Ok(Target {
+            subscription: SubscriptionId::numbered(subscription),
+            region: name::<Region>(REGIONS[region as usize])?,
+            resource_group: name("images")?,
+            account: name(&format!("stage{subscription:05}{region:02}"))?,
+            container: name("vhds")?,
+            ring: 0,
+            enabled: true,
+            tags: Default::default(),
+            disk_encryption_set: None,
+            tenant: None,
+        })
+    };
+    Ok(TargetsFile { targets: (0..count).map(target).collect::<Result<_, _>>()?, stores: Vec::new() })
+}
+
+/// A disk full of data, `changed` percent of whose chunks differ from version to version. The data are rounded up to
+/// whole chunks.
+///
+/// # Errors
+/// [`RehearsalError::Invalid`] where there are no data, or more than any disk has.
+pub fn manifest(data: u64, version: u32, changed: u32) -> Result<(ImageRef, Manifest), RehearsalError> {
+    let chunks = data.div_ceil(CHUNK_SIZE);
+    if chunks == 0 || chunks > 1 << 20 {
+        return Err(RehearsalError::Invalid(format!("{data} bytes of data can't be on a disk: use up to 4 TiB")));
+    }
+    let size = chunks * CHUNK_SIZE;
+    let chunks = (0..chunks).map(|n| {
+        let differs = n % 100 < u64::from(changed);
+        let content = format!("{n} {}", if differs { version } else { 0 });
+        let hash = ChunkHash::of(content.as_bytes());
+        // Any numbers will do for checksums, as nobody has the bytes, as long as they differ where the bytes do.
+        let md5 = Md5Sum::of(content.as_bytes());
+        let crc64 = goldfleet_model::checksum::crc64(content.as_bytes());
+        let length = u32::try_from(CHUNK_SIZE).unwrap_or(u32::MAX);
+        ChunkEntry { hash, length, runs: vec![Run { offset: n * CHUNK_SIZE, length, at: 0, crc64, md5 }] }
+    });
+    let manifest = Manifest {
+        os: OsType::Linux,
+        generation: Generation::V2,
+        size,
+        // Every tool that makes a VHD gives it an id of its own; without one a copy can't begin with an earlier version.
+        footer: Footer::fixed_for(size, version.into()).to_bytes(),
+        chunks: chunks.collect(),
+    };
+    let digest = digest_of(&manifest.encode());
+    Ok((ImageRef { name: name("rehearsal")?, version: name(&version.to_string())?, digest }, manifest))
+}
+
+fn name<T: std::str::FromStr>(text: &str) -> Result<T, RehearsalError>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))
+}
