@@ -65,22 +65,27 @@ case_good_btrfs() { base debian12 btrfs; }
 case_good_lvm() { base debian12 lvm; }
 case_good_dracut() { base debian13 ext4; }
 case_only_virtio() { base debian12 ext4; initramfs ext4 virtio_pci virtio_blk; }
-case_only_virtio_on_nvme() { case_only_virtio; bus=nvme code=no-storage-driver; }
+# Debian's cloud kernel has the NVMe driver built in.
+case_only_virtio_on_nvme() { case_only_virtio; bus=nvme; }
 case_only_nvme() { base debian12 ext4; initramfs ext4 nvme; code=no-storage-driver; }
 case_only_nvme_on_nvme() { base debian12 ext4; initramfs ext4 nvme; bus=nvme; }
+# The cloud kernel has ext4 built in, but not XFS.
 case_no_file_system_driver() {
   base debian12 ext4
-  initramfs ext4 virtio_pci virtio_blk
-  # mkinitramfs adds the root's driver whatever the list says.
+  initramfs virtio_pci virtio_blk xfs
   mkdir "$work/unpacked"
   (
     cd "$work/unpacked"
     zstd -dqc ../initrd.img | cpio -id --quiet
-    find . -name 'ext4.ko*' -delete
+    find . -name 'xfs.ko*' -delete
     find . | cpio -o -H newc --quiet | zstd -qc > ../initrd.img
   )
   rm -rf "$work/unpacked"
-  replace "/boot/initrd.img-$(version)" "$work/initrd.img"
+  local installed=$cache/debian12/boot/initrd.img-$(version)
+  cp "$installed" "$work/installed"
+  cp "$work/initrd.img" "$installed"
+  "$tools/disk.sh" "$cache/debian12" "$disk" xfs
+  cp "$work/installed" "$installed"
   code=no-storage-driver
 }
 case_wrong_root() {

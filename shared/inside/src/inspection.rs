@@ -96,7 +96,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic")
 }
 
-/// Applies `--inside require` and `--accept`.
+/// Makes what was not inspected an error if an inspection is required, and accepted errors warnings.
 fn adjust(findings: &mut [Finding], options: &Options) {
     for finding in findings.iter_mut() {
         if options.require && finding.code == NOT_INSPECTED.code {
@@ -104,7 +104,7 @@ fn adjust(findings: &mut [Finding], options: &Options) {
         }
         if finding.severity == Severity::Error && options.accept.iter().any(|code| code == finding.code) {
             finding.severity = Severity::Warning;
-            finding.message.push_str(" (an error, accepted by --accept)");
+            finding.message.push_str(" (an error that was accepted)");
         }
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
@@ -155,6 +155,6 @@ mod tests {
         let accepted = Options { accept: vec!["not-inspected".into()], ..required };
         let finding = &inspect(disk(), &accepted).findings[0];
         assert_eq!(finding.severity, Severity::Warning);
-        assert!(finding.message.ends_with("(an error, accepted by --accept)"), "{}", finding.message);
+        assert!(finding.message.ends_with("(an error that was accepted)"), "{}", finding.message);
     }
 }

@@ -262,24 +262,19 @@ fn the_system_of_a_disk_is_found_on_each_file_system() {
 }
 
 /// A small volume for damage: with and without checksums, because those hide what is behind them.
-fn small_volumes() -> Vec<(FsKind, Arc<dyn DiskReader>)> {
+fn small_volumes() -> Vec<Made> {
     let source = source();
     let layouts = [LAYOUTS[0], LAYOUTS[1], LAYOUTS[3], LAYOUTS[4], LAYOUTS[5], LAYOUTS[7]];
-    let load = |(kind, options): (FsKind, &[&str])| {
-        let made = volume(source.path(), kind, options);
-        let bytes = fs::read(&made.path).unwrap();
-        (kind, Arc::new(goldfleet_disk::MemoryDisk(bytes)) as Arc<dyn DiskReader>)
-    };
-    layouts.into_iter().map(load).collect()
+    layouts.into_iter().map(|(kind, options)| volume(source.path(), kind, options)).collect()
 }
 
 /// Where metadata is: not zero, and not the long file's content. Damage there reaches the parsers.
 fn interesting(disk: &dyn DiskReader) -> Vec<u64> {
-    let mut block = vec![0; 4096];
+    let (mut block, zeros) = (vec![0; 4096], vec![0; 4096]);
     let mut found = Vec::new();
     for offset in (0..disk.size()).step_by(4096) {
         disk.read_at(offset, &mut block).unwrap();
-        if block.iter().all(|byte| *byte == 0) {
+        if block == zeros {
             continue;
         }
         let mut seen = [false; 256];
@@ -294,11 +289,12 @@ fn interesting(disk: &dyn DiskReader) -> Vec<u64> {
 
 #[test]
 fn a_damaged_linux_volume_is_read_to_an_end() {
-    let volumes: Vec<_> = small_volumes().into_iter().map(|(kind, disk)| (kind, interesting(&*disk), disk)).collect();
+    let volumes: Vec<_> =
+        small_volumes().into_iter().map(|made| (interesting(&*made.disk()), made.disk(), made)).collect();
     let change = (any::<prop::sample::Index>(), 0..4096_u64, any::<u8>());
     let strategy = (0..volumes.len(), prop::collection::vec(change, 1..40));
     proptest!(damaged_config(), |((which, changes) in strategy)| {
-        let (kind, blocks, disk) = &volumes[which];
+        let (blocks, disk, Made { kind, .. }) = &volumes[which];
         let changes = changes.iter().map(|(block, at, value)| (block.get(blocks) + at, *value)).collect();
         let budget = budget();
         let damaged: Arc<dyn DiskReader> = Arc::new(Damaged { disk: Arc::clone(disk), changes });
@@ -322,14 +318,14 @@ fn a_damaged_linux_disk_is_inspected_to_an_end() {
         .into_iter()
         .map(|(kind, options)| {
             let file = disk_of(&volume(source.path(), kind, options));
-            let disk: Arc<dyn DiskReader> = Arc::new(goldfleet_disk::MemoryDisk(fs::read(file.path()).unwrap()));
-            (interesting(&*disk), disk)
+            let disk: Arc<dyn DiskReader> = Arc::new(RawFile::open(file.path()));
+            (interesting(&*disk), disk, file)
         })
         .collect();
     let change = (any::<prop::sample::Index>(), 0..4096_u64, any::<u8>());
     let strategy = (0..disks.len(), prop::collection::vec(change, 1..40));
     proptest!(damaged_config(), |((which, changes) in strategy)| {
-        let (blocks, disk) = &disks[which];
+        let (blocks, disk, _) = &disks[which];
         let changes = changes.iter().map(|(block, at, value)| (block.get(blocks) + at, *value)).collect();
         let inspection = inspect(Arc::new(Damaged { disk: Arc::clone(disk), changes }), &Options::default());
         prop_assert!(inspection.usage.bytes_read <= 1 << 30 && inspection.usage.memory <= 256_000_000);

@@ -49,8 +49,9 @@ codes! {
         "`/dev/sda` and the like depend on the order in which disks are found, and names such as `/dev/vda` or \
          `/dev/nvme0n1` do not exist on the usual Azure virtual machine. Examined are `/etc/fstab`, `/etc/crypttab`, the \
          kernel command lines (`root=`, `resume=`) and dracut's command lines inside the initramfs. Names of logical \
-         volumes that are not on this disk are reported too. It is an error if the system does not boot without the device: \
-         an entry of fstab without `nofail` whose device cannot exist, or `root=`.",
+         volumes that are not on this disk are reported too. It is an error if the system does not boot without the device: an \
+         entry of fstab without `nofail`, or `root=` with a name that no device on Azure has. A root in fstab is mounted already, \
+         so that its name is only a warning.",
         "Use UUID= as `blkid` prints it.";
     /// A file system in fstab is not on the disk.
     FSTAB_MISSING = "fstab-missing", Error,
@@ -209,13 +210,13 @@ codes! {
         "the NVMe driver is not available at boot",
         "Sizes with NVMe disks (such as the v6 and later series) need nvme and, for Azure, pci_hyperv, built in or in the \
          initramfs. Windows needs stornvme started at boot, and no StartOverride of stornvme, vpci and pci. It is an error \
-         with `--for nvme`.",
+         if the image is meant for such sizes.",
         "Add nvme and pci-hyperv to the initramfs and build it again.";
     /// What Secure Boot would say.
     SECURE_BOOT = "secure-boot", Note,
         "the loader is not signed for Secure Boot",
         "Virtual machines with Trusted Launch start only loaders that are signed by Microsoft's certificate authority. The \
-         signer's name in the loader is read; the signature is not verified. It is an error with `--for trusted-launch`.",
+         signer's name in the loader is read; the signature is not verified. It is an error if the image is meant for Trusted Launch.",
         "Install the distribution's signed shim and GRUB, or do not use Secure Boot.";
     /// No Azure agent.
     NO_AGENT = "no-agent", Note,
@@ -250,6 +251,6 @@ codes! {
         "a part of the disk could not be inspected",
         "The check could not look inside the disk or a part of it, for the reason that the message states: a file system or \
          layout that is not supported, damage, or a limit of the inspection. Nothing is known about that part. It is an \
-         error with `--inside require`.",
+         error if an inspection is required.",
         "Boot a copy of the image and check it by hand, or accept the finding.";
 }

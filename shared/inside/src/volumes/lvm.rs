@@ -314,3 +314,114 @@ impl Tokens<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+    use std::sync::Arc;
+
+    use goldfleet_disk::MemoryDisk;
+
+    use super::*;
+
+    const ID: &str = "abcdef-0123-4567-89ab-cdef-0123-456789";
+    const AREA: usize = 4096;
+    const AREA_SIZE: usize = 4096;
+    /// Extents of 8 sectors begin behind the metadata.
+    const DATA: usize = 16 * 512;
+
+    fn text(volumes: &str) -> String {
+        format!(
+            "# comment\nvg {{\nid = \"x\"\nseqno = 3\nextent_size = 8\nphysical_volumes {{\npv0 {{\nid = \"{ID}\"\npe_start = 16\n}}\n}}\n\
+             logical_volumes {{\n{volumes}}}\n}}\ncontents = \"Text Format Volume Group\"\nversion = 1\n"
+        )
+    }
+
+    fn segment(number: u32, start: u32, count: u32, kind: &str, at: u32) -> String {
+        format!(
+            "segment{number} {{\nstart_extent = {start}\nextent_count = {count}\ntype = \"{kind}\"\nstripe_count = 1\n\
+             stripes = [\n\"pv0\", {at}\n]\n}}\n"
+        )
+    }
+
+    fn volume(name: &str, segments: &[String]) -> String {
+        format!("{name} {{\nstatus = [\"READ\", \"WRITE\", \"VISIBLE\"]\n{}}}\n", segments.concat())
+    }
+
+    /// A physical volume with this text, which begins at `offset` of the metadata area.
+    fn disk(text: &str, offset: usize) -> Vec<u8> {
+        let mut bytes = vec![0; DATA + 10 * 4096];
+        bytes[512..520].copy_from_slice(b"LABELONE");
+        bytes[532] = 32;
+        bytes[536..544].copy_from_slice(b"LVM2 001");
+        let id: String = ID.chars().filter(|c| *c != '-').collect();
+        bytes[544..576].copy_from_slice(id.as_bytes());
+        let mut word = |at: usize, value: usize| bytes[at..at + 8].copy_from_slice(&(value as u64).to_le_bytes());
+        word(584, DATA);
+        word(616, AREA);
+        word(624, AREA_SIZE);
+        word(AREA + 40, offset);
+        word(AREA + 48, text.len());
+        bytes[AREA + 4..AREA + 20].copy_from_slice(b" LVM2 x[5A%r0N*>");
+        // The area is a ring behind its header.
+        for (index, byte) in text.bytes().enumerate() {
+            let at = offset + index;
+            let at = if at < AREA_SIZE { at } else { 512 + at - AREA_SIZE };
+            bytes[AREA + at] = byte;
+        }
+        for extent in 0..10 {
+            bytes[DATA + extent * 4096..][..4096].fill(u8::try_from(extent).unwrap());
+        }
+        bytes
+    }
+
+    fn read(text: &str, offset: usize) -> Vec<Logical> {
+        let bytes = disk(text, offset);
+        let size = bytes.len() as u64;
+        let volume = Volume::new("partition 1".into(), Arc::new(MemoryDisk(bytes)), iter::once(0..size).collect());
+        logical(&[physical(volume).unwrap()])
+    }
+
+    #[test]
+    fn a_volume_of_two_segments_is_read_in_order() {
+        let segments = [segment(2, 2, 1, "striped", 0), segment(1, 0, 2, "striped", 5)];
+        let all = text(&volume("root", &segments));
+        for offset in [512, AREA_SIZE - 100] {
+            let found = read(&all, offset);
+            let [Ok(root)] = found.as_slice() else { panic!("{found:?}") };
+            assert_eq!(root.lvm, Some(("vg".into(), "root".into())));
+            let mut bytes = vec![0; 3 * 4096];
+            root.read_at(0, &mut bytes).unwrap();
+            assert!(bytes.chunks(4096).zip([5, 6, 0]).all(|(extent, value)| extent.iter().all(|byte| *byte == value)));
+        }
+    }
+
+    #[test]
+    fn other_volumes_are_named_with_the_reason() {
+        let other_disk = segment(1, 0, 1, "striped", 0).replace("pv0", "pv1");
+        let cases = [
+            (volume("thin", &[segment(1, 0, 1, "thin", 0)]), "type thin"),
+            (volume("far", &[segment(1, 0, 9, "striped", 5)]), "beyond its physical volume"),
+            (volume("other", &[other_disk]), "unknown physical volume"),
+            (volume("empty", &[]), "no segments"),
+        ];
+        for (volume, reason) in cases {
+            let found = read(&text(&volume), 512);
+            let [Err((_, message))] = found.as_slice() else { panic!("{found:?}") };
+            assert!(message.contains(reason), "{message}");
+        }
+        let hidden = volume("pool_tmeta", &[segment(1, 0, 1, "striped", 0)]).replace(", \"VISIBLE\"", "");
+        assert!(read(&text(&hidden), 512).is_empty());
+    }
+
+    #[test]
+    fn damaged_metadata_is_an_error() {
+        let good = text(&volume("root", &[segment(1, 0, 1, "striped", 0)]));
+        for bad in [good.replace('}', ""), "x = [".to_owned(), "{".repeat(2000), "a = \"".to_owned()] {
+            let bytes = disk(&bad, 512);
+            let size = bytes.len() as u64;
+            let volume = Volume::new("v".into(), Arc::new(MemoryDisk(bytes)), iter::once(0..size).collect());
+            assert!(physical(volume).is_err(), "{bad:.20}");
+        }
+    }
+}

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::Duration;
 
 use goldfleet_disk::{DiskError, DiskReader};
 use goldfleet_inside::budget::{Budget, Limits};
@@ -120,7 +121,7 @@ pub fn budget() -> Arc<Budget> {
 
 /// A budget for trees that are larger than what one inspection may read.
 pub fn large_budget() -> Arc<Budget> {
-    Arc::new(Budget::new(Limits { bytes_read: 1 << 40, ..Limits::default() }))
+    Arc::new(Budget::new(Limits { bytes_read: 1 << 40, time: Duration::from_secs(3600), ..Limits::default() }))
 }
 
 /// A disk behind the cache that an inspection uses.
