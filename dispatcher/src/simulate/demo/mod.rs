@@ -13,7 +13,7 @@ use std::time::Instant;
 use futures::StreamExt as _;
 use goldfleet_config::{Cloud, Config, ConfigError};
 use goldfleet_connect::BackendError;
-use goldfleet_disk::{AzureDisk, DiskError, DiskReader as _, same_disk};
+use goldfleet_disk::{AzureDisk, OpenError, same_disk};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::operation::Work;
 use serde::Serialize;
@@ -124,7 +124,7 @@ pub enum DemoError {
     Upload(#[from] UploadError),
     /// A disk that can't be read back.
     #[error(transparent)]
-    Disk(#[from] DiskError),
+    Disk(#[from] OpenError),
     /// Asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -284,7 +284,10 @@ async fn verify(desk: &Desk, scene: &Scene, statuses: &[Status]) -> Result<bool,
         .map(|(disk, file)| async move {
             let shown = file.display().to_string();
             let compared = tokio::task::spawn_blocking(move || same_disk(&disk, &file)).await;
-            compared.map_err(io::Error::other).and_then(|same| same).map_err(DemoError::io(shown))
+            compared
+                .map_err(io::Error::other)
+                .and_then(|same| same.map_err(io::Error::other))
+                .map_err(DemoError::io(shown))
         })
         .buffer_unordered(threads);
     let mut same = true;
