@@ -299,7 +299,8 @@ fn other_formats_are_named_also_inside_a_vhd() {
     for (path, code) in cases {
         let report = with(&path, |_| {}).report;
         assert_eq!(errors(&report), [code], "{}: {report:?}", path.display());
-        if code == "other-format" && path.ends_with("dmg") {
+        // The end of a DMG says what it is; and a disk may be encrypted as a whole, or have been an installation medium.
+        if ["dmg", "luks", "iso"].iter().any(|name| path.ends_with(name)) {
             continue;
         }
         let mut bytes = std::fs::read(&path).unwrap();
