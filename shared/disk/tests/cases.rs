@@ -1,4 +1,5 @@
 //! Small inputs with their expected outcome: creators of footers, files that are not VHDs, partition tables, generations, sizes.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
 
