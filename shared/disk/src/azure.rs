@@ -97,9 +97,7 @@ impl AzureDisk {
             what = format!("{what} compressed with {compression}");
         }
         if open.format != Format::FixedVhd || open.compression.is_some() {
-            let article = if what.starts_with("fixed") || what.starts_with("raw") { "a" } else { "of format" };
-            let what = if article == "a" { format!("a {what}") } else { format!("a file {article} {what}") };
-            let message = format!("it is {what}: the fixed VHD with the same disk is used");
+            let message = format!("its format is {what}: the fixed VHD with the same disk is used");
             self.changes.push(Finding::new(&codes::CONVERTED, message));
         }
         if open.log_replayed {

@@ -233,6 +233,6 @@ mod tests {
         bytes[200 << 10] = 1;
         assert_eq!(data_runs(&bytes), [0..24 << 10, 200 << 10..204 << 10]);
         assert!(data_runs(&[0; 100]).is_empty());
-        assert_eq!(data_runs(&[1; 100]), [0..100]);
+        assert!(data_runs(&[1; 100]).into_iter().eq(std::iter::once(0..100)));
     }
 }

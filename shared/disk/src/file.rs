@@ -95,7 +95,8 @@ mod tests {
         let disk = FileDisk::new(file).unwrap();
         let ranges: Vec<_> = disk.data_ranges().collect::<Result<_, _>>().unwrap();
         // A file system that does not know holes gives all of the file.
-        assert!(ranges == [4 << 20..(4 << 20) + 4096] || ranges == [0..8 << 20], "{ranges:?}");
+        let only = |range: Range<u64>| ranges.len() == 1 && ranges[0] == range;
+        assert!(only(4 << 20..(4 << 20) + 4096) || only(0..8 << 20), "{ranges:?}");
         assert!(disk.next_data(8 << 20).unwrap().is_none());
     }
 

@@ -52,7 +52,7 @@ impl fmt::Display for Format {
             Self::DifferencingVhd => "differencing VHD",
             Self::Vhdx => "VHDX",
             Self::DifferencingVhdx => "differencing VHDX",
-            Self::Qcow2 => "qcow2 image",
+            Self::Qcow2 => "qcow2",
             Self::Vmdk => "VMDK",
             Self::Raw => "raw disk",
             Self::Unknown => "unknown format",

@@ -1,4 +1,5 @@
 //! Small inputs with their expected outcome: creators of footers, files that are not VHDs, partition tables, generations, sizes.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
 
@@ -299,7 +300,8 @@ fn other_formats_are_named_also_inside_a_vhd() {
     for (path, code) in cases {
         let report = with(&path, |_| {}).report;
         assert_eq!(errors(&report), [code], "{}: {report:?}", path.display());
-        if code == "other-format" && path.ends_with("dmg") {
+        // The end of a DMG says what it is; and a disk may be encrypted as a whole, or have been an installation medium.
+        if ["dmg", "luks", "iso"].iter().any(|name| path.ends_with(name)) {
             continue;
         }
         let mut bytes = std::fs::read(&path).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! `GOLDFLEET_DAMAGED=20000` damages as many files (`tests/long.sh` does); by default 500. `GOLDFLEET_DAMAGE=17` runs one case
 //! alone. What fuzzing has found is kept in `tests/found`, and is read here, too.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The table of codes in the documentation is that of the code.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use std::fmt::Write as _;
 use std::path::Path;

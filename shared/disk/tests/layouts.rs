@@ -2,6 +2,7 @@
 //!
 //! Each case has a seed, which its failure names. `GOLDFLEET_LAYOUTS=2000` runs as many cases (`tests/long.sh` does); by default
 //! a tenth of that. `GOLDFLEET_LAYOUT=17` runs one case alone.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
 

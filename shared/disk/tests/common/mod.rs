@@ -1,6 +1,6 @@
 //! Test images: content, and writers for formats and features that `qemu-img` cannot write.
 
-#![allow(dead_code, unreachable_pub)] // Each test binary uses a part of it.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "tests, each of which uses a part of it")]
 
 pub mod gpt;
 pub mod log;

@@ -96,11 +96,13 @@ fn open_extent(
     }
 }
 
+/// The start of a part, its size and its content.
+type Part = (u64, u64, Option<Arc<dyn DiskReader>>);
+
 /// Parts one after the other. A part without reader is zero.
 #[derive(Debug)]
 pub(crate) struct Joined {
-    /// The start of each part, its size and its content.
-    parts: Vec<(u64, u64, Option<Arc<dyn DiskReader>>)>,
+    parts: Vec<Part>,
     size: u64,
 }
 
@@ -158,7 +160,7 @@ impl DiskReader for Joined {
     }
 
     fn verify(&self) -> Result<(), DiskError> {
-        self.parts.iter().filter_map(|(_, _, disk)| disk.as_ref()).try_for_each(|disk| disk.verify())
+        self.parts.iter().filter_map(|(_, _, disk)| disk.as_ref()).try_for_each(DiskReader::verify)
     }
 }
 
