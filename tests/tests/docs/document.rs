@@ -94,8 +94,13 @@ impl Document {
 
 fn mark(comment: &str, at: &str) -> Option<Mark> {
     let says = comment.strip_prefix("<!--")?.strip_suffix("-->")?.trim();
+    if says == "end of codes" {
+        return None;
+    }
     match says.split_once(": ") {
         Some(("not run", why)) => Some(Mark::NotRun(why.to_owned())),
+        // Where a test writes a table into the page.
+        Some(("codes", _)) => None,
         Some(("file", name)) => Some(Mark::File(name.to_owned())),
         _ => panic!("{at}: '{says}' is no mark: 'not run: WHY' and 'file: NAME' are"),
     }
