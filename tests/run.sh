@@ -37,6 +37,11 @@ need libhivex-bin hivexsh  # lists them
 need dosfstools mkfs.vfat  # makes FAT volumes
 need mtools mcopy          # fills them
 need gdisk sgdisk          # makes partition tables
+need xfsprogs mkfs.xfs /usr/sbin/mkfs.xfs # makes XFS volumes
+need btrfs-progs mkfs.btrfs /usr/bin/mkfs.btrfs # makes btrfs volumes
+need xz-utils xz           # compresses initramfs files in all their formats
+need zstd zstd
+need lz4 lz4
 need sbsigntool sbsign     # signs a loader
 need systemd-boot-efi /usr/lib/systemd/boot/efi/systemd-bootx64.efi # is such a loader
 node_modules tests/azurite

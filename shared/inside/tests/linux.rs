@@ -357,11 +357,12 @@ fn trees_of_real_systems_are_equal() {
             }
         };
         walk(&*fs, "/", &mut add).unwrap();
-        // A prototype file for mkfs.xfs cannot hold names with blanks.
-        let known = |path: &&String| kind != FsKind::Xfs || !path.contains(char::is_whitespace);
+        // A prototype file for mkfs.xfs cannot hold names with blanks, and takes a colon for the start of a comment.
+        let known = |path: &&String| kind != FsKind::Xfs || !path.contains(char::is_whitespace) && !path.contains("/:");
         let different: Vec<&String> =
             expected.keys().filter(known).filter(|path| expected.get(*path) != found.get(*path)).collect();
-        println!("{name}: {} of {files} files are equal", files - different.len());
+        let compared = expected.keys().filter(known).count();
+        println!("{name}: {} of {compared} files are equal", compared - different.len());
         assert!(
             different.is_empty(),
             "{name}: {} differ: {:?}",

@@ -2,7 +2,7 @@
 
 usage: xfs_proto.py FOLDER
 
-Names with blanks, which the format cannot hold, are left out.
+Names that the format cannot hold are left out: those with blanks, and those that begin with a colon, which starts a comment.
 """
 
 import os
@@ -19,7 +19,7 @@ def mode(status, kind):
 def walk(folder, depth):
     indent = " " * depth
     for name in sorted(os.listdir(folder)):
-        if any(character.isspace() for character in name):
+        if any(character.isspace() for character in name) or name.startswith(":"):
             continue
         path = os.path.join(folder, name)
         status = os.lstat(path)
