@@ -26,7 +26,7 @@ use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::OperationState;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
-use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
+use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway};
 use goldfleet_tests::azure::certificates::Certificates;
 use goldfleet_tests::bench::size;
 use goldfleet_tests::place::{self, Process};
@@ -128,7 +128,7 @@ impl Scene {
     /// Copies to all targets. Returns how many requests that took, and the CPU seconds.
     async fn copy(&self) -> (f64, f64) {
         let config = self.config();
-        let ports = Ports { images: Arc::new(NoImages), ..goldfleet_connect::open(&config).unwrap() };
+        let ports = Ports { images: Arc::new(AtOnce::default()), ..goldfleet_connect::open(&config).unwrap() };
         ports.queue.ensure().await.unwrap();
         ports.table.ensure().await.unwrap();
         let desk = Desk::new(ports.clone(), Arc::new(config), "bench".to_owned());
@@ -191,20 +191,24 @@ fn page_headers(endpoint: &str) -> HeaderMap {
     headers.into_iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap())).collect()
 }
 
-/// Managed images that are there as soon as they are asked for.
-struct NoImages;
+/// Managed images that exist as soon as they are asked for.
+#[derive(Default)]
+struct AtOnce(Mutex<Vec<ManagedImage>>);
 
 #[async_trait]
-impl ImagePlane for NoImages {
+impl ImagePlane for AtOnce {
     fn vhd_names(&self) -> VhdNames {
         VhdNames::Flat
     }
 
-    async fn get(&self, _: &ManagedImageId, _: Option<&str>) -> PortResult<Option<ManagedImage>> {
-        Ok(None)
+    async fn get(&self, id: &ManagedImageId, _: Option<&str>) -> PortResult<Option<ManagedImage>> {
+        Ok(self.0.lock().unwrap().iter().find(|image| image.id == *id).cloned())
     }
 
-    async fn put(&self, _: &ManagedImageSpec) -> PortResult<Underway> {
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
+        let ManagedImageSpec { id, region, tags, .. } = spec.clone();
+        let image = ManagedImage { id, region, provisioning: Provisioning::Succeeded, tags };
+        self.0.lock().unwrap().push(image);
         Ok(Underway::Done)
     }
 
