@@ -35,7 +35,7 @@ LAYERS = {
     "worker": ["model", "disk", "ports", "workflow", "config", "connect", "runtime"],
     # It runs workers in its own process, for a job on one machine, and rehearses jobs on the modelled cloud.
     "dispatcher": [
-        "model", "disk", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "worker",
+        "model", "disk", "inside", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "worker",
     ],
 }
 PREFIX = "goldfleet-"

@@ -120,7 +120,7 @@ impl Scene {
             image: "golden".parse().unwrap(),
             version: "1".parse().unwrap(),
             os: OsType::Linux,
-            check: goldfleet_disk::CheckOptions::default(),
+            check: goldfleet_dispatcher::control::check::ImageChecks::default(),
             limit: None,
         };
         upload(&desk, &asked, &|_| {}, &CancellationToken::new()).await.unwrap();

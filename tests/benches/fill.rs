@@ -96,7 +96,7 @@ async fn fill(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
         image: "golden".parse()?,
         version: "1".parse()?,
         os: OsType::Linux,
-        check: goldfleet_disk::CheckOptions::default(),
+        check: goldfleet_dispatcher::control::check::ImageChecks::default(),
         limit: None,
     };
     let (stop, progress) = (CancellationToken::new(), Progress::new(Style::Silent));

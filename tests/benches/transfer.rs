@@ -99,7 +99,7 @@ async fn version(desk: &Desk, file: &Path, version: &str) -> anyhow::Result<(Upl
         image: "golden".parse()?,
         version: version.clone(),
         os: OsType::Linux,
-        check: goldfleet_disk::CheckOptions::default(),
+        check: goldfleet_dispatcher::control::check::ImageChecks::default(),
         limit: None,
     };
     let (stop, progress) = (CancellationToken::new(), Progress::new(Style::Silent));

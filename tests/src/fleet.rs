@@ -174,7 +174,7 @@ impl Fleet {
             image: image.parse().unwrap(),
             version: version.parse().unwrap(),
             os: OsType::Linux,
-            check: goldfleet_disk::CheckOptions::default(),
+            check: goldfleet_dispatcher::control::check::ImageChecks::default(),
             limit: None,
         };
         upload(&self.desk(ports.clone()), &asked, watch, &CancellationToken::new()).await
@@ -187,7 +187,7 @@ impl Fleet {
             image: "golden".parse().unwrap(),
             version: version.parse().unwrap(),
             os: OsType::Linux,
-            check: goldfleet_disk::CheckOptions::default(),
+            check: goldfleet_dispatcher::control::check::ImageChecks::default(),
             limit: None,
         };
         upload(desk, &asked, &|_| {}, &CancellationToken::new()).await.unwrap()

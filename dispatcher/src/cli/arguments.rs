@@ -20,6 +20,7 @@ use super::choose::JobPrefix;
 use super::complete;
 use super::output::Output;
 use super::targets::TargetsCommand;
+use crate::control::check::{ImageChecks, Inside};
 use crate::control::upload::Rate;
 
 pub use jobs::{
@@ -73,6 +74,9 @@ pub enum Command {
         /// How to read them.
         #[command(flatten)]
         disk: DiskArguments,
+        /// Whether to check the operating system.
+        #[command(flatten)]
+        inside: InsideArguments,
     },
     /// Convert a disk image of any format to the fixed VHD that would be uploaded
     Convert(ConvertArguments),
@@ -240,11 +244,31 @@ impl DiskArguments {
     }
 }
 
+/// Whether and how the operating system inside the disk is checked.
+#[derive(Debug, Args)]
+pub struct InsideArguments {
+    /// Check the operating system inside the disk: auto (what cannot be inspected is a warning), require (an error) or no
+    #[arg(long, value_name = "WHEN", default_value_t = Inside::Auto, value_parser = values::<Inside>(&["auto", "require", "no"]))]
+    pub inside: Inside,
+    /// The virtual machines have NVMe disks: a missing NVMe driver is an error
+    #[arg(long = "for", value_name = "HARDWARE", value_parser = ["nvme"])]
+    pub hardware: Option<String>,
+}
+
+impl InsideArguments {
+    /// The checks of an image, with these options for its container and partition table.
+    #[must_use]
+    pub fn checks(&self, disk: CheckOptions) -> ImageChecks {
+        ImageChecks { disk, inside: self.inside, nvme: self.hardware.is_some() }
+    }
+}
+
 /// A code of a finding that an operator may accept.
 fn acceptable(text: &str) -> Result<String, String> {
     match codes::find(text) {
         Some(code) if code.deduced => Ok(text.to_owned()),
         Some(_) => Err(format!("'{text}' is a fact, not a deduction, and cannot be accepted")),
+        None if goldfleet_inside::codes::find(text).is_some() => Ok(text.to_owned()),
         None => Err(format!("there is no code '{text}'; 'goldfleet explain' lists the codes")),
     }
 }
@@ -281,6 +305,9 @@ pub struct UploadArguments {
     /// How to read and check the disk image.
     #[command(flatten)]
     pub disk: DiskArguments,
+    /// Whether to check the operating system.
+    #[command(flatten)]
+    pub inside: InsideArguments,
     /// Send at most this much per second, such as 200MiB/s
     #[arg(long, value_name = "RATE")]
     pub limit: Option<Rate>,

@@ -3,21 +3,21 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use goldfleet_disk::{CheckOptions, Report, check};
 use indicatif::HumanBytes;
 
 use super::error::{DONE, USAGE};
 use super::output::{Console, Output, write_json};
+use crate::control::check::{ImageChecks, ImageReport, check_image};
 use crate::terminal::paint::Tone;
 
 /// `goldfleet check`.
 ///
 /// # Errors
 /// Where the console cannot be written to.
-pub fn run(files: &[PathBuf], options: &CheckOptions, console: &mut Console<'_>) -> io::Result<u8> {
+pub fn run(files: &[PathBuf], checks: &ImageChecks, console: &mut Console<'_>) -> io::Result<u8> {
     let mut reports = Vec::with_capacity(files.len());
     for file in files {
-        let report = check(file, options).report;
+        let report = check_image(file, checks).report;
         if console.output != Output::Json {
             write_checked(file, &report, console)?;
         }
@@ -29,17 +29,17 @@ pub fn run(files: &[PathBuf], options: &CheckOptions, console: &mut Console<'_>)
         [report] => write_json(console.out, report)?,
         reports => write_json(console.out, &reports)?,
     }
-    Ok(if reports.iter().all(Report::is_usable) { DONE } else { USAGE })
+    Ok(if reports.iter().all(ImageReport::is_usable) { DONE } else { USAGE })
 }
 
-fn write_checked(file: &Path, report: &Report, console: &mut Console<'_>) -> io::Result<()> {
+fn write_checked(file: &Path, report: &ImageReport, console: &mut Console<'_>) -> io::Result<()> {
     write_findings(report, console.out, console.colours.out)?;
     if !report.is_usable() {
         let verdict = console.word(Tone::Bad, "cannot be used");
         return writeln!(console.out, "{}: {verdict} as an OS disk", file.display());
     }
-    let size = report.size.map_or_else(String::new, |size| format!(", {}", HumanBytes(size)));
-    let generation = report.generation.map_or_else(String::new, |g| format!(", generation {g}"));
+    let size = report.disk.size.map_or_else(String::new, |size| format!(", {}", HumanBytes(size)));
+    let generation = report.disk.generation.map_or_else(String::new, |g| format!(", generation {g}"));
     let verdict = console.word(Tone::Good, "can be used");
     writeln!(console.out, "{}: {verdict} as an OS disk{size}{generation}", file.display())
 }
@@ -48,7 +48,7 @@ fn write_checked(file: &Path, report: &Report, console: &mut Console<'_>) -> io:
 ///
 /// # Errors
 /// Where the console cannot be written to.
-pub fn write_report(report: &Report, console: &mut Console<'_>) -> io::Result<()> {
+pub fn write_report(report: &ImageReport, console: &mut Console<'_>) -> io::Result<()> {
     match console.output {
         Output::Json => write_json(console.out, report),
         Output::Table | Output::Svg => write_findings(report, console.notes, console.colours.notes),
@@ -59,14 +59,17 @@ pub fn write_report(report: &Report, console: &mut Console<'_>) -> io::Result<()
 ///
 /// # Errors
 /// If the console cannot be written to.
-pub fn write_notes(report: &Report, console: &mut Console<'_>) -> io::Result<()> {
+pub fn write_notes(report: &ImageReport, console: &mut Console<'_>) -> io::Result<()> {
     write_findings(report, console.notes, console.colours.notes)
 }
 
-fn write_findings(report: &Report, out: &mut dyn io::Write, colours: bool) -> io::Result<()> {
-    for finding in &report.findings {
+fn write_findings(report: &ImageReport, out: &mut dyn io::Write, colours: bool) -> io::Result<()> {
+    for finding in &report.disk.findings {
         let severity = Tone::from(finding.severity).paint(&finding.severity.to_string(), colours);
         writeln!(out, "{severity} [{}]: {}", finding.code, finding.message)?;
+        if let Some(path) = &finding.path {
+            writeln!(out, "  seen in {path}")?;
+        }
         if !finding.remedy.is_empty() {
             writeln!(out, "  {}", finding.remedy)?;
         }

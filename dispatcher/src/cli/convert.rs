@@ -13,6 +13,7 @@ use super::arguments::ConvertArguments;
 use super::check::{write_notes, write_report};
 use super::error::{CommandError, DONE, INTERRUPTED, USAGE};
 use super::output::{Console, Output, write_json};
+use crate::control::check::ImageReport;
 use crate::terminal::progress::Style;
 
 /// `goldfleet convert`.
@@ -34,6 +35,7 @@ pub fn run(arguments: &ConvertArguments, console: &mut Console<'_>) -> Result<u8
     let mut options = arguments.disk.options();
     options.open.cancel = Some(Arc::clone(&cancel));
     let Checked { report, disk, .. } = check(&arguments.file, &options);
+    let report = ImageReport::from(report);
     if cancel.load(Ordering::Relaxed) {
         return Ok(INTERRUPTED);
     }

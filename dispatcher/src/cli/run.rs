@@ -41,7 +41,9 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
         Command::Help { words } => return help::run(words, console),
         Command::Version => return version::run(console),
         Command::Explain { code } => return explain::run(code.as_deref(), console),
-        Command::Check { files, disk } => return Ok(check::run(files, &disk.options(), console)?),
+        Command::Check { files, disk, inside } => {
+            return Ok(check::run(files, &inside.checks(disk.options()), console)?);
+        }
         Command::Convert(arguments) => return convert::run(arguments, console),
         Command::Demo(demo) => {
             let _telemetry = telemetry::init(&Default::default(), "warn", environment())?;

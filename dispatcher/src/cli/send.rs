@@ -40,7 +40,7 @@ pub async fn upload_command(
         image: arguments.image.image.clone(),
         version: arguments.image.version.clone(),
         os: arguments.os,
-        check: arguments.disk.options(),
+        check: arguments.inside.checks(arguments.disk.options()),
         limit: arguments.limit,
     };
     let progress = Progress::new(Style::fitting(console.output == Output::Json));
@@ -80,7 +80,8 @@ fn uploaded_json(uploaded: &Uploaded) -> serde_json::Value {
         "bytes_data": uploaded.counts.bytes_data,
         "bytes_sent": uploaded.counts.bytes_sent,
         "bytes_reused": uploaded.counts.bytes_reused,
-        "findings": uploaded.report.findings,
+        "findings": uploaded.report.disk.findings,
+        "system": uploaded.report.system,
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`desk`]: ports, configuration and the actor, which all of it works with.
 //! - [`setup`], [`doctor`]: what must exist before anything can be done: created and checked.
+//! - [`check`]: the check of a disk image and of the operating system inside.
 //! - [`upload`]: from a VHD to chunks and a manifest in the source store.
 //! - [`request`], [`fanout`]: from a request to a job, its operations and their messages.
 //! - [`sweep`], [`service`]: the reconciler and the loop that runs it; [`rings`]: which targets of a job go first.
@@ -13,6 +14,7 @@
 
 pub mod approve;
 pub mod cancel;
+pub mod check;
 pub mod cleanup;
 pub mod collect;
 pub mod desk;

@@ -103,7 +103,7 @@ fn write(path: &Path, n: u64, id: u128) {
 
 fn asked(file: &Path, image: &str, version: &str) -> UploadRequest {
     let (image, version) = (image.parse().unwrap(), version.parse().unwrap());
-    let check = goldfleet_disk::CheckOptions::default();
+    let check = goldfleet_dispatcher::control::check::ImageChecks::default();
     UploadRequest { file: file.to_owned(), image, version, os: OsType::Linux, check, limit: None }
 }
 

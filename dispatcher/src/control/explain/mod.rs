@@ -42,6 +42,10 @@ pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
             title: "Checks of a disk image before the upload",
             codes: disk::ALL.iter().copied().map(of_disk).collect(),
         },
+        Table {
+            title: "Checks of the operating system inside a disk",
+            codes: goldfleet_inside::codes::all().map(of_system).collect(),
+        },
         Table { title: "Findings of 'goldfleet doctor'", codes: doctor::CODES.to_vec() },
     ]
 });
@@ -50,6 +54,11 @@ pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
 fn of_disk(code: &'static disk::Code) -> Code {
     let remedy = if code.remedy.is_empty() { "Nothing needs to be done." } else { code.remedy };
     Code { codes: std::slice::from_ref(&code.name), cause: code.meaning, remedy }
+}
+
+/// A code of the crate that checks operating systems.
+fn of_system(code: &'static goldfleet_inside::codes::Code) -> Code {
+    Code { codes: std::slice::from_ref(&code.code), cause: code.title, remedy: code.remedy }
 }
 
 /// All entries.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use goldfleet_disk::{AzureDisk, CheckOptions, Checked, DiskError, DiskReader as _, Report, check};
+use goldfleet_disk::{AzureDisk, DiskError, DiskReader as _};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::image::ImageRef;
@@ -29,6 +29,7 @@ use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use tokio_util::sync::CancellationToken;
 
+use crate::control::check::{CheckedImage, ImageChecks, ImageReport, check_image};
 use crate::control::desk::{Desk, Readers};
 
 use self::md5::Md5s;
@@ -48,7 +49,7 @@ pub struct UploadRequest {
     /// The operating system on it.
     pub os: OsType,
     /// How to open and check the image.
-    pub check: CheckOptions,
+    pub check: ImageChecks,
     /// How fast to send at most.
     pub limit: Option<Rate>,
 }
@@ -65,7 +66,7 @@ pub struct Uploaded {
     /// What was read, sent and found there.
     pub counts: Upload,
     /// What the check found, with every change that was made to the disk on the way.
-    pub report: Report,
+    pub report: ImageReport,
 }
 
 /// A version is there, and the file is not what it was made of.
@@ -91,8 +92,8 @@ pub struct OtherContent {
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// The file is not an image that can become an OS disk; nothing was sent.
-    #[error("{} cannot be used as an OS disk", .0.file.display())]
-    Refused(Box<Report>),
+    #[error("{} cannot be used as an OS disk", .0.disk.file.display())]
+    Refused(Box<ImageReport>),
     /// The version is there with other content; nothing of it was changed.
     #[error(transparent)]
     OtherContent(Box<OtherContent>),
@@ -127,8 +128,8 @@ pub async fn upload(
     stop: &CancellationToken,
 ) -> Result<Uploaded, UploadError> {
     let before = fingerprint(request);
-    let Checked { report, disk, .. } = checked(desk, request, stop).await?;
-    let (Some(generation), Some(disk), true) = (report.generation, disk, report.is_usable()) else {
+    let CheckedImage { report, disk } = checked(desk, request, stop).await?;
+    let (Some(generation), Some(disk), true) = (report.disk.generation, disk, report.is_usable()) else {
         return Err(UploadError::Refused(Box::new(report)));
     };
     let (before, disk) = (before?, Arc::new(disk));
@@ -162,12 +163,12 @@ pub async fn upload(
 
 /// Opens and checks the image. A compressed one is read to its end for that, so it is done on a thread of its own where there are
 /// any.
-async fn checked(desk: &Desk, request: &UploadRequest, stop: &CancellationToken) -> Result<Checked, UploadError> {
-    let Readers::Threads = desk.readers else { return Ok(check(&request.file, &request.check)) };
+async fn checked(desk: &Desk, request: &UploadRequest, stop: &CancellationToken) -> Result<CheckedImage, UploadError> {
+    let Readers::Threads = desk.readers else { return Ok(check_image(&request.file, &request.check)) };
     let (file, mut options) = (request.file.clone(), request.check.clone());
     let cancel = Arc::new(AtomicBool::new(false));
-    options.open.cancel = Some(Arc::clone(&cancel));
-    let mut checking = tokio::task::spawn_blocking(move || check(&file, &options));
+    options.disk.open.cancel = Some(Arc::clone(&cancel));
+    let mut checking = tokio::task::spawn_blocking(move || check_image(&file, &options));
     let checked = tokio::select! {
         checked = &mut checking => checked,
         () = stop.cancelled() => {

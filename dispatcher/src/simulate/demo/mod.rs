@@ -215,7 +215,7 @@ async fn drive(desk: &Desk, scene: &Scene, progress: &Progress, stop: &Cancellat
             image: golden.image.clone(),
             version: golden.version.clone(),
             os: golden.os,
-            check: goldfleet_disk::CheckOptions::default(),
+            check: crate::control::check::ImageChecks::default(),
             limit: None,
         };
         let begun = Instant::now();

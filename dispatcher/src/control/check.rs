@@ -1,0 +1,156 @@
+//! The check of a disk image before the first byte is sent: the container and the partition table, then the operating system
+//! inside.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use goldfleet_disk::{AzureDisk, CheckOptions, Finding, Generation, Report, Severity, check};
+use goldfleet_inside::codes::linux::NOT_INSPECTED;
+use goldfleet_inside::{Options, System, inspect};
+use serde::Serialize;
+
+/// Whether the operating system inside the disk is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Inside {
+    /// Not at all.
+    #[default]
+    No,
+    /// It is checked. What cannot be inspected is a warning.
+    Auto,
+    /// It is checked. What cannot be inspected is an error.
+    Require,
+}
+
+impl Inside {
+    /// All values.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Require, Self::No];
+
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Auto => "auto",
+            Self::Require => "require",
+        }
+    }
+}
+
+impl fmt::Display for Inside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A text that is not a value of [`Inside`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not one of auto, require and no")]
+pub struct InvalidInside(String);
+
+impl FromStr for Inside {
+    type Err = InvalidInside;
+
+    fn from_str(text: &str) -> Result<Self, InvalidInside> {
+        Self::ALL.into_iter().find(|inside| inside.name() == text).ok_or_else(|| InvalidInside(text.to_owned()))
+    }
+}
+
+/// What to check of an image, and how.
+#[derive(Debug, Clone, Default)]
+pub struct ImageChecks {
+    /// How to open the image, and how to check its container and partition table. Accepted codes also apply to the operating
+    /// system.
+    pub disk: CheckOptions,
+    /// Whether the operating system is checked.
+    pub inside: Inside,
+    /// The virtual machines have NVMe disks: a missing NVMe driver is an error.
+    pub nvme: bool,
+}
+
+/// What was found out about an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImageReport {
+    /// The report about the disk, with the findings about the operating system among its findings.
+    #[serde(flatten)]
+    pub disk: Report,
+    /// The operating system, if it was checked and one was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<System>,
+}
+
+impl ImageReport {
+    /// Whether the image can become an OS disk.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.disk.is_usable()
+    }
+}
+
+impl From<Report> for ImageReport {
+    fn from(disk: Report) -> Self {
+        Self { disk, system: None }
+    }
+}
+
+/// A report with the disk that it is about.
+#[derive(Debug, Clone)]
+pub struct CheckedImage {
+    /// What was found.
+    pub report: ImageReport,
+    /// The disk as Azure accepts it, if the image could be opened.
+    pub disk: Option<AzureDisk>,
+}
+
+/// Checks an image. The file is not changed.
+#[must_use]
+pub fn check_image(file: &Path, checks: &ImageChecks) -> CheckedImage {
+    let checked = check(file, &checks.disk);
+    let mut report = ImageReport::from(checked.report);
+    if let Some(disk) = checked.disk.as_ref().filter(|_| checks.inside != Inside::No) {
+        look_inside(disk, checks, &mut report);
+    }
+    CheckedImage { report, disk: checked.disk }
+}
+
+fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport) {
+    // A compressed image is decompressed again from its beginning for each read that goes back.
+    if let Some(compression) = report.disk.compression.filter(|_| checks.inside == Inside::Auto) {
+        let message = format!("the image is compressed with {compression}: decompress it to have it inspected");
+        report.disk.findings.push(not_inspected(message));
+        return sort(report);
+    }
+    let options = Options {
+        generation: report.disk.generation.map(generation),
+        nvme: checks.nvme,
+        require: checks.inside == Inside::Require,
+        accept: checks.disk.accept.clone(),
+        ..Options::default()
+    };
+    let inspection = inspect(Arc::new(disk.clone()), &options);
+    report.system = inspection.system;
+    report.disk.findings.extend(inspection.findings);
+    sort(report);
+}
+
+fn not_inspected(message: String) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        code: NOT_INSPECTED.code,
+        message,
+        remedy: NOT_INSPECTED.remedy.to_owned(),
+        path: None,
+    }
+}
+
+fn sort(report: &mut ImageReport) {
+    report.disk.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+}
+
+fn generation(generation: Generation) -> goldfleet_inside::Generation {
+    match generation {
+        Generation::V1 => goldfleet_inside::Generation::V1,
+        Generation::V2 => goldfleet_inside::Generation::V2,
+    }
+}
