@@ -171,7 +171,7 @@ mod tests {
     fn no_line_is_wider_than_the_terminal_and_no_word_is_broken() {
         for width in 38..=120 {
             let text = written(Some(width), false);
-            assert!(text.lines().all(|line| line.chars().count() <= width.into()), "{width}:\n{text}");
+            assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{width}:\n{text}");
             for word in ["00000000-0000-0000-0000-000000000001", "succeeded", "sentence"] {
                 assert!(text.contains(word), "{width}: {word}\n{text}");
             }

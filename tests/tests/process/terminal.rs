@@ -221,7 +221,7 @@ fn what_is_written_fits_the_terminal() {
     for width in [60, 100, 200] {
         for arguments in [&["status", "--failed"][..], &["jobs"], &["targets", "list"]] {
             let text = written(&place, Some(width), arguments, &[("NO_COLOR", "1")]);
-            let fits = text.lines().all(|line| line.chars().count() <= width.into());
+            let fits = text.lines().all(|line| line.chars().count() <= usize::from(width));
             assert!(fits && text.lines().count() > 1, "{width}: {arguments:?}:\n{text}");
         }
     }

@@ -1,4 +1,5 @@
 //! Collections of fleets in a folder, with a configuration that is wrong or files that somebody else put there.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! What goes wrong, and what else happens, while chunks are collected.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::any::Any;
 use std::collections::BTreeSet;

@@ -1,4 +1,5 @@
 //! Random cases, and what must hold of each.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

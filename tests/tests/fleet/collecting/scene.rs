@@ -1,4 +1,5 @@
 //! A cloud in memory in which a case's things are.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
