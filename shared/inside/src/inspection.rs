@@ -44,7 +44,7 @@ fn run(disk: Arc<dyn DiskReader>, options: &Options, budget: Arc<Budget>) -> (Op
     let system = windows::check(&machine, &mut findings).or_else(|| linux::check(&machine, &mut findings));
     if let Some(exceeded) = budget.exceeded() {
         findings.add(&NOT_INSPECTED, format!("the inspection was stopped: {exceeded}"));
-    } else if system.is_none() {
+    } else if system.is_none() && !findings.has(&NOT_INSPECTED) {
         findings.add(&NOT_INSPECTED, "no operating system was found on the disk");
     }
     if let Some(system) = &system {

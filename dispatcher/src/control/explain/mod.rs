@@ -58,7 +58,8 @@ fn of_disk(code: &'static disk::Code) -> Code {
 
 /// A code of the crate that checks operating systems.
 fn of_system(code: &'static goldfleet_inside::codes::Code) -> Code {
-    Code { codes: std::slice::from_ref(&code.code), cause: code.title, remedy: code.remedy }
+    let remedy = if code.remedy.is_empty() { "Nothing needs to be done." } else { code.remedy };
+    Code { codes: std::slice::from_ref(&code.code), cause: code.explanation, remedy }
 }
 
 /// All entries.
