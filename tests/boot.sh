@@ -81,7 +81,8 @@ case_no_file_system_driver() {
     find . | cpio -o -H newc --quiet | zstd -qc > ../initrd.img
   )
   rm -rf "$work/unpacked"
-  local installed=$cache/debian12/boot/initrd.img-$(version)
+  local installed
+  installed=$cache/debian12/boot/initrd.img-$(version)
   cp "$installed" "$work/installed"
   cp "$work/initrd.img" "$installed"
   "$tools/disk.sh" "$cache/debian12" "$disk" xfs
@@ -91,7 +92,7 @@ case_no_file_system_driver() {
 case_wrong_root() {
   base debian12 ext4
   edit /boot/grub/grub.cfg "s/root=UUID=[0-9a-f-]*/root=UUID=$foreign/"
-  code=root-missing
+  code="root-missing"
 }
 case_foreign_fstab() {
   base debian12 ext4
@@ -108,7 +109,7 @@ case_loader_searches_foreign_root() {
   base debian12 ext4
   mtype -i "$esp" ::/EFI/debian/grub.cfg | sed "s/fs_uuid [0-9a-f-]*/fs_uuid $foreign/" > "$work/grub.cfg"
   mcopy -o -i "$esp" "$work/grub.cfg" ::/EFI/debian/grub.cfg
-  code=root-missing
+  code="root-missing"
 }
 case_initramfs_cut_off() {
   base debian12 ext4
@@ -131,7 +132,9 @@ case_secure_boot_unsigned() {
 all=$(declare -F | sed -n 's/^declare -f case_//p')
 [ "${1:-}" = --short ] && set -- good
 failed=0 count=0
-for name in ${*:-$all}; do
+[ $# -gt 0 ] || mapfile -t cases <<< "$all"
+[ $# -eq 0 ] || cases=("$@")
+for name in "${cases[@]}"; do
   bus=virtio secure='' code=''
   "case_$name"
   errors=$("$inspect" "$disk" --hardware "$bus" ${secure:+--secure-boot} | awk '$1 == "error" { print $2 }' | sort -u || true)

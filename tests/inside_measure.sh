@@ -39,7 +39,7 @@ work=$(mktemp -d "$cache/measure.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 cp --sparse=always "$cache/debian13-ext4.raw" "$work/disk.raw"
 root="$work/disk.raw?offset=$((66 * 1048576))"
-name=/boot/$(cd "$cache/debian13/boot" && ls initrd.img-* | sort -V | tail -1)
+name=/boot/$(cd "$cache/debian13/boot" && printf '%s\n' initrd.img-* | sort -V | tail -1)
 debugfs -R "dump $name $work/initrd" "$root" 2> /dev/null
 # The archive behind the microcode, compressed again.
 python3 - "$work/initrd" "$work/main" <<'P'

@@ -2,7 +2,7 @@
 //!
 //! - [`fleet`]: a small fleet in this process, on the embedded adapters, in a folder of its own.
 //! - [`azure`]: the emulator and the doubles that the Azure adapters run against.
-//! - [`bench`]: benchmarks that also run as short tests.
+//! - [`mod@bench`]: benchmarks that also run as short tests.
 //! - [`meddled`]: ports with something in between; [`faults`]: calls that fail, before or after their effect.
 //! - [`place`]: real processes of a fleet; [`terminal`]: one of them on a terminal; [`files`]: what they left, damaged.
 //! - [`regions`]: thirty regions, and plans for them.
