@@ -37,7 +37,7 @@ test("who has no token sees what it waits for and can't approve it", { timeout: 
   await waits(page, 1).waitFor();
   await made(page, 1);
   assert.equal(await page.getByRole("button", { name: /Approve/ }).count(), 0, "there is no button");
-  await page.getByText("only shows").waitFor();
+  await page.getByText("read-only").waitFor();
   for (const at of [shows, address]) {
     const answer = await page.request.post(`${at}api/jobs/${job}/approve`, { data: { ring: 1 } });
     assert.ok([401, 403].includes(answer.status()), `${at}: ${answer.status()}`);

@@ -133,13 +133,13 @@ test("who has the token can try again", { timeout: 2 * LONG }, async () => {
   await page.getByRole("button", { name: "Retry failed" }).click();
   await page.getByLabel("Token").fill("not the token at all");
   const told = page.waitForEvent("console");
-  await page.getByRole("button", { name: "Try again", exact: true }).click();
+  await page.getByRole("button", { name: "Retry", exact: true }).click();
   await page.getByText("the token is missing or wrong").waitFor();
   await picture(page, "token-1280-light");
   await told;
   assert.equal(page.wrong.length, 1, "the browser tells of the 401");
   await page.getByLabel("Token").fill(TOKEN);
-  await page.getByRole("button", { name: "Try again", exact: true }).click();
+  await page.getByRole("button", { name: "Retry", exact: true }).click();
   await page.getByText("retrying 4 operations").waitFor();
   await page.locator(".title .badge.s-succeeded").waitFor();
   assert.equal(await cells(page, "failed"), 0);
