@@ -1,6 +1,6 @@
 //! XFS, by the crate `lamxfs`, which replays the log in memory.
 //!
-//! The crate does not report whether it replayed the log; [`is_dirty`] looks at the end of the log itself. The layout is that of
+//! The crate does not report whether it replayed the log; `is_dirty` looks at the end of the log itself. The layout is that of
 //! the kernel's `fs/xfs/libxfs/xfs_log_format.h`.
 
 use std::cell::RefCell;
