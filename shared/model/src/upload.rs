@@ -68,7 +68,7 @@ pub struct Upload {
 impl Upload {
     /// One that begins now, of which nothing is known yet.
     #[must_use]
-    pub fn begun(id: JobId, image: ImageName, version: ImageVersion, now: Timestamp) -> Self {
+    pub fn new(id: JobId, image: ImageName, version: ImageVersion, now: Timestamp) -> Self {
         Self {
             id,
             image,

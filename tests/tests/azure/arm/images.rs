@@ -5,14 +5,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::arm::site::{BLOB, ONE, Site, TWO, body, body_with, image, image_of, world};
+use crate::arm::fixture::{ArmFixture, BLOB, ONE, TWO, body, body_with, image, image_of, world};
 
 /// The body is the one of Microsoft's example `Image_CreateFromABlob` (ComputeRP 2025-04-01), with the generation that the
 /// service asks for since 2019.
 #[tokio::test]
-async fn the_published_example_is_accepted() {
+async fn published_example_is_accepted() {
     let world = world().account(Account::new(ONE, "images", "mystorageaccount", "westus"));
-    let site = Site::new(world).await;
+    let site = ArmFixture::new(world).await;
     let body = json!({
         "location": "West US",
         "properties": {
@@ -55,8 +55,8 @@ async fn the_published_example_is_accepted() {
 }
 
 #[tokio::test]
-async fn an_image_is_made_changed_and_removed() {
-    let site = Site::new(world()).await;
+async fn image_create_update_delete() {
+    let site = ArmFixture::new(world()).await;
     let path = image("golden-1");
     site.get(&path).await.refused(404, "ResourceNotFound", "'Microsoft.Compute/images/golden-1'");
     let made = site.put(&path, &body()).await;
@@ -83,8 +83,8 @@ async fn an_image_is_made_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn names_and_paths_have_no_case() {
-    let site = Site::new(world()).await;
+async fn names_and_paths_are_case_insensitive() {
+    let site = ArmFixture::new(world()).await;
     let made = site.put(&image("Golden"), &body()).await;
     site.finish(&made).await;
     let other = format!(
@@ -97,8 +97,8 @@ async fn names_and_paths_have_no_case() {
 }
 
 #[tokio::test]
-async fn an_image_keeps_its_source_and_region() {
-    let site = Site::new(world()).await;
+async fn image_source_and_region_are_immutable() {
+    let site = ArmFixture::new(world()).await;
     let made = site.put(&image("golden"), &body()).await;
     site.finish(&made).await;
     let changes = [
@@ -120,8 +120,8 @@ async fn an_image_keeps_its_source_and_region() {
 }
 
 #[tokio::test]
-async fn required_members_are_named() {
-    let site = Site::new(world()).await;
+async fn missing_required_members_are_named() {
+    let site = ArmFixture::new(world()).await;
     let disk = "/properties/storageProfile/osDisk";
     let cases = [
         (format!("{disk}/osType"), "osDisk.osType"),
@@ -145,8 +145,8 @@ async fn required_members_are_named() {
 }
 
 #[tokio::test]
-async fn a_snapshot_is_a_source_without_a_generation() {
-    let site = Site::new(world()).await;
+async fn snapshot_source_needs_no_generation() {
+    let site = ArmFixture::new(world()).await;
     let id = |subscription| {
         format!("/subscriptions/{subscription}/resourceGroups/images/providers/Microsoft.Compute/snapshots/s")
     };
@@ -161,8 +161,8 @@ async fn a_snapshot_is_a_source_without_a_generation() {
 }
 
 #[tokio::test]
-async fn unknown_and_wrong_members_are_refused() {
-    let site = Site::new(world()).await;
+async fn unknown_and_invalid_members_are_rejected() {
+    let site = ArmFixture::new(world()).await;
     let cases = [
         ("/AccountType", json!("x"), "InvalidRequestContent", "'AccountType' on object of type 'ResourceDefinition'"),
         (
@@ -179,14 +179,14 @@ async fn unknown_and_wrong_members_are_refused() {
         site.put(&image("golden"), &body_with(pointer, value)).await.refused(400, code, message);
     }
     let request = site.request(Method::PUT, &image("golden")).bearer_auth(&site.token).body("{");
-    crate::arm::site::reply(request).await.refused(400, "InvalidRequestContent", "could not be deserialized");
+    crate::arm::fixture::reply(request).await.refused(400, "InvalidRequestContent", "could not be deserialized");
     site.put(&image("-golden"), &body()).await.refused(400, "InvalidParameter", "imageName");
 }
 
 #[tokio::test]
-async fn the_blob_is_in_the_subscription_and_region() {
+async fn blob_must_be_in_subscription_and_region() {
     let world = world().account(Account::new(ONE, "images", "far", "eastus"));
-    let site = Site::new(world).await;
+    let site = ArmFixture::new(world).await;
     let blob = |url: &str| body_with("/properties/storageProfile/osDisk/blobUri", json!(url));
     let cases = [
         (
@@ -210,12 +210,12 @@ async fn the_blob_is_in_the_subscription_and_region() {
     reply.refused(400, "LocationNotAvailableForResourceType", "westeurope");
     let slash = blob("https://stage1.blob.core.windows.net/vhds/a/golden.vhd");
     site.put(&image("golden"), &slash).await.refused(400, "InvalidParameter", "contains a slash");
-    site.manager.world().change(|world| world.takes_slashes = true);
+    site.manager.world().write(|world| world.takes_slashes = true);
     assert_eq!(site.put(&image("golden"), &slash).await.status, 201);
 }
 
 #[tokio::test]
-async fn an_unfit_blob_fails_the_operation() {
+async fn invalid_blob_fails_operation() {
     let good = BlobInfo::VHD;
     let cases = [
         (BlobInfo::MISSING, "is not accessible"),
@@ -229,7 +229,7 @@ async fn an_unfit_blob_fails_the_operation() {
             assert_eq!(url, BLOB);
             Box::pin(async move { info })
         });
-        let site = Site::new(world().blobs(blobs)).await;
+        let site = ArmFixture::new(world().blobs(blobs)).await;
         let begun = site.put(&image("golden"), &body()).await;
         assert_eq!(begun.status, 201);
         let ended = site.finish(&begun).await;
@@ -237,14 +237,14 @@ async fn an_unfit_blob_fails_the_operation() {
         assert!(ended["error"]["message"].as_str().unwrap().contains(message), "{ended}");
         site.get(begun.header("location")).await.refused(400, "InvalidParameter", message);
         assert!(site.manager.images().is_empty());
-        site.manager.world().change(|world| world.blob_checks = BlobChecks::AtOnce);
+        site.manager.world().write(|world| world.blob_checks = BlobChecks::AtOnce);
         site.put(&image("golden"), &body()).await.refused(400, "InvalidParameter", message);
     }
 }
 
 /// While the double asks about the blob, another request makes the image from another one.
 #[tokio::test]
-async fn two_sources_at_once_are_one_too_many() {
+async fn two_sources_are_rejected() {
     let (asked, made) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let seen = [Arc::clone(&asked), Arc::clone(&made)];
     let blobs = Blobs::new(move |url| {
@@ -257,7 +257,7 @@ async fn two_sources_at_once_are_one_too_many() {
             BlobInfo::VHD
         })
     });
-    let site = Site::new(world().blobs(blobs)).await;
+    let site = ArmFixture::new(world().blobs(blobs)).await;
     let other = body_with("/properties/storageProfile/osDisk/blobUri", json!(BLOB.replace("golden", "other")));
     let (path, first) = (image("golden"), body());
     let second = async {
@@ -272,23 +272,23 @@ async fn two_sources_at_once_are_one_too_many() {
 }
 
 #[tokio::test]
-async fn a_failed_image_can_be_left_and_tried_again() {
+async fn failed_image_can_be_recreated() {
     let settings = LongRunning { leaves_failed: true, ..LongRunning::default() };
-    let site = Site::new(world().blobs(Blobs::all(BlobInfo::MISSING)).long_running(settings)).await;
+    let site = ArmFixture::new(world().blobs(Blobs::all(BlobInfo::MISSING)).long_running(settings)).await;
     let begun = site.put(&image("golden"), &body()).await;
     site.finish(&begun).await;
     assert_eq!(site.manager.images()[0]["properties"]["provisioningState"], "Failed");
-    site.manager.world().change(|world| world.blobs = Blobs::default());
+    site.manager.world().write(|world| world.blobs = Blobs::default());
     let again = site.put(&image("golden"), &body()).await;
     assert_eq!((again.status, &site.finish(&again).await["status"]), (200, &json!("Succeeded")));
     // The image has its own copy by now.
-    site.manager.world().change(|world| world.blobs = Blobs::all(BlobInfo::MISSING));
+    site.manager.world().write(|world| world.blobs = Blobs::all(BlobInfo::MISSING));
     let retagged = site.put(&image("golden"), &body_with("/tags", json!({}))).await;
     assert_eq!(site.finish(&retagged).await["status"], "Succeeded");
 }
 
 #[tokio::test]
-async fn disk_encryption_sets_are_known_and_near() {
+async fn encryption_set_must_exist_in_region() {
     let set = |subscription, name| {
         format!("/subscriptions/{subscription}/resourceGroups/k/providers/Microsoft.Compute/diskEncryptionSets/{name}")
     };
@@ -296,7 +296,7 @@ async fn disk_encryption_sets_are_known_and_near() {
         .disk_encryption_set(&set(ONE, "near"), "West Europe")
         .disk_encryption_set(&set(ONE, "far"), "eastus")
         .disk_encryption_set(&set(TWO, "foreign"), "westeurope");
-    let site = Site::new(world).await;
+    let site = ArmFixture::new(world).await;
     let with = |id: String| body_with("/properties/storageProfile/osDisk/diskEncryptionSet", json!({ "id": id }));
     assert_eq!(site.put(&image("golden"), &with(set(ONE, "NEAR"))).await.status, 201);
     site.put(&image("a"), &with(set(ONE, "far"))).await.refused(400, "InvalidParameter", "subscription and region");
@@ -306,7 +306,7 @@ async fn disk_encryption_sets_are_known_and_near() {
 
 #[tokio::test]
 async fn images_are_listed_by_group() {
-    let site = Site::new(world().group(ONE, "others", "westeurope")).await;
+    let site = ArmFixture::new(world().group(ONE, "others", "westeurope")).await;
     for name in ["a", "b", "c"] {
         site.put(&image(name), &body()).await;
     }
@@ -323,7 +323,7 @@ async fn images_are_listed_by_group() {
     assert_eq!(site.put(&image_of(TWO, "a"), &foreign).await.status, 201);
     assert_eq!(site.get(&list("")).await.body["value"].as_array().unwrap().len(), 3);
 
-    site.manager.world().change(|world| world.page = Some(2));
+    site.manager.world().write(|world| world.page = Some(2));
     let first = site.get(&list("images")).await.body;
     assert_eq!(first["value"].as_array().unwrap().len(), 2);
     let second = site.get(first["nextLink"].as_str().unwrap()).await.body;

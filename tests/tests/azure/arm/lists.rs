@@ -5,17 +5,17 @@ use goldfleet_tests::azure::arm::{Account, Lock, LockLevel, Role, RoleAssignment
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::arm::site::{AUDIENCE, ONE, Site, TENANT, TWO, WORKER, reply, world};
+use crate::arm::fixture::{AUDIENCE, ArmFixture, ONE, TENANT, TWO, WORKER, reply, world};
 
 fn names(body: &Value, member: &str) -> Vec<String> {
     body["value"].as_array().unwrap().iter().map(|value| value[member].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test]
-async fn subscriptions_of_the_tenant() {
+async fn lists_subscriptions_of_tenant() {
     let other = "33333333-3333-3333-3333-333333333333";
     let three = "00000000-0000-0000-0000-000000000003";
-    let site = Site::new(world().subscription(other, three)).await;
+    let site = ArmFixture::new(world().subscription(other, three)).await;
     let list = "/subscriptions?api-version=2022-12-01";
     assert_eq!(names(&site.get(list).await.body, "subscriptionId"), [ONE, TWO]);
     let request = site.request(Method::GET, list).bearer_auth(token(other, WORKER, AUDIENCE, Duration::from_secs(60)));
@@ -23,7 +23,7 @@ async fn subscriptions_of_the_tenant() {
     let one = site.get(&format!("/subscriptions/{ONE}?api-version=2022-12-01")).await.body;
     assert_eq!((&one["tenantId"], &one["state"]), (&json!(TENANT), &json!("Enabled")));
     let scope = format!("/subscriptions/{TWO}/resourceGroups/images");
-    site.manager.world().change(|world| {
+    site.manager.world().write(|world| {
         *world = world.clone().role(RoleAssignment::new(WORKER, &scope, Role::reader()));
     });
     assert_eq!(names(&site.get(list).await.body, "subscriptionId"), [TWO], "where he has a role");
@@ -32,12 +32,12 @@ async fn subscriptions_of_the_tenant() {
 }
 
 #[tokio::test]
-async fn regions_and_providers() {
-    let site = Site::new(world()).await;
+async fn lists_regions_and_providers() {
+    let site = ArmFixture::new(world()).await;
     let regions = site.get(&format!("/subscriptions/{ONE}/locations?api-version=2022-12-01")).await.body;
     let west = regions["value"].as_array().unwrap().iter().find(|region| region["name"] == "westeurope").unwrap();
     assert_eq!(west["displayName"], "West Europe");
-    site.manager.world().change(|world| {
+    site.manager.world().write(|world| {
         world.regions_of.insert("Microsoft.Compute/images".to_owned(), vec!["eastus".to_owned()]);
         world.subscriptions[0].unregistered.insert("microsoft.storage".to_owned());
     });
@@ -55,8 +55,8 @@ async fn regions_and_providers() {
 }
 
 #[tokio::test]
-async fn resource_groups() {
-    let site = Site::new(world()).await;
+async fn lists_resource_groups() {
+    let site = ArmFixture::new(world()).await;
     let group = |name: &str| format!("/subscriptions/{ONE}/resourcegroups/{name}?api-version=2025-04-01");
     assert_eq!(site.get(&group("IMAGES")).await.body["location"], "westeurope");
     site.get(&group("new")).await.refused(404, "ResourceGroupNotFound", "'new'");
@@ -83,14 +83,14 @@ async fn resource_groups() {
 }
 
 #[tokio::test]
-async fn storage_accounts() {
+async fn lists_storage_accounts() {
     let mut closed = Account::new(ONE, "images", "closed", "eastus").at("https://127.0.0.1:10000/closed");
     closed.default_action = "Deny".to_owned();
     closed.ip_rules.push("203.0.113.0/24".to_owned());
     let subnet =
         format!("/subscriptions/{ONE}/resourceGroups/net/providers/Microsoft.Network/virtualNetworks/v/subnets/s");
     closed.vnet_rules.push(subnet.clone());
-    let site = Site::new(world().account(closed)).await;
+    let site = ArmFixture::new(world().account(closed)).await;
     let at = |rest: &str| format!("/subscriptions/{ONE}{rest}?api-version=2025-01-01");
     let accounts = "/providers/Microsoft.Storage/storageAccounts";
     let account = site.get(&at(&format!("/resourceGroups/images{accounts}/CLOSED"))).await.body;
@@ -113,7 +113,7 @@ async fn storage_accounts() {
 }
 
 #[tokio::test]
-async fn permissions_and_roles() {
+async fn lists_permissions_and_roles() {
     let subscription = format!("/subscriptions/{ONE}");
     let group = format!("{subscription}/resourceGroups/images");
     let account = format!("{group}/providers/Microsoft.Storage/storageAccounts/stage1");
@@ -123,8 +123,8 @@ async fn permissions_and_roles() {
         .role(RoleAssignment::new(WORKER, &subscription, Role::contributor()))
         .role(RoleAssignment::new("team", &account, data))
         .role(RoleAssignment::new("stranger", &group, Role::owner()));
-    let site = Site::new(world).await;
-    site.manager.world().change(|world| world.memberships.insert(WORKER.to_owned(), ["team".to_owned()].into()));
+    let site = ArmFixture::new(world).await;
+    site.manager.world().write(|world| world.memberships.insert(WORKER.to_owned(), ["team".to_owned()].into()));
     let permissions =
         |scope: &str| format!("{scope}/providers/Microsoft.Authorization/permissions?api-version=2022-04-01");
     let at_group = site.get(&permissions(&group)).await.body;
@@ -154,7 +154,7 @@ async fn permissions_and_roles() {
 }
 
 #[tokio::test]
-async fn locks_at_above_and_below() {
+async fn lists_locks_at_above_and_below_scope() {
     let subscription = format!("/subscriptions/{ONE}");
     let group = format!("{subscription}/resourceGroups/images");
     let account = format!("{group}/providers/Microsoft.Storage/storageAccounts/stage1");
@@ -162,7 +162,7 @@ async fn locks_at_above_and_below() {
     for (name, scope) in [("a", &subscription), ("b", &group), ("c", &account)] {
         world = world.lock(Lock { name: name.to_owned(), scope: scope.clone(), level: LockLevel::CanNotDelete });
     }
-    let site = Site::new(world).await;
+    let site = ArmFixture::new(world).await;
     let locks = |scope: &str, filter: &str| {
         format!("{scope}/providers/Microsoft.Authorization/locks?api-version=2020-05-01{filter}")
     };

@@ -1,18 +1,18 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use goldfleet_tests::azure::arm::{Clock, Collision, End, Links, LongRunning};
+use goldfleet_tests::azure::arm::{Clock, Collision, Links, LongRunning, OperationEnd};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::arm::site::{Reply, Site, body, image, world};
+use crate::arm::fixture::{ArmFixture, Reply, body, image, world};
 
 fn settings() -> LongRunning {
-    LongRunning { looks: 2, retry_after: Some(7), ..LongRunning::default() }
+    LongRunning { polls: 2, retry_after: Some(7), ..LongRunning::default() }
 }
 
-async fn site(settings: LongRunning) -> Site {
-    Site::new(world().long_running(settings)).await
+async fn site(settings: LongRunning) -> ArmFixture {
+    ArmFixture::new(world().long_running(settings)).await
 }
 
 fn state(reply: &Reply) -> &Value {
@@ -20,7 +20,7 @@ fn state(reply: &Reply) -> &Value {
 }
 
 #[tokio::test]
-async fn the_status_tells_until_it_is_done() {
+async fn status_is_in_progress_until_done() {
     let site = site(settings()).await;
     let begun = site.put(&image("golden"), &body()).await;
     assert_eq!((begun.status, begun.header("retry-after")), (201, "7"));
@@ -39,7 +39,7 @@ async fn the_status_tells_until_it_is_done() {
 }
 
 #[tokio::test]
-async fn the_result_is_accepted_until_it_is_there() {
+async fn result_is_accepted_until_available() {
     let site = site(settings()).await;
     let begun = site.put(&image("golden"), &body()).await;
     let at = begun.header("location");
@@ -56,7 +56,7 @@ async fn the_result_is_accepted_until_it_is_there() {
 }
 
 #[tokio::test]
-async fn only_one_address_or_none() {
+async fn operation_with_one_or_no_address() {
     for (links, has) in [
         (Links::Both, [true, true]),
         (Links::Location, [true, false]),
@@ -74,7 +74,7 @@ async fn only_one_address_or_none() {
 }
 
 #[tokio::test]
-async fn addresses_are_long_and_opaque() {
+async fn addresses_are_opaque() {
     let site = site(LongRunning { address_bytes: 4000, ..settings() }).await;
     let begun = site.put(&image("golden"), &body()).await;
     for header in ["location", "azure-asyncoperation"] {
@@ -88,30 +88,31 @@ async fn addresses_are_long_and_opaque() {
         assert!(site.get(at).await.status < 300);
     }
     let other = site.request(reqwest::Method::GET, begun.header("location"));
-    assert_eq!(crate::arm::site::reply(other).await.status, 401, "an address is no token");
+    assert_eq!(crate::arm::fixture::reply(other).await.status, 401, "an address is no token");
 }
 
 #[tokio::test]
-async fn done_at_once() {
+async fn operation_completes_immediately() {
     let site = site(LongRunning { at_once: true, ..settings() }).await;
     for expected in [201, 200] {
         let reply = site.put(&image("golden"), &body()).await;
         assert_eq!((reply.status, state(&reply)), (expected, &json!("Succeeded")));
         assert!(["location", "azure-asyncoperation", "retry-after"].iter().all(|h| !reply.headers.contains_key(*h)));
     }
-    let end = End::Fails { code: "OverconstrainedAllocationRequest".to_owned(), message: "no".to_owned() };
-    site.manager.world().change(|world| world.long_running.end = end);
+    let end = OperationEnd::Fails { code: "OverconstrainedAllocationRequest".to_owned(), message: "no".to_owned() };
+    site.manager.world().write(|world| world.long_running.end = end);
     site.delete(&image("golden")).await.refused(400, "OverconstrainedAllocationRequest", "no");
     site.put(&image("golden"), &body()).await.refused(400, "OverconstrainedAllocationRequest", "no");
-    site.manager.world().change(|world| world.long_running.end = End::Succeeds);
+    site.manager.world().write(|world| world.long_running.end = OperationEnd::Succeeds);
     assert_eq!(site.delete(&image("golden")).await.status, 200);
     assert_eq!(site.delete(&image("golden")).await.status, 204);
 }
 
 #[tokio::test]
-async fn other_ends() {
-    let fails = End::Fails { code: "AllocationFailed".to_owned(), message: "no room".to_owned() };
-    let cases = [(fails, "Failed", "AllocationFailed", 400), (End::Canceled, "Canceled", "OperationCanceled", 409)];
+async fn operations_fail_cancel_or_vanish() {
+    let fails = OperationEnd::Fails { code: "AllocationFailed".to_owned(), message: "no room".to_owned() };
+    let cases =
+        [(fails, "Failed", "AllocationFailed", 400), (OperationEnd::Canceled, "Canceled", "OperationCanceled", 409)];
     for (end, status, code, http) in cases {
         let site = site(LongRunning { end, ..settings() }).await;
         let begun = site.put(&image("golden"), &body()).await;
@@ -120,7 +121,7 @@ async fn other_ends() {
         site.get(begun.header("location")).await.refused(http, code, "");
         assert_eq!(site.get(&image("golden")).await.status, 404);
     }
-    let site = site(LongRunning { end: End::Vanishes, ..settings() }).await;
+    let site = site(LongRunning { end: OperationEnd::Vanishes, ..settings() }).await;
     let begun = site.put(&image("golden"), &body()).await;
     assert_eq!(site.finish(&begun).await["status"], "Succeeded");
     assert_eq!(site.get(&image("golden")).await.status, 404);
@@ -128,11 +129,11 @@ async fn other_ends() {
 }
 
 #[tokio::test]
-async fn a_failed_removal_leaves_the_image() {
+async fn failed_delete_keeps_image() {
     let site = site(LongRunning { at_once: true, ..settings() }).await;
     site.put(&image("golden"), &body()).await;
-    let end = End::Fails { code: "InternalExecutionError".to_owned(), message: "no".to_owned() };
-    site.manager.world().change(|world| {
+    let end = OperationEnd::Fails { code: "InternalExecutionError".to_owned(), message: "no".to_owned() };
+    site.manager.world().write(|world| {
         world.long_running_of.insert("Golden".to_owned(), LongRunning { end, ..settings() });
     });
     let begun = site.delete(&image("golden")).await;
@@ -141,7 +142,7 @@ async fn a_failed_removal_leaves_the_image() {
 }
 
 #[tokio::test]
-async fn a_later_change_preempts_an_earlier_one() {
+async fn later_change_preempts_earlier() {
     let site = site(settings()).await;
     let first = site.put(&image("golden"), &body()).await;
     let second = site.put(&image("golden"), &body()).await;
@@ -158,9 +159,9 @@ async fn a_later_change_preempts_an_earlier_one() {
 }
 
 #[tokio::test]
-async fn or_conflicts_with_it() {
+async fn later_change_conflicts_with_earlier() {
     let site = site(settings()).await;
-    site.manager.world().change(|world| world.collision = Collision::Conflicts);
+    site.manager.world().write(|world| world.collision = Collision::Conflicts);
     let first = site.put(&image("golden"), &body()).await;
     site.put(&image("golden"), &body()).await.refused(409, "OperationNotAllowed", "in progress");
     site.delete(&image("golden")).await.refused(409, "OperationNotAllowed", "in progress");
@@ -168,14 +169,14 @@ async fn or_conflicts_with_it() {
 }
 
 #[tokio::test]
-async fn operations_take_their_time() {
+async fn operations_take_configured_time() {
     let time = Arc::new(Mutex::new(Timestamp::now()));
     let shared = Arc::clone(&time);
     let clock = Clock::new(move || *shared.lock().unwrap());
-    let settings = LongRunning { looks: 0, takes: Duration::from_secs(30), ..settings() };
+    let settings = LongRunning { polls: 0, duration: Duration::from_secs(30), ..settings() };
     let mut world = world().long_running(settings);
     world.clock = clock;
-    let site = Site::new(world).await;
+    let site = ArmFixture::new(world).await;
     let begun = site.put(&image("golden"), &body()).await;
     for _ in 0..3 {
         assert_eq!(site.get(begun.header("azure-asyncoperation")).await.body["status"], "InProgress");

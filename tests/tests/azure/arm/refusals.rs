@@ -6,13 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::arm::site::{AUDIENCE, ONE, Site, TENANT, TWO, WORKER, body, body_with, image, image_of, reply, world};
+use crate::arm::fixture::{
+    AUDIENCE, ArmFixture, ONE, TENANT, TWO, WORKER, body, body_with, image, image_of, reply, world,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
-async fn versions_are_required_and_supported() {
-    let site = Site::new(world()).await;
+async fn api_version_is_required_and_checked() {
+    let site = ArmFixture::new(world()).await;
     let without = image("golden").replace("?api-version=2025-04-01", "");
     site.get(&without).await.refused(400, "MissingApiVersionParameter", "is required for all requests");
     site.get(&format!("{without}?api-version=")).await.refused(400, "MissingApiVersionParameter", "");
@@ -24,8 +26,8 @@ async fn versions_are_required_and_supported() {
 }
 
 #[tokio::test]
-async fn tokens_are_checked() {
-    let site = Site::new(world()).await;
+async fn tokens_are_validated() {
+    let site = ArmFixture::new(world()).await;
     let none = reply(site.request(Method::GET, &image("golden"))).await;
     none.refused(401, "AuthenticationFailed", "'Authorization' header is missing");
     let challenge = none.header("www-authenticate");
@@ -52,8 +54,8 @@ async fn tokens_are_checked() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_told() {
-    let site = Site::new(world()).await;
+async fn missing_resources_are_reported() {
+    let site = ArmFixture::new(world()).await;
     let unknown = "99999999-9999-9999-9999-999999999999";
     site.put(&image_of(unknown, "golden"), &body()).await.refused(404, "SubscriptionNotFound", unknown);
     let group = image("golden").replace("resourceGroups/images", "resourceGroups/nothing");
@@ -67,15 +69,15 @@ async fn what_is_not_there_is_told() {
 }
 
 #[tokio::test]
-async fn providers_must_be_registered_and_subscriptions_enabled() {
-    let site = Site::new(world()).await;
-    site.manager.world().change(|world| {
+async fn unregistered_provider_and_disabled_subscription_are_rejected() {
+    let site = ArmFixture::new(world()).await;
+    site.manager.world().write(|world| {
         world.subscriptions[0].unregistered.insert("Microsoft.Compute".to_owned());
     });
     let refusal = site.put(&image("golden"), &body()).await;
     refusal.refused(409, "MissingSubscriptionRegistration", "'Microsoft.Compute'");
     assert_eq!(refusal.body["error"]["details"][0]["target"], "Microsoft.Compute");
-    site.manager.world().change(|world| {
+    site.manager.world().write(|world| {
         world.subscriptions[0].unregistered.clear();
         world.subscriptions[0].state = "Disabled".to_owned();
     });
@@ -84,10 +86,10 @@ async fn providers_must_be_registered_and_subscriptions_enabled() {
 }
 
 #[tokio::test]
-async fn roles_decide() {
+async fn roles_are_enforced() {
     let group = format!("/subscriptions/{ONE}/resourceGroups/images");
     let role = Role::custom("images", &["Microsoft.Compute/images/*", "*/resourceGroups/read"], &[]);
-    let site = Site::new(world().role(RoleAssignment::new(WORKER, &group, role))).await;
+    let site = ArmFixture::new(world().role(RoleAssignment::new(WORKER, &group, role))).await;
     assert_eq!(site.put(&image("golden"), &body()).await.status, 201);
     let begun = site.delete(&image("golden")).await;
     assert_eq!((begun.status, &site.finish(&begun).await["status"]), (202, &json!("Succeeded")));
@@ -104,7 +106,7 @@ async fn roles_decide() {
     let accounts = format!("{group}/providers/Microsoft.Storage/storageAccounts/stage1?api-version=2025-01-01");
     site.get(&accounts).await.refused(403, "AuthorizationFailed", "Microsoft.Storage/storageAccounts/read");
     // A reader by a group of principals, and no more than a reader.
-    site.manager.world().change(|world| {
+    site.manager.world().write(|world| {
         world.memberships.insert(WORKER.to_owned(), ["readers".to_owned()].into());
         world.roles.push(RoleAssignment::new("readers", &format!("/subscriptions/{TWO}"), Role::reader()));
     });
@@ -113,12 +115,12 @@ async fn roles_decide() {
 }
 
 #[tokio::test]
-async fn policies_deny() {
+async fn policies_are_enforced() {
     let scope = format!("/subscriptions/{ONE}");
     let world = world()
         .policy(Policy::required_tag(&scope, "goldfleet-image"))
         .policy(Policy::allowed_locations(&scope, &["West Europe"]));
-    let site = Site::new(world).await;
+    let site = ArmFixture::new(world).await;
     let refusal = site.put(&image("golden"), &body_with("/tags", json!({}))).await;
     refusal.refused(403, "RequestDisallowedByPolicy", "Resource 'golden' was disallowed by policy.");
     let info = &refusal.body["error"]["additionalInfo"][0];
@@ -135,24 +137,24 @@ async fn policies_deny() {
 }
 
 #[tokio::test]
-async fn locks_hold() {
+async fn locks_are_enforced() {
     let scope = format!("/subscriptions/{ONE}/resourceGroups/images");
-    let site = Site::new(world()).await;
+    let site = ArmFixture::new(world()).await;
     let made = site.put(&image("golden"), &body()).await;
     site.finish(&made).await;
     let lock = Lock { name: "keep".to_owned(), scope: scope.clone(), level: LockLevel::CanNotDelete };
-    site.manager.world().change(|world| world.locks.push(lock));
+    site.manager.world().write(|world| world.locks.push(lock));
     let refusal = site.delete(&image("golden")).await;
     refusal.refused(409, "ScopeLocked", &format!("following scope(s) are locked: '{scope}'"));
     assert_eq!(site.put(&image("golden"), &body()).await.status, 200);
-    site.manager.world().change(|world| world.locks[0].level = LockLevel::ReadOnly);
+    site.manager.world().write(|world| world.locks[0].level = LockLevel::ReadOnly);
     site.put(&image("golden"), &body()).await.refused(409, "ScopeLocked", "cannot perform write operation");
     assert_eq!(site.get(&image("golden")).await.status, 200);
 }
 
 #[tokio::test]
-async fn tags_have_limits() {
-    let site = Site::new(world()).await;
+async fn tag_limits_are_enforced() {
+    let site = ArmFixture::new(world()).await;
     let many = (0..51).map(|n| (n.to_string(), json!(""))).collect::<serde_json::Map<_, _>>();
     let cases = [
         (json!(many), "TooManyTags"),

@@ -8,12 +8,12 @@ use goldfleet_tests::azure::arm::{Clock, Fault, Limit, Limits, Matches};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 
-use crate::arm::site::{AUDIENCE, ONE, Site, TENANT, TWO, body, image, image_of, reply, world};
+use crate::arm::fixture::{AUDIENCE, ArmFixture, ONE, TENANT, TWO, body, image, image_of, reply, world};
 
 const IMAGES: &str = "Microsoft.Compute/images";
 
 #[tokio::test]
-async fn buckets_run_dry_and_fill_again() {
+async fn buckets_drain_and_refill() {
     let time = Arc::new(Mutex::new(Timestamp::now()));
     let shared = Arc::clone(&time);
     let mut world = world().limits(Limits {
@@ -22,7 +22,7 @@ async fn buckets_run_dry_and_fill_again() {
         ..Limits::default()
     });
     world.clock = Clock::new(move || *shared.lock().unwrap());
-    let site = Site::new(world).await;
+    let site = ArmFixture::new(world).await;
     for left in ["1", "0"] {
         let reply = site.get(&image("golden")).await;
         assert_eq!((reply.status, reply.header("x-ms-ratelimit-remaining-subscription-reads")), (404, left));
@@ -51,11 +51,11 @@ async fn buckets_run_dry_and_fill_again() {
 }
 
 #[tokio::test]
-async fn azures_limits_are_the_default() {
+async fn default_limits_match_azure() {
     let time = Timestamp::now();
     let mut world = world();
     world.clock = Clock::new(move || time);
-    let site = Site::new(world).await;
+    let site = ArmFixture::new(world).await;
     for _ in 0..200 {
         assert_eq!(site.delete(&image("golden")).await.status, 204);
     }
@@ -64,8 +64,8 @@ async fn azures_limits_are_the_default() {
 }
 
 #[tokio::test]
-async fn statuses_by_rule() {
-    let site = Site::new(world()).await;
+async fn faults_return_configured_status() {
+    let site = ArmFixture::new(world()).await;
     let faults = site.manager.faults();
     faults.next(2, Matches::of("PUT", IMAGES).containing("/IMAGES/golden?"), Fault::Status(503, None));
     faults.next(1, Matches::of("put", IMAGES), Fault::Status(429, Some(3)));
@@ -81,13 +81,13 @@ async fn statuses_by_rule() {
 }
 
 #[tokio::test]
-async fn answers_and_connections_are_lost() {
+async fn faults_drop_responses_and_connections() {
     for protocol in [&b"h2"[..], b"http/1.1"] {
-        lost(Site::speaking(protocol, world()).await).await;
+        lost(ArmFixture::speaking(protocol, world()).await).await;
     }
 }
 
-async fn lost(site: Site) {
+async fn lost(site: ArmFixture) {
     let faults = site.manager.faults();
     let put = || site.request(Method::PUT, &image("golden")).bearer_auth(&site.token).body(body().to_string());
     faults.next(1, Matches::all(), Fault::ResetBeforeEffect);
@@ -115,7 +115,7 @@ fn was_reset(error: &(dyn Error + 'static)) -> bool {
 
 #[tokio::test]
 async fn requests_are_counted() {
-    let site = Site::new(world()).await;
+    let site = ArmFixture::new(world()).await;
     let begun = site.put(&image("golden"), &body()).await;
     site.finish(&begun).await;
     site.get(&image("golden")).await;
@@ -129,8 +129,8 @@ async fn requests_are_counted() {
 }
 
 #[tokio::test]
-async fn ids_of_requests_and_correlation() {
-    let site = Site::new(world()).await;
+async fn responses_have_request_and_correlation_ids() {
+    let site = ArmFixture::new(world()).await;
     let request = site.request(Method::GET, &image("golden")).bearer_auth(&site.token);
     let kept = reply(request.header("x-ms-correlation-request-id", "one")).await;
     let (first, second) = (site.get(&image("golden")).await, site.get(&image("golden")).await);
@@ -140,11 +140,11 @@ async fn ids_of_requests_and_correlation() {
 }
 
 #[tokio::test]
-async fn it_stops_when_it_is_dropped() {
-    let site = Site::new(world()).await;
+async fn dropping_fake_stops_server() {
+    let site = ArmFixture::new(world()).await;
     let url = site.manager.endpoint() + &image("golden");
     assert_eq!(site.get(&image("golden")).await.status, 404);
-    let Site { manager, client, token } = site;
+    let ArmFixture { manager, client, token } = site;
     drop(manager);
     for _ in 0..100 {
         if client.get(&url).bearer_auth(&token).send().await.is_err() {

@@ -6,25 +6,25 @@ use bytes::Bytes;
 use goldfleet_tests::azure::proxy::{CopyEnd, Effect, Operation, Rule};
 use reqwest::Method;
 
-use crate::proxy::bench::{Bench, pattern, zero};
+use crate::proxy::fixture::{ProxyFixture, pattern, zero};
 
 const MIB: u64 = 1 << 20;
 
 /// The copy's state that a look at the destination shows.
-async fn look(bench: &Bench, blob: &str) -> (String, String) {
+async fn look(bench: &ProxyFixture, blob: &str) -> (String, String) {
     let reply = bench.head(blob).await;
     (reply.header("x-ms-copy-status").to_owned(), reply.header("x-ms-copy-progress").to_owned())
 }
 
-async fn abort(bench: &Bench, blob: &str, id: &str) -> crate::proxy::bench::Reply {
+async fn abort(bench: &ProxyFixture, blob: &str, id: &str) -> crate::proxy::fixture::ProxyReply {
     let url = format!("{blob}?comp=copy&copyid={id}");
     let request = bench.request(Method::PUT, &url).header("x-ms-copy-action", "abort").header("content-length", 0);
     bench.send(request).await
 }
 
 #[tokio::test]
-async fn a_held_copy_of_a_block_blob_has_no_bytes_until_it_was_polled() {
-    let bench = Bench::new().await;
+async fn pending_block_blob_copy_is_empty_until_polled() {
+    let bench = ProxyFixture::new().await;
     let (bytes, source, blob) = (pattern(4000, 1), bench.source("a"), bench.blob("b"));
     bench.make(&source, bytes.clone()).await;
     bench.proxy.rules().add(Rule::new(Effect::pending(3)).operation(Operation::CopyBlob));
@@ -52,8 +52,8 @@ async fn a_held_copy_of_a_block_blob_has_no_bytes_until_it_was_polled() {
 }
 
 #[tokio::test]
-async fn a_held_copy_of_a_page_blob_moves_only_pages_with_data() {
-    let bench = Bench::new().await;
+async fn pending_page_blob_copy_moves_only_data() {
+    let bench = ProxyFixture::new().await;
     let (source, blob, bytes) = (bench.source("a"), bench.blob("b"), pattern(4 << 20, 1));
     bench.make_pages(&source, 16 * MIB).await;
     for (at, length) in [(MIB, 4 << 20), (5 * MIB, 1 << 20), (16 * MIB - 512, 512)] {
@@ -73,8 +73,8 @@ async fn a_held_copy_of_a_page_blob_moves_only_pages_with_data() {
 }
 
 #[tokio::test]
-async fn a_pending_copy_guards_its_destination_and_can_be_aborted() {
-    let bench = Bench::new().await;
+async fn pending_copy_locks_destination_and_can_be_aborted() {
+    let bench = ProxyFixture::new().await;
     bench.proxy.rules().add(Rule::new(Effect::pending(u32::MAX)));
     let (block, pages) = (bench.source("a"), bench.source("p"));
     bench.make(&block, "bytes").await;
@@ -99,8 +99,8 @@ async fn a_pending_copy_guards_its_destination_and_can_be_aborted() {
 }
 
 #[tokio::test]
-async fn an_abort_stops_bytes_that_move() {
-    let bench = Bench::new().await;
+async fn abort_stops_transfer() {
+    let bench = ProxyFixture::new().await;
     bench.proxy.rules().add(Rule::new(Effect::pending(0)));
     let (source, blob) = (bench.source("a"), bench.blob("b"));
     bench.make_pages(&source, 64 * MIB).await;
@@ -122,8 +122,8 @@ async fn an_abort_stops_bytes_that_move() {
 }
 
 #[tokio::test]
-async fn a_held_copy_may_fail_and_its_source_must_be_there() {
-    let bench = Bench::new().await;
+async fn pending_copy_can_fail_and_needs_source() {
+    let bench = ProxyFixture::new().await;
     bench.proxy.rules().add(Rule::new(Effect::Pending { polls: 0, end: CopyEnd::Failed }));
     let (source, blob) = (bench.source("a"), bench.blob("b"));
     assert_eq!(bench.send(bench.copy(&blob, &source)).await.error(), (404, "CannotVerifyCopySource"));
@@ -135,8 +135,8 @@ async fn a_held_copy_may_fail_and_its_source_must_be_there() {
 }
 
 #[tokio::test]
-async fn a_copy_without_a_rule_is_the_emulators() {
-    let bench = Bench::new().await;
+async fn copy_without_rule_is_forwarded() {
+    let bench = ProxyFixture::new().await;
     // Of one account: the emulator takes sources of another with a SAS only.
     let (source, blob) = (bench.source("a"), bench.source("b"));
     bench.make(&source, pattern(4000, 1)).await;
@@ -153,8 +153,8 @@ async fn a_copy_without_a_rule_is_the_emulators() {
 
 #[tokio::test]
 #[ignore = "of over 512 MiB, which the emulator itself can't copy: 1 GiB through one Node thread"]
-async fn a_held_copy_may_be_large() {
-    let bench = Bench::new().await;
+async fn pending_copy_can_be_large() {
+    let bench = ProxyFixture::new().await;
     bench.proxy.rules().add(Rule::new(Effect::pending(0)));
     let (source, blob, bytes): (_, _, Bytes) = (bench.source("a"), bench.blob("b"), pattern(4 << 20, 1));
     bench.make_pages(&source, 640 * MIB).await;

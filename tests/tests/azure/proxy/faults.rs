@@ -6,10 +6,10 @@ use goldfleet_model::checksum::crc64;
 use goldfleet_tests::azure::proxy::{Effect, Operation, Rule, crc64_header};
 use reqwest::Method;
 
-use crate::proxy::bench::{Bench, Reply, pattern};
+use crate::proxy::fixture::{ProxyFixture, ProxyReply, pattern};
 
 /// Whether an attempt ended without an answer, by a reset and not by an orderly end.
-fn reset(reply: reqwest::Result<Reply>) -> bool {
+fn reset(reply: reqwest::Result<ProxyReply>) -> bool {
     let error = reply.unwrap_err();
     let causes: Vec<_> =
         std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).collect();
@@ -20,8 +20,8 @@ fn reset(reply: reqwest::Result<Reply>) -> bool {
 }
 
 #[tokio::test]
-async fn a_lost_request_has_no_effect_and_a_lost_answer_has_one() {
-    let bench = Bench::new().await;
+async fn lost_request_has_no_effect_lost_response_has() {
+    let bench = ProxyFixture::new().await;
     let (rules, blob) = (bench.proxy.rules(), bench.blob("a"));
     let rule = rules.add(Rule::new(Effect::LoseRequest).method(Method::PUT).times(1));
     let bytes = pattern(4 << 20, 1);
@@ -37,8 +37,8 @@ async fn a_lost_request_has_no_effect_and_a_lost_answer_has_one() {
 }
 
 #[tokio::test]
-async fn errors_look_like_azures() {
-    let bench = Bench::new().await;
+async fn errors_match_azure_format() {
+    let bench = ProxyFixture::new().await;
     let (rules, blob) = (bench.proxy.rules(), bench.blob("a"));
     rules.add(Rule::new(Effect::BUSY).times(1));
     rules.add(Rule::new(Effect::TIMED_OUT).times(1));
@@ -51,8 +51,8 @@ async fn errors_look_like_azures() {
 }
 
 #[tokio::test]
-async fn rules_choose_their_requests() {
-    let bench = Bench::new().await;
+async fn rules_match_requests() {
+    let bench = ProxyFixture::new().await;
     let rules = bench.proxy.rules();
     let (one, two) = (bench.blob("one"), bench.blob("two"));
     let pages = rules.add(Rule::new(Effect::BUSY).path("*/two").comp("page"));
@@ -72,8 +72,8 @@ async fn rules_choose_their_requests() {
 }
 
 #[tokio::test]
-async fn chance_repeats_itself() {
-    let bench = Bench::new().await;
+async fn random_rules_repeat_for_same_seed() {
+    let bench = ProxyFixture::new().await;
     let rules = bench.proxy.rules();
     rules.add(Rule::new(Effect::BUSY).probability(0.4));
     let mut rounds = Vec::new();
@@ -92,8 +92,8 @@ async fn chance_repeats_itself() {
 }
 
 #[tokio::test]
-async fn a_delay_delays() {
-    let bench = Bench::new().await;
+async fn delay_rule_delays_request() {
+    let bench = ProxyFixture::new().await;
     let blob = bench.blob("a");
     bench.proxy.rules().add(Rule::new(Effect::Delay(Duration::from_millis(200))).times(1));
     let begun = Instant::now();
@@ -102,8 +102,8 @@ async fn a_delay_delays() {
 }
 
 #[tokio::test]
-async fn a_line_carries_so_many_bytes_a_second_for_all_of_a_rule() {
-    let bench = Bench::new().await;
+async fn bandwidth_rule_is_shared_by_requests() {
+    let bench = ProxyFixture::new().await;
     let (source, blob) = (bench.source("a"), bench.blob("b"));
     let bytes = pattern(64 << 10, 1);
     bench.make(&source, bytes.clone()).await;
@@ -125,8 +125,8 @@ async fn a_line_carries_so_many_bytes_a_second_for_all_of_a_rule() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_is_found_by_the_checksum_or_written() {
-    let bench = Bench::new().await;
+async fn flipped_bit_is_detected_by_checksum_or_written() {
+    let bench = ProxyFixture::new().await;
     let (source, bytes) = (bench.source("a"), pattern(4096, 1));
     let (blob, pages) = (bench.blob("b"), bench.blob("p"));
     bench.make(&source, bytes.clone()).await;
@@ -144,8 +144,8 @@ async fn a_flipped_bit_is_found_by_the_checksum_or_written() {
 }
 
 #[tokio::test]
-async fn what_a_client_asked_for_happens_though_it_dies() {
-    let bench = Bench::new().await;
+async fn request_completes_after_client_disconnects() {
+    let bench = ProxyFixture::new().await;
     let (source, blob) = (bench.source("a"), bench.blob("b"));
     bench.make(&source, "bytes").await;
     let delay = Duration::from_millis(300);

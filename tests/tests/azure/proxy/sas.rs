@@ -3,10 +3,10 @@
 use goldfleet_tests::azure::proxy::{Effect, Rule};
 use goldfleet_tests::azure::sas;
 
-use crate::proxy::bench::{Bench, pattern};
+use crate::proxy::fixture::{ProxyFixture, pattern};
 
 /// The URL of a source with the right to read it.
-async fn signed(bench: &Bench, name: &str) -> String {
+async fn signed(bench: &ProxyFixture, name: &str) -> String {
     if bench.stand_in.is_some() {
         return format!("{}?sv=2024-11-04&sig=good", bench.source(name));
     }
@@ -19,8 +19,8 @@ async fn signed(bench: &Bench, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn sources_may_have_a_signature() {
-    let bench = Bench::new().await;
+async fn signed_sources_are_readable() {
+    let bench = ProxyFixture::new().await;
     let bytes = pattern(4096, 1);
     bench.make(&bench.source("a"), bytes.clone()).await;
     let source = signed(&bench, "a").await;

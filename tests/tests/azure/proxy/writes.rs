@@ -8,7 +8,7 @@ use goldfleet_tests::azure::proxy::crc64_header;
 use md5::{Digest as _, Md5};
 use reqwest::Method;
 
-use crate::proxy::bench::{Bench, pattern, zero};
+use crate::proxy::fixture::{ProxyFixture, pattern, zero};
 
 const MIB: u64 = 1 << 20;
 
@@ -21,14 +21,14 @@ fn md5(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_checksum_is_that_of_the_catalogue_lowest_byte_first() {
+fn crc64_matches_catalogue_in_little_endian() {
     // CRC-64/NVME's check value: https://reveng.sourceforge.io/crc-catalogue/17plus.htm
     assert_eq!(crc(b"123456789"), BASE64_STANDARD.encode(0xae8b_1486_0a79_9888_u64.to_le_bytes()));
 }
 
 #[tokio::test]
-async fn a_blob_from_a_url_has_the_bytes_the_type_and_a_checksum_and_is_written_once() {
-    let bench = Bench::new().await;
+async fn put_blob_from_url_copies_content_type_and_checksum_once() {
+    let bench = ProxyFixture::new().await;
     let (bytes, source, blob) = (pattern(3_000_001, 1), bench.source("a"), bench.blob("b"));
     bench.make(&source, bytes.clone()).await;
     let put = || bench.put_from(&blob, &source).header("if-none-match", "*").header("x-ms-meta-job", "7");
@@ -44,8 +44,8 @@ async fn a_blob_from_a_url_has_the_bytes_the_type_and_a_checksum_and_is_written_
 }
 
 #[tokio::test]
-async fn a_blob_from_a_url_with_another_md5_is_refused_and_not_written() {
-    let bench = Bench::new().await;
+async fn put_blob_from_url_with_wrong_md5_is_rejected() {
+    let bench = ProxyFixture::new().await;
     let (source, blob) = (bench.source("a"), bench.blob("b"));
     bench.make(&source, "here").await;
     let put = |md5: String| bench.put_from(&blob, &source).header("x-ms-source-content-md5", md5);
@@ -58,8 +58,8 @@ async fn a_blob_from_a_url_with_another_md5_is_refused_and_not_written() {
 }
 
 #[tokio::test]
-async fn a_source_that_cannot_be_read_is_refused_with_its_status() {
-    let bench = Bench::new().await;
+async fn unreadable_source_returns_its_status() {
+    let bench = ProxyFixture::new().await;
     let (source, blob) = (bench.source("a"), bench.blob("b"));
     let reply = bench.send(bench.put_from(&blob, &source).header("x-ms-client-request-id", "me")).await;
     assert_eq!(reply.error(), (404, "CannotVerifyCopySource"));
@@ -79,8 +79,8 @@ async fn a_source_that_cannot_be_read_is_refused_with_its_status() {
 }
 
 #[tokio::test]
-async fn pages_from_a_url_are_written_where_they_shall_be() {
-    let bench = Bench::new().await;
+async fn put_page_from_url_writes_correct_range() {
+    let bench = ProxyFixture::new().await;
     let (bytes, source, blob) = (pattern(5 << 20, 1), bench.source("a"), bench.blob("b"));
     bench.make(&source, bytes.clone()).await;
     let etag = bench.make_pages(&blob, 8 * MIB).await;
@@ -105,8 +105,8 @@ async fn pages_from_a_url_are_written_where_they_shall_be() {
 }
 
 #[tokio::test]
-async fn pages_from_a_url_are_refused_as_azure_does() {
-    let bench = Bench::new().await;
+async fn put_page_from_url_errors_match_azure() {
+    let bench = ProxyFixture::new().await;
     let (source, blob) = (bench.source("a"), bench.blob("b"));
     bench.make(&source, pattern(6 << 20, 1)).await;
     bench.make_pages(&blob, 8 * MIB).await;
@@ -136,8 +136,8 @@ async fn pages_from_a_url_are_refused_as_azure_does() {
 }
 
 #[tokio::test]
-async fn pages_from_a_url_are_fenced_by_the_sequence_number() {
-    let bench = Bench::new().await;
+async fn put_page_from_url_honours_sequence_number() {
+    let bench = ProxyFixture::new().await;
     let (source, blob) = (bench.source("a"), bench.blob("b"));
     bench.make(&source, pattern(512, 1)).await;
     let request = bench.request(Method::PUT, &blob).header("x-ms-blob-type", "PageBlob").header("content-length", 0);
@@ -149,8 +149,8 @@ async fn pages_from_a_url_are_fenced_by_the_sequence_number() {
 }
 
 #[tokio::test]
-async fn a_block_from_a_url_has_its_range_and_checksum() {
-    let bench = Bench::new().await;
+async fn put_block_from_url_has_range_and_checksum() {
+    let bench = ProxyFixture::new().await;
     let (bytes, source) = (pattern(2000, 1), bench.source("a"));
     bench.make(&source, bytes.clone()).await;
     let url = format!("{}?comp=block&blockid=MDAw", bench.blob("b"));
@@ -165,8 +165,8 @@ async fn a_block_from_a_url_has_its_range_and_checksum() {
 }
 
 #[tokio::test]
-async fn what_clients_write_is_checked_and_summed() {
-    let bench = Bench::new().await;
+async fn client_writes_are_verified_and_checksummed() {
+    let bench = ProxyFixture::new().await;
     let bytes: Bytes = pattern(4 << 20, 1);
     let (block, blob, pages) =
         (format!("{}?comp=block&blockid=MDAw", bench.blob("b")), bench.blob("a"), bench.blob("p"));
@@ -198,8 +198,8 @@ async fn what_clients_write_is_checked_and_summed() {
 }
 
 #[tokio::test]
-async fn a_page_write_over_4_mib_is_refused() {
-    let bench = Bench::new().await;
+async fn page_write_over_4_mib_is_rejected() {
+    let bench = ProxyFixture::new().await;
     let pages = bench.blob("p");
     bench.make_pages(&pages, 8 * MIB).await;
     let reply = bench.send(bench.put_page(&pages, 0, pattern((4 << 20) + 512, 1))).await;

@@ -18,13 +18,13 @@
 
 mod buffers;
 mod files;
-mod fresh;
 mod listing;
 mod locks;
 mod pages;
 pub(super) mod paths;
 mod sidecar;
 mod source;
+mod temp_blob;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -43,8 +43,8 @@ use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::PortResult;
 
 use self::buffers::Buffer;
-use self::paths::{Home, Place};
-use self::source::Source;
+use self::paths::{BlobPath, ContainerPath};
+use self::source::SourceReader;
 use super::blocking::blocking;
 
 /// How many blobs a page of a list has. Source: Azure, List Blobs, 5,000.
@@ -72,8 +72,8 @@ impl DirectoryBlobs {
         self
     }
 
-    fn place(&self, blob: &BlobAddress) -> PortResult<Place> {
-        Place::new(&self.root, blob)
+    fn place(&self, blob: &BlobAddress) -> PortResult<BlobPath> {
+        BlobPath::parse(&self.root, blob)
     }
 }
 
@@ -86,11 +86,11 @@ impl std::fmt::Debug for DirectoryBlobs {
 #[async_trait]
 impl BlobStore for DirectoryBlobs {
     async fn ensure_container(&self, container: &Container) -> PortResult<()> {
-        let home = Home::new(&self.root, container);
+        let home = ContainerPath::new(&self.root, container);
         blocking(move || {
-            std::fs::create_dir_all(&home.folder).map_err(|error| home.fault("make the container", error))?;
+            std::fs::create_dir_all(&home.folder).map_err(|error| home.io_error("make the container", error))?;
             // Once per container and run is often enough to keep rubbish from growing.
-            fresh::sweep(&home);
+            temp_blob::remove_abandoned(&home);
             Ok(())
         })
         .await
@@ -107,8 +107,8 @@ impl BlobStore for DirectoryBlobs {
 
     async fn put_blob_from(&self, blob: &BlobAddress, source: &SourceRange) -> PortResult<()> {
         let (place, root, source) = (self.place(blob)?, self.root.clone(), source.clone());
-        let mut buffer = Buffer::borrow().await?;
-        blocking(move || files::write_from(&place, &Source::open_whole(&root, &source)?, buffer.bytes())).await
+        let mut buffer = Buffer::acquire().await?;
+        blocking(move || files::write_from(&place, &SourceReader::open_whole(&root, &source)?, buffer.bytes())).await
     }
 
     async fn get(&self, blob: &BlobAddress, range: Option<Range<u64>>) -> PortResult<Bytes> {
@@ -122,7 +122,7 @@ impl BlobStore for DirectoryBlobs {
     }
 
     async fn list(&self, container: &Container, prefix: &str, marker: Option<&str>) -> PortResult<BlobPage> {
-        let (home, limit) = (Home::new(&self.root, container), self.list_page);
+        let (home, limit) = (ContainerPath::new(&self.root, container), self.list_page);
         let (prefix, marker) = (prefix.to_owned(), marker.map(str::to_owned));
         blocking(move || listing::list(&home, &prefix, marker.as_deref(), limit)).await
     }
@@ -178,9 +178,9 @@ impl BlobStore for DirectoryBlobs {
     ) -> PortResult<()> {
         check_pages_from(blob, offset, source)?;
         let (place, root, source) = (self.place(blob)?, self.root.clone(), source.clone());
-        let mut buffer = Buffer::borrow().await?;
+        let mut buffer = Buffer::acquire().await?;
         blocking(move || {
-            let source = Source::open(&root, &source)?;
+            let source = SourceReader::open(&root, &source)?;
             let bytes = source.read_whole(buffer.bytes())?;
             pages::write(&place, fence, offset, bytes)
         })

@@ -7,33 +7,38 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use goldfleet_disk::sparse::data_ranges;
-use goldfleet_model::ranges::pieces;
+use goldfleet_model::ranges::split;
 use goldfleet_ports::blob_store::{Fence, PAGE, check_clear};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use super::fresh::Fresh;
-use super::locks::Mode;
-use super::paths::Place;
+use super::locks::LockMode;
+use super::paths::BlobPath;
 use super::sidecar::Sidecar;
+use super::temp_blob::TempBlob;
 
 /// What is written where a file system knows no holes.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Makes a page blob. Its sidecar comes first: a kill in between leaves a sidecar without a blob, which the next attempt
 /// takes over, and never a blob that does not know whose it is.
-pub(super) fn create(place: &Place, length: u64, first: Fence, metadata: &BTreeMap<String, String>) -> PortResult<()> {
+pub(super) fn create(
+    place: &BlobPath,
+    length: u64,
+    first: Fence,
+    metadata: &BTreeMap<String, String>,
+) -> PortResult<()> {
     if !length.is_multiple_of(PAGE) {
         let message = format!("{}: {length} is no length of a page blob: use a multiple of {PAGE}", place.blob);
         return Err(PortError::new(ErrorKind::Invalid, message));
     }
-    let fresh = Fresh::begin(place)?;
-    fresh.file.set_len(length).map_err(|error| place.fault("write", error))?;
+    let fresh = TempBlob::create(place)?;
+    fresh.file.set_len(length).map_err(|error| place.io_error("write", error))?;
     publish(place, fresh, first, metadata)
 }
 
-fn publish(place: &Place, fresh: Fresh, first: Fence, metadata: &BTreeMap<String, String>) -> PortResult<()> {
+fn publish(place: &BlobPath, fresh: TempBlob, first: Fence, metadata: &BTreeMap<String, String>) -> PortResult<()> {
     let sidecar = Sidecar::create(place, first, metadata)?;
     let published = fresh.publish(place);
     if published.is_err() {
@@ -45,13 +50,18 @@ fn publish(place: &Place, fresh: Fresh, first: Fence, metadata: &BTreeMap<String
 }
 
 /// Makes a page blob of another's bytes, whole or not at all.
-pub(super) fn copy(place: &Place, source: &Place, first: Fence, metadata: &BTreeMap<String, String>) -> PortResult<()> {
+pub(super) fn copy(
+    place: &BlobPath,
+    source: &BlobPath,
+    first: Fence,
+    metadata: &BTreeMap<String, String>,
+) -> PortResult<()> {
     let Some((file, found)) = source.open(OpenOptions::new().read(true))? else {
         let message = format!("the source {} is not there", source.blob);
-        return Err(PortError::new(ErrorKind::NotFound, message).blaming_source(SourceFault::Missing));
+        return Err(PortError::new(ErrorKind::NotFound, message).with_source_fault(SourceFault::Missing));
     };
-    let fresh = Fresh::begin(place)?;
-    copy_data(&file, found.len(), &fresh.file).map_err(|error| place.fault("copy to", error))?;
+    let fresh = TempBlob::create(place)?;
+    copy_data(&file, found.len(), &fresh.file).map_err(|error| place.io_error("copy to", error))?;
     publish(place, fresh, first, metadata)
 }
 
@@ -60,7 +70,7 @@ fn copy_data(from: &File, length: u64, to: &File) -> io::Result<()> {
     to.set_len(length)?;
     let mut buffer = vec![0; ZEROS.len()];
     for range in data_ranges(from, length)? {
-        for (at, length) in pieces(&range, buffer.len()) {
+        for (at, length) in split(&range, buffer.len()) {
             from.read_exact_at(&mut buffer[..length], at)?;
             to.write_all_at(&buffer[..length], at)?;
         }
@@ -69,19 +79,19 @@ fn copy_data(from: &File, length: u64, to: &File) -> io::Result<()> {
 }
 
 /// Raises the sequence number.
-pub(super) fn take_fence(place: &Place) -> PortResult<Fence> {
-    Sidecar::of_page_blob(place, Mode::Exclusive)?.raise(place)
+pub(super) fn take_fence(place: &BlobPath) -> PortResult<Fence> {
+    Sidecar::of_page_blob(place, LockMode::Exclusive)?.advance_fence(place)
 }
 
 /// Writes pages, whose bytes have been checked.
-pub(super) fn write(place: &Place, fence: Fence, offset: u64, body: &[u8]) -> PortResult<()> {
+pub(super) fn write(place: &BlobPath, fence: Fence, offset: u64, body: &[u8]) -> PortResult<()> {
     let writer = Writer::begin(place, fence)?;
     writer.check_inside(place, offset..offset.saturating_add(body.len() as u64))?;
-    writer.file.write_all_at(body, offset).map_err(|error| place.fault("write", error))
+    writer.file.write_all_at(body, offset).map_err(|error| place.io_error("write", error))
 }
 
 /// Makes pages zero, and gives their space back where the file system can.
-pub(super) fn clear(place: &Place, fence: Fence, range: Range<u64>) -> PortResult<()> {
+pub(super) fn clear(place: &BlobPath, fence: Fence, range: Range<u64>) -> PortResult<()> {
     check_clear(&place.blob, &range)?;
     let writer = Writer::begin(place, fence)?;
     writer.check_inside(place, range.clone())?;
@@ -90,17 +100,17 @@ pub(super) fn clear(place: &Place, fence: Fence, range: Range<u64>) -> PortResul
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&writer.file, &range),
         done => done.map_err(io::Error::from),
     }
-    .map_err(|error| place.fault("clear pages of", error))
+    .map_err(|error| place.io_error("clear pages of", error))
 }
 
 fn write_zeros(file: &File, range: &Range<u64>) -> io::Result<()> {
-    pieces(range, ZEROS.len()).try_for_each(|(at, length)| file.write_all_at(&ZEROS[..length], at))
+    split(range, ZEROS.len()).try_for_each(|(at, length)| file.write_all_at(&ZEROS[..length], at))
 }
 
 /// The ranges that may hold data.
-pub(super) fn ranges(place: &Place) -> PortResult<Vec<Range<u64>>> {
+pub(super) fn ranges(place: &BlobPath) -> PortResult<Vec<Range<u64>>> {
     let (file, found) = place.open(OpenOptions::new().read(true))?.ok_or_else(|| place.not_found())?;
-    page_ranges(&file, found.len()).map_err(|error| place.fault("look for data in", error))
+    page_ranges(&file, found.len()).map_err(|error| place.io_error("look for data in", error))
 }
 
 /// The pages that may hold data, as services tell of them.
@@ -124,8 +134,8 @@ struct Writer {
 }
 
 impl Writer {
-    fn begin(place: &Place, fence: Fence) -> PortResult<Self> {
-        let sidecar = Sidecar::of_page_blob(place, Mode::Shared)?;
+    fn begin(place: &BlobPath, fence: Fence) -> PortResult<Self> {
+        let sidecar = Sidecar::of_page_blob(place, LockMode::Shared)?;
         let present = sidecar.fence(place)?;
         if fence < present {
             let message = format!("{}: the fence {} is over, {} was taken", place.blob, fence.0, present.0);
@@ -135,7 +145,7 @@ impl Writer {
         Ok(Self { file, length: found.len(), _sidecar: sidecar })
     }
 
-    fn check_inside(&self, place: &Place, range: Range<u64>) -> PortResult<()> {
+    fn check_inside(&self, place: &BlobPath, range: Range<u64>) -> PortResult<()> {
         if range.end <= self.length {
             return Ok(());
         }
