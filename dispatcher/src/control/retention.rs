@@ -91,7 +91,7 @@ pub async fn forget(control: &ControlContext, age: Duration, mode: Mode) -> Resu
         let id = row.value.id.clone();
         match retention_decision(control, &row.value, &known).await? {
             RetentionDecision::Remove if mode == Mode::DryRun || remove(control, &row).await? => {
-                forgotten.removed.push(id)
+                forgotten.removed.push(id);
             }
             RetentionDecision::Remove => forgotten.changed.push(id),
             RetentionDecision::KeepForStagedVhds => forgotten.staged.push(id),

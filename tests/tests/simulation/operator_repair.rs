@@ -69,7 +69,7 @@ async fn upload_again(fleet: &SimFleet, version: &Version) {
     match upload(&control, &version.upload(), &|_| {}, &CancellationToken::new()).await {
         Ok(uploaded) if uploaded.image == version.image => {}
         Ok(uploaded) => {
-            fleet.faults.trace.record_violation(format_args!("{} became {:?}", version.image, uploaded.image))
+            fleet.faults.trace.record_violation(format_args!("{} became {:?}", version.image, uploaded.image));
         }
         Err(error) => fleet.faults.trace.record_violation(format_args!("{} can't be uploaded: {error}", version.image)),
     }

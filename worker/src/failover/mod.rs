@@ -288,7 +288,7 @@ impl SelectorState {
     ) -> bool {
         match pick.why {
             ChoiceReason::Nearest | ChoiceReason::Failover => {
-                self.route(pick.store, to).record_overdue(slowness, since, now)
+                self.route(pick.store, to).record_overdue(slowness, since, now);
             }
             ChoiceReason::Probe(nearer) => self.route(nearer, to).probe_failed(now),
             // A store that failed is tried whether it can be read: how fast that is may be the account's doing.

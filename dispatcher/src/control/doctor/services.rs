@@ -102,7 +102,7 @@ pub(super) async fn readable_by_others(
     match inspector.can_share(&container).await {
         Ok(()) => findings.push(Finding::ok(&subject, "a user delegation SAS for reading can be made")),
         Err(error) => {
-            findings.push(access_error(subject, &error, &format!("Storage Blob Delegator on account {name}")))
+            findings.push(access_error(subject, &error, &format!("Storage Blob Delegator on account {name}")));
         }
     }
     findings

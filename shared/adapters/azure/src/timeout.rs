@@ -28,7 +28,7 @@ pub struct TimeoutClient<C> {
 impl<C> TimeoutClient<C> {
     /// Sends requests through `client`.
     pub fn new(client: C, timeouts: TimeoutPolicy) -> Self {
-        Self { client, timeouts: timeouts }
+        Self { client, timeouts }
     }
 }
 
