@@ -186,7 +186,7 @@ fn settings() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The store of eastus sends a fiftieth of what it should: with detours, and without.
+/// The store of eastus sends a fiftieth of what it should: with failover, and without.
 fn slow_store() -> anyhow::Result<()> {
     println!("\n150 targets, the store of eastus at 1/50 of its rate");
     for detours in [true, false] {

@@ -121,13 +121,13 @@ impl InProcessFleet {
         file.write_all_at(&Footer::fixed_for(24 * MIB, 0xface).to_bytes(), 24 * MIB).unwrap();
     }
 
-    /// A desk with the fleet's own ports.
+    /// A control context with the fleet's own ports.
     #[must_use]
     pub fn control_with_own_ports(&self) -> ControlContext {
         self.control_with(self.ports.clone())
     }
 
-    /// A desk with these ports.
+    /// A control context with these ports.
     #[must_use]
     pub fn control_with(&self, ports: Ports) -> ControlContext {
         ControlContext::new(ports, Arc::clone(&self.config), "test")
@@ -180,7 +180,7 @@ impl InProcessFleet {
         upload(&self.control_with(ports.clone()), &asked, watch, &CancellationToken::new()).await
     }
 
-    /// Uploads the golden VHD as a version of the golden image to the source store of this desk's configuration.
+    /// Uploads the golden VHD as a version of the golden image to the source store of this control context's configuration.
     pub async fn upload_with(&self, control: &ControlContext, version: &str) -> UploadResult {
         let asked = UploadRequest {
             file: self.golden(),

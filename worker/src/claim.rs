@@ -57,7 +57,7 @@ pub async fn claim(shared: &StepContext, queue: QueueName, received: Received) -
     }
 }
 
-/// Moves a message that nobody can do anything with to the poison queue.
+/// Moves a message that nobody can do anything with to the dead-letter queue.
 async fn dead_letter(ports: &Ports, queue: QueueName, received: &Received, reason: &str) -> PortResult<Claim> {
     tracing::warn!(%queue, reason, "a message is put aside in the poison queue");
     ports.queue.send(QueueName::DeadLetter, &received.body, Duration::ZERO).await?;

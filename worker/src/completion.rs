@@ -33,7 +33,7 @@ pub async fn complete(
         return CompletionOutcome::Lost;
     };
     if let Err(error) = send_messages(ports, lease, &concluded).await {
-        // The rows are right, and the sweeper sends what is missing.
+        // The rows are right, and the reconciler sends what is missing.
         tracing::warn!(%error, "messages could not be passed on");
     }
     CompletionOutcome::Written(concluded.own.state)

@@ -1,4 +1,4 @@
-//! The pump: takes permits, receives messages, claims operations, runs their steps, settles them.
+//! The consumer: takes permits, receives messages, claims operations, runs their steps, settles them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,13 +26,13 @@ const QUEUE_ORDER: [QueueName; 3] = [QueueName::Seed, QueueName::Image, QueueNam
 /// The wait after the first look at empty queues; it doubles up to the configured one.
 const FIRST_EMPTY_WAIT: Duration = Duration::from_millis(20);
 
-/// How often the pump says that it lives while all places are taken.
+/// How often the consumer says that it lives while all places are taken.
 const BUSY_TICK: Duration = Duration::from_secs(10);
 
 /// How long a step that is to stop may take to its next checkpoint.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A worker's pump.
+/// A worker's consumer.
 #[derive(Clone)]
 pub struct Consumer {
     shared: StepContext,
@@ -44,7 +44,7 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// A pump that works until `drain` is cancelled.
+    /// A consumer that works until `drain` is cancelled.
     #[must_use]
     pub fn new(shared: StepContext, drain: CancellationToken) -> Self {
         let permits = Arc::new(Semaphore::new(shared.settings.concurrency.max(1)));

@@ -65,7 +65,7 @@ struct LeaseState {
 }
 
 impl LeaseGuard {
-    /// The hold of a claim that has just landed.
+    /// The lease guard of a claim that was just committed.
     pub(crate) fn new(ports: Ports, settings: &WorkerSettings, token: Uuid, rows: GroupRows, receipt: Receipt) -> Self {
         let operation = &rows.own.value;
         let now = ports.clock.now();
@@ -333,7 +333,7 @@ impl CompletedRows {
     }
 }
 
-/// What landed.
+/// What was committed.
 struct CommittedRows {
     commit: Commit,
     /// The rows' versions, in the order of the commit's changes.

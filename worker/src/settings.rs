@@ -49,7 +49,7 @@ pub struct WorkerSettings {
 }
 
 impl WorkerSettings {
-    /// The beat that suits a lease: three in its time, and at least one every five seconds, so that stores that are
+    /// The heartbeat that suits a lease: three in its time, and at least one every five seconds, so that stores that are
     /// being filled can be read by others soon.
     #[must_use]
     pub fn heartbeat_for(lease: Duration) -> Duration {

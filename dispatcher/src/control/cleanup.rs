@@ -23,7 +23,7 @@ use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT, state
 /// How long after its last operation a job stays open for the sake of staged VHDs that can't be removed now.
 const STAGED_RETRY_WINDOW: Duration = Duration::from_secs(600);
 
-/// How long a sweep takes at most for a job's staged VHDs: an account that says nothing must not hold other jobs up for longer.
+/// How long one reconciler pass takes at most for a job's staged VHDs: an account that says nothing must not hold other jobs up for longer.
 const STAGED_TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a clean-up did.

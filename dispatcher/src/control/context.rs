@@ -1,4 +1,4 @@
-//! The desk: what everything on the operator's side works with.
+//! The control context: what every control function works with.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -119,7 +119,7 @@ pub const MAX_IN_FLIGHT: usize = 16;
 const MAX_JOBS_PER_SECOND: usize = 20;
 
 impl ControlContext {
-    /// A desk of a process that nobody watches.
+    /// A control context of a process that nobody watches.
     pub fn new(ports: Ports, config: Arc<Config>, who: impl Into<String>) -> Self {
         Self { ports, config, actor: who.into(), monitor: Monitor::default(), readers: ScanThreads::Threads }
     }

@@ -231,7 +231,7 @@ pub fn operations(job: &Job, plan: &JobPlan, now: Timestamp) -> Vec<Operation> {
         made.progress = TransferProgress::default();
         made
     };
-    // Later rings wait for the first; the sweeper lets them go.
+    // Later rings wait for the first; the reconciler lets them go.
     let first = first_ring(job, plan);
     let begins = |target: &Target| {
         if Some(target.ring) == first { OperationState::Ready } else { OperationState::Waiting }

@@ -1,4 +1,4 @@
-//! The sweeper: puts right what got lost, and brings jobs to their end. A message too many does no harm, so where in doubt it
+//! The reconciler: repairs what got lost, and brings jobs to their end. A message too many does no harm, so where in doubt it
 //! sends one.
 
 use std::time::Duration;
@@ -101,7 +101,7 @@ async fn reconcile_job(
         return finish_job(control, row, event, &operations).await;
     }
     if rings::apply_ring_action(control, job, &operations, now).await? > 0 {
-        // Their rows are not as they were read any more; all else can wait for the next sweep.
+        // Their rows are not as they were read any more; all else can wait for the next reconciler pass.
         return Ok(JobCheck::Open);
     }
     for group in group_rows(operations) {
@@ -178,7 +178,7 @@ async fn reconcile_group(
         }
         commit.push(row, operation, events);
     }
-    // Where someone else was first, things are moving; the next sweep sees how.
+    // Where someone else was first, things are moving; the next reconciler pass sees how.
     if !commit.is_empty() && control.commit(&commit).await? {
         for operation in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
             tracing::info!(job = %operation.job, operation = %operation.id, "announced again");

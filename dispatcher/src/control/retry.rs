@@ -54,7 +54,7 @@ pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) ->
             many => format!("{many} images of job {id} have no VHDs yet: retry their copies too, without --phase"),
         }));
     }
-    // The job first: a job that has ended is not looked after by the sweeper.
+    // The job first: a job that has ended is not looked after by the reconciler.
     if job.state.is_terminal() {
         ensure_no_newer_job(control, &job, groups.iter().flatten().map(|row| &row.value)).await?;
         control.apply_event(id, JobEvent::Retry, |_| {}).await?;
@@ -86,7 +86,7 @@ async fn ensure_no_newer_job(
     }
 }
 
-/// Writes the job's row once more: a sweep that saw the operations as they were before ends the job only in the version of
+/// Writes the job's row once more: a reconciler pass that saw the operations as they were before ends the job only in the version of
 /// the row that it knows, or has ended it meanwhile.
 async fn hold_job_open(control: &ControlContext, id: &JobId) -> Result<(), ControlError> {
     loop {

@@ -1,6 +1,6 @@
 //! Rings: the canaries first, and the next ring only when the one before has its images.
 //!
-//! Copies of later rings wait. The sweeper releases a ring when every operation of all rings before it has succeeded, and
+//! Copies of later rings wait. The reconciler releases a ring when every operation of all rings before it has succeeded, and
 //! stops the rest when one of them has failed for good. A job can ask for an operator's approval besides, of every ring
 //! but its first. Stores are filled meanwhile: that changes nothing for anyone.
 
@@ -118,7 +118,7 @@ fn rings(operations: &[Versioned<Operation>]) -> BTreeMap<u32, RingState> {
 /// Releases or stops the copies that wait. Returns how many.
 ///
 /// # Errors
-/// Where table or queue can't be reached; what is left is done by the next sweep.
+/// Where table or queue can't be reached; what is left is done by the next reconciler pass.
 pub async fn apply_ring_action(
     control: &ControlContext,
     job: &Job,
@@ -169,7 +169,7 @@ async fn release_or_stop(
     if copy.state == OperationState::Cancelled {
         block_image(group, now, &control.actor, &mut commit);
     }
-    // Where someone else was first, the next sweep sees how things stand.
+    // Where someone else was first, the next reconciler pass sees how things stand.
     if !control.commit(&commit).await? {
         return Ok(false);
     }

@@ -1,4 +1,4 @@
-//! The dispatcher as a service: fans out jobs as they are asked for, sweeps, cleans up.
+//! The dispatcher as a service: fans out jobs as they are requested, reconciles, cleans up.
 
 use std::time::Duration;
 

@@ -71,7 +71,7 @@ pub struct Dashboard {
 }
 
 impl Dashboard {
-    /// A dashboard over a desk.
+    /// A dashboard over a control context.
     #[must_use]
     pub fn new(control: ControlContext, guard: AccessGuard) -> Self {
         Self { control, guard, watching: JobFeeds::default(), summaries: SummaryCache::default() }

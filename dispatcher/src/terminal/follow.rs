@@ -17,7 +17,7 @@ const FIRST_POLL: Duration = Duration::from_millis(25);
 /// The time between two looks at a job that takes long.
 const MAX_POLL: Duration = Duration::from_millis(500);
 
-/// How long a dispatcher may take to write the end of a job: several sweeps, and the removal of its staged VHDs.
+/// How long a dispatcher may take to write the end of a job: several reconciler passes, and the removal of its staged VHDs.
 const DISPATCHER_GRACE: Duration = Duration::from_secs(90);
 
 /// Who writes a job's end to its row.
@@ -25,7 +25,7 @@ const DISPATCHER_GRACE: Duration = Duration::from_secs(90);
 pub enum FinishedBy {
     /// Whoever follows it, as soon as its last operation has ended.
     ThisProcess,
-    /// A dispatcher, at its next sweep, with its configuration and its rights; whoever follows it where none has after a
+    /// A dispatcher, at its next reconciler pass, with its configuration and its rights; whoever follows it where none has after a
     /// minute and a half.
     Fleet,
     /// A dispatcher, whenever that is.

@@ -41,7 +41,7 @@ impl Check<'_> {
     fn worker(&mut self, config: &Config) {
         let worker = &config.worker;
         self.check_range("worker", "concurrency", worker.concurrency, 1..=4096);
-        // A beat is a third of a lease, and below a second it would be mostly round trips.
+        // A heartbeat is a third of a lease, and below a second it would be mostly round trips.
         self.check_range("worker", "lease", worker.lease, HumanDuration::seconds(3)..=HumanDuration::seconds(HOUR));
         self.check_range("worker", "max_attempts", worker.max_attempts, 1..=100);
         self.check_range(

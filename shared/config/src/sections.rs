@@ -230,7 +230,7 @@ impl Default for Upload {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dispatch {
-    /// The time between two sweeps.
+    /// The time between two reconciler passes.
     pub sweep: HumanDuration,
     /// How long an operation may lie ready and unclaimed before its message is sent again.
     pub patience: HumanDuration,

@@ -142,7 +142,7 @@ pub struct Operation {
     /// Not to be claimed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
-    /// When its message was last put in a queue, so far as is known: the sweeper sends it again when this is long ago.
+    /// When its message was last put in a queue, so far as is known: the reconciler sends it again when this is long ago.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<Timestamp>,
     /// How far it is.

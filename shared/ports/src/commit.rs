@@ -49,13 +49,13 @@ impl Commit {
 /// What became of a commit.
 #[derive(Debug)]
 pub enum CommitOutcome {
-    /// It landed: the rows' versions, in the order of the changes.
+    /// It was committed: the rows' versions, in the order of the changes.
     Committed(Vec<ETag>),
     /// Someone else changed a row first: the group as it is now.
     Conflict(Vec<Versioned<Operation>>),
 }
 
-/// Commits, tries again what may pass, and finds out after a lost answer whether it landed.
+/// Commits, tries again what may pass, and finds out after a lost answer whether it was committed.
 ///
 /// # Errors
 /// Where the table refuses for good, or can't be reached for several tries.

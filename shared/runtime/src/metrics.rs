@@ -65,7 +65,7 @@ struct BuildLabels {
     commit: &'static str,
 }
 
-/// What a sweep counted.
+/// What a reconciler pass counted.
 #[derive(Debug, Clone, Default)]
 pub struct ReconcileCounts {
     operations: BTreeMap<(Kind, OperationState), i64>,
@@ -236,7 +236,7 @@ impl Metrics {
         self.0.moved.get_or_create(&KindLabels::of(kind)).inc_by(bytes);
     }
 
-    /// Of the bytes that went over the wire, these came by a detour.
+    /// Of the bytes that went over the wire, these came by failover.
     pub fn failover_bytes(&self, kind: Kind, bytes: u64) {
         self.0.detoured.get_or_create(&KindLabels::of(kind)).inc_by(bytes);
     }
@@ -251,7 +251,7 @@ impl Metrics {
         self.0.expired.get_or_create(&KindLabels::of(kind)).inc();
     }
 
-    /// The sweeper sent an operation's message again.
+    /// The reconciler sent an operation's message again.
     pub fn operation_requeued(&self, kind: Kind) {
         self.0.announced.get_or_create(&KindLabels::of(kind)).inc();
     }
@@ -262,7 +262,7 @@ impl Metrics {
         self.0.queues.get_or_create(&QueueLabels { queue: queue.as_str() }).set(messages);
     }
 
-    /// What a sweep found, and how long it took.
+    /// What a reconciler pass found, and how long it took.
     pub fn reconcile_finished(&self, census: &ReconcileCounts, took: Duration) {
         self.0.swept.set(took.as_secs_f64());
         for kind in Kind::ALL {
@@ -275,7 +275,7 @@ impl Metrics {
         for state in JobState::ALL {
             let labels = JobStateLabels { state: state.as_str() };
             if state.is_terminal() {
-                // There from the first sweep on, as an increase can only be told from a count that was there before.
+                // There from the first reconciler pass on, as an increase can only be told from a count that was there before.
                 drop(self.0.jobs_ended.get_or_create(&labels));
             } else {
                 self.0.jobs.get_or_create(&labels).set(census.jobs.get(&state).copied().unwrap_or(0));

@@ -146,7 +146,7 @@ impl AzureFixture {
         self.blobs().with_sas_times(times)
     }
 
-    /// The blobs, for a client with another patience.
+    /// The blobs, for a client with other timeouts.
     #[must_use]
     pub fn blobs_with_timeouts(&self, timeouts: TimeoutPolicy) -> AzureBlobs {
         let root = std::fs::read(&self.azurite.certificates().root).unwrap();

@@ -2,7 +2,7 @@
 //! sent again, as they are counted on the wire, outside of the processes that are killed.
 //!
 //! What is sent again is what crossed the wire less what there was to send. It may be at most what was in flight when the
-//! process was killed, and what had come to its end since the last beat: what that recorded is not sent again.
+//! process was killed, and what had come to its end since the last heartbeat: what that recorded is not sent again.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which print what they counted")]
 
 use std::time::{Duration, Instant};
@@ -82,7 +82,7 @@ struct Lane {
     kind: Kind,
     source: &'static str,
     destination: &'static str,
-    /// What may be sent again: in flight at the kills, and ended since the beats before them.
+    /// What may be sent again: in flight at the kills, and ended since the heartbeats before them.
     in_flight: u64,
     since_beat: u64,
     kills: u64,

@@ -8,7 +8,7 @@ use goldfleet_dispatcher::dashboard::throughput::Throughput;
 use goldfleet_tests::faults::{Faults, with_faults};
 use goldfleet_tests::fleet::InProcessFleet;
 
-/// A whole roll-out, the dashboard over it, and sweeps after it: by calls that read what they are about, and no more.
+/// A whole roll-out, the dashboard over it, and reconciler passes after it: by calls that read what they are about, and no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_running_processes_do_not_read_full_history() {
     let fleet = InProcessFleet::new();

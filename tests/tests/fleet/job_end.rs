@@ -33,14 +33,14 @@ async fn state(control: &ControlContext, job: &JobId) -> JobState {
     control.job(job).await.unwrap().value.state
 }
 
-/// A sweep has read that all operations have ended; a retry makes some ready before the sweep writes that.
+/// A reconciler pass has read that all operations have ended; a retry makes some ready before the reconciler pass writes that.
 #[tokio::test(flavor = "multi_thread")]
 async fn stale_rows_do_not_end_retried_job() {
     let fleet = InProcessFleet::new();
     let (job, status) = fleet.roll_out_with_one_failure().await;
     assert_eq!(status.state, ReportedState::Failed);
 
-    // As it was between the end of its last operation and the sweep after that.
+    // As it was between the end of its last operation and the reconciler pass after that.
     let control = fleet.control_with_own_ports();
     control.apply_event(&job, JobEvent::Retry, |_| {}).await.unwrap();
     let (retrying, id) = (control.clone(), job.clone());
@@ -160,7 +160,7 @@ async fn staged_vhd_removal_is_retried() {
     }
 }
 
-/// A fleet whose job is about to end as succeeded, so long after its last operation, the job, and a desk that removes its staged VHDs first. Of them, the first that is
+/// A fleet whose job is about to end as succeeded, so long after its last operation, the job, and a control context that removes its staged VHDs first. Of them, the first that is
 /// removed lies in an account that never answers.
 async fn about_to_end(long_ago: Duration) -> (InProcessFleet, JobId, ControlContext, ManualClock, Arc<Faults>) {
     let fleet = InProcessFleet::new();
@@ -265,7 +265,7 @@ async fn failing_job_does_not_block_reconcile() {
     assert_eq!(reconcile_open_jobs(&control).await.unwrap(), 0);
 }
 
-/// Between the end of a job's last operation and the sweep after that, its row says that it is running. It does nothing of
+/// Between the end of a job's last operation and the reconciler pass after that, its row says that it is running. It does nothing of
 /// what is asked for any more, and holds no version.
 #[tokio::test(flavor = "multi_thread")]
 async fn job_with_all_operations_ended_is_not_open() {
@@ -287,7 +287,7 @@ async fn job_with_all_operations_ended_is_not_open() {
     assert!(delete_version(&control, &image, &version).await.unwrap());
 }
 
-/// A desk that removes staged VHDs at the end of a job.
+/// A control context that removes staged VHDs at the end of a job.
 fn removing(fleet: &InProcessFleet) -> ControlContext {
     let cleanup = Cleanup { staged: StagedPolicy::Remove, ..fleet.config.cleanup.clone() };
     let config = Config { cleanup, ..(*fleet.config).clone() };

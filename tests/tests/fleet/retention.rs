@@ -24,7 +24,7 @@ use jiff::Timestamp;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A desk of these ports, 40 days later.
+/// A control context of these ports, 40 days later.
 fn later(fleet: &InProcessFleet, ports: &Ports) -> ControlContext {
     let clock = ManualClock::at(after(Timestamp::now(), DAY * 40));
     fleet.control_with(Ports { clock: Arc::new(clock), ..ports.clone() })

@@ -98,7 +98,7 @@ async fn ring_waits_for_approval() {
 
     let cancelled = async {
         assert_eq!(until_it_waits(&fleet, &job).await, 1);
-        // Long enough for several sweeps, of which none may begin it.
+        // Long enough for several reconciler passes, of which none may begin it.
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(second_ring(&fleet, &job).await, [OperationState::Waiting; 2]);
         let seeds = fleet.status(&job).await.phases.seed;

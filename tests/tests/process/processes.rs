@@ -90,7 +90,7 @@ fn fan_out_resumes_after_kill() {
         dispatcher.kill();
     }
     let _dispatcher = fixture.start("goldfleet", &["dispatcher"]);
-    // The killed ones' message is invisible for up to two minutes; the sweeper does not wait for it.
+    // The killed ones' message is invisible for up to two minutes; the reconciler does not wait for it.
     let _workers: Vec<Process> = (0..2).map(|_| fixture.start("goldfleet-worker", &[])).collect();
     fixture.wait_for_job();
     assert_all_done(&fixture, 180);

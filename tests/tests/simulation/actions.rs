@@ -74,7 +74,7 @@ fn stop_one(fleet: &SimFleet, of: &Mutex<Vec<Arc<Process>>>, begin: fn(&SimFleet
     begin(fleet);
 }
 
-/// Ends and freezes workers, as long as chaos reigns.
+/// Ends and freezes workers, as long as faults are active.
 pub(crate) async fn replace_workers(fleet: Arc<SimFleet>) {
     let (rng, longest) = (&fleet.faults.rng, fleet.scenario.lock().unwrap().reap);
     while fleet.faults.is_active() {

@@ -119,7 +119,7 @@ impl SimFleet {
         (process, ports)
     }
 
-    /// A desk of a new process.
+    /// A control context of a new process.
     pub(crate) fn control(&self, what: &str) -> (Arc<Process>, ControlContext) {
         let (process, ports) = self.process(what);
         let control = ControlContext::new(ports, Arc::clone(&self.config), process.name.clone());

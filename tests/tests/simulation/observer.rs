@@ -1,4 +1,4 @@
-//! Whoever sees every effect at the moment it comes about, with the process that had it: told to the ledger.
+//! Whoever sees every effect at the moment it comes about, with the process that had it: recorded in the reference model.
 
 use std::any::Any;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A process of the fleet: what it calls goes through chaos, it may be frozen or killed at any moment, and its clock is its
+//! A process of the fleet: what it calls goes through the fault injector, it may be frozen or killed at any moment, and its clock is its
 //! own.
 
 use std::any::Any;

@@ -23,7 +23,7 @@ use crate::rules;
 /// Longer than any command is frozen.
 const LONG: Duration = Duration::from_secs(3000);
 
-/// The ledger of a simulation.
+/// The reference model of a simulation.
 pub(crate) struct ReferenceModel {
     pub(crate) faults: Arc<FaultInjector>,
     pub(crate) model: Arc<Model>,

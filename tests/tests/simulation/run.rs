@@ -1,4 +1,4 @@
-//! One run: chaos, then quiet, then what operators would do to have everything right, then the judgement.
+//! One run: faults, then quiet, then what operators would do to have everything right, then the judgement.
 
 use std::cell::RefCell;
 use std::panic;

@@ -32,7 +32,7 @@ pub(crate) struct Scenario {
     pub(crate) workers: usize,
     pub(crate) dispatchers: usize,
     pub(crate) poll: Duration,
-    /// How many things happen to the fleet while chaos lasts, and the longest time between two.
+    /// How many things happen to the fleet while faults are active, and the longest time between two.
     pub(crate) acts: u64,
     pub(crate) pause: u64,
     /// The longest time between two ends of workers, in seconds.

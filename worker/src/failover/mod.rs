@@ -1,6 +1,6 @@
-//! Detours: where a store is slow or keeps failing, chunks come from the next nearest store that has them.
+//! Failover: where a store is slow or keeps failing, chunks come from the next nearest store that has them.
 //!
-//! A detour may cross the WAN and cost money, so the bar is high: a store is left for an account only when chunks from the
+//! Failover may cross the WAN and cost money, so the bar is high: a store is left for an account only when chunks from the
 //! next nearest store came several times faster to that account (`latency`), and for all of them only when its reads failed,
 //! one after the other, by its own fault (`breaker`). It is then left for a while, tried with single chunks, and used again
 //! when these come in good time. Each account judges how fast a store is for itself: one that is slow itself and errs about

@@ -135,7 +135,7 @@ fn expired_lease_does_not_count_as_work() {
     scene.wait(10 * HOUR);
     scene.apply(0, OperationEvent::Expire(failure(scene.now)));
     assert_eq!(scene.told(), (0.0, None));
-    // As the sweeper announces it again.
+    // As the reconciler announces it again.
     scene.wait(100);
     scene.rows[0].value.updated = scene.now;
     scene.claim(0);

@@ -17,10 +17,10 @@ use crate::control::context::ControlContext;
 /// The time between two writes of the row; it is shorter where the grace period is short.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// How many beats there are at least before a collection may think that the upload has ended.
+/// How many heartbeats there are at least before a collection may think that the upload has ended.
 const MIN_HEARTBEATS_PER_GRACE: u32 = 16;
 
-/// The counts of an upload, shown to whoever watches and written to the table once a beat.
+/// The counts of an upload, shown to whoever watches and written to the table at each heartbeat.
 pub(super) struct UploadRecord<'a> {
     control: &'a ControlContext,
     row: Mutex<Upload>,
@@ -31,9 +31,9 @@ pub(super) struct UploadRecord<'a> {
 
 /// What others have seen of the upload.
 struct SeenState {
-    /// What the row says that landed last.
+    /// What the row says that was committed last.
     last: Timestamp,
-    /// Whether a row was so old, before the next landed, that a collection may have thought the upload had ended.
+    /// Whether a row was so old, before the next was committed, that a collection may have thought the upload had ended.
     lapsed: bool,
 }
 
@@ -110,7 +110,7 @@ impl<'a> UploadRecord<'a> {
         row.clone()
     }
 
-    /// Writes the row once a beat, for as long as it is polled.
+    /// Writes the row at each heartbeat, for as long as it is polled.
     pub(super) async fn beat(&self) {
         let beat = HEARTBEAT.min(self.grace / MIN_HEARTBEATS_PER_GRACE);
         loop {

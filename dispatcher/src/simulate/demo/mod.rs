@@ -166,17 +166,17 @@ pub async fn demo(
     progress: &ProgressDisplay,
     stop: &CancellationToken,
 ) -> Result<(DemoReport, Vec<Status>), DemoError> {
-    let scene = DemoSetup::build(asked)?;
-    let config = Arc::new(Config::load(Some(&scene.config), std::iter::empty())?);
+    let setup = DemoSetup::build(asked)?;
+    let config = Arc::new(Config::load(Some(&setup.config), std::iter::empty())?);
     let ports = goldfleet_connect::open(&config)?;
     ports.queue.ensure().await.map_err(ControlError::from)?;
     ports.table.ensure().await.map_err(ControlError::from)?;
     let control = ControlContext::new(ports, config, "goldfleet demo");
-    let workers = workers::Workers::start(asked.workers, &scene.config)?;
+    let workers = workers::Workers::start(asked.workers, &setup.config)?;
     let dispatcher = LocalFleet::without_worker(&control);
 
     let begun = Instant::now();
-    let done = run_jobs(&control, &scene, progress, stop).await;
+    let done = run_jobs(&control, &setup, progress, stop).await;
     let seconds = begun.elapsed().as_secs_f64();
     dispatcher.drain().await;
     let worker_peak_memory = workers.stop().await;
@@ -184,7 +184,7 @@ pub async fn demo(
     let driven = done?;
 
     let begun = Instant::now();
-    let verified = verify(&control, &scene, &driven.statuses).await?;
+    let verified = verify(&control, &setup, &driven.statuses).await?;
     let ran = RunTotals { seconds, verified, verify_seconds: begun.elapsed().as_secs_f64(), worker_peak_memory };
     let report = report(&driven, &ran, asked.folder.clone());
     Ok((report, driven.statuses))
@@ -208,13 +208,13 @@ struct JobTotals {
 /// Uploads and dispatches every image, and follows all jobs to their end.
 async fn run_jobs(
     control: &ControlContext,
-    scene: &DemoSetup,
+    setup: &DemoSetup,
     progress: &ProgressDisplay,
     stop: &CancellationToken,
 ) -> Result<JobTotals, DemoError> {
     let mut jobs: Vec<JobId> = Vec::new();
     let (mut data_bytes, mut upload_bytes) = (0, 0);
-    for golden in &scene.golden {
+    for golden in &setup.golden {
         let asked = UploadRequest {
             file: golden.file.clone(),
             image: golden.image.clone(),
@@ -271,10 +271,10 @@ fn report(driven: &JobTotals, ran: &RunTotals, folder: PathBuf) -> DemoReport {
 }
 
 /// Reads back every target's VHD that the rows name, and compares it with the golden disk.
-async fn verify(control: &ControlContext, scene: &DemoSetup, statuses: &[Status]) -> Result<bool, DemoError> {
+async fn verify(control: &ControlContext, setup: &DemoSetup, statuses: &[Status]) -> Result<bool, DemoError> {
     let Cloud::Directory(cloud) = &control.config.cloud else { return Ok(false) };
     let mut comparisons = Vec::new();
-    for (golden, status) in scene.golden.iter().zip(statuses) {
+    for (golden, status) in setup.golden.iter().zip(statuses) {
         if status.state != ReportedState::Succeeded {
             return Ok(false);
         }

@@ -1,4 +1,4 @@
-//! Rehearsals: a job on a modelled cloud, in virtual time, by the dispatcher, pump and steps that do the real ones.
+//! Rehearsals: a job on a modelled cloud, in virtual time, by the dispatcher, consumer and steps that do the real ones.
 //!
 //! [`rehearse`] runs the job, then the same for the one target that is farthest away, and compares both with the plan's
 //! estimate, which is a lower bound. [`baseline`] has what other ways would take on the same model.

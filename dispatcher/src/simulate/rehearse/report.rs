@@ -129,7 +129,7 @@ pub struct Report {
     /// How much of each limit was used, the most first.
     pub shares: Vec<Share>,
     /// The limit that was used most, if it was used nearly all of the time; else it is the workers that bind: their
-    /// requests in flight, beats and looks into queues.
+    /// requests in flight, heartbeats and reads of queues.
     pub binds: Option<Limit>,
     /// Operations that did not succeed.
     pub failed: usize,

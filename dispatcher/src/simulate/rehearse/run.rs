@@ -114,7 +114,7 @@ fn folder(rehearsal: &Rehearsal) -> Result<TempDir, RehearsalError> {
     Ok(folder)
 }
 
-/// A modelled cloud, a dispatcher's desk, and workers' settings.
+/// A modelled cloud, a dispatcher's control context, and the settings of workers.
 struct RehearsalRun {
     model: Arc<Model>,
     control: ControlContext,

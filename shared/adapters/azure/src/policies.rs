@@ -130,7 +130,7 @@ fn challenged_tenant(headers: &Headers) -> Option<String> {
     Some(tenant.to_string())
 }
 
-/// Sends reads again that failed for a reason that may pass. Writes are not: whether one landed is known above only.
+/// Sends reads again that failed for a reason that may pass. Writes are not: whether one was committed is known above only.
 #[derive(Debug)]
 pub(super) struct RetryReads;
 

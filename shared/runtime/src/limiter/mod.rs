@@ -1,4 +1,4 @@
-//! The governor: how many requests a process has in flight, in all and to each storage account.
+//! The concurrency limiter: how many requests a process has in flight, in all and to each storage account.
 //!
 //! An account's limit adapts: it grows while requests succeed as fast as before, and falls when the account pushes back
 //! (503, 429, no answer in time). Who waits is served in the order of asking, so that no operation starves another; and

@@ -70,7 +70,7 @@ impl ArmFixture {
         Self::speaking(b"h2", world).await
     }
 
-    /// A site whose server speaks this protocol.
+    /// A fixture whose server speaks this protocol.
     pub(crate) async fn speaking(protocol: &[u8], world: TenantState) -> Self {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

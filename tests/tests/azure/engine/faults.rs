@@ -34,7 +34,7 @@ fn failed_requests_are_retried() {
     for (version, (name, effect, times)) in (1..).zip(cases) {
         azure.proxy.rules().clear();
         let counts = azure.run(async {
-            let mut scene = EngineFixture::set(&azure, version).await;
+            let mut fixture = EngineFixture::set(&azure, version).await;
             let impatient = name == "no answer in time";
             if impatient {
                 let timeouts = TimeoutPolicy {
@@ -42,7 +42,7 @@ fn failed_requests_are_retried() {
                     min_source_rate: u64::MAX,
                     ..TimeoutPolicy::default()
                 };
-                scene.ports.blobs = Arc::new(azure.blobs_with_timeouts(timeouts));
+                fixture.ports.blobs = Arc::new(azure.blobs_with_timeouts(timeouts));
             }
             let rules: Vec<_> = effect
                 .iter()
@@ -51,10 +51,10 @@ fn failed_requests_are_retried() {
                 })
                 .map(|rule| azure.proxy.rules().add(rule))
                 .collect();
-            let (status, counts, _) = scene.run().await;
-            scene.assert_whole(name, &status).await;
+            let (status, counts, _) = fixture.run().await;
+            fixture.assert_whole(name, &status).await;
             assert!(rules.iter().all(|rule| azure.proxy.rules().hits(*rule) == times), "{name}: {counts:#?}");
-            for ((_, kind), least) in MOVES.into_iter().zip(scene.least()) {
+            for ((_, kind), least) in MOVES.into_iter().zip(fixture.least()) {
                 let sent = counts.of(kind);
                 // A chunk of several runs is written anew from its first; and where a busy machine makes a worker lose its
                 // lease, what is in flight is sent once more.
@@ -83,12 +83,12 @@ fn chunks_fail_over_to_next_store() {
     for (version, (name, effect, times)) in (1..).zip(cases) {
         azure.proxy.rules().clear();
         azure.run(async {
-            let scene = EngineFixture::set(&azure, version).await;
+            let fixture = EngineFixture::set(&azure, version).await;
             let rule = Rule::new(effect).operation(Operation::PutPageFromUrl).when(reads_of("stage1eastus"));
             azure.proxy.rules().add(times.map_or(rule.clone(), |times| rule.times(times)));
-            let (status, counts, log) = scene.run().await;
-            scene.assert_whole(name, &status).await;
-            let data = scene.manifest.data_bytes();
+            let (status, counts, log) = fixture.run().await;
+            fixture.assert_whole(name, &status).await;
+            let data = fixture.manifest.data_bytes();
             // A chunk of the eight, or all of them; none where a busy machine made the worker lose its lease before it went
             // elsewhere, as the fault is over when the copy is tried again.
             let around = counts.between("goldsource", "stage1eastus") - data;
@@ -99,7 +99,9 @@ fn chunks_fail_over_to_next_store() {
                 log.lines().filter(of_store).collect::<Vec<_>>()
             };
             let chunks = lines("a chunk can't be had here");
-            assert!(chunks.iter().all(|line| scene.manifest.chunks.iter().any(|c| line.contains(&c.hash.to_string()))));
+            assert!(
+                chunks.iter().all(|line| fixture.manifest.chunks.iter().any(|c| line.contains(&c.hash.to_string())))
+            );
             // Where one chunk after the other fails, the store is named instead of each of them.
             let stores = lines("a store can't be read again and again");
             assert!(!chunks.is_empty() || times.is_none() && !stores.is_empty(), "{name}: {log}");
@@ -115,16 +117,16 @@ fn late_writes_are_fenced() {
     const LATE: Duration = Duration::from_secs(20);
     let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
     azure.run(async {
-        let scene = EngineFixture::set(&azure, 1).await;
+        let fixture = EngineFixture::set(&azure, 1).await;
         let rules = [Effect::Delay(LATE), Effect::FlipSourceBit, Effect::IgnoreSourceMd5].map(|effect| {
             let rule = Rule::new(effect).operation(Operation::PutPageFromUrl).when(reads_of("stage1eastus"));
             azure.proxy.rules().add(rule)
         });
         let rule = rules[0];
         let begun = Instant::now();
-        let (status, _, log) = scene.run().await;
+        let (status, _, log) = fixture.run().await;
         let took = begun.elapsed();
-        scene.assert_whole("before", &status).await;
+        fixture.assert_whole("before", &status).await;
         assert!(took < LATE, "{took:?}: it was waited for");
         assert!(log.contains("is overdue"), "{log}");
         let (given_up, before) = (azure.proxy.rules().hits(rule), azure.proxy.counters().now().writes.len() as u64);
@@ -135,7 +137,7 @@ fn late_writes_are_fenced() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         println!("done in {took:?}; {given_up} requests landed after that, after {:?}", begun.elapsed());
-        scene.assert_whole("after", &status).await;
+        fixture.assert_whole("after", &status).await;
     });
 }
 
@@ -146,8 +148,8 @@ fn chunk_missing_everywhere_is_named() {
     let source: Container = Container { account: "goldsource".parse().unwrap(), container: "golden".parse().unwrap() };
     for (version, code) in [(1, "source-not-found"), (2, "source-corrupt")] {
         azure.run(async {
-            let scene = EngineFixture::set(&azure, version).await;
-            let (blobs, chunk): (_, BlobAddress) = (azure.blobs(), source.blob(scene.chunk(3)));
+            let fixture = EngineFixture::set(&azure, version).await;
+            let (blobs, chunk): (_, BlobAddress) = (azure.blobs(), source.blob(fixture.chunk(3)));
             let mut bytes = blobs.get(&chunk, None).await.unwrap().to_vec();
             blobs.delete(&chunk, None).await.unwrap();
             if code == "source-corrupt" {
@@ -155,7 +157,7 @@ fn chunk_missing_everywhere_is_named() {
                 let checksum = crc64(&bytes);
                 blobs.put_blob(&chunk, bytes.into(), checksum.into()).await.unwrap();
             }
-            let (status, _, _) = scene.run().await;
+            let (status, _, _) = fixture.run().await;
             assert_eq!(status.state, ReportedState::Failed, "{status:#?}");
             let failures: Vec<_> = status.failures.iter().filter(|failure| failure.code == code).collect();
             assert_eq!(failures.len(), 3, "the seed and both copies: {status:#?}");

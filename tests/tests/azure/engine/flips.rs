@@ -51,27 +51,27 @@ fn flip(azure: &AzureFixture, (operation, effect, _): &(Operation, Effect, Kind)
 }
 
 /// Checks that the VHD of each copy that succeeded is the golden one byte for byte.
-async fn assert_copies_are_right(azure: &AzureFixture, scene: &EngineFixture<'_>, name: &str) {
-    let golden = std::fs::read(scene.fleet.golden()).unwrap();
-    for operation in succeeded(scene).await {
+async fn assert_copies_are_right(azure: &AzureFixture, fixture: &EngineFixture<'_>, name: &str) {
+    let golden = std::fs::read(fixture.fleet.golden()).unwrap();
+    for operation in succeeded(fixture).await {
         if let OperationSpec::Assemble { target, .. } = &operation.work {
-            let vhd = scene.ports.vhd(target, &operation.image);
+            let vhd = fixture.ports.vhd(target, &operation.image);
             assert!(azure.blobs().get(&vhd, None).await.unwrap() == golden, "{name}: {vhd} differs");
         }
     }
 }
 
 /// Checks that the chunks of each store whose seed succeeded are what their names say.
-async fn assert_stores_are_right(azure: &AzureFixture, scene: &EngineFixture<'_>, name: &str) {
-    for operation in succeeded(scene).await {
+async fn assert_stores_are_right(azure: &AzureFixture, fixture: &EngineFixture<'_>, name: &str) {
+    for operation in succeeded(fixture).await {
         if let OperationSpec::Replicate { store, .. } = &operation.work {
-            assert_chunks(azure, &store.container(), &scene.manifest, name).await;
+            assert_chunks(azure, &store.container(), &fixture.manifest, name).await;
         }
     }
 }
 
-async fn succeeded(scene: &EngineFixture<'_>) -> Vec<Row> {
-    let rows = scene.ports.table.operations(&scene.job).await.unwrap();
+async fn succeeded(fixture: &EngineFixture<'_>) -> Vec<Row> {
+    let rows = fixture.ports.table.operations(&fixture.job).await.unwrap();
     rows.into_iter().map(|row| row.value).filter(|row| row.state == OperationState::Succeeded).collect()
 }
 
@@ -89,12 +89,12 @@ fn a_bit_that_flips_is_noticed_at_every_hop() {
     for (version, (name, effects)) in (1..).zip(MODES) {
         azure.proxy.rules().clear();
         azure.run(async {
-            let scene = EngineFixture::set(&azure, version).await;
+            let fixture = EngineFixture::set(&azure, version).await;
             behave(&azure, effects);
             let flips = HOPS.map(|hop| flip(&azure, &hop, Some(2)));
-            let (status, _, _) = scene.run().await;
-            scene.assert_whole(name, &status).await;
-            assert_stores_are_right(&azure, &scene, name).await;
+            let (status, _, _) = fixture.run().await;
+            fixture.assert_whole(name, &status).await;
+            assert_stores_are_right(&azure, &fixture, name).await;
             assert!(flips.iter().all(|flip| azure.proxy.rules().hits(*flip) == 2), "{name}: not all flips happened");
         });
     }
@@ -109,22 +109,22 @@ fn an_operation_never_succeeds_with_a_flipped_bit() {
         let name = format!("{mode}, bits flip in {:?}", hop.0);
         azure.proxy.rules().clear();
         azure.run(async {
-            let scene = EngineFixture::set(&azure, version).await;
+            let fixture = EngineFixture::set(&azure, version).await;
             behave(&azure, effects);
             let flips = flip(&azure, &hop, None);
-            let (status, _, _) = scene.run().await;
+            let (status, _, _) = fixture.run().await;
             assert_eq!(status.state, ReportedState::Failed, "{name}: {status:#?}");
-            for row in succeeded(&scene).await {
+            for row in succeeded(&fixture).await {
                 assert_ne!(row.id.kind(), hop.2, "{name}: {row:#?}");
             }
-            assert_copies_are_right(&azure, &scene, &name).await;
-            assert_stores_are_right(&azure, &scene, &name).await;
+            assert_copies_are_right(&azure, &fixture, &name).await;
+            assert_stores_are_right(&azure, &fixture, &name).await;
 
             azure.proxy.rules().remove(flips);
-            scene.fleet.retry(&scene.job).await;
-            let (status, _, _) = scene.run().await;
-            scene.assert_whole(&name, &status).await;
-            assert_stores_are_right(&azure, &scene, &name).await;
+            fixture.fleet.retry(&fixture.job).await;
+            let (status, _, _) = fixture.run().await;
+            fixture.assert_whole(&name, &status).await;
+            assert_stores_are_right(&azure, &fixture, &name).await;
         });
     }
 }

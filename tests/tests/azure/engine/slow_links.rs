@@ -14,7 +14,7 @@ use hyper::Method;
 
 use crate::engine::fixture::{EngineFixture, MIB, MOVES};
 
-/// A hundredth of the patience of a program.
+/// A hundredth of the timeouts of a program.
 fn short_timeouts() -> TimeoutPolicy {
     let TimeoutPolicy { idle: silence, min_upload_rate: line, min_source_rate: source } = TimeoutPolicy::default();
     TimeoutPolicy { idle: silence / 100, min_upload_rate: line * 100, min_source_rate: source * 100 }
@@ -26,19 +26,19 @@ fn short_timeouts() -> TimeoutPolicy {
 fn slow_region_completes_without_delaying_others() {
     let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
     azure.run(async {
-        let mut scene = EngineFixture::set(&azure, 1).await;
-        scene.ports.blobs =
+        let mut fixture = EngineFixture::set(&azure, 1).await;
+        fixture.ports.blobs =
             Arc::new(azure.blobs_with_timeouts(TimeoutPolicy { min_source_rate: 512 << 10, ..short_timeouts() }));
-        let data = scene.manifest.data_bytes();
+        let data = fixture.manifest.data_bytes();
         azure.proxy.rules().add(
             Rule::new(Effect::Throttle(data / 4))
                 .path("/stage1eastus/*")
                 .when(|head| MOVES.iter().any(|(operation, _)| *operation == Operation::of(head))),
         );
-        let (status, counts, _) = scene.run().await;
-        scene.assert_whole("slow", &status).await;
-        assert_eq!(MOVES.map(|(_, kind)| counts.of(kind)), scene.least(), "{counts:#?}");
-        let events = scene.events().await;
+        let (status, counts, _) = fixture.run().await;
+        fixture.assert_whole("slow", &status).await;
+        assert_eq!(MOVES.map(|(_, kind)| counts.of(kind)), fixture.least(), "{counts:#?}");
+        let events = fixture.events().await;
         let begun = events.iter().map(|event| event.at).min().unwrap();
         let copied = |region: &str| {
             let copy = events.iter().find(|event| {

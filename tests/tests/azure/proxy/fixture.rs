@@ -62,7 +62,7 @@ impl ProxyFixture {
             }
         };
         let proxy = Proxy::start(&upstream, tls, client(root).unwrap()).await.unwrap();
-        let bench = Self {
+        let fixture = Self {
             proxy,
             stand_in,
             http: client(own).unwrap(),
@@ -70,11 +70,11 @@ impl ProxyFixture {
             token: token(),
         };
         for account in ["srcacct", "dstacct"] {
-            let container = format!("{}/{account}/{}?restype=container", bench.proxy.endpoint(), bench.container);
-            assert_eq!(bench.send(bench.request(Method::PUT, &container)).await.status, 201);
+            let container = format!("{}/{account}/{}?restype=container", fixture.proxy.endpoint(), fixture.container);
+            assert_eq!(fixture.send(fixture.request(Method::PUT, &container)).await.status, 201);
         }
-        bench.proxy.counters().reset();
-        bench
+        fixture.proxy.counters().reset();
+        fixture
     }
 
     /// The container, which all accounts have.
@@ -134,13 +134,13 @@ impl ProxyFixture {
         self.request(Method::PUT, url).header("x-ms-blob-type", "BlockBlob").body(bytes.into())
     }
 
-    /// Put Blob From URL, from a source of this bench.
+    /// Put Blob From URL, from a source of this fixture.
     pub(crate) fn put_from(&self, url: &str, source: &str) -> RequestBuilder {
         let request = self.request(Method::PUT, url).header("x-ms-blob-type", "BlockBlob").header("content-length", 0);
         request.header("x-ms-copy-source", source).header("x-ms-copy-source-authorization", self.bearer())
     }
 
-    /// Copy Blob, from a source of this bench.
+    /// Copy Blob, from a source of this fixture.
     pub(crate) fn copy(&self, url: &str, source: &str) -> RequestBuilder {
         let request = self.request(Method::PUT, url).header("content-length", 0).header("x-ms-copy-source", source);
         request.header("x-ms-copy-source-authorization", self.bearer())

@@ -34,7 +34,7 @@ fn aged(cloud: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A desk whose configuration names another container as the source.
+/// A control context whose configuration names another container as the source.
 fn misled(fleet: &InProcessFleet, container: &str) -> ControlContext {
     let source = Source { container: container.parse().unwrap(), ..fleet.config.source.clone() };
     let config = Config { source, ..(*fleet.config).clone() };

@@ -24,27 +24,27 @@ pub(super) enum LockMode {
     Exclusive,
 }
 
-/// Opens and locks the file at `path`, which belongs to the blob at `place`; none where there is no such file.
+/// Opens and locks the file at `path`, which belongs to the blob at `blob_path`; none where there is no such file.
 pub(super) fn open_locked(
-    place: &BlobPath,
+    blob_path: &BlobPath,
     path: &Path,
     options: &OpenOptions,
     mode: LockMode,
 ) -> PortResult<Option<File>> {
-    let doing = format!("lock {}", place.blob.name);
+    let doing = format!("lock {}", blob_path.blob.name);
     loop {
-        let Some(file) = place.container.optional(&doing, options.open(path))? else { return Ok(None) };
-        lock(place, &file, mode)?;
+        let Some(file) = blob_path.container.optional(&doing, options.open(path))? else { return Ok(None) };
+        lock(blob_path, &file, mode)?;
         // The one who had the lock before may have removed the file: a lock on that one would guard nothing.
-        let locked = file.metadata().map_err(|error| place.io_error("look at", error))?;
-        match place.container.optional(&doing, std::fs::metadata(path))? {
+        let locked = file.metadata().map_err(|error| blob_path.io_error("look at", error))?;
+        match blob_path.container.optional(&doing, std::fs::metadata(path))? {
             Some(present) if (present.dev(), present.ino()) == (locked.dev(), locked.ino()) => return Ok(Some(file)),
             _ => {}
         }
     }
 }
 
-fn lock(place: &BlobPath, file: &File, mode: LockMode) -> PortResult<()> {
+fn lock(blob_path: &BlobPath, file: &File, mode: LockMode) -> PortResult<()> {
     let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         let tried = match mode {
@@ -53,10 +53,10 @@ fn lock(place: &BlobPath, file: &File, mode: LockMode) -> PortResult<()> {
         };
         match tried {
             Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) => return Err(place.io_error("lock", error)),
+            Err(TryLockError::Error(error)) => return Err(blob_path.io_error("lock", error)),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(RETRY_INTERVAL),
             Err(TryLockError::WouldBlock) => {
-                let message = format!("{} is being written by someone who does not finish", place.blob);
+                let message = format!("{} is being written by someone who does not finish", blob_path.blob);
                 // A process that was stopped in the middle of a write goes on, or is killed; both take a while.
                 let busy = PortError::new(ErrorKind::Unavailable, message).with_code("blob-busy");
                 return Err(busy.with_retry_after(Duration::from_secs(2)));

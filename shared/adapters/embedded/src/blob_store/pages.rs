@@ -24,26 +24,26 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// Makes a page blob. Its sidecar comes first: a kill in between leaves a sidecar without a blob, which the next attempt
 /// takes over, and never a blob that does not know whose it is.
 pub(super) fn create(
-    place: &BlobPath,
+    blob_path: &BlobPath,
     length: u64,
     first: Fence,
     metadata: &BTreeMap<String, String>,
 ) -> PortResult<()> {
     if !length.is_multiple_of(PAGE) {
-        let message = format!("{}: {length} is no length of a page blob: use a multiple of {PAGE}", place.blob);
+        let message = format!("{}: {length} is no length of a page blob: use a multiple of {PAGE}", blob_path.blob);
         return Err(PortError::new(ErrorKind::Invalid, message));
     }
-    let fresh = TempBlob::create(place)?;
-    fresh.file.set_len(length).map_err(|error| place.io_error("write", error))?;
-    publish(place, fresh, first, metadata)
+    let fresh = TempBlob::create(blob_path)?;
+    fresh.file.set_len(length).map_err(|error| blob_path.io_error("write", error))?;
+    publish(blob_path, fresh, first, metadata)
 }
 
-fn publish(place: &BlobPath, fresh: TempBlob, first: Fence, metadata: &BTreeMap<String, String>) -> PortResult<()> {
-    let sidecar = Sidecar::create(place, first, metadata)?;
-    let published = fresh.publish(place);
+fn publish(blob_path: &BlobPath, fresh: TempBlob, first: Fence, metadata: &BTreeMap<String, String>) -> PortResult<()> {
+    let sidecar = Sidecar::create(blob_path, first, metadata)?;
+    let published = fresh.publish(blob_path);
     if published.is_err() {
         // Still locked, so it is the one of this attempt.
-        let _ = fs::remove_file(&place.sidecar);
+        let _ = fs::remove_file(&blob_path.sidecar);
     }
     drop(sidecar);
     published
@@ -51,7 +51,7 @@ fn publish(place: &BlobPath, fresh: TempBlob, first: Fence, metadata: &BTreeMap<
 
 /// Makes a page blob of another's bytes, whole or not at all.
 pub(super) fn copy(
-    place: &BlobPath,
+    blob_path: &BlobPath,
     source: &BlobPath,
     first: Fence,
     metadata: &BTreeMap<String, String>,
@@ -60,9 +60,9 @@ pub(super) fn copy(
         let message = format!("the source {} is not there", source.blob);
         return Err(PortError::new(ErrorKind::NotFound, message).with_source_fault(SourceFault::Missing));
     };
-    let fresh = TempBlob::create(place)?;
-    copy_data(&file, found.len(), &fresh.file).map_err(|error| place.io_error("copy to", error))?;
-    publish(place, fresh, first, metadata)
+    let fresh = TempBlob::create(blob_path)?;
+    copy_data(&file, found.len(), &fresh.file).map_err(|error| blob_path.io_error("copy to", error))?;
+    publish(blob_path, fresh, first, metadata)
 }
 
 /// Copies what holds data; the rest stays a hole.
@@ -79,28 +79,28 @@ fn copy_data(from: &File, length: u64, to: &File) -> io::Result<()> {
 }
 
 /// Raises the sequence number.
-pub(super) fn take_fence(place: &BlobPath) -> PortResult<Fence> {
-    Sidecar::of_page_blob(place, LockMode::Exclusive)?.advance_fence(place)
+pub(super) fn take_fence(blob_path: &BlobPath) -> PortResult<Fence> {
+    Sidecar::of_page_blob(blob_path, LockMode::Exclusive)?.advance_fence(blob_path)
 }
 
 /// Writes pages, whose bytes have been checked.
-pub(super) fn write(place: &BlobPath, fence: Fence, offset: u64, body: &[u8]) -> PortResult<()> {
-    let writer = Writer::begin(place, fence)?;
-    writer.check_inside(place, offset..offset.saturating_add(body.len() as u64))?;
-    writer.file.write_all_at(body, offset).map_err(|error| place.io_error("write", error))
+pub(super) fn write(blob_path: &BlobPath, fence: Fence, offset: u64, body: &[u8]) -> PortResult<()> {
+    let writer = Writer::begin(blob_path, fence)?;
+    writer.check_inside(blob_path, offset..offset.saturating_add(body.len() as u64))?;
+    writer.file.write_all_at(body, offset).map_err(|error| blob_path.io_error("write", error))
 }
 
 /// Makes pages zero, and gives their space back where the file system can.
-pub(super) fn clear(place: &BlobPath, fence: Fence, range: Range<u64>) -> PortResult<()> {
-    check_clear(&place.blob, &range)?;
-    let writer = Writer::begin(place, fence)?;
-    writer.check_inside(place, range.clone())?;
+pub(super) fn clear(blob_path: &BlobPath, fence: Fence, range: Range<u64>) -> PortResult<()> {
+    check_clear(&blob_path.blob, &range)?;
+    let writer = Writer::begin(blob_path, fence)?;
+    writer.check_inside(blob_path, range.clone())?;
     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     match rustix::fs::fallocate(&writer.file, punch, range.start, range.end - range.start) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&writer.file, &range),
         done => done.map_err(io::Error::from),
     }
-    .map_err(|error| place.io_error("clear pages of", error))
+    .map_err(|error| blob_path.io_error("clear pages of", error))
 }
 
 fn write_zeros(file: &File, range: &Range<u64>) -> io::Result<()> {
@@ -108,9 +108,9 @@ fn write_zeros(file: &File, range: &Range<u64>) -> io::Result<()> {
 }
 
 /// The ranges that may hold data.
-pub(super) fn ranges(place: &BlobPath) -> PortResult<Vec<Range<u64>>> {
-    let (file, found) = place.open(OpenOptions::new().read(true))?.ok_or_else(|| place.not_found())?;
-    page_ranges(&file, found.len()).map_err(|error| place.io_error("look for data in", error))
+pub(super) fn ranges(blob_path: &BlobPath) -> PortResult<Vec<Range<u64>>> {
+    let (file, found) = blob_path.open(OpenOptions::new().read(true))?.ok_or_else(|| blob_path.not_found())?;
+    page_ranges(&file, found.len()).map_err(|error| blob_path.io_error("look for data in", error))
 }
 
 /// The pages that may hold data, as services tell of them.
@@ -134,22 +134,22 @@ struct Writer {
 }
 
 impl Writer {
-    fn begin(place: &BlobPath, fence: Fence) -> PortResult<Self> {
-        let sidecar = Sidecar::of_page_blob(place, LockMode::Shared)?;
-        let present = sidecar.fence(place)?;
+    fn begin(blob_path: &BlobPath, fence: Fence) -> PortResult<Self> {
+        let sidecar = Sidecar::of_page_blob(blob_path, LockMode::Shared)?;
+        let present = sidecar.fence(blob_path)?;
         if fence < present {
-            let message = format!("{}: the fence {} is over, {} was taken", place.blob, fence.0, present.0);
+            let message = format!("{}: the fence {} is over, {} was taken", blob_path.blob, fence.0, present.0);
             return Err(PortError::new(ErrorKind::Fenced, message));
         }
-        let (file, found) = place.open(OpenOptions::new().write(true))?.ok_or_else(|| place.not_found())?;
+        let (file, found) = blob_path.open(OpenOptions::new().write(true))?.ok_or_else(|| blob_path.not_found())?;
         Ok(Self { file, length: found.len(), _sidecar: sidecar })
     }
 
-    fn check_inside(&self, place: &BlobPath, range: Range<u64>) -> PortResult<()> {
+    fn check_inside(&self, blob_path: &BlobPath, range: Range<u64>) -> PortResult<()> {
         if range.end <= self.length {
             return Ok(());
         }
-        let message = format!("{}: {} to {} go beyond its end {}", place.blob, range.start, range.end, self.length);
+        let message = format!("{}: {} to {} go beyond its end {}", blob_path.blob, range.start, range.end, self.length);
         Err(PortError::new(ErrorKind::Invalid, message))
     }
 }

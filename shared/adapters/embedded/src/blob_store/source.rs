@@ -14,7 +14,7 @@ use super::paths::BlobPath;
 
 /// A range of a blob, open for reading.
 pub(super) struct SourceReader {
-    place: BlobPath,
+    blob_path: BlobPath,
     file: File,
     range: Range<u64>,
     crc64: u64,
@@ -24,12 +24,12 @@ impl SourceReader {
     /// # Errors
     /// `NotFound` (`source-not-found`) where the blob is not there, `Corrupt` (`source-corrupt`) where it is too short.
     pub(super) fn open(root: &Path, source: &SourceRange) -> PortResult<Self> {
-        let place = BlobPath::parse(root, &source.blob)?;
-        let Some((file, found)) = place.open(OpenOptions::new().read(true))? else {
+        let blob_path = BlobPath::parse(root, &source.blob)?;
+        let Some((file, found)) = blob_path.open(OpenOptions::new().read(true))? else {
             let message = format!("the source {} is not there", source.blob);
             return Err(PortError::new(ErrorKind::NotFound, message).with_source_fault(SourceFault::Missing));
         };
-        let opened = Self { place, file, range: source.range.clone(), crc64: source.crc64 };
+        let opened = Self { blob_path, file, range: source.range.clone(), crc64: source.crc64 };
         if source.range.start > source.range.end {
             return Err(PortError::new(ErrorKind::Invalid, format!("{}: the range is backwards", opened.name())));
         }
@@ -45,7 +45,7 @@ impl SourceReader {
     /// As [`SourceReader::open`], and `Corrupt` where the blob is longer.
     pub(super) fn open_whole(root: &Path, source: &SourceRange) -> PortResult<Self> {
         let opened = Self::open(root, source)?;
-        let length = opened.file.metadata().map_err(|error| opened.place.io_error("look at", error))?.len();
+        let length = opened.file.metadata().map_err(|error| opened.blob_path.io_error("look at", error))?.len();
         if opened.range == (0..length) {
             Ok(opened)
         } else {
@@ -63,7 +63,7 @@ impl SourceReader {
         let mut crc = Crc64::default();
         for (at, length) in split(&self.range, buffer.len()) {
             let piece = &mut buffer[..length];
-            self.file.read_exact_at(piece, at).map_err(|error| self.place.io_error("read", error))?;
+            self.file.read_exact_at(piece, at).map_err(|error| self.blob_path.io_error("read", error))?;
             crc.update(piece);
             take(piece)?;
         }
@@ -89,6 +89,6 @@ impl SourceReader {
     }
 
     fn name(&self) -> String {
-        format!("the source {}, bytes {} to {}", self.place.blob, self.range.start, self.range.end)
+        format!("the source {}, bytes {} to {}", self.blob_path.blob, self.range.start, self.range.end)
     }
 }

@@ -28,39 +28,39 @@ impl TempBlob {
     ///
     /// # Errors
     /// `AlreadyExists` where there is a blob of that name: most losers of a race need not write in vain.
-    pub(super) fn create(place: &BlobPath) -> PortResult<Self> {
-        place.container.check_exists()?;
-        if place.stat()?.is_some() {
-            return Err(already_exists(place));
+    pub(super) fn create(blob_path: &BlobPath) -> PortResult<Self> {
+        blob_path.container.check_exists()?;
+        if blob_path.stat()?.is_some() {
+            return Err(already_exists(blob_path));
         }
-        let folder = place.container.temporary();
-        fs::create_dir_all(&folder).map_err(|error| place.io_error("write", error))?;
+        let folder = blob_path.container.temporary();
+        fs::create_dir_all(&folder).map_err(|error| blob_path.io_error("write", error))?;
         let path = folder.join(Uuid::new_v4().simple().to_string());
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .open(&path)
-            .map_err(|error| place.io_error("write", error))?;
+            .map_err(|error| blob_path.io_error("write", error))?;
         Ok(Self { path, file })
     }
 
     /// Makes the file the blob, only if there is none of that name. A link and not a renaming, as only a link is
     /// refused where the name is taken, on every file system.
-    pub(super) fn publish(self, place: &BlobPath) -> PortResult<()> {
+    pub(super) fn publish(self, blob_path: &BlobPath) -> PortResult<()> {
         for _ in 0..ATTEMPTS {
-            if let Some(parent) = place.file.parent() {
-                fs::create_dir_all(parent).map_err(|error| place.io_error("make the folder of", error))?;
+            if let Some(parent) = blob_path.file.parent() {
+                fs::create_dir_all(parent).map_err(|error| blob_path.io_error("make the folder of", error))?;
             }
-            match fs::hard_link(&self.path, &place.file) {
+            match fs::hard_link(&self.path, &blob_path.file) {
                 Ok(()) => return Ok(()),
-                Err(error) if error.kind() == Io::AlreadyExists && !place.file.is_dir() => {
-                    return Err(already_exists(place));
+                Err(error) if error.kind() == Io::AlreadyExists && !blob_path.file.is_dir() => {
+                    return Err(already_exists(blob_path));
                 }
                 Err(error) if error.kind() == Io::NotFound => {}
-                Err(error) => return Err(place.io_error("write", error)),
+                Err(error) => return Err(blob_path.io_error("write", error)),
             }
         }
-        let message = format!("{}: its folder vanished {ATTEMPTS} times", place.blob);
+        let message = format!("{}: its folder vanished {ATTEMPTS} times", blob_path.blob);
         Err(PortError::new(ErrorKind::Unavailable, message))
     }
 }
@@ -73,8 +73,8 @@ impl Drop for TempBlob {
 }
 
 /// Says that there is a blob of that name.
-pub(super) fn already_exists(place: &BlobPath) -> PortError {
-    PortError::new(ErrorKind::AlreadyExists, format!("there is a blob {} already", place.blob))
+pub(super) fn already_exists(blob_path: &BlobPath) -> PortError {
+    PortError::new(ErrorKind::AlreadyExists, format!("there is a blob {} already", blob_path.blob))
 }
 
 /// Removes what killed processes left. It does so best-effort: what stays costs space and nothing else.
