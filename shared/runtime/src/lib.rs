@@ -2,7 +2,7 @@
 //!
 //! - [`telemetry`]: log lines and spans; [`screen`]: log lines above what is drawn on a terminal.
 //! - [`limiter`]: how many requests are in flight.
-//! - [`metrics`], [`monitor`]: what a process counts and how it fares; [`http`]: where it can be asked.
+//! - [`metrics`], [`health`]: what a process counts and how it fares; [`http`]: where it can be asked.
 //! - [`process`]: version, runtime, signals.
 //! - [`error_chain`]: an error and its causes in one line.
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use goldfleet_disk::GoldenSpec;
 use goldfleet_model::manifest::Generation;
+use goldfleet_tests::files::{truncate, visit};
 use goldfleet_tests::process_fixture::{self, Process, ProcessFixture};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -125,7 +126,7 @@ fn step_log_lines_name_job_operation_and_target() {
     };
     let lines = run("json");
     let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let about: Vec<Value> = lines.filter(|line| line["target"] == "goldfleet_worker::pump").collect();
+    let about: Vec<Value> = lines.filter(|line| line["target"] == "goldfleet_worker::consumer").collect();
     assert!(about.len() >= 12, "{about:#?}");
     for line in &about {
         let span = &line["span"];
@@ -169,4 +170,26 @@ fn otlp_collector_receives_one_span_per_attempt() {
     {
         assert!(request.contains(part), "{part}: {request}");
     }
+}
+
+/// `upload` logs warnings of its own module although it logs only errors of others.
+#[test]
+fn upload_warns_of_a_corrupt_chunk_by_default() {
+    let fixture = ProcessFixture::new(
+        process_fixture::SOURCE,
+        &process_fixture::targets(1, &["westeurope"]),
+        &process_fixture::golden(),
+    );
+    let upload = fixture.upload(&["--no-dispatch"]);
+    fixture.succeed(&upload);
+    let mut chunks = Vec::new();
+    visit(&fixture.path("cloud"), &mut |file| {
+        if file.parent().is_some_and(|folder| folder.ends_with("chunks")) {
+            chunks.push(file.to_owned());
+        }
+    });
+    truncate(&chunks[0], 512);
+    let output = fixture.command("goldfleet", &upload).env_remove("GOLDFLEET_LOG").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && stderr.contains("a chunk in the store is not whole"), "{stderr}");
 }
