@@ -19,6 +19,7 @@ use super::{
 use crate::control::context::ControlContext;
 use crate::control::operator;
 use crate::control::service::{self, RunUntil};
+use crate::control::upload;
 
 /// Runs a command. Returns the exit code.
 ///
@@ -54,7 +55,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
     }
     let config = Config::load(arguments.config.as_deref(), environment())?;
     let filter = default_filter(&arguments);
-    let _telemetry = telemetry::init(&config.log, filter, environment())?;
+    let _telemetry = telemetry::init(&config.log, &filter, environment())?;
     if let Some(file) = &config.file {
         tracing::info!(file = %file.display(), "configuration");
     }
@@ -73,13 +74,15 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
 }
 
 /// What is logged where nothing else is configured.
-fn default_filter(arguments: &Arguments) -> &'static str {
+fn default_filter(arguments: &Arguments) -> String {
     match &arguments.command {
-        Command::Dispatcher { .. } | Command::Worker { .. } | Command::Dashboard(_) => "info",
-        _ if arguments.verbose => "info",
+        Command::Dispatcher { .. } | Command::Worker { .. } | Command::Dashboard(_) => "info".to_owned(),
+        _ if arguments.verbose => "info".to_owned(),
         // The work is done in this process, and the failures of operations are part of the result.
-        Command::Upload(_) | Command::Dispatch { .. } | Command::Retry(_) => "error,goldfleet_dispatcher::upload=warn",
-        _ => "warn",
+        Command::Upload(_) | Command::Dispatch { .. } | Command::Retry(_) => {
+            format!("error,{}=warn", upload::LOG_TARGET)
+        }
+        _ => "warn".to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is done to jobs, images and stores, without a terminal.
 //!
-//! - [`control`]: ports, configuration and the actor, which all of it works with.
+//! - [`context`]: ports, configuration and the actor, which all of it works with.
 //! - [`setup`], [`doctor`]: what must exist before anything can be done: created and checked.
 //! - [`check`]: the check of a disk image and of the operating system inside.
 //! - [`upload`]: from a VHD to chunks and a manifest in the source store.

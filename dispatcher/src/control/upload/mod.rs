@@ -37,6 +37,9 @@ use self::record::UploadRecord;
 use self::send::{ChunkSelection, SendResult};
 pub use rate_limit::ByteRate;
 
+/// The target of this module's log lines. Commands that run workers log warnings of this target and errors of all others.
+pub(crate) const LOG_TARGET: &str = module_path!();
+
 /// What is to be uploaded, as what.
 #[derive(Debug, Clone)]
 pub struct UploadRequest {
