@@ -11,11 +11,11 @@ use goldfleet_ports::blob_store::{CopyState, CopyStatus};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use tokio::sync::Notify;
 
-use crate::meddled::{Call, Meddler, meddled};
+use crate::intercept::{Call, Interceptor, intercepted};
 
 /// Which half of a call is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
+pub enum LostPart {
     /// The request: nothing happens.
     Request,
     /// The answer: the effect is there, and the caller does not know.
@@ -25,7 +25,7 @@ pub enum Lost {
 }
 
 /// What happens before a chosen call has its effect, until it has happened.
-struct Before {
+struct Hook {
     name: &'static str,
     nth: usize,
     what: BoxFuture<'static, ()>,
@@ -34,9 +34,9 @@ struct Before {
 /// Counts calls by name, and makes one of them fail, its answer come late, or something else come before it.
 #[derive(Default)]
 pub struct Faults {
-    failing: Option<(&'static str, usize, Lost)>,
+    failing: Option<(&'static str, usize, LostPart)>,
     late: Mutex<Option<(&'static str, BoxFuture<'static, ()>)>>,
-    before: Mutex<Option<Before>>,
+    before: Mutex<Option<Hook>>,
     broken_copy: AtomicBool,
     calls: Mutex<BTreeMap<&'static str, usize>>,
     hit: AtomicUsize,
@@ -46,13 +46,13 @@ pub struct Faults {
 impl Faults {
     /// Fails nothing, and counts.
     #[must_use]
-    pub fn none() -> Arc<Self> {
+    pub fn counting() -> Arc<Self> {
         Arc::default()
     }
 
     /// Fails the `nth` call (from 0) of `name`.
     #[must_use]
-    pub fn at(name: &'static str, nth: usize, lost: Lost) -> Arc<Self> {
+    pub fn failing_at(name: &'static str, nth: usize, lost: LostPart) -> Arc<Self> {
         Arc::new(Self { failing: Some((name, nth, lost)), ..Self::default() })
     }
 
@@ -74,7 +74,7 @@ impl Faults {
     /// Before the `nth` call (from 0) of `name`, something else happens.
     #[must_use]
     pub fn before(name: &'static str, nth: usize, what: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
-        let before = Mutex::new(Some(Before { name, nth, what: Box::pin(what) }));
+        let before = Mutex::new(Some(Hook { name, nth, what: Box::pin(what) }));
         Arc::new(Self { before, ..Self::default() })
     }
 
@@ -113,9 +113,9 @@ impl Faults {
         }
         let gone = || PortError::new(ErrorKind::Unavailable, format!("{name} {nth}: lost by the test"));
         match lost {
-            Some(Lost::Request) => Err(gone()),
-            Some(Lost::Answer) => call.await.and_then(|_| Err(gone())),
-            Some(Lost::Caller) => {
+            Some(LostPart::Request) => Err(gone()),
+            Some(LostPart::Answer) => call.await.and_then(|_| Err(gone())),
+            Some(LostPart::Caller) => {
                 // Whether it succeeded nobody learns, as nobody is there any more.
                 let _ = call.await;
                 self.reached.notify_one();
@@ -133,13 +133,13 @@ impl Faults {
     }
 }
 
-impl Meddler for Faults {
+impl Interceptor for Faults {
     async fn call<T: Send + 'static>(&self, Call { name, make, .. }: Call<'_, T>) -> PortResult<T> {
         self.lossy(name, make).await
     }
 
     /// What a service says of a copy, or that it failed.
-    fn told(&self, status: Option<CopyStatus>) -> Option<CopyStatus> {
+    fn copy_status(&self, status: Option<CopyStatus>) -> Option<CopyStatus> {
         if !self.broken_copy.swap(false, Ordering::SeqCst) {
             return status;
         }
@@ -149,6 +149,6 @@ impl Meddler for Faults {
 
 /// The same ports, with calls that can get lost.
 #[must_use]
-pub fn faulty(ports: &Ports, faults: &Arc<Faults>) -> Ports {
-    meddled(ports, faults)
+pub fn with_faults(ports: &Ports, faults: &Arc<Faults>) -> Ports {
+    intercepted(ports, faults)
 }

@@ -14,10 +14,10 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use vt100::{Parser, Screen};
 
-use crate::place::Process;
+use crate::process_fixture::Process;
 
 /// How long a program may draw nothing before something must be wrong.
-const TOO_LONG: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Lines that have gone off the top of the screen and are kept.
 const SCROLLBACK: usize = 1000;
@@ -50,7 +50,7 @@ impl Terminal {
     }
 
     /// Waits until what is drawn is as it should be. `watch` sees the screen whenever something was drawn.
-    pub fn until(&mut self, what: &str, mut watch: impl FnMut(&Screen) -> bool) {
+    pub fn wait_for_screen(&mut self, what: &str, mut watch: impl FnMut(&Screen) -> bool) {
         while !watch(self.parser.screen()) {
             assert!(self.read(), "{what} was not drawn before the program ended: {}", self.parser.screen().contents());
         }
@@ -102,7 +102,8 @@ impl Terminal {
 
     /// Reads some of what the program writes. Returns false where it has ended.
     fn read(&mut self) -> bool {
-        let ready = poll(&mut [PollFd::new(&self.master, PollFlags::IN)], Some(&TOO_LONG.try_into().unwrap())).unwrap();
+        let ready =
+            poll(&mut [PollFd::new(&self.master, PollFlags::IN)], Some(&TEST_TIMEOUT.try_into().unwrap())).unwrap();
         assert!(ready > 0, "nothing is drawn any more: {}", self.parser.screen().contents());
         let mut buffer = [0; 4096];
         // Linux tells the end of the last process on a terminal by an error.

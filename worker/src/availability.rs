@@ -15,14 +15,14 @@ use jiff::Timestamp;
 
 /// How old a look at a store may be. All operations of a process share it, so that a thousand copies that wait for one
 /// store ask for its row no more often than one.
-const FRESH: Duration = Duration::from_millis(250);
+const MAX_LISTING_AGE: Duration = Duration::from_millis(250);
 
 /// How many looks are kept before stale ones are thrown out.
-const KEPT: usize = 256;
+const MAX_LISTINGS: usize = 256;
 
 /// What a store has of a job's chunks.
 #[derive(Debug, Clone)]
-enum View {
+enum StoreContents {
     /// Everything: the source, or a store that is filled.
     All,
     /// Some; more will come unless its seed has ended.
@@ -30,88 +30,97 @@ enum View {
 }
 
 /// When each store of each job was looked at, and what was seen.
-type Looks = HashMap<(JobId, Store), (Timestamp, Arc<View>)>;
+type StoreListings = HashMap<(JobId, Store), (Timestamp, Arc<StoreContents>)>;
 
 /// Looks at stores, shared by the operations of a process.
 #[derive(Default)]
-pub struct Availability {
-    looks: Mutex<Looks>,
+pub struct ChunkAvailability {
+    listings: Mutex<StoreListings>,
 }
 
 /// What an operation's sources have, nearest first.
-pub struct Sources<'a> {
-    stores: Vec<(&'a Store, Arc<View>)>,
+pub struct ChunkSources<'a> {
+    stores: Vec<(&'a Store, Arc<StoreContents>)>,
 }
 
 /// A chunk, and where it is to be had from.
 #[derive(Clone, Copy)]
-pub struct Wanted<'w, 'a> {
+pub struct WantedChunk<'w, 'a> {
     /// The chunk, by its order in the manifest.
     pub chunk: u32,
     /// The stores, nearest first.
-    pub sources: &'w Sources<'a>,
+    pub sources: &'w ChunkSources<'a>,
     /// Those of them that it can't be had from, as was found out.
-    pub lacking: &'w [&'a Store],
+    pub excluded: &'w [&'a Store],
 }
 
-impl<'a> Wanted<'_, 'a> {
+impl<'a> WantedChunk<'_, 'a> {
     /// The nearest store that has the chunk, leaving out `others` too; none where it is worth waiting for a nearer one.
     #[must_use]
-    pub fn nearest_but(&self, others: &[&'a Store]) -> Option<&'a Store> {
-        self.sources.nearest(self.chunk, &[self.lacking, others].concat())
+    pub fn nearest_excluding(&self, others: &[&'a Store]) -> Option<&'a Store> {
+        self.sources.nearest(self.chunk, &[self.excluded, others].concat())
     }
 }
 
-impl Availability {
+impl ChunkAvailability {
     /// Looks at the stores that an operation may read from: `from` in order of preference, the source last.
     ///
     /// # Errors
     /// Where the table can't be reached.
-    pub async fn look<'a>(&self, ports: &Ports, job: &JobId, from: &'a [Store]) -> PortResult<Sources<'a>> {
+    pub async fn list_sources<'a>(
+        &self,
+        ports: &Ports,
+        job: &JobId,
+        from: &'a [Store],
+    ) -> PortResult<ChunkSources<'a>> {
         let mut stores = Vec::with_capacity(from.len());
         for (n, store) in from.iter().enumerate() {
-            let view = if n + 1 == from.len() { Arc::new(View::All) } else { self.view(ports, job, store).await? };
+            let view = if n + 1 == from.len() {
+                Arc::new(StoreContents::All)
+            } else {
+                self.list_store(ports, job, store).await?
+            };
             stores.push((store, view));
         }
-        Ok(Sources { stores })
+        Ok(ChunkSources { stores })
     }
 
-    async fn view(&self, ports: &Ports, job: &JobId, store: &Store) -> PortResult<Arc<View>> {
+    async fn list_store(&self, ports: &Ports, job: &JobId, store: &Store) -> PortResult<Arc<StoreContents>> {
         let key = (job.clone(), store.clone());
         let now = ports.clock.now();
         if let Some((at, view)) = self.lock().get(&key)
-            && (matches!(&**view, View::All) || now < after(*at, FRESH))
+            && (matches!(&**view, StoreContents::All) || now < after(*at, MAX_LISTING_AGE))
         {
             return Ok(Arc::clone(view));
         }
-        let row = ports.table.operation(job, &OperationId::Seed(store.clone())).await?;
+        let row = ports.table.operation(job, &OperationId::Replicate(store.clone())).await?;
         let view = Arc::new(match row {
-            Some(row) if row.value.state == OperationState::Succeeded => View::All,
-            Some(row) => View::Some { done: row.value.progress.done, ended: row.value.state.is_terminal() },
-            None => View::Some { done: ChunkSet::default(), ended: true },
+            Some(row) if row.value.state == OperationState::Succeeded => StoreContents::All,
+            Some(row) => StoreContents::Some { done: row.value.progress.done, ended: row.value.state.is_terminal() },
+            None => StoreContents::Some { done: ChunkSet::default(), ended: true },
         });
         let mut looks = self.lock();
-        if looks.len() >= KEPT {
-            looks.retain(|_, (at, _)| now < after(*at, FRESH));
+        if looks.len() >= MAX_LISTINGS {
+            looks.retain(|_, (at, _)| now < after(*at, MAX_LISTING_AGE));
         }
         // A seed that an operator cancels or retries is looked at again: only what is filled stays filled.
         looks.insert(key, (now, Arc::clone(&view)));
         Ok(view)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Looks> {
-        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, StoreListings> {
+        self.listings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<'a> Sources<'a> {
+impl<'a> ChunkSources<'a> {
     /// Stores that all have everything.
     #[cfg(test)]
-    pub(crate) fn whole(stores: &'a [Store]) -> Self {
-        Self { stores: stores.iter().map(|store| (store, Arc::new(View::All))).collect() }
+    pub(crate) fn all_complete(stores: &'a [Store]) -> Self {
+        Self { stores: stores.iter().map(|store| (store, Arc::new(StoreContents::All))).collect() }
     }
 
-    /// The nearest store that has a chunk, leaving out those that `lacking` names; none where it is worth waiting for a
+    /// The nearest store that has a chunk, leaving out those that `excluded` names; none where it is worth waiting for a
     /// nearer one.
     #[must_use]
     pub fn nearest(&self, chunk: u32, lacking: &[&Store]) -> Option<&'a Store> {
@@ -120,10 +129,10 @@ impl<'a> Sources<'a> {
                 continue;
             }
             match &**view {
-                View::All => return Some(store),
-                View::Some { done, .. } if done.contains(chunk) => return Some(store),
-                View::Some { ended: true, .. } => {}
-                View::Some { ended: false, .. } => return None,
+                StoreContents::All => return Some(store),
+                StoreContents::Some { done, .. } if done.contains(chunk) => return Some(store),
+                StoreContents::Some { ended: true, .. } => {}
+                StoreContents::Some { ended: false, .. } => return None,
             }
         }
         None

@@ -4,40 +4,40 @@ use std::time::Duration;
 
 use goldfleet_model::operation::OperationState;
 use goldfleet_ports::error::PortError;
-use goldfleet_runtime::metrics::Attempt;
+use goldfleet_runtime::metrics::AttemptEnd;
 
-use crate::failed::Failed;
-use crate::hold::Stop;
+use crate::attempt_error::AttemptError;
+use crate::lease_guard::StopReason;
 
 /// How a step ended.
-pub type Ended = Result<Outcome, StepError>;
+pub type StepResult = Result<StepOutcome, StepError>;
 
 /// How a step ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StepOutcome {
     /// The operation's effect is there, whole.
     Done,
     /// Nothing can be done until something else has happened; look again after this time.
-    Continue(Duration),
+    RequeueAfter(Duration),
 }
 
 /// Why a step ended before its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepError {
     /// It was asked to.
-    Stopped(Stop),
+    Stopped(StopReason),
     /// The attempt failed.
-    Failed(Failed),
+    Failed(AttemptError),
 }
 
-impl From<Stop> for StepError {
-    fn from(stop: Stop) -> Self {
+impl From<StopReason> for StepError {
+    fn from(stop: StopReason) -> Self {
         Self::Stopped(stop)
     }
 }
 
-impl From<Failed> for StepError {
-    fn from(failed: Failed) -> Self {
+impl From<AttemptError> for StepError {
+    fn from(failed: AttemptError) -> Self {
         Self::Failed(failed)
     }
 }
@@ -50,7 +50,7 @@ impl From<PortError> for StepError {
 
 /// What became of how a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
+pub enum CompletionOutcome {
     /// It is on the row, and the operation is in this state.
     Written(OperationState),
     /// It could not be written: the lease is gone, and another worker goes on.
@@ -58,18 +58,18 @@ pub enum Settled {
 }
 
 /// How an attempt ended, as it is counted.
-pub(crate) fn counted(ended: &Ended, settled: Settled) -> Attempt<'_> {
+pub(crate) fn counted(ended: &StepResult, settled: CompletionOutcome) -> AttemptEnd<'_> {
     match (settled, ended) {
-        (Settled::Lost, _) => Attempt::Lost,
-        (Settled::Written(OperationState::Succeeded), _) => Attempt::Succeeded,
-        (Settled::Written(OperationState::Failed), Err(StepError::Failed(failed))) => {
-            Attempt::GivenUp(Some(&failed.code))
+        (CompletionOutcome::Lost, _) => AttemptEnd::Lost,
+        (CompletionOutcome::Written(OperationState::Succeeded), _) => AttemptEnd::Succeeded,
+        (CompletionOutcome::Written(OperationState::Failed), Err(StepError::Failed(failed))) => {
+            AttemptEnd::Abandoned(Some(&failed.code))
         }
-        (Settled::Written(OperationState::Failed), _) => Attempt::GivenUp(None),
-        (Settled::Written(OperationState::Cancelled), _) => Attempt::Cancelled,
-        (_, Ok(Outcome::Done | Outcome::Continue(_))) => Attempt::Deferred,
-        (_, Err(StepError::Stopped(_))) => Attempt::Drained,
-        (_, Err(StepError::Failed(failed))) if failed.throttled => Attempt::Throttled,
-        (_, Err(StepError::Failed(failed))) => Attempt::Retried(&failed.code),
+        (CompletionOutcome::Written(OperationState::Failed), _) => AttemptEnd::Abandoned(None),
+        (CompletionOutcome::Written(OperationState::Cancelled), _) => AttemptEnd::Cancelled,
+        (_, Ok(StepOutcome::Done | StepOutcome::RequeueAfter(_))) => AttemptEnd::Deferred,
+        (_, Err(StepError::Stopped(_))) => AttemptEnd::Drained,
+        (_, Err(StepError::Failed(failed))) if failed.throttled => AttemptEnd::Throttled,
+        (_, Err(StepError::Failed(failed))) => AttemptEnd::Retried(&failed.code),
     }
 }

@@ -7,7 +7,7 @@ use goldfleet_model::image::StorageType;
 
 /// A worker's settings; the program takes them from `[worker]` of the configuration.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct WorkerSettings {
     /// Who this worker is, in leases and the events log.
     pub name: String,
     /// Operations in flight.
@@ -15,9 +15,9 @@ pub struct Settings {
     /// How long a lease lasts without a heartbeat.
     pub lease: Duration,
     /// How far the clocks of two machines may be apart: a step stops this long before its lease ends.
-    pub skew: Duration,
+    pub clock_skew: Duration,
     /// The time between heartbeats; progress on the row is at most this old.
-    pub beat: Duration,
+    pub heartbeat: Duration,
     /// How often an operation may fail before it is given up.
     pub max_attempts: u32,
     /// The wait before the second attempt; it doubles.
@@ -48,11 +48,11 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
 }
 
-impl Settings {
-    /// The beat that suits a lease: three in its time, and at least one every five seconds, so that stores that are
+impl WorkerSettings {
+    /// The heartbeat that suits a lease: three in its time, and at least one every five seconds, so that stores that are
     /// being filled can be read by others soon.
     #[must_use]
-    pub fn beat_for(lease: Duration) -> Duration {
+    pub fn heartbeat_for(lease: Duration) -> Duration {
         (lease / 3).min(Duration::from_secs(5))
     }
 
@@ -63,15 +63,15 @@ impl Settings {
     }
 }
 
-impl Default for Settings {
+impl Default for WorkerSettings {
     fn default() -> Self {
         let lease = Duration::from_secs(60);
         Self {
             name: format!("worker-{}", std::process::id()),
             concurrency: 32,
             lease,
-            skew: Self::skew_for(lease),
-            beat: Self::beat_for(lease),
+            clock_skew: Self::skew_for(lease),
+            heartbeat: Self::heartbeat_for(lease),
             max_attempts: 8,
             retry_base: Duration::from_secs(1),
             retry_cap: Duration::from_secs(300),

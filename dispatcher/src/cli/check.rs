@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 use super::error::{DONE, USAGE};
 use super::output::{Console, Output, write_json};
 use crate::control::check::{ImageChecks, ImageReport, check_image};
-use crate::terminal::paint::Tone;
+use crate::terminal::color::Tone;
 
 /// `goldfleet check`.
 ///
@@ -35,12 +35,12 @@ pub fn run(files: &[PathBuf], checks: &ImageChecks, console: &mut Console<'_>) -
 fn write_checked(file: &Path, report: &ImageReport, console: &mut Console<'_>) -> io::Result<()> {
     write_findings(report, console.out, console.colours.out)?;
     if !report.is_usable() {
-        let verdict = console.word(Tone::Bad, "cannot be used");
+        let verdict = console.word(Tone::Error, "cannot be used");
         return writeln!(console.out, "{}: {verdict} as an OS disk", file.display());
     }
     let size = report.disk.size.map_or_else(String::new, |size| format!(", {}", HumanBytes(size)));
     let generation = report.disk.generation.map_or_else(String::new, |g| format!(", generation {g}"));
-    let verdict = console.word(Tone::Good, "can be used");
+    let verdict = console.word(Tone::Success, "can be used");
     writeln!(console.out, "{}: {verdict} as an OS disk{size}{generation}", file.display())
 }
 
@@ -65,7 +65,7 @@ pub fn write_notes(report: &ImageReport, console: &mut Console<'_>) -> io::Resul
 
 fn write_findings(report: &ImageReport, out: &mut dyn io::Write, colours: bool) -> io::Result<()> {
     for finding in &report.disk.findings {
-        let severity = Tone::from(finding.severity).paint(&finding.severity.to_string(), colours);
+        let severity = Tone::from(finding.severity).colorize(&finding.severity.to_string(), colours);
         writeln!(out, "{severity} [{}]: {}", finding.code, finding.message)?;
         if let Some(path) = &finding.path {
             writeln!(out, "  seen in {path}")?;

@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Job;
-use goldfleet_model::words::counted;
+use goldfleet_model::text::pluralize;
 use goldfleet_ports::Versioned;
 
 use super::error::CommandError;
 use super::output::Console;
-use crate::control::desk::{Desk, DeskError};
+use crate::control::context::{ControlContext, ControlError};
 
 /// The length of a whole job id, such as `20261121-041502-7f3a`. See [`JobId::new`].
 const WHOLE: usize = 20;
@@ -37,24 +37,24 @@ impl FromStr for JobPrefix {
 /// The job whose id is or starts with `prefix`.
 ///
 /// # Errors
-/// [`DeskError::NoSuchJob`] where no id matches, [`DeskError::Refused`] where several do.
-pub async fn find(desk: &Desk, JobPrefix(prefix): &JobPrefix) -> Result<Versioned<Job>, DeskError> {
+/// [`ControlError::NoSuchJob`] where no id matches, [`ControlError::Refused`] where several do.
+pub async fn find(control: &ControlContext, JobPrefix(prefix): &JobPrefix) -> Result<Versioned<Job>, ControlError> {
     // A whole id costs one read, however many jobs there are.
-    if let Some(job) = desk.ports.table.job(prefix).await? {
+    if let Some(job) = control.ports.table.job(prefix).await? {
         return Ok(job);
     }
     if prefix.as_str().len() >= WHOLE {
-        return Err(DeskError::NoSuchJob(prefix.clone()));
+        return Err(ControlError::NoSuchJob(prefix.clone()));
     }
-    let mut matches = desk.ports.table.jobs().await?;
+    let mut matches = control.ports.table.jobs().await?;
     matches.retain(|job| job.value.id.as_str().starts_with(prefix.as_str()));
     match matches.len() {
-        0 => Err(DeskError::NoJobWithPrefix(prefix.to_string())),
+        0 => Err(ControlError::NoJobWithPrefix(prefix.to_string())),
         1 => Ok(matches.remove(0)),
         _ => {
             let message =
                 format!("job prefix '{prefix}' is ambiguous: {} match:{}", jobs(matches.len()), list(&matches));
-            Err(DeskError::Refused(message))
+            Err(ControlError::Refused(message))
         }
     }
 }
@@ -62,11 +62,11 @@ pub async fn find(desk: &Desk, JobPrefix(prefix): &JobPrefix) -> Result<Versione
 /// The job that a command shows: the one that is named, or the newest.
 ///
 /// # Errors
-/// [`DeskError`] where there is none, or the name is ambiguous.
-pub async fn shown(desk: &Desk, given: Option<&JobPrefix>) -> Result<Versioned<Job>, DeskError> {
+/// [`ControlError`] where there is none, or the name is ambiguous.
+pub async fn shown(control: &ControlContext, given: Option<&JobPrefix>) -> Result<Versioned<Job>, ControlError> {
     match given {
-        Some(prefix) => find(desk, prefix).await,
-        None => desk.job_or_newest(None).await,
+        Some(prefix) => find(control, prefix).await,
+        None => control.job_or_newest(None).await,
     }
 }
 
@@ -76,18 +76,18 @@ pub async fn shown(desk: &Desk, given: Option<&JobPrefix>) -> Result<Versioned<J
 /// [`CommandError::NotNamed`] where no job is named and there is not exactly one open job, or nobody can be asked;
 /// [`CommandError::Declined`] where the operator says no.
 pub async fn changed(
-    desk: &Desk,
+    control: &ControlContext,
     command: &'static str,
     given: Option<&JobPrefix>,
     yes: bool,
     console: &mut Console<'_>,
 ) -> Result<Versioned<Job>, CommandError> {
     if let Some(prefix) = given {
-        return Ok(find(desk, prefix).await?);
+        return Ok(find(control, prefix).await?);
     }
     let mut open = Vec::new();
-    for job in desk.ports.table.open_jobs().await? {
-        if desk.has_work(&job.value).await? {
+    for job in control.ports.table.open_jobs().await? {
+        if control.has_unfinished_work(&job.value).await? {
             open.push(job);
         }
     }
@@ -120,7 +120,7 @@ fn describe_open(open: &[Versioned<Job>]) -> String {
 }
 
 fn jobs(count: usize) -> String {
-    counted(count, "job")
+    pluralize(count, "job")
 }
 
 /// The first few jobs, one per line.

@@ -11,7 +11,7 @@ use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_runtime::telemetry;
 
 use super::targets::TargetsError;
-use crate::control::desk::DeskError;
+use crate::control::context::ControlError;
 use crate::control::live::LiveSetError;
 use crate::control::upload::UploadError;
 use crate::dashboard::DashboardError;
@@ -37,7 +37,7 @@ pub enum CommandError {
     Config(#[from] ConfigError),
     /// The log filter.
     #[error(transparent)]
-    Filter(#[from] telemetry::BadFilter),
+    Filter(#[from] telemetry::InvalidFilter),
     /// The adapters.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -46,7 +46,7 @@ pub enum CommandError {
     Targets(#[from] TargetsError),
     /// Jobs.
     #[error(transparent)]
-    Desk(#[from] DeskError),
+    Control(#[from] ControlError),
     /// The upload.
     #[error(transparent)]
     Upload(#[from] UploadError),
@@ -67,7 +67,7 @@ pub enum CommandError {
     NotListening,
     /// The dispatcher is not healthy.
     #[error("the dispatcher at {at} is not healthy: {source}")]
-    Unwell {
+    Unhealthy {
         /// The address of its health endpoint.
         at: SocketAddr,
         /// What it answered, if it did.
@@ -95,7 +95,7 @@ pub enum CommandError {
     Io(#[from] io::Error),
     /// Only a plan can be drawn.
     #[error("only 'goldfleet plan' supports --output svg")]
-    NoPicture,
+    NoSvg,
     /// Asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -103,7 +103,7 @@ pub enum CommandError {
 
 impl From<PortError> for CommandError {
     fn from(error: PortError) -> Self {
-        Self::Desk(error.into())
+        Self::Control(error.into())
     }
 }
 
@@ -112,19 +112,19 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Filter(_) | Self::NoPicture | Self::NotListening => USAGE,
+            Self::Config(_) | Self::Filter(_) | Self::NoSvg | Self::NotListening => USAGE,
             Self::NotNamed { .. } | Self::Unknown(_) => USAGE,
             Self::Dashboard(DashboardError::Guard(_)) => USAGE,
             Self::Dashboard(DashboardError::Listen { .. }) => SERVICE,
-            Self::Unwell { .. } => FAILED,
+            Self::Unhealthy { .. } => FAILED,
             Self::Rehearsal(RehearsalError::Desk(error)) => error.exit_code(),
             Self::Rehearsal(RehearsalError::NoTargets | RehearsalError::Invalid(_)) => USAGE,
-            Self::Rehearsal(RehearsalError::Io(_) | RehearsalError::Endless(_)) => FAILED,
+            Self::Rehearsal(RehearsalError::Io(_) | RehearsalError::TimedOut(_)) => FAILED,
             Self::Backend(error) => error.exit_code(),
             Self::Targets(error) => error.exit_code(),
-            Self::Desk(error) => error.exit_code(),
+            Self::Control(error) => error.exit_code(),
             Self::Upload(UploadError::Port(_)) => SERVICE,
-            Self::Upload(UploadError::Lapsed) => FAILED,
+            Self::Upload(UploadError::Expired) => FAILED,
             Self::Upload(UploadError::Interrupted) | Self::Interrupted | Self::Declined => INTERRUPTED,
             Self::Upload(_) => USAGE,
             Self::Convert(ConvertError::Exists(_)) | Self::SameFile(_) => USAGE,
@@ -148,7 +148,7 @@ impl CommandError {
                  'goldfleet doctor' checks the rest",
             ),
             Self::NotListening => Some("set it in goldfleet.toml, such as listen = \"127.0.0.1:8081\" in [dispatch]"),
-            Self::NoPicture => Some("use --output table or --output json"),
+            Self::NoSvg => Some("use --output table or --output json"),
             Self::Interrupted => Some("run the same command again to continue"),
             Self::Upload(UploadError::Interrupted) => Some("run the same command again: only what is missing is sent"),
             Self::Upload(UploadError::OtherContent(_)) => Some("'goldfleet images' lists the uploaded versions"),
@@ -156,30 +156,30 @@ impl CommandError {
                 Some("'goldfleet explain CODE' explains a finding, 'goldfleet help formats' every check")
             }
             Self::Convert(ConvertError::Exists(_)) => Some("name another file, or replace it with --force"),
-            Self::Unwell { .. } => {
+            Self::Unhealthy { .. } => {
                 Some("'goldfleet dispatcher' starts a dispatcher; the log of a running one has the reason")
             }
-            Self::Desk(error) | Self::Rehearsal(RehearsalError::Desk(error)) => of_desk(error),
-            Self::Upload(UploadError::Port(error)) | Self::Backend(BackendError::Port(error)) => of_port(error),
-            Self::Demo(DemoError::Desk(error)) => of_desk(error),
+            Self::Control(error) | Self::Rehearsal(RehearsalError::Desk(error)) => control_hint(error),
+            Self::Upload(UploadError::Port(error)) | Self::Backend(BackendError::Port(error)) => port_hint(error),
+            Self::Demo(DemoError::Desk(error)) => control_hint(error),
             _ => None,
         };
         hint.map(str::to_owned)
     }
 }
 
-fn of_desk(error: &DeskError) -> Option<&'static str> {
+fn control_hint(error: &ControlError) -> Option<&'static str> {
     match error {
-        DeskError::NoSuchJob(_) | DeskError::NoJobWithPrefix(_) => Some("'goldfleet jobs' lists jobs"),
-        DeskError::NoJobs => Some("'goldfleet upload' and 'goldfleet dispatch' create jobs"),
-        DeskError::NoSuchImage { .. } => {
+        ControlError::NoSuchJob(_) | ControlError::NoJobWithPrefix(_) => Some("'goldfleet jobs' lists jobs"),
+        ControlError::NoJobs => Some("'goldfleet upload' and 'goldfleet dispatch' create jobs"),
+        ControlError::NoSuchImage { .. } => {
             Some("'goldfleet images' lists the uploaded versions, 'goldfleet upload' adds one")
         }
-        DeskError::NoTargets { .. } => Some("'goldfleet targets list' lists the targets"),
-        DeskError::Illegal(_) => Some("'goldfleet status' shows the job's progress"),
-        DeskError::TooSlow(_) => Some("allow more time, or omit --within: 'goldfleet plan' shows the fastest plan"),
-        DeskError::LiveSet(error) => Some(of_live_set(error)),
-        DeskError::Port(error) => of_port(error),
+        ControlError::NoTargets { .. } => Some("'goldfleet targets list' lists the targets"),
+        ControlError::Illegal(_) => Some("'goldfleet status' shows the job's progress"),
+        ControlError::TooSlow(_) => Some("allow more time, or omit --within: 'goldfleet plan' shows the fastest plan"),
+        ControlError::LiveSet(error) => Some(of_live_set(error)),
+        ControlError::Port(error) => port_hint(error),
         _ => None,
     }
 }
@@ -204,8 +204,8 @@ fn of_live_set(error: &LiveSetError) -> &'static str {
     }
 }
 
-fn of_port(error: &PortError) -> Option<&'static str> {
-    if let Some(hint) = of_machine(&error.code) {
+fn port_hint(error: &PortError) -> Option<&'static str> {
+    if let Some(hint) = local_hint(&error.code) {
         return Some(hint);
     }
     Some(match error.kind {
@@ -225,7 +225,7 @@ fn of_port(error: &PortError) -> Option<&'static str> {
 }
 
 /// What to do about a fault of this machine, where no service and no credential is involved.
-fn of_machine(code: &str) -> Option<&'static str> {
+fn local_hint(code: &str) -> Option<&'static str> {
     Some(match code {
         "credential-unavailable" => {
             "sign in, for example with 'az login' (is az installed and on PATH?), or set [cloud] credential to another \

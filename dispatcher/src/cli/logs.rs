@@ -12,7 +12,7 @@ use super::arguments::LogsArguments;
 use super::choose;
 use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
-use crate::control::desk::Desk;
+use crate::control::context::ControlContext;
 
 /// The shortest time between two looks for new events.
 const LOOK: Duration = Duration::from_secs(1);
@@ -26,16 +26,16 @@ const SHARE: u32 = 4;
 /// # Errors
 /// [`CommandError`].
 pub async fn run(
-    desk: &Desk,
+    control: &ControlContext,
     arguments: &LogsArguments,
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
-    let job = choose::shown(desk, arguments.job.job.as_ref()).await?.value.id;
+    let job = choose::shown(control, arguments.job.job.as_ref()).await?.value.id;
     if arguments.follow {
-        return follow(desk, &job, arguments, console, stop).await;
+        return follow(control, &job, arguments, console, stop).await;
     }
-    let events = Filter::read(desk, &job, arguments).await?.events(desk, &job).await?;
+    let events = Filter::read(control, &job, arguments).await?.events(control, &job).await?;
     if console.output == Output::Json {
         write_json(console.out, &events)?;
         return Ok(DONE);
@@ -52,7 +52,7 @@ pub async fn run(
 
 /// Prints events as they are appended, until the job has ended.
 async fn follow(
-    desk: &Desk,
+    control: &ControlContext,
     job: &JobId,
     arguments: &LogsArguments,
     console: &mut Console<'_>,
@@ -63,9 +63,9 @@ async fn follow(
     loop {
         let began = Instant::now();
         // The job before its events: what is appended after its end is read with the next look, or belongs to a retry.
-        let ended = desk.job(job).await?.value.state.is_terminal();
-        let filter = Filter::read(desk, job, arguments).await?;
-        let events = filter.events(desk, job).await?;
+        let ended = control.job(job).await?.value.state.is_terminal();
+        let filter = Filter::read(control, job, arguments).await?;
+        let events = filter.events(control, job).await?;
         // Events of several writers need not arrive in the order of their times. A repeated line is a line less.
         for event in events.iter().filter(|event| seen.insert(identity(event))) {
             printed += 1;
@@ -81,7 +81,7 @@ async fn follow(
             return Ok(DONE);
         }
         tokio::select! {
-            () = desk.ports.clock.sleep(LOOK.max(began.elapsed() * SHARE)) => {}
+            () = control.ports.clock.sleep(LOOK.max(began.elapsed() * SHARE)) => {}
             () = stop.cancelled() => return Ok(INTERRUPTED),
         }
     }
@@ -101,9 +101,9 @@ struct Filter {
 }
 
 impl Filter {
-    async fn read(desk: &Desk, job: &JobId, arguments: &LogsArguments) -> Result<Self, CommandError> {
+    async fn read(control: &ControlContext, job: &JobId, arguments: &LogsArguments) -> Result<Self, CommandError> {
         let operations = if arguments.failed {
-            let rows = desk.ports.table.operations(job).await?.into_iter().map(|row| row.value);
+            let rows = control.ports.table.operations(job).await?.into_iter().map(|row| row.value);
             Some(rows.filter(|row| row.state == OperationState::Failed).map(|row| row.id).collect())
         } else {
             None
@@ -111,8 +111,8 @@ impl Filter {
         Ok(Self { text: arguments.operation.clone(), operations })
     }
 
-    async fn events(&self, desk: &Desk, job: &JobId) -> Result<Vec<Event>, CommandError> {
-        let mut events = desk.ports.table.events(job, None).await?;
+    async fn events(&self, control: &ControlContext, job: &JobId) -> Result<Vec<Event>, CommandError> {
+        let mut events = control.ports.table.events(job, None).await?;
         events.retain(|event| self.lets_pass(event.operation.as_ref()));
         Ok(events)
     }

@@ -6,7 +6,7 @@ use console::Term;
 use goldfleet_runtime::telemetry;
 use serde::Serialize;
 
-use crate::terminal::paint::Tone;
+use crate::terminal::color::Tone;
 
 /// The form in which a command writes its result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -22,35 +22,35 @@ pub enum Output {
 
 /// Standard output. Whoever has read enough of it may go: the command goes on to its end, and to its true exit code.
 #[derive(Debug)]
-pub struct Results(Stdout);
+pub struct ResultWriter(Stdout);
 
 /// Standard error. What can't be said there keeps no command from its work, as it is said to people only.
 #[derive(Debug)]
-pub struct Remarks(Stderr);
+pub struct NoteWriter(Stderr);
 
-impl Default for Results {
+impl Default for ResultWriter {
     fn default() -> Self {
         Self(io::stdout())
     }
 }
 
-impl Default for Remarks {
+impl Default for NoteWriter {
     fn default() -> Self {
         Self(io::stderr())
     }
 }
 
-impl Write for Results {
+impl Write for ResultWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        unless_closed(self.0.write(bytes), bytes.len())
+        ignore_closed_pipe(self.0.write(bytes), bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        unless_closed(self.0.flush(), ())
+        ignore_closed_pipe(self.0.flush(), ())
     }
 }
 
-impl Write for Remarks {
+impl Write for NoteWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(self.0.write(bytes).unwrap_or(bytes.len()))
     }
@@ -61,7 +61,7 @@ impl Write for Remarks {
 }
 
 /// What came of writing, or `closed` where nobody reads any more.
-fn unless_closed<T>(written: io::Result<T>, closed: T) -> io::Result<T> {
+fn ignore_closed_pipe<T>(written: io::Result<T>, closed: T) -> io::Result<T> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(closed),
         written => written,
@@ -112,9 +112,9 @@ impl<'a> Console<'a> {
     }
 
     /// The console of this process: as wide as the terminal that standard output is, coloured where that is wanted.
-    pub fn standard(output: Output, out: &'a mut Results, notes: &'a mut Remarks) -> Self {
+    pub fn standard(output: Output, out: &'a mut ResultWriter, notes: &'a mut NoteWriter) -> Self {
         let width = Term::stdout().size_checked().map(|(_, width)| width);
-        let colours = Colours { out: telemetry::colours(&out.0), notes: telemetry::colours(&notes.0) };
+        let colours = Colours { out: telemetry::supports_color(&out.0), notes: telemetry::supports_color(&notes.0) };
         let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
         let answers = if terminal { Answers::Terminal } else { Answers::Nobody };
         Self { output, out, notes, width, colours, answers }
@@ -145,7 +145,7 @@ impl<'a> Console<'a> {
     /// A word of a result, in the colour of what it tells.
     #[must_use]
     pub fn word(&self, tone: impl Into<Tone>, word: &str) -> String {
-        tone.into().paint(word, self.colours.out)
+        tone.into().colorize(word, self.colours.out)
     }
 }
 

@@ -7,16 +7,16 @@ use comfy_table::{Color, ColumnConstraint, ContentArrangement, LineStyle, Table,
 use textwrap::WordSplitter;
 
 use super::output::Console;
-use crate::terminal::paint::Tone;
+use crate::terminal::color::Tone;
 
 /// The columns between two cells.
 const GAP: u16 = 2;
 
 /// The most letters of a column's name and a cell that are kept on one line in a paragraph.
-const SHORT: usize = 28;
+const MAX_INLINE: usize = 28;
 
 /// Stands for a blank at which no line ends.
-const UNBROKEN: &str = "\u{a0}";
+const NO_BREAK: &str = "\u{a0}";
 
 /// A cell of a table: its text, and what it tells if that is to be seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Cell {
     }
 
     fn painted(&self, colours: bool) -> String {
-        self.tone.map_or_else(|| self.text.clone(), |tone| tone.paint(&self.text, colours))
+        self.tone.map_or_else(|| self.text.clone(), |tone| tone.colorize(&self.text, colours))
     }
 }
 
@@ -52,7 +52,7 @@ impl From<Cell> for comfy_table::Cell {
     fn from(Cell { text, tone }: Cell) -> Self {
         let cell = Self::new(text);
         match tone {
-            Some(tone) => cell.fg(Color::AnsiValue(tone.colour())),
+            Some(tone) => cell.fg(Color::AnsiValue(tone.ansi_color())),
             None => cell,
         }
     }
@@ -124,7 +124,7 @@ fn write_paragraphs(console: &mut Console<'_>, header: &[&str], rows: &[Vec<Cell
         writeln!(console.out, "{}", textwrap::fill(&first.painted(console.colours.out), &fitting))?;
         let rest: Vec<String> = cells.map(|(name, cell)| named(name, cell, console.colours.out)).collect();
         let filled = textwrap::fill(&rest.join(", "), fitting.clone().initial_indent("  "));
-        writeln!(console.out, "{}", filled.replace(UNBROKEN, " "))?;
+        writeln!(console.out, "{}", filled.replace(NO_BREAK, " "))?;
     }
     Ok(())
 }
@@ -132,7 +132,7 @@ fn write_paragraphs(console: &mut Console<'_>, header: &[&str], rows: &[Vec<Cell
 /// A cell behind its column's name. What is short stays on one line.
 fn named(name: &str, cell: &Cell, colours: bool) -> String {
     let text = format!("{name} {}", cell.painted(colours)).trim_start().to_owned();
-    if name.len() + cell.text.len() > SHORT { text } else { text.replace(' ', UNBROKEN) }
+    if name.len() + cell.text.len() > MAX_INLINE { text } else { text.replace(' ', NO_BREAK) }
 }
 
 #[cfg(test)]
@@ -147,9 +147,9 @@ mod tests {
             ["00000000-0000-0000-0000-000000000001", "running", "short"],
         ];
         let tone = |word: &str| match word {
-            "failed" => Tone::Bad,
-            "succeeded" => Tone::Good,
-            _ => Tone::Busy,
+            "failed" => Tone::Error,
+            "succeeded" => Tone::Success,
+            _ => Tone::Active,
         };
         let row = |[place, state, why]: [&str; 3]| {
             [place.to_owned().into(), Cell::toned(tone(state), state), Cell::from(why.to_owned())]
@@ -162,13 +162,13 @@ mod tests {
     }
 
     #[test]
-    fn tables_fit_the_width() {
+    fn tables_fit_width() {
         let all = [None, Some(200), Some(66), Some(40)].map(|width| format!("{width:?}\n{}", written(width, false)));
         insta::assert_snapshot!(all.join("\n"));
     }
 
     #[test]
-    fn no_line_is_wider_than_the_terminal_and_no_word_is_broken() {
+    fn lines_fit_terminal_without_breaking_words() {
         for width in 38..=120 {
             let text = written(Some(width), false);
             assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{width}:\n{text}");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_change_nothing_but_colours() {
+    fn colors_do_not_change_layout() {
         for width in [None, Some(66), Some(40)] {
             let coloured = written(width, true);
             assert!(coloured.contains("\u{1b}[38;5;1mfailed"), "{coloured:?}");

@@ -4,21 +4,21 @@ use std::io;
 
 use goldfleet_model::job::JobState;
 use goldfleet_model::operation::OperationState;
+use goldfleet_model::text::pluralize;
 use goldfleet_model::upload::UploadState;
-use goldfleet_model::words::counted;
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 use textwrap::WordSplitter;
 
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
-use crate::control::status::{FailureLine, Phase, RingStatus, Standing, Status, UploadStatus};
+use crate::control::status::{FailureRow, Phase, ReportedState, RingStatus, Status, UploadStatus};
 use crate::control::suggest::command_line;
-use crate::terminal::board::duration;
-use crate::terminal::paint::Tone;
+use crate::terminal::color::Tone;
+use crate::terminal::job_view::duration;
 
 /// Failures that the status shows before it refers to `--failed`.
-const SHOWN: usize = 10;
+const MAX_FAILURES_SHOWN: usize = 10;
 
 /// The column at which the values below the headline begin.
 const VALUES: usize = 12;
@@ -42,14 +42,14 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     if status.staged_removed {
         writeln!(console.out, "staged VHDs are deleted")?;
     }
-    let shown = &status.failures[..status.failures.len().min(SHOWN)];
+    let shown = &status.failures[..status.failures.len().min(MAX_FAILURES_SHOWN)];
     if !shown.is_empty() {
         writeln!(console.out)?;
     }
     write_failure_list(shown, console)?;
     if shown.len() < status.failures.len() {
         let more = status.failures.len() - shown.len();
-        writeln!(console.out, "and {}: goldfleet status {} --failed", counted(more, "more failure"), status.job)?;
+        writeln!(console.out, "and {}: goldfleet status {} --failed", pluralize(more, "more failure"), status.job)?;
     }
     write_next_steps(status, console)
 }
@@ -78,9 +78,9 @@ fn write_head(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         writeln!(console.out, "waiting for 'goldfleet dispatcher', or for an earlier job of this version to end")?;
     }
     if let Some(idle) = status.idle_words() {
-        writeln!(console.out, "{}", console.word(Tone::Doubtful, &idle))?;
+        writeln!(console.out, "{}", console.word(Tone::Warning, &idle))?;
     }
-    if let Some(awaits) = status.awaits() {
+    if let Some(awaits) = status.pending_action() {
         writeln!(console.out, "{awaits}")?;
     }
     Ok(())
@@ -120,7 +120,7 @@ impl PhaseLine {
     }
 
     fn cells(&self, shown: &[usize]) -> Vec<Cell> {
-        let tones = [Tone::Good, Tone::Bad, Tone::Doubtful, Tone::Busy, Tone::Quiet, Tone::Good];
+        let tones = [Tone::Success, Tone::Error, Tone::Warning, Tone::Active, Tone::Muted, Tone::Success];
         let mut cells = vec![Cell::from(self.name.to_owned()), format!("{:.1}%", self.percent).into()];
         for &column in shown {
             let count = self.counts[column];
@@ -145,7 +145,7 @@ pub fn of_bytes(part: u64, whole: u64) -> String {
 fn write_phases(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     let mut lines: Vec<PhaseLine> = status.upload.iter().map(PhaseLine::of_upload).collect();
     if !status.is_empty() {
-        lines.extend(status.phases.named().map(|(kind, phase)| PhaseLine::of(kind.as_str(), phase)));
+        lines.extend(status.phases.iter_named().map(|(kind, phase)| PhaseLine::of(kind.as_str(), phase)));
     }
     if lines.is_empty() {
         return Ok(());
@@ -171,7 +171,7 @@ fn write_rings(rings: &[RingStatus], console: &mut Console<'_>) -> io::Result<()
             Cell::from(ring.ring.to_string()),
             Cell::toned(ring.state, ring_state(ring)),
             format!("{}/{}", ring.images, ring.targets).into(),
-            Cell::count(ring.failed, Tone::Bad),
+            Cell::count(ring.failed, Tone::Error),
             details.join("; ").into(),
         ]
     });
@@ -198,14 +198,14 @@ fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         console.out,
         "{} over the WAN to {}, {}/s, {time}",
         HumanBytes(wan),
-        counted(status.wan_bytes.len(), "region"),
+        pluralize(status.wan_bytes.len(), "region"),
         HumanBytes(rate)
     )
 }
 
 fn write_next_steps(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
-    let any = status.phases.named().iter().any(|(_, phase)| phase.failed + phase.cancelled > 0);
-    if !any || status.state == Standing::Running {
+    let any = status.phases.iter_named().iter().any(|(_, phase)| phase.failed + phase.cancelled > 0);
+    if !any || status.state == ReportedState::Running {
         return Ok(());
     }
     writeln!(console.out)?;
@@ -233,7 +233,7 @@ pub fn write_failures(status: &Status, console: &mut Console<'_>) -> io::Result<
 }
 
 /// Each failure with its reason and remedy. A remedy that several failures in a row share is printed once, below them.
-fn write_failure_list(failures: &[FailureLine], console: &mut Console<'_>) -> io::Result<()> {
+fn write_failure_list(failures: &[FailureRow], console: &mut Console<'_>) -> io::Result<()> {
     let width = console.width.map_or(usize::MAX, usize::from);
     let wrapped = |text: &str| {
         let indented = textwrap::Options::new(width)
@@ -244,8 +244,8 @@ fn write_failure_list(failures: &[FailureLine], console: &mut Console<'_>) -> io
         textwrap::fill(text, indented)
     };
     for (index, failure) in failures.iter().enumerate() {
-        let FailureLine { target, phase, code, .. } = failure;
-        let failed = console.word(Tone::Bad, "failed");
+        let FailureRow { target, phase, code, .. } = failure;
+        let failed = console.word(Tone::Error, "failed");
         let name = failure.name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
         let head = format!("{phase} {failed} [{code}]: {target}{name}");
         let indented = textwrap::Options::new(width)

@@ -7,12 +7,12 @@ use goldfleet_model::state::JobEvent;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::error::ErrorKind;
 
-use crate::control::desk::{Desk, DeskError};
-use crate::control::rings::{self, Next};
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::rings::{self, RingAction};
 
 /// An approval, and whether this request gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Approved {
+pub struct ApprovalResult {
     /// The approval, as it stands on the job's row.
     pub approval: Approval,
     /// Whether it is new; else it had been given before.
@@ -23,25 +23,30 @@ pub struct Approved {
 /// one. A ring that was approved before stays so.
 ///
 /// # Errors
-/// [`DeskError::Refused`] where the job needs no approval, no ring waits for it now, or another one does.
-pub async fn approve(desk: &Desk, id: &JobId, ring: Option<u32>, by: &str) -> Result<Approved, DeskError> {
+/// [`ControlError::Refused`] where the job needs no approval, no ring waits for it now, or another one does.
+pub async fn approve(
+    control: &ControlContext,
+    id: &JobId,
+    ring: Option<u32>,
+    by: &str,
+) -> Result<ApprovalResult, ControlError> {
     loop {
-        let mut row = desk.job(id).await?;
-        let operations = desk.ports.table.operations(id).await?;
-        let now = desk.ports.clock.now();
-        let approved = if let Some(approval) = given(&row.value, &operations, ring) {
-            Approved { approval: approval.clone(), new: false }
+        let mut row = control.job(id).await?;
+        let operations = control.ports.table.operations(id).await?;
+        let now = control.ports.clock.now();
+        let approved = if let Some(approval) = existing_approval(&row.value, &operations, ring) {
+            ApprovalResult { approval: approval.clone(), new: false }
         } else {
-            let ring = awaited(&row.value, &operations, ring)?;
+            let ring = waiting_ring(&row.value, &operations, ring)?;
             let line = row.value.apply(JobEvent::Approve(ring), now, by)?;
-            match desk.ports.table.commit_job(&row.value, &row.etag, &[line]).await {
-                Ok(_) => Approved { approval: Approval { ring, by: by.to_owned(), at: now }, new: true },
+            match control.ports.table.commit_job(&row.value, &row.etag, &[line]).await {
+                Ok(_) => ApprovalResult { approval: Approval { ring, by: by.to_owned(), at: now }, new: true },
                 // Someone else was faster; perhaps with the same.
                 Err(error) if error.kind == ErrorKind::Conflict => continue,
                 Err(error) => return Err(error.into()),
             }
         };
-        if let Err(error) = rings::advance(desk, &row.value, &operations, now).await {
+        if let Err(error) = rings::apply_ring_action(control, &row.value, &operations, now).await {
             tracing::warn!(%error, job = %id, "the copies of an approved ring are left to the dispatcher's next sweep");
         }
         return Ok(approved);
@@ -49,16 +54,20 @@ pub async fn approve(desk: &Desk, id: &JobId, ring: Option<u32>, by: &str) -> Re
 }
 
 /// The approval that was given before: of the ring that is asked for, else of the one that is about to begin by it.
-fn given<'a>(job: &'a Job, operations: &[Versioned<Operation>], asked: Option<u32>) -> Option<&'a Approval> {
-    let about_to_begin = || match rings::next(job, operations) {
-        Next::Release(ring) => Some(ring),
+fn existing_approval<'a>(
+    job: &'a Job,
+    operations: &[Versioned<Operation>],
+    asked: Option<u32>,
+) -> Option<&'a Approval> {
+    let about_to_begin = || match rings::next_action(job, operations) {
+        RingAction::Release(ring) => Some(ring),
         _ => None,
     };
     asked.or_else(about_to_begin).and_then(|ring| job.approval(ring))
 }
 
 /// The ring that waits for approval.
-fn awaited(job: &Job, operations: &[Versioned<Operation>], asked: Option<u32>) -> Result<u32, DeskError> {
+fn waiting_ring(job: &Job, operations: &[Versioned<Operation>], asked: Option<u32>) -> Result<u32, ControlError> {
     let id = &job.id;
     let why = if job.approvals.is_none() {
         "needs no approval: it was not dispatched with --approve".to_owned()
@@ -67,16 +76,16 @@ fn awaited(job: &Job, operations: &[Versioned<Operation>], asked: Option<u32>) -
     } else if job.state != JobState::Running {
         format!("is {}: no ring waits for approval", job.state)
     } else {
-        match rings::next(job, operations) {
-            Next::Await(ring) if asked.is_none_or(|asked| asked == ring) => return Ok(ring),
-            Next::Await(ring) => format!("waits for approval of ring {ring}, which is the next one"),
-            Next::Stop(ring) => {
+        match rings::next_action(job, operations) {
+            RingAction::AwaitApproval(ring) if asked.is_none_or(|asked| asked == ring) => return Ok(ring),
+            RingAction::AwaitApproval(ring) => format!("waits for approval of ring {ring}, which is the next one"),
+            RingAction::Stop(ring) => {
                 format!("has no ring to approve because ring {ring} did not succeed: see 'goldfleet status {id}'")
             }
-            Next::Nothing | Next::Release(_) => {
+            RingAction::None | RingAction::Release(_) => {
                 format!("has no ring that waits for approval at the moment: see 'goldfleet status {id}'")
             }
         }
     };
-    Err(DeskError::Refused(format!("job {id} {why}")))
+    Err(ControlError::Refused(format!("job {id} {why}")))
 }

@@ -7,11 +7,11 @@ use goldfleet_model::state::{JobEvent, OperationEvent};
 use goldfleet_ports::commit::Commit;
 use goldfleet_ports::error::PortResult;
 
-use crate::control::desk::{Desk, DeskError, Group, by_group};
+use crate::control::context::{ControlContext, ControlError, Group, group_rows};
 
 /// What a cancellation did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Cancelled {
+pub struct CancelResult {
     /// Operations that had been done before.
     pub done: usize,
     /// Operations that now will not begin.
@@ -25,18 +25,18 @@ pub struct Cancelled {
 /// Cancels a job.
 ///
 /// # Errors
-/// [`DeskError::Refused`] where it has already ended.
-pub async fn cancel(desk: &Desk, id: &JobId) -> Result<Cancelled, DeskError> {
-    desk.advance(id, JobEvent::Cancel, |_| {}).await.map_err(|error| match error {
-        DeskError::Illegal(illegal) => DeskError::Refused(format!(
+/// [`ControlError::Refused`] where it has already ended.
+pub async fn cancel(control: &ControlContext, id: &JobId) -> Result<CancelResult, ControlError> {
+    control.apply_event(id, JobEvent::Cancel, |_| {}).await.map_err(|error| match error {
+        ControlError::Illegal(illegal) => ControlError::Refused(format!(
             "job {id} cannot be cancelled: it has already {}",
             if illegal.state == "cancelled" { "been cancelled" } else { illegal.state }
         )),
         error => error,
     })?;
-    stop_operations(desk, id).await?;
-    let mut counts = Cancelled::default();
-    for operation in desk.ports.table.operations(id).await? {
+    stop_operations(control, id).await?;
+    let mut counts = CancelResult::default();
+    for operation in control.ports.table.operations(id).await? {
         *match operation.value.state {
             OperationState::Succeeded | OperationState::Skipped => &mut counts.done,
             OperationState::Failed => &mut counts.failed,
@@ -52,40 +52,40 @@ pub async fn cancel(desk: &Desk, id: &JobId) -> Result<Cancelled, DeskError> {
 ///
 /// # Errors
 /// Where the table can't be reached.
-pub async fn stop_operations(desk: &Desk, id: &JobId) -> PortResult<()> {
-    let groups = by_group(desk.ports.table.operations(id).await?);
-    if !is_over(desk, id).await? {
+pub async fn stop_operations(control: &ControlContext, id: &JobId) -> PortResult<()> {
+    let groups = group_rows(control.ports.table.operations(id).await?);
+    if !is_stopped(control, id).await? {
         return Ok(());
     }
     for group in groups {
-        stop_group(desk, id, group).await?;
+        stop_group(control, id, group).await?;
     }
     Ok(())
 }
 
 /// Whether nothing of a job may go on. To be asked after its operations were read: a retry writes the job's row first and then
 /// every operation that has not ended, so that those that were read before it can't be written any more.
-async fn is_over(desk: &Desk, id: &JobId) -> PortResult<bool> {
-    let job = desk.ports.table.job(id).await?;
+async fn is_stopped(control: &ControlContext, id: &JobId) -> PortResult<bool> {
+    let job = control.ports.table.job(id).await?;
     Ok(job.is_some_and(|job| job.value.state == JobState::Cancelling || job.value.state.is_terminal()))
 }
 
-async fn stop_group(desk: &Desk, id: &JobId, mut group: Group) -> PortResult<()> {
+async fn stop_group(control: &ControlContext, id: &JobId, mut group: Group) -> PortResult<()> {
     loop {
-        let now = desk.ports.clock.now();
+        let now = control.ports.clock.now();
         let mut commit = Commit::default();
         for row in &group {
             let mut operation = row.value.clone();
-            if let Ok(event) = operation.apply(OperationEvent::Cancel, now, &desk.who) {
-                commit.write(row, operation, [event]);
+            if let Ok(event) = operation.apply(OperationEvent::Cancel, now, &control.actor) {
+                commit.push(row, operation, [event]);
             }
         }
-        if commit.is_empty() || desk.commit(&commit).await? {
+        if commit.is_empty() || control.commit(&commit).await? {
             return Ok(());
         }
         let Some(first) = group.first() else { return Ok(()) };
-        group = desk.ports.table.group(id, &first.value.id).await?;
-        if !is_over(desk, id).await? {
+        group = control.ports.table.group(id, &first.value.id).await?;
+        if !is_stopped(control, id).await? {
             return Ok(());
         }
     }

@@ -21,8 +21,8 @@ use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::chunk_store::list;
 use goldfleet_ports::error::PortError;
 
-use crate::control::desk::{Desk, DeskError, IN_FLIGHT};
-use crate::control::doctor::container_is_there;
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::doctor::container_exists;
 
 /// Why the live set is not known to be complete, so that nothing may be deleted.
 #[derive(Debug, thiserror::Error)]
@@ -111,20 +111,24 @@ impl LiveSet {
     ///
     /// # Errors
     /// [`LiveSetError`] where the set is not known to be complete.
-    pub(crate) async fn read(desk: &Desk, roots: &Roots, holder: Option<&Container>) -> Result<Self, DeskError> {
+    pub(crate) async fn read(
+        control: &ControlContext,
+        roots: &Roots,
+        holder: Option<&Container>,
+    ) -> Result<Self, ControlError> {
         let mut live = Self::default();
         for store in roots.sources.union(&roots.others) {
-            let manifests = match list(desk.ports.blobs.as_ref(), store, MANIFESTS).await {
+            let manifests = match list(control.ports.blobs.as_ref(), store, MANIFESTS).await {
                 Ok(listed) => listed,
                 Err(_) if roots.may_be_gone(store) => continue,
                 Err(error) => return Err(LiveSetError::unlisted(store, error).into()),
             };
             if manifests.is_empty() && roots.needs(store) {
-                check_empty_source(desk, roots, store, holder).await?;
+                check_empty_source(control, roots, store, holder).await?;
             }
             let mut reading = futures::stream::iter(manifests)
-                .map(|listed| read_manifest(desk, store, listed.name))
-                .buffer_unordered(IN_FLIGHT);
+                .map(|listed| read_manifest(control, store, listed.name))
+                .buffer_unordered(MAX_IN_FLIGHT);
             while let Some((name, digest, manifest)) = reading.try_next().await? {
                 live.chunks.extend(manifest.chunks.iter().map(|chunk| chunk.hash));
                 live.versions.insert((name, digest));
@@ -145,12 +149,12 @@ impl LiveSet {
     /// [`LiveSetError::UnknownVersion`] where it was not.
     pub(crate) async fn check_covers<'a>(
         &self,
-        desk: &Desk,
+        control: &ControlContext,
         jobs: impl IntoIterator<Item = &'a Job>,
-    ) -> Result<(), DeskError> {
+    ) -> Result<(), ControlError> {
         for job in jobs {
             let name = manifest_name(job.image.name.as_str(), job.image.version.as_str());
-            if !self.versions.contains(&(name, job.image.digest)) && desk.has_work(job).await? {
+            if !self.versions.contains(&(name, job.image.digest)) && control.has_unfinished_work(job).await? {
                 let image = Box::new(job.image.clone());
                 return Err(LiveSetError::UnknownVersion { job: job.id.clone(), image }.into());
             }
@@ -161,12 +165,12 @@ impl LiveSet {
 
 /// Refuses a source store without manifests that does not exist, or beside which there are chunks.
 async fn check_empty_source(
-    desk: &Desk,
+    control: &ControlContext,
     roots: &Roots,
     store: &Container,
     holder: Option<&Container>,
 ) -> Result<(), LiveSetError> {
-    match container_is_there(desk, store).await {
+    match container_exists(control, store).await {
         Err(error) => Err(LiveSetError::unlisted(store, error)),
         Ok(false) => Err(LiveSetError::Missing(store.clone())),
         Ok(true) if roots.given_up.contains(store) => Ok(()),
@@ -178,13 +182,13 @@ async fn check_empty_source(
 
 /// Reads one manifest. One that was given up since it was listed is an error as well: a second run finds it gone.
 async fn read_manifest(
-    desk: &Desk,
+    control: &ControlContext,
     store: &Container,
     name: String,
 ) -> Result<(String, Digest, Manifest), LiveSetError> {
     let blob = store.blob(name.as_str());
     let unreadable = |reason: String| LiveSetError::Unreadable { manifest: blob.clone(), reason };
-    let bytes = desk.ports.blobs.get(&blob, None).await.map_err(|error| unreadable(error.to_string()))?;
+    let bytes = control.ports.blobs.get(&blob, None).await.map_err(|error| unreadable(error.to_string()))?;
     let manifest = Manifest::decode(&bytes).map_err(|error| unreadable(error.to_string()))?;
     Ok((name, digest_of(&bytes), manifest))
 }

@@ -4,20 +4,20 @@ use std::collections::BTreeSet;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{Kind, Operation, OperationState, Work};
+use goldfleet_model::operation::{Kind, Operation, OperationSpec, OperationState};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::{JobEvent, OperationEvent};
 use goldfleet_model::store::Store;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::commit::Commit;
 
-use crate::control::desk::{Desk, DeskError, Group, by_group};
-use crate::control::fanout::works_with_the_same;
-use crate::control::rings::Gate;
+use crate::control::context::{ControlContext, ControlError, Group, group_rows};
+use crate::control::fan_out::is_same_version;
+use crate::control::rings::RingGate;
 
 /// Which operations to try again.
 #[derive(Debug, Clone, Default)]
-pub struct Which {
+pub struct RetryFilter {
     /// Only of this kind.
     pub phase: Option<Kind>,
     /// Only of the targets that one of these selects; all, where empty.
@@ -28,72 +28,73 @@ pub struct Which {
 /// ended before all its operations had, those that go on with it too.
 ///
 /// # Errors
-/// [`DeskError::Refused`] where nothing is to be tried again, the job was never planned, or it is still stopping.
-pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, DeskError> {
-    let job = desk.job(id).await?.value;
-    let operations = desk.ports.table.operations(id).await?;
+/// [`ControlError::Refused`] where nothing is to be tried again, the job was never planned, or it is still stopping.
+pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) -> Result<usize, ControlError> {
+    let job = control.job(id).await?.value;
+    let operations = control.ports.table.operations(id).await?;
     if job.state == JobState::Cancelling {
-        return Err(DeskError::Refused(format!(
+        return Err(ControlError::Refused(format!(
             "job {id} is still cancelling: retry when 'goldfleet status {id} --watch' has ended"
         )));
     }
     // Operations that it has nevertheless may be some of those that were to be: planning was cut short.
     if job.tree.is_none() && job.state.is_terminal() {
         let why = job.failure.map_or_else(String::new, |failure| format!(": {}", failure.message));
-        return Err(DeskError::Refused(format!("job {id} was never planned{why}; dispatch the version again")));
+        return Err(ControlError::Refused(format!("job {id} was never planned{why}; dispatch the version again")));
     }
-    let gate = Gate::of(&job, &operations);
-    let retry = Retry { desk, job: &job, which, gate, stores: which.stores(&operations) };
+    let gate = RingGate::of(&job, &operations);
+    let retry = RetryRun { control, job: &job, which, gate, stores: which.stores(&operations) };
     let images_alone = which.images_without_vhd(&operations, &job);
-    let groups: Vec<Group> = by_group(operations).into_iter().filter(|group| !retry.commit(group).is_empty()).collect();
+    let groups: Vec<Group> =
+        group_rows(operations).into_iter().filter(|group| !retry.commit(group).is_empty()).collect();
     if groups.is_empty() {
-        return Err(DeskError::Refused(match images_alone {
+        return Err(ControlError::Refused(match images_alone {
             0 => format!("no selected operation of job {id} failed or was cancelled: see 'goldfleet status {id}'"),
             1 => format!("1 image of job {id} has no VHD yet: retry its copy too, without --phase"),
             many => format!("{many} images of job {id} have no VHDs yet: retry their copies too, without --phase"),
         }));
     }
-    // The job first: a job that has ended is not looked after by the sweeper.
+    // The job first: a job that has ended is not looked after by the reconciler.
     if job.state.is_terminal() {
-        refuse_beside_another(desk, &job, groups.iter().flatten().map(|row| &row.value)).await?;
-        desk.advance(id, JobEvent::Retry, |_| {}).await?;
+        ensure_no_newer_job(control, &job, groups.iter().flatten().map(|row| &row.value)).await?;
+        control.apply_event(id, JobEvent::Retry, |_| {}).await?;
     }
     let retried = retry.groups(groups).await;
     // However far that came.
-    keep_open(desk, id).await?;
+    hold_job_open(control, id).await?;
     retried
 }
 
 /// Two jobs of one image version never work on the same target at once: a job that has ended and is taken up again must not begin
 /// to do so. One that is new waits by itself.
-async fn refuse_beside_another(
-    desk: &Desk,
+async fn ensure_no_newer_job(
+    control: &ControlContext,
     job: &Job,
     mut operations: impl Iterator<Item = &Operation>,
-) -> Result<(), DeskError> {
-    let open = desk.ports.table.open_jobs().await?;
-    let others: Vec<&Job> = open.iter().map(|row| &row.value).filter(|other| works_with_the_same(other, job)).collect();
+) -> Result<(), ControlError> {
+    let open = control.ports.table.open_jobs().await?;
+    let others: Vec<&Job> = open.iter().map(|row| &row.value).filter(|other| is_same_version(other, job)).collect();
     let both = |other: &&&Job, operation: &Operation| {
         operation.work.target().is_some_and(|target| Selector::any(&other.selection, target))
     };
     match operations.find_map(|operation| others.iter().find(|other| both(other, operation))) {
         None => Ok(()),
-        Some(other) => Err(DeskError::Refused(format!(
+        Some(other) => Err(ControlError::Refused(format!(
             "job {} works with {} at some of the same targets: retry job {} when 'goldfleet status {} --watch' has ended",
             other.id, job.image, job.id, other.id
         ))),
     }
 }
 
-/// Writes the job's row once more: a sweep that saw the operations as they were before ends the job only in the version of
+/// Writes the job's row once more: a reconciler pass that saw the operations as they were before ends the job only in the version of
 /// the row that it knows, or has ended it meanwhile.
-async fn keep_open(desk: &Desk, id: &JobId) -> Result<(), DeskError> {
+async fn hold_job_open(control: &ControlContext, id: &JobId) -> Result<(), ControlError> {
     loop {
-        let row = desk.job(id).await?;
+        let row = control.job(id).await?;
         let written = match row.value.state {
             JobState::Succeeded => true,
-            state if state.is_terminal() => desk.advance_from(&row, JobEvent::Retry, |_| {}).await?.is_some(),
-            _ => desk.touch(&row).await?,
+            state if state.is_terminal() => control.apply_event_to(&row, JobEvent::Retry, |_| {}).await?.is_some(),
+            _ => control.bump_job_version(&row).await?,
         };
         if written {
             return Ok(());
@@ -102,19 +103,19 @@ async fn keep_open(desk: &Desk, id: &JobId) -> Result<(), DeskError> {
 }
 
 /// What is tried again of a job.
-struct Retry<'a> {
-    desk: &'a Desk,
+struct RetryRun<'a> {
+    control: &'a ControlContext,
     /// The job as it was before.
     job: &'a Job,
-    which: &'a Which,
-    gate: Gate<'a>,
+    which: &'a RetryFilter,
+    gate: RingGate<'a>,
     /// The stores that copies which are retried read from.
     stores: BTreeSet<Store>,
 }
 
-impl Retry<'_> {
+impl RetryRun<'_> {
     /// Returns how many operations were written.
-    async fn groups(&self, groups: Vec<Group>) -> Result<usize, DeskError> {
+    async fn groups(&self, groups: Vec<Group>) -> Result<usize, ControlError> {
         let mut count = 0;
         for group in groups {
             count += self.group(group).await?;
@@ -122,36 +123,38 @@ impl Retry<'_> {
         Ok(count)
     }
 
-    async fn group(&self, mut group: Group) -> Result<usize, DeskError> {
+    async fn group(&self, mut group: Group) -> Result<usize, ControlError> {
         loop {
             let commit = self.commit(&group);
             let Some(any) = commit.operations().next() else { return Ok(0) };
-            if self.desk.commit(&commit).await? {
+            if self.control.commit(&commit).await? {
                 for ready in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
-                    self.desk.announce(ready).await?;
+                    self.control.enqueue_operation(ready).await?;
                 }
                 return Ok(commit.changes.len());
             }
-            group = self.desk.ports.table.group(&self.job.id, &any.id).await?;
+            group = self.control.ports.table.group(&self.job.id, &any.id).await?;
         }
     }
 
     /// What of a group is tried again, as it stands then.
     fn commit(&self, group: &[Versioned<Operation>]) -> Commit {
-        let now = self.desk.ports.clock.now();
-        let vhd = Vhd::of(group, self.which, self.job);
+        let now = self.control.ports.clock.now();
+        let vhd = ImageSource::of(group, self.which, self.job);
         let mut commit = Commit::default();
         for row in group {
             let mut operation = row.value.clone();
-            let line = self.event(&operation, vhd).and_then(|event| operation.apply(event, now, &self.desk.who).ok());
-            if line.is_none() && !self.goes_on(&operation) {
+            let line = self
+                .retry_event(&operation, vhd)
+                .and_then(|event| operation.apply(event, now, &self.control.actor).ok());
+            if line.is_none() && !self.resumes_without_retry(&operation) {
                 continue;
             }
             operation.updated = now;
             if !operation.state.is_leased() {
                 operation.queued = Some(now);
             }
-            commit.write(row, operation, line);
+            commit.push(row, operation, line);
         }
         commit
     }
@@ -159,64 +162,72 @@ impl Retry<'_> {
     /// Whether an operation that needs no other try goes on with a job that had ended before it, as where another retry was cut
     /// short. Its row is written too: whoever still stops what the
     /// job had before, with the row as it was, must find it changed.
-    fn goes_on(&self, operation: &Operation) -> bool {
+    fn resumes_without_retry(&self, operation: &Operation) -> bool {
         self.job.state.is_terminal() && !operation.state.is_terminal()
     }
 
     /// How an operation is tried again; none where it is not.
-    fn event(&self, operation: &Operation, vhd: Vhd) -> Option<OperationEvent> {
-        let chosen = self.which.chooses(operation).then_some(OperationEvent::Rearm);
+    fn retry_event(&self, operation: &Operation, vhd: ImageSource) -> Option<OperationEvent> {
+        let chosen = self.which.is_selected_for_retry(operation).then_some(OperationEvent::RetryRequested);
         match (operation.id.kind(), vhd) {
             // A copy would fail again where the stores that it reads from have not been filled.
-            (Kind::Seed, _) => chosen.or_else(|| self.is_needed(operation).then_some(OperationEvent::Rearm)),
+            (Kind::Replicate, _) => {
+                chosen.or_else(|| self.is_needed(operation).then_some(OperationEvent::RetryRequested))
+            }
             // A copy of a ring that may not begin yet waits for that.
-            (Kind::Copy, Vhd::CopiedAgain) if !self.may_begin(operation) => Some(OperationEvent::Rewait),
-            (Kind::Copy, Vhd::CopiedAgain) => Some(OperationEvent::Rearm),
-            (Kind::Copy, _) => None,
-            (Kind::Image, Vhd::Copied) => chosen,
-            (Kind::Image, Vhd::CopiedAgain) => ended_badly(operation).then_some(OperationEvent::Rewait),
+            (Kind::Assemble, ImageSource::CopyRetried) if !self.is_ready(operation) => {
+                Some(OperationEvent::RetryDeferred)
+            }
+            (Kind::Assemble, ImageSource::CopyRetried) => Some(OperationEvent::RetryRequested),
+            (Kind::Assemble, _) => None,
+            (Kind::Image, ImageSource::Present) => chosen,
+            (Kind::Image, ImageSource::CopyRetried) => {
+                failed_or_cancelled(operation).then_some(OperationEvent::RetryDeferred)
+            }
             // It can't be tried alone.
-            (Kind::Image, Vhd::Missing) => None,
+            (Kind::Image, ImageSource::Missing) => None,
         }
     }
 
     /// Whether a store failed that a copy which is retried reads from.
     fn is_needed(&self, operation: &Operation) -> bool {
         let store = match &operation.work {
-            Work::Seed { store, .. } => store,
-            Work::Copy { .. } | Work::Image { .. } => return false,
+            OperationSpec::Replicate { store, .. } => store,
+            OperationSpec::Assemble { .. } | OperationSpec::Image { .. } => return false,
         };
-        ended_badly(operation) && self.stores.contains(store)
+        failed_or_cancelled(operation) && self.stores.contains(store)
     }
 
-    fn may_begin(&self, operation: &Operation) -> bool {
-        operation.work.target().is_none_or(|target| self.gate.lets_begin(target.ring))
+    fn is_ready(&self, operation: &Operation) -> bool {
+        operation.work.target().is_none_or(|target| self.gate.is_open_for(target.ring))
     }
 }
 
 /// What a target's image is to be made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Vhd {
+enum ImageSource {
     /// The copy is done.
-    Copied,
+    Present,
     /// The copy is tried again: it ended badly, or it is done and its VHD is gone.
-    CopiedAgain,
+    CopyRetried,
     /// The copy is not done, or there is none.
     Missing,
 }
 
-impl Vhd {
-    fn of(group: &[Versioned<Operation>], which: &Which, job: &Job) -> Self {
+impl ImageSource {
+    fn of(group: &[Versioned<Operation>], which: &RetryFilter, job: &Job) -> Self {
         let operations = || group.iter().map(|row| &row.value);
-        let Some(copy) = operations().find(|operation| operation.id.kind() == Kind::Copy) else { return Self::Missing };
+        let Some(copy) = operations().find(|operation| operation.id.kind() == Kind::Assemble) else {
+            return Self::Missing;
+        };
         let done = copy.state == OperationState::Succeeded;
         // Either phase means both: an image is not made without its VHD, nor is a VHD of any use by itself.
-        let lacks = |image: &Operation| lacks_vhd(image) || job.cleaned && ended_badly(image);
-        let gone = || which.phase != Some(Kind::Seed) && which.selects(copy) && operations().any(lacks);
+        let lacks = |image: &Operation| lacks_vhd(image) || job.cleaned && failed_or_cancelled(image);
+        let gone = || which.phase != Some(Kind::Replicate) && which.matches_target(copy) && operations().any(lacks);
         match done {
-            true if gone() => Self::CopiedAgain,
-            true => Self::Copied,
-            false if which.chooses(copy) => Self::CopiedAgain,
+            true if gone() => Self::CopyRetried,
+            true => Self::Present,
+            false if which.is_selected_for_retry(copy) => Self::CopyRetried,
             false => Self::Missing,
         }
     }
@@ -228,39 +239,41 @@ fn lacks_vhd(operation: &Operation) -> bool {
     operation.state == OperationState::Failed && matches!(code, Some("vhd-not-found" | "vhd-invalid"))
 }
 
-fn ended_badly(operation: &Operation) -> bool {
+fn failed_or_cancelled(operation: &Operation) -> bool {
     matches!(operation.state, OperationState::Failed | OperationState::Cancelled)
 }
 
-impl Which {
+impl RetryFilter {
     /// The stores that the copies which are retried read from. Empty where only some phase is retried.
     fn stores(&self, operations: &[Versioned<Operation>]) -> BTreeSet<Store> {
         if self.phase.is_some() {
             return BTreeSet::new();
         }
-        let copies = operations.iter().map(|row| &row.value).filter(|operation| self.chooses(operation));
+        let copies = operations.iter().map(|row| &row.value).filter(|operation| self.is_selected_for_retry(operation));
         let from = copies.filter_map(|operation| match &operation.work {
-            Work::Copy { from, .. } => Some(from),
-            Work::Seed { .. } | Work::Image { .. } => None,
+            OperationSpec::Assemble { from, .. } => Some(from),
+            OperationSpec::Replicate { .. } | OperationSpec::Image { .. } => None,
         });
         from.flatten().cloned().collect()
     }
 
     /// How many of the chosen images cannot be retried alone, as their copies have not succeeded.
     fn images_without_vhd(&self, operations: &[Versioned<Operation>], job: &Job) -> usize {
-        let groups = by_group(operations.to_vec());
-        let lacking = groups.iter().filter(|group| Vhd::of(group, self, job) == Vhd::Missing);
+        let groups = group_rows(operations.to_vec());
+        let lacking = groups.iter().filter(|group| ImageSource::of(group, self, job) == ImageSource::Missing);
         let images = lacking.flatten().filter(|row| row.value.id.kind() == Kind::Image);
-        images.filter(|row| self.chooses(&row.value)).count()
+        images.filter(|row| self.is_selected_for_retry(&row.value)).count()
     }
 
     /// Whether an operation is to be tried again for its own sake.
-    fn chooses(&self, operation: &Operation) -> bool {
-        ended_badly(operation) && self.phase.is_none_or(|phase| phase == operation.id.kind()) && self.selects(operation)
+    fn is_selected_for_retry(&self, operation: &Operation) -> bool {
+        failed_or_cancelled(operation)
+            && self.phase.is_none_or(|phase| phase == operation.id.kind())
+            && self.matches_target(operation)
     }
 
     /// Whether an operation's target is one of those that are meant.
-    fn selects(&self, operation: &Operation) -> bool {
+    fn matches_target(&self, operation: &Operation) -> bool {
         self.targets.is_empty() || operation.work.target().is_some_and(|target| Selector::any(&self.targets, target))
     }
 }

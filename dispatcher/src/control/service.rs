@@ -1,4 +1,4 @@
-//! The dispatcher as a service: fans out jobs as they are asked for, sweeps, cleans up.
+//! The dispatcher as a service: fans out jobs as they are requested, reconciles, cleans up.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use goldfleet_model::message::{Message, QueueName};
 use goldfleet_ports::clock::after;
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::queue::Received;
-use goldfleet_runtime::telemetry::Complaint;
+use goldfleet_runtime::telemetry::RepeatLimiter;
 use tokio_util::sync::CancellationToken;
 
-use crate::control::desk::{Desk, DeskError};
-use crate::control::fanout::{FannedOut, fan_out};
-use crate::control::sweep::{TURN, sweep};
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::fan_out::{FanOutResult, fan_out};
+use crate::control::reconcile::{MAX_PASS_TIME, reconcile_open_jobs};
 
 /// How long a dispatch message stays invisible while its job is fanned out. Longer than that takes is better than too
 /// short, but a second dispatcher that begins as well does no harm.
 const VISIBILITY: Duration = Duration::from_secs(120);
 
 /// The wait after a first failure to read the queue, and between looks at an empty one.
-const POLL: Duration = Duration::from_millis(200);
+const FIRST_POLL: Duration = Duration::from_millis(200);
 
 /// How long a dispatcher works, if nobody stops it before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
+pub enum RunUntil {
     /// Until it is stopped.
     Stopped,
     /// Until no job is left that has not ended.
@@ -31,83 +31,83 @@ pub enum Until {
 }
 
 /// Works until `stop` is cancelled, or until its end.
-pub async fn serve(desk: &Desk, until: Until, stop: &CancellationToken) {
-    let clock = desk.ports.clock.as_ref();
-    let interval = desk.config.dispatch.sweep.get();
+pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationToken) {
+    let clock = control.ports.clock.as_ref();
+    let interval = control.config.dispatch.sweep.get();
     let mut swept = None;
-    let health = &desk.vitals.health;
-    let (mut unread, mut unswept) = (Complaint::default(), Complaint::default());
+    let health = &control.monitor.health;
+    let (mut unread, mut unswept) = (RepeatLimiter::default(), RepeatLimiter::default());
     while !stop.is_cancelled() {
-        health.turns(TURN);
-        let received = receive(desk).await.unwrap_or_else(|error| {
-            if unread.is_due(&error) {
+        health.tick(MAX_PASS_TIME);
+        let received = receive(control).await.unwrap_or_else(|error| {
+            if unread.should_log(&error) {
                 tracing::warn!(%error, code = error.code, "the dispatch queue can't be read");
             }
             0
         });
         let now = clock.now();
         let due = swept.is_none_or(|at| now > after(at, interval));
-        if received == 0 && (due || until == Until::Idle) {
+        if received == 0 && (due || until == RunUntil::Idle) {
             swept = Some(now);
-            measure_queues(desk).await;
-            match sweep(desk).await {
-                Ok(0) if until == Until::Idle && is_idle(desk).await => return,
+            measure_queues(control).await;
+            match reconcile_open_jobs(control).await {
+                Ok(0) if until == RunUntil::Idle && is_idle(control).await => return,
                 Ok(_) => {}
-                Err(error) if unswept.is_due(&error) => tracing::warn!("a sweep was cut short: {error}"),
+                Err(error) if unswept.should_log(&error) => tracing::warn!("a sweep was cut short: {error}"),
                 Err(_) => {}
             }
         }
         if received == 0 {
             tokio::select! {
                 biased;
-                () = clock.sleep(POLL.min(interval)) => {}
+                () = clock.sleep(FIRST_POLL.min(interval)) => {}
                 () = stop.cancelled() => {}
             }
         }
     }
-    health.drains();
+    health.set_draining();
 }
 
 /// Asks how much lies in the queues, for whoever watches: only where someone does, as asking costs a request a queue.
-async fn measure_queues(desk: &Desk) {
-    if desk.config.dispatch.listen.is_none() {
+async fn measure_queues(control: &ControlContext) {
+    if control.config.dispatch.listen.is_none() {
         return;
     }
     for queue in QueueName::ALL {
-        match desk.ports.queue.depth(queue).await {
-            Ok(messages) => desk.vitals.metrics.queue(queue, messages),
+        match control.ports.queue.depth(queue).await {
+            Ok(messages) => control.monitor.metrics.set_queue_depth(queue, messages),
             Err(error) => tracing::debug!(%error, %queue, "how much lies in a queue can't be told"),
         }
     }
 }
 
-async fn is_idle(desk: &Desk) -> bool {
-    matches!(desk.ports.queue.depth(QueueName::Dispatch).await, Ok(0))
+async fn is_idle(control: &ControlContext) -> bool {
+    matches!(control.ports.queue.depth(QueueName::Dispatch).await, Ok(0))
 }
 
 /// Deals with one message of the dispatch queue, if there is one.
-async fn receive(desk: &Desk) -> PortResult<usize> {
-    let messages = desk.ports.queue.receive(QueueName::Dispatch, 1, VISIBILITY).await?;
-    desk.vitals.health.answered();
+async fn receive(control: &ControlContext) -> PortResult<usize> {
+    let messages = control.ports.queue.receive(QueueName::Dispatch, 1, VISIBILITY).await?;
+    control.monitor.health.coordination_reached();
     for message in &messages {
-        process(desk, message).await?;
+        process(control, message).await?;
     }
     Ok(messages.len())
 }
 
-async fn process(desk: &Desk, received: &Received) -> PortResult<()> {
-    let queue = &desk.ports.queue;
+async fn process(control: &ControlContext, received: &Received) -> PortResult<()> {
+    let queue = &control.ports.queue;
     let job: JobId = match Message::decode(&received.body) {
         Ok(message) => message.job,
         Err(error) => {
             tracing::warn!(%error, "a message is put aside in the poison queue");
-            queue.send(QueueName::Poison, &received.body, Duration::ZERO).await?;
+            queue.send(QueueName::DeadLetter, &received.body, Duration::ZERO).await?;
             return queue.delete(QueueName::Dispatch, &received.receipt).await;
         }
     };
-    let again = match fan_out(desk, &job).await {
-        Ok(FannedOut::Done) => None,
-        Ok(FannedOut::Later(wait)) => Some(wait),
+    let again = match fan_out(control, &job).await {
+        Ok(FanOutResult::Done) => None,
+        Ok(FanOutResult::Deferred(wait)) => Some(wait),
         Err(error) if is_race(&error) => {
             tracing::debug!(%job, "another dispatcher plans this job too: {error}");
             Some(retry_after(&error))
@@ -124,12 +124,12 @@ async fn process(desk: &Desk, received: &Received) -> PortResult<()> {
 }
 
 /// Whether another dispatcher changed the same rows at the same time, which is harmless: the message is received again.
-fn is_race(error: &DeskError) -> bool {
-    let kind = if let DeskError::Port(error) = error { Some(error.kind) } else { None };
+fn is_race(error: &ControlError) -> bool {
+    let kind = if let ControlError::Port(error) = error { Some(error.kind) } else { None };
     matches!(kind, Some(ErrorKind::Conflict | ErrorKind::AlreadyExists | ErrorKind::Fenced))
 }
 
-fn retry_after(error: &DeskError) -> Duration {
-    let asked = if let DeskError::Port(error) = error { error.retry_after } else { None };
+fn retry_after(error: &ControlError) -> Duration {
+    let asked = if let ControlError::Port(error) = error { error.retry_after } else { None };
     asked.unwrap_or(Duration::from_secs(5))
 }

@@ -8,11 +8,11 @@ use goldfleet_model::store::{Container, Store};
 use goldfleet_model::target::Target;
 use goldfleet_ports::error::PortError;
 
-use crate::control::desk::{Desk, DeskError, IN_FLIGHT};
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 
 /// A thing that a fleet needs, and whether it is there now.
 #[derive(Debug)]
-pub struct Made {
+pub struct SetupResult {
     /// What it is, in words.
     pub what: String,
     /// Why it could not be made, if it could not.
@@ -24,19 +24,19 @@ pub struct Made {
 ///
 /// # Errors
 /// Where the targets file can't be read.
-pub async fn set_up(desk: &Desk) -> Result<Vec<Made>, DeskError> {
-    let file = TargetsFile::load(&desk.config.targets.file)?;
+pub async fn set_up(control: &ControlContext) -> Result<Vec<SetupResult>, ControlError> {
+    let file = TargetsFile::load(&control.config.targets.file)?;
     let mut made = vec![
-        Made { what: "queues".to_owned(), error: desk.ports.queue.ensure().await.err() },
-        Made { what: "tables".to_owned(), error: desk.ports.table.ensure().await.err() },
+        SetupResult { what: "queues".to_owned(), error: control.ports.queue.ensure().await.err() },
+        SetupResult { what: "tables".to_owned(), error: control.ports.table.ensure().await.err() },
     ];
-    let mut containers = BTreeSet::from([desk.config.source.store().container()]);
+    let mut containers = BTreeSet::from([control.config.source.store().container()]);
     containers.extend(file.stores.iter().map(Store::container));
     containers.extend(file.targets.iter().filter(|target| target.enabled).map(Target::staging));
-    let containers = stream::iter(containers).map(async |container: Container| Made {
+    let containers = stream::iter(containers).map(async |container: Container| SetupResult {
         what: format!("container {container}"),
-        error: desk.ports.blobs.ensure_container(&container).await.err(),
+        error: control.ports.blobs.ensure_container(&container).await.err(),
     });
-    made.extend(containers.buffered(IN_FLIGHT).collect::<Vec<_>>().await);
+    made.extend(containers.buffered(MAX_IN_FLIGHT).collect::<Vec<_>>().await);
     Ok(made)
 }

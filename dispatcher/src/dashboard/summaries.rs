@@ -11,14 +11,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use crate::control::desk::{Desk, DeskError};
-use crate::control::status::{Standing, Status, status};
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::status::{ReportedState, Status, status};
 
 /// How old the counts of a job that has not ended may be.
-const FRESH: Duration = Duration::from_secs(2);
+const MAX_AGE: Duration = Duration::from_secs(2);
 
 /// The newest jobs, of which the list consists: years of nightly refreshes are not for a page.
-const NEWEST: usize = 200;
+const MAX_JOBS: usize = 200;
 
 /// A job in the list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,7 +30,7 @@ pub struct Summary {
     /// Its version.
     pub version: String,
     /// Where it stands.
-    pub state: Standing,
+    pub state: ReportedState,
     /// The state of its row, which distinguishes requested and cancelling jobs from running ones.
     pub detail: JobState,
     /// The ring that waits for approval.
@@ -52,7 +52,7 @@ pub struct Summary {
 
 impl From<Status> for Summary {
     fn from(status: Status) -> Self {
-        let phases = status.phases.named();
+        let phases = status.phases.iter_named();
         let image = &status.phases.image;
         Self {
             state: status.state,
@@ -72,7 +72,7 @@ impl From<Status> for Summary {
 }
 
 /// The counts as last read, and the version of the job's row then.
-struct Known {
+struct CachedSummary {
     etag: ETag,
     at: Instant,
     summary: Summary,
@@ -80,25 +80,25 @@ struct Known {
 
 /// The counts of all jobs. Pages that ask at once wait for one reading.
 #[derive(Clone, Default)]
-pub struct Summaries(Arc<Mutex<HashMap<JobId, Known>>>);
+pub struct SummaryCache(Arc<Mutex<HashMap<JobId, CachedSummary>>>);
 
-impl Summaries {
+impl SummaryCache {
     /// The newest jobs.
     ///
     /// # Errors
     /// Where the table can't be reached.
-    pub async fn all(&self, desk: &Desk) -> Result<Vec<Summary>, DeskError> {
+    pub async fn all(&self, control: &ControlContext) -> Result<Vec<Summary>, ControlError> {
         let mut known = self.0.lock().await;
-        let jobs = desk.ports.table.newest_jobs(NEWEST).await?;
+        let jobs = control.ports.table.newest_jobs(MAX_JOBS).await?;
         let mut all = Vec::with_capacity(jobs.len());
         for job in &jobs {
             let id = &job.value.id;
             let good = known.get(id).is_some_and(|known| {
-                known.etag == job.etag && (job.value.state.is_terminal() || known.at.elapsed() < FRESH)
+                known.etag == job.etag && (job.value.state.is_terminal() || known.at.elapsed() < MAX_AGE)
             });
             if !good {
-                let summary = Summary::from(status(desk, &job.value).await?);
-                known.insert(id.clone(), Known { etag: job.etag.clone(), at: Instant::now(), summary });
+                let summary = Summary::from(status(control, &job.value).await?);
+                known.insert(id.clone(), CachedSummary { etag: job.etag.clone(), at: Instant::now(), summary });
             }
             all.extend(known.get(id).map(|known| known.summary.clone()));
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use goldfleet_model::operation::{Failure, Kind, Operation, OperationId, OperationState, Work};
+use goldfleet_model::operation::{Failure, Kind, Operation, OperationId, OperationSpec, OperationState};
 use goldfleet_model::store::Store;
 use goldfleet_model::target::TargetKey;
 use goldfleet_ports::Versioned;
@@ -10,13 +10,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::history::Series;
+use super::throughput::Series;
 use crate::control::explain;
 use crate::control::status::Status;
 
 /// An operation, as the page shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Line {
+pub struct OperationView {
     /// Its identifier in the job.
     pub id: String,
     /// What it does.
@@ -54,12 +54,14 @@ pub struct Line {
     pub remedy: Option<String>,
 }
 
-impl Line {
+impl OperationView {
     fn of(operation: &Operation) -> Self {
         let (subscription, makes) = match &operation.work {
-            Work::Seed { store, .. } => (None, Some(store.container().to_string())),
-            Work::Copy { target, .. } => (Some(target.subscription.to_string()), None),
-            Work::Image { target, name, .. } => (Some(target.subscription.to_string()), Some(name.to_string())),
+            OperationSpec::Replicate { store, .. } => (None, Some(store.container().to_string())),
+            OperationSpec::Assemble { target, .. } => (Some(target.subscription.to_string()), None),
+            OperationSpec::Image { target, name, .. } => {
+                (Some(target.subscription.to_string()), Some(name.to_string()))
+            }
         };
         Self {
             id: operation.id.to_string(),
@@ -110,32 +112,33 @@ pub struct Node {
 
 /// All that the page shows of a job at a moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct View {
+pub struct JobView {
     /// The counts.
     pub status: Status,
     /// Every operation.
-    pub operations: Vec<Line>,
+    pub operations: Vec<OperationView>,
     /// The distribution tree, parents before their children.
     pub tree: Vec<Node>,
     /// Bytes over time.
     pub throughput: Series,
 }
 
-impl View {
+impl JobView {
     /// The view of a job with this status and these rows.
     #[must_use]
     pub fn new(status: Status, rows: &[Versioned<Operation>], throughput: Series) -> Self {
-        let operations = rows.iter().map(|row| Line::of(&row.value)).collect();
+        let operations = rows.iter().map(|row| OperationView::of(&row.value)).collect();
         Self { status, operations, tree: tree(rows), throughput }
     }
 
     /// What has changed since `last`, in the form of the whole: only the operations that differ, and of the rest only
     /// what differs at all. None where nothing has.
     #[must_use]
-    pub fn since(&self, last: &Self) -> Option<Value> {
+    pub fn diff(&self, last: &Self) -> Option<Value> {
         let mut delta = Map::new();
-        let before: HashMap<&str, &Line> = last.operations.iter().map(|line| (line.id.as_str(), line)).collect();
-        let changed: Vec<&Line> =
+        let before: HashMap<&str, &OperationView> =
+            last.operations.iter().map(|line| (line.id.as_str(), line)).collect();
+        let changed: Vec<&OperationView> =
             self.operations.iter().filter(|line| before.get(line.id.as_str()) != Some(line)).collect();
         if !changed.is_empty() {
             delta.insert("operations".to_owned(), json!(changed));
@@ -152,9 +155,9 @@ impl View {
         (!delta.is_empty()).then_some(Value::Object(delta))
     }
 
-    /// The whole, in the form of [`View::since`].
+    /// The whole, in the form of [`JobView::diff`].
     #[must_use]
-    pub fn whole(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         json!({
             "status": counts(&self.status),
             "operations": self.operations,
@@ -175,11 +178,11 @@ fn counts(status: &Status) -> Value {
 
 /// The distribution tree as the operations know it: who fills whom stands on each of them.
 fn tree(rows: &[Versioned<Operation>]) -> Vec<Node> {
-    let mut plants: BTreeMap<&Store, Plant> = BTreeMap::new();
+    let mut plants: BTreeMap<&Store, NodeDraft> = BTreeMap::new();
     let mut reads: HashMap<TargetKey, &Store> = HashMap::new();
     for operation in rows.iter().map(|row| &row.value) {
         match &operation.work {
-            Work::Seed { store, from } => {
+            OperationSpec::Replicate { store, from } => {
                 let plant = plants.entry(store).or_default();
                 plant.seed = Some(operation);
                 plant.parent = from.first();
@@ -187,14 +190,14 @@ fn tree(rows: &[Versioned<Operation>]) -> Vec<Node> {
                     plants.entry(parent).or_default();
                 }
             }
-            Work::Copy { target, from } => {
+            OperationSpec::Assemble { target, from } => {
                 let Some(store) = from.first() else { continue };
                 let plant = plants.entry(store).or_default();
                 plant.targets += 1;
                 plant.failed += usize::from(operation.state == OperationState::Failed);
                 reads.insert(target.key(), store);
             }
-            Work::Image { .. } => {}
+            OperationSpec::Image { .. } => {}
         }
     }
     for operation in rows.iter().map(|row| &row.value) {
@@ -207,14 +210,14 @@ fn tree(rows: &[Versioned<Operation>]) -> Vec<Node> {
     let roots: Vec<&Store> =
         plants.iter().filter(|(_, plant)| plant.parent.is_none()).map(|(store, _)| *store).collect();
     for root in roots {
-        grow(root, None, &plants, &mut nodes);
+        add_subtree(root, None, &plants, &mut nodes);
     }
     nodes
 }
 
 /// A store while the tree is made.
 #[derive(Default)]
-struct Plant<'a> {
+struct NodeDraft<'a> {
     seed: Option<&'a Operation>,
     parent: Option<&'a Store>,
     targets: usize,
@@ -223,7 +226,12 @@ struct Plant<'a> {
 }
 
 /// Adds a store and, behind it, all that it fills.
-fn grow<'a>(store: &'a Store, parent: Option<usize>, plants: &BTreeMap<&'a Store, Plant<'a>>, nodes: &mut Vec<Node>) {
+fn add_subtree<'a>(
+    store: &'a Store,
+    parent: Option<usize>,
+    plants: &BTreeMap<&'a Store, NodeDraft<'a>>,
+    nodes: &mut Vec<Node>,
+) {
     // A tree has each store once: more nodes than stores would be a circle.
     let Some(plant) = plants.get(store).filter(|_| nodes.len() < plants.len()) else { return };
     let own = nodes.len();
@@ -240,6 +248,6 @@ fn grow<'a>(store: &'a Store, parent: Option<usize>, plants: &BTreeMap<&'a Store
         failed: plant.failed,
     });
     for (child, _) in plants.iter().filter(|(_, plant)| plant.parent == Some(store)) {
-        grow(child, Some(own), plants, nodes);
+        add_subtree(child, Some(own), plants, nodes);
     }
 }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use goldfleet_diagnostics::Fault;
-use goldfleet_diagnostics::{Problem, lines};
+use goldfleet_diagnostics::FieldError;
+use goldfleet_diagnostics::{Diagnostic, join_lines};
 
 use super::PREFIX;
 
@@ -27,18 +27,18 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// What is written can't be used.
-    #[error("{}", lines(.0))]
-    Invalid(Vec<Problem>),
+    #[error("{}", join_lines(.0))]
+    Invalid(Vec<Diagnostic>),
 }
 
 impl ConfigError {
-    pub(super) fn invalid(file: &Path, faults: &[Fault]) -> Self {
-        Self::Invalid(faults.iter().map(|fault| Problem::new(file, fault, how_to_give)).collect())
+    pub(super) fn invalid(file: &Path, faults: &[FieldError]) -> Self {
+        Self::Invalid(faults.iter().map(|fault| Diagnostic::new(file, fault, hint)).collect())
     }
 }
 
 /// How a missing key can be given.
-fn how_to_give(keys: &[String]) -> String {
+fn hint(keys: &[String]) -> String {
     let variable = format!("{PREFIX}{}", keys.join("__").to_uppercase());
     match keys {
         [section] => format!("add the section [{section}], or set its keys as {variable}__KEY"),

@@ -7,14 +7,14 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 /// What can be logged, in words.
-pub const HOW_TO_FILTER: &str = "write a level, such as 'info', or 'warn,goldfleet_worker=debug'";
+pub const FILTER_HELP: &str = "write a level, such as 'info', or 'warn,goldfleet_worker=debug'";
 
 /// Reads a filter that is meant for us.
 ///
 /// # Errors
 /// Why it is none, but for a word that is no level. It would be the name of a part of the program, of which everything is
 /// logged, and nothing else.
-pub fn read_filter(filter: &str) -> Result<EnvFilter, Option<ParseError>> {
+pub fn parse_filter(filter: &str) -> Result<EnvFilter, Option<ParseError>> {
     let misspelt = |word: &str| {
         !word.contains(['=', '[', ':', '_']) && Level::from_str(word).is_err() && !word.eq_ignore_ascii_case("off")
     };

@@ -90,9 +90,9 @@ use serde::{Deserialize, Serialize};
 pub use error::ConfigError;
 pub use sections::{
     Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat,
-    ModelledCloud, Planning, Source, Staged, Targets, Upload, Worker,
+    ModelledCloud, Planning, Source, StagedPolicy, Targets, Upload, Worker,
 };
-pub use values::{Listen, Time};
+pub use values::{HumanDuration, ListenAddress};
 
 /// What the environment's variables for the configuration begin with.
 const PREFIX: &str = "GOLDFLEET_";

@@ -9,7 +9,7 @@ use goldfleet_model::naming::NameTemplate;
 use goldfleet_model::store::Store;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::values::{Listen, Time};
+use super::values::{HumanDuration, ListenAddress};
 
 /// `[coordination]`: where queues and tables are. The key `backend` tells the variants apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -169,15 +169,15 @@ pub struct Worker {
     /// Operations in flight in a process.
     pub concurrency: usize,
     /// How long a claim on an operation holds without a heartbeat.
-    pub lease: Time,
+    pub lease: HumanDuration,
     /// Attempts after which an operation has failed.
     pub max_attempts: u32,
     /// The wait before the second attempt; it doubles with each further one.
-    pub retry_base: Time,
+    pub retry_base: HumanDuration,
     /// The longest wait between attempts.
-    pub retry_cap: Time,
+    pub retry_cap: HumanDuration,
     /// The longest pause between looks at an empty queue.
-    pub poll: Time,
+    pub poll: HumanDuration,
     /// Requests in flight for one copy.
     pub chunk_requests: usize,
     /// Requests in flight for one seed.
@@ -190,18 +190,18 @@ pub struct Worker {
     pub clone_and_patch: bool,
     /// Where a worker tells how it fares; nowhere, where none is given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub listen: Option<Listen>,
+    pub listen: Option<ListenAddress>,
 }
 
 impl Default for Worker {
     fn default() -> Self {
         Self {
             concurrency: 32,
-            lease: Time::seconds(60),
+            lease: HumanDuration::seconds(60),
             max_attempts: 8,
-            retry_base: Time::seconds(1),
-            retry_cap: Time::seconds(300),
-            poll: Time::seconds(5),
+            retry_base: HumanDuration::seconds(1),
+            retry_cap: HumanDuration::seconds(300),
+            poll: HumanDuration::seconds(5),
             chunk_requests: 8,
             seed_requests: 16,
             requests: 256,
@@ -230,20 +230,20 @@ impl Default for Upload {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dispatch {
-    /// The time between two sweeps.
-    pub sweep: Time,
+    /// The time between two reconciler passes.
+    pub sweep: HumanDuration,
     /// How long an operation may lie ready and unclaimed before its message is sent again.
-    pub patience: Time,
+    pub patience: HumanDuration,
     /// Whether every ring of a job after the first waits for an operator's approval, even if the job is asked for without.
     pub approve: bool,
     /// Where a dispatcher tells how it fares; nowhere, where none is given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub listen: Option<Listen>,
+    pub listen: Option<ListenAddress>,
 }
 
 impl Default for Dispatch {
     fn default() -> Self {
-        Self { sweep: Time::seconds(10), patience: Time::seconds(120), approve: false, listen: None }
+        Self { sweep: HumanDuration::seconds(10), patience: HumanDuration::seconds(120), approve: false, listen: None }
     }
 }
 
@@ -256,7 +256,7 @@ pub struct Planning {
     pub rates: Option<PathBuf>,
     /// How long a job's plan may take to the last image; as long as the cheapest takes, where it is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub within: Option<Time>,
+    pub within: Option<HumanDuration>,
 }
 
 /// `[cleanup]`: what is removed, and when.
@@ -264,21 +264,21 @@ pub struct Planning {
 #[serde(default, deny_unknown_fields)]
 pub struct Cleanup {
     /// What becomes of a target's VHD once its image is made.
-    pub staged: Staged,
+    pub staged: StagedPolicy,
     /// How old a chunk must be before it can be collected.
-    pub chunk_grace: Time,
+    pub chunk_grace: HumanDuration,
 }
 
 impl Default for Cleanup {
     fn default() -> Self {
-        Self { staged: Staged::Keep, chunk_grace: Time::seconds(24 * 60 * 60) }
+        Self { staged: StagedPolicy::Keep, chunk_grace: HumanDuration::seconds(24 * 60 * 60) }
     }
 }
 
 /// What becomes of a target's VHD once its image is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Staged {
+pub enum StagedPolicy {
     /// It stays.
     Keep,
     /// It goes.

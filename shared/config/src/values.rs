@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use goldfleet_model::as_text;
+use goldfleet_model::serde_as_string;
 use goldfleet_model::value::InvalidValue;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 /// A length of time as people write it: `90s`, `1h 30m`, `2 days`. A day is 24 hours.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Time(Duration);
+pub struct HumanDuration(Duration);
 
-impl Time {
+impl HumanDuration {
     /// A time of whole seconds.
     #[must_use]
     pub const fn seconds(seconds: u64) -> Self {
@@ -35,7 +35,7 @@ impl Time {
     }
 }
 
-impl FromStr for Time {
+impl FromStr for HumanDuration {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
@@ -52,9 +52,9 @@ impl FromStr for Time {
     }
 }
 
-as_text!(Time);
+serde_as_string!(HumanDuration);
 
-impl fmt::Display for Time {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Parsed from a signed duration, or made of few seconds: never too long for one.
         let duration = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
@@ -62,7 +62,7 @@ impl fmt::Display for Time {
     }
 }
 
-impl fmt::Debug for Time {
+impl fmt::Debug for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -71,9 +71,9 @@ impl fmt::Debug for Time {
 /// An address of this machine and a port, to listen at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Listen(SocketAddr);
+pub struct ListenAddress(SocketAddr);
 
-impl Listen {
+impl ListenAddress {
     /// The address as the standard library has it.
     #[must_use]
     pub const fn address(self) -> SocketAddr {
@@ -81,7 +81,7 @@ impl Listen {
     }
 }
 
-impl FromStr for Listen {
+impl FromStr for ListenAddress {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
@@ -93,9 +93,9 @@ impl FromStr for Listen {
     }
 }
 
-as_text!(Listen);
+serde_as_string!(ListenAddress);
 
-impl fmt::Display for Listen {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0.to_string())
     }

@@ -11,7 +11,7 @@ use std::collections::btree_map::Entry;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fault::{Fault, Origin};
+use super::field_error::{FieldError, Origin};
 
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,13 +60,13 @@ impl Node {
     ///
     /// # Errors
     /// A fault with its line where the text is no TOML.
-    pub fn from_toml(text: &str) -> Result<Self, Fault> {
+    pub fn from_toml(text: &str) -> Result<Self, FieldError> {
         // Some editors write a byte order mark at the start of UTF-8 text.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let lines = Lines::of(text);
         let table = DeTable::parse(text).map_err(|error| {
             let origin = error.span().map(|span| lines.at(span.start));
-            Fault::new(format!("this is no valid TOML: {}", error.message())).at(origin.as_ref())
+            FieldError::new(format!("this is no valid TOML: {}", error.message())).with_origin(origin.as_ref())
         })?;
         Ok(Self { origin: None, value: lines.table(table.into_inner()) })
     }

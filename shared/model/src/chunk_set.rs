@@ -17,7 +17,7 @@ pub struct ChunkSet {
 /// A stored chunk set that can't be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a chunk set is damaged: {0}")]
-pub struct DamagedChunkSet(&'static str);
+pub struct InvalidChunkSet(&'static str);
 
 const RUNS: u8 = b'r';
 const BITMAP: u8 = b'b';
@@ -133,14 +133,14 @@ impl ChunkSet {
     /// Reads what [`ChunkSet::encode`] wrote. Empty input is the empty set of no chunks.
     ///
     /// # Errors
-    /// [`DamagedChunkSet`] where the bytes are not such a set.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DamagedChunkSet> {
+    /// [`InvalidChunkSet`] where the bytes are not such a set.
+    pub fn decode(bytes: &[u8]) -> Result<Self, InvalidChunkSet> {
         let Some((&tag, mut rest)) = bytes.split_first() else {
             return Ok(Self::default());
         };
         let len = take_varint(&mut rest)?;
         if len > Self::MAX_LEN {
-            return Err(DamagedChunkSet("more chunks than the largest disk has"));
+            return Err(InvalidChunkSet("more chunks than the largest disk has"));
         }
         let mut set = Self::empty(len);
         match tag {
@@ -148,19 +148,19 @@ impl ChunkSet {
                 let (mut at, mut present) = (0_u32, false);
                 while at < len {
                     let run = take_varint(&mut rest)?;
-                    let end = at.checked_add(run).filter(|&end| end <= len).ok_or(DamagedChunkSet("a run too long"))?;
+                    let end = at.checked_add(run).filter(|&end| end <= len).ok_or(InvalidChunkSet("a run too long"))?;
                     if present {
                         set.insert_range(at, end);
                     }
                     (at, present) = (end, !present);
                 }
                 if !rest.is_empty() {
-                    return Err(DamagedChunkSet("bytes after the last run"));
+                    return Err(InvalidChunkSet("bytes after the last run"));
                 }
             }
             BITMAP => {
                 if rest.len() != len.div_ceil(8) as usize {
-                    return Err(DamagedChunkSet("a bitmap of the wrong length"));
+                    return Err(InvalidChunkSet("a bitmap of the wrong length"));
                 }
                 for index in 0..len {
                     if rest[(index / 8) as usize] >> (index % 8) & 1 == 1 {
@@ -168,7 +168,7 @@ impl ChunkSet {
                     }
                 }
             }
-            _ => return Err(DamagedChunkSet("an unknown encoding")),
+            _ => return Err(InvalidChunkSet("an unknown encoding")),
         }
         Ok(set)
     }
@@ -182,17 +182,17 @@ fn push_varint(bytes: &mut Vec<u8>, mut value: u32) {
     bytes.push((value & 0x7f) as u8);
 }
 
-fn take_varint(bytes: &mut &[u8]) -> Result<u32, DamagedChunkSet> {
+fn take_varint(bytes: &mut &[u8]) -> Result<u32, InvalidChunkSet> {
     let mut value = 0_u32;
     for shift in (0..32).step_by(7) {
-        let (&byte, rest) = bytes.split_first().ok_or(DamagedChunkSet("cut short"))?;
+        let (&byte, rest) = bytes.split_first().ok_or(InvalidChunkSet("cut short"))?;
         *bytes = rest;
         value |= u32::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             return Ok(value);
         }
     }
-    Err(DamagedChunkSet("a number too long"))
+    Err(InvalidChunkSet("a number too long"))
 }
 
 impl std::fmt::Debug for ChunkSet {
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_disk_fits_whatever_its_pattern() {
+    fn largest_disk_fits_for_every_pattern() {
         let mut worst = ChunkSet::empty(ChunkSet::MAX_LEN);
         for index in (0..ChunkSet::MAX_LEN).step_by(2) {
             worst.insert(index);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_half_done_in_order_takes_a_few_bytes() {
+    fn sequential_progress_encodes_small() {
         let mut set = ChunkSet::empty(ChunkSet::MAX_LEN);
         set.insert_range(0, 500_000);
         assert!(set.encode().len() < 12);
@@ -242,7 +242,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn encoding_round_trips(len in 0_u32..3000, picks in prop::collection::vec(0_u32..3000, 0..400), dense in any::<bool>()) {
+        fn chunk_set_round_trips(len in 0_u32..3000, picks in prop::collection::vec(0_u32..3000, 0..400), dense in any::<bool>()) {
             let mut set = if dense { ChunkSet::full(len) } else { ChunkSet::empty(len) };
             if dense {
                 let mut holes = ChunkSet::empty(len);
@@ -258,7 +258,7 @@ mod tests {
         }
 
         #[test]
-        fn damaged_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn decoding_corrupt_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = ChunkSet::decode(&bytes);
         }
     }

@@ -7,7 +7,7 @@ use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::ids::InvalidName;
-use crate::as_text;
+use crate::serde_as_string;
 
 const HASH_RULE: &str = "it is 64 lower-case hexadecimal digits";
 
@@ -70,7 +70,7 @@ impl FromStr for ChunkHash {
     }
 }
 
-as_text!(ChunkHash);
+serde_as_string!(ChunkHash);
 
 /// The MD5 of a run's bytes: the checksum that Azure's Put Page From URL verifies its source by. Written as 32 lower-case
 /// hexadecimal digits.
@@ -144,7 +144,7 @@ impl FromStr for Digest {
     }
 }
 
-as_text!(Digest);
+serde_as_string!(Digest);
 
 /// The digest of an encoded manifest.
 #[must_use]

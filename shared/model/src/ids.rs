@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::as_text;
+use crate::serde_as_string;
 
 /// Why a name was refused: what it is, what was given, and the rule it breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +52,7 @@ macro_rules! checked_name {
             }
         }
 
-        as_text!($name);
+        serde_as_string!($name);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +72,7 @@ fn all(text: &str, lengths: std::ops::RangeInclusive<usize>, allowed: fn(u8) -> 
     lengths.contains(&text.len()) && text.bytes().all(allowed)
 }
 
-fn starts_and_ends(text: &str, allowed: fn(u8) -> bool) -> bool {
+fn has_edges(text: &str, allowed: fn(u8) -> bool) -> bool {
     text.bytes().next().is_some_and(allowed) && text.bytes().last().is_some_and(allowed)
 }
 
@@ -86,9 +86,7 @@ fn name_byte(byte: u8) -> bool {
 
 /// Whether a text can stand beside [`VHD_SEPARATOR`], so that the whole can be taken apart again in one way only.
 fn is_part_of_a_vhd_name(text: &str, longest: usize) -> bool {
-    all(text, 1..=longest, name_byte)
-        && starts_and_ends(text, |b| b.is_ascii_alphanumeric())
-        && !text.contains(VHD_SEPARATOR)
+    all(text, 1..=longest, name_byte) && has_edges(text, |b| b.is_ascii_alphanumeric()) && !text.contains(VHD_SEPARATOR)
 }
 
 /// What stands between image and version in the name of a VHD.
@@ -128,7 +126,7 @@ checked_name! {
     "use 3 to 63 lower-case letters, digits and single hyphens, beginning and ending with a letter or digit",
     |text| {
         all(text, 3..=63, |b| lower_or_digit(b) || b == b'-')
-            && starts_and_ends(text, lower_or_digit)
+            && has_edges(text, lower_or_digit)
             && !text.contains("--")
     }
 }
@@ -179,7 +177,7 @@ pub struct SubscriptionId(Uuid);
 impl SubscriptionId {
     /// The `n`th of a row of made-up subscriptions, for demonstrations and tests.
     #[must_use]
-    pub fn numbered(n: u32) -> Self {
+    pub fn nth_for_tests(n: u32) -> Self {
         Self(Uuid::from_u128(u128::from(n)))
     }
 }
@@ -196,7 +194,7 @@ impl FromStr for SubscriptionId {
     }
 }
 
-as_text!(SubscriptionId);
+serde_as_string!(SubscriptionId);
 
 impl fmt::Display for SubscriptionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -215,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_keep_to_their_rules() {
+    fn names_are_validated() {
         for good in ["a", "ubuntu-24.04", "Win_2025"] {
             assert!(good.parse::<ImageName>().is_ok(), "{good}");
         }
@@ -229,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_sort_by_age() {
+    fn job_ids_sort_by_creation_time() {
         let early = JobId::new("2026-11-21T04:15:02Z".parse().unwrap(), u64::MAX);
         let late = JobId::new("2026-11-21T04:15:03Z".parse().unwrap(), 0x1_7f3a);
         assert!(early < late);
@@ -239,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_what_is_wrong() {
+    fn name_error_states_rule() {
         let error = "West Europe".parse::<Region>().unwrap_err();
         insta::assert_snapshot!(error, @r#"region "West Europe" is not valid: use the programmatic name: 2 to 40 lower-case letters and digits, such as 'westeurope'"#);
     }

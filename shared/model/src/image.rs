@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_vhd_is_of_one_version_only() {
+    fn vhd_names_map_to_one_version() {
         let image = |name: &str, version: &str| ImageRef {
             name: name.parse().unwrap(),
             version: version.parse().unwrap(),

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn open_is_what_has_not_ended() {
+    fn open_states_are_the_non_terminal_states() {
         let open: Vec<JobState> = JobState::ALL.into_iter().filter(|state| !state.is_terminal()).collect();
         assert_eq!(open, JobState::OPEN);
     }

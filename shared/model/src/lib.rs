@@ -2,7 +2,6 @@
 //!
 //! [`state`] holds the transition functions of jobs and operations; every other module holds the types of its name.
 
-mod as_text;
 pub mod checksum;
 pub mod chunk_set;
 pub mod event;
@@ -16,10 +15,11 @@ pub mod naming;
 pub mod operation;
 pub mod ranges;
 pub mod selector;
+mod serde_string;
 pub mod state;
 pub mod store;
 pub mod target;
+pub mod text;
 pub mod tree;
 pub mod upload;
 pub mod value;
-pub mod words;

@@ -19,12 +19,12 @@ pub enum QueueName {
     /// Images.
     Image,
     /// Messages that were given up: of failed operations, or that could not be read.
-    Poison,
+    DeadLetter,
 }
 
 impl QueueName {
     /// Every queue.
-    pub const ALL: [Self; 5] = [Self::Dispatch, Self::Seed, Self::Copy, Self::Image, Self::Poison];
+    pub const ALL: [Self; 5] = [Self::Dispatch, Self::Seed, Self::Copy, Self::Image, Self::DeadLetter];
 
     /// The queue's name, behind the configured prefix.
     #[must_use]
@@ -34,7 +34,7 @@ impl QueueName {
             Self::Seed => "seed",
             Self::Copy => "copy",
             Self::Image => "image",
-            Self::Poison => "poison",
+            Self::DeadLetter => "poison",
         }
     }
 
@@ -42,8 +42,8 @@ impl QueueName {
     #[must_use]
     pub fn of(kind: Kind) -> Self {
         match kind {
-            Kind::Seed => Self::Seed,
-            Kind::Copy => Self::Copy,
+            Kind::Replicate => Self::Seed,
+            Kind::Assemble => Self::Copy,
             Kind::Image => Self::Image,
         }
     }
@@ -70,7 +70,7 @@ pub struct Message {
 
 /// A message that can't be read.
 #[derive(Debug, thiserror::Error)]
-pub enum BadMessage {
+pub enum InvalidMessage {
     /// Not JSON of the expected form.
     #[error("a queue message is not understood: {0}")]
     Syntax(#[from] serde_json::Error),
@@ -105,10 +105,10 @@ impl Message {
     /// Reads a message's text.
     ///
     /// # Errors
-    /// [`BadMessage`] where it is none of ours.
-    pub fn decode(text: &str) -> Result<Self, BadMessage> {
+    /// [`InvalidMessage`] where it is none of ours.
+    pub fn decode(text: &str) -> Result<Self, InvalidMessage> {
         let message: Self = serde_json::from_str(text)?;
-        if message.v == Self::VERSION { Ok(message) } else { Err(BadMessage::Version(message.v)) }
+        if message.v == Self::VERSION { Ok(message) } else { Err(InvalidMessage::Version(message.v)) }
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_points_and_says_nothing_else() {
+    fn message_contains_only_row_reference() {
         let job: JobId = "20261121-041502-7f3a".parse().unwrap();
         let operation: OperationId = "copy.00000000-0000-0000-0000-000000000001.westeurope".parse().unwrap();
         let text = Message::operation(&job, &operation).encode();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_refused() {
+    fn unknown_messages_are_rejected() {
         for text in ["", "{}", r#"{"v":2,"job":"a"}"#, r#"{"v":1,"job":"a/b"}"#, r#"{"v":1,"job":"a","url":"x"}"#] {
             assert!(Message::decode(text).is_err(), "{text}");
         }

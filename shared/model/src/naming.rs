@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_are_checked() {
+    fn name_templates_are_validated() {
         for good in ["{image}-{version}-{region}", "gold_{image}.{version}", "{image}-{version}-{subscription}"] {
             assert!(NameTemplate::try_from(good.to_owned()).is_ok(), "{good}");
         }

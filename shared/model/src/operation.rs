@@ -44,7 +44,7 @@ pub struct Failure {
 
 /// How far a seed or copy is. All counts are bytes of chunk data, without zero runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Progress {
+pub struct TransferProgress {
     /// The chunks that are in place, by their order in the manifest. Kept beside the row's other fields, as it can be
     /// larger than one table property may be.
     #[serde(skip)]
@@ -66,28 +66,30 @@ pub struct Progress {
 
 /// Attempts at an operation that followed each other without a long rest, so that what they put in place tells how fast it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stretch {
+pub struct WorkPeriod {
     /// When the first of them began.
     pub from: Timestamp,
     /// When a worker last wrote that it takes it up, works on it, or does no more.
     pub until: Timestamp,
-    /// [`Progress::bytes_done`] when the first of them began.
+    /// [`TransferProgress::bytes_done`] when the first of them began.
     pub bytes_before: u64,
 }
 
 /// What an operation is to do, complete: a worker needs nothing else but the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Work {
+pub enum OperationSpec {
     /// Fill a store.
-    Seed {
+    #[serde(rename = "seed")]
+    Replicate {
         /// The store to fill.
         store: Store,
         /// Where from: the planned parent first, then its parents up to the source.
         from: Vec<Store>,
     },
     /// Assemble a target's VHD.
-    Copy {
+    #[serde(rename = "copy")]
+    Assemble {
         /// The target.
         target: Target,
         /// Where from: the region's store first, then its parents up to the source.
@@ -106,13 +108,13 @@ pub enum Work {
     },
 }
 
-impl Work {
+impl OperationSpec {
     /// The target, if the work has one.
     #[must_use]
     pub fn target(&self) -> Option<&Target> {
         match self {
-            Self::Seed { .. } => None,
-            Self::Copy { target, .. } | Self::Image { target, .. } => Some(target),
+            Self::Replicate { .. } => None,
+            Self::Assemble { target, .. } | Self::Image { target, .. } => Some(target),
         }
     }
 }
@@ -127,7 +129,7 @@ pub struct Operation {
     /// The image version it serves.
     pub image: ImageRef,
     /// What is to be done.
-    pub work: Work,
+    pub work: OperationSpec,
     /// Where it stands.
     pub state: OperationState,
     /// How often it was claimed.
@@ -140,11 +142,11 @@ pub struct Operation {
     /// Not to be claimed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
-    /// When its message was last put in a queue, so far as is known: the sweeper sends it again when this is long ago.
+    /// When its message was last put in a queue, so far as is known: the reconciler sends it again when this is long ago.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<Timestamp>,
     /// How far it is.
-    pub progress: Progress,
+    pub progress: TransferProgress,
     /// Why it failed, or why it was last tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
@@ -155,14 +157,14 @@ pub struct Operation {
     pub started: Option<Timestamp>,
     /// The work that it is in, or was in last; none where it is to be tried again and no worker has taken it up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stretch: Option<Stretch>,
+    pub stretch: Option<WorkPeriod>,
     /// When it last changed.
     pub updated: Timestamp,
 }
 
 impl Operation {
     /// Notes that its worker was at work on it until `at`.
-    pub fn worked(&mut self, at: Timestamp) {
+    pub fn extend_work_period(&mut self, at: Timestamp) {
         self.updated = at;
         if let Some(stretch) = &mut self.stretch {
             stretch.until = at;

@@ -7,7 +7,7 @@ use globset::{Glob, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
 use super::target::Target;
-use crate::as_text;
+use crate::serde_as_string;
 
 /// What is matched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct Selector {
 
 /// Why a selector was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadSelector {
+pub enum InvalidSelector {
     /// Nothing between the commas.
     #[error("target selector {0:?} has an empty term: write a glob such as 'west*' or a term such as 'ring=0'")]
     Empty(String),
@@ -96,15 +96,15 @@ impl Term {
 }
 
 impl FromStr for Selector {
-    type Err = BadSelector;
+    type Err = InvalidSelector;
 
-    fn from_str(text: &str) -> Result<Self, BadSelector> {
+    fn from_str(text: &str) -> Result<Self, InvalidSelector> {
         let terms = text.split(',').map(|term| parse_term(text, term.trim())).collect::<Result<_, _>>()?;
         Ok(Self { text: text.to_owned(), terms })
     }
 }
 
-fn parse_term(selector: &str, term: &str) -> Result<Term, BadSelector> {
+fn parse_term(selector: &str, term: &str) -> Result<Term, InvalidSelector> {
     let (field, glob) = match term.split_once('=') {
         None => (Field::Any, term),
         Some(("subscription", glob)) => (Field::Subscription, glob),
@@ -113,14 +113,14 @@ fn parse_term(selector: &str, term: &str) -> Result<Term, BadSelector> {
         Some(("ring", glob)) => (Field::Ring, glob),
         Some((field, glob)) => match field.strip_prefix("tag.") {
             Some(name) if !name.is_empty() => (Field::Tag(name.to_owned()), glob),
-            _ => return Err(BadSelector::Field { selector: selector.to_owned(), field: field.to_owned() }),
+            _ => return Err(InvalidSelector::Field { selector: selector.to_owned(), field: field.to_owned() }),
         },
     };
     if glob.is_empty() {
-        return Err(BadSelector::Empty(selector.to_owned()));
+        return Err(InvalidSelector::Empty(selector.to_owned()));
     }
     let glob = Glob::new(glob)
-        .map_err(|error| BadSelector::Glob { selector: selector.to_owned(), reason: error.to_string() })?
+        .map_err(|error| InvalidSelector::Glob { selector: selector.to_owned(), reason: error.to_string() })?
         .compile_matcher();
     Ok(Term { field, glob })
 }
@@ -133,7 +133,7 @@ impl PartialEq for Selector {
 
 impl Eq for Selector {}
 
-as_text!(Selector);
+serde_as_string!(Selector);
 
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn selects_by_every_field() {
+    fn selector_matches_every_field() {
         for yes in [
             "*",
             "westeurope",
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_what_to_write() {
+    fn selector_errors_state_syntax() {
         let messages: Vec<String> = ["", "west*,", "zone=1", "tag.=x", "[", "ring="]
             .map(|bad| bad.parse::<Selector>().unwrap_err().to_string())
             .into();

@@ -8,11 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::event::Event;
 use crate::job::{Approval, Job, JobState};
-use crate::operation::{Failure, Lease, Operation, OperationState, Stretch};
+use crate::operation::{Failure, Lease, Operation, OperationState, WorkPeriod};
 
-/// The longest time between two attempts of one [`Stretch`]: far more than a step waits for something, and far less than a fleet
+/// The longest time between two attempts of one [`WorkPeriod`]: far more than a step waits for something, and far less than a fleet
 /// that was shut down rests.
-const LONG_REST: SignedDuration = SignedDuration::from_mins(5);
+const MAX_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 
 /// What can happen to an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +38,11 @@ pub enum OperationEvent {
     /// An operator asks to stop.
     Cancel,
     /// Its worker has stopped at a checkpoint, as it was asked to.
-    Stop,
+    ConfirmCancel,
     /// An operator asks to try again, at once.
-    Rearm,
+    RetryRequested,
     /// An operator asks to try again, once what it waits for has come about.
-    Rewait,
+    RetryDeferred,
 }
 
 impl OperationEvent {
@@ -60,9 +60,9 @@ impl OperationEvent {
             Self::Fail(_) => "fail",
             Self::Block(_) => "block",
             Self::Cancel => "cancel",
-            Self::Stop => "stop",
-            Self::Rearm => "rearm",
-            Self::Rewait => "rewait",
+            Self::ConfirmCancel => "stop",
+            Self::RetryRequested => "rearm",
+            Self::RetryDeferred => "rewait",
         }
     }
 }
@@ -83,7 +83,7 @@ pub enum JobEvent {
     /// All operations ended, some failed.
     Fail,
     /// All operations ended, none failed, some were cancelled.
-    Stop,
+    ConfirmCancel,
     /// An operator asks to try again.
     Retry,
 }
@@ -99,7 +99,7 @@ impl JobEvent {
             Self::Cancel => "cancel",
             Self::Succeed => "succeed",
             Self::Fail => "fail",
-            Self::Stop => "stop",
+            Self::ConfirmCancel => "stop",
             Self::Retry => "retry",
         }
     }
@@ -133,10 +133,10 @@ pub fn next_operation(state: OperationState, event: &OperationEvent) -> Option<O
         // Without a worker there is nobody left to stop.
         (S::Running | S::Cancelling | S::Ready, E::Fail(_)) => S::Failed,
         (S::Running, E::Cancel) => S::Cancelling,
-        (S::Cancelling, E::Stop | E::Expire(_)) => S::Cancelled,
+        (S::Cancelling, E::ConfirmCancel | E::Expire(_)) => S::Cancelled,
         // A copy that is done is done again where its VHD is gone before the image is made.
-        (S::Succeeded | S::Failed | S::Cancelled, E::Rearm) => S::Ready,
-        (S::Succeeded | S::Failed | S::Cancelled, E::Rewait) => S::Waiting,
+        (S::Succeeded | S::Failed | S::Cancelled, E::RetryRequested) => S::Ready,
+        (S::Succeeded | S::Failed | S::Cancelled, E::RetryDeferred) => S::Waiting,
         _ => return None,
     })
 }
@@ -153,7 +153,7 @@ pub fn next_job(state: JobState, event: JobEvent) -> Option<JobState> {
         (S::Requested | S::Running, E::Cancel) => S::Cancelling,
         (S::Running | S::Cancelling, E::Succeed) => S::Succeeded,
         (S::Running | S::Cancelling, E::Fail) => S::Failed,
-        (S::Running | S::Cancelling, E::Stop) => S::Cancelled,
+        (S::Running | S::Cancelling, E::ConfirmCancel) => S::Cancelled,
         (S::Failed | S::Cancelled, E::Retry) => S::Running,
         _ => return None,
     })
@@ -174,9 +174,9 @@ impl Operation {
         })?;
         // A lease that ran out, or a request to stop, is written by others than its worker.
         if from.is_leased() && !matches!(event, OperationEvent::Expire(_) | OperationEvent::Cancel) {
-            self.worked(at);
+            self.extend_work_period(at);
         }
-        let why = self.keep(event, at);
+        let why = self.apply_payload(event, at);
         self.state = to;
         self.updated = at;
         if !to.is_leased() {
@@ -195,13 +195,13 @@ impl Operation {
     }
 
     /// Keeps on the row what the event carries; returns its reason, for the log.
-    fn keep(&mut self, event: OperationEvent, at: Timestamp) -> Option<String> {
+    fn apply_payload(&mut self, event: OperationEvent, at: Timestamp) -> Option<String> {
         match event {
             OperationEvent::Claim(lease) => {
                 self.attempts += 1;
                 self.started.get_or_insert(at);
-                self.stretch = self.stretch.filter(|stretch| at.duration_since(stretch.until) <= LONG_REST);
-                let begins = Stretch { from: at, until: at, bytes_before: self.progress.bytes_done };
+                self.stretch = self.stretch.filter(|stretch| at.duration_since(stretch.until) <= MAX_PAUSE);
+                let begins = WorkPeriod { from: at, until: at, bytes_before: self.progress.bytes_done };
                 self.stretch.get_or_insert(begins).until = at;
                 self.not_before = None;
                 let why = format!("attempt {}", self.attempts);
@@ -211,17 +211,17 @@ impl Operation {
             OperationEvent::Retry(failure, until) => {
                 self.failures += 1;
                 self.not_before = Some(until);
-                Some(self.remember(failure))
+                Some(self.record_failure(failure))
             }
             OperationEvent::Expire(failure) => {
                 self.failures += 1;
-                Some(self.remember(failure))
+                Some(self.record_failure(failure))
             }
             OperationEvent::Fail(failure) => {
                 self.failures += 1;
-                Some(self.remember(failure))
+                Some(self.record_failure(failure))
             }
-            OperationEvent::Block(failure) => Some(self.remember(failure)),
+            OperationEvent::Block(failure) => Some(self.record_failure(failure)),
             OperationEvent::Defer(until) => {
                 self.not_before = Some(until);
                 None
@@ -230,7 +230,7 @@ impl Operation {
                 self.failure = None;
                 None
             }
-            OperationEvent::Rearm | OperationEvent::Rewait => {
+            OperationEvent::RetryRequested | OperationEvent::RetryDeferred => {
                 self.failures = 0;
                 self.failure = None;
                 self.not_before = None;
@@ -238,11 +238,14 @@ impl Operation {
                 self.stretch = None;
                 None
             }
-            OperationEvent::Release | OperationEvent::Drain | OperationEvent::Cancel | OperationEvent::Stop => None,
+            OperationEvent::Release
+            | OperationEvent::Drain
+            | OperationEvent::Cancel
+            | OperationEvent::ConfirmCancel => None,
         }
     }
 
-    fn remember(&mut self, failure: Failure) -> String {
+    fn record_failure(&mut self, failure: Failure) -> String {
         let why = format!("{}: {}", failure.code, failure.message);
         self.failure = Some(failure);
         why
@@ -256,7 +259,7 @@ impl Job {
     /// [`IllegalTransition`] where its state does not allow the event; the job is then unchanged.
     pub fn apply(&mut self, event: JobEvent, at: Timestamp, who: &str) -> Result<Event, IllegalTransition> {
         let from = self.state;
-        let to = next_job(from, event).filter(|_| self.admits(event)).ok_or_else(|| IllegalTransition {
+        let to = next_job(from, event).filter(|_| self.is_permitted(event)).ok_or_else(|| IllegalTransition {
             what: format!("job {}", self.id),
             state: if self.removing { "being removed" } else { from.as_str() },
             event: event.name(),
@@ -288,7 +291,7 @@ impl Job {
 
     /// How the job ends, if all its operations, which are in these states, have. One that was cancelled before it was planned to
     /// its end has not succeeded: it may lack some of those that were to be.
-    pub fn end(&self, operations: impl IntoIterator<Item = OperationState>) -> Option<JobEvent> {
+    pub fn job_end(&self, operations: impl IntoIterator<Item = OperationState>) -> Option<JobEvent> {
         let states: Vec<OperationState> = operations.into_iter().collect();
         if !states.iter().all(|state| state.is_terminal()) {
             return None;
@@ -297,14 +300,14 @@ impl Job {
         Some(if states.contains(&OperationState::Failed) {
             JobEvent::Fail
         } else if states.is_empty() || is_unplanned || states.contains(&OperationState::Cancelled) {
-            JobEvent::Stop
+            JobEvent::ConfirmCancel
         } else {
             JobEvent::Succeed
         })
     }
 
     /// Whether the row allows what its state does: a ring is approved once, and only where it has to be.
-    fn admits(&self, event: JobEvent) -> bool {
+    fn is_permitted(&self, event: JobEvent) -> bool {
         match event {
             _ if self.removing => false,
             JobEvent::Approve(ring) => self.approvals.is_some() && self.approval(ring).is_none(),

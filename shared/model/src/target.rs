@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{AccountName, ContainerName, InvalidName, ManagedImageName, Region, ResourceGroup, SubscriptionId};
 use super::image::ManagedImageId;
 use super::store::{Container, Store};
-use crate::as_text;
+use crate::serde_as_string;
 
 /// One subscription in one region, with the places that an image needs there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,4 +104,4 @@ impl FromStr for TargetKey {
     }
 }
 
-as_text!(TargetKey);
+serde_as_string!(TargetKey);

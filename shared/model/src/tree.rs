@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn stores_read_from_their_parents_up_to_the_source() {
+    fn sources_follow_parents_to_root() {
         let [source, east, japan] = [("westeurope", "goldsource"), ("eastus", "goldeast"), ("japaneast", "goldjapan")]
             .map(|(r, a)| store(r, a));
         let planned = |store: &Store, parent| PlannedStore { store: store.clone(), parent };

@@ -29,7 +29,7 @@ impl UploadState {
     }
 }
 
-/// One run of `goldfleet upload`, written once a beat, for `status` and so that no chunk it relies on is collected.
+/// One run of `goldfleet upload`, written at each heartbeat, for `status` and so that no chunk it relies on is collected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
     /// Identifies this run.
@@ -68,7 +68,7 @@ pub struct Upload {
 impl Upload {
     /// One that begins now, of which nothing is known yet.
     #[must_use]
-    pub fn begun(id: JobId, image: ImageName, version: ImageVersion, now: Timestamp) -> Self {
+    pub fn new(id: JobId, image: ImageName, version: ImageVersion, now: Timestamp) -> Self {
         Self {
             id,
             image,

@@ -39,15 +39,15 @@ fn events() -> Vec<OperationEvent> {
         OperationEvent::Fail(failure()),
         OperationEvent::Block(failure()),
         OperationEvent::Cancel,
-        OperationEvent::Stop,
-        OperationEvent::Rearm,
-        OperationEvent::Rewait,
+        OperationEvent::ConfirmCancel,
+        OperationEvent::RetryRequested,
+        OperationEvent::RetryDeferred,
     ]
 }
 
 /// A change to the lifecycle shows here, and belongs into `docs/lifecycle.md` too.
 #[test]
-fn the_lifecycle_is_this() {
+fn lifecycle_snapshot() {
     let mut table = String::new();
     for state in STATES {
         for event in events() {
@@ -66,7 +66,8 @@ fn the_lifecycle_is_this() {
     ];
     use JobEvent as E;
     for state in jobs {
-        for event in [E::Planned, E::Reject, E::Approve(1), E::Cancel, E::Succeed, E::Fail, E::Stop, E::Retry] {
+        for event in [E::Planned, E::Reject, E::Approve(1), E::Cancel, E::Succeed, E::Fail, E::ConfirmCancel, E::Retry]
+        {
             if let Some(next) = next_job(state, event) {
                 writeln!(table, "job {state} --{}--> {next}", event.name()).unwrap();
             }
@@ -89,7 +90,7 @@ fn job(more: serde_json::Value) -> Job {
 }
 
 #[test]
-fn an_approval_stands_on_the_row_with_who_and_when() {
+fn approval_is_stored_with_user_and_time() {
     let at = Timestamp::UNIX_EPOCH;
     let mut none = job(serde_json::json!({}));
     assert_eq!(none.approvals, None, "a row of old needs no approval");
@@ -125,7 +126,7 @@ fn operation() -> Operation {
 
 /// What a status tells of how fast a job is rests on this.
 #[test]
-fn a_stretch_of_work_outlasts_short_waits_only() {
+fn work_period_spans_short_waits_only() {
     let lease = || Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires: Timestamp::UNIX_EPOCH };
     let mut row = operation();
     let mut told = Vec::new();
@@ -146,7 +147,7 @@ fn a_stretch_of_work_outlasts_short_waits_only() {
     apply(&mut row, 9001, OperationEvent::Claim(lease()));
     apply(&mut row, 9010, OperationEvent::Fail(failure()));
     // An operator's retry begins another.
-    row.apply(OperationEvent::Rearm, Timestamp::from_second(9020).unwrap(), "test").unwrap();
+    row.apply(OperationEvent::RetryRequested, Timestamp::from_second(9020).unwrap(), "test").unwrap();
     apply(&mut row, 9021, OperationEvent::Claim(lease()));
     let expected = [
         (1000, 1000, 0),
@@ -166,7 +167,7 @@ fn a_stretch_of_work_outlasts_short_waits_only() {
 
 proptest! {
     #[test]
-    fn whatever_happens_the_row_makes_sense(picks in prop::collection::vec(0_usize..13, 0..60)) {
+    fn row_invariants_hold_for_all_event_sequences(picks in prop::collection::vec(0_usize..13, 0..60)) {
         let mut row = operation();
         for (n, pick) in (1_u64..).zip(picks) {
             let event = events().swap_remove(pick);
@@ -187,7 +188,7 @@ proptest! {
             prop_assert_eq!(row.lease.is_some(), row.state.is_leased(), "a lease stands exactly while a worker has it");
             prop_assert!(row.attempts >= before.attempts);
             if before.state.is_terminal() && row.state != before.state {
-                prop_assert!(matches!(event, OperationEvent::Rearm | OperationEvent::Rewait), "only an operator wakes the dead");
+                prop_assert!(matches!(event, OperationEvent::RetryRequested | OperationEvent::RetryDeferred), "only an operator wakes the dead");
                 prop_assert_eq!(row.failures, 0);
             }
             if row.state == OperationState::Failed {

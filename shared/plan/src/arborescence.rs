@@ -19,7 +19,7 @@ pub(super) struct Graph {
 }
 
 /// What is known of all cheapest trees of a graph.
-pub(super) struct Cheapest {
+pub(super) struct CheapestTrees {
     nodes: usize,
     root: usize,
     /// The weight of each of them.
@@ -32,7 +32,7 @@ pub(super) struct Cheapest {
 
 /// A tree: each node's parent. The root is its own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Flat {
+pub(super) struct TreeShape {
     /// Edges on the longest way from the root.
     pub(super) depth: usize,
     /// Each node's parent.
@@ -48,7 +48,7 @@ impl Graph {
     }
 
     /// All cheapest trees; none where the root does not reach every node.
-    pub(super) fn cheapest(&self) -> Option<Cheapest> {
+    pub(super) fn cheapest(&self) -> Option<CheapestTrees> {
         let mut contraction = Contraction::of(self);
         let mut waiting: Vec<usize> = (0..self.nodes).filter(|&node| node != self.root).collect();
         while let Some(part) = waiting.pop() {
@@ -130,7 +130,7 @@ impl<'a> Contraction<'a> {
         Some(whole)
     }
 
-    fn conclude(mut self) -> Cheapest {
+    fn conclude(mut self) -> CheapestTrees {
         let nodes = self.graph.nodes;
         for set in &mut self.sets {
             set.sort_unstable();
@@ -141,7 +141,7 @@ impl<'a> Contraction<'a> {
             set.iter().for_each(|&node| is_member[node] = true);
             is_member
         };
-        Cheapest {
+        CheapestTrees {
             nodes,
             root: self.graph.root,
             weight: self.weight,
@@ -151,9 +151,9 @@ impl<'a> Contraction<'a> {
     }
 }
 
-impl Cheapest {
+impl CheapestTrees {
     /// The flattest of the cheapest trees; of several, the one whose parents come first in number.
-    pub(super) fn flattest(&self) -> Option<Flat> {
+    pub(super) fn flattest(&self) -> Option<TreeShape> {
         let mut search = Search { cheapest: self, attempts: 0, entries: Vec::new(), best: None };
         search.enter_next();
         search.best
@@ -169,11 +169,11 @@ impl Cheapest {
 
 /// The search for the ways of entering the sets.
 struct Search<'a> {
-    cheapest: &'a Cheapest,
+    cheapest: &'a CheapestTrees,
     attempts: usize,
     /// The node at which each set is entered, for the sets so far.
     entries: Vec<usize>,
-    best: Option<Flat>,
+    best: Option<TreeShape>,
 }
 
 impl Search<'_> {
@@ -184,7 +184,7 @@ impl Search<'_> {
         let sets = &self.cheapest.sets;
         let Some(set) = sets.get(self.entries.len()) else {
             self.attempts += 1;
-            let found = self.broad();
+            let found = self.breadth_first();
             if let Some(found) = found
                 && self.best.as_ref().is_none_or(|best| found < *best)
             {
@@ -206,8 +206,8 @@ impl Search<'_> {
     }
 
     /// The flattest tree that enters the sets as chosen; none where that reaches not every node.
-    fn broad(&self) -> Option<Flat> {
-        let Cheapest { nodes, root, .. } = *self.cheapest;
+    fn breadth_first(&self) -> Option<TreeShape> {
+        let CheapestTrees { nodes, root, .. } = *self.cheapest;
         let mut parents: Vec<Option<usize>> = vec![None; nodes];
         parents[root] = Some(root);
         let mut level = vec![root];
@@ -228,7 +228,7 @@ impl Search<'_> {
             depth += 1;
             level = next;
         }
-        Some(Flat { depth, parents: parents.into_iter().flatten().collect() })
+        Some(TreeShape { depth, parents: parents.into_iter().flatten().collect() })
     }
 
     fn allows(&self, from: usize, to: usize) -> bool {
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     /// Every tree of a small graph: its weight and its shape.
-    fn all_trees(graph: &Graph) -> Vec<(u128, Flat)> {
+    fn all_trees(graph: &Graph) -> Vec<(u128, TreeShape)> {
         let nodes = graph.nodes;
         let mut trees = Vec::new();
         for code in 0..nodes.pow(u32::try_from(nodes).unwrap()) {
@@ -261,7 +261,7 @@ mod tests {
             let edges = (0..nodes).filter(|&node| node != graph.root);
             let weights: Option<Vec<u128>> = edges.map(|node| graph.weights[parents[node] * nodes + node]).collect();
             let Some(weights) = weights else { continue };
-            trees.push((weights.iter().sum(), Flat { depth, parents }));
+            trees.push((weights.iter().sum(), TreeShape { depth, parents }));
         }
         trees
     }
@@ -279,7 +279,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn it_is_the_cheapest_and_then_the_flattest(graph in graphs()) {
+        fn tree_is_cheapest_then_flattest(graph in graphs()) {
             let best = all_trees(&graph).into_iter().min();
             let found = graph.cheapest().map(|cheapest| (cheapest.weight, cheapest.flattest().unwrap()));
             prop_assert_eq!(
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cycle_is_entered_where_it_is_cheapest() {
+    fn cycle_is_entered_at_cheapest_edge() {
         // The root is 2; 0 and 1 feed each other for 1, and are entered for 10 and 9.
         let weights = [[None, Some(1), None], [Some(1), None, None], [Some(10), Some(9), None]];
         let graph = Graph::new(3, 2, |u, v| weights[u][v]);

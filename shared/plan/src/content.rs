@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// The chunks of an image version, as far as a plan needs to know them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Content {
+pub struct PlanContent {
     /// Bytes that every target gets: all chunks, without zero runs.
     pub data_bytes: u64,
     /// Page writes that every target gets: the runs of all chunks.
@@ -35,10 +35,10 @@ pub struct Amount {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory(BTreeMap<Container, HashSet<ChunkHash>>);
 
-impl Content {
+impl PlanContent {
     /// The chunks that a manifest names.
     #[must_use]
-    pub fn of(manifest: &Manifest) -> Self {
+    pub fn from_manifest(manifest: &Manifest) -> Self {
         let runs = manifest.chunks.iter().map(|chunk| chunk.runs.len() as u64);
         let chunks: HashMap<_, _> = manifest.chunks.iter().map(|chunk| (chunk.hash, u64::from(chunk.length))).collect();
         Self {
@@ -52,7 +52,7 @@ impl Content {
 
     /// So many bytes in whole chunks of one run each, for figures without an image.
     #[must_use]
-    pub fn made_up(bytes: u64) -> Self {
+    pub fn synthetic(bytes: u64) -> Self {
         let count = bytes.div_ceil(CHUNK_SIZE);
         let length = |n: u64| CHUNK_SIZE.min(bytes - n * CHUNK_SIZE);
         let chunks = (0..count).map(|n| (ChunkHash::of(&n.to_le_bytes()), length(n))).collect();
@@ -85,7 +85,7 @@ impl Inventory {
 
     /// What a store lacks.
     #[must_use]
-    pub fn missing(&self, content: &Content, store: &Container) -> Amount {
+    pub fn missing(&self, content: &PlanContent, store: &Container) -> Amount {
         let Some(held) = self.0.get(store) else { return content.all() };
         let lacks = content.chunks.iter().filter(|(hash, _)| !held.contains(hash));
         lacks.fold(Amount::default(), |sum, (_, length)| Amount { chunks: sum.chunks + 1, bytes: sum.bytes + length })
@@ -97,8 +97,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_is_not_missing() {
-        let content = Content::made_up(10 << 20);
+    fn stored_chunks_are_not_missing() {
+        let content = PlanContent::synthetic(10 << 20);
         assert_eq!(content.all(), Amount { chunks: 3, bytes: 10 << 20 });
         let store = Container { account: "gold".parse().unwrap(), container: "golden".parse().unwrap() };
         let mut inventory = Inventory::default();

@@ -7,7 +7,7 @@ use goldfleet_model::tree::Tree;
 use goldfleet_rates::{Money, Rates};
 use serde::Serialize;
 
-use super::content::{Amount, Content, Inventory};
+use super::content::{Amount, Inventory, PlanContent};
 use super::regions::time_for;
 
 /// From one store to another.
@@ -35,7 +35,7 @@ fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok
 }
 
 /// The links of a tree, in its order.
-pub(super) fn links(tree: &Tree, content: &Content, inventory: &Inventory, rates: &Rates) -> Vec<Link> {
+pub(super) fn links(tree: &Tree, content: &PlanContent, inventory: &Inventory, rates: &Rates) -> Vec<Link> {
     let link = |(to, from): (&Store, Vec<Store>)| {
         let from = from.into_iter().next()?;
         let missing = inventory.missing(content, &to.container());

@@ -8,9 +8,9 @@ use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
 use goldfleet_rates::Rates;
 
-use super::content::{Content, Inventory};
-use super::planned::{Asked, Plan};
-use super::sites::Sites;
+use super::build::PlanBuilder;
+use super::content::{Inventory, PlanContent};
+use super::planned::{Plan, PlanRequest};
 
 use super::render::time;
 
@@ -33,10 +33,10 @@ impl Plan {
     ///
     /// # Errors
     /// [`TooSlow`] where none is.
-    pub fn make(asked: &Asked<'_>) -> Result<Self, TooSlow> {
-        let sites = Sites::of(asked);
+    pub fn make(asked: &PlanRequest<'_>) -> Result<Self, TooSlow> {
+        let sites = PlanBuilder::of(asked);
         let mut cheapest = cheapest_of(&sites);
-        let (points, fastest) = sites.front(&cheapest);
+        let (points, fastest) = sites.pareto_front(&cheapest);
         let Some(within) = asked.within.filter(|within| *within < cheapest.estimate.time.total) else {
             cheapest.points = points;
             return Ok(cheapest);
@@ -50,7 +50,7 @@ impl Plan {
     }
 }
 
-fn cheapest_of(sites: &Sites<'_>) -> Plan {
+fn cheapest_of(sites: &PlanBuilder<'_>) -> Plan {
     sites.plan(sites.between.cheapest(None).as_ref())
 }
 
@@ -59,15 +59,16 @@ fn cheapest_of(sites: &Sites<'_>) -> Plan {
 ///
 /// What lies in stores already, and a time to keep to, can make a plan choose others.
 #[must_use]
-pub fn first_stores(
+pub fn stores_of_first_rollout(
     source: &Store,
     targets: &[&Target],
     configured: &BTreeMap<Region, Vec<Store>>,
     rates: &Rates,
 ) -> Vec<Store> {
     // Prices are per byte: what is cheapest for one size is so for any.
-    let (content, inventory) = (Content::made_up(1 << 30), Inventory::default());
-    let asked = Asked { source, targets, configured, content: &content, inventory: &inventory, rates, within: None };
-    let plan = cheapest_of(&Sites::of(&asked));
+    let (content, inventory) = (PlanContent::synthetic(1 << 30), Inventory::default());
+    let asked =
+        PlanRequest { source, targets, configured, content: &content, inventory: &inventory, rates, within: None };
+    let plan = cheapest_of(&PlanBuilder::of(&asked));
     plan.tree.stores.into_iter().map(|planned| planned.store).collect()
 }

@@ -10,13 +10,13 @@ use goldfleet_model::tree::Tree;
 use goldfleet_rates::{Money, Rates};
 use serde::Serialize;
 
-use super::content::{Content, Inventory};
+use super::content::{Inventory, PlanContent};
 use super::estimate::{Estimate, Time};
 use super::links::Link;
 
 /// What a plan is made for.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct PlanRequest<'a> {
     /// The store that has everything.
     pub source: &'a Store,
     /// The targets that are to get the image.
@@ -24,7 +24,7 @@ pub struct Asked<'a> {
     /// The stores that are set by hand. Those of regions without a target may serve as relays.
     pub configured: &'a BTreeMap<Region, Vec<Store>>,
     /// What is to be moved.
-    pub content: &'a Content,
+    pub content: &'a PlanContent,
     /// What lies in stores already.
     pub inventory: &'a Inventory,
     /// Prices, limits and rates.
@@ -51,7 +51,7 @@ pub struct Plan {
     /// The same for a copy for each target in the source account, then every target.
     pub pre_copies: Estimate,
     /// The best points of cost against time, the cheapest first.
-    pub points: Vec<Point>,
+    pub points: Vec<TradeOff>,
     /// What an operator should know.
     pub findings: Vec<String>,
 }
@@ -75,7 +75,7 @@ pub struct RegionPlan {
 
 /// A tree that no other is both cheaper and faster than.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Point {
+pub struct TradeOff {
     /// What leaves regions, in dollars.
     #[serde(rename = "egress_usd")]
     pub egress: Money,

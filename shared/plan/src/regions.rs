@@ -10,14 +10,14 @@ use std::time::Duration;
 use goldfleet_model::ids::Region;
 use goldfleet_rates::Rates;
 
-use super::arborescence::{Cheapest, Flat, Graph};
+use super::arborescence::{CheapestTrees, Graph, TreeShape};
 
 /// How many choices of relays are tried. Where there would be more, those relays stay out that lack most.
-const CHOICES: usize = 256;
+const MAX_RELAY_CHOICES: usize = 256;
 
 /// What is to be filled over the WAN: all regions in the order of their names, and what the links between them weigh.
 #[derive(Debug, Clone)]
-pub(super) struct Between {
+pub(super) struct WanProblem {
     regions: Vec<Region>,
     /// The region that has everything.
     source: usize,
@@ -46,13 +46,13 @@ pub(super) struct RegionTree {
 }
 
 /// Source, needed regions and one choice of relays, in the order of their names.
-struct Field<'a> {
-    between: &'a Between,
+struct Subproblem<'a> {
+    between: &'a WanProblem,
     regions: Vec<usize>,
     relays: Vec<usize>,
 }
 
-impl Between {
+impl WanProblem {
     /// `needed` and `relays` say what each region lacks, in bytes. A region that is needed is no relay.
     pub(super) fn new(
         source: &Region,
@@ -84,7 +84,7 @@ impl Between {
         Self {
             source: index(source).unwrap_or(0),
             needed: needed.keys().filter(|region| *region != source).filter_map(index).collect(),
-            relays: few(relays),
+            relays: limit_relays(relays),
             links,
             regions,
         }
@@ -94,8 +94,10 @@ impl Between {
     /// equally cheap trees the one with fewer relays, then the one whose slowest link is fastest, then the flattest,
     /// then the first by name.
     pub(super) fn cheapest(&self, limit: Option<Duration>) -> Option<RegionTree> {
-        let fields: Vec<Field<'_>> = self.relay_choices().into_iter().map(|relays| Field::new(self, relays)).collect();
-        let weigh = |field| -> Option<_> { Field::solve(field, limit).map(|found| (found.weight, field.relays.len())) };
+        let fields: Vec<Subproblem<'_>> =
+            self.relay_choices().into_iter().map(|relays| Subproblem::new(self, relays)).collect();
+        let weigh =
+            |field| -> Option<_> { Subproblem::solve(field, limit).map(|found| (found.weight, field.relays.len())) };
         let weighed: Vec<_> = fields.iter().filter_map(|field| Some((weigh(field)?, field))).collect();
         let (weight, relays) = weighed.iter().map(|(rank, _)| *rank).min()?;
         let best = weighed.iter().filter(|(rank, _)| *rank == (weight, relays));
@@ -120,10 +122,10 @@ impl Between {
 }
 
 /// So few relays that all choices of them can be tried: those stay out that lack most, where their continent has most.
-fn few(mut relays: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
+fn limit_relays(mut relays: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
     let choices =
         |relays: &[Vec<usize>]| relays.iter().fold(1_usize, |product, of| product.saturating_mul(of.len() + 1));
-    while choices(&relays) > CHOICES {
+    while choices(&relays) > MAX_RELAY_CHOICES {
         match relays.iter_mut().max_by_key(|candidates| candidates.len()) {
             Some(most) if most.len() > 1 => drop(most.pop()),
             _ => break,
@@ -132,14 +134,14 @@ fn few(mut relays: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
     relays
 }
 
-impl<'a> Field<'a> {
-    fn new(between: &'a Between, relays: Vec<usize>) -> Self {
+impl<'a> Subproblem<'a> {
+    fn new(between: &'a WanProblem, relays: Vec<usize>) -> Self {
         let mut regions = [&between.needed[..], &relays[..], &[between.source]].concat();
         regions.sort_unstable();
         Self { between, regions, relays }
     }
 
-    fn solve(&self, limit: Option<Duration>) -> Option<Cheapest> {
+    fn solve(&self, limit: Option<Duration>) -> Option<CheapestTrees> {
         let weight = |from: usize, to: usize| {
             let (weight, time) = self.between.link(self.regions[from], self.regions[to]);
             limit.is_none_or(|limit| time <= limit).then_some(weight)
@@ -160,10 +162,10 @@ impl<'a> Field<'a> {
         let enough = |time: &Duration| self.solve(Some(*time)).is_some_and(|found| found.weight <= weight);
         let first = times.partition_point(|time| !enough(time));
         let flat = self.solve(times.get(first).copied().or(limit))?.flattest()?;
-        Some(self.named(&flat, weight))
+        Some(self.named_tree(&flat, weight))
     }
 
-    fn named(&self, flat: &Flat, weight: u128) -> RegionTree {
+    fn named_tree(&self, flat: &TreeShape, weight: u128) -> RegionTree {
         let region = |node: usize| self.between.regions[self.regions[node]].clone();
         let edges: Vec<(usize, usize)> =
             flat.parents.iter().enumerate().filter(|(to, from)| to != *from).map(|(to, from)| (to, *from)).collect();

@@ -6,7 +6,7 @@ use goldfleet_model::target::Target;
 /// The `n`th subscription in a region.
 pub(super) fn target(n: u32, region: &str) -> Target {
     serde_json::from_value(serde_json::json!({
-        "subscription": goldfleet_model::ids::SubscriptionId::numbered(n), "region": region,
+        "subscription": goldfleet_model::ids::SubscriptionId::nth_for_tests(n), "region": region,
         "resource_group": "images", "account": account(n, region), "container": "vhds",
     }))
     .unwrap()

@@ -6,10 +6,10 @@ use std::time::Duration;
 use goldfleet_model::ids::Region;
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
-use goldfleet_rates::{EgressPrice, Place, Rates, WanPair};
+use goldfleet_rates::{EgressPrice, Rates, RegionInfo, WanPair};
 use proptest::prelude::*;
 
-use super::regions::{Between, RegionTree, time_for};
+use super::regions::{RegionTree, WanProblem, time_for};
 use super::testing::{store, target};
 use super::*;
 
@@ -24,7 +24,7 @@ struct World {
     source: Store,
     targets: Vec<Target>,
     configured: BTreeMap<Region, Vec<Store>>,
-    content: Content,
+    content: PlanContent,
     inventory: Inventory,
     rates: Rates,
 }
@@ -36,7 +36,7 @@ impl World {
             source: store(source, "goldsource"),
             targets: regions.iter().map(|region| target(1, region)).collect(),
             configured: BTreeMap::new(),
-            content: Content::made_up(30 * GIB),
+            content: PlanContent::synthetic(30 * GIB),
             inventory: Inventory::default(),
             rates: Rates::built_in().unwrap(),
         }
@@ -44,7 +44,7 @@ impl World {
 
     fn plan(&self, within: Option<Duration>) -> Result<Plan, TooSlow> {
         let targets: Vec<&Target> = self.targets.iter().collect();
-        Plan::make(&Asked {
+        Plan::make(&PlanRequest {
             source: &self.source,
             targets: &targets,
             configured: &self.configured,
@@ -64,12 +64,12 @@ struct Map {
 }
 
 impl Map {
-    fn between(&self) -> Between {
+    fn between(&self) -> WanProblem {
         let lacks = |relay: bool| {
             let kind = self.regions[1..].iter().filter(move |(.., is_relay)| *is_relay == relay);
             kind.map(|(region, _, lacks, _)| (region.clone(), *lacks)).collect()
         };
-        Between::new(&self.regions[0].0, &lacks(false), &lacks(true), &self.rates)
+        WanProblem::new(&self.regions[0].0, &lacks(false), &lacks(true), &self.rates)
     }
 
     /// The best of all trees over source, needed regions and any relays, by cost, number of relays, slowest link and depth.
@@ -154,7 +154,7 @@ fn maps(most: usize) -> impl Strategy<Value = Map> {
         };
         rates.egress.continents =
             prices.iter().enumerate().map(|(n, prices)| (format!("c{n}"), price(prices))).collect();
-        let place = |continent: usize| Place { continent: format!("c{continent}"), large: false };
+        let place = |continent: usize| RegionInfo { continent: format!("c{continent}"), large: false };
         rates.geography.regions =
             places.iter().enumerate().map(|(n, (continent, ..))| (name(n), place(*continent))).collect();
         let all = (0..places.len()).flat_map(|from| (0..places.len()).map(move |to| (from, to)));
@@ -178,18 +178,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_equals_brute_force(map in maps(5)) {
+    fn tree_equals_brute_force(map in maps(5)) {
         prop_assert_eq!(map.between().cheapest(None).as_ref().map(rank), map.brute_force(None, false));
     }
 
     #[test]
-    fn it_equals_brute_force_where_links_may_not_be_slow(map in maps(5), millis in prop::sample::select(vec![1200, 5000, 9000, 17_000])) {
+    fn tree_equals_brute_force_with_time_limit(map in maps(5), millis in prop::sample::select(vec![1200, 5000, 9000, 17_000])) {
         let limit = Some(Duration::from_millis(millis));
         prop_assert_eq!(map.between().cheapest(limit).as_ref().map(rank), map.brute_force(limit, true));
     }
 
     #[test]
-    fn every_region_is_reached_once_and_never_dearer_than_the_star(map in maps(9)) {
+    fn tree_reaches_every_region_and_costs_at_most_star(map in maps(9)) {
         let tree = map.between().cheapest(None).unwrap();
         let source = &map.regions[0].0;
         let mut star = 0;
@@ -206,7 +206,7 @@ proptest! {
     }
 
     #[test]
-    fn relabelling_changes_nothing(map in maps(8), order in Just((0..8).collect::<Vec<usize>>()).prop_shuffle()) {
+    fn plan_is_independent_of_names(map in maps(8), order in Just((0..8).collect::<Vec<usize>>()).prop_shuffle()) {
         let tree = map.between().cheapest(None).unwrap();
         let shuffled = map.renamed(|n| format!("x{}", order[n])).between().cheapest(None).unwrap();
         prop_assert_eq!(rank(&tree), rank(&shuffled));
@@ -220,7 +220,7 @@ proptest! {
 }
 
 #[test]
-fn a_store_without_targets_is_a_relay_where_that_is_cheaper() {
+fn store_without_targets_relays_if_cheaper() {
     let mut world = World::new("brazilsouth", &["uksouth", "ukwest", "japaneast"]);
     let alone = world.plan(None).unwrap();
     world.configured.insert(region("eastus"), vec![store("eastus", "goldeast")]);
@@ -235,7 +235,7 @@ fn a_store_without_targets_is_a_relay_where_that_is_cheaper() {
 }
 
 #[test]
-fn what_lies_in_a_store_is_not_planned_again() {
+fn stored_chunks_are_not_planned() {
     let mut world = World::new("westeurope", &["eastus", "westus"]);
     let account = world.targets[1].staging();
     let held: Vec<_> = world.content.hashes().copied().collect();
@@ -252,7 +252,7 @@ fn what_lies_in_a_store_is_not_planned_again() {
 }
 
 #[test]
-fn many_targets_of_a_region_have_several_stores_and_cross_the_wan_once() {
+fn many_targets_use_several_stores_and_one_wan_copy() {
     let mut world = World::new("westeurope", &[]);
     world.targets = (1..=250).map(|n| target(n, "ukwest")).collect();
     let plan = world.plan(None).unwrap();
@@ -273,7 +273,7 @@ fn many_targets_of_a_region_have_several_stores_and_cross_the_wan_once() {
 }
 
 #[test]
-fn speed_is_bought_where_links_bind() {
+fn time_limit_buys_faster_tree() {
     let mut world = World::new("brazilsouth", &["eastus", "westeurope"]);
     let pair = |from: &str, to: &str, gbit_per_second| WanPair { from: region(from), to: region(to), gbit_per_second };
     world.rates.wan.pairs = vec![pair("eastus", "westeurope", 0.2), pair("brazilsouth", "eastus", 1.0)];
@@ -291,7 +291,7 @@ fn speed_is_bought_where_links_bind() {
 }
 
 #[test]
-fn plans_look_like_this() {
+fn plan_text_snapshot() {
     let mut world =
         World::new("westeurope", &["westeurope", "northeurope", "eastus", "westus", "japaneast", "moonnorth"]);
     world.targets.push(target(2, "eastus"));
@@ -303,7 +303,7 @@ fn plans_look_like_this() {
 }
 
 #[test]
-fn the_stores_of_a_first_rollout_are_those_that_the_planner_makes() {
+fn first_rollout_stores_match_plan() {
     let mut world = World::new("westeurope", &["westeurope", "eastus", "japaneast"]);
     world.targets.extend((2..=150).map(|n| target(n, "ukwest")));
     world.configured.insert(region("japaneast"), vec![store("japaneast", "goldjapan")]);
@@ -312,7 +312,12 @@ fn the_stores_of_a_first_rollout_are_those_that_the_planner_makes() {
         plan.tree.stores.into_iter().map(|planned| planned.store).collect::<Vec<_>>()
     };
     let first = |world: &World| {
-        first_stores(&world.source, &world.targets.iter().collect::<Vec<_>>(), &world.configured, &world.rates)
+        stores_of_first_rollout(
+            &world.source,
+            &world.targets.iter().collect::<Vec<_>>(),
+            &world.configured,
+            &world.rates,
+        )
     };
     assert_eq!(first(&world), planned(&world));
     let accounts: BTreeSet<String> = first(&world).iter().map(|store| store.account.to_string()).collect();

@@ -37,7 +37,7 @@ pub struct BlobProperties {
 
 /// A blob in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BlobListed {
+pub struct ListedBlob {
     /// Its name in the container.
     pub name: String,
     /// Its length in bytes.
@@ -52,7 +52,7 @@ pub struct BlobListed {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BlobPage {
     /// Some blobs, in the order of their names.
-    pub blobs: Vec<BlobListed>,
+    pub blobs: Vec<ListedBlob>,
     /// Where to go on; none at the end.
     pub next: Option<String>,
 }

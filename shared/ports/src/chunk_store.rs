@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::Ports;
-use crate::blob_store::{BlobListed, BlobStore, SourceRange};
-use crate::clock::between;
+use crate::blob_store::{BlobStore, ListedBlob, SourceRange};
+use crate::clock::elapsed;
 use crate::error::{ErrorKind, PortError, PortResult};
-use crate::retry::retrying;
+use crate::retry::retry_transient;
 use goldfleet_model::manifest::{CHUNKS, ChunkEntry};
 use goldfleet_model::store::Container;
 
@@ -15,7 +15,7 @@ use goldfleet_model::store::Container;
 ///
 /// # Errors
 /// Where the service refuses or can't be reached.
-pub async fn list(blobs: &dyn BlobStore, container: &Container, prefix: &str) -> PortResult<Vec<BlobListed>> {
+pub async fn list(blobs: &dyn BlobStore, container: &Container, prefix: &str) -> PortResult<Vec<ListedBlob>> {
     let mut listed = Vec::new();
     let mut marker = None;
     loop {
@@ -32,7 +32,7 @@ pub async fn list(blobs: &dyn BlobStore, container: &Container, prefix: &str) ->
 ///
 /// # Errors
 /// Where the service refuses or can't be reached.
-pub async fn present(blobs: &dyn BlobStore, store: &Container) -> PortResult<HashMap<String, BlobListed>> {
+pub async fn list_chunks(blobs: &dyn BlobStore, store: &Container) -> PortResult<HashMap<String, ListedBlob>> {
     Ok(list(blobs, store, CHUNKS).await?.into_iter().map(|blob| (blob.name.clone(), blob)).collect())
 }
 
@@ -41,33 +41,33 @@ pub async fn present(blobs: &dyn BlobStore, store: &Container) -> PortResult<Has
 ///
 /// # Errors
 /// Where the service refuses or can't be reached.
-pub async fn rely_on(ports: &Ports, store: &Container, chunk: &BlobListed, age: Duration) -> PortResult<bool> {
-    if between(chunk.modified, ports.clock.now()) <= age {
+pub async fn renew_if_old(ports: &Ports, store: &Container, chunk: &ListedBlob, age: Duration) -> PortResult<bool> {
+    if elapsed(chunk.modified, ports.clock.now()) <= age {
         return Ok(true);
     }
     let blob = store.blob(chunk.name.as_str());
-    match retrying(ports.clock.as_ref(), may_pass, || ports.blobs.touch(&blob, &chunk.etag)).await {
+    match retry_transient(ports.clock.as_ref(), is_transient, || ports.blobs.touch(&blob, &chunk.etag)).await {
         Ok(()) => Ok(true),
         // Renewed by someone else at the same time is as good as by this one; but what is gone may be answered so too.
         Err(error) if error.kind == ErrorKind::Conflict => Ok(ports.blobs.properties(&blob).await?.is_some()),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
         // A policy that lets nobody change it lets nobody collect it.
-        Err(error) if IMMUTABLE.contains(&error.code.as_str()) => Ok(true),
+        Err(error) if IMMUTABLE_CODES.contains(&error.code.as_str()) => Ok(true),
         Err(error) => Err(error),
     }
 }
 
 /// The codes of a blob that may be neither changed nor deleted. Source: Azure Blob Storage, error codes.
-const IMMUTABLE: [&str; 2] = ["blob-immutable-due-to-policy", "blob-immutable-due-to-legal-hold"];
+const IMMUTABLE_CODES: [&str; 2] = ["blob-immutable-due-to-policy", "blob-immutable-due-to-legal-hold"];
 
 /// Removes a listed chunk that is not what its name says, so that a whole one can take its place. One that was written anew
 /// since it was listed stays. Returns whether one was removed.
 ///
 /// # Errors
 /// Where the service refuses or can't be reached.
-pub async fn discard(ports: &Ports, store: &Container, chunk: &BlobListed) -> PortResult<bool> {
+pub async fn delete_corrupt(ports: &Ports, store: &Container, chunk: &ListedBlob) -> PortResult<bool> {
     let blob = store.blob(chunk.name.as_str());
-    match retrying(ports.clock.as_ref(), may_pass, || ports.blobs.delete(&blob, Some(&chunk.etag))).await {
+    match retry_transient(ports.clock.as_ref(), is_transient, || ports.blobs.delete(&blob, Some(&chunk.etag))).await {
         Ok(existed) => Ok(existed),
         Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => Ok(false),
         Err(error) => Err(error),
@@ -102,8 +102,8 @@ pub async fn is_whole(ports: &Ports, store: &Container, entry: &ChunkEntry) -> P
         Ok(false) => {
             tracing::warn!(%store, chunk = %entry.hash, "a chunk in the store was damaged when it arrived: it is removed");
             let name = range.blob.name.clone();
-            let listed = BlobListed { name, length: found.length, etag: found.etag, modified: found.modified };
-            discard(ports, store, &listed).await?;
+            let listed = ListedBlob { name, length: found.length, etag: found.etag, modified: found.modified };
+            delete_corrupt(ports, store, &listed).await?;
             Ok(false)
         }
         // Someone else has removed it since.
@@ -120,6 +120,6 @@ pub fn was_damaged(store: &Container, entry: &ChunkEntry) -> PortError {
 }
 
 /// Another version of the blob is an answer: asking again for the one that was listed is of no use.
-fn may_pass(error: &PortError) -> bool {
+fn is_transient(error: &PortError) -> bool {
     error.is_retryable() && error.kind != ErrorKind::Conflict
 }

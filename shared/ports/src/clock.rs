@@ -29,7 +29,7 @@ pub fn before(at: Timestamp, duration: Duration) -> Timestamp {
 
 /// The time from `earlier` to `later`; nothing where they are the other way round.
 #[must_use]
-pub fn between(earlier: Timestamp, later: Timestamp) -> Duration {
+pub fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or(Duration::ZERO)
 }
 

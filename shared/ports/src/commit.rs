@@ -1,7 +1,7 @@
 //! Commits whose answer may get lost.
 //!
 //! A write can land while its answer does not arrive. Trying again then meets a row that has changed, and only reading it
-//! tells whether the change was one's own. Whoever changes operations does it through [`confirmed`].
+//! tells whether the change was one's own. Whoever changes operations does it through [`commit_confirmed`].
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::job_table::Change;
 use crate::{ETag, Ports, Versioned};
 
 /// How often a commit is tried before its error is believed.
-const TRIES: u32 = 4;
+const MAX_TRIES: u32 = 4;
 
 /// The wait after the first try; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -29,7 +29,7 @@ pub struct Commit {
 
 impl Commit {
     /// Adds `operation` in place of the row that it was made from, with the lines that say how.
-    pub fn write(&mut self, row: &Versioned<Operation>, operation: Operation, events: impl IntoIterator<Item = Event>) {
+    pub fn push(&mut self, row: &Versioned<Operation>, operation: Operation, events: impl IntoIterator<Item = Event>) {
         self.changes.push(Change { operation, if_match: row.etag.clone() });
         self.events.extend(events);
     }
@@ -48,40 +48,40 @@ impl Commit {
 
 /// What became of a commit.
 #[derive(Debug)]
-pub enum Outcome {
-    /// It landed: the rows' versions, in the order of the changes.
-    Landed(Vec<ETag>),
+pub enum CommitOutcome {
+    /// It was committed: the rows' versions, in the order of the changes.
+    Committed(Vec<ETag>),
     /// Someone else changed a row first: the group as it is now.
-    Overtaken(Vec<Versioned<Operation>>),
+    Conflict(Vec<Versioned<Operation>>),
 }
 
-/// Commits, tries again what may pass, and finds out after a lost answer whether it landed.
+/// Commits, tries again what may pass, and finds out after a lost answer whether it was committed.
 ///
 /// # Errors
 /// Where the table refuses for good, or can't be reached for several tries.
-pub async fn confirmed(ports: &Ports, commit: &Commit) -> PortResult<Outcome> {
+pub async fn commit_confirmed(ports: &Ports, commit: &Commit) -> PortResult<CommitOutcome> {
     let Commit { changes, events } = commit;
     let mut wait = FIRST_WAIT;
     let mut tries = 1;
     loop {
         let error = match ports.table.commit(changes, events).await {
-            Ok(etags) => return Ok(Outcome::Landed(etags)),
+            Ok(etags) => return Ok(CommitOutcome::Committed(etags)),
             Err(error) if error.is_retryable() => error,
             Err(error) => return Err(error),
         };
-        match look(ports, changes).await {
+        match read_back(ports, changes).await {
             Ok(rows) => {
-                if let Some(etags) = landed(changes, &rows) {
-                    return Ok(Outcome::Landed(etags));
+                if let Some(etags) = committed_versions(changes, &rows) {
+                    return Ok(CommitOutcome::Committed(etags));
                 }
                 if error.kind == ErrorKind::Conflict {
-                    return Ok(Outcome::Overtaken(rows));
+                    return Ok(CommitOutcome::Conflict(rows));
                 }
             }
             Err(look) if !look.is_retryable() => return Err(look),
             Err(_) => {}
         }
-        if tries == TRIES {
+        if tries == MAX_TRIES {
             return Err(error);
         }
         tries += 1;
@@ -90,7 +90,7 @@ pub async fn confirmed(ports: &Ports, commit: &Commit) -> PortResult<Outcome> {
     }
 }
 
-async fn look(ports: &Ports, changes: &[Change]) -> PortResult<Vec<Versioned<Operation>>> {
+async fn read_back(ports: &Ports, changes: &[Change]) -> PortResult<Vec<Versioned<Operation>>> {
     let Some(first) = changes.first() else {
         return Err(PortError::new(ErrorKind::Invalid, "a commit must change something"));
     };
@@ -99,7 +99,7 @@ async fn look(ports: &Ports, changes: &[Change]) -> PortResult<Vec<Versioned<Ope
 
 /// The rows' versions, if they all are what the changes make them. No two commits write equal rows by chance: a claim
 /// brings a new token, every other transition the time.
-fn landed(changes: &[Change], rows: &[Versioned<Operation>]) -> Option<Vec<ETag>> {
+fn committed_versions(changes: &[Change], rows: &[Versioned<Operation>]) -> Option<Vec<ETag>> {
     changes
         .iter()
         .map(|change| rows.iter().find(|row| row.value == change.operation).map(|row| row.etag.clone()))

@@ -126,7 +126,7 @@ impl PortError {
 
     /// The same as said of the source of the request, of the kind and with the code that goes with that.
     #[must_use]
-    pub fn blaming_source(mut self, fault: SourceFault) -> Self {
+    pub fn with_source_fault(mut self, fault: SourceFault) -> Self {
         self.kind = match fault {
             SourceFault::Missing => ErrorKind::NotFound,
             SourceFault::Corrupt => ErrorKind::Corrupt,

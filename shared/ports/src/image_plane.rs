@@ -15,7 +15,7 @@ use super::error::{ErrorKind, PortError, PortResult};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provisioning {
     /// Being made, changed or removed.
-    Underway,
+    InProgress,
     /// There.
     Succeeded,
     /// The last change failed.
@@ -39,7 +39,7 @@ impl ManagedImage {
     /// Whether it is there, in this region, and was made by goldfleet of this content. The name alone does not tell: it may
     /// be another region's, or another golden image's.
     #[must_use]
-    pub fn is_made_of(&self, digest: Digest, region: &Region) -> bool {
+    pub fn was_created_from(&self, digest: Digest, region: &Region) -> bool {
         self.provisioning == Provisioning::Succeeded
             && self.region == *region
             && ImageTags::digest_in(&self.tags) == Some(digest)
@@ -66,7 +66,7 @@ impl fmt::Debug for Pending {
 
 /// Where a change stands.
 #[derive(Debug)]
-pub enum Underway {
+pub enum ChangeStatus {
     /// It is done.
     Done,
     /// Ask again later.
@@ -80,7 +80,7 @@ pub enum Underway {
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] with the platform's code.
-pub fn check_kept(spec: &ManagedImageSpec, region: &Region, vhd: &str) -> PortResult<()> {
+pub fn check_unchanged(spec: &ManagedImageSpec, region: &Region, vhd: &str) -> PortResult<()> {
     let refused = |message, code| Err(PortError::new(ErrorKind::Invalid, message).with_code(code));
     if spec.region != *region {
         return refused(
@@ -101,7 +101,7 @@ pub fn check_kept(spec: &ManagedImageSpec, region: &Region, vhd: &str) -> PortRe
 /// `vhd-invalid`, `vhd-in-other-subscription`, `vhd-in-other-region`, `policy-denied`, `authorization-failed`,
 /// `image-region-change`, `property-change-not-allowed` (an image that is there keeps its VHD).
 #[async_trait]
-pub trait ImagePlane: Send + Sync {
+pub trait ImageService: Send + Sync {
     /// How the VHDs that it makes images of must be named.
     fn vhd_names(&self) -> VhdNames;
 
@@ -115,17 +115,17 @@ pub trait ImagePlane: Send + Sync {
     ///
     /// # Errors
     /// Where the service refuses or can't be reached.
-    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway>;
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<ChangeStatus>;
 
     /// Begins to remove an image. One that is not there is `Done`.
     ///
     /// # Errors
     /// Where the service refuses or can't be reached.
-    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Underway>;
+    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<ChangeStatus>;
 
     /// Asks how far a change is.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached; that the change itself failed is [`Underway::Failed`].
-    async fn poll(&self, pending: &Pending) -> PortResult<Underway>;
+    /// Where the service refuses or can't be reached; that the change itself failed is [`ChangeStatus::Failed`].
+    async fn poll(&self, pending: &Pending) -> PortResult<ChangeStatus>;
 }

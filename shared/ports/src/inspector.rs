@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_of_actions() {
+    fn action_patterns_match() {
         let action = "Microsoft.Compute/images/write";
         for (pattern, expected) in [
             ("*", true),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_of_one_role_does_not_bind_another() {
+    fn not_actions_apply_to_one_role_only() {
         let contributor = Grant {
             actions: vec!["*".into()],
             not_actions: vec!["Microsoft.Authorization/*".into()],

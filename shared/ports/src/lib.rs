@@ -4,7 +4,6 @@
 //! - `conformance`, behind the feature of that name, holds one suite for each port. Every adapter passes it.
 
 pub mod blob_store;
-pub mod chance;
 pub mod chunk_store;
 pub mod clock;
 pub mod commit;
@@ -14,9 +13,10 @@ pub mod error;
 pub mod image_plane;
 pub mod inspector;
 pub mod job_table;
-pub mod patience;
 pub mod queue;
 pub mod retry;
+pub mod rng;
+pub mod timeout;
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use goldfleet_model::target::Target;
 
 use blob_store::BlobStore;
 use clock::Clock;
-use image_plane::ImagePlane;
+use image_plane::ImageService;
 use job_table::JobTable;
 use queue::Queue;
 
@@ -40,7 +40,7 @@ pub struct Ports {
     /// Chunks, manifests, VHDs.
     pub blobs: Arc<dyn BlobStore>,
     /// Managed images.
-    pub images: Arc<dyn ImagePlane>,
+    pub images: Arc<dyn ImageService>,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }

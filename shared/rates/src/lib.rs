@@ -15,8 +15,8 @@ use goldfleet_model::ids::Region;
 pub use money::Money;
 pub use read::RatesError;
 pub use sections::{
-    Account, Accounts, Blob, Control, Egress, EgressPrice, Geography, Image, Latency, LatencyPair, Place, Rates,
-    Requests, ResourceManager, ServerBusy, Storage, Stream, Wan, WanPair,
+    AccountLimits, Accounts, Blob, Control, Egress, EgressPrice, Geography, Image, Latency, LatencyPair, Rates,
+    RegionInfo, Requests, ResourceManager, ServerBusy, Storage, Stream, Wan, WanPair,
 };
 
 /// The continent of regions that are not in the list.
@@ -37,7 +37,7 @@ impl Rates {
 
     /// What storage accounts of the region can do, but for those with limits of their own.
     #[must_use]
-    pub fn account(&self, region: &Region) -> &Account {
+    pub fn account(&self, region: &Region) -> &AccountLimits {
         let large = self.geography.regions.get(region).is_some_and(|place| place.large);
         if large { &self.accounts.large } else { &self.accounts.other }
     }
@@ -52,7 +52,7 @@ impl Rates {
         match self.egress.continents.get(here) {
             Some(price) if here == there => micros(price.inside),
             Some(price) => micros(price.leaving),
-            None => self.dearest(),
+            None => self.highest_price(),
         }
     }
 
@@ -63,7 +63,7 @@ impl Rates {
     }
 
     /// The highest price there is.
-    fn dearest(&self) -> u64 {
+    fn highest_price(&self) -> u64 {
         let prices = self.egress.continents.values().flat_map(|price| [micros(price.inside), micros(price.leaving)]);
         prices.max().unwrap_or(0)
     }
@@ -93,7 +93,7 @@ impl Rates {
     /// The rate of a page blob, in bytes a second.
     #[must_use]
     pub fn page_blob(&self) -> u64 {
-        whole(self.blob.page_blob_mib_per_second * 1024.0 * 1024.0)
+        round_to_u64(self.blob.page_blob_mib_per_second * 1024.0 * 1024.0)
     }
 
     /// How long a managed image takes.
@@ -120,7 +120,7 @@ impl Rates {
     }
 }
 
-impl Account {
+impl AccountLimits {
     /// Bytes a second in.
     #[must_use]
     pub fn ingress(&self) -> u64 {
@@ -136,7 +136,7 @@ impl Account {
 
 /// Gbit/s as bytes a second.
 fn gbit(rate: f64) -> u64 {
-    whole(rate * 1e9 / 8.0)
+    round_to_u64(rate * 1e9 / 8.0)
 }
 
 /// Seconds as a duration. Rates were checked to be finite and in range when they were read.
@@ -153,13 +153,13 @@ pub fn milliseconds(ms: f64) -> Duration {
 
 /// Dollars as millionths.
 fn micros(dollars: f64) -> u64 {
-    whole(dollars * 1e6)
+    round_to_u64(dollars * 1e6)
 }
 
 /// The nearest whole number. Rates were checked to be finite and in range when they were read.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, and a cast saturates")]
 #[must_use]
-pub fn whole(number: f64) -> u64 {
+pub fn round_to_u64(number: f64) -> u64 {
     number.round() as u64
 }
 

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn money_is_rounded_once_and_shown_in_cents() {
+    fn money_rounds_once_and_displays_cents() {
         let gb = 1_000_000_000;
         assert_eq!(Money::for_units(30 * u128::from(gb), 20_000, gb), Money::micros(600_000));
         assert_eq!(Money::for_units(1, 20_000, gb), Money::default());

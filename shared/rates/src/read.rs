@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use goldfleet_diagnostics::Fault;
-use goldfleet_diagnostics::Problem;
-use goldfleet_diagnostics::lines;
+use goldfleet_diagnostics::Diagnostic;
+use goldfleet_diagnostics::FieldError;
+use goldfleet_diagnostics::join_lines;
 use goldfleet_diagnostics::{Node, Value};
 use serde::Deserialize as _;
 
@@ -19,7 +19,7 @@ const BUILT_IN: &str = include_str!("rates.toml");
 const BUILT_IN_NAME: &str = "built-in rates.toml";
 
 /// Keys that a section of an operator's file has to give.
-const MARKS: [&str; 2] = ["date", "source"];
+const PROVENANCE_KEYS: [&str; 2] = ["date", "source"];
 
 /// Why rates were refused.
 #[derive(Debug, thiserror::Error)]
@@ -36,19 +36,19 @@ pub enum RatesError {
         source: io::Error,
     },
     /// What is written can't be used.
-    #[error("{}", lines(.0))]
-    Invalid(Vec<Problem>),
+    #[error("{}", join_lines(.0))]
+    Invalid(Vec<Diagnostic>),
 }
 
 impl RatesError {
-    fn invalid(file: &Path, faults: &[Fault]) -> Self {
+    fn invalid(file: &Path, faults: &[FieldError]) -> Self {
         let remedy = |keys: &[String]| match keys {
             [tables @ .., key] if !tables.is_empty() => {
                 format!("add {key} to [{}]", tables.join(".").replace(".[", "["))
             }
             _ => "add it".to_owned(),
         };
-        Self::Invalid(faults.iter().map(|fault| Problem::new(file, fault, remedy)).collect())
+        Self::Invalid(faults.iter().map(|fault| Diagnostic::new(file, fault, remedy)).collect())
     }
 }
 
@@ -81,16 +81,16 @@ impl Rates {
     /// # Errors
     /// [`RatesError::Invalid`], with everything that is wrong with the text.
     pub fn over_built_in(file: &Path, text: &str) -> Result<Self, RatesError> {
-        let refuse = |faults: &[Fault]| RatesError::invalid(file, faults);
+        let refuse = |faults: &[FieldError]| RatesError::invalid(file, faults);
         let over = Node::from_toml(text).map_err(|fault| refuse(&[fault]))?;
-        let unmarked = unmarked(&over);
+        let unmarked = without_provenance(&over);
         if !unmarked.is_empty() {
             return Err(refuse(&unmarked));
         }
         let mut node = Node::from_toml(BUILT_IN).map_err(|fault| refuse(&[fault]))?;
         // A line of the built-in file must not be told as one of the operator's.
-        forget_lines(&mut node);
-        lay_over(&mut node, over);
+        strip_origins(&mut node);
+        merge_over(&mut node, over);
         Self::read(file, node)
     }
 
@@ -102,37 +102,42 @@ impl Rates {
 }
 
 /// Sections of an operator's file that do not say from when and whom their figures are.
-fn unmarked(over: &Node) -> Vec<Fault> {
+fn without_provenance(over: &Node) -> Vec<FieldError> {
     let Value::Table(sections) = &over.value else { return Vec::new() };
     let mut faults = Vec::new();
     for (section, node) in sections {
         let Value::Table(keys) = &node.value else { continue };
-        for mark in MARKS {
+        for mark in PROVENANCE_KEYS {
             if !keys.contains_key(mark) {
                 let message = "missing: say from when and from whom this section's figures are";
-                faults.push(Fault::new(message).at(node.origin.as_ref()).under(mark).under(section));
+                faults.push(
+                    FieldError::new(message)
+                        .with_origin(node.origin.as_ref())
+                        .with_parent_key(mark)
+                        .with_parent_key(section),
+                );
             }
         }
     }
     faults
 }
 
-fn forget_lines(node: &mut Node) {
+fn strip_origins(node: &mut Node) {
     node.origin = None;
     match &mut node.value {
-        Value::Table(entries) => entries.values_mut().for_each(forget_lines),
-        Value::Array(items) => items.iter_mut().for_each(forget_lines),
+        Value::Table(entries) => entries.values_mut().for_each(strip_origins),
+        Value::Array(items) => items.iter_mut().for_each(strip_origins),
         _ => {}
     }
 }
 
-fn lay_over(node: &mut Node, over: Node) {
+fn merge_over(node: &mut Node, over: Node) {
     let origin = over.origin;
     match (&mut node.value, over.value) {
         (Value::Table(entries), Value::Table(over)) => {
             for (key, value) in over {
                 match entries.get_mut(&key) {
-                    Some(entry) => lay_over(entry, value),
+                    Some(entry) => merge_over(entry, value),
                     None => drop(entries.insert(key, value)),
                 }
             }

@@ -57,14 +57,14 @@ section! {
     /// `[geography]`: where regions are.
     Geography {
         /// The regions.
-        regions: BTreeMap<Region, Place>,
+        regions: BTreeMap<Region, RegionInfo>,
     }
 }
 
 /// Where a region is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Place {
+pub struct RegionInfo {
     /// Its continent: a key of `[egress.continents]`.
     pub continent: String,
     /// Whether its storage accounts have the higher default limits.
@@ -157,19 +157,19 @@ section! {
     /// `[accounts]`: what a storage account can do.
     Accounts {
         /// In large regions.
-        large: Account,
+        large: AccountLimits,
         /// In all others.
-        other: Account,
+        other: AccountLimits,
         /// By name, for the modelled cloud: accounts with raised limits, or slow ones.
         #[serde(default)]
-        named: BTreeMap<AccountName, Account>,
+        named: BTreeMap<AccountName, AccountLimits>,
     }
 }
 
 /// What a storage account can do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Account {
+pub struct AccountLimits {
     /// Gbit/s in.
     pub ingress_gbit_per_second: f64,
     /// Gbit/s out.

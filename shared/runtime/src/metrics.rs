@@ -17,61 +17,62 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 /// Seconds that attempts are sorted by: from what has nothing to do to a large disk over a slow line.
-const SECONDS: [f64; 12] = [0.05, 0.25, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 7200.0];
+const ATTEMPT_SECONDS_BUCKETS: [f64; 12] =
+    [0.05, 0.25, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 7200.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByKind {
+struct KindLabels {
     kind: &'static str,
 }
 
-impl ByKind {
+impl KindLabels {
     fn of(kind: Kind) -> Self {
         Self { kind: kind.as_str() }
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByOutcome {
+struct OutcomeLabels {
     kind: &'static str,
     outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByCode {
+struct CodeLabels {
     kind: &'static str,
     code: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByState {
+struct StateLabels {
     kind: &'static str,
     state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByJobState {
+struct JobStateLabels {
     state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByQueue {
+struct QueueLabels {
     queue: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Build {
+struct BuildLabels {
     version: &'static str,
     commit: &'static str,
 }
 
-/// What a sweep counted.
+/// What a reconciler pass counted.
 #[derive(Debug, Clone, Default)]
-pub struct Census {
+pub struct ReconcileCounts {
     operations: BTreeMap<(Kind, OperationState), i64>,
     jobs: BTreeMap<JobState, i64>,
 }
 
-impl Census {
+impl ReconcileCounts {
     /// Counts an operation of a job that had not ended.
     pub fn operation(&mut self, kind: Kind, state: OperationState) {
         *self.operations.entry((kind, state)).or_default() += 1;
@@ -89,21 +90,21 @@ pub struct Metrics(Arc<Families>);
 
 struct Families {
     registry: Registry,
-    attempts: Family<ByOutcome, Counter>,
-    in_flight: Family<ByKind, Gauge>,
-    seconds: Family<ByKind, Histogram, fn() -> Histogram>,
-    moved: Family<ByKind, Counter>,
-    detoured: Family<ByKind, Counter>,
-    retries: Family<ByCode, Counter>,
-    failures: Family<ByCode, Counter>,
-    throttles: Family<ByKind, Counter>,
-    lost: Family<ByKind, Counter>,
-    expired: Family<ByKind, Counter>,
-    announced: Family<ByKind, Counter>,
-    queues: Family<ByQueue, Gauge>,
-    operations: Family<ByState, Gauge>,
-    jobs: Family<ByJobState, Gauge>,
-    jobs_ended: Family<ByJobState, Counter>,
+    attempts: Family<OutcomeLabels, Counter>,
+    in_flight: Family<KindLabels, Gauge>,
+    seconds: Family<KindLabels, Histogram, fn() -> Histogram>,
+    moved: Family<KindLabels, Counter>,
+    detoured: Family<KindLabels, Counter>,
+    retries: Family<CodeLabels, Counter>,
+    failures: Family<CodeLabels, Counter>,
+    throttles: Family<KindLabels, Counter>,
+    lost: Family<KindLabels, Counter>,
+    expired: Family<KindLabels, Counter>,
+    announced: Family<KindLabels, Counter>,
+    queues: Family<QueueLabels, Gauge>,
+    operations: Family<StateLabels, Gauge>,
+    jobs: Family<JobStateLabels, Gauge>,
+    jobs_ended: Family<JobStateLabels, Counter>,
     swept: Gauge<f64, AtomicU64>,
 }
 
@@ -113,7 +114,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("goldfleet"),
             attempts: Family::default(),
             in_flight: Family::default(),
-            seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            seconds: Family::new_with_constructor(|| Histogram::new(ATTEMPT_SECONDS_BUCKETS)),
             moved: Family::default(),
             detoured: Family::default(),
             retries: Family::default(),
@@ -128,15 +129,15 @@ impl Default for Metrics {
             jobs_ended: Family::default(),
             swept: Gauge::default(),
         };
-        families.register_workers();
-        families.register_dispatchers();
+        families.register_worker_metrics();
+        families.register_dispatcher_metrics();
         Self(Arc::new(families))
     }
 }
 
 impl Families {
-    fn register_workers(&mut self) {
-        let build = Build { version: env!("CARGO_PKG_VERSION"), commit: env!("GOLDFLEET_COMMIT") };
+    fn register_worker_metrics(&mut self) {
+        let build = BuildLabels { version: env!("CARGO_PKG_VERSION"), commit: env!("GOLDFLEET_COMMIT") };
         self.registry.register("build", "The program's version and commit", Info::new(build));
         self.registry.register("attempts", "Attempts at operations that ended, by how", self.attempts.clone());
         self.registry.register(
@@ -156,7 +157,7 @@ impl Families {
         self.registry.register("expired_leases", help, self.expired.clone());
     }
 
-    fn register_dispatchers(&mut self) {
+    fn register_dispatcher_metrics(&mut self) {
         let help = "Operations whose message the sweeper sent again";
         self.registry.register("announced_again", help, self.announced.clone());
         self.registry.register("queue_messages", "About how many messages a queue holds", self.queues.clone());
@@ -170,13 +171,13 @@ impl Families {
 
 /// How an attempt ended, as it is counted. A code is that of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt<'a> {
+pub enum AttemptEnd<'a> {
     /// Its lease was lost.
     Lost,
     /// The operation succeeded.
     Succeeded,
     /// Given up, and for which failure, where the step told.
-    GivenUp(Option<&'a str>),
+    Abandoned(Option<&'a str>),
     /// The operation was cancelled.
     Cancelled,
     /// Nothing could be done yet.
@@ -189,12 +190,12 @@ pub enum Attempt<'a> {
     Retried(&'a str),
 }
 
-impl Attempt<'_> {
+impl AttemptEnd<'_> {
     fn label(self) -> &'static str {
         match self {
             Self::Lost => "lost",
             Self::Succeeded => "succeeded",
-            Self::GivenUp(_) => "failed",
+            Self::Abandoned(_) => "failed",
             Self::Cancelled => "cancelled",
             Self::Deferred => "deferred",
             Self::Drained => "drained",
@@ -205,73 +206,76 @@ impl Attempt<'_> {
 }
 
 impl Metrics {
-    /// An attempt begins; it ends with [`Metrics::settled`].
-    pub fn begun(&self, kind: Kind) {
-        self.0.in_flight.get_or_create(&ByKind::of(kind)).inc();
+    /// An attempt begins; it ends with [`Metrics::attempt_ended`].
+    pub fn attempt_started(&self, kind: Kind) {
+        self.0.in_flight.get_or_create(&KindLabels::of(kind)).inc();
     }
 
     /// An attempt has ended.
-    pub fn settled(&self, kind: Kind, took: Duration, attempt: Attempt<'_>) {
+    pub fn attempt_ended(&self, kind: Kind, took: Duration, attempt: AttemptEnd<'_>) {
         let kind = kind.as_str();
-        self.0.in_flight.get_or_create(&ByKind { kind }).dec();
-        self.0.seconds.get_or_create(&ByKind { kind }).observe(took.as_secs_f64());
-        self.0.attempts.get_or_create(&ByOutcome { kind, outcome: attempt.label() }).inc();
-        let by_code = |code: &str| ByCode { kind, code: code.to_owned() };
+        self.0.in_flight.get_or_create(&KindLabels { kind }).dec();
+        self.0.seconds.get_or_create(&KindLabels { kind }).observe(took.as_secs_f64());
+        self.0.attempts.get_or_create(&OutcomeLabels { kind, outcome: attempt.label() }).inc();
+        let by_code = |code: &str| CodeLabels { kind, code: code.to_owned() };
         match attempt {
-            Attempt::Lost => drop(self.0.lost.get_or_create(&ByKind { kind }).inc()),
-            Attempt::Throttled => drop(self.0.throttles.get_or_create(&ByKind { kind }).inc()),
-            Attempt::Retried(code) => drop(self.0.retries.get_or_create(&by_code(code)).inc()),
-            Attempt::GivenUp(Some(code)) => drop(self.0.failures.get_or_create(&by_code(code)).inc()),
-            Attempt::GivenUp(None) | Attempt::Succeeded | Attempt::Cancelled | Attempt::Deferred | Attempt::Drained => {
-            }
+            AttemptEnd::Lost => drop(self.0.lost.get_or_create(&KindLabels { kind }).inc()),
+            AttemptEnd::Throttled => drop(self.0.throttles.get_or_create(&KindLabels { kind }).inc()),
+            AttemptEnd::Retried(code) => drop(self.0.retries.get_or_create(&by_code(code)).inc()),
+            AttemptEnd::Abandoned(Some(code)) => drop(self.0.failures.get_or_create(&by_code(code)).inc()),
+            AttemptEnd::Abandoned(None)
+            | AttemptEnd::Succeeded
+            | AttemptEnd::Cancelled
+            | AttemptEnd::Deferred
+            | AttemptEnd::Drained => {}
         }
     }
 
     /// Bytes went over the wire.
-    pub fn moved(&self, kind: Kind, bytes: u64) {
-        self.0.moved.get_or_create(&ByKind::of(kind)).inc_by(bytes);
+    pub fn bytes_moved(&self, kind: Kind, bytes: u64) {
+        self.0.moved.get_or_create(&KindLabels::of(kind)).inc_by(bytes);
     }
 
-    /// Of the bytes that went over the wire, these came by a detour.
-    pub fn detoured(&self, kind: Kind, bytes: u64) {
-        self.0.detoured.get_or_create(&ByKind::of(kind)).inc_by(bytes);
+    /// Of the bytes that went over the wire, these came by failover.
+    pub fn failover_bytes(&self, kind: Kind, bytes: u64) {
+        self.0.detoured.get_or_create(&KindLabels::of(kind)).inc_by(bytes);
     }
 
     /// A service answered that it is asked too much, and the step asks again by itself.
     pub fn throttled(&self, kind: Kind) {
-        self.0.throttles.get_or_create(&ByKind::of(kind)).inc();
+        self.0.throttles.get_or_create(&KindLabels::of(kind)).inc();
     }
 
     /// Someone's lease was found to have run out.
-    pub fn expired(&self, kind: Kind) {
-        self.0.expired.get_or_create(&ByKind::of(kind)).inc();
+    pub fn lease_expired(&self, kind: Kind) {
+        self.0.expired.get_or_create(&KindLabels::of(kind)).inc();
     }
 
-    /// The sweeper sent an operation's message again.
-    pub fn announced_again(&self, kind: Kind) {
-        self.0.announced.get_or_create(&ByKind::of(kind)).inc();
+    /// The reconciler sent an operation's message again.
+    pub fn operation_requeued(&self, kind: Kind) {
+        self.0.announced.get_or_create(&KindLabels::of(kind)).inc();
     }
 
     /// About how many messages a queue holds.
-    pub fn queue(&self, queue: QueueName, messages: u64) {
+    pub fn set_queue_depth(&self, queue: QueueName, messages: u64) {
         let messages = i64::try_from(messages).unwrap_or(i64::MAX);
-        self.0.queues.get_or_create(&ByQueue { queue: queue.as_str() }).set(messages);
+        self.0.queues.get_or_create(&QueueLabels { queue: queue.as_str() }).set(messages);
     }
 
-    /// What a sweep found, and how long it took.
-    pub fn swept(&self, census: &Census, took: Duration) {
+    /// What a reconciler pass found, and how long it took.
+    pub fn reconcile_finished(&self, census: &ReconcileCounts, took: Duration) {
         self.0.swept.set(took.as_secs_f64());
         for kind in Kind::ALL {
             for state in OperationState::ALL {
                 let count = census.operations.get(&(kind, state)).copied().unwrap_or(0);
-                let labels = ByState { kind: kind.as_str(), state: state.as_str() };
+                let labels = StateLabels { kind: kind.as_str(), state: state.as_str() };
                 self.0.operations.get_or_create(&labels).set(count);
             }
         }
         for state in JobState::ALL {
-            let labels = ByJobState { state: state.as_str() };
+            let labels = JobStateLabels { state: state.as_str() };
             if state.is_terminal() {
-                // There from the first sweep on, as an increase can only be told from a count that was there before.
+                // There from the first reconciler pass on, as an increase can only be told from a count that was there before.
                 drop(self.0.jobs_ended.get_or_create(&labels));
             } else {
                 self.0.jobs.get_or_create(&labels).set(census.jobs.get(&state).copied().unwrap_or(0));
@@ -281,12 +285,12 @@ impl Metrics {
 
     /// This process brought a job to its end.
     pub fn job_ended(&self, state: JobState) {
-        self.0.jobs_ended.get_or_create(&ByJobState { state: state.as_str() }).inc();
+        self.0.jobs_ended.get_or_create(&JobStateLabels { state: state.as_str() }).inc();
     }
 
     /// All of it, as text.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn encode(&self) -> String {
         let mut out = String::new();
         // Writing to a string does not fail.
         let _ = text::encode(&mut out, &self.0.registry);

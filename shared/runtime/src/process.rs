@@ -6,8 +6,8 @@ use std::time::Duration;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use tokio::task::JoinHandle;
 
-use crate::listen::{Listening, listen};
-use crate::vitals::Vitals;
+use crate::health::Monitor;
+use crate::http::{HttpListener, serve};
 
 /// The release, such as `0.1.0`.
 pub const RELEASE: &str = env!("CARGO_PKG_VERSION");
@@ -38,31 +38,31 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 ///
 /// # Errors
 /// Where nobody may listen at the address.
-pub async fn listening(address: SocketAddr, vitals: &Vitals) -> PortResult<Listening> {
-    listen(address, vitals.clone()).await.map_err(|error| {
+pub async fn start_http_listener(address: SocketAddr, monitor: &Monitor) -> PortResult<HttpListener> {
+    serve(address, monitor.clone()).await.map_err(|error| {
         let message = format!("can't listen at {address}: {error}");
         PortError::new(ErrorKind::Unavailable, message).with_code("address-unusable").with_source(error)
     })
 }
 
 /// For how long a second signal is taken for the first: some senders, such as timeout(1), signal a process and then its group.
-const SAME_SIGNAL: Duration = Duration::from_secs(1);
+const SIGNAL_DEDUP_WINDOW: Duration = Duration::from_secs(1);
 
 /// Has the first signal, which may come as soon as this is called, begin an end in good order. A second one ends the program
 /// where it is, with exit code 130, as SIGKILL would: nothing is lost, but leases have to run out.
-pub fn on_signal(stop: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    let first = signalled();
+pub fn on_stop_signal(stop: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let first = next_signal();
     tokio::spawn(async move {
         first.await;
         stop();
-        tokio::time::sleep(SAME_SIGNAL).await;
-        signalled().await;
+        tokio::time::sleep(SIGNAL_DEDUP_WINDOW).await;
+        next_signal().await;
         std::process::exit(130);
     })
 }
 
 /// Returns at SIGTERM or SIGINT, of which the first may come as soon as this is called: it need not be polled for that.
-fn signalled() -> impl Future<Output = ()> {
+fn next_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     async move {

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_make_room_for_what_is_drawn_and_only_as_long() {
+    fn log_lines_are_written_above_drawing() {
         let here = std::thread::current().id();
         let counted = || {
             let count = Arc::new(AtomicUsize::new(0));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
-use goldfleet_config::filter::{HOW_TO_FILTER, read_filter};
+use goldfleet_config::filter::{FILTER_HELP, parse_filter};
 use goldfleet_config::{Log, LogFormat};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -19,12 +19,12 @@ use crate::otlp;
 use crate::screen::Lines;
 
 /// The variables that set what is logged, the first that is set before the configuration.
-const VARIABLES: [&str; 2] = ["GOLDFLEET_LOG", "RUST_LOG"];
+const FILTER_VARIABLES: [&str; 2] = ["GOLDFLEET_LOG", "RUST_LOG"];
 
 /// What is logged can't be told.
 #[derive(Debug, thiserror::Error)]
-#[error("{given_by}: {filter:?} is no log filter: {HOW_TO_FILTER}")]
-pub struct BadFilter {
+#[error("{given_by}: {filter:?} is no log filter: {FILTER_HELP}")]
+pub struct InvalidFilter {
     given_by: &'static str,
     filter: String,
     source: Option<ParseError>,
@@ -44,19 +44,19 @@ impl Drop for Telemetry {
 }
 
 /// How long the same complaint is not made again.
-const AGAIN: Duration = Duration::from_secs(10);
+const REPEAT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A complaint of what is tried again and again, which would fill the log if it were made each time.
 #[derive(Debug, Default)]
-pub struct Complaint {
+pub struct RepeatLimiter {
     last: Option<(Instant, String)>,
 }
 
-impl Complaint {
+impl RepeatLimiter {
     /// Whether it is to be made: it is another one than last time, or that is a while ago.
-    pub fn is_due(&mut self, of: &impl ToString) -> bool {
+    pub fn should_log(&mut self, of: &impl ToString) -> bool {
         let words = of.to_string();
-        let made = self.last.as_ref().is_some_and(|(at, said)| *said == words && at.elapsed() < AGAIN);
+        let made = self.last.as_ref().is_some_and(|(at, said)| *said == words && at.elapsed() < REPEAT_INTERVAL);
         if !made {
             self.last = Some((Instant::now(), words));
         }
@@ -69,12 +69,12 @@ impl Complaint {
 /// are sent there too. Where somebody else logs already, such as a test, they go on doing so.
 ///
 /// # Errors
-/// [`BadFilter`] where what is to be logged can't be told.
-pub fn init(log: &Log, default: &str, env: impl Iterator<Item = (String, String)>) -> Result<Telemetry, BadFilter> {
+/// [`InvalidFilter`] where what is to be logged can't be told.
+pub fn init(log: &Log, default: &str, env: impl Iterator<Item = (String, String)>) -> Result<Telemetry, InvalidFilter> {
     let variables: Vec<(String, String)> = env.filter(|(_, value)| !value.is_empty()).collect();
-    let colours = colours(&io::stderr());
+    let colours = supports_color(&io::stderr());
     let filter = filter(log, default, &variables)?;
-    let (traces, trouble) = match otlp::provider(&variables) {
+    let (traces, trouble) = match otlp::tracer_provider(&variables) {
         Some(Ok(traces)) => (Some(traces), None),
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
@@ -101,21 +101,21 @@ pub fn init(log: &Log, default: &str, env: impl Iterator<Item = (String, String)
 /// Whether what goes to a stream is to be coloured: where it is a terminal that can show colours, unless `NO_COLOR` is
 /// set, and where `CLICOLOR_FORCE` is.
 #[must_use]
-pub fn colours(stream: &impl RawStream) -> bool {
+pub fn supports_color(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
 
-fn filter(log: &Log, default: &str, variables: &[(String, String)]) -> Result<EnvFilter, BadFilter> {
+fn filter(log: &Log, default: &str, variables: &[(String, String)]) -> Result<EnvFilter, InvalidFilter> {
     let variable =
         |name: &'static str| variables.iter().find(|(given, _)| given == name).map(|(_, value)| (name, value.clone()));
-    let (given_by, filter) = VARIABLES
+    let (given_by, filter) = FILTER_VARIABLES
         .into_iter()
         .find_map(variable)
         .or_else(|| Some(("log.level", log.level.clone()?)))
         .unwrap_or_else(|| ("default", default.to_owned()));
     // What is meant for other programs too is left alone.
-    let read = if given_by == "RUST_LOG" { EnvFilter::try_new(&filter).map_err(Some) } else { read_filter(&filter) };
-    read.map_err(|source| BadFilter { given_by, filter, source })
+    let read = if given_by == "RUST_LOG" { EnvFilter::try_new(&filter).map_err(Some) } else { parse_filter(&filter) };
+    read.map_err(|source| InvalidFilter { given_by, filter, source })
 }
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_is_set_says_what_is_logged() {
+    fn first_set_variable_selects_log_filter() {
         assert_eq!(chosen(None, &[]), "warn");
         assert_eq!(chosen(Some("info"), &[]), "info");
         assert_eq!(chosen(Some("info"), &[("RUST_LOG", "error")]), "error");
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_filter_is_named_with_where_it_comes_from() {
+    fn invalid_filter_error_names_its_origin() {
         insta::assert_snapshot!(chosen(None, &[("GOLDFLEET_LOG", "goldfleet=loud")]), @r#"GOLDFLEET_LOG: "goldfleet=loud" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
         assert_eq!(chosen(Some("OFF"), &[]), "off");
         insta::assert_snapshot!(chosen(Some("wran"), &[]), @r#"log.level: "wran" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
@@ -148,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn the_same_is_not_complained_of_at_once_again() {
-        let mut complaint = Complaint::default();
-        assert_eq!(["full", "full", "locked", "full"].map(|of| complaint.is_due(&of)), [true, false, true, true]);
+    fn repeated_warning_is_suppressed() {
+        let mut complaint = RepeatLimiter::default();
+        assert_eq!(["full", "full", "locked", "full"].map(|of| complaint.should_log(&of)), [true, false, true, true]);
     }
 
     #[test]
-    fn a_second_beginning_does_no_harm() {
+    fn init_twice_is_harmless() {
         for format in [LogFormat::Text, LogFormat::Json] {
             let log = Log { format, level: None };
             assert!(init(&log, "warn", std::iter::empty()).is_ok());

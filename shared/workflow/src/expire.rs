@@ -12,13 +12,13 @@ pub const WORKER_LOST: &str = "worker-lost";
 ///
 /// # Errors
 /// [`IllegalTransition`] where it has no lease.
-pub fn expire(
+pub fn expire_lease(
     operation: &mut Operation,
     max_attempts: u32,
     now: Timestamp,
     who: &str,
 ) -> Result<Vec<Event>, IllegalTransition> {
-    let failure = lost(operation, now);
+    let failure = worker_lost_failure(operation, now);
     let mut events = vec![operation.apply(OperationEvent::Expire(failure.clone()), now, who)?];
     // One that was to be cancelled has ended with its lease.
     if operation.state == OperationState::Ready && operation.failures >= max_attempts {
@@ -28,7 +28,7 @@ pub fn expire(
 }
 
 /// The failure of an operation whose lease ran out.
-fn lost(operation: &Operation, now: Timestamp) -> Failure {
+fn worker_lost_failure(operation: &Operation, now: Timestamp) -> Failure {
     let holder = operation.lease.as_ref().map_or("its worker", |lease| lease.holder.as_str());
     Failure {
         code: WORKER_LOST.to_owned(),

@@ -21,7 +21,7 @@ pub fn release_image(group: &[Versioned<Operation>], now: Timestamp, who: &str, 
     for row in waiting_images(group) {
         let mut image = Operation { queued: Some(now), ..row.value.clone() };
         if let Ok(event) = image.apply(OperationEvent::Release, now, who) {
-            commit.write(row, image, [event]);
+            commit.push(row, image, [event]);
         }
     }
 }
@@ -32,7 +32,7 @@ pub fn block_image(group: &[Versioned<Operation>], now: Timestamp, who: &str, co
     for row in waiting_images(group) {
         let mut image = row.value.clone();
         if let Ok(event) = image.apply(OperationEvent::Block(copy_failed(now)), now, who) {
-            commit.write(row, image, [event]);
+            commit.push(row, image, [event]);
         }
     }
 }

@@ -6,11 +6,11 @@
 //! - [`certificates`]: what it, its clients and the doubles trust.
 //! - [`proxy`]: stands in front of the storage emulator, and supplies what that lacks of Azure's Blob service.
 //! - [`sas`]: shared access signatures.
-//! - [`site`]: all of it for a small fleet, with configurations that lead there.
+//! - [`fixture`]: all of it for a small fleet, with configurations that lead there.
 
 pub mod arm;
 pub mod azurite;
 pub mod certificates;
+pub mod fixture;
 pub mod proxy;
 pub mod sas;
-pub mod site;

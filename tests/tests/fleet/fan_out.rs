@@ -9,12 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use goldfleet_dispatcher::control::cancel::cancel;
-use goldfleet_dispatcher::control::desk::Desk;
-use goldfleet_dispatcher::control::fanout::fan_out;
-use goldfleet_dispatcher::control::request::{Requested, request};
-use goldfleet_dispatcher::control::retry::{Which, retry};
-use goldfleet_dispatcher::control::status::{Standing, Status};
-use goldfleet_dispatcher::control::sweep::look_after;
+use goldfleet_dispatcher::control::context::ControlContext;
+use goldfleet_dispatcher::control::fan_out::fan_out;
+use goldfleet_dispatcher::control::reconcile::reconcile_job_by_id;
+use goldfleet_dispatcher::control::request::{RequestResult, request_job};
+use goldfleet_dispatcher::control::retry::{RetryFilter, retry};
+use goldfleet_dispatcher::control::status::{ReportedState, Status};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_model::job::JobState;
@@ -22,37 +22,37 @@ use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::OperationState;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
-use goldfleet_tests::faults::{Faults, Lost, faulty};
-use goldfleet_tests::fleet::Fleet;
-use goldfleet_tests::place::{SOURCE, golden, targets};
-use goldfleet_worker::pump::Pump;
-use goldfleet_worker::steps::Shared;
+use goldfleet_ports::image_plane::{ChangeStatus, ImageService, ManagedImage, Pending};
+use goldfleet_tests::faults::{Faults, LostPart, with_faults};
+use goldfleet_tests::fleet::InProcessFleet;
+use goldfleet_tests::process_fixture::{SOURCE, golden, targets};
+use goldfleet_worker::consumer::Consumer;
+use goldfleet_worker::steps::StepContext;
 use tokio_util::sync::CancellationToken;
 
 const WEST: &str = "region=westeurope";
 const EAST: &str = "region=eastus";
 
 /// A fleet whose managed images are named so, with these targets.
-fn fleet(name: &str, targets: &str) -> Fleet {
+fn fleet(name: &str, targets: &str) -> InProcessFleet {
     let toml = format!("{SOURCE}\n[images]\nname = \"{name}\"\n[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n");
-    Fleet::with(&toml, targets, &golden())
+    InProcessFleet::with(&toml, targets, &golden())
 }
 
 /// Uploads the golden VHD, as a version of this image.
-async fn sent(fleet: &Fleet, image: &str, version: &str) {
+async fn sent(fleet: &InProcessFleet, image: &str, version: &str) {
     fleet.upload_as(&fleet.ports, image, version, &|_| {}).await.unwrap();
 }
 
 /// Asks for a version at the targets that are selected; at all, where nothing is said.
-async fn asked(fleet: &Fleet, image: &str, version: &str, selection: &[&str]) -> Requested {
+async fn asked(fleet: &InProcessFleet, image: &str, version: &str, selection: &[&str]) -> RequestResult {
     let selection: Vec<_> = selection.iter().map(|text| text.parse().unwrap()).collect();
-    let desk = fleet.own_desk();
-    request(&desk, &image.parse().unwrap(), &version.parse().unwrap(), &selection, false).await.unwrap()
+    let control = fleet.control_with_own_ports();
+    request_job(&control, &image.parse().unwrap(), &version.parse().unwrap(), &selection, false).await.unwrap()
 }
 
 /// Asks, and runs the job to its end.
-async fn done(fleet: &Fleet, image: &str, version: &str, selection: &[&str]) -> Status {
+async fn done(fleet: &InProcessFleet, image: &str, version: &str, selection: &[&str]) -> Status {
     let job = asked(fleet, image, version, selection).await.job.id;
     fleet.run(&fleet.ports, 1, &job).await
 }
@@ -64,26 +64,26 @@ fn failed_with(status: &Status) -> Vec<&str> {
 /// A name without the region is one image for two targets of a resource group: whichever comes second is told, and what
 /// the first has is left alone, of the same content or another.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_in_another_region_is_not_the_targets() {
+async fn image_in_other_region_does_not_count() {
     let fleet = fleet("{image}-{version}", &targets(1, &["westeurope", "eastus"]));
     sent(&fleet, "golden", "1").await;
-    assert_eq!(done(&fleet, "golden", "1", &[WEST]).await.state, Standing::Succeeded);
+    assert_eq!(done(&fleet, "golden", "1", &[WEST]).await.state, ReportedState::Succeeded);
     let first = fleet.images();
 
     let same = done(&fleet, "golden", "1", &[EAST]).await;
-    assert_eq!((same.state, failed_with(&same)), (Standing::Failed, vec!["image-region-change"]), "{same:#?}");
+    assert_eq!((same.state, failed_with(&same)), (ReportedState::Failed, vec!["image-region-change"]), "{same:#?}");
     assert_eq!(fleet.images(), first);
 
-    assert!(fleet.forget("1").await);
+    assert!(fleet.delete_version("1").await);
     fleet.change_golden();
     sent(&fleet, "golden", "1").await;
     let other = done(&fleet, "golden", "1", &[EAST]).await;
-    assert_eq!((other.state, failed_with(&other)), (Standing::Failed, vec!["image-region-change"]), "{other:#?}");
+    assert_eq!((other.state, failed_with(&other)), (ReportedState::Failed, vec!["image-region-change"]), "{other:#?}");
     assert_eq!(fleet.images(), first);
 
     // The same version, made again, takes the place of what it was before.
     let again = done(&fleet, "golden", "1", &[WEST]).await;
-    assert_eq!(again.state, Standing::Succeeded, "{again:#?}");
+    assert_eq!(again.state, ReportedState::Succeeded, "{again:#?}");
     let digest = |image: &serde_json::Value| image["tags"]["goldfleet-digest"].clone();
     assert_eq!(fleet.images().values().map(digest).collect::<Vec<_>>(), [again.digest.as_str()]);
 }
@@ -91,16 +91,16 @@ async fn an_image_in_another_region_is_not_the_targets() {
 /// Two golden images whose managed images would have one name, be it only as Resource Manager compares names: the second is
 /// refused, and the first one's image stays.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_golden_images_image_is_left_alone() {
+async fn image_of_other_golden_image_is_not_changed() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
     sent(&fleet, "golden", "1-2").await;
-    assert_eq!(done(&fleet, "golden", "1-2", &[]).await.state, Standing::Succeeded);
+    assert_eq!(done(&fleet, "golden", "1-2", &[]).await.state, ReportedState::Succeeded);
     let first = fleet.images();
     fleet.change_golden();
     for (image, version) in [("golden-1", "2"), ("Golden", "1-2")] {
         sent(&fleet, image, version).await;
         let status = done(&fleet, image, version, &[]).await;
-        assert_eq!((status.state, failed_with(&status)), (Standing::Failed, vec!["image-foreign"]), "{status:#?}");
+        assert_eq!((status.state, failed_with(&status)), (ReportedState::Failed, vec!["image-foreign"]), "{status:#?}");
         assert_eq!(fleet.images(), first);
     }
 }
@@ -109,12 +109,12 @@ type Before = dyn Fn(&ManagedImageId) -> BoxFuture<'static, PortResult<()>> + Se
 
 /// An image plane that does something before it answers what is there.
 struct Watched {
-    plane: Arc<dyn ImagePlane>,
+    plane: Arc<dyn ImageService>,
     before: Box<Before>,
 }
 
 #[async_trait]
-impl ImagePlane for Watched {
+impl ImageService for Watched {
     fn vhd_names(&self) -> VhdNames {
         self.plane.vhd_names()
     }
@@ -124,15 +124,15 @@ impl ImagePlane for Watched {
         self.plane.get(id, tenant).await
     }
 
-    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<ChangeStatus> {
         self.plane.put(spec).await
     }
 
-    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Underway> {
+    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<ChangeStatus> {
         self.plane.delete(id, tenant).await
     }
 
-    async fn poll(&self, pending: &Pending) -> PortResult<Underway> {
+    async fn poll(&self, pending: &Pending) -> PortResult<ChangeStatus> {
         self.plane.poll(pending).await
     }
 }
@@ -147,7 +147,7 @@ fn watched(
 
 /// A target that nobody may look at fails by itself, with its reason; the others get their image.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_cannot_be_looked_at_fails_alone() {
+async fn unreadable_target_fails_alone() {
     let fleet = fleet("{image}-{version}-{region}", &targets(3, &["westeurope"]));
     sent(&fleet, "golden", "1").await;
     let ports = watched(&fleet.ports, |id| {
@@ -165,12 +165,12 @@ async fn a_target_that_cannot_be_looked_at_fails_alone() {
 
 /// Who asks again while a job is under way gets that job; but only where it does all that is asked for now.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_was_added_gets_a_job_of_its_own() {
+async fn added_target_gets_new_job() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
     sent(&fleet, "golden", "1").await;
-    let desk = fleet.own_desk();
+    let control = fleet.control_with_own_ports();
     let first = asked(&fleet, "golden", "1", &[]).await.job.id;
-    fan_out(&desk, &first).await.unwrap();
+    fan_out(&control, &first).await.unwrap();
     let again = asked(&fleet, "golden", "1", &[]).await;
     assert_eq!((again.job.id, again.new), (first.clone(), false));
 
@@ -181,25 +181,25 @@ async fn a_target_that_was_added_gets_a_job_of_its_own() {
     assert_eq!((&again.job.id, again.new), (&second.job.id, false), "the job that will do it all");
 
     let status = fleet.run(&fleet.ports, 1, &second.job.id).await;
-    assert_eq!(fleet.status(&first).await.state, Standing::Succeeded);
-    assert_eq!((status.state, status.phases.image.succeeded), (Standing::Succeeded, 1), "{status:#?}");
+    assert_eq!(fleet.status(&first).await.state, ReportedState::Succeeded);
+    assert_eq!((status.state, status.phases.image.succeeded), (ReportedState::Succeeded, 1), "{status:#?}");
     assert_eq!((status.phases.image.skipped, fleet.images().len()), (1, 2), "{status:#?}");
 }
 
 /// A job that is cancelled while it is planned begins nothing, wherever its dispatcher then fails.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_is_cancelled_while_it_is_planned_begins_nothing() {
-    for (call, lost) in [("Queue.send", Lost::Request), ("JobTable.insert_operations", Lost::Answer)] {
+async fn job_cancelled_during_planning_starts_nothing() {
+    for (call, lost) in [("Queue.send", LostPart::Request), ("JobTable.insert_operations", LostPart::Answer)] {
         let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
         sent(&fleet, "golden", "1").await;
-        let operator = fleet.own_desk();
+        let operator = fleet.control_with_own_ports();
         let job = asked(&fleet, "golden", "1", &[]).await.job.id;
-        let (desk, id, once) = (operator.clone(), job.clone(), AtomicBool::new(true));
-        let ports = watched(&faulty(&fleet.ports, &Faults::at(call, 0, lost)), move |_| {
-            let (desk, id, now) = (desk.clone(), id.clone(), once.swap(false, Ordering::SeqCst));
-            Box::pin(async move { if now { cancelled(&desk, &id).await } else { Ok(()) } })
+        let (control, id, once) = (operator.clone(), job.clone(), AtomicBool::new(true));
+        let ports = watched(&with_faults(&fleet.ports, &Faults::failing_at(call, 0, lost)), move |_| {
+            let (control, id, now) = (control.clone(), id.clone(), once.swap(false, Ordering::SeqCst));
+            Box::pin(async move { if now { cancelled(&control, &id).await } else { Ok(()) } })
         });
-        let dispatcher = fleet.desk(ports);
+        let dispatcher = fleet.control_with(ports);
         // What failed is done again as its message appears again.
         if fan_out(&dispatcher, &job).await.is_err() {
             fan_out(&dispatcher, &job).await.unwrap();
@@ -217,44 +217,46 @@ async fn a_job_that_is_cancelled_while_it_is_planned_begins_nothing() {
 /// A job that can't be planned any more, when an earlier try has come as far as the queues: what that began stops, and as some
 /// of its targets may be missing there, it is asked for anew rather than tried again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_is_rejected_leaves_nothing_to_be_done() {
+async fn rejected_job_leaves_no_work() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
     sent(&fleet, "golden", "1").await;
     let job = asked(&fleet, "golden", "1", &[]).await.job.id;
-    let cut_short = fleet.desk(faulty(&fleet.ports, &Faults::at("JobTable.commit_job", 0, Lost::Request)));
+    let cut_short =
+        fleet.control_with(with_faults(&fleet.ports, &Faults::failing_at("JobTable.commit_job", 0, LostPart::Request)));
     fan_out(&cut_short, &job).await.unwrap_err();
     let file = std::fs::read_to_string(&fleet.config.targets.file).unwrap();
     let none = file.replace("[[target]]", "[[target]]\nenabled = false");
     std::fs::write(&fleet.config.targets.file, none).unwrap();
-    let desk = fleet.desk(fleet.ports.clone());
-    fan_out(&desk, &job).await.unwrap();
+    let control = fleet.control_with(fleet.ports.clone());
+    fan_out(&control, &job).await.unwrap();
 
-    let rows = desk.ports.table.operations(&job).await.unwrap();
+    let rows = control.ports.table.operations(&job).await.unwrap();
     assert!(!rows.is_empty() && rows.iter().all(|row| row.value.state == OperationState::Cancelled), "{rows:#?}");
-    assert_eq!(desk.job(&job).await.unwrap().value.state, JobState::Failed);
-    let refusal = retry(&desk, &job, &Which::default()).await.unwrap_err().to_string();
+    assert_eq!(control.job(&job).await.unwrap().value.state, JobState::Failed);
+    let refusal = retry(&control, &job, &RetryFilter::default()).await.unwrap_err().to_string();
     assert!(refusal.contains("was never planned: no enabled target"), "{refusal}");
 
     std::fs::write(&fleet.config.targets.file, file).unwrap();
     let again = done(&fleet, "golden", "1", &[]).await;
-    assert_eq!((again.state, again.phases.image.succeeded), (Standing::Succeeded, 2), "{again:#?}");
+    assert_eq!((again.state, again.phases.image.succeeded), (ReportedState::Succeeded, 2), "{again:#?}");
 }
 
 /// A job that is cancelled before its row says that it was planned has not succeeded, even where all that it has is done: of
 /// what was to be, some may not have come into the table.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_was_never_planned_does_not_succeed() {
+async fn unplanned_job_does_not_succeed() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
     sent(&fleet, "golden", "1").await;
     let job = asked(&fleet, "golden", "1", &[]).await.job.id;
-    let cut_short = fleet.desk(faulty(&fleet.ports, &Faults::at("JobTable.commit_job", 0, Lost::Request)));
+    let cut_short =
+        fleet.control_with(with_faults(&fleet.ports, &Faults::failing_at("JobTable.commit_job", 0, LostPart::Request)));
     fan_out(&cut_short, &job).await.unwrap_err();
-    let desk = fleet.desk(fleet.ports.clone());
+    let control = fleet.control_with(fleet.ports.clone());
     let stop = CancellationToken::new();
-    let pump = Pump::new(Shared::new(fleet.ports.clone(), fleet.settings()), stop.clone());
+    let pump = Consumer::new(StepContext::new(fleet.ports.clone(), fleet.settings()), stop.clone());
     let working = tokio::spawn(async move { pump.run().await });
     let all_done = async || {
-        let rows = desk.ports.table.operations(&job).await.unwrap();
+        let rows = control.ports.table.operations(&job).await.unwrap();
         rows.iter().all(|row| row.value.state == OperationState::Succeeded)
     };
     while !all_done().await {
@@ -263,18 +265,18 @@ async fn a_job_that_was_never_planned_does_not_succeed() {
     stop.cancel();
     working.await.unwrap();
 
-    cancelled(&desk, &job).await.unwrap();
-    assert_eq!(desk.job(&job).await.unwrap().value.state, JobState::Cancelled);
-    assert_eq!(fleet.status(&job).await.state, Standing::Cancelled);
-    let refusal = retry(&desk, &job, &Which::default()).await.unwrap_err().to_string();
+    cancelled(&control, &job).await.unwrap();
+    assert_eq!(control.job(&job).await.unwrap().value.state, JobState::Cancelled);
+    assert_eq!(fleet.status(&job).await.state, ReportedState::Cancelled);
+    let refusal = retry(&control, &job, &RetryFilter::default()).await.unwrap_err().to_string();
     assert!(refusal.contains("was never planned"), "{refusal}");
     let again = done(&fleet, "golden", "1", &[]).await;
-    assert_eq!((again.state, again.phases.image.skipped), (Standing::Succeeded, 1), "{again:#?}");
+    assert_eq!((again.state, again.phases.image.skipped), (ReportedState::Succeeded, 1), "{again:#?}");
 }
 
 /// As 'goldfleet cancel' does it: where no operation is there, the job has ended at once.
-async fn cancelled(desk: &Desk, id: &JobId) -> PortResult<()> {
-    cancel(desk, id).await.unwrap();
-    look_after(desk, id).await.unwrap();
+async fn cancelled(control: &ControlContext, id: &JobId) -> PortResult<()> {
+    cancel(control, id).await.unwrap();
+    reconcile_job_by_id(control, id).await.unwrap();
     Ok(())
 }

@@ -15,16 +15,16 @@ use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::ids::ImageVersion;
 use goldfleet_model::image::{ImageRef, VhdMetadata};
 use goldfleet_model::manifest::{CHUNK_SIZE, ChunkEntry, Manifest, Run};
-use goldfleet_model::ranges::without;
+use goldfleet_model::ranges::subtract;
 use goldfleet_model::store::{BlobAddress, Store};
 use goldfleet_ports::chunk_store;
 
-use super::{Attempt, Shared, StepError};
-use crate::failed::Failed;
-use crate::manifests::NoManifest;
+use super::{Attempt, StepContext, StepError};
+use crate::attempt_error::AttemptError;
+use crate::manifest_cache::ManifestLoadError;
 
 /// The version that a VHD began as.
-pub(super) struct Base {
+pub(super) struct BaseVersion {
     image: ImageRef,
     vhd: BlobAddress,
     manifest: Arc<Manifest>,
@@ -34,7 +34,7 @@ pub(super) struct Base {
 
 /// A VHD that is to be: of which version, and where.
 #[derive(Clone, Copy)]
-pub(super) struct Assembly<'a> {
+pub(super) struct VhdPlan<'a> {
     /// The version.
     pub(super) image: &'a ImageRef,
     pub(super) manifest: &'a Manifest,
@@ -44,10 +44,10 @@ pub(super) struct Assembly<'a> {
     pub(super) vhd: &'a BlobAddress,
 }
 
-impl Assembly<'_> {
+impl VhdPlan<'_> {
     /// The newest whole VHD of another version of this image that has the disk's size; none where there is none. What
     /// can't be read is no base, and no failure.
-    pub(super) async fn newest_base(&self, shared: &Shared) -> Option<Base> {
+    pub(super) async fn newest_base(&self, shared: &StepContext) -> Option<BaseVersion> {
         let (blobs, container) = (shared.ports.blobs.as_ref(), &self.vhd.container);
         let names = shared.ports.images.vhd_names();
         let mut listed = chunk_store::list(blobs, container, &names.prefix(&self.image.name)).await.ok()?;
@@ -60,7 +60,7 @@ impl Assembly<'_> {
             let digest = properties.metadata.get(VhdMetadata::DIGEST).and_then(|digest| digest.parse().ok());
             let (Some(version), Some(digest)) = (version, digest) else { continue };
             let image = ImageRef { name: self.image.name.clone(), version, digest };
-            if let Ok(Some(base)) = self.load(shared, image, candidate).await
+            if let Ok(Some(base)) = self.load_base(shared, image, candidate).await
                 && base.is_whole(shared).await
             {
                 return Some(base);
@@ -73,7 +73,11 @@ impl Assembly<'_> {
     ///
     /// # Errors
     /// Where that is not known: its manifest can't be read now.
-    pub(super) async fn named_base(&self, shared: &Shared, named: &str) -> Result<Option<Base>, Failed> {
+    pub(super) async fn base_from_metadata(
+        &self,
+        shared: &StepContext,
+        named: &str,
+    ) -> Result<Option<BaseVersion>, AttemptError> {
         let parse = || {
             let (version, digest) = named.split_once(' ')?;
             let version: ImageVersion = version.parse().ok()?;
@@ -81,44 +85,49 @@ impl Assembly<'_> {
         };
         let Some(image) = parse() else { return Ok(None) };
         let candidate = self.vhd.container.blob(shared.ports.images.vhd_names().name(&image));
-        match self.load(shared, image, candidate).await {
+        match self.load_base(shared, image, candidate).await {
             Ok(base) => Ok(base),
-            Err(NoManifest::Gone(why)) => {
+            Err(ManifestLoadError::Missing(why)) => {
                 tracing::info!(vhd = %self.vhd, "what a VHD began with can't be had any more: {}", why.message);
                 Ok(None)
             }
-            Err(NoManifest::Unread(error)) => Err(error.into()),
+            Err(ManifestLoadError::Unavailable(error)) => Err(error.into()),
         }
     }
 
     /// A version as a base; none where it can't be one of this manifest's.
-    async fn load(&self, shared: &Shared, image: ImageRef, vhd: BlobAddress) -> Result<Option<Base>, NoManifest> {
+    async fn load_base(
+        &self,
+        shared: &StepContext,
+        image: ImageRef,
+        vhd: BlobAddress,
+    ) -> Result<Option<BaseVersion>, ManifestLoadError> {
         let base = shared.manifests.get(shared.ports.blobs.as_ref(), self.source, &image).await?;
         let fits = base.size == self.manifest.size && base.footer != self.manifest.footer;
-        Ok(fits.then(|| Base::new(image, vhd, base)))
+        Ok(fits.then(|| BaseVersion::new(image, vhd, base)))
     }
 }
 
-impl Base {
+impl BaseVersion {
     fn new(image: ImageRef, vhd: BlobAddress, manifest: Arc<Manifest>) -> Self {
         let windows = manifest.chunks.iter().enumerate().filter_map(|(n, entry)| Some((window(entry)?, n))).collect();
         Self { image, vhd, manifest, windows }
     }
 
-    async fn is_whole(&self, shared: &Shared) -> bool {
+    async fn is_whole(&self, shared: &StepContext) -> bool {
         let read = shared.ports.blobs.get(&self.vhd, Some(self.manifest.footer_range())).await;
         read.is_ok_and(|footer| footer[..] == self.manifest.footer[..])
     }
 
     /// Has the service begin to copy the base to `vhd`. Returns whether it did.
-    pub(super) async fn clone_to(
+    pub(super) async fn start_clone(
         &self,
-        Attempt { shared, hold, .. }: Attempt<'_>,
+        Attempt { shared, lease, .. }: Attempt<'_>,
         vhd: &BlobAddress,
         mut metadata: BTreeMap<String, String>,
     ) -> Result<bool, StepError> {
         metadata.insert(VhdMetadata::BASE.to_owned(), format!("{} {}", self.image.version, self.image.digest));
-        hold.check()?;
+        lease.ensure_held()?;
         match shared.ports.blobs.start_copy(vhd, &self.vhd, &metadata).await {
             Ok(_) => {}
             // It may have gone, or the account not copy: the VHD is then made from nothing. (Where there is a blob already,
@@ -134,27 +143,27 @@ impl Base {
     }
 
     /// The chunks that are the same in the new version.
-    pub(super) fn same(&self, manifest: &Manifest) -> ChunkSet {
+    pub(super) fn unchanged_chunks(&self, manifest: &Manifest) -> ChunkSet {
         let mut same = ChunkSet::empty(manifest.chunk_count());
         for (index, entry) in (0_u32..).zip(&manifest.chunks) {
-            if self.before(entry).is_some_and(|before| before == entry) {
+            if self.base_entry(entry).is_some_and(|before| before == entry) {
                 same.insert(index);
             }
         }
         same
     }
 
-    fn before(&self, entry: &ChunkEntry) -> Option<&ChunkEntry> {
+    fn base_entry(&self, entry: &ChunkEntry) -> Option<&ChunkEntry> {
         self.manifest.chunks.get(*self.windows.get(&window(entry)?)?)
     }
 
     /// What of the base's data in a chunk's window is zero in the new version.
-    pub(super) fn leftovers(&self, entry: &ChunkEntry) -> Vec<Range<u64>> {
-        self.before(entry).map_or_else(Vec::new, |before| less(&ranges(before), &ranges(entry)))
+    pub(super) fn stale_ranges(&self, entry: &ChunkEntry) -> Vec<Range<u64>> {
+        self.base_entry(entry).map_or_else(Vec::new, |before| subtract_ranges(&ranges(before), &ranges(entry)))
     }
 
     /// The base's data in windows where the new version has none, neighbours together.
-    pub(super) fn vanished(&self, manifest: &Manifest) -> Vec<Range<u64>> {
+    pub(super) fn removed_ranges(&self, manifest: &Manifest) -> Vec<Range<u64>> {
         let kept: std::collections::HashSet<u64> = manifest.chunks.iter().filter_map(window).collect();
         let mut vanished: Vec<Range<u64>> = Vec::new();
         let gone = self.manifest.chunks.iter().filter(|entry| window(entry).is_some_and(|w| !kept.contains(&w)));
@@ -178,8 +187,8 @@ fn ranges(entry: &ChunkEntry) -> Vec<Range<u64>> {
 }
 
 /// What of `ranges` lies in none of `others`; both are in order.
-fn less(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
-    ranges.iter().flat_map(|range| without(range, others)).collect()
+fn subtract_ranges(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
+    ranges.iter().flat_map(|range| subtract(range, others)).collect()
 }
 
 #[cfg(test)]
@@ -209,18 +218,18 @@ mod tests {
         Manifest { os: OsType::Linux, generation: Generation::V2, size: 64 << 20, footer: [id; 512], chunks }
     }
 
-    fn base(manifest: Manifest) -> Base {
+    fn base(manifest: Manifest) -> BaseVersion {
         let image = ImageRef {
             name: "golden".parse().unwrap(),
             version: "1".parse().unwrap(),
             digest: format!("b3:{}", "5".repeat(64)).parse().unwrap(),
         };
         let container = Container { account: "stage".parse().unwrap(), container: "vhds".parse().unwrap() };
-        Base::new(image, container.blob("golden__1.vhd"), Arc::new(manifest))
+        BaseVersion::new(image, container.blob("golden__1.vhd"), Arc::new(manifest))
     }
 
     #[test]
-    fn what_is_the_same_stays_and_what_is_gone_is_cleared() {
+    fn unchanged_chunks_stay_and_removed_ranges_are_cleared() {
         let window = CHUNK_SIZE / SECTOR;
         let old = base(manifest(
             1,
@@ -228,16 +237,16 @@ mod tests {
         ));
         let changed = entry(4, &[(window + 4, 14)]);
         let new = manifest(2, vec![entry(1, &[(0, 8)]), changed.clone()]);
-        assert_eq!(old.same(&new).iter().collect::<Vec<_>>(), [0]);
+        assert_eq!(old.unchanged_chunks(&new).iter().collect::<Vec<_>>(), [0]);
         let sectors = |range: &Range<u64>| (range.start / SECTOR - window, range.end / SECTOR - window);
-        assert_eq!(old.leftovers(&changed).iter().map(sectors).collect::<Vec<_>>(), [(0, 4), (18, 24)]);
-        assert_eq!(old.vanished(&new), vec![2 * CHUNK_SIZE..2 * CHUNK_SIZE + 8 * SECTOR]);
+        assert_eq!(old.stale_ranges(&changed).iter().map(sectors).collect::<Vec<_>>(), [(0, 4), (18, 24)]);
+        assert_eq!(old.removed_ranges(&new), vec![2 * CHUNK_SIZE..2 * CHUNK_SIZE + 8 * SECTOR]);
     }
 
     proptest! {
         #[test]
-        fn nothing_is_left_that_is_in_both(a in sorted_ranges(), b in sorted_ranges()) {
-            let left = less(&a, &b);
+        fn stale_ranges_exclude_shared_data(a in sorted_ranges(), b in sorted_ranges()) {
+            let left = subtract_ranges(&a, &b);
             for at in 0..64_u64 {
                 let inside = |ranges: &[Range<u64>]| ranges.iter().any(|range| range.contains(&at));
                 prop_assert_eq!(inside(&left), inside(&a) && !inside(&b), "at {}", at);

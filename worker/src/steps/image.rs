@@ -6,10 +6,10 @@ use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::target::Target;
 use goldfleet_ports::error::{ErrorKind, PortError};
-use goldfleet_ports::image_plane::{ManagedImage, Provisioning, Underway};
+use goldfleet_ports::image_plane::{ChangeStatus, ManagedImage, Provisioning};
 
-use super::{Attempt, Outcome, StepError, digest_of};
-use crate::failed::Failed;
+use super::{Attempt, StepError, StepOutcome, digest_of};
+use crate::attempt_error::AttemptError;
 
 /// What the operation's managed image is to be.
 pub(super) fn spec(
@@ -36,45 +36,49 @@ pub(super) fn spec(
 ///
 /// # Errors
 /// [`StepError`] where it was stopped or the attempt failed.
-pub(super) async fn run(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<Outcome, StepError> {
-    let Attempt { shared, hold, .. } = attempt;
+pub(super) async fn run(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<StepOutcome, StepError> {
+    let Attempt { shared, lease, .. } = attempt;
     let images = shared.ports.images.as_ref();
-    let stale = match look(attempt, spec).await? {
-        Standing::Made => return Ok(Outcome::Done),
-        Standing::Changing => return Ok(Outcome::Continue(shared.settings.beat)),
-        standing => standing == Standing::Stale,
+    let stale = match inspect(attempt, spec).await? {
+        ExistingImage::UpToDate => return Ok(StepOutcome::Done),
+        ExistingImage::InProgress => return Ok(StepOutcome::RequeueAfter(shared.settings.heartbeat)),
+        standing => standing == ExistingImage::Stale,
     };
     check_vhd(attempt, &spec.vhd).await?;
     if stale {
         // An image's disk can't be exchanged: the old one has to go first.
-        hold.check()?;
+        lease.ensure_held()?;
         tracing::info!(image = %spec.id, "an image of other content is replaced");
         let removal = images.delete(&spec.id, spec.tenant.as_deref()).await?;
-        finish(attempt, removal).await?;
+        wait_for_change(attempt, removal).await?;
     }
-    hold.check()?;
+    lease.ensure_held()?;
     let underway = match images.put(spec).await {
         // Since it was looked at, the name was taken for an image of another VHD: a look tells whose.
         Err(error) if error.code == "property-change-not-allowed" => {
-            look(attempt, spec).await?;
+            inspect(attempt, spec).await?;
             return Err(error.into());
         }
         underway => underway?,
     };
-    finish(attempt, underway).await?;
-    made(attempt, spec).await
+    wait_for_change(attempt, underway).await?;
+    verify_created(attempt, spec).await
 }
 
 /// Whether what is there now is the image that was asked for: another job may have asked for one of the same name.
-async fn made(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<Outcome, StepError> {
+async fn verify_created(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<StepOutcome, StepError> {
     let id = &spec.id;
     let failed = |kind, code, why| Err(PortError::new(kind, format!("{id}: {why}")).with_code(code).into());
-    match look(attempt, spec).await? {
-        Standing::Made => Ok(Outcome::Done),
-        Standing::Changing => Ok(Outcome::Continue(attempt.shared.settings.beat)),
-        Standing::Absent => failed(ErrorKind::Unavailable, "image-vanished", "the image is gone, and was just made"),
-        Standing::Broken => failed(ErrorKind::Unavailable, "image-failed", "it is shown as failed, and was just made"),
-        Standing::Stale => failed(ErrorKind::Conflict, "conflict", "it was replaced by one of other content"),
+    match inspect(attempt, spec).await? {
+        ExistingImage::UpToDate => Ok(StepOutcome::Done),
+        ExistingImage::InProgress => Ok(StepOutcome::RequeueAfter(attempt.shared.settings.heartbeat)),
+        ExistingImage::Absent => {
+            failed(ErrorKind::Unavailable, "image-vanished", "the image is gone, and was just made")
+        }
+        ExistingImage::Failed => {
+            failed(ErrorKind::Unavailable, "image-failed", "it is shown as failed, and was just made")
+        }
+        ExistingImage::Stale => failed(ErrorKind::Conflict, "conflict", "it was replaced by one of other content"),
     }
 }
 
@@ -86,62 +90,68 @@ async fn check_vhd(Attempt { shared, operation, .. }: Attempt<'_>, vhd: &BlobAdd
         return Ok(());
     }
     let message = format!("{vhd} is not of the content that this job was made for: {wanted} was uploaded anew");
-    Err(Failed::fatal("manifest-changed", message).into())
+    Err(AttemptError::fatal("manifest-changed", message).into())
 }
 
 /// What an image of the name is to this operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum ExistingImage {
     Absent,
-    Made,
-    Changing,
-    Broken,
+    UpToDate,
+    InProgress,
+    Failed,
     Stale,
 }
 
-async fn look(Attempt { shared, operation, .. }: Attempt<'_>, spec: &ManagedImageSpec) -> Result<Standing, StepError> {
+async fn inspect(
+    Attempt { shared, operation, .. }: Attempt<'_>,
+    spec: &ManagedImageSpec,
+) -> Result<ExistingImage, StepError> {
     let found = shared.ports.images.get(&spec.id, spec.tenant.as_deref()).await?;
     Ok(match found {
-        None => Standing::Absent,
-        Some(image) => standing(&image, &operation.image, spec)?,
+        None => ExistingImage::Absent,
+        Some(image) => classify(&image, &operation.image, spec)?,
     })
 }
 
 /// Names are made of a template and do not heed case, so that the image may be another target's or another golden image's.
 /// Such a one is left alone: only what this very version was before may be replaced.
-fn standing(image: &ManagedImage, wanted: &ImageRef, spec: &ManagedImageSpec) -> Result<Standing, Failed> {
+fn classify(image: &ManagedImage, wanted: &ImageRef, spec: &ManagedImageSpec) -> Result<ExistingImage, AttemptError> {
     let id = &spec.id;
     let Some(digest) = ImageTags::digest_in(&image.tags) else {
         let message = format!("{id} is in the way: an image that goldfleet did not make; remove or rename it");
-        return Err(Failed::fatal("image-foreign", message));
+        return Err(AttemptError::fatal("image-foreign", message));
     };
     if image.region != spec.region {
         let message = format!("{id} is in {}: an image of that name can't be in {} as well", image.region, spec.region);
-        return Err(Failed::fatal("image-region-change", message));
+        return Err(AttemptError::fatal("image-region-change", message));
     }
     let version = ImageTags::version_in(&image.tags);
     if digest != wanted.digest && version != wanted.to_string() {
         let message = format!("{id} is in the way: it was made of {version}, whose name in [images] is the same");
-        return Err(Failed::fatal("image-foreign", message));
+        return Err(AttemptError::fatal("image-foreign", message));
     }
     Ok(match image.provisioning {
-        Provisioning::Underway => Standing::Changing,
-        _ if digest != wanted.digest => Standing::Stale,
-        Provisioning::Succeeded => Standing::Made,
-        Provisioning::Failed => Standing::Broken,
+        Provisioning::InProgress => ExistingImage::InProgress,
+        _ if digest != wanted.digest => ExistingImage::Stale,
+        Provisioning::Succeeded => ExistingImage::UpToDate,
+        Provisioning::Failed => ExistingImage::Failed,
     })
 }
 
 /// Follows a change to its end.
-async fn finish(Attempt { shared, hold, .. }: Attempt<'_>, mut underway: Underway) -> Result<(), StepError> {
+async fn wait_for_change(
+    Attempt { shared, lease, .. }: Attempt<'_>,
+    mut underway: ChangeStatus,
+) -> Result<(), StepError> {
     loop {
         match underway {
-            Underway::Done => return Ok(()),
-            Underway::Failed(error) => return Err(error.into()),
-            Underway::Pending(pending) => {
+            ChangeStatus::Done => return Ok(()),
+            ChangeStatus::Failed(error) => return Err(error.into()),
+            ChangeStatus::Pending(pending) => {
                 shared.ports.clock.sleep(pending.retry_after).await;
                 // Asked to stop, the platform goes on alone: whoever comes next finds the image under way or made.
-                hold.check()?;
+                lease.ensure_held()?;
                 underway = shared.ports.images.poll(&pending).await?;
             }
         }

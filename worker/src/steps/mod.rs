@@ -1,10 +1,10 @@
 //! What is done under a lease.
 
+mod assemble;
 mod base;
-mod copy;
 mod image;
 mod prepare;
-mod seed;
+mod replicate;
 mod transfer;
 mod vhd;
 
@@ -12,68 +12,68 @@ use std::sync::Arc;
 
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::manifest::Manifest;
-use goldfleet_model::operation::{Operation, Work};
+use goldfleet_model::operation::{Operation, OperationSpec};
 use goldfleet_model::store::{BlobAddress, Store};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::{BlobProperties, BlobStore};
-use goldfleet_runtime::governor::Governor;
-use goldfleet_runtime::vitals::Vitals;
+use goldfleet_runtime::health::Monitor;
+use goldfleet_runtime::limiter::ConcurrencyLimiter;
 
-use crate::availability::Availability;
-use crate::detour::Detours;
-use crate::failed::Failed;
-use crate::hold::Hold;
-use crate::manifests::Manifests;
-use crate::settings::Settings;
+use crate::attempt_error::AttemptError;
+use crate::availability::ChunkAvailability;
+use crate::failover::SourceSelector;
+use crate::lease_guard::LeaseGuard;
+use crate::manifest_cache::ManifestCache;
+use crate::settings::WorkerSettings;
 
-pub use crate::outcome::{Outcome, StepError};
+pub use crate::outcome::{StepError, StepOutcome};
 
 /// What all steps of a process share.
 #[derive(Clone)]
-pub struct Shared {
+pub struct StepContext {
     /// The world.
     pub ports: Ports,
     /// How this worker works.
-    pub settings: Arc<Settings>,
+    pub settings: Arc<WorkerSettings>,
     /// Requests in flight.
-    pub governor: Governor,
+    pub limiter: ConcurrencyLimiter,
     /// Manifests last used.
-    pub manifests: Arc<Manifests>,
+    pub manifests: Arc<ManifestCache>,
     /// What stores have.
-    pub availability: Arc<Availability>,
+    pub availability: Arc<ChunkAvailability>,
     /// Which of them are slow or fail.
-    pub detours: Arc<Detours>,
+    pub selector: Arc<SourceSelector>,
     /// What the process tells of itself.
-    pub vitals: Vitals,
+    pub monitor: Monitor,
 }
 
-impl Shared {
+impl StepContext {
     /// For a process with these ports and settings.
     #[must_use]
-    pub fn new(ports: Ports, settings: Settings) -> Self {
+    pub fn new(ports: Ports, settings: WorkerSettings) -> Self {
         Self {
-            governor: Governor::new(settings.requests, Arc::clone(&ports.clock)),
-            detours: Arc::new(Detours::new(settings.detours)),
+            limiter: ConcurrencyLimiter::new(settings.requests, Arc::clone(&ports.clock)),
+            selector: Arc::new(SourceSelector::new(settings.detours)),
             ports,
             settings: Arc::new(settings),
             manifests: Arc::default(),
             availability: Arc::default(),
-            vitals: Vitals::default(),
+            monitor: Monitor::default(),
         }
     }
 
     /// The same for a process that tells others how it fares.
     #[must_use]
-    pub fn with_vitals(self, vitals: Vitals) -> Self {
-        Self { vitals, ..self }
+    pub fn with_monitor(self, monitor: Monitor) -> Self {
+        Self { monitor, ..self }
     }
 }
 
 /// An attempt at an operation: what all steps share, the lease in hand, and the operation as it was claimed.
 #[derive(Clone, Copy)]
 struct Attempt<'a> {
-    shared: &'a Shared,
-    hold: &'a Hold,
+    shared: &'a StepContext,
+    lease: &'a LeaseGuard,
     operation: &'a Operation,
 }
 
@@ -89,17 +89,17 @@ impl<'a> Attempt<'a> {
 }
 
 /// The source store: the last of those that an operation may read from.
-fn source_of(from: &[Store]) -> Result<&Store, Failed> {
+fn source_of(from: &[Store]) -> Result<&Store, AttemptError> {
     // Plans name one always. Without one nothing could be done, which must not be taken for being done.
-    from.last().ok_or_else(|| Failed::fatal("row-damaged", "the operation's row names no store to read from"))
+    from.last().ok_or_else(|| AttemptError::fatal("row-damaged", "the operation's row names no store to read from"))
 }
 
 /// The digest of the content that a VHD is of, or is to be; a failure where it is a blob that goldfleet did not make.
-fn digest_of<'p>(vhd: &BlobAddress, properties: &'p BlobProperties) -> Result<&'p str, Failed> {
+fn digest_of<'p>(vhd: &BlobAddress, properties: &'p BlobProperties) -> Result<&'p str, AttemptError> {
     let digest = properties.metadata.get(VhdMetadata::DIGEST).map(String::as_str);
     digest.ok_or_else(|| {
         let message = format!("{vhd} is in the way: a blob that goldfleet did not make; remove or rename it");
-        Failed::fatal("vhd-foreign", message)
+        AttemptError::fatal("vhd-foreign", message)
     })
 }
 
@@ -107,12 +107,12 @@ fn digest_of<'p>(vhd: &BlobAddress, properties: &'p BlobProperties) -> Result<&'
 ///
 /// # Errors
 /// [`StepError`] where it was stopped or the attempt failed.
-pub async fn run(shared: &Shared, hold: &Hold, operation: &Operation) -> Result<Outcome, StepError> {
-    let attempt = Attempt { shared, hold, operation };
+pub async fn run(shared: &StepContext, lease: &LeaseGuard, operation: &Operation) -> Result<StepOutcome, StepError> {
+    let attempt = Attempt { shared, lease, operation };
     match &operation.work {
-        Work::Seed { store, from } => seed::run(attempt, store, from).await,
-        Work::Copy { target, from } => copy::run(attempt, target, from).await,
-        Work::Image { target, name, os, generation } => {
+        OperationSpec::Replicate { store, from } => replicate::run(attempt, store, from).await,
+        OperationSpec::Assemble { target, from } => assemble::run(attempt, target, from).await,
+        OperationSpec::Image { target, name, os, generation } => {
             image::run(attempt, &image::spec(attempt, target, name, *os, *generation)).await
         }
     }
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nowhere_to_read_from_is_not_everything_done() {
+    fn empty_source_list_is_an_error() {
         let failed = source_of(&[]).unwrap_err();
         assert_eq!((failed.code.as_str(), failed.retryable), ("row-damaged", false));
     }

@@ -10,35 +10,36 @@ use std::time::Duration;
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_ports::blob_store::{BlobProperties, CopyState};
-use goldfleet_ports::chance;
 use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_ports::rng;
 use uuid::Uuid;
 
-use super::base::{Assembly, Base};
+use super::base::{BaseVersion, VhdPlan};
 use super::{Attempt, StepError, digest_of};
 
 /// The time between two looks at a copy that the service makes.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const COPY_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What a blob begins as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Beginning {
+enum InitialContent {
     /// A copy of an earlier version, if there is one; else zeros.
-    EarlierVersion,
+    BaseVersion,
     /// Zeros.
     Zeros,
 }
 
 /// How often an attempt makes the blob, and as what. More than once, as a request of an earlier attempt may arrive late, and
 /// its blob be there when this one makes its own. A copy of an earlier version that came to nothing is not tried again.
-const BEGINNINGS: [Beginning; 3] = [Beginning::EarlierVersion, Beginning::Zeros, Beginning::Zeros];
+const CREATE_ATTEMPTS: [InitialContent; 3] =
+    [InitialContent::BaseVersion, InitialContent::Zeros, InitialContent::Zeros];
 
 /// A page blob of the operation's version at the VHD's place.
-pub(super) struct Prepared {
+pub(super) struct PreparedVhd {
     /// Tells it from all other blobs that ever lay there. None only of a whole one, which an earlier release made.
     pub(super) incarnation: Option<Uuid>,
     /// The version that it began as; none where it began as zeros.
-    pub(super) base: Option<Base>,
+    pub(super) base: Option<BaseVersion>,
     /// The chunks that are in place, as the row has recorded of this blob.
     pub(super) done: ChunkSet,
     /// Their bytes.
@@ -48,21 +49,21 @@ pub(super) struct Prepared {
 }
 
 /// Sees to it that a page blob of this version lies at the VHD's place.
-pub(super) struct Preparing<'a> {
+pub(super) struct VhdPreparation<'a> {
     pub(super) attempt: Attempt<'a>,
-    pub(super) assembly: Assembly<'a>,
+    pub(super) assembly: VhdPlan<'a>,
 }
 
-impl Preparing<'_> {
+impl VhdPreparation<'_> {
     /// Finds the blob, or makes it.
-    pub(super) async fn prepare(&self) -> Result<Prepared, StepError> {
-        let mut found = self.look(None).await?;
-        for beginning in BEGINNINGS {
+    pub(super) async fn prepare(&self) -> Result<PreparedVhd, StepError> {
+        let mut found = self.inspect(None).await?;
+        for beginning in CREATE_ATTEMPTS {
             if let Some(found) = found {
                 return Ok(found);
             }
             let made = self.make(beginning).await?;
-            found = self.look(Some(made)).await?;
+            found = self.inspect(Some(made)).await?;
         }
         let message = || format!("{} is made by someone else at the same time", self.assembly.vhd);
         found.ok_or_else(|| PortError::new(ErrorKind::Conflict, message()).into())
@@ -70,16 +71,16 @@ impl Preparing<'_> {
 
     /// What the blob at the VHD's place is; none where there is none, or it was of no use and is gone. The one that this
     /// attempt has just made, by its incarnation, has no footer yet, which saves reading it from far away.
-    async fn look(&self, made: Option<Uuid>) -> Result<Option<Prepared>, StepError> {
-        let Some(properties) = self.settled().await? else { return Ok(None) };
-        let Assembly { image, manifest, vhd, .. } = self.assembly;
+    async fn inspect(&self, made: Option<Uuid>) -> Result<Option<PreparedVhd>, StepError> {
+        let Some(properties) = self.wait_for_pending_copy().await? else { return Ok(None) };
+        let VhdPlan { image, manifest, vhd, .. } = self.assembly;
         if digest_of(vhd, &properties)? != image.digest.to_string() || properties.length != manifest.vhd_length() {
             return self.remove(&properties, "it is of other content under the same version").await;
         }
         let incarnation = properties.metadata.get(VhdMetadata::INCARNATION).and_then(|id| id.parse().ok());
         let just_made = made.is_some() && made == incarnation;
         if !just_made && self.has_footer().await? {
-            return Ok(Some(self.whole(incarnation)));
+            return Ok(Some(self.complete_vhd(incarnation)));
         }
         let Some(incarnation) = incarnation else {
             // An earlier release of goldfleet began it.
@@ -87,22 +88,22 @@ impl Preparing<'_> {
         };
         let base = match properties.metadata.get(VhdMetadata::BASE) {
             None => None,
-            Some(named) => match self.assembly.named_base(self.attempt.shared, named).await? {
+            Some(named) => match self.assembly.base_from_metadata(self.attempt.shared, named).await? {
                 Some(base) => Some(base),
                 None => {
                     return self.remove(&properties, "what it began with, of which some must go, is not known").await;
                 }
             },
         };
-        Ok(Some(self.begun(incarnation, base)))
+        Ok(Some(self.partial_vhd(incarnation, base)))
     }
 
-    fn whole(&self, incarnation: Option<Uuid>) -> Prepared {
+    fn complete_vhd(&self, incarnation: Option<Uuid>) -> PreparedVhd {
         let (done, bytes) = (ChunkSet::full(self.assembly.manifest.chunk_count()), self.assembly.manifest.data_bytes());
-        Prepared { incarnation, base: None, done, bytes, whole: true }
+        PreparedVhd { incarnation, base: None, done, bytes, whole: true }
     }
 
-    fn begun(&self, incarnation: Uuid, base: Option<Base>) -> Prepared {
+    fn partial_vhd(&self, incarnation: Uuid, base: Option<BaseVersion>) -> PreparedVhd {
         let recorded = &self.attempt.operation.progress;
         let chunks = self.assembly.manifest.chunk_count();
         let (done, bytes) = if recorded.incarnation == Some(incarnation) && recorded.done.len() == chunks {
@@ -110,15 +111,15 @@ impl Preparing<'_> {
         } else {
             (ChunkSet::empty(chunks), 0)
         };
-        Prepared { incarnation: Some(incarnation), base, done, bytes, whole: false }
+        PreparedVhd { incarnation: Some(incarnation), base, done, bytes, whole: false }
     }
 
     /// The blob's properties, once no copy that the service makes is under way any more; none where there is no blob, or the
     /// copy came to nothing and the blob is gone.
-    async fn settled(&self) -> Result<Option<BlobProperties>, StepError> {
+    async fn wait_for_pending_copy(&self) -> Result<Option<BlobProperties>, StepError> {
         let blobs = self.attempt.blobs();
         loop {
-            self.attempt.hold.check()?;
+            self.attempt.lease.ensure_held()?;
             // The properties come first: the status is then of this version of the blob or of a later one. Where a copy has failed
             // and the blob is still in this version when it is removed, it is the one that failed, and no successor.
             let Some(properties) = blobs.properties(self.assembly.vhd).await? else { return Ok(None) };
@@ -127,10 +128,10 @@ impl Preparing<'_> {
             }
             match blobs.copy_status(self.assembly.vhd).await?.map(|status| status.state) {
                 None | Some(CopyState::Done) => return Ok(Some(properties)),
-                Some(CopyState::Pending { .. }) => self.attempt.shared.ports.clock.sleep(LOOK_AGAIN).await,
+                Some(CopyState::Pending { .. }) => self.attempt.shared.ports.clock.sleep(COPY_POLL_INTERVAL).await,
                 Some(state @ (CopyState::Aborted | CopyState::Failed(_))) => {
                     tracing::info!(vhd = %self.assembly.vhd, ?state, "the copy of an earlier version came to nothing");
-                    self.attempt.hold.check()?;
+                    self.attempt.lease.ensure_held()?;
                     match blobs.delete(self.assembly.vhd, Some(&properties.etag)).await {
                         Ok(_) => return Ok(None),
                         // It has changed since it was looked at: the end of the copy does that, and so does a successor.
@@ -143,8 +144,8 @@ impl Preparing<'_> {
     }
 
     /// Removes a blob that is of no use, if it is still as it was looked at.
-    async fn remove(&self, properties: &BlobProperties, why: &str) -> Result<Option<Prepared>, StepError> {
-        self.attempt.hold.check()?;
+    async fn remove(&self, properties: &BlobProperties, why: &str) -> Result<Option<PreparedVhd>, StepError> {
+        self.attempt.lease.ensure_held()?;
         tracing::info!(vhd = %self.assembly.vhd, "a VHD is removed and made anew: {why}");
         self.attempt.blobs().delete(self.assembly.vhd, Some(&properties.etag)).await?;
         Ok(None)
@@ -156,21 +157,21 @@ impl Preparing<'_> {
     }
 
     /// Makes the blob where there is none. Returns its incarnation.
-    async fn make(&self, beginning: Beginning) -> Result<Uuid, StepError> {
-        let incarnation = chance::uuid();
+    async fn make(&self, beginning: InitialContent) -> Result<Uuid, StepError> {
+        let incarnation = rng::random_uuid();
         let metadata = BTreeMap::from([
             (VhdMetadata::DIGEST.to_owned(), self.assembly.image.digest.to_string()),
             (VhdMetadata::JOB.to_owned(), self.attempt.operation.job.to_string()),
             (VhdMetadata::INCARNATION.to_owned(), incarnation.to_string()),
         ]);
-        if beginning == Beginning::EarlierVersion
+        if beginning == InitialContent::BaseVersion
             && self.attempt.shared.settings.clone_and_patch
             && let Some(base) = self.assembly.newest_base(self.attempt.shared).await
-            && base.clone_to(self.attempt, self.assembly.vhd, metadata.clone()).await?
+            && base.start_clone(self.attempt, self.assembly.vhd, metadata.clone()).await?
         {
             return Ok(incarnation);
         }
-        self.attempt.hold.check()?;
+        self.attempt.lease.ensure_held()?;
         self.create(&metadata).await?;
         Ok(incarnation)
     }

@@ -13,22 +13,22 @@ use futures::stream::FuturesUnordered;
 use goldfleet_disk::chunk::is_zero;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::manifest::{ChunkEntry, Manifest, Run};
-use goldfleet_model::ranges::{pieces, without};
+use goldfleet_model::ranges::{split, subtract};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::blob_store::{Fence, MAX_PAGE_WRITE, SourceRange};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
-use super::base::Base;
+use super::base::BaseVersion;
 use super::transfer::Destination;
 use super::{Attempt, StepError};
-use crate::hold::Stop;
+use crate::lease_guard::StopReason;
 
 /// A VHD that is being filled.
 pub(super) struct VhdDestination<'a> {
     attempt: Attempt<'a>,
     vhd: &'a BlobAddress,
     fence: Mutex<Fence>,
-    base: Option<&'a Base>,
+    base: Option<&'a BaseVersion>,
     /// Requests in flight.
     requests: usize,
     unanswered: Unanswered,
@@ -36,7 +36,7 @@ pub(super) struct VhdDestination<'a> {
 
 impl<'a> VhdDestination<'a> {
     /// The VHD at a place, under a fence that was taken on it. `base` is the earlier version that it began as.
-    pub(super) fn new(attempt: Attempt<'a>, vhd: &'a BlobAddress, fence: Fence, base: Option<&'a Base>) -> Self {
+    pub(super) fn new(attempt: Attempt<'a>, vhd: &'a BlobAddress, fence: Fence, base: Option<&'a BaseVersion>) -> Self {
         let requests = attempt.shared.settings.chunk_requests;
         Self { attempt, vhd, fence: Mutex::new(fence), base, requests, unanswered: Unanswered::default() }
     }
@@ -49,8 +49,8 @@ impl<'a> VhdDestination<'a> {
     /// To be asked before every request: a chunk may have more runs than the lease has time left for. Asked to stop for any
     /// other reason, a chunk that was begun is still made whole.
     fn check(&self) -> PortResult<()> {
-        match self.attempt.hold.check() {
-            Err(Stop::Lost) => Err(PortError::new(ErrorKind::Fenced, format!("{}: the lease is lost", self.vhd))),
+        match self.attempt.lease.ensure_held() {
+            Err(StopReason::Lost) => Err(PortError::new(ErrorKind::Fenced, format!("{}: the lease is lost", self.vhd))),
             _ => Ok(()),
         }
     }
@@ -59,21 +59,21 @@ impl<'a> VhdDestination<'a> {
     /// left to be moved like any chunk that differs.
     pub(super) async fn record_what_stays(&self, manifest: &Manifest) -> Result<(), StepError> {
         let Some(base) = self.base else { return Ok(()) };
-        let hold = self.attempt.hold;
-        let (same, done) = (base.same(manifest), hold.progress().done);
+        let lease = self.attempt.lease;
+        let (same, done) = (base.unchanged_chunks(manifest), lease.progress().done);
         let mut waiting =
             (0_u32..).zip(&manifest.chunks).filter(|(chunk, _)| same.contains(*chunk) && !done.contains(*chunk));
         let mut reading = FuturesUnordered::new();
         loop {
             while reading.len() < self.requests {
                 let Some((chunk, entry)) = waiting.next() else { break };
-                hold.check()?;
+                lease.ensure_held()?;
                 reading.push(async move { PortResult::Ok((chunk, entry, self.is_in_place(entry).await?)) });
             }
             let Some(read) = reading.next().await else { return Ok(()) };
             let (chunk, entry, in_place) = read?;
             if in_place {
-                hold.record(chunk, u64::from(entry.length));
+                lease.record_chunk(chunk, u64::from(entry.length));
             } else {
                 tracing::warn!(vhd = %self.vhd, chunk = %entry.hash, "the service copied a chunk of an earlier version wrong: it is written again");
             }
@@ -83,10 +83,10 @@ impl<'a> VhdDestination<'a> {
     /// Whether each run of a chunk has its checksum, as read back.
     async fn is_in_place(&self, entry: &ChunkEntry) -> PortResult<bool> {
         for run in &entry.runs {
-            let permit = self.attempt.shared.governor.admit(self.account()).await;
+            let permit = self.attempt.shared.limiter.acquire(self.account()).await;
             self.check()?;
             let holds = self.attempt.blobs().holds(&at(self.vhd, run.range(), run)).await;
-            permit.ended(&holds);
+            permit.record_result(&holds);
             if !holds? {
                 return Ok(false);
             }
@@ -104,8 +104,8 @@ impl<'a> VhdDestination<'a> {
         let data: Vec<Range<u64>> = manifest.chunks.iter().flat_map(|entry| &entry.runs).map(Run::range).collect();
         for held in blobs.page_ranges(self.vhd).await? {
             let on_disk = held.start..held.end.min(manifest.size);
-            for (start, length) in without(&on_disk, &data).iter().flat_map(|gap| pieces(gap, PIECE)) {
-                self.attempt.hold.check()?;
+            for (start, length) in subtract(&on_disk, &data).iter().flat_map(|gap| split(gap, PIECE)) {
+                self.attempt.lease.ensure_held()?;
                 let range = start..start + length as u64;
                 if !is_zero(&blobs.get(self.vhd, Some(range.clone())).await?) {
                     blobs.clear_pages(self.vhd, self.fence(), range).await?;
@@ -136,7 +136,7 @@ impl Destination for VhdDestination<'_> {
 
     async fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> PortResult<u64> {
         let (blobs, fence) = (self.attempt.blobs(), self.fence());
-        for range in self.base.iter().flat_map(|base| base.leftovers(entry)) {
+        for range in self.base.iter().flat_map(|base| base.stale_ranges(entry)) {
             self.check()?;
             blobs.clear_pages(self.vhd, fence, range).await?;
         }

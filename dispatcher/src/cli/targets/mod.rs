@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use goldfleet_config::Config;
 use goldfleet_config::targets::{
-    Format, Generate, Merged, OnDuplicate, Placed, TargetsDocument, TargetsFile, TargetsFileError, import,
+    Format, Generate, Located, MergeResult, OnDuplicate, TargetsDocument, TargetsFile, TargetsFileError, import,
 };
 use goldfleet_model::ids::{InvalidName, Region, SubscriptionId};
 use goldfleet_model::selector::Selector;
@@ -22,7 +22,7 @@ use goldfleet_model::target::{Target, TargetKey};
 pub use arguments::{AddArguments, GenerateArguments, ImportArguments, RemoveArguments, Selection, TargetsCommand};
 
 use super::output::Console;
-use crate::control::regions::similar_region;
+use crate::control::sample_regions::similar_region;
 
 /// Why a command on targets failed.
 #[derive(Debug, thiserror::Error)]
@@ -101,8 +101,8 @@ pub fn run(command: TargetsCommand, config: &Config, console: &mut Console<'_>) 
             Ok(report::list(&targets, file.targets.len(), console)?)
         }
         TargetsCommand::Add(arguments) => add(path, arguments, console),
-        TargetsCommand::Enable(selection) => switch(path, &selection, true, console),
-        TargetsCommand::Disable(selection) => switch(path, &selection, false, console),
+        TargetsCommand::Enable(selection) => set_enabled(path, &selection, true, console),
+        TargetsCommand::Disable(selection) => set_enabled(path, &selection, false, console),
         TargetsCommand::Remove(arguments) => remove(path, &arguments, console),
         TargetsCommand::Import(arguments) => {
             let incoming = imported(&arguments)?;
@@ -116,7 +116,7 @@ pub fn run(command: TargetsCommand, config: &Config, console: &mut Console<'_>) 
 }
 
 fn add(path: &Path, arguments: AddArguments, console: &mut Console<'_>) -> Result<(), TargetsError> {
-    let incoming = vec![Placed::given("command line", arguments.into_target())];
+    let incoming = vec![Located::given("command line", arguments.into_target())];
     let merged = TargetsDocument::edit(path, |document| {
         let merged = document.merge(incoming, OnDuplicate::Keep)?;
         match merged.kept.first() {
@@ -127,10 +127,15 @@ fn add(path: &Path, arguments: AddArguments, console: &mut Console<'_>) -> Resul
     Ok(report::merged(&merged, console)?)
 }
 
-fn switch(path: &Path, selection: &Selection, enabled: bool, console: &mut Console<'_>) -> Result<(), TargetsError> {
+fn set_enabled(
+    path: &Path,
+    selection: &Selection,
+    enabled: bool,
+    console: &mut Console<'_>,
+) -> Result<(), TargetsError> {
     // A change to a file that is not there is a mistake in the path, where additions make the file.
     TargetsFile::load(path)?;
-    let switched = TargetsDocument::edit(path, |document| document.switch(&selection.selectors, enabled))?;
+    let switched = TargetsDocument::edit(path, |document| document.set_enabled(&selection.selectors, enabled))?;
     Ok(report::switched(&switched, enabled, console)?)
 }
 
@@ -147,7 +152,7 @@ fn remove(path: &Path, arguments: &RemoveArguments, console: &mut Console<'_>) -
 
 fn merge(
     path: &Path,
-    incoming: Vec<Placed<Target>>,
+    incoming: Vec<Located<Target>>,
     on: OnDuplicate,
     console: &mut Console<'_>,
 ) -> Result<(), TargetsError> {
@@ -155,7 +160,7 @@ fn merge(
     Ok(report::merged(&merged, console)?)
 }
 
-fn imported(arguments: &ImportArguments) -> Result<Vec<Placed<Target>>, TargetsError> {
+fn imported(arguments: &ImportArguments) -> Result<Vec<Located<Target>>, TargetsError> {
     let file = &arguments.file;
     let format = match arguments.format {
         Some(format) => format.into(),
@@ -164,7 +169,11 @@ fn imported(arguments: &ImportArguments) -> Result<Vec<Placed<Target>>, TargetsE
     Ok(import(file, &read(file)?, format)?)
 }
 
-fn generated(config: &Config, arguments: GenerateArguments, console: &mut Console<'_>) -> Result<Merged, TargetsError> {
+fn generated(
+    config: &Config,
+    arguments: GenerateArguments,
+    console: &mut Console<'_>,
+) -> Result<MergeResult, TargetsError> {
     if let Some((region, similar)) =
         arguments.regions.iter().find_map(|region| Some((region.clone(), similar_region(region)?)))
     {

@@ -10,7 +10,7 @@ use goldfleet_model::ids::SubscriptionId;
 use goldfleet_runtime::process;
 
 use crate::cli::output::Console;
-use crate::control::desk::IN_FLIGHT;
+use crate::control::context::MAX_IN_FLIGHT;
 
 /// How long to wait for all names. They are a convenience: without them, targets are generated all the same.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ async fn read(config: &Config, subscriptions: &[SubscriptionId]) -> Result<BTree
     inspector.sign_in().await.map_err(|error| error.to_string())?;
     let names = stream::iter(subscriptions)
         .map(async |id| (*id, inspector.subscription_name(id, None).await))
-        .buffer_unordered(IN_FLIGHT)
+        .buffer_unordered(MAX_IN_FLIGHT)
         .collect::<Vec<_>>()
         .await;
     // One that may not be read is left without a name.

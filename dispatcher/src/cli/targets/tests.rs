@@ -71,7 +71,7 @@ const ADD: &str = "add --subscription 00000000-0000-0000-0000-000000000001 --reg
                    --resource-group images --account stage0001 --container vhds";
 
 #[test]
-fn a_day_with_targets() {
+fn targets_commands_session() {
     let fleet = Fleet::new();
     let said: Vec<String> = [
         "list".to_owned(),
@@ -97,7 +97,7 @@ fn a_day_with_targets() {
 }
 
 #[test]
-fn usage_is_checked() {
+fn invalid_usage_is_rejected() {
     let fleet = Fleet::new();
     let said: Vec<String> = [
         "enable",
@@ -113,7 +113,7 @@ fn usage_is_checked() {
 }
 
 #[test]
-fn imports_are_all_or_nothing() {
+fn imports_are_atomic() {
     let fleet = Fleet::new();
     let header = "subscription,region,resource_group,account,container,ring\n";
     let one = "00000000-0000-0000-0000-000000000001,westeurope,images,stage1,vhds,0\n";
@@ -139,7 +139,7 @@ fn imports_are_all_or_nothing() {
 
 /// As spreadsheets write it where the decimal sign is a comma, or by an older encoding; and nothing at all.
 #[test]
-fn a_csv_of_another_kind_is_told_of_in_one_line() {
+fn csv_with_wrong_separator_gives_one_error() {
     let fleet = Fleet::new();
     let header = "subscription;region;resource_group;account;container\n";
     let mut said = String::new();
@@ -153,7 +153,7 @@ fn a_csv_of_another_kind_is_told_of_in_one_line() {
 }
 
 #[test]
-fn a_file_of_subscriptions_is_taken_by_line() {
+fn subscription_file_is_read_by_line() {
     let fleet = Fleet::new();
     let good = fleet.write(
         "subscriptions.txt",
@@ -168,7 +168,7 @@ fn a_file_of_subscriptions_is_taken_by_line() {
 }
 
 #[test]
-fn results_as_json_are_data() {
+fn json_results_are_structured() {
     let fleet = Fleet::new();
     fleet.run(Output::Table, &ADD.split_whitespace().collect::<Vec<_>>());
     let said = [fleet.run(Output::Json, &["disable", "--all"]), fleet.run(Output::Json, &["list"])].concat();

@@ -43,7 +43,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(super) fn good(subject: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(super) fn ok(subject: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             level: Level::Ok,
             subject: subject.into(),
@@ -68,7 +68,7 @@ impl Finding {
         }
     }
 
-    pub(super) fn bad(
+    pub(super) fn error(
         subject: impl Into<String>,
         code: &str,
         message: impl Into<String>,
@@ -78,7 +78,7 @@ impl Finding {
     }
 
     /// What a service refused.
-    pub(super) fn error(subject: impl Into<String>, error: &PortError, remedy: impl Into<String>) -> Self {
-        Self::bad(subject, &error.code, error.to_string(), remedy)
+    pub(super) fn from_port_error(subject: impl Into<String>, error: &PortError, remedy: impl Into<String>) -> Self {
+        Self::error(subject, &error.code, error.to_string(), remedy)
     }
 }

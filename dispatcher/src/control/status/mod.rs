@@ -1,7 +1,7 @@
 //! How far a job is: counted from its rows.
 
-mod pace;
 mod phases;
+mod rate;
 mod regions;
 mod rings;
 #[cfg(test)]
@@ -12,20 +12,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use goldfleet_model::job::{Approval, Job, JobState};
-use goldfleet_model::operation::{Kind, Operation, OperationState, Work};
+use goldfleet_model::operation::{Kind, Operation, OperationSpec, OperationState};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::next_job;
+use goldfleet_model::text::duration;
 use goldfleet_model::upload::Upload;
-use goldfleet_model::words::duration;
 use goldfleet_ports::Versioned;
-use goldfleet_ports::clock::between;
+use goldfleet_ports::clock::elapsed;
 use goldfleet_workflow::release::COPY_FAILED;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::control::desk::{Desk, DeskError, states};
+use crate::control::context::{ControlContext, ControlError, states};
 use crate::control::explain;
-use crate::control::rings::Next;
+use crate::control::rings::RingAction;
 use crate::control::suggest::command_line;
 use phases::as_f64;
 pub use phases::{Phase, Phases};
@@ -37,7 +37,7 @@ pub use upload::UploadStatus;
 /// A job's state as operators see it: what is asked for or stopping is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Standing {
+pub enum ReportedState {
     /// Not ended.
     Running,
     /// Ended, all well.
@@ -48,7 +48,7 @@ pub enum Standing {
     Cancelled,
 }
 
-impl Standing {
+impl ReportedState {
     /// The state's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -70,9 +70,9 @@ impl Standing {
     }
 
     /// What a job's rows say of its end, whether or not a dispatcher has written it to the job's own row.
-    fn of(job: &Job, operations: &[Versioned<Operation>]) -> Self {
+    fn from_rows(job: &Job, operations: &[Versioned<Operation>]) -> Self {
         let planned = matches!(job.state, JobState::Running | JobState::Cancelling);
-        let ended = if planned { job.end(states(operations)) } else { None };
+        let ended = if planned { job.job_end(states(operations)) } else { None };
         match ended.and_then(|event| next_job(job.state, event)).unwrap_or(job.state) {
             JobState::Requested | JobState::Running | JobState::Cancelling => Self::Running,
             JobState::Succeeded => Self::Succeeded,
@@ -84,7 +84,7 @@ impl Standing {
 
 /// Something that failed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct FailureLine {
+pub struct FailureRow {
     /// `subscription/region`, or the store of a seed.
     pub target: String,
     /// The kind of operation.
@@ -106,7 +106,7 @@ pub struct FailureLine {
     pub attempts: u32,
 }
 
-impl FailureLine {
+impl FailureRow {
     /// None of what did not fail, or only as its copy did.
     fn of(operation: &Operation) -> Option<Self> {
         let failure = operation.failure.as_ref()?;
@@ -114,7 +114,7 @@ impl FailureLine {
             return None;
         }
         Some(Self {
-            target: operation.id.place(),
+            target: operation.id.location(),
             phase: operation.id.kind(),
             code: failure.code.clone(),
             reason: failure.message.clone(),
@@ -138,10 +138,10 @@ pub struct Approvals {
 
 impl Approvals {
     /// None of a job whose rings need no approval.
-    fn of(job: &Job, operations: &[Versioned<Operation>]) -> Option<Self> {
+    fn from_rows(job: &Job, operations: &[Versioned<Operation>]) -> Option<Self> {
         let given = job.approvals.clone()?;
-        let waits = match crate::control::rings::next(job, operations) {
-            Next::Await(ring) if job.state == JobState::Running => Some(ring),
+        let waits = match crate::control::rings::next_action(job, operations) {
+            RingAction::AwaitApproval(ring) if job.state == JobState::Running => Some(ring),
             _ => None,
         };
         Some(Self { waits, given })
@@ -160,7 +160,7 @@ pub struct Status {
     /// The digest of its content.
     pub digest: String,
     /// Where it stands.
-    pub state: Standing,
+    pub state: ReportedState,
     /// The state of the job's row, which tells more than [`Status::state`].
     pub detail: JobState,
     /// Why it could not be planned, if so.
@@ -191,7 +191,7 @@ pub struct Status {
     pub idle_seconds: Option<f64>,
     /// What failed, and why. Images that were not begun because their copy failed are counted as cancelled, and not
     /// listed.
-    pub failures: Vec<FailureLine>,
+    pub failures: Vec<FailureRow>,
     /// Whether it was planned to its end: only then can it be tried again.
     pub planned: bool,
     /// Whether its staged VHDs were removed.
@@ -218,18 +218,18 @@ impl Status {
     #[must_use]
     pub fn shown_state(&self) -> JobState {
         match (self.state, self.detail) {
-            (Standing::Running, JobState::Requested | JobState::Cancelling) => self.detail,
-            (Standing::Running, _) => JobState::Running,
-            (Standing::Succeeded, _) => JobState::Succeeded,
-            (Standing::Failed, _) => JobState::Failed,
-            (Standing::Cancelled, _) => JobState::Cancelled,
+            (ReportedState::Running, JobState::Requested | JobState::Cancelling) => self.detail,
+            (ReportedState::Running, _) => JobState::Running,
+            (ReportedState::Succeeded, _) => JobState::Succeeded,
+            (ReportedState::Failed, _) => JobState::Failed,
+            (ReportedState::Cancelled, _) => JobState::Cancelled,
         }
     }
 
     /// Whether there is nothing to count yet, or never was: nobody has planned it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.planned && self.phases.named().iter().all(|(_, phase)| phase.total == 0)
+        !self.planned && self.phases.iter_named().iter().all(|(_, phase)| phase.total == 0)
     }
 
     /// That no worker is active although there is work, and how to resume.
@@ -245,7 +245,7 @@ impl Status {
 
     /// What an operator has to do before the job goes on, if it waits for that.
     #[must_use]
-    pub fn awaits(&self) -> Option<String> {
+    pub fn pending_action(&self) -> Option<String> {
         let ring = self.approvals.as_ref()?.waits?;
         Some(format!("ring {ring} waits for approval: goldfleet approve {}", self.job))
     }
@@ -255,38 +255,42 @@ impl Status {
 ///
 /// # Errors
 /// Where the table can't be reached.
-pub async fn status(desk: &Desk, job: &Job) -> Result<Status, DeskError> {
-    let operations = desk.ports.table.operations(&job.id).await?;
-    status_of(desk, job, &operations).await
+pub async fn status(control: &ControlContext, job: &Job) -> Result<Status, ControlError> {
+    let operations = control.ports.table.operations(&job.id).await?;
+    status_of(control, job, &operations).await
 }
 
 /// The same for rows that have been read already.
 ///
 /// # Errors
 /// Where the table can't be reached.
-pub async fn status_of(desk: &Desk, job: &Job, operations: &[Versioned<Operation>]) -> Result<Status, DeskError> {
-    let upload = desk.ports.table.newest_upload(&job.image.name, &job.image.version).await?;
-    Ok(summarise(job, upload.as_ref(), operations, desk.ports.clock.now()))
+pub async fn status_of(
+    control: &ControlContext,
+    job: &Job,
+    operations: &[Versioned<Operation>],
+) -> Result<Status, ControlError> {
+    let upload = control.ports.table.newest_upload(&job.image.name, &job.image.version).await?;
+    Ok(count_rows(job, upload.as_ref(), operations, control.ports.clock.now()))
 }
 
 /// Counts a job's rows.
-fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operation>], now: Timestamp) -> Status {
+fn count_rows(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operation>], now: Timestamp) -> Status {
     let mut phases = Phases::of(operations);
     if job.tree.is_none() && operations.is_empty() {
-        phases.undo_percent();
+        phases.clear_percent();
     }
     let end = job.finished.unwrap_or(now);
-    let standing = Standing::of(job, operations);
+    let standing = ReportedState::from_rows(job, operations);
     let rate = match standing {
-        Standing::Running => pace::lately(operations, now).unwrap_or(0.0),
-        _ => pace::on_average(job, operations, end),
+        ReportedState::Running => rate::recent_rate(operations, now).unwrap_or(0.0),
+        _ => rate::average_rate(job, operations, end),
     };
-    let left = pace::bytes_left(operations);
-    let approvals = Approvals::of(job, operations);
+    let left = rate::bytes_left(operations);
+    let approvals = Approvals::from_rows(job, operations);
     let waits = approvals.as_ref().is_some_and(|approvals| approvals.waits.is_some());
     // How long an operator takes nobody can tell, and what is stopping does not reach its end.
-    let goes_on = standing == Standing::Running && job.state != JobState::Cancelling && !waits;
-    let idle = if goes_on { pace::idle(operations, now) } else { None };
+    let goes_on = standing == ReportedState::Running && job.state != JobState::Cancelling && !waits;
+    let idle = if goes_on { rate::idle(operations, now) } else { None };
     Status {
         job: job.id.to_string(),
         image: job.image.name.to_string(),
@@ -300,12 +304,12 @@ fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operati
         upload: upload.map(UploadStatus::of),
         phases,
         regions: by_region(operations),
-        wan_bytes: over_the_wan(operations),
+        wan_bytes: wan_bytes_by_region(operations),
         bytes_per_second: rate,
-        seconds: between(job.created, end).as_secs_f64(),
+        seconds: elapsed(job.created, end).as_secs_f64(),
         seconds_left: (goes_on && idle.is_none() && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
         idle_seconds: idle,
-        failures: operations.iter().filter_map(|row| FailureLine::of(&row.value)).collect(),
+        failures: operations.iter().filter_map(|row| FailureRow::of(&row.value)).collect(),
         planned: job.tree.is_some(),
         staged_removed: job.cleaned,
         rings: rings::by_ring(job, operations),
@@ -318,10 +322,10 @@ fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operati
 }
 
 /// What seeds moved from one region to another, by the region that they fill.
-fn over_the_wan(operations: &[Versioned<Operation>]) -> BTreeMap<String, u64> {
+fn wan_bytes_by_region(operations: &[Versioned<Operation>]) -> BTreeMap<String, u64> {
     let mut bytes = BTreeMap::new();
     for operation in operations.iter().map(|row| &row.value) {
-        if let Work::Seed { store, from } = &operation.work
+        if let OperationSpec::Replicate { store, from } = &operation.work
             && from.first().is_some_and(|parent| parent.region != store.region)
         {
             *bytes.entry(store.region.to_string()).or_default() += operation.progress.bytes_moved;

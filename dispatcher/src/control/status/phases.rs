@@ -57,7 +57,7 @@ impl Phases {
     }
 
     /// Nothing of a job is done before it is known what there is to do.
-    pub(super) fn undo_percent(&mut self) {
+    pub(super) fn clear_percent(&mut self) {
         for kind in Kind::ALL {
             self.phase(kind).percent = 0.0;
         }
@@ -65,14 +65,14 @@ impl Phases {
 
     /// Each with its name, in order.
     #[must_use]
-    pub fn named(&self) -> [(Kind, &Phase); 3] {
-        [(Kind::Seed, &self.seed), (Kind::Copy, &self.copy), (Kind::Image, &self.image)]
+    pub fn iter_named(&self) -> [(Kind, &Phase); 3] {
+        [(Kind::Replicate, &self.seed), (Kind::Assemble, &self.copy), (Kind::Image, &self.image)]
     }
 
     fn phase(&mut self, kind: Kind) -> &mut Phase {
         match kind {
-            Kind::Seed => &mut self.seed,
-            Kind::Copy => &mut self.copy,
+            Kind::Replicate => &mut self.seed,
+            Kind::Assemble => &mut self.copy,
             Kind::Image => &mut self.image,
         }
     }

@@ -26,11 +26,12 @@ pub struct RegionStatus {
 /// Counts a job's targets by region.
 pub(super) fn by_region(operations: &[Versioned<Operation>]) -> BTreeMap<String, RegionStatus> {
     let mut regions: BTreeMap<String, RegionStatus> = BTreeMap::new();
-    for operation in operations.iter().map(|row| &row.value).filter(|operation| operation.id.kind() != Kind::Seed) {
+    for operation in operations.iter().map(|row| &row.value).filter(|operation| operation.id.kind() != Kind::Replicate)
+    {
         let region = regions.entry(operation.id.region().to_string()).or_default();
         region.running += usize::from(operation.state.is_leased());
         region.failed += usize::from(operation.state == OperationState::Failed);
-        if operation.id.kind() == Kind::Copy {
+        if operation.id.kind() == Kind::Assemble {
             region.targets += 1;
             if operation.state != OperationState::Skipped {
                 region.bytes_total += operation.progress.bytes_total;

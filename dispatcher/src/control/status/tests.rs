@@ -64,7 +64,7 @@ impl Scene {
     fn beat(&mut self, n: usize, done: u64) {
         let operation = &mut self.rows[n].value;
         operation.progress.bytes_done = done;
-        operation.worked(self.now);
+        operation.extend_work_period(self.now);
     }
 
     /// A copy that takes as many seconds as it has hundreds of bytes.
@@ -76,7 +76,7 @@ impl Scene {
     }
 
     fn told(&self) -> (f64, Option<f64>) {
-        let status = summarise(&self.job, None, &self.rows, self.now);
+        let status = count_rows(&self.job, None, &self.rows, self.now);
         (status.bytes_per_second.round(), status.seconds_left.map(f64::round))
     }
 }
@@ -86,7 +86,7 @@ fn failure(at: Timestamp) -> Failure {
 }
 
 #[test]
-fn nothing_is_said_before_anything_is_known() {
+fn no_rate_before_first_bytes() {
     let mut scene = Scene::new(2);
     assert_eq!(scene.told(), (0.0, None));
     scene.wait(HOUR);
@@ -99,7 +99,7 @@ fn nothing_is_said_before_anything_is_known() {
 }
 
 #[test]
-fn copies_at_the_same_time_add_up() {
+fn concurrent_copies_add_to_rate() {
     let mut scene = Scene::new(2);
     scene.claim(0);
     scene.claim(1);
@@ -110,7 +110,7 @@ fn copies_at_the_same_time_add_up() {
 }
 
 #[test]
-fn a_fleet_that_rested_is_told_by_what_it_does_since() {
+fn rate_ignores_idle_period() {
     let mut scene = Scene::new(3);
     scene.copy(0);
     scene.claim(1);
@@ -127,7 +127,7 @@ fn a_fleet_that_rested_is_told_by_what_it_does_since() {
 }
 
 #[test]
-fn a_lease_that_ran_out_in_the_night_is_no_work() {
+fn expired_lease_does_not_count_as_work() {
     let mut scene = Scene::new(1);
     scene.claim(0);
     scene.wait(10);
@@ -135,7 +135,7 @@ fn a_lease_that_ran_out_in_the_night_is_no_work() {
     scene.wait(10 * HOUR);
     scene.apply(0, OperationEvent::Expire(failure(scene.now)));
     assert_eq!(scene.told(), (0.0, None));
-    // As the sweeper announces it again.
+    // As the reconciler announces it again.
     scene.wait(100);
     scene.rows[0].value.updated = scene.now;
     scene.claim(0);
@@ -146,7 +146,7 @@ fn a_lease_that_ran_out_in_the_night_is_no_work() {
 }
 
 #[test]
-fn a_retry_is_told_by_itself() {
+fn rate_counts_retry_separately() {
     let mut scene = Scene::new(2);
     scene.copy(0);
     scene.wait(10 * MINUTE);
@@ -160,7 +160,7 @@ fn a_retry_is_told_by_itself() {
     // Not even long enough for a rest.
     scene.wait(4 * MINUTE);
     scene.job.apply(JobEvent::Retry, scene.now, "test").unwrap();
-    scene.apply(1, OperationEvent::Rearm);
+    scene.apply(1, OperationEvent::RetryRequested);
     scene.claim(1);
     scene.wait(10);
     scene.beat(1, 33_000);
@@ -169,7 +169,7 @@ fn a_retry_is_told_by_itself() {
 
 /// The VHD of a copy that is tried again may be gone, and it begins from nothing.
 #[test]
-fn a_copy_that_began_anew_is_told_by_what_it_has() {
+fn restarted_copy_counts_current_bytes() {
     let mut scene = Scene::new(1);
     scene.rows[0].value.progress.bytes_done = 50_000;
     scene.claim(0);
@@ -179,7 +179,7 @@ fn a_copy_that_began_anew_is_told_by_what_it_has() {
 }
 
 #[test]
-fn waiting_for_chunks_belongs_to_the_work() {
+fn waiting_for_chunks_counts_as_work() {
     let mut scene = Scene::new(1);
     scene.claim(0);
     for done in [500, 1000, 1500] {
@@ -193,7 +193,7 @@ fn waiting_for_chunks_belongs_to_the_work() {
 }
 
 #[test]
-fn a_ring_that_was_approved_late_is_told_by_itself() {
+fn rate_of_late_ring_excludes_wait() {
     let mut scene = Scene::new(3);
     scene.copy(0);
     scene.wait(10 * HOUR);
@@ -207,7 +207,7 @@ fn a_ring_that_was_approved_late_is_told_by_itself() {
 
 /// Of work that began before the window, as much counts as falls into it.
 #[test]
-fn the_recent_past_counts() {
+fn rate_uses_recent_window() {
     let mut scene = Scene::new(3);
     scene.claim(0);
     scene.wait(500);
@@ -221,7 +221,7 @@ fn the_recent_past_counts() {
 }
 
 #[test]
-fn what_failed_leaves_nothing_to_wait_for() {
+fn failed_operations_have_no_bytes_left() {
     let mut scene = Scene::new(2);
     scene.claim(0);
     scene.claim(1);
@@ -232,7 +232,7 @@ fn what_failed_leaves_nothing_to_wait_for() {
 }
 
 #[test]
-fn a_job_that_is_stopping_has_no_time_left() {
+fn cancelling_job_has_no_time_left() {
     let mut scene = Scene::new(1);
     scene.claim(0);
     scene.wait(10);
@@ -245,7 +245,7 @@ fn a_job_that_is_stopping_has_no_time_left() {
 #[test]
 fn a_job_without_an_active_worker_is_reported_as_such() {
     let mut scene = Scene::new(2);
-    let idle = |scene: &Scene| summarise(&scene.job, None, &scene.rows, scene.now).idle_seconds;
+    let idle = |scene: &Scene| count_rows(&scene.job, None, &scene.rows, scene.now).idle_seconds;
     scene.claim(0);
     scene.wait(10);
     scene.beat(0, 1000);
@@ -253,7 +253,7 @@ fn a_job_without_an_active_worker_is_reported_as_such() {
     assert_eq!(idle(&scene), None, "a moment ago there was one");
     scene.wait(28);
     assert_eq!(idle(&scene), Some(28.0));
-    let status = summarise(&scene.job, None, &scene.rows, scene.now);
+    let status = count_rows(&scene.job, None, &scene.rows, scene.now);
     assert_eq!(status.seconds_left, None);
     let words = status.idle_words().unwrap();
     assert!(words.starts_with("no worker has been active for 28 s;"), "{words}");
@@ -271,11 +271,11 @@ fn a_job_without_an_active_worker_is_reported_as_such() {
 fn rings_are_counted_and_a_stopped_one_says_why() {
     let mut scene = Scene::new(3);
     for (n, ring) in [0, 1, 2].into_iter().enumerate() {
-        let Work::Copy { target, .. } = &mut scene.rows[n].value.work else { panic!("a copy") };
+        let OperationSpec::Assemble { target, .. } = &mut scene.rows[n].value.work else { panic!("a copy") };
         target.ring = ring;
         scene.rows[n].value.state = if ring == 0 { OperationState::Ready } else { OperationState::Waiting };
     }
-    let rings = |scene: &Scene| summarise(&scene.job, None, &scene.rows, scene.now).rings;
+    let rings = |scene: &Scene| count_rows(&scene.job, None, &scene.rows, scene.now).rings;
     let states = |scene: &Scene| rings(scene).iter().map(|ring| ring.state).collect::<Vec<_>>();
     assert_eq!(states(&scene), [OperationState::Running, OperationState::Waiting, OperationState::Waiting]);
     scene.claim(0);

@@ -18,19 +18,19 @@ use goldfleet_model::ids::Region;
 use goldfleet_model::image::{ImageRef, ManagedImageId};
 use goldfleet_model::job::Job;
 use goldfleet_model::manifest::Manifest;
-use goldfleet_model::operation::{OperationState, Work};
+use goldfleet_model::operation::{OperationSpec, OperationState};
 use goldfleet_model::store::{BlobAddress, Store};
 use goldfleet_model::target::Target;
 use serde::Serialize;
 
 pub use store::MISSING;
 
-use crate::control::desk::{Desk, DeskError, IN_FLIGHT};
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::request::manifest;
 
 /// What a place is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlaceKind {
+pub enum LocationKind {
     /// A store of chunks.
     Store,
     /// A staged VHD.
@@ -41,10 +41,10 @@ pub enum PlaceKind {
 
 /// Where something is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
+pub struct VerifyFault {
     /// What the place is, as its name says too.
     #[serde(skip)]
-    pub kind: PlaceKind,
+    pub kind: LocationKind,
     /// The store, VHD or managed image.
     pub place: String,
     /// The chunk, where it is one.
@@ -59,7 +59,7 @@ pub struct Fault {
 
 /// What was looked at, and what was wrong with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Verified {
+pub struct VerifyReport {
     /// Stores looked at.
     pub stores: usize,
     /// VHDs looked at.
@@ -73,10 +73,10 @@ pub struct Verified {
     /// Chunks removed, as they were not what their names say.
     pub removed: usize,
     /// What is wrong.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<VerifyFault>,
 }
 
-impl Verified {
+impl VerifyReport {
     /// Adds what came of another place. Bytes are counted as they are read.
     fn add(&mut self, other: Self) {
         self.stores += other.stores;
@@ -90,27 +90,27 @@ impl Verified {
 
 /// What a version should be found in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct VerifyScope {
     /// Stores that should have every chunk.
     pub stores: BTreeSet<Store>,
     /// VHDs that should be whole.
-    pub vhds: BTreeMap<BlobAddress, Needed>,
+    pub vhds: BTreeMap<BlobAddress, VhdRequirement>,
     /// Managed images that should be made of it.
-    pub images: BTreeSet<ImagePlace>,
+    pub images: BTreeSet<ImageLocation>,
 }
 
 /// Whether a VHD is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Needed {
+pub enum VhdRequirement {
     /// No image is made of it yet.
-    Still,
+    Required,
     /// Its image is made: it may be gone.
-    NoLonger,
+    Optional,
 }
 
 /// Where a managed image should be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ImagePlace {
+pub struct ImageLocation {
     /// The image.
     pub id: ManagedImageId,
     /// Its region.
@@ -119,68 +119,70 @@ pub struct ImagePlace {
     pub tenant: Option<String>,
 }
 
-impl Places {
+impl VerifyScope {
     /// Where a job has brought its version or found it: the source, the stores that were filled, the VHDs that are done,
     /// and the images.
     ///
     /// # Errors
     /// Where the table can't be read.
-    pub async fn of_job(desk: &Desk, job: &Job) -> Result<Self, DeskError> {
-        let mut places = Self::source(desk);
+    pub async fn scope_of_job(control: &ControlContext, job: &Job) -> Result<Self, ControlError> {
+        let mut places = Self::scope_of_source(control);
         let (mut staged, mut made) = (Vec::new(), BTreeSet::new());
-        for row in desk.ports.table.operations(&job.id).await? {
+        for row in control.ports.table.operations(&job.id).await? {
             if !matches!(row.value.state, OperationState::Succeeded | OperationState::Skipped) {
                 continue;
             }
             match row.value.work {
-                Work::Seed { store, .. } => drop(places.stores.insert(store)),
-                Work::Copy { target, .. } => staged.push(target),
-                Work::Image { target, name, .. } => {
+                OperationSpec::Replicate { store, .. } => drop(places.stores.insert(store)),
+                OperationSpec::Assemble { target, .. } => staged.push(target),
+                OperationSpec::Image { target, name, .. } => {
                     made.insert(target.key());
                     let id = target.image(name);
-                    places.images.insert(ImagePlace { id, region: target.region, tenant: target.tenant });
+                    places.images.insert(ImageLocation { id, region: target.region, tenant: target.tenant });
                 }
             }
         }
-        let needed = |target: &Target| if made.contains(&target.key()) { Needed::NoLonger } else { Needed::Still };
-        places.vhds = staged.iter().map(|target| (desk.ports.vhd(target, &job.image), needed(target))).collect();
+        let needed = |target: &Target| {
+            if made.contains(&target.key()) { VhdRequirement::Optional } else { VhdRequirement::Required }
+        };
+        places.vhds = staged.iter().map(|target| (control.ports.vhd(target, &job.image), needed(target))).collect();
         Ok(places)
     }
 
     /// The source, for a version without a job.
     #[must_use]
-    pub fn source(desk: &Desk) -> Self {
-        Self { stores: BTreeSet::from([desk.config.source.store()]), ..Self::default() }
+    pub fn scope_of_source(control: &ControlContext) -> Self {
+        Self { stores: BTreeSet::from([control.config.source.store()]), ..Self::default() }
     }
 
-    fn all(&self) -> Vec<Place<'_>> {
-        let stores = self.stores.iter().map(Place::Store);
-        let vhds = self.vhds.iter().map(|(vhd, needed)| Place::Vhd(vhd, *needed));
-        stores.chain(vhds).chain(self.images.iter().map(Place::Image)).collect()
+    fn all(&self) -> Vec<Location<'_>> {
+        let stores = self.stores.iter().map(Location::Store);
+        let vhds = self.vhds.iter().map(|(vhd, needed)| Location::Vhd(vhd, *needed));
+        stores.chain(vhds).chain(self.images.iter().map(Location::Image)).collect()
     }
 }
 
 /// One place to look at.
 #[derive(Clone, Copy)]
-enum Place<'a> {
+enum Location<'a> {
     Store(&'a Store),
-    Vhd(&'a BlobAddress, Needed),
-    Image(&'a ImagePlace),
+    Vhd(&'a BlobAddress, VhdRequirement),
+    Image(&'a ImageLocation),
 }
 
-impl Place<'_> {
+impl Location<'_> {
     /// What is wrong with it, in words that follow its name.
-    fn wrong(self, fault: impl Into<String>) -> Fault {
+    fn describe_fault(self, fault: impl Into<String>) -> VerifyFault {
         let kind = match self {
-            Self::Store(_) => PlaceKind::Store,
-            Self::Vhd(..) => PlaceKind::Vhd,
-            Self::Image(_) => PlaceKind::Image,
+            Self::Store(_) => LocationKind::Store,
+            Self::Vhd(..) => LocationKind::Vhd,
+            Self::Image(_) => LocationKind::Image,
         };
-        Fault { kind, place: self.to_string(), chunk: None, fault: fault.into(), unseen: false }
+        VerifyFault { kind, place: self.to_string(), chunk: None, fault: fault.into(), unseen: false }
     }
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for Location<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(store) => write!(f, "store {store}"),
@@ -192,7 +194,7 @@ impl fmt::Display for Place<'_> {
 
 /// How thoroughly to verify.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct How {
+pub struct VerifyOptions {
     /// Content too.
     pub read: bool,
     /// Chunks of another length, or that were read and have other bytes, are removed.
@@ -201,9 +203,10 @@ pub struct How {
 
 /// How far a verification is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Seen {
+pub struct VerifyProgress {
     /// Stores, VHDs and images that were looked at.
-    pub places: usize,
+    #[serde(rename = "places")]
+    pub locations: usize,
     /// Of so many.
     pub places_total: usize,
     /// Bytes whose checksum was compared.
@@ -212,28 +215,28 @@ pub struct Seen {
     pub bytes_total: u64,
 }
 
-/// Verifies a version at `places`, and tells `watch` how far it is. A place that can't be looked at is a fault, and keeps no
+/// Verifies a version at `locations`, and tells `watch` how far it is. A place that can't be looked at is a fault, and keeps no
 /// other from being looked at.
 ///
 /// # Errors
 /// Where the version is not there or was replaced.
 pub async fn verify(
-    desk: &Desk,
+    control: &ControlContext,
     image: &ImageRef,
-    places: &Places,
-    how: How,
-    watch: &(dyn Fn(Seen) + Sync),
-) -> Result<Verified, DeskError> {
-    let (found, manifest) = manifest(desk, &image.name, &image.version).await?;
+    places: &VerifyScope,
+    how: VerifyOptions,
+    watch: &(dyn Fn(VerifyProgress) + Sync),
+) -> Result<VerifyReport, ControlError> {
+    let (found, manifest) = manifest(control, &image.name, &image.version).await?;
     if found.digest != image.digest {
-        return Err(DeskError::Refused(format!(
+        return Err(ControlError::Refused(format!(
             "{image} was replaced: it is {} now, not {}; 'goldfleet dispatch' it, and verify that job",
             found.digest, image.digest
         )));
     }
-    let bytes_total = if how.read { bytes_at(places, &manifest) } else { 0 };
-    let checking = Checking {
-        desk,
+    let bytes_total = if how.read { estimated_bytes(places, &manifest) } else { 0 };
+    let checking = VerifyRun {
+        control,
         image,
         manifest: &manifest,
         how,
@@ -244,9 +247,9 @@ pub async fn verify(
         watch,
     };
     // Reading one place has many requests in flight already.
-    let at_once = if how.read { 1 } else { IN_FLIGHT };
-    let mut looked = stream::iter(places.all()).map(|place| checking.place(place)).buffered(at_once);
-    let mut verified = Verified::default();
+    let at_once = if how.read { 1 } else { MAX_IN_FLIGHT };
+    let mut looked = stream::iter(places.all()).map(|place| checking.check_location(place)).buffered(at_once);
+    let mut verified = VerifyReport::default();
     while let Some(one) = looked.next().await {
         verified.add(one);
     }
@@ -256,50 +259,51 @@ pub async fn verify(
 }
 
 /// About how many bytes are read at all places.
-fn bytes_at(places: &Places, manifest: &Manifest) -> u64 {
+fn estimated_bytes(places: &VerifyScope, manifest: &Manifest) -> u64 {
     (places.stores.len() + places.vhds.len()) as u64 * manifest.data_bytes()
 }
 
 /// A verification under way.
-struct Checking<'a> {
-    desk: &'a Desk,
+struct VerifyRun<'a> {
+    control: &'a ControlContext,
     image: &'a ImageRef,
     manifest: &'a Manifest,
-    how: How,
+    how: VerifyOptions,
     places_total: usize,
     places_seen: AtomicUsize,
     bytes_total: u64,
     bytes_read: AtomicU64,
-    watch: &'a (dyn Fn(Seen) + Sync),
+    watch: &'a (dyn Fn(VerifyProgress) + Sync),
 }
 
-impl Checking<'_> {
+impl VerifyRun<'_> {
     /// What came of looking at a place.
-    async fn place(&self, place: Place<'_>) -> Verified {
-        let mut seen = Verified::default();
+    async fn check_location(&self, place: Location<'_>) -> VerifyReport {
+        let mut seen = VerifyReport::default();
         let looked = match place {
-            Place::Store(store) => self.store(place, store, &mut seen).await,
-            Place::Vhd(vhd, needed) => self.vhd(place, vhd, needed, &mut seen).await,
-            Place::Image(image) => self.image(place, image, &mut seen).await,
+            Location::Store(store) => self.store(place, store, &mut seen).await,
+            Location::Vhd(vhd, needed) => self.vhd(place, vhd, needed, &mut seen).await,
+            Location::Image(image) => self.image(place, image, &mut seen).await,
         };
         // What was found before stays found.
         if let Err(error) = looked {
-            seen.faults.push(Fault { unseen: true, ..place.wrong(format!("can't be looked at: {error}")) });
+            seen.faults
+                .push(VerifyFault { unseen: true, ..place.describe_fault(format!("can't be looked at: {error}")) });
         }
         self.places_seen.fetch_add(1, Ordering::Relaxed);
-        self.tell();
+        self.report_progress();
         seen
     }
 
     /// Content was read.
-    fn read(&self, bytes: u64) {
+    fn add_bytes_read(&self, bytes: u64) {
         self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
-        self.tell();
+        self.report_progress();
     }
 
-    fn tell(&self) {
-        (self.watch)(Seen {
-            places: self.places_seen.load(Ordering::Relaxed),
+    fn report_progress(&self) {
+        (self.watch)(VerifyProgress {
+            locations: self.places_seen.load(Ordering::Relaxed),
             places_total: self.places_total,
             bytes_read: self.bytes_read.load(Ordering::Relaxed),
             bytes_total: self.bytes_total,

@@ -1,7 +1,7 @@
 //! The demonstration: made-up golden images, a cloud of directories, several worker processes, and every target's VHD
 //! read back and compared.
 
-mod scene;
+mod setup;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -15,19 +15,19 @@ use goldfleet_config::{Cloud, Config, ConfigError};
 use goldfleet_connect::BackendError;
 use goldfleet_disk::{AzureDisk, DiskError, OpenError, same_disk};
 use goldfleet_model::ids::JobId;
-use goldfleet_model::operation::Work;
+use goldfleet_model::operation::OperationSpec;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::control::desk::{Desk, DeskError};
-use crate::control::local::Local;
-use crate::control::request::request;
-use crate::control::status::{Standing, Status, status};
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::local::LocalFleet;
+use crate::control::request::request_job;
+use crate::control::status::{ReportedState, Status, status};
 use crate::control::upload::{UploadError, UploadRequest, upload};
-use crate::terminal::follow::{Finish, follow};
-use crate::terminal::progress::Progress;
+use crate::terminal::follow::{FinishedBy, follow};
+use crate::terminal::progress::ProgressDisplay;
 
-pub use scene::Scene;
+pub use setup::DemoSetup;
 
 /// What a demonstration consists of.
 #[derive(Debug, Clone)]
@@ -118,7 +118,7 @@ pub enum DemoError {
     Backend(#[from] BackendError),
     /// A job.
     #[error(transparent)]
-    Desk(#[from] DeskError),
+    Desk(#[from] ControlError),
     /// An upload.
     #[error(transparent)]
     Upload(#[from] UploadError),
@@ -163,20 +163,20 @@ impl DemoError {
 /// [`DemoError`].
 pub async fn demo(
     asked: &DemoRequest,
-    progress: &Progress,
+    progress: &ProgressDisplay,
     stop: &CancellationToken,
 ) -> Result<(DemoReport, Vec<Status>), DemoError> {
-    let scene = Scene::build(asked)?;
-    let config = Arc::new(Config::load(Some(&scene.config), std::iter::empty())?);
+    let setup = DemoSetup::build(asked)?;
+    let config = Arc::new(Config::load(Some(&setup.config), std::iter::empty())?);
     let ports = goldfleet_connect::open(&config)?;
-    ports.queue.ensure().await.map_err(DeskError::from)?;
-    ports.table.ensure().await.map_err(DeskError::from)?;
-    let desk = Desk::new(ports, config, "goldfleet demo");
-    let workers = workers::Workers::start(asked.workers, &scene.config)?;
-    let dispatcher = Local::without_worker(&desk);
+    ports.queue.ensure().await.map_err(ControlError::from)?;
+    ports.table.ensure().await.map_err(ControlError::from)?;
+    let control = ControlContext::new(ports, config, "goldfleet demo");
+    let workers = workers::Workers::start(asked.workers, &setup.config)?;
+    let dispatcher = LocalFleet::without_worker(&control);
 
     let begun = Instant::now();
-    let done = drive(&desk, &scene, progress, stop).await;
+    let done = run_jobs(&control, &setup, progress, stop).await;
     let seconds = begun.elapsed().as_secs_f64();
     dispatcher.drain().await;
     let worker_peak_memory = workers.stop().await;
@@ -184,14 +184,14 @@ pub async fn demo(
     let driven = done?;
 
     let begun = Instant::now();
-    let verified = verify(&desk, &scene, &driven.statuses).await?;
-    let ran = Ran { seconds, verified, verify_seconds: begun.elapsed().as_secs_f64(), worker_peak_memory };
+    let verified = verify(&control, &setup, &driven.statuses).await?;
+    let ran = RunTotals { seconds, verified, verify_seconds: begun.elapsed().as_secs_f64(), worker_peak_memory };
     let report = report(&driven, &ran, asked.folder.clone());
     Ok((report, driven.statuses))
 }
 
 /// How the processes did.
-struct Ran {
+struct RunTotals {
     seconds: f64,
     verified: bool,
     verify_seconds: f64,
@@ -199,17 +199,22 @@ struct Ran {
 }
 
 /// What came of all images.
-struct Driven {
+struct JobTotals {
     statuses: Vec<Status>,
     data_bytes: u64,
     upload_bytes: u64,
 }
 
 /// Uploads and dispatches every image, and follows all jobs to their end.
-async fn drive(desk: &Desk, scene: &Scene, progress: &Progress, stop: &CancellationToken) -> Result<Driven, DemoError> {
+async fn run_jobs(
+    control: &ControlContext,
+    setup: &DemoSetup,
+    progress: &ProgressDisplay,
+    stop: &CancellationToken,
+) -> Result<JobTotals, DemoError> {
     let mut jobs: Vec<JobId> = Vec::new();
     let (mut data_bytes, mut upload_bytes) = (0, 0);
-    for golden in &scene.golden {
+    for golden in &setup.golden {
         let asked = UploadRequest {
             file: golden.file.clone(),
             image: golden.image.clone(),
@@ -219,25 +224,25 @@ async fn drive(desk: &Desk, scene: &Scene, progress: &Progress, stop: &Cancellat
             limit: None,
         };
         let begun = Instant::now();
-        let uploaded = upload(desk, &asked, &|row| progress.upload(row, begun), stop).await?;
+        let uploaded = upload(control, &asked, &|row| progress.upload(row, begun), stop).await?;
         data_bytes += uploaded.counts.bytes_data;
         upload_bytes += uploaded.counts.bytes_sent;
-        jobs.push(request(desk, &golden.image, &golden.version, &[], false).await?.job.id);
+        jobs.push(request_job(control, &golden.image, &golden.version, &[], false).await?.job.id);
     }
     for job in &jobs {
-        let followed = follow(desk, job, Finish::Here, progress, stop).await?;
+        let followed = follow(control, job, FinishedBy::ThisProcess, progress, stop).await?;
         followed.ok_or(DemoError::Interrupted)?;
     }
     // Only now: the first may have changed while the last was followed.
     let mut statuses = Vec::new();
     for job in &jobs {
-        statuses.push(status(desk, &desk.job(job).await?.value).await?);
+        statuses.push(status(control, &control.job(job).await?.value).await?);
     }
-    Ok(Driven { statuses, data_bytes, upload_bytes })
+    Ok(JobTotals { statuses, data_bytes, upload_bytes })
 }
 
 /// What the jobs' rows say of a demonstration, and how its processes did.
-fn report(driven: &Driven, ran: &Ran, folder: PathBuf) -> DemoReport {
+fn report(driven: &JobTotals, ran: &RunTotals, folder: PathBuf) -> DemoReport {
     let statuses = &driven.statuses;
     let sum = |count: fn(&Status) -> usize| statuses.iter().map(count).sum::<usize>();
     let mut wan: BTreeMap<String, u64> = BTreeMap::new();
@@ -266,18 +271,18 @@ fn report(driven: &Driven, ran: &Ran, folder: PathBuf) -> DemoReport {
 }
 
 /// Reads back every target's VHD that the rows name, and compares it with the golden disk.
-async fn verify(desk: &Desk, scene: &Scene, statuses: &[Status]) -> Result<bool, DemoError> {
-    let Cloud::Directory(cloud) = &desk.config.cloud else { return Ok(false) };
+async fn verify(control: &ControlContext, setup: &DemoSetup, statuses: &[Status]) -> Result<bool, DemoError> {
+    let Cloud::Directory(cloud) = &control.config.cloud else { return Ok(false) };
     let mut comparisons = Vec::new();
-    for (golden, status) in scene.golden.iter().zip(statuses) {
-        if status.state != Standing::Succeeded {
+    for (golden, status) in setup.golden.iter().zip(statuses) {
+        if status.state != ReportedState::Succeeded {
             return Ok(false);
         }
         let disk = Arc::new(AzureDisk::open(&golden.file)?);
-        let job: JobId = status.job.parse().map_err(|error| DeskError::Refused(format!("{error}")))?;
-        for row in desk.ports.table.operations(&job).await.map_err(DeskError::from)? {
-            if let Work::Copy { target, .. } = &row.value.work {
-                let vhd = desk.ports.vhd(target, &row.value.image);
+        let job: JobId = status.job.parse().map_err(|error| ControlError::Refused(format!("{error}")))?;
+        for row in control.ports.table.operations(&job).await.map_err(ControlError::from)? {
+            if let OperationSpec::Assemble { target, .. } = &row.value.work {
+                let vhd = control.ports.vhd(target, &row.value.image);
                 let file = cloud
                     .root
                     .join(vhd.container.account.as_str())

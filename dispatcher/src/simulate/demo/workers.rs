@@ -17,7 +17,7 @@ pub(super) struct Workers(Vec<Worker>);
 struct Worker {
     child: Child,
     /// Passes on what it says, until it has ended.
-    said: Option<JoinHandle<()>>,
+    output: Option<JoinHandle<()>>,
 }
 
 impl Workers {
@@ -25,7 +25,7 @@ impl Workers {
     pub(super) fn start(count: u32, config: &Path) -> Result<Self, DemoError> {
         let program = std::env::current_exe().map_err(DemoError::io("this program can't be found"))?;
         // What they say goes through a pipe, which by itself is not coloured.
-        let colours = telemetry::colours(&std::io::stderr()).then_some(("CLICOLOR_FORCE", "1"));
+        let colours = telemetry::supports_color(&std::io::stderr()).then_some(("CLICOLOR_FORCE", "1"));
         let start = || {
             let mut child = Command::new(&program)
                 .arg("worker")
@@ -39,8 +39,8 @@ impl Workers {
                 .kill_on_drop(true)
                 .spawn()
                 .map_err(DemoError::io("a worker can't be started"))?;
-            let said = child.stderr.take().map(|said| tokio::spawn(pass_on(said)));
-            Ok(Worker { child, said })
+            let said = child.stderr.take().map(|said| tokio::spawn(forward_output(said)));
+            Ok(Worker { child, output: said })
         };
         (0..count).map(|_| start()).collect::<Result<_, _>>().map(Self)
     }
@@ -56,7 +56,7 @@ impl Workers {
                 let _ = kill_process(pid, Signal::TERM);
             }
         }
-        for Worker { child, said } in &mut self.0 {
+        for Worker { child, output: said } in &mut self.0 {
             let _ = child.wait().await;
             if let Some(said) = said {
                 let _ = said.await;
@@ -67,7 +67,7 @@ impl Workers {
 }
 
 /// Writes each line as a whole, above what is drawn on the terminal that all of them share.
-async fn pass_on(said: impl AsyncRead + Unpin) {
+async fn forward_output(said: impl AsyncRead + Unpin) {
     let mut said = BufReader::new(said);
     let mut line = Vec::new();
     while let Ok(1..) = said.read_until(b'\n', &mut line).await {

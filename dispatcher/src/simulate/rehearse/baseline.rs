@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use goldfleet_model::image::VhdNames;
 use goldfleet_model::store::BlobAddress;
-use goldfleet_modelled::{Model, Pace, Stats};
+use goldfleet_modelled::{LimitMode, Model, Stats};
 use goldfleet_ports::clock::TokioClock;
 use jiff::Timestamp;
 
@@ -24,7 +24,7 @@ pub enum Baseline {
 
 /// How it went.
 #[derive(Debug, Clone)]
-pub struct Compared {
+pub struct BaselineResult {
     /// To the last image.
     pub last_image: Duration,
     /// What the cloud counted.
@@ -35,14 +35,14 @@ pub struct Compared {
 ///
 /// # Errors
 /// [`RehearsalError`].
-pub fn compare(rehearsal: &Rehearsal, baseline: Baseline) -> Result<Compared, RehearsalError> {
+pub fn compare(rehearsal: &Rehearsal, baseline: Baseline) -> Result<BaselineResult, RehearsalError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(run(rehearsal, baseline))
 }
 
-async fn run(rehearsal: &Rehearsal, baseline: Baseline) -> Result<Compared, RehearsalError> {
+async fn run(rehearsal: &Rehearsal, baseline: Baseline) -> Result<BaselineResult, RehearsalError> {
     let clock = Arc::new(TokioClock::starting_at(Timestamp::UNIX_EPOCH));
-    let pace = Pace::Limited(Box::new(rehearsal.rates.clone()));
+    let pace = LimitMode::Limited(Box::new(rehearsal.rates.clone()));
     let source = &rehearsal.config.source;
     let model = Model::new(pace, clock, &source.region, rehearsal.seed);
     goldfleet_connect::place_fleet(&model, source, &rehearsal.targets);
@@ -66,5 +66,5 @@ async fn run(rehearsal: &Rehearsal, baseline: Baseline) -> Result<Compared, Rehe
     });
     try_join_all(copies).await?;
     tokio::time::sleep(rehearsal.rates.image()).await;
-    Ok(Compared { last_image: began.elapsed(), stats: model.stats() })
+    Ok(BaselineResult { last_image: began.elapsed(), stats: model.stats() })
 }

@@ -11,7 +11,7 @@ use goldfleet_model::manifest::{
 use goldfleet_model::target::Target;
 
 use super::RehearsalError;
-use crate::control::regions::REGIONS;
+use crate::control::sample_regions::REGIONS;
 
 /// A configuration with nothing set but the source, in the first of the made-up regions, and requests enough for all
 /// operations of a worker.
@@ -20,7 +20,7 @@ use crate::control::regions::REGIONS;
 /// None: the names are good.
 pub fn config() -> Result<Config, RehearsalError> {
     let source = Source {
-        subscription: SubscriptionId::numbered(0),
+        subscription: SubscriptionId::nth_for_tests(0),
         region: name(REGIONS[0])?,
         account: name::<AccountName>("goldsource")?,
         container: name::<ContainerName>("golden")?,
@@ -56,7 +56,7 @@ pub fn targets(count: u32, regions: u32) -> Result<TargetsFile, RehearsalError> 
         let (subscription, region) = (n / regions + 1, n % regions);
         Ok(Target {
             name: None,
-            subscription: SubscriptionId::numbered(subscription),
+            subscription: SubscriptionId::nth_for_tests(subscription),
             region: name::<Region>(REGIONS[region as usize])?,
             resource_group: name("images")?,
             account: name(&format!("stage{subscription:05}{region:02}"))?,

@@ -1,4 +1,4 @@
-//! Rehearsals: a job on a modelled cloud, in virtual time, by the dispatcher, pump and steps that do the real ones.
+//! Rehearsals: a job on a modelled cloud, in virtual time, by the dispatcher, consumer and steps that do the real ones.
 //!
 //! [`rehearse`] runs the job, then the same for the one target that is farthest away, and compares both with the plan's
 //! estimate, which is a lower bound. [`baseline`] has what other ways would take on the same model.
@@ -23,11 +23,11 @@ use goldfleet_plan::Inventory;
 use goldfleet_ports::error::PortError;
 use goldfleet_rates::Rates;
 
-use crate::control::desk::DeskError;
+use crate::control::context::ControlError;
 
 pub use fleet::{config, manifest, targets};
-pub use report::{Estimated, Filled, Link, Report, Share, Single};
-pub use run::{Played, play};
+pub use report::{EstimateSummary, FilledStore, Link, Report, Share, SingleTarget};
+pub use run::{RunResult, run_rehearsal};
 
 /// What is rehearsed.
 #[derive(Debug, Clone)]
@@ -61,13 +61,13 @@ pub enum RehearsalError {
     Invalid(String),
     /// The job's table or queue.
     #[error(transparent)]
-    Desk(#[from] DeskError),
+    Desk(#[from] ControlError),
     /// Files that the dispatcher reads.
     #[error("a rehearsal's files can't be written: {0}")]
     Io(#[from] io::Error),
     /// It never ended.
     #[error("after {0} days of virtual time the job has not ended")]
-    Endless(u64),
+    TimedOut(u64),
 }
 
 impl From<PortError> for RehearsalError {
@@ -95,7 +95,7 @@ impl Rehearsal {
 
     /// The target that is hardest to reach: by the slowest link, and of those by the longest round trip.
     #[must_use]
-    pub fn farthest(&self) -> Option<&Target> {
+    pub fn slowest_target(&self) -> Option<&Target> {
         let source = &self.config.source.region;
         self.targets.targets.iter().max_by(|a, b| {
             let measure = |target: &Target| {
@@ -109,7 +109,7 @@ impl Rehearsal {
 
     /// The same for one target alone. What was rolled out before was so there too.
     #[must_use]
-    pub fn only(&self, target: &Target) -> Self {
+    pub fn for_single_target(&self, target: &Target) -> Self {
         let stores = self.targets.stores.clone();
         Self { targets: TargetsFile { targets: vec![target.clone()], stores }, ..self.clone() }
     }
@@ -121,15 +121,15 @@ impl Rehearsal {
 /// [`RehearsalError`].
 pub fn rehearse(rehearsal: &Rehearsal) -> Result<Report, RehearsalError> {
     let began = Instant::now();
-    let farthest = rehearsal.farthest().ok_or(RehearsalError::NoTargets)?;
-    let played = play(rehearsal)?;
+    let farthest = rehearsal.slowest_target().ok_or(RehearsalError::NoTargets)?;
+    let played = run_rehearsal(rehearsal)?;
     let single = if rehearsal.targets.targets.len() == 1 {
         played.last_image
     } else {
         // With just as many workers, so that messages wait no longer to be received.
-        let alone = Rehearsal { workers: Some(rehearsal.workers()), ..rehearsal.only(farthest) };
-        play(&alone)?.last_image
+        let alone = Rehearsal { workers: Some(rehearsal.workers()), ..rehearsal.for_single_target(farthest) };
+        run_rehearsal(&alone)?.last_image
     };
-    let single = Single { target: farthest.key().to_string(), seconds: single.as_secs_f64() };
+    let single = SingleTarget { target: farthest.key().to_string(), seconds: single.as_secs_f64() };
     Ok(Report::new(rehearsal, &played, single, began.elapsed()))
 }

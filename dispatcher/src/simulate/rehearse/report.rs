@@ -9,10 +9,10 @@ use goldfleet_modelled::{Limit, Stats};
 use goldfleet_plan::estimate::Estimate;
 use serde::Serialize;
 
-use super::{Played, Rehearsal};
+use super::{Rehearsal, RunResult};
 
 /// From which share of the time on a limit is said to bind.
-const BINDS: f64 = 0.8;
+const BINDING_SHARE: f64 = 0.8;
 
 /// Bytes that went from one region to another.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,7 +42,7 @@ pub struct Share {
 
 /// A store that the plan filled.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Filled {
+pub struct FilledStore {
     /// The store.
     pub store: String,
     /// The store that it was filled from.
@@ -51,7 +51,7 @@ pub struct Filled {
 
 /// What the plan promised: a lower bound, as if all rings ran at once.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Estimated {
+pub struct EstimateSummary {
     /// Seconds to the last image.
     pub seconds: f64,
     /// Seconds of these that making an image takes.
@@ -64,7 +64,7 @@ pub struct Estimated {
     pub egress_usd: f64,
 }
 
-impl From<&Estimate> for Estimated {
+impl From<&Estimate> for EstimateSummary {
     fn from(estimate: &Estimate) -> Self {
         Self {
             seconds: estimate.time.total.as_secs_f64(),
@@ -78,7 +78,7 @@ impl From<&Estimate> for Estimated {
 
 /// The same job for one target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Single {
+pub struct SingleTarget {
     /// The target that is hardest to reach.
     pub target: String,
     /// Seconds to its image.
@@ -109,15 +109,15 @@ pub struct Report {
     /// Seconds from the request to the last image.
     pub last_image_seconds: f64,
     /// The same job for the one target that is hardest to reach.
-    pub single: Single,
+    pub single: SingleTarget,
     /// The time to the last image, as a multiple of that of the single one.
     pub times_single: f64,
     /// What the plan promised.
-    pub estimate: Estimated,
+    pub estimate: EstimateSummary,
     /// The time to the last image, as a multiple of the estimate's.
     pub times_estimate: f64,
     /// The plan: which store was filled from which.
-    pub stores: Vec<Filled>,
+    pub stores: Vec<FilledStore>,
     /// Links between regions that anything crossed.
     pub links: Vec<Link>,
     /// Bytes over all of them, workers' too.
@@ -129,7 +129,7 @@ pub struct Report {
     /// How much of each limit was used, the most first.
     pub shares: Vec<Share>,
     /// The limit that was used most, if it was used nearly all of the time; else it is the workers that bind: their
-    /// requests in flight, beats and looks into queues.
+    /// requests in flight, heartbeats and reads of queues.
     pub binds: Option<Limit>,
     /// Operations that did not succeed.
     pub failed: usize,
@@ -140,11 +140,11 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn new(rehearsal: &Rehearsal, played: &Played, single: Single, real: Duration) -> Self {
+    pub(super) fn new(rehearsal: &Rehearsal, played: &RunResult, single: SingleTarget, real: Duration) -> Self {
         let (image, manifest) = &rehearsal.image;
         let data = manifest.data_bytes();
         let links = links(&played.stats, data);
-        let estimate = Estimated::from(&played.estimate);
+        let estimate = EstimateSummary::from(&played.estimate);
         let last = played.last_image.as_secs_f64();
         let shares = shares(&played.stats, last - estimate.image_seconds);
         Self {
@@ -167,7 +167,7 @@ impl Report {
             links,
             requests: played.stats.requests.clone(),
             throttles: played.stats.throttles.clone(),
-            binds: shares.first().filter(|first| first.share >= BINDS).map(|first| first.limit),
+            binds: shares.first().filter(|first| first.share >= BINDING_SHARE).map(|first| first.limit),
             shares,
             failed: played.failed,
             whole: played.whole,
@@ -176,8 +176,8 @@ impl Report {
     }
 }
 
-fn filled((store, from): (&Store, Vec<Store>)) -> Filled {
-    Filled { store: store.to_string(), from: from.first().map_or_else(String::new, Store::to_string) }
+fn filled((store, from): (&Store, Vec<Store>)) -> FilledStore {
+    FilledStore { store: store.to_string(), from: from.first().map_or_else(String::new, Store::to_string) }
 }
 
 fn links(stats: &Stats, data: u64) -> Vec<Link> {

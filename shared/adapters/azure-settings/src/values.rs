@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use goldfleet_model::as_text;
 use goldfleet_model::ids::AccountName;
+use goldfleet_model::serde_as_string;
 use goldfleet_model::value::InvalidValue;
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +69,7 @@ impl FromStr for Endpoint {
     }
 }
 
-as_text!(Endpoint);
+serde_as_string!(Endpoint);
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,7 +113,7 @@ impl FromStr for Prefix {
     }
 }
 
-as_text!(Prefix);
+serde_as_string!(Prefix);
 
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

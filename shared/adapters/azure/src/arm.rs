@@ -10,24 +10,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::connection::Connection;
-use super::error::{Refusal, port_error, retry_after};
+use super::error::{ErrorResponse, port_error, retry_after};
 use super::policies::Tenant;
 
 /// How long to wait before asking again where the service does not say.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
+const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 const ASYNC_OPERATION: HeaderName = HeaderName::from_static("azure-asyncoperation");
 const LOCATION: HeaderName = HeaderName::from_static("location");
 
 /// Resource Manager, as the process's identity.
 #[derive(Clone)]
-pub struct Arm {
+pub struct ResourceManager {
     endpoint: Url,
     pipeline: Pipeline,
 }
 
 /// What Resource Manager answers.
-pub(super) struct Reply {
+pub(super) struct ArmResponse {
     pub(super) status: u16,
     headers: Headers,
     pub(super) body: Value,
@@ -36,7 +36,7 @@ pub(super) struct Reply {
 /// Where to ask how far an operation is. Addresses are opaque, may hold a signature, and stay in memory.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
-pub(super) enum Poll {
+pub(super) enum PollTarget {
     /// At the address of the operation, whose answer says its status.
     Operation {
         /// The address.
@@ -52,13 +52,13 @@ pub(super) enum Poll {
 }
 
 /// How far an operation is.
-pub(super) enum Progress {
+pub(super) enum OperationStatus {
     Done,
-    Underway(Poll, Duration),
+    InProgress(PollTarget, Duration),
     Failed(PortError),
 }
 
-impl Arm {
+impl ResourceManager {
     /// Resource Manager at `endpoint`.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl Arm {
         api_version: &str,
         body: Option<&Value>,
         tenant: Option<&str>,
-    ) -> PortResult<Reply> {
+    ) -> PortResult<ArmResponse> {
         let base = self.endpoint.as_str().trim_end_matches('/');
         let separator = if path.contains('?') { '&' } else { '?' };
         let url = Url::parse(&format!("{base}{path}{separator}api-version={api_version}"))
@@ -90,7 +90,7 @@ impl Arm {
     /// The resource at `path`; none where it is not there. A resource group or subscription that is not there is an error.
     pub(super) async fn get(&self, path: &str, api_version: &str, tenant: Option<&str>) -> PortResult<Option<Value>> {
         let reply = self.call(Method::Get, path, api_version, None, tenant).await?;
-        match reply.refusal() {
+        match reply.error_of_response() {
             None => Ok(Some(reply.body)),
             Some(refusal)
                 if refusal.status == 404 && matches!(refusal.code.as_str(), "ResourceNotFound" | "NotFound") =>
@@ -102,58 +102,65 @@ impl Arm {
     }
 
     /// Asks how far an operation is. None where the address is no longer known, or not ours to ask: then the resource tells.
-    pub(super) async fn poll(&self, poll: &Poll, tenant: Option<&str>, what: &str) -> PortResult<Option<Progress>> {
-        let (Poll::Operation { url } | Poll::Result { url }) = poll else { return Ok(None) };
+    pub(super) async fn poll(
+        &self,
+        poll: &PollTarget,
+        tenant: Option<&str>,
+        what: &str,
+    ) -> PortResult<Option<OperationStatus>> {
+        let (PollTarget::Operation { url } | PollTarget::Result { url }) = poll else { return Ok(None) };
         let Ok(url) = Url::parse(url) else { return Ok(None) };
         let reply = self.send(Request::new(url, Method::Get), None, tenant, what).await?;
         let wait = reply.wait();
-        match (poll, reply.refusal()) {
-            (_, Some(refusal)) if refusal.status == 404 || may_not_look(&refusal) => Ok(None),
+        match (poll, reply.error_of_response()) {
+            (_, Some(refusal)) if refusal.status == 404 || is_poll_denied(&refusal) => Ok(None),
             // The operation's own address refuses only to tell; the result's tells how the operation ended.
-            (Poll::Operation { .. }, Some(refusal)) => Err(error(refusal, what)),
+            (PollTarget::Operation { .. }, Some(refusal)) => Err(error(refusal, what)),
             (_, Some(refusal)) => match error(refusal, what) {
                 error if error.is_retryable() => Err(error),
-                error => Ok(Some(Progress::Failed(error))),
+                error => Ok(Some(OperationStatus::Failed(error))),
             },
-            (Poll::Operation { .. }, None) => Ok(Some(match status(reply.body.get("status"), reply.status) {
-                Status::Succeeded => Progress::Done,
-                Status::Underway => Progress::Underway(poll.clone(), wait),
-                Status::Failed => Progress::Failed(failed(&reply, what)),
+            (PollTarget::Operation { .. }, None) => Ok(Some(match status(reply.body.get("status"), reply.status) {
+                ProvisioningStatus::Succeeded => OperationStatus::Done,
+                ProvisioningStatus::InProgress => OperationStatus::InProgress(poll.clone(), wait),
+                ProvisioningStatus::Failed => OperationStatus::Failed(failure_of_operation(&reply, what)),
             })),
-            (_, None) if reply.status == 202 => Ok(Some(Progress::Underway(self.next(&reply), wait))),
-            (_, None) => Ok(Some(Progress::Done)),
+            (_, None) if reply.status == 202 => Ok(Some(OperationStatus::InProgress(self.poll_target(&reply), wait))),
+            (_, None) => Ok(Some(OperationStatus::Done)),
         }
     }
 
     /// The next page of a list, at the address that the page before gave.
-    pub(super) async fn follow(&self, url: &str, tenant: Option<&str>, what: &str) -> PortResult<Value> {
+    pub(super) async fn next_page(&self, url: &str, tenant: Option<&str>, what: &str) -> PortResult<Value> {
         match Url::parse(url) {
             Ok(parsed) if self.is_ours(url) => {
                 let reply = self.send(Request::new(parsed, Method::Get), None, tenant, what).await?;
-                Ok(reply.accepted(what)?.body)
+                Ok(reply.check_status(what)?.body)
             }
             _ => Err(PortError::new(ErrorKind::Unavailable, format!("{what}: the next page lies elsewhere"))),
         }
     }
 
     /// What the answer to a change says of how far it is.
-    pub(super) fn begun(&self, reply: &Reply, what: &str) -> Progress {
+    pub(super) fn initial_status(&self, reply: &ArmResponse, what: &str) -> OperationStatus {
         // What was merely accepted may still show the state of the time before.
         match status(reply.body.pointer("/properties/provisioningState"), reply.status) {
-            Status::Failed if reply.status != 202 => Progress::Failed(failed(reply, what)),
-            Status::Succeeded if reply.status != 202 => Progress::Done,
-            _ => Progress::Underway(self.next(reply), reply.wait()),
+            ProvisioningStatus::Failed if reply.status != 202 => {
+                OperationStatus::Failed(failure_of_operation(reply, what))
+            }
+            ProvisioningStatus::Succeeded if reply.status != 202 => OperationStatus::Done,
+            _ => OperationStatus::InProgress(self.poll_target(reply), reply.wait()),
         }
     }
 
     /// Where an answer says to ask. Only addresses of Resource Manager itself are followed, as the token goes with them.
-    fn next(&self, reply: &Reply) -> Poll {
+    fn poll_target(&self, reply: &ArmResponse) -> PollTarget {
         let header =
             |name: &HeaderName| reply.headers.get_optional_str(name).filter(|url| self.is_ours(url)).map(str::to_owned);
         if let Some(url) = header(&ASYNC_OPERATION) {
-            return Poll::Operation { url };
+            return PollTarget::Operation { url };
         }
-        header(&LOCATION).map_or(Poll::Resource, |url| Poll::Result { url })
+        header(&LOCATION).map_or(PollTarget::Resource, |url| PollTarget::Result { url })
     }
 
     fn is_ours(&self, url: &str) -> bool {
@@ -171,7 +178,7 @@ impl Arm {
         body: Option<&Value>,
         tenant: Option<&str>,
         what: &str,
-    ) -> PortResult<Reply> {
+    ) -> PortResult<ArmResponse> {
         request.insert_header("accept", "application/json");
         if let Some(body) = body {
             request.insert_header("content-type", "application/json");
@@ -185,56 +192,56 @@ impl Arm {
         let sent = self.pipeline.send(&context, &mut request, Some(options)).await;
         let (status, headers, body) = sent.map_err(|error| port_error(what, &error))?.deconstruct();
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Ok(Reply { status: status.into(), headers, body })
+        Ok(ArmResponse { status: status.into(), headers, body })
     }
 }
 
-impl Reply {
+impl ArmResponse {
     /// What it refuses, if it does.
-    pub(super) fn refusal(&self) -> Option<Refusal> {
+    pub(super) fn error_of_response(&self) -> Option<ErrorResponse> {
         let failed = !(200..300).contains(&self.status);
-        failed.then(|| Refusal::read(self.status, &self.headers, self.body.to_string().as_bytes()))
+        failed.then(|| ErrorResponse::read(self.status, &self.headers, self.body.to_string().as_bytes()))
     }
 
     /// The answer, or the error that it is, told of `what`.
-    pub(super) fn accepted(self, what: &str) -> PortResult<Self> {
-        match self.refusal() {
+    pub(super) fn check_status(self, what: &str) -> PortResult<Self> {
+        match self.error_of_response() {
             None => Ok(self),
             Some(refusal) => Err(error(refusal, what)),
         }
     }
 
     fn wait(&self) -> Duration {
-        retry_after(&self.headers).unwrap_or(ASK_AGAIN)
+        retry_after(&self.headers).unwrap_or(DEFAULT_POLL_INTERVAL)
     }
 }
 
 /// Whether it is the look at an operation that is refused, and not the operation. Operations lie beside resource groups, in
 /// `SUBSCRIPTION/providers/Microsoft.Compute/locations`, where a role that was given on a group does not reach.
-fn may_not_look(refusal: &Refusal) -> bool {
+fn is_poll_denied(refusal: &ErrorResponse) -> bool {
     refusal.code == "AuthorizationFailed" && refusal.message.contains("/locations/")
 }
 
-enum Status {
+enum ProvisioningStatus {
     Succeeded,
-    Underway,
+    InProgress,
     Failed,
 }
 
 /// What an answer with an HTTP status says of its operation's or resource's state. Source: Resource Manager, asynchronous
 /// operations: Succeeded, Failed and Canceled are ends, all else is under way; without a word of it, the HTTP status tells.
-fn status(said: Option<&Value>, http: u16) -> Status {
+fn status(said: Option<&Value>, http: u16) -> ProvisioningStatus {
     match said.and_then(Value::as_str) {
-        Some("Succeeded") => Status::Succeeded,
-        Some("Failed" | "Canceled") => Status::Failed,
-        None if http != 202 => Status::Succeeded,
-        _ => Status::Underway,
+        Some("Succeeded") => ProvisioningStatus::Succeeded,
+        Some("Failed" | "Canceled") => ProvisioningStatus::Failed,
+        None if http != 202 => ProvisioningStatus::Succeeded,
+        _ => ProvisioningStatus::InProgress,
     }
 }
 
 /// The reason that an operation gives for its failure.
-fn failed(reply: &Reply, what: &str) -> PortError {
-    let mut refusal = Refusal::read(reply.status, &reply.headers, reply.body.to_string().as_bytes());
+fn failure_of_operation(reply: &ArmResponse, what: &str) -> PortError {
+    let mut refusal = ErrorResponse::read(reply.status, &reply.headers, reply.body.to_string().as_bytes());
     // The answer itself is a success; what failed is the operation.
     refusal.status = 400;
     if refusal.code.is_empty() {
@@ -244,9 +251,9 @@ fn failed(reply: &Reply, what: &str) -> PortError {
 }
 
 /// A refusal with the reason that operators are told, where the service's code does not say it well enough.
-pub(super) fn error(refusal: Refusal, what: &str) -> PortError {
-    let code = reason(&refusal.code, &refusal.message);
-    let transient = may_pass(&refusal.code);
+pub(super) fn error(refusal: ErrorResponse, what: &str) -> PortError {
+    let code = image_error_code(&refusal.code, &refusal.message);
+    let transient = is_transient_code(&refusal.code);
     let mut error = refusal.into_port_error(what);
     if let Some(code) = code {
         error.code = code;
@@ -263,8 +270,8 @@ pub(super) fn error(refusal: Refusal, what: &str) -> PortError {
 }
 
 /// Whether what a code says may pass, whatever the status. Source: Azure, common error messages of virtual machines.
-fn may_pass(code: &str) -> bool {
-    const CODES: [&str; 6] = [
+fn is_transient_code(code: &str) -> bool {
+    const TRANSIENT_CODES: [&str; 6] = [
         "OperationPreempted",
         "RetryableError",
         "InternalExecutionError",
@@ -272,12 +279,12 @@ fn may_pass(code: &str) -> bool {
         "StorageAccountOperationInternalError",
         "ResourceUpdateBlockedOnPlatformUpdate",
     ];
-    CODES.contains(&code) || code.starts_with("InternalServerError")
+    TRANSIENT_CODES.contains(&code) || code.starts_with("InternalServerError")
 }
 
-/// The reasons of [`goldfleet_ports::image_plane::ImagePlane`]. Compute answers most of what is wrong with a VHD with
+/// The reasons of [`goldfleet_ports::image_plane::ImageService`]. Compute answers most of what is wrong with a VHD with
 /// `InvalidParameter` and a sentence, so that it is the sentence that tells.
-fn reason(code: &str, message: &str) -> Option<String> {
+fn image_error_code(code: &str, message: &str) -> Option<String> {
     let says = |word: &str| message.to_ascii_lowercase().contains(word);
     let of_a_blob = says("blob") || says("vhd") || says("disk");
     let reason = match code {
@@ -322,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_vhd_is_told_by_the_sentence() {
+    fn vhd_errors_are_classified_by_message() {
         let cases = [
             (
                 "The source blob https://a/b belongs to a storage account in another subscription.",
@@ -333,15 +340,15 @@ mod tests {
             ("The specified cookie value in VHD footer indicates that the disk is not supported.", "vhd-invalid"),
         ];
         for (message, expected) in cases {
-            assert_eq!(reason("InvalidParameter", message).as_deref(), Some(expected), "{message}");
+            assert_eq!(image_error_code("InvalidParameter", message).as_deref(), Some(expected), "{message}");
         }
-        assert_eq!(reason("InvalidParameter", "The value of parameter name is invalid."), None);
+        assert_eq!(image_error_code("InvalidParameter", "The value of parameter name is invalid."), None);
     }
 
     #[test]
-    fn codes_that_are_published_are_known() {
+    fn published_error_codes_are_known() {
         let told = |code: &str| {
-            let refusal = Refusal { status: 400, code: code.to_owned(), ..Refusal::default() };
+            let refusal = ErrorResponse { status: 400, code: code.to_owned(), ..ErrorResponse::default() };
             let error = error(refusal, "image");
             (error.kind, error.code)
         };

@@ -9,23 +9,23 @@ use std::time::Duration;
 use azure_core::http::policies::Policy;
 use azure_core::http::{ClientOptions, HttpClient, Pipeline, RetryOptions, Transport};
 use goldfleet_azure_settings::{Credential, Identity};
-use goldfleet_ports::patience::Patience;
+use goldfleet_ports::timeout::TimeoutPolicy;
 
-use super::patience::Patient;
-use super::policies::{AddHeaders, Bearer, RetryReads};
+use super::policies::{AddHeaders, BearerAuth, RetryReads};
 use super::principal::principal;
-use super::tokens::Tokens;
+use super::timeout::TimeoutClient;
+use super::tokens::TokenCache;
 
 /// The scope of tokens for storage, the same in all clouds. Source: Azure Storage, authorisation with Microsoft Entra ID.
 pub(super) const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
 
 /// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long bytes that were sent may go unacknowledged before a connection counts as dead. A way that is slow as it is
 /// full takes seconds to acknowledge; the HTTP client's own 30 s would do, but for proxies that stop taking bytes in between.
 #[cfg(target_os = "linux")]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why a connection can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,7 @@ pub enum ConnectionError {
 #[derive(Clone)]
 pub struct Connection {
     transport: Transport,
-    tokens: Arc<Tokens>,
+    tokens: Arc<TokenCache>,
     identity: Identity,
 }
 
@@ -60,15 +60,15 @@ impl Connection {
     /// # Errors
     /// Where the extra root certificate is unusable.
     pub fn open(identity: &Identity) -> Result<Self, ConnectionError> {
-        let client = Patient::new(client(identity.ca_certificate.as_deref())?, Patience::default());
-        Ok(Self::over(Arc::new(client), identity))
+        let client = TimeoutClient::new(client(identity.ca_certificate.as_deref())?, TimeoutPolicy::default());
+        Ok(Self::with_client(Arc::new(client), identity))
     }
 
     /// A connection that sends its requests through `client`: to count them, or to lose some.
     #[must_use]
-    pub fn over(client: Arc<dyn HttpClient>, identity: &Identity) -> Self {
+    pub fn with_client(client: Arc<dyn HttpClient>, identity: &Identity) -> Self {
         let transport = Transport::new(client);
-        let tokens = Arc::new(Tokens::new(identity.clone(), transport.clone()));
+        let tokens = Arc::new(TokenCache::new(identity.clone(), transport.clone()));
         Self { transport, tokens, identity: identity.clone() }
     }
 
@@ -80,7 +80,7 @@ impl Connection {
 
     /// Options for a client whose tokens are for `scope`. The client gets no credential of its own.
     pub(super) fn options(&self, scope: &str) -> ClientOptions {
-        let bearer: Arc<dyn Policy> = Arc::new(Bearer::new(Arc::clone(&self.tokens), scope.to_owned()));
+        let bearer: Arc<dyn Policy> = Arc::new(BearerAuth::new(Arc::clone(&self.tokens), scope.to_owned()));
         ClientOptions {
             per_call_policies: vec![Arc::new(AddHeaders), Arc::new(RetryReads)],
             per_try_policies: vec![bearer],
@@ -106,23 +106,24 @@ impl Connection {
     }
 
     /// Whether tokens for `scope` are to be had at all.
-    pub(super) async fn try_token(&self, scope: &str) -> azure_core::Result<()> {
+    pub(super) async fn check_token(&self, scope: &str) -> azure_core::Result<()> {
         self.tokens.get(None, scope).await.map(drop)
     }
 }
 
 /// An HTTP client that trusts the system's roots and, where given, one more. How long a request may take is for
-/// [`Patient`] to say.
+/// [`TimeoutClient`] to say.
 ///
 /// # Errors
 /// Where the extra root certificate is unusable.
 pub(super) fn client(ca_certificate: Option<&Path>) -> Result<reqwest::Client, ConnectionError> {
     // Fails only where the process already has a provider, which is then good enough.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder().connect_timeout(CONNECT).redirect(reqwest::redirect::Policy::none());
+    let mut builder =
+        reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).redirect(reqwest::redirect::Policy::none());
     #[cfg(target_os = "linux")]
     {
-        builder = builder.tcp_user_timeout(UNACKNOWLEDGED);
+        builder = builder.tcp_user_timeout(TCP_USER_TIMEOUT);
     }
     if let Some(path) = ca_certificate {
         let pem = fs::read(path).map_err(|source| ConnectionError::Unreadable { path: path.to_owned(), source })?;

@@ -22,7 +22,7 @@ use goldfleet_azure_settings::{Credential, Environment, Identity};
 
 /// How long a machine's identity may take to show that it is there, where others are to be tried after it. The address it
 /// is asked at answers at once in Azure, and outside nobody does.
-const PROBE: std::time::Duration = std::time::Duration::from_secs(3);
+const IMDS_PROBE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// How long a token for an emulator holds.
 const EMULATOR_TOKEN: Duration = Duration::hours(1);
@@ -39,24 +39,26 @@ pub(super) fn build(
     transport: &Transport,
     tenant: Option<&str>,
 ) -> Result<Arc<dyn TokenCredential>> {
-    let maker = Maker { identity, transport, tenant };
+    let maker = CredentialBuilder { identity, transport, tenant };
     match identity.credential {
         Credential::Default => Ok(Arc::new(maker.chain())),
         Credential::ManagedIdentity => maker.managed_identity(),
         Credential::WorkloadIdentity => maker.workload_identity(),
         Credential::AzureCli => maker.azure_cli(),
         Credential::ClientSecret => maker.client_secret(),
-        Credential::Emulator => Ok(Arc::new(Emulator { tenant: tenant.unwrap_or(EMULATOR_TENANT).to_owned() })),
+        Credential::Emulator => {
+            Ok(Arc::new(EmulatorCredential { tenant: tenant.unwrap_or(EMULATOR_TENANT).to_owned() }))
+        }
     }
 }
 
-struct Maker<'a> {
+struct CredentialBuilder<'a> {
     identity: &'a Identity,
     transport: &'a Transport,
     tenant: Option<&'a str>,
 }
 
-impl Maker<'_> {
+impl CredentialBuilder<'_> {
     fn client_options(&self) -> ClientOptions {
         let cloud = match self.identity.environment {
             Environment::Public => CloudConfiguration::AzurePublic,
@@ -121,7 +123,7 @@ impl Maker<'_> {
         Ok(AzureDeveloperCliCredential::new(Some(options))?)
     }
 
-    fn chain(&self) -> Chain {
+    fn chain(&self) -> CredentialChain {
         let links = [
             ("client-secret", self.client_secret()),
             ("workload-identity", self.workload_identity()),
@@ -129,7 +131,7 @@ impl Maker<'_> {
             ("azure-cli", self.azure_cli()),
             ("azure-developer-cli", self.developer_cli()),
         ];
-        Chain { links: links.into(), found: OnceLock::new() }
+        CredentialChain { links: links.into(), found: OnceLock::new() }
     }
 }
 
@@ -141,13 +143,13 @@ fn variable(name: &str) -> Result<String> {
 
 /// Credentials to be tried in order. The one that first gives a token is kept to.
 #[derive(Debug)]
-struct Chain {
+struct CredentialChain {
     links: Vec<(&'static str, Result<Arc<dyn TokenCredential>>)>,
     found: OnceLock<usize>,
 }
 
 #[async_trait]
-impl TokenCredential for Chain {
+impl TokenCredential for CredentialChain {
     async fn get_token(&self, scopes: &[&str], options: Option<TokenRequestOptions<'_>>) -> Result<AccessToken> {
         if let Some((_, Ok(credential))) = self.found.get().and_then(|&index| self.links.get(index)) {
             return credential.get_token(scopes, options).await;
@@ -155,7 +157,7 @@ impl TokenCredential for Chain {
         let mut reasons = Vec::new();
         for (index, (name, credential)) in self.links.iter().enumerate() {
             let token = match credential {
-                Ok(credential) => tokio::time::timeout(patience(name), credential.get_token(scopes, None)).await,
+                Ok(credential) => tokio::time::timeout(probe_timeout(name), credential.get_token(scopes, None)).await,
                 Err(error) => {
                     reasons.push(format!("{name}: {error}"));
                     continue;
@@ -177,18 +179,18 @@ impl TokenCredential for Chain {
     }
 }
 
-fn patience(name: &str) -> std::time::Duration {
-    if name == "managed-identity" { PROBE } else { std::time::Duration::from_secs(60) }
+fn probe_timeout(name: &str) -> std::time::Duration {
+    if name == "managed-identity" { IMDS_PROBE_TIMEOUT } else { std::time::Duration::from_secs(60) }
 }
 
 /// Unsigned tokens, which only an emulator takes. The configuration sees to it that nobody else is sent one.
 #[derive(Debug)]
-struct Emulator {
+struct EmulatorCredential {
     tenant: String,
 }
 
 #[async_trait]
-impl TokenCredential for Emulator {
+impl TokenCredential for EmulatorCredential {
     async fn get_token(&self, scopes: &[&str], _options: Option<TokenRequestOptions<'_>>) -> Result<AccessToken> {
         let scope = scopes.first().copied().unwrap_or_default();
         let now = OffsetDateTime::now_utc();

@@ -24,11 +24,11 @@ const RETRY_AFTER_MS: [HeaderName; 2] =
     [HeaderName::from_static("retry-after-ms"), HeaderName::from_static("x-ms-retry-after-ms")];
 
 /// The most characters of a service's message that are kept: policy refusals bring pages of JSON.
-const LONGEST_MESSAGE: usize = 600;
+const MAX_MESSAGE: usize = 600;
 
 /// Why a service refused: what its answer says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Refusal {
+pub(super) struct ErrorResponse {
     pub(super) status: u16,
     pub(super) code: String,
     pub(super) message: String,
@@ -36,7 +36,7 @@ pub(super) struct Refusal {
     pub(super) retry_after: Option<Duration>,
 }
 
-impl Refusal {
+impl ErrorResponse {
     /// Reads an answer that is no success.
     pub(super) fn read(status: u16, headers: &Headers, body: &[u8]) -> Self {
         let (code, message) = code_and_message(body);
@@ -52,7 +52,7 @@ impl Refusal {
 
     /// As an error of a port, told of `what`.
     pub(super) fn into_port_error(self, what: impl Display) -> PortError {
-        let kind = kind(self.status, &self.code);
+        let kind = error_kind(self.status, &self.code);
         let said = match (self.code.is_empty(), self.message.is_empty()) {
             (true, true) => format!("HTTP status {}", self.status),
             (true, false) => self.message,
@@ -80,15 +80,16 @@ pub(super) fn port_error(what: impl Display, error: &Error) -> PortError {
             }
             refusal.into_port_error(what)
         }
-        Sdk::Connection | Sdk::Io => {
-            PortError::new(ErrorKind::Unavailable, format!("{what}: the service can't be reached: {}", cause(error)))
-        }
+        Sdk::Connection | Sdk::Io => PortError::new(
+            ErrorKind::Unavailable,
+            format!("{what}: the service can't be reached: {}", innermost_cause(error)),
+        ),
         // A token endpoint that is down for a minute must not fail a thousand operations for good.
         Sdk::Credential => {
             PortError::new(ErrorKind::Unavailable, format!("{what}: no token: {}", first_line(&error.to_string())))
                 .with_code("credential-unavailable")
         }
-        _ => PortError::new(ErrorKind::Invalid, format!("{what}: {}", cause(error))),
+        _ => PortError::new(ErrorKind::Invalid, format!("{what}: {}", innermost_cause(error))),
     }
 }
 
@@ -98,7 +99,7 @@ pub(super) fn source_error(what: impl Display, error: &Error) -> Option<PortErro
     let Sdk::HttpResponse { raw_response: Some(raw), .. } = error.kind() else { return None };
     let status = raw.headers().get_optional_str(&SOURCE_STATUS)?.parse().ok()?;
     let code = raw.headers().get_optional_str(&SOURCE_CODE).unwrap_or_default().to_owned();
-    Some(Refusal { status, code, ..read_raw(raw) }.into_port_error(what))
+    Some(ErrorResponse { status, code, ..read_raw(raw) }.into_port_error(what))
 }
 
 /// A success whose answer lacks `part`, told of `what`.
@@ -106,12 +107,12 @@ pub(super) fn incomplete(what: impl Display, part: &str) -> PortError {
     PortError::new(ErrorKind::Unavailable, format!("{what}: the service's answer has no {part}"))
 }
 
-fn read_raw(raw: &RawResponse) -> Refusal {
-    Refusal::read(raw.status().into(), raw.headers(), raw.body())
+fn read_raw(raw: &RawResponse) -> ErrorResponse {
+    ErrorResponse::read(raw.status().into(), raw.headers(), raw.body())
 }
 
 /// The innermost reason of an error: the outer ones of an HTTP client name the address.
-fn cause(error: &Error) -> String {
+fn innermost_cause(error: &Error) -> String {
     let mut innermost: Option<&dyn std::error::Error> = None;
     let mut next = error.source();
     while let Some(error) = next {
@@ -123,7 +124,7 @@ fn cause(error: &Error) -> String {
 
 /// What an error means. Source: the error codes of the Blob, Queue and Table services, and the common ones of storage
 /// and Resource Manager.
-fn kind(status: u16, code: &str) -> ErrorKind {
+fn error_kind(status: u16, code: &str) -> ErrorKind {
     match (status, code) {
         (_, "Crc64Mismatch" | "Md5Mismatch") => ErrorKind::Corrupt,
         (_, "SequenceNumberConditionNotMet") => ErrorKind::Fenced,
@@ -171,10 +172,10 @@ fn code_and_message(body: &[u8]) -> (Option<String>, Option<String>) {
     (element("Code"), element("Message"))
 }
 
-/// The first line of a message, at most [`LONGEST_MESSAGE`] characters of it, without any signature.
+/// The first line of a message, at most [`MAX_MESSAGE`] characters of it, without any signature.
 pub(super) fn first_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default().trim();
-    let line: String = line.chars().take(LONGEST_MESSAGE).collect();
+    let line: String = line.chars().take(MAX_MESSAGE).collect();
     match line.find("sig=") {
         Some(at) => format!("{}sig=…", &line[..at]),
         None => line,
@@ -200,33 +201,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bodies_of_three_services_are_read() {
+    fn error_bodies_of_three_services_parse() {
         for body in [
             r#"{"error":{"code":"Broken","message":"It broke."}}"#,
             r#"{"odata.error":{"code":"Broken","message":{"lang":"en-US","value":"It broke.\nRequestId:1"}}}"#,
             "<?xml version=\"1.0\"?><Error><Code>Broken</Code><Message>It broke.\nRequestId:1</Message></Error>",
         ] {
-            let refusal = Refusal::read(400, &Headers::new(), body.as_bytes());
+            let refusal = ErrorResponse::read(400, &Headers::new(), body.as_bytes());
             assert_eq!((refusal.code.as_str(), refusal.message.as_str()), ("Broken", "It broke."), "{body}");
         }
     }
 
     #[test]
-    fn a_signature_in_a_message_is_cut_off() {
+    fn signatures_are_removed_from_messages() {
         let body = r#"{"error":{"code":"X","message":"can't read https://a.example/b?sv=1&sig=abc%3D"}}"#;
-        let error = Refusal::read(400, &Headers::new(), body.as_bytes()).into_port_error("image");
+        let error = ErrorResponse::read(400, &Headers::new(), body.as_bytes()).into_port_error("image");
         assert_eq!(error.message, "image: can't read https://a.example/b?sv=1&sig=… (X)");
     }
 
     #[test]
-    fn codes_are_written_in_kebab_case() {
+    fn codes_are_kebab_case() {
         assert_eq!(kebab("AuthorizationFailed"), "authorization-failed");
         assert_eq!(kebab("Crc64Mismatch"), "crc64-mismatch");
         assert_eq!(kebab("InvalidURI"), "invalid-uri");
     }
 
     #[test]
-    fn a_service_may_ask_to_wait_in_three_ways() {
+    fn retry_after_is_read_in_three_forms() {
         let asked = |name: HeaderName, value: &str| {
             let mut headers = Headers::new();
             headers.insert(name, value.to_owned());

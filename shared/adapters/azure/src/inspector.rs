@@ -10,7 +10,7 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::inspector::{AccountFacts, CopyScope, Grant, Inspector, Lock, Permissions};
 use serde_json::Value;
 
-use super::arm::{Arm, error};
+use super::arm::{ResourceManager, error};
 use super::blob_store::AzureBlobs;
 use super::connection::{Connection, STORAGE_SCOPE};
 use super::error::port_error;
@@ -25,20 +25,20 @@ const PERMISSIONS: &str = "2022-04-01";
 /// Looks at Azure.
 pub struct AzureInspector {
     connection: Connection,
-    arm: Arm,
+    arm: ResourceManager,
     blobs: AzureBlobs,
 }
 
 impl AzureInspector {
     /// Looks at Azure over `connection`, through `arm` and `blobs`.
     #[must_use]
-    pub fn new(connection: &Connection, arm: Arm, blobs: AzureBlobs) -> Self {
+    pub fn new(connection: &Connection, arm: ResourceManager, blobs: AzureBlobs) -> Self {
         Self { connection: connection.clone(), arm, blobs }
     }
 
     async fn get(&self, path: &str, version: &str, tenant: Option<&str>) -> PortResult<Value> {
         let reply = self.arm.call(Method::Get, path, version, None, tenant).await?;
-        Ok(reply.accepted(path)?.body)
+        Ok(reply.check_status(path)?.body)
     }
 
     /// All values of a list, page after page.
@@ -50,7 +50,7 @@ impl AzureInspector {
             let Some(next) = page.get("nextLink").and_then(Value::as_str).filter(|next| !next.is_empty()) else {
                 return Ok(values);
             };
-            page = self.arm.follow(next, tenant, path).await?;
+            page = self.arm.next_page(next, tenant, path).await?;
         }
     }
 
@@ -69,7 +69,7 @@ impl Inspector for AzureInspector {
     async fn sign_in(&self) -> PortResult<()> {
         let manager = format!("{}/.default", self.connection.identity().environment.resource_manager());
         for scope in [STORAGE_SCOPE, &manager] {
-            self.connection.try_token(scope).await.map_err(|error| port_error(scope, &error))?;
+            self.connection.check_token(scope).await.map_err(|error| port_error(scope, &error))?;
         }
         Ok(())
     }
@@ -77,7 +77,7 @@ impl Inspector for AzureInspector {
     async fn subscription(&self, id: &SubscriptionId, tenant: Option<&str>) -> PortResult<Option<String>> {
         let path = format!("/subscriptions/{id}");
         let reply = self.arm.call(Method::Get, &path, SUBSCRIPTIONS, None, tenant).await?;
-        match reply.refusal() {
+        match reply.error_of_response() {
             None => Ok(reply.body.get("state").and_then(Value::as_str).map(str::to_owned)),
             Some(refusal) if refusal.status == 404 => Ok(None),
             Some(refusal) => Err(error(refusal, &path)),
@@ -87,7 +87,7 @@ impl Inspector for AzureInspector {
     async fn subscription_name(&self, id: &SubscriptionId, tenant: Option<&str>) -> PortResult<Option<String>> {
         let path = format!("/subscriptions/{id}");
         let reply = self.arm.call(Method::Get, &path, SUBSCRIPTIONS, None, tenant).await?;
-        match reply.refusal() {
+        match reply.error_of_response() {
             // Source: Subscriptions - Get, `displayName`.
             None => Ok(reply.body.get("displayName").and_then(Value::as_str).map(str::to_owned)),
             Some(refusal) if refusal.status == 404 => Ok(None),
@@ -160,7 +160,7 @@ impl Inspector for AzureInspector {
     }
 
     async fn can_share(&self, container: &Container) -> PortResult<()> {
-        self.blobs.readable(&container.blob("any")).await.map(drop)
+        self.blobs.signed_url(&container.blob("any")).await.map(drop)
     }
 }
 

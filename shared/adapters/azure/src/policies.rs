@@ -15,7 +15,7 @@ use rand::Rng as _;
 use uuid::Uuid;
 
 use super::error::retry_after;
-use super::tokens::Tokens;
+use super::tokens::TokenCache;
 
 /// In a request's context: the tenant whose token it takes.
 #[derive(Debug, Clone)]
@@ -49,20 +49,20 @@ impl Policy for AddHeaders {
 ///
 /// A token may be refused before its time: it was revoked, its key changed, or this machine's clock is slow. The request is
 /// then sent once more with a new one.
-pub(super) struct Bearer {
-    tokens: Arc<Tokens>,
+pub(super) struct BearerAuth {
+    tokens: Arc<TokenCache>,
     scope: String,
     tenants: RwLock<HashMap<String, String>>,
 }
 
-impl std::fmt::Debug for Bearer {
+impl std::fmt::Debug for BearerAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bearer").field("scope", &self.scope).finish_non_exhaustive()
     }
 }
 
-impl Bearer {
-    pub(super) fn new(tokens: Arc<Tokens>, scope: String) -> Self {
+impl BearerAuth {
+    pub(super) fn new(tokens: Arc<TokenCache>, scope: String) -> Self {
         Self { tokens, scope, tenants: RwLock::default() }
     }
 
@@ -82,13 +82,13 @@ impl Bearer {
 }
 
 #[async_trait]
-impl Policy for Bearer {
+impl Policy for BearerAuth {
     async fn send(&self, ctx: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
         if request.url().scheme() != "https" {
             let message = "a token is sent over https only";
             return Err(Error::with_message(ErrorKind::Credential, message));
         }
-        let place = place(request.url());
+        let place = tenant_scope(request.url());
         let tenant = ctx.value::<Tenant>().map(|tenant| tenant.0.clone()).or_else(|| self.known_tenant(&place));
         let token = self.authorise(request, tenant.as_deref()).await?;
         let response = next[0].send(ctx, request, &next[1..]).await?;
@@ -100,7 +100,7 @@ impl Policy for Bearer {
                 self.authorise(request, Some(&named)).await?;
                 self.learn_tenant(place, named);
             }
-            _ if self.tokens.refused(tenant.as_deref(), &self.scope, &token).await => {
+            _ if self.tokens.mark_rejected(tenant.as_deref(), &self.scope, &token).await => {
                 self.authorise(request, tenant.as_deref()).await?;
             }
             _ => return Ok(response),
@@ -112,7 +112,7 @@ impl Policy for Bearer {
 
 /// What belongs to one tenant: an account, which is a host or in an emulator the first segment of the path; or a
 /// subscription at Resource Manager, the second segment.
-fn place(url: &Url) -> String {
+fn tenant_scope(url: &Url) -> String {
     let mut segments = url.path_segments().into_iter().flatten();
     let first = segments.next().unwrap_or_default();
     let subscription = segments.next().filter(|_| first.eq_ignore_ascii_case("subscriptions")).unwrap_or_default();
@@ -130,27 +130,27 @@ fn challenged_tenant(headers: &Headers) -> Option<String> {
     Some(tenant.to_string())
 }
 
-/// Sends reads again that failed for a reason that may pass. Writes are not: whether one landed is known above only.
+/// Sends reads again that failed for a reason that may pass. Writes are not: whether one was committed is known above only.
 #[derive(Debug)]
 pub(super) struct RetryReads;
 
 /// How often a read is sent.
-const TRIES: u32 = 3;
+const MAX_TRIES: u32 = 3;
 
 /// The wait before the second try, without jitter; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
 /// The longest wait that a read is given here when a service asks for one; longer ones are for the caller to decide.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 #[async_trait]
 impl Policy for RetryReads {
     async fn send(&self, ctx: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
-        if !matches!(request.method(), Method::Get | Method::Head) || takes_from_a_queue(request) {
+        if !matches!(request.method(), Method::Get | Method::Head) || is_queue_receive(request) {
             return next[0].send(ctx, request, &next[1..]).await;
         }
         let mut wait = FIRST_WAIT;
-        for _ in 1..TRIES {
+        for _ in 1..MAX_TRIES {
             let asked = match next[0].send(ctx, request, &next[1..]).await {
                 Ok(response) if !is_transient(response.status().into()) => return Ok(response),
                 Ok(response) => retry_after(response.headers()),
@@ -158,7 +158,7 @@ impl Policy for RetryReads {
                 Err(error) => return Err(error),
             };
             let jittered = wait.mul_f64(rand::rng().random_range(0.5..1.0));
-            tokio::time::sleep(asked.unwrap_or(jittered).min(LONGEST_WAIT)).await;
+            tokio::time::sleep(asked.unwrap_or(jittered).min(MAX_WAIT)).await;
             wait *= 2;
         }
         next[0].send(ctx, request, &next[1..]).await
@@ -166,7 +166,7 @@ impl Policy for RetryReads {
 }
 
 /// Receiving is a GET that changes something: messages whose answer was lost stay hidden for their visibility timeout.
-fn takes_from_a_queue(request: &Request) -> bool {
+fn is_queue_receive(request: &Request) -> bool {
     request.url().query_pairs().any(|(name, _)| name == "visibilitytimeout")
 }
 
@@ -191,10 +191,10 @@ mod tests {
 
     /// A service that gives these answers, one after the other.
     #[derive(Debug)]
-    struct Answers(Mutex<Vec<StatusCode>>);
+    struct StubService(Mutex<Vec<StatusCode>>);
 
     #[async_trait]
-    impl HttpClient for Answers {
+    impl HttpClient for StubService {
         async fn execute_request(&self, _: &Request) -> Result<AsyncRawResponse> {
             let status = self.0.lock().unwrap().remove(0);
             Ok(AsyncRawResponse::from_bytes(status, Headers::new(), Bytes::new()))
@@ -202,13 +202,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_that_is_refused_before_its_time_is_replaced_once() {
+    async fn rejected_token_is_replaced_once() {
         use StatusCode::{Ok as Fine, Unauthorized};
         let service =
-            Arc::new(Answers(Mutex::new(vec![Unauthorized, Fine, Unauthorized, Fine, Unauthorized, Unauthorized])));
+            Arc::new(StubService(Mutex::new(vec![Unauthorized, Fine, Unauthorized, Fine, Unauthorized, Unauthorized])));
         let identity = Identity { credential: Credential::Emulator, ..Identity::default() };
         let client: Arc<dyn HttpClient> = Arc::clone(&service) as _;
-        let pipeline = Connection::over(client, &identity).pipeline(STORAGE_SCOPE);
+        let pipeline = Connection::with_client(client, &identity).pipeline(STORAGE_SCOPE);
         let ask = async || {
             let mut request = Request::new("https://127.0.0.1/account".parse().unwrap(), Method::Put);
             let answer = pipeline.send(&Context::new(), &mut request, None).await;
@@ -225,8 +225,8 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_and_an_account_have_a_tenant_of_their_own() {
-        let place = |url: &str| place(&Url::parse(url).unwrap());
+    fn subscriptions_and_accounts_have_separate_tenants() {
+        let place = |url: &str| tenant_scope(&Url::parse(url).unwrap());
         let manager = "https://management.azure.com";
         let one = place(&format!("{manager}/subscriptions/A1/resourceGroups/x"));
         assert_eq!(one, place(&format!("{manager}/Subscriptions/a1")));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tenant_is_read_from_both_kinds_of_challenge() {
+    fn tenant_is_read_from_both_challenge_forms() {
         let tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47";
         for challenge in [
             format!(

@@ -20,7 +20,7 @@ use super::connection::{Connection, STORAGE_SCOPE};
 use super::error::{incomplete, port_error};
 
 /// A message's time to live: for ever. Source: Put Message, `messagettl` of -1.
-const FOR_EVER: i32 = -1;
+const NO_EXPIRY: i32 = -1;
 
 /// The longest time a message can be hidden. Source: Azure Storage Queues, 7 days.
 const MAX_HIDDEN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -77,7 +77,7 @@ impl Queue for AzureQueue {
         let message = QueueMessage { message_text: Some(body.to_owned()) };
         let message = RequestContent::try_from(message).map_err(|error| port_error(format!("queue {name}"), &error))?;
         let options = QueueClientSendMessageOptions {
-            message_time_to_live: Some(FOR_EVER),
+            message_time_to_live: Some(NO_EXPIRY),
             visibility_timeout: Some(seconds(delay)),
             ..QueueClientSendMessageOptions::default()
         };

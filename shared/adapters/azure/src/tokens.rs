@@ -13,32 +13,32 @@ use tokio::time::Instant;
 use super::credential;
 
 /// How long before its end a token is renewed. Source: what the Azure libraries do.
-const EARLY: Duration = Duration::minutes(5);
+const RENEW_BEFORE: Duration = Duration::minutes(5);
 
 /// What a token is for: the tenant, where it is not the credential's own, and the scope.
 type Key = (Option<String>, String);
 
 /// A token that is there, or that one task is fetching while others wait.
-type Slot = Arc<tokio::sync::Mutex<Option<Held>>>;
+type Slot = Arc<tokio::sync::Mutex<Option<CachedToken>>>;
 
 /// A token that was refused at this age is refused for another reason than its age: a new one would be no better, and a
 /// thousand requests that each fetched one would bring the token endpoint down.
-const FRESH: std::time::Duration = std::time::Duration::from_secs(60);
+const MIN_RENEWAL_AGE: std::time::Duration = std::time::Duration::from_secs(60);
 
-struct Held {
+struct CachedToken {
     token: AccessToken,
     since: Instant,
 }
 
 /// The tokens of a process.
-pub(super) struct Tokens {
+pub(super) struct TokenCache {
     identity: Identity,
     transport: Transport,
     credentials: Mutex<HashMap<Option<String>, Arc<dyn TokenCredential>>>,
     slots: Mutex<HashMap<Key, Slot>>,
 }
 
-impl Tokens {
+impl TokenCache {
     pub(super) fn new(identity: Identity, transport: Transport) -> Self {
         Self { identity, transport, credentials: Mutex::default(), slots: Mutex::default() }
     }
@@ -52,25 +52,25 @@ impl Tokens {
         let mut slot = slot.lock().await;
         let now = OffsetDateTime::now_utc();
         let held = slot.as_ref().map(|held| &held.token).filter(|token| token.expires_on > now);
-        if let Some(token) = held.filter(|token| token.expires_on > now + EARLY) {
+        if let Some(token) = held.filter(|token| token.expires_on > now + RENEW_BEFORE) {
             return Ok(token.clone());
         }
         match self.credential(tenant)?.get_token(&[scope], None).await {
             Ok(token) => {
-                *slot = Some(Held { token: token.clone(), since: Instant::now() });
+                *slot = Some(CachedToken { token: token.clone(), since: Instant::now() });
                 Ok(token)
             }
             Err(error) => held.cloned().ok_or(error),
         }
     }
 
-    /// Says that the service refused a token. Returns whether [`Tokens::get`] now gives one that may do better.
-    pub(super) async fn refused(&self, tenant: Option<&str>, scope: &str, refused: &AccessToken) -> bool {
+    /// Says that the service refused a token. Returns whether [`TokenCache::get`] now gives one that may do better.
+    pub(super) async fn mark_rejected(&self, tenant: Option<&str>, scope: &str, refused: &AccessToken) -> bool {
         let slot = self.slot(tenant, scope);
         let mut slot = slot.lock().await;
         match slot.as_ref() {
             Some(held) if held.token.token.secret() == refused.token.secret() => {
-                if held.since.elapsed() < FRESH {
+                if held.since.elapsed() < MIN_RENEWAL_AGE {
                     return false;
                 }
                 *slot = None;

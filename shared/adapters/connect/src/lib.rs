@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use goldfleet_azure::{Arm, AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, ConnectionError};
+use goldfleet_azure::{
+    AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, ConnectionError, ResourceManager,
+};
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, Coordination, ModelledCloud, Source};
 use goldfleet_embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
-use goldfleet_modelled::{Model, ModelledBlobs, ModelledImages, Pace};
+use goldfleet_modelled::{LimitMode, Model, ModelledBlobs, ModelledImages};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::BlobStore;
 use goldfleet_ports::clock::{Clock, SystemClock};
 use goldfleet_ports::error::{ErrorKind, PortError};
-use goldfleet_ports::image_plane::ImagePlane;
+use goldfleet_ports::image_plane::ImageService;
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_ports::job_table::JobTable;
 use goldfleet_ports::queue::Queue;
@@ -26,9 +28,9 @@ pub const DATABASE_FORMAT: i64 = Database::FORMAT_VERSION;
 /// Why the configured adapters can't be had.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// The section of the configuration is Azure's, and [`open_over`] was given no connection.
+    /// The section of the configuration is Azure's, and [`open_with_connection`] was given no connection.
     #[error("[{0}] backend = \"azure\" needs a connection to Azure")]
-    NoConnection(&'static str),
+    MissingConnection(&'static str),
     /// There is no way to Azure with what the configuration says.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
@@ -45,7 +47,7 @@ impl BackendError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NoConnection(_) | Self::Connection(_) | Self::Rates(_) => 2,
+            Self::MissingConnection(_) | Self::Connection(_) | Self::Rates(_) => 2,
             // What the configuration names can't be what it is to be.
             Self::Port(error) if error.kind == ErrorKind::Invalid => 2,
             Self::Port(_) => 3,
@@ -57,7 +59,7 @@ impl BackendError {
 type CoordinationPorts = (Arc<dyn Queue>, Arc<dyn JobTable>);
 
 /// The ports that `[cloud]` chooses.
-type CloudPorts = (Arc<dyn BlobStore>, Arc<dyn ImagePlane>);
+type CloudPorts = (Arc<dyn BlobStore>, Arc<dyn ImageService>);
 
 /// Opens the adapters that the configuration names, with the machine's clock.
 ///
@@ -65,18 +67,18 @@ type CloudPorts = (Arc<dyn BlobStore>, Arc<dyn ImagePlane>);
 /// [`BackendError`] where one of them is not to be had.
 pub fn open(config: &Config) -> Result<Ports, BackendError> {
     let connection = config.identity().as_ref().map(Connection::open).transpose()?;
-    open_over(config, connection.as_ref())
+    open_with_connection(config, connection.as_ref())
 }
 
 /// The same over a connection to Azure that is there already; it is needed where coordination or cloud is Azure.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_over(config: &Config, connection: Option<&Connection>) -> Result<Ports, BackendError> {
+pub fn open_with_connection(config: &Config, connection: Option<&Connection>) -> Result<Ports, BackendError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (queue, table) = match (&config.coordination, connection) {
         (Coordination::Azure(azure), Some(connection)) => azure_coordination(config, azure, connection)?,
-        (Coordination::Azure(_), None) => return Err(BackendError::NoConnection("coordination")),
+        (Coordination::Azure(_), None) => return Err(BackendError::MissingConnection("coordination")),
         (Coordination::Embedded(embedded), _) => {
             let database = Database::open(&embedded.path)?;
             let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::new(Arc::clone(&database), Arc::clone(&clock)));
@@ -86,11 +88,11 @@ pub fn open_over(config: &Config, connection: Option<&Connection>) -> Result<Por
     };
     let (blobs, images) = match (&config.cloud, connection) {
         (Cloud::Azure(azure), Some(connection)) => azure_cloud(azure, connection)?,
-        (Cloud::Azure(_), None) => return Err(BackendError::NoConnection("cloud")),
+        (Cloud::Azure(_), None) => return Err(BackendError::MissingConnection("cloud")),
         (Cloud::Directory(directory), _) => {
             let root = directory.root.clone();
             let blobs: Arc<dyn BlobStore> = Arc::new(DirectoryBlobs::new(root.clone(), Arc::clone(&clock)));
-            let images: Arc<dyn ImagePlane> = Arc::new(DirectoryImages::new(root));
+            let images: Arc<dyn ImageService> = Arc::new(DirectoryImages::new(root));
             (blobs, images)
         }
         (Cloud::Modelled(modelled), _) => modelled_cloud(config, modelled, &clock)?,
@@ -105,7 +107,7 @@ pub fn open_over(config: &Config, connection: Option<&Connection>) -> Result<Por
 pub fn open_inspector(config: &Config) -> Result<Option<Arc<dyn Inspector>>, BackendError> {
     let (Some(azure), Some(identity)) = (config.azure_cloud(), config.identity()) else { return Ok(None) };
     let connection = Connection::open(&identity)?;
-    let arm = Arm::new(&connection, &azure.resource_manager())?;
+    let arm = ResourceManager::new(&connection, &azure.resource_manager())?;
     let blobs = AzureBlobs::new(&connection, azure);
     Ok(Some(Arc::new(AzureInspector::new(&connection, arm, blobs))))
 }
@@ -123,7 +125,7 @@ fn azure_coordination(
 }
 
 fn azure_cloud(azure: &AzureCloud, connection: &Connection) -> Result<CloudPorts, BackendError> {
-    let arm = Arm::new(connection, &azure.resource_manager())?;
+    let arm = ResourceManager::new(connection, &azure.resource_manager())?;
     Ok((Arc::new(AzureBlobs::new(connection, azure)), Arc::new(AzureImages::new(arm, azure))))
 }
 
@@ -133,7 +135,7 @@ fn modelled_cloud(
     modelled: &ModelledCloud,
     clock: &Arc<dyn Clock>,
 ) -> Result<CloudPorts, BackendError> {
-    let pace = Pace::Limited(Box::new(Rates::load(config.plan.rates.as_deref())?));
+    let pace = LimitMode::Limited(Box::new(Rates::load(config.plan.rates.as_deref())?));
     let model = Model::new(pace, Arc::clone(clock), &config.source.region, modelled.seed.into());
     // Without targets there is nothing to place; whoever needs them says what is wrong with the file.
     let targets = TargetsFile::load(&config.targets.file).unwrap_or_default();
@@ -143,11 +145,11 @@ fn modelled_cloud(
 
 /// Says where the accounts of a fleet are and whose.
 pub fn place_fleet(model: &Model, source: &Source, targets: &TargetsFile) {
-    model.place(&source.account, &source.region, Some(source.subscription));
+    model.place_account(&source.account, &source.region, Some(source.subscription));
     for store in &targets.stores {
-        model.place(&store.account, &store.region, None);
+        model.place_account(&store.account, &store.region, None);
     }
     for target in &targets.targets {
-        model.place(&target.account, &target.region, Some(target.subscription));
+        model.place_account(&target.account, &target.region, Some(target.subscription));
     }
 }

@@ -19,11 +19,11 @@ use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway, check_kept};
+use goldfleet_ports::image_plane::{ChangeStatus, ImageService, ManagedImage, Pending, Provisioning, check_unchanged};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::blob_store::paths::{Place, fault};
+use super::blob_store::paths::{BlobPath, io_error};
 use super::blocking::blocking;
 
 /// What the data of a VHD must be a multiple of. Source: Azure, preparing a VHD: the virtual size is whole MiB.
@@ -48,25 +48,25 @@ impl DirectoryImages {
 
     /// Where an image is, or is to be. Blocks.
     fn path(&self, id: &ManagedImageId) -> PathBuf {
-        spelt(&self.folder(id), &format!("{}.json", id.name))
+        existing_spelling(&self.folder(id), &format!("{}.json", id.name))
     }
 
     /// The folder of the images of a resource group. Blocks.
     fn folder(&self, id: &ManagedImageId) -> PathBuf {
         let groups = self.root.join("subscriptions").join(id.subscription.to_string()).join("resourceGroups");
-        spelt(&groups, id.resource_group.as_str()).join("images")
+        existing_spelling(&groups, id.resource_group.as_str()).join("images")
     }
 
     /// The right to change images of a resource group, between looking at one and writing it. Blocks.
     fn lock(&self, id: &ManagedImageId) -> PortResult<FileLock> {
         let folder = self.folder(id);
         let locked = fs::create_dir_all(&folder).and_then(|()| FileLock::acquire(&folder.join("images")));
-        locked.map_err(|error| fault(&format!("could not lock {}", folder.display()), error))
+        locked.map_err(|error| io_error(&format!("could not lock {}", folder.display()), error))
     }
 }
 
 /// What is called so in a folder, in whatever case, as Resource Manager's names do not heed it; where nothing is, as given.
-fn spelt(folder: &Path, name: &str) -> PathBuf {
+fn existing_spelling(folder: &Path, name: &str) -> PathBuf {
     let exact = folder.join(name);
     if exact.exists() {
         return exact;
@@ -78,7 +78,7 @@ fn spelt(folder: &Path, name: &str) -> PathBuf {
 }
 
 #[async_trait]
-impl ImagePlane for DirectoryImages {
+impl ImageService for DirectoryImages {
     fn vhd_names(&self) -> VhdNames {
         VhdNames::Folders
     }
@@ -97,7 +97,7 @@ impl ImagePlane for DirectoryImages {
         .await
     }
 
-    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<ChangeStatus> {
         let (images, spec) = (self.clone(), spec.clone());
         blocking(move || {
             let resource = Resource::from(&spec);
@@ -105,34 +105,34 @@ impl ImagePlane for DirectoryImages {
             // Under the lock, as the name may be there in another case.
             let path = images.path(&spec.id);
             if let Some(present) = read(&path)? {
-                check_kept(&spec, &present.location, &present.properties.storage_profile.os_disk.blob_uri)?;
+                check_unchanged(&spec, &present.location, &present.properties.storage_profile.os_disk.blob_uri)?;
             }
             check_vhd(&images.root, &spec.vhd)?;
             write(&path, &resource)?;
-            Ok(Underway::Done)
+            Ok(ChangeStatus::Done)
         })
         .await
     }
 
-    async fn delete(&self, id: &ManagedImageId, _tenant: Option<&str>) -> PortResult<Underway> {
+    async fn delete(&self, id: &ManagedImageId, _tenant: Option<&str>) -> PortResult<ChangeStatus> {
         let (images, id) = (self.clone(), id.clone());
         blocking(move || {
             if !images.folder(&id).is_dir() {
-                return Ok(Underway::Done);
+                return Ok(ChangeStatus::Done);
             }
             let _lock = images.lock(&id)?;
             let path = images.path(&id);
             match fs::remove_file(&path) {
-                Ok(()) => Ok(Underway::Done),
-                Err(error) if error.kind() == Io::NotFound => Ok(Underway::Done),
-                Err(error) => Err(fault(&format!("could not remove {}", path.display()), error)),
+                Ok(()) => Ok(ChangeStatus::Done),
+                Err(error) if error.kind() == Io::NotFound => Ok(ChangeStatus::Done),
+                Err(error) => Err(io_error(&format!("could not remove {}", path.display()), error)),
             }
         })
         .await
     }
 
-    async fn poll(&self, _pending: &Pending) -> PortResult<Underway> {
-        Ok(Underway::Done)
+    async fn poll(&self, _pending: &Pending) -> PortResult<ChangeStatus> {
+        Ok(ChangeStatus::Done)
     }
 }
 
@@ -209,7 +209,7 @@ fn read(path: &Path) -> PortResult<Option<Resource>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == Io::NotFound => return Ok(None),
-        Err(error) => return Err(fault(&format!("could not read {}", path.display()), error)),
+        Err(error) => return Err(io_error(&format!("could not read {}", path.display()), error)),
     };
     serde_json::from_slice(&bytes).map(Some).map_err(|error| not_json(path, error))
 }
@@ -223,7 +223,7 @@ fn write(path: &Path, resource: &Resource) -> PortResult<()> {
         // The first error tells more than one of tidying up.
         let _ = fs::remove_file(&temporary);
     }
-    written.map_err(|error| fault(&format!("could not write {}", path.display()), error))
+    written.map_err(|error| io_error(&format!("could not write {}", path.display()), error))
 }
 
 fn not_json(path: &Path, error: serde_json::Error) -> PortError {
@@ -232,7 +232,7 @@ fn not_json(path: &Path, error: serde_json::Error) -> PortError {
 
 /// Refuses what Azure would refuse to make an image from.
 fn check_vhd(root: &Path, vhd: &BlobAddress) -> PortResult<()> {
-    let place = Place::new(root, vhd)?;
+    let place = BlobPath::parse(root, vhd)?;
     let Some((file, found)) = place.open(OpenOptions::new().read(true))? else {
         return Err(PortError::new(ErrorKind::NotFound, format!("there is no VHD {vhd}")).with_code("vhd-not-found"));
     };
@@ -245,10 +245,10 @@ fn check_vhd(root: &Path, vhd: &BlobAddress) -> PortResult<()> {
     }
 }
 
-fn check_footer(place: &Place, file: &File, offset: u64, invalid: impl Fn(&str) -> PortError) -> PortResult<()> {
+fn check_footer(place: &BlobPath, file: &File, offset: u64, invalid: impl Fn(&str) -> PortError) -> PortResult<()> {
     let mut footer = [0; FOOTER];
     file.read_exact_at(&mut footer, offset)
-        .map_err(|error| fault(&format!("could not read {}", place.file.display()), error))?;
+        .map_err(|error| io_error(&format!("could not read {}", place.file.display()), error))?;
     if &footer[..8] != b"conectix" {
         return Err(invalid("its last 512 bytes are no footer"));
     }

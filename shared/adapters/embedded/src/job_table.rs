@@ -62,7 +62,7 @@ impl SqliteJobTable {
         T: Send + 'static,
         P: rusqlite::Params + Send + 'static,
     {
-        let failed = self.database.failed();
+        let failed = self.database.sqlite_error();
         self.database
             .read(move |connection| {
                 let mut select = connection.prepare_cached(sql).map_err(&failed)?;
@@ -80,7 +80,7 @@ impl JobTable for SqliteJobTable {
     }
 
     async fn insert_job(&self, job: &Job) -> PortResult<()> {
-        let (id, body, failed) = (job.id.to_string(), to_json(job)?, self.database.failed());
+        let (id, body, failed) = (job.id.to_string(), to_json(job)?, self.database.sqlite_error());
         self.database
             .write(move |connection| {
                 let sql = "INSERT OR IGNORE INTO jobs (id, etag, body) VALUES (?1, 1, ?2)";
@@ -117,7 +117,7 @@ impl JobTable for SqliteJobTable {
     async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag> {
         let (id, body, expected) = (job.id.to_string(), to_json(job)?, version(if_match));
         let lines = event_lines(events)?;
-        let failed = self.database.failed();
+        let failed = self.database.sqlite_error();
         self.database
             .write(move |connection| {
                 let sql = "UPDATE jobs SET etag = etag + 1, body = ?1 WHERE id = ?2 AND etag = ?3";
@@ -136,7 +136,7 @@ impl JobTable for SqliteJobTable {
     async fn remove_job(&self, id: &JobId, if_match: &ETag) -> PortResult<()> {
         let (id, expected) = (id.to_string(), version(if_match));
         loop {
-            let (id, failed) = (id.clone(), self.database.failed());
+            let (id, failed) = (id.clone(), self.database.sqlite_error());
             let left = self.database.write(move |connection| remove_some(connection, &id, expected, &failed)).await?;
             if !left {
                 return Ok(());
@@ -147,8 +147,8 @@ impl JobTable for SqliteJobTable {
     async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize> {
         let mut added = 0;
         for batch in operations.chunks(BATCH) {
-            let rows: Vec<Stored> = batch.iter().map(Stored::of).collect::<PortResult<_>>()?;
-            let failed = self.database.failed();
+            let rows: Vec<StoredOperation> = batch.iter().map(StoredOperation::of).collect::<PortResult<_>>()?;
+            let failed = self.database.sqlite_error();
             added += self
                 .database
                 .write(move |connection| {
@@ -185,12 +185,12 @@ impl JobTable for SqliteJobTable {
 
     async fn commit(&self, changes: &[Change], events: &[Event]) -> PortResult<Vec<ETag>> {
         check_one_group(changes, events)?;
-        let rows: Vec<(Stored, i64)> = changes
+        let rows: Vec<(StoredOperation, i64)> = changes
             .iter()
-            .map(|change| Ok((Stored::of(&change.operation)?, version(&change.if_match))))
+            .map(|change| Ok((StoredOperation::of(&change.operation)?, version(&change.if_match))))
             .collect::<PortResult<_>>()?;
         let lines = event_lines(events)?;
-        let failed = self.database.failed();
+        let failed = self.database.sqlite_error();
         self.database
             .write(move |connection| {
                 for (row, expected) in &rows {
@@ -213,7 +213,7 @@ impl JobTable for SqliteJobTable {
     }
 
     async fn put_upload(&self, upload: &Upload) -> PortResult<()> {
-        let (id, body, failed) = (upload.id.to_string(), to_json(upload)?, self.database.failed());
+        let (id, body, failed) = (upload.id.to_string(), to_json(upload)?, self.database.sqlite_error());
         self.database
             .write(move |connection| {
                 let sql = "INSERT OR REPLACE INTO uploads (id, body) VALUES (?1, ?2)";
@@ -239,7 +239,7 @@ impl JobTable for SqliteJobTable {
 }
 
 /// An operation as it is stored.
-struct Stored {
+struct StoredOperation {
     job: String,
     id: String,
     group: String,
@@ -247,7 +247,7 @@ struct Stored {
     done: Vec<u8>,
 }
 
-impl Stored {
+impl StoredOperation {
     fn of(operation: &Operation) -> PortResult<Self> {
         Ok(Self {
             job: operation.job.to_string(),
@@ -291,7 +291,7 @@ fn remove_some(
     Ok(false)
 }
 
-fn replace(connection: &Connection, row: &Stored, expected: i64) -> rusqlite::Result<usize> {
+fn replace(connection: &Connection, row: &StoredOperation, expected: i64) -> rusqlite::Result<usize> {
     connection.prepare_cached(REPLACE_OPERATION)?.execute(params![row.body, row.done, row.job, row.id, expected])
 }
 
@@ -330,7 +330,7 @@ fn job((id, etag, body): RawJob) -> PortResult<Versioned<Job>> {
 fn operation((job, id, etag, body, done): RawOperation) -> PortResult<Versioned<Operation>> {
     let name = || format!("operation {id} of job {job}");
     let mut value: Operation = from_json(&body, name)?;
-    value.progress.done = ChunkSet::decode(&done).map_err(|error| damaged(&name(), &error))?;
+    value.progress.done = ChunkSet::decode(&done).map_err(|error| corrupt_row(&name(), &error))?;
     Ok(Versioned { value, etag: ETag(etag.to_string()) })
 }
 
@@ -344,14 +344,14 @@ fn version(etag: &ETag) -> i64 {
 }
 
 fn to_json(value: &impl serde::Serialize) -> PortResult<String> {
-    serde_json::to_string(value).map_err(|error| damaged("a row", &error))
+    serde_json::to_string(value).map_err(|error| corrupt_row("a row", &error))
 }
 
 fn from_json<T: DeserializeOwned>(body: &str, name: impl Fn() -> String) -> PortResult<T> {
-    serde_json::from_str(body).map_err(|error| damaged(&name(), &error))
+    serde_json::from_str(body).map_err(|error| corrupt_row(&name(), &error))
 }
 
-fn damaged(name: &str, error: &dyn std::error::Error) -> PortError {
+fn corrupt_row(name: &str, error: &dyn std::error::Error) -> PortError {
     PortError::new(ErrorKind::Invalid, format!("{name} can't be read from the table: {error}")).with_code("row-damaged")
 }
 
@@ -369,7 +369,7 @@ mod tests {
 
     /// How SQLite goes about a query.
     async fn plan(database: &Database, sql: &'static str) -> String {
-        let failed = database.failed();
+        let failed = database.sqlite_error();
         let explain = move |connection: &Connection| {
             let mut select = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).map_err(&failed)?;
             let unbound =
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_asked_again_and_again_does_not_go_through_history() {
+    async fn hot_queries_use_index() {
         let folder = tempfile::TempDir::new().unwrap();
         let database = Database::open(&folder.path().join("goldfleet.db")).unwrap();
         assert_eq!(plan(&database, OPEN_JOBS).await, "SEARCH jobs USING INDEX jobs_by_state (<expr>=?)");

@@ -19,13 +19,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::blocking::blocking;
 
 /// How long a statement waits for another process's lock before it gives up as `Unavailable`.
-const BUSY: Duration = Duration::from_secs(10);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections for reading: readers do not wait for the writer.
 const READERS: usize = 2;
 
 /// Prepared statements kept per connection: more than there are.
-const STATEMENTS: usize = 64;
+const CACHED_STATEMENTS: usize = 64;
 
 /// The version of the schema, in the file's `user_version`.
 const VERSION: i64 = Database::FORMAT_VERSION;
@@ -65,8 +65,8 @@ pub struct Database {
     file: String,
     path: PathBuf,
     identity: Identity,
-    writer: Lane,
-    readers: Lane,
+    writer: ConnectionPool,
+    readers: ConnectionPool,
 }
 
 /// What tells a file from another of its name: device and inode.
@@ -78,34 +78,34 @@ fn identity(path: &Path) -> Identity {
 
 /// Connections of one kind, and as many permits. Whoever has a permit finds a connection, so that no thread is blocked
 /// waiting for one.
-struct Lane {
+struct ConnectionPool {
     permits: Arc<Semaphore>,
     connections: Arc<Mutex<Vec<Connection>>>,
 }
 
-impl Lane {
+impl ConnectionPool {
     fn new(connections: Vec<Connection>) -> Self {
         let permits = Arc::new(Semaphore::new(connections.len()));
         Self { permits, connections: Arc::new(Mutex::new(connections)) }
     }
 
     /// A connection, when there is one that nobody uses.
-    async fn take(&self) -> Option<Taken> {
+    async fn take(&self) -> Option<PooledConnection> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         let connections = Arc::clone(&self.connections);
         let connection = lock(&connections).pop()?;
-        Some(Taken { connection: Some(connection), connections, _permit: permit })
+        Some(PooledConnection { connection: Some(connection), connections, _permit: permit })
     }
 }
 
 /// A connection in use. It goes back when this is dropped, whatever became of its use, and then its permit.
-struct Taken {
+struct PooledConnection {
     connection: Option<Connection>,
     connections: Arc<Mutex<Vec<Connection>>>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Drop for Taken {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         lock(&self.connections).extend(self.connection.take());
     }
@@ -128,8 +128,8 @@ impl Database {
         let file = path.display().to_string();
         let open = || -> Result<Connection, rusqlite::Error> {
             let connection = Connection::open(path)?;
-            connection.busy_timeout(BUSY)?;
-            connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             Ok(connection)
@@ -139,7 +139,13 @@ impl Database {
         let readers =
             (0..READERS).map(|_| open()).collect::<Result<_, _>>().map_err(|error| translate(&file, error))?;
         let (path, identity) = (path.to_owned(), identity(path));
-        Ok(Arc::new(Self { file, path, identity, writer: Lane::new(vec![writer]), readers: Lane::new(readers) }))
+        Ok(Arc::new(Self {
+            file,
+            path,
+            identity,
+            writer: ConnectionPool::new(vec![writer]),
+            readers: ConnectionPool::new(readers),
+        }))
     }
 
     /// Runs `work` in a transaction that may write: all of it happens, or, where it returns an error, nothing.
@@ -168,7 +174,7 @@ impl Database {
         self.run(&self.readers, move |connection| work(connection)).await
     }
 
-    async fn run<T, F>(&self, lane: &Lane, work: F) -> PortResult<T>
+    async fn run<T, F>(&self, lane: &ConnectionPool, work: F) -> PortResult<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> PortResult<T> + Send + 'static,
@@ -190,7 +196,7 @@ impl Database {
     }
 
     /// An error of SQLite as one of the port's.
-    pub(super) fn failed(&self) -> impl Fn(rusqlite::Error) -> PortError + Send + Sync + Clone + 'static {
+    pub(super) fn sqlite_error(&self) -> impl Fn(rusqlite::Error) -> PortError + Send + Sync + Clone + 'static {
         let file = self.file.clone();
         move |error| translate(&file, error)
     }
@@ -261,7 +267,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_connection_comes_back_whatever_becomes_of_its_work() {
+    async fn connection_returns_to_pool_after_error_or_panic() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(&folder.path().join("fleet.db")).unwrap();
         let broken = Arc::clone(&database);

@@ -1,6 +1,6 @@
 //! The directory cloud: the suites of its ports, and what only it promises.
 //!
-//! Tests of what other processes see run this program once more, with a role in the environment: [`another_process`] is
+//! Tests of what other processes see run this program once more, with a role in the environment: [`other_process_role`] is
 //! then the only test, and plays it.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
@@ -25,7 +25,7 @@ use goldfleet_ports::blob_store::{BlobStore, Fence, PAGE};
 use goldfleet_ports::clock::{SystemClock, TokioClock};
 use goldfleet_ports::conformance;
 use goldfleet_ports::error::ErrorKind;
-use goldfleet_ports::image_plane::ImagePlane;
+use goldfleet_ports::image_plane::ImageService;
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -65,8 +65,8 @@ async fn blobs_conform() {
 #[tokio::test(flavor = "multi_thread")]
 async fn images_conform() {
     let (root, blobs) = cloud().await;
-    let site = conformance::image_plane::Site {
-        subscription: SubscriptionId::numbered(1),
+    let site = conformance::image_plane::ImageSuiteLocation {
+        subscription: SubscriptionId::nth_for_tests(1),
         resource_group: "images".parse().unwrap(),
         region: "westeurope".parse().unwrap(),
         container: container(),
@@ -77,7 +77,7 @@ async fn images_conform() {
 fn image_of(vhd: &str) -> ManagedImageSpec {
     ManagedImageSpec {
         id: ManagedImageId {
-            subscription: SubscriptionId::numbered(1),
+            subscription: SubscriptionId::nth_for_tests(1),
             resource_group: "images".parse().unwrap(),
             name: "ubuntu-1".parse().unwrap(),
         },
@@ -122,7 +122,7 @@ async fn images_of_one_name_are_not_replaced_by_others() {
 }
 
 #[tokio::test]
-async fn an_image_looks_like_azures() {
+async fn image_file_matches_azure_resource() {
     let (root, blobs) = cloud().await;
     let spec = image_of("ubuntu__1.vhd");
     conformance::image_plane::put_smallest_vhd(&blobs, &spec.vhd).await;
@@ -132,7 +132,7 @@ async fn an_image_looks_like_azures() {
 }
 
 #[tokio::test]
-async fn a_file_in_place_of_an_account_makes_all_calls_fail() {
+async fn file_at_account_path_fails_all_calls() {
     let root = TempDir::new().unwrap();
     fs::write(root.path().join("stage0001"), "").unwrap();
     let (blobs, blob) = (blobs_at(root.path()), container().blob("a/b"));
@@ -154,7 +154,7 @@ async fn a_file_in_place_of_an_account_makes_all_calls_fail() {
 }
 
 #[tokio::test]
-async fn names_do_not_lead_out_of_their_container() {
+async fn names_cannot_escape_container() {
     let (_root, blobs) = cloud().await;
     let long = "x/".repeat(600);
     for name in ["", "..", "../a", "a/../../b", "/etc/passwd", "a//b", "a/", ".hidden", "a/.hidden", "a\0b", &long] {
@@ -169,7 +169,7 @@ async fn names_do_not_lead_out_of_their_container() {
 }
 
 #[tokio::test]
-async fn blobs_and_folders_do_not_take_each_others_names() {
+async fn blobs_and_folders_do_not_collide() {
     let (_root, blobs) = cloud().await;
     let put = async |name: &str| blobs.put_blob(&container().blob(name), Bytes::new(), crc(b"").into()).await;
     put("folder/blob").await.unwrap();
@@ -181,7 +181,7 @@ async fn blobs_and_folders_do_not_take_each_others_names() {
 }
 
 #[tokio::test]
-async fn what_is_removed_leaves_nothing() {
+async fn delete_leaves_no_files() {
     let (root, blobs) = cloud().await;
     let blob = container().blob("ubuntu__1.vhd");
     blobs.create_page_blob(&blob, PAGE, &BTreeMap::new()).await.unwrap();
@@ -194,7 +194,7 @@ async fn what_is_removed_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_interrupted_creation_is_taken_over() {
+async fn interrupted_create_is_resumed() {
     let (root, blobs) = cloud().await;
     let blob = container().blob("1.vhd");
     let begun = Fence::at(Timestamp::now());
@@ -213,7 +213,7 @@ async fn an_interrupted_creation_is_taken_over() {
 }
 
 #[tokio::test]
-async fn a_file_that_an_operator_puts_in_is_a_blob_but_no_page_blob() {
+async fn manually_placed_file_is_block_blob() {
     let (root, blobs) = cloud().await;
     fs::write(root.path().join("stage0001/golden/mine.vhd"), "bytes").unwrap();
     let blob = container().blob("mine.vhd");
@@ -223,7 +223,7 @@ async fn a_file_that_an_operator_puts_in_is_a_blob_but_no_page_blob() {
 }
 
 #[tokio::test]
-async fn a_page_blob_takes_only_the_space_of_its_data() {
+async fn page_blob_is_sparse() {
     let (root, blobs) = cloud().await;
     let (blob, body) = (container().blob("1.vhd"), Bytes::from(vec![1; LENGTH]));
     blobs.create_page_blob(&blob, 1 << 40, &BTreeMap::new()).await.unwrap();
@@ -236,7 +236,7 @@ async fn a_page_blob_takes_only_the_space_of_its_data() {
 }
 
 #[tokio::test]
-async fn touches_take_the_injected_clocks_time_and_never_go_back() {
+async fn touch_uses_injected_clock_and_is_monotonic() {
     let root = TempDir::new().unwrap();
     let now = "2040-01-01T00:00:00Z".parse().unwrap();
     let blobs = DirectoryBlobs::new(root.path().to_owned(), Arc::new(TokioClock::starting_at(now)));
@@ -254,7 +254,7 @@ async fn touches_take_the_injected_clocks_time_and_never_go_back() {
 
 /// Kills a process that writes blobs without end at many moments: whatever blob is there is whole.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_process_leaves_no_half_blob() {
+async fn killed_process_leaves_no_partial_blob() {
     let (root, blobs) = cloud().await;
     for round in 0..8 {
         let mut writer = start("put-blobs", root.path());
@@ -282,7 +282,7 @@ async fn a_killed_process_leaves_no_half_blob() {
 /// A process that writes pages under an old fence, stopped and continued at many moments, never writes after the newer
 /// fence was taken.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fence_holds_against_a_process_that_was_stopped() {
+async fn fence_rejects_resumed_process() {
     let (root, blobs) = cloud().await;
     let (blob, body) = (pages_blob(), page(2));
     for round in 0..40 {
@@ -336,7 +336,7 @@ impl Drop for Process {
 
 fn start(role: &str, root: &Path) -> Process {
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "another_process", "--ignored"])
+        .args(["--exact", "other_process_role", "--ignored"])
         .env(ROLE, role)
         .env(ROOT, root)
         .stdout(Stdio::null())
@@ -364,7 +364,7 @@ fn ended_fenced(mut process: Process) -> bool {
 
 #[tokio::test]
 #[ignore = "a role that other tests start in a process of its own"]
-async fn another_process() {
+async fn other_process_role() {
     let (Ok(role), Ok(root)) = (std::env::var(ROLE), std::env::var(ROOT)) else { return };
     let blobs = blobs_at(Path::new(&root));
     match role.as_str() {

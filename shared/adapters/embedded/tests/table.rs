@@ -18,7 +18,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_queue_conforms() {
+async fn queue_conforms() {
     let folder = TempDir::new().unwrap();
     let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
     let database = Database::open(&folder.path().join("goldfleet.db")).unwrap();
@@ -26,13 +26,13 @@ async fn the_queue_conforms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_job_table_conforms() {
+async fn job_table_conforms() {
     let folder = TempDir::new().unwrap();
     job_table::all(&SqliteJobTable::new(Database::open(&folder.path().join("goldfleet.db")).unwrap())).await;
 }
 
 #[test]
-fn what_is_no_database_of_ours_is_refused() {
+fn foreign_database_is_rejected() {
     let folder = TempDir::new().unwrap();
     let message = |name: &str| {
         let error = Database::open(&folder.path().join(name)).err().unwrap();
@@ -48,7 +48,7 @@ fn what_is_no_database_of_ours_is_refused() {
 
 /// What would be written to a file that nobody can open any more would be lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_removed_or_replaced_is_not_used_on() {
+async fn replaced_database_file_is_detected() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("goldfleet.db");
     let table = SqliteJobTable::new(Database::open(&file).unwrap());
@@ -65,7 +65,7 @@ async fn a_file_that_is_removed_or_replaced_is_not_used_on() {
 
 /// A file of an earlier program of the same format has no index yet: it gets it, and what is in it is found.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_earlier_programs_file_is_gone_on_with() {
+async fn older_database_file_is_usable() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("goldfleet.db");
     drop(Database::open(&file).unwrap());
@@ -95,7 +95,7 @@ async fn an_earlier_programs_file_is_gone_on_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_processes_may_open_a_new_file_at_once() {
+async fn concurrent_open_of_new_file_works() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("goldfleet.db");
     let opened: Vec<_> = (0..8)
@@ -115,7 +115,7 @@ const VICTIM: &str = "GOLDFLEET_TEST_VICTIM";
 /// What the victim does: for each number, a message to one queue, then to another, then the first away.
 #[test]
 #[ignore = "only to be killed by another test"]
-fn victim() {
+fn killed_process_role() {
     let file = std::env::var(VICTIM).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -135,13 +135,13 @@ fn open(file: &Path) -> SqliteQueue {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_process_loses_no_message_and_leaves_the_file_whole() {
+async fn killed_process_loses_no_message_or_data() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("goldfleet.db");
     let queue = open(&file);
     for round in 0..6_u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["victim", "--exact", "--quiet", "--ignored"])
+            .args(["killed_process_role", "--exact", "--quiet", "--ignored"])
             .env(VICTIM, &file)
             .stdout(Stdio::null())
             .spawn()

@@ -9,11 +9,11 @@ use goldfleet_model::ids::{Region, SubscriptionId};
 use goldfleet_model::store::BlobAddress;
 
 use super::limits::{ArmKind, BucketRates};
-use super::pace::{Bucket, Moment};
+use super::pipe::{Bucket, SimNanos};
 
 /// Resource Manager's state.
 #[derive(Default)]
-pub(super) struct Arm {
+pub(super) struct ResourceManagerState {
     pub(super) images: BTreeMap<String, Image>,
     buckets: HashMap<(SubscriptionId, ArmKind), Bucket>,
 }
@@ -26,14 +26,14 @@ pub(super) struct Image {
     /// What it is made of.
     pub(super) vhd: BlobAddress,
     /// When it is there.
-    pub(super) ready: Moment,
+    pub(super) ready: SimNanos,
 }
 
-impl Arm {
+impl ResourceManagerState {
     /// Takes a request's token. An error says for how many nanoseconds there is none.
     pub(super) fn take(
         &mut self,
-        now: Moment,
+        now: SimNanos,
         subscription: SubscriptionId,
         kind: ArmKind,
         rates: BucketRates,

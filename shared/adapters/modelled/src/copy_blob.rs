@@ -11,11 +11,11 @@ use goldfleet_ports::error::PortResult;
 
 use super::errors;
 use super::extents::{Extents, Piece};
-use super::world::{BlobId, Made};
+use super::state::{BlobId, NewBlob};
 use super::{Model, blob_store};
 
 /// How much a service copies in one go. Small enough that copies which run together share their limits fairly.
-const PIECE: u64 = 64 * 1024 * 1024;
+const COPY_BLOCK: u64 = 64 * 1024 * 1024;
 
 impl Model {
     /// Makes a page blob of `length` bytes of data, at once. What they are, nobody knows.
@@ -25,8 +25,8 @@ impl Model {
     pub fn put_page_blob(&self, blob: &BlobAddress, length: u64) -> PortResult<()> {
         self.world().ensure_container(&blob.container);
         let mut content = Extents::default();
-        content.put(0, length, Piece::Lost);
-        let made = Made { length, content: Arc::new(content), metadata: BTreeMap::new(), is_page_blob: true };
+        content.insert(0, length, Piece::Unknown);
+        let made = NewBlob { length, content: Arc::new(content), metadata: BTreeMap::new(), is_page_blob: true };
         self.add(blob, made)
     }
 
@@ -40,12 +40,12 @@ impl Model {
         let found = found.ok_or_else(|| errors::no_blob(from))?;
         let length = self.world().blob(found).map_or(0, |blob| blob.length);
         self.put_page_blob(to, length)?;
-        self.pass(found, from, to, length).await;
+        self.wait_for_copy(found, from, to, length).await;
         Ok(())
     }
 
     /// Waits for as long as a copy takes.
-    pub(super) async fn pass(&self, found: BlobId, from: &BlobAddress, to: &BlobAddress, length: u64) {
+    pub(super) async fn wait_for_copy(&self, found: BlobId, from: &BlobAddress, to: &BlobAddress, length: u64) {
         if from.container.account == to.container.account {
             let until = {
                 let now = self.moment();
@@ -53,14 +53,14 @@ impl Model {
                 let account = world.account(&to.container.account);
                 world.accounts[account].copies.take(now, length)
             };
-            self.wait(until).await;
+            self.wait_until(until).await;
             return;
         }
         let mut at = 0;
         while at < length {
-            let bytes = PIECE.min(length - at);
+            let bytes = COPY_BLOCK.min(length - at);
             let until = blob_store::copy_piece(self, found, to, bytes);
-            self.wait(until).await;
+            self.wait_until(until).await;
             at += bytes;
         }
     }

@@ -15,9 +15,9 @@ pub(super) enum Piece {
     /// These bytes. Boxed, as a fleet has millions of pieces and nearly all of them are of the next kind.
     Bytes(Box<Bytes>),
     /// Bytes with this CRC-64/NVME, which nobody keeps.
-    Known(u64),
+    Checksum(u64),
     /// Part of what was known by its checksum: what it holds, nobody can tell any more.
-    Lost,
+    Unknown,
 }
 
 impl Piece {
@@ -30,21 +30,21 @@ impl Piece {
         match self {
             _ if range == (0..length) => self.clone(),
             Self::Bytes(bytes) => Self::of(bytes.slice(as_usize(range.start)..as_usize(range.end))),
-            Self::Known(_) | Self::Lost => Self::Lost,
+            Self::Checksum(_) | Self::Unknown => Self::Unknown,
         }
     }
 
     fn crc64(&self) -> Option<u64> {
         match self {
             Self::Bytes(bytes) => Some(crc64(bytes)),
-            Self::Known(crc) => Some(*crc),
-            Self::Lost => None,
+            Self::Checksum(crc) => Some(*crc),
+            Self::Unknown => None,
         }
     }
 }
 
 /// A stretch of a blob: where it begins, its length, and what it holds.
-pub(super) type Stretch = (u64, u64, Piece);
+pub(super) type Extent = (u64, u64, Piece);
 
 /// A blob's content. What is in no piece is zero.
 #[derive(Debug, Clone, Default)]
@@ -55,7 +55,7 @@ pub(super) struct Extents {
 
 impl Extents {
     /// Writes a piece of `length` bytes over whatever lies at `at`.
-    pub(super) fn put(&mut self, at: u64, length: u64, piece: Piece) {
+    pub(super) fn insert(&mut self, at: u64, length: u64, piece: Piece) {
         if length == 0 {
             return;
         }
@@ -70,15 +70,15 @@ impl Extents {
         }
         let before = self.pieces.range(..range.start).next_back().map(|(at, _)| *at);
         if let Some(at) = before {
-            self.cut(at, &range);
+            self.trim_at(at, &range);
         }
         while let Some(at) = self.pieces.range(range.clone()).next().map(|(at, _)| *at) {
-            self.cut(at, &range);
+            self.trim_at(at, &range);
         }
     }
 
     /// Leaves of the piece at `at` what is outside of the range.
-    fn cut(&mut self, at: u64, range: &Range<u64>) {
+    fn trim_at(&mut self, at: u64, range: &Range<u64>) {
         let Some((length, _)) = self.pieces.get(&at).filter(|(length, _)| at + length > range.start) else { return };
         let length = *length;
         let Some((_, piece)) = self.pieces.remove(&at) else { return };
@@ -93,14 +93,14 @@ impl Extents {
     }
 
     /// What lies in a range, cut to it, in order; places count from the range's beginning.
-    pub(super) fn within(&self, range: &Range<u64>) -> Vec<Stretch> {
+    pub(super) fn within(&self, range: &Range<u64>) -> Vec<Extent> {
         if let Some((length, piece)) = self.pieces.get(&range.start)
             && range.start + length == range.end
         {
             return vec![(0, *length, piece.clone())];
         }
         let behind = |(at, (length, _)): &(&u64, &(u64, Piece))| **at + length > range.start;
-        let mut found: Vec<Stretch> = self
+        let mut found: Vec<Extent> = self
             .pieces
             .range(..range.end)
             .rev()
@@ -187,10 +187,10 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_what_is_known_by_its_checksum_is_lost_and_the_rest_is_not() {
+    fn splitting_checksum_extent_loses_only_split_part() {
         let mut extents = Extents::default();
-        extents.put(0, 100, Piece::Known(7));
-        extents.put(100, 100, Piece::Known(8));
+        extents.insert(0, 100, Piece::Checksum(7));
+        extents.insert(100, 100, Piece::Checksum(8));
         assert_eq!(extents.crc64(&(0..200)), Some(combine_crc64(7, 8, 100)));
         assert_eq!(extents.ranges(), std::slice::from_ref(&(0..200)));
         extents.clear(150..160);
@@ -202,7 +202,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn writes_and_clearings_are_those_of_plain_bytes(
+        fn extents_match_plain_bytes(
             steps in prop::collection::vec((0_u64..300, 0_u64..120, any::<Option<u8>>()), 0..40),
             start in 0_u64..300, length in 0_u64..200,
         ) {
@@ -213,7 +213,7 @@ mod tests {
                     Some(seed) => {
                         let Piece::Bytes(bytes) = piece(seed, length) else { unreachable!() };
                         plain[range].copy_from_slice(&bytes);
-                        extents.put(at, length, Piece::Bytes(bytes));
+                        extents.insert(at, length, Piece::Bytes(bytes));
                     }
                     None => {
                         plain[range].fill(0);

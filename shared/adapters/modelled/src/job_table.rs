@@ -15,10 +15,10 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
 use goldfleet_ports::{ETag, Versioned};
 
-use super::memory::Memory;
+use super::memory::InMemory;
 
 /// The job table in memory.
-pub struct MemoryJobTable(Memory<State>);
+pub struct MemoryJobTable(InMemory<State>);
 
 #[derive(Default)]
 struct State {
@@ -40,7 +40,7 @@ impl MemoryJobTable {
     /// An empty table, each request to which takes `latency` by this clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, latency: Duration) -> Self {
-        Self(Memory::new(clock, latency))
+        Self(InMemory::new(clock, latency))
     }
 }
 

@@ -5,7 +5,7 @@
 //! - [`Model`] is the cloud; [`ModelledBlobs`] and [`ModelledImages`] are its ports.
 //! - [`MemoryQueue`] and [`MemoryJobTable`] are the other two ports without a thread that blocks: virtual time passes
 //!   when every task waits, and one that waits for a thread would make it jump.
-//! - [`Pace`] is what it keeps to; [`Stats`] what it has counted.
+//! - [`LimitMode`] is what it keeps to; [`Stats`] what it has counted.
 //!
 //! Nothing is left to chance but what a seed decides, so that two runs are the same to the event.
 
@@ -18,13 +18,13 @@ mod image_plane;
 mod job_table;
 mod limits;
 mod memory;
-mod pace;
+mod pipe;
 mod queue;
+mod state;
 mod stats;
 #[cfg(test)]
 mod tests;
 mod traffic;
-mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,25 +33,25 @@ use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
 use goldfleet_model::manifest::{ChunkEntry, Manifest};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::Ports;
-use goldfleet_ports::clock::{Clock, between};
+use goldfleet_ports::clock::{Clock, elapsed};
 use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
 pub use blob_store::ModelledBlobs;
 pub use image_plane::ModelledImages;
 pub use job_table::MemoryJobTable;
-pub use limits::{Limit, Pace};
+pub use limits::{Limit, LimitMode};
 pub use queue::MemoryQueue;
 pub use stats::{AccountStats, Busiest, LinkStats, Stats};
 
 use extents::{Extents, Piece};
-use pace::{Moment, nanos};
-use traffic::Begun;
-use world::{Made, World};
+use pipe::{SimNanos, nanos};
+use state::{CloudState, NewBlob};
+use traffic::RequestEnd;
 
 /// A modelled cloud.
 pub struct Model {
-    world: Mutex<World>,
+    world: Mutex<CloudState>,
     clock: Arc<dyn Clock>,
     began: Timestamp,
 }
@@ -59,21 +59,21 @@ pub struct Model {
 impl Model {
     /// An empty cloud, whose clients are in the region `home`.
     #[must_use]
-    pub fn new(pace: Pace, clock: Arc<dyn Clock>, home: &Region, seed: u64) -> Arc<Self> {
+    pub fn new(pace: LimitMode, clock: Arc<dyn Clock>, home: &Region, seed: u64) -> Arc<Self> {
         let began = clock.now();
-        Arc::new(Self { world: Mutex::new(World::new(pace, home, seed)), clock, began })
+        Arc::new(Self { world: Mutex::new(CloudState::new(pace, home, seed)), clock, began })
     }
 
     /// Says where an account is and, where that matters, whose. Others are in the clients' region, and anyone's.
-    pub fn place(&self, account: &AccountName, region: &Region, owner: Option<SubscriptionId>) {
-        self.world().place(account, region, owner);
+    pub fn place_account(&self, account: &AccountName, region: &Region, owner: Option<SubscriptionId>) {
+        self.world().place_account(account, region, owner);
     }
 
     /// From a while after now on, whoever has a service read from an account waits for an answer that never comes, for as
     /// long as the adapter for Azure would.
-    pub fn silence(&self, account: &AccountName, after: Duration) {
+    pub fn stall_source(&self, account: &AccountName, after: Duration) {
         let since = self.moment().saturating_add(nanos(after));
-        self.world().silent.insert(account.clone(), since);
+        self.world().stalled.insert(account.clone(), since);
     }
 
     /// Puts chunks into a store, at once, with nothing known of them but their checksums; those that are there stay.
@@ -95,9 +95,9 @@ impl Model {
             }
             let mut content = Extents::default();
             for run in &chunk.runs {
-                content.put(run.at.into(), run.length.into(), Piece::Known(run.crc64));
+                content.insert(run.at.into(), run.length.into(), Piece::Checksum(run.crc64));
             }
-            let made = Made { length: chunk.length.into(), content: Arc::new(content), ..Made::default() };
+            let made = NewBlob { length: chunk.length.into(), content: Arc::new(content), ..NewBlob::default() };
             world.add(&address, made, now)?;
         }
         Ok(())
@@ -141,11 +141,11 @@ impl Model {
     }
 
     /// Forgets what has been counted so far.
-    pub fn count_anew(&self) {
-        self.world().count_anew();
+    pub fn reset_stats(&self) {
+        self.world().reset_stats();
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
+    fn world(&self) -> MutexGuard<'_, CloudState> {
         // Where something panics while it holds the lock, that is a bug, and is seen where it panics.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,12 +154,12 @@ impl Model {
         self.clock.now()
     }
 
-    fn moment(&self) -> Moment {
-        nanos(between(self.began, self.clock.now()))
+    fn moment(&self) -> SimNanos {
+        nanos(elapsed(self.began, self.clock.now()))
     }
 
     /// Waits until a moment.
-    async fn wait(&self, until: Moment) {
+    async fn wait_until(&self, until: SimNanos) {
         let now = self.moment();
         if until > now {
             self.clock.sleep(Duration::from_nanos(until - now)).await;
@@ -167,10 +167,10 @@ impl Model {
     }
 
     /// Begins a request and waits for its end.
-    async fn request<T>(&self, begin: impl FnOnce(&mut World, Moment) -> Begun<T>) -> PortResult<T> {
+    async fn run_request<T>(&self, begin: impl FnOnce(&mut CloudState, SimNanos) -> RequestEnd<T>) -> PortResult<T> {
         let now = self.moment();
         let (until, checked) = begin(&mut self.world(), now);
-        self.wait(until).await;
+        self.wait_until(until).await;
         checked
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// The pace of the modelled cloud.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Pace {
+pub enum LimitMode {
     /// Everything happens at once: for tests of rules.
     Unlimited,
     /// By these rates.
@@ -101,7 +101,7 @@ pub(super) enum ArmKind {
     Delete,
 }
 
-impl Pace {
+impl LimitMode {
     fn rates(&self) -> Option<&Rates> {
         match self {
             Self::Unlimited => None,
@@ -113,35 +113,35 @@ impl Pace {
         let Some(rates) = self.rates() else { return AccountRates::default() };
         let account = rates.accounts.named.get(name).unwrap_or_else(|| rates.account(region));
         AccountRates {
-            ingress: some(account.ingress()),
-            egress: some(account.egress()),
-            requests: whole(account.requests_per_second),
+            ingress: at_least_one(account.ingress()),
+            egress: at_least_one(account.egress()),
+            requests: round_to_u64(account.requests_per_second),
         }
     }
 
     /// Requests a second of a blob.
     pub(super) fn blob_requests(&self) -> Rate {
-        self.rates().and_then(|rates| whole(rates.blob.requests_per_second))
+        self.rates().and_then(|rates| round_to_u64(rates.blob.requests_per_second))
     }
 
     /// Bytes a second of a page blob.
     pub(super) fn page_blob(&self) -> Rate {
-        self.rates().and_then(|rates| some(rates.page_blob()))
+        self.rates().and_then(|rates| at_least_one(rates.page_blob()))
     }
 
     /// Bytes a second of copies inside an account.
     pub(super) fn copies_inside(&self) -> Rate {
-        self.rates().and_then(|rates| whole(rates.blob.copy_inside_account_mb_per_second * 1e6))
+        self.rates().and_then(|rates| round_to_u64(rates.blob.copy_inside_account_mb_per_second * 1e6))
     }
 
     /// Bytes a second of one request between regions.
     pub(super) fn stream(&self) -> Rate {
-        self.rates().and_then(|rates| whole(rates.stream.mb_per_second * 1e6))
+        self.rates().and_then(|rates| round_to_u64(rates.stream.mb_per_second * 1e6))
     }
 
     /// Bytes a second from one region to another; none inside a region.
     pub(super) fn wan(&self, from: &Region, to: &Region) -> Rate {
-        self.rates().filter(|_| from != to).and_then(|rates| some(rates.wan(from, to)))
+        self.rates().filter(|_| from != to).and_then(|rates| at_least_one(rates.wan(from, to)))
     }
 
     pub(super) fn round_trip(&self, from: &Region, to: &Region) -> Duration {
@@ -182,16 +182,16 @@ impl Pace {
             ArmKind::Write => (arm.write_burst, arm.writes_per_second),
             ArmKind::Delete => (arm.delete_burst, arm.deletes_per_second),
         };
-        Some(BucketRates { burst: whole(burst)?, per_1000_seconds: whole(rate * 1e3)? })
+        Some(BucketRates { burst: round_to_u64(burst)?, per_1000_seconds: round_to_u64(rate * 1e3)? })
     }
 }
 
 /// The nearest whole number of a rate.
-fn whole(number: f64) -> Rate {
-    some(goldfleet_rates::whole(number))
+fn round_to_u64(number: f64) -> Rate {
+    at_least_one(goldfleet_rates::round_to_u64(number))
 }
 
 /// At least one: a rate that was rounded to nothing is no standstill.
-fn some(number: u64) -> Rate {
+fn at_least_one(number: u64) -> Rate {
     Some(number.max(1))
 }

@@ -7,20 +7,20 @@ use goldfleet_ports::clock::{Clock, after};
 use jiff::Timestamp;
 
 /// A state in memory. No thread is ever blocked for the time that a request takes, so that virtual time works.
-pub(super) struct Memory<S> {
+pub(super) struct InMemory<S> {
     clock: Arc<dyn Clock>,
     latency: Duration,
     state: Mutex<S>,
 }
 
-impl<S: Default> Memory<S> {
+impl<S: Default> InMemory<S> {
     /// An empty state, each request to which takes `latency` by this clock.
     pub(super) fn new(clock: Arc<dyn Clock>, latency: Duration) -> Self {
         Self { clock, latency, state: Mutex::default() }
     }
 }
 
-impl<S> Memory<S> {
+impl<S> InMemory<S> {
     /// The state, once a request has got to it.
     pub(super) async fn request(&self) -> MutexGuard<'_, S> {
         if !self.latency.is_zero() {
@@ -31,7 +31,7 @@ impl<S> Memory<S> {
     }
 
     /// The time after `delay`, from now on.
-    pub(super) fn moment(&self, delay: Duration) -> Timestamp {
+    pub(super) fn after(&self, delay: Duration) -> Timestamp {
         after(self.clock.now(), delay)
     }
 }

@@ -11,10 +11,10 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::queue::{MAX_RECEIVE, Queue, Receipt, Received, check_length};
 use jiff::Timestamp;
 
-use super::memory::Memory;
+use super::memory::InMemory;
 
 /// Queues in memory.
-pub struct MemoryQueue(Memory<State>);
+pub struct MemoryQueue(InMemory<State>);
 
 #[derive(Default)]
 struct State {
@@ -41,7 +41,7 @@ impl MemoryQueue {
     /// Queues by this clock, each request to which takes `latency`.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, latency: Duration) -> Self {
-        Self(Memory::new(clock, latency))
+        Self(InMemory::new(clock, latency))
     }
 }
 
@@ -89,7 +89,7 @@ impl Queue for MemoryQueue {
     async fn send(&self, queue: QueueName, body: &str, delay: Duration) -> PortResult<()> {
         check_length(body)?;
         let mut state = self.0.request().await;
-        let (id, visible) = (state.count(), self.0.moment(delay));
+        let (id, visible) = (state.count(), self.0.after(delay));
         let messages = state.queues.entry(queue).or_default();
         messages.by_id.insert(id, Message { body: body.to_owned(), visible, pop: 0, dequeued: 0 });
         messages.seen.insert((visible, id));
@@ -98,7 +98,7 @@ impl Queue for MemoryQueue {
 
     async fn receive(&self, queue: QueueName, max: usize, visibility: Duration) -> PortResult<Vec<Received>> {
         let mut state = self.0.request().await;
-        let (now, hidden) = (self.0.moment(Duration::ZERO), self.0.moment(visibility));
+        let (now, hidden) = (self.0.after(Duration::ZERO), self.0.after(visibility));
         let messages = state.queues.entry(queue).or_default();
         let visible = messages.seen.iter().take_while(|(at, _)| *at <= now).take(max.min(MAX_RECEIVE));
         let ids: Vec<u64> = visible.map(|(_, id)| *id).collect();
@@ -115,7 +115,7 @@ impl Queue for MemoryQueue {
 
     async fn extend(&self, queue: QueueName, receipt: &Receipt, visibility: Duration) -> PortResult<Receipt> {
         let mut state = self.0.request().await;
-        let (visible, pop) = (self.0.moment(visibility), state.count());
+        let (visible, pop) = (self.0.after(visibility), state.count());
         let (messages, id) = state.held(queue, receipt)?;
         messages.hide(id, visible, pop);
         Ok(Receipt { id: receipt.id.clone(), pop: pop.to_string() })

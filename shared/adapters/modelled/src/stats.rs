@@ -7,8 +7,8 @@ use goldfleet_model::ids::{AccountName, Region};
 use serde::Serialize;
 
 use super::limits::Limit;
-use super::pace::Pipe;
-use super::world::{Account, Blob, World};
+use super::pipe::Pipe;
+use super::state::{Account, Blob, CloudState};
 
 /// Bytes that went from one region to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -78,12 +78,12 @@ impl Stats {
 
     /// Requests that were refused for being too many.
     #[must_use]
-    pub fn refused(&self) -> u64 {
+    pub fn throttled_requests(&self) -> u64 {
         self.throttles.values().sum()
     }
 }
 
-impl World {
+impl CloudState {
     pub(super) fn stats(&self) -> Stats {
         let mut links: Vec<LinkStats> = self
             .links
@@ -107,26 +107,26 @@ impl World {
             })
             .collect();
         accounts.sort_by(|a, b| a.account.cmp(&b.account));
-        let (requests, throttles) = (self.served.clone(), self.refused.clone());
+        let (requests, throttles) = (self.requests_served.clone(), self.requests_refused.clone());
         Stats { links, accounts, requests, throttles, busiest: self.busiest() }
     }
 
     /// Forgets what has been counted so far.
-    pub(super) fn count_anew(&mut self) {
-        self.served.clear();
-        self.refused.clear();
+    pub(super) fn reset_stats(&mut self) {
+        self.requests_served.clear();
+        self.requests_refused.clear();
         for link in &mut self.links {
             (link.copied, link.sent) = (0, 0);
-            link.pipe.count_anew();
+            link.pipe.reset_busy();
         }
         for account in &mut self.accounts {
             (account.bytes_in, account.bytes_out, account.bytes_abroad) = (0, 0, 0);
             let Account { ingress, egress, requests, copies, .. } = account;
-            [ingress, egress, requests, copies].into_iter().for_each(Pipe::count_anew);
+            [ingress, egress, requests, copies].into_iter().for_each(Pipe::reset_busy);
         }
         for blob in self.blobs.iter_mut().flatten() {
-            blob.bytes.count_anew();
-            blob.requests.count_anew();
+            blob.bytes.reset_busy();
+            blob.requests.reset_busy();
         }
     }
 

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use goldfleet_diagnostics::Fault;
+use goldfleet_diagnostics::FieldError;
 use goldfleet_file_lock::FileLock;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::target::{Target, TargetKey};
 use toml_edit::{ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
 
 use super::error::TargetsFileError;
-use super::placed::Placed;
+use super::located::Located;
 use super::replace::replace;
 use super::{Contents, TargetsFile, check};
 
@@ -43,7 +43,7 @@ pub enum OnDuplicate {
 
 /// What a merge did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Merged {
+pub struct MergeResult {
     /// New targets.
     pub added: Vec<TargetKey>,
     /// Targets that were there, exactly so.
@@ -56,7 +56,7 @@ pub struct Merged {
 
 /// What enabling or disabling did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Switched {
+pub struct ToggleResult {
     /// Targets that changed.
     pub changed: Vec<TargetKey>,
     /// Targets that were selected and were so already.
@@ -90,8 +90,8 @@ impl TargetsDocument {
         let text = read.as_deref().unwrap_or_default();
         let contents = Contents::read(path, text)?;
         let mut document: DocumentMut =
-            text.parse().map_err(|error| unfit(path, format!("this is no valid TOML: {error}")))?;
-        make_array(&mut document).map_err(|message| unfit(path, message))?;
+            text.parse().map_err(|error| malformed(path, format!("this is no valid TOML: {error}")))?;
+        make_array(&mut document).map_err(|message| malformed(path, message))?;
         Ok(Self { path: path.to_owned(), read, contents, document })
     }
 
@@ -106,9 +106,9 @@ impl TargetsDocument {
     /// # Errors
     /// [`TargetsFileError::Invalid`] where the targets do not go together, with each other or with those in the file;
     /// then nothing is changed.
-    pub fn merge(&mut self, incoming: Vec<Placed<Target>>, on: OnDuplicate) -> Result<Merged, TargetsFileError> {
+    pub fn merge(&mut self, incoming: Vec<Located<Target>>, on: OnDuplicate) -> Result<MergeResult, TargetsFileError> {
         let existing = self.index();
-        let mut merged = Merged::default();
+        let mut merged = MergeResult::default();
         let mut contents = self.contents.clone();
         let mut edits = Vec::new();
         // Two of the same among the incoming ones are an error, which they only show when seen by themselves.
@@ -147,9 +147,9 @@ impl TargetsDocument {
     ///
     /// # Errors
     /// [`TargetsFileError::NothingMatches`] where a selector selects no target; then nothing is changed.
-    pub fn switch(&mut self, selectors: &[Selector], enabled: bool) -> Result<Switched, TargetsFileError> {
+    pub fn set_enabled(&mut self, selectors: &[Selector], enabled: bool) -> Result<ToggleResult, TargetsFileError> {
         self.refuse_idle(selectors)?;
-        let mut switched = Switched::default();
+        let mut switched = ToggleResult::default();
         for index in 0..self.contents.targets.len() {
             let target = self.contents.targets[index].value();
             if !Selector::any(selectors, target) {
@@ -192,7 +192,7 @@ impl TargetsDocument {
 
     /// Refuses selectors that select no target: most likely they are mistyped.
     fn refuse_idle(&self, selectors: &[Selector]) -> Result<(), TargetsFileError> {
-        let targets = || self.contents.targets.iter().map(Placed::value);
+        let targets = || self.contents.targets.iter().map(Located::value);
         let idle = |selector: &&Selector| !targets().any(|target| selector.matches(target));
         let idle: Vec<Selector> = selectors.iter().filter(idle).cloned().collect();
         if idle.is_empty() { Ok(()) } else { Err(TargetsFileError::NothingMatches(idle)) }
@@ -269,8 +269,8 @@ fn read(path: &Path) -> Result<Option<String>, TargetsFileError> {
     }
 }
 
-fn unfit(path: &Path, message: impl Into<String>) -> TargetsFileError {
-    TargetsFileError::invalid(path, &[Fault::new(message)])
+fn malformed(path: &Path, message: impl Into<String>) -> TargetsFileError {
+    TargetsFileError::invalid(path, &[FieldError::new(message)])
 }
 
 /// Makes sure that there is an array of tables to write targets into.
@@ -311,7 +311,7 @@ fn set_or_remove(table: &mut Table, key: &str, item: Option<Item>) {
 /// Sets a key; what stands around its old value, such as a comment behind it, stays.
 fn set(table: &mut Table, key: &str, item: Item) {
     match (table.get_mut(key).and_then(Item::as_value_mut), item) {
-        (Some(old), Item::Value(new)) if same(old, &new) => {}
+        (Some(old), Item::Value(new)) if same_value(old, &new) => {}
         (Some(old), Item::Value(new)) => {
             let around = old.decor().clone();
             *old = new;
@@ -322,14 +322,14 @@ fn set(table: &mut Table, key: &str, item: Item) {
 }
 
 /// Whether two plain values are the same, however they are spelled.
-fn same(one: &Value, other: &Value) -> bool {
+fn same_value(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::String(one), Value::String(other)) => one.value() == other.value(),
         (Value::Integer(one), Value::Integer(other)) => one.value() == other.value(),
         (Value::Boolean(one), Value::Boolean(other)) => one.value() == other.value(),
         (Value::InlineTable(one), Value::InlineTable(other)) => {
             one.len() == other.len()
-                && one.iter().all(|(key, value)| other.get(key).is_some_and(|other| same(value, other)))
+                && one.iter().all(|(key, value)| other.get(key).is_some_and(|other| same_value(value, other)))
         }
         _ => false,
     }

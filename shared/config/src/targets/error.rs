@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use goldfleet_diagnostics::Fault;
-use goldfleet_diagnostics::Problem;
-use goldfleet_diagnostics::lines;
+use goldfleet_diagnostics::Diagnostic;
+use goldfleet_diagnostics::FieldError;
+use goldfleet_diagnostics::join_lines;
 use goldfleet_model::selector::Selector;
 
 /// Why a targets file, or a change to it, was refused.
@@ -38,21 +38,21 @@ pub enum TargetsFileError {
     #[error("the targets file {} was changed at the same time by something else: repeat the command", .0.display())]
     Changed(PathBuf),
     /// What is written can't be used.
-    #[error("{}", lines(.0))]
-    Invalid(Vec<Problem>),
+    #[error("{}", join_lines(.0))]
+    Invalid(Vec<Diagnostic>),
     /// Selectors that select no target; nothing was changed.
     #[error("{}", nothing_matches(.0))]
     NothingMatches(Vec<Selector>),
 }
 
 impl TargetsFileError {
-    pub(super) fn invalid(file: &Path, faults: &[Fault]) -> Self {
-        Self::Invalid(faults.iter().map(|fault| Problem::new(file, fault, remedy)).collect())
+    pub(super) fn invalid(file: &Path, faults: &[FieldError]) -> Self {
+        Self::Invalid(faults.iter().map(|fault| Diagnostic::new(file, fault, hint)).collect())
     }
 }
 
 /// How to give a key that a target or store lacks.
-pub(super) fn remedy(keys: &[String]) -> String {
+pub(super) fn hint(keys: &[String]) -> String {
     match keys {
         [table, .., key] if table == "target" || table == "store" => format!("add {key} to this [[{table}]]"),
         _ => "every target needs one".to_owned(),

@@ -8,11 +8,11 @@ use goldfleet_model::ids::{AccountName, ContainerName, InvalidName, Region, Reso
 use goldfleet_model::target::{Target, TargetKey};
 
 use super::TargetsFile;
-use super::placed::Placed;
+use super::located::Located;
 
 /// Characters of an account's name that tell it from others with its prefix. Names are taken all over Azure, so these
 /// must be many: with 8 of 36 kinds, ten thousand names clash with one of ten thousand others once in 28,000 times.
-const SUFFIX: usize = 8;
+const SUFFIX_LENGTH: usize = 8;
 const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// What the names of generated staging accounts begin with.
@@ -69,7 +69,7 @@ impl Generate {
     ///
     /// # Errors
     /// [`InvalidName`] never, as long as the prefix keeps to its rule.
-    pub fn targets(&self, existing: &TargetsFile) -> Result<Vec<Placed<Target>>, InvalidName> {
+    pub fn targets(&self, existing: &TargetsFile) -> Result<Vec<Located<Target>>, InvalidName> {
         let mut taken: BTreeSet<AccountName> = existing.targets.iter().map(|target| target.account.clone()).collect();
         taken.extend(existing.stores.iter().map(|store| store.account.clone()));
         let own: BTreeMap<TargetKey, &AccountName> =
@@ -85,7 +85,7 @@ impl Generate {
                         _ => self.free_name(&key, &taken)?,
                     };
                     taken.insert(account.clone());
-                    targets.push(Placed::given("generated", self.target(key, account)));
+                    targets.push(Located::given("generated", self.target(key, account)));
                 }
             }
         }
@@ -124,7 +124,8 @@ impl Generate {
 fn account_name(prefix: &AccountPrefix, key: &TargetKey, attempt: u32) -> Result<AccountName, InvalidName> {
     let hash = blake3::hash(format!("{key} {attempt}").as_bytes());
     // One byte a digit favours some digits a little, which does not matter here and keeps this simple.
-    let suffix = hash.as_bytes().iter().take(SUFFIX).map(|&byte| char::from(DIGITS[usize::from(byte) % DIGITS.len()]));
+    let suffix =
+        hash.as_bytes().iter().take(SUFFIX_LENGTH).map(|&byte| char::from(DIGITS[usize::from(byte) % DIGITS.len()]));
     prefix.0.chars().chain(suffix).collect::<String>().parse()
 }
 
@@ -136,7 +137,7 @@ mod tests {
 
     fn generate(subscriptions: impl IntoIterator<Item = u32>, regions: &[String], prefix: &str) -> Generate {
         Generate {
-            subscriptions: subscriptions.into_iter().map(SubscriptionId::numbered).collect(),
+            subscriptions: subscriptions.into_iter().map(SubscriptionId::nth_for_tests).collect(),
             regions: regions.iter().map(|region| region.parse().unwrap()).collect(),
             prefix: prefix.parse().unwrap(),
             resource_group: "images".parse().unwrap(),
@@ -153,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_are_valid_unique_and_stay_as_lists_grow(
+        fn generated_names_are_valid_unique_and_stable(
             mut subscriptions in proptest::collection::vec(any::<u32>(), 0..30),
             mut regions in proptest::collection::vec("[a-z]{2,12}[0-9]?", 0..8),
             prefix in "[a-z0-9]{1,16}",
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_taken_is_given_to_nobody_else() {
+    fn taken_account_name_is_not_reused() {
         let generate = generate([1], &["westeurope".to_owned()], "stage");
         let (key, first) = names(&generate, &TargetsFile::default()).remove(0);
         let mut other = generate.target(key.clone(), first.clone());
@@ -191,16 +192,16 @@ mod tests {
     }
 
     #[test]
-    fn another_prefix_is_not_taken_for_the_one_that_is_there() {
+    fn longer_prefix_is_not_mistaken_for_existing() {
         let regions = ["westeurope".to_owned()];
         let existing = generate([1], &regions, "stage").targets(&TargetsFile::default()).unwrap();
-        let existing = TargetsFile { targets: existing.into_iter().map(Placed::into_value).collect(), stores: vec![] };
+        let existing = TargetsFile { targets: existing.into_iter().map(Located::into_value).collect(), stores: vec![] };
         let (_, other) = names(&generate([1], &regions, "gold"), &existing).remove(0);
         assert!(other.as_str().starts_with("gold"), "{other}");
     }
 
     #[test]
-    fn prefixes_are_checked() {
+    fn account_prefixes_are_validated() {
         insta::assert_snapshot!("Stage".parse::<AccountPrefix>().unwrap_err(), @r#"account prefix "Stage" is not valid: use 1 to 16 lower-case letters and digits; 8 more make it a name"#);
         assert!("".parse::<AccountPrefix>().is_err());
         assert!("a".repeat(17).parse::<AccountPrefix>().is_err());

@@ -8,7 +8,7 @@ mod document;
 mod error;
 mod generate;
 mod import;
-mod placed;
+mod located;
 mod replace;
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use goldfleet_diagnostics::Fault;
+use goldfleet_diagnostics::FieldError;
 use goldfleet_diagnostics::{Node, Value};
 use goldfleet_model::ids::{AccountName, ContainerName, Region};
 use goldfleet_model::selector::Selector;
@@ -27,11 +27,11 @@ use goldfleet_model::target::Target;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 
-pub use document::{Merged, OnDuplicate, Switched, TargetsDocument};
+pub use document::{MergeResult, OnDuplicate, TargetsDocument, ToggleResult};
 pub use error::TargetsFileError;
 pub use generate::{AccountPrefix, Generate, InvalidPrefix};
 pub use import::{Format, UnknownFormat, import};
-pub use placed::Placed;
+pub use located::Located;
 
 /// What a targets file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,8 +84,8 @@ impl TargetsFile {
 /// What a targets file says, and on which lines.
 #[derive(Debug, Clone, Default)]
 struct Contents {
-    targets: Vec<Placed<Target>>,
-    stores: Vec<Placed<Store>>,
+    targets: Vec<Located<Target>>,
+    stores: Vec<Located<Store>>,
 }
 
 impl Contents {
@@ -99,8 +99,8 @@ impl Contents {
         let targets = read_all(path, "target", tables.remove("target"), &mut faults);
         let stores = read_all(path, "store", tables.remove("store"), &mut faults);
         for (key, node) in tables {
-            let fault = Fault::unknown_field(&key, &["[[target]]", "[[store]]"]);
-            faults.push(fault.at(node.origin.as_ref()).under(&key));
+            let fault = FieldError::unknown_field(&key, &["[[target]]", "[[store]]"]);
+            faults.push(fault.with_origin(node.origin.as_ref()).with_parent_key(&key));
         }
         if !faults.is_empty() {
             return Err(TargetsFileError::invalid(path, &faults));
@@ -113,8 +113,8 @@ impl Contents {
 
     fn into_file(self) -> TargetsFile {
         TargetsFile {
-            targets: self.targets.into_iter().map(Placed::into_value).collect(),
-            stores: self.stores.into_iter().map(Placed::into_value).collect(),
+            targets: self.targets.into_iter().map(Located::into_value).collect(),
+            stores: self.stores.into_iter().map(Located::into_value).collect(),
         }
     }
 }
@@ -129,17 +129,21 @@ fn read_all<T: DeserializeOwned>(
     path: &Path,
     name: &str,
     array: Option<Node>,
-    faults: &mut Vec<Fault>,
-) -> Vec<Placed<T>> {
+    faults: &mut Vec<FieldError>,
+) -> Vec<Located<T>> {
     let Some(Node { origin, value }) = array else { return Vec::new() };
     let Value::Array(items) = value else {
-        faults.push(Fault::new(format!("write [[{name}]], in double brackets")).at(origin.as_ref()).under(name));
+        faults.push(
+            FieldError::new(format!("write [[{name}]], in double brackets"))
+                .with_origin(origin.as_ref())
+                .with_parent_key(name),
+        );
         return Vec::new();
     };
     let mut read = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
         let keys = vec![name.to_owned(), format!("[{}]", index + 1)];
-        match Placed::read(path, keys, item) {
+        match Located::read(path, keys, item) {
             Ok(placed) => read.push(placed),
             Err(fault) => faults.push(fault),
         }

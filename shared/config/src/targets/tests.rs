@@ -53,8 +53,8 @@ fn target(number: u32, region: &str, account: &str) -> Target {
     .unwrap()
 }
 
-fn given(target: Target) -> Placed<Target> {
-    Placed::given("given", target)
+fn given(target: Target) -> Located<Target> {
+    Located::given("given", target)
 }
 
 fn selectors(texts: &[&str]) -> Vec<Selector> {
@@ -75,7 +75,7 @@ fn table(region: &str, account: &str, more: &str) -> String {
 }
 
 #[test]
-fn a_file_says_what_it_says() {
+fn targets_file_parses() {
     let (_folder, path) = file(FILE);
     let file = TargetsFile::load(&path).unwrap();
     assert_eq!(file.targets.len(), 2);
@@ -88,21 +88,21 @@ fn a_file_says_what_it_says() {
 }
 
 #[test]
-fn an_empty_file_is_a_file() {
+fn empty_targets_file_is_valid() {
     let (_folder, path) = file("# nothing yet\n");
     assert_eq!(TargetsFile::load(&path).unwrap(), TargetsFile::default());
 }
 
 #[test]
-fn a_disabled_target_is_not_selected() {
+fn disabled_target_is_not_selected() {
     let (_folder, path) = file(FILE);
     let mut document = TargetsDocument::open(&path).unwrap();
-    document.switch(&selectors(&["westeurope"]), false).unwrap();
+    document.set_enabled(&selectors(&["westeurope"]), false).unwrap();
     assert!(document.file().selected(&selectors(&["westeurope"])).is_empty());
 }
 
 #[test]
-fn refusals_of_files() {
+fn config_file_errors() {
     let good = table("westeurope", "stage0001", "");
     let store = |region: &str, account: &str| {
         format!("[[store]]\nregion = \"{region}\"\naccount = \"{account}\"\ncontainer = \"golden\"\n")
@@ -129,33 +129,33 @@ fn refusals_of_files() {
 }
 
 #[test]
-fn switching_changes_only_what_is_switched() {
+fn set_enabled_changes_only_selected_targets() {
     let (_folder, path) = file(FILE);
     let mut document = TargetsDocument::open(&path).unwrap();
-    let switched = document.switch(&[], false).unwrap();
+    let switched = document.set_enabled(&[], false).unwrap();
     assert_eq!((switched.changed.len(), switched.unchanged.len()), (2, 0));
     document.save().unwrap();
     let written = fs::read_to_string(&path).unwrap();
     insta::assert_snapshot!(written);
     // And back again: but for the key that was not there, the file is as it was.
     let mut document = TargetsDocument::open(&path).unwrap();
-    document.switch(&selectors(&["*"]), true).unwrap();
+    document.set_enabled(&selectors(&["*"]), true).unwrap();
     document.save().unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap().replace("ring = 1\nenabled = true\n", "ring = 1\n"), FILE);
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left in the folder");
 }
 
 #[test]
-fn a_selector_without_a_match_changes_nothing() {
+fn unmatched_selector_changes_nothing() {
     let (_folder, path) = file(FILE);
     let mut document = TargetsDocument::open(&path).unwrap();
-    let error = document.switch(&selectors(&["westeurope", "ring=7", "mars"]), false).unwrap_err();
+    let error = document.set_enabled(&selectors(&["westeurope", "ring=7", "mars"]), false).unwrap_err();
     insta::assert_snapshot!(error);
     assert!(document.file().targets.iter().all(|target| target.enabled));
 }
 
 #[test]
-fn merging_keeps_or_replaces() {
+fn merge_keeps_or_replaces_duplicates() {
     let (_folder, path) = file(FILE);
     let unchanged = TargetsFile::load(&path).unwrap().targets.remove(0);
     let otherwise = Target { ring: 5, tags: BTreeMap::new(), ..target(2, "eastus", "stage0002") };
@@ -185,7 +185,7 @@ fn merging_keeps_or_replaces() {
 }
 
 #[test]
-fn merging_makes_a_file_and_takes_any_spelling_of_one() {
+fn merge_creates_file_and_accepts_any_toml_style() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("targets.toml");
     for text in [
@@ -212,7 +212,7 @@ fn merging_makes_a_file_and_takes_any_spelling_of_one() {
 }
 
 #[test]
-fn what_does_not_go_together_is_not_merged() {
+fn conflicting_targets_are_not_merged() {
     let (_folder, path) = file(FILE);
     let mut document = TargetsDocument::open(&path).unwrap();
     let twice = vec![given(target(3, "eastus", "stage0003")), given(target(3, "eastus", "stage0003"))];
@@ -248,7 +248,7 @@ fn changes_at_the_same_time_are_all_written() {
 fn a_file_that_was_changed_since_it_was_read_is_left_alone() {
     let (_folder, path) = file(FILE);
     let mut document = TargetsDocument::open(&path).unwrap();
-    document.switch(&[], false).unwrap();
+    document.set_enabled(&[], false).unwrap();
     let edited = format!("{FILE}# and a remark\n");
     fs::write(&path, &edited).unwrap();
     let error = document.save().unwrap_err();
@@ -265,7 +265,7 @@ fn a_file_that_was_changed_since_it_was_read_is_left_alone() {
 fn a_change_that_fails_changes_nothing() {
     let (_folder, path) = file(FILE);
     for _ in 0..2 {
-        let failed = TargetsDocument::edit(&path, |document| document.switch(&selectors(&["mars"]), false));
+        let failed = TargetsDocument::edit(&path, |document| document.set_enabled(&selectors(&["mars"]), false));
         assert!(matches!(failed.unwrap_err(), TargetsFileError::NothingMatches(_)));
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), FILE);
@@ -290,11 +290,11 @@ fn changes_through_a_link_wait_for_each_other() {
 }
 
 #[test]
-fn thousands_of_targets_take_no_time() {
+fn merging_thousands_of_targets_is_linear() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("targets.toml");
     let generate = Generate {
-        subscriptions: (1..=500).map(goldfleet_model::ids::SubscriptionId::numbered).collect(),
+        subscriptions: (1..=500).map(goldfleet_model::ids::SubscriptionId::nth_for_tests).collect(),
         regions: (0..18).map(|number| format!("region{number}").parse().unwrap()).collect(),
         prefix: "stage".parse().unwrap(),
         resource_group: "images".parse().unwrap(),
@@ -314,7 +314,7 @@ fn thousands_of_targets_take_no_time() {
 }
 
 #[test]
-fn csv_is_imported() {
+fn csv_import() {
     let text = format!(
         "\u{feff}{CSV},ring,enabled,tags,tag.owner,tenant\n\
          00000000-0000-0000-0000-000000000001,westeurope, images ,stage1,vhds,2,FALSE,env=prod;team=x,ada,\n\
@@ -330,16 +330,16 @@ fn csv_is_imported() {
 }
 
 #[test]
-fn what_is_listed_as_json_can_be_imported() {
+fn json_list_output_can_be_imported() {
     let (_folder, path) = file(FILE);
     let targets = TargetsFile::load(&path).unwrap().targets;
     let text = serde_json::to_string(&targets).unwrap();
     let imported = import(Path::new("fleet.json"), &text, Format::Json).unwrap();
-    assert_eq!(imported.into_iter().map(Placed::into_value).collect::<Vec<_>>(), targets);
+    assert_eq!(imported.into_iter().map(Located::into_value).collect::<Vec<_>>(), targets);
 }
 
 #[test]
-fn refusals_of_imports() {
+fn import_errors() {
     let row = "00000000-0000-0000-0000-000000000001,westeurope,images,stage1,vhds";
     let bad = [
         ("no header", String::new()),

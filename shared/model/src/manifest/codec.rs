@@ -71,7 +71,7 @@ struct Version {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+struct Header {
     format: String,
     v: u32,
     os: OsType,
@@ -83,7 +83,7 @@ struct Head {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Tail {
+struct Trailer {
     chunks: usize,
 }
 
@@ -101,7 +101,7 @@ impl Manifest {
     /// The manifest as text. The same manifest always gives the same bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let head = Head {
+        let head = Header {
             format: FORMAT.to_owned(),
             v: Manifest::FORMAT_VERSION,
             os: self.os,
@@ -114,7 +114,7 @@ impl Manifest {
         for chunk in &self.chunks {
             write_chunk(&mut text, chunk);
         }
-        write_json(&mut text, &Tail { chunks: self.chunks.len() });
+        write_json(&mut text, &Trailer { chunks: self.chunks.len() });
         text
     }
 
@@ -164,7 +164,7 @@ fn write_chunk(text: &mut Vec<u8>, chunk: &ChunkEntry) {
 }
 
 /// Checks that a line is, to the byte, what would be written.
-fn as_written(line: &[u8], write: impl FnOnce(&mut Vec<u8>)) -> Result<(), String> {
+fn check_canonical(line: &[u8], write: impl FnOnce(&mut Vec<u8>)) -> Result<(), String> {
     let mut written = Vec::with_capacity(line.len());
     write(&mut written);
     if written == line { Ok(()) } else { Err("it is not in the form it is written in".to_owned()) }
@@ -182,22 +182,22 @@ fn format_version(line: &[u8]) -> Result<u32, String> {
     if version.format == FORMAT { Ok(version.v) } else { Err(format!("it is no {FORMAT}")) }
 }
 
-fn decode_head(line: &[u8]) -> Result<Head, String> {
-    let head: Head = serde_json::from_slice(line).map_err(|error| json_reason(&error))?;
+fn decode_head(line: &[u8]) -> Result<Header, String> {
+    let head: Header = serde_json::from_slice(line).map_err(|error| json_reason(&error))?;
     if head.size == 0 || !head.size.is_multiple_of(SECTOR) || head.size > SIZE_LIMIT {
         return Err(format!("a disk can't have {} bytes", head.size));
     }
-    as_written(line, |text| write_json(text, &head))?;
+    check_canonical(line, |text| write_json(text, &head))?;
     Ok(head)
 }
 
 fn decode_tail(line: &[u8], chunks: usize) -> Result<(), String> {
-    let tail: Tail = serde_json::from_slice(line)
+    let tail: Trailer = serde_json::from_slice(line)
         .map_err(|_| "the line that counts the chunks is missing: it is cut short".to_owned())?;
     if tail.chunks != chunks {
         return Err(format!("it has {chunks} chunks and should have {}", tail.chunks));
     }
-    as_written(line, |text| write_json(text, &tail))
+    check_canonical(line, |text| write_json(text, &tail))
 }
 
 /// Reads a chunk whose window begins at `from` or later, on a disk of `size` bytes.
@@ -226,6 +226,6 @@ fn decode_chunk(line: &[u8], from: u64, size: u64) -> Result<ChunkEntry, String>
         free = end;
     }
     let chunk = ChunkEntry { hash: read.h, length: at, runs };
-    as_written(line, |text| write_chunk(text, &chunk))?;
+    check_canonical(line, |text| write_chunk(text, &chunk))?;
     Ok(chunk)
 }

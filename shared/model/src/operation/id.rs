@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::as_text;
 use crate::ids::{InvalidName, Region};
+use crate::serde_as_string;
 use crate::store::Store;
 use crate::target::TargetKey;
 
@@ -15,23 +15,25 @@ use crate::target::TargetKey;
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Fill a region's store with chunks.
-    Seed,
+    #[serde(rename = "seed")]
+    Replicate,
     /// Assemble a target's VHD from its region's store.
-    Copy,
+    #[serde(rename = "copy")]
+    Assemble,
     /// Make a managed image from a target's VHD.
     Image,
 }
 
 impl Kind {
     /// All kinds, in the order in which a job goes through them.
-    pub const ALL: [Self; 3] = [Self::Seed, Self::Copy, Self::Image];
+    pub const ALL: [Self; 3] = [Self::Replicate, Self::Assemble, Self::Image];
 
     /// The kind's name, as in ids, messages and the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Seed => "seed",
-            Self::Copy => "copy",
+            Self::Replicate => "seed",
+            Self::Assemble => "copy",
             Self::Image => "image",
         }
     }
@@ -61,9 +63,9 @@ impl FromStr for Kind {
 #[serde(try_from = "String", into = "String")]
 pub enum OperationId {
     /// Fills this store.
-    Seed(Store),
+    Replicate(Store),
     /// Assembles this target's VHD.
-    Copy(TargetKey),
+    Assemble(TargetKey),
     /// Makes this target's managed image.
     Image(TargetKey),
 }
@@ -73,8 +75,8 @@ impl OperationId {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Seed(_) => Kind::Seed,
-            Self::Copy(_) => Kind::Copy,
+            Self::Replicate(_) => Kind::Replicate,
+            Self::Assemble(_) => Kind::Assemble,
             Self::Image(_) => Kind::Image,
         }
     }
@@ -85,8 +87,8 @@ impl OperationId {
     pub fn group(&self) -> String {
         let text = self.to_string();
         match self {
-            Self::Seed(_) => text,
-            Self::Copy(_) | Self::Image(_) => {
+            Self::Replicate(_) => text,
+            Self::Assemble(_) | Self::Image(_) => {
                 text.split_once('.').map_or_else(String::new, |(_, group)| group.to_owned())
             }
         }
@@ -96,17 +98,17 @@ impl OperationId {
     #[must_use]
     pub fn region(&self) -> &Region {
         match self {
-            Self::Seed(store) => &store.region,
-            Self::Copy(key) | Self::Image(key) => &key.region,
+            Self::Replicate(store) => &store.region,
+            Self::Assemble(key) | Self::Image(key) => &key.region,
         }
     }
 
     /// What an operator calls the place: `subscription/region` of a target, account and region of a store.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn location(&self) -> String {
         match self {
-            Self::Seed(store) => store.to_string(),
-            Self::Copy(key) | Self::Image(key) => key.to_string(),
+            Self::Replicate(store) => store.to_string(),
+            Self::Assemble(key) | Self::Image(key) => key.to_string(),
         }
     }
 }
@@ -114,8 +116,8 @@ impl OperationId {
 impl fmt::Display for OperationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Seed(store) => write!(f, "seed.{}.{}.{}", store.region, store.account, store.container),
-            Self::Copy(key) => write!(f, "copy.{}.{}", key.subscription, key.region),
+            Self::Replicate(store) => write!(f, "seed.{}.{}.{}", store.region, store.account, store.container),
+            Self::Assemble(key) => write!(f, "copy.{}.{}", key.subscription, key.region),
             Self::Image(key) => write!(f, "image.{}.{}", key.subscription, key.region),
         }
     }
@@ -129,12 +131,12 @@ impl FromStr for OperationId {
             Ok(TargetKey { subscription: subscription.parse()?, region: region.parse()? })
         };
         match text.split('.').collect::<Vec<_>>()[..] {
-            ["seed", region, account, container] => Ok(Self::Seed(Store {
+            ["seed", region, account, container] => Ok(Self::Replicate(Store {
                 region: region.parse()?,
                 account: account.parse()?,
                 container: container.parse()?,
             })),
-            ["copy", subscription, region] => Ok(Self::Copy(target(subscription, region)?)),
+            ["copy", subscription, region] => Ok(Self::Assemble(target(subscription, region)?)),
             ["image", subscription, region] => Ok(Self::Image(target(subscription, region)?)),
             _ => Err(InvalidName {
                 what: "operation",
@@ -145,4 +147,4 @@ impl FromStr for OperationId {
     }
 }
 
-as_text!(OperationId);
+serde_as_string!(OperationId);

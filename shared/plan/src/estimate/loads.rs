@@ -6,26 +6,26 @@ use std::time::Duration;
 use goldfleet_model::ids::{AccountName, Region};
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
-use goldfleet_rates::{Account, Rates, whole};
+use goldfleet_rates::{AccountLimits, Rates, round_to_u64};
 
 use super::{Limit, Time};
-use crate::content::Content;
+use crate::content::PlanContent;
 use crate::regions::time_for_many;
 
 /// An account and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place<'a> {
+pub(crate) struct AccountLocation<'a> {
     region: &'a Region,
     account: &'a AccountName,
 }
 
-impl<'a> From<&'a Store> for Place<'a> {
+impl<'a> From<&'a Store> for AccountLocation<'a> {
     fn from(store: &'a Store) -> Self {
         Self { region: &store.region, account: &store.account }
     }
 }
 
-impl<'a> From<&'a Target> for Place<'a> {
+impl<'a> From<&'a Target> for AccountLocation<'a> {
     fn from(target: &'a Target) -> Self {
         Self { region: &target.region, account: &target.account }
     }
@@ -42,7 +42,7 @@ struct Load {
 /// What has to pass each limit.
 pub(crate) struct Loads<'a> {
     rates: &'a Rates,
-    accounts: BTreeMap<Place<'a>, Load>,
+    accounts: BTreeMap<AccountLocation<'a>, Load>,
     wan: BTreeMap<(&'a Region, &'a Region), u128>,
     others: BTreeMap<Limit, Duration>,
 }
@@ -54,7 +54,13 @@ impl<'a> Loads<'a> {
     }
 
     /// Bytes go from one account to another with so many requests.
-    pub(crate) fn moves(&mut self, from: Place<'a>, to: Place<'a>, bytes: u64, requests: u64) {
+    pub(crate) fn add_transfer(
+        &mut self,
+        from: AccountLocation<'a>,
+        to: AccountLocation<'a>,
+        bytes: u64,
+        requests: u64,
+    ) {
         let sender = self.accounts.entry(from).or_default();
         sender.out += u128::from(bytes);
         sender.requests += u128::from(requests);
@@ -67,12 +73,12 @@ impl<'a> Loads<'a> {
     }
 
     /// Every target's page blob is written, and its image made.
-    pub(crate) fn targets(&mut self, targets: &[&'a Target], content: &Content) {
+    pub(crate) fn add_targets(&mut self, targets: &[&'a Target], content: &PlanContent) {
         if targets.is_empty() {
             return;
         }
-        self.limited(Limit::PageBlob, self.page_blob_time(content.data_bytes.into()));
-        self.limited(Limit::PageBlobRequests, self.blob_requests_time(content.runs.into()));
+        self.add_limit(Limit::PageBlob, self.page_blob_time(content.data_bytes.into()));
+        self.add_limit(Limit::PageBlobRequests, self.blob_requests_time(content.runs.into()));
         let mut images: BTreeMap<_, f64> = BTreeMap::new();
         for target in targets {
             *images.entry(target.key()).or_default() += 1.0;
@@ -80,11 +86,11 @@ impl<'a> Loads<'a> {
         let most = images.into_values().fold(0.0, f64::max);
         let manager = &self.rates.resource_manager;
         let seconds = (most - manager.write_burst).max(0.0) / manager.writes_per_second;
-        self.limited(Limit::ImageWrites, Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+        self.add_limit(Limit::ImageWrites, Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
     }
 
     /// Something passes this limit in that time.
-    pub(crate) fn limited(&mut self, limit: Limit, time: Duration) {
+    pub(crate) fn add_limit(&mut self, limit: Limit, time: Duration) {
         let known = self.others.entry(limit).or_default();
         *known = time.max(*known);
     }
@@ -96,7 +102,7 @@ impl<'a> Loads<'a> {
 
     /// The time for requests to one blob.
     pub(crate) fn blob_requests_time(&self, requests: u128) -> Duration {
-        time_for_many(requests, whole(self.rates.blob.requests_per_second))
+        time_for_many(requests, round_to_u64(self.rates.blob.requests_per_second))
     }
 
     /// Bytes between regions.
@@ -112,11 +118,11 @@ impl<'a> Loads<'a> {
             times.insert(limit, time_for_many(*bytes, self.rates.wan(from, to)));
         }
         for (place, load) in &self.accounts {
-            let account: &Account = self.rates.account(place.region);
+            let account: &AccountLimits = self.rates.account(place.region);
             let name = || place.account.clone();
             let egress = (Limit::Egress { account: name() }, time_for_many(load.out, account.egress()));
             let ingress = (Limit::Ingress { account: name() }, time_for_many(load.into, account.ingress()));
-            let requests = time_for_many(load.requests, whole(account.requests_per_second));
+            let requests = time_for_many(load.requests, round_to_u64(account.requests_per_second));
             times.extend([egress, ingress, (Limit::AccountRequests { account: name() }, requests)]);
         }
         times

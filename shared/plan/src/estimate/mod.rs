@@ -16,7 +16,7 @@ use serde::Serialize;
 
 pub use baselines::{pre_copies, star};
 pub(super) use cost::of_plan as cost_of_plan;
-pub(super) use loads::{Loads, Place};
+pub(super) use loads::{AccountLocation, Loads};
 
 /// What a rollout costs and how long it takes.
 #[derive(Debug, Clone, PartialEq, Serialize)]

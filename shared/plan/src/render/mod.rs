@@ -10,7 +10,7 @@ pub use text::{ESTIMATES, estimates, points, tree};
 
 use std::time::Duration;
 
-use goldfleet_model::words;
+use goldfleet_model::text::duration;
 
 /// Bytes as people write them.
 #[must_use]
@@ -37,7 +37,7 @@ pub fn bytes(count: u128) -> String {
 pub fn time(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     // An estimate of nothing is 0 s, while something measured was at least under a second.
-    if seconds == 0 { "0 s".to_owned() } else { words::duration(Duration::from_secs(seconds)) }
+    if seconds == 0 { "0 s".to_owned() } else { duration(Duration::from_secs(seconds)) }
 }
 
 #[cfg(test)]
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_readable() {
+    fn byte_amounts_format() {
         let shown = [0, 1023, 1024, 1536, 30 << 30, u128::from(u64::MAX) * 4].map(bytes);
         assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "30.0 GiB", "63.9 EiB"]);
         let shown = [0, 59_001, 60_000, 512_000, 7_260_000].map(|millis| time(Duration::from_millis(millis)));

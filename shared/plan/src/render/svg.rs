@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use goldfleet_model::ids::Region;
-use goldfleet_model::words::counted;
+use goldfleet_model::text::pluralize;
 
 use super::{bytes, time};
 use crate::{Link, Plan, RegionPlan};
@@ -33,7 +33,7 @@ text { fill: #e6eaf0 }
 }";
 
 /// A region's place in the picture.
-struct Placed<'a> {
+struct NodeLayout<'a> {
     region: &'a RegionPlan,
     parent: Option<usize>,
     column: usize,
@@ -44,7 +44,7 @@ struct Placed<'a> {
 /// The tree between regions, with bytes and cost on each link.
 #[must_use]
 pub fn svg(plan: &Plan) -> String {
-    let placed = place(plan);
+    let placed = layout(plan);
     let columns = placed.iter().map(|placed| placed.column).max().unwrap_or(0);
     let rows = placed.iter().map(|placed| placed.half_rows).max().unwrap_or(0);
     let (width, height) = (columns * COLUMN + BOX.0 + 2 * MARGIN, rows * ROW / 2 + BOX.1 + 2 * MARGIN);
@@ -75,24 +75,24 @@ fn title(plan: &Plan) -> String {
 }
 
 /// The regions in the tree's order, so that parents stand before their children; leaves take a row each.
-fn place(plan: &Plan) -> Vec<Placed<'_>> {
+fn layout(plan: &Plan) -> Vec<NodeLayout<'_>> {
     let index = |region: &Region| plan.regions.iter().position(|planned| planned.region == *region);
-    let mut placed: Vec<Placed<'_>> = Vec::new();
+    let mut placed: Vec<NodeLayout<'_>> = Vec::new();
     for region in &plan.regions {
         let link = plan.links.iter().find(|link| link.wan && link.to.region == region.region);
         let parent = link.and_then(|link| index(&link.from.region));
         let column = parent.and_then(|parent| placed.get(parent)).map_or(0, |parent| parent.column + 1);
-        placed.push(Placed { region, parent, column, half_rows: 0 });
+        placed.push(NodeLayout { region, parent, column, half_rows: 0 });
     }
     let mut next = 0;
-    settle(&mut placed, 0, &mut next);
+    assign_rows(&mut placed, 0, &mut next);
     placed
 }
 
-fn settle(placed: &mut [Placed<'_>], at: usize, next: &mut usize) {
+fn assign_rows(placed: &mut [NodeLayout<'_>], at: usize, next: &mut usize) {
     let children: Vec<usize> = (0..placed.len()).filter(|index| placed[*index].parent == Some(at)).collect();
     for child in &children {
-        settle(placed, *child, next);
+        assign_rows(placed, *child, next);
     }
     let half_rows = match (children.first(), children.last()) {
         (Some(first), Some(last)) => usize::midpoint(placed[*first].half_rows, placed[*last].half_rows),
@@ -107,16 +107,16 @@ fn settle(placed: &mut [Placed<'_>], at: usize, next: &mut usize) {
     }
 }
 
-fn corner(placed: &Placed<'_>) -> (usize, usize) {
+fn corner(placed: &NodeLayout<'_>) -> (usize, usize) {
     (MARGIN + placed.column * COLUMN, MARGIN + placed.half_rows * ROW / 2)
 }
 
-fn edge(plan: &Plan, parent: &Placed<'_>, child: &Placed<'_>) -> String {
+fn edge(plan: &Plan, parent: &NodeLayout<'_>, child: &NodeLayout<'_>) -> String {
     let ((from_x, from_y), (to_x, to_y)) = (corner(parent), corner(child));
     let (from_x, from_y, to_y) = (from_x + BOX.0, from_y + BOX.1 / 2, to_y + BOX.1 / 2);
     let bend = from_x + 24;
     let link = plan.links.iter().find(|link| link.wan && link.to.region == child.region.region);
-    let label = link.map_or_else(String::new, over);
+    let label = link.map_or_else(String::new, link_label);
     format!(
         "<path d=\"M{from_x} {from_y}C{bend} {from_y} {from_x} {to_y} {bend} {to_y}H{to_x}\"/>\n\
          <text class=\"small\" x=\"{}\" y=\"{}\">{}</text>\n",
@@ -126,14 +126,14 @@ fn edge(plan: &Plan, parent: &Placed<'_>, child: &Placed<'_>) -> String {
     )
 }
 
-fn over(link: &Link) -> String {
+fn link_label(link: &Link) -> String {
     match link.missing.bytes {
         0 => "has all of it".to_owned(),
         missing => format!("{}, {}", bytes(missing.into()), link.egress),
     }
 }
 
-fn node(placed: &Placed<'_>) -> String {
+fn node(placed: &NodeLayout<'_>) -> String {
     let (x, y) = corner(placed);
     let RegionPlan { region, targets, stores, relay, .. } = placed.region;
     let class = match (placed.parent, relay) {
@@ -143,10 +143,10 @@ fn node(placed: &Placed<'_>) -> String {
     };
     let role = match (placed.parent, relay) {
         (_, true) => "a relay".to_owned(),
-        (None, _) => format!("source, {}", counted(*targets, "target")),
-        _ => counted(*targets, "target"),
+        (None, _) => format!("source, {}", pluralize(*targets, "target")),
+        _ => pluralize(*targets, "target"),
     };
-    let more = if *stores > 1 { format!(", {}", counted(*stores, "store")) } else { String::new() };
+    let more = if *stores > 1 { format!(", {}", pluralize(*stores, "store")) } else { String::new() };
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = writeln!(

@@ -23,7 +23,7 @@ fn branches(plan: &Plan, parent: usize, indent: &str, text: &mut String) {
         let last = n + 1 == children.len();
         let (branch, below) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
         let store = &plan.tree.stores[child].store;
-        let link = plan.links.iter().find(|link| link.to == *store).map_or_else(String::new, over);
+        let link = plan.links.iter().find(|link| link.to == *store).map_or_else(String::new, link_text);
         // Writing to a string does not fail.
         let _ = writeln!(text, "{indent}{branch}{store}  {link}{}", readers(plan, child));
         branches(plan, child, &format!("{indent}{below}"), text);
@@ -31,7 +31,7 @@ fn branches(plan: &Plan, parent: usize, indent: &str, text: &mut String) {
 }
 
 /// What goes over a link.
-fn over(link: &Link) -> String {
+fn link_text(link: &Link) -> String {
     if link.missing.bytes == 0 {
         return "has all of it".to_owned();
     }
@@ -78,7 +78,7 @@ pub fn points(plan: &Plan) -> Vec<String> {
     if plan.points.len() < 2 {
         return Vec::new();
     }
-    let line = |point: &crate::Point| {
+    let line = |point: &crate::TradeOff| {
         let seconds = Duration::try_from_secs_f64(point.seconds).unwrap_or(Duration::MAX);
         format!("{} of egress: {}", point.egress, time(seconds))
     };

@@ -19,30 +19,30 @@ use crate::error::ErrorKind;
 
 /// Runs the suite in `container`, which it makes where it is missing.
 pub async fn all(blobs: &dyn BlobStore, container: &Container) {
-    containers_are_made_once_and_again(blobs, container).await;
-    a_missing_container_has_no_blobs_and_takes_none(blobs, container).await;
-    what_is_put_is_got(blobs, container).await;
-    only_one_of_many_writers_makes_a_blob(blobs, container).await;
-    a_wrong_checksum_writes_nothing(blobs, container).await;
-    ranges_are_read_inside_the_blob_only(blobs, container).await;
-    lists_are_whole_ordered_and_begin_with_the_prefix(blobs, container).await;
-    touching_asks_for_the_version(blobs, container).await;
-    deleting_asks_for_the_version(blobs, container).await;
-    blobs_are_copied_from_server_to_server(blobs, container).await;
-    bad_sources_write_nothing(blobs, container).await;
+    ensure_container_is_idempotent(blobs, container).await;
+    missing_container_is_empty_and_rejects_writes(blobs, container).await;
+    put_then_get_round_trips(blobs, container).await;
+    concurrent_puts_have_one_winner(blobs, container).await;
+    wrong_checksum_is_rejected(blobs, container).await;
+    range_reads_are_bounded(blobs, container).await;
+    list_is_complete_ordered_and_prefixed(blobs, container).await;
+    touch_requires_current_etag(blobs, container).await;
+    delete_honours_etag(blobs, container).await;
+    put_blob_from_copies_blob(blobs, container).await;
+    invalid_sources_write_nothing(blobs, container).await;
     pages::all(blobs, container).await;
     proof::all(blobs, container).await;
 }
 
 /// A container can be asked for any number of times.
-pub async fn containers_are_made_once_and_again(blobs: &dyn BlobStore, container: &Container) {
+pub async fn ensure_container_is_idempotent(blobs: &dyn BlobStore, container: &Container) {
     for time in ["first", "second"] {
         blobs.ensure_container(container).await.unwrap_or_else(|error| panic!("the {time} time: {error}"));
     }
 }
 
 /// Lists of missing containers are empty; writes into them fail and do not make them.
-pub async fn a_missing_container_has_no_blobs_and_takes_none(blobs: &dyn BlobStore, container: &Container) {
+pub async fn missing_container_is_empty_and_rejects_writes(blobs: &dyn BlobStore, container: &Container) {
     let name = format!("missing-{}", Uuid::new_v4().simple());
     let missing = Container { account: container.account.clone(), container: name.parse().expect("a name") };
     let blob = missing.blob("a");
@@ -54,7 +54,7 @@ pub async fn a_missing_container_has_no_blobs_and_takes_none(blobs: &dyn BlobSto
 }
 
 /// Bytes, empty ones too, come back as they were; so do length and version.
-pub async fn what_is_put_is_got(blobs: &dyn BlobStore, container: &Container) {
+pub async fn put_then_get_round_trips(blobs: &dyn BlobStore, container: &Container) {
     for length in [0, 1, 70_000] {
         let blob = unique(container, "put/in/folders");
         let sent = put(blobs, &blob, length).await;
@@ -67,7 +67,7 @@ pub async fn what_is_put_is_got(blobs: &dyn BlobStore, container: &Container) {
 }
 
 /// Of many writers of one name, exactly one wins, and its bytes are there.
-pub async fn only_one_of_many_writers_makes_a_blob(blobs: &dyn BlobStore, container: &Container) {
+pub async fn concurrent_puts_have_one_winner(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "race");
     let bodies: Vec<Bytes> = (0..24).map(|seed| body(seed, 40_000)).collect();
     let results = join_all(bodies.iter().map(|body| blobs.put_blob(&blob, body.clone(), crc(body).into()))).await;
@@ -76,7 +76,7 @@ pub async fn only_one_of_many_writers_makes_a_blob(blobs: &dyn BlobStore, contai
 }
 
 /// A body that is not what its checksum says is refused as a whole.
-pub async fn a_wrong_checksum_writes_nothing(blobs: &dyn BlobStore, container: &Container) {
+pub async fn wrong_checksum_is_rejected(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "corrupt");
     let body = body(1, 1_000);
     refused(blobs.put_blob(&blob, body.clone(), (crc(&body) ^ 1).into()).await, ErrorKind::Corrupt);
@@ -85,7 +85,7 @@ pub async fn a_wrong_checksum_writes_nothing(blobs: &dyn BlobStore, container: &
 }
 
 /// Ranges are exact, and those outside are refused.
-pub async fn ranges_are_read_inside_the_blob_only(blobs: &dyn BlobStore, container: &Container) {
+pub async fn range_reads_are_bounded(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "ranges");
     let sent = put(blobs, &blob, 10_000).await;
     for range in [0..1, 17..4_099, 9_999..10_000, 0..10_000] {
@@ -98,7 +98,7 @@ pub async fn ranges_are_read_inside_the_blob_only(blobs: &dyn BlobStore, contain
 }
 
 /// All blobs with the prefix, each once, in order, whatever the folders.
-pub async fn lists_are_whole_ordered_and_begin_with_the_prefix(blobs: &dyn BlobStore, container: &Container) {
+pub async fn list_is_complete_ordered_and_prefixed(blobs: &dyn BlobStore, container: &Container) {
     let run = Uuid::new_v4().simple().to_string();
     // '-' is before '/' and '0' behind it, which tells an order of names from one of folders.
     let names = ["a-b", "a/b-c", "a/b/c", "a0", "b/x", "b/y", "ba", "c"].map(|name| format!("{run}/d/{name}"));
@@ -118,7 +118,7 @@ pub async fn lists_are_whole_ordered_and_begin_with_the_prefix(blobs: &dyn BlobS
 }
 
 /// A touch makes a new version of the same bytes, and only of the version that was shown.
-pub async fn touching_asks_for_the_version(blobs: &dyn BlobStore, container: &Container) {
+pub async fn touch_requires_current_etag(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "touch");
     let sent = put(blobs, &blob, 100).await;
     let first = blobs.properties(&blob).await.expect("properties").expect("a blob");
@@ -136,7 +136,7 @@ pub async fn touching_asks_for_the_version(blobs: &dyn BlobStore, container: &Co
 }
 
 /// A deletion removes the version that was shown, or any where none was.
-pub async fn deleting_asks_for_the_version(blobs: &dyn BlobStore, container: &Container) {
+pub async fn delete_honours_etag(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "delete");
     let sent = put(blobs, &blob, 100).await;
     let old = etag(blobs, &blob).await;
@@ -153,7 +153,7 @@ pub async fn deleting_asks_for_the_version(blobs: &dyn BlobStore, container: &Co
 }
 
 /// One blob becomes another blob, only if there is none.
-pub async fn blobs_are_copied_from_server_to_server(blobs: &dyn BlobStore, container: &Container) {
+pub async fn put_blob_from_copies_blob(blobs: &dyn BlobStore, container: &Container) {
     let (from, to) = (unique(container, "from"), unique(container, "to"));
     let sent = put(blobs, &from, 50_000).await;
     let part = source(&from, &sent, 0..40_000);
@@ -168,7 +168,7 @@ pub async fn blobs_are_copied_from_server_to_server(blobs: &dyn BlobStore, conta
 }
 
 /// Sources that are missing or not what they should be leave no blob.
-pub async fn bad_sources_write_nothing(blobs: &dyn BlobStore, container: &Container) {
+pub async fn invalid_sources_write_nothing(blobs: &dyn BlobStore, container: &Container) {
     let (from, to) = (unique(container, "from"), unique(container, "to"));
     let sent = put(blobs, &from, 1_000).await;
     let mut corrupt = source(&from, &sent, 0..1_000);

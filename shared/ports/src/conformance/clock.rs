@@ -11,7 +11,7 @@ use crate::clock::{Clock, after};
 
 /// Lets time pass.
 #[async_trait]
-pub trait Elapse: Sync {
+pub trait Advance: Sync {
     /// Returns when at least `duration` has passed for the adapter.
     async fn elapse(&self, duration: Duration);
 }
@@ -59,7 +59,7 @@ impl Clock for ManualClock {
 }
 
 #[async_trait]
-impl Elapse for ManualClock {
+impl Advance for ManualClock {
     async fn elapse(&self, duration: Duration) {
         self.advance(duration);
     }
@@ -70,7 +70,7 @@ impl Elapse for ManualClock {
 pub struct RealTime;
 
 #[async_trait]
-impl Elapse for RealTime {
+impl Advance for RealTime {
     async fn elapse(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }

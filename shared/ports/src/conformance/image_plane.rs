@@ -13,14 +13,14 @@ use uuid::Uuid;
 
 use crate::blob_store::BlobStore;
 use crate::error::{ErrorKind, PortError, PortResult};
-use crate::image_plane::{ImagePlane, ManagedImage, Provisioning, Underway};
+use crate::image_plane::{ChangeStatus, ImageService, ManagedImage, Provisioning};
 
 const MIB: u64 = 1024 * 1024;
 const FOOTER: usize = 512;
 
 /// Where the suite makes its images and VHDs.
 #[derive(Debug, Clone)]
-pub struct Site {
+pub struct ImageSuiteLocation {
     /// The subscription.
     pub subscription: SubscriptionId,
     /// The resource group.
@@ -32,19 +32,19 @@ pub struct Site {
 }
 
 /// Runs the suite at `site`.
-pub async fn all(images: &dyn ImagePlane, blobs: &dyn BlobStore, site: &Site) {
-    an_image_is_made_once_and_again(images, blobs, site).await;
-    tags_follow_the_specification(images, blobs, site).await;
-    a_removed_image_is_gone(images, blobs, site).await;
-    an_image_stays_in_its_region(images, blobs, site).await;
-    an_image_keeps_its_vhd(images, blobs, site).await;
-    names_do_not_heed_case(images, blobs, site).await;
-    a_missing_vhd_is_told(images, blobs, site).await;
-    what_is_no_vhd_is_told(images, blobs, site).await;
+pub async fn all(images: &dyn ImageService, blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
+    put_image_is_idempotent(images, blobs, site).await;
+    put_image_updates_tags(images, blobs, site).await;
+    delete_image_removes_it(images, blobs, site).await;
+    image_region_is_immutable(images, blobs, site).await;
+    image_source_is_immutable(images, blobs, site).await;
+    image_names_are_case_insensitive(images, blobs, site).await;
+    missing_vhd_is_reported(images, blobs, site).await;
+    invalid_vhd_is_reported(images, blobs, site).await;
 }
 
 /// An image is made from a VHD, is what was asked for, and can be asked for again.
-pub async fn an_image_is_made_once_and_again(images: &dyn ImagePlane, blobs: &dyn BlobStore, site: &Site) {
+pub async fn put_image_is_idempotent(images: &dyn ImageService, blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
     let spec = spec_with_vhd(blobs, site).await;
     assert_eq!(images.get(&spec.id, None).await.expect("an answer"), None, "an image before it was made");
     for time in ["first", "second"] {
@@ -61,7 +61,7 @@ pub async fn an_image_is_made_once_and_again(images: &dyn ImagePlane, blobs: &dy
 }
 
 /// An image that is there is brought to the specification's tags.
-pub async fn tags_follow_the_specification(images: &dyn ImagePlane, blobs: &dyn BlobStore, site: &Site) {
+pub async fn put_image_updates_tags(images: &dyn ImageService, blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
     let mut spec = spec_with_vhd(blobs, site).await;
     finished(images, images.put(&spec).await).await.expect("an image");
     spec.tags = BTreeMap::from([("goldfleet-job".to_owned(), "another".to_owned())]);
@@ -71,7 +71,7 @@ pub async fn tags_follow_the_specification(images: &dyn ImagePlane, blobs: &dyn 
 }
 
 /// Removal works, and again where there is nothing left to remove.
-pub async fn a_removed_image_is_gone(images: &dyn ImagePlane, blobs: &dyn BlobStore, site: &Site) {
+pub async fn delete_image_removes_it(images: &dyn ImageService, blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
     let spec = spec_with_vhd(blobs, site).await;
     finished(images, images.put(&spec).await).await.expect("an image");
     for time in ["first", "second"] {
@@ -81,7 +81,7 @@ pub async fn a_removed_image_is_gone(images: &dyn ImagePlane, blobs: &dyn BlobSt
 }
 
 /// Another region for an image that is there is refused, and changes nothing.
-pub async fn an_image_stays_in_its_region(images: &dyn ImagePlane, blobs: &dyn BlobStore, site: &Site) {
+pub async fn image_region_is_immutable(images: &dyn ImageService, blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
     let spec = spec_with_vhd(blobs, site).await;
     finished(images, images.put(&spec).await).await.expect("an image");
     let moved = ManagedImageSpec { region: "elsewhere".parse().expect("a region"), ..spec.clone() };
@@ -91,7 +91,7 @@ pub async fn an_image_stays_in_its_region(images: &dyn ImagePlane, blobs: &dyn B
 }
 
 /// Another VHD for an image that is there, or is being made, is refused, and changes nothing.
-pub async fn an_image_keeps_its_vhd(images: &dyn ImagePlane, blobs: &dyn BlobStore, site: &Site) {
+pub async fn image_source_is_immutable(images: &dyn ImageService, blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
     let spec = spec_with_vhd(blobs, site).await;
     let other = spec_with_vhd(blobs, site).await;
     let other = ManagedImageSpec { id: spec.id.clone(), tags: BTreeMap::new(), ..other };
@@ -104,7 +104,11 @@ pub async fn an_image_keeps_its_vhd(images: &dyn ImagePlane, blobs: &dyn BlobSto
 }
 
 /// An image is found, and removed, by its name in another case, and its resource group's.
-pub async fn names_do_not_heed_case(images: &dyn ImagePlane, blobs: &dyn BlobStore, site: &Site) {
+pub async fn image_names_are_case_insensitive(
+    images: &dyn ImageService,
+    blobs: &dyn BlobStore,
+    site: &ImageSuiteLocation,
+) {
     let spec = spec_with_vhd(blobs, site).await;
     finished(images, images.put(&spec).await).await.expect("an image");
     let loud = ManagedImageId {
@@ -119,7 +123,7 @@ pub async fn names_do_not_heed_case(images: &dyn ImagePlane, blobs: &dyn BlobSto
 }
 
 /// No image comes from a VHD that is not there.
-pub async fn a_missing_vhd_is_told(images: &dyn ImagePlane, _blobs: &dyn BlobStore, site: &Site) {
+pub async fn missing_vhd_is_reported(images: &dyn ImageService, _blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
     let spec = spec(site);
     refused_as(finished(images, images.put(&spec).await).await, ErrorKind::NotFound, "vhd-not-found");
     // A platform may keep the name of what it could not make.
@@ -128,7 +132,7 @@ pub async fn a_missing_vhd_is_told(images: &dyn ImagePlane, _blobs: &dyn BlobSto
 }
 
 /// No image comes from what is no fixed VHD of whole mebibytes.
-pub async fn what_is_no_vhd_is_told(images: &dyn ImagePlane, blobs: &dyn BlobStore, site: &Site) {
+pub async fn invalid_vhd_is_reported(images: &dyn ImageService, blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
     let mut other_cookie = footer();
     other_cookie[0] ^= 1;
     let mut other_checksum = footer();
@@ -142,13 +146,13 @@ pub async fn what_is_no_vhd_is_told(images: &dyn ImagePlane, blobs: &dyn BlobSto
 }
 
 /// Waits for the end of a change.
-async fn finished(images: &dyn ImagePlane, begun: PortResult<Underway>) -> PortResult<()> {
+async fn finished(images: &dyn ImageService, begun: PortResult<ChangeStatus>) -> PortResult<()> {
     let mut state = begun?;
     loop {
         state = match state {
-            Underway::Done => return Ok(()),
-            Underway::Failed(error) => return Err(error),
-            Underway::Pending(pending) => {
+            ChangeStatus::Done => return Ok(()),
+            ChangeStatus::Failed(error) => return Err(error),
+            ChangeStatus::Pending(pending) => {
                 tokio::time::sleep(pending.retry_after).await;
                 images.poll(&pending).await?
             }
@@ -165,7 +169,7 @@ fn refused_as(result: PortResult<()>, kind: ErrorKind, code: &str) {
 }
 
 /// A specification of an image that no other test and no other run has.
-fn spec(site: &Site) -> ManagedImageSpec {
+fn spec(site: &ImageSuiteLocation) -> ManagedImageSpec {
     let unique = Uuid::new_v4().simple().to_string();
     ManagedImageSpec {
         id: ManagedImageId {
@@ -184,7 +188,7 @@ fn spec(site: &Site) -> ManagedImageSpec {
     }
 }
 
-async fn spec_with_vhd(blobs: &dyn BlobStore, site: &Site) -> ManagedImageSpec {
+async fn spec_with_vhd(blobs: &dyn BlobStore, site: &ImageSuiteLocation) -> ManagedImageSpec {
     let spec = spec(site);
     put_smallest_vhd(blobs, &spec.vhd).await;
     spec

@@ -29,20 +29,20 @@ const START: Timestamp = Timestamp::UNIX_EPOCH;
 pub async fn all(table: &dyn JobTable) {
     table.ensure().await.expect("tables are made");
     table.ensure().await.expect("tables that are there are no error");
-    a_job_is_inserted_once_and_read_back(table).await;
+    insert_job_rejects_duplicate(table).await;
     jobs::all(table).await;
-    a_jobs_commit_asks_for_the_version(table).await;
-    operations_are_inserted_where_missing(table).await;
-    the_largest_chunk_set_is_kept(table).await;
-    a_group_is_a_targets_copy_and_image(table).await;
-    only_one_of_many_claims_lands(table).await;
-    a_commit_is_all_or_nothing(table).await;
-    a_commit_is_of_one_group(table).await;
-    what_is_not_there_is_said_so(table).await;
-    events_come_in_order(table).await;
-    many_operations_are_listed_whole(table).await;
-    uploads_are_kept_by_their_id(table).await;
-    the_newest_upload_of_a_version_is_found(table).await;
+    commit_job_requires_current_etag(table).await;
+    insert_operations_keeps_existing(table).await;
+    largest_chunk_set_round_trips(table).await;
+    group_contains_copy_and_image_of_target(table).await;
+    concurrent_claims_have_one_winner(table).await;
+    commit_is_atomic(table).await;
+    commit_rejects_two_groups(table).await;
+    missing_rows_are_reported(table).await;
+    events_are_in_order(table).await;
+    operations_list_is_complete(table).await;
+    uploads_are_upserted_by_id(table).await;
+    newest_upload_of_version_is_found(table).await;
 }
 
 fn job_id() -> JobId {
@@ -66,19 +66,20 @@ fn job(seconds: u64) -> Job {
 
 fn operation(job: &JobId, kind: Kind, n: u32) -> Operation {
     let target = json!({
-        "subscription": SubscriptionId::numbered(n), "region": "westeurope", "resource_group": "images",
+        "subscription": SubscriptionId::nth_for_tests(n), "region": "westeurope", "resource_group": "images",
         "account": "stage", "container": "vhds",
     });
     let store = json!({ "region": "eastus", "account": format!("gold{n:05}"), "container": "golden" });
     let work = match kind {
-        Kind::Seed => json!({ "kind": "seed", "store": store, "from": [] }),
-        Kind::Copy => json!({ "kind": "copy", "target": target, "from": [store] }),
+        Kind::Replicate => json!({ "kind": "seed", "store": store, "from": [] }),
+        Kind::Assemble => json!({ "kind": "copy", "target": target, "from": [store] }),
         Kind::Image => json!({ "kind": "image", "target": target, "name": "x", "os": "linux", "generation": "v1" }),
     };
-    let key = TargetKey { subscription: SubscriptionId::numbered(n), region: "westeurope".parse().expect("a region") };
+    let key =
+        TargetKey { subscription: SubscriptionId::nth_for_tests(n), region: "westeurope".parse().expect("a region") };
     let id = match kind {
-        Kind::Seed => OperationId::Seed(serde_json::from_value(store).expect("a store")),
-        Kind::Copy => OperationId::Copy(key),
+        Kind::Replicate => OperationId::Replicate(serde_json::from_value(store).expect("a store")),
+        Kind::Assemble => OperationId::Assemble(key),
         Kind::Image => OperationId::Image(key),
     };
     serde_json::from_value(json!({
@@ -117,7 +118,7 @@ fn refused<T: std::fmt::Debug>(result: PortResult<T>, kind: ErrorKind) {
 }
 
 /// The second insertion is refused, and changes nothing.
-pub async fn a_job_is_inserted_once_and_read_back(table: &dyn JobTable) {
+pub async fn insert_job_rejects_duplicate(table: &dyn JobTable) {
     let job = job(1);
     assert_eq!(table.job(&job.id).await.expect("a look"), None);
     table.insert_job(&job).await.expect("a job is inserted");
@@ -127,7 +128,7 @@ pub async fn a_job_is_inserted_once_and_read_back(table: &dyn JobTable) {
 }
 
 /// A stale version changes nothing and appends nothing.
-pub async fn a_jobs_commit_asks_for_the_version(table: &dyn JobTable) {
+pub async fn commit_job_requires_current_etag(table: &dyn JobTable) {
     let mut job = job(1);
     table.insert_job(&job).await.expect("a job is inserted");
     let first = table.job(&job.id).await.expect("a look").expect("the job").etag;
@@ -143,9 +144,9 @@ pub async fn a_jobs_commit_asks_for_the_version(table: &dyn JobTable) {
 }
 
 /// Inserting again adds what is missing, and leaves alone what has moved on.
-pub async fn operations_are_inserted_where_missing(table: &dyn JobTable) {
+pub async fn insert_operations_keeps_existing(table: &dyn JobTable) {
     let job = job_id();
-    let all: Vec<Operation> = (0..5).map(|n| operation(&job, Kind::Copy, n)).collect();
+    let all: Vec<Operation> = (0..5).map(|n| operation(&job, Kind::Assemble, n)).collect();
     let rows = insert(table, &all[..2]).await;
     let (change, event) = claimed(&rows[0], "a");
     table.commit(std::slice::from_ref(&change), &[event]).await.expect("a commit");
@@ -157,9 +158,9 @@ pub async fn operations_are_inserted_where_missing(table: &dyn JobTable) {
 }
 
 /// The chunk set of a full 4 TiB disk, in the pattern that is hardest to shorten.
-pub async fn the_largest_chunk_set_is_kept(table: &dyn JobTable) {
+pub async fn largest_chunk_set_round_trips(table: &dyn JobTable) {
     let job = job_id();
-    let rows = insert(table, &[operation(&job, Kind::Copy, 1)]).await;
+    let rows = insert(table, &[operation(&job, Kind::Assemble, 1)]).await;
     let mut done = ChunkSet::empty(ChunkSet::MAX_LEN);
     for chunk in (0..ChunkSet::MAX_LEN).step_by(2) {
         done.insert(chunk);
@@ -173,15 +174,15 @@ pub async fn the_largest_chunk_set_is_kept(table: &dyn JobTable) {
 }
 
 /// And neither another target's nor another job's.
-pub async fn a_group_is_a_targets_copy_and_image(table: &dyn JobTable) {
+pub async fn group_contains_copy_and_image_of_target(table: &dyn JobTable) {
     let (job, other) = (job_id(), job_id());
     let of = |job: &JobId| {
-        let kinds = [Kind::Copy, Kind::Image, Kind::Seed];
+        let kinds = [Kind::Assemble, Kind::Image, Kind::Replicate];
         kinds.iter().flat_map(|kind| [1, 2].map(|n| operation(job, *kind, n))).collect::<Vec<_>>()
     };
     insert(table, &of(&job)).await;
     insert(table, &of(&other)).await;
-    for (kind, size) in [(Kind::Copy, 2), (Kind::Image, 2), (Kind::Seed, 1)] {
+    for (kind, size) in [(Kind::Assemble, 2), (Kind::Image, 2), (Kind::Replicate, 1)] {
         let asked = operation(&job, kind, 1);
         let group = table.group(&job, &asked.id).await.expect("a group");
         assert_eq!(group.len(), size, "{kind}");
@@ -192,9 +193,9 @@ pub async fn a_group_is_a_targets_copy_and_image(table: &dyn JobTable) {
 }
 
 /// However many try at once from the same version.
-pub async fn only_one_of_many_claims_lands(table: &dyn JobTable) {
+pub async fn concurrent_claims_have_one_winner(table: &dyn JobTable) {
     let job = job_id();
-    let rows = insert(table, &[operation(&job, Kind::Seed, 1)]).await;
+    let rows = insert(table, &[operation(&job, Kind::Replicate, 1)]).await;
     let claims: Vec<_> = (0..16).map(|n| claimed(&rows[0], &format!("worker-{n}"))).collect();
     let tries =
         claims.iter().map(|(change, event)| table.commit(std::slice::from_ref(change), std::slice::from_ref(event)));
@@ -217,9 +218,9 @@ pub async fn only_one_of_many_claims_lands(table: &dyn JobTable) {
 }
 
 /// One stale row, and neither the others nor an event is written.
-pub async fn a_commit_is_all_or_nothing(table: &dyn JobTable) {
+pub async fn commit_is_atomic(table: &dyn JobTable) {
     let job = job_id();
-    let mut rows = insert(table, &[operation(&job, Kind::Copy, 1), operation(&job, Kind::Image, 1)]).await;
+    let mut rows = insert(table, &[operation(&job, Kind::Assemble, 1), operation(&job, Kind::Image, 1)]).await;
     let unchanged = Change { operation: rows[1].value.clone(), if_match: rows[1].etag.clone() };
     let renewed = table.commit(&[unchanged], &[]).await.expect("a commit").remove(0);
     let stale = std::mem::replace(&mut rows[1].etag, renewed);
@@ -242,9 +243,9 @@ pub async fn a_commit_is_all_or_nothing(table: &dyn JobTable) {
 }
 
 /// Adapters keep a group in one partition; a commit across groups could not be atomic there.
-pub async fn a_commit_is_of_one_group(table: &dyn JobTable) {
+pub async fn commit_rejects_two_groups(table: &dyn JobTable) {
     let job = job_id();
-    let rows = insert(table, &[operation(&job, Kind::Copy, 1), operation(&job, Kind::Copy, 2)]).await;
+    let rows = insert(table, &[operation(&job, Kind::Assemble, 1), operation(&job, Kind::Assemble, 2)]).await;
     let (first, event) = claimed(&rows[0], "a");
     let (second, other) = claimed(&rows[1], "a");
     refused(table.commit(&[first.clone(), second], &[event]).await, ErrorKind::Invalid);
@@ -254,23 +255,23 @@ pub async fn a_commit_is_of_one_group(table: &dyn JobTable) {
 }
 
 /// Looks give nothing, changes are refused.
-pub async fn what_is_not_there_is_said_so(table: &dyn JobTable) {
+pub async fn missing_rows_are_reported(table: &dyn JobTable) {
     let job = job_id();
-    let missing = operation(&job, Kind::Copy, 1);
+    let missing = operation(&job, Kind::Assemble, 1);
     assert_eq!(table.operation(&job, &missing.id).await.expect("a look"), None);
     assert!(table.group(&job, &missing.id).await.expect("a look").is_empty());
     assert!(table.operations(&job).await.expect("a look").is_empty());
     assert!(table.events(&job, None).await.expect("a look").is_empty());
     // A version that the adapter itself gave, as it may refuse a made-up one for its form.
-    let other = insert(table, &[operation(&job_id(), Kind::Copy, 1)]).await.remove(0);
+    let other = insert(table, &[operation(&job_id(), Kind::Assemble, 1)]).await.remove(0);
     let change = Change { operation: missing, if_match: other.etag };
     refused(table.commit(&[change], &[]).await, ErrorKind::NotFound);
 }
 
 /// Oldest first, of a job or of one of its operations.
-pub async fn events_come_in_order(table: &dyn JobTable) {
+pub async fn events_are_in_order(table: &dyn JobTable) {
     let job = job_id();
-    let rows = insert(table, &[operation(&job, Kind::Seed, 1), operation(&job, Kind::Seed, 2)]).await;
+    let rows = insert(table, &[operation(&job, Kind::Replicate, 1), operation(&job, Kind::Replicate, 2)]).await;
     let mut expected = Vec::new();
     for row in &rows {
         let mut row = row.clone();
@@ -289,16 +290,16 @@ pub async fn events_come_in_order(table: &dyn JobTable) {
 }
 
 /// More than a service gives in one page, each once, in the order of their ids.
-pub async fn many_operations_are_listed_whole(table: &dyn JobTable) {
+pub async fn operations_list_is_complete(table: &dyn JobTable) {
     let job = job_id();
-    let mut made: Vec<Operation> = (0..1100).map(|n| operation(&job, Kind::Copy, n)).collect();
+    let mut made: Vec<Operation> = (0..1100).map(|n| operation(&job, Kind::Assemble, n)).collect();
     let rows = insert(table, &made).await;
     made.sort_by_key(|operation| operation.id.to_string());
     assert_eq!(rows.into_iter().map(|row| row.value).collect::<Vec<_>>(), made);
 }
 
 /// Written as often as there is something to say.
-pub async fn uploads_are_kept_by_their_id(table: &dyn JobTable) {
+pub async fn uploads_are_upserted_by_id(table: &dyn JobTable) {
     let mut upload = Upload {
         id: job_id(),
         image: "ubuntu".parse().expect("a name"),
@@ -332,7 +333,7 @@ pub async fn uploads_are_kept_by_their_id(table: &dyn JobTable) {
 }
 
 /// Of one version, whatever else was uploaded since.
-pub async fn the_newest_upload_of_a_version_is_found(table: &dyn JobTable) {
+pub async fn newest_upload_of_version_is_found(table: &dyn JobTable) {
     let version = Uuid::new_v4().simple().to_string();
     let upload = |image: &str, version: &str, seconds| Upload {
         id: job_id(),

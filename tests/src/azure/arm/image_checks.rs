@@ -3,9 +3,9 @@
 use axum::http::StatusCode;
 use serde_json::Value;
 
-use super::answer::Answer;
-use super::parts::{Account, normal};
-use super::world::World;
+use super::resources::{Account, normalized_region};
+use super::response::ArmAnswer;
+use super::state::TenantState;
 
 /// What an image is to be made as.
 pub(super) struct Wanted<'b> {
@@ -16,7 +16,7 @@ pub(super) struct Wanted<'b> {
 }
 
 /// Checks what is asked for. The answer is the blobs to look at.
-pub(super) fn check(world: &World, wanted: &Wanted<'_>) -> Result<Vec<String>, Answer> {
+pub(super) fn check(world: &TenantState, wanted: &Wanted<'_>) -> Result<Vec<String>, ArmAnswer> {
     name(wanted.name)?;
     let profile = &wanted.properties["storageProfile"];
     let machine = &wanted.properties["sourceVirtualMachine"];
@@ -26,12 +26,12 @@ pub(super) fn check(world: &World, wanted: &Wanted<'_>) -> Result<Vec<String>, A
     }
     let os_disk = &profile["osDisk"];
     if os_disk.is_null() {
-        return Err(Answer::missing("osDisk"));
+        return Err(ArmAnswer::missing("osDisk"));
     }
     // Source: specification, `ImageOSDisk.required`.
     for required in ["osType", "osState"] {
         if os_disk[required].is_null() {
-            return Err(Answer::missing(&format!("osDisk.{required}")));
+            return Err(ArmAnswer::missing(&format!("osDisk.{required}")));
         }
     }
     let mut blobs = Vec::new();
@@ -39,30 +39,30 @@ pub(super) fn check(world: &World, wanted: &Wanted<'_>) -> Result<Vec<String>, A
     for data_disk in profile["dataDisks"].as_array().into_iter().flatten() {
         // Source: specification, `ImageDataDisk.required`.
         if data_disk["lun"].is_null() {
-            return Err(Answer::missing("dataDisk.lun"));
+            return Err(ArmAnswer::missing("dataDisk.lun"));
         }
         blobs.extend(disk(world, wanted, data_disk, "dataDisk")?);
     }
     // Source: specification, `hyperVGeneration`, and seen, Azure/azure-sdk-for-python#4891.
     if !blobs.is_empty() && wanted.properties["hyperVGeneration"].is_null() {
-        return Err(Answer::missing("hyperVGeneration"));
+        return Err(ArmAnswer::missing("hyperVGeneration"));
     }
     Ok(blobs)
 }
 
 /// Source: Azure, naming rules: 1 to 80 of letters, digits, `_`, `.` and `-`, from a letter or digit to one or `_`.
-fn name(name: &str) -> Result<(), Answer> {
+fn name(name: &str) -> Result<(), ArmAnswer> {
     let inside = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let good = (1..=80).contains(&name.len())
         && name.chars().all(inside)
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
     let message = format!("The entity name 'imageName' is invalid according to its validation rule: '{name}'.");
-    if good { Ok(()) } else { Err(Answer::bad_request("InvalidParameter", message).target("imageName")) }
+    if good { Ok(()) } else { Err(ArmAnswer::bad_request("InvalidParameter", message).target("imageName")) }
 }
 
 /// Checks a disk. The answer is its blob.
-fn disk(world: &World, wanted: &Wanted<'_>, disk: &Value, at: &str) -> Result<Option<String>, Answer> {
+fn disk(world: &TenantState, wanted: &Wanted<'_>, disk: &Value, at: &str) -> Result<Option<String>, ArmAnswer> {
     let sources = ["blobUri", "managedDisk", "snapshot"].into_iter().filter(|source| !disk[*source].is_null());
     let sources = sources.collect::<Vec<_>>();
     let [source] = sources[..] else {
@@ -72,7 +72,7 @@ fn disk(world: &World, wanted: &Wanted<'_>, disk: &Value, at: &str) -> Result<Op
              {}.",
             sources.len()
         );
-        return Err(Answer::bad_request("InvalidParameter", message).target(at));
+        return Err(ArmAnswer::bad_request("InvalidParameter", message).target(at));
     };
     encryption_set(world, wanted, &disk["diskEncryptionSet"])?;
     match source {
@@ -87,8 +87,8 @@ fn disk(world: &World, wanted: &Wanted<'_>, disk: &Value, at: &str) -> Result<Op
 }
 
 /// Checks the address of a blob: that it is one, and in whose account.
-fn blob(world: &World, wanted: &Wanted<'_>, url: &str) -> Result<(), Answer> {
-    let invalid = |message: String| Answer::bad_request("InvalidParameter", message).target("disk.blobUri");
+fn blob(world: &TenantState, wanted: &Wanted<'_>, url: &str) -> Result<(), ArmAnswer> {
+    let invalid = |message: String| ArmAnswer::bad_request("InvalidParameter", message).target("disk.blobUri");
     let Some(account) = world.accounts.iter().find(|account| below(url, account).is_some()) else {
         return Err(invalid(foreign(url, wanted.subscription)));
     };
@@ -112,7 +112,7 @@ fn blob(world: &World, wanted: &Wanted<'_>, url: &str) -> Result<(), Answer> {
         return Err(invalid(foreign(url, wanted.subscription)));
     }
     // Source: seen, microsoft/DefendTheFlag#1 for disks (there with the code BadRequest).
-    if normal(&account.region) != wanted.region {
+    if normalized_region(&account.region) != wanted.region {
         return Err(invalid(format!("The source blob {url} does not belong to the same region as the disk.")));
     }
     Ok(())
@@ -130,8 +130,8 @@ fn below<'u>(url: &'u str, account: &Account) -> Option<&'u str> {
 }
 
 /// Checks the id of a disk, snapshot or machine. Whether it is there is not known to the double.
-fn sub_resource(wanted: &Wanted<'_>, value: &Value, at: &str, kind: &str) -> Result<(), Answer> {
-    let id = value["id"].as_str().ok_or_else(|| Answer::missing(&format!("{at}.id")))?;
+fn sub_resource(wanted: &Wanted<'_>, value: &Value, at: &str, kind: &str) -> Result<(), ArmAnswer> {
+    let id = value["id"].as_str().ok_or_else(|| ArmAnswer::missing(&format!("{at}.id")))?;
     let (lower, kind) = (id.to_ascii_lowercase(), kind.to_ascii_lowercase());
     let words = lower.trim_start_matches('/').split('/').collect::<Vec<_>>();
     let subscription = wanted.subscription.to_ascii_lowercase();
@@ -144,23 +144,23 @@ fn sub_resource(wanted: &Wanted<'_>, value: &Value, at: &str, kind: &str) -> Res
         // Source: seen, Resource Manager's refusal of ids that are none.
         _ => {
             let message = format!("Property id '{id}' at path '{at}.id' is invalid.");
-            Err(Answer::bad_request("LinkedInvalidPropertyId", message))
+            Err(ArmAnswer::bad_request("LinkedInvalidPropertyId", message))
         }
     }
 }
 
 /// Source: Azure, customer-managed keys: the set is in the disk's region and subscription. The codes are guesses.
-fn encryption_set(world: &World, wanted: &Wanted<'_>, value: &Value) -> Result<(), Answer> {
+fn encryption_set(world: &TenantState, wanted: &Wanted<'_>, value: &Value) -> Result<(), ArmAnswer> {
     let Some(id) = value["id"].as_str() else { return Ok(()) };
     let set = world.disk_encryption_sets.iter().find(|(known, _)| known.eq_ignore_ascii_case(id));
     let Some((_, region)) = set else {
         let name = id.rsplit('/').next().unwrap_or(id);
-        return Err(Answer::error(StatusCode::NOT_FOUND, "NotFound", format!("Resource {name} is not found.")));
+        return Err(ArmAnswer::error(StatusCode::NOT_FOUND, "NotFound", format!("Resource {name} is not found.")));
     };
     let prefix = format!("/subscriptions/{}/", wanted.subscription).to_ascii_lowercase();
-    if !id.to_ascii_lowercase().starts_with(&prefix) || normal(region) != wanted.region {
+    if !id.to_ascii_lowercase().starts_with(&prefix) || normalized_region(region) != wanted.region {
         let message = format!("The disk encryption set '{id}' is not in the subscription and region of the image.");
-        return Err(Answer::bad_request("InvalidParameter", message).target("diskEncryptionSet.id"));
+        return Err(ArmAnswer::bad_request("InvalidParameter", message).target("diskEncryptionSet.id"));
     }
     Ok(())
 }

@@ -18,9 +18,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Core;
-use super::answer::Answer;
 use super::faults::Fault;
 use super::pipeline;
+use super::response::ArmAnswer;
 
 /// The longest body that is read. Source: Azure, Resource Manager's limits: a request of 4 MB.
 const LONGEST_BODY: usize = 4 << 20;
@@ -73,7 +73,7 @@ async fn handle(State(core): State<Arc<Core>>, Extension(reset): Extension<Reset
     let path = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let resource_type = pipeline::counted_as(parts.uri.path());
     let count = format!("{} {resource_type}", parts.method);
-    core.world.change(|world| *world.log.requests.entry(count).or_default() += 1);
+    core.world.write(|world| *world.log.requests.entry(count).or_default() += 1);
     let Ok(body) = to_bytes(body, LONGEST_BODY).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
@@ -95,20 +95,20 @@ async fn handle(State(core): State<Arc<Core>>, Extension(reset): Extension<Reset
             reset.now().await
         }
     };
-    core.world.change(|world| *world.log.answers.entry(answer.status.as_u16()).or_default() += 1);
+    core.world.write(|world| *world.log.answers.entry(answer.status.as_u16()).or_default() += 1);
     answer.response(parts.headers.get("x-ms-correlation-request-id"))
 }
 
 impl Reset {
     /// Resets the connection; the answer never comes.
-    async fn now(&self) -> Answer {
+    async fn now(&self) -> ArmAnswer {
         self.0.cancel();
         std::future::pending().await
     }
 }
 
 /// The answer of a fault.
-fn failed(status: u16, retry_after: Option<u64>) -> Answer {
+fn failed(status: u16, retry_after: Option<u64>) -> ArmAnswer {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let (code, message) = match status {
         StatusCode::TOO_MANY_REQUESTS => ("TooManyRequests", "The request is being throttled. Please try again later."),
@@ -116,7 +116,7 @@ fn failed(status: u16, retry_after: Option<u64>) -> Answer {
         StatusCode::GATEWAY_TIMEOUT => ("GatewayTimeout", "The gateway did not receive a response in time."),
         _ => ("InternalServerError", "Encountered internal server error. Please try again later."),
     };
-    let answer = Answer::error(status, code, message);
+    let answer = ArmAnswer::error(status, code, message);
     match retry_after {
         Some(seconds) => answer.header("retry-after", seconds.to_string()),
         None => answer,

@@ -7,7 +7,7 @@
 //! that someone got from Azure and reported. What comes from neither is marked as a guess.
 //!
 //! It is a server, so that workers in other processes are tested against it as well: they need its
-//! [`endpoint`](ResourceManager::endpoint), the root of its certificate and a [`token`].
+//! [`endpoint`](FakeResourceManager::endpoint), the root of its certificate and a [`token`].
 //!
 //! ```no_run
 //! # async fn example(tls: std::sync::Arc<rustls::ServerConfig>) -> anyhow::Result<()> {
@@ -24,7 +24,6 @@
 //! ```
 
 mod access;
-mod answer;
 mod blobs;
 mod body;
 mod clock;
@@ -35,18 +34,19 @@ mod images;
 mod listen;
 mod log;
 mod operations;
-mod parts;
 mod pipeline;
 mod providers;
 mod put;
+mod resources;
+mod response;
 mod route;
 mod schema;
 mod shared;
+mod state;
 mod storage;
 mod subscriptions;
 mod throttle;
 pub mod token;
-mod world;
 
 use std::sync::Arc;
 
@@ -61,15 +61,15 @@ pub use clock::Clock;
 pub use faults::{Fault, Faults, Matches};
 pub use images::{Image, ImageState};
 pub use log::{Accepted, Log};
-pub use operations::{Collision, End, Links, LongRunning};
-pub use parts::{Account, Group, Lock, LockLevel, Policy, Region, Role, RoleAssignment, Subscription};
+pub use operations::{Collision, Links, LongRunning, OperationEnd};
+pub use resources::{Account, Group, Lock, LockLevel, Policy, Region, Role, RoleAssignment, Subscription};
 pub use shared::Shared;
+pub use state::TenantState;
 pub use throttle::{Limit, Limits};
-pub use world::World;
 
 /// A running double. It stops, and drops its connections, when it is dropped.
 #[derive(Debug)]
-pub struct ResourceManager {
+pub struct FakeResourceManager {
     endpoint: String,
     core: Arc<Core>,
     stop: CancellationToken,
@@ -80,16 +80,16 @@ pub struct ResourceManager {
 struct Core {
     /// The double's own address, without a slash at its end.
     endpoint: String,
-    world: Shared<World>,
+    world: Shared<TenantState>,
     faults: Faults,
 }
 
-impl ResourceManager {
+impl FakeResourceManager {
     /// Starts the double on a free port of 127.0.0.1, which the certificate must be for.
     ///
     /// # Errors
     /// Where there is no port.
-    pub async fn start(tls: Arc<rustls::ServerConfig>, world: World) -> anyhow::Result<Self> {
+    pub async fn start(tls: Arc<rustls::ServerConfig>, world: TenantState) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("no port for the resource manager")?;
         let endpoint = format!("https://{}", listener.local_addr().context("a port without an address")?);
         let core = Core { endpoint: endpoint.clone(), world: Shared::new(world), faults: Faults::default() };
@@ -106,7 +106,7 @@ impl ResourceManager {
 
     /// What is there, to look at and to change while the double runs.
     #[must_use]
-    pub fn world(&self) -> &Shared<World> {
+    pub fn world(&self) -> &Shared<TenantState> {
         &self.core.world
     }
 
@@ -119,7 +119,7 @@ impl ResourceManager {
     /// The images that are there now, as a GET would show them.
     #[must_use]
     pub fn images(&self) -> Vec<Value> {
-        self.core.world.change(|world| {
+        self.core.world.write(|world| {
             world.settle();
             world.images.iter().map(Image::json).collect()
         })
@@ -128,11 +128,11 @@ impl ResourceManager {
     /// What was asked for and what was accepted so far.
     #[must_use]
     pub fn log(&self) -> Log {
-        self.core.world.look(|world| world.log.clone())
+        self.core.world.read(|world| world.log.clone())
     }
 }
 
-impl Drop for ResourceManager {
+impl Drop for FakeResourceManager {
     fn drop(&mut self) {
         self.stop.cancel();
     }

@@ -8,10 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::answer::{Answer, Said};
 use super::images::{self, Image, ImageState};
 use super::pipeline::Call;
-use super::world::World;
+use super::response::{ArmAnswer, HandlerResult};
+use super::state::TenantState;
 
 /// Which addresses an operation is followed by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,7 +29,7 @@ pub enum Links {
 
 /// How an operation ends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum End {
+pub enum OperationEnd {
     /// Well, if there is nothing wrong with the blob.
     #[default]
     Succeeds,
@@ -50,16 +50,16 @@ pub enum End {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LongRunning {
     /// How many looks (polls, or GETs of the image) find it under way.
-    pub looks: u32,
+    pub polls: u32,
     /// How long it takes at least.
-    pub takes: Duration,
+    pub duration: Duration,
     /// The seconds of `Retry-After`; no header where there are none.
     pub retry_after: Option<u64>,
     /// The addresses.
     pub links: Links,
     /// The end.
-    pub end: End,
-    /// Done with the first answer (200 or 201 with `Succeeded`), without an operation. [`End::Fails`] is 400 then; the
+    pub end: OperationEnd,
+    /// Done with the first answer (200 or 201 with `Succeeded`), without an operation. [`OperationEnd::Fails`] is 400 then; the
     /// other ends need an operation.
     pub at_once: bool,
     /// Whether an image whose making failed is left as `Failed`, or is gone. What Azure does is not known for all failures.
@@ -75,11 +75,11 @@ impl Default for LongRunning {
     /// One look under way, no waiting.
     fn default() -> Self {
         Self {
-            looks: 1,
-            takes: Duration::ZERO,
+            polls: 1,
+            duration: Duration::ZERO,
             retry_after: Some(0),
             links: Links::Both,
-            end: End::Succeeds,
+            end: OperationEnd::Succeeds,
             at_once: false,
             leaves_failed: false,
             stale: 0,
@@ -129,7 +129,7 @@ struct Operation {
     id: Uuid,
     key: String,
     change: Change,
-    looks: u32,
+    polls: u32,
     ready: Timestamp,
     started: Timestamp,
     ended: Option<Timestamp>,
@@ -174,8 +174,8 @@ impl Ended {
 
 impl Operations {
     /// Ends what was looked at often enough and took its time.
-    pub(super) fn settle(&mut self, now: Timestamp) -> Vec<Ended> {
-        let due = self.0.iter_mut().filter(|op| op.ended.is_none() && op.looks == 0 && op.ready <= now);
+    pub(super) fn finish_due(&mut self, now: Timestamp) -> Vec<Ended> {
+        let due = self.0.iter_mut().filter(|op| op.ended.is_none() && op.polls == 0 && op.ready <= now);
         let end = |op: &mut Operation| {
             op.ended = Some(now);
             let (key, change, failed) = (op.key.clone(), op.change, op.failure.is_some());
@@ -185,8 +185,8 @@ impl Operations {
     }
 
     /// Counts a look at the image of a key.
-    pub(super) fn look_at(&mut self, key: &str) {
-        self.0.iter_mut().filter(|op| op.key == key).for_each(|op| op.looks = op.looks.saturating_sub(1));
+    pub(super) fn count_poll(&mut self, key: &str) {
+        self.0.iter_mut().filter(|op| op.key == key).for_each(|op| op.polls = op.polls.saturating_sub(1));
     }
 
     /// Begins an operation of an image (its key and region). The answer is the headers to follow it by.
@@ -205,21 +205,21 @@ impl Operations {
         let at =
             |monitor: &str| format!("{path}?p={}&api-version=2025-04-01{monitor}&{}", Uuid::new_v4(), signed(settings));
         let failure = match &settings.end {
-            End::Fails { code, message } => Some(Failure::new(code, message)),
-            End::Canceled => Some(Failure::canceled("OperationCanceled", "The operation was canceled.")),
-            End::Succeeds | End::Vanishes => failure,
+            OperationEnd::Fails { code, message } => Some(Failure::new(code, message)),
+            OperationEnd::Canceled => Some(Failure::canceled("OperationCanceled", "The operation was canceled.")),
+            OperationEnd::Succeeds | OperationEnd::Vanishes => failure,
         };
-        let takes = SignedDuration::try_from(settings.takes).unwrap_or(SignedDuration::MAX);
+        let takes = SignedDuration::try_from(settings.duration).unwrap_or(SignedDuration::MAX);
         let operation = Operation {
             id,
             key: key.to_owned(),
             change,
-            looks: settings.looks,
+            polls: settings.polls,
             ready: call.now.checked_add(takes).unwrap_or(Timestamp::MAX),
             started: call.now,
             ended: None,
             failure,
-            vanishes: settings.end == End::Vanishes,
+            vanishes: settings.end == OperationEnd::Vanishes,
             leaves_failed: settings.leaves_failed,
             retry_after: settings.retry_after,
             status_at: at(""),
@@ -247,21 +247,26 @@ fn signed(settings: &LongRunning) -> String {
 }
 
 /// How the operations of an image go.
-pub(super) fn settings(world: &World, image: &str) -> LongRunning {
+pub(super) fn settings(world: &TenantState, image: &str) -> LongRunning {
     let own = world.long_running_of.iter().find(|(name, _)| name.eq_ignore_ascii_case(image));
     own.map_or(&world.long_running, |(_, own)| own).clone()
 }
 
 /// The refusal of what fails without an operation.
-pub(super) fn refused_at_once(settings: &LongRunning) -> Result<(), Answer> {
+pub(super) fn refused_at_once(settings: &LongRunning) -> Result<(), ArmAnswer> {
     match &settings.end {
-        End::Fails { code, message } if settings.at_once => Err(Answer::bad_request(code, message)),
+        OperationEnd::Fails { code, message } if settings.at_once => Err(ArmAnswer::bad_request(code, message)),
         _ => Ok(()),
     }
 }
 
 /// Makes way for a change of an image, or refuses it.
-pub(super) fn collide(world: &mut World, key: &str, change: Change, now: Timestamp) -> Result<(), Answer> {
+pub(super) fn resolve_collision(
+    world: &mut TenantState,
+    key: &str,
+    change: Change,
+    now: Timestamp,
+) -> Result<(), ArmAnswer> {
     let conflicts = world.collision == Collision::Conflicts;
     let running = world.operations.0.iter_mut().filter(|op| op.key == key && op.ended.is_none());
     for operation in running {
@@ -279,54 +284,54 @@ pub(super) fn collide(world: &mut World, key: &str, change: Change, now: Timesta
     Ok(())
 }
 
-fn under_way(key: &str) -> Answer {
+fn under_way(key: &str) -> ArmAnswer {
     // Code and sentence are guesses.
     let message = format!("The request conflicts with another operation that is in progress on the resource '{key}'.");
-    Answer::error(StatusCode::CONFLICT, "OperationNotAllowed", message)
+    ArmAnswer::error(StatusCode::CONFLICT, "OperationNotAllowed", message)
 }
 
 /// Tells how far an operation is.
-pub(super) fn poll(world: &mut World, call: &Call) -> Said {
+pub(super) fn poll(world: &mut TenantState, call: &Call) -> HandlerResult {
     let at = &call.path_and_query;
     let found = world.operations.0.iter_mut().find(|op| op.status_at == *at || op.result_at == *at);
     let Some(operation) = found else {
-        return Err(Answer::error(
+        return Err(ArmAnswer::error(
             StatusCode::NOT_FOUND,
             "NotFound",
             "The entity was not found in this Azure location.",
         ));
     };
-    operation.looks = operation.looks.saturating_sub(1);
+    operation.polls = operation.polls.saturating_sub(1);
     let operation = operation.clone();
     if operation.status_at == *at { Ok(status(&operation)) } else { result(world, call, &operation) }
 }
 
-fn status(operation: &Operation) -> Answer {
+fn status(operation: &Operation) -> ArmAnswer {
     let mut body = json!({ "name": operation.id, "startTime": operation.started.to_string(), "status": "InProgress" });
-    let Some(ended) = operation.ended else { return retry(Answer::ok(body), operation) };
+    let Some(ended) = operation.ended else { return retry(ArmAnswer::ok(body), operation) };
     body["endTime"] = json!(ended.to_string());
     body["status"] = json!(operation.failure.as_ref().map_or("Succeeded", |failure| failure.status));
     if let Some(failure) = &operation.failure {
         body["error"] = json!({ "code": failure.code, "message": failure.message });
     }
-    Answer::ok(body)
+    ArmAnswer::ok(body)
 }
 
-fn result(world: &World, call: &Call, operation: &Operation) -> Said {
+fn result(world: &TenantState, call: &Call, operation: &Operation) -> HandlerResult {
     if operation.ended.is_none() {
         let location = format!("{}{}", call.endpoint, operation.result_at);
-        return Ok(retry(Answer::empty(StatusCode::ACCEPTED), operation).header("location", location));
+        return Ok(retry(ArmAnswer::empty(StatusCode::ACCEPTED), operation).header("location", location));
     }
     if let Some(failure) = &operation.failure {
         let status = if failure.status == "Canceled" { StatusCode::CONFLICT } else { StatusCode::BAD_REQUEST };
-        return Err(Answer::error(status, &failure.code, &failure.message));
+        return Err(ArmAnswer::error(status, &failure.code, &failure.message));
     }
     if operation.change == Change::Delete {
-        return Ok(Answer::empty(StatusCode::NO_CONTENT));
+        return Ok(ArmAnswer::empty(StatusCode::NO_CONTENT));
     }
     let image: Option<Value> = images::find(world, &operation.key).map(Image::json);
-    image.map(Answer::ok).ok_or_else(|| {
-        Answer::error(
+    image.map(ArmAnswer::ok).ok_or_else(|| {
+        ArmAnswer::error(
             StatusCode::NOT_FOUND,
             "ResourceNotFound",
             format!("The Resource '{}' was not found.", operation.key),
@@ -334,7 +339,7 @@ fn result(world: &World, call: &Call, operation: &Operation) -> Said {
     })
 }
 
-fn retry(answer: Answer, operation: &Operation) -> Answer {
+fn retry(answer: ArmAnswer, operation: &Operation) -> ArmAnswer {
     match operation.retry_after {
         Some(seconds) => answer.header("retry-after", seconds.to_string()),
         None => answer,

@@ -8,12 +8,12 @@ use axum::http::{Method, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Said};
 use super::log::Accepted;
-use super::parts::Subscription;
+use super::resources::Subscription;
+use super::response::{ArmAnswer, HandlerResult};
 use super::route::{Kind, Query, Route};
+use super::state::TenantState;
 use super::token::{self, Principal};
-use super::world::World;
 use super::{Core, access, groups, images, operations, providers, put, storage, subscriptions};
 
 /// A request that may be answered.
@@ -47,8 +47,8 @@ pub(super) fn counted_as(path: &str) -> &'static str {
 }
 
 /// Answers a request.
-pub(super) async fn answer(core: &Arc<Core>, parts: &Parts, body: Bytes) -> Answer {
-    let checked = core.world.change(|world| {
+pub(super) async fn answer(core: &Arc<Core>, parts: &Parts, body: Bytes) -> ArmAnswer {
+    let checked = core.world.write(|world| {
         world.settle();
         check(world, core, parts, body)
     });
@@ -59,7 +59,7 @@ pub(super) async fn answer(core: &Arc<Core>, parts: &Parts, body: Bytes) -> Answ
     let said = if call.route.kind == Kind::Image && call.method == Method::PUT {
         put::put(core, &call).await
     } else {
-        core.world.change(|world| dispatch(world, &call))
+        core.world.write(|world| dispatch(world, &call))
     };
     let mut answer = said.unwrap_or_else(|refusal| refusal);
     answer.headers.extend(remaining);
@@ -73,7 +73,7 @@ type Remaining = Option<(&'static str, String)>;
 
 /// Checks what does not depend on the kind of resource. That Resource Manager checks in this order is a guess where no
 /// answer that was seen tells more; no client should count on it.
-fn check(world: &mut World, core: &Core, parts: &Parts, body: Bytes) -> Result<(Call, Remaining), Answer> {
+fn check(world: &mut TenantState, core: &Core, parts: &Parts, body: Bytes) -> Result<(Call, Remaining), ArmAnswer> {
     let (method, path, now) = (&parts.method, parts.uri.path(), world.clock.now());
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let route = Route::parse(path).ok_or_else(|| unknown_path(path))?;
@@ -93,7 +93,7 @@ fn check(world: &mut World, core: &Core, parts: &Parts, body: Bytes) -> Result<(
     }
     if !route.kind.allows(method) {
         let message = format!("The method '{method}' is not allowed on '{}'.", route.kind.resource_type());
-        return Err(Answer::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message));
+        return Err(ArmAnswer::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message));
     }
     let path_and_query = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let (method, endpoint) = (method.clone(), core.endpoint.clone());
@@ -102,13 +102,13 @@ fn check(world: &mut World, core: &Core, parts: &Parts, body: Bytes) -> Result<(
 
 /// Checks what a subscription asks for, and takes the request out of its bucket.
 fn in_subscription(
-    world: &mut World,
+    world: &mut TenantState,
     subscription: &Subscription,
     route: &Route,
     principal: &Principal,
     method: &Method,
     now: Timestamp,
-) -> Result<(&'static str, String), Answer> {
+) -> Result<(&'static str, String), ArmAnswer> {
     if !principal.tenant.eq_ignore_ascii_case(&subscription.tenant) {
         return Err(token::wrong_tenant(principal, &subscription.tenant));
     }
@@ -122,7 +122,7 @@ fn in_subscription(
              this subscription until it is re-enabled.",
             subscription.id
         );
-        return Err(Answer::error(StatusCode::CONFLICT, "ReadOnlyDisabledSubscription", message));
+        return Err(ArmAnswer::error(StatusCode::CONFLICT, "ReadOnlyDisabledSubscription", message));
     }
     if route.kind != Kind::Operation || world.operations_by_role {
         access::authorize(world, principal, route, method)?;
@@ -141,7 +141,7 @@ fn in_subscription(
     Ok(remaining)
 }
 
-fn dispatch(world: &mut World, call: &Call) -> Said {
+fn dispatch(world: &mut TenantState, call: &Call) -> HandlerResult {
     match (call.route.kind, &call.method) {
         (Kind::Subscriptions, _) => subscriptions::list(world, call),
         (Kind::Subscription, _) => subscriptions::get(world, call),
@@ -165,19 +165,19 @@ fn dispatch(world: &mut World, call: &Call) -> Said {
 }
 
 /// The refusal of a path that names nothing. Source: seen, the sentences of Resource Manager.
-fn unknown_path(path: &str) -> Answer {
+fn unknown_path(path: &str) -> ArmAnswer {
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     if parts.next().is_none_or(|first| !first.eq_ignore_ascii_case("subscriptions")) {
         let message = "The request did not have a subscription or a valid tenant level resource provider.";
-        return Answer::error(StatusCode::NOT_FOUND, "MissingSubscription", message);
+        return ArmAnswer::error(StatusCode::NOT_FOUND, "MissingSubscription", message);
     }
     let message = format!("The resource type could not be found for '{path}'.");
-    Answer::error(StatusCode::NOT_FOUND, "InvalidResourceType", message)
+    ArmAnswer::error(StatusCode::NOT_FOUND, "InvalidResourceType", message)
 }
 
 /// A page of a list, with the address of the next. Source: specification: lists have `value` and `nextLink`.
-pub(super) fn page(world: &World, call: &Call, values: Vec<Value>) -> Answer {
-    let Some(size) = world.page else { return Answer::ok(json!({ "value": values })) };
+pub(super) fn page(world: &TenantState, call: &Call, values: Vec<Value>) -> ArmAnswer {
+    let Some(size) = world.page else { return ArmAnswer::ok(json!({ "value": values })) };
     let from = call.query.get("$skiptoken").and_then(|token| token.parse::<usize>().ok()).unwrap_or_default();
     let total = values.len();
     let values = values.into_iter().skip(from).take(size).collect::<Vec<_>>();
@@ -186,5 +186,5 @@ pub(super) fn page(world: &World, call: &Call, values: Vec<Value>) -> Answer {
         let path = call.path_and_query.split("&$skiptoken=").next().unwrap_or_default();
         body["nextLink"] = json!(format!("{}{path}&$skiptoken={}", call.endpoint, from + size));
     }
-    Answer::ok(body)
+    ArmAnswer::ok(body)
 }

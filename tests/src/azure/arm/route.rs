@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_taken_apart_without_case() {
+    fn paths_parse_case_insensitively() {
         let route =
             Route::parse("/SUBSCRIPTIONS/s/resourcegroups/Gr%C3%BCn/PROVIDERS/microsoft.COMPUTE/Images/One").unwrap();
         assert_eq!((route.kind, route.name.as_str(), route.group.as_deref()), (Kind::Image, "One", Some("Grün")));

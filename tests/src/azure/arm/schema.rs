@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::answer::Answer;
+use super::response::ArmAnswer;
 
 /// An object's members.
 #[derive(Debug)]
@@ -122,11 +122,11 @@ const DATA_DISK: Schema = Schema {
 
 impl Schema {
     /// Refuses members that are unknown or of another kind.
-    pub(super) fn check(&self, body: &Value) -> Result<(), Answer> {
+    pub(super) fn check(&self, body: &Value) -> Result<(), ArmAnswer> {
         self.check_at(body, "")
     }
 
-    fn check_at(&self, value: &Value, at: &str) -> Result<(), Answer> {
+    fn check_at(&self, value: &Value, at: &str) -> Result<(), ArmAnswer> {
         let Some(object) = value.as_object() else { return Err(converting(value, at, self.name)) };
         for (name, value) in object {
             let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
@@ -143,7 +143,7 @@ impl Schema {
 }
 
 impl Kind {
-    fn check_at(&self, value: &Value, at: &str) -> Result<(), Answer> {
+    fn check_at(&self, value: &Value, at: &str) -> Result<(), ArmAnswer> {
         let expected = match self {
             Text if value.is_string() => return Ok(()),
             Flag if value.is_boolean() => return Ok(()),
@@ -176,25 +176,25 @@ impl Kind {
 }
 
 /// Source: seen, Azure/azure-sdk-for-net#3487 at the top, Azure/bicep#17559 further down.
-fn unknown(name: &str, object: &str, path: &str) -> Answer {
+fn unknown(name: &str, object: &str, path: &str) -> ArmAnswer {
     let what =
         format!("Could not find member '{name}' on object of type '{object}'. Path '{path}', line 1, position 1.");
     if path.contains('.') {
-        return Answer::bad_request("InvalidRequestContent", what).target(path);
+        return ArmAnswer::bad_request("InvalidRequestContent", what).target(path);
     }
     let message = format!("The request content was invalid and could not be deserialized: '{what}'.");
-    Answer::bad_request("InvalidRequestContent", message)
+    ArmAnswer::bad_request("InvalidRequestContent", message)
 }
 
-fn converting(value: &Value, at: &str, expected: &str) -> Answer {
+fn converting(value: &Value, at: &str, expected: &str) -> ArmAnswer {
     let message = format!(
         "The request content was invalid and could not be deserialized: 'Error converting value {value} to type \
          '{expected}'. Path '{at}', line 1, position 1.'."
     );
-    Answer::bad_request("InvalidRequestContent", message).target(at)
+    ArmAnswer::bad_request("InvalidRequestContent", message).target(at)
 }
 
-fn invalid_choice(text: &str, at: &str) -> Answer {
+fn invalid_choice(text: &str, at: &str) -> ArmAnswer {
     let message = format!("The value '{text}' of parameter '{at}' is invalid.");
-    Answer::bad_request("InvalidParameter", message).target(at)
+    ArmAnswer::bad_request("InvalidParameter", message).target(at)
 }

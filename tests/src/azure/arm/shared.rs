@@ -19,12 +19,12 @@ impl<T> Shared<T> {
     }
 
     /// Looks at the value. Requests wait meanwhile.
-    pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> R {
-        self.change(|value| look(value))
+    pub fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        self.write(|value| look(value))
     }
 
     /// Changes the value. Requests wait meanwhile; what else asks the double from inside would wait forever.
-    pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+    pub fn write<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         // A test that panicked while it looked must not turn every later answer into a panic as well.
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use axum::http::{Method, StatusCode};
 use jiff::Timestamp;
 
-use super::answer::Answer;
+use super::response::ArmAnswer;
 
 /// A bucket's size and how fast it fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Buckets {
         method: &Method,
         (subscription, principal): (&str, &str),
         now: Timestamp,
-    ) -> Result<(&'static str, String), Answer> {
+    ) -> Result<(&'static str, String), ArmAnswer> {
         let (limit, kind, header) = match *method {
             Method::GET | Method::HEAD => (limits.reads, "read", "x-ms-ratelimit-remaining-subscription-reads"),
             Method::DELETE => (limits.deletes, "delete", "x-ms-ratelimit-remaining-subscription-deletes"),
@@ -103,7 +103,7 @@ impl Buckets {
              again after '{wait}' seconds after additional tokens are available. Refer to https://aka.ms/arm-throttling \
              for additional information."
         );
-        Err(Answer::error(StatusCode::TOO_MANY_REQUESTS, "SubscriptionRequestsThrottled", message)
+        Err(ArmAnswer::error(StatusCode::TOO_MANY_REQUESTS, "SubscriptionRequestsThrottled", message)
             .header("retry-after", wait.to_string())
             .header(header, "0"))
     }

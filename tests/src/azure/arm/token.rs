@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::answer::Answer;
+use super::response::ArmAnswer;
 
 /// The audiences of Resource Manager. Source: seen, hashicorp/go-azure-helpers#51.
 pub const AUDIENCES: [&str; 4] = [
@@ -56,7 +56,7 @@ struct Claims {
 
 /// A refusal of a token. Source: seen; that the header tells the tenant's authority is how clients find the tenant of a
 /// subscription.
-pub(super) fn refused(code: &str, message: impl Into<String>, tenant: Option<&str>) -> Answer {
+pub(super) fn refused(code: &str, message: impl Into<String>, tenant: Option<&str>) -> ArmAnswer {
     let message = message.into();
     let tenant = tenant.unwrap_or("common");
     let challenge = format!(
@@ -64,7 +64,7 @@ pub(super) fn refused(code: &str, message: impl Into<String>, tenant: Option<&st
          error_description=\"{}\"",
         message.replace('"', "'")
     );
-    Answer::error(StatusCode::UNAUTHORIZED, code, message).header("www-authenticate", challenge)
+    ArmAnswer::error(StatusCode::UNAUTHORIZED, code, message).header("www-authenticate", challenge)
 }
 
 /// Reads and checks the token of a request. `tenant` is the one of the subscription that is asked for.
@@ -73,7 +73,7 @@ pub(super) fn check(
     audiences: &[String],
     tenant: Option<&str>,
     now: Timestamp,
-) -> Result<Principal, Answer> {
+) -> Result<Principal, ArmAnswer> {
     let Some(header) = header else {
         let message = "Authentication failed. The 'Authorization' header is missing.";
         return Err(refused("AuthenticationFailed", message, tenant));
@@ -114,7 +114,7 @@ fn claims(header: &str) -> Option<Claims> {
 }
 
 /// The refusal of another tenant's token. Source: seen, Azure/BatchExplorer#2044.
-pub(super) fn wrong_tenant(principal: &Principal, tenant: &str) -> Answer {
+pub(super) fn wrong_tenant(principal: &Principal, tenant: &str) -> ArmAnswer {
     let message = format!(
         "The access token is from the wrong issuer 'https://sts.windows.net/{}/'. It must match the tenant \
          'https://sts.windows.net/{tenant}/' associated with this subscription. Please use the authority (URL) \

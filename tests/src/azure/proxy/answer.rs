@@ -10,7 +10,7 @@ use hyper::{Method, Response, StatusCode};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::asked::Asked;
+use super::request::ProxyRequest;
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -66,7 +66,7 @@ impl Refusal {
     }
 
     /// The answer to a request.
-    pub(super) fn answer(&self, asked: &Asked) -> Answer {
+    pub(super) fn answer(&self, asked: &ProxyRequest) -> Answer {
         let id = Uuid::new_v4().to_string();
         let text = format!(
             "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{}</Code><Message>{}\nRequestId:{id}\n\
@@ -99,7 +99,7 @@ impl Refusal {
 }
 
 /// What all answers carry of their requests.
-pub(super) fn stamp(headers: &mut HeaderMap, asked: &Asked) {
+pub(super) fn stamp(headers: &mut HeaderMap, asked: &ProxyRequest) {
     put(headers, "x-ms-version", asked.header("x-ms-version").unwrap_or("2025-05-05"));
     if let Some(id) = asked.header("x-ms-client-request-id") {
         put(headers, "x-ms-client-request-id", id);

@@ -10,8 +10,8 @@ use hyper::header::HeaderMap;
 use md5::{Digest as _, Md5};
 
 use super::answer::{Refusal, Refused};
-use super::asked::text;
 use super::lock;
+use super::request::text;
 use super::rules::Ignored;
 
 /// A CRC-64/NVME as `x-ms-content-crc64` has it: eight bytes, the lowest first, in base64.

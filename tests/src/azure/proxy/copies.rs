@@ -38,7 +38,7 @@ pub(super) struct Copy {
     pub(super) end: CopyEnd,
     /// The bytes of the source that are done, zeros too.
     pub(super) done: AtomicU64,
-    progress: Mutex<Progress>,
+    progress: Mutex<CopyProgress>,
     /// Stops it.
     pub(super) stop: CancellationToken,
     /// Says that no bytes move any more.
@@ -46,7 +46,7 @@ pub(super) struct Copy {
 }
 
 #[derive(Debug)]
-struct Progress {
+struct CopyProgress {
     polls: u32,
     polled: u32,
     moving: bool,
@@ -56,7 +56,7 @@ struct Progress {
 
 /// What a look at a destination leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum PollResult {
     /// It is as it was.
     Nothing,
     /// The bytes are to be moved now.
@@ -74,7 +74,7 @@ impl Copy {
         (polls, end): (u32, CopyEnd),
         stop: CancellationToken,
     ) -> Self {
-        let progress = Progress { polls, polled: 0, moving: false, status: Status::Pending, completed: None };
+        let progress = CopyProgress { polls, polled: 0, moving: false, status: Status::Pending, completed: None };
         Self {
             id: Uuid::new_v4().to_string(),
             source,
@@ -90,18 +90,18 @@ impl Copy {
     }
 
     /// Somebody looks at the destination.
-    pub(super) fn look(&self) -> Look {
+    pub(super) fn poll(&self) -> PollResult {
         let mut progress = lock(&self.progress);
         if progress.status != Status::Pending {
-            Look::Nothing
+            PollResult::Nothing
         } else if progress.polled < progress.polls {
             progress.polled += 1;
-            Look::Nothing
+            PollResult::Nothing
         } else if progress.moving {
-            Look::Moving
+            PollResult::Moving
         } else {
             progress.moving = true;
-            Look::Move
+            PollResult::Move
         }
     }
 
@@ -110,7 +110,7 @@ impl Copy {
     }
 
     /// Gives it an end, unless it has one. Returns whether this is it.
-    pub(super) fn conclude(&self, status: Status) -> bool {
+    pub(super) fn finish(&self, status: Status) -> bool {
         let mut progress = lock(&self.progress);
         if progress.status != Status::Pending {
             return false;
@@ -122,7 +122,7 @@ impl Copy {
 
     /// Stops it, and waits until no bytes move.
     pub(super) async fn abort(&self) -> Refused<()> {
-        if !self.conclude(Status::Aborted) {
+        if !self.finish(Status::Aborted) {
             let message = "There is currently no pending copy operation.";
             return Err(Refusal::new(StatusCode::CONFLICT, "NoPendingCopyOperation", message));
         }
@@ -158,7 +158,7 @@ impl Copy {
     }
 
     /// While it waits it looks as if it moved at an even pace.
-    fn copied(&self, progress: &Progress) -> u64 {
+    fn copied(&self, progress: &CopyProgress) -> u64 {
         let seeming = match progress.status {
             Status::Success => self.extent.length,
             _ => self.extent.length / (u64::from(progress.polls) + 1) * u64::from(progress.polled),

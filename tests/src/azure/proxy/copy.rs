@@ -11,19 +11,24 @@ use uuid::Uuid;
 
 use super::Core;
 use super::answer::{Answer, Refusal, Refused, nothing, put, stamp};
-use super::asked::{Asked, Operation, parameter};
-use super::copies::{Copy, Look, Status};
+use super::copies::{Copy, PollResult, Status};
+use super::request::{Operation, ProxyRequest, parameter};
 use super::rules::CopyEnd;
 use super::source::{Source, with_comp};
 use super::write::{MAX_PAGE_WRITE, copy_properties, set_length, without_source};
 
 /// How long a look at a destination waits for its bytes, once they move: so that a small copy is done at the look after
 /// the last that had to find it pending.
-const PATIENCE: Duration = Duration::from_secs(2);
+const POLL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Copy Blob, held by a rule. As on Azure the destination is there at once: a page blob in its full length, of zeros, a
 /// block blob of nothing.
-pub(super) async fn hold(core: &Core, asked: &Asked, flip: Option<u64>, rule: (u32, CopyEnd)) -> Refused<Answer> {
+pub(super) async fn hold(
+    core: &Core,
+    asked: &ProxyRequest,
+    flip: Option<u64>,
+    rule: (u32, CopyEnd),
+) -> Refused<Answer> {
     let source = Source::of(asked, flip)?;
     let extent = source.extent(core).await?;
     let mut creation = without_source(&asked.head.headers);
@@ -61,7 +66,7 @@ pub(super) async fn hold(core: &Core, asked: &Asked, flip: Option<u64>, rule: (u
 
 /// Copy Blob without a rule: the emulator does it, at once. It takes sources of its own only, which is to say of its
 /// own authority; a signature made with the account's key covers the header, so then both must stay as they are.
-pub(super) async fn pass(core: &Core, asked: &Asked) -> Refused<Answer> {
+pub(super) async fn pass(core: &Core, asked: &ProxyRequest) -> Refused<Answer> {
     let mut headers = super::upstream::end_to_end(&asked.head.headers);
     let source = Source::of(asked, None)?;
     if !asked.header("authorization").is_some_and(|value| value.starts_with("SharedKey")) {
@@ -82,12 +87,12 @@ pub(super) async fn pass(core: &Core, asked: &Asked) -> Refused<Answer> {
 }
 
 /// Abort Copy Blob; none where no rule holds the copy.
-pub(super) async fn abort(core: &Core, asked: &Asked) -> Option<Refused<Answer>> {
+pub(super) async fn abort(core: &Core, asked: &ProxyRequest) -> Option<Refused<Answer>> {
     let copy = core.copies.of(asked.head.uri.path())?;
     Some(abort_held(core, asked, &copy).await)
 }
 
-async fn abort_held(core: &Core, asked: &Asked, copy: &Copy) -> Refused<Answer> {
+async fn abort_held(core: &Core, asked: &ProxyRequest, copy: &Copy) -> Refused<Answer> {
     if asked.header("x-ms-copy-action") != Some("abort") {
         return Err(Refusal::missing_header("x-ms-copy-action"));
     }
@@ -117,23 +122,23 @@ async fn abort_held(core: &Core, asked: &Asked, copy: &Copy) -> Refused<Answer> 
 }
 
 /// Somebody asks for a destination's properties, or reads it. Returns the copy whose state the answer shall show.
-pub(super) async fn look(core: &Arc<Core>, asked: &Asked) -> Option<Arc<Copy>> {
+pub(super) async fn poll_destination(core: &Arc<Core>, asked: &ProxyRequest) -> Option<Arc<Copy>> {
     let reads = matches!(asked.head.method, Method::GET | Method::HEAD) && asked.comp().is_none();
     let copy = core.copies.of(asked.head.uri.path()).filter(|_| reads)?;
     if asked.head.method == Method::HEAD {
-        let look = copy.look();
-        if look == Look::Move {
+        let look = copy.poll();
+        if look == PollResult::Move {
             tokio::spawn(run(Arc::clone(core), Arc::clone(&copy)));
         }
-        if look != Look::Nothing {
-            let _ = tokio::time::timeout(PATIENCE, copy.ended.cancelled()).await;
+        if look != PollResult::Nothing {
+            let _ = tokio::time::timeout(POLL_TIMEOUT, copy.ended.cancelled()).await;
         }
     }
     Some(copy)
 }
 
 /// Refuses what would change the destination of a pending copy.
-pub(super) fn guard(core: &Core, asked: &Asked) -> Refused<()> {
+pub(super) fn guard(core: &Core, asked: &ProxyRequest) -> Refused<()> {
     let changes = match asked.head.method {
         Method::PUT => !matches!(asked.comp(), Some("copy" | "lease" | "tags")),
         Method::DELETE => true,
@@ -147,7 +152,7 @@ pub(super) fn guard(core: &Core, asked: &Asked) -> Refused<()> {
 }
 
 /// Forgets a copy that has ended when its destination is written anew.
-pub(super) fn settle(core: &Core, asked: &Asked, answer: &Answer) {
+pub(super) fn forget_finished(core: &Core, asked: &ProxyRequest, answer: &Answer) {
     let anew = match asked.head.method {
         Method::PUT => matches!(asked.comp(), None | Some("blocklist" | "properties")),
         Method::DELETE => true,
@@ -176,9 +181,9 @@ async fn run(core: Arc<Core>, copy: Arc<Copy>) {
         result = moving.boxed() => Some(result),
     };
     match result {
-        Some(Ok(())) => copy.conclude(Status::Success),
+        Some(Ok(())) => copy.finish(Status::Success),
         Some(Err(refusal)) => {
-            copy.conclude(Status::Failed(format!("{} {} {:?}", refusal.status.as_u16(), refusal.code, refusal.message)))
+            copy.finish(Status::Failed(format!("{} {} {:?}", refusal.status.as_u16(), refusal.code, refusal.message)))
         }
         None => false,
     };
@@ -241,7 +246,7 @@ fn is_metadata(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-ms-meta-")
 }
 
-fn accepted(asked: &Asked, status: StatusCode) -> Answer {
+fn accepted(asked: &ProxyRequest, status: StatusCode) -> Answer {
     let mut answer = Response::new(nothing());
     *answer.status_mut() = status;
     put(answer.headers_mut(), "x-ms-request-id", &Uuid::new_v4().to_string());

@@ -17,12 +17,12 @@
 //! account's key only those work whose signed headers the proxy does not change: no copies, no checksums.
 
 mod answer;
-mod asked;
+mod bandwidth;
 mod checksum;
 mod copies;
 mod copy;
 mod counters;
-mod line;
+mod request;
 mod rules;
 mod server;
 mod source;
@@ -41,17 +41,17 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use asked::Operation;
 pub use checksum::crc64_header;
 pub use counters::{Counters, Counts, Write};
+pub use request::Operation;
 pub use rules::{CopyEnd, Effect, Rule, RuleId, Rules};
 
 use answer::{Answer, Refused};
-use asked::Asked;
 use copies::Copies;
+use request::ProxyRequest;
 use rules::Plan;
 use server::Reset;
-use upload::Upload;
+use upload::RequestBody;
 use upstream::{Upstream, end_to_end};
 
 /// A proxy that runs. It stops when it is dropped.
@@ -135,11 +135,11 @@ impl Core {
     /// Answers a request, or has its connection reset.
     async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer, Reset> {
         let (head, body) = request.into_parts();
-        let asked = Asked::new(head);
-        let mut upload = Upload::new(body, asked.account(), &self.counters);
+        let asked = ProxyRequest::new(head);
+        let mut upload = RequestBody::new(body, asked.account(), &self.counters);
         self.counters.request(asked.to_string());
         let plan = self.rules.plan(&asked.head);
-        upload.go_over(plan.line.clone());
+        upload.limit_with(plan.line.clone());
         upload.flip(plan.flip_body);
         if !plan.delay.is_zero() {
             tokio::time::sleep(plan.delay).await;
@@ -160,21 +160,21 @@ impl Core {
         })
     }
 
-    async fn answer(self: &Arc<Self>, asked: &Asked, upload: &mut Upload, plan: &Plan) -> Refused<Answer> {
+    async fn answer(self: &Arc<Self>, asked: &ProxyRequest, upload: &mut RequestBody, plan: &Plan) -> Refused<Answer> {
         if let Some(refusal) = &plan.refusal {
             return Err(refusal.clone());
         }
         copy::guard(self, asked)?;
-        let looked = copy::look(self, asked).await;
+        let looked = copy::poll_destination(self, asked).await;
         let mut answer = self.operate(asked, upload, plan).await?;
-        copy::settle(self, asked, &answer);
+        copy::forget_finished(self, asked, &answer);
         if let Some(copy) = looked.filter(|_| answer.status().is_success()) {
             copy.describe(answer.headers_mut());
         }
         Ok(answer)
     }
 
-    async fn operate(&self, asked: &Asked, upload: &mut Upload, plan: &Plan) -> Refused<Answer> {
+    async fn operate(&self, asked: &ProxyRequest, upload: &mut RequestBody, plan: &Plan) -> Refused<Answer> {
         match asked.operation {
             Operation::PutBlob | Operation::PutBlock | Operation::PutPage => {
                 write::from_client(self, asked, upload, plan).await
@@ -196,7 +196,7 @@ impl Core {
     }
 
     /// Passes a request on as it is.
-    async fn forward(&self, asked: &Asked, upload: &mut Upload) -> Refused<Answer> {
+    async fn forward(&self, asked: &ProxyRequest, upload: &mut RequestBody) -> Refused<Answer> {
         let body = upload.stream(None);
         let answer = self.upstream.pass(asked, end_to_end(&asked.head.headers), body).await?;
         write::remember_length(self, asked, &answer);

@@ -10,9 +10,9 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::answer::Refusal;
-use super::asked::{Operation, parameter};
-use super::line::Line;
+use super::bandwidth::Bandwidth;
 use super::lock;
+use super::request::{Operation, parameter};
 
 /// What a rule does to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,7 +208,7 @@ struct State {
 struct Added {
     rule: Option<Rule>,
     hits: u64,
-    line: Option<Arc<Line>>,
+    line: Option<Arc<Bandwidth>>,
 }
 
 impl Default for Rules {
@@ -226,7 +226,7 @@ impl Rules {
     /// Adds a rule, after those that are there.
     pub fn add(&self, rule: Rule) -> RuleId {
         let line = match rule.effect {
-            Effect::Throttle(bytes_per_second) => Some(Arc::new(Line::new(bytes_per_second))),
+            Effect::Throttle(bytes_per_second) => Some(Arc::new(Bandwidth::new(bytes_per_second))),
             _ => None,
         };
         let mut state = lock(&self.0);
@@ -294,7 +294,7 @@ pub(super) struct Plan {
     pub(super) no_checksums: bool,
     pub(super) pending: Option<(u32, CopyEnd)>,
     /// What its bytes go over; of several rules the last one's.
-    pub(super) line: Option<Arc<Line>>,
+    pub(super) line: Option<Arc<Bandwidth>>,
 }
 
 /// Checksums of a request that are not compared with what they are of.

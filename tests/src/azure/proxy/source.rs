@@ -11,8 +11,8 @@ use reqwest::{Response, Url};
 
 use super::Core;
 use super::answer::{Refusal, Refused};
-use super::asked::{Asked, account, text};
-use super::line::Line;
+use super::bandwidth::Bandwidth;
+use super::request::{ProxyRequest, account, text};
 
 /// Conditions on the source, and what they are called on a request to it.
 const CONDITIONS: [(&str, HeaderName); 4] = [
@@ -32,7 +32,7 @@ pub(super) struct Source {
     pub(super) accounts: (String, String),
     /// Which bit to flip, of as many as are read.
     flip: Option<u64>,
-    line: Option<Arc<Line>>,
+    line: Option<Arc<Bandwidth>>,
 }
 
 /// What there is to copy.
@@ -55,7 +55,7 @@ impl Extent {
 
 impl Source {
     /// The source that a request names.
-    pub(super) fn of(asked: &Asked, flip: Option<u64>) -> Refused<Self> {
+    pub(super) fn of(asked: &ProxyRequest, flip: Option<u64>) -> Refused<Self> {
         let name = "x-ms-copy-source";
         let url = asked.header(name).ok_or_else(|| Refusal::missing_header(name))?.to_owned();
         let path = Url::parse(&url).map_err(|_| Refusal::invalid_header(name))?.path().to_owned();
@@ -74,7 +74,7 @@ impl Source {
     }
 
     /// The same, read over a line.
-    pub(super) fn over(self, line: Option<Arc<Line>>) -> Self {
+    pub(super) fn over(self, line: Option<Arc<Bandwidth>>) -> Self {
         Self { line, ..self }
     }
 

@@ -9,29 +9,29 @@ use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
 
 use super::answer::{Refusal, Refused};
+use super::bandwidth::Bandwidth;
 use super::checksum::Running;
 use super::counters::Counters;
-use super::line::Line;
 use super::source::flip;
 
 /// The body of a request: read as a whole, passed on, or read and thrown away.
-pub(super) struct Upload {
+pub(super) struct RequestBody {
     body: Option<Incoming>,
     account: String,
     counters: Arc<Counters>,
-    line: Option<Arc<Line>>,
+    line: Option<Arc<Bandwidth>>,
     /// Which bit to flip, of as many as the first part that comes has.
     flip: Option<u64>,
 }
 
-impl Upload {
+impl RequestBody {
     pub(super) fn new(body: Incoming, account: &str, counters: &Arc<Counters>) -> Self {
         let body = Some(body).filter(|body| !body.is_end_stream());
         Self { body, account: account.to_owned(), counters: Arc::clone(counters), line: None, flip: None }
     }
 
     /// Has what is still to come go over a line.
-    pub(super) fn go_over(&mut self, line: Option<Arc<Line>>) {
+    pub(super) fn limit_with(&mut self, line: Option<Arc<Bandwidth>>) {
         self.line = line;
     }
 

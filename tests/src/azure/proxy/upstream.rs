@@ -12,8 +12,8 @@ use hyper::{Method, Response, StatusCode};
 use reqwest::Url;
 
 use super::answer::{Answer, BoxError, Refusal, Refused, nothing};
-use super::asked::{Asked, text};
 use super::counters::Counters;
+use super::request::{ProxyRequest, text};
 
 /// Headers that belong to one connection.
 const HOP_BY_HOP: [&str; 9] = [
@@ -65,7 +65,12 @@ impl Upstream {
     }
 
     /// Passes a request on, with these headers and this body in place of its own.
-    pub(super) async fn pass(&self, asked: &Asked, headers: HeaderMap, body: Option<reqwest::Body>) -> Refused<Answer> {
+    pub(super) async fn pass(
+        &self,
+        asked: &ProxyRequest,
+        headers: HeaderMap,
+        body: Option<reqwest::Body>,
+    ) -> Refused<Answer> {
         let response = self.send(asked.head.method.clone(), asked.target(), headers, body).await?;
         Ok(self.relay(asked, response))
     }
@@ -85,7 +90,7 @@ impl Upstream {
     }
 
     /// The emulator's answer as the client's, streaming.
-    pub(super) fn relay(&self, asked: &Asked, response: reqwest::Response) -> Answer {
+    pub(super) fn relay(&self, asked: &ProxyRequest, response: reqwest::Response) -> Answer {
         let mut answer = Response::new(nothing());
         *answer.status_mut() = response.status();
         *answer.headers_mut() = end_to_end(response.headers());

@@ -8,11 +8,11 @@ use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 
 use super::answer::{Answer, Refusal, Refused, put};
-use super::asked::{Asked, Operation};
 use super::checksum::{Running, check_body, check_source, crc64_of, md5_of};
+use super::request::{Operation, ProxyRequest};
 use super::rules::Plan;
 use super::source::Source;
-use super::upload::Upload;
+use super::upload::RequestBody;
 use super::upstream::end_to_end;
 use super::{Core, lock};
 
@@ -37,7 +37,12 @@ pub(super) const PROPERTIES: [(&str, &str); 5] = [
 ];
 
 /// Put Blob, Put Block, Put Page with the client's bytes.
-pub(super) async fn from_client(core: &Core, asked: &Asked, upload: &mut Upload, plan: &Plan) -> Refused<Answer> {
+pub(super) async fn from_client(
+    core: &Core,
+    asked: &ProxyRequest,
+    upload: &mut RequestBody,
+    plan: &Plan,
+) -> Refused<Answer> {
     let mut headers = end_to_end(&asked.head.headers);
     let page = asked.operation == Operation::PutPage;
     let length = asked.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
@@ -64,7 +69,7 @@ pub(super) async fn from_client(core: &Core, asked: &Asked, upload: &mut Upload,
 }
 
 /// Put Blob From URL.
-pub(super) async fn blob_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Refused<Answer> {
+pub(super) async fn blob_from_url(core: &Core, asked: &ProxyRequest, plan: &Plan) -> Refused<Answer> {
     // Azure documents neither for this operation: who relies on one would copy too much, or unchecked.
     for name in ["x-ms-source-range", "x-ms-source-content-crc64"] {
         if asked.header(name).is_some() {
@@ -96,7 +101,7 @@ pub(super) async fn blob_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Re
 }
 
 /// Put Block From URL.
-pub(super) async fn block_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Refused<Answer> {
+pub(super) async fn block_from_url(core: &Core, asked: &ProxyRequest, plan: &Plan) -> Refused<Answer> {
     let source = Source::of(asked, plan.flip)?.over(plan.line.clone());
     let range = asked.header("x-ms-source-range").map(|text| range("x-ms-source-range", text)).transpose()?;
     let bytes = match &range {
@@ -109,7 +114,7 @@ pub(super) async fn block_from_url(core: &Core, asked: &Asked, plan: &Plan) -> R
 }
 
 /// Put Page From URL.
-pub(super) async fn page_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Refused<Answer> {
+pub(super) async fn page_from_url(core: &Core, asked: &ProxyRequest, plan: &Plan) -> Refused<Answer> {
     if !asked.header("x-ms-page-write").is_some_and(|write| write.eq_ignore_ascii_case("update")) {
         return Err(Refusal::invalid_header("x-ms-page-write"));
     }
@@ -134,13 +139,13 @@ pub(super) async fn page_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Re
 }
 
 /// Put Page that clears.
-pub(super) async fn clear(core: &Core, asked: &Asked) -> Refused<Answer> {
+pub(super) async fn clear(core: &Core, asked: &ProxyRequest) -> Refused<Answer> {
     check_inside(core, asked).await?;
     core.upstream.pass(asked, end_to_end(&asked.head.headers), None).await
 }
 
 /// Refuses pages beyond the blob's end, which the emulator would write.
-async fn check_inside(core: &Core, asked: &Asked) -> Refused<()> {
+async fn check_inside(core: &Core, asked: &ProxyRequest) -> Refused<()> {
     let Some(text) = asked.header("x-ms-range").or_else(|| asked.header("range")) else { return Ok(()) };
     let range = range("x-ms-range", text)?;
     match page_blob_length(core, asked).await? {
@@ -153,7 +158,7 @@ async fn check_inside(core: &Core, asked: &Asked) -> Refused<()> {
 }
 
 /// How long the page blob is that a request writes to: as it was made, or as the emulator says; none where there is none.
-async fn page_blob_length(core: &Core, asked: &Asked) -> Refused<Option<u64>> {
+async fn page_blob_length(core: &Core, asked: &ProxyRequest) -> Refused<Option<u64>> {
     let path = asked.head.uri.path();
     if let Some(length) = lock(&core.lengths).get(path) {
         return Ok(Some(*length));
@@ -170,7 +175,7 @@ async fn page_blob_length(core: &Core, asked: &Asked) -> Refused<Option<u64>> {
 }
 
 /// Remembers how long a page blob is that was just made.
-pub(super) fn remember_length(core: &Core, asked: &Asked, answer: &Answer) {
+pub(super) fn remember_length(core: &Core, asked: &ProxyRequest, answer: &Answer) {
     let length = asked.header("x-ms-blob-content-length").and_then(|length| length.parse().ok());
     if let Some(length) = length.filter(|_| answer.status().is_success()) {
         lock(&core.lengths).insert(asked.head.uri.path().to_owned(), length);
@@ -178,7 +183,13 @@ pub(super) fn remember_length(core: &Core, asked: &Asked, answer: &Answer) {
 }
 
 /// The request with this as its body.
-async fn whole(core: &Core, asked: &Asked, mut headers: HeaderMap, bytes: Bytes, plan: &Plan) -> Refused<Answer> {
+async fn whole(
+    core: &Core,
+    asked: &ProxyRequest,
+    mut headers: HeaderMap,
+    bytes: Bytes,
+    plan: &Plan,
+) -> Refused<Answer> {
     let (told, length) = (Told::of(asked, &bytes), bytes.len() as u64);
     set_length(&mut headers, length);
     let answer = core.upstream.pass(asked, headers, Some(bytes.into())).await?;
@@ -193,7 +204,7 @@ enum Told {
 
 impl Told {
     /// Source: Put Page From URL as azure-sdk-for-js recorded it (`uploadPagesFromURL`); the others as azure-sdk-for-net did.
-    fn of(asked: &Asked, bytes: &[u8]) -> Self {
+    fn of(asked: &ProxyRequest, bytes: &[u8]) -> Self {
         match asked.operation {
             Operation::PutPageFromUrl => Self::Md5(md5_of(bytes)),
             _ => Self::Crc64(crc64_of(bytes)),
@@ -202,7 +213,7 @@ impl Told {
 }
 
 /// The answer to a write, counted, with the checksum of the bytes where they were taken.
-fn written(core: &Core, asked: &Asked, bytes: u64, mut answer: Answer, plan: &Plan, told: &Told) -> Answer {
+fn written(core: &Core, asked: &ProxyRequest, bytes: u64, mut answer: Answer, plan: &Plan, told: &Told) -> Answer {
     core.counters.wrote(asked.head.uri.path(), bytes, answer.status().as_u16());
     let headers = answer.headers_mut();
     if plan.no_checksums {

@@ -1,6 +1,6 @@
 //! Moving chunks: from whichever source has them, many at once, each recorded when it is in place.
 
-mod journey;
+mod chunk_retry;
 mod request;
 
 use std::collections::BTreeSet;
@@ -12,57 +12,58 @@ use goldfleet_model::manifest::{ChunkEntry, Manifest};
 use goldfleet_model::store::Store;
 use goldfleet_ports::error::{ErrorKind, PortError};
 
-use super::{Attempt, Outcome, StepError};
-use journey::{Journey, Next};
+use super::{Attempt, StepError, StepOutcome};
+use chunk_retry::{ChunkRetry, RetryDecision};
 pub(super) use request::Destination;
-use request::{Answer, Batch};
+use request::{Batch, ChunkResponse};
 
 /// How long a step stays with its lease while its sources have nothing new for it, in heartbeats. Then it gives its place
 /// to others.
-const PATIENCE_BEATS: u32 = 2;
+const MAX_IDLE_HEARTBEATS: u32 = 2;
 
 /// The time between two looks at sources that have nothing new.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+const RELIST_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Moves every chunk that the hold has not recorded as in place.
 ///
 /// A chunk is recorded when it is proven and nothing that was sent for it may still land. One that was put in place by a
 /// second request, while the first has not been answered, is recorded only after [`Destination::settle`].
-pub(super) async fn fill<D: Destination>(
+pub(super) async fn transfer_chunks<D: Destination>(
     attempt: Attempt<'_>,
     manifest: &Manifest,
     from: &[Store],
     destination: &D,
-) -> Result<Outcome, StepError> {
-    let Attempt { shared, hold, operation } = attempt;
-    let patience = shared.settings.beat * PATIENCE_BEATS;
+) -> Result<StepOutcome, StepError> {
+    let Attempt { shared, lease, operation } = attempt;
+    let patience = shared.settings.heartbeat * MAX_IDLE_HEARTBEATS;
     let mut idle = Duration::ZERO;
     let mut unsettled = BTreeSet::new();
     loop {
-        hold.check()?;
+        lease.ensure_held()?;
         let missing: Vec<u32> = missing(attempt).into_iter().filter(|chunk| !unsettled.contains(chunk)).collect();
         if missing.is_empty() && unsettled.is_empty() {
-            return Ok(Outcome::Done);
+            return Ok(StepOutcome::Done);
         }
-        let sources = shared.availability.look(&shared.ports, &operation.job, from).await?;
+        let sources = shared.availability.list_sources(&shared.ports, &operation.job, from).await?;
         let at_hand: Vec<u32> = missing.into_iter().filter(|&chunk| sources.nearest(chunk, &[]).is_some()).collect();
         if !at_hand.is_empty() {
-            unsettled.extend(Batch { attempt, sources: &sources, destination }.fetch(manifest, at_hand).await?);
+            unsettled
+                .extend(Batch { attempt, sources: &sources, destination }.transfer_batch(manifest, at_hand).await?);
             idle = Duration::ZERO;
         } else if !unsettled.is_empty() {
             settle(attempt, manifest, destination, std::mem::take(&mut unsettled)).await?;
         } else if idle < patience {
-            shared.ports.clock.sleep(LOOK_AGAIN).await;
-            idle += LOOK_AGAIN;
+            shared.ports.clock.sleep(RELIST_INTERVAL).await;
+            idle += RELIST_INTERVAL;
         } else {
-            return Ok(Outcome::Continue(shared.settings.beat));
+            return Ok(StepOutcome::RequeueAfter(shared.settings.heartbeat));
         }
     }
 }
 
 /// Records those of some chunks that are in place for good. The others are moved again.
 async fn settle<D: Destination>(
-    Attempt { hold, .. }: Attempt<'_>,
+    Attempt { lease, .. }: Attempt<'_>,
     manifest: &Manifest,
     destination: &D,
     unsettled: BTreeSet<u32>,
@@ -71,14 +72,14 @@ async fn settle<D: Destination>(
         unsettled.into_iter().filter_map(|chunk| Some((chunk, manifest.chunks.get(chunk as usize)?))).collect();
     let in_place = destination.settle(&chunks).await?;
     for (chunk, entry) in chunks.into_iter().filter(|(chunk, _)| in_place.contains(chunk)) {
-        hold.record(chunk, u64::from(entry.length));
+        lease.record_chunk(chunk, u64::from(entry.length));
     }
     Ok(())
 }
 
 /// The chunks to move, beginning at a place of the list that differs between operations, so that no chunk is hot.
-fn missing(Attempt { hold, operation, .. }: Attempt<'_>) -> Vec<u32> {
-    let done = hold.progress().done;
+fn missing(Attempt { lease, operation, .. }: Attempt<'_>) -> Vec<u32> {
+    let done = lease.progress().done;
     let mut missing: Vec<u32> = done.missing().collect();
     if !missing.is_empty() {
         let hash = operation
@@ -94,7 +95,7 @@ fn missing(Attempt { hold, operation, .. }: Attempt<'_>) -> Vec<u32> {
 
 impl<D: Destination> Batch<'_, D> {
     /// Puts chunks in place, as many at once as the destination takes. Returns those that are not settled.
-    async fn fetch(&self, manifest: &Manifest, chunks: Vec<u32>) -> Result<Vec<u32>, StepError> {
+    async fn transfer_batch(&self, manifest: &Manifest, chunks: Vec<u32>) -> Result<Vec<u32>, StepError> {
         let mut waiting = chunks.into_iter();
         let mut moving = FuturesUnordered::new();
         let (mut failed, mut unsettled) = (None, Vec::new());
@@ -103,7 +104,7 @@ impl<D: Destination> Batch<'_, D> {
             while failed.is_none() && moving.len() < self.destination.requests() {
                 let Some(chunk) = waiting.next() else { break };
                 if let Some(entry) = manifest.chunks.get(chunk as usize) {
-                    moving.push(self.fetch_one(chunk, entry));
+                    moving.push(self.transfer_one(chunk, entry));
                 }
             }
             match moving.next().await {
@@ -115,52 +116,58 @@ impl<D: Destination> Batch<'_, D> {
     }
 
     /// Puts a chunk in place from whichever store has it, and records it. Returns it where it is not settled.
-    async fn fetch_one(&self, chunk: u32, entry: &ChunkEntry) -> Result<Option<u32>, StepError> {
-        let mut journey = Journey::new(chunk, entry);
+    async fn transfer_one(&self, chunk: u32, entry: &ChunkEntry) -> Result<Option<u32>, StepError> {
+        let mut retry = ChunkRetry::new(chunk, entry);
         loop {
-            self.attempt.hold.check()?;
+            self.attempt.lease.ensure_held()?;
             let (account, now) = (self.destination.account(), self.attempt.shared.ports.clock.now());
-            let Some(pick) = self.attempt.shared.detours.pick(&journey.wanted(self.sources), account, now) else {
-                return journey.last.map_or(Ok(None), |error| Err(error.into()));
+            let Some(pick) = self.attempt.shared.selector.choose_source(&retry.wanted(self.sources), account, now)
+            else {
+                return retry.last_source.map_or(Ok(None), |error| Err(error.into()));
             };
-            let Answer { pick, put, .. } = self.ask(&mut journey, pick).await?;
+            let ChunkResponse { source: pick, put, .. } = self.request_chunk(&mut retry, pick).await?;
             match put {
                 Ok(bytes) => {
-                    let Attempt { shared, hold, .. } = self.attempt;
-                    hold.moved(bytes);
-                    shared.vitals.metrics.moved(hold.kind(), bytes);
-                    if pick.is_detour() {
-                        shared.vitals.metrics.detoured(hold.kind(), bytes);
+                    let Attempt { shared, lease, .. } = self.attempt;
+                    lease.add_bytes_moved(bytes);
+                    shared.monitor.metrics.bytes_moved(lease.kind(), bytes);
+                    if pick.is_failover() {
+                        shared.monitor.metrics.failover_bytes(lease.kind(), bytes);
                     }
                     if !self.destination.is_settled(entry) {
                         return Ok(Some(chunk));
                     }
-                    hold.record(chunk, u64::from(entry.length));
+                    lease.record_chunk(chunk, u64::from(entry.length));
                     return Ok(None);
                 }
-                Err(error) => self.failed(&mut journey, pick.store, error).await?,
+                Err(error) => self.handle_failure(&mut retry, pick.store, error).await?,
             }
         }
     }
 
     /// Sees to what follows a request that did not put its chunk in place. An error where that ends the attempt.
-    async fn failed<'s>(&self, journey: &mut Journey<'s>, store: &'s Store, error: PortError) -> Result<(), StepError> {
-        journey.tries += 1;
-        let elsewhere = journey.wanted(self.sources).nearest_but(&[store]).is_some();
-        match journey.next(&error, elsewhere, self.destination.account()) {
-            Next::Elsewhere => {
+    async fn handle_failure<'s>(
+        &self,
+        retry: &mut ChunkRetry<'s>,
+        store: &'s Store,
+        error: PortError,
+    ) -> Result<(), StepError> {
+        retry.tries += 1;
+        let elsewhere = retry.wanted(self.sources).nearest_excluding(&[store]).is_some();
+        match retry.decide(&error, elsewhere, self.destination.account()) {
+            RetryDecision::OtherSource => {
                 // It is said here, once, which store was at fault.
-                let hash = &journey.entry.hash;
+                let hash = &retry.entry.hash;
                 tracing::warn!(%store, chunk = %hash, code = error.code, "a chunk can't be had here: {error}");
-                journey.give_up(store, error);
+                retry.exclude_source(store, error);
             }
-            Next::Again(wait) => {
+            RetryDecision::Retry(wait) => {
                 if error.kind == ErrorKind::Throttled {
-                    self.attempt.shared.vitals.metrics.throttled(self.attempt.hold.kind());
+                    self.attempt.shared.monitor.metrics.throttled(self.attempt.lease.kind());
                 }
                 self.attempt.shared.ports.clock.sleep(wait).await;
             }
-            Next::Fail => return Err(error.into()),
+            RetryDecision::Fail => return Err(error.into()),
         }
         Ok(())
     }

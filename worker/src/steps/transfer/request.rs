@@ -7,18 +7,18 @@ use futures::future::{Either, select};
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::manifest::ChunkEntry;
 use goldfleet_model::store::BlobAddress;
-use goldfleet_ports::clock::between;
+use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
 use super::super::{Attempt, StepError};
-use super::journey::{Journey, is_the_sources_fault};
-use crate::availability::Sources;
-use crate::detour::{Pick, blames_source};
-use crate::hold::Stop;
+use super::chunk_retry::{ChunkRetry, is_source_fault};
+use crate::availability::ChunkSources;
+use crate::failover::{SourceChoice, blames_source};
+use crate::lease_guard::StopReason;
 
 /// The time between two looks whether an overdue chunk can be had elsewhere.
-const LOOK_ELSEWHERE: Duration = Duration::from_secs(1);
+const ALTERNATIVE_POLL: Duration = Duration::from_secs(1);
 
 /// Where chunks go.
 pub(in crate::steps) trait Destination: Sync {
@@ -49,15 +49,15 @@ pub(in crate::steps) trait Destination: Sync {
 /// What the chunks have in common that are moved between two looks at the sources.
 pub(super) struct Batch<'a, D> {
     pub(super) attempt: Attempt<'a>,
-    pub(super) sources: &'a Sources<'a>,
+    pub(super) sources: &'a ChunkSources<'a>,
     pub(super) destination: &'a D,
 }
 
 /// A request for a chunk.
 #[derive(Clone, Copy)]
-struct Request<'a> {
+struct ChunkRequest<'a> {
     entry: &'a ChunkEntry,
-    pick: Pick<'a>,
+    source: SourceChoice<'a>,
     /// When its store was first asked for the chunk.
     since: Timestamp,
     /// When it was asked this time.
@@ -65,25 +65,30 @@ struct Request<'a> {
 }
 
 /// How a request ended.
-pub(super) struct Answer<'a> {
+pub(super) struct ChunkResponse<'a> {
     /// The store that the chunk came from, or did not.
-    pub(super) pick: Pick<'a>,
+    pub(super) source: SourceChoice<'a>,
     /// The bytes that went over the wire, as [`Destination::put`] tells them.
     pub(super) put: PortResult<u64>,
     /// Whether the chunk was asked for elsewhere too.
-    raced: bool,
+    hedged: bool,
 }
 
 impl<D: Destination> Batch<'_, D> {
     /// Asks once for a chunk from a store, and of another one where it is overdue.
-    pub(super) async fn ask<'s>(&self, journey: &mut Journey<'s>, pick: Pick<'s>) -> Result<Answer<'s>, StepError>
+    pub(super) async fn request_chunk<'s>(
+        &self,
+        retry: &mut ChunkRetry<'s>,
+        pick: SourceChoice<'s>,
+    ) -> Result<ChunkResponse<'s>, StepError>
     where
         Self: 's,
     {
-        let permit = self.attempt.shared.governor.admit(self.destination.account()).await;
-        self.attempt.hold.check()?;
+        let permit = self.attempt.shared.limiter.acquire(self.destination.account()).await;
+        self.attempt.lease.ensure_held()?;
         let sent = self.now();
-        let request = Request { entry: journey.entry, pick, since: journey.since(pick.store, sent), sent };
+        let request =
+            ChunkRequest { entry: retry.entry, source: pick, since: retry.requested_at(pick.store, sent), sent };
         let mut put = Box::pin(self.put(request));
         let in_time = tokio::select! {
             biased;
@@ -92,85 +97,86 @@ impl<D: Destination> Batch<'_, D> {
         };
         let answer = match in_time {
             Some(put) => {
-                self.ended(&request, &put);
-                Answer { pick, put, raced: false }
+                self.record_end(&request, &put);
+                ChunkResponse { source: pick, put, hedged: false }
             }
-            None => self.late(journey, request, put).await?,
+            None => self.wait_or_hedge(retry, request, put).await?,
         };
         let says_how_the_account_fares = match &answer.put {
             // How long it takes for a request was not seen of two at once.
-            Ok(_) => !answer.raced,
+            Ok(_) => !answer.hedged,
             // It is not to blame for what a source does.
             Err(error) => !blames_source(error),
         };
         if says_how_the_account_fares {
-            permit.ended(&answer.put);
+            permit.record_result(&answer.put);
         }
         Ok(answer)
     }
 
     /// Waits for a chunk that is overdue, and until it can be had elsewhere: then it is asked for there too.
-    async fn late<'s>(
+    async fn wait_or_hedge<'s>(
         &self,
-        journey: &Journey<'s>,
-        request: Request<'s>,
+        retry: &ChunkRetry<'s>,
+        request: ChunkRequest<'s>,
         mut put: impl Future<Output = PortResult<u64>> + Unpin,
-    ) -> Result<Answer<'s>, StepError>
+    ) -> Result<ChunkResponse<'s>, StepError>
     where
         Self: 's,
     {
-        let Request { entry, pick, sent, .. } = request;
-        let told = self.attempt.shared.detours.overdue(&pick, self.destination.account(), entry, sent, self.now());
+        let ChunkRequest { entry, source: pick, sent, .. } = request;
+        let told =
+            self.attempt.shared.selector.record_overdue(&pick, self.destination.account(), entry, sent, self.now());
         let instead = tokio::select! {
             biased;
             put = &mut put => {
                 if !told {
-                    self.ended(&request, &put);
+                    self.record_end(&request, &put);
                 }
-                return Ok(Answer { pick, put, raced: false });
+                return Ok(ChunkResponse { source: pick, put, hedged: false });
             }
-            instead = self.instead(journey, &pick) => instead,
+            instead = self.wait_for_alternative(retry, &pick) => instead,
         };
         // Whoever is only to stop soon waits for what is in flight.
-        if self.attempt.hold.check() == Err(Stop::Lost) {
-            return Err(Stop::Lost.into());
+        if self.attempt.lease.ensure_held() == Err(StopReason::Lost) {
+            return Err(StopReason::Lost.into());
         }
         if !told {
             // How it went will not be seen.
-            self.ended(&request, &Ok(0));
+            self.record_end(&request, &Ok(0));
         }
         tracing::info!(store = %pick.store, other = %instead.store, chunk = %entry.hash, "a chunk is overdue: it is asked for elsewhere too");
         let now = self.now();
-        let other = Request { entry, pick: instead, since: now, sent: now };
-        let (pick, put) = self.race(pick, put, other).await;
-        Ok(Answer { pick, put, raced: true })
+        let other = ChunkRequest { entry, source: instead, since: now, sent: now };
+        let (pick, put) = self.hedge(pick, put, other).await;
+        Ok(ChunkResponse { source: pick, put, hedged: true })
     }
 
     /// Asks for an overdue chunk elsewhere too. The one that puts it in place ends the other; before that neither is given up,
     /// as the answer of a request that lands is what tells whether it is whole.
-    async fn race<'s>(
+    async fn hedge<'s>(
         &self,
-        pick: Pick<'s>,
+        pick: SourceChoice<'s>,
         first: impl Future<Output = PortResult<u64>> + Unpin,
-        other: Request<'s>,
-    ) -> (Pick<'s>, PortResult<u64>) {
+        other: ChunkRequest<'s>,
+    ) -> (SourceChoice<'s>, PortResult<u64>) {
         let second = Box::pin(self.put(other));
         match select(first, second).await {
             Either::Left((put @ Ok(1..), _)) => {
                 // Which of them is faster has not been seen.
-                self.ended(&other, &Ok(0));
+                self.record_end(&other, &Ok(0));
                 (pick, put)
             }
             Either::Left((put, second)) => {
                 let instead = second.await;
-                self.ended(&other, &instead);
-                settled((pick, put), (other.pick, instead))
+                self.record_end(&other, &instead);
+                hedge_result((pick, put), (other.source, instead))
             }
             Either::Right((put, first)) => {
-                self.ended(&other, &put);
+                self.record_end(&other, &put);
                 match put {
-                    Ok(1..) => (other.pick, put),
-                    _ => settled((other.pick, put), (pick, first.await)),
+                    Ok(1..) => (other.source, put),
+                    _ => hedge_result((other.source, put), (pick, first.await)),
                 }
             }
         }
@@ -180,49 +186,56 @@ impl<D: Destination> Batch<'_, D> {
         self.attempt.shared.ports.clock.now()
     }
 
-    async fn put(&self, request: Request<'_>) -> PortResult<u64> {
-        let source = request.pick.store.container().chunk(&request.entry.hash);
+    async fn put(&self, request: ChunkRequest<'_>) -> PortResult<u64> {
+        let source = request.source.store.container().chunk(&request.entry.hash);
         self.destination.put(request.entry, &source).await
     }
 
     /// Tells how a request ended.
-    fn ended(&self, request: &Request<'_>, put: &PortResult<u64>) {
-        let Request { entry, pick, since, .. } = request;
+    fn record_end(&self, request: &ChunkRequest<'_>, put: &PortResult<u64>) {
+        let ChunkRequest { entry, source: pick, since, .. } = request;
         let now = self.now();
-        self.attempt.shared.detours.ended(pick, self.destination.account(), entry, between(*since, now), now, put);
+        self.attempt.shared.selector.record_result(
+            pick,
+            self.destination.account(),
+            entry,
+            elapsed(*since, now),
+            now,
+            put,
+        );
     }
 
     /// Returns when a chunk that is asked for now is overdue.
     async fn until_overdue(&self, entry: &ChunkEntry) {
-        match self.attempt.shared.detours.overdue_after(entry) {
+        match self.attempt.shared.selector.overdue_after(entry) {
             Some(after) => self.attempt.shared.ports.clock.sleep(after).await,
             None => pending().await,
         }
     }
 
     /// Returns when an overdue chunk can be had elsewhere, and from where.
-    async fn instead<'s>(&self, journey: &Journey<'s>, pick: &Pick<'s>) -> Pick<'s>
+    async fn wait_for_alternative<'s>(&self, retry: &ChunkRetry<'s>, pick: &SourceChoice<'s>) -> SourceChoice<'s>
     where
         Self: 's,
     {
-        let (clock, account, detours) =
-            (&self.attempt.shared.ports.clock, self.destination.account(), &self.attempt.shared.detours);
+        let (clock, account, selector) =
+            (&self.attempt.shared.ports.clock, self.destination.account(), &self.attempt.shared.selector);
         loop {
             let now = clock.now();
-            if let Some(instead) = detours.instead(pick, &journey.wanted(self.sources), account, now) {
+            if let Some(instead) = selector.alternative_source(pick, &retry.wanted(self.sources), account, now) {
                 return instead;
             }
-            clock.sleep(LOOK_ELSEWHERE).await;
+            clock.sleep(ALTERNATIVE_POLL).await;
         }
     }
 }
 
 /// What two requests for one chunk came to, of which the first to end did not put it in place: where it was there already, the
 /// other one had put it there, and tells whether it stays.
-fn settled<P>(one: (P, PortResult<u64>), other: (P, PortResult<u64>)) -> (P, PortResult<u64>) {
+fn hedge_result<P>(one: (P, PortResult<u64>), other: (P, PortResult<u64>)) -> (P, PortResult<u64>) {
     match (&one.1, &other.1) {
-        (Err(error), _) if is_the_sources_fault(error) => one,
-        (_, Err(error)) if is_the_sources_fault(error) => other,
+        (Err(error), _) if is_source_fault(error) => one,
+        (_, Err(error)) if is_source_fault(error) => other,
         (Ok(_), Err(_)) => one,
         _ => other,
     }
@@ -236,7 +249,7 @@ mod tests {
 
     /// A request that finds a chunk in place does not know whether the other one takes it back.
     #[test]
-    fn what_a_race_came_to_is_told_by_the_one_that_wrote() {
+    fn hedged_result_is_taken_from_writer() {
         let corrupt = || Err(PortError::new(ErrorKind::Corrupt, "other bytes").with_code("source-corrupt"));
         let lost = || Err(PortError::new(ErrorKind::Unavailable, "no answer"));
         for (one, other, told) in [
@@ -248,7 +261,7 @@ mod tests {
             (lost(), lost(), "other"),
         ] {
             let what = format!("{one:?}, then {other:?}");
-            assert_eq!(settled(("one", one), ("other", other)).0, told, "{what}");
+            assert_eq!(hedge_result(("one", one), ("other", other)).0, told, "{what}");
         }
     }
 }

@@ -113,7 +113,7 @@ mod tests {
     const CHECK: u64 = 0xae8b_1486_0a79_9888;
 
     #[tokio::test]
-    async fn a_body_is_checked_before_it_gets_another_checksum() {
+    async fn body_is_verified_before_rehashing() {
         let store = Container { account: "goldsource".parse().unwrap(), container: "golden".parse().unwrap() };
         let (blob, body) = (store.blob("chunk"), Bytes::from_static(b"123456789"));
         let asked = |kind, crc64: u64| header(kind, &blob, &body, crc64.into());

@@ -29,7 +29,7 @@ use goldfleet_model::ids::AccountName;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::ETag;
 use goldfleet_ports::blob_store::{
-    BlobListed, BlobPage, BlobProperties, BlobStore, Checksums, CopyStatus, Fence, SourceRange, check_clear,
+    BlobPage, BlobProperties, BlobStore, Checksums, CopyStatus, Fence, ListedBlob, SourceRange, check_clear,
     check_pages, check_pages_from,
 };
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
@@ -147,7 +147,7 @@ impl AzureBlobs {
     }
 
     /// Removes a block blob that was written with other bytes than it should have, in the version that was written.
-    async fn take_back(&self, blob: &BlobAddress, etag: Option<Etag>) -> PortResult<()> {
+    async fn delete_wrong_copy(&self, blob: &BlobAddress, etag: Option<Etag>) -> PortResult<()> {
         let options = BlobClientDeleteOptions { if_match: etag, ..BlobClientDeleteOptions::default() };
         let deleted = self.blob(blob)?.delete(Some(options)).await;
         deleted.map(drop).map_err(|error| port_error(format!("{blob}, which is corrupt,"), &error))
@@ -184,7 +184,7 @@ impl BlobStore for AzureBlobs {
         if self.is_right_blob(&Written::of(answer.raw_response.headers()), &sent).await? {
             return Ok(());
         }
-        self.take_back(blob, answer.etag).await?;
+        self.delete_wrong_copy(blob, answer.etag).await?;
         Err(PortError::new(ErrorKind::Corrupt, format!("{blob}: the service wrote other bytes than were sent")))
     }
 
@@ -200,7 +200,7 @@ impl BlobStore for AzureBlobs {
         };
         let client = self.blob(blob)?.block_blob_client();
         let send = |url| client.upload_blob_from_url(url, Some(options.clone()));
-        let response = self.reading(&source.blob, send, |error| source_error(blob, source, error)).await?;
+        let response = self.with_signed_source(&source.blob, send, |error| source_error(blob, source, error)).await?;
         // The request takes no CRC. Without an MD5 in it, the answer has the CRC of what was written: recorded live by
         // Microsoft's SDK for .NET. Whether it still has one where an MD5 was sent is not known, so none is.
         let written = SourceRange { blob: blob.clone(), ..source.clone() };
@@ -208,7 +208,7 @@ impl BlobStore for AzureBlobs {
             return Ok(());
         }
         let etag = response.headers().get_optional_str(&HeaderName::from_static("etag")).map(Etag::from);
-        self.take_back(blob, etag).await?;
+        self.delete_wrong_copy(blob, etag).await?;
         Err(damaged_source(blob, source))
     }
 
@@ -341,7 +341,7 @@ impl BlobStore for AzureBlobs {
         check_pages_from(blob, offset, source)?;
         let page = self.page(blob)?;
         let send = |url| page.put_from(fence, offset, source, url);
-        let answer = self.reading(&source.blob, send, |error| source_error(blob, source, error)).await?;
+        let answer = self.with_signed_source(&source.blob, send, |error| source_error(blob, source, error)).await?;
         let range = offset..offset + (source.range.end - source.range.start);
         let written = SourceRange { blob: blob.clone(), range, ..source.clone() };
         if self.are_right_pages(&answer, &written).await? { Ok(()) } else { Err(damaged_source(blob, source)) }
@@ -359,9 +359,9 @@ impl BlobStore for AzureBlobs {
         metadata: &BTreeMap<String, String>,
     ) -> PortResult<CopyStatus> {
         let client = self.blob(blob)?;
-        let send = |url| copy::begin(&client, url, metadata);
-        let begun = self.reading(source, send, |error| copy::not_begun(blob, source, error)).await?;
-        copy::begun(blob, source, &begun)
+        let send = |url| copy::start(&client, url, metadata);
+        let begun = self.with_signed_source(source, send, |error| copy::start_error(blob, source, error)).await?;
+        copy::started(blob, source, &begun)
     }
 
     async fn copy_status(&self, blob: &BlobAddress) -> PortResult<Option<CopyStatus>> {
@@ -389,7 +389,7 @@ fn damaged_source(blob: &BlobAddress, source: &SourceRange) -> PortError {
         "{blob}: bytes {} to {} of {from} did not arrive with the checksum that they should have",
         range.start, range.end
     );
-    PortError::new(ErrorKind::Corrupt, message).blaming_source(SourceFault::Corrupt)
+    PortError::new(ErrorKind::Corrupt, message).with_source_fault(SourceFault::Corrupt)
 }
 
 fn extra_headers(headers: Vec<(&'static str, String)>) -> ClientMethodOptions<'static> {
@@ -404,17 +404,17 @@ fn timestamp(time: Option<OffsetDateTime>) -> Option<Timestamp> {
     Timestamp::from_nanosecond(time?.unix_timestamp_nanos()).ok()
 }
 
-fn listed(item: BlobItem) -> Option<BlobListed> {
+fn listed(item: BlobItem) -> Option<ListedBlob> {
     let properties = item.properties?;
-    Some(BlobListed {
+    Some(ListedBlob {
         name: item.name?,
         length: properties.content_length?,
-        etag: ETag(quoted(properties.etag?.as_ref())),
+        etag: ETag(quote_etag(properties.etag?.as_ref())),
         modified: timestamp(properties.last_modified)?,
     })
 }
 
 /// An ETag as headers have it: in lists it comes without its quotes.
-fn quoted(etag: &str) -> String {
+fn quote_etag(etag: &str) -> String {
     if etag.starts_with('"') || etag.starts_with("W/") { etag.to_owned() } else { format!("\"{etag}\"") }
 }

@@ -17,7 +17,7 @@ use goldfleet_ports::error::PortResult;
 use crate::error::port_error;
 
 /// What clocks may differ: a SAS holds from so long before now, and with it for an hour in all.
-const SKEW: Duration = Duration::minutes(5);
+const CLOCK_SKEW: Duration = Duration::minutes(5);
 
 /// How long a SAS holds, and when it is made anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +25,20 @@ pub struct SasTimes {
     /// How long it holds.
     pub lifetime: Duration,
     /// It is made anew when it holds for no longer than this. No request takes as long.
-    pub early: Duration,
+    pub renew_before: Duration,
     /// One that was made so short a time ago is not made anew though it is refused: another would be refused too.
-    pub fresh: Duration,
+    pub min_renewal_age: Duration,
 }
 
 impl Default for SasTimes {
     /// 55 minutes, the last quarter of an hour of which is not used. No more than one a minute is made for a container that
     /// refuses them all, as its firewall is closed.
     fn default() -> Self {
-        Self { lifetime: Duration::minutes(55), early: Duration::minutes(15), fresh: Duration::minutes(1) }
+        Self {
+            lifetime: Duration::minutes(55),
+            renew_before: Duration::minutes(15),
+            min_renewal_age: Duration::minutes(1),
+        }
     }
 }
 
@@ -47,8 +51,8 @@ struct Sas {
 
 impl Sas {
     /// Whether it holds for as long from `now` as any request takes.
-    fn is_good(&self, times: SasTimes, now: OffsetDateTime) -> bool {
-        self.expires > now + times.early
+    fn is_valid_at(&self, times: SasTimes, now: OffsetDateTime) -> bool {
+        self.expires > now + times.renew_before
     }
 }
 
@@ -74,12 +78,12 @@ impl SasTokens {
         Self { slots: Mutex::default(), times }
     }
 
-    /// A token that lets its holder read `container` for at least [`SasTimes::early`] from now; `service` is asked for a key
+    /// A token that lets its holder read `container` for at least [`SasTimes::renew_before`] from now; `service` is asked for a key
     /// where there is none.
-    pub(super) async fn read(&self, container: &Container, service: &BlobServiceClient) -> PortResult<Arc<str>> {
+    pub(super) async fn read_token(&self, container: &Container, service: &BlobServiceClient) -> PortResult<Arc<str>> {
         let slot = self.slot(container);
         let mut slot = slot.lock().await;
-        if let Some(sas) = slot.as_ref().filter(|sas| sas.is_good(self.times, OffsetDateTime::now_utc())) {
+        if let Some(sas) = slot.as_ref().filter(|sas| sas.is_valid_at(self.times, OffsetDateTime::now_utc())) {
             return Ok(Arc::clone(&sas.token));
         }
         self.fill(&mut slot, container, service).await
@@ -87,7 +91,7 @@ impl SasTokens {
 
     /// A token in place of one that the service refused: its key may have been revoked. None where it was made just now.
     /// All that were refused with the same one get the same new one.
-    pub(super) async fn instead_of(
+    pub(super) async fn replace_rejected(
         &self,
         refused: &str,
         container: &Container,
@@ -97,7 +101,7 @@ impl SasTokens {
         let mut slot = slot.lock().await;
         match slot.as_ref() {
             Some(sas) if *sas.token != *refused => return Ok(Some(Arc::clone(&sas.token))),
-            Some(sas) if OffsetDateTime::now_utc() < sas.made + self.times.fresh => return Ok(None),
+            Some(sas) if OffsetDateTime::now_utc() < sas.made + self.times.min_renewal_age => return Ok(None),
             _ => {}
         }
         tracing::info!(%container, "a SAS was refused before its end, and is made anew");
@@ -128,7 +132,7 @@ async fn make(container: &Container, service: &BlobServiceClient, lifetime: Dura
     let made = OffsetDateTime::now_utc();
     let now = made.replace_nanosecond(0).unwrap_or(made);
     let failed = |error: azure_core::Error| port_error(format!("user delegation key of {}", container.account), &error);
-    let (start, expires) = (now - SKEW, now + lifetime);
+    let (start, expires) = (now - CLOCK_SKEW, now + lifetime);
     let info = KeyInfo { start: Some(start), expiry: Some(expires), ..KeyInfo::default() };
     let info = RequestContent::try_from(info).map_err(failed)?;
     let key = service.get_user_delegation_key(info, None).await.map_err(failed)?.into_model().map_err(failed)?;
@@ -147,12 +151,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sas_is_renewed_while_it_still_holds() {
+    fn sas_is_renewed_before_expiry() {
         let made = OffsetDateTime::UNIX_EPOCH;
         let times = SasTimes::default();
         let sas = Sas { token: "secret".into(), made, expires: made + times.lifetime };
-        assert!(sas.is_good(times, made) && sas.is_good(times, made + Duration::minutes(39)));
-        assert!(!sas.is_good(times, made + Duration::minutes(40)), "a quarter of an hour before its end");
+        assert!(sas.is_valid_at(times, made) && sas.is_valid_at(times, made + Duration::minutes(39)));
+        assert!(!sas.is_valid_at(times, made + Duration::minutes(40)), "a quarter of an hour before its end");
         assert!(!format!("{sas:?}").contains("secret"));
     }
 }

@@ -35,7 +35,7 @@ use super::table::{Action, Entity, Key, MAX_ACTIONS, MAX_BATCH_BYTES, Table};
 pub(super) const SHARDS: u32 = 16;
 
 /// Requests in flight for one call that needs several.
-const AT_ONCE: usize = 8;
+const MAX_IN_FLIGHT: usize = 8;
 
 /// The job table of a fleet.
 pub struct AzureJobTable {
@@ -60,7 +60,7 @@ impl AzureJobTable {
         let scans = rows::partitions(job).map(async |partition| {
             self.operations.query(&format!("PartitionKey eq '{partition}' and {filter}"), None).await
         });
-        let parts: Vec<Vec<Entity>> = stream::iter(scans).buffered(AT_ONCE).try_collect().await?;
+        let parts: Vec<Vec<Entity>> = stream::iter(scans).buffered(MAX_IN_FLIGHT).try_collect().await?;
         Ok(parts.into_iter().flatten().collect())
     }
 
@@ -68,7 +68,7 @@ impl AzureJobTable {
     async fn insert_missing(&self, partition: &str, mut rows: Vec<(Key, Entity)>) -> PortResult<usize> {
         let mut added = 0;
         while !rows.is_empty() {
-            let count = batch_length(&rows);
+            let count = rows_per_batch(&rows);
             let batch: Vec<Action> =
                 rows[..count].iter().map(|(key, entity)| Action::Insert(key.clone(), entity.clone())).collect();
             match self.operations.transact(&batch).await {
@@ -159,7 +159,7 @@ impl JobTable for AzureJobTable {
         let parts = rows::partitions(id).map(async |partition| {
             remove_all(&self.operations, &partition, &format!("PartitionKey eq '{partition}'")).await
         });
-        stream::iter(parts).buffered(AT_ONCE).try_collect::<Vec<()>>().await?;
+        stream::iter(parts).buffered(MAX_IN_FLIGHT).try_collect::<Vec<()>>().await?;
         let key = rows::job_key(id);
         remove_all(&self.jobs, &key.partition, &rows::events_of_job(id)).await?;
         match self.jobs.delete(&key, if_match).await {
@@ -176,7 +176,7 @@ impl JobTable for AzureJobTable {
             parts.entry(key.partition.clone()).or_default().push((key, rows::of_operation(operation)?));
         }
         let inserts = parts.into_iter().map(async |(partition, rows)| self.insert_missing(&partition, rows).await);
-        stream::iter(inserts).buffered(AT_ONCE).try_fold(0, async |sum, added| Ok(sum + added)).await
+        stream::iter(inserts).buffered(MAX_IN_FLIGHT).try_fold(0, async |sum, added| Ok(sum + added)).await
     }
 
     async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
@@ -224,7 +224,7 @@ impl JobTable for AzureJobTable {
                 of_job
             }
         };
-        found.sort_by_cached_key(rows::written);
+        found.sort_by_cached_key(rows::written_at_part);
         found.iter().map(rows::to_event).collect()
     }
 
@@ -267,7 +267,7 @@ async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<
 }
 
 /// How many of the rows fit into one transaction.
-fn batch_length(rows: &[(Key, Entity)]) -> usize {
+fn rows_per_batch(rows: &[(Key, Entity)]) -> usize {
     let mut bytes = 0;
     let fits = rows.iter().take(MAX_ACTIONS).take_while(|(_, entity)| {
         bytes += rows::length(entity);

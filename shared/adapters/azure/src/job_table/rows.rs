@@ -101,7 +101,7 @@ pub(super) fn events_of_job(job: &JobId) -> String {
 }
 
 /// When an event's row was written: the last three parts of its key.
-pub(super) fn written(row: &Entity) -> String {
+pub(super) fn written_at_part(row: &Entity) -> String {
     let key = row.get("RowKey").and_then(Value::as_str).unwrap_or_default();
     let parts: Vec<&str> = key.rsplitn(4, '.').take(3).collect();
     parts.into_iter().rev().collect::<Vec<_>>().join(".")
@@ -109,7 +109,8 @@ pub(super) fn written(row: &Entity) -> String {
 
 /// The filter for the jobs from this row on.
 pub(super) fn jobs_from(oldest: &Entity) -> PortResult<String> {
-    let key = oldest.get("RowKey").and_then(Value::as_str).ok_or_else(|| damaged(oldest, "it came without a key"))?;
+    let key =
+        oldest.get("RowKey").and_then(Value::as_str).ok_or_else(|| corrupt_row(oldest, "it came without a key"))?;
     Ok(format!("PartitionKey eq 'job' and RowKey ge '{key}' and RowKey lt 'j/'"))
 }
 
@@ -156,10 +157,10 @@ pub(super) fn to_operation(row: &Entity) -> PortResult<Versioned<Operation>> {
     let mut operation: Operation = value(row)?;
     let mut done = Vec::new();
     for part in parts(row, "Done") {
-        let bytes = part.and_then(|text| BASE64.decode(text).ok()).ok_or_else(|| damaged(row, "its chunk set"))?;
+        let bytes = part.and_then(|text| BASE64.decode(text).ok()).ok_or_else(|| corrupt_row(row, "its chunk set"))?;
         done.extend(bytes);
     }
-    operation.progress.done = ChunkSet::decode(&done).map_err(|error| damaged(row, &error.to_string()))?;
+    operation.progress.done = ChunkSet::decode(&done).map_err(|error| corrupt_row(row, &error.to_string()))?;
     Ok(Versioned { value: operation, etag: etag(row)? })
 }
 
@@ -218,16 +219,16 @@ fn parts<'a>(row: &'a Entity, name: &'a str) -> impl Iterator<Item = Option<&'a 
 
 fn value<T: DeserializeOwned>(row: &Entity) -> PortResult<T> {
     let body: Option<String> = parts(row, "Body").collect();
-    let body = body.ok_or_else(|| damaged(row, "a part is missing"))?;
-    serde_json::from_str(&body).map_err(|error| damaged(row, &error.to_string()))
+    let body = body.ok_or_else(|| corrupt_row(row, "a part is missing"))?;
+    serde_json::from_str(&body).map_err(|error| corrupt_row(row, &error.to_string()))
 }
 
 fn etag(row: &Entity) -> PortResult<ETag> {
     let etag = row.get("odata.etag").and_then(Value::as_str);
-    etag.map(|etag| ETag(etag.to_owned())).ok_or_else(|| damaged(row, "it came without an ETag"))
+    etag.map(|etag| ETag(etag.to_owned())).ok_or_else(|| corrupt_row(row, "it came without an ETag"))
 }
 
-fn damaged(row: &Entity, why: &str) -> PortError {
+fn corrupt_row(row: &Entity, why: &str) -> PortError {
     let key = |name| row.get(name).and_then(Value::as_str).unwrap_or("?");
     let name = format!("{} {}", key("PartitionKey"), key("RowKey"));
     PortError::new(ErrorKind::Invalid, format!("the row {name} can't be read from the table: {why}"))

@@ -12,7 +12,7 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use serde_json::{Map, Value, json};
 
 use super::connection::{Connection, STORAGE_SCOPE};
-use super::error::{Refusal, incomplete, port_error};
+use super::error::{ErrorResponse, incomplete, port_error};
 
 /// The most actions of one transaction. Source: Table service, entity group transactions, 100.
 pub(super) const MAX_ACTIONS: usize = 100;
@@ -223,7 +223,7 @@ impl Table {
         if status.is_success() {
             return Ok(response);
         }
-        Err(Refusal::read(status.into(), response.headers(), response.body()).into_port_error(self.what()))
+        Err(ErrorResponse::read(status.into(), response.headers(), response.body()).into_port_error(self.what()))
     }
 
     fn parse<T: serde::de::DeserializeOwned>(&self, response: &RawResponse) -> PortResult<T> {

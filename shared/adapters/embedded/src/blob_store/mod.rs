@@ -18,13 +18,13 @@
 
 mod buffers;
 mod files;
-mod fresh;
 mod listing;
 mod locks;
 mod pages;
 pub(super) mod paths;
 mod sidecar;
 mod source;
+mod temp_blob;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -43,8 +43,8 @@ use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::PortResult;
 
 use self::buffers::Buffer;
-use self::paths::{Home, Place};
-use self::source::Source;
+use self::paths::{BlobPath, ContainerPath};
+use self::source::SourceReader;
 use super::blocking::blocking;
 
 /// How many blobs a page of a list has. Source: Azure, List Blobs, 5,000.
@@ -72,8 +72,8 @@ impl DirectoryBlobs {
         self
     }
 
-    fn place(&self, blob: &BlobAddress) -> PortResult<Place> {
-        Place::new(&self.root, blob)
+    fn blob_path(&self, blob: &BlobAddress) -> PortResult<BlobPath> {
+        BlobPath::parse(&self.root, blob)
     }
 }
 
@@ -86,55 +86,56 @@ impl std::fmt::Debug for DirectoryBlobs {
 #[async_trait]
 impl BlobStore for DirectoryBlobs {
     async fn ensure_container(&self, container: &Container) -> PortResult<()> {
-        let home = Home::new(&self.root, container);
+        let home = ContainerPath::new(&self.root, container);
         blocking(move || {
-            std::fs::create_dir_all(&home.folder).map_err(|error| home.fault("make the container", error))?;
+            std::fs::create_dir_all(&home.folder).map_err(|error| home.io_error("make the container", error))?;
             // Once per container and run is often enough to keep rubbish from growing.
-            fresh::sweep(&home);
+            temp_blob::remove_abandoned(&home);
             Ok(())
         })
         .await
     }
 
     async fn put_blob(&self, blob: &BlobAddress, body: Bytes, checksums: Checksums) -> PortResult<()> {
-        let place = self.place(blob)?;
+        let blob_path = self.blob_path(blob)?;
         blocking(move || {
-            check_body(&place.blob, &body, checksums.crc64)?;
-            files::write(&place, &body)
+            check_body(&blob_path.blob, &body, checksums.crc64)?;
+            files::write(&blob_path, &body)
         })
         .await
     }
 
     async fn put_blob_from(&self, blob: &BlobAddress, source: &SourceRange) -> PortResult<()> {
-        let (place, root, source) = (self.place(blob)?, self.root.clone(), source.clone());
-        let mut buffer = Buffer::borrow().await?;
-        blocking(move || files::write_from(&place, &Source::open_whole(&root, &source)?, buffer.bytes())).await
+        let (blob_path, root, source) = (self.blob_path(blob)?, self.root.clone(), source.clone());
+        let mut buffer = Buffer::acquire().await?;
+        blocking(move || files::write_from(&blob_path, &SourceReader::open_whole(&root, &source)?, buffer.bytes()))
+            .await
     }
 
     async fn get(&self, blob: &BlobAddress, range: Option<Range<u64>>) -> PortResult<Bytes> {
-        let place = self.place(blob)?;
-        blocking(move || files::read(&place, range)).await
+        let blob_path = self.blob_path(blob)?;
+        blocking(move || files::read(&blob_path, range)).await
     }
 
     async fn properties(&self, blob: &BlobAddress) -> PortResult<Option<BlobProperties>> {
-        let place = self.place(blob)?;
-        blocking(move || files::properties(&place)).await
+        let blob_path = self.blob_path(blob)?;
+        blocking(move || files::properties(&blob_path)).await
     }
 
     async fn list(&self, container: &Container, prefix: &str, marker: Option<&str>) -> PortResult<BlobPage> {
-        let (home, limit) = (Home::new(&self.root, container), self.list_page);
+        let (home, limit) = (ContainerPath::new(&self.root, container), self.list_page);
         let (prefix, marker) = (prefix.to_owned(), marker.map(str::to_owned));
         blocking(move || listing::list(&home, &prefix, marker.as_deref(), limit)).await
     }
 
     async fn touch(&self, blob: &BlobAddress, if_match: &ETag) -> PortResult<()> {
-        let (place, if_match, now) = (self.place(blob)?, if_match.clone(), self.clock.now());
-        blocking(move || files::touch(&place, &if_match, now)).await
+        let (blob_path, if_match, now) = (self.blob_path(blob)?, if_match.clone(), self.clock.now());
+        blocking(move || files::touch(&blob_path, &if_match, now)).await
     }
 
     async fn delete(&self, blob: &BlobAddress, if_match: Option<&ETag>) -> PortResult<bool> {
-        let (place, if_match) = (self.place(blob)?, if_match.cloned());
-        blocking(move || files::delete(&place, if_match.as_ref())).await
+        let (blob_path, if_match) = (self.blob_path(blob)?, if_match.cloned());
+        blocking(move || files::delete(&blob_path, if_match.as_ref())).await
     }
 
     async fn create_page_blob(
@@ -143,13 +144,13 @@ impl BlobStore for DirectoryBlobs {
         length: u64,
         metadata: &BTreeMap<String, String>,
     ) -> PortResult<()> {
-        let (place, first, metadata) = (self.place(blob)?, Fence::at(self.clock.now()), metadata.clone());
-        blocking(move || pages::create(&place, length, first, &metadata)).await
+        let (blob_path, first, metadata) = (self.blob_path(blob)?, Fence::at(self.clock.now()), metadata.clone());
+        blocking(move || pages::create(&blob_path, length, first, &metadata)).await
     }
 
     async fn take_fence(&self, blob: &BlobAddress) -> PortResult<Fence> {
-        let place = self.place(blob)?;
-        blocking(move || pages::take_fence(&place)).await
+        let blob_path = self.blob_path(blob)?;
+        blocking(move || pages::take_fence(&blob_path)).await
     }
 
     async fn put_pages(
@@ -161,10 +162,10 @@ impl BlobStore for DirectoryBlobs {
         crc64: u64,
     ) -> PortResult<()> {
         check_pages(blob, offset, body.len() as u64)?;
-        let place = self.place(blob)?;
+        let blob_path = self.blob_path(blob)?;
         blocking(move || {
-            check_body(&place.blob, &body, crc64)?;
-            pages::write(&place, fence, offset, &body)
+            check_body(&blob_path.blob, &body, crc64)?;
+            pages::write(&blob_path, fence, offset, &body)
         })
         .await
     }
@@ -177,19 +178,19 @@ impl BlobStore for DirectoryBlobs {
         source: &SourceRange,
     ) -> PortResult<()> {
         check_pages_from(blob, offset, source)?;
-        let (place, root, source) = (self.place(blob)?, self.root.clone(), source.clone());
-        let mut buffer = Buffer::borrow().await?;
+        let (blob_path, root, source) = (self.blob_path(blob)?, self.root.clone(), source.clone());
+        let mut buffer = Buffer::acquire().await?;
         blocking(move || {
-            let source = Source::open(&root, &source)?;
+            let source = SourceReader::open(&root, &source)?;
             let bytes = source.read_whole(buffer.bytes())?;
-            pages::write(&place, fence, offset, bytes)
+            pages::write(&blob_path, fence, offset, bytes)
         })
         .await
     }
 
     async fn clear_pages(&self, blob: &BlobAddress, fence: Fence, range: Range<u64>) -> PortResult<()> {
-        let place = self.place(blob)?;
-        blocking(move || pages::clear(&place, fence, range)).await
+        let blob_path = self.blob_path(blob)?;
+        blocking(move || pages::clear(&blob_path, fence, range)).await
     }
 
     async fn start_copy(
@@ -198,9 +199,9 @@ impl BlobStore for DirectoryBlobs {
         source: &BlobAddress,
         metadata: &BTreeMap<String, String>,
     ) -> PortResult<CopyStatus> {
-        let (place, source, metadata) = (self.place(blob)?, self.place(source)?, metadata.clone());
+        let (blob_path, source, metadata) = (self.blob_path(blob)?, self.blob_path(source)?, metadata.clone());
         let first = Fence::at(self.clock.now());
-        blocking(move || pages::copy(&place, &source, first, &metadata)).await?;
+        blocking(move || pages::copy(&blob_path, &source, first, &metadata)).await?;
         // Done as soon as it is there, so that there is nothing to keep of it.
         Ok(CopyStatus { id: "done".to_owned(), state: CopyState::Done })
     }
@@ -214,7 +215,7 @@ impl BlobStore for DirectoryBlobs {
     }
 
     async fn page_ranges(&self, blob: &BlobAddress) -> PortResult<Vec<Range<u64>>> {
-        let place = self.place(blob)?;
-        blocking(move || pages::ranges(&place)).await
+        let blob_path = self.blob_path(blob)?;
+        blocking(move || pages::ranges(&blob_path)).await
     }
 }

@@ -12,12 +12,12 @@ use goldfleet_ports::blob_store::Fence;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use serde::{Deserialize, Serialize};
 
-use super::locks::{self, Mode};
-use super::paths::Place;
+use super::locks::{self, LockMode};
+use super::paths::BlobPath;
 
 /// A sidecar's content.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Content {
+pub(super) struct SidecarData {
     /// The sequence number in 16 hex digits. Its width never changes and it comes first, so that a kill in the middle
     /// of a write can't damage what follows.
     sequence: String,
@@ -31,15 +31,16 @@ pub(super) struct Sidecar {
 }
 
 /// A blob's sidecar without a lock: right for metadata, which never changes. None where there is none.
-pub(super) fn read(place: &Place) -> PortResult<Option<Content>> {
-    let read = place.home.found("read the sidecar", fs::read(&place.sidecar))?;
-    read.map(|bytes| parse(place, &bytes)).transpose()
+pub(super) fn read(blob_path: &BlobPath) -> PortResult<Option<SidecarData>> {
+    let read = blob_path.container.optional("read the sidecar", fs::read(&blob_path.sidecar))?;
+    read.map(|bytes| parse(blob_path, &bytes)).transpose()
 }
 
 impl Sidecar {
     /// Locks a blob's sidecar; none where there is none.
-    pub(super) fn open(place: &Place, mode: Mode) -> PortResult<Option<Self>> {
-        let opened = locks::open_locked(place, &place.sidecar, OpenOptions::new().read(true).write(true), mode)?;
+    pub(super) fn open(blob_path: &BlobPath, mode: LockMode) -> PortResult<Option<Self>> {
+        let opened =
+            locks::open_locked(blob_path, &blob_path.sidecar, OpenOptions::new().read(true).write(true), mode)?;
         Ok(opened.map(|file| Self { file }))
     }
 
@@ -47,73 +48,73 @@ impl Sidecar {
     ///
     /// # Errors
     /// `NotFound` where there is no blob, `Invalid` where it is no page blob.
-    pub(super) fn of_page_blob(place: &Place, mode: Mode) -> PortResult<Self> {
-        let sidecar = Self::open(place, mode)?;
+    pub(super) fn of_page_blob(blob_path: &BlobPath, mode: LockMode) -> PortResult<Self> {
+        let sidecar = Self::open(blob_path, mode)?;
         // Looking at the blob under the lock, as the sidecar goes after the blob.
-        match (sidecar, place.stat()?) {
+        match (sidecar, blob_path.stat()?) {
             (Some(sidecar), Some(_)) => Ok(sidecar),
             (None, Some(_)) => {
-                let message = format!("{} is no page blob", place.blob);
+                let message = format!("{} is no page blob", blob_path.blob);
                 Err(PortError::new(ErrorKind::Invalid, message).with_code("not-a-page-blob"))
             }
-            (_, None) => Err(place.not_found()),
+            (_, None) => Err(blob_path.not_found()),
         }
     }
 
     /// Makes (or takes over) the sidecar of a blob that is not there yet, with its first sequence number, and locks it alone.
-    pub(super) fn create(place: &Place, first: Fence, metadata: &BTreeMap<String, String>) -> PortResult<Self> {
+    pub(super) fn create(blob_path: &BlobPath, first: Fence, metadata: &BTreeMap<String, String>) -> PortResult<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let sidecar = loop {
-            if let Some(parent) = place.sidecar.parent() {
-                fs::create_dir_all(parent).map_err(|error| place.fault("write the sidecar of", error))?;
+            if let Some(parent) = blob_path.sidecar.parent() {
+                fs::create_dir_all(parent).map_err(|error| blob_path.io_error("write the sidecar of", error))?;
             }
             // None only where the folder, empty, was removed at this moment.
-            if let Some(file) = locks::open_locked(place, &place.sidecar, &options, Mode::Exclusive)? {
+            if let Some(file) = locks::open_locked(blob_path, &blob_path.sidecar, &options, LockMode::Exclusive)? {
                 break Self { file };
             }
         };
-        if place.stat()?.is_some() {
-            return Err(super::fresh::already_exists(place));
+        if blob_path.stat()?.is_some() {
+            return Err(super::temp_blob::already_exists(blob_path));
         }
-        sidecar.file.set_len(0).map_err(|error| place.fault("write the sidecar of", error))?;
-        sidecar.write(place, first, metadata.clone())?;
+        sidecar.file.set_len(0).map_err(|error| blob_path.io_error("write the sidecar of", error))?;
+        sidecar.write(blob_path, first, metadata.clone())?;
         Ok(sidecar)
     }
 
     /// The blob's sequence number.
-    pub(super) fn fence(&self, place: &Place) -> PortResult<Fence> {
-        Ok(self.load(place)?.0)
+    pub(super) fn fence(&self, blob_path: &BlobPath) -> PortResult<Fence> {
+        Ok(self.load(blob_path)?.0)
     }
 
     /// Raises the sequence number and returns it.
-    pub(super) fn raise(&self, place: &Place) -> PortResult<Fence> {
-        let (fence, metadata) = self.load(place)?;
+    pub(super) fn advance_fence(&self, blob_path: &BlobPath) -> PortResult<Fence> {
+        let (fence, metadata) = self.load(blob_path)?;
         let raised = Fence(fence.0.saturating_add(1));
-        self.write(place, raised, metadata)?;
+        self.write(blob_path, raised, metadata)?;
         Ok(raised)
     }
 
-    fn load(&self, place: &Place) -> PortResult<(Fence, BTreeMap<String, String>)> {
+    fn load(&self, blob_path: &BlobPath) -> PortResult<(Fence, BTreeMap<String, String>)> {
         let mut bytes = Vec::new();
-        (&self.file).read_to_end(&mut bytes).map_err(|error| place.fault("read the sidecar of", error))?;
-        let content = parse(place, &bytes)?;
-        let sequence = u64::from_str_radix(&content.sequence, 16).map_err(|error| damaged(place, error))?;
+        (&self.file).read_to_end(&mut bytes).map_err(|error| blob_path.io_error("read the sidecar of", error))?;
+        let content = parse(blob_path, &bytes)?;
+        let sequence = u64::from_str_radix(&content.sequence, 16).map_err(|error| corrupt_sidecar(blob_path, error))?;
         Ok((Fence(sequence), content.metadata))
     }
 
-    fn write(&self, place: &Place, fence: Fence, metadata: BTreeMap<String, String>) -> PortResult<()> {
-        let content = Content { sequence: format!("{:016x}", fence.0), metadata };
-        let bytes = serde_json::to_vec_pretty(&content).map_err(|error| damaged(place, error))?;
-        self.file.write_all_at(&bytes, 0).map_err(|error| place.fault("write the sidecar of", error))
+    fn write(&self, blob_path: &BlobPath, fence: Fence, metadata: BTreeMap<String, String>) -> PortResult<()> {
+        let content = SidecarData { sequence: format!("{:016x}", fence.0), metadata };
+        let bytes = serde_json::to_vec_pretty(&content).map_err(|error| corrupt_sidecar(blob_path, error))?;
+        self.file.write_all_at(&bytes, 0).map_err(|error| blob_path.io_error("write the sidecar of", error))
     }
 }
 
-fn parse(place: &Place, bytes: &[u8]) -> PortResult<Content> {
-    serde_json::from_slice(bytes).map_err(|error| damaged(place, error))
+fn parse(blob_path: &BlobPath, bytes: &[u8]) -> PortResult<SidecarData> {
+    serde_json::from_slice(bytes).map_err(|error| corrupt_sidecar(blob_path, error))
 }
 
-fn damaged(place: &Place, error: impl std::error::Error + Send + Sync + 'static) -> PortError {
-    let message = format!("{}: {} is no sidecar: {error}", place.blob, place.sidecar.display());
+fn corrupt_sidecar(blob_path: &BlobPath, error: impl std::error::Error + Send + Sync + 'static) -> PortError {
+    let message = format!("{}: {} is no sidecar: {error}", blob_path.blob, blob_path.sidecar.display());
     PortError::new(ErrorKind::Invalid, message).with_code("sidecar-damaged").with_source(error)
 }

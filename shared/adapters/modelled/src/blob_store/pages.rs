@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use crate::Model;
 use crate::errors;
 use crate::extents::Extents;
-use crate::world::{BlobId, Made, World};
+use crate::state::{BlobId, CloudState, NewBlob};
 
-impl World {
+impl CloudState {
     /// The page blob at an address, if `fence` still is its newest.
     pub(super) fn page_blob(&self, address: &BlobAddress, fence: Option<Fence>) -> PortResult<BlobId> {
         let Some(id) = self.find(address) else { return Err(errors::no_blob(address)) };
@@ -49,7 +49,7 @@ impl World {
 
 impl Model {
     /// Makes a blob now.
-    pub(crate) fn add(&self, address: &BlobAddress, made: Made) -> PortResult<()> {
+    pub(crate) fn add(&self, address: &BlobAddress, made: NewBlob) -> PortResult<()> {
         let now = self.now();
         self.world().add(address, made, now)
     }

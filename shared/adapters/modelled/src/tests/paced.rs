@@ -12,12 +12,12 @@ use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::blob_store::{BlobStore, Fence, SourceRange};
 use goldfleet_ports::clock::TokioClock;
 use goldfleet_ports::error::{ErrorKind, PortResult};
-use goldfleet_ports::image_plane::ImagePlane;
+use goldfleet_ports::image_plane::ImageService;
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::{Limit, Model, ModelledBlobs, ModelledImages, Pace};
+use crate::{Limit, LimitMode, Model, ModelledBlobs, ModelledImages};
 
 const MIB: u64 = 1 << 20;
 const CHUNK: u64 = 4 * MIB;
@@ -53,9 +53,9 @@ impl Cloud {
         }
         let limits = Rates::over_built_in(Path::new("test"), &limits.to_string()).unwrap();
         let clock = Arc::new(TokioClock::starting_at(Timestamp::UNIX_EPOCH));
-        let model = Model::new(Pace::Limited(Box::new(limits)), clock, &"westeurope".parse().unwrap(), 1);
+        let model = Model::new(LimitMode::Limited(Box::new(limits)), clock, &"westeurope".parse().unwrap(), 1);
         for (account, region) in [("source", "westeurope"), ("near", "westeurope"), ("far", "eastus")] {
-            model.place(&account.parse().unwrap(), &region.parse().unwrap(), None);
+            model.place_account(&account.parse().unwrap(), &region.parse().unwrap(), None);
         }
         let cloud = Self { blobs: ModelledBlobs::new(Arc::clone(&model)), model };
         cloud.model.put_chunks(&container("source"), (0..64).map(chunk).collect::<Vec<_>>().iter()).unwrap();
@@ -66,7 +66,7 @@ impl Cloud {
     fn page_blob(&self, account: &str, name: &str) -> BlobAddress {
         let blob = container(account).blob(name);
         self.model.world().ensure_container(&blob.container);
-        let made = crate::Made { length: 64 * CHUNK, is_page_blob: true, ..Default::default() };
+        let made = crate::NewBlob { length: 64 * CHUNK, is_page_blob: true, ..Default::default() };
         self.model.add(&blob, made).unwrap();
         blob
     }
@@ -112,7 +112,7 @@ fn assert_took(since: Instant, expected: f64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_copy_takes_the_page_blobs_rate_and_the_latency() {
+async fn copy_time_is_page_blob_rate_plus_latency() {
     let cloud = Cloud::new("latency = { inside_region_ms = 100, request_ms = 50 }");
     let blob = cloud.page_blob("near", "one");
     let began = Instant::now();
@@ -124,7 +124,7 @@ async fn one_copy_takes_the_page_blobs_rate_and_the_latency() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_in_flight_hide_the_latency() {
+async fn concurrent_requests_hide_latency() {
     let cloud = Cloud::new("latency = { inside_region_ms = 100, request_ms = 50 }");
     let blob = cloud.page_blob("near", "one");
     let began = Instant::now();
@@ -137,7 +137,7 @@ async fn requests_in_flight_hide_the_latency() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_readers_of_one_page_blob_have_half_of_it_each() {
+async fn page_blob_rate_is_shared_by_readers() {
     let cloud = Cloud::new("");
     let source = container("source").blob("golden.vhd");
     cloud.model.put_page_blob(&source, 128 * MIB).unwrap();
@@ -153,7 +153,7 @@ async fn two_readers_of_one_page_blob_have_half_of_it_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_readers_of_block_blobs_are_not_in_each_others_way() {
+async fn block_blob_readers_are_independent() {
     let cloud = Cloud::new("");
     let (one, two) = (cloud.page_blob("near", "one"), cloud.page_blob("near", "two"));
     let began = Instant::now();
@@ -164,7 +164,7 @@ async fn two_readers_of_block_blobs_are_not_in_each_others_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_is_shared_and_one_request_does_not_fill_it() {
+async fn link_is_shared_and_not_filled_by_one_request() {
     let cloud = Cloud::new("");
     let began = Instant::now();
     cloud.block("far", 0).await.unwrap();
@@ -182,7 +182,7 @@ async fn a_link_is_shared_and_one_request_does_not_fill_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_account_gives_no_more_than_its_egress() {
+async fn account_egress_is_limited() {
     let cloud = Cloud::new("");
     let blobs: Vec<BlobAddress> = (0..8).map(|n| cloud.page_blob("near", &n.to_string())).collect();
     let began = Instant::now();
@@ -194,7 +194,7 @@ async fn an_account_gives_no_more_than_its_egress() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blob_serves_so_many_requests_a_second() {
+async fn blob_request_rate_is_limited() {
     let cloud = Cloud::new("");
     let blob = cloud.page_blob("near", "one");
     let began = Instant::now();
@@ -205,7 +205,7 @@ async fn a_blob_serves_so_many_requests_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_far_behind_refuses_and_serves_again_later() {
+async fn backlogged_account_throttles_and_recovers() {
     let cloud = Cloud::new("");
     let blob = cloud.page_blob("near", "one");
     let began = Instant::now();
@@ -224,11 +224,11 @@ async fn what_is_too_far_behind_refuses_and_serves_again_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn resource_manager_admits_a_burst_and_then_a_rate() {
+async fn resource_manager_allows_burst_then_rate() {
     let cloud = Cloud::new("");
     let images = ModelledImages::new(Arc::clone(&cloud.model));
     let id = |subscription| goldfleet_model::image::ManagedImageId {
-        subscription: SubscriptionId::numbered(subscription),
+        subscription: SubscriptionId::nth_for_tests(subscription),
         resource_group: "images".parse().unwrap(),
         name: "x".parse().unwrap(),
     };
@@ -244,7 +244,7 @@ async fn resource_manager_admits_a_burst_and_then_a_rate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn copies_inside_an_account_wait_for_each_other() {
+async fn copies_inside_account_are_serialised() {
     let cloud = Cloud::new("blob.copy_inside_account_mb_per_second = 100");
     let source = container("source").blob("golden.vhd");
     cloud.model.put_page_blob(&source, 1_000_000_000).unwrap();

@@ -9,7 +9,7 @@ use goldfleet_model::store::{BlobAddress, Container};
 use uuid::Uuid;
 
 use crate::ETag;
-use crate::blob_store::{BlobListed, BlobStore, SourceRange};
+use crate::blob_store::{BlobStore, ListedBlob, SourceRange};
 use crate::error::{ErrorKind, PortError, PortResult};
 use goldfleet_model::hash::Md5Sum;
 
@@ -62,7 +62,7 @@ pub(super) async fn etag(blobs: &dyn BlobStore, blob: &BlobAddress) -> ETag {
 }
 
 /// All pages of a list.
-pub(super) async fn list(blobs: &dyn BlobStore, container: &Container, prefix: &str) -> Vec<BlobListed> {
+pub(super) async fn list(blobs: &dyn BlobStore, container: &Container, prefix: &str) -> Vec<ListedBlob> {
     let mut listed = Vec::new();
     let mut marker = None;
     loop {

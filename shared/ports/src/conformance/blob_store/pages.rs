@@ -17,25 +17,25 @@ const MIB: u64 = 1024 * 1024;
 
 /// Runs this part in `container`, which must be there.
 pub async fn all(blobs: &dyn BlobStore, container: &Container) {
-    page_blobs_begin_as_zeros_with_their_metadata(blobs, container).await;
-    a_new_blob_of_an_old_name_has_nothing_of_the_old(blobs, container).await;
-    only_one_of_many_makes_a_page_blob(blobs, container).await;
-    pages_are_written_where_they_should(blobs, container).await;
-    page_writes_keep_to_the_limits(blobs, container).await;
-    pages_with_a_wrong_checksum_are_not_written(blobs, container).await;
-    an_older_fence_writes_nothing(blobs, container).await;
-    every_fence_is_newer_than_the_last(blobs, container).await;
-    a_blob_made_again_takes_no_fence_of_the_old(blobs, container).await;
-    pages_are_copied_from_server_to_server(blobs, container).await;
-    bad_sources_write_no_pages(blobs, container).await;
-    cleared_pages_are_zero(blobs, container).await;
-    page_ranges_cover_all_data(blobs, container).await;
-    what_is_missing_is_not_found(blobs, container).await;
-    whole_page_blobs_are_copied(blobs, container).await;
+    new_page_blob_is_zero_with_metadata(blobs, container).await;
+    recreated_blob_keeps_nothing(blobs, container).await;
+    concurrent_creates_of_page_blob_have_one_winner(blobs, container).await;
+    page_writes_land_at_offset(blobs, container).await;
+    page_writes_are_validated(blobs, container).await;
+    pages_with_wrong_checksum_are_rejected(blobs, container).await;
+    older_fence_is_rejected(blobs, container).await;
+    fences_are_strictly_increasing(blobs, container).await;
+    recreated_blob_rejects_old_fences(blobs, container).await;
+    put_pages_from_copies_range(blobs, container).await;
+    invalid_sources_write_no_pages(blobs, container).await;
+    clear_pages_zeroes_range(blobs, container).await;
+    page_ranges_cover_data(blobs, container).await;
+    missing_blob_is_not_found(blobs, container).await;
+    copy_blob_copies_page_blob(blobs, container).await;
 }
 
 /// A new page blob is zero, knows its metadata, and is made only once.
-pub async fn page_blobs_begin_as_zeros_with_their_metadata(blobs: &dyn BlobStore, container: &Container) {
+pub async fn new_page_blob_is_zero_with_metadata(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "pages");
     let metadata = BTreeMap::from([("digest".to_owned(), "b3:00".to_owned()), ("job".to_owned(), "x-1".to_owned())]);
     blobs.create_page_blob(&blob, 8 * PAGE, &metadata).await.expect("a page blob");
@@ -49,7 +49,7 @@ pub async fn page_blobs_begin_as_zeros_with_their_metadata(blobs: &dyn BlobStore
 }
 
 /// Fences leave metadata alone; a deletion takes it away.
-pub async fn a_new_blob_of_an_old_name_has_nothing_of_the_old(blobs: &dyn BlobStore, container: &Container) {
+pub async fn recreated_blob_keeps_nothing(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "again");
     let metadata = BTreeMap::from([("digest".to_owned(), "b3:00".to_owned())]);
     blobs.create_page_blob(&blob, PAGE, &metadata).await.expect("a page blob");
@@ -64,7 +64,7 @@ pub async fn a_new_blob_of_an_old_name_has_nothing_of_the_old(blobs: &dyn BlobSt
 }
 
 /// Of many makers of one page blob, exactly one wins, and its metadata is there.
-pub async fn only_one_of_many_makes_a_page_blob(blobs: &dyn BlobStore, container: &Container) {
+pub async fn concurrent_creates_of_page_blob_have_one_winner(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "page-race");
     let metadata = |maker: usize| BTreeMap::from([("maker".to_owned(), maker.to_string())]);
     let all = (0..16).map(metadata).collect::<Vec<_>>();
@@ -74,7 +74,7 @@ pub async fn only_one_of_many_makes_a_page_blob(blobs: &dyn BlobStore, container
 }
 
 /// Writes land where they should, side by side and one over the other, and nowhere else.
-pub async fn pages_are_written_where_they_should(blobs: &dyn BlobStore, container: &Container) {
+pub async fn page_writes_land_at_offset(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, MIB).await;
     let mut expected = vec![0; as_usize(&(0..MIB)).end];
     let writes = [(0, PAGE), (MIB - PAGE, PAGE), (256 * PAGE, 64 * PAGE), (300 * PAGE, 100 * PAGE)];
@@ -88,7 +88,7 @@ pub async fn pages_are_written_where_they_should(blobs: &dyn BlobStore, containe
 }
 
 /// Alignment, size and the blob's end.
-pub async fn page_writes_keep_to_the_limits(blobs: &dyn BlobStore, container: &Container) {
+pub async fn page_writes_are_validated(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 6 * MIB).await;
     for (offset, length) in
         [(1, PAGE), (0, PAGE - 1), (0, 0), (0, MAX_PAGE_WRITE + PAGE), (6 * MIB, PAGE), (6 * MIB - PAGE, 2 * PAGE)]
@@ -107,7 +107,7 @@ pub async fn page_writes_keep_to_the_limits(blobs: &dyn BlobStore, container: &C
 }
 
 /// Pages that are not what their checksum says are refused as a whole.
-pub async fn pages_with_a_wrong_checksum_are_not_written(blobs: &dyn BlobStore, container: &Container) {
+pub async fn pages_with_wrong_checksum_are_rejected(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 8 * PAGE).await;
     let body = body(1, as_usize(&(0..PAGE)).end);
     refused(blobs.put_pages(&blob, fence, 0, body.clone(), crc(&body) ^ 1).await, ErrorKind::Corrupt);
@@ -115,7 +115,7 @@ pub async fn pages_with_a_wrong_checksum_are_not_written(blobs: &dyn BlobStore, 
 }
 
 /// Once a newer fence is taken, nothing is written under the older one, in whatever way.
-pub async fn an_older_fence_writes_nothing(blobs: &dyn BlobStore, container: &Container) {
+pub async fn older_fence_is_rejected(blobs: &dyn BlobStore, container: &Container) {
     let (blob, old) = page_blob(blobs, container, 8 * PAGE).await;
     let before = body(1, as_usize(&(0..8 * PAGE)).end);
     blobs.put_pages(&blob, old, 0, before.clone(), crc(&before)).await.expect("pages under the first fence");
@@ -135,7 +135,7 @@ pub async fn an_older_fence_writes_nothing(blobs: &dyn BlobStore, container: &Co
 }
 
 /// No two takers get the same fence.
-pub async fn every_fence_is_newer_than_the_last(blobs: &dyn BlobStore, container: &Container) {
+pub async fn fences_are_strictly_increasing(blobs: &dyn BlobStore, container: &Container) {
     let (blob, first) = page_blob(blobs, container, PAGE).await;
     let taken = join_all((0..8).map(|_| blobs.take_fence(&blob))).await;
     let fences = taken.into_iter().map(|fence| fence.expect("a fence")).collect::<BTreeSet<_>>();
@@ -146,7 +146,7 @@ pub async fn every_fence_is_newer_than_the_last(blobs: &dyn BlobStore, container
 }
 
 /// A blob that is removed and made again, as zeros or as a copy, is not written under fences that were taken on the old.
-pub async fn a_blob_made_again_takes_no_fence_of_the_old(blobs: &dyn BlobStore, container: &Container) {
+pub async fn recreated_blob_rejects_old_fences(blobs: &dyn BlobStore, container: &Container) {
     // The copy's source has lower fences than the blob that it takes the place of.
     let (from, _) = page_blob(blobs, container, 4 * PAGE).await;
     let (blob, mut old) = page_blob(blobs, container, 4 * PAGE).await;
@@ -186,7 +186,7 @@ async fn copied(
 }
 
 /// A copy that the service makes is the source, byte for byte, with metadata of its own; there is one of a name.
-pub async fn whole_page_blobs_are_copied(blobs: &dyn BlobStore, container: &Container) {
+pub async fn copy_blob_copies_page_blob(blobs: &dyn BlobStore, container: &Container) {
     let (from, fence) = page_blob(blobs, container, 8 * MIB).await;
     fill(blobs, &from, fence, MIB..3 * MIB).await;
     fill(blobs, &from, fence, 8 * MIB - PAGE..8 * MIB).await;
@@ -207,7 +207,7 @@ pub async fn whole_page_blobs_are_copied(blobs: &dyn BlobStore, container: &Cont
 }
 
 /// A range of any blob becomes pages.
-pub async fn pages_are_copied_from_server_to_server(blobs: &dyn BlobStore, container: &Container) {
+pub async fn put_pages_from_copies_range(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 16 * PAGE).await;
     let from = unique(container, "from");
     let content = put(blobs, &from, 10_000).await;
@@ -227,7 +227,7 @@ pub async fn pages_are_copied_from_server_to_server(blobs: &dyn BlobStore, conta
 }
 
 /// Sources that are missing or not what they should be write no pages.
-pub async fn bad_sources_write_no_pages(blobs: &dyn BlobStore, container: &Container) {
+pub async fn invalid_sources_write_no_pages(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 8 * PAGE).await;
     let from = unique(container, "from");
     let content = put(blobs, &from, 10_000).await;
@@ -242,7 +242,7 @@ pub async fn bad_sources_write_no_pages(blobs: &dyn BlobStore, container: &Conta
 }
 
 /// Clearing makes zeros of what it is asked to, in one go however much, and of nothing else.
-pub async fn cleared_pages_are_zero(blobs: &dyn BlobStore, container: &Container) {
+pub async fn clear_pages_zeroes_range(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 8 * MIB).await;
     let content = fill(blobs, &blob, fence, 0..8 * MIB).await;
     let cleared = 3 * PAGE..8 * MIB - 5 * PAGE;
@@ -255,7 +255,7 @@ pub async fn cleared_pages_are_zero(blobs: &dyn BlobStore, container: &Container
 }
 
 /// What has data is in a range; ranges are whole pages, in order, apart from each other, and inside the blob.
-pub async fn page_ranges_cover_all_data(blobs: &dyn BlobStore, container: &Container) {
+pub async fn page_ranges_cover_data(blobs: &dyn BlobStore, container: &Container) {
     let length = 16 * MIB + PAGE;
     let (blob, fence) = page_blob(blobs, container, length).await;
     let empty = blobs.page_ranges(&blob).await.expect("ranges of an empty blob");
@@ -276,7 +276,7 @@ pub async fn page_ranges_cover_all_data(blobs: &dyn BlobStore, container: &Conta
 }
 
 /// All that asks for a blob says so where there is none.
-pub async fn what_is_missing_is_not_found(blobs: &dyn BlobStore, container: &Container) {
+pub async fn missing_blob_is_not_found(blobs: &dyn BlobStore, container: &Container) {
     let missing = unique(container, "missing");
     let page = body(1, as_usize(&(0..PAGE)).end);
     refused(blobs.take_fence(&missing).await, ErrorKind::NotFound);

@@ -15,20 +15,20 @@ use crate::error::{ErrorKind, PortResult};
 use crate::job_table::JobTable;
 
 pub(super) async fn all(table: &dyn JobTable) {
-    jobs_come_newest_first(table).await;
-    the_newest_jobs_are_read_alone(table).await;
-    open_jobs_are_those_that_have_not_ended(table).await;
-    many_open_jobs_are_listed_whole(table).await;
-    a_removed_job_leaves_nothing(table).await;
+    jobs_are_newest_first(table).await;
+    newest_jobs_respects_limit(table).await;
+    open_jobs_excludes_terminal_jobs(table).await;
+    open_jobs_list_is_complete(table).await;
+    remove_job_removes_all_rows(table).await;
 }
 
 /// Neither operations nor events, be it removed by two at once, or by one that is cut short again and again; other jobs keep theirs.
 /// In another version than the one that is named it stays whole.
-async fn a_removed_job_leaves_nothing(table: &dyn JobTable) {
+async fn remove_job_removes_all_rows(table: &dyn JobTable) {
     let made = [job(1), job(1), job(1)];
     for job in &made {
         table.insert_job(job).await.expect("a job is inserted");
-        let operations: Vec<_> = (0..150).map(|n| operation(&job.id, Kind::Copy, n)).collect();
+        let operations: Vec<_> = (0..150).map(|n| operation(&job.id, Kind::Assemble, n)).collect();
         for row in insert(table, &operations).await.iter().take(3) {
             let (change, event) = claimed(row, "someone");
             table.commit(&[change], &[event]).await.expect("a claim lands");
@@ -65,7 +65,7 @@ async fn a_removed_job_leaves_nothing(table: &dyn JobTable) {
 }
 
 /// By the time they were asked for.
-async fn jobs_come_newest_first(table: &dyn JobTable) {
+async fn jobs_are_newest_first(table: &dyn JobTable) {
     let made = [job(20), job(30), job(10)];
     for job in &made {
         table.insert_job(job).await.expect("a job is inserted");
@@ -77,7 +77,7 @@ async fn jobs_come_newest_first(table: &dyn JobTable) {
 }
 
 /// By their ids, which begin with the time as [`JobId::new`] has it; in the order of what they say themselves.
-async fn the_newest_jobs_are_read_alone(table: &dyn JobTable) {
+async fn newest_jobs_respects_limit(table: &dyn JobTable) {
     assert_eq!(table.newest_jobs(0).await.expect("no job is listed"), []);
     // Ids after those of all other jobs of the suite, and of its earlier runs.
     let run = format!("z{}", Timestamp::now().as_millisecond());
@@ -98,7 +98,7 @@ async fn the_newest_jobs_are_read_alone(table: &dyn JobTable) {
 }
 
 /// A job that is tried again is among them again.
-async fn open_jobs_are_those_that_have_not_ended(table: &dyn JobTable) {
+async fn open_jobs_excludes_terminal_jobs(table: &dyn JobTable) {
     let mut jobs: Vec<Job> = JobState::ALL.iter().zip(1..).map(|(state, n)| Job { state: *state, ..job(n) }).collect();
     for job in &jobs {
         table.insert_job(job).await.expect("a job is inserted");
@@ -110,7 +110,7 @@ async fn open_jobs_are_those_that_have_not_ended(table: &dyn JobTable) {
     };
     assert_eq!(open(&jobs).await, [jobs[2].clone(), jobs[1].clone(), jobs[0].clone()]);
 
-    let events = [(1, JobEvent::Succeed), (2, JobEvent::Stop), (4, JobEvent::Retry), (5, JobEvent::Retry)];
+    let events = [(1, JobEvent::Succeed), (2, JobEvent::ConfirmCancel), (4, JobEvent::Retry), (5, JobEvent::Retry)];
     for (n, event) in events {
         let row = table.job(&jobs[n].id).await.expect("a look").expect("the job");
         let event = jobs[n].apply(event, START, "suite").expect("a transition");
@@ -127,7 +127,7 @@ async fn open_jobs_are_those_that_have_not_ended(table: &dyn JobTable) {
 }
 
 /// More than a service gives in one page, with others between them.
-async fn many_open_jobs_are_listed_whole(table: &dyn JobTable) {
+async fn open_jobs_list_is_complete(table: &dyn JobTable) {
     let ends = |n: u64| n.is_multiple_of(11);
     let jobs: Vec<Job> = (0..1200)
         .map(|n| Job { state: if ends(n) { JobState::Succeeded } else { JobState::Running }, ..job(n) })

@@ -1,0 +1,286 @@
+//! The control context: what every control function works with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use goldfleet_config::Config;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::message::{Message, QueueName};
+use goldfleet_model::operation::{Operation, OperationState};
+use goldfleet_model::state::{IllegalTransition, JobEvent};
+use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::{Ports, Versioned};
+use goldfleet_runtime::health::Monitor;
+
+/// Ports, configuration, and who acts.
+#[derive(Clone)]
+pub struct ControlContext {
+    /// The world.
+    pub ports: Ports,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Who acts, in the events log.
+    pub actor: String,
+    /// What the process tells of itself.
+    pub monitor: Monitor,
+    /// Who reads the disks that it uploads.
+    pub readers: ScanThreads,
+}
+
+/// Who reads disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScanThreads {
+    /// Threads of their own, at once.
+    Threads,
+    /// The thread that sends, in turn with all else: a simulation has no other.
+    Sender,
+}
+
+impl ScanThreads {
+    /// How many read at once.
+    pub(crate) fn count(self) -> usize {
+        match self {
+            Self::Threads => std::thread::available_parallelism().map_or(2, |n| n.get().min(4)),
+            Self::Sender => 1,
+        }
+    }
+}
+
+/// What an operator's command can run into.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// There is no such job.
+    #[error("no job {0}")]
+    NoSuchJob(JobId),
+    /// No job's id starts like this.
+    #[error("no job id starts with '{0}'")]
+    NoJobWithPrefix(String),
+    /// There are no jobs at all.
+    #[error("there are no jobs yet")]
+    NoJobs,
+    /// The image version was never uploaded, or not to its end.
+    #[error("image {image} {version} is not in the source store {store}")]
+    NoSuchImage {
+        /// The image.
+        image: String,
+        /// The version.
+        version: String,
+        /// The source store.
+        store: String,
+    },
+    /// No enabled target is selected.
+    #[error("no enabled target in {} is selected", file.display())]
+    NoTargets {
+        /// The targets file.
+        file: std::path::PathBuf,
+    },
+    /// The request does not fit what is there.
+    #[error("{0}")]
+    Refused(String),
+    /// What is asked for does not go with the state that something is in.
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
+    /// The targets file can't be used.
+    #[error(transparent)]
+    Targets(#[from] goldfleet_config::targets::TargetsFileError),
+    /// The rates can't be used.
+    #[error(transparent)]
+    Rates(#[from] goldfleet_rates::RatesError),
+    /// Which chunks are in use is not known.
+    #[error(transparent)]
+    LiveSet(#[from] crate::control::live::LiveSetError),
+    /// No plan is fast enough.
+    #[error(transparent)]
+    TooSlow(#[from] goldfleet_plan::TooSlow),
+    /// A port failed.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+impl ControlError {
+    /// The exit code of a program that ends with this error.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Port(error) if error.kind == ErrorKind::Invalid => 2,
+            Self::Port(_) => 3,
+            _ => 2,
+        }
+    }
+}
+
+/// How many requests a command has in flight where it goes through many rows or targets.
+pub const MAX_IN_FLIGHT: usize = 16;
+
+/// More jobs than operators ask for in one second.
+const MAX_JOBS_PER_SECOND: usize = 20;
+
+impl ControlContext {
+    /// A control context of a process that nobody watches.
+    pub fn new(ports: Ports, config: Arc<Config>, who: impl Into<String>) -> Self {
+        Self { ports, config, actor: who.into(), monitor: Monitor::default(), readers: ScanThreads::Threads }
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// [`ControlError::NoSuchJob`] where there is none.
+    pub async fn job(&self, id: &JobId) -> Result<Versioned<Job>, ControlError> {
+        self.ports.table.job(id).await?.ok_or_else(|| ControlError::NoSuchJob(id.clone()))
+    }
+
+    /// The job that an operator means: the one named, else the newest.
+    ///
+    /// # Errors
+    /// [`ControlError::NoSuchJob`] or [`ControlError::NoJobs`] where there is none.
+    pub async fn job_or_newest(&self, id: Option<&JobId>) -> Result<Versioned<Job>, ControlError> {
+        match id {
+            Some(id) => self.job(id).await,
+            // Several, as of those of the same second the ids do not tell which was the last.
+            None => {
+                self.ports.table.newest_jobs(MAX_JOBS_PER_SECOND).await?.into_iter().next().ok_or(ControlError::NoJobs)
+            }
+        }
+    }
+
+    /// Whether a job has still something to do. One that has only not been swept since its last operation ended has not.
+    ///
+    /// # Errors
+    /// Where the table can't be reached.
+    pub async fn has_unfinished_work(&self, job: &Job) -> PortResult<bool> {
+        Ok(match job.state {
+            state if state.is_terminal() => false,
+            JobState::Requested => true,
+            _ => job.job_end(states(&self.ports.table.operations(&job.id).await?)).is_none(),
+        })
+    }
+
+    /// Takes a job through an event, whatever else changes its row meanwhile. Returns the job, unchanged where it is
+    /// already in the state that the event leads to.
+    ///
+    /// # Errors
+    /// [`ControlError::Illegal`] where the job's state does not allow the event.
+    pub async fn apply_event(
+        &self,
+        id: &JobId,
+        event: JobEvent,
+        change: impl Fn(&mut Job),
+    ) -> Result<Versioned<Job>, ControlError> {
+        loop {
+            let current = self.job(id).await?;
+            if let Some(advanced) = self.apply_event_to(&current, event, &change).await? {
+                return Ok(advanced);
+            }
+        }
+    }
+
+    /// The same from the row as it was read. None where someone has changed it since.
+    ///
+    /// # Errors
+    /// [`ControlError::Illegal`] where the job's state does not allow the event.
+    pub async fn apply_event_to(
+        &self,
+        current: &Versioned<Job>,
+        event: JobEvent,
+        change: impl Fn(&mut Job),
+    ) -> Result<Option<Versioned<Job>>, ControlError> {
+        let mut job = current.value.clone();
+        change(&mut job);
+        let line = match job.apply(event, self.ports.clock.now(), &self.actor) {
+            Ok(line) => line,
+            Err(_) if settled_state(event) == Some(current.value.state) => return Ok(Some(current.clone())),
+            Err(illegal) => return Err(illegal.into()),
+        };
+        match self.ports.table.commit_job(&job, &current.etag, &[line]).await {
+            Ok(etag) => {
+                if job.state.is_terminal() {
+                    self.monitor.metrics.job_ended(job.state);
+                }
+                Ok(Some(Versioned { value: job, etag }))
+            }
+            Err(error) if error.kind == ErrorKind::Conflict => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes a job's row as it is, but for the time, so that its version is another. False where someone else changed it first.
+    ///
+    /// # Errors
+    /// Where the table refuses or can't be reached.
+    pub async fn bump_job_version(&self, row: &Versioned<Job>) -> PortResult<bool> {
+        self.update_job(row, |_| {}).await
+    }
+
+    /// Changes what a job's row says beside its state. False where someone else changed it first.
+    ///
+    /// # Errors
+    /// Where the table refuses or can't be reached.
+    pub async fn update_job(&self, row: &Versioned<Job>, change: impl FnOnce(&mut Job)) -> PortResult<bool> {
+        let mut job = Job { updated: self.ports.clock.now(), ..row.value.clone() };
+        change(&mut job);
+        match self.ports.table.commit_job(&job, &row.etag, &[]).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == ErrorKind::Conflict => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Commits one group's operations. Returns false where someone else changed them first.
+    ///
+    /// # Errors
+    /// Where the table refuses or can't be reached.
+    pub async fn commit(&self, commit: &Commit) -> PortResult<bool> {
+        Ok(matches!(commit_confirmed(&self.ports, commit).await?, CommitOutcome::Committed(_)))
+    }
+
+    /// Announces an operation to the workers.
+    ///
+    /// # Errors
+    /// Where the queue refuses or can't be reached.
+    pub async fn enqueue_operation(&self, operation: &Operation) -> PortResult<()> {
+        let message = Message::operation(&operation.job, &operation.id).encode();
+        self.ports.queue.send(QueueName::of(operation.id.kind()), &message, Duration::ZERO).await
+    }
+
+    /// Announces a job to the dispatcher.
+    ///
+    /// # Errors
+    /// Where the queue refuses or can't be reached.
+    pub async fn enqueue_job(&self, job: &JobId) -> PortResult<()> {
+        self.ports.queue.send(QueueName::Dispatch, &Message::job(job).encode(), Duration::ZERO).await
+    }
+}
+
+/// The state that an event always leads to, so that repeating it can be told from asking the impossible; none where the
+/// state does not tell.
+fn settled_state(event: JobEvent) -> Option<JobState> {
+    match event {
+        JobEvent::Planned | JobEvent::Retry => Some(JobState::Running),
+        JobEvent::Cancel => Some(JobState::Cancelling),
+        JobEvent::Succeed => Some(JobState::Succeeded),
+        JobEvent::Fail | JobEvent::Reject => Some(JobState::Failed),
+        JobEvent::ConfirmCancel => Some(JobState::Cancelled),
+        JobEvent::Approve(_) => None,
+    }
+}
+
+/// The rows that one commit may change together: a target's copy and image, or a seed.
+pub type Group = Vec<Versioned<Operation>>;
+
+/// The states of a job's operations.
+pub fn states(operations: &[Versioned<Operation>]) -> impl Iterator<Item = OperationState> {
+    operations.iter().map(|row| row.value.state)
+}
+
+/// A job's operations by group.
+#[must_use]
+pub fn group_rows(operations: Vec<Versioned<Operation>>) -> Vec<Group> {
+    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+    for operation in operations {
+        groups.entry(operation.value.id.group()).or_default().push(operation);
+    }
+    groups.into_values().collect()
+}

@@ -1,0 +1,354 @@
+//! Fan-out: from a job to its operations and their messages. Rows first, messages after; safe to run again at any point.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use goldfleet_config::HumanDuration;
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::chunk_set::ChunkSet;
+use goldfleet_model::ids::{JobId, ManagedImageName};
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::manifest::Manifest;
+use goldfleet_model::operation::{
+    Failure, Kind, Operation, OperationId, OperationSpec, OperationState, TransferProgress,
+};
+use goldfleet_model::selector::Selector;
+use goldfleet_model::state::JobEvent;
+use goldfleet_model::target::{Target, TargetKey};
+use goldfleet_plan::{Inventory, Plan, PlanContent, PlanRequest};
+use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::retry::retry_transient;
+use goldfleet_rates::Rates;
+use jiff::Timestamp;
+
+use crate::control::cancel::stop_operations;
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::request::{manifest, plan_order, selected_targets};
+use crate::control::store_inventory::read_inventory;
+
+/// What became of a job that was to be fanned out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FanOutResult {
+    /// Its operations are in the table and announced, or it was not waiting for that.
+    Done,
+    /// Another job of the same image version works on some of its targets; try again after this time.
+    Deferred(Duration),
+}
+
+/// A job's plan: pure data, made before anything is written.
+#[derive(Debug, Clone)]
+pub struct JobPlan {
+    /// Which store fills which, who reads from which, and what that costs and takes.
+    pub plan: Plan,
+    /// The rates that it was made by.
+    pub rates: Rates,
+    /// What lies in stores already.
+    pub inventory: Inventory,
+    /// The targets that get the image, each with its managed image's name.
+    pub targets: Vec<(Target, ManagedImageName)>,
+    /// The targets that already have it.
+    pub skipped: Vec<(Target, ManagedImageName)>,
+}
+
+/// How long a job waits before it looks again whether another has ended.
+const RECHECK_AFTER: Duration = Duration::from_secs(2);
+
+/// How long a plan may take to the last image, and what to do where none is that fast.
+#[derive(Debug, Clone, Copy)]
+pub enum TimeLimit {
+    /// No longer than this, if anything is said; else there is no plan.
+    Required(Option<Duration>),
+    /// No longer than this, if anything is said; else as fast as can be.
+    Wanted(Option<Duration>),
+}
+
+/// Plans an image version for the selected targets: looks which of them have it, and makes the cheapest plan for the
+/// others that is fast enough.
+///
+/// # Errors
+/// [`ControlError`] where no target is selected, a name can't be built, two images would have the same name, the services
+/// can't be reached, the rates can't be used, or no plan is fast enough. A target that refuses to be looked at counts as one
+/// without the image.
+pub async fn plan(
+    control: &ControlContext,
+    image: &ImageRef,
+    manifest: &Manifest,
+    selection: &[Selector],
+    speed: TimeLimit,
+) -> Result<JobPlan, ControlError> {
+    let rates = Rates::load(control.config.plan.rates.as_deref())?;
+    let (file, mut selected) = selected_targets(control, selection)?;
+    selected.sort_by_key(plan_order);
+    let named = name_images(control, image, selected)?;
+    let having: BTreeSet<TargetKey> = futures::stream::iter(named.clone())
+        .map(|(target, name)| async move {
+            let key = target.key();
+            has_image(control, image, &target, name).await.map(|has| has.then_some(key))
+        })
+        .buffer_unordered(MAX_IN_FLIGHT)
+        .try_filter_map(|key| async move { Ok(key) })
+        .try_collect()
+        .await?;
+    let (skipped, targets): (Vec<_>, Vec<_>) =
+        named.into_iter().partition(|(target, _)| having.contains(&target.key()));
+    let (source, configured, content) =
+        (control.config.source.store(), file.stores_by_region(), PlanContent::from_manifest(manifest));
+    let wanted: Vec<&Target> = targets.iter().map(|(target, _)| target).collect();
+    let held = read_inventory(control, &configured, &wanted, &content).await?;
+    let (TimeLimit::Required(within) | TimeLimit::Wanted(within)) = speed;
+    let made = Plan::make(&PlanRequest {
+        source: &source,
+        targets: &wanted,
+        configured: &configured,
+        content: &content,
+        inventory: &held,
+        rates: &rates,
+        within,
+    });
+    let plan = match (made, speed) {
+        (Err(too_slow), TimeLimit::Wanted(_)) => {
+            tracing::warn!(image = %image, %too_slow, "the fastest plan is taken");
+            *too_slow.fastest
+        }
+        (made, _) => made?,
+    };
+    Ok(JobPlan { plan, rates, inventory: held, targets, skipped })
+}
+
+/// The plan of a job that is to run.
+async fn plan_for_job(control: &ControlContext, job: &Job) -> Result<JobPlan, ControlError> {
+    let (_, manifest) = manifest(control, &job.image.name, &job.image.version).await?;
+    plan_with_preferred_time(control, &job.image, &manifest, &job.selection).await
+}
+
+/// The plan that a job makes for itself: as fast as the configuration wants it, else as fast as can be.
+///
+/// # Errors
+/// As [`plan`], but for a plan that is too slow.
+pub async fn plan_with_preferred_time(
+    control: &ControlContext,
+    image: &ImageRef,
+    manifest: &Manifest,
+    selection: &[Selector],
+) -> Result<JobPlan, ControlError> {
+    let speed = TimeLimit::Wanted(control.config.plan.within.map(HumanDuration::get));
+    plan(control, image, manifest, selection, speed).await
+}
+
+fn name_images(
+    control: &ControlContext,
+    image: &ImageRef,
+    targets: Vec<Target>,
+) -> Result<Vec<(Target, ManagedImageName)>, ControlError> {
+    let mut taken: BTreeMap<(String, String, ManagedImageName), TargetKey> = BTreeMap::new();
+    let mut named = Vec::with_capacity(targets.len());
+    for target in targets {
+        let name = control.config.images.name.fill(&image.name, &image.version, &target).map_err(|error| {
+            ControlError::Refused(format!("target {}: {error}; change [images] name", target.key()))
+        })?;
+        // Names of resource groups and images do not heed case.
+        let place = (target.subscription.to_string(), target.resource_group.as_str().to_lowercase(), name.clone());
+        if let Some(other) = taken.insert(place, target.key()) {
+            return Err(ControlError::Refused(format!(
+                "targets {other} and {} would have the same managed image {name} in resource group {}: \
+                 put {{region}} into [images] name",
+                target.key(),
+                target.resource_group
+            )));
+        }
+        named.push((target, name));
+    }
+    Ok(named)
+}
+
+/// Whether a target has this very version as a managed image.
+async fn has_image(
+    control: &ControlContext,
+    image: &ImageRef,
+    target: &Target,
+    name: ManagedImageName,
+) -> PortResult<bool> {
+    let id = target.image(name);
+    // One look of hundreds that is told to wait must not have all of them done again.
+    let clock = control.ports.clock.as_ref();
+    let look = || control.ports.images.get(&id, target.tenant.as_deref());
+    match retry_transient(clock, PortError::is_retryable, look).await {
+        Ok(found) => Ok(found.is_some_and(|found| found.was_created_from(image.digest, &target.region))),
+        Err(error) if error.is_retryable() => Err(error),
+        // One target must not keep all others waiting: its own image step meets the same, and fails alone with that reason.
+        Err(error) => {
+            let target = target.key();
+            tracing::warn!(%error, code = error.code, "target {target} is planned as if it had no image");
+            Ok(false)
+        }
+    }
+}
+
+/// The operations of a plan, in the order in which they are announced: seeds, copies by ring, and the images that wait
+/// for them.
+#[must_use]
+pub fn operations(job: &Job, plan: &JobPlan, now: Timestamp) -> Vec<Operation> {
+    let payload = &job.payload;
+    let operation = |id: OperationId, work: OperationSpec, state: OperationState| Operation {
+        job: job.id.clone(),
+        id,
+        image: job.image.clone(),
+        work,
+        state,
+        attempts: 0,
+        failures: 0,
+        lease: None,
+        not_before: None,
+        queued: (state == OperationState::Ready).then_some(now),
+        progress: TransferProgress {
+            done: ChunkSet::default(),
+            bytes_total: payload.data_bytes,
+            ..TransferProgress::default()
+        },
+        failure: None,
+        created: now,
+        started: None,
+        stretch: None,
+        updated: now,
+    };
+    let seeds = plan.plan.tree.seeds().map(|(store, from)| {
+        operation(
+            OperationId::Replicate(store.clone()),
+            OperationSpec::Replicate { store: store.clone(), from },
+            OperationState::Ready,
+        )
+    });
+    let copy = |target: &Target, state| {
+        let from = plan.plan.sources_for(target);
+        operation(OperationId::Assemble(target.key()), OperationSpec::Assemble { target: target.clone(), from }, state)
+    };
+    let make = |target: &Target, name: &ManagedImageName, state| {
+        let (os, generation) = (payload.os, payload.generation);
+        let work = OperationSpec::Image { target: target.clone(), name: name.clone(), os, generation };
+        let mut made = operation(OperationId::Image(target.key()), work, state);
+        made.progress = TransferProgress::default();
+        made
+    };
+    // Later rings wait for the first; the reconciler lets them go.
+    let first = first_ring(job, plan);
+    let begins = |target: &Target| {
+        if Some(target.ring) == first { OperationState::Ready } else { OperationState::Waiting }
+    };
+    let copies = plan.targets.iter().map(|(target, _)| copy(target, begins(target)));
+    let images = plan.targets.iter().map(|(target, name)| make(target, name, OperationState::Waiting));
+    let skipped = plan.skipped.iter().flat_map(|(target, name)| {
+        [copy(target, OperationState::Skipped), make(target, name, OperationState::Skipped)]
+    });
+    seeds.chain(copies).chain(images).chain(skipped).collect()
+}
+
+/// The ring that begins at once: the first with anything to do. Where rings need approval it is the first of all, even if
+/// that has the image already: what comes after it begins only when somebody says so.
+fn first_ring(job: &Job, plan: &JobPlan) -> Option<u32> {
+    let lowest = |targets: &[(Target, ManagedImageName)]| targets.iter().map(|(target, _)| target.ring).min();
+    let to_do = lowest(&plan.targets);
+    let had = lowest(&plan.skipped).filter(|_| job.approvals.is_some());
+    to_do.into_iter().chain(had).min()
+}
+
+/// Fans a job out.
+///
+/// # Errors
+/// Where table, queue or image plane can't be reached; run it again then.
+pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResult, ControlError> {
+    let Some(job) = control.ports.table.job(id).await?.map(|job| job.value) else { return Ok(FanOutResult::Done) };
+    if job.state != JobState::Requested {
+        return abandon(control, &job).await;
+    }
+    if must_wait_for_other_job(control, &job).await? {
+        return Ok(FanOutResult::Deferred(RECHECK_AFTER));
+    }
+    let plan = match plan_for_job(control, &job).await {
+        Ok(plan) => plan,
+        Err(ControlError::Port(error)) if error.is_retryable() => return Err(error.into()),
+        Err(refusal) => return reject(control, id, &refusal).await,
+    };
+    let now = control.ports.clock.now();
+    let operations = operations(&job, &plan, now);
+    let added = control.ports.table.insert_operations(&operations).await?;
+    tracing::info!(job = %id, operations = operations.len(), added, "operations are in the table");
+    // Planning may have taken minutes.
+    let job = control.job(id).await?.value;
+    if job.state != JobState::Requested {
+        return abandon(control, &job).await;
+    }
+    announce_ready(control, id, &operations).await?;
+    match control.apply_event(id, JobEvent::Planned, |job| job.tree = Some(plan.plan.tree.clone())).await {
+        Ok(_) => Ok(FanOutResult::Done),
+        // Cancelled meanwhile, and perhaps ended: what was just announced must not begin.
+        Err(ControlError::Illegal(_)) => {
+            stop_operations(control, id).await?;
+            Ok(FanOutResult::Done)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Leaves a job that does not wait to be fanned out, or no longer does. Cancelled or rejected while it was planned, perhaps by a
+/// dispatcher that then failed, it has operations that whoever did so did not see: they must not begin.
+async fn abandon(control: &ControlContext, job: &Job) -> Result<FanOutResult, ControlError> {
+    if job.state != JobState::Running {
+        stop_operations(control, &job.id).await?;
+    }
+    Ok(FanOutResult::Done)
+}
+
+/// Seeds are announced before copies, so that no worker is full of copies that wait for them.
+async fn announce_ready(control: &ControlContext, job: &JobId, operations: &[Operation]) -> Result<(), ControlError> {
+    let ready: Vec<&Operation> =
+        operations.iter().filter(|operation| operation.state == OperationState::Ready).collect();
+    let (seeds, others): (Vec<&Operation>, Vec<&Operation>) =
+        ready.iter().partition(|operation| operation.id.kind() == Kind::Replicate);
+    for some in seeds.chunks(MAX_IN_FLIGHT).chain(others.chunks(MAX_IN_FLIGHT)) {
+        futures::future::try_join_all(some.iter().map(|operation| control.enqueue_operation(operation))).await?;
+    }
+    tracing::info!(job = %job, messages = ready.len(), "operations are announced");
+    Ok(())
+}
+
+async fn reject(control: &ControlContext, id: &JobId, refusal: &ControlError) -> Result<FanOutResult, ControlError> {
+    let at = control.ports.clock.now();
+    let failure = Failure { code: "not-plannable".to_owned(), message: refusal.to_string(), request_id: None, at };
+    match control.apply_event(id, JobEvent::Reject, |job| job.failure = Some(failure.clone())).await {
+        // Another dispatcher could plan it, or somebody cancelled it.
+        Ok(_) | Err(ControlError::Illegal(_)) => {}
+        Err(error) => return Err(error),
+    }
+    // An earlier try may have come as far as the queues, and been cut short before the job's row said so.
+    stop_operations(control, id).await?;
+    Ok(FanOutResult::Done)
+}
+
+/// Whether another job is of the same image version.
+pub(crate) fn is_same_version(other: &Job, job: &Job) -> bool {
+    other.id != job.id && other.image.name == job.image.name && other.image.version == job.image.version
+}
+
+/// Two jobs of one image version never work on the same target at once: the later one waits, and then finds most of its
+/// targets done.
+async fn must_wait_for_other_job(control: &ControlContext, job: &Job) -> Result<bool, ControlError> {
+    let others: Vec<Job> = control
+        .ports
+        .table
+        .open_jobs()
+        .await?
+        .into_iter()
+        .map(|other| other.value)
+        .filter(|other| is_same_version(other, job))
+        .filter(|other| other.state != JobState::Requested || other.id < job.id)
+        .collect();
+    if others.is_empty() {
+        return Ok(false);
+    }
+    let Ok(file) = TargetsFile::load(&control.config.targets.file) else { return Ok(false) };
+    let both =
+        |other: &Job| file.selected(&job.selection).into_iter().any(|target| Selector::any(&other.selection, target));
+    Ok(others.iter().any(both))
+}

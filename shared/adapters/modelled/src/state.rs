@@ -1,0 +1,355 @@
+//! The modelled cloud's state: regions, accounts, containers, blobs, and what was counted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
+use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::ETag;
+use goldfleet_ports::blob_store::{Fence, SourceRange};
+use goldfleet_ports::error::PortResult;
+use jiff::Timestamp;
+
+use super::arm::ResourceManagerState;
+use super::errors;
+use super::extents::Extents;
+use super::limits::{Limit, LimitMode};
+use super::pipe::{Pipe, SimNanos, nanos};
+
+/// The index of a region.
+pub(super) type RegionId = usize;
+/// The index of an account.
+pub(super) type AccountId = usize;
+/// The index of a link.
+pub(super) type LinkId = usize;
+/// The index of a blob: never used again once the blob is gone.
+pub(super) type BlobId = usize;
+
+/// All state of a modelled cloud.
+pub(super) struct CloudState {
+    pub(super) pace: LimitMode,
+    /// Where clients are, and accounts of which nothing else is known.
+    home: RegionId,
+    pub(super) regions: Vec<Region>,
+    region_ids: HashMap<Region, RegionId>,
+    pub(super) accounts: Vec<Account>,
+    account_ids: HashMap<AccountName, AccountId>,
+    pub(super) links: Vec<Link>,
+    link_ids: HashMap<(RegionId, RegionId), LinkId>,
+    pub(super) blobs: Vec<Option<Blob>>,
+    /// The version that a blob was last given.
+    versions: u64,
+    pub(super) arm: ResourceManagerState,
+    /// Requests that were served, by kind.
+    pub(super) requests_served: BTreeMap<&'static str, u64>,
+    /// Requests that were refused, by the limit that they met.
+    pub(super) requests_refused: BTreeMap<Limit, u64>,
+    /// Nanoseconds that a blob or account may be behind before it refuses.
+    pub(super) max_backlog: u64,
+    /// How long a refusal asks to wait on the average.
+    pub(super) retry_after: Duration,
+    /// Nanoseconds that a request takes, apart from its round trips and its bytes.
+    pub(super) request: u64,
+    rng: u64,
+    /// Accounts that do not answer services that read from them, and since when.
+    pub(super) stalled: HashMap<AccountName, SimNanos>,
+}
+
+/// A storage account.
+pub(super) struct Account {
+    pub(super) name: AccountName,
+    pub(super) region: RegionId,
+    /// Whose it is, where that is known.
+    pub(super) owner: Option<SubscriptionId>,
+    pub(super) ingress: Pipe,
+    pub(super) egress: Pipe,
+    pub(super) requests: Pipe,
+    pub(super) copies: Pipe,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) bytes_abroad: u64,
+    containers: HashMap<ContainerName, HashMap<String, BlobId>>,
+}
+
+/// From one region to another, or inside one.
+pub(super) struct Link {
+    pub(super) from: RegionId,
+    pub(super) to: RegionId,
+    pub(super) pipe: Pipe,
+    /// Nanoseconds there and back.
+    pub(super) round_trip: u64,
+    pub(super) copied: u64,
+    pub(super) sent: u64,
+}
+
+/// A blob.
+pub(super) struct Blob {
+    pub(super) address: BlobAddress,
+    pub(super) account: AccountId,
+    pub(super) length: u64,
+    pub(super) content: Arc<Extents>,
+    pub(super) metadata: BTreeMap<String, String>,
+    /// The sequence number of a page blob; none of a block blob.
+    pub(super) fence: Option<Fence>,
+    pub(super) version: u64,
+    pub(super) modified: Timestamp,
+    pub(super) requests: Pipe,
+    /// Bytes in and out; without a limit for block blobs.
+    pub(super) bytes: Pipe,
+}
+
+impl Blob {
+    pub(super) fn etag(&self) -> ETag {
+        ETag(format!("\"0x{:X}\"", self.version))
+    }
+}
+
+impl CloudState {
+    pub(super) fn new(pace: LimitMode, home: &Region, seed: u64) -> Self {
+        let (behind, retry_after) = pace.server_busy();
+        let request = nanos(pace.request());
+        let mut world = Self {
+            home: 0,
+            regions: Vec::new(),
+            region_ids: HashMap::new(),
+            accounts: Vec::new(),
+            account_ids: HashMap::new(),
+            links: Vec::new(),
+            link_ids: HashMap::new(),
+            blobs: Vec::new(),
+            versions: 0,
+            arm: ResourceManagerState::default(),
+            requests_served: BTreeMap::new(),
+            requests_refused: BTreeMap::new(),
+            max_backlog: nanos(behind),
+            retry_after,
+            request,
+            rng: seed,
+            stalled: HashMap::new(),
+            pace,
+        };
+        world.home = world.region(home);
+        world
+    }
+
+    pub(super) fn region(&mut self, region: &Region) -> RegionId {
+        if let Some(id) = self.region_ids.get(region) {
+            return *id;
+        }
+        let id = self.regions.len();
+        self.regions.push(region.clone());
+        self.region_ids.insert(region.clone(), id);
+        id
+    }
+
+    /// An account that nobody has placed lies where the clients are.
+    pub(super) fn account(&mut self, name: &AccountName) -> AccountId {
+        match self.account_ids.get(name) {
+            Some(id) => *id,
+            None => self.add_account(name, self.home, None),
+        }
+    }
+
+    /// Says where an account is and whose.
+    pub(super) fn place_account(&mut self, name: &AccountName, region: &Region, owner: Option<SubscriptionId>) {
+        let region = self.region(region);
+        match self.account_ids.get(name) {
+            Some(id) => {
+                let rates = self.pace.account(name, &self.regions[region]);
+                let account = &mut self.accounts[*id];
+                (account.region, account.owner) = (region, owner.or(account.owner));
+                account.ingress = Pipe::new(rates.ingress);
+                account.egress = Pipe::new(rates.egress);
+                account.requests = Pipe::new(rates.requests);
+            }
+            None => {
+                self.add_account(name, region, owner);
+            }
+        }
+    }
+
+    fn add_account(&mut self, name: &AccountName, region: RegionId, owner: Option<SubscriptionId>) -> AccountId {
+        let rates = self.pace.account(name, &self.regions[region]);
+        let id = self.accounts.len();
+        self.accounts.push(Account {
+            name: name.clone(),
+            region,
+            owner,
+            ingress: Pipe::new(rates.ingress),
+            egress: Pipe::new(rates.egress),
+            requests: Pipe::new(rates.requests),
+            copies: Pipe::new(self.pace.copies_inside()),
+            bytes_in: 0,
+            bytes_out: 0,
+            bytes_abroad: 0,
+            containers: HashMap::new(),
+        });
+        self.account_ids.insert(name.clone(), id);
+        id
+    }
+
+    /// Whose an account is and where, if anyone has said so.
+    pub(super) fn account_placement(&self, name: &AccountName) -> Option<(SubscriptionId, &Region)> {
+        let account = &self.accounts[*self.account_ids.get(name)?];
+        Some((account.owner?, &self.regions[account.region]))
+    }
+
+    pub(super) fn link(&mut self, from: RegionId, to: RegionId) -> LinkId {
+        if let Some(id) = self.link_ids.get(&(from, to)) {
+            return *id;
+        }
+        let (here, there) = (&self.regions[from], &self.regions[to]);
+        let pipe = Pipe::new(self.pace.wan(here, there));
+        let round_trip = nanos(self.pace.round_trip(here, there));
+        let id = self.links.len();
+        self.links.push(Link { from, to, pipe, round_trip, copied: 0, sent: 0 });
+        self.link_ids.insert((from, to), id);
+        id
+    }
+
+    /// The link from where clients are to an account.
+    pub(super) fn link_to(&mut self, account: AccountId) -> LinkId {
+        self.link(self.home, self.accounts[account].region)
+    }
+
+    /// The link from an account to where clients are.
+    pub(super) fn link_from(&mut self, account: AccountId) -> LinkId {
+        self.link(self.accounts[account].region, self.home)
+    }
+
+    pub(super) fn ensure_container(&mut self, container: &Container) {
+        let account = self.account(&container.account);
+        self.accounts[account].containers.entry(container.container.clone()).or_default();
+    }
+
+    /// The blobs of a container by name; none where it is not there.
+    pub(super) fn names(&self, container: &Container) -> Option<&HashMap<String, BlobId>> {
+        self.accounts[*self.account_ids.get(&container.account)?].containers.get(&container.container)
+    }
+
+    /// The blob at an address, if there is one.
+    pub(super) fn find(&self, address: &BlobAddress) -> Option<BlobId> {
+        self.names(&address.container)?.get(&address.name).copied()
+    }
+
+    /// A blob that was found; none where it is gone.
+    pub(super) fn blob(&self, id: BlobId) -> Option<&Blob> {
+        self.blobs.get(id)?.as_ref()
+    }
+
+    /// Whether a blob may be made at an address.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no container, `AlreadyExists` where there is a blob.
+    pub(super) fn is_free(&self, address: &BlobAddress) -> PortResult<()> {
+        match self.names(&address.container) {
+            None => Err(errors::no_container(&address.container)),
+            Some(names) if names.contains_key(&address.name) => Err(errors::already_exists(address)),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Makes a blob, only if there is none.
+    ///
+    /// # Errors
+    /// As [`CloudState::is_free`].
+    pub(super) fn add(&mut self, address: &BlobAddress, made: NewBlob, modified: Timestamp) -> PortResult<()> {
+        self.is_free(address)?;
+        let id = self.blobs.len();
+        let version = self.next_version();
+        let bytes = if made.is_page_blob { self.pace.page_blob() } else { None };
+        let account = self.account(&address.container.account);
+        self.blobs.push(Some(Blob {
+            address: address.clone(),
+            account,
+            length: made.length,
+            content: made.content,
+            metadata: made.metadata,
+            fence: made.is_page_blob.then_some(Fence(version)),
+            version,
+            modified,
+            requests: Pipe::new(self.pace.blob_requests()),
+            bytes: Pipe::new(bytes),
+        }));
+        let names = self.accounts[account].containers.entry(address.container.container.clone()).or_default();
+        names.insert(address.name.clone(), id);
+        Ok(())
+    }
+
+    /// Removes a blob.
+    pub(super) fn remove(&mut self, address: &BlobAddress) {
+        let account = self.account(&address.container.account);
+        let names = self.accounts[account].containers.get_mut(&address.container.container);
+        if let Some(id) = names.and_then(|names| names.remove(&address.name)) {
+            self.blobs[id] = None;
+        }
+    }
+
+    /// Gives a blob a new version.
+    pub(super) fn renew(&mut self, id: BlobId, modified: Timestamp) -> Option<&mut Blob> {
+        let version = self.next_version();
+        let blob = self.blobs.get_mut(id)?.as_mut()?;
+        (blob.version, blob.modified) = (version, modified);
+        Some(blob)
+    }
+
+    fn next_version(&mut self) -> u64 {
+        self.versions += 1;
+        self.versions
+    }
+
+    /// The source of a copy, which is all of a blob.
+    ///
+    /// # Errors
+    /// As [`CloudState::source`], and `Corrupt` where the blob is longer.
+    pub(super) fn whole_source(&self, source: &SourceRange) -> PortResult<BlobId> {
+        let id = self.source(source)?;
+        match self.blob(id) {
+            Some(blob) if source.range != (0..blob.length) => Err(errors::length_mismatch(source, blob.length)),
+            _ => Ok(id),
+        }
+    }
+
+    /// The source of a copy.
+    ///
+    /// # Errors
+    /// `NotFound` where it is not there, `Corrupt` where it does not have the checksum or is shorter.
+    pub(super) fn source(&self, source: &SourceRange) -> PortResult<BlobId> {
+        let Some(id) = self.find(&source.blob) else { return Err(errors::no_source(source)) };
+        let Some(blob) = self.blob(id) else { return Err(errors::no_source(source)) };
+        let Range { start, end } = source.range;
+        if start > end {
+            return Err(errors::invalid(format!("the source {}: the range is backwards", source.blob)));
+        }
+        if end > blob.length {
+            return Err(errors::length_mismatch(source, blob.length));
+        }
+        match blob.content.crc64(&source.range) {
+            Some(crc64) if crc64 == source.crc64 => Ok(id),
+            Some(crc64) => Err(errors::corrupt(source, &format!("the checksum is {crc64:016x}"))),
+            None => Err(errors::bytes_not_stored(&source.blob)),
+        }
+    }
+
+    /// A number from 0 to 1 by chance, the same at every run from one seed. SplitMix64.
+    pub(super) fn random_fraction(&mut self) -> f64 {
+        self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.rng;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        f64::from(u32::try_from(mixed >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+    }
+}
+
+/// A blob to be made.
+#[derive(Default)]
+pub(super) struct NewBlob {
+    pub(super) length: u64,
+    pub(super) content: Arc<Extents>,
+    pub(super) metadata: BTreeMap<String, String>,
+    /// A page blob, or else a block blob.
+    pub(super) is_page_blob: bool,
+}

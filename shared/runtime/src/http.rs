@@ -1,0 +1,146 @@
+//! Where a process can be asked how it fares: `/health`, `/ready`, `/metrics`. And the asking.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::health::Monitor;
+
+/// How long an answer may take.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What OpenMetrics calls its text.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A server that answers until it is dropped.
+pub struct HttpListener {
+    /// Where it listens.
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for HttpListener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Begins to answer at `address`.
+///
+/// # Errors
+/// Where nobody may listen there.
+pub async fn serve(address: SocketAddr, monitor: Monitor) -> io::Result<HttpListener> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    let task = tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, routes(monitor)).await {
+            tracing::error!(%error, "nobody can ask any more how this process fares");
+        }
+    });
+    tracing::info!(%address, "tells how it fares");
+    Ok(HttpListener { address, task })
+}
+
+fn routes(monitor: Monitor) -> Router {
+    Router::new()
+        .route(
+            "/health",
+            get(async |State(monitor): State<Monitor>| respond(monitor.health.is_alive(), "turns", "stuck")),
+        )
+        .route(
+            "/ready",
+            get(async |State(monitor): State<Monitor>| respond(monitor.health.is_ready(), "ready", "not ready")),
+        )
+        .route("/metrics", get(metrics))
+        .with_state(monitor)
+}
+
+fn respond(good: bool, yes: &'static str, no: &'static str) -> (StatusCode, &'static str) {
+    if good { (StatusCode::OK, yes) } else { (StatusCode::SERVICE_UNAVAILABLE, no) }
+}
+
+async fn metrics(State(monitor): State<Monitor>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, OPEN_METRICS)], monitor.metrics.encode())
+}
+
+/// Asks the process that listens at `address` of this machine whether it lives. Made of as little as can be, since a
+/// container asks it every few seconds.
+///
+/// # Errors
+/// Where it does not answer, or says no.
+pub fn query_health(address: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&loopback_address(address), RESPONSE_TIMEOUT)?;
+    stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
+    stream.set_write_timeout(Some(RESPONSE_TIMEOUT))?;
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(16 * 1024).read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.lines().next().unwrap_or("nothing");
+    if status.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(io::Error::other(format!("it answers {status:?}"))) }
+}
+
+/// Where a server on this machine that listens at `address` can be reached: one that listens everywhere, at loopback.
+fn loopback_address(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use goldfleet_model::operation::Kind;
+
+    use super::*;
+
+    const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let path = path.to_owned();
+        let asked = tokio::task::spawn_blocking(move || -> io::Result<String> {
+            let mut stream = TcpStream::connect(loopback_address(address))?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        });
+        asked.await.unwrap().unwrap()
+    }
+
+    async fn asked(address: SocketAddr) -> Result<(), String> {
+        tokio::task::spawn_blocking(move || query_health(address).map_err(|error| error.to_string())).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn health_endpoint_reports_state() {
+        let monitor = Monitor::default();
+        let listening = serve(ANY_PORT, monitor.clone()).await.unwrap();
+        let address = listening.address;
+        assert!(get(address, "/ready").await.starts_with("HTTP/1.1 503"));
+        monitor.health.coordination_reached();
+        assert!(get(address, "/ready").await.starts_with("HTTP/1.1 200"));
+        assert_eq!(asked(address).await, Ok(()));
+        monitor.metrics.bytes_moved(Kind::Assemble, 512);
+        let metrics = get(address, "/metrics").await;
+        assert!(metrics.contains("goldfleet_moved_bytes_total{kind=\"copy\"} 512"), "{metrics}");
+        assert!(metrics.contains("goldfleet_build_info{version="), "{metrics}");
+        monitor.health.set_draining();
+        assert!(get(address, "/ready").await.starts_with("HTTP/1.1 503"));
+        assert!(get(address, "/health").await.starts_with("HTTP/1.1 200"));
+        drop(listening);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(asked(address).await.is_err());
+    }
+}

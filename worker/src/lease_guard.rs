@@ -1,0 +1,341 @@
+//! A lease in hand: the row it stands on, its heartbeat, the progress made under it, and the signal to stop.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use goldfleet_model::chunk_set::ChunkSet;
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::{Kind, Operation, OperationId, OperationState, TransferProgress};
+use goldfleet_ports::clock::{after, before};
+use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
+use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::queue::Receipt;
+use goldfleet_ports::{ETag, Ports, Versioned};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::settings::WorkerSettings;
+
+/// Why a step has to stop before its end; the later ones override those before them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopReason {
+    /// The worker is shutting down.
+    Drain,
+    /// An operator asked to.
+    Cancel,
+    /// The lease is lost: whatever is still done must not be recorded.
+    Lost,
+}
+
+/// The operation's row, and the rows beside it in its group, as last seen.
+pub(crate) struct GroupRows {
+    pub(crate) own: Versioned<Operation>,
+    pub(crate) siblings: Vec<Versioned<Operation>>,
+}
+
+impl GroupRows {
+    /// The rows of a group from the view of this operation; none where it is not among them.
+    pub(crate) fn of(id: &OperationId, mut group: Vec<Versioned<Operation>>) -> Option<Self> {
+        let at = group.iter().position(|row| row.value.id == *id)?;
+        Some(Self { own: group.remove(at), siblings: group })
+    }
+}
+
+/// A claimed operation.
+pub struct LeaseGuard {
+    ports: Ports,
+    token: Uuid,
+    lease: Duration,
+    clock_skew: Duration,
+    heartbeat: Duration,
+    kind: Kind,
+    queue: QueueName,
+    rows: tokio::sync::Mutex<GroupRows>,
+    state: Mutex<LeaseState>,
+    stop: watch::Sender<Option<StopReason>>,
+}
+
+/// What changes between heartbeats. Its lock is never held while anyone waits.
+struct LeaseState {
+    progress: TransferProgress,
+    expires: Timestamp,
+    receipt: Receipt,
+    receipt_renewed: Timestamp,
+}
+
+impl LeaseGuard {
+    /// The lease guard of a claim that was just committed.
+    pub(crate) fn new(ports: Ports, settings: &WorkerSettings, token: Uuid, rows: GroupRows, receipt: Receipt) -> Self {
+        let operation = &rows.own.value;
+        let now = ports.clock.now();
+        let live = LeaseState {
+            progress: operation.progress.clone(),
+            expires: operation.lease.as_ref().map_or(now, |lease| lease.expires),
+            receipt,
+            receipt_renewed: now,
+        };
+        Self {
+            ports,
+            token,
+            lease: settings.lease,
+            clock_skew: settings.clock_skew,
+            heartbeat: settings.heartbeat,
+            kind: operation.id.kind(),
+            queue: QueueName::of(operation.id.kind()),
+            rows: tokio::sync::Mutex::new(rows),
+            state: Mutex::new(live),
+            stop: watch::Sender::new(None),
+        }
+    }
+
+    /// The operation as claimed, or as last renewed.
+    pub async fn operation(&self) -> Operation {
+        self.rows.lock().await.own.value.clone()
+    }
+
+    /// What the operation does.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn lease_state(&self) -> MutexGuard<'_, LeaseState> {
+        // Nothing panics while it holds the lock but by a bug; then the data are still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be asked before every effect: an error means that nothing more may be done.
+    ///
+    /// # Errors
+    /// The reason to stop. A process that was paused past its lease learns it here by the clock.
+    pub fn ensure_held(&self) -> Result<(), StopReason> {
+        if self.ports.clock.now() >= self.act_until() {
+            self.request_stop(StopReason::Lost);
+        }
+        match *self.stop.borrow() {
+            Some(stop) => Err(stop),
+            None => Ok(()),
+        }
+    }
+
+    /// Until when a step may act: the lease's end, less what clocks may differ.
+    fn act_until(&self) -> Timestamp {
+        before(self.lease_state().expires, self.clock_skew)
+    }
+
+    /// Asks the step to stop. A lost lease overrides every other reason, a cancellation a shutdown.
+    pub fn request_stop(&self, reason: StopReason) {
+        self.stop.send_if_modified(|current| {
+            let overrides = *current < Some(reason);
+            if overrides {
+                *current = Some(reason);
+            }
+            overrides
+        });
+    }
+
+    /// Returns when the step has to stop for one of these reasons: that one.
+    pub async fn stop_requested(&self, reasons: &[StopReason]) -> StopReason {
+        let mut receiver = self.stop.subscribe();
+        loop {
+            if let Some(stop) = *receiver.borrow_and_update()
+                && reasons.contains(&stop)
+            {
+                return stop;
+            }
+            if receiver.changed().await.is_err() {
+                // The sender lives as long as `self`, so this can't be; waiting for ever is harmless beside a step.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The progress made so far.
+    #[must_use]
+    pub fn progress(&self) -> TransferProgress {
+        self.lease_state().progress.clone()
+    }
+
+    /// Begins to count: chunks of `total` bytes in all, of which those in `done` (of `bytes` bytes) are in place; of a copy, in
+    /// the blob of this incarnation.
+    pub fn set_progress(&self, incarnation: Option<Uuid>, done: ChunkSet, bytes: u64, total: u64) {
+        let progress = &mut self.lease_state().progress;
+        progress.incarnation = incarnation;
+        progress.done = done;
+        progress.bytes_done = bytes;
+        progress.bytes_total = total;
+    }
+
+    /// Records a chunk of `bytes` bytes as in place.
+    pub fn record_chunk(&self, chunk: u32, bytes: u64) {
+        let progress = &mut self.lease_state().progress;
+        if progress.done.insert(chunk) {
+            progress.bytes_done += bytes;
+        }
+    }
+
+    /// Counts bytes that went over the wire.
+    pub fn add_bytes_moved(&self, bytes: u64) {
+        self.lease_state().progress.bytes_moved += bytes;
+    }
+
+    /// Renews lease, message and progress until the hold is stopped for good.
+    pub async fn renew_until_lost(&self) -> StopReason {
+        loop {
+            self.ports.clock.sleep(self.heartbeat).await;
+            self.renew_row().await;
+            if self.ensure_held() == Err(StopReason::Lost) {
+                return StopReason::Lost;
+            }
+            self.renew_message().await;
+        }
+    }
+
+    /// Writes a new expiry and the progress to the row.
+    async fn renew_row(&self) {
+        let mut rows = self.rows.lock().await;
+        let renewal = |rows: &GroupRows| {
+            let now = self.ports.clock.now();
+            let mut operation = rows.own.value.clone();
+            operation.progress = self.progress();
+            operation.extend_work_period(now);
+            if let Some(lease) = &mut operation.lease {
+                lease.expires = after(now, self.lease);
+            }
+            let mut commit = Commit::default();
+            commit.push(&rows.own, operation, None);
+            Some(commit)
+        };
+        match self.commit_decision(&mut rows, renewal).await {
+            Ok(Some(CommittedRows { commit, etags })) => {
+                let renewed = commit.changes.into_iter().next().map(|change| change.operation);
+                if let (Some(value), Some(etag)) = (renewed, etags.into_iter().next()) {
+                    if let Some(lease) = &value.lease {
+                        self.lease_state().expires = lease.expires;
+                    }
+                    rows.own = Versioned { value, etag };
+                }
+            }
+            Ok(None) => {}
+            // The lease still has time; should it run out before the table answers, `ensure_held` stops the step.
+            Err(error) => tracing::warn!(%error, "a heartbeat could not be written"),
+        }
+    }
+
+    /// Writes what `decide` makes of the rows. It is asked again where someone else changed them but left the lease, as a
+    /// request to cancel does. None where it makes nothing of them or the lease is gone.
+    async fn commit_decision<F>(&self, rows: &mut GroupRows, decide: F) -> PortResult<Option<CommittedRows>>
+    where
+        F: Fn(&GroupRows) -> Option<Commit>,
+    {
+        loop {
+            let Some(commit) = decide(rows) else { return Ok(None) };
+            match commit_confirmed(&self.ports, &commit).await? {
+                CommitOutcome::Committed(etags) => return Ok(Some(CommittedRows { commit, etags })),
+                CommitOutcome::Conflict(group) => {
+                    if !self.accept_concurrent_change(rows, group) {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes over the group as someone else left it. Returns false, and stops the step, where the lease is gone.
+    fn accept_concurrent_change(&self, rows: &mut GroupRows, group: Vec<Versioned<Operation>>) -> bool {
+        match GroupRows::of(&rows.own.value.id, group) {
+            Some(seen) if seen.own.value.held_by(self.token) => {
+                if seen.own.value.state == OperationState::Cancelling {
+                    self.request_stop(StopReason::Cancel);
+                }
+                *rows = seen;
+                true
+            }
+            _ => {
+                self.request_stop(StopReason::Lost);
+                false
+            }
+        }
+    }
+
+    async fn renew_message(&self) {
+        let now = self.ports.clock.now();
+        let receipt = {
+            let live = self.lease_state();
+            // The message stays invisible for a whole lease: every third of it is early enough.
+            if now < after(live.receipt_renewed, self.lease / 3) {
+                return;
+            }
+            live.receipt.clone()
+        };
+        match self.ports.queue.extend(self.queue, &receipt, self.lease).await {
+            Ok(receipt) => {
+                let mut live = self.lease_state();
+                live.receipt = receipt;
+                live.receipt_renewed = now;
+            }
+            // Whoever receives the message meanwhile finds the row leased, and leaves it alone.
+            Err(error) => tracing::debug!(%error, "a message could not be kept invisible"),
+        }
+    }
+
+    pub(crate) fn queue(&self) -> QueueName {
+        self.queue
+    }
+
+    pub(crate) fn receipt(&self) -> Receipt {
+        self.lease_state().receipt.clone()
+    }
+
+    /// Writes the last word on the operation: what `decide` makes of the rows and the progress at that moment. None where it
+    /// makes nothing of them or the lease is gone.
+    pub(crate) async fn complete<F>(&self, decide: F) -> Option<CompletedRows>
+    where
+        F: Fn(&GroupRows, TransferProgress, Timestamp) -> Option<Commit>,
+    {
+        let mut rows = self.rows.lock().await;
+        let id = rows.own.value.id.clone();
+        let last_word = |rows: &GroupRows| {
+            let lost = *self.stop.borrow() == Some(StopReason::Lost);
+            if lost { None } else { decide(rows, self.progress(), self.ports.clock.now()) }
+        };
+        loop {
+            match self.commit_decision(&mut rows, last_word).await {
+                Ok(written) => return written.and_then(|CommittedRows { commit, .. }| CompletedRows::of(&id, commit)),
+                Err(error) if error.is_retryable() && self.ports.clock.now() < self.act_until() => {
+                    let wait = error.retry_after.unwrap_or(Duration::from_millis(500));
+                    self.ports.clock.sleep(wait).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, kind = error.kind.as_str(), "an outcome could not be written");
+                    debug_assert!(error.kind != ErrorKind::Invalid, "{error}");
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// The operations that the last word on one of them changed, as they are then.
+pub(crate) struct CompletedRows {
+    pub(crate) own: Operation,
+    /// Those beside it in its group.
+    pub(crate) siblings: Vec<Operation>,
+}
+
+impl CompletedRows {
+    /// What a commit makes of operations, of which this one is the own.
+    fn of(id: &OperationId, commit: Commit) -> Option<Self> {
+        let mut operations: Vec<_> = commit.changes.into_iter().map(|change| change.operation).collect();
+        let at = operations.iter().position(|operation| operation.id == *id)?;
+        Some(Self { own: operations.remove(at), siblings: operations })
+    }
+}
+
+/// What was committed.
+struct CommittedRows {
+    commit: Commit,
+    /// The rows' versions, in the order of the commit's changes.
+    etags: Vec<ETag>,
+}

@@ -1,0 +1,88 @@
+//! Manifests, read once a process.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::manifest::{Manifest, ManifestError, digest_of};
+use goldfleet_model::store::Store;
+use goldfleet_ports::blob_store::BlobStore;
+use goldfleet_ports::error::{ErrorKind, PortError};
+use tokio::sync::Mutex;
+
+use crate::attempt_error::AttemptError;
+use crate::outcome::StepError;
+
+/// How many manifests are kept: a fleet works on few images at a time, and a large disk's manifest is megabytes.
+const CAPACITY: usize = 4;
+
+/// The manifests last used.
+#[derive(Default)]
+pub struct ManifestCache {
+    recent: Mutex<VecDeque<(ImageRef, Arc<Manifest>)>>,
+}
+
+/// Why there is no manifest.
+#[derive(Debug)]
+pub enum ManifestLoadError {
+    /// The version was given up or replaced, or its manifest is damaged: there is none, whoever asks however often.
+    Missing(AttemptError),
+    /// It could not be read, which says nothing of it.
+    Unavailable(PortError),
+}
+
+impl From<ManifestLoadError> for AttemptError {
+    fn from(none: ManifestLoadError) -> Self {
+        match none {
+            ManifestLoadError::Missing(failed) => failed,
+            ManifestLoadError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<ManifestLoadError> for StepError {
+    fn from(none: ManifestLoadError) -> Self {
+        Self::Failed(none.into())
+    }
+}
+
+impl ManifestCache {
+    /// The manifest of an image version, from the source store.
+    ///
+    /// # Errors
+    /// [`ManifestLoadError::Missing`] where it is not there, or is not the one that the digest names: the version was replaced since the
+    /// job began. [`ManifestLoadError::Unavailable`] where that is not known.
+    pub async fn get(
+        &self,
+        blobs: &dyn BlobStore,
+        source: &Store,
+        image: &ImageRef,
+    ) -> Result<Arc<Manifest>, ManifestLoadError> {
+        // Held while reading, so that a hundred copies that begin together read it once.
+        let mut recent = self.recent.lock().await;
+        if let Some(at) = recent.iter().position(|(kept, _)| kept == image) {
+            let found = recent.remove(at);
+            if let Some((image, manifest)) = found {
+                recent.push_front((image, Arc::clone(&manifest)));
+                return Ok(manifest);
+            }
+        }
+        let blob = source.container().manifest(&image.name, &image.version);
+        let bytes = blobs.get(&blob, None).await.map_err(|error| match error.kind {
+            ErrorKind::NotFound => ManifestLoadError::Missing(error.into()),
+            _ => ManifestLoadError::Unavailable(error),
+        })?;
+        if digest_of(&bytes) != image.digest {
+            let message = format!("{blob} is not the version that this job was made for");
+            return Err(ManifestLoadError::Missing(AttemptError::fatal("manifest-changed", message)));
+        }
+        let unreadable = |error: ManifestError| {
+            ManifestLoadError::Missing(AttemptError::fatal(error.code(), format!("{blob}: {error}")))
+        };
+        let manifest = Manifest::decode(&bytes).map_err(unreadable)?;
+        let manifest = Arc::new(manifest);
+        recent.push_front((image.clone(), Arc::clone(&manifest)));
+        recent.truncate(CAPACITY);
+        Ok(manifest)
+    }
+}

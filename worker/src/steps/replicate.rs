@@ -1,0 +1,133 @@
+//! Seed: fill a region's store, once over the WAN, with the chunks that it lacks.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use goldfleet_model::chunk_set::ChunkSet;
+use goldfleet_model::ids::AccountName;
+use goldfleet_model::manifest::{ChunkEntry, Manifest, chunk_name};
+use goldfleet_model::store::{BlobAddress, Container, Store};
+use goldfleet_ports::Ports;
+use goldfleet_ports::blob_store::{ListedBlob, SourceRange};
+use goldfleet_ports::chunk_store::{self, delete_corrupt, is_whole, renew_if_old, was_damaged};
+use goldfleet_ports::clock::before;
+use goldfleet_ports::error::{ErrorKind, PortResult};
+use jiff::Timestamp;
+
+use super::transfer::{Destination, transfer_chunks};
+use super::{Attempt, StepContext, StepError, StepOutcome, source_of};
+
+/// What the clocks of stores and of whoever planned the job may differ by.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
+
+/// Runs a seed.
+///
+/// # Errors
+/// [`StepError`] where it was stopped or the attempt failed.
+pub(super) async fn run(attempt: Attempt<'_>, store: &Store, from: &[Store]) -> Result<StepOutcome, StepError> {
+    let (blobs, container) = (attempt.blobs(), store.container());
+    let manifest = attempt.manifest(source_of(from)?).await?;
+    let recorded = &attempt.operation.progress.done;
+    let is_begun = recorded.len() == manifest.chunk_count() && recorded.count() > 0;
+    if !is_begun {
+        blobs.ensure_container(&container).await?;
+        let (done, bytes) = existing_chunks(attempt, &container, &manifest).await?;
+        attempt.lease.set_progress(None, done, bytes, manifest.data_bytes());
+    }
+    let requests = attempt.shared.settings.seed_requests;
+    let destination = StoreDestination { ports: &attempt.shared.ports, container, requests };
+    transfer_chunks(attempt, &manifest, from, &destination).await
+}
+
+/// Which chunks the store has from earlier jobs and other images. Old ones are renewed, so that no clean-up that is
+/// looking at them right now takes them for abandoned; those of another length are removed, so that whole ones take their
+/// place.
+///
+/// Where an earlier attempt was cut short before it recorded anything, chunks may have arrived whose answers nobody saw. So
+/// those that were written since the operation was planned are read back.
+async fn existing_chunks(
+    attempt: Attempt<'_>,
+    container: &Container,
+    manifest: &Manifest,
+) -> Result<(ChunkSet, u64), StepError> {
+    let Attempt { shared, lease, operation } = attempt;
+    let unproven_since = (operation.attempts > 1).then(|| before(operation.created, CLOCKS_DIFFER));
+    let present = chunk_store::list_chunks(attempt.blobs(), container).await?;
+    let mut done = ChunkSet::empty(manifest.chunk_count());
+    let mut bytes = 0;
+    let mut waiting = (0_u32..).zip(&manifest.chunks);
+    let mut checking = FuturesUnordered::new();
+    loop {
+        while checking.len() < shared.settings.seed_requests {
+            let Some((index, entry)) = waiting.next() else { break };
+            if let Some(listed) = present.get(&chunk_name(&entry.hash)) {
+                lease.ensure_held()?;
+                checking.push(async move {
+                    let there = is_intact(shared, container, listed, entry, unproven_since).await?;
+                    PortResult::Ok((there, index, u64::from(entry.length)))
+                });
+            }
+        }
+        match checking.next().await {
+            Some(found) => {
+                let (there, index, length) = found?;
+                if there && done.insert(index) {
+                    bytes += length;
+                }
+            }
+            None => return Ok((done, bytes)),
+        }
+    }
+}
+
+/// Whether a listed chunk is whole and stays.
+async fn is_intact(
+    shared: &StepContext,
+    container: &Container,
+    listed: &ListedBlob,
+    entry: &ChunkEntry,
+    unproven_since: Option<Timestamp>,
+) -> PortResult<bool> {
+    if listed.length == u64::from(entry.length) {
+        let is_unproven = unproven_since.is_some_and(|since| listed.modified >= since);
+        if is_unproven && !is_whole(&shared.ports, container, entry).await? {
+            return Ok(false);
+        }
+        return renew_if_old(&shared.ports, container, listed, shared.settings.renew_after).await;
+    }
+    tracing::warn!(store = %container, chunk = listed.name, length = listed.length, "a chunk is not whole: it is replaced");
+    delete_corrupt(&shared.ports, container, listed).await?;
+    Ok(false)
+}
+
+struct StoreDestination<'a> {
+    ports: &'a Ports,
+    container: Container,
+    requests: usize,
+}
+
+impl Destination for StoreDestination<'_> {
+    fn account(&self) -> &AccountName {
+        &self.container.account
+    }
+
+    fn requests(&self) -> usize {
+        self.requests
+    }
+
+    /// A blob is written once, whoever is first: of two requests one finds it there.
+    async fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> PortResult<u64> {
+        let whole = chunk_store::whole(&self.container, entry);
+        let range = SourceRange { blob: source.clone(), ..whole.clone() };
+        match self.ports.blobs.put_blob_from(&whole.blob, &range).await {
+            Ok(()) => Ok(u64::from(entry.length)),
+            // Its name is the hash of its bytes. But whoever wrote it may not have seen how they arrived.
+            Err(error) if error.kind == ErrorKind::AlreadyExists => {
+                let whole = is_whole(self.ports, &self.container, entry).await?;
+                if whole { Ok(0) } else { Err(was_damaged(&self.container, entry)) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

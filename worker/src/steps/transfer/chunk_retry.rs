@@ -1,0 +1,121 @@
+//! How far a chunk is on its way to its place, and what follows a request that did not put it there.
+//!
+//! Pure: it is told what happened.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+
+use goldfleet_model::ids::AccountName;
+use goldfleet_model::manifest::ChunkEntry;
+use goldfleet_model::store::Store;
+use goldfleet_ports::error::{ErrorKind, PortError, SourceFault};
+use jiff::Timestamp;
+
+use crate::availability::{ChunkSources, WantedChunk};
+use crate::failover::blames_source;
+
+/// How often one request is tried in an attempt, before the attempt fails.
+const MAX_TRIES: u32 = 4;
+
+/// How often a store is asked that can't be read, before the chunk is fetched from another.
+const MAX_TRIES_PER_SOURCE: u32 = 2;
+
+/// How far a chunk is on its way to its place.
+pub(super) struct ChunkRetry<'a> {
+    /// The chunk, by its order in the manifest.
+    chunk: u32,
+    pub(super) entry: &'a ChunkEntry,
+    /// Stores that it can't be had from.
+    lacking: Vec<&'a Store>,
+    /// Why not from the last of these.
+    pub(super) last_source: Option<PortError>,
+    /// The store that was asked last, and since when.
+    requested_at: Option<(&'a Store, Timestamp)>,
+    /// How often the attempt has asked in vain since a store was last given up.
+    pub(super) tries: u32,
+}
+
+/// What follows a request that did not put its chunk in place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum RetryDecision {
+    /// The store is given up for this chunk: another place may have it whole.
+    OtherSource,
+    /// It is asked for again, after this time.
+    Retry(Duration),
+    /// The attempt fails.
+    Fail,
+}
+
+impl<'a> ChunkRetry<'a> {
+    /// Not begun.
+    pub(super) fn new(chunk: u32, entry: &'a ChunkEntry) -> Self {
+        Self { chunk, entry, lacking: Vec::new(), last_source: None, requested_at: None, tries: 0 }
+    }
+
+    /// The chunk, and where it is still to be had from.
+    pub(super) fn wanted<'w>(&'w self, sources: &'w ChunkSources<'a>) -> WantedChunk<'w, 'a> {
+        WantedChunk { chunk: self.chunk, sources, excluded: &self.lacking }
+    }
+
+    /// Since when a store has been asked, which is asked now.
+    pub(super) fn requested_at(&mut self, store: &'a Store, now: Timestamp) -> Timestamp {
+        match self.requested_at {
+            Some((asked, since)) if asked == store => since,
+            _ => {
+                self.requested_at = Some((store, now));
+                now
+            }
+        }
+    }
+
+    /// What follows so many tries, of which the last ended with this error. `elsewhere` says whether another store has the
+    /// chunk, `to` is the account that it goes to.
+    pub(super) fn decide(&self, error: &PortError, elsewhere: bool, to: &AccountName) -> RetryDecision {
+        let unreadable = blames_source(error) && self.tries >= MAX_TRIES_PER_SOURCE && elsewhere;
+        if is_source_fault(error) || unreadable {
+            RetryDecision::OtherSource
+        } else if !error.is_retryable() || error.kind == ErrorKind::Fenced || self.tries >= MAX_TRIES {
+            RetryDecision::Fail
+        } else {
+            RetryDecision::Retry(error.retry_after.unwrap_or_else(|| backoff(to, self.chunk, self.tries)))
+        }
+    }
+
+    /// Goes on without a store.
+    pub(super) fn exclude_source(&mut self, store: &'a Store, error: PortError) {
+        self.lacking.push(store);
+        self.last_source = Some(error);
+        self.tries = 0;
+    }
+}
+
+/// Whether a store does not have a chunk, or not as it should be.
+pub(super) fn is_source_fault(error: &PortError) -> bool {
+    matches!(error.source_fault(), Some(SourceFault::Missing | SourceFault::Corrupt))
+}
+
+/// The wait after so many tries: 0.2, 0.8, 3.2 s, each between half and one and a half times as long, so that what failed
+/// together does not come back together. Not by chance, as rehearsals must repeat.
+fn backoff(account: &AccountName, chunk: u32, tries: u32) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    (account, chunk, tries).hash(&mut hasher);
+    let percent = u32::try_from(hasher.finish() % 101).unwrap_or(0);
+    Duration::from_millis(50 << (2 * tries)) * (50 + percent) / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_waits_are_jittered() {
+        let account: AccountName = "stage1".parse().unwrap();
+        for (tries, middle) in [(1, 200), (2, 800), (3, 3200)] {
+            let waits: Vec<u128> = (0..100).map(|chunk| backoff(&account, chunk, tries).as_millis()).collect();
+            assert!(waits.iter().all(|wait| (middle / 2..=middle * 3 / 2).contains(wait)), "{waits:?}");
+            let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+            assert!(most - least > middle * 3 / 4, "{waits:?}");
+            assert_eq!(waits[7], backoff(&account, 7, tries).as_millis());
+        }
+    }
+}
