@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::JobId;
 use super::image::ImageRef;
 use super::manifest::{Generation, OsType};
-use super::operation::Failure;
+use super::operation::{Failure, KindId};
 use super::selector::Selector;
 use super::store::Container;
 use crate::tree::Tree;
@@ -108,7 +108,20 @@ pub struct Job {
     /// themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Vec<Approval>>,
-    /// Which store fills which; none until it is planned.
+    /// The number of the last planning attempt. Each attempt writes the next number by compare-and-swap before it writes
+    /// rows, and its rows carry the number, so two plans are never mixed. 0 before the first attempt.
+    #[serde(default)]
+    pub plan: u32,
+    /// The kinds of its operations, in the order in which they are shown.
+    #[serde(default)]
+    pub kinds: Vec<KindId>,
+    /// How many operations it has. None until it is planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations: Option<u64>,
+    /// Whether the messages of its first operations were sent.
+    #[serde(default)]
+    pub announced: bool,
+    /// Which store fills which. None until it is planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree: Option<Tree>,
     /// Why it failed as a whole, if it did.

@@ -4,7 +4,9 @@
 
 pub mod checksum;
 pub mod chunk_set;
+pub mod document;
 pub mod event;
+pub mod graph;
 pub mod hash;
 pub mod ids;
 pub mod image;

@@ -4,21 +4,23 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::graph::GateKey;
 use super::ids::JobId;
-use super::operation::{Kind, OperationId};
+use super::operation::OperationId;
 
 /// The queues of a fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum QueueName {
     /// Jobs to plan and fan out.
     Dispatch,
-    /// Seeds. Apart from copies, so that a thousand copies never stand before the seed they wait for.
+    /// Transfers between regions. Apart from transfers within a region, so that a thousand of these never stand before the
+    /// one that they wait for.
     Seed,
-    /// Copies.
+    /// Transfers within a region.
     Copy,
-    /// Images.
+    /// Calls of Resource Manager.
     Image,
-    /// Messages that were given up: of failed operations, or that could not be read.
+    /// Dead letters: messages of failed operations, and messages that cannot be read.
     DeadLetter,
 }
 
@@ -37,16 +39,6 @@ impl QueueName {
             Self::DeadLetter => "poison",
         }
     }
-
-    /// The queue in which operations of a kind are announced.
-    #[must_use]
-    pub fn of(kind: Kind) -> Self {
-        match kind {
-            Kind::Replicate => Self::Seed,
-            Kind::Assemble => Self::Copy,
-            Kind::Image => Self::Image,
-        }
-    }
 }
 
 impl fmt::Display for QueueName {
@@ -63,9 +55,13 @@ pub struct Message {
     v: u8,
     /// The job.
     pub job: JobId,
-    /// The operation; none in the dispatch queue.
+    /// The operation. None in the dispatch queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationId>,
+    /// A gate of the job that an operation opened: a hint to evaluate it now instead of at the next sweep. Only in the
+    /// dispatch queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateKey>,
 }
 
 /// A message that can't be read.
@@ -86,13 +82,19 @@ impl Message {
     /// Points at a job, for the dispatcher.
     #[must_use]
     pub fn job(job: &JobId) -> Self {
-        Self { v: Self::VERSION, job: job.clone(), operation: None }
+        Self { v: Self::VERSION, job: job.clone(), operation: None, gate: None }
     }
 
     /// Points at an operation, for a worker.
     #[must_use]
     pub fn operation(job: &JobId, operation: &OperationId) -> Self {
-        Self { v: Self::VERSION, job: job.clone(), operation: Some(operation.clone()) }
+        Self { v: Self::VERSION, job: job.clone(), operation: Some(operation.clone()), gate: None }
+    }
+
+    /// Hints at a gate, for the dispatcher.
+    #[must_use]
+    pub fn gate(job: &JobId, gate: &GateKey) -> Self {
+        Self { v: Self::VERSION, job: job.clone(), operation: None, gate: Some(gate.clone()) }
     }
 
     /// The message's text.
@@ -119,12 +121,9 @@ mod tests {
     #[test]
     fn message_contains_only_row_reference() {
         let job: JobId = "20261121-041502-7f3a".parse().unwrap();
-        let operation: OperationId = "copy.00000000-0000-0000-0000-000000000001.westeurope".parse().unwrap();
+        let operation: OperationId = "westeurope-0123456789ab.copy".parse().unwrap();
         let text = Message::operation(&job, &operation).encode();
-        assert_eq!(
-            text,
-            r#"{"v":1,"job":"20261121-041502-7f3a","operation":"copy.00000000-0000-0000-0000-000000000001.westeurope"}"#
-        );
+        assert_eq!(text, r#"{"v":1,"job":"20261121-041502-7f3a","operation":"westeurope-0123456789ab.copy"}"#);
         assert_eq!(Message::decode(&text).unwrap(), Message::operation(&job, &operation));
         assert_eq!(Message::job(&job).encode(), r#"{"v":1,"job":"20261121-041502-7f3a"}"#);
     }

@@ -17,7 +17,9 @@ const MAX_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 /// What can happen to an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperationEvent {
-    /// What it waited for has come about.
+    /// The gates that it waits for are open.
+    Open,
+    /// Everything that it waits for has happened.
     Release,
     /// A worker takes it.
     Claim(Lease),
@@ -50,6 +52,7 @@ impl OperationEvent {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Open => "open",
             Self::Release => "release",
             Self::Claim(_) => "claim",
             Self::Expire(_) => "expire",
@@ -123,6 +126,7 @@ pub fn next_operation(state: OperationState, event: &OperationEvent) -> Option<O
     use OperationEvent as E;
     use OperationState as S;
     Some(match (state, event) {
+        (S::Waiting, E::Open) => S::Waiting,
         (S::Waiting, E::Release) => S::Ready,
         (S::Waiting, E::Block(_)) => S::Cancelled,
         (S::Waiting | S::Ready, E::Cancel) => S::Cancelled,
@@ -200,9 +204,10 @@ impl Operation {
             OperationEvent::Claim(lease) => {
                 self.attempts += 1;
                 self.started.get_or_insert(at);
-                self.stretch = self.stretch.filter(|stretch| at.duration_since(stretch.until) <= MAX_PAUSE);
+                self.work_period =
+                    self.work_period.filter(|work_period| at.duration_since(work_period.until) <= MAX_PAUSE);
                 let begins = WorkPeriod { from: at, until: at, bytes_before: self.progress.bytes_done };
-                self.stretch.get_or_insert(begins).until = at;
+                self.work_period.get_or_insert(begins).until = at;
                 self.not_before = None;
                 let why = format!("attempt {}", self.attempts);
                 self.lease = Some(lease);
@@ -230,12 +235,17 @@ impl Operation {
                 self.failure = None;
                 None
             }
-            OperationEvent::RetryRequested | OperationEvent::RetryDeferred => {
+            event @ (OperationEvent::RetryRequested | OperationEvent::RetryDeferred) => {
+                self.opened = event == OperationEvent::RetryRequested;
                 self.failures = 0;
                 self.failure = None;
                 self.not_before = None;
                 self.queued = None;
-                self.stretch = None;
+                self.work_period = None;
+                None
+            }
+            OperationEvent::Open => {
+                self.opened = true;
                 None
             }
             OperationEvent::Release
@@ -296,7 +306,7 @@ impl Job {
         if !states.iter().all(|state| state.is_terminal()) {
             return None;
         }
-        let is_unplanned = self.state == JobState::Cancelling && self.tree.is_none();
+        let is_unplanned = self.state == JobState::Cancelling && self.operations.is_none();
         Some(if states.contains(&OperationState::Failed) {
             JobEvent::Fail
         } else if states.is_empty() || is_unplanned || states.contains(&OperationState::Cancelled) {

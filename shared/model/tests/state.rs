@@ -29,6 +29,7 @@ fn events() -> Vec<OperationEvent> {
     let at = Timestamp::UNIX_EPOCH;
     let lease = Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires: at };
     vec![
+        OperationEvent::Open,
         OperationEvent::Release,
         OperationEvent::Claim(lease),
         OperationEvent::Expire(failure()),
@@ -112,11 +113,13 @@ fn approval_is_stored_with_user_and_time() {
 fn operation() -> Operation {
     serde_json::from_value(serde_json::json!({
         "job": "20261121-041502-7f3a",
-        "id": "copy.00000000-0000-0000-0000-000000000001.westeurope",
+        "id": "westeurope-0123456789ab.copy",
+        "plan": 1,
+        "kind": "copy",
+        "position": 0,
+        "spec": { "v": 1, "data": { "from": [] } },
         "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
-        "work": { "kind": "copy", "from": [], "target": {
-            "subscription": "00000000-0000-0000-0000-000000000001", "region": "westeurope", "resource_group": "images",
-            "account": "stage", "container": "vhds" } },
+        "place": { "region": "westeurope", "label": "a target" },
         "state": "ready", "attempts": 0, "failures": 0,
         "progress": { "bytes_total": 0, "bytes_done": 0, "bytes_moved": 0 },
         "created": "1970-01-01T00:00:00Z", "updated": "1970-01-01T00:00:00Z",
@@ -132,8 +135,8 @@ fn work_period_spans_short_waits_only() {
     let mut told = Vec::new();
     let mut apply = |row: &mut Operation, second, event| {
         row.apply(event, Timestamp::from_second(second).unwrap(), "test").unwrap();
-        let stretch = row.stretch.unwrap();
-        told.push((stretch.from.as_second(), stretch.until.as_second(), stretch.bytes_before));
+        let work_period = row.work_period.unwrap();
+        told.push((work_period.from.as_second(), work_period.until.as_second(), work_period.bytes_before));
     };
     apply(&mut row, 1000, OperationEvent::Claim(lease()));
     row.progress.bytes_done = 7;
@@ -167,7 +170,7 @@ fn work_period_spans_short_waits_only() {
 
 proptest! {
     #[test]
-    fn row_invariants_hold_for_all_event_sequences(picks in prop::collection::vec(0_usize..13, 0..60)) {
+    fn row_invariants_hold_for_all_event_sequences(picks in prop::collection::vec(0_usize..14, 0..60)) {
         let mut row = operation();
         for (n, pick) in (1_u64..).zip(picks) {
             let event = events().swap_remove(pick);
