@@ -1,17 +1,17 @@
-//! Leases that ran out.
+//! Leases that expired.
 
 use goldfleet_model::event::Event;
 use goldfleet_model::operation::{Failure, Operation, OperationState};
 use goldfleet_model::state::{IllegalTransition, OperationEvent};
 use jiff::Timestamp;
 
-/// The code of an operation whose workers keep disappearing.
+/// The code of an operation whose workers are lost again and again.
 pub const WORKER_LOST: &str = "worker-lost";
 
-/// Takes an operation through the expiry of its lease, and on to its end where its workers have disappeared too often.
+/// Takes an operation through the expiry of its lease, and to its end if its workers were lost too often.
 ///
 /// # Errors
-/// [`IllegalTransition`] where it has no lease.
+/// [`IllegalTransition`] if it has no lease.
 pub fn expire_lease(
     operation: &mut Operation,
     max_attempts: u32,
@@ -20,19 +20,19 @@ pub fn expire_lease(
 ) -> Result<Vec<Event>, IllegalTransition> {
     let failure = worker_lost_failure(operation, now);
     let mut events = vec![operation.apply(OperationEvent::Expire(failure.clone()), now, who)?];
-    // One that was to be cancelled has ended with its lease.
+    // An operation that was cancelling has ended with its lease.
     if operation.state == OperationState::Ready && operation.failures >= max_attempts {
         events.push(operation.apply(OperationEvent::Fail(failure), now, who)?);
     }
     Ok(events)
 }
 
-/// The failure of an operation whose lease ran out.
+/// The failure of an operation whose lease expired.
 fn worker_lost_failure(operation: &Operation, now: Timestamp) -> Failure {
     let holder = operation.lease.as_ref().map_or("its worker", |lease| lease.holder.as_str());
     Failure {
         code: WORKER_LOST.to_owned(),
-        message: format!("{holder} gave no sign of life until its lease ended"),
+        message: format!("{holder} did not renew its lease"),
         request_id: None,
         at: now,
     }
