@@ -74,12 +74,19 @@ pub trait JobTable: Send + Sync {
     /// `Conflict` where the row is not in the version `if_match`; as long as it is not when this begins, nothing is removed.
     async fn remove_job(&self, id: &JobId, if_match: &ETag) -> PortResult<()>;
 
-    /// Adds those of the operations that are not there yet, leaving the others as they are. Returns how many were
-    /// added. Not atomic: after an error, call it again.
+    /// Writes operations of one planning attempt ([`Operation::plan`]). A row of an earlier attempt is replaced, a row of the
+    /// same attempt stays as it is. Returns how many rows were written. Not atomic: after an error, call it again.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// `Conflict` if a row of a later attempt is in the table. Others if the service refuses or cannot be reached.
     async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize>;
+
+    /// Removes the operations of a job that planning attempts before `plan` wrote. Returns how many. Not atomic: after an
+    /// error, call it again.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
+    async fn remove_earlier_plans(&self, job: &JobId, plan: u32) -> PortResult<usize>;
 
     /// One operation.
     ///

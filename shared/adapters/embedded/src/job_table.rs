@@ -36,6 +36,14 @@ const OPERATION: &str = "SELECT job, id, etag, body, done FROM operations WHERE 
 const REPLACE_OPERATION: &str =
     "UPDATE operations SET etag = etag + 1, body = ?1, done = ?2 WHERE job = ?3 AND id = ?4 AND etag = ?5";
 
+/// A row of an earlier planning attempt is replaced.
+const INSERT_OPERATION: &str = "INSERT INTO operations (job, id, grp, plan, etag, body, done) VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6) \
+    ON CONFLICT (job, id) DO UPDATE SET etag = etag + 1, plan = excluded.plan, body = excluded.body, done = excluded.done \
+    WHERE operations.plan < excluded.plan";
+
+const REMOVE_EARLIER: &str = "DELETE FROM operations WHERE job = ?1 \
+    AND id IN (SELECT id FROM operations WHERE job = ?1 AND plan < ?2 LIMIT ?3)";
+
 const UPLOADS_OF: &str = "SELECT body FROM uploads \
     WHERE json_extract(body, '$.image') = ?1 AND json_extract(body, '$.version') = ?2";
 
@@ -145,26 +153,32 @@ impl JobTable for SqliteJobTable {
     }
 
     async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize> {
-        let mut added = 0;
+        let mut written = 0;
         for batch in operations.chunks(BATCH) {
             let rows: Vec<StoredOperation> = batch.iter().map(StoredOperation::of).collect::<PortResult<_>>()?;
             let failed = self.database.sqlite_error();
-            added += self
+            let insert = move |connection: &Connection| insert_planned(connection, &rows, &failed);
+            written += self.database.write(insert).await?;
+        }
+        Ok(written)
+    }
+
+    async fn remove_earlier_plans(&self, job: &JobId, plan: u32) -> PortResult<usize> {
+        let mut removed = 0;
+        loop {
+            let (job, failed) = (job.to_string(), self.database.sqlite_error());
+            let batch = self
                 .database
                 .write(move |connection| {
-                    let sql = "INSERT OR IGNORE INTO operations (job, id, grp, etag, body, done) VALUES (?1, ?2, ?3, 1, ?4, ?5)";
-                    let mut insert = connection.prepare_cached(sql).map_err(&failed)?;
-                    let mut added = 0;
-                    for row in &rows {
-                        added += insert
-                            .execute(params![row.job, row.id, row.group, row.body, row.done])
-                            .map_err(&failed)?;
-                    }
-                    Ok(added)
+                    let mut delete = connection.prepare_cached(REMOVE_EARLIER).map_err(&failed)?;
+                    delete.execute(params![job, plan, i64::try_from(BATCH).unwrap_or(i64::MAX)]).map_err(&failed)
                 })
                 .await?;
+            if batch == 0 {
+                return Ok(removed);
+            }
+            removed += batch;
         }
-        Ok(added)
     }
 
     async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
@@ -173,7 +187,7 @@ impl JobTable for SqliteJobTable {
     }
 
     async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>> {
-        let rows = self.select(GROUP, [job.to_string(), id.group()], raw_operation).await?;
+        let rows = self.select(GROUP, [job.to_string(), id.group().to_string()], raw_operation).await?;
         rows.into_iter().map(operation).collect()
     }
 
@@ -243,6 +257,7 @@ struct StoredOperation {
     job: String,
     id: String,
     group: String,
+    plan: u32,
     body: String,
     done: Vec<u8>,
 }
@@ -252,7 +267,8 @@ impl StoredOperation {
         Ok(Self {
             job: operation.job.to_string(),
             id: operation.id.to_string(),
-            group: operation.id.group(),
+            group: operation.id.group().to_string(),
+            plan: operation.plan,
             body: to_json(operation)?,
             done: operation.progress.done.encode(),
         })
@@ -262,6 +278,31 @@ impl StoredOperation {
         let mut select = connection.prepare_cached("SELECT 1 FROM operations WHERE job = ?1 AND id = ?2")?;
         Ok(select.query_row(params![self.job, self.id], |_| Ok(())).optional()?.is_some())
     }
+}
+
+/// Writes rows of a planning attempt in one transaction. Returns how many were written.
+fn insert_planned(
+    connection: &Connection,
+    rows: &[StoredOperation],
+    failed: &impl Fn(rusqlite::Error) -> PortError,
+) -> PortResult<usize> {
+    let mut insert = connection.prepare_cached(INSERT_OPERATION).map_err(failed)?;
+    let mut select = connection
+        .prepare_cached("SELECT plan FROM operations WHERE job = ?1 AND id = ?2 AND plan > ?3")
+        .map_err(failed)?;
+    let mut written = 0;
+    for row in rows {
+        let StoredOperation { job, id, group, plan, body, done } = row;
+        match insert.execute(params![job, id, group, plan, body, done]).map_err(failed)? {
+            0 if select.exists(params![job, id, plan]).map_err(failed)? => return Err(planned_again(job)),
+            count => written += count,
+        }
+    }
+    Ok(written)
+}
+
+fn planned_again(job: &str) -> PortError {
+    PortError::new(ErrorKind::Conflict, format!("job {job} was planned again by another dispatcher"))
 }
 
 /// Removes some of a job's rows, its own when no other is left. Returns whether there may be more.

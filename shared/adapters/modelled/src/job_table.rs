@@ -45,16 +45,35 @@ impl MemoryJobTable {
 }
 
 impl Operations {
-    fn insert(&mut self, operation: &Operation) -> bool {
+    /// Writes an operation of a planning attempt. Returns whether the row changed.
+    fn insert(&mut self, operation: &Operation) -> PortResult<bool> {
         let id = operation.id.to_string();
-        if self.by_id.contains_key(&id) {
-            return false;
+        if let Some((version, row)) = self.by_id.get_mut(&id) {
+            if row.plan > operation.plan {
+                let message = format!("job {} was planned again by another dispatcher", operation.job);
+                return Err(PortError::new(ErrorKind::Conflict, message));
+            }
+            let replaces = row.plan < operation.plan;
+            if replaces {
+                (*version, *row) = (*version + 1, operation.clone());
+            }
+            return Ok(replaces);
         }
-        let group = self.groups.entry(operation.id.group()).or_default();
+        let group = self.groups.entry(operation.id.group().to_string()).or_default();
         group.push(id.clone());
         group.sort_unstable();
         self.by_id.insert(id, (1, operation.clone()));
-        true
+        Ok(true)
+    }
+
+    /// Removes the rows of planning attempts before `plan`.
+    fn remove_earlier(&mut self, plan: u32) -> usize {
+        let before = self.by_id.len();
+        self.by_id.retain(|_, (_, row)| row.plan >= plan);
+        for ids in self.groups.values_mut() {
+            ids.retain(|id| self.by_id.contains_key(id));
+        }
+        before - self.by_id.len()
     }
 }
 
@@ -118,9 +137,14 @@ impl JobTable for MemoryJobTable {
         let mut added = 0;
         for operation in operations {
             let job = state.operations.entry(operation.job.clone()).or_default();
-            added += usize::from(job.insert(operation));
+            added += usize::from(job.insert(operation)?);
         }
         Ok(added)
+    }
+
+    async fn remove_earlier_plans(&self, job: &JobId, plan: u32) -> PortResult<usize> {
+        let mut state = self.0.request().await;
+        Ok(state.operations.get_mut(job).map_or(0, |job| job.remove_earlier(plan)))
     }
 
     async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
@@ -131,7 +155,7 @@ impl JobTable for MemoryJobTable {
     async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>> {
         let state = self.0.request().await;
         let Some(job) = state.operations.get(job) else { return Ok(Vec::new()) };
-        let ids = job.groups.get(&id.group()).into_iter().flatten();
+        let ids = job.groups.get(id.group().as_str()).into_iter().flatten();
         Ok(ids.filter_map(|id| job.by_id.get(id)).map(versioned).collect())
     }
 

@@ -8,11 +8,10 @@ use std::time::Duration;
 use futures::future::join_all;
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::event::Event;
-use goldfleet_model::ids::{JobId, SubscriptionId};
+use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{Kind, Lease, Operation, OperationId, OperationState};
+use goldfleet_model::operation::{GroupId, Lease, Operation, OperationId, OperationState};
 use goldfleet_model::state::{JobEvent, OperationEvent};
-use goldfleet_model::target::TargetKey;
 use goldfleet_model::upload::{Upload, UploadState};
 use jiff::Timestamp;
 use serde_json::json;
@@ -33,8 +32,9 @@ pub async fn all(table: &dyn JobTable) {
     jobs::all(table).await;
     commit_job_requires_current_etag(table).await;
     insert_operations_keeps_existing(table).await;
+    later_plan_replaces_earlier_plan(table).await;
     largest_chunk_set_round_trips(table).await;
-    group_contains_copy_and_image_of_target(table).await;
+    group_contains_its_rows_only(table).await;
     concurrent_claims_have_one_winner(table).await;
     commit_is_atomic(table).await;
     commit_rejects_two_groups(table).await;
@@ -64,30 +64,31 @@ fn job(seconds: u64) -> Job {
     .expect("a job")
 }
 
-fn operation(job: &JobId, kind: Kind, n: u32) -> Operation {
-    let target = json!({
-        "subscription": SubscriptionId::nth_for_tests(n), "region": "westeurope", "resource_group": "images",
-        "account": "stage", "container": "vhds",
-    });
-    let store = json!({ "region": "eastus", "account": format!("gold{n:05}"), "container": "golden" });
-    let work = match kind {
-        Kind::Replicate => json!({ "kind": "seed", "store": store, "from": [] }),
-        Kind::Assemble => json!({ "kind": "copy", "target": target, "from": [store] }),
-        Kind::Image => json!({ "kind": "image", "target": target, "name": "x", "os": "linux", "generation": "v1" }),
+/// The rows of a job in this suite: a row that is its own group, and a group of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Alone,
+    First,
+    Second,
+}
+
+fn operation(job: &JobId, step: Step, n: u32) -> Operation {
+    let (group, name, position) = match step {
+        Step::Alone => ("alone", "seed", 0),
+        Step::First => ("pair", "copy", 0),
+        Step::Second => ("pair", "image", 1),
     };
-    let key =
-        TargetKey { subscription: SubscriptionId::nth_for_tests(n), region: "westeurope".parse().expect("a region") };
-    let id = match kind {
-        Kind::Replicate => OperationId::Replicate(serde_json::from_value(store).expect("a store")),
-        Kind::Assemble => OperationId::Assemble(key),
-        Kind::Image => OperationId::Image(key),
-    };
+    let group = GroupId::of(group, &[&n.to_string()]);
     serde_json::from_value(json!({
         "job": job,
-        "id": id,
+        "id": OperationId::new(group, name),
+        "plan": 1,
         "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
-        "work": work,
-        "state": if kind == Kind::Image { "waiting" } else { "ready" },
+        "kind": name,
+        "position": position,
+        "place": { "region": "westeurope", "label": n.to_string() },
+        "spec": { "v": 1, "data": { "n": n } },
+        "state": if step == Step::Second { "waiting" } else { "ready" },
         "attempts": 0,
         "failures": 0,
         "progress": { "bytes_total": 9, "bytes_done": 0, "bytes_moved": 0 },
@@ -146,7 +147,7 @@ pub async fn commit_job_requires_current_etag(table: &dyn JobTable) {
 /// Inserting again adds what is missing, and leaves alone what has moved on.
 pub async fn insert_operations_keeps_existing(table: &dyn JobTable) {
     let job = job_id();
-    let all: Vec<Operation> = (0..5).map(|n| operation(&job, Kind::Assemble, n)).collect();
+    let all: Vec<Operation> = (0..5).map(|n| operation(&job, Step::First, n)).collect();
     let rows = insert(table, &all[..2]).await;
     let (change, event) = claimed(&rows[0], "a");
     table.commit(std::slice::from_ref(&change), &[event]).await.expect("a commit");
@@ -157,10 +158,30 @@ pub async fn insert_operations_keeps_existing(table: &dyn JobTable) {
     assert_eq!(rows[0].value, change.operation);
 }
 
+/// A dispatcher that plans again replaces the rows of the attempt before it, and one that was paused cannot replace newer rows.
+pub async fn later_plan_replaces_earlier_plan(table: &dyn JobTable) {
+    let job = job_id();
+    let of_plan = |step, n, plan| Operation { plan, ..operation(&job, step, n) };
+    insert(table, &[of_plan(Step::Alone, 1, 1), of_plan(Step::First, 1, 1), of_plan(Step::First, 2, 1)]).await;
+    let second = [of_plan(Step::First, 1, 2), of_plan(Step::Second, 1, 2)];
+    assert_eq!(table.insert_operations(&second).await.expect("rows are replaced"), 2);
+    assert_eq!(table.insert_operations(&second).await.expect("rows stay"), 0);
+    assert_eq!(table.remove_earlier_plans(&job, 2).await.expect("rows are removed"), 2);
+    let plans = async || {
+        let rows = table.operations(&job).await.expect("a list");
+        rows.into_iter().map(|row| (row.value.id, row.value.plan)).collect::<Vec<_>>()
+    };
+    let expected: Vec<_> = second.iter().map(|operation| (operation.id.clone(), 2)).collect();
+    assert_eq!(plans().await, expected);
+    refused(table.insert_operations(&[of_plan(Step::First, 1, 1)]).await, ErrorKind::Conflict);
+    assert_eq!(table.remove_earlier_plans(&job, 1).await.expect("nothing is removed"), 0);
+    assert_eq!(plans().await, expected);
+}
+
 /// The chunk set of a full 4 TiB disk, in the pattern that is hardest to shorten.
 pub async fn largest_chunk_set_round_trips(table: &dyn JobTable) {
     let job = job_id();
-    let rows = insert(table, &[operation(&job, Kind::Assemble, 1)]).await;
+    let rows = insert(table, &[operation(&job, Step::First, 1)]).await;
     let mut done = ChunkSet::empty(ChunkSet::MAX_LEN);
     for chunk in (0..ChunkSet::MAX_LEN).step_by(2) {
         done.insert(chunk);
@@ -173,19 +194,19 @@ pub async fn largest_chunk_set_round_trips(table: &dyn JobTable) {
     assert_eq!(table.group(&job, id).await.expect("a look")[0].value.progress.done, done);
 }
 
-/// And neither another target's nor another job's.
-pub async fn group_contains_copy_and_image_of_target(table: &dyn JobTable) {
+/// And no row of another group or another job.
+pub async fn group_contains_its_rows_only(table: &dyn JobTable) {
     let (job, other) = (job_id(), job_id());
     let of = |job: &JobId| {
-        let kinds = [Kind::Assemble, Kind::Image, Kind::Replicate];
+        let kinds = [Step::First, Step::Second, Step::Alone];
         kinds.iter().flat_map(|kind| [1, 2].map(|n| operation(job, *kind, n))).collect::<Vec<_>>()
     };
     insert(table, &of(&job)).await;
     insert(table, &of(&other)).await;
-    for (kind, size) in [(Kind::Assemble, 2), (Kind::Image, 2), (Kind::Replicate, 1)] {
+    for (kind, size) in [(Step::First, 2), (Step::Second, 2), (Step::Alone, 1)] {
         let asked = operation(&job, kind, 1);
         let group = table.group(&job, &asked.id).await.expect("a group");
-        assert_eq!(group.len(), size, "{kind}");
+        assert_eq!(group.len(), size, "{kind:?}");
         assert!(group.iter().all(|row| row.value.job == job && row.value.id.group() == asked.id.group()));
         let one = table.operation(&job, &asked.id).await.expect("a look").expect("the row");
         assert!(group.contains(&one));
@@ -195,7 +216,7 @@ pub async fn group_contains_copy_and_image_of_target(table: &dyn JobTable) {
 /// However many try at once from the same version.
 pub async fn concurrent_claims_have_one_winner(table: &dyn JobTable) {
     let job = job_id();
-    let rows = insert(table, &[operation(&job, Kind::Replicate, 1)]).await;
+    let rows = insert(table, &[operation(&job, Step::Alone, 1)]).await;
     let claims: Vec<_> = (0..16).map(|n| claimed(&rows[0], &format!("worker-{n}"))).collect();
     let tries =
         claims.iter().map(|(change, event)| table.commit(std::slice::from_ref(change), std::slice::from_ref(event)));
@@ -220,7 +241,7 @@ pub async fn concurrent_claims_have_one_winner(table: &dyn JobTable) {
 /// One stale row, and neither the others nor an event is written.
 pub async fn commit_is_atomic(table: &dyn JobTable) {
     let job = job_id();
-    let mut rows = insert(table, &[operation(&job, Kind::Assemble, 1), operation(&job, Kind::Image, 1)]).await;
+    let mut rows = insert(table, &[operation(&job, Step::First, 1), operation(&job, Step::Second, 1)]).await;
     let unchanged = Change { operation: rows[1].value.clone(), if_match: rows[1].etag.clone() };
     let renewed = table.commit(&[unchanged], &[]).await.expect("a commit").remove(0);
     let stale = std::mem::replace(&mut rows[1].etag, renewed);
@@ -245,7 +266,7 @@ pub async fn commit_is_atomic(table: &dyn JobTable) {
 /// Adapters keep a group in one partition; a commit across groups could not be atomic there.
 pub async fn commit_rejects_two_groups(table: &dyn JobTable) {
     let job = job_id();
-    let rows = insert(table, &[operation(&job, Kind::Assemble, 1), operation(&job, Kind::Assemble, 2)]).await;
+    let rows = insert(table, &[operation(&job, Step::First, 1), operation(&job, Step::First, 2)]).await;
     let (first, event) = claimed(&rows[0], "a");
     let (second, other) = claimed(&rows[1], "a");
     refused(table.commit(&[first.clone(), second], &[event]).await, ErrorKind::Invalid);
@@ -257,13 +278,13 @@ pub async fn commit_rejects_two_groups(table: &dyn JobTable) {
 /// Looks give nothing, changes are refused.
 pub async fn missing_rows_are_reported(table: &dyn JobTable) {
     let job = job_id();
-    let missing = operation(&job, Kind::Assemble, 1);
+    let missing = operation(&job, Step::First, 1);
     assert_eq!(table.operation(&job, &missing.id).await.expect("a look"), None);
     assert!(table.group(&job, &missing.id).await.expect("a look").is_empty());
     assert!(table.operations(&job).await.expect("a look").is_empty());
     assert!(table.events(&job, None).await.expect("a look").is_empty());
     // A version that the adapter itself gave, as it may refuse a made-up one for its form.
-    let other = insert(table, &[operation(&job_id(), Kind::Assemble, 1)]).await.remove(0);
+    let other = insert(table, &[operation(&job_id(), Step::First, 1)]).await.remove(0);
     let change = Change { operation: missing, if_match: other.etag };
     refused(table.commit(&[change], &[]).await, ErrorKind::NotFound);
 }
@@ -271,7 +292,7 @@ pub async fn missing_rows_are_reported(table: &dyn JobTable) {
 /// Oldest first, of a job or of one of its operations.
 pub async fn events_are_in_order(table: &dyn JobTable) {
     let job = job_id();
-    let rows = insert(table, &[operation(&job, Kind::Replicate, 1), operation(&job, Kind::Replicate, 2)]).await;
+    let rows = insert(table, &[operation(&job, Step::Alone, 1), operation(&job, Step::Alone, 2)]).await;
     let mut expected = Vec::new();
     for row in &rows {
         let mut row = row.clone();
@@ -292,7 +313,7 @@ pub async fn events_are_in_order(table: &dyn JobTable) {
 /// More than a service gives in one page, each once, in the order of their ids.
 pub async fn operations_list_is_complete(table: &dyn JobTable) {
     let job = job_id();
-    let mut made: Vec<Operation> = (0..1100).map(|n| operation(&job, Kind::Assemble, n)).collect();
+    let mut made: Vec<Operation> = (0..1100).map(|n| operation(&job, Step::First, n)).collect();
     let rows = insert(table, &made).await;
     made.sort_by_key(|operation| operation.id.to_string());
     assert_eq!(rows.into_iter().map(|row| row.value).collect::<Vec<_>>(), made);

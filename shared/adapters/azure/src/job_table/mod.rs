@@ -5,7 +5,7 @@
 //! | jobs | `job` | `j.JOB` | a job |
 //! | jobs | `job` | `e.JOB.TIME…` | an event of the job itself, beside the job so that both change together |
 //! | jobs | `upload` | `u.UPLOAD` | an upload |
-//! | operations | `JOB.SHARD` | `o.GROUP.KIND` | an operation; the rows of a group are neighbours |
+//! | operations | `JOB.SHARD` | `o.GROUP.STEP` | an operation; the rows of a group are neighbours |
 //! | operations | `JOB.SHARD` | `e.TIME…` | an event of an operation of that partition |
 //!
 //! A job's operations are spread over [`SHARDS`] partitions by their group. A partition takes 2,000 rows a second and an
@@ -14,6 +14,9 @@
 //! without looking at any other job's rows.
 
 mod rows;
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -64,39 +67,52 @@ impl AzureJobTable {
         Ok(parts.into_iter().flatten().collect())
     }
 
-    /// Adds those rows of one partition that are not there yet. Returns how many.
-    async fn insert_missing(&self, partition: &str, mut rows: Vec<(Key, Entity)>) -> PortResult<usize> {
-        let mut added = 0;
-        while !rows.is_empty() {
-            let count = rows_per_batch(&rows);
-            let batch: Vec<Action> =
-                rows[..count].iter().map(|(key, entity)| Action::Insert(key.clone(), entity.clone())).collect();
-            match self.operations.transact(&batch).await {
+    /// Writes rows of a planning attempt into one partition. Returns how many were written.
+    async fn insert_planned(&self, partition: &str, rows: Vec<(Key, Entity)>) -> PortResult<usize> {
+        let mut actions: Vec<Action> = rows.into_iter().map(|(key, entity)| Action::Insert(key, entity)).collect();
+        let mut written = 0;
+        while !actions.is_empty() {
+            let count = actions_per_batch(&actions);
+            match self.operations.transact(&actions[..count]).await {
                 Ok(_) => {
-                    added += count;
-                    rows.drain(..count);
+                    written += count;
+                    actions.drain(..count);
                 }
-                // Some of them are there, from a run that was cut short, or just now from another dispatcher. What is
-                // there only grows, so that each round leaves fewer.
-                Err(error) if error.kind == ErrorKind::AlreadyExists => {
-                    let there = self.keys(partition).await?;
-                    let before = rows.len();
-                    rows.retain(|(key, _)| !there.contains(&key.row));
-                    if rows.len() == before {
-                        return Err(error);
-                    }
+                // Rows of this attempt or of earlier ones are in the table. In each round, more of them are known.
+                Err(error) if matches!(error.kind, ErrorKind::AlreadyExists | ErrorKind::Conflict) => {
+                    let left = self.replace_earlier(partition, actions).await?;
+                    actions = left;
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(added)
+        Ok(written)
     }
 
-    /// The row keys of a partition's operations.
-    async fn keys(&self, partition: &str) -> PortResult<std::collections::HashSet<String>> {
+    /// Compares actions with the rows of a partition: rows of the same attempt are left out, rows of an earlier attempt are
+    /// replaced in the version that was read.
+    async fn replace_earlier(&self, partition: &str, actions: Vec<Action>) -> PortResult<Vec<Action>> {
         let filter = format!("PartitionKey eq '{partition}' and {}", rows::OPERATIONS);
-        let rows = self.operations.query(&filter, Some("RowKey")).await?;
-        Ok(rows.iter().filter_map(|row| row.get("RowKey")?.as_str().map(str::to_owned)).collect())
+        let found = self.operations.query(&filter, None).await?;
+        let by_key: HashMap<&str, &Entity> =
+            found.iter().filter_map(|row| Some((row.get("RowKey")?.as_str()?, row))).collect();
+        let mut left = Vec::with_capacity(actions.len());
+        for action in actions {
+            let (Action::Insert(key, entity) | Action::Merge(key, entity, _)) = action else { continue };
+            let Some(row) = by_key.get(key.row.as_str()) else {
+                left.push(Action::Insert(key, entity));
+                continue;
+            };
+            match rows::plan(row).cmp(&rows::plan(&entity)) {
+                Ordering::Equal => {}
+                Ordering::Less => left.push(Action::Merge(key, entity, rows::etag(row)?)),
+                Ordering::Greater => {
+                    let message = "the job was planned again by another dispatcher";
+                    return Err(PortError::new(ErrorKind::Conflict, message));
+                }
+            }
+        }
+        Ok(left)
     }
 }
 
@@ -159,7 +175,7 @@ impl JobTable for AzureJobTable {
         let parts = rows::partitions(id).map(async |partition| {
             remove_all(&self.operations, &partition, &format!("PartitionKey eq '{partition}'")).await
         });
-        stream::iter(parts).buffered(MAX_IN_FLIGHT).try_collect::<Vec<()>>().await?;
+        stream::iter(parts).buffered(MAX_IN_FLIGHT).try_collect::<Vec<usize>>().await?;
         let key = rows::job_key(id);
         remove_all(&self.jobs, &key.partition, &rows::events_of_job(id)).await?;
         match self.jobs.delete(&key, if_match).await {
@@ -175,8 +191,16 @@ impl JobTable for AzureJobTable {
             let key = rows::operation_key(&operation.job, &operation.id);
             parts.entry(key.partition.clone()).or_default().push((key, rows::of_operation(operation)?));
         }
-        let inserts = parts.into_iter().map(async |(partition, rows)| self.insert_missing(&partition, rows).await);
+        let inserts = parts.into_iter().map(async |(partition, rows)| self.insert_planned(&partition, rows).await);
         stream::iter(inserts).buffered(MAX_IN_FLIGHT).try_fold(0, async |sum, added| Ok(sum + added)).await
+    }
+
+    async fn remove_earlier_plans(&self, job: &JobId, plan: u32) -> PortResult<usize> {
+        let parts = rows::partitions(job).map(async |partition| {
+            let filter = format!("PartitionKey eq '{partition}' and {}", rows::of_earlier_plans(plan));
+            remove_all(&self.operations, &partition, &filter).await
+        });
+        stream::iter(parts).buffered(MAX_IN_FLIGHT).try_fold(0, async |sum, removed| Ok(sum + removed)).await
     }
 
     async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
@@ -243,8 +267,9 @@ impl JobTable for AzureJobTable {
     }
 }
 
-/// Removes the rows of one partition that `filter` names.
-async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<()> {
+/// Removes the rows of one partition that `filter` names. Returns how many.
+async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<usize> {
+    let mut removed = 0;
     loop {
         let rows = table.query(filter, Some("RowKey")).await?;
         let keys = rows.iter().filter_map(|row| row.get("RowKey")?.as_str());
@@ -252,7 +277,7 @@ async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<
         let mut vanished = false;
         for batch in actions.chunks(MAX_ACTIONS) {
             match table.transact(batch).await {
-                Ok(_) => {}
+                Ok(_) => removed += batch.len(),
                 // Somebody else removes them as well: fewer are left at the next round.
                 Err(error) if error.kind == ErrorKind::NotFound && error.code == "resource-not-found" => {
                     vanished = true;
@@ -261,16 +286,19 @@ async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<
             }
         }
         if !vanished {
-            return Ok(());
+            return Ok(removed);
         }
     }
 }
 
-/// How many of the rows fit into one transaction.
-fn rows_per_batch(rows: &[(Key, Entity)]) -> usize {
+/// How many of the actions fit into one transaction.
+fn actions_per_batch(actions: &[Action]) -> usize {
     let mut bytes = 0;
-    let fits = rows.iter().take(MAX_ACTIONS).take_while(|(_, entity)| {
-        bytes += rows::length(entity);
+    let fits = actions.iter().take(MAX_ACTIONS).take_while(|action| {
+        bytes += match action {
+            Action::Insert(_, entity) | Action::Merge(_, entity, _) => rows::length(entity),
+            Action::Delete(_) => 0,
+        };
         bytes <= MAX_BATCH_BYTES
     });
     fits.count().max(1)

@@ -9,7 +9,7 @@ use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::operation::{GroupId, Operation, OperationId};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::{ETag, Versioned};
@@ -37,6 +37,14 @@ pub(super) const UPLOADS: &str = "PartitionKey eq 'upload'";
 /// The operations of a partition.
 pub(super) const OPERATIONS: &str = "RowKey ge 'o.' and RowKey lt 'o/'";
 
+/// The property that holds an operation's planning attempt.
+const PLAN: &str = "Plan";
+
+/// The operations of a partition that planning attempts before `plan` wrote.
+pub(super) fn of_earlier_plans(plan: u32) -> String {
+    format!("{OPERATIONS} and {PLAN} lt {plan}")
+}
+
 /// The events of a partition.
 pub(super) const EVENTS: &str = "RowKey ge 'e.' and RowKey lt 'e/'";
 
@@ -49,14 +57,13 @@ pub(super) fn upload_key(upload: &JobId) -> Key {
 }
 
 pub(super) fn operation_key(job: &JobId, id: &OperationId) -> Key {
-    let group = id.group();
-    Key::new(partition(job, shard(&group)), format!("o.{group}.{}", id.kind()))
+    Key::new(partition(job, shard(id.group())), format!("o.{id}"))
 }
 
 /// The rows of a group, which are neighbours.
 pub(super) fn group_filter(job: &JobId, id: &OperationId) -> String {
     let group = id.group();
-    let partition = partition(job, shard(&group));
+    let partition = partition(job, shard(group));
     format!("PartitionKey eq '{partition}' and RowKey ge 'o.{group}.' and RowKey lt 'o.{group}/'")
 }
 
@@ -70,16 +77,18 @@ fn partition(job: &JobId, shard: u32) -> String {
 }
 
 /// The same for every version of the program: FNV-1a, which needs no more than spread the groups.
-fn shard(group: &str) -> u32 {
-    let hash = group.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+fn shard(group: &GroupId) -> u32 {
+    let hash =
+        group.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash % SHARDS
 }
 
 /// Events are in the order in which they were written, by the clocks of the writers: what an event says of its time can be
 /// the same for several.
 pub(super) fn event_key(event: &Event, now: Timestamp, index: usize) -> Key {
-    let group = event.operation.as_ref().map(OperationId::group).unwrap_or_default();
-    Key::new(partition(&event.job, shard(&group)), format!("e.{}", written_at(now, index)))
+    // An event of an operation lies beside it. Events of the job itself have another key.
+    let shard = event.operation.as_ref().map_or(0, |id| shard(id.group()));
+    Key::new(partition(&event.job, shard), format!("e.{}", written_at(now, index)))
 }
 
 pub(super) fn job_event_key(job: &JobId, now: Timestamp, index: usize) -> Key {
@@ -92,7 +101,7 @@ fn written_at(now: Timestamp, index: usize) -> String {
 
 /// The filter for the events of one operation, in its partition.
 pub(super) fn events_of_operation(job: &JobId, id: &OperationId) -> String {
-    format!("PartitionKey eq '{}' and {EVENTS} and Operation eq '{id}'", partition(job, shard(&id.group())))
+    format!("PartitionKey eq '{}' and {EVENTS} and Operation eq '{id}'", partition(job, shard(id.group())))
 }
 
 /// The filter for the events of a job itself.
@@ -137,10 +146,11 @@ pub(super) fn to_job(row: &Entity) -> PortResult<Versioned<Job>> {
 pub(super) fn of_operation(operation: &Operation) -> PortResult<Entity> {
     let columns = [
         ("State", operation.state.as_str().to_owned()),
-        ("Kind", operation.id.kind().to_string()),
-        ("Region", operation.id.region().to_string()),
+        ("Kind", operation.kind.to_string()),
+        ("Region", operation.place.region.to_string()),
     ];
     let mut row = of(operation, columns)?;
+    row.insert(PLAN.to_owned(), json!(operation.plan));
     let done = operation.progress.done.encode();
     let mut parts = 0;
     for (part, bytes) in done.chunks(BINARY_PART).enumerate() {
@@ -151,6 +161,11 @@ pub(super) fn of_operation(operation: &Operation) -> PortResult<Entity> {
     }
     row.insert("DoneParts".to_owned(), json!(parts));
     Ok(row)
+}
+
+/// The planning attempt that wrote an operation's row.
+pub(super) fn plan(row: &Entity) -> u32 {
+    row.get(PLAN).and_then(Value::as_u64).and_then(|plan| u32::try_from(plan).ok()).unwrap_or(0)
 }
 
 pub(super) fn to_operation(row: &Entity) -> PortResult<Versioned<Operation>> {
@@ -223,7 +238,7 @@ fn value<T: DeserializeOwned>(row: &Entity) -> PortResult<T> {
     serde_json::from_str(&body).map_err(|error| corrupt_row(row, &error.to_string()))
 }
 
-fn etag(row: &Entity) -> PortResult<ETag> {
+pub(super) fn etag(row: &Entity) -> PortResult<ETag> {
     let etag = row.get("odata.etag").and_then(Value::as_str);
     etag.map(|etag| ETag(etag.to_owned())).ok_or_else(|| corrupt_row(row, "it came without an ETag"))
 }

@@ -5,12 +5,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::Kind;
 use goldfleet_model::state::JobEvent;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-use super::{START, claimed, insert, job, operation, refused};
+use super::{START, Step, claimed, insert, job, operation, refused};
 use crate::error::{ErrorKind, PortResult};
 use crate::job_table::JobTable;
 
@@ -28,7 +27,7 @@ async fn remove_job_removes_all_rows(table: &dyn JobTable) {
     let made = [job(1), job(1), job(1)];
     for job in &made {
         table.insert_job(job).await.expect("a job is inserted");
-        let operations: Vec<_> = (0..150).map(|n| operation(&job.id, Kind::Assemble, n)).collect();
+        let operations: Vec<_> = (0..150).map(|n| operation(&job.id, Step::First, n)).collect();
         for row in insert(table, &operations).await.iter().take(3) {
             let (change, event) = claimed(row, "someone");
             table.commit(&[change], &[event]).await.expect("a claim lands");
