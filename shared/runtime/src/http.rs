@@ -101,7 +101,6 @@ fn loopback_address(address: SocketAddr) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
-    use goldfleet_model::operation::Kind;
 
     use super::*;
 
@@ -132,7 +131,7 @@ mod tests {
         monitor.health.coordination_reached();
         assert!(get(address, "/ready").await.starts_with("HTTP/1.1 200"));
         assert_eq!(asked(address).await, Ok(()));
-        monitor.metrics.bytes_moved(Kind::Assemble, 512);
+        monitor.metrics.bytes_moved("copy", 512);
         let metrics = get(address, "/metrics").await;
         assert!(metrics.contains("goldfleet_moved_bytes_total{kind=\"copy\"} 512"), "{metrics}");
         assert!(metrics.contains("goldfleet_build_info{version="), "{metrics}");

@@ -1,13 +1,13 @@
 //! What a process counts of its work, in the form that Prometheus reads. `docs/telemetry.md` lists all of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use goldfleet_model::job::JobState;
 use goldfleet_model::message::QueueName;
-use goldfleet_model::operation::{Kind, OperationState};
+use goldfleet_model::operation::OperationState;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -22,30 +22,30 @@ const ATTEMPT_SECONDS_BUCKETS: [f64; 12] =
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
-    kind: &'static str,
+    kind: String,
 }
 
 impl KindLabels {
-    fn of(kind: Kind) -> Self {
-        Self { kind: kind.as_str() }
+    fn of(kind: &str) -> Self {
+        Self { kind: kind.to_owned() }
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
-    kind: &'static str,
+    kind: String,
     outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabels {
-    kind: &'static str,
+    kind: String,
     code: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
-    kind: &'static str,
+    kind: String,
     state: &'static str,
 }
 
@@ -68,14 +68,21 @@ struct BuildLabels {
 /// What a reconciler pass counted.
 #[derive(Debug, Clone, Default)]
 pub struct ReconcileCounts {
-    operations: BTreeMap<(Kind, OperationState), i64>,
+    kinds: BTreeSet<String>,
+    operations: BTreeMap<(String, OperationState), i64>,
     jobs: BTreeMap<JobState, i64>,
 }
 
 impl ReconcileCounts {
+    /// Counts operations of these kinds, which are shown even if there are none, and of others that are found.
+    pub fn of_kinds<'a>(kinds: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { kinds: kinds.into_iter().map(str::to_owned).collect(), ..Self::default() }
+    }
+
     /// Counts an operation of a job that had not ended.
-    pub fn operation(&mut self, kind: Kind, state: OperationState) {
-        *self.operations.entry((kind, state)).or_default() += 1;
+    pub fn operation(&mut self, kind: &str, state: OperationState) {
+        self.kinds.insert(kind.to_owned());
+        *self.operations.entry((kind.to_owned(), state)).or_default() += 1;
     }
 
     /// Counts a job that has not ended.
@@ -207,20 +214,21 @@ impl AttemptEnd<'_> {
 
 impl Metrics {
     /// An attempt begins; it ends with [`Metrics::attempt_ended`].
-    pub fn attempt_started(&self, kind: Kind) {
+    pub fn attempt_started(&self, kind: &str) {
         self.0.in_flight.get_or_create(&KindLabels::of(kind)).inc();
     }
 
     /// An attempt has ended.
-    pub fn attempt_ended(&self, kind: Kind, took: Duration, attempt: AttemptEnd<'_>) {
-        let kind = kind.as_str();
-        self.0.in_flight.get_or_create(&KindLabels { kind }).dec();
-        self.0.seconds.get_or_create(&KindLabels { kind }).observe(took.as_secs_f64());
-        self.0.attempts.get_or_create(&OutcomeLabels { kind, outcome: attempt.label() }).inc();
-        let by_code = |code: &str| CodeLabels { kind, code: code.to_owned() };
+    pub fn attempt_ended(&self, kind: &str, took: Duration, attempt: AttemptEnd<'_>) {
+        let labels = || KindLabels::of(kind);
+        let by_code = |code: &str| CodeLabels { kind: kind.to_owned(), code: code.to_owned() };
+        let by_outcome = OutcomeLabels { kind: kind.to_owned(), outcome: attempt.label() };
+        self.0.in_flight.get_or_create(&labels()).dec();
+        self.0.seconds.get_or_create(&labels()).observe(took.as_secs_f64());
+        self.0.attempts.get_or_create(&by_outcome).inc();
         match attempt {
-            AttemptEnd::Lost => drop(self.0.lost.get_or_create(&KindLabels { kind }).inc()),
-            AttemptEnd::Throttled => drop(self.0.throttles.get_or_create(&KindLabels { kind }).inc()),
+            AttemptEnd::Lost => drop(self.0.lost.get_or_create(&labels()).inc()),
+            AttemptEnd::Throttled => drop(self.0.throttles.get_or_create(&labels()).inc()),
             AttemptEnd::Retried(code) => drop(self.0.retries.get_or_create(&by_code(code)).inc()),
             AttemptEnd::Abandoned(Some(code)) => drop(self.0.failures.get_or_create(&by_code(code)).inc()),
             AttemptEnd::Abandoned(None)
@@ -232,27 +240,27 @@ impl Metrics {
     }
 
     /// Bytes went over the wire.
-    pub fn bytes_moved(&self, kind: Kind, bytes: u64) {
+    pub fn bytes_moved(&self, kind: &str, bytes: u64) {
         self.0.moved.get_or_create(&KindLabels::of(kind)).inc_by(bytes);
     }
 
-    /// Of the bytes that went over the wire, these came by failover.
-    pub fn failover_bytes(&self, kind: Kind, bytes: u64) {
+    /// Of the bytes that went over the wire, these came by a detour.
+    pub fn failover_bytes(&self, kind: &str, bytes: u64) {
         self.0.detoured.get_or_create(&KindLabels::of(kind)).inc_by(bytes);
     }
 
     /// A service answered that it is asked too much, and the step asks again by itself.
-    pub fn throttled(&self, kind: Kind) {
+    pub fn throttled(&self, kind: &str) {
         self.0.throttles.get_or_create(&KindLabels::of(kind)).inc();
     }
 
     /// Someone's lease was found to have run out.
-    pub fn lease_expired(&self, kind: Kind) {
+    pub fn lease_expired(&self, kind: &str) {
         self.0.expired.get_or_create(&KindLabels::of(kind)).inc();
     }
 
-    /// The reconciler sent an operation's message again.
-    pub fn operation_requeued(&self, kind: Kind) {
+    /// The sweeper sent an operation's message again.
+    pub fn operation_requeued(&self, kind: &str) {
         self.0.announced.get_or_create(&KindLabels::of(kind)).inc();
     }
 
@@ -265,10 +273,10 @@ impl Metrics {
     /// What a reconciler pass found, and how long it took.
     pub fn reconcile_finished(&self, census: &ReconcileCounts, took: Duration) {
         self.0.swept.set(took.as_secs_f64());
-        for kind in Kind::ALL {
+        for kind in &census.kinds {
             for state in OperationState::ALL {
-                let count = census.operations.get(&(kind, state)).copied().unwrap_or(0);
-                let labels = StateLabels { kind: kind.as_str(), state: state.as_str() };
+                let count = census.operations.get(&(kind.clone(), state)).copied().unwrap_or(0);
+                let labels = StateLabels { kind: kind.clone(), state: state.as_str() };
                 self.0.operations.get_or_create(&labels).set(count);
             }
         }
