@@ -2,23 +2,26 @@
 
 use std::time::Duration;
 
-use goldfleet_model::event::Event;
+use goldfleet_kinds::messages::announce;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{Lease, Operation, OperationState};
 use goldfleet_model::state::{IllegalTransition, OperationEvent};
 use goldfleet_ports::clock::{after, elapsed};
 use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
 use goldfleet_ports::error::PortResult;
+use goldfleet_ports::job_table::Change;
 use goldfleet_ports::queue::Received;
 use goldfleet_ports::rng;
 use goldfleet_ports::{Ports, Versioned};
 use goldfleet_workflow::expire::expire_lease;
-use goldfleet_workflow::release::block_image;
+use goldfleet_workflow::group::GroupChange;
 use jiff::Timestamp;
 
+use crate::context::WorkerContext;
 use crate::lease_guard::{GroupRows, LeaseGuard};
-use crate::settings::WorkerSettings;
-use crate::steps::StepContext;
+
+/// How long a message of an operation stays invisible whose kind or version this program does not know.
+const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
 
 /// What a message turned out to be.
 pub enum Claim {
@@ -32,11 +35,11 @@ pub enum Claim {
 ///
 /// # Errors
 /// Where table or queue can't be reached; the message then appears again by itself.
-pub async fn claim(shared: &StepContext, queue: QueueName, received: Received) -> PortResult<Claim> {
-    let ports = &shared.ports;
+pub async fn claim(context: &WorkerContext, queue: QueueName, received: Received) -> PortResult<Claim> {
+    let ports = &context.ports;
     let (job, id) = match Message::decode(&received.body) {
-        Ok(Message { operation: Some(id), job, .. }) if QueueName::of(id.kind()) == queue => (job, id),
-        Ok(_) => return dead_letter(ports, queue, &received, "it points at no operation of this queue").await,
+        Ok(Message { operation: Some(id), job, .. }) => (job, id),
+        Ok(_) => return dead_letter(ports, queue, &received, "it names no operation").await,
         Err(error) => return dead_letter(ports, queue, &received, &error.to_string()).await,
     };
     let Some(rows) = GroupRows::of(&id, ports.table.group(&job, &id).await?) else {
@@ -44,8 +47,13 @@ pub async fn claim(shared: &StepContext, queue: QueueName, received: Received) -
         ports.queue.delete(queue, &received.receipt).await?;
         return Ok(Claim::NotClaimed);
     };
+    if context.registry.of(&rows.own.value).is_none() {
+        // A newer program wrote the row. Its workers run it, and this one must not lose its message.
+        ports.queue.extend(queue, &received.receipt, UNKNOWN_KIND_DELAY).await?;
+        return Ok(Claim::NotClaimed);
+    }
     match claim_decision(&rows.own.value, ports.clock.now()) {
-        ClaimDecision::Claim => try_claim(shared, queue, received, rows).await,
+        ClaimDecision::Claim => try_claim(context, queue, received, rows).await,
         ClaimDecision::Delay(delay) => {
             ports.queue.extend(queue, &received.receipt, delay).await?;
             Ok(Claim::NotClaimed)
@@ -92,61 +100,77 @@ fn claim_decision(operation: &Operation, now: Timestamp) -> ClaimDecision {
     }
 }
 
-async fn try_claim(shared: &StepContext, queue: QueueName, received: Received, rows: GroupRows) -> PortResult<Claim> {
-    let StepContext { ports, settings, .. } = shared;
+async fn try_claim(
+    context: &WorkerContext,
+    queue: QueueName,
+    received: Received,
+    rows: GroupRows,
+) -> PortResult<Claim> {
+    let WorkerContext { ports, settings, .. } = context;
     let now = ports.clock.now();
     let token = rng::random_uuid();
     let lease = Lease { token, holder: settings.name.clone(), expires: after(now, settings.lease) };
-    let mut operation = rows.own.value.clone();
-    let events = match claim_events(&mut operation, lease, now, settings) {
-        Ok(events) => events,
-        Err(illegal) => {
-            tracing::error!(%illegal, "a claim was not possible");
-            return Ok(Claim::NotClaimed);
-        }
-    };
+    let mut change = GroupChange::new(rows.all(), now, &settings.name);
+    if let Err(illegal) = claim_row(&mut change, &rows.own.value, lease, settings.max_attempts) {
+        tracing::error!(%illegal, "an operation could not be claimed");
+        return Ok(Claim::NotClaimed);
+    }
+    change.advance();
+    let Some(own) = change.operation(&rows.own.value.id).cloned() else { return Ok(Claim::NotClaimed) };
     if rows.own.value.state.is_leased() {
-        shared.monitor.metrics.lease_expired(operation.id.kind());
+        context.monitor.metrics.lease_expired(own.kind.as_str());
     }
-    let mut commit = Commit::default();
-    commit.push(&rows.own, operation.clone(), events);
-    if operation.state == OperationState::Failed {
-        block_image(&rows.siblings, now, &settings.name, &mut commit);
-    }
+    let commit = change.into_commit();
     match commit_confirmed(ports, &commit).await? {
-        CommitOutcome::Committed(etags) if operation.state == OperationState::Running => {
-            let etag = etags.into_iter().next().unwrap_or(rows.own.etag);
-            let rows = GroupRows { own: Versioned { value: operation, etag }, siblings: rows.siblings };
-            Ok(Claim::Claimed(Box::new(LeaseGuard::new(ports.clone(), settings, token, rows, received.receipt))))
+        CommitOutcome::Committed(etags) if own.state == OperationState::Running => {
+            let is_own = |change: &Change| change.operation.id == own.id;
+            let written = commit.changes.iter().position(is_own).and_then(|at| etags.into_iter().nth(at));
+            let etag = written.unwrap_or(rows.own.etag);
+            let rows = GroupRows { own: Versioned { value: own, etag }, siblings: rows.siblings };
+            let guard = LeaseGuard::new(ports.clone(), settings, token, queue, rows, received.receipt);
+            Ok(Claim::Claimed(Box::new(guard)))
         }
         CommitOutcome::Committed(_) => {
-            if operation.state == OperationState::Failed {
-                ports.queue.send(QueueName::DeadLetter, &received.body, Duration::ZERO).await?;
-            }
-            ports.queue.delete(queue, &received.receipt).await?;
+            end_of_lost_operation(context, queue, &received, &own, &commit).await?;
             Ok(Claim::NotClaimed)
         }
-        // Someone else was first, and has a message of its own; this one is a duplicate that the row will answer.
+        // Someone else was first, and has a message of its own. This one is a duplicate that the row will answer.
         CommitOutcome::Conflict(_) => Ok(Claim::NotClaimed),
     }
 }
 
-/// Takes the operation through what a claim means: the expiry of the lease before it, if there was one, and the claim,
-/// or the end where its workers have disappeared too often or it was to be cancelled.
-fn claim_events(
-    operation: &mut Operation,
+/// Sends and deletes messages after a claim found that the operation has ended with its lost worker.
+async fn end_of_lost_operation(
+    context: &WorkerContext,
+    queue: QueueName,
+    received: &Received,
+    own: &Operation,
+    commit: &Commit,
+) -> PortResult<()> {
+    let ports = &context.ports;
+    for ready in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
+        announce(ports, &context.registry, ready).await?;
+    }
+    context.hints.send(ports, commit.operations()).await?;
+    if own.state == OperationState::Failed {
+        ports.queue.send(QueueName::DeadLetter, &received.body, Duration::ZERO).await?;
+    }
+    ports.queue.delete(queue, &received.receipt).await
+}
+
+/// Takes the row through what a claim means: the expiry of the previous lease, if there was one, and the claim. If its
+/// workers were lost too often, or it was cancelling, the expiry ends it.
+fn claim_row(
+    change: &mut GroupChange<'_>,
+    own: &Operation,
     lease: Lease,
-    now: Timestamp,
-    settings: &WorkerSettings,
-) -> Result<Vec<Event>, IllegalTransition> {
-    let who = settings.name.as_str();
-    let mut events = Vec::with_capacity(2);
-    if operation.state.is_leased() {
-        events = expire_lease(operation, settings.max_attempts, now, who)?;
-        if operation.state != OperationState::Ready {
-            return Ok(events);
+    max_attempts: u32,
+) -> Result<(), IllegalTransition> {
+    if own.state.is_leased() {
+        change.transform(&own.id, |operation, now, who| expire_lease(operation, max_attempts, now, who))?;
+        if change.operation(&own.id).is_none_or(|operation| operation.state != OperationState::Ready) {
+            return Ok(());
         }
     }
-    events.push(operation.apply(OperationEvent::Claim(lease), now, who)?);
-    Ok(events)
+    change.apply(&own.id, OperationEvent::Claim(lease))
 }

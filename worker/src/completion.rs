@@ -2,70 +2,74 @@
 
 use std::time::Duration;
 
+use goldfleet_kinds::attempt_error::AttemptError;
+use goldfleet_kinds::lease::StopReason;
+use goldfleet_kinds::messages::announce;
+use goldfleet_kinds::outcome::{StepError, StepOutcome, StepResult};
+use goldfleet_model::document::Document;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{Operation, OperationState, TransferProgress};
 use goldfleet_model::state::OperationEvent;
-use goldfleet_ports::Ports;
 use goldfleet_ports::clock::{after, elapsed};
 use goldfleet_ports::commit::Commit;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::rng;
-use goldfleet_workflow::release::{block_image, release_image};
+use goldfleet_workflow::group::GroupChange;
 use jiff::Timestamp;
 
-use crate::attempt_error::AttemptError;
-use crate::lease_guard::{CompletedRows, GroupRows, LeaseGuard, StopReason};
-use crate::outcome::{CompletionOutcome, StepError, StepOutcome, StepResult};
+use crate::context::WorkerContext;
+use crate::lease_guard::{CompletedRows, GroupRows, LeaseGuard};
+use crate::outcome::CompletionOutcome;
 use crate::settings::WorkerSettings;
 
-/// Writes how a step ended, and passes on or removes its message.
-pub async fn complete(
-    ports: &Ports,
-    settings: &WorkerSettings,
-    lease: &LeaseGuard,
-    ended: &StepResult,
-) -> CompletionOutcome {
+/// Writes how a step ended, and sends or deletes messages.
+pub async fn complete(context: &WorkerContext, lease: &LeaseGuard, ended: &StepResult) -> CompletionOutcome {
     let jitter = rng::random_fraction();
-    let written =
-        lease.complete(|rows, progress, now| completion_events(settings, rows, progress, now, ended, jitter)).await;
-    let Some(concluded) = written else {
-        tracing::info!("the lease was lost; another worker goes on");
+    let settings = context.settings.as_ref();
+    let written = lease
+        .complete(|rows, progress, output, now| {
+            let row = Recorded { rows, progress, output };
+            completion_commit(settings, row, now, ended, jitter)
+        })
+        .await;
+    let Some(completed) = written else {
+        tracing::info!("the lease was lost; another worker takes over");
         return CompletionOutcome::Lost;
     };
-    if let Err(error) = send_messages(ports, lease, &concluded).await {
+    if let Err(error) = send_messages(context, lease, &completed).await {
         // The rows are right, and the reconciler sends what is missing.
-        tracing::warn!(%error, "messages could not be passed on");
+        tracing::warn!(%error, "messages could not be sent");
     }
-    CompletionOutcome::Written(concluded.own.state)
+    CompletionOutcome::Written { state: completed.own.state, releases: completed.releases() }
 }
 
-fn completion_events(
-    settings: &WorkerSettings,
-    rows: &GroupRows,
+/// The rows, and what the step has recorded.
+struct Recorded<'a> {
+    rows: &'a GroupRows,
     progress: TransferProgress,
+    output: Option<Document>,
+}
+
+fn completion_commit(
+    settings: &WorkerSettings,
+    Recorded { rows, progress, output }: Recorded<'_>,
     now: Timestamp,
     ended: &StepResult,
     jitter: f64,
 ) -> Option<Commit> {
-    let mut operation = rows.own.value.clone();
-    operation.progress = progress;
-    let event = event_for_outcome(settings, &operation, ended, now, jitter)?;
-    let who = settings.name.as_str();
-    let event = match operation.apply(event, now, who) {
-        Ok(event) => event,
-        Err(illegal) => {
-            tracing::error!(%illegal, "an outcome does not fit its operation");
-            return None;
-        }
-    };
-    let mut commit = Commit::default();
-    commit.push(&rows.own, operation.clone(), [event]);
-    match operation.state {
-        OperationState::Succeeded => release_image(&rows.siblings, now, who, &mut commit),
-        OperationState::Failed => block_image(&rows.siblings, now, who, &mut commit),
-        _ => {}
+    let own = &rows.own.value;
+    let event = event_for_outcome(settings, own, ended, now, jitter)?;
+    let mut change = GroupChange::new(rows.all(), now, &settings.name);
+    change.edit(&own.id, |operation| {
+        operation.progress = progress;
+        operation.output = output;
+    });
+    if let Err(illegal) = change.apply(&own.id, event) {
+        tracing::error!(%illegal, "an outcome does not fit its operation");
+        return None;
     }
-    Some(commit)
+    change.advance();
+    Some(change.into_commit())
 }
 
 /// The event that an outcome is to the operation; none where the lease is lost and nothing may be written.
@@ -105,20 +109,17 @@ fn backoff(settings: &WorkerSettings, failures: u32, jitter: f64) -> Duration {
     ceiling.mul_f64(jitter)
 }
 
-/// Sends the messages of what became ready, and removes, delays or puts aside the one in hand.
-async fn send_messages(
-    ports: &Ports,
-    lease: &LeaseGuard,
-    CompletedRows { own, siblings }: &CompletedRows,
-) -> PortResult<()> {
-    let now = ports.clock.now();
-    for ready in siblings.iter().filter(|operation| operation.state == OperationState::Ready) {
-        let message = Message::operation(&ready.job, &ready.id).encode();
-        ports.queue.send(QueueName::of(ready.id.kind()), &message, Duration::ZERO).await?;
+/// Sends the messages of the operations that became ready, and deletes, delays or dead-letters the one in hand.
+async fn send_messages(context: &WorkerContext, lease: &LeaseGuard, completed: &CompletedRows) -> PortResult<()> {
+    let WorkerContext { ports, registry, hints, .. } = context;
+    let own = &completed.own;
+    for ready in completed.siblings.iter().filter(|operation| operation.state == OperationState::Ready) {
+        announce(ports, registry, ready).await?;
     }
+    hints.send(ports, std::iter::once(own).chain(&completed.siblings)).await?;
     match own.state {
         OperationState::Ready => {
-            let delay = own.not_before.map_or(Duration::ZERO, |at| elapsed(now, at));
+            let delay = own.not_before.map_or(Duration::ZERO, |at| elapsed(ports.clock.now(), at));
             ports.queue.extend(lease.queue(), &lease.receipt(), delay).await.map(|_| ())
         }
         OperationState::Failed => {

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use goldfleet_kinds::attempt_error::AttemptError;
+use goldfleet_kinds::context::Attempt;
+use goldfleet_kinds::lease::{Lease as _, StopReason};
+use goldfleet_kinds::outcome::{StepError, StepResult};
 use goldfleet_model::message::{Message, QueueName};
-use goldfleet_model::operation::{Kind, OperationState};
+use goldfleet_model::operation::Operation;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::queue::{MAX_RECEIVE, Received};
 use goldfleet_runtime::telemetry::RepeatLimiter;
@@ -15,9 +19,9 @@ use tracing::Instrument as _;
 
 use crate::claim::{Claim, claim};
 use crate::completion::complete;
-use crate::lease_guard::{LeaseGuard, StopReason};
-use crate::outcome::{CompletionOutcome, StepResult, counted};
-use crate::steps::{self, StepContext, StepError};
+use crate::context::WorkerContext;
+use crate::lease_guard::LeaseGuard;
+use crate::outcome::{CompletionOutcome, counted};
 
 /// The queues in the order in which a worker looks into them. Seeds come first, as others wait for them, and images before
 /// copies, as they are short and end something.
@@ -35,7 +39,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// A worker's consumer.
 #[derive(Clone)]
 pub struct Consumer {
-    shared: StepContext,
+    context: WorkerContext,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
     drain: CancellationToken,
@@ -46,9 +50,9 @@ pub struct Consumer {
 impl Consumer {
     /// A consumer that works until `drain` is cancelled.
     #[must_use]
-    pub fn new(shared: StepContext, drain: CancellationToken) -> Self {
-        let permits = Arc::new(Semaphore::new(shared.settings.concurrency.max(1)));
-        Self { shared, permits, tasks: TaskTracker::new(), drain, sent: Arc::default() }
+    pub fn new(context: WorkerContext, drain: CancellationToken) -> Self {
+        let permits = Arc::new(Semaphore::new(context.settings.concurrency.max(1)));
+        Self { context, permits, tasks: TaskTracker::new(), drain, sent: Arc::default() }
     }
 
     /// Works until it is drained or, if so configured, until all queues are empty. Returns when the last step in flight
@@ -57,16 +61,16 @@ impl Consumer {
         let mut idle = FIRST_EMPTY_WAIT;
         let mut complaint = RepeatLimiter::default();
         while !self.drain.is_cancelled() {
-            self.shared.monitor.health.tick(Duration::ZERO);
+            self.context.monitor.health.tick(Duration::ZERO);
             match self.poll_queues().await {
                 Ok(0) => {
-                    if self.shared.settings.exit_when_idle && self.is_idle().await {
+                    if self.context.settings.exit_when_idle && self.is_idle().await {
                         break;
                     }
                     idle = tokio::select! {
                         biased;
                         () = self.sent.notified() => FIRST_EMPTY_WAIT,
-                        () = self.wait_after_empty_poll(idle) => (idle * 2).min(self.shared.settings.poll),
+                        () = self.wait_after_empty_poll(idle) => (idle * 2).min(self.context.settings.poll),
                     };
                 }
                 Ok(_) => idle = FIRST_EMPTY_WAIT,
@@ -75,20 +79,20 @@ impl Consumer {
                         tracing::warn!(%error, code = error.code, "queues can't be read");
                     }
                     self.wait_after_empty_poll(error.retry_after.unwrap_or(idle)).await;
-                    idle = (idle * 2).min(self.shared.settings.poll);
+                    idle = (idle * 2).min(self.context.settings.poll);
                 }
             }
         }
-        self.shared.monitor.health.set_draining();
+        self.context.monitor.health.set_draining();
         self.tasks.close();
         self.tasks.wait().await;
     }
 
     async fn wait_after_empty_poll(&self, duration: Duration) {
-        self.shared.monitor.health.tick(duration);
+        self.context.monitor.health.tick(duration);
         tokio::select! {
             biased;
-            () = self.shared.ports.clock.sleep(duration) => {}
+            () = self.context.ports.clock.sleep(duration) => {}
             () = self.drain.cancelled() => {}
         }
     }
@@ -98,8 +102,8 @@ impl Consumer {
         let mut received = 0;
         for queue in QUEUE_ORDER {
             let Some(room) = self.wait_for_capacity().await else { break };
-            let messages = self.shared.ports.queue.receive(queue, room, self.shared.settings.lease).await?;
-            self.shared.monitor.health.coordination_reached();
+            let messages = self.context.ports.queue.receive(queue, room, self.context.settings.lease).await?;
+            self.context.monitor.health.coordination_reached();
             received += messages.len();
             for message in messages {
                 // There is room: nobody else takes permits.
@@ -122,7 +126,7 @@ impl Consumer {
                 () = self.drain.cancelled() => return None,
                 permit = self.permits.acquire() => { drop(permit); break }
                 // With all places taken there is nothing to turn for: that is no reason to be taken for stuck.
-                () = self.shared.ports.clock.sleep(BUSY_TICK) => self.shared.monitor.health.tick(BUSY_TICK),
+                () = self.context.ports.clock.sleep(BUSY_TICK) => self.context.monitor.health.tick(BUSY_TICK),
             }
         }
         Some(self.permits.available_permits().min(MAX_RECEIVE))
@@ -134,7 +138,7 @@ impl Consumer {
             return false;
         }
         for queue in QUEUE_ORDER.into_iter().chain([QueueName::Dispatch]) {
-            if !matches!(self.shared.ports.queue.depth(queue).await, Ok(0)) {
+            if !matches!(self.context.ports.queue.depth(queue).await, Ok(0)) {
                 return false;
             }
         }
@@ -145,7 +149,7 @@ impl Consumer {
     async fn handle_message(&self, queue: QueueName, message: Received) {
         let span = span(&message);
         async {
-            match claim(&self.shared, queue, message).await {
+            match claim(&self.context, queue, message).await {
                 Ok(Claim::Claimed(lease)) => self.run_attempt(&lease).await,
                 Ok(Claim::NotClaimed) => {}
                 Err(error) => {
@@ -157,26 +161,36 @@ impl Consumer {
         .await;
     }
 
-    /// Runs the step of an operation in hand, and settles it.
+    /// Runs the step of a claimed operation, and completes it.
     async fn run_attempt(&self, lease: &LeaseGuard) {
         let operation = lease.operation().await;
-        let metrics = &self.shared.monitor.metrics;
+        let kind = operation.kind.as_str();
+        tracing::Span::current().record("target", operation.place.label.as_str());
+        let metrics = &self.context.monitor.metrics;
         let began = Instant::now();
-        metrics.attempt_started(lease.kind());
+        metrics.attempt_started(kind);
         tracing::debug!(attempt = operation.attempts, "begins");
         let ended = tokio::select! {
             biased;
             stop = lease.renew_until_lost() => Err(StepError::Stopped(stop)),
             stop = self.drain_deadline(lease) => Err(StepError::Stopped(stop)),
-            ended = steps::run(&self.shared, lease, &operation) => ended,
+            ended = self.run_step(lease, &operation) => ended,
         };
         log_completion(&ended, operation.attempts);
-        let settled = complete(&self.shared.ports, &self.shared.settings, lease, &ended).await;
-        if lease.kind() == Kind::Assemble && settled == CompletionOutcome::Written(OperationState::Succeeded) {
-            // Its image is ready, and mostly nobody is nearer to it.
+        let completion = complete(&self.context, lease, &ended).await;
+        if matches!(completion, CompletionOutcome::Written { releases: true, .. }) {
+            // The next operation of the group is ready, and mostly no other worker is nearer to it.
             self.sent.notify_one();
         }
-        metrics.attempt_ended(lease.kind(), began.elapsed(), counted(&ended, settled));
+        metrics.attempt_ended(kind, began.elapsed(), counted(&ended, completion));
+    }
+
+    async fn run_step(&self, lease: &LeaseGuard, operation: &Operation) -> StepResult {
+        match self.context.registry.of(operation) {
+            Some(kind) => kind.run(Attempt { shared: &self.context.steps, lease, operation }).await,
+            // A claim checks this first.
+            None => Err(AttemptError::fatal("row-damaged", "this program does not know the operation's kind").into()),
+        }
     }
 
     /// Tells the hold when the worker drains; returns when the step has not come to a checkpoint in time.
@@ -190,7 +204,7 @@ impl Consumer {
             biased;
             () = asked => StopReason::Drain,
             stop = lease.stop_requested(&[StopReason::Drain, StopReason::Cancel]) => {
-                self.shared.ports.clock.sleep(DRAIN_TIMEOUT).await;
+                self.context.ports.clock.sleep(DRAIN_TIMEOUT).await;
                 stop
             }
         }
@@ -202,7 +216,7 @@ impl Consumer {
 fn span(message: &Received) -> tracing::Span {
     match Message::decode(&message.body) {
         Ok(Message { job, operation: Some(id), .. }) => {
-            tracing::error_span!("operation", %job, operation = %id, target = id.location())
+            tracing::error_span!("operation", %job, operation = %id, target = tracing::field::Empty)
         }
         _ => tracing::error_span!("message", id = message.receipt.id),
     }

@@ -3,9 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use goldfleet_kinds::lease::{Lease, StopReason};
 use goldfleet_model::chunk_set::ChunkSet;
+use goldfleet_model::document::Document;
 use goldfleet_model::message::QueueName;
-use goldfleet_model::operation::{Kind, Operation, OperationId, OperationState, TransferProgress};
+use goldfleet_model::operation::{Operation, OperationId, OperationState, TransferProgress};
 use goldfleet_ports::clock::{after, before};
 use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
 use goldfleet_ports::error::{ErrorKind, PortResult};
@@ -17,17 +20,6 @@ use uuid::Uuid;
 
 use crate::settings::WorkerSettings;
 
-/// Why a step has to stop before its end; the later ones override those before them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StopReason {
-    /// The worker is shutting down.
-    Drain,
-    /// An operator asked to.
-    Cancel,
-    /// The lease is lost: whatever is still done must not be recorded.
-    Lost,
-}
-
 /// The operation's row, and the rows beside it in its group, as last seen.
 pub(crate) struct GroupRows {
     pub(crate) own: Versioned<Operation>,
@@ -38,7 +30,15 @@ impl GroupRows {
     /// The rows of a group from the view of this operation; none where it is not among them.
     pub(crate) fn of(id: &OperationId, mut group: Vec<Versioned<Operation>>) -> Option<Self> {
         let at = group.iter().position(|row| row.value.id == *id)?;
-        Some(Self { own: group.remove(at), siblings: group })
+        let own = group.remove(at);
+        // Rows of an earlier planning attempt are not part of the graph.
+        group.retain(|row| row.value.plan == own.value.plan);
+        Some(Self { own, siblings: group })
+    }
+
+    /// All rows of the group.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Versioned<Operation>> {
+        std::iter::once(&self.own).chain(&self.siblings)
     }
 }
 
@@ -49,7 +49,6 @@ pub struct LeaseGuard {
     lease: Duration,
     clock_skew: Duration,
     heartbeat: Duration,
-    kind: Kind,
     queue: QueueName,
     rows: tokio::sync::Mutex<GroupRows>,
     state: Mutex<LeaseState>,
@@ -59,18 +58,27 @@ pub struct LeaseGuard {
 /// What changes between heartbeats. Its lock is never held while anyone waits.
 struct LeaseState {
     progress: TransferProgress,
+    output: Option<Document>,
     expires: Timestamp,
     receipt: Receipt,
     receipt_renewed: Timestamp,
 }
 
 impl LeaseGuard {
-    /// The lease guard of a claim that was just committed.
-    pub(crate) fn new(ports: Ports, settings: &WorkerSettings, token: Uuid, rows: GroupRows, receipt: Receipt) -> Self {
+    /// The hold of a claim that has just landed.
+    pub(crate) fn new(
+        ports: Ports,
+        settings: &WorkerSettings,
+        token: Uuid,
+        queue: QueueName,
+        rows: GroupRows,
+        receipt: Receipt,
+    ) -> Self {
         let operation = &rows.own.value;
         let now = ports.clock.now();
         let live = LeaseState {
             progress: operation.progress.clone(),
+            output: operation.output.clone(),
             expires: operation.lease.as_ref().map_or(now, |lease| lease.expires),
             receipt,
             receipt_renewed: now,
@@ -81,8 +89,7 @@ impl LeaseGuard {
             lease: settings.lease,
             clock_skew: settings.clock_skew,
             heartbeat: settings.heartbeat,
-            kind: operation.id.kind(),
-            queue: QueueName::of(operation.id.kind()),
+            queue,
             rows: tokio::sync::Mutex::new(rows),
             state: Mutex::new(live),
             stop: watch::Sender::new(None),
@@ -94,29 +101,9 @@ impl LeaseGuard {
         self.rows.lock().await.own.value.clone()
     }
 
-    /// What the operation does.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
     fn lease_state(&self) -> MutexGuard<'_, LeaseState> {
         // Nothing panics while it holds the lock but by a bug; then the data are still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// To be asked before every effect: an error means that nothing more may be done.
-    ///
-    /// # Errors
-    /// The reason to stop. A process that was paused past its lease learns it here by the clock.
-    pub fn ensure_held(&self) -> Result<(), StopReason> {
-        if self.ports.clock.now() >= self.act_until() {
-            self.request_stop(StopReason::Lost);
-        }
-        match *self.stop.borrow() {
-            Some(stop) => Err(stop),
-            None => Ok(()),
-        }
     }
 
     /// Until when a step may act: the lease's end, less what clocks may differ.
@@ -135,51 +122,6 @@ impl LeaseGuard {
         });
     }
 
-    /// Returns when the step has to stop for one of these reasons: that one.
-    pub async fn stop_requested(&self, reasons: &[StopReason]) -> StopReason {
-        let mut receiver = self.stop.subscribe();
-        loop {
-            if let Some(stop) = *receiver.borrow_and_update()
-                && reasons.contains(&stop)
-            {
-                return stop;
-            }
-            if receiver.changed().await.is_err() {
-                // The sender lives as long as `self`, so this can't be; waiting for ever is harmless beside a step.
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    /// The progress made so far.
-    #[must_use]
-    pub fn progress(&self) -> TransferProgress {
-        self.lease_state().progress.clone()
-    }
-
-    /// Begins to count: chunks of `total` bytes in all, of which those in `done` (of `bytes` bytes) are in place; of a copy, in
-    /// the blob of this incarnation.
-    pub fn set_progress(&self, incarnation: Option<Uuid>, done: ChunkSet, bytes: u64, total: u64) {
-        let progress = &mut self.lease_state().progress;
-        progress.incarnation = incarnation;
-        progress.done = done;
-        progress.bytes_done = bytes;
-        progress.bytes_total = total;
-    }
-
-    /// Records a chunk of `bytes` bytes as in place.
-    pub fn record_chunk(&self, chunk: u32, bytes: u64) {
-        let progress = &mut self.lease_state().progress;
-        if progress.done.insert(chunk) {
-            progress.bytes_done += bytes;
-        }
-    }
-
-    /// Counts bytes that went over the wire.
-    pub fn add_bytes_moved(&self, bytes: u64) {
-        self.lease_state().progress.bytes_moved += bytes;
-    }
-
     /// Renews lease, message and progress until the hold is stopped for good.
     pub async fn renew_until_lost(&self) -> StopReason {
         loop {
@@ -192,13 +134,21 @@ impl LeaseGuard {
         }
     }
 
-    /// Writes a new expiry and the progress to the row.
-    async fn renew_row(&self) {
+    /// What the step has recorded so far: its progress and its output.
+    fn recorded(&self) -> (TransferProgress, Option<Document>) {
+        let state = self.lease_state();
+        (state.progress.clone(), state.output.clone())
+    }
+
+    /// Writes a new expiry, the progress and the output to the row. Returns whether they are on the row.
+    async fn renew_row(&self) -> bool {
         let mut rows = self.rows.lock().await;
         let renewal = |rows: &GroupRows| {
             let now = self.ports.clock.now();
             let mut operation = rows.own.value.clone();
-            operation.progress = self.progress();
+            let (progress, output) = self.recorded();
+            operation.progress = progress;
+            operation.output = output;
             operation.extend_work_period(now);
             if let Some(lease) = &mut operation.lease {
                 lease.expires = after(now, self.lease);
@@ -216,10 +166,14 @@ impl LeaseGuard {
                     }
                     rows.own = Versioned { value, etag };
                 }
+                true
             }
-            Ok(None) => {}
-            // The lease still has time; should it run out before the table answers, `ensure_held` stops the step.
-            Err(error) => tracing::warn!(%error, "a heartbeat could not be written"),
+            Ok(None) => false,
+            // The lease still has time. If it expires before the table answers, `ensure_held` stops the step.
+            Err(error) => {
+                tracing::warn!(%error, "a heartbeat could not be written");
+                false
+            }
         }
     }
 
@@ -292,13 +246,17 @@ impl LeaseGuard {
     /// makes nothing of them or the lease is gone.
     pub(crate) async fn complete<F>(&self, decide: F) -> Option<CompletedRows>
     where
-        F: Fn(&GroupRows, TransferProgress, Timestamp) -> Option<Commit>,
+        F: Fn(&GroupRows, TransferProgress, Option<Document>, Timestamp) -> Option<Commit>,
     {
         let mut rows = self.rows.lock().await;
         let id = rows.own.value.id.clone();
         let last_word = |rows: &GroupRows| {
             let lost = *self.stop.borrow() == Some(StopReason::Lost);
-            if lost { None } else { decide(rows, self.progress(), self.ports.clock.now()) }
+            if lost {
+                return None;
+            }
+            let (progress, output) = self.recorded();
+            decide(rows, progress, output, self.ports.clock.now())
         };
         loop {
             match self.commit_decision(&mut rows, last_word).await {
@@ -317,6 +275,68 @@ impl LeaseGuard {
     }
 }
 
+#[async_trait]
+impl Lease for LeaseGuard {
+    fn ensure_held(&self) -> Result<(), StopReason> {
+        if self.ports.clock.now() >= self.act_until() {
+            self.request_stop(StopReason::Lost);
+        }
+        match *self.stop.borrow() {
+            Some(stop) => Err(stop),
+            None => Ok(()),
+        }
+    }
+
+    async fn stop_requested(&self, reasons: &[StopReason]) -> StopReason {
+        let mut receiver = self.stop.subscribe();
+        loop {
+            if let Some(stop) = *receiver.borrow_and_update()
+                && reasons.contains(&stop)
+            {
+                return stop;
+            }
+            if receiver.changed().await.is_err() {
+                // The sender lives as long as `self`, so this can't be; waiting for ever is harmless beside a step.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn progress(&self) -> TransferProgress {
+        self.lease_state().progress.clone()
+    }
+
+    fn set_progress(&self, incarnation: Option<Uuid>, done: ChunkSet, bytes: u64, total: u64) {
+        let progress = &mut self.lease_state().progress;
+        progress.incarnation = incarnation;
+        progress.done = done;
+        progress.bytes_done = bytes;
+        progress.bytes_total = total;
+    }
+
+    fn record_chunk(&self, chunk: u32, bytes: u64) {
+        let progress = &mut self.lease_state().progress;
+        if progress.done.insert(chunk) {
+            progress.bytes_done += bytes;
+        }
+    }
+
+    fn add_bytes_moved(&self, bytes: u64) {
+        self.lease_state().progress.bytes_moved += bytes;
+    }
+
+    async fn put_output(&self, output: Document) -> Result<(), StopReason> {
+        self.lease_state().output = Some(output);
+        if self.renew_row().await {
+            return Ok(());
+        }
+        self.ensure_held()?;
+        // Without the row, nobody would find what was created. The attempt is repeated.
+        self.request_stop(StopReason::Lost);
+        Err(StopReason::Lost)
+    }
+}
+
 /// The operations that the last word on one of them changed, as they are then.
 pub(crate) struct CompletedRows {
     pub(crate) own: Operation,
@@ -325,6 +345,11 @@ pub(crate) struct CompletedRows {
 }
 
 impl CompletedRows {
+    /// Whether an operation of the group became ready.
+    pub(crate) fn releases(&self) -> bool {
+        self.siblings.iter().any(|operation| operation.state == OperationState::Ready)
+    }
+
     /// What a commit makes of operations, of which this one is the own.
     fn of(id: &OperationId, commit: Commit) -> Option<Self> {
         let mut operations: Vec<_> = commit.changes.into_iter().map(|change| change.operation).collect();

@@ -10,8 +10,8 @@ use goldfleet_runtime::process::{VERSION, on_stop_signal, start_http_listener};
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::Consumer;
+use crate::context::WorkerContext;
 use crate::settings::WorkerSettings;
-use crate::steps::StepContext;
 
 /// The longest wait between two looks at an empty queue of the same machine, where looking costs next to nothing.
 const MAX_LOCAL_POLL: Duration = Duration::from_millis(250);
@@ -68,7 +68,7 @@ pub async fn work_until_signalled(ports: Ports, settings: WorkerSettings) -> Por
     monitor.health.coordination_reached();
     let drain = CancellationToken::new();
     tracing::info!(worker = settings.name, concurrency = settings.concurrency, version = VERSION, "begins");
-    let pump = Consumer::new(StepContext::new(ports, settings).with_monitor(monitor.clone()), drain.clone());
+    let pump = Consumer::new(WorkerContext::new(ports, settings).with_monitor(monitor.clone()), drain.clone());
     let signals = on_stop_signal(move || {
         tracing::info!("drains: no new work, leases are given back");
         monitor.health.set_draining();

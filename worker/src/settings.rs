@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use goldfleet_kinds::context::StepSettings;
 use goldfleet_model::image::StorageType;
 
 /// A worker's settings; the program takes them from `[worker]` of the configuration.
@@ -49,7 +50,22 @@ pub struct WorkerSettings {
 }
 
 impl WorkerSettings {
-    /// The heartbeat that suits a lease: three in its time, and at least one every five seconds, so that stores that are
+    /// The part of the settings that steps need.
+    #[must_use]
+    pub fn steps(&self) -> StepSettings {
+        StepSettings {
+            heartbeat: self.heartbeat,
+            chunk_requests: self.chunk_requests,
+            seed_requests: self.seed_requests,
+            requests: self.requests,
+            detours: self.detours,
+            clone_and_patch: self.clone_and_patch,
+            renew_after: self.renew_after,
+            storage_type: self.storage_type,
+        }
+    }
+
+    /// The beat that suits a lease: three in its time, and at least one every five seconds, so that stores that are
     /// being filled can be read by others soon.
     #[must_use]
     pub fn heartbeat_for(lease: Duration) -> Duration {

@@ -11,8 +11,8 @@ use goldfleet_model::store::Store;
 use goldfleet_ports::error::{ErrorKind, PortError, SourceFault};
 use jiff::Timestamp;
 
-use crate::availability::{ChunkSources, WantedChunk};
-use crate::failover::blames_source;
+use crate::transfer::availability::{ChunkSources, WantedChunk};
+use crate::transfer::failover::blames_source;
 
 /// How often one request is tried in an attempt, before the attempt fails.
 const MAX_TRIES: u32 = 4;

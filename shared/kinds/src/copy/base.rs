@@ -19,9 +19,10 @@ use goldfleet_model::ranges::subtract;
 use goldfleet_model::store::{BlobAddress, Store};
 use goldfleet_ports::chunk_store;
 
-use super::{Attempt, StepContext, StepError};
 use crate::attempt_error::AttemptError;
-use crate::manifest_cache::ManifestLoadError;
+use crate::context::{Attempt, StepContext};
+use crate::outcome::StepError;
+use crate::transfer::manifest_cache::ManifestLoadError;
 
 /// The version that a VHD began as.
 pub(super) struct BaseVersion {

@@ -1,42 +1,115 @@
 //! Image: make the managed image of a target from its VHD.
 
-use goldfleet_model::ids::ManagedImageName;
-use goldfleet_model::image::{ImageRef, ImageTags, ManagedImageSpec};
+use async_trait::async_trait;
+use goldfleet_model::ids::{ManagedImageName, Region};
+use goldfleet_model::image::{ImageRef, ImageTags, ManagedImageId, ManagedImageSpec};
 use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::Operation;
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::target::Target;
-use goldfleet_ports::error::{ErrorKind, PortError};
+use goldfleet_ports::Ports;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::image_plane::{ChangeStatus, ManagedImage, Provisioning};
+use serde::{Deserialize, Serialize};
 
-use super::{Attempt, StepError, StepOutcome, digest_of};
 use crate::attempt_error::AttemptError;
+use crate::context::{Attempt, digest_of, read_spec};
+use crate::kind::{Kind, Probe, Verification};
+use crate::outcome::{StepError, StepOutcome};
 
-/// What the operation's managed image is to be.
-pub(super) fn spec(
-    Attempt { shared, operation, .. }: Attempt<'_>,
-    target: &Target,
-    name: &ManagedImageName,
-    os: OsType,
-    generation: Generation,
-) -> ManagedImageSpec {
-    ManagedImageSpec {
-        id: target.image(name.clone()),
-        region: target.region.clone(),
-        vhd: shared.ports.vhd(target, &operation.image),
-        os,
-        generation,
-        storage_type: shared.settings.storage_type,
-        disk_encryption_set: target.disk_encryption_set.clone(),
-        tenant: target.tenant.clone(),
-        tags: ImageTags { image: operation.image.clone(), job: operation.job.clone() }.to_map(),
+/// The kind `image`.
+pub struct Image;
+
+/// What an image operation is to do. The target is the row's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSpec {
+    /// The managed image's name.
+    pub name: ManagedImageName,
+    /// The operating system on the disk.
+    pub os: OsType,
+    /// The disk's Hyper-V generation.
+    pub generation: Generation,
+}
+
+impl Image {
+    /// The managed image that an operation creates.
+    fn image(operation: &Operation) -> Option<(&Target, ManagedImageId)> {
+        let target = operation.target()?;
+        let spec: ImageSpec = read_spec(operation).ok()?;
+        Some((target, target.image(spec.name)))
     }
 }
 
-/// Runs an image operation.
-///
-/// # Errors
-/// [`StepError`] where it was stopped or the attempt failed.
-pub(super) async fn run(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<StepOutcome, StepError> {
+#[async_trait]
+impl Kind for Image {
+    fn id(&self) -> &'static str {
+        "image"
+    }
+
+    fn queue(&self) -> QueueName {
+        QueueName::Image
+    }
+
+    fn title(&self) -> &'static str {
+        "Images made"
+    }
+
+    fn produces(&self, operation: &Operation) -> Option<String> {
+        let spec: ImageSpec = read_spec(operation).ok()?;
+        Some(spec.name.to_string())
+    }
+
+    fn delivers(&self) -> bool {
+        true
+    }
+
+    fn lacks_input(&self, code: &str) -> bool {
+        matches!(code, "vhd-not-found" | "vhd-invalid")
+    }
+
+    fn verification(&self, _ports: &Ports, operation: &Operation) -> Verification {
+        match Self::image(operation) {
+            Some((target, id)) => {
+                Verification::Image { id, region: target.region.clone(), tenant: target.tenant.clone() }
+            }
+            None => Verification::Probe,
+        }
+    }
+
+    async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
+        let Some((target, id)) = Self::image(operation) else { return Ok(Probe::Foreign) };
+        let found = ports.images.get(&id, target.tenant.as_deref()).await?;
+        Ok(match found.map(|image| classify(&image, &operation.image, &id, &target.region)) {
+            None => Probe::Absent,
+            Some(Err(_)) => Probe::Foreign,
+            Some(Ok(ExistingImage::UpToDate)) => Probe::Done,
+            Some(Ok(ExistingImage::Stale)) => Probe::Stale,
+            Some(Ok(_)) => Probe::Underway,
+        })
+    }
+
+    async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
+        let ImageSpec { name, os, generation } = attempt.spec()?;
+        let Attempt { shared, operation, .. } = attempt;
+        let target = attempt.target()?;
+        let spec = ManagedImageSpec {
+            id: target.image(name),
+            region: target.region.clone(),
+            vhd: shared.ports.vhd(target, &operation.image),
+            os,
+            generation,
+            storage_type: shared.settings.storage_type,
+            disk_encryption_set: target.disk_encryption_set.clone(),
+            tenant: target.tenant.clone(),
+            tags: ImageTags { image: operation.image.clone(), job: operation.job.clone() }.to_map(),
+        };
+        create(attempt, &spec).await
+    }
+}
+
+/// Creates a managed image, or brings the one that exists to the specification.
+async fn create(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<StepOutcome, StepError> {
     let Attempt { shared, lease, .. } = attempt;
     let images = shared.ports.images.as_ref();
     let stale = match inspect(attempt, spec).await? {
@@ -110,20 +183,25 @@ async fn inspect(
     let found = shared.ports.images.get(&spec.id, spec.tenant.as_deref()).await?;
     Ok(match found {
         None => ExistingImage::Absent,
-        Some(image) => classify(&image, &operation.image, spec)?,
+        Some(image) => classify(&image, &operation.image, &spec.id, &spec.region)?,
     })
 }
 
-/// Names are made of a template and do not heed case, so that the image may be another target's or another golden image's.
-/// Such a one is left alone: only what this very version was before may be replaced.
-fn classify(image: &ManagedImage, wanted: &ImageRef, spec: &ManagedImageSpec) -> Result<ExistingImage, AttemptError> {
-    let id = &spec.id;
+/// What an image with the name of this operation's image is. Names come from a template and are compared without case, so it
+/// may be another target's or another golden image's. Such an image is left alone: only an earlier content of this version is
+/// replaced.
+fn classify(
+    image: &ManagedImage,
+    wanted: &ImageRef,
+    id: &ManagedImageId,
+    region: &Region,
+) -> Result<ExistingImage, AttemptError> {
     let Some(digest) = ImageTags::digest_in(&image.tags) else {
         let message = format!("{id} is in the way: an image that goldfleet did not make; remove or rename it");
         return Err(AttemptError::fatal("image-foreign", message));
     };
-    if image.region != spec.region {
-        let message = format!("{id} is in {}: an image of that name can't be in {} as well", image.region, spec.region);
+    if image.region != *region {
+        let message = format!("{id} is in {}: an image of that name can't be in {region} as well", image.region);
         return Err(AttemptError::fatal("image-region-change", message));
     }
     let version = ImageTags::version_in(&image.tags);

@@ -25,7 +25,7 @@ use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 use jiff::Timestamp;
 
-use crate::availability::WantedChunk;
+use crate::transfer::availability::WantedChunk;
 use breaker::{Admission, CircuitBreaker};
 use latency::{ProbeVerdict, RouteLatency, latency_ratio, overdue_after};
 

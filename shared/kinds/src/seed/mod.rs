@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::manifest::{ChunkEntry, Manifest, chunk_name};
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::{GroupId, Operation, OperationId};
 use goldfleet_model::store::{BlobAddress, Container, Store};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::{ListedBlob, SourceRange};
@@ -14,18 +17,95 @@ use goldfleet_ports::chunk_store::{self, delete_corrupt, is_whole, renew_if_old,
 use goldfleet_ports::clock::before;
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use super::transfer::{Destination, transfer_chunks};
-use super::{Attempt, StepContext, StepError, StepOutcome, source_of};
+use crate::context::{Attempt, StepContext, read_spec, source_of};
+use crate::kind::{Kind, Probe, Transfer, Verification};
+use crate::outcome::{StepError, StepOutcome};
+use crate::transfer::manifest_cache::{ManifestCache, ManifestLoadError};
+use crate::transfer::{Destination, transfer_chunks};
 
 /// What the clocks of stores and of whoever planned the job may differ by.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
 
-/// Runs a seed.
-///
-/// # Errors
-/// [`StepError`] where it was stopped or the attempt failed.
-pub(super) async fn run(attempt: Attempt<'_>, store: &Store, from: &[Store]) -> Result<StepOutcome, StepError> {
+/// The kind `seed`.
+pub struct Seed;
+
+/// What a seed is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedSpec {
+    /// The store to fill.
+    pub store: Store,
+    /// The stores to read from: the planned parent first, then its parents up to the source.
+    pub from: Vec<Store>,
+}
+
+/// The operation that fills a store. A job has at most one for each store.
+#[must_use]
+pub fn operation_id(store: &Store) -> OperationId {
+    let parts = [store.account.as_str(), store.container.as_str()];
+    let prefix = format!("{}-{}", store.region, store.account);
+    OperationId::new(GroupId::of(&prefix, &parts), "seed")
+}
+
+#[async_trait]
+impl Kind for Seed {
+    fn id(&self) -> &'static str {
+        "seed"
+    }
+
+    fn queue(&self) -> QueueName {
+        QueueName::Seed
+    }
+
+    fn title(&self) -> &'static str {
+        "Stores filled"
+    }
+
+    fn produces(&self, operation: &Operation) -> Option<String> {
+        let spec: SeedSpec = read_spec(operation).ok()?;
+        Some(spec.store.container().to_string())
+    }
+
+    fn transfer(&self, operation: &Operation) -> Option<Transfer> {
+        let SeedSpec { store, from } = read_spec(operation).ok()?;
+        Some(Transfer { fills: Some(store), from })
+    }
+
+    fn verification(&self, _ports: &Ports, operation: &Operation) -> Verification {
+        match read_spec::<SeedSpec>(operation) {
+            Ok(spec) => Verification::Store(spec.store),
+            Err(_) => Verification::Probe,
+        }
+    }
+
+    /// A store is probed by listing its chunks. Without the manifest only an empty store can be told from others.
+    async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
+        let Ok(SeedSpec { store, from }) = read_spec(operation) else { return Ok(Probe::Foreign) };
+        let Ok(source) = source_of(&from) else { return Ok(Probe::Foreign) };
+        let cache = ManifestCache::default();
+        let manifest = match cache.get(ports.blobs.as_ref(), source, &operation.image).await {
+            Ok(manifest) => manifest,
+            Err(ManifestLoadError::Missing(_)) => return Ok(Probe::Stale),
+            Err(ManifestLoadError::Unavailable(error)) => return Err(error),
+        };
+        let present = chunk_store::list_chunks(ports.blobs.as_ref(), &store.container()).await?;
+        let has = |entry: &&ChunkEntry| present.contains_key(&chunk_name(&entry.hash));
+        Ok(match manifest.chunks.iter().filter(has).count() {
+            0 if !manifest.chunks.is_empty() => Probe::Absent,
+            count if count == manifest.chunks.len() => Probe::Done,
+            _ => Probe::Underway,
+        })
+    }
+
+    async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
+        let SeedSpec { store, from } = attempt.spec()?;
+        fill(attempt, &store, &from).await
+    }
+}
+
+/// Fills a store.
+async fn fill(attempt: Attempt<'_>, store: &Store, from: &[Store]) -> Result<StepOutcome, StepError> {
     let (blobs, container) = (attempt.blobs(), store.container());
     let manifest = attempt.manifest(source_of(from)?).await?;
     let recorded = &attempt.operation.progress.done;

@@ -3,7 +3,7 @@ use goldfleet_ports::clock::{after, elapsed};
 use proptest::prelude::*;
 
 use super::*;
-use crate::availability::ChunkSources;
+use crate::transfer::availability::ChunkSources;
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 const FAST: Duration = Duration::from_millis(300);

@@ -11,17 +11,18 @@ use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
-use super::super::{Attempt, StepError};
 use super::chunk_retry::{ChunkRetry, is_source_fault};
-use crate::availability::ChunkSources;
-use crate::failover::{SourceChoice, blames_source};
-use crate::lease_guard::StopReason;
+use crate::context::Attempt;
+use crate::lease::StopReason;
+use crate::outcome::StepError;
+use crate::transfer::availability::ChunkSources;
+use crate::transfer::failover::{SourceChoice, blames_source};
 
 /// The time between two looks whether an overdue chunk can be had elsewhere.
 const ALTERNATIVE_POLL: Duration = Duration::from_secs(1);
 
 /// Where chunks go.
-pub(in crate::steps) trait Destination: Sync {
+pub(crate) trait Destination: Sync {
     /// The account that takes the load.
     fn account(&self) -> &AccountName;
 

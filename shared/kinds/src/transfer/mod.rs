@@ -1,6 +1,9 @@
 //! Moving chunks: from whichever source has them, many at once, each recorded when it is in place.
 
+pub mod availability;
 mod chunk_retry;
+pub mod failover;
+pub mod manifest_cache;
 mod request;
 
 use std::collections::BTreeSet;
@@ -12,9 +15,10 @@ use goldfleet_model::manifest::{ChunkEntry, Manifest};
 use goldfleet_model::store::Store;
 use goldfleet_ports::error::{ErrorKind, PortError};
 
-use super::{Attempt, StepError, StepOutcome};
+use crate::context::Attempt;
+use crate::outcome::{StepError, StepOutcome};
 use chunk_retry::{ChunkRetry, RetryDecision};
-pub(super) use request::Destination;
+pub(crate) use request::Destination;
 use request::{Batch, ChunkResponse};
 
 /// How long a step stays with its lease while its sources have nothing new for it, in heartbeats. Then it gives its place
@@ -28,7 +32,7 @@ const RELIST_INTERVAL: Duration = Duration::from_millis(200);
 ///
 /// A chunk is recorded when it is proven and nothing that was sent for it may still land. One that was put in place by a
 /// second request, while the first has not been answered, is recorded only after [`Destination::settle`].
-pub(super) async fn transfer_chunks<D: Destination>(
+pub(crate) async fn transfer_chunks<D: Destination>(
     attempt: Attempt<'_>,
     manifest: &Manifest,
     from: &[Store],
@@ -82,11 +86,12 @@ fn missing(Attempt { lease, operation, .. }: Attempt<'_>) -> Vec<u32> {
     let done = lease.progress().done;
     let mut missing: Vec<u32> = done.missing().collect();
     if !missing.is_empty() {
+        // FNV-1a over the id spreads operations whose ids differ in a few characters.
         let hash = operation
             .id
             .to_string()
             .bytes()
-            .fold(0_usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+            .fold(0x811c_9dc5_usize, |hash, byte| (hash ^ usize::from(byte)).wrapping_mul(0x0100_0193));
         let start = hash % missing.len();
         missing.rotate_left(start);
     }
@@ -128,11 +133,11 @@ impl<D: Destination> Batch<'_, D> {
             let ChunkResponse { source: pick, put, .. } = self.request_chunk(&mut retry, pick).await?;
             match put {
                 Ok(bytes) => {
-                    let Attempt { shared, lease, .. } = self.attempt;
+                    let Attempt { shared, lease, operation } = self.attempt;
                     lease.add_bytes_moved(bytes);
-                    shared.monitor.metrics.bytes_moved(lease.kind(), bytes);
+                    shared.monitor.metrics.bytes_moved(operation.kind.as_str(), bytes);
                     if pick.is_failover() {
-                        shared.monitor.metrics.failover_bytes(lease.kind(), bytes);
+                        shared.monitor.metrics.failover_bytes(operation.kind.as_str(), bytes);
                     }
                     if !self.destination.is_settled(entry) {
                         return Ok(Some(chunk));
@@ -163,7 +168,7 @@ impl<D: Destination> Batch<'_, D> {
             }
             RetryDecision::Retry(wait) => {
                 if error.kind == ErrorKind::Throttled {
-                    self.attempt.shared.monitor.metrics.throttled(self.attempt.lease.kind());
+                    self.attempt.shared.monitor.metrics.throttled(self.attempt.operation.kind.as_str());
                 }
                 self.attempt.shared.ports.clock.sleep(wait).await;
             }

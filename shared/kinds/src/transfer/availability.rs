@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::ids::JobId;
-use goldfleet_model::operation::{OperationId, OperationState};
+use goldfleet_model::operation::OperationState;
 use goldfleet_model::store::Store;
 use goldfleet_ports::Ports;
 use goldfleet_ports::clock::after;
 use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
+
+use crate::seed;
 
 /// How old a look at a store may be. All operations of a process share it, so that a thousand copies that wait for one
 /// store ask for its row no more often than one.
@@ -93,7 +95,7 @@ impl ChunkAvailability {
         {
             return Ok(Arc::clone(view));
         }
-        let row = ports.table.operation(job, &OperationId::Replicate(store.clone())).await?;
+        let row = ports.table.operation(job, &seed::operation_id(store)).await?;
         let view = Arc::new(match row {
             Some(row) if row.value.state == OperationState::Succeeded => StoreContents::All,
             Some(row) => StoreContents::Some { done: row.value.progress.done, ended: row.value.state.is_terminal() },

@@ -19,9 +19,10 @@ use goldfleet_ports::blob_store::{Fence, MAX_PAGE_WRITE, SourceRange};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
 use super::base::BaseVersion;
-use super::transfer::Destination;
-use super::{Attempt, StepError};
-use crate::lease_guard::StopReason;
+use crate::context::Attempt;
+use crate::lease::StopReason;
+use crate::outcome::StepError;
+use crate::transfer::Destination;
 
 /// A VHD that is being filled.
 pub(super) struct VhdDestination<'a> {

@@ -15,7 +15,8 @@ use goldfleet_ports::rng;
 use uuid::Uuid;
 
 use super::base::{BaseVersion, VhdPlan};
-use super::{Attempt, StepError, digest_of};
+use crate::context::{Attempt, digest_of};
+use crate::outcome::StepError;
 
 /// The time between two looks at a copy that the service makes.
 const COPY_POLL_INTERVAL: Duration = Duration::from_millis(500);
