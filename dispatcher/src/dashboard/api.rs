@@ -12,7 +12,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use goldfleet_model::ids::JobId;
-use goldfleet_model::operation::Kind;
+use goldfleet_model::operation::KindId;
 use goldfleet_model::selector::Selector;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -128,7 +128,7 @@ pub async fn approve_job(
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryBody {
-    phase: Option<Kind>,
+    phase: Option<KindId>,
     targets: Vec<Selector>,
 }
 

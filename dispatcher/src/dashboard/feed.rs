@@ -106,11 +106,11 @@ pub async fn read_view(
     history: &mut Throughput,
 ) -> Result<JobView, ControlError> {
     let job = control.job(id).await?.value;
-    let rows = control.ports.table.operations(id).await?;
+    let rows = control.operations(&job).await?;
     let status = status_of(control, &job, &rows).await?;
     let now = control.ports.clock.now();
     history.observe(&rows, now);
     let begun = rows.iter().filter_map(|row| row.value.started).min().unwrap_or(job.created);
     let throughput = history.series(begun, job.finished.unwrap_or(now));
-    Ok(JobView::new(status, &rows, throughput))
+    Ok(JobView::new(&control.registry, status, &rows, throughput))
 }

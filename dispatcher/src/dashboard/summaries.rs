@@ -52,8 +52,8 @@ pub struct Summary {
 
 impl From<Status> for Summary {
     fn from(status: Status) -> Self {
-        let phases = status.phases.iter_named();
-        let image = &status.phases.image;
+        let phases = status.phases.named();
+        let image = status.phases.delivery();
         Self {
             state: status.state,
             detail: status.detail,
@@ -61,7 +61,7 @@ impl From<Status> for Summary {
             images: image.succeeded + image.skipped,
             targets: image.total,
             failed: phases.iter().map(|(_, phase)| phase.failed).sum(),
-            percent: phases.iter().map(|(_, phase)| phase.percent).sum::<f64>() / phases.len() as f64,
+            percent: phases.iter().map(|(_, phase)| phase.percent).sum::<f64>() / phases.len().max(1) as f64,
             created: status.created,
             finished: status.finished,
             job: status.job,

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use goldfleet_model::operation::{Failure, Kind, Operation, OperationId, OperationSpec, OperationState};
+use goldfleet_kinds::kind::Transfer;
+use goldfleet_kinds::registry::Registry;
+use goldfleet_model::operation::{Failure, GroupId, KindId, Operation, OperationState};
 use goldfleet_model::store::Store;
-use goldfleet_model::target::TargetKey;
 use goldfleet_ports::Versioned;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -20,7 +21,7 @@ pub struct OperationView {
     /// Its identifier in the job.
     pub id: String,
     /// What it does.
-    pub kind: Kind,
+    pub kind: KindId,
     /// The target's subscription; none for a store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscription: Option<String>,
@@ -55,21 +56,15 @@ pub struct OperationView {
 }
 
 impl OperationView {
-    fn of(operation: &Operation) -> Self {
-        let (subscription, makes) = match &operation.work {
-            OperationSpec::Replicate { store, .. } => (None, Some(store.container().to_string())),
-            OperationSpec::Assemble { target, .. } => (Some(target.subscription.to_string()), None),
-            OperationSpec::Image { target, name, .. } => {
-                (Some(target.subscription.to_string()), Some(name.to_string()))
-            }
-        };
+    fn of(registry: &Registry, operation: &Operation) -> Self {
+        let target = operation.target();
         Self {
             id: operation.id.to_string(),
-            kind: operation.id.kind(),
-            subscription,
-            name: operation.work.target().and_then(|target| target.name.clone()),
-            region: operation.id.region().to_string(),
-            makes,
+            kind: operation.kind.clone(),
+            subscription: target.map(|target| target.subscription.to_string()),
+            name: target.and_then(|target| target.name.clone()),
+            region: operation.place.region.to_string(),
+            makes: registry.get(&operation.kind).and_then(|kind| kind.produces(operation)),
             state: operation.state,
             total: operation.progress.bytes_total,
             done: operation.progress.bytes_done,
@@ -126,9 +121,9 @@ pub struct JobView {
 impl JobView {
     /// The view of a job with this status and these rows.
     #[must_use]
-    pub fn new(status: Status, rows: &[Versioned<Operation>], throughput: Series) -> Self {
-        let operations = rows.iter().map(|row| OperationView::of(&row.value)).collect();
-        Self { status, operations, tree: tree(rows), throughput }
+    pub fn new(registry: &Registry, status: Status, rows: &[Versioned<Operation>], throughput: Series) -> Self {
+        let operations = rows.iter().map(|row| OperationView::of(registry, &row.value)).collect();
+        Self { status, operations, tree: tree(registry, rows), throughput }
     }
 
     /// What has changed since `last`, in the form of the whole: only the operations that differ, and of the rest only
@@ -177,33 +172,34 @@ fn counts(status: &Status) -> Value {
 }
 
 /// The distribution tree as the operations know it: who fills whom stands on each of them.
-fn tree(rows: &[Versioned<Operation>]) -> Vec<Node> {
+fn tree(registry: &Registry, rows: &[Versioned<Operation>]) -> Vec<Node> {
+    let transfers: Vec<(&Operation, Transfer)> = rows
+        .iter()
+        .filter_map(|row| Some((&row.value, registry.get(&row.value.kind)?.transfer(&row.value)?)))
+        .collect();
     let mut plants: BTreeMap<&Store, NodeDraft> = BTreeMap::new();
-    let mut reads: HashMap<TargetKey, &Store> = HashMap::new();
-    for operation in rows.iter().map(|row| &row.value) {
-        match &operation.work {
-            OperationSpec::Replicate { store, from } => {
-                let plant = plants.entry(store).or_default();
-                plant.seed = Some(operation);
-                plant.parent = from.first();
-                if let Some(parent) = from.first() {
-                    plants.entry(parent).or_default();
-                }
-            }
-            OperationSpec::Assemble { target, from } => {
-                let Some(store) = from.first() else { continue };
-                let plant = plants.entry(store).or_default();
-                plant.targets += 1;
-                plant.failed += usize::from(operation.state == OperationState::Failed);
-                reads.insert(target.key(), store);
-            }
-            OperationSpec::Image { .. } => {}
-        }
+    let mut reads: HashMap<&GroupId, &Store> = HashMap::new();
+    for (operation, Transfer { fills, from }) in &transfers {
+        let Some(parent) = from.first() else { continue };
+        let Some(store) = fills else {
+            let plant = plants.entry(parent).or_default();
+            plant.targets += 1;
+            plant.failed += usize::from(operation.state == OperationState::Failed);
+            reads.insert(operation.id.group(), parent);
+            continue;
+        };
+        let plant = plants.entry(store).or_default();
+        plant.seed = Some(operation);
+        plant.parent = Some(parent);
+        plants.entry(parent).or_default();
     }
     for operation in rows.iter().map(|row| &row.value) {
-        let OperationId::Image(key) = &operation.id else { continue };
-        let Some(plant) = reads.get(key).and_then(|store| plants.get_mut(store)) else { continue };
-        plant.images += usize::from(matches!(operation.state, OperationState::Succeeded | OperationState::Skipped));
+        if !registry.delivers(operation) {
+            continue;
+        }
+        let store = reads.get(operation.id.group());
+        let Some(plant) = store.and_then(|store| plants.get_mut(*store)) else { continue };
+        plant.images += usize::from(operation.state.is_done());
         plant.failed += usize::from(operation.state == OperationState::Failed);
     }
     let mut nodes = Vec::with_capacity(plants.len());
