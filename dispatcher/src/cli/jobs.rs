@@ -68,7 +68,7 @@ pub async fn list(
 
 /// A row of the list. The id shows when the job was requested.
 fn job_row(row: &Status) -> [Cell; 6] {
-    let image = &row.phases.image;
+    let image = row.phases.delivery();
     let done = image.succeeded + image.skipped;
     let waits = row.approvals.as_ref().and_then(|approvals| approvals.waits);
     let waits = waits.map_or_else(String::new, |ring| format!(" (approve ring {ring})"));
@@ -174,7 +174,7 @@ pub async fn retry_command(
 ) -> Result<u8, CommandError> {
     let ChangedJob { job, yes } = &arguments.job;
     let job = choose::changed(control, "retry", job.as_ref(), *yes, console).await?.value.id;
-    let which = RetryFilter { phase: arguments.phase, targets: arguments.selection.selectors() };
+    let which = RetryFilter { phase: arguments.phase.clone(), targets: arguments.selection.selectors() };
     let retried = retry(control, &job, &which).await?;
     writeln!(console.notes, "retrying {} of job {job}", pluralize(retried, "operation"))?;
     dispatch::finish_command(control, &job, arguments.wait, console, stop, None).await

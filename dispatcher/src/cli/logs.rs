@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::JobId;
-use goldfleet_model::operation::{OperationId, OperationState};
+use goldfleet_model::operation::{Operation, OperationId, OperationState};
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::LogsArguments;
@@ -95,20 +95,31 @@ fn identity(event: &Event) -> (Option<String>, i128, String, String) {
 
 /// Which events are printed.
 struct Filter {
+    /// Only of operations whose id contains this, or that are among `named`.
     text: Option<String>,
+    /// The operations whose kind and place contain the text.
+    named: HashSet<OperationId>,
     /// Only of these operations.
     operations: Option<HashSet<OperationId>>,
 }
 
 impl Filter {
     async fn read(control: &ControlContext, job: &JobId, arguments: &LogsArguments) -> Result<Self, CommandError> {
-        let operations = if arguments.failed {
-            let rows = control.ports.table.operations(job).await?.into_iter().map(|row| row.value);
-            Some(rows.filter(|row| row.state == OperationState::Failed).map(|row| row.id).collect())
-        } else {
-            None
-        };
-        Ok(Self { text: arguments.operation.clone(), operations })
+        let mut filter = Self { text: arguments.operation.clone(), named: HashSet::new(), operations: None };
+        if !arguments.failed && filter.text.is_none() {
+            return Ok(filter);
+        }
+        let rows: Vec<Operation> =
+            control.ports.table.operations(job).await?.into_iter().map(|row| row.value).collect();
+        if let Some(text) = &filter.text {
+            let is_named = |row: &&Operation| format!("{} {}", row.kind, row.place.label).contains(text);
+            filter.named = rows.iter().filter(is_named).map(|row| row.id.clone()).collect();
+        }
+        if arguments.failed {
+            let failed = rows.into_iter().filter(|row| row.state == OperationState::Failed);
+            filter.operations = Some(failed.map(|row| row.id).collect());
+        }
+        Ok(filter)
     }
 
     async fn events(&self, control: &ControlContext, job: &JobId) -> Result<Vec<Event>, CommandError> {
@@ -118,7 +129,8 @@ impl Filter {
     }
 
     fn lets_pass(&self, operation: Option<&OperationId>) -> bool {
-        let has_text = |text: &String| operation.is_some_and(|id| id.to_string().contains(text));
+        let has_text =
+            |text: &String| operation.is_some_and(|id| id.to_string().contains(text) || self.named.contains(id));
         let is_one = |ids: &HashSet<OperationId>| operation.is_some_and(|id| ids.contains(id));
         self.text.as_ref().is_none_or(has_text) && self.operations.as_ref().is_none_or(is_one)
     }

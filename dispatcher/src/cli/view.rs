@@ -96,16 +96,16 @@ pub fn time(at: Timestamp) -> String {
 const COUNTS: [&str; 6] = ["succeeded", "failed", "cancelled", "running", "waiting", "skipped"];
 
 /// A line of the table of phases: name, percent, counts by [`COUNTS`] and bytes.
-struct PhaseLine {
-    name: &'static str,
+struct PhaseLine<'a> {
+    name: &'a str,
     percent: f64,
     total: usize,
     counts: [usize; 6],
     bytes: (u64, u64),
 }
 
-impl PhaseLine {
-    fn of(name: &'static str, phase: &Phase) -> Self {
+impl<'a> PhaseLine<'a> {
+    fn of(name: &'a str, phase: &Phase) -> Self {
         let Phase { succeeded, failed, cancelled, running, waiting, skipped, .. } = *phase;
         let counts = [succeeded, failed, cancelled, running, waiting, skipped];
         let bytes = (phase.bytes_done, phase.bytes_total);
@@ -145,7 +145,7 @@ pub fn of_bytes(part: u64, whole: u64) -> String {
 fn write_phases(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     let mut lines: Vec<PhaseLine> = status.upload.iter().map(PhaseLine::of_upload).collect();
     if !status.is_empty() {
-        lines.extend(status.phases.iter_named().map(|(kind, phase)| PhaseLine::of(kind.as_str(), phase)));
+        lines.extend(status.phases.named().iter().map(|(kind, phase)| PhaseLine::of(kind.as_str(), phase)));
     }
     if lines.is_empty() {
         return Ok(());
@@ -204,7 +204,7 @@ fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
 }
 
 fn write_next_steps(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
-    let any = status.phases.iter_named().iter().any(|(_, phase)| phase.failed + phase.cancelled > 0);
+    let any = status.phases.named().iter().any(|(_, phase)| phase.failed + phase.cancelled > 0);
     if !any || status.state == ReportedState::Running {
         return Ok(());
     }

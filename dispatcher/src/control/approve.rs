@@ -1,5 +1,6 @@
 //! Approval: an operator lets the next ring of a job begin.
 
+use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Approval, Job, JobState};
 use goldfleet_model::operation::Operation;
@@ -32,7 +33,7 @@ pub async fn approve(
 ) -> Result<ApprovalResult, ControlError> {
     loop {
         let mut row = control.job(id).await?;
-        let operations = control.ports.table.operations(id).await?;
+        let operations = control.operations(&row.value).await?;
         let now = control.ports.clock.now();
         let approved = if let Some(approval) = existing_approval(&row.value, &operations, ring) {
             ApprovalResult { approval: approval.clone(), new: false }
@@ -46,8 +47,8 @@ pub async fn approve(
                 Err(error) => return Err(error.into()),
             }
         };
-        if let Err(error) = rings::apply_ring_action(control, &row.value, &operations, now).await {
-            tracing::warn!(%error, job = %id, "the copies of an approved ring are left to the dispatcher's next sweep");
+        if let Err(error) = control.hint_gate(id, &GateKey::ring(approved.approval.ring)).await {
+            tracing::warn!(%error, job = %id, "the dispatcher starts the approved ring at its next sweep");
         }
         return Ok(approved);
     }
@@ -79,8 +80,8 @@ fn waiting_ring(job: &Job, operations: &[Versioned<Operation>], asked: Option<u3
         match rings::next_action(job, operations) {
             RingAction::AwaitApproval(ring) if asked.is_none_or(|asked| asked == ring) => return Ok(ring),
             RingAction::AwaitApproval(ring) => format!("waits for approval of ring {ring}, which is the next one"),
-            RingAction::Stop(ring) => {
-                format!("has no ring to approve because ring {ring} did not succeed: see 'goldfleet status {id}'")
+            RingAction::Stop(reason) => {
+                format!("has no ring to approve because {reason}: see 'goldfleet status {id}'")
             }
             RingAction::None | RingAction::Release(_) => {
                 format!("has no ring that waits for approval at the moment: see 'goldfleet status {id}'")

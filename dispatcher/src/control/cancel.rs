@@ -6,6 +6,8 @@ use goldfleet_model::operation::OperationState;
 use goldfleet_model::state::{JobEvent, OperationEvent};
 use goldfleet_ports::commit::Commit;
 use goldfleet_ports::error::PortResult;
+use goldfleet_workflow::group::GroupChange;
+use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError, Group, group_rows};
 
@@ -73,14 +75,15 @@ async fn is_stopped(control: &ControlContext, id: &JobId) -> PortResult<bool> {
 async fn stop_group(control: &ControlContext, id: &JobId, mut group: Group) -> PortResult<()> {
     loop {
         let now = control.ports.clock.now();
-        let mut commit = Commit::default();
-        for row in &group {
-            let mut operation = row.value.clone();
-            if let Ok(event) = operation.apply(OperationEvent::Cancel, now, &control.actor) {
-                commit.push(row, operation, [event]);
-            }
+        let commit = stop_commit(&group, now, &control.actor);
+        if commit.is_empty() {
+            return Ok(());
         }
-        if commit.is_empty() || control.commit(&commit).await? {
+        if control.commit(&commit).await? {
+            // Operations that always run follow at once.
+            for ready in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
+                control.enqueue_operation(ready).await?;
+            }
             return Ok(());
         }
         let Some(first) = group.first() else { return Ok(()) };
@@ -89,4 +92,15 @@ async fn stop_group(control: &ControlContext, id: &JobId, mut group: Group) -> P
             return Ok(());
         }
     }
+}
+
+/// Asks every operation of a group to stop, except those that always run.
+fn stop_commit(group: &Group, now: Timestamp, actor: &str) -> Commit {
+    let mut change = GroupChange::new(group, now, actor);
+    for row in group.iter().filter(|row| !row.value.always) {
+        // An operation that has ended, or is already stopping, does not allow the event.
+        let _ = change.apply(&row.value.id, OperationEvent::Cancel);
+    }
+    change.advance();
+    change.into_commit()
 }

@@ -11,7 +11,7 @@ use goldfleet_config::StagedPolicy;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{Operation, OperationSpec, OperationState};
+use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::Versioned;
@@ -100,7 +100,7 @@ pub enum Mode {
 pub async fn cleanup(control: &ControlContext, id: &JobId, mode: Mode) -> Result<CleanupResult, ControlError> {
     let row = control.job(id).await?;
     let job = &row.value;
-    let operations = control.ports.table.operations(id).await?;
+    let operations = control.operations(job).await?;
     if !job.state.is_terminal() && operations.iter().any(|operation| !operation.value.state.is_terminal()) {
         return Err(ControlError::Refused(format!(
             "job {id} has not ended: wait for it with 'goldfleet status {id} --watch', or 'goldfleet cancel {id}'"
@@ -171,12 +171,12 @@ async fn used_by_others(
         if !same_version || other.id == job.id {
             continue;
         }
-        if other.tree.is_none() {
+        if other.operations.is_none() {
             // Which targets it will have is decided when it is planned: any of this job's.
             used.extend(vhds(control, operations).map(|(vhd, _)| vhd));
             continue;
         }
-        let others = control.ports.table.operations(&other.id).await?;
+        let others = control.operations(&other).await?;
         if other.job_end(states(&others)).is_none() {
             used.extend(vhds(control, &others).map(|(vhd, _)| vhd));
         }
@@ -189,10 +189,10 @@ fn vhds<'a>(
     control: &'a ControlContext,
     operations: &'a [Versioned<Operation>],
 ) -> impl Iterator<Item = (BlobAddress, &'a Operation)> {
-    operations.iter().map(|row| &row.value).filter_map(|operation| match &operation.work {
-        OperationSpec::Assemble { target, .. } => Some((control.ports.vhd(target, &operation.image), operation)),
-        _ => None,
-    })
+    operations
+        .iter()
+        .map(|row| &row.value)
+        .filter_map(|operation| Some((control.registry.temporary_blob(&control.ports, operation)?, operation)))
 }
 
 /// Removes the VHDs of copies, but for those that are `used`. One that can't be removed keeps no other from being removed.
@@ -249,8 +249,8 @@ struct StagedVhd {
 
 impl StagedVhd {
     fn of(vhd: BlobAddress, operation: &Operation) -> Self {
-        let name = operation.work.target().and_then(|target| target.name.clone());
-        Self { target: operation.id.location(), name, vhd, digest: operation.image.digest.to_string() }
+        let name = operation.target().and_then(|target| target.name.clone());
+        Self { target: operation.place.label.clone(), name, vhd, digest: operation.image.digest.to_string() }
     }
 }
 

@@ -1,14 +1,17 @@
-//! The control context: what every control function works with.
+//! The control context: what every command of the dispatcher works with.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use goldfleet_config::Config;
+use goldfleet_kinds::messages::announce;
+use goldfleet_kinds::registry::Registry;
+use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::message::{Message, QueueName};
-use goldfleet_model::operation::{Operation, OperationState};
+use goldfleet_model::operation::{GroupId, Operation, OperationState};
 use goldfleet_model::state::{IllegalTransition, JobEvent};
 use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
@@ -28,6 +31,8 @@ pub struct ControlContext {
     pub monitor: Monitor,
     /// Who reads the disks that it uploads.
     pub readers: ScanThreads,
+    /// The kinds of operations that it knows.
+    pub registry: Registry,
 }
 
 /// Who reads disks.
@@ -119,9 +124,26 @@ pub const MAX_IN_FLIGHT: usize = 16;
 const MAX_JOBS_PER_SECOND: usize = 20;
 
 impl ControlContext {
-    /// A control context of a process that nobody watches.
+    /// The context of a process without health and metrics endpoints, which knows every kind that goldfleet has.
     pub fn new(ports: Ports, config: Arc<Config>, who: impl Into<String>) -> Self {
-        Self { ports, config, actor: who.into(), monitor: Monitor::default(), readers: ScanThreads::Threads }
+        Self {
+            ports,
+            config,
+            actor: who.into(),
+            monitor: Monitor::default(),
+            readers: ScanThreads::Threads,
+            registry: Registry::default(),
+        }
+    }
+
+    /// The operations of a job, without those that earlier planning attempts left.
+    ///
+    /// # Errors
+    /// If the table cannot be reached.
+    pub async fn operations(&self, job: &Job) -> PortResult<Vec<Versioned<Operation>>> {
+        let mut operations = self.ports.table.operations(&job.id).await?;
+        operations.retain(|row| row.value.plan == job.plan);
+        Ok(operations)
     }
 
     /// One job.
@@ -154,7 +176,7 @@ impl ControlContext {
         Ok(match job.state {
             state if state.is_terminal() => false,
             JobState::Requested => true,
-            _ => job.job_end(states(&self.ports.table.operations(&job.id).await?)).is_none(),
+            _ => job.job_end(states(&self.operations(job).await?)).is_none(),
         })
     }
 
@@ -241,8 +263,15 @@ impl ControlContext {
     /// # Errors
     /// Where the queue refuses or can't be reached.
     pub async fn enqueue_operation(&self, operation: &Operation) -> PortResult<()> {
-        let message = Message::operation(&operation.job, &operation.id).encode();
-        self.ports.queue.send(QueueName::of(operation.id.kind()), &message, Duration::ZERO).await
+        announce(&self.ports, &self.registry, operation).await
+    }
+
+    /// Asks the dispatcher to evaluate a gate of a job now instead of at its next sweep.
+    ///
+    /// # Errors
+    /// If the queue refuses or cannot be reached.
+    pub async fn hint_gate(&self, job: &JobId, gate: &GateKey) -> PortResult<()> {
+        self.ports.queue.send(QueueName::Dispatch, &Message::gate(job, gate).encode(), Duration::ZERO).await
     }
 
     /// Announces a job to the dispatcher.
@@ -267,7 +296,7 @@ fn settled_state(event: JobEvent) -> Option<JobState> {
     }
 }
 
-/// The rows that one commit may change together: a target's copy and image, or a seed.
+/// The rows of a group, which one commit may change together.
 pub type Group = Vec<Versioned<Operation>>;
 
 /// The states of a job's operations.
@@ -278,9 +307,9 @@ pub fn states(operations: &[Versioned<Operation>]) -> impl Iterator<Item = Opera
 /// A job's operations by group.
 #[must_use]
 pub fn group_rows(operations: Vec<Versioned<Operation>>) -> Vec<Group> {
-    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+    let mut groups: BTreeMap<GroupId, Group> = BTreeMap::new();
     for operation in operations {
-        groups.entry(operation.value.id.group()).or_default().push(operation);
+        groups.entry(operation.value.id.group().clone()).or_default().push(operation);
     }
     groups.into_values().collect()
 }

@@ -6,14 +6,11 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _};
 use goldfleet_config::HumanDuration;
 use goldfleet_config::targets::TargetsFile;
-use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::ids::{JobId, ManagedImageName};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::manifest::Manifest;
-use goldfleet_model::operation::{
-    Failure, Kind, Operation, OperationId, OperationSpec, OperationState, TransferProgress,
-};
+use goldfleet_model::operation::{Failure, Operation, OperationState};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::JobEvent;
 use goldfleet_model::target::{Target, TargetKey};
@@ -21,11 +18,13 @@ use goldfleet_plan::{Inventory, Plan, PlanContent, PlanRequest};
 use goldfleet_ports::error::{PortError, PortResult};
 use goldfleet_ports::retry::retry_transient;
 use goldfleet_rates::Rates;
-use jiff::Timestamp;
+use goldfleet_workflow::validate::{GraphCheck, GraphError};
 
 use crate::control::cancel::stop_operations;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::reconcile::MAX_PASS_TIME;
 use crate::control::request::{manifest, plan_order, selected_targets};
+use crate::control::routes::staging::Staging;
 use crate::control::store_inventory::read_inventory;
 
 /// What became of a job that was to be fanned out.
@@ -51,6 +50,9 @@ pub struct JobPlan {
     /// The targets that already have it.
     pub skipped: Vec<(Target, ManagedImageName)>,
 }
+
+/// How many rows are written at once.
+const ROWS_AT_ONCE: usize = 1000;
 
 /// How long a job waits before it looks again whether another has ended.
 const RECHECK_AFTER: Duration = Duration::from_secs(2);
@@ -186,79 +188,19 @@ async fn has_image(
     }
 }
 
-/// The operations of a plan, in the order in which they are announced: seeds, copies by ring, and the images that wait
-/// for them.
-#[must_use]
-pub fn operations(job: &Job, plan: &JobPlan, now: Timestamp) -> Vec<Operation> {
-    let payload = &job.payload;
-    let operation = |id: OperationId, work: OperationSpec, state: OperationState| Operation {
-        job: job.id.clone(),
-        id,
-        image: job.image.clone(),
-        work,
-        state,
-        attempts: 0,
-        failures: 0,
-        lease: None,
-        not_before: None,
-        queued: (state == OperationState::Ready).then_some(now),
-        progress: TransferProgress {
-            done: ChunkSet::default(),
-            bytes_total: payload.data_bytes,
-            ..TransferProgress::default()
-        },
-        failure: None,
-        created: now,
-        started: None,
-        stretch: None,
-        updated: now,
-    };
-    let seeds = plan.plan.tree.seeds().map(|(store, from)| {
-        operation(
-            OperationId::Replicate(store.clone()),
-            OperationSpec::Replicate { store: store.clone(), from },
-            OperationState::Ready,
-        )
-    });
-    let copy = |target: &Target, state| {
-        let from = plan.plan.sources_for(target);
-        operation(OperationId::Assemble(target.key()), OperationSpec::Assemble { target: target.clone(), from }, state)
-    };
-    let make = |target: &Target, name: &ManagedImageName, state| {
-        let (os, generation) = (payload.os, payload.generation);
-        let work = OperationSpec::Image { target: target.clone(), name: name.clone(), os, generation };
-        let mut made = operation(OperationId::Image(target.key()), work, state);
-        made.progress = TransferProgress::default();
-        made
-    };
-    // Later rings wait for the first; the reconciler lets them go.
-    let first = first_ring(job, plan);
-    let begins = |target: &Target| {
-        if Some(target.ring) == first { OperationState::Ready } else { OperationState::Waiting }
-    };
-    let copies = plan.targets.iter().map(|(target, _)| copy(target, begins(target)));
-    let images = plan.targets.iter().map(|(target, name)| make(target, name, OperationState::Waiting));
-    let skipped = plan.skipped.iter().flat_map(|(target, name)| {
-        [copy(target, OperationState::Skipped), make(target, name, OperationState::Skipped)]
-    });
-    seeds.chain(copies).chain(images).chain(skipped).collect()
-}
-
-/// The ring that begins at once: the first with anything to do. Where rings need approval it is the first of all, even if
-/// that has the image already: what comes after it begins only when somebody says so.
-fn first_ring(job: &Job, plan: &JobPlan) -> Option<u32> {
-    let lowest = |targets: &[(Target, ManagedImageName)]| targets.iter().map(|(target, _)| target.ring).min();
-    let to_do = lowest(&plan.targets);
-    let had = lowest(&plan.skipped).filter(|_| job.approvals.is_some());
-    to_do.into_iter().chain(had).min()
-}
-
 /// Fans a job out.
 ///
+/// The attempt takes the next number of the job by compare-and-swap, and its rows carry that number. The job is planned when
+/// one commit records its plan on condition that the number is still the same; messages are sent only after that. So a
+/// dispatcher that is interrupted at any point leaves rows that the next attempt replaces.
+///
 /// # Errors
-/// Where table, queue or image plane can't be reached; run it again then.
+/// If table, queue or image service cannot be reached. Run it again then.
 pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResult, ControlError> {
     let Some(job) = control.ports.table.job(id).await?.map(|job| job.value) else { return Ok(FanOutResult::Done) };
+    if job.state == JobState::Running && !job.announced {
+        return announce_planned(control, &job).await;
+    }
     if job.state != JobState::Requested {
         return abandon(control, &job).await;
     }
@@ -270,47 +212,127 @@ pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResul
         Err(ControlError::Port(error)) if error.is_retryable() => return Err(error.into()),
         Err(refusal) => return reject(control, id, &refusal).await,
     };
-    let now = control.ports.clock.now();
-    let operations = operations(&job, &plan, now);
-    let added = control.ports.table.insert_operations(&operations).await?;
-    tracing::info!(job = %id, operations = operations.len(), added, "operations are in the table");
     // Planning may have taken minutes.
-    let job = control.job(id).await?.value;
-    if job.state != JobState::Requested {
-        return abandon(control, &job).await;
+    let Some(job) = begin_attempt(control, id).await? else {
+        return Ok(FanOutResult::Deferred(Duration::ZERO));
+    };
+    let graph = Staging::new(&job, &plan, control.ports.clock.now());
+    let rows = match check(&graph) {
+        Ok(rows) => rows,
+        Err(error) => return reject(control, id, &ControlError::Refused(error.to_string())).await,
+    };
+    write_rows(control, &graph).await?;
+    if job.plan > 1 {
+        control.ports.table.remove_earlier_plans(id, job.plan).await?;
     }
-    announce_ready(control, id, &operations).await?;
-    match control.apply_event(id, JobEvent::Planned, |job| job.tree = Some(plan.plan.tree.clone())).await {
-        Ok(_) => Ok(FanOutResult::Done),
-        // Cancelled meanwhile, and perhaps ended: what was just announced must not begin.
-        Err(ControlError::Illegal(_)) => {
-            stop_operations(control, id).await?;
-            Ok(FanOutResult::Done)
-        }
-        Err(error) => Err(error),
+    let planned = |row: &mut Job| {
+        row.tree = Some(plan.plan.tree.clone());
+        row.operations = Some(rows);
+        row.announced = false;
+    };
+    match record_plan(control, &job, planned).await? {
+        Some(job) => announce(control, &job, graph.groups().flatten()).await,
+        // Another dispatcher plans it, or it was cancelled: the next look decides.
+        None => Ok(FanOutResult::Deferred(Duration::ZERO)),
     }
 }
 
-/// Leaves a job that does not wait to be fanned out, or no longer does. Cancelled or rejected while it was planned, perhaps by a
-/// dispatcher that then failed, it has operations that whoever did so did not see: they must not begin.
+/// Takes the next number for a planning attempt. None if the job does not wait for one any more, or someone else changed it.
+async fn begin_attempt(control: &ControlContext, id: &JobId) -> Result<Option<Job>, ControlError> {
+    let row = control.job(id).await?;
+    if row.value.state != JobState::Requested {
+        return Ok(None);
+    }
+    let plan = row.value.plan + 1;
+    let written = control.update_job(&row, |job| job.plan = plan).await?;
+    Ok(written.then_some(Job { plan, ..row.value }))
+}
+
+/// Checks a graph before anything of it is written. Returns how many operations it has.
+fn check(graph: &Staging<'_>) -> Result<u64, GraphError> {
+    let (mut check, mut rows) = (GraphCheck::default(), 0);
+    for group in graph.groups() {
+        check.group(&group)?;
+        rows += group.len() as u64;
+    }
+    check.finish()?;
+    Ok(rows)
+}
+
+/// Writes all rows, some groups at a time.
+async fn write_rows(control: &ControlContext, graph: &Staging<'_>) -> PortResult<()> {
+    let mut rows = Vec::new();
+    for group in graph.groups() {
+        rows.extend(group);
+        if rows.len() >= ROWS_AT_ONCE {
+            control.ports.table.insert_operations(&rows).await?;
+            control.monitor.health.tick(MAX_PASS_TIME);
+            rows.clear();
+        }
+    }
+    if !rows.is_empty() {
+        control.ports.table.insert_operations(&rows).await?;
+    }
+    Ok(())
+}
+
+/// Records the plan of an attempt on the job's row. None if the attempt is no longer the job's, or the job was cancelled.
+async fn record_plan(
+    control: &ControlContext,
+    attempt: &Job,
+    change: impl Fn(&mut Job),
+) -> Result<Option<Job>, ControlError> {
+    loop {
+        let row = control.job(&attempt.id).await?;
+        if row.value.plan != attempt.plan || row.value.state != JobState::Requested {
+            return Ok(None);
+        }
+        if let Some(planned) = control.apply_event_to(&row, JobEvent::Planned, &change).await? {
+            return Ok(Some(planned.value));
+        }
+    }
+}
+
+/// Sends the messages of a job that is planned, of which some may have been sent: a dispatcher stopped while it did that.
+async fn announce_planned(control: &ControlContext, job: &Job) -> Result<FanOutResult, ControlError> {
+    let mut operations: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
+    operations.sort_by_key(|operation| control.registry.order(&operation.kind));
+    announce(control, job, operations.into_iter()).await
+}
+
+/// Sends the messages of the operations that are ready, in this order: operations that others read from come first, so that
+/// no worker is full of operations that wait for them. Then records that they were sent.
+async fn announce(
+    control: &ControlContext,
+    job: &Job,
+    operations: impl Iterator<Item = Operation>,
+) -> Result<FanOutResult, ControlError> {
+    let ready: Vec<Operation> = operations.filter(|operation| operation.state == OperationState::Ready).collect();
+    let batches = ready.chunk_by(|one, next| one.kind == next.kind).flat_map(|of_kind| of_kind.chunks(MAX_IN_FLIGHT));
+    for some in batches {
+        futures::future::try_join_all(some.iter().map(|operation| control.enqueue_operation(operation))).await?;
+    }
+    tracing::info!(job = %job.id, messages = ready.len(), "operations are announced");
+    loop {
+        let row = control.job(&job.id).await?;
+        match row.value.state {
+            JobState::Running if !row.value.announced => {
+                if control.update_job(&row, |job| job.announced = true).await? {
+                    return Ok(FanOutResult::Done);
+                }
+            }
+            _ => return abandon(control, &row.value).await,
+        }
+    }
+}
+
+/// Leaves a job that does not wait to be fanned out. If it was cancelled or rejected while another dispatcher planned it, it has
+/// operations that must not begin.
 async fn abandon(control: &ControlContext, job: &Job) -> Result<FanOutResult, ControlError> {
     if job.state != JobState::Running {
         stop_operations(control, &job.id).await?;
     }
     Ok(FanOutResult::Done)
-}
-
-/// Seeds are announced before copies, so that no worker is full of copies that wait for them.
-async fn announce_ready(control: &ControlContext, job: &JobId, operations: &[Operation]) -> Result<(), ControlError> {
-    let ready: Vec<&Operation> =
-        operations.iter().filter(|operation| operation.state == OperationState::Ready).collect();
-    let (seeds, others): (Vec<&Operation>, Vec<&Operation>) =
-        ready.iter().partition(|operation| operation.id.kind() == Kind::Replicate);
-    for some in seeds.chunks(MAX_IN_FLIGHT).chain(others.chunks(MAX_IN_FLIGHT)) {
-        futures::future::try_join_all(some.iter().map(|operation| control.enqueue_operation(operation))).await?;
-    }
-    tracing::info!(job = %job, messages = ready.len(), "operations are announced");
-    Ok(())
 }
 
 async fn reject(control: &ControlContext, id: &JobId, refusal: &ControlError) -> Result<FanOutResult, ControlError> {

@@ -1,8 +1,8 @@
 //! One machine: the dispatcher and a worker in the process of the command that waits for a job.
 
 use goldfleet_worker::consumer::Consumer;
+use goldfleet_worker::context::WorkerContext;
 use goldfleet_worker::program;
-use goldfleet_worker::steps::StepContext;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +20,9 @@ impl LocalFleet {
     #[must_use]
     pub fn start(control: &ControlContext) -> Self {
         let mut local = Self::without_worker(control);
-        let shared = StepContext::new(control.ports.clone(), program::settings(&control.config))
-            .with_monitor(control.monitor.clone());
+        let shared = WorkerContext::new(control.ports.clone(), program::settings(&control.config))
+            .with_monitor(control.monitor.clone())
+            .with_registry(control.registry.clone());
         let pump = Consumer::new(shared, local.stop.clone());
         local.tasks.push(tokio::spawn(async move { pump.run().await }));
         local

@@ -30,6 +30,7 @@ pub mod request;
 pub mod retention;
 pub mod retry;
 pub mod rings;
+pub mod routes;
 pub(crate) mod sample_regions;
 pub mod service;
 pub mod setup;

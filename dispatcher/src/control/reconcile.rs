@@ -1,29 +1,33 @@
-//! The reconciler: repairs what got lost, and brings jobs to their end. A message too many does no harm, so where in doubt it
-//! sends one.
+//! The reconciler: repairs what was lost, opens gates, and ends jobs. A duplicate message is harmless, so in doubt it sends one.
 
 use std::time::Duration;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{Kind, Operation, OperationState};
-use goldfleet_model::state::{JobEvent, OperationEvent};
+use goldfleet_model::operation::{Operation, OperationState};
+use goldfleet_model::state::JobEvent;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::{after, elapsed};
-use goldfleet_ports::commit::Commit;
 use goldfleet_ports::error::PortResult;
 use goldfleet_runtime::metrics::ReconcileCounts;
 use goldfleet_workflow::expire::expire_lease;
-use goldfleet_workflow::release::copy_failed;
+use goldfleet_workflow::gates::Gates;
+use goldfleet_workflow::group::GroupChange;
 use jiff::Timestamp;
 
 use crate::control::cancel::stop_operations;
 use crate::control::cleanup::{StagedOutcome, remove_staged};
 use crate::control::context::{ControlContext, ControlError, group_rows, states};
-use crate::control::rings;
 
 /// How long one turn of a dispatcher may take, besides what is late anyway: fanning out a job of thousands of operations, or a
 /// look at one.
 pub(crate) const MAX_PASS_TIME: Duration = Duration::from_secs(300);
+
+/// The most levels of gates that one look at a job goes through.
+const MAX_GATE_LEVELS: usize = 64;
+
+/// How many groups are written between two looks at whether the job was cancelled.
+const RELEASE_BATCH: usize = 64;
 
 /// Where a job is after a look at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub enum JobCheck {
 /// Where table or queue can't be reached. A job that alone can't be looked after is logged, and holds no other up.
 pub async fn reconcile_open_jobs(control: &ControlContext) -> Result<usize, ControlError> {
     let began = control.ports.clock.now();
-    let mut census = ReconcileCounts::default();
+    let mut census = ReconcileCounts::of_kinds(control.registry.ids());
     let jobs = control.ports.table.open_jobs().await?;
     let (mut open, mut failed) = (0, Vec::new());
     for job in &jobs {
@@ -93,21 +97,45 @@ async fn reconcile_job(
         JobState::Cancelling => drop(stop_operations(control, &job.id).await?),
         _ => {}
     }
-    let operations = control.ports.table.operations(&job.id).await?;
+    if job.state == JobState::Running && !job.announced && now > after(job.updated, patience) {
+        // Its dispatcher stopped before it had sent the messages of the first operations.
+        requeue_job(control, &job.id).await?;
+    }
+    let mut operations = control.operations(job).await?;
     for operation in &operations {
-        census.operation(operation.value.id.kind(), operation.value.state);
+        census.operation(operation.value.kind.as_str(), operation.value.state);
     }
-    if let Some(event) = job.job_end(states(&operations)) {
-        return finish_job(control, row, event, &operations).await;
-    }
-    if rings::apply_ring_action(control, job, &operations, now).await? > 0 {
-        // Their rows are not as they were read any more; all else can wait for the next reconciler pass.
-        return Ok(JobCheck::Open);
-    }
-    for group in group_rows(operations) {
-        reconcile_group(control, &group, now, patience).await?;
+    for _ in 0..MAX_GATE_LEVELS {
+        if let Some(event) = job.job_end(states(&operations)) {
+            return finish_job(control, row, event, &operations).await;
+        }
+        if !reconcile_groups(control, job, operations, now, patience).await? {
+            break;
+        }
+        // Rows that open gates have ended: what waits behind them is decided now, not at the next sweep.
+        operations = control.operations(job).await?;
     }
     Ok(JobCheck::Open)
+}
+
+/// Repairs the groups of a job. Returns whether a row has ended that opens a gate.
+async fn reconcile_groups(
+    control: &ControlContext,
+    job: &Job,
+    operations: Vec<Versioned<Operation>>,
+    now: Timestamp,
+    patience: Duration,
+) -> Result<bool, ControlError> {
+    let gates = Gates::of(operations.iter().map(|row| &row.value));
+    let mut has_ended_opener = false;
+    for (written, group) in group_rows(operations).into_iter().enumerate() {
+        // A gate may release thousands of operations. A job that is cancelled meanwhile must not go on.
+        if written % RELEASE_BATCH == RELEASE_BATCH - 1 && control.job(&job.id).await?.value.state != job.state {
+            return Ok(false);
+        }
+        has_ended_opener |= reconcile_group(control, job, &gates, &group, now, patience).await?;
+    }
+    Ok(has_ended_opener)
 }
 
 /// Ends a job, all of whose operations had ended when they were read. Its row was read before them: where it is in another
@@ -144,78 +172,72 @@ async fn requeue_job(control: &ControlContext, id: &JobId) -> Result<(), Control
     Ok(())
 }
 
-/// Puts right what is wrong with a group: a message that must have got lost, a lease whose worker is gone, an image whose
-/// copy has ended without telling it.
+/// Repairs a group: sends a message that must have been lost, expires a lease whose worker is lost, opens and breaks gates, and
+/// advances the chain. Returns whether a row has ended that opens a gate.
 async fn reconcile_group(
     control: &ControlContext,
+    job: &Job,
+    gates: &Gates,
     group: &[Versioned<Operation>],
     now: Timestamp,
     patience: Duration,
-) -> PortResult<()> {
-    let copy = group.iter().find(|row| row.value.id.kind() == Kind::Assemble).map(|row| row.value.state);
-    let mut commit = Commit::default();
+) -> PortResult<bool> {
+    let mut change = GroupChange::new(group, now, &control.actor);
     for row in group {
-        let mut operation = row.value.clone();
-        let applied = match repair_for(&operation, copy, now, patience) {
-            Repair::None => continue,
-            Repair::Requeue => Ok(Vec::new()),
-            Repair::Apply(event) => operation.apply(event, now, &control.actor).map(|event| vec![event]),
+        let id = &row.value.id;
+        match repair_for(&row.value, now, patience) {
+            Repair::None => {}
+            Repair::Requeue => change.edit(id, |operation| {
+                operation.updated = now;
+                operation.queued = Some(now);
+            }),
             Repair::ExpireLease => {
-                control.monitor.metrics.lease_expired(operation.id.kind());
-                expire_lease(&mut operation, control.config.worker.max_attempts, now, &control.actor)
+                control.monitor.metrics.lease_expired(row.value.kind.as_str());
+                let max_attempts = control.config.worker.max_attempts;
+                let expiry =
+                    |operation: &mut Operation, now, who: &str| expire_lease(operation, max_attempts, now, who);
+                if let Err(illegal) = change.transform(id, expiry) {
+                    tracing::error!(%illegal, "a lease could not be expired");
+                }
             }
-        };
-        let events = match applied {
-            Ok(events) => events,
-            Err(illegal) => {
-                tracing::error!(%illegal, "an operation could not be put right");
-                continue;
-            }
-        };
-        operation.updated = now;
-        if operation.state == OperationState::Ready {
-            operation.queued = Some(now);
-        }
-        commit.push(row, operation, events);
-    }
-    // Where someone else was first, things are moving; the next reconciler pass sees how.
-    if !commit.is_empty() && control.commit(&commit).await? {
-        for operation in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
-            tracing::info!(job = %operation.job, operation = %operation.id, "announced again");
-            control.enqueue_operation(operation).await?;
-            control.monitor.metrics.operation_requeued(operation.id.kind());
         }
     }
-    Ok(())
+    gates.apply(job, &mut change, now);
+    let commit = change.into_commit();
+    // If another process was first, the group is not stuck. The next sweep looks again.
+    if commit.is_empty() || !control.commit(&commit).await? {
+        return Ok(false);
+    }
+    for operation in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
+        tracing::info!(job = %operation.job, operation = %operation.id, "its message is sent");
+        control.enqueue_operation(operation).await?;
+        if group.iter().any(|row| row.value.id == operation.id && row.value.state != OperationState::Waiting) {
+            control.monitor.metrics.operation_requeued(operation.kind.as_str());
+        }
+    }
+    Ok(commit.operations().any(|operation| operation.state.is_terminal() && !operation.opens.is_empty()))
 }
 
+/// What a row needs.
 enum Repair {
     None,
     Requeue,
-    Apply(OperationEvent),
     ExpireLease,
 }
 
-fn repair_for(operation: &Operation, copy: Option<OperationState>, now: Timestamp, patience: Duration) -> Repair {
+fn repair_for(operation: &Operation, now: Timestamp, patience: Duration) -> Repair {
     let long_after = |at: Timestamp| now > after(at, patience);
     match operation.state {
         OperationState::Ready => {
             let last = operation.not_before.max(operation.queued).unwrap_or(operation.created).max(operation.updated);
             if long_after(last) { Repair::Requeue } else { Repair::None }
         }
-        // The message in hand appears again when the lease ends, so this is for one that was lost.
+        // The message in hand becomes visible again when the lease expires, so this is for a message that was lost.
         OperationState::Running | OperationState::Cancelling
             if operation.lease.as_ref().is_none_or(|lease| long_after(lease.expires)) =>
         {
             Repair::ExpireLease
         }
-        OperationState::Waiting => match copy {
-            Some(OperationState::Succeeded | OperationState::Skipped) => Repair::Apply(OperationEvent::Release),
-            Some(OperationState::Failed | OperationState::Cancelled) => {
-                Repair::Apply(OperationEvent::Block(copy_failed(now)))
-            }
-            _ => Repair::None,
-        },
         _ => Repair::None,
     }
 }

@@ -7,7 +7,7 @@ use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Job, JobState, Payload};
 use goldfleet_model::manifest::{Manifest, digest_of};
-use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::operation::Operation;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_ports::Versioned;
@@ -17,6 +17,7 @@ use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError, states};
+use crate::control::routes::staging;
 
 /// A job, and whether this request made it.
 #[derive(Debug, Clone)]
@@ -97,6 +98,10 @@ pub fn new_job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Sele
         requested_by: None,
         note: None,
         approvals: None,
+        plan: 0,
+        kinds: staging::kinds(),
+        operations: None,
+        announced: false,
         tree: None,
         failure: None,
         cleaned: false,
@@ -185,7 +190,7 @@ async fn find_open_job(
         if job.state == JobState::Requested {
             return Ok(Some(job));
         }
-        let rows = control.ports.table.operations(&job.id).await?;
+        let rows = control.operations(&job).await?;
         // One that has only not been swept since its last operation ended does nothing any more.
         if job.job_end(states(&rows)).is_none() && covers_targets(&rows, targets) {
             return Ok(Some(job));
@@ -196,6 +201,6 @@ async fn find_open_job(
 
 /// Whether a job has an operation for each of these targets.
 fn covers_targets(rows: &[Versioned<Operation>], targets: &[Target]) -> bool {
-    let ids: BTreeSet<&OperationId> = rows.iter().map(|row| &row.value.id).collect();
-    targets.iter().all(|target| ids.contains(&OperationId::Image(target.key())))
+    let keys: BTreeSet<TargetKey> = rows.iter().filter_map(|row| Some(row.value.target()?.key())).collect();
+    targets.iter().all(|target| keys.contains(&target.key()))
 }

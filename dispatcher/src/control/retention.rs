@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Job;
-use goldfleet_model::operation::{Kind, OperationState};
+use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_model::store::Container;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::before;
@@ -126,8 +126,9 @@ async fn has_staged(control: &ControlContext, job: &Job) -> PortResult<bool> {
         return Ok(false);
     }
     let operations = control.ports.table.operations(&job.id).await?;
-    let mut copies = operations.iter().map(|row| &row.value).filter(|operation| operation.id.kind() == Kind::Assemble);
-    Ok(copies.any(|copy| copy.attempts > 0 && copy.state != OperationState::Skipped))
+    let leaves_blob = |operation: &Operation| control.registry.temporary_blob(&control.ports, operation).is_some();
+    let mut begun = operations.iter().map(|row| &row.value).filter(|operation| operation.attempts > 0);
+    Ok(begun.any(|operation| operation.state != OperationState::Skipped && leaves_blob(operation)))
 }
 
 /// Removes a job's rows. Returns false where somebody changed its row first.

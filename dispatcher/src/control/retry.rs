@@ -1,25 +1,29 @@
-//! Retry: only what failed or was cancelled is done again, and a copy whose VHD its image did not find.
+//! Retry: only operations that failed or were cancelled run again, and what they need. The rules are in
+//! [`goldfleet_workflow::retry`].
 
 use std::collections::BTreeSet;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{Kind, Operation, OperationSpec, OperationState};
+use goldfleet_model::operation::{KindId, Operation, OperationId, OperationState};
 use goldfleet_model::selector::Selector;
-use goldfleet_model::state::{JobEvent, OperationEvent};
-use goldfleet_model::store::Store;
+use goldfleet_model::state::JobEvent;
+use goldfleet_model::text::pluralize;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::commit::Commit;
+use goldfleet_workflow::gates::{GateState, Gates};
+use goldfleet_workflow::group::GroupChange;
+use goldfleet_workflow::retry::{self as rules, RetryRules, RetryStart};
+use jiff::Timestamp;
 
 use crate::control::context::{ControlContext, ControlError, Group, group_rows};
 use crate::control::fan_out::is_same_version;
-use crate::control::rings::RingGate;
 
 /// Which operations to try again.
 #[derive(Debug, Clone, Default)]
 pub struct RetryFilter {
     /// Only of this kind.
-    pub phase: Option<Kind>,
+    pub phase: Option<KindId>,
     /// Only of the targets that one of these selects; all, where empty.
     pub targets: Vec<Selector>,
 }
@@ -30,28 +34,35 @@ pub struct RetryFilter {
 /// # Errors
 /// [`ControlError::Refused`] where nothing is to be tried again, the job was never planned, or it is still stopping.
 pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) -> Result<usize, ControlError> {
+    if let Some(phase) = which.phase.as_ref().filter(|phase| control.registry.get(phase).is_none()) {
+        let known: Vec<&str> = control.registry.ids().collect();
+        return Err(ControlError::Refused(format!("there is no phase '{phase}': use one of {}", known.join(", "))));
+    }
     let job = control.job(id).await?.value;
-    let operations = control.ports.table.operations(id).await?;
     if job.state == JobState::Cancelling {
         return Err(ControlError::Refused(format!(
             "job {id} is still cancelling: retry when 'goldfleet status {id} --watch' has ended"
         )));
     }
-    // Operations that it has nevertheless may be some of those that were to be: planning was cut short.
-    if job.tree.is_none() && job.state.is_terminal() {
+    // Operations that it has nevertheless may be a part of the plan only: planning was interrupted.
+    if job.operations.is_none() && job.state.is_terminal() {
         let why = job.failure.map_or_else(String::new, |failure| format!(": {}", failure.message));
         return Err(ControlError::Refused(format!("job {id} was never planned{why}; dispatch the version again")));
     }
-    let gate = RingGate::of(&job, &operations);
-    let retry = RetryRun { control, job: &job, which, gate, stores: which.stores(&operations) };
-    let images_alone = which.images_without_vhd(&operations, &job);
-    let groups: Vec<Group> =
-        group_rows(operations).into_iter().filter(|group| !retry.commit(group).is_empty()).collect();
+    let operations = control.operations(&job).await?;
+    let retry = RetryRun::of(control, &job, which, &operations);
+    let groups = group_rows(operations);
+    let blocked = groups.iter().filter(|group| matches!(retry.start(group), RetryStart::Blocked(_))).count();
+    let groups: Vec<Group> = groups.into_iter().filter(|group| !retry.commit(group).is_empty()).collect();
     if groups.is_empty() {
-        return Err(ControlError::Refused(match images_alone {
+        return Err(ControlError::Refused(match blocked {
             0 => format!("no selected operation of job {id} failed or was cancelled: see 'goldfleet status {id}'"),
-            1 => format!("1 image of job {id} has no VHD yet: retry its copy too, without --phase"),
-            many => format!("{many} images of job {id} have no VHDs yet: retry their copies too, without --phase"),
+            count => {
+                let noun = which.phase.as_ref().map_or("operation".to_owned(), |phase| format!("{phase} operation"));
+                let follow = if count == 1 { "follows" } else { "follow" };
+                let count = pluralize(count as u64, &noun);
+                format!("{count} of job {id} {follow} one that did not succeed: retry without --phase")
+            }
         }));
     }
     // The job first: a job that has ended is not looked after by the reconciler.
@@ -75,7 +86,7 @@ async fn ensure_no_newer_job(
     let open = control.ports.table.open_jobs().await?;
     let others: Vec<&Job> = open.iter().map(|row| &row.value).filter(|other| is_same_version(other, job)).collect();
     let both = |other: &&&Job, operation: &Operation| {
-        operation.work.target().is_some_and(|target| Selector::any(&other.selection, target))
+        operation.target().is_some_and(|target| Selector::any(&other.selection, target))
     };
     match operations.find_map(|operation| others.iter().find(|other| both(other, operation))) {
         None => Ok(()),
@@ -102,18 +113,31 @@ async fn hold_job_open(control: &ControlContext, id: &JobId) -> Result<(), Contr
     }
 }
 
-/// What is tried again of a job.
+/// A retry of a job.
 struct RetryRun<'a> {
     control: &'a ControlContext,
     /// The job as it was before.
     job: &'a Job,
     which: &'a RetryFilter,
-    gate: RingGate<'a>,
-    /// The stores that copies which are retried read from.
-    stores: BTreeSet<Store>,
+    gates: Gates,
+    /// The operations that selected ones read from while they run.
+    streams: BTreeSet<OperationId>,
 }
 
-impl RetryRun<'_> {
+impl<'a> RetryRun<'a> {
+    fn of(
+        control: &'a ControlContext,
+        job: &'a Job,
+        which: &'a RetryFilter,
+        operations: &[Versioned<Operation>],
+    ) -> Self {
+        let rows = || operations.iter().map(|row| &row.value);
+        // An operation would fail again if what it reads from has not succeeded. With a phase, only that phase is retried.
+        let selected = rows().filter(|row| which.phase.is_none() && row.state.ended_badly() && which.is_target(row));
+        let streams = selected.flat_map(|row| row.streams.iter().cloned()).collect();
+        Self { control, job, which, gates: Gates::of(rows()), streams }
+    }
+
     /// Returns how many operations were written.
     async fn groups(&self, groups: Vec<Group>) -> Result<usize, ControlError> {
         let mut count = 0;
@@ -137,143 +161,73 @@ impl RetryRun<'_> {
         }
     }
 
-    /// What of a group is tried again, as it stands then.
-    fn commit(&self, group: &[Versioned<Operation>]) -> Commit {
+    /// Where the chain of a group starts again.
+    fn start(&self, group: &Group) -> RetryStart {
+        let mut rows: Vec<&Operation> = group.iter().map(|row| &row.value).collect();
+        rows.sort_by_key(|row| row.position);
+        self.with_rules(&rows, |rules| rules::start(&rows, rules))
+    }
+
+    /// The retry of a group as it is now.
+    fn commit(&self, group: &Group) -> Commit {
         let now = self.control.ports.clock.now();
-        let vhd = ImageSource::of(group, self.which, self.job);
-        let mut commit = Commit::default();
-        for row in group {
-            let mut operation = row.value.clone();
-            let line = self
-                .retry_event(&operation, vhd)
-                .and_then(|event| operation.apply(event, now, &self.control.actor).ok());
-            if line.is_none() && !self.resumes_without_retry(&operation) {
-                continue;
-            }
-            operation.updated = now;
-            if !operation.state.is_leased() {
-                operation.queued = Some(now);
-            }
-            commit.push(row, operation, line);
+        let mut change = GroupChange::new(group, now, &self.control.actor);
+        if let RetryStart::From(from) = self.start(group) {
+            let rows: Vec<&Operation> = group.iter().map(|row| &row.value).collect();
+            self.with_rules(&rows, |rules| rules::apply(&mut change, from, rules));
         }
-        commit
+        if self.job.state.is_terminal() {
+            self.keep_unfinished(group, &mut change, now);
+        }
+        change.into_commit()
     }
 
-    /// Whether an operation that needs no other try goes on with a job that had ended before it, as where another retry was cut
-    /// short. Its row is written too: whoever still stops what the
-    /// job had before, with the row as it was, must find it changed.
-    fn resumes_without_retry(&self, operation: &Operation) -> bool {
-        self.job.state.is_terminal() && !operation.state.is_terminal()
-    }
-
-    /// How an operation is tried again; none where it is not.
-    fn retry_event(&self, operation: &Operation, vhd: ImageSource) -> Option<OperationEvent> {
-        let chosen = self.which.is_selected_for_retry(operation).then_some(OperationEvent::RetryRequested);
-        match (operation.id.kind(), vhd) {
-            // A copy would fail again where the stores that it reads from have not been filled.
-            (Kind::Replicate, _) => {
-                chosen.or_else(|| self.is_needed(operation).then_some(OperationEvent::RetryRequested))
-            }
-            // A copy of a ring that may not begin yet waits for that.
-            (Kind::Assemble, ImageSource::CopyRetried) if !self.is_ready(operation) => {
-                Some(OperationEvent::RetryDeferred)
-            }
-            (Kind::Assemble, ImageSource::CopyRetried) => Some(OperationEvent::RetryRequested),
-            (Kind::Assemble, _) => None,
-            (Kind::Image, ImageSource::Present) => chosen,
-            (Kind::Image, ImageSource::CopyRetried) => {
-                failed_or_cancelled(operation).then_some(OperationEvent::RetryDeferred)
-            }
-            // It can't be tried alone.
-            (Kind::Image, ImageSource::Missing) => None,
+    /// Writes the rows that had not ended when the job did, as after an interrupted retry. A process that still stops the
+    /// job's operations as they were before must find them changed.
+    fn keep_unfinished(&self, group: &Group, change: &mut GroupChange<'_>, now: Timestamp) {
+        for row in group.iter().filter(|row| !row.value.state.is_terminal()) {
+            change.edit(&row.value.id, |operation| {
+                operation.updated = now;
+                if !operation.state.is_leased() {
+                    operation.queued = Some(now);
+                }
+            });
         }
     }
 
-    /// Whether a store failed that a copy which is retried reads from.
-    fn is_needed(&self, operation: &Operation) -> bool {
-        let store = match &operation.work {
-            OperationSpec::Replicate { store, .. } => store,
-            OperationSpec::Assemble { .. } | OperationSpec::Image { .. } => return false,
+    fn with_rules<T>(&self, rows: &[&Operation], use_rules: impl FnOnce(&RetryRules<'_>) -> T) -> T {
+        let lacks_input = |row: &Operation| {
+            let code = row.failure.as_ref().map(|failure| failure.code.as_str());
+            let kind = self.control.registry.get(&row.kind);
+            code.zip(kind).is_some_and(|(code, kind)| kind.lacks_input(code))
         };
-        failed_or_cancelled(operation) && self.stores.contains(store)
-    }
-
-    fn is_ready(&self, operation: &Operation) -> bool {
-        operation.work.target().is_none_or(|target| self.gate.is_open_for(target.ring))
-    }
-}
-
-/// What a target's image is to be made from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ImageSource {
-    /// The copy is done.
-    Present,
-    /// The copy is tried again: it ended badly, or it is done and its VHD is gone.
-    CopyRetried,
-    /// The copy is not done, or there is none.
-    Missing,
-}
-
-impl ImageSource {
-    fn of(group: &[Versioned<Operation>], which: &RetryFilter, job: &Job) -> Self {
-        let operations = || group.iter().map(|row| &row.value);
-        let Some(copy) = operations().find(|operation| operation.id.kind() == Kind::Assemble) else {
-            return Self::Missing;
+        let output_may_be_missing = |row: &Operation| {
+            let registry = &self.control.registry;
+            self.job.cleaned && registry.temporary_blob(&self.control.ports, row).is_some()
         };
-        let done = copy.state == OperationState::Succeeded;
-        // Either phase means both: an image is not made without its VHD, nor is a VHD of any use by itself.
-        let lacks = |image: &Operation| lacks_vhd(image) || job.cleaned && failed_or_cancelled(image);
-        let gone = || which.phase != Some(Kind::Replicate) && which.matches_target(copy) && operations().any(lacks);
-        match done {
-            true if gone() => Self::CopyRetried,
-            true => Self::Present,
-            false if which.is_selected_for_retry(copy) => Self::CopyRetried,
-            false => Self::Missing,
-        }
+        let is_phase = |row: &Operation| match &self.which.phase {
+            None => true,
+            Some(phase) if row.kind == *phase => true,
+            // What it lacks is the output of an operation of the phase.
+            Some(phase) => rows.iter().any(|before| {
+                let is_missing =
+                    lacks_input(row) || (before.state == OperationState::Succeeded && output_may_be_missing(before));
+                before.position + 1 == row.position && before.kind == *phase && is_missing
+            }),
+        };
+        use_rules(&RetryRules {
+            selects: &|row| (is_phase(row) && self.which.is_target(row)) || self.streams.contains(&row.id),
+            lacks_input: &lacks_input,
+            output_may_be_missing: &output_may_be_missing,
+            gates_are_open: &|row| self.gates.state_for(self.job, row) == GateState::Open,
+            includes_predecessors: self.which.phase.is_none(),
+        })
     }
-}
-
-/// Whether an image failed as its staged VHD was gone, or no VHD any more: another attempt alone can't mend that.
-fn lacks_vhd(operation: &Operation) -> bool {
-    let code = operation.failure.as_ref().map(|failure| failure.code.as_str());
-    operation.state == OperationState::Failed && matches!(code, Some("vhd-not-found" | "vhd-invalid"))
-}
-
-fn failed_or_cancelled(operation: &Operation) -> bool {
-    matches!(operation.state, OperationState::Failed | OperationState::Cancelled)
 }
 
 impl RetryFilter {
-    /// The stores that the copies which are retried read from. Empty where only some phase is retried.
-    fn stores(&self, operations: &[Versioned<Operation>]) -> BTreeSet<Store> {
-        if self.phase.is_some() {
-            return BTreeSet::new();
-        }
-        let copies = operations.iter().map(|row| &row.value).filter(|operation| self.is_selected_for_retry(operation));
-        let from = copies.filter_map(|operation| match &operation.work {
-            OperationSpec::Assemble { from, .. } => Some(from),
-            OperationSpec::Replicate { .. } | OperationSpec::Image { .. } => None,
-        });
-        from.flatten().cloned().collect()
-    }
-
-    /// How many of the chosen images cannot be retried alone, as their copies have not succeeded.
-    fn images_without_vhd(&self, operations: &[Versioned<Operation>], job: &Job) -> usize {
-        let groups = group_rows(operations.to_vec());
-        let lacking = groups.iter().filter(|group| ImageSource::of(group, self, job) == ImageSource::Missing);
-        let images = lacking.flatten().filter(|row| row.value.id.kind() == Kind::Image);
-        images.filter(|row| self.is_selected_for_retry(&row.value)).count()
-    }
-
-    /// Whether an operation is to be tried again for its own sake.
-    fn is_selected_for_retry(&self, operation: &Operation) -> bool {
-        failed_or_cancelled(operation)
-            && self.phase.is_none_or(|phase| phase == operation.id.kind())
-            && self.matches_target(operation)
-    }
-
-    /// Whether an operation's target is one of those that are meant.
-    fn matches_target(&self, operation: &Operation) -> bool {
-        self.targets.is_empty() || operation.work.target().is_some_and(|target| Selector::any(&self.targets, target))
+    /// Whether an operation's target is selected.
+    fn is_target(&self, operation: &Operation) -> bool {
+        self.targets.is_empty() || operation.target().is_some_and(|target| Selector::any(&self.targets, target))
     }
 }

@@ -1,18 +1,20 @@
 //! The dispatcher as a service: fans out jobs as they are requested, reconciles, cleans up.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::message::{Message, QueueName};
-use goldfleet_ports::clock::after;
+use goldfleet_ports::clock::{after, elapsed};
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::queue::Received;
 use goldfleet_runtime::telemetry::RepeatLimiter;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::fan_out::{FanOutResult, fan_out};
-use crate::control::reconcile::{MAX_PASS_TIME, reconcile_open_jobs};
+use crate::control::reconcile::{MAX_PASS_TIME, reconcile_job_by_id, reconcile_open_jobs};
 
 /// How long a dispatch message stays invisible while its job is fanned out. Longer than that takes is better than too
 /// short, but a second dispatcher that begins as well does no harm.
@@ -35,11 +37,12 @@ pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationT
     let clock = control.ports.clock.as_ref();
     let interval = control.config.dispatch.sweep.get();
     let mut swept = None;
+    let mut evaluations = GateEvaluations::default();
     let health = &control.monitor.health;
     let (mut unread, mut unswept) = (RepeatLimiter::default(), RepeatLimiter::default());
     while !stop.is_cancelled() {
         health.tick(MAX_PASS_TIME);
-        let received = receive(control).await.unwrap_or_else(|error| {
+        let received = receive(control, &mut evaluations).await.unwrap_or_else(|error| {
             if unread.should_log(&error) {
                 tracing::warn!(%error, code = error.code, "the dispatch queue can't be read");
             }
@@ -47,7 +50,7 @@ pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationT
         });
         let now = clock.now();
         let due = swept.is_none_or(|at| now > after(at, interval));
-        if received == 0 && (due || until == RunUntil::Idle) {
+        if due || (received == 0 && until == RunUntil::Idle) {
             swept = Some(now);
             measure_queues(control).await;
             match reconcile_open_jobs(control).await {
@@ -85,27 +88,77 @@ async fn is_idle(control: &ControlContext) -> bool {
     matches!(control.ports.queue.depth(QueueName::Dispatch).await, Ok(0))
 }
 
-/// Deals with one message of the dispatch queue, if there is one.
-async fn receive(control: &ControlContext) -> PortResult<usize> {
-    let messages = control.ports.queue.receive(QueueName::Dispatch, 1, VISIBILITY).await?;
-    control.monitor.health.coordination_reached();
-    for message in &messages {
-        process(control, message).await?;
+/// How many messages are received at once: enough to merge hints, and few enough that all are handled before they become
+/// visible again.
+const MAX_MESSAGES: usize = 8;
+
+/// When gates of jobs were last evaluated because of a hint.
+#[derive(Default)]
+struct GateEvaluations(HashMap<JobId, Timestamp>);
+
+/// The time between two evaluations of one job's gates because of hints. An evaluation reads all rows of a job.
+const GATE_INTERVAL: Duration = Duration::from_secs(1);
+
+impl GateEvaluations {
+    /// How long a hint at a job has to wait. Nothing if it is evaluated now.
+    fn wait(&mut self, job: &JobId, now: Timestamp) -> Duration {
+        self.0.retain(|_, at| after(*at, GATE_INTERVAL) > now);
+        match self.0.get(job) {
+            Some(at) => elapsed(now, after(*at, GATE_INTERVAL)),
+            None => {
+                self.0.insert(job.clone(), now);
+                Duration::ZERO
+            }
+        }
     }
-    Ok(messages.len())
 }
 
-async fn process(control: &ControlContext, received: &Received) -> PortResult<()> {
+/// Handles the messages that the dispatch queue has now. Hints at gates come first, because planning a job takes long.
+async fn receive(control: &ControlContext, evaluations: &mut GateEvaluations) -> PortResult<usize> {
     let queue = &control.ports.queue;
-    let job: JobId = match Message::decode(&received.body) {
-        Ok(message) => message.job,
-        Err(error) => {
-            tracing::warn!(%error, "a message is put aside in the poison queue");
-            queue.send(QueueName::DeadLetter, &received.body, Duration::ZERO).await?;
-            return queue.delete(QueueName::Dispatch, &received.receipt).await;
+    let messages = queue.receive(QueueName::Dispatch, MAX_MESSAGES, VISIBILITY).await?;
+    control.monitor.health.coordination_reached();
+    let count = messages.len();
+    let mut jobs: Vec<(JobId, Received)> = Vec::new();
+    for received in messages {
+        match Message::decode(&received.body) {
+            Ok(Message { job, gate: Some(_), .. }) => evaluate_gates(control, &job, &received, evaluations).await?,
+            Ok(message) => jobs.push((message.job, received)),
+            Err(error) => {
+                tracing::warn!(%error, "a message of the dispatch queue cannot be read; it is moved to the poison queue");
+                queue.send(QueueName::DeadLetter, &received.body, Duration::ZERO).await?;
+                queue.delete(QueueName::Dispatch, &received.receipt).await?;
+            }
         }
-    };
-    let again = match fan_out(control, &job).await {
+    }
+    for (job, received) in jobs {
+        plan_job(control, &job, &received).await?;
+    }
+    Ok(count)
+}
+
+/// Evaluates the gates of a job because of a hint, unless that was just done: then the hint comes again a little later.
+async fn evaluate_gates(
+    control: &ControlContext,
+    job: &JobId,
+    received: &Received,
+    evaluations: &mut GateEvaluations,
+) -> PortResult<()> {
+    let queue = &control.ports.queue;
+    let wait = evaluations.wait(job, control.ports.clock.now());
+    if !wait.is_zero() {
+        return queue.extend(QueueName::Dispatch, &received.receipt, wait).await.map(|_| ());
+    }
+    if let Err(error) = reconcile_job_by_id(control, job).await {
+        // The next sweep evaluates them.
+        tracing::debug!(%job, %error, "the gates of a job could not be evaluated");
+    }
+    queue.delete(QueueName::Dispatch, &received.receipt).await
+}
+
+async fn plan_job(control: &ControlContext, job: &JobId, received: &Received) -> PortResult<()> {
+    let queue = &control.ports.queue;
+    let again = match fan_out(control, job).await {
         Ok(FanOutResult::Done) => None,
         Ok(FanOutResult::Deferred(wait)) => Some(wait),
         Err(error) if is_race(&error) => {

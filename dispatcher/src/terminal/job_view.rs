@@ -95,7 +95,7 @@ pub fn job_lines(status: &Status, room: Viewport) -> Vec<String> {
     let mut lines = vec![headline(status, room)];
     lines
         .extend(status.idle_words().into_iter().chain(status.pending_action()).map(|line| truncate(&line, room.width)));
-    for (kind, phase) in status.phases.iter_named() {
+    for (kind, phase) in status.phases.named() {
         let percent = phase.percent.floor();
         lines.push(line(kind.as_str(), &phase_segments(phase), percent, &phase_summary(phase)));
     }
@@ -265,11 +265,11 @@ mod tests {
             approvals: None,
             data_bytes: 0,
             upload: None,
-            phases: Phases {
-                seed: phase(3, 3, 0, 0, 3 << 30),
-                copy: phase(1800, 700, 64, 2, 1 << 40),
-                image: phase(1800, 690, 8, 0, 0),
-            },
+            phases: Phases::for_tests([
+                ("seed", phase(3, 3, 0, 0, 3 << 30)),
+                ("copy", phase(1800, 700, 64, 2, 1 << 40)),
+                ("image", phase(1800, 690, 8, 0, 0)),
+            ]),
             regions: (0..regions).map(|n| (format!("region{n:02}"), region(n))).collect(),
             wan_bytes: Default::default(),
             bytes_per_second: 3e8,

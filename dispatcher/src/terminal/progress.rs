@@ -146,7 +146,7 @@ impl ProgressDisplay {
         }
         let awaits = status.pending_action();
         self.force_next_line(awaits.as_ref());
-        let phases = status.phases.iter_named();
+        let phases = status.phases.named();
         self.show(
             || {
                 let counts = phases.iter().map(|(kind, phase)| {

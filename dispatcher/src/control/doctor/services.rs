@@ -1,9 +1,9 @@
 //! Queues, tables and stores.
 
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_kinds::seed;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::message::QueueName;
-use goldfleet_model::operation::OperationId;
 use goldfleet_model::store::{Container, Store};
 use goldfleet_model::target::Target;
 use goldfleet_model::text::pluralize;
@@ -33,8 +33,7 @@ pub(super) async fn coordination(control: &ControlContext) -> Vec<Finding> {
 /// Both tables are looked at: the one of jobs, and the one of operations.
 async fn tables(control: &ControlContext) -> PortResult<usize> {
     let jobs = control.ports.table.jobs().await?;
-    let store = control.config.source.store();
-    let any = OperationId::Replicate(store);
+    let any = seed::operation_id(&control.config.source.store());
     let job = jobs.first().map(|job| job.value.id.clone()).or_else(|| "doctor".parse().ok());
     if let Some(job) = job {
         control.ports.table.operation(&job, &any).await?;

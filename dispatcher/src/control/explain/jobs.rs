@@ -14,9 +14,14 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Fix the failure in the earlier ring, then run `goldfleet retry JOB`: the rings then follow each other again.",
     },
     Code {
-        codes: &["copy-failed"],
-        cause: "The image was not started because the copy of its VHD failed.",
-        remedy: "Fix the failure of the copy, then run `goldfleet retry JOB`.",
+        codes: &["predecessor-failed"],
+        cause: "The operation was not started because an earlier operation at its place failed or was cancelled.",
+        remedy: "Fix the failure that the reason names, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["gate-broken"],
+        cause: "The operation was not started because an operation that it waits for did not succeed; the reason names it.",
+        remedy: "Fix the failure that the reason names, then run `goldfleet retry JOB`.",
     },
     Code {
         codes: &["source-not-found"],

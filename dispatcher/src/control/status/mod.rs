@@ -11,15 +11,16 @@ mod upload;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use goldfleet_kinds::kind::Transfer;
+use goldfleet_kinds::registry::Registry;
 use goldfleet_model::job::{Approval, Job, JobState};
-use goldfleet_model::operation::{Kind, Operation, OperationSpec, OperationState};
+use goldfleet_model::operation::{KindId, Operation, OperationState};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::next_job;
 use goldfleet_model::text::duration;
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::elapsed;
-use goldfleet_workflow::release::COPY_FAILED;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -88,7 +89,7 @@ pub struct FailureRow {
     /// `subscription/region`, or the store of a seed.
     pub target: String,
     /// The kind of operation.
-    pub phase: Kind,
+    pub phase: KindId,
     /// The stable code, listed in `docs/failures.md`.
     pub code: String,
     /// What happened.
@@ -107,20 +108,20 @@ pub struct FailureRow {
 }
 
 impl FailureRow {
-    /// None of what did not fail, or only as its copy did.
+    /// None if the operation did not fail.
     fn of(operation: &Operation) -> Option<Self> {
         let failure = operation.failure.as_ref()?;
-        if operation.state != OperationState::Failed || failure.code == COPY_FAILED {
+        if operation.state != OperationState::Failed {
             return None;
         }
         Some(Self {
-            target: operation.id.location(),
-            phase: operation.id.kind(),
+            target: operation.place.label.clone(),
+            phase: operation.kind.clone(),
             code: failure.code.clone(),
             reason: failure.message.clone(),
             // A remedy names JOB, so that it fits any job.
             remedy: explain::remedy(&failure.code).map(|remedy| remedy.replace("JOB", operation.job.as_str())),
-            name: operation.work.target().and_then(|target| target.name.clone()),
+            name: operation.target().and_then(|target| target.name.clone()),
             request_id: failure.request_id.clone(),
             attempts: operation.attempts,
         })
@@ -229,7 +230,7 @@ impl Status {
     /// Whether there is nothing to count yet, or never was: nobody has planned it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.planned && self.phases.iter_named().iter().all(|(_, phase)| phase.total == 0)
+        !self.planned && self.phases.named().iter().all(|(_, phase)| phase.total == 0)
     }
 
     /// That no worker is active although there is work, and how to resume.
@@ -256,7 +257,7 @@ impl Status {
 /// # Errors
 /// Where the table can't be reached.
 pub async fn status(control: &ControlContext, job: &Job) -> Result<Status, ControlError> {
-    let operations = control.ports.table.operations(&job.id).await?;
+    let operations = control.operations(job).await?;
     status_of(control, job, &operations).await
 }
 
@@ -270,13 +271,19 @@ pub async fn status_of(
     operations: &[Versioned<Operation>],
 ) -> Result<Status, ControlError> {
     let upload = control.ports.table.newest_upload(&job.image.name, &job.image.version).await?;
-    Ok(count_rows(job, upload.as_ref(), operations, control.ports.clock.now()))
+    Ok(count_rows(&control.registry, job, upload.as_ref(), operations, control.ports.clock.now()))
 }
 
 /// Counts a job's rows.
-fn count_rows(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operation>], now: Timestamp) -> Status {
-    let mut phases = Phases::of(operations);
-    if job.tree.is_none() && operations.is_empty() {
+fn count_rows(
+    registry: &Registry,
+    job: &Job,
+    upload: Option<&Upload>,
+    operations: &[Versioned<Operation>],
+    now: Timestamp,
+) -> Status {
+    let mut phases = Phases::of(registry, job, operations);
+    if job.operations.is_none() && operations.is_empty() {
         phases.clear_percent();
     }
     let end = job.finished.unwrap_or(now);
@@ -303,16 +310,16 @@ fn count_rows(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operat
         data_bytes: job.payload.data_bytes,
         upload: upload.map(UploadStatus::of),
         phases,
-        regions: by_region(operations),
-        wan_bytes: wan_bytes_by_region(operations),
+        regions: by_region(registry, operations),
+        wan_bytes: wan_bytes_by_region(registry, operations),
         bytes_per_second: rate,
         seconds: elapsed(job.created, end).as_secs_f64(),
         seconds_left: (goes_on && idle.is_none() && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
         idle_seconds: idle,
         failures: operations.iter().filter_map(|row| FailureRow::of(&row.value)).collect(),
-        planned: job.tree.is_some(),
+        planned: job.operations.is_some(),
         staged_removed: job.cleaned,
-        rings: rings::by_ring(job, operations),
+        rings: rings::by_ring(registry, job, operations),
         selection: job.selection.clone(),
         requested_by: job.requested_by.clone(),
         note: job.note.clone(),
@@ -321,13 +328,13 @@ fn count_rows(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operat
     }
 }
 
-/// What seeds moved from one region to another, by the region that they fill.
-fn wan_bytes_by_region(operations: &[Versioned<Operation>]) -> BTreeMap<String, u64> {
+/// Bytes that went from one region to another, by the region that they went to.
+fn wan_bytes_by_region(registry: &Registry, operations: &[Versioned<Operation>]) -> BTreeMap<String, u64> {
     let mut bytes = BTreeMap::new();
     for operation in operations.iter().map(|row| &row.value) {
-        if let OperationSpec::Replicate { store, from } = &operation.work
-            && from.first().is_some_and(|parent| parent.region != store.region)
-        {
+        let transfer = registry.get(&operation.kind).and_then(|kind| kind.transfer(operation));
+        let Some(Transfer { fills: Some(store), from }) = transfer else { continue };
+        if from.first().is_some_and(|parent| parent.region != store.region) {
             *bytes.entry(store.region.to_string()).or_default() += operation.progress.bytes_moved;
         }
     }

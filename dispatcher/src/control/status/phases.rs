@@ -1,12 +1,21 @@
 //! How far the operations of each kind are.
 
-use goldfleet_model::operation::{Kind, Operation, OperationState};
+use goldfleet_kinds::kind::Kind;
+use goldfleet_kinds::registry::Registry;
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::{KindId, Operation, OperationState};
 use goldfleet_ports::Versioned;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// How far the operations of one kind are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Phase {
+    /// What operations of the kind accomplish, in a few words. Empty for a kind that this program does not know.
+    pub title: &'static str,
+    /// The place of the phase in the order of a job.
+    pub order: usize,
+    /// Whether a target has what the job delivers when its operation is done.
+    pub delivers: bool,
     /// All of them.
     pub total: usize,
     /// Done.
@@ -31,50 +40,81 @@ pub struct Phase {
     pub bytes_moved: u64,
 }
 
-/// The three phases of a job.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Phases {
-    /// Filling the regions' stores.
-    pub seed: Phase,
-    /// Assembling VHDs.
-    pub copy: Phase,
-    /// Making managed images.
-    pub image: Phase,
-}
+/// The phases of a job: one for each kind of operation, in the order of the registry.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Phases(Vec<(KindId, Phase)>);
 
 impl Phases {
-    /// Counts a job's operations.
-    pub(super) fn of(operations: &[Versioned<Operation>]) -> Self {
+    /// Counts a job's operations. Kinds that the job's plan names have a phase even if there is no operation.
+    pub(super) fn of(registry: &Registry, job: &Job, operations: &[Versioned<Operation>]) -> Self {
         let mut phases = Self::default();
-        for operation in operations.iter().map(|row| &row.value) {
-            phases.phase(operation.id.kind()).count(operation);
+        for kind in &job.kinds {
+            phases.phase(registry, kind);
         }
-        for kind in Kind::ALL {
-            let phase = phases.phase(kind);
+        for operation in operations.iter().map(|row| &row.value) {
+            phases.phase(registry, &operation.kind).count(operation);
+        }
+        for (_, phase) in &mut phases.0 {
             phase.percent = phase.percent_done();
         }
+        phases.0.sort_by_key(|(kind, _)| registry.order(kind));
         phases
     }
 
     /// Nothing of a job is done before it is known what there is to do.
     pub(super) fn clear_percent(&mut self) {
-        for kind in Kind::ALL {
-            self.phase(kind).percent = 0.0;
+        for (_, phase) in &mut self.0 {
+            phase.percent = 0.0;
         }
     }
 
-    /// Each with its name, in order.
+    /// Each with its kind, in order.
     #[must_use]
-    pub fn iter_named(&self) -> [(Kind, &Phase); 3] {
-        [(Kind::Replicate, &self.seed), (Kind::Assemble, &self.copy), (Kind::Image, &self.image)]
+    pub fn named(&self) -> &[(KindId, Phase)] {
+        &self.0
     }
 
-    fn phase(&mut self, kind: Kind) -> &mut Phase {
-        match kind {
-            Kind::Replicate => &mut self.seed,
-            Kind::Assemble => &mut self.copy,
-            Kind::Image => &mut self.image,
-        }
+    /// The phase of a kind. Empty if the job has no operation of it.
+    #[must_use]
+    pub fn of_kind(&self, kind: &str) -> Phase {
+        let found = self.0.iter().find(|(id, _)| id.as_str() == kind);
+        found.map(|(_, phase)| *phase).unwrap_or_default()
+    }
+
+    /// The phase whose operations deliver what the job is for, at each target.
+    #[must_use]
+    pub fn delivery(&self) -> Phase {
+        let found = self.0.iter().find(|(_, phase)| phase.delivers);
+        found.map(|(_, phase)| *phase).unwrap_or_default()
+    }
+
+    fn phase(&mut self, registry: &Registry, kind: &KindId) -> &mut Phase {
+        let at = self.0.iter().position(|(id, _)| id == kind).unwrap_or_else(|| {
+            let known = registry.get(kind);
+            let phase = Phase {
+                title: known.map_or("", |known| known.title()),
+                delivers: known.is_some_and(Kind::delivers),
+                order: registry.order(kind),
+                ..Phase::default()
+            };
+            self.0.push((kind.clone(), phase));
+            self.0.len() - 1
+        });
+        &mut self.0[at].1
+    }
+}
+
+#[cfg(test)]
+impl Phases {
+    /// Phases of these kinds.
+    pub(crate) fn for_tests<const N: usize>(phases: [(&str, Phase); N]) -> Self {
+        Self(phases.into_iter().map(|(kind, phase)| (kind.parse().unwrap(), phase)).collect())
+    }
+}
+
+impl Serialize for Phases {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(kind, phase)| (kind.as_str(), phase)))
     }
 }
 

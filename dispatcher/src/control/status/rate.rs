@@ -24,7 +24,7 @@ struct ByteSpan {
 impl ByteSpan {
     /// None of what tells nothing: it ended before the window, or no time has passed since it was taken up.
     fn of(operation: &Operation, now: Timestamp) -> Option<Self> {
-        let (stretch, progress) = (operation.stretch?, &operation.progress);
+        let (stretch, progress) = (operation.work_period?, &operation.progress);
         let length = elapsed(stretch.from, stretch.until).as_secs_f64();
         let to = elapsed(stretch.until, now).as_secs_f64();
         if progress.bytes_total == 0 || length <= 0.0 || to >= RATE_WINDOW_SECONDS {
@@ -81,7 +81,8 @@ pub(super) fn idle(operations: &[Versioned<Operation>], now: Timestamp) -> Optio
     if rows().any(active) || !rows().any(due) {
         return None;
     }
-    let last = rows().map(|operation| operation.stretch.map_or(operation.created, |stretch| stretch.until)).max()?;
+    let last =
+        rows().map(|operation| operation.work_period.map_or(operation.created, |stretch| stretch.until)).max()?;
     // What became ready just now is not overdue yet.
     let queued = rows().filter(|operation| due(operation)).filter_map(|operation| operation.queued).min();
     let overdue = elapsed(last.max(queued.unwrap_or(last)), now) >= IDLE;

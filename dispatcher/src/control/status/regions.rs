@@ -1,8 +1,9 @@
 //! How far the targets of each region are: counted from a job's rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use goldfleet_model::operation::{Kind, Operation, OperationState};
+use goldfleet_kinds::registry::Registry;
+use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_ports::Versioned;
 use serde::Serialize;
 
@@ -24,23 +25,21 @@ pub struct RegionStatus {
 }
 
 /// Counts a job's targets by region.
-pub(super) fn by_region(operations: &[Versioned<Operation>]) -> BTreeMap<String, RegionStatus> {
+pub(super) fn by_region(registry: &Registry, operations: &[Versioned<Operation>]) -> BTreeMap<String, RegionStatus> {
     let mut regions: BTreeMap<String, RegionStatus> = BTreeMap::new();
-    for operation in operations.iter().map(|row| &row.value).filter(|operation| operation.id.kind() != Kind::Replicate)
-    {
-        let region = regions.entry(operation.id.region().to_string()).or_default();
+    let mut targets = BTreeSet::new();
+    for operation in operations.iter().map(|row| &row.value) {
+        let Some(target) = operation.target() else { continue };
+        let region = regions.entry(operation.place.region.to_string()).or_default();
+        region.targets += usize::from(targets.insert(target.key()));
         region.running += usize::from(operation.state.is_leased());
         region.failed += usize::from(operation.state == OperationState::Failed);
-        if operation.id.kind() == Kind::Assemble {
-            region.targets += 1;
-            if operation.state != OperationState::Skipped {
-                region.bytes_total += operation.progress.bytes_total;
-                region.bytes_done += operation.progress.bytes_done;
-            }
-        } else {
-            region.images +=
-                usize::from(matches!(operation.state, OperationState::Succeeded | OperationState::Skipped));
+        if operation.state != OperationState::Skipped {
+            region.bytes_total += operation.progress.bytes_total;
+            region.bytes_done += operation.progress.bytes_done;
         }
+        let delivers = registry.delivers(operation);
+        region.images += usize::from(delivers && operation.state.is_done());
     }
     regions
 }

@@ -37,8 +37,9 @@ impl Scene {
             let target = json!({ "subscription": subscription, "region": "westeurope", "resource_group": "images",
                 "account": "stage", "container": "vhds" });
             let value = serde_json::from_value(json!({
-                "job": job.id, "id": format!("copy.{subscription}.westeurope"), "image": image,
-                "work": { "kind": "copy", "from": [], "target": target }, "state": "ready", "attempts": 0, "failures": 0,
+                "job": job.id, "id": format!("group{n}.copy"), "plan": 0, "image": image, "kind": "copy", "position": 0,
+                "place": { "region": "westeurope", "label": format!("{subscription}/westeurope"), "target": target },
+                "spec": { "v": 1, "data": { "from": [] } }, "state": "ready", "attempts": 0, "failures": 0,
                 "progress": { "bytes_total": TOTAL, "bytes_done": 0, "bytes_moved": 0 }, "created": now, "updated": now,
             }));
             Versioned { value: value.unwrap(), etag: ETag(String::new()) }
@@ -76,7 +77,7 @@ impl Scene {
     }
 
     fn told(&self) -> (f64, Option<f64>) {
-        let status = count_rows(&self.job, None, &self.rows, self.now);
+        let status = count_rows(&Registry::default(), &self.job, None, &self.rows, self.now);
         (status.bytes_per_second.round(), status.seconds_left.map(f64::round))
     }
 }
@@ -245,7 +246,7 @@ fn cancelling_job_has_no_time_left() {
 #[test]
 fn a_job_without_an_active_worker_is_reported_as_such() {
     let mut scene = Scene::new(2);
-    let idle = |scene: &Scene| count_rows(&scene.job, None, &scene.rows, scene.now).idle_seconds;
+    let idle = |scene: &Scene| count_rows(&Registry::default(), &scene.job, None, &scene.rows, scene.now).idle_seconds;
     scene.claim(0);
     scene.wait(10);
     scene.beat(0, 1000);
@@ -253,7 +254,7 @@ fn a_job_without_an_active_worker_is_reported_as_such() {
     assert_eq!(idle(&scene), None, "a moment ago there was one");
     scene.wait(28);
     assert_eq!(idle(&scene), Some(28.0));
-    let status = count_rows(&scene.job, None, &scene.rows, scene.now);
+    let status = count_rows(&Registry::default(), &scene.job, None, &scene.rows, scene.now);
     assert_eq!(status.seconds_left, None);
     let words = status.idle_words().unwrap();
     assert!(words.starts_with("no worker has been active for 28 s;"), "{words}");
@@ -271,11 +272,11 @@ fn a_job_without_an_active_worker_is_reported_as_such() {
 fn rings_are_counted_and_a_stopped_one_says_why() {
     let mut scene = Scene::new(3);
     for (n, ring) in [0, 1, 2].into_iter().enumerate() {
-        let OperationSpec::Assemble { target, .. } = &mut scene.rows[n].value.work else { panic!("a copy") };
+        let target = scene.rows[n].value.place.target.as_mut().unwrap();
         target.ring = ring;
         scene.rows[n].value.state = if ring == 0 { OperationState::Ready } else { OperationState::Waiting };
     }
-    let rings = |scene: &Scene| count_rows(&scene.job, None, &scene.rows, scene.now).rings;
+    let rings = |scene: &Scene| count_rows(&Registry::default(), &scene.job, None, &scene.rows, scene.now).rings;
     let states = |scene: &Scene| rings(scene).iter().map(|ring| ring.state).collect::<Vec<_>>();
     assert_eq!(states(&scene), [OperationState::Running, OperationState::Waiting, OperationState::Waiting]);
     scene.claim(0);

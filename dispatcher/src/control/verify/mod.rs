@@ -14,13 +14,14 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures::stream::{self, StreamExt as _};
+use goldfleet_kinds::kind::{Probe, Verification};
 use goldfleet_model::ids::Region;
 use goldfleet_model::image::{ImageRef, ManagedImageId};
 use goldfleet_model::job::Job;
 use goldfleet_model::manifest::Manifest;
-use goldfleet_model::operation::{OperationSpec, OperationState};
+use goldfleet_model::operation::{GroupId, Operation};
 use goldfleet_model::store::{BlobAddress, Store};
-use goldfleet_model::target::Target;
+use goldfleet_ports::error::PortResult;
 use serde::Serialize;
 
 pub use store::MISSING;
@@ -37,6 +38,8 @@ pub enum LocationKind {
     Vhd,
     /// A managed image.
     Image,
+    /// The effect of an operation of another kind.
+    Other,
 }
 
 /// Where something is not what it should be.
@@ -68,6 +71,8 @@ pub struct VerifyReport {
     pub vhds_gone: usize,
     /// Managed images looked at.
     pub images: usize,
+    /// Effects of operations of other kinds looked at.
+    pub others: usize,
     /// Bytes whose checksum was compared.
     pub bytes_read: u64,
     /// Chunks removed, as they were not what their names say.
@@ -83,6 +88,7 @@ impl VerifyReport {
         self.vhds += other.vhds;
         self.vhds_gone += other.vhds_gone;
         self.images += other.images;
+        self.others += other.others;
         self.removed += other.removed;
         self.faults.extend(other.faults);
     }
@@ -97,6 +103,8 @@ pub struct VerifyScope {
     pub vhds: BTreeMap<BlobAddress, VhdRequirement>,
     /// Managed images that should be made of it.
     pub images: BTreeSet<ImageLocation>,
+    /// Operations whose kind probes whether their effect is in place.
+    pub probes: Vec<Operation>,
 }
 
 /// Whether a VHD is needed.
@@ -127,25 +135,26 @@ impl VerifyScope {
     /// Where the table can't be read.
     pub async fn scope_of_job(control: &ControlContext, job: &Job) -> Result<Self, ControlError> {
         let mut places = Self::scope_of_source(control);
-        let (mut staged, mut made) = (Vec::new(), BTreeSet::new());
-        for row in control.ports.table.operations(&job.id).await? {
-            if !matches!(row.value.state, OperationState::Succeeded | OperationState::Skipped) {
-                continue;
-            }
-            match row.value.work {
-                OperationSpec::Replicate { store, .. } => drop(places.stores.insert(store)),
-                OperationSpec::Assemble { target, .. } => staged.push(target),
-                OperationSpec::Image { target, name, .. } => {
-                    made.insert(target.key());
-                    let id = target.image(name);
-                    places.images.insert(ImageLocation { id, region: target.region, tenant: target.tenant });
+        let rows: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
+        let delivers = |row: &&Operation| control.registry.delivers(row);
+        let delivered: BTreeSet<&GroupId> =
+            rows.iter().filter(|row| row.state.is_done()).filter(delivers).map(|row| row.id.group()).collect();
+        for row in rows.iter().filter(|row| row.state.is_done()) {
+            // What a kind does that this program does not know, it cannot verify either.
+            let Some(kind) = control.registry.get(&row.kind) else { continue };
+            match kind.verification(&control.ports, row) {
+                Verification::Store(store) => drop(places.stores.insert(store)),
+                Verification::Vhd(vhd) => {
+                    let is_optional = delivered.contains(row.id.group());
+                    let needed = if is_optional { VhdRequirement::Optional } else { VhdRequirement::Required };
+                    places.vhds.insert(vhd, needed);
                 }
+                Verification::Image { id, region, tenant } => {
+                    places.images.insert(ImageLocation { id, region, tenant });
+                }
+                Verification::Probe => places.probes.push(row.clone()),
             }
         }
-        let needed = |target: &Target| {
-            if made.contains(&target.key()) { VhdRequirement::Optional } else { VhdRequirement::Required }
-        };
-        places.vhds = staged.iter().map(|target| (control.ports.vhd(target, &job.image), needed(target))).collect();
         Ok(places)
     }
 
@@ -158,7 +167,8 @@ impl VerifyScope {
     fn all(&self) -> Vec<Location<'_>> {
         let stores = self.stores.iter().map(Location::Store);
         let vhds = self.vhds.iter().map(|(vhd, needed)| Location::Vhd(vhd, *needed));
-        stores.chain(vhds).chain(self.images.iter().map(Location::Image)).collect()
+        let images = self.images.iter().map(Location::Image);
+        stores.chain(vhds).chain(images).chain(self.probes.iter().map(Location::Probe)).collect()
     }
 }
 
@@ -168,6 +178,7 @@ enum Location<'a> {
     Store(&'a Store),
     Vhd(&'a BlobAddress, VhdRequirement),
     Image(&'a ImageLocation),
+    Probe(&'a Operation),
 }
 
 impl Location<'_> {
@@ -177,6 +188,7 @@ impl Location<'_> {
             Self::Store(_) => LocationKind::Store,
             Self::Vhd(..) => LocationKind::Vhd,
             Self::Image(_) => LocationKind::Image,
+            Self::Probe(_) => LocationKind::Other,
         };
         VerifyFault { kind, place: self.to_string(), chunk: None, fault: fault.into(), unseen: false }
     }
@@ -188,6 +200,7 @@ impl fmt::Display for Location<'_> {
             Self::Store(store) => write!(f, "store {store}"),
             Self::Vhd(vhd, _) => write!(f, "VHD {vhd}"),
             Self::Image(image) => write!(f, "image {}", image.id),
+            Self::Probe(operation) => write!(f, "{} {}", operation.kind, operation.place.label),
         }
     }
 }
@@ -284,6 +297,7 @@ impl VerifyRun<'_> {
             Location::Store(store) => self.store(place, store, &mut seen).await,
             Location::Vhd(vhd, needed) => self.vhd(place, vhd, needed, &mut seen).await,
             Location::Image(image) => self.image(place, image, &mut seen).await,
+            Location::Probe(operation) => self.probe(place, operation, &mut seen).await,
         };
         // What was found before stays found.
         if let Err(error) = looked {
@@ -293,6 +307,21 @@ impl VerifyRun<'_> {
         self.places_seen.fetch_add(1, Ordering::Relaxed);
         self.report_progress();
         seen
+    }
+
+    /// Whether a kind finds the effect of its operation in place.
+    async fn probe(&self, at: Location<'_>, operation: &Operation, seen: &mut VerifyReport) -> PortResult<()> {
+        let Some(kind) = self.control.registry.get(&operation.kind) else { return Ok(()) };
+        seen.others = 1;
+        let fault = match kind.probe(&self.control.ports, operation).await? {
+            Probe::Done => return Ok(()),
+            Probe::Absent => "is not there",
+            Probe::Underway => "is not complete",
+            Probe::Stale => "has other content",
+            Probe::Foreign => "was not made by goldfleet",
+        };
+        seen.faults.push(at.describe_fault(fault));
+        Ok(())
     }
 
     /// Content was read.

@@ -15,7 +15,6 @@ use goldfleet_config::{Cloud, Config, ConfigError};
 use goldfleet_connect::BackendError;
 use goldfleet_disk::{AzureDisk, DiskError, OpenError, same_disk};
 use goldfleet_model::ids::JobId;
-use goldfleet_model::operation::OperationSpec;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -250,13 +249,13 @@ fn report(driven: &JobTotals, ran: &RunTotals, folder: PathBuf) -> DemoReport {
         *wan.entry(region.clone()).or_default() += bytes;
     }
     DemoReport {
-        operations: sum(|s| s.phases.copy.total + s.phases.image.total),
-        succeeded: sum(|s| s.phases.copy.succeeded + s.phases.image.succeeded),
-        failed: sum(|s| s.phases.copy.failed + s.phases.image.failed),
-        images: sum(|s| s.phases.image.succeeded),
-        copies: sum(|s| s.phases.copy.succeeded),
-        seeds: sum(|s| s.phases.seed.succeeded),
-        bytes_copied: statuses.iter().map(|s| s.phases.copy.bytes_moved).sum(),
+        operations: sum(|s| s.phases.of_kind("copy").total + s.phases.of_kind("image").total),
+        succeeded: sum(|s| s.phases.of_kind("copy").succeeded + s.phases.of_kind("image").succeeded),
+        failed: sum(|s| s.phases.of_kind("copy").failed + s.phases.of_kind("image").failed),
+        images: sum(|s| s.phases.of_kind("image").succeeded),
+        copies: sum(|s| s.phases.of_kind("copy").succeeded),
+        seeds: sum(|s| s.phases.of_kind("seed").succeeded),
+        bytes_copied: statuses.iter().map(|s| s.phases.of_kind("copy").bytes_moved).sum(),
         wan_bytes: wan.values().sum(),
         wan_bytes_by_region: wan,
         data_bytes: driven.data_bytes,
@@ -281,15 +280,11 @@ async fn verify(control: &ControlContext, setup: &DemoSetup, statuses: &[Status]
         let disk = Arc::new(AzureDisk::open(&golden.file)?);
         let job: JobId = status.job.parse().map_err(|error| ControlError::Refused(format!("{error}")))?;
         for row in control.ports.table.operations(&job).await.map_err(ControlError::from)? {
-            if let OperationSpec::Assemble { target, .. } = &row.value.work {
-                let vhd = control.ports.vhd(target, &row.value.image);
-                let file = cloud
-                    .root
-                    .join(vhd.container.account.as_str())
-                    .join(vhd.container.container.as_str())
-                    .join(&vhd.name);
-                comparisons.push((Arc::clone(&disk), file));
-            }
+            let kind = control.registry.get(&row.value.kind);
+            let Some(vhd) = kind.and_then(|kind| kind.temporary_blob(&control.ports, &row.value)) else { continue };
+            let account = cloud.root.join(vhd.container.account.as_str());
+            let file = account.join(vhd.container.container.as_str()).join(&vhd.name);
+            comparisons.push((Arc::clone(&disk), file));
         }
     }
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);

@@ -12,7 +12,7 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::manifest::Manifest;
-use goldfleet_model::operation::{Kind, OperationSpec, OperationState};
+use goldfleet_model::operation::OperationState;
 use goldfleet_model::store::{Container, Store};
 use goldfleet_model::target::Target;
 use goldfleet_model::tree::{PlannedStore, Tree};
@@ -20,9 +20,9 @@ use goldfleet_modelled::{LimitMode, Model, Stats};
 use goldfleet_plan::estimate::Estimate;
 use goldfleet_ports::clock::{TokioClock, elapsed};
 use goldfleet_worker::consumer::Consumer;
+use goldfleet_worker::context::WorkerContext;
 use goldfleet_worker::program;
 use goldfleet_worker::settings::WorkerSettings;
-use goldfleet_worker::steps::StepContext;
 use jiff::Timestamp;
 use serde::Serialize;
 use tempfile::TempDir;
@@ -184,19 +184,18 @@ impl RehearsalRun {
         ended?;
         let stats = self.model.stats();
         let events = self.control.ports.table.events(&id, None).await?;
-        let ends = |kind| {
+        let ends = |kind: &'static str| {
             let of_kind = move |event: &&Event| {
-                event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.kind() == kind)
+                event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.step() == kind)
             };
             events.iter().filter(of_kind).map(|event| elapsed(created, event.at))
         };
-        let (copies, images) = (ends(Kind::Assemble), ends(Kind::Image));
+        let (copies, images) = (ends("copy"), ends("image"));
         let rows = self.control.ports.table.operations(&id).await?;
-        let whole = rows.iter().all(|row| match &row.value.work {
-            OperationSpec::Assemble { target, .. } => {
-                self.model.is_whole(&self.control.ports.vhd(target, &row.value.image), manifest)
-            }
-            OperationSpec::Replicate { .. } | OperationSpec::Image { .. } => true,
+        let whole = rows.iter().all(|row| {
+            let kind = self.control.registry.get(&row.value.kind);
+            let blob = kind.and_then(|kind| kind.temporary_blob(&self.control.ports, &row.value));
+            blob.is_none_or(|vhd| self.model.is_whole(&vhd, manifest))
         });
         Ok(RunResult {
             first_image: images.clone().min().unwrap_or_default(),
@@ -236,7 +235,7 @@ impl RehearsalRun {
         let mut tasks = vec![tokio::spawn(async move { run(&control, RunUntil::Stopped, &serving).await })];
         for n in 1..=self.workers {
             let settings = WorkerSettings { name: format!("worker-{n}"), ..self.settings.clone() };
-            let pump = Consumer::new(StepContext::new(self.control.ports.clone(), settings), stop.clone());
+            let pump = Consumer::new(WorkerContext::new(self.control.ports.clone(), settings), stop.clone());
             tasks.push(tokio::spawn(async move { pump.run().await }));
         }
         tasks
