@@ -21,7 +21,7 @@ use goldfleet_dispatcher::control::upload::{UploadRequest, upload};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::manifest::OsType;
 use goldfleet_model::message::{Message, QueueName};
-use goldfleet_model::operation::{Kind, Lease, Operation, OperationState};
+use goldfleet_model::operation::{Lease, Operation, OperationId, OperationState};
 use goldfleet_model::state::OperationEvent;
 use goldfleet_ports::clock::after;
 use goldfleet_ports::job_table::Change;
@@ -33,8 +33,8 @@ use goldfleet_tests::azure::fixture::{AzureFixture, Backend};
 use goldfleet_tests::bench::size;
 use goldfleet_tests::process_fixture;
 use goldfleet_worker::consumer::Consumer;
+use goldfleet_worker::context::WorkerContext;
 use goldfleet_worker::settings::WorkerSettings;
-use goldfleet_worker::steps::StepContext;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -146,7 +146,7 @@ async fn fleet(scene: &Scene, ports: &Ports, job: &JobId) -> f64 {
         ..WorkerSettings::default()
     };
     let begun = Instant::now();
-    Consumer::new(StepContext::new(ports.clone(), settings), CancellationToken::new()).run().await;
+    Consumer::new(WorkerContext::new(ports.clone(), settings), CancellationToken::new()).run().await;
     let seconds = begun.elapsed().as_secs_f64();
     let operations = ports.table.operations(job).await.unwrap();
     assert!(operations.iter().all(|row| row.value.state == OperationState::Succeeded));
@@ -165,7 +165,7 @@ async fn bare(ports: &Ports) -> f64 {
     let rows = ports.table.operations(&newest(ports).await).await.unwrap();
     let fresh: Vec<Operation> = rows.into_iter().map(|row| again(&job, row)).collect();
     ports.table.insert_operations(&fresh).await.unwrap();
-    let ready: Vec<&Operation> = fresh.iter().filter(|operation| operation.id.kind() != Kind::Image).collect();
+    let ready: Vec<&Operation> = fresh.iter().filter(|operation| operation.kind.as_str() != "image").collect();
     stream::iter(&ready)
         .for_each_concurrent(IN_FLIGHT, async |operation| {
             let message = Message::operation(&job, &operation.id).encode();
@@ -192,8 +192,8 @@ async fn bare(ports: &Ports) -> f64 {
                     let change = Change { operation: row.value.clone(), if_match: row.etag.clone() };
                     row.etag = ports.table.commit(&[change], &[line]).await.unwrap().remove(0);
                 }
-                if let goldfleet_model::operation::OperationId::Assemble(key) = &id {
-                    let image = goldfleet_model::operation::OperationId::Image(key.clone());
+                if id.step() == "copy" {
+                    let image = OperationId::new(id.group().clone(), "image");
                     let next = Message::operation(&job, &image).encode();
                     ports.queue.send(QueueName::Image, &next, Duration::ZERO).await.unwrap();
                 }

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use goldfleet_dispatcher::simulate::rehearse::baseline::{Baseline, compare};
 use goldfleet_dispatcher::simulate::rehearse::{self, Rehearsal, RehearsalError, Report, rehearse};
 use goldfleet_model::event::Event;
-use goldfleet_model::operation::Kind;
 use goldfleet_plan::Inventory;
 use goldfleet_rates::Rates;
 use goldfleet_tests::bench::{is_short, size};
@@ -212,7 +211,7 @@ fn slow_target() -> anyhow::Result<()> {
     let rehearsal = fleet_with("stage0000201", 60.0 * 1.048_576 * 8.0 / 1e3 / 50.0, 50.0)?;
     let played = rehearse::run_rehearsal(&rehearsal)?;
     let is_image =
-        |event: &&Event| event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.kind() == Kind::Image);
+        |event: &&Event| event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.step() == "image");
     let mut ends: Vec<_> = played.events.iter().filter(is_image).map(|event| event.at).collect();
     ends.sort_unstable();
     let between = ends.last().zip(ends.iter().rev().nth(1)).map_or(0.0, |(a, b)| a.duration_since(*b).as_secs_f64());

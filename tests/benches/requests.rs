@@ -31,8 +31,8 @@ use goldfleet_tests::azure::certificates::Certificates;
 use goldfleet_tests::bench::size;
 use goldfleet_tests::process_fixture::{self, Process};
 use goldfleet_worker::consumer::Consumer;
+use goldfleet_worker::context::WorkerContext;
 use goldfleet_worker::settings::WorkerSettings;
-use goldfleet_worker::steps::StepContext;
 
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -141,7 +141,7 @@ impl Scene {
         }
         let settings = WorkerSettings { exit_when_idle: true, ..WorkerSettings::default() };
         let begun = cpu();
-        Consumer::new(StepContext::new(ports.clone(), settings), CancellationToken::new()).run().await;
+        Consumer::new(WorkerContext::new(ports.clone(), settings), CancellationToken::new()).run().await;
         let spent = cpu() - begun;
         let operations = ports.table.operations(&job).await.unwrap();
         assert!(operations.iter().all(|row| row.value.state == OperationState::Succeeded), "{operations:#?}");

@@ -63,4 +63,4 @@ macro_rules! by_value {
     )* };
 }
 
-by_value!(u64, usize, Duration, Fence, QueueName, Range<u64>, Option<Range<u64>>, Bytes, Checksums);
+by_value!(u32, u64, usize, Duration, Fence, QueueName, Range<u64>, Option<Range<u64>>, Bytes, Checksums);

@@ -20,12 +20,11 @@ use goldfleet_dispatcher::control::upload::{UploadError, UploadRequest, UploadRe
 use goldfleet_model::ids::JobId;
 use goldfleet_model::manifest::OsType;
 use goldfleet_model::message::QueueName;
-use goldfleet_model::operation::OperationSpec;
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::Ports;
 use goldfleet_worker::consumer::Consumer;
+use goldfleet_worker::context::WorkerContext;
 use goldfleet_worker::settings::WorkerSettings;
-use goldfleet_worker::steps::StepContext;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -301,7 +300,7 @@ impl InProcessFleet {
         tasks.push(tokio::spawn(async move { run(&serving, RunUntil::Stopped, &serving_stop).await }));
         for n in 0..workers {
             let settings = WorkerSettings { name: format!("worker-{n}"), ..self.settings() };
-            let pump = Consumer::new(StepContext::new(ports.clone(), settings), stop.clone());
+            let pump = Consumer::new(WorkerContext::new(ports.clone(), settings), stop.clone());
             tasks.push(tokio::spawn(async move { pump.run().await }));
         }
         let ended = tokio::time::timeout(TOO_LONG, self.ended(job)).await;
@@ -358,14 +357,14 @@ impl InProcessFleet {
     pub async fn assert_all_done(&self, job: &JobId) {
         let status = self.status(job).await;
         assert_eq!(status.state, ReportedState::Succeeded, "{status:#?}");
-        for (kind, phase) in status.phases.iter_named() {
+        for (kind, phase) in status.phases.named() {
             assert_eq!(phase.succeeded, phase.total, "{kind}: {status:#?}");
         }
         let golden = AzureDisk::open(&self.golden()).unwrap();
         let mut targets = 0;
         for row in self.ports.table.operations(job).await.unwrap() {
-            if let OperationSpec::Assemble { target, .. } = &row.value.work {
-                let vhd = self.ports.vhd(target, &row.value.image);
+            if row.value.kind.as_str() == "copy" {
+                let vhd = self.ports.vhd(row.value.target().unwrap(), &row.value.image);
                 let file = self.cloud().join(vhd.to_string());
                 assert_eq!(same_disk(&golden, &file).unwrap(), None, "{} differs", file.display());
                 targets += 1;

@@ -111,6 +111,7 @@ intercept!(JobTable {
     commit_job(job: &Job, if_match: &ETag, events: &[Event]) -> ETag;
     remove_job(id: &JobId, if_match: &ETag) -> ();
     insert_operations(operations: &[Operation]) -> usize;
+    remove_earlier_plans(job: &JobId, plan: u32) -> usize;
     operation(job: &JobId, id: &OperationId) -> Option<Versioned<Operation>>;
     group(job: &JobId, id: &OperationId) -> Vec<Versioned<Operation>>;
     operations(job: &JobId) -> Vec<Versioned<Operation>>;

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use goldfleet_disk::GoldenSpec;
 use goldfleet_embedded::{Database, SqliteJobTable};
+use goldfleet_kinds::context::read_spec;
+use goldfleet_kinds::seed::SeedSpec;
 use goldfleet_model::manifest::{CHUNK_SIZE, Generation};
-use goldfleet_model::operation::{Kind, Operation, OperationSpec};
+use goldfleet_model::operation::Operation;
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::job_table::JobTable as _;
 use goldfleet_tests::azure::fixture::{AzureFixture, Backend};
@@ -79,7 +81,7 @@ fn killed_upload_resends_only_in_flight_chunks() {
 
 /// Bytes that go from one account to another, for one operation.
 struct Lane {
-    kind: Kind,
+    kind: &'static str,
     source: &'static str,
     destination: &'static str,
     /// What may be sent again: in flight at the kills, and ended since the heartbeats before them.
@@ -89,21 +91,21 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(kind: Kind, source: &'static str, destination: &'static str) -> Self {
+    fn new(kind: &'static str, source: &'static str, destination: &'static str) -> Self {
         Self { kind, source, destination, in_flight: 0, since_beat: 0, kills: 0 }
     }
 
     fn is_of(&self, row: &Operation) -> bool {
-        let account = match &row.work {
-            OperationSpec::Replicate { store, .. } => &store.account,
-            OperationSpec::Assemble { target, .. } | OperationSpec::Image { target, .. } => &target.account,
+        let account = match row.target() {
+            Some(target) => target.account.clone(),
+            None => read_spec::<SeedSpec>(row).unwrap().store.account,
         };
-        row.id.kind() == self.kind && account.as_str() == self.destination
+        row.kind.as_str() == self.kind && account.as_str() == self.destination
     }
 
     fn has(&self, path: &str) -> bool {
         let here = path.strip_prefix('/').and_then(|path| path.strip_prefix(self.destination));
-        here.is_some_and(|path| path.starts_with('/') && path.contains("/chunks%2F") == (self.kind == Kind::Replicate))
+        here.is_some_and(|path| path.starts_with('/') && path.contains("/chunks%2F") == (self.kind == "seed"))
     }
 
     /// A process that began at `begun` was killed at `moment`.
@@ -148,9 +150,9 @@ fn killed_attempts_resend_at_most_one_heartbeat() {
     let rows = || operations(&azure, &fixture);
     until("the job has its operations", || rows().len() == 5);
     let mut lanes = [
-        Lane::new(Kind::Replicate, "goldsource", "stage1eastus"),
-        Lane::new(Kind::Assemble, "stage1eastus", "stage1eastus"),
-        Lane::new(Kind::Assemble, "goldsource", "stage1westeurope"),
+        Lane::new("seed", "goldsource", "stage1eastus"),
+        Lane::new("copy", "stage1eastus", "stage1eastus"),
+        Lane::new("copy", "goldsource", "stage1westeurope"),
     ];
     let mut random = StdRng::seed_from_u64(17);
     for _ in 0..4 {

@@ -95,7 +95,8 @@ async fn job_events_stream_to_end() {
         }
     }
     assert_eq!(states.len(), 9, "a seed, four copies, four images: {states:#?}");
-    let failed = &states["copy.00000000-0000-0000-0000-000000000002.eastus"];
+    let is_copy = |id: &&String| id.starts_with("eastus-2-") && id.ends_with(".copy");
+    let failed = &states[states.keys().find(is_copy).unwrap()];
     assert_eq!((&failed["state"], &failed["failure"]["code"]), (&json!("failed"), &json!("account-unusable")));
     let (_, last) = events.last().unwrap();
     assert!(last["status"].get("failures").is_none(), "the operations have them");

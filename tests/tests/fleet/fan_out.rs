@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -26,9 +25,6 @@ use goldfleet_ports::image_plane::{ChangeStatus, ImageService, ManagedImage, Pen
 use goldfleet_tests::faults::{Faults, LostPart, with_faults};
 use goldfleet_tests::fleet::InProcessFleet;
 use goldfleet_tests::process_fixture::{SOURCE, golden, targets};
-use goldfleet_worker::consumer::Consumer;
-use goldfleet_worker::steps::StepContext;
-use tokio_util::sync::CancellationToken;
 
 const WEST: &str = "region=westeurope";
 const EAST: &str = "region=eastus";
@@ -160,7 +156,11 @@ async fn unreadable_target_fails_alone() {
     let status = fleet.run(&ports, 1, &job).await;
     assert_eq!(failed_with(&status), ["resource-group-not-found"], "{status:#?}");
     assert!(status.failures[0].target.starts_with("00000000-0000-0000-0000-000000000002/"), "{status:#?}");
-    assert_eq!((status.phases.image.succeeded, status.phases.image.failed), (2, 1), "{status:#?}");
+    assert_eq!(
+        (status.phases.of_kind("image").succeeded, status.phases.of_kind("image").failed),
+        (2, 1),
+        "{status:#?}"
+    );
 }
 
 /// Who asks again while a job is under way gets that job; but only where it does all that is asked for now.
@@ -182,36 +182,43 @@ async fn added_target_gets_new_job() {
 
     let status = fleet.run(&fleet.ports, 1, &second.job.id).await;
     assert_eq!(fleet.status(&first).await.state, ReportedState::Succeeded);
-    assert_eq!((status.state, status.phases.image.succeeded), (ReportedState::Succeeded, 1), "{status:#?}");
-    assert_eq!((status.phases.image.skipped, fleet.images().len()), (1, 2), "{status:#?}");
+    assert_eq!((status.state, status.phases.of_kind("image").succeeded), (ReportedState::Succeeded, 1), "{status:#?}");
+    assert_eq!((status.phases.of_kind("image").skipped, fleet.images().len()), (1, 2), "{status:#?}");
 }
 
-/// A job that is cancelled while it is planned begins nothing, wherever its dispatcher then fails.
+/// A job that is cancelled while it is planned begins nothing, whether or not rows were written before.
 #[tokio::test(flavor = "multi_thread")]
 async fn job_cancelled_during_planning_starts_nothing() {
-    for (call, lost) in [("Queue.send", LostPart::Request), ("JobTable.insert_operations", LostPart::Answer)] {
-        let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
-        sent(&fleet, "golden", "1").await;
-        let operator = fleet.control_with_own_ports();
-        let job = asked(&fleet, "golden", "1", &[]).await.job.id;
-        let (control, id, once) = (operator.clone(), job.clone(), AtomicBool::new(true));
-        let ports = watched(&with_faults(&fleet.ports, &Faults::failing_at(call, 0, lost)), move |_| {
-            let (control, id, now) = (control.clone(), id.clone(), once.swap(false, Ordering::SeqCst));
-            Box::pin(async move { if now { cancelled(&control, &id).await } else { Ok(()) } })
-        });
-        let dispatcher = fleet.control_with(ports);
-        // What failed is done again as its message appears again.
-        if fan_out(&dispatcher, &job).await.is_err() {
-            fan_out(&dispatcher, &job).await.unwrap();
-        }
-        let rows = operator.ports.table.operations(&job).await.unwrap();
-        assert!(!rows.is_empty(), "{call}");
-        assert!(rows.iter().all(|row| row.value.state == OperationState::Cancelled), "{call}: {rows:#?}");
-        assert_eq!(operator.job(&job).await.unwrap().value.state, JobState::Cancelled, "{call}");
+    let nothing_begins = async |control: &ControlContext, job: &JobId| {
+        let rows = control.ports.table.operations(job).await.unwrap();
+        assert!(rows.iter().all(|row| row.value.state == OperationState::Cancelled), "{rows:#?}");
+        assert_eq!(control.job(job).await.unwrap().value.state, JobState::Cancelled);
         for queue in [QueueName::Seed, QueueName::Copy, QueueName::Image] {
-            assert_eq!(operator.ports.queue.depth(queue).await.unwrap(), 0, "{call}: {queue}");
+            assert_eq!(control.ports.queue.depth(queue).await.unwrap(), 0, "{queue}");
         }
-    }
+        rows.len()
+    };
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
+    sent(&fleet, "golden", "1").await;
+    let operator = fleet.control_with_own_ports();
+
+    // While the plan is made.
+    let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+    let (control, id, once) = (operator.clone(), job.clone(), AtomicBool::new(true));
+    let ports = watched(&fleet.ports, move |_| {
+        let (control, id, now) = (control.clone(), id.clone(), once.swap(false, Ordering::SeqCst));
+        Box::pin(async move { if now { cancelled(&control, &id).await } else { Ok(()) } })
+    });
+    fan_out(&fleet.control_with(ports), &job).await.unwrap();
+    assert_eq!(nothing_begins(&operator, &job).await, 0);
+
+    // After rows were written, by a dispatcher that then failed.
+    let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+    let faults = Faults::failing_at("JobTable.insert_operations", 0, LostPart::Answer);
+    fan_out(&fleet.control_with(with_faults(&fleet.ports, &faults)), &job).await.unwrap_err();
+    cancelled(&operator, &job).await.unwrap();
+    fan_out(&operator, &job).await.unwrap();
+    assert!(nothing_begins(&operator, &job).await > 0);
 }
 
 /// A job that can't be planned any more, when an earlier try has come as far as the queues: what that began stops, and as some
@@ -221,9 +228,7 @@ async fn rejected_job_leaves_no_work() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
     sent(&fleet, "golden", "1").await;
     let job = asked(&fleet, "golden", "1", &[]).await.job.id;
-    let cut_short =
-        fleet.control_with(with_faults(&fleet.ports, &Faults::failing_at("JobTable.commit_job", 0, LostPart::Request)));
-    fan_out(&cut_short, &job).await.unwrap_err();
+    fan_out(&interrupted_before_plan(&fleet), &job).await.unwrap_err();
     let file = std::fs::read_to_string(&fleet.config.targets.file).unwrap();
     let none = file.replace("[[target]]", "[[target]]\nenabled = false");
     std::fs::write(&fleet.config.targets.file, none).unwrap();
@@ -238,40 +243,64 @@ async fn rejected_job_leaves_no_work() {
 
     std::fs::write(&fleet.config.targets.file, file).unwrap();
     let again = done(&fleet, "golden", "1", &[]).await;
-    assert_eq!((again.state, again.phases.image.succeeded), (ReportedState::Succeeded, 2), "{again:#?}");
+    assert_eq!((again.state, again.phases.of_kind("image").succeeded), (ReportedState::Succeeded, 2), "{again:#?}");
 }
 
-/// A job that is cancelled before its row says that it was planned has not succeeded, even where all that it has is done: of
-/// what was to be, some may not have come into the table.
+/// A dispatcher that is interrupted before the job's row has the plan has sent no message, so nothing begins. The next attempt
+/// replaces its rows, and the job has one plan only.
 #[tokio::test(flavor = "multi_thread")]
-async fn unplanned_job_does_not_succeed() {
-    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
+async fn interrupted_planning_starts_nothing_and_is_replaced() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
     sent(&fleet, "golden", "1").await;
     let job = asked(&fleet, "golden", "1", &[]).await.job.id;
-    let cut_short =
-        fleet.control_with(with_faults(&fleet.ports, &Faults::failing_at("JobTable.commit_job", 0, LostPart::Request)));
-    fan_out(&cut_short, &job).await.unwrap_err();
+    fan_out(&interrupted_before_plan(&fleet), &job).await.unwrap_err();
     let control = fleet.control_with(fleet.ports.clone());
-    let stop = CancellationToken::new();
-    let pump = Consumer::new(StepContext::new(fleet.ports.clone(), fleet.settings()), stop.clone());
-    let working = tokio::spawn(async move { pump.run().await });
-    let all_done = async || {
+    let plans = async || {
         let rows = control.ports.table.operations(&job).await.unwrap();
-        rows.iter().all(|row| row.value.state == OperationState::Succeeded)
+        rows.into_iter().map(|row| row.value.plan).collect::<Vec<_>>()
     };
-    while !all_done().await {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(plans().await.iter().all(|plan| *plan == 1) && !plans().await.is_empty());
+    for queue in [QueueName::Seed, QueueName::Copy, QueueName::Image] {
+        assert_eq!(control.ports.queue.depth(queue).await.unwrap(), 0, "{queue}");
     }
-    stop.cancel();
-    working.await.unwrap();
+    // A target less: the second plan has fewer rows than the first.
+    let file = std::fs::read_to_string(&fleet.config.targets.file).unwrap();
+    std::fs::write(&fleet.config.targets.file, file.replacen("[[target]]", "[[target]]\nenabled = false", 1)).unwrap();
+    fan_out(&control, &job).await.unwrap();
+    let row = control.job(&job).await.unwrap().value;
+    assert_eq!((row.state, row.plan, row.announced), (JobState::Running, 2, true));
+    assert_eq!(row.operations, Some(plans().await.len() as u64));
+    assert!(plans().await.iter().all(|plan| *plan == 2), "{:?}", plans().await);
+    // The first dispatcher wakes up and goes on: it cannot write into the newer plan.
+    let stale = control.ports.table.operations(&job).await.unwrap().remove(0).value;
+    let stale = goldfleet_model::operation::Operation { plan: 1, ..stale };
+    assert!(control.ports.table.insert_operations(&[stale]).await.is_err());
+    let status = fleet.run(&fleet.ports, 1, &job).await;
+    assert_eq!((status.state, status.phases.of_kind("image").succeeded), (ReportedState::Succeeded, 1), "{status:#?}");
+}
 
-    cancelled(&control, &job).await.unwrap();
-    assert_eq!(control.job(&job).await.unwrap().value.state, JobState::Cancelled);
-    assert_eq!(fleet.status(&job).await.state, ReportedState::Cancelled);
-    let refusal = retry(&control, &job, &RetryFilter::default()).await.unwrap_err().to_string();
-    assert!(refusal.contains("was never planned"), "{refusal}");
-    let again = done(&fleet, "golden", "1", &[]).await;
-    assert_eq!((again.state, again.phases.image.skipped), (ReportedState::Succeeded, 1), "{again:#?}");
+/// A dispatcher stops after the job's row has the plan, before all messages are sent: the next one sends them.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_a_planned_job_are_sent_after_an_interruption() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
+    sent(&fleet, "golden", "1").await;
+    let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+    let faults = Faults::failing_at("Queue.send", 1, LostPart::Request);
+    fan_out(&fleet.control_with(with_faults(&fleet.ports, &faults)), &job).await.unwrap_err();
+    let control = fleet.control_with(fleet.ports.clone());
+    let row = control.job(&job).await.unwrap().value;
+    assert_eq!((row.state, row.announced), (JobState::Running, false));
+    fan_out(&control, &job).await.unwrap();
+    assert!(control.job(&job).await.unwrap().value.announced);
+    fleet.run(&fleet.ports, 1, &job).await;
+    assert_eq!(fleet.status(&job).await.state, ReportedState::Succeeded);
+}
+
+/// A control context whose planning attempt is interrupted right before the job's row gets the plan.
+fn interrupted_before_plan(fleet: &InProcessFleet) -> ControlContext {
+    // The first commit takes the number of the attempt.
+    let faults = Faults::failing_at("JobTable.commit_job", 1, LostPart::Request);
+    fleet.control_with(with_faults(&fleet.ports, &faults))
 }
 
 /// As 'goldfleet cancel' does it: where no operation is there, the job has ended at once.

@@ -1,5 +1,6 @@
 //! A fleet in the process of the test, on the embedded adapters.
 
+mod added_kind;
 mod bounded_reads;
 mod chunk_retention;
 mod dashboard;

@@ -10,7 +10,7 @@ use goldfleet_dispatcher::control::approve::approve;
 use goldfleet_dispatcher::control::cancel::cancel;
 use goldfleet_dispatcher::control::status::ReportedState;
 use goldfleet_model::ids::JobId;
-use goldfleet_model::operation::OperationState;
+use goldfleet_model::operation::{OperationId, OperationState};
 use goldfleet_tests::faults::{Faults, LostPart, with_faults};
 use goldfleet_tests::fleet::InProcessFleet;
 use goldfleet_tests::process_fixture::{Process, ProcessFixture, SOURCE, golden, targets};
@@ -27,11 +27,8 @@ async fn rings_run_in_order() {
     let of = |what: &str, operation: &str| {
         let found = events.iter().filter(|event| event.what == what);
         found
-            .filter(|event| {
-                event.operation.as_ref().is_some_and(|id| id.to_string().starts_with("copy") || operation == "image")
-            })
-            .filter(|event| event.operation.as_ref().is_some_and(|id| id.to_string().starts_with(operation)))
-            .map(|event| (event.operation.as_ref().unwrap().region().to_string(), event.at))
+            .filter(|event| event.operation.as_ref().is_some_and(|id| id.step() == operation))
+            .map(|event| (region(event.operation.as_ref().unwrap()), event.at))
             .collect::<Vec<_>>()
     };
     let first_ring_done =
@@ -50,13 +47,25 @@ async fn failed_ring_blocks_later_rings() {
     fleet.block_path("stage2westeurope");
     let (job, status) = fleet.request_and_run(&fleet.ports, "1", 1).await;
     assert_eq!(status.state, ReportedState::Failed);
-    assert_eq!((status.phases.copy.succeeded, status.phases.copy.failed, status.phases.copy.cancelled), (1, 1, 2));
+    assert_eq!(
+        (
+            status.phases.of_kind("copy").succeeded,
+            status.phases.of_kind("copy").failed,
+            status.phases.of_kind("copy").cancelled
+        ),
+        (1, 1, 2)
+    );
     let rows = fleet.ports.table.operations(&job).await.unwrap();
     let stopped = rows.iter().filter(|row| row.value.failure.as_ref().is_some_and(|f| f.code == "ring-stopped"));
-    assert_eq!(stopped.count(), 2);
+    assert_eq!(stopped.count(), 4, "copies and images name the ring that stopped them");
     fleet.drain_dead_letters().await;
     fleet.unblock_path("stage2westeurope");
     assert_eq!(fleet.retry_and_run(&job).await, 6);
+}
+
+/// The region that the group of an operation is called by.
+fn region(id: &OperationId) -> String {
+    id.group().as_str().split('-').next().unwrap_or_default().to_owned()
 }
 
 /// Runs the fleet while `operator` acts on its job.
@@ -80,8 +89,8 @@ async fn until_it_waits(fleet: &InProcessFleet, job: &JobId) -> u32 {
 /// The states of the copies in the region of ring 1.
 async fn second_ring(fleet: &InProcessFleet, job: &JobId) -> Vec<OperationState> {
     let rows = fleet.ports.table.operations(job).await.unwrap();
-    let copies = rows.into_iter().map(|row| row.value).filter(|row| row.id.to_string().starts_with("copy."));
-    copies.filter(|copy| copy.id.region().as_str() == "eastus").map(|copy| copy.state).collect()
+    let copies = rows.into_iter().map(|row| row.value).filter(|row| row.id.step() == "copy");
+    copies.filter(|copy| copy.place.region.as_str() == "eastus").map(|copy| copy.state).collect()
 }
 
 /// A ring that needs approval begins when it is given, whatever of the approval's own calls is lost; and not by a
@@ -101,7 +110,7 @@ async fn ring_waits_for_approval() {
         // Long enough for several reconciler passes, of which none may begin it.
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(second_ring(&fleet, &job).await, [OperationState::Waiting; 2]);
-        let seeds = fleet.status(&job).await.phases.seed;
+        let seeds = fleet.status(&job).await.phases.of_kind("seed");
         assert_eq!(seeds.succeeded, seeds.total, "stores are filled meanwhile");
         cancel(&control, &job).await.unwrap();
     };
@@ -149,7 +158,7 @@ async fn existing_first_ring_does_not_approve_next() {
     run_with(&fleet, &job, approved).await;
     let status = fleet.status(&job).await;
     assert_eq!(
-        (status.state, status.phases.image.skipped, status.phases.image.succeeded),
+        (status.state, status.phases.of_kind("image").skipped, status.phases.of_kind("image").succeeded),
         (ReportedState::Succeeded, 2, 2)
     );
 }

@@ -8,7 +8,6 @@ use goldfleet_dispatcher::control::cleanup::cleanup_job;
 use goldfleet_dispatcher::control::garbage_collection::{CollectOptions, collect_garbage};
 use goldfleet_dispatcher::control::status::ReportedState;
 use goldfleet_dispatcher::control::upload::UploadError;
-use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::state::OperationEvent;
 use goldfleet_ports::job_table::Change;
 use goldfleet_tests::faults::{Faults, LostPart, with_faults};
@@ -88,14 +87,21 @@ async fn repeated_steps_are_idempotent() {
         again.state = goldfleet_model::operation::OperationState::Ready;
         let change = Change { operation: again, if_match: row.etag };
         fleet.ports.table.commit(&[change], &[]).await.unwrap();
-        let message = Message::operation(&job, &row.value.id).encode();
-        fleet.ports.queue.send(QueueName::of(row.value.id.kind()), &message, Duration::ZERO).await.unwrap();
+        fleet.control_with_own_ports().enqueue_operation(&row.value).await.unwrap();
     }
     let second = fleet.run(&fleet.ports, 1, &job).await;
     assert_eq!(second.state, ReportedState::Succeeded);
     assert_eq!(fleet.images(), images, "images are made once");
-    assert_eq!(second.phases.seed.bytes_moved, first.phases.seed.bytes_moved, "chunks that are there are not moved");
-    assert_eq!(second.phases.copy.bytes_moved, first.phases.copy.bytes_moved, "VHDs that are whole are not written");
+    assert_eq!(
+        second.phases.of_kind("seed").bytes_moved,
+        first.phases.of_kind("seed").bytes_moved,
+        "chunks that are there are not moved"
+    );
+    assert_eq!(
+        second.phases.of_kind("copy").bytes_moved,
+        first.phases.of_kind("copy").bytes_moved,
+        "VHDs that are whole are not written"
+    );
 }
 
 /// Three workers, and each message three times.
@@ -121,8 +127,8 @@ async fn failed_target_is_retried_alone() {
     assert_eq!(status.state, ReportedState::Failed);
     let failures: Vec<_> = status.failures.iter().map(|f| (f.target.as_str(), f.code.as_str())).collect();
     assert_eq!(failures, [("00000000-0000-0000-0000-000000000002/westeurope", "account-unusable")]);
-    assert_eq!((status.phases.copy.succeeded, status.phases.copy.failed), (3, 1));
-    assert_eq!((status.phases.image.succeeded, status.phases.image.cancelled), (3, 1));
+    assert_eq!((status.phases.of_kind("copy").succeeded, status.phases.of_kind("copy").failed), (3, 1));
+    assert_eq!((status.phases.of_kind("image").succeeded, status.phases.of_kind("image").cancelled), (3, 1));
     assert_eq!(fleet.retry_and_run(&job).await, 2);
 }
 
@@ -150,7 +156,14 @@ async fn refresh_moves_only_changed_chunks() {
     let again = fleet.upload(&fleet.ports, "1").await.unwrap();
     assert!(again.existed && again.counts.bytes_sent == 0);
     let (_, status) = fleet.request_and_run(&fleet.ports, "1", 1).await;
-    assert_eq!((status.phases.copy.skipped, status.phases.image.skipped, status.phases.seed.total), (4, 4, 0));
+    assert_eq!(
+        (
+            status.phases.of_kind("copy").skipped,
+            status.phases.of_kind("image").skipped,
+            status.phases.of_kind("seed").total
+        ),
+        (4, 4, 0)
+    );
 
     fleet.change_golden();
     let other = fleet.upload(&fleet.ports, "1").await.unwrap_err();
@@ -238,7 +251,7 @@ async fn refresh_clones_previous_version() {
     fleet.rebuild_golden();
     let (second, status) = fleet.roll_out(&ports, "2", 2).await;
     fleet.assert_all_done(&second).await;
-    let (moved, total) = (status.phases.copy.bytes_moved, status.phases.copy.bytes_total);
+    let (moved, total) = (status.phases.of_kind("copy").bytes_moved, status.phases.of_kind("copy").bytes_total);
     assert!(moved > 0 && moved + 4 * (256 << 10) <= total, "{moved} of {total} bytes were written");
 }
 

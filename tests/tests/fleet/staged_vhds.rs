@@ -9,7 +9,7 @@ use goldfleet_disk::GoldenSpec;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::manifest::Generation;
-use goldfleet_model::operation::{Kind, Operation, OperationSpec};
+use goldfleet_model::operation::Operation;
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::job_table::Change;
 use goldfleet_ports::{Ports, Versioned};
@@ -17,8 +17,8 @@ use goldfleet_tests::faults::{Faults, LostPart, with_faults};
 use goldfleet_tests::fleet::InProcessFleet;
 use goldfleet_tests::process_fixture;
 use goldfleet_worker::consumer::Consumer;
+use goldfleet_worker::context::WorkerContext;
 use goldfleet_worker::settings::WorkerSettings;
-use goldfleet_worker::steps::StepContext;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything here may take before something must be wrong.
@@ -33,14 +33,11 @@ fn fleet() -> InProcessFleet {
 /// A job's only copy.
 async fn copy(ports: &Ports, job: &JobId) -> Versioned<Operation> {
     let rows = ports.table.operations(job).await.unwrap();
-    rows.into_iter().find(|row| row.value.id.kind() == Kind::Assemble).unwrap()
+    rows.into_iter().find(|row| row.value.kind.as_str() == "copy").unwrap()
 }
 
 fn vhd(ports: &Ports, copy: &Operation) -> BlobAddress {
-    match &copy.work {
-        OperationSpec::Assemble { target, .. } => ports.vhd(target, &copy.image),
-        other => panic!("{other:?}"),
-    }
+    ports.vhd(copy.target().unwrap(), &copy.image)
 }
 
 /// Runs a worker on these ports until something has come about, and kills it: it neither ends its steps nor gives them
@@ -53,7 +50,7 @@ async fn killed(
     until: impl Future<Output = ()>,
 ) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let pump = Consumer::new(StepContext::new(ports.clone(), settings), CancellationToken::new());
+    let pump = Consumer::new(WorkerContext::new(ports.clone(), settings), CancellationToken::new());
     runtime.spawn(async move { pump.run().await });
     tokio::time::timeout(TOO_LONG, until).await.expect("the worker did not come so far");
     tokio::task::spawn_blocking(move || runtime.shutdown_timeout(TOO_LONG)).await.unwrap();
@@ -189,7 +186,7 @@ async fn no_write_starts_without_lease() {
         tokio::time::sleep(time).await;
         awake.cancel();
     });
-    let pump = Consumer::new(StepContext::new(with_faults(&fleet.ports, &paused), settings), drain);
+    let pump = Consumer::new(WorkerContext::new(with_faults(&fleet.ports, &paused), settings), drain);
     tokio::time::timeout(TOO_LONG, pump.run()).await.expect("the worker did not come so far");
     assert!(paused.was_hit());
     assert_eq!(paused.calls()["BlobStore.put_pages_from"], 9, "a run was begun after the lease's end");

@@ -138,7 +138,10 @@ fn step_log_lines_name_job_operation_and_target() {
     fixture.succeed(&["retry", &job]);
     let text = run("text");
     let line = text.lines().find(|line| line.contains("account-unusable")).unwrap();
-    assert!(line.contains("operation=copy.") && line.contains("target=") && line.contains("job="), "{line}");
+    assert!(
+        line.contains(".copy ") && line.contains("operation=") && line.contains("target=") && line.contains("job="),
+        "{line}"
+    );
     assert!(!line.contains('\u{1b}'), "colours are for terminals: {line}");
 }
 
@@ -153,7 +156,7 @@ fn otlp_collector_receives_one_span_per_attempt() {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let mut request = Vec::new();
         let mut part = [0; 4096];
-        while !String::from_utf8_lossy(&request).contains("copy.0000") {
+        while !String::from_utf8_lossy(&request).contains(".copy") {
             let length = stream.read(&mut part).unwrap();
             assert!(length > 0, "{}", String::from_utf8_lossy(&request));
             request.extend_from_slice(&part[..length]);

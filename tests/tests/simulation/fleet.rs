@@ -15,9 +15,9 @@ use goldfleet_ports::Ports;
 use goldfleet_ports::clock::{Clock, TokioClock};
 use goldfleet_tests::intercept::intercepted;
 use goldfleet_worker::consumer::Consumer;
+use goldfleet_worker::context::WorkerContext;
 use goldfleet_worker::program;
 use goldfleet_worker::settings::WorkerSettings;
-use goldfleet_worker::steps::StepContext;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
@@ -130,7 +130,7 @@ impl SimFleet {
         let (process, ports) = self.process("worker");
         let poll = self.scenario.lock().unwrap().poll;
         let settings = WorkerSettings { name: process.name.clone(), poll, ..program::settings(&self.config) };
-        let pump = Consumer::new(StepContext::new(ports, settings), process.stop.clone());
+        let pump = Consumer::new(WorkerContext::new(ports, settings), process.stop.clone());
         tokio::spawn(async move { pump.run().await });
         self.workers.lock().unwrap().push(process);
     }

@@ -7,12 +7,14 @@ use goldfleet_config::StagedPolicy;
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_dispatcher::control::context::ControlContext;
 use goldfleet_dispatcher::control::status::{ReportedState, status};
+use goldfleet_kinds::context::read_spec;
+use goldfleet_kinds::image::ImageSpec;
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::image::{ManagedImageId, VhdMetadata};
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::manifest::{Digest, Manifest, chunk_name};
 use goldfleet_model::message::{Message, QueueName};
-use goldfleet_model::operation::{Operation, OperationSpec, OperationState};
+use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_model::store::{BlobAddress, Container, Store};
 use goldfleet_model::target::Target;
 use std::time::Duration;
@@ -67,26 +69,28 @@ async fn check_job(fleet: &SimFleet, job: &Job) {
         wrong(fleet, format!("job {} is another than what was written", job.id));
     }
     let status = status(&control, &row).await.unwrap();
-    // Of a target that was switched off when another dispatcher planned the job.
-    let too_late = |row: &Operation| {
-        row.attempts == 0 && fleet.reference.kept.lock().unwrap().late.contains(&(row.job.clone(), row.id.clone()))
-    };
-    let all_done = rows.iter().all(|row| is_done(row.value.state) || too_late(&row.value));
+    // Rows of another planning attempt are not part of the job.
+    let rows: Vec<_> = rows.into_iter().filter(|operation| operation.value.plan == row.plan).collect();
+    if row.operations.is_some_and(|planned| planned != rows.len() as u64) {
+        wrong(fleet, format!("job {} has {} operations, and {:?} were planned", job.id, rows.len(), row.operations));
+    }
+    let all_done = rows.iter().all(|row| is_done(row.value.state));
     // What was never planned to its end is asked for anew, not tried again.
-    if row.tree.is_some() && (row.state != JobState::Succeeded || status.state != ReportedState::Succeeded || !all_done)
+    if row.operations.is_some()
+        && (row.state != JobState::Succeeded || status.state != ReportedState::Succeeded || !all_done)
     {
         let states: Vec<String> = rows.iter().map(|row| format!("{} {}", row.value.id, row.value.state)).collect();
         wrong(fleet, format!("job {} is {} and shown as {:?}: {states:?}", job.id, row.state, status.state));
     }
-    for (kind, phase) in status.phases.iter_named() {
-        let of_kind = || rows.iter().filter(|row| row.value.id.kind() == kind).map(|row| row.value.state);
+    for (kind, phase) in status.phases.named() {
+        let of_kind = || rows.iter().filter(|row| row.value.kind == *kind).map(|row| row.value.state);
         let count = |wanted: OperationState| of_kind().filter(|state| *state == wanted).count();
         let (succeeded, skipped) = (count(OperationState::Succeeded), count(OperationState::Skipped));
         if (phase.total, phase.succeeded, phase.skipped) != (of_kind().count(), succeeded, skipped) {
             wrong(fleet, format!("job {}: {kind} is shown as {phase:?}", job.id));
         }
     }
-    if row.tree.is_none() && !matches!(row.state, JobState::Failed | JobState::Cancelled) {
+    if row.operations.is_none() && !matches!(row.state, JobState::Failed | JobState::Cancelled) {
         wrong(fleet, format!("job {} was never planned and is {}", job.id, row.state));
     }
     for row in &rows {
@@ -100,8 +104,10 @@ fn is_done(state: OperationState) -> bool {
 
 /// What an operation that is done says is so.
 async fn check_operation(fleet: &SimFleet, operation: &Operation) {
-    match &operation.work {
-        OperationSpec::Image { target, name, .. } if is_done(operation.state) => {
+    let Some(target) = operation.target() else { return };
+    match operation.kind.as_str() {
+        "image" if is_done(operation.state) => {
+            let ImageSpec { name, .. } = read_spec(operation).unwrap();
             let (subscription, resource_group) = (target.subscription, target.resource_group.clone());
             let id = ManagedImageId { subscription, resource_group, name: name.clone() };
             let found = fleet.services.images.get(&id, None).await.unwrap();
@@ -113,7 +119,7 @@ async fn check_operation(fleet: &SimFleet, operation: &Operation) {
                 wrong(fleet, format!("{name} has other tags than those of {}", operation.image));
             }
         }
-        OperationSpec::Assemble { target, .. } if operation.state == OperationState::Succeeded => {
+        "copy" if operation.state == OperationState::Succeeded => {
             let vhd = fleet.services.vhd(target, &operation.image);
             let there = fleet.services.blobs.properties(&vhd).await.unwrap().is_some();
             let may_be_gone = fleet.config.cleanup.staged == StagedPolicy::Remove || fleet.cleaned(&operation.image);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use goldfleet_model::event::Event;
+use goldfleet_model::ids::JobId;
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec};
 use goldfleet_model::job::Job;
 use goldfleet_model::operation::Operation;
@@ -42,6 +43,8 @@ impl Interceptor for Observer {
 pub(crate) enum Effect {
     Jobs(Box<Job>, Vec<Event>),
     Inserted(Vec<Operation>),
+    /// Rows of planning attempts before this one were removed.
+    Replanned(JobId, u32),
     Changed(Vec<Change>, Vec<Event>),
     Written(BlobAddress, Option<Bytes>),
     Deleted(BlobAddress),
@@ -56,6 +59,7 @@ impl Effect {
             "JobTable.insert_job" => Self::Jobs(Box::new(argument.get()?), Vec::new()),
             "JobTable.commit_job" => Self::Jobs(Box::new(argument.get()?), argument.get()?),
             "JobTable.insert_operations" => Self::Inserted(argument.get()?),
+            "JobTable.remove_earlier_plans" => Self::Replanned(argument.get()?, argument.get()?),
             "JobTable.commit" => Self::Changed(argument.get()?, argument.get()?),
             "BlobStore.put_blob" | "BlobStore.put_blob_from" => Self::Written(argument.get()?, argument.get()),
             "BlobStore.delete" => Self::Deleted(argument.get()?),

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::Job;
-use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::operation::{GroupId, Operation, OperationId};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::job_table::{Change, JobTable};
@@ -24,9 +24,9 @@ pub(crate) struct PartialInsertTable {
 
 impl PartialInsertTable {
     async fn insert(&self, operations: &[Operation]) -> PortResult<usize> {
-        let mut groups = BTreeMap::<String, Vec<Operation>>::new();
+        let mut groups = BTreeMap::<GroupId, Vec<Operation>>::new();
         for operation in operations {
-            groups.entry(operation.id.group()).or_default().push(operation.clone());
+            groups.entry(operation.id.group().clone()).or_default().push(operation.clone());
         }
         let mut added = 0;
         for group in groups.into_values() {
@@ -67,6 +67,7 @@ delegate! {
     open_jobs() -> Vec<Versioned<Job>>;
     commit_job(job: &Job, if_match: &ETag, events: &[Event]) -> ETag;
     remove_job(id: &JobId, if_match: &ETag) -> ();
+    remove_earlier_plans(job: &JobId, plan: u32) -> usize;
     operation(job: &JobId, id: &OperationId) -> Option<Versioned<Operation>>;
     group(job: &JobId, id: &OperationId) -> Vec<Versioned<Operation>>;
     operations(job: &JobId) -> Vec<Versioned<Operation>>;

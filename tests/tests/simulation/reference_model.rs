@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use goldfleet_kinds::context::read_spec;
+use goldfleet_kinds::image::ImageSpec;
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::{ImageRef, ImageTags, ManagedImageId, ManagedImageSpec, VhdNames};
-use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::job::Job;
 use goldfleet_model::manifest::{Digest, Manifest, chunk_name, digest_of};
-use goldfleet_model::operation::{Operation, OperationId, OperationSpec};
+use goldfleet_model::operation::{Operation, OperationId};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_modelled::Model;
 use goldfleet_ports::clock::{Clock, after};
@@ -44,8 +46,6 @@ pub(crate) struct ReferenceState {
     pub(crate) images: BTreeMap<String, ManagedImageSpec>,
     /// Operations that ever failed for good.
     pub(crate) failed: BTreeSet<(JobId, OperationId)>,
-    /// Operations that were put in the table when their job had been planned without them.
-    pub(crate) late: BTreeSet<(JobId, OperationId)>,
     /// The manifests that are in the source store.
     manifests: BTreeMap<String, (ImageRef, Arc<Manifest>, Instant)>,
     /// The versions that ever were there.
@@ -84,15 +84,10 @@ impl ReferenceModel {
             Effect::Jobs(job, events) => self.job(&mut kept, process, *job, &events),
             Effect::Inserted(operations) => {
                 for operation in operations {
-                    let key = (operation.job.clone(), operation.id.clone());
-                    let planned = kept.jobs.get(&key.0).is_some_and(|job| job.state != JobState::Requested);
-                    if planned && !kept.operations.contains_key(&key) {
-                        self.faults.trace.line(format_args!("{process} inserts {} {} too late", key.0, key.1));
-                        kept.late.insert(key.clone());
-                    }
-                    kept.operations.entry(key).or_insert(operation);
+                    Self::inserted(&mut kept, operation);
                 }
             }
+            Effect::Replanned(job, plan) => kept.operations.retain(|(of, _), row| *of != job || row.plan >= plan),
             Effect::Changed(changes, events) => {
                 for change in changes {
                     self.operation(&mut kept, process, change.operation, &events);
@@ -106,6 +101,15 @@ impl ReferenceModel {
                 kept.images.insert(key(&spec.id), *spec);
             }
             Effect::ImageDeleted(id) => drop(kept.images.remove(&key(&id))),
+        }
+    }
+
+    /// A row of an earlier planning attempt is replaced.
+    fn inserted(kept: &mut ReferenceState, operation: Operation) {
+        let key = (operation.job.clone(), operation.id.clone());
+        let is_newer = kept.operations.get(&key).is_none_or(|row| row.plan < operation.plan);
+        if is_newer {
+            kept.operations.insert(key, operation);
         }
     }
 
@@ -157,27 +161,29 @@ impl ReferenceModel {
     /// What is said to be done is there.
     fn succeeded(&self, kept: &ReferenceState, operation: &Operation) {
         let Some(manifest) = self.manifest(operation.image.digest) else { return };
-        match &operation.work {
-            OperationSpec::Replicate { .. } => {}
-            OperationSpec::Assemble { target, .. } => {
+        let Some(target) = operation.target() else { return };
+        match operation.kind.as_str() {
+            "copy" => {
                 let vhd = target.staging().blob(VhdNames::Flat.name(&operation.image));
                 if !self.model.is_whole(&vhd, manifest) {
                     self.faults.trace.record_violation(format_args!("{vhd} is said to be done, and is not whole"));
                 }
             }
-            OperationSpec::Image { target, name, .. } => {
+            "image" => {
+                let ImageSpec { name, .. } = read_spec(operation).unwrap();
                 let (subscription, resource_group) = (target.subscription, target.resource_group.clone());
                 let id = ManagedImageId { subscription, resource_group, name: name.clone() };
                 if !self.has_image(kept, &id, operation) {
                     self.faults.trace.record_violation(format_args!("image {name} is said to be made, and is not"));
                 }
             }
+            _ => {}
         }
     }
 
     /// Whether there is an image with the region and digest that it should have.
     pub(crate) fn has_image(&self, kept: &ReferenceState, id: &ManagedImageId, operation: &Operation) -> bool {
-        let target = operation.work.target();
+        let target = operation.target();
         kept.images.get(&key(id)).is_some_and(|image| {
             ImageTags::digest_in(&image.tags) == Some(operation.image.digest)
                 && ImageTags::version_in(&image.tags) == operation.image.to_string()

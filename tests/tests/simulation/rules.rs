@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 /// An operation's states, and what leads from one to another.
 const OPERATION: &[(&[&str], &str, &str)] = &[
+    (&["waiting"], "open", "waiting"),
     (&["waiting"], "release", "ready"),
     (&["waiting"], "block", "cancelled"),
     (&["waiting", "ready"], "cancel", "cancelled"),

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use goldfleet_disk::GoldenSpec;
 use goldfleet_model::manifest::Generation;
-use goldfleet_model::operation::Kind;
 use goldfleet_ports::blob_store::BlobStore as _;
 use goldfleet_ports::timeout::TimeoutPolicy;
 use goldfleet_tests::azure::fixture::AzureFixture;
@@ -44,7 +43,8 @@ fn slow_region_completes_without_delaying_others() {
             let copy = events.iter().find(|event| {
                 let of = event.operation.as_ref();
                 event.what == "succeed"
-                    && of.is_some_and(|id| id.kind() == Kind::Assemble && id.location().contains(region))
+                    && of
+                        .is_some_and(|id| id.step() == "copy" && id.group().as_str().starts_with(&format!("{region}-")))
             });
             Duration::try_from(copy.unwrap().at.duration_since(begun)).unwrap()
         };
