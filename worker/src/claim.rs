@@ -13,7 +13,7 @@ use goldfleet_ports::job_table::Change;
 use goldfleet_ports::queue::Received;
 use goldfleet_ports::rng;
 use goldfleet_ports::{Ports, Versioned};
-use goldfleet_workflow::expire::expire_lease;
+use goldfleet_workflow::expire::{MAX_LOST, expire_lease};
 use goldfleet_workflow::group::GroupChange;
 use jiff::Timestamp;
 
@@ -59,10 +59,23 @@ pub async fn claim(context: &WorkerContext, queue: QueueName, received: Received
             Ok(Claim::NotClaimed)
         }
         ClaimDecision::Discard => {
+            resend(context, &rows).await?;
             ports.queue.delete(queue, &received.receipt).await?;
             Ok(Claim::NotClaimed)
         }
     }
+}
+
+/// Sends what follows from an operation that has ended. Its message is delivered again if the worker that ended it was lost, or
+/// could not reach the queue, before it had sent everything.
+async fn resend(context: &WorkerContext, rows: &GroupRows) -> PortResult<()> {
+    if !rows.own.value.state.is_terminal() {
+        return Ok(());
+    }
+    for ready in rows.siblings.iter().filter(|row| row.value.state == OperationState::Ready) {
+        announce(&context.ports, &context.registry, &ready.value).await?;
+    }
+    context.hints.send(&context.ports, std::iter::once(&rows.own.value)).await
 }
 
 /// Moves a message that nobody can do anything with to the dead-letter queue.
@@ -111,7 +124,7 @@ async fn try_claim(
     let token = rng::random_uuid();
     let lease = Lease { token, holder: settings.name.clone(), expires: after(now, settings.lease) };
     let mut change = GroupChange::new(rows.all(), now, &settings.name);
-    if let Err(illegal) = claim_row(&mut change, &rows.own.value, lease, settings.max_attempts) {
+    if let Err(illegal) = claim_row(&mut change, &rows.own.value, lease, MAX_LOST) {
         tracing::error!(%illegal, "an operation could not be claimed");
         return Ok(Claim::NotClaimed);
     }
@@ -164,10 +177,10 @@ fn claim_row(
     change: &mut GroupChange<'_>,
     own: &Operation,
     lease: Lease,
-    max_attempts: u32,
+    max_lost: u32,
 ) -> Result<(), IllegalTransition> {
     if own.state.is_leased() {
-        change.transform(&own.id, |operation, now, who| expire_lease(operation, max_attempts, now, who))?;
+        change.transform(&own.id, |operation, now, who| expire_lease(operation, max_lost, now, who))?;
         if change.operation(&own.id).is_none_or(|operation| operation.state != OperationState::Ready) {
             return Ok(());
         }

@@ -147,6 +147,9 @@ impl LeaseGuard {
             let now = self.ports.clock.now();
             let mut operation = rows.own.value.clone();
             let (progress, output) = self.recorded();
+            if progress.bytes_done > operation.progress.bytes_done {
+                operation.lost = 0;
+            }
             operation.progress = progress;
             operation.output = output;
             operation.extend_work_period(now);

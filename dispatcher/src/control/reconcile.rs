@@ -10,7 +10,7 @@ use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::{after, elapsed};
 use goldfleet_ports::error::PortResult;
 use goldfleet_runtime::metrics::ReconcileCounts;
-use goldfleet_workflow::expire::expire_lease;
+use goldfleet_workflow::expire::{MAX_LOST, expire_lease};
 use goldfleet_workflow::gates::Gates;
 use goldfleet_workflow::group::GroupChange;
 use jiff::Timestamp;
@@ -22,6 +22,10 @@ use crate::control::context::{ControlContext, ControlError, group_rows, states};
 /// How long one turn of a dispatcher may take, besides what is late anyway: fanning out a job of thousands of operations, or a
 /// look at one.
 pub(crate) const MAX_PASS_TIME: Duration = Duration::from_secs(300);
+
+/// How far the clocks of two machines may be apart. A lease that has expired by more is expired for every worker. A worker that
+/// holds it stops earlier by its own clock, and its writes are conditional in any case.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 /// The most levels of gates that one look at a job goes through.
 const MAX_GATE_LEVELS: usize = 64;
@@ -193,9 +197,7 @@ async fn reconcile_group(
             }),
             Repair::ExpireLease => {
                 control.monitor.metrics.lease_expired(row.value.kind.as_str());
-                let max_attempts = control.config.worker.max_attempts;
-                let expiry =
-                    |operation: &mut Operation, now, who: &str| expire_lease(operation, max_attempts, now, who);
+                let expiry = |operation: &mut Operation, now, who: &str| expire_lease(operation, MAX_LOST, now, who);
                 if let Err(illegal) = change.transform(id, expiry) {
                     tracing::error!(%illegal, "a lease could not be expired");
                 }
@@ -232,9 +234,8 @@ fn repair_for(operation: &Operation, now: Timestamp, patience: Duration) -> Repa
             let last = operation.not_before.max(operation.queued).unwrap_or(operation.created).max(operation.updated);
             if long_after(last) { Repair::Requeue } else { Repair::None }
         }
-        // The message in hand becomes visible again when the lease expires, so this is for a message that was lost.
         OperationState::Running | OperationState::Cancelling
-            if operation.lease.as_ref().is_none_or(|lease| long_after(lease.expires)) =>
+            if operation.lease.as_ref().is_none_or(|lease| now > after(lease.expires, MAX_CLOCK_SKEW)) =>
         {
             Repair::ExpireLease
         }

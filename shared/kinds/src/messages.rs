@@ -5,11 +5,12 @@ use std::time::Duration;
 use goldfleet_model::message::Message;
 use goldfleet_model::operation::Operation;
 use goldfleet_ports::Ports;
-use goldfleet_ports::error::PortResult;
+use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::retry::retry_transient;
 
 use crate::registry::Registry;
 
-/// Puts an operation's message into the queue of its kind. An operation of a kind that this program does not know is left to
+/// Puts an operation's message into the queue of its kind; transient errors are retried. An operation of a kind that this program does not know is left to
 /// a program that knows it.
 ///
 /// # Errors
@@ -20,5 +21,6 @@ pub async fn announce(ports: &Ports, registry: &Registry, operation: &Operation)
         return Ok(());
     };
     let message = Message::operation(&operation.job, &operation.id).encode();
-    ports.queue.send(kind.queue(), &message, Duration::ZERO).await
+    let send = || ports.queue.send(kind.queue(), &message, Duration::ZERO);
+    retry_transient(ports.clock.as_ref(), PortError::is_retryable, send).await
 }

@@ -142,6 +142,9 @@ pub struct Operation {
     pub attempts: u32,
     /// How many attempts failed since it was last made ready by an operator or by the job.
     pub failures: u32,
+    /// How many workers were lost while they held it, since it last made progress.
+    #[serde(default)]
+    pub lost: u32,
     /// Who works on it, while it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,

@@ -219,7 +219,7 @@ impl Operation {
                 Some(self.record_failure(failure))
             }
             OperationEvent::Expire(failure) => {
-                self.failures += 1;
+                self.lost += 1;
                 Some(self.record_failure(failure))
             }
             OperationEvent::Fail(failure) => {
@@ -232,12 +232,14 @@ impl Operation {
                 None
             }
             OperationEvent::Succeed => {
+                self.lost = 0;
                 self.failure = None;
                 None
             }
             event @ (OperationEvent::RetryRequested | OperationEvent::RetryDeferred) => {
                 self.opened = event == OperationEvent::RetryRequested;
                 self.failures = 0;
+                self.lost = 0;
                 self.failure = None;
                 self.not_before = None;
                 self.queued = None;
@@ -269,7 +271,14 @@ impl Job {
     /// [`IllegalTransition`] where its state does not allow the event; the job is then unchanged.
     pub fn apply(&mut self, event: JobEvent, at: Timestamp, who: &str) -> Result<Event, IllegalTransition> {
         let from = self.state;
-        let to = next_job(from, event).filter(|_| self.is_permitted(event)).ok_or_else(|| IllegalTransition {
+        let allowed = next_job(from, event).filter(|_| self.is_permitted(event));
+        // A job that was cancelled before it was planned is planned again.
+        let to = if event == JobEvent::Retry && self.operations.is_none() {
+            allowed.map(|_| JobState::Requested)
+        } else {
+            allowed
+        };
+        let to = to.ok_or_else(|| IllegalTransition {
             what: format!("job {}", self.id),
             state: if self.removing { "being removed" } else { from.as_str() },
             event: event.name(),
@@ -280,7 +289,7 @@ impl Job {
         self.state = to;
         self.updated = at;
         self.finished = to.is_terminal().then_some(at);
-        if to == JobState::Running {
+        if to == JobState::Running || to == JobState::Requested {
             self.failure = None;
             self.cleaned = false;
         }
@@ -321,6 +330,7 @@ impl Job {
         match event {
             _ if self.removing => false,
             JobEvent::Approve(ring) => self.approvals.is_some() && self.approval(ring).is_none(),
+            JobEvent::Retry => self.operations.is_some() || self.state == JobState::Cancelled,
             _ => true,
         }
     }

@@ -8,20 +8,24 @@ use jiff::Timestamp;
 /// The code of an operation whose workers are lost again and again.
 pub const WORKER_LOST: &str = "worker-lost";
 
+/// How many workers an operation may lose without progress. Killed workers say little about the operation, so this is more
+/// than the attempts that may fail.
+pub const MAX_LOST: u32 = 32;
+
 /// Takes an operation through the expiry of its lease, and to its end if its workers were lost too often.
 ///
 /// # Errors
 /// [`IllegalTransition`] if it has no lease.
 pub fn expire_lease(
     operation: &mut Operation,
-    max_attempts: u32,
+    max_lost: u32,
     now: Timestamp,
     who: &str,
 ) -> Result<Vec<Event>, IllegalTransition> {
     let failure = worker_lost_failure(operation, now);
     let mut events = vec![operation.apply(OperationEvent::Expire(failure.clone()), now, who)?];
     // An operation that was cancelling has ended with its lease.
-    if operation.state == OperationState::Ready && operation.failures >= max_attempts {
+    if operation.state == OperationState::Ready && operation.lost >= max_lost {
         events.push(operation.apply(OperationEvent::Fail(failure), now, who)?);
     }
     Ok(events)

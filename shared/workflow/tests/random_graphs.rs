@@ -77,6 +77,7 @@ fn operation(job: &Job, group: &GroupId, position: u16) -> Operation {
         state: OperationState::Waiting,
         attempts: 0,
         failures: 0,
+        lost: 0,
         lease: None,
         not_before: None,
         queued: None,
