@@ -1,6 +1,5 @@
 //! `jobs`, `status`, `approve`, `retry` and `cancel`.
 
-use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::Job;
 use goldfleet_model::text::pluralize;
 use indicatif::HumanBytes;
@@ -17,7 +16,6 @@ use crate::control::cancel::{CancelResult, cancel};
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::retry::{RetryFilter, retry};
 use crate::control::status::{Status, UploadStatus, status};
-use crate::control::suggest::command_line;
 use crate::terminal::color::Tone;
 use crate::terminal::follow::{FinishedBy, follow};
 use crate::terminal::progress::{ProgressDisplay, ProgressMode};
@@ -176,7 +174,10 @@ pub async fn retry_command(
     let job = choose::changed(control, "retry", job.as_ref(), *yes, console).await?.value.id;
     let which = RetryFilter { phase: arguments.phase.clone(), targets: arguments.selection.selectors() };
     let retried = retry(control, &job, &which).await?;
-    writeln!(console.notes, "retrying {} of job {job}", pluralize(retried, "operation"))?;
+    match retried {
+        0 => writeln!(console.notes, "job {job} is planned again")?,
+        count => writeln!(console.notes, "retrying {} of job {job}", pluralize(count, "operation"))?,
+    }
     dispatch::finish_command(control, &job, arguments.wait, console, stop, None).await
 }
 
@@ -205,13 +206,6 @@ pub async fn cancel_command(
         "job {job}: {cancelled} cancelled, {stopping} stopping at their next checkpoint, {done} had succeeded, {failed} had \
          failed"
     )?;
-    let row = control.job(&job).await?.value;
-    if row.tree.is_some() {
-        writeln!(console.notes, "to continue it: goldfleet retry {job}")?;
-    } else {
-        let ImageRef { name, version, .. } = &row.image;
-        let dispatch = command_line("dispatch", name.as_str(), version.as_str(), &row.selection);
-        writeln!(console.notes, "to start a new job: {dispatch}")?;
-    }
+    writeln!(console.notes, "to continue it: goldfleet retry {job}")?;
     Ok(DONE)
 }

@@ -209,7 +209,7 @@ fn write_next_steps(status: &Status, console: &mut Console<'_>) -> io::Result<()
         return Ok(());
     }
     writeln!(console.out)?;
-    if status.planned {
+    if status.planned || status.state == ReportedState::Cancelled {
         writeln!(console.out, "to retry what failed or was cancelled: goldfleet retry {}", status.job)?;
     } else {
         let dispatch = command_line("dispatch", &status.image, &status.version, &status.selection);

@@ -44,6 +44,9 @@ pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) ->
             "job {id} is still cancelling: retry when 'goldfleet status {id} --watch' has ended"
         )));
     }
+    if job.operations.is_none() && job.state == JobState::Cancelled {
+        return plan_again(control, &job, which).await;
+    }
     // Operations that it has nevertheless may be a part of the plan only: planning was interrupted.
     if job.operations.is_none() && job.state.is_terminal() {
         let why = job.failure.map_or_else(String::new, |failure| format!(": {}", failure.message));
@@ -74,6 +77,18 @@ pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) ->
     // However far that came.
     hold_job_open(control, id).await?;
     retried
+}
+
+/// Has a job planned that was cancelled before that.
+async fn plan_again(control: &ControlContext, job: &Job, which: &RetryFilter) -> Result<usize, ControlError> {
+    let id = &job.id;
+    if which.phase.is_some() || !which.targets.is_empty() {
+        let message = format!("job {id} was never planned, so it has no operations to select: retry it as a whole");
+        return Err(ControlError::Refused(message));
+    }
+    control.apply_event(id, JobEvent::Retry, |_| {}).await?;
+    control.enqueue_job(id).await?;
+    Ok(0)
 }
 
 /// Two jobs of one image version never work on the same target at once: a job that has ended and is taken up again must not begin

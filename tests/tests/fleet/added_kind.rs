@@ -158,6 +158,7 @@ impl Scene {
             state: OperationState::Waiting,
             attempts: 0,
             failures: 0,
+            lost: 0,
             lease: None,
             not_before: None,
             queued: None,

@@ -279,13 +279,14 @@ async fn interrupted_planning_starts_nothing_and_is_replaced() {
     assert_eq!((status.state, status.phases.of_kind("image").succeeded), (ReportedState::Succeeded, 1), "{status:#?}");
 }
 
-/// A dispatcher stops after the job's row has the plan, before all messages are sent: the next one sends them.
+/// A dispatcher stops after the job's row has the plan, before the row says that all messages are sent: the next one sends them.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_of_a_planned_job_are_sent_after_an_interruption() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
     sent(&fleet, "golden", "1").await;
     let job = asked(&fleet, "golden", "1", &[]).await.job.id;
-    let faults = Faults::failing_at("Queue.send", 1, LostPart::Request);
+    // The third commit records that the messages were sent.
+    let faults = Faults::failing_at("JobTable.commit_job", 2, LostPart::Request);
     fan_out(&fleet.control_with(with_faults(&fleet.ports, &faults)), &job).await.unwrap_err();
     let control = fleet.control_with(fleet.ports.clone());
     let row = control.job(&job).await.unwrap().value;

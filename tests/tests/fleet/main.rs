@@ -9,6 +9,7 @@ mod garbage_collection;
 mod image_name_conflicts;
 mod job_end;
 mod plan;
+mod recovery;
 mod retention;
 mod rings;
 mod single_faults;

@@ -35,6 +35,7 @@ const JOB: &[(&[&str], &str, &str)] = &[
     (&["running", "cancelling"], "fail", "failed"),
     (&["running", "cancelling"], "stop", "cancelled"),
     (&["failed", "cancelled"], "retry", "running"),
+    (&["cancelled"], "retry", "requested"),
 ];
 
 /// Whether events lead from one state to another.

@@ -159,6 +159,7 @@ impl<'a> Staging<'a> {
             state: OperationState::Ready,
             attempts: 0,
             failures: 0,
+            lost: 0,
             lease: None,
             not_before: None,
             queued: None,
