@@ -97,7 +97,7 @@ pub fn check_unchanged(spec: &ManagedImageSpec, region: &Region, vhd: &str) -> P
 
 /// Managed images of subscriptions and resource groups, whose names do not heed case.
 ///
-/// Where the platform tells why it refuses, the error's code says so: `resource-group-not-found`, `vhd-not-found`,
+/// Where the platform tells why it refuses, the error's code says so: `resource-group-not-found`, `vhd-not-found`, `vhd-not-accessible`,
 /// `vhd-invalid`, `vhd-in-other-subscription`, `vhd-in-other-region`, `policy-denied`, `authorization-failed`,
 /// `image-region-change`, `property-change-not-allowed` (an image that is there keeps its VHD).
 #[async_trait]

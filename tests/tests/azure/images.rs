@@ -220,7 +220,7 @@ fn every_rejection_maps_to_code() {
     let far = spec(&azure, "stage1eastus");
     told("other region", refusal(&azure, &far), ErrorKind::Invalid, "vhd-in-other-region");
     let missing = ManagedImageSpec { vhd: container("stage1westeurope").blob("golden__2.vhd"), ..good.clone() };
-    told("no vhd", refusal(&azure, &missing), ErrorKind::NotFound, "vhd-not-found");
+    told("no vhd", refusal(&azure, &missing), ErrorKind::Unavailable, "vhd-not-accessible");
 
     change(&azure, |world| world.policies.push(Policy::required_tag(SUBSCRIPTION, "cost-centre")));
     told("policy", refusal(&azure, &good), ErrorKind::Denied, "policy-denied");

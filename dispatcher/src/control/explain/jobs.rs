@@ -67,6 +67,11 @@ pub(super) static CODES: &[Code] = &[
                  that is complete, delete that VHD first.",
     },
     Code {
+        codes: &["vhd-not-accessible"],
+        cause: "The platform cannot read the staged VHD. goldfleet retries this, up to `worker.max_attempts` times.",
+        remedy: "Check that the network rules of the staging account let the platform read it, then run `goldfleet retry JOB`.",
+    },
+    Code {
         codes: &["vhd-in-other-subscription", "vhd-in-other-region"],
         cause: "The staging account is not in the subscription or region of the target.",
         remedy: "Correct `account` of the target, and dispatch again.",

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::connection::Connection;
 use super::error::{ErrorResponse, port_error, retry_after};
+use super::failure::{error, failure_of_operation};
 use super::policies::Tenant;
 
 /// How long to wait before asking again where the service does not say.
@@ -29,7 +30,7 @@ pub struct ResourceManager {
 /// What Resource Manager answers.
 pub(super) struct ArmResponse {
     pub(super) status: u16,
-    headers: Headers,
+    pub(super) headers: Headers,
     pub(super) body: Value,
 }
 
@@ -236,127 +237,5 @@ fn status(said: Option<&Value>, http: u16) -> ProvisioningStatus {
         Some("Failed" | "Canceled") => ProvisioningStatus::Failed,
         None if http != 202 => ProvisioningStatus::Succeeded,
         _ => ProvisioningStatus::InProgress,
-    }
-}
-
-/// The reason that an operation gives for its failure.
-fn failure_of_operation(reply: &ArmResponse, what: &str) -> PortError {
-    let mut refusal = ErrorResponse::read(reply.status, &reply.headers, reply.body.to_string().as_bytes());
-    // The answer itself is a success; what failed is the operation.
-    refusal.status = 400;
-    if refusal.code.is_empty() {
-        refusal.code = "OperationFailed".to_owned();
-    }
-    error(refusal, what)
-}
-
-/// A refusal with the reason that operators are told, where the service's code does not say it well enough.
-pub(super) fn error(refusal: ErrorResponse, what: &str) -> PortError {
-    let code = image_error_code(&refusal.code, &refusal.message);
-    let transient = is_transient_code(&refusal.code);
-    let mut error = refusal.into_port_error(what);
-    if let Some(code) = code {
-        error.code = code;
-    }
-    error.kind = match error.code.as_str() {
-        _ if transient => ErrorKind::Unavailable,
-        "vhd-not-found" => ErrorKind::NotFound,
-        // These come with the status of a conflict, but no waiting mends them.
-        "scope-locked" | "read-only-disabled-subscription" => ErrorKind::Denied,
-        "image-region-change" | "provider-not-registered" | "property-change-not-allowed" => ErrorKind::Invalid,
-        _ => error.kind,
-    };
-    error
-}
-
-/// Whether what a code says may pass, whatever the status. Source: Azure, common error messages of virtual machines.
-fn is_transient_code(code: &str) -> bool {
-    const TRANSIENT_CODES: [&str; 6] = [
-        "OperationPreempted",
-        "RetryableError",
-        "InternalExecutionError",
-        "StorageAccountTooBusy",
-        "StorageAccountOperationInternalError",
-        "ResourceUpdateBlockedOnPlatformUpdate",
-    ];
-    TRANSIENT_CODES.contains(&code) || code.starts_with("InternalServerError")
-}
-
-/// The reasons of [`goldfleet_ports::image_plane::ImageService`]. Compute answers most of what is wrong with a VHD with
-/// `InvalidParameter` and a sentence, so that it is the sentence that tells.
-fn image_error_code(code: &str, message: &str) -> Option<String> {
-    let says = |word: &str| message.to_ascii_lowercase().contains(word);
-    let of_a_blob = says("blob") || says("vhd") || says("disk");
-    let reason = match code {
-        "RequestDisallowedByPolicy" => "policy-denied",
-        "LinkedAuthorizationFailed" => "authorization-failed",
-        "MissingSubscriptionRegistration" => "provider-not-registered",
-        "SharingNotEnabled" | "ImageSharingDisabled" | "FeatureNotEnabled" => "image-sharing-off",
-        "StorageAccountLocationMismatch" => "vhd-in-other-region",
-        "StorageAccountSubscriptionMismatch" => "vhd-in-other-subscription",
-        "BlobNotFound" | "DiskBlobNotFound" | "ImageBlobNotFound" | "StorageAccountNotFound" => "vhd-not-found",
-        "InvalidParameter" | "InvalidRequestContent" | "BadRequest" | "OperationFailed" if of_a_blob => {
-            if says("sharing") {
-                "image-sharing-off"
-            } else if says("subscription") {
-                "vhd-in-other-subscription"
-            } else if says("location") || says("region") {
-                "vhd-in-other-region"
-            } else if says("not found")
-                || says("does not exist")
-                || says("could not be found")
-                || says("not accessible")
-            {
-                "vhd-not-found"
-            } else if says("cookie") || says("footer") || says("formatted as vhd") || says("page blob") || says("size")
-            {
-                "vhd-invalid"
-            } else {
-                return None;
-            }
-        }
-        "InvalidResourceLocation" => "image-region-change",
-        "IncorrectDiskBlobType" | "IncorrectImageBlobType" | "VHDSizeInvalid" | "InvalidVhd" | "VhdInvalid" => {
-            "vhd-invalid"
-        }
-        _ => return None,
-    };
-    Some(reason.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn vhd_errors_are_classified_by_message() {
-        let cases = [
-            (
-                "The source blob https://a/b belongs to a storage account in another subscription.",
-                "vhd-in-other-subscription",
-            ),
-            ("The source blob https://a/b is not in the location westeurope.", "vhd-in-other-region"),
-            ("The blob https://a/b could not be found.", "vhd-not-found"),
-            ("The specified cookie value in VHD footer indicates that the disk is not supported.", "vhd-invalid"),
-        ];
-        for (message, expected) in cases {
-            assert_eq!(image_error_code("InvalidParameter", message).as_deref(), Some(expected), "{message}");
-        }
-        assert_eq!(image_error_code("InvalidParameter", "The value of parameter name is invalid."), None);
-    }
-
-    #[test]
-    fn published_error_codes_are_known() {
-        let told = |code: &str| {
-            let refusal = ErrorResponse { status: 400, code: code.to_owned(), ..ErrorResponse::default() };
-            let error = error(refusal, "image");
-            (error.kind, error.code)
-        };
-        assert_eq!(told("ImageBlobNotFound"), (ErrorKind::NotFound, "vhd-not-found".to_owned()));
-        assert_eq!(told("IncorrectImageBlobType"), (ErrorKind::Invalid, "vhd-invalid".to_owned()));
-        let elsewhere = (ErrorKind::Invalid, "vhd-in-other-subscription".to_owned());
-        assert_eq!(told("StorageAccountSubscriptionMismatch"), elsewhere);
-        assert_eq!(told("StorageAccountTooBusy"), (ErrorKind::Unavailable, "storage-account-too-busy".to_owned()));
-        assert_eq!(told("StorageAccountLimitation"), (ErrorKind::Invalid, "storage-account-limitation".to_owned()));
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct ErrorResponse {
     pub(super) status: u16,
     pub(super) code: String,
     pub(super) message: String,
+    /// The codes and messages of the parts of a composed error. Source: OData, error response; Resource Manager, common error.
+    pub(super) details: Vec<(String, String)>,
     pub(super) request_id: Option<String>,
     pub(super) retry_after: Option<Duration>,
 }
@@ -45,6 +47,7 @@ impl ErrorResponse {
             status,
             code: headers.get_optional_str(&ERROR_CODE).map(str::to_owned).or(code).unwrap_or_default(),
             message: message.map(|message| first_line(&message)).unwrap_or_default(),
+            details: details(body),
             request_id: id.map(str::to_owned),
             retry_after: retry_after(headers),
         }
@@ -171,6 +174,18 @@ fn code_and_message(body: &[u8]) -> (Option<String>, Option<String>) {
     };
     (element("Code"), element("Message"))
 }
+
+/// The parts of a composed error.
+fn details(body: &[u8]) -> Vec<(String, String)> {
+    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    let parts = json.pointer("/error/details").or_else(|| json.get("details")).and_then(Value::as_array);
+    let text = |part: &Value, name: &str| part.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let parts = parts.into_iter().flatten().take(MAX_DETAILS);
+    parts.map(|part| (text(part, "code"), first_line(&text(part, "message")))).collect()
+}
+
+/// The most parts of a composed error that are read.
+const MAX_DETAILS: usize = 16;
 
 /// The first line of a message, at most [`MAX_MESSAGE`] characters of it, without any signature.
 pub(super) fn first_line(message: &str) -> String {

@@ -10,10 +10,11 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::inspector::{AccountFacts, CopyScope, Grant, Inspector, Lock, Permissions};
 use serde_json::Value;
 
-use super::arm::{ResourceManager, error};
+use super::arm::ResourceManager;
 use super::blob_store::AzureBlobs;
 use super::connection::{Connection, STORAGE_SCOPE};
 use super::error::port_error;
+use super::failure::error;
 
 // Source of the versions: the specifications of Microsoft.Resources, Storage and Authorization.
 const SUBSCRIPTIONS: &str = "2022-12-01";

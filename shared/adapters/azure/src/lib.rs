@@ -8,6 +8,7 @@ mod blob_store;
 mod connection;
 mod credential;
 mod error;
+mod failure;
 mod image_plane;
 mod inspector;
 mod job_table;

@@ -155,9 +155,13 @@ async fn verify_created(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result
     }
 }
 
-/// Refuses a VHD that is of another content than the job's. One that is not there the platform tells.
+/// Rejects a VHD that is missing, or that has other content than the job's.
 async fn check_vhd(Attempt { shared, operation, .. }: Attempt<'_>, vhd: &BlobAddress) -> Result<(), StepError> {
-    let Some(found) = shared.ports.blobs.properties(vhd).await? else { return Ok(()) };
+    let Some(found) = shared.ports.blobs.properties(vhd).await? else {
+        return Err(PortError::new(ErrorKind::NotFound, format!("there is no VHD {vhd}"))
+            .with_code("vhd-not-found")
+            .into());
+    };
     let wanted = &operation.image;
     if digest_of(vhd, &found)? == wanted.digest.to_string() {
         return Ok(());
