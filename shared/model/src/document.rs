@@ -4,7 +4,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A versioned JSON document: the specification of an operation, or its output. Its kind alone reads and writes it.
+/// A versioned JSON document: the specification or the output of an operation. Only the operation's kind reads and
+/// writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Document {
     /// The version of the kind's format.
@@ -33,7 +34,7 @@ impl Document {
     /// The longest output of an operation in bytes of JSON.
     pub const MAX_OUTPUT: usize = 4096;
 
-    /// A document of version `v`.
+    /// Creates a document of version `v`.
     ///
     /// # Errors
     /// [`DocumentError::Syntax`] if the value cannot be written as JSON.

@@ -19,7 +19,7 @@ pub use id::{GroupId, OperationId};
 pub use kind::KindId;
 pub use state::OperationState;
 
-/// A worker's right to an operation. Only who has the token holds it.
+/// A worker's temporary right to an operation. Only the worker that knows the token holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// New for each claim.
@@ -30,17 +30,17 @@ pub struct Lease {
     pub expires: Timestamp,
 }
 
-/// Why an operation or a job failed, or why an operation was last tried again.
+/// Why an operation or a job failed, or why an operation was last retried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// A stable code in kebab case, listed in `docs/failures.md`.
     pub code: String,
-    /// What happened, in words. It holds no secrets.
+    /// A description for operators. It contains no secrets.
     pub message: String,
     /// The service's request or correlation id, if it gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// When.
+    /// When the failure occurred.
     pub at: Timestamp,
 }
 
@@ -124,13 +124,14 @@ pub struct Operation {
     /// The gates that it opens.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub opens: Vec<GateKey>,
-    /// The operations whose output it reads while they still run. A failure does not propagate along such an edge.
+    /// The operations whose output it reads while they are still running. A failure does not propagate along such an
+    /// edge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<OperationId>,
     /// Whether it runs despite cancellation and broken gates, as clean-up does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub always: bool,
-    /// What is to be done. Its kind owns the format.
+    /// What the operation has to do. Its kind owns the format.
     pub spec: Document,
     /// What it produced, for later operations of the group and operations behind its gates. Its kind owns the format; at
     /// most [`Document::MAX_OUTPUT`] bytes.
@@ -138,14 +139,14 @@ pub struct Operation {
     pub output: Option<Document>,
     /// Its state.
     pub state: OperationState,
-    /// How often it was claimed.
+    /// The number of times it was claimed.
     pub attempts: u32,
-    /// How many attempts failed since it was last made ready by an operator or by the job.
+    /// The number of attempts that failed since an operator or the job last made it ready.
     pub failures: u32,
-    /// Who works on it, while it is running.
+    /// The lease of its worker, while it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
-    /// It cannot be claimed before.
+    /// The time before which it cannot be claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
     /// When its message was last put into a queue, as far as is known. The reconciler sends it again after a long time.
@@ -153,7 +154,7 @@ pub struct Operation {
     pub queued: Option<Timestamp>,
     /// The progress of its transfer.
     pub progress: TransferProgress,
-    /// Why it failed, or why it was last tried again.
+    /// Why it failed, or why it was last retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
     /// When the row was written.
@@ -161,7 +162,7 @@ pub struct Operation {
     /// When it was first claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
-    /// The current or last period of work. None if it is to be tried again and no worker has claimed it.
+    /// The current or last period of work. None if it is to be retried and no worker has claimed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work_period: Option<WorkPeriod>,
     /// When it last changed.
@@ -181,7 +182,7 @@ impl Operation {
         !self.after.is_empty() && !self.opened
     }
 
-    /// Records that its worker worked on it until `at`.
+    /// Records that its worker was active until `at`.
     pub fn extend_work_period(&mut self, at: Timestamp) {
         self.updated = at;
         if let Some(period) = &mut self.work_period {
@@ -195,7 +196,7 @@ impl Operation {
         self.state.is_leased() && self.lease.as_ref().is_none_or(|lease| lease.expires <= now)
     }
 
-    /// Whether `token` is the lease on the row.
+    /// Whether the row has the lease with this token.
     #[must_use]
     pub fn held_by(&self, token: Uuid) -> bool {
         self.state.is_leased() && self.lease.as_ref().is_some_and(|lease| lease.token == token)

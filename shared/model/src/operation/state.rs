@@ -16,7 +16,7 @@ pub enum OperationState {
     Running,
     /// A worker holds its lease and is asked to stop at the next checkpoint.
     Cancelling,
-    /// It is done.
+    /// It succeeded.
     Succeeded,
     /// It failed, for the reason on the row.
     Failed,
@@ -39,13 +39,13 @@ impl OperationState {
         Self::Skipped,
     ];
 
-    /// Whether nothing more happens unless an operator asks for it.
+    /// Whether the operation changes only if an operator requests it.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped)
     }
 
-    /// Whether it succeeded, or there was nothing to do.
+    /// Whether it succeeded or was skipped.
     #[must_use]
     pub fn is_done(self) -> bool {
         matches!(self, Self::Succeeded | Self::Skipped)
