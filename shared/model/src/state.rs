@@ -134,7 +134,7 @@ pub fn next_operation(state: OperationState, event: &OperationEvent) -> Option<O
         (S::Running, E::Expire(_) | E::Defer(_) | E::Drain | E::Retry(..)) => S::Ready,
         // A step may finish before it notices a cancellation. The result is kept.
         (S::Running | S::Cancelling, E::Succeed) => S::Succeeded,
-        // A ready operation has no worker that could be asked to stop.
+        // A ready operation has no worker that must stop first, so it can fail directly.
         (S::Running | S::Cancelling | S::Ready, E::Fail(_)) => S::Failed,
         (S::Running, E::Cancel) => S::Cancelling,
         (S::Cancelling, E::ConfirmCancel | E::Expire(_)) => S::Cancelled,
