@@ -5,10 +5,10 @@ use goldfleet_model::operation::{Failure, Operation, OperationState};
 use goldfleet_model::state::{IllegalTransition, OperationEvent};
 use jiff::Timestamp;
 
-/// The code of an operation whose workers are lost again and again.
+/// The code of an operation whose workers were lost repeatedly.
 pub const WORKER_LOST: &str = "worker-lost";
 
-/// Takes an operation through the expiry of its lease, and to its end if its workers were lost too often.
+/// Applies the expiry of its lease to an operation, and fails it if its workers were lost too often.
 ///
 /// # Errors
 /// [`IllegalTransition`] if it has no lease.
@@ -20,7 +20,7 @@ pub fn expire_lease(
 ) -> Result<Vec<Event>, IllegalTransition> {
     let failure = worker_lost_failure(operation, now);
     let mut events = vec![operation.apply(OperationEvent::Expire(failure.clone()), now, who)?];
-    // An operation that was cancelling has ended with its lease.
+    // An operation that was cancelling is cancelled by the expiry.
     if operation.state == OperationState::Ready && operation.failures >= max_attempts {
         events.push(operation.apply(OperationEvent::Fail(failure), now, who)?);
     }
