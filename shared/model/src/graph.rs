@@ -1,6 +1,7 @@
 //! Edges of the operation graph: gates between groups.
 //!
-//! Inside a group the rows form a chain. Between groups there are gates: rows that open a gate, and rows that wait for it.
+//! Inside a group the rows form a chain. Between groups there are gates: rows that open a gate, and rows that wait for
+//! it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -70,8 +71,8 @@ impl fmt::Debug for GateKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GateCondition {
-    /// Every opener has succeeded or was skipped. If all openers have ended and one failed or was cancelled, the gate is
-    /// broken: the rows that wait for it are blocked.
+    /// Every opener has succeeded or was skipped. If all openers have ended and one failed or was cancelled, the gate
+    /// is broken: the rows that wait for it are blocked.
     Opened,
     /// Every opener has ended in any way: for clean-up and restart steps.
     Ended,

@@ -107,8 +107,8 @@ pub struct Job {
     /// The approved rings, if every ring after the first needs an approval. None if rings start automatically.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Vec<Approval>>,
-    /// The number of the last planning attempt. Each attempt writes the next number by compare-and-swap before it writes
-    /// rows, and its rows carry the number, so two plans are never mixed. 0 before the first attempt.
+    /// The number of the last planning attempt. Each attempt writes the next number by compare-and-swap before it
+    /// writes rows, and its rows carry the number, so two plans are never mixed. 0 before the first attempt.
     #[serde(default)]
     pub plan: u32,
     /// The kinds of its operations, in the order in which they are shown.

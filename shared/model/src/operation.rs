@@ -47,19 +47,19 @@ pub struct Failure {
 /// The progress of a transfer. All counts are bytes of chunk data, without zero runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TransferProgress {
-    /// The chunks that are in place, by their order in the manifest. Stored beside the row's other fields, because it can
-    /// be larger than one table property.
+    /// The chunks that are in place, by their order in the manifest. Stored beside the row's other fields, because it
+    /// can be larger than one table property.
     #[serde(skip)]
     pub done: ChunkSet,
     /// Bytes of all chunks.
     pub bytes_total: u64,
     /// Bytes of the chunks in place.
     pub bytes_done: u64,
-    /// Bytes moved by all attempts together: more than `bytes_done` if something was moved twice, less if chunks were in
-    /// place before. Bytes that a killed worker moved after its last heartbeat are not counted.
+    /// Bytes moved by all attempts together: more than `bytes_done` if something was moved twice, less if chunks were
+    /// in place before. Bytes that a killed worker moved after its last heartbeat are not counted.
     pub bytes_moved: u64,
-    /// The blob that the chunks are written to, by its [`VhdMetadata::INCARNATION`]. Progress of one incarnation does not
-    /// count for another. None before the blob exists, and for transfers whose chunks are blobs.
+    /// The blob that the chunks are written to, by its [`VhdMetadata::INCARNATION`]. Progress of one incarnation does
+    /// not count for another. None before the blob exists, and for transfers whose chunks are blobs.
     ///
     /// [`VhdMetadata::INCARNATION`]: super::image::VhdMetadata::INCARNATION
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,8 +104,8 @@ pub struct Operation {
     pub job: JobId,
     /// Which operation of the job.
     pub id: OperationId,
-    /// The planning attempt that wrote the row: see [`Job::plan`](crate::job::Job::plan). Rows of another attempt than the
-    /// job's are not part of the graph.
+    /// The planning attempt that wrote the row: see [`Job::plan`](crate::job::Job::plan). Rows of another attempt than
+    /// the job's are not part of the graph.
     pub plan: u32,
     /// The image version it serves.
     pub image: ImageRef,
@@ -133,8 +133,8 @@ pub struct Operation {
     pub always: bool,
     /// What the operation has to do. Its kind owns the format.
     pub spec: Document,
-    /// What it produced, for later operations of the group and operations behind its gates. Its kind owns the format; at
-    /// most [`Document::MAX_OUTPUT`] bytes.
+    /// What it produced, for later operations of the group and operations behind its gates. Its kind owns the format;
+    /// at most [`Document::MAX_OUTPUT`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Document>,
     /// Its state.

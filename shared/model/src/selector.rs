@@ -29,8 +29,8 @@ struct Term {
 }
 
 /// A selection of targets: terms joined by commas, all of which must match. A term is `FIELD=GLOB` with the fields
-/// `subscription`, `name`, `region`, `ring` and `tag.NAME`; or a bare `GLOB`, matched against `subscription/region`, the
-/// subscription, its display name and the region.
+/// `subscription`, `name`, `region`, `ring` and `tag.NAME`; or a bare `GLOB`, matched against `subscription/region`,
+/// the subscription, its display name and the region.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Selector {

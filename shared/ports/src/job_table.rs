@@ -74,15 +74,16 @@ pub trait JobTable: Send + Sync {
     /// `Conflict` if the ETag of the row is not `if_match`. If that is so at the start of the call, nothing is removed.
     async fn remove_job(&self, id: &JobId, if_match: &ETag) -> PortResult<()>;
 
-    /// Writes operations of one planning attempt ([`Operation::plan`]). A row of an earlier attempt is replaced, a row of the
-    /// same attempt stays as it is. Returns how many rows were written. Not atomic: after an error, call it again.
+    /// Writes operations of one planning attempt ([`Operation::plan`]). A row of an earlier attempt is replaced, a row
+    /// of the same attempt stays as it is. Returns how many rows were written. Not atomic: after an error, call it
+    /// again.
     ///
     /// # Errors
     /// `Conflict` if a row of a later attempt is in the table. Others if the service refuses or cannot be reached.
     async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize>;
 
-    /// Removes the operations of a job that planning attempts before `plan` wrote. Returns how many. Not atomic: after an
-    /// error, call it again.
+    /// Removes the operations of a job that planning attempts before `plan` wrote. Returns how many. Not atomic: after
+    /// an error, call it again.
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
