@@ -33,11 +33,11 @@ pub enum Value {
     Integer(i64),
     /// A number with a fraction.
     Float(f64),
-    /// True or false.
+    /// A boolean.
     Boolean(bool),
     /// A list.
     Array(Vec<Node>),
-    /// Keys and their values.
+    /// A table of keys and values.
     Table(BTreeMap<String, Node>),
     /// A JSON null.
     Null,

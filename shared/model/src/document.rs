@@ -1,4 +1,4 @@
-//! Data that a kind of operation owns.
+//! Data in the format of a kind of operation.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -25,13 +25,13 @@ pub enum DocumentError {
         /// The version that this program reads.
         known: u16,
     },
-    /// It is not of the expected form.
+    /// It does not have the expected form.
     #[error("it cannot be read: {0}")]
     Syntax(String),
 }
 
 impl Document {
-    /// The longest output of an operation in bytes of JSON.
+    /// The maximum length of an operation's output, in bytes of JSON.
     pub const MAX_OUTPUT: usize = 4096;
 
     /// Creates a document of version `v`.

@@ -67,7 +67,7 @@ impl fmt::Debug for GateKey {
     }
 }
 
-/// When a gate lets the rows pass that wait for it.
+/// When a gate lets waiting rows pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GateCondition {
@@ -85,8 +85,8 @@ pub struct After {
     pub gate: GateKey,
     /// When it lets the row pass.
     pub on: GateCondition,
-    /// How many rows open the gate. While fewer are in the table, rows are still being written, and the gate is not
-    /// evaluated.
+    /// The number of rows that open the gate. While fewer are in the table, rows are still being written, and the gate
+    /// is not evaluated.
     pub count: u32,
 }
 

@@ -120,7 +120,7 @@ impl FromStr for Md5Sum {
     }
 }
 
-/// The BLAKE3 hash of an encoded manifest: the content's identity. Written `b3:` and 64 hexadecimal digits.
+/// The BLAKE3 hash of an encoded manifest: the identity of a disk's content. Written `b3:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);

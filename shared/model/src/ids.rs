@@ -15,7 +15,7 @@ use crate::serde_as_string;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {given:?} is not valid: {rule}")]
 pub struct InvalidName {
-    /// The kind of name, as an operator would call it.
+    /// The kind of name, as operators call it.
     pub what: &'static str,
     /// The text that was rejected.
     pub given: String,

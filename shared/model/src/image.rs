@@ -127,7 +127,7 @@ pub struct ManagedImageSpec {
     pub generation: Generation,
     /// The storage of the image's disk.
     pub storage_type: StorageType,
-    /// The disk encryption set's resource id, if any.
+    /// The resource id of the disk encryption set, if any.
     pub disk_encryption_set: Option<String>,
     /// The tenant to authenticate against, if it differs from the credential's tenant.
     pub tenant: Option<String>,

@@ -27,7 +27,7 @@ pub enum JobState {
     Succeeded,
     /// At least one operation failed, or the job could not be planned.
     Failed,
-    /// Stopped on request.
+    /// The job was cancelled.
     Cancelled,
 }
 
@@ -85,9 +85,9 @@ pub struct Payload {
 pub struct Approval {
     /// The ring.
     pub ring: u32,
-    /// Who approved it.
+    /// The operator who approved it.
     pub by: String,
-    /// When.
+    /// When it was approved.
     pub at: Timestamp,
 }
 
@@ -114,7 +114,7 @@ pub struct Job {
     /// The kinds of its operations, in the order in which they are shown.
     #[serde(default)]
     pub kinds: Vec<KindId>,
-    /// How many operations it has. None until it is planned.
+    /// The number of its operations. None until it is planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operations: Option<u64>,
     /// Whether the messages of its first operations were sent.

@@ -25,7 +25,7 @@ pub enum QueueName {
 }
 
 impl QueueName {
-    /// Every queue.
+    /// All queues.
     pub const ALL: [Self; 5] = [Self::Dispatch, Self::Seed, Self::Copy, Self::Image, Self::DeadLetter];
 
     /// The name of the queue, without the configured prefix.
@@ -67,7 +67,7 @@ pub struct Message {
 /// A message that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidMessage {
-    /// Not JSON of the expected form.
+    /// It is not JSON of the expected form.
     #[error("a queue message is not understood: {0}")]
     Syntax(#[from] serde_json::Error),
     /// A newer release wrote it.

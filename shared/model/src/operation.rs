@@ -22,11 +22,11 @@ pub use state::OperationState;
 /// A worker's temporary right to an operation. Only the worker that knows the token holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// New for each claim.
+    /// A random id, new for each claim.
     pub token: Uuid,
-    /// Who holds it, for people to read.
+    /// The name of the holder, for people.
     pub holder: String,
-    /// When another worker may claim the operation.
+    /// When the lease expires and another worker may claim the operation.
     pub expires: Timestamp,
 }
 
@@ -37,7 +37,7 @@ pub struct Failure {
     pub code: String,
     /// A description for operators. It contains no secrets.
     pub message: String,
-    /// The service's request or correlation id, if it gave one.
+    /// The request or correlation id of the service, if it returned one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// When the failure occurred.
@@ -51,9 +51,9 @@ pub struct TransferProgress {
     /// can be larger than one table property.
     #[serde(skip)]
     pub done: ChunkSet,
-    /// Bytes of all chunks.
+    /// The sum of the lengths of all chunks.
     pub bytes_total: u64,
-    /// Bytes of the chunks in place.
+    /// The sum of the lengths of the chunks in place.
     pub bytes_done: u64,
     /// Bytes moved by all attempts together: more than `bytes_done` if something was moved twice, less if chunks were
     /// in place before. Bytes that a killed worker moved after its last heartbeat are not counted.
@@ -69,11 +69,11 @@ pub struct TransferProgress {
 /// Consecutive attempts without a long pause between them. The transfer rate is computed from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkPeriod {
-    /// When the first of them began.
+    /// When the first attempt began.
     pub from: Timestamp,
     /// When a worker last wrote to the row.
     pub until: Timestamp,
-    /// [`TransferProgress::bytes_done`] when the first of them began.
+    /// [`TransferProgress::bytes_done`] when the first attempt began.
     pub bytes_before: u64,
 }
 
@@ -82,7 +82,7 @@ pub struct WorkPeriod {
 pub struct Place {
     /// The region in which its effect lies.
     pub region: Region,
-    /// What an operator calls the place: `subscription/region` for a target, account and container for a store.
+    /// The name of the place for operators: `subscription/region` for a target, account and container for a store.
     pub label: String,
     /// The target, if it acts on one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,16 +109,16 @@ pub struct Operation {
     pub plan: u32,
     /// The image version it serves.
     pub image: ImageRef,
-    /// What it does. The registry of kinds has the code.
+    /// What the operation does. The registry of kinds has the code.
     pub kind: KindId,
     /// Its place in the chain of its group, counted from 0.
     pub position: u16,
-    /// What it acts on.
+    /// The place that it acts on.
     pub place: Place,
     /// The gates that it waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<After>,
-    /// Whether the gates that it waits for have let it pass.
+    /// Whether the gates that it waits for have opened for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub opened: bool,
     /// The gates that it opens.
@@ -149,7 +149,7 @@ pub struct Operation {
     /// The time before which it cannot be claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
-    /// When its message was last put into a queue, as far as is known. The reconciler sends it again after a long time.
+    /// When its message was last sent, as far as is known. The reconciler sends it again after a long time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<Timestamp>,
     /// The progress of its transfer.
@@ -190,7 +190,7 @@ impl Operation {
         }
     }
 
-    /// Whether a worker's lease has expired at `now`.
+    /// Whether the lease has expired at `now`.
     #[must_use]
     pub fn lease_expired(&self, now: Timestamp) -> bool {
         self.state.is_leased() && self.lease.as_ref().is_none_or(|lease| lease.expires <= now)

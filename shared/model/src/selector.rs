@@ -1,4 +1,4 @@
-//! Selecting targets by glob.
+//! Selection of targets by glob patterns.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +21,7 @@ enum Field {
     Tag(String),
 }
 
-/// One condition: a field and a glob.
+/// One condition: a field and a glob pattern.
 #[derive(Debug, Clone)]
 struct Term {
     field: Field,

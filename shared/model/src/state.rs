@@ -108,7 +108,7 @@ impl JobEvent {
     }
 }
 
-/// An event that the state does not allow.
+/// An event that is not allowed in the present state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} can't {event} while it is {state}")]
 pub struct IllegalTransition {

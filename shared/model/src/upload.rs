@@ -61,7 +61,7 @@ pub struct Upload {
     /// The disk's logical size in bytes, without the footer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// When it began.
+    /// When it started.
     pub started: Timestamp,
     /// When the row was last written.
     pub updated: Timestamp,

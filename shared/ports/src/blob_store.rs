@@ -119,9 +119,9 @@ impl Fence {
 pub enum CopyState {
     /// The copy is in progress. Not every service reports the progress.
     Pending {
-        /// Bytes copied.
+        /// The bytes copied so far.
         done: u64,
-        /// Bytes of the source.
+        /// The length of the source in bytes.
         total: u64,
     },
     /// The copy is complete.

@@ -15,7 +15,7 @@ pub enum ErrorKind {
     Fenced,
     /// The bytes do not have the expected checksum.
     Corrupt,
-    /// Too many requests.
+    /// The service throttles.
     Throttled,
     /// The service cannot be reached, failed internally, timed out or is busy.
     Unavailable,

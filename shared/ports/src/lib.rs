@@ -33,15 +33,15 @@ use queue::Queue;
 /// All ports of a process. `goldfleet-connect` chooses their adapters from the configuration.
 #[derive(Clone)]
 pub struct Ports {
-    /// Messages.
+    /// The queues of messages.
     pub queue: Arc<dyn Queue>,
-    /// Jobs, operations, events.
+    /// The table of jobs, operations and events.
     pub table: Arc<dyn JobTable>,
-    /// Chunks, manifests, VHDs.
+    /// The store of chunks, manifests and VHDs.
     pub blobs: Arc<dyn BlobStore>,
-    /// Managed images.
+    /// The service of managed images.
     pub images: Arc<dyn ImageService>,
-    /// Time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
 }
 

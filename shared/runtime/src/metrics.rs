@@ -185,15 +185,15 @@ pub enum AttemptEnd<'a> {
     Lost,
     /// The operation succeeded.
     Succeeded,
-    /// The attempt was abandoned, with the code of the failure if the step returned one.
+    /// The operation failed. Contains the code of the failure if the step returned one.
     Abandoned(Option<&'a str>),
     /// The operation was cancelled.
     Cancelled,
-    /// The operation could not proceed yet and was released.
+    /// Nothing could be done yet, and the operation was released until later.
     Deferred,
     /// The worker is draining.
     Drained,
-    /// The service throttled.
+    /// The attempt failed because the service throttled.
     Throttled,
     /// The attempt failed, and the operation will be retried.
     Retried(&'a str),

@@ -1,4 +1,4 @@
-//! The chain of a group: what the end of a row means for the rows after it.
+//! The chain of a group: the effect of the end of a row on later rows.
 
 use goldfleet_model::operation::{Failure, Operation, OperationState};
 use goldfleet_model::state::OperationEvent;

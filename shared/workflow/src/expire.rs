@@ -1,4 +1,4 @@
-//! Leases that expired.
+//! Expired leases.
 
 use goldfleet_model::event::Event;
 use goldfleet_model::operation::{Failure, Operation, OperationState};

@@ -23,7 +23,7 @@ pub enum GateState {
     Closed,
     /// Every opener succeeded, and the ring waits for an operator's approval.
     AwaitsApproval,
-    /// Rows may pass.
+    /// The rows may pass.
     Open,
     /// Rows are blocked permanently, for this reason.
     Broken {
@@ -115,7 +115,7 @@ impl Gates {
                 }
             };
             if let Err(illegal) = change.apply_at(index, event) {
-                // The row waits, and a waiting row takes both events.
+                // The row is waiting, and a waiting row accepts both events.
                 tracing::error!(%illegal, "a gate could not be applied");
             }
         }

@@ -26,7 +26,7 @@ pub enum GraphError {
         operation: OperationId,
         /// The gate.
         gate: GateKey,
-        /// How many openers the row expects.
+        /// The number of openers that the row expects.
         expected: u32,
         /// The number of openers that exist.
         found: u32,

@@ -29,7 +29,7 @@ pub enum ManifestError {
     Damaged {
         /// The line number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         reason: String,
     },
     /// An earlier release wrote the manifest.

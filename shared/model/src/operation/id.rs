@@ -14,9 +14,9 @@ const MAX_STEP: usize = 40;
 
 const ID_RULE: &str = "it is written GROUP.STEP";
 
-/// The rows that one commit may change together. All rows of a group lie in one partition of the table.
+/// The rows that one commit may change together. All rows of a group are in one partition of the table.
 ///
-/// Written as a readable prefix, a hyphen, and 12 hexadecimal digits of the hash of what the group acts on, so that two
+/// Written as a readable prefix, a hyphen, and 12 hexadecimal digits of the hash of what the group acts on. So two
 /// places in one region never share a group.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

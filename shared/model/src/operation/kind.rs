@@ -1,4 +1,4 @@
-//! What an operation does, as an open name.
+//! The kinds of operations, as an open set of names.
 
 use std::fmt;
 use std::str::FromStr;

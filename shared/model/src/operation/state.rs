@@ -18,9 +18,9 @@ pub enum OperationState {
     Cancelling,
     /// It succeeded.
     Succeeded,
-    /// It failed, for the reason on the row.
+    /// It failed; the row contains the reason.
     Failed,
-    /// It was stopped on request, or blocked because an operation that it needs did not succeed.
+    /// It was cancelled on request, or blocked because an operation that it needs did not succeed.
     Cancelled,
     /// There was nothing to do: the target already had this version.
     Skipped,
