@@ -143,8 +143,8 @@ pub struct CopyStatus {
 
 /// Blobs in containers of storage accounts.
 ///
-/// An error caused by the source instead of the destination is a [`SourceFault`](super::error::SourceFault), with its
-/// kind and its code.
+/// An error that the source causes, and not the destination, is marked as such: see
+/// [`SourceFault`](super::error::SourceFault) for its kind and its code.
 #[async_trait]
 pub trait BlobStore: Send + Sync {
     /// Creates a private container if it does not exist.
