@@ -1,4 +1,4 @@
-//! What a well-formed configuration must keep to besides.
+//! The checks of a configuration after parsing, such as ranges.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -13,8 +13,8 @@ use super::values::HumanDuration;
 
 const HOUR: u64 = 60 * 60;
 
-/// Everything that is out of its range, in the order of the sections. Keys with a fault in `unread` have a default, or what
-/// stands in for one, and are not judged.
+/// Returns an error for each invalid value, in the order of the sections. Keys with an error in `unread` contain a
+/// default or a placeholder and are not checked.
 pub(super) fn check(config: &Config, written: &Node, unread: &[FieldError]) -> Vec<FieldError> {
     let mut check = Check { written, unread, faults: Vec::new() };
     check.worker(config);
@@ -41,7 +41,8 @@ impl Check<'_> {
     fn worker(&mut self, config: &Config) {
         let worker = &config.worker;
         self.check_range("worker", "concurrency", worker.concurrency, 1..=4096);
-        // A heartbeat is a third of a lease, and below a second it would be mostly round trips.
+        // A heartbeat is sent after a third of the lease. If it were shorter than a second, it would mostly consist of
+        // round trips.
         self.check_range("worker", "lease", worker.lease, HumanDuration::seconds(3)..=HumanDuration::seconds(HOUR));
         self.check_range("worker", "max_attempts", worker.max_attempts, 1..=100);
         self.check_range(
@@ -109,7 +110,7 @@ impl Check<'_> {
         }
     }
 
-    /// A process has one credential: that of the cloud, where the cloud is Azure.
+    /// A process has one credential. If the cloud is Azure, it is the credential of `[cloud]`.
     fn check_identity(&mut self, coordination: &AzureCoordination) {
         let given = [
             ("environment", coordination.environment.is_some()),
@@ -122,7 +123,7 @@ impl Check<'_> {
         }
     }
 
-    /// An unsigned token must never be sent to anyone but an emulator on this machine.
+    /// The unsigned token of the emulator must only be sent to a process on this machine.
     fn check_emulator(&mut self, config: &Config) {
         let mut endpoints: Vec<(&str, &str, Option<&Endpoint>)> = Vec::new();
         if let Some(azure) = config.azure_cloud() {
@@ -148,7 +149,7 @@ impl Check<'_> {
         }
     }
 
-    /// Whether what the configuration has for a key is what was written, or the default where nothing was.
+    /// Whether the value of a key was written or is the default, and is not a placeholder for an invalid one.
     fn was_parsed(&self, section: &str, key: &str) -> bool {
         !self.unread.iter().any(|fault| fault.keys().iter().map(String::as_str).eq([section, key]))
     }

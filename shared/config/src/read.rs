@@ -1,6 +1,7 @@
-//! Reading a configuration past its first fault, so that all of them are told at once.
+//! Reads a configuration beyond its first error, so that all errors are reported together.
 //!
-//! Serde stops at the first fault. What it complains of is therefore put out of the way, and the rest is read again.
+//! Serde stops at the first error. So the faulty key is removed or replaced by a placeholder, and the rest is read
+//! again.
 
 use goldfleet_diagnostics::TAG;
 use goldfleet_diagnostics::{FieldError, Origin};
@@ -10,7 +11,7 @@ use serde::Deserialize as _;
 use super::Config;
 use super::check::check;
 
-/// What stands in for the keys that have no default, where they are missing or can't be used.
+/// The placeholders for keys without a default that are missing or invalid.
 const PLACEHOLDERS: (&str, [(&str, &str); 4]) = (
     "source",
     [
@@ -24,8 +25,8 @@ const PLACEHOLDERS: (&str, [(&str, &str); 4]) = (
 /// Reads a configuration.
 ///
 /// # Errors
-/// All faults that can be seen: first those of the file in the order of its lines, then those of variables, then those of
-/// what is written nowhere. A key whose section can't be read is not looked at.
+/// All errors that can be found: first those of the file in the order of its lines, then those of variables, then those
+/// of missing keys. The keys of a section that cannot be read are not checked.
 pub(super) fn read(written: &Node) -> Result<Config, Vec<FieldError>> {
     let mut faults: Vec<FieldError> = Vec::new();
     let mut rest = written.clone();
@@ -34,7 +35,7 @@ pub(super) fn read(written: &Node) -> Result<Config, Vec<FieldError>> {
             Ok(config) => break Some(config),
             Err(fault) => fault,
         };
-        // What can't be put out of the way hides the rest.
+        // The faulty key could not be removed, so the rest cannot be read.
         if faults.iter().any(|known| known.keys() == fault.keys()) {
             break None;
         }
@@ -55,7 +56,7 @@ pub(super) fn read(written: &Node) -> Result<Config, Vec<FieldError>> {
 
 fn remove_faulty_key(rest: &mut Node, fault: &FieldError) {
     let keys = match fault.keys() {
-        // Without knowing which backend it is, no key beside it can be judged.
+        // The backend determines the valid keys of the section. If it is invalid, none of them can be checked.
         [section, key] if key == TAG && !fault.is_unknown() => std::slice::from_ref(section),
         keys => keys,
     };
@@ -81,7 +82,7 @@ fn insert_placeholder(keys: &[String]) -> Option<Node> {
     }
 }
 
-/// What faults are sorted by.
+/// The sort key of an error.
 fn sort_key(origin: Option<&Origin>) -> (u8, usize) {
     match origin {
         Some(Origin::Line(line)) => (0, *line),

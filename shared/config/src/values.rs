@@ -1,4 +1,4 @@
-//! The kinds of values that a configuration holds, each checked where it is read.
+//! The types of configuration values. Each is validated when it is parsed.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,25 +10,25 @@ use goldfleet_model::value::InvalidValue;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::{Deserialize, Serialize};
 
-/// A length of time as people write it: `90s`, `1h 30m`, `2 days`. A day is 24 hours.
+/// A duration in the notation of people: `90s`, `1h 30m`, `2 days`. A day has 24 hours.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HumanDuration(Duration);
 
 impl HumanDuration {
-    /// A time of whole seconds.
+    /// A duration of whole seconds.
     #[must_use]
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 
-    /// A time of milliseconds.
+    /// A duration of milliseconds.
     #[must_use]
     pub const fn millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))
     }
 
-    /// The time as the standard library has it.
+    /// The duration as a standard library type.
     #[must_use]
     pub const fn get(self) -> Duration {
         self.0
@@ -56,7 +56,7 @@ serde_as_string!(HumanDuration);
 
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Parsed from a signed duration, or made of few seconds: never too long for one.
+        // The duration was parsed from a signed one or created from a few seconds, so it fits.
         let duration = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
         f.pad(&format!("{duration:#}"))
     }
@@ -68,13 +68,13 @@ impl fmt::Debug for HumanDuration {
     }
 }
 
-/// An address of this machine and a port, to listen at.
+/// A local address and port to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ListenAddress(SocketAddr);
 
 impl ListenAddress {
-    /// The address as the standard library has it.
+    /// The address as a standard library type.
     #[must_use]
     pub const fn address(self) -> SocketAddr {
         self.0

@@ -1,4 +1,4 @@
-//! Configurations, good and bad, and what is said of the bad ones.
+//! Tests of valid and invalid configurations, and of the messages about invalid ones.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -15,7 +15,7 @@ account = "goldsource"
 container = "golden"
 "#;
 
-/// A folder with a configuration file in it.
+/// A folder that contains a configuration file.
 struct Given {
     folder: tempfile::TempDir,
     variables: Vec<(String, String)>,
@@ -28,7 +28,7 @@ impl Given {
         Self { folder, variables: Vec::new() }
     }
 
-    /// The file has a good `[source]`, followed by `text`.
+    /// The file contains a valid `[source]`, followed by `text`.
     fn besides_source(text: &str) -> Self {
         Self::file(&format!("{SOURCE}{text}"))
     }
@@ -46,7 +46,7 @@ impl Given {
         Config::load(Some(&self.path("goldfleet.toml")), self.variables.clone().into_iter())
     }
 
-    /// What is said of a configuration that is refused, without the folder's name.
+    /// The error message for an invalid configuration, without the name of the folder.
     fn refusal(&self) -> String {
         let error = self.load().expect_err("this configuration is not good");
         error.to_string().replace(&format!("{}/", self.folder.path().display()), "")
@@ -95,7 +95,7 @@ fn config_round_trips() {
         let config = Given::besides_source(text).load().unwrap();
         let written = toml::to_string(&config).unwrap();
         let again = Given::file(&written).load().unwrap();
-        // Each was read from a file of its own.
+        // The two were read from different files.
         assert_eq!(Config { file: None, ..again }, Config { file: None, ..config }, "{written}");
     }
 }
@@ -170,7 +170,7 @@ fn environment_path_is_relative_to_working_directory() {
 
 #[test]
 fn environment_alone_is_sufficient() {
-    // Tests run in the package's folder, where no goldfleet.toml is.
+    // Tests run in the folder of the package, which has no `goldfleet.toml`.
     let config = Config::load(None, source_variables().into_iter()).unwrap();
     assert_eq!(config.targets.file, Path::new("targets.toml"));
 }
@@ -332,7 +332,7 @@ fn unparsed_key_is_not_range_checked() {
     assert_eq!(source.lines().count(), 6, "{source}");
 }
 
-/// The blocks of TOML in a page of the documentation.
+/// The TOML blocks of a documentation page.
 fn documented(page: &str) -> Vec<&str> {
     page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect()
 }

@@ -1,4 +1,4 @@
-//! Reading types from a [`Node`], with serde, so that an error knows the key and where it was written.
+//! Reads types from a [`Node`] with serde. Errors contain the key and the location of the value.
 
 use std::collections::{BTreeMap, btree_map};
 use std::vec;
@@ -12,11 +12,11 @@ use serde::forward_to_deserialize_any;
 use super::field_error::FieldError;
 use super::node::{Node, Value};
 
-/// The key that tells which variant a table is, where the type wanted is an enum.
+/// The key that selects the variant if a table is read as an enum.
 pub const TAG: &str = "backend";
 
 impl Node {
-    /// An untyped value as the number or truth value that is wanted; anything else as it is.
+    /// Converts an untyped value to the expected number or boolean. Any other value is unchanged.
     fn coerce(self, parse: impl FnOnce(&str) -> Option<Value>) -> Self {
         let parsed = match &self.value {
             Value::Untyped(text) => parse(text.trim()),
@@ -79,8 +79,8 @@ impl<'de> Deserializer<'de> for Node {
         visitor.visit_newtype_struct(self)
     }
 
-    /// A word is a variant without content. A table is the variant that its [`TAG`] names, or the first where it names
-    /// none; serde's own tagged enums would buffer the content and so forget where it was written.
+    /// A string is a variant without content. A table is the variant that its [`TAG`] names, or the first one if it has
+    /// no tag. Serde's own tagged enums would buffer the content and lose its locations.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -129,7 +129,8 @@ impl<'de> MapAccess<'de> for Entries {
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, FieldError> {
         let (key, node) = self.pending.take().ok_or_else(|| FieldError::custom("a value was read before its key"))?;
         let origin = node.origin.clone();
-        // A value may also be refused after it was read, by its type's own check, so its origin is told here too.
+        // The value can also be rejected after it was read, by the validation of its type, so the location is also
+        // added here.
         seed.deserialize(node).map_err(|fault| fault.with_origin(origin.as_ref()).with_parent_key(&key))
     }
 }
@@ -158,7 +159,7 @@ struct Tagged {
     content: Node,
 }
 
-/// What such a table holds.
+/// The content of such a table.
 struct Content {
     variant: String,
     content: Node,

@@ -1,11 +1,11 @@
-//! One thing that is wrong with what an operator wrote, as the operator is told of it.
+//! An error in text that an operator wrote, formatted for the operator.
 
 use std::fmt;
 use std::path::Path;
 
 use super::field_error::{FieldError, Origin};
 
-/// One thing that is wrong: where, in which key, what, and what to do.
+/// One error: the location, the key, the problem, and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     location: String,
@@ -14,7 +14,8 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// `file` is what was read, or would have been had it been there; `remedy` says how to give a key that is missing.
+    /// Creates a diagnostic. `file` is the file that was read, or that would have been read if it existed. `remedy`
+    /// returns how to set a missing key.
     #[must_use]
     pub fn new(file: &Path, fault: &FieldError, remedy: impl Fn(&[String]) -> String) -> Self {
         let message =
@@ -23,7 +24,7 @@ impl Diagnostic {
     }
 }
 
-/// Where something was written, in words.
+/// Describes the location of a value.
 #[must_use]
 pub fn location(file: &Path, origin: Option<&Origin>) -> String {
     match origin {
@@ -40,7 +41,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Problems, one a line.
+/// Joins problems, one per line.
 #[must_use]
 pub fn join_lines(problems: &[Diagnostic]) -> String {
     problems.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n")

@@ -1,19 +1,19 @@
-//! What is wrong with one value, and where it was written, before it is known which file it came from.
+//! An error in one value with its location, before the file is known.
 
 use std::fmt::Display;
 
 use serde::de::{Error, Expected, Unexpected};
 
-/// Where a value was written.
+/// The location of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A line of the file, from 1.
+    /// A line of the file, counted from 1.
     Line(usize),
     /// An environment variable.
     Variable(String),
 }
 
-/// Something wrong with a value: the keys that lead to it, where it was written, and why it can't be used.
+/// An error in a value: the keys that lead to it, its location, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.message())]
 pub struct FieldError {
@@ -24,9 +24,9 @@ pub struct FieldError {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reason {
-    /// A key that must be there is not.
+    /// A required key is missing.
     Missing,
-    /// A key that nobody reads; `context` tells which of several lists of keys it is missing from.
+    /// The key is unknown. `context` names the variant if the valid keys depend on it.
     Unknown {
         expected: &'static [&'static str],
         context: String,
@@ -35,15 +35,15 @@ enum Reason {
 }
 
 impl FieldError {
-    /// A fault whose place is not known yet.
+    /// Creates an error without a location.
     pub fn new(message: impl Into<String>) -> Self {
         Self { keys: Vec::new(), origin: None, reason: Reason::Other(message.into()) }
     }
 
-    /// The same, written at `origin`, unless a place nearer to it is known.
+    /// Sets the location, unless a more precise one is known.
     #[must_use]
     pub fn with_origin(mut self, origin: Option<&Origin>) -> Self {
-        // A missing key is not the fault of the variable that happened to create its table.
+        // A variable that creates a table is not the cause of a missing key in it.
         let blameless = self.reason == Reason::Missing && matches!(origin, Some(Origin::Variable(_)));
         if self.origin.is_none() && !blameless {
             self.origin = origin.cloned();
@@ -51,14 +51,14 @@ impl FieldError {
         self
     }
 
-    /// The same, seen from the table that holds `key`.
+    /// Prepends the key of the table that contains the value.
     #[must_use]
     pub fn with_parent_key(mut self, key: &str) -> Self {
         self.keys.insert(0, key.to_owned());
         self
     }
 
-    /// The same, in a table whose keys depend on what its key `tag` says.
+    /// Adds the context of a table whose valid keys depend on the value of its key `tag`.
     #[must_use]
     pub fn in_variant(mut self, tag: &str, variant: &str) -> Self {
         if let Reason::Unknown { context, .. } = &mut self.reason
@@ -69,7 +69,7 @@ impl FieldError {
         self
     }
 
-    /// Where the value was written, if anywhere.
+    /// The location of the value. None if it was not written.
     #[must_use]
     pub fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
@@ -81,25 +81,25 @@ impl FieldError {
         &self.keys
     }
 
-    /// Whether a key is missing.
+    /// Whether the error is a missing key.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         self.reason == Reason::Missing
     }
 
-    /// Whether nobody reads the key.
+    /// Whether the error is an unknown key.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         matches!(self.reason, Reason::Unknown { .. })
     }
 
-    /// The keys with dots between them, such as `worker.lease`.
+    /// The keys joined by dots, such as `worker.lease`.
     #[must_use]
     pub fn key(&self) -> String {
         self.keys.join(".").replace(".[", "[")
     }
 
-    /// What is wrong, without the key.
+    /// The problem, without the key.
     #[must_use]
     pub fn message(&self) -> String {
         match &self.reason {
@@ -152,7 +152,7 @@ fn describe_found(found: Unexpected<'_>) -> String {
     }
 }
 
-/// Serde speaks of Rust's types here, which an operator need not know.
+/// Serde describes Rust types here, which operators need not know.
 fn describe_expected(wanted: &dyn Expected) -> String {
     match wanted.to_string().as_str() {
         "usize" | "u32" | "u64" => "a whole number from 0".to_owned(),

@@ -1,10 +1,11 @@
-//! Data that a kind of operation owns.
+//! Data in the format of a kind of operation.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A versioned JSON document: the specification of an operation, or its output. Its kind alone reads and writes it.
+/// A versioned JSON document: the specification or the output of an operation. Only the operation's kind reads and
+/// writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Document {
     /// The version of the kind's format.
@@ -24,16 +25,16 @@ pub enum DocumentError {
         /// The version that this program reads.
         known: u16,
     },
-    /// It is not of the expected form.
+    /// It does not have the expected form.
     #[error("it cannot be read: {0}")]
     Syntax(String),
 }
 
 impl Document {
-    /// The longest output of an operation in bytes of JSON.
+    /// The maximum length of an operation's output, in bytes of JSON.
     pub const MAX_OUTPUT: usize = 4096;
 
-    /// A document of version `v`.
+    /// Creates a document of version `v`.
     ///
     /// # Errors
     /// [`DocumentError::Syntax`] if the value cannot be written as JSON.

@@ -1,6 +1,7 @@
 //! Edges of the operation graph: gates between groups.
 //!
-//! Inside a group the rows form a chain. Between groups there are gates: rows that open a gate, and rows that wait for it.
+//! Inside a group the rows form a chain. Between groups there are gates: rows that open a gate, and rows that wait for
+//! it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -66,12 +67,12 @@ impl fmt::Debug for GateKey {
     }
 }
 
-/// When a gate lets the rows pass that wait for it.
+/// When a gate lets waiting rows pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GateCondition {
-    /// Every opener has succeeded or was skipped. If all openers have ended and one failed or was cancelled, the gate is
-    /// broken: the rows that wait for it are blocked.
+    /// Every opener has succeeded or was skipped. If all openers have ended and one failed or was cancelled, the gate
+    /// is broken: the rows that wait for it are blocked.
     Opened,
     /// Every opener has ended in any way: for clean-up and restart steps.
     Ended,
@@ -84,8 +85,8 @@ pub struct After {
     pub gate: GateKey,
     /// When it lets the row pass.
     pub on: GateCondition,
-    /// How many rows open the gate. While fewer are in the table, rows are still being written, and the gate is not
-    /// evaluated.
+    /// The number of rows that open the gate. While fewer are in the table, rows are still being written, and the gate
+    /// is not evaluated.
     pub count: u32,
 }
 

@@ -1,6 +1,7 @@
-//! The domain as plain types: no I/O, no clock, no randomness.
+//! The domain types: no I/O, no clock, no randomness.
 //!
-//! [`state`] holds the transition functions of jobs and operations; every other module holds the types of its name.
+//! [`state`] contains the transition functions of jobs and operations. Every other module contains the types of its
+//! name.
 
 pub mod checksum;
 pub mod chunk_set;

@@ -1,4 +1,4 @@
-//! Queue messages. A message only points: the table row is the truth.
+//! Queue messages. A message only points to a row; the table row is the source of truth.
 
 use std::fmt;
 
@@ -8,27 +8,27 @@ use super::graph::GateKey;
 use super::ids::JobId;
 use super::operation::OperationId;
 
-/// The queues of a fleet.
+/// The queues that a fleet uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum QueueName {
     /// Jobs to plan and fan out.
     Dispatch,
-    /// Transfers between regions. Apart from transfers within a region, so that a thousand of these never stand before the
-    /// one that they wait for.
+    /// Transfers between regions. They have their own queue so that transfers within a region do not delay the transfer
+    /// that they wait for.
     Seed,
     /// Transfers within a region.
     Copy,
-    /// Calls of Resource Manager.
+    /// Calls to Resource Manager.
     Image,
     /// Dead letters: messages of failed operations, and messages that cannot be read.
     DeadLetter,
 }
 
 impl QueueName {
-    /// Every queue.
+    /// All queues.
     pub const ALL: [Self; 5] = [Self::Dispatch, Self::Seed, Self::Copy, Self::Image, Self::DeadLetter];
 
-    /// The queue's name, behind the configured prefix.
+    /// The name of the queue, without the configured prefix.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,67 +47,67 @@ impl fmt::Display for QueueName {
     }
 }
 
-/// What a message says: look at this row.
+/// A pointer to a row. It contains no instructions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
-    /// The format's version.
+    /// The version of the format.
     v: u8,
     /// The job.
     pub job: JobId,
     /// The operation. None in the dispatch queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationId>,
-    /// A gate of the job that an operation opened: a hint to evaluate it now instead of at the next sweep. Only in the
-    /// dispatch queue.
+    /// A gate of the job that an operation opened. It makes the dispatcher evaluate the gate immediately instead of in
+    /// the next reconciler pass. Used only in the dispatch queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateKey>,
 }
 
-/// A message that can't be read.
+/// A message that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidMessage {
-    /// Not JSON of the expected form.
+    /// It is not JSON of the expected form.
     #[error("a queue message is not understood: {0}")]
     Syntax(#[from] serde_json::Error),
-    /// Written by a newer goldfleet.
+    /// A newer release wrote it.
     #[error("a queue message has version {0}, this program reads version {current}", current = Message::VERSION)]
     Version(u8),
 }
 
 impl Message {
-    /// The format's version that this program writes and reads.
+    /// The version of the format that this program writes and reads.
     pub const VERSION: u8 = 1;
 
-    /// Points at a job, for the dispatcher.
+    /// Creates a pointer to a job, for the dispatcher.
     #[must_use]
     pub fn job(job: &JobId) -> Self {
         Self { v: Self::VERSION, job: job.clone(), operation: None, gate: None }
     }
 
-    /// Points at an operation, for a worker.
+    /// Creates a pointer to an operation, for a worker.
     #[must_use]
     pub fn operation(job: &JobId, operation: &OperationId) -> Self {
         Self { v: Self::VERSION, job: job.clone(), operation: Some(operation.clone()), gate: None }
     }
 
-    /// Hints at a gate, for the dispatcher.
+    /// Creates a request to evaluate a gate, for the dispatcher.
     #[must_use]
     pub fn gate(job: &JobId, gate: &GateKey) -> Self {
         Self { v: Self::VERSION, job: job.clone(), operation: None, gate: Some(gate.clone()) }
     }
 
-    /// The message's text.
+    /// The text of the message.
     #[must_use]
     pub fn encode(&self) -> String {
-        // Only strings and a number, so serialising can't fail; and an empty text would be refused by every reader.
+        // Serialising strings and a number cannot fail. If it did, every reader would reject the empty text.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads a message's text.
+    /// Parses the text of a message.
     ///
     /// # Errors
-    /// [`InvalidMessage`] where it is none of ours.
+    /// [`InvalidMessage`] if the text is not a goldfleet message of this version.
     pub fn decode(text: &str) -> Result<Self, InvalidMessage> {
         let message: Self = serde_json::from_str(text)?;
         if message.v == Self::VERSION { Ok(message) } else { Err(InvalidMessage::Version(message.v)) }

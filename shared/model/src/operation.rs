@@ -19,47 +19,47 @@ pub use id::{GroupId, OperationId};
 pub use kind::KindId;
 pub use state::OperationState;
 
-/// A worker's right to an operation. Only who has the token holds it.
+/// A worker's temporary right to an operation. Only the worker that knows the token holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// New for each claim.
+    /// A random id, new for each claim.
     pub token: Uuid,
-    /// Who holds it, for people to read.
+    /// The name of the holder, for people.
     pub holder: String,
-    /// When another worker may claim the operation.
+    /// When the lease expires and another worker may claim the operation.
     pub expires: Timestamp,
 }
 
-/// Why an operation or a job failed, or why an operation was last tried again.
+/// Why an operation or a job failed, or why an operation was last retried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// A stable code in kebab case, listed in `docs/failures.md`.
     pub code: String,
-    /// What happened, in words. It holds no secrets.
+    /// A description for operators. It contains no secrets.
     pub message: String,
-    /// The service's request or correlation id, if it gave one.
+    /// The request or correlation id of the service, if it returned one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// When.
+    /// When the failure occurred.
     pub at: Timestamp,
 }
 
 /// The progress of a transfer. All counts are bytes of chunk data, without zero runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TransferProgress {
-    /// The chunks that are in place, by their order in the manifest. Stored beside the row's other fields, because it can
-    /// be larger than one table property.
+    /// The chunks that are in place, by their order in the manifest. Stored beside the row's other fields, because it
+    /// can be larger than one table property.
     #[serde(skip)]
     pub done: ChunkSet,
-    /// Bytes of all chunks.
+    /// The sum of the lengths of all chunks.
     pub bytes_total: u64,
-    /// Bytes of the chunks in place.
+    /// The sum of the lengths of the chunks in place.
     pub bytes_done: u64,
-    /// Bytes moved by all attempts together: more than `bytes_done` if something was moved twice, less if chunks were in
-    /// place before. Bytes that a killed worker moved after its last heartbeat are not counted.
+    /// Bytes moved by all attempts together: more than `bytes_done` if something was moved twice, less if chunks were
+    /// in place before. Bytes that a killed worker moved after its last heartbeat are not counted.
     pub bytes_moved: u64,
-    /// The blob that the chunks are written to, by its [`VhdMetadata::INCARNATION`]. Progress of one incarnation does not
-    /// count for another. None before the blob exists, and for transfers whose chunks are blobs.
+    /// The blob that the chunks are written to, by its [`VhdMetadata::INCARNATION`]. Progress of one incarnation does
+    /// not count for another. None before the blob exists, and for transfers whose chunks are blobs.
     ///
     /// [`VhdMetadata::INCARNATION`]: super::image::VhdMetadata::INCARNATION
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,11 +69,11 @@ pub struct TransferProgress {
 /// Consecutive attempts without a long pause between them. The transfer rate is computed from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkPeriod {
-    /// When the first of them began.
+    /// When the first attempt began.
     pub from: Timestamp,
     /// When a worker last wrote to the row.
     pub until: Timestamp,
-    /// [`TransferProgress::bytes_done`] when the first of them began.
+    /// [`TransferProgress::bytes_done`] when the first attempt began.
     pub bytes_before: u64,
 }
 
@@ -82,7 +82,7 @@ pub struct WorkPeriod {
 pub struct Place {
     /// The region in which its effect lies.
     pub region: Region,
-    /// What an operator calls the place: `subscription/region` for a target, account and container for a store.
+    /// The name of the place for operators: `subscription/region` for a target, account and container for a store.
     pub label: String,
     /// The target, if it acts on one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,43 +104,44 @@ pub struct Operation {
     pub job: JobId,
     /// Which operation of the job.
     pub id: OperationId,
-    /// The planning attempt that wrote the row: see [`Job::plan`](crate::job::Job::plan). Rows of another attempt than the
-    /// job's are not part of the graph.
+    /// The planning attempt that wrote the row: see [`Job::plan`](crate::job::Job::plan). Rows of another attempt than
+    /// the job's are not part of the graph.
     pub plan: u32,
     /// The image version it serves.
     pub image: ImageRef,
-    /// What it does. The registry of kinds has the code.
+    /// What the operation does. The registry of kinds has the code.
     pub kind: KindId,
     /// Its place in the chain of its group, counted from 0.
     pub position: u16,
-    /// What it acts on.
+    /// The place that it acts on.
     pub place: Place,
     /// The gates that it waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<After>,
-    /// Whether the gates that it waits for have let it pass.
+    /// Whether the gates that it waits for have opened for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub opened: bool,
     /// The gates that it opens.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub opens: Vec<GateKey>,
-    /// The operations whose output it reads while they still run. A failure does not propagate along such an edge.
+    /// The operations whose output it reads while they are still running. A failure does not propagate along such an
+    /// edge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<OperationId>,
     /// Whether it runs despite cancellation and broken gates, as clean-up does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub always: bool,
-    /// What is to be done. Its kind owns the format.
+    /// What the operation has to do. Its kind owns the format.
     pub spec: Document,
-    /// What it produced, for later operations of the group and operations behind its gates. Its kind owns the format; at
-    /// most [`Document::MAX_OUTPUT`] bytes.
+    /// What it produced, for later operations of the group and operations behind its gates. Its kind owns the format;
+    /// at most [`Document::MAX_OUTPUT`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Document>,
     /// Its state.
     pub state: OperationState,
-    /// How often it was claimed.
+    /// The number of times it was claimed.
     pub attempts: u32,
-    /// How many attempts failed since it was last made ready by an operator or by the job.
+    /// The number of attempts that failed since an operator or the job last made it ready.
     pub failures: u32,
     /// How many workers were lost while they held it, since it last made progress.
     #[serde(default)]
@@ -148,15 +149,15 @@ pub struct Operation {
     /// Who works on it, while it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
-    /// It cannot be claimed before.
+    /// The time before which it cannot be claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
-    /// When its message was last put into a queue, as far as is known. The reconciler sends it again after a long time.
+    /// When its message was last sent, as far as is known. The reconciler sends it again after a long time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<Timestamp>,
     /// The progress of its transfer.
     pub progress: TransferProgress,
-    /// Why it failed, or why it was last tried again.
+    /// Why it failed, or why it was last retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
     /// When the row was written.
@@ -164,7 +165,7 @@ pub struct Operation {
     /// When it was first claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
-    /// The current or last period of work. None if it is to be tried again and no worker has claimed it.
+    /// The current or last period of work. None if it is to be retried and no worker has claimed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work_period: Option<WorkPeriod>,
     /// When it last changed.
@@ -184,7 +185,7 @@ impl Operation {
         !self.after.is_empty() && !self.opened
     }
 
-    /// Records that its worker worked on it until `at`.
+    /// Records that its worker was active until `at`.
     pub fn extend_work_period(&mut self, at: Timestamp) {
         self.updated = at;
         if let Some(period) = &mut self.work_period {
@@ -192,13 +193,13 @@ impl Operation {
         }
     }
 
-    /// Whether a worker's lease has expired at `now`.
+    /// Whether the lease has expired at `now`.
     #[must_use]
     pub fn lease_expired(&self, now: Timestamp) -> bool {
         self.state.is_leased() && self.lease.as_ref().is_none_or(|lease| lease.expires <= now)
     }
 
-    /// Whether `token` is the lease on the row.
+    /// Whether the row has the lease with this token.
     #[must_use]
     pub fn held_by(&self, token: Uuid) -> bool {
         self.state.is_leased() && self.lease.as_ref().is_some_and(|lease| lease.token == token)

@@ -1,8 +1,8 @@
-//! Ranges of bytes.
+//! Byte ranges.
 
 use std::ops::Range;
 
-/// The parts of `range` that none of `others` (in order) covers.
+/// Returns the parts of `range` that none of `others` covers. `others` must be sorted.
 #[must_use]
 pub fn subtract(range: &Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut parts = Vec::new();
@@ -20,7 +20,7 @@ pub fn subtract(range: &Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64>> {
     parts
 }
 
-/// A range in pieces of at most `most` bytes, in order: where each begins, and how many bytes it has.
+/// Splits a range into pieces of at most `most` bytes, in order. Each piece is an offset and a length in bytes.
 pub fn split(range: &Range<u64>, most: usize) -> impl Iterator<Item = (u64, usize)> + use<> {
     let Range { start: mut at, end } = *range;
     std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! Selecting targets by glob.
+//! Selection of targets by glob patterns.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::target::Target;
 use crate::serde_as_string;
 
-/// What is matched.
+/// The property of a target that a term matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Field {
     /// `subscription/region`, the subscription alone, its display name, or the region alone.
@@ -21,7 +21,7 @@ enum Field {
     Tag(String),
 }
 
-/// One condition: a field and a glob.
+/// One condition: a field and a glob pattern.
 #[derive(Debug, Clone)]
 struct Term {
     field: Field,
@@ -29,8 +29,8 @@ struct Term {
 }
 
 /// A selection of targets: terms joined by commas, all of which must match. A term is `FIELD=GLOB` with the fields
-/// `subscription`, `name`, `region`, `ring` and `tag.NAME`; or a bare `GLOB`, matched against `subscription/region`, the
-/// subscription, its display name and the region.
+/// `subscription`, `name`, `region`, `ring` and `tag.NAME`; or a bare `GLOB`, matched against `subscription/region`,
+/// the subscription, its display name and the region.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Selector {
@@ -38,10 +38,10 @@ pub struct Selector {
     terms: Vec<Term>,
 }
 
-/// Why a selector was refused.
+/// Why a selector was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSelector {
-    /// Nothing between the commas.
+    /// A term between commas is empty.
     #[error("target selector {0:?} has an empty term: write a glob such as 'west*' or a term such as 'ring=0'")]
     Empty(String),
     /// A field that targets do not have.
@@ -52,7 +52,7 @@ pub enum InvalidSelector {
         /// The unknown field.
         field: String,
     },
-    /// A glob that can't be read.
+    /// A glob that cannot be parsed.
     #[error("target selector {selector:?}: {reason}")]
     Glob {
         /// The whole selector.
@@ -69,7 +69,7 @@ impl Selector {
         self.terms.iter().all(|term| term.matches(target))
     }
 
-    /// Whether any of the selectors selects the target; none at all select every target.
+    /// Whether any of the selectors selects the target. An empty list selects every target.
     #[must_use]
     pub fn any(selectors: &[Self], target: &Target) -> bool {
         selectors.is_empty() || selectors.iter().any(|selector| selector.matches(target))

@@ -1,7 +1,7 @@
-//! Types that are written as text.
+//! Types that are serialised as text.
 
-/// Has a type that parses from text and displays as it read and written so by serde too: the type says
-/// `#[serde(try_from = "String", into = "String")]`.
+/// Implements the conversions through which serde reads and writes a type with `FromStr` and `Display` as text. The
+/// type needs `#[serde(try_from = "String", into = "String")]`.
 #[macro_export]
 macro_rules! serde_as_string {
     ($name:ident) => {

@@ -1,10 +1,10 @@
-//! Words for people.
+//! Text formatting for people.
 
 use std::fmt::Display;
 use std::time::Duration;
 
-/// A duration by its two largest units, such as `28 s`, `5 min 02 s`, `3 h 05 min` or `2 d 04 h`. The dashboard has the same
-/// function in `words.js`.
+/// Formats a duration with its two largest units, such as `28 s`, `5 min 02 s`, `3 h 05 min` or `2 d 04 h`. The
+/// dashboard has the same function in `words.js`.
 #[must_use]
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -18,7 +18,7 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// So many of something: "1 region", "2 regions".
+/// Formats a number with a noun in singular or plural: "1 region", "2 regions".
 #[must_use]
 pub fn pluralize<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
     let ending = if number == 1.into() { "" } else { "s" };

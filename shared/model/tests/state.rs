@@ -1,4 +1,4 @@
-//! The transition functions: what is allowed is drawn as a table, what is kept on the row holds whatever happens.
+//! The transition functions. A snapshot lists the allowed transitions; property tests check the fields of the row.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use goldfleet_model::job::{Job, JobState};
@@ -46,7 +46,7 @@ fn events() -> Vec<OperationEvent> {
     ]
 }
 
-/// A change to the lifecycle shows here, and belongs into `docs/lifecycle.md` too.
+/// If this snapshot changes, update `docs/lifecycle.md`.
 #[test]
 fn lifecycle_snapshot() {
     let mut table = String::new();
@@ -77,7 +77,7 @@ fn lifecycle_snapshot() {
     insta::assert_snapshot!(table);
 }
 
-/// A job's row as versions before approvals wrote it, and what `more` says.
+/// A row in the form that releases before approvals wrote, extended with the fields of `more`.
 fn job(more: serde_json::Value) -> Job {
     let mut row = serde_json::json!({
         "id": "20261121-041502-7f3a",
@@ -127,7 +127,7 @@ fn operation() -> Operation {
     .unwrap()
 }
 
-/// What a status tells of how fast a job is rests on this.
+/// The transfer rate in `status` is computed from the work period.
 #[test]
 fn work_period_spans_short_waits_only() {
     let lease = || Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires: Timestamp::UNIX_EPOCH };
@@ -141,15 +141,15 @@ fn work_period_spans_short_waits_only() {
     apply(&mut row, 1000, OperationEvent::Claim(lease()));
     row.progress.bytes_done = 7;
     apply(&mut row, 1005, OperationEvent::Defer(Timestamp::UNIX_EPOCH));
-    // Five minutes are a wait, and more is a rest.
+    // A pause of five minutes belongs to the period; a longer pause ends it.
     apply(&mut row, 1305, OperationEvent::Claim(lease()));
     apply(&mut row, 1310, OperationEvent::Drain);
     apply(&mut row, 1611, OperationEvent::Claim(lease()));
-    // That is no word of the worker's.
+    // The worker did not write this event.
     apply(&mut row, 9000, OperationEvent::Expire(failure()));
     apply(&mut row, 9001, OperationEvent::Claim(lease()));
     apply(&mut row, 9010, OperationEvent::Fail(failure()));
-    // An operator's retry begins another.
+    // A retry by an operator begins a new period.
     row.apply(OperationEvent::RetryRequested, Timestamp::from_second(9020).unwrap(), "test").unwrap();
     apply(&mut row, 9021, OperationEvent::Claim(lease()));
     let expected = [

@@ -1,4 +1,4 @@
-//! The regions of a plan: from a tree over regions to stores, links and estimates.
+//! Builds a plan: derives stores, links and estimates from a tree of regions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,19 +14,19 @@ use super::planned::{Plan, PlanRequest, RegionPlan, TradeOff};
 use super::regions::{RegionTree, WanProblem};
 use super::stores::{RegionStores, allocate_stores, candidates, readers_of_an_account};
 
-/// How many trees are looked at for the points of cost against time.
+/// The largest number of trees that are examined for the trade-offs of cost against time.
 const MAX_TREES: usize = 64;
 
-/// How many of the points are told.
+/// The largest number of trade-offs in a plan.
 const MAX_TRADE_OFFS: usize = 5;
 
-/// A region, the stores that it could have, and the targets that it has.
+/// The candidate stores and the targets of a region.
 struct RegionInput<'a> {
     candidates: Vec<Store>,
     targets: Vec<&'a Target>,
 }
 
-/// All regions of a plan.
+/// The input of a plan, by region.
 pub(super) struct PlanBuilder<'a> {
     request: &'a PlanRequest<'a>,
     regions: BTreeMap<Region, RegionInput<'a>>,
@@ -64,8 +64,7 @@ impl<'a> PlanBuilder<'a> {
         Self { request: asked, regions: sites, between }
     }
 
-    /// Tree after tree, each faster and dearer than the one before: the points that no other is better than in both, and
-    /// the fastest plan.
+    /// Computes trees of increasing cost and decreasing time. Returns the Pareto-optimal points and the fastest plan.
     pub(super) fn pareto_front(&self, cheapest: &Plan) -> (Vec<TradeOff>, Plan) {
         let point = |plan: &Plan| {
             let (cost, time) = (&plan.estimate.cost, &plan.estimate.time);
@@ -75,7 +74,7 @@ impl<'a> PlanBuilder<'a> {
         let mut fastest = cheapest.clone();
         let mut last = cheapest.clone();
         for _ in 1..MAX_TREES {
-            // Where something else than a link between regions binds, no other tree is faster.
+            // If the binding limit is not a link between regions, no other tree is faster.
             if !last.estimate.time.binds.depends_on_the_tree() {
                 break;
             }
@@ -91,7 +90,7 @@ impl<'a> PlanBuilder<'a> {
         (thin_out(points), fastest)
     }
 
-    /// The plan over a tree between regions; the source's own region alone, where there is none.
+    /// The plan for a tree of regions. Without a tree it contains only the source's region.
     pub(super) fn plan(&self, tree: Option<&RegionTree>) -> Plan {
         let PlanRequest { source, targets, content, inventory, rates, .. } = *self.request;
         let (tree, readers, relays) = self.stores(tree);
@@ -118,7 +117,7 @@ impl<'a> PlanBuilder<'a> {
         }
     }
 
-    /// What stores, links and targets have to carry.
+    /// The load of stores, links and targets.
     fn loads<'l>(&'l self, tree: &'l Tree, readers: &BTreeMap<TargetKey, usize>, links: &'l [Link]) -> Loads<'l> {
         let PlanRequest { targets, content, rates, .. } = *self.request;
         let mut loads = Loads::new(rates);
@@ -130,7 +129,7 @@ impl<'a> PlanBuilder<'a> {
                 link.missing.chunks,
             );
         }
-        // How often each store is asked for one chunk.
+        // The number of requests for one chunk that each store receives.
         let mut reading = vec![0_u64; tree.stores.len()];
         for target in targets {
             if let Some(index) = readers.get(&target.key()).copied() {
@@ -148,7 +147,7 @@ impl<'a> PlanBuilder<'a> {
         loads
     }
 
-    /// The stores of all regions in the tree, parents before their children, and who reads from which.
+    /// The stores of all regions in the tree, parents before their children, with the readers of each and the relays.
     fn stores(&self, tree: Option<&RegionTree>) -> (Tree, BTreeMap<TargetKey, usize>, BTreeSet<Region>) {
         let source = &self.request.source.region;
         let nothing = BTreeMap::new();
@@ -178,7 +177,7 @@ impl<'a> PlanBuilder<'a> {
 
     fn furnish(&self, region: &Region, site: &RegionInput<'_>, children: usize) -> RegionStores {
         let capacity = readers_of_an_account(region, self.request.rates);
-        // A relay has no targets to feed, and its one store is enough for its children.
+        // A relay has no targets, so one store is sufficient for its children.
         let candidates = if site.targets.is_empty() { &site.candidates[..1] } else { &site.candidates[..] };
         allocate_stores(candidates, &site.targets, children, capacity)
     }
@@ -241,7 +240,7 @@ impl<'a> PlanBuilder<'a> {
     }
 }
 
-/// A few of the points: the first, the last, and some between.
+/// Reduces the points to the first, the last, and some in between.
 fn thin_out(points: Vec<TradeOff>) -> Vec<TradeOff> {
     let last = points.len().saturating_sub(1);
     if last < MAX_TRADE_OFFS {

@@ -1,9 +1,11 @@
-//! Plans: which store fills which, and what that costs and takes. Pure: everything they need is given to them.
+//! Plans: which store fills which, with cost and time. Pure: all input is given as arguments.
 //!
-//! - [`Plan::make`] makes the cheapest plan that is fast enough; its [`Tree`](goldfleet_model::tree::Tree) is what of it is carried out.
-//! - [`stores_of_first_rollout`] tells the stores of a plan before there is an image.
-//! - [`goldfleet_rates::Rates`] are the prices and limits, [`PlanContent`] and [`Inventory`] what is to be moved and what is there already.
-//! - `docs/planning.md` explains it.
+//! - [`Plan::make`] computes the cheapest plan that is fast enough. Jobs execute its
+//!   [`Tree`](goldfleet_model::tree::Tree).
+//! - [`stores_of_first_rollout`] returns the stores of a plan before an image exists.
+//! - [`goldfleet_rates::Rates`] contains prices and limits, [`PlanContent`] the content to transfer, and [`Inventory`]
+//!   the chunks that stores already have.
+//! - `docs/planning.md` explains the algorithm.
 
 mod arborescence;
 mod build;

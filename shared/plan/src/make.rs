@@ -1,4 +1,4 @@
-//! Making a plan.
+//! Computes a plan.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,17 +22,17 @@ use super::render::time;
     .fastest.estimate.time.binds, time(.fastest.estimate.time.image)
 )]
 pub struct TooSlow {
-    /// What was asked for.
+    /// The requested time limit.
     pub within: Duration,
-    /// The fastest plan there is.
+    /// The fastest possible plan.
     pub fastest: Box<Plan>,
 }
 
 impl Plan {
-    /// The cheapest plan that is fast enough.
+    /// Computes the cheapest plan that is fast enough.
     ///
     /// # Errors
-    /// [`TooSlow`] where none is.
+    /// [`TooSlow`] if no plan is fast enough.
     pub fn make(asked: &PlanRequest<'_>) -> Result<Self, TooSlow> {
         let sites = PlanBuilder::of(asked);
         let mut cheapest = cheapest_of(&sites);
@@ -54,10 +54,10 @@ fn cheapest_of(sites: &PlanBuilder<'_>) -> Plan {
     sites.plan(sites.between.cheapest(None).as_ref())
 }
 
-/// The stores that the cheapest plan has for an image of which no store but the source has anything yet, parents before
-/// their children, the source first. Which they are depends on the order of `targets`, as it does for [`Plan::make`].
+/// Returns the stores of the cheapest plan for an image of which only the source has chunks. Parents precede their
+/// children, and the source is first. The choice depends on the order of `targets`, as in [`Plan::make`].
 ///
-/// What lies in stores already, and a time to keep to, can make a plan choose others.
+/// A later plan can choose other stores because of chunks that stores already have, or because of a time limit.
 #[must_use]
 pub fn stores_of_first_rollout(
     source: &Store,
@@ -65,7 +65,7 @@ pub fn stores_of_first_rollout(
     configured: &BTreeMap<Region, Vec<Store>>,
     rates: &Rates,
 ) -> Vec<Store> {
-    // Prices are per byte: what is cheapest for one size is so for any.
+    // Prices are per byte, so the cheapest tree is the same for every size.
     let (content, inventory) = (PlanContent::synthetic(1 << 30), Inventory::default());
     let asked =
         PlanRequest { source, targets, configured, content: &content, inventory: &inventory, rates, within: None };

@@ -1,7 +1,7 @@
-//! Inside a region: how many stores feed its targets, which accounts they lie in, and who reads from which.
+//! The stores within a region: how many the targets need, in which accounts, and which targets read from which.
 //!
-//! A page blob takes bytes at its own rate, so a store's account feeds only so many targets at full rate. Further stores
-//! are filled from the region's first one, so that the WAN is crossed once all the same.
+//! Page blobs take bytes at a fixed rate, so the account of a store can serve only a limited number of targets at full
+//! rate. Further stores are filled from the first store of the region, so the bytes cross the WAN only once.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use goldfleet_model::store::Store;
 use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_rates::Rates;
 
-/// The stores of a region, the first of which is filled from elsewhere and fills the others.
+/// The stores of a region. The first one is filled from another region and fills the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RegionStores {
     /// The stores.
     pub(super) stores: Vec<Store>,
-    /// Which of them each target reads from.
+    /// For each target, the index of the store that it reads from.
     pub(super) readers: BTreeMap<TargetKey, usize>,
 }
 
-/// The stores that a region could have, the best first: those that are configured, then the staging containers of its
-/// targets; of each kind the ones that lack least, then in the order in which they are given.
+/// The candidate stores of a region, the best first: the configured stores, then the staging containers of its targets.
+/// Within each of these groups the stores that lack the least bytes are first, then the given order applies.
 pub(super) fn candidates(configured: &[Store], targets: &[&Target], missing: impl Fn(&Store) -> u64) -> Vec<Store> {
     let mut candidates: Vec<(bool, u64, Store)> = Vec::new();
     let given = configured.iter().map(|store| (false, store.clone()));
     for (is_staging, store) in given.chain(targets.iter().map(|target| (true, target.store()))) {
-        // Another container of the same account would add nothing.
+        // Another container of the same account would not increase the egress rate.
         if !candidates.iter().any(|(.., other)| other.account == store.account) {
             candidates.push((is_staging, missing(&store), store));
         }
@@ -34,13 +34,13 @@ pub(super) fn candidates(configured: &[Store], targets: &[&Target], missing: imp
     candidates.into_iter().map(|(.., store)| store).collect()
 }
 
-/// How many page blobs one account of the region feeds at their full rate.
+/// The number of page blobs that one account of the region can serve at their full rate.
 pub(super) fn readers_of_an_account(region: &Region, rates: &Rates) -> u64 {
     (rates.account(region).egress() / rates.page_blob().max(1)).max(1)
 }
 
-/// Chooses as many of the candidates as the region's targets need, and who reads from which. `children` other regions are
-/// filled from the first one.
+/// Selects as many candidates as the targets of the region need, and assigns the targets to them. The first store also
+/// fills the stores of `children` other regions.
 pub(super) fn allocate_stores(
     candidates: &[Store],
     targets: &[&Target],
@@ -48,7 +48,7 @@ pub(super) fn allocate_stores(
     capacity: u64,
 ) -> RegionStores {
     let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
-    // Whoever fills a store reads like a target does: the first store feeds the others too.
+    // Filling a store is as much load as a target, and the first store fills the others.
     let suffices = |count: &usize| targets.len() + children + count - 1 <= count.saturating_mul(capacity);
     let most = candidates.len().max(1);
     let count = (1..=most).find(suffices).unwrap_or(most);
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(readers_of_an_account(&"westeurope".parse().unwrap(), &rates), 397);
         assert_eq!(allocated(1, 0, 99).1, [1]);
         assert_eq!(allocated(99, 0, 99).1, [99]);
-        // The first store feeds the second as well.
+        // The first store also fills the second one.
         assert_eq!(allocated(100, 0, 99).1, [50, 50]);
         assert_eq!(allocated(101, 0, 99).1, [50, 51]);
         assert_eq!(allocated(99, 1, 99).1, [49, 50]);

@@ -1,4 +1,4 @@
-//! The planner's properties, against brute force and against its own figures.
+//! Tests of the planner's properties, against brute force and against its own figures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn region(name: &str) -> Region {
     name.parse().unwrap()
 }
 
-/// Everything a plan is made from, owned.
+/// The input of a plan, owned.
 struct World {
     source: Store,
     targets: Vec<Target>,
@@ -30,7 +30,7 @@ struct World {
 }
 
 impl World {
-    /// One target in each of these regions, and 30 GiB in the source's.
+    /// One target in each of these regions, and 30 GiB of content at the source.
     fn new(source: &str, regions: &[&str]) -> Self {
         Self {
             source: store(source, "goldsource"),
@@ -56,7 +56,8 @@ impl World {
     }
 }
 
-/// A made-up map: regions with a continent, what they lack, whether they are relays; the first is the source.
+/// A random map: regions with a continent, the bytes that they lack, and whether they are relays. The first region is
+/// the source.
 #[derive(Debug, Clone)]
 struct Map {
     regions: Vec<(Region, usize, u64, bool)>,
@@ -72,11 +73,13 @@ impl Map {
         WanProblem::new(&self.regions[0].0, &lacks(false), &lacks(true), &self.rates)
     }
 
-    /// The best of all trees over source, needed regions and any relays, by cost, number of relays, slowest link and depth.
+    /// The best of all trees over the source, the needed regions and any relays, by cost, number of relays, slowest
+    /// link and depth.
     fn brute_force(&self, limit: Option<Duration>, one_a_continent: bool) -> Option<(u128, usize, Duration, usize)> {
         let count = self.regions.len();
         let mut best = None;
-        // A parent for each region but the source; its own number for a region that is left out.
+        // Each digit of the code is the parent of a region other than the source. A region that is its own parent is
+        // left out.
         for code in 0..count.pow(u32::try_from(count - 1).unwrap()) {
             let mut parents = vec![0];
             let mut rest = code;
@@ -210,7 +213,7 @@ proptest! {
         let tree = map.between().cheapest(None).unwrap();
         let shuffled = map.renamed(|n| format!("x{}", order[n])).between().cheapest(None).unwrap();
         prop_assert_eq!(rank(&tree), rank(&shuffled));
-        // Where the new names sort as the old ones do, it is the very same tree.
+        // If the new names sort in the same order, the tree is identical.
         let longer = |region: &Region| self::region(&format!("{region}longer"));
         let renamed = map.renamed(|n| format!("r{n}longer")).between().cheapest(None).unwrap();
         let expected: BTreeMap<Region, Region> =
@@ -224,7 +227,7 @@ fn store_without_targets_relays_if_cheaper() {
     let mut world = World::new("brazilsouth", &["uksouth", "ukwest", "japaneast"]);
     let alone = world.plan(None).unwrap();
     world.configured.insert(region("eastus"), vec![store("eastus", "goldeast")]);
-    // One in Europe already is as good a relay as any for the others.
+    // A region with a target in Europe is an equally good relay for the others.
     assert_eq!(world.plan(None).unwrap().estimate.cost.egress, alone.estimate.cost.egress);
     world.targets = vec![target(1, "japaneast"), target(1, "koreacentral"), target(1, "australiaeast")];
     let with = world.plan(None).unwrap();
@@ -246,7 +249,7 @@ fn stored_chunks_are_not_planned() {
     let bytes: BTreeMap<&str, u64> =
         plan.links.iter().map(|link| (link.to.region.as_str(), link.missing.bytes)).collect();
     assert_eq!(bytes, BTreeMap::from([("eastus", 30 * GIB), ("westus", 40 << 20)]));
-    // The one that lacks hardly anything is entered from Europe, and fills the other for less.
+    // The region that lacks only a few chunks is filled from Europe, and fills the other region at a lower cost.
     let parents: Vec<&str> = plan.links.iter().map(|link| link.from.region.as_str()).collect();
     assert_eq!(parents, ["westeurope", "westus"]);
 }
@@ -278,7 +281,8 @@ fn time_limit_buys_faster_tree() {
     let pair = |from: &str, to: &str, gbit_per_second| WanPair { from: region(from), to: region(to), gbit_per_second };
     world.rates.wan.pairs = vec![pair("eastus", "westeurope", 0.2), pair("brazilsouth", "eastus", 1.0)];
     let cheap = world.plan(None).unwrap();
-    // By way of Europe would be as cheap and as slow, straight from Brazil is dearer and as fast as page blobs are.
+    // The route via Europe is as cheap and as slow. The direct route from Brazil is more expensive, and as fast as a
+    // page blob.
     assert_eq!(cheap.points.len(), 2);
     assert_eq!(cheap.estimate.time.binds, estimate::Limit::Wan { from: region("eastus"), to: region("westeurope") });
     let fast = world.plan(Some(Duration::from_secs(600))).unwrap();
@@ -325,7 +329,8 @@ fn first_rollout_stores_match_plan() {
         accounts.iter().map(String::as_str).collect::<Vec<_>>(),
         ["goldjapan", "goldsource", "s0001eastus", "s0002ukwest", "s0003ukwest"]
     );
-    // The order is the planner's too, and a store that has something already is preferred to those that have nothing.
+    // The order of targets has the same effect as in the planner, and the planner prefers a store that already has
+    // chunks.
     world.targets.reverse();
     assert!(first(&world).iter().any(|store| store.account.as_str() == "s0150ukwest"));
     assert_eq!(first(&world), planned(&world));

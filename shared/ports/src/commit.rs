@@ -1,7 +1,7 @@
-//! Commits whose answer may get lost.
+//! Commits whose response can be lost.
 //!
-//! A write can land while its answer does not arrive. Trying again then meets a row that has changed, and only reading it
-//! tells whether the change was one's own. Whoever changes operations does it through [`commit_confirmed`].
+//! A write can take effect although its response is lost. A second try then finds a changed row, and only reading the
+//! row shows whether the first try changed it. All code that changes operations uses [`commit_confirmed`].
 
 use std::time::Duration;
 
@@ -12,53 +12,53 @@ use crate::error::{ErrorKind, PortError, PortResult};
 use crate::job_table::Change;
 use crate::{ETag, Ports, Versioned};
 
-/// How often a commit is tried before its error is believed.
+/// The number of tries before a commit returns its error.
 const MAX_TRIES: u32 = 4;
 
-/// The wait after the first try; it doubles.
+/// The wait after the first try. It doubles with each try.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// Rows of one group to write together, and the lines of the log that go with them.
+/// Rows of one group to write together, and the events to append with them.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
-    /// The rows, each on condition that it is still as it was read.
+    /// The rows, each on condition that its ETag is unchanged.
     pub changes: Vec<Change>,
-    /// The lines.
+    /// The events.
     pub events: Vec<Event>,
 }
 
 impl Commit {
-    /// Adds `operation` in place of the row that it was made from, with the lines that say how.
+    /// Replaces `row` by `operation` and appends the events of its transitions.
     pub fn push(&mut self, row: &Versioned<Operation>, operation: Operation, events: impl IntoIterator<Item = Event>) {
         self.changes.push(Change { operation, if_match: row.etag.clone() });
         self.events.extend(events);
     }
 
-    /// Whether it changes nothing.
+    /// Whether the commit contains no change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    /// The operations as it leaves them.
+    /// The operations as the commit writes them.
     pub fn operations(&self) -> impl Iterator<Item = &Operation> {
         self.changes.iter().map(|change| &change.operation)
     }
 }
 
-/// What became of a commit.
+/// The result of a commit.
 #[derive(Debug)]
 pub enum CommitOutcome {
-    /// It was committed: the rows' versions, in the order of the changes.
+    /// It was committed. Contains the ETags of the rows, in the order of the changes.
     Committed(Vec<ETag>),
-    /// Someone else changed a row first: the group as it is now.
+    /// Another process changed a row first. Contains the present rows of the group.
     Conflict(Vec<Versioned<Operation>>),
 }
 
-/// Commits, tries again what may pass, and finds out after a lost answer whether it was committed.
+/// Commits, retries transient errors, and checks after a lost response whether the commit took effect.
 ///
 /// # Errors
-/// Where the table refuses for good, or can't be reached for several tries.
+/// If the table refuses permanently, or if it cannot be reached in several tries.
 pub async fn commit_confirmed(ports: &Ports, commit: &Commit) -> PortResult<CommitOutcome> {
     let Commit { changes, events } = commit;
     let mut wait = FIRST_WAIT;
@@ -97,8 +97,8 @@ async fn read_back(ports: &Ports, changes: &[Change]) -> PortResult<Vec<Versione
     ports.table.group(&first.operation.job, &first.operation.id).await
 }
 
-/// The rows' versions, if they all are what the changes make them. No two commits write equal rows by chance: a claim
-/// brings a new token, every other transition the time.
+/// The ETags of the rows, if all of them are as the changes write them. Two commits never write equal rows by chance: a
+/// claim writes a new token, and every other transition writes the time.
 fn committed_versions(changes: &[Change], rows: &[Versioned<Operation>]) -> Option<Vec<ETag>> {
     changes
         .iter()

@@ -1,4 +1,4 @@
-//! Trying again what may pass, within one attempt of whatever is being done.
+//! Retries of requests with transient errors, within one attempt of an operation.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,20 +9,20 @@ use crate::clock::Clock;
 use crate::error::{PortError, PortResult};
 use crate::rng;
 
-/// The wait after the first try; it doubles, with jitter.
+/// The wait after the first try. It doubles with each try and has jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
-/// The longest wait that is chosen here; a service may ask for a longer one.
+/// The longest wait, unless the service asks for a longer one.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// How often a request is tried before its error is believed.
+/// The number of tries before the error is returned.
 const MAX_TRIES: usize = 5;
 
-/// Calls `request` until it succeeds, `again` says that its error is not worth another try, or it was tried
-/// five times. A service's Retry-After is honoured.
+/// Calls `request` until it succeeds, `again` returns false for its error, or five tries have failed. It waits for the
+/// time in Retry-After if the service sends one.
 ///
 /// # Errors
-/// The last try's.
+/// The error of the last try.
 pub async fn retry_transient<T, F, Fut>(
     clock: &dyn Clock,
     again: fn(&PortError) -> bool,

@@ -1,7 +1,7 @@
-//! What is left to chance: tokens, ids, jitter.
+//! Random values: tokens, ids, jitter.
 //!
-//! A simulation runs a whole fleet on one thread and decides all of it by a seed: where [`seed_thread`] was called, this thread's
-//! numbers come from that seed. Nothing else calls it.
+//! A simulation runs a whole fleet on one thread, and a seed determines all its values: after [`seed_thread`], the
+//! random values of the thread derive from the seed. Only simulations call it.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -14,11 +14,11 @@ thread_local! {
     static SEEDED: RefCell<Option<StdRng>> = const { RefCell::new(None) };
 }
 
-/// For as long as it lives, this thread's chance comes from a seed.
+/// While it exists, the random values of this thread derive from a seed.
 #[derive(Debug)]
 pub struct SeedGuard(PhantomData<*const ()>);
 
-/// Lets this thread's chance come from a seed.
+/// Derives the random values of this thread from a seed, until the guard is dropped.
 #[must_use]
 pub fn seed_thread(seed: u64) -> SeedGuard {
     SEEDED.set(Some(StdRng::seed_from_u64(seed)));
@@ -31,19 +31,19 @@ impl Drop for SeedGuard {
     }
 }
 
-/// A UUID by chance, of version 4.
+/// A random UUID of version 4.
 #[must_use]
 pub fn random_uuid() -> Uuid {
     from_seed(|random| uuid::Builder::from_random_bytes(random.random()).into_uuid()).unwrap_or_else(Uuid::new_v4)
 }
 
-/// A number by chance.
+/// A random number.
 #[must_use]
 pub fn random_u64() -> u64 {
     from_seed(Rng::random).unwrap_or_else(rand::random)
 }
 
-/// A number from 0 to 1 by chance.
+/// A random number from 0 to 1.
 #[must_use]
 pub fn random_fraction() -> f64 {
     from_seed(Rng::random).unwrap_or_else(rand::random)

@@ -1,4 +1,4 @@
-//! What rates must keep to besides being well-formed.
+//! The ranges of rates, checked after parsing.
 
 use std::collections::BTreeSet;
 
@@ -8,19 +8,19 @@ use goldfleet_model::ids::Region;
 
 use super::{AccountLimits, LatencyPair, Rates, UNKNOWN, WanPair};
 
-/// The dearest price that is believed, in dollars.
+/// The highest plausible price, in dollars.
 const MAX_PRICE: f64 = 1000.0;
 
-/// The fastest rate that is believed, in whatever unit.
+/// The highest plausible rate, in any unit.
 const MAX_RATE: f64 = 1e7;
 
-/// The longest time that is believed of what takes long, in seconds.
+/// The longest plausible time of a long-running activity, in seconds.
 const DAY: f64 = 86_400.0;
 
-/// The longest time that is believed of one request, in milliseconds.
+/// The longest plausible time of one request, in milliseconds.
 const MINUTE_MS: f64 = 60_000.0;
 
-/// Everything that is out of its range, section by section.
+/// Returns an error for each value that is out of range, by section.
 pub(super) fn check(rates: &Rates, written: &Node) -> Vec<FieldError> {
     let mut check = Check { written, faults: Vec::new() };
     check.check_provenance(rates);
@@ -197,7 +197,7 @@ impl Check<'_> {
     }
 }
 
-/// Neither zero, which would make times infinite, nor beyond any service.
+/// Zero would make times infinite, and rates above the limit exceed every service.
 fn in_range(rate: f64) -> bool {
     (0.001..=MAX_RATE).contains(&rate)
 }

@@ -68,7 +68,7 @@ fn round_trip_uses_pair_then_continent() {
     assert_eq!((ms("moon", "eastus"), ms("moon", "moonsouth")), (180, 180), "nobody knows where the moon is");
 }
 
-/// What the model alone knows is read, checked and marked as all else.
+/// The sections that only the modelled cloud uses are read and checked, and need a date and a source, like all others.
 #[test]
 fn rates_round_trip() {
     let text = "[stream]\ndate = \"2027\"\nsource = \"us\"\nmb_per_second = 80\n";

@@ -1,8 +1,8 @@
-//! An error in one line, as the last words of a program.
+//! Formats an error and its causes in one line.
 
 use std::error::Error;
 
-/// What an error says, and its causes, each of them once: some errors speak of their cause themselves.
+/// Returns the message of an error followed by those of its causes, each once: some messages already contain the cause.
 #[must_use]
 pub fn error_chain(error: &dyn Error) -> String {
     let mut told = error.to_string();

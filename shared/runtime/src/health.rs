@@ -1,4 +1,4 @@
-//! What a process tells of itself to those who watch it: whether it lives, whether it is ready, what it has counted.
+//! The state of a process for monitoring: liveness, readiness and metrics.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use crate::metrics::Metrics;
 
-/// How late a turn may be before a process counts as stuck: a look at a cloud's queues that is tried again a few times
-/// takes no longer.
+/// How late a tick may be before the process counts as stuck. A poll of cloud queues takes less, even with several
+/// retries.
 const TICK_GRACE: Duration = Duration::from_secs(60);
 
-/// Health and metrics of a process. Clones tell the same.
+/// The health and the metrics of a process. Clones share the state.
 #[derive(Clone, Default)]
 pub struct Monitor {
-    /// What it has counted.
+    /// The metrics.
     pub metrics: Metrics,
-    /// How it fares.
+    /// The health.
     pub health: Health,
 }
 
-/// How a process fares. Clones tell the same.
+/// The health of a process. Clones share the state.
 #[derive(Clone, Default)]
 pub struct Health(Arc<HealthState>);
 
@@ -31,17 +31,17 @@ struct HealthState {
 }
 
 impl Health {
-    /// Queues and tables have answered.
+    /// Records that queues and tables have answered.
     pub fn coordination_reached(&self) {
         self.0.coordination_reached.store(true, Ordering::Relaxed);
     }
 
-    /// The process takes no new work.
+    /// Records that the process takes no new work.
     pub fn set_draining(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
     }
 
-    /// The loop that all work comes from turns, and will again within `wait`.
+    /// Records that the main loop is running, and that the next tick follows within `wait`.
     pub fn tick(&self, wait: Duration) {
         self.tick_at(Instant::now() + wait + TICK_GRACE);
     }
@@ -50,14 +50,15 @@ impl Health {
         *self.0.next_tick_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(due);
     }
 
-    /// Whether it lives. One that has not begun yet does, and so does one that drains: there is an end to that.
+    /// Whether the process is alive. A process counts as alive before its first tick, and while it drains, because
+    /// draining ends by itself.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         let due = *self.0.next_tick_by.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.draining.load(Ordering::Relaxed) || due.is_none_or(|due| Instant::now() < due)
     }
 
-    /// Whether it takes work.
+    /// Whether the process takes work.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.coordination_reached.load(Ordering::Relaxed)

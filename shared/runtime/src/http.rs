@@ -1,4 +1,4 @@
-//! Where a process can be asked how it fares: `/health`, `/ready`, `/metrics`. And the asking.
+//! The HTTP endpoint for monitoring (`/health`, `/ready`, `/metrics`) and a client for `/health`.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -15,15 +15,15 @@ use tokio::task::JoinHandle;
 
 use crate::health::Monitor;
 
-/// How long an answer may take.
+/// The timeout of a response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What OpenMetrics calls its text.
+/// The content type of OpenMetrics text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A server that answers until it is dropped.
+/// A server that runs until it is dropped.
 pub struct HttpListener {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
     task: JoinHandle<()>,
 }
@@ -34,10 +34,10 @@ impl Drop for HttpListener {
     }
 }
 
-/// Begins to answer at `address`.
+/// Starts a server on `address`.
 ///
 /// # Errors
-/// Where nobody may listen there.
+/// If the address cannot be used.
 pub async fn serve(address: SocketAddr, monitor: Monitor) -> io::Result<HttpListener> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
@@ -72,11 +72,11 @@ async fn metrics(State(monitor): State<Monitor>) -> impl IntoResponse {
     ([(CONTENT_TYPE, OPEN_METRICS)], monitor.metrics.encode())
 }
 
-/// Asks the process that listens at `address` of this machine whether it lives. Made of as little as can be, since a
-/// container asks it every few seconds.
+/// Checks the liveness of the process that listens on `address` of this machine. It uses few resources, because a
+/// container runs it every few seconds.
 ///
 /// # Errors
-/// Where it does not answer, or says no.
+/// If the process does not answer, or if it is not alive.
 pub fn query_health(address: SocketAddr) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&loopback_address(address), RESPONSE_TIMEOUT)?;
     stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
@@ -89,7 +89,8 @@ pub fn query_health(address: SocketAddr) -> io::Result<()> {
     if status.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(io::Error::other(format!("it answers {status:?}"))) }
 }
 
-/// Where a server on this machine that listens at `address` can be reached: one that listens everywhere, at loopback.
+/// The address at which a server on this machine can be reached if it listens on `address`: loopback for an unspecified
+/// address.
 fn loopback_address(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

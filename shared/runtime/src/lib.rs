@@ -1,8 +1,8 @@
-//! What a program needs while it runs, whatever it does.
+//! The runtime support of programs.
 //!
-//! - [`telemetry`]: log lines and spans; [`screen`]: log lines above what is drawn on a terminal.
-//! - [`limiter`]: how many requests are in flight.
-//! - [`metrics`], [`health`]: what a process counts and how it fares; [`http`]: where it can be asked.
+//! - [`telemetry`]: log lines and spans; [`screen`]: log lines above a drawing on a terminal.
+//! - [`limiter`]: the number of requests in flight.
+//! - [`metrics`], [`health`]: the metrics and the health of a process; [`http`]: the endpoint that serves them.
 //! - [`process`]: version, runtime, signals.
 //! - [`error_chain`]: an error and its causes in one line.
 

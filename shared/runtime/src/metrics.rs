@@ -1,4 +1,4 @@
-//! What a process counts of its work, in the form that Prometheus reads. `docs/telemetry.md` lists all of it.
+//! The metrics of a process, in OpenMetrics format for Prometheus. `docs/telemetry.md` lists them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-/// Seconds that attempts are sorted by: from what has nothing to do to a large disk over a slow line.
+/// The upper bounds of the histogram buckets of attempts, in seconds: from an attempt without work to a large disk over
+/// a slow link.
 const ATTEMPT_SECONDS_BUCKETS: [f64; 12] =
     [0.05, 0.25, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 7200.0];
 
@@ -65,7 +66,7 @@ struct BuildLabels {
     commit: &'static str,
 }
 
-/// What a reconciler pass counted.
+/// The counts of a reconciler pass.
 #[derive(Debug, Clone, Default)]
 pub struct ReconcileCounts {
     kinds: BTreeSet<String>,
@@ -74,12 +75,13 @@ pub struct ReconcileCounts {
 }
 
 impl ReconcileCounts {
-    /// Counts operations of these kinds, which are shown even if there are none, and of others that are found.
+    /// Creates counts for these kinds, which are reported even if they are zero. Other kinds are added when they are
+    /// counted.
     pub fn of_kinds<'a>(kinds: impl IntoIterator<Item = &'a str>) -> Self {
         Self { kinds: kinds.into_iter().map(str::to_owned).collect(), ..Self::default() }
     }
 
-    /// Counts an operation of a job that had not ended.
+    /// Counts an operation of a job that had not ended when the pass began.
     pub fn operation(&mut self, kind: &str, state: OperationState) {
         self.kinds.insert(kind.to_owned());
         *self.operations.entry((kind.to_owned(), state)).or_default() += 1;
@@ -91,7 +93,7 @@ impl ReconcileCounts {
     }
 }
 
-/// The counts of a process. Clones count together.
+/// The metrics of a process. Clones share the counters.
 #[derive(Clone)]
 pub struct Metrics(Arc<Families>);
 
@@ -176,24 +178,24 @@ impl Families {
     }
 }
 
-/// How an attempt ended, as it is counted. A code is that of a failure.
+/// The end of an attempt for the metrics. Codes are those of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptEnd<'a> {
-    /// Its lease was lost.
+    /// The lease was lost.
     Lost,
     /// The operation succeeded.
     Succeeded,
-    /// Given up, and for which failure, where the step told.
+    /// The operation failed. Contains the code of the failure if the step returned one.
     Abandoned(Option<&'a str>),
     /// The operation was cancelled.
     Cancelled,
-    /// Nothing could be done yet.
+    /// Nothing could be done yet, and the operation was released until later.
     Deferred,
-    /// The worker stops.
+    /// The worker is draining.
     Drained,
-    /// The service was asked too much.
+    /// The attempt failed because the service throttled.
     Throttled,
-    /// It failed, and the operation is tried again.
+    /// The attempt failed, and the operation will be retried.
     Retried(&'a str),
 }
 
@@ -213,12 +215,12 @@ impl AttemptEnd<'_> {
 }
 
 impl Metrics {
-    /// An attempt begins; it ends with [`Metrics::attempt_ended`].
+    /// Records the start of an attempt. [`Metrics::attempt_ended`] records its end.
     pub fn attempt_started(&self, kind: &str) {
         self.0.in_flight.get_or_create(&KindLabels::of(kind)).inc();
     }
 
-    /// An attempt has ended.
+    /// Records the end of an attempt.
     pub fn attempt_ended(&self, kind: &str, took: Duration, attempt: AttemptEnd<'_>) {
         let labels = || KindLabels::of(kind);
         let by_code = |code: &str| CodeLabels { kind: kind.to_owned(), code: code.to_owned() };
@@ -239,38 +241,38 @@ impl Metrics {
         }
     }
 
-    /// Bytes went over the wire.
+    /// Counts bytes that were transferred.
     pub fn bytes_moved(&self, kind: &str, bytes: u64) {
         self.0.moved.get_or_create(&KindLabels::of(kind)).inc_by(bytes);
     }
 
-    /// Of the bytes that went over the wire, these came by a detour.
+    /// Counts the transferred bytes that came from another store by failover.
     pub fn failover_bytes(&self, kind: &str, bytes: u64) {
         self.0.detoured.get_or_create(&KindLabels::of(kind)).inc_by(bytes);
     }
 
-    /// A service answered that it is asked too much, and the step asks again by itself.
+    /// Counts a throttled request that the step retries by itself.
     pub fn throttled(&self, kind: &str) {
         self.0.throttles.get_or_create(&KindLabels::of(kind)).inc();
     }
 
-    /// Someone's lease was found to have run out.
+    /// Counts an expired lease that this process found.
     pub fn lease_expired(&self, kind: &str) {
         self.0.expired.get_or_create(&KindLabels::of(kind)).inc();
     }
 
-    /// The sweeper sent an operation's message again.
+    /// Counts an operation whose message the reconciler sent again.
     pub fn operation_requeued(&self, kind: &str) {
         self.0.announced.get_or_create(&KindLabels::of(kind)).inc();
     }
 
-    /// About how many messages a queue holds.
+    /// Sets the approximate number of messages in a queue.
     pub fn set_queue_depth(&self, queue: QueueName, messages: u64) {
         let messages = i64::try_from(messages).unwrap_or(i64::MAX);
         self.0.queues.get_or_create(&QueueLabels { queue: queue.as_str() }).set(messages);
     }
 
-    /// What a reconciler pass found, and how long it took.
+    /// Records the counts of a reconciler pass and its duration.
     pub fn reconcile_finished(&self, census: &ReconcileCounts, took: Duration) {
         self.0.swept.set(took.as_secs_f64());
         for kind in &census.kinds {
@@ -283,7 +285,8 @@ impl Metrics {
         for state in JobState::ALL {
             let labels = JobStateLabels { state: state.as_str() };
             if state.is_terminal() {
-                // There from the first reconciler pass on, as an increase can only be told from a count that was there before.
+                // The counters exist from the first reconciler pass on, because an increase is only visible from an
+                // earlier value.
                 drop(self.0.jobs_ended.get_or_create(&labels));
             } else {
                 self.0.jobs.get_or_create(&labels).set(census.jobs.get(&state).copied().unwrap_or(0));
@@ -291,12 +294,12 @@ impl Metrics {
         }
     }
 
-    /// This process brought a job to its end.
+    /// Counts a job that this process ended.
     pub fn job_ended(&self, state: JobState) {
         self.0.jobs_ended.get_or_create(&JobStateLabels { state: state.as_str() }).inc();
     }
 
-    /// All of it, as text.
+    /// Encodes all metrics as text.
     #[must_use]
     pub fn encode(&self) -> String {
         let mut out = String::new();

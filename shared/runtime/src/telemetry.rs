@@ -1,4 +1,4 @@
-//! What a program says of itself while it runs: lines on standard error, for people or for machines.
+//! Logging and tracing: lines on standard error, for people or for machines, and spans.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 use crate::otlp;
 use crate::screen::Lines;
 
-/// The variables that set what is logged, the first that is set before the configuration.
+/// The variables that set the log filter. The first one that is set applies, and it overrides the configuration.
 const FILTER_VARIABLES: [&str; 2] = ["GOLDFLEET_LOG", "RUST_LOG"];
 
-/// What is logged can't be told.
+/// The log filter is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("{given_by}: {filter:?} is no log filter: {FILTER_HELP}")]
 pub struct InvalidFilter {
@@ -30,7 +30,7 @@ pub struct InvalidFilter {
     source: Option<ParseError>,
 }
 
-/// Logging and tracing, for as long as it lives: what has not been sent when it is dropped, is sent then.
+/// Logging and tracing. Buffered spans are sent when this is dropped.
 #[derive(Default)]
 pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
@@ -38,22 +38,22 @@ pub struct Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        // A collector that can't be reached has been complained about already.
+        // An unreachable collector was already reported.
         let _ = self.traces.take().map(|traces| traces.shutdown());
     }
 }
 
-/// How long the same complaint is not made again.
+/// How long a repeated warning is suppressed.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A complaint of what is tried again and again, which would fill the log if it were made each time.
+/// Suppresses repetitions of a warning about something that is retried often, which would otherwise fill the log.
 #[derive(Debug, Default)]
 pub struct RepeatLimiter {
     last: Option<(Instant, String)>,
 }
 
 impl RepeatLimiter {
-    /// Whether it is to be made: it is another one than last time, or that is a while ago.
+    /// Whether to log the warning: its text differs from the last one, or enough time has passed.
     pub fn should_log(&mut self, of: &impl ToString) -> bool {
         let words = of.to_string();
         let made = self.last.as_ref().is_some_and(|(at, said)| *said == words && at.elapsed() < REPEAT_INTERVAL);
@@ -64,12 +64,12 @@ impl RepeatLimiter {
     }
 }
 
-/// Begins to log to standard error, above what is [drawn](crate::screen) there. What is logged is what `GOLDFLEET_LOG`,
-/// else `RUST_LOG`, else `[log] level` says, and `default` where none does. Where the environment names a collector, spans
-/// are sent there too. Where somebody else logs already, such as a test, they go on doing so.
+/// Starts logging to standard error, above a [drawing](crate::screen). The filter is the first that is set of
+/// `GOLDFLEET_LOG`, `RUST_LOG` and `[log] level`, otherwise `default`. If the environment names a collector, spans are
+/// sent there too. If a subscriber already exists, for example in a test, it is kept.
 ///
 /// # Errors
-/// [`InvalidFilter`] where what is to be logged can't be told.
+/// [`InvalidFilter`] if the filter is invalid.
 pub fn init(log: &Log, default: &str, env: impl Iterator<Item = (String, String)>) -> Result<Telemetry, InvalidFilter> {
     let variables: Vec<(String, String)> = env.filter(|(_, value)| !value.is_empty()).collect();
     let colours = supports_color(&io::stderr());
@@ -80,7 +80,7 @@ pub fn init(log: &Log, default: &str, env: impl Iterator<Item = (String, String)
         None => (None, None),
     };
     let spans = traces.as_ref().map(|traces| {
-        // Only our own: those of the client that sends them would never end.
+        // Only goldfleet's own spans. Those of the client that sends spans would cause further spans without end.
         let ours = Targets::new().with_target("goldfleet", Level::INFO);
         let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer("goldfleet"));
         layer.with_location(false).with_threads(false).with_filter(ours)
@@ -90,7 +90,7 @@ pub fn init(log: &Log, default: &str, env: impl Iterator<Item = (String, String)
         LogFormat::Text => lines.with_ansi(colours).with_filter(filter).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
     };
-    // An error here means that there is a subscriber, which is as good.
+    // An error means that a subscriber exists, and it is kept.
     let _ = tracing_subscriber::registry().with(spans).with(lines).try_init();
     if let Some(error) = trouble {
         tracing::warn!(%error, "traces are not sent");
@@ -98,8 +98,8 @@ pub fn init(log: &Log, default: &str, env: impl Iterator<Item = (String, String)
     Ok(Telemetry { traces })
 }
 
-/// Whether what goes to a stream is to be coloured: where it is a terminal that can show colours, unless `NO_COLOR` is
-/// set, and where `CLICOLOR_FORCE` is.
+/// Whether output to a stream is coloured: if it is a terminal that supports colours and `NO_COLOR` is not set, or if
+/// `CLICOLOR_FORCE` is set.
 #[must_use]
 pub fn supports_color(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
@@ -113,7 +113,7 @@ fn filter(log: &Log, default: &str, variables: &[(String, String)]) -> Result<En
         .find_map(variable)
         .or_else(|| Some(("log.level", log.level.clone()?)))
         .unwrap_or_else(|| ("default", default.to_owned()));
-    // What is meant for other programs too is left alone.
+    // Other programs use `RUST_LOG` too, so it is not checked for unknown levels.
     let read = if given_by == "RUST_LOG" { EnvFilter::try_new(&filter).map_err(Some) } else { parse_filter(&filter) };
     read.map_err(|source| InvalidFilter { given_by, filter, source })
 }

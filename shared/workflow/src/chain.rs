@@ -1,4 +1,4 @@
-//! The chain of a group: what the end of a row means for the rows after it.
+//! The chain of a group: the effect of the end of a row on later rows.
 
 use goldfleet_model::operation::{Failure, Operation, OperationState};
 use goldfleet_model::state::OperationEvent;
@@ -9,11 +9,12 @@ use crate::gates::{GATE_BROKEN, RING_STOPPED};
 /// The code of an operation that is not started because an earlier one of its group did not succeed.
 pub const PREDECESSOR_FAILED: &str = "predecessor-failed";
 
-/// The event that the rows before `index` cause for the row there, if it waits and they decide it.
+/// The event that the earlier rows cause for the row at `index`. None if it does not wait, or if they do not decide it
+/// yet.
 ///
-/// - A row follows when every row before it succeeded or was skipped, and its gates are open.
-/// - A row is blocked when a row before it failed or was cancelled.
-/// - An `always` row follows when every row before it has ended, in any way, and its gates are open.
+/// - A row is released when every earlier row succeeded or was skipped, and its gates are open.
+/// - A row is blocked when an earlier row failed or was cancelled.
+/// - An `always` row is released when every earlier row has ended, in any way, and its gates are open.
 pub(crate) fn next_event<R>(
     rows: &[R],
     index: usize,
@@ -35,8 +36,8 @@ pub(crate) fn next_event<R>(
     (may_begin && before().all(|row| row.state.is_done())).then_some(OperationEvent::Release)
 }
 
-/// The failure of an operation whose group cannot go on because of `row`. A row that was itself blocked passes its own
-/// reason on, so that every operation of the group names the actual cause.
+/// The failure of an operation whose group cannot continue because of `row`. If `row` was itself blocked, its own
+/// reason is used, so every operation of the group names the actual cause.
 fn blocked_by(row: &Operation, at: Timestamp) -> Failure {
     let passed_on = row.failure.as_ref().filter(|failure| {
         row.state == OperationState::Cancelled

@@ -1,11 +1,11 @@
-//! Leases that expired.
+//! Expired leases.
 
 use goldfleet_model::event::Event;
 use goldfleet_model::operation::{Failure, Operation, OperationState};
 use goldfleet_model::state::{IllegalTransition, OperationEvent};
 use jiff::Timestamp;
 
-/// The code of an operation whose workers are lost again and again.
+/// The code of an operation whose workers were lost repeatedly.
 pub const WORKER_LOST: &str = "worker-lost";
 
 /// How many workers an operation may lose without progress. Killed workers say little about the operation, so this is more

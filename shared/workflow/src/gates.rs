@@ -1,4 +1,4 @@
-//! Gates: when rows of one group may begin because of rows of other groups.
+//! Gates: when rows of one group may start because of rows of other groups.
 
 use std::collections::BTreeMap;
 
@@ -23,13 +23,13 @@ pub enum GateState {
     Closed,
     /// Every opener succeeded, and the ring waits for an operator's approval.
     AwaitsApproval,
-    /// Rows may pass.
+    /// The rows may pass.
     Open,
-    /// Rows never pass, for this reason.
+    /// Rows are blocked permanently, for this reason.
     Broken {
-        /// What to record on the rows that wait.
+        /// The code to record on the waiting rows.
         code: &'static str,
-        /// In words, with the operation that broke the gate.
+        /// A description with the operation that broke the gate.
         message: String,
     },
 }
@@ -49,12 +49,12 @@ struct Bad {
     label: String,
 }
 
-/// All gates of a job, counted from its rows.
+/// The gates of a job, with counts from its rows.
 #[derive(Debug, Clone, Default)]
 pub struct Gates(BTreeMap<GateKey, Openers>);
 
 impl Gates {
-    /// The gates that these rows, which must be all of a job, open.
+    /// Collects the gates that these rows open. They must be all rows of a job.
     pub fn of<'a>(operations: impl IntoIterator<Item = &'a Operation>) -> Self {
         let mut gates = Self::default();
         for operation in operations {
@@ -65,7 +65,7 @@ impl Gates {
         gates
     }
 
-    /// The state of a gate that a row of `job` waits for.
+    /// The state of a gate, for a row of `job` that waits for it.
     #[must_use]
     pub fn state(&self, job: &Job, after: &After) -> GateState {
         let none = Openers::default();
@@ -81,7 +81,7 @@ impl Gates {
         }
     }
 
-    /// The state of all gates of a row together: broken if one is, open only if all are.
+    /// The combined state of all gates of a row: broken if one is broken, open only if all are open.
     #[must_use]
     pub fn state_for(&self, job: &Job, operation: &Operation) -> GateState {
         let mut together = GateState::Open;
@@ -108,14 +108,14 @@ impl Gates {
             let event = match state {
                 GateState::Closed | GateState::AwaitsApproval => continue,
                 GateState::Open => OperationEvent::Open,
-                // A row that always runs does so even if what it waited for went wrong.
+                // A row that always runs starts even if its gate is broken.
                 GateState::Broken { .. } if always => OperationEvent::Open,
                 GateState::Broken { code, message } => {
                     OperationEvent::Block(Failure { code: code.to_owned(), message, request_id: None, at: now })
                 }
             };
             if let Err(illegal) = change.apply_at(index, event) {
-                // The row waits, and a waiting row takes both events.
+                // The row is waiting, and a waiting row accepts both events.
                 tracing::error!(%illegal, "a gate could not be applied");
             }
         }
@@ -157,12 +157,12 @@ fn ended(state: OperationState) -> &'static str {
     if state == OperationState::Failed { "failed" } else { "was cancelled" }
 }
 
-/// The operation as an operator knows it: its kind and place.
+/// The operation in the form that operators know: its kind and place.
 fn label(operation: &Operation) -> String {
     format!("{} of {}", operation.kind, operation.place.label)
 }
 
-/// Whether a ring's gate still needs an operator's approval.
+/// Whether the gate of a ring still needs an operator's approval.
 fn lacks_approval(job: &Job, gate: &GateKey) -> bool {
     gate.as_ring().is_some_and(|ring| job.approvals.is_some() && job.approval(ring).is_none())
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::chain;
 
-/// The rows of a group in the order of their chain, with the transitions that are to be committed together.
+/// The rows of a group in the order of their chain, with transitions to commit together.
 #[derive(Debug, Clone)]
 pub struct GroupChange<'a> {
     rows: Vec<Row<'a>>,
@@ -26,7 +26,7 @@ struct Row<'a> {
 }
 
 impl<'a> GroupChange<'a> {
-    /// No change yet to these rows, which must be all rows of the group.
+    /// Starts a change without transitions. `group` must contain all rows of the group.
     pub fn new(group: impl IntoIterator<Item = &'a Versioned<Operation>>, now: Timestamp, who: &'a str) -> Self {
         let row = |read: &'a Versioned<Operation>| Row {
             read,
@@ -39,18 +39,18 @@ impl<'a> GroupChange<'a> {
         Self { rows, now, who }
     }
 
-    /// The rows as the change leaves them, in the order of the chain.
+    /// The rows after the change, in the order of the chain.
     pub fn operations(&self) -> impl Iterator<Item = &Operation> {
         self.rows.iter().map(|row| &row.operation)
     }
 
-    /// The row of this id as the change leaves it.
+    /// The row with this id after the change.
     #[must_use]
     pub fn operation(&self, id: &OperationId) -> Option<&Operation> {
         self.operations().find(|operation| operation.id == *id)
     }
 
-    /// Changes a row's fields beside its state. An id that is not in the group is ignored.
+    /// Changes fields of a row other than its state. An id that is not in the group is ignored.
     pub fn edit(&mut self, id: &OperationId, change: impl FnOnce(&mut Operation)) {
         if let Some(row) = self.rows.iter_mut().find(|row| row.operation.id == *id) {
             change(&mut row.operation);
@@ -58,7 +58,7 @@ impl<'a> GroupChange<'a> {
         }
     }
 
-    /// Takes the row at `index` of the chain through an event.
+    /// Applies an event to the row at `index` of the chain.
     ///
     /// # Errors
     /// [`IllegalTransition`] if its state does not allow the event; nothing is changed then.
@@ -70,7 +70,7 @@ impl<'a> GroupChange<'a> {
         Ok(())
     }
 
-    /// Takes the row of this id through an event.
+    /// Applies an event to the row with this id.
     ///
     /// # Errors
     /// [`IllegalTransition`] if its state does not allow the event; nothing is changed then.
@@ -81,10 +81,10 @@ impl<'a> GroupChange<'a> {
         }
     }
 
-    /// Takes the row of this id through several transitions that another function applies.
+    /// Applies several transitions to the row with this id, through another function.
     ///
     /// # Errors
-    /// The error of `change`; the row keeps the transitions before it.
+    /// The error of `change`. Transitions that were applied before the error are kept.
     pub fn transform(
         &mut self,
         id: &OperationId,
@@ -97,19 +97,19 @@ impl<'a> GroupChange<'a> {
         Ok(())
     }
 
-    /// Releases and blocks the waiting rows for which the rows before them now decide that.
+    /// Releases and blocks the waiting rows whose fate the earlier rows now decide.
     pub fn advance(&mut self) {
         for index in 0..self.rows.len() {
             if let Some(event) = chain::next_event(&self.rows, index, self.now, |row| &row.operation)
                 && let Err(illegal) = self.apply_at(index, event)
             {
-                // `next_event` answers for waiting rows only, and a waiting row can be released and blocked.
+                // `next_event` returns events only for waiting rows, which can be released and blocked.
                 tracing::error!(%illegal, "a waiting operation could not follow its group");
             }
         }
     }
 
-    /// The commit that writes what has changed. It is empty if nothing has.
+    /// The commit that writes the changes. It is empty if nothing has changed.
     #[must_use]
     pub fn into_commit(self) -> Commit {
         let mut commit = Commit::default();

@@ -1,12 +1,12 @@
-//! The rules of the engine, once for workers and dispatchers. They decide changes to rows; the caller commits them and
+//! The rules of the engine, shared by workers and dispatchers. They decide changes to rows; the caller commits them and
 //! sends the messages. No rule names a kind of operation.
 //!
 //! - [`group`]: a change to the rows of one group, in one commit.
-//! - [`chain`]: what the end of a row means for the rows after it in its group.
-//! - [`gates`]: what the end of rows means for rows of other groups.
+//! - [`chain`]: the effect of the end of a row on later rows of its group.
+//! - [`gates`]: the effect of the end of rows on rows of other groups.
 //! - [`retry`]: which rows of a group run again.
-//! - [`expire`]: what the end of a lease means.
-//! - [`validate`]: what a planner must keep to.
+//! - [`expire`]: the effect of an expired lease.
+//! - [`validate`]: the rules that a planner must follow.
 
 pub mod chain;
 pub mod expire;

@@ -5,32 +5,32 @@ use goldfleet_model::state::OperationEvent;
 
 use crate::group::GroupChange;
 
-/// What decides which rows of a group run again.
+/// The rules that decide which rows of a group run again.
 pub struct RetryRules<'a> {
-    /// Whether the operator selected this row, which ended badly.
+    /// Whether the operator selected this row, which failed or was cancelled.
     pub selects: &'a dyn Fn(&Operation) -> bool,
-    /// Whether this row failed because the output of the row before it is gone.
+    /// Whether this row failed because the output of the previous row no longer exists.
     pub lacks_input: &'a dyn Fn(&Operation) -> bool,
     /// Whether the output of this finished row may have been removed since.
     pub output_may_be_missing: &'a dyn Fn(&Operation) -> bool,
-    /// Whether a row that was blocked or cancelled before its gates opened may begin at once.
+    /// Whether a row that was blocked or cancelled before its gates opened may start immediately.
     pub gates_are_open: &'a dyn Fn(&Operation) -> bool,
-    /// Whether rows before the selected one, which ended badly too, run again with it.
+    /// Whether earlier rows that failed or were cancelled run again together with the selected one.
     pub includes_predecessors: bool,
 }
 
-/// What a retry finds in a group.
+/// The result of a search for the start of a retry in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryStart {
     /// No row is selected.
     Nothing,
     /// The chain runs again from the row at this index.
     From(usize),
-    /// The row at this index is selected, but a row before it has not succeeded and is not selected.
+    /// The row at this index is selected, but an earlier row has not succeeded and is not selected.
     Blocked(usize),
 }
 
-/// Where the chain of a group, in order, starts again.
+/// Finds where the chain of a group restarts. `rows` are in the order of the chain.
 #[must_use]
 pub fn start(rows: &[&Operation], rules: &RetryRules<'_>) -> RetryStart {
     let selected = rows.iter().position(|row| row.state.ended_badly() && (rules.selects)(row));
@@ -48,7 +48,8 @@ pub fn start(rows: &[&Operation], rules: &RetryRules<'_>) -> RetryStart {
         }
         from -= 1;
     }
-    // A row that still waits, is ready or runs will release the selected one by itself; it is not retried past it.
+    // If an earlier row waits, is ready or runs, its end will release the selected row. So the retry does not start the
+    // selected row before it.
     if rows[..from].iter().all(|row| row.state.is_done()) {
         RetryStart::From(from)
     } else {
@@ -56,7 +57,7 @@ pub fn start(rows: &[&Operation], rules: &RetryRules<'_>) -> RetryStart {
     }
 }
 
-/// Makes the first row of the retry ready, and all later rows that ended wait for it.
+/// Makes the first row of the retry ready, and lets all later rows that ended wait for it.
 pub fn apply(change: &mut GroupChange<'_>, from: usize, rules: &RetryRules<'_>) {
     let events: Vec<(usize, OperationEvent)> = change
         .operations()
@@ -70,7 +71,7 @@ pub fn apply(change: &mut GroupChange<'_>, from: usize, rules: &RetryRules<'_>) 
         .collect();
     for (index, event) in events {
         if let Err(illegal) = change.apply_at(index, event) {
-            // Only rows that ended and were not skipped are in the list, and all of them can be retried.
+            // The list contains only rows that ended and were not skipped, and all of them can be retried.
             tracing::error!(%illegal, "an operation could not be retried");
         }
     }

@@ -1,4 +1,4 @@
-//! What a planner must keep to, checked before a plan takes effect.
+//! The rules that a planner must follow, checked before a plan takes effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,22 +13,22 @@ pub enum GraphError {
     TooManyRows {
         /// The group.
         group: GroupId,
-        /// How many rows it has.
+        /// The number of its rows.
         rows: usize,
     },
-    /// Rows that were given as one group are not one.
+    /// The rows of a group do not form a chain.
     #[error("operation {0} is not part of its chain: its group or its position is wrong")]
     NotAChain(OperationId),
-    /// A row waits for a gate that another number of rows opens than it says.
+    /// A row expects another number of openers of a gate than there are.
     #[error("operation {operation} waits for gate {gate} with {expected} openers, and {found} operations open it")]
     WrongCount {
         /// The row that waits.
         operation: OperationId,
         /// The gate.
         gate: GateKey,
-        /// How many openers the row expects.
+        /// The number of openers that the row expects.
         expected: u32,
-        /// How many there are.
+        /// The number of openers that exist.
         found: u32,
     },
     /// A gate waits for itself.
@@ -36,11 +36,11 @@ pub enum GraphError {
     Cycle(GateKey),
 }
 
-/// Checks a graph group by group, and keeps only what it needs of the gates.
+/// Checks a graph group by group, and keeps only the facts about gates that it needs.
 #[derive(Debug, Clone, Default)]
 pub struct GraphCheck {
     openers: BTreeMap<GateKey, u32>,
-    /// For each gate and expected count, one of the rows that wait.
+    /// For each gate and expected count, one of the waiting rows.
     waits: BTreeMap<(GateKey, u32), OperationId>,
     /// The gates that an opener of a gate waits for.
     needs: BTreeMap<GateKey, BTreeSet<GateKey>>,
@@ -77,7 +77,7 @@ impl GraphCheck {
     /// Ends the check, after all groups were added.
     ///
     /// # Errors
-    /// [`GraphError`] if a row expects another number of openers than there are, or gates wait for each other.
+    /// [`GraphError`] if a row expects another number of openers than there are, or if gates wait for each other.
     pub fn finish(&self) -> Result<(), GraphError> {
         for ((gate, expected), operation) in &self.waits {
             let found = self.openers.get(gate).copied().unwrap_or(0);

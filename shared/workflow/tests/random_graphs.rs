@@ -1,7 +1,7 @@
 //! Random graphs under random events: the rules of the graph hold in every schedule.
 //!
-//! Rows live in memory. Each step is one commit: a worker claims or ends a row, an operator cancels or retries, or the
-//! dispatcher evaluates gates. `GOLDFLEET_GRAPHS` sets the number of schedules.
+//! The rows are in memory. Each step is one commit: a worker claims or ends a row, an operator cancels or retries, or
+//! the dispatcher evaluates gates. `GOLDFLEET_GRAPHS` sets the number of schedules.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-/// `SplitMix64`: a small generator whose sequence is decided by its seed.
+/// `SplitMix64`: a small generator. The seed determines its sequence.
 struct Rng(u64);
 
 impl Rng {
@@ -90,7 +90,7 @@ fn operation(job: &Job, group: &GroupId, position: u16) -> Operation {
     }
 }
 
-/// Layers of groups. Some rows of a layer open the gate of the next layer, at which some of its rows wait.
+/// Layers of groups. Some rows of a layer open the gate of the next layer, and some rows of the next layer wait for it.
 fn random_graph(rng: &mut Rng, job: &Job) -> Vec<Vec<Operation>> {
     let mut groups: Vec<Vec<Operation>> = Vec::new();
     let mut openers = 0;
@@ -106,7 +106,7 @@ fn random_graph(rng: &mut Rng, job: &Job) -> Vec<Vec<Operation>> {
             format!("layer.{}", layer + 1).parse().unwrap()
         };
         let (count, mut opening) = (openers, 0);
-        // Some layers are wide: fan-in and fan-out.
+        // Some layers are wide, for fan-in and fan-out.
         let width = if rng.chance(10) { 40 } else { 1 + rng.below(5) };
         for number in 0..width {
             let group = GroupId::of("g", &[&layer.to_string(), &number.to_string()]);
@@ -133,7 +133,7 @@ fn random_graph(rng: &mut Rng, job: &Job) -> Vec<Vec<Operation>> {
 struct World {
     job: Job,
     groups: BTreeMap<GroupId, Vec<Versioned<Operation>>>,
-    /// How often each row reached an end since it last began.
+    /// How often each row has ended since it last started.
     ends: BTreeMap<String, u32>,
     commits: usize,
 }
@@ -155,7 +155,7 @@ impl World {
         self.groups.values().flatten().map(|row| &row.value)
     }
 
-    /// Rows in one of these states.
+    /// The rows in one of these states.
     fn among(&self, states: &[OperationState]) -> Vec<OperationId> {
         self.rows().filter(|row| states.contains(&row.state)).map(|row| row.id.clone()).collect()
     }
@@ -183,7 +183,7 @@ impl World {
         }
     }
 
-    /// What every claim must find: the chain and the gates allow it.
+    /// Checks at every claim that the chain and the gates allow it.
     fn check_claim(&self, id: &OperationId) {
         let rows = &self.groups[id.group()];
         let own = rows.iter().find(|row| row.value.id == *id).unwrap();
@@ -204,7 +204,7 @@ impl World {
         }
     }
 
-    /// A gate is as its openers are.
+    /// Checks that the state of each gate corresponds to its openers.
     fn check_gates(&self, gates: &Gates) {
         for row in self.rows() {
             for after in &row.after {
@@ -308,7 +308,7 @@ impl World {
         self.rows().all(|row| row.state.is_terminal())
     }
 
-    /// Works until nothing is left to do, and checks that nothing waits forever.
+    /// Works until nothing is left to do, and checks that no row waits forever.
     fn run_to_the_end(&mut self, rng: &mut Rng) {
         for step in 0.. {
             assert!(step < 100_000, "it does not end");
@@ -332,7 +332,7 @@ impl World {
         assert!(self.is_over());
     }
 
-    /// Approves every ring that waits for it.
+    /// Approves every ring that waits for an approval.
     fn approve(&mut self) {
         let gates = Gates::of(&self.rows().cloned().collect::<Vec<_>>());
         let afters: Vec<After> = self.rows().flat_map(|row| row.after.clone()).collect();
@@ -345,7 +345,7 @@ impl World {
         }
     }
 
-    /// Rows that always run have run to an end, exactly once since the last retry.
+    /// Checks that rows that always run have ended exactly once since the last retry.
     fn check_always_rows(&self) {
         for row in self.rows().filter(|row| row.always) {
             assert!(

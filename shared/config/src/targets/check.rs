@@ -1,4 +1,4 @@
-//! What targets and stores must keep to together.
+//! Checks of targets and stores against each other.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -11,7 +11,7 @@ use goldfleet_model::target::Target;
 
 use super::located::Located;
 
-/// Everything that does not go together, in the order in which it is written.
+/// Returns an error for each conflict, in file order.
 pub(super) fn check(targets: &[Located<Target>], stores: &[Located<Store>]) -> Vec<Diagnostic> {
     let mut check = Check::default();
     for target in targets {
@@ -31,7 +31,7 @@ struct Check<'a> {
     accounts: HashMap<&'a AccountName, SeenAccount<'a>>,
 }
 
-/// Where a storage account lies, as the first that names it has it. A store does not tell the subscription.
+/// The location of a storage account according to its first occurrence. A store does not specify the subscription.
 struct SeenAccount<'a> {
     region: &'a Region,
     subscription: SubscriptionId,
@@ -87,7 +87,7 @@ impl<'a> Check<'a> {
 
     fn store(&mut self, placed: &'a Located<Store>) {
         let store = placed.value();
-        // Several stores a region are for more egress, which another container of the same account has no more of.
+        // Several stores in one region increase the egress rate. A second container of the same account would not.
         if let Some(first) = first_holder(&mut self.stores, &store.account, placed) {
             let message = format!("{} holds a store already, at {first}: remove one", store.account);
             self.problems.push(placed.problem("account", message));
@@ -103,7 +103,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Who had `key` before; where nobody had, `holder` has it now.
+/// Returns the first holder of `key`. If there is none, `holder` becomes the holder.
 fn first_holder<'a, K: Eq + Hash>(
     holders: &mut HashMap<K, &'a dyn Display>,
     key: K,

@@ -1,4 +1,4 @@
-//! Targets for every subscription in every region, with staging accounts named after a prefix.
+//! Generates targets for every subscription in every region. The names of their staging accounts begin with a prefix.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,16 +10,17 @@ use goldfleet_model::target::{Target, TargetKey};
 use super::TargetsFile;
 use super::located::Located;
 
-/// Characters of an account's name that tell it from others with its prefix. Names are taken all over Azure, so these
-/// must be many: with 8 of 36 kinds, ten thousand names clash with one of ten thousand others once in 28,000 times.
+/// The number of characters after the prefix of an account name. Account names are unique in all of Azure, so there
+/// must be many combinations: with 8 characters of an alphabet of 36, the probability that any of ten thousand names
+/// equals one of ten thousand others is 1 in 28,000.
 const SUFFIX_LENGTH: usize = 8;
 const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
-/// What the names of generated staging accounts begin with.
+/// The prefix of the names of generated staging accounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountPrefix(String);
 
-/// Why a prefix was refused.
+/// An invalid prefix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("account prefix {0:?} is not valid: use 1 to 16 lower-case letters and digits; 8 more make it a name")]
 pub struct InvalidPrefix(String);
@@ -43,14 +44,14 @@ impl fmt::Display for AccountPrefix {
     }
 }
 
-/// What targets are to be made.
+/// The targets to generate.
 #[derive(Debug, Clone)]
 pub struct Generate {
     /// The subscriptions.
     pub subscriptions: Vec<SubscriptionId>,
-    /// The regions that each of them has a target in.
+    /// The regions in which each subscription gets a target.
     pub regions: Vec<Region>,
-    /// What the staging accounts' names begin with.
+    /// The prefix of the names of staging accounts.
     pub prefix: AccountPrefix,
     /// The resource group for images.
     pub resource_group: ResourceGroup,
@@ -58,17 +59,17 @@ pub struct Generate {
     pub container: ContainerName,
     /// The ring.
     pub ring: u32,
-    /// Display names of subscriptions, as far as they are known.
+    /// The known display names of subscriptions.
     pub names: BTreeMap<SubscriptionId, String>,
 }
 
 impl Generate {
-    /// The targets, each once, in the order of subscriptions and then regions. An account's name depends on prefix,
-    /// subscription and region alone, unless `existing` has given it away; so names stay as the lists grow. A target that
-    /// is there with an account of this prefix keeps it.
+    /// Generates the targets without duplicates, in the order of subscriptions and then regions. The name of an account
+    /// depends only on prefix, subscription and region, unless `existing` uses it for another target. So names do not
+    /// change if the lists grow. An existing target with an account of this prefix keeps the account.
     ///
     /// # Errors
-    /// [`InvalidName`] never, as long as the prefix keeps to its rule.
+    /// [`InvalidName`] if an account name is invalid. A valid prefix never causes it.
     pub fn targets(&self, existing: &TargetsFile) -> Result<Vec<Located<Target>>, InvalidName> {
         let mut taken: BTreeSet<AccountName> = existing.targets.iter().map(|target| target.account.clone()).collect();
         taken.extend(existing.stores.iter().map(|store| store.account.clone()));
@@ -120,10 +121,10 @@ impl Generate {
     }
 }
 
-/// The name for a target; a name that is taken is left for the next attempt's.
+/// The account name for a target. If it is taken, the caller increments `attempt`.
 fn account_name(prefix: &AccountPrefix, key: &TargetKey, attempt: u32) -> Result<AccountName, InvalidName> {
     let hash = blake3::hash(format!("{key} {attempt}").as_bytes());
-    // One byte a digit favours some digits a little, which does not matter here and keeps this simple.
+    // The modulo makes some characters slightly more probable. The effect on collisions is negligible.
     let suffix =
         hash.as_bytes().iter().take(SUFFIX_LENGTH).map(|&byte| char::from(DIGITS[usize::from(byte) % DIGITS.len()]));
     prefix.0.chars().chain(suffix).collect::<String>().parse()
@@ -186,7 +187,7 @@ mod tests {
         let existing = TargetsFile { targets: vec![other], stores: vec![] };
         let second = names(&generate, &existing).remove(0).1;
         assert_ne!(second, first);
-        // Once in the file, it is the target's own for good.
+        // A target in the file keeps its account.
         let kept = TargetsFile { targets: vec![generate.target(key, second.clone())], stores: vec![] };
         assert_eq!(names(&generate, &kept).remove(0).1, second);
     }

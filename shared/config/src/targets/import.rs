@@ -1,4 +1,4 @@
-//! Targets from CSV and JSON.
+//! Imports targets from CSV and JSON.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,16 +22,17 @@ const REQUIRED: [(&str, &str); 5] = [
 const OPTIONAL: [&str; 6] = ["name", "ring", "enabled", "tags", "disk_encryption_set", "tenant"];
 const TAG_COLUMN: &str = "tag.";
 
-/// How targets to be imported are written.
+/// The format of an import file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// A header and a row a target: the fields of a target, tags as `env=prod;team=x` or in columns `tag.env`.
+    /// A header and one row per target: the fields of a target, with tags as `env=prod;team=x` or in columns such as
+    /// `tag.env`.
     Csv,
     /// A list of objects with the fields of a target.
     Json,
 }
 
-/// A format that is not known.
+/// An unknown format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no format that targets can be imported from: use csv or json")]
 pub struct UnknownFormat(String);
@@ -49,7 +50,7 @@ impl FromStr for Format {
 }
 
 impl Format {
-    /// The format that a file's name tells.
+    /// The format according to the extension of the file name.
     #[must_use]
     pub fn of(file: &Path) -> Option<Self> {
         file.extension()?.to_str()?.parse().ok()
@@ -59,7 +60,7 @@ impl Format {
 /// Reads targets from `text`, the content of `file`.
 ///
 /// # Errors
-/// [`TargetsFileError::Invalid`] with everything that is wrong with any row.
+/// [`TargetsFileError::Invalid`], with all errors of all rows.
 pub fn import(file: &Path, text: &str, format: Format) -> Result<Vec<Located<Target>>, TargetsFileError> {
     // Spreadsheets and some editors write a byte order mark at the start.
     let text = text.trim_start_matches('\u{feff}');
@@ -78,8 +79,8 @@ pub fn import(file: &Path, text: &str, format: Format) -> Result<Vec<Located<Tar
     if faults.is_empty() { Ok(targets) } else { Err(TargetsFileError::invalid(file, &faults)) }
 }
 
-/// Reads a row. Where it is faulty, every faulty field is reported: each is replaced by a valid value before the row is read
-/// again.
+/// Reads a row. If it is invalid, every invalid field is reported: the field is replaced by a valid value, and the row
+/// is read again.
 fn read_row(file: &Path, keys: &[String], mut row: Node) -> Result<Located<Target>, Vec<FieldError>> {
     let mut faults = Vec::new();
     loop {
@@ -99,7 +100,7 @@ fn read_row(file: &Path, keys: &[String], mut row: Node) -> Result<Located<Targe
     }
 }
 
-/// A row: the keys that lead to it, and what it says, if that can be told.
+/// A row: the keys that lead to it, and its fields or the error that prevents reading them.
 type Row = (Vec<String>, Result<Node, FieldError>);
 
 fn json_rows(text: &str) -> Result<Vec<Row>, Vec<FieldError>> {
@@ -124,7 +125,7 @@ fn node_from_json(value: serde_json::Value) -> Node {
         },
         Json::String(text) => Value::Text(text),
         Json::Array(items) => Value::Array(items.into_iter().map(node_from_json).collect()),
-        // A field that is null is one that is not given.
+        // A field that is null counts as missing.
         Json::Object(fields) => Value::Table(
             fields
                 .into_iter()
@@ -142,7 +143,7 @@ fn csv_rows(text: &str) -> Result<Vec<Row>, Vec<FieldError>> {
     check_separator(&header)?;
     check_header(&header)?;
     let rows = reader.records().filter_map(|record| match record {
-        // Spreadsheets leave such rows behind.
+        // Spreadsheets often write empty rows at the end.
         Ok(record) if record.iter().all(str::is_empty) => None,
         Ok(record) => Some((Vec::new(), csv_row(&header, &record))),
         Err(error) => Some((Vec::new(), Err(csv_fault(&error)))),
@@ -154,7 +155,7 @@ fn names(fields: &[(&'static str, &str); 5]) -> [&'static str; 5] {
     fields.map(|(name, _)| name)
 }
 
-/// Says once what the columns that are missing have in common.
+/// Reports a wrong separator or a missing header once, instead of an error for each missing column.
 fn check_separator(header: &csv::StringRecord) -> Result<(), Vec<FieldError>> {
     let message = match header.iter().collect::<Vec<_>>()[..] {
         [] | [""] => {
@@ -216,7 +217,7 @@ fn csv_row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Nod
             }
         } else {
             let text = match (column, text.to_ascii_lowercase().as_str()) {
-                // As `goldfleet targets list` prints it.
+                // The words that `goldfleet targets list` prints.
                 ("enabled", "yes") => "true",
                 ("enabled", "no") => "false",
                 _ => text,

@@ -1,4 +1,4 @@
-//! A value and the place it comes from.
+//! Values with their location.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::hint;
 
-/// A value, and the file and line (or the index in it) that it comes from.
+/// A value with the file and line that it comes from, or its index in the file.
 #[derive(Debug, Clone)]
 pub struct Located<T> {
     file: PathBuf,
@@ -21,7 +21,7 @@ pub struct Located<T> {
 }
 
 impl<T> Located<T> {
-    /// A value that something other than a file gave, such as the command line.
+    /// Creates a value that does not come from a file, but for example from the command line.
     pub fn given(by: &str, value: T) -> Self {
         Self { file: by.into(), origin: None, keys: Vec::new(), value }
     }
@@ -32,7 +32,7 @@ impl<T> Located<T> {
         &self.value
     }
 
-    /// The value, without its place.
+    /// The value, without its location.
     #[must_use]
     pub fn into_value(self) -> T {
         self.value
@@ -55,7 +55,7 @@ impl<T> Located<T> {
         Located { file: self.file, origin: self.origin, keys: self.keys, value: change(self.value) }
     }
 
-    /// What is wrong with the value's field called `field`.
+    /// An error in the field `field` of the value.
     pub(super) fn problem(&self, field: &str, message: String) -> Diagnostic {
         let fault = FieldError::new(message).with_origin(self.origin.as_ref()).with_parent_key(field);
         let fault = self.keys.iter().rev().fold(fault, |fault, key| fault.with_parent_key(key));
@@ -64,10 +64,10 @@ impl<T> Located<T> {
 }
 
 impl<T> fmt::Display for Located<T> {
-    /// The place, for a message about another value that does not go with this one.
+    /// The location, for a message about another value that conflicts with this one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&location(&self.file, self.origin.as_ref()))?;
-        // A line says enough; without one, the index must.
+        // A line number is sufficient. Without one, the index is needed.
         match self.keys.last() {
             Some(index) if self.origin.is_none() => write!(f, " {index}"),
             _ => Ok(()),

@@ -1,7 +1,7 @@
-//! The targets file: where images must be bootable, and which stores are set by hand.
+//! The targets file: the targets of images, and the configured stores.
 //!
-//! - [`TargetsFile`] is what it says; [`TargetsDocument`] changes it and leaves comments and order as they are.
-//! - [`import`] and [`Generate`] make targets from elsewhere, to be merged in.
+//! - [`TargetsFile`] is the content; [`TargetsDocument`] changes the file and preserves its comments and order.
+//! - [`import`] and [`Generate`] create targets to merge into the file.
 
 mod check;
 mod document;
@@ -33,16 +33,16 @@ pub use generate::{AccountPrefix, Generate, InvalidPrefix};
 pub use import::{Format, UnknownFormat, import};
 pub use located::Located;
 
-/// What a targets file says.
+/// The content of a targets file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TargetsFile {
-    /// The targets, in the file's order.
+    /// The targets, in file order.
     pub targets: Vec<Target>,
-    /// The stores that are set by hand, in the file's order.
+    /// The configured stores, in file order.
     pub stores: Vec<Store>,
 }
 
-/// `[[store]]`, which unlike a [`Store`] elsewhere must have no other keys.
+/// The fields of `[[store]]`. In contrast to [`Store`], unknown keys are rejected.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenStore {
@@ -55,7 +55,7 @@ impl TargetsFile {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// [`TargetsFileError`], with everything that is wrong with the file.
+    /// [`TargetsFileError`], with all errors of the file.
     pub fn load(path: &Path) -> Result<Self, TargetsFileError> {
         match fs::read_to_string(path) {
             Ok(text) => Contents::read(path, &text).map(Contents::into_file),
@@ -64,7 +64,7 @@ impl TargetsFile {
         }
     }
 
-    /// The stores that are set by hand, those of each region in the file's order.
+    /// The configured stores by region, each region in file order.
     #[must_use]
     pub fn stores_by_region(&self) -> BTreeMap<Region, Vec<Store>> {
         let mut by_region: BTreeMap<Region, Vec<Store>> = BTreeMap::new();
@@ -74,14 +74,14 @@ impl TargetsFile {
         by_region
     }
 
-    /// The enabled targets that one of the selectors selects, or all enabled targets where there is no selector.
+    /// The enabled targets that at least one selector selects, or all enabled targets if there is no selector.
     #[must_use]
     pub fn selected(&self, selectors: &[Selector]) -> Vec<&Target> {
         self.targets.iter().filter(|target| target.enabled && Selector::any(selectors, target)).collect()
     }
 }
 
-/// What a targets file says, and on which lines.
+/// The content of a targets file, with line numbers.
 #[derive(Debug, Clone, Default)]
 struct Contents {
     targets: Vec<Located<Target>>,
@@ -124,7 +124,7 @@ fn store(written: WrittenStore) -> Store {
     Store { region, account, container }
 }
 
-/// Reads each table of an array by itself, so that all that are wrong are told of at once.
+/// Reads each table of an array separately, so that all errors are reported together.
 fn read_all<T: DeserializeOwned>(
     path: &Path,
     name: &str,

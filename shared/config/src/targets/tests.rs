@@ -1,4 +1,5 @@
-//! Targets files, good and bad, what is said of the bad ones, and changes that leave the rest alone.
+//! Tests of valid and invalid targets files, of the messages about invalid ones, and of changes that preserve the rest
+//! of the file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,12 +62,12 @@ fn selectors(texts: &[&str]) -> Vec<Selector> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// What is said of a targets file with this text.
+/// The error message for a targets file with this text.
 fn refusal(text: &str) -> String {
     Contents::read(Path::new("targets.toml"), text).expect_err(text).to_string()
 }
 
-/// A target of the first subscription, with `more` behind.
+/// A target of the first subscription, followed by `more`.
 fn table(region: &str, account: &str, more: &str) -> String {
     format!(
         "[[target]]\nsubscription = \"00000000-0000-0000-0000-000000000001\"\nregion = \"{region}\"\n\
@@ -137,7 +138,7 @@ fn set_enabled_changes_only_selected_targets() {
     document.save().unwrap();
     let written = fs::read_to_string(&path).unwrap();
     insta::assert_snapshot!(written);
-    // And back again: but for the key that was not there, the file is as it was.
+    // The reverse change restores the file, except for the key that it did not contain before.
     let mut document = TargetsDocument::open(&path).unwrap();
     document.set_enabled(&selectors(&["*"]), true).unwrap();
     document.save().unwrap();
@@ -224,7 +225,7 @@ fn conflicting_targets_are_not_merged() {
     assert_eq!(fs::read_to_string(&path).unwrap(), FILE);
 }
 
-/// Forty changes at the same time: none is lost.
+/// Of forty concurrent changes, none is lost.
 #[test]
 fn changes_at_the_same_time_are_all_written() {
     let (_folder, path) = file(FILE);
@@ -243,7 +244,7 @@ fn changes_at_the_same_time_are_all_written() {
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left in the folder");
 }
 
-/// An editor takes no lock: what it has saved is not overwritten.
+/// An editor does not use the lock. A file that it has saved is not overwritten.
 #[test]
 fn a_file_that_was_changed_since_it_was_read_is_left_alone() {
     let (_folder, path) = file(FILE);
@@ -260,7 +261,7 @@ fn a_file_that_was_changed_since_it_was_read_is_left_alone() {
     assert!(!path.exists());
 }
 
-/// A change that fails leaves the file as it was, and the lock free.
+/// After a change that fails, the file is unchanged and the lock is free.
 #[test]
 fn a_change_that_fails_changes_nothing() {
     let (_folder, path) = file(FILE);
@@ -271,7 +272,7 @@ fn a_change_that_fails_changes_nothing() {
     assert_eq!(fs::read_to_string(&path).unwrap(), FILE);
 }
 
-/// A link and what it points to are one file.
+/// A symbolic link and its target are locked as one file.
 #[test]
 fn changes_through_a_link_wait_for_each_other() {
     let (folder, path) = file(FILE);
@@ -309,7 +310,7 @@ fn merging_thousands_of_targets_is_linear() {
         assert_eq!([merged.added.len(), merged.unchanged.len()], expected);
         document.save().unwrap();
     }
-    // A second or two unoptimised; what grows with the square takes minutes.
+    // It takes a second or two without optimisation. An implementation in quadratic time takes minutes.
     assert!(begin.elapsed().as_secs() < 30, "{:?}", begin.elapsed());
 }
 

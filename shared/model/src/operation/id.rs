@@ -9,25 +9,26 @@ use crate::ids::InvalidName;
 use crate::serde_as_string;
 
 const GROUP_RULE: &str = "use at most 100 lower-case letters, digits and hyphens";
-/// The most characters of a step.
+/// The largest number of characters in a step.
 const MAX_STEP: usize = 40;
 
 const ID_RULE: &str = "it is written GROUP.STEP";
 
-/// The rows that one commit may change together. All rows of a group lie in one partition of the table.
+/// The rows that one commit may change together. All rows of a group are in one partition of the table.
 ///
-/// Written as a readable prefix, a hyphen, and 12 hexadecimal digits of the hash of what the group acts on, so that two
+/// Written as a readable prefix, a hyphen, and 12 hexadecimal digits of the hash of what the group acts on. So two
 /// places in one region never share a group.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct GroupId(String);
 
 impl GroupId {
-    /// The most rows of a group. A batch of the Table service has at most 100 entities, and a row with its event are two.
+    /// The largest number of rows in a group. A batch of the Table service has at most 100 entities, and a row with its
+    /// event needs two.
     pub const MAX_ROWS: usize = 32;
 
-    /// The group for a place that these parts identify, in order. Characters of `prefix` that an id cannot have are left
-    /// out; the hash alone tells two places apart.
+    /// Creates the group for the place that `parts` identify, in order. Characters that are not allowed in ids are
+    /// removed from `prefix`; the hash alone distinguishes two places.
     #[must_use]
     pub fn of(prefix: &str, parts: &[&str]) -> Self {
         let mut hasher = blake3::Hasher::new();
@@ -82,7 +83,7 @@ impl fmt::Debug for GroupId {
     }
 }
 
-/// An operation's identifier in its job. Written `GROUP.STEP`; the step is unique in the group.
+/// The identifier of an operation in its job. Written `GROUP.STEP`; the step is unique in the group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct OperationId {
@@ -91,7 +92,7 @@ pub struct OperationId {
 }
 
 impl OperationId {
-    /// The operation `step` of a group. Characters that an id cannot have are left out of `step`.
+    /// Creates the id of `step` in a group. Characters that are not allowed in ids are removed from `step`.
     #[must_use]
     pub fn new(group: GroupId, step: &str) -> Self {
         Self { group, step: step.chars().filter(|c| allowed(*c)).take(MAX_STEP).collect() }

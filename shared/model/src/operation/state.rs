@@ -16,11 +16,11 @@ pub enum OperationState {
     Running,
     /// A worker holds its lease and is asked to stop at the next checkpoint.
     Cancelling,
-    /// It is done.
+    /// It succeeded.
     Succeeded,
-    /// It failed, for the reason on the row.
+    /// It failed; the row contains the reason.
     Failed,
-    /// It was stopped on request, or blocked because an operation that it needs did not succeed.
+    /// It was cancelled on request, or blocked because an operation that it needs did not succeed.
     Cancelled,
     /// There was nothing to do: the target already had this version.
     Skipped,
@@ -39,13 +39,13 @@ impl OperationState {
         Self::Skipped,
     ];
 
-    /// Whether nothing more happens unless an operator asks for it.
+    /// Whether the operation changes only if an operator requests it.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped)
     }
 
-    /// Whether it succeeded, or there was nothing to do.
+    /// Whether it succeeded or was skipped.
     #[must_use]
     pub fn is_done(self) -> bool {
         matches!(self, Self::Succeeded | Self::Skipped)

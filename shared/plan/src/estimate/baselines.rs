@@ -1,5 +1,5 @@
-//! What one would do without a plan, by the same rates: one source page blob that every target copies from, or as many
-//! copies of it in the source account first.
+//! Estimates without a plan, with the same rates: every target copies from one source page blob, or from its own copy
+//! of it in the source account.
 
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
@@ -9,7 +9,7 @@ use super::{AccountLocation, Cost, Estimate, Limit, Loads};
 use crate::content::PlanContent;
 use crate::regions::time_for_many;
 
-/// Every target copies from the one page blob in the source account.
+/// Every target copies from the same page blob in the source account.
 #[must_use]
 pub fn star(rates: &Rates, source: &Store, targets: &[&Target], content: &PlanContent) -> Estimate {
     let mut loads = direct(rates, source, targets, content);
@@ -25,8 +25,7 @@ pub fn star(rates: &Rates, source: &Store, targets: &[&Target], content: &PlanCo
     }
 }
 
-/// The page blob is copied in the source account first, until there is one for every target; then each target copies from
-/// its own.
+/// The page blob is first copied within the source account, once per target. Then each target copies from its own copy.
 #[must_use]
 pub fn pre_copies(rates: &Rates, source: &Store, targets: &[&Target], content: &PlanContent) -> Estimate {
     let loads = direct(rates, source, targets, content);
@@ -43,7 +42,7 @@ pub fn pre_copies(rates: &Rates, source: &Store, targets: &[&Target], content: &
     }
 }
 
-/// Every target reads from the source account.
+/// The loads if every target reads from the source account.
 fn direct<'a>(rates: &'a Rates, source: &'a Store, targets: &[&'a Target], content: &PlanContent) -> Loads<'a> {
     let mut loads = Loads::new(rates);
     for target in targets {

@@ -1,4 +1,4 @@
-//! What a plan costs.
+//! The cost of a plan.
 
 use goldfleet_rates::Rates;
 
@@ -6,7 +6,7 @@ use super::Cost;
 use crate::content::PlanContent;
 use crate::links::Link;
 
-/// The cost of filling stores over these links, and then so many targets in their own regions.
+/// The cost of filling stores over these links and then `targets` targets from stores of their own regions.
 pub(crate) fn of_plan(rates: &Rates, links: &[Link], targets: u64, content: &PlanContent) -> Cost {
     let seeded: u128 = links.iter().map(|link| u128::from(link.missing.bytes)).sum();
     let chunks: u128 = links.iter().map(|link| u128::from(link.missing.chunks)).sum();

@@ -1,4 +1,4 @@
-//! What has to pass each limit, and how long that takes.
+//! The load on each limit, and the time that it takes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::{Limit, Time};
 use crate::content::PlanContent;
 use crate::regions::time_for_many;
 
-/// An account and where it lies.
+/// An account and its region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct AccountLocation<'a> {
     region: &'a Region,
@@ -31,7 +31,7 @@ impl<'a> From<&'a Target> for AccountLocation<'a> {
     }
 }
 
-/// What an account sends, takes and is asked.
+/// The bytes that an account sends and receives, and its requests.
 #[derive(Debug, Clone, Copy, Default)]
 struct Load {
     out: u128,
@@ -39,7 +39,7 @@ struct Load {
     requests: u128,
 }
 
-/// What has to pass each limit.
+/// The load on each limit.
 pub(crate) struct Loads<'a> {
     rates: &'a Rates,
     accounts: BTreeMap<AccountLocation<'a>, Load>,
@@ -48,12 +48,12 @@ pub(crate) struct Loads<'a> {
 }
 
 impl<'a> Loads<'a> {
-    /// No load at all.
+    /// Creates an empty load.
     pub(crate) fn new(rates: &'a Rates) -> Self {
         Self { rates, accounts: BTreeMap::new(), wan: BTreeMap::new(), others: BTreeMap::new() }
     }
 
-    /// Bytes go from one account to another with so many requests.
+    /// Adds a transfer of bytes from one account to another with a number of requests.
     pub(crate) fn add_transfer(
         &mut self,
         from: AccountLocation<'a>,
@@ -72,7 +72,7 @@ impl<'a> Loads<'a> {
         }
     }
 
-    /// Every target's page blob is written, and its image made.
+    /// Adds writing the page blob and creating the image of every target.
     pub(crate) fn add_targets(&mut self, targets: &[&'a Target], content: &PlanContent) {
         if targets.is_empty() {
             return;
@@ -89,28 +89,28 @@ impl<'a> Loads<'a> {
         self.add_limit(Limit::ImageWrites, Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
     }
 
-    /// Something passes this limit in that time.
+    /// Adds a load that needs `time` at this limit.
     pub(crate) fn add_limit(&mut self, limit: Limit, time: Duration) {
         let known = self.others.entry(limit).or_default();
         *known = time.max(*known);
     }
 
-    /// The time for bytes of one page blob.
+    /// The time to transfer bytes of one page blob.
     pub(crate) fn page_blob_time(&self, bytes: u128) -> Duration {
         time_for_many(bytes, self.rates.page_blob())
     }
 
-    /// The time for requests to one blob.
+    /// The time of requests to one blob.
     pub(crate) fn blob_requests_time(&self, requests: u128) -> Duration {
         time_for_many(requests, round_to_u64(self.rates.blob.requests_per_second))
     }
 
-    /// Bytes between regions.
+    /// The bytes that cross between regions.
     pub(crate) fn wan_bytes(&self) -> u128 {
         self.wan.values().sum()
     }
 
-    /// How long each limit takes, alone.
+    /// The time that each limit alone needs.
     pub(crate) fn times(&self) -> BTreeMap<Limit, Duration> {
         let mut times = self.others.clone();
         for ((from, to), bytes) in &self.wan {
@@ -128,7 +128,8 @@ impl<'a> Loads<'a> {
         times
     }
 
-    /// The time that all of it takes, or what `counts` of it, after something else has taken `before`.
+    /// The total time. It considers the limits for which `counts` returns true, after an earlier phase has taken
+    /// `before`.
     pub(crate) fn time(
         &self,
         times: &BTreeMap<Limit, Duration>,
@@ -136,7 +137,7 @@ impl<'a> Loads<'a> {
         counts: impl Fn(&Limit) -> bool,
     ) -> Time {
         let counted = times.iter().filter(|(limit, _)| counts(limit));
-        // Of equals the first: the page blob's rate, which nobody can change.
+        // If several limits take the same time, the first one is reported: nobody can change the rate of a page blob.
         let longest = counted.rev().max_by_key(|(_, time)| **time);
         let (limit, time) = longest.map_or((Limit::PageBlob, Duration::ZERO), |(limit, time)| (limit.clone(), *time));
         let image = self.rates.image();

@@ -1,4 +1,4 @@
-//! Plans as a picture: a tree of regions from left to right.
+//! Plans as SVG: a tree of regions from left to right.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ const COLUMN: usize = 330;
 const ROW: usize = 58;
 const MARGIN: usize = 16;
 
-/// Colours for both schemes. Text keeps its size where the picture is made smaller.
+/// Colours for light and dark schemes. The text keeps its size if the picture is scaled down.
 const STYLE: &str = "\
 svg { color-scheme: light dark; background: #fff; font: 12px system-ui, sans-serif }
 rect { fill: #f3f6fb; stroke: #5b7db1 }
@@ -32,16 +32,16 @@ text { fill: #e6eaf0 }
 .small { fill: #a7b0bc }
 }";
 
-/// A region's place in the picture.
+/// The position of a region in the picture.
 struct NodeLayout<'a> {
     region: &'a RegionPlan,
     parent: Option<usize>,
     column: usize,
-    /// Twice the row, so that a parent can stand between two children.
+    /// Twice the row number, so that a parent can be placed between two rows.
     half_rows: usize,
 }
 
-/// The tree between regions, with bytes and cost on each link.
+/// The tree of regions, with the bytes and the cost of each link.
 #[must_use]
 pub fn svg(plan: &Plan) -> String {
     let placed = layout(plan);
@@ -74,7 +74,7 @@ fn title(plan: &Plan) -> String {
     )
 }
 
-/// The regions in the tree's order, so that parents stand before their children; leaves take a row each.
+/// The regions in the order of the tree, in which parents precede their children. Each leaf occupies one row.
 fn layout(plan: &Plan) -> Vec<NodeLayout<'_>> {
     let index = |region: &Region| plan.regions.iter().position(|planned| planned.region == *region);
     let mut placed: Vec<NodeLayout<'_>> = Vec::new();

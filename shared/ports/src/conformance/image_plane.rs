@@ -1,4 +1,4 @@
-//! What every image plane must do with images whose VHDs lie in a blob store.
+//! The conformance suite of image services. The VHDs of the images are in a blob store.
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite reports by panicking")]
 
 use std::collections::BTreeMap;
@@ -18,16 +18,16 @@ use crate::image_plane::{ChangeStatus, ImageService, ManagedImage, Provisioning}
 const MIB: u64 = 1024 * 1024;
 const FOOTER: usize = 512;
 
-/// Where the suite makes its images and VHDs.
+/// The location at which the suite creates images and VHDs.
 #[derive(Debug, Clone)]
 pub struct ImageSuiteLocation {
     /// The subscription.
     pub subscription: SubscriptionId,
     /// The resource group.
     pub resource_group: ResourceGroup,
-    /// The region, which is the one of the container's account.
+    /// The region of the container's account.
     pub region: Region,
-    /// The container for VHDs, which must be there.
+    /// The container for VHDs. It must exist.
     pub container: Container,
 }
 
@@ -43,7 +43,7 @@ pub async fn all(images: &dyn ImageService, blobs: &dyn BlobStore, site: &ImageS
     invalid_vhd_is_reported(images, blobs, site).await;
 }
 
-/// An image is made from a VHD, is what was asked for, and can be asked for again.
+/// An image is created from a VHD according to its specification, and the same request can be repeated.
 pub async fn put_image_is_idempotent(images: &dyn ImageService, blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
     let spec = spec_with_vhd(blobs, site).await;
     assert_eq!(images.get(&spec.id, None).await.expect("an answer"), None, "an image before it was made");
@@ -60,7 +60,7 @@ pub async fn put_image_is_idempotent(images: &dyn ImageService, blobs: &dyn Blob
     }
 }
 
-/// An image that is there is brought to the specification's tags.
+/// An existing image gets the tags of the specification.
 pub async fn put_image_updates_tags(images: &dyn ImageService, blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
     let mut spec = spec_with_vhd(blobs, site).await;
     finished(images, images.put(&spec).await).await.expect("an image");
@@ -70,7 +70,7 @@ pub async fn put_image_updates_tags(images: &dyn ImageService, blobs: &dyn BlobS
     assert_eq!(image.tags, spec.tags);
 }
 
-/// Removal works, and again where there is nothing left to remove.
+/// A deletion removes an image, and can be repeated.
 pub async fn delete_image_removes_it(images: &dyn ImageService, blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
     let spec = spec_with_vhd(blobs, site).await;
     finished(images, images.put(&spec).await).await.expect("an image");
@@ -80,7 +80,7 @@ pub async fn delete_image_removes_it(images: &dyn ImageService, blobs: &dyn Blob
     }
 }
 
-/// Another region for an image that is there is refused, and changes nothing.
+/// Another region for an existing image is rejected and changes nothing.
 pub async fn image_region_is_immutable(images: &dyn ImageService, blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
     let spec = spec_with_vhd(blobs, site).await;
     finished(images, images.put(&spec).await).await.expect("an image");
@@ -90,7 +90,7 @@ pub async fn image_region_is_immutable(images: &dyn ImageService, blobs: &dyn Bl
     assert_eq!(image.region, spec.region);
 }
 
-/// Another VHD for an image that is there, or is being made, is refused, and changes nothing.
+/// Another VHD for an image that exists or is being created is rejected and changes nothing.
 pub async fn image_source_is_immutable(images: &dyn ImageService, blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
     let spec = spec_with_vhd(blobs, site).await;
     let other = spec_with_vhd(blobs, site).await;
@@ -103,7 +103,7 @@ pub async fn image_source_is_immutable(images: &dyn ImageService, blobs: &dyn Bl
     assert_eq!(image.tags, spec.tags);
 }
 
-/// An image is found, and removed, by its name in another case, and its resource group's.
+/// An image is found and deleted although the case of its name or its resource group differs.
 pub async fn image_names_are_case_insensitive(
     images: &dyn ImageService,
     blobs: &dyn BlobStore,
@@ -122,7 +122,7 @@ pub async fn image_names_are_case_insensitive(
     assert_eq!(images.get(&spec.id, None).await.expect("an answer"), None);
 }
 
-/// No image comes from a VHD that is not there.
+/// No image is created from a VHD that does not exist.
 pub async fn missing_vhd_is_reported(images: &dyn ImageService, _blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
     let spec = spec(site);
     match finished(images, images.put(&spec).await).await {
@@ -136,7 +136,7 @@ pub async fn missing_vhd_is_reported(images: &dyn ImageService, _blobs: &dyn Blo
     assert!(matches!(left, None | Some(Provisioning::Failed)), "an image of no VHD: {left:?}");
 }
 
-/// No image comes from what is no fixed VHD of whole mebibytes.
+/// No image is created from a blob that is not a fixed VHD of whole mebibytes.
 pub async fn invalid_vhd_is_reported(images: &dyn ImageService, blobs: &dyn BlobStore, site: &ImageSuiteLocation) {
     let mut other_cookie = footer();
     other_cookie[0] ^= 1;
@@ -150,7 +150,7 @@ pub async fn invalid_vhd_is_reported(images: &dyn ImageService, blobs: &dyn Blob
     }
 }
 
-/// Waits for the end of a change.
+/// Waits until a change ends.
 async fn finished(images: &dyn ImageService, begun: PortResult<ChangeStatus>) -> PortResult<()> {
     let mut state = begun?;
     loop {
@@ -173,7 +173,7 @@ fn refused_as(result: PortResult<()>, kind: ErrorKind, code: &str) {
     }
 }
 
-/// A specification of an image that no other test and no other run has.
+/// The specification of an image that no other test and no other run uses.
 fn spec(site: &ImageSuiteLocation) -> ManagedImageSpec {
     let unique = Uuid::new_v4().simple().to_string();
     ManagedImageSpec {
@@ -199,7 +199,7 @@ async fn spec_with_vhd(blobs: &dyn BlobStore, site: &ImageSuiteLocation) -> Mana
     spec
 }
 
-/// Makes the smallest blob that is a VHD: one mebibyte of zeros and a footer. It boots nothing.
+/// Creates the smallest valid VHD: one mebibyte of zeros and a footer. It is not bootable.
 pub async fn put_smallest_vhd(blobs: &dyn BlobStore, vhd: &BlobAddress) {
     put_vhd(blobs, vhd, MIB, footer()).await;
 }

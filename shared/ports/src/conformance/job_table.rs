@@ -1,4 +1,4 @@
-//! What every job table must do. Each test makes a job of its own, so that runs do not disturb each other.
+//! The conformance suite of job tables. Each test creates its own job, so runs do not affect each other.
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite reports by panicking")]
 
 mod jobs;
@@ -49,7 +49,7 @@ fn job_id() -> JobId {
     format!("suite-{}", Uuid::new_v4().simple()).parse().expect("a job's id")
 }
 
-/// A job that was asked for `seconds` after the beginning of time.
+/// A job that was requested `seconds` after the start of the Unix epoch.
 fn job(seconds: u64) -> Job {
     let at = after(START, Duration::from_secs(seconds));
     serde_json::from_value(json!({
@@ -64,7 +64,7 @@ fn job(seconds: u64) -> Job {
     .expect("a job")
 }
 
-/// The rows of a job in this suite: a row that is its own group, and a group of two.
+/// The rows of a job in this suite: a row in its own group, and a group of two rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Alone,
@@ -118,7 +118,7 @@ fn refused<T: std::fmt::Debug>(result: PortResult<T>, kind: ErrorKind) {
     }
 }
 
-/// The second insertion is refused, and changes nothing.
+/// The second insertion is rejected and changes nothing.
 pub async fn insert_job_rejects_duplicate(table: &dyn JobTable) {
     let job = job(1);
     assert_eq!(table.job(&job.id).await.expect("a look"), None);
@@ -128,7 +128,7 @@ pub async fn insert_job_rejects_duplicate(table: &dyn JobTable) {
     assert_eq!(table.job(&job.id).await.expect("a look").expect("the job").value, job);
 }
 
-/// A stale version changes nothing and appends nothing.
+/// A commit with an old ETag changes no row and appends no event.
 pub async fn commit_job_requires_current_etag(table: &dyn JobTable) {
     let mut job = job(1);
     table.insert_job(&job).await.expect("a job is inserted");
@@ -144,7 +144,7 @@ pub async fn commit_job_requires_current_etag(table: &dyn JobTable) {
     refused(table.commit_job(&missing, &second, &[]).await, ErrorKind::NotFound);
 }
 
-/// Inserting again adds what is missing, and leaves alone what has moved on.
+/// A repeated insertion adds missing rows and keeps rows that have changed.
 pub async fn insert_operations_keeps_existing(table: &dyn JobTable) {
     let job = job_id();
     let all: Vec<Operation> = (0..5).map(|n| operation(&job, Step::First, n)).collect();
@@ -158,7 +158,8 @@ pub async fn insert_operations_keeps_existing(table: &dyn JobTable) {
     assert_eq!(rows[0].value, change.operation);
 }
 
-/// A dispatcher that plans again replaces the rows of the attempt before it, and one that was paused cannot replace newer rows.
+/// A later planning attempt replaces the rows of an earlier one, and an earlier attempt that was paused cannot replace
+/// newer rows.
 pub async fn later_plan_replaces_earlier_plan(table: &dyn JobTable) {
     let job = job_id();
     let of_plan = |step, n, plan| Operation { plan, ..operation(&job, step, n) };
@@ -178,7 +179,7 @@ pub async fn later_plan_replaces_earlier_plan(table: &dyn JobTable) {
     assert_eq!(plans().await, expected);
 }
 
-/// The chunk set of a full 4 TiB disk, in the pattern that is hardest to shorten.
+/// The chunk set of a full 4 TiB disk with the pattern that compresses worst.
 pub async fn largest_chunk_set_round_trips(table: &dyn JobTable) {
     let job = job_id();
     let rows = insert(table, &[operation(&job, Step::First, 1)]).await;
@@ -194,7 +195,7 @@ pub async fn largest_chunk_set_round_trips(table: &dyn JobTable) {
     assert_eq!(table.group(&job, id).await.expect("a look")[0].value.progress.done, done);
 }
 
-/// And no row of another group or another job.
+/// A group contains no row of another group or another job.
 pub async fn group_contains_its_rows_only(table: &dyn JobTable) {
     let (job, other) = (job_id(), job_id());
     let of = |job: &JobId| {
@@ -213,7 +214,7 @@ pub async fn group_contains_its_rows_only(table: &dyn JobTable) {
     }
 }
 
-/// However many try at once from the same version.
+/// Many concurrent claims from the same version.
 pub async fn concurrent_claims_have_one_winner(table: &dyn JobTable) {
     let job = job_id();
     let rows = insert(table, &[operation(&job, Step::Alone, 1)]).await;
@@ -238,7 +239,7 @@ pub async fn concurrent_claims_have_one_winner(table: &dyn JobTable) {
     assert_eq!(table.events(&job, None).await.expect("events"), [claims[landed[0]].1.clone()]);
 }
 
-/// One stale row, and neither the others nor an event is written.
+/// If one row has an old ETag, no row and no event is written.
 pub async fn commit_is_atomic(table: &dyn JobTable) {
     let job = job_id();
     let mut rows = insert(table, &[operation(&job, Step::First, 1), operation(&job, Step::Second, 1)]).await;
@@ -263,7 +264,7 @@ pub async fn commit_is_atomic(table: &dyn JobTable) {
     assert_eq!(table.events(&job, None).await.expect("events").len(), 2);
 }
 
-/// Adapters keep a group in one partition; a commit across groups could not be atomic there.
+/// Adapters keep a group in one partition, so a commit across groups could not be atomic.
 pub async fn commit_rejects_two_groups(table: &dyn JobTable) {
     let job = job_id();
     let rows = insert(table, &[operation(&job, Step::First, 1), operation(&job, Step::First, 2)]).await;
@@ -275,7 +276,7 @@ pub async fn commit_rejects_two_groups(table: &dyn JobTable) {
     assert_eq!(table.operations(&job).await.expect("operations"), rows);
 }
 
-/// Looks give nothing, changes are refused.
+/// Reads of missing rows return nothing, and changes are rejected.
 pub async fn missing_rows_are_reported(table: &dyn JobTable) {
     let job = job_id();
     let missing = operation(&job, Step::First, 1);
@@ -283,13 +284,13 @@ pub async fn missing_rows_are_reported(table: &dyn JobTable) {
     assert!(table.group(&job, &missing.id).await.expect("a look").is_empty());
     assert!(table.operations(&job).await.expect("a look").is_empty());
     assert!(table.events(&job, None).await.expect("a look").is_empty());
-    // A version that the adapter itself gave, as it may refuse a made-up one for its form.
+    // An ETag from the adapter itself, because an adapter may reject the form of an invented one.
     let other = insert(table, &[operation(&job_id(), Step::First, 1)]).await.remove(0);
     let change = Change { operation: missing, if_match: other.etag };
     refused(table.commit(&[change], &[]).await, ErrorKind::NotFound);
 }
 
-/// Oldest first, of a job or of one of its operations.
+/// The events of a job or of one operation, oldest first.
 pub async fn events_are_in_order(table: &dyn JobTable) {
     let job = job_id();
     let rows = insert(table, &[operation(&job, Step::Alone, 1), operation(&job, Step::Alone, 2)]).await;
@@ -310,7 +311,7 @@ pub async fn events_are_in_order(table: &dyn JobTable) {
     assert_eq!(table.events(&job, None).await.expect("events").len(), 12);
 }
 
-/// More than a service gives in one page, each once, in the order of their ids.
+/// A list that is longer than one page of the service contains each operation once, in the order of their ids.
 pub async fn operations_list_is_complete(table: &dyn JobTable) {
     let job = job_id();
     let mut made: Vec<Operation> = (0..1100).map(|n| operation(&job, Step::First, n)).collect();
@@ -319,7 +320,7 @@ pub async fn operations_list_is_complete(table: &dyn JobTable) {
     assert_eq!(rows.into_iter().map(|row| row.value).collect::<Vec<_>>(), made);
 }
 
-/// Written as often as there is something to say.
+/// A second write replaces the row of an upload.
 pub async fn uploads_are_upserted_by_id(table: &dyn JobTable) {
     let mut upload = Upload {
         id: job_id(),
@@ -353,7 +354,7 @@ pub async fn uploads_are_upserted_by_id(table: &dyn JobTable) {
     assert_eq!(ours, [later.clone(), upload.clone()]);
 }
 
-/// Of one version, whatever else was uploaded since.
+/// The newest upload of one version, despite later uploads of other versions.
 pub async fn newest_upload_of_version_is_found(table: &dyn JobTable) {
     let version = Uuid::new_v4().simple().to_string();
     let upload = |image: &str, version: &str, seconds| Upload {

@@ -1,4 +1,5 @@
-//! What every queue must do. The tests share the queues of one adapter, one after the other, and leave them empty.
+//! The conformance suite of queues. The tests run one after the other on the queues of one adapter, and leave them
+//! empty.
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite reports by panicking")]
 
 use std::time::Duration;
@@ -9,10 +10,10 @@ use super::clock::Advance;
 use crate::error::ErrorKind;
 use crate::queue::{MAX_MESSAGE, MAX_RECEIVE, Queue, Received};
 
-/// Visibility timeouts of the suite: short enough to be waited for.
+/// The visibility timeout of tests that wait for its end.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// Longer than any test takes.
+/// A visibility timeout that is longer than any test.
 const LONG: Duration = Duration::from_secs(600);
 
 /// Runs the suite. The queues must be empty.
@@ -51,7 +52,7 @@ async fn delete(queue: &dyn Queue, received: &Received) {
     queue.delete(QueueName::Copy, &received.receipt).await.expect("a message in hand is deleted");
 }
 
-/// A message in hand is seen by nobody else, and gone when it is deleted.
+/// A received message is hidden from other receivers, and deleted messages do not return.
 pub async fn message_is_received_once(queue: &dyn Queue) {
     send(queue, "one").await;
     let received = one(queue, LONG).await;
@@ -61,7 +62,7 @@ pub async fn message_is_received_once(queue: &dyn Queue) {
     assert_eq!(queue.depth(QueueName::Copy).await.expect("a depth"), 0);
 }
 
-/// Whatever text is sent.
+/// Any text is returned unchanged.
 pub async fn message_body_round_trips(queue: &dyn Queue) {
     for body in [r#"{"v":1,"job":"a"}"#, "<a> & \"b\" 'c'", "Grüße 🚀 \u{4e2d}", "two\r\nlines", " around "] {
         send(queue, body).await;
@@ -71,7 +72,7 @@ pub async fn message_body_round_trips(queue: &dyn Queue) {
     }
 }
 
-/// The limit holds to the byte.
+/// The limit is exact to the byte.
 pub async fn message_size_limit_is_64_kib(queue: &dyn Queue) {
     let largest = "x".repeat(MAX_MESSAGE);
     send(queue, &largest).await;
@@ -83,7 +84,7 @@ pub async fn message_size_limit_is_64_kib(queue: &dyn Queue) {
     assert!(receive(queue, LONG).await.is_empty());
 }
 
-/// What is sent to one queue is not seen in another.
+/// A message of one queue is not received from another.
 pub async fn queues_are_independent(queue: &dyn Queue) {
     send(queue, "copy").await;
     for other in QueueName::ALL.into_iter().filter(|name| *name != QueueName::Copy) {
@@ -93,7 +94,7 @@ pub async fn queues_are_independent(queue: &dyn Queue) {
     delete(queue, &one(queue, LONG).await).await;
 }
 
-/// Not before its delay has passed.
+/// A message is hidden until its delay has passed.
 pub async fn delayed_message_is_hidden_until_due(queue: &dyn Queue, time: &dyn Advance) {
     queue.send(QueueName::Copy, "later", SHORT).await.expect("a message is sent");
     assert!(receive(queue, LONG).await.is_empty(), "a delayed message was seen at once");
@@ -101,7 +102,7 @@ pub async fn delayed_message_is_hidden_until_due(queue: &dyn Queue, time: &dyn A
     delete(queue, &one(queue, LONG).await).await;
 }
 
-/// Whoever dies with a message in hand does not take it along.
+/// If a receiver dies, its message becomes visible again.
 pub async fn message_reappears_after_visibility_timeout(queue: &dyn Queue, time: &dyn Advance) {
     send(queue, "again").await;
     assert_eq!(one(queue, SHORT).await.dequeue_count, 1);
@@ -112,7 +113,7 @@ pub async fn message_reappears_after_visibility_timeout(queue: &dyn Queue, time:
     delete(queue, &again).await;
 }
 
-/// Who was too slow can neither keep nor delete what someone else has in hand now.
+/// A receiver whose visibility timeout has ended can neither extend nor delete a message that another receiver holds.
 pub async fn stale_receipt_is_rejected(queue: &dyn Queue, time: &dyn Advance) {
     send(queue, "stale").await;
     let stale = one(queue, SHORT).await;
@@ -127,7 +128,7 @@ pub async fn stale_receipt_is_rejected(queue: &dyn Queue, time: &dyn Advance) {
     assert_eq!(gone.expect_err("what is gone can't be extended").kind, ErrorKind::NotFound);
 }
 
-/// The old receipt is void, the new one is good, and the message stays hidden.
+/// The old receipt is void, the new one is valid, and the message stays hidden.
 pub async fn extend_returns_new_receipt(queue: &dyn Queue, time: &dyn Advance) {
     send(queue, "extended").await;
     let received = one(queue, SHORT).await;
@@ -139,7 +140,7 @@ pub async fn extend_returns_new_receipt(queue: &dyn Queue, time: &dyn Advance) {
     queue.delete(QueueName::Copy, &renewed).await.expect("the new receipt is good");
 }
 
-/// Extending by nothing gives a message back.
+/// An extension by zero makes a message visible immediately.
 pub async fn extend_by_zero_releases_message(queue: &dyn Queue) {
     send(queue, "back").await;
     let received = one(queue, LONG).await;
@@ -147,7 +148,7 @@ pub async fn extend_by_zero_releases_message(queue: &dyn Queue) {
     delete(queue, &one(queue, LONG).await).await;
 }
 
-/// A deletion whose answer was lost is tried again.
+/// A deletion can be repeated after its response was lost.
 pub async fn delete_is_idempotent(queue: &dyn Queue) {
     send(queue, "gone").await;
     let received = one(queue, LONG).await;
@@ -155,7 +156,8 @@ pub async fn delete_is_idempotent(queue: &dyn Queue) {
     delete(queue, &received).await;
 }
 
-/// No more than asked for, and never more than the port's limit; in all, each once.
+/// A receive returns at most the requested number and at most the limit of the port; in total each message is received
+/// once.
 pub async fn receive_respects_maximum(queue: &dyn Queue) {
     let count = MAX_RECEIVE + 8;
     for n in 0..count {
@@ -174,7 +176,7 @@ pub async fn receive_respects_maximum(queue: &dyn Queue) {
     assert_eq!(bodies, (0..count).collect::<Vec<_>>());
 }
 
-/// A worker that stops when idle must see what others have in hand.
+/// A worker that stops when idle must also count the messages that others have received.
 pub async fn depth_includes_hidden_messages(queue: &dyn Queue) {
     send(queue, "seen").await;
     queue.send(QueueName::Copy, "delayed", LONG).await.expect("a message is sent");

@@ -1,35 +1,36 @@
-//! How many requests an account is given at once: more while that goes well, fewer when it pushes back.
+//! The number of concurrent requests to an account. It grows while requests succeed and falls when the account
+//! throttles.
 
 use std::time::Duration;
 
 use goldfleet_ports::clock::elapsed;
 use jiff::Timestamp;
 
-/// What a limit falls to, as a share of itself, when an account pushes back. Source: AzCopy, which measured it.
+/// The factor by which a throttled limit is multiplied. Source: AzCopy, where it was found by measurement.
 const DECREASE_FACTOR: f64 = 0.65;
 
-/// How much longer than at its best a request may take before an account counts as slow: then more at once only makes all
-/// of them wait.
+/// The ratio of average to best latency above which an account counts as slow. Then a higher limit would only make all
+/// requests wait longer.
 const SLOW_FACTOR: f64 = 3.0;
 
-/// The weight of a new request in the average of the times they take.
+/// The weight of a new request in the moving average of latencies.
 const LATENCY_WEIGHT: f64 = 0.125;
 
-/// The limit of one account. Pure: it is told what happened and when.
+/// The limit of one account. Pure: callers pass the events and their times.
 #[derive(Debug, Clone)]
 pub(super) struct AdaptiveLimit {
     limit: f64,
     max: f64,
-    /// Doubling with each round, until the account first pushes back.
+    /// Whether the limit doubles in each round. This ends when the account first throttles.
     slow_start: bool,
-    /// When the limit was last cut: what began before says nothing of the limit since.
+    /// When the limit was last reduced. Requests that started earlier say nothing about the present limit.
     last_cut: Timestamp,
     best_latency: Option<Duration>,
     average_latency: Option<Duration>,
 }
 
 impl AdaptiveLimit {
-    /// A limit that begins at `first` and never gets over `max`.
+    /// Creates a limit that starts at `first` and never exceeds `most`.
     pub(super) fn new(first: usize, most: usize) -> Self {
         let (first, most) = (as_f64(first.max(1)), as_f64(most.max(1)));
         Self {
@@ -42,17 +43,18 @@ impl AdaptiveLimit {
         }
     }
 
-    /// How many requests may be in flight.
+    /// The maximum number of requests in flight.
     pub(super) fn limit(&self) -> usize {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a usize")]
         let limit = self.limit as usize;
         limit.max(1)
     }
 
-    /// A request succeeded that began at `begun`, with `in_flight` requests, it among them.
+    /// Records the success of a request that started at `begun`. `in_flight` includes this request.
     pub(super) fn on_success(&mut self, begun: Timestamp, now: Timestamp, in_flight: usize) {
         self.record_latency(elapsed(begun, now));
-        // A limit that is not half used says nothing of whether more would go well. (Half, as it doubles within a round.)
+        // If less than half of the limit is used, a success does not show that a higher limit would work. (Half,
+        // because the limit doubles within a round.)
         if begun < self.last_cut || 2.0 * as_f64(in_flight) < self.limit.floor() || self.is_slow() {
             return;
         }
@@ -60,10 +62,10 @@ impl AdaptiveLimit {
         self.limit = (self.limit + more).min(self.max);
     }
 
-    /// The account refused a request that began at `begun`, or did not answer it in time.
+    /// Records that the account refused a request that started at `begun`, or did not answer it in time.
     pub(super) fn on_throttled(&mut self, begun: Timestamp, now: Timestamp) {
         self.slow_start = false;
-        // All that were in flight together are refused together, which is one sign and not many.
+        // Requests that were in flight together are often refused together, so they reduce the limit only once.
         if begun >= self.last_cut {
             self.limit = (self.limit * DECREASE_FACTOR).max(1.0);
             self.last_cut = now;
@@ -80,7 +82,7 @@ impl AdaptiveLimit {
 
     fn is_slow(&self) -> bool {
         match (self.best_latency, self.average_latency) {
-            // Below a few milliseconds it is this machine that is measured.
+            // Latencies below a few milliseconds depend on this machine rather than on the account.
             (Some(best), Some(average)) => average > best.max(Duration::from_millis(5)).mul_f64(SLOW_FACTOR),
             _ => false,
         }
@@ -105,7 +107,7 @@ mod tests {
         after(START, TOOK * rounds)
     }
 
-    /// A round of as many requests as are allowed, all of which succeed, or are refused beyond `capacity`.
+    /// One round: sends as many requests as the limit allows. The first `capacity` succeed, the others are refused.
     fn round(pace: &mut AdaptiveLimit, n: u32, capacity: usize) -> usize {
         let limit = pace.limit();
         for request in 0..limit {
@@ -126,7 +128,7 @@ mod tests {
         round(&mut pace, 1, 1000);
         assert_eq!(pace.limit(), 16);
         round(&mut pace, 2, 10);
-        // Ten succeeded first; then six were refused, and cut it once.
+        // First ten requests succeeded. Then six were refused and reduced the limit once.
         assert_eq!(pace.limit(), 16);
         round(&mut pace, 4, 1000);
         assert_eq!(pace.limit(), 17, "one more a round from now on");

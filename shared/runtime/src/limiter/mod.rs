@@ -1,8 +1,8 @@
-//! The concurrency limiter: how many requests a process has in flight, in all and to each storage account.
+//! The concurrency limiter: the number of requests in flight, in total and per storage account.
 //!
-//! An account's limit adapts: it grows while requests succeed as fast as before, and falls when the account pushes back
-//! (503, 429, no answer in time). Who waits is served in the order of asking, so that no operation starves another; and
-//! while an account asks to be left alone (Retry-After), nobody asks it for anything.
+//! The limit of an account adapts: it grows while requests succeed as fast as before, and falls when the account
+//! throttles (503, 429, no answer in time). Waiting callers are served in the order of their calls, so no operation
+//! starves another. While an account demands a pause (Retry-After), no request is sent to it.
 
 mod adaptive_limit;
 
@@ -17,10 +17,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use adaptive_limit::AdaptiveLimit;
 
-/// The requests in flight that an account is begun with.
+/// The initial limit of an account.
 const INITIAL_LIMIT: usize = 16;
 
-/// Admits requests that move data. Clones govern together.
+/// Admits requests that move data. Clones share the limits.
 #[derive(Clone)]
 pub struct ConcurrencyLimiter {
     clock: Arc<dyn Clock>,
@@ -35,10 +35,10 @@ impl std::fmt::Debug for ConcurrencyLimiter {
     }
 }
 
-/// An account: its limit, who is in, who waits.
+/// The state of an account: its limit, and the requests in flight and waiting.
 struct AccountLimiter {
     state: Mutex<AccountState>,
-    /// Told when someone else may go in; the one that has waited longest takes it up.
+    /// Notified when another request may be admitted. The longest waiting caller is woken.
     freed: Notify,
 }
 
@@ -50,12 +50,12 @@ struct AccountState {
 
 impl AccountLimiter {
     fn state(&self) -> MutexGuard<'_, AccountState> {
-        // Nothing panics while it holds the lock but by a bug; then the counts are still whole.
+        // Code that holds the lock does not panic except for bugs, and even then the counters are consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The right to have one request in flight; it ends when this is dropped.
+/// The permission to have one request in flight. It ends when it is dropped.
 pub struct Permit {
     account: Arc<AccountLimiter>,
     clock: Arc<dyn Clock>,
@@ -64,18 +64,18 @@ pub struct Permit {
 }
 
 impl ConcurrencyLimiter {
-    /// Admits at most `requests` at once in this process.
+    /// Creates a limiter that admits at most `requests` at once in this process.
     #[must_use]
     pub fn new(requests: usize, clock: Arc<dyn Clock>) -> Self {
         let requests = requests.max(1);
         Self { clock, requests, total: Arc::new(Semaphore::new(requests)), accounts: Arc::default() }
     }
 
-    /// Waits for the right to send a request to `account`.
+    /// Waits for the permission to send a request to `account`.
     pub async fn acquire(&self, account: &AccountName) -> Permit {
         let account = self.account(account);
         self.enter(&account).await;
-        // From here on the place is given back, wherever this is dropped.
+        // From here on the slot is released even if this future is dropped.
         let mut permit = Permit { account, clock: Arc::clone(&self.clock), begun: self.clock.now(), _one_of_all: None };
         // The semaphore is never closed.
         permit._one_of_all = Arc::clone(&self.total).acquire_owned().await.ok();
@@ -83,7 +83,7 @@ impl ConcurrencyLimiter {
         permit
     }
 
-    /// The requests that an account may have in flight now.
+    /// The present limit of requests in flight for an account.
     #[must_use]
     pub fn limit(&self, account: &AccountName) -> usize {
         self.account(account).state().pace.limit()
@@ -104,7 +104,8 @@ impl ConcurrencyLimiter {
 
     async fn enter(&self, account: &AccountLimiter) {
         loop {
-            // Listening before looking, so that no place that is freed in between is missed.
+            // The notification is registered before the check, so that a slot that is released in between is not
+            // missed.
             let freed = account.freed.notified();
             let now = self.clock.now();
             let pause = {
@@ -127,8 +128,8 @@ impl ConcurrencyLimiter {
 }
 
 impl Permit {
-    /// Tells how the request ended, from which the account's limit is learnt. A request whose end is not told, such as one
-    /// that was given up, says nothing.
+    /// Reports the result of the request, from which the account's limit is adapted. If a permit is dropped without a
+    /// result, for example because the request was abandoned, the limit does not change.
     pub fn record_result<T>(self, result: &PortResult<T>) {
         let now = self.clock.now();
         let mut gate = self.account.state();
@@ -142,7 +143,7 @@ impl Permit {
                     gate.paused_until = Some(gate.paused_until.map_or(until, |earlier| earlier.max(until)));
                 }
             }
-            // The account answered; what it said is no matter of how much it is asked.
+            // The account answered. The error is unrelated to the number of requests.
             Err(_) => {}
         }
     }
@@ -155,7 +156,7 @@ impl Drop for Permit {
             gate.in_flight -= 1;
             gate.pace.limit().saturating_sub(gate.in_flight)
         };
-        // A limit that has grown has room for more than the one that leaves.
+        // If the limit has grown, two requests can be admitted in place of this one.
         for _ in 0..free.min(2) {
             self.account.freed.notify_one();
         }
@@ -184,7 +185,8 @@ mod tests {
         Err(PortError::new(ErrorKind::Throttled, "busy").with_retry_after(Duration::from_secs(wait)))
     }
 
-    /// Sends `count` requests to an account that takes `capacity` at once and 100 ms for each. Returns how many it refused.
+    /// Sends `count` requests to an account that accepts `capacity` at once and needs 100 ms for each. Returns how many
+    /// it refused.
     async fn send(limiter: &ConcurrencyLimiter, name: &str, count: usize, capacity: usize) -> usize {
         let (inside, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let mut tasks = tokio::task::JoinSet::new();
@@ -217,7 +219,7 @@ mod tests {
         let refused = send(&limiter, "stage", 5_000, 40).await;
         let seconds = begun.elapsed().as_secs_f64();
         assert!(refused < 500, "{refused} refused");
-        // 5,000 requests of 100 ms, 40 at once: 12.5 s at best.
+        // 5,000 requests of 100 ms, 40 at once: at least 12.5 s.
         assert!(seconds < 17.0, "{seconds} s");
     }
 

@@ -1,4 +1,4 @@
-//! The part of the suite that is about page blobs.
+//! The tests of page blobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,10 +12,10 @@ use super::helpers::{as_usize, body, crc, only_winner, put, refused, refused_as,
 use crate::blob_store::{BlobStore, CopyState, Fence, MAX_PAGE_WRITE, PAGE, SourceRange};
 use crate::error::ErrorKind;
 
-/// A mebibyte; lengths of page blobs here are small numbers of it.
+/// One mebibyte. The lengths of the page blobs are small multiples of it.
 const MIB: u64 = 1024 * 1024;
 
-/// Runs this part in `container`, which must be there.
+/// Runs these tests in `container`, which must exist.
 pub async fn all(blobs: &dyn BlobStore, container: &Container) {
     new_page_blob_is_zero_with_metadata(blobs, container).await;
     recreated_blob_keeps_nothing(blobs, container).await;
@@ -34,7 +34,7 @@ pub async fn all(blobs: &dyn BlobStore, container: &Container) {
     copy_blob_copies_page_blob(blobs, container).await;
 }
 
-/// A new page blob is zero, knows its metadata, and is made only once.
+/// A new page blob contains zeros, has its metadata, and is created only once.
 pub async fn new_page_blob_is_zero_with_metadata(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "pages");
     let metadata = BTreeMap::from([("digest".to_owned(), "b3:00".to_owned()), ("job".to_owned(), "x-1".to_owned())]);
@@ -48,7 +48,7 @@ pub async fn new_page_blob_is_zero_with_metadata(blobs: &dyn BlobStore, containe
     refused(blobs.create_page_blob(&unique(container, "odd"), PAGE + 1, &metadata).await, ErrorKind::Invalid);
 }
 
-/// Fences leave metadata alone; a deletion takes it away.
+/// A fence does not change metadata; a deletion removes it.
 pub async fn recreated_blob_keeps_nothing(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "again");
     let metadata = BTreeMap::from([("digest".to_owned(), "b3:00".to_owned())]);
@@ -63,7 +63,7 @@ pub async fn recreated_blob_keeps_nothing(blobs: &dyn BlobStore, container: &Con
     assert_eq!(again.length, 2 * PAGE);
 }
 
-/// Of many makers of one page blob, exactly one wins, and its metadata is there.
+/// If many writers create one page blob, exactly one succeeds, and the blob has its metadata.
 pub async fn concurrent_creates_of_page_blob_have_one_winner(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "page-race");
     let metadata = |maker: usize| BTreeMap::from([("maker".to_owned(), maker.to_string())]);
@@ -73,7 +73,7 @@ pub async fn concurrent_creates_of_page_blob_have_one_winner(blobs: &dyn BlobSto
     assert_eq!(properties.metadata, metadata(only_winner(&results)), "not the winner's metadata");
 }
 
-/// Writes land where they should, side by side and one over the other, and nowhere else.
+/// Adjacent and overlapping writes change exactly the pages at their offsets.
 pub async fn page_writes_land_at_offset(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, MIB).await;
     let mut expected = vec![0; as_usize(&(0..MIB)).end];
@@ -87,7 +87,7 @@ pub async fn page_writes_land_at_offset(blobs: &dyn BlobStore, container: &Conta
     assert!(blobs.get(&blob, None).await.expect("the blob") == expected, "pages are not where they were written");
 }
 
-/// Alignment, size and the blob's end.
+/// Alignment, size and the end of the blob are checked.
 pub async fn page_writes_are_validated(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 6 * MIB).await;
     for (offset, length) in
@@ -106,7 +106,7 @@ pub async fn page_writes_are_validated(blobs: &dyn BlobStore, container: &Contai
     assert!(blobs.get(&blob, Some(0..MAX_PAGE_WRITE)).await.expect("the pages") == largest, "not what was written");
 }
 
-/// Pages that are not what their checksum says are refused as a whole.
+/// Pages with a wrong checksum are rejected, and nothing is written.
 pub async fn pages_with_wrong_checksum_are_rejected(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 8 * PAGE).await;
     let body = body(1, as_usize(&(0..PAGE)).end);
@@ -114,7 +114,7 @@ pub async fn pages_with_wrong_checksum_are_rejected(blobs: &dyn BlobStore, conta
     assert!(is_zero(&blobs.get(&blob, None).await.expect("the blob")), "corrupt pages were written");
 }
 
-/// Once a newer fence is taken, nothing is written under the older one, in whatever way.
+/// After a newer fence was taken, every kind of write under the older fence is rejected.
 pub async fn older_fence_is_rejected(blobs: &dyn BlobStore, container: &Container) {
     let (blob, old) = page_blob(blobs, container, 8 * PAGE).await;
     let before = body(1, as_usize(&(0..8 * PAGE)).end);
@@ -134,7 +134,7 @@ pub async fn older_fence_is_rejected(blobs: &dyn BlobStore, container: &Containe
     assert_eq!(blobs.get(&blob, Some(0..PAGE)).await.expect("the page"), pages);
 }
 
-/// No two takers get the same fence.
+/// No two callers get the same fence.
 pub async fn fences_are_strictly_increasing(blobs: &dyn BlobStore, container: &Container) {
     let (blob, first) = page_blob(blobs, container, PAGE).await;
     let taken = join_all((0..8).map(|_| blobs.take_fence(&blob))).await;
@@ -145,9 +145,9 @@ pub async fn fences_are_strictly_increasing(blobs: &dyn BlobStore, container: &C
     assert!(fences.iter().all(|fence| *fence < last), "{last:?} is not newer than {fences:?}");
 }
 
-/// A blob that is removed and made again, as zeros or as a copy, is not written under fences that were taken on the old.
+/// A blob that is deleted and created again, as zeros or as a copy, rejects fences that were taken on the old one.
 pub async fn recreated_blob_rejects_old_fences(blobs: &dyn BlobStore, container: &Container) {
-    // The copy's source has lower fences than the blob that it takes the place of.
+    // The source of the copy has lower fences than the blob that the copy replaces.
     let (from, _) = page_blob(blobs, container, 4 * PAGE).await;
     let (blob, mut old) = page_blob(blobs, container, 4 * PAGE).await;
     let page = body(1, as_usize(&(0..PAGE)).end);
@@ -169,7 +169,7 @@ pub async fn recreated_blob_rejects_old_fences(blobs: &dyn BlobStore, container:
     }
 }
 
-/// Waits until a copy that the service makes is done. Returns its id.
+/// Waits until an asynchronous copy is done. Returns its id.
 async fn copied(
     blobs: &dyn BlobStore,
     to: &BlobAddress,
@@ -185,7 +185,7 @@ async fn copied(
     status.id
 }
 
-/// A copy that the service makes is the source, byte for byte, with metadata of its own; there is one of a name.
+/// An asynchronous copy has the bytes of the source and its own metadata; a second copy to the same name is rejected.
 pub async fn copy_blob_copies_page_blob(blobs: &dyn BlobStore, container: &Container) {
     let (from, fence) = page_blob(blobs, container, 8 * MIB).await;
     fill(blobs, &from, fence, MIB..3 * MIB).await;
@@ -206,7 +206,7 @@ pub async fn copy_blob_copies_page_blob(blobs: &dyn BlobStore, container: &Conta
     refused_as(blobs.start_copy(&other, &missing, &metadata).await, ErrorKind::NotFound, "source-not-found");
 }
 
-/// A range of any blob becomes pages.
+/// A range of any blob can be written as pages.
 pub async fn put_pages_from_copies_range(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 16 * PAGE).await;
     let from = unique(container, "from");
@@ -226,7 +226,7 @@ pub async fn put_pages_from_copies_range(blobs: &dyn BlobStore, container: &Cont
     }
 }
 
-/// Sources that are missing or not what they should be write no pages.
+/// A source that is missing or has another checksum writes no pages.
 pub async fn invalid_sources_write_no_pages(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 8 * PAGE).await;
     let from = unique(container, "from");
@@ -241,7 +241,7 @@ pub async fn invalid_sources_write_no_pages(blobs: &dyn BlobStore, container: &C
     assert!(is_zero(&blobs.get(&blob, None).await.expect("the blob")), "a bad source was written");
 }
 
-/// Clearing makes zeros of what it is asked to, in one go however much, and of nothing else.
+/// Clearing zeroes exactly the given range, of any length, in one call.
 pub async fn clear_pages_zeroes_range(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 8 * MIB).await;
     let content = fill(blobs, &blob, fence, 0..8 * MIB).await;
@@ -254,7 +254,7 @@ pub async fn clear_pages_zeroes_range(blobs: &dyn BlobStore, container: &Contain
     assert!(got[cleared.end..] == content[cleared.end..], "a clearing reached too far to the back");
 }
 
-/// What has data is in a range; ranges are whole pages, in order, apart from each other, and inside the blob.
+/// All data is within a range. Ranges are whole pages, sorted, disjoint, and inside the blob.
 pub async fn page_ranges_cover_data(blobs: &dyn BlobStore, container: &Container) {
     let length = 16 * MIB + PAGE;
     let (blob, fence) = page_blob(blobs, container, length).await;
@@ -275,7 +275,7 @@ pub async fn page_ranges_cover_data(blobs: &dyn BlobStore, container: &Container
     assert!(ranges.iter().all(|range| whole(range) && !range.is_empty() && range.end <= length), "{ranges:?}");
 }
 
-/// All that asks for a blob says so where there is none.
+/// Every call that needs a blob returns `NotFound` if it does not exist.
 pub async fn missing_blob_is_not_found(blobs: &dyn BlobStore, container: &Container) {
     let missing = unique(container, "missing");
     let page = body(1, as_usize(&(0..PAGE)).end);
@@ -295,7 +295,7 @@ async fn page_blob(blobs: &dyn BlobStore, container: &Container, length: u64) ->
     (blob, fence)
 }
 
-/// Fills a range with bytes other than zero and returns them.
+/// Fills a range with non-zero bytes and returns them.
 async fn fill(blobs: &dyn BlobStore, blob: &BlobAddress, fence: Fence, range: Range<u64>) -> Bytes {
     let content = body(range.start, as_usize(&range).len());
     let step = as_usize(&(0..MAX_PAGE_WRITE)).end;

@@ -21,8 +21,8 @@ pub(super) async fn all(table: &dyn JobTable) {
     remove_job_removes_all_rows(table).await;
 }
 
-/// Neither operations nor events, be it removed by two at once, or by one that is cut short again and again; other jobs keep theirs.
-/// In another version than the one that is named it stays whole.
+/// No operation and no event remains, even if two calls remove the job at once or one call is interrupted repeatedly.
+/// Other jobs keep their rows. A removal with another ETag removes nothing.
 async fn remove_job_removes_all_rows(table: &dyn JobTable) {
     let made = [job(1), job(1), job(1)];
     for job in &made {
@@ -63,7 +63,7 @@ async fn remove_job_removes_all_rows(table: &dyn JobTable) {
     assert_eq!(table.events(&kept, None).await.expect("events are listed").len(), 4);
 }
 
-/// By the time they were asked for.
+/// The order is that of the creation times.
 async fn jobs_are_newest_first(table: &dyn JobTable) {
     let made = [job(20), job(30), job(10)];
     for job in &made {
@@ -75,10 +75,11 @@ async fn jobs_are_newest_first(table: &dyn JobTable) {
     assert_eq!(ours, [&made[1].id, &made[0].id, &made[2].id]);
 }
 
-/// By their ids, which begin with the time as [`JobId::new`] has it; in the order of what they say themselves.
+/// The jobs are chosen by their ids, which begin with the time in the format of [`JobId::new`], and sorted by the
+/// creation times in their rows.
 async fn newest_jobs_respects_limit(table: &dyn JobTable) {
     assert_eq!(table.newest_jobs(0).await.expect("no job is listed"), []);
-    // Ids after those of all other jobs of the suite, and of its earlier runs.
+    // Ids that sort after those of all other jobs of the suite and of its earlier runs.
     let run = format!("z{}", Timestamp::now().as_millisecond());
     let made: Vec<Job> = (0..5).map(|n| Job { id: format!("{run}-{n}").parse().expect("an id"), ..job(n) }).collect();
     for job in &made {
@@ -96,7 +97,7 @@ async fn newest_jobs_respects_limit(table: &dyn JobTable) {
     assert_eq!(table.newest_jobs(all.len() + 7).await.expect("jobs are listed"), all);
 }
 
-/// A job that is tried again is among them again.
+/// A job that is retried is in the list again.
 async fn open_jobs_excludes_terminal_jobs(table: &dyn JobTable) {
     let mut jobs: Vec<Job> = JobState::ALL.iter().zip(1..).map(|(state, n)| Job { state: *state, ..job(n) }).collect();
     for job in &jobs {
@@ -116,7 +117,7 @@ async fn open_jobs_excludes_terminal_jobs(table: &dyn JobTable) {
         table.commit_job(&jobs[n], &row.etag, &[event]).await.expect("a commit");
     }
     assert_eq!(open(&jobs).await, [jobs[5].clone(), jobs[4].clone(), jobs[0].clone()]);
-    // What is listed is a row like any other: it can be committed in the version that came with it.
+    // The ETag of a listed row is valid for a commit.
     let listed = table.open_jobs().await.expect("open jobs are listed");
     for mut row in listed.into_iter().filter(|row| jobs.iter().any(|job| job.id == row.value.id)) {
         row.value.state = JobState::Cancelled;
@@ -125,7 +126,7 @@ async fn open_jobs_excludes_terminal_jobs(table: &dyn JobTable) {
     assert_eq!(open(&jobs).await, []);
 }
 
-/// More than a service gives in one page, with others between them.
+/// The list is longer than one page of the service, and jobs that have ended lie between the open jobs.
 async fn open_jobs_list_is_complete(table: &dyn JobTable) {
     let ends = |n: u64| n.is_multiple_of(11);
     let jobs: Vec<Job> = (0..1200)
