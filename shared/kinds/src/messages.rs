@@ -9,11 +9,11 @@ use goldfleet_ports::error::PortResult;
 
 use crate::registry::Registry;
 
-/// Puts an operation's message into the queue of its kind. An operation of a kind that this program does not know is left to
-/// a program that knows it.
+/// Sends an operation's message to the queue of its kind. If this program does not know the kind, it sends nothing: a
+/// program that knows the kind sends the message.
 ///
 /// # Errors
-/// If the queue refuses or cannot be reached.
+/// If the queue refuses the message or cannot be reached.
 pub async fn announce(ports: &Ports, registry: &Registry, operation: &Operation) -> PortResult<()> {
     let Some(kind) = registry.get(&operation.kind) else {
         tracing::warn!(operation = %operation.id, kind = %operation.kind, "this program does not know the kind of an operation");
