@@ -1,4 +1,4 @@
-//! From a message to a lease.
+//! Claims the operation of a message.
 
 use std::time::Duration;
 
@@ -20,21 +20,22 @@ use jiff::Timestamp;
 use crate::context::WorkerContext;
 use crate::lease_guard::{GroupRows, LeaseGuard};
 
-/// How long a message of an operation stays invisible whose kind or version this program does not know.
+/// How long a message stays invisible if this program does not know the kind or version of its operation.
 const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
 
-/// What a message turned out to be.
+/// The result of a claim.
 pub enum Claim {
-    /// The operation is ours.
+    /// This worker holds the lease.
     Claimed(Box<LeaseGuard>),
-    /// There is nothing to do for this message; it has been dealt with.
+    /// The message needs no work, and was deleted, delayed or moved.
     NotClaimed,
 }
 
-/// Reads a message, looks at the row it points at, and claims it if it is to be had.
+/// Decodes a message, reads its row, and claims the operation if it is available.
 ///
 /// # Errors
-/// Where table or queue can't be reached; the message then appears again by itself.
+/// If the table or the queue cannot be reached. The message then becomes visible again when its visibility timeout
+/// ends.
 pub async fn claim(context: &WorkerContext, queue: QueueName, received: Received) -> PortResult<Claim> {
     let ports = &context.ports;
     let (job, id) = match Message::decode(&received.body) {
@@ -43,12 +44,12 @@ pub async fn claim(context: &WorkerContext, queue: QueueName, received: Received
         Err(error) => return dead_letter(ports, queue, &received, &error.to_string()).await,
     };
     let Some(rows) = GroupRows::of(&id, ports.table.group(&job, &id).await?) else {
-        // Rows are written before their messages: this one's job is gone.
+        // Rows are written before their messages, so a missing row means that the job was deleted.
         ports.queue.delete(queue, &received.receipt).await?;
         return Ok(Claim::NotClaimed);
     };
     if context.registry.of(&rows.own.value).is_none() {
-        // A newer program wrote the row. Its workers run it, and this one must not lose its message.
+        // A newer program wrote the row. Its workers run the operation, so this worker must keep the message.
         ports.queue.extend(queue, &received.receipt, UNKNOWN_KIND_DELAY).await?;
         return Ok(Claim::NotClaimed);
     }
@@ -86,7 +87,7 @@ async fn dead_letter(ports: &Ports, queue: QueueName, received: &Received, reaso
     Ok(Claim::NotClaimed)
 }
 
-/// What the row says about a message that points at it.
+/// The action for a message according to its row.
 enum ClaimDecision {
     Claim,
     Delay(Duration),
@@ -104,7 +105,7 @@ fn claim_decision(operation: &Operation, now: Timestamp) -> ClaimDecision {
             let until = operation.lease.as_ref().map_or(now, |lease| lease.expires);
             ClaimDecision::Delay(elapsed(now, until) + Duration::from_millis(100))
         }
-        // Its release will send a message of its own.
+        // A new message is sent when the operation is released.
         OperationState::Waiting => ClaimDecision::Discard,
         state => {
             debug_assert!(state.is_terminal());
@@ -147,12 +148,13 @@ async fn try_claim(
             end_of_lost_operation(context, queue, &received, &own, &commit).await?;
             Ok(Claim::NotClaimed)
         }
-        // Someone else was first, and has a message of its own. This one is a duplicate that the row will answer.
+        // Another worker was first and has its own message. This message is a duplicate, and the row decides about it
+        // when it is received again.
         CommitOutcome::Conflict(_) => Ok(Claim::NotClaimed),
     }
 }
 
-/// Sends and deletes messages after a claim found that the operation has ended with its lost worker.
+/// Sends and deletes messages after a claim found that the operation ended because its worker was lost.
 async fn end_of_lost_operation(
     context: &WorkerContext,
     queue: QueueName,
@@ -171,8 +173,8 @@ async fn end_of_lost_operation(
     ports.queue.delete(queue, &received.receipt).await
 }
 
-/// Takes the row through what a claim means: the expiry of the previous lease, if there was one, and the claim. If its
-/// workers were lost too often, or it was cancelling, the expiry ends it.
+/// Applies the transitions of a claim to the row: the expiry of the previous lease, if there was one, and the claim. If
+/// workers were lost too often or the operation was cancelling, the expiry ends the operation.
 fn claim_row(
     change: &mut GroupChange<'_>,
     own: &Operation,

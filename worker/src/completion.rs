@@ -1,4 +1,5 @@
-//! From a step's outcome to the row, the messages that follow, and the message in hand.
+//! Completes an attempt: writes the result of a step to the row, sends the messages that follow, and settles the
+//! received message.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::lease_guard::{CompletedRows, GroupRows, LeaseGuard};
 use crate::outcome::CompletionOutcome;
 use crate::settings::WorkerSettings;
 
-/// Writes how a step ended, and sends or deletes messages.
+/// Writes the result of a step, and sends or deletes messages.
 pub async fn complete(context: &WorkerContext, lease: &LeaseGuard, ended: &StepResult) -> CompletionOutcome {
     let jitter = rng::random_fraction();
     let settings = context.settings.as_ref();
@@ -37,7 +38,7 @@ pub async fn complete(context: &WorkerContext, lease: &LeaseGuard, ended: &StepR
         return CompletionOutcome::Lost;
     };
     if let Err(error) = send_messages(context, lease, &completed).await {
-        // The rows are right, and the reconciler sends what is missing.
+        // The rows are correct, and the reconciler sends the missing messages.
         tracing::warn!(%error, "messages could not be sent");
     }
     CompletionOutcome::Written { state: completed.own.state, releases: completed.releases() }
@@ -72,7 +73,7 @@ fn completion_commit(
     Some(change.into_commit())
 }
 
-/// The event that an outcome is to the operation; none where the lease is lost and nothing may be written.
+/// The event for the result of a step. None if the lease is lost and nothing may be written.
 fn event_for_outcome(
     settings: &WorkerSettings,
     operation: &Operation,
@@ -87,12 +88,12 @@ fn event_for_outcome(
     Some(match ended {
         Err(StepError::Stopped(StopReason::Lost)) => return None,
         Ok(StepOutcome::Done) => OperationEvent::Succeed,
-        // An operator who asked to stop is still told what failed for good.
+        // A permanent failure is reported to the operator even if the operation was being cancelled.
         Err(StepError::Failed(failed)) if cancelling && is_last(failed) => OperationEvent::Fail(failed.to_failure(now)),
         _ if cancelling => OperationEvent::ConfirmCancel,
         Ok(StepOutcome::RequeueAfter(wait)) => OperationEvent::Defer(after(now, *wait)),
         Err(StepError::Stopped(StopReason::Drain | StopReason::Cancel)) => OperationEvent::Drain,
-        // How long a service that is asked too much needs is its to say: such an attempt is not counted.
+        // A throttled attempt is not counted, because only the service determines how long it throttles.
         Err(StepError::Failed(failed)) if failed.throttled => {
             OperationEvent::Defer(after(now, wait(failed, operation.attempts)))
         }
@@ -109,7 +110,7 @@ fn backoff(settings: &WorkerSettings, failures: u32, jitter: f64) -> Duration {
     ceiling.mul_f64(jitter)
 }
 
-/// Sends the messages of the operations that became ready, and deletes, delays or dead-letters the one in hand.
+/// Sends messages for the operations that became ready, and deletes, delays or dead-letters the received message.
 async fn send_messages(context: &WorkerContext, lease: &LeaseGuard, completed: &CompletedRows) -> PortResult<()> {
     let WorkerContext { ports, registry, hints, .. } = context;
     let own = &completed.own;

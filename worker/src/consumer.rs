@@ -1,4 +1,4 @@
-//! The consumer: takes permits, receives messages, claims operations, runs their steps, settles them.
+//! The consumer: takes permits, receives messages, claims operations, runs their steps, and completes them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,17 +23,17 @@ use crate::context::WorkerContext;
 use crate::lease_guard::LeaseGuard;
 use crate::outcome::{CompletionOutcome, counted};
 
-/// The queues in the order in which a worker looks into them. Seeds come first, as others wait for them, and images before
-/// copies, as they are short and end something.
+/// The order in which a worker polls the queues. The `seed` queue is first because other operations wait for it. The
+/// `image` queue precedes the `copy` queue because its operations are short and finish a target.
 const QUEUE_ORDER: [QueueName; 3] = [QueueName::Seed, QueueName::Image, QueueName::Copy];
 
-/// The wait after the first look at empty queues; it doubles up to the configured one.
+/// The wait after the first poll of empty queues. It doubles up to the configured maximum.
 const FIRST_EMPTY_WAIT: Duration = Duration::from_millis(20);
 
-/// How often the consumer says that it lives while all places are taken.
+/// The interval of health ticks while no permit is free.
 const BUSY_TICK: Duration = Duration::from_secs(10);
 
-/// How long a step that is to stop may take to its next checkpoint.
+/// The time limit for a step to reach a checkpoint after it was asked to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A worker's consumer.
@@ -43,20 +43,20 @@ pub struct Consumer {
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
     drain: CancellationToken,
-    /// A message was sent from here: there is no need to wait for the next look.
+    /// Notified when this worker sends a message, so that the next poll does not wait.
     sent: Arc<Notify>,
 }
 
 impl Consumer {
-    /// A consumer that works until `drain` is cancelled.
+    /// Creates a consumer that runs until `drain` is cancelled.
     #[must_use]
     pub fn new(context: WorkerContext, drain: CancellationToken) -> Self {
         let permits = Arc::new(Semaphore::new(context.settings.concurrency.max(1)));
         Self { context, permits, tasks: TaskTracker::new(), drain, sent: Arc::default() }
     }
 
-    /// Works until it is drained or, if so configured, until all queues are empty. Returns when the last step in flight
-    /// has been settled.
+    /// Runs until it is drained or, if so configured, until all queues are empty. Returns after the last step in flight
+    /// has been completed.
     pub async fn run(&self) {
         let mut idle = FIRST_EMPTY_WAIT;
         let mut complaint = RepeatLimiter::default();
@@ -97,7 +97,7 @@ impl Consumer {
         }
     }
 
-    /// Fills the free places with messages. Returns how many there were.
+    /// Receives messages for the free permits. Returns the number of messages.
     async fn poll_queues(&self) -> PortResult<usize> {
         let mut received = 0;
         for queue in QUEUE_ORDER {
@@ -106,7 +106,7 @@ impl Consumer {
             self.context.monitor.health.coordination_reached();
             received += messages.len();
             for message in messages {
-                // There is room: nobody else takes permits.
+                // This does not wait, because no other task takes permits.
                 let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
                 let pump = self.clone();
                 self.tasks.spawn(async move {
@@ -118,21 +118,23 @@ impl Consumer {
         Ok(received)
     }
 
-    /// Waits until another operation may begin; then, how many may, up to what one receive returns. None when draining.
+    /// Waits for a free permit. Returns how many messages may be received, up to the maximum of one receive. None when
+    /// draining.
     async fn wait_for_capacity(&self) -> Option<usize> {
         loop {
             tokio::select! {
                 biased;
                 () = self.drain.cancelled() => return None,
                 permit = self.permits.acquire() => { drop(permit); break }
-                // With all places taken there is nothing to turn for: that is no reason to be taken for stuck.
+                // While no permit is free, the loop does not turn. The health check must not report it as stuck.
                 () = self.context.ports.clock.sleep(BUSY_TICK) => self.context.monitor.health.tick(BUSY_TICK),
             }
         }
         Some(self.permits.available_permits().min(MAX_RECEIVE))
     }
 
-    /// Whether nothing is in flight here and no queue holds a message, not even one that another worker has in hand.
+    /// Whether no operation is in flight here and no queue contains a message, including messages that other workers
+    /// have received.
     async fn is_idle(&self) -> bool {
         if !self.tasks.is_empty() {
             return false;
@@ -145,7 +147,7 @@ impl Consumer {
         true
     }
 
-    /// Deals with a message, under a span that gives every line its operation.
+    /// Processes a message in a span that adds the operation to every log line.
     async fn handle_message(&self, queue: QueueName, message: Received) {
         let span = span(&message);
         async {
@@ -161,7 +163,7 @@ impl Consumer {
         .await;
     }
 
-    /// Runs the step of a claimed operation, and completes it.
+    /// Runs the step of a claimed operation and completes it.
     async fn run_attempt(&self, lease: &LeaseGuard) {
         let operation = lease.operation().await;
         let kind = operation.kind.as_str();
@@ -179,7 +181,7 @@ impl Consumer {
         log_completion(&ended, operation.attempts);
         let completion = complete(&self.context, lease, &ended).await;
         if matches!(completion, CompletionOutcome::Written { releases: true, .. }) {
-            // The next operation of the group is ready, and mostly no other worker is nearer to it.
+            // The next operation of the group is ready, and this worker can usually start it first.
             self.sent.notify_one();
         }
         metrics.attempt_ended(kind, began.elapsed(), counted(&ended, completion));
@@ -188,12 +190,12 @@ impl Consumer {
     async fn run_step(&self, lease: &LeaseGuard, operation: &Operation) -> StepResult {
         match self.context.registry.of(operation) {
             Some(kind) => kind.run(Attempt { shared: &self.context.steps, lease, operation }).await,
-            // A claim checks this first.
+            // The claim has already checked this.
             None => Err(AttemptError::fatal("row-damaged", "this program does not know the operation's kind").into()),
         }
     }
 
-    /// Tells the hold when the worker drains; returns when the step has not come to a checkpoint in time.
+    /// Asks the step to stop when the worker drains. Returns if the step does not reach a checkpoint in time.
     async fn drain_deadline(&self, lease: &LeaseGuard) -> StopReason {
         let asked = async {
             self.drain.cancelled().await;
@@ -211,8 +213,8 @@ impl Consumer {
     }
 }
 
-/// The span of everything that is done for a message: its job, operation, and the target's name as operators know it.
-/// It is of the gravest level, so that it is there however little is logged.
+/// The span for all work on a message: its job, its operation, and the display name of the target. It has the highest
+/// severity, so that every log level includes it.
 fn span(message: &Received) -> tracing::Span {
     match Message::decode(&message.body) {
         Ok(Message { job, operation: Some(id), .. }) => {

@@ -1,4 +1,4 @@
-//! What a worker process consists of.
+//! The context that the parts of a worker share.
 
 use std::sync::Arc;
 
@@ -10,25 +10,25 @@ use goldfleet_runtime::health::Monitor;
 use crate::gate_hints::GateHints;
 use crate::settings::WorkerSettings;
 
-/// What the parts of a worker share.
+/// The context that the parts of a worker share.
 #[derive(Clone)]
 pub struct WorkerContext {
     /// The adapters.
     pub ports: Ports,
-    /// How this worker works.
+    /// The settings of the worker.
     pub settings: Arc<WorkerSettings>,
-    /// The kinds of operations that it runs.
+    /// The kinds of operations that the worker runs.
     pub registry: Registry,
-    /// What steps share.
+    /// The context of steps.
     pub steps: StepContext,
     /// Health and metrics of the process.
     pub monitor: Monitor,
-    /// Hints that were sent to the dispatcher.
+    /// The hints that were sent to the dispatcher.
     pub(crate) hints: Arc<GateHints>,
 }
 
 impl WorkerContext {
-    /// For a process with these ports and settings, which runs every kind that goldfleet has.
+    /// Creates a context with these ports and settings and with all kinds of goldfleet.
     #[must_use]
     pub fn new(ports: Ports, settings: WorkerSettings) -> Self {
         Self {
@@ -41,13 +41,13 @@ impl WorkerContext {
         }
     }
 
-    /// The same with this monitor.
+    /// Returns the same context with another monitor.
     #[must_use]
     pub fn with_monitor(self, monitor: Monitor) -> Self {
         Self { steps: self.steps.with_monitor(monitor.clone()), monitor, ..self }
     }
 
-    /// The same with these kinds.
+    /// Returns the same context with other kinds.
     #[must_use]
     pub fn with_registry(self, registry: Registry) -> Self {
         Self { registry, ..self }

@@ -1,8 +1,8 @@
 //! Hints to the dispatcher that the openers of a gate may have ended.
 //!
-//! Workers never count openers. A hint only makes the dispatcher evaluate the gate now instead of at its next sweep, so it
-//! may be lost. At most one hint per gate and second is sent by a process, but the last one is never left out: a hint that
-//! comes too early is sent with a delay.
+//! Workers never count openers. A hint only causes the dispatcher to evaluate the gate now instead of at the next run
+//! of the reconciler, so it may be lost. A process sends at most one hint per gate and second. The last hint is never
+//! omitted: a hint that comes too early is sent with a delay.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,18 +17,18 @@ use goldfleet_ports::clock::{after, elapsed};
 use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
-/// The time between two hints at one gate.
+/// The minimum time between two hints for one gate.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The most gates that are remembered.
+/// The maximum number of gates in the state.
 const MAX_GATES: usize = 1024;
 
-/// When the last hint at each gate is or becomes visible.
+/// The time at which the last hint for each gate becomes visible.
 #[derive(Debug, Default)]
 pub(crate) struct GateHints(Mutex<HashMap<(JobId, GateKey), Timestamp>>);
 
 impl GateHints {
-    /// Sends hints for the gates that operations open which have just ended.
+    /// Sends hints for the gates of operations that have just ended.
     pub(crate) async fn send<'a>(
         &self,
         ports: &Ports,
@@ -45,7 +45,7 @@ impl GateHints {
         Ok(())
     }
 
-    /// How long a hint at a gate has to wait. None if a hint is already on its way that becomes visible later.
+    /// The delay of a hint for a gate. None if a hint was already sent that becomes visible later.
     fn delay(&self, job: &JobId, gate: &GateKey, now: Timestamp) -> Option<Duration> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() >= MAX_GATES {

@@ -1,4 +1,4 @@
-//! A lease in hand: the row it stands on, its heartbeat, the progress made under it, and the signal to stop.
+//! The lease guard: the leased row, its heartbeat, the recorded progress, and the stop signal.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,14 +20,14 @@ use uuid::Uuid;
 
 use crate::settings::WorkerSettings;
 
-/// The operation's row, and the rows beside it in its group, as last seen.
+/// The row of the operation and the other rows of its group, in the last known versions.
 pub(crate) struct GroupRows {
     pub(crate) own: Versioned<Operation>,
     pub(crate) siblings: Vec<Versioned<Operation>>,
 }
 
 impl GroupRows {
-    /// The rows of a group from the view of this operation; none where it is not among them.
+    /// Separates the row of this operation from the other rows of its group. None if the row is missing.
     pub(crate) fn of(id: &OperationId, mut group: Vec<Versioned<Operation>>) -> Option<Self> {
         let at = group.iter().position(|row| row.value.id == *id)?;
         let own = group.remove(at);
@@ -42,7 +42,7 @@ impl GroupRows {
     }
 }
 
-/// A claimed operation.
+/// The lease guard of a claimed operation.
 pub struct LeaseGuard {
     ports: Ports,
     token: Uuid,
@@ -55,7 +55,7 @@ pub struct LeaseGuard {
     stop: watch::Sender<Option<StopReason>>,
 }
 
-/// What changes between heartbeats. Its lock is never held while anyone waits.
+/// The state that changes between heartbeats. Its lock is never held across an await.
 struct LeaseState {
     progress: TransferProgress,
     output: Option<Document>,
@@ -65,7 +65,7 @@ struct LeaseState {
 }
 
 impl LeaseGuard {
-    /// The hold of a claim that has just landed.
+    /// Creates the guard of a successful claim.
     pub(crate) fn new(
         ports: Ports,
         settings: &WorkerSettings,
@@ -96,22 +96,22 @@ impl LeaseGuard {
         }
     }
 
-    /// The operation as claimed, or as last renewed.
+    /// The operation as it was claimed or last renewed.
     pub async fn operation(&self) -> Operation {
         self.rows.lock().await.own.value.clone()
     }
 
     fn lease_state(&self) -> MutexGuard<'_, LeaseState> {
-        // Nothing panics while it holds the lock but by a bug; then the data are still whole.
+        // Only a bug can cause a panic while the lock is held. Even then the data are consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Until when a step may act: the lease's end, less what clocks may differ.
+    /// The time until which a step may act: the expiry of the lease minus the tolerated clock difference.
     fn act_until(&self) -> Timestamp {
         before(self.lease_state().expires, self.clock_skew)
     }
 
-    /// Asks the step to stop. A lost lease overrides every other reason, a cancellation a shutdown.
+    /// Asks the step to stop. A lost lease overrides every other reason, and a cancellation overrides a shutdown.
     pub fn request_stop(&self, reason: StopReason) {
         self.stop.send_if_modified(|current| {
             let overrides = *current < Some(reason);
@@ -122,7 +122,7 @@ impl LeaseGuard {
         });
     }
 
-    /// Renews lease, message and progress until the hold is stopped for good.
+    /// Renews the lease, the message and the progress until the lease is lost.
     pub async fn renew_until_lost(&self) -> StopReason {
         loop {
             self.ports.clock.sleep(self.heartbeat).await;
@@ -134,13 +134,13 @@ impl LeaseGuard {
         }
     }
 
-    /// What the step has recorded so far: its progress and its output.
+    /// The progress and the output that the step has recorded so far.
     fn recorded(&self) -> (TransferProgress, Option<Document>) {
         let state = self.lease_state();
         (state.progress.clone(), state.output.clone())
     }
 
-    /// Writes a new expiry, the progress and the output to the row. Returns whether they are on the row.
+    /// Writes a new expiry, the progress and the output to the row. Returns whether the row contains them.
     async fn renew_row(&self) -> bool {
         let mut rows = self.rows.lock().await;
         let renewal = |rows: &GroupRows| {
@@ -172,7 +172,7 @@ impl LeaseGuard {
                 true
             }
             Ok(None) => false,
-            // The lease still has time. If it expires before the table answers, `ensure_held` stops the step.
+            // The lease has not expired yet. If it expires before the table responds, `ensure_held` stops the step.
             Err(error) => {
                 tracing::warn!(%error, "a heartbeat could not be written");
                 false
@@ -180,8 +180,8 @@ impl LeaseGuard {
         }
     }
 
-    /// Writes what `decide` makes of the rows. It is asked again where someone else changed them but left the lease, as a
-    /// request to cancel does. None where it makes nothing of them or the lease is gone.
+    /// Writes the commit that `decide` derives from the rows. Calls `decide` again if another process changed the rows
+    /// but not the lease, as a cancellation does. Returns None if `decide` returns None or the lease is lost.
     async fn commit_decision<F>(&self, rows: &mut GroupRows, decide: F) -> PortResult<Option<CommittedRows>>
     where
         F: Fn(&GroupRows) -> Option<Commit>,
@@ -199,7 +199,7 @@ impl LeaseGuard {
         }
     }
 
-    /// Takes over the group as someone else left it. Returns false, and stops the step, where the lease is gone.
+    /// Adopts the group with the changes of another process. Returns false and stops the step if the lease is lost.
     fn accept_concurrent_change(&self, rows: &mut GroupRows, group: Vec<Versioned<Operation>>) -> bool {
         match GroupRows::of(&rows.own.value.id, group) {
             Some(seen) if seen.own.value.held_by(self.token) => {
@@ -220,7 +220,8 @@ impl LeaseGuard {
         let now = self.ports.clock.now();
         let receipt = {
             let live = self.lease_state();
-            // The message stays invisible for a whole lease: every third of it is early enough.
+            // The message stays invisible for the duration of a lease, so renewing it every third of that time is
+            // sufficient.
             if now < after(live.receipt_renewed, self.lease / 3) {
                 return;
             }
@@ -232,7 +233,7 @@ impl LeaseGuard {
                 live.receipt = receipt;
                 live.receipt_renewed = now;
             }
-            // Whoever receives the message meanwhile finds the row leased, and leaves it alone.
+            // A worker that receives the message in the meantime finds a leased row and does nothing.
             Err(error) => tracing::debug!(%error, "a message could not be kept invisible"),
         }
     }
@@ -245,8 +246,8 @@ impl LeaseGuard {
         self.lease_state().receipt.clone()
     }
 
-    /// Writes the last word on the operation: what `decide` makes of the rows and the progress at that moment. None where it
-    /// makes nothing of them or the lease is gone.
+    /// Writes the end of the attempt: the commit that `decide` derives from the rows and the current progress. Returns
+    /// None if `decide` returns None or the lease is lost.
     pub(crate) async fn complete<F>(&self, decide: F) -> Option<CompletedRows>
     where
         F: Fn(&GroupRows, TransferProgress, Option<Document>, Timestamp) -> Option<Commit>,
@@ -299,7 +300,8 @@ impl Lease for LeaseGuard {
                 return stop;
             }
             if receiver.changed().await.is_err() {
-                // The sender lives as long as `self`, so this can't be; waiting for ever is harmless beside a step.
+                // The sender lives as long as `self`, so this is unreachable. Waiting forever is safe because the step
+                // runs concurrently.
                 std::future::pending::<()>().await;
             }
         }
@@ -334,16 +336,16 @@ impl Lease for LeaseGuard {
             return Ok(());
         }
         self.ensure_held()?;
-        // Without the row, nobody would find what was created. The attempt is repeated.
+        // Without the row, no later attempt would find what was created. The attempt is repeated.
         self.request_stop(StopReason::Lost);
         Err(StopReason::Lost)
     }
 }
 
-/// The operations that the last word on one of them changed, as they are then.
+/// The operations that a completion changed, in their new states.
 pub(crate) struct CompletedRows {
     pub(crate) own: Operation,
-    /// Those beside it in its group.
+    /// The other changed operations of the group.
     pub(crate) siblings: Vec<Operation>,
 }
 
@@ -353,7 +355,7 @@ impl CompletedRows {
         self.siblings.iter().any(|operation| operation.state == OperationState::Ready)
     }
 
-    /// What a commit makes of operations, of which this one is the own.
+    /// Extracts the changed operations from a commit. `id` is the operation of the attempt.
     fn of(id: &OperationId, commit: Commit) -> Option<Self> {
         let mut operations: Vec<_> = commit.changes.into_iter().map(|change| change.operation).collect();
         let at = operations.iter().position(|operation| operation.id == *id)?;
@@ -361,9 +363,9 @@ impl CompletedRows {
     }
 }
 
-/// What was committed.
+/// A commit that was written.
 struct CommittedRows {
     commit: Commit,
-    /// The rows' versions, in the order of the commit's changes.
+    /// The new versions of the rows, in the order of the commit's changes.
     etags: Vec<ETag>,
 }

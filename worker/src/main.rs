@@ -1,4 +1,4 @@
-//! `goldfleet-worker`: copies and makes images for as long as it runs.
+//! `goldfleet-worker`: runs operations until it is stopped.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
             if tracing::dispatcher::has_been_set() {
                 tracing::error!("{error}");
             } else {
-                // The logger itself could not be set up.
+                // The logger could not be initialized, so the error is written to stderr.
                 let _ = writeln!(std::io::stderr(), "goldfleet-worker: {error}");
             }
             ExitCode::from(code)

@@ -1,24 +1,24 @@
-//! What became of the end of an attempt.
+//! The result of completing an attempt.
 
 use goldfleet_kinds::outcome::{StepError, StepOutcome, StepResult};
 use goldfleet_model::operation::OperationState;
 use goldfleet_runtime::metrics::AttemptEnd;
 
-/// What became of the end of an attempt.
+/// The result of completing an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompletionOutcome {
-    /// It is on the row.
+    /// The result was written to the row.
     Written {
         /// The state of the operation.
         state: OperationState,
         /// Whether another operation of the group became ready.
         releases: bool,
     },
-    /// It could not be written: the lease is lost, and another worker takes over.
+    /// The result could not be written because the lease is lost. Another worker takes over.
     Lost,
 }
 
-/// The end of an attempt, as it is counted.
+/// The end of an attempt in the metrics.
 pub(crate) fn counted(ended: &StepResult, completion: CompletionOutcome) -> AttemptEnd<'_> {
     let CompletionOutcome::Written { state, .. } = completion else { return AttemptEnd::Lost };
     match (state, ended) {

@@ -1,4 +1,4 @@
-//! What both programs that run workers do: settings from the configuration, and work until a signal.
+//! The common code of the programs that run workers: settings from the configuration, and running until a signal.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::consumer::Consumer;
 use crate::context::WorkerContext;
 use crate::settings::WorkerSettings;
 
-/// The longest wait between two looks at an empty queue of the same machine, where looking costs next to nothing.
+/// The maximum wait between two polls of an empty queue on the same machine, where a poll is very cheap.
 const MAX_LOCAL_POLL: Duration = Duration::from_millis(250);
 
-/// A worker's settings, from the configuration.
+/// The settings of a worker from the configuration.
 #[must_use]
 pub fn settings(config: &Config) -> WorkerSettings {
     let worker = &config.worker;
@@ -47,16 +47,16 @@ pub fn settings(config: &Config) -> WorkerSettings {
     }
 }
 
-/// This process by machine and number, for people who read leases and events.
+/// The machine and process id of this process, shown to operators in leases and events.
 fn process_name() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}/{}", std::process::id())
 }
 
-/// Works until SIGTERM or SIGINT, or until all queues are empty where the settings say so.
+/// Runs until SIGTERM or SIGINT, or until all queues are empty if the settings say so.
 ///
 /// # Errors
-/// Where the queues are not there and can't be made, or nobody may listen where the settings say.
+/// If the queues do not exist and cannot be created, or the configured address cannot be listened on.
 pub async fn work_until_signalled(ports: Ports, settings: WorkerSettings) -> PortResult<()> {
     let monitor = Monitor::default();
     let _listening = match settings.listen {

@@ -1,4 +1,4 @@
-//! Why an attempt failed.
+//! The error of a failed attempt.
 
 use std::time::Duration;
 
@@ -6,25 +6,26 @@ use goldfleet_model::operation::Failure;
 use goldfleet_ports::error::{ErrorKind, PortError};
 use jiff::Timestamp;
 
-/// Why an attempt failed.
+/// The error of a failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptError {
     /// A stable code, listed in `docs/failures.md`.
     pub code: String,
-    /// What happened, in words; no secrets.
+    /// A description of the failure, without secrets.
     pub message: String,
     /// The service's request id.
     pub request_id: Option<String>,
-    /// How long the service asks to wait.
+    /// The wait that the service requests.
     pub retry_after: Option<Duration>,
     /// Whether another attempt may succeed.
     pub retryable: bool,
-    /// Whether the service was merely asked too much: that says nothing of the operation, and does not count against it.
+    /// Whether a service throttled. This is not a fault of the operation, so the attempt does not count against its
+    /// limit.
     pub throttled: bool,
 }
 
 impl AttemptError {
-    /// A failure that another attempt can't mend.
+    /// An error that another attempt cannot resolve.
     pub fn fatal(code: &str, message: impl Into<String>) -> Self {
         Self {
             code: code.to_owned(),
@@ -36,7 +37,7 @@ impl AttemptError {
         }
     }
 
-    /// As it is kept on the row.
+    /// The error in the form in which the row stores it.
     #[must_use]
     pub fn to_failure(&self, at: Timestamp) -> Failure {
         Failure { code: self.code.clone(), message: self.message.clone(), request_id: self.request_id.clone(), at }

@@ -1,4 +1,4 @@
-//! What a step gets: what all steps of a process share, the lease in hand, and the operation as it was claimed.
+//! The inputs of a step: the context that all steps of a process share, the lease, and the operation as it was claimed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,50 +23,50 @@ use crate::transfer::availability::ChunkAvailability;
 use crate::transfer::failover::SourceSelector;
 use crate::transfer::manifest_cache::ManifestCache;
 
-/// How steps work.
+/// The settings of steps.
 #[derive(Debug, Clone)]
 pub struct StepSettings {
-    /// The time between heartbeats of the lease. A step that waits for something looks about as often.
+    /// The time between heartbeats of the lease. A step that waits for something polls about as often.
     pub heartbeat: Duration,
-    /// Requests in flight for one copy.
+    /// The maximum number of requests in flight of one `copy` operation.
     pub chunk_requests: usize,
-    /// Requests in flight for one seed. Seeds are few, all copies of their region wait for them, and their requests take
-    /// longer, because they cross the WAN.
+    /// The maximum number of requests in flight of one `seed` operation. There are few of them, all `copy` operations
+    /// of their region wait for them, and their requests take longer because they cross the WAN.
     pub seed_requests: usize,
-    /// Requests in flight in the process.
+    /// The maximum number of requests in flight in the process.
     pub requests: usize,
-    /// Whether chunks come from the next nearest store if a store is slow or keeps failing.
+    /// Whether chunks are read from the next nearest store if a store is slow or keeps failing.
     pub detours: bool,
-    /// Whether a copy begins as a clone of an earlier version's VHD inside the staging account. No checksum proves what the
-    /// service clones: the worker reads back every byte that it does not write.
+    /// Whether an assembly starts with a clone of an earlier version's VHD inside the staging account. No checksum
+    /// proves what the service clones, so the worker reads back every byte that it does not write.
     pub clone_and_patch: bool,
-    /// The age from which a chunk that a job relies on is renewed, so that garbage collection does not delete it.
+    /// The age from which a chunk that a job needs is renewed, so that garbage collection does not delete it.
     pub renew_after: Duration,
-    /// The storage of images' disks.
+    /// The storage type of the disks of images.
     pub storage_type: StorageType,
 }
 
-/// What all steps of a process share.
+/// The context that all steps of a process share.
 #[derive(Clone)]
 pub struct StepContext {
     /// The adapters.
     pub ports: Ports,
-    /// How steps work.
+    /// The settings of steps.
     pub settings: Arc<StepSettings>,
-    /// Requests in flight.
+    /// The limiter of requests in flight.
     pub limiter: ConcurrencyLimiter,
-    /// Manifests last used.
+    /// The most recently used manifests.
     pub manifests: Arc<ManifestCache>,
-    /// The chunks that stores have.
+    /// The cached contents of stores.
     pub availability: Arc<ChunkAvailability>,
-    /// Which stores are slow or fail.
+    /// The selector of source stores, which knows which stores are slow or fail.
     pub selector: Arc<SourceSelector>,
     /// Health and metrics of the process.
     pub monitor: Monitor,
 }
 
 impl StepContext {
-    /// For a process with these ports and settings.
+    /// Creates a context with these ports and settings.
     #[must_use]
     pub fn new(ports: Ports, settings: StepSettings) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl StepContext {
         }
     }
 
-    /// The same with this monitor.
+    /// Returns the same context with another monitor.
     #[must_use]
     pub fn with_monitor(self, monitor: Monitor) -> Self {
         Self { monitor, ..self }
@@ -90,9 +90,9 @@ impl StepContext {
 /// An attempt at an operation.
 #[derive(Clone, Copy)]
 pub struct Attempt<'a> {
-    /// What all steps share.
+    /// The context that all steps share.
     pub shared: &'a StepContext,
-    /// The lease in hand.
+    /// The lease of the operation.
     pub lease: &'a dyn Lease,
     /// The operation as it was claimed.
     pub operation: &'a Operation,
@@ -122,20 +122,20 @@ impl<'a> Attempt<'a> {
         read_spec(self.operation)
     }
 
-    /// The manifest of the operation's version, from `source`.
+    /// Loads the manifest of the operation's version from `source`.
     pub(crate) async fn manifest(&self, source: &Store) -> Result<Arc<Manifest>, StepError> {
         Ok(self.shared.manifests.get(self.blobs(), source, &self.operation.image).await?)
     }
 }
 
-/// Version 1 of a specification, as a kind writes it into its rows.
+/// Creates version 1 of a specification, in the form in which a kind writes it to its rows.
 #[must_use]
 pub fn write_spec(spec: &impl Serialize) -> Document {
-    // Specifications are plain structures with text keys, which always serialise.
+    // Specifications are plain structs with text keys. Their serialization does not fail.
     Document::new(1, spec).unwrap_or_default()
 }
 
-/// Version 1 of an operation's specification.
+/// Parses version 1 of an operation's specification.
 ///
 /// # Errors
 /// A fatal `row-damaged` if it cannot be read.
@@ -145,13 +145,13 @@ pub fn read_spec<T: DeserializeOwned>(operation: &Operation) -> Result<T, Attemp
     })
 }
 
-/// The source store: the last of those that an operation may read from.
+/// The source store: the last of the stores that an operation may read from.
 pub(crate) fn source_of(from: &[Store]) -> Result<&Store, AttemptError> {
-    // A plan always names one. Without one nothing can be done, which must not count as done.
+    // A plan always names a store. An operation without one cannot run, and must not count as done.
     from.last().ok_or_else(|| AttemptError::fatal("row-damaged", "the operation's row names no store to read from"))
 }
 
-/// The digest of the content that a VHD has or is to have.
+/// The digest of the content that a VHD has or will have.
 ///
 /// # Errors
 /// A fatal `vhd-foreign` if goldfleet did not make the blob.

@@ -1,4 +1,4 @@
-//! What a kind of operation implements.
+//! The interface of a kind of operation.
 
 use async_trait::async_trait;
 use goldfleet_model::ids::Region;
@@ -12,111 +12,112 @@ use goldfleet_ports::error::PortResult;
 use crate::context::Attempt;
 use crate::outcome::{StepError, StepOutcome};
 
-/// A kind of operation: how it runs, and what the rest of goldfleet shows and does with it.
+/// A kind of operation: how it runs, and how the other parts of goldfleet show and use it.
 ///
-/// The engine, status, dashboard, retry, verify and history use this trait only. None of them names a kind.
+/// The engine, status, dashboard, retry, verify and history use only this trait. None of them names a kind.
 #[async_trait]
 pub trait Kind: Send + Sync {
     /// The id in rows, metrics and JSON: see [`KindId`](goldfleet_model::operation::KindId).
     fn id(&self) -> &'static str;
 
-    /// The newest version of the specification that this program reads. A row with a newer one is kept and shown, and never
-    /// claimed.
+    /// The newest version of the specification that this program supports. A row with a newer version is kept and
+    /// shown, but not claimed.
     fn spec_version(&self) -> u16 {
         1
     }
 
-    /// The queue that its operations are announced in. Kinds share three queues, each with its own rate: `seed` for
-    /// transfers between regions, `copy` for transfers within a region, `image` for calls of Resource Manager.
+    /// The queue for messages of this kind. Kinds share three queues, each with its own rate: `seed` for transfers
+    /// between regions, `copy` for transfers within a region, `image` for calls of Resource Manager.
     fn queue(&self) -> QueueName;
 
-    /// What its operations accomplish, in a few words, for the dashboard: "Images made".
+    /// The title on the dashboard: a few words about what the operations accomplish, for example "Images made".
     fn title(&self) -> &'static str;
 
-    /// What an operation produces, if that has a name: a store, an image.
+    /// The name of an operation's product, if it has one: a store, an image.
     fn produces(&self, _operation: &Operation) -> Option<String> {
         None
     }
 
-    /// Whether a target has what the job delivers when an operation of this kind is done there.
+    /// Whether a target has what the job delivers once an operation of this kind is done there.
     fn delivers(&self) -> bool {
         false
     }
 
-    /// Where the bytes of an operation come from and go to, if it transfers chunks.
+    /// The source and destination of an operation's bytes, if it transfers chunks.
     fn transfer(&self, _operation: &Operation) -> Option<Transfer> {
         None
     }
 
-    /// The blob that an operation leaves behind and that nothing needs when the job has ended.
+    /// The blob that an operation creates and that is no longer needed after the job has ended.
     fn temporary_blob(&self, _ports: &Ports, _operation: &Operation) -> Option<BlobAddress> {
         None
     }
 
-    /// Whether a failure with this code means that the output of the operation before it in its group is gone, so that a
-    /// retry has to begin there.
+    /// Whether a failure with this code means that the output of the previous operation in the group no longer exists,
+    /// so that a retry must start with that operation.
     fn lacks_input(&self, _code: &str) -> bool {
         false
     }
 
-    /// What `verify` looks at for an operation that is done.
+    /// What `verify` checks for an operation that is done.
     fn verification(&self, _ports: &Ports, _operation: &Operation) -> Verification {
         Verification::Probe
     }
 
-    /// Looks whether the effect of an operation is in place, and changes nothing.
+    /// Checks whether the effect of an operation is in place. Changes nothing.
     ///
     /// # Errors
-    /// If the services refuse or cannot be reached.
+    /// If the services refuse the requests or cannot be reached.
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe>;
 
-    /// Runs an attempt. It can be repeated at any point: the successor of a killed worker runs it again.
+    /// Runs an attempt. It must be repeatable after an interruption at any point: after a worker is killed, another
+    /// worker runs it again.
     ///
     /// # Errors
     /// [`StepError`] if it was stopped or the attempt failed.
     async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError>;
 }
 
-/// What a probe finds.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
-    /// Nothing is in place.
+    /// Nothing exists.
     Absent,
-    /// A part is in place, or a change is in progress.
+    /// A part exists, or a change is in progress.
     Underway,
     /// The effect is in place.
     Done,
-    /// There is something of ours with other content.
+    /// Something exists that goldfleet created with other content.
     Stale,
-    /// There is something that goldfleet did not make, or another image's. It is left alone.
+    /// Something exists that goldfleet did not create, or that belongs to another image. It is not changed.
     Foreign,
 }
 
-/// Where chunks come from and go to.
+/// The source and destination of chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transfer {
     /// The store that is filled. None if the chunks go to a target.
     pub fills: Option<Store>,
-    /// The stores that chunks are read from, the nearest first.
+    /// The stores that chunks are read from, nearest first.
     pub from: Vec<Store>,
 }
 
-/// What `verify` looks at.
+/// What `verify` checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verification {
     /// A store that should have every chunk.
     Store(Store),
-    /// A VHD that should be complete. It may be gone once the target has what the job delivers.
+    /// A VHD that should be complete. It may be deleted once the target has what the job delivers.
     Vhd(BlobAddress),
-    /// A managed image that should be made of the version.
+    /// A managed image that should contain the version.
     Image {
         /// The image.
         id: ManagedImageId,
-        /// Its region.
+        /// The region of the image.
         region: Region,
-        /// The tenant of its subscription, if it differs from the credential's.
+        /// The tenant of its subscription, if it differs from the tenant of the credential.
         tenant: Option<String>,
     },
-    /// The kind's own probe should find its effect.
+    /// The probe of the kind, which should find its effect.
     Probe,
 }

@@ -1,10 +1,10 @@
-//! Kinds of operations: everything that belongs to one kind is in its folder, and [`registry`] lists them.
+//! Kinds of operations. Each kind has its own folder, and [`registry`] lists them.
 //!
 //! - [`kind`]: the trait that a kind implements.
-//! - [`context`]: what steps get: ports, settings, caches, and the lease in hand.
-//! - [`messages`]: how operations are announced.
-//! - [`outcome`], [`attempt_error`]: how a step ends.
-//! - [`transfer`]: moving chunks between stores and VHDs, used by several kinds.
+//! - [`context`]: the inputs of steps: ports, settings, caches, and the lease.
+//! - [`messages`]: the messages of operations.
+//! - [`outcome`], [`attempt_error`]: the results of steps.
+//! - [`transfer`]: moves chunks between stores and VHDs for several kinds.
 //! - [`seed`], [`copy`], [`image`]: the kinds.
 //!
 //! To add a kind, write its folder and add one line to [`registry`].

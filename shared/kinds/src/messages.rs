@@ -14,7 +14,7 @@ use crate::registry::Registry;
 /// a program that knows it.
 ///
 /// # Errors
-/// If the queue refuses or cannot be reached.
+/// If the queue refuses the message or cannot be reached.
 pub async fn announce(ports: &Ports, registry: &Registry, operation: &Operation) -> PortResult<()> {
     let Some(kind) = registry.get(&operation.kind) else {
         tracing::warn!(operation = %operation.id, kind = %operation.kind, "this program does not know the kind of an operation");

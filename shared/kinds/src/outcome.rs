@@ -1,4 +1,4 @@
-//! How steps end.
+//! The results of steps.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use goldfleet_ports::error::PortError;
 use crate::attempt_error::AttemptError;
 use crate::lease::StopReason;
 
-/// How a step ended.
+/// The result of a step.
 pub type StepResult = Result<StepOutcome, StepError>;
 
-/// How a step ended without an error.
+/// The result of a step that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepOutcome {
     /// The operation's effect is in place.
     Done,
-    /// Nothing can be done until something else has happened. Run again after this time.
+    /// The step must wait for something else. Run it again after this time.
     RequeueAfter(Duration),
 }
 
-/// Why a step ended before its end.
+/// The reason why a step did not finish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepError {
-    /// It was asked to stop.
+    /// The step was asked to stop.
     Stopped(StopReason),
     /// The attempt failed.
     Failed(AttemptError),

@@ -15,7 +15,7 @@ use crate::{copy, image, seed};
 pub struct Registry(Vec<Arc<dyn Kind>>);
 
 impl Default for Registry {
-    /// Every kind that goldfleet has.
+    /// All kinds of goldfleet.
     fn default() -> Self {
         Self(vec![
             Arc::new(seed::Seed), //
@@ -26,14 +26,14 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// The same with one more kind.
+    /// Returns the same registry with one more kind.
     #[must_use]
     pub fn with(mut self, kind: impl Kind + 'static) -> Self {
         self.0.push(Arc::new(kind));
         self
     }
 
-    /// The kind with this id.
+    /// The kind with this id. None if the program does not know it.
     #[must_use]
     pub fn get(&self, id: &KindId) -> Option<&dyn Kind> {
         self.find(id.as_str())
@@ -43,19 +43,19 @@ impl Registry {
         self.0.iter().find(|kind| kind.id() == id).map(Arc::as_ref)
     }
 
-    /// The kind of an operation, if this program knows it and the version of its specification.
+    /// The kind of an operation, if this program knows the kind and the version of its specification.
     #[must_use]
     pub fn of(&self, operation: &Operation) -> Option<&dyn Kind> {
         self.get(&operation.kind).filter(|kind| operation.spec.v <= kind.spec_version())
     }
 
-    /// Whether a target has what its job delivers when this operation is done there.
+    /// Whether a target has what its job delivers once this operation is done there.
     #[must_use]
     pub fn delivers(&self, operation: &Operation) -> bool {
         self.get(&operation.kind).is_some_and(Kind::delivers)
     }
 
-    /// The blob that an operation leaves behind and that nothing needs when the job has ended.
+    /// The blob that an operation creates and that is no longer needed after the job has ended.
     #[must_use]
     pub fn temporary_blob(&self, ports: &Ports, operation: &Operation) -> Option<BlobAddress> {
         self.get(&operation.kind)?.temporary_blob(ports, operation)
@@ -71,7 +71,7 @@ impl Registry {
         self.0.iter().map(Arc::as_ref)
     }
 
-    /// The place of a kind in the order of the registry. Kinds that it does not know come last.
+    /// The position of a kind in the registry. Unknown kinds come last.
     #[must_use]
     pub fn order(&self, id: &KindId) -> usize {
         self.0.iter().position(|kind| kind.id() == id.as_str()).unwrap_or(self.0.len())

@@ -1,5 +1,4 @@
-//! A thin client of Resource Manager on the SDK's pipeline: requests with an api-version, and operations that take their
-//! time.
+//! A thin Resource Manager client on the SDK's pipeline: requests with an api-version, and long-running operations.
 
 use std::time::Duration;
 
@@ -14,45 +13,45 @@ use super::error::{ErrorResponse, port_error, retry_after};
 use super::failure::{error, failure_of_operation};
 use super::policies::Tenant;
 
-/// How long to wait before asking again where the service does not say.
+/// The poll interval if the service does not send one.
 const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 const ASYNC_OPERATION: HeaderName = HeaderName::from_static("azure-asyncoperation");
 const LOCATION: HeaderName = HeaderName::from_static("location");
 
-/// Resource Manager, as the process's identity.
+/// A Resource Manager client that uses the identity of the process.
 #[derive(Clone)]
 pub struct ResourceManager {
     endpoint: Url,
     pipeline: Pipeline,
 }
 
-/// What Resource Manager answers.
+/// A response of Resource Manager.
 pub(super) struct ArmResponse {
     pub(super) status: u16,
     pub(super) headers: Headers,
     pub(super) body: Value,
 }
 
-/// Where to ask how far an operation is. Addresses are opaque, may hold a signature, and stay in memory.
+/// The address at which to poll an operation. Addresses are opaque, may contain a signature, and stay in memory.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
 pub(super) enum PollTarget {
-    /// At the address of the operation, whose answer says its status.
+    /// The address of the operation. Its response contains the status.
     Operation {
         /// The address.
         url: String,
     },
-    /// At the address of the result: 202 until there is one.
+    /// The address of the result. It returns 202 until the result exists.
     Result {
         /// The address.
         url: String,
     },
-    /// At the resource itself.
+    /// The resource itself.
     Resource,
 }
 
-/// How far an operation is.
+/// The status of a long-running operation.
 pub(super) enum OperationStatus {
     Done,
     InProgress(PollTarget, Duration),
@@ -60,10 +59,10 @@ pub(super) enum OperationStatus {
 }
 
 impl ResourceManager {
-    /// Resource Manager at `endpoint`.
+    /// Creates a client for the Resource Manager at `endpoint`.
     ///
     /// # Errors
-    /// Where `endpoint` is no address.
+    /// Returns an error if `endpoint` is not a valid URL.
     pub fn new(connection: &Connection, endpoint: &str) -> PortResult<Self> {
         let endpoint = Url::parse(endpoint).map_err(|error| {
             PortError::new(ErrorKind::Invalid, format!("resource_manager_endpoint {endpoint:?}: {error}"))
@@ -72,7 +71,7 @@ impl ResourceManager {
         Ok(Self { endpoint, pipeline: connection.pipeline(&scope) })
     }
 
-    /// A request to the resource at `path` (which begins with a slash), and its answer, whatever it is.
+    /// Sends a request for the resource at `path`, which begins with a slash. Returns the response with any status.
     pub(super) async fn call(
         &self,
         method: Method,
@@ -88,7 +87,8 @@ impl ResourceManager {
         self.send(Request::new(url, method), body, tenant, path).await
     }
 
-    /// The resource at `path`; none where it is not there. A resource group or subscription that is not there is an error.
+    /// Reads the resource at `path`. Returns None if it does not exist. A missing resource group or subscription is an
+    /// error.
     pub(super) async fn get(&self, path: &str, api_version: &str, tenant: Option<&str>) -> PortResult<Option<Value>> {
         let reply = self.call(Method::Get, path, api_version, None, tenant).await?;
         match reply.error_of_response() {
@@ -102,7 +102,8 @@ impl ResourceManager {
         }
     }
 
-    /// Asks how far an operation is. None where the address is no longer known, or not ours to ask: then the resource tells.
+    /// Polls an operation. Returns None if the address is unknown to the service or the identity may not read it. The
+    /// caller then reads the resource instead.
     pub(super) async fn poll(
         &self,
         poll: &PollTarget,
@@ -115,7 +116,8 @@ impl ResourceManager {
         let wait = reply.wait();
         match (poll, reply.error_of_response()) {
             (_, Some(refusal)) if refusal.status == 404 || is_poll_denied(&refusal) => Ok(None),
-            // The operation's own address refuses only to tell; the result's tells how the operation ended.
+            // An error from the address of the operation only means that the poll failed. An error from the address of
+            // the result is the outcome of the operation.
             (PollTarget::Operation { .. }, Some(refusal)) => Err(error(refusal, what)),
             (_, Some(refusal)) => match error(refusal, what) {
                 error if error.is_retryable() => Err(error),
@@ -131,7 +133,7 @@ impl ResourceManager {
         }
     }
 
-    /// The next page of a list, at the address that the page before gave.
+    /// Reads the next page of a list at the address from the previous page.
     pub(super) async fn next_page(&self, url: &str, tenant: Option<&str>, what: &str) -> PortResult<Value> {
         match Url::parse(url) {
             Ok(parsed) if self.is_ours(url) => {
@@ -142,9 +144,9 @@ impl ResourceManager {
         }
     }
 
-    /// What the answer to a change says of how far it is.
+    /// The status of a change according to the first response.
     pub(super) fn initial_status(&self, reply: &ArmResponse, what: &str) -> OperationStatus {
-        // What was merely accepted may still show the state of the time before.
+        // After 202, the body may still show the state before the change.
         match status(reply.body.pointer("/properties/provisioningState"), reply.status) {
             ProvisioningStatus::Failed if reply.status != 202 => {
                 OperationStatus::Failed(failure_of_operation(reply, what))
@@ -154,7 +156,8 @@ impl ResourceManager {
         }
     }
 
-    /// Where an answer says to ask. Only addresses of Resource Manager itself are followed, as the token goes with them.
+    /// The address that a response names for polling. Only addresses of Resource Manager itself are accepted, because
+    /// the token is sent to them.
     fn poll_target(&self, reply: &ArmResponse) -> PollTarget {
         let header =
             |name: &HeaderName| reply.headers.get_optional_str(name).filter(|url| self.is_ours(url)).map(str::to_owned);
@@ -165,7 +168,7 @@ impl ResourceManager {
     }
 
     fn is_ours(&self, url: &str) -> bool {
-        // Regional addresses such as westeurope.management.azure.com are Resource Manager's too.
+        // Regional addresses such as westeurope.management.azure.com also belong to Resource Manager.
         let of = |url: &Url| url.host_str().map(str::to_owned).zip(url.port_or_known_default());
         let (Ok(url), Some((own, own_port))) = (Url::parse(url), of(&self.endpoint)) else { return false };
         url.scheme() == "https"
@@ -198,13 +201,13 @@ impl ResourceManager {
 }
 
 impl ArmResponse {
-    /// What it refuses, if it does.
+    /// The error of the response, or None for a success.
     pub(super) fn error_of_response(&self) -> Option<ErrorResponse> {
         let failed = !(200..300).contains(&self.status);
         failed.then(|| ErrorResponse::read(self.status, &self.headers, self.body.to_string().as_bytes()))
     }
 
-    /// The answer, or the error that it is, told of `what`.
+    /// Returns the response, or its error with `what` in the message.
     pub(super) fn check_status(self, what: &str) -> PortResult<Self> {
         match self.error_of_response() {
             None => Ok(self),
@@ -217,8 +220,8 @@ impl ArmResponse {
     }
 }
 
-/// Whether it is the look at an operation that is refused, and not the operation. Operations lie beside resource groups, in
-/// `SUBSCRIPTION/providers/Microsoft.Compute/locations`, where a role that was given on a group does not reach.
+/// Whether the error refuses the poll and not the operation. Operations are outside resource groups, in
+/// `SUBSCRIPTION/providers/Microsoft.Compute/locations`, which a role on a resource group does not cover.
 fn is_poll_denied(refusal: &ErrorResponse) -> bool {
     refusal.code == "AuthorizationFailed" && refusal.message.contains("/locations/")
 }
@@ -229,8 +232,9 @@ enum ProvisioningStatus {
     Failed,
 }
 
-/// What an answer with an HTTP status says of its operation's or resource's state. Source: Resource Manager, asynchronous
-/// operations: Succeeded, Failed and Canceled are ends, all else is under way; without a word of it, the HTTP status tells.
+/// The state of an operation or resource according to a response with the HTTP status `http`. Source: Resource Manager,
+/// asynchronous operations: Succeeded, Failed and Canceled are final, all other values mean in progress. Without a
+/// value, the HTTP status decides.
 fn status(said: Option<&Value>, http: u16) -> ProvisioningStatus {
     match said.and_then(Value::as_str) {
         Some("Succeeded") => ProvisioningStatus::Succeeded,

@@ -1,5 +1,5 @@
-//! The credentials that a configuration can name. Identifiers and secrets come from the variables that the Azure
-//! libraries read: `AZURE_TENANT_ID`, `AZURE_CLIENT_ID`, `AZURE_CLIENT_SECRET`, `AZURE_FEDERATED_TOKEN_FILE`.
+//! The credentials that a configuration can name. Identifiers and secrets come from the environment variables of the
+//! Azure libraries: `AZURE_TENANT_ID`, `AZURE_CLIENT_ID`, `AZURE_CLIENT_SECRET`, `AZURE_FEDERATED_TOKEN_FILE`.
 
 use std::env;
 use std::sync::{Arc, OnceLock};
@@ -20,20 +20,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use goldfleet_azure_settings::{Credential, Environment, Identity};
 
-/// How long a machine's identity may take to show that it is there, where others are to be tried after it. The address it
-/// is asked at answers at once in Azure, and outside nobody does.
+/// The timeout of the probe for a managed identity when other credentials follow in the chain. In Azure the metadata
+/// endpoint responds immediately. Outside Azure nothing responds.
 const IMDS_PROBE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// How long a token for an emulator holds.
+/// The lifetime of a token for an emulator.
 const EMULATOR_TOKEN: Duration = Duration::hours(1);
 
-/// The tenant of a token for an emulator, where none is asked for.
+/// The tenant of a token for an emulator if no tenant is requested.
 const EMULATOR_TENANT: &str = "00000000-0000-0000-0000-000000000000";
 
-/// Makes the credential of an identity, for `tenant` where it is not the identity's own.
+/// Creates the credential of an identity, for `tenant` if it differs from the tenant of the identity.
 ///
 /// # Errors
-/// Where the credential can't even be begun with: a variable is missing, or malformed.
+/// Returns an error if the credential cannot be constructed because a variable is missing or malformed.
 pub(super) fn build(
     identity: &Identity,
     transport: &Transport,
@@ -95,8 +95,8 @@ impl CredentialBuilder<'_> {
     }
 
     fn managed_identity(&self) -> Result<Arc<dyn TokenCredential>> {
-        // A managed identity lives in one tenant. Asked for another's, the service would hand out a token of its own
-        // tenant all the same, and the refusal would come later and say less.
+        // A managed identity belongs to one tenant. For another tenant the service would return a token of its own
+        // tenant, and a less specific error would follow later.
         if let Some(tenant) = self.tenant
             && env::var("AZURE_TENANT_ID").is_ok_and(|own| own != tenant)
         {
@@ -141,7 +141,7 @@ fn variable(name: &str) -> Result<String> {
     })
 }
 
-/// Credentials to be tried in order. The one that first gives a token is kept to.
+/// Credentials that are tried in order. The first one that returns a token is used from then on.
 #[derive(Debug)]
 struct CredentialChain {
     links: Vec<(&'static str, Result<Arc<dyn TokenCredential>>)>,
@@ -166,7 +166,7 @@ impl TokenCredential for CredentialChain {
             match token {
                 Ok(Ok(token)) => {
                     tracing::debug!(credential = name, "a credential was found");
-                    // Two tasks may find one at the same time: then it is the same one.
+                    // Two tasks may find a credential at the same time. It is the same one.
                     self.found.get_or_init(|| index);
                     return Ok(token);
                 }
@@ -183,7 +183,7 @@ fn probe_timeout(name: &str) -> std::time::Duration {
     if name == "managed-identity" { IMDS_PROBE_TIMEOUT } else { std::time::Duration::from_secs(60) }
 }
 
-/// Unsigned tokens, which only an emulator takes. The configuration sees to it that nobody else is sent one.
+/// Unsigned tokens, which only an emulator accepts. The configuration ensures that no other service receives one.
 #[derive(Debug)]
 struct EmulatorCredential {
     tenant: String,
@@ -206,7 +206,7 @@ impl TokenCredential for EmulatorCredential {
         });
         let part = |json: String| URL_SAFE_NO_PAD.encode(json);
         let header = part(r#"{"alg":"none","typ":"JWT"}"#.to_owned());
-        // Azurite looks for three parts, and not at the last of them.
+        // Azurite requires three parts and does not check the last one.
         Ok(AccessToken::new(Secret::new(format!("{header}.{}.unsigned", part(claims.to_string()))), expires_on))
     }
 }

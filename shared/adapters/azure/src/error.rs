@@ -1,7 +1,7 @@
-//! What Azure's errors mean, and what may be said of them.
+//! The conversion of Azure's errors, and which parts of them are shown.
 //!
-//! Of the SDK's errors only the service's code, its first line and the request's id go on: addresses, and with them
-//! signatures, stay behind.
+//! Only the service's code, the first line of its message and the request id are kept from an SDK error. Addresses are
+//! dropped, because they may contain signatures.
 
 use std::error::Error as _;
 use std::fmt::Display;
@@ -23,10 +23,10 @@ const RETRY_AFTER: HeaderName = HeaderName::from_static("retry-after");
 const RETRY_AFTER_MS: [HeaderName; 2] =
     [HeaderName::from_static("retry-after-ms"), HeaderName::from_static("x-ms-retry-after-ms")];
 
-/// The most characters of a service's message that are kept: policy refusals bring pages of JSON.
+/// The maximum number of characters that are kept of a service's message: policy refusals contain pages of JSON.
 const MAX_MESSAGE: usize = 600;
 
-/// Why a service refused: what its answer says.
+/// The error that a service's response describes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ErrorResponse {
     pub(super) status: u16,
@@ -39,7 +39,7 @@ pub(super) struct ErrorResponse {
 }
 
 impl ErrorResponse {
-    /// Reads an answer that is no success.
+    /// Parses a response that is not a success.
     pub(super) fn read(status: u16, headers: &Headers, body: &[u8]) -> Self {
         let (code, message) = code_and_message(body);
         let id = [&CORRELATION_ID, &REQUEST_ID].into_iter().find_map(|name| headers.get_optional_str(name));
@@ -53,7 +53,7 @@ impl ErrorResponse {
         }
     }
 
-    /// As an error of a port, told of `what`.
+    /// Converts the response to a port error with `what` in the message.
     pub(super) fn into_port_error(self, what: impl Display) -> PortError {
         let kind = error_kind(self.status, &self.code);
         let said = match (self.code.is_empty(), self.message.is_empty()) {
@@ -72,7 +72,7 @@ impl ErrorResponse {
     }
 }
 
-/// What the SDK reports, as an error of a port, told of `what`.
+/// Converts an SDK error to a port error with `what` in the message.
 pub(super) fn port_error(what: impl Display, error: &Error) -> PortError {
     match error.kind() {
         Sdk::HttpResponse { status, error_code, raw_response } => {
@@ -87,7 +87,8 @@ pub(super) fn port_error(what: impl Display, error: &Error) -> PortError {
             ErrorKind::Unavailable,
             format!("{what}: the service can't be reached: {}", innermost_cause(error)),
         ),
-        // A token endpoint that is down for a minute must not fail a thousand operations for good.
+        // The error is retryable: a token endpoint that is down for a minute must not fail a thousand operations
+        // permanently.
         Sdk::Credential => {
             PortError::new(ErrorKind::Unavailable, format!("{what}: no token: {}", first_line(&error.to_string())))
                 .with_code("credential-unavailable")
@@ -96,8 +97,8 @@ pub(super) fn port_error(what: impl Display, error: &Error) -> PortError {
     }
 }
 
-/// What a source said to the service that was to read it, as an error of a port, told of `what`; none where the answer says
-/// nothing of a source. Source: Azure Storage, status and error codes, copy API error response.
+/// The error of a source that the service tried to read, as a port error with `what` in the message. Returns None if
+/// the response does not concern a source. Source: Azure Storage, status and error codes, copy API error response.
 pub(super) fn source_error(what: impl Display, error: &Error) -> Option<PortError> {
     let Sdk::HttpResponse { raw_response: Some(raw), .. } = error.kind() else { return None };
     let status = raw.headers().get_optional_str(&SOURCE_STATUS)?.parse().ok()?;
@@ -105,7 +106,7 @@ pub(super) fn source_error(what: impl Display, error: &Error) -> Option<PortErro
     Some(ErrorResponse { status, code, ..read_raw(raw) }.into_port_error(what))
 }
 
-/// A success whose answer lacks `part`, told of `what`.
+/// The error for a success whose response lacks `part`.
 pub(super) fn incomplete(what: impl Display, part: &str) -> PortError {
     PortError::new(ErrorKind::Unavailable, format!("{what}: the service's answer has no {part}"))
 }
@@ -114,7 +115,7 @@ fn read_raw(raw: &RawResponse) -> ErrorResponse {
     ErrorResponse::read(raw.status().into(), raw.headers(), raw.body())
 }
 
-/// The innermost reason of an error: the outer ones of an HTTP client name the address.
+/// The innermost cause of an error. The outer errors of an HTTP client contain the address.
 fn innermost_cause(error: &Error) -> String {
     let mut innermost: Option<&dyn std::error::Error> = None;
     let mut next = error.source();
@@ -125,7 +126,7 @@ fn innermost_cause(error: &Error) -> String {
     first_line(&innermost.map_or_else(|| error.to_string(), ToString::to_string))
 }
 
-/// What an error means. Source: the error codes of the Blob, Queue and Table services, and the common ones of storage
+/// The kind of an error. Source: the error codes of the Blob, Queue and Table services, and the common ones of storage
 /// and Resource Manager.
 fn error_kind(status: u16, code: &str) -> ErrorKind {
     match (status, code) {
@@ -134,7 +135,7 @@ fn error_kind(status: u16, code: &str) -> ErrorKind {
         (400, "PopReceiptMismatch") | (412, _) => ErrorKind::Conflict,
         (404, _) => ErrorKind::NotFound,
         (409, "ContainerBeingDeleted" | "QueueBeingDeleted" | "TableBeingDeleted") => ErrorKind::Unavailable,
-        // No waiting mends these.
+        // A retry of these cannot succeed.
         (409, "BlobImmutableDueToPolicy" | "BlobImmutableDueToLegalHold") => ErrorKind::Denied,
         (409, code) if code.ends_with("AlreadyExists") => ErrorKind::AlreadyExists,
         (409, _) => ErrorKind::Conflict,
@@ -145,7 +146,7 @@ fn error_kind(status: u16, code: &str) -> ErrorKind {
     }
 }
 
-/// The wait that a service asks for: in milliseconds, in seconds, or until a date.
+/// The wait that a service requests: in milliseconds, in seconds, or until a date.
 pub(super) fn retry_after(headers: &Headers) -> Option<Duration> {
     let number = |name: &HeaderName| headers.get_optional_str(name)?.trim().parse::<u64>().ok();
     if let Some(millis) = RETRY_AFTER_MS.iter().find_map(number) {
@@ -158,7 +159,7 @@ pub(super) fn retry_after(headers: &Headers) -> Option<Duration> {
     Some(Duration::try_from(date - azure_core::time::OffsetDateTime::now_utc()).unwrap_or_default())
 }
 
-/// The code and the message of an error's body: Resource Manager's JSON, the tables' JSON, or storage's XML.
+/// The code and the message of an error body: Resource Manager's JSON, the Table service's JSON, or storage's XML.
 fn code_and_message(body: &[u8]) -> (Option<String>, Option<String>) {
     let text = String::from_utf8_lossy(body);
     if let Ok(json) = serde_json::from_str::<Value>(&text) {
@@ -197,7 +198,7 @@ pub(super) fn first_line(message: &str) -> String {
     }
 }
 
-/// `AuthorizationFailed` as `authorization-failed`.
+/// Converts a code to kebab case, for example `AuthorizationFailed` to `authorization-failed`.
 pub(super) fn kebab(code: &str) -> String {
     let mut kebab = String::with_capacity(code.len() + 4);
     let mut before_was_lower = false;

@@ -17,32 +17,33 @@ use super::arm::{OperationStatus, PollTarget, ResourceManager};
 /// The version of the images API. Source: Microsoft.Compute, ComputeRP 2025-04-01.
 const API: &str = "2025-04-01";
 
-/// How long to wait before looking at a resource again whose change is known by the resource alone.
+/// The poll interval of a resource if the resource itself is the only way to observe a change.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Managed images of the subscriptions that the process's identity may work on.
+/// Managed images in the subscriptions that the identity of the process can access.
 pub struct AzureImages {
     arm: ResourceManager,
     cloud: AzureCloud,
 }
 
-/// How many looks at a resource may show what it was before a change, while nothing of the change was seen: half a minute. Source:
-/// none that says how long. Resource Manager answers from caches, and of an accepted change it may tell the state of before.
+/// How many reads of a resource may return the state before a change while the change has not been observed. At the
+/// poll interval, this is half a minute. Azure documents no limit. Resource Manager answers from caches and may return
+/// the old state after it accepted a change.
 const MAX_STALE_READS: u8 = 6;
 
-/// What it takes to ask how far a change is: a pending change's address.
+/// The information that is needed to poll a pending change.
 #[derive(Serialize, Deserialize)]
 struct PollToken {
     poll: PollTarget,
     change: Change,
 }
 
-/// A change that was asked for, and what is known of it.
+/// A requested change and its known state.
 #[derive(Serialize, Deserialize)]
 struct Change {
     tenant: Option<String>,
     removal: bool,
-    /// How many more looks may show what was before.
+    /// How many more reads may return the state before the change.
     #[serde(rename = "doubts")]
     stale_reads: u8,
 }
@@ -54,7 +55,7 @@ impl Change {
 }
 
 impl AzureImages {
-    /// The images behind `arm`, whose VHDs lie at the endpoints that `cloud` gives.
+    /// Opens the images behind `arm`. Their VHDs are at the endpoints of `cloud`.
     #[must_use]
     pub fn new(arm: ResourceManager, cloud: &AzureCloud) -> Self {
         Self { arm, cloud: cloud.clone() }
@@ -95,8 +96,9 @@ impl AzureImages {
         })
     }
 
-    /// How far a change is by what the resource itself shows. An end that is not the one wanted may be that of the time before:
-    /// it is believed once the change was seen under way, or after some looks.
+    /// The status of a change according to the resource itself. A final state that differs from the requested one may
+    /// be the state before the change. It counts only after the change was observed in progress, or after several
+    /// reads.
     async fn status_of_resource(&self, id: &ManagedImageId, change: &mut Change) -> PortResult<OperationStatus> {
         let again = OperationStatus::InProgress(PollTarget::Resource, POLL_INTERVAL);
         let shown = self.get(id, change.tenant.as_deref()).await?.map(|image| image.provisioning);
@@ -131,7 +133,7 @@ impl ImageService for AzureImages {
     async fn get(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
         let Some(resource) = self.arm.get(&id.to_string(), API, tenant).await? else { return Ok(None) };
         let region = resource.get("location").and_then(Value::as_str).unwrap_or_default();
-        // Some answers give the region's display name.
+        // Some responses contain the display name of the region.
         let region = region.to_ascii_lowercase().replace(' ', "").parse().map_err(|error| {
             PortError::new(ErrorKind::Unavailable, format!("{id}: its location can't be read: {error}"))
         })?;

@@ -1,4 +1,4 @@
-//! What Resource Manager and storage say of themselves, for `goldfleet doctor`.
+//! Reads the state of Resource Manager and storage for `goldfleet doctor`.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ const STORAGE: &str = "2025-01-01";
 const LOCKS: &str = "2020-05-01";
 const PERMISSIONS: &str = "2022-04-01";
 
-/// Looks at Azure.
+/// Reads the state of Azure.
 pub struct AzureInspector {
     connection: Connection,
     arm: ResourceManager,
@@ -31,7 +31,7 @@ pub struct AzureInspector {
 }
 
 impl AzureInspector {
-    /// Looks at Azure over `connection`, through `arm` and `blobs`.
+    /// Creates an inspector that uses `connection`, `arm` and `blobs`.
     #[must_use]
     pub fn new(connection: &Connection, arm: ResourceManager, blobs: AzureBlobs) -> Self {
         Self { connection: connection.clone(), arm, blobs }
@@ -42,7 +42,7 @@ impl AzureInspector {
         Ok(reply.check_status(path)?.body)
     }
 
-    /// All values of a list, page after page.
+    /// Reads all pages of a list.
     async fn list(&self, path: &str, version: &str, tenant: Option<&str>) -> PortResult<Vec<Value>> {
         let mut page = self.get(path, version, tenant).await?;
         let mut values = Vec::new();
@@ -165,12 +165,13 @@ impl Inspector for AzureInspector {
     }
 }
 
-/// A region, from its name or its name for people.
+/// A region, from its name or its display name.
 fn region(value: &Value) -> Option<Region> {
     value.as_str()?.to_ascii_lowercase().replace(' ', "").parse().ok()
 }
 
-/// A lock, if it holds for a resource group or for images in it. The list has those of everything in the group as well.
+/// A lock, if it applies to a resource group or to images in it. The list also contains the locks of all other
+/// resources in the group.
 fn lock(value: &Value, group: &str) -> Option<Lock> {
     let id = value.get("id")?.as_str()?.to_ascii_lowercase();
     let (scope, _) = id.split_once("/providers/microsoft.authorization/locks/")?;
@@ -185,7 +186,8 @@ fn lock(value: &Value, group: &str) -> Option<Lock> {
 fn account(value: &Value) -> Option<AccountFacts> {
     let properties = value.get("properties")?;
     let text = |path: &str| properties.pointer(path).and_then(Value::as_str);
-    // Source: specification: what is not said is allowed, but for public blobs, where it depends on the account's age.
+    // Source: the specification. A missing property means allowed, except for public blobs, where it depends on the age
+    // of the account.
     let flag = |name: &str, default: bool| properties.get(name).and_then(Value::as_bool).unwrap_or(default);
     Some(AccountFacts {
         name: value.get("name")?.as_str()?.parse().ok()?,
@@ -201,7 +203,7 @@ fn account(value: &Value) -> Option<AccountFacts> {
         },
         elsewhere: None,
         open_to_all_networks: text("/networkAcls/defaultAction") != Some("Deny"),
-        // Disabled, or SecuredByPerimeter.
+        // Other values are `Disabled` and `SecuredByPerimeter`.
         public_network: matches!(text("/publicNetworkAccess"), None | Some("Enabled")),
         shared_key: flag("allowSharedKeyAccess", true),
         public_blobs: flag("allowBlobPublicAccess", false),

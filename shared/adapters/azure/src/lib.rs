@@ -1,7 +1,8 @@
 //! The adapters for Azure: Storage Queues, Tables, Blob Storage, Resource Manager.
 //!
-//! Each call of a port is one HTTP request (reads may be repeated on their way): trying again is decided above, where
-//! it is known what a repeated write means. Bearer tokens only; account keys are not used anywhere.
+//! Each call of a port is one HTTP request. Only reads may be repeated in this crate: the callers decide about other
+//! retries, because they know whether a write can be repeated safely. All requests use bearer tokens; account keys are
+//! not supported.
 
 mod arm;
 mod blob_store;

@@ -1,4 +1,4 @@
-//! What happens to every request on its way: who asks, what the SDK's clients leave out, and another try for reads.
+//! Pipeline policies of every request: authorization, additional headers, and retries of reads.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,11 +17,11 @@ use uuid::Uuid;
 use super::error::retry_after;
 use super::tokens::TokenCache;
 
-/// In a request's context: the tenant whose token it takes.
+/// A value in a request's context: the tenant whose token the request needs.
 #[derive(Debug, Clone)]
 pub(super) struct Tenant(pub(super) String);
 
-/// In a request's context: headers that the service takes and the SDK's client has no option for.
+/// A value in a request's context: headers that the service supports and the SDK's client has no option for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ExtraHeaders(pub(super) Vec<(&'static str, String)>);
 
@@ -41,14 +41,14 @@ impl Policy for AddHeaders {
     }
 }
 
-/// Authorises requests with bearer tokens.
+/// Authorizes requests with bearer tokens.
 ///
-/// An account may belong to another tenant than the credential. The service then refuses the first request and names its
-/// tenant; that is remembered for the account, and the request sent again with that tenant's token. The token's audience
-/// never changes, so that nothing is given away to whoever names a tenant.
+/// An account may belong to another tenant than the credential. The service then refuses the first request and names
+/// its tenant. The policy remembers the tenant of the account and sends the request again with a token of that tenant.
+/// The audience of the token never changes, so a server that names a tenant gains nothing.
 ///
-/// A token may be refused before its time: it was revoked, its key changed, or this machine's clock is slow. The request is
-/// then sent once more with a new one.
+/// The service may reject a token before it expires: it was revoked, its key changed, or this machine's clock is slow.
+/// The request is then sent once more with a new token.
 pub(super) struct BearerAuth {
     tokens: Arc<TokenCache>,
     scope: String,
@@ -110,8 +110,8 @@ impl Policy for BearerAuth {
     }
 }
 
-/// What belongs to one tenant: an account, which is a host or in an emulator the first segment of the path; or a
-/// subscription at Resource Manager, the second segment.
+/// The part of a URL that belongs to one tenant: an account, which is a host or in an emulator the first segment of the
+/// path, or a subscription at Resource Manager, which is the second segment.
 fn tenant_scope(url: &Url) -> String {
     let mut segments = url.path_segments().into_iter().flatten();
     let first = segments.next().unwrap_or_default();
@@ -119,7 +119,7 @@ fn tenant_scope(url: &Url) -> String {
     format!("{}/{first}/{subscription}", url.authority()).to_ascii_lowercase()
 }
 
-/// The tenant that an answer of 401 asks a token of. Source: the Bearer challenge of Azure Storage and Resource Manager,
+/// The tenant that a 401 response names. Source: the Bearer challenge of Azure Storage and Resource Manager,
 /// `authorization_uri=https://login.microsoftonline.com/TENANT/…`.
 fn challenged_tenant(headers: &Headers) -> Option<String> {
     let challenge = headers.get_optional_str(&WWW_AUTHENTICATE)?;
@@ -130,17 +130,18 @@ fn challenged_tenant(headers: &Headers) -> Option<String> {
     Some(tenant.to_string())
 }
 
-/// Sends reads again that failed for a reason that may pass. Writes are not: whether one was committed is known above only.
+/// Repeats reads that failed with a transient error. Writes are not repeated here: only the callers can find out
+/// whether a write was committed.
 #[derive(Debug)]
 pub(super) struct RetryReads;
 
-/// How often a read is sent.
+/// The maximum number of times that a read is sent.
 const MAX_TRIES: u32 = 3;
 
-/// The wait before the second try, without jitter; it doubles.
+/// The wait before the second try, without jitter. It doubles with each try.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
-/// The longest wait that a read is given here when a service asks for one; longer ones are for the caller to decide.
+/// The maximum wait of a read if the service requests a wait. The caller decides about longer waits.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
 #[async_trait]
@@ -165,7 +166,8 @@ impl Policy for RetryReads {
     }
 }
 
-/// Receiving is a GET that changes something: messages whose answer was lost stay hidden for their visibility timeout.
+/// Receiving messages is a GET with a side effect: messages whose response was lost stay hidden for their visibility
+/// timeout.
 fn is_queue_receive(request: &Request) -> bool {
     request.url().query_pairs().any(|(name, _)| name == "visibilitytimeout")
 }
@@ -189,7 +191,7 @@ mod tests {
     use super::*;
     use crate::connection::{Connection, STORAGE_SCOPE};
 
-    /// A service that gives these answers, one after the other.
+    /// A service that returns these statuses in order.
     #[derive(Debug)]
     struct StubService(Mutex<Vec<StatusCode>>);
 

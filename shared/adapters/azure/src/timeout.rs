@@ -1,8 +1,9 @@
-//! How long requests may take: as long as they go on, however slowly, and not long without a sign of life.
+//! Timeouts of requests: a request may take long while its bytes move, but not without any response.
 //!
-//! The HTTP client's own timeout won't do: it counts from the moment that a request is begun with, whatever is still to be
-//! sent, so that a chunk over a slow line would be given up and sent again for ever. Here the time before an answer
-//! begins grows with the bytes that must move first. A line that is dead, with bytes on it, is noticed by TCP.
+//! The HTTP client's own timeout is not suitable. It counts from the start of the request and ignores how many bytes
+//! must be sent, so a chunk on a slow line would time out and be sent again forever. Here the time limit before a
+//! response begins grows with the number of bytes that must move first. TCP detects a dead line with unacknowledged
+//! bytes.
 
 use std::time::Duration;
 
@@ -15,10 +16,10 @@ use futures::StreamExt as _;
 use goldfleet_ports::timeout::TimeoutPolicy;
 use tokio::time::timeout;
 
-/// Requests with this header have the service read a source: at most a chunk.
+/// In requests with this header the service reads a source of at most one chunk.
 const COPY_SOURCE: HeaderName = HeaderName::from_static("x-ms-copy-source");
 
-/// A client whose requests are given up when they take too long. It needs no timeouts of its own, but for connecting.
+/// An HTTP client with timeouts. The inner client needs no timeouts except for connecting.
 #[derive(Debug)]
 pub struct TimeoutClient<C> {
     client: C,
@@ -26,7 +27,7 @@ pub struct TimeoutClient<C> {
 }
 
 impl<C> TimeoutClient<C> {
-    /// Sends requests through `client`.
+    /// Creates a client that sends requests through `client`.
     pub fn new(client: C, timeouts: TimeoutPolicy) -> Self {
         Self { client, timeouts }
     }
@@ -63,7 +64,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers after so many seconds, with two parts so many seconds apart.
+    /// Responds after this many seconds, with two parts that are this many seconds apart.
     #[derive(Debug)]
     struct Slow(u64, u64);
 

@@ -1,4 +1,4 @@
-//! THE place where adapters are chosen from the configuration.
+//! Opens the adapters that the configuration names. No other place selects adapters.
 
 use std::sync::Arc;
 
@@ -22,22 +22,22 @@ use goldfleet_rates::{Rates, RatesError};
 
 pub use goldfleet_azure::Connection;
 
-/// The version of the format of the coordination file.
+/// The format version of the coordination file.
 pub const DATABASE_FORMAT: i64 = Database::FORMAT_VERSION;
 
-/// Why the configured adapters can't be had.
+/// The reason why the configured adapters cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// The section of the configuration is Azure's, and [`open_with_connection`] was given no connection.
+    /// The section of the configuration selects Azure, and [`open_with_connection`] received no connection.
     #[error("[{0}] backend = \"azure\" needs a connection to Azure")]
     MissingConnection(&'static str),
-    /// There is no way to Azure with what the configuration says.
+    /// No connection to Azure can be opened with this configuration.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
-    /// The limits of the modelled cloud can't be used.
+    /// The rates of the modelled cloud are not usable.
     #[error(transparent)]
     Rates(#[from] RatesError),
-    /// It refused, or could not be reached.
+    /// A backend refused the request or cannot be reached.
     #[error(transparent)]
     Port(#[from] PortError),
 }
@@ -48,29 +48,30 @@ impl BackendError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::MissingConnection(_) | Self::Connection(_) | Self::Rates(_) => 2,
-            // What the configuration names can't be what it is to be.
+            // The configuration names something that is not usable.
             Self::Port(error) if error.kind == ErrorKind::Invalid => 2,
             Self::Port(_) => 3,
         }
     }
 }
 
-/// The ports that `[coordination]` chooses.
+/// The ports that `[coordination]` selects.
 type CoordinationPorts = (Arc<dyn Queue>, Arc<dyn JobTable>);
 
-/// The ports that `[cloud]` chooses.
+/// The ports that `[cloud]` selects.
 type CloudPorts = (Arc<dyn BlobStore>, Arc<dyn ImageService>);
 
-/// Opens the adapters that the configuration names, with the machine's clock.
+/// Opens the configured adapters with the clock of the machine.
 ///
 /// # Errors
-/// [`BackendError`] where one of them is not to be had.
+/// Returns a [`BackendError`] if one of them cannot be opened.
 pub fn open(config: &Config) -> Result<Ports, BackendError> {
     let connection = config.identity().as_ref().map(Connection::open).transpose()?;
     open_with_connection(config, connection.as_ref())
 }
 
-/// The same over a connection to Azure that is there already; it is needed where coordination or cloud is Azure.
+/// Opens the configured adapters over an existing connection to Azure. The connection is required if coordination or
+/// cloud is Azure.
 ///
 /// # Errors
 /// As [`open`].
@@ -100,7 +101,7 @@ pub fn open_with_connection(config: &Config, connection: Option<&Connection>) ->
     Ok(Ports { queue, table, blobs, images, clock })
 }
 
-/// What a doctor looks at the configured cloud with; none for clouds that have nothing to tell.
+/// Opens the inspector of the configured cloud for `goldfleet doctor`. Returns None for clouds without an inspector.
 ///
 /// # Errors
 /// As [`open`].
@@ -129,7 +130,7 @@ fn azure_cloud(azure: &AzureCloud, connection: &Connection) -> Result<CloudPorts
     Ok((Arc::new(AzureBlobs::new(connection, azure)), Arc::new(AzureImages::new(arm, azure))))
 }
 
-/// A modelled cloud of this process alone, which begins empty and ends with it.
+/// A modelled cloud of this process. It starts empty and is lost when the process ends.
 fn modelled_cloud(
     config: &Config,
     modelled: &ModelledCloud,
@@ -137,13 +138,13 @@ fn modelled_cloud(
 ) -> Result<CloudPorts, BackendError> {
     let pace = LimitMode::Limited(Box::new(Rates::load(config.plan.rates.as_deref())?));
     let model = Model::new(pace, Arc::clone(clock), &config.source.region, modelled.seed.into());
-    // Without targets there is nothing to place; whoever needs them says what is wrong with the file.
+    // Without targets there are no accounts to place. A command that needs targets reports the error in the file.
     let targets = TargetsFile::load(&config.targets.file).unwrap_or_default();
     place_fleet(&model, &config.source, &targets);
     Ok((Arc::new(ModelledBlobs::new(Arc::clone(&model))), Arc::new(ModelledImages::new(model))))
 }
 
-/// Says where the accounts of a fleet are and whose.
+/// Sets the region and the subscription of the accounts of a fleet.
 pub fn place_fleet(model: &Model, source: &Source, targets: &TargetsFile) {
     model.place_account(&source.account, &source.region, Some(source.subscription));
     for store in &targets.stores {

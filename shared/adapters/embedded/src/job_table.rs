@@ -1,4 +1,4 @@
-//! The job table as SQLite tables: each row as JSON, its chunk set beside it.
+//! The job table as SQLite tables: each row as JSON, with its chunk set in a separate column.
 
 use std::sync::Arc;
 
@@ -17,17 +17,18 @@ use serde::de::DeserializeOwned;
 
 use super::sqlite::Database;
 
-/// Rows that one transaction adds or removes: few enough that workers do not wait long for their turn.
+/// The number of rows that one transaction adds or removes: few enough that workers do not wait long for the lock.
 const BATCH: usize = 500;
 
-/// In the order of the key, so that SQLite stops at the last that is wanted.
+/// The order is that of the key, so that SQLite stops after the last wanted row.
 const NEWEST_JOBS: &str = "SELECT id, etag, body FROM jobs ORDER BY id DESC LIMIT ?1";
 
-/// The jobs in three states. Here and below, expressions must be those that an index is made of, or SQLite does not use it.
+/// The jobs in three states. In this query and those below, the expressions must match the indexed expressions exactly,
+/// or SQLite does not use the index.
 const OPEN_JOBS: &str = "SELECT id, etag, body FROM jobs WHERE json_extract(body, '$.state') IN (?1, ?2, ?3)";
 
-/// One group's rows. The index must be named: without statistics SQLite prefers the primary key, which is already in the
-/// order asked for, and reads every row of the job.
+/// The rows of one group. The query must name the index: without statistics SQLite prefers the primary key, which is
+/// already in the requested order, and reads every row of the job.
 const GROUP: &str = "SELECT job, id, etag, body, done FROM operations INDEXED BY operations_by_group \
     WHERE job = ?1 AND grp = ?2 ORDER BY id";
 
@@ -53,13 +54,13 @@ pub struct SqliteJobTable {
 }
 
 impl SqliteJobTable {
-    /// The job table in an open database.
+    /// Opens the job table of an open database.
     #[must_use]
     pub fn new(database: Arc<Database>) -> Self {
         Self { database }
     }
 
-    /// Reads rows and turns each into a value.
+    /// Reads rows and converts each of them.
     async fn select<T, P>(
         &self,
         sql: &'static str,
@@ -252,7 +253,7 @@ impl JobTable for SqliteJobTable {
     }
 }
 
-/// An operation as it is stored.
+/// The columns of an operation.
 struct StoredOperation {
     job: String,
     id: String,
@@ -280,7 +281,7 @@ impl StoredOperation {
     }
 }
 
-/// Writes rows of a planning attempt in one transaction. Returns how many were written.
+/// Writes rows of a planning attempt in one transaction. Returns the number of written rows.
 fn insert_planned(
     connection: &Connection,
     rows: &[StoredOperation],
@@ -305,7 +306,7 @@ fn planned_again(job: &str) -> PortError {
     PortError::new(ErrorKind::Conflict, format!("job {job} was planned again by another dispatcher"))
 }
 
-/// Removes some of a job's rows, its own when no other is left. Returns whether there may be more.
+/// Removes some rows of a job, and the row of the job itself after all others. Returns whether more rows may exist.
 fn remove_some(
     connection: &Connection,
     id: &str,
@@ -336,7 +337,7 @@ fn replace(connection: &Connection, row: &StoredOperation, expected: i64) -> rus
     connection.prepare_cached(REPLACE_OPERATION)?.execute(params![row.body, row.done, row.job, row.id, expected])
 }
 
-/// An event's job, operation and text.
+/// The job, the operation and the text of an event.
 type EventLine = (String, Option<String>, String);
 
 fn event_lines(events: &[Event]) -> PortResult<Vec<EventLine>> {
@@ -379,7 +380,7 @@ fn uploads(bodies: &[String]) -> PortResult<Vec<Upload>> {
     bodies.iter().map(|body| from_json(body, || "an upload".to_owned())).collect()
 }
 
-/// An ETag as a row's version; one that is none of ours matches no row.
+/// The version of a row from its ETag. An ETag in another format matches no row.
 fn version(etag: &ETag) -> i64 {
     etag.0.parse().unwrap_or(-1)
 }
@@ -408,7 +409,7 @@ fn changed_or_gone(name: &str, there: bool) -> PortError {
 mod tests {
     use super::*;
 
-    /// How SQLite goes about a query.
+    /// The query plan of SQLite.
     async fn plan(database: &Database, sql: &'static str) -> String {
         let failed = database.sqlite_error();
         let explain = move |connection: &Connection| {
@@ -426,7 +427,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let database = Database::open(&folder.path().join("goldfleet.db")).unwrap();
         assert_eq!(plan(&database, OPEN_JOBS).await, "SEARCH jobs USING INDEX jobs_by_state (<expr>=?)");
-        // By the key, from its end: else it would say that it sorts them.
+        // SQLite scans the key from its end. Otherwise the plan would contain a sort.
         assert_eq!(plan(&database, NEWEST_JOBS).await, "SCAN jobs");
         let by_version = "SEARCH uploads USING INDEX uploads_by_version (<expr>=? AND <expr>=?)";
         assert_eq!(plan(&database, UPLOADS_OF).await, by_version);

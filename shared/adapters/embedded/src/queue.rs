@@ -20,7 +20,7 @@ pub struct SqliteQueue {
 }
 
 impl SqliteQueue {
-    /// Queues in an open database, whose messages are hidden and seen by this clock.
+    /// Opens the queues of an open database. `clock` determines when messages become visible.
     #[must_use]
     pub fn new(database: Arc<Database>, clock: Arc<dyn Clock>) -> Self {
         Self { database, clock }
@@ -54,7 +54,7 @@ impl Queue for SqliteQueue {
     async fn receive(&self, queue: QueueName, max: usize, visibility: Duration) -> PortResult<Vec<Received>> {
         let (now, hidden) = (self.visible_at(Duration::ZERO), self.visible_at(visibility));
         let failed = self.database.sqlite_error();
-        // Most looks find nothing, and must not keep writers waiting.
+        // Most polls find no message. A read does not block writers.
         let any = self.database.read(move |connection| {
             let sql = "SELECT 1 FROM messages WHERE queue = ?1 AND visible <= ?2 LIMIT 1";
             let mut select = connection.prepare_cached(sql).map_err(&failed)?;
@@ -116,7 +116,7 @@ impl Queue for SqliteQueue {
     }
 }
 
-/// Takes the messages that have been visible for longest.
+/// Receives the messages that have been visible for the longest time.
 fn take(
     connection: &Connection,
     queue: QueueName,
@@ -143,7 +143,7 @@ fn take(
     Ok(received)
 }
 
-/// A receipt's message as a row's id; one that is none of ours matches no row.
+/// The row id from a receipt. A receipt in another format matches no row.
 fn message_id(receipt: &Receipt) -> i64 {
     receipt.id.parse().unwrap_or(-1)
 }

@@ -1,7 +1,7 @@
-//! The directory cloud: the suites of its ports, and what only it promises.
+//! The directory cloud: the conformance suites of its ports, and its additional guarantees.
 //!
-//! Tests of what other processes see run this program once more, with a role in the environment: [`other_process_role`] is
-//! then the only test, and plays it.
+//! Tests across processes start this program again with a role in the environment. [`other_process_role`] is then the
+//! only test and runs the role.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ fn crc(bytes: &[u8]) -> u64 {
     crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes)
 }
 
-/// A new directory cloud with the container in it.
+/// Creates a directory cloud with the container.
 async fn cloud() -> (TempDir, DirectoryBlobs) {
     let root = TempDir::new().unwrap();
     let blobs = blobs_at(root.path());
@@ -92,7 +92,7 @@ fn image_of(vhd: &str) -> ManagedImageSpec {
     }
 }
 
-/// An image that was made of one VHD is never replaced by one of another, whoever else removes and makes it.
+/// An image of one VHD is never replaced by an image of another VHD, even while other processes delete and create it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn images_of_one_name_are_not_replaced_by_others() {
     let (root, blobs) = cloud().await;
@@ -198,7 +198,7 @@ async fn interrupted_create_is_resumed() {
     let (root, blobs) = cloud().await;
     let blob = container().blob("1.vhd");
     let begun = Fence::at(Timestamp::now());
-    // What a kill between the sidecar and the blob leaves, and one in the middle of the sidecar.
+    // The state after a kill between the sidecar and the blob, and after kills during the write of the sidecar.
     for left in ["{\"sequence\": \"0000000000000009\", \"metadata\": {\"job\": \"killed\"}}", "{\"sequ", ""] {
         let folder = root.path().join("stage0001/.goldfleet/golden");
         fs::create_dir_all(&folder).unwrap();
@@ -252,7 +252,7 @@ async fn touch_uses_injected_clock_and_is_monotonic() {
     }
 }
 
-/// Kills a process that writes blobs without end at many moments: whatever blob is there is whole.
+/// Kills a process that writes blobs in a loop at several moments. Every blob that exists is complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_process_leaves_no_partial_blob() {
     let (root, blobs) = cloud().await;
@@ -279,8 +279,8 @@ async fn killed_process_leaves_no_partial_blob() {
     assert!(seen > 0, "the processes were killed before they wrote anything");
 }
 
-/// A process that writes pages under an old fence, stopped and continued at many moments, never writes after the newer
-/// fence was taken.
+/// A process that writes pages under an old fence, and is stopped and continued several times, never writes after a
+/// newer fence was taken.
 #[tokio::test(flavor = "multi_thread")]
 async fn fence_rejects_resumed_process() {
     let (root, blobs) = cloud().await;
@@ -294,7 +294,7 @@ async fn fence_rejects_resumed_process() {
         let taking = tokio::spawn(take_fence(blobs.clone(), blob.clone()));
         tokio::time::sleep(Duration::from_millis(20)).await;
         if !taking.is_finished() {
-            // The writer was stopped in the middle of a write: no fence until it goes on.
+            // The writer was stopped during a write. The fence cannot be taken until it continues.
             signal(&writer, Signal::CONT);
         }
         let fence = taking.await.unwrap();
@@ -314,7 +314,7 @@ fn pages_blob() -> BlobAddress {
     container().blob("1.vhd")
 }
 
-/// Takes a fence from a busy writer, which may take some tries.
+/// Takes a fence while a writer is active, which may need several tries.
 async fn take_fence(blobs: DirectoryBlobs, blob: BlobAddress) -> Fence {
     loop {
         match blobs.take_fence(&blob).await {
@@ -324,7 +324,7 @@ async fn take_fence(blobs: DirectoryBlobs, blob: BlobAddress) -> Fence {
     }
 }
 
-/// Another process, killed when dropped.
+/// Another process. Dropping it kills the process.
 struct Process(Child);
 
 impl Drop for Process {
@@ -357,7 +357,7 @@ fn wait_for_pages(path: &Path) {
     }
 }
 
-/// Whether the process ended by itself and well, which `put_pages` does when it is fenced off.
+/// Whether the process ended with success, which `put_pages` does when its fence is outdated.
 fn ended_fenced(mut process: Process) -> bool {
     process.0.wait().unwrap().success()
 }
@@ -374,7 +374,7 @@ async fn other_process_role() {
     }
 }
 
-/// Puts blobs and removes them again, so that the disk does not fill up; leaves every tenth.
+/// Creates blobs in a loop and deletes nine of ten, so that the disk does not fill up.
 async fn put_blobs(blobs: &DirectoryBlobs) {
     let (body, run) = (Bytes::from(vec![1; LENGTH]), std::process::id());
     for n in 0.. {
@@ -386,8 +386,8 @@ async fn put_blobs(blobs: &DirectoryBlobs) {
     }
 }
 
-/// Writes a page under the first fence until it is fenced off. A short write, so that much of the time is between looking
-/// at the fence and writing.
+/// Writes a page under the first fence until the fence is outdated. The write is short, so that the process spends much
+/// of its time between the check of the fence and the write.
 async fn put_pages(blobs: &DirectoryBlobs) {
     let (blob, body) = (pages_blob(), page(1));
     let fence = blobs.take_fence(&blob).await.unwrap();

@@ -1,4 +1,4 @@
-//! The SQLite queue and job table: the suites, several users of one file, and a process that is killed.
+//! The SQLite queue and job table: the conformance suites, several users of one file, and a killed process.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
@@ -46,7 +46,7 @@ fn foreign_database_is_rejected() {
     insta::assert_snapshot!([message("text.db"), message("newer.db"), message("missing/new.db")].join("\n"));
 }
 
-/// What would be written to a file that nobody can open any more would be lost.
+/// A write to a file that nobody can open again would be lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn replaced_database_file_is_detected() {
     let folder = TempDir::new().unwrap();
@@ -63,7 +63,7 @@ async fn replaced_database_file_is_detected() {
     assert_eq!(said, "FOLDER/goldfleet.db was removed or replaced while it was in use: start again what uses it");
 }
 
-/// A file of an earlier program of the same format has no index yet: it gets it, and what is in it is found.
+/// A file of an older program with the same format has no index. Opening it adds the index, and its rows are found.
 #[tokio::test(flavor = "multi_thread")]
 async fn older_database_file_is_usable() {
     let folder = TempDir::new().unwrap();
@@ -109,10 +109,11 @@ async fn concurrent_open_of_new_file_works() {
     }
 }
 
-/// The variable that makes this test's binary the process to be killed.
+/// The environment variable that makes this test binary the process to kill.
 const VICTIM: &str = "GOLDFLEET_TEST_VICTIM";
 
-/// What the victim does: for each number, a message to one queue, then to another, then the first away.
+/// The process to kill: for each number it sends a message to one queue and then to another, and then deletes the
+/// first.
 #[test]
 #[ignore = "only to be killed by another test"]
 fn killed_process_role() {
@@ -155,7 +156,7 @@ async fn killed_process_loses_no_message_or_data() {
         let connection = rusqlite::Connection::open(&file).unwrap();
         let whole: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(whole, "ok");
-        // Each victim counts from nought: all numbers up to its last arrived, none is missing in between.
+        // Each process counts from 0. All numbers up to its last one arrived, without gaps.
         let sent: Vec<u64> = connection
             .prepare("SELECT CAST(body AS INTEGER) FROM messages ORDER BY 1")
             .unwrap()

@@ -1,4 +1,4 @@
-//! What the modelled cloud refuses, in words.
+//! The errors of the modelled cloud.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The modelled cloud's managed images. Resource groups are all there; policies refuse nothing.
+//! The managed images of the modelled cloud. Every resource group exists, and no policy refuses a request.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use super::limits::ArmKind;
 use super::pipe::{SimNanos, nanos};
 use super::state::CloudState;
 
-/// What the data of a VHD must be a multiple of. Source: Azure, preparing a VHD: the virtual size is whole MiB.
+/// The size of the data in a VHD must be a multiple of this. Source: Azure, preparing a VHD: the virtual size is whole
+/// MiB.
 const MIB: u64 = 1024 * 1024;
 
 /// The managed images of a modelled cloud.
@@ -24,13 +25,13 @@ const MIB: u64 = 1024 * 1024;
 pub struct ModelledImages(Arc<Model>);
 
 impl ModelledImages {
-    /// The images of this model.
+    /// Opens the images of `model`.
     #[must_use]
     pub fn new(model: Arc<Model>) -> Self {
         Self(model)
     }
 
-    /// Where a change stands that is done at `ready`.
+    /// The status of a change that completes at `ready`.
     fn underway(&self, id: &ManagedImageId, ready: SimNanos) -> ChangeStatus {
         let now = self.0.moment();
         if ready <= now {
@@ -76,7 +77,7 @@ impl ImageService for ModelledImages {
         let now = self.0.moment();
         let mut world = self.0.world();
         let (takes, _) = world.pace.image();
-        // Other tags for an image that is there are there at once.
+        // New tags of an existing image take effect immediately.
         let ready = there.unwrap_or(now.saturating_add(nanos(takes)));
         let image = Image { region: spec.region.clone(), tags: spec.tags.clone(), vhd: spec.vhd.clone(), ready };
         world.arm.images.insert(key(&spec.id), image);
@@ -105,13 +106,13 @@ impl ImageService for ModelledImages {
     }
 }
 
-/// Names of resources do not heed case.
+/// The key of an image. Resource names are case-insensitive.
 fn key(id: &ManagedImageId) -> String {
     id.to_string().to_lowercase()
 }
 
 impl CloudState {
-    /// Refuses what Azure would refuse. Returns when the image is there, if it was asked for before.
+    /// Applies the checks of Azure. If the image was requested before, returns the time of its completion.
     fn check_image(&mut self, spec: &ManagedImageSpec) -> PortResult<Option<SimNanos>> {
         let there = self.arm.images.get(&key(&spec.id)).cloned();
         if let Some(image) = &there {

@@ -1,4 +1,4 @@
-//! The job table in memory, for fleets that live in one process. No thread is ever blocked, so that virtual time works.
+//! The job table in memory, for fleets in one process. It never blocks a thread, so that it works in virtual time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,12 +32,12 @@ struct State {
 #[derive(Default)]
 struct Operations {
     by_id: BTreeMap<String, (u64, Operation)>,
-    /// The ids of each group, in order.
+    /// The operation ids of each group, in order.
     groups: BTreeMap<String, Vec<String>>,
 }
 
 impl MemoryJobTable {
-    /// An empty table, each request to which takes `latency` by this clock.
+    /// Creates an empty table. Each request takes `latency` on this clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, latency: Duration) -> Self {
         Self(InMemory::new(clock, latency))
@@ -66,7 +66,7 @@ impl Operations {
         Ok(true)
     }
 
-    /// Removes the rows of planning attempts before `plan`.
+    /// Removes the rows of planning attempts before `plan`. Returns the number of removed rows.
     fn remove_earlier(&mut self, plan: u32) -> usize {
         let before = self.by_id.len();
         self.by_id.retain(|_, (_, row)| row.plan >= plan);
@@ -169,7 +169,7 @@ impl JobTable for MemoryJobTable {
         let mut guard = self.0.request().await;
         let state = &mut *guard;
         let name = |operation: &Operation| format!("operation {} of job {}", operation.id, operation.job);
-        // All are looked at before any is changed.
+        // All rows are checked before any row is changed.
         for Change { operation, if_match } in changes {
             let job = state.operations.get_mut(&operation.job);
             let row = job.and_then(|job| job.by_id.get_mut(&operation.id.to_string()));
@@ -218,7 +218,7 @@ fn etag(version: u64) -> ETag {
     ETag(version.to_string())
 }
 
-/// The row, if it is there and in the version shown.
+/// The row, if it exists and has the version of `if_match`.
 fn expect<'a, T>(
     row: Option<&'a mut (u64, T)>,
     if_match: &ETag,

@@ -1,4 +1,4 @@
-//! Queues in memory, for fleets that live in one process. No thread is ever blocked, so that virtual time works.
+//! Queues in memory, for fleets in one process. They never block a thread, so that they work in virtual time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,14 +19,14 @@ pub struct MemoryQueue(InMemory<State>);
 #[derive(Default)]
 struct State {
     queues: BTreeMap<QueueName, Messages>,
-    /// Counts messages and receipts.
+    /// The counter for the ids of messages and receipts.
     next: u64,
 }
 
 #[derive(Default)]
 struct Messages {
     by_id: BTreeMap<u64, Message>,
-    /// When each is to be seen: the order in which they are received.
+    /// The time at which each message becomes visible. Messages are received in this order.
     seen: BTreeSet<(Timestamp, u64)>,
 }
 
@@ -38,7 +38,7 @@ struct Message {
 }
 
 impl MemoryQueue {
-    /// Queues by this clock, each request to which takes `latency`.
+    /// Creates queues with this clock. Each request takes `latency`.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, latency: Duration) -> Self {
         Self(InMemory::new(clock, latency))
@@ -51,10 +51,10 @@ impl State {
         self.next
     }
 
-    /// The queue and the message that a receipt is for.
+    /// The queue and the message of a receipt.
     ///
     /// # Errors
-    /// `NotFound` where it is gone, `Conflict` where the receipt is void.
+    /// `NotFound` if the message does not exist, `Conflict` if the receipt is no longer valid.
     fn held(&mut self, queue: QueueName, receipt: &Receipt) -> PortResult<(&mut Messages, u64)> {
         let messages = self.queues.entry(queue).or_default();
         let id = receipt.id.parse().unwrap_or(0);
@@ -70,7 +70,7 @@ impl State {
 }
 
 impl Messages {
-    /// Hides a message until `visible`, under a new receipt.
+    /// Hides a message until `visible` and gives it a new receipt.
     fn hide(&mut self, id: u64, visible: Timestamp, pop: u64) -> Option<&mut Message> {
         let message = self.by_id.get_mut(&id)?;
         self.seen.remove(&(message.visible, id));

@@ -1,4 +1,4 @@
-//! The modelled cloud's state: regions, accounts, containers, blobs, and what was counted.
+//! The state of the modelled cloud: regions, accounts, containers, blobs, and counters.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -24,13 +24,13 @@ pub(super) type RegionId = usize;
 pub(super) type AccountId = usize;
 /// The index of a link.
 pub(super) type LinkId = usize;
-/// The index of a blob: never used again once the blob is gone.
+/// The index of a blob. It is not reused after the blob is deleted.
 pub(super) type BlobId = usize;
 
-/// All state of a modelled cloud.
+/// The whole state of a modelled cloud.
 pub(super) struct CloudState {
     pub(super) pace: LimitMode,
-    /// Where clients are, and accounts of which nothing else is known.
+    /// The region of the clients, and of accounts that were not placed.
     home: RegionId,
     pub(super) regions: Vec<Region>,
     region_ids: HashMap<Region, RegionId>,
@@ -39,21 +39,21 @@ pub(super) struct CloudState {
     pub(super) links: Vec<Link>,
     link_ids: HashMap<(RegionId, RegionId), LinkId>,
     pub(super) blobs: Vec<Option<Blob>>,
-    /// The version that a blob was last given.
+    /// The last version that was assigned to a blob.
     versions: u64,
     pub(super) arm: ResourceManagerState,
-    /// Requests that were served, by kind.
+    /// The number of served requests, by kind.
     pub(super) requests_served: BTreeMap<&'static str, u64>,
-    /// Requests that were refused, by the limit that they met.
+    /// The number of throttled requests, by limit.
     pub(super) requests_refused: BTreeMap<Limit, u64>,
-    /// Nanoseconds that a blob or account may be behind before it refuses.
+    /// The backlog at which a blob or account throttles, in nanoseconds.
     pub(super) max_backlog: u64,
-    /// How long a refusal asks to wait on the average.
+    /// The average wait that a throttling response requests.
     pub(super) retry_after: Duration,
-    /// Nanoseconds that a request takes, apart from its round trips and its bytes.
+    /// The duration of a request without its round trips and bytes, in nanoseconds.
     pub(super) request: u64,
     rng: u64,
-    /// Accounts that do not answer services that read from them, and since when.
+    /// Accounts that do not respond to services that read from them, with the time from which this applies.
     pub(super) stalled: HashMap<AccountName, SimNanos>,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct CloudState {
 pub(super) struct Account {
     pub(super) name: AccountName,
     pub(super) region: RegionId,
-    /// Whose it is, where that is known.
+    /// The subscription of the account, if it is known.
     pub(super) owner: Option<SubscriptionId>,
     pub(super) ingress: Pipe,
     pub(super) egress: Pipe,
@@ -73,12 +73,12 @@ pub(super) struct Account {
     containers: HashMap<ContainerName, HashMap<String, BlobId>>,
 }
 
-/// From one region to another, or inside one.
+/// The connection from one region to another, or inside one region.
 pub(super) struct Link {
     pub(super) from: RegionId,
     pub(super) to: RegionId,
     pub(super) pipe: Pipe,
-    /// Nanoseconds there and back.
+    /// The round-trip time in nanoseconds.
     pub(super) round_trip: u64,
     pub(super) copied: u64,
     pub(super) sent: u64,
@@ -91,12 +91,12 @@ pub(super) struct Blob {
     pub(super) length: u64,
     pub(super) content: Arc<Extents>,
     pub(super) metadata: BTreeMap<String, String>,
-    /// The sequence number of a page blob; none of a block blob.
+    /// The sequence number of a page blob. None for a block blob.
     pub(super) fence: Option<Fence>,
     pub(super) version: u64,
     pub(super) modified: Timestamp,
     pub(super) requests: Pipe,
-    /// Bytes in and out; without a limit for block blobs.
+    /// The bytes in and out. A block blob has no limit.
     pub(super) bytes: Pipe,
 }
 
@@ -144,7 +144,7 @@ impl CloudState {
         id
     }
 
-    /// An account that nobody has placed lies where the clients are.
+    /// The index of an account. An account that was not placed is in the region of the clients.
     pub(super) fn account(&mut self, name: &AccountName) -> AccountId {
         match self.account_ids.get(name) {
             Some(id) => *id,
@@ -152,7 +152,7 @@ impl CloudState {
         }
     }
 
-    /// Says where an account is and whose.
+    /// Sets the region and the subscription of an account.
     pub(super) fn place_account(&mut self, name: &AccountName, region: &Region, owner: Option<SubscriptionId>) {
         let region = self.region(region);
         match self.account_ids.get(name) {
@@ -190,7 +190,7 @@ impl CloudState {
         id
     }
 
-    /// Whose an account is and where, if anyone has said so.
+    /// The subscription and region of an account, if they were set.
     pub(super) fn account_placement(&self, name: &AccountName) -> Option<(SubscriptionId, &Region)> {
         let account = &self.accounts[*self.account_ids.get(name)?];
         Some((account.owner?, &self.regions[account.region]))
@@ -209,12 +209,12 @@ impl CloudState {
         id
     }
 
-    /// The link from where clients are to an account.
+    /// The link from the clients to an account.
     pub(super) fn link_to(&mut self, account: AccountId) -> LinkId {
         self.link(self.home, self.accounts[account].region)
     }
 
-    /// The link from an account to where clients are.
+    /// The link from an account to the clients.
     pub(super) fn link_from(&mut self, account: AccountId) -> LinkId {
         self.link(self.accounts[account].region, self.home)
     }
@@ -224,25 +224,25 @@ impl CloudState {
         self.accounts[account].containers.entry(container.container.clone()).or_default();
     }
 
-    /// The blobs of a container by name; none where it is not there.
+    /// The blobs of a container by name. None if the container does not exist.
     pub(super) fn names(&self, container: &Container) -> Option<&HashMap<String, BlobId>> {
         self.accounts[*self.account_ids.get(&container.account)?].containers.get(&container.container)
     }
 
-    /// The blob at an address, if there is one.
+    /// The blob at an address. None if it does not exist.
     pub(super) fn find(&self, address: &BlobAddress) -> Option<BlobId> {
         self.names(&address.container)?.get(&address.name).copied()
     }
 
-    /// A blob that was found; none where it is gone.
+    /// A blob by its index. None if it was deleted.
     pub(super) fn blob(&self, id: BlobId) -> Option<&Blob> {
         self.blobs.get(id)?.as_ref()
     }
 
-    /// Whether a blob may be made at an address.
+    /// Checks that a blob can be created at an address.
     ///
     /// # Errors
-    /// `NotFound` where there is no container, `AlreadyExists` where there is a blob.
+    /// `NotFound` if the container does not exist, `AlreadyExists` if the blob exists.
     pub(super) fn is_free(&self, address: &BlobAddress) -> PortResult<()> {
         match self.names(&address.container) {
             None => Err(errors::no_container(&address.container)),
@@ -251,10 +251,10 @@ impl CloudState {
         }
     }
 
-    /// Makes a blob, only if there is none.
+    /// Creates a blob. Fails if it exists.
     ///
     /// # Errors
-    /// As [`CloudState::is_free`].
+    /// The errors of [`CloudState::is_free`].
     pub(super) fn add(&mut self, address: &BlobAddress, made: NewBlob, modified: Timestamp) -> PortResult<()> {
         self.is_free(address)?;
         let id = self.blobs.len();
@@ -300,10 +300,10 @@ impl CloudState {
         self.versions
     }
 
-    /// The source of a copy, which is all of a blob.
+    /// The source of a copy that must be a whole blob.
     ///
     /// # Errors
-    /// As [`CloudState::source`], and `Corrupt` where the blob is longer.
+    /// The errors of [`CloudState::source`], and `Corrupt` if the blob is longer than the range.
     pub(super) fn whole_source(&self, source: &SourceRange) -> PortResult<BlobId> {
         let id = self.source(source)?;
         match self.blob(id) {
@@ -315,7 +315,7 @@ impl CloudState {
     /// The source of a copy.
     ///
     /// # Errors
-    /// `NotFound` where it is not there, `Corrupt` where it does not have the checksum or is shorter.
+    /// `NotFound` if the source does not exist, `Corrupt` if its checksum differs or it is too short.
     pub(super) fn source(&self, source: &SourceRange) -> PortResult<BlobId> {
         let Some(id) = self.find(&source.blob) else { return Err(errors::no_source(source)) };
         let Some(blob) = self.blob(id) else { return Err(errors::no_source(source)) };
@@ -333,7 +333,8 @@ impl CloudState {
         }
     }
 
-    /// A number from 0 to 1 by chance, the same at every run from one seed. SplitMix64.
+    /// A pseudo-random number from 0 to 1, which is the same in every run with the same seed. The algorithm is
+    /// `SplitMix64`.
     pub(super) fn random_fraction(&mut self) -> f64 {
         self.rng = self.rng.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.rng;
@@ -344,12 +345,12 @@ impl CloudState {
     }
 }
 
-/// A blob to be made.
+/// A new blob.
 #[derive(Default)]
 pub(super) struct NewBlob {
     pub(super) length: u64,
     pub(super) content: Arc<Extents>,
     pub(super) metadata: BTreeMap<String, String>,
-    /// A page blob, or else a block blob.
+    /// Whether it is a page blob. Otherwise it is a block blob.
     pub(super) is_page_blob: bool,
 }

@@ -1,7 +1,8 @@
-//! What a request takes: each limit on its way is a pipe, and the request is through when it is through all of them.
+//! The duration of a request: each limit on its path is a pipe, and the request is through when it has passed all of
+//! them.
 //!
-//! A pipe is told of a request at once, also where another one will hold it up for longer: a limit's bytes a second are
-//! never exceeded, and none of them goes unused while anyone waits for it.
+//! A request enters all its pipes at once, even if one of them delays it for longer than the others. So the rate of a
+//! limit is never exceeded, and no capacity is unused while a request waits for it.
 
 use std::time::Duration;
 
@@ -14,20 +15,20 @@ use super::limits::{ArmKind, Limit};
 use super::pipe::{Pipe, SimNanos, nanos, nanoseconds};
 use super::state::{AccountId, BlobId, CloudState, LinkId};
 
-/// A pipe on a request's way.
+/// A pipe on the path of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hop {
-    /// An account's requests.
+    /// The requests of an account.
     Requests(AccountId),
     /// Bytes into an account.
     In(AccountId),
     /// Bytes out of an account.
     Out(AccountId),
-    /// A blob's requests.
+    /// The requests of a blob.
     BlobRequests(BlobId),
-    /// A page blob's bytes.
+    /// The bytes of a page blob.
     BlobBytes(BlobId),
-    /// Bytes from region to region.
+    /// Bytes between regions.
     Link(LinkId),
 }
 
@@ -44,29 +45,29 @@ impl Hop {
     }
 }
 
-/// A request: its kind, what it passes, and how long it takes at least.
+/// A request: its kind, its path, and its minimum duration.
 pub(super) struct Request {
     kind: &'static str,
-    /// The account that it goes to.
+    /// The account that receives the request.
     account: AccountId,
-    /// The blob that it goes to, if it is there.
+    /// The blob that receives the request, if it exists.
     blob: Option<BlobId>,
     hops: Vec<(Hop, u64)>,
-    /// Nanoseconds that it takes besides what the pipes do.
+    /// The duration in nanoseconds without the time in the pipes.
     latency: u64,
-    /// Nanoseconds that its bytes take, even where every pipe is free.
+    /// The duration of its bytes in nanoseconds if every pipe is idle.
     stream: u64,
     /// Whether its bytes cross between regions.
     crosses_region: bool,
-    /// Whether its bytes go from server to server.
+    /// Whether its bytes are copied between servers.
     copy: bool,
 }
 
-/// When a request ends, and with what to go on.
+/// The time at which a request ends, and the result of its check.
 pub(super) type RequestEnd<T> = (SimNanos, PortResult<T>);
 
 impl CloudState {
-    /// A request of a client to a blob, or to what is not there yet in the blob's container.
+    /// Creates a request of a client to a blob, or to a blob that does not exist yet.
     pub(super) fn request(&mut self, kind: &'static str, to: &BlobAddress) -> Request {
         let account = self.account(&to.container.account);
         let blob = self.find(to);
@@ -86,7 +87,7 @@ impl CloudState {
         self.streams(request, link, bytes);
     }
 
-    /// Adds bytes that a client gets.
+    /// Adds bytes that a client receives.
     pub(super) fn add_download(&mut self, request: &mut Request, bytes: u64) {
         let link = self.link_from(request.account);
         request.hops.extend(request.blob.map(|blob| (Hop::BlobBytes(blob), bytes)));
@@ -94,7 +95,7 @@ impl CloudState {
         self.streams(request, link, bytes);
     }
 
-    /// Adds bytes that go from a blob to where the request goes, from server to server.
+    /// Adds bytes that are copied from a blob to the destination of the request.
     pub(super) fn add_copy(&mut self, request: &mut Request, from: BlobId, bytes: u64) {
         let Some(source) = self.blob(from).map(|blob| blob.account) else { return };
         let link = self.link(self.accounts[source].region, self.accounts[request.account].region);
@@ -119,7 +120,7 @@ impl CloudState {
         }
     }
 
-    /// Begins a request that has been checked. Where a blob or account on its way is too far behind, it is refused.
+    /// Begins a request that has been checked. Throttles it if a blob or account on its path has too large a backlog.
     pub(super) fn begin<T>(&mut self, now: SimNanos, request: &Request, checked: PortResult<T>) -> RequestEnd<T> {
         let refused = now.saturating_add(request.latency);
         if checked.is_err() {
@@ -132,7 +133,7 @@ impl CloudState {
         (self.pass_all(now, request), checked)
     }
 
-    /// Sends a request through its pipes, however far behind they are. Returns when it is through.
+    /// Sends a request through its pipes with any backlog. Returns the time at which it is through.
     pub(super) fn pass_all(&mut self, now: SimNanos, request: &Request) -> SimNanos {
         *self.requests_served.entry(request.kind).or_default() += 1;
         let mut through = now.saturating_add(request.stream);
@@ -145,7 +146,7 @@ impl CloudState {
         through.saturating_add(request.latency)
     }
 
-    /// Begins a request to Resource Manager, which is checked only where it is let in.
+    /// Begins a request to Resource Manager. It is checked only if it is not throttled.
     pub(super) fn begin_management<T>(
         &mut self,
         now: SimNanos,
@@ -157,7 +158,7 @@ impl CloudState {
         let taken = self.pace.bucket(kind).map_or(Ok(()), |rates| self.arm.take(now, subscription, kind, rates));
         if let Err(wait) = taken {
             *self.requests_refused.entry(Limit::ResourceManager).or_default() += 1;
-            // Retry-After has whole seconds.
+            // Retry-After has a resolution of one second.
             let seconds = Duration::from_nanos(wait).as_secs_f64().ceil();
             return (until, Err(errors::too_many_requests(Duration::from_secs_f64(seconds))));
         }
@@ -170,7 +171,7 @@ impl CloudState {
         (until, checked(self))
     }
 
-    /// Links are never over: what they can't take waits for them.
+    /// Whether a hop throttles. Links never throttle: their requests wait.
     fn is_overloaded(&mut self, leg: Hop, now: SimNanos) -> bool {
         let behind = self.max_backlog;
         !matches!(leg, Hop::Link(_)) && self.pipe(leg).is_some_and(|pipe| pipe.backlog(now) > behind)
@@ -208,7 +209,7 @@ impl CloudState {
         }
     }
 
-    /// What a leg is called.
+    /// The name of a hop.
     fn name(&self, leg: Hop) -> String {
         match leg {
             Hop::Requests(account) | Hop::In(account) | Hop::Out(account) => self.accounts[account].name.to_string(),

@@ -1,11 +1,11 @@
-//! Clone and patch: a copy begins with an earlier version's VHD, where the staging account still has one.
+//! Clone and patch: an assembly starts with the VHD of an earlier version, if the staging account still has one.
 //!
-//! Copying a page blob inside its account takes seconds and no bandwidth. What is left to do is to write the runs that
-//! differ, and to clear what became zero. But no checksum proves what the service copied: the worker reads back the runs that
-//! stay as they are, and what lies where the disk is zero. A page blob is read no faster than it is written, so this is off
-//! unless it is asked for (`[worker] clone_and_patch`). A VHD that began so says of which version in its metadata; it is whole, like any
-//! other, when it has its own version's footer, so that only versions whose footers differ are taken for a beginning (every
-//! tool that writes a VHD gives it an id of its own).
+//! Copying a page blob inside its account takes seconds and no bandwidth. After that the worker writes the runs that
+//! differ, and clears the ranges that became zero. But no checksum proves what the service copied, so the worker reads
+//! back the runs that do not change and the ranges in which the disk is zero. Reading a page blob is not faster than
+//! writing it, so this is off by default (`[worker] clone_and_patch`). The metadata of such a VHD name the base
+//! version. Like every VHD it is complete when it has the footer of its own version. So a version is a valid base only
+//! if its footer differs (every tool that writes a VHD gives it a unique id).
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -24,30 +24,30 @@ use crate::context::{Attempt, StepContext};
 use crate::outcome::StepError;
 use crate::transfer::manifest_cache::ManifestLoadError;
 
-/// The version that a VHD began as.
+/// The base version of a VHD.
 pub(super) struct BaseVersion {
     image: ImageRef,
     vhd: BlobAddress,
     manifest: Arc<Manifest>,
-    /// The base's chunks by the window of the disk that they are of.
+    /// The indexes of the base's chunks by their window of the disk.
     windows: HashMap<u64, usize>,
 }
 
-/// A VHD that is to be: of which version, and where.
+/// A VHD to assemble: its version and its location.
 #[derive(Clone, Copy)]
 pub(super) struct VhdPlan<'a> {
-    /// The version.
+    /// The image version.
     pub(super) image: &'a ImageRef,
     pub(super) manifest: &'a Manifest,
-    /// The store that manifests are read from.
+    /// The store from which manifests are read.
     pub(super) source: &'a Store,
-    /// The VHD's place. What it may begin as lies in the same container.
+    /// The address of the VHD. The VHDs of base versions are in the same container.
     pub(super) vhd: &'a BlobAddress,
 }
 
 impl VhdPlan<'_> {
-    /// The newest whole VHD of another version of this image that has the disk's size; none where there is none. What
-    /// can't be read is no base, and no failure.
+    /// The newest complete VHD of another version of this image with the same disk size. None if there is no such VHD.
+    /// A candidate that cannot be read is skipped and is not an error.
     pub(super) async fn newest_base(&self, shared: &StepContext) -> Option<BaseVersion> {
         let (blobs, container) = (shared.ports.blobs.as_ref(), &self.vhd.container);
         let names = shared.ports.images.vhd_names();
@@ -70,10 +70,10 @@ impl VhdPlan<'_> {
         None
     }
 
-    /// The base that a VHD's metadata name; none where it can't be had any more.
+    /// The base version that the metadata of a VHD name. None if it no longer exists.
     ///
     /// # Errors
-    /// Where that is not known: its manifest can't be read now.
+    /// If this cannot be determined because the manifest of the base cannot be read now.
     pub(super) async fn base_from_metadata(
         &self,
         shared: &StepContext,
@@ -96,7 +96,7 @@ impl VhdPlan<'_> {
         }
     }
 
-    /// A version as a base; none where it can't be one of this manifest's.
+    /// Loads a version as a base. None if it is not a valid base for this manifest.
     async fn load_base(
         &self,
         shared: &StepContext,
@@ -120,7 +120,7 @@ impl BaseVersion {
         read.is_ok_and(|footer| footer[..] == self.manifest.footer[..])
     }
 
-    /// Has the service begin to copy the base to `vhd`. Returns whether it did.
+    /// Starts the service's copy of the base to `vhd`. Returns whether it started.
     pub(super) async fn start_clone(
         &self,
         Attempt { shared, lease, .. }: Attempt<'_>,
@@ -131,8 +131,8 @@ impl BaseVersion {
         lease.ensure_held()?;
         match shared.ports.blobs.start_copy(vhd, &self.vhd, &metadata).await {
             Ok(_) => {}
-            // It may have gone, or the account not copy: the VHD is then made from nothing. (Where there is a blob already,
-            // that will be seen.)
+            // The base may be deleted, or the account may not support copies. The VHD is then created from zeros. A
+            // blob that exists already is found later.
             Err(error) if !error.is_retryable() => {
                 tracing::info!(base = %self.vhd, code = error.code, "can't begin with an earlier version: {error}");
                 return Ok(false);
@@ -143,7 +143,7 @@ impl BaseVersion {
         Ok(true)
     }
 
-    /// The chunks that are the same in the new version.
+    /// The chunks that are the same in the base and the new version.
     pub(super) fn unchanged_chunks(&self, manifest: &Manifest) -> ChunkSet {
         let mut same = ChunkSet::empty(manifest.chunk_count());
         for (index, entry) in (0_u32..).zip(&manifest.chunks) {
@@ -158,12 +158,12 @@ impl BaseVersion {
         self.manifest.chunks.get(*self.windows.get(&window(entry)?)?)
     }
 
-    /// What of the base's data in a chunk's window is zero in the new version.
+    /// The ranges in a chunk's window with data in the base and zeros in the new version.
     pub(super) fn stale_ranges(&self, entry: &ChunkEntry) -> Vec<Range<u64>> {
         self.base_entry(entry).map_or_else(Vec::new, |before| subtract_ranges(&ranges(before), &ranges(entry)))
     }
 
-    /// The base's data in windows where the new version has none, neighbours together.
+    /// The base's data in windows in which the new version has no chunk. Adjacent ranges are merged.
     pub(super) fn removed_ranges(&self, manifest: &Manifest) -> Vec<Range<u64>> {
         let kept: std::collections::HashSet<u64> = manifest.chunks.iter().filter_map(window).collect();
         let mut vanished: Vec<Range<u64>> = Vec::new();
@@ -178,7 +178,7 @@ impl BaseVersion {
     }
 }
 
-/// The window of the disk that a chunk is of.
+/// The index of the window that contains a chunk.
 fn window(entry: &ChunkEntry) -> Option<u64> {
     entry.runs.first().map(|run| run.offset / CHUNK_SIZE)
 }
@@ -187,7 +187,7 @@ fn ranges(entry: &ChunkEntry) -> Vec<Range<u64>> {
     entry.runs.iter().map(Run::range).collect()
 }
 
-/// What of `ranges` lies in none of `others`; both are in order.
+/// The parts of `ranges` that are in none of `others`. Both are sorted.
 fn subtract_ranges(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
     ranges.iter().flat_map(|range| subtract(range, others)).collect()
 }
@@ -202,7 +202,7 @@ mod tests {
 
     const SECTOR: u64 = 512;
 
-    /// A chunk of runs given in sectors; its hash tells its content.
+    /// Creates a chunk with runs in sectors. Its hash depends on `content`.
     fn entry(content: u8, runs: &[(u64, u32)]) -> ChunkEntry {
         let mut at = 0;
         let runs = runs.iter().map(|&(offset, length)| {

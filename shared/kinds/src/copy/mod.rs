@@ -1,6 +1,7 @@
-//! Copy: assemble a target's VHD, a fixed VHD as a page blob, from its region's store as chunks arrive there.
+//! The kind `copy`: assembles a target's VHD, a fixed VHD in a page blob, from its region's store while chunks arrive
+//! there.
 //!
-//! The footer is written last, when every chunk is proven to be in place: a VHD with its footer is whole.
+//! The footer is written last, after every chunk is proven to be in place. A VHD with its footer is therefore complete.
 
 mod base;
 mod prepare;
@@ -29,7 +30,7 @@ use vhd::VhdDestination;
 /// The kind `copy`.
 pub struct Copy;
 
-/// What a copy is to do. The target is the row's place.
+/// The specification of a `copy` operation. The row names the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopySpec {
     /// The stores to read from: the region's store first, then its parents up to the source.
@@ -69,7 +70,7 @@ impl Kind for Copy {
         Ok(match found.metadata.get(VhdMetadata::DIGEST) {
             None => Probe::Foreign,
             Some(digest) if *digest != operation.image.digest.to_string() => Probe::Stale,
-            // Its footer is written last.
+            // The footer is written last.
             Some(_) => match ports.blobs.page_ranges(&vhd).await?.last() {
                 Some(range) if range.end == found.length => Probe::Done,
                 _ => Probe::Underway,
@@ -83,7 +84,7 @@ impl Kind for Copy {
     }
 }
 
-/// Assembles a target's VHD.
+/// Assembles the VHD of a target.
 async fn assemble(attempt: Attempt<'_>, target: &Target, from: &[Store]) -> Result<StepOutcome, StepError> {
     let Attempt { shared, lease, operation } = attempt;
     let (blobs, source) = (attempt.blobs(), source_of(from)?);

@@ -1,8 +1,8 @@
-//! What lies at a VHD's place, and how much of it is in place.
+//! Determines what exists at the address of a VHD, and which of its chunks are in place.
 //!
-//! That is learnt from the blob and the operation's row alone, in one way for every blob, whoever made it: an attempt looks at
-//! what it has just made itself as at what it found. The row's progress counts only for the blob that it was made in: each is
-//! given an incarnation, a number by chance, which is in its metadata and on the row.
+//! Only the blob and the operation's row decide, in the same way for every blob: an attempt inspects a blob that it
+//! just created like a blob that it found. The progress in the row applies only to the blob in which it was made. For
+//! that purpose each blob gets an incarnation, a random UUID that is stored in its metadata and in the row.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,45 +18,46 @@ use super::base::{BaseVersion, VhdPlan};
 use crate::context::{Attempt, digest_of};
 use crate::outcome::StepError;
 
-/// The time between two looks at a copy that the service makes.
+/// The interval of polling a copy by the service.
 const COPY_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What a blob begins as.
+/// The initial content of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InitialContent {
-    /// A copy of an earlier version, if there is one; else zeros.
+    /// A clone of a base version if one exists, otherwise zeros.
     BaseVersion,
     /// Zeros.
     Zeros,
 }
 
-/// How often an attempt makes the blob, and as what. More than once, as a request of an earlier attempt may arrive late, and
-/// its blob be there when this one makes its own. A copy of an earlier version that came to nothing is not tried again.
+/// The initial content in each try of an attempt to create the blob. Several tries are needed because a late request of
+/// an earlier attempt may create its blob first. A failed clone of a base version is not repeated.
 const CREATE_ATTEMPTS: [InitialContent; 3] =
     [InitialContent::BaseVersion, InitialContent::Zeros, InitialContent::Zeros];
 
-/// A page blob of the operation's version at the VHD's place.
+/// A page blob of the operation's version at the address of the VHD.
 pub(super) struct PreparedVhd {
-    /// Tells it from all other blobs that ever lay there. None only of a whole one, which an earlier release made.
+    /// Distinguishes the blob from all other blobs that existed at the address. None only for a complete VHD that an
+    /// earlier release created.
     pub(super) incarnation: Option<Uuid>,
-    /// The version that it began as; none where it began as zeros.
+    /// The base version. None if the blob was created from zeros.
     pub(super) base: Option<BaseVersion>,
-    /// The chunks that are in place, as the row has recorded of this blob.
+    /// The chunks that are in place according to the row.
     pub(super) done: ChunkSet,
-    /// Their bytes.
+    /// The total size of these chunks in bytes.
     pub(super) bytes: u64,
-    /// Whether its footer is there: then nothing is left to do.
+    /// Whether the footer exists. Then no work remains.
     pub(super) whole: bool,
 }
 
-/// Sees to it that a page blob of this version lies at the VHD's place.
+/// Ensures that a page blob of this version exists at the address of the VHD.
 pub(super) struct VhdPreparation<'a> {
     pub(super) attempt: Attempt<'a>,
     pub(super) assembly: VhdPlan<'a>,
 }
 
 impl VhdPreparation<'_> {
-    /// Finds the blob, or makes it.
+    /// Finds or creates the blob.
     pub(super) async fn prepare(&self) -> Result<PreparedVhd, StepError> {
         let mut found = self.inspect(None).await?;
         for beginning in CREATE_ATTEMPTS {
@@ -70,8 +71,9 @@ impl VhdPreparation<'_> {
         found.ok_or_else(|| PortError::new(ErrorKind::Conflict, message()).into())
     }
 
-    /// What the blob at the VHD's place is; none where there is none, or it was of no use and is gone. The one that this
-    /// attempt has just made, by its incarnation, has no footer yet, which saves reading it from far away.
+    /// Inspects the blob at the address of the VHD. Returns None if it does not exist, or if it was unusable and was
+    /// deleted. `made` is the incarnation of the blob that this attempt just created: it has no footer yet, so the
+    /// footer is not read over the network.
     async fn inspect(&self, made: Option<Uuid>) -> Result<Option<PreparedVhd>, StepError> {
         let Some(properties) = self.wait_for_pending_copy().await? else { return Ok(None) };
         let VhdPlan { image, manifest, vhd, .. } = self.assembly;
@@ -84,7 +86,7 @@ impl VhdPreparation<'_> {
             return Ok(Some(self.complete_vhd(incarnation)));
         }
         let Some(incarnation) = incarnation else {
-            // An earlier release of goldfleet began it.
+            // An earlier release of goldfleet created it.
             return self.remove(&properties, "which chunks are in place is not known").await;
         };
         let base = match properties.metadata.get(VhdMetadata::BASE) {
@@ -115,14 +117,15 @@ impl VhdPreparation<'_> {
         PreparedVhd { incarnation: Some(incarnation), base, done, bytes, whole: false }
     }
 
-    /// The blob's properties, once no copy that the service makes is under way any more; none where there is no blob, or the
-    /// copy came to nothing and the blob is gone.
+    /// Waits until no copy by the service is in progress and returns the blob's properties. Returns None if the blob
+    /// does not exist, or if the copy failed and the blob was deleted.
     async fn wait_for_pending_copy(&self) -> Result<Option<BlobProperties>, StepError> {
         let blobs = self.attempt.blobs();
         loop {
             self.attempt.lease.ensure_held()?;
-            // The properties come first: the status is then of this version of the blob or of a later one. Where a copy has failed
-            // and the blob is still in this version when it is removed, it is the one that failed, and no successor.
+            // The properties are read first, so the status belongs to this version of the blob or to a later one. If a
+            // copy failed and the deletion still finds this version, the deleted blob is the failed copy and not its
+            // successor.
             let Some(properties) = blobs.properties(self.assembly.vhd).await? else { return Ok(None) };
             if !properties.metadata.contains_key(VhdMetadata::BASE) {
                 return Ok(Some(properties));
@@ -135,7 +138,8 @@ impl VhdPreparation<'_> {
                     self.attempt.lease.ensure_held()?;
                     match blobs.delete(self.assembly.vhd, Some(&properties.etag)).await {
                         Ok(_) => return Ok(None),
-                        // It has changed since it was looked at: the end of the copy does that, and so does a successor.
+                        // The blob has changed since it was inspected, because the copy ended or another worker created
+                        // a new blob.
                         Err(error) if error.kind == ErrorKind::Conflict => {}
                         Err(error) => return Err(error.into()),
                     }
@@ -144,7 +148,7 @@ impl VhdPreparation<'_> {
         }
     }
 
-    /// Removes a blob that is of no use, if it is still as it was looked at.
+    /// Deletes an unusable blob if it has not changed since it was inspected.
     async fn remove(&self, properties: &BlobProperties, why: &str) -> Result<Option<PreparedVhd>, StepError> {
         self.attempt.lease.ensure_held()?;
         tracing::info!(vhd = %self.assembly.vhd, "a VHD is removed and made anew: {why}");
@@ -157,7 +161,7 @@ impl VhdPreparation<'_> {
         Ok(read[..] == self.assembly.manifest.footer[..])
     }
 
-    /// Makes the blob where there is none. Returns its incarnation.
+    /// Creates the blob if it does not exist. Returns its incarnation.
     async fn make(&self, beginning: InitialContent) -> Result<Uuid, StepError> {
         let incarnation = rng::random_uuid();
         let metadata = BTreeMap::from([
@@ -177,7 +181,7 @@ impl VhdPreparation<'_> {
         Ok(incarnation)
     }
 
-    /// Makes an empty blob, and its container where that is missing, unless there is a blob.
+    /// Creates an empty blob if none exists, and its container if it does not exist.
     async fn create(&self, metadata: &BTreeMap<String, String>) -> Result<(), StepError> {
         let (blobs, vhd, length) = (self.attempt.blobs(), self.assembly.vhd, self.assembly.manifest.vhd_length());
         let mut made = blobs.create_page_blob(vhd, length, metadata).await;

@@ -1,8 +1,8 @@
-//! A target's VHD as what chunks are put into, and how their bytes are proven to be there.
+//! The VHD of a target as the destination of chunks, and the proof that their bytes are in place.
 //!
-//! A run that is written comes with a proof, or its request fails. Three things have none, and are read back: a chunk over
-//! which an earlier, unanswered request for it may still land; what the service copied of an earlier version; and what lies
-//! where the disk is zero, in a VHD that began as such a copy.
+//! Writing a run proves its bytes, or the request fails. Three cases have no such proof and are read back: a chunk over
+//! which an earlier unanswered request may still be written, the data that the service cloned from a base version, and
+//! the zero ranges of the disk in a cloned VHD.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -30,13 +30,14 @@ pub(super) struct VhdDestination<'a> {
     vhd: &'a BlobAddress,
     fence: Mutex<Fence>,
     base: Option<&'a BaseVersion>,
-    /// Requests in flight.
+    /// The maximum number of requests in flight.
     requests: usize,
     unanswered: Unanswered,
 }
 
 impl<'a> VhdDestination<'a> {
-    /// The VHD at a place, under a fence that was taken on it. `base` is the earlier version that it began as.
+    /// Creates a destination with a fence that was taken on the VHD. `base` is the base version from which the VHD was
+    /// cloned.
     pub(super) fn new(attempt: Attempt<'a>, vhd: &'a BlobAddress, fence: Fence, base: Option<&'a BaseVersion>) -> Self {
         let requests = attempt.shared.settings.chunk_requests;
         Self { attempt, vhd, fence: Mutex::new(fence), base, requests, unanswered: Unanswered::default() }
@@ -47,8 +48,8 @@ impl<'a> VhdDestination<'a> {
         *self.fence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be asked before every request: a chunk may have more runs than the lease has time left for. Asked to stop for any
-    /// other reason, a chunk that was begun is still made whole.
+    /// Must be called before every request, because a chunk may have more runs than the remaining time of the lease
+    /// allows. For other stop reasons than a lost lease, a chunk that was started is still completed.
     fn check(&self) -> PortResult<()> {
         match self.attempt.lease.ensure_held() {
             Err(StopReason::Lost) => Err(PortError::new(ErrorKind::Fenced, format!("{}: the lease is lost", self.vhd))),
@@ -56,8 +57,8 @@ impl<'a> VhdDestination<'a> {
         }
     }
 
-    /// Reads back the chunks that the earlier version has too, and records those that the service copied right. The others are
-    /// left to be moved like any chunk that differs.
+    /// Reads back the chunks that do not change from the base version, and records those that the service cloned
+    /// correctly. The others are transferred like all other chunks.
     pub(super) async fn record_what_stays(&self, manifest: &Manifest) -> Result<(), StepError> {
         let Some(base) = self.base else { return Ok(()) };
         let lease = self.attempt.lease;
@@ -81,7 +82,7 @@ impl<'a> VhdDestination<'a> {
         }
     }
 
-    /// Whether each run of a chunk has its checksum, as read back.
+    /// Reads back each run of a chunk and returns whether all checksums are correct.
     async fn is_in_place(&self, entry: &ChunkEntry) -> PortResult<bool> {
         for run in &entry.runs {
             let permit = self.attempt.shared.limiter.acquire(self.account()).await;
@@ -95,8 +96,8 @@ impl<'a> VhdDestination<'a> {
         Ok(true)
     }
 
-    /// Clears what the service copied to where the disk is zero. Data of the earlier version have been cleared before; what is
-    /// found here arrived damaged, or was not cleared.
+    /// Clears data in the zero ranges of a cloned disk. The data of the base version were cleared earlier. Remaining
+    /// data were damaged in the clone or not cleared.
     pub(super) async fn clear_where_the_disk_is_zero(&self, manifest: &Manifest) -> Result<(), StepError> {
         if self.base.is_none() {
             return Ok(());
@@ -117,11 +118,11 @@ impl<'a> VhdDestination<'a> {
     }
 }
 
-/// How much is read at once where the disk is zero, in bytes.
+/// The number of bytes that are read at once in zero ranges.
 #[expect(clippy::cast_possible_truncation, reason = "4 MiB fit 32 bits")]
 const PIECE: usize = MAX_PAGE_WRITE as usize;
 
-/// A run's bytes in this range of a blob, with the run's checksums.
+/// The bytes of a run in this range of a blob, with the checksums of the run.
 fn at(blob: &BlobAddress, range: Range<u64>, run: &Run) -> SourceRange {
     SourceRange { blob: blob.clone(), range, crc64: run.crc64, md5: Some(run.md5) }
 }
@@ -158,7 +159,7 @@ impl Destination for VhdDestination<'_> {
         !self.unanswered.has(entry)
     }
 
-    /// A newer fence has the service refuse all that was sent before.
+    /// After a new fence the service rejects all earlier requests.
     async fn settle(&self, chunks: &[(u32, &ChunkEntry)]) -> PortResult<Vec<u32>> {
         self.check()?;
         let fence = self.attempt.blobs().take_fence(self.vhd).await?;
@@ -176,12 +177,12 @@ impl Destination for VhdDestination<'_> {
     }
 }
 
-/// The chunks that a request was sent for which may still land, by where they begin on the disk. What it writes then, nobody
-/// will be told.
+/// The chunks with a request that may still be written, by their offset on the disk. The response to such a request is
+/// lost.
 #[derive(Default)]
 struct Unanswered(Mutex<HashSet<u64>>);
 
-/// A request under way. Dropped without its end, it counts as unanswered.
+/// A request in flight. If it is dropped before its end, it counts as unanswered.
 struct Request<'a> {
     of: &'a Unanswered,
     place: Option<u64>,
@@ -201,7 +202,7 @@ impl Unanswered {
     }
 
     fn places(&self) -> MutexGuard<'_, HashSet<u64>> {
-        // Nothing panics while it holds the lock; what is known is whole in any case.
+        // Code that holds the lock does not panic. Even if it did, the set would be consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -224,8 +225,8 @@ fn place(entry: &ChunkEntry) -> Option<u64> {
     entry.runs.first().map(|run| run.offset)
 }
 
-/// Whether a request that ended with this error may have its effect later: its answer was lost, or the service says of itself
-/// that it failed. A refusal, and what a source refused, has none.
+/// Whether a request with this error may take effect later: its response was lost, or the service reported an internal
+/// error. A rejected request and a failure to read the source have no effect.
 fn may_still_land(error: &PortError) -> bool {
     error.kind == ErrorKind::Unavailable && error.source_fault().is_none()
 }

@@ -1,4 +1,4 @@
-//! Image: make the managed image of a target from its VHD.
+//! The kind `image`: creates the managed image of a target from its VHD.
 
 use async_trait::async_trait;
 use goldfleet_model::ids::{ManagedImageName, Region};
@@ -21,14 +21,14 @@ use crate::outcome::{StepError, StepOutcome};
 /// The kind `image`.
 pub struct Image;
 
-/// What an image operation is to do. The target is the row's place.
+/// The specification of an `image` operation. The row names the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSpec {
-    /// The managed image's name.
+    /// The name of the managed image.
     pub name: ManagedImageName,
     /// The operating system on the disk.
     pub os: OsType,
-    /// The disk's Hyper-V generation.
+    /// The Hyper-V generation of the disk.
     pub generation: Generation,
 }
 
@@ -108,7 +108,7 @@ impl Kind for Image {
     }
 }
 
-/// Creates a managed image, or brings the one that exists to the specification.
+/// Creates a managed image, or updates the existing one to match the specification.
 async fn create(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<StepOutcome, StepError> {
     let Attempt { shared, lease, .. } = attempt;
     let images = shared.ports.images.as_ref();
@@ -119,7 +119,7 @@ async fn create(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<StepOut
     };
     check_vhd(attempt, &spec.vhd).await?;
     if stale {
-        // An image's disk can't be exchanged: the old one has to go first.
+        // The disk of an image cannot be replaced, so the old image is deleted first.
         lease.ensure_held()?;
         tracing::info!(image = %spec.id, "an image of other content is replaced");
         let removal = images.delete(&spec.id, spec.tenant.as_deref()).await?;
@@ -127,7 +127,7 @@ async fn create(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<StepOut
     }
     lease.ensure_held()?;
     let underway = match images.put(spec).await {
-        // Since it was looked at, the name was taken for an image of another VHD: a look tells whose.
+        // After the inspection, the name was taken by an image of another VHD. Another inspection identifies it.
         Err(error) if error.code == "property-change-not-allowed" => {
             inspect(attempt, spec).await?;
             return Err(error.into());
@@ -138,7 +138,7 @@ async fn create(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<StepOut
     verify_created(attempt, spec).await
 }
 
-/// Whether what is there now is the image that was asked for: another job may have asked for one of the same name.
+/// Verifies that the existing image is the requested one: another job may have requested an image with the same name.
 async fn verify_created(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<StepOutcome, StepError> {
     let id = &spec.id;
     let failed = |kind, code, why| Err(PortError::new(kind, format!("{id}: {why}")).with_code(code).into());
@@ -170,7 +170,7 @@ async fn check_vhd(Attempt { shared, operation, .. }: Attempt<'_>, vhd: &BlobAdd
     Err(AttemptError::fatal("manifest-changed", message).into())
 }
 
-/// What an image of the name is to this operation.
+/// The relation of an existing image with the same name to this operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ExistingImage {
     Absent,
@@ -191,9 +191,9 @@ async fn inspect(
     })
 }
 
-/// What an image with the name of this operation's image is. Names come from a template and are compared without case, so it
-/// may be another target's or another golden image's. Such an image is left alone: only an earlier content of this version is
-/// replaced.
+/// Classifies an image with the same name as the image of this operation. Names come from a template and are
+/// case-insensitive, so the image may belong to another target or to another golden image. Such an image is not
+/// changed: only an image with an earlier content of this version is replaced.
 fn classify(
     image: &ManagedImage,
     wanted: &ImageRef,
@@ -221,7 +221,7 @@ fn classify(
     })
 }
 
-/// Follows a change to its end.
+/// Polls a change until it ends.
 async fn wait_for_change(
     Attempt { shared, lease, .. }: Attempt<'_>,
     mut underway: ChangeStatus,
@@ -232,7 +232,8 @@ async fn wait_for_change(
             ChangeStatus::Failed(error) => return Err(error.into()),
             ChangeStatus::Pending(pending) => {
                 shared.ports.clock.sleep(pending.retry_after).await;
-                // Asked to stop, the platform goes on alone: whoever comes next finds the image under way or made.
+                // If the step stops here, the platform continues the change. The next worker finds the image in
+                // progress or complete.
                 lease.ensure_held()?;
                 underway = shared.ports.images.poll(&pending).await?;
             }

@@ -1,4 +1,4 @@
-//! Seed: fill a region's store, once over the WAN, with the chunks that it lacks.
+//! The kind `seed`: fills a region's store once over the WAN with the chunks that it lacks.
 
 use std::time::Duration;
 
@@ -25,13 +25,13 @@ use crate::outcome::{StepError, StepOutcome};
 use crate::transfer::manifest_cache::{ManifestCache, ManifestLoadError};
 use crate::transfer::{Destination, transfer_chunks};
 
-/// What the clocks of stores and of whoever planned the job may differ by.
+/// The tolerated difference between the clocks of the stores and of the dispatcher that planned the job.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
 
 /// The kind `seed`.
 pub struct Seed;
 
-/// What a seed is to do.
+/// The specification of a `seed` operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeedSpec {
     /// The store to fill.
@@ -40,7 +40,7 @@ pub struct SeedSpec {
     pub from: Vec<Store>,
 }
 
-/// The operation that fills a store. A job has at most one for each store.
+/// The id of the operation that fills a store. A job has at most one for each store.
 #[must_use]
 pub fn operation_id(store: &Store) -> OperationId {
     let parts = [store.account.as_str(), store.container.as_str()];
@@ -79,7 +79,7 @@ impl Kind for Seed {
         }
     }
 
-    /// A store is probed by listing its chunks. Without the manifest only an empty store can be told from others.
+    /// Lists the chunks of the store. Without the manifest, the probe can only distinguish an empty store from others.
     async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
         let Ok(SeedSpec { store, from }) = read_spec(operation) else { return Ok(Probe::Foreign) };
         let Ok(source) = source_of(&from) else { return Ok(Probe::Foreign) };
@@ -120,12 +120,12 @@ async fn fill(attempt: Attempt<'_>, store: &Store, from: &[Store]) -> Result<Ste
     transfer_chunks(attempt, &manifest, from, &destination).await
 }
 
-/// Which chunks the store has from earlier jobs and other images. Old ones are renewed, so that no clean-up that is
-/// looking at them right now takes them for abandoned; those of another length are removed, so that whole ones take their
-/// place.
+/// The chunks that the store has from earlier jobs and other images. Old chunks are renewed, so that a garbage
+/// collection in progress does not delete them. Chunks with a wrong length are deleted, so that correct ones can
+/// replace them.
 ///
-/// Where an earlier attempt was cut short before it recorded anything, chunks may have arrived whose answers nobody saw. So
-/// those that were written since the operation was planned are read back.
+/// If an earlier attempt was interrupted before it recorded anything, it may have written chunks without receiving the
+/// responses. So chunks that were written after the operation was planned are read back.
 async fn existing_chunks(
     attempt: Attempt<'_>,
     container: &Container,
@@ -161,7 +161,7 @@ async fn existing_chunks(
     }
 }
 
-/// Whether a listed chunk is whole and stays.
+/// Whether a listed chunk is intact and is kept.
 async fn is_intact(
     shared: &StepContext,
     container: &Container,
@@ -196,13 +196,13 @@ impl Destination for StoreDestination<'_> {
         self.requests
     }
 
-    /// A blob is written once, whoever is first: of two requests one finds it there.
+    /// A blob is written only once: of two concurrent requests, the later one finds that it exists.
     async fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> PortResult<u64> {
         let whole = chunk_store::whole(&self.container, entry);
         let range = SourceRange { blob: source.clone(), ..whole.clone() };
         match self.ports.blobs.put_blob_from(&whole.blob, &range).await {
             Ok(()) => Ok(u64::from(entry.length)),
-            // Its name is the hash of its bytes. But whoever wrote it may not have seen how they arrived.
+            // The name of the blob is the hash of its bytes, but its writer may not have verified them.
             Err(error) if error.kind == ErrorKind::AlreadyExists => {
                 let whole = is_whole(self.ports, &self.container, entry).await?;
                 if whole { Ok(0) } else { Err(was_damaged(&self.container, entry)) }

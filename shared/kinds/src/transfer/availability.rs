@@ -1,4 +1,4 @@
-//! Which chunks a store already has: what lets a copy begin while its region's store is still being filled.
+//! The chunks that a store already has. With it an assembly can start while its region's store is still being filled.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,49 +15,50 @@ use jiff::Timestamp;
 
 use crate::seed;
 
-/// How old a look at a store may be. All operations of a process share it, so that a thousand copies that wait for one
-/// store ask for its row no more often than one.
+/// The maximum age of a cached store listing. All operations of a process share the cache, so a thousand operations
+/// that wait for one store read its row no more often than one operation.
 const MAX_LISTING_AGE: Duration = Duration::from_millis(250);
 
-/// How many looks are kept before stale ones are thrown out.
+/// The number of cached listings from which stale ones are removed.
 const MAX_LISTINGS: usize = 256;
 
-/// What a store has of a job's chunks.
+/// The chunks of a job that a store has.
 #[derive(Debug, Clone)]
 enum StoreContents {
-    /// Everything: the source, or a store that is filled.
+    /// All chunks: the source, or a store that is filled.
     All,
-    /// Some; more will come unless its seed has ended.
+    /// Some chunks. More will follow unless its `seed` operation has ended.
     Some { done: ChunkSet, ended: bool },
 }
 
-/// When each store of each job was looked at, and what was seen.
+/// The last listing of each store for each job, with its time.
 type StoreListings = HashMap<(JobId, Store), (Timestamp, Arc<StoreContents>)>;
 
-/// Looks at stores, shared by the operations of a process.
+/// The cached listings of stores, shared by the operations of a process.
 #[derive(Default)]
 pub struct ChunkAvailability {
     listings: Mutex<StoreListings>,
 }
 
-/// What an operation's sources have, nearest first.
+/// The contents of an operation's sources, nearest first.
 pub struct ChunkSources<'a> {
     stores: Vec<(&'a Store, Arc<StoreContents>)>,
 }
 
-/// A chunk, and where it is to be had from.
+/// A chunk and the stores that it can be read from.
 #[derive(Clone, Copy)]
 pub struct WantedChunk<'w, 'a> {
-    /// The chunk, by its order in the manifest.
+    /// The index of the chunk in the manifest.
     pub chunk: u32,
     /// The stores, nearest first.
     pub sources: &'w ChunkSources<'a>,
-    /// Those of them that it can't be had from, as was found out.
+    /// The stores that were found to lack the chunk.
     pub excluded: &'w [&'a Store],
 }
 
 impl<'a> WantedChunk<'_, 'a> {
-    /// The nearest store that has the chunk, leaving out `others` too; none where it is worth waiting for a nearer one.
+    /// The nearest store that has the chunk and is not in `others` or `excluded`. None if it is better to wait for a
+    /// nearer store.
     #[must_use]
     pub fn nearest_excluding(&self, others: &[&'a Store]) -> Option<&'a Store> {
         self.sources.nearest(self.chunk, &[self.excluded, others].concat())
@@ -65,10 +66,10 @@ impl<'a> WantedChunk<'_, 'a> {
 }
 
 impl ChunkAvailability {
-    /// Looks at the stores that an operation may read from: `from` in order of preference, the source last.
+    /// Lists the stores that an operation may read from: `from` is in the order of preference, with the source last.
     ///
     /// # Errors
-    /// Where the table can't be reached.
+    /// If the table cannot be reached.
     pub async fn list_sources<'a>(
         &self,
         ports: &Ports,
@@ -105,7 +106,8 @@ impl ChunkAvailability {
         if looks.len() >= MAX_LISTINGS {
             looks.retain(|_, (at, _)| now < after(*at, MAX_LISTING_AGE));
         }
-        // A seed that an operator cancels or retries is looked at again: only what is filled stays filled.
+        // An operator may cancel or retry the `seed` operation, so a partial listing expires. A filled store stays
+        // filled.
         looks.insert(key, (now, Arc::clone(&view)));
         Ok(view)
     }
@@ -116,14 +118,13 @@ impl ChunkAvailability {
 }
 
 impl<'a> ChunkSources<'a> {
-    /// Stores that all have everything.
+    /// Stores with all chunks.
     #[cfg(test)]
     pub(crate) fn all_complete(stores: &'a [Store]) -> Self {
         Self { stores: stores.iter().map(|store| (store, Arc::new(StoreContents::All))).collect() }
     }
 
-    /// The nearest store that has a chunk, leaving out those that `excluded` names; none where it is worth waiting for a
-    /// nearer one.
+    /// The nearest store that has a chunk and is not in `lacking`. None if it is better to wait for a nearer store.
     #[must_use]
     pub fn nearest(&self, chunk: u32, lacking: &[&Store]) -> Option<&'a Store> {
         for (store, view) in &self.stores {

@@ -1,6 +1,6 @@
-//! How far a chunk is on its way to its place, and what follows a request that did not put it there.
+//! The state of the transfer of one chunk, and the decision after a failed request.
 //!
-//! Pure: it is told what happened.
+//! Pure: the caller reports all events.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -14,50 +14,50 @@ use jiff::Timestamp;
 use crate::transfer::availability::{ChunkSources, WantedChunk};
 use crate::transfer::failover::blames_source;
 
-/// How often one request is tried in an attempt, before the attempt fails.
+/// The maximum number of tries of one request before the attempt fails.
 const MAX_TRIES: u32 = 4;
 
-/// How often a store is asked that can't be read, before the chunk is fetched from another.
+/// The maximum number of tries at a store that cannot be read before the chunk is read from another store.
 const MAX_TRIES_PER_SOURCE: u32 = 2;
 
-/// How far a chunk is on its way to its place.
+/// The state of the transfer of one chunk.
 pub(super) struct ChunkRetry<'a> {
-    /// The chunk, by its order in the manifest.
+    /// The index of the chunk in the manifest.
     chunk: u32,
     pub(super) entry: &'a ChunkEntry,
-    /// Stores that it can't be had from.
+    /// The stores that were excluded for this chunk.
     lacking: Vec<&'a Store>,
-    /// Why not from the last of these.
+    /// The error of the store that was excluded last.
     pub(super) last_source: Option<PortError>,
-    /// The store that was asked last, and since when.
+    /// The store of the last request, and the time of the first request to it.
     requested_at: Option<(&'a Store, Timestamp)>,
-    /// How often the attempt has asked in vain since a store was last given up.
+    /// The number of failed tries since a store was last excluded.
     pub(super) tries: u32,
 }
 
-/// What follows a request that did not put its chunk in place.
+/// The decision after a failed request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RetryDecision {
-    /// The store is given up for this chunk: another place may have it whole.
+    /// Exclude the store for this chunk. Another store may have an intact copy.
     OtherSource,
-    /// It is asked for again, after this time.
+    /// Send the request again after this time.
     Retry(Duration),
-    /// The attempt fails.
+    /// Fail the attempt.
     Fail,
 }
 
 impl<'a> ChunkRetry<'a> {
-    /// Not begun.
+    /// Creates the state of a transfer that has not started.
     pub(super) fn new(chunk: u32, entry: &'a ChunkEntry) -> Self {
         Self { chunk, entry, lacking: Vec::new(), last_source: None, requested_at: None, tries: 0 }
     }
 
-    /// The chunk, and where it is still to be had from.
+    /// The chunk and the stores that it can still be read from.
     pub(super) fn wanted<'w>(&'w self, sources: &'w ChunkSources<'a>) -> WantedChunk<'w, 'a> {
         WantedChunk { chunk: self.chunk, sources, excluded: &self.lacking }
     }
 
-    /// Since when a store has been asked, which is asked now.
+    /// The time of the first request to `store`, which is requested again now.
     pub(super) fn requested_at(&mut self, store: &'a Store, now: Timestamp) -> Timestamp {
         match self.requested_at {
             Some((asked, since)) if asked == store => since,
@@ -68,8 +68,8 @@ impl<'a> ChunkRetry<'a> {
         }
     }
 
-    /// What follows so many tries, of which the last ended with this error. `elsewhere` says whether another store has the
-    /// chunk, `to` is the account that it goes to.
+    /// The decision after the failed tries so far, of which the last one had this error. `elsewhere` is whether another
+    /// store has the chunk. `to` is the account of the destination.
     pub(super) fn decide(&self, error: &PortError, elsewhere: bool, to: &AccountName) -> RetryDecision {
         let unreadable = blames_source(error) && self.tries >= MAX_TRIES_PER_SOURCE && elsewhere;
         if is_source_fault(error) || unreadable {
@@ -81,7 +81,7 @@ impl<'a> ChunkRetry<'a> {
         }
     }
 
-    /// Goes on without a store.
+    /// Excludes a store for this chunk.
     pub(super) fn exclude_source(&mut self, store: &'a Store, error: PortError) {
         self.lacking.push(store);
         self.last_source = Some(error);
@@ -89,13 +89,13 @@ impl<'a> ChunkRetry<'a> {
     }
 }
 
-/// Whether a store does not have a chunk, or not as it should be.
+/// Whether a store lacks a chunk or has a damaged copy.
 pub(super) fn is_source_fault(error: &PortError) -> bool {
     matches!(error.source_fault(), Some(SourceFault::Missing | SourceFault::Corrupt))
 }
 
-/// The wait after so many tries: 0.2, 0.8, 3.2 s, each between half and one and a half times as long, so that what failed
-/// together does not come back together. Not by chance, as rehearsals must repeat.
+/// The wait after this number of tries: 0.2, 0.8, 3.2 s, each multiplied by a factor from 0.5 to 1.5, so that requests
+/// that failed together are not repeated together. The factor is not random, because rehearsals must be repeatable.
 fn backoff(account: &AccountName, chunk: u32, tries: u32) -> Duration {
     let mut hasher = DefaultHasher::new();
     (account, chunk, tries).hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! Manifests, read once a process.
+//! The cache of manifests. Each manifest is read once per process.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,21 +13,22 @@ use tokio::sync::Mutex;
 use crate::attempt_error::AttemptError;
 use crate::outcome::StepError;
 
-/// How many manifests are kept: a fleet works on few images at a time, and a large disk's manifest is megabytes.
+/// The maximum number of cached manifests. A fleet works on few images at a time, and the manifest of a large disk
+/// takes megabytes.
 const CAPACITY: usize = 4;
 
-/// The manifests last used.
+/// The most recently used manifests.
 #[derive(Default)]
 pub struct ManifestCache {
     recent: Mutex<VecDeque<(ImageRef, Arc<Manifest>)>>,
 }
 
-/// Why there is no manifest.
+/// The reason why a manifest is not available.
 #[derive(Debug)]
 pub enum ManifestLoadError {
-    /// The version was given up or replaced, or its manifest is damaged: there is none, whoever asks however often.
+    /// The version was withdrawn or replaced, or its manifest is damaged. A retry cannot succeed.
     Missing(AttemptError),
-    /// It could not be read, which says nothing of it.
+    /// The manifest could not be read. A retry may succeed.
     Unavailable(PortError),
 }
 
@@ -47,18 +48,18 @@ impl From<ManifestLoadError> for StepError {
 }
 
 impl ManifestCache {
-    /// The manifest of an image version, from the source store.
+    /// Returns the manifest of an image version from the cache or from the source store.
     ///
     /// # Errors
-    /// [`ManifestLoadError::Missing`] where it is not there, or is not the one that the digest names: the version was replaced since the
-    /// job began. [`ManifestLoadError::Unavailable`] where that is not known.
+    /// [`ManifestLoadError::Missing`] if the manifest does not exist or does not match the digest because the version
+    /// was replaced after the job was created. [`ManifestLoadError::Unavailable`] if this cannot be determined.
     pub async fn get(
         &self,
         blobs: &dyn BlobStore,
         source: &Store,
         image: &ImageRef,
     ) -> Result<Arc<Manifest>, ManifestLoadError> {
-        // Held while reading, so that a hundred copies that begin together read it once.
+        // The lock is held during the read, so that a hundred operations that start together read the manifest once.
         let mut recent = self.recent.lock().await;
         if let Some(at) = recent.iter().position(|(kept, _)| kept == image) {
             let found = recent.remove(at);

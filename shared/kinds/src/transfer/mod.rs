@@ -1,4 +1,4 @@
-//! Moving chunks: from whichever source has them, many at once, each recorded when it is in place.
+//! Moves chunks: many at once, each from a source that has it. Each chunk is recorded once it is in place.
 
 pub mod availability;
 mod chunk_retry;
@@ -21,17 +21,17 @@ use chunk_retry::{ChunkRetry, RetryDecision};
 pub(crate) use request::Destination;
 use request::{Batch, ChunkResponse};
 
-/// How long a step stays with its lease while its sources have nothing new for it, in heartbeats. Then it gives its place
-/// to others.
+/// How many heartbeats a step keeps its lease while its sources have no new chunks. After that it makes room for other
+/// operations.
 const MAX_IDLE_HEARTBEATS: u32 = 2;
 
-/// The time between two looks at sources that have nothing new.
+/// The time between two listings of sources that have no new chunks.
 const RELIST_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Moves every chunk that the hold has not recorded as in place.
+/// Moves every chunk that the lease has not recorded as in place.
 ///
-/// A chunk is recorded when it is proven and nothing that was sent for it may still land. One that was put in place by a
-/// second request, while the first has not been answered, is recorded only after [`Destination::settle`].
+/// A chunk is recorded once it is proven and no request for it can still be written. If a second request put the chunk
+/// in place while the first one is unanswered, the chunk is recorded only after [`Destination::settle`].
 pub(crate) async fn transfer_chunks<D: Destination>(
     attempt: Attempt<'_>,
     manifest: &Manifest,
@@ -65,7 +65,7 @@ pub(crate) async fn transfer_chunks<D: Destination>(
     }
 }
 
-/// Records those of some chunks that are in place for good. The others are moved again.
+/// Settles chunks and records those that are in place. The others are moved again.
 async fn settle<D: Destination>(
     Attempt { lease, .. }: Attempt<'_>,
     manifest: &Manifest,
@@ -81,12 +81,13 @@ async fn settle<D: Destination>(
     Ok(())
 }
 
-/// The chunks to move, beginning at a place of the list that differs between operations, so that no chunk is hot.
+/// The chunks to move. The start of the list depends on the operation, so that operations do not all read the same
+/// chunk at once.
 fn missing(Attempt { lease, operation, .. }: Attempt<'_>) -> Vec<u32> {
     let done = lease.progress().done;
     let mut missing: Vec<u32> = done.missing().collect();
     if !missing.is_empty() {
-        // FNV-1a over the id spreads operations whose ids differ in a few characters.
+        // FNV-1a over the id gives different starts even for ids that differ in a few characters.
         let hash = operation
             .id
             .to_string()
@@ -99,13 +100,14 @@ fn missing(Attempt { lease, operation, .. }: Attempt<'_>) -> Vec<u32> {
 }
 
 impl<D: Destination> Batch<'_, D> {
-    /// Puts chunks in place, as many at once as the destination takes. Returns those that are not settled.
+    /// Puts chunks in place, as many at once as the destination allows. Returns those that are not settled.
     async fn transfer_batch(&self, manifest: &Manifest, chunks: Vec<u32>) -> Result<Vec<u32>, StepError> {
         let mut waiting = chunks.into_iter();
         let mut moving = FuturesUnordered::new();
         let (mut failed, mut unsettled) = (None, Vec::new());
         loop {
-            // After a failure nothing new begins, but what is in flight is awaited, so that what it did is recorded.
+            // After a failure no new request starts, but the requests in flight complete, so that their results are
+            // recorded.
             while failed.is_none() && moving.len() < self.destination.requests() {
                 let Some(chunk) = waiting.next() else { break };
                 if let Some(entry) = manifest.chunks.get(chunk as usize) {
@@ -120,7 +122,7 @@ impl<D: Destination> Batch<'_, D> {
         }
     }
 
-    /// Puts a chunk in place from whichever store has it, and records it. Returns it where it is not settled.
+    /// Puts a chunk in place from a store that has it, and records it. Returns the chunk if it is not settled.
     async fn transfer_one(&self, chunk: u32, entry: &ChunkEntry) -> Result<Option<u32>, StepError> {
         let mut retry = ChunkRetry::new(chunk, entry);
         loop {
@@ -150,7 +152,7 @@ impl<D: Destination> Batch<'_, D> {
         }
     }
 
-    /// Sees to what follows a request that did not put its chunk in place. An error where that ends the attempt.
+    /// Handles a request that did not put its chunk in place. Returns an error if the attempt must end.
     async fn handle_failure<'s>(
         &self,
         retry: &mut ChunkRetry<'s>,
@@ -161,7 +163,7 @@ impl<D: Destination> Batch<'_, D> {
         let elsewhere = retry.wanted(self.sources).nearest_excluding(&[store]).is_some();
         match retry.decide(&error, elsewhere, self.destination.account()) {
             RetryDecision::OtherSource => {
-                // It is said here, once, which store was at fault.
+                // This is the only log line that names the store at fault.
                 let hash = &retry.entry.hash;
                 tracing::warn!(%store, chunk = %hash, code = error.code, "a chunk can't be had here: {error}");
                 retry.exclude_source(store, error);

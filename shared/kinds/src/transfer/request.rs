@@ -1,4 +1,5 @@
-//! Asking a store for a chunk, and another one too where it is overdue; and telling those who learn from it how that went.
+//! Requests for chunks: sends a hedged request if a chunk is overdue, and reports results to the limiter and the
+//! selector.
 
 use std::future::{Future, pending};
 use std::time::Duration;
@@ -18,36 +19,36 @@ use crate::outcome::StepError;
 use crate::transfer::availability::ChunkSources;
 use crate::transfer::failover::{SourceChoice, blames_source};
 
-/// The time between two looks whether an overdue chunk can be had elsewhere.
+/// The interval of checking whether another store can deliver an overdue chunk.
 const ALTERNATIVE_POLL: Duration = Duration::from_secs(1);
 
-/// Where chunks go.
+/// The destination of chunks.
 pub(crate) trait Destination: Sync {
-    /// The account that takes the load.
+    /// The account that receives the chunks.
     fn account(&self) -> &AccountName;
 
-    /// Requests in flight, as long as all their permits are to be had.
+    /// The maximum number of requests in flight, if the limiter permits them.
     fn requests(&self) -> usize;
 
-    /// Puts a chunk in place from the blob that holds it, and proves it. Returns the bytes that went over the wire: none where
-    /// it was there already. Two such requests for one chunk may be in flight; one that is dropped may still land: see
-    /// [`Destination::is_settled`].
+    /// Puts a chunk in place from the blob that contains it, and proves it. Returns the number of transferred bytes,
+    /// which is 0 if the chunk was in place already. Two such requests for one chunk may be in flight. A request that
+    /// is dropped may still be written: see [`Destination::is_settled`].
     fn put(&self, entry: &ChunkEntry, source: &BlobAddress) -> impl Future<Output = PortResult<u64>> + Send;
 
-    /// Whether nothing that was sent for a chunk may still land over what is in place. A destination whose chunks are written
-    /// once has nothing else.
+    /// Whether no request for a chunk can still overwrite what is in place. Always true for a destination that writes
+    /// each chunk only once.
     fn is_settled(&self, _entry: &ChunkEntry) -> bool {
         true
     }
 
-    /// Sees to it that nothing that was sent so far may still land, and reads these chunks back. Returns those that are in
-    /// place. No request is in flight meanwhile.
+    /// Ensures that no earlier request can still be written, and reads these chunks back. Returns those that are in
+    /// place. No request is in flight during this call.
     fn settle(&self, chunks: &[(u32, &ChunkEntry)]) -> impl Future<Output = PortResult<Vec<u32>>> + Send {
         std::future::ready(Ok(chunks.iter().map(|(chunk, _)| *chunk).collect()))
     }
 }
 
-/// What the chunks have in common that are moved between two looks at the sources.
+/// What all chunks share that are moved between two listings of the sources.
 pub(super) struct Batch<'a, D> {
     pub(super) attempt: Attempt<'a>,
     pub(super) sources: &'a ChunkSources<'a>,
@@ -59,24 +60,24 @@ pub(super) struct Batch<'a, D> {
 struct ChunkRequest<'a> {
     entry: &'a ChunkEntry,
     source: SourceChoice<'a>,
-    /// When its store was first asked for the chunk.
+    /// The time of the first request for the chunk to its store.
     since: Timestamp,
-    /// When it was asked this time.
+    /// The time of this request.
     sent: Timestamp,
 }
 
-/// How a request ended.
+/// The result of a request.
 pub(super) struct ChunkResponse<'a> {
-    /// The store that the chunk came from, or did not.
+    /// The store that the result applies to.
     pub(super) source: SourceChoice<'a>,
-    /// The bytes that went over the wire, as [`Destination::put`] tells them.
+    /// The number of transferred bytes, as in [`Destination::put`].
     pub(super) put: PortResult<u64>,
-    /// Whether the chunk was asked for elsewhere too.
+    /// Whether a hedged request was sent.
     hedged: bool,
 }
 
 impl<D: Destination> Batch<'_, D> {
-    /// Asks once for a chunk from a store, and of another one where it is overdue.
+    /// Sends one request for a chunk to a store, and a hedged request if the chunk is overdue.
     pub(super) async fn request_chunk<'s>(
         &self,
         retry: &mut ChunkRetry<'s>,
@@ -104,9 +105,9 @@ impl<D: Destination> Batch<'_, D> {
             None => self.wait_or_hedge(retry, request, put).await?,
         };
         let says_how_the_account_fares = match &answer.put {
-            // How long it takes for a request was not seen of two at once.
+            // The latency of one request cannot be derived from two concurrent ones.
             Ok(_) => !answer.hedged,
-            // It is not to blame for what a source does.
+            // An error of the source does not concern the receiving account.
             Err(error) => !blames_source(error),
         };
         if says_how_the_account_fares {
@@ -115,7 +116,7 @@ impl<D: Destination> Batch<'_, D> {
         Ok(answer)
     }
 
-    /// Waits for a chunk that is overdue, and until it can be had elsewhere: then it is asked for there too.
+    /// Waits for an overdue chunk until another store can deliver it, and then sends a hedged request.
     async fn wait_or_hedge<'s>(
         &self,
         retry: &ChunkRetry<'s>,
@@ -138,12 +139,12 @@ impl<D: Destination> Batch<'_, D> {
             }
             instead = self.wait_for_alternative(retry, &pick) => instead,
         };
-        // Whoever is only to stop soon waits for what is in flight.
+        // For any other stop reason the requests in flight complete.
         if self.attempt.lease.ensure_held() == Err(StopReason::Lost) {
             return Err(StopReason::Lost.into());
         }
         if !told {
-            // How it went will not be seen.
+            // The result of this request will not be observed.
             self.record_end(&request, &Ok(0));
         }
         tracing::info!(store = %pick.store, other = %instead.store, chunk = %entry.hash, "a chunk is overdue: it is asked for elsewhere too");
@@ -153,8 +154,9 @@ impl<D: Destination> Batch<'_, D> {
         Ok(ChunkResponse { source: pick, put, hedged: true })
     }
 
-    /// Asks for an overdue chunk elsewhere too. The one that puts it in place ends the other; before that neither is given up,
-    /// as the answer of a request that lands is what tells whether it is whole.
+    /// Sends a hedged request for an overdue chunk. The request that puts the chunk in place ends the other one. Until
+    /// then neither is abandoned, because the response to the request that is written shows whether the chunk is
+    /// intact.
     async fn hedge<'s>(
         &self,
         pick: SourceChoice<'s>,
@@ -164,7 +166,7 @@ impl<D: Destination> Batch<'_, D> {
         let second = Box::pin(self.put(other));
         match select(first, second).await {
             Either::Left((put @ Ok(1..), _)) => {
-                // Which of them is faster has not been seen.
+                // It was not observed which of the two is faster.
                 self.record_end(&other, &Ok(0));
                 (pick, put)
             }
@@ -192,7 +194,7 @@ impl<D: Destination> Batch<'_, D> {
         self.destination.put(request.entry, &source).await
     }
 
-    /// Tells how a request ended.
+    /// Reports the result of a request.
     fn record_end(&self, request: &ChunkRequest<'_>, put: &PortResult<u64>) {
         let ChunkRequest { entry, source: pick, since, .. } = request;
         let now = self.now();
@@ -206,7 +208,7 @@ impl<D: Destination> Batch<'_, D> {
         );
     }
 
-    /// Returns when a chunk that is asked for now is overdue.
+    /// Waits until a chunk that is requested now is overdue.
     async fn until_overdue(&self, entry: &ChunkEntry) {
         match self.attempt.shared.selector.overdue_after(entry) {
             Some(after) => self.attempt.shared.ports.clock.sleep(after).await,
@@ -214,7 +216,7 @@ impl<D: Destination> Batch<'_, D> {
         }
     }
 
-    /// Returns when an overdue chunk can be had elsewhere, and from where.
+    /// Waits until another store can deliver an overdue chunk, and returns it.
     async fn wait_for_alternative<'s>(&self, retry: &ChunkRetry<'s>, pick: &SourceChoice<'s>) -> SourceChoice<'s>
     where
         Self: 's,
@@ -231,8 +233,8 @@ impl<D: Destination> Batch<'_, D> {
     }
 }
 
-/// What two requests for one chunk came to, of which the first to end did not put it in place: where it was there already, the
-/// other one had put it there, and tells whether it stays.
+/// The result of two requests for one chunk, of which the first to end did not write it. If that request found the
+/// chunk in place, the other one wrote it, and its response shows whether the chunk stays.
 fn hedge_result<P>(one: (P, PortResult<u64>), other: (P, PortResult<u64>)) -> (P, PortResult<u64>) {
     match (&one.1, &other.1) {
         (Err(error), _) if is_source_fault(error) => one,
@@ -248,7 +250,7 @@ mod tests {
 
     use super::*;
 
-    /// A request that finds a chunk in place does not know whether the other one takes it back.
+    /// A request that finds a chunk in place does not know whether the other request will remove it.
     #[test]
     fn hedged_result_is_taken_from_writer() {
         let corrupt = || Err(PortError::new(ErrorKind::Corrupt, "other bytes").with_code("source-corrupt"));

@@ -1,4 +1,4 @@
-//! Copies that the service makes by itself: Copy Blob, its status, its end.
+//! Copies inside the service: starting Copy Blob, and its status.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
 use crate::error::{incomplete, port_error, source_error};
 
-/// What the service says of a copy that it begins.
+/// The response to a request that starts a copy.
 type StartCopyResponse = Response<BlobClientStartCopyFromUrlResult, NoFormat>;
 
 pub(super) async fn start(
@@ -30,14 +30,15 @@ pub(super) async fn start(
     client.start_copy_from_url(url, Some(options)).await
 }
 
-/// What it means that a copy was not begun.
+/// Converts the error of a copy that did not start.
 pub(super) fn start_error(blob: &BlobAddress, source: &BlobAddress, error: &azure_core::Error) -> PortError {
     let what = format!("{blob} from {source}");
     if let Some(said) = source_error(&what, error).filter(|said| said.kind == ErrorKind::NotFound) {
         return said.with_source_fault(SourceFault::Missing);
     }
     let error = port_error(what, error);
-    // The container that is missing is the destination's; a source is said by its own code, or as a missing blob.
+    // A missing container is the destination's. The service reports a missing source with a specific code or as a
+    // missing blob.
     match (error.code.as_str(), error.kind) {
         ("cannot-verify-copy-source" | "blob-not-found" | "source-not-found", ErrorKind::NotFound) => {
             error.with_source_fault(SourceFault::Missing)
@@ -83,7 +84,7 @@ fn state(status: Option<&Sdk>, progress: Option<&str>, reason: Option<String>) -
         Some(Sdk::Aborted) => CopyState::Aborted,
         Some(Sdk::Failed) => CopyState::Failed(reason.unwrap_or_else(|| "the service does not say why".to_owned())),
         _ => {
-            // Written as bytes copied, a slash, bytes in all.
+            // The format is `COPIED/TOTAL`, in bytes.
             let counts = progress.and_then(|text| text.split_once('/'));
             let (done, total) = counts.map_or((0, 0), |(a, b)| (a.parse().unwrap_or(0), b.parse().unwrap_or(0)));
             CopyState::Pending { done, total }

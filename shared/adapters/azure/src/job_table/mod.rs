@@ -1,17 +1,17 @@
 //! The job table in the Table service: `PREFIXjobs` and `PREFIXoperations`.
 //!
-//! | table | partition | row | what |
+//! | table | partition | row | content |
 //! | --- | --- | --- | --- |
 //! | jobs | `job` | `j.JOB` | a job |
-//! | jobs | `job` | `e.JOB.TIME…` | an event of the job itself, beside the job so that both change together |
+//! | jobs | `job` | `e.JOB.TIME…` | an event of the job itself; same partition as the job, for one transaction |
 //! | jobs | `upload` | `u.UPLOAD` | an upload |
-//! | operations | `JOB.SHARD` | `o.GROUP.STEP` | an operation; the rows of a group are neighbours |
+//! | operations | `JOB.SHARD` | `o.GROUP.STEP` | an operation; the rows of a group are adjacent |
 //! | operations | `JOB.SHARD` | `e.TIME…` | an event of an operation of that partition |
 //!
-//! A job's operations are spread over [`SHARDS`] partitions by their group. A partition takes 2,000 rows a second and an
-//! account 20,000 (source: Table service, scalability targets), so that the heartbeats and transitions of 10,000 running
-//! operations come nowhere near a partition's limit; and all of a job is read by as many range scans side by side,
-//! without looking at any other job's rows.
+//! The operations of a job are spread over [`SHARDS`] partitions by their group. A partition handles 2,000 rows a
+//! second and an account 20,000 (source: Table service, scalability targets). The heartbeats and transitions of 10,000
+//! running operations are therefore far below the limit of a partition. All operations of a job are read by one range
+//! scan per partition, in parallel, without reading rows of other jobs.
 
 mod rows;
 
@@ -34,10 +34,10 @@ use jiff::Timestamp;
 use super::connection::Connection;
 use super::table::{Action, Entity, Key, MAX_ACTIONS, MAX_BATCH_BYTES, Table};
 
-/// The partitions of a job's operations.
+/// The number of partitions of a job's operations.
 pub(super) const SHARDS: u32 = 16;
 
-/// Requests in flight for one call that needs several.
+/// The maximum number of requests in flight for one call that needs several.
 const MAX_IN_FLIGHT: usize = 8;
 
 /// The job table of a fleet.
@@ -47,10 +47,10 @@ pub struct AzureJobTable {
 }
 
 impl AzureJobTable {
-    /// The tables at `endpoint`, whose names begin with `prefix`.
+    /// Opens the tables at `endpoint` whose names begin with `prefix`.
     ///
     /// # Errors
-    /// Where `endpoint` is no address.
+    /// Returns an error if `endpoint` is not a valid URL.
     pub fn new(connection: &Connection, endpoint: &str, prefix: &Prefix) -> PortResult<Self> {
         Ok(Self {
             jobs: Table::new(connection, endpoint, format!("{prefix}jobs"))?,
@@ -58,7 +58,7 @@ impl AzureJobTable {
         })
     }
 
-    /// What `filter` names in each of a job's partitions, partition after partition.
+    /// Reads the rows that match `filter` in all partitions of a job, in the order of the partitions.
     async fn scan(&self, job: &JobId, filter: &str) -> PortResult<Vec<Entity>> {
         let scans = rows::partitions(job).map(async |partition| {
             self.operations.query(&format!("PartitionKey eq '{partition}' and {filter}"), None).await
@@ -89,8 +89,8 @@ impl AzureJobTable {
         Ok(written)
     }
 
-    /// Compares actions with the rows of a partition: rows of the same attempt are left out, rows of an earlier attempt are
-    /// replaced in the version that was read.
+    /// Compares actions with the rows of a partition. Omits rows of the same attempt. Replaces rows of an earlier
+    /// attempt if they still have the version that was read.
     async fn replace_earlier(&self, partition: &str, actions: Vec<Action>) -> PortResult<Vec<Action>> {
         let filter = format!("PartitionKey eq '{partition}' and {}", rows::OPERATIONS);
         let found = self.operations.query(&filter, None).await?;
@@ -137,13 +137,14 @@ impl JobTable for AzureJobTable {
     }
 
     async fn newest_jobs(&self, limit: usize) -> PortResult<Vec<Versioned<Job>>> {
-        // The service lists keys from the least on: so first all keys, which are short, then the rows at their end.
+        // The service lists keys in ascending order. So this reads all keys, which are short, and then the rows at the
+        // end.
         let keys = self.jobs.query(rows::JOBS, Some("RowKey")).await?;
         let newest = &keys[keys.len().saturating_sub(limit)..];
         let Some(oldest) = newest.first() else { return Ok(Vec::new()) };
         let rows = self.jobs.query(&rows::jobs_from(oldest)?, None).await?;
         let mut jobs = newest_first(rows.iter().map(rows::to_job).collect::<PortResult<_>>()?);
-        // Others may have come since the keys were listed.
+        // Other jobs may have been created after the keys were listed.
         jobs.truncate(limit);
         Ok(jobs)
     }
@@ -179,7 +180,7 @@ impl JobTable for AzureJobTable {
         let key = rows::job_key(id);
         remove_all(&self.jobs, &key.partition, &rows::events_of_job(id)).await?;
         match self.jobs.delete(&key, if_match).await {
-            // Somebody else removed it at the same time, or this did, and its answer got lost.
+            // Another process deleted it at the same time, or the response to this process's deletion was lost.
             Err(error) if error.code == "resource-not-found" => Ok(()),
             deleted => deleted,
         }
@@ -267,7 +268,7 @@ impl JobTable for AzureJobTable {
     }
 }
 
-/// Removes the rows of one partition that `filter` names. Returns how many.
+/// Removes the rows of one partition that match `filter`. Returns the number of removed rows.
 async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<usize> {
     let mut removed = 0;
     loop {
@@ -278,7 +279,7 @@ async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<
         for batch in actions.chunks(MAX_ACTIONS) {
             match table.transact(batch).await {
                 Ok(_) => removed += batch.len(),
-                // Somebody else removes them as well: fewer are left at the next round.
+                // Another process deletes the same rows. The next round finds fewer.
                 Err(error) if error.kind == ErrorKind::NotFound && error.code == "resource-not-found" => {
                     vanished = true;
                 }
@@ -291,7 +292,7 @@ async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<
     }
 }
 
-/// How many of the actions fit into one transaction.
+/// The number of actions that fit into one transaction.
 fn actions_per_batch(actions: &[Action]) -> usize {
     let mut bytes = 0;
     let fits = actions.iter().take(MAX_ACTIONS).take_while(|action| {

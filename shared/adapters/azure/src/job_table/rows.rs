@@ -1,7 +1,8 @@
-//! What a row of the job table looks like.
+//! The format of the rows of the job table.
 //!
-//! A row holds its value as JSON in `Body`, `Body1`, … and, for people and filters, some of it as properties of their own.
-//! A property holds at most 64 KiB: 32 Ki characters of UTF-16, or 64 KiB of bytes (source: Table service data model).
+//! A row holds its value as JSON in `Body`, `Body1`, … and repeats some fields as separate properties for operators and
+//! filters. A property holds at most 64 KiB: 32 Ki characters of UTF-16, or 64 KiB of bytes (source: Table service data
+//! model).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -22,30 +23,30 @@ use uuid::Uuid;
 use super::SHARDS;
 use crate::table::{Entity, Key};
 
-/// The most characters of JSON in one property, were each two units of UTF-16.
+/// The maximum number of JSON characters in one property, if each of them takes two UTF-16 units.
 const TEXT_PART: usize = 16 * 1024;
 
-/// The most bytes in one property.
+/// The maximum number of bytes in one property.
 const BINARY_PART: usize = 64 * 1024;
 
-/// All jobs. A dot is followed by a slash in ASCII: the range is all keys that begin with `j.`.
+/// The filter for all jobs. In ASCII a slash follows a dot, so the range contains all keys that begin with `j.`.
 pub(super) const JOBS: &str = "PartitionKey eq 'job' and RowKey ge 'j.' and RowKey lt 'j/'";
 
-/// All uploads.
+/// The filter for all uploads.
 pub(super) const UPLOADS: &str = "PartitionKey eq 'upload'";
 
-/// The operations of a partition.
+/// The filter for the operations of a partition.
 pub(super) const OPERATIONS: &str = "RowKey ge 'o.' and RowKey lt 'o/'";
 
 /// The property that holds an operation's planning attempt.
 const PLAN: &str = "Plan";
 
-/// The operations of a partition that planning attempts before `plan` wrote.
+/// The filter for the operations of a partition that planning attempts before `plan` wrote.
 pub(super) fn of_earlier_plans(plan: u32) -> String {
     format!("{OPERATIONS} and {PLAN} lt {plan}")
 }
 
-/// The events of a partition.
+/// The filter for the events of a partition.
 pub(super) const EVENTS: &str = "RowKey ge 'e.' and RowKey lt 'e/'";
 
 pub(super) fn job_key(job: &JobId) -> Key {
@@ -60,14 +61,14 @@ pub(super) fn operation_key(job: &JobId, id: &OperationId) -> Key {
     Key::new(partition(job, shard(id.group())), format!("o.{id}"))
 }
 
-/// The rows of a group, which are neighbours.
+/// The filter for the rows of a group, which are adjacent.
 pub(super) fn group_filter(job: &JobId, id: &OperationId) -> String {
     let group = id.group();
     let partition = partition(job, shard(group));
     format!("PartitionKey eq '{partition}' and RowKey ge 'o.{group}.' and RowKey lt 'o.{group}/'")
 }
 
-/// A job's partitions.
+/// The partitions of a job.
 pub(super) fn partitions(job: &JobId) -> impl Iterator<Item = String> {
     (0..SHARDS).map(move |shard| partition(job, shard))
 }
@@ -76,17 +77,17 @@ fn partition(job: &JobId, shard: u32) -> String {
     format!("{job}.{shard:02}")
 }
 
-/// The same for every version of the program: FNV-1a, which needs no more than spread the groups.
+/// The partition of a group: FNV-1a, which spreads the groups well enough. Every version of the program must use the
+/// same function.
 fn shard(group: &GroupId) -> u32 {
     let hash =
         group.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash % SHARDS
 }
 
-/// Events are in the order in which they were written, by the clocks of the writers: what an event says of its time can be
-/// the same for several.
+/// Events are ordered by the time of writing according to the writers' clocks. The time in an event is not unique.
 pub(super) fn event_key(event: &Event, now: Timestamp, index: usize) -> Key {
-    // An event of an operation lies beside it. Events of the job itself have another key.
+    // An event of an operation is in the partition of the operation. Events of the job itself have another key.
     let shard = event.operation.as_ref().map_or(0, |id| shard(id.group()));
     Key::new(partition(&event.job, shard), format!("e.{}", written_at(now, index)))
 }
@@ -104,12 +105,12 @@ pub(super) fn events_of_operation(job: &JobId, id: &OperationId) -> String {
     format!("PartitionKey eq '{}' and {EVENTS} and Operation eq '{id}'", partition(job, shard(id.group())))
 }
 
-/// The filter for the events of a job itself.
+/// The filter for the events of the job itself.
 pub(super) fn events_of_job(job: &JobId) -> String {
     format!("PartitionKey eq 'job' and RowKey ge 'e.{job}.' and RowKey lt 'e.{job}/'")
 }
 
-/// When an event's row was written: the last three parts of its key.
+/// The time of writing of an event's row: the last three parts of its key.
 pub(super) fn written_at_part(row: &Entity) -> String {
     let key = row.get("RowKey").and_then(Value::as_str).unwrap_or_default();
     let parts: Vec<&str> = key.rsplitn(4, '.').take(3).collect();
@@ -128,7 +129,7 @@ pub(super) fn uploads_of(image: &ImageName, version: &ImageVersion) -> String {
     format!("{UPLOADS} and Image eq '{}'", image_version(image, version))
 }
 
-/// The filter for the jobs that have not ended. The service looks through all jobs for them, and sends only these.
+/// The filter for the jobs that have not ended. The service scans all jobs and returns only these.
 pub(super) fn open_jobs() -> String {
     let states = JobState::OPEN.map(|state| format!("State eq '{state}'"));
     format!("{JOBS} and ({})", states.join(" or "))
@@ -192,7 +193,7 @@ pub(super) fn of_upload(upload: &Upload) -> PortResult<Entity> {
     of(upload, [("Image", image_version(&upload.image, &upload.version))])
 }
 
-/// An image version as uploads name it; neither part can hold a blank or a quote.
+/// An image version in the format of uploads. Neither part can contain a blank or a quote.
 fn image_version(image: &ImageName, version: &ImageVersion) -> String {
     format!("{image} {version}")
 }
@@ -201,7 +202,7 @@ pub(super) fn to_upload(row: &Entity) -> PortResult<Upload> {
     value(row)
 }
 
-/// About how many bytes a row takes in a request.
+/// The approximate size of a row in a request, in bytes.
 pub(super) fn length(row: &Entity) -> usize {
     row.iter().map(|(name, value)| name.len() + value.as_str().map_or(8, str::len) + 8).sum()
 }
@@ -226,7 +227,8 @@ fn part_name(name: &str, part: usize) -> String {
     if part == 0 { name.to_owned() } else { format!("{name}{part}") }
 }
 
-/// The parts of a value that is spread over properties. A merge leaves parts of a longer value behind: the count tells.
+/// The parts of a value that is spread over several properties. A merge keeps the surplus parts of a longer value, so
+/// the stored count limits them.
 fn parts<'a>(row: &'a Entity, name: &'a str) -> impl Iterator<Item = Option<&'a str>> {
     let count = row.get(&format!("{name}Parts")).and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
     (0..count.unwrap_or(0)).map(move |part| row.get(&part_name(name, part)).and_then(Value::as_str))

@@ -1,4 +1,4 @@
-//! Entity group transactions: several actions in one multipart request, and what came of them.
+//! Entity group transactions: several actions in one multipart request, and their results.
 
 use goldfleet_ports::ETag;
 use goldfleet_ports::error::PortResult;
@@ -9,7 +9,7 @@ use super::{Action, ETAG, JSON};
 use crate::error::ErrorResponse;
 use azure_core::http::headers::{HeaderName, Headers};
 
-/// The request's content type and body. `url` gives the address an action goes to.
+/// The content type and the body of the request. `url` returns the URL of an action.
 pub(super) fn write(actions: &[Action], url: impl Fn(&Action) -> PortResult<String>) -> PortResult<(String, String)> {
     let (batch, changes) = (Uuid::new_v4(), Uuid::new_v4());
     let mut body = format!("--batch_{batch}\r\nContent-Type: multipart/mixed; boundary=changeset_{changes}\r\n\r\n");
@@ -32,8 +32,9 @@ pub(super) fn write(actions: &[Action], url: impl Fn(&Action) -> PortResult<Stri
     Ok((format!("multipart/mixed; boundary=batch_{batch}"), body))
 }
 
-/// The rows' new versions, in the order of the actions, none where there is no row any more; or the refusal of the first
-/// action that was refused, for which the others were undone. An answer that says neither is an empty list.
+/// Returns the new versions of the rows in the order of the actions, with None for a deleted row. Otherwise returns the
+/// error of the first rejected action, for which the service undid all others. A response that contains neither is an
+/// empty list.
 pub(super) fn read(body: &[u8]) -> Result<Vec<Option<ETag>>, ErrorResponse> {
     let text = String::from_utf8_lossy(body);
     let mut etags = Vec::new();
@@ -59,7 +60,8 @@ fn headers<'a>(lines: impl Iterator<Item = &'a str>) -> Headers {
     headers
 }
 
-/// The service puts the number of the action before its message, as in `0:The specified entity already exists.`
+/// Removes the number of the action, which the service puts before its message: `0:The specified entity already
+/// exists.`
 fn without_index(mut refusal: ErrorResponse) -> ErrorResponse {
     if let Some((index, message)) = refusal.message.split_once(':')
         && index.parse::<usize>().is_ok()

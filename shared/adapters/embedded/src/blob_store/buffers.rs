@@ -1,5 +1,5 @@
-//! The buffers that bytes pass through from blob to blob. There are few and they are used again, as a worker is to stay
-//! under 64 MiB whatever it copies.
+//! The buffers for copying bytes between blobs. Their number is small and they are reused, because a worker must stay
+//! under 64 MiB of memory at any amount of work.
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -7,17 +7,17 @@ use goldfleet_ports::blob_store::MAX_PAGE_WRITE;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many buffers a process has.
+/// The number of buffers of a process.
 const BUFFERS: usize = 4;
 
-/// A buffer's size: what the largest page write takes.
+/// The size of a buffer: the maximum size of a page write.
 const BUFFER_SIZE: usize = 4 * 1024 * 1024;
 const _: () = assert!(BUFFER_SIZE as u64 == MAX_PAGE_WRITE);
 
 static PERMITS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(BUFFERS)));
 static FREE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 
-/// A buffer on loan, given back when dropped.
+/// A borrowed buffer. Dropping it returns it to the pool.
 pub(super) struct Buffer {
     bytes: Box<[u8]>,
     _permit: OwnedSemaphorePermit,

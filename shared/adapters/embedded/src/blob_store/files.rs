@@ -1,4 +1,4 @@
-//! What all blobs have in common: bytes, properties, touching, removing.
+//! Operations on both kinds of blobs: bytes, properties, touch, delete.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, FileTimes, Metadata, OpenOptions};
@@ -19,25 +19,26 @@ use super::sidecar::{self, Sidecar};
 use super::source::SourceReader;
 use super::temp_blob::TempBlob;
 
-/// A version: a file's number, time and length. Another file has another number, and a touched one another time.
+/// The ETag of a file: its inode number, modification time and length. A different file has a different inode number,
+/// and a touched file has a different time.
 pub(super) fn etag(found: &Metadata) -> ETag {
     ETag(format!("{:x}-{:x}.{:09}-{:x}", found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
 }
 
-/// When a file was last written or touched. Times that no timestamp can hold are the earliest there is.
+/// The modification time of a file. A time that does not fit into a timestamp becomes the earliest timestamp.
 pub(super) fn modified(found: &Metadata) -> Timestamp {
     let nanosecond = i32::try_from(found.mtime_nsec()).unwrap_or_default();
     Timestamp::new(found.mtime(), nanosecond).unwrap_or(Timestamp::MIN)
 }
 
-/// Writes a block blob that is not there yet.
+/// Creates a block blob. Fails if it exists.
 pub(super) fn write(blob_path: &BlobPath, body: &[u8]) -> PortResult<()> {
     let mut fresh = TempBlob::create(blob_path)?;
     fresh.file.write_all(body).map_err(|error| blob_path.io_error("write", error))?;
     fresh.publish(blob_path)
 }
 
-/// Writes a block blob that is not there yet, from a range of another.
+/// Creates a block blob from a range of another blob. Fails if it exists.
 pub(super) fn write_from(blob_path: &BlobPath, source: &SourceReader, buffer: &mut [u8]) -> PortResult<()> {
     let mut fresh = TempBlob::create(blob_path)?;
     source.for_each_block(buffer, |piece| {
@@ -46,7 +47,7 @@ pub(super) fn write_from(blob_path: &BlobPath, source: &SourceReader, buffer: &m
     fresh.publish(blob_path)
 }
 
-/// Reads a range, or all.
+/// Reads a range, or the whole blob.
 pub(super) fn read(blob_path: &BlobPath, range: Option<Range<u64>>) -> PortResult<Bytes> {
     let (file, found) = blob_path.open(OpenOptions::new().read(true))?.ok_or_else(|| blob_path.not_found())?;
     let range = range.unwrap_or(0..found.len());
@@ -60,12 +61,12 @@ pub(super) fn read(blob_path: &BlobPath, range: Option<Range<u64>>) -> PortResul
     Ok(bytes.into())
 }
 
-/// What is known of a blob.
+/// The properties of a blob. None if it does not exist.
 pub(super) fn properties(blob_path: &BlobPath) -> PortResult<Option<BlobProperties>> {
     while let Some(found) = blob_path.stat()? {
         let sidecar = sidecar::read(blob_path);
-        // A sidecar goes after its blob. Where it is not as it should be, the blob may just have been removed or made
-        // anew, and must not be taken for one that never had any metadata.
+        // A sidecar is deleted after its blob. If the sidecar is missing or damaged, the blob may have been deleted or
+        // recreated in the meantime. Such a blob must not be taken for one that has no metadata.
         let suspicious = !matches!(sidecar, Ok(Some(_)));
         if suspicious && blob_path.stat()?.is_none_or(|again| again.ino() != found.ino()) {
             continue;
@@ -80,12 +81,12 @@ pub(super) fn properties(blob_path: &BlobPath) -> PortResult<Option<BlobProperti
     Ok(None)
 }
 
-/// Gives a blob a new version and the time `now`.
+/// Gives a blob a new version and the modification time `now`.
 pub(super) fn touch(blob_path: &BlobPath, if_match: &ETag, now: Timestamp) -> PortResult<()> {
     let held = LockedBlob::lock_blob(blob_path)?.ok_or_else(|| blob_path.not_found())?;
     held.check(blob_path, if_match)?;
     let before = held.found.modified().map_err(|error| blob_path.io_error("look at", error))?;
-    // Strictly newer, even where clocks differ or stand still: else the version would stay the same.
+    // The time must increase even if clocks differ or stand still. Otherwise the ETag would not change.
     let time = SystemTime::from(now).max(before + Duration::from_nanos(1));
     held.file.set_times(FileTimes::new().set_modified(time)).map_err(|error| blob_path.io_error("touch", error))
 }
@@ -98,14 +99,14 @@ pub(super) fn delete(blob_path: &BlobPath, if_match: Option<&ETag>) -> PortResul
     }
     fs::remove_file(&blob_path.file).map_err(|error| blob_path.io_error("remove", error))?;
     if held.sidecar.is_some() {
-        // A sidecar that stays has no blob, and the next page blob of that name overwrites it.
+        // A sidecar that remains has no blob. The next page blob with that name overwrites it.
         let _ = fs::remove_file(&blob_path.sidecar);
     }
     blob_path.remove_empty_folders();
     Ok(true)
 }
 
-/// A blob that no other goldfleet process touches, removes or writes until this is dropped.
+/// A lock on a blob. While it is held, no other goldfleet process touches, deletes or writes the blob.
 struct LockedBlob {
     file: File,
     found: Metadata,
@@ -113,7 +114,7 @@ struct LockedBlob {
 }
 
 impl LockedBlob {
-    /// Locks the sidecar of a page blob, which keeps writers out, and then the blob's own file.
+    /// Locks the sidecar of a page blob, which blocks writers, and then the file of the blob.
     fn lock_blob(blob_path: &BlobPath) -> PortResult<Option<Self>> {
         if blob_path.stat()?.is_none() {
             return Ok(None);

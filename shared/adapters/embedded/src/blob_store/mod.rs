@@ -1,20 +1,20 @@
-//! The directory cloud's blobs: storage accounts as folders, containers as folders in them, blobs as files.
+//! The blobs of the directory cloud: storage accounts are folders, containers are folders in them, and blobs are files.
 //!
-//! Any number of processes may share a directory cloud. What the port promises holds among them: a blob is there whole
-//! or not at all, only one of many writers makes it, and an older fence never writes after a newer one. It survives
-//! processes that are killed or stopped at any moment, but not a power cut, as nothing is synced. It asks the file system
-//! for hard links and for locks that reach all processes.
+//! Any number of processes may share a directory cloud. The guarantees of the port hold across them: a blob exists
+//! completely or not at all, only one of several concurrent writers creates it, and an older fence never writes after a
+//! newer one. Blobs survive processes that are killed or stopped at any moment, but not a power failure, because
+//! nothing is synced. The file system must support hard links and locks that work across all processes.
 //!
-//! - A blob is the file `<root>/<account>/<container>/<name>`; a page blob is a sparse one. An operator may look at
-//!   blobs, copy them out and put files in; goldfleet's locks do not keep other programs from changing them.
-//! - A page blob's metadata and sequence number are in `<root>/<account>/.goldfleet/<container>/<name>.json`. A file
-//!   without it has no metadata and is no page blob.
-//! - Files on their way to become blobs are in `<root>/<account>/.goldfleet/tmp`.
-//! - Writes take their time from the file system, touches from the injected clock. Page writes that follow each other
-//!   within a tick of the file system's clock (some milliseconds) may leave the ETag as it was.
+//! - A blob is the file `<root>/<account>/<container>/<name>`. A page blob is a sparse file. An operator may view
+//!   blobs, copy them and add files. The locks of goldfleet do not prevent changes by other programs.
+//! - The metadata and the sequence number of a page blob are in `<root>/<account>/.goldfleet/<container>/<name>.json`.
+//!   A file without it has no metadata and is not a page blob.
+//! - Files that will become blobs are in `<root>/<account>/.goldfleet/tmp`.
+//! - Writes use the time of the file system, touches use the injected clock. Two page writes within one tick of the
+//!   file system's clock (a few milliseconds) may leave the ETag unchanged.
 //!
-//! A file where an account's folder should be makes the account fail with `account-unusable`: an easy way to see how
-//! goldfleet deals with a target that refuses.
+//! If a file exists at the path of an account's folder, the account fails with `account-unusable`. This is an easy way
+//! to test how goldfleet handles a failing target.
 
 mod buffers;
 mod files;
@@ -47,10 +47,10 @@ use self::paths::{BlobPath, ContainerPath};
 use self::source::SourceReader;
 use super::blocking::blocking;
 
-/// How many blobs a page of a list has. Source: Azure, List Blobs, 5,000.
+/// The number of blobs in one page of a list. Source: Azure, List Blobs, 5,000.
 const LIST_PAGE: usize = 5_000;
 
-/// Blobs as files below a folder.
+/// Blobs as files in a folder.
 #[derive(Clone)]
 pub struct DirectoryBlobs {
     root: Arc<PathBuf>,
@@ -59,13 +59,13 @@ pub struct DirectoryBlobs {
 }
 
 impl DirectoryBlobs {
-    /// The blobs below `root`.
+    /// Opens the blobs under `root`.
     #[must_use]
     pub fn new(root: PathBuf, clock: Arc<dyn Clock>) -> Self {
         Self { root: Arc::new(root), clock, list_page: LIST_PAGE }
     }
 
-    /// The same with shorter pages of lists, for tests that are to see several.
+    /// Returns the same store with shorter list pages, for tests of several pages.
     #[must_use]
     pub fn with_list_page(mut self, blobs: usize) -> Self {
         self.list_page = blobs.max(1);
@@ -89,7 +89,7 @@ impl BlobStore for DirectoryBlobs {
         let home = ContainerPath::new(&self.root, container);
         blocking(move || {
             std::fs::create_dir_all(&home.folder).map_err(|error| home.io_error("make the container", error))?;
-            // Once per container and run is often enough to keep rubbish from growing.
+            // Once per container and process is enough to limit abandoned files.
             temp_blob::remove_abandoned(&home);
             Ok(())
         })
@@ -202,7 +202,7 @@ impl BlobStore for DirectoryBlobs {
         let (blob_path, source, metadata) = (self.blob_path(blob)?, self.blob_path(source)?, metadata.clone());
         let first = Fence::at(self.clock.now());
         blocking(move || pages::copy(&blob_path, &source, first, &metadata)).await?;
-        // Done as soon as it is there, so that there is nothing to keep of it.
+        // The copy is already complete, so the id is never used.
         Ok(CopyStatus { id: "done".to_owned(), state: CopyState::Done })
     }
 

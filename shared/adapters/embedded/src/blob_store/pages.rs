@@ -18,11 +18,11 @@ use super::paths::BlobPath;
 use super::sidecar::Sidecar;
 use super::temp_blob::TempBlob;
 
-/// What is written where a file system knows no holes.
+/// The bytes that are written if the file system does not support holes.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// Makes a page blob. Its sidecar comes first: a kill in between leaves a sidecar without a blob, which the next attempt
-/// takes over, and never a blob that does not know whose it is.
+/// Creates a page blob. The sidecar is written first: a kill between the two writes leaves a sidecar without a blob,
+/// which the next attempt takes over, and never a blob without an owner.
 pub(super) fn create(
     blob_path: &BlobPath,
     length: u64,
@@ -42,14 +42,14 @@ fn publish(blob_path: &BlobPath, fresh: TempBlob, first: Fence, metadata: &BTree
     let sidecar = Sidecar::create(blob_path, first, metadata)?;
     let published = fresh.publish(blob_path);
     if published.is_err() {
-        // Still locked, so it is the one of this attempt.
+        // The sidecar is still locked, so it belongs to this attempt.
         let _ = fs::remove_file(&blob_path.sidecar);
     }
     drop(sidecar);
     published
 }
 
-/// Makes a page blob of another's bytes, whole or not at all.
+/// Creates a page blob as a copy of another one, completely or not at all.
 pub(super) fn copy(
     blob_path: &BlobPath,
     source: &BlobPath,
@@ -65,7 +65,7 @@ pub(super) fn copy(
     publish(blob_path, fresh, first, metadata)
 }
 
-/// Copies what holds data; the rest stays a hole.
+/// Copies the ranges with data. The rest remains a hole.
 fn copy_data(from: &File, length: u64, to: &File) -> io::Result<()> {
     to.set_len(length)?;
     let mut buffer = vec![0; ZEROS.len()];
@@ -78,19 +78,19 @@ fn copy_data(from: &File, length: u64, to: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Raises the sequence number.
+/// Increments the sequence number and returns it as a fence.
 pub(super) fn take_fence(blob_path: &BlobPath) -> PortResult<Fence> {
     Sidecar::of_page_blob(blob_path, LockMode::Exclusive)?.advance_fence(blob_path)
 }
 
-/// Writes pages, whose bytes have been checked.
+/// Writes pages. The caller has verified their bytes.
 pub(super) fn write(blob_path: &BlobPath, fence: Fence, offset: u64, body: &[u8]) -> PortResult<()> {
     let writer = Writer::begin(blob_path, fence)?;
     writer.check_inside(blob_path, offset..offset.saturating_add(body.len() as u64))?;
     writer.file.write_all_at(body, offset).map_err(|error| blob_path.io_error("write", error))
 }
 
-/// Makes pages zero, and gives their space back where the file system can.
+/// Sets pages to zero, and frees their space if the file system supports it.
 pub(super) fn clear(blob_path: &BlobPath, fence: Fence, range: Range<u64>) -> PortResult<()> {
     check_clear(&blob_path.blob, &range)?;
     let writer = Writer::begin(blob_path, fence)?;
@@ -107,13 +107,13 @@ fn write_zeros(file: &File, range: &Range<u64>) -> io::Result<()> {
     split(range, ZEROS.len()).try_for_each(|(at, length)| file.write_all_at(&ZEROS[..length], at))
 }
 
-/// The ranges that may hold data.
+/// The ranges that may contain data.
 pub(super) fn ranges(blob_path: &BlobPath) -> PortResult<Vec<Range<u64>>> {
     let (file, found) = blob_path.open(OpenOptions::new().read(true))?.ok_or_else(|| blob_path.not_found())?;
     page_ranges(&file, found.len()).map_err(|error| blob_path.io_error("look for data in", error))
 }
 
-/// The pages that may hold data, as services tell of them.
+/// The pages that may contain data, in the form in which the Blob service lists them.
 fn page_ranges(file: &File, length: u64) -> io::Result<Vec<Range<u64>>> {
     let mut ranges: Vec<Range<u64>> = Vec::new();
     for data in data_ranges(file, length)? {
@@ -126,7 +126,7 @@ fn page_ranges(file: &File, length: u64) -> io::Result<Vec<Range<u64>>> {
     Ok(ranges)
 }
 
-/// The right to write now: as long as this lives, no newer fence can be taken.
+/// The permission to write. While it is held, no newer fence can be taken.
 struct Writer {
     file: File,
     length: u64,

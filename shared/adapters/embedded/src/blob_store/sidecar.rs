@@ -1,7 +1,8 @@
-//! Sidecars: what the file of a page blob can't hold, and the lock that makes its fence hold.
+//! Sidecars: files with the metadata and sequence number of a page blob, whose locks enforce its fences.
 //!
-//! Writers lock the sidecar together, look at the sequence number and write; who takes a fence locks it alone. So a
-//! writer that is stopped between looking and writing holds up whoever wants to fence it off, instead of writing later.
+//! A writer takes a shared lock on the sidecar, checks the sequence number and writes. Taking a fence requires an
+//! exclusive lock. A writer that is stopped between the check and the write therefore blocks the new fence, instead of
+//! writing after it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -15,29 +16,30 @@ use serde::{Deserialize, Serialize};
 use super::locks::{self, LockMode};
 use super::paths::BlobPath;
 
-/// A sidecar's content.
+/// The content of a sidecar.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SidecarData {
-    /// The sequence number in 16 hex digits. Its width never changes and it comes first, so that a kill in the middle
-    /// of a write can't damage what follows.
+    /// The sequence number in 16 hexadecimal digits. Its width is constant and it is the first field, so a kill during
+    /// a write cannot damage the fields after it.
     sequence: String,
     /// The blob's metadata.
     pub(super) metadata: BTreeMap<String, String>,
 }
 
-/// A sidecar, open and locked until dropped.
+/// An open sidecar. It is locked until it is dropped.
 pub(super) struct Sidecar {
     file: File,
 }
 
-/// A blob's sidecar without a lock: right for metadata, which never changes. None where there is none.
+/// Reads a blob's sidecar without a lock. This is safe for metadata, which never change. Returns None if the sidecar
+/// does not exist.
 pub(super) fn read(blob_path: &BlobPath) -> PortResult<Option<SidecarData>> {
     let read = blob_path.container.optional("read the sidecar", fs::read(&blob_path.sidecar))?;
     read.map(|bytes| parse(blob_path, &bytes)).transpose()
 }
 
 impl Sidecar {
-    /// Locks a blob's sidecar; none where there is none.
+    /// Locks a blob's sidecar. Returns None if it does not exist.
     pub(super) fn open(blob_path: &BlobPath, mode: LockMode) -> PortResult<Option<Self>> {
         let opened =
             locks::open_locked(blob_path, &blob_path.sidecar, OpenOptions::new().read(true).write(true), mode)?;
@@ -47,10 +49,10 @@ impl Sidecar {
     /// Locks a page blob's sidecar.
     ///
     /// # Errors
-    /// `NotFound` where there is no blob, `Invalid` where it is no page blob.
+    /// `NotFound` if the blob does not exist, `Invalid` if it is not a page blob.
     pub(super) fn of_page_blob(blob_path: &BlobPath, mode: LockMode) -> PortResult<Self> {
         let sidecar = Self::open(blob_path, mode)?;
-        // Looking at the blob under the lock, as the sidecar goes after the blob.
+        // The blob is checked under the lock, because the sidecar is deleted after the blob.
         match (sidecar, blob_path.stat()?) {
             (Some(sidecar), Some(_)) => Ok(sidecar),
             (None, Some(_)) => {
@@ -61,7 +63,7 @@ impl Sidecar {
         }
     }
 
-    /// Makes (or takes over) the sidecar of a blob that is not there yet, with its first sequence number, and locks it alone.
+    /// Creates or takes over the sidecar of a new blob with its first sequence number, and locks it exclusively.
     pub(super) fn create(blob_path: &BlobPath, first: Fence, metadata: &BTreeMap<String, String>) -> PortResult<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -69,7 +71,7 @@ impl Sidecar {
             if let Some(parent) = blob_path.sidecar.parent() {
                 fs::create_dir_all(parent).map_err(|error| blob_path.io_error("write the sidecar of", error))?;
             }
-            // None only where the folder, empty, was removed at this moment.
+            // This is None only if the empty folder was removed at this moment.
             if let Some(file) = locks::open_locked(blob_path, &blob_path.sidecar, &options, LockMode::Exclusive)? {
                 break Self { file };
             }
@@ -87,7 +89,7 @@ impl Sidecar {
         Ok(self.load(blob_path)?.0)
     }
 
-    /// Raises the sequence number and returns it.
+    /// Increments the sequence number and returns it.
     pub(super) fn advance_fence(&self, blob_path: &BlobPath) -> PortResult<Fence> {
         let (fence, metadata) = self.load(blob_path)?;
         let raised = Fence(fence.0.saturating_add(1));

@@ -1,4 +1,4 @@
-//! Bytes that are checked before anyone relies on them.
+//! Source ranges, which are verified before their bytes are used.
 
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
@@ -12,7 +12,7 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
 use super::paths::BlobPath;
 
-/// A range of a blob, open for reading.
+/// A range of a blob that is open for reading.
 pub(super) struct SourceReader {
     blob_path: BlobPath,
     file: File,
@@ -22,7 +22,7 @@ pub(super) struct SourceReader {
 
 impl SourceReader {
     /// # Errors
-    /// `NotFound` (`source-not-found`) where the blob is not there, `Corrupt` (`source-corrupt`) where it is too short.
+    /// `NotFound` (`source-not-found`) if the blob does not exist, `Corrupt` (`source-corrupt`) if it is too short.
     pub(super) fn open(root: &Path, source: &SourceRange) -> PortResult<Self> {
         let blob_path = BlobPath::parse(root, &source.blob)?;
         let Some((file, found)) = blob_path.open(OpenOptions::new().read(true))? else {
@@ -39,10 +39,10 @@ impl SourceReader {
         Ok(opened)
     }
 
-    /// The same, where the range is all of the blob: a service has no way to make a blob from a part of one.
+    /// Opens a range that must be the whole blob: the service cannot create a blob from a part of another blob.
     ///
     /// # Errors
-    /// As [`SourceReader::open`], and `Corrupt` where the blob is longer.
+    /// The errors of [`SourceReader::open`], and `Corrupt` if the blob is longer.
     pub(super) fn open_whole(root: &Path, source: &SourceRange) -> PortResult<Self> {
         let opened = Self::open(root, source)?;
         let length = opened.file.metadata().map_err(|error| opened.blob_path.io_error("look at", error))?.len();
@@ -53,8 +53,8 @@ impl SourceReader {
         }
     }
 
-    /// Passes the range piece by piece to `take`. The checksum is known when all of it has been passed: where it is
-    /// wrong, what was taken must not be used.
+    /// Passes the range block by block to `take`. The checksum is known only after the last block. If it is wrong, the
+    /// caller must discard all blocks.
     pub(super) fn for_each_block(
         &self,
         buffer: &mut [u8],
@@ -74,7 +74,7 @@ impl SourceReader {
         Err(self.corrupt(&format!("the checksum is {actual:016x}, not {:016x}", self.crc64)))
     }
 
-    /// Reads the range, which must not be longer than the buffer, and checks it.
+    /// Reads and verifies the range, which must not be longer than the buffer.
     pub(super) fn read_whole<'b>(&self, buffer: &'b mut [u8]) -> PortResult<&'b [u8]> {
         let mut length = 0;
         self.for_each_block(buffer, |piece| {

@@ -1,4 +1,4 @@
-//! Files that become blobs whole or not at all.
+//! Files that become blobs atomically.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind as Io;
@@ -10,13 +10,14 @@ use uuid::Uuid;
 
 use super::paths::{BlobPath, ContainerPath};
 
-/// The age at which a temporary file is taken for one that a killed process left. No write takes this long.
+/// The age at which a temporary file counts as left behind by a killed process. No write takes this long.
 const ABANDONED_AGE: Duration = Duration::from_secs(60 * 60);
 
-/// How often to make a blob's folder again when its last neighbour's removal takes the folder away.
+/// The maximum number of times to recreate a blob's folder after a concurrent deletion of the last other blob removed
+/// it.
 const ATTEMPTS: u32 = 16;
 
-/// A file on its way to become a blob. It goes when dropped; [`TempBlob::publish`] gives it its second, lasting name.
+/// A file that will become a blob. Dropping it deletes it; [`TempBlob::publish`] links it to its final name first.
 pub(super) struct TempBlob {
     path: PathBuf,
     /// The file, open for writing.
@@ -24,10 +25,10 @@ pub(super) struct TempBlob {
 }
 
 impl TempBlob {
-    /// A new file in the blob's account.
+    /// Creates a file in the blob's account.
     ///
     /// # Errors
-    /// `AlreadyExists` where there is a blob of that name: most losers of a race need not write in vain.
+    /// `AlreadyExists` if a blob with that name exists, so that most losers of a race do not write unnecessarily.
     pub(super) fn create(blob_path: &BlobPath) -> PortResult<Self> {
         blob_path.container.check_exists()?;
         if blob_path.stat()?.is_some() {
@@ -44,8 +45,8 @@ impl TempBlob {
         Ok(Self { path, file })
     }
 
-    /// Makes the file the blob, only if there is none of that name. A link and not a renaming, as only a link is
-    /// refused where the name is taken, on every file system.
+    /// Makes the file the blob, if no blob with that name exists. This uses a hard link instead of a rename, because
+    /// only a link fails on every file system if the name is taken.
     pub(super) fn publish(self, blob_path: &BlobPath) -> PortResult<()> {
         for _ in 0..ATTEMPTS {
             if let Some(parent) = blob_path.file.parent() {
@@ -67,21 +68,21 @@ impl TempBlob {
 
 impl Drop for TempBlob {
     fn drop(&mut self) {
-        // What can't be removed now is removed by `remove_abandoned`.
+        // If this fails, `remove_abandoned` deletes the file later.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Says that there is a blob of that name.
+/// The error for a blob that exists already.
 pub(super) fn already_exists(blob_path: &BlobPath) -> PortError {
     PortError::new(ErrorKind::AlreadyExists, format!("there is a blob {} already", blob_path.blob))
 }
 
-/// Removes what killed processes left. It does so best-effort: what stays costs space and nothing else.
+/// Deletes the files that killed processes left behind. Errors are ignored, because such files only cost space.
 pub(super) fn remove_abandoned(home: &ContainerPath) {
     let Ok(entries) = fs::read_dir(home.temporary()) else { return };
     for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-        // A container may be called `tmp`, and its sidecars then lie here too.
+        // If a container has the name `tmp`, its sidecars are in this folder too.
         if path.extension().is_none() && is_abandoned(&path) {
             let _ = fs::remove_file(&path);
         }

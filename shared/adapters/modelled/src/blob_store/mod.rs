@@ -1,5 +1,6 @@
-//! The modelled cloud's blobs. A request is checked when it begins, takes its time, is checked again, and only then has
-//! its effect: as with a service, another request may have come between. A request that is dropped on its way has none.
+//! The blobs of the modelled cloud. A request is checked when it begins, takes its modelled time, is checked again, and
+//! only then takes effect: as with a real service, another request may have changed the state in between. A request
+//! that is dropped before its end has no effect.
 
 mod pages;
 
@@ -24,7 +25,7 @@ use super::state::{BlobId, CloudState, NewBlob};
 use super::traffic::RequestEnd;
 use super::{Model, errors};
 
-/// How many blobs a page of a list has. Source: Azure, List Blobs, 5,000.
+/// The number of blobs in one page of a list. Source: Azure, List Blobs, 5,000.
 const LIST_PAGE: usize = 5_000;
 
 /// The blobs of a modelled cloud.
@@ -32,7 +33,7 @@ const LIST_PAGE: usize = 5_000;
 pub struct ModelledBlobs(Arc<Model>);
 
 impl ModelledBlobs {
-    /// The blobs of this model.
+    /// Opens the blobs of `model`.
     #[must_use]
     pub fn new(model: Arc<Model>) -> Self {
         Self(model)
@@ -92,7 +93,7 @@ impl BlobStore for ModelledBlobs {
         .await
     }
 
-    /// Takes as long as reading the bytes, of which the model keeps the checksums only.
+    /// Takes as long as a read of the bytes, although the model stores only their checksums.
     async fn holds(&self, range: &SourceRange) -> PortResult<bool> {
         self.call(|world, now| {
             let mut request = world.request("get blob", &range.blob);
@@ -236,8 +237,8 @@ impl BlobStore for ModelledBlobs {
         self.0.write(id, blob, fence, |content| content.clear(range))
     }
 
-    /// Returns when the copy is there, so that none is ever pending: inside an account, where it is used, it takes
-    /// seconds.
+    /// Returns after the copy is complete, so no copy is ever pending. goldfleet copies only inside an account, where a
+    /// copy takes seconds.
     async fn start_copy(
         &self,
         blob: &BlobAddress,
@@ -281,7 +282,7 @@ impl BlobStore for ModelledBlobs {
 }
 
 impl CloudState {
-    /// A request that moves no bytes worth counting.
+    /// Begins a request whose bytes are too few to count.
     fn plain(
         &mut self,
         now: SimNanos,
@@ -293,7 +294,7 @@ impl CloudState {
         self.begin(now, &request, checked)
     }
 
-    /// A request that copies a source that has been checked: `from` tells it.
+    /// Begins a request that copies from a checked source. `from` returns the source blob.
     fn copy<T>(
         &mut self,
         now: SimNanos,
@@ -314,7 +315,7 @@ impl CloudState {
         self.begin(now, &request, checked)
     }
 
-    /// The blob at an address, if it is in this version.
+    /// The blob at an address, if it has the version of `if_match`.
     fn in_version(&self, address: &BlobAddress, if_match: Option<&ETag>) -> PortResult<Option<BlobId>> {
         let Some(id) = self.find(address) else { return Ok(None) };
         let same = |etag: &ETag| self.blob(id).is_some_and(|blob| blob.etag() == *etag);
@@ -330,7 +331,7 @@ impl CloudState {
         blob.content.bytes(&range).ok_or_else(|| errors::bytes_not_stored(address))
     }
 
-    /// Whether a range has its checksum. One of which nobody knows what it holds has not.
+    /// Whether a range has its expected checksum. False if the content of the range is unknown.
     fn holds(&self, range: &SourceRange) -> PortResult<bool> {
         let found = self.find(&range.blob).and_then(|id| self.blob(id));
         let blob = found.ok_or_else(|| errors::no_blob(&range.blob))?;
@@ -346,7 +347,7 @@ fn check_inside(address: &BlobAddress, length: u64, range: &Range<u64>) -> PortR
     Err(errors::invalid(format!("{address} has {length} bytes, not {} to {}", range.start, range.end)))
 }
 
-/// Sends a piece of Copy Blob on its way. Returns when it is through.
+/// Starts the transfer of one piece of Copy Blob. Returns the time of its completion.
 pub(super) fn copy_piece(model: &Model, from: BlobId, to: &BlobAddress, bytes: u64) -> SimNanos {
     let now = model.moment();
     let mut world = model.world();

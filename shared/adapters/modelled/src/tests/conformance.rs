@@ -1,4 +1,4 @@
-//! The suites of the ports, without a pace and with one.
+//! The conformance suites of the ports, without limits and with limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::{LimitMode, MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledImages};
 
-/// Time that passes by itself, where tokio's is paused.
+/// A clock that advances by itself while tokio's time is paused.
 struct VirtualTime;
 
 #[async_trait]

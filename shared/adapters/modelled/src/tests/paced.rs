@@ -1,4 +1,4 @@
-//! Times computed by hand.
+//! Compares modelled times with times that were computed by hand.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,8 +22,8 @@ use crate::{Limit, LimitMode, Model, ModelledBlobs, ModelledImages};
 const MIB: u64 = 1 << 20;
 const CHUNK: u64 = 4 * MIB;
 
-/// Round limits, and no latency: 4 MiB a second into a page blob, 32 MiB a second in and 16 MiB a second out of an
-/// account, 8 MiB a second between regions. One request a second between regions gets at most 2 MiB of it.
+/// Limits with round numbers and no latency: 4 MiB a second into a page blob, 32 MiB a second in and 16 MiB a second
+/// out of an account, 8 MiB a second between regions. One request between regions gets at most 2 MiB a second of that.
 const LIMITS: &str = r#"
     wan.gbit_per_second = 0.067108864
     blob = { page_blob_mib_per_second = 4, requests_per_second = 10 }
@@ -62,7 +62,7 @@ impl Cloud {
         cloud
     }
 
-    /// A page blob for 64 chunks, for which no time passes.
+    /// Creates a page blob for 64 chunks. Takes no time.
     fn page_blob(&self, account: &str, name: &str) -> BlobAddress {
         let blob = container(account).blob(name);
         self.model.world().ensure_container(&blob.container);
@@ -74,7 +74,7 @@ impl Cloud {
     /// Copies one of the source's chunks into a page blob.
     async fn page(&self, to: &BlobAddress, n: u32) -> PortResult<()> {
         let offset = u64::from(n) * CHUNK;
-        // What fences do is tested elsewhere: this one is newer than any.
+        // This fence is newer than any other. Other tests cover fences.
         self.blobs.put_pages_from(to, Fence(u64::MAX), offset, &source(&container("source"), n)).await
     }
 
@@ -107,7 +107,7 @@ fn seconds(since: Instant) -> f64 {
 
 #[track_caller]
 fn assert_took(since: Instant, expected: f64) {
-    // tokio's timers have a tick of a millisecond.
+    // tokio's timers have a resolution of one millisecond.
     assert!((seconds(since) - expected).abs() < 0.005, "{} s, not {expected} s", seconds(since));
 }
 
@@ -119,7 +119,8 @@ async fn copy_time_is_page_blob_rate_plus_latency() {
     for n in 0..4 {
         cloud.page(&blob, n).await.unwrap();
     }
-    // Each alone: 4 MiB at 4 MiB/s, 50 ms for the request, and 100 ms each to the account and from there to the source.
+    // For each request: 4 MiB at 4 MiB/s, 50 ms for the request, 100 ms for the round trip to the account, and 100 ms
+    // for the round trip from there to the source.
     assert_took(began, 4.0 * 1.25);
 }
 
@@ -147,7 +148,7 @@ async fn page_blob_rate_is_shared_by_readers() {
         cloud.model.copy_blob(&source, to).await.unwrap();
         seconds(began)
     });
-    // Pieces of 64 MiB at 4 MiB/s, one after the other: A, B, A, B. One copy alone would take 32 s.
+    // Pieces of 64 MiB at 4 MiB/s run one after the other: A, B, A, B. One copy alone would take 32 s.
     let took = join_all(copies).await;
     assert!((took[0] - 48.0).abs() < 0.01 && (took[1] - 64.0).abs() < 0.01, "{took:?}");
 }
@@ -168,13 +169,13 @@ async fn link_is_shared_and_not_filled_by_one_request() {
     let cloud = Cloud::new("");
     let began = Instant::now();
     cloud.block("far", 0).await.unwrap();
-    // 4 MiB at 2 MiB/s, what one request gets.
+    // 4 MiB at 2 MiB/s, the limit of one request.
     assert_took(began, 2.0);
     let began = Instant::now();
     for copied in join_all((1..9).map(|n| cloud.block("far", n))).await {
         copied.unwrap();
     }
-    // 32 MiB at 8 MiB/s: two would have filled the link's 2 s, eight take 4 s.
+    // 32 MiB at 8 MiB/s: together the requests use the whole link.
     assert_took(began, 4.0);
     let stats = cloud.model.stats();
     assert_eq!(stats.wan_bytes(), 9 * CHUNK);
@@ -189,7 +190,7 @@ async fn account_egress_is_limited() {
     for copied in join_all((0..).zip(&blobs).map(|(n, blob)| cloud.page(blob, n))).await {
         copied.unwrap();
     }
-    // 32 MiB at 16 MiB/s, though each page blob would take its chunk in 1 s.
+    // 32 MiB at 16 MiB/s, although each page blob could receive its chunk in 1 s.
     assert_took(began, 2.0);
 }
 
@@ -210,7 +211,7 @@ async fn backlogged_account_throttles_and_recovers() {
     let blob = cloud.page_blob("near", "one");
     let began = Instant::now();
     let copied = join_all((0..6).map(|n| cloud.page(&blob, n))).await;
-    // A second each: the fourth finds it 3 s behind, more than 2.
+    // Each takes one second. The fourth finds a backlog of 3 s, which is more than the limit of 2 s.
     let refused: Vec<bool> = copied.iter().map(Result::is_err).collect();
     assert_eq!(refused, [false, false, false, true, true, true]);
     let busy = copied[3].as_ref().unwrap_err();

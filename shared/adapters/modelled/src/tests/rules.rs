@@ -1,4 +1,4 @@
-//! Rules that no suite of a port asks for: placed accounts, chunks without bytes, limits files.
+//! Rules that no conformance suite covers: placed accounts, chunks without bytes, limits files.
 
 use std::sync::Arc;
 
@@ -92,7 +92,7 @@ async fn checksum_only_chunks_are_copied_by_run() {
     blobs.put_pages_from(&vhd, fence, 8192, &source(4096, 512, 22)).await.unwrap();
     assert!(model.is_whole(&vhd, &manifest));
 
-    // The checksum of the whole is that of its runs.
+    // The checksum of the whole chunk is computed from those of its runs.
     let whole = SourceRange { blob: blob.clone(), range: 0..4608, crc64: chunk.crc64(), md5: None };
     blobs.put_blob_from(&store.blob("copy"), &whole).await.unwrap();
     assert_eq!(blobs.get(&blob, None).await.unwrap_err().code, "bytes-not-kept");

@@ -1,47 +1,47 @@
-//! How a store stands: read as usual, left for a while, or tried again.
+//! The circuit breaker of a store: closed (used normally), open (not used for a while), or half-open (tested).
 
 use std::time::Duration;
 
 use goldfleet_ports::clock::{after, elapsed};
 use jiff::Timestamp;
 
-/// How many reads of a store in a row must fail by the store's own fault before it is left. Single failures cost a chunk
-/// its place only.
+/// The number of consecutive reads that must fail because of the store before the circuit opens. A single failure only
+/// moves one chunk to another store.
 const FAILURE_THRESHOLD: u32 = 5;
 
-/// How long a store is left at first. It doubles each time that the store turns out to be slow or failing again, so that a
-/// store that is well only as long as nobody uses it does not go back and forth for ever.
+/// How long the circuit stays open at first. The time doubles each time the store is slow or fails again, so that a
+/// store that works only without load does not oscillate forever.
 const FIRST_OPEN_DURATION: Duration = Duration::from_secs(2 * 60);
 
-/// The longest that it doubles to.
+/// The maximum time for which the circuit stays open.
 const MAX_OPEN_DURATION: Duration = Duration::from_secs(32 * 60);
 
-/// How long a store must have been well for its past to be forgotten.
+/// How long a store must be healthy before the time is reset to its first value.
 const HEALTHY_RESET: Duration = Duration::from_secs(60 * 60);
 
-/// How many chunks, one after the other, a store must deliver in good time before it is used again.
+/// The number of consecutive chunks that a store must deliver in time before the circuit closes.
 const TRIALS_TO_CLOSE: u32 = 3;
 
-/// After what time a trial counts as lost whose end nobody has told: longer than any request takes.
+/// The age from which a trial without a reported result counts as lost. It is longer than any request.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// How a store may be read now.
+/// How a store may be used now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// By everyone.
+    /// All requests may use it.
     Allow,
-    /// By this one chunk, to see how it fares.
+    /// Only this chunk may use it, as a trial.
     TryOne,
-    /// Not: where there is another store, take that.
+    /// It must not be used if another store has the chunk.
     Deny,
 }
 
-/// How a store stands.
+/// The circuit breaker of a store.
 #[derive(Debug, Clone)]
 pub(super) struct CircuitBreaker {
     failures: u32,
     open: Option<OpenCircuit>,
-    /// How long it is left next time.
+    /// How long the circuit will stay open next time.
     open_duration: Duration,
     closed_at: Timestamp,
 }
@@ -49,7 +49,7 @@ pub(super) struct CircuitBreaker {
 #[derive(Debug, Clone)]
 struct OpenCircuit {
     until: Timestamp,
-    /// The trial under way counts as lost at this time.
+    /// The time at which the trial in progress counts as lost.
     trial: Option<Timestamp>,
     passed: u32,
 }
@@ -61,7 +61,7 @@ impl Default for CircuitBreaker {
 }
 
 impl CircuitBreaker {
-    /// How the store may be read now. Whoever is answered [`Admission::TryOne`] must tell how that went.
+    /// How the store may be used now. After [`Admission::TryOne`] the caller must report the result.
     pub(super) fn admission(&mut self, now: Timestamp) -> Admission {
         let Some(left) = &mut self.open else { return Admission::Allow };
         if now < left.until || left.trial.is_some_and(|lost| now < lost) {
@@ -71,12 +71,12 @@ impl CircuitBreaker {
         Admission::TryOne
     }
 
-    /// Whether it is left.
+    /// Whether the circuit is open.
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// Leaves it. Returns for how long.
+    /// Opens the circuit. Returns for how long.
     pub(super) fn open(&mut self, now: Timestamp) -> Duration {
         if self.open.is_none() && elapsed(self.closed_at, now) > HEALTHY_RESET {
             self.open_duration = FIRST_OPEN_DURATION;
@@ -88,7 +88,7 @@ impl CircuitBreaker {
         hold
     }
 
-    /// A read failed by the store's own fault. Returns for how long it is left, where that was one too many.
+    /// Records a read that failed because of the store. If the circuit opens, returns for how long.
     pub(super) fn failed(&mut self, now: Timestamp) -> Option<Duration> {
         if self.open.is_some() {
             return None;
@@ -97,12 +97,12 @@ impl CircuitBreaker {
         (self.failures >= FAILURE_THRESHOLD).then(|| self.open(now))
     }
 
-    /// A read succeeded.
+    /// Records a successful read.
     pub(super) fn succeeded(&mut self) {
         self.failures = 0;
     }
 
-    /// A trial went well. Returns whether the store is used again.
+    /// Records a successful trial. Returns whether the circuit closed.
     pub(super) fn record_trial_success(&mut self, now: Timestamp) -> bool {
         let Some(left) = &mut self.open else { return false };
         left.trial = None;
@@ -115,7 +115,7 @@ impl CircuitBreaker {
         back
     }
 
-    /// A trial ended in a way that says nothing of the store.
+    /// Ends a trial without a conclusion about the store.
     pub(super) fn release_trial(&mut self) {
         if let Some(left) = &mut self.open {
             left.trial = None;

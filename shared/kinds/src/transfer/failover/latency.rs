@@ -1,8 +1,9 @@
-//! From one store to one account: how long chunks take that way, and whether they would take less from elsewhere.
+//! The latency of a route from a store to an account, and whether another store would be faster.
 //!
-//! That chunks take long says nothing of the store: the account that they go to may be what binds. So a store is never
-//! judged by its own times alone. Where they are long, a few chunks for the same account are fetched from the next nearest
-//! store, and both are compared: what the account itself holds up takes as long from there.
+//! A slow transfer does not prove that the store is slow: the bottleneck may be the receiving account. So a store is
+//! never judged by its own latency alone. If the latency is high, a few chunks for the same account are read from the
+//! next nearest store as probes, and both latencies are compared. If the account is the bottleneck, the probes are as
+//! slow.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,45 +14,45 @@ use jiff::Timestamp;
 
 use super::breaker::CircuitBreaker;
 
-/// What a request of a chunk may take before it is thought to be slow, apart from its bytes: a round trip between the
-/// farthest regions (Azure publishes 250 ms and a little more for the longest).
+/// The expected duration of a chunk request without its bytes: a round trip between the most distant regions (Azure
+/// publishes slightly more than 250 ms for the longest one).
 const REQUEST_ALLOWANCE: Duration = Duration::from_millis(250);
 
-/// The rate at which a chunk may come before it is thought to be slow: of a page blob's 60 MiB/s each of eight requests
-/// gets 7.5, and this is two and a half times slower.
+/// The rate below which a chunk counts as slow. Each of eight requests gets 7.5 MiB/s of a page blob's 60 MiB/s; this
+/// rate is 2.5 times lower.
 const MIN_BYTES_PER_SECOND: f64 = 3.0 * 1024.0 * 1024.0;
 
-/// A chunk is overdue once it has been on its way this many times as long as it may take: from then on it is waited for only
-/// until it can be had elsewhere. For 4 MiB that is 16 s; a request that goes on all the same is given up after two minutes.
+/// A chunk is overdue after this multiple of its expected duration. From then on, the worker waits for it only until
+/// another store can deliver it. For 4 MiB this is 16 s. A request that is not replaced times out after two minutes.
 const OVERDUE_FACTOR: f64 = 10.0;
 
-/// How many chunks are looked at together: as many as a copy has in flight.
+/// The number of chunks in the window: as many as an assembly has in flight.
 const WINDOW_CHUNKS: usize = 8;
 
-/// How many times faster the next nearest store must be: each of the probes than the fastest of the chunks before. Chunks from
-/// there cost egress, and twice as fast would only halve a time. At an account that is slow itself, times vary with how many
-/// chunks are in flight just then.
+/// How many times faster each probe of the next nearest store must be than the fastest chunk in the window. Chunks from
+/// there cost egress, and a factor of two would only halve the time. If the account itself is slow, latencies vary with
+/// the current number of chunks in flight.
 const MIN_SPEEDUP: f64 = 3.0;
 
-/// How many chunks are fetched from the next nearest store to see whether it is faster. One may be lucky.
+/// The number of probes that are needed before a store is replaced. A single probe may be fast by chance.
 const PROBES: usize = 3;
 
-/// How long a way is left in peace after a probe that was no faster. It doubles each time: what is not the store's fault
-/// stays so, and each probe may cross the WAN.
+/// How long no probe starts on a route after a probe that was not faster. The time doubles each time: a bottleneck
+/// other than the store usually persists, and each probe may cross the WAN.
 const FIRST_PROBE_BACKOFF: Duration = Duration::from_secs(60);
 
-/// The longest that it doubles to.
+/// The maximum time without probes.
 const MAX_PROBE_BACKOFF: Duration = Duration::from_secs(60 * 60);
 
-/// After what time a probe counts as lost whose end nobody has told: longer than any request takes.
+/// The age from which a probe without a reported result counts as lost. It is longer than any request.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// How long a chunk took, as a multiple of what it may take before it is thought to be slow.
+/// The duration of a chunk as a multiple of its expected duration.
 pub(super) fn latency_ratio(entry: &ChunkEntry, took: Duration) -> f64 {
     took.as_secs_f64() / expected_duration(entry)
 }
 
-/// How long a chunk may be on its way before it is overdue.
+/// The duration from which a chunk is overdue.
 pub(super) fn overdue_after(entry: &ChunkEntry) -> Duration {
     Duration::from_secs_f64(expected_duration(entry) * OVERDUE_FACTOR)
 }
@@ -61,31 +62,31 @@ fn expected_duration(entry: &ChunkEntry) -> f64 {
     REQUEST_ALLOWANCE.as_secs_f64() * f64::from(requests) + f64::from(entry.length) / MIN_BYTES_PER_SECOND
 }
 
-/// What probes have shown.
+/// The conclusion from the probes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum ProbeVerdict {
-    /// Not enough yet.
+    /// There are not enough probes yet.
     Inconclusive,
-    /// The next nearest store is no faster, or not enough: the store is not what binds.
+    /// The next nearest store is not faster by the required factor: the store is not the bottleneck.
     SinkIsSlow,
-    /// The next nearest store is so many times faster.
+    /// The next nearest store is faster by this factor.
     SourceIsSlow(f64),
 }
 
-/// What was seen of chunks from one store to one account.
+/// The latencies of chunks from one store to one account.
 #[derive(Debug, Clone)]
 pub(super) struct RouteLatency {
-    /// Whether the store is left for this account, as it is slow.
+    /// Whether the store is avoided for this account because it is slow.
     pub(super) breaker: CircuitBreaker,
-    /// How slow chunks were, and when that was seen.
+    /// The latency ratios of recent chunks and the times of their measurement.
     latencies: VecDeque<(Timestamp, f64)>,
-    /// How slow the probes were that were fast enough so far.
+    /// The latency ratios of the probes so far that were fast enough.
     probes: Vec<f64>,
-    /// The probe in flight counts as lost at this time.
+    /// The time at which the probe in flight counts as lost.
     probing: Option<Timestamp>,
-    /// No probe begins before.
+    /// No probe starts before this time.
     not_before: Timestamp,
-    /// How long the way is left in peace after the next probe in vain.
+    /// The time without probes after the next unsuccessful probe.
     probe_backoff: Duration,
 }
 
@@ -103,7 +104,7 @@ impl Default for RouteLatency {
 }
 
 impl RouteLatency {
-    /// A chunk came this way, or has not come after a time that is too long already.
+    /// Records the latency of a chunk that arrived, or that has not arrived after more than its expected duration.
     pub(super) fn record_latency(&mut self, slowness: f64, now: Timestamp) {
         if self.latencies.len() == WINDOW_CHUNKS {
             self.latencies.pop_front();
@@ -111,14 +112,15 @@ impl RouteLatency {
         self.latencies.push_back((now, slowness));
     }
 
-    /// A chunk that was asked for at `since` is overdue. What came before says nothing of the store as it is now.
+    /// Records that a chunk that was requested at `since` is overdue. Earlier measurements no longer describe the store
+    /// and are removed.
     pub(super) fn record_overdue(&mut self, slowness: f64, since: Timestamp, now: Timestamp) {
         self.latencies.retain(|(at, _)| *at > since);
         self.record_latency(slowness, now);
     }
 
-    /// Whether the next chunk is to come from the next nearest store instead, to see how long that takes. If so, it counts
-    /// as under way.
+    /// Whether the next chunk should be read from the next nearest store as a probe. If so, the probe counts as in
+    /// flight.
     pub(super) fn should_probe(&mut self, now: Timestamp) -> bool {
         let busy = self.probing.is_some_and(|lost| now < lost);
         let suspected = self.median().is_some_and(|median| median > 1.0) || self.all_overdue();
@@ -129,7 +131,8 @@ impl RouteLatency {
         begins
     }
 
-    /// A probe came. Only one that took long enough less than the chunks before lets others follow.
+    /// Records the latency of a probe. More probes follow only if it was faster than the chunks in the window by the
+    /// required factor.
     pub(super) fn record_probe(&mut self, slowness: f64, now: Timestamp) -> ProbeVerdict {
         self.probing = None;
         let Some(fastest) = self.latency_ratios().min_by(f64::total_cmp) else { return ProbeVerdict::Inconclusive };
@@ -144,15 +147,15 @@ impl RouteLatency {
         ProbeVerdict::SourceIsSlow(fastest / slowest)
     }
 
-    /// Leaves the store for this account. Returns for how long.
+    /// Opens the circuit of the store for this account. Returns for how long.
     pub(super) fn open_circuit(&mut self, now: Timestamp) -> Duration {
-        // What was seen so far is of a store with all its load, and no measure of it afterwards.
+        // The measurements were made under full load and do not apply after the load is removed.
         self.latencies.clear();
         self.probes.clear();
         self.breaker.open(now)
     }
 
-    /// A probe came to nothing, which is no sign that the other store is faster.
+    /// Records a failed probe, which does not indicate that the other store is faster.
     pub(super) fn probe_failed(&mut self, now: Timestamp) {
         self.clear(now);
     }
@@ -165,9 +168,9 @@ impl RouteLatency {
         ProbeVerdict::SinkIsSlow
     }
 
-    /// Whether all that was seen of late was overdue. A few chunks are enough: at the end of a copy there are no more.
+    /// Whether all recent measurements are overdue. A few are enough, because the end of a transfer has no more chunks.
     fn all_overdue(&self) -> bool {
-        // What is just overdue may be a little less, as times are rounded.
+        // A ratio may be slightly below the limit because times are rounded.
         !self.latencies.is_empty() && self.latency_ratios().all(|slowness| slowness > 0.9 * OVERDUE_FACTOR)
     }
 
@@ -175,7 +178,7 @@ impl RouteLatency {
         self.latencies.iter().map(|(_, slowness)| *slowness)
     }
 
-    /// The middle of what was seen, once enough was.
+    /// The median of the window. None until the window is full.
     fn median(&self) -> Option<f64> {
         if self.latencies.len() < WINDOW_CHUNKS {
             return None;

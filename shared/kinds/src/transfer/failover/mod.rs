@@ -1,13 +1,13 @@
-//! Failover: where a store is slow or keeps failing, chunks come from the next nearest store that has them.
+//! Failover: if a store is slow or keeps failing, chunks are read from the next nearest store that has them.
 //!
-//! Failover may cross the WAN and cost money, so the bar is high: a store is left for an account only when chunks from the
-//! next nearest store came several times faster to that account (`latency`), and for all of them only when its reads failed,
-//! one after the other, by its own fault (`breaker`). It is then left for a while, tried with single chunks, and used again
-//! when these come in good time. Each account judges how fast a store is for itself: one that is slow itself and errs about
-//! that must not send the others around. Waits for chunks that a store does not have yet are no part of this: only chunks
-//! on their way are timed.
+//! Failover may cross the WAN and cost money, so it needs strong evidence. A store is avoided for one account only if
+//! chunks from the next nearest store reach that account several times faster (`latency`). It is avoided for all
+//! accounts only after consecutive reads failed because of the store (`breaker`). After a while it is tested with
+//! single chunks, and it is used again if they arrive in time. Latencies are recorded for each account separately, so
+//! that an account that is slow itself and misjudges a store does not affect the others. The time spent waiting for
+//! chunks that a store does not have yet is not measured: only requests in flight are.
 //!
-//! Pure but for its lock: it is told the time and what happened.
+//! Pure except for its lock: the caller passes the time and reports all events.
 
 mod breaker;
 mod latency;
@@ -29,10 +29,11 @@ use crate::transfer::availability::WantedChunk;
 use breaker::{Admission, CircuitBreaker};
 use latency::{ProbeVerdict, RouteLatency, latency_ratio, overdue_after};
 
-/// How many accounts are kept in mind; then all are forgotten, which costs a few chunks until they are known again.
+/// The maximum number of accounts in the state. Beyond it the state is cleared, which costs a few chunks until the
+/// stores are known again.
 const MAX_ACCOUNTS: usize = 16 * 1024;
 
-/// What a process knows of the stores that it reads from.
+/// What a process knows about its source stores.
 pub struct SourceSelector {
     enabled: bool,
     known: Mutex<SelectorState>,
@@ -40,13 +41,13 @@ pub struct SourceSelector {
 
 #[derive(Default)]
 struct SelectorState {
-    /// Stores that fail do so for everyone.
+    /// The breakers of failing stores, which apply to all accounts.
     stores: HashMap<Store, CircuitBreaker>,
-    /// How fast stores are, each account knows for itself.
+    /// The latencies of stores for each account.
     routes: HashMap<AccountName, HashMap<Store, RouteLatency>>,
 }
 
-/// The store that a chunk is to come from, and what is learnt from it.
+/// The store from which to read a chunk, and the reason for the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceChoice<'a> {
     /// The store.
@@ -56,38 +57,39 @@ pub struct SourceChoice<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChoiceReason<'a> {
-    /// It is the nearest.
+    /// The store is the nearest.
     Nearest,
-    /// The nearest is left.
+    /// The circuit of the nearest store is open.
     Failover,
-    /// To see whether it is faster than this store, which is nearer.
+    /// The request probes whether the store is faster than this nearer store.
     Probe(&'a Store),
-    /// To see whether it can be used again.
+    /// The request tests whether the store can be used again.
     HalfOpen,
 }
 
 impl SourceChoice<'_> {
-    /// Whether a nearer store has the chunk too.
+    /// Whether a nearer store also has the chunk.
     #[must_use]
     pub fn is_failover(&self) -> bool {
         matches!(self.why, ChoiceReason::Failover | ChoiceReason::Probe(_))
     }
 }
 
-/// Whether an error says that it is the source that can't be read now.
+/// Whether an error means that the source cannot be read now.
 #[must_use]
 pub fn blames_source(error: &PortError) -> bool {
     matches!(error.source_fault(), Some(SourceFault::Unavailable | SourceFault::Denied))
 }
 
 impl SourceSelector {
-    /// Nothing known yet. Where they are not enabled, chunks always come from the nearest store.
+    /// Creates a selector without measurements. If failover is not `enabled`, it always chooses the nearest store.
     #[must_use]
     pub fn new(enabled: bool) -> Self {
         Self { enabled, known: Mutex::default() }
     }
 
-    /// The store that a chunk for an account is to come from now. How it went must be told with [`SourceSelector::record_result`].
+    /// Chooses the store from which to read a chunk for an account now. The caller must report the result with
+    /// [`SourceSelector::record_result`].
     pub fn choose_source<'a>(
         &self,
         wanted: &WantedChunk<'_, 'a>,
@@ -117,18 +119,18 @@ impl SourceSelector {
                 }
             }
         }
-        // All are left: then as if none were.
+        // All circuits are open, so none of them is considered.
         Some(SourceChoice { store: nearest, why: ChoiceReason::Nearest })
     }
 
-    /// How long a chunk may be on its way before it is overdue; none where they are not enabled.
+    /// The duration from which a chunk is overdue. None if failover is disabled.
     #[must_use]
     pub fn overdue_after(&self, entry: &ChunkEntry) -> Option<Duration> {
         self.enabled.then(|| overdue_after(entry))
     }
 
-    /// A chunk that was asked for at `since` is overdue, and still on its way. Returns whether that says enough: then its end
-    /// need not be told.
+    /// Records that a chunk that was requested at `since` is overdue and still in flight. Returns whether this settles
+    /// the result, so that the end of the request need not be reported.
     pub fn record_overdue(
         &self,
         pick: &SourceChoice<'_>,
@@ -140,8 +142,8 @@ impl SourceSelector {
         self.state().record_overdue(pick, to, latency_ratio(entry, elapsed(since, now)), since, now)
     }
 
-    /// The store that an overdue chunk is to come from instead; none where it is best waited for. How it went must be told
-    /// with [`SourceSelector::record_result`].
+    /// The store from which to read an overdue chunk instead. None if it is better to wait. The caller must report the
+    /// result with [`SourceSelector::record_result`].
     pub fn alternative_source<'a>(
         &self,
         pick: &SourceChoice<'a>,
@@ -159,7 +161,7 @@ impl SourceSelector {
             around.push(store);
         };
         match pick.why {
-            // It was to show whether another store is faster, and has.
+            // The probe was to show whether another store is faster. Its result is known now.
             ChoiceReason::Probe(_) => None,
             _ if known.is_circuit_open(pick.store, to) => {
                 Some(SourceChoice { store: other, why: ChoiceReason::Failover })
@@ -171,7 +173,8 @@ impl SourceSelector {
         }
     }
 
-    /// A request for a chunk has ended, `took` after its store was first asked for it: with the chunk, or in vain.
+    /// Records the end of a request, `took` after the store was first asked for the chunk: the chunk is in place, or
+    /// the request failed.
     pub fn record_result(
         &self,
         pick: &SourceChoice<'_>,
@@ -187,11 +190,11 @@ impl SourceSelector {
         let known = &mut *self.state();
         let slowness = latency_ratio(entry, took);
         match put {
-            // Someone else had put it there: that says nothing.
+            // Another request had put the chunk in place, so the result is inconclusive.
             Ok(0) => known.release_probe(pick, to, now),
             Ok(_) => known.record_success(pick, to, slowness, now),
             Err(error) if blames_source(error) => known.record_source_failure(pick, to, now),
-            // Whose fault it is is not said; but a chunk that should long be there is late in any case.
+            // The error does not identify its cause, but a chunk that is overdue is late in any case.
             Err(error) if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable) => {
                 known.record_timeout(pick, to, slowness, now);
             }
@@ -200,13 +203,13 @@ impl SourceSelector {
     }
 
     fn state(&self) -> MutexGuard<'_, SelectorState> {
-        // Nothing panics while it holds the lock but by a bug; what is known is then still whole.
+        // Only a bug can cause a panic while the lock is held. Even then the state is consistent.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl SelectorState {
-    /// How a store may be read for an account. Most stores never get a standing.
+    /// How a store may be used for an account. Most stores never get a breaker.
     fn admission(&mut self, store: &Store, to: &AccountName, now: Timestamp) -> Admission {
         match self.stores.get_mut(store).map_or(Admission::Allow, |standing| standing.admission(now)) {
             Admission::Allow => {
@@ -217,7 +220,7 @@ impl SelectorState {
         }
     }
 
-    /// Whether a store is left, as it fails or as it is slow for this account.
+    /// Whether a store is avoided because it fails or because it is slow for this account.
     fn is_circuit_open(&self, store: &Store, to: &AccountName) -> bool {
         let route = self.routes.get(to).and_then(|routes| routes.get(store));
         self.is_failing(store) || route.is_some_and(|route| route.breaker.is_open())
@@ -227,7 +230,7 @@ impl SelectorState {
         self.stores.get(store).is_some_and(CircuitBreaker::is_open)
     }
 
-    /// What a trial is about.
+    /// The breaker that a trial belongs to.
     fn half_open_entry(&mut self, store: &Store, to: &AccountName) -> &mut CircuitBreaker {
         if self.is_failing(store) { self.breaker(store) } else { &mut self.route(store, to).breaker }
     }
@@ -243,7 +246,7 @@ impl SelectorState {
         self.routes.entry(to.clone()).or_default().entry(from.clone()).or_default()
     }
 
-    /// A chunk came.
+    /// Records a chunk that arrived.
     fn record_success(&mut self, pick: &SourceChoice<'_>, to: &AccountName, slowness: f64, now: Timestamp) {
         let store = pick.store;
         if let Some(standing) = self.stores.get_mut(store) {
@@ -258,7 +261,7 @@ impl SelectorState {
                     tracing::warn!(store = %slow, account = %to, other = %store, times, ?hold, "a store is so many times slower than the next nearest store: the account's chunks come from there");
                 }
             }
-            // How long it takes one account says nothing of whether a store still fails.
+            // The latency for one account does not show whether a store still fails.
             ChoiceReason::HalfOpen if slowness > 1.0 && !self.is_failing(store) => self.reopen(store, to, now),
             ChoiceReason::HalfOpen => {
                 if self.half_open_entry(store, to).record_trial_success(now) {
@@ -268,7 +271,7 @@ impl SelectorState {
         }
     }
 
-    /// A chunk has not come, and nobody says whose fault that is.
+    /// Records a chunk that did not arrive for an unknown reason.
     fn record_timeout(&mut self, pick: &SourceChoice<'_>, to: &AccountName, slowness: f64, now: Timestamp) {
         match pick.why {
             ChoiceReason::Probe(nearer) => self.route(nearer, to).probe_failed(now),
@@ -277,7 +280,7 @@ impl SelectorState {
         }
     }
 
-    /// A chunk is far too long on its way. Returns whether that says enough of how it went.
+    /// Records an overdue chunk. Returns whether this settles the result.
     fn record_overdue(
         &mut self,
         pick: &SourceChoice<'_>,
@@ -291,14 +294,14 @@ impl SelectorState {
                 self.route(pick.store, to).record_overdue(slowness, since, now);
             }
             ChoiceReason::Probe(nearer) => self.route(nearer, to).probe_failed(now),
-            // A store that failed is tried whether it can be read: how fast that is may be the account's doing.
+            // The trial tests whether a failing store can be read. The account may be the reason for the latency.
             ChoiceReason::HalfOpen if self.is_failing(pick.store) => return false,
             ChoiceReason::HalfOpen => self.reopen(pick.store, to, now),
         }
         true
     }
 
-    /// A store can't be read, and it is said that it is its own fault.
+    /// Records an error that was caused by the store.
     fn record_source_failure(&mut self, pick: &SourceChoice<'_>, to: &AccountName, now: Timestamp) {
         if let ChoiceReason::Probe(nearer) = pick.why {
             self.route(nearer, to).probe_failed(now);
@@ -310,7 +313,7 @@ impl SelectorState {
         }
     }
 
-    /// Nothing was learnt.
+    /// Records that a request was inconclusive.
     fn release_probe(&mut self, pick: &SourceChoice<'_>, to: &AccountName, now: Timestamp) {
         match pick.why {
             ChoiceReason::Probe(nearer) => self.route(nearer, to).probe_failed(now),

@@ -27,7 +27,7 @@ fn entry() -> ChunkEntry {
     }
 }
 
-/// Two stores that both have everything, and accounts that chunks go to.
+/// Two stores with all chunks, and accounts that receive chunks.
 struct Scene {
     selector: SourceSelector,
     stores: Vec<Store>,
@@ -43,8 +43,8 @@ impl Scene {
         self.selector.choose_source(&wanted(&ChunkSources::all_complete(&self.stores)), &account(to), self.now).unwrap()
     }
 
-    /// A chunk for an account, which takes so long from the near store and from the far one. Returns whether the far one
-    /// was asked.
+    /// Reads a chunk for an account. It takes `near` from the near store and `far` from the far store. Returns whether
+    /// the far store was used.
     fn chunk(&mut self, to: &str, near: Duration, far: Duration) -> bool {
         let pick = self.pick(to);
         let is_far = pick.store == &self.stores[1];
@@ -54,7 +54,7 @@ impl Scene {
         is_far
     }
 
-    /// So many chunks. Returns how many came from the far store.
+    /// Reads `count` chunks. Returns how many were read from the far store.
     fn chunks(&mut self, count: usize, to: &str, near: Duration, far: Duration) -> usize {
         (0..count).filter(|_| self.chunk(to, near, far)).count()
     }
@@ -95,7 +95,7 @@ fn slow_store_opens_circuit_after_three_probes() {
 fn slow_sink_costs_occasional_probe() {
     let mut scene = Scene::new();
     let far = scene.chunks(1000, "stage1", SLOW, SLOW);
-    // 4,000 s: after 1, 2, 4, 8, 16 and 32 minutes of peace.
+    // 4,000 s: the probes follow waits of 1, 2, 4, 8, 16 and 32 minutes.
     assert_eq!(far, 7);
     assert_eq!(scene.chunks(100, "stage2", FAST, FAST), 0);
 }
@@ -129,7 +129,7 @@ fn recovered_store_closes_circuit_after_trials() {
     assert_eq!(scene.chunks(100, "stage1", FAST, FAST), 0);
 }
 
-/// Well while nobody uses it, slow when all do: the time between two returns doubles.
+/// The store is fast without load and slow under load. The time between two returns to it doubles.
 #[test]
 fn failover_does_not_oscillate() {
     let mut scene = Scene::new();
@@ -165,7 +165,7 @@ fn failing_store_opens_circuit() {
     assert!(scene.chunk("stage1", FAST, FAST), "a trial that fails doubles the time");
 }
 
-/// An account that is slow itself happens to get the one trial of a store that failed for everybody.
+/// The only trial of a store that failed for all accounts is a request for an account that is slow itself.
 #[test]
 fn overdue_trial_is_inconclusive_for_failed_store() {
     let mut scene = Scene::new();
@@ -185,7 +185,7 @@ fn overdue_trial_is_inconclusive_for_failed_store() {
     assert!(!scene.chunk("stage1", FAST, FAST), "it can be read: that is what the trial was to show");
 }
 
-/// The account that chunks go to is asked too much, by which no store becomes slow.
+/// The receiving account is throttled. This does not make a store count as slow.
 #[test]
 fn errors_without_source_fault_do_not_open_circuit() {
     let mut scene = Scene::new();
@@ -203,13 +203,14 @@ fn failover_can_be_disabled() {
 }
 
 proptest! {
-    /// Whatever happens, a chunk comes from one of the stores, and where all stores are equally slow, hardly any from afar.
+    /// In any sequence of events each chunk is read from one of the stores. If all stores are equally slow, few chunks
+    /// are read from the far store.
     #[test]
     fn equally_slow_stores_keep_circuit_closed(times in proptest::collection::vec(100_u64..20_000, 100..400)) {
         let mut scene = Scene::new();
         let mut far = 0;
         for millis in &times {
-            // Which store is asked makes no difference to how long it takes.
+            // The duration does not depend on the store.
             let took = Duration::from_millis(*millis);
             far += usize::from(scene.chunk("stage1", took, took));
         }
@@ -239,7 +240,8 @@ impl Scene {
     }
 }
 
-/// A store from which nothing comes any more is left without an end to any request; the last chunks of a copy are few.
+/// The circuit of a store that stops responding opens before any request ends, even at the end of a transfer with few
+/// remaining chunks.
 #[test]
 fn stalled_store_opens_circuit_while_chunks_wait() {
     for count in [8, 4] {
@@ -263,7 +265,7 @@ fn stalled_store_opens_circuit_while_chunks_wait() {
     }
 }
 
-/// One chunk that is lost on its way says nothing of the store, as others come from it.
+/// A single lost chunk does not open the circuit, because other chunks from the store arrive.
 #[test]
 fn single_overdue_chunk_does_not_open_circuit() {
     let mut scene = Scene::new();
@@ -274,7 +276,7 @@ fn single_overdue_chunk_does_not_open_circuit() {
     assert_eq!(scene.instead(&pick), None);
 }
 
-/// Where the account itself takes nothing, a chunk is asked for elsewhere now and then, which is overdue there too.
+/// If the account itself accepts nothing, few chunks are requested from another store. They are overdue there too.
 #[test]
 fn stalled_sink_costs_occasional_probe() {
     let mut scene = Scene::new();
