@@ -97,9 +97,10 @@ pub fn check_unchanged(spec: &ManagedImageSpec, region: &Region, vhd: &str) -> P
 
 /// Managed images in subscriptions and resource groups. Their names are not case-sensitive.
 ///
-/// Where the platform tells why it refuses, the error's code says so: `resource-group-not-found`, `vhd-not-found`, `vhd-not-accessible`,
-/// `vhd-invalid`, `vhd-in-other-subscription`, `vhd-in-other-region`, `policy-denied`, `authorization-failed`,
-/// `image-region-change`, `property-change-not-allowed` (an image that is there keeps its VHD).
+/// If the platform gives the reason of a refusal, it is the code of the error: `resource-group-not-found`,
+/// `vhd-not-found`, `vhd-not-accessible`, `vhd-invalid`, `vhd-in-other-subscription`, `vhd-in-other-region`, `policy-denied`,
+/// `authorization-failed`, `image-region-change`, `property-change-not-allowed` (the VHD of an existing image cannot
+/// change).
 #[async_trait]
 pub trait ImageService: Send + Sync {
     /// The naming that this service needs for the VHDs of its images.
