@@ -1,7 +1,7 @@
 //! Conversion to a fixed VHD, measured against `qemu-img convert` on the same images in the same run.
 //!
 //! `cargo bench -p goldfleet-disk --bench convert` measures a disk of 4 GiB (`GOLDFLEET_BENCH_GIB` changes that) and prints
-//! ratios; the required one is at most 1.2 for qcow2 and VHDX. Without `--bench`, as `cargo test` runs it, it converts a
+//! ratios; the required one is at most 1.2 for qcow2 and VHDX. Without `--bench`, as `cargo test --benches` runs it, it converts a
 //! small disk once and compares the result: then times say nothing and are not judged.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 

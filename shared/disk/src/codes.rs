@@ -1,5 +1,5 @@
-//! The codes of all findings about files, disks and partition tables, in one table. `goldfleet explain` and the documentation are
-//! made from it.
+//! The codes of all findings about files, disks and partition tables, in one table. `goldfleet explain` and parts of the
+//! documentation are generated from it.
 
 use crate::Severity;
 
@@ -8,14 +8,14 @@ use crate::Severity;
 pub struct Code {
     /// The stable name in kebab case.
     pub name: &'static str,
-    /// How serious findings of this kind are, unless the circumstances say otherwise.
+    /// The usual severity of such findings.
     pub severity: Severity,
     /// Whether it is deduced from the disk's content, so that an operator may overrule it with `--accept`. Other errors are
     /// facts, such as a limit of Azure or a file that cannot be read.
     pub deduced: bool,
     /// What it means, in one sentence.
     pub meaning: &'static str,
-    /// What to do about it. Empty if nothing needs to be done.
+    /// How to fix it. Empty if nothing needs to be done.
     pub remedy: &'static str,
 }
 
@@ -183,7 +183,7 @@ codes! {
     LOGICAL_PARTITIONS_DAMAGED = "logical-partitions-damaged", Warning, true,
         "The chain of logical partitions is damaged: systems see only the partitions before the damage.",
         "check the partition table";
-    // What is changed on the way.
+    // Changes that are made to the disk.
     CONVERTED = "converted", Note, false,
         "The image is not a fixed VHD; the fixed VHD with the same disk is uploaded.",
         "";
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_says_what_to_do() {
+    fn every_error_has_a_remedy() {
         for code in ALL.iter().filter(|code| code.severity == Severity::Error && code.name != "cancelled") {
             assert!(!code.remedy.is_empty(), "{}", code.name);
         }

@@ -1,4 +1,4 @@
-//! The view of a disk that all formats share.
+//! The interface to disks of all formats.
 
 use std::fmt;
 use std::ops::Range;
@@ -18,9 +18,9 @@ pub trait DiskReader: fmt::Debug + Send + Sync {
     /// be read.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError>;
 
-    /// The first range at or after `offset` that may hold data, cut at `offset`; `None` if the rest of the disk is zero.
-    /// Everything between `offset` and the range is zero. The next range may begin where this one ends. No data is read to
-    /// answer this.
+    /// The first range that may hold data and ends after `offset`; its start is at least `offset`. `None` if the rest of the
+    /// disk is zero. Everything between `offset` and the range is zero. The next range may begin where this one ends. Only
+    /// allocation tables are read for this, no data.
     ///
     /// # Errors
     /// [`DiskError`] if the image's allocation tables cannot be read.
@@ -98,7 +98,7 @@ pub(crate) fn check_range(size: u64, offset: u64, length: usize) -> Result<(), D
     }
 }
 
-/// The bytes at `offset`, which must all be inside the source; `what` names them in the error.
+/// The bytes at `offset`. They must be inside the source; `what` names them in the error.
 pub(crate) fn read_part(source: &dyn DiskReader, offset: u64, length: usize, what: &str) -> Result<Vec<u8>, DiskError> {
     require(source, offset, length as u64, what)?;
     let mut bytes = vec![0; length];

@@ -17,11 +17,11 @@ use goldfleet_disk::{
     StatedFormat, convert, first_difference, open,
 };
 
-/// The number of cases when nothing is asked for.
+/// The default number of cases.
 const DEFAULT_CASES: u64 = 200;
 
 #[test]
-fn every_layout_is_read_byte_for_byte() {
+fn random_layouts_are_read_byte_for_byte() {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
     let cases = match number("GOLDFLEET_LAYOUT") {
         Some(case) => case..case + 1,

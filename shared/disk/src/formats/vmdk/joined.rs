@@ -112,7 +112,7 @@ impl Joined {
         self.size = self
             .size
             .checked_add(size)
-            .filter(|size| *size <= super::sparse::LARGEST_DISK)
+            .filter(|size| *size <= super::sparse::MAX_DISK)
             .ok_or_else(|| DiskError::Limit("the extents of the VMDK are too large together".to_owned()))?;
         Ok(())
     }
