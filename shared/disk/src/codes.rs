@@ -75,7 +75,7 @@ codes! {
         "leave --format out, so that the format is detected";
     WRAPPED_FILE = "wrapped-file", Error, true,
         "The VHD holds another file, for example a compressed one, in place of a disk.",
-        "start again from the original file: goldfleet convert IN OUT.vhd reads it directly";
+        "name the original file: goldfleet reads disk images of other formats and compressed ones itself";
     RAW = "raw", Error, false,
         "The file may be a raw disk, but nothing proves that it is complete: it could also be a VHD that is cut short.",
         "if it is a complete raw disk, state it: --format raw; otherwise copy or export it again";
@@ -115,6 +115,9 @@ codes! {
     EXTERNAL_FILE = "external-file", Error, false,
         "The image refers to another file. Files named inside an image are not opened.",
         "merge it into one file first: test ! -e OUT.qcow2 && qemu-img convert -O qcow2 IN OUT.qcow2";
+    EXTENT_MISSING = "extent-missing", Error, false,
+        "The VMDK consists of several files, and one of them is missing or cannot be opened.",
+        "copy all files of the VMDK to one folder, and name its descriptor file";
     ENCRYPTED_IMAGE = "encrypted-image", Error, false,
         "The image is encrypted.",
         "decrypt it first, with the program that made it";
@@ -161,7 +164,7 @@ codes! {
         "install the system on a disk with sectors of 512 bytes (512 or 512e), and export that disk";
     GPT_DAMAGED = "gpt-damaged", Error, true,
         "The GPT is damaged.",
-        "export the disk again";
+        "repair the partition table in the machine from which the disk was exported, and export it again";
     GPT_REPAIRABLE = "gpt-repairable", Error, true,
         "The first copy of the GPT is damaged, and the backup at the end of the disk is valid.",
         "goldfleet convert --repair-gpt IN OUT.vhd writes the first copy again from the backup";

@@ -82,13 +82,7 @@ pub fn convert(
     cancel: &AtomicBool,
 ) -> Result<Converted, ConvertError> {
     let failed = |source: io::Error| ConvertError::Write { file: output.to_owned(), source };
-    if !options.force && std::fs::symlink_metadata(output).is_ok() {
-        return Err(ConvertError::Exists(output.to_owned()));
-    }
-    let folder = match output.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = check_output(output, options.force)?;
     let temporary = tempfile::Builder::new()
         .prefix(".goldfleet-convert-")
         .permissions(std::fs::Permissions::from_mode(0o666))
@@ -114,6 +108,23 @@ pub fn convert(
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     }
     Ok(Converted { length, written: written + FOOTER_SIZE as u64 })
+}
+
+/// Checks that the file can be created, before any work is done. Returns its folder.
+fn check_output(output: &Path, force: bool) -> Result<&Path, ConvertError> {
+    let failed = |file: &Path, source| ConvertError::Write { file: file.to_owned(), source };
+    match std::fs::symlink_metadata(output) {
+        Ok(_) if !force => return Err(ConvertError::Exists(output.to_owned())),
+        Ok(metadata) if metadata.is_dir() => return Err(failed(output, io::ErrorKind::IsADirectory.into())),
+        _ => {}
+    }
+    let folder = match output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // The error of creating a temporary file would name that file.
+    std::fs::metadata(folder).map_err(|error| failed(folder, error))?;
+    Ok(folder)
 }
 
 struct Copy<'a> {

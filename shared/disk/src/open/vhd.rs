@@ -26,7 +26,7 @@ impl Opener<'_> {
             Located::Last(footer) => self.open_vhd(source, footer, length - FOOTER, parents),
             Located::Padded { footer, at, zeros } if stated && zeros => self.open_vhd(source, footer, at, parents),
             Located::Short(footer) if stated => self.open_vhd(source, footer, length - FOOTER + 1, parents),
-            Located::Padded { footer, at, zeros } => Err(padded(&footer, length - at - FOOTER, at + FOOTER, zeros)),
+            Located::Padded { footer, at, zeros } => Err(padded(&footer, at + FOOTER, length, zeros)),
             Located::Short(footer) => {
                 let message = "its footer has 511 bytes in place of 512: either a program before Virtual PC 2004 wrote it, or the \
                      last byte is missing";
@@ -75,13 +75,13 @@ impl Opener<'_> {
     }
 }
 
-/// The error for a VHD with `behind` bytes after its footer, which ends at `end`.
-fn padded(footer: &Footer, behind: u64, end: u64, zeros: bool) -> OpenError {
-    let what = if zeros { "zero bytes" } else { "bytes that are not zero" };
-    let message = format!("it is a VHD, but {behind} {what} follow its footer, which ends at byte {end}");
+/// The error for a VHD whose footer ends before the end of the file.
+fn padded(footer: &Footer, end: u64, length: u64, zeros: bool) -> OpenError {
+    let what = if zeros { "are all zero" } else { "are not all zero" };
+    let message = format!("it is a VHD whose footer ends at byte {end} of {length}; the bytes after the footer {what}");
     let mut finding = Finding::new(&codes::PADDED, message);
     if !zeros {
-        finding = finding.with_remedy("copy or export it again: something was written behind the VHD");
+        finding = finding.with_remedy("copy or export it again: other data was written after the VHD");
     }
     OpenError::new(vhd_format(footer), finding)
 }

@@ -45,3 +45,19 @@ fn convert_replaces_files_only_with_force() {
     go(true, false).unwrap();
     assert_eq!(std::fs::read(&output).unwrap(), std::fs::read(&path).unwrap());
 }
+
+#[test]
+fn invalid_outputs_are_rejected_before_reading() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.vhd");
+    os_disk(32 * M).write(&path, Some(&FooterSpec::fixed(32 * M).bytes()));
+    let azure = AzureDisk::open(&path).unwrap();
+    let missing = folder.path().join("missing");
+    std::fs::create_dir(folder.path().join("out.vhd")).unwrap();
+    for (output, named) in [(folder.path().join("out.vhd"), "out.vhd"), (missing.join("out.vhd"), "missing:")] {
+        let options = ConvertOptions { force: true, ..ConvertOptions::default() };
+        let progress = |_, _| panic!("the disk was read");
+        let error = convert(&azure, &output, &options, &progress, &AtomicBool::new(false)).unwrap_err();
+        assert!(error.to_string().contains(named) && !error.to_string().contains(".goldfleet"), "{error}");
+    }
+}

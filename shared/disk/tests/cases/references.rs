@@ -71,3 +71,18 @@ fn files_named_in_images_are_not_opened() {
     std::fs::write(&encrypted, bytes).unwrap();
     assert_eq!(errors(&with(&encrypted, |_| {}).report), ["encrypted-image"]);
 }
+
+/// An extent of a split VMDK has the form of a whole disk. Read as one, it would be a disk without its end.
+#[test]
+fn extents_of_a_split_vmdk_need_their_descriptor() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    os_disk(32 * M).write(&file("m.raw"), None);
+    qemu::convert(&file("m.raw"), "vmdk", "subformat=twoGbMaxExtentSparse", &file("a.vmdk"), &[]);
+    assert_eq!(errors(&with(&file("a.vmdk"), |_| {}).report), NONE);
+    assert_eq!(errors(&with(&file("a-s001.vmdk"), |_| {}).report), ["extent-missing"]);
+    std::fs::remove_file(file("a-s001.vmdk")).unwrap();
+    let report = with(&file("a.vmdk"), |_| {}).report;
+    assert_eq!(errors(&report), ["extent-missing"]);
+    assert!(report.findings[0].message.contains("'a-s001.vmdk'"), "{report:?}");
+}

@@ -45,7 +45,10 @@ impl Siblings {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::open(folder.join(name), flags, Mode::empty()).map_err(|error| match error {
             rustix::io::Errno::LOOP => DiskError::ExternalFile(format!("extent '{shown}', which is a symbolic link")),
-            _ => DiskError::damaged(format!("its extent '{shown}' cannot be opened: {}", std::io::Error::from(error))),
+            _ => {
+                let error = std::io::Error::from(error);
+                DiskError::ExtentMissing(format!("the extent '{shown}' of the VMDK cannot be opened: {error}"))
+            }
         })?;
         let file = File::from(file);
         if !file.metadata()?.is_file() {

@@ -115,16 +115,14 @@ impl SparseExtent {
         Descriptor::parse(&read_part(source, offset, index(size), "the descriptor")?).map(Some)
     }
 
-    /// Fails if the extent is only a part of a disk.
+    /// Fails if the extent is only a part of a disk: the extents of a split disk have no descriptor, or an empty one.
     pub(crate) fn require_whole_disk(&self) -> Result<(), DiskError> {
-        let whole = match &self.descriptor {
-            Some(descriptor) => descriptor.extents.len() <= 1,
-            None => false,
-        };
-        if whole {
-            return Ok(());
+        match &self.descriptor {
+            Some(descriptor) if descriptor.extents.len() == 1 => Ok(()),
+            _ => Err(DiskError::ExtentMissing(
+                "the file is one extent of a VMDK that consists of several files".to_owned(),
+            )),
         }
-        Err(DiskError::Unsupported("the VMDK is one extent of a disk; the disk's descriptor file is needed".to_owned()))
     }
 
     fn table_count(&self) -> u64 {
