@@ -240,7 +240,7 @@ impl DiskReader for AzureDisk {
         })
     }
 
-    fn verify(&self) -> Result<(), DiskError> {
-        self.disk.verify()
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
+        self.disk.verify(check_limits)
     }
 }

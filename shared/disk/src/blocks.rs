@@ -32,6 +32,9 @@ pub(crate) trait Blocks {
     }
 }
 
+/// The number of table entries between two checks of time and cancellation.
+pub(crate) const LIMITS_INTERVAL: u64 = 1 << 12;
+
 /// The maximum number of blocks that are joined to one range, so that one call takes little time.
 const MAX_JOINED: u64 = 1 << 14;
 

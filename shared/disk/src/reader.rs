@@ -26,12 +26,13 @@ pub trait DiskReader: fmt::Debug + Send + Sync {
     /// [`DiskError`] if the image's allocation tables cannot be read.
     fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, DiskError>;
 
-    /// Checks the image's allocation tables as a whole: each part lies inside the file, and no two parts share bytes.
+    /// Checks all allocation tables of the image: each part lies inside the file, and no two parts share bytes. `check_limits`
+    /// is called regularly; its error ends the check.
     ///
     /// # Errors
-    /// [`DiskError`] if the tables cannot be read or contradict each other.
-    fn verify(&self) -> Result<(), DiskError> {
-        Ok(())
+    /// [`DiskError`] if the tables cannot be read or contradict each other, and the errors of `check_limits`.
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
+        check_limits()
     }
 
     /// All ranges that may hold data, in order.
@@ -56,8 +57,8 @@ impl<T: DiskReader + ?Sized> DiskReader for Arc<T> {
         (**self).next_data(offset)
     }
 
-    fn verify(&self) -> Result<(), DiskError> {
-        (**self).verify()
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
+        (**self).verify(check_limits)
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{KIB, MIB, Rng, reseal, seeds};
+use common::{KIB, MIB, Rng, peak_memory_kib, reseal, seeds};
 use goldfleet_disk::{
     CheckOptions, DataRanges, DiskReader, MemoryDisk, OpenOptions, StatedFormat, check_opened, open_reader,
 };
@@ -32,7 +32,7 @@ fn damaged_images_give_errors() {
     };
     let folder = tempfile::tempdir().unwrap();
     let seeds = seeds::seeds(folder.path());
-    let (mut opened, mut refused) = (0, 0);
+    let (mut opened, mut refused, begin) = (0, 0, Instant::now());
     for case in cases {
         let mut rng = Rng(case.wrapping_mul(0x9e37));
         let (name, seed) = &seeds[rng.below(seeds.len())];
@@ -47,7 +47,7 @@ fn damaged_images_give_errors() {
     assert!(opened + refused < 100 || opened > 20 && refused > 20, "{opened} were opened, {refused} refused");
     let memory = peak_memory_kib();
     assert!(memory < MAX_MEMORY_KIB, "{memory} KiB of memory were needed");
-    println!("{opened} opened, {refused} refused, {memory} KiB at most");
+    println!("{opened} opened, {refused} refused in {:?}, {memory} KiB at most", begin.elapsed());
 }
 
 #[test]
@@ -144,13 +144,6 @@ fn read_as(source: &Arc<dyn DiskReader>, format: Option<StatedFormat>) -> bool {
         let _ = azure.read_at(range.start, &mut buffer[..length]);
     }
     true
-}
-
-/// The peak memory of this process.
-fn peak_memory_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Writes small images as the corpus from which fuzzing starts.

@@ -26,6 +26,10 @@ use crate::formats::vmdk::{self, Siblings, SparseExtent};
 use crate::unsupported::UnsupportedFile;
 use crate::{DiskError, DiskReader, Finding};
 
+/// The maximum time for checking the tables of an image. Tables of a disk of 4 TiB take a few seconds; a sparse file can refer to
+/// tables that would take hours.
+const MAX_VERIFY_TIME: Duration = Duration::from_secs(120);
+
 /// How to open an image.
 #[derive(Debug, Clone, Default)]
 pub struct OpenOptions {
@@ -195,7 +199,14 @@ impl<'a> Opener<'a> {
             Some(_) => self.open_vmdk(source, head).map_err(|error| OpenError::disk(Format::Vmdk, &error))?,
             None => self.open_vhd_or_raw(source, head, parents)?,
         };
-        open.disk.verify().map_err(|error| OpenError::disk(open.format, &error))?;
+        let begin = Instant::now();
+        let check_limits = || match self.check_limits() {
+            Ok(()) if begin.elapsed() > MAX_VERIFY_TIME => {
+                Err(DiskError::Limit("checking its tables takes too long".to_owned()))
+            }
+            result => result,
+        };
+        open.disk.verify(&check_limits).map_err(|error| OpenError::disk(open.format, &error))?;
         Ok(open)
     }
 

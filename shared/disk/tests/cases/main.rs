@@ -8,6 +8,7 @@ mod conversion;
 mod files;
 mod footers;
 mod generation;
+mod limits;
 mod references;
 mod remedies;
 mod repair;

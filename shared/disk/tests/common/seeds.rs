@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::gpt::{ESP, Gpt, LINUX, Pieces};
+use super::gpt::{ESP, Gpt, LINUX, Pieces, mbr};
 use super::{KIB, MIB, Rng, qemu, vhd, vhdx};
 
 /// A disk with a GPT and some data.
@@ -36,7 +36,17 @@ pub fn seeds(folder: &Path) -> Vec<(String, Vec<u8>)> {
 /// The same formats with a smaller disk. Blocks of dynamic VHDs are small, and the log of a VHDX begins at the start of its
 /// region, where the fuzz target puts it.
 pub fn corpus_seeds(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    images(folder, &FUZZ_DISK, true)
+    let mut seeds = images(folder, &FUZZ_DISK, true);
+    let mut small = Pieces::new(96 << 10);
+    Gpt { attributes: 4, ..Gpt::default() }.write(&mut small, &[(ESP, 40, 60), (LINUX, 61, 150)]);
+    seeds.push(("raw small GPT".to_owned(), small.bytes()));
+    // A primary partition, and a chain of two logical ones.
+    let mut chain = Pieces::new(16 << 10);
+    chain.put(0, mbr(&[(0x80, 0x83, 1, 4), (0, 0x05, 5, 20)]));
+    chain.put(5 * 512, mbr(&[(0, 0x83, 1, 4), (0, 0x05, 8, 8)]));
+    chain.put(13 * 512, mbr(&[(0, 0x83, 1, 4)]));
+    seeds.push(("raw MBR".to_owned(), chain.bytes()));
+    seeds
 }
 
 impl SeedDisk {

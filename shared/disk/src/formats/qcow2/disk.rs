@@ -183,7 +183,7 @@ impl DiskReader for Qcow2 {
         blocks::next_data(self, offset)
     }
 
-    fn verify(&self) -> Result<(), DiskError> {
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
         let (size, per_table) = (self.header.cluster_size(), self.header.l2_entries());
         let length = self.source.size();
         let mut used = UnitSet::new(length, size)?;
@@ -191,7 +191,11 @@ impl DiskReader for Qcow2 {
         used.mark(self.header.l1_offset..self.header.l1_offset + self.header.l1_entries * 8, "the first table")?;
         let count = self.header.size.div_ceil(size);
         for number in 0..self.header.l1_entries {
+            if number % blocks::LIMITS_INTERVAL == 0 {
+                check_limits()?;
+            }
             let Some(table) = self.table(number)? else { continue };
+            check_limits()?;
             require(&*self.source, table, per_table * self.header.entry_size(), "a table of clusters")?;
             used.mark(table..table + size, "a table of clusters")?;
             let first = number * per_table;

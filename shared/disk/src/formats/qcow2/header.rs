@@ -14,6 +14,9 @@ const MAX_L1: u64 = 32 << 20;
 /// The maximum size of a disk in bytes, far above Azure's maximum for an OS disk.
 const MAX_DISK: u64 = 64 << 40;
 
+/// The maximum number of clusters, with which a disk of 4 TiB can have clusters of 4 KiB. All of them are examined.
+const MAX_CLUSTERS: u64 = 1 << 30;
+
 const DIRTY: u64 = 1;
 const CORRUPT: u64 = 1 << 1;
 const EXTERNAL_DATA: u64 = 1 << 2;
@@ -112,6 +115,10 @@ impl Header {
         }
         if self.size > MAX_DISK {
             return Err(DiskError::Limit(format!("the qcow2 image gives a disk size of {} bytes", self.size)));
+        }
+        let clusters = self.size.div_ceil(self.cluster_size());
+        if clusters > MAX_CLUSTERS {
+            return Err(DiskError::Limit(format!("the qcow2 image has {clusters} clusters")));
         }
         let per_entry = self.cluster_size() * self.l2_entries();
         self.l1_entries = self.size.div_ceil(per_entry);

@@ -164,10 +164,13 @@ impl DiskReader for DynamicVhd {
         blocks::next_data(self, offset)
     }
 
-    fn verify(&self) -> Result<(), DiskError> {
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
         let count = self.size().div_ceil(self.block_size);
         let mut places = Vec::new();
         for n in 0..count {
+            if n % blocks::LIMITS_INTERVAL == 0 {
+                check_limits()?;
+            }
             if let Some(at) = self.block(n)? {
                 // Sectors of the last block beyond the disk's end may be missing.
                 let data = self.block_size.min(self.size() - n * self.block_size);

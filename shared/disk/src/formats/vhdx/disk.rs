@@ -228,7 +228,7 @@ impl DiskReader for Vhdx {
         blocks::next_data(self, offset)
     }
 
-    fn verify(&self) -> Result<(), DiskError> {
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
         let length = self.source.size();
         let mut used = UnitSet::new(length, MIB)?;
         used.mark(0..MIB, "the header section")?;
@@ -241,6 +241,9 @@ impl DiskReader for Vhdx {
             used.mark(region.clone(), "a region")?;
         }
         for n in 0..self.block_count() {
+            if n % blocks::LIMITS_INTERVAL == 0 {
+                check_limits()?;
+            }
             if let Block::Present(offset) | Block::Partial(offset) = self.block(n)? {
                 // Of the last block, only what the disk needs has to be in the file.
                 let needed = self.metadata.block_size.min(self.metadata.size - n * self.metadata.block_size);

@@ -162,8 +162,8 @@ impl DiskReader for Joined {
         Ok(None)
     }
 
-    fn verify(&self) -> Result<(), DiskError> {
-        self.parts.iter().filter_map(|(_, _, disk)| disk.as_ref()).try_for_each(DiskReader::verify)
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
+        self.parts.iter().filter_map(|(_, _, disk)| disk.as_ref()).try_for_each(|disk| disk.verify(check_limits))
     }
 }
 

@@ -20,6 +20,9 @@ pub(super) const MAX_DISK: u64 = 64 << 40;
 /// The maximum size of a grain in sectors: 2 MiB. Writers use 64 KiB.
 const MAX_GRAIN: u64 = 4096;
 
+/// The maximum number of grains, with which a disk of 4 TiB can have grains of 4 KiB. All of them are examined.
+const MAX_GRAINS: u64 = 1 << 30;
+
 /// The maximum size of a file whose grains are checked for overlaps, in bytes. The check needs a bit for each sector.
 const MAX_CHECKED: u64 = 256 << 30;
 
@@ -84,6 +87,9 @@ impl SparseExtent {
         }
         let size = capacity.checked_mul(SECTOR).filter(|size| *size <= MAX_DISK);
         let size = size.ok_or_else(|| DiskError::Limit(format!("the VMDK gives a size of {capacity} sectors")))?;
+        if capacity.div_ceil(grain) > MAX_GRAINS {
+            return Err(DiskError::Limit(format!("the VMDK has {} grains", capacity.div_ceil(grain))));
+        }
         let entries_per_table = u64::from(le32(header, 44));
         if !(1..=512).contains(&entries_per_table) {
             return Err(DiskError::damaged(format!("the VMDK has tables of {entries_per_table} grains")));
@@ -234,7 +240,7 @@ impl DiskReader for SparseExtent {
         blocks::next_data(self, offset)
     }
 
-    fn verify(&self) -> Result<(), DiskError> {
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
         let length = self.source.size();
         let mut used = if length <= MAX_CHECKED { Some(UnitSet::new(length, SECTOR)?) } else { None };
         let mut mark = |range: Range<u64>, what: &str| {
@@ -245,7 +251,11 @@ impl DiskReader for SparseExtent {
         mark(self.directory..self.directory + self.table_count() * 4, "the grain directory")?;
         let grains = self.size.div_ceil(self.grain);
         for number in 0..self.table_count() {
+            if number % blocks::LIMITS_INTERVAL == 0 {
+                check_limits()?;
+            }
             let Some(table) = self.table(number)? else { continue };
+            check_limits()?;
             mark(table..table + self.entries_per_table * 4, "a grain table")?;
             let first = number * self.entries_per_table;
             for n in 0..self.entries_per_table.min(grains - first) {
