@@ -1,13 +1,17 @@
 //! Conversion to a fixed VHD, measured against `qemu-img convert` on the same images in the same run.
 //!
-//! `cargo bench -p goldfleet-disk --bench convert` measures a disk of 4 GiB (`GOLDFLEET_BENCH_GIB` changes that) and prints ratios of
-//! CPU time and wall time; the bound is 1.2 for qcow2 and VHDX. Without `--bench`, as `cargo test --benches` runs it, it converts a
-//! small disk once and compares the result; the times are then not meaningful.
+//! `cargo bench -p goldfleet-disk --bench convert` measures a generated disk of 4 GiB, and prints ratios of CPU time and wall time. The
+//! bound is 1.2 for qcow2 and VHDX. Arguments such as `-- qcow2 VHDX` select images. `GOLDFLEET_BENCH_GIB` changes the size and
+//! `GOLDFLEET_BENCH_RUNS` the number of runs. `GOLDFLEET_BENCH_RAW` names a raw disk to measure instead, and `GOLDFLEET_BENCH_FOLDER` the
+//! folder for all files (12 GiB).
+//!
+//! Without `--bench`, as `cargo test --benches` runs it, it converts a small disk once and compares the result; the times are then not
+//! meaningful.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -37,14 +41,24 @@ fn main() {
     let short = !std::env::args().any(|argument| argument == "--bench");
     let gib = std::env::var("GOLDFLEET_BENCH_GIB").map_or(4, |gib| gib.parse().unwrap());
     let size = if short { 64 * MIB } else { gib << 30 };
-    let runs = if short { 1 } else { RUNS };
+    let runs = std::env::var("GOLDFLEET_BENCH_RUNS").map_or(RUNS, |runs| runs.parse().unwrap());
+    let runs = if short { 1 } else { runs };
     let place = std::env::var_os("GOLDFLEET_BENCH_FOLDER").unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
     let folder = tempfile::tempdir_in(place).unwrap();
-    let raw = folder.path().join("disk.raw");
-    write_disk(&raw, size);
+    let raw: PathBuf = match std::env::var_os("GOLDFLEET_BENCH_RAW") {
+        Some(raw) => raw.into(),
+        None => {
+            let raw = folder.path().join("disk.raw");
+            write_disk(&raw, size);
+            raw
+        }
+    };
+    let size = usize::try_from(std::fs::metadata(&raw).unwrap().len()).unwrap();
     println!("{} MiB; medians of {runs} runs: qemu-img, goldfleet, ratio", size / MIB);
     println!("{:16} {:26} {:26} {:26}", "image", "CPU", "wall", "wall with fsync");
-    for (name, format, options, more) in IMAGES {
+    let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let selected = |name: &str| names.is_empty() || names.iter().any(|selected| selected == name);
+    for (name, format, options, more) in IMAGES.iter().filter(|(name, ..)| selected(name)) {
         let image = folder.path().join("image");
         qemu(&[&["convert", "-f", "raw", "-O", format, "-o", options], *more, &[text(&raw), text(&image)]].concat());
         measure(name, &image, format, folder.path(), runs);
