@@ -1,4 +1,4 @@
-//! The disk as Azure accepts it: changes that are needed are made while it is read, and reported.
+//! The disk as Azure accepts it. The changes that Azure needs are made during reading, and reported.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,8 +15,8 @@ use crate::{DiskError, DiskReader, Finding};
 
 const MIB: u64 = 1 << 20;
 
-/// How much of a disk without GUID its id is computed from.
-const IDENTIFYING: u64 = 4 << 20;
+/// For a disk without GUID, the number of bytes at its start from which the id is computed.
+const HASHED_LENGTH: u64 = 4 << 20;
 
 /// The disk of an image as Azure accepts it, with the footer of its fixed VHD.
 ///
@@ -41,7 +41,7 @@ impl fmt::Debug for AzureDisk {
 }
 
 impl AzureDisk {
-    /// Opens an image with the default options and makes a disk for Azure of it.
+    /// Opens an image with the default options.
     ///
     /// # Errors
     /// [`OpenError`] if the image cannot be opened.
@@ -50,7 +50,7 @@ impl AzureDisk {
         Self::new(&open, false).map_err(|error| OpenError::disk(open.format, &error))
     }
 
-    /// Makes a disk for Azure of an open image. `repair_gpt` allows to write a damaged first copy of the GPT again.
+    /// The disk of an open image. With `repair_gpt`, a damaged first copy of the GPT is replaced by one made from the backup.
     ///
     /// # Errors
     /// [`DiskError`] if the disk cannot be read.
@@ -63,7 +63,7 @@ impl AzureDisk {
             footer: [0; FOOTER_SIZE],
             changes: Vec::new(),
         };
-        azure.note_format(open);
+        azure.report_format(open);
         let appended = size - open.disk.size();
         if appended > 0 {
             let message = format!(
@@ -79,19 +79,19 @@ impl AzureDisk {
         Ok(azure)
     }
 
-    /// The footer of the fixed VHD of this disk. That of a fixed VHD is kept byte for byte if the size stays the same.
+    /// The footer of the fixed VHD with this disk. The footer of a fixed VHD is unchanged if the size does not change.
     #[must_use]
     pub fn footer(&self) -> [u8; FOOTER_SIZE] {
         self.footer
     }
 
-    /// What is changed on the way, as notes.
+    /// The changes to the image, as notes.
     #[must_use]
     pub fn changes(&self) -> &[Finding] {
         &self.changes
     }
 
-    fn note_format(&mut self, open: &OpenDisk) {
+    fn report_format(&mut self, open: &OpenDisk) {
         let mut what = open.format.to_string();
         if let Some(compression) = open.compression {
             what = format!("{what} compressed with {compression}");
@@ -129,13 +129,13 @@ impl AzureDisk {
         }
     }
 
-    /// Writes the backup of a GPT to the end of the disk, if no partition is there.
+    /// Moves the backup of a GPT to the end of the disk, unless a partition uses these sectors.
     fn move_backup(&mut self, gpt: &GptCopy, backup: Backup) {
         let last = self.size / SECTOR - 1;
         let Some(table_at) = last.checked_sub(gpt.table_sectors()) else { return };
         let last_usable = table_at.saturating_sub(1);
         let sectors = self.disk.size() / SECTOR;
-        // A table for a larger disk is reported, not made to fit.
+        // A table for a larger disk is not adapted: it is reported as an error.
         let cut_short = gpt.last_usable >= sectors;
         let in_use = gpt.partitions().iter().any(|partition| partition.first >= table_at || partition.last >= table_at);
         if cut_short || in_use || last_usable < gpt.first_usable {
@@ -158,7 +158,7 @@ impl AzureDisk {
         self.changes.push(Finding::new(&codes::GPT_BACKUP_MOVED, message));
     }
 
-    /// Writes the first copy of a GPT from the backup in sector `last`. Returns whether there is room for it.
+    /// Replaces the first copy of a GPT by one made from the backup in sector `last`. Returns false if there is no room for it.
     fn repair_first_copy(&mut self, backup: GptCopy, last: u64) -> bool {
         const TABLE_AT: u64 = 2;
         if backup.first_usable < TABLE_AT + backup.table_sectors() || backup.last_usable > last {
@@ -197,7 +197,7 @@ impl AzureDisk {
         let id = match guid {
             Some(guid) if guid != [0; 16] => u128::from_be_bytes(guid),
             _ => {
-                let mut first = vec![0; index(self.size.min(IDENTIFYING))];
+                let mut first = vec![0; index(self.size.min(HASHED_LENGTH))];
                 self.read_at(0, &mut first)?;
                 let mut hasher = blake3::Hasher::new();
                 hasher.update(&self.size.to_le_bytes());
@@ -240,7 +240,7 @@ impl DiskReader for AzureDisk {
         })
     }
 
-    fn verify(&self) -> Result<(), DiskError> {
-        self.disk.verify()
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
+        self.disk.verify(check_limits)
     }
 }

@@ -1,12 +1,12 @@
-//! Which units of a file are in use.
+//! The units of a file that are in use.
 
 use std::ops::Range;
 
 use crate::DiskError;
 use crate::bytes::index;
 
-/// The most units of a set: 64 MiB of memory.
-const MOST_UNITS: u64 = 1 << 29;
+/// The maximum number of units in a set, which takes 64 MiB of memory.
+const MAX_UNITS: u64 = 1 << 29;
 
 /// A set of the units (clusters, mebibytes) of a file that are in use. It takes one bit for each unit of the file.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ impl UnitSet {
     /// An empty set for a file of `length` bytes.
     pub(crate) fn new(length: u64, unit: u64) -> Result<Self, DiskError> {
         let units = length.div_ceil(unit);
-        if units > MOST_UNITS {
+        if units > MAX_UNITS {
             return Err(DiskError::Limit(format!("the file has {length} bytes, too many for units of {unit} bytes")));
         }
         Ok(Self { unit, words: vec![0; index(units.div_ceil(64))] })
@@ -33,7 +33,7 @@ impl UnitSet {
                 Some(word) if *word & bit == 0 => *word |= bit,
                 Some(_) => {
                     let at = unit * self.unit;
-                    return Err(DiskError::damaged(format!("{what} at byte {at} is on top of another part")));
+                    return Err(DiskError::damaged(format!("{what} at byte {at} overlaps another part")));
                 }
                 None => {
                     let at = bytes.start;
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_unit_is_used_once() {
+    fn unit_can_be_used_once() {
         let mut set = UnitSet::new(1000, 10).unwrap();
         set.mark(0..25, "a block").unwrap();
         set.mark(30..40, "a block").unwrap();

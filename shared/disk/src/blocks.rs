@@ -1,4 +1,4 @@
-//! Where the data of a disk lies that is divided into blocks.
+//! Data ranges and reads of disks that are divided into blocks.
 
 use std::ops::Range;
 
@@ -23,17 +23,20 @@ pub(crate) trait Blocks {
     /// The size of a block in bytes, at least 1.
     fn block_size(&self) -> u64;
 
-    /// Where a block is, and how many blocks from this one on are known to be in the same place, at least 1.
+    /// Where a block is, and the number of blocks from this one on that are known to be in the same place, at least 1.
     fn place(&self, block: u64) -> Result<(Place, u64), DiskError>;
 
-    /// The disk that holds what this image does not.
+    /// The disk that holds the blocks that this image does not hold.
     fn parent(&self) -> Option<&dyn DiskReader> {
         None
     }
 }
 
-/// The most blocks that are joined to one range, so that one call stays short.
-const MOST_JOINED: u64 = 1 << 14;
+/// The number of table entries between two checks of time and cancellation.
+pub(crate) const LIMITS_INTERVAL: u64 = 1 << 12;
+
+/// The maximum number of blocks that are joined to one range, so that one call takes little time.
+const MAX_JOINED: u64 = 1 << 14;
 
 /// Implements [`DiskReader::next_data`] for disks that are divided into blocks.
 pub(crate) fn next_data(disk: &impl Blocks, offset: u64) -> Result<Option<Range<u64>>, DiskError> {
@@ -47,7 +50,7 @@ pub(crate) fn next_data(disk: &impl Blocks, offset: u64) -> Result<Option<Range<
         match place {
             Place::Zero => {}
             Place::Own => {
-                while start_of(next) < size && next - block < MOST_JOINED {
+                while start_of(next) < size && next - block < MAX_JOINED {
                     let (place, count) = disk.place(next)?;
                     if place != Place::Own {
                         break;
@@ -61,7 +64,7 @@ pub(crate) fn next_data(disk: &impl Blocks, offset: u64) -> Result<Option<Range<
                     Some(parent) => parent.next_data(at)?,
                     None => None,
                 };
-                // The parent's data counts only as far as the blocks are left to the parent.
+                // The parent's data counts only in blocks that this image does not hold.
                 let limit = wanted.as_ref().map_or(at, |range| range.end.min(size));
                 while start_of(next) < limit {
                     let (place, count) = disk.place(next)?;
@@ -82,7 +85,7 @@ pub(crate) fn next_data(disk: &impl Blocks, offset: u64) -> Result<Option<Range<
     Ok(None)
 }
 
-/// Fills `buffer` from a parent, which may be shorter than the disk: what is beyond its end is zero.
+/// Fills `buffer` from a parent. The parent may be shorter than the disk: bytes beyond its end are zero.
 pub(crate) fn read_parent(parent: Option<&dyn DiskReader>, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
     let inside = parent.map_or(0, |parent| parent.size().saturating_sub(offset)).min(buffer.len() as u64);
     let (head, tail) = buffer.split_at_mut(crate::bytes::index(inside));
@@ -112,7 +115,7 @@ pub(crate) fn for_each_block(
     Ok(())
 }
 
-/// Finds blocks that lie on top of each other. `places` are the ranges of all parts of an image.
+/// The offset at which two of the ranges overlap. `places` are the ranges of all parts of an image.
 pub(crate) fn find_overlap(places: &mut [Range<u64>]) -> Option<u64> {
     places.sort_unstable_by_key(|place| place.start);
     let mut end = 0;

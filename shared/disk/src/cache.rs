@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::bytes::index;
 use crate::{DiskError, DiskReader};
 
-/// The most windows in a cache. With the largest windows, a cache takes 4 MiB.
+/// The maximum number of windows in a cache. With windows of the maximum size, a cache takes 4 MiB.
 const WINDOWS: usize = 64;
 
-/// The size of the largest window in bytes.
-pub(crate) const LARGEST_WINDOW: u64 = 64 << 10;
+/// The maximum size of a window in bytes.
+pub(crate) const MAX_WINDOW: u64 = 64 << 10;
 
-/// Reads the tables of an image through windows, of which the most recently used ones are kept.
+/// Reads the tables of an image in windows, and keeps the most recently used ones.
 #[derive(Debug)]
 pub(crate) struct TableCache {
     source: Arc<dyn DiskReader>,
@@ -33,10 +33,10 @@ struct Window {
 }
 
 impl TableCache {
-    /// A cache with windows of `window` bytes, at most [`LARGEST_WINDOW`]. Windows as large as the tables avoid reading more
-    /// than the tables.
+    /// A cache with windows of `window` bytes, at most [`MAX_WINDOW`]. If windows are no larger than the tables, little is read
+    /// that is not a table.
     pub(crate) fn new(source: Arc<dyn DiskReader>, window: u64) -> Self {
-        Self { source, window: window.clamp(512, LARGEST_WINDOW), kept: Mutex::default() }
+        Self { source, window: window.clamp(512, MAX_WINDOW), kept: Mutex::default() }
     }
 
     /// Fills `buffer` from the source. The part must be inside the source; `what` names it in the error.
@@ -120,7 +120,7 @@ mod tests {
     use crate::MemoryDisk;
 
     #[test]
-    fn reads_across_windows_and_to_the_end() {
+    fn reads_across_windows_to_the_end() {
         let bytes: Vec<u8> = (0..2_000_u32).map(|n| (n % 251).to_le_bytes()[0]).collect();
         let cache = TableCache::new(Arc::new(MemoryDisk(bytes.clone())), 512);
         for (offset, length) in [(0, 2_000), (500, 30), (1_990, 10), (511, 2), (2_000, 0)] {

@@ -1,5 +1,5 @@
-//! The codes of all findings about files, disks and partition tables, in one table. `goldfleet explain` and the documentation are
-//! made from it.
+//! The codes of all findings about files, disks and partition tables, in one table. `goldfleet explain` and parts of the
+//! documentation are generated from it.
 
 use crate::Severity;
 
@@ -8,14 +8,14 @@ use crate::Severity;
 pub struct Code {
     /// The stable name in kebab case.
     pub name: &'static str,
-    /// How serious findings of this kind are, unless the circumstances say otherwise.
+    /// The usual severity of such findings.
     pub severity: Severity,
     /// Whether it is deduced from the disk's content, so that an operator may overrule it with `--accept`. Other errors are
     /// facts, such as a limit of Azure or a file that cannot be read.
     pub deduced: bool,
     /// What it means, in one sentence.
     pub meaning: &'static str,
-    /// What to do about it. Empty if nothing needs to be done.
+    /// How to fix it. Empty if nothing needs to be done.
     pub remedy: &'static str,
 }
 
@@ -75,7 +75,7 @@ codes! {
         "leave --format out, so that the format is detected";
     WRAPPED_FILE = "wrapped-file", Error, true,
         "The VHD holds another file, for example a compressed one, in place of a disk.",
-        "start again from the original file: goldfleet convert IN OUT.vhd reads it directly";
+        "name the original file: goldfleet reads disk images of other formats and compressed ones itself";
     RAW = "raw", Error, false,
         "The file may be a raw disk, but nothing proves that it is complete: it could also be a VHD that is cut short.",
         "if it is a complete raw disk, state it: --format raw; otherwise copy or export it again";
@@ -115,6 +115,9 @@ codes! {
     EXTERNAL_FILE = "external-file", Error, false,
         "The image refers to another file. Files named inside an image are not opened.",
         "merge it into one file first: test ! -e OUT.qcow2 && qemu-img convert -O qcow2 IN OUT.qcow2";
+    EXTENT_MISSING = "extent-missing", Error, false,
+        "The VMDK consists of several files, and one of them is missing or cannot be opened.",
+        "copy all files of the VMDK to one folder, and name its descriptor file";
     ENCRYPTED_IMAGE = "encrypted-image", Error, false,
         "The image is encrypted.",
         "decrypt it first, with the program that made it";
@@ -161,7 +164,7 @@ codes! {
         "install the system on a disk with sectors of 512 bytes (512 or 512e), and export that disk";
     GPT_DAMAGED = "gpt-damaged", Error, true,
         "The GPT is damaged.",
-        "export the disk again";
+        "repair the partition table in the machine from which the disk was exported, and export it again";
     GPT_REPAIRABLE = "gpt-repairable", Error, true,
         "The first copy of the GPT is damaged, and the backup at the end of the disk is valid.",
         "goldfleet convert --repair-gpt IN OUT.vhd writes the first copy again from the backup";
@@ -183,7 +186,7 @@ codes! {
     LOGICAL_PARTITIONS_DAMAGED = "logical-partitions-damaged", Warning, true,
         "The chain of logical partitions is damaged: systems see only the partitions before the damage.",
         "check the partition table";
-    // What is changed on the way.
+    // Changes that are made to the disk.
     CONVERTED = "converted", Note, false,
         "The image is not a fixed VHD; the fixed VHD with the same disk is uploaded.",
         "";
@@ -221,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_says_what_to_do() {
+    fn every_error_has_a_remedy() {
         for code in ALL.iter().filter(|code| code.severity == Severity::Error && code.name != "cancelled") {
             assert!(!code.remedy.is_empty(), "{}", code.name);
         }

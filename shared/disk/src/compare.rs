@@ -1,4 +1,4 @@
-//! Comparing a fixed VHD with the disk that it should hold.
+//! Comparison of a fixed VHD with the disk that it should hold.
 
 use std::fs::File;
 use std::ops::Range;
@@ -39,7 +39,7 @@ pub fn first_difference(a: &dyn DiskReader, b: &dyn DiskReader, size: u64) -> Re
     let (mut left, mut right) = (Vec::new(), Vec::new());
     let mut at = 0;
     while at < size {
-        // Whatever is a hole in both is equal.
+        // Holes of both disks are equal.
         let next = [a.next_data(at)?, b.next_data(at)?].into_iter().flatten().min_by_key(|range| range.start);
         let Some(Range { start, end }) = next.filter(|range| range.start < size) else { return Ok(None) };
         let end = end.min(start + PIECE).min(size);

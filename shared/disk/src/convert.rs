@@ -15,17 +15,17 @@ use crate::chunk::is_zero;
 use crate::formats::vhd::FOOTER_SIZE;
 use crate::{DiskError, DiskReader};
 
-/// Bytes that one thread reads and writes at once. Pieces begin at multiples of it.
+/// Bytes that one thread reads and writes at once. Pieces end at multiples of it.
 const PIECE: u64 = 2 << 20;
 
-/// The unit in which zeros are left out of the file.
+/// The unit in which zeros become holes of the file.
 const BLOCK: usize = 4096;
 
-/// Zeros shorter than this between data are written: a hole costs another call.
-const SHORTEST_HOLE: usize = 32 << 10;
+/// Fewer zeros than this between data are written, because a hole costs another call.
+const MIN_HOLE: usize = 32 << 10;
 
-/// The most threads. More do not help: writing is limited by the disk.
-const MOST_THREADS: usize = 8;
+/// The maximum number of threads. More do not help: writing is limited by the disk.
+const MAX_THREADS: usize = 8;
 
 /// How to write the file.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +34,7 @@ pub struct ConvertOptions {
     pub force: bool,
     /// How many threads read and write; by default as many as there are processors, at most 8.
     pub threads: Option<NonZero<usize>>,
-    /// Do not wait until the file is on the disk. A power failure may then lose it.
+    /// Whether to return before the file is on the disk. A power failure may then lose it.
     pub no_sync: bool,
 }
 
@@ -68,11 +68,12 @@ pub struct Converted {
 
 /// Writes a disk to `output` as a fixed VHD. The file is sparse and appears under its name only when it is complete.
 ///
-/// `progress` is called with the bytes that were read and the bytes to read in all, from several threads. Setting `cancel` to
-/// true stops the conversion, which then leaves nothing behind.
+/// Several threads call `progress` with the bytes that were read and the total. If `cancel` becomes true, the conversion stops
+/// and deletes its temporary file.
 ///
 /// # Errors
-/// [`ConvertError::Exists`] if there is such a file and `force` is not set; else if reading or writing fails.
+/// [`ConvertError::Exists`] if `output` exists and `force` is not set; [`ConvertError::Write`] and [`ConvertError::Disk`] if
+/// writing or reading fails.
 pub fn convert(
     disk: &AzureDisk,
     output: &Path,
@@ -81,13 +82,7 @@ pub fn convert(
     cancel: &AtomicBool,
 ) -> Result<Converted, ConvertError> {
     let failed = |source: io::Error| ConvertError::Write { file: output.to_owned(), source };
-    if !options.force && std::fs::symlink_metadata(output).is_ok() {
-        return Err(ConvertError::Exists(output.to_owned()));
-    }
-    let folder = match output.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = check_output(output, options.force)?;
     let temporary = tempfile::Builder::new()
         .prefix(".goldfleet-convert-")
         .permissions(std::fs::Permissions::from_mode(0o666))
@@ -109,10 +104,27 @@ pub fn convert(
         })?;
     }
     if !options.no_sync {
-        // The new name is in the folder.
+        // The name of the new file is in the folder, which has to be on the disk too.
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     }
     Ok(Converted { length, written: written + FOOTER_SIZE as u64 })
+}
+
+/// Checks that the file can be created, before any work is done. Returns its folder.
+fn check_output(output: &Path, force: bool) -> Result<&Path, ConvertError> {
+    let failed = |file: &Path, source| ConvertError::Write { file: file.to_owned(), source };
+    match std::fs::symlink_metadata(output) {
+        Ok(_) if !force => return Err(ConvertError::Exists(output.to_owned())),
+        Ok(metadata) if metadata.is_dir() => return Err(failed(output, io::ErrorKind::IsADirectory.into())),
+        _ => {}
+    }
+    let folder = match output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // The error of creating a temporary file would name that file.
+    std::fs::metadata(folder).map_err(|error| failed(folder, error))?;
+    Ok(folder)
 }
 
 struct Copy<'a> {
@@ -121,7 +133,7 @@ struct Copy<'a> {
     output: &'a Path,
     progress: &'a (dyn Fn(u64, u64) + Sync),
     cancel: &'a AtomicBool,
-    /// Where the next piece is searched, or `None` after the last one or an error.
+    /// The offset from which the next piece is searched. `None` after the last piece or an error.
     next: Mutex<Option<u64>>,
     total: u64,
     read: AtomicU64,
@@ -149,7 +161,7 @@ impl<'a> Copy<'a> {
     }
 
     fn run(&self, options: &ConvertOptions) -> Result<u64, ConvertError> {
-        let available = std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
+        let available = std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
         let threads = options.threads.map_or(available, NonZero::get);
         std::thread::scope(|scope| {
             let copiers: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.copy())).collect();
@@ -161,9 +173,9 @@ impl<'a> Copy<'a> {
         Ok(self.written.load(Ordering::Relaxed))
     }
 
-    /// The next piece that no thread has taken.
+    /// Takes the next piece.
     fn take(&self) -> Result<Option<Range<u64>>, DiskError> {
-        // The position is valid whenever the lock is free, also after a panic in another thread.
+        // The position is valid whenever the lock is free, even after a panic in another thread.
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(at) = *next else { return Ok(None) };
         let piece = self.disk.next_data(at)?.map(|range| {
@@ -177,7 +189,7 @@ impl<'a> Copy<'a> {
     fn copy(&self) -> Result<(), ConvertError> {
         let result = self.copy_pieces();
         if result.is_err() {
-            // The other threads stop, too.
+            // This stops the other threads.
             *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         result
@@ -205,7 +217,7 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// The parts of a buffer that are not zero, without short holes between them.
+/// The parts of a buffer that are not zero. Short holes between them are included.
 fn data_runs(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for (block, start) in bytes.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
@@ -214,7 +226,7 @@ fn data_runs(bytes: &[u8]) -> Vec<Range<usize>> {
         }
         let end = start + block.len();
         match runs.last_mut() {
-            Some(last) if start - last.end < SHORTEST_HOLE => last.end = end,
+            Some(last) if start - last.end < MIN_HOLE => last.end = end,
             _ => runs.push(start..end),
         }
     }
@@ -226,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_holes_are_left_out() {
+    fn long_zero_runs_become_holes() {
         let mut bytes = vec![0; 256 << 10];
         bytes[5] = 1;
         bytes[20 << 10] = 1;

@@ -53,6 +53,9 @@ pub enum DiskError {
     /// The image refers to another file that is never opened automatically.
     #[error("the image refers to another file ({0}), and files named inside an image are not opened")]
     ExternalFile(String),
+    /// The image consists of several files, of which one is needed and cannot be opened.
+    #[error("{0}")]
+    ExtentMissing(String),
     /// The image's data is encrypted.
     #[error("the image is encrypted ({0})")]
     Encrypted(String),
@@ -79,6 +82,7 @@ impl DiskError {
             Self::ParentMissing { .. } => &codes::DIFFERENCING,
             Self::WrongParent { .. } => &codes::PARENT_MISMATCH,
             Self::ExternalFile(_) => &codes::EXTERNAL_FILE,
+            Self::ExtentMissing(_) => &codes::EXTENT_MISSING,
             Self::Encrypted(_) => &codes::ENCRYPTED_IMAGE,
             Self::Sequential(_) => &codes::COMPRESSED_RANDOM_ACCESS,
             Self::Limit(_) => &codes::LIMIT_EXCEEDED,

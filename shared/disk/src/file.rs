@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::reader::check_range;
 use crate::{DiskError, DiskReader};
 
-/// A file, byte for byte. Holes of a sparse file are known to hold no data.
+/// A file, byte for byte. Holes of a sparse file are not data ranges.
 #[derive(Debug)]
 pub struct FileDisk {
     file: File,
@@ -16,7 +16,7 @@ pub struct FileDisk {
 }
 
 impl FileDisk {
-    /// The file with the length that it has now.
+    /// The file with its current length.
     ///
     /// # Errors
     /// [`DiskError::Io`] if the file's length cannot be read.
@@ -37,7 +37,7 @@ impl DiskReader for FileDisk {
     }
 
     fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, DiskError> {
-        // The file's cursor, which this moves, is not used by reads.
+        // This moves the file's cursor, which reads do not use.
         Ok(crate::sparse::next_data(&self.file, offset, self.size)?)
     }
 }
@@ -88,20 +88,20 @@ mod tests {
     use crate::MemoryDisk;
 
     #[test]
-    fn holes_of_a_file_are_not_data() {
+    fn file_holes_are_not_data() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(8 << 20).unwrap();
         file.write_all_at(&[1; 4096], 4 << 20).unwrap();
         let disk = FileDisk::new(file).unwrap();
         let ranges: Vec<_> = disk.data_ranges().collect::<Result<_, _>>().unwrap();
-        // A file system that does not know holes gives all of the file.
+        // If the file system does not report holes, all of the file is data.
         let only = |range: Range<u64>| ranges.len() == 1 && ranges[0] == range;
         assert!(only(4 << 20..(4 << 20) + 4096) || only(0..8 << 20), "{ranges:?}");
         assert!(disk.next_data(8 << 20).unwrap().is_none());
     }
 
     #[test]
-    fn a_section_ends_where_it_should() {
+    fn section_is_limited_to_its_range() {
         let source: Arc<dyn DiskReader> = Arc::new(MemoryDisk((0..100).collect()));
         let section = Section::new(Arc::clone(&source), 10, 20).unwrap();
         let mut buffer = [0; 5];

@@ -1,4 +1,4 @@
-//! The view of a disk that all formats share.
+//! The interface to disks of all formats.
 
 use std::fmt;
 use std::ops::Range;
@@ -18,20 +18,21 @@ pub trait DiskReader: fmt::Debug + Send + Sync {
     /// be read.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError>;
 
-    /// The first range at or after `offset` that may hold data, cut at `offset`; `None` if the rest of the disk is zero.
-    /// Everything between `offset` and the range is zero. The next range may begin where this one ends. No data is read to
-    /// answer this.
+    /// The first range that may hold data and ends after `offset`; its start is at least `offset`. `None` if the rest of the
+    /// disk is zero. Everything between `offset` and the range is zero. The next range may begin where this one ends. Only
+    /// allocation tables are read for this, no data.
     ///
     /// # Errors
     /// [`DiskError`] if the image's allocation tables cannot be read.
     fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, DiskError>;
 
-    /// Checks the image's allocation tables as a whole: each part lies inside the file, and no two parts share bytes.
+    /// Checks all allocation tables of the image: each part lies inside the file, and no two parts share bytes. `check_limits`
+    /// is called regularly; its error ends the check.
     ///
     /// # Errors
-    /// [`DiskError`] if the tables cannot be read or contradict each other.
-    fn verify(&self) -> Result<(), DiskError> {
-        Ok(())
+    /// [`DiskError`] if the tables cannot be read or contradict each other, and the errors of `check_limits`.
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
+        check_limits()
     }
 
     /// All ranges that may hold data, in order.
@@ -56,8 +57,8 @@ impl<T: DiskReader + ?Sized> DiskReader for Arc<T> {
         (**self).next_data(offset)
     }
 
-    fn verify(&self) -> Result<(), DiskError> {
-        (**self).verify()
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
+        (**self).verify(check_limits)
     }
 }
 
@@ -98,7 +99,7 @@ pub(crate) fn check_range(size: u64, offset: u64, length: usize) -> Result<(), D
     }
 }
 
-/// The bytes at `offset`, which must all be inside the source; `what` names them in the error.
+/// The bytes at `offset`. They must be inside the source; `what` names them in the error.
 pub(crate) fn read_part(source: &dyn DiskReader, offset: u64, length: usize, what: &str) -> Result<Vec<u8>, DiskError> {
     require(source, offset, length as u64, what)?;
     let mut bytes = vec![0; length];

@@ -7,8 +7,8 @@ use std::ops::Range;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-/// The first range at or after `offset` that is not a hole, in the first `size` bytes of a file. If the file system does not know
-/// holes, all of the file is data. The file's cursor is moved.
+/// The first range at or after `offset` that is not a hole, in the first `size` bytes of a file. If the file system does not
+/// report holes, all of the file is data. Moves the file's cursor.
 ///
 /// # Errors
 /// Any error of seeking in the file.
@@ -18,9 +18,9 @@ pub fn next_data(file: &File, offset: u64, size: u64) -> io::Result<Option<Range
     }
     let start = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
         Ok(start) => start.max(offset),
-        // Only a hole follows.
+        // There is only a hole after the offset.
         Err(Errno::NXIO) => return Ok(None),
-        // The file system does not know holes.
+        // The file system does not report holes.
         Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some(offset..size)),
         Err(error) => return Err(error.into()),
     };
@@ -28,7 +28,7 @@ pub fn next_data(file: &File, offset: u64, size: u64) -> io::Result<Option<Range
         return Ok(None);
     }
     let end = rustix::fs::seek(file, SeekFrom::Hole(start))?;
-    // A file that changes meanwhile may give an end before the start.
+    // If the file changes at the same time, the end may be before the start.
     Ok(Some(start..end.clamp(start + 1, size)))
 }
 

@@ -10,19 +10,19 @@ use crate::bytes::crc32;
 use crate::formats::vhd::Footer;
 use crate::partitions::{PartitionType, SECTOR, types};
 
-/// The start of the first partition in bytes. Data comes behind it.
+/// The start of the first partition in bytes.
 const FIRST: u64 = 1 << 20;
 
-/// The smallest disk with room for both copies of a GPT, two partitions and data, in bytes.
-const SMALLEST: u64 = 4 << 20;
+/// The minimum size in bytes: room for both copies of a GPT, two partitions and data.
+const MIN_SIZE: u64 = 4 << 20;
 
-/// The bytes at the start and at the end of the disk that are left free of data.
+/// Bytes at the start and at the end of the disk without data.
 const MARGIN: u64 = 2 << 20;
 
 /// The size of a GPT's table of partitions, in sectors: 128 entries of 128 bytes.
 const TABLE_SECTORS: u64 = 32;
 
-/// What a generated golden VHD is like.
+/// The description of a generated golden VHD.
 #[derive(Debug, Clone)]
 pub struct GoldenSpec {
     /// The disk's size in bytes, a whole number of MiB.
@@ -31,12 +31,12 @@ pub struct GoldenSpec {
     pub generation: Generation,
     /// The ranges of random data: offset and length in bytes, multiples of 512. The first and last 2 MiB stay free of it.
     pub extents: Vec<(u64, u64)>,
-    /// The same seed gives the same data.
+    /// The seed of the random data. The same seed gives the same data.
     pub seed: u64,
 }
 
 impl GoldenSpec {
-    /// A disk with `data` bytes in `count` pieces that are spread evenly.
+    /// A disk with `data` bytes in `count` evenly distributed pieces.
     #[must_use]
     pub fn spread(size: u64, generation: Generation, data: u64, count: u64, seed: u64) -> Self {
         let room = size.saturating_sub(2 * MARGIN);
@@ -49,7 +49,7 @@ impl GoldenSpec {
     /// Writes the VHD as a sparse file.
     ///
     /// # Errors
-    /// `InvalidInput` if such a disk is not possible, and any other error if the file cannot be written.
+    /// `InvalidInput` if the description contradicts itself; any other error if the file cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         self.validate()?;
         let file = File::create(path)?;
@@ -58,7 +58,7 @@ impl GoldenSpec {
             Generation::V1 => file.write_all_at(&mbr(0x80, 0x83, self.size), 0)?,
             Generation::V2 => self.write_gpt(&file)?,
         }
-        let mut random = Random(self.seed);
+        let mut random = SplitMix64(self.seed);
         let mut buffer = vec![0; 1 << 20];
         for &(offset, length) in &self.extents {
             let mut at = offset;
@@ -75,7 +75,7 @@ impl GoldenSpec {
 
     fn validate(&self) -> io::Result<()> {
         let refuse = |reason: String| Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
-        if self.size < SMALLEST || !self.size.is_multiple_of(1 << 20) {
+        if self.size < MIN_SIZE || !self.size.is_multiple_of(1 << 20) {
             return refuse(format!("a disk of {} bytes: make it a whole number of MiB, at least 4", self.size));
         }
         let fits = |&(offset, length): &(u64, u64)| {
@@ -150,9 +150,9 @@ fn gpt_header(own: u64, other: u64, entries: u64, last_usable: u64, table: &[u8]
 }
 
 /// The SplitMix64 generator: fast, and the same on every platform.
-struct Random(u64);
+struct SplitMix64(u64);
 
-impl Random {
+impl SplitMix64 {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

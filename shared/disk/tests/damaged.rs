@@ -1,7 +1,7 @@
 //! Damaged images give an error or a finding: no panic, no hang, and less than 256 MiB of memory.
 //!
 //! `GOLDFLEET_DAMAGED=20000` damages as many files (`tests/long.sh` does); by default 500. `GOLDFLEET_DAMAGE=17` runs one case
-//! alone. What fuzzing has found is kept in `tests/found`, and is read here, too.
+//! alone. Inputs that fuzzing has found are in `tests/found`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
@@ -10,18 +10,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{KIB, MIB, Rng, reseal, seeds};
+use common::{KIB, MIB, Rng, peak_memory_kib, reseal, seeds};
 use goldfleet_disk::{
     CheckOptions, DataRanges, DiskReader, MemoryDisk, OpenOptions, StatedFormat, check_opened, open_reader,
 };
 
 const DEFAULT_CASES: u64 = 500;
 
-/// No damage may make reading take longer. Undamaged images take milliseconds.
-const LONGEST: Duration = Duration::from_secs(20);
+/// The maximum time for reading a damaged image. Undamaged images take milliseconds.
+const MAX_TIME: Duration = Duration::from_secs(20);
 
-/// In all, with the seeds and their damaged copies.
-const MOST_MEMORY_KIB: u64 = 256 << 10;
+/// The maximum memory of the process, including the seeds and their damaged copies.
+const MAX_MEMORY_KIB: u64 = 256 << 10;
 
 #[test]
 fn damaged_images_give_errors() {
@@ -32,7 +32,7 @@ fn damaged_images_give_errors() {
     };
     let folder = tempfile::tempdir().unwrap();
     let seeds = seeds::seeds(folder.path());
-    let (mut opened, mut refused) = (0, 0);
+    let (mut opened, mut refused, begin) = (0, 0, Instant::now());
     for case in cases {
         let mut rng = Rng(case.wrapping_mul(0x9e37));
         let (name, seed) = &seeds[rng.below(seeds.len())];
@@ -40,18 +40,18 @@ fn damaged_images_give_errors() {
         let before = Instant::now();
         let result = std::panic::catch_unwind(|| read(damaged, case % 4 == 0));
         assert!(result.is_ok(), "case {case} ({name}) panicked: run it alone with GOLDFLEET_DAMAGE={case}");
-        assert!(before.elapsed() < LONGEST, "case {case} ({name}) took {:?}", before.elapsed());
+        assert!(before.elapsed() < MAX_TIME, "case {case} ({name}) took {:?}", before.elapsed());
         if result.unwrap() { opened += 1 } else { refused += 1 }
     }
-    // Damage that is never noticed, or always, would test nothing.
+    // The damage must not always or never be detected.
     assert!(opened + refused < 100 || opened > 20 && refused > 20, "{opened} were opened, {refused} refused");
     let memory = peak_memory_kib();
-    assert!(memory < MOST_MEMORY_KIB, "{memory} KiB of memory were needed");
-    println!("{opened} opened, {refused} refused, {memory} KiB at most");
+    assert!(memory < MAX_MEMORY_KIB, "{memory} KiB of memory were needed");
+    println!("{opened} opened, {refused} refused in {:?}, {memory} KiB at most", begin.elapsed());
 }
 
 #[test]
-fn what_fuzzing_found_is_read_without_panic() {
+fn fuzzing_findings_are_read_without_panic() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/found");
     let mut files = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -61,13 +61,13 @@ fn what_fuzzing_found_is_read_without_panic() {
         read(bytes.clone(), true);
         reseal::reseal(&mut bytes);
         read(bytes, true);
-        assert!(before.elapsed() < LONGEST, "{} took {:?}", path.display(), before.elapsed());
+        assert!(before.elapsed() < MAX_TIME, "{} took {:?}", path.display(), before.elapsed());
         files += 1;
     }
     assert!(files > 0);
 }
 
-/// Changes some bytes, mostly of structures, or the length; the checksums are mostly made right again.
+/// Changes the length or some bytes, mostly of structures. In most cases, checksums are computed again.
 fn damage(seed: &[u8], rng: &mut Rng) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     match rng.below(12) {
@@ -105,7 +105,7 @@ fn damage(seed: &[u8], rng: &mut Rng) -> Vec<u8> {
     bytes
 }
 
-/// Does everything with an image that goldfleet does. Whether it could be opened.
+/// Checks an image and reads parts of it. Returns whether it could be opened with its detected format.
 fn read(bytes: Vec<u8>, stated: bool) -> bool {
     let source: Arc<dyn DiskReader> = Arc::new(MemoryDisk(bytes));
     if stated {
@@ -146,46 +146,44 @@ fn read_as(source: &Arc<dyn DiskReader>, format: Option<StatedFormat>) -> bool {
     true
 }
 
-/// The most memory that this process ever used.
-fn peak_memory_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-/// Writes the seeds as a corpus to fuzz from: `shared/disk/fuzz/run.sh` does.
+/// Writes small images as the corpus from which fuzzing starts.
 #[test]
 #[ignore = "writes files for fuzzing; run by shared/disk/fuzz/run.sh"]
-fn write_the_corpus() {
+fn write_fuzz_corpus() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     let folder = tempfile::tempdir().unwrap();
-    for (n, (name, bytes)) in seeds::seeds(folder.path()).into_iter().enumerate() {
-        let target = match &name[..4] {
-            "dyna" => "vhd",
-            "qcow" => "qcow2",
-            "vmdk" => "vmdk",
-            "raw" | "fixe" => "partitions",
-            "gzip" | "bzip" | "zstd" => "compressed",
-            _ if name == "xz" => "compressed",
-            "VHDX" | "vhdx" => "vhdx",
-            _ => "detect",
+    for (n, (name, bytes)) in seeds::corpus_seeds(folder.path()).into_iter().enumerate() {
+        let write = |target: &str, input: &[u8]| {
+            let place = corpus.join(target);
+            std::fs::create_dir_all(&place).unwrap();
+            std::fs::write(place.join(format!("seed-{n}")), input).unwrap();
         };
-        let place = corpus.join(target);
-        std::fs::create_dir_all(&place).unwrap();
-        let bytes = match name.as_str() {
-            "gzip" => [&[0], &bytes[..]].concat(),
-            "xz" => [&[1], &bytes[..]].concat(),
-            "zstd" => [&[2], &bytes[..]].concat(),
-            "bzip2" => [&[3], &bytes[..]].concat(),
-            _ if target == "vhdx" => scattered(&bytes),
-            _ => bytes,
-        };
-        // Structures are at the beginning; long inputs make fuzzing slow.
-        std::fs::write(place.join(format!("seed-{n}")), &bytes[..bytes.len().min(300 * KIB)]).unwrap();
+        if bytes.len() < 600_000 {
+            write("detect", &bytes);
+        }
+        let (target, input) = fuzz_input(&name, bytes);
+        write(target, &input);
     }
 }
 
-/// The structures of a VHDX as the fuzz target puts them together: a length in units of 4 bytes, and bytes, for each place.
+/// The fuzz target of a seed, and the input that gives this image there.
+fn fuzz_input(name: &str, bytes: Vec<u8>) -> (&'static str, Vec<u8>) {
+    let prefixed = |first: u8, bytes: &[u8]| [&[first], bytes].concat();
+    match name.split(' ').next().unwrap_or(name) {
+        "dynamic" => ("vhd", prefixed(1, &bytes[..bytes.len() - 512])),
+        "VHDX" | "vhdx" => ("vhdx", scattered(&bytes)),
+        "qcow2" => ("qcow2", bytes),
+        "vmdk" => ("vmdk", bytes),
+        "raw" => ("partitions", bytes),
+        "gzip" => ("compressed", prefixed(0, &bytes)),
+        "xz" => ("compressed", prefixed(1, &bytes)),
+        "zstd" => ("compressed", prefixed(2, &bytes)),
+        "bzip2" => ("compressed", prefixed(3, &bytes)),
+        _ => ("detect", bytes),
+    }
+}
+
+/// The structures of a VHDX as the fuzz target puts them together: for each place a length in units of 4 bytes, and the bytes.
 fn scattered(file: &[u8]) -> Vec<u8> {
     const PLACES: [usize; 10] = [
         64 * KIB,

@@ -11,7 +11,7 @@ const END: &str = "<!-- end of codes -->\n";
 
 /// `GOLDFLEET_UPDATE_DOCS=1` writes the table.
 #[test]
-fn the_documentation_lists_all_codes() {
+fn documentation_lists_all_codes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats.md");
     let text = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = text.split_once(BEGIN).unwrap();

@@ -9,6 +9,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use common::qemu::{self, text};
 use common::{KIB, MIB, Rng, content, vhd, vhdx};
@@ -17,16 +18,17 @@ use goldfleet_disk::{
     StatedFormat, convert, first_difference, open,
 };
 
-/// The number of cases when nothing is asked for.
+/// The default number of cases.
 const DEFAULT_CASES: u64 = 200;
 
 #[test]
-fn every_layout_is_read_byte_for_byte() {
+fn random_layouts_are_read_byte_for_byte() {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
     let cases = match number("GOLDFLEET_LAYOUT") {
         Some(case) => case..case + 1,
         None => 0..number("GOLDFLEET_LAYOUTS").unwrap_or(DEFAULT_CASES),
     };
+    let (count, begin) = (cases.end - cases.start, Instant::now());
     for case in cases {
         let folder = tempfile::tempdir().unwrap();
         let kind = usize::try_from(case).unwrap() % KINDS.len();
@@ -38,6 +40,7 @@ fn every_layout_is_read_byte_for_byte() {
         });
         assert!(result.is_ok(), "case {case} ({name}) failed: run it alone with GOLDFLEET_LAYOUT={case}");
     }
+    println!("{count} layouts in {:?}, {} KiB at most", begin.elapsed(), common::peak_memory_kib());
 }
 
 /// An image, the options that it needs, and the disk that it holds.

@@ -1,6 +1,6 @@
-//! What all targets do with their input.
+//! The part that all targets share: reading an image, and building a large file from a short input.
 
-#![allow(dead_code)] // Each target uses a part of it.
+#![allow(dead_code, reason = "each target uses a part of this module")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use goldfleet_disk::{
     CheckOptions, DataRanges, DiskReader, MemoryDisk, OpenOptions, StatedFormat, check_opened, open_reader,
 };
 
-/// The largest sparse file that an input is stretched to, so that small inputs can refer to places far away.
-const STRETCHED: usize = 5 << 20;
+/// The length of a file that [`scattered`] builds, in bytes.
+const SCATTERED_LENGTH: usize = 6 << 20;
 
-/// Opens the bytes as a format, checks them, and reads the beginning of each range of data.
+/// Opens the bytes as a format, checks them, and reads the start of each data range.
 pub fn read(bytes: Vec<u8>, format: Option<StatedFormat>) {
     let open = OpenOptions { format, time: Some(Duration::from_secs(5)), ..OpenOptions::default() };
     let options = CheckOptions { open, repair_gpt: true, ..CheckOptions::default() };
@@ -32,9 +32,10 @@ pub fn read(bytes: Vec<u8>, format: Option<StatedFormat>) {
     }
 }
 
-/// Structures at fixed offsets, as a VHDX has them, from a short input: pairs of a length and bytes are put at these offsets.
+/// Builds a file with structures at fixed offsets, as a VHDX has them. The input has for each offset one byte, the length in
+/// units of 4 bytes, and then the bytes.
 pub fn scattered(data: &[u8], offsets: &[usize]) -> Vec<u8> {
-    let mut file = vec![0; STRETCHED];
+    let mut file = vec![0; SCATTERED_LENGTH];
     let mut rest = data;
     for &at in offsets {
         let Some((&length, tail)) = rest.split_first() else { break };
@@ -45,6 +46,7 @@ pub fn scattered(data: &[u8], offsets: &[usize]) -> Vec<u8> {
     file
 }
 
+/// Writes bytes into the file if they fit.
 pub fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
     if let Some(place) = file.get_mut(at..at + bytes.len()) {
         place.copy_from_slice(bytes);

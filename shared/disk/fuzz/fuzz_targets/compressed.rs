@@ -1,4 +1,4 @@
-//! Compressed streams: the first byte chooses the format.
+//! Compressed streams. The first byte of the input selects the compression, the rest is the stream.
 #![no_main]
 
 mod common;

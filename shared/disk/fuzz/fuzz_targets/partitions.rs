@@ -1,4 +1,4 @@
-//! Partition tables of a raw disk, with their checksums made right.
+//! Partition tables of a raw disk. Checksums are computed again.
 #![no_main]
 
 mod common;
@@ -9,7 +9,6 @@ mod sums;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let mut disk = data.to_vec();
-    // Checksums of tables are in the header, so that the entries have to be sealed first; `reseal` does both.
     reseal::reseal(&mut disk);
     common::read(disk, Some(goldfleet_disk::StatedFormat::Raw));
 });

@@ -1,4 +1,4 @@
-//! qcow2 images. They have no checksums.
+//! qcow2 images, which have no checksums.
 #![no_main]
 
 mod common;

@@ -1,4 +1,4 @@
-//! vmdk images. They have no checksums.
+//! VMDK images, which have no checksums.
 #![no_main]
 
 mod common;

@@ -9,22 +9,22 @@ use serde::Serialize;
 
 use crate::azure::AzureDisk;
 use crate::codes::{self, Code};
-use crate::foreign;
 use crate::formats::compressed::Compression;
 use crate::open::{Format, OpenDisk, OpenError, OpenOptions, open};
+use crate::unsupported;
 use crate::{DataRanges, DiskError, DiskReader, FOOTER_SIZE, Finding, Footer, Generation, Severity};
 
-/// The smallest OS disk. Source: Azure's documentation gives 20 MiB as the least size of a VHD.
-const SMALLEST: u64 = 20 << 20;
+/// The minimum size of an OS disk in bytes. Source: Azure's documentation gives 20 MiB as the minimum size of a VHD.
+const MIN_SIZE: u64 = 20 << 20;
 
-/// The largest OS disk. Source: Azure, 4,095 GiB.
-const LARGEST: u64 = 4095 << 30;
+/// The maximum size of an OS disk in bytes. Source: Azure's documentation, 4,095 GiB.
+const MAX_SIZE: u64 = 4095 << 30;
 
-/// The largest OS disk of generation v1. Source: Azure accepts an OS disk over 2 TiB only as generation v2.
-const LARGEST_V1: u64 = 2 << 40;
+/// The maximum size of an OS disk of generation v1 in bytes. Source: Azure accepts an OS disk over 2 TiB only as generation v2.
+const MAX_SIZE_V1: u64 = 2 << 40;
 
-/// How long counting the data of a disk may take, if the caller gives no limit.
-const COUNTING: Duration = Duration::from_secs(60);
+/// The maximum time for counting the data of a disk, if the caller gives no limit.
+const MAX_COUNTING_TIME: Duration = Duration::from_secs(60);
 
 /// What to check, and how.
 #[derive(Debug, Clone, Default)]
@@ -33,20 +33,20 @@ pub struct CheckOptions {
     pub open: OpenOptions,
     /// The generation that the image must be for. Without it, it is deduced from the partition table.
     pub generation: Option<Generation>,
-    /// Codes of errors that are only warnings, because the operator knows better. Facts, such as Azure's limits, cannot be
-    /// accepted: see [`Code::deduced`].
+    /// Codes of errors that become warnings, because the operator overrules the deduction. Facts, such as Azure's limits,
+    /// cannot be accepted: see [`Code::deduced`].
     pub accept: Vec<String>,
     /// Whether a damaged first copy of the GPT is written again from the backup.
     pub repair_gpt: bool,
 }
 
-/// What a check found out about a file.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// The file. In JSON, parts of its name that are not Unicode are replaced.
-    #[serde(serialize_with = "lossy")]
+    #[serde(serialize_with = "serialize_lossy")]
     pub file: PathBuf,
-    /// What it is.
+    /// Its format.
     pub format: Format,
     /// How it is compressed as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,12 +57,12 @@ pub struct Report {
     pub data_bytes: Option<u64>,
     /// The generation, as stated or as deduced from the partition table.
     pub generation: Option<Generation>,
-    /// What was found, the most serious first.
+    /// The findings, the most serious first.
     pub findings: Vec<Finding>,
 }
 
-/// By default, serde refuses names that are not Unicode, and with them the whole report.
-fn lossy<S: serde::Serializer>(file: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes a path with replacements. By default, serde fails for a name that is not Unicode.
+fn serialize_lossy<S: serde::Serializer>(file: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&file.display())
 }
 
@@ -74,24 +74,24 @@ impl Report {
     }
 }
 
-/// A report with the disk that it is about.
+/// A report, and the disk that was checked.
 #[derive(Debug, Clone)]
 pub struct Checked {
-    /// What was found.
+    /// The report.
     pub report: Report,
-    /// The image as it was opened, if it could be.
+    /// The image, if it could be opened.
     pub image: Option<OpenDisk>,
     /// The disk as Azure accepts it, if the image could be opened.
     pub disk: Option<AzureDisk>,
 }
 
-/// Finds out whether an image can become an OS disk. The file is not changed, and of the data only structures are read.
+/// Checks whether an image can become an OS disk. The file is not changed. Of the disk's data, only structures are read.
 #[must_use]
 pub fn check(path: &Path, options: &CheckOptions) -> Checked {
     check_opened(path, open(path, &options.open), options)
 }
 
-/// The same for an image that is already open, or could not be opened. `path` is only shown.
+/// Checks an image that is already open, or the error of opening it. `path` is used only in messages.
 #[must_use]
 pub fn check_opened(path: &Path, opened: Result<OpenDisk, OpenError>, options: &CheckOptions) -> Checked {
     let mut check = Check {
@@ -111,14 +111,14 @@ pub fn check_opened(path: &Path, opened: Result<OpenDisk, OpenError>, options: &
     match opened {
         Ok(open) => {
             disk = check.image(&open).unwrap_or_else(|error| {
-                check.find(error.code(), error.to_string());
+                check.push(error.code(), error.to_string());
                 None
             });
             image = Some(open);
         }
         Err(error) => {
             check.report.format = error.format;
-            check.add(*error.finding);
+            check.push_finding(*error.finding);
         }
     }
     check.accept();
@@ -133,23 +133,28 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn find(&mut self, code: &'static Code, message: impl Into<String>) {
-        self.add(Finding::new(code, message));
+    fn push(&mut self, code: &'static Code, message: impl Into<String>) {
+        self.push_finding(Finding::new(code, message));
     }
 
-    /// Adds a finding; the file's name is put before its message, and into the commands of its remedy.
-    fn add(&mut self, mut finding: Finding) {
+    /// Adds a finding. The message begins with the file's name, and the commands of the remedy contain it.
+    fn push_finding(&mut self, mut finding: Finding) {
         finding.message = format!("{}: {}", self.path.display(), finding.message);
-        let quoted = |extension| quoted(&self.path.with_extension(extension));
+        let outputs = [
+            ("OUT.vhd", self.path.with_extension("fixed.vhd")),
+            ("OUT.qcow2", self.path.with_extension("qcow2")),
+            ("OUT.image", decompressed(self.path)),
+        ];
         if finding.remedy.contains(" IN ")
-            && let (Some(input), Some(vhd), Some(qcow2)) =
-                (self::quoted(self.path), quoted("fixed.vhd"), quoted("qcow2"))
+            && let Some(input) = quoted(self.path)
         {
-            finding.remedy = finding
-                .remedy
-                .replace(" OUT.vhd", &format!(" {vhd}"))
-                .replace(" OUT.qcow2", &format!(" {qcow2}"))
-                .replace(" IN ", &format!(" {input} "));
+            let mut remedy = finding.remedy.replace(" IN ", &format!(" {input} "));
+            for (placeholder, path) in outputs {
+                // A path that can be displayed has only displayable variants.
+                let output = quoted(&path).unwrap_or_else(|| placeholder.to_owned());
+                remedy = remedy.replace(&format!(" {placeholder}"), &format!(" {output}"));
+            }
+            finding.remedy = remedy;
         }
         self.report.findings.push(finding);
     }
@@ -160,11 +165,11 @@ impl Check<'_> {
         let azure = AzureDisk::new(image, self.options.repair_gpt)?;
         self.report.size = Some(azure.size());
         if let Some(inner) = wrapped(&*image.disk)? {
-            self.find(&codes::WRAPPED_FILE, format!("it holds {inner} in place of a disk"));
+            self.push(&codes::WRAPPED_FILE, format!("it holds {inner} in place of a disk"));
             return Ok(Some(azure));
         }
         for change in azure.changes() {
-            self.add(change.clone());
+            self.push_finding(change.clone());
         }
         self.size(azure.size());
         self.report.data_bytes = Some(self.count(&azure)?);
@@ -173,21 +178,21 @@ impl Check<'_> {
     }
 
     fn size(&mut self, size: u64) {
-        if size < SMALLEST {
-            self.find(
+        if size < MIN_SIZE {
+            self.push(
                 &codes::TOO_SMALL,
-                format!("its disk has {size} bytes; Azure accepts no less than {SMALLEST} (20 MiB)"),
+                format!("its disk has {size} bytes; Azure accepts no less than {MIN_SIZE} (20 MiB)"),
             );
         }
-        if size > LARGEST {
-            let message = format!("its disk has {size} bytes; an OS disk has at most {LARGEST} (4,095 GiB)");
-            self.find(&codes::TOO_LARGE, message);
+        if size > MAX_SIZE {
+            let message = format!("its disk has {size} bytes; an OS disk has at most {MAX_SIZE} (4,095 GiB)");
+            self.push(&codes::TOO_LARGE, message);
         }
     }
 
-    /// The bytes that may hold data.
+    /// Counts the bytes that may hold data.
     fn count(&self, disk: &AzureDisk) -> Result<u64, DiskError> {
-        let deadline = Instant::now() + self.options.open.time.unwrap_or(COUNTING);
+        let deadline = Instant::now() + self.options.open.time.unwrap_or(MAX_COUNTING_TIME);
         let mut bytes = 0_u64;
         for (n, range) in DataRanges::new(disk).enumerate() {
             let range = range?;
@@ -212,9 +217,9 @@ impl Check<'_> {
     }
 }
 
-/// What a disk is that is really another file: one that was taken for a raw disk when the image was made.
+/// The name of the format if the disk is in fact another file, which was taken for a raw disk when the image was made.
 fn wrapped(disk: &dyn DiskReader) -> Result<Option<String>, DiskError> {
-    let length = crate::bytes::index(disk.size().min(foreign::LOOKED_AT as u64));
+    let length = crate::bytes::index(disk.size().min(unsupported::HEAD_SIZE as u64));
     let mut head = vec![0; length];
     disk.read_at(0, &mut head)?;
     if ends_with_footer(disk)? {
@@ -223,9 +228,9 @@ fn wrapped(disk: &dyn DiskReader) -> Result<Option<String>, DiskError> {
     if let Some(compression) = Compression::detect(&head) {
         return Ok(Some(format!("a file compressed with {compression}")));
     }
-    // A disk may have been an installation medium before, and the whole of it may be encrypted.
-    if let Some(foreign) = foreign::detect(&head).filter(|foreign| !foreign.may_be_a_disk()) {
-        return Ok(Some(foreign.name.to_owned()));
+    // A disk may have been an installation medium before, and a whole disk may be encrypted.
+    if let Some(unsupported) = unsupported::detect(&head).filter(|unsupported| !unsupported.may_be_a_disk()) {
+        return Ok(Some(unsupported.name.to_owned()));
     }
     let image =
         [(&b"vhdxfile"[..], "a VHDX"), (b"QFI\xfb", "a qcow2 image"), (b"KDMV", "a VMDK"), (b"conectix", "a VHD")];
@@ -240,8 +245,20 @@ fn ends_with_footer(disk: &dyn DiskReader) -> Result<bool, DiskError> {
     Ok(Footer::parse(&last).is_ok_and(|footer| footer.size() == at))
 }
 
-/// A path as a shell takes it, also where programs would take it for an option or, before a colon, for a protocol. `None` if it
-/// cannot be shown as it is.
+/// The name for the decompressed content of a file.
+fn decompressed(path: &Path) -> PathBuf {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if ["gz", "xz", "zst", "bz2", "lz4", "lz", "lzo", "lzma", "z"]
+        .iter()
+        .any(|known| extension.eq_ignore_ascii_case(known))
+    {
+        return path.with_extension("");
+    }
+    path.with_extension("decompressed")
+}
+
+/// A path quoted for a shell. It begins with `./` if programs could take it for an option or a protocol. `None` if the path
+/// cannot be displayed.
 fn quoted(path: &Path) -> Option<String> {
     let text = path.to_str().filter(|text| !text.chars().any(char::is_control))?;
     let here = if text.starts_with('-') || path.is_relative() && text.contains(':') { "./" } else { "" };

@@ -1,46 +1,46 @@
-//! What a window is read into.
+//! The buffer into which windows are read.
 
 use std::ops::{Deref, Range};
 
 use goldfleet_model::manifest::CHUNK_SIZE;
 
-/// A cache line. Reading, CRC and hash take 64 bytes at a time, and are slower where these lie in two lines.
+/// The size of a cache line in bytes. Reading, CRC and hash process 64 bytes at a time, which is slower if they cross two lines.
 const LINE: usize = 64;
 
-/// The bytes of a window, and then of the chunk that it is packed to: at most 4 MiB, from the start of a cache line on.
+/// The bytes of a window, and later of the chunk that it is packed to: at most 4 MiB, aligned to a cache line.
 ///
-/// It is made to be used again: it takes its memory when it is first filled, and gives it back when it is dropped.
+/// It can be used many times. It allocates its memory when it is first filled.
 #[derive(Debug, Default)]
 pub struct WindowBuffer {
     memory: Vec<u8>,
     start: usize,
     length: usize,
-    /// What lies behind so many bytes was never written, so it is zero.
+    /// The bytes after this length were never written, so they are zero.
     written: usize,
 }
 
 impl WindowBuffer {
-    /// The most bytes that it holds: a window's.
+    /// The capacity in bytes: the size of a window.
     #[expect(clippy::cast_possible_truncation, reason = "4 MiB fit 32 bits")]
-    const MOST: usize = CHUNK_SIZE as usize;
+    const CAPACITY: usize = CHUNK_SIZE as usize;
 
-    /// Makes it hold `length` bytes, at most 4 MiB: zeros, and what was written there before.
+    /// Sets the length in bytes, at most 4 MiB. The bytes are zero, or the data that was there before.
     pub fn set_length(&mut self, length: usize) {
         if self.memory.is_empty() {
-            // Asked for as zeros, pages that are never written are never made.
-            self.memory = vec![0; Self::MOST + LINE - 1];
+            // The system provides zeroed memory without touching its pages.
+            self.memory = vec![0; Self::CAPACITY + LINE - 1];
             self.start = self.memory.as_ptr().align_offset(LINE);
         }
-        self.length = length.min(Self::MOST);
+        self.length = length.min(Self::CAPACITY);
     }
 
-    /// Bytes to write.
+    /// The bytes of a range, for writing.
     pub(super) fn data(&mut self, range: Range<usize>) -> &mut [u8] {
         self.written = self.written.max(range.end);
         &mut self.memory[self.start..][..self.length][range]
     }
 
-    /// Makes bytes zero.
+    /// Sets the bytes of a range to zero.
     pub(super) fn clear(&mut self, range: Range<usize>) {
         let end = range.end.min(self.written);
         if range.start < end {
@@ -48,8 +48,8 @@ impl WindowBuffer {
         }
     }
 
-    /// Leaves out what lies between the first `packed` bytes and `run`.
-    pub(super) fn close_up(&mut self, packed: usize, run: Range<usize>) {
+    /// Moves `run` to the end of the first `packed` bytes.
+    pub(super) fn append_run(&mut self, packed: usize, run: Range<usize>) {
         if run.start != packed {
             self.data(0..run.end).copy_within(run, packed);
         }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn begins_with_a_cache_line_and_holds_nothing_at_first() {
+    fn buffer_is_aligned_and_empty() {
         assert!(WindowBuffer::default().is_empty());
         let mut buffer = WindowBuffer::default();
         buffer.set_length(512);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_before_is_cleared() {
+    fn set_length_clears_old_data() {
         let mut buffer = WindowBuffer::from(&[1; 2048][..]);
         buffer.set_length(0);
         buffer.set_length(4096);

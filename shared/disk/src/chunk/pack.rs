@@ -6,9 +6,9 @@ use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Md5Sum, Run};
 
 use super::{WindowBuffer, is_zero};
 
-/// A zero run of at least so many bytes is left out; a shorter one inside data is sent along.
+/// Zero runs of at least this length in bytes are removed; shorter ones inside data are sent.
 ///
-/// Leaving one out saves its bytes and costs another run, which is another request at every target. A page blob takes
+/// Removing one saves its bytes and costs another run, which is another request at every target. A page blob takes
 /// 60 MiB/s and 500 requests/s (Azure's documented limits), so a request costs as much time as 123 KiB. On a disk of many
 /// small files with a third of them trimmed, 4 KiB is bound by requests (6.0 s against 1.5 s by bytes); 16 KiB is fastest
 /// if both limits run side by side (1.8 s, 64 KiB: 2.0 s), 64 KiB and 256 KiB if their times add up (2.3 s, 16 KiB:
@@ -18,13 +18,13 @@ pub const ZERO_RUN_THRESHOLD: usize = 64 * 1024;
 
 const SECTOR: usize = 512;
 
-/// Bytes that are summed and then hashed at once: they stay in a core's own cache (1 MiB or 2 on a server's) between the
-/// two, as a whole chunk does not.
-const STRETCH: usize = 512 * 1024;
+/// Bytes for which CRC and hash are computed alternately. They stay in the L2 cache of a core (1 or 2 MiB on servers) between the
+/// two; a whole chunk does not.
+const BLOCK: usize = 512 * 1024;
 
-/// A chunk as its window was packed: its entry in the manifest without the MD5 of its runs.
+/// A packed chunk: its entry in the manifest without the MD5 of its runs.
 ///
-/// MD5 takes ten times as long as everything else that is done to a chunk, and runs on other threads: see
+/// MD5 takes ten times as long as all other work on a chunk, and is computed on other threads: see
 /// [`PackedChunk::md5_of_runs`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedChunk {
@@ -62,7 +62,7 @@ impl PackedChunk {
         self.runs.iter().map(|run| Md5Sum::of(&bytes[run.at as usize..][..run.length as usize])).collect()
     }
 
-    /// Its entry in the manifest. `md5` has one element for each run, in order: an element too few loses a run.
+    /// Its entry in the manifest. `md5` has one element for each run, in order.
     #[must_use]
     pub fn into_entry(self, md5: &[Md5Sum]) -> ChunkEntry {
         debug_assert_eq!(self.runs.len(), md5.len(), "one MD5 for each run");
@@ -74,8 +74,8 @@ impl PackedChunk {
     }
 }
 
-/// Packs a window that begins at `offset` of the disk: leaves its zero runs out of `window`, in place, and describes what
-/// is left, the chunk's bytes. None where the window is all zero. The window's length is a multiple of 512 and at most
+/// Packs a window that begins at `offset` of the disk: removes its zero runs from `window`, in place. The remaining bytes are the
+/// chunk, which is described by the result. `None` if the window is zero. The window's length is a multiple of 512 and at most
 /// 4 MiB.
 #[must_use]
 pub fn pack(window: &mut WindowBuffer, offset: u64) -> Option<PackedChunk> {
@@ -88,7 +88,7 @@ pub fn pack_with(window: &mut WindowBuffer, offset: u64, threshold: usize) -> Op
     let mut runs = Vec::new();
     let mut packed = 0;
     for (start, end) in data_runs(window, threshold) {
-        window.close_up(packed, start..end);
+        window.append_run(packed, start..end);
         // A window is at most 4 MiB, so lengths and positions in it fit 32 bits.
         let (length, at) = (u32::try_from(end - start).ok()?, u32::try_from(packed).ok()?);
         runs.push(PackedRun { offset: offset + start as u64, length, at, crc64: 0 });
@@ -102,7 +102,7 @@ pub fn pack_with(window: &mut WindowBuffer, offset: u64, threshold: usize) -> Op
     Some(PackedChunk { hash, length: u32::try_from(packed).ok()?, runs })
 }
 
-/// Writes down the CRC of each run of a chunk and returns the hash of them all.
+/// Sets the CRC of each run of a chunk and returns the hash of the chunk.
 fn sum_and_hash(chunk: &[u8], runs: &mut [PackedRun]) -> ChunkHash {
     let mut hash = ChunkHasher::default();
     let (mut summed, mut hashed) = (0, 0);
@@ -110,10 +110,10 @@ fn sum_and_hash(chunk: &[u8], runs: &mut [PackedRun]) -> ChunkHash {
         let mut crc = Crc64::default();
         let end = summed + run.length as usize;
         while summed < end {
-            let next = end.min(hashed + STRETCH);
+            let next = end.min(hashed + BLOCK);
             crc.update(&chunk[summed..next]);
             summed = next;
-            if summed == hashed + STRETCH {
+            if summed == hashed + BLOCK {
                 hash.update(&chunk[hashed..summed]);
                 hashed = summed;
             }
@@ -124,10 +124,10 @@ fn sum_and_hash(chunk: &[u8], runs: &mut [PackedRun]) -> ChunkHash {
     hash.finish()
 }
 
-/// The stretches of sectors to keep: those with data, joined where fewer than `threshold` zero bytes lie between them.
+/// The ranges of sectors to keep: those with data, joined if fewer than `threshold` zero bytes are between them.
 fn data_runs(window: &[u8], threshold: usize) -> Vec<(usize, usize)> {
-    // Zeros inside a page are too few to be left out, so only where its data begins and ends is looked for: the middle of a
-    // page full of data is not touched.
+    // Zeros inside a page are too few to be removed. So only the start and the end of its data are searched, and the middle of
+    // a page full of data is not read.
     let page_size = (threshold / SECTOR).max(1) * SECTOR;
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for (page_start, page) in (0..).step_by(page_size).zip(window.chunks(page_size)) {
@@ -163,7 +163,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn unpacking_gives_the_window_back(
+        fn pack_round_trips(
             sectors in 1_usize..400,
             data in prop::collection::vec((0_usize..400, 1_usize..30, 1_u8..), 0..12),
             threshold in prop::sample::select(vec![512_usize, 4096, 65536]),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn short_zero_runs_are_sent_along_and_long_ones_left_out() {
+    fn only_long_zero_runs_are_removed() {
         let mut window = vec![0_u8; 4 << 20];
         for at in [SECTOR, SECTOR + ZERO_RUN_THRESHOLD, 3 * SECTOR + 2 * ZERO_RUN_THRESHOLD] {
             window[at] = 1;
@@ -212,18 +212,16 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_reach_over_stretches_are_summed_and_hashed_whole() {
+    fn runs_across_blocks_have_correct_checksums() {
         let mut window = vec![0x5a_u8; 4 << 20];
-        for hole in
-            [SECTOR..3 * STRETCH / 4, STRETCH - SECTOR..2 * STRETCH, 7 * STRETCH..7 * STRETCH + 2 * ZERO_RUN_THRESHOLD]
-        {
+        for hole in [SECTOR..3 * BLOCK / 4, BLOCK - SECTOR..2 * BLOCK, 7 * BLOCK..7 * BLOCK + 2 * ZERO_RUN_THRESHOLD] {
             window[hole].fill(0);
         }
         let mut packed = WindowBuffer::from(&*window);
         let entry = pack(&mut packed, 0).unwrap();
         let lengths: Vec<_> = entry.runs.iter().map(|run| run.length as usize).collect();
-        let last = STRETCH - 2 * ZERO_RUN_THRESHOLD;
-        assert_eq!(lengths, [SECTOR, STRETCH / 4 - SECTOR, 5 * STRETCH, last]);
+        let last = BLOCK - 2 * ZERO_RUN_THRESHOLD;
+        assert_eq!(lengths, [SECTOR, BLOCK / 4 - SECTOR, 5 * BLOCK, last]);
         assert_eq!(entry.hash, ChunkHash::of(&packed));
         for run in &entry.runs {
             assert_eq!(run.crc64, crc64(&packed[run.at as usize..][..run.length as usize]));

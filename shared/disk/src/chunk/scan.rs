@@ -7,7 +7,7 @@ use goldfleet_model::manifest::CHUNK_SIZE;
 use super::WindowBuffer;
 use crate::{DiskError, DiskReader};
 
-/// The windows of a disk of `size` bytes that the data ranges touch, in order. `ranges` are in order.
+/// The windows of a disk of `size` bytes that contain data, in order. `ranges` are the data ranges, in order.
 pub fn windows(ranges: &[Range<u64>], size: u64) -> impl Iterator<Item = Range<u64>> {
     let mut next = 0;
     ranges.iter().filter(|range| range.start < range.end).flat_map(move |range| {
@@ -17,8 +17,8 @@ pub fn windows(ranges: &[Range<u64>], size: u64) -> impl Iterator<Item = Range<u
     })
 }
 
-/// Reads a window into `buffer`: the data ranges from the disk, zeros elsewhere; holes are not read. `ranges` are all the
-/// disk's, in order. Returns how many bytes were read.
+/// Reads a window into `buffer`: data ranges from the disk, and zeros for holes. `ranges` are all data ranges of the disk, in
+/// order. Returns the number of bytes that were read.
 ///
 /// # Errors
 /// [`DiskError`] if the disk cannot be read.
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_window_comes_once() {
+    fn each_window_is_yielded_once() {
         const W: u64 = CHUNK_SIZE;
         let ranges = [0..512, 1024..2048, W - 512..W + 512, 3 * W..3 * W + 512, 5 * W..6 * W + 512];
         let found: Vec<u64> = windows(&ranges, 6 * W + 512).map(|window| window.start / W).collect();

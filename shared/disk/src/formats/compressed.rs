@@ -1,5 +1,6 @@
-//! Disks inside a compressed stream. A stream can only be read forwards, so the first pass measures the disk and keeps its
-//! beginning and its end; later reads follow in order, and a small cache serves readers that are slightly out of order.
+//! Disks inside a compressed stream. A stream can only be read forwards. A first pass finds the size and the data ranges, and
+//! keeps the beginning and the end of the disk. A second pass serves reads in order; a small cache serves reads that are slightly
+//! out of order.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,22 +23,22 @@ const WINDOW: u64 = 1 << 20;
 /// The unit in which zeros are found. Holes in the disk are multiples of it.
 const GRANULE: u64 = 64 << 10;
 
-/// Windows that are kept of those read last: readers may be this far out of order.
+/// The number of recent windows in the cache: reads may be this far out of order.
 const KEPT_WINDOWS: usize = 48;
 
-/// Windows that are kept of the end: the footer and the backup of the partition table are there.
+/// The number of windows at the end that are kept: they hold the footer and the backup of the partition table.
 const TAIL_WINDOWS: usize = 6;
 
-/// How often the stream is decoded from its beginning again.
-const MOST_RESTARTS: u32 = 64;
+/// How many times the stream may be decoded from its beginning again.
+const MAX_RESTARTS: u32 = 64;
 
-/// The largest disk in a stream: above Azure's largest OS disk, with room for a footer.
-const LARGEST_DISK: u64 = 4 << 40;
+/// The maximum size of a disk in a stream in bytes: Azure's maximum for an OS disk, and room for a footer.
+const MAX_DISK: u64 = 4 << 40;
 
-/// The most ranges of data that are kept. Beyond it, small holes count as data.
-const MOST_RANGES: usize = 1 << 20;
+/// The maximum number of data ranges. Further holes count as data.
+const MAX_RANGES: usize = 1 << 20;
 
-/// The memory that a decoder may take: the dictionary of `xz -9` has 64 MiB, the window of `zstd --long` 128 MiB.
+/// The maximum memory of a decoder: the dictionary of `xz -9` has 64 MiB, the window of `zstd --long` 128 MiB.
 const XZ_MEMORY_KIB: u32 = 100 << 10;
 const ZSTD_WINDOW: u64 = 128 << 20;
 
@@ -80,13 +81,13 @@ impl Compression {
         }
     }
 
-    /// The command that decompresses a file and keeps it.
+    /// The command that decompresses its input to its output. Without `--long`, zstd refuses windows over 8 MiB.
     pub(crate) fn command(self) -> &'static str {
         match self {
-            Self::Gzip => "gzip -dk",
-            Self::Xz => "xz -dk",
-            Self::Zstd => "zstd -dk",
-            Self::Bzip2 => "bzip2 -dk",
+            Self::Gzip => "gzip -dc",
+            Self::Xz => "xz -dc",
+            Self::Zstd => "zstd -dc --long=31",
+            Self::Bzip2 => "bzip2 -dc",
         }
     }
 
@@ -138,29 +139,29 @@ pub(crate) fn head(source: &Arc<dyn DiskReader>, compression: Compression) -> Re
 }
 
 impl CompressedDisk {
-    /// Decodes the whole stream once. `go_on` is asked now and then whether to go on.
+    /// Decodes the whole stream once. `check_limits` is called for each window, and stops decoding by an error.
     pub(crate) fn open(
         source: Arc<dyn DiskReader>,
         compression: Compression,
-        go_on: &dyn Fn() -> Result<(), DiskError>,
+        check_limits: &dyn Fn() -> Result<(), DiskError>,
     ) -> Result<Self, DiskError> {
         let mut decoder = compression.decoder(&source);
         let (mut size, mut data, mut head) = (0, Vec::new(), Vec::new());
         let mut tail: VecDeque<Vec<u8>> = VecDeque::new();
         loop {
-            go_on()?;
+            check_limits()?;
             let mut window = if tail.len() > TAIL_WINDOWS { tail.pop_front() } else { None }.unwrap_or_default();
             window.resize(index(WINDOW), 0);
             let length = fill(&mut *decoder, &mut window, compression)?;
             window.truncate(length);
-            note_data(&mut data, size, &window);
+            record_data(&mut data, size, &window);
             if size == 0 {
                 head.clone_from(&window);
             }
             size += length as u64;
             tail.push_back(window);
-            if size > LARGEST_DISK {
-                return Err(DiskError::Limit(format!("the {compression} stream holds more than {LARGEST_DISK} bytes")));
+            if size > MAX_DISK {
+                return Err(DiskError::Limit(format!("the {compression} stream holds more than {MAX_DISK} bytes")));
             }
             if (length as u64) < WINDOW {
                 break;
@@ -172,9 +173,9 @@ impl CompressedDisk {
         Ok(Self { source, compression, size, data, head, tail, state: Mutex::new(state) })
     }
 
-    /// A window, from those kept or by decoding up to it.
+    /// A window, from the cache or by decoding up to it.
     fn window(&self, number: u64) -> Result<Arc<[u8]>, DiskError> {
-        // After a panic in another thread the decoder's position is unknown.
+        // After a panic in another thread, the position of the decoder is unknown.
         let mut state = match self.state.lock() {
             Ok(state) => state,
             Err(poisoned) => {
@@ -211,7 +212,7 @@ impl CompressedDisk {
 
     fn restart(&self, state: &mut State) -> Result<(), DiskError> {
         state.restarts += 1;
-        if state.restarts > MOST_RESTARTS {
+        if state.restarts > MAX_RESTARTS {
             return Err(DiskError::Sequential(format!(
                 "the file is compressed ({}) and can only be read from its beginning to its end",
                 self.compression
@@ -259,9 +260,9 @@ impl DiskReader for CompressedDisk {
     }
 }
 
-/// Adds the parts of a window that are not zero.
-fn note_data(data: &mut Vec<Range<u64>>, start: u64, window: &[u8]) {
-    let coarse = data.len() >= MOST_RANGES;
+/// Adds the parts of a window that are not zero to the data ranges.
+fn record_data(data: &mut Vec<Range<u64>>, start: u64, window: &[u8]) {
+    let coarse = data.len() >= MAX_RANGES;
     for (granule, at) in window.chunks(index(GRANULE)).zip((start..).step_by(index(GRANULE))) {
         if is_zero(granule) {
             continue;
@@ -274,7 +275,7 @@ fn note_data(data: &mut Vec<Range<u64>>, start: u64, window: &[u8]) {
     }
 }
 
-/// Fills the buffer as far as the stream goes.
+/// Fills the buffer, up to the end of the stream. Returns the number of bytes.
 fn fill(decoder: &mut dyn Read, buffer: &mut [u8], compression: Compression) -> Result<usize, DiskError> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -332,7 +333,7 @@ impl<R: Read> ZstdFrames<R> {
         Self { input, decoder, in_frame: false }
     }
 
-    /// Begins the next frame; `false` at the end of the stream.
+    /// Begins the next frame. Returns false at the end of the stream.
     fn begin(&mut self) -> io::Result<bool> {
         loop {
             if io::BufRead::fill_buf(&mut self.input)?.is_empty() {

@@ -4,14 +4,14 @@ use super::{Backup, Partition, SECTOR};
 use crate::bytes::{crc32, guid_at, guid_text, index, le16, le32, le64};
 use crate::{DiskError, DiskReader};
 
-/// What the header begins with.
+/// The first bytes of the header.
 pub(crate) const SIGNATURE: &[u8] = b"EFI PART";
 
 /// The length of the header's fields. The rest of its sector is reserved.
 pub(crate) const HEADER_FIELDS: usize = 92;
 
-/// The most bytes of a table of entries that are read. Tables have 128 entries of 128 bytes.
-const LARGEST_TABLE: u64 = 1 << 20;
+/// The maximum size of a table of entries in bytes. Usual tables have 128 entries of 128 bytes.
+const MAX_TABLE: u64 = 1 << 20;
 
 /// The type of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub mod types {
     pub const ESP: PartitionType = PartitionType::Gpt([
         0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
     ]);
-    /// BIOS boot partition, 21686148-6449-6E6F-744E-656564454649: GRUB's place on a GPT disk that BIOS boots. Cloud images
-    /// often have it beside an EFI system partition, and boot either way.
+    /// BIOS boot partition, 21686148-6449-6E6F-744E-656564454649: GRUB's loader on a GPT disk that boots from BIOS.
+    /// Cloud images often have it beside an EFI system partition, and boot both ways.
     pub const BIOS_BOOT: PartitionType = PartitionType::Gpt(*b"Hah!IdontNeedEFI");
     /// FreeBSD's boot partition, 83BD6B9D-7F41-11DC-BE0B-001560B84F0F.
     pub const FREEBSD_BOOT: PartitionType = PartitionType::Gpt([
@@ -65,7 +65,7 @@ pub mod types {
 /// One of the two copies of a GPT, with valid checksums.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GptCopy {
-    /// The first sector of the header, as it is.
+    /// The first sector of the header, unchanged.
     pub(crate) header: Vec<u8>,
     /// The disk's GUID.
     pub(crate) disk: [u8; 16],
@@ -98,7 +98,7 @@ impl GptCopy {
             && le64(&header, 24) == sector
             && (HEADER_FIELDS..=512).contains(&header_size)
             && (128..=4096).contains(&entry_size)
-            && (1..=LARGEST_TABLE).contains(&length)
+            && (1..=MAX_TABLE).contains(&length)
             && table_at.saturating_mul(sector_size).saturating_add(length) <= disk.size();
         if !plausible || checksum(&header, header_size) != le32(&header, 16) {
             return Ok(None);
@@ -120,7 +120,7 @@ impl GptCopy {
         }))
     }
 
-    /// The state of the other copy, where this first copy says it is.
+    /// The state of the backup at the place that this first copy names.
     pub(super) fn backup(&self, disk: &dyn DiskReader) -> Result<Backup, DiskError> {
         let other = if self.other == 1 { None } else { Self::read(disk, self.other, SECTOR)? };
         let same = other.is_some_and(|other| other.disk == self.disk && other.entries == self.entries);
@@ -136,7 +136,7 @@ impl GptCopy {
         (self.entries.len() as u64).div_ceil(SECTOR)
     }
 
-    /// The header with other numbers: own sector, other copy's sector, table's sector, last usable sector.
+    /// The header with new values of MyLBA, AlternateLBA, PartitionEntryLBA and LastUsableLBA, and a new checksum.
     pub(crate) fn header_with(&self, own: u64, other: u64, table_at: u64, last_usable: u64) -> Vec<u8> {
         let mut header = self.header.clone();
         header[24..32].copy_from_slice(&own.to_le_bytes());
@@ -165,14 +165,14 @@ impl GptCopy {
     }
 }
 
-/// Whether the disk has a GPT for sectors of 4,096 bytes.
+/// Whether the disk has a GPT that was written for sectors of 4,096 bytes.
 pub(super) fn is_for_4096(disk: &dyn DiskReader) -> Result<bool, DiskError> {
     if disk.size() < 2 * 4096 {
         return Ok(false);
     }
     let mut header = [0; 92];
     disk.read_at(4096, &mut header)?;
-    // The checksum of a header of the usual length is enough: sector 1 has no header.
+    // A valid checksum of the header is enough, also if the entries are damaged: a sector of 512 bytes has no header.
     let checked = checksum(&header, HEADER_FIELDS) == le32(&header, 16) || GptCopy::read(disk, 1, 4096)?.is_some();
     Ok(header.starts_with(SIGNATURE) && le64(&header, 24) == 1 && checked)
 }

@@ -4,14 +4,14 @@ use super::{Partition, PartitionType, SECTOR};
 use crate::bytes::le32;
 use crate::{DiskError, DiskReader};
 
-/// The type of the partition that stands before a GPT.
+/// The type of the entry that protects a GPT from programs that know only MBRs.
 pub(super) const PROTECTIVE: u8 = 0xee;
 
 /// Extended partitions: with CHS addresses, with LBA, and Linux's own.
 const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
 
-/// The most logical partitions. Linux reads at most 256 partitions of a disk.
-const MOST_LOGICAL: usize = 256;
+/// The maximum number of logical partitions. Linux reads at most 256 partitions of a disk.
+const MAX_LOGICAL: usize = 256;
 
 /// An entry of a record that is in use.
 #[derive(Debug, Clone, Copy)]
@@ -24,11 +24,11 @@ pub(super) struct Entry {
     count: u64,
 }
 
-/// The entries of a record that are in use; none if it is not a record. A file system without a partition table has the same
-/// signature, but code or text in place of the entries.
+/// The entries of a record that are in use. There are none if the sector is not a record: a file system without a partition
+/// table has the same signature, but code or text in place of the entries.
 pub(super) fn entries(sector: &[u8]) -> Vec<Entry> {
     let raw = || sector[446..510].chunks_exact(16);
-    // Each begins with 0x80 if it is active, otherwise with 0.
+    // The first byte of an entry is 0x80 if it is active, and otherwise 0.
     if sector[510..512] != [0x55, 0xaa] || raw().any(|entry| entry[0] & 0x7f != 0) {
         return Vec::new();
     }
@@ -42,7 +42,7 @@ pub(super) fn entries(sector: &[u8]) -> Vec<Entry> {
     (1..).zip(raw()).map(entry).filter(|entry| entry.kind != 0).collect()
 }
 
-/// All partitions, and the sector at which the chain of logical ones is broken.
+/// All partitions, and the sector at which the chain of logical partitions is broken.
 pub(super) fn partitions(disk: &dyn DiskReader, entries: &[Entry]) -> Result<(Vec<Partition>, Option<u64>), DiskError> {
     // Systems ignore entries without sectors.
     let used = entries.iter().filter(|entry| entry.count > 0);
@@ -71,9 +71,9 @@ fn partition(entry: &Entry, base: u64, number: u32) -> Partition {
 fn logical(disk: &dyn DiskReader, extended: &Entry, partitions: &mut Vec<Partition>) -> Result<Option<u64>, DiskError> {
     let (start, end) = (extended.first, extended.first + extended.count);
     let mut record = start;
-    for n in 0..MOST_LOGICAL {
+    for n in 0..MAX_LOGICAL {
         if (record + 1) * SECTOR > disk.size() {
-            // The extended partition itself is reported.
+            // At the first record, the extended partition itself is beyond the end, which is reported.
             return Ok(if n == 0 { None } else { Some(record) });
         }
         let mut sector = [0; 512];

@@ -1,4 +1,4 @@
-//! Partition tables: what a disk says about the machines that can boot it.
+//! Partition tables. They show whether a disk is complete, and which generation of machines boots it.
 
 mod gpt;
 mod mbr;
@@ -34,7 +34,7 @@ pub enum TableKind {
     DamagedGpt {
         /// What is wrong.
         fault: GptFault,
-        /// Whether the backup in the last sector is valid.
+        /// Whether the last sector holds a valid backup.
         backup_is_valid: bool,
     },
 }
@@ -44,7 +44,7 @@ pub enum TableKind {
 pub enum Backup {
     /// It is valid and at the end of the disk.
     AtEnd,
-    /// It is valid, and the first copy says where it is, but the disk goes on behind it.
+    /// It is valid and at the place that the first copy names, but not at the end of the disk.
     BeforeEnd,
     /// It is missing, damaged, or different from the first copy.
     Invalid,
@@ -59,14 +59,14 @@ pub enum GptFault {
     ProtectiveMbrElsewhere,
     /// There is a protective master boot record, but no header in sector 1.
     NoHeader,
-    /// The checksum of header or entries is wrong, or the header gives another place than its own.
+    /// The checksum of header or entries is wrong, or the header names another sector as its place.
     Checksum,
 }
 
 /// One partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
-    /// Its number, as systems count: entries of a GPT from 1, primary partitions of an MBR 1 to 4, logical ones from 5.
+    /// Its number as operating systems count: entries of a GPT from 1, primary partitions of an MBR 1 to 4, logical ones from 5.
     pub number: u32,
     /// Its name. Only partitions of a GPT have one.
     pub name: String,
@@ -74,14 +74,14 @@ pub struct Partition {
     pub kind: PartitionType,
     /// Its first sector.
     pub first: u64,
-    /// Its last sector. An empty range ends before it begins.
+    /// Its last sector. It is less than `first` if the range is empty.
     pub last: u64,
     /// Whether it is marked as bootable by BIOS: the active flag of an MBR, attribute bit 2 of a GPT.
     pub bootable: bool,
 }
 
 impl Partition {
-    /// The partition in messages.
+    /// The name of the partition in messages.
     #[must_use]
     pub fn label(&self) -> String {
         match self.name.as_str() {
@@ -96,13 +96,13 @@ impl Partition {
 pub struct PartitionTable {
     /// The kind of the table.
     pub kind: TableKind,
-    /// The used entries of the table, as they are, also those with invalid ranges.
+    /// The used entries of the table, including those with invalid ranges.
     pub partitions: Vec<Partition>,
     /// Whether the first sector holds boot code.
     pub boot_code: bool,
-    /// The last sector that partitions may use, by the header of a GPT.
+    /// LastUsableLBA of a GPT: the last sector that partitions may use.
     pub last_usable: Option<u64>,
-    /// Where the chain of logical partitions is damaged: the sector at which a record is missing.
+    /// The sector at which a record of the chain of logical partitions is missing.
     pub broken_chain: Option<u64>,
 }
 
@@ -135,7 +135,7 @@ impl PartitionTable {
             let at_sector_1 = protective.iter().any(|entry| entry.first == 1);
             table.read_gpt(disk, at_sector_1)?;
         } else if protective.is_empty() && !entries.is_empty() {
-            // A GPT header behind partitions of an MBR is left over from an earlier use of the disk.
+            // A GPT header behind an MBR with other partitions is a remainder of an earlier use of the disk.
             table.kind = TableKind::Mbr;
             let (partitions, broken_chain) = mbr::partitions(disk, &entries)?;
             (table.partitions, table.broken_chain) = (partitions, broken_chain);

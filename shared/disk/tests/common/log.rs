@@ -36,14 +36,22 @@ pub fn postpone(file: &mut [u8], region: (usize, usize), rng: &mut Rng) -> Vec<W
     writes
 }
 
-/// A log region of `size` bytes with the writes in one or more entries, from a random place on, so that it may continue at the
-/// region's beginning. What else is in it are remains of earlier logs.
-pub fn write(size: usize, guid: [u8; 16], writes: &[Write], file_size: u64, rng: &mut Rng) -> Vec<u8> {
+/// A log region of `size` bytes with the writes in one or more entries. They begin at `begins_at` or at a random sector, and may
+/// continue at the start of the region. The rest of the region holds remains of earlier logs.
+pub fn write(
+    size: usize,
+    begins_at: Option<usize>,
+    guid: [u8; 16],
+    writes: &[Write],
+    file_size: u64,
+    rng: &mut Rng,
+) -> Vec<u8> {
     let mut log = vec![0; size];
     if rng.chance(50) {
         rng.fill(&mut log);
     }
-    let first = rng.below(size / SECTOR) * SECTOR;
+    let random = rng.below(size / SECTOR) * SECTOR;
+    let first = begins_at.unwrap_or(random);
     let mut at = first;
     let mut sequence = 1000 + rng.below(1000) as u64;
     if rng.chance(50) {

@@ -74,3 +74,10 @@ pub fn content(rng: &mut Rng, size: usize) -> Vec<u8> {
     }
     bytes
 }
+
+/// The peak memory of this process.
+pub fn peak_memory_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}

@@ -5,7 +5,7 @@ use super::sums::{checksum, crc32, seal};
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// Seals whatever structures the bytes seem to have.
+/// Computes the checksums of all structures that the bytes seem to have.
 pub fn reseal(file: &mut [u8]) {
     if file.starts_with(b"vhdxfile") {
         reseal_vhdx(file);

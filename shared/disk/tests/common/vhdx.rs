@@ -11,6 +11,8 @@ pub struct Vhdx {
     pub shuffled: bool,
     /// Whether the log holds changes of the block table that were not written to their place.
     pub log: bool,
+    /// Where in the log region the entries begin, in bytes. Without it, a random sector.
+    pub log_begins_at: Option<usize>,
     /// Whether the first of the headers (or region tables) is invalid.
     pub first_header_invalid: bool,
     pub first_region_table_invalid: bool,
@@ -27,6 +29,7 @@ impl Vhdx {
             sector: rng.pick(&[512, 512, 4096]),
             shuffled: rng.chance(60),
             log: rng.chance(50),
+            log_begins_at: None,
             first_header_invalid: rng.chance(30),
             first_region_table_invalid: rng.chance(30),
             id: *b"\x01\x02\x03\x04\x05\x06\x07\x08datawrit",
@@ -64,7 +67,7 @@ impl Vhdx {
             let final_size = file.len() as u64;
             let region = (BAT_AT, (BAT_AT + bat.len()).next_multiple_of(4 * KIB));
             let writes = log::postpone(&mut file, region, rng);
-            let log = log::write(MIB, log_guid, &writes, final_size, rng);
+            let log = log::write(MIB, self.log_begins_at, log_guid, &writes, final_size, rng);
             file[LOG_AT..LOG_AT + MIB].copy_from_slice(&log);
         }
         for (at, sequence) in [(64 * KIB, 7_u64), (128 * KIB, 8)] {

@@ -10,11 +10,11 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use super::header::Compression;
 use crate::DiskError;
 
-/// The most decoders that are kept for further clusters.
-const MOST_KEPT: usize = 16;
+/// The maximum number of decoders that are kept for further clusters.
+const MAX_KEPT: usize = 16;
 
 /// Bytes of decompressed clusters that are kept: small reads often come from the same cluster.
-const KEPT_BYTES: usize = 4 << 20;
+const MAX_KEPT_BYTES: usize = 4 << 20;
 
 /// Decompresses clusters. Several threads may do so at once.
 pub(super) struct Decompressor {
@@ -46,10 +46,10 @@ impl Decompressor {
     ) -> Result<(), DiskError> {
         let damaged = || DiskError::damaged(format!("the compressed cluster at byte {offset} cannot be decompressed"));
         if part.len() == self.cluster_size {
-            // A whole cluster will hardly be read again.
+            // A cluster that is read as a whole is probably not read again.
             return self.decompress(&load()?, part).ok_or_else(damaged);
         }
-        // The list is complete whenever the lock is free, also after a panic in another thread.
+        // The list is valid whenever the lock is free, even after a panic in another thread.
         let recent = || self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = recent().iter().find(|(at, _)| *at == offset).map(|(_, bytes)| Arc::clone(bytes));
         let bytes = match kept {
@@ -60,7 +60,7 @@ impl Decompressor {
                 let bytes: Arc<[u8]> = cluster.into();
                 let mut recent = recent();
                 recent.push_back((offset, Arc::clone(&bytes)));
-                while recent.len() > (KEPT_BYTES / self.cluster_size).clamp(1, 64) {
+                while recent.len() > (MAX_KEPT_BYTES / self.cluster_size).clamp(1, 64) {
                     recent.pop_front();
                 }
                 bytes
@@ -91,7 +91,7 @@ impl Decompressor {
     }
 }
 
-/// Inflates until the cluster is full. What follows in the data belongs to other clusters.
+/// Inflates until the cluster is full. Further data belongs to other clusters.
 fn inflate(decoder: &mut Decompress, data: &[u8], cluster: &mut [u8]) -> Option<()> {
     loop {
         let (read, written) = (decoder.total_in(), decoder.total_out());
@@ -114,7 +114,7 @@ fn take<T>(pool: &Mutex<Vec<T>>) -> Option<T> {
 
 fn keep<T>(pool: &Mutex<Vec<T>>, item: T) {
     let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
-    if pool.len() < MOST_KEPT {
+    if pool.len() < MAX_KEPT {
         pool.push(item);
     }
 }

@@ -1,4 +1,4 @@
-//! A qcow2 image as the disk that it holds: two levels of tables give the place of each cluster.
+//! The disk in a qcow2 image. Two levels of tables give the place of each cluster.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl Qcow2 {
         let header = Header::read(&*source)?;
         require(&*source, header.l1_offset, header.l1_entries * 8, "the first table")?;
         Ok(Self {
-            // Windows no larger than tables: an image of small clusters has many small tables far from each other.
+            // An image with small clusters has many small tables far from each other.
             tables: TableCache::new(Arc::clone(&source), header.cluster_size()),
             decompressor: Decompressor::new(header.compression, index(header.cluster_size())),
             source,
@@ -74,7 +74,7 @@ impl Qcow2 {
         let at = table + number * self.header.entry_size();
         let entry = self.tables.be64(at, "a table of clusters")?;
         if entry & COMPRESSED != 0 {
-            // The lower bits are the offset in bytes, the upper ones the sectors beyond the one in which the data begins.
+            // The lower bits are the offset in bytes. The upper bits are the number of sectors after the one in which the data begins.
             let bits = 62 - (self.header.cluster_bits - 8);
             let offset = entry & ((1 << bits) - 1);
             let sectors = (entry & (COMPRESSED - 1)) >> bits;
@@ -107,7 +107,7 @@ impl Qcow2 {
     fn read_compressed(&self, offset: u64, length: u64, inside: u64, part: &mut [u8]) -> Result<(), DiskError> {
         self.decompressor.read(offset, index(inside), part, || {
             require(&*self.source, offset, 1, "a compressed cluster")?;
-            // The length is counted in sectors, and the file may end before the last one does.
+            // The length is a number of sectors, and the file may end inside the last one.
             let length = length.min(self.source.size() - offset);
             read_part(&*self.source, offset, index(length), "a compressed cluster")
         })
@@ -158,7 +158,7 @@ impl DiskReader for Qcow2 {
             let mut length = index(cluster_size - inside).min(rest.len());
             let cluster = self.cluster(number)?;
             if let Cluster::Data(place) = cluster {
-                // Clusters that follow each other in the file, too, are read at once.
+                // Clusters that are adjacent in the file are read at once.
                 let mut next = 1;
                 while length < rest.len() && self.cluster(number + next)? == Cluster::Data(place + next * cluster_size)
                 {
@@ -183,7 +183,7 @@ impl DiskReader for Qcow2 {
         blocks::next_data(self, offset)
     }
 
-    fn verify(&self) -> Result<(), DiskError> {
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
         let (size, per_table) = (self.header.cluster_size(), self.header.l2_entries());
         let length = self.source.size();
         let mut used = UnitSet::new(length, size)?;
@@ -191,7 +191,11 @@ impl DiskReader for Qcow2 {
         used.mark(self.header.l1_offset..self.header.l1_offset + self.header.l1_entries * 8, "the first table")?;
         let count = self.header.size.div_ceil(size);
         for number in 0..self.header.l1_entries {
+            if number % blocks::LIMITS_INTERVAL == 0 {
+                check_limits()?;
+            }
             let Some(table) = self.table(number)? else { continue };
+            check_limits()?;
             require(&*self.source, table, per_table * self.header.entry_size(), "a table of clusters")?;
             used.mark(table..table + size, "a table of clusters")?;
             let first = number * per_table;

@@ -8,11 +8,14 @@ use crate::{DiskError, DiskReader};
 const HEADER_V2: usize = 72;
 const HEADER_V3: usize = 104;
 
-/// The largest table of first level entries in bytes. QEMU has the same limit.
-const LARGEST_L1: u64 = 32 << 20;
+/// The maximum size of the first level table in bytes. QEMU has the same limit.
+const MAX_L1: u64 = 32 << 20;
 
-/// The largest disk in bytes. Azure's largest OS disk is far smaller.
-const LARGEST_DISK: u64 = 64 << 40;
+/// The maximum size of a disk in bytes, far above Azure's maximum for an OS disk.
+const MAX_DISK: u64 = 64 << 40;
+
+/// The maximum number of clusters, with which a disk of 4 TiB can have clusters of 4 KiB. All of them are examined.
+const MAX_CLUSTERS: u64 = 1 << 30;
 
 const DIRTY: u64 = 1;
 const CORRUPT: u64 = 1 << 1;
@@ -27,7 +30,7 @@ pub(super) enum Compression {
     Zstd,
 }
 
-/// What the header says.
+/// The fields of the header.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header {
     pub(super) version: u32,
@@ -104,14 +107,18 @@ impl Header {
         }
     }
 
-    /// Checks the numbers against each other. `l1_entries` is the size of the table by the header.
+    /// Checks that the fields are consistent. `l1_entries` is the number of entries in the header.
     fn checked(mut self, l1_entries: u64) -> Result<Self, DiskError> {
         let smallest = if self.extended { 14 } else { 9 };
         if !(smallest..=21).contains(&self.cluster_bits) {
             return Err(DiskError::damaged(format!("the qcow2 image has clusters of 2^{} bytes", self.cluster_bits)));
         }
-        if self.size > LARGEST_DISK {
+        if self.size > MAX_DISK {
             return Err(DiskError::Limit(format!("the qcow2 image gives a disk size of {} bytes", self.size)));
+        }
+        let clusters = self.size.div_ceil(self.cluster_size());
+        if clusters > MAX_CLUSTERS {
+            return Err(DiskError::Limit(format!("the qcow2 image has {clusters} clusters")));
         }
         let per_entry = self.cluster_size() * self.l2_entries();
         self.l1_entries = self.size.div_ceil(per_entry);
@@ -121,7 +128,7 @@ impl Header {
                 self.l1_entries
             )));
         }
-        if self.l1_entries * 8 > LARGEST_L1 {
+        if self.l1_entries * 8 > MAX_L1 {
             return Err(DiskError::Limit(format!("the qcow2 image's first table has {} entries", self.l1_entries)));
         }
         if !self.l1_offset.is_multiple_of(self.cluster_size()) {
@@ -145,7 +152,7 @@ impl Header {
     }
 }
 
-/// The name of the backing file, to be shown only.
+/// The name of the backing file, for the message.
 fn backing_name(source: &dyn DiskReader, offset: u64, length: u32) -> String {
     let length = length.min(1023) as usize;
     let name = read_part(source, offset, length, "the backing file's name").unwrap_or_default();

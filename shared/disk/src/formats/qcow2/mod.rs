@@ -7,5 +7,5 @@ mod header;
 
 pub(crate) use disk::Qcow2;
 
-/// What a qcow2 file begins with.
+/// The first bytes of a qcow2 file.
 pub(crate) const MAGIC: &[u8; 4] = b"QFI\xfb";

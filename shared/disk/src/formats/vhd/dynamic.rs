@@ -1,4 +1,4 @@
-//! Dynamic and differencing disks: a table with the place of each block, and before each block a bitmap of its sectors.
+//! Dynamic and differencing disks. A table gives the place of each block; a block begins with a bitmap of its sectors.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::SECTOR;
 use super::footer::{DiskType, FOOTER_SIZE, Footer, checksum_without};
 use crate::blocks::{self, Blocks, Place, find_overlap, for_each_block, read_parent};
 use crate::bytes::{be32, be64, guid_at, index};
-use crate::cache::{LARGEST_WINDOW, TableCache};
+use crate::cache::{MAX_WINDOW, TableCache};
 use crate::reader::{check_range, read_part, require};
 use crate::{DiskError, DiskReader};
 
@@ -25,8 +25,9 @@ const UNALLOCATED: u32 = u32::MAX;
 /// Blocks are a power of two in this range, in bytes. The default is 2 MiB.
 const BLOCK_SIZES: std::ops::RangeInclusive<u64> = 4096..=256 * 1024 * 1024;
 
-/// The most blocks of a disk. The format ends at 2,040 GiB, and writers use blocks of 512 KiB or more: 4,177,920 blocks.
-const MOST_BLOCKS: u64 = 1 << 23;
+/// The maximum number of blocks of a disk. Disks of 2,040 GiB, the limit of the format, with blocks of 512 KiB, the smallest that
+/// writers use, have 4,177,920 blocks.
+const MAX_BLOCKS: u64 = 1 << 23;
 
 /// A dynamic or differencing VHD.
 #[derive(Debug)]
@@ -64,15 +65,15 @@ impl DynamicVhd {
         if entries < needed {
             return Err(DiskError::damaged(format!("the block table has {entries} entries, the disk needs {needed}")));
         }
-        if needed > MOST_BLOCKS {
+        if needed > MAX_BLOCKS {
             return Err(DiskError::damaged(format!(
-                "the disk has {needed} blocks, more than the {MOST_BLOCKS} that a VHD can need"
+                "the disk has {needed} blocks, more than the {MAX_BLOCKS} that a VHD can need"
             )));
         }
         let table_offset = be64(&header, TABLE_OFFSET);
         require(&*source, table_offset, needed * 4, "the block table")?;
         Ok(Self {
-            tables: TableCache::new(Arc::clone(&source), LARGEST_WINDOW),
+            tables: TableCache::new(Arc::clone(&source), MAX_WINDOW),
             bitmap_size: (block_size / SECTOR).div_ceil(8).next_multiple_of(SECTOR),
             parent_id: guid_at(&header, PARENT_ID),
             source,
@@ -99,7 +100,7 @@ impl DynamicVhd {
         Ok((entry != UNALLOCATED).then_some(u64::from(entry) * SECTOR))
     }
 
-    /// Reads a part of a block: sectors whose bit is clear are zero, or the parent's.
+    /// Reads a part of a block. Sectors whose bit is not set are zero or in the parent.
     fn read_block(&self, block: u64, inside: u64, part: &mut [u8]) -> Result<(), DiskError> {
         let offset = block * self.block_size + inside;
         let Some(at) = self.block(block)? else { return read_parent(self.parent.as_deref(), offset, part) };
@@ -107,7 +108,7 @@ impl DynamicVhd {
         let from = first / 8;
         let mut bitmap = vec![0; index(end.div_ceil(8) - from)];
         self.tables.read(at + from, &mut bitmap, "a block's bitmap")?;
-        // A bit for each sector, beginning with the highest bit of a byte.
+        // Each sector has a bit. The highest bit of a byte is the first one.
         let has =
             |sector: u64| bitmap.get(index(sector / 8 - from)).is_some_and(|byte| byte << (sector % 8) & 0x80 != 0);
         let mut sector = first;
@@ -163,10 +164,13 @@ impl DiskReader for DynamicVhd {
         blocks::next_data(self, offset)
     }
 
-    fn verify(&self) -> Result<(), DiskError> {
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
         let count = self.size().div_ceil(self.block_size);
         let mut places = Vec::new();
         for n in 0..count {
+            if n % blocks::LIMITS_INTERVAL == 0 {
+                check_limits()?;
+            }
             if let Some(at) = self.block(n)? {
                 // Sectors of the last block beyond the disk's end may be missing.
                 let data = self.block_size.min(self.size() - n * self.block_size);

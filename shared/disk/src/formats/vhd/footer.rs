@@ -16,9 +16,9 @@ const DISK_TYPE: Range<usize> = 60..64;
 const CHECKSUM: Range<usize> = 64..68;
 const UNIQUE_ID: usize = 68;
 
-/// The largest geometry: 65,535 cylinders, 16 heads, 255 sectors. Programs that compute the disk's size from the geometry
-/// (QEMU does, depending on the creator) use the size field instead if the geometry is this one.
-const LARGEST_GEOMETRY: [u8; 4] = [0xff, 0xff, 16, 255];
+/// The maximum geometry: 65,535 cylinders, 16 heads, 255 sectors. Programs that compute the disk's size from the geometry
+/// (QEMU does so for some creators) use the size field if the geometry is this one.
+const MAX_GEOMETRY: [u8; 4] = [0xff, 0xff, 16, 255];
 
 /// The kind of VHD that a footer describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum DiskType {
 /// Why 512 bytes are not a footer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FooterError {
-    /// They do not begin as a footer.
+    /// They do not begin with the cookie.
     #[error("there is no VHD footer: it does not begin with 'conectix'")]
     Cookie,
     /// They were changed or damaged.
@@ -45,7 +45,7 @@ pub enum FooterError {
         /// The checksum of the footer's bytes.
         expected: u32,
     },
-    /// The type is not used, or no longer.
+    /// The type is unknown or obsolete.
     #[error("the VHD footer names disk type {0}, which is neither fixed (2), dynamic (3) nor differencing (4)")]
     Type(u32),
 }
@@ -105,13 +105,12 @@ impl Footer {
         Self { bytes, disk_type: DiskType::Fixed }
     }
 
-    /// The footer with another disk size. The geometry becomes the largest one, so that no program computes a smaller size
-    /// from it.
+    /// The footer with another disk size. It gets the maximum geometry, so that no program computes a smaller size from it.
     #[must_use]
     pub fn resized(&self, size: u64) -> Self {
         let mut bytes = self.bytes;
         bytes[CURRENT_SIZE].copy_from_slice(&size.to_be_bytes());
-        bytes[GEOMETRY].copy_from_slice(&LARGEST_GEOMETRY);
+        bytes[GEOMETRY].copy_from_slice(&MAX_GEOMETRY);
         seal(&mut bytes);
         Self { bytes, disk_type: self.disk_type }
     }
@@ -172,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_footer_is_read_back() {
+    fn new_footer_round_trips() {
         let footer = Footer::fixed_for(1 << 30, 7);
         let read = Footer::parse(&footer.to_bytes()).unwrap();
         assert_eq!((read.size(), read.disk_type(), read.data_offset()), (1 << 30, DiskType::Fixed, u64::MAX));
@@ -183,7 +182,7 @@ mod tests {
     fn a_new_footer_has_no_time_and_the_largest_geometry() {
         let bytes = Footer::fixed_for(20 << 20, 7).to_bytes();
         assert_eq!(bytes[24..28], [0; 4]);
-        assert_eq!(bytes[56..60], LARGEST_GEOMETRY);
+        assert_eq!(bytes[56..60], MAX_GEOMETRY);
     }
 
     #[test]
@@ -197,7 +196,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_flipped_bit_is_detected(at in 0..FOOTER_SIZE, bit in 0..8) {
+        fn flipped_bit_is_detected(at in 0..FOOTER_SIZE, bit in 0..8) {
             let mut bytes = Footer::fixed_for(64 << 20, 7).to_bytes();
             bytes[at] ^= 1_u8 << bit;
             prop_assert!(Footer::parse(&bytes).is_err());

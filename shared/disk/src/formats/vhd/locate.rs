@@ -1,14 +1,14 @@
-//! Where the footer of a VHD is, also in files that are not exactly as they should be.
+//! Search for the footer of a VHD, also in files with a damaged end.
 
 use super::footer::{COOKIE, DiskType, FOOTER_SIZE, Footer, FooterError};
 use crate::bytes::{be32, be64};
 use crate::chunk::is_zero;
 use crate::{DiskError, DiskReader};
 
-/// How far before the end of the file a footer is searched. Copying tools pad files to blocks of at most 4 MiB.
+/// How many bytes at the end of the file are searched for a footer. Copying tools pad files to blocks of at most 4 MiB.
 const SEARCHED: usize = (4 << 20) + FOOTER_SIZE;
 
-/// What the end of a file says.
+/// What the end of a file shows.
 #[derive(Debug)]
 pub(crate) enum Located {
     /// The footer is the last 512 bytes of the file.
@@ -57,12 +57,12 @@ pub(crate) fn locate(source: &dyn DiskReader) -> Result<Located, DiskError> {
     }
     let mut first = [0; FOOTER_SIZE];
     source.read_at(0, &mut first)?;
-    // The copy at the beginning, followed by the header of a dynamic disk.
+    // A dynamic VHD begins with a copy of the footer.
     let sparse = be32(&first, 60) != 2 && be64(&first, 16) < length;
     Ok(if first.starts_with(COOKIE) && sparse { Located::HeadOnly } else { Located::Absent })
 }
 
-/// The last valid footer near the end that describes the file before it.
+/// The last valid footer near the end whose size matches the bytes before it.
 fn padded(source: &dyn DiskReader, length: u64) -> Result<Option<Located>, DiskError> {
     let searched = crate::bytes::index(length.min(SEARCHED as u64));
     let start = length - searched as u64;
@@ -72,7 +72,7 @@ fn padded(source: &dyn DiskReader, length: u64) -> Result<Option<Located>, DiskE
     for at in candidates.filter(|&at| bytes[at..].starts_with(COOKIE)) {
         let Some(Ok(footer)) = bytes[at..at + FOOTER_SIZE].try_into().ok().map(Footer::parse) else { continue };
         let position = start + at as u64;
-        // The copy at the beginning of a dynamic disk is not the footer, nor is a footer inside the disk's data.
+        // Neither the copy at the beginning of a dynamic disk nor a footer inside the disk's data is the footer of the file.
         let plausible = match footer.disk_type() {
             DiskType::Fixed => footer.size() == position,
             DiskType::Dynamic | DiskType::Differencing => position > footer.data_offset(),

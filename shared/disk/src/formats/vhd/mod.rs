@@ -11,5 +11,5 @@ pub(crate) use footer::COOKIE;
 pub use footer::{DiskType, FOOTER_SIZE, Footer, FooterError};
 pub(crate) use locate::{Located, locate};
 
-/// The unit of VHDs in bytes.
+/// The sector size of VHDs in bytes.
 pub(crate) const SECTOR: u64 = 512;

@@ -10,7 +10,7 @@ use super::{MIB, SIGNATURE};
 use crate::bitset::UnitSet;
 use crate::blocks::{self, Blocks, Place, for_each_block, read_parent};
 use crate::bytes::{guid_text, index};
-use crate::cache::{LARGEST_WINDOW, TableCache};
+use crate::cache::{MAX_WINDOW, TableCache};
 use crate::reader::{check_range, read_part, require};
 use crate::{DiskError, DiskReader};
 
@@ -57,7 +57,7 @@ impl Vhdx {
         let metadata = Metadata::read(&*source, regions.metadata)?;
         let chunk_ratio = (SECTORS_PER_BITMAP * metadata.logical_sector / metadata.block_size).max(1);
         let disk = Self {
-            tables: TableCache::new(Arc::clone(&source), LARGEST_WINDOW),
+            tables: TableCache::new(Arc::clone(&source), MAX_WINDOW),
             bat_offset: regions.bat.offset,
             log: header.log_offset..header.log_offset.saturating_add(header.log_length.into()),
             structures: [regions.bat, regions.metadata]
@@ -228,7 +228,7 @@ impl DiskReader for Vhdx {
         blocks::next_data(self, offset)
     }
 
-    fn verify(&self) -> Result<(), DiskError> {
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
         let length = self.source.size();
         let mut used = UnitSet::new(length, MIB)?;
         used.mark(0..MIB, "the header section")?;
@@ -241,6 +241,9 @@ impl DiskReader for Vhdx {
             used.mark(region.clone(), "a region")?;
         }
         for n in 0..self.block_count() {
+            if n % blocks::LIMITS_INTERVAL == 0 {
+                check_limits()?;
+            }
             if let Block::Present(offset) | Block::Partial(offset) = self.block(n)? {
                 // Of the last block, only what the disk needs has to be in the file.
                 let needed = self.metadata.block_size.min(self.metadata.size - n * self.metadata.block_size);

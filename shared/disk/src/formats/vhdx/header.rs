@@ -1,4 +1,4 @@
-//! The header section: two headers, of which the newer one counts, and two copies of the region table.
+//! The header section: two headers, of which the newer one is valid, and two copies of the region table.
 
 use super::MIB;
 use crate::bytes::{crc32c, guid_at, guid_text, le16, le32, le64};
@@ -8,7 +8,7 @@ const HEADERS: [u64; 2] = [64 << 10, 128 << 10];
 const HEADER_SIZE: usize = 4096;
 const REGION_TABLES: [u64; 2] = [192 << 10, 256 << 10];
 const REGION_TABLE_SIZE: usize = 64 << 10;
-const MOST_REGIONS: u32 = 2047;
+const MAX_REGIONS: u32 = 2047;
 
 /// 2DC27766-F623-4200-9D64-115E9BFD4A08, as on disk.
 const BAT: [u8; 16] = [0x66, 0x77, 0xc2, 0x2d, 0x23, 0xf6, 0, 0x42, 0x9d, 0x64, 0x11, 0x5e, 0x9b, 0xfd, 0x4a, 0x08];
@@ -61,7 +61,7 @@ impl Header {
     }
 }
 
-/// A part of the file in which one kind of structure is.
+/// A part of the file with one kind of structure.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Region {
     pub(super) offset: u64,
@@ -76,7 +76,7 @@ pub(super) struct Regions {
 }
 
 impl Regions {
-    /// The regions by the first copy of the table that is valid.
+    /// The regions in the first valid copy of the table.
     pub(super) fn read(source: &dyn DiskReader) -> Result<Self, DiskError> {
         for at in REGION_TABLES {
             if let Some(bytes) = checked(source, at, REGION_TABLE_SIZE, b"regi")? {
@@ -88,7 +88,7 @@ impl Regions {
 
     fn parse(bytes: &[u8]) -> Result<Self, DiskError> {
         let count = le32(bytes, 8);
-        if count > MOST_REGIONS {
+        if count > MAX_REGIONS {
             return Err(DiskError::damaged(format!("the VHDX region table has {count} entries")));
         }
         let (mut bat, mut metadata) = (None, None);
@@ -118,7 +118,7 @@ impl Regions {
     }
 }
 
-/// A structure with a signature and a CRC-32C behind it; `None` if one of them is wrong or the file is too short.
+/// A structure with a signature and a CRC-32C. `None` if one of them is wrong or the file is too short.
 fn checked(source: &dyn DiskReader, at: u64, size: usize, signature: &[u8; 4]) -> Result<Option<Vec<u8>>, DiskError> {
     if source.size() < at + size as u64 {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The log: changes of the structures that were written, but perhaps not yet to their final places. They are applied in memory
+//! The log: changes to the structures that may not have been written to their final places. They are applied in memory
 //! ("[MS-VHDX]", section 2.3); the file is not changed.
 
 use std::collections::BTreeMap;
@@ -11,31 +11,31 @@ use crate::bytes::{crc32c, guid_at, index, le32, le64};
 use crate::reader::{check_range, read_part};
 use crate::{DiskError, DiskReader};
 
-/// The largest log that is read. Writers use 1 MiB.
-const LARGEST_LOG: u32 = 64 << 20;
+/// The maximum size of a log in bytes. Writers use 1 MiB.
+const MAX_LOG: u32 = 64 << 20;
 
-/// How many bytes of entries are checked: a damaged log may have entries on top of each other.
-const MOST_CHECKED: u64 = 1 << 30;
+/// The maximum number of bytes in the entries that are checked. In a damaged log, entries may overlap.
+const MAX_CHECKED: u64 = 1 << 30;
 
 /// A VHDX file after the replay of its log.
 #[derive(Debug)]
 pub(super) struct Replayed {
     source: Arc<dyn DiskReader>,
     size: u64,
-    /// Sectors of 4 KiB with their new content, by number.
+    /// The new content of sectors of 4 KiB, by sector number.
     sectors: BTreeMap<u64, Box<[u8]>>,
-    /// Ranges that became zero: start to end. Sectors above take precedence.
+    /// Ranges that became zero: start and end in bytes. `sectors` take precedence.
     zeros: BTreeMap<u64, u64>,
 }
 
 impl Replayed {
-    /// Replays the log, if there is one. Returns whether it changed anything.
+    /// Replays the log, if there is one. Returns whether it holds changes.
     pub(super) fn new(source: Arc<dyn DiskReader>, header: &Header) -> Result<(Self, bool), DiskError> {
         let mut replayed = Self { size: source.size(), source, sectors: BTreeMap::new(), zeros: BTreeMap::new() };
         if header.log_guid == [0; 16] {
             return Ok((replayed, false));
         }
-        if header.log_length > LARGEST_LOG {
+        if header.log_length > MAX_LOG {
             return Err(DiskError::Limit(format!("the VHDX log has {} bytes", header.log_length)));
         }
         if header.log_length == 0
@@ -100,7 +100,7 @@ impl Replayed {
         }
         // Zeros beyond the end of the file only extend it.
         self.size = self.size.max(range.end);
-        // Ranges that touch are joined, so that ranges never overlap.
+        // Ranges that touch or overlap are joined.
         let (mut start, mut end) = (range.start, range.end);
         while let Some((&first, &last)) = self.zeros.range(..=end).next_back().filter(|(_, last)| **last >= start) {
             self.zeros.remove(&first);
@@ -109,7 +109,7 @@ impl Replayed {
         self.zeros.insert(start, end);
     }
 
-    /// Applies the changes to a part that was read from the file.
+    /// Applies the changes to bytes that were read from the file.
     fn patch(&self, offset: u64, buffer: &mut [u8]) {
         let end = offset + buffer.len() as u64;
         let clip = |start: u64, stop: u64| index(start.max(offset) - offset)..index(stop.min(end) - offset);
@@ -163,7 +163,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// Where the data sectors begin: behind the header of 64 bytes and descriptors of 32.
+    /// The offset of the data sectors in the entry. They follow a header of 64 bytes and descriptors of 32 bytes.
     fn data_at(&self) -> u64 {
         (64 + 32 * self.descriptors).next_multiple_of(LOG_SECTOR)
     }
@@ -178,14 +178,14 @@ impl Log {
         self.bytes.len() as u64
     }
 
-    /// A part of the log, which continues at its beginning.
+    /// A part of the log. A part that reaches the end of the log continues at its beginning.
     fn copy(&self, at: u64, length: u64) -> Vec<u8> {
         let (start, length) = (index(at), index(length));
         let first = &self.bytes[start..(start + length).min(self.bytes.len())];
         [first, &self.bytes[..length - first.len()]].concat()
     }
 
-    /// The newest sequence of valid entries that is complete, oldest entry first.
+    /// The newest complete sequence of valid entries, the oldest entry first.
     fn active_sequence(&self) -> Result<Vec<Entry>, DiskError> {
         let mut checked = 0;
         let mut active: Vec<Entry> = Vec::new();
@@ -196,9 +196,9 @@ impl Log {
                 tail += LOG_SECTOR;
                 continue;
             };
-            // The sequence is complete if the head's tail is one of its entries; replay begins there.
+            // A sequence is complete if the tail that its last entry names is one of its entries. Replay begins there.
             let begin = sequence.iter().position(|entry| entry.at == head.tail);
-            // At the log's end, the sequence may have gone on at the beginning: then all of it was seen.
+            // A sequence that continued at the beginning of the log has been read completely.
             let next = head.at + head.length;
             let wrapped = next >= self.length() || head.at < first.at;
             match begin {
@@ -214,7 +214,7 @@ impl Log {
         Ok(active)
     }
 
-    /// The valid entries from `tail` on whose sequence numbers follow each other.
+    /// The valid entries from `tail` on, as long as each sequence number is the successor of the one before.
     fn sequence_from(&self, tail: u64, checked: &mut u64) -> Result<Vec<Entry>, DiskError> {
         let (mut at, mut total) = (tail, 0);
         let mut entries: Vec<Entry> = Vec::new();
@@ -256,8 +256,8 @@ impl Log {
             return Ok(None);
         }
         *checked += length;
-        if *checked > MOST_CHECKED {
-            return Err(DiskError::Limit("the VHDX log has too many entries on top of each other".to_owned()));
+        if *checked > MAX_CHECKED {
+            return Err(DiskError::Limit("the VHDX log has too many overlapping entries".to_owned()));
         }
         let mut bytes = self.copy(at, length);
         let crc = le32(&bytes, 4);
@@ -265,7 +265,7 @@ impl Log {
         Ok((crc32c(&bytes) == crc && Self::parts_are_valid(&bytes, &entry)).then_some(entry))
     }
 
-    /// Whether descriptors and data sectors belong to the entry.
+    /// Whether all descriptors and data sectors belong to the entry.
     fn parts_are_valid(bytes: &[u8], entry: &Entry) -> bool {
         let mut data = index(entry.data_at());
         descriptors(bytes, entry.descriptors).all(|descriptor| {

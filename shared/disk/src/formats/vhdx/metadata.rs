@@ -6,11 +6,11 @@ use crate::reader::read_part;
 use crate::{DiskError, DiskReader};
 
 const TABLE_SIZE: usize = 64 << 10;
-const MOST_ITEMS: u16 = 2047;
-const LARGEST_ITEM: u32 = 1 << 20;
+const MAX_ITEMS: u16 = 2047;
+const MAX_ITEM: u32 = 1 << 20;
 
-/// 64 TiB, by the specification.
-const LARGEST_DISK: u64 = 64 << 40;
+/// The maximum size of a disk in bytes: 64 TiB, by the specification.
+const MAX_DISK: u64 = 64 << 40;
 
 /// CAA16737-FA36-4D43-B3B6-33F0AA44E76B, as on disk.
 const FILE_PARAMETERS: [u8; 16] =
@@ -61,7 +61,7 @@ impl Metadata {
             return Err(DiskError::damaged(format!("the VHDX has logical sectors of {logical_sector} bytes")));
         }
         let size = le64(&items.required(DISK_SIZE, 8, "virtual disk size")?, 0);
-        if size == 0 || size > LARGEST_DISK || !size.is_multiple_of(logical_sector) {
+        if size == 0 || size > MAX_DISK || !size.is_multiple_of(logical_sector) {
             return Err(DiskError::damaged(format!("the VHDX gives a disk size of {size} bytes")));
         }
         let parent = if flags & 2 != 0 { Some(items.parent()?) } else { None };
@@ -76,12 +76,12 @@ struct Items<'a> {
 }
 
 impl Items<'_> {
-    /// Checks the table's header, and that no required item is unknown.
+    /// Checks the table's header, and that all required items are known.
     fn check(&self) -> Result<(), DiskError> {
         if !self.table.starts_with(b"metadata") {
             return Err(DiskError::damaged("the VHDX metadata table has no signature"));
         }
-        if self.count() > usize::from(MOST_ITEMS) {
+        if self.count() > usize::from(MAX_ITEMS) {
             return Err(DiskError::damaged(format!("the VHDX metadata table has {} entries", self.count())));
         }
         let known = [FILE_PARAMETERS, DISK_SIZE, DISK_ID, LOGICAL_SECTOR, PHYSICAL_SECTOR, PARENT_LOCATOR];
@@ -111,7 +111,7 @@ impl Items<'_> {
                 continue;
             }
             let end = u64::from(offset) + u64::from(length);
-            if (offset as usize) < TABLE_SIZE || length > LARGEST_ITEM || end > self.region.length {
+            if (offset as usize) < TABLE_SIZE || length > MAX_ITEM || end > self.region.length {
                 return Err(DiskError::damaged(format!("the VHDX metadata item '{name}' is outside its region")));
             }
             let at = self.region.offset + u64::from(offset);

@@ -7,7 +7,7 @@ mod metadata;
 
 pub(crate) use disk::Vhdx;
 
-/// What a VHDX file begins with.
+/// The first bytes of a VHDX file.
 pub(crate) const SIGNATURE: &[u8] = b"vhdxfile";
 
 const MIB: u64 = 1 << 20;

@@ -1,12 +1,12 @@
-//! The descriptor: text that says what a disk is made of.
+//! The descriptor: a text that lists the extents of a disk.
 
 use crate::DiskError;
 
-/// The largest descriptor in bytes. Those of split disks have a line for each 2 GB.
-pub(crate) const LARGEST_DESCRIPTOR: u64 = 1 << 20;
+/// The maximum size of a descriptor in bytes. Descriptors of split disks have a line for each 2 GB.
+pub(crate) const MAX_DESCRIPTOR: u64 = 1 << 20;
 
-/// The most extents of a disk.
-const MOST_EXTENTS: usize = 4096;
+/// The maximum number of extents of a disk.
+const MAX_EXTENTS: usize = 4096;
 
 /// A disk's description.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +53,8 @@ impl Descriptor {
                 }
             } else if ["RW ", "RDONLY ", "NOACCESS "].iter().any(|access| line.starts_with(access)) {
                 descriptor.extents.push(extent(line)?);
-                if descriptor.extents.len() > MOST_EXTENTS {
-                    return Err(DiskError::Limit(format!("the VMDK has more than {MOST_EXTENTS} extents")));
+                if descriptor.extents.len() > MAX_EXTENTS {
+                    return Err(DiskError::Limit(format!("the VMDK has more than {MAX_EXTENTS} extents")));
                 }
             }
         }

@@ -45,7 +45,10 @@ impl Siblings {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::open(folder.join(name), flags, Mode::empty()).map_err(|error| match error {
             rustix::io::Errno::LOOP => DiskError::ExternalFile(format!("extent '{shown}', which is a symbolic link")),
-            _ => DiskError::damaged(format!("its extent '{shown}' cannot be opened: {}", std::io::Error::from(error))),
+            _ => {
+                let error = std::io::Error::from(error);
+                DiskError::ExtentMissing(format!("the extent '{shown}' of the VMDK cannot be opened: {error}"))
+            }
         })?;
         let file = File::from(file);
         if !file.metadata()?.is_file() {
@@ -112,7 +115,7 @@ impl Joined {
         self.size = self
             .size
             .checked_add(size)
-            .filter(|size| *size <= super::sparse::LARGEST_DISK)
+            .filter(|size| *size <= super::sparse::MAX_DISK)
             .ok_or_else(|| DiskError::Limit("the extents of the VMDK are too large together".to_owned()))?;
         Ok(())
     }
@@ -159,8 +162,8 @@ impl DiskReader for Joined {
         Ok(None)
     }
 
-    fn verify(&self) -> Result<(), DiskError> {
-        self.parts.iter().filter_map(|(_, _, disk)| disk.as_ref()).try_for_each(DiskReader::verify)
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
+        self.parts.iter().filter_map(|(_, _, disk)| disk.as_ref()).try_for_each(|disk| disk.verify(check_limits))
     }
 }
 

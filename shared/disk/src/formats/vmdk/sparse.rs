@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress};
 
-use super::descriptor::{Descriptor, LARGEST_DESCRIPTOR};
+use super::descriptor::{Descriptor, MAX_DESCRIPTOR};
 use super::{MAGIC, SECTOR};
 use crate::bitset::UnitSet;
 use crate::blocks::{self, Blocks, Place, for_each_block};
@@ -14,21 +14,24 @@ use crate::cache::TableCache;
 use crate::reader::{check_range, read_part, require};
 use crate::{DiskError, DiskReader};
 
-/// The largest disk in bytes. Azure's largest OS disk is far smaller.
-pub(super) const LARGEST_DISK: u64 = 64 << 40;
+/// The maximum size of a disk in bytes, far above Azure's maximum for an OS disk.
+pub(super) const MAX_DISK: u64 = 64 << 40;
 
-/// The largest grain in sectors: 2 MiB. Writers use 64 KiB.
-const LARGEST_GRAIN: u64 = 4096;
+/// The maximum size of a grain in sectors: 2 MiB. Writers use 64 KiB.
+const MAX_GRAIN: u64 = 4096;
 
-/// The largest file whose grains are checked for overlaps: the check takes a bit for each sector.
-const LARGEST_CHECKED: u64 = 256 << 30;
+/// The maximum number of grains, with which a disk of 4 TiB can have grains of 4 KiB. All of them are examined.
+const MAX_GRAINS: u64 = 1 << 30;
+
+/// The maximum size of a file whose grains are checked for overlaps, in bytes. The check needs a bit for each sector.
+const MAX_CHECKED: u64 = 256 << 30;
 
 const HEADER_SIZE: usize = 512;
 const NEWLINES_ARE_CHECKED: u32 = 1;
 const HAS_ZERO_GRAINS: u32 = 1 << 2;
 const IS_COMPRESSED: u32 = 1 << 16;
 const HAS_MARKERS: u32 = 1 << 17;
-/// The place of the directory in the header of a stream: it is in the footer.
+/// The value of the field if the actual offset of the directory is in the footer, as in stream-optimised files.
 const AT_END: u64 = u64::MAX;
 
 /// A sparse or stream-optimised extent.
@@ -79,11 +82,14 @@ impl SparseExtent {
             return Err(DiskError::Unsupported("the VMDK is compressed in an unknown way".to_owned()));
         }
         let (capacity, grain) = (le64(header, 12), le64(header, 20));
-        if !grain.is_power_of_two() || grain > LARGEST_GRAIN {
+        if !grain.is_power_of_two() || grain > MAX_GRAIN {
             return Err(DiskError::damaged(format!("the VMDK has grains of {grain} sectors")));
         }
-        let size = capacity.checked_mul(SECTOR).filter(|size| *size <= LARGEST_DISK);
+        let size = capacity.checked_mul(SECTOR).filter(|size| *size <= MAX_DISK);
         let size = size.ok_or_else(|| DiskError::Limit(format!("the VMDK gives a size of {capacity} sectors")))?;
+        if capacity.div_ceil(grain) > MAX_GRAINS {
+            return Err(DiskError::Limit(format!("the VMDK has {} grains", capacity.div_ceil(grain))));
+        }
         let entries_per_table = u64::from(le32(header, 44));
         if !(1..=512).contains(&entries_per_table) {
             return Err(DiskError::damaged(format!("the VMDK has tables of {entries_per_table} grains")));
@@ -109,22 +115,20 @@ impl SparseExtent {
         if offset == 0 || size == 0 {
             return Ok(None);
         }
-        if size > LARGEST_DESCRIPTOR {
+        if size > MAX_DESCRIPTOR {
             return Err(DiskError::damaged(format!("the VMDK has a descriptor of {size} bytes")));
         }
         Descriptor::parse(&read_part(source, offset, index(size), "the descriptor")?).map(Some)
     }
 
-    /// Refuses an extent that is only a part of a disk.
+    /// Fails if the extent is only a part of a disk: the extents of a split disk have no descriptor, or an empty one.
     pub(crate) fn require_whole_disk(&self) -> Result<(), DiskError> {
-        let whole = match &self.descriptor {
-            Some(descriptor) => descriptor.extents.len() <= 1,
-            None => false,
-        };
-        if whole {
-            return Ok(());
+        match &self.descriptor {
+            Some(descriptor) if descriptor.extents.len() == 1 => Ok(()),
+            _ => Err(DiskError::ExtentMissing(
+                "the file is one extent of a VMDK that consists of several files".to_owned(),
+            )),
         }
-        Err(DiskError::Unsupported("the VMDK is one extent of a disk; the disk's descriptor file is needed".to_owned()))
     }
 
     fn table_count(&self) -> u64 {
@@ -236,9 +240,9 @@ impl DiskReader for SparseExtent {
         blocks::next_data(self, offset)
     }
 
-    fn verify(&self) -> Result<(), DiskError> {
+    fn verify(&self, check_limits: &dyn Fn() -> Result<(), DiskError>) -> Result<(), DiskError> {
         let length = self.source.size();
-        let mut used = if length <= LARGEST_CHECKED { Some(UnitSet::new(length, SECTOR)?) } else { None };
+        let mut used = if length <= MAX_CHECKED { Some(UnitSet::new(length, SECTOR)?) } else { None };
         let mut mark = |range: Range<u64>, what: &str| {
             require(&*self.source, range.start, range.end - range.start, what)?;
             used.as_mut().map_or(Ok(()), |used| used.mark(range, what))
@@ -247,7 +251,11 @@ impl DiskReader for SparseExtent {
         mark(self.directory..self.directory + self.table_count() * 4, "the grain directory")?;
         let grains = self.size.div_ceil(self.grain);
         for number in 0..self.table_count() {
+            if number % blocks::LIMITS_INTERVAL == 0 {
+                check_limits()?;
+            }
             let Some(table) = self.table(number)? else { continue };
+            check_limits()?;
             mark(table..table + self.entries_per_table * 4, "a grain table")?;
             let first = number * self.entries_per_table;
             for n in 0..self.entries_per_table.min(grains - first) {

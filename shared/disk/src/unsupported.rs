@@ -2,26 +2,31 @@
 
 use crate::codes::{self, Code};
 
-/// What a file is that cannot be read as a disk.
+/// A known kind of file that cannot be read as a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Foreign {
+pub(crate) struct UnsupportedFile {
     /// The name of the format, with its article.
     pub(crate) name: &'static str,
     pub(crate) code: &'static Code,
     pub(crate) remedy: &'static str,
 }
 
-impl Foreign {
-    /// Whether a disk may begin like this all the same.
+impl UnsupportedFile {
+    /// Whether a disk may also begin with this signature.
     pub(crate) fn may_be_a_disk(&self) -> bool {
         self.name.contains("ISO 9660") || self.name.contains("LUKS")
     }
 }
 
-/// How many first bytes are looked at: the signature of ISO 9660 is at 32,769.
-pub(crate) const LOOKED_AT: usize = 34 << 10;
+/// The number of bytes at the start of a file by which its format is detected. The signature of ISO 9660 is at 32,769.
+pub(crate) const HEAD_SIZE: usize = 34 << 10;
 
 const CONVERT: &str = "convert it to a new file: test ! -e OUT.qcow2 && qemu-img convert -O qcow2 IN OUT.qcow2";
+const LZ4: &str = "decompress it to a new file: test ! -e OUT.image && lz4 -dc < IN > OUT.image";
+const LZIP: &str = "decompress it to a new file: test ! -e OUT.image && lzip -dc < IN > OUT.image";
+const LZOP: &str = "decompress it to a new file: test ! -e OUT.image && lzop -dc < IN > OUT.image";
+const LZMA: &str = "decompress it to a new file: test ! -e OUT.image && xz --format=lzma -dc < IN > OUT.image";
+const COMPRESS: &str = "decompress it to a new file: test ! -e OUT.image && gzip -dc < IN > OUT.image";
 const UNPACK: &str = "unpack it, and name the disk image inside";
 const INSTALL: &str = "install the system from it on a virtual disk, and name that disk";
 
@@ -104,11 +109,11 @@ const SIGNATURES: &[Signature] = &[
     ("a xar archive", 0, b"xar!", &codes::NOT_A_DISK_IMAGE, UNPACK),
     ("an RPM package", 0, b"\xed\xab\xee\xdb", &codes::NOT_A_DISK_IMAGE, UNPACK),
     ("a squashfs file system", 0, b"hsqs", &codes::NOT_A_DISK_IMAGE, INSTALL),
-    ("an lz4 file", 0, b"\x04\x22\x4d\x18", &codes::NOT_A_DISK_IMAGE, "decompress it first (lz4 -d)"),
-    ("an lzip file", 0, b"LZIP", &codes::NOT_A_DISK_IMAGE, "decompress it first (lzip -dk)"),
-    ("an lzop file", 0, b"\x89LZO\0\r\n\x1a\n", &codes::NOT_A_DISK_IMAGE, "decompress it first (lzop -d)"),
-    ("an lzma file", 0, b"\x5d\0\0\x80\0\xff\xff\xff", &codes::NOT_A_DISK_IMAGE, "decompress it first (xz -dk)"),
-    ("a file compressed by compress", 0, b"\x1f\x9d\x90", &codes::NOT_A_DISK_IMAGE, "decompress it first (gzip -d)"),
+    ("an lz4 file", 0, b"\x04\x22\x4d\x18", &codes::NOT_A_DISK_IMAGE, LZ4),
+    ("an lzip file", 0, b"LZIP", &codes::NOT_A_DISK_IMAGE, LZIP),
+    ("an lzop file", 0, b"\x89LZO\0\r\n\x1a\n", &codes::NOT_A_DISK_IMAGE, LZOP),
+    ("an lzma file", 0, b"\x5d\0\0\x80\0\xff\xff\xff", &codes::NOT_A_DISK_IMAGE, LZMA),
+    ("a file compressed by compress", 0, b"\x1f\x9d\x90", &codes::NOT_A_DISK_IMAGE, COMPRESS),
     ("an ELF program", 0, b"\x7fELF", &codes::NOT_A_DISK_IMAGE, "name the disk image itself"),
     (
         "a Git LFS pointer",
@@ -132,19 +137,19 @@ const SIGNATURES: &[Signature] = &[
     ("a Hyper-V saved state", 0, b"VMRS", &codes::NOT_A_DISK_IMAGE, "name the .vhdx file of the machine"),
 ];
 
-/// What a file is by its first bytes, if they are those of a known format that cannot be read.
-pub(crate) fn detect(head: &[u8]) -> Option<Foreign> {
+/// The kind of a file by its first bytes, if it is known and cannot be read.
+pub(crate) fn detect(head: &[u8]) -> Option<UnsupportedFile> {
     let found = SIGNATURES.iter().find(|(_, at, magic, ..)| {
         let matches = head.get(*at..).is_some_and(|rest| rest.starts_with(magic));
         // An ISO 9660 image may also be a disk with partitions; then it is one.
         matches && !(*at == 0x8001 && head.get(510..512) == Some(&[0x55, 0xaa]))
     });
-    found.map(|&(name, _, _, code, remedy)| Foreign { name, code, remedy })
+    found.map(|&(name, _, _, code, remedy)| UnsupportedFile { name, code, remedy })
 }
 
-/// Apple's disk images end with a trailer instead.
-pub(crate) fn detect_trailer(tail: &[u8]) -> Option<Foreign> {
-    tail.starts_with(b"koly").then_some(Foreign {
+/// The kind of a file by its last sector: Apple's disk images have a trailer.
+pub(crate) fn detect_trailer(tail: &[u8]) -> Option<UnsupportedFile> {
+    tail.starts_with(b"koly").then_some(UnsupportedFile {
         name: "an Apple disk image (DMG)",
         code: &codes::OTHER_FORMAT,
         remedy: "convert it to a new file: test ! -e OUT.qcow2 && qemu-img convert -f dmg -O qcow2 IN OUT.qcow2",
@@ -158,16 +163,16 @@ mod tests {
     #[test]
     fn each_signature_is_recognised() {
         for (name, at, magic, ..) in SIGNATURES {
-            let mut head = vec![0; LOOKED_AT];
+            let mut head = vec![0; HEAD_SIZE];
             head[*at..at + magic.len()].copy_from_slice(magic);
             assert_eq!(detect(&head).unwrap().name, *name);
-            assert!(at + magic.len() <= LOOKED_AT);
+            assert!(at + magic.len() <= HEAD_SIZE);
         }
     }
 
     #[test]
     fn a_bootable_iso_with_partitions_is_a_disk() {
-        let mut head = vec![0; LOOKED_AT];
+        let mut head = vec![0; HEAD_SIZE];
         head[0x8001..0x8006].copy_from_slice(b"CD001");
         head[510..512].copy_from_slice(&[0x55, 0xaa]);
         assert_eq!(detect(&head), None);
