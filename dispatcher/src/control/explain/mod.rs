@@ -1,5 +1,5 @@
-//! What failure codes mean, and what to do about them. `goldfleet explain`, `goldfleet status` and `docs/failures.md` show
-//! these tables.
+//! The meaning of failure codes, and what to do about them. `goldfleet explain`, `goldfleet status` and
+//! `docs/failures.md` show these tables.
 
 mod cloud;
 mod doctor;
