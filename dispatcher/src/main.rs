@@ -1,4 +1,4 @@
-//! `goldfleet`: the operator's program.
+//! `goldfleet`, the program for operators.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use goldfleet_dispatcher::cli::run::run;
 use goldfleet_runtime::error_chain::error_chain;
 
 fn main() -> ExitCode {
-    // Exits if a shell asks for completions, see `goldfleet completions`.
+    // This call exits if a shell asks for completions, see `goldfleet completions`.
     CompleteEnv::with_factory(Arguments::command).complete();
     let arguments = Arguments::parse();
     let (mut out, mut notes) = (ResultWriter::default(), NoteWriter::default());
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let (code, hint) = (error.exit_code(), error.hint());
-            // If standard error cannot be written to, there is nowhere left to report that.
+            // If standard error cannot be written to, the failure cannot be reported.
             let _ = writeln!(std::io::stderr(), "error: {}", error_chain(&error));
             if let Some(hint) = hint {
                 let _ = writeln!(std::io::stderr(), "hint: {hint}");

@@ -1,4 +1,4 @@
-//! Arguments of a call that outlive whoever makes it: taken as owned values, and lent again as the call wants them.
+//! Arguments of a call that outlive the caller: they are copied to owned values, and borrowed again for the call.
 
 use std::borrow::Borrow;
 use std::ops::Range;
@@ -8,13 +8,13 @@ use bytes::Bytes;
 use goldfleet_model::message::QueueName;
 use goldfleet_ports::blob_store::{Checksums, Fence};
 
-/// An argument, as a value of its own.
+/// An argument that can be copied to an owned value.
 pub(crate) trait ToOwnedArg {
     type Owned: Clone + Send + Sync + 'static;
     fn to_owned_arg(self) -> Self::Owned;
 }
 
-/// An owned argument, as a call wants it.
+/// An owned argument that can be passed to a call.
 pub(crate) trait AsArg<'a, A> {
     fn as_arg(&'a self) -> A;
 }
@@ -45,7 +45,7 @@ impl<'a, O: Borrow<T>, T: ?Sized> AsArg<'a, Option<&'a T>> for Option<O> {
     }
 }
 
-/// What is passed by value is cloned.
+/// Arguments that are passed by value are cloned.
 macro_rules! by_value {
     ($($type:ty),*) => { $(
         impl ToOwnedArg for $type {

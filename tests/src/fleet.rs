@@ -1,4 +1,4 @@
-//! A small fleet in this process: two subscriptions in two regions, a golden VHD of a few chunks.
+//! A small fleet in this process: two subscriptions in two regions, and a golden VHD of a few chunks.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -33,20 +33,20 @@ use crate::process_fixture;
 
 const MIB: u64 = 1 << 20;
 
-/// How long a job of the small fleet may take before something must be wrong.
+/// The time limit for a job of the small fleet. A longer run means that something is wrong.
 const TOO_LONG: Duration = Duration::from_secs(60);
 
-/// A fleet in a folder of its own.
+/// A fleet in a temporary directory.
 pub struct InProcessFleet {
     folder: TempDir,
     /// The configuration.
     pub config: Arc<Config>,
-    /// The ports, without faults.
+    /// The ports, without injected faults.
     pub ports: Ports,
 }
 
 impl InProcessFleet {
-    /// A new fleet with a golden VHD, and nothing uploaded.
+    /// A new fleet with a golden VHD and no uploads.
     #[must_use]
     pub fn new() -> Self {
         let toml = process_fixture::SOURCE.to_owned()
@@ -60,7 +60,7 @@ impl InProcessFleet {
         Self::with(&toml, &process_fixture::targets(2, &["westeurope", "eastus"]), &process_fixture::golden())
     }
 
-    /// A new fleet of this configuration, targets and golden VHD.
+    /// A new fleet with this configuration, targets and golden VHD.
     #[must_use]
     pub fn with(config: &str, targets: &str, golden: &GoldenSpec) -> Self {
         let folder = TempDir::new().unwrap();
@@ -72,45 +72,45 @@ impl InProcessFleet {
         Self { folder, config: Arc::new(config), ports }
     }
 
-    /// The golden VHD.
+    /// The path of the golden VHD.
     #[must_use]
     pub fn golden(&self) -> PathBuf {
         self.folder.path().join("golden.vhd")
     }
 
-    /// The directory cloud.
+    /// The path of the directory cloud.
     #[must_use]
     pub fn cloud(&self) -> PathBuf {
         self.folder.path().join("cloud")
     }
 
-    /// Gives the golden VHD other data at one place: one chunk changes.
+    /// Changes the data of one chunk of the golden VHD.
     pub fn change_golden(&self) {
         let file = OpenOptions::new().write(true).open(self.golden()).unwrap();
         file.write_all_at(&[0x5a; 4096], 7 * MIB).unwrap();
     }
 
-    /// Puts the targets in eastus into ring 1.
+    /// Moves the targets in eastus to ring 1.
     pub fn put_eastus_in_ring_1(&self) {
         let path = self.folder.path().join("targets.toml");
         let targets = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, targets.replace("region = \"eastus\"", "region = \"eastus\"\nring = 1")).unwrap();
     }
 
-    /// Takes all managed images away.
+    /// Deletes all managed images.
     pub fn delete_all_images(&self) {
         std::fs::remove_dir_all(self.cloud().join("subscriptions")).unwrap();
     }
 
-    /// Takes the managed images in eastus away.
+    /// Deletes the managed images in eastus.
     pub fn delete_eastus_images(&self) {
         for file in self.images().into_keys().filter(|file| file.to_string_lossy().contains("eastus")) {
             std::fs::remove_file(file).unwrap();
         }
     }
 
-    /// Makes the golden VHD anew, as a tool would: with an id of its own, other data in one chunk, half of another's data
-    /// gone, all of a third's gone, data where there was none, and one chunk as it was.
+    /// Rebuilds the golden VHD as an image tool would: with a new unique id, other data in one chunk, half of the data
+    /// of another removed, all data of a third removed, data where there was none, and one chunk unchanged.
     pub fn rebuild_golden(&self) {
         let file = OpenOptions::new().write(true).open(self.golden()).unwrap();
         file.write_all_at(&[0x5a; 4096], 7 * MIB).unwrap();
@@ -120,7 +120,7 @@ impl InProcessFleet {
         file.write_all_at(&Footer::fixed_for(24 * MIB, 0xface).to_bytes(), 24 * MIB).unwrap();
     }
 
-    /// A control context with the fleet's own ports.
+    /// A control context with the fleet's ports.
     #[must_use]
     pub fn control_with_own_ports(&self) -> ControlContext {
         self.control_with(self.ports.clone())
@@ -132,7 +132,7 @@ impl InProcessFleet {
         ControlContext::new(ports, Arc::clone(&self.config), "test")
     }
 
-    /// Settings of a worker that does not wait long for anything.
+    /// Settings of a worker with short waits.
     #[must_use]
     pub fn settings(&self) -> WorkerSettings {
         WorkerSettings {
@@ -143,7 +143,7 @@ impl InProcessFleet {
             retry_base: Duration::from_millis(5),
             retry_cap: Duration::from_millis(50),
             poll: Duration::from_millis(20),
-            // Off by default; here copies of later versions shall go that way.
+            // Off by default. Here, copies of later versions must use it.
             clone_and_patch: true,
             ..WorkerSettings::default()
         }
@@ -152,15 +152,15 @@ impl InProcessFleet {
     /// Uploads the golden VHD.
     ///
     /// # Errors
-    /// The upload's.
+    /// Those of the upload.
     pub async fn upload(&self, ports: &Ports, version: &str) -> Result<UploadResult, UploadError> {
         self.upload_as(ports, "golden", version, &|_| {}).await
     }
 
-    /// Uploads the golden VHD as a version of this image, and tells how far it is.
+    /// Uploads the golden VHD as a version of this image, and reports progress.
     ///
     /// # Errors
-    /// The upload's.
+    /// Those of the upload.
     pub async fn upload_as(
         &self,
         ports: &Ports,
@@ -179,7 +179,7 @@ impl InProcessFleet {
         upload(&self.control_with(ports.clone()), &asked, watch, &CancellationToken::new()).await
     }
 
-    /// Uploads the golden VHD as a version of the golden image to the source store of this control context's configuration.
+    /// Uploads the golden VHD as a version of the golden image to the source store of this control context.
     pub async fn upload_with(&self, control: &ControlContext, version: &str) -> UploadResult {
         let asked = UploadRequest {
             file: self.golden(),
@@ -192,19 +192,19 @@ impl InProcessFleet {
         upload(control, &asked, &|_| {}, &CancellationToken::new()).await.unwrap()
     }
 
-    /// Gives up a version of the golden image. Returns whether there was one.
+    /// Deletes a version of the golden image. Returns whether it existed.
     pub async fn delete_version(&self, version: &str) -> bool {
         delete_version(&self.control_with_own_ports(), &"golden".parse().unwrap(), &version.parse().unwrap())
             .await
             .unwrap()
     }
 
-    /// Asks for a version at all targets.
+    /// Requests a version at all targets.
     pub async fn request(&self, version: &str) -> JobId {
         self.request_with(version, false).await
     }
 
-    /// Asks for a version at all targets; every ring after the first waits for approval.
+    /// Requests a version at all targets, with approval of every ring after the first.
     pub async fn request_with_approval(&self, version: &str) -> JobId {
         self.request_with(version, true).await
     }
@@ -217,33 +217,35 @@ impl InProcessFleet {
             .id
     }
 
-    /// Uploads the golden VHD as a version and asks for it at all targets.
+    /// Uploads the golden VHD as a version, and requests it at all targets.
     pub async fn request_after_upload(&self, version: &str) -> JobId {
         self.upload(&self.ports, version).await.unwrap();
         self.request(version).await
     }
 
-    /// The same, and its operations are in the table and announced.
+    /// As [`Self::request_after_upload`], and also fans out the job.
     pub async fn plan_job(&self, version: &str) -> JobId {
         let job = self.request_after_upload(version).await;
         fan_out(&self.control_with_own_ports(), &job).await.unwrap();
         job
     }
 
-    /// Asks for a version that was uploaded, and runs its job on these ports to the end.
+    /// Requests an uploaded version, and runs its job on these ports to the end.
     pub async fn request_and_run(&self, ports: &Ports, version: &str, workers: usize) -> (JobId, Status) {
         let job = self.request(version).await;
         let status = self.run(ports, workers, &job).await;
         (job, status)
     }
 
-    /// Uploads the golden VHD as a version, asks for it, and runs its job to the end: all but the request on these ports.
+    /// Uploads the golden VHD as a version, requests it, and runs its job to the end. Everything except the request
+    /// uses these ports.
     pub async fn roll_out(&self, ports: &Ports, version: &str, workers: usize) -> (JobId, Status) {
         self.upload(ports, version).await.unwrap();
         self.request_and_run(ports, version, workers).await
     }
 
-    /// Rolls version 1 out while the account of one target can't be used. Afterwards it can, and nothing is left of its message.
+    /// Rolls out version 1 while the account of one target is unusable. Afterwards the account is usable, and the dead
+    /// letter is deleted.
     pub async fn roll_out_with_one_failure(&self) -> (JobId, Status) {
         self.upload(&self.ports, "1").await.unwrap();
         self.block_path("stage2westeurope");
@@ -253,17 +255,17 @@ impl InProcessFleet {
         ended
     }
 
-    /// Puts something in the way of what is to be in the cloud, such as an account, so that it can't be used.
+    /// Creates an obstacle at a path of the cloud, such as an account, so that it is unusable.
     pub fn block_path(&self, name: &str) {
         std::fs::write(self.cloud().join(name), "in the way").unwrap();
     }
 
-    /// Takes it away again.
+    /// Removes the obstacle.
     pub fn unblock_path(&self, name: &str) {
         std::fs::remove_file(self.cloud().join(name)).unwrap();
     }
 
-    /// Takes the messages away that were given up. Returns how many there were.
+    /// Deletes the dead letters. Returns how many there were.
     pub async fn drain_dead_letters(&self) -> usize {
         let mut count = 0;
         loop {
@@ -278,12 +280,12 @@ impl InProcessFleet {
         }
     }
 
-    /// Tries again what failed of a job or was cancelled. Returns how many operations that are.
+    /// Retries what failed or was cancelled in a job. Returns the number of operations.
     pub async fn retry(&self, job: &JobId) -> usize {
         retry(&self.control_with_own_ports(), job, &RetryFilter::default()).await.unwrap()
     }
 
-    /// The same, and runs the job to the only good end there is.
+    /// Retries a job, runs it to the end, and asserts that everything is done.
     pub async fn retry_and_run(&self, job: &JobId) -> usize {
         let count = self.retry(job).await;
         self.run(&self.ports, 1, job).await;
@@ -316,7 +318,7 @@ impl InProcessFleet {
 
     async fn ended(&self, job: &JobId) -> Status {
         loop {
-            // One look at the job's row: what it says of its end and the status belong together.
+            // Read the job's row once, so that its state and the status are consistent.
             let row = self.ports.table.job(job).await.unwrap().unwrap().value;
             let status = status(&self.control_with_own_ports(), &row).await.unwrap();
             if status.state != ReportedState::Running && row.state.is_terminal() {
@@ -326,12 +328,12 @@ impl InProcessFleet {
         }
     }
 
-    /// How far a job is.
+    /// The status of a job.
     pub async fn status(&self, job: &JobId) -> Status {
         status(&self.control_with_own_ports(), &self.ports.table.job(job).await.unwrap().unwrap().value).await.unwrap()
     }
 
-    /// The managed images that there are: file and content.
+    /// The managed images: file and content.
     #[must_use]
     pub fn images(&self) -> BTreeMap<PathBuf, serde_json::Value> {
         let mut images = BTreeMap::new();
@@ -342,7 +344,7 @@ impl InProcessFleet {
         images
     }
 
-    /// The chunks that a store has, by name and length.
+    /// The chunks in a store, by name and length.
     #[must_use]
     pub fn chunks(&self, account: &str, container: &str) -> BTreeMap<PathBuf, u64> {
         let mut chunks = BTreeMap::new();
@@ -352,8 +354,8 @@ impl InProcessFleet {
         chunks
     }
 
-    /// Checks that a job came to the only good end there is: all succeeded, one image a target, every VHD whole, every
-    /// operation done once, no message left.
+    /// Asserts that a job succeeded completely: all operations succeeded, there is one image per target, every VHD is
+    /// correct, every operation ran once, and no message is left.
     pub async fn assert_all_done(&self, job: &JobId) {
         let status = self.status(job).await;
         assert_eq!(status.state, ReportedState::Succeeded, "{status:#?}");
@@ -387,7 +389,7 @@ impl InProcessFleet {
         assert!(done.values().all(|count| *count == 1), "done more than once: {done:#?}");
     }
 
-    /// Messages that were sent twice may come after the end; workers take them away as they come.
+    /// Messages that were sent twice may arrive after the end of the job. Workers delete them.
     async fn assert_no_messages(&self) {
         assert_eq!(self.ports.queue.depth(QueueName::DeadLetter).await.unwrap(), 0, "a message was given up");
     }

@@ -1,5 +1,4 @@
-//! Ports with something between them and whoever calls: it sees every call, and decides whether and when it is made, and what
-//! is answered.
+//! Ports with an interceptor. It sees every call, and decides whether and when the call is made, and what it returns.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -28,28 +27,29 @@ use goldfleet_ports::{ETag, Ports, Versioned};
 
 use crate::call_args::{AsArg, ToOwnedArg};
 
-/// A call of a port, before it is made. It owns what it was called with: whoever called may be gone by the time it is made.
+/// A call of a port, before it is made. It owns its arguments, because the caller may no longer exist when the call is
+/// made.
 pub struct Call<'a, T> {
-    /// The port and its method, as in `Queue.send`.
+    /// The port and its method, such as `Queue.send`.
     pub name: &'static str,
-    /// What it was called with.
+    /// The arguments.
     pub arguments: &'a [&'a (dyn Any + Sync)],
     /// Makes the call.
     pub make: BoxFuture<'static, PortResult<T>>,
 }
 
-/// What comes between ports and whoever calls them.
+/// Intercepts the calls of ports.
 pub trait Interceptor: Send + Sync + 'static {
-    /// Makes a call, or does not; or makes it later, or more; and answers.
+    /// Makes a call now, later, several times or not at all, and returns a result.
     fn call<T: Send + 'static>(&self, call: Call<'_, T>) -> impl Future<Output = PortResult<T>> + Send;
 
-    /// What is told of a copy that the service makes.
+    /// The reported status of a copy that the service makes.
     fn copy_status(&self, status: Option<CopyStatus>) -> Option<CopyStatus> {
         status
     }
 }
 
-/// The same ports, with `interceptor` in between. The clock stays as it is.
+/// Wraps the ports with `interceptor`. The clock is not wrapped.
 #[must_use]
 pub fn intercepted<M: Interceptor>(ports: &Ports, interceptor: &Arc<M>) -> Ports {
     Ports {
@@ -61,13 +61,13 @@ pub fn intercepted<M: Interceptor>(ports: &Ports, interceptor: &Arc<M>) -> Ports
     }
 }
 
-/// A port and what comes before it.
+/// A port and its interceptor.
 struct Intercepted<M, P: ?Sized> {
     interceptor: Arc<M>,
     port: Arc<P>,
 }
 
-/// One call of a port's method, with arguments of its own.
+/// One call of a port's method, with owned arguments.
 macro_rules! call {
     ($self:ident, $port:ident.$name:ident($($arg:ident),*)) => {{
         $(let $arg = ToOwnedArg::to_owned_arg($arg);)*
@@ -79,7 +79,7 @@ macro_rules! call {
     }};
 }
 
-/// Writes the methods of a port, each as an intercepted call, beside those that are written out.
+/// Implements the methods of a port as intercepted calls, besides those that are implemented explicitly.
 macro_rules! intercept {
     ($port:ident { $($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)* } $(also { $($method:item)* })?) => {
         #[async_trait]

@@ -1,4 +1,4 @@
-//! Real processes of a fleet, in a folder of its own with a configuration, targets and a golden VHD.
+//! Real processes of a fleet, in a temporary directory with a configuration, targets and a golden VHD.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long a job of a small fleet may take before something must be wrong.
+/// The time limit for a job of a small fleet. A longer run means that something is wrong.
 const TEST_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// What a configuration can't leave out.
+/// The part that every configuration needs.
 pub const SOURCE: &str = r#"
 [source]
 subscription = "00000000-0000-0000-0000-000000000000"
@@ -30,11 +30,12 @@ pub fn golden() -> GoldenSpec {
     GoldenSpec::spread(24 << 20, Generation::V2, 1 << 20, 4, 1)
 }
 
-/// The variable that names the folder of programs that are built already. Under `cargo nextest` every test is a process, and
-/// each would ask cargo to build them.
+/// The variable that names the directory of already built programs. Under `cargo nextest` every test is a process, and
+/// each would otherwise run cargo to build them.
 const PROGRAMS: &str = "GOLDFLEET_PROGRAMS";
 
-/// The folder of the programs: the one that `GOLDFLEET_PROGRAMS` names, else they are built once in this process.
+/// The directory of the programs: the one that `GOLDFLEET_PROGRAMS` names. Otherwise they are built once in this
+/// process.
 #[must_use]
 pub fn programs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
@@ -55,7 +56,7 @@ pub fn programs() -> &'static Path {
     })
 }
 
-/// Takes away what cargo tells a test's process of its own package, as that would have some dependencies built anew.
+/// Removes the variables that cargo sets for the package of the test. They would cause some dependencies to be rebuilt.
 pub fn clear_cargo_env(command: &mut Command) {
     let kept = ["CARGO_HOME", "CARGO_TARGET_DIR", "CARGO_BUILD_", "CARGO_PROFILE_"];
     let ours = |name: &str| name.starts_with("CARGO_") && !kept.iter().any(|kept| name.starts_with(kept));
@@ -64,7 +65,7 @@ pub fn clear_cargo_env(command: &mut Command) {
     }
 }
 
-/// A process that does not outlive its test.
+/// A process that is killed at the end of its test.
 pub struct Process(pub Child);
 
 impl Drop for Process {
@@ -88,13 +89,13 @@ impl Process {
     }
 }
 
-/// A folder with a configuration, targets and a golden VHD.
+/// A directory with a configuration, targets and a golden VHD.
 pub struct ProcessFixture {
     folder: TempDir,
 }
 
 impl ProcessFixture {
-    /// A place with these files.
+    /// Creates a directory with these files.
     #[must_use]
     pub fn new(config: &str, targets: &str, golden: &GoldenSpec) -> Self {
         let folder = TempDir::new().unwrap();
@@ -104,13 +105,13 @@ impl ProcessFixture {
         Self { folder }
     }
 
-    /// A file in the folder.
+    /// The path of a file in the directory.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// A program that will run in the folder.
+    /// A command that runs a program in the directory.
     #[must_use]
     pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(programs().join(program));
@@ -119,26 +120,26 @@ impl ProcessFixture {
         command
     }
 
-    /// A program that runs in the folder.
+    /// Starts a program in the directory.
     #[must_use]
     pub fn start(&self, program: &str, arguments: &[&str]) -> Process {
         let mut command = self.command(program, arguments);
         Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
-    /// Runs `goldfleet` to its end.
+    /// Runs `goldfleet` and waits for its end.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command("goldfleet", arguments).output().unwrap()
     }
 
-    /// Runs `goldfleet`, which must exit with 0.
+    /// Runs `goldfleet` and asserts exit code 0.
     pub fn succeed(&self, arguments: &[&str]) {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// What `goldfleet` says as JSON.
+    /// Runs `goldfleet`, and returns its JSON output.
     #[must_use]
     pub fn json(&self, arguments: &[&str]) -> Value {
         let output = self.run(&[arguments, &["--output", "json"]].concat());
@@ -146,13 +147,13 @@ impl ProcessFixture {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{arguments:?}: {error}"))
     }
 
-    /// The arguments that upload the golden VHD, and more.
+    /// The arguments that upload the golden VHD, followed by `more`.
     #[must_use]
     pub fn upload<'a>(&self, more: &[&'a str]) -> Vec<&'a str> {
         [&["upload", "golden.vhd", "--image", "golden", "--version", "1", "--os", "linux"], more].concat()
     }
 
-    /// Waits until something holds.
+    /// Waits until a condition on the status holds.
     pub fn wait_until(&self, what: &str, mut holds: impl FnMut(&Value) -> bool) -> Value {
         let begun = Instant::now();
         loop {
@@ -170,7 +171,7 @@ impl ProcessFixture {
         self.wait_until("an end", |status| status["state"] != "running" && status["state"] != "requested")
     }
 
-    /// Checks that all operations of the job succeeded, each once.
+    /// Asserts that all operations of the job succeeded, each once.
     pub fn assert_succeeded_once(&self, targets: usize) {
         let status = self.json(&["status"]);
         assert_eq!(status["state"], "succeeded", "{status:#}");
@@ -188,7 +189,7 @@ impl ProcessFixture {
     }
 }
 
-/// Whoever ends an operation is the one who claimed it last: a worker whose lease was taken over records nothing.
+/// Asserts that the worker that claimed an operation last has ended it: a worker that lost its lease records nothing.
 fn assert_ended_by_last_claimer(events: &Value) {
     let mut claims = BTreeMap::<&str, &str>::new();
     for event in events.as_array().unwrap() {
@@ -201,7 +202,7 @@ fn assert_ended_by_last_claimer(events: &Value) {
     }
 }
 
-/// The targets file's text for the first `subscriptions` subscriptions in each of the regions.
+/// The content of a targets file for the first `subscriptions` subscriptions in each of the regions.
 #[must_use]
 pub fn targets(subscriptions: u32, regions: &[&str]) -> String {
     let target = |n: u32, region: &str| {

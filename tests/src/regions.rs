@@ -11,7 +11,7 @@ use goldfleet_rates::Rates;
 
 const GIB: u64 = 1 << 30;
 
-/// The 25 regions whose accounts have the higher limits, and 5 more.
+/// The 25 regions whose accounts have the higher limits, and 5 others.
 pub const THIRTY: [&str; 30] = [
     "australiaeast",
     "brazilsouth",
@@ -45,14 +45,14 @@ pub const THIRTY: [&str; 30] = [
     "uaenorth",
 ];
 
-/// The most that egress from these regions to the others may be of the star's.
+/// The maximum cost of egress from these regions to the others, as a share of the cost of the star.
 pub const MAX_STAR_SHARE: [(&str, f64); 4] =
     [("brazilsouth", 0.25), ("westeurope", 0.82), ("eastus", 0.82), ("japaneast", 0.50)];
 
-/// The cheapest plan for 30 GiB to so many subscriptions in each region.
+/// The cheapest plan for 30 GiB to this many subscriptions in each region.
 ///
 /// # Errors
-/// Where a region's name is none.
+/// If the name of a region is not valid.
 pub fn plan(source: &str, regions: &[&str], subscriptions: u32, rates: &Rates) -> anyhow::Result<Plan> {
     let source = Store { region: source.parse()?, account: "goldsource".parse()?, container: "golden".parse()? };
     let mut targets = Vec::new();

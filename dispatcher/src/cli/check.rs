@@ -13,7 +13,7 @@ use crate::terminal::color::Tone;
 /// `goldfleet check`.
 ///
 /// # Errors
-/// Where the console cannot be written to.
+/// If the console cannot be written to.
 pub fn run(files: &[PathBuf], checks: &ImageChecks, console: &mut Console<'_>) -> io::Result<u8> {
     let mut reports = Vec::with_capacity(files.len());
     for file in files {
@@ -25,7 +25,8 @@ pub fn run(files: &[PathBuf], checks: &ImageChecks, console: &mut Console<'_>) -
     }
     match reports.as_slice() {
         _ if console.output != Output::Json => {}
-        // One file is one object, as it was before several could be given.
+        // The report of one file is an object, not an array of one. Programs that read the output of a single check
+        // rely on it.
         [report] => write_json(console.out, report)?,
         reports => write_json(console.out, &reports)?,
     }
@@ -44,10 +45,10 @@ fn write_checked(file: &Path, report: &ImageReport, console: &mut Console<'_>) -
     writeln!(console.out, "{}: {verdict} as an OS disk{size}{generation}", file.display())
 }
 
-/// Prints why an upload was refused: on standard error, or as the result where that is JSON.
+/// Prints why an upload was refused: to standard error, or as the result if the output is JSON.
 ///
 /// # Errors
-/// Where the console cannot be written to.
+/// If the console cannot be written to.
 pub fn write_report(report: &ImageReport, console: &mut Console<'_>) -> io::Result<()> {
     match console.output {
         Output::Json => write_json(console.out, report),
@@ -55,7 +56,7 @@ pub fn write_report(report: &ImageReport, console: &mut Console<'_>) -> io::Resu
     }
 }
 
-/// Writes the findings of a check that has passed, such as the changes to the disk, for people.
+/// Writes the findings of a successful check for people, such as changes to the disk.
 ///
 /// # Errors
 /// If the console cannot be written to.

@@ -1,4 +1,4 @@
-//! Which job a command works on. A command that changes a job never guesses it.
+//! Selects the job that a command works on. A command that changes a job never guesses.
 
 use std::fmt::Write as _;
 use std::str::FromStr;
@@ -12,13 +12,13 @@ use super::error::CommandError;
 use super::output::Console;
 use crate::control::context::{ControlContext, ControlError};
 
-/// The length of a whole job id, such as `20261121-041502-7f3a`. See [`JobId::new`].
+/// The length of a complete job id, such as `20261121-041502-7f3a`. See [`JobId::new`].
 const WHOLE: usize = 20;
 
-/// How many matching or open jobs an error lists.
+/// How many matching or open jobs an error message lists.
 const LISTED: usize = 5;
 
-/// A job id, or the beginning of one.
+/// A job id, or a prefix of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobPrefix(JobId);
 
@@ -26,7 +26,6 @@ impl FromStr for JobPrefix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A prefix consists of the same characters as an id.
         text.parse().map(Self).map_err(|_| {
             "use a job id such as '20261121-041502-7f3a', or an unambiguous prefix of one ('goldfleet jobs' lists them)"
                 .to_owned()
@@ -37,9 +36,9 @@ impl FromStr for JobPrefix {
 /// The job whose id is or starts with `prefix`.
 ///
 /// # Errors
-/// [`ControlError::NoSuchJob`] where no id matches, [`ControlError::Refused`] where several do.
+/// [`ControlError::NoSuchJob`] if no id matches, [`ControlError::Refused`] if several match.
 pub async fn find(control: &ControlContext, JobPrefix(prefix): &JobPrefix) -> Result<Versioned<Job>, ControlError> {
-    // A whole id costs one read, however many jobs there are.
+    // A complete id costs one read, no matter how many jobs there are.
     if let Some(job) = control.ports.table.job(prefix).await? {
         return Ok(job);
     }
@@ -59,10 +58,10 @@ pub async fn find(control: &ControlContext, JobPrefix(prefix): &JobPrefix) -> Re
     }
 }
 
-/// The job that a command shows: the one that is named, or the newest.
+/// The job that a command shows: the named one, or the newest.
 ///
 /// # Errors
-/// [`ControlError`] where there is none, or the name is ambiguous.
+/// [`ControlError`] if there is no such job, or if the prefix is ambiguous.
 pub async fn shown(control: &ControlContext, given: Option<&JobPrefix>) -> Result<Versioned<Job>, ControlError> {
     match given {
         Some(prefix) => find(control, prefix).await,
@@ -70,11 +69,11 @@ pub async fn shown(control: &ControlContext, given: Option<&JobPrefix>) -> Resul
     }
 }
 
-/// The job that a command changes: the one that is named, or the only open job if the operator confirms it.
+/// The job that a command changes: the named one, or the only open job after the operator confirmed it.
 ///
 /// # Errors
-/// [`CommandError::NotNamed`] where no job is named and there is not exactly one open job, or nobody can be asked;
-/// [`CommandError::Declined`] where the operator says no.
+/// [`CommandError::NotNamed`] if no job is named and there is not exactly one open job, or if no operator can be asked;
+/// [`CommandError::Declined`] if the operator answers no.
 pub async fn changed(
     control: &ControlContext,
     command: &'static str,

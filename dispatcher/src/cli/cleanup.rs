@@ -48,7 +48,7 @@ pub async fn run(
     }
     match &arguments.job {
         Some(job) => cleanup_vhds(control, job, mode, console).await,
-        // The parser requires one of them.
+        // The argument parser requires one of them.
         None => Ok(DONE),
     }
 }
@@ -66,7 +66,7 @@ async fn cleanup_vhds(
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": job, "removed": done }))?;
     } else {
-        // Every target in a dry run, else those that need attention.
+        // A dry run shows every target. Otherwise only targets that need attention are shown.
         let shown = |target: &&CleanedTarget| match target.result {
             Cleaned::Deleted => mode == Mode::DryRun,
             Cleaned::Left | Cleaned::Failed => true,
@@ -135,7 +135,7 @@ async fn cleanup_chunks(
     Ok(if done.failed.is_empty() { DONE } else { FAILED })
 }
 
-/// What a collection did, in a sentence.
+/// One sentence that summarises a collection.
 fn sum(done: &CollectionReport) -> String {
     let (number, bytes, verb) = match done.dry_run {
         true => (done.garbage, done.garbage_bytes, "would be deleted"),
@@ -145,7 +145,7 @@ fn sum(done: &CollectionReport) -> String {
     format!("{number} of {chunks} in {stores} {verb}, {}", HumanBytes(bytes))
 }
 
-/// What a collection would delete from each store.
+/// Writes what a collection would delete from each store.
 fn write_garbage(done: &CollectionReport, console: &mut Console<'_>) -> io::Result<()> {
     let lines = done.by_store.iter().map(|one| {
         let bytes = HumanBytes(one.garbage_bytes).to_string();
@@ -187,7 +187,7 @@ async fn cleanup_history(
     Ok(DONE)
 }
 
-/// Prints what was done: as a value for programs, or a sentence for people.
+/// Prints the result: JSON for programs, or one sentence for people.
 fn print_result(value: &Value, text: &str, console: &mut Console<'_>) -> io::Result<()> {
     match console.output {
         Output::Json => write_json(console.out, value),

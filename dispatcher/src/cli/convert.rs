@@ -93,7 +93,7 @@ fn say_converted(
     Ok(())
 }
 
-/// Whether two paths are the same file, also by links.
+/// Whether two paths refer to the same file, including through links.
 fn same_file(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let identity = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();

@@ -32,7 +32,7 @@ pub async fn upload_command(
 ) -> Result<u8, CommandError> {
     let selection = arguments.selection.selectors();
     if !arguments.no_dispatch {
-        // A mistake in the selection must not show up only after an upload of an hour.
+        // Check the selection first. An error in it must not appear only after an upload of an hour.
         selected_targets(control, &selection)?;
     }
     let asked = UploadRequest {
@@ -109,7 +109,7 @@ fn print_uploaded(uploaded: &UploadResult, console: &mut Console<'_>) -> Result<
     Ok(())
 }
 
-/// Rings wait for approval where the command or the configuration says so.
+/// Rings wait for approval if the command or the configuration requires it.
 fn terms(control: &ControlContext, arguments: &NewJobArguments) -> Terms {
     Terms { approve: arguments.approve || control.config.dispatch.approve, note: arguments.note.clone() }
 }
@@ -134,7 +134,7 @@ pub async fn dispatch_command(
     finish_command(control, &requested.job.id, arguments.wait, console, stop, None).await
 }
 
-/// Ends a command that created or reopened a job: prints which, or waits for its end.
+/// Ends a command that created or reopened a job: prints the job, or waits until it ends.
 ///
 /// # Errors
 /// [`CommandError`].
@@ -159,7 +159,7 @@ pub async fn finish_command(
         return Ok(DONE);
     }
     let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
-    // With embedded coordination, possibly no other process does the work.
+    // With embedded coordination there may be no other process that does the work.
     let local = matches!(control.config.coordination, Coordination::Embedded(_)).then(|| LocalFleet::start(control));
     let finish = if local.is_some() { FinishedBy::ThisProcess } else { FinishedBy::Fleet };
     let status = follow(control, job, finish, &progress, stop).await;

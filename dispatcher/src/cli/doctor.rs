@@ -8,10 +8,10 @@ use super::output::{Console, Output, write_json};
 use crate::control::context::ControlContext;
 use crate::control::doctor::{Level, examine};
 
-/// `goldfleet doctor`: one line per finding.
+/// `goldfleet doctor`: prints one line per finding.
 ///
 /// # Errors
-/// Where the targets file cannot be read, or the console cannot be written to.
+/// If the targets file cannot be read, or the console cannot be written to.
 pub async fn run(control: &ControlContext, console: &mut Console<'_>) -> Result<u8, CommandError> {
     let findings = examine(control, goldfleet_connect::open_inspector(&control.config)?).await?;
     let of = |level: Level| findings.iter().filter(|finding| finding.level == level).count();

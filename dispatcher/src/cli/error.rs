@@ -1,4 +1,4 @@
-//! Why a command ended without its result, and what the program exits with.
+//! The errors of commands, and the exit codes of the program.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,48 +18,48 @@ use crate::dashboard::DashboardError;
 use crate::simulate::demo::DemoError;
 use crate::simulate::rehearse::RehearsalError;
 
-/// All done.
+/// Success.
 pub const DONE: u8 = 0;
-/// Some operation failed.
+/// An operation failed.
 pub const FAILED: u8 = 1;
-/// Bad usage, configuration or input.
+/// Invalid usage, configuration or input.
 pub const USAGE: u8 = 2;
-/// A service refused or could not be reached.
+/// A service refused a request or could not be reached.
 pub const SERVICE: u8 = 3;
-/// Interrupted.
+/// The command was interrupted.
 pub const INTERRUPTED: u8 = 130;
 
-/// Why a command ended without its result.
+/// Why a command ended without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The configuration.
+    /// The configuration is not valid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The log filter.
+    /// The log filter is not valid.
     #[error(transparent)]
     Filter(#[from] telemetry::InvalidFilter),
-    /// The adapters.
+    /// An adapter could not be created.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// The targets file.
+    /// A command on the targets file failed.
     #[error(transparent)]
     Targets(#[from] TargetsError),
-    /// Jobs.
+    /// A command on jobs, images or stores failed.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// The upload.
+    /// An upload failed.
     #[error(transparent)]
     Upload(#[from] UploadError),
-    /// A disk image that cannot be converted.
+    /// A disk image cannot be converted.
     #[error(transparent)]
     Convert(#[from] ConvertError),
-    /// The file to write is also read.
+    /// The output file is also the input file.
     #[error("{} is one of the files that are read: name another file to write", .0.display())]
     SameFile(PathBuf),
-    /// The demonstration.
+    /// The demonstration failed.
     #[error(transparent)]
     Demo(#[from] DemoError),
-    /// The dashboard.
+    /// The dashboard failed.
     #[error(transparent)]
     Dashboard(#[from] DashboardError),
     /// The dispatcher has no health endpoint.
@@ -68,35 +68,35 @@ pub enum CommandError {
     /// The dispatcher is not healthy.
     #[error("the dispatcher at {at} is not healthy: {source}")]
     Unhealthy {
-        /// The address of its health endpoint.
+        /// The address of the health endpoint.
         at: SocketAddr,
-        /// What it answered, if it did.
+        /// What the endpoint answered, or why it did not answer.
         source: io::Error,
     },
-    /// A command that changes a job was given none.
+    /// No job was named for a command that changes a job.
     #[error("no job given; {open}")]
     NotNamed {
         /// The command.
         command: &'static str,
-        /// Which jobs are open.
+        /// The open jobs.
         open: String,
     },
-    /// The operator did not confirm.
+    /// The operator did not confirm the command.
     #[error("not confirmed: nothing was changed")]
     Declined,
-    /// There is no such code or topic.
+    /// The code or topic is unknown.
     #[error("{0}")]
     Unknown(String),
-    /// The rehearsal.
+    /// The rehearsal failed.
     #[error(transparent)]
     Rehearsal(#[from] RehearsalError),
-    /// Standard output, or the runtime.
+    /// Standard output could not be written to, or the async runtime could not be started.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Only a plan can be drawn.
+    /// Only a plan can be drawn as SVG.
     #[error("only 'goldfleet plan' supports --output svg")]
     NoSvg,
-    /// Asked to stop.
+    /// The command was interrupted.
     #[error("interrupted")]
     Interrupted,
 }
@@ -134,7 +134,7 @@ impl CommandError {
         }
     }
 
-    /// What to do next, where the error itself does not say it.
+    /// What to do next, if the error message does not say it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -224,7 +224,7 @@ fn port_hint(error: &PortError) -> Option<&'static str> {
     })
 }
 
-/// What to do about a fault of this machine, where no service and no credential is involved.
+/// What to do about an error of the local machine that involves no service and no credential.
 fn local_hint(code: &str) -> Option<&'static str> {
     Some(match code {
         "credential-unavailable" => {

@@ -15,7 +15,7 @@ use crate::control::images::{ImageLine, UploadLine, images};
 use crate::terminal::color::Tone;
 use crate::terminal::job_view::duration;
 
-/// The state of an upload, in the words of jobs.
+/// The state of an upload, in the terms that are used for jobs.
 #[must_use]
 pub fn upload_state(state: UploadState) -> &'static str {
     match state {
@@ -75,7 +75,7 @@ fn row(line: &ImageLine) -> [Cell; 6] {
     ]
 }
 
-/// Who uploaded a version from which file: too long for a column.
+/// Writes who uploaded a version from which file. This is too long for a table column.
 fn write_origin(line: &ImageLine, console: &mut Console<'_>) -> std::io::Result<()> {
     let (Some(by), Some(file)) = (&line.by, &line.file) else { return Ok(()) };
     writeln!(console.out, "{} {}: uploaded by {by} from {file}", line.image, line.version)

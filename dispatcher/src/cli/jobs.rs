@@ -31,7 +31,8 @@ pub async fn list(
 ) -> Result<u8, CommandError> {
     let limit = if arguments.limit == 0 { usize::MAX } else { arguments.limit };
     let filtered = arguments.image.is_some() || !arguments.states.is_empty();
-    // One more than is shown, to know whether there are more. A filter may leave out any number of jobs.
+    // Read one job more than is shown, to detect whether there are more. With a filter, read all jobs: the filter may
+    // exclude any number of them.
     let jobs = match limit.checked_add(1).filter(|_| !filtered) {
         Some(limit) => control.ports.table.newest_jobs(limit).await?,
         None => control.ports.table.jobs().await?,
@@ -64,7 +65,7 @@ pub async fn list(
     Ok(DONE)
 }
 
-/// A row of the list. The id shows when the job was requested.
+/// A row of the list. The id contains the time of the request.
 fn job_row(row: &Status) -> [Cell; 6] {
     let image = row.phases.delivery();
     let done = image.succeeded + image.skipped;
@@ -111,7 +112,7 @@ pub async fn status_command(
     Ok(status.state.exit_code())
 }
 
-/// Before the first job, there may be an upload.
+/// Shows the uploads. There may be one before the first job exists.
 async fn uploads(control: &ControlContext, console: &mut Console<'_>) -> Result<u8, CommandError> {
     let uploads = control.ports.table.uploads().await?;
     if uploads.is_empty() {

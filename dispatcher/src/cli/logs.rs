@@ -14,11 +14,11 @@ use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
 use crate::control::context::ControlContext;
 
-/// The shortest time between two looks for new events.
+/// The minimum interval between two polls for new events.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How many times longer than the last look took the next one waits at least: reading the events of a large job again and
-/// again must not keep the table busy.
+/// The minimum pause after a poll, as a multiple of the duration of that poll. Reading the events of a large job
+/// repeatedly must not keep the table busy.
 const SHARE: u32 = 4;
 
 /// `goldfleet logs`.
@@ -62,11 +62,12 @@ async fn follow(
     let mut seen = HashSet::new();
     loop {
         let began = Instant::now();
-        // The job before its events: what is appended after its end is read with the next look, or belongs to a retry.
+        // Read the job before its events. An event that is appended after the job has ended is read by the next poll,
+        // or belongs to a retry.
         let ended = control.job(job).await?.value.state.is_terminal();
         let filter = Filter::read(control, job, arguments).await?;
         let events = filter.events(control, job).await?;
-        // Events of several writers need not arrive in the order of their times. A repeated line is a line less.
+        // Events of several writers may arrive out of order. Each event is printed once.
         for event in events.iter().filter(|event| seen.insert(identity(event))) {
             printed += 1;
             if console.output == Output::Json {
@@ -87,19 +88,19 @@ async fn follow(
     }
 }
 
-/// What distinguishes an event from all others of its job.
+/// The values that identify an event within its job.
 fn identity(event: &Event) -> (Option<String>, i128, String, String) {
     let operation = event.operation.as_ref().map(ToString::to_string);
     (operation, event.at.as_nanosecond(), event.what.clone(), event.to.clone())
 }
 
-/// Which events are printed.
+/// Selects the events that are printed.
 struct Filter {
-    /// Only of operations whose id contains this, or that are among `named`.
+    /// Only operations whose id contains this text, or that are in `named`.
     text: Option<String>,
     /// The operations whose kind and place contain the text.
     named: HashSet<OperationId>,
-    /// Only of these operations.
+    /// Only these operations.
     operations: Option<HashSet<OperationId>>,
 }
 

@@ -1,4 +1,4 @@
-//! The command line of `goldfleet`: arguments in, results on standard output, progress and logs on standard error.
+//! The command line of `goldfleet`. Results go to standard output, progress and logs to standard error.
 
 pub mod arguments;
 pub mod check;

@@ -62,7 +62,8 @@ pub fn run(
     Ok(if report.failed == 0 && report.whole { DONE } else { FAILED })
 }
 
-/// What a rehearsal is of: image and targets, configured or made up, and what stores hold of it.
+/// The input of a rehearsal: the image and the targets, configured or generated, and the chunks that stores already
+/// hold.
 struct RehearsalInput {
     image: (ImageRef, Manifest),
     targets: TargetsFile,
@@ -87,8 +88,8 @@ fn rehearsal_input(arguments: &RehearseArguments, config: &Config) -> Result<Reh
     }
 }
 
-/// A version in the configured source store. Where its targets are the configured ones, they and the stores are looked at
-/// as for a real job: who has the version gets nothing, what lies in a store is not moved.
+/// A version in the configured source store. If the targets are the configured ones, targets and stores are inspected
+/// as for a real job: targets that have the version are skipped, and chunks that are in a store are not copied.
 fn uploaded(
     arguments: &RehearseArguments,
     config: &Config,

@@ -29,7 +29,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
     if console.output == Output::Svg && !matches!(arguments.command, Command::Plan { .. }) {
         return Err(CommandError::NoSvg);
     }
-    // These need no configuration, or not always.
+    // These commands need no configuration, or not in every case.
     match &arguments.command {
         Command::Completions { shell } => {
             documents::completions(*shell, console)?;
@@ -68,17 +68,17 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
     }
     let runtime = process::runtime()?;
     let ended = runtime.block_on(with_ports(arguments.command, config, console));
-    // A blocking read that nobody waits for any more must not delay the exit.
+    // A blocking read whose result is no longer needed must not delay the exit.
     runtime.shutdown_background();
     ended
 }
 
-/// What is logged where nothing else is configured.
+/// The default log filter.
 fn default_filter(arguments: &Arguments) -> String {
     match &arguments.command {
         Command::Dispatcher { .. } | Command::Worker { .. } | Command::Dashboard(_) => "info".to_owned(),
         _ if arguments.verbose => "info".to_owned(),
-        // The work is done in this process, and the failures of operations are part of the result.
+        // These commands do the work in this process, and their results include the failures of operations.
         Command::Upload(_) | Command::Dispatch { .. } | Command::Retry(_) => {
             format!("error,{}=warn", upload::LOG_TARGET)
         }
@@ -86,12 +86,12 @@ fn default_filter(arguments: &Arguments) -> String {
     }
 }
 
-/// Who runs the command, as events record it. Services are named as such.
+/// The actor that events record for the command. A service is recorded by the name of the service.
 async fn who(command: &Command, config: &Config, connection: Option<&Connection>) -> String {
     match command {
         Command::Dispatcher { .. } => format!("dispatcher {}", operator::operator()),
         Command::Dashboard(_) => format!("dashboard {}", operator::operator()),
-        // With Azure coordination, each command's first request needs the token that names the principal.
+        // With Azure coordination, the first request of each command needs the token that names the principal.
         _ => operator::signed_in(connection.filter(|_| config.azure_coordination().is_some())).await,
     }
 }
@@ -114,13 +114,13 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         () = stop.cancelled() => return Err(CommandError::Interrupted),
     };
     let control = ControlContext::new(ports, Arc::new(config), who);
-    // These report what cannot be created or reached, item by item.
+    // These commands report each item that cannot be created or reached.
     match command {
         Command::Setup => return run_interruptible(&stop, setup::run(&control, console)).await,
         Command::Doctor => return run_interruptible(&stop, doctor::run(&control, console)).await,
         _ => {}
     }
-    // On Azure, `setup` creates queues and tables: other commands need neither the permission nor the requests.
+    // On Azure, `setup` creates queues and tables. Other commands then need neither the permission nor the requests.
     if control.config.azure_coordination().is_none() || matches!(command, Command::Dispatcher { .. }) {
         control.ports.queue.ensure().await?;
         control.ports.table.ensure().await?;
@@ -168,7 +168,7 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
         }
         Command::Verify(arguments) => run_interruptible(&stop, verify::run(&control, &arguments, console)).await,
         Command::Cleanup(arguments) => run_interruptible(&stop, cleanup::run(&control, &arguments, console)).await,
-        // Carried out before.
+        // These commands were handled above.
         Command::Worker { .. }
         | Command::Health
         | Command::Help { .. }
@@ -186,7 +186,8 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
     }
 }
 
-/// Runs a command that may be dropped at any moment: each of its changes is complete, and the same command does the rest.
+/// Runs a command that may be dropped at any point: each of its changes is complete, and running the command again
+/// finishes the rest.
 async fn run_interruptible(
     stop: &CancellationToken,
     command: impl Future<Output = Result<u8, CommandError>>,

@@ -11,7 +11,7 @@ use crate::terminal::color::Tone;
 /// `goldfleet setup`.
 ///
 /// # Errors
-/// Where the targets file cannot be read, or the console cannot be written to.
+/// If the targets file cannot be read, or the console cannot be written to.
 pub async fn run(control: &ControlContext, console: &mut Console<'_>) -> Result<u8, CommandError> {
     let made = set_up(control).await?;
     let failed = made.iter().filter(|made| made.error.is_some()).count();

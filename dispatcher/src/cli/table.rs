@@ -1,4 +1,4 @@
-//! Tables: they fit the terminal, and no word of them is broken, so that ids can be copied.
+//! Tables that fit the terminal. Words are never broken, so that ids can be copied.
 
 use std::io;
 
@@ -9,16 +9,16 @@ use textwrap::WordSplitter;
 use super::output::Console;
 use crate::terminal::color::Tone;
 
-/// The columns between two cells.
+/// The number of columns between two cells.
 const GAP: u16 = 2;
 
-/// The most letters of a column's name and a cell that are kept on one line in a paragraph.
+/// The maximum number of characters of a column name and its cell that share a line in a paragraph.
 const MAX_INLINE: usize = 28;
 
-/// Stands for a blank at which no line ends.
+/// Represents a space at which a line must not break.
 const NO_BREAK: &str = "\u{a0}";
 
-/// A cell of a table: its text, and what it tells if that is to be seen.
+/// A cell of a table: its text, and its tone if it is coloured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
     text: String,
@@ -26,12 +26,12 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// A cell in the colour of what it tells.
+    /// A cell in the colour of a tone.
     pub fn toned(tone: impl Into<Tone>, text: impl Into<String>) -> Self {
         Self { text: text.into(), tone: Some(tone.into()) }
     }
 
-    /// A count in the colour of `tone`, unless it is nothing.
+    /// A count in the colour of `tone`. A count of zero has no colour.
     #[must_use]
     pub fn count(count: usize, tone: Tone) -> Self {
         Self { text: count.to_string(), tone: (count > 0).then_some(tone) }
@@ -58,11 +58,11 @@ impl From<Cell> for comfy_table::Cell {
     }
 }
 
-/// Writes a table with a line under its header. Where the width is limited, cells take several lines; where it is too
-/// little for that, each row becomes a paragraph.
+/// Writes a table with a line under its header. If the width is limited, cells may take several lines. If the width is
+/// too small for that, each row becomes a paragraph.
 ///
 /// # Errors
-/// Where the console can't be written to.
+/// If the console cannot be written to.
 pub fn write_table<R>(console: &mut Console<'_>, header: &[&str], rows: impl IntoIterator<Item = R>) -> io::Result<()>
 where
     R: IntoIterator<Item: Into<Cell>>,
@@ -77,7 +77,7 @@ where
     }
 }
 
-/// The widest word of each column.
+/// The width of the widest word of each column.
 fn least_widths(header: &[&str], rows: &[Vec<Cell>]) -> Vec<u16> {
     let widest = |text: &str| text.split_whitespace().map(textwrap::core::display_width).max().unwrap_or(0);
     let column = |(place, name): (usize, &&str)| {
@@ -91,7 +91,7 @@ fn least_widths(header: &[&str], rows: &[Vec<Cell>]) -> Vec<u16> {
 fn write_columns(console: &mut Console<'_>, header: &[&str], rows: Vec<Vec<Cell>>, least: &[u16]) -> io::Result<()> {
     let mut table = Table::new();
     table
-        // No looking at the terminal behind our back: the console says how wide it is.
+        // The console provides the width, so the table must not query the terminal.
         .force_no_tty()
         .load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
         .set_content_arrangement(ContentArrangement::Dynamic)
@@ -112,7 +112,8 @@ fn write_columns(console: &mut Console<'_>, header: &[&str], rows: Vec<Vec<Cell>
     writeln!(console.out, "{}", table.trim_fmt())
 }
 
-/// The first cell of each row on a line of its own, under it the others by name. What is empty is left out.
+/// Writes the first cell of each row on a line, and below it the other cells with their column names. Empty cells are
+/// omitted.
 fn write_paragraphs(console: &mut Console<'_>, header: &[&str], rows: &[Vec<Cell>], width: u16) -> io::Result<()> {
     let fitting = textwrap::Options::new(width.into())
         .break_words(false)
@@ -129,7 +130,7 @@ fn write_paragraphs(console: &mut Console<'_>, header: &[&str], rows: &[Vec<Cell
     Ok(())
 }
 
-/// A cell behind its column's name. What is short stays on one line.
+/// A cell after its column name. A short cell stays on one line.
 fn named(name: &str, cell: &Cell, colours: bool) -> String {
     let text = format!("{name} {}", cell.painted(colours)).trim_start().to_owned();
     if name.len() + cell.text.len() > MAX_INLINE { text } else { text.replace(' ', NO_BREAK) }

@@ -62,7 +62,7 @@ pub async fn run(
     })
 }
 
-/// What was looked at, in a sentence.
+/// A sentence that says what was verified.
 fn summary(verified: &VerifyReport, how: VerifyOptions) -> String {
     let mut looked = vec![pluralize(verified.stores, "store"), pluralize(verified.vhds, "VHD")];
     if verified.vhds_gone > 0 {

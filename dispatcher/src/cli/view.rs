@@ -1,4 +1,4 @@
-//! How the status of a job is printed.
+//! Prints the status of a job.
 
 use std::io;
 
@@ -17,16 +17,16 @@ use crate::control::suggest::command_line;
 use crate::terminal::color::Tone;
 use crate::terminal::job_view::duration;
 
-/// Failures that the status shows before it refers to `--failed`.
+/// The number of failures that the status shows before it refers to `--failed`.
 const MAX_FAILURES_SHOWN: usize = 10;
 
-/// The column at which the values below the headline begin.
+/// The column at which the values below the headline start.
 const VALUES: usize = 12;
 
 /// Prints a job's status.
 ///
 /// # Errors
-/// Where the console cannot be written to.
+/// If the console cannot be written to.
 pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     if console.output == Output::Json {
         return write_json(console.out, status);
@@ -54,7 +54,7 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     write_next_steps(status, console)
 }
 
-/// Which job it is, who asked for it, when, for which targets and why.
+/// Writes the headline of a job: its id, who requested it and when, its targets and its note.
 fn write_head(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     let state = console.word(status.shown_state(), status.shown_state().as_str());
     writeln!(console.out, "job {}: {} {}, {state}", status.job, status.image, status.version)?;
@@ -86,16 +86,16 @@ fn write_head(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// A moment in UTC to the second.
+/// A time in UTC, in seconds.
 #[must_use]
 pub fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// The columns of the table of phases. Those in which nothing is counted are left out.
+/// The columns of the table of phases. Columns without any count are omitted.
 const COUNTS: [&str; 6] = ["succeeded", "failed", "cancelled", "running", "waiting", "skipped"];
 
-/// A line of the table of phases: name, percent, counts by [`COUNTS`] and bytes.
+/// A line of the table of phases: name, percent, counts in the order of [`COUNTS`], and bytes.
 struct PhaseLine<'a> {
     name: &'a str,
     percent: f64,
@@ -132,7 +132,7 @@ impl<'a> PhaseLine<'a> {
     }
 }
 
-/// A part of a number of bytes, both in one unit where they have the same.
+/// A number of bytes out of a total. Both use one unit if they have the same.
 #[must_use]
 pub fn of_bytes(part: u64, whole: u64) -> String {
     let (part, whole) = (HumanBytes(part).to_string(), HumanBytes(whole).to_string());
@@ -157,7 +157,7 @@ fn write_phases(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     write_table(console, &header, lines.iter().map(|line| line.cells(&shown)))
 }
 
-/// The rings, where there are several or one waits for approval.
+/// Writes the rings, if there are several or one waits for approval.
 fn write_rings(rings: &[RingStatus], console: &mut Console<'_>) -> io::Result<()> {
     if rings.len() < 2 && rings.iter().all(|ring| ring.approval.is_none()) {
         return Ok(());
@@ -180,7 +180,7 @@ fn write_rings(rings: &[RingStatus], console: &mut Console<'_>) -> io::Result<()
 
 fn ring_state(ring: &RingStatus) -> &'static str {
     match ring.state {
-        // Stopped by an earlier ring, before it started.
+        // An earlier ring stopped this ring before it started.
         OperationState::Cancelled if ring.reason.is_some() => "not started",
         state => state.as_str(),
     }
@@ -218,10 +218,10 @@ fn write_next_steps(status: &Status, console: &mut Console<'_>) -> io::Result<()
     writeln!(console.out, "to see what happened: goldfleet logs {} --failed", status.job)
 }
 
-/// Prints what failed, all of it.
+/// Prints all failures.
 ///
 /// # Errors
-/// Where the console cannot be written to.
+/// If the console cannot be written to.
 pub fn write_failures(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     if console.output == Output::Json {
         return write_json(console.out, &status.failures);
@@ -232,7 +232,8 @@ pub fn write_failures(status: &Status, console: &mut Console<'_>) -> io::Result<
     write_failure_list(&status.failures, console)
 }
 
-/// Each failure with its reason and remedy. A remedy that several failures in a row share is printed once, below them.
+/// Writes each failure with its reason and remedy. A remedy that consecutive failures share is printed once, below
+/// them.
 fn write_failure_list(failures: &[FailureRow], console: &mut Console<'_>) -> io::Result<()> {
     let width = console.width.map_or(usize::MAX, usize::from);
     let wrapped = |text: &str| {

@@ -1,4 +1,4 @@
-//! Approval: an operator lets the next ring of a job begin.
+//! Approval: an operator permits the next ring of a job to start.
 
 use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::JobId;
@@ -14,17 +14,17 @@ use crate::control::rings::{self, RingAction};
 /// An approval, and whether this request gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovalResult {
-    /// The approval, as it stands on the job's row.
+    /// The approval, as stored in the job's row.
     pub approval: Approval,
-    /// Whether it is new; else it had been given before.
+    /// Whether this request gave the approval. False if it was given before.
     pub new: bool,
 }
 
-/// Approves the ring that waits for it, in the name of `by`, and lets its copies begin. With `ring`, only if it is that
-/// one. A ring that was approved before stays so.
+/// Approves the ring that waits for approval, in the name of `by`, and lets its operations start. With `ring`, approves
+/// only if that ring is the one that waits. Approving an approved ring again changes nothing.
 ///
 /// # Errors
-/// [`ControlError::Refused`] where the job needs no approval, no ring waits for it now, or another one does.
+/// [`ControlError::Refused`] if the job needs no approval, or if no ring or another ring waits for approval.
 pub async fn approve(
     control: &ControlContext,
     id: &JobId,
@@ -42,7 +42,7 @@ pub async fn approve(
             let line = row.value.apply(JobEvent::Approve(ring), now, by)?;
             match control.ports.table.commit_job(&row.value, &row.etag, &[line]).await {
                 Ok(_) => ApprovalResult { approval: Approval { ring, by: by.to_owned(), at: now }, new: true },
-                // Someone else was faster; perhaps with the same.
+                // Another process changed the job, possibly by the same approval.
                 Err(error) if error.kind == ErrorKind::Conflict => continue,
                 Err(error) => return Err(error.into()),
             }
@@ -54,7 +54,7 @@ pub async fn approve(
     }
 }
 
-/// The approval that was given before: of the ring that is asked for, else of the one that is about to begin by it.
+/// An approval that was given before: that of the requested ring, or else that of the ring that starts next.
 fn existing_approval<'a>(
     job: &'a Job,
     operations: &[Versioned<Operation>],

@@ -1,4 +1,5 @@
-//! Cancel: what has not begun never does, what runs stops at its next checkpoint, what is done stays done.
+//! Cancellation: operations that have not started are cancelled, running operations stop at their next checkpoint, and
+//! finished operations keep their results.
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::JobState;
@@ -14,20 +15,20 @@ use crate::control::context::{ControlContext, ControlError, Group, group_rows};
 /// What a cancellation did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct CancelResult {
-    /// Operations that had been done before.
+    /// Operations that had succeeded or were skipped.
     pub done: usize,
-    /// Operations that now will not begin.
+    /// Operations that are cancelled and will not start.
     pub cancelled: usize,
-    /// Operations that a worker has in hand and will stop.
+    /// Operations that a worker holds and will stop.
     pub stopping: usize,
-    /// Operations that had failed before.
+    /// Operations that had failed.
     pub failed: usize,
 }
 
 /// Cancels a job.
 ///
 /// # Errors
-/// [`ControlError::Refused`] where it has already ended.
+/// [`ControlError::Refused`] if the job has already ended.
 pub async fn cancel(control: &ControlContext, id: &JobId) -> Result<CancelResult, ControlError> {
     control.apply_event(id, JobEvent::Cancel, |_| {}).await.map_err(|error| match error {
         ControlError::Illegal(illegal) => ControlError::Refused(format!(
@@ -49,11 +50,11 @@ pub async fn cancel(control: &ControlContext, id: &JobId) -> Result<CancelResult
     Ok(counts)
 }
 
-/// Asks every operation of a job to stop, if the job is to stop or has ended. Safe to run again, and however late: of a job that
-/// was taken up again meanwhile it stops nothing.
+/// Asks every operation of a job to stop, if the job is cancelling or has ended. It is safe to run this again at any
+/// later time: if the job was retried in the meantime, nothing is stopped.
 ///
 /// # Errors
-/// Where the table can't be reached.
+/// If the table cannot be reached.
 pub async fn stop_operations(control: &ControlContext, id: &JobId) -> PortResult<()> {
     let groups = group_rows(control.ports.table.operations(id).await?);
     if !is_stopped(control, id).await? {
@@ -65,8 +66,9 @@ pub async fn stop_operations(control: &ControlContext, id: &JobId) -> PortResult
     Ok(())
 }
 
-/// Whether nothing of a job may go on. To be asked after its operations were read: a retry writes the job's row first and then
-/// every operation that has not ended, so that those that were read before it can't be written any more.
+/// Whether all operations of a job must stop. Call this after the operations were read: a retry first writes the job's
+/// row and then every operation that has not ended, so the ETags of operations that were read before the retry are out
+/// of date.
 async fn is_stopped(control: &ControlContext, id: &JobId) -> PortResult<bool> {
     let job = control.ports.table.job(id).await?;
     Ok(job.is_some_and(|job| job.value.state == JobState::Cancelling || job.value.state.is_terminal()))
@@ -80,7 +82,7 @@ async fn stop_group(control: &ControlContext, id: &JobId, mut group: Group) -> P
             return Ok(());
         }
         if control.commit(&commit).await? {
-            // Operations that always run follow at once.
+            // Operations that always run become ready now.
             for ready in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
                 control.enqueue_operation(ready).await?;
             }
@@ -94,11 +96,11 @@ async fn stop_group(control: &ControlContext, id: &JobId, mut group: Group) -> P
     }
 }
 
-/// Asks every operation of a group to stop, except those that always run.
+/// Cancels every operation of a group, except those that always run.
 fn stop_commit(group: &Group, now: Timestamp, actor: &str) -> Commit {
     let mut change = GroupChange::new(group, now, actor);
     for row in group.iter().filter(|row| !row.value.always) {
-        // An operation that has ended, or is already stopping, does not allow the event.
+        // An operation that has ended, or is already stopping, rejects the event.
         let _ = change.apply(&row.value.id, OperationEvent::Cancel);
     }
     change.advance();

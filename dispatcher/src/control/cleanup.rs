@@ -1,7 +1,8 @@
-//! Clean-up: staged VHDs that a job's rows name, and image versions that an operator gives up.
+//! Clean-up: deletes the staged VHDs that a job's rows name, and image versions that an operator no longer needs.
 //!
-//! A VHD is deleted only where it is known to be ours and unused: a row names it, its metadata say that a job of this fleet
-//! made it of the row's content, no other job that has work left uses it, and it is still as it was looked at.
+//! A VHD is deleted only if it belongs to this fleet and is not in use: a row names it, its metadata say that a job of
+//! this fleet wrote it from the row's content, no other job with unfinished work uses it, and its ETag has not changed
+//! since it was inspected.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -20,28 +21,29 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT, states};
 
-/// How long after its last operation a job stays open for the sake of staged VHDs that can't be removed now.
+/// How long a job stays open after its last operation if its staged VHDs cannot be removed.
 const STAGED_RETRY_WINDOW: Duration = Duration::from_secs(600);
 
-/// How long one reconciler pass takes at most for a job's staged VHDs: an account that says nothing must not hold other jobs up for longer.
+/// The maximum time that one reconciler pass spends on the staged VHDs of a job. An account that does not answer must
+/// not delay other jobs any longer.
 const STAGED_TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// What a clean-up did.
+/// The result of a clean-up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct CleanupResult {
-    /// Whether nothing was deleted, and `vhds` are those that would be.
+    /// Whether nothing was deleted, and `vhds` counts what would be deleted.
     pub dry_run: bool,
     /// Staged VHDs deleted.
     pub vhds: usize,
-    /// VHDs left alone, as they are not what the rows say.
+    /// VHDs that were kept because they do not match the rows, or because another job uses them.
     pub left: usize,
     /// VHDs that could not be deleted.
     pub failed: usize,
-    /// What happened at each target that the job staged a VHD for, in the order of the targets.
+    /// The result for each target for which the job staged a VHD, in the order of the targets.
     pub targets: Vec<CleanedTarget>,
 }
 
-/// What happened to the staged VHD of one target.
+/// The result for the staged VHD of one target.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct CleanedTarget {
     /// The target, `subscription/region`.
@@ -65,21 +67,21 @@ pub struct CleanedTarget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cleaned {
-    /// It was deleted, or would be in a dry run.
+    /// It was deleted, or a dry run would delete it.
     Deleted,
-    /// It stays: it is not what the job staged, or another job uses it.
+    /// It was kept: it is not what the job staged, or another job uses it.
     Left,
-    /// There was none.
+    /// It does not exist.
     Absent,
     /// It could not be deleted.
     Failed,
 }
 
-/// Deletes the staged VHDs of a job that has ended. One that cannot be deleted keeps no other from being deleted:
-/// [`CleanupResult::targets`] says which failed.
+/// Deletes the staged VHDs of a job that has ended. A failure to delete one VHD does not prevent the deletion of
+/// others: [`CleanupResult::targets`] lists the failures.
 ///
 /// # Errors
-/// [`ControlError::Refused`] where the job has not ended, or another that has not works with the same VHDs.
+/// [`ControlError::Refused`] if the job has not ended, or if another open job works with the same VHDs.
 pub async fn cleanup_job(control: &ControlContext, id: &JobId) -> Result<CleanupResult, ControlError> {
     cleanup(control, id, Mode::Delete).await
 }
@@ -87,13 +89,13 @@ pub async fn cleanup_job(control: &ControlContext, id: &JobId) -> Result<Cleanup
 /// Whether VHDs are deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// They are.
+    /// Delete them.
     Delete,
-    /// They are only looked at.
+    /// Only find out what would be deleted.
     DryRun,
 }
 
-/// The same as [`cleanup_job`], or a dry run of it.
+/// [`cleanup_job`], or a dry run of it.
 ///
 /// # Errors
 /// As [`cleanup_job`].
@@ -109,24 +111,26 @@ pub async fn cleanup(control: &ControlContext, id: &JobId, mode: Mode) -> Result
     refuse_if_in_use(control, &job.image.name, &job.image.version, Some(id)).await?;
     let (removed, _) = remove_vhds(control, job, &operations, &HashSet::new(), mode).await;
     if removed.failed == 0 && mode == Mode::Delete {
-        // Not where the row was changed meanwhile, as by a retry: then there may be VHDs again.
+        // The write fails if the row was changed in the meantime, for example by a retry. There may be VHDs again in
+        // that case.
         control.update_job(&row, |job| job.cleaned = true).await?;
     }
     Ok(removed)
 }
 
-/// What became of the staged VHDs of a job that succeeds.
+/// The result for the staged VHDs of a job that succeeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StagedOutcome {
-    /// They are gone.
+    /// All were removed.
     Removed,
-    /// Some or all stay: the configuration says so, another job uses them, or a service refuses to let them go.
+    /// Some or all were kept: the configuration requires it, another job uses them, or a service refuses to delete
+    /// them.
     Left,
-    /// Some could not be removed now, but that may pass.
+    /// Some could not be removed now, but a retry may succeed.
     Retry,
 }
 
-/// Before a job's end as succeeded: removes its staged VHDs, if the configuration says so.
+/// Removes the staged VHDs of a job before it ends as succeeded, if the configuration requires it.
 pub async fn remove_staged(control: &ControlContext, job: &Job, operations: &[Versioned<Operation>]) -> StagedOutcome {
     if control.config.cleanup.staged != StagedPolicy::Remove {
         return StagedOutcome::Left;
@@ -140,7 +144,7 @@ pub async fn remove_staged(control: &ControlContext, job: &Job, operations: &[Ve
             return if in_time && error.is_retryable() { StagedOutcome::Retry } else { StagedOutcome::Left };
         }
     };
-    // Whoever waits for this does nothing else.
+    // The time is limited because the reconciler does nothing else while it waits.
     let removed = tokio::select! {
         biased;
         removed = remove_vhds(control, job, operations, &used, Mode::Delete) => Some(removed),
@@ -159,7 +163,8 @@ pub async fn remove_staged(control: &ControlContext, job: &Job, operations: &[Ve
     if may_pass { StagedOutcome::Retry } else { StagedOutcome::Left }
 }
 
-/// The VHDs that other jobs of the same version have work left with: their copies may rely on those that this job made.
+/// The VHDs that other open jobs of the same version still use. The copies of those jobs may rely on VHDs that this job
+/// made.
 async fn used_by_others(
     control: &ControlContext,
     job: &Job,
@@ -172,7 +177,7 @@ async fn used_by_others(
             continue;
         }
         if other.operations.is_none() {
-            // Which targets it will have is decided when it is planned: any of this job's.
+            // The targets of an unplanned job are not known yet. It may use all VHDs of this job.
             used.extend(vhds(control, operations).map(|(vhd, _)| vhd));
             continue;
         }
@@ -184,7 +189,7 @@ async fn used_by_others(
     Ok(used)
 }
 
-/// The VHDs that copies name, each with the operation.
+/// The VHDs that operations name, each with its operation.
 fn vhds<'a>(
     control: &'a ControlContext,
     operations: &'a [Versioned<Operation>],
@@ -195,7 +200,8 @@ fn vhds<'a>(
         .filter_map(|operation| Some((control.registry.temporary_blob(&control.ports, operation)?, operation)))
 }
 
-/// Removes the VHDs of copies, but for those that are `used`. One that can't be removed keeps no other from being removed.
+/// Removes the VHDs of a job, except those in `used`. A failure to remove one VHD does not prevent the removal of
+/// others.
 async fn remove_vhds(
     control: &ControlContext,
     job: &Job,
@@ -205,7 +211,7 @@ async fn remove_vhds(
 ) -> (CleanupResult, Vec<PortError>) {
     let staged = vhds(control, operations).filter(|(_, operation)| operation.state != OperationState::Skipped);
     let staged: Vec<StagedVhd> = staged.map(|(vhd, operation)| StagedVhd::of(vhd, operation)).collect();
-    // In the order of the targets.
+    // `buffered` keeps the order of the targets.
     let outcomes: Vec<(StagedVhd, PortResult<Cleaned>)> = futures::stream::iter(staged)
         .map(|staged| async move {
             let outcome = if used.contains(&staged.vhd) {
@@ -254,7 +260,7 @@ impl StagedVhd {
     }
 }
 
-/// Deletes one VHD if it is what the row says, and still is when it is deleted.
+/// Deletes one VHD if its content is what the row says and its ETag has not changed since.
 async fn remove_vhd(
     control: &ControlContext,
     job: &Job,
@@ -278,8 +284,8 @@ async fn remove_vhd(
     }
 }
 
-/// Whether a job of this fleet made a VHD. Another fleet may stage the same version in the same container: its jobs are in
-/// another table, so nobody here can tell whether it still uses the VHD.
+/// Whether a job of this fleet made a VHD. Another fleet may stage the same version in the same container. Its jobs are
+/// in another table, so this fleet cannot know whether the other one still uses the VHD.
 async fn is_ours(control: &ControlContext, job: &Job, maker: Option<&String>) -> PortResult<bool> {
     match maker.and_then(|maker| maker.parse::<JobId>().ok()) {
         Some(maker) if maker == job.id => Ok(true),
@@ -296,7 +302,7 @@ async fn refuse_if_in_use(
 ) -> Result<(), ControlError> {
     let uses = |job: &Job| job.image.name == *image && job.image.version == *version && Some(&job.id) != except;
     for job in control.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(uses) {
-        // What is stopping may be planned still, by a dispatcher that does not know that yet.
+        // A dispatcher that has not noticed the cancellation yet may still be planning a cancelling job.
         if job.state == JobState::Cancelling || control.has_unfinished_work(&job).await? {
             let message = format!("job {} is working with {image} {version}: wait or cancel it", job.id);
             return Err(ControlError::Refused(message));
@@ -305,11 +311,12 @@ async fn refuse_if_in_use(
     Ok(())
 }
 
-/// Gives up an image version: removes its manifest, so that its chunks can be collected. Managed images and staged VHDs
-/// made from it stay. Returns whether there was one.
+/// Deletes an image version: removes its manifest, so that garbage collection can delete its chunks. Managed images and
+/// staged VHDs of the version are kept. Returns whether the version existed.
 ///
 /// # Errors
-/// [`ControlError::Refused`] where a job or an upload works with it, or the manifest was written again meanwhile.
+/// [`ControlError::Refused`] if a job or an upload works with the version, or if the manifest was written again in the
+/// meantime.
 pub async fn delete_version(
     control: &ControlContext,
     image: &ImageName,
@@ -318,7 +325,7 @@ pub async fn delete_version(
     delete_version_with_mode(control, image, version, Mode::Delete).await
 }
 
-/// The same as [`delete_version`], or a dry run of it.
+/// [`delete_version`], or a dry run of it.
 ///
 /// # Errors
 /// As [`delete_version`].
@@ -344,7 +351,8 @@ pub async fn delete_version_with_mode(
     }
 }
 
-/// Refuses while an upload of the version runs: it may have found the manifest, and rely on that for its chunks to stay.
+/// Refuses to delete a version while it is uploaded. The upload may have found the manifest and may rely on it to keep
+/// its chunks.
 async fn refuse_if_uploading(
     control: &ControlContext,
     image: &ImageName,

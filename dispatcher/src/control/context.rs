@@ -1,4 +1,4 @@
-//! The control context: what every command of the dispatcher works with.
+//! The control context, which every command of the dispatcher needs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,34 +18,34 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::{Ports, Versioned};
 use goldfleet_runtime::health::Monitor;
 
-/// Ports, configuration, and who acts.
+/// Ports, configuration, and the identity of the caller.
 #[derive(Clone)]
 pub struct ControlContext {
-    /// The world.
+    /// The ports to the environment.
     pub ports: Ports,
     /// The configuration.
     pub config: Arc<Config>,
-    /// Who acts, in the events log.
+    /// The identity of the caller, which events record.
     pub actor: String,
-    /// What the process tells of itself.
+    /// The metrics and the health of this process.
     pub monitor: Monitor,
-    /// Who reads the disks that it uploads.
+    /// The threads that read the disks of uploads.
     pub readers: ScanThreads,
-    /// The kinds of operations that it knows.
+    /// The known kinds of operations.
     pub registry: Registry,
 }
 
-/// Who reads disks.
+/// Which threads read disks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScanThreads {
-    /// Threads of their own, at once.
+    /// Separate threads, several at the same time.
     Threads,
-    /// The thread that sends, in turn with all else: a simulation has no other.
+    /// The thread that sends, which alternates between reading and other work. Simulations have only this thread.
     Sender,
 }
 
 impl ScanThreads {
-    /// How many read at once.
+    /// The number of threads that read at the same time.
     pub(crate) fn count(self) -> usize {
         match self {
             Self::Threads => std::thread::available_parallelism().map_or(2, |n| n.get().min(4)),
@@ -54,19 +54,19 @@ impl ScanThreads {
     }
 }
 
-/// What an operator's command can run into.
+/// Why a command of an operator failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// There is no such job.
     #[error("no job {0}")]
     NoSuchJob(JobId),
-    /// No job's id starts like this.
+    /// No job id starts with this text.
     #[error("no job id starts with '{0}'")]
     NoJobWithPrefix(String),
-    /// There are no jobs at all.
+    /// There are no jobs.
     #[error("there are no jobs yet")]
     NoJobs,
-    /// The image version was never uploaded, or not to its end.
+    /// The image version was never uploaded, or its upload is not complete.
     #[error("image {image} {version} is not in the source store {store}")]
     NoSuchImage {
         /// The image.
@@ -76,25 +76,25 @@ pub enum ControlError {
         /// The source store.
         store: String,
     },
-    /// No enabled target is selected.
+    /// The selection matches no enabled target.
     #[error("no enabled target in {} is selected", file.display())]
     NoTargets {
         /// The targets file.
         file: std::path::PathBuf,
     },
-    /// The request does not fit what is there.
+    /// The request conflicts with the existing state.
     #[error("{0}")]
     Refused(String),
-    /// What is asked for does not go with the state that something is in.
+    /// The state of a row does not allow the request.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
-    /// The targets file can't be used.
+    /// The targets file is not valid.
     #[error(transparent)]
     Targets(#[from] goldfleet_config::targets::TargetsFileError),
-    /// The rates can't be used.
+    /// The rates are not valid.
     #[error(transparent)]
     Rates(#[from] goldfleet_rates::RatesError),
-    /// Which chunks are in use is not known.
+    /// It is not known which chunks are in use.
     #[error(transparent)]
     LiveSet(#[from] crate::control::live::LiveSetError),
     /// No plan is fast enough.
@@ -117,14 +117,14 @@ impl ControlError {
     }
 }
 
-/// How many requests a command has in flight where it goes through many rows or targets.
+/// The maximum number of requests in flight of a command that processes many rows or targets.
 pub const MAX_IN_FLIGHT: usize = 16;
 
-/// More jobs than operators ask for in one second.
+/// An upper bound of the jobs that operators request in one second.
 const MAX_JOBS_PER_SECOND: usize = 20;
 
 impl ControlContext {
-    /// The context of a process without health and metrics endpoints, which knows every kind that goldfleet has.
+    /// The context of a process without health and metrics endpoints. It knows all kinds of goldfleet.
     pub fn new(ports: Ports, config: Arc<Config>, who: impl Into<String>) -> Self {
         Self {
             ports,
@@ -136,7 +136,7 @@ impl ControlContext {
         }
     }
 
-    /// The operations of a job, without those that earlier planning attempts left.
+    /// The operations of a job, without rows that earlier planning attempts left behind.
     ///
     /// # Errors
     /// If the table cannot be reached.
@@ -149,29 +149,30 @@ impl ControlContext {
     /// One job.
     ///
     /// # Errors
-    /// [`ControlError::NoSuchJob`] where there is none.
+    /// [`ControlError::NoSuchJob`] if it does not exist.
     pub async fn job(&self, id: &JobId) -> Result<Versioned<Job>, ControlError> {
         self.ports.table.job(id).await?.ok_or_else(|| ControlError::NoSuchJob(id.clone()))
     }
 
-    /// The job that an operator means: the one named, else the newest.
+    /// The job that an operator names, or the newest job.
     ///
     /// # Errors
-    /// [`ControlError::NoSuchJob`] or [`ControlError::NoJobs`] where there is none.
+    /// [`ControlError::NoSuchJob`] or [`ControlError::NoJobs`] if there is none.
     pub async fn job_or_newest(&self, id: Option<&JobId>) -> Result<Versioned<Job>, ControlError> {
         match id {
             Some(id) => self.job(id).await,
-            // Several, as of those of the same second the ids do not tell which was the last.
+            // Read several jobs: the ids of jobs from the same second do not say which is the newest.
             None => {
                 self.ports.table.newest_jobs(MAX_JOBS_PER_SECOND).await?.into_iter().next().ok_or(ControlError::NoJobs)
             }
         }
     }
 
-    /// Whether a job has still something to do. One that has only not been swept since its last operation ended has not.
+    /// Whether a job has unfinished work. A job whose operations have all ended has none, even if the reconciler has
+    /// not ended the job yet.
     ///
     /// # Errors
-    /// Where the table can't be reached.
+    /// If the table cannot be reached.
     pub async fn has_unfinished_work(&self, job: &Job) -> PortResult<bool> {
         Ok(match job.state {
             state if state.is_terminal() => false,
@@ -180,11 +181,11 @@ impl ControlContext {
         })
     }
 
-    /// Takes a job through an event, whatever else changes its row meanwhile. Returns the job, unchanged where it is
-    /// already in the state that the event leads to.
+    /// Applies an event to a job, and repeats the write if other changes to its row conflict. Returns the job,
+    /// unchanged if it is already in the state that the event leads to.
     ///
     /// # Errors
-    /// [`ControlError::Illegal`] where the job's state does not allow the event.
+    /// [`ControlError::Illegal`] if the job's state does not allow the event.
     pub async fn apply_event(
         &self,
         id: &JobId,
@@ -199,10 +200,10 @@ impl ControlContext {
         }
     }
 
-    /// The same from the row as it was read. None where someone has changed it since.
+    /// Applies an event to the row as it was read. None if another process has changed the row since.
     ///
     /// # Errors
-    /// [`ControlError::Illegal`] where the job's state does not allow the event.
+    /// [`ControlError::Illegal`] if the job's state does not allow the event.
     pub async fn apply_event_to(
         &self,
         current: &Versioned<Job>,
@@ -228,18 +229,19 @@ impl ControlContext {
         }
     }
 
-    /// Writes a job's row as it is, but for the time, so that its version is another. False where someone else changed it first.
+    /// Writes a job's row with a new time and no other change, so that its ETag changes. False if another process
+    /// changed the row first.
     ///
     /// # Errors
-    /// Where the table refuses or can't be reached.
+    /// If the table refuses the write or cannot be reached.
     pub async fn bump_job_version(&self, row: &Versioned<Job>) -> PortResult<bool> {
         self.update_job(row, |_| {}).await
     }
 
-    /// Changes what a job's row says beside its state. False where someone else changed it first.
+    /// Changes fields of a job's row other than its state. False if another process changed the row first.
     ///
     /// # Errors
-    /// Where the table refuses or can't be reached.
+    /// If the table refuses the write or cannot be reached.
     pub async fn update_job(&self, row: &Versioned<Job>, change: impl FnOnce(&mut Job)) -> PortResult<bool> {
         let mut job = Job { updated: self.ports.clock.now(), ..row.value.clone() };
         change(&mut job);
@@ -250,41 +252,41 @@ impl ControlContext {
         }
     }
 
-    /// Commits one group's operations. Returns false where someone else changed them first.
+    /// Commits the operations of one group. False if another process changed them first.
     ///
     /// # Errors
-    /// Where the table refuses or can't be reached.
+    /// If the table refuses the write or cannot be reached.
     pub async fn commit(&self, commit: &Commit) -> PortResult<bool> {
         Ok(matches!(commit_confirmed(&self.ports, commit).await?, CommitOutcome::Committed(_)))
     }
 
-    /// Announces an operation to the workers.
+    /// Sends the message of an operation to the workers.
     ///
     /// # Errors
-    /// Where the queue refuses or can't be reached.
+    /// If the queue refuses the message or cannot be reached.
     pub async fn enqueue_operation(&self, operation: &Operation) -> PortResult<()> {
         announce(&self.ports, &self.registry, operation).await
     }
 
-    /// Asks the dispatcher to evaluate a gate of a job now instead of at its next sweep.
+    /// Asks the dispatcher to evaluate a gate of a job now, instead of at its next sweep.
     ///
     /// # Errors
-    /// If the queue refuses or cannot be reached.
+    /// If the queue refuses the message or cannot be reached.
     pub async fn hint_gate(&self, job: &JobId, gate: &GateKey) -> PortResult<()> {
         self.ports.queue.send(QueueName::Dispatch, &Message::gate(job, gate).encode(), Duration::ZERO).await
     }
 
-    /// Announces a job to the dispatcher.
+    /// Sends the message of a job to the dispatcher.
     ///
     /// # Errors
-    /// Where the queue refuses or can't be reached.
+    /// If the queue refuses the message or cannot be reached.
     pub async fn enqueue_job(&self, job: &JobId) -> PortResult<()> {
         self.ports.queue.send(QueueName::Dispatch, &Message::job(job).encode(), Duration::ZERO).await
     }
 }
 
-/// The state that an event always leads to, so that repeating it can be told from asking the impossible; none where the
-/// state does not tell.
+/// The state that an event always leads to. It distinguishes a repeated event from an illegal one. None if the event
+/// can lead to several states.
 fn settled_state(event: JobEvent) -> Option<JobState> {
     match event {
         JobEvent::Planned | JobEvent::Retry => Some(JobState::Running),

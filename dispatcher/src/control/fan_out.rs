@@ -1,4 +1,4 @@
-//! Fan-out: from a job to its operations and their messages. Rows first, messages after; safe to run again at any point.
+//! Fan-out: plans a job, writes its operations, and then sends their messages. It can be run again at any point.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,52 +27,52 @@ use crate::control::request::{manifest, plan_order, selected_targets};
 use crate::control::routes::staging::Staging;
 use crate::control::store_inventory::read_inventory;
 
-/// What became of a job that was to be fanned out.
+/// The result of a fan-out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FanOutResult {
-    /// Its operations are in the table and announced, or it was not waiting for that.
+    /// The operations are in the table and their messages were sent, or the job did not need a fan-out.
     Done,
-    /// Another job of the same image version works on some of its targets; try again after this time.
+    /// Another job of the same image version works on some of the targets. Try again after this time.
     Deferred(Duration),
 }
 
-/// A job's plan: pure data, made before anything is written.
+/// The plan of a job. It is plain data that is created before anything is written.
 #[derive(Debug, Clone)]
 pub struct JobPlan {
-    /// Which store fills which, who reads from which, and what that costs and takes.
+    /// Which store fills which, which targets read from which store, and the cost and time of that.
     pub plan: Plan,
-    /// The rates that it was made by.
+    /// The rates that the plan is based on.
     pub rates: Rates,
-    /// What lies in stores already.
+    /// The chunks that stores already have.
     pub inventory: Inventory,
-    /// The targets that get the image, each with its managed image's name.
+    /// The targets that get the image, each with the name of its managed image.
     pub targets: Vec<(Target, ManagedImageName)>,
-    /// The targets that already have it.
+    /// The targets that already have the image.
     pub skipped: Vec<(Target, ManagedImageName)>,
 }
 
-/// How many rows are written at once.
+/// The number of rows that are written at a time.
 const ROWS_AT_ONCE: usize = 1000;
 
-/// How long a job waits before it looks again whether another has ended.
+/// How long a job waits before it checks again whether another job has ended.
 const RECHECK_AFTER: Duration = Duration::from_secs(2);
 
-/// How long a plan may take to the last image, and what to do where none is that fast.
+/// The limit of the planned time until the last image, and what happens if no plan meets it.
 #[derive(Debug, Clone, Copy)]
 pub enum TimeLimit {
-    /// No longer than this, if anything is said; else there is no plan.
+    /// The limit, if any, is required: without a plan that meets it, planning fails.
     Required(Option<Duration>),
-    /// No longer than this, if anything is said; else as fast as can be.
+    /// The limit, if any, is preferred: without a plan that meets it, the fastest plan is used.
     Wanted(Option<Duration>),
 }
 
-/// Plans an image version for the selected targets: looks which of them have it, and makes the cheapest plan for the
-/// others that is fast enough.
+/// Plans an image version for the selected targets: finds out which of them have it, and chooses the cheapest plan for
+/// the others that meets the time limit.
 ///
 /// # Errors
-/// [`ControlError`] where no target is selected, a name can't be built, two images would have the same name, the services
-/// can't be reached, the rates can't be used, or no plan is fast enough. A target that refuses to be looked at counts as one
-/// without the image.
+/// [`ControlError`] if no target is selected, a name cannot be formed, two images would have the same name, the
+/// services cannot be reached, the rates are not valid, or no plan is fast enough. A target that refuses to be
+/// inspected counts as a target without the image.
 pub async fn plan(
     control: &ControlContext,
     image: &ImageRef,
@@ -119,16 +119,16 @@ pub async fn plan(
     Ok(JobPlan { plan, rates, inventory: held, targets, skipped })
 }
 
-/// The plan of a job that is to run.
+/// The plan of a requested job.
 async fn plan_for_job(control: &ControlContext, job: &Job) -> Result<JobPlan, ControlError> {
     let (_, manifest) = manifest(control, &job.image.name, &job.image.version).await?;
     plan_with_preferred_time(control, &job.image, &manifest, &job.selection).await
 }
 
-/// The plan that a job makes for itself: as fast as the configuration wants it, else as fast as can be.
+/// Plans a job with the configured time limit. If no plan meets it, the fastest plan is used.
 ///
 /// # Errors
-/// As [`plan`], but for a plan that is too slow.
+/// As [`plan`], except that a slow plan is not an error.
 pub async fn plan_with_preferred_time(
     control: &ControlContext,
     image: &ImageRef,
@@ -150,7 +150,7 @@ fn name_images(
         let name = control.config.images.name.fill(&image.name, &image.version, &target).map_err(|error| {
             ControlError::Refused(format!("target {}: {error}; change [images] name", target.key()))
         })?;
-        // Names of resource groups and images do not heed case.
+        // The names of resource groups and images are compared without regard to case.
         let place = (target.subscription.to_string(), target.resource_group.as_str().to_lowercase(), name.clone());
         if let Some(other) = taken.insert(place, target.key()) {
             return Err(ControlError::Refused(format!(
@@ -165,7 +165,7 @@ fn name_images(
     Ok(named)
 }
 
-/// Whether a target has this very version as a managed image.
+/// Whether a target has exactly this version as a managed image.
 async fn has_image(
     control: &ControlContext,
     image: &ImageRef,
@@ -173,13 +173,13 @@ async fn has_image(
     name: ManagedImageName,
 ) -> PortResult<bool> {
     let id = target.image(name);
-    // One look of hundreds that is told to wait must not have all of them done again.
+    // Retry a throttled request here, so that one of hundreds of requests does not cause all of them to be repeated.
     let clock = control.ports.clock.as_ref();
     let look = || control.ports.images.get(&id, target.tenant.as_deref());
     match retry_transient(clock, PortError::is_retryable, look).await {
         Ok(found) => Ok(found.is_some_and(|found| found.was_created_from(image.digest, &target.region))),
         Err(error) if error.is_retryable() => Err(error),
-        // One target must not keep all others waiting: its own image step meets the same, and fails alone with that reason.
+        // One target must not delay all others. Its image step gets the same error, and only that operation fails.
         Err(error) => {
             let target = target.key();
             tracing::warn!(%error, code = error.code, "target {target} is planned as if it had no image");
@@ -188,14 +188,14 @@ async fn has_image(
     }
 }
 
-/// Fans a job out.
+/// Fans out a job.
 ///
-/// The attempt takes the next number of the job by compare-and-swap, and its rows carry that number. The job is planned when
-/// one commit records its plan on condition that the number is still the same; messages are sent only after that. So a
-/// dispatcher that is interrupted at any point leaves rows that the next attempt replaces.
+/// The attempt takes the next planning number of the job by compare-and-swap, and its rows carry that number. One
+/// commit records the plan on condition that the number is unchanged; only then is the job planned. Messages are sent
+/// after that. A dispatcher that is interrupted at any point leaves rows that the next attempt replaces.
 ///
 /// # Errors
-/// If table, queue or image service cannot be reached. Run it again then.
+/// If the table, the queue or the image service cannot be reached. The fan-out can then be run again.
 pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResult, ControlError> {
     let Some(job) = control.ports.table.job(id).await?.map(|job| job.value) else { return Ok(FanOutResult::Done) };
     if job.state == JobState::Running && !job.announced {
@@ -212,7 +212,7 @@ pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResul
         Err(ControlError::Port(error)) if error.is_retryable() => return Err(error.into()),
         Err(refusal) => return reject(control, id, &refusal).await,
     };
-    // Planning may have taken minutes.
+    // Planning may have taken minutes, so read the job again.
     let Some(job) = begin_attempt(control, id).await? else {
         return Ok(FanOutResult::Deferred(Duration::ZERO));
     };
@@ -232,12 +232,12 @@ pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResul
     };
     match record_plan(control, &job, planned).await? {
         Some(job) => announce(control, &job, graph.groups().flatten()).await,
-        // Another dispatcher plans it, or it was cancelled: the next look decides.
+        // Another dispatcher plans the job, or it was cancelled. The next attempt finds out which.
         None => Ok(FanOutResult::Deferred(Duration::ZERO)),
     }
 }
 
-/// Takes the next number for a planning attempt. None if the job does not wait for one any more, or someone else changed it.
+/// Takes the next planning number. None if the job no longer waits to be planned, or another process changed it.
 async fn begin_attempt(control: &ControlContext, id: &JobId) -> Result<Option<Job>, ControlError> {
     let row = control.job(id).await?;
     if row.value.state != JobState::Requested {
@@ -248,7 +248,7 @@ async fn begin_attempt(control: &ControlContext, id: &JobId) -> Result<Option<Jo
     Ok(written.then_some(Job { plan, ..row.value }))
 }
 
-/// Checks a graph before anything of it is written. Returns how many operations it has.
+/// Checks a graph before any part of it is written. Returns the number of operations.
 fn check(graph: &Staging<'_>) -> Result<u64, GraphError> {
     let (mut check, mut rows) = (GraphCheck::default(), 0);
     for group in graph.groups() {
@@ -259,7 +259,7 @@ fn check(graph: &Staging<'_>) -> Result<u64, GraphError> {
     Ok(rows)
 }
 
-/// Writes all rows, some groups at a time.
+/// Writes all rows, in batches of groups.
 async fn write_rows(control: &ControlContext, graph: &Staging<'_>) -> PortResult<()> {
     let mut rows = Vec::new();
     for group in graph.groups() {
@@ -276,7 +276,8 @@ async fn write_rows(control: &ControlContext, graph: &Staging<'_>) -> PortResult
     Ok(())
 }
 
-/// Records the plan of an attempt on the job's row. None if the attempt is no longer the job's, or the job was cancelled.
+/// Records the plan of an attempt in the job's row. None if another attempt has replaced this one, or the job was
+/// cancelled.
 async fn record_plan(
     control: &ControlContext,
     attempt: &Job,
@@ -293,15 +294,15 @@ async fn record_plan(
     }
 }
 
-/// Sends the messages of a job that is planned, of which some may have been sent: a dispatcher stopped while it did that.
+/// Sends the messages of a planned job whose dispatcher stopped before it had sent all of them. Some may be sent twice.
 async fn announce_planned(control: &ControlContext, job: &Job) -> Result<FanOutResult, ControlError> {
     let mut operations: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
     operations.sort_by_key(|operation| control.registry.order(&operation.kind));
     announce(control, job, operations.into_iter()).await
 }
 
-/// Sends the messages of the operations that are ready, in this order: operations that others read from come first, so that
-/// no worker is full of operations that wait for them. Then records that they were sent.
+/// Sends the messages of the ready operations, and then records that they were sent. Operations that others read from
+/// come first, so that no worker is filled with operations that wait for them.
 async fn announce(
     control: &ControlContext,
     job: &Job,
@@ -326,8 +327,8 @@ async fn announce(
     }
 }
 
-/// Leaves a job that does not wait to be fanned out. If it was cancelled or rejected while another dispatcher planned it, it has
-/// operations that must not begin.
+/// Handles a job that does not wait for a fan-out. If it was cancelled or rejected while another dispatcher planned it,
+/// its operations must not start.
 async fn abandon(control: &ControlContext, job: &Job) -> Result<FanOutResult, ControlError> {
     if job.state != JobState::Running {
         stop_operations(control, &job.id).await?;
@@ -339,22 +340,22 @@ async fn reject(control: &ControlContext, id: &JobId, refusal: &ControlError) ->
     let at = control.ports.clock.now();
     let failure = Failure { code: "not-plannable".to_owned(), message: refusal.to_string(), request_id: None, at };
     match control.apply_event(id, JobEvent::Reject, |job| job.failure = Some(failure.clone())).await {
-        // Another dispatcher could plan it, or somebody cancelled it.
+        // Another dispatcher planned the job, or an operator cancelled it.
         Ok(_) | Err(ControlError::Illegal(_)) => {}
         Err(error) => return Err(error),
     }
-    // An earlier try may have come as far as the queues, and been cut short before the job's row said so.
+    // An earlier attempt may have sent messages and may have been interrupted before the job's row recorded it.
     stop_operations(control, id).await?;
     Ok(FanOutResult::Done)
 }
 
-/// Whether another job is of the same image version.
+/// Whether two jobs have the same image version.
 pub(crate) fn is_same_version(other: &Job, job: &Job) -> bool {
     other.id != job.id && other.image.name == job.image.name && other.image.version == job.image.version
 }
 
-/// Two jobs of one image version never work on the same target at once: the later one waits, and then finds most of its
-/// targets done.
+/// Two jobs of one image version must not work on the same target at the same time. The later job waits, and then finds
+/// most of its targets done.
 async fn must_wait_for_other_job(control: &ControlContext, job: &Job) -> Result<bool, ControlError> {
     let others: Vec<Job> = control
         .ports

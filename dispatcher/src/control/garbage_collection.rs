@@ -1,20 +1,22 @@
-//! Collecting chunks that nothing names any more.
+//! Garbage collection of chunks that no manifest refers to.
 //!
-//! What keeps it from taking a chunk that someone is about to rely on:
-//! - only chunks older than the grace period are looked at, as they were listed at the beginning;
-//! - whoever relies on a chunk older than half of it (an upload, a seed) renews it first, and a chunk is deleted only in
-//!   the version that was listed;
-//! - an upload in progress keeps every chunk that was written or renewed since half a grace period before it began: it
-//!   relies on no older one without renewing it. Both ages are told by the uploader's clock, so they agree whatever the
-//!   other clocks say;
-//! - an upload that is not among the rows when they are read writes its row, and then lists its chunks, later than they
-//!   were listed here: what is looked at here it finds too old, and renews;
-//! - an upload whose row is a grace period old is over. One that only slept notices at half of that, and begins its list
-//!   anew before (and, if it slept just then, after) it writes its manifest;
-//! - manifests are read last, after the list and the uploads: an upload that ended meanwhile has its manifest there;
-//! - nothing is deleted where it is not certain that all manifests were found: see [`crate::control::live`].
+//! These rules prevent the deletion of a chunk that another process is about to rely on:
+//! - Only chunks older than the grace period are considered, by the list that was read at the start.
+//! - A process that relies on a chunk older than half the grace period (an upload, or a seed) renews the chunk first. A
+//!   chunk is deleted only if its ETag is the listed one.
+//! - An upload in progress protects every chunk that was written or renewed later than half a grace period before the
+//!   upload started: the upload relies on no older chunk without renewing it. Both ages are measured with the
+//!   uploader's clock, so they agree even if other clocks differ.
+//! - An upload whose row does not exist yet when the rows are read writes its row, and then lists its chunks, after the
+//!   collection listed them. It finds every chunk that the collection considers too old, and renews it.
+//! - An upload whose row is one grace period old has ended. An upload that was only suspended notices this after half a
+//!   grace period, and lists its chunks again before it writes its manifest (and once more afterwards, if it was
+//!   suspended during the write).
+//! - Manifests are read last, after the chunks and the uploads. The manifest of an upload that ended in the meantime is
+//!   among them.
+//! - Nothing is deleted unless it is certain that all manifests were found: see [`crate::control::live`].
 //!
-//! The clocks of uploaders, stores and whoever collects may thus differ by nearly half a grace period.
+//! The clocks of uploaders, stores and the collecting process may therefore differ by nearly half a grace period.
 
 use std::collections::BTreeSet;
 
@@ -35,58 +37,59 @@ use jiff::Timestamp;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::live::{LiveSet, LiveSetError, Roots};
 
-/// How to collect.
+/// The options of a collection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CollectOptions {
     /// Only find out what would be deleted.
     pub dry_run: bool,
-    /// Source stores all of whose versions the operator has given up: the collection goes on if such a store has no
-    /// manifests, and if one that is not the configured one is missing or cannot be reached. Manifests that it has count all
-    /// the same.
+    /// Source stores whose versions were all deleted by the operator. The collection continues if such a store has no
+    /// manifests, and if such a store, other than the configured one, is missing or cannot be reached. Manifests that
+    /// it contains still count.
     pub given_up: BTreeSet<Container>,
 }
 
-/// What a collection did, or would do.
+/// The result of a collection, or of a dry run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct CollectionReport {
-    /// Whether it only found out what would be deleted.
+    /// Whether this is the result of a dry run.
     pub dry_run: bool,
-    /// Stores that were listed.
+    /// The number of stores that were listed.
     pub stores: usize,
-    /// Chunks in them.
+    /// The number of chunks in these stores.
     pub chunks: usize,
-    /// Chunks that no manifest names and that are old enough to be deleted.
+    /// The number of chunks that no manifest refers to and that are old enough to be deleted.
     pub garbage: usize,
-    /// Their bytes.
+    /// The total size of these chunks in bytes.
     pub garbage_bytes: u64,
-    /// Chunks deleted: none in a dry run, and fewer than `garbage` where one was renewed meanwhile or could not be deleted.
+    /// The number of deleted chunks: 0 in a dry run, and less than `garbage` if a chunk was renewed in the meantime or
+    /// could not be deleted.
     pub deleted: usize,
-    /// Their bytes.
+    /// The total size of the deleted chunks in bytes.
     pub deleted_bytes: u64,
-    /// Blobs under `chunks/` whose names are not those of chunks. They stay.
+    /// The number of blobs under `chunks/` whose names are not chunk names. They are kept.
     pub foreign: usize,
-    /// The same numbers for each store that was listed.
+    /// The same numbers for each listed store.
     pub by_store: Vec<CollectedStore>,
     /// Stores that could not be listed, or in which a chunk could not be deleted.
     pub failed: Vec<StoreFailure>,
 }
 
-/// What was found and done in one store. The numbers are those of [`CollectionReport`].
+/// The result for one store. The numbers are those of [`CollectionReport`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct CollectedStore {
     /// The store.
     pub store: Container,
-    /// Chunks.
+    /// The number of chunks.
     pub chunks: usize,
-    /// Chunks that may be deleted.
+    /// The number of chunks that may be deleted.
     pub garbage: usize,
-    /// Their bytes.
+    /// Their size in bytes.
     pub garbage_bytes: u64,
-    /// Chunks deleted.
+    /// The number of deleted chunks.
     pub deleted: usize,
-    /// Their bytes.
+    /// Their size in bytes.
     pub deleted_bytes: u64,
-    /// Blobs that are not chunks.
+    /// The number of blobs that are not chunks.
     pub foreign: usize,
 }
 
@@ -95,7 +98,7 @@ pub struct CollectedStore {
 pub struct StoreFailure {
     /// The store.
     pub store: Container,
-    /// What the service said.
+    /// The error of the service.
     pub error: String,
 }
 
@@ -116,19 +119,20 @@ impl CollectionReport {
     }
 }
 
-/// Deletes, in every store, the chunks that no manifest names and that are old enough. A region's store that fails (an
-/// account that is gone) does not stop the others from being collected: [`CollectionReport::failed`] names it.
+/// Deletes, in every store, the chunks that no manifest refers to and that are old enough. The failure of a region's
+/// store (for example because its account no longer exists) does not stop the collection of others:
+/// [`CollectionReport::failed`] names it.
 ///
 /// # Errors
-/// [`ControlError::LiveSet`] where it is not certain which chunks are in use, and [`ControlError`] where the targets file or the
-/// table cannot be read: nothing is deleted then.
+/// [`ControlError::LiveSet`] if it is not certain which chunks are in use, and [`ControlError`] if the targets file or
+/// the table cannot be read. Nothing is deleted in these cases.
 pub async fn collect_garbage(
     control: &ControlContext,
     options: &CollectOptions,
 ) -> Result<CollectionReport, ControlError> {
     let begun = control.ports.clock.now();
     let mut collected = CollectionReport { dry_run: options.dry_run, ..CollectionReport::default() };
-    // A store that only the targets file names may be the source of another configuration.
+    // A store that only the targets file names may be the source store of another configuration.
     let targets = TargetsFile::load(&control.config.targets.file)?;
     let configured = control.config.source.store().container();
     let mut roots = Roots {
@@ -141,7 +145,7 @@ pub async fn collect_garbage(
     let listed = list_all(control, &mut roots, &mut collected).await?;
 
     let keep_since = cutoff(control, begun).await?;
-    // Again, as a job may have been planned since: its tree may name another source.
+    // Read the jobs again: a job may have been planned in the meantime, and its tree may name another source.
     let jobs = control.ports.table.jobs().await?;
     roots.sources.extend(jobs.iter().flat_map(|job| job.value.sources()));
     let holder = listed.iter().find(|listed| !listed.chunks.is_empty()).map(|listed| &listed.store);
@@ -171,7 +175,7 @@ pub async fn collect_garbage(
     Ok(collected)
 }
 
-/// Adds the stores of jobs' trees.
+/// Adds the stores in the trees of jobs.
 fn add_jobs(roots: &mut Roots, jobs: &[Versioned<Job>]) {
     for job in jobs {
         roots.sources.extend(job.value.sources());
@@ -179,21 +183,21 @@ fn add_jobs(roots: &mut Roots, jobs: &[Versioned<Job>]) {
     }
 }
 
-/// A blob whose name is exactly that of a chunk.
+/// A blob whose name is exactly a chunk name.
 struct Chunk {
     hash: ChunkHash,
     blob: ListedBlob,
 }
 
-/// What a store has under `chunks/`.
+/// The blobs under `chunks/` in a store.
 struct Listed {
     store: Container,
     chunks: Vec<Chunk>,
-    /// How many blobs are not chunks.
+    /// The number of blobs that are not chunks.
     foreign: usize,
 }
 
-/// Lists the chunks of every store. A region's store that cannot be listed is left out of the collection.
+/// Lists the chunks of every store. A region's store that cannot be listed is excluded from the collection.
 async fn list_all(
     control: &ControlContext,
     roots: &mut Roots,
@@ -215,7 +219,7 @@ async fn list_all(
     Ok(all)
 }
 
-/// Tells the chunks from blobs that somebody else has put beside them.
+/// Separates chunks from other blobs under the same prefix.
 fn sort_out(store: Container, blobs: Vec<ListedBlob>) -> Listed {
     let total = blobs.len();
     let chunk = |blob: ListedBlob| Some(Chunk { hash: blob.name.strip_prefix(CHUNKS)?.parse().ok()?, blob });
@@ -224,7 +228,7 @@ fn sort_out(store: Container, blobs: Vec<ListedBlob>) -> Listed {
     Listed { store, chunks, foreign }
 }
 
-/// Deletes chunks of one store, and begins no more of them once one cannot be deleted.
+/// Deletes chunks of one store. Stops after the first batch in which a chunk cannot be deleted.
 async fn delete_all(control: &ControlContext, garbage: &[ListedBlob], one: &mut CollectedStore) -> PortResult<()> {
     for some in garbage.chunks(MAX_IN_FLIGHT) {
         let mut result = Ok(());
@@ -242,7 +246,7 @@ async fn delete_all(control: &ControlContext, garbage: &[ListedBlob], one: &mut 
     Ok(())
 }
 
-/// The containers that may hold chunks, whatever jobs there were: the source, and those the targets file names.
+/// The containers that may have chunks independently of jobs: the source store, and the stores in the targets file.
 pub(crate) fn configured_stores(control: &ControlContext) -> BTreeSet<Container> {
     let mut stores = BTreeSet::from([control.config.source.store().container()]);
     if let Ok(file) = TargetsFile::load(&control.config.targets.file) {
@@ -251,14 +255,14 @@ pub(crate) fn configured_stores(control: &ControlContext) -> BTreeSet<Container>
     stores
 }
 
-/// Chunks written or renewed since then are kept: a grace period ago, or half of one before the oldest upload in progress
-/// began. An upload that gave no sign of life for a grace period is over.
+/// The time since which written or renewed chunks are kept: one grace period ago, or half a grace period before the
+/// start of the oldest upload in progress. An upload that has not updated its row for a grace period has ended.
 async fn cutoff(control: &ControlContext, now: Timestamp) -> PortResult<Timestamp> {
     let grace = control.config.cleanup.chunk_grace.get();
     let ago = before(now, grace);
     let uploads = control.ports.table.uploads().await?;
     let running = uploads.iter().filter(|upload| upload.state == UploadState::Running && upload.updated > ago);
-    // What is younger than this when an upload begins, it need not renew: see the top.
+    // An upload does not renew chunks that are younger than this when it starts: see the module documentation.
     let relied_on = |upload: &Upload| before(upload.started, grace / 2);
     Ok(running.map(relied_on).chain([ago]).min().unwrap_or(ago))
 }
@@ -266,7 +270,7 @@ async fn cutoff(control: &ControlContext, now: Timestamp) -> PortResult<Timestam
 async fn delete(control: &ControlContext, store: &Container, chunk: &ListedBlob) -> PortResult<Option<u64>> {
     match control.ports.blobs.delete(&store.blob(chunk.name.as_str()), Some(&chunk.etag)).await {
         Ok(existed) => Ok(existed.then_some(chunk.length)),
-        // Renewed since it was listed: someone relies on it.
+        // The chunk was renewed after it was listed: another process relies on it.
         Err(error) if error.kind == ErrorKind::Conflict => Ok(None),
         Err(error) => Err(error),
     }

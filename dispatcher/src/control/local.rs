@@ -1,4 +1,4 @@
-//! One machine: the dispatcher and a worker in the process of the command that waits for a job.
+//! Embedded operation: a dispatcher and a worker in the process of the command that waits for a job.
 
 use goldfleet_worker::consumer::Consumer;
 use goldfleet_worker::context::WorkerContext;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::control::context::ControlContext;
 use crate::control::service::{RunUntil, run};
 
-/// A dispatcher and a worker that run beside a command.
+/// A dispatcher and a worker that run in the process of a command.
 pub struct LocalFleet {
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
@@ -28,7 +28,7 @@ impl LocalFleet {
         local
     }
 
-    /// Starts a dispatcher, where others do the work.
+    /// Starts a dispatcher only. Other processes do the work.
     #[must_use]
     pub fn without_worker(control: &ControlContext) -> Self {
         let stop = CancellationToken::new();
@@ -37,7 +37,7 @@ impl LocalFleet {
         Self { stop, tasks: vec![dispatcher] }
     }
 
-    /// Asks all to stop, and waits until steps have reached a checkpoint and leases are given back.
+    /// Stops both, and waits until steps have reached a checkpoint and leases are released.
     pub async fn drain(self) {
         self.stop.cancel();
         for task in self.tasks {

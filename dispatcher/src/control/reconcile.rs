@@ -1,4 +1,5 @@
-//! The reconciler: repairs what was lost, opens gates, and ends jobs. A duplicate message is harmless, so in doubt it sends one.
+//! The reconciler: repairs open jobs, opens gates, and ends jobs. A duplicate message is harmless, so the reconciler
+//! sends a message if it might be lost.
 
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use crate::control::cancel::stop_operations;
 use crate::control::cleanup::{StagedOutcome, remove_staged};
 use crate::control::context::{ControlContext, ControlError, group_rows, states};
 
-/// How long one turn of a dispatcher may take, besides what is late anyway: fanning out a job of thousands of operations, or a
-/// look at one.
+/// The maximum time that one turn of a dispatcher takes in addition to delays of the services: the fan-out of a job
+/// with thousands of operations, or one reconciler pass over such a job.
 pub(crate) const MAX_PASS_TIME: Duration = Duration::from_secs(300);
 
 /// How far the clocks of two machines may be apart. A lease that has expired by more is expired for every worker. A worker that
@@ -30,22 +31,23 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// The most levels of gates that one look at a job goes through.
 const MAX_GATE_LEVELS: usize = 64;
 
-/// How many groups are written between two looks at whether the job was cancelled.
+/// The number of groups that are written between two checks whether the job was cancelled.
 const RELEASE_BATCH: usize = 64;
 
-/// Where a job is after a look at it.
+/// The result of a reconciler pass over a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobCheck {
-    /// It has ended, and will not be looked at again.
+    /// The job has ended. It needs no further pass.
     Ended,
-    /// It goes on.
+    /// The job is open.
     Open,
 }
 
-/// Looks after every job that has not ended. Returns how many there still are.
+/// Reconciles every open job. Returns the number of jobs that are still open.
 ///
 /// # Errors
-/// Where table or queue can't be reached. A job that alone can't be looked after is logged, and holds no other up.
+/// If the table or the queue cannot be reached. An error that concerns one job only is logged, and does not delay other
+/// jobs.
 pub async fn reconcile_open_jobs(control: &ControlContext) -> Result<usize, ControlError> {
     let began = control.ports.clock.now();
     let mut census = ReconcileCounts::of_kinds(control.registry.ids());
@@ -70,10 +72,10 @@ pub async fn reconcile_open_jobs(control: &ControlContext) -> Result<usize, Cont
     }
 }
 
-/// Looks after one job, if it has not ended.
+/// Reconciles one job, if it has not ended.
 ///
 /// # Errors
-/// Where table or queue can't be reached.
+/// If the table or the queue cannot be reached.
 pub async fn reconcile_job_by_id(control: &ControlContext, id: &JobId) -> Result<JobCheck, ControlError> {
     let job = control.job(id).await?;
     if job.value.state.is_terminal() {
@@ -82,7 +84,7 @@ pub async fn reconcile_job_by_id(control: &ControlContext, id: &JobId) -> Result
     reconcile_job(control, &job, &mut ReconcileCounts::default()).await
 }
 
-/// Looks after one job, and counts its operations. The job's row must have been read before this begins.
+/// Reconciles one job, and counts its operations. The job's row must have been read before the call.
 async fn reconcile_job(
     control: &ControlContext,
     row: &Versioned<Job>,
@@ -102,7 +104,7 @@ async fn reconcile_job(
         _ => {}
     }
     if job.state == JobState::Running && !job.announced && now > after(job.updated, patience) {
-        // Its dispatcher stopped before it had sent the messages of the first operations.
+        // The dispatcher of the job stopped before it had sent all messages of the ready operations.
         requeue_job(control, &job.id).await?;
     }
     let mut operations = control.operations(job).await?;
@@ -116,7 +118,7 @@ async fn reconcile_job(
         if !reconcile_groups(control, job, operations, now, patience).await? {
             break;
         }
-        // Rows that open gates have ended: what waits behind them is decided now, not at the next sweep.
+        // Rows that open gates have ended. Evaluate the groups behind these gates now, not at the next sweep.
         operations = control.operations(job).await?;
     }
     Ok(JobCheck::Open)
@@ -133,7 +135,7 @@ async fn reconcile_groups(
     let gates = Gates::of(operations.iter().map(|row| &row.value));
     let mut has_ended_opener = false;
     for (written, group) in group_rows(operations).into_iter().enumerate() {
-        // A gate may release thousands of operations. A job that is cancelled meanwhile must not go on.
+        // A gate may release thousands of operations. Releasing must stop if the job is cancelled in the meantime.
         if written % RELEASE_BATCH == RELEASE_BATCH - 1 && control.job(&job.id).await?.value.state != job.state {
             return Ok(false);
         }
@@ -142,15 +144,15 @@ async fn reconcile_groups(
     Ok(has_ended_opener)
 }
 
-/// Ends a job, all of whose operations had ended when they were read. Its row was read before them: where it is in another
-/// version now, operations may be too, as after a retry, and the next look tells how things stand.
+/// Ends a job whose operations had all ended when they were read. The job's row was read before the operations. If the
+/// row has changed since, for example by a retry, the operations may have changed too, and the next pass decides.
 async fn finish_job(
     control: &ControlContext,
     row: &Versioned<Job>,
     event: JobEvent,
     operations: &[Versioned<Operation>],
 ) -> Result<JobCheck, ControlError> {
-    // Before the job's end, as nobody looks at it after that.
+    // Remove them before the job ends, because the reconciler ignores jobs that have ended.
     let staging = match event {
         JobEvent::Succeed => remove_staged(control, &row.value, operations).await,
         _ => StagedOutcome::Left,
@@ -166,18 +168,18 @@ async fn finish_job(
     Ok(JobCheck::Ended)
 }
 
-/// Announces a job that nobody has fanned out: its message may be lost. The row says when that was, so that a job which
-/// waits behind another does not fill the queue.
+/// Sends the message of a job that was not fanned out, because its message may be lost. The row records the time of the
+/// message, so that a job that waits for another one does not fill the queue.
 async fn requeue_job(control: &ControlContext, id: &JobId) -> Result<(), ControlError> {
-    // Where it was written meanwhile, someone is at it.
+    // If the row changed in the meantime, another process is handling the job.
     if control.bump_job_version(&control.job(id).await?).await? {
         control.enqueue_job(id).await?;
     }
     Ok(())
 }
 
-/// Repairs a group: sends a message that must have been lost, expires a lease whose worker is lost, opens and breaks gates, and
-/// advances the chain. Returns whether a row has ended that opens a gate.
+/// Repairs a group: sends a lost message again, expires the lease of a lost worker, opens and breaks gates, and
+/// advances the chain of the group. Returns whether a row has ended that opens a gate.
 async fn reconcile_group(
     control: &ControlContext,
     job: &Job,
@@ -206,7 +208,7 @@ async fn reconcile_group(
     }
     gates.apply(job, &mut change, now);
     let commit = change.into_commit();
-    // If another process was first, the group is not stuck. The next sweep looks again.
+    // If another process committed first, the group makes progress. The next sweep checks it again.
     if commit.is_empty() || !control.commit(&commit).await? {
         return Ok(false);
     }
@@ -220,7 +222,7 @@ async fn reconcile_group(
     Ok(commit.operations().any(|operation| operation.state.is_terminal() && !operation.opens.is_empty()))
 }
 
-/// What a row needs.
+/// The repair that a row needs.
 enum Repair {
     None,
     Requeue,

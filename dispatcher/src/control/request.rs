@@ -1,4 +1,4 @@
-//! From an operator's wish to a job: the row first, then the message that points at it.
+//! Creates a job from a request: first its row, then the message that points to it.
 
 use std::collections::BTreeSet;
 
@@ -19,19 +19,19 @@ use jiff::Timestamp;
 use crate::control::context::{ControlContext, ControlError, states};
 use crate::control::routes::staging;
 
-/// A job, and whether this request made it.
+/// A job, and whether this request created it.
 #[derive(Debug, Clone)]
 pub struct RequestResult {
     /// The job.
     pub job: Job,
-    /// Whether it is new; else it was asked for before and has not ended.
+    /// Whether the job is new. False if an equal request was made before and its job has not ended.
     pub new: bool,
 }
 
 /// Reads an image version's manifest from the source store.
 ///
 /// # Errors
-/// [`ControlError::NoSuchImage`] where it is not there.
+/// [`ControlError::NoSuchImage`] if it does not exist.
 pub async fn manifest(
     control: &ControlContext,
     image: &ImageName,
@@ -52,16 +52,17 @@ pub async fn manifest(
     Ok((image, manifest))
 }
 
-/// What targets are sorted by before they are planned for: ring by ring, as the first of a region lends the first store.
+/// The sort key of targets for planning. Targets are planned ring by ring, because the first target of a region
+/// provides the store of the region.
 #[must_use]
 pub fn plan_order(target: &Target) -> (u32, TargetKey) {
     (target.ring, target.key())
 }
 
-/// The enabled targets that are selected; at least one.
+/// The selected targets that are enabled. At least one.
 ///
 /// # Errors
-/// [`ControlError`] where the targets file can't be used, or nothing of it is selected.
+/// [`ControlError`] if the targets file is not valid, or if it has no selected target.
 pub fn selected_targets(
     control: &ControlContext,
     selection: &[Selector],
@@ -74,7 +75,7 @@ pub fn selected_targets(
     Ok((file, selected))
 }
 
-/// Facts of an image version that a job carries.
+/// The properties of an image version that a job carries.
 #[must_use]
 pub fn job_payload(manifest: &Manifest) -> Payload {
     Payload {
@@ -86,7 +87,7 @@ pub fn job_payload(manifest: &Manifest) -> Payload {
     }
 }
 
-/// A job that is asked for now.
+/// A job that is requested now.
 #[must_use]
 pub fn new_job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Selector>, now: Timestamp) -> Job {
     Job {
@@ -112,16 +113,16 @@ pub fn new_job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Sele
     }
 }
 
-/// How a job is carried out, besides where.
+/// The options of a job, besides its targets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// Every ring after the first waits for an operator's approval.
+    /// Whether every ring after the first waits for an operator's approval.
     pub approve: bool,
-    /// The operator's remark.
+    /// A remark of the operator.
     pub note: Option<String>,
 }
 
-/// [`request_on`] terms without a remark.
+/// [`request_on`] without a remark.
 ///
 /// # Errors
 /// As [`request_on`].
@@ -135,12 +136,13 @@ pub async fn request_job(
     request_on(control, image, version, selection, Terms { approve, note: None }).await
 }
 
-/// Asks for an image version at the selected targets. Asking again for the same while it is under way changes nothing, but
-/// sends the message again, which may have been lost. A job that was planned before a target was added is not the same.
+/// Requests an image version at the selected targets. If an equal request has an open job, no new job is created; the
+/// message of that job is sent again if it is not planned yet, because it may be lost. A job that was planned before a
+/// target was added is not equal.
 ///
 /// # Errors
-/// [`ControlError`] where the image is not there, the same is under way without the approvals that are asked for, or table or
-/// queue can't be reached.
+/// [`ControlError`] if the image does not exist, if an equal job is open without the requested approvals, or if the
+/// table or the queue cannot be reached.
 pub async fn request_on(
     control: &ControlContext,
     image: &ImageName,
@@ -149,7 +151,7 @@ pub async fn request_on(
     Terms { approve, note }: Terms,
 ) -> Result<RequestResult, ControlError> {
     let (image, manifest) = manifest(control, image, version).await?;
-    // Told now, to whom it may concern, rather than as the job's failure later.
+    // Report errors in the files to the caller now, instead of as a failure of the job later.
     let (_, targets) = selected_targets(control, selection)?;
     Rates::load(control.config.plan.rates.as_deref())?;
     if let Some(job) = find_open_job(control, &image, selection, &targets).await? {
@@ -177,7 +179,7 @@ pub async fn request_on(
     Ok(RequestResult { job, new: true })
 }
 
-/// The job that does what is asked for, if there is one.
+/// The open job of an equal request, if there is one.
 async fn find_open_job(
     control: &ControlContext,
     image: &ImageRef,
@@ -186,12 +188,12 @@ async fn find_open_job(
 ) -> PortResult<Option<Job>> {
     let same = |job: &Job| job.image == *image && job.selection == selection && job.state != JobState::Cancelling;
     for job in control.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(same) {
-        // What has not been planned yet will be by the targets of that time.
+        // A job that is not planned yet will be planned for the current targets.
         if job.state == JobState::Requested {
             return Ok(Some(job));
         }
         let rows = control.operations(&job).await?;
-        // One that has only not been swept since its last operation ended does nothing any more.
+        // If all operations have ended, the job does nothing more, although the reconciler has not ended it yet.
         if job.job_end(states(&rows)).is_none() && covers_targets(&rows, targets) {
             return Ok(Some(job));
         }

@@ -1,15 +1,15 @@
-//! Removing the history of jobs: rows of jobs that ended long ago and that nothing relies on.
+//! Retention of the history: removes the rows of jobs that ended long ago and that nothing needs.
 //!
-//! Of the rows of jobs that have ended, these are read by anything but a look at that job:
-//! - the newest job is what commands mean that name none;
-//! - a job's tree names stores, and whoever collects chunks knows of a store by that, unless it is the source's or named in the
-//!   targets file: of the jobs that alone name a store, the newest stays;
-//! - a job's tree names the source store whose manifests say which chunks are in use, and another configuration may know of it
-//!   by that alone: the newest job of each source store stays;
-//! - a job's copies name its staged VHDs, and nothing else does: it stays until they were removed.
+//! Commands and the garbage collection need some rows of ended jobs:
+//! - The newest job is the default of commands without a job id. It is kept.
+//! - A job's tree names stores. The garbage collection finds a store only through such a tree, unless it is the source
+//!   store or is named in the targets file. Of the jobs that are the only ones to name a store, the newest is kept.
+//! - A job's tree names the source store whose manifests say which chunks are in use. Another configuration may know
+//!   that store only from the tree. The newest job of each source store is kept.
+//! - Only the rows of a job's copies name its staged VHDs. The job is kept until these are removed.
 //!
-//! A row that is to go says so first, on condition that it is still as it was read: from then on the job can't be taken up again,
-//! and whatever cuts the removal short, the next one goes on with it.
+//! A row is first marked for removal by compare-and-swap. A marked job cannot be retried. If the removal is
+//! interrupted, the next run continues it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -27,24 +27,24 @@ use crate::control::cleanup::Mode;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::garbage_collection::configured_stores;
 
-/// What became of the jobs that ended long enough ago.
+/// The result for jobs that ended long enough ago.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct RetentionReport {
     /// Jobs whose rows were removed.
     pub removed: Vec<JobId>,
-    /// Jobs that stay, as their staged VHDs were not removed.
+    /// Jobs that are kept because their staged VHDs were not removed.
     pub staged: Vec<JobId>,
-    /// Jobs that stay, as only they name a store.
+    /// Jobs that are kept because no other job names one of their stores.
     pub stores: Vec<JobId>,
-    /// Jobs that stay, as somebody has changed them meanwhile.
+    /// Jobs that are kept because another process changed them in the meantime.
     pub changed: Vec<JobId>,
 }
 
-/// The stores that will still be known when old jobs are gone.
+/// The stores that are still known after old jobs are removed.
 struct Known {
-    /// All of them.
+    /// All known stores.
     stores: BTreeSet<Container>,
-    /// Those that the tree of a job that stays names as its source.
+    /// The source stores in the trees of jobs that are kept.
     sources: BTreeSet<Container>,
 }
 
@@ -60,22 +60,22 @@ impl Known {
     }
 }
 
-/// What is to become of a job that ended long enough ago.
+/// What to do with a job that ended long enough ago.
 enum RetentionDecision {
     Remove,
     KeepForStagedVhds,
     KeepForStores,
 }
 
-/// Removes the rows of the jobs that ended longer than `age` ago, but for those that something relies on.
+/// Removes the rows of jobs that ended more than `age` ago, except those that are still needed.
 ///
 /// # Errors
-/// [`ControlError`] where the table can't be reached; what was removed stays so, and the next call goes on.
+/// [`ControlError`] if the table cannot be reached. Completed removals are kept, and the next call continues.
 pub async fn remove_old_jobs(control: &ControlContext, age: Duration) -> Result<RetentionReport, ControlError> {
     forget(control, age, Mode::Delete).await
 }
 
-/// The same as [`remove_old_jobs`], or a dry run of it.
+/// [`remove_old_jobs`], or a dry run of it.
 ///
 /// # Errors
 /// As [`remove_old_jobs`].
@@ -120,7 +120,7 @@ async fn retention_decision(control: &ControlContext, job: &Job, known: &Known) 
     })
 }
 
-/// Whether there may be VHDs that the job has staged.
+/// Whether staged VHDs of the job may exist.
 async fn has_staged(control: &ControlContext, job: &Job) -> PortResult<bool> {
     if job.cleaned {
         return Ok(false);
@@ -131,7 +131,7 @@ async fn has_staged(control: &ControlContext, job: &Job) -> PortResult<bool> {
     Ok(begun.any(|operation| operation.state != OperationState::Skipped && leaves_blob(operation)))
 }
 
-/// Removes a job's rows. Returns false where somebody changed its row first.
+/// Removes a job's rows. False if another process changed its row first.
 async fn remove(control: &ControlContext, row: &Versioned<Job>) -> PortResult<bool> {
     let table = &control.ports.table;
     let etag = if row.value.removing {

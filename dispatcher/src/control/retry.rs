@@ -1,5 +1,5 @@
-//! Retry: only operations that failed or were cancelled run again, and what they need. The rules are in
-//! [`goldfleet_workflow::retry`].
+//! Retry: runs operations that failed or were cancelled again, together with those that they depend on. The rules are
+//! in [`goldfleet_workflow::retry`].
 
 use std::collections::BTreeSet;
 
@@ -19,20 +19,20 @@ use jiff::Timestamp;
 use crate::control::context::{ControlContext, ControlError, Group, group_rows};
 use crate::control::fan_out::is_same_version;
 
-/// Which operations to try again.
+/// Which operations to retry.
 #[derive(Debug, Clone, Default)]
 pub struct RetryFilter {
     /// Only of this kind.
     pub phase: Option<KindId>,
-    /// Only of the targets that one of these selects; all, where empty.
+    /// Only at targets that one of these selectors matches. Empty for all targets.
     pub targets: Vec<Selector>,
 }
 
-/// Tries again what failed or was cancelled. Returns how many operations were made ready or wait for one that was; of a job that
-/// ended before all its operations had, those that go on with it too.
+/// Retries what failed or was cancelled. Returns the number of operations that became ready or wait for one that did.
+/// If the job ended before all its operations had ended, the operations that continue are counted too.
 ///
 /// # Errors
-/// [`ControlError::Refused`] where nothing is to be tried again, the job was never planned, or it is still stopping.
+/// [`ControlError::Refused`] if there is nothing to retry, the job was never planned, or it is still stopping.
 pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) -> Result<usize, ControlError> {
     if let Some(phase) = which.phase.as_ref().filter(|phase| control.registry.get(phase).is_none()) {
         let known: Vec<&str> = control.registry.ids().collect();
@@ -68,13 +68,13 @@ pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) ->
             }
         }));
     }
-    // The job first: a job that has ended is not looked after by the reconciler.
+    // Write the job first, because the reconciler ignores jobs that have ended.
     if job.state.is_terminal() {
         ensure_no_newer_job(control, &job, groups.iter().flatten().map(|row| &row.value)).await?;
         control.apply_event(id, JobEvent::Retry, |_| {}).await?;
     }
     let retried = retry.groups(groups).await;
-    // However far that came.
+    // Do this even if the retry of a group failed.
     hold_job_open(control, id).await?;
     retried
 }
@@ -112,8 +112,8 @@ async fn ensure_no_newer_job(
     }
 }
 
-/// Writes the job's row once more: a reconciler pass that saw the operations as they were before ends the job only in the version of
-/// the row that it knows, or has ended it meanwhile.
+/// Writes the job's row again. A reconciler pass that read the operations before the retry ends the job only if the
+/// row's ETag is unchanged, or it has already ended the job.
 async fn hold_job_open(control: &ControlContext, id: &JobId) -> Result<(), ControlError> {
     loop {
         let row = control.job(id).await?;
@@ -131,11 +131,11 @@ async fn hold_job_open(control: &ControlContext, id: &JobId) -> Result<(), Contr
 /// A retry of a job.
 struct RetryRun<'a> {
     control: &'a ControlContext,
-    /// The job as it was before.
+    /// The job before the retry.
     job: &'a Job,
     which: &'a RetryFilter,
     gates: Gates,
-    /// The operations that selected ones read from while they run.
+    /// The operations that selected operations read from while they run.
     streams: BTreeSet<OperationId>,
 }
 
@@ -147,13 +147,14 @@ impl<'a> RetryRun<'a> {
         operations: &[Versioned<Operation>],
     ) -> Self {
         let rows = || operations.iter().map(|row| &row.value);
-        // An operation would fail again if what it reads from has not succeeded. With a phase, only that phase is retried.
+        // An operation would fail again if the operations that it reads from have not succeeded. With a phase, only
+        // that phase is retried.
         let selected = rows().filter(|row| which.phase.is_none() && row.state.ended_badly() && which.is_target(row));
         let streams = selected.flat_map(|row| row.streams.iter().cloned()).collect();
         Self { control, job, which, gates: Gates::of(rows()), streams }
     }
 
-    /// Returns how many operations were written.
+    /// Returns the number of operations that were written.
     async fn groups(&self, groups: Vec<Group>) -> Result<usize, ControlError> {
         let mut count = 0;
         for group in groups {
@@ -176,14 +177,14 @@ impl<'a> RetryRun<'a> {
         }
     }
 
-    /// Where the chain of a group starts again.
+    /// The operation of a group at which its chain restarts.
     fn start(&self, group: &Group) -> RetryStart {
         let mut rows: Vec<&Operation> = group.iter().map(|row| &row.value).collect();
         rows.sort_by_key(|row| row.position);
         self.with_rules(&rows, |rules| rules::start(&rows, rules))
     }
 
-    /// The retry of a group as it is now.
+    /// The retry of the current rows of a group.
     fn commit(&self, group: &Group) -> Commit {
         let now = self.control.ports.clock.now();
         let mut change = GroupChange::new(group, now, &self.control.actor);
@@ -197,8 +198,8 @@ impl<'a> RetryRun<'a> {
         change.into_commit()
     }
 
-    /// Writes the rows that had not ended when the job did, as after an interrupted retry. A process that still stops the
-    /// job's operations as they were before must find them changed.
+    /// Writes the rows that had not ended when the job ended, for example after an interrupted retry. A process that is
+    /// still stopping the job's earlier operations must find that their ETags have changed.
     fn keep_unfinished(&self, group: &Group, change: &mut GroupChange<'_>, now: Timestamp) {
         for row in group.iter().filter(|row| !row.value.state.is_terminal()) {
             change.edit(&row.value.id, |operation| {
@@ -223,7 +224,7 @@ impl<'a> RetryRun<'a> {
         let is_phase = |row: &Operation| match &self.which.phase {
             None => true,
             Some(phase) if row.kind == *phase => true,
-            // What it lacks is the output of an operation of the phase.
+            // The operation lacks the output of an operation of the phase.
             Some(phase) => rows.iter().any(|before| {
                 let is_missing =
                     lacks_input(row) || (before.state == OperationState::Succeeded && output_may_be_missing(before));

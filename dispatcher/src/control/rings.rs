@@ -1,5 +1,5 @@
-//! Rings as operators see them. A ring is a set of targets; the gate of a ring is opened by all operations at the targets of
-//! lower rings. The rules are in [`goldfleet_workflow::gates`].
+//! Rings as operators see them. A ring is a set of targets. All operations at the targets of lower rings open the gate
+//! of a ring. The rules are in [`goldfleet_workflow::gates`].
 
 use goldfleet_model::job::Job;
 use goldfleet_model::operation::{Operation, OperationState};
@@ -9,17 +9,17 @@ use goldfleet_workflow::gates::{GateState, Gates, RING_STOPPED};
 /// What happens next with the rings of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RingAction {
-    /// No ring waits, or the rings before the next one have not ended.
+    /// Nothing: no ring waits, or the rings before the next one have not ended.
     None,
     /// All rings before this one have succeeded, and it waits for an operator's approval.
     AwaitApproval(u32),
-    /// The operations of this ring may begin.
+    /// The operations of this ring may start.
     Release(u32),
-    /// Later rings never begin, for this reason.
+    /// Later rings do not start, for this reason.
     Stop(String),
 }
 
-/// What happens next, by the states of the operations.
+/// The next action, derived from the states of the operations.
 #[must_use]
 pub fn next_action(job: &Job, operations: &[Versioned<Operation>]) -> RingAction {
     let rows = || operations.iter().map(|row| &row.value);

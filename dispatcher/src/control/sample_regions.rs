@@ -1,8 +1,8 @@
-//! Names of regions: for generated fleets, and to recognise misspelt ones.
+//! Names of regions, for generated fleets and for the detection of misspelt names.
 
 use goldfleet_model::ids::Region;
 
-/// Regions, the source's first. Real names, so that a plan reads as it would.
+/// Regions, the source's region first. The names are real, so that plans are realistic.
 pub(crate) const REGIONS: [&str; 60] = [
     "westeurope",
     "eastus",
@@ -66,18 +66,18 @@ pub(crate) const REGIONS: [&str; 60] = [
     "saudiarabiaeast",
 ];
 
-/// The known region that was most likely meant by a name that is not known. None where the name is known, or similar to
-/// none: it may be a new region.
+/// The known region that was most likely meant by an unknown name. None if the name is known, or if it is similar to no
+/// known name: it may be a new region.
 pub(crate) fn similar_region(region: &Region) -> Option<&'static str> {
     let name = region.as_str();
     if REGIONS.contains(&name) {
         return None;
     }
-    // Two letters: known names differ from each other by at least that much only where they end in a number.
+    // Two letters: known names that differ by less than that end in a number.
     let distance = |known: &&str| strsim::damerau_levenshtein(name, known);
     let closest = REGIONS.into_iter().min_by_key(distance)?;
     let stem = |name: &str| name.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
-    // 'westus4' is rather new than misspelt.
+    // 'westus4' is more likely a new region than a misspelt one.
     let is_numbered = stem(name) == stem(closest);
     (!is_numbered && distance(&closest) <= 2).then_some(closest)
 }

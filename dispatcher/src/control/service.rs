@@ -1,4 +1,4 @@
-//! The dispatcher as a service: fans out jobs as they are requested, reconciles, cleans up.
+//! The dispatcher as a service: fans out requested jobs, reconciles open jobs, and applies retention.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,23 +16,23 @@ use crate::control::context::{ControlContext, ControlError};
 use crate::control::fan_out::{FanOutResult, fan_out};
 use crate::control::reconcile::{MAX_PASS_TIME, reconcile_job_by_id, reconcile_open_jobs};
 
-/// How long a dispatch message stays invisible while its job is fanned out. Longer than that takes is better than too
-/// short, but a second dispatcher that begins as well does no harm.
+/// The visibility timeout of a dispatch message while its job is fanned out. It should be longer than a fan-out takes,
+/// but a second dispatcher that starts the same fan-out does no harm.
 const VISIBILITY: Duration = Duration::from_secs(120);
 
-/// The wait after a first failure to read the queue, and between looks at an empty one.
+/// The wait after a first failure to read the queue, and between polls of an empty queue.
 const FIRST_POLL: Duration = Duration::from_millis(200);
 
-/// How long a dispatcher works, if nobody stops it before.
+/// When a dispatcher stops without being asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunUntil {
-    /// Until it is stopped.
+    /// Never.
     Stopped,
-    /// Until no job is left that has not ended.
+    /// When no open job is left.
     Idle,
 }
 
-/// Works until `stop` is cancelled, or until its end.
+/// Runs until `stop` is cancelled, or until the condition of `until` is met.
 pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationToken) {
     let clock = control.ports.clock.as_ref();
     let interval = control.config.dispatch.sweep.get();
@@ -71,7 +71,8 @@ pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationT
     health.set_draining();
 }
 
-/// Asks how much lies in the queues, for whoever watches: only where someone does, as asking costs a request a queue.
+/// Measures the lengths of the queues for the metrics. It costs one request per queue, so it is done only if metrics
+/// are exposed.
 async fn measure_queues(control: &ControlContext) {
     if control.config.dispatch.listen.is_none() {
         return;
@@ -88,11 +89,11 @@ async fn is_idle(control: &ControlContext) -> bool {
     matches!(control.ports.queue.depth(QueueName::Dispatch).await, Ok(0))
 }
 
-/// How many messages are received at once: enough to merge hints, and few enough that all are handled before they become
-/// visible again.
+/// The number of messages received at a time: enough to merge hints, and few enough that all are handled before they
+/// become visible again.
 const MAX_MESSAGES: usize = 8;
 
-/// When gates of jobs were last evaluated because of a hint.
+/// When the gates of each job were last evaluated because of a hint.
 #[derive(Default)]
 struct GateEvaluations(HashMap<JobId, Timestamp>);
 
@@ -100,7 +101,7 @@ struct GateEvaluations(HashMap<JobId, Timestamp>);
 const GATE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl GateEvaluations {
-    /// How long a hint at a job has to wait. Nothing if it is evaluated now.
+    /// How long a hint for a job must wait. Zero if its gates can be evaluated now.
     fn wait(&mut self, job: &JobId, now: Timestamp) -> Duration {
         self.0.retain(|_, at| after(*at, GATE_INTERVAL) > now);
         match self.0.get(job) {
@@ -113,7 +114,8 @@ impl GateEvaluations {
     }
 }
 
-/// Handles the messages that the dispatch queue has now. Hints at gates come first, because planning a job takes long.
+/// Handles the messages that are in the dispatch queue now. Hints for gates come first, because planning a job takes
+/// long.
 async fn receive(control: &ControlContext, evaluations: &mut GateEvaluations) -> PortResult<usize> {
     let queue = &control.ports.queue;
     let messages = queue.receive(QueueName::Dispatch, MAX_MESSAGES, VISIBILITY).await?;
@@ -137,7 +139,7 @@ async fn receive(control: &ControlContext, evaluations: &mut GateEvaluations) ->
     Ok(count)
 }
 
-/// Evaluates the gates of a job because of a hint, unless that was just done: then the hint comes again a little later.
+/// Evaluates the gates of a job because of a hint. If they were evaluated just before, the hint is delayed instead.
 async fn evaluate_gates(
     control: &ControlContext,
     job: &JobId,
@@ -176,7 +178,7 @@ async fn plan_job(control: &ControlContext, job: &JobId, received: &Received) ->
     }
 }
 
-/// Whether another dispatcher changed the same rows at the same time, which is harmless: the message is received again.
+/// Whether another dispatcher changed the same rows at the same time. This is harmless: the message is received again.
 fn is_race(error: &ControlError) -> bool {
     let kind = if let ControlError::Port(error) = error { Some(error.kind) } else { None };
     matches!(kind, Some(ErrorKind::Conflict | ErrorKind::AlreadyExists | ErrorKind::Fenced))

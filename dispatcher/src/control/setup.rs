@@ -1,4 +1,4 @@
-//! Setting up: the queues, tables and containers that a fleet needs, made where they are missing.
+//! Setup: creates the missing queues, tables and containers of a fleet.
 
 use std::collections::BTreeSet;
 
@@ -10,20 +10,21 @@ use goldfleet_ports::error::PortError;
 
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 
-/// A thing that a fleet needs, and whether it is there now.
+/// A resource that a fleet needs, and whether it exists now.
 #[derive(Debug)]
 pub struct SetupResult {
-    /// What it is, in words.
+    /// A description of the resource.
     pub what: String,
-    /// Why it could not be made, if it could not.
+    /// Why the resource could not be created. None if it exists.
     pub error: Option<PortError>,
 }
 
-/// Makes what is missing: queues, tables, the containers of the source, of stores set by hand, and of enabled targets.
-/// What is there is left as it is. What can't be made is told in the result, and does not keep the rest from being made.
+/// Creates what is missing: queues, tables, and the containers of the source store, of configured stores and of enabled
+/// targets. Existing resources are not changed. A failure is reported in the result, and does not prevent the creation
+/// of other resources.
 ///
 /// # Errors
-/// Where the targets file can't be read.
+/// If the targets file cannot be read.
 pub async fn set_up(control: &ControlContext) -> Result<Vec<SetupResult>, ControlError> {
     let file = TargetsFile::load(&control.config.targets.file)?;
     let mut made = vec![

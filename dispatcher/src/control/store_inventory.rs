@@ -1,4 +1,4 @@
-//! What stores hold already, for the planner: chunks of earlier jobs and other versions.
+//! The store inventory for the planner: chunks that earlier jobs and other versions left in stores.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,16 +14,17 @@ use goldfleet_ports::error::{ErrorKind, PortResult};
 
 use crate::control::context::{ControlContext, MAX_IN_FLIGHT};
 
-/// How many of the newest jobs are looked at for stores. What older ones left elsewhere is planned as if it were not there: to
-/// read tens of thousands of jobs for each plan would cost more than that.
+/// The number of newest jobs that are searched for stores. Chunks that older jobs left in other stores are ignored:
+/// reading tens of thousands of jobs for each plan would cost more than copying these chunks again.
 const MAX_JOBS_READ: usize = 200;
 
-/// Looks which of the chunks lie in the stores that a plan is likely to use: those set by hand, the staging container of
-/// each region's first target, and those of the targets' that one of the newest jobs made a store.
+/// Finds out which of the chunks are in the stores that a plan is likely to use: configured stores, the staging
+/// container of each region's first target, and staging containers of targets that one of the newest jobs used as a
+/// store.
 ///
 /// # Errors
-/// Where the job table can't be reached. A store that can't be looked at counts as empty: nothing rests on it but the
-/// plan's cost.
+/// If the job table cannot be reached. A store that cannot be inspected counts as empty, which affects only the cost of
+/// the plan.
 pub async fn read_inventory(
     control: &ControlContext,
     configured: &BTreeMap<Region, Vec<Store>>,
@@ -67,7 +68,7 @@ async fn candidate_stores(
     for job in control.ports.table.newest_jobs(MAX_JOBS_READ).await? {
         stores.extend(job.value.stores().filter(|store| staging.contains(store)));
     }
-    // The source has everything.
+    // The source store has all chunks.
     stores.remove(&control.config.source.store().container());
     Ok(stores)
 }

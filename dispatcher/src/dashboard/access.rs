@@ -1,8 +1,8 @@
-//! Who may see the page, and who may act: the address it listens at, the name it is asked by, and a token.
+//! Access control of the dashboard: the address that it listens on, the host names that requests may use, and a token.
 //!
-//! At a loopback address everybody on this machine may look, and only who has the token may act. At any other address
-//! everything needs the token: to look, as a password that browsers ask for; to act, always in a header of its own that
-//! no other site's page can send.
+//! On a loopback address, everybody on this machine may read, and only requests with the token may change jobs. On any
+//! other address, every request needs the token: for reading, as a password that browsers ask for; for changes, always
+//! in a separate header that pages of other sites cannot send.
 
 use std::fs;
 use std::io;
@@ -20,13 +20,13 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::error::ApiError;
 
-/// The least letters of a token.
+/// The minimum length of a token in characters.
 const TOKEN_LENGTH: usize = 16;
 
-/// What a wrong token costs.
+/// The delay of the response to a wrong token.
 const PENALTY: Duration = Duration::from_millis(300);
 
-/// What every answer says besides: nothing but the page's own files is loaded, and no other page may embed it.
+/// Headers of every response. Only the dashboard's own files may be loaded, and no other page may embed it.
 const HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -40,23 +40,23 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// Why there is no guard.
+/// Why the guard cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
-    /// Others can reach the address.
+    /// The address can be reached from other machines, and there is no token.
     #[error(
         "{0} can be reached from elsewhere, so everything needs a token: give --token-file FILE, or listen at 127.0.0.1"
     )]
     NeedsToken(SocketAddr),
-    /// The file with the token can't be read.
+    /// The token file cannot be read.
     #[error("the token file {} can't be read: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// What the file holds is no token.
+    /// The content of the file is not a valid token.
     #[error(
         "the token file {} must hold one line of at least {TOKEN_LENGTH} letters and digits: \
          'openssl rand -hex 32' makes one", .0.display()
@@ -64,13 +64,13 @@ pub enum AccessError {
     Weak(PathBuf),
 }
 
-/// Who may see the page, and who may act.
+/// Decides who may read the page, and who may change jobs.
 #[derive(Clone)]
 pub struct AccessGuard {
     address: SocketAddr,
-    /// The names besides its address that the server is asked by.
+    /// The host names that requests may use in addition to the address.
     names: Arc<[String]>,
-    /// The token's hash: comparing hashes takes the same time wherever they differ.
+    /// The hash of the token. Comparing hashes does not reveal at which position two tokens differ.
     token: Option<blake3::Hash>,
 }
 
@@ -78,7 +78,7 @@ impl AccessGuard {
     /// The guard of a server at this address.
     ///
     /// # Errors
-    /// [`AccessError`] where others can reach the address and there is no token, or the token can't be used.
+    /// [`AccessError`] if other machines can reach the address and there is no token, or if the token is not valid.
     pub fn new(address: SocketAddr, names: &[String], token_file: Option<&Path>) -> Result<Self, AccessError> {
         let token = token_file.map(read_token).transpose()?;
         if token.is_none() && !address.ip().is_loopback() {
@@ -88,7 +88,7 @@ impl AccessGuard {
         Ok(Self { address, names, token })
     }
 
-    /// Whether acting is possible at all.
+    /// Whether the dashboard allows changes at all.
     #[must_use]
     pub fn allows_acting(&self) -> bool {
         self.token.is_some()
@@ -98,20 +98,20 @@ impl AccessGuard {
         self.token.is_some_and(|token| blake3::hash(given.as_bytes()) == token)
     }
 
-    /// Whether the server is asked by a name of its own. A page of another site that has its name resolve to this
-    /// machine is found out here: a browser says that site's name.
+    /// Whether the request uses a host name of this server. This detects DNS rebinding: if a page of another site
+    /// resolves its name to this machine, the browser sends that site's name.
     fn is_our_name(&self, headers: &HeaderMap) -> bool {
         let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
         let name = host_name(host).to_lowercase();
         match name.parse::<IpAddr>() {
             Ok(ip) if self.address.ip().is_loopback() => ip.is_loopback(),
-            // Behind an address there is no name to rebind.
+            // A request by address cannot be DNS rebinding.
             Ok(_) => true,
             Err(_) => self.names.contains(&name),
         }
     }
 
-    /// Whether a request that acts comes from the page itself, or from no page at all.
+    /// Whether a request that changes something comes from the dashboard's own page, or not from a page.
     fn is_our_page(headers: &HeaderMap) -> bool {
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let Some(origin) = text(header::ORIGIN) else { return true };
@@ -142,12 +142,12 @@ impl AccessGuard {
         tokio::time::sleep(PENALTY).await;
         let hint = "the token is in the file that the dashboard was started with";
         let refusal = ApiError::new(StatusCode::UNAUTHORIZED, "the token is missing or wrong", hint);
-        // A browser asks for the password only where it is to look: to act, the page asks.
+        // Browsers ask for the password only for reading. For changes, the page asks for the token.
         Err(if looks { refusal.with_challenge() } else { refusal })
     }
 }
 
-/// The name in a Host header, without port and brackets.
+/// The host name in a Host header, without port and brackets.
 fn host_name(host: &str) -> &str {
     match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
@@ -164,7 +164,7 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     authorization(headers, "bearer").map(str::to_owned)
 }
 
-/// The password that a browser sends, whatever the user's name.
+/// The password that a browser sends. The user name is ignored.
 fn password(headers: &HeaderMap) -> Option<String> {
     let pair = String::from_utf8(STANDARD.decode(authorization(headers, "basic")?).ok()?).ok()?;
     pair.split_once(':').map(|(_, password)| password.to_owned())
@@ -179,7 +179,7 @@ fn read_token(path: &Path) -> Result<blake3::Hash, AccessError> {
     Ok(blake3::hash(token.as_bytes()))
 }
 
-/// Lets through what the guard lets through, and adds the headers that keep a browser from doing more than it should.
+/// Passes on the requests that the guard allows, and adds the security headers.
 pub async fn enforce_access(State(guard): State<AccessGuard>, request: Request, next: Next) -> Response {
     let mut response = match guard.check(request.method(), request.headers()).await {
         Ok(()) => next.run(request).await,

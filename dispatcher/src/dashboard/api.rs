@@ -1,4 +1,4 @@
-//! What the page asks: jobs, one job, its changes as they happen, and to try again or stop.
+//! The API of the page: jobs, one job, its changes as a stream, approve, retry and cancel.
 
 use std::convert::Infallible;
 use std::str::FromStr as _;
@@ -26,7 +26,7 @@ use crate::control::cancel::cancel;
 use crate::control::reconcile::reconcile_job_by_id;
 use crate::control::retry::{RetryFilter, retry};
 
-/// How often a connection says that it is still there.
+/// The interval of keep-alive comments on a connection.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 fn job_id(text: &str) -> Result<JobId, ApiError> {
@@ -37,29 +37,29 @@ fn parse_body<T>(body: Result<T, JsonRejection>) -> Result<T, ApiError> {
     body.map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, error.body_text(), ""))
 }
 
-/// `GET /api/jobs`: every job, newest first, with counts.
+/// `GET /api/jobs`: the newest jobs, newest first, with counts.
 ///
 /// # Errors
-/// Where the table can't be reached.
+/// If the table cannot be reached.
 pub async fn jobs(State(dashboard): State<Dashboard>) -> Result<Json<Value>, ApiError> {
     let jobs = dashboard.summaries.all(&dashboard.control).await?;
     Ok(Json(json!({ "jobs": jobs, "may_act": dashboard.guard.allows_acting() })))
 }
 
-/// `GET /api/jobs/ID`: a job with every operation, its tree and its throughput.
+/// `GET /api/jobs/ID`: a job with all operations, its tree and its throughput.
 ///
 /// # Errors
-/// Where there is no such job, or the table can't be reached.
+/// If the job does not exist, or the table cannot be reached.
 pub async fn job(State(dashboard): State<Dashboard>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let view = feed::read_view(&dashboard.control, &job_id(&id)?, &mut Default::default()).await?;
     Ok(Json(view).into_response())
 }
 
-/// `GET /api/jobs/ID/events`: first the whole job as the event `whole`, then what changes as events `change`; `failed_reads`
-/// while it can't be read.
+/// `GET /api/jobs/ID/events`: first the complete job as the event `whole`, then differences as events `change`, and an
+/// event `trouble` while the job cannot be read.
 ///
 /// # Errors
-/// Where there is no such job, or the table can't be reached.
+/// If the job does not exist, or the table cannot be reached.
 pub async fn events(
     State(dashboard): State<Dashboard>,
     Path(id): Path<String>,
@@ -72,14 +72,14 @@ pub async fn events(
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)))
 }
 
-/// What one page has been told.
+/// The stream of events of one page.
 struct EventStream {
     receiver: watch::Receiver<FeedState>,
     last: Option<FeedState>,
 }
 
 impl EventStream {
-    /// The next thing to tell; none when the reader is gone. A page that is slow misses what has changed again since.
+    /// The next event. None if the feed has ended. A slow page skips intermediate changes.
     async fn next_event(&mut self) -> Option<Event> {
         loop {
             if self.last.is_some() {
@@ -101,17 +101,17 @@ impl EventStream {
     }
 }
 
-/// Which ring is to begin. The page names the one that it shows as waiting, so that no later one is meant by mistake.
+/// The ring to approve. The page names the ring that it shows as waiting, so that no later ring is approved by mistake.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApproveBody {
     ring: u32,
 }
 
-/// `POST /api/jobs/ID/approve`: lets the next ring begin.
+/// `POST /api/jobs/ID/approve`: approves the next ring.
 ///
 /// # Errors
-/// Where no ring waits for that, or another one does.
+/// If no ring or another ring waits for approval.
 pub async fn approve_job(
     State(dashboard): State<Dashboard>,
     Path(id): Path<String>,
@@ -124,7 +124,7 @@ pub async fn approve_job(
     Ok(Json(json!({ "approval": approved.approval, "new": approved.new })))
 }
 
-/// What is to be tried again; all that failed or was cancelled, where nothing is said.
+/// What to retry. Without fields: everything that failed or was cancelled.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryBody {
@@ -132,10 +132,10 @@ pub struct RetryBody {
     targets: Vec<Selector>,
 }
 
-/// `POST /api/jobs/ID/retry`: tries again what failed or was cancelled.
+/// `POST /api/jobs/ID/retry`: retries what failed or was cancelled.
 ///
 /// # Errors
-/// Where nothing is to be tried again.
+/// If there is nothing to retry.
 pub async fn retry_job(
     State(dashboard): State<Dashboard>,
     Path(id): Path<String>,
@@ -149,10 +149,10 @@ pub async fn retry_job(
     Ok(Json(json!({ "operations": count })))
 }
 
-/// `POST /api/jobs/ID/cancel`: stops a job at its next checkpoint.
+/// `POST /api/jobs/ID/cancel`: cancels a job at its next checkpoint.
 ///
 /// # Errors
-/// Where it has ended.
+/// If the job has ended.
 pub async fn cancel_job(State(dashboard): State<Dashboard>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     let id = job_id(&id)?;
     let counts = cancel(&dashboard.control, &id).await?;

@@ -1,4 +1,4 @@
-//! Answers that are none, to the page and to whoever else asks.
+//! Error responses of the API.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::control::context::ControlError;
 
-/// An answer that is none.
+/// An error response.
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
@@ -17,12 +17,12 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An answer with this status, which says why, and what to do.
+    /// An error response with this status, a message, and a hint on what to do.
     pub fn new(status: StatusCode, error: impl Into<String>, hint: &'static str) -> Self {
         Self { status, error: error.into(), hint, challenge: false }
     }
 
-    /// The same, on which a browser asks for the password.
+    /// The same response with a challenge, on which a browser asks for the password.
     #[must_use]
     pub fn with_challenge(mut self) -> Self {
         self.challenge = true;

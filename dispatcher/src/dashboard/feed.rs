@@ -1,4 +1,5 @@
-//! One reader a job, however many pages look at it: it reads the rows while somebody looks, and everybody sees the same.
+//! Feeds of jobs. There is one reader per job, independently of the number of pages. It reads the rows while a page is
+//! connected, and all pages get the same views.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,27 +13,28 @@ use super::view::JobView;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::status::{ReportedState, status_of};
 
-/// The time between two looks at a job that runs. It grows with what a look takes, so that reading is never all there is.
+/// The minimum interval between two reads of a running job. It grows with the duration of a read, so that reading does
+/// not occupy all time.
 const MIN_POLL: Duration = Duration::from_millis(700);
 
-/// The time between two looks at a job that has ended: it may be tried again.
+/// The minimum interval between two reads of a job that has ended. The job may be retried.
 const ENDED_POLL: Duration = Duration::from_secs(4);
 
-/// How many times longer than a look the pause after it is, at least.
+/// The minimum pause after a read, as a multiple of the duration of the read.
 const PAUSE_FACTOR: u32 = 4;
 
-/// What a page sees: the newest view, and how often a look failed since.
+/// What a page sees: the newest view, and the error of the last read.
 #[derive(Clone)]
 pub struct FeedState {
     /// The newest view.
     pub view: Arc<JobView>,
-    /// Why the last look failed, if it did.
+    /// The error of the last read. None if it succeeded.
     pub failed_reads: Option<Arc<str>>,
 }
 
 type Feeds = HashMap<JobId, watch::Sender<FeedState>>;
 
-/// The jobs that somebody looks at.
+/// The jobs that pages are connected to.
 #[derive(Clone, Default)]
 pub struct JobFeeds(Arc<Mutex<Feeds>>);
 
@@ -41,10 +43,10 @@ impl JobFeeds {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins those who look at a job, or is the first.
+    /// Subscribes to a job, and starts its reader if there is none.
     ///
     /// # Errors
-    /// Where there is no such job, or the table can't be reached.
+    /// If the job does not exist, or the table cannot be reached.
     pub async fn subscribe(
         &self,
         control: &ControlContext,
@@ -56,7 +58,7 @@ impl JobFeeds {
         let mut history = Throughput::default();
         let view = Arc::new(read_view(control, id, &mut history).await?);
         let mut feeds = self.feeds();
-        // Somebody may have been as fast.
+        // Another subscriber may have started a reader in the meantime.
         if let Some(sender) = feeds.get(id) {
             return Ok(sender.subscribe());
         }
@@ -68,13 +70,13 @@ impl JobFeeds {
         Ok(receiver)
     }
 
-    /// Looks again and again until nobody cares.
+    /// Reads the job repeatedly, until no page is connected.
     async fn poll(&self, control: &ControlContext, id: &JobId, mut history: Throughput) {
         let mut wait = MIN_POLL;
         loop {
             tokio::time::sleep(wait).await;
             {
-                // Under the lock, so that nobody joins what has just been given up.
+                // Check under the lock, so that no page subscribes to a reader that is ending.
                 let mut feeds = self.feeds();
                 if feeds.get(id).is_none_or(|sender| sender.receiver_count() == 0) {
                     feeds.remove(id);
@@ -96,10 +98,10 @@ impl JobFeeds {
     }
 }
 
-/// Looks at a job's rows.
+/// Reads a job's rows.
 ///
 /// # Errors
-/// Where there is no such job, or the table can't be reached.
+/// If the job does not exist, or the table cannot be reached.
 pub async fn read_view(
     control: &ControlContext,
     id: &JobId,

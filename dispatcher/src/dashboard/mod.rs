@@ -1,8 +1,8 @@
-//! `goldfleet dashboard`: one page that shows jobs as they run, and lets those act who have the token.
+//! `goldfleet dashboard`: a web page that shows running jobs. With a token, jobs can be changed.
 //!
-//! - [`access`]: who may see it, and who may act.
-//! - [`api`]: what the page asks; [`error`]: that it can't have it; [`assets`]: the page itself.
-//! - [`feed`], [`view`], [`throughput`], [`summaries`]: from rows to what is shown, read once for everybody who looks.
+//! - [`access`]: who may read, and who may change jobs.
+//! - [`api`]: the API of the page; [`error`]: its error responses; [`assets`]: the files of the page.
+//! - [`feed`], [`view`], [`throughput`], [`summaries`]: from rows to the views of the page, read once for all pages.
 
 pub mod access;
 pub mod api;
@@ -31,37 +31,37 @@ use error::ApiError;
 use feed::JobFeeds;
 use summaries::SummaryCache;
 
-/// The most that a request's body may hold: a list of targets.
+/// The maximum size of a request body in bytes. The largest body is a list of targets.
 const BODY: usize = 256 * 1024;
 
-/// Where a dashboard listens, and who may use it.
+/// The address of a dashboard, and who may use it.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where it listens.
+    /// The address to listen on.
     pub listen: SocketAddr,
-    /// The file with the token of those who may act.
+    /// The file with the token that allows changes.
     pub token_file: Option<PathBuf>,
-    /// Names besides its address that it is asked by.
+    /// Host names, besides the address, that requests may use.
     pub hosts: Vec<String>,
 }
 
-/// Why there is no dashboard.
+/// Why the dashboard cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum DashboardError {
-    /// Nobody could be kept out.
+    /// Access control is not possible.
     #[error(transparent)]
     Guard(#[from] AccessError),
-    /// The address is not to be had.
+    /// The address cannot be listened on.
     #[error("can't listen at {address}: {source}; --listen names another address")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// A dashboard: what its answers are made from.
+/// A dashboard: the state that its responses are made from.
 #[derive(Clone)]
 pub struct Dashboard {
     control: ControlContext,
@@ -77,7 +77,7 @@ impl Dashboard {
         Self { control, guard, watching: JobFeeds::default(), summaries: SummaryCache::default() }
     }
 
-    /// What answers requests.
+    /// The router that answers requests.
     pub fn router(self) -> Router {
         let guard = self.guard.clone();
         Router::new()
@@ -95,10 +95,10 @@ impl Dashboard {
     }
 }
 
-/// Serves the dashboard until `stop` is cancelled; `begun` hears where.
+/// Serves the dashboard until `stop` is cancelled. Calls `begun` with the address.
 ///
 /// # Errors
-/// [`DashboardError`] where it may not, or can't, listen there.
+/// [`DashboardError`] if access control is not possible, or if the address cannot be listened on.
 pub async fn serve(
     control: ControlContext,
     options: &Options,
@@ -112,7 +112,7 @@ pub async fn serve(
     let router = Dashboard::new(control, guard).router();
     tokio::select! {
         served = axum::serve(listener, router) => served.map_err(failed),
-        // Pages that look on are not waited for: they come back by themselves.
+        // Do not wait for connected pages. They reconnect by themselves.
         () = stop.cancelled() => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! The list of jobs: counts of each, read again only where something can have changed.
+//! The list of jobs with their counts. Counts are read again only if they may have changed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use tokio::sync::Mutex;
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::status::{ReportedState, Status, status};
 
-/// How old the counts of a job that has not ended may be.
+/// The maximum age of the counts of an open job.
 const MAX_AGE: Duration = Duration::from_secs(2);
 
-/// The newest jobs, of which the list consists: years of nightly refreshes are not for a page.
+/// The number of newest jobs in the list. The page does not show years of history.
 const MAX_JOBS: usize = 200;
 
 /// A job in the list.
@@ -29,24 +29,24 @@ pub struct Summary {
     pub image: String,
     /// Its version.
     pub version: String,
-    /// Where it stands.
+    /// The state as operators see it.
     pub state: ReportedState,
-    /// The state of its row, which distinguishes requested and cancelling jobs from running ones.
+    /// The state of the job's row, which distinguishes requested and cancelling jobs from running ones.
     pub detail: JobState,
-    /// The ring that waits for approval.
+    /// The ring that waits for approval, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<u32>,
-    /// Images that are there.
+    /// Images that exist.
     pub images: usize,
-    /// Images that are to be.
+    /// Images that the job creates in total.
     pub targets: usize,
     /// Operations that failed.
     pub failed: usize,
     /// 0 to 100, over all phases.
     pub percent: f64,
-    /// When it was asked for.
+    /// When the job was requested.
     pub created: Timestamp,
-    /// When it ended.
+    /// When the job ended.
     pub finished: Option<Timestamp>,
 }
 
@@ -71,14 +71,14 @@ impl From<Status> for Summary {
     }
 }
 
-/// The counts as last read, and the version of the job's row then.
+/// The counts that were read last, and the ETag of the job's row at that time.
 struct CachedSummary {
     etag: ETag,
     at: Instant,
     summary: Summary,
 }
 
-/// The counts of all jobs. Pages that ask at once wait for one reading.
+/// The counts of all jobs. Concurrent requests of pages share one read.
 #[derive(Clone, Default)]
 pub struct SummaryCache(Arc<Mutex<HashMap<JobId, CachedSummary>>>);
 
@@ -86,7 +86,7 @@ impl SummaryCache {
     /// The newest jobs.
     ///
     /// # Errors
-    /// Where the table can't be reached.
+    /// If the table cannot be reached.
     pub async fn all(&self, control: &ControlContext) -> Result<Vec<Summary>, ControlError> {
         let mut known = self.0.lock().await;
         let jobs = control.ports.table.newest_jobs(MAX_JOBS).await?;

@@ -1,4 +1,4 @@
-//! Bytes over time: as they were seen to arrive while someone looked, and before that as the rows remember it.
+//! Bytes over time: as observed while a page is connected, and before that as recorded in the rows.
 
 use goldfleet_model::operation::Operation;
 use goldfleet_ports::Versioned;
@@ -7,24 +7,24 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
 
-/// The points of a series.
+/// The number of points of a series.
 const SERIES_POINTS: usize = 60;
 
-/// How many pieces of time are kept before neighbours are joined.
+/// The maximum number of spans. Beyond it, neighbouring spans are merged.
 const MAX_SPANS: usize = 2000;
 
-/// Bytes over time: a rate for each of equally long stretches.
+/// Bytes over time: a rate for each of several intervals of equal length.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Series {
-    /// When the first stretch begins.
+    /// The start of the first interval.
     pub from: Timestamp,
-    /// How long each is.
+    /// The length of an interval in seconds.
     pub step_seconds: f64,
-    /// Bytes a second in each.
+    /// Bytes per second in each interval.
     pub bytes_per_second: Vec<u64>,
 }
 
-/// Bytes that arrived some time between two moments.
+/// Bytes that arrived between two times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ByteSpan {
     from: Timestamp,
@@ -32,7 +32,7 @@ struct ByteSpan {
     bytes: u64,
 }
 
-/// What is known of when a job's bytes arrived.
+/// What is known about when a job's bytes arrived.
 #[derive(Debug, Clone, Default)]
 pub struct Throughput {
     pieces: Vec<ByteSpan>,
@@ -40,7 +40,7 @@ pub struct Throughput {
 }
 
 impl Throughput {
-    /// Takes in the rows as they are at `now`.
+    /// Records the rows as they are at `now`.
     pub fn observe(&mut self, rows: &[Versioned<Operation>], now: Timestamp) {
         let moved = rows.iter().map(|row| row.value.progress.bytes_moved).sum();
         match self.last {
@@ -56,7 +56,7 @@ impl Throughput {
         }
     }
 
-    /// Joins neighbours: the picture is as coarse as that anyway.
+    /// Merges neighbouring spans. A series has fewer points than there are spans then.
     fn merge_neighbours(&mut self) {
         self.pieces.sort_by_key(|piece| piece.from);
         let joined = self.pieces.chunks(2).filter_map(|pair| {
@@ -82,14 +82,14 @@ impl Throughput {
     }
 }
 
-/// What a row knows: its bytes arrived between its first claim and its last change.
+/// The span of a row: its bytes arrived between its first claim and its last change.
 fn span_of_row(operation: &Operation) -> Option<ByteSpan> {
     let bytes = operation.progress.bytes_moved;
     let from = operation.started.filter(|_| bytes > 0)?;
     Some(ByteSpan { from, to: operation.updated.max(after(from, Duration::from_millis(1))), bytes })
 }
 
-/// Shares a piece's bytes out over the stretches that it touches.
+/// Distributes the bytes of a span over the intervals that it overlaps.
 #[expect(clippy::cast_precision_loss, reason = "shown with few digits")]
 fn distribute(piece: ByteSpan, begun: Timestamp, step: f64, bytes: &mut [f64; SERIES_POINTS]) {
     let at = |moment: Timestamp| moment.duration_since(begun).as_secs_f64() / step;

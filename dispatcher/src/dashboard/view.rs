@@ -1,4 +1,4 @@
-//! What the page shows of a job: made from its rows, and told again as the difference from what was told before. Pure.
+//! The view of a job on the page, made from its rows, and the difference between two views. No I/O.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,39 +18,39 @@ use crate::control::status::Status;
 /// An operation, as the page shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OperationView {
-    /// Its identifier in the job.
+    /// Its id in the job.
     pub id: String,
-    /// What it does.
+    /// Its kind.
     pub kind: KindId,
-    /// The target's subscription; none for a store.
+    /// The target's subscription. None for a store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscription: Option<String>,
     /// The display name of the target's subscription.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Where its effect lies.
+    /// The region of its effect.
     pub region: String,
-    /// What it makes: a store's place, or the managed image's name.
+    /// What it creates: the location of a store, or the name of the managed image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub makes: Option<String>,
-    /// Where it stands.
+    /// Its state.
     pub state: OperationState,
     /// Bytes to put in place.
     pub total: u64,
     /// Bytes in place.
     pub done: u64,
-    /// How often it was claimed.
+    /// The number of claims.
     pub attempts: u32,
-    /// Who works on it.
+    /// The worker that holds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
-    /// When it is tried again.
+    /// The time before which it is not retried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
-    /// Why it failed, or was last tried again.
+    /// Why it failed, or why it was last retried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// What to do about a failure, where goldfleet knows its code.
+    /// What to do about a failure. None if goldfleet does not know its code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
@@ -89,23 +89,24 @@ pub struct Node {
     pub store: String,
     /// Its region.
     pub region: String,
-    /// The store that fills it: an index into the list, smaller than its own; none for a source.
+    /// The store that fills it, as an index into the list. The index is smaller than that of the store itself. None for
+    /// a source store.
     pub parent: Option<usize>,
-    /// Where its seed stands; none for a source, which was filled by the upload.
+    /// The state of its seed. None for a source store, which is filled by uploads.
     pub state: Option<OperationState>,
-    /// Bytes that it is to hold.
+    /// Bytes that it will hold.
     pub total: u64,
     /// Bytes that it holds.
     pub done: u64,
     /// Targets that read from it.
     pub targets: usize,
-    /// Targets of them that have their image.
+    /// Targets that read from it and have the image.
     pub images: usize,
-    /// Targets of them where something failed.
+    /// Targets that read from it and at which an operation failed.
     pub failed: usize,
 }
 
-/// All that the page shows of a job at a moment.
+/// The complete view of a job at a point in time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct JobView {
     /// The counts.
@@ -126,8 +127,8 @@ impl JobView {
         Self { status, operations, tree: tree(registry, rows), throughput }
     }
 
-    /// What has changed since `last`, in the form of the whole: only the operations that differ, and of the rest only
-    /// what differs at all. None where nothing has.
+    /// The difference to `last`, in the form of the complete view: only operations that differ, and only the other
+    /// parts that differ. None if nothing differs.
     #[must_use]
     pub fn diff(&self, last: &Self) -> Option<Value> {
         let mut delta = Map::new();
@@ -150,7 +151,7 @@ impl JobView {
         (!delta.is_empty()).then_some(Value::Object(delta))
     }
 
-    /// The whole, in the form of [`JobView::diff`].
+    /// The complete view, in the form of [`JobView::diff`].
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({
@@ -162,7 +163,7 @@ impl JobView {
     }
 }
 
-/// The status without its failures, which the operations have already.
+/// The status without its failures, which are part of the operations.
 fn counts(status: &Status) -> Value {
     let mut value = json!(status);
     if let Some(fields) = value.as_object_mut() {
@@ -171,7 +172,7 @@ fn counts(status: &Status) -> Value {
     value
 }
 
-/// The distribution tree as the operations know it: who fills whom stands on each of them.
+/// The distribution tree. Each operation names the stores that it fills and reads from.
 fn tree(registry: &Registry, rows: &[Versioned<Operation>]) -> Vec<Node> {
     let transfers: Vec<(&Operation, Transfer)> = rows
         .iter()
@@ -211,7 +212,7 @@ fn tree(registry: &Registry, rows: &[Versioned<Operation>]) -> Vec<Node> {
     nodes
 }
 
-/// A store while the tree is made.
+/// A store while the tree is built.
 #[derive(Default)]
 struct NodeDraft<'a> {
     seed: Option<&'a Operation>,
@@ -221,14 +222,14 @@ struct NodeDraft<'a> {
     failed: usize,
 }
 
-/// Adds a store and, behind it, all that it fills.
+/// Adds a store, followed by all stores that it fills.
 fn add_subtree<'a>(
     store: &'a Store,
     parent: Option<usize>,
     plants: &BTreeMap<&'a Store, NodeDraft<'a>>,
     nodes: &mut Vec<Node>,
 ) {
-    // A tree has each store once: more nodes than stores would be a circle.
+    // Each store occurs once in a tree. More nodes than stores would mean a cycle.
     let Some(plant) = plants.get(store).filter(|_| nodes.len() < plants.len()) else { return };
     let own = nodes.len();
     let progress = plant.seed.map(|seed| &seed.progress);

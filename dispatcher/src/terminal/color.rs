@@ -1,4 +1,4 @@
-//! Colour, where it is wanted: what it stands for. It is never the only sign of it.
+//! Colours by meaning. A colour is never the only indication of something.
 
 use anstyle::Ansi256Color;
 use goldfleet_disk::Severity;
@@ -9,23 +9,23 @@ use crate::control::status::ReportedState;
 use goldfleet_model::job::JobState;
 use goldfleet_model::operation::OperationState;
 
-/// What a word or a sign tells.
+/// The meaning of a word or symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
-    /// All well.
+    /// Success.
     Success,
-    /// Under way.
+    /// In progress.
     Active,
-    /// To be looked at.
+    /// Needs attention.
     Warning,
-    /// Wrong.
+    /// Failure.
     Error,
-    /// Of no concern.
+    /// Not important.
     Muted,
 }
 
 impl Tone {
-    /// The number of its colour among the sixteen that every theme of a terminal sets.
+    /// The number of the colour among the 16 colours that terminal themes define.
     #[must_use]
     pub fn ansi_color(self) -> u8 {
         match self {
@@ -37,7 +37,7 @@ impl Tone {
         }
     }
 
-    /// The text in its colour, where colours are wanted.
+    /// The text in its colour, if colours are enabled.
     #[must_use]
     pub fn colorize(self, text: &str, colours: bool) -> String {
         if !colours || text.is_empty() {

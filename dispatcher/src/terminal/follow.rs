@@ -1,4 +1,4 @@
-//! Following a job to its end.
+//! Follows a job until it ends.
 
 use std::time::Duration;
 
@@ -11,29 +11,29 @@ use crate::control::reconcile::{JobCheck, reconcile_job_by_id};
 use crate::control::status::{ReportedState, Status, status};
 use crate::terminal::progress::ProgressDisplay;
 
-/// The time between the first two looks at a job; it doubles up to [`MAX_POLL`].
+/// The first interval between two reads of a job. It doubles up to [`MAX_POLL`].
 const FIRST_POLL: Duration = Duration::from_millis(25);
 
-/// The time between two looks at a job that takes long.
+/// The maximum interval between two reads of a job.
 const MAX_POLL: Duration = Duration::from_millis(500);
 
-/// How long a dispatcher may take to write the end of a job: several reconciler passes, and the removal of its staged VHDs.
+/// How long a dispatcher may take to write the end of a job: several reconciler passes, and the removal of staged VHDs.
 const DISPATCHER_GRACE: Duration = Duration::from_secs(90);
 
-/// Who writes a job's end to its row.
+/// Which process writes the end of a job to its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishedBy {
-    /// Whoever follows it, as soon as its last operation has ended.
+    /// This process, as soon as the last operation has ended.
     ThisProcess,
-    /// A dispatcher, at its next reconciler pass, with its configuration and its rights; whoever follows it where none has after a
-    /// minute and a half.
+    /// A dispatcher, at its next reconciler pass, with its configuration and permissions. This process writes it if no
+    /// dispatcher has done so after 90 seconds.
     Fleet,
-    /// A dispatcher, whenever that is.
+    /// A dispatcher, without a time limit.
     OtherProcess,
 }
 
 impl FinishedBy {
-    /// Whether it is for whoever follows to write the end of a job whose last operation ended so long ago.
+    /// Whether this process must write the end of a job whose last operation ended `since` ago.
     fn must_write_end(self, since: Duration) -> bool {
         match self {
             Self::ThisProcess => true,
@@ -43,10 +43,10 @@ impl FinishedBy {
     }
 }
 
-/// Follows a job until it has ended. None where `stop` was cancelled first.
+/// Follows a job until it has ended. None if `stop` was cancelled first.
 ///
 /// # Errors
-/// Where the table can't be reached.
+/// If the table cannot be reached.
 pub async fn follow(
     control: &ControlContext,
     id: &JobId,
@@ -60,7 +60,7 @@ pub async fn follow(
         let job = control.job(id).await?.value;
         let status = status(control, &job).await?;
         progress.job(&status);
-        // Its own row too: clean-up comes before the job's end is written there.
+        // The job's row must have ended too, because clean-up runs before the end is written there.
         if status.state != ReportedState::Running && job.state.is_terminal() {
             progress.end();
             return Ok(Some(status));
@@ -79,7 +79,7 @@ pub async fn follow(
         tokio::select! {
             () = control.ports.clock.sleep(look) => look = (look * 2).min(MAX_POLL),
             () = stop.cancelled() => {
-                // The operator still wants to see how far it was.
+                // Keep the progress visible for the operator.
                 progress.leave();
                 return Ok(None);
             }

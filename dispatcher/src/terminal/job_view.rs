@@ -1,6 +1,6 @@
-//! The board: a job on a terminal, a bar for each phase and each region, to be drawn again and again in the same place.
+//! The view of a job on a terminal: a bar for each phase and each region, redrawn in place.
 //!
-//! Each part of a bar has a letter of its own, so that colour is never the only sign of it.
+//! Each part of a bar has a different character, so that colour is never the only indication.
 
 use std::time::Duration;
 
@@ -13,43 +13,43 @@ use crate::control::status::{Phase, RegionStatus, Status};
 use crate::control::verify::VerifyProgress;
 use crate::terminal::color::Tone;
 
-/// The widest bar.
+/// The maximum width of a bar.
 const MAX_BAR: usize = 32;
 
-/// The narrowest bar that still tells something.
+/// The minimum width at which a bar is still readable.
 const MIN_BAR: usize = 8;
 
-/// Lines of the board besides those of regions.
+/// The number of lines of the view besides those of regions.
 const OTHER_LINES: usize = 8;
 
-/// The room that a board has.
+/// The available space on the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Viewport {
     /// Columns.
     pub width: usize,
     /// Lines.
     pub height: usize,
-    /// Whether colours are wanted.
+    /// Whether colours are enabled.
     pub colours: bool,
 }
 
-/// A part of a bar: its letter, what it tells, and how much of the whole it is.
+/// A part of a bar: its character, its tone, and its share of the whole.
 type BarSegment = (char, Tone, f64);
 
-/// How far an upload is, besides its row.
+/// The progress and the rate of an upload.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UploadRate {
-    /// Of what is to be read, 0 to 100.
+    /// The part of the file that was read, 0 to 100.
     pub percent: f64,
-    /// Seconds since it began.
+    /// Seconds since the upload started.
     pub seconds: f64,
-    /// Bytes read a second.
+    /// Bytes read per second.
     pub rate: u64,
-    /// Seconds left, once that can be told.
+    /// Remaining seconds. None if they cannot be estimated yet.
     pub left: Option<f64>,
 }
 
-/// The lines of an upload. None is wider than the room.
+/// The lines of an upload. None is wider than the available space.
 #[must_use]
 pub fn upload_lines(upload: &Upload, pace: &UploadRate, room: Viewport) -> Vec<String> {
     let left = time_left_suffix(pace.left);
@@ -67,7 +67,8 @@ pub fn upload_lines(upload: &Upload, pace: &UploadRate, room: Viewport) -> Vec<S
     ]
 }
 
-/// The line of a verification, no wider than the room. Its bar is of bytes where they are read, else of places.
+/// The line of a verification, not wider than the available space. The bar shows bytes if content is read, else
+/// locations.
 #[must_use]
 pub fn verification_line(seen: &VerifyProgress, rate: u64, room: Viewport) -> String {
     let bar = room.width.saturating_sub(40).clamp(MIN_BAR, MAX_BAR);
@@ -80,11 +81,11 @@ pub fn verification_line(seen: &VerifyProgress, rate: u64, room: Viewport) -> St
     format!("verify {drawn} {:>4.0}% {}", (done * 100.0).floor(), truncate(&words, room.width.saturating_sub(bar + 14)))
 }
 
-/// The board's lines. None is wider than the room.
+/// The lines of a job. None is wider than the available space.
 #[must_use]
 pub fn job_lines(status: &Status, room: Viewport) -> Vec<String> {
     let names = status.regions.keys().map(|name| name.chars().count()).chain([5]).max().unwrap_or(5).min(20);
-    // Name, blank, bar, blank, percent, blank, count: what is left goes to the bar.
+    // Name, space, bar, space, percent, space, count. The bar gets the remaining width.
     let bar = room.width.saturating_sub(names + 24).clamp(MIN_BAR, MAX_BAR);
     let line = |name: &str, parts: &[BarSegment], percent: f64, rest: &str| {
         let drawn = draw_bar(parts, bar, room.colours);
@@ -124,7 +125,7 @@ fn headline(status: &Status, room: Viewport) -> String {
     let state = truncate(status.shown_state().as_str(), room.width - used);
     let used = used + state.chars().count();
     let (took, job) = (duration(status.seconds), format!("  (job {})", status.job));
-    // Other commands ask for the job, so it is the last to be cut.
+    // The job id is cut last, because other commands need it.
     let details = [format!(": {took}, {rate}/s{left}"), format!(": {took}{left}"), format!(": {took}")];
     let mut whole = details.map(|details| details + &job).into_iter();
     let rest = whole.find(|rest| rest.chars().count() <= room.width - used).unwrap_or(job);
@@ -132,8 +133,8 @@ fn headline(status: &Status, room: Viewport) -> String {
     format!("{name}{}{rest}", Tone::from(status.state).colorize(&state, room.colours))
 }
 
-/// The regions that there is room for, in the order of their names, and how many there is none for: those that are done
-/// first, as they have the least to tell.
+/// The regions that fit, ordered by name, and the number of omitted regions. Completed regions are omitted first,
+/// because they are the least interesting.
 fn visible_regions(status: &Status, room: usize) -> (Vec<(&str, &RegionStatus)>, usize) {
     let mut regions: Vec<_> = status.regions.iter().map(|(name, region)| (name.as_str(), region)).collect();
     let all = regions.len();
@@ -177,7 +178,7 @@ fn region_segments(region: &RegionStatus) -> [BarSegment; 3] {
     let targets = region.targets as u64;
     let done = fraction(region.images as u64, targets);
     let failed = fraction(region.failed as u64, targets);
-    // What is copied but not yet an image.
+    // Targets whose bytes are copied but that have no image yet.
     let copied = (fraction(region.bytes_done, region.bytes_total) - done).min(1.0 - done - failed).max(0.0);
     [('█', Tone::Success, done), ('▓', Tone::Active, copied), ('x', Tone::Error, failed)]
 }
@@ -188,13 +189,13 @@ fn region_summary(region: &RegionStatus) -> String {
     format!("{}/{}{failed}{running}", region.images, region.targets)
 }
 
-/// A bar of parts; what is left is drawn as still to do.
+/// A bar of several parts. The rest is drawn as remaining work.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "columns")]
 fn draw_bar(parts: &[BarSegment], width: usize, colours: bool) -> String {
     let mut bar = String::new();
     let mut used = 0;
     for (letter, tone, part) in parts.iter().filter(|(.., part)| *part > 0.0) {
-        // What is more than nothing has a column, and what is less than all leaves one.
+        // A part that is not empty gets at least one column, and a part that is not complete leaves at least one.
         let columns = ((part * width as f64) as usize).max(1).min(width - used);
         used += columns;
         bar += &tone.colorize(&letter.to_string().repeat(columns), colours);
@@ -214,7 +215,7 @@ fn fraction(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { (part as f64 / whole as f64).clamp(0.0, 1.0) }
 }
 
-/// The end of a sentence that says how long something still takes, if that is known.
+/// The end of a sentence, with the remaining time if it is known.
 #[must_use]
 pub fn time_left_suffix(seconds: Option<f64>) -> String {
     seconds.map_or_else(String::new, |seconds| format!(", {} left", duration(seconds)))

@@ -1,6 +1,6 @@
-//! A job that is followed on a terminal.
+//! Shows a job on a terminal.
 //!
-//! - [`follow`]: looks at a job until it ends; [`progress`]: shows what it sees.
+//! - [`follow`]: reads a job until it ends; [`progress`]: shows its progress.
 //! - [`job_view`]: the lines of a job; [`redraw`]: draws them in place; [`color`]: their colours.
 
 pub mod color;

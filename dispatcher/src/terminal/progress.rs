@@ -1,4 +1,4 @@
-//! Showing how far something is, on standard error.
+//! Shows progress on standard error.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,27 +15,28 @@ use crate::control::verify::VerifyProgress;
 use crate::terminal::job_view::{self, UploadRate};
 use crate::terminal::redraw::{MARGIN, Redraw};
 
-/// The time between two lines, where no terminal shows a bar.
+/// The interval between two lines if there is no terminal that shows a bar.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The time between two drawings of an upload, which is asked to show itself more often than anyone can see.
+/// The minimum interval between two drawings of an upload. Progress is reported more often than a person can see.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How progress is shown, always on standard error.
+/// How progress is shown. It always goes to standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProgressMode {
     /// Bars that are redrawn in place.
     Bar,
-    /// A line once in a while.
+    /// A line at regular intervals.
     Lines,
-    /// A JSON object once in a while.
+    /// A JSON object at regular intervals.
     Json,
     /// Not at all.
     Silent,
 }
 
 impl ProgressMode {
-    /// The style that suits standard error, which may be a terminal that can't move its cursor, and the form of the results.
+    /// The mode for standard error (which may be a terminal that cannot move its cursor) and for the form of the
+    /// results.
     #[must_use]
     pub fn for_stderr(json: bool) -> Self {
         let redraws = Term::stderr().is_term() && !console::is_dumb();
@@ -53,7 +54,7 @@ pub struct ProgressDisplay {
     last: Mutex<LastOutput>,
 }
 
-/// A style, and what it takes.
+/// The state that a mode needs.
 enum DisplayState {
     Bar(Redraw),
     Lines,
@@ -61,16 +62,16 @@ enum DisplayState {
     Silent,
 }
 
-/// When something was shown last, and what.
+/// When and what was shown last.
 #[derive(Default)]
 struct LastOutput {
     at: Option<Instant>,
-    /// What an operator has to do, which is said at once.
+    /// What the operator has to do. A change is shown without delay.
     awaits: Option<String>,
 }
 
 impl ProgressDisplay {
-    /// In a style.
+    /// A display in this mode.
     #[must_use]
     pub fn new(style: ProgressMode) -> Self {
         let shown = match style {
@@ -82,14 +83,15 @@ impl ProgressDisplay {
         Self { shown, last: Mutex::default() }
     }
 
-    /// Shows how far an upload is.
+    /// Shows the progress of an upload.
     pub fn upload(&self, upload: &Upload, since: Instant) {
         let state = UploadStatus::of(upload);
         let seconds = since.elapsed().as_secs_f64();
         let left = seconds * (100.0 - state.percent) / state.percent;
-        // What was already in the store was not sent: a limit on the rate does not apply to it.
+        // The rate excludes chunks that the store already has. They are not sent, so the rate limit does not apply to
+        // them.
         let rate = rate(upload.bytes_sent, seconds);
-        // Before the first byte, the time left is not known.
+        // The remaining time is not known before the first byte.
         let pace = UploadRate { percent: state.percent, seconds, rate, left: left.is_finite().then_some(left) };
         if let DisplayState::Bar(drawn) = &self.shown {
             if self.take_if_due(REDRAW_INTERVAL) {
@@ -113,7 +115,7 @@ impl ProgressDisplay {
         );
     }
 
-    /// Shows how far a verification is.
+    /// Shows the progress of a verification.
     pub fn verification(&self, seen: &VerifyProgress, since: Instant) {
         let rate = rate(seen.bytes_read, since.elapsed().as_secs_f64());
         if let DisplayState::Bar(drawn) = &self.shown {
@@ -122,7 +124,7 @@ impl ProgressDisplay {
             }
             return;
         }
-        // Most are over before anyone wonders.
+        // Most verifications end before progress is of interest.
         if since.elapsed() < LINE_INTERVAL {
             return;
         }
@@ -138,7 +140,7 @@ impl ProgressDisplay {
         );
     }
 
-    /// Shows how far a job is.
+    /// Shows the progress of a job.
     pub fn job(&self, status: &Status) {
         if let DisplayState::Bar(drawn) = &self.shown {
             drawn.draw(job_view::job_lines(status, viewport()));
@@ -176,7 +178,7 @@ impl ProgressDisplay {
         );
     }
 
-    /// Has the next line written at once, if it tells of something that an operator has to do and does not know yet.
+    /// Makes the next line appear without delay if the operator has to do something that was not shown yet.
     fn force_next_line(&self, awaits: Option<&String>) {
         let mut last = self.last();
         if last.awaits.as_ref() != awaits {
@@ -200,7 +202,7 @@ impl ProgressDisplay {
         screen::write_lines(format!("{line}\n").as_bytes());
     }
 
-    /// Whether nothing was shown for so long, in which case it is now.
+    /// Whether nothing was shown for the duration of `pause`. If so, the time is reset.
     fn take_if_due(&self, pause: Duration) -> bool {
         let mut last = self.last();
         let due = last.at.is_none_or(|at| at.elapsed() >= pause);
@@ -210,14 +212,14 @@ impl ProgressDisplay {
         due
     }
 
-    /// Leaves what is drawn on the screen, and continues below it.
+    /// Keeps what is drawn on the screen, and continues below it.
     pub fn leave(&self) {
         if let DisplayState::Bar(drawn) = &self.shown {
             drawn.leave();
         }
     }
 
-    /// Takes away what is drawn.
+    /// Clears what is drawn.
     pub fn end(&self) {
         if let DisplayState::Bar(drawn) = &self.shown {
             drawn.clear();
@@ -225,14 +227,14 @@ impl ProgressDisplay {
     }
 }
 
-/// The room on the terminal that standard error is.
+/// The available space on the terminal of standard error.
 fn viewport() -> job_view::Viewport {
     let (height, width) = Term::stderr().size();
     let width = usize::from(width).saturating_sub(MARGIN);
     job_view::Viewport { width, height: height.into(), colours: telemetry::supports_color(&std::io::stderr()) }
 }
 
-/// For display, where the fraction does not matter.
+/// Converts for display, where the fraction does not matter.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is shown only")]
 fn to_u64(number: f64) -> u64 {
     number as u64

@@ -1,4 +1,4 @@
-//! All of Azure on this machine for a small fleet: storage accounts, Resource Manager, and configurations that lead there.
+//! Azure on this machine for a small fleet: storage accounts, Resource Manager, and configurations for them.
 
 use std::time::Duration;
 
@@ -20,26 +20,26 @@ use crate::process_fixture::{self, ProcessFixture};
 /// The tenant of the emulator's tokens.
 pub const TENANT: &str = "00000000-0000-0000-0000-000000000000";
 
-/// Whom the emulator's tokens name.
+/// The principal in the emulator's tokens.
 pub const PRINCIPAL: &str = "00000000-0000-0000-0000-00000000f1ee";
 
 const MIB: u64 = 1 << 20;
 
-/// Where goldfleet keeps its queues and tables, or its blobs and images.
+/// Where goldfleet keeps queues and tables, or blobs and images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
-    /// On this machine.
+    /// In local directories and files.
     Local,
-    /// In Azure.
+    /// In Azure, or rather its emulator and double.
     Azure,
 }
 
-/// The emulator, what stands in front of it, and the double of Resource Manager, with a source account and a staging
-/// account for each target. They run on threads of their own and stop when this is dropped.
+/// The emulator, the proxy in front of it, and the double of Resource Manager, with a source account and a staging
+/// account for each target. They run on separate threads. Dropping this value stops them.
 pub struct AzureFixture {
     /// Resource Manager.
     pub manager: FakeResourceManager,
-    /// What stands in front of the blobs.
+    /// The proxy in front of the blobs.
     pub proxy: Proxy,
     /// The emulator.
     pub azurite: Azurite,
@@ -83,13 +83,13 @@ impl AzureFixture {
         Self { manager, proxy, azurite, subscriptions, regions, runtime }
     }
 
-    /// How many targets there are.
+    /// The number of targets.
     #[must_use]
     pub fn targets(&self) -> usize {
         self.subscriptions as usize * self.regions.len()
     }
 
-    /// A fleet in this process, with its queues and tables in a folder, and blobs and images here.
+    /// A fleet in this process, with local queues and tables, and with blobs and images in this fixture.
     #[must_use]
     pub fn fleet(&self, golden: &GoldenSpec) -> InProcessFleet {
         let regions: Vec<&str> = self.regions.iter().map(String::as_str).collect();
@@ -97,7 +97,7 @@ impl AzureFixture {
         InProcessFleet::with(&config, &process_fixture::targets(self.subscriptions, &regions), golden)
     }
 
-    /// A folder with a configuration of these backends, the targets, and a golden VHD of `data` bytes.
+    /// A directory with a configuration for these backends, the targets, and a golden VHD of `data` bytes.
     #[must_use]
     pub fn process_fixture(&self, coordination: Backend, cloud: Backend, data: u64) -> ProcessFixture {
         let regions: Vec<&str> = self.regions.iter().map(String::as_str).collect();
@@ -106,7 +106,7 @@ impl AzureFixture {
         ProcessFixture::new(&self.config(coordination, cloud), &targets, &golden)
     }
 
-    /// A configuration of these backends.
+    /// A configuration for these backends.
     #[must_use]
     pub fn config(&self, coordination: Backend, cloud: Backend) -> String {
         let identity = format!("credential = \"emulator\"\nca_certificate = {:?}\n", self.azurite.certificates().root);
@@ -140,13 +140,13 @@ impl AzureFixture {
         config
     }
 
-    /// The blobs, for a client whose SAS hold for other times.
+    /// The blob store, for a client whose SAS have other validity times.
     #[must_use]
     pub fn blobs_with(&self, times: SasTimes) -> AzureBlobs {
         self.blobs().with_sas_times(times)
     }
 
-    /// The blobs, for a client with other timeouts.
+    /// The blob store, for a client with other timeouts.
     #[must_use]
     pub fn blobs_with_timeouts(&self, timeouts: TimeoutPolicy) -> AzureBlobs {
         let root = std::fs::read(&self.azurite.certificates().root).unwrap();
@@ -157,27 +157,27 @@ impl AzureFixture {
         AzureBlobs::new(&Connection::with_client(std::sync::Arc::new(client), connection.identity()), &cloud)
     }
 
-    /// A way to the blobs, past what stands in front of them.
+    /// The blob store, without the proxy.
     #[must_use]
     pub fn blobs(&self) -> AzureBlobs {
         adapter(&self.azurite, &self.proxy.endpoint())
     }
 
-    /// The same, where uploads are checked by `checksum`.
+    /// The blob store without the proxy, with `checksum` for the verification of uploads.
     #[must_use]
     pub fn blobs_checked_by(&self, checksum: Checksum) -> AzureBlobs {
         let (connection, cloud) = connection_and_endpoint(&self.azurite, &self.proxy.endpoint());
         AzureBlobs::new(&connection, &AzureCloud { checksum: Some(checksum), ..cloud })
     }
 
-    /// Managed images, as a process would reach them.
+    /// The image service, as a process accesses it.
     #[must_use]
     pub fn images(&self) -> AzureImages {
         let (connection, cloud) = connection_and_endpoint(&self.azurite, &self.proxy.endpoint());
         AzureImages::new(ResourceManager::new(&connection, &self.manager.endpoint()).unwrap(), &cloud)
     }
 
-    /// Runs something on the site's threads.
+    /// Runs a future on the threads of the fixture.
     pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
@@ -189,7 +189,7 @@ impl AzureFixture {
         Container { account, container: "vhds".parse().unwrap() }.blob("golden__1.vhd")
     }
 
-    /// Checks that every target has its image, made from a VHD that is the golden one byte for byte.
+    /// Asserts that every target has its image, created from a VHD that is identical to the golden one.
     pub fn assert_everywhere(&self, fixture: &ProcessFixture) {
         let blobs = self.blobs();
         let golden = std::fs::read(fixture.path("golden.vhd")).unwrap();
@@ -209,7 +209,7 @@ impl AzureFixture {
     }
 }
 
-/// What infra/bicep gives a fleet, in one role.
+/// The permissions that infra/bicep grants to a fleet, as one role.
 fn role() -> Role {
     const ACTIONS: [&str; 6] = [
         "*/read",
@@ -231,11 +231,11 @@ fn staging(n: u32, region: &str) -> String {
     format!("stage{n}{region}")
 }
 
-/// A connection with the emulator's credential, and where its blobs are.
+/// A connection with the emulator's credential, and the endpoint of its blobs.
 fn connection_and_endpoint(azurite: &Azurite, endpoint: &str) -> (Connection, AzureCloud) {
     let cloud = AzureCloud {
         blob_endpoint: Some(format!("{endpoint}/{{account}}").parse().unwrap()),
-        // As at Azure; the programs that tests start take an emulator's.
+        // As with Azure. Programs that tests start use the default for emulators.
         checksum: Some(Checksum::Crc64),
         ..AzureCloud::default()
     };
@@ -247,7 +247,7 @@ fn adapter(azurite: &Azurite, endpoint: &str) -> AzureBlobs {
     AzureBlobs::new(&connection, &cloud)
 }
 
-/// Lets Resource Manager look at the blobs.
+/// Lets Resource Manager inspect the blobs.
 fn blobs(azurite: &Azurite, endpoint: &str) -> Blobs {
     let adapter = std::sync::Arc::new(adapter(azurite, endpoint));
     let endpoint = endpoint.to_owned();

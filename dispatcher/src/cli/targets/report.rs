@@ -1,4 +1,4 @@
-//! What `goldfleet targets` prints.
+//! The output of `goldfleet targets`.
 
 use std::io;
 
@@ -11,13 +11,13 @@ use crate::cli::output::{Console, Output, write_json};
 use crate::cli::table::{Cell, write_table};
 use crate::terminal::color::Tone;
 
-/// The columns of a list. Those in which all targets are alike become one line above the table.
+/// The columns of a list. A column in which all targets have the same value is printed as one line above the table.
 const COLUMNS: [&str; 8] = ["subscription", "name", "region", "ring", "enabled", "resource group", "staging", "tags"];
 
 /// The columns that are always shown.
 const SHOWN: [&str; 3] = ["subscription", "region", "staging"];
 
-/// Targets, out of `total`.
+/// Lists targets, out of `total`.
 pub(super) fn list(targets: &[&Target], total: usize, console: &mut Console<'_>) -> io::Result<()> {
     if console.output == Output::Json {
         return write_json(console.out, &targets);
@@ -65,7 +65,7 @@ fn write_list(targets: &[&Target], console: &mut Console<'_>) -> io::Result<()> 
     )
 }
 
-/// The texts of a target's row, by [`COLUMNS`].
+/// The texts of a target's row, in the order of [`COLUMNS`].
 fn texts(target: &Target) -> [String; 8] {
     let tags: Vec<String> = target.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
     [
@@ -80,7 +80,7 @@ fn texts(target: &Target) -> [String; 8] {
     ]
 }
 
-/// What a merge did.
+/// Reports a merge.
 pub(super) fn merged(merged: &MergeResult, console: &mut Console<'_>) -> io::Result<()> {
     let MergeResult { added, unchanged, replaced, kept } = merged;
     if console.output == Output::Json {
@@ -97,7 +97,7 @@ pub(super) fn merged(merged: &MergeResult, console: &mut Console<'_>) -> io::Res
     Ok(())
 }
 
-/// What enabling or disabling did.
+/// Reports that targets were enabled or disabled.
 pub(super) fn switched(switched: &ToggleResult, enabled: bool, console: &mut Console<'_>) -> io::Result<()> {
     let ToggleResult { changed, unchanged } = switched;
     if console.output == Output::Json {
@@ -108,7 +108,7 @@ pub(super) fn switched(switched: &ToggleResult, enabled: bool, console: &mut Con
     line(console, unchanged, &format!("{word} already"))
 }
 
-/// What a removal did, or would do.
+/// Reports a removal, or a dry run of one.
 pub(super) fn removed(removed: &[TargetKey], dry_run: bool, console: &mut Console<'_>) -> io::Result<()> {
     if console.output == Output::Json {
         return write_json(console.out, &json!({ "removed": removed, "dry_run": dry_run }));

@@ -1,4 +1,4 @@
-//! The commands, as they are typed, and what they say.
+//! The commands as operators type them, and their output.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ struct Program {
     command: TargetsCommand,
 }
 
-/// A folder with a configuration, in which commands are run.
+/// A directory with a configuration, in which commands are run.
 struct Fleet {
     folder: TempDir,
     config: Config,
@@ -38,7 +38,7 @@ impl Fleet {
         path.display().to_string()
     }
 
-    /// Everything that a command says: its result, its notes behind `!`, and its error with the exit code.
+    /// The complete output of a command: its result, its notes after `!`, and its error with the exit code.
     fn run(&self, output: Output, arguments: &[&str]) -> String {
         let program = match Program::try_parse_from(["targets"].iter().chain(arguments)) {
             Ok(program) => program,
@@ -137,7 +137,8 @@ fn imports_are_atomic() {
     assert!(fleet.targets().contains("ring = 7"));
 }
 
-/// As spreadsheets write it where the decimal sign is a comma, or by an older encoding; and nothing at all.
+/// Separators other than commas (some spreadsheets write semicolons or tabs), an empty file, and text that is not
+/// UTF-8.
 #[test]
 fn csv_with_wrong_separator_gives_one_error() {
     let fleet = Fleet::new();

@@ -1,10 +1,10 @@
-//! What a storage account is, and whether it can hold what it is to hold.
+//! The properties of a storage account, and whether it can store what goldfleet needs.
 
 use goldfleet_ports::inspector::{AccountFacts, CopyScope};
 
 use super::Finding;
 
-/// What keeps an account from holding VHDs, which are page blobs. Source: Azure, types of storage accounts; known issues with
+/// Why an account cannot store VHDs, which are page blobs. Source: Azure, types of storage accounts; known issues with
 /// Data Lake Storage, where Put Page From URL is not supported.
 pub(super) fn check_for_vhds(subject: &str, facts: &AccountFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -21,7 +21,7 @@ pub(super) fn check_for_vhds(subject: &str, facts: &AccountFacts) -> Vec<Finding
     findings
 }
 
-/// What keeps an account from holding chunks, which are block blobs. Source: Azure, page blobs with premium storage: premium
+/// Why an account cannot store chunks, which are block blobs. Source: Azure, page blobs with premium storage: premium
 /// general-purpose accounts store page blobs only.
 pub(super) fn check_for_chunks(subject: &str, facts: &AccountFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -35,7 +35,7 @@ pub(super) fn check_for_chunks(subject: &str, facts: &AccountFacts) -> Vec<Findi
     findings
 }
 
-/// What keeps an account from taking copies of other accounts' blobs. Source: Azure, permitted scope for copy operations.
+/// Why an account rejects copies of blobs of other accounts. Source: Azure, permitted scope for copy operations.
 pub(super) fn check_for_copies(subject: &str, facts: &AccountFacts, other_tenant: bool) -> Option<Finding> {
     let sources = match facts.copies_from {
         CopyScope::PrivateLinks => "with private links to its own virtual network",
@@ -47,8 +47,8 @@ pub(super) fn check_for_copies(subject: &str, facts: &AccountFacts, other_tenant
     Some(Finding::warning(subject, "copy-scope", message, remedy))
 }
 
-/// The service that is to copy from a store is refused first, and then reads on behalf of the worker that asked it to. Source:
-/// Azure, copying blobs between storage accounts with network restrictions.
+/// Reports an account with network restrictions. The copying service is refused first, and then reads on behalf of the
+/// worker that requested the copy. Source: Azure, copying blobs between storage accounts with network restrictions.
 pub(super) fn check_for_readers(subject: &str, facts: &AccountFacts) -> Option<Finding> {
     if !facts.is_closed() {
         return None;

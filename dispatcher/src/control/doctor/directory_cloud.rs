@@ -1,5 +1,5 @@
-//! Targets where the cloud is not Azure, and there is little to examine: it is said how little, as silence would be taken for
-//! a look at which nothing was found.
+//! Checks of targets whose cloud is not Azure. Little can be checked there. The findings say so, because no finding at
+//! all would look like a successful check.
 
 use futures::stream::{self, StreamExt as _};
 use goldfleet_config::Cloud;
@@ -11,7 +11,7 @@ use crate::control::context::{ControlContext, MAX_IN_FLIGHT};
 
 const NOTHING_ELSE: &str = "without subscriptions, permissions or firewalls to examine";
 
-/// What there is to be said of the targets; nothing, where the cloud is Azure or there is no target.
+/// The findings for the targets. Empty if the cloud is Azure or there is no target.
 pub(super) async fn targets(control: &ControlContext, targets: &[&Target]) -> Vec<Finding> {
     if targets.is_empty() {
         return Vec::new();
@@ -33,7 +33,7 @@ pub(super) async fn targets(control: &ControlContext, targets: &[&Target]) -> Ve
     }
 }
 
-/// The targets whose account can't be what it must be, a folder that may be entered. One that is missing is made by a worker.
+/// The targets whose account path is not an accessible directory. A worker creates a directory that does not exist.
 async fn blocked_accounts(control: &ControlContext, targets: &[&Target]) -> Vec<Finding> {
     let looked = stream::iter(targets)
         .map(async |target| {

@@ -1,4 +1,4 @@
-//! The doctor: whether a fleet could work, asked of the live services before anything is uploaded. It changes nothing.
+//! The doctor: checks on the live services whether the fleet can work, before anything is uploaded. It changes nothing.
 
 mod access;
 mod account;
@@ -26,10 +26,10 @@ use crate::control::sample_regions::similar_region;
 pub use finding::{Finding, Level};
 pub(crate) use services::container_exists;
 
-/// Examines configuration, services, permissions and targets, many at once. The findings come in a fixed order.
+/// Checks configuration, services, permissions and targets concurrently. The findings have a fixed order.
 ///
 /// # Errors
-/// Where the targets file or the rates can't be read.
+/// If the targets file or the rates cannot be read.
 pub async fn examine(
     control: &ControlContext,
     inspector: Option<Arc<dyn Inspector>>,
@@ -67,7 +67,7 @@ fn configuration(control: &ControlContext) -> Finding {
     Finding::ok("configuration", text)
 }
 
-/// Regions that are most likely misspelt. Not every region is known here: clouds get new ones.
+/// Regions that are most likely misspelt. The list of known regions is not complete, because clouds add regions.
 fn unknown_regions(targets: &[&Target]) -> Vec<Finding> {
     let regions: BTreeSet<&Region> = targets.iter().map(|target| &target.region).collect();
     let misspelt = regions.into_iter().filter_map(|region| Some((region, similar_region(region)?)));
@@ -87,7 +87,7 @@ fn targets_found(control: &ControlContext, file: &TargetsFile, enabled: usize) -
     Finding::ok("targets", format!("{enabled} of {} in {path} are enabled", file.targets.len()))
 }
 
-/// The storage accounts that are to be seen, by subscription.
+/// The visible storage accounts, by subscription.
 type Accounts = BTreeMap<SubscriptionId, PortResult<Vec<AccountFacts>>>;
 
 async fn cloud(
@@ -111,8 +111,8 @@ async fn cloud(
     findings
 }
 
-/// The accounts that others read: those of stores that are set by hand, whether a plan needs them or not, and those that a
-/// plan for all of the targets would choose.
+/// The accounts that others read: those of configured stores, even if no plan needs them, and those that a plan for all
+/// targets would choose.
 fn store_accounts(
     control: &ControlContext,
     file: &TargetsFile,

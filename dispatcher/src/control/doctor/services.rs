@@ -1,4 +1,4 @@
-//! Queues, tables and stores.
+//! Checks of queues, tables and stores.
 
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_kinds::seed;
@@ -13,7 +13,7 @@ use goldfleet_ports::inspector::Inspector;
 use super::{Accounts, Finding, account};
 use crate::control::context::ControlContext;
 
-/// Queues and tables.
+/// Checks queues and tables.
 pub(super) async fn coordination(control: &ControlContext) -> Vec<Finding> {
     let queues = futures::future::join_all(QueueName::ALL.map(async |queue| {
         let subject = format!("queue {queue}");
@@ -30,7 +30,7 @@ pub(super) async fn coordination(control: &ControlContext) -> Vec<Finding> {
     findings
 }
 
-/// Both tables are looked at: the one of jobs, and the one of operations.
+/// Reads both tables: jobs and operations.
 async fn tables(control: &ControlContext) -> PortResult<usize> {
     let jobs = control.ports.table.jobs().await?;
     let any = seed::operation_id(&control.config.source.store());
@@ -41,7 +41,7 @@ async fn tables(control: &ControlContext) -> PortResult<usize> {
     Ok(jobs.len())
 }
 
-/// A store's container.
+/// Checks the container of a store.
 pub(super) async fn store(control: &ControlContext, store: &Store, what: &str) -> Vec<Finding> {
     let subject = format!("{what} {store}");
     let container = store.container();
@@ -60,7 +60,7 @@ pub(super) async fn store(control: &ControlContext, store: &Store, what: &str) -
     }]
 }
 
-/// A read of a blob that is not there tells a missing container from an empty one.
+/// Reading a blob that does not exist distinguishes a missing container from an empty one.
 pub(crate) async fn container_exists(control: &ControlContext, container: &Container) -> PortResult<bool> {
     match control.ports.blobs.get(&container.blob("goldfleet-doctor"), None).await {
         Ok(_) => Ok(true),
@@ -70,7 +70,7 @@ pub(crate) async fn container_exists(control: &ControlContext, container: &Conta
     }
 }
 
-/// Whether a store's account lets the services of other accounts read it.
+/// Checks whether the account of a store lets the services of other accounts read it.
 pub(super) async fn readable_by_others(
     control: &ControlContext,
     inspector: &dyn Inspector,
@@ -85,7 +85,7 @@ pub(super) async fn readable_by_others(
         Some(facts) => {
             findings.extend(account::check_for_chunks(&subject, facts));
             findings.extend(account::check_for_readers(&subject, facts));
-            // A store of a region is itself filled by copies.
+            // The store of a region is itself filled by copies.
             if *name != control.config.source.account {
                 findings.extend(account::check_for_copies(&subject, facts, false));
             }
@@ -115,7 +115,7 @@ fn container_of(control: &ControlContext, account: &AccountName, file: &TargetsF
     stores.chain(lent).find(|container| container.account == *account).unwrap_or(fallback)
 }
 
-/// What was refused, and the role that would allow it.
+/// A finding for a refused request, with the role that would allow it.
 pub(super) fn access_error(subject: String, error: &PortError, role: &str) -> Finding {
     let remedy = match error.kind {
         ErrorKind::NotFound => "run 'goldfleet setup'".to_owned(),

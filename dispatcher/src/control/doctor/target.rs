@@ -1,4 +1,4 @@
-//! A target: subscription, resource group, region, staging account, permissions.
+//! Checks of a target: subscription, resource group, region, staging account, permissions.
 
 use goldfleet_model::store::Container;
 use goldfleet_model::target::Target;
@@ -10,7 +10,7 @@ use super::services::{access_error, container_exists};
 use super::{Accounts, Finding, account};
 use crate::control::context::ControlContext;
 
-/// Examines a target. One that is all right is a single line.
+/// Checks a target. A target without problems gives a single finding.
 pub(super) async fn examine(
     control: &ControlContext,
     inspector: &dyn Inspector,
@@ -49,7 +49,7 @@ impl Examined<'_> {
         Finding::error(&self.subject, code, message, remedy)
     }
 
-    /// What keeps the subscription from having images in the region at all.
+    /// Why the subscription cannot have images in the region.
     async fn subscription(&self) -> PortResult<Vec<Finding>> {
         let subscription = &self.target.subscription;
         let mut findings = Vec::new();
@@ -203,7 +203,7 @@ impl Examined<'_> {
         Ok(findings)
     }
 
-    /// What the identity may do. A role may be on the container only, and does not show at the account then.
+    /// The permissions of the identity. A role that is assigned on the container only is not visible at the account.
     async fn rights(&self, facts: &AccountFacts, container: &Container, there: bool) -> PortResult<Vec<Finding>> {
         let account = self.inspector.permissions(&facts.id, self.tenant()).await?;
         let on_container = if there {

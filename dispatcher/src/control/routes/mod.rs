@@ -1,5 +1,5 @@
-//! Routes: how the bytes of a version get to targets, as a graph of operations. One file a route.
+//! Routes: how the bytes of a version reach targets, as a graph of operations. One file per route.
 //!
-//! A route yields groups one by one, so that a plan of any size needs no list of all its rows.
+//! A route yields groups one by one, so that a large plan needs no list of all its rows.
 
 pub mod staging;

@@ -1,10 +1,10 @@
-//! The route `staging`: the version's chunks fill one store a region, each target's VHD is assembled from its region's store,
-//! and a managed image is created from the VHD.
+//! The route `staging`: the version's chunks fill one store per region, each target's VHD is assembled from its
+//! region's store, and a managed image is created from the VHD.
 //!
 //! - A group for each store: its seed.
 //! - A group for each target: the copy, then the image. The copy reads from seeds while they run.
-//! - The copies of every ring but the first wait for the gate of their ring, which all operations at the targets of lower
-//!   rings open.
+//! - The copies of every ring except the first wait for the gate of their ring. All operations at the targets of lower
+//!   rings open it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ use crate::control::fan_out::JobPlan;
 /// The ids of the kinds that the route uses, in order.
 pub const KINDS: [&str; 3] = ["seed", "copy", "image"];
 
-/// The operations at a target: its copy and its image.
+/// The number of operations at a target: its copy and its image.
 const ROWS_A_TARGET: u32 = 2;
 
 /// A plan as a graph.
@@ -39,15 +39,15 @@ pub struct Staging<'a> {
 
 /// The rings of a plan.
 struct Rings {
-    /// How many targets each ring has, whether or not they have the version already.
+    /// The number of targets in each ring, including targets that already have the version.
     targets: BTreeMap<u32, u32>,
     /// The rings that wait for a gate.
     gated: BTreeSet<u32>,
 }
 
 impl Rings {
-    /// The first ring is the lowest with anything to do. If rings need approval it is the lowest of all, even if its targets
-    /// have the version already: later rings begin only when an operator says so.
+    /// The first ring is the lowest one that has work. If rings need approval, it is the lowest of all rings, even if
+    /// its targets already have the version: later rings start only after an operator approves them.
     fn of(job: &Job, plan: &JobPlan) -> Self {
         let to_do = || plan.targets.iter().map(|(target, _)| target.ring);
         let had = || plan.skipped.iter().map(|(target, _)| target.ring);
@@ -60,7 +60,7 @@ impl Rings {
         Self { targets, gated: to_do().filter(|ring| Some(*ring) != first).collect() }
     }
 
-    /// What the first operation at a target of this ring waits for.
+    /// The gates that the first operation at a target of this ring waits for.
     fn after(&self, ring: u32) -> Vec<After> {
         if !self.gated.contains(&ring) {
             return Vec::new();
@@ -183,11 +183,11 @@ fn kind_id(kind: &str) -> KindId {
     kind.parse().expect("the id of a kind")
 }
 
-/// The group of a target: its place is the image that it gets.
+/// The group of a target. Its place is the image that the target gets.
 fn group_of(target: &Target, name: &ManagedImageName) -> GroupId {
     let subscription = target.subscription.to_string();
     let tenant = target.tenant.as_deref().unwrap_or_default();
-    // Names of resource groups and images are compared without case.
+    // The names of resource groups and images are compared without regard to case.
     let group = target.resource_group.as_str().to_lowercase();
     let name = name.as_str().to_lowercase();
     let parts = [tenant, subscription.as_str(), target.region.as_str(), group.as_str(), name.as_str()];
@@ -195,7 +195,7 @@ fn group_of(target: &Target, name: &ManagedImageName) -> GroupId {
     GroupId::of(&format!("{}-{short}", target.region), &parts)
 }
 
-/// The seeds that fill these stores. The last store is the source, which no seed fills.
+/// The seeds that fill these stores. The last store is the source store, which no seed fills.
 fn seeds_of(from: &[Store]) -> Vec<OperationId> {
     let filled = &from[..from.len().saturating_sub(1)];
     filled.iter().map(seed::operation_id).collect()

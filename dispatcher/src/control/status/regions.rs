@@ -1,4 +1,4 @@
-//! How far the targets of each region are: counted from a job's rows.
+//! The progress of the targets in each region, computed from a job's rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,16 +7,16 @@ use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_ports::Versioned;
 use serde::Serialize;
 
-/// How far the targets of a region are.
+/// The progress of the targets in a region.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct RegionStatus {
     /// Targets in the region.
     pub targets: usize,
-    /// Targets that have their image.
+    /// Targets that have the image.
     pub images: usize,
-    /// Targets that a worker is at.
+    /// Targets for which a worker holds an operation.
     pub running: usize,
-    /// Targets where something failed.
+    /// Targets at which an operation failed.
     pub failed: usize,
     /// Bytes to put in place.
     pub bytes_total: u64,

@@ -1,4 +1,4 @@
-//! The progress of each ring: counted from a job's rows.
+//! The progress of each ring, computed from a job's rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,23 +15,23 @@ use serde::Serialize;
 pub struct RingStatus {
     /// The ring.
     pub ring: u32,
-    /// Waiting until the ring starts, running until all its operations have ended, then how it ended.
+    /// Waiting until the ring starts, running until all its operations have ended, then the result.
     pub state: OperationState,
     /// Targets in the ring.
     pub targets: usize,
-    /// Targets that have their image.
+    /// Targets that have the image.
     pub images: usize,
-    /// Targets where something failed.
+    /// Targets at which an operation failed.
     pub failed: usize,
-    /// Why the ring was not started, if an earlier ring stopped it.
+    /// Why the ring was not started. None unless an earlier ring stopped it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The ring's approval, if it was given.
+    /// The approval of the ring. None if it was not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
 }
 
-/// What is counted of a ring.
+/// The counts of a ring.
 #[derive(Default)]
 struct Counts {
     targets: BTreeSet<TargetKey>,

@@ -1,4 +1,4 @@
-//! How fast a job is, and what is left of it, as its rows tell after pauses, retries and approvals.
+//! The rate of a job and its remaining time after pauses, retries and approvals.
 
 use super::*;
 use goldfleet_model::operation::{Failure, Lease};
@@ -15,7 +15,7 @@ const HOUR: u64 = 60 * MINUTE;
 /// Bytes of each copy.
 const TOTAL: u64 = 60_000;
 
-/// A job that runs, its copies, and the time.
+/// A running job, its copies, and the current time.
 struct Scene {
     job: Job,
     rows: Vec<Versioned<Operation>>,
@@ -61,14 +61,14 @@ impl Scene {
         self.apply(n, OperationEvent::Claim(Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires }));
     }
 
-    /// A heartbeat by which a copy has this much in place.
+    /// A heartbeat of a copy that has `done` bytes in place.
     fn beat(&mut self, n: usize, done: u64) {
         let operation = &mut self.rows[n].value;
         operation.progress.bytes_done = done;
         operation.extend_work_period(self.now);
     }
 
-    /// A copy that takes as many seconds as it has hundreds of bytes.
+    /// Runs a copy to its end at 100 bytes per second.
     fn copy(&mut self, n: usize) {
         self.claim(n);
         self.wait(TOTAL / 100);
@@ -95,7 +95,7 @@ fn no_rate_before_first_bytes() {
     assert_eq!(scene.told(), (0.0, None), "claimed, and not one heartbeat yet");
     scene.wait(10);
     scene.beat(0, 1000);
-    // Of both copies.
+    // The remaining bytes of both copies.
     assert_eq!(scene.told(), (100.0, Some(1190.0)));
 }
 
@@ -136,7 +136,7 @@ fn expired_lease_does_not_count_as_work() {
     scene.wait(10 * HOUR);
     scene.apply(0, OperationEvent::Expire(failure(scene.now)));
     assert_eq!(scene.told(), (0.0, None));
-    // As the reconciler announces it again.
+    // The reconciler sends the message of the operation again.
     scene.wait(100);
     scene.rows[0].value.updated = scene.now;
     scene.claim(0);
@@ -156,9 +156,9 @@ fn rate_counts_retry_separately() {
     scene.beat(1, 30_000);
     scene.apply(1, OperationEvent::Fail(failure(scene.now)));
     scene.job.apply(JobEvent::Fail, scene.now, "test").unwrap();
-    // As long as it is over: of everything, from the first claim to the end.
+    // After the end, the rate covers all bytes, from the first claim to the end of the job.
     assert_eq!(scene.told(), ((90_000.0_f64 / 1210.0).round(), None));
-    // Not even long enough for a rest.
+    // The time since the end is shorter than the window.
     scene.wait(4 * MINUTE);
     scene.job.apply(JobEvent::Retry, scene.now, "test").unwrap();
     scene.apply(1, OperationEvent::RetryRequested);
@@ -168,7 +168,7 @@ fn rate_counts_retry_separately() {
     assert_eq!(scene.told(), (300.0, Some(90.0)));
 }
 
-/// The VHD of a copy that is tried again may be gone, and it begins from nothing.
+/// The VHD of a retried copy may no longer exist. The copy then starts from nothing, and only its current bytes count.
 #[test]
 fn restarted_copy_counts_current_bytes() {
     let mut scene = Scene::new(1);
@@ -206,7 +206,7 @@ fn rate_of_late_ring_excludes_wait() {
     assert_eq!(scene.told(), (600.0, Some(100.0)));
 }
 
-/// Of work that began before the window, as much counts as falls into it.
+/// Of work that started before the window, only the part in the window counts.
 #[test]
 fn rate_uses_recent_window() {
     let mut scene = Scene::new(3);
@@ -217,7 +217,7 @@ fn rate_uses_recent_window() {
     scene.claim(1);
     scene.wait(100);
     scene.beat(1, 9000);
-    // 200 seconds at 10 bytes, 100 seconds at 90 bytes.
+    // 200 seconds at 10 bytes per second, 100 seconds at 90 bytes per second.
     assert_eq!(scene.told().0, (11_000.0_f64 / 300.0).round());
 }
 
@@ -261,7 +261,7 @@ fn a_job_without_an_active_worker_is_reported_as_such() {
     assert!(words.ends_with("goldfleet dispatch --image ubuntu --version 1 --wait"), "{words}");
     scene.claim(1);
     assert_eq!(idle(&scene), None);
-    // Killed: its lease of a minute expires, and it was last seen when it claimed.
+    // The worker was killed. Its lease of one minute expires. It was last seen when it claimed the operation.
     scene.wait(MINUTE);
     assert_eq!(idle(&scene), Some(60.0));
     scene.job.apply(JobEvent::Cancel, scene.now, "test").unwrap();

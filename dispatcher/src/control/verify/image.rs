@@ -1,4 +1,4 @@
-//! Whether a managed image was made of the version.
+//! Verifies that a managed image was created from the version.
 
 use goldfleet_model::image::ImageTags;
 use goldfleet_ports::error::{PortError, PortResult};
@@ -26,7 +26,7 @@ impl VerifyRun<'_> {
         Ok(())
     }
 
-    /// Why an image is not what it should be.
+    /// Why an image does not match the version.
     fn difference(&self, at: Location<'_>, place: &ImageLocation, found: &ManagedImage) -> VerifyFault {
         match found.provisioning {
             Provisioning::InProgress => return at.describe_fault("is being made or changed"),

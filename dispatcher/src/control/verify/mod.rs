@@ -1,9 +1,9 @@
-//! Verification: whether what lies in stores and at targets is what the manifest says.
+//! Verification: whether the content of stores and targets matches the manifest.
 //!
-//! Without reading content it is checked that every chunk is there with its length, that every VHD has its length, its
-//! digest, its footer, and data in no place where the disk has none, and that every managed image was made of this content.
-//! With it, every byte is read and its checksum compared. Chunks that are wrong can be removed, so that whole ones can take
-//! their place.
+//! Without reading content, it checks that every chunk exists with its length, that every VHD has its length, its
+//! digest, its footer and data in all places where the disk has data, and that every managed image was created from
+//! this content. When it reads content, it compares the checksum of every byte. Damaged chunks can be removed, so that
+//! they are written again.
 
 mod image;
 mod store;
@@ -29,7 +29,7 @@ pub use store::MISSING;
 use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::request::manifest;
 
-/// What a place is.
+/// The type of a location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LocationKind {
     /// A store of chunks.
@@ -42,47 +42,47 @@ pub enum LocationKind {
     Other,
 }
 
-/// Where something is not what it should be.
+/// A location whose content is not as required.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyFault {
-    /// What the place is, as its name says too.
+    /// The type of the location. Its name contains it too.
     #[serde(skip)]
     pub kind: LocationKind,
     /// The store, VHD or managed image.
     pub place: String,
-    /// The chunk, where it is one.
+    /// The chunk. None if the fault does not concern a chunk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chunk: Option<String>,
     /// What is wrong.
     pub fault: String,
-    /// Whether nothing is known to be wrong, but that the place could not be looked at.
+    /// Whether the location could not be inspected, so that it is unknown whether its content is correct.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unseen: bool,
 }
 
-/// What was looked at, and what was wrong with it.
+/// What was inspected, and the faults that were found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
-    /// Stores looked at.
+    /// Stores that were inspected.
     pub stores: usize,
-    /// VHDs looked at.
+    /// VHDs that were inspected.
     pub vhds: usize,
-    /// VHDs that are gone and no longer needed, as their images are made.
+    /// VHDs that do not exist and are not needed, because their images exist.
     pub vhds_gone: usize,
-    /// Managed images looked at.
+    /// Managed images that were inspected.
     pub images: usize,
-    /// Effects of operations of other kinds looked at.
+    /// Effects of operations of other kinds that were inspected.
     pub others: usize,
     /// Bytes whose checksum was compared.
     pub bytes_read: u64,
-    /// Chunks removed, as they were not what their names say.
+    /// Chunks that were removed because their content does not match their names.
     pub removed: usize,
-    /// What is wrong.
+    /// The faults.
     pub faults: Vec<VerifyFault>,
 }
 
 impl VerifyReport {
-    /// Adds what came of another place. Bytes are counted as they are read.
+    /// Adds the result for another location. Bytes are counted separately while they are read.
     fn add(&mut self, other: Self) {
         self.stores += other.stores;
         self.vhds += other.vhds;
@@ -94,45 +94,45 @@ impl VerifyReport {
     }
 }
 
-/// What a version should be found in.
+/// The locations that should contain a version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerifyScope {
     /// Stores that should have every chunk.
     pub stores: BTreeSet<Store>,
-    /// VHDs that should be whole.
+    /// VHDs that should be complete.
     pub vhds: BTreeMap<BlobAddress, VhdRequirement>,
-    /// Managed images that should be made of it.
+    /// Managed images that should be created from the version.
     pub images: BTreeSet<ImageLocation>,
-    /// Operations whose kind probes whether their effect is in place.
+    /// Operations whose kind can probe whether their effect is in place.
     pub probes: Vec<Operation>,
 }
 
 /// Whether a VHD is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VhdRequirement {
-    /// No image is made of it yet.
+    /// The VHD has no image yet.
     Required,
-    /// Its image is made: it may be gone.
+    /// The image exists, so the VHD may be deleted.
     Optional,
 }
 
-/// Where a managed image should be.
+/// The location of a managed image.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ImageLocation {
     /// The image.
     pub id: ManagedImageId,
     /// Its region.
     pub region: Region,
-    /// The tenant of its subscription, where that differs from the credential's.
+    /// The tenant of its subscription. None if it is the credential's tenant.
     pub tenant: Option<String>,
 }
 
 impl VerifyScope {
-    /// Where a job has brought its version or found it: the source, the stores that were filled, the VHDs that are done,
-    /// and the images.
+    /// The locations to which a job copied its version, and those that had it before: the source store, the filled
+    /// stores, the completed VHDs, and the images.
     ///
     /// # Errors
-    /// Where the table can't be read.
+    /// If the table cannot be read.
     pub async fn scope_of_job(control: &ControlContext, job: &Job) -> Result<Self, ControlError> {
         let mut places = Self::scope_of_source(control);
         let rows: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
@@ -140,7 +140,7 @@ impl VerifyScope {
         let delivered: BTreeSet<&GroupId> =
             rows.iter().filter(|row| row.state.is_done()).filter(delivers).map(|row| row.id.group()).collect();
         for row in rows.iter().filter(|row| row.state.is_done()) {
-            // What a kind does that this program does not know, it cannot verify either.
+            // This program cannot verify operations of a kind that it does not know.
             let Some(kind) = control.registry.get(&row.kind) else { continue };
             match kind.verification(&control.ports, row) {
                 Verification::Store(store) => drop(places.stores.insert(store)),
@@ -158,7 +158,7 @@ impl VerifyScope {
         Ok(places)
     }
 
-    /// The source, for a version without a job.
+    /// The source store, for a version without a job.
     #[must_use]
     pub fn scope_of_source(control: &ControlContext) -> Self {
         Self { stores: BTreeSet::from([control.config.source.store()]), ..Self::default() }
@@ -172,7 +172,7 @@ impl VerifyScope {
     }
 }
 
-/// One place to look at.
+/// One location to inspect.
 #[derive(Clone, Copy)]
 enum Location<'a> {
     Store(&'a Store),
@@ -182,7 +182,7 @@ enum Location<'a> {
 }
 
 impl Location<'_> {
-    /// What is wrong with it, in words that follow its name.
+    /// A fault at this location. The text follows the location's name.
     fn describe_fault(self, fault: impl Into<String>) -> VerifyFault {
         let kind = match self {
             Self::Store(_) => LocationKind::Store,
@@ -205,34 +205,34 @@ impl fmt::Display for Location<'_> {
     }
 }
 
-/// How thoroughly to verify.
+/// The options of a verification.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyOptions {
-    /// Content too.
+    /// Whether content is read and compared.
     pub read: bool,
-    /// Chunks of another length, or that were read and have other bytes, are removed.
+    /// Whether chunks with a wrong length, or with wrong content that was read, are removed.
     pub remove: bool,
 }
 
-/// How far a verification is.
+/// The progress of a verification.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct VerifyProgress {
-    /// Stores, VHDs and images that were looked at.
+    /// Locations that were inspected.
     #[serde(rename = "places")]
     pub locations: usize,
-    /// Of so many.
+    /// The total number of locations.
     pub places_total: usize,
     /// Bytes whose checksum was compared.
     pub bytes_read: u64,
-    /// About how many there are; 0 where content is not read.
+    /// The approximate total number of bytes. 0 if content is not read.
     pub bytes_total: u64,
 }
 
-/// Verifies a version at `locations`, and tells `watch` how far it is. A place that can't be looked at is a fault, and keeps no
-/// other from being looked at.
+/// Verifies a version at `places`, and reports progress to `watch`. A location that cannot be inspected is a fault, and
+/// does not prevent the inspection of others.
 ///
 /// # Errors
-/// Where the version is not there or was replaced.
+/// If the version does not exist or was replaced.
 pub async fn verify(
     control: &ControlContext,
     image: &ImageRef,
@@ -259,7 +259,7 @@ pub async fn verify(
         bytes_read: AtomicU64::new(0),
         watch,
     };
-    // Reading one place has many requests in flight already.
+    // Reading the content of one location already has many requests in flight.
     let at_once = if how.read { 1 } else { MAX_IN_FLIGHT };
     let mut looked = stream::iter(places.all()).map(|place| checking.check_location(place)).buffered(at_once);
     let mut verified = VerifyReport::default();
@@ -271,12 +271,12 @@ pub async fn verify(
     Ok(verified)
 }
 
-/// About how many bytes are read at all places.
+/// The approximate number of bytes that are read at all locations.
 fn estimated_bytes(places: &VerifyScope, manifest: &Manifest) -> u64 {
     (places.stores.len() + places.vhds.len()) as u64 * manifest.data_bytes()
 }
 
-/// A verification under way.
+/// A running verification.
 struct VerifyRun<'a> {
     control: &'a ControlContext,
     image: &'a ImageRef,
@@ -290,7 +290,7 @@ struct VerifyRun<'a> {
 }
 
 impl VerifyRun<'_> {
-    /// What came of looking at a place.
+    /// Inspects one location.
     async fn check_location(&self, place: Location<'_>) -> VerifyReport {
         let mut seen = VerifyReport::default();
         let looked = match place {
@@ -299,7 +299,7 @@ impl VerifyRun<'_> {
             Location::Image(image) => self.image(place, image, &mut seen).await,
             Location::Probe(operation) => self.probe(place, operation, &mut seen).await,
         };
-        // What was found before stays found.
+        // Faults that were found before the error are kept.
         if let Err(error) = looked {
             seen.faults
                 .push(VerifyFault { unseen: true, ..place.describe_fault(format!("can't be looked at: {error}")) });
@@ -309,7 +309,7 @@ impl VerifyRun<'_> {
         seen
     }
 
-    /// Whether a kind finds the effect of its operation in place.
+    /// Checks with the operation's kind whether its effect is in place.
     async fn probe(&self, at: Location<'_>, operation: &Operation, seen: &mut VerifyReport) -> PortResult<()> {
         let Some(kind) = self.control.registry.get(&operation.kind) else { return Ok(()) };
         seen.others = 1;
@@ -324,7 +324,7 @@ impl VerifyRun<'_> {
         Ok(())
     }
 
-    /// Content was read.
+    /// Counts bytes of content that were read.
     fn add_bytes_read(&self, bytes: u64) {
         self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
         self.report_progress();

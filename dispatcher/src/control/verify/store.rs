@@ -1,4 +1,4 @@
-//! Whether a store has every chunk of the version, and whole.
+//! Verifies that a store has every chunk of the version, undamaged.
 
 use std::collections::HashSet;
 
@@ -13,15 +13,15 @@ use goldfleet_ports::error::{ErrorKind, PortResult};
 use super::{Location, VerifyFault, VerifyReport, VerifyRun};
 use crate::control::context::MAX_IN_FLIGHT;
 
-/// What is said of a chunk that is not there: nothing is left of it that could be removed.
+/// The fault of a chunk that does not exist. There is nothing to remove in this case.
 pub const MISSING: &str = "is missing";
 
-/// What was found in a store.
+/// The chunks that were found in a store.
 #[derive(Default)]
 struct StoreCheck<'a> {
-    /// The chunks that are there with their lengths.
+    /// Chunks that have the expected length.
     whole: Vec<(&'a ChunkEntry, ListedBlob)>,
-    /// The chunks that are there and not what their names say.
+    /// Chunks whose content or length does not match their names.
     wrong: Vec<(&'a ChunkEntry, ListedBlob)>,
 }
 
@@ -38,9 +38,10 @@ impl VerifyRun<'_> {
         Ok(())
     }
 
-    /// Removes chunks that are wrong, each in the version that was listed. Jobs may rely on them: it costs them nothing, as nobody
-    /// takes bytes that are not those of the checksum. Each is read once more first: what its name is the hash of is whole,
-    /// whatever this manifest says, and other versions may need it.
+    /// Removes damaged chunks, each only if its ETag is the listed one. This is safe even if jobs rely on a chunk,
+    /// because no reader accepts bytes with a wrong checksum. Each chunk is read once more before it is removed: a
+    /// chunk whose content matches its name is undamaged, even if this manifest differs, and other versions may need
+    /// it.
     async fn remove(&self, store: &Store, wrong: &[(&ChunkEntry, ListedBlob)]) -> PortResult<usize> {
         let container = store.container();
         let mut removed = 0;
@@ -52,17 +53,17 @@ impl VerifyRun<'_> {
         Ok(removed)
     }
 
-    /// Whether a chunk has bytes that its name is not the hash of.
+    /// Whether the content of a chunk does not match the hash in its name.
     async fn is_wrong(&self, container: &Container, entry: &ChunkEntry, listed: &ListedBlob) -> PortResult<bool> {
         match self.control.ports.blobs.get(&container.blob(listed.name.as_str()), None).await {
             Ok(content) => Ok(ChunkHash::of(&content) != entry.hash),
-            // Somebody else has removed it.
+            // Another process has removed the chunk.
             Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Every chunk of the version, each content once, as the store's list has it.
+    /// Finds every distinct chunk of the version in the listing of the store.
     async fn listed(
         &self,
         at: Location<'_>,
@@ -85,7 +86,7 @@ impl VerifyRun<'_> {
         Ok(found)
     }
 
-    /// Reads the chunks that seem whole.
+    /// Reads the chunks that have the expected length, and compares their checksums.
     async fn compare(
         &self,
         at: Location<'_>,
@@ -108,7 +109,7 @@ impl VerifyRun<'_> {
                     faults.push(chunk_fault(at, entry, "has other bytes than it should have"));
                     found.wrong.push((entry, listed));
                 }
-                // Collected since it was listed, or removed by somebody else who verifies.
+                // The chunk was deleted after it was listed, by garbage collection or by another verification.
                 Err(error) if error.kind == ErrorKind::NotFound => faults.push(chunk_fault(at, entry, MISSING)),
                 Err(error) => return Err(error),
             }

@@ -1,4 +1,4 @@
-//! Whether a staged VHD is the disk of the version, whole.
+//! Verifies that a staged VHD contains the complete disk of the version.
 
 use std::ops::Range;
 
@@ -50,7 +50,8 @@ impl VerifyRun<'_> {
         }
     }
 
-    /// Where the VHD lacks pages that the disk has. (It may have more: services keep whole blocks of pages.)
+    /// The ranges in which the disk has data but the VHD has no pages. The VHD may have more pages than the disk has
+    /// data, because services allocate whole blocks of pages.
     async fn missing_pages(&self, vhd: &BlobAddress) -> PortResult<Vec<String>> {
         let ranges = self.control.ports.blobs.page_ranges(vhd).await?;
         let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs).map(Run::range);
@@ -58,7 +59,7 @@ impl VerifyRun<'_> {
         Ok(lacking.map(|run| format!("has no data at {} to {}", run.start, run.end)).collect())
     }
 
-    /// What the VHD has that is not the disk's.
+    /// Compares the content of the VHD with the disk.
     async fn compare_content(
         &self,
         at: Location<'_>,
@@ -84,7 +85,7 @@ impl VerifyRun<'_> {
         self.unexpected_data(at, vhd, faults).await
     }
 
-    /// What the VHD holds where the disk is zero.
+    /// Reports data in the VHD where the disk is zero.
     async fn unexpected_data(
         &self,
         at: Location<'_>,

@@ -1,5 +1,5 @@
-//! The demonstration: made-up golden images, a cloud of directories, several worker processes, and every target's VHD
-//! read back and compared.
+//! The demonstration: generated golden images, a cloud of directories, and several worker processes. At the end, the
+//! VHDs of all targets are read back and compared.
 
 mod setup;
 mod workers;
@@ -28,18 +28,18 @@ use crate::terminal::progress::ProgressDisplay;
 
 pub use setup::DemoSetup;
 
-/// What a demonstration consists of.
+/// The parameters of a demonstration.
 #[derive(Debug, Clone)]
 pub struct DemoRequest {
-    /// How many subscriptions.
+    /// The number of subscriptions.
     pub subscriptions: u32,
-    /// How many regions, the source's own included.
+    /// The number of regions, including the source's region.
     pub regions: u32,
-    /// How many images.
+    /// The number of images.
     pub images: u32,
-    /// How many worker processes.
+    /// The number of worker processes.
     pub workers: u32,
-    /// Where all of it lies.
+    /// The directory of the demonstration.
     pub folder: PathBuf,
     /// The size of each disk, in bytes.
     pub disk: u64,
@@ -47,92 +47,92 @@ pub struct DemoRequest {
     pub data: u64,
 }
 
-/// How a demonstration went.
+/// The result of a demonstration.
 #[derive(Debug, Clone, Serialize)]
 pub struct DemoReport {
     /// Copies and images.
     pub operations: usize,
-    /// Of these, how many succeeded.
+    /// Succeeded operations.
     pub succeeded: usize,
-    /// Of these, how many failed.
+    /// Failed operations.
     pub failed: usize,
-    /// Managed images.
+    /// Managed images that were created.
     pub images: usize,
-    /// VHDs.
+    /// VHDs that were assembled.
     pub copies: usize,
-    /// Stores filled.
+    /// Stores that were filled.
     pub seeds: usize,
-    /// Bytes put into VHDs.
+    /// Bytes written to VHDs.
     pub bytes_copied: u64,
-    /// Bytes that crossed between regions, over all remote regions.
+    /// Bytes that were copied between regions.
     pub wan_bytes: u64,
-    /// The same by region.
+    /// Bytes that were copied between regions, by destination region.
     pub wan_bytes_by_region: BTreeMap<String, u64>,
     /// Bytes of data on all golden disks, without zero runs.
     pub data_bytes: u64,
     /// Bytes that the uploads sent.
     pub upload_bytes: u64,
-    /// Seconds from the first upload to the last image; making the golden disks and verifying are not in it.
+    /// Seconds from the first upload to the last image. Generating the golden disks and verifying are not included.
     pub seconds: f64,
-    /// Seconds that verifying took.
+    /// Seconds that verification took.
     pub verify_seconds: f64,
-    /// The most memory a worker process had in use at once, in bytes.
+    /// The peak memory of the worker process that used most, in bytes.
     pub worker_peak_memory: u64,
-    /// Whether every target's VHD was read back and is byte for byte what its golden disk stands for.
+    /// Whether the VHDs of all targets were read back and are identical to their golden disks, byte for byte.
     pub verified: bool,
-    /// The jobs.
+    /// The ids of the jobs.
     pub jobs: Vec<String>,
-    /// Where it all lies.
+    /// The directory of the demonstration.
     pub folder: PathBuf,
 }
 
-/// Why a demonstration could not go on.
+/// Why a demonstration failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// The folder is someone else's.
+    /// The directory does not belong to a demonstration.
     #[error("{} exists and is no folder of an earlier demonstration: name another with --folder", .0.display())]
     Occupied(PathBuf),
-    /// The folder of an earlier demonstration holds something that it did not make.
+    /// The directory of an earlier demonstration contains something that the demonstration did not create.
     #[error("{} holds {}, which no demonstration made: move it elsewhere, or name another folder with --folder",
         folder.display(), name.display())]
     Foreign {
         /// The folder.
         folder: PathBuf,
-        /// What is in it.
+        /// The unexpected content.
         name: PathBuf,
     },
-    /// A file or process.
+    /// An operation on a file or a process failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was being done.
+        /// The operation.
         what: String,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// The configuration that the demonstration wrote.
+    /// The configuration of the demonstration is not valid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The adapters.
+    /// An adapter could not be created.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// A job.
+    /// A command on a job failed.
     #[error(transparent)]
     Desk(#[from] ControlError),
-    /// An upload.
+    /// An upload failed.
     #[error(transparent)]
     Upload(#[from] UploadError),
     /// A golden disk that cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A disk that cannot be read back.
+    /// A disk cannot be read back.
     #[error("{what}: {source}")]
     Disk {
         /// The VHD.
         what: String,
-        /// Why it failed.
+        /// The cause.
         source: DiskError,
     },
-    /// Asked to stop.
+    /// The command was interrupted.
     #[error("interrupted")]
     Interrupted,
 }
@@ -156,7 +156,7 @@ impl DemoError {
     }
 }
 
-/// Runs the demonstration. Returns the report and each job's last status.
+/// Runs the demonstration. Returns the report and the last status of each job.
 ///
 /// # Errors
 /// [`DemoError`].
@@ -189,7 +189,7 @@ pub async fn demo(
     Ok((report, driven.statuses))
 }
 
-/// How the processes did.
+/// The results of the processes.
 struct RunTotals {
     seconds: f64,
     verified: bool,
@@ -197,14 +197,14 @@ struct RunTotals {
     worker_peak_memory: u64,
 }
 
-/// What came of all images.
+/// The results of all jobs.
 struct JobTotals {
     statuses: Vec<Status>,
     data_bytes: u64,
     upload_bytes: u64,
 }
 
-/// Uploads and dispatches every image, and follows all jobs to their end.
+/// Uploads and dispatches every image, and follows all jobs until they end.
 async fn run_jobs(
     control: &ControlContext,
     setup: &DemoSetup,
@@ -232,7 +232,7 @@ async fn run_jobs(
         let followed = follow(control, job, FinishedBy::ThisProcess, progress, stop).await?;
         followed.ok_or(DemoError::Interrupted)?;
     }
-    // Only now: the first may have changed while the last was followed.
+    // Read all statuses at the end: the first job may have changed while the last one was followed.
     let mut statuses = Vec::new();
     for job in &jobs {
         statuses.push(status(control, &control.job(job).await?.value).await?);
@@ -240,7 +240,7 @@ async fn run_jobs(
     Ok(JobTotals { statuses, data_bytes, upload_bytes })
 }
 
-/// What the jobs' rows say of a demonstration, and how its processes did.
+/// The report, from the jobs' rows and the results of the processes.
 fn report(driven: &JobTotals, ran: &RunTotals, folder: PathBuf) -> DemoReport {
     let statuses = &driven.statuses;
     let sum = |count: fn(&Status) -> usize| statuses.iter().map(count).sum::<usize>();
@@ -269,7 +269,7 @@ fn report(driven: &JobTotals, ran: &RunTotals, folder: PathBuf) -> DemoReport {
     }
 }
 
-/// Reads back every target's VHD that the rows name, and compares it with the golden disk.
+/// Reads back the VHD of every target that the rows name, and compares it with the golden disk.
 async fn verify(control: &ControlContext, setup: &DemoSetup, statuses: &[Status]) -> Result<bool, DemoError> {
     let Cloud::Directory(cloud) = &control.config.cloud else { return Ok(false) };
     let mut comparisons = Vec::new();

@@ -1,4 +1,4 @@
-//! The stage of a demonstration: a folder with golden VHDs, targets, a configuration and an empty cloud.
+//! The setup of a demonstration: a directory with golden VHDs, targets, a configuration and an empty cloud.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,10 +12,10 @@ use super::{DemoError, DemoRequest};
 use crate::control::context::ControlError;
 use crate::control::sample_regions::REGIONS;
 
-/// The file that tells a demonstration's folder from anyone else's.
+/// The file that identifies the directory of a demonstration.
 const MARKER_FILE: &str = ".goldfleet-demo";
 
-/// The pieces that the data on each disk is in.
+/// The number of extents that contain the data of each disk.
 const EXTENTS: u64 = 8;
 
 /// A golden VHD of the demonstration.
@@ -27,11 +27,11 @@ pub struct GoldenVhd {
     pub image: ImageName,
     /// Its version.
     pub version: ImageVersion,
-    /// The operating system it says it has.
+    /// The operating system that its upload states.
     pub os: OsType,
 }
 
-/// The stage of a demonstration.
+/// The files of a demonstration.
 #[derive(Debug, Clone)]
 pub struct DemoSetup {
     /// The configuration file.
@@ -41,11 +41,11 @@ pub struct DemoSetup {
 }
 
 impl DemoSetup {
-    /// Builds it in the demonstration's folder, over what an earlier one left there.
+    /// Creates the files in the directory of the demonstration, and replaces those of an earlier one.
     ///
     /// # Errors
-    /// [`DemoError::Occupied`] where the folder is not of a demonstration, [`DemoError::Foreign`] where somebody has put
-    /// something into it.
+    /// [`DemoError::Occupied`] if the directory does not belong to a demonstration, [`DemoError::Foreign`] if it
+    /// contains files that no demonstration created.
     pub fn build(asked: &DemoRequest) -> Result<Self, DemoError> {
         let folder = &asked.folder;
         let io = |what: &str| DemoError::io(format!("{}: {what}", folder.display()));
@@ -71,7 +71,7 @@ impl DemoSetup {
     }
 }
 
-/// Whether a demonstration makes a file or folder of this name: only such a folder is removed with all that is in it.
+/// Whether a demonstration creates a file or directory of this name. Only a directory without other content is removed.
 fn is_made_here(name: &str) -> bool {
     let is_golden = |image: &str| {
         let number = image.strip_prefix("ubuntu-").or_else(|| image.strip_prefix("windows-"));
@@ -136,7 +136,7 @@ fn golden(asked: &DemoRequest, n: u32) -> Result<GoldenVhd, DemoError> {
 mod tests {
     use super::*;
 
-    /// What somebody has put into the folder of a demonstration is not removed with it.
+    /// A directory with a file that the demonstration did not create is not removed.
     #[test]
     fn only_what_a_demonstration_made_is_removed() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
-//! What other ways of bringing an image to the same targets take on the same model: Copy Blob from one page blob, and
-//! pre-copies first. Each copy gets all that the limits leave, is never refused and never has to be tried again.
+//! The time that other methods need to bring an image to the same targets on the same model: Copy Blob from one page
+//! blob, and pre-copies first. Each copy gets all the bandwidth that the limits allow, and is never throttled or
+//! retried.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,25 +14,26 @@ use jiff::Timestamp;
 
 use super::{Rehearsal, RehearsalError};
 
-/// Another way.
+/// Another method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Baseline {
-    /// Every target copies the one page blob of the source account.
+    /// Every target copies the same page blob of the source account.
     Star,
-    /// The source account first makes a copy for every target but one; then every target copies its own.
+    /// The source account first makes a copy for every target but one. Then every target copies a blob that no other
+    /// target copies.
     PreCopies,
 }
 
-/// How it went.
+/// The result of a method.
 #[derive(Debug, Clone)]
 pub struct BaselineResult {
-    /// To the last image.
+    /// The time to the last image.
     pub last_image: Duration,
-    /// What the cloud counted.
+    /// The counters of the cloud.
     pub stats: Stats,
 }
 
-/// Goes another way in virtual time. It must not be called from inside a runtime.
+/// Runs another method in virtual time. It must not be called from inside an async runtime.
 ///
 /// # Errors
 /// [`RehearsalError`].

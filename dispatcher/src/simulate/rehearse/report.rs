@@ -1,4 +1,4 @@
-//! What a rehearsal reports.
+//! The report of a rehearsal.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,32 +11,32 @@ use serde::Serialize;
 
 use super::{Rehearsal, RunResult};
 
-/// From which share of the time on a limit is said to bind.
+/// The share of the time from which a limit counts as binding.
 const BINDING_SHARE: f64 = 0.8;
 
-/// Bytes that went from one region to another.
+/// Bytes that were transferred from one region to another.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Link {
-    /// From this region,
+    /// The source region.
     pub from: String,
-    /// to that one.
+    /// The destination region.
     pub to: String,
-    /// Bytes that went from server to server: chunks.
+    /// Bytes of chunks, which are copied from server to server.
     pub bytes: u64,
-    /// These, as a multiple of the image's data.
+    /// These bytes, as a multiple of the image's data.
     pub times_data: f64,
-    /// Bytes that workers sent or got: footers, and manifests where they are elsewhere than the source.
+    /// Bytes that workers sent or received: footers, and manifests of a source in another region.
     pub sent: u64,
 }
 
-/// How much of a limit was used: by the busiest blob, account or link that it holds for.
+/// The utilisation of a limit by the busiest blob, account or link to which it applies.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Share {
     /// The limit.
     pub limit: Limit,
     /// The blob, account or link.
     pub name: String,
-    /// The part of the time, from 0 to 1, that it was busy; the time that an image takes is not counted.
+    /// The share of the time, from 0 to 1, in which it was busy. The time for creating an image is not counted.
     pub share: f64,
 }
 
@@ -45,22 +45,22 @@ pub struct Share {
 pub struct FilledStore {
     /// The store.
     pub store: String,
-    /// The store that it was filled from.
+    /// The store from which it was filled.
     pub from: String,
 }
 
-/// What the plan promised: a lower bound, as if all rings ran at once.
+/// The plan's estimate: a lower bound, as if all rings ran at the same time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EstimateSummary {
     /// Seconds to the last image.
     pub seconds: f64,
-    /// Seconds of these that making an image takes.
+    /// Seconds of these for creating an image.
     pub image_seconds: f64,
     /// The limit that binds.
     pub binds: String,
     /// Bytes between regions.
     pub wan_bytes: u64,
-    /// US dollars for these.
+    /// The cost of these bytes in US dollars.
     pub egress_usd: f64,
 }
 
@@ -85,22 +85,22 @@ pub struct SingleTarget {
     pub seconds: f64,
 }
 
-/// What a rehearsal found. All but `real_seconds` is the same at every run.
+/// The results of a rehearsal. All values except `real_seconds` are the same in every run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// The image.
     pub image: String,
     /// Its version.
     pub version: String,
-    /// Its bytes, without zero runs.
+    /// Bytes of its data, without zero runs.
     pub data_bytes: u64,
-    /// Its chunks.
+    /// The number of its chunks.
     pub chunks: usize,
-    /// Targets.
+    /// The number of targets.
     pub targets: usize,
-    /// Regions with targets.
+    /// The number of regions with targets.
     pub regions: usize,
-    /// Workers.
+    /// The number of workers.
     pub workers: usize,
     /// Requests in flight in each worker.
     pub worker_requests: usize,
@@ -110,32 +110,32 @@ pub struct Report {
     pub last_image_seconds: f64,
     /// The same job for the one target that is hardest to reach.
     pub single: SingleTarget,
-    /// The time to the last image, as a multiple of that of the single one.
+    /// The time to the last image, as a multiple of the time of the single target.
     pub times_single: f64,
-    /// What the plan promised.
+    /// The plan's estimate.
     pub estimate: EstimateSummary,
-    /// The time to the last image, as a multiple of the estimate's.
+    /// The time to the last image, as a multiple of the estimate.
     pub times_estimate: f64,
     /// The plan: which store was filled from which.
     pub stores: Vec<FilledStore>,
-    /// Links between regions that anything crossed.
+    /// Links between regions that carried bytes.
     pub links: Vec<Link>,
-    /// Bytes over all of them, workers' too.
+    /// Bytes over all links, including those of workers.
     pub wan_bytes: u64,
-    /// Requests served, by kind.
+    /// Served requests, by kind.
     pub requests: BTreeMap<&'static str, u64>,
-    /// Requests refused for being too many, by limit.
+    /// Throttled requests, by limit.
     pub throttles: BTreeMap<Limit, u64>,
-    /// How much of each limit was used, the most first.
+    /// The utilisation of each limit, highest first.
     pub shares: Vec<Share>,
-    /// The limit that was used most, if it was used nearly all of the time; else it is the workers that bind: their
-    /// requests in flight, heartbeats and reads of queues.
+    /// The limit with the highest utilisation, if it was busy nearly all of the time. None if the workers are the
+    /// limit: their requests in flight, heartbeats and polls of queues.
     pub binds: Option<Limit>,
     /// Operations that did not succeed.
     pub failed: usize,
-    /// Whether every target's VHD is, by its checksums, the whole disk.
+    /// Whether, by its checksums, the VHD of every target contains the complete disk.
     pub whole: bool,
-    /// Seconds that the rehearsal took on this machine.
+    /// Seconds of real time that the rehearsal took.
     pub real_seconds: f64,
 }
 

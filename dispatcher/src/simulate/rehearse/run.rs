@@ -1,4 +1,4 @@
-//! One run in virtual time.
+//! One run of a job in virtual time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,42 +33,42 @@ use crate::control::context::ControlContext;
 use crate::control::service::{RunUntil, run};
 use crate::control::{fan_out, request};
 
-/// The longest that a rehearsal may last, in days of virtual time.
+/// The maximum duration of a rehearsal, in days of virtual time.
 const MAX_VIRTUAL_DAYS: u64 = 60;
 
-/// The files that a rehearsal makes for its dispatcher.
+/// The names of the files that a rehearsal writes for its dispatcher.
 const TARGETS: &str = "targets.toml";
 const RATES: &str = "rates.toml";
 
-/// When rehearsals begin: any time will do, if it is always the same.
+/// The start of the virtual time. Any constant will do.
 const START_TIME: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
-/// How a run went.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub struct RunResult {
-    /// From the request to the first image.
+    /// The time from the request to the first image.
     pub first_image: Duration,
-    /// From the request to the last image.
+    /// The time from the request to the last image.
     pub last_image: Duration,
-    /// From the request to the end of the last copy.
+    /// The time from the request to the end of the last copy.
     pub last_copy: Duration,
     /// Operations that did not succeed.
     pub failed: usize,
-    /// Whether every target's VHD is, by its checksums, the whole disk.
+    /// Whether, by its checksums, the VHD of every target contains the complete disk.
     pub whole: bool,
-    /// What the plan promised.
+    /// The plan's estimate.
     pub estimate: Estimate,
-    /// Which store filled which, as the job's row says.
+    /// The distribution tree, as recorded in the job's row.
     pub tree: Option<Tree>,
     /// The events of the job.
     pub events: Vec<Event>,
-    /// What the cloud counted for this job alone.
+    /// The counters of the cloud for this job only.
     pub stats: Stats,
-    /// What the run took on this machine.
+    /// The real time that the run took.
     pub real: Duration,
 }
 
-/// Runs a job, and before it those of the versions that were rolled out earlier.
+/// Runs a job, and before it the jobs of the versions that are rolled out first.
 ///
 /// # Errors
 /// [`RehearsalError`].
@@ -76,7 +76,7 @@ pub fn run_rehearsal(rehearsal: &Rehearsal) -> Result<RunResult, RehearsalError>
     run_rehearsal_with(rehearsal, |_| ())
 }
 
-/// The same, where something happens to the cloud.
+/// [`run_rehearsal`] with a change to the cloud, such as a fault.
 pub(super) fn run_rehearsal_with(
     rehearsal: &Rehearsal,
     happens: impl FnOnce(&Model),
@@ -85,7 +85,7 @@ pub(super) fn run_rehearsal_with(
         return Err(RehearsalError::NoTargets);
     }
     let folder = folder(rehearsal)?;
-    // One thread, and time that jumps when all tasks wait: nothing depends on how fast this machine is.
+    // One thread, and time that advances when all tasks wait: the result does not depend on the speed of this machine.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(async {
         let stage = RehearsalRun::set(rehearsal, &folder).await?;
@@ -99,7 +99,8 @@ pub(super) fn run_rehearsal_with(
     })
 }
 
-/// The folder with the targets and the rates, which the dispatcher reads when it fans out: it plans by what the cloud keeps to.
+/// The directory with the targets and the rates. The dispatcher reads them when it plans, so that it plans with the
+/// limits of the modelled cloud.
 fn folder(rehearsal: &Rehearsal) -> Result<TempDir, RehearsalError> {
     #[derive(Serialize)]
     struct RehearsalTargets<'a> {
@@ -128,7 +129,7 @@ impl RehearsalRun {
         config.cloud = Cloud::Modelled(ModelledCloud::default());
         config.targets.file = folder.path().join(TARGETS);
         config.plan.rates = Some(folder.path().join(RATES));
-        // Workers look into queues as often as where the queues are Azure's.
+        // Workers poll queues as often as they poll queues on Azure.
         let settings = WorkerSettings { poll: config.worker.poll.get(), ..program::settings(&config) };
         let clock = Arc::new(TokioClock::starting_at(START_TIME));
         let pace = LimitMode::Limited(Box::new(rehearsal.rates.clone()));
@@ -140,7 +141,8 @@ impl RehearsalRun {
         Ok(Self { model, control, settings, workers: rehearsal.workers() })
     }
 
-    /// Puts what stores hold into them; and a job that used them into the table, as dispatchers look for stores there.
+    /// Adds the chunks that stores already hold, and a job that used these stores, because dispatchers find stores by
+    /// jobs.
     async fn fill(&self, rehearsal: &Rehearsal) -> Result<(), RehearsalError> {
         let (image, manifest) = &rehearsal.image;
         for (store, held) in rehearsal.held.stores() {
@@ -167,7 +169,7 @@ impl RehearsalRun {
     async fn run(&self, id: &str, image: &ImageRef, manifest: &Manifest) -> Result<RunResult, RehearsalError> {
         let began = Instant::now();
         self.upload(image, manifest).await?;
-        // The dispatcher makes the same plan again for itself.
+        // The dispatcher makes an equal plan when it fans out the job.
         let planned = fan_out::plan_with_preferred_time(&self.control, image, manifest, &[]).await?;
         self.model.reset_stats();
         let id: JobId = id.parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
@@ -211,7 +213,7 @@ impl RehearsalRun {
         })
     }
 
-    /// Puts the version into the source store: its chunks at once, as an upload is none of the job's business.
+    /// Adds the version to the source store. Its chunks appear at once, because the upload is not part of the job.
     async fn upload(&self, image: &ImageRef, manifest: &Manifest) -> Result<(), RehearsalError> {
         let store = self.control.config.source.store().container();
         self.model.put_chunks(&store, &manifest.chunks)?;
@@ -221,7 +223,7 @@ impl RehearsalRun {
         Ok(self.control.ports.blobs.put_blob(&blob, body, checksum.into()).await?)
     }
 
-    /// Asks for the job. Its id is chosen here, as one by chance would make every run another.
+    /// Requests the job. The id is fixed, because a random id would make every run different.
     async fn request(&self, id: &JobId, image: &ImageRef, manifest: &Manifest) -> Result<Timestamp, RehearsalError> {
         let now = self.control.ports.clock.now();
         let job = request::new_job(id.clone(), image.clone(), request::job_payload(manifest), Vec::new(), now);
@@ -241,7 +243,7 @@ impl RehearsalRun {
         tasks
     }
 
-    /// Waits until the job's row says that it has ended.
+    /// Waits until the job's row says that the job has ended.
     async fn ended(&self, id: &JobId, created: Timestamp) -> Result<(), RehearsalError> {
         let clock = &self.control.ports.clock;
         while !self.control.job(id).await?.value.state.is_terminal() {

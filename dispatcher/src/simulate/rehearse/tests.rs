@@ -6,7 +6,7 @@ use goldfleet_modelled::Limit;
 
 use super::*;
 
-/// Six targets in three regions, a quarter of a gibibyte of data, and what `rates` says over the built-in ones.
+/// Six targets in three regions, 256 MiB of data, and `rates` that override the built-in ones.
 fn rehearsal(rates: &str) -> Rehearsal {
     Rehearsal {
         config: config().unwrap(),
@@ -33,7 +33,7 @@ fn every_target_is_complete_and_wan_carries_data_once_per_region() {
     assert_eq!(report.estimate.wan_bytes, 512 << 20);
 }
 
-/// Limits so tight that requests are refused wherever they can be.
+/// Limits so low that requests are throttled wherever throttling is possible.
 const TIGHT: &str = r#"
     server_busy = { date = "never", source = "made up", behind_seconds = 0.05 }
     blob = { date = "never", source = "made up", page_blob_mib_per_second = 20 }
@@ -67,7 +67,7 @@ fn refresh_sends_only_changed_chunks_over_wan() {
     let image = manifest(1600 << 20, 2, 10).unwrap();
     let played = run_rehearsal(&Rehearsal { before: vec![before], image, ..rehearsal("") }).unwrap();
     assert!(played.whole);
-    // Links that only a look at an earlier version's manifest crossed carry nothing.
+    // Exclude links that were used only to read the manifest of an earlier version.
     let wan: Vec<_> = played.stats.wan().map(|link| link.copied).filter(|copied| *copied > 0).collect();
     assert_eq!(wan, [160 << 20, 160 << 20]);
 }
@@ -77,7 +77,7 @@ fn baselines_take_longer_than_plan() {
     use baseline::{Baseline, compare};
     let rehearsal = rehearsal("");
     let star = compare(&rehearsal, Baseline::Star).unwrap();
-    // Six times 256 MiB out of one page blob of 60 MiB/s, and 60 s for the image.
+    // Six times 256 MiB from one page blob at 60 MiB/s, and 60 s for the image.
     let expected = 60.0 + 6.0 * 256.0 / 60.0;
     assert!((star.last_image.as_secs_f64() - expected).abs() < 1.0, "{:?}", star.last_image);
     assert_eq!(star.stats.wan_bytes(), 4 * (256 << 20));
@@ -86,7 +86,7 @@ fn baselines_take_longer_than_plan() {
     assert_eq!(copied.stats.wan_bytes(), star.stats.wan_bytes());
 }
 
-/// A fleet in which an account has limits of its own, and a gibibyte of data.
+/// A fleet in which one account has different limits, with 1 GiB of data.
 fn with_account(name: &str, ingress: f64, egress: f64) -> Rehearsal {
     let rates = format!(
         "[accounts]\ndate = \"never\"\nsource = \"made up\"\n[accounts.named.{name}]\n\
@@ -97,7 +97,7 @@ fn with_account(name: &str, ingress: f64, egress: f64) -> Rehearsal {
 
 #[test]
 fn targets_fail_over_from_slow_store() {
-    // The store of eastus lies in its first target's account, which sends a thousandth of what it should.
+    // The store of eastus is in the account of its first target, which sends at a thousandth of the usual rate.
     let slow = with_account("stage0000101", 60.0, 0.2);
     let around = run_rehearsal(&slow).unwrap();
     let mut config = slow.config.clone();
@@ -105,9 +105,9 @@ fn targets_fail_over_from_slow_store() {
     let waited = run_rehearsal(&Rehearsal { config, ..slow.clone() }).unwrap();
     assert_eq!((around.failed, around.whole, waited.failed, waited.whole), (0, true, 0, true));
     let (around_took, waited_took) = (around.last_image.as_secs_f64() - 60.0, waited.last_image.as_secs_f64() - 60.0);
-    // Which worker takes a deferred copy decides how much of it still comes from the slow store.
+    // The share that still comes from the slow store depends on which worker takes a deferred copy.
     assert!(around_took * 1.5 < waited_took, "{around_took} s around it, {waited_took} s without");
-    // No more than the data of its four targets went around it, and elsewhere nothing did.
+    // Failover moves at most the data of its four targets, and no other region uses failover.
     let copied = |played: &RunResult, to: &str| {
         played.stats.wan().filter(|link| link.to.as_str() == to).map(|link| link.copied).sum::<u64>() >> 20
     };
@@ -115,8 +115,8 @@ fn targets_fail_over_from_slow_store() {
     assert_eq!((copied(&around, "japaneast"), copied(&waited, "eastus")), (1024, 1024));
 }
 
-/// When the last copies or seeds of some regions ended, in seconds; with the store of eastus saying nothing any more, from
-/// some time on, to whoever reads from it.
+/// The time at which the last operation of a kind ended in some regions, in seconds. From `silent_after` on, the store
+/// of eastus stops answering readers.
 fn last(fleet: &Rehearsal, kind: &str, regions: &[&str], silent_after: Option<f64>) -> f64 {
     let played = run::run_rehearsal_with(fleet, |model| {
         if let Some(after) = silent_after {
@@ -138,8 +138,8 @@ fn last(fleet: &Rehearsal, kind: &str, regions: &[&str], silent_after: Option<f6
     ends.max().unwrap().duration_since(begun).as_secs_f64()
 }
 
-/// A store that says nothing any more costs the time to find out, and not the time that requests are waited for: 16 s until
-/// a chunk is overdue, three probes one after the other, and what was not moved meanwhile.
+/// A store that stops answering costs only the time of detection, not the request timeouts: 16 s until a chunk is
+/// overdue, three probes in sequence, and the data that was not moved in that time.
 #[test]
 fn stalled_store_costs_only_detection_time() {
     let fleet = with_account("nobodys", 1.0, 1.0);
@@ -149,7 +149,7 @@ fn stalled_store_costs_only_detection_time() {
         println!("copies, {when}: {silent:.1} s, and {usual:.1} s usually");
         assert!((usual + 5.0..usual + 25.0).contains(&silent), "{when}: {silent} s, and {usual} s usually");
     }
-    // In ten regions two are filled from eastus.
+    // With ten regions, two of them are filled from eastus.
     let relayed = Rehearsal { targets: targets(20, 10).unwrap(), ..fleet };
     let usual = last(&relayed, "seed", &["centralus", "westus3"], None);
     let silent = last(&relayed, "seed", &["centralus", "westus3"], Some(usual / 2.0));
@@ -162,7 +162,7 @@ fn slow_target_does_not_delay_others() {
     let others = |rehearsal: &Rehearsal| {
         let played = run_rehearsal(rehearsal).unwrap();
         assert_eq!((played.failed, played.whole), (0, true));
-        // The group of subscription 2 in eastus is called by both.
+        // The group of subscription 2 in eastus has the same id in both runs.
         let is_other = |event: &&goldfleet_model::event::Event| {
             let image = event.operation.as_ref().is_some_and(|id| id.step() == "image");
             let target = event.operation.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -174,7 +174,7 @@ fn slow_target_does_not_delay_others() {
         (last, played.last_image.as_secs_f64())
     };
     let (usual, _) = others(&with_account("nobodys", 1.0, 1.0));
-    // A target's account takes a fiftieth of what a page blob does.
+    // The account of one target accepts a fiftieth of the rate of a page blob.
     let (last, slow) = others(&with_account("stage0000201", 0.01, 50.0));
     assert!(slow > usual + 500.0, "the slow one took {slow} s");
     assert!(last <= usual * 1.01, "the others took {last} s, and {usual} s without it");

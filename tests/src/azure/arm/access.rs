@@ -1,4 +1,4 @@
-//! Who may do what: roles, locks, policies, and the lists of them.
+//! Authorization: roles, locks, policies, and the lists of them.
 
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -10,29 +10,29 @@ use super::route::Route;
 use super::state::TenantState;
 use super::token::Principal;
 
-/// How rights are decided.
+/// How requests are authorized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Authorization {
-    /// Everyone with a good token may do everything.
+    /// Every valid token may do everything.
     #[default]
     Open,
-    /// By the roles that are assigned.
+    /// By the assigned roles.
     ByRole,
 }
 
-/// The assignments that a principal has at or above a scope, itself or by a group.
+/// The assignments that a principal has at or above a scope, directly or through a group.
 fn held<'w>(world: &'w TenantState, principal: &str, scope: &str) -> impl Iterator<Item = &'w RoleAssignment> {
     let (principal, scope) = (principal.to_owned(), scope.to_owned());
     world.roles.iter().filter(move |role| assigned(world, role, &principal) && within(&scope, &role.scope))
 }
 
-/// Whether an assignment is a principal's, itself or by a group.
+/// Whether an assignment applies to a principal, directly or through a group.
 fn assigned(world: &TenantState, role: &RoleAssignment, principal: &str) -> bool {
     let groups = world.memberships.get(principal).into_iter().flatten().map(String::as_str);
     groups.chain([principal]).any(|who| who.eq_ignore_ascii_case(&role.principal))
 }
 
-/// Whether an action is one of a pattern's. Source: Azure, role definitions: `*` stands for anything, case for nothing.
+/// Whether an action matches a pattern. Source: Azure, role definitions: `*` matches any text, and case is ignored.
 fn matches(pattern: &str, action: &str) -> bool {
     let (pattern, action) = (pattern.to_ascii_lowercase(), action.to_ascii_lowercase());
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == action };
@@ -54,7 +54,7 @@ pub(super) fn sees(world: &TenantState, principal: &Principal, scope: &str) -> b
         || world.roles.iter().any(below)
 }
 
-/// Refuses what no role allows. Source: Azure, the sentence of AuthorizationFailed.
+/// Rejects a request that no role allows. Source: Azure, the message of AuthorizationFailed.
 pub(super) fn authorize(
     world: &TenantState,
     principal: &Principal,
@@ -75,7 +75,7 @@ pub(super) fn authorize(
     Err(ArmAnswer::error(StatusCode::FORBIDDEN, "AuthorizationFailed", message))
 }
 
-/// Refuses what a lock forbids. Source: seen, Azure-Player/azure.datafactory.devops#183.
+/// Rejects a request that a lock forbids. Source: seen, Azure-Player/azure.datafactory.devops#183.
 pub(super) fn unlocked(world: &TenantState, scope: &str, method: &Method) -> Result<(), ArmAnswer> {
     let verb = if method == Method::DELETE { "delete" } else { "write" };
     let forbids = |level| level == LockLevel::ReadOnly || verb == "delete";
@@ -92,7 +92,7 @@ pub(super) fn unlocked(world: &TenantState, scope: &str, method: &Method) -> Res
     Err(ArmAnswer::error(StatusCode::CONFLICT, "ScopeLocked", message))
 }
 
-/// Refuses what a policy denies. Source: Azure, 'RequestDisallowedByPolicy' with its `PolicyViolation`.
+/// Rejects a request that a policy denies. Source: Azure, 'RequestDisallowedByPolicy' with its `PolicyViolation`.
 pub(super) fn policies(world: &TenantState, route: &Route, body: &Value) -> Result<(), ArmAnswer> {
     let denies =
         |policy: &&Policy| within(&route.scope, &policy.scope) && (policy.denies)(route.kind.resource_type(), body);
@@ -114,7 +114,8 @@ pub(super) fn policies(world: &TenantState, route: &Route, body: &Value) -> Resu
     Err(refusal.target(&route.name).with("additionalInfo", info))
 }
 
-/// What the caller may do at a scope. Source: specification, `Permissions_ListForResourceGroup` and `…ForResource`.
+/// Lists the caller's permissions at a scope. Source: specification, `Permissions_ListForResourceGroup` and
+/// `…ForResource`.
 pub(super) fn list_permissions(world: &TenantState, call: &Call) -> HandlerResult {
     let open = json!({ "actions": ["*"], "notActions": [], "dataActions": [], "notDataActions": [] });
     let roles = held(world, &call.principal.object, &call.route.scope).map(|assignment| {
@@ -128,8 +129,9 @@ pub(super) fn list_permissions(world: &TenantState, call: &Call) -> HandlerResul
     Ok(page(world, call, values))
 }
 
-/// Role assignments at, above and below a scope. Source: specification, `RoleAssignments_ListForScope`: `atScope()` leaves
-/// out what is below, `principalId eq` picks a principal; `assignedTo` counts his groups as well.
+/// Lists role assignments at, above and below a scope. Source: specification, `RoleAssignments_ListForScope`:
+/// `atScope()` omits those below the scope, `principalId eq` selects a principal; `assignedTo` includes the principal's
+/// groups.
 pub(super) fn list_roles(world: &TenantState, call: &Call) -> HandlerResult {
     let scope = &call.route.scope;
     let filter = call.query.get("$filter").unwrap_or_default().trim();
@@ -160,7 +162,7 @@ pub(super) fn list_roles(world: &TenantState, call: &Call) -> HandlerResult {
     Ok(page(world, call, values.collect()))
 }
 
-/// Locks at, above and below a scope. Source: specification, `ManagementLocks_ListByScope`.
+/// Lists locks at, above and below a scope. Source: specification, `ManagementLocks_ListByScope`.
 pub(super) fn list_locks(world: &TenantState, call: &Call) -> HandlerResult {
     let filter = call.query.get("$filter").unwrap_or_default().trim();
     if !(filter.is_empty() || filter == "atScope()") {

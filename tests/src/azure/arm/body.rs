@@ -1,4 +1,4 @@
-//! What all bodies share: JSON, tags and locations.
+//! The parts that all bodies share: JSON, tags and locations.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::response::ArmAnswer;
 
-/// Reads a body. Source: seen, the sentences of Resource Manager about bodies that it can't read.
+/// Parses a body. Source: seen, the messages of Resource Manager for bodies that it cannot parse.
 pub(super) fn parse(body: &[u8]) -> Result<Value, ArmAnswer> {
     let value: Value = serde_json::from_slice(body).map_err(|error| {
         let message = format!("The request content was invalid and could not be deserialized: '{error}'.");
@@ -19,14 +19,14 @@ pub(super) fn parse(body: &[u8]) -> Result<Value, ArmAnswer> {
     Ok(value)
 }
 
-/// The refusal of a body without a location. Source: seen; Resource Manager itself refuses it, before the provider.
+/// The error for a body without a location. Source: seen; Resource Manager rejects it itself, before the provider does.
 pub(super) fn location_required() -> ArmAnswer {
     let message = "The location property is required for this definition.";
     ArmAnswer::bad_request("LocationRequired", message).target("location")
 }
 
-/// The tags of a body whose schema was checked. Source: Azure, limits of tags: 50 a resource, names of 512 characters
-/// without `<>%&\?/`, values of 256.
+/// The tags of a body whose schema was checked. Source: Azure, limits of tags: 50 per resource, names of up to 512
+/// characters without `<>%&\?/`, values of up to 256.
 pub(super) fn tags(body: &Value) -> Result<BTreeMap<String, String>, ArmAnswer> {
     let members = body["tags"].as_object().into_iter().flatten();
     let tags = members.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()));

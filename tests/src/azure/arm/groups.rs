@@ -9,7 +9,7 @@ use super::response::{ArmAnswer, HandlerResult};
 use super::state::TenantState;
 use super::{access, body, providers, schema};
 
-/// The refusal of a group that is not there. Source: seen, Azure/azure-cli#24704.
+/// The error for a group that does not exist. Source: seen, Azure/azure-cli#24704.
 pub(super) fn not_found(name: &str) -> ArmAnswer {
     let message = format!("Resource group '{name}' could not be found.");
     ArmAnswer::error(StatusCode::NOT_FOUND, "ResourceGroupNotFound", message)
@@ -37,7 +37,7 @@ pub(super) fn get(world: &TenantState, call: &Call) -> HandlerResult {
     find(world, call).map(|group| ArmAnswer::ok(show(group))).ok_or_else(|| not_found(&call.route.name))
 }
 
-/// Tells whether a group is there, without a body.
+/// Responds whether a group exists, without a body.
 pub(super) fn head(world: &TenantState, call: &Call) -> HandlerResult {
     let status = if find(world, call).is_some() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND };
     Ok(ArmAnswer::empty(status))

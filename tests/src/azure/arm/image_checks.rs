@@ -1,4 +1,4 @@
-//! What Microsoft.Compute refuses to make an image of, before it looks at a blob.
+//! The checks of Microsoft.Compute on a request for an image, before it reads a blob.
 
 use axum::http::StatusCode;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::resources::{Account, normalized_region};
 use super::response::ArmAnswer;
 use super::state::TenantState;
 
-/// What an image is to be made as.
+/// The requested image.
 pub(super) struct Wanted<'b> {
     pub(super) subscription: &'b str,
     pub(super) region: &'b str,
@@ -15,7 +15,7 @@ pub(super) struct Wanted<'b> {
     pub(super) properties: &'b Value,
 }
 
-/// Checks what is asked for. The answer is the blobs to look at.
+/// Checks a request. Returns the blobs to inspect.
 pub(super) fn check(world: &TenantState, wanted: &Wanted<'_>) -> Result<Vec<String>, ArmAnswer> {
     name(wanted.name)?;
     let profile = &wanted.properties["storageProfile"];
@@ -50,7 +50,8 @@ pub(super) fn check(world: &TenantState, wanted: &Wanted<'_>) -> Result<Vec<Stri
     Ok(blobs)
 }
 
-/// Source: Azure, naming rules: 1 to 80 of letters, digits, `_`, `.` and `-`, from a letter or digit to one or `_`.
+/// Source: Azure, naming rules: 1 to 80 letters, digits, `_`, `.` and `-`; the first character is a letter or digit,
+/// the last a letter, digit or `_`.
 fn name(name: &str) -> Result<(), ArmAnswer> {
     let inside = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let good = (1..=80).contains(&name.len())
@@ -61,12 +62,12 @@ fn name(name: &str) -> Result<(), ArmAnswer> {
     if good { Ok(()) } else { Err(ArmAnswer::bad_request("InvalidParameter", message).target("imageName")) }
 }
 
-/// Checks a disk. The answer is its blob.
+/// Checks a disk. Returns its blob.
 fn disk(world: &TenantState, wanted: &Wanted<'_>, disk: &Value, at: &str) -> Result<Option<String>, ArmAnswer> {
     let sources = ["blobUri", "managedDisk", "snapshot"].into_iter().filter(|source| !disk[*source].is_null());
     let sources = sources.collect::<Vec<_>>();
     let [source] = sources[..] else {
-        // The sentence is a guess.
+        // The message is a guess.
         let message = format!(
             "Exactly one of the parameters '{at}.blobUri', '{at}.managedDisk' and '{at}.snapshot' is required, but there are \
              {}.",
@@ -86,7 +87,7 @@ fn disk(world: &TenantState, wanted: &Wanted<'_>, disk: &Value, at: &str) -> Res
     }
 }
 
-/// Checks the address of a blob: that it is one, and in whose account.
+/// Checks the URL of a blob: its form, and the account that it names.
 fn blob(world: &TenantState, wanted: &Wanted<'_>, url: &str) -> Result<(), ArmAnswer> {
     let invalid = |message: String| ArmAnswer::bad_request("InvalidParameter", message).target("disk.blobUri");
     let Some(account) = world.accounts.iter().find(|account| below(url, account).is_some()) else {
@@ -95,7 +96,7 @@ fn blob(world: &TenantState, wanted: &Wanted<'_>, url: &str) -> Result<(), ArmAn
     let path = below(url, account).unwrap_or_default();
     let (container, name) = path.split_once('/').unwrap_or_default();
     if container.is_empty() || name.is_empty() || path.contains(['?', '#']) {
-        // The sentence is a guess; that it is an address without a signature is what the specification's examples show.
+        // The message is a guess. The specification's examples show URLs without a signature.
         return Err(invalid(format!("The value '{url}' of parameter 'disk.blobUri' is invalid.")));
     }
     // Source: seen, Azure/azure-cli#9899.
@@ -111,7 +112,7 @@ fn blob(world: &TenantState, wanted: &Wanted<'_>, url: &str) -> Result<(), ArmAn
     if !account.subscription.eq_ignore_ascii_case(wanted.subscription) {
         return Err(invalid(foreign(url, wanted.subscription)));
     }
-    // Source: seen, microsoft/DefendTheFlag#1 for disks (there with the code BadRequest).
+    // Source: seen, microsoft/DefendTheFlag#1 for disks (with the code BadRequest).
     if normalized_region(&account.region) != wanted.region {
         return Err(invalid(format!("The source blob {url} does not belong to the same region as the disk.")));
     }
@@ -123,13 +124,13 @@ fn foreign(url: &str, subscription: &str) -> String {
     format!("The source blob {url} does not belong to a storage account in subscription {subscription}.")
 }
 
-/// The part of a blob's address below an account.
+/// The part of a blob's URL after the endpoint of an account.
 fn below<'u>(url: &'u str, account: &Account) -> Option<&'u str> {
     let (head, rest) = url.split_at_checked(account.blob_endpoint.len())?;
     head.eq_ignore_ascii_case(&account.blob_endpoint).then_some(rest)
 }
 
-/// Checks the id of a disk, snapshot or machine. Whether it is there is not known to the double.
+/// Checks the id of a disk, snapshot or machine. The double does not know whether the resource exists.
 fn sub_resource(wanted: &Wanted<'_>, value: &Value, at: &str, kind: &str) -> Result<(), ArmAnswer> {
     let id = value["id"].as_str().ok_or_else(|| ArmAnswer::missing(&format!("{at}.id")))?;
     let (lower, kind) = (id.to_ascii_lowercase(), kind.to_ascii_lowercase());
@@ -141,7 +142,7 @@ fn sub_resource(wanted: &Wanted<'_>, value: &Value, at: &str, kind: &str) -> Res
         {
             Ok(())
         }
-        // Source: seen, Resource Manager's refusal of ids that are none.
+        // Source: seen, Resource Manager's error for malformed ids.
         _ => {
             let message = format!("Property id '{id}' at path '{at}.id' is invalid.");
             Err(ArmAnswer::bad_request("LinkedInvalidPropertyId", message))
@@ -149,7 +150,7 @@ fn sub_resource(wanted: &Wanted<'_>, value: &Value, at: &str, kind: &str) -> Res
     }
 }
 
-/// Source: Azure, customer-managed keys: the set is in the disk's region and subscription. The codes are guesses.
+/// Source: Azure, customer-managed keys: the set must be in the disk's region and subscription. The codes are guesses.
 fn encryption_set(world: &TenantState, wanted: &Wanted<'_>, value: &Value) -> Result<(), ArmAnswer> {
     let Some(id) = value["id"].as_str() else { return Ok(()) };
     let set = world.disk_encryption_sets.iter().find(|(known, _)| known.eq_ignore_ascii_case(id));

@@ -12,16 +12,16 @@ use super::route::Route;
 use super::state::TenantState;
 use super::{access, body, put, schema};
 
-/// How far an image is.
+/// The provisioning state of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageState {
-    /// Being made.
+    /// Being created.
     Creating,
-    /// Being changed.
+    /// Being updated.
     Updating,
-    /// Being removed.
+    /// Being deleted.
     Deleting,
-    /// There.
+    /// Complete.
     Succeeded,
     /// The last change failed.
     Failed,
@@ -40,9 +40,9 @@ pub struct Image {
     pub region: String,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
-    /// Its properties but the provisioning state.
+    /// Its properties except the provisioning state.
     pub properties: Value,
-    /// The provisioning state.
+    /// Its provisioning state.
     pub state: ImageState,
 }
 
@@ -54,7 +54,7 @@ impl Image {
         format!("/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/images/{name}")
     }
 
-    /// The image as a GET shows it.
+    /// The image as a GET returns it.
     #[must_use]
     pub fn json(&self) -> Value {
         let mut properties = self.properties.clone();
@@ -65,7 +65,7 @@ impl Image {
         })
     }
 
-    /// What tells images apart: their ids without case.
+    /// The key that identifies an image: its id in lower case.
     pub(super) fn key(&self) -> String {
         self.id().to_ascii_lowercase()
     }
@@ -94,7 +94,7 @@ pub(super) fn list(world: &TenantState, call: &Call) -> HandlerResult {
     Ok(page(world, call, world.images.iter().filter(here).map(Image::json).collect()))
 }
 
-/// Shows an image, as it is being made too. Each time counts as a look at the operation that is under way.
+/// Returns an image, even while it is being created. Each call counts as a poll of the operation in progress.
 pub(super) fn get(world: &mut TenantState, call: &Call) -> HandlerResult {
     let key = key(&call.route);
     if let Some((left @ 1.., before)) = world.before.get_mut(&key) {
@@ -105,7 +105,8 @@ pub(super) fn get(world: &mut TenantState, call: &Call) -> HandlerResult {
     find(world, &key).map(|image| ArmAnswer::ok(image.json())).ok_or_else(|| not_found(&call.route))
 }
 
-/// Changes tags. Source: specification, `Images_Update`: properties may be given; that none may change is a guess.
+/// Updates tags. Source: specification, `Images_Update`: properties may be given. That no property may change is a
+/// guess.
 pub(super) fn patch(world: &mut TenantState, call: &Call) -> HandlerResult {
     let update = body::parse(&call.body)?;
     schema::IMAGE_UPDATE.check(&update)?;
@@ -131,7 +132,8 @@ pub(super) fn patch(world: &mut TenantState, call: &Call) -> HandlerResult {
     Ok(ArmAnswer::ok(answer))
 }
 
-/// Begins to remove an image. Source: specification, `Images_Delete`: 204 where there is none, 202 with its operation.
+/// Starts the deletion of an image. Source: specification, `Images_Delete`: 204 if it does not exist, else 202 with an
+/// operation.
 pub(super) fn delete(world: &mut TenantState, call: &Call) -> HandlerResult {
     let key = key(&call.route);
     let Some(image) = find(world, &key) else { return Ok(ArmAnswer::empty(StatusCode::NO_CONTENT)) };

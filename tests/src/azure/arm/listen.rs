@@ -22,14 +22,14 @@ use super::faults::Fault;
 use super::pipeline;
 use super::response::ArmAnswer;
 
-/// The longest body that is read. Source: Azure, Resource Manager's limits: a request of 4 MB.
+/// The maximum size of a body. Source: Azure, Resource Manager's limits: a request of 4 MB.
 const LONGEST_BODY: usize = 4 << 20;
 
-/// Cancelled when a connection is to be reset.
+/// Cancelled when a connection must be reset.
 #[derive(Clone, Default)]
 struct Reset(CancellationToken);
 
-/// Takes connections until it is stopped.
+/// Accepts connections until it is stopped.
 pub(super) async fn listen(listener: TcpListener, tls: Arc<ServerConfig>, core: Arc<Core>, stop: CancellationToken) {
     let acceptor = TlsAcceptor::from(tls);
     let router = Router::new().fallback(handle).with_state(core);
@@ -38,7 +38,7 @@ pub(super) async fn listen(listener: TcpListener, tls: Arc<ServerConfig>, core: 
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        // What a client did to its own connection is no reason to stop.
+        // An error of one connection is no reason to stop.
         let Ok((stream, _)) = accepted else { continue };
         let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
         tokio::spawn(async move {
@@ -57,10 +57,10 @@ async fn serve(stream: TcpStream, acceptor: &TlsAcceptor, router: Router) {
     let service = TowerToHyperService::new(router.layer(Extension(reset.clone())));
     let builder = auto::Builder::new(TokioExecutor::new());
     tokio::select! {
-        // A client that goes away, or speaks no HTTP, is its own affair.
+        // A client that disconnects, or does not use HTTP, affects only its own connection.
         _ = builder.serve_connection(TokioIo::new(stream), service) => {}
         () = reset.0.cancelled() => {
-            // Without lingering the end of the connection is a reset, as from a gateway that dies.
+            // Without lingering, closing the connection sends a reset, as a failing gateway does.
             if let Ok(Ok(second)) = second.map(TcpStream::from_std) {
                 let _ = second.set_zero_linger();
             }
@@ -100,14 +100,14 @@ async fn handle(State(core): State<Arc<Core>>, Extension(reset): Extension<Reset
 }
 
 impl Reset {
-    /// Resets the connection; the answer never comes.
+    /// Resets the connection. The response is never sent.
     async fn now(&self) -> ArmAnswer {
         self.0.cancel();
         std::future::pending().await
     }
 }
 
-/// The answer of a fault.
+/// The response of a fault.
 fn failed(status: u16, retry_after: Option<u64>) -> ArmAnswer {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let (code, message) = match status {

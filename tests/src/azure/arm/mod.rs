@@ -1,24 +1,24 @@
-//! A strict double of Azure Resource Manager over HTTPS.
+//! A strict test double of Azure Resource Manager over HTTPS.
 //!
-//! It knows what goldfleet asks of Resource Manager: managed images (Microsoft.Compute 2025-04-01), storage accounts
-//! (2025-01-01), resource groups and providers (2025-04-01), subscriptions and their regions (2022-12-01), management
-//! locks (2020-05-01), permissions and role assignments (2022-04-01). What is a rule of Azure says in its comment where
-//! the rule is written down: 'specification' is Microsoft's published OpenAPI (`azure-rest-api-specs`), 'seen' is an answer
-//! that someone got from Azure and reported. What comes from neither is marked as a guess.
+//! It supports what goldfleet requests from Resource Manager: managed images (Microsoft.Compute 2025-04-01), storage
+//! accounts (2025-01-01), resource groups and providers (2025-04-01), subscriptions and their regions (2022-12-01),
+//! management locks (2020-05-01), permissions and role assignments (2022-04-01). Comments give the source of each rule
+//! of Azure: 'specification' is Microsoft's published OpenAPI (`azure-rest-api-specs`), and 'seen' is a response of
+//! Azure that somebody published. Anything else is marked as a guess.
 //!
-//! It is a server, so that workers in other processes are tested against it as well: they need its
+//! The double is a server, so that workers in other processes can be tested against it. They need its
 //! [`endpoint`](FakeResourceManager::endpoint), the root of its certificate and a [`token`].
 //!
 //! ```no_run
 //! # async fn example(tls: std::sync::Arc<rustls::ServerConfig>) -> anyhow::Result<()> {
-//! use goldfleet_tests::azure::arm::{Account, ResourceManager, World};
+//! use goldfleet_tests::azure::arm::{Account, FakeResourceManager, TenantState};
 //!
 //! let (tenant, subscription) = ("11111111-1111-1111-1111-111111111111", "00000000-0000-0000-0000-000000000001");
-//! let world = World::new()
+//! let world = TenantState::new()
 //!     .subscription(tenant, subscription)
 //!     .group(subscription, "images", "westeurope")
 //!     .account(Account::new(subscription, "images", "stage1", "westeurope"));
-//! let manager = ResourceManager::start(tls, world).await?;
+//! let manager = FakeResourceManager::start(tls, world).await?;
 //! println!("{}", manager.endpoint());
 //! # Ok(()) }
 //! ```
@@ -67,7 +67,7 @@ pub use shared::Shared;
 pub use state::TenantState;
 pub use throttle::{Limit, Limits};
 
-/// A running double. It stops, and drops its connections, when it is dropped.
+/// A running double. Dropping it stops it and closes its connections.
 #[derive(Debug)]
 pub struct FakeResourceManager {
     endpoint: String,
@@ -75,20 +75,20 @@ pub struct FakeResourceManager {
     stop: CancellationToken,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 struct Core {
-    /// The double's own address, without a slash at its end.
+    /// The address of the double, without a trailing slash.
     endpoint: String,
     world: Shared<TenantState>,
     faults: Faults,
 }
 
 impl FakeResourceManager {
-    /// Starts the double on a free port of 127.0.0.1, which the certificate must be for.
+    /// Starts the double on a free port of 127.0.0.1. The certificate must be valid for that address.
     ///
     /// # Errors
-    /// Where there is no port.
+    /// If no port is available.
     pub async fn start(tls: Arc<rustls::ServerConfig>, world: TenantState) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("no port for the resource manager")?;
         let endpoint = format!("https://{}", listener.local_addr().context("a port without an address")?);
@@ -98,25 +98,25 @@ impl FakeResourceManager {
         Ok(Self { endpoint, core, stop })
     }
 
-    /// The address to configure as Resource Manager's, without a slash at its end. It is an audience of tokens as well.
+    /// The address to configure as Resource Manager's, without a trailing slash. Tokens may have it as their audience.
     #[must_use]
     pub fn endpoint(&self) -> String {
         self.endpoint.clone()
     }
 
-    /// What is there, to look at and to change while the double runs.
+    /// The state of the tenant, which a test can read and change while the double runs.
     #[must_use]
     pub fn world(&self) -> &Shared<TenantState> {
         &self.core.world
     }
 
-    /// The faults to come.
+    /// The faults that have not happened yet.
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.core.faults
     }
 
-    /// The images that are there now, as a GET would show them.
+    /// The images that exist now, as a GET returns them.
     #[must_use]
     pub fn images(&self) -> Vec<Value> {
         self.core.world.write(|world| {
@@ -125,7 +125,7 @@ impl FakeResourceManager {
         })
     }
 
-    /// What was asked for and what was accepted so far.
+    /// The requests so far, and which of them were accepted.
     #[must_use]
     pub fn log(&self) -> Log {
         self.core.world.read(|world| world.log.clone())

@@ -1,5 +1,5 @@
-//! Long-running operations. Source: Azure, 'Track asynchronous Azure operations': `Azure-AsyncOperation` tells the status,
-//! `Location` the result; addresses are opaque. For images both are below `capsOperations` with a signature.
+//! Long-running operations. Source: Azure, 'Track asynchronous Azure operations': `Azure-AsyncOperation` returns the
+//! status, `Location` the result; addresses are opaque. For images both are below `capsOperations`, with a signature.
 
 use std::time::Duration;
 
@@ -13,66 +13,67 @@ use super::pipeline::Call;
 use super::response::{ArmAnswer, HandlerResult};
 use super::state::TenantState;
 
-/// Which addresses an operation is followed by.
+/// The headers by which a client can follow an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Links {
     /// Both.
     #[default]
     Both,
-    /// `Location`, which is what the specification promises.
+    /// `Location`, which the specification promises.
     Location,
     /// `Azure-AsyncOperation`.
     AsyncOperation,
-    /// None: only the image itself tells.
+    /// None: the state is only visible at the image itself.
     None,
 }
 
 /// How an operation ends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum OperationEnd {
-    /// Well, if there is nothing wrong with the blob.
+    /// It succeeds, unless the blob is invalid.
     #[default]
     Succeeds,
-    /// With an error.
+    /// It fails with an error.
     Fails {
         /// Its code.
         code: String,
-        /// Its sentence.
+        /// Its message.
         message: String,
     },
-    /// As canceled.
+    /// It is canceled.
     Canceled,
-    /// Well, and the image is gone nonetheless.
+    /// It succeeds, but the image does not exist.
     Vanishes,
 }
 
-/// How operations go.
+/// The behaviour of operations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LongRunning {
-    /// How many looks (polls, or GETs of the image) find it under way.
+    /// The number of polls (or GETs of the image) that find the operation in progress.
     pub polls: u32,
-    /// How long it takes at least.
+    /// The minimum duration.
     pub duration: Duration,
-    /// The seconds of `Retry-After`; no header where there are none.
+    /// The seconds of `Retry-After`. None for no header.
     pub retry_after: Option<u64>,
-    /// The addresses.
+    /// The headers.
     pub links: Links,
-    /// The end.
+    /// The result.
     pub end: OperationEnd,
-    /// Done with the first answer (200 or 201 with `Succeeded`), without an operation. [`OperationEnd::Fails`] is 400 then; the
-    /// other ends need an operation.
+    /// Whether the first response (200 or 201 with `Succeeded`) completes the change, without an operation.
+    /// [`OperationEnd::Fails`] is then a response with 400; the other results need an operation.
     pub at_once: bool,
-    /// Whether an image whose making failed is left as `Failed`, or is gone. What Azure does is not known for all failures.
+    /// Whether an image whose creation failed is kept as `Failed`. If not, it does not exist. What Azure does is not
+    /// known for all failures.
     pub leaves_failed: bool,
-    /// How many GETs of the image still show it as it was before the change was accepted. Source: Azure says of 202 that the state
-    /// may be that of before; of other answers it is a guess.
+    /// The number of GETs of the image that still return its state before the accepted change. Source: Azure states
+    /// that after a 202 the state may be the previous one; for other responses it is a guess.
     pub stale: u32,
-    /// About how many bytes long the signed addresses are, up to several thousand.
+    /// The approximate length of the signed addresses in bytes, up to several thousand.
     pub address_bytes: usize,
 }
 
 impl Default for LongRunning {
-    /// One look under way, no waiting.
+    /// One poll in progress, no minimum duration.
     fn default() -> Self {
         Self {
             polls: 1,
@@ -88,17 +89,18 @@ impl Default for LongRunning {
     }
 }
 
-/// What happens to a change while another of the same image is under way. Source: seen both ways for Microsoft.Compute.
+/// What happens to a change while another change of the same image is in progress. Source: both were seen for
+/// Microsoft.Compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Collision {
-    /// The earlier one ends as canceled, `OperationPreempted`.
+    /// The earlier operation is canceled with `OperationPreempted`.
     #[default]
     Preempts,
-    /// It is refused with 409.
+    /// The new request is rejected with 409.
     Conflicts,
 }
 
-/// What an operation does.
+/// The change that an operation makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     Create,
@@ -106,7 +108,7 @@ pub(super) enum Change {
     Delete,
 }
 
-/// Why an operation fails, and as what.
+/// Why an operation fails, and with which status.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) status: &'static str,
@@ -142,7 +144,7 @@ struct Operation {
     result_at: String,
 }
 
-/// All operations, ended ones too: their addresses stay good.
+/// All operations, including ended ones, because their addresses stay valid.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Operations(Vec<Operation>);
 
@@ -173,7 +175,7 @@ impl Ended {
 }
 
 impl Operations {
-    /// Ends what was looked at often enough and took its time.
+    /// Ends operations that were polled often enough and whose duration has passed.
     pub(super) fn finish_due(&mut self, now: Timestamp) -> Vec<Ended> {
         let due = self.0.iter_mut().filter(|op| op.ended.is_none() && op.polls == 0 && op.ready <= now);
         let end = |op: &mut Operation| {
@@ -184,12 +186,12 @@ impl Operations {
         due.map(end).collect()
     }
 
-    /// Counts a look at the image of a key.
+    /// Counts a poll at the image with this key.
     pub(super) fn count_poll(&mut self, key: &str) {
         self.0.iter_mut().filter(|op| op.key == key).for_each(|op| op.polls = op.polls.saturating_sub(1));
     }
 
-    /// Begins an operation of an image (its key and region). The answer is the headers to follow it by.
+    /// Starts an operation on an image, given by its key and region. Returns the headers to follow the operation by.
     pub(super) fn begin(
         &mut self,
         call: &Call,
@@ -238,7 +240,7 @@ impl Operations {
     }
 }
 
-/// The query of an address that looks signed, and is as long as it was asked for. Source: seen: `t`, `c`, `s` and `h`.
+/// The query of a signed address, with the configured length. Source: seen: `t`, `c`, `s` and `h`.
 fn signed(settings: &LongRunning) -> String {
     let certificate = std::iter::repeat_with(|| Uuid::new_v4().simple().to_string());
     let certificate = certificate.take(settings.address_bytes.saturating_sub(400) / 32).collect::<String>();
@@ -246,13 +248,13 @@ fn signed(settings: &LongRunning) -> String {
     format!("t=638&c=MII{certificate}&s={}-{}_{}&h={}", part(), part(), part(), part())
 }
 
-/// How the operations of an image go.
+/// The behaviour of operations on an image.
 pub(super) fn settings(world: &TenantState, image: &str) -> LongRunning {
     let own = world.long_running_of.iter().find(|(name, _)| name.eq_ignore_ascii_case(image));
     own.map_or(&world.long_running, |(_, own)| own).clone()
 }
 
-/// The refusal of what fails without an operation.
+/// The error of a change that fails without an operation.
 pub(super) fn refused_at_once(settings: &LongRunning) -> Result<(), ArmAnswer> {
     match &settings.end {
         OperationEnd::Fails { code, message } if settings.at_once => Err(ArmAnswer::bad_request(code, message)),
@@ -260,7 +262,7 @@ pub(super) fn refused_at_once(settings: &LongRunning) -> Result<(), ArmAnswer> {
     }
 }
 
-/// Makes way for a change of an image, or refuses it.
+/// Applies the collision rule to a change of an image: preempts the earlier change, or rejects the new one.
 pub(super) fn resolve_collision(
     world: &mut TenantState,
     key: &str,
@@ -271,7 +273,7 @@ pub(super) fn resolve_collision(
     let running = world.operations.0.iter_mut().filter(|op| op.key == key && op.ended.is_none());
     for operation in running {
         match (operation.change, change) {
-            // Both may say at their end that it is gone.
+            // Both can end with the result that the image does not exist.
             (Change::Delete, Change::Delete) => {}
             (earlier, _) if conflicts || earlier == Change::Delete => return Err(under_way(key)),
             _ => {
@@ -285,12 +287,12 @@ pub(super) fn resolve_collision(
 }
 
 fn under_way(key: &str) -> ArmAnswer {
-    // Code and sentence are guesses.
+    // The code and the message are guesses.
     let message = format!("The request conflicts with another operation that is in progress on the resource '{key}'.");
     ArmAnswer::error(StatusCode::CONFLICT, "OperationNotAllowed", message)
 }
 
-/// Tells how far an operation is.
+/// Returns the status of an operation.
 pub(super) fn poll(world: &mut TenantState, call: &Call) -> HandlerResult {
     let at = &call.path_and_query;
     let found = world.operations.0.iter_mut().find(|op| op.status_at == *at || op.result_at == *at);

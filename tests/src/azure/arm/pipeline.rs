@@ -1,4 +1,4 @@
-//! The way of a request: what is checked in which order, and who answers.
+//! The processing of a request: the order of the checks, and the handlers.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::state::TenantState;
 use super::token::{self, Principal};
 use super::{Core, access, groups, images, operations, providers, put, storage, subscriptions};
 
-/// A request that may be answered.
+/// A request that has passed the checks.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     pub(super) method: Method,
@@ -41,7 +41,7 @@ impl Call {
     }
 }
 
-/// What a request is counted as.
+/// The resource type under which a request is counted.
 pub(super) fn counted_as(path: &str) -> &'static str {
     Route::parse(path).map_or("unknown", |route| route.kind.resource_type())
 }
@@ -71,13 +71,13 @@ pub(super) async fn answer(core: &Arc<Core>, parts: &Parts, body: Bytes) -> ArmA
 
 type Remaining = Option<(&'static str, String)>;
 
-/// Checks what does not depend on the kind of resource. That Resource Manager checks in this order is a guess where no
-/// answer that was seen tells more; no client should count on it.
+/// The checks that do not depend on the kind of resource. Their order is a guess where no response from Azure shows it;
+/// clients should not rely on it.
 fn check(world: &mut TenantState, core: &Core, parts: &Parts, body: Bytes) -> Result<(Call, Remaining), ArmAnswer> {
     let (method, path, now) = (&parts.method, parts.uri.path(), world.clock.now());
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let route = Route::parse(path).ok_or_else(|| unknown_path(path))?;
-    // An operation's address is opaque: whatever is wrong with it, there is no such operation.
+    // The address of an operation is opaque. Any error in it means that the operation does not exist.
     if route.kind != Kind::Operation {
         providers::version(world, route.kind, query.get("api-version"))?;
     }
@@ -100,7 +100,7 @@ fn check(world: &mut TenantState, core: &Core, parts: &Parts, body: Bytes) -> Re
     Ok((Call { method, route, query, principal, body, now, endpoint, path_and_query }, remaining))
 }
 
-/// Checks what a subscription asks for, and takes the request out of its bucket.
+/// Checks a request in a subscription, and takes it from the subscription's bucket.
 fn in_subscription(
     world: &mut TenantState,
     subscription: &Subscription,
@@ -116,7 +116,7 @@ fn in_subscription(
     let remaining = world.buckets.take(&limits, method, (&subscription.id, &principal.object), now)?;
     let reads = matches!(*method, Method::GET | Method::HEAD);
     if !reads && !["Enabled", "Warned", "PastDue"].contains(&subscription.state.as_str()) {
-        // Source: seen, the sentence of Resource Manager.
+        // Source: seen, the message of Resource Manager.
         let message = format!(
             "The subscription '{}' is disabled and therefore marked as read only. You cannot perform any write actions on \
              this subscription until it is re-enabled.",
@@ -164,7 +164,7 @@ fn dispatch(world: &mut TenantState, call: &Call) -> HandlerResult {
     }
 }
 
-/// The refusal of a path that names nothing. Source: seen, the sentences of Resource Manager.
+/// The error for an unknown path. Source: seen, the messages of Resource Manager.
 fn unknown_path(path: &str) -> ArmAnswer {
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     if parts.next().is_none_or(|first| !first.eq_ignore_ascii_case("subscriptions")) {
@@ -175,7 +175,7 @@ fn unknown_path(path: &str) -> ArmAnswer {
     ArmAnswer::error(StatusCode::NOT_FOUND, "InvalidResourceType", message)
 }
 
-/// A page of a list, with the address of the next. Source: specification: lists have `value` and `nextLink`.
+/// A page of a list, with a link to the next page. Source: specification: lists have `value` and `nextLink`.
 pub(super) fn page(world: &TenantState, call: &Call, values: Vec<Value>) -> ArmAnswer {
     let Some(size) = world.page else { return ArmAnswer::ok(json!({ "value": values })) };
     let from = call.query.get("$skiptoken").and_then(|token| token.parse::<usize>().ok()).unwrap_or_default();

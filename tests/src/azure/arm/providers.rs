@@ -9,7 +9,7 @@ use super::response::{ArmAnswer, HandlerResult};
 use super::route::Kind;
 use super::state::TenantState;
 
-/// The refusal of an unregistered provider. Source: seen, Azure/azure-sdk-for-node#2305, neonKUBE#1670.
+/// The error for a provider that is not registered. Source: seen, Azure/azure-sdk-for-node#2305, neonKUBE#1670.
 pub(super) fn registered(subscription: &Subscription, namespace: &str) -> Result<(), ArmAnswer> {
     if !subscription.unregistered.iter().any(|name| name.eq_ignore_ascii_case(namespace)) {
         return Ok(());
@@ -23,7 +23,8 @@ pub(super) fn registered(subscription: &Subscription, namespace: &str) -> Result
     Err(refusal.with("details", detail))
 }
 
-/// The refusal of a version. Source: seen, Azure/azure-powershell#18691 for providers, #6262 for Resource Manager itself.
+/// The error for an API version. Source: seen, Azure/azure-powershell#18691 for providers, #6262 for Resource Manager
+/// itself.
 pub(super) fn version(world: &TenantState, kind: Kind, version: Option<&str>) -> Result<(), ArmAnswer> {
     let Some(version) = version.filter(|version| !version.is_empty()) else {
         let message = "The api-version query parameter (?api-version=) is required for all requests.";
@@ -47,7 +48,7 @@ pub(super) fn version(world: &TenantState, kind: Kind, version: Option<&str>) ->
     Err(ArmAnswer::bad_request("NoRegisteredProviderFound", message))
 }
 
-/// Refuses a region that does not have the resource type. Source: seen, the sentence of Resource Manager.
+/// Rejects a region in which the resource type is not available. Source: seen, the message of Resource Manager.
 pub(super) fn available(world: &TenantState, resource_type: &str, location: &str) -> Result<(), ArmAnswer> {
     let regions = world.regions_of(resource_type);
     if regions.iter().any(|region| normalized_region(&region.name) == normalized_region(location)) {
@@ -83,7 +84,7 @@ pub(super) fn get(world: &TenantState, call: &Call) -> HandlerResult {
     let namespace = if kinds.len() == 1 { "Microsoft.Storage" } else { "Microsoft.Compute" };
     let registered = world.find_subscription(id).is_some_and(|found| registered(found, namespace).is_ok());
     let types = kinds.iter().map(|(name, version)| {
-        // Regions are listed by their names for people.
+        // Regions are listed by their display names.
         let regions = world.regions_of(&format!("{namespace}/{name}"));
         json!({
             "resourceType": name,

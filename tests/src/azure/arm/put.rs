@@ -16,7 +16,7 @@ use super::response::{ArmAnswer, HandlerResult};
 use super::state::TenantState;
 use super::{Core, access, body, providers, schema};
 
-/// What is to be done, once the blobs are known to be fit.
+/// The change to make, if all blobs are valid.
 struct Plan {
     region: String,
     tags: BTreeMap<String, String>,
@@ -24,13 +24,13 @@ struct Plan {
     blobs: Vec<String>,
 }
 
-/// Makes an image or brings one to what is asked for.
+/// Creates or updates an image.
 pub(super) async fn put(core: &Arc<Core>, call: &Call) -> HandlerResult {
     let asked = body::parse(&call.body)?;
     let plan = core.world.read(|world| plan(world, call, &asked))?;
     let ask = core.world.read(|world| world.blobs.clone());
     let mut failure = None;
-    // The world is not locked meanwhile: the test's own answer may take its time.
+    // The state is not locked here, because the callback of the test may take long.
     for url in &plan.blobs {
         if let Some((code, message)) = blobs::unfit(url, ask.ask(url).await) {
             failure = Some(Failure::new(code, &message));
@@ -61,14 +61,14 @@ fn plan(world: &TenantState, call: &Call, asked: &Value) -> Result<Plan, ArmAnsw
     if let Some(image) = present {
         immutable(&image.properties, &properties)?;
         if image.state == ImageState::Succeeded {
-            // An image that is there has its own copy: its blob may be gone by now.
+            // An existing image has a separate copy of the data, so its blob may have been deleted.
             blobs.clear();
         }
     }
     Ok(Plan { region, tags, properties, blobs })
 }
 
-/// Source: seen, Resource Manager's refusal of a name that is taken in another region.
+/// Source: seen, Resource Manager's error for a name that is used in another region.
 fn elsewhere(image: &Image, location: &str) -> ArmAnswer {
     let message = format!(
         "The resource '{}' already exists in location '{}' in resource group '{}'. A resource with the same name cannot be \
@@ -79,7 +79,7 @@ fn elsewhere(image: &Image, location: &str) -> ArmAnswer {
 }
 
 fn accept(world: &mut TenantState, call: &Call, asked: &Value, failure: Option<Failure>) -> HandlerResult {
-    // Another request may have been served while the blobs were looked at.
+    // Another request may have been handled while the blobs were inspected.
     let plan = plan(world, call, asked)?;
     let failure = failure.filter(|_| !plan.blobs.is_empty());
     let settings = operations::settings(world, &call.route.name);
@@ -89,7 +89,7 @@ fn accept(world: &mut TenantState, call: &Call, asked: &Value, failure: Option<F
     operations::refused_at_once(&settings)?;
     let key = images::key(&call.route);
     let present = world.images.iter().position(|image| image.key() == key);
-    // Until it has been made it is still being made, however often it was asked for.
+    // Until the creation has succeeded, the image stays in creation, no matter how many PUTs there are.
     let new = present.is_none_or(|at| world.images[at].state == ImageState::Creating);
     let change = if new { Change::Create } else { Change::Update };
     operations::resolve_collision(world, &key, change, call.now)?;
@@ -109,7 +109,7 @@ fn accept(world: &mut TenantState, call: &Call, asked: &Value, failure: Option<F
     world.before.insert(key, (settings.stale, before));
     match present {
         Some(at) => {
-            // Names keep the case that they were first given.
+            // Names keep the case in which they were first given.
             image.name = world.images[at].name.clone();
             world.images[at] = image;
         }
@@ -130,7 +130,7 @@ fn image(call: &Call, plan: Plan) -> Image {
     }
 }
 
-/// Properties as they are kept: without nulls, with the case of the specification and the defaults of its examples.
+/// Properties as they are stored: without nulls, with the case of the specification and the defaults of its examples.
 pub(super) fn normalised(asked: &Value) -> Value {
     let mut kept = without_nulls(asked);
     if let Some(properties) = kept.as_object_mut() {
@@ -174,8 +174,8 @@ fn without_nulls(value: &Value) -> Value {
     }
 }
 
-/// Refuses to give an image another source. Source: seen, Azure/azure-sdk-for-net#37285 for machines; which properties of
-/// images it is for is what Azure's documentation calls immutable.
+/// Rejects a change of an image's source. Source: seen, Azure/azure-sdk-for-net#37285 for machines. The properties are
+/// those that Azure's documentation calls immutable.
 pub(super) fn immutable(present: &Value, asked: &Value) -> Result<(), ArmAnswer> {
     let members = [
         ("/storageProfile/osDisk/osType", "osDisk.osType"),

@@ -1,4 +1,4 @@
-//! The parts that a test's world is made of.
+//! The resources of a tenant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,14 +12,14 @@ use uuid::Uuid;
 pub struct Subscription {
     /// Its id.
     pub id: String,
-    /// The tenant whose tokens it trusts.
+    /// The tenant whose tokens it accepts.
     pub tenant: String,
-    /// Its name for people.
+    /// Its display name.
     pub name: String,
-    /// `Enabled`, `Warned`, `PastDue`, `Disabled` or `Deleted`. Source: specification, `SubscriptionState`. Only the first
-    /// three take writes.
+    /// `Enabled`, `Warned`, `PastDue`, `Disabled` or `Deleted`. Source: specification, `SubscriptionState`. Only the
+    /// first three allow writes.
     pub state: String,
-    /// Namespaces of providers that are not registered, as in `Microsoft.Compute`.
+    /// Namespaces of providers that are not registered, such as `Microsoft.Compute`.
     pub unregistered: BTreeSet<String>,
 }
 
@@ -30,7 +30,7 @@ pub struct Group {
     pub subscription: String,
     /// Its name.
     pub name: String,
-    /// Its region, which its resources need not share.
+    /// Its region. Its resources may be in other regions.
     pub region: String,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
@@ -39,9 +39,9 @@ pub struct Group {
 /// A region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {
-    /// As in `westeurope`.
+    /// The name, such as `westeurope`.
     pub name: String,
-    /// As in `West Europe`, which is what providers list.
+    /// The display name, such as `West Europe`, which providers list.
     pub display: String,
 }
 
@@ -56,15 +56,16 @@ pub struct Account {
     pub name: String,
     /// Its region.
     pub region: String,
-    /// Where its blobs are, with a slash at the end: `https://name.blob.core.windows.net/`, or a path with the emulator.
+    /// The endpoint of its blobs, with a trailing slash: `https://name.blob.core.windows.net/`, or a path for the
+    /// emulator.
     pub blob_endpoint: String,
     /// `properties.networkAcls.defaultAction`: `Allow` or `Deny`.
     pub default_action: String,
     /// `properties.networkAcls.bypass`.
     pub bypass: String,
-    /// Addresses and ranges that are let in.
+    /// Allowed addresses and ranges.
     pub ip_rules: Vec<String>,
-    /// Ids of subnets that are let in.
+    /// Ids of allowed subnets.
     pub vnet_rules: Vec<String>,
     /// `properties.publicNetworkAccess`.
     pub public_network_access: String,
@@ -85,7 +86,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// An account as one would make it for goldfleet: no shared key, no public blobs, open to all networks.
+    /// An account with the settings that goldfleet recommends: no shared key, no public blobs, open to all networks.
     #[must_use]
     pub fn new(subscription: &str, group: &str, name: &str, region: &str) -> Self {
         let text = str::to_owned;
@@ -110,30 +111,30 @@ impl Account {
         }
     }
 
-    /// The same account with its blobs at another address, as with the emulator.
+    /// The same account with its blobs at another endpoint, such as the emulator's.
     #[must_use]
     pub fn at(self, blob_endpoint: &str) -> Self {
         Self { blob_endpoint: format!("{}/", blob_endpoint.trim_end_matches('/')), ..self }
     }
 }
 
-/// What a role allows. `*` in an action stands for anything.
+/// A role. `*` in an action matches any text.
 #[derive(Debug, Clone)]
 pub struct Role {
     /// The id of its definition.
     pub id: String,
     /// Its actions.
     pub actions: Vec<String>,
-    /// Its exceptions.
+    /// Its excluded actions.
     pub not_actions: Vec<String>,
-    /// Its actions on data.
+    /// Its data actions.
     pub data_actions: Vec<String>,
-    /// Its exceptions on data.
+    /// Its excluded data actions.
     pub not_data_actions: Vec<String>,
 }
 
 impl Role {
-    /// A role of the test's own.
+    /// A role that the test defines.
     #[must_use]
     pub fn custom(id: &str, actions: &[&str], data_actions: &[&str]) -> Self {
         let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
@@ -146,7 +147,7 @@ impl Role {
         }
     }
 
-    /// Owner. Source, for these three: Azure built-in roles.
+    /// Owner. Source for these three roles: Azure built-in roles.
     #[must_use]
     pub fn owner() -> Self {
         Self::custom("8e3af657-a8ff-443c-a75c-2fe8c4bcb635", &["*"], &[])
@@ -166,23 +167,23 @@ impl Role {
     }
 }
 
-/// A role given to a principal at a scope.
+/// A role that is assigned to a principal at a scope.
 #[derive(Debug, Clone)]
 pub struct RoleAssignment {
     /// Its name, a GUID.
     pub name: String,
-    /// The object id of who has the role.
+    /// The object id of the principal.
     pub principal: String,
     /// `User`, `Group` or `ServicePrincipal`.
     pub principal_type: String,
     /// The id of a subscription, resource group or resource, or `/`.
     pub scope: String,
-    /// What is allowed.
+    /// The role.
     pub role: Role,
 }
 
 impl RoleAssignment {
-    /// Gives a service principal a role.
+    /// Assigns a role to a service principal.
     #[must_use]
     pub fn new(principal: &str, scope: &str, role: Role) -> Self {
         Self {
@@ -195,12 +196,12 @@ impl RoleAssignment {
     }
 }
 
-/// How much a lock forbids.
+/// What a lock forbids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockLevel {
-    /// Removal.
+    /// Deletion.
     CanNotDelete,
-    /// Removal and change.
+    /// Deletion and changes.
     ReadOnly,
 }
 
@@ -209,13 +210,13 @@ pub enum LockLevel {
 pub struct Lock {
     /// Its name.
     pub name: String,
-    /// The id of what is locked, with all that is below.
+    /// The id of the locked scope, which includes everything below it.
     pub scope: String,
-    /// How much it forbids.
+    /// What it forbids.
     pub level: LockLevel,
 }
 
-/// Tells whether a resource (its type, and its body as in a PUT) is denied.
+/// Whether a resource (its type, and its body as in a PUT) is denied.
 type Denies = Arc<dyn Fn(&str, &Value) -> bool + Send + Sync>;
 
 /// A policy that denies.
@@ -223,18 +224,18 @@ type Denies = Arc<dyn Fn(&str, &Value) -> bool + Send + Sync>;
 pub struct Policy {
     /// The name of its assignment.
     pub name: String,
-    /// Where it is assigned.
+    /// The scope of its assignment.
     pub scope: String,
     pub(super) denies: Denies,
 }
 
 impl Policy {
-    /// A policy that denies what `denies` says, by resource type and body.
+    /// A policy that denies the resources for which `denies` returns true, by resource type and body.
     pub fn new(name: &str, scope: &str, denies: impl Fn(&str, &Value) -> bool + Send + Sync + 'static) -> Self {
         Self { name: name.to_owned(), scope: scope.to_owned(), denies: Arc::new(denies) }
     }
 
-    /// Denies resources in regions other than these.
+    /// A policy that denies resources in other regions than these.
     #[must_use]
     pub fn allowed_locations(scope: &str, regions: &[&str]) -> Self {
         let regions = regions.iter().map(|region| normalized_region(region)).collect::<Vec<_>>();
@@ -243,7 +244,7 @@ impl Policy {
         })
     }
 
-    /// Denies resources without a tag.
+    /// A policy that denies resources without a tag.
     #[must_use]
     pub fn required_tag(scope: &str, tag: &str) -> Self {
         let tag = tag.to_owned();
@@ -257,8 +258,8 @@ impl fmt::Debug for Policy {
     }
 }
 
-/// A region's name as Resource Manager keeps it. Source: specification, example `Image_CreateFromABlob`: `West US` is
-/// answered as `westus`.
+/// A region's name as Resource Manager stores it. Source: specification, example `Image_CreateFromABlob`: `West US` is
+/// returned as `westus`.
 pub(super) fn normalized_region(location: &str) -> String {
     location.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase()
 }

@@ -1,4 +1,4 @@
-//! Answers and refusals, with the headers and the body that Resource Manager gives them.
+//! Responses and errors, with the headers and the bodies of Resource Manager.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// What a request is answered with, before the headers that all answers have.
+/// A response, without the headers that all responses have.
 #[derive(Debug, Clone)]
 pub(super) struct ArmAnswer {
     pub(super) status: StatusCode,
@@ -14,7 +14,7 @@ pub(super) struct ArmAnswer {
     pub(super) body: Option<Value>,
 }
 
-/// What a handler says: an answer, or a refusal, which is an answer as well.
+/// The result of a handler: a response, or an error, which is a response too.
 pub(super) type HandlerResult = Result<ArmAnswer, ArmAnswer>;
 
 impl ArmAnswer {
@@ -30,7 +30,7 @@ impl ArmAnswer {
         Self::json(StatusCode::OK, body)
     }
 
-    /// A refusal. Source: specification, common-types v3, `ErrorResponse`.
+    /// An error. Source: specification, common-types v3, `ErrorResponse`.
     pub(super) fn error(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         Self::json(status, json!({ "error": { "code": code, "message": message.into() } }))
     }
@@ -39,7 +39,7 @@ impl ArmAnswer {
         Self::error(StatusCode::BAD_REQUEST, code, message)
     }
 
-    /// Adds a member (`target`, `details`, `additionalInfo`) to a refusal.
+    /// Adds a member (`target`, `details`, `additionalInfo`) to an error.
     pub(super) fn with(mut self, member: &str, value: Value) -> Self {
         if let Some(error) = self.body.as_mut().and_then(|body| body["error"].as_object_mut()) {
             error.insert(member.to_owned(), value);
@@ -56,13 +56,13 @@ impl ArmAnswer {
         self
     }
 
-    /// A value that is not there or not allowed. Source: seen, Azure/azure-powershell#4001.
+    /// The error for a missing or invalid value. Source: seen, Azure/azure-powershell#4001.
     pub(super) fn missing(parameter: &str) -> Self {
         let message = format!("Required parameter '{parameter}' is missing (null).");
         Self::bad_request("InvalidParameter", message).target(parameter)
     }
 
-    /// Something is not there. Source: seen, the sentence of Resource Manager with its link.
+    /// The error for a resource that does not exist. Source: seen, the message of Resource Manager with its link.
     pub(super) fn resource_not_found(kind: &str, name: &str, group: &str) -> Self {
         let message = format!(
             "The Resource '{kind}/{name}' under resource group '{group}' was not found. For more details please go to \
@@ -71,8 +71,8 @@ impl ArmAnswer {
         Self::error(StatusCode::NOT_FOUND, "ResourceNotFound", message)
     }
 
-    /// The answer on the wire. All answers have the ids of request and correlation. Source: Azure, Resource Manager's
-    /// request headers: `x-ms-request-id` is new with every request, `x-ms-correlation-request-id` is kept where it came.
+    /// The HTTP response. All responses have request and correlation ids. Source: Azure, Resource Manager's request
+    /// headers: `x-ms-request-id` is new for every request, `x-ms-correlation-request-id` is returned if it was sent.
     pub(super) fn response(self, correlation: Option<&HeaderValue>) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.status;

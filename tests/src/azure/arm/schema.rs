@@ -1,27 +1,27 @@
-//! Which members bodies may have, and of what kind. Resource Manager reads names of members without case; the double
-//! does not, as no client should count on it.
+//! The members that bodies may have, and their types. Resource Manager ignores the case of member names. The double
+//! does not, because clients should not rely on that.
 
 use serde_json::Value;
 
 use super::response::ArmAnswer;
 
-/// An object's members.
+/// The members of an object.
 #[derive(Debug)]
 pub(super) struct Schema {
-    /// The name that Azure has for the type, as far as it was seen.
+    /// Azure's name of the type, if it is known.
     name: &'static str,
     members: &'static [(&'static str, Kind)],
 }
 
-/// What a member holds.
+/// The type of a member.
 #[derive(Debug)]
 enum Kind {
     Text,
     Flag,
     Number,
-    /// One of these texts, in any case.
+    /// One of these texts, ignoring case.
     Choice(&'static [&'static str]),
-    /// Texts by name.
+    /// A map of texts.
     Texts,
     Object(&'static Schema),
     List(&'static Schema),
@@ -29,7 +29,8 @@ enum Kind {
 
 use Kind::{Choice, Flag, List, Number, Object, Text, Texts};
 
-/// Source: specification, ComputeRP 2025-04-01, `Image`. The ids are read-only, and taken as Resource Manager takes them.
+/// Source: specification, ComputeRP 2025-04-01, `Image`. The ids are read-only, and accepted as Resource Manager
+/// accepts them.
 pub(super) const IMAGE: Schema = Schema {
     name: "ResourceDefinition",
     members: &[
@@ -121,7 +122,7 @@ const DATA_DISK: Schema = Schema {
 };
 
 impl Schema {
-    /// Refuses members that are unknown or of another kind.
+    /// Rejects members that are unknown or have another type.
     pub(super) fn check(&self, body: &Value) -> Result<(), ArmAnswer> {
         self.check_at(body, "")
     }
@@ -133,7 +134,7 @@ impl Schema {
             let Some((_, kind)) = self.members.iter().find(|(member, _)| member == name) else {
                 return Err(unknown(name, self.name, &path));
             };
-            // A null is as good as nothing to Resource Manager.
+            // Resource Manager treats null like a missing member.
             if !value.is_null() {
                 kind.check_at(value, &path)?;
             }
@@ -175,7 +176,7 @@ impl Kind {
     }
 }
 
-/// Source: seen, Azure/azure-sdk-for-net#3487 at the top, Azure/bicep#17559 further down.
+/// Source: seen, Azure/azure-sdk-for-net#3487 at the top level, Azure/bicep#17559 below it.
 fn unknown(name: &str, object: &str, path: &str) -> ArmAnswer {
     let what =
         format!("Could not find member '{name}' on object of type '{object}'. Path '{path}', line 1, position 1.");

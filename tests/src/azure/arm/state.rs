@@ -1,4 +1,4 @@
-//! What is there: a test sets it up and may change it at any time.
+//! The state of the tenant. A test creates it and may change it at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use super::resources::{Account, Group, Lock, Policy, Region, RoleAssignment, Sub
 use super::throttle::{Buckets, Limits};
 use super::token::AUDIENCES;
 
-/// The regions that a new world has. Source: specification, example `GetLocations`, and Azure's list of regions.
+/// The regions of a new tenant. Source: specification, example `GetLocations`, and Azure's list of regions.
 const REGIONS: [(&str, &str); 16] = [
     ("australiaeast", "Australia East"),
     ("brazilsouth", "Brazil South"),
@@ -32,7 +32,7 @@ const REGIONS: [(&str, &str); 16] = [
     ("westus2", "West US 2"),
 ];
 
-/// All that the double knows.
+/// The complete state of the double.
 #[derive(Debug, Clone, Default)]
 pub struct TenantState {
     /// The subscriptions.
@@ -45,54 +45,54 @@ pub struct TenantState {
     pub images: Vec<Image>,
     /// The regions of all subscriptions.
     pub regions: Vec<Region>,
-    /// The regions of a resource type (as in `Microsoft.Compute/images`); all, where nothing is said.
+    /// The regions of a resource type, such as `Microsoft.Compute/images`. All regions if it is not listed.
     pub regions_of: BTreeMap<String, Vec<String>>,
     /// The ids of the disk encryption sets, each with its region.
     pub disk_encryption_sets: BTreeMap<String, String>,
-    /// The policies that deny.
+    /// The policies.
     pub policies: Vec<Policy>,
-    /// Who may do what. Everyone may do everything until a role is assigned.
+    /// How requests are authorized. Everything is allowed until a role is assigned.
     pub authorization: Authorization,
-    /// The assigned roles.
+    /// The role assignments.
     pub roles: Vec<RoleAssignment>,
-    /// Groups that a principal is in, by its object id.
+    /// The groups of a principal, by its object id.
     pub memberships: BTreeMap<String, BTreeSet<String>>,
     /// The locks.
     pub locks: Vec<Lock>,
-    /// The audiences that tokens may have, besides the double's own address.
+    /// The audiences that tokens may have, besides the address of the double.
     pub audiences: Vec<String>,
-    /// How operations go.
+    /// The behaviour of operations.
     pub long_running: LongRunning,
-    /// How the operations of an image go, by its name, where that differs.
+    /// The behaviour of operations on an image, by its name, if it differs.
     pub long_running_of: BTreeMap<String, LongRunning>,
-    /// Whether the status of operations, too, is told only to whom a role lets read it. What needs which is said nowhere in
-    /// so many words; seen to be needed: taskcluster/taskcluster#8594.
+    /// Whether the status of operations is only returned to principals whose roles allow reading it. Azure does not
+    /// document the required permission; that one is needed was seen in taskcluster/taskcluster#8594.
     pub operations_by_role: bool,
-    /// What happens to a PUT while another change of the image is under way.
+    /// What happens to a PUT while another change of the image is in progress.
     pub collision: Collision,
-    /// What is known about blobs.
+    /// The properties of blobs.
     pub blobs: Blobs,
-    /// When it is told that a blob is unfit.
+    /// When an invalid blob is rejected.
     pub blob_checks: BlobChecks,
-    /// Whether blob names with a slash are taken. They were not in 2017 (seen, chagarw/MDPP#22), and Azure's documentation
-    /// lists the refusal still.
+    /// Whether blob names with a slash are accepted. They were not in 2017 (seen, chagarw/MDPP#22), and Azure's
+    /// documentation still lists the error.
     pub takes_slashes: bool,
     /// The limits of requests.
     pub limits: Limits,
-    /// How many values a page of a list has; all, where nothing is said.
+    /// The number of values in a page of a list. None for no limit.
     pub page: Option<usize>,
     /// The clock.
     pub clock: Clock,
-    /// What was asked for.
+    /// The log of requests.
     pub log: Log,
     pub(super) operations: Operations,
-    /// What images were before their last change, and how many GETs still show that, by key.
+    /// Images before their last change, and how many GETs still return them, by key.
     pub(super) before: BTreeMap<String, (u32, Option<Image>)>,
     pub(super) buckets: Buckets,
 }
 
 impl TenantState {
-    /// A world of Azure's regions and limits with nothing in it.
+    /// A tenant with Azure's regions and limits, and without resources.
     #[must_use]
     pub fn new() -> Self {
         let region = |&(name, display): &(&str, &str)| Region { name: name.to_owned(), display: display.to_owned() };
@@ -149,7 +149,7 @@ impl TenantState {
         self
     }
 
-    /// Assigns a role. From the first on, nobody may do more than their roles say.
+    /// Assigns a role. From the first assignment on, principals may only do what their roles allow.
     #[must_use]
     pub fn role(mut self, role: RoleAssignment) -> Self {
         self.authorization = Authorization::ByRole;
@@ -164,13 +164,13 @@ impl TenantState {
         self
     }
 
-    /// Asks `blobs` about blobs.
+    /// Takes the properties of blobs from `blobs`.
     #[must_use]
     pub fn blobs(self, blobs: Blobs) -> Self {
         Self { blobs, ..self }
     }
 
-    /// Lets operations go like this.
+    /// Sets the behaviour of operations.
     #[must_use]
     pub fn long_running(self, long_running: LongRunning) -> Self {
         Self { long_running, ..self }
@@ -182,7 +182,7 @@ impl TenantState {
         Self { limits, ..self }
     }
 
-    /// Ends what is due.
+    /// Ends operations that are due.
     pub(super) fn settle(&mut self) {
         let now = self.clock.now();
         for ended in self.operations.finish_due(now) {
@@ -201,7 +201,7 @@ impl TenantState {
         self.groups.iter().find(is)
     }
 
-    /// The names of the regions that have a resource type.
+    /// The regions in which a resource type is available.
     pub(super) fn regions_of(&self, resource_type: &str) -> Vec<Region> {
         let chosen = self.regions_of.iter().find(|(kind, _)| kind.eq_ignore_ascii_case(resource_type));
         let has = |region: &&Region| {

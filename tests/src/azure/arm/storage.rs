@@ -31,7 +31,7 @@ fn show(account: &Account) -> Value {
             },
         },
     });
-    // Source: Azure: these two are not there until they are set.
+    // Source: Azure: these two members are missing until they are set.
     if account.hierarchical {
         shown["properties"]["isHnsEnabled"] = json!(true);
     }

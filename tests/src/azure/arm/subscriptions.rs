@@ -9,7 +9,7 @@ use super::resources::Subscription;
 use super::response::{ArmAnswer, HandlerResult};
 use super::state::TenantState;
 
-/// The refusal of a subscription that is not there. Source: seen; it does not tell whether another tenant has it.
+/// The error for a subscription that does not exist. Source: seen; it does not reveal whether another tenant has it.
 pub(super) fn not_found(id: &str) -> ArmAnswer {
     let message = format!("The subscription '{id}' could not be found.");
     ArmAnswer::error(StatusCode::NOT_FOUND, "SubscriptionNotFound", message)

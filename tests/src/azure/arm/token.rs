@@ -1,4 +1,4 @@
-//! Bearer tokens: unsigned here, but otherwise checked as Resource Manager checks them.
+//! Bearer tokens. They are not signed, but otherwise checked as Resource Manager checks them.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ pub const AUDIENCES: [&str; 4] = [
     "https://management.azure.com",
 ];
 
-/// Makes a token of a principal (its object id) of a tenant. It has no signature.
+/// Creates a token for a principal (its object id) of a tenant. It has no signature.
 #[must_use]
 pub fn token(tenant: &str, principal: &str, audience: &str, valid: Duration) -> String {
     token_at(tenant, principal, audience, valid, Timestamp::now())
 }
 
-/// Makes a token as if it were `now`.
+/// Creates a token as of the time `now`.
 #[must_use]
 pub fn token_at(tenant: &str, principal: &str, audience: &str, valid: Duration, now: Timestamp) -> String {
     let issued = now.as_second();
@@ -38,7 +38,7 @@ pub fn token_at(tenant: &str, principal: &str, audience: &str, valid: Duration, 
     format!("{}.{}.{}", part(&json!({ "typ": "JWT", "alg": "none" })), part(&claims), URL_SAFE_NO_PAD.encode("none"))
 }
 
-/// Who asks.
+/// The caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Principal {
     pub(super) tenant: String,
@@ -54,8 +54,8 @@ struct Claims {
     oid: String,
 }
 
-/// A refusal of a token. Source: seen; that the header tells the tenant's authority is how clients find the tenant of a
-/// subscription.
+/// The error for a token. Source: seen; clients find the tenant of a subscription by the tenant's authority in the
+/// header.
 pub(super) fn refused(code: &str, message: impl Into<String>, tenant: Option<&str>) -> ArmAnswer {
     let message = message.into();
     let tenant = tenant.unwrap_or("common");
@@ -67,7 +67,7 @@ pub(super) fn refused(code: &str, message: impl Into<String>, tenant: Option<&st
     ArmAnswer::error(StatusCode::UNAUTHORIZED, code, message).header("www-authenticate", challenge)
 }
 
-/// Reads and checks the token of a request. `tenant` is the one of the subscription that is asked for.
+/// Parses and checks the token of a request. `tenant` is the tenant of the requested subscription.
 pub(super) fn check(
     header: Option<&HeaderValue>,
     audiences: &[String],
@@ -96,7 +96,7 @@ pub(super) fn check(
         let message = format!("The access token expiry UTC time '{expiry}' is earlier than current UTC time '{now}'.");
         return Err(refused("ExpiredAuthenticationToken", message, tenant));
     }
-    // Five minutes are what clocks may differ by. Source: Microsoft.IdentityModel's default clock skew.
+    // Clocks may differ by five minutes. Source: Microsoft.IdentityModel's default clock skew.
     if claims.nbf.is_some_and(|from| from > now.as_second().saturating_add(300)) {
         return Err(refused("InvalidAuthenticationToken", "The access token is not valid yet.", tenant));
     }
@@ -113,7 +113,7 @@ fn claims(header: &str) -> Option<Claims> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
 }
 
-/// The refusal of another tenant's token. Source: seen, Azure/BatchExplorer#2044.
+/// The error for a token of another tenant. Source: seen, Azure/BatchExplorer#2044.
 pub(super) fn wrong_tenant(principal: &Principal, tenant: &str) -> ArmAnswer {
     let message = format!(
         "The access token is from the wrong issuer 'https://sts.windows.net/{}/'. It must match the tenant \

@@ -1,4 +1,4 @@
-//! Lines that carry so many bytes a second.
+//! Connections with limited bandwidth.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use super::answer::Answer;
 use super::lock;
 
-/// Answers go in pieces of this size, so that they come steadily.
+/// Responses are sent in pieces of this size, so that they arrive steadily.
 const PIECE: usize = 8 << 10;
 
-/// A line: what goes over it takes turns, piece by piece.
+/// A limited connection. Its users take turns, piece by piece.
 #[derive(Debug)]
 pub(super) struct Bandwidth {
     bytes_per_second: u64,
-    /// When all that was handed over so far has gone.
+    /// The time at which everything that was passed on so far has been sent.
     free: Mutex<Instant>,
 }
 
@@ -28,7 +28,7 @@ impl Bandwidth {
         Self { bytes_per_second: bytes_per_second.max(1), free: Mutex::new(Instant::now()) }
     }
 
-    /// Returns when so many bytes have gone, after all that were handed over before them.
+    /// Returns when this many bytes have been sent, after all bytes that were passed on before.
     pub(super) async fn carry(&self, bytes: usize) {
         let nanos = bytes as u128 * 1_000_000_000 / u128::from(self.bytes_per_second);
         let gone = {
@@ -39,7 +39,7 @@ impl Bandwidth {
         tokio::time::sleep_until(gone).await;
     }
 
-    /// An answer whose body comes over this line.
+    /// A response whose body is sent over this connection.
     pub(super) fn carrying(self: Arc<Self>, answer: Answer) -> Answer {
         answer.map(|body| {
             let pieces = BodyDataStream::new(body).map_ok(|part| stream::iter(cut(part)).map(Ok)).try_flatten();

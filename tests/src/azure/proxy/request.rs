@@ -1,4 +1,4 @@
-//! What a request asks for.
+//! The requests that the proxy distinguishes.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Names the operation of a request.
+    /// The operation of a request.
     #[must_use]
     pub fn of(head: &Parts) -> Self {
         if head.method != Method::PUT {
@@ -71,12 +71,12 @@ impl ProxyRequest {
         Self { head, operation }
     }
 
-    /// A header's text.
+    /// The value of a header.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         text(&self.head.headers, name)
     }
 
-    /// Path and query, byte for byte as they came.
+    /// Path and query, unchanged byte for byte.
     pub(super) fn target(&self) -> &str {
         self.head.uri.path_and_query().map_or("/", |target| target.as_str())
     }
@@ -85,7 +85,7 @@ impl ProxyRequest {
         comp(&self.head)
     }
 
-    /// The storage account: the path's first part.
+    /// The storage account: the first segment of the path.
     pub(super) fn account(&self) -> &str {
         account(self.head.uri.path())
     }
@@ -105,17 +105,17 @@ impl fmt::Display for ProxyRequest {
     }
 }
 
-/// A header's text, where it is text.
+/// The value of a header, if it is text.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// The value of a query's parameter, as it stands there.
+/// The value of a query parameter, not decoded.
 pub(super) fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
-/// The account that a path begins with.
+/// The account at the start of a path.
 pub(super) fn account(path: &str) -> &str {
     path.trim_start_matches('/').split(['/', '?']).next().unwrap_or_default()
 }
