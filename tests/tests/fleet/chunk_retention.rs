@@ -270,8 +270,8 @@ async fn replicate_replaces_chunks_of_wrong_length() {
     assert_eq!(fleet.chunks("stage1eastus", "vhds"), before);
 }
 
-/// Images could not be created, and the VHDs were deleted before the retry. The retry after it assembles them again. If
-/// a clean-up of goldfleet deleted them, the job's row says so, and the first retry does.
+/// Images could not be created, and the VHDs were deleted before the retry. The first retry fails, and the second one
+/// assembles the VHDs again. If the job's row records a clean-up by goldfleet, the first retry already assembles them.
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_staged_vhd_is_assembled_again() {
     let copies = RetryFilter { phase: Some("copy".parse().unwrap()), ..RetryFilter::default() };
