@@ -4,8 +4,8 @@
 //! Each block of a document must be in one of these classes:
 //!
 //! - `sh` and `console` blocks are run, in order, in one shell per document, in a directory with the files that
-//!   [`prepared`] creates. The output in a `console` block is compared with the actual output. A block after `<!-- not
-//!   run: WHY -->` is not run, but its calls of goldfleet are parsed.
+//!   [`prepared`] creates. The output in a `console` block is compared with the actual output. A block after
+//!   `<!-- not run: WHY -->` is not run, but its calls of goldfleet are parsed.
 //! - `toml` blocks are `goldfleet.toml`, or the file that `<!-- file: NAME -->` names, or a part of it. Keys in
 //!   comments are tried too.
 //! - In blocks in other languages, only calls of goldfleet are parsed.
