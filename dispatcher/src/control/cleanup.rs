@@ -111,7 +111,7 @@ pub async fn cleanup(control: &ControlContext, id: &JobId, mode: Mode) -> Result
     refuse_if_in_use(control, &job.image.name, &job.image.version, Some(id)).await?;
     let (removed, _) = remove_vhds(control, job, &operations, &HashSet::new(), mode).await;
     if removed.failed == 0 && mode == Mode::Delete {
-        // The write fails if the row was changed in the meantime, for example by a retry. There may be VHDs again in
+        // The row is not written if it was changed in the meantime, for example by a retry. There may be VHDs again in
         // that case.
         control.update_job(&row, |job| job.cleaned = true).await?;
     }

@@ -11,9 +11,9 @@ pub fn operator() -> String {
     format!("{login}@{host}")
 }
 
-/// The principal that is signed in to Azure, followed by the result of [`operator`]: `alice@contoso.com
-/// (alice@build7)`. The principal is read from an access token. `connection` is given only if the command needs that
-/// token anyway.
+/// The principal that is signed in to Azure, followed by the result of [`operator`]:
+/// `alice@contoso.com (alice@build7)`. The principal is read from an access token. `connection` is given only if the
+/// command needs that token anyway.
 pub async fn signed_in(connection: Option<&Connection>) -> String {
     let operator = operator();
     let principal = match connection {

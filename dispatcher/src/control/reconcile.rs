@@ -20,8 +20,9 @@ use crate::control::cancel::stop_operations;
 use crate::control::cleanup::{StagedOutcome, remove_staged};
 use crate::control::context::{ControlContext, ControlError, group_rows, states};
 
-/// The maximum time that one turn of a dispatcher takes in addition to delays of the services: the fan-out of a job
-/// with thousands of operations, or one reconciler pass over such a job.
+/// The maximum time between two ticks of the dispatcher's health check, besides the grace time that the check adds. It
+/// must be sufficient for the fan-out of a job with thousands of operations, or for one reconciler pass over such a
+/// job.
 pub(crate) const MAX_PASS_TIME: Duration = Duration::from_secs(300);
 
 /// How far the clocks of two machines may be apart. A lease that has expired by more is expired for every worker. A worker that

@@ -41,8 +41,8 @@ async fn job_table_conforms() {
     conformance::job_table::all(&table).await;
 }
 
-/// What the emulator can't show: an answer that has no row and yet is not the last, as of a service that looked through rows
-/// for as long as it does for one request.
+/// A page without rows does not end a query. The emulator cannot show this; a service returns such a page when it has
+/// searched for the maximum time of one request.
 #[tokio::test]
 async fn empty_pages_do_not_end_query() {
     let folder = TempDir::new().unwrap();
@@ -59,7 +59,7 @@ async fn empty_pages_do_not_end_query() {
         (AppendHeaders(next.into_iter().filter(|_| page < 4).collect::<Vec<_>>()), Json(json!({ "value": rows })))
     };
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });
-    // For the sake of TLS: a token goes no other way.
+    // TLS is required, because tokens are not sent without it.
     let root = reqwest::Certificate::from_pem(&std::fs::read(&certificates.root).unwrap()).unwrap();
     let proxy = Proxy::start(&service, certificates.server_config(), client(root).unwrap()).await.unwrap();
     let table = AzureJobTable::new(&certificates.connection(), &proxy.endpoint(), &"fleet".parse().unwrap()).unwrap();
@@ -77,7 +77,7 @@ fn continued(page: u32) -> (&'static str, String) {
     ("x-ms-continuation-nextrowkey", page.to_string())
 }
 
-/// A job's row as the Table service sends it.
+/// A job's row as the Table service returns it.
 fn row(id: &str) -> Value {
     let body = json!({
         "id": id,
@@ -100,7 +100,7 @@ fn blob_store_conforms() {
     }
 }
 
-/// Whatever a service leaves unchecked or does not tell, what the adapter says that it wrote is right.
+/// The checksums that the adapter reports are correct, even if the service does not check or return some of them.
 #[test]
 fn the_blob_store_proves_what_it_wrote_whatever_the_service_does() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -119,7 +119,7 @@ fn the_blob_store_proves_what_it_wrote_whatever_the_service_does() {
     }
 }
 
-/// What the emulator can't show: copies that take their time, are stopped, or fail.
+/// Copies that take long, are aborted, or fail are handled. The emulator cannot show them.
 #[test]
 fn asynchronous_copies_are_polled_and_aborted() {
     let azure = AzureFixture::start(1, &["westeurope"]);

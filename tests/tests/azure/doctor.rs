@@ -8,7 +8,7 @@ use serde_json::Value;
 
 const SUBSCRIPTION: &str = "/subscriptions/00000000-0000-0000-0000-000000000001";
 
-/// The findings that are not ok, as level, subject and code.
+/// The findings that report a problem, as level, subject and code.
 fn findings(fixture: &ProcessFixture) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let said = fixture.json(&["doctor"]);
@@ -47,7 +47,7 @@ fn doctor_reports_missing_and_setup_creates() {
     fixture.succeed(&["setup"]);
 }
 
-/// Everything that would fail in the middle of a rollout, found before it.
+/// The doctor finds every error that would otherwise appear in the middle of a rollout.
 #[test]
 fn doctor_checks_targets() {
     let azure = AzureFixture::start(2, &["westeurope", "eastus"]);
@@ -79,7 +79,7 @@ fn doctor_checks_targets() {
         for account in &mut world.accounts {
             match account.name.as_str() {
                 "stage1westeurope" => account.kind = "BlobStorage".to_owned(),
-                // It lends its container to the chunks of its region.
+                // The store of its region uses its container.
                 "stage1eastus" => account.sku = "Premium_LRS".to_owned(),
                 "stage2westeurope" => {
                     account.hierarchical = true;
@@ -125,8 +125,8 @@ fn doctor_checks_targets() {
     has(&found, "error", "000000000001/eastus", "account-not-found");
 }
 
-/// One account feeds 99 targets of a region at full rate. With more, a plan makes stores of further staging accounts, the
-/// ring that is first before the others.
+/// One account serves 99 targets of a region at full rate. With more targets, a plan uses more staging accounts as
+/// stores, in the order of their rings. The doctor checks all of them.
 #[test]
 fn doctor_checks_every_planned_store() {
     let azure = AzureFixture::start(100, &["ukwest"]);
@@ -158,7 +158,7 @@ fn doctor_checks_every_planned_store() {
     assert_eq!(planned, closed);
 }
 
-/// Who may read only is told which role is missing, before anything is uploaded.
+/// For a principal that may only read, the doctor names the missing role, before anything is uploaded.
 #[test]
 fn doctor_names_missing_roles() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -174,7 +174,8 @@ fn doctor_names_missing_roles() {
     assert!(said.contains("Storage Blob Data Contributor"), "{said}");
 }
 
-/// The roles of infra/bicep: on a group, a container and an account, and none above them but to look.
+/// The roles of infra/bicep are sufficient: they are assigned on a group, a container and an account, and above these
+/// only for reading.
 #[test]
 fn doctor_finds_roles_at_every_scope() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -214,7 +215,7 @@ fn doctor_finds_roles_at_every_scope() {
     has(&findings(&fixture), "error", "000000000001/westeurope", "authorization-failed");
 }
 
-/// Without Azure there is less to examine.
+/// Without Azure, the doctor checks fewer things.
 #[test]
 fn doctor_checks_embedded_fleet() {
     let fixture = in_a_folder("");
@@ -225,7 +226,7 @@ fn doctor_checks_embedded_fleet() {
     assert_eq!(findings(&fixture).len(), 1);
 }
 
-/// Where the cloud is a folder there is little to examine at targets. The doctor says so, and looks at that little.
+/// If the cloud is a directory, little can be checked at targets. The doctor says so, and checks the rest.
 #[test]
 fn doctor_states_limits_of_directory_cloud() {
     let fixture = in_a_folder(&goldfleet_tests::process_fixture::targets(2, &["westeurope", "eastus"]));

@@ -1,4 +1,5 @@
-//! Managed images against the double of Resource Manager: however it follows its operations, and why it may refuse.
+//! Managed images with the double of Resource Manager: all ways of following operations, and all reasons for a
+//! rejection.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::time::Duration;
@@ -50,7 +51,7 @@ fn spec(azure: &AzureFixture, account: &str) -> ManagedImageSpec {
     spec
 }
 
-/// Puts an image and follows the change to its end.
+/// Puts an image, and follows the operation until it ends.
 fn make(azure: &AzureFixture, spec: &ManagedImageSpec) -> PortResult<()> {
     let images = azure.images();
     azure.run(async { follow(&images, images.put(spec).await?).await })
@@ -77,7 +78,7 @@ fn change(azure: &AzureFixture, change: impl FnOnce(&mut TenantState)) {
     azure.manager.world().write(change);
 }
 
-/// Resource Manager may tell by one address or the other, by both, by the image alone, or be done at once.
+/// Resource Manager may return either address, both, none, or complete the change at once.
 #[test]
 fn image_service_conforms_for_every_polling_style() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -104,7 +105,7 @@ fn image_service_conforms_for_every_polling_style() {
     azure.run(all(&azure.images(), &blobs, &suite));
 }
 
-/// With no address at all the image itself is looked at, and what it says is believed.
+/// Without an address, the image itself is polled.
 #[test]
 fn operation_without_address_is_polled_on_resource() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -113,8 +114,8 @@ fn operation_without_address_is_polled_on_resource() {
     assert_eq!(azure.manager.images().len(), 1);
 }
 
-/// The roles of infra/bicep are on the resource group and the account. Operations lie in the subscription, so that Resource
-/// Manager may not let their status be read; the image tells then.
+/// The roles of infra/bicep are assigned on the resource group and the account. Operations are resources of the
+/// subscription, so Resource Manager may not let their status be read. The image is polled then.
 #[test]
 fn group_and_account_roles_are_sufficient() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -152,8 +153,8 @@ fn only_roles_on_the_group(azure: &AzureFixture) {
     });
 }
 
-/// Where only the image tells how far a change is, as there is no address or nobody may look at it, the image may show for a while
-/// what it was before: failed, not there, or still there.
+/// If only the image shows the state of a change (because there is no address, or its status must not be read), the
+/// image may return its previous state for a while: failed, missing, or still existing. That state is ignored.
 #[test]
 fn stale_image_state_is_ignored_after_change() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -172,7 +173,7 @@ fn stale_image_state_is_ignored_after_change() {
         make(&azure, &spec).unwrap();
         azure.run(async { follow(&images, images.delete(&spec.id, None).await?).await }).unwrap();
         assert!(azure.manager.images().is_empty());
-        // Over before anybody looked.
+        // The operation has ended before the first poll.
         goes(&fails, 0, 0);
         assert_eq!(refusal(&azure, &spec).code, "image-failed");
         azure.run(async { follow(&images, images.delete(&spec.id, None).await?).await }).unwrap_err();
@@ -180,7 +181,7 @@ fn stale_image_state_is_ignored_after_change() {
     }
 }
 
-/// What is asked for is what the published API takes, and all of it is there.
+/// The request has all members that the published API accepts and goldfleet needs.
 #[test]
 fn put_request_snapshot() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -200,7 +201,7 @@ fn put_request_snapshot() {
     assert_eq!(body["tags"]["goldfleet-image"], "golden");
 }
 
-/// Each reason has a code of its own, and the id that Microsoft's support asks for.
+/// Each reason has a distinct code, and the request id that Microsoft's support asks for.
 #[test]
 fn every_rejection_maps_to_code() {
     let azure = AzureFixture::start(2, &["westeurope", "eastus"]);
@@ -257,7 +258,7 @@ fn every_rejection_maps_to_code() {
     assert_eq!((locked.kind, locked.code.as_str()), (ErrorKind::Denied, "scope-locked"), "{locked:?}");
 }
 
-/// A subscription of another tenant gets that tenant's token: named by the target, or learnt from the refusal.
+/// A subscription of another tenant gets that tenant's token. The tenant is named by the target, or by the rejection.
 #[test]
 fn each_tenant_gets_own_token() {
     const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
@@ -272,7 +273,7 @@ fn each_tenant_gets_own_token() {
     assert_eq!(azure.manager.images().len(), 1);
 }
 
-/// 429 says how long to wait; what may pass is told apart from what stays.
+/// 429 contains the time to wait. Transient errors are distinguished from permanent ones.
 #[test]
 fn throttling_and_outages_are_transient() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -285,11 +286,11 @@ fn throttling_and_outages_are_transient() {
         let error = refusal(&azure, &good);
         assert!(error.is_retryable(), "{fault:?}: {error:?}");
     }
-    // Reads are tried again on the way.
+    // Reads are retried inside the adapter.
     azure.manager.faults().next(2, Matches::of("GET", IMAGES), Fault::ResetBeforeEffect);
     let images = azure.images();
     azure.run(images.get(&good.id, None)).unwrap();
-    // A change that another one pushed aside may be asked for again.
+    // A change that was preempted by another one may be requested again.
     change(&azure, |world| {
         world.collision = Collision::Preempts;
         world.long_running = LongRunning { end: OperationEnd::Canceled, ..LongRunning::default() };

@@ -1,4 +1,4 @@
-//! The adapters for Azure and programs on them, against the storage emulator and the double of Resource Manager.
+//! The Azure adapters and the programs with them, against the storage emulator and the double of Resource Manager.
 
 mod arm;
 mod azurite;

@@ -1,8 +1,9 @@
-//! What a kill costs: SIGKILL in the middle of an upload, of seeds and of copies, at random moments; and the bytes that are
-//! sent again, as they are counted on the wire, outside of the processes that are killed.
+//! The cost of a kill: SIGKILL during an upload, seeds and copies, at random times. The bytes that are sent again are
+//! counted by the proxy, outside the killed processes.
 //!
-//! What is sent again is what crossed the wire less what there was to send. It may be at most what was in flight when the
-//! process was killed, and what had come to its end since the last heartbeat: what that recorded is not sent again.
+//! The bytes that are sent again are the transferred bytes minus the bytes to send. They are at most the bytes in
+//! flight at the kill, plus the bytes that were completed after the last heartbeat. Work that a heartbeat has recorded
+//! is not repeated.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which print what they counted")]
 
 use std::time::{Duration, Instant};
@@ -25,17 +26,17 @@ const MIB: u64 = 1 << 20;
 
 const LEASE: Duration = Duration::from_secs(3);
 
-/// How long an answer may take to a worker, on a busy machine, and to be taken note of.
+/// The maximum time for a response to reach a worker on a busy machine and to be recorded.
 const ON_ITS_WAY: Duration = Duration::from_millis(100);
 
-/// Requests in flight for an upload, and for one operation of a worker.
+/// Requests in flight of an upload, and of one operation of a worker.
 const UPLOAD_REQUESTS: u64 = 4;
 const CHUNK_REQUESTS: u64 = 2;
 
-/// How long something may take to begin before something must be wrong.
+/// How long something may take to start. A longer wait means that something is wrong.
 const TOO_LONG: Duration = Duration::from_secs(60);
 
-/// A place with a VHD full of data, whose every chunk is one request.
+/// A directory with a VHD full of data, of which every chunk is one request.
 fn fixture(azure: &AzureFixture) -> ProcessFixture {
     let config = azure.config(Backend::Local, Backend::Azure).replace(
         "lease = \"5s\"",
@@ -69,7 +70,7 @@ fn killed_upload_resends_only_in_flight_chunks() {
     }
     fixture.succeed(&arguments);
     let counts = azure.proxy.counters().now();
-    // The manifest is among them: what it is about was there by then.
+    // This includes the manifest. All its chunks existed when it was written.
     let first = counts.writes.iter().filter(|write| write.status == 201).map(|write| write.bytes).sum::<u64>();
     let again = counts.received["goldsource"] - first;
     let in_flight = kills * UPLOAD_REQUESTS * CHUNK_SIZE;
@@ -79,12 +80,12 @@ fn killed_upload_resends_only_in_flight_chunks() {
     assert!(again > 0, "nothing was in flight at any of the kills");
 }
 
-/// Bytes that go from one account to another, for one operation.
+/// The bytes that one operation moves from one account to another.
 struct Lane {
     kind: &'static str,
     source: &'static str,
     destination: &'static str,
-    /// What may be sent again: in flight at the kills, and ended since the heartbeats before them.
+    /// The bytes that may be sent again: in flight at the kills, and completed after the heartbeats before them.
     in_flight: u64,
     since_beat: u64,
     kills: u64,
@@ -108,10 +109,10 @@ impl Lane {
         here.is_some_and(|path| path.starts_with('/') && path.contains("/chunks%2F") == (self.kind == "seed"))
     }
 
-    /// A process that began at `begun` was killed at `moment`.
+    /// Records that a process that started at `begun` was killed at `moment`.
     fn killed(&mut self, counts: &Counts, rows: &[Operation], begun: Timestamp, moment: Timestamp) {
         let row = rows.iter().find(|row| self.is_of(row)).unwrap();
-        // Not its any more, or not yet.
+        // The process did not hold the operation at that time.
         if row.lease.is_none() || row.updated < begun {
             return;
         }
@@ -124,7 +125,7 @@ impl Lane {
         self.kills += 1;
     }
 
-    /// All is done: what was sent again is within its bound.
+    /// Asserts at the end that the bytes that were sent again are within the bound.
     fn judge(&self, counts: &Counts, data: u64) -> u64 {
         let again = counts.between(self.source, self.destination) - data;
         let Self { kind, destination, kills, in_flight, since_beat, .. } = self;
@@ -175,7 +176,7 @@ fn killed_attempts_resend_at_most_one_heartbeat() {
     assert!(again > 0, "nothing was in flight at any of the kills");
 }
 
-/// The operations of the one job, as they are recorded; none where there is no job yet.
+/// The operations of the only job. Empty if there is no job yet.
 fn operations(azure: &AzureFixture, fixture: &ProcessFixture) -> Vec<Operation> {
     let table = SqliteJobTable::new(Database::open(&fixture.path("goldfleet.db")).unwrap());
     azure.run(async {
@@ -184,7 +185,7 @@ fn operations(azure: &AzureFixture, fixture: &ProcessFixture) -> Vec<Operation> 
     })
 }
 
-/// The counts, once nothing that was in flight at a kill is any more: a service ends what it has begun.
+/// The counts, after the requests that were in flight at a kill have completed.
 fn settled(azure: &AzureFixture) -> Counts {
     let mut counts = azure.proxy.counters().now();
     loop {

@@ -1,4 +1,5 @@
-//! The fleet on Azure, as far as it is to be had on one machine: the storage emulator, and a double of Resource Manager.
+//! The fleet on Azure, as far as it can be simulated on one machine: the storage emulator, and a double of Resource
+//! Manager.
 
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use rustix::process::Signal;
 
 const MIB: u64 = 1 << 20;
 
-/// Four staging accounts in two regions, three worker processes and a dispatcher.
+/// Four staging accounts in two regions, three worker processes and a dispatcher create all images.
 #[test]
 fn fleet_creates_image_at_every_target() {
     let azure = AzureFixture::start(2, &["westeurope", "eastus"]);
@@ -32,7 +33,7 @@ fn fleet_creates_image_at_every_target() {
     assert_eq!(counts.between("goldsource", "stage2eastus"), 0, "and to no other account there");
 }
 
-/// A laptop that serves a real cloud, with one command.
+/// One command with embedded coordination serves the Azure cloud.
 #[test]
 fn embedded_coordination_with_azure_cloud() {
     let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
@@ -42,7 +43,7 @@ fn embedded_coordination_with_azure_cloud() {
     azure.assert_everywhere(&fixture);
 }
 
-/// The next version begins as a copy of the one before, which the service makes inside each staging account.
+/// The next version starts as a copy of the previous one, which the service makes inside each staging account.
 #[test]
 fn refresh_clones_and_patches() {
     let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
@@ -63,7 +64,7 @@ fn refresh_clones_and_patches() {
     }
 }
 
-/// Queues and tables of Azure, with folders for a cloud.
+/// Azure queues and tables work with a directory cloud.
 #[test]
 fn azure_coordination_with_directory_cloud() {
     let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
@@ -76,7 +77,8 @@ fn azure_coordination_with_directory_cloud() {
     fixture.assert_succeeded_once(azure.targets());
 }
 
-/// Workers and the dispatcher are killed at random moments, and once the emulator with all that is under way.
+/// Workers and the dispatcher are killed at random times, and the emulator is stopped once with all work in progress.
+/// Nothing is lost.
 #[test]
 fn killed_processes_and_service_outage_lose_nothing() {
     let mut azure = AzureFixture::start(3, &["westeurope", "eastus"]);
@@ -96,7 +98,7 @@ fn killed_processes_and_service_outage_lose_nothing() {
             dispatcher = fixture.start("goldfleet", &["dispatcher"]);
         }
         if round == 4 {
-            // It only stops, and keeps what it has, when no connection is busy. Then the fleet finds it gone.
+            // The emulator stops and saves its data only when no connection is busy. The fleet then finds it stopped.
             let all = || workers.iter().chain([&dispatcher]);
             all().for_each(|process| process.signal(Signal::STOP));
             azure.azurite.stop();

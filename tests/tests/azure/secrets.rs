@@ -1,4 +1,4 @@
-//! Nothing that lets anyone in is ever written down: not in logs at their most talkative, not in rows or messages.
+//! Credentials are never written: not to logs at the most detailed level, not to rows or messages.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs::File;
@@ -10,7 +10,7 @@ use goldfleet_tests::process_fixture::{Process, ProcessFixture};
 
 const MIB: u64 = 1 << 20;
 
-/// What gives a secret away: a signature, and the beginning of every JSON Web Token (`{"` in Base64).
+/// Texts that reveal a secret: a signature, and the beginning of every JSON Web Token (`{"` in Base64).
 const SECRETS: [&str; 4] = ["sig=", "Bearer eyJ", "eyJhbGciOi", "SharedAccessSignature"];
 
 fn talkative(fixture: &ProcessFixture, program: &str, arguments: &[&str]) -> Process {
@@ -26,7 +26,7 @@ fn logs_rows_and_messages_contain_no_secrets() {
     let mut azure = AzureFixture::start(1, &["westeurope", "eastus"]);
     let fixture = azure.process_fixture(Backend::Azure, Backend::Azure, 4 * MIB);
     fixture.succeed(&["setup"]);
-    // Things must go wrong as well: errors are where secrets slip out.
+    // Inject faults too, because error messages may contain secrets.
     for effect in [Effect::LoseRequest, Effect::LoseAnswer, Effect::BUSY, Effect::TIMED_OUT, Effect::FlipSourceBit] {
         let rules = azure.proxy.rules();
         rules.add(Rule::new(effect.clone()).operation(Operation::PutBlobFromUrl).times(1));
@@ -49,7 +49,7 @@ fn logs_rows_and_messages_contain_no_secrets() {
         }
     }
     assert_eq!(logs, 4);
-    // All that the services keep of queues and tables, blobs apart.
+    // All stored data of queues and tables, without blobs.
     azure.azurite.stop();
     let mut stores = 0;
     for file in std::fs::read_dir(azure.azurite.folder().join("data")).unwrap().map(|file| file.unwrap().path()) {

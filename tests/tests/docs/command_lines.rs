@@ -1,4 +1,4 @@
-//! Command lines of goldfleet's programs in shell text, read by the programs' own parsers.
+//! Command lines of goldfleet's programs in shell text, parsed by the programs' parsers.
 
 use std::collections::HashSet;
 
@@ -7,24 +7,23 @@ use clap::{Command, CommandFactory as _};
 use goldfleet_dispatcher::cli::arguments::Arguments;
 use goldfleet_worker::arguments::Arguments as WorkerArguments;
 
-/// How far a command line must be complete.
+/// How complete a command line must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strict {
-    /// It could be run as it stands.
+    /// It can be run unchanged.
     Whole,
-    /// It may leave arguments out, or have JOB, FILE or … in their place.
+    /// It may omit arguments, or have JOB, FILE or … instead.
     Part,
 }
 
-/// The calls of goldfleet's programs in a shell's text: each as its words, the program's name first. (Not those inside
-/// quotes, as in `"$(…)"`.)
+/// The calls of goldfleet's programs in shell text, as lists of words that start with the program's name. Calls inside
+/// quotes, such as `"$(…)"`, are not included.
 pub(crate) fn calls(shell: &str) -> Vec<Vec<String>> {
     let words = shlex::split(&commands_apart(shell)).unwrap_or_else(|| panic!("an open quote in: {shell}"));
     words.split(|word| word == ";").filter_map(call).collect()
 }
 
-/// The text without comments, and with `;` as a word of its own wherever a command begins or ends, `>` wherever a file
-/// follows.
+/// The text without comments, with `;` as a separate word between commands, and `>` as a separate word before a file.
 fn commands_apart(shell: &str) -> String {
     let (mut apart, mut quote, mut comment) = (String::new(), None, false);
     for c in shell.replace("\\\n", " ").chars() {
@@ -37,7 +36,7 @@ fn commands_apart(shell: &str) -> String {
             }
             (None, '\n' | ';' | '|' | '&' | '(' | ')') => apart.push_str(" ; "),
             (None, '<' | '>') => {
-                // 2> too.
+                // Also `2>`.
                 apart.truncate(apart.strip_suffix(" 2").map_or(apart.len(), str::len));
                 apart.push_str(" > ");
             }
@@ -50,7 +49,7 @@ fn commands_apart(shell: &str) -> String {
     apart
 }
 
-/// One command's words, if it calls one of the programs.
+/// The words of one command, if it calls one of the programs.
 fn call(words: &[String]) -> Option<Vec<String>> {
     let is_variable = |word: &&String| word.contains('=') && !word.starts_with('-');
     let words: Vec<String> = words.iter().skip_while(is_variable).take_while(|word| *word != ">").cloned().collect();
@@ -69,11 +68,11 @@ fn command_of(program: &str) -> Command {
     if program == "goldfleet" { Arguments::command() } else { WorkerArguments::command() }
 }
 
-/// What the program's parser has against a call.
+/// The error of the program's parser for a call.
 pub(crate) fn fault(call: &[String], strict: Strict) -> Option<String> {
     let mut error = command_of(&call[0]).try_get_matches_from(call).err()?;
     if error.kind() == ErrorKind::ValueValidation && call.iter().any(|word| word.starts_with('$')) {
-        // A shell variable stands for a value, such as a job's id.
+        // A shell variable stands for a value, such as a job id.
         let value =
             |word: &String| if word.starts_with('$') { "20261121-041502-7f3a".to_owned() } else { word.clone() };
         error = command_of(&call[0]).try_get_matches_from(call.iter().map(value)).err()?;
@@ -90,7 +89,7 @@ pub(crate) fn fault(call: &[String], strict: Strict) -> Option<String> {
     (!is_fine).then(|| format!("{}: {error}", call.join(" ")))
 }
 
-/// Every `--option` that either program has somewhere.
+/// All `--option`s of both programs.
 pub(crate) fn options() -> HashSet<String> {
     fn visit(command: &Command, all: &mut HashSet<String>) {
         all.extend(command.get_arguments().filter_map(|argument| Some(format!("--{}", argument.get_long()?))));

@@ -1,27 +1,27 @@
-//! A document, as a test sees it: its code blocks, and what its prose says of commands, files and headings.
+//! A parsed document: its code blocks, and the commands, files and headings in its prose.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 
-/// What a comment before a block says of it: `<!-- not run: why -->` or `<!-- file: NAME -->`.
+/// The comment before a block: `<!-- not run: why -->` or `<!-- file: NAME -->`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mark {
-    /// The commands are not run here, for this reason.
+    /// The commands are not run, for this reason.
     NotRun(String),
-    /// What is shown is (a part of) this file.
+    /// The block shows this file, or a part of it.
     File(String),
 }
 
 /// A fenced code block.
 #[derive(Debug)]
 pub(crate) struct Block {
-    /// Where it is: file and line.
+    /// Its position: file and line.
     pub(crate) at: String,
     /// The language after the fence.
     pub(crate) language: String,
-    /// What the comment before it says.
+    /// The comment before it.
     pub(crate) mark: Option<Mark>,
     /// Its text.
     pub(crate) text: String,
@@ -34,11 +34,11 @@ pub(crate) struct Document {
     pub(crate) path: PathBuf,
     /// Its fenced code blocks, in order.
     pub(crate) blocks: Vec<Block>,
-    /// Where each piece of code in the prose is, and what it is.
+    /// The position and the text of each inline code span.
     pub(crate) spans: Vec<(String, String)>,
-    /// Where each link is, and where it goes.
+    /// The position and the target of each link.
     pub(crate) links: Vec<(String, String)>,
-    /// What links to its headings end in.
+    /// The anchors of its headings.
     pub(crate) anchors: HashSet<String>,
 }
 
@@ -99,14 +99,14 @@ fn mark(comment: &str, at: &str) -> Option<Mark> {
     }
     match says.split_once(": ") {
         Some(("not run", why)) => Some(Mark::NotRun(why.to_owned())),
-        // Where a test writes a table into the page.
+        // A place in the page into which a test writes a table.
         Some(("codes", _)) => None,
         Some(("file", name)) => Some(Mark::File(name.to_owned())),
         _ => panic!("{at}: '{says}' is no mark: 'not run: WHY' and 'file: NAME' are"),
     }
 }
 
-/// A heading's anchor, as code hosts make it.
+/// The anchor of a heading, as code hosting sites generate it.
 fn anchor(heading: &str) -> String {
     let lower = heading.to_lowercase();
     lower

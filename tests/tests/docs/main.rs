@@ -1,14 +1,14 @@
-//! README and docs/ are true: their commands are run, their calls of goldfleet are read by its own parser, their
-//! configurations by its own reader, and their links lead somewhere.
+//! README and docs/ are correct: their commands are run, their calls of goldfleet are parsed by its parser, their
+//! configurations are read by its configuration reader, and the targets of their links exist.
 //!
-//! What a document shows is in one of these classes; a block of no class is a failure.
+//! Each block of a document must be in one of these classes:
 //!
-//! - `sh` and `console` blocks are run, in order, in one shell for each document, in a folder with what [`prepared`] lays
-//!   there. What a `console` block shows is compared with what is printed. Where `<!-- not run: WHY -->` stands before a
-//!   block it is not run, but its calls of goldfleet are still read.
-//! - `toml` blocks are (a part of) `goldfleet.toml`, or of what `<!-- file: NAME -->` names. Keys that are commented out are
-//!   tried as well.
-//! - Of blocks in other languages only calls of goldfleet are read.
+//! - `sh` and `console` blocks are run, in order, in one shell per document, in a directory with the files that
+//!   [`prepared`] creates. The output in a `console` block is compared with the actual output. A block after
+//!   `<!-- not run: WHY -->` is not run, but its calls of goldfleet are parsed.
+//! - `toml` blocks are `goldfleet.toml`, or the file that `<!-- file: NAME -->` names, or a part of it. Keys in
+//!   comments are tried too.
+//! - In blocks in other languages, only calls of goldfleet are parsed.
 //!
 //! `docs/quick-start.md` is followed from a fresh clone by `tests/quick_start.sh`.
 #![expect(clippy::unwrap_used, reason = "tests")]
@@ -37,10 +37,10 @@ const QUICK_START: &str = "quick-start.md";
 /// Languages whose blocks are run.
 const SHELLS: [&str; 2] = ["sh", "console"];
 
-/// Languages in which goldfleet can be called.
+/// Languages whose blocks may call goldfleet.
 const WITH_CALLS: [&str; 5] = ["sh", "console", "yaml", "hcl", "powershell"];
 
-/// All languages that a block may be in.
+/// All allowed languages of blocks.
 const LANGUAGES: [&str; 10] =
     ["sh", "console", "yaml", "hcl", "powershell", "toml", "text", "json", "mermaid", "promql"];
 
@@ -59,8 +59,8 @@ fn documents() -> Vec<Document> {
     paths.iter().map(|path| Document::read(path)).collect()
 }
 
-/// A folder as an operator may have it: a configuration, two targets, lists to make more from, a golden VHD (also as a raw
-/// disk) that is uploaded already, and the scripts of infra/.
+/// A typical directory of an operator: a configuration, two targets, lists for generating more, a golden VHD (also as a
+/// raw disk) that is already uploaded, and the scripts of infra/.
 fn prepared() -> TempDir {
     let folder = TempDir::new().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -105,7 +105,7 @@ fn document_commands_run_as_shown() {
     assert!(run >= 3, "only {run} documents have commands");
 }
 
-/// In the folder that `GOLDFLEET_QUICK_START` names.
+/// Runs in the directory that `GOLDFLEET_QUICK_START` names.
 #[test]
 #[ignore = "builds everything anew: tests/quick_start.sh calls it"]
 fn quick_start_runs_from_fresh_clone() {
@@ -181,25 +181,25 @@ fn every_configuration_loads() {
     assert!(read > 20, "only {read} configurations");
 }
 
-/// The text as it is, and with each line of it that sets a key in a comment as if it did so for real.
+/// The unchanged text, and one variant for each line that sets a key in a comment, with that key set.
 fn with_what_is_optional(text: &str) -> Vec<String> {
     let optional = regex::Regex::new(r"^# ([a-z_]+ = )").unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let mut texts = vec![text.to_owned()];
     for n in (0..lines.len()).filter(|n| optional.is_match(lines[*n])) {
         let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-        // What stands for something that only the reader knows.
+        // Replace placeholders for values that only the reader knows.
         lines[n] = optional.replace(&lines[n], "$1").replace('…', "00000000-0000-0000-0000-000000000001");
         texts.push(lines.join("\n"));
     }
     texts
 }
 
-/// Has a file read by what reads it in earnest.
+/// Reads a file with the reader that the programs use.
 fn take(name: &str, text: &str) -> Result<(), String> {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join(name);
-    // A part of a configuration leaves out what every one must have.
+    // A part of a configuration omits the settings that every configuration needs.
     let whole = name != "goldfleet.toml" || text.contains("[source]");
     std::fs::write(&file, if whole { text.to_owned() } else { format!("{text}{SOURCE}") }).unwrap();
     let told = |error: &dyn std::fmt::Display| error.to_string();

@@ -1,4 +1,4 @@
-//! A document's commands, run one after the other in one shell, and what they print compared with what the document shows.
+//! Runs the commands of a document in one shell, and compares their output with the document.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,22 +10,23 @@ use regex::Regex;
 
 use crate::document::{Block, Mark};
 
-/// How many seconds a document's commands may take before something must be wrong.
+/// The maximum time for the commands of a document, in seconds. A longer run means that something is wrong.
 const TOO_LONG: &str = "3600";
 
-/// Begins the line that tells how a step ended.
+/// The beginning of the line that reports how a step ended.
 const ENDED: &str = "@@ended";
 
-/// Something that is run as a whole.
+/// Commands that are run together.
 #[derive(Debug, PartialEq, Eq)]
 struct Step {
     at: String,
     command: String,
-    /// What the document shows, where it shows something.
+    /// The expected output, if the document shows it.
     shown: Option<String>,
 }
 
-/// Runs the blocks in a folder, and checks that they do what the document says. `environment` is set besides the process's.
+/// Runs the blocks in a directory, and asserts that they behave as the document says. `environment` is added to the
+/// environment of this process.
 pub(crate) fn follow(blocks: &[Block], folder: &Path, environment: &[(&str, &str)]) {
     let steps: Vec<Step> = blocks.iter().filter(|block| is_run(block)).flat_map(steps).collect();
     if steps.is_empty() {
@@ -69,12 +70,12 @@ pub(crate) fn is_run(block: &Block) -> bool {
     matches!(block.language.as_str(), "sh" | "console") && !matches!(block.mark, Some(Mark::NotRun(_)))
 }
 
-/// A block's commands, without what it shows.
+/// The commands of a block, without their output.
 pub(crate) fn commands(block: &Block) -> String {
     steps(block).into_iter().map(|step| step.command + "\n").collect()
 }
 
-/// A block is one step, but each command of a `console` block one of its own.
+/// A block is one step. Each command of a `console` block is a separate step.
 fn steps(block: &Block) -> Vec<Step> {
     if block.language != "console" {
         return vec![Step { at: block.at.clone(), command: block.text.clone(), shown: None }];
@@ -102,7 +103,7 @@ fn steps(block: &Block) -> Vec<Step> {
     steps
 }
 
-/// One script for all steps, so that variables and the working directory last.
+/// One script for all steps, so that variables and the working directory are kept.
 fn script(steps: &[Step]) -> String {
     let mut script = format!(
         "exec 2>&1\nended() {{ local code=$?; printf '\\n{ENDED} %s %s\\n' \"$1\" \"$code\"; return \"$code\"; }}\n"
@@ -116,7 +117,7 @@ fn script(steps: &[Step]) -> String {
     script
 }
 
-/// What differs from run to run, and what is put in its place.
+/// Texts that differ between runs, and their replacements.
 static MASKS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     [
         (r"\b\d{8}-\d{6}-[0-9a-f]{4}\b", "JOB"),
@@ -132,11 +133,11 @@ static MASKS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     .into()
 });
 
-/// A line that a terminal would have taken away again: progress.
+/// A progress line, which a terminal would have cleared.
 static PASSING: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^(upload: .* read, .* sent, |\d{8}-\d{6}-[0-9a-f]{4}: seed \d+/)").unwrap());
 
-/// The lines of a text without what differs from run to run.
+/// The lines of a text, without what differs between runs.
 fn lines(text: &str) -> Vec<String> {
     let lasting = text.lines().filter(|line| !line.trim().is_empty() && !PASSING.is_match(line));
     lasting
@@ -147,7 +148,7 @@ fn lines(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether what is shown is what was printed. A line `…` stands for any lines, `…` in a line for any text.
+/// Whether the actual output matches the expected output. A line `…` matches any lines, `…` in a line any text.
 fn matches(shown: &[String], printed: &[String]) -> bool {
     match (shown.split_first(), printed.split_first()) {
         (None, None) => true,

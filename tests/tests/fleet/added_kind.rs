@@ -1,4 +1,5 @@
-//! A kind of operation that is written here, and registered in one line, runs through the whole engine: no other file knows it.
+//! A kind of operation that is defined here and registered with one line runs through the whole engine. No other file
+//! knows it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -33,7 +34,7 @@ use goldfleet_worker::consumer::Consumer;
 use goldfleet_worker::context::WorkerContext;
 use tokio_util::sync::CancellationToken;
 
-/// The effects of all operations, and the ones that fail.
+/// The effects of all operations, and the operations that must fail.
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<State>>);
 
@@ -41,11 +42,11 @@ struct Notes(Arc<Mutex<State>>);
 struct State {
     written: BTreeSet<String>,
     failing: BTreeSet<String>,
-    /// In the order of the runs.
+    /// In the order of execution.
     runs: Vec<String>,
 }
 
-/// Writes a note with the operation's id.
+/// A kind that writes a note with the operation's id.
 struct Note(Notes);
 
 #[async_trait]
@@ -94,12 +95,12 @@ struct Scene {
 }
 
 impl Scene {
-    /// A job with two groups of two notes that open a gate, a group behind it, and a note that is written in any case.
+    /// A job with two groups of two notes that open a gate, a group behind it, and a note that always runs.
     async fn new() -> Self {
         let fleet = InProcessFleet::new();
         fleet.upload(&fleet.ports, "1").await.unwrap();
         let notes = Notes::default();
-        // The one line.
+        // The registration of the kind.
         let registry = Registry::default().with(Note(notes.clone()));
         let job = Self::job(&fleet).await;
         let scene = Self { fleet, notes, registry, job: job.id.clone() };
@@ -205,7 +206,7 @@ impl Scene {
         rows.into_iter().map(|row| (row.value.place.label, row.value.state)).collect()
     }
 
-    /// Has the notes of these operations be refused.
+    /// Makes the notes of these operations fail.
     fn refuse(&self, ids: &[OperationId]) {
         self.notes.0.lock().unwrap().failing = ids.iter().map(ToString::to_string).collect();
     }
@@ -311,7 +312,7 @@ async fn a_worker_that_does_not_know_the_kind_leaves_it_alone() {
     worker.await.unwrap();
     assert!(scene.states().await.iter().all(|(_, state)| !state.is_terminal()), "{:?}", scene.states().await);
     assert_eq!(scene.fleet.drain_dead_letters().await, 0);
-    // It is shown all the same.
+    // The status shows it nevertheless.
     let phase = scene.fleet.status(&scene.job).await.phases.of_kind("note");
     assert_eq!((phase.total, phase.title), (6, ""));
 }

@@ -1,4 +1,4 @@
-//! What runs for long does not read more at every turn the longer the fleet is used.
+//! Long-running processes do not read more per pass as the history grows.
 
 use goldfleet_dispatcher::control::reconcile::reconcile_open_jobs;
 use goldfleet_dispatcher::control::request::request_job;
@@ -8,7 +8,8 @@ use goldfleet_dispatcher::dashboard::throughput::Throughput;
 use goldfleet_tests::faults::{Faults, with_faults};
 use goldfleet_tests::fleet::InProcessFleet;
 
-/// A whole roll-out, the dashboard over it, and reconciler passes after it: by calls that read what they are about, and no more.
+/// A complete rollout, the dashboard during it, and reconciler passes after it make only calls that read what they
+/// need.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_running_processes_do_not_read_full_history() {
     let fleet = InProcessFleet::new();

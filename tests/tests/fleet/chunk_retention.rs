@@ -1,5 +1,5 @@
-//! Chunks that must stay, and chunks that must come back: collections beside uploads that take long, stores that lack or
-//! have damaged what a manifest names, VHDs that are gone before their image is made.
+//! Chunks that must be kept, and chunks that must be written again: collections during long uploads, stores with
+//! missing or damaged chunks, and VHDs that are deleted before their image is created.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use jiff::Timestamp;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// A fleet that collects what is older than the default of a day.
+/// A fleet that collects chunks older than the default of one day.
 fn fleet_of_a_day() -> InProcessFleet {
     InProcessFleet::with(
         process_fixture::SOURCE,
@@ -45,7 +45,7 @@ fn age(file: &Path, age: Duration) {
     file.set_modified(SystemTime::now() - age).unwrap();
 }
 
-/// An uploader that began long ago, and is at it still.
+/// An upload that started long ago and is still running.
 #[expect(clippy::unwrap_used, reason = "tests")]
 async fn long_upload(ports: &Ports, began: Duration, last: Duration) {
     let begun = Upload::new(JobId::new(ago(began), 1), "golden".parse().unwrap(), "2".parse().unwrap(), ago(began));
@@ -53,12 +53,12 @@ async fn long_upload(ports: &Ports, began: Duration, last: Duration) {
     ports.table.put_upload(&row).await.unwrap();
 }
 
-/// A collection for an operator who has given up all versions.
+/// A collection by an operator who has deleted all versions.
 fn all_given_up(fleet: &InProcessFleet) -> CollectOptions {
     CollectOptions { given_up: [fleet.config.source.store().container()].into(), ..CollectOptions::default() }
 }
 
-/// Reads the source store's chunks of version 1.
+/// Reads and verifies the chunks of version 1 in the source store.
 #[expect(clippy::unwrap_used, reason = "tests")]
 async fn verified(fleet: &InProcessFleet, remove: bool) -> VerifyReport {
     let control = fleet.control_with_own_ports();
@@ -69,8 +69,9 @@ async fn verified(fleet: &InProcessFleet, remove: bool) -> VerifyReport {
         .unwrap()
 }
 
-/// An upload that began 13.5 hours ago relies on chunks that were half a day old then, without renewing them: they stay,
-/// although they are older than a day by now. What is older than that goes, and so does all when the uploader is gone.
+/// An upload that started 13.5 hours ago relies, without renewing them, on chunks that were half a day old at that
+/// time. They are kept although they are older than a day now. Older chunks are collected, and all are when the upload
+/// has ended.
 #[tokio::test]
 async fn collection_keeps_chunks_of_long_upload() {
     let fleet = fleet_of_a_day();
@@ -100,7 +101,7 @@ async fn collection_keeps_chunks_of_long_upload() {
     assert_eq!(collect_garbage(&control, &all_given_up(&fleet)).await.unwrap().deleted, chunks.len());
 }
 
-/// The machine's clock, which can be put forward: what a program sees that was suspended.
+/// A clock that can be moved forward, like that of a suspended machine.
 #[derive(Default)]
 struct Jumping(AtomicU64);
 
@@ -115,7 +116,7 @@ impl Clock for Jumping {
     }
 }
 
-/// A fleet, and the same fleet's ports as an uploader sees them that can be suspended.
+/// A fleet, and its ports for an upload that can be suspended.
 fn fleet_to_suspend() -> (InProcessFleet, Ports, Arc<Jumping>) {
     let fleet = fleet_of_a_day();
     let clock = Arc::new(Jumping::default());
@@ -131,13 +132,13 @@ async fn watched(
     fleet.upload_as(&ports, "golden", "1", watch).await
 }
 
-/// Whether every chunk is in its place, and nothing is left to be done but the manifest.
+/// Whether all chunks are in place and only the manifest is missing.
 fn all_sent(row: &Upload) -> bool {
     row.bytes_read == row.bytes_total && row.bytes_sent + row.bytes_reused >= row.bytes_data
 }
 
-/// An uploader that was suspended for longer than a grace period, so that its chunks were collected, sends them again
-/// before it says that it is complete: whether it was suspended early or late.
+/// An upload that was suspended for longer than the grace period, so that its chunks were collected, sends them again
+/// before it completes, whether it was suspended early or late.
 #[tokio::test(flavor = "multi_thread")]
 async fn suspended_upload_resends_collected_chunks() {
     for late in [false, true] {
@@ -156,7 +157,7 @@ async fn suspended_upload_resends_collected_chunks() {
     }
 }
 
-/// One that is suspended again and again gives up without a manifest; the same command goes on.
+/// An upload that is suspended repeatedly fails without a manifest. Running the command again continues it.
 #[tokio::test(flavor = "multi_thread")]
 async fn repeatedly_suspended_upload_fails() {
     let (fleet, ports, clock) = fleet_to_suspend();
@@ -172,7 +173,7 @@ async fn repeatedly_suspended_upload_fails() {
     assert!(!again.existed && again.counts.bytes_sent == 0, "{again:?}");
 }
 
-/// An account that was decommissioned is named, and keeps nothing of the others from being collected.
+/// A deleted account is named, and does not prevent the collection of other stores.
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_store_does_not_block_collection() {
     let fleet = InProcessFleet::new();
@@ -189,7 +190,8 @@ async fn missing_store_does_not_block_collection() {
     assert_eq!(failed, ["stage1eastus/vhds"]);
 }
 
-/// The same of a store that can be looked at, and refuses: what could be deleted is counted.
+/// A store that can be listed but rejects deletions does not prevent the collection of others. What could be deleted is
+/// counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn denied_store_does_not_block_collection() {
     let fleet = InProcessFleet::new();
@@ -209,8 +211,8 @@ async fn denied_store_does_not_block_collection() {
     );
 }
 
-/// Uploading a version again gives its store back what it lacks, and says how much; where nothing is missing, nothing but a
-/// list is asked for.
+/// Uploading a version again adds the missing chunks to its store, and reports how many bytes. If no chunk is missing,
+/// the upload only lists the store.
 #[tokio::test]
 async fn repeated_upload_repairs_store() {
     let fleet = InProcessFleet::new();
@@ -232,8 +234,8 @@ async fn repeated_upload_repairs_store() {
     assert_eq!(of_blobs, [(&"BlobStore.ensure_container", &1), (&"BlobStore.get", &1), (&"BlobStore.list", &1)]);
 }
 
-/// A chunk with other bytes than it should have fails the job. Verification takes it away, the upload sends it again, and the
-/// retry finds it.
+/// A chunk with wrong content fails the job. Verification removes it, the upload sends it again, and the retry
+/// succeeds.
 #[tokio::test(flavor = "multi_thread")]
 async fn corrupt_source_chunk_can_be_replaced() {
     let fleet = InProcessFleet::new();
@@ -252,7 +254,7 @@ async fn corrupt_source_chunk_can_be_replaced() {
     assert!(fleet.retry_and_run(&job).await > 0);
 }
 
-/// Truncated chunks of a region's store count as missing for the next job, which puts whole ones in their place.
+/// Truncated chunks in a region's store count as missing for the next job, which replaces them.
 #[tokio::test(flavor = "multi_thread")]
 async fn replicate_replaces_chunks_of_wrong_length() {
     let fleet = InProcessFleet::new();
@@ -268,8 +270,8 @@ async fn replicate_replaces_chunks_of_wrong_length() {
     assert_eq!(fleet.chunks("stage1eastus", "vhds"), before);
 }
 
-/// Images could not be made, and somebody removed the VHDs before they were tried again: the next retry copies them anew.
-/// Where it was a clean-up, which the job knows of, the first one does.
+/// Images could not be created, and the VHDs were deleted before the retry. The first retry fails, and the second one
+/// assembles the VHDs again. If the job's row records a clean-up by goldfleet, the first retry already assembles them.
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_staged_vhd_is_assembled_again() {
     let copies = RetryFilter { phase: Some("copy".parse().unwrap()), ..RetryFilter::default() };
@@ -277,7 +279,7 @@ async fn missing_staged_vhd_is_assembled_again() {
         [(RetryFilter::default(), false), (copies.clone(), false), (RetryFilter::default(), true), (copies, true)]
     {
         let fleet = InProcessFleet::new();
-        // When the plan looks at them, nothing is in the way yet.
+        // At planning time, there is no obstacle yet.
         let job = fleet.plan_job("1").await;
         fleet.block_path("subscriptions");
         let control = fleet.control_with_own_ports();
@@ -314,7 +316,7 @@ async fn missing_staged_vhd_is_assembled_again() {
     }
 }
 
-/// What can't be read any more was taken away by somebody, who is to be told of.
+/// If the file is truncated during the upload, the operator gets an error.
 #[tokio::test(flavor = "multi_thread")]
 async fn file_truncated_during_upload_is_detected() {
     let fleet = InProcessFleet::new();

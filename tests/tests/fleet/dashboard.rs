@@ -1,5 +1,5 @@
-//! The dashboard as programs meet it: its JSON, its events, and whom it turns away. The page itself is tested in a
-//! browser, see `tests/browser`.
+//! The dashboard for programs: its JSON, its events, and its access control. The page itself is tested in a browser,
+//! see `tests/browser`.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ struct Served {
 
 /// Serves the dashboard of a fleet.
 async fn dashboard(fleet: &InProcessFleet, listen: &str, with_token: bool) -> Served {
-    // The client wants one even where nothing is encrypted; another test may have been first.
+    // The client needs a provider even without encryption. Another test may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let token_file = fleet.golden().with_file_name("token");
     std::fs::write(&token_file, format!("{TOKEN}\n")).unwrap();
@@ -62,7 +62,7 @@ async fn json(answer: reqwest::Response) -> Value {
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
 }
 
-/// A fleet with a version uploaded, a job asked for, and one target whose account can't be used.
+/// A fleet with an uploaded version, a requested job, and one target whose account is unusable.
 async fn asked() -> (InProcessFleet, JobId) {
     let fleet = InProcessFleet::new();
     fleet.upload(&fleet.ports, "1").await.unwrap();

@@ -1,5 +1,4 @@
-//! What a job takes for its own: which images that are there, which job that is under way, and what it leaves behind when it
-//! is cancelled while it is planned.
+//! Fan-out: which existing images and open jobs count, and what remains when a job is cancelled during planning.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
@@ -29,25 +28,25 @@ use goldfleet_tests::process_fixture::{SOURCE, golden, targets};
 const WEST: &str = "region=westeurope";
 const EAST: &str = "region=eastus";
 
-/// A fleet whose managed images are named so, with these targets.
+/// A fleet with this name template for managed images, and these targets.
 fn fleet(name: &str, targets: &str) -> InProcessFleet {
     let toml = format!("{SOURCE}\n[images]\nname = \"{name}\"\n[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n");
     InProcessFleet::with(&toml, targets, &golden())
 }
 
-/// Uploads the golden VHD, as a version of this image.
+/// Uploads the golden VHD as a version of this image.
 async fn sent(fleet: &InProcessFleet, image: &str, version: &str) {
     fleet.upload_as(&fleet.ports, image, version, &|_| {}).await.unwrap();
 }
 
-/// Asks for a version at the targets that are selected; at all, where nothing is said.
+/// Requests a version at the selected targets. At all targets if the selection is empty.
 async fn asked(fleet: &InProcessFleet, image: &str, version: &str, selection: &[&str]) -> RequestResult {
     let selection: Vec<_> = selection.iter().map(|text| text.parse().unwrap()).collect();
     let control = fleet.control_with_own_ports();
     request_job(&control, &image.parse().unwrap(), &version.parse().unwrap(), &selection, false).await.unwrap()
 }
 
-/// Asks, and runs the job to its end.
+/// Requests a version, and runs the job to its end.
 async fn done(fleet: &InProcessFleet, image: &str, version: &str, selection: &[&str]) -> Status {
     let job = asked(fleet, image, version, selection).await.job.id;
     fleet.run(&fleet.ports, 1, &job).await
@@ -57,8 +56,8 @@ fn failed_with(status: &Status) -> Vec<&str> {
     status.failures.iter().map(|failure| failure.code.as_str()).collect()
 }
 
-/// A name without the region is one image for two targets of a resource group: whichever comes second is told, and what
-/// the first has is left alone, of the same content or another.
+/// A name without the region gives two targets of a resource group the same image. The second target is rejected, and
+/// the image of the first is not changed, whether or not the content is the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn image_in_other_region_does_not_count() {
     let fleet = fleet("{image}-{version}", &targets(1, &["westeurope", "eastus"]));
@@ -77,15 +76,15 @@ async fn image_in_other_region_does_not_count() {
     assert_eq!((other.state, failed_with(&other)), (ReportedState::Failed, vec!["image-region-change"]), "{other:#?}");
     assert_eq!(fleet.images(), first);
 
-    // The same version, made again, takes the place of what it was before.
+    // The same version, uploaded again with other content, replaces the previous one.
     let again = done(&fleet, "golden", "1", &[WEST]).await;
     assert_eq!(again.state, ReportedState::Succeeded, "{again:#?}");
     let digest = |image: &serde_json::Value| image["tags"]["goldfleet-digest"].clone();
     assert_eq!(fleet.images().values().map(digest).collect::<Vec<_>>(), [again.digest.as_str()]);
 }
 
-/// Two golden images whose managed images would have one name, be it only as Resource Manager compares names: the second is
-/// refused, and the first one's image stays.
+/// Two golden images have the same name of managed images, by Resource Manager's comparison. The second is rejected,
+/// and the image of the first is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn image_of_other_golden_image_is_not_changed() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
@@ -103,7 +102,7 @@ async fn image_of_other_golden_image_is_not_changed() {
 
 type Before = dyn Fn(&ManagedImageId) -> BoxFuture<'static, PortResult<()>> + Send + Sync;
 
-/// An image plane that does something before it answers what is there.
+/// An image service that runs code before it answers.
 struct Watched {
     plane: Arc<dyn ImageService>,
     before: Box<Before>,
@@ -141,7 +140,7 @@ fn watched(
     Ports { images, ..ports.clone() }
 }
 
-/// A target that nobody may look at fails by itself, with its reason; the others get their image.
+/// A target that must not be read fails with its reason, and the others get their image.
 #[tokio::test(flavor = "multi_thread")]
 async fn unreadable_target_fails_alone() {
     let fleet = fleet("{image}-{version}-{region}", &targets(3, &["westeurope"]));
@@ -163,7 +162,7 @@ async fn unreadable_target_fails_alone() {
     );
 }
 
-/// Who asks again while a job is under way gets that job; but only where it does all that is asked for now.
+/// A repeated request returns the open job, but only if that job covers everything that is requested now.
 #[tokio::test(flavor = "multi_thread")]
 async fn added_target_gets_new_job() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
@@ -186,7 +185,7 @@ async fn added_target_gets_new_job() {
     assert_eq!((status.phases.of_kind("image").skipped, fleet.images().len()), (1, 2), "{status:#?}");
 }
 
-/// A job that is cancelled while it is planned begins nothing, whether or not rows were written before.
+/// A job that is cancelled during planning starts nothing, whether or not rows were written before.
 #[tokio::test(flavor = "multi_thread")]
 async fn job_cancelled_during_planning_starts_nothing() {
     let nothing_begins = async |control: &ControlContext, job: &JobId| {
@@ -202,7 +201,7 @@ async fn job_cancelled_during_planning_starts_nothing() {
     sent(&fleet, "golden", "1").await;
     let operator = fleet.control_with_own_ports();
 
-    // While the plan is made.
+    // The cancellation happens while the plan is made.
     let job = asked(&fleet, "golden", "1", &[]).await.job.id;
     let (control, id, once) = (operator.clone(), job.clone(), AtomicBool::new(true));
     let ports = watched(&fleet.ports, move |_| {
@@ -212,7 +211,7 @@ async fn job_cancelled_during_planning_starts_nothing() {
     fan_out(&fleet.control_with(ports), &job).await.unwrap();
     assert_eq!(nothing_begins(&operator, &job).await, 0);
 
-    // After rows were written, by a dispatcher that then failed.
+    // The cancellation happens after a dispatcher has written rows and failed.
     let job = asked(&fleet, "golden", "1", &[]).await.job.id;
     let faults = Faults::failing_at("JobTable.insert_operations", 0, LostPart::Answer);
     fan_out(&fleet.control_with(with_faults(&fleet.ports, &faults)), &job).await.unwrap_err();
@@ -221,8 +220,8 @@ async fn job_cancelled_during_planning_starts_nothing() {
     assert!(nothing_begins(&operator, &job).await > 0);
 }
 
-/// A job that can't be planned any more, when an earlier try has come as far as the queues: what that began stops, and as some
-/// of its targets may be missing there, it is asked for anew rather than tried again.
+/// A job can no longer be planned, but an earlier attempt has already sent messages. The operations that they started
+/// are stopped. Some targets may be missing in the job, so it must be requested again instead of retried.
 #[tokio::test(flavor = "multi_thread")]
 async fn rejected_job_leaves_no_work() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
@@ -246,8 +245,8 @@ async fn rejected_job_leaves_no_work() {
     assert_eq!((again.state, again.phases.of_kind("image").succeeded), (ReportedState::Succeeded, 2), "{again:#?}");
 }
 
-/// A dispatcher that is interrupted before the job's row has the plan has sent no message, so nothing begins. The next attempt
-/// replaces its rows, and the job has one plan only.
+/// A dispatcher that is interrupted before the job's row has the plan has sent no message, so nothing starts. The next
+/// attempt replaces its rows, and the job has only one plan.
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupted_planning_starts_nothing_and_is_replaced() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
@@ -263,7 +262,7 @@ async fn interrupted_planning_starts_nothing_and_is_replaced() {
     for queue in [QueueName::Seed, QueueName::Copy, QueueName::Image] {
         assert_eq!(control.ports.queue.depth(queue).await.unwrap(), 0, "{queue}");
     }
-    // A target less: the second plan has fewer rows than the first.
+    // One target fewer: the second plan has fewer rows than the first.
     let file = std::fs::read_to_string(&fleet.config.targets.file).unwrap();
     std::fs::write(&fleet.config.targets.file, file.replacen("[[target]]", "[[target]]\nenabled = false", 1)).unwrap();
     fan_out(&control, &job).await.unwrap();
@@ -271,7 +270,7 @@ async fn interrupted_planning_starts_nothing_and_is_replaced() {
     assert_eq!((row.state, row.plan, row.announced), (JobState::Running, 2, true));
     assert_eq!(row.operations, Some(plans().await.len() as u64));
     assert!(plans().await.iter().all(|plan| *plan == 2), "{:?}", plans().await);
-    // The first dispatcher wakes up and goes on: it cannot write into the newer plan.
+    // The first dispatcher continues: it cannot write into the newer plan.
     let stale = control.ports.table.operations(&job).await.unwrap().remove(0).value;
     let stale = goldfleet_model::operation::Operation { plan: 1, ..stale };
     assert!(control.ports.table.insert_operations(&[stale]).await.is_err());
@@ -297,14 +296,14 @@ async fn messages_of_a_planned_job_are_sent_after_an_interruption() {
     assert_eq!(fleet.status(&job).await.state, ReportedState::Succeeded);
 }
 
-/// A control context whose planning attempt is interrupted right before the job's row gets the plan.
+/// A control context whose planning attempt is interrupted directly before the job's row gets the plan.
 fn interrupted_before_plan(fleet: &InProcessFleet) -> ControlContext {
     // The first commit takes the number of the attempt.
     let faults = Faults::failing_at("JobTable.commit_job", 1, LostPart::Request);
     fleet.control_with(with_faults(&fleet.ports, &faults))
 }
 
-/// As 'goldfleet cancel' does it: where no operation is there, the job has ended at once.
+/// Cancels a job like 'goldfleet cancel'. Without operations, the job ends at once.
 async fn cancelled(control: &ControlContext, id: &JobId) -> PortResult<()> {
     cancel(control, id).await.unwrap();
     reconcile_job_by_id(control, id).await.unwrap();

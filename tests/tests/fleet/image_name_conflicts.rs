@@ -1,4 +1,4 @@
-//! Jobs that make a managed image of one name: at the same moment, or the older one once more after the newer.
+//! Jobs that create managed images with the same name: concurrently, or the older job again after the newer one.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -29,14 +29,14 @@ fn codes(status: &Status) -> BTreeSet<&str> {
     status.failures.iter().map(|group| group.code.as_str()).collect()
 }
 
-/// The digests that the managed images' tags name.
+/// The digests in the tags of the managed images.
 fn digests(fleet: &InProcessFleet) -> Vec<String> {
     let digest = |image: serde_json::Value| image["tags"]["goldfleet-digest"].as_str().unwrap().to_owned();
     fleet.images().into_values().map(digest).collect()
 }
 
-/// Two golden images whose managed images have one name. Both jobs have seen that it is free; whichever puts its image first, or
-/// gets its answer late, one has the image and the other is told why not.
+/// Two golden images have the same name of managed images, and both jobs have seen that the name is free. In any order
+/// of their requests and responses, one job gets the image, and the other gets an error with the reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_puts_of_one_name_have_one_winner() {
     for late in [false, true] {
@@ -67,8 +67,9 @@ async fn concurrent_puts_of_one_name_have_one_winner() {
     }
 }
 
-/// A version is uploaded anew with other content, and its image made, after the image of the old content could not be made. Trying
-/// the old job again neither makes an image of the new VHD in the old one's name, nor removes the new one.
+/// A version is uploaded again with other content, and its image is created, after the image of the old content could
+/// not be created. Retrying the old job neither creates an image of the new VHD under the old job's name nor deletes
+/// the new VHD.
 #[tokio::test(flavor = "multi_thread")]
 async fn old_job_does_not_adopt_new_vhd() {
     let fleet = fleet();
@@ -93,7 +94,7 @@ async fn old_job_does_not_adopt_new_vhd() {
     assert_eq!(fleet.images(), images);
 }
 
-/// Two jobs of one image version never work on the same target at once: not by a retry either.
+/// Two jobs of one image version must not work on the same target at the same time, not even after a retry.
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_is_rejected_if_newer_job_is_open() {
     let fleet = InProcessFleet::new();

@@ -1,4 +1,4 @@
-//! How jobs end: as their operations are, after their clean-up, and whatever becomes of other jobs.
+//! How jobs end: by the states of their operations, after their clean-up, and independently of other jobs.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
@@ -33,14 +33,15 @@ async fn state(control: &ControlContext, job: &JobId) -> JobState {
     control.job(job).await.unwrap().value.state
 }
 
-/// A reconciler pass has read that all operations have ended; a retry makes some ready before the reconciler pass writes that.
+/// A reconciler pass has read that all operations have ended. A retry makes some of them ready before the pass ends the
+/// job. The job stays open.
 #[tokio::test(flavor = "multi_thread")]
 async fn stale_rows_do_not_end_retried_job() {
     let fleet = InProcessFleet::new();
     let (job, status) = fleet.roll_out_with_one_failure().await;
     assert_eq!(status.state, ReportedState::Failed);
 
-    // As it was between the end of its last operation and the reconciler pass after that.
+    // The state between the end of the last operation and the next reconciler pass.
     let control = fleet.control_with_own_ports();
     control.apply_event(&job, JobEvent::Retry, |_| {}).await.unwrap();
     let (retrying, id) = (control.clone(), job.clone());
@@ -54,7 +55,8 @@ async fn stale_rows_do_not_end_retried_job() {
     fleet.assert_all_done(&job).await;
 }
 
-/// A retry that dies before it has said that the job goes on leaves operations that nobody looks after, until the next.
+/// A retry that is interrupted before it reopens the job leaves operations that the reconciler ignores. The next retry
+/// continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupted_retry_is_resumed() {
     let fleet = InProcessFleet::new();
@@ -70,13 +72,13 @@ async fn interrupted_retry_is_resumed() {
     fleet.assert_all_done(&job).await;
 }
 
-/// Takes a job up again, from elsewhere.
+/// Retries a job from another process.
 fn taken_up_again(fleet: &InProcessFleet, job: &JobId) -> impl Future<Output = ()> + Send + 'static {
     let (control, job) = (fleet.control_with_own_ports(), job.clone());
     async move { assert_eq!(retry(&control, &job, &RetryFilter::default()).await.unwrap(), 2) }
 }
 
-/// Checks that everything of a job that was taken up again goes on, to its end.
+/// Asserts that all operations of a retried job continue, and that the job succeeds.
 async fn assert_goes_on(fleet: &InProcessFleet, job: &JobId) {
     let operations = fleet.ports.table.operations(job).await.unwrap();
     let stopped = operations.iter().filter(|row| row.value.state == OperationState::Cancelled).count();
@@ -85,8 +87,8 @@ async fn assert_goes_on(fleet: &InProcessFleet, job: &JobId) {
     fleet.assert_all_done(job).await;
 }
 
-/// A dispatcher with an old message sees that the job has failed, and is about to stop what may be left of it, when a retry
-/// takes it up again: before the dispatcher has read the operations, or after.
+/// A dispatcher with an old message sees that the job has failed, and is about to stop its remaining operations. A
+/// retry reopens the job before or after the dispatcher reads the operations. The dispatcher stops nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn late_dispatcher_does_not_cancel_retried_job() {
     for call in ["JobTable.job", "JobTable.operations"] {
@@ -99,8 +101,8 @@ async fn late_dispatcher_does_not_cancel_retried_job() {
     }
 }
 
-/// The same of a job that has operations which a retry need not change, as another one was cut short: when the dispatcher writes
-/// what it has read, that is no longer so.
+/// The job has operations that a retry need not change, because an earlier retry was interrupted. The retry writes them
+/// anyway, so that the write of a late dispatcher conflicts.
 #[tokio::test(flavor = "multi_thread")]
 async fn late_dispatcher_does_not_cancel_continuing_operations() {
     let fleet = InProcessFleet::new();
@@ -115,8 +117,8 @@ async fn late_dispatcher_does_not_cancel_continuing_operations() {
     assert_goes_on(&fleet, &job).await;
 }
 
-/// A dispatcher with another targets file can't plan a job. By the time it says so, another one has planned it, it has run and
-/// failed, and is taken up again.
+/// A dispatcher with another targets file cannot plan a job. Before it rejects the job, another dispatcher has planned
+/// it, and it has run, failed and been retried. The late rejection cancels nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn late_rejection_does_not_cancel_retried_job() {
     let fleet = Arc::new(InProcessFleet::new());
@@ -138,7 +140,7 @@ async fn late_rejection_does_not_cancel_retried_job() {
     assert_goes_on(&fleet, &job).await;
 }
 
-/// The clean-up comes before the job's end: where it fails for a reason that may pass, it is tried again.
+/// The clean-up runs before the job ends. If it fails with a transient error, it is retried.
 #[tokio::test(flavor = "multi_thread")]
 async fn staged_vhd_removal_is_retried() {
     let config = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n[cleanup]\nstaged = \"remove\"\n";
@@ -160,8 +162,8 @@ async fn staged_vhd_removal_is_retried() {
     }
 }
 
-/// A fleet whose job is about to end as succeeded, so long after its last operation, the job, and a control context that removes its staged VHDs first. Of them, the first that is
-/// removed lies in an account that never answers.
+/// A fleet whose job is about to end as succeeded, `long_ago` after its last operation; the job; and a control context
+/// that removes its staged VHDs first. The account of the first VHD never answers.
 async fn about_to_end(long_ago: Duration) -> (InProcessFleet, JobId, ControlContext, ManualClock, Arc<Faults>) {
     let fleet = InProcessFleet::new();
     let (job, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
@@ -179,8 +181,8 @@ async fn about_to_end(long_ago: Duration) -> (InProcessFleet, JobId, ControlCont
     (fleet, job, control, clock, mute)
 }
 
-/// Looks after a job whose staged VHDs can't all be removed, as an account says nothing. The look ends by the clock alone: after
-/// half a minute, and no sooner.
+/// Reconciles a job while an account does not answer the removal of a staged VHD. The pass ends by the clock only:
+/// after exactly 30 seconds.
 async fn look_with_a_mute_account(
     job: &JobId,
     control: &ControlContext,
@@ -198,8 +200,8 @@ async fn look_with_a_mute_account(
     look.await.unwrap()
 }
 
-/// An account that says nothing holds nobody up for longer than half a minute. The job stays open, and the next look removes what
-/// is left; ten minutes after the last operation it ends all the same.
+/// An account that does not answer delays a pass by at most 30 seconds. The job stays open, and the next pass removes
+/// the remaining VHDs. Ten minutes after the last operation, the job ends even if VHDs remain.
 #[tokio::test(flavor = "multi_thread")]
 async fn unresponsive_account_delays_reconcile_30_seconds() {
     let (fleet, job, control, clock, mute) = about_to_end(Duration::ZERO).await;
@@ -213,8 +215,8 @@ async fn unresponsive_account_delays_reconcile_30_seconds() {
     assert_eq!((status.state, status.staged_removed), (ReportedState::Succeeded, false));
 }
 
-/// Whoever waits for a fleet's job leaves its end, and with it the removal of its VHDs, to the fleet: it may have other rights, and
-/// another configuration.
+/// A command that waits for a job of a fleet leaves the end of the job, including the removal of its VHDs, to the
+/// fleet. The command may have other permissions and another configuration.
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_command_leaves_job_end_to_fleet() {
     let config = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n[cleanup]\nstaged = \"remove\"\n";
@@ -231,7 +233,7 @@ async fn waiting_command_leaves_job_end_to_fleet() {
     assert!(status.staged_removed, "{status:#?}");
 }
 
-/// A clean-up that somebody asks for is told too, until the job is taken up again and stages VHDs anew.
+/// The status reports a clean-up that an operator requested, until a retry of the job stages VHDs again.
 #[tokio::test(flavor = "multi_thread")]
 async fn staged_vhd_removal_is_reported() {
     let fleet = InProcessFleet::new();
@@ -243,7 +245,7 @@ async fn staged_vhd_removal_is_reported() {
     assert!(!fleet.status(&job).await.staged_removed);
 }
 
-/// One job whose rows can't be read keeps no other from its end.
+/// A job whose rows cannot be read does not prevent other jobs from ending.
 #[tokio::test(flavor = "multi_thread")]
 async fn failing_job_does_not_block_reconcile() {
     let fleet = InProcessFleet::new();
@@ -265,8 +267,8 @@ async fn failing_job_does_not_block_reconcile() {
     assert_eq!(reconcile_open_jobs(&control).await.unwrap(), 0);
 }
 
-/// Between the end of a job's last operation and the reconciler pass after that, its row says that it is running. It does nothing of
-/// what is asked for any more, and holds no version.
+/// Between the end of a job's last operation and the next reconciler pass, the job's row says that it is running. Such
+/// a job does not satisfy a new request, and does not block the deletion of its version.
 #[tokio::test(flavor = "multi_thread")]
 async fn job_with_all_operations_ended_is_not_open() {
     let fleet = InProcessFleet::new();
@@ -294,7 +296,7 @@ fn removing(fleet: &InProcessFleet) -> ControlContext {
     ControlContext { config: Arc::new(config), ..fleet.control_with_own_ports() }
 }
 
-/// The staged VHDs of one job may be those of another that still makes images of them.
+/// Staged VHDs of a job are kept while another job creates images from them.
 #[tokio::test(flavor = "multi_thread")]
 async fn staged_vhds_that_another_job_uses_stay() {
     let fleet = InProcessFleet::new();
@@ -317,7 +319,8 @@ async fn staged_vhds_that_another_job_uses_stay() {
     assert_eq!((remove().await, there()), (StagedOutcome::Removed, 0), "the other has ended");
 }
 
-/// Another fleet may stage the same version in the same container: its jobs are not in this table.
+/// Another fleet may stage the same version in the same container. Its jobs are not in this table, so its VHDs are
+/// kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn staged_vhds_of_another_fleet_stay() {
     let fleet = InProcessFleet::new();
@@ -331,7 +334,7 @@ async fn staged_vhds_of_another_fleet_stay() {
     assert!(fleet.cloud().join("stage1eastus/vhds/golden/1.vhd").exists());
 }
 
-/// An upload of a version that is there relies on its manifest to keep the chunks.
+/// An upload of an existing version relies on the manifest to keep the chunks, so the version cannot be deleted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_is_being_uploaded_is_not_given_up() {
     let fleet = InProcessFleet::new();

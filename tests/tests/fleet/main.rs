@@ -1,4 +1,4 @@
-//! A fleet in the process of the test, on the embedded adapters.
+//! Fleets in the process of the test, on the embedded adapters.
 
 mod added_kind;
 mod bounded_reads;

@@ -1,5 +1,5 @@
-//! `goldfleet plan` on a small fleet: its JSON, its picture, its refusals, and what it says once something lies in the
-//! stores. And a job along a deeper tree than two regions have by themselves.
+//! `goldfleet plan` on a small fleet: its JSON, its drawing, its errors, and its plans when stores already have chunks.
+//! Also a job with a deeper tree than two regions need.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fmt::Write as _;
@@ -16,12 +16,12 @@ use goldfleet_tests::fleet::InProcessFleet;
 use goldfleet_tests::regions::{self, MAX_STAR_SHARE, THIRTY};
 use serde_json::{Value, json};
 
-/// What `goldfleet plan` writes to standard output or says as its error, and its exit code.
+/// The standard output or the error message of `goldfleet plan`, and its exit code.
 fn plan(fleet: &InProcessFleet, version: &str, more: &[&str]) -> (u8, String) {
     told(fleet, "plan", version, more)
 }
 
-/// The same of any command for a version of the golden image.
+/// The same for any command on a version of the golden image.
 fn told(fleet: &InProcessFleet, command: &str, version: &str, more: &[&str]) -> (u8, String) {
     let config = fleet.golden().with_file_name("goldfleet.toml").display().to_string();
     let line = ["goldfleet", "--config", &config, command, "--image", "golden", "--version", version];
@@ -70,7 +70,7 @@ fn plan_formats_and_inventory() {
     let (code, refusal) = plan(&fleet, "1", &["--within", "1s"]);
     assert!(code == 2 && refusal.starts_with("no plan takes at most 1 s: the fastest takes"), "{refusal}");
 
-    // Once a job has filled the region's store, a next version is planned to move what changed and nothing else.
+    // After a job has filled the region's store, the next version is planned to move only what changed.
     let job = runtime.block_on(fleet.request("1"));
     let status = runtime.block_on(fleet.run(&fleet.ports, 2, &job));
     fleet.change_golden();
@@ -81,7 +81,7 @@ fn plan_formats_and_inventory() {
     assert_eq!(next["links"][0]["chunks"], 1);
 }
 
-/// Rates by which a relay pays, and by which an account feeds one reader only.
+/// Rates with which a relay is cheaper, and an account serves only one reader.
 const ODD_RATES: &str = r#"
     [geography]
     date = "never"
@@ -98,7 +98,7 @@ const ODD_RATES: &str = r#"
     other = { egress_gbit_per_second = 0.6 }
 "#;
 
-/// A fleet whose plans have a relay and several stores in a region, and are to take no longer than `within`.
+/// A fleet whose plans have a relay and several stores in a region, with `within` as the time limit of plans.
 fn relayed(within: &str) -> InProcessFleet {
     let mut fleet = InProcessFleet::new();
     let file = |name: &str| fleet.golden().with_file_name(name);
@@ -124,7 +124,7 @@ fn relayed(within: &str) -> InProcessFleet {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn job_uses_relay_and_several_stores() {
-    // Nothing is that fast: the job runs all the same.
+    // No plan is that fast, but the job runs.
     let fleet = relayed("1s");
     fleet.upload(&fleet.ports, "1").await.unwrap();
     let job = fleet.request("1").await;
@@ -148,20 +148,20 @@ async fn job_uses_relay_and_several_stores() {
             "stage3japaneast <- stage1japaneast",
         ]
     );
-    // Once to each region, the relay's included, and nothing more.
+    // Once to each region, including the relay's, and nothing else.
     let regions: Vec<&str> = status.wan_bytes.keys().map(String::as_str).collect();
     assert_eq!(regions, ["centralus", "eastus", "japaneast"]);
     let unique: u64 = fleet.chunks("goldsource", "golden").values().sum();
     assert!(status.wan_bytes.values().all(|bytes| *bytes == unique), "{:?} of {unique}", status.wan_bytes);
 }
 
-/// The stores that a job's tree fills, each with where from.
+/// The stores that a job's tree fills, each with its source.
 fn filled(tree: &Tree) -> Vec<(String, String)> {
     tree.seeds().map(|(store, from)| (store.to_string(), from[0].to_string())).collect()
 }
 
-/// A rehearsal goes by the plan that the job then makes: with relays, with several stores in a region, and without what
-/// stores hold already; and what crosses the WAN is what was planned.
+/// A rehearsal uses the plan that the job then uses: with relays, with several stores in a region, and without the
+/// chunks that stores already have. The bytes that cross the WAN are as planned.
 #[test]
 fn rehearsal_uses_job_plan() {
     let fleet = relayed("1h");

@@ -1,5 +1,5 @@
-//! `cleanup --history`: jobs that ended long ago go with all their rows, but for those that something relies on; wherever it is
-//! cut short, the next time brings it to its end.
+//! `cleanup --history`: jobs that ended long ago are removed with all their rows, except those that are still needed.
+//! After an interruption at any point, the next run completes the removal.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use jiff::Timestamp;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A control context of these ports, 40 days later.
+/// A control context with these ports, 40 days later.
 fn later(fleet: &InProcessFleet, ports: &Ports) -> ControlContext {
     let clock = ManualClock::at(after(Timestamp::now(), DAY * 40));
     fleet.control_with(Ports { clock: Arc::new(clock), ..ports.clone() })
@@ -34,7 +34,7 @@ async fn remove_old_jobs(control: &ControlContext) -> RetentionReport {
     retention::remove_old_jobs(control, DAY * 30).await.unwrap()
 }
 
-/// Two jobs that have ended, of two versions; the staged VHDs of the first are removed.
+/// Two ended jobs of two versions. The staged VHDs of the first are removed.
 async fn two_jobs(fleet: &InProcessFleet) -> [JobId; 2] {
     let (first, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
     cleanup_job(&fleet.control_with_own_ports(), &first).await.unwrap();
@@ -70,12 +70,12 @@ async fn old_jobs_are_removed_and_newest_kept() {
     assert_eq!(control.job_or_newest(None).await.unwrap().value.id, second);
     assert_eq!(fleet.ports.table.events(&second, None).await.unwrap().len(), events);
     fleet.assert_all_done(&second).await;
-    // What is there is found out by looking, not from rows.
+    // Existing images are found by inspection, not from rows.
     let (third, status) = fleet.request_and_run(&fleet.ports, "1", 1).await;
     assert_eq!(status.phases.of_kind("image").skipped, 4, "{third}: {status:#?}");
 }
 
-/// Nobody else would know of the VHDs.
+/// No other row names the VHDs.
 #[tokio::test(flavor = "multi_thread")]
 async fn job_is_kept_until_staged_vhds_are_removed() {
     let fleet = InProcessFleet::new();
@@ -85,14 +85,15 @@ async fn job_is_kept_until_staged_vhds_are_removed() {
     fleet.change_golden();
     fleet.roll_out(&fleet.ports, "2", 1).await;
     let control = later(&fleet, &fleet.ports);
-    // The second had nothing to do, and staged nothing.
+    // The second job had nothing to do, and staged nothing.
     let expected = RetentionReport { removed: vec![again], staged: vec![first.clone()], ..RetentionReport::default() };
     assert_eq!(remove_old_jobs(&control).await, expected);
     assert_eq!(cleanup_job(&control, &first).await.unwrap().vhds, 4);
     assert_eq!(remove_old_jobs(&control).await.removed, [first]);
 }
 
-/// Of the jobs that alone name a store the newest stays, so that its chunks can be collected; and a job that has not ended.
+/// Of the jobs that are the only ones to name a store, the newest is kept, so that the store's chunks can be collected.
+/// An open job is kept too.
 #[tokio::test(flavor = "multi_thread")]
 async fn job_is_kept_if_only_reference_to_store() {
     let fleet = InProcessFleet::new();
@@ -118,8 +119,8 @@ async fn job_is_kept_if_only_reference_to_store() {
     assert!(fleet.ports.table.job(&open.id).await.unwrap().is_some());
 }
 
-/// A job that was never planned names no store. Where it is the newest, the source store is known by an older one, and by the
-/// configuration: but another configuration need not name it.
+/// A job that was never planned names no store. If it is the newest, the source store is known from an older job and
+/// from the configuration, but another configuration need not name it. The older job is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_job_of_a_source_store_stays() {
     let fleet = InProcessFleet::new();
@@ -133,7 +134,7 @@ async fn the_newest_job_of_a_source_store_stays() {
     assert_eq!(remove_old_jobs(&later(&fleet, &fleet.ports)).await, expected);
 }
 
-/// Each call is lost, before its effect and after it: the next time removes what is left.
+/// Each call is lost, before and after its effect. The next run removes the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupted_removal_is_resumed() {
     let calls = ["JobTable.jobs", "JobTable.commit_job", "JobTable.remove_job"];
@@ -142,7 +143,7 @@ async fn interrupted_removal_is_resumed() {
         let [first, second] = two_jobs(&fleet).await;
         let faults = Faults::failing_at(call, 0, lost);
         retention::remove_old_jobs(&later(&fleet, &with_faults(&fleet.ports, &faults)), DAY * 30).await.unwrap_err();
-        // However young it is taken for by then: it was decided.
+        // A started removal continues even if the job is not old enough for the new limit.
         retention::remove_old_jobs(&fleet.control_with_own_ports(), DAY * 3000).await.unwrap();
         let begun = (call, lost) == ("JobTable.commit_job", LostPart::Answer) || call == "JobTable.remove_job";
         assert_eq!(fleet.ports.table.job(&first).await.unwrap().is_none(), begun, "{call} {lost:?}");
@@ -152,7 +153,7 @@ async fn interrupted_removal_is_resumed() {
     }
 }
 
-/// A fleet with an old job that failed in part and whose staged VHDs are gone, and a newer one.
+/// A fleet with an old job that failed in part and whose staged VHDs are removed, and with a newer job.
 async fn with_an_old_failure() -> (InProcessFleet, JobId) {
     let fleet = InProcessFleet::new();
     let (failed, _) = fleet.roll_out_with_one_failure().await;

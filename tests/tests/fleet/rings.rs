@@ -1,5 +1,5 @@
-//! Rings, in one process and with the real program: one after the other, stopped by a failure, and where an operator wants
-//! it, only after approval.
+//! Rings, in one process and with real programs: one after the other, stopped by a failure, and started by an approval
+//! if it is required.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::io::{BufRead as _, BufReader};
@@ -16,7 +16,7 @@ use goldfleet_tests::fleet::InProcessFleet;
 use goldfleet_tests::process_fixture::{Process, ProcessFixture, SOURCE, golden, targets};
 use serde_json::Value;
 
-/// The next ring begins when the one before has all its images; stores are filled meanwhile.
+/// A ring starts when all images of the previous one exist. Stores are filled before that.
 #[tokio::test(flavor = "multi_thread")]
 async fn rings_run_in_order() {
     let fleet = InProcessFleet::new();
@@ -38,7 +38,7 @@ async fn rings_run_in_order() {
     assert!(first_ring_done.unwrap() <= second_ring_begun.unwrap(), "{events:#?}");
 }
 
-/// A ring that fails keeps the later ones from beginning, and a retry takes all of them to the end.
+/// A failed ring prevents later rings from starting. A retry completes all of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_ring_blocks_later_rings() {
     let fleet = InProcessFleet::new();
@@ -63,7 +63,7 @@ async fn failed_ring_blocks_later_rings() {
     assert_eq!(fleet.retry_and_run(&job).await, 6);
 }
 
-/// The region that the group of an operation is called by.
+/// The region in the name of an operation's group.
 fn region(id: &OperationId) -> String {
     id.group().as_str().split('-').next().unwrap_or_default().to_owned()
 }
@@ -93,8 +93,8 @@ async fn second_ring(fleet: &InProcessFleet, job: &JobId) -> Vec<OperationState>
     copies.filter(|copy| copy.place.region.as_str() == "eastus").map(|copy| copy.state).collect()
 }
 
-/// A ring that needs approval begins when it is given, whatever of the approval's own calls is lost; and not by a
-/// cancellation and a retry either.
+/// A ring that needs approval starts when the approval is given, even if any call of the approval is lost. A
+/// cancellation and a retry do not start it.
 #[tokio::test(flavor = "multi_thread")]
 async fn ring_waits_for_approval() {
     let fleet = InProcessFleet::new();
@@ -107,7 +107,7 @@ async fn ring_waits_for_approval() {
 
     let cancelled = async {
         assert_eq!(until_it_waits(&fleet, &job).await, 1);
-        // Long enough for several reconciler passes, of which none may begin it.
+        // Long enough for several reconciler passes. None of them may start the ring.
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(second_ring(&fleet, &job).await, [OperationState::Waiting; 2]);
         let seeds = fleet.status(&job).await.phases.of_kind("seed");
@@ -141,7 +141,7 @@ async fn ring_waits_for_approval() {
     assert!(done.contains("is succeeded"), "{done}");
 }
 
-/// A ring that has its images from an earlier job is no reason for the next to begin by itself.
+/// If a ring already has its images from an earlier job, the next ring still needs approval.
 #[tokio::test(flavor = "multi_thread")]
 async fn existing_first_ring_does_not_approve_next() {
     let fleet = InProcessFleet::new();
@@ -168,7 +168,7 @@ const CONFIG: &str = r#"
     sweep = "50ms"
 "#;
 
-/// A fleet of processes with one target in each of two rings, and version 1 uploaded.
+/// A fleet of processes with one target in each of two rings, and with version 1 uploaded.
 fn two_rings() -> ProcessFixture {
     let targets = targets(1, &["westeurope", "eastus"]);
     let targets = targets.replace("region = \"eastus\"", "region = \"eastus\"\nring = 1");
@@ -184,7 +184,7 @@ fn said(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
-/// The newest job's status once a ring of it waits for approval.
+/// Waits until a ring of the newest job waits for approval. Returns the status.
 fn until_asked(fixture: &ProcessFixture) -> Value {
     fixture.wait_until("a ring that waits", |status| status["approvals"]["waits"].is_u64())
 }
@@ -202,7 +202,7 @@ fn approve_command_releases_ring() {
     assert!(code == Some(0) && text.contains(&hint), "{text}");
     let (_, text) = said(&fixture.run(&["jobs"]));
     assert!(text.contains("running (approve ring 1)"), "{text}");
-    // The command that waits prints it too.
+    // The waiting command prints it too.
     let lines = BufReader::new(waiting.0.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.take_while(|line| !line.contains(&hint)).count() < 100);
 
@@ -234,7 +234,7 @@ fn approve_errors() {
     let (code, text) = said(&fixture.run(&[&DISPATCH[..], &["--approve"]].concat()));
     assert!(code == Some(2) && text.contains("without approvals between its rings"), "{text}");
     fixture.succeed(&["cancel", "--yes"]);
-    // The configuration can want it of every job.
+    // The configuration can require approval for every job.
     let config = CONFIG.replace("[dispatch]", "[dispatch]\n    approve = true");
     std::fs::write(fixture.path("goldfleet.toml"), format!("{SOURCE}{config}")).unwrap();
     fixture.succeed(&fixture.upload(&[]));

@@ -1,5 +1,5 @@
-//! The fleet under faults, in one process: every call lost once, every step repeated, targets that fail, jobs that are
-//! cancelled and tried again.
+//! The fleet under faults, in one process: every call is lost once, every step is repeated, targets fail, and jobs are
+//! cancelled and retried.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ async fn fleet_succeeds_without_faults() {
     assert_eq!(status.wan_bytes.values().sum::<u64>(), uploaded.counts.bytes_data, "once over the WAN");
 }
 
-/// Every call that the fleet makes is lost once, before its effect and after it, at its first and at a later time. The
-/// end is always the same.
+/// Every call of the fleet is lost once, before and after its effect, at its first and at a later occurrence. The
+/// result is always the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn fleet_survives_each_lost_call() {
     let counted = Faults::counting();
@@ -33,7 +33,7 @@ async fn fleet_survives_each_lost_call() {
     let ports = with_faults(&fleet.ports, &counted);
     fleet.roll_out(&ports, "1", 1).await;
 
-    // Calls that belong to looking after the queues are made for as long as the fleet runs: their first is enough.
+    // Calls of the queue maintenance are made as long as the fleet runs. Testing their first occurrence is sufficient.
     let mut cases = Vec::new();
     for (name, count) in counted.calls() {
         let mut times = vec![0];
@@ -52,16 +52,16 @@ async fn fleet_survives_each_lost_call() {
             missed += usize::from(!run.await.unwrap());
         }
     }
-    // How often some calls are made depends on timing; that hardly any was never made is what counts.
+    // The number of some calls depends on timing. Almost all faults must have happened.
     assert!(missed * 5 <= cases.len(), "{missed} of {} faults were never met", cases.len());
 }
 
-/// Runs a fleet in which one call is lost. Returns whether it was made.
+/// Runs a fleet in which one call is lost. Returns whether the call was made.
 async fn survives(name: &'static str, nth: usize, lost: LostPart) -> bool {
     let fleet = InProcessFleet::new();
     let faults = Faults::failing_at(name, nth, lost);
     let ports = with_faults(&fleet.ports, &faults);
-    // An operator whose command fails says it again.
+    // An operator repeats a failed command.
     let mut uploaded = fleet.upload(&ports, "1").await;
     if uploaded.is_err() {
         uploaded = fleet.upload(&ports, "1").await;
@@ -72,7 +72,7 @@ async fn survives(name: &'static str, nth: usize, lost: LostPart) -> bool {
     faults.was_hit()
 }
 
-/// Every operation is claimed and done a second time, as if its end had never been written.
+/// Every operation is claimed and performed a second time, as if its end had not been recorded.
 #[tokio::test(flavor = "multi_thread")]
 async fn repeated_steps_are_idempotent() {
     let fleet = InProcessFleet::new();
@@ -104,7 +104,7 @@ async fn repeated_steps_are_idempotent() {
     );
 }
 
-/// Three workers, and each message three times.
+/// With three workers and three copies of each message, each operation runs once.
 #[tokio::test(flavor = "multi_thread")]
 async fn operation_runs_on_one_worker() {
     let fleet = InProcessFleet::new();
@@ -119,7 +119,8 @@ async fn operation_runs_on_one_worker() {
     fleet.assert_all_done(&job).await;
 }
 
-/// One target's account can't be used: the others are done, it says why, and a retry does only what is missing.
+/// The account of one target is unusable. The other targets succeed, the failure has a reason, and a retry runs only
+/// what is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_target_is_retried_alone() {
     let fleet = InProcessFleet::new();
@@ -132,7 +133,7 @@ async fn failed_target_is_retried_alone() {
     assert_eq!(fleet.retry_and_run(&job).await, 2);
 }
 
-/// What has not begun never does, and a retry takes the job to its end all the same.
+/// Operations that have not started are cancelled, and a retry completes the job.
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelled_job_stops_and_can_be_retried() {
     let fleet = InProcessFleet::new();
@@ -145,8 +146,8 @@ async fn cancelled_job_stops_and_can_be_retried() {
     assert_eq!(fleet.retry_and_run(&job).await, 9);
 }
 
-/// The next version sends and moves its difference; the same version again has nothing to do; other content under the same
-/// version is refused.
+/// The next version uploads and moves only the changed chunks. The same version again has nothing to do. Other content
+/// under the same version is rejected.
 #[tokio::test(flavor = "multi_thread")]
 async fn refresh_moves_only_changed_chunks() {
     let fleet = InProcessFleet::new();
@@ -176,12 +177,13 @@ async fn refresh_moves_only_changed_chunks() {
     fleet.assert_all_done(&job).await;
 }
 
-/// A flipped bit in a region's store is seen before it is written anywhere; the chunk comes from the source instead.
+/// A flipped bit in a region's store is detected before the data is written. The chunk comes from the source store
+/// instead.
 #[tokio::test(flavor = "multi_thread")]
 async fn corrupt_chunk_is_not_copied() {
     let fleet = InProcessFleet::new();
     fleet.upload(&fleet.ports, "1").await.unwrap();
-    // The region's store is filled by a job for one of its targets, then damaged.
+    // A job for one target fills the region's store, which is then damaged.
     let (job, _) = fleet.request_and_run(&fleet.ports, "1", 1).await;
     for chunk in fleet.chunks("stage1eastus", "vhds").keys() {
         flip(chunk, 100);
@@ -192,7 +194,7 @@ async fn corrupt_chunk_is_not_copied() {
     fleet.assert_all_done(&job).await;
 }
 
-/// Chunks of a version that was given up go, those that another names stay.
+/// Chunks of a deleted version are collected, except those to which another version refers.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_unreferenced_chunks_are_collected() {
     let fleet = InProcessFleet::new();
@@ -216,12 +218,12 @@ async fn only_unreferenced_chunks_are_collected() {
     fleet.assert_all_done(&job).await;
 }
 
-/// A worker that was paused past its lease writes neither to the row nor to the VHD of its successor.
+/// A worker that was paused until its lease expired writes neither to the row nor to the VHD of its successor.
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_lease_is_reclaimed() {
     let fleet = InProcessFleet::new();
     let job = fleet.plan_job("1").await;
-    // A worker that claims everything it can, and is never heard of again.
+    // A worker that claims everything it can, and then disappears.
     for row in fleet.ports.table.operations(&job).await.unwrap() {
         let lease = goldfleet_model::operation::Lease {
             token: uuid::Uuid::new_v4(),
@@ -240,14 +242,14 @@ async fn expired_lease_is_reclaimed() {
     assert_eq!(events.iter().filter(|event| event.what == "expire").count(), 5, "one seed and four copies");
 }
 
-/// Where a staging account still has an earlier version, only what differs is written, and what became zero is cleared.
+/// If a staging account still has an earlier version, only what differs is written, and what became zero is cleared.
 #[tokio::test(flavor = "multi_thread")]
 async fn refresh_clones_previous_version() {
     let fleet = InProcessFleet::new();
     let ports = fleet.ports.clone();
     fleet.roll_out(&ports, "1", 2).await;
-    // Other data in one chunk, no data any more in another, data where there was none: and an id of its own, as every
-    // tool gives a VHD.
+    // Other data in one chunk, no data in another, data where there was none, and a new unique id, as image tools write
+    // it.
     fleet.rebuild_golden();
     let (second, status) = fleet.roll_out(&ports, "2", 2).await;
     fleet.assert_all_done(&second).await;
@@ -255,7 +257,7 @@ async fn refresh_clones_previous_version() {
     assert!(moved > 0 && moved + 4 * (256 << 10) <= total, "{moved} of {total} bytes were written");
 }
 
-/// The same when every call is lost once, and workers disappear in the middle.
+/// The same result when every call is lost once, and workers disappear.
 #[tokio::test(flavor = "multi_thread")]
 async fn refresh_survives_faults() {
     let counted = Faults::counting();

@@ -1,5 +1,5 @@
-//! Whose a staged VHD is, and what of it is in place: under workers that are killed, paused and taken over, and VHDs that are
-//! removed and made again under them.
+//! The ownership and the progress of a staged VHD, when workers are killed, paused and replaced, and when VHDs are
+//! deleted and created again.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use goldfleet_worker::context::WorkerContext;
 use goldfleet_worker::settings::WorkerSettings;
 use tokio_util::sync::CancellationToken;
 
-/// How long anything here may take before something must be wrong.
+/// The time limit of a wait. A longer wait means that something is wrong.
 const TOO_LONG: Duration = Duration::from_secs(30);
 
-/// A fleet of one target, whose golden VHD has eight chunks or so.
+/// A fleet with one target, whose golden VHD has about eight chunks.
 fn fleet() -> InProcessFleet {
     let config = format!("{}[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n", process_fixture::SOURCE);
     InProcessFleet::with(&config, &process_fixture::targets(1, &["westeurope"]), &process_fixture::golden())
 }
 
-/// A job's only copy.
+/// The only copy of a job.
 async fn copy(ports: &Ports, job: &JobId) -> Versioned<Operation> {
     let rows = ports.table.operations(job).await.unwrap();
     rows.into_iter().find(|row| row.value.kind.as_str() == "copy").unwrap()
@@ -40,8 +40,8 @@ fn vhd(ports: &Ports, copy: &Operation) -> BlobAddress {
     ports.vhd(copy.target().unwrap(), &copy.image)
 }
 
-/// Runs a worker on these ports until something has come about, and kills it: it neither ends its steps nor gives them
-/// back. Then its leases run out.
+/// Runs a worker on these ports until an event, and kills it: it neither ends its steps nor releases its leases. Then
+/// its leases expire.
 async fn killed(
     fleet: &InProcessFleet,
     ports: &Ports,
@@ -57,7 +57,7 @@ async fn killed(
     expire(fleet, job).await;
 }
 
-/// Has the leases of a job run out now, and announces again what was worked at.
+/// Makes the leases of a job expire now, and sends the messages of its running operations again.
 async fn expire(fleet: &InProcessFleet, job: &JobId) {
     for row in fleet.ports.table.operations(job).await.unwrap() {
         let mut operation = row.value.clone();
@@ -68,19 +68,19 @@ async fn expire(fleet: &InProcessFleet, job: &JobId) {
     }
 }
 
-/// Settings of a worker that never comes to its first heartbeat.
+/// Settings of a worker that never reaches its first heartbeat.
 fn without_heartbeat(fleet: &InProcessFleet) -> WorkerSettings {
     let hour = Duration::from_secs(3600);
     WorkerSettings { lease: hour, heartbeat: hour / 2, chunk_requests: 1, ..fleet.settings() }
 }
 
-/// A VHD that was removed half-made, and begun again by a worker that is killed before it can say so, is made whole: what the
-/// row says of the first says nothing of the second.
+/// A partial VHD was deleted, and started again by a worker that is killed before it records the new incarnation. The
+/// VHD is assembled completely, because the progress in the row belongs to the first incarnation.
 #[tokio::test(flavor = "multi_thread")]
 async fn progress_belongs_to_one_blob_incarnation() {
     let fleet = fleet();
     let job = fleet.plan_job("1").await;
-    // The fourth run is never answered, and the heartbeat says that the chunks of the first three are in place.
+    // The fourth run is never answered, and the heartbeat records the chunks of the first three as in place.
     let faults = Faults::failing_at("BlobStore.put_pages_from", 3, LostPart::Caller);
     let settings = WorkerSettings { chunk_requests: 1, ..fleet.settings() };
     let half = async {
@@ -102,7 +102,7 @@ async fn progress_belongs_to_one_blob_incarnation() {
     fleet.assert_all_done(&job).await;
 }
 
-/// A VHD that an earlier release began is made anew, as nothing tells what of it is in place.
+/// A VHD that an earlier release started has no incarnation. It is created again, because its progress is unknown.
 #[tokio::test(flavor = "multi_thread")]
 async fn vhd_without_incarnation_is_recreated() {
     let fleet = fleet();
@@ -120,7 +120,7 @@ async fn vhd_without_incarnation_is_recreated() {
     assert!(progress.incarnation.is_some(), "{made:?}");
 }
 
-/// A store that can't be read for a moment does not cost what was made from an earlier version.
+/// A transient failure to read a store does not discard a VHD that was cloned from an earlier version.
 #[tokio::test(flavor = "multi_thread")]
 async fn unreadable_manifest_keeps_vhd() {
     for nth in 0..6 {
@@ -141,7 +141,8 @@ async fn unreadable_manifest_keeps_vhd() {
     }
 }
 
-/// A worker that saw a copy of an earlier version fail, and is then paused, does not remove what its successor made.
+/// A worker sees a failed copy of an earlier version, and is then paused. It does not delete what its successor
+/// created.
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_copy_is_removed_only_if_unchanged() {
     let fleet = fleet();
@@ -166,7 +167,7 @@ async fn failed_copy_is_removed_only_if_unchanged() {
     assert_eq!(left.metadata.get("made_by").map(String::as_str), Some("successor"), "{left:?}");
 }
 
-/// A worker that is paused past its lease in the middle of a chunk asks for none of its other runs.
+/// A worker that is paused until its lease expires, in the middle of a chunk, does not request the remaining runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_write_starts_without_lease() {
     let config = format!("{}[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n", process_fixture::SOURCE);
@@ -176,12 +177,13 @@ async fn no_write_starts_without_lease() {
     let fleet = InProcessFleet::with(&config, &process_fixture::targets(1, &["westeurope"]), &golden);
     let job = fleet.plan_job("1").await;
 
-    // By its own clock the lease is over after four seconds, for anyone else not before the hour: it stays the only worker.
+    // By the worker's clock, its lease expires after four seconds. For all others it is valid for an hour, so there is
+    // no other worker.
     let (drain, time) = (CancellationToken::new(), Duration::from_secs(4));
     let settings = without_heartbeat(&fleet);
     let settings = WorkerSettings { clock_skew: settings.lease - time, ..settings };
     let awake = drain.clone();
-    // Whichever chunks come first, after eight runs this one is begun and not done.
+    // In any order of the chunks, this one is incomplete after eight runs.
     let paused = Faults::before("BlobStore.put_pages_from", 8, async move {
         tokio::time::sleep(time).await;
         awake.cancel();

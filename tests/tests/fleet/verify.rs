@@ -1,4 +1,4 @@
-//! `verify`: what is missing or damaged is named, and what it is no matter of is left out.
+//! `verify`: missing or damaged content is reported, and unrelated content is not.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::any::Any;
@@ -91,7 +91,7 @@ async fn verify_names_missing_and_corrupt() {
     assert!(thorough.faults.iter().any(|fault| fault.place.contains("stage2eastus/vhds")), "{thorough:#?}");
 }
 
-/// What was found before a request failed stays found, and what was removed is told.
+/// Faults that were found before a request failed are reported, and so is what was removed.
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_request_does_not_lower_counts() {
     let fleet = InProcessFleet::new();
@@ -99,7 +99,7 @@ async fn failed_request_does_not_lower_counts() {
     let missing = fleet.chunks("stage1eastus", "vhds").into_keys().next().unwrap();
     std::fs::remove_file(&missing).unwrap();
     let places = VerifyScope::scope_of_job(&fleet.control_with_own_ports(), &job).await.unwrap();
-    // The first is of the manifest, the second of a chunk in the store that is looked at first.
+    // The first request reads the manifest, the second a chunk in the first store.
     let lost = Faults::failing_at("BlobStore.get", 1, LostPart::Request);
     let control = fleet.control_with(with_faults(&fleet.ports, &lost));
     let found =
@@ -110,8 +110,8 @@ async fn failed_request_does_not_lower_counts() {
     assert!(found.faults[1].unseen && found.faults[1].place == found.faults[0].place, "{found:#?}");
 }
 
-/// A chunk that was found wrong may be whole again by the time that it is to be removed: it is read once more, and only removed in
-/// the version that was listed.
+/// A damaged chunk may have been replaced before it is removed. It is read once more, and removed only if its ETag is
+/// the listed one.
 #[tokio::test(flavor = "multi_thread")]
 async fn replaced_chunk_is_not_removed() {
     let fleet = InProcessFleet::new();
@@ -119,7 +119,7 @@ async fn replaced_chunk_is_not_removed() {
     let chunks = fleet.chunks("goldsource", "golden");
     let chunk = chunks.keys().next().unwrap().clone();
     let whole = std::fs::read(&chunk).unwrap();
-    // One reads the manifest, one each chunk.
+    // One request reads the manifest, and one each chunk.
     for (call, nth) in [("BlobStore.get", 1 + chunks.len()), ("BlobStore.delete", 0)] {
         flip(&chunk, 100);
         let (file, content) = (chunk.clone(), whole.clone());
@@ -137,7 +137,8 @@ async fn replaced_chunk_is_not_removed() {
     }
 }
 
-/// A chunk that is what its name says stays, whatever a manifest says of its length or checksum: other versions name it too.
+/// A chunk that matches its name is kept, even if a manifest has another length or checksum for it. Other versions may
+/// refer to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_that_only_a_manifest_calls_wrong_is_not_removed() {
     let fleet = InProcessFleet::new();
@@ -162,7 +163,7 @@ async fn a_chunk_that_only_a_manifest_calls_wrong_is_not_removed() {
     }
 }
 
-/// Counts what copies take from the source store: in another region, each byte of that crosses the WAN.
+/// Counts the bytes that copies read from the source store. In another region, each of them crosses the WAN.
 #[derive(Default)]
 struct FromSource(AtomicU64);
 
@@ -179,8 +180,8 @@ impl Interceptor for FromSource {
     }
 }
 
-/// A job's seed has found a chunk in its store, and relies on it, when it is found to be wrong. Copies take it from the source
-/// then, over the WAN; whether it is removed or stays where it is changes nothing.
+/// A job's seed has found a chunk in its store and relies on it. Then the chunk is found to be damaged. Copies read it
+/// from the source store, over the WAN, whether or not the damaged chunk is removed.
 #[tokio::test(flavor = "multi_thread")]
 async fn removing_corrupt_chunk_does_not_fail_running_job() {
     let mut crossed = Vec::new();
@@ -195,7 +196,7 @@ async fn removing_corrupt_chunk_does_not_fail_running_job() {
         flip(fleet.chunks("stage1eastus", "vhds").keys().next().unwrap(), 100);
         let (control, image) = (fleet.control_with_own_ports(), first.image.clone());
         let places = VerifyScope::scope_of_job(&control, &first).await.unwrap();
-        // Before the first page of a copy is written the seed has ended.
+        // The seed has ended before the first page of a copy is written.
         let meanwhile = Faults::before("BlobStore.take_fence", 0, async move {
             let found = block_in_place(|| {
                 Handle::current().block_on(verify(
@@ -218,7 +219,7 @@ async fn removing_corrupt_chunk_does_not_fail_running_job() {
     assert!(crossed[0] > 0 && crossed[0] == crossed[1], "{crossed:?}");
 }
 
-/// An image that someone removed, or made of something else, is what an operator has to hear of first.
+/// An image that was deleted, or created from something else, is reported first.
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_checks_images() {
     let fleet = InProcessFleet::new();
@@ -241,7 +242,7 @@ async fn verify_checks_images() {
     assert!(verified.faults.iter().all(|fault| fault.place.starts_with("image /subscriptions/")), "{verified:#?}");
 }
 
-/// Staged VHDs are there to make images of: clean-up takes them away, and that is no fault.
+/// Staged VHDs are needed until their images exist. A clean-up that removes them is not a fault.
 #[tokio::test(flavor = "multi_thread")]
 async fn staged_vhd_is_optional_after_image() {
     let fleet = InProcessFleet::new();
@@ -258,7 +259,7 @@ async fn staged_vhd_is_optional_after_image() {
     assert_eq!(found.faults[0].fault, "is not there");
 }
 
-/// A job that found everything in place has something to verify all the same.
+/// A job that found everything in place can be verified too.
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_checks_skipped_targets() {
     let fleet = InProcessFleet::new();
@@ -270,7 +271,7 @@ async fn verify_checks_skipped_targets() {
     assert_eq!((found.faults.as_slice(), found.vhds, found.images), (&[][..], 4, 4));
 }
 
-/// One account that can't be reached says nothing of the others, and is not called damaged.
+/// An account that cannot be reached does not affect the results of others, and is not reported as damaged.
 #[test]
 fn unreadable_location_does_not_stop_verify() {
     let fixture = rolled_out_place();
@@ -286,19 +287,19 @@ fn unreadable_location_does_not_stop_verify() {
     assert!(found["faults"].as_array().unwrap().iter().all(|fault| fault["unseen"] == true), "{found:#}");
     assert_eq!((&found["vhds"], &found["images"]), (&1.into(), &2.into()), "{found:#}");
 
-    // What is known to be wrong counts for more.
+    // Known damage takes precedence.
     std::fs::remove_file(fixture.path("cloud/stage1westeurope/vhds/golden/1.vhd")).unwrap();
     std::fs::remove_dir_all(fixture.path("cloud/subscriptions")).unwrap();
     assert_eq!(verify().0, Some(1));
 }
 
-/// It takes as long as reading everything, and may be left at any moment.
+/// Verification takes as long as reading everything, and can be interrupted at any time.
 #[test]
 fn interrupt_stops_verify_immediately() {
     let fixture = rolled_out_place();
     let vhd = fixture.path("cloud/stage1westeurope/vhds/golden/1.vhd");
     std::fs::remove_file(&vhd).unwrap();
-    // Whoever opens a pipe waits for its other end: here, for ever.
+    // Opening a pipe waits for its other end, here forever.
     mknodat(CWD, &vhd, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let mut running = fixture.start("goldfleet", &["verify", "--read"]);
     let status = format!("/proc/{}/status", running.0.id());
@@ -312,7 +313,7 @@ fn interrupt_stops_verify_immediately() {
     assert_eq!(running.0.wait().unwrap().code(), Some(130));
 }
 
-/// A place where one subscription has an image in two regions.
+/// A directory in which one subscription has an image in two regions.
 fn rolled_out_place() -> ProcessFixture {
     let targets = process_fixture::targets(1, &["westeurope", "eastus"]);
     let fixture = ProcessFixture::new(

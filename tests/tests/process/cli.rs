@@ -1,5 +1,4 @@
-//! The command line as an operator meets it first: help, and what is said of bad usage. Kept as snapshots, so that a change
-//! is seen.
+//! The command line: help, and errors for invalid usage. Snapshots make changes visible.
 #![expect(clippy::unwrap_used, clippy::format_push_string, reason = "tests")]
 
 use std::path::Path;
@@ -10,7 +9,7 @@ use goldfleet_dispatcher::cli::output::{Console, Output};
 use goldfleet_dispatcher::cli::run::run;
 use goldfleet_tests::process_fixture::{self, SOURCE, targets};
 
-/// The help of every command that is shown.
+/// The help of every visible command.
 #[test]
 fn help_snapshot() {
     let mut command = Arguments::command().term_width(110);
@@ -25,12 +24,12 @@ fn help_snapshot() {
     insta::assert_snapshot!(text);
 }
 
-/// What a command writes to standard output and says of itself as its error, and the exit code.
+/// The standard output and the error message of a command, and its exit code.
 fn told(folder: &Path, arguments: &[&str]) -> String {
     told_on(None, folder, arguments)
 }
 
-/// The same on a terminal of some width, with what it remarks.
+/// The same on a terminal with this width, including notes.
 fn told_on(width: Option<u16>, folder: &Path, arguments: &[&str]) -> String {
     use clap::Parser as _;
     let config = folder.join("goldfleet.toml").display().to_string();
@@ -99,7 +98,7 @@ fn usage_errors_have_hints() {
     insta::assert_snapshot!(all.replace(&folder.path().display().to_string(), "FOLDER"));
 }
 
-/// A coordination file that is something else, is damaged, comes from another release, or can't be there.
+/// The hints for a coordination file that is not a database, is damaged, is from another release, or cannot exist.
 #[test]
 fn database_errors_have_hints() {
     let folder = tempfile::tempdir().unwrap();
@@ -129,16 +128,16 @@ fn database_errors_have_hints() {
     insta::assert_snapshot!(all);
 }
 
-/// A job of which one target failed, as tables and sentences, and what can't be done with it.
+/// A job with one failed target, as tables and sentences, and the errors for commands that are not possible on it.
 #[test]
 fn job_output_snapshot() {
-    // Lines are broken by the length of the folder's name too.
+    // The length of the directory's name affects line breaks too.
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     let at = |name: &str| folder.path().join(name);
     std::fs::write(at("goldfleet.toml"), SOURCE).unwrap();
     std::fs::write(at("targets.toml"), targets(2, &["westeurope", "eastus"])).unwrap();
     process_fixture::golden().write(&at("golden.vhd")).unwrap();
-    // Where the account's folder is to be.
+    // The path of the account's directory.
     std::fs::create_dir(at("cloud")).unwrap();
     std::fs::write(at("cloud/stage2eastus"), "in the way").unwrap();
 
@@ -196,7 +195,7 @@ fn job_output_snapshot() {
     ] {
         all += &told(folder.path(), arguments);
     }
-    // Each stands for what has its own length, so that tables stay as wide as they are.
+    // Replacements have the same length, so that the width of tables is unchanged.
     insta::with_settings!({ filters => [
         (r"\d{8}-\d{6}-[0-9a-f]{4}", "20261121-041502-7f3a"),
         (r"\d{4}-\d\d-\d\d(\s+)\d\d:\d\d:\d\dZ", "2026-11-21${1}04:15:02Z"),
@@ -208,7 +207,7 @@ fn job_output_snapshot() {
     ] }, { insta::assert_snapshot!(all) });
 }
 
-/// Forty commands that change the targets file at the same time: every one that says so has added its target.
+/// Forty commands change the targets file at the same time. Every command that reports success has added its target.
 #[test]
 fn targets_that_are_added_at_the_same_time_are_all_there() {
     let fixture = process_fixture::ProcessFixture::new(SOURCE, "# The fleet.\n", &process_fixture::golden());

@@ -63,11 +63,11 @@ fn images_of_all_formats_are_delivered_byte_for_byte() {
     assert_eq!(codes(&first), ["not-inspected", "converted", "new-footer"]);
     for (file, version) in [("golden.qcow2", "2"), ("golden.vhdx", "3"), ("golden.vmdk", "4"), ("golden.raw.xz", "5")] {
         let result = deliver(&fixture, file, version, &[]);
-        // The same disk has the same chunks and the same footer, whatever its format.
+        // The same disk has the same chunks and the same footer in every format.
         assert_eq!(result["bytes_sent"], 0, "{file}: {result}");
         assert_eq!(result["digest"], first["digest"], "{file}");
     }
-    // A disk of no whole MiB gets zeros, and its backup of the partition table moves.
+    // A disk whose size is not a whole number of MiB is padded with zeros, and the backup of its partition table moves.
     run("qemu-img", &["resize", "-f", "raw", "golden.raw", "+1536"], &fixture.path(""));
     run("sgdisk", &["-e", "golden.raw"], &fixture.path(""));
     convert(&fixture, "qcow2", "odd.qcow2");
@@ -88,7 +88,7 @@ fn a_converted_file_is_what_would_be_uploaded() {
     let message = String::from_utf8_lossy(&again.stderr);
     assert!(message.contains("exists") && message.contains("--force"), "{message}");
     fixture.succeed(&["convert", "golden.vhdx", "expected", "--force"]);
-    // The image itself is never replaced.
+    // The disk image itself is never overwritten.
     let own = fixture.run(&["convert", "golden.vhdx", "golden.vhdx", "--force"]);
     assert_eq!(own.status.code(), Some(2), "{}", String::from_utf8_lossy(&own.stderr));
     deliver(&fixture, "golden.vhdx", "1", &["--format", "vhdx"]);

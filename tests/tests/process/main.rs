@@ -1,4 +1,4 @@
-//! The programs as processes of their own.
+//! The programs as separate processes.
 
 mod cli;
 mod formats;

@@ -1,4 +1,4 @@
-//! Real processes: killed, paused, asked to stop.
+//! Real processes that are killed, paused, or asked to stop.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::io::BufRead as _;
@@ -33,7 +33,7 @@ fn fixture(subscriptions: u32, data: u64) -> ProcessFixture {
     )
 }
 
-/// Everything succeeded, once, and every VHD is whole.
+/// Asserts that everything succeeded once, and that every VHD is correct.
 fn assert_all_done(fixture: &ProcessFixture, targets: usize) {
     fixture.assert_succeeded_once(targets);
     let golden = AzureDisk::open(&fixture.path("golden.vhd")).unwrap();
@@ -48,13 +48,13 @@ fn assert_all_done(fixture: &ProcessFixture, targets: usize) {
     for subscription in std::fs::read_dir(fixture.path("cloud/subscriptions")).unwrap() {
         let folder = subscription.unwrap().path().join("resourceGroups/images/images");
         let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
-        // A worker that was killed while it wrote leaves a file of another name.
+        // A worker that was killed while it wrote leaves a file with another name.
         images += files.filter(|file| file.extension().is_some_and(|end| end == "json")).count();
     }
     assert_eq!((vhds, images), (targets, targets));
 }
 
-/// Workers and the dispatcher are killed at random moments while a few hundred operations run.
+/// Workers and the dispatcher are killed at random times while a few hundred operations run. All operations succeed.
 #[test]
 fn killed_workers_and_dispatchers_recover() {
     let fixture = fixture(40, 16 * MIB);
@@ -79,7 +79,7 @@ fn killed_workers_and_dispatchers_recover() {
     assert!(copy["bytes_done"] == copy["bytes_total"], "{copy}");
 }
 
-/// A dispatcher that is killed while it fans out leaves rows or messages missing; the next one adds just those.
+/// A dispatcher that is killed during a fan-out leaves rows or messages missing. The next one adds only these.
 #[test]
 fn fan_out_resumes_after_kill() {
     let fixture = fixture(60, MIB);
@@ -90,13 +90,13 @@ fn fan_out_resumes_after_kill() {
         dispatcher.kill();
     }
     let _dispatcher = fixture.start("goldfleet", &["dispatcher"]);
-    // The killed ones' message is invisible for up to two minutes; the reconciler does not wait for it.
+    // The message of the killed dispatcher is invisible for up to two minutes. The reconciler does not wait for it.
     let _workers: Vec<Process> = (0..2).map(|_| fixture.start("goldfleet-worker", &[])).collect();
     fixture.wait_for_job();
     assert_all_done(&fixture, 180);
 }
 
-/// A killed upload has no manifest, and the next sends only what is missing.
+/// A killed upload has no manifest, and the next one sends only what is missing.
 #[test]
 fn upload_resumes_after_kill() {
     let fixture = fixture(1, 128 * MIB);
@@ -115,8 +115,8 @@ fn upload_resumes_after_kill() {
     assert!(before > 0 && sent > 0, "{again}");
 }
 
-/// A worker that is paused past its lease, and wakes when its successor has taken over, changes nothing. (One that was
-/// paused in the middle of a write of the directory cloud holds that blob's lock until it wakes.)
+/// A worker that is paused until its lease expires, and wakes after its successor has taken over, changes nothing. (A
+/// worker that is paused during a write to the directory cloud holds the lock of that blob until it wakes.)
 #[test]
 fn paused_worker_is_fenced_by_successor() {
     let fixture = fixture(8, 64 * MIB);
@@ -127,8 +127,8 @@ fn paused_worker_is_fenced_by_successor() {
     paused.signal(Signal::STOP);
     let held = fixture.json(&["status"])["phases"]["copy"]["running"].as_u64().unwrap();
     let _successor = fixture.start("goldfleet-worker", &[]);
-    // Four leases: a worker that was stopped in the middle of a transaction keeps the table's lock, and then nobody can
-    // take over until it wakes.
+    // Four lease times: a worker that is stopped during a transaction keeps the lock of the table, and nobody can take
+    // over until it wakes.
     let patience = Instant::now() + Duration::from_secs(12);
     fixture.wait_until("a takeover", |_| {
         let events = fixture.json(&["logs"]);
@@ -140,7 +140,7 @@ fn paused_worker_is_fenced_by_successor() {
     assert_all_done(&fixture, 24);
 }
 
-/// SIGTERM: leases are given back, so that nobody has to wait for them to end.
+/// On SIGTERM, leases are released, so that nobody has to wait until they expire.
 #[test]
 fn sigterm_releases_leases() {
     let fixture = fixture(8, 64 * MIB);
@@ -159,8 +159,9 @@ fn sigterm_releases_leases() {
     assert!(events.as_array().unwrap().iter().all(|event| event["what"] != "expire"), "a lease was left behind");
 }
 
-/// A second signal, a second or more after the first, ends a worker where it is: its leases have to run out, and nothing is lost. One
-/// that comes sooner is taken for the first, as it comes from whoever signals a process and then its group.
+/// A second signal, one second or more after the first, stops a worker immediately. Its leases must expire, and nothing
+/// is lost. An earlier second signal is treated as the first, because some senders signal a process and then its
+/// process group.
 #[test]
 fn second_signal_stops_worker_immediately() {
     let config = format!("{}{CONFIG}", process_fixture::SOURCE);
@@ -172,7 +173,7 @@ fn second_signal_stops_worker_immediately() {
     let images = fixture.path("cloud/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/images/images");
     std::fs::create_dir_all(&images).unwrap();
     let image = images.join("golden-1-eastus.json");
-    // Whoever opens a pipe waits for its other end: here, for ever. So no checkpoint is reached.
+    // Opening a pipe waits for its other end, here forever, so no checkpoint is reached.
     mknodat(CWD, &image, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let mut worker = fixture.start("goldfleet-worker", &[]);
     fixture.wait_until("a running image", |status| status["phases"]["image"]["running"] == 1);
@@ -189,7 +190,7 @@ fn second_signal_stops_worker_immediately() {
     assert_all_done(&fixture, 1);
 }
 
-/// One command does all, says the truth with its exit code, and goes on after an interruption.
+/// One command does everything, reports the result in its exit code, and continues after an interruption.
 #[test]
 fn upload_wait_reports_result_in_exit_code() {
     let fixture = fixture(4, 32 * MIB);
@@ -218,7 +219,7 @@ fn upload_wait_reports_result_in_exit_code() {
     assert_eq!(fixture.run(&["status", "--sideways"]).status.code(), Some(2));
 }
 
-/// What the demonstration promises, on a small stage.
+/// The demonstration succeeds at a small size.
 #[test]
 fn demo_succeeds() {
     let fixture = fixture(1, MIB);
@@ -238,7 +239,7 @@ fn demo_succeeds() {
     assert!(demo["seconds"].as_f64().unwrap() > 0.0);
 }
 
-/// A variable that is set to nothing is how many a pipeline spells one that is not set.
+/// An empty variable counts as not set, because many pipelines cannot unset one.
 #[test]
 fn goldfleet_config_selects_file() {
     let fixture = fixture(1, MIB);
@@ -254,7 +255,7 @@ fn goldfleet_config_selects_file() {
     assert_eq!(says("goldfleet", &["--config", "goldfleet.toml", "jobs"], "nowhere.toml"), Some(0));
 }
 
-/// As cargo and git do it.
+/// The configuration file is found in a parent directory, as with cargo and git.
 #[test]
 fn the_configuration_file_is_found_in_a_parent_directory() {
     let fixture = fixture(1, MIB);
@@ -264,7 +265,7 @@ fn the_configuration_file_is_found_in_a_parent_directory() {
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let file = fixture.path("goldfleet.toml").canonicalize().unwrap();
     assert_eq!(found["findings"][0]["message"], file.to_str().unwrap(), "{found:#}");
-    // The nearest one counts, and paths in it are relative to its directory.
+    // The nearest file is used, and paths in it are relative to its directory.
     let said = |command: &mut std::process::Command| String::from_utf8(command.output().unwrap().stderr).unwrap();
     let mut verbose = fixture.command("goldfleet", &["--verbose", "jobs"]);
     assert!(said(verbose.env_remove("GOLDFLEET_LOG").current_dir(&below)).contains(file.to_str().unwrap()));
@@ -293,13 +294,13 @@ fn logs_are_followed_to_the_end_of_the_job() {
     assert_eq!(lines.len(), all.as_array().unwrap().len(), "each event once: {all:#}");
     assert!(lines.iter().any(|line| line["operation"].is_null() && line["to"] == "succeeded"), "{lines:#?}");
     assert_eq!(fixture.json(&["logs", "--failed"]), serde_json::json!([]));
-    // Operators are named by login and host.
+    // Operators are recorded by login and host.
     let operator = status["requested_by"].as_str().unwrap();
     let planned = all.as_array().unwrap().iter().find(|event| event["what"] == "planned").unwrap();
     assert_eq!(planned["who"], operator);
 }
 
-/// The store that a target reads from failed too: without it, the target would fail again.
+/// The store that a target reads from failed too. Without it, the target would fail again.
 #[test]
 fn a_retry_of_a_target_retries_the_store_that_it_reads_from() {
     let fixture = fixture(2, MIB);
@@ -365,7 +366,7 @@ fn an_upload_is_dispatched_to_selected_targets() {
     assert_eq!((&status["phases"]["image"]["total"], &status["rings"][0]["targets"]), (&2.into(), &2.into()));
 }
 
-/// As bash asks for the values of the last word.
+/// Requests completions of the last word as bash does.
 #[test]
 fn job_ids_and_images_are_completed() {
     let fixture = fixture(1, MIB);
@@ -387,7 +388,7 @@ fn job_ids_and_images_are_completed() {
     assert!(script.status.success() && String::from_utf8_lossy(&script.stdout).contains("goldfleet"));
 }
 
-/// One account that cannot be used neither hides what happened at the others nor stops the clean-up there.
+/// One unusable account neither hides the results of the others nor stops their clean-up.
 #[test]
 fn a_cleanup_has_a_result_for_each_target() {
     let fixture = fixture(2, MIB);

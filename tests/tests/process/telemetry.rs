@@ -1,4 +1,4 @@
-//! What processes tell of themselves: health, metrics, log lines, traces.
+//! The telemetry of processes: health, metrics, log lines, traces.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::io::{Read as _, Write as _};
@@ -22,7 +22,7 @@ const CONFIG: &str = r#"
     sweep = "100ms"
 "#;
 
-/// A place with a job asked for, and one target whose account can't be used.
+/// A directory with a requested job, and one target whose account is unusable.
 fn asked(subscriptions: u32, data: u64) -> ProcessFixture {
     let targets = process_fixture::targets(subscriptions, &["westeurope", "eastus"]);
     let fixture = ProcessFixture::new(
@@ -36,12 +36,12 @@ fn asked(subscriptions: u32, data: u64) -> ProcessFixture {
     fixture
 }
 
-/// An address that nobody listens at, most likely until the test does.
+/// An address on which nothing listens, most likely until the test does.
 fn free() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
-/// A dispatcher that has fanned the job out.
+/// A dispatcher that has fanned out the job.
 fn planned(fixture: &ProcessFixture) -> Process {
     let dispatcher = fixture.start("goldfleet", &["dispatcher"]);
     fixture.wait_until("a plan", |status| status["phases"]["copy"]["total"].as_u64() > Some(0));
@@ -52,7 +52,7 @@ fn start(mut command: Command) -> Process {
     Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
 }
 
-/// The status and the text of an answer; none where nobody listens.
+/// The status and the body of a response. None if nothing listens.
 fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
@@ -175,7 +175,7 @@ fn otlp_collector_receives_one_span_per_attempt() {
     }
 }
 
-/// `upload` logs warnings of its own module although it logs only errors of others.
+/// `upload` logs warnings of its module, although it logs only errors of other modules.
 #[test]
 fn upload_warns_of_a_corrupt_chunk_by_default() {
     let fixture = ProcessFixture::new(

@@ -1,4 +1,4 @@
-//! What the operator's program draws on a terminal, and what it writes where there is none.
+//! What the program `goldfleet` draws on a terminal, and what it writes without one.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -15,10 +15,10 @@ const CONFIG: &str = r#"
 sweep = "100ms"
 "#;
 
-/// How often an operation is tried where that is not left to the default.
+/// The number of attempts of an operation, where the default is not used.
 const ATTEMPTS: usize = 4;
 
-/// A place with six targets in three regions, one of which can't be written to.
+/// A directory with six targets in three regions. One target cannot be written to.
 fn fixture() -> ProcessFixture {
     let fixture = ProcessFixture::new(
         &format!("{SOURCE}{CONFIG}"),
@@ -30,7 +30,7 @@ fn fixture() -> ProcessFixture {
     fixture
 }
 
-/// `goldfleet` with nothing in its environment that speaks of colours, but for what is given.
+/// `goldfleet` without variables in its environment that affect colours, except those given.
 fn goldfleet(fixture: &ProcessFixture, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = fixture.command("goldfleet", arguments);
     for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
@@ -40,7 +40,7 @@ fn goldfleet(fixture: &ProcessFixture, arguments: &[&str], environment: &[(&str,
     command
 }
 
-/// What is written to a terminal, or to pipes where it has no width.
+/// The output on a terminal of this width, or on pipes if there is no width.
 fn written(fixture: &ProcessFixture, width: Option<u16>, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let mut command = goldfleet(fixture, arguments, environment);
     match width {
@@ -56,7 +56,7 @@ fn written(fixture: &ProcessFixture, width: Option<u16>, arguments: &[&str], env
     }
 }
 
-/// Boards on the screen: each has one line that names the job so.
+/// The job views on the screen. Each has one line that names the job.
 fn boards(screen: &Screen) -> Vec<String> {
     screen.rows(0, screen.size().1.get()).filter(|line| line.contains("(job ")).collect()
 }
@@ -85,26 +85,26 @@ fn watch_redraws_in_place() {
     let ended = terminal.end(&mut watch);
     assert_eq!(ended.code(), Some(1), "{}", terminal.screen().contents());
     assert!(drawn.len() > 2, "{drawn:#?}");
-    // At the end there is the table and nothing of the boards, neither on the screen nor above it.
+    // At the end, the table remains, and nothing of the job views, neither on the screen nor in the scrollback.
     let screen = terminal.screen().contents();
     assert!(screen.starts_with("job ") && screen.contains("account-unusable"), "{screen}");
     assert!(boards(terminal.screen()).is_empty(), "{screen}");
     assert!(terminal.written().contains("\u{1b}[38;5;2m█"), "bars are coloured");
 }
 
-/// A place with six targets in three regions, at one of which every attempt fails and is made again.
+/// A directory with six targets in three regions. At one target, every attempt fails and is retried.
 fn place_that_tries_again() -> ProcessFixture {
     let config = format!("{SOURCE}{CONFIG}[worker]\nretry_base = \"100ms\"\nmax_attempts = {ATTEMPTS}\n");
     let fixture = ProcessFixture::new(&config, &targets(2, &["westeurope", "eastus", "japaneast"]), &golden());
     std::fs::create_dir_all(fixture.path("cloud/stage2japaneast")).unwrap();
-    // A link to itself, of which nobody knows whether it will always be one.
+    // A link to itself gives a retryable error.
     symlink("vhds", fixture.path("cloud/stage2japaneast/vhds")).unwrap();
     fixture
 }
 
 #[test]
 fn log_lines_are_written_whole_above_progress() {
-    // On the low terminal it goes off the top while the board is drawn.
+    // On the lower terminal, the job view scrolls off the top while it is drawn.
     for (columns, rows) in [(90, 60), (90, 16), (200, 30)] {
         let fixture = place_that_tries_again();
         let arguments = fixture.upload(&["--wait"]);
@@ -136,7 +136,7 @@ fn log_lines_are_written_whole_above_progress() {
 fn an_interrupt_removes_the_bar_of_an_upload_and_keeps_the_board_of_a_job() {
     let fixture = fixture();
     for columns in [60, 200] {
-        // Before there is a job, the upload: as slow as it can be, so that it lasts.
+        // Before there is a job, the upload is shown. It is as slow as possible, so that it lasts.
         let version = columns.to_string();
         let arguments = ["upload", "golden.vhd", "--image", "other", "--version", &version, "--os", "linux"];
         let upload = [&arguments[..], &["--limit", "100KiB/s"]].concat();
@@ -150,7 +150,7 @@ fn an_interrupt_removes_the_bar_of_an_upload_and_keeps_the_board_of_a_job() {
     }
 }
 
-/// Interrupts a command while the terminal shows `drawn`. Returns what is left on the terminal.
+/// Interrupts a command while the terminal shows `drawn`. Returns what remains on the terminal.
 fn interrupt(command: Command, columns: u16, drawn: &str) -> String {
     let mut terminal = Terminal::start(command, columns, 20);
     terminal.wait_for_screen(drawn, |screen| screen.contents().contains(drawn));
@@ -230,7 +230,7 @@ fn output_fits_terminal_width() {
     }
 }
 
-/// A job is cancelled only after the operator has confirmed it, where no job is named.
+/// If no job is named, a job is cancelled only after the operator has confirmed it.
 #[test]
 fn a_change_without_a_job_is_confirmed_on_the_terminal() {
     let fixture = fixture();

@@ -1,4 +1,4 @@
-//! What happens to a fleet, and what operators do, at random.
+//! Random events in a fleet, and random actions of operators.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -24,7 +24,7 @@ use crate::fleet::SimFleet;
 use crate::golden::{Version, golden};
 use crate::process::Process;
 
-/// Something happens.
+/// Performs a random action.
 pub(crate) async fn random_action(fleet: &Arc<SimFleet>) {
     let rng = &fleet.faults.rng;
     match rng.number(0..100) {
@@ -59,7 +59,7 @@ fn some_version(fleet: &SimFleet) -> &'static Version {
     versions[fleet.faults.rng.index(versions.len())]
 }
 
-/// One is killed, or asked to stop, and another begins.
+/// Kills one process, or asks it to stop, and starts another.
 fn stop_one(fleet: &SimFleet, of: &Mutex<Vec<Arc<Process>>>, begin: fn(&SimFleet)) {
     let ended = {
         let mut processes = of.lock().unwrap();
@@ -74,7 +74,7 @@ fn stop_one(fleet: &SimFleet, of: &Mutex<Vec<Arc<Process>>>, begin: fn(&SimFleet
     begin(fleet);
 }
 
-/// Ends and freezes workers, as long as faults are active.
+/// Ends and freezes workers while faults are active.
 pub(crate) async fn replace_workers(fleet: Arc<SimFleet>) {
     let (rng, longest) = (&fleet.faults.rng, fleet.scenario.lock().unwrap().reap);
     while fleet.faults.is_active() {
@@ -93,7 +93,7 @@ fn freeze_one(fleet: &SimFleet, of: &Mutex<Vec<Arc<Process>>>) {
     }
 }
 
-/// Commands are killed and suspended too.
+/// Commands are killed and frozen too.
 fn maybe_end_command(fleet: &SimFleet) {
     let (rng, commands) = (&fleet.faults.rng, fleet.commands.lock().unwrap());
     let Some((process, _)) = rng.pick(&commands) else { return };
@@ -104,7 +104,7 @@ fn maybe_end_command(fleet: &SimFleet) {
     }
 }
 
-/// A store is slow for a while, or says nothing.
+/// Makes a store slow or silent for a while.
 fn trouble(fleet: &SimFleet) {
     let rng = &fleet.faults.rng;
     let stores = stores(fleet);
@@ -113,7 +113,7 @@ fn trouble(fleet: &SimFleet) {
     fleet.faults.trouble(&store.account, trouble, rng.seconds(10..400));
 }
 
-/// Every container in which chunks may lie.
+/// All containers that may have chunks.
 pub(crate) fn stores(fleet: &SimFleet) -> Vec<Container> {
     let kept = fleet.reference.kept.lock().unwrap();
     let planned = kept.jobs.values().filter_map(|job| job.tree.as_ref()).flat_map(|tree| &tree.stores);
@@ -124,7 +124,7 @@ pub(crate) fn stores(fleet: &SimFleet) -> Vec<Container> {
     stores
 }
 
-/// Uploads a version and asks for it everywhere. What is uploaded is not uploaded again where only the other fails.
+/// Uploads a version and requests it at all targets. If only the request fails, the upload is not repeated.
 pub(crate) fn roll_out(fleet: &Arc<SimFleet>, version: &'static Version) {
     let there = Rc::new(Cell::new(false));
     fleet.command("upload", move |control| {
@@ -139,7 +139,7 @@ pub(crate) fn roll_out(fleet: &Arc<SimFleet>, version: &'static Version) {
     });
 }
 
-/// Asks for a version everywhere.
+/// Requests a version at all targets.
 pub(crate) fn dispatch(fleet: &Arc<SimFleet>, version: &'static Version) {
     fleet.command("dispatch", move |control| async move { ask(&control, version).await });
 }
@@ -150,20 +150,20 @@ async fn ask(control: &ControlContext, version: &Version) -> anyhow::Result<Stri
     Ok(format!("job {} of {} is {}", asked.job.id, version.image, if asked.new { "new" } else { "under way" }))
 }
 
-/// Does something with one of the jobs.
+/// Performs an action on one of the jobs.
 fn with_job<F>(fleet: &Arc<SimFleet>, what: &str, act: impl Fn(ControlContext, JobId) -> F + 'static)
 where
     F: Future<Output = anyhow::Result<String>> + 'static,
 {
     let jobs: Vec<JobId> = fleet.reference.kept.lock().unwrap().jobs.keys().cloned().collect();
     let Some(any) = fleet.faults.rng.pick(&jobs) else { return };
-    // Mostly what is newest is looked after.
+    // The newest job is chosen most often.
     let job = if fleet.faults.rng.chance(0.5) { any.clone() } else { jobs[jobs.len() - 1].clone() };
     fleet.faults.trace.line(format_args!("{what} of job {job}"));
     fleet.command(what, move |control| act(control, job.clone()));
 }
 
-/// The VHDs of a job are removed.
+/// Removes the VHDs of a job.
 fn remove_staged(fleet: &Arc<SimFleet>) {
     let versions = fleet.reference.kept.lock().unwrap();
     let of_jobs: Vec<String> = versions.jobs.values().map(|job| job.image.version.to_string()).collect();
@@ -188,7 +188,7 @@ fn delete_version(fleet: &Arc<SimFleet>, version: &'static Version) {
     });
 }
 
-/// A target is switched off, or on again.
+/// Disables or enables a target.
 fn toggle_target(fleet: &SimFleet) {
     {
         let mut scenario = fleet.scenario.lock().unwrap();
@@ -200,15 +200,15 @@ fn toggle_target(fleet: &SimFleet) {
     fleet.write_targets();
 }
 
-/// Chunks that nothing names are deleted.
+/// Runs a garbage collection.
 fn collect_garbage(fleet: &Arc<SimFleet>) {
     fleet.command("collect", async |control| {
         Ok(format!("{:?}", garbage_collection::collect_garbage(&control, &CollectOptions::default()).await?))
     });
 }
 
-/// A version is given up, and time passes, in which its chunks grow old enough to be collected. While they are, it is uploaded
-/// again, and relies on them.
+/// Deletes a version, and lets so much time pass that its chunks can be collected. During the collection, the version
+/// is uploaded again and relies on the chunks.
 pub(crate) async fn advance_a_day(fleet: &Arc<SimFleet>) {
     let (rng, version) = (&fleet.faults.rng, some_version(fleet));
     delete_version(fleet, version);
@@ -220,7 +220,7 @@ pub(crate) async fn advance_a_day(fleet: &Arc<SimFleet>) {
     collect_garbage(fleet);
 }
 
-/// A chunk in a store has other bytes from now on; this happens once.
+/// Changes the content of a chunk in a store. This happens once.
 async fn corrupt(fleet: &SimFleet) {
     let (rng, blobs, stores) = (&fleet.faults.rng, &fleet.services.blobs, stores(fleet));
     let Some(store) = rng.pick(&stores) else { return };
@@ -235,7 +235,7 @@ async fn corrupt(fleet: &SimFleet) {
     other[0] ^= 1;
     let crc = crc64(&other);
     let there = blobs.delete(&blob, None).await.unwrap();
-    // Where it was deleted and written meanwhile, all is well.
+    // If the chunk was deleted and written in the meantime, it is correct.
     if there && blobs.put_blob(&blob, other.into(), crc.into()).await.is_ok() {
         fleet.faults.trace.line(format_args!("{blob} is corrupt"));
         fleet.reference.kept.lock().unwrap().corrupted.insert(blob);

@@ -1,4 +1,4 @@
-//! What goes wrong between a process and the services.
+//! Faults between a process and the services.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -14,30 +14,30 @@ use tokio::time::Instant;
 use crate::rng::SimRng;
 use crate::trace::Trace;
 
-/// How often what goes wrong, as a share of all calls.
+/// The rate of each fault, as a share of all calls.
 #[derive(Debug)]
 pub(crate) struct Rates {
-    /// The longest that a request and its answer take each on their way, in milliseconds.
+    /// The maximum latency of a request and of its response, in milliseconds.
     pub(crate) latency: u64,
-    /// A request does not arrive.
+    /// A request is lost.
     pub(crate) lost_request: f64,
-    /// The answer of a request that had its effect does not arrive.
+    /// The response of a request that had its effect is lost.
     pub(crate) lost_answer: f64,
-    /// A request is refused, and told when to come again.
+    /// A request is throttled, with a time to wait.
     pub(crate) throttled: f64,
-    /// A request takes so long that leases and messages may run out meanwhile.
+    /// A request takes so long that leases and visibility timeouts may expire.
     pub(crate) late: f64,
-    /// A request takes so long that whoever made it gives it up; its effect comes nevertheless.
+    /// A request takes so long that its caller abandons it. It still has its effect later.
     pub(crate) given_up: f64,
     /// Resource Manager is busy with the resource.
     pub(crate) conflict: f64,
-    /// Of the operations that are to be inserted, some are.
+    /// Only some of the operations of a batch are inserted.
     pub(crate) insert_cut: f64,
     /// A message is lost.
     pub(crate) message_lost: f64,
-    /// A message is there twice.
+    /// A message is duplicated.
     pub(crate) message_doubled: f64,
-    /// A message that was received appears again at once.
+    /// A received message becomes visible again at once.
     pub(crate) message_again: f64,
 }
 
@@ -59,33 +59,33 @@ impl Rates {
     }
 }
 
-/// What is the matter with a store that services read from.
+/// A fault of a store that services read from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum StoreFault {
-    /// It says nothing.
+    /// It does not answer.
     Silent,
-    /// Every request takes so long.
+    /// Every request takes this long.
     Slow(Duration),
 }
 
-/// What becomes of a call.
+/// What happens to a call.
 #[derive(Debug)]
 pub(crate) enum CallFate {
-    /// It is made, after this time, and answered after this time more.
+    /// It is made after the first time, and answered after the second.
     Made(Duration, Duration),
-    /// It is made after the first time; the answer, after the second, is an error.
+    /// It is made after the first time. After the second, the caller gets an error.
     Unanswered(Duration, Duration, PortError),
     /// It is not made.
     Refused(Duration, PortError),
 }
 
-/// What all of a simulation shares.
+/// The state that all parts of a simulation share.
 pub(crate) struct FaultInjector {
     pub(crate) rng: SimRng,
     pub(crate) rates: Rates,
     pub(crate) trace: Trace,
     on: AtomicBool,
-    /// Calls that were sent and have not arrived.
+    /// The number of calls that were sent and have not arrived.
     pub(crate) under_way: AtomicUsize,
     troubles: Mutex<BTreeMap<AccountName, (StoreFault, Instant)>>,
 }
@@ -103,31 +103,31 @@ impl FaultInjector {
         })
     }
 
-    /// From now on nothing goes wrong any more, but what is on its way.
+    /// Ends all faults, except for calls that are already sent.
     pub(crate) fn end(&self) {
         self.on.store(false, Ordering::Relaxed);
         self.troubles.lock().unwrap().clear();
     }
 
-    /// Whether something goes wrong that does so at this rate.
+    /// Whether to inject a fault with this rate.
     pub(crate) fn should_inject(&self, rate: f64) -> bool {
         self.rng.chance(rate) && self.is_active()
     }
 
-    /// Whether things go wrong.
+    /// Whether faults are active.
     pub(crate) fn is_active(&self) -> bool {
         self.on.load(Ordering::Relaxed)
     }
 
-    /// For a while, something is the matter with a store.
+    /// Makes a store faulty for a while.
     pub(crate) fn trouble(&self, account: &AccountName, trouble: StoreFault, time: Duration) {
         self.trace.line(format_args!("{account} is in trouble for {time:?}: {trouble:?}"));
         self.troubles.lock().unwrap().insert(account.clone(), (trouble, Instant::now() + time));
     }
 
-    /// What becomes of a call.
+    /// Decides what happens to a call.
     pub(crate) fn fate(&self, name: &str, arguments: &[&(dyn Any + Sync)]) -> CallFate {
-        // Once nothing goes wrong any more, all is fast.
+        // When faults have ended, latencies are low.
         let latency = if self.is_active() { self.rates.latency } else { 5 };
         let (before, after) = (self.rng.millis(0..latency), self.rng.millis(0..latency));
         let (rates, unavailable) = (&self.rates, |what| PortError::new(ErrorKind::Unavailable, what));
@@ -162,7 +162,7 @@ impl FaultInjector {
         CallFate::Made(before, after)
     }
 
-    /// What is the matter with the store that a call has a service read from.
+    /// The fault of the store from which a call makes a service read.
     fn store_fault(&self, arguments: &[&(dyn Any + Sync)]) -> Option<StoreFault> {
         let range = arguments.iter().find_map(|argument| {
             let argument: &dyn Any = *argument;

@@ -1,4 +1,4 @@
-//! A fleet in virtual time, whose processes come and go.
+//! A fleet in virtual time, whose processes start and end.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,31 +32,31 @@ use crate::scenario::Scenario;
 use crate::trace::Trace;
 use crate::unreliable_queue::UnreliableQueue;
 
-/// How often an operator repeats what fails.
+/// How often an operator repeats a failing command.
 const TRIES: usize = 6;
 
 const BEGINNING: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
-/// A fleet.
+/// The fleet of a simulation.
 pub(crate) struct SimFleet {
     pub(crate) faults: Arc<FaultInjector>,
     pub(crate) reference: Arc<ReferenceModel>,
     pub(crate) config: Arc<Config>,
-    /// The services, without anything in between.
+    /// The services, without any wrapper.
     pub(crate) services: Ports,
     pub(crate) scenario: Mutex<Scenario>,
     pub(crate) workers: Mutex<Vec<Arc<Process>>>,
     pub(crate) dispatchers: Mutex<Vec<Arc<Process>>>,
-    /// Operators' commands under way.
+    /// The running commands of operators.
     pub(crate) commands: Mutex<Vec<(Arc<Process>, tokio::task::JoinHandle<()>)>>,
-    /// Versions of which an operator has removed VHDs.
+    /// Versions whose VHDs an operator has removed.
     pub(crate) cleaned: Mutex<BTreeSet<String>>,
     begun: AtomicUsize,
     folder: TempDir,
 }
 
 impl SimFleet {
-    /// The fleet of a seed, with nobody in it yet.
+    /// The fleet of a seed, without processes.
     pub(crate) fn set(seed: u64, keep_all: bool) -> Arc<Self> {
         let rng = SimRng::new(seed);
         let scenario = Scenario::draw(&rng);
@@ -95,7 +95,7 @@ impl SimFleet {
         })
     }
 
-    /// Writes the targets file as the scene has it.
+    /// Writes the targets file of the scenario.
     pub(crate) fn write_targets(&self) {
         std::fs::write(&self.config.targets.file, self.scenario.lock().unwrap().file()).unwrap();
     }
@@ -108,7 +108,7 @@ impl SimFleet {
         let post = UnreliableQueue { faults: Arc::clone(faults), queue: Arc::clone(&self.services.queue) };
         let watch = Arc::new(Observer { process: name.clone(), reference: Arc::clone(&self.reference) });
         let watched = intercepted(&self.services, &watch);
-        // What is watched is what the table does at once.
+        // The observer sees each effect on the table when it happens.
         let table = PartialInsertTable { faults: Arc::clone(faults), table: Arc::clone(&watched.table) };
         let services = Ports { queue: Arc::new(post), table: Arc::new(table), ..watched };
         let process = Process::new(name, faults);
@@ -142,7 +142,8 @@ impl SimFleet {
         self.dispatchers.lock().unwrap().push(process);
     }
 
-    /// Runs an operator's command as a process of its own: mostly again, where it fails. What it comes to is in the trace.
+    /// Runs an operator's command as a separate process, and usually repeats it if it fails. The trace contains the
+    /// result.
     pub(crate) fn command<A, F>(self: &Arc<Self>, what: &str, act: A)
     where
         A: Fn(ControlContext) -> F + 'static,
@@ -156,7 +157,7 @@ impl SimFleet {
                 match act(control.clone()).await {
                     Ok(done) => return faults.trace.line(format_args!("{name} ends: {done}")),
                     Err(error) => {
-                        // The folder has another name at every run.
+                        // The name of the directory differs between runs.
                         let error = format!("{error:#}").replace(&folder, "");
                         faults.trace.line(format_args!("{name} failed: {error}"));
                     }
@@ -170,7 +171,7 @@ impl SimFleet {
         self.commands.lock().unwrap().push((process, task));
     }
 
-    /// Waits until commands have ended whose processes live.
+    /// Waits until the commands of running processes have ended.
     pub(crate) async fn commands_end(&self) {
         let commands = std::mem::take(&mut *self.commands.lock().unwrap());
         for (process, task) in commands {
@@ -180,7 +181,7 @@ impl SimFleet {
         }
     }
 
-    /// Whether an operator has ever asked to remove VHDs of a version.
+    /// Whether an operator has ever requested the removal of the version's VHDs.
     pub(crate) fn cleaned(&self, image: &ImageRef) -> bool {
         self.cleaned.lock().unwrap().contains(image.version.as_str())
     }

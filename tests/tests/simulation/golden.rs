@@ -1,4 +1,4 @@
-//! The golden images that simulations roll out, made once for all of them.
+//! The golden images that simulations roll out. All simulations share them.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
@@ -22,13 +22,13 @@ use tokio_util::sync::CancellationToken;
 use crate::rng::SimRng;
 
 const MIB: u64 = 1 << 20;
-/// The smallest disk that there may be: with what lies at its end, three chunks.
+/// The minimum disk size: three chunks, including the data at its end.
 pub(crate) const SIZE: u64 = 20 * MIB;
 
-/// How many pieces of data.
+/// The number of extents.
 const EXTENTS: u64 = 6;
 
-/// Names and versions; and the id in the footer, by which a version can be told from what it began as.
+/// Names and versions, and the id in the footer, which distinguishes a version from its base version.
 const VERSIONS: [(&str, &str, u128); 6] = [
     ("golden", "1", 1),
     ("golden", "2", 2),
@@ -42,13 +42,13 @@ const VERSIONS: [(&str, &str, u128); 6] = [
 pub(crate) struct Version {
     pub(crate) image: ImageRef,
     pub(crate) manifest: Arc<Manifest>,
-    /// Whether another has the same name and version, and comes before it.
+    /// Whether another version with the same name and version comes before it.
     pub(crate) is_twin: bool,
     file: PathBuf,
 }
 
 impl Version {
-    /// What an operator asks for who uploads it.
+    /// An operator's request to upload it.
     pub(crate) fn upload(&self) -> UploadRequest {
         asked(&self.file, self.image.name.as_str(), self.image.version.as_str())
     }
@@ -60,10 +60,10 @@ pub(crate) struct Golden {
     pub(crate) versions: Vec<Version>,
 }
 
-/// The versions, made at the first call.
+/// The versions, created at the first call.
 pub(crate) fn golden() -> &'static Golden {
     static GOLDEN: OnceLock<Golden> = OnceLock::new();
-    // A runtime of its own, on a thread of its own: whoever asks first may be in one.
+    // A separate runtime on a separate thread, because the first caller may be inside a runtime.
     GOLDEN.get_or_init(|| std::thread::spawn(make).join().unwrap())
 }
 
@@ -83,7 +83,7 @@ fn make() -> Golden {
     Golden { _folder: folder, versions }
 }
 
-/// A disk that differs from the first by data in other places, other data, and data that are gone.
+/// A disk that differs from the first one by additional data, other data, and missing data.
 fn write(path: &Path, n: u64, id: u128) {
     let place = |extent: u64| 2 * MIB + extent * MIB;
     let extents = (0..EXTENTS).map(|extent| (place(extent), 4096 * (1 + extent % 3))).collect();
@@ -106,7 +106,7 @@ fn asked(file: &Path, image: &str, version: &str) -> UploadRequest {
     UploadRequest { file: file.to_owned(), image, version, os: OsType::Linux, check, limit: None }
 }
 
-/// What an upload makes of a file.
+/// The result of an upload of a file.
 async fn manifest_of(asked: &UploadRequest) -> (ImageRef, Manifest) {
     let config = Arc::new(rehearse::config().unwrap());
     let clock = Arc::new(TokioClock::starting_at(Timestamp::UNIX_EPOCH));

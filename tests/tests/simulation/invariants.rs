@@ -1,4 +1,4 @@
-//! What must hold in the end, whatever happened.
+//! The properties that must hold at the end of every simulation.
 
 use std::collections::BTreeMap;
 
@@ -22,20 +22,20 @@ use std::time::Duration;
 use crate::fleet::SimFleet;
 use crate::golden::SIZE;
 
-/// Puts things that are none of goldfleet's business where goldfleet works.
+/// Creates foreign blobs where goldfleet works.
 pub(crate) async fn put_foreign(fleet: &SimFleet) {
     let blobs = &fleet.services.blobs;
     for container in containers(fleet) {
         blobs.ensure_container(&container).await.unwrap();
         let (note, disk) = (container.blob("golden__notes.txt"), container.blob("golden__0.vhd"));
         blobs.put_blob(&note, Bytes::from_static(b"ours"), crc64(b"ours").into()).await.unwrap();
-        // As long as a golden disk, so that it might be taken for an earlier version.
+        // It has the size of a golden disk, so that it might be mistaken for an earlier version.
         blobs.create_page_blob(&disk, SIZE + 512, &BTreeMap::new()).await.unwrap();
         fleet.reference.kept.lock().unwrap().foreign.extend([note, disk]);
     }
 }
 
-/// The source's container and those of all targets.
+/// The containers of the source and of all targets.
 fn containers(fleet: &SimFleet) -> Vec<Container> {
     let file = TargetsFile::load(&fleet.config.targets.file).unwrap();
     let mut containers: Vec<Container> = file.targets.iter().map(Target::staging).collect();
@@ -46,10 +46,10 @@ fn containers(fleet: &SimFleet) -> Vec<Container> {
     containers
 }
 
-/// Looks at everything there is.
+/// Checks all invariants.
 pub(crate) async fn check_invariants(fleet: &SimFleet) {
     let jobs: Vec<Job> = fleet.reference.kept.lock().unwrap().jobs.values().cloned().collect();
-    // What was replaced by other content of the same version fails for good.
+    // A job whose version was replaced by other content fails permanently.
     for job in jobs.iter().filter(|job| !fleet.reference.has_twin(&job.image)) {
         check_job(fleet, job).await;
     }
@@ -75,7 +75,7 @@ async fn check_job(fleet: &SimFleet, job: &Job) {
         wrong(fleet, format!("job {} has {} operations, and {:?} were planned", job.id, rows.len(), row.operations));
     }
     let all_done = rows.iter().all(|row| is_done(row.value.state));
-    // What was never planned to its end is asked for anew, not tried again.
+    // A job whose planning was not completed is requested again, not retried.
     if row.operations.is_some()
         && (row.state != JobState::Succeeded || status.state != ReportedState::Succeeded || !all_done)
     {
@@ -102,7 +102,7 @@ fn is_done(state: OperationState) -> bool {
     matches!(state, OperationState::Succeeded | OperationState::Skipped)
 }
 
-/// What an operation that is done says is so.
+/// Checks that the effect of a completed operation exists.
 async fn check_operation(fleet: &SimFleet, operation: &Operation) {
     let Some(target) = operation.target() else { return };
     match operation.kind.as_str() {
@@ -131,7 +131,7 @@ async fn check_operation(fleet: &SimFleet, operation: &Operation) {
     }
 }
 
-/// What lies in stores and staging containers.
+/// Checks the content of stores and staging containers.
 async fn check_locations(fleet: &SimFleet) {
     for container in containers(fleet) {
         let mut marker = None;
@@ -163,7 +163,7 @@ async fn check_locations(fleet: &SimFleet) {
     }
 }
 
-/// A VHD with the footer of its version is whole.
+/// Checks that a VHD with the footer of its version is complete.
 async fn check_blob(fleet: &SimFleet, blob: &BlobAddress) {
     let properties = fleet.services.blobs.properties(blob).await.unwrap();
     let digest = properties.and_then(|properties| properties.metadata.get(VhdMetadata::DIGEST)?.parse::<Digest>().ok());
@@ -179,7 +179,7 @@ async fn has_footer(fleet: &SimFleet, blob: &BlobAddress, manifest: &Manifest) -
     found.is_ok_and(|found| found[..] == manifest.footer[..])
 }
 
-/// What was put aside failed once.
+/// Checks that the operations of dead letters have failed.
 async fn check_dead_letters(fleet: &SimFleet) {
     loop {
         let messages =

@@ -1,8 +1,9 @@
-//! The whole fleet in virtual time, on one thread, where a seed decides everything: what goes wrong and when, who is killed or
-//! frozen, and what operators do meanwhile. Then nothing goes wrong any more, and everything must come right.
+//! Simulations of the whole fleet in virtual time, on one thread. A seed determines everything: the faults and their
+//! times, which processes are killed or frozen, and what operators do. Then the faults end, and the fleet must reach a
+//! correct state.
 //!
-//! `GOLDFLEET_SEED=7 cargo test -p goldfleet-tests --test simulation` runs one seed and prints all of its trace where it fails;
-//! `GOLDFLEET_SEEDS=1000` so many of them, from `GOLDFLEET_FIRST_SEED` on.
+//! `GOLDFLEET_SEED=7 cargo test -p goldfleet-tests --test simulation` runs one seed, and prints the complete trace if
+//! it fails. `GOLDFLEET_SEEDS=1000` runs that many seeds, starting at `GOLDFLEET_FIRST_SEED`.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod actions;
@@ -26,14 +27,14 @@ use std::time::Instant;
 
 use run::run;
 
-/// How many seeds are run where nothing else is said: so many that it takes some seconds.
+/// The default number of seeds, which takes some seconds.
 const SEEDS: u64 = 40;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|value| value.parse().unwrap())
 }
 
-/// Whatever the seed: in the end everything is right, and on the way there nothing was done that may not be.
+/// For every seed, the final state is correct, and no forbidden step happens before.
 #[test]
 fn converges_after_faults() {
     let one = number("GOLDFLEET_SEED");
@@ -59,7 +60,7 @@ fn converges_after_faults() {
     assert!(failed.is_empty(), "GOLDFLEET_SEED={} runs the first of these again: {failed:?}", failed[0]);
 }
 
-/// A seed decides everything: a failure that was seen once is seen again.
+/// A seed determines everything, so that a failure can be reproduced.
 #[test]
 fn same_seed_gives_same_trace() {
     let seed = number("GOLDFLEET_SEED").unwrap_or(4);

@@ -1,4 +1,4 @@
-//! Whoever sees every effect at the moment it comes about, with the process that had it: recorded in the reference model.
+//! Observes every effect when it happens, with the process that caused it, and records it in the reference model.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use goldfleet_tests::intercept::{Call, Interceptor};
 
 use crate::reference_model::ReferenceModel;
 
-/// Stands right before the services.
+/// The wrapper that is closest to the services.
 pub(crate) struct Observer {
-    /// Whose calls these are.
+    /// The process that makes the calls.
     pub(crate) process: String,
     pub(crate) reference: Arc<ReferenceModel>,
 }
@@ -30,7 +30,7 @@ impl Interceptor for Observer {
         if answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Fenced) {
             self.reference.faults.trace.line(format_args!("{} is fenced", self.process));
         }
-        // Nothing has happened since: services here answer in the same moment.
+        // Services answer at the same virtual time, so nothing else has happened since the effect.
         if let (Some(effect), Ok(answer)) = (effect, &answer) {
             let answer: &dyn Any = answer;
             self.reference.record_effect(&self.process, effect, answer.downcast_ref::<bool>().copied());
@@ -39,11 +39,11 @@ impl Interceptor for Observer {
     }
 }
 
-/// What a call changes.
+/// The change that a call makes.
 pub(crate) enum Effect {
     Jobs(Box<Job>, Vec<Event>),
     Inserted(Vec<Operation>),
-    /// Rows of planning attempts before this one were removed.
+    /// Rows of earlier planning attempts were removed.
     Replanned(JobId, u32),
     Changed(Vec<Change>, Vec<Event>),
     Written(BlobAddress, Option<Bytes>),
@@ -70,7 +70,7 @@ impl Effect {
     }
 }
 
-/// What a call was made with.
+/// The arguments of a call.
 struct Arguments<'a>(&'a [&'a (dyn Any + Sync)]);
 
 impl Arguments<'_> {

@@ -1,4 +1,4 @@
-//! What operators do in the end, as `docs/failures.md` tells them: nothing more than that may be needed.
+//! What operators do at the end, as `docs/failures.md` describes it. Nothing else may be necessary.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use crate::fleet::SimFleet;
 use crate::golden::{Version, golden};
 use crate::run::wait_for_jobs;
 
-/// How often a job is retried at most.
+/// The maximum number of retries of a job.
 const RETRIES: usize = 2;
 
-/// Takes corrupt chunks out of the stores, uploads every version that a job is of, retries what did not succeed, and rolls
-/// out the newest version everywhere.
+/// Removes corrupt chunks from the stores, uploads every version that has a job, retries what did not succeed, and
+/// rolls out the newest version everywhere.
 pub(crate) async fn repair_as_documented(fleet: &Arc<SimFleet>) {
     fleet.scenario.lock().unwrap().targets.iter_mut().for_each(|target| target.is_enabled = true);
     fleet.write_targets();
@@ -44,7 +44,7 @@ pub(crate) async fn repair_as_documented(fleet: &Arc<SimFleet>) {
     wait_for_jobs(fleet).await;
 }
 
-/// Sees to it that a version can be had whole, wherever a job has brought it.
+/// Makes a version complete in all places to which a job has brought it.
 async fn restore_version(fleet: &SimFleet, version: &Version, jobs: &[Job]) {
     let present = fleet.reference.present();
     let same = |there: &ImageRef| (&there.name, &there.version) == (&version.image.name, &version.image.version);
@@ -75,8 +75,8 @@ async fn upload_again(fleet: &SimFleet, version: &Version) {
     }
 }
 
-/// Takes what has other bytes than it should have out of the source, or out of all places that a job has brought it to.
-/// Returns whether all stores have it whole.
+/// Removes corrupt chunks from the source store, or from all stores of a job. Returns whether all stores have the
+/// complete version.
 async fn take_out_corrupt(fleet: &SimFleet, image: &ImageRef, job: Option<&Job>) -> bool {
     let (_, control) = fleet.control("verify");
     let places = match job {
@@ -86,7 +86,7 @@ async fn take_out_corrupt(fleet: &SimFleet, image: &ImageRef, job: Option<&Job>)
     match verify(&control, image, &places, VerifyOptions { read: true, remove: true }, &|_| {}).await {
         Ok(verified) => {
             fleet.faults.trace.line(format_args!("verified: {verified:?}"));
-            // What is said of VHDs is for retries.
+            // Faults of VHDs are repaired by retries.
             !verified.faults.iter().any(|fault| fault.place.starts_with("store"))
         }
         Err(error) => {
@@ -96,8 +96,8 @@ async fn take_out_corrupt(fleet: &SimFleet, image: &ImageRef, job: Option<&Job>)
     }
 }
 
-/// A job that failed or was cancelled succeeds when it is tried again: at once, or where a VHD is gone that an image was to be
-/// made of, at the second time.
+/// A failed or cancelled job succeeds when it is retried: at once, or if a VHD is missing from which an image must be
+/// created, at the second retry.
 async fn retry_until_succeeded(fleet: &Arc<SimFleet>, job: &Job) {
     let (_, control) = fleet.control("retry");
     if control.job(&job.id).await.unwrap().value.tree.is_none() {

@@ -1,4 +1,4 @@
-//! A job table that, as the one on Azure, inserts operations group by group: whoever fails on the way leaves some of them.
+//! A job table that inserts operations group by group, like the one on Azure: a failure leaves some of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use crate::faults::FaultInjector;
 
-/// A table that inserts piece by piece.
+/// A table that inserts group by group.
 pub(crate) struct PartialInsertTable {
     pub(crate) faults: Arc<FaultInjector>,
     pub(crate) table: Arc<dyn JobTable>,
@@ -42,7 +42,7 @@ impl PartialInsertTable {
     }
 }
 
-/// Writes methods that do what the table behind does.
+/// Implements methods by delegating to the wrapped table.
 macro_rules! delegate {
     ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
         #[async_trait]

@@ -1,5 +1,5 @@
-//! A process of the fleet: what it calls goes through the fault injector, it may be frozen or killed at any moment, and its clock is its
-//! own.
+//! A process of the fleet. Its calls go through the fault injector, it can be frozen or killed at any time, and it has
+//! a separate clock.
 
 use std::any::Any;
 use std::sync::atomic::Ordering;
@@ -42,13 +42,13 @@ impl Process {
         Arc::new(Self { name, stop: CancellationToken::new(), faults: Arc::clone(faults), life: Mutex::default() })
     }
 
-    /// From now on it does nothing any more. What it has sent arrives nevertheless.
+    /// Kills the process. Requests that it has already sent still arrive.
     pub(crate) fn kill(&self) {
         self.faults.trace.line(format_args!("{} is killed", self.name));
         self.life.lock().unwrap().is_dead = true;
     }
 
-    /// It is asked to stop, and takes the time that it needs.
+    /// Asks it to stop. It takes the time that it needs.
     pub(crate) fn end(&self) {
         self.faults.trace.line(format_args!("{} is asked to stop", self.name));
         self.stop.cancel();
@@ -58,13 +58,13 @@ impl Process {
         self.life.lock().unwrap().is_dead
     }
 
-    /// For a while it does nothing, and does not know.
+    /// Suspends the process for a while, without its knowledge.
     pub(crate) fn freeze(&self, time: Duration) {
         self.faults.trace.line(format_args!("{} is frozen for {time:?}", self.name));
         self.life.lock().unwrap().frozen = Some(Instant::now() + time);
     }
 
-    /// Returns while the process runs; once it is killed, never.
+    /// Returns while the process runs. Never returns once it is killed.
     async fn runs(&self) {
         loop {
             let (is_dead, frozen) = {
@@ -79,7 +79,7 @@ impl Process {
         }
     }
 
-    /// Ports of this process, whose clock is `ahead` of the world's.
+    /// The ports of this process, whose clock is `ahead` of the simulation's clock.
     pub(crate) fn ports(self: &Arc<Self>, ports: &Ports, ahead: SignedDuration) -> Ports {
         let clock = OwnClock { process: Arc::clone(self), clock: Arc::clone(&ports.clock), ahead };
         Ports { clock: Arc::new(clock), ..intercepted(ports, self) }
@@ -98,14 +98,14 @@ impl Interceptor for Process {
         if name == "Queue.receive"
             && let CallFate::Made(before, _) = fate
         {
-            // Who looks in vain is not worth a line.
+            // Polls are not written to the trace.
             sleep(before).await;
             let answer = make.await;
             self.runs().await;
             return answer;
         }
         let about = about(arguments);
-        // What is on its way arrives, whatever becomes of the one who sent it.
+        // A request that was sent arrives, even if its sender is killed.
         let faults = Arc::clone(&self.faults);
         let send = |after: Duration| {
             faults.under_way.fetch_add(1, Ordering::Relaxed);
@@ -142,7 +142,7 @@ impl Interceptor for Process {
     }
 }
 
-/// What a call is about, for the trace.
+/// A description of a call's arguments for the trace.
 pub(crate) fn about(arguments: &[&(dyn Any + Sync)]) -> String {
     let mut about = String::new();
     for argument in arguments {
@@ -167,7 +167,7 @@ pub(crate) fn about(arguments: &[&(dyn Any + Sync)]) -> String {
     about
 }
 
-/// The clock of a process: it stands still while the process does, but not for the process.
+/// The clock of a process. Time passes while the process is frozen, but its sleeps end only when it runs again.
 struct OwnClock {
     process: Arc<Process>,
     clock: Arc<dyn Clock>,

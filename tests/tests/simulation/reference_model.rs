@@ -1,4 +1,4 @@
-//! What has come about so far, and whether each step of it was allowed.
+//! The effects so far, and checks that each of them was allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -31,29 +31,29 @@ pub(crate) struct ReferenceModel {
     pub(crate) model: Arc<Model>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) source: Container,
-    /// How far clocks of two processes may be apart.
+    /// The maximum difference between the clocks of two processes.
     pub(crate) clock_skew: Duration,
-    /// Every version that is ever uploaded.
+    /// All versions that are uploaded at any time.
     pub(crate) versions: Vec<(ImageRef, Arc<Manifest>)>,
     pub(crate) kept: Mutex<ReferenceState>,
 }
 
-/// The state that the effects so far amount to.
+/// The state that results from the effects so far.
 #[derive(Default)]
 pub(crate) struct ReferenceState {
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) operations: BTreeMap<(JobId, OperationId), Operation>,
     pub(crate) images: BTreeMap<String, ManagedImageSpec>,
-    /// Operations that ever failed for good.
+    /// Operations that ever failed permanently.
     pub(crate) failed: BTreeSet<(JobId, OperationId)>,
-    /// The manifests that are in the source store.
+    /// The manifests in the source store.
     manifests: BTreeMap<String, (ImageRef, Arc<Manifest>, Instant)>,
-    /// The versions that ever were there.
+    /// The versions that ever existed.
     seen: BTreeSet<Digest>,
     tokens: BTreeSet<Uuid>,
-    /// Chunks with other bytes than they should have.
+    /// Chunks with wrong content.
     pub(crate) corrupted: BTreeSet<BlobAddress>,
-    /// Blobs that nobody may touch.
+    /// Blobs that must not be changed.
     pub(crate) foreign: BTreeSet<BlobAddress>,
 }
 
@@ -62,13 +62,13 @@ impl ReferenceModel {
         self.versions.iter().find(|(image, _)| image.digest == digest).map(|(_, manifest)| manifest)
     }
 
-    /// The versions that can be had.
+    /// The versions that exist now.
     pub(crate) fn present(&self) -> Vec<(ImageRef, Arc<Manifest>)> {
         let kept = self.kept.lock().unwrap();
         kept.manifests.values().map(|(image, manifest, _)| (image.clone(), Arc::clone(manifest))).collect()
     }
 
-    /// Whether a version was there with other content too: then what was made of this content may have been replaced.
+    /// Whether the version existed with other content too. The results of this content may have been replaced then.
     pub(crate) fn has_twin(&self, image: &ImageRef) -> bool {
         let kept = self.kept.lock().unwrap();
         let twin = |(other, _): &&(ImageRef, Arc<Manifest>)| {
@@ -77,7 +77,7 @@ impl ReferenceModel {
         self.versions.iter().filter(twin).any(|(other, _)| kept.seen.contains(&other.digest))
     }
 
-    /// Takes down an effect that a process has just had.
+    /// Records an effect of a process.
     pub(crate) fn record_effect(&self, process: &str, effect: Effect, answer: Option<bool>) {
         let mut kept = self.kept.lock().unwrap();
         match effect {
@@ -104,7 +104,7 @@ impl ReferenceModel {
         }
     }
 
-    /// A row of an earlier planning attempt is replaced.
+    /// Records an inserted operation, which replaces a row of an earlier planning attempt.
     fn inserted(kept: &mut ReferenceState, operation: Operation) {
         let key = (operation.job.clone(), operation.id.clone());
         let is_newer = kept.operations.get(&key).is_none_or(|row| row.plan < operation.plan);
@@ -158,7 +158,7 @@ impl ReferenceModel {
         kept.operations.insert(key, operation);
     }
 
-    /// What is said to be done is there.
+    /// Checks that the effect of a succeeded operation exists.
     fn succeeded(&self, kept: &ReferenceState, operation: &Operation) {
         let Some(manifest) = self.manifest(operation.image.digest) else { return };
         let Some(target) = operation.target() else { return };
@@ -181,7 +181,7 @@ impl ReferenceModel {
         }
     }
 
-    /// Whether there is an image with the region and digest that it should have.
+    /// Whether an image with the expected region and digest exists.
     pub(crate) fn has_image(&self, kept: &ReferenceState, id: &ManagedImageId, operation: &Operation) -> bool {
         let target = operation.target();
         kept.images.get(&key(id)).is_some_and(|image| {
@@ -218,7 +218,8 @@ impl ReferenceModel {
         if kept.corrupted.remove(blob) {
             return;
         }
-        // In the source, what an upload that has just ended relies on stays too; elsewhere nobody may have relied on it yet.
+        // In the source store, chunks on which an upload that has just ended relies must be kept. In other stores,
+        // nothing may rely on them yet.
         let since = if blob.container == self.source { Duration::ZERO } else { LONG };
         let names = |(_, manifest, written): &(ImageRef, Arc<Manifest>, Instant)| {
             written.elapsed() >= since && manifest.chunks.iter().any(|chunk| chunk_name(&chunk.hash) == blob.name)
@@ -229,7 +230,7 @@ impl ReferenceModel {
     }
 }
 
-/// Names of images do not heed case.
+/// The names of images are compared without regard to case.
 pub(crate) fn key(id: &ManagedImageId) -> String {
     id.to_string().to_lowercase()
 }

@@ -1,4 +1,4 @@
-//! What a seed decides, number by number.
+//! The random numbers of a seed.
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-/// Numbers by a seed. Asked in the same order, they are the same.
+/// Random numbers from a seed. The same sequence of calls gives the same numbers.
 pub(crate) struct SimRng(Mutex<StdRng>);
 
 impl SimRng {
@@ -19,9 +19,9 @@ impl SimRng {
         self.0.lock().unwrap()
     }
 
-    /// Whether something happens that does so in this share of all cases.
+    /// True with this probability.
     pub(crate) fn chance(&self, share: f64) -> bool {
-        // Drawn even where the answer is clear, so that a rate of nothing leaves all other numbers as they are.
+        // Draw a number even if the result is certain, so that a rate of zero does not change the following numbers.
         self.random().random::<f64>() < share
     }
 
@@ -33,7 +33,7 @@ impl SimRng {
         self.random().random_range(0..length)
     }
 
-    /// One of these; none where there are none.
+    /// One of these values. None if there are none.
     pub(crate) fn pick<'a, T>(&self, from: &'a [T]) -> Option<&'a T> {
         if from.is_empty() { None } else { from.get(self.index(from.len())) }
     }
@@ -46,7 +46,7 @@ impl SimRng {
         self.millis(range.start * 1000..range.end * 1000)
     }
 
-    /// A rate up to `most`; none at all in one case of three.
+    /// A rate of up to `most`. In one of three cases it is zero.
     pub(crate) fn rate(&self, most: f64) -> f64 {
         let (none, rate) = (self.chance(1.0 / 3.0), self.random().random::<f64>() * most);
         if none { 0.0 } else { rate }

@@ -1,11 +1,11 @@
-//! How a row may change: `docs/lifecycle.md`, written down once more.
+//! The allowed changes of rows: a second definition of `docs/lifecycle.md`.
 
 use goldfleet_model::event::Event;
 use goldfleet_model::job::JobState;
 use goldfleet_model::operation::Operation;
 use jiff::Timestamp;
 
-/// An operation's states, and what leads from one to another.
+/// The states of an operation, and the events between them.
 const OPERATION: &[(&[&str], &str, &str)] = &[
     (&["waiting"], "open", "waiting"),
     (&["waiting"], "release", "ready"),
@@ -25,7 +25,7 @@ const OPERATION: &[(&[&str], &str, &str)] = &[
     (&["succeeded", "failed", "cancelled"], "rewait", "waiting"),
 ];
 
-/// The same of a job.
+/// The states of a job, and the events between them.
 const JOB: &[(&[&str], &str, &str)] = &[
     (&["requested"], "planned", "running"),
     (&["requested"], "reject", "failed"),
@@ -38,7 +38,7 @@ const JOB: &[(&[&str], &str, &str)] = &[
     (&["cancelled"], "retry", "requested"),
 ];
 
-/// Whether events lead from one state to another.
+/// Checks that events lead from one state to another.
 fn lead(rules: &[(&[&str], &str, &str)], from: &str, to: &str, events: &[&Event]) -> Result<(), String> {
     let mut state = from;
     for event in events {
@@ -52,12 +52,12 @@ fn lead(rules: &[(&[&str], &str, &str)], from: &str, to: &str, events: &[&Event]
     if state == to { Ok(()) } else { Err(format!("from {from} to {to} by events that lead to {state}")) }
 }
 
-/// Whether a job may be written so.
+/// Checks a write of a job.
 pub(crate) fn job(before: JobState, now: JobState, events: &[Event]) -> Result<(), String> {
     lead(JOB, before.as_str(), now.as_str(), &events.iter().collect::<Vec<_>>())
 }
 
-/// What is wrong with how an operation was written, if anything is. `now` is the latest that any clock says.
+/// The errors in a write of an operation. `now` is the latest time of any clock.
 pub(crate) fn operation(
     before: &Operation,
     after: &Operation,
@@ -73,7 +73,7 @@ pub(crate) fn operation(
         if expired && lease.expires > now {
             wrong.push(format!("{}'s lease was ended before it ran out", lease.holder));
         }
-        // An operator's wish is the only thing that others may write on it.
+        // A cancellation by an operator is the only change that other processes may make.
         if !expired && by("cancel") == 0 && lease.holder != process {
             wrong.push(format!("{} holds the lease", lease.holder));
         }

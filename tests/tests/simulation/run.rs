@@ -1,4 +1,4 @@
-//! One run: faults, then quiet, then what operators would do to have everything right, then the judgement.
+//! One run: faults, a quiet time, the actions of operators that repair everything, and the checks.
 
 use std::cell::RefCell;
 use std::panic;
@@ -18,25 +18,25 @@ use crate::golden::golden;
 use crate::invariants;
 use crate::operator_repair;
 
-/// The longest that a fleet may take in virtual time to do what is left to do, once nothing goes wrong any more.
+/// The maximum virtual time that a fleet may take for the remaining work after the faults have ended.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How a run went.
+/// The result of a run.
 pub(crate) struct Outcome {
-    /// What was wrong.
+    /// The violations.
     pub(crate) violations: Vec<String>,
     /// The end of the trace.
     pub(crate) end: String,
-    /// A number for the whole trace, and its lines.
+    /// A hash of the whole trace, and the number of its lines.
     pub(crate) digest: (u64, u64),
 }
 
 thread_local! {
-    /// What tasks said that panicked in the run that this thread is at, if it is at one.
+    /// The panic messages of tasks in the run of this thread. None outside a run.
     static PANICS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-/// Runs a seed. With `keep_all`, all of its trace is kept.
+/// Runs a seed. With `keep_all`, the complete trace is kept.
 pub(crate) fn run(seed: u64, keep_all: bool) -> Outcome {
     golden();
     note_panics();
@@ -56,7 +56,7 @@ pub(crate) fn run(seed: u64, keep_all: bool) -> Outcome {
     Outcome { violations: wrong, end: fleet.faults.trace.end(), digest: fleet.faults.trace.digest() }
 }
 
-/// Keeps what a task says that panics: nobody waits for most of them.
+/// Records the messages of panicking tasks, because most tasks are not awaited.
 fn note_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -105,18 +105,18 @@ async fn run_faulty_phase(fleet: &Arc<SimFleet>) {
     invariants::check_invariants(fleet).await;
 }
 
-/// Waits until no call is on its way that whoever sent it has given up.
+/// Waits until all calls that their senders have abandoned have arrived.
 async fn wait_for_pending_calls(fleet: &SimFleet) {
     let before = fleet.faults.trace.digest().1;
     while fleet.faults.under_way.load(Ordering::Relaxed) > 0 {
-        // Not in step with the polls of others, whose calls are under way too.
+        // A random interval, so that it is not synchronised with other polls, whose calls count too.
         fleet.sleep(fleet.faults.rng.millis(1..1000)).await;
     }
     let lines = fleet.faults.trace.digest().1 - before;
     fleet.faults.trace.line(format_args!("what was late has arrived, {lines} lines later"));
 }
 
-/// Waits until every job has ended, and approves what waits for that.
+/// Waits until every job has ended, and approves rings that wait for approval.
 pub(crate) async fn wait_for_jobs(fleet: &Arc<SimFleet>) {
     loop {
         let open: Vec<_> = {
@@ -128,14 +128,14 @@ pub(crate) async fn wait_for_jobs(fleet: &Arc<SimFleet>) {
         }
         for job in open.iter().filter(|job| job.state == JobState::Running && job.approvals.is_some()) {
             let (_, control) = fleet.control("approve");
-            // Mostly none waits.
+            // Usually no ring waits.
             let _ = goldfleet_dispatcher::control::approve::approve(&control, &job.id, None, "someone").await;
         }
         fleet.sleep(Duration::from_secs(5)).await;
     }
 }
 
-/// Waits until no message is left but those that were given up.
+/// Waits until only dead letters are left in the queues.
 async fn wait_for_empty_queues(fleet: &SimFleet) {
     let begun = Instant::now();
     for queue in QueueName::ALL.into_iter().filter(|queue| *queue != QueueName::DeadLetter) {

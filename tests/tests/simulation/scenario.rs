@@ -1,4 +1,4 @@
-//! What a seed decides about the fleet: its targets, its configuration, its cloud.
+//! The parts of a fleet that a seed determines: its targets, its configuration, its cloud.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::rng::SimRng;
 
 const REGIONS: [&str; 4] = ["westeurope", "eastus", "japaneast", "northeurope"];
 
-/// A target, as its line in the file says.
+/// A target in the targets file.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     subscription: u32,
@@ -23,25 +23,25 @@ pub(crate) struct Target {
     pub(crate) is_enabled: bool,
 }
 
-/// A fleet's scene.
+/// The scenario of a fleet.
 #[derive(Debug)]
 pub(crate) struct Scenario {
     pub(crate) targets: Vec<Target>,
-    /// Regions with a store that is set by hand.
+    /// Regions with a configured store.
     stores: Vec<&'static str>,
     pub(crate) workers: usize,
     pub(crate) dispatchers: usize,
     pub(crate) poll: Duration,
-    /// How many things happen to the fleet while faults are active, and the longest time between two.
+    /// The number of actions while faults are active, and the maximum time between two.
     pub(crate) acts: u64,
     pub(crate) pause: u64,
-    /// The longest time between two ends of workers, in seconds.
+    /// The maximum time between two ends of workers, in seconds.
     pub(crate) reap: u64,
     unlimited: bool,
     approve: bool,
-    /// Times so long that chunks grow old.
+    /// The number of periods that are long enough for chunks to become old.
     pub(crate) nights: u64,
-    /// Whether a version may be given up and uploaded with other content.
+    /// Whether a version may be deleted and uploaded with other content.
     pub(crate) twins: bool,
 }
 
@@ -73,7 +73,7 @@ impl Scenario {
         }
     }
 
-    /// The configuration of a fleet whose targets file is this.
+    /// The configuration of a fleet with this targets file.
     pub(crate) fn config(&self, rng: &SimRng, targets: &Path) -> Config {
         let mut config = rehearse::config().unwrap();
         targets.clone_into(&mut config.targets.file);

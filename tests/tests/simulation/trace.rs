@@ -1,4 +1,4 @@
-//! What happened, line by line: told where a seed fails, and compared where one is run twice.
+//! A trace, line by line. It is printed if a seed fails, and compared if a seed is run twice.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -7,13 +7,13 @@ use std::sync::{Mutex, MutexGuard};
 
 use tokio::time::Instant;
 
-/// The lines that are kept.
+/// The number of lines that are kept.
 const KEPT: usize = 250;
 
-/// More lines than any run that comes to an end has.
+/// More lines than any run has that ends.
 const MAX_LINES: u64 = 3_000_000;
 
-/// A run's trace.
+/// The trace of a run.
 pub(crate) struct Trace {
     began: Instant,
     all: bool,
@@ -28,7 +28,7 @@ struct Lines {
 }
 
 impl Trace {
-    /// One that begins now, and with `all` keeps everything.
+    /// A trace that starts now. With `all`, it keeps all lines.
     pub(crate) fn new(all: bool) -> Self {
         let lines = Lines { hash: DefaultHasher::new(), count: 0, last: VecDeque::new(), wrong: Vec::new() };
         Self { began: Instant::now(), all, lines: Mutex::new(lines) }
@@ -50,25 +50,25 @@ impl Trace {
         lines.last.push_back(line);
     }
 
-    /// Something that must not be.
+    /// Records a violation.
     pub(crate) fn record_violation(&self, text: impl Display) {
         self.line(format!("WRONG: {text}"));
         let at = self.began.elapsed().as_secs_f64();
         self.lines().wrong.push(format!("at {at:.3}: {text}"));
     }
 
-    /// What was wrong so far.
+    /// The violations so far.
     pub(crate) fn violations(&self) -> Vec<String> {
         self.lines().wrong.clone()
     }
 
-    /// A number for the whole of it, and how many lines there are.
+    /// A hash of the whole trace, and the number of its lines.
     pub(crate) fn digest(&self) -> (u64, u64) {
         let lines = self.lines();
         (lines.hash.finish(), lines.count)
     }
 
-    /// Its end, or all of it if that was kept.
+    /// The end of the trace, or the complete trace if it was kept.
     pub(crate) fn end(&self) -> String {
         let lines = self.lines();
         lines.last.iter().map(|line| format!("{line}\n")).collect()

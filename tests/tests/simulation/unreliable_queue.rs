@@ -1,4 +1,4 @@
-//! Queues that lose messages, deliver them twice, and show again what was received.
+//! Queues that lose messages, duplicate them, and show received messages again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use goldfleet_ports::queue::{Queue, Receipt, Received};
 
 use crate::faults::FaultInjector;
 
-/// Queues that are not to be relied on.
+/// Unreliable queues.
 pub(crate) struct UnreliableQueue {
     pub(crate) faults: Arc<FaultInjector>,
     pub(crate) queue: Arc<dyn Queue>,

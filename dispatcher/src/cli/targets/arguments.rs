@@ -1,4 +1,4 @@
-//! What `goldfleet targets` takes.
+//! Arguments of `goldfleet targets`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -47,8 +47,9 @@ pub(super) fn check_for_copies(subject: &str, facts: &AccountFacts, other_tenant
     Some(Finding::warning(subject, "copy-scope", message, remedy))
 }
 
-/// Reports an account with network restrictions. The copying service is refused first, and then reads on behalf of the
-/// worker that requested the copy. Source: Azure, copying blobs between storage accounts with network restrictions.
+/// Warns about an account with network restrictions. The service that copies from it is refused first, and then reads on
+/// behalf of the worker that requested the copy. Source: Azure, copying blobs between storage accounts with network
+/// restrictions.
 pub(super) fn check_for_readers(subject: &str, facts: &AccountFacts) -> Option<Finding> {
     if !facts.is_closed() {
         return None;

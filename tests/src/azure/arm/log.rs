@@ -21,9 +21,9 @@ pub struct Accepted {
 /// The log.
 #[derive(Debug, Clone, Default)]
 pub struct Log {
-    /// The requests by method and resource type, such as `PUT Microsoft.Compute/images`. Polls are `GET
-    /// Microsoft.Compute/locations/capsOperations`. Rejected and throttled requests, and those lost by a fault, are
-    /// included.
+    /// The requests by method and resource type, such as `PUT Microsoft.Compute/images`. Polls are
+    /// `GET Microsoft.Compute/locations/capsOperations`. Rejected and throttled requests, and those lost by a fault,
+    /// are included.
     pub requests: BTreeMap<String, usize>,
     /// The responses by status code. Reset connections have none.
     pub answers: BTreeMap<u16, usize>,

@@ -11,8 +11,8 @@ use super::lock;
 pub struct Counts {
     /// Connections from clients.
     pub connections: u64,
-    /// Requests by kind: the method, ` comp=…` if the query has one, then ` from-url` if the body comes from a URL or `
-    /// copy` if the service copies. Example: `PUT comp=page from-url`.
+    /// Requests by kind: the method, ` comp=…` if the query has one, then ` from-url` if the body comes from a URL or
+    /// ` copy` if the service copies. Example: `PUT comp=page from-url`.
     pub requests: BTreeMap<String, u64>,
     /// Bytes of bodies from clients, by destination account.
     pub received: BTreeMap<String, u64>,

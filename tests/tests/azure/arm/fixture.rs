@@ -1,4 +1,4 @@
-//! A running double with a client that trusts it.
+//! A running double, with a client that trusts it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,12 +70,12 @@ impl ArmFixture {
         Self::speaking(b"h2", world).await
     }
 
-    /// A fixture whose server speaks this protocol.
+    /// A fixture whose server uses this protocol.
     pub(crate) async fn speaking(protocol: &[u8], world: TenantState) -> Self {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        // Another test of this process may have been first.
+        // Another test of this process may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut tls = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -115,7 +115,7 @@ impl ArmFixture {
         self.send(Method::DELETE, path, None).await
     }
 
-    /// Follows an operation by its status to its end.
+    /// Polls the status of an operation until it ends.
     pub(crate) async fn finish(&self, begun: &Reply) -> Value {
         loop {
             let status = self.get(begun.header("azure-asyncoperation")).await;
@@ -146,7 +146,7 @@ pub(crate) fn image_of(subscription: &str, name: &str) -> String {
     )
 }
 
-/// The body of an image of the first subscription's blob.
+/// The body of a request for an image from the first subscription's blob.
 pub(crate) fn body() -> Value {
     json!({
         "location": "westeurope",
@@ -158,7 +158,7 @@ pub(crate) fn body() -> Value {
     })
 }
 
-/// The same with one member changed; with a null it is taken away.
+/// [`body`] with one member changed, or removed if the value is null.
 pub(crate) fn body_with(pointer: &str, value: Value) -> Value {
     let mut body = body();
     let (object, member) = pointer.rsplit_once('/').unwrap();

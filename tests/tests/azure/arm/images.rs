@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 
 use crate::arm::fixture::{ArmFixture, BLOB, ONE, TWO, body, body_with, image, image_of, world};
 
-/// The body is the one of Microsoft's example `Image_CreateFromABlob` (ComputeRP 2025-04-01), with the generation that the
-/// service asks for since 2019.
+/// The body is Microsoft's example `Image_CreateFromABlob` (ComputeRP 2025-04-01), with the generation that the service
+/// requires since 2019.
 #[tokio::test]
 async fn published_example_is_accepted() {
     let world = world().account(Account::new(ONE, "images", "mystorageaccount", "westus"));
@@ -242,7 +242,8 @@ async fn invalid_blob_fails_operation() {
     }
 }
 
-/// While the double asks about the blob, another request makes the image from another one.
+/// While the double inspects the blob, another request creates the image from another blob. The first request is
+/// rejected.
 #[tokio::test]
 async fn two_sources_are_rejected() {
     let (asked, made) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -281,7 +282,7 @@ async fn failed_image_can_be_recreated() {
     fixture.manager.world().write(|world| world.blobs = Blobs::default());
     let again = fixture.put(&image("golden"), &body()).await;
     assert_eq!((again.status, &fixture.finish(&again).await["status"]), (200, &json!("Succeeded")));
-    // The image has its own copy by now.
+    // The existing image has a separate copy of the data.
     fixture.manager.world().write(|world| world.blobs = Blobs::all(BlobInfo::MISSING));
     let retagged = fixture.put(&image("golden"), &body_with("/tags", json!({}))).await;
     assert_eq!(fixture.finish(&retagged).await["status"], "Succeeded");

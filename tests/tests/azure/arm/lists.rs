@@ -134,7 +134,7 @@ async fn lists_permissions_and_roles() {
         (&at_group["value"][0]["actions"], at_group["value"][0]["notActions"][0].as_str().unwrap()),
         (&json!(["*"]), "Microsoft.Authorization/*/Delete")
     );
-    // The specification's empty parentResourcePath leaves two slashes.
+    // If the specification's parentResourcePath is empty, the path contains two slashes.
     let at_account =
         fixture.get(&permissions(&account.replace("Microsoft.Storage/", "Microsoft.Storage//"))).await.body;
     assert_eq!(at_account["value"].as_array().unwrap().len(), 2);

@@ -1,8 +1,8 @@
-//! The double of Azure Resource Manager does what it says, as seen by an ordinary HTTPS client.
+//! The double of Azure Resource Manager behaves as documented, as seen by an ordinary HTTPS client.
 //!
-//! - `images`: making, changing and removing images.
-//! - `operations`: how long operations are followed, and end.
-//! - `refusals`: tokens, versions, bodies, rights, policies and locks.
+//! - `images`: creating, changing and deleting images.
+//! - `operations`: the polling and the results of operations.
+//! - `refusals`: tokens, versions, bodies, permissions, policies and locks.
 //! - `lists`: subscriptions, groups, accounts, providers, permissions, roles and locks.
 //! - `traffic`: throttling, faults and counters.
 

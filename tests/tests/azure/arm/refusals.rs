@@ -18,7 +18,7 @@ async fn api_version_is_required_and_checked() {
     let without = image("golden").replace("?api-version=2025-04-01", "");
     fixture.get(&without).await.refused(400, "MissingApiVersionParameter", "is required for all requests");
     fixture.get(&format!("{without}?api-version=")).await.refused(400, "MissingApiVersionParameter", "");
-    // A disk's version is none of images.
+    // An API version of disks is not one of images.
     let disks = image("golden").replace("2025-04-01", "2025-01-02");
     fixture.get(&disks).await.refused(400, "NoRegisteredProviderFound", "supported api-versions are '2025-04-01'");
     let groups = format!("/subscriptions/{ONE}/resourceGroups?api-version=1999-01-01");
@@ -105,7 +105,7 @@ async fn roles_are_enforced() {
     );
     let accounts = format!("{group}/providers/Microsoft.Storage/storageAccounts/stage1?api-version=2025-01-01");
     fixture.get(&accounts).await.refused(403, "AuthorizationFailed", "Microsoft.Storage/storageAccounts/read");
-    // A reader by a group of principals, and no more than a reader.
+    // A reader through a group of principals, with no other role.
     fixture.manager.world().write(|world| {
         world.memberships.insert(WORKER.to_owned(), ["readers".to_owned()].into());
         world.roles.push(RoleAssignment::new("readers", &format!("/subscriptions/{TWO}"), Role::reader()));

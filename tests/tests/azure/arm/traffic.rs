@@ -30,7 +30,7 @@ async fn buckets_drain_and_refill() {
     let refusal = fixture.get(&image("golden")).await;
     refusal.refused(429, "SubscriptionRequestsThrottled", ONE);
     assert_eq!(refusal.header("retry-after"), "1");
-    // Other verbs, subscriptions and principals have buckets of their own.
+    // Other verbs, subscriptions and principals have separate buckets.
     let written = fixture.put(&image("golden"), &body()).await;
     assert_eq!((written.status, written.header("x-ms-ratelimit-remaining-subscription-writes")), (201, "199"));
     assert_eq!(fixture.get(&image_of(TWO, "golden")).await.status, 404);
@@ -40,7 +40,7 @@ async fn buckets_drain_and_refill() {
     assert_eq!((removed.status, removed.header("x-ms-ratelimit-remaining-subscription-deletes")), (204, "0"));
     assert_eq!(fixture.delete(&image("x")).await.header("retry-after"), "3600");
 
-    // Polls are reads: an operation is not followed for nothing.
+    // Polls of operations are counted as reads.
     let poll = written.header("location");
     assert_eq!(fixture.get(poll).await.status, 429);
     *time.lock().unwrap() += SignedDuration::from_millis(1500);

@@ -13,7 +13,7 @@ use goldfleet_tests::azure::proxy::{Effect, Operation, Rule};
 
 use crate::engine::fixture::{EngineFixture, IN_FLIGHT, KEYS, MOVES, answer, reads_of};
 
-/// Faults of single requests, in bursts, at both kinds of moves: each costs a few requests more, and nothing else.
+/// Bursts of failing requests, for both ways of moving chunks, cost a few more requests and have no other effect.
 #[test]
 fn failed_requests_are_retried() {
     let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
@@ -56,21 +56,22 @@ fn failed_requests_are_retried() {
             assert!(rules.iter().all(|rule| azure.proxy.rules().hits(*rule) == times), "{name}: {counts:#?}");
             for ((_, kind), least) in MOVES.into_iter().zip(fixture.least()) {
                 let sent = counts.of(kind);
-                // A chunk of several runs is written anew from its first; and where a busy machine makes a worker lose its
-                // lease, what is in flight is sent once more.
-                // What an impatient client gives up on a busy machine, nobody knows.
+                // A chunk with several runs is written again from its first run. If a busy machine makes a worker lose
+                // its lease, the requests in flight are sent again. With short timeouts, the number of requests that a
+                // busy machine gives up is unknown.
                 let most = if impatient { u64::MAX } else { least + 3 * times + IN_FLIGHT };
                 assert!((least..=most).contains(&sent), "{name}: {sent} of {kind}, and {least} at least");
             }
             counts
         });
-        // Of the source's account and of the region's store. Where a new SAS is refused, another is not asked for.
+        // One for the source account and one for the region's store. After a new SAS is refused, no other SAS is
+        // requested.
         assert_eq!(counts.of(KEYS), 2, "{name}: {counts:#?}");
     }
 }
 
-/// A store whose chunk is gone, or that can't be read at all: the chunks come from the next nearest, and the log says
-/// where what was missing.
+/// If a store lacks a chunk, or cannot be read at all, the chunks come from the next nearest store, and the log says
+/// which chunk or store failed.
 #[test]
 fn chunks_fail_over_to_next_store() {
     let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
@@ -89,8 +90,8 @@ fn chunks_fail_over_to_next_store() {
             let (status, counts, log) = fixture.run().await;
             fixture.assert_whole(name, &status).await;
             let data = fixture.manifest.data_bytes();
-            // A chunk of the eight, or all of them; none where a busy machine made the worker lose its lease before it went
-            // elsewhere, as the fault is over when the copy is tried again.
+            // One of eight chunks, or all of them. None if a busy machine made the worker lose its lease before
+            // failover, because the fault is over when the copy is retried.
             let around = counts.between("goldsource", "stage1eastus") - data;
             let expected = if times.is_some() { 0..=data / 2 } else { data * 9 / 10..=data * 3 / 2 };
             assert!(expected.contains(&around), "{name}: {around} bytes of {data} came around the region's store");
@@ -102,16 +103,15 @@ fn chunks_fail_over_to_next_store() {
             assert!(
                 chunks.iter().all(|line| fixture.manifest.chunks.iter().any(|c| line.contains(&c.hash.to_string())))
             );
-            // Where one chunk after the other fails, the store is named instead of each of them.
+            // If one chunk after the other fails, the log names the store instead of each chunk.
             let stores = lines("a store can't be read again and again");
             assert!(!chunks.is_empty() || times.is_none() && !stores.is_empty(), "{name}: {log}");
         });
     }
 }
 
-/// A store that takes longer to be read than anyone should wait: what is overdue is asked for elsewhere too, and what was
-/// given up lands late, with a bit flipped on the way that the service does not notice. It changes nothing: by then it is
-/// fenced off.
+/// A store is too slow. Overdue chunks are requested from another store too. The abandoned requests take effect late,
+/// with a flipped bit that the service does not notice. They change nothing, because they are fenced by then.
 #[test]
 fn late_writes_are_fenced() {
     const LATE: Duration = Duration::from_secs(20);
@@ -131,7 +131,7 @@ fn late_writes_are_fenced() {
         assert!(log.contains("is overdue"), "{log}");
         let (given_up, before) = (azure.proxy.rules().hits(rule), azure.proxy.counters().now().writes.len() as u64);
         assert!(given_up > 0);
-        // What was asked for happens, though nobody waits for it.
+        // The abandoned requests take effect later.
         while (azure.proxy.counters().now().writes.len() as u64) < before + given_up {
             assert!(begun.elapsed() < 3 * LATE, "of {given_up} requests not all land");
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -141,7 +141,7 @@ fn late_writes_are_fenced() {
     });
 }
 
-/// What no store has whole is a failure that names store and chunk.
+/// If no store has an undamaged copy of a chunk, the failure names the store and the chunk.
 #[test]
 fn chunk_missing_everywhere_is_named() {
     let azure = AzureFixture::start(1, &["westeurope", "eastus"]);

@@ -1,4 +1,4 @@
-//! What a case is played on: a version that was uploaded and asked for, a store and two targets, and all that is said.
+//! The fixture of the engine tests: an uploaded and requested version, a store and two targets, and the complete log.
 
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -19,19 +19,19 @@ use goldfleet_tests::fleet::InProcessFleet;
 
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// The requests that move chunks: to a region's store, and into a VHD.
+/// The requests that move chunks: to a region's store, and to a VHD.
 pub(crate) const MOVES: [(Operation, &str); 2] =
     [(Operation::PutBlobFromUrl, "PUT from-url"), (Operation::PutPageFromUrl, "PUT comp=page from-url")];
 
-/// Requests of one operation in flight.
+/// The number of requests in flight of one operation.
 pub(crate) const IN_FLIGHT: u64 = 16;
 
 pub(crate) const KEYS: &str = "POST comp=userdelegationkey";
 
-/// What lets anyone in: a signature, or the beginning of a token.
+/// Texts that reveal credentials: a signature, or the beginning of a token.
 const SECRETS: [&str; 3] = ["sig=", "eyJ", "Bearer "];
 
-/// All that is logged, at its most talkative.
+/// The log of everything, at the most detailed level.
 static LOG: LazyLock<Arc<Mutex<Vec<u8>>>> = LazyLock::new(|| {
     let log = Arc::<Mutex<Vec<u8>>>::default();
     let into = Arc::clone(&log);
@@ -54,7 +54,7 @@ impl std::io::Write for Log {
     }
 }
 
-/// A version that was uploaded and asked for, to a store and two targets that have nothing of it.
+/// A version that was uploaded and requested, for a store and two targets that have no data of it.
 pub(crate) struct EngineFixture<'a> {
     azure: &'a AzureFixture,
     pub(crate) fleet: InProcessFleet,
@@ -72,7 +72,7 @@ impl<'a> EngineFixture<'a> {
         let job = fleet.request_after_upload(&text).await;
         let control = fleet.control_with_own_ports();
         let (_, manifest) = manifest(&control, &"golden".parse().unwrap(), &text.parse().unwrap()).await.unwrap();
-        // What lies there of the case before would be taken for an earlier version to begin with.
+        // A VHD of the previous case would be used as a base version.
         for region in ["westeurope", "eastus"] {
             let vhd = azure.vhd(1, region).container.blob(format!("golden__{}.vhd", version - 1));
             azure.blobs().delete(&vhd, None).await.unwrap();
@@ -86,12 +86,12 @@ impl<'a> EngineFixture<'a> {
         chunk_name(&self.manifest.chunks[n].hash)
     }
 
-    /// What happened to the job's operations.
+    /// The events of the job's operations.
     pub(crate) async fn events(&self) -> Vec<Event> {
         self.ports.table.events(&self.job, None).await.unwrap()
     }
 
-    /// Runs the job to its end. Nothing that it says holds a secret.
+    /// Runs the job to the end, and asserts that the log contains no credentials.
     pub(crate) async fn run(&self) -> (Status, Counts, String) {
         let status = self.fleet.run(&self.ports, 1, &self.job).await;
         let counts = self.azure.proxy.counters().now();
@@ -104,8 +104,8 @@ impl<'a> EngineFixture<'a> {
         (status, counts, log)
     }
 
-    /// Checks that both targets have the golden VHD. Requests that a client gave up may still arrive and write the same bytes
-    /// once more, so a read that such a write interrupts is repeated.
+    /// Asserts that both targets have the golden VHD. Requests that a client abandoned may still write the same bytes,
+    /// so a read that such a write interrupts is repeated.
     pub(crate) async fn assert_whole(&self, name: &str, status: &Status) {
         assert_eq!(status.state, ReportedState::Succeeded, "{name}: {status:#?}");
         let golden = std::fs::read(self.fleet.golden()).unwrap();
@@ -119,16 +119,16 @@ impl<'a> EngineFixture<'a> {
         }
     }
 
-    /// How many requests move chunks at least: a chunk to the store, and the runs of two VHDs.
+    /// The minimum number of requests that move chunks: those to the store, and those for the runs of two VHDs.
     pub(crate) fn least(&self) -> [u64; 2] {
         let runs = self.manifest.chunks.iter().map(|chunk| chunk.runs.len()).sum::<usize>() as u64;
-        // The disk's last chunk is the same in every version: only its partition table is in it.
+        // The last chunk of the disk is the same in every version, because it contains only the partition table.
         let there = u64::from(self.version > 1);
         [self.manifest.chunks.len() as u64 - there, 2 * runs]
     }
 }
 
-/// Reads of an account by the service.
+/// Matches reads of an account by the service.
 pub(crate) fn reads_of(account: &'static str) -> impl Fn(&hyper::http::request::Parts) -> bool + Send + Sync + 'static {
     let part = format!("/{account}/");
     move |head| {

@@ -1,5 +1,5 @@
-//! Bits that flip on the way: at every hop, and whatever the service checks or tells, an operation never succeeds with a
-//! damaged byte. Once the flips are over, a retry succeeds.
+//! Bits that are flipped in transit: at every hop, whatever checks the service omits, an operation never succeeds with
+//! damaged data. When the flips are over, a retry succeeds.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use goldfleet_tests::process_fixture;
 
 use crate::engine::fixture::EngineFixture;
 
-/// What a service may leave out. The last is one that proves nothing at all.
+/// What a service may omit. In the last mode, it proves nothing at all.
 const MODES: [(&str, &[Effect]); 5] = [
     ("all is checked", &[]),
     ("the source's CRC is ignored", &[Effect::IgnoreSourceCrc64]),
@@ -31,14 +31,14 @@ const MODES: [(&str, &[Effect]); 5] = [
     ),
 ];
 
-/// Where bits flip while a job runs, and the operations whose bytes they are.
+/// Where bits are flipped while a job runs, and the kind of operation whose data they are in.
 const HOPS: [(Operation, Effect, &str); 3] = [
     (Operation::PutBlobFromUrl, Effect::FlipSourceBit, "seed"),
     (Operation::PutPageFromUrl, Effect::FlipSourceBit, "copy"),
     (Operation::PutPage, Effect::FlipBodyBit, "copy"),
 ];
 
-/// Has the service behave so, from now on. Nothing else goes wrong.
+/// Makes the service behave like this, without any other fault.
 fn behave(azure: &AzureFixture, effects: &[Effect]) {
     azure.proxy.rules().clear();
     for effect in effects {
@@ -46,13 +46,13 @@ fn behave(azure: &AzureFixture, effects: &[Effect]) {
     }
 }
 
-/// Has bits flip at a hop.
+/// Flips bits at a hop.
 fn flip(azure: &AzureFixture, (operation, effect, _): &(Operation, Effect, &str), times: Option<u64>) -> RuleId {
     let rule = Rule::new(effect.clone()).operation(*operation);
     azure.proxy.rules().add(times.map_or(rule.clone(), |times| rule.times(times)))
 }
 
-/// Checks that the VHD of each copy that succeeded is the golden one byte for byte.
+/// Asserts that the VHD of each succeeded copy is identical to the golden one.
 async fn assert_copies_are_right(azure: &AzureFixture, fixture: &EngineFixture<'_>, name: &str) {
     let golden = std::fs::read(fixture.fleet.golden()).unwrap();
     for operation in succeeded(fixture).await {
@@ -63,7 +63,7 @@ async fn assert_copies_are_right(azure: &AzureFixture, fixture: &EngineFixture<'
     }
 }
 
-/// Checks that the chunks of each store whose seed succeeded are what their names say.
+/// Asserts that the chunks in each store whose seed succeeded match their names.
 async fn assert_stores_are_right(azure: &AzureFixture, fixture: &EngineFixture<'_>, name: &str) {
     for operation in succeeded(fixture).await {
         if operation.kind.as_str() == "seed" {
@@ -85,7 +85,7 @@ async fn assert_chunks(azure: &AzureFixture, store: &Container, manifest: &Manif
     }
 }
 
-/// Some bits flip, at every hop of a job: each costs a request or an attempt, and nothing else.
+/// If some bits are flipped at every hop of a job, each flip costs a request or an attempt, and has no other effect.
 #[test]
 fn a_bit_that_flips_is_noticed_at_every_hop() {
     let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
@@ -103,7 +103,8 @@ fn a_bit_that_flips_is_noticed_at_every_hop() {
     }
 }
 
-/// Bits flip at one hop in every request: the operation never succeeds. When that is over, a retry does.
+/// If bits are flipped in every request at one hop, the operation never succeeds. When the flips are over, a retry
+/// succeeds.
 #[test]
 fn an_operation_never_succeeds_with_a_flipped_bit() {
     let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
@@ -132,13 +133,13 @@ fn an_operation_never_succeeds_with_a_flipped_bit() {
     }
 }
 
-/// The ports of a fleet, whose uploads are checked by one checksum or the other.
+/// The ports of a fleet whose uploads are verified with this checksum.
 fn uploading(azure: &AzureFixture, fleet: &InProcessFleet, checksum: Checksum) -> Ports {
     Ports { blobs: Arc::new(azure.blobs_checked_by(checksum)), ..fleet.ports.clone() }
 }
 
-/// Bits flip in chunks and in the manifest of an upload: some cost a request, too many the upload, which the same command then
-/// completes.
+/// If some bits are flipped in the chunks and the manifest of an upload, the upload succeeds. If too many are flipped,
+/// it fails, and running the command again completes it.
 #[test]
 fn an_upload_never_ends_with_a_flipped_bit() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -178,8 +179,8 @@ fn an_upload_never_ends_with_a_flipped_bit() {
     }
 }
 
-/// The service copies an earlier version's VHD wrong, inside the staging account, where no checksum tells: what differs is
-/// written again.
+/// The service makes a damaged copy of a base version inside the staging account, and no checksum reports it. The
+/// ranges that differ are written again.
 #[test]
 fn a_copy_of_an_earlier_version_is_read_back() {
     let azure = AzureFixture::start(1, &["westeurope"]);

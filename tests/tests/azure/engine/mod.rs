@@ -1,5 +1,6 @@
-//! The copy engine under faults: seeds and copies of a fleet in this process, through the Azure adapter, to the storage
-//! emulator behind a proxy in which things go wrong. Each fault ends with whole VHDs, byte for byte, or with its name.
+//! The copy engine under faults: seeds and copies of a fleet in this process, with the Azure adapter and the storage
+//! emulator behind a proxy that injects faults. Each case ends with correct VHDs, byte for byte, or with a named
+//! failure.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod faults;

@@ -1,4 +1,4 @@
-//! SAS that end, or are refused, while chunks move: the next is there in time, and no operation learns of it.
+//! SAS that expire or are refused while chunks are moved: they are replaced in time, and no operation fails.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::engine::fixture::{EngineFixture, IN_FLIGHT, KEYS, MOVES, answer};
 
-/// The account that a service is to read from, and the SAS it does so with.
+/// The account from which a service reads for this request, and the SAS for it.
 fn source(head: &Parts) -> Option<(String, String)> {
     let url = reqwest::Url::parse(head.headers.get("x-ms-copy-source")?.to_str().ok()?).ok()?;
     Some((url.path_segments()?.next()?.to_owned(), url.query()?.to_owned()))
@@ -22,10 +22,11 @@ fn seconds(seconds: u64) -> azure_core::time::Duration {
     Duration::from_secs(seconds).try_into().unwrap()
 }
 
-/// How old a SAS must be to be made anew. It knows whole seconds only, so that a younger one would be the same again.
+/// The minimum age of a SAS before it is replaced. SAS times have whole seconds, so a younger one would be replaced by
+/// an identical one.
 const AGE: Duration = Duration::from_secs(1);
 
-/// Refuses, once no SAS is younger than [`AGE`], all that were seen until then.
+/// Refuses all SAS that were seen so far, once none of them is younger than [`AGE`].
 #[derive(Clone, Default)]
 struct Revoked(Arc<Mutex<Known>>);
 
@@ -61,8 +62,8 @@ impl Revoked {
     }
 }
 
-/// In the middle of it all, what was signed so far is not let in any more: keys were revoked, or a clock was set. What was
-/// in flight is sent again, with a new SAS for each account, and that is all.
+/// All SAS become invalid during a transfer, for example because keys were revoked or a clock was changed. The requests
+/// in flight are sent again with one new SAS for each account. Nothing else happens.
 #[test]
 fn revoked_sas_is_replaced_once() {
     let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
@@ -76,7 +77,7 @@ fn revoked_sas_is_replaced_once() {
             let refused = revoked.clone();
             let rule = Rule::new(answer(403, code, None)).when(move |head| refused.refuses(head));
             let rule = azure.proxy.rules().add(rule);
-            // All bytes share a line, which takes 6 s to carry them.
+            // All bytes share a bandwidth with which they take 6 s.
             let bytes = 3 * fixture.manifest.data_bytes();
             azure.proxy.rules().add(Rule::new(Effect::Throttle(bytes / 6)).when(|head| source(head).is_some()));
             let (status, counts, log) = fixture.run().await;
@@ -84,11 +85,12 @@ fn revoked_sas_is_replaced_once() {
             let refused = azure.proxy.rules().hits(rule);
             assert!((1..=2 * IN_FLIGHT).contains(&refused), "{code}: {refused} requests were refused");
             assert_eq!(counts.of(KEYS), 2 + revoked.accounts(), "{code}: one new key for each account: {counts:#?}");
-            // No try of any chunk failed, so no attempt did, and no store was left.
+            // No request for a chunk failed finally, so no attempt failed, and there was no failover.
             let events = fixture.events().await;
             assert!(events.iter().all(|event| event.what != "retry"), "{code}: {events:#?}");
             assert!(!log.contains("can't be had here") && !log.contains("can't be read"), "{code}: {log}");
-            // Around the store come up to three chunks, to see whether another is faster: on the line all are slow.
+            // Up to three chunks come from another store, as a test of whether it is faster. With the shared bandwidth,
+            // all are slow.
             let (data, crossed) = (fixture.manifest.data_bytes(), counts.between("goldsource", "stage1eastus"));
             assert!(crossed - data < data / 4, "{code}: {} bytes of {data} came around", crossed - data);
             let sent: u64 = MOVES.iter().map(|(_, kind)| counts.of(kind)).sum();
@@ -97,7 +99,7 @@ fn revoked_sas_is_replaced_once() {
     }
 }
 
-/// A rollout that takes longer than a SAS holds: on the wire there is always one that holds for a while.
+/// In a rollout that takes longer than the validity of a SAS, every request has a SAS that is still valid for a while.
 #[test]
 fn sas_is_renewed_before_expiry_during_transfer() {
     const EARLY: i64 = 5;
@@ -108,7 +110,7 @@ fn sas_is_renewed_before_expiry_during_transfer() {
         fixture.ports.blobs = Arc::new(azure.blobs_with(times));
         let seen = Arc::<Mutex<HashMap<(String, String), Vec<i64>>>>::default();
         let noted = Arc::clone(&seen);
-        // All bytes share a line, which takes 8 s to carry them.
+        // All bytes share a bandwidth with which they take 8 s.
         let bytes = 3 * fixture.manifest.data_bytes();
         azure.proxy.rules().add(Rule::new(Effect::Throttle(bytes / 8)).when(move |head| {
             let Some(signed) = source(head) else { return false };

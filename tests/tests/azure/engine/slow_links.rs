@@ -1,4 +1,4 @@
-//! Lines that are slow but alive: what goes over them comes to its end, and is not sent twice.
+//! Slow but working connections: transfers over them complete, and no request is sent twice.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,14 +13,14 @@ use hyper::Method;
 
 use crate::engine::fixture::{EngineFixture, MIB, MOVES};
 
-/// A hundredth of the timeouts of a program.
+/// A hundredth of the programs' timeouts.
 fn short_timeouts() -> TimeoutPolicy {
     let TimeoutPolicy { idle: silence, min_upload_rate: line, min_source_rate: source } = TimeoutPolicy::default();
     TimeoutPolicy { idle: silence / 100, min_upload_rate: line * 100, min_source_rate: source * 100 }
 }
 
-/// A region whose store and target get their bytes over a slow line: every request takes longer than a service may say
-/// nothing. None is sent twice, and the other region is not held up.
+/// A region whose store and target have a slow connection: every request takes longer than the idle timeout. None is
+/// sent twice, and the other region is not delayed.
 #[test]
 fn slow_region_completes_without_delaying_others() {
     let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
@@ -53,8 +53,8 @@ fn slow_region_completes_without_delaying_others() {
     });
 }
 
-/// An upload over a line that carries what it must, but not for all requests at once: some are given up, fewer are sent at
-/// once, and all chunks come to be there.
+/// An upload over a connection with the minimum rate, but not for all requests at the same time: some time out, fewer
+/// are sent concurrently, and all chunks are uploaded.
 #[test]
 fn upload_adapts_to_slow_link() {
     let azure = AzureFixture::start(1, &["westeurope"]);
@@ -62,7 +62,7 @@ fn upload_adapts_to_slow_link() {
         let golden = GoldenSpec::spread(64 * MIB, Generation::V2, 8 * MIB, 16, 7);
         let fleet = azure.fleet(&golden);
         let mut ports = fleet.ports.clone();
-        // A chunk, of half a megabyte, is waited for for 1.1 s, in which the line carries four of them.
+        // The timeout of a chunk of 0.5 MB is 1.1 s. In that time, the connection transfers four chunks.
         ports.blobs = Arc::new(azure.blobs_with_timeouts(TimeoutPolicy { min_upload_rate: MIB, ..short_timeouts() }));
         azure.proxy.rules().add(Rule::new(Effect::Throttle(2 * MIB)).operation(Operation::PutBlob));
         let begun = Instant::now();
@@ -75,7 +75,7 @@ fn upload_adapts_to_slow_link() {
     });
 }
 
-/// An answer may take its time, as long as it goes on.
+/// A slow response completes as long as data arrives.
 #[test]
 fn slow_response_completes() {
     let azure = AzureFixture::start(1, &["westeurope"]);

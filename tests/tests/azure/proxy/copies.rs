@@ -10,7 +10,7 @@ use crate::proxy::fixture::{ProxyFixture, pattern, zero};
 
 const MIB: u64 = 1 << 20;
 
-/// The copy's state that a look at the destination shows.
+/// Polls a destination. Returns the state of the copy.
 async fn look(fixture: &ProxyFixture, blob: &str) -> (String, String) {
     let reply = fixture.head(blob).await;
     (reply.header("x-ms-copy-status").to_owned(), reply.header("x-ms-copy-progress").to_owned())
@@ -46,7 +46,7 @@ async fn pending_block_blob_copy_is_empty_until_polled() {
     assert_eq!(fixture.proxy.counters().now().between("srcacct", "dstacct"), 4000);
     assert_eq!(fixture.send(copy()).await.error(), (409, "BlobAlreadyExists"));
     assert_eq!(abort(&fixture, &blob, &id).await.error(), (409, "NoPendingCopyOperation"));
-    // Written anew, the blob is no copy any more.
+    // After it is written again, the blob is no longer a copy.
     fixture.make(&blob, "new").await;
     assert_eq!(look(&fixture, &blob).await.0, "");
 }
@@ -112,7 +112,7 @@ async fn abort_stops_transfer() {
         tokio::time::sleep(Duration::from_millis(30)).await;
         abort(&fixture, &blob, &id).await
     });
-    // The machine may be so fast that the copy was done before.
+    // On a fast machine the copy may have ended before.
     if looked.0 == "success" {
         assert_eq!(aborted.error(), (409, "NoPendingCopyOperation"));
     } else {
@@ -137,7 +137,7 @@ async fn pending_copy_can_fail_and_needs_source() {
 #[tokio::test]
 async fn copy_without_rule_is_forwarded() {
     let fixture = ProxyFixture::new().await;
-    // Of one account: the emulator takes sources of another with a SAS only.
+    // Within one account: the emulator accepts sources of another account only with a SAS.
     let (source, blob) = (fixture.source("a"), fixture.source("b"));
     fixture.make(&source, pattern(4000, 1)).await;
     let reply = fixture.send(fixture.copy(&blob, &source)).await;

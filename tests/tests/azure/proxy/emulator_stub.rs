@@ -1,4 +1,4 @@
-//! As much of the storage emulator as the proxy's tests need, in memory.
+//! A stub of the storage emulator in memory, with the features that the proxy's tests need.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use axum::response::IntoResponse as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// The stand-in. It stops when it is dropped.
+/// The stub. Dropping it stops it.
 pub(crate) struct EmulatorStub {
     pub(crate) endpoint: String,
     store: Arc<Store>,
@@ -53,12 +53,12 @@ impl EmulatorStub {
         Self { endpoint, store, task }
     }
 
-    /// How many connections requests came on.
+    /// The number of connections on which requests arrived.
     pub(crate) fn connections(&self) -> usize {
         self.store.peers.lock().unwrap().len()
     }
 
-    /// The requests that came, in order.
+    /// The requests in the order of their arrival.
     pub(crate) fn seen(&self) -> Vec<Parts> {
         self.store.seen.lock().unwrap().clone()
     }
@@ -127,7 +127,7 @@ async fn answer(
     }
 }
 
-/// The conditions that tests use.
+/// Evaluates the conditions that tests use.
 fn refused(headers: &HeaderMap, blob: Option<&Blob>) -> Option<Response<Body>> {
     if header(headers, "if-none-match") == Some("*") && blob.is_some() {
         return Some(error(409, "BlobAlreadyExists"));
@@ -167,7 +167,7 @@ fn put(blobs: &mut BTreeMap<String, Blob>, head: &Parts, body: &[u8], version: u
     answer
 }
 
-/// The range that a request names, else all.
+/// The range that a request names, or the whole blob.
 fn range(headers: &HeaderMap, length: usize) -> (usize, usize) {
     let Some(range) = header(headers, "x-ms-range").or(header(headers, "range")) else { return (0, length) };
     let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();

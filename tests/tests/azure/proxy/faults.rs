@@ -1,4 +1,4 @@
-//! Faults by rule.
+//! Faults that rules inject.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use reqwest::Method;
 
 use crate::proxy::fixture::{ProxyFixture, ProxyReply, pattern};
 
-/// Whether an attempt ended without an answer, by a reset and not by an orderly end.
+/// Whether an attempt ended with a reset instead of a response or an orderly close.
 fn reset(reply: reqwest::Result<ProxyReply>) -> bool {
     let error = reply.unwrap_err();
     let causes: Vec<_> =
@@ -108,7 +108,7 @@ async fn bandwidth_rule_is_shared_by_requests() {
     let bytes = pattern(64 << 10, 1);
     fixture.make(&source, bytes.clone()).await;
     fixture.make(&blob, bytes.clone()).await;
-    // Each takes a tenth of a second, and all of them together as many.
+    // Each request takes a tenth of a second, and so do all of them together.
     fixture.proxy.rules().add(Rule::new(Effect::Throttle(640 << 10)));
     let begun = Instant::now();
     let (one, other, put, copied) = tokio::join!(

@@ -1,4 +1,4 @@
-//! A proxy, what is behind it, and a client.
+//! A proxy, its upstream, and a client.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,17 +13,17 @@ use uuid::Uuid;
 
 use crate::proxy::emulator_stub::EmulatorStub;
 
-/// A proxy, what is behind it, and a client.
+/// A proxy, its upstream, and a client.
 pub(crate) struct ProxyFixture {
     pub(crate) proxy: Proxy,
-    /// What is behind the proxy, unless that is the emulator.
+    /// The upstream, unless it is the emulator.
     pub(crate) stand_in: Option<EmulatorStub>,
     http: reqwest::Client,
     container: String,
     token: String,
 }
 
-/// An answer that was read to its end.
+/// A response with its complete body.
 #[derive(Debug)]
 pub(crate) struct ProxyReply {
     pub(crate) status: StatusCode,
@@ -36,7 +36,7 @@ impl ProxyReply {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Status and code of an error.
+    /// The status and the code of an error.
     pub(crate) fn error(&self) -> (u16, &str) {
         (self.status.as_u16(), self.header("x-ms-error-code"))
     }
@@ -77,7 +77,7 @@ impl ProxyFixture {
         fixture
     }
 
-    /// The container, which all accounts have.
+    /// The container that all accounts have.
     pub(crate) fn container(&self) -> &str {
         &self.container
     }
@@ -102,7 +102,7 @@ impl ProxyFixture {
         self.http.clone()
     }
 
-    /// What proves who asks.
+    /// The bearer token.
     pub(crate) fn bearer(&self) -> String {
         format!("Bearer {}", self.token)
     }
@@ -146,13 +146,13 @@ impl ProxyFixture {
         request.header("x-ms-copy-source-authorization", self.bearer())
     }
 
-    /// Makes a block blob.
+    /// Creates a block blob.
     pub(crate) async fn make(&self, url: &str, bytes: impl Into<Bytes>) {
         let reply = self.send(self.put(url, bytes).header("content-type", "application/x-vhd")).await;
         assert_eq!(reply.status, 201, "{reply:?}");
     }
 
-    /// Makes a page blob of zeros. Returns its ETag.
+    /// Creates a page blob of zeros. Returns its ETag.
     pub(crate) async fn make_pages(&self, url: &str, length: u64) -> String {
         let request = self.request(Method::PUT, url).header("x-ms-blob-type", "PageBlob").header("content-length", 0);
         let reply = self.send(request.header("x-ms-blob-content-length", length)).await;
@@ -166,7 +166,7 @@ impl ProxyFixture {
         request.header("x-ms-range", format!("bytes={at}-{}", at + bytes.len() as u64 - 1)).body(bytes)
     }
 
-    /// Put Page From URL; both ranges begin at a place and have a length.
+    /// Put Page From URL. Both ranges are given by start and length.
     pub(crate) fn put_page_from(&self, url: &str, to: (u64, u64), source: &str, from: (u64, u64)) -> RequestBuilder {
         let range = |(at, length): (u64, u64)| format!("bytes={at}-{}", at + length - 1);
         let request = self.request(Method::PUT, &format!("{url}?comp=page")).header("x-ms-page-write", "update");
@@ -176,7 +176,7 @@ impl ProxyFixture {
     }
 }
 
-/// Bytes that are not all the same, and none of them zero.
+/// Bytes that differ from each other and are not zero.
 pub(crate) fn pattern(length: usize, seed: usize) -> Bytes {
     (0..length).map(|n| u8::try_from((n * 31 + n / 512 * 7 + seed) % 255).unwrap() + 1).collect()
 }
@@ -186,7 +186,7 @@ pub(crate) fn zero(bytes: &[u8]) -> bool {
     bytes == vec![0; bytes.len()]
 }
 
-/// A token such as the emulator takes.
+/// A token that the emulator accepts.
 fn token() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let claims = format!(

@@ -1,4 +1,4 @@
-//! What passes through, and what is counted.
+//! Forwarded requests, and counters.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -1,11 +1,11 @@
-//! Sources with a shared access signature, from the SDK by way of the proxy.
+//! Sources with a shared access signature, which the SDK creates through the proxy.
 
 use goldfleet_tests::azure::proxy::{Effect, Rule};
 use goldfleet_tests::azure::sas;
 
 use crate::proxy::fixture::{ProxyFixture, pattern};
 
-/// The URL of a source with the right to read it.
+/// The URL of a source with a SAS for reading.
 async fn signed(fixture: &ProxyFixture, name: &str) -> String {
     if fixture.stand_in.is_some() {
         return format!("{}?sv=2024-11-04&sig=good", fixture.source(name));
@@ -36,7 +36,7 @@ async fn signed_sources_are_readable() {
     assert_eq!(reply.status, 201, "{reply:?}");
     let reply = fixture.send(without(fixture.put_page_from(&pages, (0, 4096), &source, (0, 4096)))).await;
     assert_eq!(reply.status, 201, "{reply:?}");
-    // Between accounts: by the emulator, then by the proxy.
+    // Between accounts: first by the emulator, then by the proxy.
     for (name, status) in [("c", "success"), ("d", "pending")] {
         let reply = fixture.send(without(fixture.copy(&fixture.blob(name), &source))).await;
         assert_eq!((reply.status.as_u16(), reply.header("x-ms-copy-status")), (202, status), "{reply:?}");

@@ -94,7 +94,7 @@ async fn put_page_from_url_writes_correct_range() {
     assert_eq!(read[1 << 20..5 << 20], *part);
     assert!(zero(&read[..1 << 20]) && zero(&read[5 << 20..]));
     assert_eq!(fixture.send(put().header("if-match", "\"0x1\"")).await.error(), (412, "ConditionNotMet"));
-    // As the SDK does it.
+    // The headers that the SDK sends.
     let request = fixture.request(Method::PUT, &format!("{blob}?comp=page")).header("x-ms-page-write", "update");
     let request = request.header("range", "bytes=0-511").header("x-ms-source-range", "bytes=1024-1535");
     let request = request.header("x-ms-source-content-md5", md5(&bytes[1024..1536])).header("content-length", 0);

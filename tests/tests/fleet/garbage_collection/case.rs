@@ -1,6 +1,6 @@
-//! A random case: a small model of what is in use.
+//! A random case: a small model of which chunks are in use.
 //!
-//! Sources are the configured store and those of jobs' trees; a manifest in any store keeps its chunks.
+//! Source stores are the configured store and those in jobs' trees. A manifest in any store keeps its chunks.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,11 @@ use proptest::sample::subsequence;
 use super::interference::Fault;
 use super::scene::name_of;
 
-/// How many stores and chunks there are.
+/// The number of stores, and the number of chunks.
 pub(crate) const STORES: usize = 5;
 const CHUNKS_THERE_ARE: usize = 10;
 
-/// Names under `chunks/` that are not those of chunks, and names elsewhere.
+/// Names under `chunks/` that are not chunk names, and names elsewhere.
 pub(crate) const FOREIGN: [&str; 6] = [
     "README.txt",
     "chunks/README.txt",
@@ -25,12 +25,12 @@ pub(crate) const FOREIGN: [&str; 6] = [
     "chunks/ABCDEF0000000000000000000000000000000000000000000000000000000000",
 ];
 
-/// What became of a manifest.
+/// The state of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
     Whole,
     Damaged,
-    /// The version was given up.
+    /// The version was deleted.
     GivenUp,
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum Written {
 pub(crate) struct Version {
     pub(crate) store: usize,
     pub(crate) chunks: Vec<usize>,
-    /// What became of its manifest.
+    /// The state of its manifest.
     pub(crate) manifest: Written,
 }
 
@@ -48,27 +48,27 @@ pub(crate) struct Version {
 pub(crate) struct Asked {
     pub(crate) version: usize,
     pub(crate) state: JobState,
-    /// The stores of its tree besides the source; none where it is not planned.
+    /// The stores of its tree besides the source. None if it is not planned.
     pub(crate) tree: Option<Vec<usize>>,
 }
 
-/// What else happens while chunks are collected: each before a call of the collection.
+/// What happens during a collection, each step before a call of the collection.
 #[derive(Debug, Clone)]
 pub(crate) enum Meanwhile {
     Nothing,
-    /// An upload begins, relies on what is there, and ends.
+    /// An upload starts, relies on existing chunks, and ends.
     Upload {
         store: usize,
         chunks: Vec<usize>,
         at: Vec<usize>,
     },
-    /// An upload that began long ago relies, without renewing them, on chunks that were young enough then; it ends.
+    /// An upload that started long ago relies, without renewing them, on chunks that were young enough then. It ends.
     LongUpload {
         store: usize,
         chunks: Vec<usize>,
         at: Vec<usize>,
     },
-    /// A job is planned whose source only its tree names, and its seed fills a store.
+    /// A job is planned whose tree is the only one to name its source, and its seed fills a store.
     Job {
         source: usize,
         store: usize,
@@ -83,7 +83,7 @@ pub(crate) struct Case {
     pub(crate) in_targets: Vec<usize>,
     pub(crate) versions: Vec<Version>,
     pub(crate) jobs: Vec<Asked>,
-    /// For each store: the chunks in it, and which of them are old.
+    /// For each store: its chunks, and whether each is old.
     pub(crate) held: Vec<Vec<(usize, bool)>>,
     pub(crate) given_up: Vec<usize>,
     pub(crate) fault: Option<(usize, Fault)>,
@@ -115,7 +115,7 @@ fn asked() -> impl Strategy<Value = Asked> {
     )
 }
 
-/// Points in time, as numbers of calls, in order.
+/// Points in time as numbers of calls, in order.
 fn moments(count: usize) -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(0..24_usize, count).prop_map(|mut at| {
         at.sort_unstable();
@@ -176,13 +176,14 @@ impl Case {
         of_jobs.chain(self.in_targets.iter().copied()).chain(self.sources()).collect()
     }
 
-    /// Whether the collection may know of a store: a job that is planned meanwhile may name it too.
+    /// Whether the collection may know a store. A job that is planned in the meantime may name it too.
     pub(crate) fn may_know(&self, n: usize) -> bool {
         let planned = matches!(self.meanwhile, Meanwhile::Job { source, store, .. } if source == n || store == n);
         planned || self.known().contains(&n)
     }
 
-    /// The names of the chunks that a manifest in a known store names, or the version of a job that has work left.
+    /// The names of the chunks to which a manifest in a known store, or the version of a job with unfinished work,
+    /// refers.
     pub(crate) fn live(&self, sources_only: bool) -> BTreeSet<String> {
         let searched = if sources_only { self.sources() } else { self.known() };
         let open = |n: usize| self.jobs.iter().any(|asked| asked.version == n && asked.state == JobState::Requested);

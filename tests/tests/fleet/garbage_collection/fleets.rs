@@ -1,4 +1,4 @@
-//! Collections of fleets in a folder, with a configuration that is wrong or files that somebody else put there.
+//! Collections of fleets in a directory, with a wrong configuration or with foreign files.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
@@ -13,7 +13,7 @@ use goldfleet_dispatcher::control::live::LiveSetError;
 use goldfleet_tests::fleet::InProcessFleet;
 use goldfleet_tests::process_fixture::{self, ProcessFixture};
 
-/// All files of the cloud; those of chunks are made so old that they may be collected.
+/// All files of the cloud. The chunks are made old enough to be collected.
 fn aged(cloud: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut folders = vec![cloud.to_owned()];
@@ -34,7 +34,7 @@ fn aged(cloud: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A control context whose configuration names another container as the source.
+/// A control context whose configuration names another container as the source store.
 fn misled(fleet: &InProcessFleet, container: &str) -> ControlContext {
     let source = Source { container: container.parse().unwrap(), ..fleet.config.source.clone() };
     let config = Config { source, ..(*fleet.config).clone() };
@@ -48,8 +48,8 @@ async fn refusal(control: &ControlContext) -> LiveSetError {
     }
 }
 
-/// The name is misspelt, or the container is one that holds nothing: the job's tree still says where the manifests are, but
-/// which of the two is right is not for the collection to decide.
+/// The name of the source store is misspelt, or the container is empty. The job's tree still names the store with the
+/// manifests, but the collection must not decide which of the two is correct.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_source_deletes_nothing() {
     let fleet = InProcessFleet::new();
@@ -59,7 +59,7 @@ async fn a_wrong_source_deletes_nothing() {
     assert!(matches!(refusal(&misled(&fleet, "misspelt")).await, LiveSetError::Missing(_)));
     assert!(matches!(refusal(&misled(&fleet, "empty")).await, LiveSetError::Empty { .. }));
     assert_eq!(aged(&fleet.cloud()), files);
-    // Not even where the operator says that it was given up: then it must at least be there.
+    // It deletes nothing even if the operator says that all versions were deleted: the container must exist.
     let given_up = [misled(&fleet, "misspelt").config.source.store().container()].into();
     let options = CollectOptions { given_up, ..CollectOptions::default() };
     let error = collect_garbage(&misled(&fleet, "misspelt"), &options).await.unwrap_err();
@@ -67,7 +67,7 @@ async fn a_wrong_source_deletes_nothing() {
     assert_eq!(aged(&fleet.cloud()), files);
 }
 
-/// Two configurations share a table and stores: each keeps what the manifests of the other name.
+/// Two configurations share a table and stores. Each keeps the chunks to which the other's manifests refer.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_configurations_manifests_count() {
     let fleet = InProcessFleet::new();
@@ -81,7 +81,8 @@ async fn another_configurations_manifests_count() {
     assert_eq!(aged(&fleet.cloud()), files);
 }
 
-/// A job that was asked for with another configuration, and is not planned yet, names no source: its version is nowhere.
+/// An unplanned job that was requested with another configuration names no source store. Its version is not found, and
+/// the collection stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_of_an_unknown_version_stops_it() {
     let fleet = InProcessFleet::new();
@@ -115,7 +116,7 @@ async fn a_manifest_that_cannot_be_read_stops_it() {
     assert_eq!(collect_garbage(&fleet.control_with_own_ports(), &CollectOptions::default()).await.unwrap().deleted, 1);
 }
 
-/// What is not named exactly like a chunk is somebody else's; and a dry run deletes nothing.
+/// Only blobs with exact chunk names are deleted, and a dry run deletes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_chunks_are_deleted_and_none_in_a_dry_run() {
     let fleet = InProcessFleet::new();
@@ -145,7 +146,7 @@ async fn only_chunks_are_deleted_and_none_in_a_dry_run() {
     assert_eq!(done.by_store.iter().map(|one| one.deleted).collect::<Vec<_>>(), [1, 1]);
 }
 
-/// The same as a command: what it says, and what it exits with.
+/// The output and the exit code of the command for a wrong source store.
 #[test]
 fn the_command_refuses_a_wrong_source() {
     let fixture = ProcessFixture::new(

@@ -1,4 +1,4 @@
-//! What goes wrong, and what else happens, while chunks are collected.
+//! Faults and other activity during a collection.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::any::Any;
@@ -12,26 +12,26 @@ use goldfleet_ports::blob_store::BlobPage;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_tests::intercept::{Call, Interceptor};
 
-/// What goes wrong with the service.
+/// A fault of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The request fails.
     Fails,
-    /// A list's first page comes, and no further one.
+    /// The first page of a list is returned, but no further one.
     CutOff,
-    /// A table or a list is answered late: what happens meanwhile is not in it.
+    /// A table or a list is returned late, without what happens in the meantime.
     Late,
 }
 
-/// Counts the calls of a collection, lets things happen before them, and has one go wrong.
+/// Counts the calls of a collection, runs steps before them, and injects a fault into one of them.
 pub(crate) struct Interference {
     calls: AtomicUsize,
     fault: Option<(usize, Fault)>,
-    /// What happens before the call of this number.
+    /// The steps, each with the number of the call before which it runs.
     steps: Mutex<Vec<(usize, BoxFuture<'static, ()>)>>,
-    /// The calls that a fault befell.
+    /// The number of calls with a fault.
     hit: AtomicUsize,
-    /// The stores a list of which is cut off from now on.
+    /// The stores whose lists are cut off from now on.
     cut_off: Mutex<BTreeSet<String>>,
 }
 

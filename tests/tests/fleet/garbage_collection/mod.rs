@@ -1,5 +1,5 @@
-//! `cleanup --chunks` deletes no chunk that is in use: over random fleets, jobs and configurations, and whatever fails or
-//! happens while it runs.
+//! `cleanup --chunks` deletes no chunk that is in use: with random fleets, jobs and configurations, and with faults and
+//! other activity during the collection.
 
 mod case;
 mod fleets;

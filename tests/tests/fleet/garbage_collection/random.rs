@@ -1,4 +1,4 @@
-//! Random cases, and what must hold of each.
+//! Random cases, and the properties of each.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,8 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     if let Err(error) = &ended.result {
         prop_assert!(!any, "what stops deletes nothing: {error}: {deleted:?}");
     }
-    // A store that is neither configured nor the source of a tree, and fails, may hide manifests of somebody else's.
+    // A failing store that is neither configured nor the source in a tree may contain manifests of another
+    // configuration.
     let live = case.live(ended.hit);
     for (n, names) in &deleted {
         for name in names {
@@ -58,7 +59,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     complete(case, &ended)
 }
 
-/// Where nothing went wrong and nothing else happened, all garbage is gone.
+/// Without faults and other activity, all garbage is deleted.
 fn complete(case: &Case, ended: &Ended) -> Result<(), TestCaseError> {
     if ended.hit || case.dry_run || ended.result.is_err() || !matches!(case.meanwhile, Meanwhile::Nothing) {
         return Ok(());
@@ -84,7 +85,7 @@ proptest! {
     }
 }
 
-/// The cases that the random ones must reach: else they prove nothing.
+/// The random cases include all important situations. Otherwise they would prove nothing.
 #[test]
 fn random_cases_reach_what_matters() {
     use proptest::strategy::ValueTree as _;

@@ -1,4 +1,4 @@
-//! A cloud in memory in which a case's things are.
+//! A cloud in memory with the contents of a case.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,7 @@ use super::interference::Interference;
 
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The size of the disk that chunks are taken from, in bytes.
+/// The size in bytes of the disk from which chunks are taken.
 const SIZE: u64 = 64 << 20;
 
 fn store(n: usize) -> Store {
@@ -45,7 +45,7 @@ pub(crate) fn container(n: usize) -> Container {
     store(n).container()
 }
 
-/// The `n`th chunk: its bytes, and what a manifest says of it. They are those of one disk.
+/// The `n`th chunk: its bytes and its manifest entry. All chunks are of one disk.
 pub(crate) fn chunk(n: usize) -> (Bytes, ChunkEntry) {
     static POOL: OnceLock<Vec<(Bytes, ChunkEntry)>> = OnceLock::new();
     POOL.get_or_init(|| {
@@ -75,7 +75,7 @@ fn manifest(chunks: &[usize]) -> Bytes {
     Manifest { os: OsType::Linux, generation: Generation::V2, size: SIZE, footer: [0; 512], chunks }.encode().into()
 }
 
-/// The image of the `n`th version; names are those of manifests.
+/// The image of the `n`th version. The names are those of manifests.
 fn image(n: usize, chunks: &[usize]) -> ImageRef {
     let (name, version) = (format!("image{n}").parse().unwrap(), "1".parse().unwrap());
     ImageRef { name, version, digest: digest_of(&manifest(chunks)) }
@@ -99,7 +99,7 @@ fn job(n: usize, image: ImageRef, state: JobState, tree: Option<Tree>, now: Time
     }
 }
 
-/// A cloud in which a case's things are.
+/// A cloud with the contents of a case.
 struct Scene {
     ports: Ports,
     config: Config,
@@ -175,7 +175,7 @@ impl Scene {
         }
     }
 
-    /// The blobs that each store has.
+    /// The blobs in each store.
     async fn blobs(&self) -> BTreeMap<usize, BTreeSet<String>> {
         let mut all = BTreeMap::new();
         for n in 0..STORES {
@@ -194,7 +194,7 @@ async fn put(ports: &Ports, store: usize, name: &str, body: Bytes) {
     }
 }
 
-/// What uploads and seeds do with chunks that a store must have: they list it, renew what is old and put what is missing.
+/// Makes chunks available in a store like uploads and seeds: lists it, renews old chunks and puts missing ones.
 async fn have_chunks(ports: &Ports, store: usize, chunks: &[usize]) {
     let present = chunk_store::list_chunks(ports.blobs.as_ref(), &container(store)).await.unwrap();
     for n in chunks {
@@ -208,7 +208,7 @@ async fn have_chunks(ports: &Ports, store: usize, chunks: &[usize]) {
     }
 }
 
-/// The steps of what happens meanwhile, each with the number of the call that it comes before.
+/// The steps of an activity, each with the number of the call before which it runs.
 fn steps(ports: &Ports, meanwhile: &Meanwhile) -> Vec<(usize, BoxFuture<'static, ()>)> {
     let mut steps: Vec<(usize, BoxFuture<'static, ()>)> = Vec::new();
     match meanwhile.clone() {
@@ -249,7 +249,7 @@ fn steps(ports: &Ports, meanwhile: &Meanwhile) -> Vec<(usize, BoxFuture<'static,
             steps.push((at[1], Box::pin(async move { of.table.put_upload(&ended).await.unwrap() })));
         }
         Meanwhile::Job { source, store, chunks, at } => {
-            // Its version was uploaded long ago, by means of another configuration.
+            // Its version was uploaded long ago with another configuration.
             let (of, all) = (ports.clone(), chunks.clone());
             let planned =
                 job(20, image(8, &chunks), JobState::Running, Some(tree(source, &[store])), ports.clock.now());
@@ -270,7 +270,7 @@ fn steps(ports: &Ports, meanwhile: &Meanwhile) -> Vec<(usize, BoxFuture<'static,
     steps
 }
 
-/// What a case's collection came to.
+/// The result of a case's collection.
 pub(crate) struct Ended {
     pub(crate) result: Result<CollectionReport, ControlError>,
     pub(crate) before: BTreeMap<usize, BTreeSet<String>>,
