@@ -35,7 +35,7 @@ check() { # check NAME COMMAND…
     "$@" || faults=$((faults + 1))
 }
 check "dependencies" "$tools/bin/cargo-deny" --locked --log-level error check licenses bans sources
-unchecked="advisories, as their database on GitHub can't be reached"
+unchecked="advisories, as their database on GitHub cannot be reached"
 if timeout 120 "$tools/bin/cargo-deny" --locked --log-level off fetch db 2>/dev/null; then
     check "advisories" "$tools/bin/cargo-deny" --locked --log-level error check advisories
     unchecked="nothing"

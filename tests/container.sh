@@ -89,7 +89,7 @@ run() { # run NAME CODE TEXT PROGRAM ARGUMENTS…
 
 run "goldfleet starts" 0 goldfleet /usr/local/bin/goldfleet --version
 run "goldfleet-worker starts" 0 goldfleet-worker /usr/local/bin/goldfleet-worker --version
-GOLDFLEET_COORDINATION__PATH=/etc/goldfleet.db run "what is not a volume can't be written to" 2 "" \
+GOLDFLEET_COORDINATION__PATH=/etc/goldfleet.db run "what is not a volume cannot be written to" 2 "" \
     /usr/local/bin/goldfleet jobs
 run "an image is made" 0 "image   100.0%  1/1" /usr/local/bin/goldfleet upload /data/golden.vhd --image ubuntu \
     --version 1.0.0 --os linux --generation v1 --wait

@@ -138,7 +138,7 @@ printf 'goldfleet' | dd of=disk.raw bs=1M seek=3 conv=notrunc status=none
 qemu-img convert -q -f raw -O vpc -o subformat=fixed,force_size disk.raw golden.vhd
 export GOLDFLEET=$binary
 run "$script" golden.vhd "${all[@]}"
-expect "a VHD that can't be told the generation of" 2 out "generation-unknown"
+expect "a VHD that cannot be told the generation of" 2 out "generation-unknown"
 run "$script" disk.raw "${all[@]}" --generation v1
 expect "a file that is no VHD" 2 out "error ["
 [ ! -e cloud ] && good=yes || good=no

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the Bicep files as far as that goes without Microsoft's compiler, which can't be had from a package registry.
+"""Checks the Bicep files as far as that goes without Microsoft's compiler, which cannot be had from a package registry.
 
 What is checked: syntax; names that are used are declared, and the other way round; modules get the parameters they
 declare, at the scope they are written for; bodies of resources have the properties, and literals the values, that Azure

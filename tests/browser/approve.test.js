@@ -31,7 +31,7 @@ after(async () => {
 const waits = (page, ring) => page.getByText(`Ring ${ring} waits for approval`);
 const made = (page, rings) => page.waitForFunction((n) => document.querySelectorAll(".matrix td span.s-succeeded").length === n, 2 * rings * REGIONS.length);
 
-test("who has no token sees what it waits for and can't approve it", { timeout: 2 * LONG }, async () => {
+test("who has no token sees what it waits for and cannot approve it", { timeout: 2 * LONG }, async () => {
   const shows = await fleet.dashboard();
   const page = await openPage(browser, `${shows}#/jobs/${job}`);
   await waits(page, 1).waitFor();

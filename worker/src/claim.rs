@@ -81,7 +81,7 @@ async fn resend(context: &WorkerContext, rows: &GroupRows) -> PortResult<()> {
 
 /// Moves a message that nobody can do anything with to the dead-letter queue.
 async fn dead_letter(ports: &Ports, queue: QueueName, received: &Received, reason: &str) -> PortResult<Claim> {
-    tracing::warn!(%queue, reason, "a message is put aside in the poison queue");
+    tracing::warn!(%queue, reason, "a message is moved to the poison queue");
     ports.queue.send(QueueName::DeadLetter, &received.body, Duration::ZERO).await?;
     ports.queue.delete(queue, &received.receipt).await?;
     Ok(Claim::NotClaimed)

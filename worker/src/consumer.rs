@@ -76,7 +76,7 @@ impl Consumer {
                 Ok(_) => idle = FIRST_EMPTY_WAIT,
                 Err(error) => {
                     if complaint.should_log(&error) {
-                        tracing::warn!(%error, code = error.code, "queues can't be read");
+                        tracing::warn!(%error, code = error.code, "queues cannot be read");
                     }
                     self.wait_after_empty_poll(error.retry_after.unwrap_or(idle)).await;
                     idle = (idle * 2).min(self.context.settings.poll);

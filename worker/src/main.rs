@@ -46,7 +46,7 @@ fn run(arguments: &Arguments) -> Result<(), Ended> {
     let mut settings = program::settings(&config);
     settings.exit_when_idle = arguments.exit_when_idle;
     settings.concurrency = arguments.concurrency.map_or(settings.concurrency, usize::from);
-    let runtime = process::runtime().context("the runtime can't start").map_err(|error| Ended { code: 3, error })?;
+    let runtime = process::runtime().context("the runtime cannot start").map_err(|error| Ended { code: 3, error })?;
     runtime.block_on(async {
         let ports =
             goldfleet_connect::open(&config).map_err(|error| Ended { code: error.exit_code(), error: error.into() })?;
@@ -56,7 +56,7 @@ fn run(arguments: &Arguments) -> Result<(), Ended> {
 
 fn health(config: &Config) -> Result<(), Ended> {
     let Some(at) = config.worker.listen else {
-        let error = anyhow::anyhow!("the worker tells nobody how it is: set worker.listen, such as '127.0.0.1:8080'");
+        let error = anyhow::anyhow!("no health endpoint: set worker.listen, such as '127.0.0.1:8080'");
         return Err(Ended { code: 2, error });
     };
     http::query_health(at.address())

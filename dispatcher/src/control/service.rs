@@ -44,7 +44,7 @@ pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationT
         health.tick(MAX_PASS_TIME);
         let received = receive(control, &mut evaluations).await.unwrap_or_else(|error| {
             if unread.should_log(&error) {
-                tracing::warn!(%error, code = error.code, "the dispatch queue can't be read");
+                tracing::warn!(%error, code = error.code, "the dispatch queue cannot be read");
             }
             0
         });
@@ -80,7 +80,7 @@ async fn measure_queues(control: &ControlContext) {
     for queue in QueueName::ALL {
         match control.ports.queue.depth(queue).await {
             Ok(messages) => control.monitor.metrics.set_queue_depth(queue, messages),
-            Err(error) => tracing::debug!(%error, %queue, "how much lies in a queue can't be told"),
+            Err(error) => tracing::debug!(%error, %queue, "the depth of a queue cannot be read"),
         }
     }
 }

@@ -82,7 +82,7 @@ async fn chunks_in_store(
         Ok(listed) => listed.iter().filter_map(|blob| names.get(&blob.name).copied()).collect(),
         Err(error) if error.kind == ErrorKind::NotFound => Vec::new(),
         Err(error) => {
-            tracing::warn!(%store, %error, "a store can't be looked at: planned as if it were empty");
+            tracing::warn!(%store, %error, "a store cannot be checked: planned as if it were empty");
             Vec::new()
         }
     }

@@ -49,7 +49,7 @@ pub enum AccessError {
     )]
     NeedsToken(SocketAddr),
     /// The token file cannot be read.
-    #[error("the token file {} can't be read: {source}", path.display())]
+    #[error("the token file {} cannot be read: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -52,7 +52,7 @@ pub enum DashboardError {
     #[error(transparent)]
     Guard(#[from] AccessError),
     /// The address cannot be listened on.
-    #[error("can't listen at {address}: {source}; --listen names another address")]
+    #[error("cannot listen at {address}: {source}; --listen names another address")]
     Listen {
         /// The address.
         address: SocketAddr,

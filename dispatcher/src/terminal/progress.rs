@@ -134,7 +134,7 @@ impl ProgressDisplay {
                     0 => String::new(),
                     _ => format!(", {} read, {}/s", HumanBytes(seen.bytes_read), HumanBytes(rate)),
                 };
-                format!("verify: {} of {} looked at{read}", seen.locations, pluralize(seen.places_total, "place"))
+                format!("verify: {} of {} checked{read}", seen.locations, pluralize(seen.places_total, "place"))
             },
             || serde_json::json!({ "progress": "verify", "verify": seen }),
         );

@@ -89,7 +89,7 @@ impl Check<'_> {
         if let Some(level) = &config.log.level
             && parse_filter(level).is_err()
         {
-            self.push_error("log", "level", format!("{level:?} is no log filter: {FILTER_HELP}"));
+            self.push_error("log", "level", format!("{level:?} is not a log filter: {FILTER_HELP}"));
         }
     }
 
@@ -104,7 +104,7 @@ impl Check<'_> {
             let good = suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
                 && suffix.starts_with(|first: char| first.is_ascii_alphanumeric());
             if !good {
-                let message = format!("{suffix:?} is no host suffix: write it like 'blob.core.windows.net'");
+                let message = format!("{suffix:?} is not a host suffix: write it like 'blob.core.windows.net'");
                 self.push_error("cloud", "blob_suffix", message);
             }
         }

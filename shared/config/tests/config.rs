@@ -316,7 +316,7 @@ level = "wran"
     goldfleet.toml:15: source.account: missing: add account to [source], or set GOLDFLEET_SOURCE__ACCOUNT
     goldfleet.toml:17: source.region: region "West Europe" is not valid: use the programmatic name: 2 to 40 lower-case letters and digits, such as 'westeurope'
     goldfleet.toml:18: source.contaner: there is no such key; the keys are subscription, region, account, container
-    goldfleet.toml:22: log.level: "wran" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'
+    goldfleet.toml:22: log.level: "wran" is not a log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'
     GOLDFLEET_UPLOAD__REQUESTS: upload.requests: "many" is text, where a whole number from 0 is expected
     GOLDFLEET_DISPATCH__SWEEP: dispatch.sweep: 0s is out of range: use 10ms to 1h
     "#);

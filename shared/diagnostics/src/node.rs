@@ -66,7 +66,7 @@ impl Node {
         let lines = Lines::of(text);
         let table = DeTable::parse(text).map_err(|error| {
             let origin = error.span().map(|span| lines.at(span.start));
-            FieldError::new(format!("this is no valid TOML: {}", error.message())).with_origin(origin.as_ref())
+            FieldError::new(format!("this is not valid TOML: {}", error.message())).with_origin(origin.as_ref())
         })?;
         Ok(Self { origin: None, value: lines.table(table.into_inner()) })
     }

@@ -110,7 +110,7 @@ impl JobEvent {
 
 /// An event that is not allowed in the present state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} can't {event} while it is {state}")]
+#[error("{what} cannot {event} while it is {state}")]
 pub struct IllegalTransition {
     /// The operation or job.
     pub what: String,

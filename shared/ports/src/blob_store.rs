@@ -317,7 +317,7 @@ pub fn check_pages(blob: &BlobAddress, offset: u64, length: u64) -> PortResult<(
         Err(PortError::new(
             ErrorKind::Invalid,
             format!(
-                "{blob}: {length} bytes at {offset} are no page write: use multiples of {PAGE}, at most {MAX_PAGE_WRITE}"
+                "{blob}: {length} bytes at {offset} are not a page write: use multiples of {PAGE}, at most {MAX_PAGE_WRITE}"
             ),
         ))
     }
@@ -332,7 +332,7 @@ pub fn check_pages_from(blob: &BlobAddress, offset: u64, source: &SourceRange) -
     if source.range.start.is_multiple_of(PAGE) {
         return Ok(());
     }
-    let message = format!("{blob}: {} in {} is no multiple of {PAGE}", source.range.start, source.blob);
+    let message = format!("{blob}: {} in {} is not a multiple of {PAGE}", source.range.start, source.blob);
     Err(PortError::new(ErrorKind::Invalid, message))
 }
 
@@ -344,6 +344,6 @@ pub fn check_clear(blob: &BlobAddress, range: &Range<u64>) -> PortResult<()> {
     if range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE) && !range.is_empty() {
         return Ok(());
     }
-    let message = format!("{blob}: {} to {} are no pages", range.start, range.end);
+    let message = format!("{blob}: {} to {} are not whole pages", range.start, range.end);
     Err(PortError::new(ErrorKind::Invalid, message))
 }

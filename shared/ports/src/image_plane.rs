@@ -84,12 +84,12 @@ pub fn check_unchanged(spec: &ManagedImageSpec, region: &Region, vhd: &str) -> P
     let refused = |message, code| Err(PortError::new(ErrorKind::Invalid, message).with_code(code));
     if spec.region != *region {
         return refused(
-            format!("{} is in {region} and can't be moved to {}", spec.id, spec.region),
+            format!("{} is in {region} and cannot be moved to {}", spec.id, spec.region),
             "image-region-change",
         );
     }
     if spec.vhd.to_string() != vhd {
-        let message = format!("{} was made of {vhd} and can't be made of {} as well", spec.id, spec.vhd);
+        let message = format!("{} was created from {vhd} and cannot be created from {}", spec.id, spec.vhd);
         return refused(message, "property-change-not-allowed");
     }
     Ok(())

@@ -71,7 +71,7 @@ impl Check<'_> {
         }
         let gigabyte = rates.egress.gigabyte;
         if ![1_000_000_000, 1 << 30].contains(&gigabyte) {
-            let message = format!("{gigabyte} bytes are no gigabyte: use 1000000000 or 1073741824");
+            let message = format!("{gigabyte} bytes are not a gigabyte: use 1000000000 or 1073741824");
             self.refuse(&["egress", "gigabyte"], message);
         }
         let requests = &rates.requests;
@@ -136,7 +136,7 @@ impl Check<'_> {
         for (region, place) in &rates.geography.regions {
             if !known.contains(&place.continent.as_str()) {
                 let message = format!(
-                    "{:?} is no continent with a price: use one of {}, or add it to [egress.continents]",
+                    "{:?} is not a continent with a price: use one of {}, or add it to [egress.continents]",
                     place.continent,
                     known.join(", ")
                 );

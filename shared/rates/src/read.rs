@@ -28,7 +28,7 @@ pub enum RatesError {
     #[error("there is no rates file {}: check what [plan] rates or --rates says", .0.display())]
     NoSuchFile(PathBuf),
     /// The file cannot be read.
-    #[error("the rates file {} can't be read", path.display())]
+    #[error("the rates file {} cannot be read", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -43,7 +43,7 @@ pub async fn serve(address: SocketAddr, monitor: Monitor) -> io::Result<HttpList
     let address = listener.local_addr()?;
     let task = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes(monitor)).await {
-            tracing::error!(%error, "nobody can ask any more how this process fares");
+            tracing::error!(%error, "the health endpoint has stopped");
         }
     });
     tracing::info!(%address, "tells how it fares");

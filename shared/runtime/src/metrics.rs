@@ -159,7 +159,7 @@ impl Families {
         let help = "Bytes that came from another store than the nearest, as that one is slow or fails";
         self.registry.register("detoured_bytes", help, self.detoured.clone());
         self.registry.register("retries", "Attempts that failed and come again, by failure code", self.retries.clone());
-        self.registry.register("failures", "Operations given up, by failure code", self.failures.clone());
+        self.registry.register("failures", "Operations that failed, by failure code", self.failures.clone());
         self.registry.register("throttles", "Answers of a service that it is asked too much", self.throttles.clone());
         self.registry.register("lost_leases", "Leases that this process lost while it worked", self.lost.clone());
         let help = "Leases of others that ran out, as found by this process";

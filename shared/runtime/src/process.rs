@@ -40,7 +40,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// If the address cannot be used.
 pub async fn start_http_listener(address: SocketAddr, monitor: &Monitor) -> PortResult<HttpListener> {
     serve(address, monitor.clone()).await.map_err(|error| {
-        let message = format!("can't listen at {address}: {error}");
+        let message = format!("cannot listen at {address}: {error}");
         PortError::new(ErrorKind::Unavailable, message).with_code("address-unusable").with_source(error)
     })
 }

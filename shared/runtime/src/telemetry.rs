@@ -23,7 +23,7 @@ const FILTER_VARIABLES: [&str; 2] = ["GOLDFLEET_LOG", "RUST_LOG"];
 
 /// The log filter is invalid.
 #[derive(Debug, thiserror::Error)]
-#[error("{given_by}: {filter:?} is no log filter: {FILTER_HELP}")]
+#[error("{given_by}: {filter:?} is not a log filter: {FILTER_HELP}")]
 pub struct InvalidFilter {
     given_by: &'static str,
     filter: String,
@@ -141,10 +141,10 @@ mod tests {
 
     #[test]
     fn invalid_filter_error_names_its_origin() {
-        insta::assert_snapshot!(chosen(None, &[("GOLDFLEET_LOG", "goldfleet=loud")]), @r#"GOLDFLEET_LOG: "goldfleet=loud" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
+        insta::assert_snapshot!(chosen(None, &[("GOLDFLEET_LOG", "goldfleet=loud")]), @r#"GOLDFLEET_LOG: "goldfleet=loud" is not a log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
         assert_eq!(chosen(Some("OFF"), &[]), "off");
-        insta::assert_snapshot!(chosen(Some("wran"), &[]), @r#"log.level: "wran" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
-        insta::assert_snapshot!(chosen(Some("a=b=c"), &[]), @r#"log.level: "a=b=c" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
+        insta::assert_snapshot!(chosen(Some("wran"), &[]), @r#"log.level: "wran" is not a log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
+        insta::assert_snapshot!(chosen(Some("a=b=c"), &[]), @r#"log.level: "a=b=c" is not a log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl AzCopy {
         if !program.exists() {
             let mut npm = Command::new("npm");
             npm.args(["ci", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"]).arg(&package);
-            ensure!(npm.status().context("npm is needed")?.success(), "npm can't install AzCopy");
+            ensure!(npm.status().context("npm is needed")?.success(), "npm cannot install AzCopy");
         }
         // The package leaves it without the right to be run.
         fs::set_permissions(&program, Permissions::from_mode(0o755))?;

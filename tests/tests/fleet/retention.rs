@@ -182,7 +182,7 @@ async fn job_marked_for_removal_cannot_be_retried() {
     let after = Faults::before("JobTable.remove_job", 0, async move {
         let refused = retry(&control, &id, &RetryFilter::default()).await.unwrap_err();
         assert!(matches!(refused, ControlError::Illegal(_)), "{refused}");
-        assert!(refused.to_string().ends_with("can't retry while it is being removed"), "{refused}");
+        assert!(refused.to_string().ends_with("cannot retry while it is being removed"), "{refused}");
     });
     let expected = RetentionReport { removed: vec![failed.clone()], ..RetentionReport::default() };
     assert_eq!(remove_old_jobs(&later(&fleet, &with_faults(&fleet.ports, &after))).await, expected);

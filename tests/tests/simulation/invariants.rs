@@ -157,7 +157,7 @@ async fn check_locations(fleet: &SimFleet) {
             let blob = fleet.reference.source.blob(chunk_name(&chunk.hash));
             let bytes = fleet.services.blobs.get(&blob, None).await;
             if !bytes.is_ok_and(|bytes| crc64(&bytes) == chunk.crc64()) {
-                wrong(fleet, format!("{image} can't be had whole: {blob}"));
+                wrong(fleet, format!("{image} cannot be had whole: {blob}"));
             }
         }
     }

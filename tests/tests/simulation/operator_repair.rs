@@ -39,7 +39,7 @@ pub(crate) async fn repair_as_documented(fleet: &Arc<SimFleet>) {
     restore_version(fleet, newest, &jobs).await;
     let (_, control) = fleet.control("dispatch");
     if let Err(error) = request_job(&control, &newest.image.name, &newest.image.version, &[], false).await {
-        fleet.faults.trace.record_violation(format_args!("{} can't be dispatched: {error}", newest.image));
+        fleet.faults.trace.record_violation(format_args!("{} cannot be dispatched: {error}", newest.image));
     }
     wait_for_jobs(fleet).await;
 }
@@ -71,7 +71,9 @@ async fn upload_again(fleet: &SimFleet, version: &Version) {
         Ok(uploaded) => {
             fleet.faults.trace.record_violation(format_args!("{} became {:?}", version.image, uploaded.image));
         }
-        Err(error) => fleet.faults.trace.record_violation(format_args!("{} can't be uploaded: {error}", version.image)),
+        Err(error) => {
+            fleet.faults.trace.record_violation(format_args!("{} cannot be uploaded: {error}", version.image));
+        }
     }
 }
 
@@ -90,7 +92,7 @@ async fn take_out_corrupt(fleet: &SimFleet, image: &ImageRef, job: Option<&Job>)
             !verified.faults.iter().any(|fault| fault.place.starts_with("store"))
         }
         Err(error) => {
-            fleet.faults.trace.record_violation(format_args!("{image} can't be verified: {error}"));
+            fleet.faults.trace.record_violation(format_args!("{image} cannot be verified: {error}"));
             false
         }
     }
@@ -112,7 +114,7 @@ async fn retry_until_succeeded(fleet: &Arc<SimFleet>, job: &Job) {
             fleet
                 .faults
                 .trace
-                .record_violation(format_args!("job {} is {state} and can't be retried: {error}", job.id));
+                .record_violation(format_args!("job {} is {state} and cannot be retried: {error}", job.id));
         }
         wait_for_jobs(fleet).await;
     }

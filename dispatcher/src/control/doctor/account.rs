@@ -14,7 +14,7 @@ pub(super) fn check_for_vhds(subject: &str, facts: &AccountFacts) -> Vec<Finding
     }
     if facts.hierarchical {
         let message = format!("account {} has a hierarchical namespace, and so takes no page blobs", facts.name);
-        let remedy = "name an account without one; it can't be taken away from an account";
+        let remedy = "name an account without one; it cannot be disabled on an account";
         findings.push(Finding::error(subject, "account-hierarchical", message, remedy));
     }
     findings.extend(elsewhere(subject, facts));
@@ -39,7 +39,7 @@ pub(super) fn check_for_chunks(subject: &str, facts: &AccountFacts) -> Vec<Findi
 pub(super) fn check_for_copies(subject: &str, facts: &AccountFacts, other_tenant: bool) -> Option<Finding> {
     let sources = match facts.copies_from {
         CopyScope::PrivateLinks => "with private links to its own virtual network",
-        CopyScope::Tenant if other_tenant => "of its own tenant, which is not the fleet's",
+        CopyScope::Tenant if other_tenant => "of its own tenant, which differs from the fleet's tenant",
         CopyScope::Tenant | CopyScope::All => return None,
     };
     let message = format!("account {} takes copies only from accounts {sources}", facts.name);

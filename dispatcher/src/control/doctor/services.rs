@@ -93,7 +93,7 @@ pub(super) async fn readable_by_others(
         None => findings.push(Finding::warning(
             &subject,
             "account-not-seen",
-            "it is in none of the subscriptions that can be looked at, so that its firewall can't be checked",
+            "it is in none of the subscriptions that can be looked at, so that its firewall cannot be checked",
             "give the identity Reader on the account, or check its firewall by hand",
         )),
     }

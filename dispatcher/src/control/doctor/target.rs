@@ -73,7 +73,7 @@ impl Examined<'_> {
                 findings.push(self.bad("provider-not-registered", message, remedy));
             }
             Some(regions) if !regions.contains(&self.target.region) => {
-                let message = format!("managed images can't be made in {} by this subscription", self.target.region);
+                let message = format!("managed images cannot be made in {} by this subscription", self.target.region);
                 findings.push(self.bad("region-not-available", message, "correct the region, or have it opened"));
             }
             Some(_) => {}
@@ -162,10 +162,8 @@ impl Examined<'_> {
     fn account(&self, facts: &AccountFacts) -> Vec<Finding> {
         let mut findings = Vec::new();
         if facts.region != self.target.region {
-            let message = format!(
-                "account {} lies in {}, and images need their VHD in their own region",
-                facts.name, facts.region
-            );
+            let message =
+                format!("account {} is in {}, and images need their VHD in their own region", facts.name, facts.region);
             findings.push(self.bad("vhd-in-other-region", message, "name an account of the target's region"));
         }
         findings.extend(account::check_for_vhds(&self.subject, facts));

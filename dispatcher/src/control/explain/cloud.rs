@@ -109,7 +109,7 @@ pub(super) static CODES: &[Code] = &[
     },
     Code {
         codes: &["already-exists", "not-found", "denied", "invalid", "conflict", "throttled", "unavailable"],
-        cause: "The service gave no code of its own.",
+        cause: "The service gave no code.",
         remedy: "See the reason and the request id.",
     },
 ];

@@ -100,7 +100,7 @@ pub enum UploadError {
     /// The version is there with other content; nothing of it was changed.
     #[error(transparent)]
     OtherContent(Box<OtherContent>),
-    /// The file can't be read.
+    /// The file cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// The file was written to while it was read.
@@ -233,7 +233,7 @@ impl UploadRun<'_> {
 
     /// Sees whether a version that is there has the same content, and gives its store back what that lacks.
     async fn repair_existing(&self, there: &[u8]) -> Result<FinishedUpload, UploadError> {
-        // One that can't be read names nothing, and is of other content.
+        // One that cannot be read names nothing, and is of other content.
         let named = Manifest::decode(there).map(|manifest| manifest.chunks).unwrap_or_default();
         let named: HashSet<ChunkHash> = named.iter().map(|entry| entry.hash).collect();
         self.record.renew().await?;
@@ -256,7 +256,7 @@ impl UploadRun<'_> {
                 return Ok(sent.chunks);
             }
             tracing::warn!(
-                "the upload's row was not kept fresh: chunks may have been collected, so all are looked at again"
+                "the upload's row was not renewed in time: chunks may have been deleted, so all are checked again"
             );
         }
         Err(UploadError::Expired)
@@ -278,7 +278,7 @@ impl UploadRun<'_> {
     fn other_content(&self, there: &[u8], here: &Manifest) -> UploadError {
         let differences = match Manifest::decode(there) {
             Ok(there) => here.differences(&there).join(", "),
-            Err(error) => format!("all, as what is there can't be read ({error})"),
+            Err(error) => format!("all, as what is there cannot be read ({error})"),
         };
         UploadError::OtherContent(Box::new(OtherContent {
             image: self.request.image.clone(),

@@ -302,7 +302,7 @@ impl VerifyRun<'_> {
         // Faults that were found before the error are kept.
         if let Err(error) = looked {
             seen.faults
-                .push(VerifyFault { unseen: true, ..place.describe_fault(format!("can't be looked at: {error}")) });
+                .push(VerifyFault { unseen: true, ..place.describe_fault(format!("cannot be checked: {error}")) });
         }
         self.places_seen.fetch_add(1, Ordering::Relaxed);
         self.report_progress();

@@ -53,19 +53,19 @@ impl DemoSetup {
             if !folder.join(MARKER_FILE).is_file() {
                 return Err(DemoError::Occupied(folder.clone()));
             }
-            for entry in fs::read_dir(folder).map_err(io("can't be read"))? {
-                let name = entry.map_err(io("can't be read"))?.file_name();
+            for entry in fs::read_dir(folder).map_err(io("cannot be read"))? {
+                let name = entry.map_err(io("cannot be read"))?.file_name();
                 if !name.to_str().is_some_and(is_made_here) {
                     return Err(DemoError::Foreign { folder: folder.clone(), name: PathBuf::from(name) });
                 }
             }
-            fs::remove_dir_all(folder).map_err(io("the earlier demonstration can't be removed"))?;
+            fs::remove_dir_all(folder).map_err(io("the earlier demonstration cannot be removed"))?;
         }
-        fs::create_dir_all(folder).map_err(io("can't be made"))?;
-        fs::write(folder.join(MARKER_FILE), "").map_err(io("can't be written to"))?;
+        fs::create_dir_all(folder).map_err(io("cannot be made"))?;
+        fs::write(folder.join(MARKER_FILE), "").map_err(io("cannot be written to"))?;
         let config = folder.join("goldfleet.toml");
-        fs::write(&config, CONFIG).map_err(io("can't be written to"))?;
-        fs::write(folder.join("targets.toml"), targets(asked)).map_err(io("can't be written to"))?;
+        fs::write(&config, CONFIG).map_err(io("cannot be written to"))?;
+        fs::write(folder.join("targets.toml"), targets(asked)).map_err(io("cannot be written to"))?;
         let golden = (0..asked.images).map(|n| golden(asked, n)).collect::<Result<_, _>>()?;
         Ok(Self { config, golden })
     }

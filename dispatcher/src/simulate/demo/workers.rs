@@ -23,7 +23,7 @@ struct Worker {
 impl Workers {
     /// Starts the workers. Each runs the current executable, so that the versions match.
     pub(super) fn start(count: u32, config: &Path) -> Result<Self, DemoError> {
-        let program = std::env::current_exe().map_err(DemoError::io("this program can't be found"))?;
+        let program = std::env::current_exe().map_err(DemoError::io("this program cannot be found"))?;
         // Their output goes through a pipe, which disables colours by default.
         let colours = telemetry::supports_color(&std::io::stderr()).then_some(("CLICOLOR_FORCE", "1"));
         let start = || {
@@ -38,7 +38,7 @@ impl Workers {
                 .stderr(Stdio::piped())
                 .kill_on_drop(true)
                 .spawn()
-                .map_err(DemoError::io("a worker can't be started"))?;
+                .map_err(DemoError::io("a worker cannot be started"))?;
             let said = child.stderr.take().map(|said| tokio::spawn(forward_output(said)));
             Ok(Worker { child, output: said })
         };

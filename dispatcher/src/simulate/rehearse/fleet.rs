@@ -49,7 +49,7 @@ pub fn config() -> Result<Config, RehearsalError> {
 /// [`RehearsalError::Invalid`] if there are not that many regions.
 pub fn targets(count: u32, regions: u32) -> Result<TargetsFile, RehearsalError> {
     if regions == 0 || regions as usize > REGIONS.len() {
-        let message = format!("{regions} regions can't be made up: use 1 to {}", REGIONS.len());
+        let message = format!("{regions} regions cannot be generated: use 1 to {}", REGIONS.len());
         return Err(RehearsalError::Invalid(message));
     }
     let target = |n: u32| -> Result<Target, RehearsalError> {
@@ -79,7 +79,7 @@ pub fn targets(count: u32, regions: u32) -> Result<TargetsFile, RehearsalError> 
 pub fn manifest(data: u64, version: u32, changed: u32) -> Result<(ImageRef, Manifest), RehearsalError> {
     let chunks = data.div_ceil(CHUNK_SIZE);
     if chunks == 0 || chunks > 1 << 20 {
-        return Err(RehearsalError::Invalid(format!("{data} bytes of data can't be on a disk: use up to 4 TiB")));
+        return Err(RehearsalError::Invalid(format!("{data} bytes of data cannot be on a disk: use up to 4 TiB")));
     }
     let size = chunks * CHUNK_SIZE;
     let chunks = (0..chunks).map(|n| {

@@ -63,7 +63,7 @@ pub enum RehearsalError {
     #[error(transparent)]
     Desk(#[from] ControlError),
     /// The files for the dispatcher could not be written or read.
-    #[error("a rehearsal's files can't be written: {0}")]
+    #[error("a rehearsal's files cannot be written: {0}")]
     Io(#[from] io::Error),
     /// The job did not end within the time limit.
     #[error("after {0} days of virtual time the job has not ended")]

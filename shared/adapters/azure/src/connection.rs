@@ -32,7 +32,7 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// The extra root certificate cannot be read.
-    #[error("ca_certificate {path:?} can't be read: {source}")]
+    #[error("ca_certificate {path:?} cannot be read: {source}")]
     Unreadable {
         /// The path of the file.
         path: PathBuf,
@@ -43,7 +43,7 @@ pub enum ConnectionError {
     #[error("ca_certificate {0:?} is no certificate in PEM form")]
     NoCertificate(PathBuf),
     /// The HTTP client cannot be created.
-    #[error("the HTTP client can't be made: {0}")]
+    #[error("the HTTP client cannot be made: {0}")]
     Client(reqwest::Error),
 }
 

@@ -85,7 +85,7 @@ pub(super) fn port_error(what: impl Display, error: &Error) -> PortError {
         }
         Sdk::Connection | Sdk::Io => PortError::new(
             ErrorKind::Unavailable,
-            format!("{what}: the service can't be reached: {}", innermost_cause(error)),
+            format!("{what}: the service cannot be reached: {}", innermost_cause(error)),
         ),
         // The error is retryable: a token endpoint that is down for a minute must not fail a thousand operations
         // permanently.
@@ -230,9 +230,9 @@ mod tests {
 
     #[test]
     fn signatures_are_removed_from_messages() {
-        let body = r#"{"error":{"code":"X","message":"can't read https://a.example/b?sv=1&sig=abc%3D"}}"#;
+        let body = r#"{"error":{"code":"X","message":"cannot read https://a.example/b?sv=1&sig=abc%3D"}}"#;
         let error = ErrorResponse::read(400, &Headers::new(), body.as_bytes()).into_port_error("image");
-        assert_eq!(error.message, "image: can't read https://a.example/b?sv=1&sig=… (X)");
+        assert_eq!(error.message, "image: cannot read https://a.example/b?sv=1&sig=… (X)");
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl AzureImages {
             OperationStatus::Failed(error) => ChangeStatus::Failed(error),
             OperationStatus::InProgress(poll, retry_after) => {
                 let poll = serde_json::to_string(&PollToken { poll, change })
-                    .map_err(|_| PortError::new(ErrorKind::Invalid, format!("{id}: its address can't be kept")))?;
+                    .map_err(|_| PortError::new(ErrorKind::Invalid, format!("{id}: its address cannot be kept")))?;
                 ChangeStatus::Pending(Pending { id: id.clone(), poll, retry_after })
             }
         })
@@ -114,7 +114,7 @@ impl AzureImages {
             }
             (None, false) => (ErrorKind::Unavailable, "image-vanished", "the image vanished while it was being made"),
             (Some(Provisioning::Failed), _) => {
-                (ErrorKind::Unavailable, "image-failed", "the platform says that it failed, and not why")
+                (ErrorKind::Unavailable, "image-failed", "the platform reports a failure without a reason")
             }
             (Some(Provisioning::Succeeded), true) => {
                 (ErrorKind::Conflict, "image-not-removed", "the image is still there after its removal")
@@ -135,7 +135,7 @@ impl ImageService for AzureImages {
         let region = resource.get("location").and_then(Value::as_str).unwrap_or_default();
         // Some responses contain the display name of the region.
         let region = region.to_ascii_lowercase().replace(' ', "").parse().map_err(|error| {
-            PortError::new(ErrorKind::Unavailable, format!("{id}: its location can't be read: {error}"))
+            PortError::new(ErrorKind::Unavailable, format!("{id}: its location cannot be read: {error}"))
         })?;
         let state = resource.pointer("/properties/provisioningState").and_then(Value::as_str);
         let provisioning = match state {

@@ -138,7 +138,7 @@ fn check(name: &str, body: &str) -> PortResult<()> {
         return Err(refused(&format!("has {} bytes: at most {MAX_MESSAGE} are possible", body.len())));
     }
     if body.chars().any(|letter| letter.is_control() && !matches!(letter, '\t' | '\r' | '\n')) {
-        return Err(refused("holds a control character, which XML can't carry"));
+        return Err(refused("holds a control character, which XML cannot carry"));
     }
     Ok(())
 }

@@ -239,7 +239,8 @@ fn check_vhd(root: &Path, vhd: &BlobAddress) -> PortResult<()> {
         return Err(PortError::new(ErrorKind::NotFound, format!("there is no VHD {vhd}")).with_code("vhd-not-found"));
     };
     let invalid = |why: &str| {
-        PortError::new(ErrorKind::Invalid, format!("{vhd} is no VHD that Azure takes: {why}")).with_code("vhd-invalid")
+        PortError::new(ErrorKind::Invalid, format!("{vhd} is not a VHD that Azure accepts: {why}"))
+            .with_code("vhd-invalid")
     };
     match found.len().checked_sub(FOOTER as u64) {
         Some(size) if size > 0 && size.is_multiple_of(MIB) => check_footer(&place, &file, size, invalid),
@@ -252,7 +253,7 @@ fn check_footer(place: &BlobPath, file: &File, offset: u64, invalid: impl Fn(&st
     file.read_exact_at(&mut footer, offset)
         .map_err(|error| io_error(&format!("could not read {}", place.file.display()), error))?;
     if &footer[..8] != b"conectix" {
-        return Err(invalid("its last 512 bytes are no footer"));
+        return Err(invalid("its last 512 bytes are not a footer"));
     }
     if footer[60..64] != 2_u32.to_be_bytes() {
         return Err(invalid("its size is not fixed"));

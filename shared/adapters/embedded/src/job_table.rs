@@ -394,7 +394,8 @@ fn from_json<T: DeserializeOwned>(body: &str, name: impl Fn() -> String) -> Port
 }
 
 fn corrupt_row(name: &str, error: &dyn std::error::Error) -> PortError {
-    PortError::new(ErrorKind::Invalid, format!("{name} can't be read from the table: {error}")).with_code("row-damaged")
+    PortError::new(ErrorKind::Invalid, format!("{name} cannot be read from the table: {error}"))
+        .with_code("row-damaged")
 }
 
 fn changed_or_gone(name: &str, there: bool) -> PortError {

@@ -118,7 +118,7 @@ fn lock(connections: &Mutex<Vec<Connection>>) -> MutexGuard<'_, Vec<Connection>>
 
 impl Database {
     /// The schema version that this program reads and writes.
-    pub const FORMAT_VERSION: i64 = 1;
+    pub const FORMAT_VERSION: i64 = 2;
 
     /// Opens the file. Creates it and its tables if they do not exist.
     ///
@@ -215,6 +215,10 @@ fn prepare(file: &str, connection: &mut Connection) -> PortResult<()> {
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     match version_of(&transaction).map_err(failed)? {
+        0 if has_tables(&transaction).map_err(failed)? => {
+            let message = format!("{file} is a database that goldfleet did not create: set another [coordination] path");
+            return Err(PortError::new(ErrorKind::Invalid, message).with_code("database-version"));
+        }
         0 => {
             transaction.execute_batch(SCHEMA).map_err(failed)?;
             transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
@@ -234,6 +238,11 @@ fn prepare(file: &str, connection: &mut Connection) -> PortResult<()> {
     transaction.commit().map_err(failed)
 }
 
+/// Whether the file has any table.
+fn has_tables(connection: &Connection) -> Result<bool, rusqlite::Error> {
+    connection.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table'")?.exists([])
+}
+
 /// Whether the file has all [`INDEXES`].
 fn is_indexed(connection: &Connection) -> Result<bool, rusqlite::Error> {
     let mut select = connection.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?1")?;
@@ -243,17 +252,17 @@ fn is_indexed(connection: &Connection) -> Result<bool, rusqlite::Error> {
 fn translate(file: &str, error: rusqlite::Error) -> PortError {
     let (kind, code, what) = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => {
-            (ErrorKind::Invalid, "not-a-database", "is no SQLite database: set another [coordination] path")
+            (ErrorKind::Invalid, "not-a-database", "is not a SQLite database: set another [coordination] path")
         }
         Some(ErrorCode::CannotOpen) => (
             ErrorKind::Invalid,
             "database-not-there",
-            "can't be opened: does its folder exist, and may you write there?",
+            "cannot be opened: does its folder exist, and may you write there?",
         ),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            (ErrorKind::Denied, "database-unusable", "can't be written to")
+            (ErrorKind::Denied, "database-unusable", "cannot be written to")
         }
-        Some(ErrorCode::DiskFull) => (ErrorKind::Unavailable, "disk-full", "can't grow: the disk is full"),
+        Some(ErrorCode::DiskFull) => (ErrorKind::Unavailable, "disk-full", "cannot grow: the disk is full"),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             (ErrorKind::Unavailable, "database-busy", "is locked by another process")
         }

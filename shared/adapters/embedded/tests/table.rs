@@ -43,7 +43,12 @@ fn foreign_database_is_rejected() {
         .unwrap();
     let newer = rusqlite::Connection::open(folder.path().join("newer.db")).unwrap();
     newer.pragma_update(None, "user_version", 99).unwrap();
-    insta::assert_snapshot!([message("text.db"), message("newer.db"), message("missing/new.db")].join("\n"));
+    let earlier = rusqlite::Connection::open(folder.path().join("earlier.db")).unwrap();
+    earlier.pragma_update(None, "user_version", 1).unwrap();
+    let foreign = rusqlite::Connection::open(folder.path().join("foreign.db")).unwrap();
+    foreign.execute_batch("CREATE TABLE jobs (id TEXT)").unwrap();
+    let files = ["text.db", "newer.db", "earlier.db", "foreign.db", "missing/new.db"];
+    insta::assert_snapshot!(files.map(message).join("\n"));
 }
 
 /// A write to a file that nobody can open again would be lost.
@@ -91,7 +96,7 @@ async fn older_database_file_is_usable() {
     assert_eq!(open.iter().map(|job| job.value.id.as_str()).collect::<Vec<_>>(), ["job-1"]);
     let version = rusqlite::Connection::open(&file).unwrap();
     let version: i64 = version.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-    assert_eq!(version, 1, "the earlier program can still read it");
+    assert_eq!(version, Database::FORMAT_VERSION, "the earlier program can still read it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

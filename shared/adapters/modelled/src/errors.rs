@@ -26,7 +26,7 @@ pub(super) fn already_exists(blob: &BlobAddress) -> PortError {
 }
 
 pub(super) fn changed(blob: &BlobAddress) -> PortError {
-    PortError::new(ErrorKind::Conflict, format!("{blob} is no longer in the version that was shown"))
+    PortError::new(ErrorKind::Conflict, format!("{blob} changed since it was read"))
 }
 
 pub(super) fn fenced(blob: &BlobAddress) -> PortError {

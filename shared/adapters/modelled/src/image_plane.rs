@@ -145,7 +145,7 @@ impl CloudState {
         });
         match footer {
             Some(_) => Ok(()),
-            None => Err(refused("vhd-invalid", format!("{vhd} is no fixed VHD of whole MiB"))),
+            None => Err(refused("vhd-invalid", format!("{vhd} is not a fixed VHD of whole MiB"))),
         }
     }
 }

@@ -51,7 +51,7 @@ impl<'a> Check<'a> {
         if (account.region, account.subscription) != (&target.region, target.subscription) {
             let SeenAccount { region, subscription, named_by } = account;
             let message = format!(
-                "{} lies in {subscription}/{region}, says {named_by}, and an account lies in one subscription and region only: name another account",
+                "{} is in {subscription}/{region} according to {named_by}, and an account is in one subscription and region only: name another account",
                 target.account
             );
             self.problems.push(placed.problem("account", message));
@@ -65,7 +65,7 @@ impl<'a> Check<'a> {
             let lower = set.to_ascii_lowercase();
             if !lower.starts_with("/subscriptions/") || !lower.contains("/microsoft.compute/diskencryptionsets/") {
                 let rule = "use the resource id, /subscriptions/…/Microsoft.Compute/diskEncryptionSets/…";
-                let message = format!("{set:?} is no disk encryption set: {rule}");
+                let message = format!("{set:?} is not a disk encryption set: {rule}");
                 self.problems.push(placed.problem("disk_encryption_set", message));
             }
         }
@@ -79,7 +79,7 @@ impl<'a> Check<'a> {
             let good =
                 tenant.contains(['-', '.']) && tenant.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
             if !good {
-                let message = format!("{tenant:?} is no tenant: use its id or its domain");
+                let message = format!("{tenant:?} is not a tenant: use its id or its domain");
                 self.problems.push(placed.problem("tenant", message));
             }
         }
@@ -97,7 +97,7 @@ impl<'a> Check<'a> {
         {
             let SeenAccount { region, named_by, .. } = account;
             let message =
-                format!("{} lies in {region}, says {named_by}: name an account in this region", store.account);
+                format!("{} is in {region} according to {named_by}: name an account in this region", store.account);
             self.problems.push(placed.problem("account", message));
         }
     }

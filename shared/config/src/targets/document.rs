@@ -90,7 +90,7 @@ impl TargetsDocument {
         let text = read.as_deref().unwrap_or_default();
         let contents = Contents::read(path, text)?;
         let mut document: DocumentMut =
-            text.parse().map_err(|error| malformed(path, format!("this is no valid TOML: {error}")))?;
+            text.parse().map_err(|error| malformed(path, format!("this is not valid TOML: {error}")))?;
         make_array(&mut document).map_err(|message| malformed(path, message))?;
         Ok(Self { path: path.to_owned(), read, contents, document })
     }

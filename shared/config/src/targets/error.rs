@@ -19,7 +19,7 @@ pub enum TargetsFileError {
     )]
     NoSuchFile(PathBuf),
     /// The file cannot be read.
-    #[error("{} can't be read", path.display())]
+    #[error("{} cannot be read", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -27,7 +27,7 @@ pub enum TargetsFileError {
         source: io::Error,
     },
     /// The file cannot be written; it is unchanged.
-    #[error("the targets file {} can't be written", path.display())]
+    #[error("the targets file {} cannot be written", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,

@@ -105,10 +105,10 @@ type Row = (Vec<String>, Result<Node, FieldError>);
 
 fn json_rows(text: &str) -> Result<Vec<Row>, Vec<FieldError>> {
     let rows: serde_json::Value = serde_json::from_str(text).map_err(|error| {
-        vec![FieldError::new(format!("this is no valid JSON: {error}")).with_origin(Some(&Origin::Line(error.line())))]
+        vec![FieldError::new(format!("this is not valid JSON: {error}")).with_origin(Some(&Origin::Line(error.line())))]
     })?;
     let serde_json::Value::Array(rows) = rows else {
-        return Err(vec![FieldError::new("this is no list of targets: write [{…}, {…}]")]);
+        return Err(vec![FieldError::new("this is not a list of targets: write [{…}, {…}]")]);
     };
     let row = |(index, row)| (vec![format!("[{}]", index + 1)], Ok(node_from_json(row)));
     Ok(rows.into_iter().enumerate().map(row).collect())
@@ -209,7 +209,7 @@ fn csv_row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Nod
         } else if column == "tags" {
             for tag in text.split(';').map(str::trim).filter(|tag| !tag.is_empty()) {
                 let (name, value) = tag.split_once('=').ok_or_else(|| {
-                    FieldError::new(format!("{tag:?} is no tag: write 'env=prod;team=x'"))
+                    FieldError::new(format!("{tag:?} is not a tag: write 'env=prod;team=x'"))
                         .with_origin(Some(&line))
                         .with_parent_key("tags")
                 })?;
@@ -231,5 +231,5 @@ fn csv_row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Nod
 
 fn csv_fault(error: &csv::Error) -> FieldError {
     let line = error.position().map(|position| Origin::Line(usize::try_from(position.line()).unwrap_or(0)));
-    FieldError::new(format!("this is no valid CSV: {error}")).with_origin(line.as_ref())
+    FieldError::new(format!("this is not valid CSV: {error}")).with_origin(line.as_ref())
 }

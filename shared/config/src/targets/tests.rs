@@ -220,7 +220,7 @@ fn conflicting_targets_are_not_merged() {
     insta::assert_snapshot!(document.merge(twice, OnDuplicate::Replace).unwrap_err(), @"given: region: the target 00000000-0000-0000-0000-000000000003/eastus is there already, at given: remove one");
     let taken = vec![given(target(3, "eastus", "stage0001"))];
     let error = document.merge(taken, OnDuplicate::Keep).unwrap_err().to_string();
-    insta::assert_snapshot!(error.replace(&path.display().to_string(), "targets.toml"), @"given: account: stage0001 lies in 00000000-0000-0000-0000-000000000001/westeurope, says targets.toml:9, and an account lies in one subscription and region only: name another account");
+    insta::assert_snapshot!(error.replace(&path.display().to_string(), "targets.toml"), @"given: account: stage0001 is in 00000000-0000-0000-0000-000000000001/westeurope according to targets.toml:9, and an account is in one subscription and region only: name another account");
     document.save().unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), FILE);
 }

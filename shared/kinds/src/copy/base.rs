@@ -89,7 +89,7 @@ impl VhdPlan<'_> {
         match self.load_base(shared, image, candidate).await {
             Ok(base) => Ok(base),
             Err(ManifestLoadError::Missing(why)) => {
-                tracing::info!(vhd = %self.vhd, "what a VHD began with can't be had any more: {}", why.message);
+                tracing::info!(vhd = %self.vhd, "the base version of a VHD cannot be read any more: {}", why.message);
                 Ok(None)
             }
             Err(ManifestLoadError::Unavailable(error)) => Err(error.into()),
@@ -134,7 +134,7 @@ impl BaseVersion {
             // The base may be deleted, or the account may not support copies. The VHD is then created from zeros. A
             // blob that exists already is found later.
             Err(error) if !error.is_retryable() => {
-                tracing::info!(base = %self.vhd, code = error.code, "can't begin with an earlier version: {error}");
+                tracing::info!(base = %self.vhd, code = error.code, "an earlier version cannot be used as the base: {error}");
                 return Ok(false);
             }
             Err(error) => return Err(error.into()),

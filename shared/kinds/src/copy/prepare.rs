@@ -151,7 +151,7 @@ impl VhdPreparation<'_> {
     /// Deletes an unusable blob if it has not changed since it was inspected.
     async fn remove(&self, properties: &BlobProperties, why: &str) -> Result<Option<PreparedVhd>, StepError> {
         self.attempt.lease.ensure_held()?;
-        tracing::info!(vhd = %self.assembly.vhd, "a VHD is removed and made anew: {why}");
+        tracing::info!(vhd = %self.assembly.vhd, "a VHD is deleted and created again: {why}");
         self.attempt.blobs().delete(self.assembly.vhd, Some(&properties.etag)).await?;
         Ok(None)
     }

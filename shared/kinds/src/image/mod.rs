@@ -166,7 +166,7 @@ async fn check_vhd(Attempt { shared, operation, .. }: Attempt<'_>, vhd: &BlobAdd
     if digest_of(vhd, &found)? == wanted.digest.to_string() {
         return Ok(());
     }
-    let message = format!("{vhd} is not of the content that this job was made for: {wanted} was uploaded anew");
+    let message = format!("{vhd} does not have the content that this job is for: {wanted} was uploaded again");
     Err(AttemptError::fatal("manifest-changed", message).into())
 }
 
@@ -205,7 +205,7 @@ fn classify(
         return Err(AttemptError::fatal("image-foreign", message));
     };
     if image.region != *region {
-        let message = format!("{id} is in {}: an image of that name can't be in {region} as well", image.region);
+        let message = format!("{id} is in {}: an image of that name cannot be in {region} as well", image.region);
         return Err(AttemptError::fatal("image-region-change", message));
     }
     let version = ImageTags::version_in(&image.tags);

@@ -165,7 +165,7 @@ impl<D: Destination> Batch<'_, D> {
             RetryDecision::OtherSource => {
                 // This is the only log line that names the store at fault.
                 let hash = &retry.entry.hash;
-                tracing::warn!(%store, chunk = %hash, code = error.code, "a chunk can't be had here: {error}");
+                tracing::warn!(%store, chunk = %hash, code = error.code, "a chunk cannot be read from this store: {error}");
                 retry.exclude_source(store, error);
             }
             RetryDecision::Retry(wait) => {

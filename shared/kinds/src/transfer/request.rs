@@ -147,7 +147,7 @@ impl<D: Destination> Batch<'_, D> {
             // The result of this request will not be observed.
             self.record_end(&request, &Ok(0));
         }
-        tracing::info!(store = %pick.store, other = %instead.store, chunk = %entry.hash, "a chunk is overdue: it is asked for elsewhere too");
+        tracing::info!(store = %pick.store, other = %instead.store, chunk = %entry.hash, "a chunk is overdue: it is requested from another store too");
         let now = self.now();
         let other = ChunkRequest { entry, source: instead, since: now, sent: now };
         let (pick, put) = self.hedge(pick, put, other).await;

@@ -179,13 +179,13 @@ fn json_reason(error: &serde_json::Error) -> String {
 
 fn format_version(line: &[u8]) -> Result<u32, String> {
     let version: Version = serde_json::from_slice(line).map_err(|error| json_reason(&error))?;
-    if version.format == FORMAT { Ok(version.v) } else { Err(format!("it is no {FORMAT}")) }
+    if version.format == FORMAT { Ok(version.v) } else { Err(format!("it is not {FORMAT}")) }
 }
 
 fn decode_head(line: &[u8]) -> Result<Header, String> {
     let head: Header = serde_json::from_slice(line).map_err(|error| json_reason(&error))?;
     if head.size == 0 || !head.size.is_multiple_of(SECTOR) || head.size > SIZE_LIMIT {
-        return Err(format!("a disk can't have {} bytes", head.size));
+        return Err(format!("a disk cannot have {} bytes", head.size));
     }
     check_canonical(line, |text| write_json(text, &head))?;
     Ok(head)
@@ -218,8 +218,8 @@ fn decode_chunk(line: &[u8], from: u64, size: u64) -> Result<ChunkEntry, String>
                 "a run of {length} bytes at {offset} overlaps another, or leaves its window or the disk"
             ));
         }
-        let crc64 = u64::from_str_radix(&crc, 16).map_err(|_| format!("{crc:?} is no checksum"))?;
-        let md5: Md5Sum = md5.parse().map_err(|_| format!("{md5:?} is no MD5"))?;
+        let crc64 = u64::from_str_radix(&crc, 16).map_err(|_| format!("{crc:?} is not a checksum"))?;
+        let md5: Md5Sum = md5.parse().map_err(|_| format!("{md5:?} is not an MD5"))?;
         runs.push(Run { offset, length, at, crc64, md5 });
         // A window has 4 MiB, so this cannot overflow.
         at += length;

@@ -125,7 +125,7 @@ pub async fn stale_receipt_is_rejected(queue: &dyn Queue, time: &dyn Advance) {
     assert_eq!(extended.expect_err("a stale receipt extends nothing").kind, ErrorKind::Conflict);
     delete(queue, &fresh).await;
     let gone = queue.extend(QueueName::Copy, &fresh.receipt, LONG).await;
-    assert_eq!(gone.expect_err("what is gone can't be extended").kind, ErrorKind::NotFound);
+    assert_eq!(gone.expect_err("what is gone cannot be extended").kind, ErrorKind::NotFound);
 }
 
 /// The old receipt is void, the new one is valid, and the message stays hidden.

@@ -123,7 +123,7 @@ fn exact(url: &str) -> Refused<Url> {
     match Url::parse(url) {
         Ok(parsed) if parsed.as_str() == url => Ok(parsed),
         _ => {
-            let message = format!("The proxy can't send this URL byte for byte: {url}");
+            let message = format!("The proxy cannot send this URL byte for byte: {url}");
             Err(Refusal::new(StatusCode::BAD_REQUEST, "ProxyInvalidUri", message))
         }
     }

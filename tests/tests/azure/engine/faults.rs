@@ -99,12 +99,12 @@ fn chunks_fail_over_to_next_store() {
                 let of_store = |line: &&str| line.contains(said) && line.contains("stage1eastus/vhds");
                 log.lines().filter(of_store).collect::<Vec<_>>()
             };
-            let chunks = lines("a chunk can't be had here");
+            let chunks = lines("a chunk cannot be read from this store");
             assert!(
                 chunks.iter().all(|line| fixture.manifest.chunks.iter().any(|c| line.contains(&c.hash.to_string())))
             );
             // If one chunk after the other fails, the log names the store instead of each chunk.
-            let stores = lines("a store can't be read again and again");
+            let stores = lines("a store cannot be read again and again");
             assert!(!chunks.is_empty() || times.is_none() && !stores.is_empty(), "{name}: {log}");
         });
     }

@@ -88,7 +88,7 @@ fn revoked_sas_is_replaced_once() {
             // No request for a chunk failed finally, so no attempt failed, and there was no failover.
             let events = fixture.events().await;
             assert!(events.iter().all(|event| event.what != "retry"), "{code}: {events:#?}");
-            assert!(!log.contains("can't be had here") && !log.contains("can't be read"), "{code}: {log}");
+            assert!(!log.contains("cannot be had here") && !log.contains("cannot be read"), "{code}: {log}");
             // Up to three chunks come from another store, as a test of whether it is faster. With the shared bandwidth,
             // all are slow.
             let (data, crossed) = (fixture.manifest.data_bytes(), counts.between("goldsource", "stage1eastus"));

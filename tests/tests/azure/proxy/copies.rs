@@ -152,7 +152,7 @@ async fn copy_without_rule_is_forwarded() {
 }
 
 #[tokio::test]
-#[ignore = "of over 512 MiB, which the emulator itself can't copy: 1 GiB through one Node thread"]
+#[ignore = "of over 512 MiB, which the emulator itself cannot copy: 1 GiB through one Node thread"]
 async fn pending_copy_can_be_large() {
     let fixture = ProxyFixture::new().await;
     fixture.proxy.rules().add(Rule::new(Effect::pending(0)));

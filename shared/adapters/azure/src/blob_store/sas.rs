@@ -104,7 +104,7 @@ impl SasTokens {
             Some(sas) if OffsetDateTime::now_utc() < sas.made + self.times.min_renewal_age => return Ok(None),
             _ => {}
         }
-        tracing::info!(%container, "a SAS was refused before its end, and is made anew");
+        tracing::info!(%container, "a SAS was rejected before it expired, and is renewed");
         self.fill(&mut slot, container, service).await.map(Some)
     }
 

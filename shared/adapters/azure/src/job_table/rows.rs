@@ -209,7 +209,7 @@ pub(super) fn length(row: &Entity) -> usize {
 
 fn of<const N: usize>(value: &impl Serialize, columns: [(&str, String); N]) -> PortResult<Entity> {
     let body = serde_json::to_string(value)
-        .map_err(|error| PortError::new(ErrorKind::Invalid, format!("a row can't be written: {error}")))?;
+        .map_err(|error| PortError::new(ErrorKind::Invalid, format!("a row cannot be written: {error}")))?;
     let mut row: Entity = columns.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
     let mut parts = 0;
     let mut rest = body.as_str();
@@ -248,6 +248,6 @@ pub(super) fn etag(row: &Entity) -> PortResult<ETag> {
 fn corrupt_row(row: &Entity, why: &str) -> PortError {
     let key = |name| row.get(name).and_then(Value::as_str).unwrap_or("?");
     let name = format!("{} {}", key("PartitionKey"), key("RowKey"));
-    PortError::new(ErrorKind::Invalid, format!("the row {name} can't be read from the table: {why}"))
+    PortError::new(ErrorKind::Invalid, format!("the row {name} cannot be read from the table: {why}"))
         .with_code("row-damaged")
 }

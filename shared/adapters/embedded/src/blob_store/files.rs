@@ -131,9 +131,6 @@ impl LockedBlob {
         if etag(&self.found) == *if_match {
             return Ok(());
         }
-        Err(PortError::new(
-            ErrorKind::Conflict,
-            format!("{} is no longer in the version that was seen", blob_path.blob),
-        ))
+        Err(PortError::new(ErrorKind::Conflict, format!("{} changed since it was read", blob_path.blob)))
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn create(
     metadata: &BTreeMap<String, String>,
 ) -> PortResult<()> {
     if !length.is_multiple_of(PAGE) {
-        let message = format!("{}: {length} is no length of a page blob: use a multiple of {PAGE}", blob_path.blob);
+        let message = format!("{}: {length} is not a length of a page blob: use a multiple of {PAGE}", blob_path.blob);
         return Err(PortError::new(ErrorKind::Invalid, message));
     }
     let fresh = TempBlob::create(blob_path)?;

@@ -97,7 +97,7 @@ impl BlobPath {
         let hidden = |segment: &str| segment.is_empty() || segment.starts_with('.');
         if blob.name.len() > MAX_NAME || blob.name.contains('\0') || blob.name.split('/').any(hidden) {
             let message = format!(
-                "{:?} is no blob name here: use up to {MAX_NAME} bytes, without empty segments and without segments that begin with '.'",
+                "{:?} is not a blob name here: use up to {MAX_NAME} bytes, without empty segments and without segments that begin with '.'",
                 blob.name
             );
             return Err(PortError::new(ErrorKind::Invalid, message));

@@ -56,7 +56,7 @@ impl Sidecar {
         match (sidecar, blob_path.stat()?) {
             (Some(sidecar), Some(_)) => Ok(sidecar),
             (None, Some(_)) => {
-                let message = format!("{} is no page blob", blob_path.blob);
+                let message = format!("{} is not a page blob", blob_path.blob);
                 Err(PortError::new(ErrorKind::Invalid, message).with_code("not-a-page-blob"))
             }
             (_, None) => Err(blob_path.not_found()),
@@ -117,6 +117,6 @@ fn parse(blob_path: &BlobPath, bytes: &[u8]) -> PortResult<SidecarData> {
 }
 
 fn corrupt_sidecar(blob_path: &BlobPath, error: impl std::error::Error + Send + Sync + 'static) -> PortError {
-    let message = format!("{}: {} is no sidecar: {error}", blob_path.blob, blob_path.sidecar.display());
+    let message = format!("{}: {} is not a sidecar: {error}", blob_path.blob, blob_path.sidecar.display());
     PortError::new(ErrorKind::Invalid, message).with_code("sidecar-damaged").with_source(error)
 }

@@ -160,7 +160,7 @@ impl BlobStore for ModelledBlobs {
     ) -> PortResult<()> {
         self.call(|world, now| {
             let whole = length.is_multiple_of(PAGE);
-            let message = || errors::invalid(format!("{blob}: {length} bytes are no whole pages"));
+            let message = || errors::invalid(format!("{blob}: {length} bytes are not a multiple of a page"));
             let checked = whole.then_some(()).ok_or_else(message).and_then(|()| world.is_free(blob));
             world.plain(now, "create page blob", blob, checked)
         })

@@ -19,7 +19,7 @@ impl CloudState {
         let Some(id) = self.find(address) else { return Err(errors::no_blob(address)) };
         match self.blob(id).and_then(|blob| blob.fence) {
             None => {
-                let error = errors::invalid(format!("{address} is no page blob"));
+                let error = errors::invalid(format!("{address} is not a page blob"));
                 Err(error.with_code("not-a-page-blob"))
             }
             Some(newest) if fence.is_some_and(|fence| fence < newest) => Err(errors::fenced(address)),

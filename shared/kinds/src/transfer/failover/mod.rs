@@ -309,7 +309,7 @@ impl SelectorState {
         if pick.why == ChoiceReason::HalfOpen {
             self.reopen(pick.store, to, now);
         } else if let Some(hold) = self.breaker(pick.store).failed(now) {
-            tracing::warn!(store = %pick.store, ?hold, "a store can't be read again and again: chunks come from the next nearest store that has them");
+            tracing::warn!(store = %pick.store, ?hold, "a store fails repeatedly: chunks are read from the next nearest store that has them");
         }
     }
 

@@ -284,7 +284,7 @@ pub async fn missing_blob_is_not_found(blobs: &dyn BlobStore, container: &Contai
     refused(blobs.clear_pages(&missing, Fence(1), 0..PAGE).await, ErrorKind::NotFound);
     refused(blobs.page_ranges(&missing).await, ErrorKind::NotFound);
     let touched = blobs.touch(&missing, &crate::ETag("\"0x1\"".to_owned())).await;
-    let kind = touched.expect_err("what is missing can't be touched").kind;
+    let kind = touched.expect_err("what is missing cannot be touched").kind;
     assert!(matches!(kind, ErrorKind::NotFound | ErrorKind::Conflict), "{kind:?}");
 }
 
