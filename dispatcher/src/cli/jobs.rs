@@ -2,8 +2,7 @@
 
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::Job;
-use goldfleet_model::text::pluralize;
-use indicatif::HumanBytes;
+use goldfleet_model::text::{HumanBytes, pluralize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 

@@ -4,11 +4,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use console::Term;
-use goldfleet_model::text::pluralize;
+use goldfleet_model::text::{HumanBytes, pluralize};
 use goldfleet_model::upload::Upload;
 use goldfleet_runtime::screen;
 use goldfleet_runtime::telemetry;
-use indicatif::HumanBytes;
 
 use crate::control::status::{Status, UploadStatus};
 use crate::control::verify::VerifyProgress;

@@ -263,7 +263,8 @@ impl Operation {
 }
 
 impl Job {
-    /// Takes the job through `event`, and returns the line for the events log.
+    /// Takes the job through `event`, and returns the line for the events log. An event that ends the job sets
+    /// [`Job::finished`] to `at`, unless the caller has set it.
     ///
     /// # Errors
     /// [`IllegalTransition`] where its state does not allow the event; the job is then unchanged.
@@ -279,7 +280,8 @@ impl Job {
         }
         self.state = to;
         self.updated = at;
-        self.finished = to.is_terminal().then_some(at);
+        // A caller that knows when the last operation ended sets the moment before: the job ended then, not when that was found.
+        self.finished = to.is_terminal().then(|| self.finished.unwrap_or(at));
         if to == JobState::Running {
             self.failure = None;
             self.cleaned = false;

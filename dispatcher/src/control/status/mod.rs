@@ -181,7 +181,7 @@ pub struct Status {
     /// Bytes that crossed between regions, by the region that they went to.
     pub wan_bytes: BTreeMap<String, u64>,
     /// Bytes put in place a second: while it runs, in what was worked of the last five minutes, and 0 where nothing was seen to
-    /// arrive in them; else from the first operation's begin to the job's end.
+    /// arrive in them; else from the first operation's begin to [`Status::finished`].
     pub bytes_per_second: f64,
     /// Seconds since the job was asked for; until its end, if it has ended.
     pub seconds: f64,
@@ -209,7 +209,7 @@ pub struct Status {
     pub note: Option<String>,
     /// When it was asked for.
     pub created: Timestamp,
-    /// When it ended.
+    /// When its last operation ended. None until then.
     pub finished: Option<Timestamp>,
 }
 
@@ -286,8 +286,11 @@ fn count_rows(
     if job.operations.is_none() && operations.is_empty() {
         phases.clear_percent();
     }
-    let end = job.finished.unwrap_or(now);
     let standing = ReportedState::from_rows(job, operations);
+    let has_ended = standing != ReportedState::Running;
+    // Before a sweep writes it to the job's row: the same moment, so that what is derived from it does not change.
+    let finished = has_ended.then(|| job.end_time(operations.iter().map(|row| &row.value)));
+    let end = finished.unwrap_or(now);
     let rate = match standing {
         ReportedState::Running => rate::recent_rate(operations, now).unwrap_or(0.0),
         _ => rate::average_rate(job, operations, end),
@@ -324,7 +327,7 @@ fn count_rows(
         requested_by: job.requested_by.clone(),
         note: job.note.clone(),
         created: job.created,
-        finished: job.finished,
+        finished,
     }
 }
 

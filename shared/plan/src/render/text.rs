@@ -53,9 +53,10 @@ fn readers(plan: &Plan, store: usize) -> String {
 }
 
 /// The header of [`estimates`].
-pub const ESTIMATES: [&str; 7] = ["", "over the WAN", "egress", "requests", "storage", "time", "what binds"];
+pub const ESTIMATES: [&str; 7] = ["", "over the WAN", "egress", "requests", "storage", "time", "slowest limit"];
 
-/// A row each for the plan and what one would do without: what it moves, costs and takes, and the limit that binds.
+/// A row each for the plan and for two alternatives without a plan: bytes, cost, time, and the limit that takes longest. The time is
+/// that limit and the creation of the image.
 #[must_use]
 pub fn estimates(plan: &Plan) -> Vec<[String; 7]> {
     let row = |name: &str, estimate: &Estimate| {
