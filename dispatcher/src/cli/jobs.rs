@@ -198,13 +198,17 @@ pub async fn cancel_command(
         write_json(console.out, &json!({ "job": job, "operations": counts }))?;
         return Ok(DONE);
     }
-    let CancelResult { done, cancelled, stopping, failed } = counts;
-    writeln!(
-        console.out,
-        "job {job}: {cancelled} cancelled, {stopping} stopping at their next checkpoint, {done} had succeeded, {failed} had \
-         failed"
-    )?;
     let row = control.job(&job).await?.value;
+    let CancelResult { done, cancelled, stopping, failed } = counts;
+    if done + cancelled + stopping + failed == 0 {
+        writeln!(console.out, "job {job}: cancelled before it was planned")?;
+    } else {
+        writeln!(
+            console.out,
+            "job {job}: {cancelled} cancelled, {stopping} stopping at their next checkpoint, {done} had succeeded, {failed} \
+             had failed"
+        )?;
+    }
     if row.tree.is_some() {
         writeln!(console.notes, "to continue it: goldfleet retry {job}")?;
     } else {

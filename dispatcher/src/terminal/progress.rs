@@ -96,6 +96,10 @@ impl ProgressDisplay {
             }
             return;
         }
+        // A line of zeros shows nothing, unless nothing is read for long.
+        if upload.bytes_read == 0 && since.elapsed() < LINE_INTERVAL {
+            return;
+        }
         self.show(
             || {
                 let left = job_view::time_left_suffix(pace.left);
@@ -148,6 +152,9 @@ impl ProgressDisplay {
         let phases = status.phases.named();
         self.show(
             || {
+                if status.is_empty() {
+                    return format!("{}: {}", status.job, status.shown_state());
+                }
                 let counts = phases.iter().map(|(kind, phase)| {
                     let done = phase.succeeded + phase.skipped;
                     let failed = if phase.failed > 0 { format!(" ({} failed)", phase.failed) } else { String::new() };

@@ -133,8 +133,9 @@ static MASKS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
 });
 
 /// A line that a terminal would have taken away again: progress.
-static PASSING: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"^(upload: .* read, .* sent, |\d{8}-\d{6}-[0-9a-f]{4}: seed \d+/)").unwrap());
+static PASSING: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^(upload: .* read, .* sent, |\d{8}-\d{6}-[0-9a-f]{4}: (seed \d+/|requested$))").unwrap()
+});
 
 /// The lines of a text without what differs from run to run.
 fn lines(text: &str) -> Vec<String> {
