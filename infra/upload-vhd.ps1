@@ -1,96 +1,135 @@
-# For image builds: checks a VHD, uploads it, waits until every target has its image, and prints the status table. It takes
-# the same options as upload-vhd.sh, so that pipelines look the same on every system. This is why it has no param block.
+<#
+.SYNOPSIS
+Checks a disk image, uploads it, and waits until every target has its image.
+
+.DESCRIPTION
+For image builds. Runs 'goldfleet check' and then 'goldfleet upload --wait', and prints the status table on standard output. The
+options are those of upload-vhd.sh.
+
+The program is the one that $env:GOLDFLEET names, or else goldfleet on the PATH.
+
+The exit code is that of goldfleet: 0 success; 1 an operation failed; 2 invalid usage, configuration or input; 3 a service refused a
+request or could not be reached; 130 interrupted. PowerShell itself rejects invalid parameters before the script runs.
+
+.PARAMETER Path
+The disk image: VHD, VHDX, qcow2, VMDK or raw; a VHD or raw disk may be compressed.
+
+.PARAMETER Image
+The image, such as windows-2025.
+
+.PARAMETER Version
+Its version, such as 2026.11.1.
+
+.PARAMETER Os
+linux or windows.
+
+.PARAMETER Generation
+v1 or v2. Deduced from the partition table by default.
+
+.PARAMETER Limit
+Send at most this much per second, such as 200MiB/s.
+
+.PARAMETER Target
+Only targets that match one of these selectors, such as 'west*' or 'ring=0,tag.env=prod'.
+
+.PARAMETER Ring
+Only targets of these rings.
+
+.PARAMETER Note
+A remark that is shown with the job, such as a ticket number.
+
+.PARAMETER Approve
+Let every ring after the first wait for 'goldfleet approve'.
+
+.PARAMETER Config
+The configuration. By default goldfleet.toml in this directory or a parent directory.
+
+.EXAMPLE
+infra/upload-vhd.ps1 golden.vhd -Image windows-2025 -Version 2026.11.1 -Os windows
+
+.EXAMPLE
+infra/upload-vhd.ps1 golden.vhd -Image windows-2025 -Version 2026.11.1 -Os windows -Target 'west*', 'eastus' -Approve -WhatIf
+
+Checks the file and shows the command that would upload it.
+
+.EXAMPLE
+pwsh -NonInteractive -File infra/upload-vhd.ps1 -Image windows-2025 -Version 2026.11.1 -Os windows -Path golden.vhd
+
+In a pipeline. A missing parameter is an error instead of a question.
+#>
+[CmdletBinding(SupportsShouldProcess, PositionalBinding = $false)]
+param(
+    [Parameter(Mandatory, Position = 0)]
+    [ValidateNotNullOrEmpty()]
+    [string] $Path,
+
+    [Parameter(Mandatory)]
+    [ValidateNotNullOrEmpty()]
+    [string] $Image,
+
+    [Parameter(Mandatory)]
+    [ValidateNotNullOrEmpty()]
+    [string] $Version,
+
+    [Parameter(Mandatory)]
+    [ValidateSet('linux', 'windows')]
+    [string] $Os,
+
+    [ValidateSet('v1', 'v2')]
+    [string] $Generation,
+
+    [ValidatePattern('^\s*[0-9]+\s*([KMG]iB|kB|MB|GB|B)\s*/s\s*$')]
+    [string] $Limit,
+
+    [ValidateNotNullOrEmpty()]
+    [string[]] $Target,
+
+    # Text, because 'pwsh -File' passes 0,1 as one argument. goldfleet accepts a list with commas.
+    [ValidatePattern('^[0-9]+(,[0-9]+)*$')]
+    [string[]] $Ring,
+
+    [ValidateNotNullOrEmpty()]
+    [string] $Note,
+
+    [switch] $Approve,
+
+    [ValidateNotNullOrEmpty()]
+    [string] $Config
+)
+
 Set-StrictMode -Version Latest
 $ErrorActionPreference = 'Stop'
 # Return goldfleet's exit code instead of throwing an exception.
 $PSNativeCommandUseErrorActionPreference = $false
 
-$usage = @'
-Usage: upload-vhd.ps1 --image NAME --version VERSION --os linux|windows [--generation v1|v2] [--config FILE] FILE
-
-Checks FILE, uploads it as VERSION of the image NAME, waits until it is an image at every target, and prints the status
-table on standard output.
-
-  --image NAME         the image, such as windows-2025
-  --version VERSION    its version, such as 2026.11.1
-  --os OS              linux or windows
-  --generation V       v1 or v2; deduced from the partition table, where not given
-  --config FILE        goldfleet's configuration; goldfleet.toml in the working directory, where not given
-  -h, --help           this
-
-The program goldfleet is what $env:GOLDFLEET names, else the one on the PATH.
-
-Exit codes, those of goldfleet: 0 all done; 1 some operation failed; 2 bad usage, configuration or input; 3 a service
-refused or could not be reached; 130 interrupted.
-'@
-
-function Exit-BadUsage([string] $Message) {
-    [Console]::Error.WriteLine("upload-vhd.ps1: $Message")
-    [Console]::Error.WriteLine('')
-    [Console]::Error.WriteLine($usage)
-    exit 2
-}
-
-$file = ''
-$given = @{}
-$words = [System.Collections.Generic.Queue[string]]::new()
-foreach ($word in $args) {
-    # PowerShell parses 1.10 without quotes as the number 1.1. ('pwsh -File' passes all arguments as text.)
-    if ($word -isnot [string]) { Exit-BadUsage "put '$word' into quotes: PowerShell took it for no text" }
-    $words.Enqueue($word)
-}
-while ($words.Count -gt 0) {
-    $word = $words.Dequeue()
-    if ($word -in '-h', '--help') {
-        Write-Output $usage
-        exit 0
-    }
-    if ($word -cmatch '^--(image|version|os|generation|config)(=(.*))?$') {
-        $name = $Matches[1]
-        $value = ''
-        if ($Matches.ContainsKey(2)) {
-            $value = $Matches[3]
-        }
-        elseif ($words.Count -gt 0) {
-            $value = $words.Dequeue()
-        }
-        if ($value -eq '') { Exit-BadUsage "--$name needs a value" }
-        $given[$name] = $value
-    }
-    elseif ($word.StartsWith('-')) {
-        Exit-BadUsage "there is no option $word"
-    }
-    elseif ($file -ne '') {
-        Exit-BadUsage "there is one file at a time, not '$file' and '$word'"
-    }
-    else {
-        $file = $word
-    }
-}
-if ($file -eq '') { Exit-BadUsage 'which file?' }
-foreach ($name in 'image', 'version', 'os') {
-    if (-not $given.ContainsKey($name)) { Exit-BadUsage "--$name is missing" }
-}
-if ($given['os'] -cne 'linux' -and $given['os'] -cne 'windows') { Exit-BadUsage "--os is linux or windows, not '$($given['os'])'" }
-
 $goldfleet = 'goldfleet'
 if ($env:GOLDFLEET) { $goldfleet = $env:GOLDFLEET }
 if (-not (Get-Command -Name $goldfleet -CommandType Application -ErrorAction SilentlyContinue)) {
     if ($env:GOLDFLEET) {
-        [Console]::Error.WriteLine("upload-vhd.ps1: GOLDFLEET names $goldfleet, which is no program")
+        [Console]::Error.WriteLine("upload-vhd.ps1: GOLDFLEET names $goldfleet, which is not a program")
     }
     else {
-        [Console]::Error.WriteLine('upload-vhd.ps1: there is no goldfleet on the PATH: install it, or name it in the variable GOLDFLEET')
+        [Console]::Error.WriteLine('upload-vhd.ps1: goldfleet is not on the PATH: install it, or name it in the variable GOLDFLEET')
     }
     exit 2
 }
 
-$config = @()
-if ($given.ContainsKey('config')) { $config = @('--config', $given['config']) }
-$generation = @()
-if ($given.ContainsKey('generation')) { $generation = @('--generation', $given['generation']) }
+$common = @()
+if ($Config) { $common += '--config', $Config }
+$disk = @($Path)
+if ($Generation) { $disk += '--generation', $Generation.ToLowerInvariant() }
+$job = @('--image', $Image, '--version', $Version, '--os', $Os.ToLowerInvariant())
+if ($Limit) { $job += '--limit', $Limit }
+foreach ($selector in $Target) { $job += '--target', $selector }
+foreach ($number in $Ring) { $job += '--ring', $number }
+if ($Note) { $job += '--note', $Note }
+if ($Approve) { $job += '--approve' }
 
-& $goldfleet @config check $file @generation
+# The check changes nothing, so it also runs with -WhatIf.
+& $goldfleet @common check @disk
 if ($LASTEXITCODE -ne 0) { exit $LASTEXITCODE }
-& $goldfleet @config upload $file --image $given['image'] --version $given['version'] --os $given['os'] @generation --wait
-exit $LASTEXITCODE
+$upload = $common + 'upload' + $disk + $job + '--wait'
+if ($PSCmdlet.ShouldProcess("$Image $Version", "goldfleet $($upload -join ' ')")) {
+    & $goldfleet @upload
+    exit $LASTEXITCODE
+}

@@ -133,6 +133,10 @@ pub enum Command {
     /// Cancel a job at its next checkpoint; what has succeeded stays
     Cancel(ChangedJob),
     /// Delete staged VHDs, an image version, unreferenced chunks, or rows of old jobs
+    #[command(override_usage = "goldfleet cleanup [OPTIONS] <JOB>\n       \
+            goldfleet cleanup [OPTIONS] --image <NAME> --version <VERSION>\n       \
+            goldfleet cleanup [OPTIONS] --chunks\n       \
+            goldfleet cleanup [OPTIONS] --history <DAYS>")]
     Cleanup(CleanupArguments),
     /// Show and change the targets: the subscriptions and regions that get images
     #[command(subcommand)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use indicatif::HumanBytes;
+use goldfleet_model::text::HumanBytes;
 
 use super::error::{DONE, USAGE};
 use super::output::{Console, Output, write_json};

@@ -3,8 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use goldfleet_model::text::pluralize;
-use indicatif::HumanBytes;
+use goldfleet_model::text::{HumanBytes, pluralize};
 use serde_json::{Value, json};
 
 use super::arguments::CleanupArguments;

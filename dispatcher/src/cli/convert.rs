@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use goldfleet_disk::{AzureDisk, Checked, ConvertError, ConvertOptions, Converted, DiskError, check, convert};
+use goldfleet_model::text::HumanBytes;
 use goldfleet_runtime::process;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::arguments::ConvertArguments;

@@ -1,7 +1,7 @@
 //! `demo`.
 
+use goldfleet_model::text::HumanBytes;
 use goldfleet_runtime::process;
-use indicatif::HumanBytes;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::DemoArguments;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use goldfleet_config::Coordination;
 use goldfleet_model::ids::JobId;
-use indicatif::HumanBytes;
+use goldfleet_model::text::HumanBytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 

@@ -1,8 +1,8 @@
 //! `images`.
 
 use goldfleet_model::job::JobState;
+use goldfleet_model::text::HumanBytes;
 use goldfleet_model::upload::UploadState;
-use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::arguments::ImagesArguments;

@@ -1,8 +1,7 @@
 //! `jobs`, `status`, `approve`, `retry` and `cancel`.
 
 use goldfleet_model::job::Job;
-use goldfleet_model::text::pluralize;
-use indicatif::HumanBytes;
+use goldfleet_model::text::{HumanBytes, pluralize};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -202,11 +201,15 @@ pub async fn cancel_command(
         return Ok(DONE);
     }
     let CancelResult { done, cancelled, stopping, failed } = counts;
-    writeln!(
-        console.out,
-        "job {job}: {cancelled} cancelled, {stopping} stopping at their next checkpoint, {done} had succeeded, {failed} had \
-         failed"
-    )?;
+    if done + cancelled + stopping + failed == 0 {
+        writeln!(console.out, "job {job}: cancelled before it was planned")?;
+    } else {
+        writeln!(
+            console.out,
+            "job {job}: {cancelled} cancelled, {stopping} stopping at their next checkpoint, {done} had succeeded, {failed} \
+             had failed"
+        )?;
+    }
     writeln!(console.notes, "to continue it: goldfleet retry {job}")?;
     Ok(DONE)
 }

@@ -4,9 +4,8 @@ use goldfleet_config::HumanDuration;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::manifest::Manifest;
 use goldfleet_model::selector::Selector;
-use goldfleet_model::text::pluralize;
+use goldfleet_model::text::{HumanBytes, pluralize};
 use goldfleet_plan::render;
-use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::arguments::ImageArguments;
@@ -100,8 +99,11 @@ fn write_text(manifest: &Manifest, plan: &JobPlan, console: &mut Console<'_>) ->
     let rates = &plan.rates;
     writeln!(
         console.out,
-        "prices of {}, {}; storage for {} days; times are lower bounds from the limits in [plan] rates",
-        rates.egress.date, rates.egress.source, rates.storage.days
+        "times are lower bounds: the slowest limit, and {} to create the image\nprices of {}, {}; storage for {} days",
+        render::time(plan.plan.estimate.time.image),
+        rates.egress.date,
+        rates.egress.source,
+        rates.storage.days
     )?;
     for finding in &plan.plan.findings {
         writeln!(console.out, "note: {finding}")?;

@@ -8,12 +8,11 @@ use goldfleet_config::{Config, environment};
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::manifest::Manifest;
-use goldfleet_model::text::pluralize;
+use goldfleet_model::text::{HumanBytes, pluralize};
 use goldfleet_plan::{Inventory, render};
 use goldfleet_rates::Rates;
 use goldfleet_runtime::process;
 use goldfleet_runtime::telemetry;
-use indicatif::HumanBytes;
 
 use super::arguments::RehearseArguments;
 use super::error::{CommandError, DONE, FAILED};

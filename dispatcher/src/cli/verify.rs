@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::text::pluralize;
-use indicatif::HumanBytes;
+use goldfleet_model::text::{HumanBytes, pluralize};
 
 use super::arguments::VerifyArguments;
 use super::choose;

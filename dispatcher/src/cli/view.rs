@@ -4,9 +4,8 @@ use std::io;
 
 use goldfleet_model::job::JobState;
 use goldfleet_model::operation::OperationState;
-use goldfleet_model::text::pluralize;
+use goldfleet_model::text::{HumanBytes, pluralize};
 use goldfleet_model::upload::UploadState;
-use indicatif::HumanBytes;
 use jiff::Timestamp;
 use textwrap::WordSplitter;
 
@@ -115,7 +114,12 @@ impl<'a> PhaseLine<'a> {
     fn of_upload(upload: &UploadStatus) -> Self {
         let is = |state: UploadState| usize::from(upload.state == state);
         let counts = [is(UploadState::Complete), is(UploadState::Failed), 0, is(UploadState::Running), 0, 0];
-        let bytes = (upload.bytes_read, upload.bytes_total);
+        // How much of the file holds data is only known when all of it was read. From then on the line shows the same quantity as
+        // the phases below it, which is less than what was read: zeros and metadata of the file are not part of it.
+        let bytes = match upload.state {
+            UploadState::Complete => (upload.bytes_data, upload.bytes_data),
+            UploadState::Running | UploadState::Failed => (upload.bytes_read, upload.bytes_total),
+        };
         Self { name: "upload", percent: upload.percent, total: 1, counts, bytes }
     }
 

@@ -162,7 +162,13 @@ async fn finish_job(
         return Ok(JobCheck::Open);
     }
     let removed = staging == StagedOutcome::Removed;
-    let Some(ended) = control.apply_event_to(row, event, |job| job.cleaned |= removed).await? else {
+    // Not the time of this sweep, so that the duration and the rate that operators see stay as they are.
+    let finished = row.value.end_time(operations.iter().map(|operation| &operation.value));
+    let end = |job: &mut Job| {
+        job.cleaned |= removed;
+        job.finished = Some(finished);
+    };
+    let Some(ended) = control.apply_event_to(row, event, end).await? else {
         return Ok(JobCheck::Open);
     };
     tracing::info!(job = %ended.value.id, state = %ended.value.state, "ended");

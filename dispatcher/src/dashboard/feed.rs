@@ -113,6 +113,6 @@ pub async fn read_view(
     let now = control.ports.clock.now();
     history.observe(&rows, now);
     let begun = rows.iter().filter_map(|row| row.value.started).min().unwrap_or(job.created);
-    let throughput = history.series(begun, job.finished.unwrap_or(now));
+    let throughput = history.series(begun, status.finished.unwrap_or(now));
     Ok(JobView::new(&control.registry, status, &rows, throughput))
 }

@@ -5,9 +5,8 @@
 use std::time::Duration;
 
 use goldfleet_model::text;
-use goldfleet_model::text::pluralize;
+use goldfleet_model::text::{HumanBytes, pluralize};
 use goldfleet_model::upload::Upload;
-use indicatif::HumanBytes;
 
 use crate::control::status::{Phase, RegionStatus, Status};
 use crate::control::verify::VerifyProgress;

@@ -4,11 +4,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use console::Term;
-use goldfleet_model::text::pluralize;
+use goldfleet_model::text::{HumanBytes, pluralize};
 use goldfleet_model::upload::Upload;
 use goldfleet_runtime::screen;
 use goldfleet_runtime::telemetry;
-use indicatif::HumanBytes;
 
 use crate::control::status::{Status, UploadStatus};
 use crate::control::verify::VerifyProgress;
@@ -99,6 +98,10 @@ impl ProgressDisplay {
             }
             return;
         }
+        // A line of zeros shows nothing, unless nothing is read for long.
+        if upload.bytes_read == 0 && since.elapsed() < LINE_INTERVAL {
+            return;
+        }
         self.show(
             || {
                 let left = job_view::time_left_suffix(pace.left);
@@ -151,6 +154,9 @@ impl ProgressDisplay {
         let phases = status.phases.named();
         self.show(
             || {
+                if status.is_empty() {
+                    return format!("{}: {}", status.job, status.shown_state());
+                }
                 let counts = phases.iter().map(|(kind, phase)| {
                     let done = phase.succeeded + phase.skipped;
                     let failed = if phase.failed > 0 { format!(" ({} failed)", phase.failed) } else { String::new() };

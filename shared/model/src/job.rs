@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::JobId;
 use super::image::ImageRef;
 use super::manifest::{Generation, OsType};
-use super::operation::{Failure, KindId};
+use super::operation::{Failure, KindId, Operation};
 use super::selector::Selector;
 use super::store::Container;
 use crate::tree::Tree;
@@ -142,12 +142,20 @@ pub struct Job {
     pub created: Timestamp,
     /// When it last changed.
     pub updated: Timestamp,
-    /// When it ended.
+    /// When it ended: the moment at which its last operation did. None until it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<Timestamp>,
 }
 
 impl Job {
+    /// When the job ended, if all its operations have: at the moment of their last change. A job without operations ended when its
+    /// row last changed.
+    #[must_use]
+    pub fn end_time<'a>(&self, operations: impl IntoIterator<Item = &'a Operation>) -> Timestamp {
+        let changes = operations.into_iter().map(|operation| operation.updated);
+        self.finished.or_else(|| changes.max()).unwrap_or(self.updated)
+    }
+
     /// The approval of a ring, if it was given.
     #[must_use]
     pub fn approval(&self, ring: u32) -> Option<&Approval> {

@@ -265,7 +265,8 @@ impl Operation {
 }
 
 impl Job {
-    /// Applies `event` to the job, and returns the entry for the event log.
+    /// Applies `event` to the job, and returns the entry for the event log. An event that ends the job sets
+    /// [`Job::finished`] to `at`, unless the caller has set it.
     ///
     /// # Errors
     /// [`IllegalTransition`] if its state does not allow the event; the job is then unchanged.
@@ -288,7 +289,8 @@ impl Job {
         }
         self.state = to;
         self.updated = at;
-        self.finished = to.is_terminal().then_some(at);
+        // A caller that knows when the last operation ended has set that moment: the job ended then.
+        self.finished = to.is_terminal().then(|| self.finished.unwrap_or(at));
         if to == JobState::Running || to == JobState::Requested {
             self.failure = None;
             self.cleaned = false;

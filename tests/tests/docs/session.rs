@@ -134,8 +134,9 @@ static MASKS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
 });
 
 /// A progress line, which a terminal would have cleared.
-static PASSING: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"^(upload: .* read, .* sent, |\d{8}-\d{6}-[0-9a-f]{4}: seed \d+/)").unwrap());
+static PASSING: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^(upload: .* read, .* sent, |\d{8}-\d{6}-[0-9a-f]{4}: (seed \d+/|requested$))").unwrap()
+});
 
 /// The lines of a text, without what differs between runs.
 fn lines(text: &str) -> Vec<String> {

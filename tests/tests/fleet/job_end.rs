@@ -12,7 +12,10 @@ use goldfleet_dispatcher::control::fan_out::{FanOutResult, fan_out};
 use goldfleet_dispatcher::control::reconcile::{JobCheck, reconcile_job_by_id, reconcile_open_jobs};
 use goldfleet_dispatcher::control::request::request_job;
 use goldfleet_dispatcher::control::retry::{RetryFilter, retry};
-use goldfleet_dispatcher::control::status::ReportedState;
+use goldfleet_dispatcher::control::status::{ReportedState, Status, status};
+use goldfleet_dispatcher::dashboard::feed::read_view;
+use goldfleet_dispatcher::dashboard::summaries::SummaryCache;
+use goldfleet_dispatcher::dashboard::throughput::Throughput;
 use goldfleet_dispatcher::terminal::follow::{FinishedBy, follow};
 use goldfleet_dispatcher::terminal::progress::{ProgressDisplay, ProgressMode};
 use goldfleet_model::ids::JobId;
@@ -198,6 +201,35 @@ async fn look_with_a_mute_account(
     assert!(futures::poll!(&mut look).is_pending());
     clock.advance(Duration::from_millis(1));
     look.await.unwrap()
+}
+
+/// What operators see of a job that has ended does not change when the dispatcher writes the end to its row, an hour later here.
+#[tokio::test(flavor = "multi_thread")]
+async fn sweep_does_not_change_when_a_job_ended() {
+    let fleet = InProcessFleet::new();
+    let (job, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
+    let control = fleet.control_with_own_ports();
+    let row = control.job(&job).await.unwrap();
+    // As before the sweep.
+    let running = Job { state: JobState::Running, finished: None, ..row.value };
+    fleet.ports.table.commit_job(&running, &row.etag, &[]).await.unwrap();
+    let operations = control.operations(&running).await.unwrap();
+    let last = operations.iter().map(|row| row.value.updated).max();
+
+    let clock = ManualClock::at(after(Timestamp::now(), Duration::from_secs(3600)));
+    let control = fleet.control_with(Ports { clock: Arc::new(clock), ..fleet.ports.clone() });
+    let before = status(&control, &running).await.unwrap();
+    assert_eq!((before.state, before.finished), (ReportedState::Succeeded, last));
+    assert_eq!(reconcile_job_by_id(&control, &job).await.unwrap(), JobCheck::Ended);
+    let row = control.job(&job).await.unwrap().value;
+    assert_eq!((row.state, row.finished), (JobState::Succeeded, last));
+    let after = status(&control, &row).await.unwrap();
+    let same = |status: Status| (status.state, status.seconds, status.bytes_per_second, status.finished);
+    assert_eq!(same(after.clone()), same(before));
+    let listed = SummaryCache::default().all(&control).await.unwrap();
+    assert_eq!(listed[0].finished, last);
+    let page = read_view(&control, &job, &mut Throughput::default()).await.unwrap();
+    assert_eq!(same(page.status.clone()), same(after));
 }
 
 /// An account that does not answer delays a pass by at most 30 seconds. The job stays open, and the next pass removes

@@ -64,7 +64,7 @@ fn plan_formats_and_inventory() {
     assert_eq!(first["targets"].as_array().unwrap().len(), 4);
 
     let (code, text) = plan(&fleet, "1", &[]);
-    assert!(code == 0 && text.contains("└─ stage1eastus/vhds (eastus)") && text.contains("what binds"), "{text}");
+    assert!(code == 0 && text.contains("└─ stage1eastus/vhds (eastus)") && text.contains("slowest limit"), "{text}");
     let (code, picture) = plan(&fleet, "1", &["--output", "svg"]);
     assert!(code == 0 && picture.starts_with("<svg") && picture.contains("eastus"), "{picture}");
     let (code, refusal) = plan(&fleet, "1", &["--within", "1s"]);

@@ -183,7 +183,7 @@ pub struct Status {
     pub wan_bytes: BTreeMap<String, u64>,
     /// Bytes per second that were put in place. For a running job: over the time in which operations ran in the last
     /// five minutes, and 0 if no bytes arrived in that time. For an ended job: from the start of the first operation to
-    /// the end of the job.
+    /// [`Status::finished`].
     pub bytes_per_second: f64,
     /// Seconds since the job was requested, or from the request to its end if it has ended.
     pub seconds: f64,
@@ -212,7 +212,7 @@ pub struct Status {
     pub note: Option<String>,
     /// When the job was requested.
     pub created: Timestamp,
-    /// When the job ended.
+    /// When its last operation ended. None until then.
     pub finished: Option<Timestamp>,
 }
 
@@ -289,8 +289,11 @@ fn count_rows(
     if job.operations.is_none() && operations.is_empty() {
         phases.clear_percent();
     }
-    let end = job.finished.unwrap_or(now);
     let standing = ReportedState::from_rows(job, operations);
+    let has_ended = standing != ReportedState::Running;
+    // Before a sweep writes it to the job's row: the same moment, so that what is derived from it does not change.
+    let finished = has_ended.then(|| job.end_time(operations.iter().map(|row| &row.value)));
+    let end = finished.unwrap_or(now);
     let rate = match standing {
         ReportedState::Running => rate::recent_rate(operations, now).unwrap_or(0.0),
         _ => rate::average_rate(job, operations, end),
@@ -327,7 +330,7 @@ fn count_rows(
         requested_by: job.requested_by.clone(),
         note: job.note.clone(),
         created: job.created,
-        finished: job.finished,
+        finished,
     }
 }
 

@@ -289,3 +289,35 @@ fn rings_are_counted_and_a_stopped_one_says_why() {
     assert_eq!(rings(&scene)[0].failed, 1);
     assert_eq!(rings(&scene)[2].reason.as_deref(), Some("ring 0 did not succeed"));
 }
+
+/// Between the end of the last operation and the sweep that writes it to the job's row, and after that, the status is the same.
+#[test]
+fn a_job_ends_when_its_last_operation_does() {
+    let mut scene = Scene::new(2);
+    let status = |scene: &Scene| count_rows(&Registry::default(), &scene.job, None, &scene.rows, scene.now);
+    scene.copy(0);
+    assert_eq!(status(&scene).finished, None);
+    scene.copy(1);
+    let last = scene.now;
+    let at_end = status(&scene);
+    assert_eq!((at_end.state, at_end.finished), (ReportedState::Succeeded, Some(last)));
+    assert_eq!((at_end.seconds, at_end.bytes_per_second), (1200.0, 100.0));
+    scene.wait(HOUR);
+    assert_eq!(status(&scene), at_end, "an hour later, and not swept yet");
+    scene.job.finished = Some(scene.job.end_time(scene.rows.iter().map(|row| &row.value)));
+    scene.job.apply(JobEvent::Succeed, scene.now, "test").unwrap();
+    scene.wait(HOUR);
+    assert_eq!(status(&scene), Status { detail: JobState::Succeeded, ..at_end });
+}
+
+/// A complete upload and the phases below it show one quantity: bytes of the image without zeros.
+#[test]
+fn a_complete_upload_shows_the_bytes_of_the_image() {
+    let scene = Scene::new(0);
+    let (id, image) = (scene.job.id.clone(), &scene.job.image);
+    let mut upload = Upload::new(id, image.name.clone(), image.version.clone(), scene.now);
+    (upload.bytes_total, upload.bytes_read, upload.bytes_data) = (2 * TOTAL, 2 * TOTAL, TOTAL);
+    upload.state = goldfleet_model::upload::UploadState::Complete;
+    let status = count_rows(&Registry::default(), &scene.job, Some(&upload), &scene.rows, scene.now);
+    assert_eq!(status.upload.unwrap().bytes_data, status.data_bytes);
+}

@@ -16,6 +16,9 @@ pub struct UploadStatus {
     pub bytes_total: u64,
     /// Bytes of data that were read.
     pub bytes_read: u64,
+    /// Bytes of the image without zero runs, as far as they were found. The same quantity as [`super::Status::data_bytes`] when the
+    /// upload is complete.
+    pub bytes_data: u64,
     /// Bytes sent.
     pub bytes_sent: u64,
     /// Bytes that the store already had.
@@ -36,6 +39,7 @@ impl UploadStatus {
             percent,
             bytes_total: upload.bytes_total,
             bytes_read: upload.bytes_read,
+            bytes_data: upload.bytes_data,
             bytes_sent: upload.bytes_sent,
             bytes_reused: upload.bytes_reused,
         }

@@ -12,17 +12,17 @@ export const STATES = {
   skipped: { sign: "=", word: "skipped" },
 };
 
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
+// The same as `bytes` in `text.rs`. Fractions of a byte, as in rates, are left out.
 export function bytes(number) {
   let unit = 0;
-  let value = number;
-  while (value >= 1024 && unit < UNITS.length - 1) {
+  let value = Math.floor(number);
+  while ((unit === 0 ? value >= 1024 : Number(value.toFixed(2)) >= 1024) && unit < UNITS.length - 1) {
     value /= 1024;
     unit += 1;
   }
-  const digits = unit === 0 || value >= 100 ? 0 : 1;
-  return `${value.toFixed(digits)} ${UNITS[unit]}`;
+  return `${value.toFixed(unit === 0 ? 0 : 2)} ${UNITS[unit]}`;
 }
 
 export function rate(number) {
@@ -37,7 +37,7 @@ export function percent(done, total) {
   return total > 0 ? Math.floor((done / total) * 100) : 0;
 }
 
-// The same as `duration` in `words.rs`.
+// The same as `duration` in `text.rs`.
 export function duration(seconds) {
   const whole = Math.floor(seconds);
   const [minutes, hours, days] = [60, 3600, 86400].map((size) => Math.floor(whole / size));

@@ -216,7 +216,8 @@ fn prepare(file: &str, connection: &mut Connection) -> PortResult<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     match version_of(&transaction).map_err(failed)? {
         0 if has_tables(&transaction).map_err(failed)? => {
-            let message = format!("{file} is a database that goldfleet did not create: set another [coordination] path");
+            let message =
+                format!("{file} is a database that goldfleet did not create: set another [coordination] path");
             return Err(PortError::new(ErrorKind::Invalid, message).with_code("database-version"));
         }
         0 => {

@@ -53,7 +53,7 @@ fn readers(plan: &Plan, store: usize) -> String {
 }
 
 /// The header of [`estimates`].
-pub const ESTIMATES: [&str; 7] = ["", "over the WAN", "egress", "requests", "storage", "time", "what binds"];
+pub const ESTIMATES: [&str; 7] = ["", "over the WAN", "egress", "requests", "storage", "time", "slowest limit"];
 
 /// One row each for the plan and the alternatives without a plan: bytes, cost, time, and the binding limit.
 #[must_use]
