@@ -59,6 +59,10 @@ pub struct Upload {
     /// The disk's logical size in bytes, without the footer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    /// Every chunk that this run began to write before this time is proven to hold the bytes that its name stands for. A
+    /// chunk that it began to write later may hold others, unless the run is complete. None in rows of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_until: Option<Timestamp>,
     /// When it began.
     pub started: Timestamp,
     /// Its last sign of life.
@@ -82,6 +86,7 @@ impl Upload {
             by: None,
             file: None,
             size: None,
+            proven_until: None,
             started: now,
             updated: now,
         }

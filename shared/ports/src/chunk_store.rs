@@ -85,10 +85,15 @@ pub fn whole(store: &Container, entry: &ChunkEntry) -> SourceRange {
     }
 }
 
-/// Reads a chunk back that someone else wrote, or this process without seeing the answer. Where it is not what its name
-/// says, it is removed, so that a whole one can take its place. Returns whether it is there and whole.
+/// The most by which the clock of a store and the clock of a writer are expected to differ.
+pub const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5 * 60);
+
+/// Reads back a chunk that someone else wrote, or that this process wrote without a response. A chunk that does not hold
+/// the bytes that its name stands for is deleted, so that it can be written again. Returns whether the chunk is in the store
+/// and has the right bytes.
 ///
-/// Whoever writes a chunk proves it or removes it. But a writer that is killed between the two leaves it as it arrived.
+/// The writer of a chunk proves it or deletes it. But a writer that is killed between the two leaves the chunk as it
+/// arrived.
 ///
 /// # Errors
 /// Where the service refuses or can't be reached.

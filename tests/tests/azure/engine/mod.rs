@@ -2,6 +2,7 @@
 //! emulator behind a proxy in which things go wrong. Each fault ends with whole VHDs, byte for byte, or with its name.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod aborted_uploads;
 mod faults;
 mod fixture;
 mod flips;
