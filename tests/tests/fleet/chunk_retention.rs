@@ -240,7 +240,8 @@ async fn upload_reads_back_only_chunks_that_may_be_unproven() {
     fleet.upload(&fleet.ports, "1").await.unwrap();
     let chunks: Vec<_> = fleet.chunks("goldsource", "golden").into_keys().collect();
     // The other upload proved its chunks until two hours ago, and wrote its row last 100 minutes ago.
-    let begun = Upload::new(JobId::new(ago(HOUR * 4), 1), "golden".parse().unwrap(), "2".parse().unwrap(), ago(HOUR * 4));
+    let begun =
+        Upload::new(JobId::new(ago(HOUR * 4), 1), "golden".parse().unwrap(), "2".parse().unwrap(), ago(HOUR * 4));
     let row = Upload { proven_until: Some(ago(HOUR * 2)), updated: ago(HOUR * 5 / 3), ..begun };
     fleet.ports.table.put_upload(&row).await.unwrap();
     flip(&chunks[0], 100);
@@ -251,7 +252,10 @@ async fn upload_reads_back_only_chunks_that_may_be_unproven() {
     let uploaded = fleet.upload(&with_faults(&fleet.ports, &counted), "3").await.unwrap();
     assert_eq!(counted.calls()["BlobStore.holds"], 2);
     assert_eq!(counted.calls()["BlobStore.put_blob"], 2, "the corrupt chunk and the manifest");
-    assert!(uploaded.counts.bytes_sent > 0 && uploaded.counts.bytes_reused > uploaded.counts.bytes_sent, "{uploaded:?}");
+    assert!(
+        uploaded.counts.bytes_sent > 0 && uploaded.counts.bytes_reused > uploaded.counts.bytes_sent,
+        "{uploaded:?}"
+    );
     assert_eq!(verified(&fleet, false).await.faults, []);
 }
 

@@ -61,8 +61,18 @@ pub(super) async fn chunks(
     let unproven = UnprovenWrites::of(&control.ports.table.uploads().await?, &record.id());
     let limiter = ConcurrencyLimiter::new(control.config.upload.requests, Arc::clone(&control.ports.clock));
     let put = AtomicUsize::new(0);
-    let sender =
-        Sender { control, container, present, unproven, wanted, record, md5s, limiter, pace: RateLimiter::new(limit), put };
+    let sender = Sender {
+        control,
+        container,
+        present,
+        unproven,
+        wanted,
+        record,
+        md5s,
+        limiter,
+        pace: RateLimiter::new(limit),
+        put,
+    };
     tokio::select! {
         biased;
         chunks = sender.run(Arc::clone(disk)) => Ok(SendResult { chunks: chunks?, put: sender.put.load(Ordering::Relaxed) }),

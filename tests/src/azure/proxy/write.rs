@@ -214,7 +214,7 @@ impl Told {
 
 /// The answer to a write, counted, with the checksum of the bytes where they were taken.
 fn written(core: &Core, asked: &ProxyRequest, bytes: u64, mut answer: Answer, plan: &Plan, told: &Told) -> Answer {
-    core.counters.wrote(asked.head.uri.path(), bytes, answer.status().as_u16());
+    core.counters.wrote(asked, bytes, answer.status().as_u16());
     let headers = answer.headers_mut();
     if plan.no_checksums {
         headers.remove("x-ms-content-crc64");
