@@ -322,6 +322,7 @@ mod tests {
             by: None,
             file: None,
             size: None,
+            proven_until: None,
             started: Timestamp::UNIX_EPOCH,
             updated: Timestamp::UNIX_EPOCH,
         };

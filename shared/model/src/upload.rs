@@ -61,7 +61,11 @@ pub struct Upload {
     /// The disk's logical size in bytes, without the footer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// When it started.
+    /// Every chunk that this run began to write before this time is proven to hold the bytes that its name stands for. A
+    /// chunk that it began to write later may hold others, unless the run is complete. None in rows of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_until: Option<Timestamp>,
+    /// When it began.
     pub started: Timestamp,
     /// When the row was last written.
     pub updated: Timestamp,
@@ -84,6 +88,7 @@ impl Upload {
             by: None,
             file: None,
             size: None,
+            proven_until: None,
             started: now,
             updated: now,
         }

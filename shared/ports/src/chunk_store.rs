@@ -85,11 +85,15 @@ pub fn whole(store: &Container, entry: &ChunkEntry) -> SourceRange {
     }
 }
 
-/// Reads back a chunk that another process wrote, or that this process wrote without receiving the response. A chunk
-/// whose bytes do not match its name is deleted, so that an intact one can be written. Returns whether an intact chunk
-/// exists.
+/// The most by which the clock of a store and the clock of a writer are expected to differ.
+pub const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5 * 60);
+
+/// Reads back a chunk that someone else wrote, or that this process wrote without a response. A chunk that does not hold
+/// the bytes that its name stands for is deleted, so that it can be written again. Returns whether the chunk is in the store
+/// and has the right bytes.
 ///
-/// Every writer verifies its chunk or deletes it. But a writer that is killed in between leaves an unverified chunk.
+/// The writer of a chunk proves it or deletes it. But a writer that is killed between the two leaves the chunk as it
+/// arrived.
 ///
 /// # Errors
 /// If the service refuses or cannot be reached.

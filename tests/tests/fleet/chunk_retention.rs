@@ -234,8 +234,65 @@ async fn repeated_upload_repairs_store() {
     assert_eq!(of_blobs, [(&"BlobStore.ensure_container", &1), (&"BlobStore.get", &1), (&"BlobStore.list", &1)]);
 }
 
-/// A chunk with wrong content fails the job. Verification removes it, the upload sends it again, and the retry
-/// succeeds.
+/// Another upload ended early: chunks that it may have written after its last proof are read back, and no others.
+#[tokio::test]
+async fn upload_reads_back_only_chunks_that_may_be_unproven() {
+    let fleet = fleet_of_a_day();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let chunks: Vec<_> = fleet.chunks("goldsource", "golden").into_keys().collect();
+    // The other upload proved its chunks until two hours ago, and wrote its row last 100 minutes ago.
+    let begun =
+        Upload::new(JobId::new(ago(HOUR * 4), 1), "golden".parse().unwrap(), "2".parse().unwrap(), ago(HOUR * 4));
+    let row = Upload { proven_until: Some(ago(HOUR * 2)), updated: ago(HOUR * 5 / 3), ..begun };
+    fleet.ports.table.put_upload(&row).await.unwrap();
+    flip(&chunks[0], 100);
+    age(&chunks[0], HOUR * 3 / 2);
+    age(&chunks[1], HOUR * 2);
+    age(&chunks[2], HOUR * 3);
+    let counted = Faults::counting();
+    let uploaded = fleet.upload(&with_faults(&fleet.ports, &counted), "3").await.unwrap();
+    assert_eq!(counted.calls()["BlobStore.holds"], 2);
+    assert_eq!(counted.calls()["BlobStore.put_blob"], 2, "the corrupt chunk and the manifest");
+    assert!(
+        uploaded.counts.bytes_sent > 0 && uploaded.counts.bytes_reused > uploaded.counts.bytes_sent,
+        "{uploaded:?}"
+    );
+    assert_eq!(verified(&fleet, false).await.faults, []);
+}
+
+/// The row of an upload says from when on its chunks are not proven, for as long as a write has no response.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_of_upload_states_until_when_chunks_are_proven() {
+    let fleet = InProcessFleet::new();
+    let lost = Faults::failing_at("BlobStore.put_blob", 1, LostPart::Caller);
+    let ports = with_faults(&fleet.ports, &lost);
+    let newest = async || fleet.ports.table.uploads().await.unwrap().into_iter().next().unwrap();
+    let begun = Timestamp::now();
+    let watch_row = async {
+        lost.reached().await;
+        let reached = Timestamp::now();
+        loop {
+            let row = newest().await;
+            if row.updated > reached {
+                return (reached, row);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let (reached, row) = tokio::select! {
+        ended = fleet.upload(&ports, "1") => panic!("the upload ended: {ended:?}"),
+        seen = watch_row => seen,
+    };
+    let proven_until = row.proven_until.unwrap();
+    assert!(begun <= proven_until && proven_until <= reached, "{row:?}");
+
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let row = newest().await;
+    assert_eq!(row.proven_until, Some(row.updated));
+}
+
+/// A chunk with other bytes than it should have fails the job. Verification takes it away, the upload sends it again, and the
+/// retry finds it.
 #[tokio::test(flavor = "multi_thread")]
 async fn corrupt_source_chunk_can_be_replaced() {
     let fleet = InProcessFleet::new();

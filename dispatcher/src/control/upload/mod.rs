@@ -2,9 +2,9 @@
 //!
 //! Reading, zero-scanning, hashing and sending overlap: a few threads turn windows of the disk into chunks, in buffers
 //! that go round; others compute the MD5 of each run; requests for chunks that the store lacks are in flight meanwhile. The
-//! manifest is written last. What
-//! a killed upload has sent is found by its name the next time. Where the manifest is there already, the store is given back
-//! what it lacks of it.
+//! manifest is written last. The
+//! next upload finds by name what a killed upload has sent, and [reads back](unproven) what that may have left unproven. If
+//! the manifest exists already, chunks of it that the store lacks are sent again.
 
 mod buffers;
 mod md5;
@@ -12,6 +12,7 @@ mod rate_limit;
 mod record;
 mod scan;
 mod send;
+mod unproven;
 
 use std::collections::HashSet;
 use std::path::PathBuf;

@@ -20,11 +20,20 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How many heartbeats there are at least before a collection may think that the upload has ended.
 const MIN_HEARTBEATS_PER_GRACE: u32 = 16;
 
+/// How long after the time in the row of an upload its last request may still take effect. Chunks that were written later
+/// are not its work.
+///
+/// A write begins only while the row is at most half as old (see [`UploadRecord::keep_recent`]). The other half is longer
+/// than any request takes: 4 MiB at 4 KiB/s, the slowest link for which the Azure adapter waits, are 17 minutes.
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
+
 /// The counts of an upload, shown to whoever watches and written to the table at each heartbeat.
 pub(super) struct UploadRecord<'a> {
     control: &'a ControlContext,
     row: Mutex<Upload>,
     signs: Mutex<SeenState>,
+    /// When each chunk write began that is not proven yet.
+    unproven: Mutex<Vec<Timestamp>>,
     grace: Duration,
     watch: &'a (dyn Fn(&Upload) + Sync),
 }
@@ -53,7 +62,13 @@ impl<'a> UploadRecord<'a> {
             ..Upload::new(JobId::new(now, rng::random_u64()), request.image.clone(), request.version.clone(), now)
         };
         let signs = Mutex::new(SeenState { last: now, lapsed: false });
-        Self { control, row: Mutex::new(row), signs, grace: control.config.cleanup.chunk_grace.get(), watch }
+        let grace = control.config.cleanup.chunk_grace.get();
+        Self { control, row: Mutex::new(row), signs, unproven: Mutex::default(), grace, watch }
+    }
+
+    /// Identifies the upload.
+    pub(super) fn id(&self) -> JobId {
+        self.row().id.clone()
     }
 
     /// Writes the row before chunks are listed: none that is found then, or written from now on, is collected until the
@@ -66,7 +81,7 @@ impl<'a> UploadRecord<'a> {
         let late = self.is_late(self.seen().last);
         self.seen().lapsed = late;
         // What an earlier list was good for is counted anew; what was sent was sent.
-        let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut row = self.row();
         (row.bytes_read, row.bytes_data, row.bytes_reused) = (0, 0, 0);
         Ok(())
     }
@@ -81,6 +96,15 @@ impl<'a> UploadRecord<'a> {
 
     fn is_late(&self, last: Timestamp) -> bool {
         elapsed(last, self.control.ports.clock.now()) > self.grace / 2
+    }
+
+    fn row(&self) -> MutexGuard<'_, Upload> {
+        // Nothing panics while it holds this lock or the others; the values are consistent in any case.
+        self.row.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unproven(&self) -> MutexGuard<'_, Vec<Timestamp>> {
+        self.unproven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn seen(&self) -> MutexGuard<'_, SeenState> {
@@ -98,15 +122,47 @@ impl<'a> UploadRecord<'a> {
 
     /// Changes the counts, and shows them.
     pub(super) fn count(&self, change: impl FnOnce(&mut Upload)) {
-        let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut row = self.row();
         change(&mut row);
         (self.watch)(&row);
     }
 
+    /// Records that the write of a chunk begins. Until [`UploadRecord::end_write`] is called with the returned time, the row
+    /// says that chunks of this upload are not proven from that time on. A write that fails or is dropped never ends: its
+    /// request may still take effect.
+    pub(super) fn begin_write(&self) -> Timestamp {
+        // The clock is read under the lock, so that no row states a later time and lacks this write.
+        let mut unproven = self.unproven();
+        let begun = self.control.ports.clock.now();
+        unproven.push(begun);
+        begun
+    }
+
+    /// Records that a chunk is proven whose write began at this time.
+    pub(super) fn end_write(&self, begun: Timestamp) {
+        let mut unproven = self.unproven();
+        if let Some(index) = unproven.iter().position(|other| *other == begun) {
+            unproven.swap_remove(index);
+        }
+    }
+
+    /// Writes the row where it is so old that other uploads would soon not expect writes of this one any more: see
+    /// [`MAX_DELAY`]. It is called before each write of a chunk.
+    pub(super) async fn keep_recent(&self) -> PortResult<()> {
+        let last = self.seen().last;
+        if elapsed(last, self.control.ports.clock.now()) > MAX_DELAY / 2 {
+            self.write(UploadState::Running).await?;
+        }
+        Ok(())
+    }
+
     fn with_time(&self, state: UploadState) -> Upload {
-        let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut row = self.row();
+        let unproven = self.unproven();
+        let now = self.control.ports.clock.now();
         row.state = state;
-        row.updated = self.control.ports.clock.now();
+        row.updated = now;
+        row.proven_until = Some(unproven.iter().min().copied().unwrap_or(now));
         row.clone()
     }
 

@@ -23,6 +23,7 @@ use super::buffers::Buffers;
 use super::md5::Md5s;
 use super::rate_limit::{ByteRate, RateLimiter};
 use super::record::UploadRecord;
+use super::unproven::UnprovenWrites;
 use super::{UploadError, scan};
 use crate::control::context::ControlContext;
 
@@ -55,10 +56,23 @@ pub(super) async fn chunks(
 ) -> Result<SendResult, UploadError> {
     let container = control.config.source.store().container();
     let present = chunk_store::list_chunks(control.ports.blobs.as_ref(), &container).await?;
+    // The rows are read after the list: an upload writes its row before its first chunk, so the rows of all uploads are found
+    // that wrote a listed chunk.
+    let unproven = UnprovenWrites::of(&control.ports.table.uploads().await?, &record.id());
     let limiter = ConcurrencyLimiter::new(control.config.upload.requests, Arc::clone(&control.ports.clock));
     let put = AtomicUsize::new(0);
-    let sender =
-        Sender { control, container, present, wanted, record, md5s, limiter, pace: RateLimiter::new(limit), put };
+    let sender = Sender {
+        control,
+        container,
+        present,
+        unproven,
+        wanted,
+        record,
+        md5s,
+        limiter,
+        pace: RateLimiter::new(limit),
+        put,
+    };
     tokio::select! {
         biased;
         chunks = sender.run(Arc::clone(disk)) => Ok(SendResult { chunks: chunks?, put: sender.put.load(Ordering::Relaxed) }),
@@ -71,6 +85,7 @@ struct Sender<'a> {
     control: &'a ControlContext,
     container: Container,
     present: HashMap<String, ListedBlob>,
+    unproven: UnprovenWrites,
     wanted: ChunkSelection<'a>,
     record: &'a UploadRecord<'a>,
     md5s: &'a Md5s,
@@ -142,12 +157,16 @@ impl Sender<'_> {
         Ok((index, entry))
     }
 
-    /// Whether the store has a chunk whole, and keeps it.
+    /// Whether the store has a chunk with the right bytes, and keeps it.
     async fn is_in_store(&self, entry: &ChunkEntry) -> Result<bool, PortError> {
         let Some(listed) = self.present.get(&chunk_name(&entry.hash)) else { return Ok(false) };
         if listed.length != u64::from(entry.length) {
             tracing::warn!(chunk = %entry.hash, length = listed.length, "a chunk in the store is not whole: it is replaced");
             chunk_store::delete_corrupt(&self.control.ports, &self.container, listed).await?;
+            return Ok(false);
+        }
+        // Before the chunk is renewed: afterwards its time does not show when it was written.
+        if self.unproven.may_include(listed.modified) && !self.is_whole(entry).await? {
             return Ok(false);
         }
         match self.wanted {
@@ -156,6 +175,18 @@ impl Sender<'_> {
             }
             ChunkSelection::Listed(_) => Ok(true),
         }
+    }
+
+    /// Reads a chunk back. One that has other bytes is deleted.
+    async fn is_whole(&self, entry: &ChunkEntry) -> PortResult<bool> {
+        let ports = &self.control.ports;
+        retry_transient(ports.clock.as_ref(), PortError::is_retryable, async || {
+            let permit = self.limiter.acquire(&self.container.account).await;
+            let whole = chunk_store::is_whole(ports, &self.container, entry).await;
+            permit.record_result(&whole);
+            whole
+        })
+        .await
     }
 
     fn count_reused(&self, length: u32) {
@@ -170,15 +201,19 @@ impl Sender<'_> {
         }
         let clock = self.control.ports.clock.as_ref();
         let checksums = Checksums { crc64: entry.crc64(), md5: entry.md5() };
+        let begun = self.record.begin_write();
         let put = retry_transient(clock, PortError::is_retryable, async || {
             let permit = self.limiter.acquire(&self.container.account).await;
             self.pace.wait_for(clock, bytes.len() as u64).await;
+            self.record.keep_recent().await?;
             let blob = self.container.chunk(&entry.hash);
             let put = self.control.ports.blobs.put_blob(&blob, bytes.clone(), checksums).await;
             permit.record_result(&put);
             self.put_or_found(entry, put).await
         });
-        if put.await? {
+        let was_put = put.await?;
+        self.record.end_write(begun);
+        if was_put {
             self.put.fetch_add(1, Ordering::Relaxed);
             self.record.count(|row| row.bytes_sent += u64::from(entry.length));
         } else {
@@ -191,8 +226,7 @@ impl Sender<'_> {
     async fn put_or_found(&self, entry: &ChunkEntry, put: PortResult<()>) -> PortResult<bool> {
         match put {
             Ok(()) => Ok(true),
-            // Its name is the hash of its bytes. But whoever wrote it may not have seen how they arrived: another upload, or
-            // this one, whose answer was lost.
+            // Its writer may not have proven it: another upload, or this one if it got no response to an earlier request.
             Err(error) if error.kind == ErrorKind::AlreadyExists => {
                 let whole = chunk_store::is_whole(&self.control.ports, &self.container, entry).await?;
                 if whole { Ok(false) } else { Err(chunk_store::was_damaged(&self.container, entry)) }

@@ -336,6 +336,7 @@ pub async fn uploads_are_upserted_by_id(table: &dyn JobTable) {
         by: Some("alice@build7".to_owned()),
         file: Some("/images/golden.vhd".to_owned()),
         size: Some(64 << 20),
+        proven_until: Some(after(START, Duration::from_millis(1500))),
         started: START,
         updated: START,
     };
@@ -371,6 +372,7 @@ pub async fn newest_upload_of_version_is_found(table: &dyn JobTable) {
         by: None,
         file: None,
         size: None,
+        proven_until: None,
         started: after(START, Duration::from_secs(seconds)),
         updated: START,
     };

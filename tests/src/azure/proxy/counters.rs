@@ -1,10 +1,11 @@
 //! Counters of the traffic through the proxy.
 
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Instant;
 
 use super::lock;
+use super::request::{Operation, ProxyRequest};
 
 /// The traffic since the start of the proxy, or since [`Counters::reset`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,9 +29,11 @@ pub struct Counts {
 /// An answered write of bytes from the client or from a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
-    /// The time of the response.
-    pub answered: Instant,
-    /// The path `/account/container/blob`, as in the request.
+    /// When the request arrived at the proxy, before its body.
+    pub received: Timestamp,
+    /// Which operation it is.
+    pub operation: Operation,
+    /// What was written to: `/account/container/blob`, as it stood in the request.
     pub path: String,
     /// The number of bytes.
     pub bytes: u64,
@@ -84,8 +87,9 @@ impl Counters {
         add(&mut lock(&self.0).sent, account, bytes);
     }
 
-    pub(super) fn wrote(&self, path: &str, bytes: u64, status: u16) {
-        let write = Write { answered: Instant::now(), path: path.to_owned(), bytes, status };
+    pub(super) fn wrote(&self, asked: &ProxyRequest, bytes: u64, status: u16) {
+        let (received, operation, path) = (asked.received, asked.operation, asked.head.uri.path().to_owned());
+        let write = Write { received, operation, path, bytes, status };
         lock(&self.0).writes.push(write);
     }
 

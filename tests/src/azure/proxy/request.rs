@@ -5,6 +5,7 @@ use std::fmt;
 use hyper::Method;
 use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
+use jiff::Timestamp;
 
 /// The operations of the Blob service that the proxy knows. All others are [`Operation::Other`] and pass through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,12 +64,14 @@ impl Operation {
 pub(super) struct ProxyRequest {
     pub(super) head: Parts,
     pub(super) operation: Operation,
+    /// When its head was read.
+    pub(super) received: Timestamp,
 }
 
 impl ProxyRequest {
     pub(super) fn new(head: Parts) -> Self {
         let operation = Operation::of(&head);
-        Self { head, operation }
+        Self { head, operation, received: Timestamp::now() }
     }
 
     /// The value of a header.

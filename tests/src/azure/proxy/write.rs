@@ -217,7 +217,7 @@ impl Told {
 
 /// Counts a write, and adds the checksum of the bytes to a successful response.
 fn written(core: &Core, asked: &ProxyRequest, bytes: u64, mut answer: Answer, plan: &Plan, told: &Told) -> Answer {
-    core.counters.wrote(asked.head.uri.path(), bytes, answer.status().as_u16());
+    core.counters.wrote(asked, bytes, answer.status().as_u16());
     let headers = answer.headers_mut();
     if plan.no_checksums {
         headers.remove("x-ms-content-crc64");

@@ -19,16 +19,17 @@ use goldfleet_tests::process_fixture;
 
 use crate::engine::fixture::EngineFixture;
 
-/// What a service may omit. In the last mode, it proves nothing at all.
+/// A service that verifies no checksum and returns none.
+pub(super) const NOTHING_CHECKED: &[Effect] =
+    &[Effect::IgnoreSourceCrc64, Effect::IgnoreSourceMd5, Effect::IgnoreBodyChecksum, Effect::NoChecksums];
+
+/// What a service may leave out.
 const MODES: [(&str, &[Effect]); 5] = [
     ("all is checked", &[]),
     ("the source's CRC is ignored", &[Effect::IgnoreSourceCrc64]),
     ("the source's MD5 is ignored", &[Effect::IgnoreSourceMd5]),
     ("answers have no checksums", &[Effect::NoChecksums]),
-    (
-        "nothing is checked or told",
-        &[Effect::IgnoreSourceCrc64, Effect::IgnoreSourceMd5, Effect::IgnoreBodyChecksum, Effect::NoChecksums],
-    ),
+    ("nothing is checked", NOTHING_CHECKED),
 ];
 
 /// Where bits are flipped while a job runs, and the kind of operation whose data they are in.
@@ -38,8 +39,8 @@ const HOPS: [(Operation, Effect, &str); 3] = [
     (Operation::PutPage, Effect::FlipBodyBit, "copy"),
 ];
 
-/// Makes the service behave like this, without any other fault.
-fn behave(azure: &AzureFixture, effects: &[Effect]) {
+/// Replaces all rules: from now on the service has these effects on every request, and no other.
+pub(super) fn behave(azure: &AzureFixture, effects: &[Effect]) {
     azure.proxy.rules().clear();
     for effect in effects {
         azure.proxy.rules().add(Rule::new(effect.clone()));
@@ -78,7 +79,8 @@ async fn succeeded(fixture: &EngineFixture<'_>) -> Vec<Row> {
     rows.into_iter().map(|row| row.value).filter(|row| row.state == OperationState::Succeeded).collect()
 }
 
-async fn assert_chunks(azure: &AzureFixture, store: &Container, manifest: &Manifest, name: &str) {
+/// Checks that the chunks of a manifest in a store are what their names say.
+pub(super) async fn assert_chunks(azure: &AzureFixture, store: &Container, manifest: &Manifest, name: &str) {
     for entry in &manifest.chunks {
         let bytes = azure.blobs().get(&store.chunk(&entry.hash), None).await.unwrap();
         assert_eq!(ChunkHash::of(&bytes), entry.hash, "{name}: a chunk of {store} differs");
