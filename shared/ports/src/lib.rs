@@ -1,8 +1,9 @@
 //! The ports: everything goldfleet asks of the world, as traits. The adapters behind them are crates of their own.
 //!
-//! - [`commit`], [`retry`] and [`chunk_store`] are helpers over the ports.
+//! - [`backoff`], [`commit`], [`retry`] and [`chunk_store`] are helpers over the ports.
 //! - `conformance`, behind the feature of that name, holds one suite for each port. Every adapter passes it.
 
+pub mod backoff;
 pub mod blob_store;
 pub mod chunk_store;
 pub mod clock;

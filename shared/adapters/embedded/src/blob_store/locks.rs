@@ -13,6 +13,7 @@ use super::paths::BlobPath;
 /// How long to try. Who holds a lock longer than a write takes is stopped, and may stay so: the caller comes back later.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The time between two tries. It is constant and not a back-off: a lock is held for milliseconds, on this machine.
 const RETRY_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Who may hold a lock at the same time.

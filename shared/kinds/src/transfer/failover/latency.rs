@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use goldfleet_model::manifest::ChunkEntry;
+use goldfleet_ports::backoff::Backoff;
 use goldfleet_ports::clock::after;
 use jiff::Timestamp;
 
@@ -37,11 +38,8 @@ const MIN_SPEEDUP: f64 = 3.0;
 const PROBES: usize = 3;
 
 /// How long a way is left in peace after a probe that was no faster. It doubles each time: what is not the store's fault
-/// stays so, and each probe may cross the WAN.
-const FIRST_PROBE_BACKOFF: Duration = Duration::from_secs(60);
-
-/// The longest that it doubles to.
-const MAX_PROBE_BACKOFF: Duration = Duration::from_secs(60 * 60);
+/// stays so, and each probe may cross the WAN. At most an hour.
+const PROBE_BACKOFF: Backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(60 * 60));
 
 /// After what time a probe counts as lost whose end nobody has told: longer than any request takes.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(180);
@@ -85,8 +83,8 @@ pub(super) struct RouteLatency {
     probing: Option<Timestamp>,
     /// No probe begins before.
     not_before: Timestamp,
-    /// How long the way is left in peace after the next probe in vain.
-    probe_backoff: Duration,
+    /// How many probes were in vain.
+    failed_probes: u32,
 }
 
 impl Default for RouteLatency {
@@ -97,7 +95,7 @@ impl Default for RouteLatency {
             probes: Vec::new(),
             probing: None,
             not_before: Timestamp::MIN,
-            probe_backoff: FIRST_PROBE_BACKOFF,
+            failed_probes: 0,
         }
     }
 }
@@ -160,8 +158,8 @@ impl RouteLatency {
     fn clear(&mut self, now: Timestamp) -> ProbeVerdict {
         self.probing = None;
         self.probes.clear();
-        self.not_before = after(now, self.probe_backoff);
-        self.probe_backoff = (self.probe_backoff * 2).min(MAX_PROBE_BACKOFF);
+        self.not_before = after(now, PROBE_BACKOFF.wait(self.failed_probes));
+        self.failed_probes = self.failed_probes.saturating_add(1);
         ProbeVerdict::SinkIsSlow
     }
 
