@@ -4,6 +4,8 @@
 //! a checksum that the service computed of what it wrote as the proof. Where the service's answer has none, the adapter reads
 //! back what was written. That the service accepted a checksum in the request proves nothing: see [`SourceRange`].
 
+mod refusals;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -15,6 +17,11 @@ use jiff::Timestamp;
 
 use super::ETag;
 use super::error::{ErrorKind, PortError, PortResult};
+
+pub use refusals::{
+    blob_exists, check_fence, check_inside, check_page_blob_length, check_source, check_whole_source, corrupt_source,
+    missing_source, no_blob, not_a_page_blob, version_changed,
+};
 
 /// The most bytes that one page write takes. Source: Azure, Put Page and Put Page From URL, 4 MiB.
 pub const MAX_PAGE_WRITE: u64 = 4 * 1024 * 1024;

@@ -5,6 +5,7 @@ use std::io::ErrorKind as Io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use goldfleet_ports::blob_store::blob_exists;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use uuid::Uuid;
 
@@ -31,7 +32,7 @@ impl TempBlob {
     pub(super) fn create(blob_path: &BlobPath) -> PortResult<Self> {
         blob_path.container.check_exists()?;
         if blob_path.stat()?.is_some() {
-            return Err(already_exists(blob_path));
+            return Err(blob_exists(&blob_path.blob));
         }
         let folder = blob_path.container.temporary();
         fs::create_dir_all(&folder).map_err(|error| blob_path.io_error("write", error))?;
@@ -54,7 +55,7 @@ impl TempBlob {
             match fs::hard_link(&self.path, &blob_path.file) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == Io::AlreadyExists && !blob_path.file.is_dir() => {
-                    return Err(already_exists(blob_path));
+                    return Err(blob_exists(&blob_path.blob));
                 }
                 Err(error) if error.kind() == Io::NotFound => {}
                 Err(error) => return Err(blob_path.io_error("write", error)),
@@ -70,11 +71,6 @@ impl Drop for TempBlob {
         // What can't be removed now is removed by `remove_abandoned`.
         let _ = fs::remove_file(&self.path);
     }
-}
-
-/// Says that there is a blob of that name.
-pub(super) fn already_exists(blob_path: &BlobPath) -> PortError {
-    PortError::new(ErrorKind::AlreadyExists, format!("there is a blob {} already", blob_path.blob))
 }
 
 /// Removes what killed processes left. It does so best-effort: what stays costs space and nothing else.
