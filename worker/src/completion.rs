@@ -11,6 +11,7 @@ use goldfleet_model::document::Document;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{Operation, OperationState, TransferProgress};
 use goldfleet_model::state::OperationEvent;
+use goldfleet_ports::backoff::Backoff;
 use goldfleet_ports::clock::{after, elapsed};
 use goldfleet_ports::commit::Commit;
 use goldfleet_ports::error::PortResult;
@@ -106,7 +107,8 @@ fn event_for_outcome(
 
 /// The wait after `failures` earlier failures: exponential with full jitter.
 fn backoff(settings: &WorkerSettings, failures: u32, jitter: f64) -> Duration {
-    let ceiling = settings.retry_base.saturating_mul(1 << failures.min(20)).min(settings.retry_cap);
+    // A base over the cap is legal, and the cap wins.
+    let ceiling = Backoff::new(settings.retry_base, settings.retry_cap).wait(failures).min(settings.retry_cap);
     ceiling.mul_f64(jitter)
 }
 

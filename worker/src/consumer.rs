@@ -9,6 +9,7 @@ use goldfleet_kinds::lease::{Lease as _, StopReason};
 use goldfleet_kinds::outcome::{StepError, StepResult};
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::Operation;
+use goldfleet_ports::backoff::Backoff;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::queue::{MAX_RECEIVE, Received};
 use goldfleet_runtime::telemetry::RepeatLimiter;
@@ -58,7 +59,8 @@ impl Consumer {
     /// Runs until it is drained or, if so configured, until all queues are empty. Returns after the last step in flight
     /// has been completed.
     pub async fn run(&self) {
-        let mut idle = FIRST_EMPTY_WAIT;
+        let backoff = Backoff::new(FIRST_EMPTY_WAIT, self.context.settings.poll);
+        let mut waits = 0_u32;
         let mut complaint = RepeatLimiter::default();
         while !self.drain.is_cancelled() {
             self.context.monitor.health.tick(Duration::ZERO);
@@ -67,19 +69,19 @@ impl Consumer {
                     if self.context.settings.exit_when_idle && self.is_idle().await {
                         break;
                     }
-                    idle = tokio::select! {
+                    waits = tokio::select! {
                         biased;
-                        () = self.sent.notified() => FIRST_EMPTY_WAIT,
-                        () = self.wait_after_empty_poll(idle) => (idle * 2).min(self.context.settings.poll),
+                        () = self.sent.notified() => 0,
+                        () = self.wait_after_empty_poll(backoff.wait(waits)) => waits.saturating_add(1),
                     };
                 }
-                Ok(_) => idle = FIRST_EMPTY_WAIT,
+                Ok(_) => waits = 0,
                 Err(error) => {
                     if complaint.should_log(&error) {
                         tracing::warn!(%error, code = error.code, "queues cannot be read");
                     }
-                    self.wait_after_empty_poll(error.retry_after.unwrap_or(idle)).await;
-                    idle = (idle * 2).min(self.context.settings.poll);
+                    self.wait_after_empty_poll(error.retry_after.unwrap_or_else(|| backoff.wait(waits))).await;
+                    waits = waits.saturating_add(1);
                 }
             }
         }

@@ -20,6 +20,10 @@ use uuid::Uuid;
 
 use crate::settings::WorkerSettings;
 
+/// The time between two tries to write how an operation ended. It is constant and not a back-off: the end of the lease
+/// limits the tries, and a long wait could miss it.
+const COMPLETION_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
 /// The row of the operation and the other rows of its group, in the last known versions.
 pub(crate) struct GroupRows {
     pub(crate) own: Versioned<Operation>,
@@ -266,7 +270,7 @@ impl LeaseGuard {
             match self.commit_decision(&mut rows, last_word).await {
                 Ok(written) => return written.and_then(|CommittedRows { commit, .. }| CompletedRows::of(&id, commit)),
                 Err(error) if error.is_retryable() && self.ports.clock.now() < self.act_until() => {
-                    let wait = error.retry_after.unwrap_or(Duration::from_millis(500));
+                    let wait = error.retry_after.unwrap_or(COMPLETION_RETRY_INTERVAL);
                     self.ports.clock.sleep(wait).await;
                 }
                 Err(error) => {

@@ -20,8 +20,9 @@ use crate::control::reconcile::{MAX_PASS_TIME, reconcile_job_by_id, reconcile_op
 /// but a second dispatcher that starts the same fan-out does no harm.
 const VISIBILITY: Duration = Duration::from_secs(120);
 
-/// The wait after a first failure to read the queue, and between polls of an empty queue.
-const FIRST_POLL: Duration = Duration::from_millis(200);
+/// The time between two polls of the queue, where it was empty or could not be read. It is constant and not a back-off: a
+/// dispatcher is one process, and a job that is requested should be planned at once.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// When a dispatcher stops without being asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationT
         if received == 0 {
             tokio::select! {
                 biased;
-                () = clock.sleep(FIRST_POLL.min(interval)) => {}
+                () = clock.sleep(POLL_INTERVAL.min(interval)) => {}
                 () = stop.cancelled() => {}
             }
         }

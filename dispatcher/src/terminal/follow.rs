@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use goldfleet_model::ids::JobId;
+use goldfleet_ports::backoff::Backoff;
 use goldfleet_ports::clock::elapsed;
 use tokio_util::sync::CancellationToken;
 
@@ -11,11 +12,8 @@ use crate::control::reconcile::{JobCheck, reconcile_job_by_id};
 use crate::control::status::{ReportedState, Status, status};
 use crate::terminal::progress::ProgressDisplay;
 
-/// The first interval between two reads of a job. It doubles up to [`MAX_POLL`].
-const FIRST_POLL: Duration = Duration::from_millis(25);
-
-/// The maximum interval between two reads of a job.
-const MAX_POLL: Duration = Duration::from_millis(500);
+/// The time between two polls of a job: short at first, as many jobs end soon.
+const POLL: Backoff = Backoff::new(Duration::from_millis(25), Duration::from_millis(500));
 
 /// How long a dispatcher may take to write the end of a job: several reconciler passes, and the removal of staged VHDs.
 const DISPATCHER_GRACE: Duration = Duration::from_secs(90);
@@ -54,7 +52,7 @@ pub async fn follow(
     progress: &ProgressDisplay,
     stop: &CancellationToken,
 ) -> Result<Option<Status>, ControlError> {
-    let mut look = FIRST_POLL;
+    let mut polls = 0_u32;
     let mut ended = None;
     loop {
         let job = control.job(id).await?.value;
@@ -77,7 +75,7 @@ pub async fn follow(
             }
         }
         tokio::select! {
-            () = control.ports.clock.sleep(look) => look = (look * 2).min(MAX_POLL),
+            () = control.ports.clock.sleep(POLL.wait(polls)) => polls = polls.saturating_add(1),
             () = stop.cancelled() => {
                 // Keep the progress visible for the operator.
                 progress.leave();

@@ -5,6 +5,8 @@
 //! contains none, the adapter reads the bytes back. A service that accepts a checksum in the request proves nothing:
 //! see [`SourceRange`].
 
+mod refusals;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -17,7 +19,12 @@ use jiff::Timestamp;
 use super::ETag;
 use super::error::{ErrorKind, PortError, PortResult};
 
-/// The maximum size of one page write in bytes. Source: Azure, Put Page and Put Page From URL, 4 MiB.
+pub use refusals::{
+    blob_exists, check_fence, check_inside, check_page_blob_length, check_source, check_whole_source, corrupt_source,
+    missing_source, no_blob, not_a_page_blob, version_changed,
+};
+
+/// The most bytes that one page write takes. Source: Azure, Put Page and Put Page From URL, 4 MiB.
 pub const MAX_PAGE_WRITE: u64 = 4 * 1024 * 1024;
 
 /// Sizes of page writes and page blobs are multiples of this, in bytes. Source: Azure page blobs, 512 bytes.

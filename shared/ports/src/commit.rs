@@ -8,6 +8,7 @@ use std::time::Duration;
 use goldfleet_model::event::Event;
 use goldfleet_model::operation::Operation;
 
+use crate::backoff::Backoff;
 use crate::error::{ErrorKind, PortError, PortResult};
 use crate::job_table::Change;
 use crate::{ETag, Ports, Versioned};
@@ -15,8 +16,8 @@ use crate::{ETag, Ports, Versioned};
 /// The number of tries before a commit returns its error.
 const MAX_TRIES: u32 = 4;
 
-/// The wait after the first try. It doubles with each try.
-const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// The waits between tries.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 
 /// Rows of one group to write together, and the events to append with them.
 #[derive(Debug, Clone, Default)]
@@ -61,8 +62,7 @@ pub enum CommitOutcome {
 /// If the table refuses permanently, or if it cannot be reached in several tries.
 pub async fn commit_confirmed(ports: &Ports, commit: &Commit) -> PortResult<CommitOutcome> {
     let Commit { changes, events } = commit;
-    let mut wait = FIRST_WAIT;
-    let mut tries = 1;
+    let mut failures = 0;
     loop {
         let error = match ports.table.commit(changes, events).await {
             Ok(etags) => return Ok(CommitOutcome::Committed(etags)),
@@ -81,12 +81,12 @@ pub async fn commit_confirmed(ports: &Ports, commit: &Commit) -> PortResult<Comm
             Err(look) if !look.is_retryable() => return Err(look),
             Err(_) => {}
         }
-        if tries == MAX_TRIES {
+        let wait = BACKOFF.wait(failures);
+        failures += 1;
+        if failures == MAX_TRIES {
             return Err(error);
         }
-        tries += 1;
         ports.clock.sleep(error.retry_after.unwrap_or(wait)).await;
-        wait *= 2;
     }
 }
 

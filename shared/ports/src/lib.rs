@@ -1,8 +1,9 @@
 //! The ports: traits for everything that goldfleet needs from its environment. Each adapter is its own crate.
 //!
-//! - [`commit`], [`retry`] and [`chunk_store`] are helpers that use the ports.
+//! - [`backoff`], [`commit`], [`retry`] and [`chunk_store`] are helpers that use the ports.
 //! - `conformance`, enabled by the feature of that name, has one suite per port. Every adapter passes it.
 
+pub mod backoff;
 pub mod blob_store;
 pub mod chunk_store;
 pub mod clock;

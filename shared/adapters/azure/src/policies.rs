@@ -11,7 +11,7 @@ use azure_core::http::headers::{AUTHORIZATION, HeaderName, Headers, WWW_AUTHENTI
 use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{Context, Method, Request, Url};
 use azure_core::{Error, Result};
-use rand::Rng as _;
+use goldfleet_ports::backoff::Backoff;
 use uuid::Uuid;
 
 use super::error::retry_after;
@@ -136,13 +136,13 @@ fn challenged_tenant(headers: &Headers) -> Option<String> {
 pub(super) struct RetryReads;
 
 /// The maximum number of times that a read is sent.
-const MAX_TRIES: u32 = 3;
-
-/// The wait before the second try, without jitter. It doubles with each try.
-const FIRST_WAIT: Duration = Duration::from_millis(200);
+const MAX_TRIES: usize = 3;
 
 /// The maximum wait of a read if the service requests a wait. The caller decides about longer waits.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// The waits between tries, before jitter.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), MAX_WAIT);
 
 #[async_trait]
 impl Policy for RetryReads {
@@ -150,17 +150,15 @@ impl Policy for RetryReads {
         if !matches!(request.method(), Method::Get | Method::Head) || is_queue_receive(request) {
             return next[0].send(ctx, request, &next[1..]).await;
         }
-        let mut wait = FIRST_WAIT;
-        for _ in 1..MAX_TRIES {
+        for wait in BACKOFF.jittered_waits(MAX_TRIES) {
             let asked = match next[0].send(ctx, request, &next[1..]).await {
                 Ok(response) if !is_transient(response.status().into()) => return Ok(response),
                 Ok(response) => retry_after(response.headers()),
                 Err(error) if is_transport(&error) => None,
                 Err(error) => return Err(error),
             };
-            let jittered = wait.mul_f64(rand::rng().random_range(0.5..1.0));
-            tokio::time::sleep(asked.unwrap_or(jittered).min(MAX_WAIT)).await;
-            wait *= 2;
+            // The SDK's pipeline is used with the service itself only, where time is the machine's.
+            tokio::time::sleep(asked.unwrap_or(wait).min(MAX_WAIT)).await;
         }
         next[0].send(ctx, request, &next[1..]).await
     }

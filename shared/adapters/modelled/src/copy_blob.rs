@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::blob_store::no_blob;
 use goldfleet_ports::error::PortResult;
 
-use super::errors;
 use super::extents::{Extents, Piece};
 use super::state::{BlobId, NewBlob};
 use super::{Model, blob_store};
@@ -38,7 +38,7 @@ impl Model {
     /// `NotFound` if the source does not exist, `AlreadyExists` if the destination exists.
     pub async fn copy_blob(&self, from: &BlobAddress, to: &BlobAddress) -> PortResult<()> {
         let found = self.world().find(from);
-        let found = found.ok_or_else(|| errors::no_blob(from))?;
+        let found = found.ok_or_else(|| no_blob(from))?;
         let length = self.world().blob(found).map_or(0, |blob| blob.length);
         self.put_page_blob(to, length)?;
         self.wait_for_copy(found, from, to, length).await;

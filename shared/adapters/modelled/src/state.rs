@@ -1,14 +1,15 @@
 //! The state of the modelled cloud: regions, accounts, containers, blobs, and counters.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use goldfleet_model::ids::{AccountName, ContainerName, Region, SubscriptionId};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::ETag;
-use goldfleet_ports::blob_store::{Fence, SourceRange};
+use goldfleet_ports::blob_store::{
+    Fence, SourceRange, blob_exists, check_source, check_whole_source, corrupt_source, missing_source,
+};
 use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
@@ -246,7 +247,7 @@ impl CloudState {
     pub(super) fn is_free(&self, address: &BlobAddress) -> PortResult<()> {
         match self.names(&address.container) {
             None => Err(errors::no_container(&address.container)),
-            Some(names) if names.contains_key(&address.name) => Err(errors::already_exists(address)),
+            Some(names) if names.contains_key(&address.name) => Err(blob_exists(address)),
             Some(_) => Ok(()),
         }
     }
@@ -306,10 +307,8 @@ impl CloudState {
     /// The errors of [`CloudState::source`], and `Corrupt` if the blob is longer than the range.
     pub(super) fn whole_source(&self, source: &SourceRange) -> PortResult<BlobId> {
         let id = self.source(source)?;
-        match self.blob(id) {
-            Some(blob) if source.range != (0..blob.length) => Err(errors::length_mismatch(source, blob.length)),
-            _ => Ok(id),
-        }
+        let length = self.blob(id).map_or(0, |blob| blob.length);
+        check_whole_source(source, length).map(|()| id)
     }
 
     /// The source of a copy.
@@ -317,18 +316,12 @@ impl CloudState {
     /// # Errors
     /// `NotFound` if the source does not exist, `Corrupt` if its checksum differs or it is too short.
     pub(super) fn source(&self, source: &SourceRange) -> PortResult<BlobId> {
-        let Some(id) = self.find(&source.blob) else { return Err(errors::no_source(source)) };
-        let Some(blob) = self.blob(id) else { return Err(errors::no_source(source)) };
-        let Range { start, end } = source.range;
-        if start > end {
-            return Err(errors::invalid(format!("the source {}: the range is backwards", source.blob)));
-        }
-        if end > blob.length {
-            return Err(errors::length_mismatch(source, blob.length));
-        }
+        let Some(id) = self.find(&source.blob) else { return Err(missing_source(&source.blob)) };
+        let Some(blob) = self.blob(id) else { return Err(missing_source(&source.blob)) };
+        check_source(source, blob.length)?;
         match blob.content.crc64(&source.range) {
             Some(crc64) if crc64 == source.crc64 => Ok(id),
-            Some(crc64) => Err(errors::corrupt(source, &format!("the checksum is {crc64:016x}"))),
+            Some(crc64) => Err(corrupt_source(source, &format!("the checksum is {crc64:016x}"))),
             None => Err(errors::bytes_not_stored(&source.blob)),
         }
     }

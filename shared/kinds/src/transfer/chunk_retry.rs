@@ -8,6 +8,7 @@ use std::time::Duration;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::manifest::ChunkEntry;
 use goldfleet_model::store::Store;
+use goldfleet_ports::backoff::Backoff;
 use goldfleet_ports::error::{ErrorKind, PortError, SourceFault};
 use jiff::Timestamp;
 
@@ -19,6 +20,9 @@ const MAX_TRIES: u32 = 4;
 
 /// The maximum number of tries at a store that cannot be read before the chunk is read from another store.
 const MAX_TRIES_PER_SOURCE: u32 = 2;
+
+/// The waits between tries, before jitter: 0.2, 0.8, 3.2 s.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5)).with_factor(4.0);
 
 /// The state of the transfer of one chunk.
 pub(super) struct ChunkRetry<'a> {
@@ -94,13 +98,13 @@ pub(super) fn is_source_fault(error: &PortError) -> bool {
     matches!(error.source_fault(), Some(SourceFault::Missing | SourceFault::Corrupt))
 }
 
-/// The wait after this number of tries: 0.2, 0.8, 3.2 s, each multiplied by a factor from 0.5 to 1.5, so that requests
-/// that failed together are not repeated together. The factor is not random, because rehearsals must be repeatable.
+/// The wait after so many tries: between half and one and a half times that of [`BACKOFF`], so that requests that failed
+/// together are not repeated together. A hash decides the jitter, because rehearsals must repeat.
 fn backoff(account: &AccountName, chunk: u32, tries: u32) -> Duration {
     let mut hasher = DefaultHasher::new();
     (account, chunk, tries).hash(&mut hasher);
     let percent = u32::try_from(hasher.finish() % 101).unwrap_or(0);
-    Duration::from_millis(50 << (2 * tries)) * (50 + percent) / 100
+    BACKOFF.wait(tries.saturating_sub(1)) * (50 + percent) / 100
 }
 
 #[cfg(test)]

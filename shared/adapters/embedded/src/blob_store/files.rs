@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use goldfleet_ports::ETag;
-use goldfleet_ports::blob_store::BlobProperties;
+use goldfleet_ports::blob_store::{BlobProperties, check_inside, version_changed};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use jiff::Timestamp;
 
@@ -51,12 +51,10 @@ pub(super) fn write_from(blob_path: &BlobPath, source: &SourceReader, buffer: &m
 pub(super) fn read(blob_path: &BlobPath, range: Option<Range<u64>>) -> PortResult<Bytes> {
     let (file, found) = blob_path.open(OpenOptions::new().read(true))?.ok_or_else(|| blob_path.not_found())?;
     let range = range.unwrap_or(0..found.len());
-    let outside = || {
-        let message = format!("{}: bytes {} to {} are not in it", blob_path.blob, range.start, range.end);
-        PortError::new(ErrorKind::Invalid, message)
-    };
-    let length = range.end.checked_sub(range.start).filter(|_| range.end <= found.len()).ok_or_else(outside)?;
-    let mut bytes = vec![0; usize::try_from(length).map_err(|_| outside())?];
+    check_inside(&blob_path.blob, &range, found.len())?;
+    let too_long =
+        |_| PortError::new(ErrorKind::Invalid, format!("{}: the range does not fit in memory", blob_path.blob));
+    let mut bytes = vec![0; usize::try_from(range.end - range.start).map_err(too_long)?];
     file.read_exact_at(&mut bytes, range.start).map_err(|error| blob_path.io_error("read", error))?;
     Ok(bytes.into())
 }
@@ -131,6 +129,6 @@ impl LockedBlob {
         if etag(&self.found) == *if_match {
             return Ok(());
         }
-        Err(PortError::new(ErrorKind::Conflict, format!("{} changed since it was read", blob_path.blob)))
+        Err(version_changed(&blob_path.blob))
     }
 }

@@ -14,6 +14,7 @@ use super::paths::BlobPath;
 /// stopped, so the caller tries again later.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The time between two tries. It is constant and not a back-off: a lock is held for milliseconds, on this machine.
 const RETRY_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Who else may hold the lock at the same time.

@@ -8,8 +8,10 @@ use std::os::unix::fs::FileExt;
 
 use goldfleet_disk::sparse::data_ranges;
 use goldfleet_model::ranges::split;
-use goldfleet_ports::blob_store::{Fence, PAGE, check_clear};
-use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
+use goldfleet_ports::blob_store::{
+    Fence, PAGE, check_clear, check_fence, check_inside, check_page_blob_length, missing_source,
+};
+use goldfleet_ports::error::PortResult;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
@@ -29,10 +31,7 @@ pub(super) fn create(
     first: Fence,
     metadata: &BTreeMap<String, String>,
 ) -> PortResult<()> {
-    if !length.is_multiple_of(PAGE) {
-        let message = format!("{}: {length} is not a length of a page blob: use a multiple of {PAGE}", blob_path.blob);
-        return Err(PortError::new(ErrorKind::Invalid, message));
-    }
+    check_page_blob_length(&blob_path.blob, length)?;
     let fresh = TempBlob::create(blob_path)?;
     fresh.file.set_len(length).map_err(|error| blob_path.io_error("write", error))?;
     publish(blob_path, fresh, first, metadata)
@@ -57,8 +56,7 @@ pub(super) fn copy(
     metadata: &BTreeMap<String, String>,
 ) -> PortResult<()> {
     let Some((file, found)) = source.open(OpenOptions::new().read(true))? else {
-        let message = format!("the source {} is not there", source.blob);
-        return Err(PortError::new(ErrorKind::NotFound, message).with_source_fault(SourceFault::Missing));
+        return Err(missing_source(&source.blob));
     };
     let fresh = TempBlob::create(blob_path)?;
     copy_data(&file, found.len(), &fresh.file).map_err(|error| blob_path.io_error("copy to", error))?;
@@ -86,7 +84,7 @@ pub(super) fn take_fence(blob_path: &BlobPath) -> PortResult<Fence> {
 /// Writes pages. The caller has verified their bytes.
 pub(super) fn write(blob_path: &BlobPath, fence: Fence, offset: u64, body: &[u8]) -> PortResult<()> {
     let writer = Writer::begin(blob_path, fence)?;
-    writer.check_inside(blob_path, offset..offset.saturating_add(body.len() as u64))?;
+    check_inside(&blob_path.blob, &(offset..offset.saturating_add(body.len() as u64)), writer.length)?;
     writer.file.write_all_at(body, offset).map_err(|error| blob_path.io_error("write", error))
 }
 
@@ -94,7 +92,7 @@ pub(super) fn write(blob_path: &BlobPath, fence: Fence, offset: u64, body: &[u8]
 pub(super) fn clear(blob_path: &BlobPath, fence: Fence, range: Range<u64>) -> PortResult<()> {
     check_clear(&blob_path.blob, &range)?;
     let writer = Writer::begin(blob_path, fence)?;
-    writer.check_inside(blob_path, range.clone())?;
+    check_inside(&blob_path.blob, &range, writer.length)?;
     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     match rustix::fs::fallocate(&writer.file, punch, range.start, range.end - range.start) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&writer.file, &range),
@@ -136,20 +134,8 @@ struct Writer {
 impl Writer {
     fn begin(blob_path: &BlobPath, fence: Fence) -> PortResult<Self> {
         let sidecar = Sidecar::of_page_blob(blob_path, LockMode::Shared)?;
-        let present = sidecar.fence(blob_path)?;
-        if fence < present {
-            let message = format!("{}: the fence {} is over, {} was taken", blob_path.blob, fence.0, present.0);
-            return Err(PortError::new(ErrorKind::Fenced, message));
-        }
+        check_fence(&blob_path.blob, fence, sidecar.fence(blob_path)?)?;
         let (file, found) = blob_path.open(OpenOptions::new().write(true))?.ok_or_else(|| blob_path.not_found())?;
         Ok(Self { file, length: found.len(), _sidecar: sidecar })
-    }
-
-    fn check_inside(&self, blob_path: &BlobPath, range: Range<u64>) -> PortResult<()> {
-        if range.end <= self.length {
-            return Ok(());
-        }
-        let message = format!("{}: {} to {} go beyond its end {}", blob_path.blob, range.start, range.end, self.length);
-        Err(PortError::new(ErrorKind::Invalid, message))
     }
 }

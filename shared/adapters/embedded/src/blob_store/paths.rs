@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind as Io};
 use std::path::{Path, PathBuf};
 
 use goldfleet_model::store::{BlobAddress, Container};
+use goldfleet_ports::blob_store::no_blob;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
 /// The folder of an account that contains everything except blobs. It is not a valid name of a container or blob.
@@ -131,7 +132,7 @@ impl BlobPath {
     }
 
     pub(crate) fn not_found(&self) -> PortError {
-        let error = PortError::new(ErrorKind::NotFound, format!("there is no blob {}", self.blob));
+        let error = no_blob(&self.blob);
         if self.container.folder.is_dir() { error } else { error.with_code("container-not-found") }
     }
 

@@ -9,7 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 
-use goldfleet_ports::blob_store::Fence;
+use goldfleet_ports::blob_store::{Fence, blob_exists, not_a_page_blob};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use serde::{Deserialize, Serialize};
 
@@ -55,10 +55,7 @@ impl Sidecar {
         // The blob is checked under the lock, because the sidecar is deleted after the blob.
         match (sidecar, blob_path.stat()?) {
             (Some(sidecar), Some(_)) => Ok(sidecar),
-            (None, Some(_)) => {
-                let message = format!("{} is not a page blob", blob_path.blob);
-                Err(PortError::new(ErrorKind::Invalid, message).with_code("not-a-page-blob"))
-            }
+            (None, Some(_)) => Err(not_a_page_blob(&blob_path.blob)),
             (_, None) => Err(blob_path.not_found()),
         }
     }
@@ -77,7 +74,7 @@ impl Sidecar {
             }
         };
         if blob_path.stat()?.is_some() {
-            return Err(super::temp_blob::already_exists(blob_path));
+            return Err(blob_exists(&blob_path.blob));
         }
         sidecar.file.set_len(0).map_err(|error| blob_path.io_error("write the sidecar of", error))?;
         sidecar.write(blob_path, first, metadata.clone())?;

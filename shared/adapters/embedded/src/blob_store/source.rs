@@ -1,14 +1,13 @@
 //! Source ranges, which are verified before their bytes are used.
 
 use std::fs::{File, OpenOptions};
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use goldfleet_model::checksum::Crc64;
 use goldfleet_model::ranges::split;
-use goldfleet_ports::blob_store::SourceRange;
-use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
+use goldfleet_ports::blob_store::{SourceRange, check_source, check_whole_source, corrupt_source, missing_source};
+use goldfleet_ports::error::PortResult;
 
 use super::paths::BlobPath;
 
@@ -16,8 +15,7 @@ use super::paths::BlobPath;
 pub(super) struct SourceReader {
     blob_path: BlobPath,
     file: File,
-    range: Range<u64>,
-    crc64: u64,
+    source: SourceRange,
 }
 
 impl SourceReader {
@@ -26,17 +24,10 @@ impl SourceReader {
     pub(super) fn open(root: &Path, source: &SourceRange) -> PortResult<Self> {
         let blob_path = BlobPath::parse(root, &source.blob)?;
         let Some((file, found)) = blob_path.open(OpenOptions::new().read(true))? else {
-            let message = format!("the source {} is not there", source.blob);
-            return Err(PortError::new(ErrorKind::NotFound, message).with_source_fault(SourceFault::Missing));
+            return Err(missing_source(&source.blob));
         };
-        let opened = Self { blob_path, file, range: source.range.clone(), crc64: source.crc64 };
-        if source.range.start > source.range.end {
-            return Err(PortError::new(ErrorKind::Invalid, format!("{}: the range is backwards", opened.name())));
-        }
-        if source.range.end > found.len() {
-            return Err(opened.corrupt(&format!("the blob has only {} bytes", found.len())));
-        }
-        Ok(opened)
+        check_source(source, found.len())?;
+        Ok(Self { blob_path, file, source: source.clone() })
     }
 
     /// Opens a range that must be the whole blob: the service cannot create a blob from a part of another blob.
@@ -46,11 +37,8 @@ impl SourceReader {
     pub(super) fn open_whole(root: &Path, source: &SourceRange) -> PortResult<Self> {
         let opened = Self::open(root, source)?;
         let length = opened.file.metadata().map_err(|error| opened.blob_path.io_error("look at", error))?.len();
-        if opened.range == (0..length) {
-            Ok(opened)
-        } else {
-            Err(opened.corrupt(&format!("the blob has {length} bytes, not {:?}", opened.range)))
-        }
+        check_whole_source(source, length)?;
+        Ok(opened)
     }
 
     /// Passes the range block by block to `take`. The checksum is known only after the last block. If it is wrong, the
@@ -61,17 +49,18 @@ impl SourceReader {
         mut take: impl FnMut(&[u8]) -> PortResult<()>,
     ) -> PortResult<()> {
         let mut crc = Crc64::default();
-        for (at, length) in split(&self.range, buffer.len()) {
+        for (at, length) in split(&self.source.range, buffer.len()) {
             let piece = &mut buffer[..length];
             self.file.read_exact_at(piece, at).map_err(|error| self.blob_path.io_error("read", error))?;
             crc.update(piece);
             take(piece)?;
         }
         let actual = crc.finish();
-        if actual == self.crc64 {
+        let expected = self.source.crc64;
+        if actual == expected {
             return Ok(());
         }
-        Err(self.corrupt(&format!("the checksum is {actual:016x}, not {:016x}", self.crc64)))
+        Err(corrupt_source(&self.source, &format!("the checksum is {actual:016x}, not {expected:016x}")))
     }
 
     /// Reads and verifies the range, which must not be longer than the buffer.
@@ -82,13 +71,5 @@ impl SourceReader {
             Ok(())
         })?;
         Ok(&buffer[..length])
-    }
-
-    fn corrupt(&self, why: &str) -> PortError {
-        PortError::new(ErrorKind::Corrupt, format!("{}: {why}", self.name())).with_source_fault(SourceFault::Corrupt)
-    }
-
-    fn name(&self) -> String {
-        format!("the source {}, bytes {} to {}", self.blob_path.blob, self.range.start, self.range.end)
     }
 }

@@ -5,6 +5,7 @@ use std::io::ErrorKind as Io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use goldfleet_ports::blob_store::blob_exists;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use uuid::Uuid;
 
@@ -32,7 +33,7 @@ impl TempBlob {
     pub(super) fn create(blob_path: &BlobPath) -> PortResult<Self> {
         blob_path.container.check_exists()?;
         if blob_path.stat()?.is_some() {
-            return Err(already_exists(blob_path));
+            return Err(blob_exists(&blob_path.blob));
         }
         let folder = blob_path.container.temporary();
         fs::create_dir_all(&folder).map_err(|error| blob_path.io_error("write", error))?;
@@ -55,7 +56,7 @@ impl TempBlob {
             match fs::hard_link(&self.path, &blob_path.file) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == Io::AlreadyExists && !blob_path.file.is_dir() => {
-                    return Err(already_exists(blob_path));
+                    return Err(blob_exists(&blob_path.blob));
                 }
                 Err(error) if error.kind() == Io::NotFound => {}
                 Err(error) => return Err(blob_path.io_error("write", error)),
@@ -71,11 +72,6 @@ impl Drop for TempBlob {
         // If this fails, `remove_abandoned` deletes the file later.
         let _ = fs::remove_file(&self.path);
     }
-}
-
-/// The error for a blob that exists already.
-pub(super) fn already_exists(blob_path: &BlobPath) -> PortError {
-    PortError::new(ErrorKind::AlreadyExists, format!("there is a blob {} already", blob_path.blob))
 }
 
 /// Deletes the files that killed processes left behind. Errors are ignored, because such files only cost space.

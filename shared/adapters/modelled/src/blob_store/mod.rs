@@ -13,10 +13,11 @@ use bytes::Bytes;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::ETag;
 use goldfleet_ports::blob_store::{
-    BlobPage, BlobProperties, BlobStore, Checksums, CopyState, CopyStatus, Fence, ListedBlob, PAGE, SourceRange,
-    check_body, check_clear, check_pages, check_pages_from,
+    BlobPage, BlobProperties, BlobStore, Checksums, CopyState, CopyStatus, Fence, ListedBlob, SourceRange, check_body,
+    check_clear, check_inside, check_page_blob_length, check_pages, check_pages_from, missing_source, no_blob,
+    version_changed,
 };
-use goldfleet_ports::error::{PortResult, SourceFault};
+use goldfleet_ports::error::PortResult;
 use goldfleet_ports::timeout::TimeoutPolicy;
 
 use super::extents::{Extents, Piece};
@@ -77,7 +78,7 @@ impl BlobStore for ModelledBlobs {
             })
             .await?;
         let content = self.0.world().blob(from).map(|blob| Arc::clone(&blob.content));
-        let content = content.ok_or_else(|| errors::no_source(source))?;
+        let content = content.ok_or_else(|| missing_source(&source.blob))?;
         self.0.add(blob, NewBlob { length: source.range.end, content, ..NewBlob::default() })
     }
 
@@ -139,7 +140,7 @@ impl BlobStore for ModelledBlobs {
     async fn touch(&self, blob: &BlobAddress, if_match: &ETag) -> PortResult<()> {
         self.call(|world, now| world.plain(now, "set metadata", blob, Ok(()))).await?;
         let (now, mut world) = (self.0.now(), self.0.world());
-        let id = world.in_version(blob, Some(if_match))?.ok_or_else(|| errors::no_blob(blob))?;
+        let id = world.in_version(blob, Some(if_match))?.ok_or_else(|| no_blob(blob))?;
         world.renew(id, now);
         Ok(())
     }
@@ -159,9 +160,7 @@ impl BlobStore for ModelledBlobs {
         metadata: &BTreeMap<String, String>,
     ) -> PortResult<()> {
         self.call(|world, now| {
-            let whole = length.is_multiple_of(PAGE);
-            let message = || errors::invalid(format!("{blob}: {length} bytes are not a multiple of a page"));
-            let checked = whole.then_some(()).ok_or_else(message).and_then(|()| world.is_free(blob));
+            let checked = check_page_blob_length(blob, length).and_then(|()| world.is_free(blob));
             world.plain(now, "create page blob", blob, checked)
         })
         .await?;
@@ -217,7 +216,7 @@ impl BlobStore for ModelledBlobs {
             })
             .await?;
         let stretches = self.0.world().blob(from).map(|from| from.content.within(&source.range));
-        let stretches = stretches.ok_or_else(|| errors::no_source(source))?;
+        let stretches = stretches.ok_or_else(|| missing_source(&source.blob))?;
         self.0.write(id, blob, fence, |content| {
             content.clear(offset..offset + length);
             for (at, length, piece) in stretches {
@@ -247,14 +246,14 @@ impl BlobStore for ModelledBlobs {
     ) -> PortResult<CopyStatus> {
         let from = self
             .call(|world, now| {
-                let no_source = || errors::no_blob(source).with_source_fault(SourceFault::Missing);
-                let checked = world.is_free(blob).and_then(|()| world.find(source).ok_or_else(no_source));
+                let found = |()| world.find(source).ok_or_else(|| missing_source(source));
+                let checked = world.is_free(blob).and_then(found);
                 let request = world.request("copy blob", blob);
                 world.begin(now, &request, checked)
             })
             .await?;
         let found = self.0.world().blob(from).map(|found| (found.length, Arc::clone(&found.content)));
-        let (length, content) = found.ok_or_else(|| errors::no_blob(source).with_source_fault(SourceFault::Missing))?;
+        let (length, content) = found.ok_or_else(|| missing_source(source))?;
         self.0.add(blob, NewBlob { length, content, metadata: metadata.clone(), is_page_blob: true })?;
         self.0.wait_for_copy(from, source, blob, length).await;
         Ok(CopyStatus { id: "done".to_owned(), state: CopyState::Done })
@@ -277,7 +276,7 @@ impl BlobStore for ModelledBlobs {
             })
             .await?;
         let world = self.0.world();
-        Ok(world.blob(id).ok_or_else(|| errors::no_blob(blob))?.content.ranges())
+        Ok(world.blob(id).ok_or_else(|| no_blob(blob))?.content.ranges())
     }
 }
 
@@ -319,32 +318,25 @@ impl CloudState {
     fn in_version(&self, address: &BlobAddress, if_match: Option<&ETag>) -> PortResult<Option<BlobId>> {
         let Some(id) = self.find(address) else { return Ok(None) };
         let same = |etag: &ETag| self.blob(id).is_some_and(|blob| blob.etag() == *etag);
-        if if_match.is_none_or(same) { Ok(Some(id)) } else { Err(errors::changed(address)) }
+        if if_match.is_none_or(same) { Ok(Some(id)) } else { Err(version_changed(address)) }
     }
 
     /// The bytes of a blob, or of a range of it.
     fn read(&self, address: &BlobAddress, range: Option<Range<u64>>) -> PortResult<Bytes> {
         let found = self.find(address).and_then(|id| self.blob(id));
-        let blob = found.ok_or_else(|| errors::no_blob(address))?;
+        let blob = found.ok_or_else(|| no_blob(address))?;
         let range = range.unwrap_or(0..blob.length);
-        check_inside(address, blob.length, &range)?;
+        check_inside(address, &range, blob.length)?;
         blob.content.bytes(&range).ok_or_else(|| errors::bytes_not_stored(address))
     }
 
     /// Whether a range has its expected checksum. False if the content of the range is unknown.
     fn holds(&self, range: &SourceRange) -> PortResult<bool> {
         let found = self.find(&range.blob).and_then(|id| self.blob(id));
-        let blob = found.ok_or_else(|| errors::no_blob(&range.blob))?;
-        check_inside(&range.blob, blob.length, &range.range)?;
+        let blob = found.ok_or_else(|| no_blob(&range.blob))?;
+        check_inside(&range.blob, &range.range, blob.length)?;
         Ok(blob.content.crc64(&range.range) == Some(range.crc64))
     }
-}
-
-fn check_inside(address: &BlobAddress, length: u64, range: &Range<u64>) -> PortResult<()> {
-    if range.start <= range.end && range.end <= length {
-        return Ok(());
-    }
-    Err(errors::invalid(format!("{address} has {length} bytes, not {} to {}", range.start, range.end)))
 }
 
 /// Starts the transfer of one piece of Copy Blob. Returns the time of its completion.

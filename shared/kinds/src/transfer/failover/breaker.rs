@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use goldfleet_ports::backoff::Backoff;
 use goldfleet_ports::clock::{after, elapsed};
 use jiff::Timestamp;
 
@@ -9,12 +10,9 @@ use jiff::Timestamp;
 /// moves one chunk to another store.
 const FAILURE_THRESHOLD: u32 = 5;
 
-/// How long the circuit stays open at first. The time doubles each time the store is slow or fails again, so that a
-/// store that works only without load does not oscillate forever.
-const FIRST_OPEN_DURATION: Duration = Duration::from_secs(2 * 60);
-
-/// The maximum time for which the circuit stays open.
-const MAX_OPEN_DURATION: Duration = Duration::from_secs(32 * 60);
+/// How long a store is left at first. It doubles each time that the store turns out to be slow or failing again, so that a
+/// store that is well only as long as nobody uses it does not go back and forth for ever. At most 32 minutes.
+const OPEN_DURATION: Backoff = Backoff::new(Duration::from_secs(2 * 60), Duration::from_secs(32 * 60));
 
 /// How long a store must be healthy before the time is reset to its first value.
 const HEALTHY_RESET: Duration = Duration::from_secs(60 * 60);
@@ -41,8 +39,8 @@ pub(super) enum Admission {
 pub(super) struct CircuitBreaker {
     failures: u32,
     open: Option<OpenCircuit>,
-    /// How long the circuit will stay open next time.
-    open_duration: Duration,
+    /// How often it was left since its past was last forgotten.
+    times_opened: u32,
     closed_at: Timestamp,
 }
 
@@ -56,7 +54,7 @@ struct OpenCircuit {
 
 impl Default for CircuitBreaker {
     fn default() -> Self {
-        Self { failures: 0, open: None, open_duration: FIRST_OPEN_DURATION, closed_at: Timestamp::MIN }
+        Self { failures: 0, open: None, times_opened: 0, closed_at: Timestamp::MIN }
     }
 }
 
@@ -79,10 +77,10 @@ impl CircuitBreaker {
     /// Opens the circuit. Returns for how long.
     pub(super) fn open(&mut self, now: Timestamp) -> Duration {
         if self.open.is_none() && elapsed(self.closed_at, now) > HEALTHY_RESET {
-            self.open_duration = FIRST_OPEN_DURATION;
+            self.times_opened = 0;
         }
-        let hold = self.open_duration;
-        self.open_duration = (hold * 2).min(MAX_OPEN_DURATION);
+        let hold = OPEN_DURATION.wait(self.times_opened);
+        self.times_opened = self.times_opened.saturating_add(1);
         self.failures = 0;
         self.open = Some(OpenCircuit { until: after(now, hold), trial: None, passed: 0 });
         hold

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use goldfleet_model::manifest::ChunkEntry;
+use goldfleet_ports::backoff::Backoff;
 use goldfleet_ports::clock::after;
 use jiff::Timestamp;
 
@@ -37,12 +38,9 @@ const MIN_SPEEDUP: f64 = 3.0;
 /// The number of probes that are needed before a store is replaced. A single probe may be fast by chance.
 const PROBES: usize = 3;
 
-/// How long no probe starts on a route after a probe that was not faster. The time doubles each time: a bottleneck
-/// other than the store usually persists, and each probe may cross the WAN.
-const FIRST_PROBE_BACKOFF: Duration = Duration::from_secs(60);
-
-/// The maximum time without probes.
-const MAX_PROBE_BACKOFF: Duration = Duration::from_secs(60 * 60);
+/// How long a way is left in peace after a probe that was no faster. It doubles each time: what is not the store's fault
+/// stays so, and each probe may cross the WAN. At most an hour.
+const PROBE_BACKOFF: Backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(60 * 60));
 
 /// The age from which a probe without a reported result counts as lost. It is longer than any request.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(180);
@@ -86,8 +84,8 @@ pub(super) struct RouteLatency {
     probing: Option<Timestamp>,
     /// No probe starts before this time.
     not_before: Timestamp,
-    /// The time without probes after the next unsuccessful probe.
-    probe_backoff: Duration,
+    /// How many probes were in vain.
+    failed_probes: u32,
 }
 
 impl Default for RouteLatency {
@@ -98,7 +96,7 @@ impl Default for RouteLatency {
             probes: Vec::new(),
             probing: None,
             not_before: Timestamp::MIN,
-            probe_backoff: FIRST_PROBE_BACKOFF,
+            failed_probes: 0,
         }
     }
 }
@@ -163,8 +161,8 @@ impl RouteLatency {
     fn clear(&mut self, now: Timestamp) -> ProbeVerdict {
         self.probing = None;
         self.probes.clear();
-        self.not_before = after(now, self.probe_backoff);
-        self.probe_backoff = (self.probe_backoff * 2).min(MAX_PROBE_BACKOFF);
+        self.not_before = after(now, PROBE_BACKOFF.wait(self.failed_probes));
+        self.failed_probes = self.failed_probes.saturating_add(1);
         ProbeVerdict::SinkIsSlow
     }
 
