@@ -69,6 +69,9 @@ fn watch_redraws_in_place() {
     let mut drawn = BTreeSet::new();
     let mut watch = |screen: &Screen| {
         assert!(boards(screen).len() <= 1, "one below the other: {}", screen.contents());
+        // A terminal that is made wider joins wrapped rows, and the rows of a board must not change.
+        let wrapped = (0..screen.size().0.get()).any(|row| screen.row_wrapped(row));
+        assert!(!wrapped, "each row ends with a line break: {}", screen.contents());
         drawn.insert(screen.contents());
     };
     terminal.wait_for_screen("a board", |screen| {
