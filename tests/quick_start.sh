@@ -13,4 +13,4 @@ export GIT_CONFIG_VALUE_0=https://github.com/goldfleet/goldfleet.git
 # How fast it runs is not what is tried here, and optimising would take most of the time.
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=0
 export CARGO_BUILD_BUILD_DIR=${CARGO_TARGET_DIR:-$PWD/target} GOLDFLEET_QUICK_START=$folder
-cargo test -p goldfleet-tests --test docs --locked -- --ignored --exact the_quick_start_works_from_nothing
+cargo test -p goldfleet-tests --test docs --locked -- --ignored --exact quick_start_runs_from_fresh_clone

@@ -1,12 +1,12 @@
-//! The operator's side of goldfleet: what the program `goldfleet` does.
+//! The implementation of the program `goldfleet`, which operators use.
 //!
-//! - [`control`]: what is done to jobs, images and stores, without a terminal.
-//! - [`terminal`]: a job that is followed on a terminal.
-//! - [`simulate`]: jobs on a cloud of this machine or of this process: the demonstration and the rehearsal.
-//! - [`dashboard`]: a page that shows jobs while they run.
+//! - [`control`]: operations on jobs, images and stores, independent of a terminal.
+//! - [`terminal`]: shows a job on a terminal until it ends.
+//! - [`simulate`]: jobs without Azure: the demonstration and the rehearsal.
+//! - [`dashboard`]: a web page that shows running jobs.
 //! - [`cli`]: the command line.
 //!
-//! A module uses only modules that stand above it in this list.
+//! A module uses only modules that come before it in this list.
 
 pub mod cli;
 pub mod control;

@@ -32,10 +32,11 @@ LAYERS = {
     "modelled": ["model", "disk", "rates", "ports"],
     "connect": ["model", "rates", "ports", "azure-settings", "config", "azure", "embedded", "modelled"],
     "runtime": ["model", "ports", "config"],
-    "worker": ["model", "disk", "ports", "workflow", "config", "connect", "runtime"],
+    "kinds": ["model", "disk", "ports", "runtime"],
+    "worker": ["model", "ports", "workflow", "config", "connect", "runtime", "kinds"],
     # It runs workers in its own process, for a job on one machine, and rehearses jobs on the modelled cloud.
     "dispatcher": [
-        "model", "disk", "inside", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "worker",
+        "model", "disk", "inside", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "kinds", "worker",
     ],
 }
 PREFIX = "goldfleet-"

@@ -1,5 +1,5 @@
-//! Tells the program which commit it is made of: what `GOLDFLEET_COMMIT` says, as in a container without the repository,
-//! else what git says, else nothing.
+//! Passes the commit to the program: the value of `GOLDFLEET_COMMIT` (container builds have no repository), otherwise
+//! that of git, otherwise `unknown`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,9 +8,9 @@ fn main() {
     println!("cargo::rerun-if-env-changed=GOLDFLEET_COMMIT");
     let given = std::env::var("GOLDFLEET_COMMIT").ok().filter(|commit| !commit.trim().is_empty());
     let commit = given.or_else(|| {
-        // Sources without a repository of their own may lie in somebody else's.
+        // Sources without their own repository can be inside another repository, whose commit would be wrong.
         git(&["rev-parse", "--show-toplevel"]).filter(|root| is_ours(Path::new(root)))?;
-        // A branch's own file changes with each commit, HEAD when another is checked out.
+        // A commit changes the file of the branch; the checkout of another branch changes HEAD.
         let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
         for name in ["HEAD"].into_iter().chain(branch.as_deref()) {
             if let Some(path) = git(&["rev-parse", "--path-format=absolute", "--git-path", name]) {
@@ -22,7 +22,7 @@ fn main() {
     println!("cargo::rustc-env=GOLDFLEET_COMMIT={}", commit.as_deref().map_or("unknown", str::trim));
 }
 
-/// Whether this package lies in the repository at `root` where it does in goldfleet's.
+/// Whether this package has the same path in the repository at `root` as in goldfleet's repository.
 fn is_ours(root: &Path) -> bool {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).and_then(|path| path.canonicalize().ok());
     root.canonicalize().ok().is_some_and(|root| package == Some(root.join("shared/runtime")))

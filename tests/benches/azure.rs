@@ -14,14 +14,14 @@ use azure_core::http::{AsyncRawResponse, HttpClient, Request};
 use futures::stream::{self, StreamExt as _};
 use goldfleet_azure::Connection;
 use goldfleet_config::Config;
-use goldfleet_dispatcher::control::desk::Desk;
-use goldfleet_dispatcher::control::fanout::fan_out;
-use goldfleet_dispatcher::control::request::request;
+use goldfleet_dispatcher::control::context::ControlContext;
+use goldfleet_dispatcher::control::fan_out::fan_out;
+use goldfleet_dispatcher::control::request::request_job;
 use goldfleet_dispatcher::control::upload::{UploadRequest, upload};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::manifest::OsType;
 use goldfleet_model::message::{Message, QueueName};
-use goldfleet_model::operation::{Kind, Lease, Operation, OperationState};
+use goldfleet_model::operation::{Lease, Operation, OperationId, OperationState};
 use goldfleet_model::state::OperationEvent;
 use goldfleet_ports::clock::after;
 use goldfleet_ports::job_table::Change;
@@ -29,12 +29,12 @@ use goldfleet_ports::queue::MAX_RECEIVE;
 use goldfleet_ports::{Ports, Versioned};
 use goldfleet_tests::azure::arm::{Limits, LongRunning};
 use goldfleet_tests::azure::azurite::Azurite;
-use goldfleet_tests::azure::site::{Backend, Site};
+use goldfleet_tests::azure::fixture::{AzureFixture, Backend};
 use goldfleet_tests::bench::size;
-use goldfleet_tests::place;
-use goldfleet_worker::pump::Pump;
-use goldfleet_worker::settings::Settings;
-use goldfleet_worker::steps::Shared;
+use goldfleet_tests::process_fixture;
+use goldfleet_worker::consumer::Consumer;
+use goldfleet_worker::context::WorkerContext;
+use goldfleet_worker::settings::WorkerSettings;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -95,7 +95,8 @@ impl Scene {
             azurite.certificates().root
         );
         std::fs::write(folder.path().join("goldfleet.toml"), text).unwrap();
-        std::fs::write(folder.path().join("targets.toml"), place::targets(subscriptions(), &REGIONS)).unwrap();
+        std::fs::write(folder.path().join("targets.toml"), process_fixture::targets(subscriptions(), &REGIONS))
+            .unwrap();
         let golden =
             goldfleet_disk::GoldenSpec::spread(24 << 20, goldfleet_model::manifest::Generation::V2, 64 << 10, 1, 1);
         golden.write(&folder.path().join("golden.vhd")).unwrap();
@@ -106,15 +107,15 @@ impl Scene {
     fn ports(&self) -> Ports {
         let client = self.azurite.certificates().client();
         let counting = Counting { client, counts: Arc::clone(&self.counts) };
-        let connection = Connection::over(Arc::new(counting), &self.config.identity().unwrap());
-        goldfleet_connect::open_over(&self.config, Some(&connection)).unwrap()
+        let connection = Connection::with_client(Arc::new(counting), &self.config.identity().unwrap());
+        goldfleet_connect::open_with_connection(&self.config, Some(&connection)).unwrap()
     }
 
     /// Uploads, plans and announces a job. What follows is workers' work.
     async fn job(&self, ports: &Ports) -> JobId {
         ports.queue.ensure().await.unwrap();
         ports.table.ensure().await.unwrap();
-        let desk = Desk::new(ports.clone(), Arc::clone(&self.config), "bench".to_owned());
+        let control = ControlContext::new(ports.clone(), Arc::clone(&self.config), "bench".to_owned());
         let asked = UploadRequest {
             file: self.folder.path().join("golden.vhd"),
             image: "golden".parse().unwrap(),
@@ -123,9 +124,9 @@ impl Scene {
             check: goldfleet_dispatcher::control::check::ImageChecks::default(),
             limit: None,
         };
-        upload(&desk, &asked, &|_| {}, &CancellationToken::new()).await.unwrap();
-        let job = request(&desk, &asked.image, &asked.version, &[], false).await.unwrap().job.id;
-        fan_out(&desk, &job).await.unwrap();
+        upload(&control, &asked, &|_| {}, &CancellationToken::new()).await.unwrap();
+        let job = request_job(&control, &asked.image, &asked.version, &[], false).await.unwrap().job.id;
+        fan_out(&control, &job).await.unwrap();
         // Done without a dispatcher: its message would keep the worker from ever being idle.
         for message in ports.queue.receive(QueueName::Dispatch, 1, LEASE).await.unwrap() {
             ports.queue.delete(QueueName::Dispatch, &message.receipt).await.unwrap();
@@ -137,15 +138,15 @@ impl Scene {
 /// Runs one worker until all is done. Returns operations a second.
 async fn fleet(scene: &Scene, ports: &Ports, job: &JobId) -> f64 {
     scene.counts.lock().unwrap().clear();
-    let settings = Settings {
+    let settings = WorkerSettings {
         concurrency: IN_FLIGHT,
         exit_when_idle: true,
         poll: Duration::from_millis(200),
         requests: 256,
-        ..Settings::default()
+        ..WorkerSettings::default()
     };
     let begun = Instant::now();
-    Pump::new(Shared::new(ports.clone(), settings), CancellationToken::new()).run().await;
+    Consumer::new(WorkerContext::new(ports.clone(), settings), CancellationToken::new()).run().await;
     let seconds = begun.elapsed().as_secs_f64();
     let operations = ports.table.operations(job).await.unwrap();
     assert!(operations.iter().all(|row| row.value.state == OperationState::Succeeded));
@@ -164,7 +165,7 @@ async fn bare(ports: &Ports) -> f64 {
     let rows = ports.table.operations(&newest(ports).await).await.unwrap();
     let fresh: Vec<Operation> = rows.into_iter().map(|row| again(&job, row)).collect();
     ports.table.insert_operations(&fresh).await.unwrap();
-    let ready: Vec<&Operation> = fresh.iter().filter(|operation| operation.id.kind() != Kind::Image).collect();
+    let ready: Vec<&Operation> = fresh.iter().filter(|operation| operation.kind.as_str() != "image").collect();
     stream::iter(&ready)
         .for_each_concurrent(IN_FLIGHT, async |operation| {
             let message = Message::operation(&job, &operation.id).encode();
@@ -191,8 +192,8 @@ async fn bare(ports: &Ports) -> f64 {
                     let change = Change { operation: row.value.clone(), if_match: row.etag.clone() };
                     row.etag = ports.table.commit(&[change], &[line]).await.unwrap().remove(0);
                 }
-                if let goldfleet_model::operation::OperationId::Copy(key) = &id {
-                    let image = goldfleet_model::operation::OperationId::Image(key.clone());
+                if id.step() == "copy" {
+                    let image = OperationId::new(id.group().clone(), "image");
                     let next = Message::operation(&job, &image).encode();
                     ports.queue.send(QueueName::Image, &next, Duration::ZERO).await.unwrap();
                 }
@@ -235,22 +236,22 @@ async fn coordination() {
 
 /// A worker that holds 256 images in the making, and its highest memory.
 fn memory() {
-    let site = Site::start(size(64, 1), &["westeurope", "eastus", "japaneast", "uksouth"]);
-    site.manager.world().change(|world| {
+    let azure = AzureFixture::start(size(64, 1), &["westeurope", "eastus", "japaneast", "uksouth"]);
+    azure.manager.world().write(|world| {
         world.limits = Limits::none();
         world.long_running = LongRunning {
-            takes: Duration::from_secs(size(25, 1)),
+            duration: Duration::from_secs(size(25, 1)),
             retry_after: Some(size(5, 1)),
             ..LongRunning::default()
         };
     });
-    let place = site.place(Backend::Azure, Backend::Azure, 256 << 10);
-    place.succeed(&["setup"]);
-    place.succeed(&place.upload(&[]));
-    let _dispatcher = place.start("goldfleet", &["dispatcher"]);
-    let worker = place.start("goldfleet-worker", &["--concurrency", "256"]);
+    let fixture = azure.process_fixture(Backend::Azure, Backend::Azure, 256 << 10);
+    fixture.succeed(&["setup"]);
+    fixture.succeed(&fixture.upload(&[]));
+    let _dispatcher = fixture.start("goldfleet", &["dispatcher"]);
+    let worker = fixture.start("goldfleet-worker", &["--concurrency", "256"]);
     let mut most = 0;
-    place.until("an end", |status| {
+    fixture.wait_until("an end", |status| {
         let running = ["seed", "copy", "image"].map(|phase| status["phases"][phase]["running"].as_u64().unwrap_or(0));
         most = most.max(running.iter().sum::<u64>());
         status["state"] != "running" && status["state"] != "requested"

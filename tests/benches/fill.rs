@@ -13,16 +13,16 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use goldfleet_config::Config;
 use goldfleet_disk::{AzureDisk, GoldenSpec, same_disk};
-use goldfleet_dispatcher::control::desk::Desk;
-use goldfleet_dispatcher::control::local::Local;
-use goldfleet_dispatcher::control::request::request;
-use goldfleet_dispatcher::control::status::Standing;
+use goldfleet_dispatcher::control::context::ControlContext;
+use goldfleet_dispatcher::control::local::LocalFleet;
+use goldfleet_dispatcher::control::request::request_job;
+use goldfleet_dispatcher::control::status::ReportedState;
 use goldfleet_dispatcher::control::upload::{UploadRequest, upload};
-use goldfleet_dispatcher::terminal::follow::{Finish, follow};
-use goldfleet_dispatcher::terminal::progress::{Progress, Style};
+use goldfleet_dispatcher::terminal::follow::{FinishedBy, follow};
+use goldfleet_dispatcher::terminal::progress::{ProgressDisplay, ProgressMode};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_tests::bench::size;
-use goldfleet_tests::place::{self, SOURCE};
+use goldfleet_tests::process_fixture::{self, SOURCE};
 use tokio_util::sync::CancellationToken;
 
 const MIB: u64 = 1 << 20;
@@ -88,9 +88,9 @@ fn copies(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
 async fn fill(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
     let file = folder.join("goldfleet.toml");
     std::fs::write(&file, format!("{SOURCE}{CONFIG}"))?;
-    std::fs::write(folder.join("targets.toml"), place::targets(targets(), &["westeurope"]))?;
+    std::fs::write(folder.join("targets.toml"), process_fixture::targets(targets(), &["westeurope"]))?;
     let config = Arc::new(Config::load(Some(&file), std::iter::empty())?);
-    let desk = Desk::new(goldfleet_connect::open(&config)?, config, "bench");
+    let control = ControlContext::new(goldfleet_connect::open(&config)?, config, "bench");
     let asked = UploadRequest {
         file: golden.to_owned(),
         image: "golden".parse()?,
@@ -99,15 +99,16 @@ async fn fill(golden: &Path, folder: &Path) -> anyhow::Result<f64> {
         check: goldfleet_dispatcher::control::check::ImageChecks::default(),
         limit: None,
     };
-    let (stop, progress) = (CancellationToken::new(), Progress::new(Style::Silent));
-    upload(&desk, &asked, &|_| {}, &stop).await?;
+    let (stop, progress) = (CancellationToken::new(), ProgressDisplay::new(ProgressMode::Silent));
+    upload(&control, &asked, &|_| {}, &stop).await?;
     let begun = Instant::now();
-    let job = request(&desk, &asked.image, &asked.version, &[], false).await?.job.id;
-    let local = Local::start(&desk);
-    let status = follow(&desk, &job, Finish::Here, &progress, &stop).await?.context("followed to its end")?;
+    let job = request_job(&control, &asked.image, &asked.version, &[], false).await?.job.id;
+    let local = LocalFleet::start(&control);
+    let status =
+        follow(&control, &job, FinishedBy::ThisProcess, &progress, &stop).await?.context("followed to its end")?;
     let seconds = begun.elapsed().as_secs_f64();
     local.drain().await;
-    ensure!(status.state == Standing::Succeeded, "the job has {:?}", status.failures);
+    ensure!(status.state == ReportedState::Succeeded, "the job has {:?}", status.failures);
     let last = folder.join(format!("cloud/stage{}westeurope/vhds/golden/1.vhd", targets()));
     ensure!(same_disk(&AzureDisk::open(golden)?, &last)?.is_none(), "{} is not the golden VHD", last.display());
     Ok(seconds)

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use goldfleet_dispatcher::simulate::rehearse::baseline::{Baseline, compare};
 use goldfleet_dispatcher::simulate::rehearse::{self, Rehearsal, RehearsalError, Report, rehearse};
 use goldfleet_model::event::Event;
-use goldfleet_model::operation::Kind;
 use goldfleet_plan::Inventory;
 use goldfleet_rates::Rates;
 use goldfleet_tests::bench::{is_short, size};
@@ -144,7 +143,8 @@ fn refresh_by(clone_and_patch: bool) -> anyhow::Result<()> {
     let first = Rehearsal { image: before.clone(), ..fleet(12, 3)? };
     let mut next = Rehearsal { before: vec![before], image, ..first.clone() };
     next.config.worker.clone_and_patch = clone_and_patch;
-    let (all, first, next) = (next.image.1.chunks.len(), rehearse::play(&first)?, rehearse::play(&next)?);
+    let (all, first, next) =
+        (next.image.1.chunks.len(), rehearse::run_rehearsal(&first)?, rehearse::run_rehearsal(&next)?);
     println!(
         "\nrefresh of 12 targets in 3 regions, {changed} of {all} chunks changed, clone_and_patch = {clone_and_patch}"
     );
@@ -175,7 +175,7 @@ fn settings() -> anyhow::Result<()> {
         rehearsal.config.worker.requests = requests;
         rehearsal.config.worker.chunk_requests = chunk_requests;
         rehearsal.config.worker.seed_requests = seed_requests;
-        let played = rehearse::play(&rehearsal)?;
+        let played = rehearse::run_rehearsal(&rehearsal)?;
         println!(
             "  requests {requests}, chunk_requests {chunk_requests}, seed_requests {seed_requests}: last image {:.1} s, refused {:?}",
             played.last_image.as_secs_f64(),
@@ -185,13 +185,13 @@ fn settings() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The store of eastus sends a fiftieth of what it should: with detours, and without.
+/// The store of eastus sends a fiftieth of what it should: with failover, and without.
 fn slow_store() -> anyhow::Result<()> {
     println!("\n150 targets, the store of eastus at 1/50 of its rate");
     for detours in [true, false] {
         let mut rehearsal = fleet_with("stage0000101", 60.0, 200.0 / 50.0)?;
         rehearsal.config.worker.detours = detours;
-        let played = rehearse::play(&rehearsal)?;
+        let played = rehearse::run_rehearsal(&rehearsal)?;
         let link =
             |to: &str| gib(played.stats.wan().filter(|link| link.to.as_str() == to).map(|link| link.copied).sum());
         println!(
@@ -209,9 +209,9 @@ fn slow_store() -> anyhow::Result<()> {
 /// One target of eastus takes a fiftieth of what a page blob does.
 fn slow_target() -> anyhow::Result<()> {
     let rehearsal = fleet_with("stage0000201", 60.0 * 1.048_576 * 8.0 / 1e3 / 50.0, 50.0)?;
-    let played = rehearse::play(&rehearsal)?;
+    let played = rehearse::run_rehearsal(&rehearsal)?;
     let is_image =
-        |event: &&Event| event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.kind() == Kind::Image);
+        |event: &&Event| event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.step() == "image");
     let mut ends: Vec<_> = played.events.iter().filter(is_image).map(|event| event.at).collect();
     ends.sort_unstable();
     let between = ends.last().zip(ends.iter().rev().nth(1)).map_or(0.0, |(a, b)| a.duration_since(*b).as_secs_f64());

@@ -11,7 +11,7 @@ use goldfleet_plan::estimate::Estimate;
 use goldfleet_plan::{Plan, render};
 use goldfleet_rates::Rates;
 use goldfleet_tests::bench::size;
-use goldfleet_tests::regions::{AT_MOST, THIRTY, plan};
+use goldfleet_tests::regions::{MAX_STAR_SHARE, THIRTY, plan};
 
 fn main() -> anyhow::Result<()> {
     let rates = Rates::built_in()?;
@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<()> {
     for source in THIRTY.into_iter().take(size(THIRTY.len(), 3)) {
         let (plan, seconds) = made(source, &THIRTY, 1, &rates)?;
         let ratio = plan.estimate.cost.egress.dollars() / plan.star.cost.egress.dollars();
-        let bound = AT_MOST.iter().find(|(region, _)| *region == source).map(|(_, bound)| *bound);
+        let bound = MAX_STAR_SHARE.iter().find(|(region, _)| *region == source).map(|(_, bound)| *bound);
         let at_most = bound.map_or_else(String::new, |bound| format!(" (at most {bound})"));
         let (own, star) = (plan.estimate.cost.egress, plan.star.cost.egress);
         println!("  {source:<19} {own:>7} / {star:>8} = {ratio:.3}{at_most}, planned in {:.1} ms", seconds * 1e3);

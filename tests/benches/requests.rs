@@ -1,6 +1,6 @@
 //! What a request costs: `cargo bench -p goldfleet-tests --bench requests`.
 //!
-//! A worker's pump copies 4 GiB to 8 targets: Put Page From URL, 4 MiB each, through the real adapter to a sink that
+//! A worker's consumer copies 4 GiB to 8 targets: Put Page From URL, 4 MiB each, through the real adapter to a sink that
 //! answers 201 at once and moves nothing. The sink is a process of its own, so that its time is not counted. Beside it a
 //! bare loop sends the same requests with the same HTTP client. Both speak TLS, as with Azure.
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss, reason = "a benchmark")]
@@ -17,22 +17,22 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use goldfleet_config::Config;
-use goldfleet_dispatcher::control::desk::Desk;
-use goldfleet_dispatcher::control::fanout::fan_out;
-use goldfleet_dispatcher::control::request::request;
+use goldfleet_dispatcher::control::context::ControlContext;
+use goldfleet_dispatcher::control::fan_out::fan_out;
+use goldfleet_dispatcher::control::request::request_job;
 use goldfleet_dispatcher::simulate::rehearse;
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::OperationState;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
-use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway};
+use goldfleet_ports::image_plane::{ChangeStatus, ImageService, ManagedImage, Pending, Provisioning};
 use goldfleet_tests::azure::certificates::Certificates;
 use goldfleet_tests::bench::size;
-use goldfleet_tests::place::{self, Process};
-use goldfleet_worker::pump::Pump;
-use goldfleet_worker::settings::Settings;
-use goldfleet_worker::steps::Shared;
+use goldfleet_tests::process_fixture::{self, Process};
+use goldfleet_worker::consumer::Consumer;
+use goldfleet_worker::context::WorkerContext;
+use goldfleet_worker::settings::WorkerSettings;
 
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -121,7 +121,8 @@ impl Scene {
         );
         let file = self.folder.path().join("goldfleet.toml");
         std::fs::write(&file, text).unwrap();
-        std::fs::write(self.folder.path().join("targets.toml"), place::targets(targets(), &["westeurope"])).unwrap();
+        std::fs::write(self.folder.path().join("targets.toml"), process_fixture::targets(targets(), &["westeurope"]))
+            .unwrap();
         Config::load(Some(&file), std::iter::empty()).unwrap()
     }
 
@@ -131,16 +132,16 @@ impl Scene {
         let ports = Ports { images: Arc::new(AtOnce::default()), ..goldfleet_connect::open(&config).unwrap() };
         ports.queue.ensure().await.unwrap();
         ports.table.ensure().await.unwrap();
-        let desk = Desk::new(ports.clone(), Arc::new(config), "bench".to_owned());
+        let control = ControlContext::new(ports.clone(), Arc::new(config), "bench".to_owned());
         let (image, manifest) = rehearse::manifest(data(), 1, 100).unwrap();
-        let job = request(&desk, &image.name, &image.version, &[], false).await.unwrap().job.id;
-        fan_out(&desk, &job).await.unwrap();
+        let job = request_job(&control, &image.name, &image.version, &[], false).await.unwrap().job.id;
+        fan_out(&control, &job).await.unwrap();
         for message in ports.queue.receive(QueueName::Dispatch, 1, Duration::from_secs(60)).await.unwrap() {
             ports.queue.delete(QueueName::Dispatch, &message.receipt).await.unwrap();
         }
-        let settings = Settings { exit_when_idle: true, ..Settings::default() };
+        let settings = WorkerSettings { exit_when_idle: true, ..WorkerSettings::default() };
         let begun = cpu();
-        Pump::new(Shared::new(ports.clone(), settings), CancellationToken::new()).run().await;
+        Consumer::new(WorkerContext::new(ports.clone(), settings), CancellationToken::new()).run().await;
         let spent = cpu() - begun;
         let operations = ports.table.operations(&job).await.unwrap();
         assert!(operations.iter().all(|row| row.value.state == OperationState::Succeeded), "{operations:#?}");
@@ -196,7 +197,7 @@ fn page_headers(endpoint: &str) -> HeaderMap {
 struct AtOnce(Mutex<Vec<ManagedImage>>);
 
 #[async_trait]
-impl ImagePlane for AtOnce {
+impl ImageService for AtOnce {
     fn vhd_names(&self) -> VhdNames {
         VhdNames::Flat
     }
@@ -205,19 +206,19 @@ impl ImagePlane for AtOnce {
         Ok(self.0.lock().unwrap().iter().find(|image| image.id == *id).cloned())
     }
 
-    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<ChangeStatus> {
         let ManagedImageSpec { id, region, tags, .. } = spec.clone();
         let image = ManagedImage { id, region, provisioning: Provisioning::Succeeded, tags };
         self.0.lock().unwrap().push(image);
-        Ok(Underway::Done)
+        Ok(ChangeStatus::Done)
     }
 
-    async fn delete(&self, _: &ManagedImageId, _: Option<&str>) -> PortResult<Underway> {
-        Ok(Underway::Done)
+    async fn delete(&self, _: &ManagedImageId, _: Option<&str>) -> PortResult<ChangeStatus> {
+        Ok(ChangeStatus::Done)
     }
 
-    async fn poll(&self, _: &Pending) -> PortResult<Underway> {
-        Ok(Underway::Done)
+    async fn poll(&self, _: &Pending) -> PortResult<ChangeStatus> {
+        Ok(ChangeStatus::Done)
     }
 }
 

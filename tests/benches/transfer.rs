@@ -14,17 +14,17 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use goldfleet_config::Config;
 use goldfleet_disk::GoldenSpec;
-use goldfleet_dispatcher::control::desk::Desk;
-use goldfleet_dispatcher::control::local::Local;
-use goldfleet_dispatcher::control::request::{manifest, request};
-use goldfleet_dispatcher::control::status::{Standing, Status};
-use goldfleet_dispatcher::control::upload::{UploadRequest, Uploaded, upload};
-use goldfleet_dispatcher::terminal::follow::{Finish, follow};
-use goldfleet_dispatcher::terminal::progress::{Progress, Style};
+use goldfleet_dispatcher::control::context::ControlContext;
+use goldfleet_dispatcher::control::local::LocalFleet;
+use goldfleet_dispatcher::control::request::{manifest, request_job};
+use goldfleet_dispatcher::control::status::{ReportedState, Status};
+use goldfleet_dispatcher::control::upload::{UploadRequest, UploadResult, upload};
+use goldfleet_dispatcher::terminal::follow::{FinishedBy, follow};
+use goldfleet_dispatcher::terminal::progress::{ProgressDisplay, ProgressMode};
 use goldfleet_model::ids::ImageVersion;
 use goldfleet_model::manifest::{ChunkHash, Generation, Manifest, OsType};
 use goldfleet_tests::bench::size;
-use goldfleet_tests::place::SOURCE;
+use goldfleet_tests::process_fixture::SOURCE;
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use tokio_util::sync::CancellationToken;
 
@@ -44,19 +44,19 @@ fn main() -> anyhow::Result<()> {
 
 async fn run() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let desk = desk(folder.path())?;
+    let control = control(folder.path())?;
     let file = folder.path().join("golden.vhd");
     let extents: u64 = size(100, 20);
     let data = extents * MIB;
     let spec = GoldenSpec::spread(size(1024, 256) * MIB, Generation::V1, data, extents, 1);
     spec.write(&file)?;
-    let (first, old, job) = version(&desk, &file, "1").await?;
+    let (first, old, job) = version(&control, &file, "1").await?;
     let ideal = data + 512;
     line("first version: bytes sent to non-zero bytes", first.counts.bytes_sent, ideal, 1.02)?;
     line("first version: WAN bytes to data, one remote region", wan(&job), old.data_bytes(), 1.0)?;
 
     change(&file, &spec.extents[..5])?;
-    let (next, new, job) = version(&desk, &file, "2").await?;
+    let (next, new, job) = version(&control, &file, "2").await?;
     let known: HashSet<ChunkHash> = old.chunks.iter().map(|chunk| chunk.hash).collect();
     let changed: u64 =
         new.chunks.iter().filter(|chunk| !known.contains(&chunk.hash)).map(|chunk| u64::from(chunk.length)).sum();
@@ -76,7 +76,7 @@ fn wan(status: &Status) -> u64 {
     status.wan_bytes.values().sum()
 }
 
-fn desk(folder: &Path) -> anyhow::Result<Desk> {
+fn control(folder: &Path) -> anyhow::Result<ControlContext> {
     let config = folder.join("goldfleet.toml");
     std::fs::write(&config, format!("{SOURCE}{CONFIG}"))?;
     let target = |n: u32, region: &str| {
@@ -88,11 +88,15 @@ fn desk(folder: &Path) -> anyhow::Result<Desk> {
     let targets: String = (1..=2).flat_map(|n| ["westeurope", "eastus"].map(|region| target(n, region))).collect();
     std::fs::write(folder.join("targets.toml"), targets)?;
     let config = Arc::new(Config::load(Some(&config), std::iter::empty())?);
-    Ok(Desk::new(goldfleet_connect::open(&config)?, config, "bench"))
+    Ok(ControlContext::new(goldfleet_connect::open(&config)?, config, "bench"))
 }
 
 /// Uploads a version and takes it to all targets.
-async fn version(desk: &Desk, file: &Path, version: &str) -> anyhow::Result<(Uploaded, Manifest, Status)> {
+async fn version(
+    control: &ControlContext,
+    file: &Path,
+    version: &str,
+) -> anyhow::Result<(UploadResult, Manifest, Status)> {
     let version: ImageVersion = version.parse()?;
     let asked = UploadRequest {
         file: file.to_owned(),
@@ -102,18 +106,19 @@ async fn version(desk: &Desk, file: &Path, version: &str) -> anyhow::Result<(Upl
         check: goldfleet_dispatcher::control::check::ImageChecks::default(),
         limit: None,
     };
-    let (stop, progress) = (CancellationToken::new(), Progress::new(Style::Silent));
+    let (stop, progress) = (CancellationToken::new(), ProgressDisplay::new(ProgressMode::Silent));
     let begun = Instant::now();
-    let uploaded = upload(desk, &asked, &|_| {}, &stop).await?;
+    let uploaded = upload(control, &asked, &|_| {}, &stop).await?;
     println!("version {version}: uploaded in {:.2} s", begun.elapsed().as_secs_f64());
-    let job = request(desk, &asked.image, &version, &[], false).await?.job.id;
+    let job = request_job(control, &asked.image, &version, &[], false).await?.job.id;
     let begun = Instant::now();
-    let local = Local::start(desk);
-    let status = follow(desk, &job, Finish::Here, &progress, &stop).await?.context("followed to its end")?;
+    let local = LocalFleet::start(control);
+    let status =
+        follow(control, &job, FinishedBy::ThisProcess, &progress, &stop).await?.context("followed to its end")?;
     local.drain().await;
     println!("version {version}: at 4 targets in {:.2} s", begun.elapsed().as_secs_f64());
-    ensure!(status.state == Standing::Succeeded, "the job has {:?}", status.failures);
-    let (_, manifest) = manifest(desk, &asked.image, &version).await?;
+    ensure!(status.state == ReportedState::Succeeded, "the job has {:?}", status.failures);
+    let (_, manifest) = manifest(control, &asked.image, &version).await?;
     Ok((uploaded, manifest, status))
 }
 

@@ -32,14 +32,17 @@ function line(kind, n, region, state, done = 0) {
 }
 
 function status(done) {
-  const phase = (total, succeeded) => ({
+  const phase = (order, title, total, succeeded) => ({
+    order, title, delivers: order === 2,
     total, succeeded, failed: 0, running: 0, waiting: total - succeeded, skipped: 0, cancelled: 0,
     percent: (succeeded / total) * 100, bytes_total: 0, bytes_done: 0, bytes_moved: 0,
   });
   const targets = SUBSCRIPTIONS * REGIONS.length;
   return {
     job: "20261121-000000-0000", image: "large", version: "1", state: "running", detail: "running", data_bytes: 1e9,
-    upload: null, phases: { seed: phase(29, 29), copy: phase(targets, done), image: phase(targets, done) },
+    upload: null, phases: {
+      seed: phase(0, "Stores filled", 29, 29), copy: phase(1, "VHDs in place", targets, done), image: phase(2, "Images made", targets, done),
+    },
     wan_bytes: {}, bytes_per_second: 1e8, seconds: 10, seconds_left: 100, created: new Date().toISOString(), finished: null,
   };
 }

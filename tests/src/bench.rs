@@ -1,7 +1,7 @@
 //! Benchmarks that also run as short tests.
 //!
-//! `cargo bench` measures at full size. `cargo test --bench NAME` runs the same code at a small size, so that a benchmark
-//! that no longer works is noticed. Times and ratios of a short run say nothing and are not judged.
+//! `cargo bench` measures at full size. `cargo test --bench NAME` runs the same code at a small size, so that a broken
+//! benchmark is noticed. The times and ratios of a short run are meaningless and are not asserted.
 
 /// Whether this benchmark runs as a short test: only `cargo bench` passes `--bench`.
 #[must_use]

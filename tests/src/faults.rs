@@ -1,5 +1,5 @@
-//! Ports that fail at a chosen call: before its effect, as when a request is lost, or after it, as when the answer is; or
-//! that have something else happen first.
+//! Ports that fail at a chosen call: before its effect, like a lost request, or after it, like a lost response. They
+//! can also run other code at that call.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,32 +11,32 @@ use goldfleet_ports::blob_store::{CopyState, CopyStatus};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use tokio::sync::Notify;
 
-use crate::meddled::{Call, Meddler, meddled};
+use crate::intercept::{Call, Interceptor, intercepted};
 
-/// Which half of a call is lost.
+/// Which part of a call is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
-    /// The request: nothing happens.
+pub enum LostPart {
+    /// The request: it has no effect.
     Request,
-    /// The answer: the effect is there, and the caller does not know.
+    /// The response: the call has its effect, but the caller gets an error.
     Answer,
-    /// The caller: the effect is there, and nothing comes after it, as when a process is killed.
+    /// The caller: the call has its effect, and the caller does nothing afterwards, like a killed process.
     Caller,
 }
 
-/// What happens before a chosen call has its effect, until it has happened.
-struct Before {
+/// The code to run before a chosen call, until it has run.
+struct Hook {
     name: &'static str,
     nth: usize,
     what: BoxFuture<'static, ()>,
 }
 
-/// Counts calls by name, and makes one of them fail, its answer come late, or something else come before it.
+/// Counts calls by name. At one of them, it injects a failure, delays the response, or runs other code first.
 #[derive(Default)]
 pub struct Faults {
-    failing: Option<(&'static str, usize, Lost)>,
+    failing: Option<(&'static str, usize, LostPart)>,
     late: Mutex<Option<(&'static str, BoxFuture<'static, ()>)>>,
-    before: Mutex<Option<Before>>,
+    before: Mutex<Option<Hook>>,
     broken_copy: AtomicBool,
     calls: Mutex<BTreeMap<&'static str, usize>>,
     hit: AtomicUsize,
@@ -44,26 +44,25 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Fails nothing, and counts.
+    /// Only counts calls.
     #[must_use]
-    pub fn none() -> Arc<Self> {
+    pub fn counting() -> Arc<Self> {
         Arc::default()
     }
 
     /// Fails the `nth` call (from 0) of `name`.
     #[must_use]
-    pub fn at(name: &'static str, nth: usize, lost: Lost) -> Arc<Self> {
+    pub fn failing_at(name: &'static str, nth: usize, lost: LostPart) -> Arc<Self> {
         Arc::new(Self { failing: Some((name, nth, lost)), ..Self::default() })
     }
 
-    /// Lets something happen between the effect of the first call of `name` and its answer.
+    /// Runs `meanwhile` between the effect of the first call of `name` and its response.
     #[must_use]
     pub fn late(name: &'static str, meanwhile: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
         Arc::new(Self { late: Mutex::new(Some((name, Box::pin(meanwhile)))), ..Self::default() })
     }
 
-    /// Says of the first copy inside an account that it failed; and before the `nth` call (from 0) of `name`, something else
-    /// happens.
+    /// Reports the first copy inside an account as failed, and runs `what` before the `nth` call (from 0) of `name`.
     #[must_use]
     pub fn broken_copy(name: &'static str, nth: usize, what: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
         let faults = Self::before(name, nth, what);
@@ -71,25 +70,25 @@ impl Faults {
         faults
     }
 
-    /// Before the `nth` call (from 0) of `name`, something else happens.
+    /// Runs `what` before the `nth` call (from 0) of `name`.
     #[must_use]
     pub fn before(name: &'static str, nth: usize, what: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
-        let before = Mutex::new(Some(Before { name, nth, what: Box::pin(what) }));
+        let before = Mutex::new(Some(Hook { name, nth, what: Box::pin(what) }));
         Arc::new(Self { before, ..Self::default() })
     }
 
-    /// Waits for the call whose caller was to be lost.
+    /// Waits for the call whose caller is lost.
     pub async fn reached(&self) {
         self.reached.notified().await;
     }
 
-    /// How often each call was made.
+    /// The number of calls by name.
     #[must_use]
     pub fn calls(&self) -> BTreeMap<&'static str, usize> {
         self.calls.lock().unwrap().clone()
     }
 
-    /// Whether the call that was to fail was made.
+    /// Whether the chosen call was made.
     #[must_use]
     pub fn was_hit(&self) -> bool {
         self.hit.load(Ordering::SeqCst) > 0
@@ -113,10 +112,10 @@ impl Faults {
         }
         let gone = || PortError::new(ErrorKind::Unavailable, format!("{name} {nth}: lost by the test"));
         match lost {
-            Some(Lost::Request) => Err(gone()),
-            Some(Lost::Answer) => call.await.and_then(|_| Err(gone())),
-            Some(Lost::Caller) => {
-                // Whether it succeeded nobody learns, as nobody is there any more.
+            Some(LostPart::Request) => Err(gone()),
+            Some(LostPart::Answer) => call.await.and_then(|_| Err(gone())),
+            Some(LostPart::Caller) => {
+                // The result is not used, because the caller is lost.
                 let _ = call.await;
                 self.reached.notify_one();
                 std::future::pending().await
@@ -133,13 +132,13 @@ impl Faults {
     }
 }
 
-impl Meddler for Faults {
+impl Interceptor for Faults {
     async fn call<T: Send + 'static>(&self, Call { name, make, .. }: Call<'_, T>) -> PortResult<T> {
         self.lossy(name, make).await
     }
 
-    /// What a service says of a copy, or that it failed.
-    fn told(&self, status: Option<CopyStatus>) -> Option<CopyStatus> {
+    /// The status of a copy as the service reports it, or failed.
+    fn copy_status(&self, status: Option<CopyStatus>) -> Option<CopyStatus> {
         if !self.broken_copy.swap(false, Ordering::SeqCst) {
             return status;
         }
@@ -147,8 +146,8 @@ impl Meddler for Faults {
     }
 }
 
-/// The same ports, with calls that can get lost.
+/// Wraps the ports so that calls can be lost.
 #[must_use]
-pub fn faulty(ports: &Ports, faults: &Arc<Faults>) -> Ports {
-    meddled(ports, faults)
+pub fn with_faults(ports: &Ports, faults: &Arc<Faults>) -> Ports {
+    intercepted(ports, faults)
 }

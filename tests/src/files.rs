@@ -1,10 +1,10 @@
-//! Files that are looked through, and damaged.
+//! Functions that damage and visit files.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-/// Gives one byte of a file another value.
+/// Changes one byte of a file.
 pub fn flip(file: &Path, at: u64) {
     let file = OpenOptions::new().read(true).write(true).open(file).unwrap();
     let mut byte = [0];
@@ -12,12 +12,12 @@ pub fn flip(file: &Path, at: u64) {
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
-/// Cuts a file off.
+/// Truncates a file.
 pub fn truncate(file: &Path, length: u64) {
     OpenOptions::new().write(true).open(file).unwrap().set_len(length).unwrap();
 }
 
-/// Has all files below a folder looked at; none where there is no such folder.
+/// Calls `file` for all files below a directory. Does nothing if the directory does not exist.
 pub fn visit(folder: &Path, file: &mut dyn FnMut(&Path)) {
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();

@@ -1,4 +1,4 @@
-//! A small fleet in this process: two subscriptions in two regions, a golden VHD of a few chunks.
+//! A small fleet in this process: two subscriptions in two regions, and a golden VHD of a few chunks.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -9,48 +9,47 @@ use std::time::Duration;
 
 use goldfleet_config::Config;
 use goldfleet_disk::{AzureDisk, Footer, GoldenSpec, same_disk};
-use goldfleet_dispatcher::control::cleanup::forget_version;
-use goldfleet_dispatcher::control::desk::Desk;
-use goldfleet_dispatcher::control::fanout::fan_out;
-use goldfleet_dispatcher::control::request::request;
-use goldfleet_dispatcher::control::retry::{Which, retry};
-use goldfleet_dispatcher::control::service::{Until, serve};
-use goldfleet_dispatcher::control::status::{Standing, Status, status};
-use goldfleet_dispatcher::control::upload::{UploadError, UploadRequest, Uploaded, upload};
+use goldfleet_dispatcher::control::cleanup::delete_version;
+use goldfleet_dispatcher::control::context::ControlContext;
+use goldfleet_dispatcher::control::fan_out::fan_out;
+use goldfleet_dispatcher::control::request::request_job;
+use goldfleet_dispatcher::control::retry::{RetryFilter, retry};
+use goldfleet_dispatcher::control::service::{RunUntil, run};
+use goldfleet_dispatcher::control::status::{ReportedState, Status, status};
+use goldfleet_dispatcher::control::upload::{UploadError, UploadRequest, UploadResult, upload};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::manifest::OsType;
 use goldfleet_model::message::QueueName;
-use goldfleet_model::operation::Work;
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::Ports;
-use goldfleet_worker::pump::Pump;
-use goldfleet_worker::settings::Settings;
-use goldfleet_worker::steps::Shared;
+use goldfleet_worker::consumer::Consumer;
+use goldfleet_worker::context::WorkerContext;
+use goldfleet_worker::settings::WorkerSettings;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::files::visit;
-use crate::place;
+use crate::process_fixture;
 
 const MIB: u64 = 1 << 20;
 
-/// How long a job of the small fleet may take before something must be wrong.
+/// The time limit for a job of the small fleet. A longer run means that something is wrong.
 const TOO_LONG: Duration = Duration::from_secs(60);
 
-/// A fleet in a folder of its own.
-pub struct Fleet {
+/// A fleet in a temporary directory.
+pub struct InProcessFleet {
     folder: TempDir,
     /// The configuration.
     pub config: Arc<Config>,
-    /// The ports, without faults.
+    /// The ports, without injected faults.
     pub ports: Ports,
 }
 
-impl Fleet {
-    /// A new fleet with a golden VHD, and nothing uploaded.
+impl InProcessFleet {
+    /// A new fleet with a golden VHD and no uploads.
     #[must_use]
     pub fn new() -> Self {
-        let toml = place::SOURCE.to_owned()
+        let toml = process_fixture::SOURCE.to_owned()
             + r#"
             [dispatch]
             sweep = "50ms"
@@ -58,10 +57,10 @@ impl Fleet {
             [cleanup]
             chunk_grace = "1s"
         "#;
-        Self::with(&toml, &place::targets(2, &["westeurope", "eastus"]), &place::golden())
+        Self::with(&toml, &process_fixture::targets(2, &["westeurope", "eastus"]), &process_fixture::golden())
     }
 
-    /// A new fleet of this configuration, targets and golden VHD.
+    /// A new fleet with this configuration, targets and golden VHD.
     #[must_use]
     pub fn with(config: &str, targets: &str, golden: &GoldenSpec) -> Self {
         let folder = TempDir::new().unwrap();
@@ -73,46 +72,46 @@ impl Fleet {
         Self { folder, config: Arc::new(config), ports }
     }
 
-    /// The golden VHD.
+    /// The path of the golden VHD.
     #[must_use]
     pub fn golden(&self) -> PathBuf {
         self.folder.path().join("golden.vhd")
     }
 
-    /// The directory cloud.
+    /// The path of the directory cloud.
     #[must_use]
     pub fn cloud(&self) -> PathBuf {
         self.folder.path().join("cloud")
     }
 
-    /// Gives the golden VHD other data at one place: one chunk changes.
+    /// Changes the data of one chunk of the golden VHD.
     pub fn change_golden(&self) {
         let file = OpenOptions::new().write(true).open(self.golden()).unwrap();
         file.write_all_at(&[0x5a; 4096], 7 * MIB).unwrap();
     }
 
-    /// Puts the targets in eastus into ring 1.
-    pub fn ring_the_east(&self) {
+    /// Moves the targets in eastus to ring 1.
+    pub fn put_eastus_in_ring_1(&self) {
         let path = self.folder.path().join("targets.toml");
         let targets = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, targets.replace("region = \"eastus\"", "region = \"eastus\"\nring = 1")).unwrap();
     }
 
-    /// Takes all managed images away.
-    pub fn forget_images(&self) {
+    /// Deletes all managed images.
+    pub fn delete_all_images(&self) {
         std::fs::remove_dir_all(self.cloud().join("subscriptions")).unwrap();
     }
 
-    /// Takes the managed images in eastus away.
-    pub fn forget_the_east(&self) {
+    /// Deletes the managed images in eastus.
+    pub fn delete_eastus_images(&self) {
         for file in self.images().into_keys().filter(|file| file.to_string_lossy().contains("eastus")) {
             std::fs::remove_file(file).unwrap();
         }
     }
 
-    /// Makes the golden VHD anew, as a tool would: with an id of its own, other data in one chunk, half of another's data
-    /// gone, all of a third's gone, data where there was none, and one chunk as it was.
-    pub fn remake_golden(&self) {
+    /// Rebuilds the golden VHD as an image tool would: with a new unique id, other data in one chunk, half of the data
+    /// of another removed, all data of a third removed, data where there was none, and one chunk unchanged.
+    pub fn rebuild_golden(&self) {
         let file = OpenOptions::new().write(true).open(self.golden()).unwrap();
         file.write_all_at(&[0x5a; 4096], 7 * MIB).unwrap();
         file.write_all_at(&[0; 256 << 10], 12 * MIB).unwrap();
@@ -121,54 +120,54 @@ impl Fleet {
         file.write_all_at(&Footer::fixed_for(24 * MIB, 0xface).to_bytes(), 24 * MIB).unwrap();
     }
 
-    /// A desk with the fleet's own ports.
+    /// A control context with the fleet's ports.
     #[must_use]
-    pub fn own_desk(&self) -> Desk {
-        self.desk(self.ports.clone())
+    pub fn control_with_own_ports(&self) -> ControlContext {
+        self.control_with(self.ports.clone())
     }
 
-    /// A desk with these ports.
+    /// A control context with these ports.
     #[must_use]
-    pub fn desk(&self, ports: Ports) -> Desk {
-        Desk::new(ports, Arc::clone(&self.config), "test")
+    pub fn control_with(&self, ports: Ports) -> ControlContext {
+        ControlContext::new(ports, Arc::clone(&self.config), "test")
     }
 
-    /// Settings of a worker that does not wait long for anything.
+    /// Settings of a worker with short waits.
     #[must_use]
-    pub fn settings(&self) -> Settings {
-        Settings {
+    pub fn settings(&self) -> WorkerSettings {
+        WorkerSettings {
             concurrency: 8,
             lease: Duration::from_secs(2),
-            skew: Duration::from_millis(200),
-            beat: Duration::from_millis(100),
+            clock_skew: Duration::from_millis(200),
+            heartbeat: Duration::from_millis(100),
             retry_base: Duration::from_millis(5),
             retry_cap: Duration::from_millis(50),
             poll: Duration::from_millis(20),
-            // Off by default; here copies of later versions shall go that way.
+            // Off by default. Here, copies of later versions must use it.
             clone_and_patch: true,
-            ..Settings::default()
+            ..WorkerSettings::default()
         }
     }
 
     /// Uploads the golden VHD.
     ///
     /// # Errors
-    /// The upload's.
-    pub async fn upload(&self, ports: &Ports, version: &str) -> Result<Uploaded, UploadError> {
+    /// Those of the upload.
+    pub async fn upload(&self, ports: &Ports, version: &str) -> Result<UploadResult, UploadError> {
         self.upload_as(ports, "golden", version, &|_| {}).await
     }
 
-    /// Uploads the golden VHD as a version of this image, and tells how far it is.
+    /// Uploads the golden VHD as a version of this image, and reports progress.
     ///
     /// # Errors
-    /// The upload's.
+    /// Those of the upload.
     pub async fn upload_as(
         &self,
         ports: &Ports,
         image: &str,
         version: &str,
         watch: &(dyn Fn(&Upload) + Sync),
-    ) -> Result<Uploaded, UploadError> {
+    ) -> Result<UploadResult, UploadError> {
         let asked = UploadRequest {
             file: self.golden(),
             image: image.parse().unwrap(),
@@ -177,11 +176,11 @@ impl Fleet {
             check: goldfleet_dispatcher::control::check::ImageChecks::default(),
             limit: None,
         };
-        upload(&self.desk(ports.clone()), &asked, watch, &CancellationToken::new()).await
+        upload(&self.control_with(ports.clone()), &asked, watch, &CancellationToken::new()).await
     }
 
-    /// Uploads the golden VHD as a version of the golden image to the source store of this desk's configuration.
-    pub async fn upload_with(&self, desk: &Desk, version: &str) -> Uploaded {
+    /// Uploads the golden VHD as a version of the golden image to the source store of this control context.
+    pub async fn upload_with(&self, control: &ControlContext, version: &str) -> UploadResult {
         let asked = UploadRequest {
             file: self.golden(),
             image: "golden".parse().unwrap(),
@@ -190,100 +189,104 @@ impl Fleet {
             check: goldfleet_dispatcher::control::check::ImageChecks::default(),
             limit: None,
         };
-        upload(desk, &asked, &|_| {}, &CancellationToken::new()).await.unwrap()
+        upload(control, &asked, &|_| {}, &CancellationToken::new()).await.unwrap()
     }
 
-    /// Gives up a version of the golden image. Returns whether there was one.
-    pub async fn forget(&self, version: &str) -> bool {
-        forget_version(&self.own_desk(), &"golden".parse().unwrap(), &version.parse().unwrap()).await.unwrap()
+    /// Deletes a version of the golden image. Returns whether it existed.
+    pub async fn delete_version(&self, version: &str) -> bool {
+        delete_version(&self.control_with_own_ports(), &"golden".parse().unwrap(), &version.parse().unwrap())
+            .await
+            .unwrap()
     }
 
-    /// Asks for a version at all targets.
+    /// Requests a version at all targets.
     pub async fn request(&self, version: &str) -> JobId {
-        self.ask(version, false).await
+        self.request_with(version, false).await
     }
 
-    /// Asks for a version at all targets; every ring after the first waits for approval.
+    /// Requests a version at all targets, with approval of every ring after the first.
     pub async fn request_with_approval(&self, version: &str) -> JobId {
-        self.ask(version, true).await
+        self.request_with(version, true).await
     }
 
-    async fn ask(&self, version: &str, approve: bool) -> JobId {
-        request(&self.own_desk(), &"golden".parse().unwrap(), &version.parse().unwrap(), &[], approve)
+    async fn request_with(&self, version: &str, approve: bool) -> JobId {
+        request_job(&self.control_with_own_ports(), &"golden".parse().unwrap(), &version.parse().unwrap(), &[], approve)
             .await
             .unwrap()
             .job
             .id
     }
 
-    /// Uploads the golden VHD as a version and asks for it at all targets.
-    pub async fn asked(&self, version: &str) -> JobId {
+    /// Uploads the golden VHD as a version, and requests it at all targets.
+    pub async fn request_after_upload(&self, version: &str) -> JobId {
         self.upload(&self.ports, version).await.unwrap();
         self.request(version).await
     }
 
-    /// The same, and its operations are in the table and announced.
-    pub async fn planned(&self, version: &str) -> JobId {
-        let job = self.asked(version).await;
-        fan_out(&self.own_desk(), &job).await.unwrap();
+    /// As [`Self::request_after_upload`], and also fans out the job.
+    pub async fn plan_job(&self, version: &str) -> JobId {
+        let job = self.request_after_upload(version).await;
+        fan_out(&self.control_with_own_ports(), &job).await.unwrap();
         job
     }
 
-    /// Asks for a version that was uploaded, and runs its job on these ports to the end.
-    pub async fn requested(&self, ports: &Ports, version: &str, workers: usize) -> (JobId, Status) {
+    /// Requests an uploaded version, and runs its job on these ports to the end.
+    pub async fn request_and_run(&self, ports: &Ports, version: &str, workers: usize) -> (JobId, Status) {
         let job = self.request(version).await;
         let status = self.run(ports, workers, &job).await;
         (job, status)
     }
 
-    /// Uploads the golden VHD as a version, asks for it, and runs its job to the end: all but the request on these ports.
+    /// Uploads the golden VHD as a version, requests it, and runs its job to the end. Everything except the request
+    /// uses these ports.
     pub async fn roll_out(&self, ports: &Ports, version: &str, workers: usize) -> (JobId, Status) {
         self.upload(ports, version).await.unwrap();
-        self.requested(ports, version, workers).await
+        self.request_and_run(ports, version, workers).await
     }
 
-    /// Rolls version 1 out while the account of one target can't be used. Afterwards it can, and nothing is left of its message.
-    pub async fn roll_out_but_for_one(&self) -> (JobId, Status) {
+    /// Rolls out version 1 while the account of one target is unusable. Afterwards the account is usable, and the dead
+    /// letter is deleted.
+    pub async fn roll_out_with_one_failure(&self) -> (JobId, Status) {
         self.upload(&self.ports, "1").await.unwrap();
-        self.obstruct("stage2westeurope");
-        let ended = self.requested(&self.ports, "1", 1).await;
-        self.clear("stage2westeurope");
-        assert_eq!(self.take_poison().await, 1);
+        self.block_path("stage2westeurope");
+        let ended = self.request_and_run(&self.ports, "1", 1).await;
+        self.unblock_path("stage2westeurope");
+        assert_eq!(self.drain_dead_letters().await, 1);
         ended
     }
 
-    /// Puts something in the way of what is to be in the cloud, such as an account, so that it can't be used.
-    pub fn obstruct(&self, name: &str) {
+    /// Creates an obstacle at a path of the cloud, such as an account, so that it is unusable.
+    pub fn block_path(&self, name: &str) {
         std::fs::write(self.cloud().join(name), "in the way").unwrap();
     }
 
-    /// Takes it away again.
-    pub fn clear(&self, name: &str) {
+    /// Removes the obstacle.
+    pub fn unblock_path(&self, name: &str) {
         std::fs::remove_file(self.cloud().join(name)).unwrap();
     }
 
-    /// Takes the messages away that were given up. Returns how many there were.
-    pub async fn take_poison(&self) -> usize {
+    /// Deletes the dead letters. Returns how many there were.
+    pub async fn drain_dead_letters(&self) -> usize {
         let mut count = 0;
         loop {
-            let messages = self.ports.queue.receive(QueueName::Poison, 9, TOO_LONG).await.unwrap();
+            let messages = self.ports.queue.receive(QueueName::DeadLetter, 9, TOO_LONG).await.unwrap();
             if messages.is_empty() {
                 return count;
             }
             for message in messages {
-                self.ports.queue.delete(QueueName::Poison, &message.receipt).await.unwrap();
+                self.ports.queue.delete(QueueName::DeadLetter, &message.receipt).await.unwrap();
                 count += 1;
             }
         }
     }
 
-    /// Tries again what failed of a job or was cancelled. Returns how many operations that are.
+    /// Retries what failed or was cancelled in a job. Returns the number of operations.
     pub async fn retry(&self, job: &JobId) -> usize {
-        retry(&self.own_desk(), job, &Which::default()).await.unwrap()
+        retry(&self.control_with_own_ports(), job, &RetryFilter::default()).await.unwrap()
     }
 
-    /// The same, and runs the job to the only good end there is.
-    pub async fn taken_up(&self, job: &JobId) -> usize {
+    /// Retries a job, runs it to the end, and asserts that everything is done.
+    pub async fn retry_and_run(&self, job: &JobId) -> usize {
         let count = self.retry(job).await;
         self.run(&self.ports, 1, job).await;
         self.assert_all_done(job).await;
@@ -293,13 +296,13 @@ impl Fleet {
     /// Runs a dispatcher and `workers` workers on these ports until the job has ended.
     pub async fn run(&self, ports: &Ports, workers: usize, job: &JobId) -> Status {
         let stop = CancellationToken::new();
-        let desk = self.desk(ports.clone());
+        let control = self.control_with(ports.clone());
         let mut tasks = Vec::new();
-        let (serving, serving_stop) = (desk.clone(), stop.clone());
-        tasks.push(tokio::spawn(async move { serve(&serving, Until::Stopped, &serving_stop).await }));
+        let (serving, serving_stop) = (control.clone(), stop.clone());
+        tasks.push(tokio::spawn(async move { run(&serving, RunUntil::Stopped, &serving_stop).await }));
         for n in 0..workers {
-            let settings = Settings { name: format!("worker-{n}"), ..self.settings() };
-            let pump = Pump::new(Shared::new(ports.clone(), settings), stop.clone());
+            let settings = WorkerSettings { name: format!("worker-{n}"), ..self.settings() };
+            let pump = Consumer::new(WorkerContext::new(ports.clone(), settings), stop.clone());
             tasks.push(tokio::spawn(async move { pump.run().await }));
         }
         let ended = tokio::time::timeout(TOO_LONG, self.ended(job)).await;
@@ -315,22 +318,22 @@ impl Fleet {
 
     async fn ended(&self, job: &JobId) -> Status {
         loop {
-            // One look at the job's row: what it says of its end and the status belong together.
+            // Read the job's row once, so that its state and the status are consistent.
             let row = self.ports.table.job(job).await.unwrap().unwrap().value;
-            let status = status(&self.own_desk(), &row).await.unwrap();
-            if status.state != Standing::Running && row.state.is_terminal() {
+            let status = status(&self.control_with_own_ports(), &row).await.unwrap();
+            if status.state != ReportedState::Running && row.state.is_terminal() {
                 return status;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// How far a job is.
+    /// The status of a job.
     pub async fn status(&self, job: &JobId) -> Status {
-        status(&self.own_desk(), &self.ports.table.job(job).await.unwrap().unwrap().value).await.unwrap()
+        status(&self.control_with_own_ports(), &self.ports.table.job(job).await.unwrap().unwrap().value).await.unwrap()
     }
 
-    /// The managed images that there are: file and content.
+    /// The managed images: file and content.
     #[must_use]
     pub fn images(&self) -> BTreeMap<PathBuf, serde_json::Value> {
         let mut images = BTreeMap::new();
@@ -341,7 +344,7 @@ impl Fleet {
         images
     }
 
-    /// The chunks that a store has, by name and length.
+    /// The chunks in a store, by name and length.
     #[must_use]
     pub fn chunks(&self, account: &str, container: &str) -> BTreeMap<PathBuf, u64> {
         let mut chunks = BTreeMap::new();
@@ -351,19 +354,19 @@ impl Fleet {
         chunks
     }
 
-    /// Checks that a job came to the only good end there is: all succeeded, one image a target, every VHD whole, every
-    /// operation done once, no message left.
+    /// Asserts that a job succeeded completely: all operations succeeded, there is one image per target, every VHD is
+    /// correct, every operation ran once, and no message is left.
     pub async fn assert_all_done(&self, job: &JobId) {
         let status = self.status(job).await;
-        assert_eq!(status.state, Standing::Succeeded, "{status:#?}");
+        assert_eq!(status.state, ReportedState::Succeeded, "{status:#?}");
         for (kind, phase) in status.phases.named() {
             assert_eq!(phase.succeeded, phase.total, "{kind}: {status:#?}");
         }
         let golden = AzureDisk::open(&self.golden()).unwrap();
         let mut targets = 0;
         for row in self.ports.table.operations(job).await.unwrap() {
-            if let Work::Copy { target, .. } = &row.value.work {
-                let vhd = self.ports.vhd(target, &row.value.image);
+            if row.value.kind.as_str() == "copy" {
+                let vhd = self.ports.vhd(row.value.target().unwrap(), &row.value.image);
                 let file = self.cloud().join(vhd.to_string());
                 assert_eq!(same_disk(&golden, &file).unwrap(), None, "{} differs", file.display());
                 targets += 1;
@@ -386,13 +389,13 @@ impl Fleet {
         assert!(done.values().all(|count| *count == 1), "done more than once: {done:#?}");
     }
 
-    /// Messages that were sent twice may come after the end; workers take them away as they come.
+    /// Messages that were sent twice may arrive after the end of the job. Workers delete them.
     async fn assert_no_messages(&self) {
-        assert_eq!(self.ports.queue.depth(QueueName::Poison).await.unwrap(), 0, "a message was given up");
+        assert_eq!(self.ports.queue.depth(QueueName::DeadLetter).await.unwrap(), 0, "a message was given up");
     }
 }
 
-impl Default for Fleet {
+impl Default for InProcessFleet {
     fn default() -> Self {
         Self::new()
     }

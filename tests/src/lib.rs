@@ -1,20 +1,21 @@
-//! What goldfleet's tests across packages share.
+//! Code that goldfleet's tests share across packages.
 //!
-//! - [`fleet`]: a small fleet in this process, on the embedded adapters, in a folder of its own.
-//! - [`azure`]: the emulator and the doubles that the Azure adapters run against.
+//! - [`fleet`]: a small fleet in this process, on the embedded adapters, in a temporary directory.
+//! - [`azure`]: the emulator and the test doubles for the Azure adapters.
 //! - [`mod@bench`]: benchmarks that also run as short tests.
-//! - [`meddled`]: ports with something in between; [`faults`]: calls that fail, before or after their effect.
-//! - [`place`]: real processes of a fleet; [`terminal`]: one of them on a terminal; [`files`]: what they left, damaged.
+//! - [`intercept`]: ports with an interceptor; [`faults`]: calls that fail before or after their effect.
+//! - [`process_fixture`]: real processes of a fleet; [`terminal`]: a process on a terminal; [`files`]: damages and
+//!   visits files.
 //! - [`regions`]: thirty regions, and plans for them.
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests report by panicking")]
 
 pub mod azure;
 pub mod bench;
+mod call_args;
 pub mod faults;
 pub mod files;
 pub mod fleet;
-pub mod meddled;
-mod owned;
-pub mod place;
+pub mod intercept;
+pub mod process_fixture;
 pub mod regions;
 pub mod terminal;

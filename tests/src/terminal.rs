@@ -1,4 +1,4 @@
-//! A terminal that a program runs on: what it draws is kept as people would see it.
+//! A terminal for a program. It keeps the screen as a user would see it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -14,15 +14,15 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use vt100::{Parser, Screen};
 
-use crate::place::Process;
+use crate::process_fixture::Process;
 
-/// How long a program may draw nothing before something must be wrong.
-const TOO_LONG: Duration = Duration::from_secs(60);
+/// How long a program may draw nothing. A longer pause means that something is wrong.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Lines that have gone off the top of the screen and are kept.
+/// The number of lines of scrollback.
 const SCROLLBACK: usize = 1000;
 
-/// A terminal of some size with a program on it.
+/// A terminal of a given size with a program.
 pub struct Terminal {
     master: File,
     program: Process,
@@ -31,7 +31,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Starts a program on a terminal that can show colours.
+    /// Starts a program on a terminal that supports colours.
     pub fn start(mut command: Command, columns: u16, rows: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
@@ -42,21 +42,21 @@ impl Terminal {
         let program = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).unwrap();
         command.stdin(program.try_clone().unwrap()).stdout(program.try_clone().unwrap()).stderr(program);
         let program = Process(command.spawn().unwrap());
-        // The command holds the program's side open, so that its end would not be seen here.
+        // The command keeps the program's side open, so the end of the program would not be detected.
         drop(command);
         let [rows, columns] = [rows, columns].map(|size| NonZero::new(size).unwrap());
         let parser = Parser::new(rows, columns, SCROLLBACK);
         Self { master: master.into(), program, parser, written: Vec::new() }
     }
 
-    /// Waits until what is drawn is as it should be. `watch` sees the screen whenever something was drawn.
-    pub fn until(&mut self, what: &str, mut watch: impl FnMut(&Screen) -> bool) {
+    /// Waits until `watch` accepts the screen. It is called after each drawing.
+    pub fn wait_for_screen(&mut self, what: &str, mut watch: impl FnMut(&Screen) -> bool) {
         while !watch(self.parser.screen()) {
             assert!(self.read(), "{what} was not drawn before the program ended: {}", self.parser.screen().contents());
         }
     }
 
-    /// Types. The terminal echoes it, and a program that reads its input gets each line; no signal is sent for `^C`.
+    /// Types text. The terminal echoes it, and a program that reads its input gets each line. `^C` sends no signal.
     pub fn echo(&mut self, typed: &[u8]) {
         self.master.write_all(typed).unwrap();
     }
@@ -66,7 +66,7 @@ impl Terminal {
         self.program.signal(signal);
     }
 
-    /// Waits until the program has ended, with the same watch. Returns how it ended.
+    /// Waits until the program has ended, and calls `watch` after each drawing. Returns the exit status.
     pub fn end(&mut self, mut watch: impl FnMut(&Screen)) -> ExitStatus {
         watch(self.parser.screen());
         while self.read() {
@@ -75,12 +75,12 @@ impl Terminal {
         self.program.0.wait().unwrap()
     }
 
-    /// What is on the screen.
+    /// The current screen.
     pub fn screen(&self) -> &Screen {
         self.parser.screen()
     }
 
-    /// What is on the screen and what has gone off its top, line by line however often the terminal broke them.
+    /// The screen and the scrollback, with lines joined that the terminal wrapped.
     pub fn transcript(&mut self) -> String {
         let screen = self.parser.screen_mut();
         screen.set_scrollback(SCROLLBACK);
@@ -95,17 +95,18 @@ impl Terminal {
         transcript + &screen.contents()
     }
 
-    /// Everything that the program wrote, with its control sequences.
+    /// Everything that the program wrote, including control sequences.
     pub fn written(&self) -> String {
         String::from_utf8(self.written.clone()).unwrap()
     }
 
-    /// Reads some of what the program writes. Returns false where it has ended.
+    /// Reads some output of the program. False if the program has ended.
     fn read(&mut self) -> bool {
-        let ready = poll(&mut [PollFd::new(&self.master, PollFlags::IN)], Some(&TOO_LONG.try_into().unwrap())).unwrap();
+        let ready =
+            poll(&mut [PollFd::new(&self.master, PollFlags::IN)], Some(&TEST_TIMEOUT.try_into().unwrap())).unwrap();
         assert!(ready > 0, "nothing is drawn any more: {}", self.parser.screen().contents());
         let mut buffer = [0; 4096];
-        // Linux tells the end of the last process on a terminal by an error.
+        // Linux reports the end of the last process on a terminal as an error.
         let Ok(count @ 1..) = self.master.read(&mut buffer) else { return false };
         self.parser.process(&buffer[..count]);
         self.written.extend_from_slice(&buffer[..count]);

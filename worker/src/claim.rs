@@ -1,152 +1,191 @@
-//! From a message to a lease.
+//! Claims the operation of a message.
 
 use std::time::Duration;
 
-use goldfleet_model::event::Event;
+use goldfleet_kinds::messages::announce;
 use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{Lease, Operation, OperationState};
 use goldfleet_model::state::{IllegalTransition, OperationEvent};
-use goldfleet_ports::chance;
-use goldfleet_ports::clock::{after, between};
-use goldfleet_ports::commit::{Commit, Outcome, confirmed};
+use goldfleet_ports::clock::{after, elapsed};
+use goldfleet_ports::commit::{Commit, CommitOutcome, commit_confirmed};
 use goldfleet_ports::error::PortResult;
+use goldfleet_ports::job_table::Change;
 use goldfleet_ports::queue::Received;
+use goldfleet_ports::rng;
 use goldfleet_ports::{Ports, Versioned};
-use goldfleet_workflow::expire::expire;
-use goldfleet_workflow::release::block_image;
+use goldfleet_workflow::expire::{MAX_LOST, expire_lease};
+use goldfleet_workflow::group::GroupChange;
 use jiff::Timestamp;
 
-use crate::hold::{Hold, Rows};
-use crate::settings::Settings;
-use crate::steps::Shared;
+use crate::context::WorkerContext;
+use crate::lease_guard::{GroupRows, LeaseGuard};
 
-/// What a message turned out to be.
+/// How long a message stays invisible if this program does not know the kind or version of its operation.
+const UNKNOWN_KIND_DELAY: Duration = Duration::from_secs(30);
+
+/// The result of a claim.
 pub enum Claim {
-    /// The operation is ours.
-    Held(Box<Hold>),
-    /// There is nothing to do for this message; it has been dealt with.
-    Nothing,
+    /// This worker holds the lease.
+    Claimed(Box<LeaseGuard>),
+    /// The message needs no work, and was deleted, delayed or moved.
+    NotClaimed,
 }
 
-/// Reads a message, looks at the row it points at, and claims it if it is to be had.
+/// Decodes a message, reads its row, and claims the operation if it is available.
 ///
 /// # Errors
-/// Where table or queue can't be reached; the message then appears again by itself.
-pub async fn claim(shared: &Shared, queue: QueueName, received: Received) -> PortResult<Claim> {
-    let ports = &shared.ports;
+/// If the table or the queue cannot be reached. The message then becomes visible again when its visibility timeout
+/// ends.
+pub async fn claim(context: &WorkerContext, queue: QueueName, received: Received) -> PortResult<Claim> {
+    let ports = &context.ports;
     let (job, id) = match Message::decode(&received.body) {
-        Ok(Message { operation: Some(id), job, .. }) if QueueName::of(id.kind()) == queue => (job, id),
-        Ok(_) => return put_aside(ports, queue, &received, "it points at no operation of this queue").await,
-        Err(error) => return put_aside(ports, queue, &received, &error.to_string()).await,
+        Ok(Message { operation: Some(id), job, .. }) => (job, id),
+        Ok(_) => return dead_letter(ports, queue, &received, "it names no operation").await,
+        Err(error) => return dead_letter(ports, queue, &received, &error.to_string()).await,
     };
-    let Some(rows) = Rows::of(&id, ports.table.group(&job, &id).await?) else {
-        // Rows are written before their messages: this one's job is gone.
+    let Some(rows) = GroupRows::of(&id, ports.table.group(&job, &id).await?) else {
+        // Rows are written before their messages, so a missing row means that the job was deleted.
         ports.queue.delete(queue, &received.receipt).await?;
-        return Ok(Claim::Nothing);
+        return Ok(Claim::NotClaimed);
     };
-    match verdict(&rows.own.value, ports.clock.now()) {
-        Verdict::Take => take(shared, queue, received, rows).await,
-        Verdict::Later(delay) => {
+    if context.registry.of(&rows.own.value).is_none() {
+        // A newer program wrote the row. Its workers run the operation, so this worker must keep the message.
+        ports.queue.extend(queue, &received.receipt, UNKNOWN_KIND_DELAY).await?;
+        return Ok(Claim::NotClaimed);
+    }
+    match claim_decision(&rows.own.value, ports.clock.now()) {
+        ClaimDecision::Claim => try_claim(context, queue, received, rows).await,
+        ClaimDecision::Delay(delay) => {
             ports.queue.extend(queue, &received.receipt, delay).await?;
-            Ok(Claim::Nothing)
+            Ok(Claim::NotClaimed)
         }
-        Verdict::Drop => {
+        ClaimDecision::Discard => {
+            resend(context, &rows).await?;
             ports.queue.delete(queue, &received.receipt).await?;
-            Ok(Claim::Nothing)
+            Ok(Claim::NotClaimed)
         }
     }
 }
 
-/// Moves a message that nobody can do anything with to the poison queue.
-async fn put_aside(ports: &Ports, queue: QueueName, received: &Received, reason: &str) -> PortResult<Claim> {
+/// Sends what follows from an operation that has ended. Its message is delivered again if the worker that ended it was lost, or
+/// could not reach the queue, before it had sent everything.
+async fn resend(context: &WorkerContext, rows: &GroupRows) -> PortResult<()> {
+    if !rows.own.value.state.is_terminal() {
+        return Ok(());
+    }
+    for ready in rows.siblings.iter().filter(|row| row.value.state == OperationState::Ready) {
+        announce(&context.ports, &context.registry, &ready.value).await?;
+    }
+    context.hints.send(&context.ports, std::iter::once(&rows.own.value)).await
+}
+
+/// Moves a message that nobody can do anything with to the dead-letter queue.
+async fn dead_letter(ports: &Ports, queue: QueueName, received: &Received, reason: &str) -> PortResult<Claim> {
     tracing::warn!(%queue, reason, "a message is put aside in the poison queue");
-    ports.queue.send(QueueName::Poison, &received.body, Duration::ZERO).await?;
+    ports.queue.send(QueueName::DeadLetter, &received.body, Duration::ZERO).await?;
     ports.queue.delete(queue, &received.receipt).await?;
-    Ok(Claim::Nothing)
+    Ok(Claim::NotClaimed)
 }
 
-/// What the row says about a message that points at it.
-enum Verdict {
-    Take,
-    Later(Duration),
-    Drop,
+/// The action for a message according to its row.
+enum ClaimDecision {
+    Claim,
+    Delay(Duration),
+    Discard,
 }
 
-fn verdict(operation: &Operation, now: Timestamp) -> Verdict {
+fn claim_decision(operation: &Operation, now: Timestamp) -> ClaimDecision {
     match operation.state {
         OperationState::Ready => match operation.not_before {
-            Some(at) if at > now => Verdict::Later(between(now, at)),
-            _ => Verdict::Take,
+            Some(at) if at > now => ClaimDecision::Delay(elapsed(now, at)),
+            _ => ClaimDecision::Claim,
         },
-        _ if operation.lease_expired(now) => Verdict::Take,
+        _ if operation.lease_expired(now) => ClaimDecision::Claim,
         OperationState::Running | OperationState::Cancelling => {
             let until = operation.lease.as_ref().map_or(now, |lease| lease.expires);
-            Verdict::Later(between(now, until) + Duration::from_millis(100))
+            ClaimDecision::Delay(elapsed(now, until) + Duration::from_millis(100))
         }
-        // Its release will send a message of its own.
-        OperationState::Waiting => Verdict::Drop,
+        // A new message is sent when the operation is released.
+        OperationState::Waiting => ClaimDecision::Discard,
         state => {
             debug_assert!(state.is_terminal());
-            Verdict::Drop
+            ClaimDecision::Discard
         }
     }
 }
 
-async fn take(shared: &Shared, queue: QueueName, received: Received, rows: Rows) -> PortResult<Claim> {
-    let Shared { ports, settings, .. } = shared;
+async fn try_claim(
+    context: &WorkerContext,
+    queue: QueueName,
+    received: Received,
+    rows: GroupRows,
+) -> PortResult<Claim> {
+    let WorkerContext { ports, settings, .. } = context;
     let now = ports.clock.now();
-    let token = chance::uuid();
+    let token = rng::random_uuid();
     let lease = Lease { token, holder: settings.name.clone(), expires: after(now, settings.lease) };
-    let mut operation = rows.own.value.clone();
-    let events = match claim_events(&mut operation, lease, now, settings) {
-        Ok(events) => events,
-        Err(illegal) => {
-            tracing::error!(%illegal, "a claim was not possible");
-            return Ok(Claim::Nothing);
-        }
-    };
+    let mut change = GroupChange::new(rows.all(), now, &settings.name);
+    if let Err(illegal) = claim_row(&mut change, &rows.own.value, lease, MAX_LOST) {
+        tracing::error!(%illegal, "an operation could not be claimed");
+        return Ok(Claim::NotClaimed);
+    }
+    change.advance();
+    let Some(own) = change.operation(&rows.own.value.id).cloned() else { return Ok(Claim::NotClaimed) };
     if rows.own.value.state.is_leased() {
-        shared.vitals.metrics.expired(operation.id.kind());
+        context.monitor.metrics.lease_expired(own.kind.as_str());
     }
-    let mut commit = Commit::default();
-    commit.write(&rows.own, operation.clone(), events);
-    if operation.state == OperationState::Failed {
-        block_image(&rows.siblings, now, &settings.name, &mut commit);
-    }
-    match confirmed(ports, &commit).await? {
-        Outcome::Landed(etags) if operation.state == OperationState::Running => {
-            let etag = etags.into_iter().next().unwrap_or(rows.own.etag);
-            let rows = Rows { own: Versioned { value: operation, etag }, siblings: rows.siblings };
-            Ok(Claim::Held(Box::new(Hold::new(ports.clone(), settings, token, rows, received.receipt))))
+    let commit = change.into_commit();
+    match commit_confirmed(ports, &commit).await? {
+        CommitOutcome::Committed(etags) if own.state == OperationState::Running => {
+            let is_own = |change: &Change| change.operation.id == own.id;
+            let written = commit.changes.iter().position(is_own).and_then(|at| etags.into_iter().nth(at));
+            let etag = written.unwrap_or(rows.own.etag);
+            let rows = GroupRows { own: Versioned { value: own, etag }, siblings: rows.siblings };
+            let guard = LeaseGuard::new(ports.clone(), settings, token, queue, rows, received.receipt);
+            Ok(Claim::Claimed(Box::new(guard)))
         }
-        Outcome::Landed(_) => {
-            if operation.state == OperationState::Failed {
-                ports.queue.send(QueueName::Poison, &received.body, Duration::ZERO).await?;
-            }
-            ports.queue.delete(queue, &received.receipt).await?;
-            Ok(Claim::Nothing)
+        CommitOutcome::Committed(_) => {
+            end_of_lost_operation(context, queue, &received, &own, &commit).await?;
+            Ok(Claim::NotClaimed)
         }
-        // Someone else was first, and has a message of its own; this one is a duplicate that the row will answer.
-        Outcome::Overtaken(_) => Ok(Claim::Nothing),
+        // Another worker was first and has its own message. This message is a duplicate, and the row decides about it
+        // when it is received again.
+        CommitOutcome::Conflict(_) => Ok(Claim::NotClaimed),
     }
 }
 
-/// Takes the operation through what a claim means: the expiry of the lease before it, if there was one, and the claim,
-/// or the end where its workers have disappeared too often or it was to be cancelled.
-fn claim_events(
-    operation: &mut Operation,
+/// Sends and deletes messages after a claim found that the operation ended because its worker was lost.
+async fn end_of_lost_operation(
+    context: &WorkerContext,
+    queue: QueueName,
+    received: &Received,
+    own: &Operation,
+    commit: &Commit,
+) -> PortResult<()> {
+    let ports = &context.ports;
+    for ready in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
+        announce(ports, &context.registry, ready).await?;
+    }
+    context.hints.send(ports, commit.operations()).await?;
+    if own.state == OperationState::Failed {
+        ports.queue.send(QueueName::DeadLetter, &received.body, Duration::ZERO).await?;
+    }
+    ports.queue.delete(queue, &received.receipt).await
+}
+
+/// Applies the transitions of a claim to the row: the expiry of the previous lease, if there was one, and the claim. If
+/// workers were lost too often or the operation was cancelling, the expiry ends the operation.
+fn claim_row(
+    change: &mut GroupChange<'_>,
+    own: &Operation,
     lease: Lease,
-    now: Timestamp,
-    settings: &Settings,
-) -> Result<Vec<Event>, IllegalTransition> {
-    let who = settings.name.as_str();
-    let mut events = Vec::with_capacity(2);
-    if operation.state.is_leased() {
-        events = expire(operation, settings.max_attempts, now, who)?;
-        if operation.state != OperationState::Ready {
-            return Ok(events);
+    max_lost: u32,
+) -> Result<(), IllegalTransition> {
+    if own.state.is_leased() {
+        change.transform(&own.id, |operation, now, who| expire_lease(operation, max_lost, now, who))?;
+        if change.operation(&own.id).is_none_or(|operation| operation.state != OperationState::Ready) {
+            return Ok(());
         }
     }
-    events.push(operation.apply(OperationEvent::Claim(lease), now, who)?);
-    Ok(events)
+    change.apply(&own.id, OperationEvent::Claim(lease))
 }

@@ -1,23 +1,22 @@
-//! goldfleet's worker: it receives messages, leases the operations they point at, runs their steps and settles them.
+//! The worker of goldfleet: it receives messages, leases their operations, runs the steps, and completes the attempts.
 //!
-//! - [`pump`]: takes permits, receives, hands over; drains when asked to stop.
-//! - [`claim`]: from a message to a lease, by compare-and-swap on the operation's row.
-//! - [`hold`]: a lease in hand: heartbeat, progress, and the signal to stop.
-//! - [`settle`]: from a step's outcome to the row, the messages that follow and the message in hand.
-//! - [`steps`]: what is done under a lease: seed, copy, image; [`outcome`], [`failed`]: how that ends.
-//! - [`program`], [`arguments`]: what the programs that run workers share.
-//! - [`availability`], [`detour`], [`manifests`]: what steps share in a process.
+//! - [`consumer`]: takes permits, receives messages, starts attempts, and drains when it is asked to stop.
+//! - [`claim`]: claims the operation of a message by compare-and-swap on its row.
+//! - [`lease_guard`]: holds a lease: heartbeat, progress, and the stop signal.
+//! - [`completion`]: writes the result of a step, sends the messages that follow, and settles the received message.
+//! - [`outcome`]: the result of a completion.
+//! - [`context`]: the context that the parts of a worker share.
+//! - [`program`], [`arguments`]: the common code of the programs that run workers.
+//!
+//! The steps that run under a lease are in the crate `goldfleet-kinds`.
 
 pub mod arguments;
-pub mod availability;
 pub mod claim;
-pub mod detour;
-pub mod failed;
-pub mod hold;
-pub mod manifests;
+pub mod completion;
+pub mod consumer;
+pub mod context;
+mod gate_hints;
+pub mod lease_guard;
 pub mod outcome;
 pub mod program;
-pub mod pump;
 pub mod settings;
-pub mod settle;
-pub mod steps;

@@ -1,4 +1,4 @@
-//! `goldfleet-worker`: copies and makes images for as long as it runs.
+//! `goldfleet-worker`: runs operations until it is stopped.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use goldfleet_config::{Config, environment};
-use goldfleet_runtime::causes::with_causes;
+use goldfleet_runtime::error_chain::error_chain;
 use goldfleet_runtime::telemetry;
-use goldfleet_runtime::{listen, process};
+use goldfleet_runtime::{http, process};
 use goldfleet_worker::arguments::{Arguments, Command};
 use goldfleet_worker::program;
 
@@ -17,11 +17,11 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Ended { code, error }) => {
-            let error = with_causes(error.as_ref());
+            let error = error_chain(error.as_ref());
             if tracing::dispatcher::has_been_set() {
                 tracing::error!("{error}");
             } else {
-                // The logger itself could not be set up.
+                // The logger could not be initialized, so the error is written to stderr.
                 let _ = writeln!(std::io::stderr(), "goldfleet-worker: {error}");
             }
             ExitCode::from(code)
@@ -59,7 +59,7 @@ fn health(config: &Config) -> Result<(), Ended> {
         let error = anyhow::anyhow!("the worker tells nobody how it is: set worker.listen, such as '127.0.0.1:8080'");
         return Err(Ended { code: 2, error });
     };
-    listen::ask(at.address())
+    http::query_health(at.address())
         .with_context(|| format!("the worker at {at} is not well"))
         .map_err(|error| Ended { code: 1, error })
 }

@@ -1,38 +1,38 @@
-//! What both programs that run workers do: settings from the configuration, and work until a signal.
+//! The common code of the programs that run workers: settings from the configuration, and running until a signal.
 
 use std::time::Duration;
 
-use goldfleet_config::{Config, Coordination, Listen};
+use goldfleet_config::{Config, Coordination, ListenAddress};
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::PortResult;
-use goldfleet_runtime::process::{VERSION, listening, on_signal};
-use goldfleet_runtime::vitals::Vitals;
+use goldfleet_runtime::health::Monitor;
+use goldfleet_runtime::process::{VERSION, on_stop_signal, start_http_listener};
 use tokio_util::sync::CancellationToken;
 
-use crate::pump::Pump;
-use crate::settings::Settings;
-use crate::steps::Shared;
+use crate::consumer::Consumer;
+use crate::context::WorkerContext;
+use crate::settings::WorkerSettings;
 
-/// The longest wait between two looks at an empty queue of the same machine, where looking costs next to nothing.
-const LOCAL_POLL: Duration = Duration::from_millis(250);
+/// The maximum wait between two polls of an empty queue on the same machine, where a poll is very cheap.
+const MAX_LOCAL_POLL: Duration = Duration::from_millis(250);
 
-/// A worker's settings, from the configuration.
+/// The settings of a worker from the configuration.
 #[must_use]
-pub fn settings(config: &Config) -> Settings {
+pub fn settings(config: &Config) -> WorkerSettings {
     let worker = &config.worker;
     let lease = worker.lease.get();
     let poll = worker.poll.get();
-    Settings {
-        name: name(),
+    WorkerSettings {
+        name: process_name(),
         concurrency: worker.concurrency,
         lease,
-        skew: Settings::skew_for(lease),
-        beat: Settings::beat_for(lease),
+        clock_skew: WorkerSettings::skew_for(lease),
+        heartbeat: WorkerSettings::heartbeat_for(lease),
         max_attempts: worker.max_attempts,
         retry_base: worker.retry_base.get(),
         retry_cap: worker.retry_cap.get(),
         poll: match config.coordination {
-            Coordination::Embedded(_) => poll.min(LOCAL_POLL),
+            Coordination::Embedded(_) => poll.min(MAX_LOCAL_POLL),
             Coordination::Azure(_) => poll,
         },
         chunk_requests: worker.chunk_requests,
@@ -43,35 +43,35 @@ pub fn settings(config: &Config) -> Settings {
         renew_after: config.cleanup.chunk_grace.get() / 2,
         storage_type: config.images.storage_type,
         exit_when_idle: false,
-        listen: worker.listen.map(Listen::address),
+        listen: worker.listen.map(ListenAddress::address),
     }
 }
 
-/// This process by machine and number, for people who read leases and events.
-fn name() -> String {
+/// The machine and process id of this process, shown to operators in leases and events.
+fn process_name() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}/{}", std::process::id())
 }
 
-/// Works until SIGTERM or SIGINT, or until all queues are empty where the settings say so.
+/// Runs until SIGTERM or SIGINT, or until all queues are empty if the settings say so.
 ///
 /// # Errors
-/// Where the queues are not there and can't be made, or nobody may listen where the settings say.
-pub async fn work_until_signalled(ports: Ports, settings: Settings) -> PortResult<()> {
-    let vitals = Vitals::default();
+/// If the queues do not exist and cannot be created, or the configured address cannot be listened on.
+pub async fn work_until_signalled(ports: Ports, settings: WorkerSettings) -> PortResult<()> {
+    let monitor = Monitor::default();
     let _listening = match settings.listen {
-        Some(address) => Some(listening(address, &vitals).await?),
+        Some(address) => Some(start_http_listener(address, &monitor).await?),
         None => None,
     };
     ports.queue.ensure().await?;
     ports.table.ensure().await?;
-    vitals.health.answered();
+    monitor.health.coordination_reached();
     let drain = CancellationToken::new();
     tracing::info!(worker = settings.name, concurrency = settings.concurrency, version = VERSION, "begins");
-    let pump = Pump::new(Shared::new(ports, settings).with_vitals(vitals.clone()), drain.clone());
-    let signals = on_signal(move || {
+    let pump = Consumer::new(WorkerContext::new(ports, settings).with_monitor(monitor.clone()), drain.clone());
+    let signals = on_stop_signal(move || {
         tracing::info!("drains: no new work, leases are given back");
-        vitals.health.drains();
+        monitor.health.set_draining();
         drain.cancel();
     });
     pump.run().await;

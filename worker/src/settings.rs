@@ -1,77 +1,93 @@
-//! How a worker works.
+//! The settings of a worker.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use goldfleet_kinds::context::StepSettings;
 use goldfleet_model::image::StorageType;
 
-/// A worker's settings; the program takes them from `[worker]` of the configuration.
+/// The settings of a worker. The program reads them from `[worker]` of the configuration.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// Who this worker is, in leases and the events log.
+pub struct WorkerSettings {
+    /// The name of this worker in leases and events.
     pub name: String,
-    /// Operations in flight.
+    /// The maximum number of operations in flight.
     pub concurrency: usize,
-    /// How long a lease lasts without a heartbeat.
+    /// The duration of a lease without a heartbeat.
     pub lease: Duration,
-    /// How far the clocks of two machines may be apart: a step stops this long before its lease ends.
-    pub skew: Duration,
-    /// The time between heartbeats; progress on the row is at most this old.
-    pub beat: Duration,
-    /// How often an operation may fail before it is given up.
+    /// The tolerated difference between the clocks of two machines. A step stops this long before its lease expires.
+    pub clock_skew: Duration,
+    /// The time between heartbeats. The progress in the row is at most this old.
+    pub heartbeat: Duration,
+    /// The maximum number of failed attempts of an operation.
     pub max_attempts: u32,
-    /// The wait before the second attempt; it doubles.
+    /// The wait before the second attempt. It doubles with each failure.
     pub retry_base: Duration,
-    /// The longest wait between attempts.
+    /// The maximum wait between attempts.
     pub retry_cap: Duration,
-    /// The longest wait between two looks at empty queues.
+    /// The maximum wait between two polls of empty queues.
     pub poll: Duration,
-    /// Requests in flight for one copy.
+    /// The maximum number of requests in flight of one `copy` operation.
     pub chunk_requests: usize,
-    /// Requests in flight for one seed: seeds are few, all copies of their region wait for them, and their requests take
-    /// longer, as they cross the WAN.
+    /// The maximum number of requests in flight of one `seed` operation. There are few of them, all `copy` operations
+    /// of their region wait for them, and their requests take longer because they cross the WAN.
     pub seed_requests: usize,
-    /// Requests in flight in the process.
+    /// The maximum number of requests in flight in the process.
     pub requests: usize,
-    /// Whether chunks come from the next nearest store where a store is slow or keeps failing.
+    /// Whether chunks are read from the next nearest store if a store is slow or keeps failing.
     pub detours: bool,
-    /// Whether a copy begins as a copy of an earlier version's VHD, inside the staging account. No checksum proves what the
-    /// service copies so: the worker reads back every byte that it does not write.
+    /// Whether an assembly starts with a clone of an earlier version's VHD inside the staging account. No checksum
+    /// proves what the service clones, so the worker reads back every byte that it does not write.
     pub clone_and_patch: bool,
-    /// From which age on a chunk that is relied on is renewed, so that no clean-up takes it for abandoned.
+    /// The age from which a chunk that a job needs is renewed, so that garbage collection does not delete it.
     pub renew_after: Duration,
-    /// The storage of images' disks.
+    /// The storage type of the disks of images.
     pub storage_type: StorageType,
     /// Whether to stop once all queues are empty.
     pub exit_when_idle: bool,
-    /// Where the process tells how it fares; nowhere, where none is given.
+    /// The address on which the process serves health and metrics. None if it does not listen.
     pub listen: Option<SocketAddr>,
 }
 
-impl Settings {
-    /// The beat that suits a lease: three in its time, and at least one every five seconds, so that stores that are
-    /// being filled can be read by others soon.
+impl WorkerSettings {
+    /// The settings of steps.
     #[must_use]
-    pub fn beat_for(lease: Duration) -> Duration {
+    pub fn steps(&self) -> StepSettings {
+        StepSettings {
+            heartbeat: self.heartbeat,
+            chunk_requests: self.chunk_requests,
+            seed_requests: self.seed_requests,
+            requests: self.requests,
+            detours: self.detours,
+            clone_and_patch: self.clone_and_patch,
+            renew_after: self.renew_after,
+            storage_type: self.storage_type,
+        }
+    }
+
+    /// The heartbeat for a lease duration: a third of it, and at most five seconds, so that other operations soon see
+    /// new chunks of a store that is being filled.
+    #[must_use]
+    pub fn heartbeat_for(lease: Duration) -> Duration {
         (lease / 3).min(Duration::from_secs(5))
     }
 
-    /// The clock difference that suits a lease: a tenth of it.
+    /// The tolerated clock difference for a lease duration: a tenth of it.
     #[must_use]
     pub fn skew_for(lease: Duration) -> Duration {
         lease / 10
     }
 }
 
-impl Default for Settings {
+impl Default for WorkerSettings {
     fn default() -> Self {
         let lease = Duration::from_secs(60);
         Self {
             name: format!("worker-{}", std::process::id()),
             concurrency: 32,
             lease,
-            skew: Self::skew_for(lease),
-            beat: Self::beat_for(lease),
+            clock_skew: Self::skew_for(lease),
+            heartbeat: Self::heartbeat_for(lease),
             max_attempts: 8,
             retry_base: Duration::from_secs(1),
             retry_cap: Duration::from_secs(300),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::{ArgValueCandidates, Shell};
-use goldfleet_config::Time;
+use goldfleet_config::HumanDuration;
 use goldfleet_disk::{CheckOptions, OpenOptions, StatedFormat, codes};
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::manifest::{Generation, OsType};
@@ -21,7 +21,7 @@ use super::complete;
 use super::output::Output;
 use super::targets::TargetsCommand;
 use crate::control::check::{ImageChecks, Inside};
-use crate::control::upload::Rate;
+use crate::control::upload::ByteRate;
 
 pub use jobs::{
     ApproveArguments, ChangedJob, CleanupArguments, JobsArguments, LogsArguments, RetryArguments, ShownJob,
@@ -92,7 +92,7 @@ pub enum Command {
         selection: SelectionArguments,
         /// Choose the cheapest plan that takes at most this long, such as 30m [default: the cheapest of all]
         #[arg(long, value_name = "DURATION")]
-        within: Option<Time>,
+        within: Option<HumanDuration>,
     },
     /// Create managed images of an uploaded version at the targets
     Dispatch {
@@ -310,7 +310,7 @@ pub struct UploadArguments {
     pub inside: InsideArguments,
     /// Send at most this much per second, such as 200MiB/s
     #[arg(long, value_name = "RATE")]
-    pub limit: Option<Rate>,
+    pub limit: Option<ByteRate>,
     /// Upload only; 'goldfleet dispatch' creates the images later
     #[arg(long, conflicts_with_all = ["wait", "approve", "targets", "rings"])]
     pub no_dispatch: bool,

@@ -8,12 +8,12 @@ use indicatif::HumanBytes;
 use super::error::{DONE, USAGE};
 use super::output::{Console, Output, write_json};
 use crate::control::check::{ImageChecks, ImageReport, check_image};
-use crate::terminal::paint::Tone;
+use crate::terminal::color::Tone;
 
 /// `goldfleet check`.
 ///
 /// # Errors
-/// Where the console cannot be written to.
+/// If the console cannot be written to.
 pub fn run(files: &[PathBuf], checks: &ImageChecks, console: &mut Console<'_>) -> io::Result<u8> {
     let mut reports = Vec::with_capacity(files.len());
     for file in files {
@@ -25,7 +25,8 @@ pub fn run(files: &[PathBuf], checks: &ImageChecks, console: &mut Console<'_>) -
     }
     match reports.as_slice() {
         _ if console.output != Output::Json => {}
-        // One file is one object, as it was before several could be given.
+        // The report of one file is an object, not an array of one. Programs that read the output of a single check
+        // rely on it.
         [report] => write_json(console.out, report)?,
         reports => write_json(console.out, &reports)?,
     }
@@ -35,19 +36,19 @@ pub fn run(files: &[PathBuf], checks: &ImageChecks, console: &mut Console<'_>) -
 fn write_checked(file: &Path, report: &ImageReport, console: &mut Console<'_>) -> io::Result<()> {
     write_findings(report, console.out, console.colours.out)?;
     if !report.is_usable() {
-        let verdict = console.word(Tone::Bad, "cannot be used");
+        let verdict = console.word(Tone::Error, "cannot be used");
         return writeln!(console.out, "{}: {verdict} as an OS disk", file.display());
     }
     let size = report.disk.size.map_or_else(String::new, |size| format!(", {}", HumanBytes(size)));
     let generation = report.disk.generation.map_or_else(String::new, |g| format!(", generation {g}"));
-    let verdict = console.word(Tone::Good, "can be used");
+    let verdict = console.word(Tone::Success, "can be used");
     writeln!(console.out, "{}: {verdict} as an OS disk{size}{generation}", file.display())
 }
 
-/// Prints why an upload was refused: on standard error, or as the result where that is JSON.
+/// Prints why an upload was refused: to standard error, or as the result if the output is JSON.
 ///
 /// # Errors
-/// Where the console cannot be written to.
+/// If the console cannot be written to.
 pub fn write_report(report: &ImageReport, console: &mut Console<'_>) -> io::Result<()> {
     match console.output {
         Output::Json => write_json(console.out, report),
@@ -55,7 +56,7 @@ pub fn write_report(report: &ImageReport, console: &mut Console<'_>) -> io::Resu
     }
 }
 
-/// Writes the findings of a check that has passed, such as the changes to the disk, for people.
+/// Writes the findings of a successful check for people, such as changes to the disk.
 ///
 /// # Errors
 /// If the console cannot be written to.
@@ -65,7 +66,7 @@ pub fn write_notes(report: &ImageReport, console: &mut Console<'_>) -> io::Resul
 
 fn write_findings(report: &ImageReport, out: &mut dyn io::Write, colours: bool) -> io::Result<()> {
     for finding in &report.disk.findings {
-        let severity = Tone::from(finding.severity).paint(&finding.severity.to_string(), colours);
+        let severity = Tone::from(finding.severity).colorize(&finding.severity.to_string(), colours);
         writeln!(out, "{severity} [{}]: {}", finding.code, finding.message)?;
         if let Some(path) = &finding.path {
             writeln!(out, "  seen in {path}")?;

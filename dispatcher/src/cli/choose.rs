@@ -1,24 +1,24 @@
-//! Which job a command works on. A command that changes a job never guesses it.
+//! Selects the job that a command works on. A command that changes a job never guesses.
 
 use std::fmt::Write as _;
 use std::str::FromStr;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Job;
-use goldfleet_model::words::counted;
+use goldfleet_model::text::pluralize;
 use goldfleet_ports::Versioned;
 
 use super::error::CommandError;
 use super::output::Console;
-use crate::control::desk::{Desk, DeskError};
+use crate::control::context::{ControlContext, ControlError};
 
-/// The length of a whole job id, such as `20261121-041502-7f3a`. See [`JobId::new`].
+/// The length of a complete job id, such as `20261121-041502-7f3a`. See [`JobId::new`].
 const WHOLE: usize = 20;
 
-/// How many matching or open jobs an error lists.
+/// How many matching or open jobs an error message lists.
 const LISTED: usize = 5;
 
-/// A job id, or the beginning of one.
+/// A job id, or a prefix of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobPrefix(JobId);
 
@@ -26,7 +26,6 @@ impl FromStr for JobPrefix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A prefix consists of the same characters as an id.
         text.parse().map(Self).map_err(|_| {
             "use a job id such as '20261121-041502-7f3a', or an unambiguous prefix of one ('goldfleet jobs' lists them)"
                 .to_owned()
@@ -37,57 +36,57 @@ impl FromStr for JobPrefix {
 /// The job whose id is or starts with `prefix`.
 ///
 /// # Errors
-/// [`DeskError::NoSuchJob`] where no id matches, [`DeskError::Refused`] where several do.
-pub async fn find(desk: &Desk, JobPrefix(prefix): &JobPrefix) -> Result<Versioned<Job>, DeskError> {
-    // A whole id costs one read, however many jobs there are.
-    if let Some(job) = desk.ports.table.job(prefix).await? {
+/// [`ControlError::NoSuchJob`] if no id matches, [`ControlError::Refused`] if several match.
+pub async fn find(control: &ControlContext, JobPrefix(prefix): &JobPrefix) -> Result<Versioned<Job>, ControlError> {
+    // A complete id costs one read, no matter how many jobs there are.
+    if let Some(job) = control.ports.table.job(prefix).await? {
         return Ok(job);
     }
     if prefix.as_str().len() >= WHOLE {
-        return Err(DeskError::NoSuchJob(prefix.clone()));
+        return Err(ControlError::NoSuchJob(prefix.clone()));
     }
-    let mut matches = desk.ports.table.jobs().await?;
+    let mut matches = control.ports.table.jobs().await?;
     matches.retain(|job| job.value.id.as_str().starts_with(prefix.as_str()));
     match matches.len() {
-        0 => Err(DeskError::NoJobWithPrefix(prefix.to_string())),
+        0 => Err(ControlError::NoJobWithPrefix(prefix.to_string())),
         1 => Ok(matches.remove(0)),
         _ => {
             let message =
                 format!("job prefix '{prefix}' is ambiguous: {} match:{}", jobs(matches.len()), list(&matches));
-            Err(DeskError::Refused(message))
+            Err(ControlError::Refused(message))
         }
     }
 }
 
-/// The job that a command shows: the one that is named, or the newest.
+/// The job that a command shows: the named one, or the newest.
 ///
 /// # Errors
-/// [`DeskError`] where there is none, or the name is ambiguous.
-pub async fn shown(desk: &Desk, given: Option<&JobPrefix>) -> Result<Versioned<Job>, DeskError> {
+/// [`ControlError`] if there is no such job, or if the prefix is ambiguous.
+pub async fn shown(control: &ControlContext, given: Option<&JobPrefix>) -> Result<Versioned<Job>, ControlError> {
     match given {
-        Some(prefix) => find(desk, prefix).await,
-        None => desk.job_or_newest(None).await,
+        Some(prefix) => find(control, prefix).await,
+        None => control.job_or_newest(None).await,
     }
 }
 
-/// The job that a command changes: the one that is named, or the only open job if the operator confirms it.
+/// The job that a command changes: the named one, or the only open job after the operator confirmed it.
 ///
 /// # Errors
-/// [`CommandError::NotNamed`] where no job is named and there is not exactly one open job, or nobody can be asked;
-/// [`CommandError::Declined`] where the operator says no.
+/// [`CommandError::NotNamed`] if no job is named and there is not exactly one open job, or if no operator can be asked;
+/// [`CommandError::Declined`] if the operator answers no.
 pub async fn changed(
-    desk: &Desk,
+    control: &ControlContext,
     command: &'static str,
     given: Option<&JobPrefix>,
     yes: bool,
     console: &mut Console<'_>,
 ) -> Result<Versioned<Job>, CommandError> {
     if let Some(prefix) = given {
-        return Ok(find(desk, prefix).await?);
+        return Ok(find(control, prefix).await?);
     }
     let mut open = Vec::new();
-    for job in desk.ports.table.open_jobs().await? {
-        if desk.has_work(&job.value).await? {
+    for job in control.ports.table.open_jobs().await? {
+        if control.has_unfinished_work(&job.value).await? {
             open.push(job);
         }
     }
@@ -120,7 +119,7 @@ fn describe_open(open: &[Versioned<Job>]) -> String {
 }
 
 fn jobs(count: usize) -> String {
-    counted(count, "job")
+    pluralize(count, "job")
 }
 
 /// The first few jobs, one per line.

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use goldfleet_model::words::counted;
+use goldfleet_model::text::pluralize;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
@@ -12,26 +12,30 @@ use super::choose::{self, JobPrefix};
 use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
-use crate::control::cleanup::{Cleaned, CleanedTarget, Mode, Removed, cleanup, delete_version};
-use crate::control::collect::{CollectOptions, Collected, collect};
-use crate::control::desk::Desk;
-use crate::control::history::forget;
-use crate::terminal::paint::Tone;
+use crate::control::cleanup::{Cleaned, CleanedTarget, CleanupResult, Mode, cleanup, delete_version_with_mode};
+use crate::control::context::ControlContext;
+use crate::control::garbage_collection::{CollectOptions, CollectionReport, collect_garbage};
+use crate::control::retention::forget;
+use crate::terminal::color::Tone;
 
 /// `goldfleet cleanup`.
 ///
 /// # Errors
 /// [`CommandError`].
-pub async fn run(desk: &Desk, arguments: &CleanupArguments, console: &mut Console<'_>) -> Result<u8, CommandError> {
+pub async fn run(
+    control: &ControlContext,
+    arguments: &CleanupArguments,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
     let mode = if arguments.dry_run { Mode::DryRun } else { Mode::Delete };
     if arguments.chunks {
-        return cleanup_chunks(desk, arguments, console).await;
+        return cleanup_chunks(control, arguments, console).await;
     }
     if let Some(days) = arguments.history {
-        return cleanup_history(desk, days, mode, console).await;
+        return cleanup_history(control, days, mode, console).await;
     }
     if let (Some(image), Some(version)) = (&arguments.image, &arguments.version) {
-        let existed = delete_version(desk, image, version, mode).await?;
+        let existed = delete_version_with_mode(control, image, version, mode).await?;
         let text = match (existed, mode) {
             (true, Mode::Delete) => "deleted",
             (true, Mode::DryRun) => "would be deleted",
@@ -39,25 +43,30 @@ pub async fn run(desk: &Desk, arguments: &CleanupArguments, console: &mut Consol
         };
         let removed = existed && mode == Mode::Delete;
         let value = json!({ "image": image, "version": version, "removed": removed, "dry_run": arguments.dry_run });
-        write_done(&value, &format!("{image} {version} {text}"), console)?;
+        print_result(&value, &format!("{image} {version} {text}"), console)?;
         return Ok(DONE);
     }
     match &arguments.job {
-        Some(job) => cleanup_vhds(desk, job, mode, console).await,
-        // The parser requires one of them.
+        Some(job) => cleanup_vhds(control, job, mode, console).await,
+        // The argument parser requires one of them.
         None => Ok(DONE),
     }
 }
 
 /// `goldfleet cleanup JOB`.
-async fn cleanup_vhds(desk: &Desk, job: &JobPrefix, mode: Mode, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let job = choose::find(desk, job).await?.value.id;
-    let done = cleanup(desk, &job, mode).await?;
-    let Removed { vhds, left, failed, targets, .. } = &done;
+async fn cleanup_vhds(
+    control: &ControlContext,
+    job: &JobPrefix,
+    mode: Mode,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
+    let job = choose::find(control, job).await?.value.id;
+    let done = cleanup(control, &job, mode).await?;
+    let CleanupResult { vhds, left, failed, targets, .. } = &done;
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": job, "removed": done }))?;
     } else {
-        // Every target in a dry run, else those that need attention.
+        // A dry run shows every target. Otherwise only targets that need attention are shown.
         let shown = |target: &&CleanedTarget| match target.result {
             Cleaned::Deleted => mode == Mode::DryRun,
             Cleaned::Left | Cleaned::Failed => true,
@@ -68,7 +77,7 @@ async fn cleanup_vhds(desk: &Desk, job: &JobPrefix, mode: Mode, console: &mut Co
             write_table(console, &["target", "staged VHD", "details"], rows)?;
         }
         let verb = if mode == Mode::DryRun { "would be deleted" } else { "deleted" };
-        let mut text = format!("job {job}: {} {verb}", counted(*vhds, "staged VHD"));
+        let mut text = format!("job {job}: {} {verb}", pluralize(*vhds, "staged VHD"));
         if *left > 0 {
             text += &format!(", {left} left alone: not staged by this job, or in use");
         }
@@ -86,11 +95,11 @@ async fn cleanup_vhds(desk: &Desk, job: &JobPrefix, mode: Mode, console: &mut Co
 
 fn row(target: &CleanedTarget, mode: Mode) -> [Cell; 3] {
     let (result, tone) = match (target.result, mode) {
-        (Cleaned::Deleted, Mode::Delete) => ("deleted", Tone::Good),
-        (Cleaned::Deleted, Mode::DryRun) => ("would be deleted", Tone::Doubtful),
-        (Cleaned::Left, _) => ("left alone", Tone::Quiet),
-        (Cleaned::Absent, _) => ("none", Tone::Quiet),
-        (Cleaned::Failed, _) => ("failed", Tone::Bad),
+        (Cleaned::Deleted, Mode::Delete) => ("deleted", Tone::Success),
+        (Cleaned::Deleted, Mode::DryRun) => ("would be deleted", Tone::Warning),
+        (Cleaned::Left, _) => ("left alone", Tone::Muted),
+        (Cleaned::Absent, _) => ("none", Tone::Muted),
+        (Cleaned::Failed, _) => ("failed", Tone::Error),
     };
     let details = match (&target.code, &target.error) {
         (Some(code), Some(error)) => format!("[{code}] {error}"),
@@ -103,17 +112,17 @@ fn row(target: &CleanedTarget, mode: Mode) -> [Cell; 3] {
 
 /// `goldfleet cleanup --chunks`.
 async fn cleanup_chunks(
-    desk: &Desk,
+    control: &ControlContext,
     arguments: &CleanupArguments,
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
     let given_up = arguments.without_source.iter().cloned().collect();
-    let done = collect(desk, &CollectOptions { dry_run: arguments.dry_run, given_up }).await?;
+    let done = collect_garbage(control, &CollectOptions { dry_run: arguments.dry_run, given_up }).await?;
     for failed in &done.failed {
         writeln!(console.notes, "store {} could not be collected: {}", failed.store, failed.error)?;
     }
     if done.foreign > 0 {
-        writeln!(console.notes, "{} under chunks/ are not chunks and stay", counted(done.foreign, "blob"))?;
+        writeln!(console.notes, "{} under chunks/ are not chunks and stay", pluralize(done.foreign, "blob"))?;
     }
     if console.output == Output::Json {
         write_json(console.out, &done)?;
@@ -126,18 +135,18 @@ async fn cleanup_chunks(
     Ok(if done.failed.is_empty() { DONE } else { FAILED })
 }
 
-/// What a collection did, in a sentence.
-fn sum(done: &Collected) -> String {
+/// One sentence that summarises a collection.
+fn sum(done: &CollectionReport) -> String {
     let (number, bytes, verb) = match done.dry_run {
         true => (done.garbage, done.garbage_bytes, "would be deleted"),
         false => (done.deleted, done.deleted_bytes, "deleted"),
     };
-    let (chunks, stores) = (counted(done.chunks, "chunk"), counted(done.stores, "store"));
+    let (chunks, stores) = (pluralize(done.chunks, "chunk"), pluralize(done.stores, "store"));
     format!("{number} of {chunks} in {stores} {verb}, {}", HumanBytes(bytes))
 }
 
-/// What a collection would delete from each store.
-fn write_garbage(done: &Collected, console: &mut Console<'_>) -> io::Result<()> {
+/// Writes what a collection would delete from each store.
+fn write_garbage(done: &CollectionReport, console: &mut Console<'_>) -> io::Result<()> {
     let lines = done.by_store.iter().map(|one| {
         let bytes = HumanBytes(one.garbage_bytes).to_string();
         [one.store.to_string(), one.chunks.to_string(), one.garbage.to_string(), bytes]
@@ -146,8 +155,13 @@ fn write_garbage(done: &Collected, console: &mut Console<'_>) -> io::Result<()> 
 }
 
 /// `goldfleet cleanup --history`.
-async fn cleanup_history(desk: &Desk, days: u32, mode: Mode, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let done = forget(desk, Duration::from_secs(u64::from(days) * 24 * 60 * 60), mode).await?;
+async fn cleanup_history(
+    control: &ControlContext,
+    days: u32,
+    mode: Mode,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
+    let done = forget(control, Duration::from_secs(u64::from(days) * 24 * 60 * 60), mode).await?;
     for job in &done.staged {
         writeln!(console.notes, "job {job} stays: its staged VHDs were not deleted ('goldfleet cleanup {job}')")?;
     }
@@ -169,12 +183,12 @@ async fn cleanup_history(desk: &Desk, days: u32, mode: Mode, console: &mut Conso
     let verb = if dry_run { "would be deleted" } else { "deleted" };
     let mut value = json!(done);
     value["dry_run"] = json!(dry_run);
-    write_done(&value, &format!("{} {verb}", counted(done.removed.len(), "job")), console)?;
+    print_result(&value, &format!("{} {verb}", pluralize(done.removed.len(), "job")), console)?;
     Ok(DONE)
 }
 
-/// Prints what was done: as a value for programs, or a sentence for people.
-fn write_done(value: &Value, text: &str, console: &mut Console<'_>) -> io::Result<()> {
+/// Prints the result: JSON for programs, or one sentence for people.
+fn print_result(value: &Value, text: &str, console: &mut Console<'_>) -> io::Result<()> {
     match console.output {
         Output::Json => write_json(console.out, value),
         Output::Table | Output::Svg => writeln!(console.out, "{text}"),

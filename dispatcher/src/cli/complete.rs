@@ -1,7 +1,7 @@
-//! Values that a shell completes and only the tables know: job ids, images and versions.
+//! Shell completions whose values come from the job table: job ids, images and versions.
 //!
-//! The shell runs the program while the operator types, so only the coordination file of this machine is read: an answer of
-//! Azure would take too long. Whatever goes wrong, nothing is completed.
+//! The shell runs the program while the operator types. Only the local coordination file is read, because a request to
+//! Azure would take too long. If an error occurs, nothing is completed.
 
 use std::collections::BTreeSet;
 
@@ -25,13 +25,13 @@ pub fn jobs() -> Vec<CompletionCandidate> {
     jobs.iter().map(|row| &row.value).enumerate().map(candidate).collect()
 }
 
-/// The names of images that were uploaded.
+/// The names of uploaded images.
 #[must_use]
 pub fn images() -> Vec<CompletionCandidate> {
     uploaded(|upload| upload.image.to_string())
 }
 
-/// The versions that were uploaded, of any image.
+/// The uploaded versions of all images.
 #[must_use]
 pub fn versions() -> Vec<CompletionCandidate> {
     uploaded(|upload| upload.version.to_string())
@@ -43,11 +43,11 @@ fn uploaded(name: impl Fn(&goldfleet_model::upload::Upload) -> String) -> Vec<Co
     names.into_iter().map(CompletionCandidate::new).collect()
 }
 
-/// Reads the job table of this machine. None where there is none, or it cannot be read.
+/// Reads the local job table. None if it does not exist or cannot be read.
 fn read<T>(query: impl AsyncFnOnce(&dyn JobTable) -> PortResult<T>) -> Option<T> {
     let config = Config::load(None, environment()).ok()?;
     let Coordination::Embedded(embedded) = &config.coordination else { return None };
-    // Opening a file that is missing would create it.
+    // Opening a missing file would create it.
     if !embedded.path.exists() {
         return None;
     }

@@ -14,7 +14,7 @@ use super::check::{write_notes, write_report};
 use super::error::{CommandError, DONE, INTERRUPTED, USAGE};
 use super::output::{Console, Output, write_json};
 use crate::control::check::ImageReport;
-use crate::terminal::progress::Style;
+use crate::terminal::progress::ProgressMode;
 
 /// `goldfleet convert`.
 ///
@@ -30,7 +30,7 @@ pub fn run(arguments: &ConvertArguments, console: &mut Console<'_>) -> Result<u8
     let cancelling = Arc::clone(&cancel);
     let _signals = {
         let _context = runtime.enter();
-        process::on_signal(move || cancelling.store(true, Ordering::Relaxed))
+        process::on_stop_signal(move || cancelling.store(true, Ordering::Relaxed))
     };
     let mut options = arguments.disk.options();
     options.open.cancel = Some(Arc::clone(&cancel));
@@ -60,7 +60,11 @@ fn write(
     cancel: &AtomicBool,
     quiet: bool,
 ) -> Result<Converted, ConvertError> {
-    let bar = if !quiet && Style::fitting(false) == Style::Bar { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    let bar = if !quiet && ProgressMode::for_stderr(false) == ProgressMode::Bar {
+        ProgressBar::new(0)
+    } else {
+        ProgressBar::hidden()
+    };
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left") {
         bar.set_style(style);
     }
@@ -89,7 +93,7 @@ fn say_converted(
     Ok(())
 }
 
-/// Whether two paths are the same file, also by links.
+/// Whether two paths refer to the same file, including through links.
 fn same_file(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let identity = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();

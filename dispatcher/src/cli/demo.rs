@@ -10,7 +10,7 @@ use super::output::{Console, Output, write_json};
 use super::view;
 use crate::control::status::Status;
 use crate::simulate::demo::{DemoReport, DemoRequest, demo};
-use crate::terminal::progress::{Progress, Style};
+use crate::terminal::progress::{ProgressDisplay, ProgressMode};
 
 /// `goldfleet demo`.
 ///
@@ -26,11 +26,11 @@ pub fn run(arguments: &DemoArguments, console: &mut Console<'_>) -> Result<u8, C
         disk: arguments.disk << 20,
         data: (arguments.data << 10).min(arguments.disk << 19),
     };
-    let progress = Progress::new(Style::fitting(console.output == Output::Json));
+    let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     let (report, statuses) = process::runtime()?.block_on(async {
-        process::on_signal(move || stopping.cancel());
+        process::on_stop_signal(move || stopping.cancel());
         demo(&asked, &progress, &stop).await
     })?;
     if console.output == Output::Json {

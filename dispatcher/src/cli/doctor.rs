@@ -1,19 +1,19 @@
 //! `doctor`.
 
-use goldfleet_model::words::counted;
+use goldfleet_model::text::pluralize;
 use serde_json::json;
 
 use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
-use crate::control::desk::Desk;
+use crate::control::context::ControlContext;
 use crate::control::doctor::{Level, examine};
 
-/// `goldfleet doctor`: one line per finding.
+/// `goldfleet doctor`: prints one line per finding.
 ///
 /// # Errors
-/// Where the targets file cannot be read, or the console cannot be written to.
-pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let findings = examine(desk, goldfleet_connect::open_inspector(&desk.config)?).await?;
+/// If the targets file cannot be read, or the console cannot be written to.
+pub async fn run(control: &ControlContext, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let findings = examine(control, goldfleet_connect::open_inspector(&control.config)?).await?;
     let of = |level: Level| findings.iter().filter(|finding| finding.level == level).count();
     let (errors, warnings) = (of(Level::Error), of(Level::Warning));
     if console.output == Output::Json {
@@ -27,8 +27,8 @@ pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandEr
                 writeln!(console.out, "        {}", finding.remedy)?;
             }
         }
-        let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
-        writeln!(console.notes, "{errors}, {warnings} in {}", counted(findings.len(), "finding"))?;
+        let (errors, warnings) = (pluralize(errors, "error"), pluralize(warnings, "warning"));
+        writeln!(console.notes, "{errors}, {warnings} in {}", pluralize(findings.len(), "finding"))?;
     }
     Ok(if errors > 0 { FAILED } else { DONE })
 }

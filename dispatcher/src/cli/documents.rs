@@ -1,4 +1,4 @@
-//! `completions` and `man`: generated from the definition of the command line.
+//! `completions` and `man`, which are generated from the definition of the command line.
 
 use std::fs;
 use std::io;
@@ -12,10 +12,10 @@ use goldfleet_worker::arguments::Arguments as WorkerArguments;
 use super::arguments::Arguments;
 use super::output::Console;
 
-/// Prints the completions of a shell.
+/// Prints the completion script of a shell.
 ///
 /// # Errors
-/// Where the console cannot be written to.
+/// If the console cannot be written to.
 pub fn completions(shell: Shell, console: &mut Console<'_>) -> io::Result<()> {
     let mut script = Vec::new();
     let completer: &dyn EnvCompleter = match shell {
@@ -26,15 +26,15 @@ pub fn completions(shell: Shell, console: &mut Console<'_>) -> io::Result<()> {
         Shell::Zsh => &Zsh,
         other => return Err(io::Error::other(format!("no completions for {other}"))),
     };
-    // The script has the program complete each word, so that it offers job ids and images too.
+    // The script calls the program to complete each word, so that it can offer job ids and images too.
     completer.write_registration("COMPLETE", "goldfleet", "goldfleet", "goldfleet", &mut script)?;
     console.out.write_all(&script)
 }
 
-/// Writes the manual pages of both programs into a directory.
+/// Writes the manual pages of both programs to a directory.
 ///
 /// # Errors
-/// Where the directory cannot be created or written to.
+/// If the directory cannot be created or written to.
 pub fn manual(folder: &Path, console: &mut Console<'_>) -> io::Result<()> {
     let written = fs::create_dir_all(folder)
         .and_then(|()| clap_mangen::generate_to(Arguments::command(), folder))

@@ -1,4 +1,4 @@
-//! Why a command ended without its result, and what the program exits with.
+//! The errors of commands, and the exit codes of the program.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,55 +11,55 @@ use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_runtime::telemetry;
 
 use super::targets::TargetsError;
-use crate::control::desk::DeskError;
+use crate::control::context::ControlError;
 use crate::control::live::LiveSetError;
 use crate::control::upload::UploadError;
 use crate::dashboard::DashboardError;
 use crate::simulate::demo::DemoError;
 use crate::simulate::rehearse::RehearsalError;
 
-/// All done.
+/// Success.
 pub const DONE: u8 = 0;
-/// Some operation failed.
+/// An operation failed.
 pub const FAILED: u8 = 1;
-/// Bad usage, configuration or input.
+/// Invalid usage, configuration or input.
 pub const USAGE: u8 = 2;
-/// A service refused or could not be reached.
+/// A service refused a request or could not be reached.
 pub const SERVICE: u8 = 3;
-/// Interrupted.
+/// The command was interrupted.
 pub const INTERRUPTED: u8 = 130;
 
-/// Why a command ended without its result.
+/// Why a command ended without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The configuration.
+    /// The configuration is not valid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The log filter.
+    /// The log filter is not valid.
     #[error(transparent)]
-    Filter(#[from] telemetry::BadFilter),
-    /// The adapters.
+    Filter(#[from] telemetry::InvalidFilter),
+    /// An adapter could not be created.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// The targets file.
+    /// A command on the targets file failed.
     #[error(transparent)]
     Targets(#[from] TargetsError),
-    /// Jobs.
+    /// A command on jobs, images or stores failed.
     #[error(transparent)]
-    Desk(#[from] DeskError),
-    /// The upload.
+    Control(#[from] ControlError),
+    /// An upload failed.
     #[error(transparent)]
     Upload(#[from] UploadError),
-    /// A disk image that cannot be converted.
+    /// A disk image cannot be converted.
     #[error(transparent)]
     Convert(#[from] ConvertError),
-    /// The file to write is also read.
+    /// The output file is also the input file.
     #[error("{} is one of the files that are read: name another file to write", .0.display())]
     SameFile(PathBuf),
-    /// The demonstration.
+    /// The demonstration failed.
     #[error(transparent)]
     Demo(#[from] DemoError),
-    /// The dashboard.
+    /// The dashboard failed.
     #[error(transparent)]
     Dashboard(#[from] DashboardError),
     /// The dispatcher has no health endpoint.
@@ -67,43 +67,43 @@ pub enum CommandError {
     NotListening,
     /// The dispatcher is not healthy.
     #[error("the dispatcher at {at} is not healthy: {source}")]
-    Unwell {
-        /// The address of its health endpoint.
+    Unhealthy {
+        /// The address of the health endpoint.
         at: SocketAddr,
-        /// What it answered, if it did.
+        /// What the endpoint answered, or why it did not answer.
         source: io::Error,
     },
-    /// A command that changes a job was given none.
+    /// No job was named for a command that changes a job.
     #[error("no job given; {open}")]
     NotNamed {
         /// The command.
         command: &'static str,
-        /// Which jobs are open.
+        /// The open jobs.
         open: String,
     },
-    /// The operator did not confirm.
+    /// The operator did not confirm the command.
     #[error("not confirmed: nothing was changed")]
     Declined,
-    /// There is no such code or topic.
+    /// The code or topic is unknown.
     #[error("{0}")]
     Unknown(String),
-    /// The rehearsal.
+    /// The rehearsal failed.
     #[error(transparent)]
     Rehearsal(#[from] RehearsalError),
-    /// Standard output, or the runtime.
+    /// Standard output could not be written to, or the async runtime could not be started.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Only a plan can be drawn.
+    /// Only a plan can be drawn as SVG.
     #[error("only 'goldfleet plan' supports --output svg")]
-    NoPicture,
-    /// Asked to stop.
+    NoSvg,
+    /// The command was interrupted.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl From<PortError> for CommandError {
     fn from(error: PortError) -> Self {
-        Self::Desk(error.into())
+        Self::Control(error.into())
     }
 }
 
@@ -112,19 +112,19 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Filter(_) | Self::NoPicture | Self::NotListening => USAGE,
+            Self::Config(_) | Self::Filter(_) | Self::NoSvg | Self::NotListening => USAGE,
             Self::NotNamed { .. } | Self::Unknown(_) => USAGE,
             Self::Dashboard(DashboardError::Guard(_)) => USAGE,
             Self::Dashboard(DashboardError::Listen { .. }) => SERVICE,
-            Self::Unwell { .. } => FAILED,
+            Self::Unhealthy { .. } => FAILED,
             Self::Rehearsal(RehearsalError::Desk(error)) => error.exit_code(),
             Self::Rehearsal(RehearsalError::NoTargets | RehearsalError::Invalid(_)) => USAGE,
-            Self::Rehearsal(RehearsalError::Io(_) | RehearsalError::Endless(_)) => FAILED,
+            Self::Rehearsal(RehearsalError::Io(_) | RehearsalError::TimedOut(_)) => FAILED,
             Self::Backend(error) => error.exit_code(),
             Self::Targets(error) => error.exit_code(),
-            Self::Desk(error) => error.exit_code(),
+            Self::Control(error) => error.exit_code(),
             Self::Upload(UploadError::Port(_)) => SERVICE,
-            Self::Upload(UploadError::Lapsed) => FAILED,
+            Self::Upload(UploadError::Expired) => FAILED,
             Self::Upload(UploadError::Interrupted) | Self::Interrupted | Self::Declined => INTERRUPTED,
             Self::Upload(_) => USAGE,
             Self::Convert(ConvertError::Exists(_)) | Self::SameFile(_) => USAGE,
@@ -134,7 +134,7 @@ impl CommandError {
         }
     }
 
-    /// What to do next, where the error itself does not say it.
+    /// What to do next, if the error message does not say it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -148,7 +148,7 @@ impl CommandError {
                  'goldfleet doctor' checks the rest",
             ),
             Self::NotListening => Some("set it in goldfleet.toml, such as listen = \"127.0.0.1:8081\" in [dispatch]"),
-            Self::NoPicture => Some("use --output table or --output json"),
+            Self::NoSvg => Some("use --output table or --output json"),
             Self::Interrupted => Some("run the same command again to continue"),
             Self::Upload(UploadError::Interrupted) => Some("run the same command again: only what is missing is sent"),
             Self::Upload(UploadError::OtherContent(_)) => Some("'goldfleet images' lists the uploaded versions"),
@@ -156,30 +156,30 @@ impl CommandError {
                 Some("'goldfleet explain CODE' explains a finding, 'goldfleet help formats' every check")
             }
             Self::Convert(ConvertError::Exists(_)) => Some("name another file, or replace it with --force"),
-            Self::Unwell { .. } => {
+            Self::Unhealthy { .. } => {
                 Some("'goldfleet dispatcher' starts a dispatcher; the log of a running one has the reason")
             }
-            Self::Desk(error) | Self::Rehearsal(RehearsalError::Desk(error)) => of_desk(error),
-            Self::Upload(UploadError::Port(error)) | Self::Backend(BackendError::Port(error)) => of_port(error),
-            Self::Demo(DemoError::Desk(error)) => of_desk(error),
+            Self::Control(error) | Self::Rehearsal(RehearsalError::Desk(error)) => control_hint(error),
+            Self::Upload(UploadError::Port(error)) | Self::Backend(BackendError::Port(error)) => port_hint(error),
+            Self::Demo(DemoError::Desk(error)) => control_hint(error),
             _ => None,
         };
         hint.map(str::to_owned)
     }
 }
 
-fn of_desk(error: &DeskError) -> Option<&'static str> {
+fn control_hint(error: &ControlError) -> Option<&'static str> {
     match error {
-        DeskError::NoSuchJob(_) | DeskError::NoJobWithPrefix(_) => Some("'goldfleet jobs' lists jobs"),
-        DeskError::NoJobs => Some("'goldfleet upload' and 'goldfleet dispatch' create jobs"),
-        DeskError::NoSuchImage { .. } => {
+        ControlError::NoSuchJob(_) | ControlError::NoJobWithPrefix(_) => Some("'goldfleet jobs' lists jobs"),
+        ControlError::NoJobs => Some("'goldfleet upload' and 'goldfleet dispatch' create jobs"),
+        ControlError::NoSuchImage { .. } => {
             Some("'goldfleet images' lists the uploaded versions, 'goldfleet upload' adds one")
         }
-        DeskError::NoTargets { .. } => Some("'goldfleet targets list' lists the targets"),
-        DeskError::Illegal(_) => Some("'goldfleet status' shows the job's progress"),
-        DeskError::TooSlow(_) => Some("allow more time, or omit --within: 'goldfleet plan' shows the fastest plan"),
-        DeskError::LiveSet(error) => Some(of_live_set(error)),
-        DeskError::Port(error) => of_port(error),
+        ControlError::NoTargets { .. } => Some("'goldfleet targets list' lists the targets"),
+        ControlError::Illegal(_) => Some("'goldfleet status' shows the job's progress"),
+        ControlError::TooSlow(_) => Some("allow more time, or omit --within: 'goldfleet plan' shows the fastest plan"),
+        ControlError::LiveSet(error) => Some(of_live_set(error)),
+        ControlError::Port(error) => port_hint(error),
         _ => None,
     }
 }
@@ -204,8 +204,8 @@ fn of_live_set(error: &LiveSetError) -> &'static str {
     }
 }
 
-fn of_port(error: &PortError) -> Option<&'static str> {
-    if let Some(hint) = of_machine(&error.code) {
+fn port_hint(error: &PortError) -> Option<&'static str> {
+    if let Some(hint) = local_hint(&error.code) {
         return Some(hint);
     }
     Some(match error.kind {
@@ -224,8 +224,8 @@ fn of_port(error: &PortError) -> Option<&'static str> {
     })
 }
 
-/// What to do about a fault of this machine, where no service and no credential is involved.
-fn of_machine(code: &str) -> Option<&'static str> {
+/// What to do about an error of the local machine that involves no service and no credential.
+fn local_hint(code: &str) -> Option<&'static str> {
     Some(match code {
         "credential-unavailable" => {
             "sign in, for example with 'az login' (is az installed and on PATH?), or set [cloud] credential to another \

@@ -11,7 +11,7 @@ use crate::control::explain::{Code, TABLES, Table, explain, similar};
 /// `goldfleet explain`.
 ///
 /// # Errors
-/// [`CommandError::Unknown`] where goldfleet does not know the code.
+/// [`CommandError::Unknown`] if goldfleet does not know the code.
 pub fn run(code: Option<&str>, console: &mut Console<'_>) -> Result<u8, CommandError> {
     let entries: Vec<(&Table, &Code)> = match code {
         Some(code) => explain(code).collect(),

@@ -1,4 +1,4 @@
-//! `help`: of commands, and the pages of the documentation.
+//! `help`: shows help for commands, and pages of the documentation.
 
 use clap::CommandFactory as _;
 
@@ -6,7 +6,7 @@ use super::arguments::Arguments;
 use super::error::{CommandError, DONE};
 use super::output::Console;
 
-/// The pages that the program contains, by topic.
+/// The documentation pages that are compiled into the program, by topic.
 const PAGES: [(&str, &str); 12] = [
     ("azure", include_str!("../../../docs/azure.md")),
     ("configuration", include_str!("../../../docs/configuration.md")),
@@ -25,7 +25,7 @@ const PAGES: [(&str, &str); 12] = [
 /// `goldfleet help`.
 ///
 /// # Errors
-/// [`CommandError::Unknown`] where there is neither such a command nor such a page.
+/// [`CommandError::Unknown`] if there is no such command and no such page.
 pub fn run(words: &[String], console: &mut Console<'_>) -> Result<u8, CommandError> {
     let mut command = Arguments::command();
     command.build();

@@ -10,12 +10,12 @@ use super::error::{CommandError, DONE};
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
 use super::view::{of_bytes, time};
-use crate::control::desk::Desk;
+use crate::control::context::ControlContext;
 use crate::control::images::{ImageLine, UploadLine, images};
-use crate::terminal::board::duration;
-use crate::terminal::paint::Tone;
+use crate::terminal::color::Tone;
+use crate::terminal::job_view::duration;
 
-/// The state of an upload, in the words of jobs.
+/// The state of an upload, in the terms that are used for jobs.
 #[must_use]
 pub fn upload_state(state: UploadState) -> &'static str {
     match state {
@@ -29,8 +29,12 @@ pub fn upload_state(state: UploadState) -> &'static str {
 ///
 /// # Errors
 /// [`CommandError`].
-pub async fn run(desk: &Desk, arguments: &ImagesArguments, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let (versions, uploads) = images(desk, arguments.image.as_ref()).await?;
+pub async fn run(
+    control: &ControlContext,
+    arguments: &ImagesArguments,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
+    let (versions, uploads) = images(control, arguments.image.as_ref()).await?;
     if console.output == Output::Json {
         write_json(console.out, &json!({ "images": versions, "uploads": uploads }))?;
         return Ok(DONE);
@@ -56,7 +60,7 @@ pub async fn run(desk: &Desk, arguments: &ImagesArguments, console: &mut Console
 
 fn row(line: &ImageLine) -> [Cell; 6] {
     let dispatched = match (line.jobs, &line.last_job) {
-        (0, _) | (_, None) => Cell::toned(Tone::Doubtful, "no"),
+        (0, _) | (_, None) => Cell::toned(Tone::Warning, "no"),
         (1, Some(job)) => Cell::toned(job.state, format!("1 job, {}", job.state)),
         (jobs, Some(job)) => Cell::toned(job.state, format!("{jobs} jobs, the last {}", job.state)),
     };
@@ -71,7 +75,7 @@ fn row(line: &ImageLine) -> [Cell; 6] {
     ]
 }
 
-/// Who uploaded a version from which file: too long for a column.
+/// Writes who uploaded a version from which file. This is too long for a table column.
 fn write_origin(line: &ImageLine, console: &mut Console<'_>) -> std::io::Result<()> {
     let (Some(by), Some(file)) = (&line.by, &line.file) else { return Ok(()) };
     writeln!(console.out, "{} {}: uploaded by {by} from {file}", line.image, line.version)
@@ -81,7 +85,7 @@ fn upload_row(line: &UploadLine) -> [Cell; 5] {
     let by = line.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
     let seen = if line.stalled {
         Cell::toned(
-            Tone::Doubtful,
+            Tone::Warning,
             format!("{} ago{by}: it was interrupted, or cannot reach the table", duration(line.idle)),
         )
     } else {

@@ -1,8 +1,7 @@
 //! `jobs`, `status`, `approve`, `retry` and `cancel`.
 
-use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::Job;
-use goldfleet_model::words::counted;
+use goldfleet_model::text::pluralize;
 use indicatif::HumanBytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -11,33 +10,37 @@ use super::arguments::{ApproveArguments, ChangedJob, JobsArguments, RetryArgumen
 use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
-use super::{choose, images, send, view};
+use super::{choose, dispatch, images, view};
 use crate::control::approve::approve;
-use crate::control::cancel::{Cancelled, cancel};
-use crate::control::desk::{Desk, DeskError};
-use crate::control::retry::{Which, retry};
+use crate::control::cancel::{CancelResult, cancel};
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::retry::{RetryFilter, retry};
 use crate::control::status::{Status, UploadStatus, status};
-use crate::control::suggest::command_line;
-use crate::terminal::follow::{Finish, follow};
-use crate::terminal::paint::Tone;
-use crate::terminal::progress::{Progress, Style};
+use crate::terminal::color::Tone;
+use crate::terminal::follow::{FinishedBy, follow};
+use crate::terminal::progress::{ProgressDisplay, ProgressMode};
 
 /// `goldfleet jobs`.
 ///
 /// # Errors
 /// [`CommandError`].
-pub async fn list(desk: &Desk, arguments: &JobsArguments, console: &mut Console<'_>) -> Result<u8, CommandError> {
+pub async fn list(
+    control: &ControlContext,
+    arguments: &JobsArguments,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
     let limit = if arguments.limit == 0 { usize::MAX } else { arguments.limit };
     let filtered = arguments.image.is_some() || !arguments.states.is_empty();
-    // One more than is shown, to know whether there are more. A filter may leave out any number of jobs.
+    // Read one job more than is shown, to detect whether there are more. With a filter, read all jobs: the filter may
+    // exclude any number of them.
     let jobs = match limit.checked_add(1).filter(|_| !filtered) {
-        Some(limit) => desk.ports.table.newest_jobs(limit).await?,
-        None => desk.ports.table.jobs().await?,
+        Some(limit) => control.ports.table.newest_jobs(limit).await?,
+        None => control.ports.table.jobs().await?,
     };
     let of_image = |job: &Job| arguments.image.as_ref().is_none_or(|image| *image == job.image.name);
     let (mut rows, mut more) = (Vec::new(), false);
     for job in jobs.into_iter().map(|row| row.value).filter(of_image) {
-        let status = status(desk, &job).await?;
+        let status = status(control, &job).await?;
         if arguments.states.is_empty() || arguments.states.contains(&status.shown_state()) {
             more = rows.len() == limit;
             if more {
@@ -51,7 +54,7 @@ pub async fn list(desk: &Desk, arguments: &JobsArguments, console: &mut Console<
     } else if rows.is_empty() && filtered {
         writeln!(console.notes, "no job matches")?;
     } else if rows.is_empty() {
-        writeln!(console.notes, "{}", DeskError::NoJobs)?;
+        writeln!(console.notes, "{}", ControlError::NoJobs)?;
     } else {
         let header = ["job", "image", "version", "state", "images", "failed"];
         write_table(console, &header, rows.iter().map(job_row))?;
@@ -62,9 +65,9 @@ pub async fn list(desk: &Desk, arguments: &JobsArguments, console: &mut Console<
     Ok(DONE)
 }
 
-/// A row of the list. The id shows when the job was requested.
+/// A row of the list. The id contains the time of the request.
 fn job_row(row: &Status) -> [Cell; 6] {
-    let image = &row.phases.image;
+    let image = row.phases.delivery();
     let done = image.succeeded + image.skipped;
     let waits = row.approvals.as_ref().and_then(|approvals| approvals.waits);
     let waits = waits.map_or_else(String::new, |ring| format!(" (approve ring {ring})"));
@@ -74,7 +77,7 @@ fn job_row(row: &Status) -> [Cell; 6] {
         row.version.clone().into(),
         Cell::toned(row.shown_state(), format!("{}{waits}", row.shown_state())),
         if row.is_empty() { String::new().into() } else { format!("{done}/{}", image.total).into() },
-        Cell::count(row.failures.len(), Tone::Bad),
+        Cell::count(row.failures.len(), Tone::Error),
     ]
 }
 
@@ -83,23 +86,23 @@ fn job_row(row: &Status) -> [Cell; 6] {
 /// # Errors
 /// [`CommandError`].
 pub async fn status_command(
-    desk: &Desk,
+    control: &ControlContext,
     arguments: &StatusArguments,
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
-    let job = match choose::shown(desk, arguments.job.job.as_ref()).await {
-        Err(DeskError::NoJobs) => return uploads(desk, console).await,
+    let job = match choose::shown(control, arguments.job.job.as_ref()).await {
+        Err(ControlError::NoJobs) => return uploads(control, console).await,
         job => job?.value,
     };
     let status = if arguments.watch {
-        let progress = Progress::new(Style::fitting(console.output == Output::Json));
-        match follow(desk, &job.id, Finish::Elsewhere, &progress, stop).await? {
+        let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
+        match follow(control, &job.id, FinishedBy::OtherProcess, &progress, stop).await? {
             Some(status) => status,
             None => return Ok(INTERRUPTED),
         }
     } else {
-        status(desk, &job).await?
+        status(control, &job).await?
     };
     if arguments.failed {
         view::write_failures(&status, console)?;
@@ -109,11 +112,11 @@ pub async fn status_command(
     Ok(status.state.exit_code())
 }
 
-/// Before the first job, there may be an upload.
-async fn uploads(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let uploads = desk.ports.table.uploads().await?;
+/// Shows the uploads. There may be one before the first job exists.
+async fn uploads(control: &ControlContext, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let uploads = control.ports.table.uploads().await?;
     if uploads.is_empty() {
-        return Err(DeskError::NoJobs.into());
+        return Err(ControlError::NoJobs.into());
     }
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": null, "uploads": uploads }))?;
@@ -139,14 +142,14 @@ async fn uploads(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandEr
 /// # Errors
 /// [`CommandError`].
 pub async fn approve_command(
-    desk: &Desk,
+    control: &ControlContext,
     arguments: &ApproveArguments,
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
     let ChangedJob { job, yes } = &arguments.job;
-    let job = choose::changed(desk, "approve", job.as_ref(), *yes, console).await?.value.id;
-    let by = arguments.by.as_ref().map_or_else(|| desk.who.clone(), |by| format!("{by} ({})", desk.who));
-    let approved = approve(desk, &job, arguments.ring, &by).await?;
+    let job = choose::changed(control, "approve", job.as_ref(), *yes, console).await?.value.id;
+    let by = arguments.by.as_ref().map_or_else(|| control.actor.clone(), |by| format!("{by} ({})", control.actor));
+    let approved = approve(control, &job, arguments.ring, &by).await?;
     let approval = &approved.approval;
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": job, "approval": approval, "new": approved.new }))?;
@@ -163,17 +166,20 @@ pub async fn approve_command(
 /// # Errors
 /// [`CommandError`].
 pub async fn retry_command(
-    desk: &Desk,
+    control: &ControlContext,
     arguments: &RetryArguments,
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
     let ChangedJob { job, yes } = &arguments.job;
-    let job = choose::changed(desk, "retry", job.as_ref(), *yes, console).await?.value.id;
-    let which = Which { phase: arguments.phase, targets: arguments.selection.selectors() };
-    let retried = retry(desk, &job, &which).await?;
-    writeln!(console.notes, "retrying {} of job {job}", counted(retried, "operation"))?;
-    send::conclude(desk, &job, arguments.wait, console, stop, None).await
+    let job = choose::changed(control, "retry", job.as_ref(), *yes, console).await?.value.id;
+    let which = RetryFilter { phase: arguments.phase.clone(), targets: arguments.selection.selectors() };
+    let retried = retry(control, &job, &which).await?;
+    match retried {
+        0 => writeln!(console.notes, "job {job} is planned again")?,
+        count => writeln!(console.notes, "retrying {} of job {job}", pluralize(count, "operation"))?,
+    }
+    dispatch::finish_command(control, &job, arguments.wait, console, stop, None).await
 }
 
 /// `goldfleet cancel`.
@@ -181,33 +187,26 @@ pub async fn retry_command(
 /// # Errors
 /// [`CommandError`].
 pub async fn cancel_command(
-    desk: &Desk,
+    control: &ControlContext,
     arguments: &ChangedJob,
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
     let ChangedJob { job, yes } = arguments;
-    let job = choose::changed(desk, "cancel", job.as_ref(), *yes, console).await?.value.id;
-    let counts = cancel(desk, &job).await?;
+    let job = choose::changed(control, "cancel", job.as_ref(), *yes, console).await?.value.id;
+    let counts = cancel(control, &job).await?;
     if counts.stopping == 0 {
-        crate::control::sweep::look_after(desk, &job).await?;
+        crate::control::reconcile::reconcile_job_by_id(control, &job).await?;
     }
     if console.output == Output::Json {
         write_json(console.out, &json!({ "job": job, "operations": counts }))?;
         return Ok(DONE);
     }
-    let Cancelled { done, cancelled, stopping, failed } = counts;
+    let CancelResult { done, cancelled, stopping, failed } = counts;
     writeln!(
         console.out,
         "job {job}: {cancelled} cancelled, {stopping} stopping at their next checkpoint, {done} had succeeded, {failed} had \
          failed"
     )?;
-    let row = desk.job(&job).await?.value;
-    if row.tree.is_some() {
-        writeln!(console.notes, "to continue it: goldfleet retry {job}")?;
-    } else {
-        let ImageRef { name, version, .. } = &row.image;
-        let dispatch = command_line("dispatch", name.as_str(), version.as_str(), &row.selection);
-        writeln!(console.notes, "to start a new job: {dispatch}")?;
-    }
+    writeln!(console.notes, "to continue it: goldfleet retry {job}")?;
     Ok(DONE)
 }

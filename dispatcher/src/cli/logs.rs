@@ -5,20 +5,20 @@ use std::time::{Duration, Instant};
 
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::JobId;
-use goldfleet_model::operation::{OperationId, OperationState};
+use goldfleet_model::operation::{Operation, OperationId, OperationState};
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::LogsArguments;
 use super::choose;
 use super::error::{CommandError, DONE, INTERRUPTED};
 use super::output::{Console, Output, write_json};
-use crate::control::desk::Desk;
+use crate::control::context::ControlContext;
 
-/// The shortest time between two looks for new events.
+/// The minimum interval between two polls for new events.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How many times longer than the last look took the next one waits at least: reading the events of a large job again and
-/// again must not keep the table busy.
+/// The minimum pause after a poll, as a multiple of the duration of that poll. Reading the events of a large job
+/// repeatedly must not keep the table busy.
 const SHARE: u32 = 4;
 
 /// `goldfleet logs`.
@@ -26,16 +26,16 @@ const SHARE: u32 = 4;
 /// # Errors
 /// [`CommandError`].
 pub async fn run(
-    desk: &Desk,
+    control: &ControlContext,
     arguments: &LogsArguments,
     console: &mut Console<'_>,
     stop: &CancellationToken,
 ) -> Result<u8, CommandError> {
-    let job = choose::shown(desk, arguments.job.job.as_ref()).await?.value.id;
+    let job = choose::shown(control, arguments.job.job.as_ref()).await?.value.id;
     if arguments.follow {
-        return follow(desk, &job, arguments, console, stop).await;
+        return follow(control, &job, arguments, console, stop).await;
     }
-    let events = Filter::read(desk, &job, arguments).await?.events(desk, &job).await?;
+    let events = Filter::read(control, &job, arguments).await?.events(control, &job).await?;
     if console.output == Output::Json {
         write_json(console.out, &events)?;
         return Ok(DONE);
@@ -52,7 +52,7 @@ pub async fn run(
 
 /// Prints events as they are appended, until the job has ended.
 async fn follow(
-    desk: &Desk,
+    control: &ControlContext,
     job: &JobId,
     arguments: &LogsArguments,
     console: &mut Console<'_>,
@@ -62,11 +62,12 @@ async fn follow(
     let mut seen = HashSet::new();
     loop {
         let began = Instant::now();
-        // The job before its events: what is appended after its end is read with the next look, or belongs to a retry.
-        let ended = desk.job(job).await?.value.state.is_terminal();
-        let filter = Filter::read(desk, job, arguments).await?;
-        let events = filter.events(desk, job).await?;
-        // Events of several writers need not arrive in the order of their times. A repeated line is a line less.
+        // Read the job before its events. An event that is appended after the job has ended is read by the next poll,
+        // or belongs to a retry.
+        let ended = control.job(job).await?.value.state.is_terminal();
+        let filter = Filter::read(control, job, arguments).await?;
+        let events = filter.events(control, job).await?;
+        // Events of several writers may arrive out of order. Each event is printed once.
         for event in events.iter().filter(|event| seen.insert(identity(event))) {
             printed += 1;
             if console.output == Output::Json {
@@ -81,44 +82,56 @@ async fn follow(
             return Ok(DONE);
         }
         tokio::select! {
-            () = desk.ports.clock.sleep(LOOK.max(began.elapsed() * SHARE)) => {}
+            () = control.ports.clock.sleep(LOOK.max(began.elapsed() * SHARE)) => {}
             () = stop.cancelled() => return Ok(INTERRUPTED),
         }
     }
 }
 
-/// What distinguishes an event from all others of its job.
+/// The values that identify an event within its job.
 fn identity(event: &Event) -> (Option<String>, i128, String, String) {
     let operation = event.operation.as_ref().map(ToString::to_string);
     (operation, event.at.as_nanosecond(), event.what.clone(), event.to.clone())
 }
 
-/// Which events are printed.
+/// Selects the events that are printed.
 struct Filter {
+    /// Only operations whose id contains this text, or that are in `named`.
     text: Option<String>,
-    /// Only of these operations.
+    /// The operations whose kind and place contain the text.
+    named: HashSet<OperationId>,
+    /// Only these operations.
     operations: Option<HashSet<OperationId>>,
 }
 
 impl Filter {
-    async fn read(desk: &Desk, job: &JobId, arguments: &LogsArguments) -> Result<Self, CommandError> {
-        let operations = if arguments.failed {
-            let rows = desk.ports.table.operations(job).await?.into_iter().map(|row| row.value);
-            Some(rows.filter(|row| row.state == OperationState::Failed).map(|row| row.id).collect())
-        } else {
-            None
-        };
-        Ok(Self { text: arguments.operation.clone(), operations })
+    async fn read(control: &ControlContext, job: &JobId, arguments: &LogsArguments) -> Result<Self, CommandError> {
+        let mut filter = Self { text: arguments.operation.clone(), named: HashSet::new(), operations: None };
+        if !arguments.failed && filter.text.is_none() {
+            return Ok(filter);
+        }
+        let rows: Vec<Operation> =
+            control.ports.table.operations(job).await?.into_iter().map(|row| row.value).collect();
+        if let Some(text) = &filter.text {
+            let is_named = |row: &&Operation| format!("{} {}", row.kind, row.place.label).contains(text);
+            filter.named = rows.iter().filter(is_named).map(|row| row.id.clone()).collect();
+        }
+        if arguments.failed {
+            let failed = rows.into_iter().filter(|row| row.state == OperationState::Failed);
+            filter.operations = Some(failed.map(|row| row.id).collect());
+        }
+        Ok(filter)
     }
 
-    async fn events(&self, desk: &Desk, job: &JobId) -> Result<Vec<Event>, CommandError> {
-        let mut events = desk.ports.table.events(job, None).await?;
+    async fn events(&self, control: &ControlContext, job: &JobId) -> Result<Vec<Event>, CommandError> {
+        let mut events = control.ports.table.events(job, None).await?;
         events.retain(|event| self.lets_pass(event.operation.as_ref()));
         Ok(events)
     }
 
     fn lets_pass(&self, operation: Option<&OperationId>) -> bool {
-        let has_text = |text: &String| operation.is_some_and(|id| id.to_string().contains(text));
+        let has_text =
+            |text: &String| operation.is_some_and(|id| id.to_string().contains(text) || self.named.contains(id));
         let is_one = |ids: &HashSet<OperationId>| operation.is_some_and(|id| ids.contains(id));
         self.text.as_ref().is_none_or(has_text) && self.operations.as_ref().is_none_or(is_one)
     }

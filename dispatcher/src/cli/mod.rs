@@ -1,4 +1,4 @@
-//! The command line of `goldfleet`: arguments in, results on standard output, progress and logs on standard error.
+//! The command line of `goldfleet`. Results go to standard output, progress and logs to standard error.
 
 pub mod arguments;
 pub mod check;
@@ -7,6 +7,7 @@ pub mod cleanup;
 pub mod complete;
 pub mod convert;
 pub mod demo;
+pub mod dispatch;
 pub mod doctor;
 pub mod documents;
 pub mod error;
@@ -19,7 +20,6 @@ pub mod output;
 pub mod plan;
 pub mod rehearse;
 pub mod run;
-pub mod send;
 pub mod setup;
 pub mod table;
 pub mod targets;

@@ -1,4 +1,4 @@
-//! Where results go and in which form: tables for people, JSON for programs. And who answers questions.
+//! The destination and the form of results (tables for people, JSON for programs), and the answers to questions.
 
 use std::io::{self, IsTerminal as _, Stderr, Stdout, Write};
 
@@ -6,7 +6,7 @@ use console::Term;
 use goldfleet_runtime::telemetry;
 use serde::Serialize;
 
-use crate::terminal::paint::Tone;
+use crate::terminal::color::Tone;
 
 /// The form in which a command writes its result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -20,37 +20,37 @@ pub enum Output {
     Svg,
 }
 
-/// Standard output. Whoever has read enough of it may go: the command goes on to its end, and to its true exit code.
+/// Standard output. If its reader closes the pipe, the command still runs to its end and returns its real exit code.
 #[derive(Debug)]
-pub struct Results(Stdout);
+pub struct ResultWriter(Stdout);
 
-/// Standard error. What can't be said there keeps no command from its work, as it is said to people only.
+/// Standard error. A failed write to it does not stop the command, because only people read it.
 #[derive(Debug)]
-pub struct Remarks(Stderr);
+pub struct NoteWriter(Stderr);
 
-impl Default for Results {
+impl Default for ResultWriter {
     fn default() -> Self {
         Self(io::stdout())
     }
 }
 
-impl Default for Remarks {
+impl Default for NoteWriter {
     fn default() -> Self {
         Self(io::stderr())
     }
 }
 
-impl Write for Results {
+impl Write for ResultWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        unless_closed(self.0.write(bytes), bytes.len())
+        ignore_closed_pipe(self.0.write(bytes), bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        unless_closed(self.0.flush(), ())
+        ignore_closed_pipe(self.0.flush(), ())
     }
 }
 
-impl Write for Remarks {
+impl Write for NoteWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(self.0.write(bytes).unwrap_or(bytes.len()))
     }
@@ -60,70 +60,71 @@ impl Write for Remarks {
     }
 }
 
-/// What came of writing, or `closed` where nobody reads any more.
-fn unless_closed<T>(written: io::Result<T>, closed: T) -> io::Result<T> {
+/// The result of a write, or `closed` if the reader has closed the pipe.
+fn ignore_closed_pipe<T>(written: io::Result<T>, closed: T) -> io::Result<T> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(closed),
         written => written,
     }
 }
 
-/// What is to be coloured.
+/// Which outputs are coloured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Colours {
     /// Results.
     pub out: bool,
-    /// Remarks.
+    /// Notes.
     pub notes: bool,
 }
 
 /// Who answers the questions of a command.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Answers {
-    /// Nobody: standard input or standard error is not a terminal.
+    /// Nobody, because standard input or standard error is not a terminal.
     #[default]
     Nobody,
     /// An operator at the terminal.
     Terminal,
-    /// Always this answer, for tests.
+    /// A fixed answer, for tests.
     Always(bool),
 }
 
-/// Where a command writes, and in which form.
+/// The outputs of a command, and their form.
 pub struct Console<'a> {
     /// The form of the result.
     pub output: Output,
-    /// Where results go: standard output.
+    /// The destination of results: standard output.
     pub out: &'a mut dyn Write,
-    /// Where remarks for people go, which no program should read: standard error.
+    /// The destination of notes for people: standard error. Programs should not read them.
     pub notes: &'a mut dyn Write,
-    /// The columns that a table may take; none where no terminal limits them.
+    /// The width of tables in columns. None if no terminal limits it.
     pub width: Option<u16>,
-    /// What of it is to be coloured.
+    /// Which outputs are coloured.
     pub colours: Colours,
     /// Who answers questions.
     pub answers: Answers,
 }
 
 impl<'a> Console<'a> {
-    /// A console that is no terminal: as wide as need be, without colours.
+    /// A console that is not a terminal: unlimited width, no colours.
     pub fn plain(output: Output, out: &'a mut dyn Write, notes: &'a mut dyn Write) -> Self {
         Self { output, out, notes, width: None, colours: Colours::default(), answers: Answers::Nobody }
     }
 
-    /// The console of this process: as wide as the terminal that standard output is, coloured where that is wanted.
-    pub fn standard(output: Output, out: &'a mut Results, notes: &'a mut Remarks) -> Self {
+    /// The console of this process. If standard output is a terminal, its width applies, and colours are used if they
+    /// are enabled.
+    pub fn standard(output: Output, out: &'a mut ResultWriter, notes: &'a mut NoteWriter) -> Self {
         let width = Term::stdout().size_checked().map(|(_, width)| width);
-        let colours = Colours { out: telemetry::colours(&out.0), notes: telemetry::colours(&notes.0) };
+        let colours = Colours { out: telemetry::supports_color(&out.0), notes: telemetry::supports_color(&notes.0) };
         let terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
         let answers = if terminal { Answers::Terminal } else { Answers::Nobody };
         Self { output, out, notes, width, colours, answers }
     }
 
-    /// Asks the operator to confirm something; the default answer is no. None where nobody can be asked.
+    /// Asks the operator for confirmation. The default answer is no. None if nobody can be asked.
     ///
     /// # Errors
-    /// Where the terminal can't be read.
+    /// If the terminal cannot be read.
     pub async fn confirm(&mut self, question: &str) -> io::Result<Option<bool>> {
         match self.answers {
             Answers::Nobody => Ok(None),
@@ -131,7 +132,7 @@ impl<'a> Console<'a> {
             Answers::Terminal => {
                 write!(self.notes, "{question} [y/N] ")?;
                 self.notes.flush()?;
-                // On a thread that blocks, so that an interrupt ends the command while it waits for the answer.
+                // A blocking thread, so that an interrupt can end the command while it waits for the answer.
                 let read = tokio::task::spawn_blocking(|| {
                     let mut line = String::new();
                     io::stdin().read_line(&mut line).map(|_| line)
@@ -142,17 +143,17 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// A word of a result, in the colour of what it tells.
+    /// A word of a result, in the colour of its tone.
     #[must_use]
     pub fn word(&self, tone: impl Into<Tone>, word: &str) -> String {
-        tone.into().paint(word, self.colours.out)
+        tone.into().colorize(word, self.colours.out)
     }
 }
 
-/// Writes a value as JSON, indented, with a line break behind it.
+/// Writes a value as indented JSON, followed by a line break.
 ///
 /// # Errors
-/// Where `out` can't be written to.
+/// If `out` cannot be written to.
 pub fn write_json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)

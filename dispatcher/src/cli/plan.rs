@@ -1,10 +1,10 @@
 //! `plan`.
 
-use goldfleet_config::Time;
+use goldfleet_config::HumanDuration;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::manifest::Manifest;
 use goldfleet_model::selector::Selector;
-use goldfleet_model::words::counted;
+use goldfleet_model::text::pluralize;
 use goldfleet_plan::render;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
@@ -13,8 +13,8 @@ use super::arguments::ImageArguments;
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output, write_json};
 use super::table::write_table;
-use crate::control::desk::Desk;
-use crate::control::fanout::{self, JobPlan, Speed};
+use crate::control::context::ControlContext;
+use crate::control::fan_out::{self, JobPlan, TimeLimit};
 use crate::control::request::manifest;
 
 /// `goldfleet plan`.
@@ -22,15 +22,15 @@ use crate::control::request::manifest;
 /// # Errors
 /// [`CommandError`].
 pub async fn plan_command(
-    desk: &Desk,
+    control: &ControlContext,
     image: &ImageArguments,
     selection: &[Selector],
-    within: Option<Time>,
+    within: Option<HumanDuration>,
     console: &mut Console<'_>,
 ) -> Result<u8, CommandError> {
-    let (image, manifest) = manifest(desk, &image.image, &image.version).await?;
-    let speed = Speed::Required(within.or(desk.config.plan.within).map(Time::get));
-    let plan = fanout::plan(desk, &image, &manifest, selection, speed).await?;
+    let (image, manifest) = manifest(control, &image.image, &image.version).await?;
+    let speed = TimeLimit::Required(within.or(control.config.plan.within).map(HumanDuration::get));
+    let plan = fan_out::plan(control, &image, &manifest, selection, speed).await?;
     match console.output {
         Output::Json => write_json(console.out, &as_json(&image, &manifest, &plan))?,
         Output::Svg => write!(console.out, "{}", render::svg(&plan.plan))?,
@@ -78,7 +78,7 @@ fn as_json(image: &ImageRef, manifest: &Manifest, plan: &JobPlan) -> Value {
 
 fn write_text(manifest: &Manifest, plan: &JobPlan, console: &mut Console<'_>) -> std::io::Result<()> {
     if plan.targets.is_empty() {
-        let targets = counted(plan.skipped.len(), "target");
+        let targets = pluralize(plan.skipped.len(), "target");
         return writeln!(console.out, "nothing to do: {targets}, all of which have this version already");
     }
     writeln!(console.out, "{}", render::tree(&plan.plan))?;
@@ -87,7 +87,7 @@ fn write_text(manifest: &Manifest, plan: &JobPlan, console: &mut Console<'_>) ->
     writeln!(
         console.out,
         "\n{}, {} {} this version already; {} of data, {} over the WAN",
-        counted(plan.targets.len() + plan.skipped.len(), "target"),
+        pluralize(plan.targets.len() + plan.skipped.len(), "target"),
         plan.skipped.len(),
         if plan.skipped.len() == 1 { "has" } else { "have" },
         HumanBytes(manifest.data_bytes()),

@@ -8,7 +8,7 @@ use goldfleet_config::{Config, environment};
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::manifest::Manifest;
-use goldfleet_model::words::counted;
+use goldfleet_model::text::pluralize;
 use goldfleet_plan::{Inventory, render};
 use goldfleet_rates::Rates;
 use goldfleet_runtime::process;
@@ -19,8 +19,8 @@ use super::arguments::RehearseArguments;
 use super::error::{CommandError, DONE, FAILED};
 use super::output::{Console, Output, write_json};
 use super::table::write_table;
-use crate::control::desk::{Desk, DeskError};
-use crate::control::fanout;
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::fan_out;
 use crate::control::request::manifest;
 use crate::simulate::rehearse::{self, Rehearsal, RehearsalError, Report};
 
@@ -39,11 +39,11 @@ pub fn run(
     if let Some(rates) = &arguments.rates {
         config.plan.rates = Some(rates.clone());
     }
-    let Material { image, targets, held } = material(arguments, &config)?;
+    let RehearsalInput { image, targets, held } = rehearsal_input(arguments, &config)?;
     if let Some(requests) = arguments.requests {
         config.worker.requests = requests.into();
     }
-    let rates = Rates::load(config.plan.rates.as_deref()).map_err(DeskError::from)?;
+    let rates = Rates::load(config.plan.rates.as_deref()).map_err(ControlError::from)?;
     let rehearsal = Rehearsal {
         config,
         targets,
@@ -62,18 +62,19 @@ pub fn run(
     Ok(if report.failed == 0 && report.whole { DONE } else { FAILED })
 }
 
-/// What a rehearsal is of: image and targets, configured or made up, and what stores hold of it.
-struct Material {
+/// The input of a rehearsal: the image and the targets, configured or generated, and the chunks that stores already
+/// hold.
+struct RehearsalInput {
     image: (ImageRef, Manifest),
     targets: TargetsFile,
     held: Inventory,
 }
 
-fn material(arguments: &RehearseArguments, config: &Config) -> Result<Material, CommandError> {
+fn rehearsal_input(arguments: &RehearseArguments, config: &Config) -> Result<RehearsalInput, CommandError> {
     let targets = match arguments.targets_like {
         Some(count) => rehearse::targets(count, arguments.regions)?,
         None => {
-            let file = TargetsFile::load(&config.targets.file).map_err(DeskError::from)?;
+            let file = TargetsFile::load(&config.targets.file).map_err(ControlError::from)?;
             let targets = file.selected(&arguments.targets).into_iter().cloned().collect();
             TargetsFile { targets, stores: file.stores }
         }
@@ -81,37 +82,37 @@ fn material(arguments: &RehearseArguments, config: &Config) -> Result<Material, 
     match (&arguments.image, &arguments.version, arguments.data) {
         (Some(image), Some(version), _) => uploaded(arguments, config, (image, version), targets),
         (_, _, Some(data)) => {
-            Ok(Material { image: rehearse::manifest(data.0, 1, 100)?, targets, held: Inventory::default() })
+            Ok(RehearsalInput { image: rehearse::manifest(data.0, 1, 100)?, targets, held: Inventory::default() })
         }
         _ => Err(RehearsalError::Invalid("give --image and --version, or --data".to_owned()).into()),
     }
 }
 
-/// A version in the configured source store. Where its targets are the configured ones, they and the stores are looked at
-/// as for a real job: who has the version gets nothing, what lies in a store is not moved.
+/// A version in the configured source store. If the targets are the configured ones, targets and stores are inspected
+/// as for a real job: targets that have the version are skipped, and chunks that are in a store are not copied.
 fn uploaded(
     arguments: &RehearseArguments,
     config: &Config,
     (image, version): (&ImageName, &ImageVersion),
     targets: TargetsFile,
-) -> Result<Material, CommandError> {
+) -> Result<RehearsalInput, CommandError> {
     let runtime = process::runtime()?;
     let looked = runtime.block_on(async {
         let ports = goldfleet_connect::open(config)?;
         if config.azure_coordination().is_none() {
             ports.table.ensure().await?;
         }
-        let desk = Desk::new(ports, Arc::new(config.clone()), "rehearsal".to_owned());
-        let image = manifest(&desk, image, version).await?;
+        let control = ControlContext::new(ports, Arc::new(config.clone()), "rehearsal".to_owned());
+        let image = manifest(&control, image, version).await?;
         if arguments.targets_like.is_some() {
-            return Ok(Material { image, targets, held: Inventory::default() });
+            return Ok(RehearsalInput { image, targets, held: Inventory::default() });
         }
-        let planned = fanout::plan_as_jobs_do(&desk, &image.0, &image.1, &arguments.targets).await?;
+        let planned = fan_out::plan_with_preferred_time(&control, &image.0, &image.1, &arguments.targets).await?;
         let to_do = planned.targets.into_iter().map(|(target, _)| target).collect();
-        Ok::<_, CommandError>(Material {
+        Ok::<_, CommandError>(RehearsalInput {
             image,
             targets: TargetsFile { targets: to_do, stores: targets.stores },
-            held: planned.held,
+            held: planned.inventory,
         })
     });
     runtime.shutdown_background();
@@ -124,9 +125,9 @@ fn write(report: &Report, console: &mut Console<'_>) -> std::io::Result<()> {
         console.out,
         "{image} {version}, {} of data, to {} in {}, by {} with up to {worker_requests} requests each\n",
         HumanBytes(report.data_bytes),
-        counted(*targets, "target"),
-        counted(*regions, "region"),
-        counted(*workers, "worker")
+        pluralize(*targets, "target"),
+        pluralize(*regions, "region"),
+        pluralize(*workers, "worker")
     )?;
     let row = |what: &str, seconds: f64, remark: String| [what.to_owned(), format!("{seconds:.0} s"), remark];
     let alone = format!("{}; the last image takes {:.3} times as long", report.single.target, report.times_single);
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_made_up_fleet_needs_no_configuration() {
+    fn synthetic_fleet_needs_no_configuration() {
         let report: serde_json::Value = serde_json::from_str(&rehearsed(Output::Json)).unwrap();
         assert_eq!((report["targets"].as_u64(), report["failed"].as_u64()), (Some(4), Some(0)));
         assert_eq!(report["links"][0]["times_data"], 1.0);
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_go_together_is_refused() {
+    fn conflicting_arguments_are_rejected() {
         for line in [
             "goldfleet rehearse",
             "goldfleet rehearse --image a",

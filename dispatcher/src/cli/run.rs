@@ -5,7 +5,7 @@ use std::sync::Arc;
 use goldfleet_config::{Config, environment};
 use goldfleet_connect::{BackendError, Connection};
 use goldfleet_runtime::telemetry;
-use goldfleet_runtime::{listen, process};
+use goldfleet_runtime::{http, process};
 use goldfleet_worker::program;
 use tokio_util::sync::CancellationToken;
 
@@ -13,12 +13,13 @@ use super::arguments::{Arguments, Command, DashboardArguments};
 use super::error::{CommandError, DONE};
 use super::output::{Console, Output};
 use super::{
-    check, cleanup, convert, demo, doctor, documents, explain, help, images, jobs, logs, plan, rehearse, send, setup,
-    targets, verify, version,
+    check, cleanup, convert, demo, dispatch, doctor, documents, explain, help, images, jobs, logs, plan, rehearse,
+    setup, targets, verify, version,
 };
-use crate::control::desk::Desk;
+use crate::control::context::ControlContext;
 use crate::control::operator;
-use crate::control::service::{Until, serve};
+use crate::control::service::{self, RunUntil};
+use crate::control::upload;
 
 /// Runs a command. Returns the exit code.
 ///
@@ -26,9 +27,9 @@ use crate::control::service::{Until, serve};
 /// [`CommandError`], which has an exit code too.
 pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, CommandError> {
     if console.output == Output::Svg && !matches!(arguments.command, Command::Plan { .. }) {
-        return Err(CommandError::NoPicture);
+        return Err(CommandError::NoSvg);
     }
-    // These need no configuration, or not always.
+    // These commands need no configuration, or not in every case.
     match &arguments.command {
         Command::Completions { shell } => {
             documents::completions(*shell, console)?;
@@ -54,7 +55,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
     }
     let config = Config::load(arguments.config.as_deref(), environment())?;
     let filter = default_filter(&arguments);
-    let _telemetry = telemetry::init(&config.log, filter, environment())?;
+    let _telemetry = telemetry::init(&config.log, &filter, environment())?;
     if let Some(file) = &config.file {
         tracing::info!(file = %file.display(), "configuration");
     }
@@ -67,35 +68,37 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Result<u8, Comman
     }
     let runtime = process::runtime()?;
     let ended = runtime.block_on(with_ports(arguments.command, config, console));
-    // A blocking read that nobody waits for any more must not delay the exit.
+    // A blocking read whose result is no longer needed must not delay the exit.
     runtime.shutdown_background();
     ended
 }
 
-/// What is logged where nothing else is configured.
-fn default_filter(arguments: &Arguments) -> &'static str {
+/// The default log filter.
+fn default_filter(arguments: &Arguments) -> String {
     match &arguments.command {
-        Command::Dispatcher { .. } | Command::Worker { .. } | Command::Dashboard(_) => "info",
-        _ if arguments.verbose => "info",
-        // The work is done in this process, and the failures of operations are part of the result.
-        Command::Upload(_) | Command::Dispatch { .. } | Command::Retry(_) => "error,goldfleet_dispatcher::upload=warn",
-        _ => "warn",
+        Command::Dispatcher { .. } | Command::Worker { .. } | Command::Dashboard(_) => "info".to_owned(),
+        _ if arguments.verbose => "info".to_owned(),
+        // These commands do the work in this process, and their results include the failures of operations.
+        Command::Upload(_) | Command::Dispatch { .. } | Command::Retry(_) => {
+            format!("error,{}=warn", upload::LOG_TARGET)
+        }
+        _ => "warn".to_owned(),
     }
 }
 
-/// Who runs the command, as events record it. Services are named as such.
+/// The actor that events record for the command. A service is recorded by the name of the service.
 async fn who(command: &Command, config: &Config, connection: Option<&Connection>) -> String {
     match command {
         Command::Dispatcher { .. } => format!("dispatcher {}", operator::operator()),
         Command::Dashboard(_) => format!("dashboard {}", operator::operator()),
-        // With Azure coordination, each command's first request needs the token that names the principal.
+        // With Azure coordination, the first request of each command needs the token that names the principal.
         _ => operator::signed_in(connection.filter(|_| config.azure_coordination().is_some())).await,
     }
 }
 
 async fn with_ports(command: Command, config: Config, console: &mut Console<'_>) -> Result<u8, CommandError> {
     let connection = config.identity().as_ref().map(Connection::open).transpose().map_err(BackendError::from)?;
-    let ports = goldfleet_connect::open_over(&config, connection.as_ref())?;
+    let ports = goldfleet_connect::open_with_connection(&config, connection.as_ref())?;
     if let Command::Worker { exit_when_idle, concurrency } = command {
         let mut settings = program::settings(&config);
         settings.exit_when_idle = exit_when_idle;
@@ -105,62 +108,67 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
     }
     let stop = CancellationToken::new();
     let stopping = stop.clone();
-    process::on_signal(move || stopping.cancel());
+    process::on_stop_signal(move || stopping.cancel());
     let who = tokio::select! {
         who = who(&command, &config, connection.as_ref()) => who,
         () = stop.cancelled() => return Err(CommandError::Interrupted),
     };
-    let desk = Desk::new(ports, Arc::new(config), who);
-    // These report what cannot be created or reached, item by item.
+    let control = ControlContext::new(ports, Arc::new(config), who);
+    // These commands report each item that cannot be created or reached.
     match command {
-        Command::Setup => return unless(&stop, setup::run(&desk, console)).await,
-        Command::Doctor => return unless(&stop, doctor::run(&desk, console)).await,
+        Command::Setup => return run_interruptible(&stop, setup::run(&control, console)).await,
+        Command::Doctor => return run_interruptible(&stop, doctor::run(&control, console)).await,
         _ => {}
     }
-    // On Azure, `setup` creates queues and tables: other commands need neither the permission nor the requests.
-    if desk.config.azure_coordination().is_none() || matches!(command, Command::Dispatcher { .. }) {
-        desk.ports.queue.ensure().await?;
-        desk.ports.table.ensure().await?;
+    // On Azure, `setup` creates queues and tables. Other commands then need neither the permission nor the requests.
+    if control.config.azure_coordination().is_none() || matches!(command, Command::Dispatcher { .. }) {
+        control.ports.queue.ensure().await?;
+        control.ports.table.ensure().await?;
     }
     match command {
-        Command::Upload(arguments) => send::upload_command(&desk, &arguments, console, &stop).await,
+        Command::Upload(arguments) => dispatch::upload_command(&control, &arguments, console, &stop).await,
         Command::Plan { image, selection, within } => {
-            unless(&stop, plan::plan_command(&desk, &image, &selection.selectors(), within, console)).await
+            run_interruptible(&stop, plan::plan_command(&control, &image, &selection.selectors(), within, console))
+                .await
         }
         Command::Dispatch { image, selection, job } => {
-            send::dispatch_command(&desk, &image, &selection, &job, console, &stop).await
+            dispatch::dispatch_command(&control, &image, &selection, &job, console, &stop).await
         }
         Command::Dispatcher { exit_when_idle } => {
-            let _listening = match desk.config.dispatch.listen {
-                Some(at) => Some(process::listening(at.address(), &desk.vitals).await?),
+            let _listening = match control.config.dispatch.listen {
+                Some(at) => Some(process::start_http_listener(at.address(), &control.monitor).await?),
                 None => None,
             };
-            serve(&desk, if exit_when_idle { Until::Idle } else { Until::Stopped }, &stop).await;
+            service::run(&control, if exit_when_idle { RunUntil::Idle } else { RunUntil::Stopped }, &stop).await;
             Ok(DONE)
         }
-        Command::Dashboard(arguments) => dashboard(&desk, arguments, console, &stop).await,
-        Command::Images(arguments) => unless(&stop, images::run(&desk, &arguments, console)).await,
-        Command::Jobs(arguments) => unless(&stop, jobs::list(&desk, &arguments, console)).await,
+        Command::Dashboard(arguments) => dashboard(&control, arguments, console, &stop).await,
+        Command::Images(arguments) => run_interruptible(&stop, images::run(&control, &arguments, console)).await,
+        Command::Jobs(arguments) => run_interruptible(&stop, jobs::list(&control, &arguments, console)).await,
         Command::Status(arguments) => {
             let watch = arguments.watch;
-            let shown = jobs::status_command(&desk, &arguments, console, &stop);
-            if watch { shown.await } else { unless(&stop, shown).await }
+            let shown = jobs::status_command(&control, &arguments, console, &stop);
+            if watch { shown.await } else { run_interruptible(&stop, shown).await }
         }
         Command::Logs(arguments) => {
             let follow = arguments.follow;
-            let shown = logs::run(&desk, &arguments, console, &stop);
-            if follow { shown.await } else { unless(&stop, shown).await }
+            let shown = logs::run(&control, &arguments, console, &stop);
+            if follow { shown.await } else { run_interruptible(&stop, shown).await }
         }
-        Command::Approve(arguments) => unless(&stop, jobs::approve_command(&desk, &arguments, console)).await,
+        Command::Approve(arguments) => {
+            run_interruptible(&stop, jobs::approve_command(&control, &arguments, console)).await
+        }
         Command::Retry(arguments) => {
             let wait = arguments.wait;
-            let retried = jobs::retry_command(&desk, &arguments, console, &stop);
-            if wait { retried.await } else { unless(&stop, retried).await }
+            let retried = jobs::retry_command(&control, &arguments, console, &stop);
+            if wait { retried.await } else { run_interruptible(&stop, retried).await }
         }
-        Command::Cancel(arguments) => unless(&stop, jobs::cancel_command(&desk, &arguments, console)).await,
-        Command::Verify(arguments) => unless(&stop, verify::run(&desk, &arguments, console)).await,
-        Command::Cleanup(arguments) => unless(&stop, cleanup::run(&desk, &arguments, console)).await,
-        // Carried out before.
+        Command::Cancel(arguments) => {
+            run_interruptible(&stop, jobs::cancel_command(&control, &arguments, console)).await
+        }
+        Command::Verify(arguments) => run_interruptible(&stop, verify::run(&control, &arguments, console)).await,
+        Command::Cleanup(arguments) => run_interruptible(&stop, cleanup::run(&control, &arguments, console)).await,
+        // These commands were handled above.
         Command::Worker { .. }
         | Command::Health
         | Command::Help { .. }
@@ -178,8 +186,9 @@ async fn with_ports(command: Command, config: Config, console: &mut Console<'_>)
     }
 }
 
-/// Runs a command that may be dropped at any moment: each of its changes is complete, and the same command does the rest.
-async fn unless(
+/// Runs a command that may be dropped at any point: each of its changes is complete, and running the command again
+/// finishes the rest.
+async fn run_interruptible(
     stop: &CancellationToken,
     command: impl Future<Output = Result<u8, CommandError>>,
 ) -> Result<u8, CommandError> {
@@ -191,11 +200,11 @@ async fn unless(
 
 fn health(config: &Config) -> Result<u8, CommandError> {
     let at = config.dispatch.listen.ok_or(CommandError::NotListening)?.address();
-    listen::ask(at).map(|()| DONE).map_err(|source| CommandError::Unwell { at, source })
+    http::query_health(at).map(|()| DONE).map_err(|source| CommandError::Unhealthy { at, source })
 }
 
 async fn dashboard(
-    desk: &Desk,
+    control: &ControlContext,
     arguments: DashboardArguments,
     console: &mut Console<'_>,
     stop: &CancellationToken,
@@ -206,6 +215,6 @@ async fn dashboard(
         // A failed write to standard error is no reason to stop.
         let _ = writeln!(console.notes, "dashboard: http://{address}/");
     };
-    crate::dashboard::serve(desk.clone(), &options, stop, begun).await?;
+    crate::dashboard::serve(control.clone(), &options, stop, begun).await?;
     Ok(DONE)
 }

@@ -4,19 +4,19 @@ use serde_json::json;
 
 use super::error::{CommandError, DONE, SERVICE};
 use super::output::{Console, Output, write_json};
-use crate::control::desk::Desk;
+use crate::control::context::ControlContext;
 use crate::control::setup::set_up;
-use crate::terminal::paint::Tone;
+use crate::terminal::color::Tone;
 
 /// `goldfleet setup`.
 ///
 /// # Errors
-/// Where the targets file cannot be read, or the console cannot be written to.
-pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let made = set_up(desk).await?;
+/// If the targets file cannot be read, or the console cannot be written to.
+pub async fn run(control: &ControlContext, console: &mut Console<'_>) -> Result<u8, CommandError> {
+    let made = set_up(control).await?;
     let failed = made.iter().filter(|made| made.error.is_some()).count();
     if console.output == Output::Json {
-        let row = |made: &crate::control::setup::Made| {
+        let row = |made: &crate::control::setup::SetupResult| {
             let (code, message) = made.error.as_ref().map(|error| (&error.code, error.to_string())).unzip();
             json!({ "what": made.what, "ready": made.error.is_none(), "code": code, "message": message })
         };
@@ -25,11 +25,11 @@ pub async fn run(desk: &Desk, console: &mut Console<'_>) -> Result<u8, CommandEr
         for made in &made {
             match &made.error {
                 None => {
-                    let ready = console.word(Tone::Good, "ready");
+                    let ready = console.word(Tone::Success, "ready");
                     writeln!(console.out, "{}: {ready}", made.what)?;
                 }
                 Some(error) => {
-                    let failed = console.word(Tone::Bad, "failed");
+                    let failed = console.word(Tone::Error, "failed");
                     writeln!(console.out, "{}: {failed} [{}]: {error}", made.what, error.code)?;
                 }
             }

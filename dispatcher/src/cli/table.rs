@@ -1,4 +1,4 @@
-//! Tables: they fit the terminal, and no word of them is broken, so that ids can be copied.
+//! Tables that fit the terminal. Words are never broken, so that ids can be copied.
 
 use std::io;
 
@@ -7,18 +7,18 @@ use comfy_table::{Color, ColumnConstraint, ContentArrangement, LineStyle, Table,
 use textwrap::WordSplitter;
 
 use super::output::Console;
-use crate::terminal::paint::Tone;
+use crate::terminal::color::Tone;
 
-/// The columns between two cells.
+/// The number of columns between two cells.
 const GAP: u16 = 2;
 
-/// The most letters of a column's name and a cell that are kept on one line in a paragraph.
-const SHORT: usize = 28;
+/// The maximum number of characters of a column name and its cell that share a line in a paragraph.
+const MAX_INLINE: usize = 28;
 
-/// Stands for a blank at which no line ends.
-const UNBROKEN: &str = "\u{a0}";
+/// Represents a space at which a line must not break.
+const NO_BREAK: &str = "\u{a0}";
 
-/// A cell of a table: its text, and what it tells if that is to be seen.
+/// A cell of a table: its text, and its tone if it is coloured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
     text: String,
@@ -26,19 +26,19 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// A cell in the colour of what it tells.
+    /// A cell in the colour of a tone.
     pub fn toned(tone: impl Into<Tone>, text: impl Into<String>) -> Self {
         Self { text: text.into(), tone: Some(tone.into()) }
     }
 
-    /// A count in the colour of `tone`, unless it is nothing.
+    /// A count in the colour of `tone`. A count of zero has no colour.
     #[must_use]
     pub fn count(count: usize, tone: Tone) -> Self {
         Self { text: count.to_string(), tone: (count > 0).then_some(tone) }
     }
 
     fn painted(&self, colours: bool) -> String {
-        self.tone.map_or_else(|| self.text.clone(), |tone| tone.paint(&self.text, colours))
+        self.tone.map_or_else(|| self.text.clone(), |tone| tone.colorize(&self.text, colours))
     }
 }
 
@@ -52,17 +52,17 @@ impl From<Cell> for comfy_table::Cell {
     fn from(Cell { text, tone }: Cell) -> Self {
         let cell = Self::new(text);
         match tone {
-            Some(tone) => cell.fg(Color::AnsiValue(tone.colour())),
+            Some(tone) => cell.fg(Color::AnsiValue(tone.ansi_color())),
             None => cell,
         }
     }
 }
 
-/// Writes a table with a line under its header. Where the width is limited, cells take several lines; where it is too
-/// little for that, each row becomes a paragraph.
+/// Writes a table with a line under its header. If the width is limited, cells may take several lines. If the width is
+/// too small for that, each row becomes a paragraph.
 ///
 /// # Errors
-/// Where the console can't be written to.
+/// If the console cannot be written to.
 pub fn write_table<R>(console: &mut Console<'_>, header: &[&str], rows: impl IntoIterator<Item = R>) -> io::Result<()>
 where
     R: IntoIterator<Item: Into<Cell>>,
@@ -77,7 +77,7 @@ where
     }
 }
 
-/// The widest word of each column.
+/// The width of the widest word of each column.
 fn least_widths(header: &[&str], rows: &[Vec<Cell>]) -> Vec<u16> {
     let widest = |text: &str| text.split_whitespace().map(textwrap::core::display_width).max().unwrap_or(0);
     let column = |(place, name): (usize, &&str)| {
@@ -91,7 +91,7 @@ fn least_widths(header: &[&str], rows: &[Vec<Cell>]) -> Vec<u16> {
 fn write_columns(console: &mut Console<'_>, header: &[&str], rows: Vec<Vec<Cell>>, least: &[u16]) -> io::Result<()> {
     let mut table = Table::new();
     table
-        // No looking at the terminal behind our back: the console says how wide it is.
+        // The console provides the width, so the table must not query the terminal.
         .force_no_tty()
         .load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
         .set_content_arrangement(ContentArrangement::Dynamic)
@@ -112,7 +112,8 @@ fn write_columns(console: &mut Console<'_>, header: &[&str], rows: Vec<Vec<Cell>
     writeln!(console.out, "{}", table.trim_fmt())
 }
 
-/// The first cell of each row on a line of its own, under it the others by name. What is empty is left out.
+/// Writes the first cell of each row on a line, and below it the other cells with their column names. Empty cells are
+/// omitted.
 fn write_paragraphs(console: &mut Console<'_>, header: &[&str], rows: &[Vec<Cell>], width: u16) -> io::Result<()> {
     let fitting = textwrap::Options::new(width.into())
         .break_words(false)
@@ -124,15 +125,15 @@ fn write_paragraphs(console: &mut Console<'_>, header: &[&str], rows: &[Vec<Cell
         writeln!(console.out, "{}", textwrap::fill(&first.painted(console.colours.out), &fitting))?;
         let rest: Vec<String> = cells.map(|(name, cell)| named(name, cell, console.colours.out)).collect();
         let filled = textwrap::fill(&rest.join(", "), fitting.clone().initial_indent("  "));
-        writeln!(console.out, "{}", filled.replace(UNBROKEN, " "))?;
+        writeln!(console.out, "{}", filled.replace(NO_BREAK, " "))?;
     }
     Ok(())
 }
 
-/// A cell behind its column's name. What is short stays on one line.
+/// A cell after its column name. A short cell stays on one line.
 fn named(name: &str, cell: &Cell, colours: bool) -> String {
     let text = format!("{name} {}", cell.painted(colours)).trim_start().to_owned();
-    if name.len() + cell.text.len() > SHORT { text } else { text.replace(' ', UNBROKEN) }
+    if name.len() + cell.text.len() > MAX_INLINE { text } else { text.replace(' ', NO_BREAK) }
 }
 
 #[cfg(test)]
@@ -147,9 +148,9 @@ mod tests {
             ["00000000-0000-0000-0000-000000000001", "running", "short"],
         ];
         let tone = |word: &str| match word {
-            "failed" => Tone::Bad,
-            "succeeded" => Tone::Good,
-            _ => Tone::Busy,
+            "failed" => Tone::Error,
+            "succeeded" => Tone::Success,
+            _ => Tone::Active,
         };
         let row = |[place, state, why]: [&str; 3]| {
             [place.to_owned().into(), Cell::toned(tone(state), state), Cell::from(why.to_owned())]
@@ -162,13 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn tables_fit_the_width() {
+    fn tables_fit_width() {
         let all = [None, Some(200), Some(66), Some(40)].map(|width| format!("{width:?}\n{}", written(width, false)));
         insta::assert_snapshot!(all.join("\n"));
     }
 
     #[test]
-    fn no_line_is_wider_than_the_terminal_and_no_word_is_broken() {
+    fn lines_fit_terminal_without_breaking_words() {
         for width in 38..=120 {
             let text = written(Some(width), false);
             assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{width}:\n{text}");
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_change_nothing_but_colours() {
+    fn colors_do_not_change_layout() {
         for width in [None, Some(66), Some(40)] {
             let coloured = written(width, true);
             assert!(coloured.contains("\u{1b}[38;5;1mfailed"), "{coloured:?}");

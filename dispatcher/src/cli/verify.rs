@@ -3,38 +3,44 @@
 use std::time::Instant;
 
 use goldfleet_model::image::ImageRef;
-use goldfleet_model::words::counted;
+use goldfleet_model::text::pluralize;
 use indicatif::HumanBytes;
 
 use super::arguments::VerifyArguments;
 use super::choose;
 use super::error::{CommandError, DONE, FAILED, SERVICE};
 use super::output::{Console, Output, write_json};
-use crate::control::desk::Desk;
+use crate::control::context::ControlContext;
 use crate::control::request::manifest;
-use crate::control::verify::{Fault, How, MISSING, PlaceKind, Places, Verified, verify};
-use crate::terminal::progress::{Progress, Style};
+use crate::control::verify::{LocationKind, MISSING, VerifyFault, VerifyOptions, VerifyReport, VerifyScope, verify};
+use crate::terminal::progress::{ProgressDisplay, ProgressMode};
 
 /// `goldfleet verify`.
 ///
 /// # Errors
 /// [`CommandError`].
-pub async fn run(desk: &Desk, arguments: &VerifyArguments, console: &mut Console<'_>) -> Result<u8, CommandError> {
-    let (image, places): (ImageRef, Places) = match (&arguments.image, &arguments.version) {
-        (Some(image), Some(version)) => (manifest(desk, image, version).await?.0, Places::source(desk)),
+pub async fn run(
+    control: &ControlContext,
+    arguments: &VerifyArguments,
+    console: &mut Console<'_>,
+) -> Result<u8, CommandError> {
+    let (image, places): (ImageRef, VerifyScope) = match (&arguments.image, &arguments.version) {
+        (Some(image), Some(version)) => {
+            (manifest(control, image, version).await?.0, VerifyScope::scope_of_source(control))
+        }
         _ => {
-            let job = choose::shown(desk, arguments.job.as_ref()).await?.value;
-            let places = Places::of_job(desk, &job).await?;
-            if desk.has_work(&job).await? {
+            let job = choose::shown(control, arguments.job.as_ref()).await?.value;
+            let places = VerifyScope::scope_of_job(control, &job).await?;
+            if control.has_unfinished_work(&job).await? {
                 writeln!(console.notes, "job {} has not ended: only what it has finished is checked", job.id)?;
             }
             (job.image, places)
         }
     };
-    let how = How { read: arguments.read, remove: arguments.remove };
-    let progress = Progress::new(Style::fitting(console.output == Output::Json));
+    let how = VerifyOptions { read: arguments.read, remove: arguments.remove };
+    let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
     let begun = Instant::now();
-    let verified = verify(desk, &image, &places, how, &|seen| progress.verification(&seen, begun)).await;
+    let verified = verify(control, &image, &places, how, &|seen| progress.verification(&seen, begun)).await;
     progress.end();
     let verified = verified?;
     if console.output == Output::Json {
@@ -44,7 +50,7 @@ pub async fn run(desk: &Desk, arguments: &VerifyArguments, console: &mut Console
             let chunk = fault.chunk.as_ref().map_or_else(String::new, |chunk| format!(": chunk {chunk}"));
             writeln!(console.out, "{}{chunk} {}", fault.place, fault.fault)?;
         }
-        writeln!(console.out, "{image}: {}", sum(&verified, how))?;
+        writeln!(console.out, "{image}: {}", summary(&verified, how))?;
     }
     for hint in hints(&verified.faults, arguments.remove) {
         writeln!(console.notes, "{hint}")?;
@@ -56,23 +62,24 @@ pub async fn run(desk: &Desk, arguments: &VerifyArguments, console: &mut Console
     })
 }
 
-/// What was looked at, in a sentence.
-fn sum(verified: &Verified, how: How) -> String {
-    let mut looked = vec![counted(verified.stores, "store"), counted(verified.vhds, "VHD")];
+/// A sentence that says what was verified.
+fn summary(verified: &VerifyReport, how: VerifyOptions) -> String {
+    let mut looked = vec![pluralize(verified.stores, "store"), pluralize(verified.vhds, "VHD")];
     if verified.vhds_gone > 0 {
         looked.push(format!("{} deleted after their images were created", verified.vhds_gone));
     }
-    looked.push(counted(verified.images, "image"));
+    looked.push(pluralize(verified.images, "image"));
     if how.read {
         looked.push(format!("{} read and compared", HumanBytes(verified.bytes_read)));
     }
-    let removed = if how.remove { format!(", {} removed", counted(verified.removed, "chunk")) } else { String::new() };
-    format!("{}; {}{removed}", looked.join(", "), counted(verified.faults.len(), "fault"))
+    let removed =
+        if how.remove { format!(", {} removed", pluralize(verified.removed, "chunk")) } else { String::new() };
+    format!("{}; {}{removed}", looked.join(", "), pluralize(verified.faults.len(), "fault"))
 }
 
 /// How to repair faults like these.
-fn hints(faults: &[Fault], removed: bool) -> Vec<&'static str> {
-    let any = |is: &dyn Fn(&Fault) -> bool| faults.iter().any(|fault| !fault.unseen && is(fault));
+fn hints(faults: &[VerifyFault], removed: bool) -> Vec<&'static str> {
+    let any = |is: &dyn Fn(&VerifyFault) -> bool| faults.iter().any(|fault| !fault.unseen && is(fault));
     let mut hints = Vec::new();
     if any(&|fault| fault.chunk.is_some()) {
         if !removed && any(&|fault| fault.chunk.is_some() && fault.fault != MISSING) {
@@ -82,10 +89,10 @@ fn hints(faults: &[Fault], removed: bool) -> Vec<&'static str> {
             "an upload of the same version writes what the source store lacks, the next job what another store lacks",
         );
     }
-    if any(&|fault| fault.kind == PlaceKind::Vhd) {
+    if any(&|fault| fault.kind == LocationKind::Vhd) {
         hints.push("to replace a VHD: delete it and its image, and dispatch the version again");
     }
-    if any(&|fault| fault.kind == PlaceKind::Image) {
+    if any(&|fault| fault.kind == LocationKind::Image) {
         hints.push("'goldfleet dispatch' of the version creates missing images and replaces those with other content");
     }
     if faults.iter().any(|fault| fault.unseen) {

@@ -1,32 +1,32 @@
-//! How the status of a job is printed.
+//! Prints the status of a job.
 
 use std::io;
 
 use goldfleet_model::job::JobState;
 use goldfleet_model::operation::OperationState;
+use goldfleet_model::text::pluralize;
 use goldfleet_model::upload::UploadState;
-use goldfleet_model::words::counted;
 use indicatif::HumanBytes;
 use jiff::Timestamp;
 use textwrap::WordSplitter;
 
 use super::output::{Console, Output, write_json};
 use super::table::{Cell, write_table};
-use crate::control::status::{FailureLine, Phase, RingStatus, Standing, Status, UploadStatus};
+use crate::control::status::{FailureRow, Phase, ReportedState, RingStatus, Status, UploadStatus};
 use crate::control::suggest::command_line;
-use crate::terminal::board::duration;
-use crate::terminal::paint::Tone;
+use crate::terminal::color::Tone;
+use crate::terminal::job_view::duration;
 
-/// Failures that the status shows before it refers to `--failed`.
-const SHOWN: usize = 10;
+/// The number of failures that the status shows before it refers to `--failed`.
+const MAX_FAILURES_SHOWN: usize = 10;
 
-/// The column at which the values below the headline begin.
+/// The column at which the values below the headline start.
 const VALUES: usize = 12;
 
 /// Prints a job's status.
 ///
 /// # Errors
-/// Where the console cannot be written to.
+/// If the console cannot be written to.
 pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     if console.output == Output::Json {
         return write_json(console.out, status);
@@ -42,19 +42,19 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     if status.staged_removed {
         writeln!(console.out, "staged VHDs are deleted")?;
     }
-    let shown = &status.failures[..status.failures.len().min(SHOWN)];
+    let shown = &status.failures[..status.failures.len().min(MAX_FAILURES_SHOWN)];
     if !shown.is_empty() {
         writeln!(console.out)?;
     }
     write_failure_list(shown, console)?;
     if shown.len() < status.failures.len() {
         let more = status.failures.len() - shown.len();
-        writeln!(console.out, "and {}: goldfleet status {} --failed", counted(more, "more failure"), status.job)?;
+        writeln!(console.out, "and {}: goldfleet status {} --failed", pluralize(more, "more failure"), status.job)?;
     }
     write_next_steps(status, console)
 }
 
-/// Which job it is, who asked for it, when, for which targets and why.
+/// Writes the headline of a job: its id, who requested it and when, its targets and its note.
 fn write_head(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     let state = console.word(status.shown_state(), status.shown_state().as_str());
     writeln!(console.out, "job {}: {} {}, {state}", status.job, status.image, status.version)?;
@@ -78,34 +78,34 @@ fn write_head(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         writeln!(console.out, "waiting for 'goldfleet dispatcher', or for an earlier job of this version to end")?;
     }
     if let Some(idle) = status.idle_words() {
-        writeln!(console.out, "{}", console.word(Tone::Doubtful, &idle))?;
+        writeln!(console.out, "{}", console.word(Tone::Warning, &idle))?;
     }
-    if let Some(awaits) = status.awaits() {
+    if let Some(awaits) = status.pending_action() {
         writeln!(console.out, "{awaits}")?;
     }
     Ok(())
 }
 
-/// A moment in UTC to the second.
+/// A time in UTC, in seconds.
 #[must_use]
 pub fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// The columns of the table of phases. Those in which nothing is counted are left out.
+/// The columns of the table of phases. Columns without any count are omitted.
 const COUNTS: [&str; 6] = ["succeeded", "failed", "cancelled", "running", "waiting", "skipped"];
 
-/// A line of the table of phases: name, percent, counts by [`COUNTS`] and bytes.
-struct PhaseLine {
-    name: &'static str,
+/// A line of the table of phases: name, percent, counts in the order of [`COUNTS`], and bytes.
+struct PhaseLine<'a> {
+    name: &'a str,
     percent: f64,
     total: usize,
     counts: [usize; 6],
     bytes: (u64, u64),
 }
 
-impl PhaseLine {
-    fn of(name: &'static str, phase: &Phase) -> Self {
+impl<'a> PhaseLine<'a> {
+    fn of(name: &'a str, phase: &Phase) -> Self {
         let Phase { succeeded, failed, cancelled, running, waiting, skipped, .. } = *phase;
         let counts = [succeeded, failed, cancelled, running, waiting, skipped];
         let bytes = (phase.bytes_done, phase.bytes_total);
@@ -120,7 +120,7 @@ impl PhaseLine {
     }
 
     fn cells(&self, shown: &[usize]) -> Vec<Cell> {
-        let tones = [Tone::Good, Tone::Bad, Tone::Doubtful, Tone::Busy, Tone::Quiet, Tone::Good];
+        let tones = [Tone::Success, Tone::Error, Tone::Warning, Tone::Active, Tone::Muted, Tone::Success];
         let mut cells = vec![Cell::from(self.name.to_owned()), format!("{:.1}%", self.percent).into()];
         for &column in shown {
             let count = self.counts[column];
@@ -132,7 +132,7 @@ impl PhaseLine {
     }
 }
 
-/// A part of a number of bytes, both in one unit where they have the same.
+/// A number of bytes out of a total. Both use one unit if they have the same.
 #[must_use]
 pub fn of_bytes(part: u64, whole: u64) -> String {
     let (part, whole) = (HumanBytes(part).to_string(), HumanBytes(whole).to_string());
@@ -145,7 +145,7 @@ pub fn of_bytes(part: u64, whole: u64) -> String {
 fn write_phases(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     let mut lines: Vec<PhaseLine> = status.upload.iter().map(PhaseLine::of_upload).collect();
     if !status.is_empty() {
-        lines.extend(status.phases.named().map(|(kind, phase)| PhaseLine::of(kind.as_str(), phase)));
+        lines.extend(status.phases.named().iter().map(|(kind, phase)| PhaseLine::of(kind.as_str(), phase)));
     }
     if lines.is_empty() {
         return Ok(());
@@ -157,7 +157,7 @@ fn write_phases(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     write_table(console, &header, lines.iter().map(|line| line.cells(&shown)))
 }
 
-/// The rings, where there are several or one waits for approval.
+/// Writes the rings, if there are several or one waits for approval.
 fn write_rings(rings: &[RingStatus], console: &mut Console<'_>) -> io::Result<()> {
     if rings.len() < 2 && rings.iter().all(|ring| ring.approval.is_none()) {
         return Ok(());
@@ -171,7 +171,7 @@ fn write_rings(rings: &[RingStatus], console: &mut Console<'_>) -> io::Result<()
             Cell::from(ring.ring.to_string()),
             Cell::toned(ring.state, ring_state(ring)),
             format!("{}/{}", ring.images, ring.targets).into(),
-            Cell::count(ring.failed, Tone::Bad),
+            Cell::count(ring.failed, Tone::Error),
             details.join("; ").into(),
         ]
     });
@@ -180,7 +180,7 @@ fn write_rings(rings: &[RingStatus], console: &mut Console<'_>) -> io::Result<()
 
 fn ring_state(ring: &RingStatus) -> &'static str {
     match ring.state {
-        // Stopped by an earlier ring, before it started.
+        // An earlier ring stopped this ring before it started.
         OperationState::Cancelled if ring.reason.is_some() => "not started",
         state => state.as_str(),
     }
@@ -198,18 +198,18 @@ fn write_totals(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
         console.out,
         "{} over the WAN to {}, {}/s, {time}",
         HumanBytes(wan),
-        counted(status.wan_bytes.len(), "region"),
+        pluralize(status.wan_bytes.len(), "region"),
         HumanBytes(rate)
     )
 }
 
 fn write_next_steps(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     let any = status.phases.named().iter().any(|(_, phase)| phase.failed + phase.cancelled > 0);
-    if !any || status.state == Standing::Running {
+    if !any || status.state == ReportedState::Running {
         return Ok(());
     }
     writeln!(console.out)?;
-    if status.planned {
+    if status.planned || status.state == ReportedState::Cancelled {
         writeln!(console.out, "to retry what failed or was cancelled: goldfleet retry {}", status.job)?;
     } else {
         let dispatch = command_line("dispatch", &status.image, &status.version, &status.selection);
@@ -218,10 +218,10 @@ fn write_next_steps(status: &Status, console: &mut Console<'_>) -> io::Result<()
     writeln!(console.out, "to see what happened: goldfleet logs {} --failed", status.job)
 }
 
-/// Prints what failed, all of it.
+/// Prints all failures.
 ///
 /// # Errors
-/// Where the console cannot be written to.
+/// If the console cannot be written to.
 pub fn write_failures(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
     if console.output == Output::Json {
         return write_json(console.out, &status.failures);
@@ -232,8 +232,9 @@ pub fn write_failures(status: &Status, console: &mut Console<'_>) -> io::Result<
     write_failure_list(&status.failures, console)
 }
 
-/// Each failure with its reason and remedy. A remedy that several failures in a row share is printed once, below them.
-fn write_failure_list(failures: &[FailureLine], console: &mut Console<'_>) -> io::Result<()> {
+/// Writes each failure with its reason and remedy. A remedy that consecutive failures share is printed once, below
+/// them.
+fn write_failure_list(failures: &[FailureRow], console: &mut Console<'_>) -> io::Result<()> {
     let width = console.width.map_or(usize::MAX, usize::from);
     let wrapped = |text: &str| {
         let indented = textwrap::Options::new(width)
@@ -244,8 +245,8 @@ fn write_failure_list(failures: &[FailureLine], console: &mut Console<'_>) -> io
         textwrap::fill(text, indented)
     };
     for (index, failure) in failures.iter().enumerate() {
-        let FailureLine { target, phase, code, .. } = failure;
-        let failed = console.word(Tone::Bad, "failed");
+        let FailureRow { target, phase, code, .. } = failure;
+        let failed = console.word(Tone::Error, "failed");
         let name = failure.name.as_ref().map_or_else(String::new, |name| format!(" ({name})"));
         let head = format!("{phase} {failed} [{code}]: {target}{name}");
         let indented = textwrap::Options::new(width)

@@ -1,5 +1,6 @@
-//! Approval: an operator lets the next ring of a job begin.
+//! Approval: an operator permits the next ring of a job to start.
 
+use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Approval, Job, JobState};
 use goldfleet_model::operation::Operation;
@@ -7,58 +8,67 @@ use goldfleet_model::state::JobEvent;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::error::ErrorKind;
 
-use crate::control::desk::{Desk, DeskError};
-use crate::control::rings::{self, Next};
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::rings::{self, RingAction};
 
 /// An approval, and whether this request gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Approved {
-    /// The approval, as it stands on the job's row.
+pub struct ApprovalResult {
+    /// The approval, as stored in the job's row.
     pub approval: Approval,
-    /// Whether it is new; else it had been given before.
+    /// Whether this request gave the approval. False if it was given before.
     pub new: bool,
 }
 
-/// Approves the ring that waits for it, in the name of `by`, and lets its copies begin. With `ring`, only if it is that
-/// one. A ring that was approved before stays so.
+/// Approves the ring that waits for approval, in the name of `by`, and lets its operations start. With `ring`, approves
+/// only if that ring is the one that waits. Approving an approved ring again changes nothing.
 ///
 /// # Errors
-/// [`DeskError::Refused`] where the job needs no approval, no ring waits for it now, or another one does.
-pub async fn approve(desk: &Desk, id: &JobId, ring: Option<u32>, by: &str) -> Result<Approved, DeskError> {
+/// [`ControlError::Refused`] if the job needs no approval, or if no ring or another ring waits for approval.
+pub async fn approve(
+    control: &ControlContext,
+    id: &JobId,
+    ring: Option<u32>,
+    by: &str,
+) -> Result<ApprovalResult, ControlError> {
     loop {
-        let mut row = desk.job(id).await?;
-        let operations = desk.ports.table.operations(id).await?;
-        let now = desk.ports.clock.now();
-        let approved = if let Some(approval) = given(&row.value, &operations, ring) {
-            Approved { approval: approval.clone(), new: false }
+        let mut row = control.job(id).await?;
+        let operations = control.operations(&row.value).await?;
+        let now = control.ports.clock.now();
+        let approved = if let Some(approval) = existing_approval(&row.value, &operations, ring) {
+            ApprovalResult { approval: approval.clone(), new: false }
         } else {
-            let ring = awaited(&row.value, &operations, ring)?;
+            let ring = waiting_ring(&row.value, &operations, ring)?;
             let line = row.value.apply(JobEvent::Approve(ring), now, by)?;
-            match desk.ports.table.commit_job(&row.value, &row.etag, &[line]).await {
-                Ok(_) => Approved { approval: Approval { ring, by: by.to_owned(), at: now }, new: true },
-                // Someone else was faster; perhaps with the same.
+            match control.ports.table.commit_job(&row.value, &row.etag, &[line]).await {
+                Ok(_) => ApprovalResult { approval: Approval { ring, by: by.to_owned(), at: now }, new: true },
+                // Another process changed the job, possibly by the same approval.
                 Err(error) if error.kind == ErrorKind::Conflict => continue,
                 Err(error) => return Err(error.into()),
             }
         };
-        if let Err(error) = rings::advance(desk, &row.value, &operations, now).await {
-            tracing::warn!(%error, job = %id, "the copies of an approved ring are left to the dispatcher's next sweep");
+        if let Err(error) = control.hint_gate(id, &GateKey::ring(approved.approval.ring)).await {
+            tracing::warn!(%error, job = %id, "the dispatcher starts the approved ring at its next sweep");
         }
         return Ok(approved);
     }
 }
 
-/// The approval that was given before: of the ring that is asked for, else of the one that is about to begin by it.
-fn given<'a>(job: &'a Job, operations: &[Versioned<Operation>], asked: Option<u32>) -> Option<&'a Approval> {
-    let about_to_begin = || match rings::next(job, operations) {
-        Next::Release(ring) => Some(ring),
+/// An approval that was given before: that of the requested ring, or else that of the ring that starts next.
+fn existing_approval<'a>(
+    job: &'a Job,
+    operations: &[Versioned<Operation>],
+    asked: Option<u32>,
+) -> Option<&'a Approval> {
+    let about_to_begin = || match rings::next_action(job, operations) {
+        RingAction::Release(ring) => Some(ring),
         _ => None,
     };
     asked.or_else(about_to_begin).and_then(|ring| job.approval(ring))
 }
 
 /// The ring that waits for approval.
-fn awaited(job: &Job, operations: &[Versioned<Operation>], asked: Option<u32>) -> Result<u32, DeskError> {
+fn waiting_ring(job: &Job, operations: &[Versioned<Operation>], asked: Option<u32>) -> Result<u32, ControlError> {
     let id = &job.id;
     let why = if job.approvals.is_none() {
         "needs no approval: it was not dispatched with --approve".to_owned()
@@ -67,16 +77,16 @@ fn awaited(job: &Job, operations: &[Versioned<Operation>], asked: Option<u32>) -
     } else if job.state != JobState::Running {
         format!("is {}: no ring waits for approval", job.state)
     } else {
-        match rings::next(job, operations) {
-            Next::Await(ring) if asked.is_none_or(|asked| asked == ring) => return Ok(ring),
-            Next::Await(ring) => format!("waits for approval of ring {ring}, which is the next one"),
-            Next::Stop(ring) => {
-                format!("has no ring to approve because ring {ring} did not succeed: see 'goldfleet status {id}'")
+        match rings::next_action(job, operations) {
+            RingAction::AwaitApproval(ring) if asked.is_none_or(|asked| asked == ring) => return Ok(ring),
+            RingAction::AwaitApproval(ring) => format!("waits for approval of ring {ring}, which is the next one"),
+            RingAction::Stop(reason) => {
+                format!("has no ring to approve because {reason}: see 'goldfleet status {id}'")
             }
-            Next::Nothing | Next::Release(_) => {
+            RingAction::None | RingAction::Release(_) => {
                 format!("has no ring that waits for approval at the moment: see 'goldfleet status {id}'")
             }
         }
     };
-    Err(DeskError::Refused(format!("job {id} {why}")))
+    Err(ControlError::Refused(format!("job {id} {why}")))
 }

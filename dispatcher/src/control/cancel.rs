@@ -1,4 +1,5 @@
-//! Cancel: what has not begun never does, what runs stops at its next checkpoint, what is done stays done.
+//! Cancellation: operations that have not started are cancelled, running operations stop at their next checkpoint, and
+//! finished operations keep their results.
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::JobState;
@@ -6,37 +7,39 @@ use goldfleet_model::operation::OperationState;
 use goldfleet_model::state::{JobEvent, OperationEvent};
 use goldfleet_ports::commit::Commit;
 use goldfleet_ports::error::PortResult;
+use goldfleet_workflow::group::GroupChange;
+use jiff::Timestamp;
 
-use crate::control::desk::{Desk, DeskError, Group, by_group};
+use crate::control::context::{ControlContext, ControlError, Group, group_rows};
 
 /// What a cancellation did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Cancelled {
-    /// Operations that had been done before.
+pub struct CancelResult {
+    /// Operations that had succeeded or were skipped.
     pub done: usize,
-    /// Operations that now will not begin.
+    /// Operations that are cancelled and will not start.
     pub cancelled: usize,
-    /// Operations that a worker has in hand and will stop.
+    /// Operations that a worker holds and will stop.
     pub stopping: usize,
-    /// Operations that had failed before.
+    /// Operations that had failed.
     pub failed: usize,
 }
 
 /// Cancels a job.
 ///
 /// # Errors
-/// [`DeskError::Refused`] where it has already ended.
-pub async fn cancel(desk: &Desk, id: &JobId) -> Result<Cancelled, DeskError> {
-    desk.advance(id, JobEvent::Cancel, |_| {}).await.map_err(|error| match error {
-        DeskError::Illegal(illegal) => DeskError::Refused(format!(
+/// [`ControlError::Refused`] if the job has already ended.
+pub async fn cancel(control: &ControlContext, id: &JobId) -> Result<CancelResult, ControlError> {
+    control.apply_event(id, JobEvent::Cancel, |_| {}).await.map_err(|error| match error {
+        ControlError::Illegal(illegal) => ControlError::Refused(format!(
             "job {id} cannot be cancelled: it has already {}",
             if illegal.state == "cancelled" { "been cancelled" } else { illegal.state }
         )),
         error => error,
     })?;
-    stop_operations(desk, id).await?;
-    let mut counts = Cancelled::default();
-    for operation in desk.ports.table.operations(id).await? {
+    stop_operations(control, id).await?;
+    let mut counts = CancelResult::default();
+    for operation in control.ports.table.operations(id).await? {
         *match operation.value.state {
             OperationState::Succeeded | OperationState::Skipped => &mut counts.done,
             OperationState::Failed => &mut counts.failed,
@@ -47,46 +50,59 @@ pub async fn cancel(desk: &Desk, id: &JobId) -> Result<Cancelled, DeskError> {
     Ok(counts)
 }
 
-/// Asks every operation of a job to stop, if the job is to stop or has ended. Safe to run again, and however late: of a job that
-/// was taken up again meanwhile it stops nothing.
+/// Asks every operation of a job to stop, if the job is cancelling or has ended. It is safe to run this again at any
+/// later time: if the job was retried in the meantime, nothing is stopped.
 ///
 /// # Errors
-/// Where the table can't be reached.
-pub async fn stop_operations(desk: &Desk, id: &JobId) -> PortResult<()> {
-    let groups = by_group(desk.ports.table.operations(id).await?);
-    if !is_over(desk, id).await? {
+/// If the table cannot be reached.
+pub async fn stop_operations(control: &ControlContext, id: &JobId) -> PortResult<()> {
+    let groups = group_rows(control.ports.table.operations(id).await?);
+    if !is_stopped(control, id).await? {
         return Ok(());
     }
     for group in groups {
-        stop_group(desk, id, group).await?;
+        stop_group(control, id, group).await?;
     }
     Ok(())
 }
 
-/// Whether nothing of a job may go on. To be asked after its operations were read: a retry writes the job's row first and then
-/// every operation that has not ended, so that those that were read before it can't be written any more.
-async fn is_over(desk: &Desk, id: &JobId) -> PortResult<bool> {
-    let job = desk.ports.table.job(id).await?;
+/// Whether all operations of a job must stop. Call this after the operations were read: a retry first writes the job's
+/// row and then every operation that has not ended, so the ETags of operations that were read before the retry are out
+/// of date.
+async fn is_stopped(control: &ControlContext, id: &JobId) -> PortResult<bool> {
+    let job = control.ports.table.job(id).await?;
     Ok(job.is_some_and(|job| job.value.state == JobState::Cancelling || job.value.state.is_terminal()))
 }
 
-async fn stop_group(desk: &Desk, id: &JobId, mut group: Group) -> PortResult<()> {
+async fn stop_group(control: &ControlContext, id: &JobId, mut group: Group) -> PortResult<()> {
     loop {
-        let now = desk.ports.clock.now();
-        let mut commit = Commit::default();
-        for row in &group {
-            let mut operation = row.value.clone();
-            if let Ok(event) = operation.apply(OperationEvent::Cancel, now, &desk.who) {
-                commit.write(row, operation, [event]);
-            }
+        let now = control.ports.clock.now();
+        let commit = stop_commit(&group, now, &control.actor);
+        if commit.is_empty() {
+            return Ok(());
         }
-        if commit.is_empty() || desk.commit(&commit).await? {
+        if control.commit(&commit).await? {
+            // Operations that always run become ready now.
+            for ready in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
+                control.enqueue_operation(ready).await?;
+            }
             return Ok(());
         }
         let Some(first) = group.first() else { return Ok(()) };
-        group = desk.ports.table.group(id, &first.value.id).await?;
-        if !is_over(desk, id).await? {
+        group = control.ports.table.group(id, &first.value.id).await?;
+        if !is_stopped(control, id).await? {
             return Ok(());
         }
     }
+}
+
+/// Cancels every operation of a group, except those that always run.
+fn stop_commit(group: &Group, now: Timestamp, actor: &str) -> Commit {
+    let mut change = GroupChange::new(group, now, actor);
+    for row in group.iter().filter(|row| !row.value.always) {
+        // An operation that has ended, or is already stopping, rejects the event.
+        let _ = change.apply(&row.value.id, OperationEvent::Cancel);
+    }
+    change.advance();
+    change.into_commit()
 }

@@ -1,47 +1,49 @@
-//! Clean-up: staged VHDs that a job's rows name, and image versions that an operator gives up.
+//! Clean-up: deletes the staged VHDs that a job's rows name, and image versions that an operator no longer needs.
 //!
-//! A VHD is deleted only where it is known to be ours and unused: a row names it, its metadata say that a job of this fleet
-//! made it of the row's content, no other job that has work left uses it, and it is still as it was looked at.
+//! A VHD is deleted only if it belongs to this fleet and is not in use: a row names it, its metadata say that a job of
+//! this fleet wrote it from the row's content, no other job with unfinished work uses it, and its ETag has not changed
+//! since it was inspected.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use goldfleet_config::Staged;
+use goldfleet_config::StagedPolicy;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{Operation, OperationState, Work};
+use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::Versioned;
 use goldfleet_ports::clock::{after, before};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
-use crate::control::desk::{Desk, DeskError, IN_FLIGHT, states};
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT, states};
 
-/// How long after its last operation a job stays open for the sake of staged VHDs that can't be removed now.
-const PERSISTENCE: Duration = Duration::from_secs(600);
+/// How long a job stays open after its last operation if its staged VHDs cannot be removed.
+const STAGED_RETRY_WINDOW: Duration = Duration::from_secs(600);
 
-/// How long a sweep takes at most for a job's staged VHDs: an account that says nothing must not hold other jobs up for longer.
-const AT_ONCE: Duration = Duration::from_secs(30);
+/// The maximum time that one reconciler pass spends on the staged VHDs of a job. An account that does not answer must
+/// not delay other jobs any longer.
+const STAGED_TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// What a clean-up did.
+/// The result of a clean-up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Removed {
-    /// Whether nothing was deleted, and `vhds` are those that would be.
+pub struct CleanupResult {
+    /// Whether nothing was deleted, and `vhds` counts what would be deleted.
     pub dry_run: bool,
     /// Staged VHDs deleted.
     pub vhds: usize,
-    /// VHDs left alone, as they are not what the rows say.
+    /// VHDs that were kept because they do not match the rows, or because another job uses them.
     pub left: usize,
     /// VHDs that could not be deleted.
     pub failed: usize,
-    /// What happened at each target that the job staged a VHD for, in the order of the targets.
+    /// The result for each target for which the job staged a VHD, in the order of the targets.
     pub targets: Vec<CleanedTarget>,
 }
 
-/// What happened to the staged VHD of one target.
+/// The result for the staged VHD of one target.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct CleanedTarget {
     /// The target, `subscription/region`.
@@ -65,160 +67,164 @@ pub struct CleanedTarget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cleaned {
-    /// It was deleted, or would be in a dry run.
+    /// It was deleted, or a dry run would delete it.
     Deleted,
-    /// It stays: it is not what the job staged, or another job uses it.
+    /// It was kept: it is not what the job staged, or another job uses it.
     Left,
-    /// There was none.
+    /// It does not exist.
     Absent,
     /// It could not be deleted.
     Failed,
 }
 
-/// Deletes the staged VHDs of a job that has ended. One that cannot be deleted keeps no other from being deleted:
-/// [`Removed::targets`] says which failed.
+/// Deletes the staged VHDs of a job that has ended. A failure to delete one VHD does not prevent the deletion of
+/// others: [`CleanupResult::targets`] lists the failures.
 ///
 /// # Errors
-/// [`DeskError::Refused`] where the job has not ended, or another that has not works with the same VHDs.
-pub async fn cleanup_job(desk: &Desk, id: &JobId) -> Result<Removed, DeskError> {
-    cleanup(desk, id, Mode::Delete).await
+/// [`ControlError::Refused`] if the job has not ended, or if another open job works with the same VHDs.
+pub async fn cleanup_job(control: &ControlContext, id: &JobId) -> Result<CleanupResult, ControlError> {
+    cleanup(control, id, Mode::Delete).await
 }
 
 /// Whether VHDs are deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// They are.
+    /// Delete them.
     Delete,
-    /// They are only looked at.
+    /// Only find out what would be deleted.
     DryRun,
 }
 
-/// The same as [`cleanup_job`], or a dry run of it.
+/// [`cleanup_job`], or a dry run of it.
 ///
 /// # Errors
 /// As [`cleanup_job`].
-pub async fn cleanup(desk: &Desk, id: &JobId, mode: Mode) -> Result<Removed, DeskError> {
-    let row = desk.job(id).await?;
+pub async fn cleanup(control: &ControlContext, id: &JobId, mode: Mode) -> Result<CleanupResult, ControlError> {
+    let row = control.job(id).await?;
     let job = &row.value;
-    let operations = desk.ports.table.operations(id).await?;
+    let operations = control.operations(job).await?;
     if !job.state.is_terminal() && operations.iter().any(|operation| !operation.value.state.is_terminal()) {
-        return Err(DeskError::Refused(format!(
+        return Err(ControlError::Refused(format!(
             "job {id} has not ended: wait for it with 'goldfleet status {id} --watch', or 'goldfleet cancel {id}'"
         )));
     }
-    refuse_if_in_use(desk, &job.image.name, &job.image.version, Some(id)).await?;
-    let (removed, _) = remove_vhds(desk, job, &operations, &HashSet::new(), mode).await;
+    refuse_if_in_use(control, &job.image.name, &job.image.version, Some(id)).await?;
+    let (removed, _) = remove_vhds(control, job, &operations, &HashSet::new(), mode).await;
     if removed.failed == 0 && mode == Mode::Delete {
-        // Not where the row was changed meanwhile, as by a retry: then there may be VHDs again.
-        desk.amend(&row, |job| job.cleaned = true).await?;
+        // The write fails if the row was changed in the meantime, for example by a retry. There may be VHDs again in
+        // that case.
+        control.update_job(&row, |job| job.cleaned = true).await?;
     }
     Ok(removed)
 }
 
-/// What became of the staged VHDs of a job that succeeds.
+/// The result for the staged VHDs of a job that succeeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Staging {
-    /// They are gone.
+pub enum StagedOutcome {
+    /// All were removed.
     Removed,
-    /// Some or all stay: the configuration says so, another job uses them, or a service refuses to let them go.
+    /// Some or all were kept: the configuration requires it, another job uses them, or a service refuses to delete
+    /// them.
     Left,
-    /// Some could not be removed now, but that may pass.
-    TryAgain,
+    /// Some could not be removed now, but a retry may succeed.
+    Retry,
 }
 
-/// Before a job's end as succeeded: removes its staged VHDs, if the configuration says so.
-pub async fn remove_staged(desk: &Desk, job: &Job, operations: &[Versioned<Operation>]) -> Staging {
-    if desk.config.cleanup.staged != Staged::Remove {
-        return Staging::Left;
+/// Removes the staged VHDs of a job before it ends as succeeded, if the configuration requires it.
+pub async fn remove_staged(control: &ControlContext, job: &Job, operations: &[Versioned<Operation>]) -> StagedOutcome {
+    if control.config.cleanup.staged != StagedPolicy::Remove {
+        return StagedOutcome::Left;
     }
     let last = operations.iter().map(|operation| operation.value.updated).max().unwrap_or(job.updated);
-    let in_time = desk.ports.clock.now() < after(last, PERSISTENCE);
-    let used = match used_by_others(desk, job, operations).await {
+    let in_time = control.ports.clock.now() < after(last, STAGED_RETRY_WINDOW);
+    let used = match used_by_others(control, job, operations).await {
         Ok(used) => used,
         Err(error) => {
             tracing::warn!(job = %job.id, %error, "whether other jobs use the staged VHDs could not be found out");
-            return if in_time && error.is_retryable() { Staging::TryAgain } else { Staging::Left };
+            return if in_time && error.is_retryable() { StagedOutcome::Retry } else { StagedOutcome::Left };
         }
     };
-    // Whoever waits for this does nothing else.
+    // The time is limited because the reconciler does nothing else while it waits.
     let removed = tokio::select! {
         biased;
-        removed = remove_vhds(desk, job, operations, &used, Mode::Delete) => Some(removed),
-        () = desk.ports.clock.sleep(AT_ONCE) => None,
+        removed = remove_vhds(control, job, operations, &used, Mode::Delete) => Some(removed),
+        () = control.ports.clock.sleep(STAGED_TIME_LIMIT) => None,
     };
     let Some((removed, failures)) = removed else {
-        tracing::warn!(job = %job.id, "staged VHDs could not be removed in {AT_ONCE:?}");
-        return if in_time { Staging::TryAgain } else { Staging::Left };
+        tracing::warn!(job = %job.id, "staged VHDs could not be removed in {STAGED_TIME_LIMIT:?}");
+        return if in_time { StagedOutcome::Retry } else { StagedOutcome::Left };
     };
     tracing::info!(job = %job.id, vhds = removed.vhds, "staged VHDs are removed");
     let Some(error) = failures.first() else {
-        return if removed.left == 0 { Staging::Removed } else { Staging::Left };
+        return if removed.left == 0 { StagedOutcome::Removed } else { StagedOutcome::Left };
     };
     tracing::warn!(job = %job.id, failed = failures.len(), %error, "staged VHDs could not be removed");
     let may_pass = in_time && failures.iter().any(PortError::is_retryable);
-    if may_pass { Staging::TryAgain } else { Staging::Left }
+    if may_pass { StagedOutcome::Retry } else { StagedOutcome::Left }
 }
 
-/// The VHDs that other jobs of the same version have work left with: their copies may rely on those that this job made.
+/// The VHDs that other open jobs of the same version still use. The copies of those jobs may rely on VHDs that this job
+/// made.
 async fn used_by_others(
-    desk: &Desk,
+    control: &ControlContext,
     job: &Job,
     operations: &[Versioned<Operation>],
 ) -> PortResult<HashSet<BlobAddress>> {
     let mut used = HashSet::new();
-    for other in desk.ports.table.open_jobs().await?.into_iter().map(|row| row.value) {
+    for other in control.ports.table.open_jobs().await?.into_iter().map(|row| row.value) {
         let same_version = other.image.name == job.image.name && other.image.version == job.image.version;
         if !same_version || other.id == job.id {
             continue;
         }
-        if other.tree.is_none() {
-            // Which targets it will have is decided when it is planned: any of this job's.
-            used.extend(vhds(desk, operations).map(|(vhd, _)| vhd));
+        if other.operations.is_none() {
+            // The targets of an unplanned job are not known yet. It may use all VHDs of this job.
+            used.extend(vhds(control, operations).map(|(vhd, _)| vhd));
             continue;
         }
-        let others = desk.ports.table.operations(&other.id).await?;
-        if other.end(states(&others)).is_none() {
-            used.extend(vhds(desk, &others).map(|(vhd, _)| vhd));
+        let others = control.operations(&other).await?;
+        if other.job_end(states(&others)).is_none() {
+            used.extend(vhds(control, &others).map(|(vhd, _)| vhd));
         }
     }
     Ok(used)
 }
 
-/// The VHDs that copies name, each with the operation.
+/// The VHDs that operations name, each with its operation.
 fn vhds<'a>(
-    desk: &'a Desk,
+    control: &'a ControlContext,
     operations: &'a [Versioned<Operation>],
 ) -> impl Iterator<Item = (BlobAddress, &'a Operation)> {
-    operations.iter().map(|row| &row.value).filter_map(|operation| match &operation.work {
-        Work::Copy { target, .. } => Some((desk.ports.vhd(target, &operation.image), operation)),
-        _ => None,
-    })
+    operations
+        .iter()
+        .map(|row| &row.value)
+        .filter_map(|operation| Some((control.registry.temporary_blob(&control.ports, operation)?, operation)))
 }
 
-/// Removes the VHDs of copies, but for those that are `used`. One that can't be removed keeps no other from being removed.
+/// Removes the VHDs of a job, except those in `used`. A failure to remove one VHD does not prevent the removal of
+/// others.
 async fn remove_vhds(
-    desk: &Desk,
+    control: &ControlContext,
     job: &Job,
     operations: &[Versioned<Operation>],
     used: &HashSet<BlobAddress>,
     mode: Mode,
-) -> (Removed, Vec<PortError>) {
-    let staged = vhds(desk, operations).filter(|(_, operation)| operation.state != OperationState::Skipped);
+) -> (CleanupResult, Vec<PortError>) {
+    let staged = vhds(control, operations).filter(|(_, operation)| operation.state != OperationState::Skipped);
     let staged: Vec<StagedVhd> = staged.map(|(vhd, operation)| StagedVhd::of(vhd, operation)).collect();
-    // In the order of the targets.
+    // `buffered` keeps the order of the targets.
     let outcomes: Vec<(StagedVhd, PortResult<Cleaned>)> = futures::stream::iter(staged)
         .map(|staged| async move {
             let outcome = if used.contains(&staged.vhd) {
                 Ok(Cleaned::Left)
             } else {
-                remove_vhd(desk, job, &staged.vhd, &staged.digest, mode).await
+                remove_vhd(control, job, &staged.vhd, &staged.digest, mode).await
             };
             (staged, outcome)
         })
-        .buffered(IN_FLIGHT)
+        .buffered(MAX_IN_FLIGHT)
         .collect()
         .await;
-    let mut removed = Removed { dry_run: mode == Mode::DryRun, ..Removed::default() };
+    let mut removed = CleanupResult { dry_run: mode == Mode::DryRun, ..CleanupResult::default() };
     let mut failures = Vec::new();
     for (staged, outcome) in outcomes {
         let result = *outcome.as_ref().unwrap_or(&Cleaned::Failed);
@@ -249,22 +255,28 @@ struct StagedVhd {
 
 impl StagedVhd {
     fn of(vhd: BlobAddress, operation: &Operation) -> Self {
-        let name = operation.work.target().and_then(|target| target.name.clone());
-        Self { target: operation.id.place(), name, vhd, digest: operation.image.digest.to_string() }
+        let name = operation.target().and_then(|target| target.name.clone());
+        Self { target: operation.place.label.clone(), name, vhd, digest: operation.image.digest.to_string() }
     }
 }
 
-/// Deletes one VHD if it is what the row says, and still is when it is deleted.
-async fn remove_vhd(desk: &Desk, job: &Job, vhd: &BlobAddress, digest: &str, mode: Mode) -> PortResult<Cleaned> {
-    let Some(found) = desk.ports.blobs.properties(vhd).await? else { return Ok(Cleaned::Absent) };
+/// Deletes one VHD if its content is what the row says and its ETag has not changed since.
+async fn remove_vhd(
+    control: &ControlContext,
+    job: &Job,
+    vhd: &BlobAddress,
+    digest: &str,
+    mode: Mode,
+) -> PortResult<Cleaned> {
+    let Some(found) = control.ports.blobs.properties(vhd).await? else { return Ok(Cleaned::Absent) };
     let has_content = found.metadata.get(VhdMetadata::DIGEST).map(String::as_str) == Some(digest);
-    if !has_content || !is_ours(desk, job, found.metadata.get(VhdMetadata::JOB)).await? {
+    if !has_content || !is_ours(control, job, found.metadata.get(VhdMetadata::JOB)).await? {
         return Ok(Cleaned::Left);
     }
     if mode == Mode::DryRun {
         return Ok(Cleaned::Deleted);
     }
-    match desk.ports.blobs.delete(vhd, Some(&found.etag)).await {
+    match control.ports.blobs.delete(vhd, Some(&found.etag)).await {
         Ok(true) => Ok(Cleaned::Deleted),
         Ok(false) => Ok(Cleaned::Absent),
         Err(error) if error.kind == ErrorKind::Conflict => Ok(Cleaned::Left),
@@ -272,75 +284,87 @@ async fn remove_vhd(desk: &Desk, job: &Job, vhd: &BlobAddress, digest: &str, mod
     }
 }
 
-/// Whether a job of this fleet made a VHD. Another fleet may stage the same version in the same container: its jobs are in
-/// another table, so nobody here can tell whether it still uses the VHD.
-async fn is_ours(desk: &Desk, job: &Job, maker: Option<&String>) -> PortResult<bool> {
+/// Whether a job of this fleet made a VHD. Another fleet may stage the same version in the same container. Its jobs are
+/// in another table, so this fleet cannot know whether the other one still uses the VHD.
+async fn is_ours(control: &ControlContext, job: &Job, maker: Option<&String>) -> PortResult<bool> {
     match maker.and_then(|maker| maker.parse::<JobId>().ok()) {
         Some(maker) if maker == job.id => Ok(true),
-        Some(maker) => Ok(desk.ports.table.job(&maker).await?.is_some()),
+        Some(maker) => Ok(control.ports.table.job(&maker).await?.is_some()),
         None => Ok(false),
     }
 }
 
 async fn refuse_if_in_use(
-    desk: &Desk,
+    control: &ControlContext,
     image: &ImageName,
     version: &ImageVersion,
     except: Option<&JobId>,
-) -> Result<(), DeskError> {
+) -> Result<(), ControlError> {
     let uses = |job: &Job| job.image.name == *image && job.image.version == *version && Some(&job.id) != except;
-    for job in desk.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(uses) {
-        // What is stopping may be planned still, by a dispatcher that does not know that yet.
-        if job.state == JobState::Cancelling || desk.has_work(&job).await? {
+    for job in control.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(uses) {
+        // A dispatcher that has not noticed the cancellation yet may still be planning a cancelling job.
+        if job.state == JobState::Cancelling || control.has_unfinished_work(&job).await? {
             let message = format!("job {} is working with {image} {version}: wait or cancel it", job.id);
-            return Err(DeskError::Refused(message));
+            return Err(ControlError::Refused(message));
         }
     }
     Ok(())
 }
 
-/// Gives up an image version: removes its manifest, so that its chunks can be collected. Managed images and staged VHDs
-/// made from it stay. Returns whether there was one.
+/// Deletes an image version: removes its manifest, so that garbage collection can delete its chunks. Managed images and
+/// staged VHDs of the version are kept. Returns whether the version existed.
 ///
 /// # Errors
-/// [`DeskError::Refused`] where a job or an upload works with it, or the manifest was written again meanwhile.
-pub async fn forget_version(desk: &Desk, image: &ImageName, version: &ImageVersion) -> Result<bool, DeskError> {
-    delete_version(desk, image, version, Mode::Delete).await
+/// [`ControlError::Refused`] if a job or an upload works with the version, or if the manifest was written again in the
+/// meantime.
+pub async fn delete_version(
+    control: &ControlContext,
+    image: &ImageName,
+    version: &ImageVersion,
+) -> Result<bool, ControlError> {
+    delete_version_with_mode(control, image, version, Mode::Delete).await
 }
 
-/// The same as [`forget_version`], or a dry run of it.
+/// [`delete_version`], or a dry run of it.
 ///
 /// # Errors
-/// As [`forget_version`].
-pub async fn delete_version(
-    desk: &Desk,
+/// As [`delete_version`].
+pub async fn delete_version_with_mode(
+    control: &ControlContext,
     image: &ImageName,
     version: &ImageVersion,
     mode: Mode,
-) -> Result<bool, DeskError> {
-    let store = desk.config.source.store();
+) -> Result<bool, ControlError> {
+    let store = control.config.source.store();
     let blob = store.container().manifest(image, version);
-    let Some(found) = desk.ports.blobs.properties(&blob).await? else { return Ok(false) };
-    refuse_if_in_use(desk, image, version, None).await?;
-    refuse_if_uploading(desk, image, version).await?;
+    let Some(found) = control.ports.blobs.properties(&blob).await? else { return Ok(false) };
+    refuse_if_in_use(control, image, version, None).await?;
+    refuse_if_uploading(control, image, version).await?;
     if mode == Mode::DryRun {
         return Ok(true);
     }
-    match desk.ports.blobs.delete(&blob, Some(&found.etag)).await {
+    match control.ports.blobs.delete(&blob, Some(&found.etag)).await {
         Err(error) if error.kind == ErrorKind::Conflict => {
-            Err(DeskError::Refused(format!("{image} {version} was uploaded again just now: it stays")))
+            Err(ControlError::Refused(format!("{image} {version} was uploaded again just now: it stays")))
         }
         removed => Ok(removed?),
     }
 }
 
-/// Refuses while an upload of the version runs: it may have found the manifest, and rely on that for its chunks to stay.
-async fn refuse_if_uploading(desk: &Desk, image: &ImageName, version: &ImageVersion) -> Result<(), DeskError> {
-    let alive = before(desk.ports.clock.now(), desk.config.cleanup.chunk_grace.get());
+/// Refuses to delete a version while it is uploaded. The upload may have found the manifest and may rely on it to keep
+/// its chunks.
+async fn refuse_if_uploading(
+    control: &ControlContext,
+    image: &ImageName,
+    version: &ImageVersion,
+) -> Result<(), ControlError> {
+    let alive = before(control.ports.clock.now(), control.config.cleanup.chunk_grace.get());
     let same = |upload: &Upload| upload.image == *image && upload.version == *version;
     let runs = |upload: &Upload| upload.state == UploadState::Running && upload.updated > alive;
-    if desk.ports.table.uploads().await?.iter().any(|upload| same(upload) && runs(upload)) {
-        return Err(DeskError::Refused(format!("{image} {version} is being uploaded: wait for that, or interrupt it")));
+    if control.ports.table.uploads().await?.iter().any(|upload| same(upload) && runs(upload)) {
+        return Err(ControlError::Refused(format!(
+            "{image} {version} is being uploaded: wait for that, or interrupt it"
+        )));
     }
     Ok(())
 }

@@ -7,14 +7,14 @@ use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::manifest::{MANIFESTS, Manifest};
 use goldfleet_model::upload::{Upload, UploadState};
-use goldfleet_ports::blob_store::BlobListed;
+use goldfleet_ports::blob_store::ListedBlob;
 use goldfleet_ports::chunk_store::list;
-use goldfleet_ports::clock::between;
+use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::control::desk::{Desk, DeskError, IN_FLIGHT};
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 
 /// How many seconds an upload may be silent before it counts as stalled. It writes its row every 2 s.
 const STALLED: f64 = 30.0;
@@ -107,13 +107,16 @@ pub struct UploadLine {
 ///
 /// # Errors
 /// Where the source store or the table cannot be read.
-pub async fn images(desk: &Desk, only: Option<&ImageName>) -> Result<(Vec<ImageLine>, Vec<UploadLine>), DeskError> {
-    let uploads = desk.ports.table.uploads().await?;
-    let jobs: Vec<Job> = desk.ports.table.jobs().await?.into_iter().map(|row| row.value).collect();
-    let source = desk.config.source.store().container();
+pub async fn images(
+    control: &ControlContext,
+    only: Option<&ImageName>,
+) -> Result<(Vec<ImageLine>, Vec<UploadLine>), ControlError> {
+    let uploads = control.ports.table.uploads().await?;
+    let jobs: Vec<Job> = control.ports.table.jobs().await?.into_iter().map(|row| row.value).collect();
+    let source = control.config.source.store().container();
     let wanted =
-        |listed: BlobListed| version_of(&listed.name).map(|(image, version)| (image, version, listed.modified));
-    let manifests = match list(desk.ports.blobs.as_ref(), &source, MANIFESTS).await {
+        |listed: ListedBlob| version_of(&listed.name).map(|(image, version)| (image, version, listed.modified));
+    let manifests = match list(control.ports.blobs.as_ref(), &source, MANIFESTS).await {
         Ok(listed) => listed,
         // Nothing was ever uploaded.
         Err(error) if error.kind == goldfleet_ports::error::ErrorKind::NotFound => Vec::new(),
@@ -125,15 +128,15 @@ pub async fn images(desk: &Desk, only: Option<&ImageName>) -> Result<(Vec<ImageL
         .map(|(image, version, uploaded)| line(image, version, uploaded, &uploads, &jobs))
         .collect();
     lines.sort_by(|a, b| (&a.image, a.uploaded, &a.version).cmp(&(&b.image, b.uploaded, &b.version)));
-    read_sizes(desk, &mut lines).await?;
-    let now = desk.ports.clock.now();
+    read_sizes(control, &mut lines).await?;
+    let now = control.ports.clock.now();
     let done: BTreeMap<_, _> = lines.iter().map(|line| ((&line.image, &line.version), line.uploaded)).collect();
     let mut seen = BTreeSet::new();
     let running = uploads.iter().filter(|upload| {
         // Of several runs only the newest counts; an upload that was silent for a grace period is over, see `collect`.
         let is_newest = seen.insert((&upload.image, &upload.version));
         let is_over = done.get(&(&upload.image, &upload.version)).is_some_and(|at| *at >= upload.updated)
-            || between(upload.updated, now) > desk.config.cleanup.chunk_grace.get();
+            || elapsed(upload.updated, now) > control.config.cleanup.chunk_grace.get();
         let is_wanted = only.is_none_or(|only| *only == upload.image);
         upload.state == UploadState::Running && is_newest && !is_over && is_wanted
     });
@@ -174,24 +177,24 @@ fn line(image: ImageName, version: ImageVersion, uploaded: Timestamp, uploads: &
 }
 
 /// Reads the manifests of versions whose size no row knows.
-async fn read_sizes(desk: &Desk, lines: &mut [ImageLine]) -> PortResult<()> {
-    let source = desk.config.source.store().container();
+async fn read_sizes(control: &ControlContext, lines: &mut [ImageLine]) -> PortResult<()> {
+    let source = control.config.source.store().container();
     let unknown = lines.iter_mut().filter(|line| line.size.is_none());
     let reads = futures::stream::iter(unknown).map(async |line: &mut ImageLine| {
-        let bytes = desk.ports.blobs.get(&source.manifest(&line.image, &line.version), None).await?;
+        let bytes = control.ports.blobs.get(&source.manifest(&line.image, &line.version), None).await?;
         if let Ok(manifest) = Manifest::decode(&bytes) {
             line.size = Some(manifest.size);
             line.data_bytes = Some(manifest.data_bytes());
         }
         Ok(())
     });
-    let read: Vec<PortResult<()>> = reads.buffer_unordered(IN_FLIGHT).collect().await;
+    let read: Vec<PortResult<()>> = reads.buffer_unordered(MAX_IN_FLIGHT).collect().await;
     read.into_iter().collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds")]
 fn upload_line(upload: &Upload, now: Timestamp) -> UploadLine {
-    let idle = between(upload.updated, now).as_secs() as f64;
+    let idle = elapsed(upload.updated, now).as_secs() as f64;
     UploadLine {
         image: upload.image.clone(),
         version: upload.version.clone(),

@@ -1,13 +1,13 @@
-//! The live set of the garbage collection: the chunks that a manifest names.
+//! The live set of the garbage collection: the chunks that a manifest refers to.
 //!
-//! A manifest that is missed makes live chunks look like garbage. So the live set is either known to be complete, or there
-//! is none and the collection stops with a [`LiveSetError`]:
-//! - A source store is the configured one, or the source of a job's tree. Each must exist, be listed to the end and have
-//!   at least one manifest, unless the operator has said that all its versions were given up. The configured one must exist
-//!   even then.
-//! - Every other store is searched for manifests too, as it may be the source of another configuration.
-//! - Every blob under `manifests/` must be a manifest that can be read.
-//! - The version of every job that has work left must be among the manifests that were found.
+//! If a manifest is not found, live chunks look like garbage. The live set is therefore either known to be complete, or
+//! the collection stops with a [`LiveSetError`]:
+//! - A source store is the configured one, or the source in a job's tree. Each source store must exist, must be listed
+//!   completely, and must have at least one manifest, unless the operator says that all its versions were deleted. The
+//!   configured source store must exist even then.
+//! - All other stores are searched for manifests too, because each may be the source store of another configuration.
+//! - Every blob under `manifests/` must be a readable manifest.
+//! - The version of every job with unfinished work must be among the manifests.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -21,16 +21,16 @@ use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::chunk_store::list;
 use goldfleet_ports::error::PortError;
 
-use crate::control::desk::{Desk, DeskError, IN_FLIGHT};
-use crate::control::doctor::container_is_there;
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::doctor::container_exists;
 
-/// Why the live set is not known to be complete, so that nothing may be deleted.
+/// Why the live set is not known to be complete. Nothing may be deleted then.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveSetError {
     /// A source store does not exist: `[source]` may be wrong.
     #[error("nothing was deleted: there is no source store {0}, so which chunks are in use is not known")]
     Missing(Container),
-    /// A source store has no manifest, but there are chunks: `[source]` may be wrong.
+    /// A source store has no manifest, but chunks exist: `[source]` may be wrong.
     #[error(
         "nothing was deleted: source store {empty} has no manifests, but {holder} has chunks, \
          so which of them are in use is not known"
@@ -41,23 +41,23 @@ pub enum LiveSetError {
         /// A store that has chunks.
         holder: Container,
     },
-    /// A store was not listed to the end.
+    /// A store was not listed completely.
     #[error("nothing was deleted: store {store} cannot be listed completely: {error}")]
     Unlisted {
         /// The store.
         store: Container,
-        /// What the service said.
+        /// The error of the service.
         error: Box<PortError>,
     },
-    /// A blob under `manifests/` cannot be read as a manifest.
+    /// A blob under `manifests/` is not a readable manifest.
     #[error("nothing was deleted: manifest {manifest} cannot be read: {reason}")]
     Unreadable {
         /// The blob.
         manifest: BlobAddress,
-        /// Why not.
+        /// The cause.
         reason: String,
     },
-    /// A job works with a version whose manifest was not found: its source store is not known.
+    /// A job works with a version whose manifest was not found, so its source store is not known.
     #[error("nothing was deleted: job {job} works with {image}, whose manifest is in no known source store")]
     UnknownVersion {
         /// The job.
@@ -73,16 +73,16 @@ impl LiveSetError {
     }
 }
 
-/// The stores that the live set is read from.
+/// The stores from which the live set is read.
 #[derive(Debug)]
 pub(crate) struct Roots {
-    /// The source stores: each must have manifests.
+    /// The source stores. Each must have manifests.
     pub(crate) sources: BTreeSet<Container>,
-    /// Further stores, which may have manifests. They were listed a moment ago, so they can be.
+    /// Other stores, which may have manifests. They were listed shortly before.
     pub(crate) others: BTreeSet<Container>,
-    /// The source store of the configuration, which is one of these.
+    /// The source store of the configuration. It is one of `sources`.
     pub(crate) configured: Container,
-    /// Source stores all of whose versions the operator has given up.
+    /// Source stores whose versions were all deleted by the operator.
     pub(crate) given_up: BTreeSet<Container>,
 }
 
@@ -92,17 +92,17 @@ impl Roots {
         self.given_up.contains(store) && *store != self.configured
     }
 
-    /// Whether an error of this store leaves the live set incomplete.
+    /// Whether an error of this store makes the live set incomplete.
     pub(crate) fn needs(&self, store: &Container) -> bool {
         self.sources.contains(store) && !self.may_be_gone(store)
     }
 }
 
-/// What manifests name.
+/// The chunks and versions that manifests refer to.
 #[derive(Debug, Default)]
 pub(crate) struct LiveSet {
     chunks: HashSet<ChunkHash>,
-    /// Name and digest of each manifest.
+    /// The name and digest of each manifest.
     versions: HashSet<(String, Digest)>,
 }
 
@@ -110,21 +110,25 @@ impl LiveSet {
     /// Reads all manifests. `holder` is a store that has chunks, if there is one.
     ///
     /// # Errors
-    /// [`LiveSetError`] where the set is not known to be complete.
-    pub(crate) async fn read(desk: &Desk, roots: &Roots, holder: Option<&Container>) -> Result<Self, DeskError> {
+    /// [`LiveSetError`] if the set is not known to be complete.
+    pub(crate) async fn read(
+        control: &ControlContext,
+        roots: &Roots,
+        holder: Option<&Container>,
+    ) -> Result<Self, ControlError> {
         let mut live = Self::default();
         for store in roots.sources.union(&roots.others) {
-            let manifests = match list(desk.ports.blobs.as_ref(), store, MANIFESTS).await {
+            let manifests = match list(control.ports.blobs.as_ref(), store, MANIFESTS).await {
                 Ok(listed) => listed,
                 Err(_) if roots.may_be_gone(store) => continue,
                 Err(error) => return Err(LiveSetError::unlisted(store, error).into()),
             };
             if manifests.is_empty() && roots.needs(store) {
-                check_empty_source(desk, roots, store, holder).await?;
+                check_empty_source(control, roots, store, holder).await?;
             }
             let mut reading = futures::stream::iter(manifests)
-                .map(|listed| read_manifest(desk, store, listed.name))
-                .buffer_unordered(IN_FLIGHT);
+                .map(|listed| read_manifest(control, store, listed.name))
+                .buffer_unordered(MAX_IN_FLIGHT);
             while let Some((name, digest, manifest)) = reading.try_next().await? {
                 live.chunks.extend(manifest.chunks.iter().map(|chunk| chunk.hash));
                 live.versions.insert((name, digest));
@@ -133,24 +137,24 @@ impl LiveSet {
         Ok(live)
     }
 
-    /// Whether a manifest names the chunk.
+    /// Whether a manifest refers to the chunk.
     pub(crate) fn contains(&self, chunk: &ChunkHash) -> bool {
         self.chunks.contains(chunk)
     }
 
-    /// Checks that the version of each job that has work left was found. The row of such a job may be all that tells of
-    /// another source store: before it is planned it names none.
+    /// Checks that the version of each job with unfinished work was found. An unplanned job names no source store yet.
+    /// Its row may be the only evidence of another source store.
     ///
     /// # Errors
-    /// [`LiveSetError::UnknownVersion`] where it was not.
+    /// [`LiveSetError::UnknownVersion`] if a version was not found.
     pub(crate) async fn check_covers<'a>(
         &self,
-        desk: &Desk,
+        control: &ControlContext,
         jobs: impl IntoIterator<Item = &'a Job>,
-    ) -> Result<(), DeskError> {
+    ) -> Result<(), ControlError> {
         for job in jobs {
             let name = manifest_name(job.image.name.as_str(), job.image.version.as_str());
-            if !self.versions.contains(&(name, job.image.digest)) && desk.has_work(job).await? {
+            if !self.versions.contains(&(name, job.image.digest)) && control.has_unfinished_work(job).await? {
                 let image = Box::new(job.image.clone());
                 return Err(LiveSetError::UnknownVersion { job: job.id.clone(), image }.into());
             }
@@ -159,14 +163,14 @@ impl LiveSet {
     }
 }
 
-/// Refuses a source store without manifests that does not exist, or beside which there are chunks.
+/// Rejects a source store without manifests if it does not exist, or if another store has chunks.
 async fn check_empty_source(
-    desk: &Desk,
+    control: &ControlContext,
     roots: &Roots,
     store: &Container,
     holder: Option<&Container>,
 ) -> Result<(), LiveSetError> {
-    match container_is_there(desk, store).await {
+    match container_exists(control, store).await {
         Err(error) => Err(LiveSetError::unlisted(store, error)),
         Ok(false) => Err(LiveSetError::Missing(store.clone())),
         Ok(true) if roots.given_up.contains(store) => Ok(()),
@@ -176,15 +180,16 @@ async fn check_empty_source(
     }
 }
 
-/// Reads one manifest. One that was given up since it was listed is an error as well: a second run finds it gone.
+/// Reads one manifest. A manifest that was deleted after it was listed is also an error. It is no longer listed when
+/// the collection is run again.
 async fn read_manifest(
-    desk: &Desk,
+    control: &ControlContext,
     store: &Container,
     name: String,
 ) -> Result<(String, Digest, Manifest), LiveSetError> {
     let blob = store.blob(name.as_str());
     let unreadable = |reason: String| LiveSetError::Unreadable { manifest: blob.clone(), reason };
-    let bytes = desk.ports.blobs.get(&blob, None).await.map_err(|error| unreadable(error.to_string()))?;
+    let bytes = control.ports.blobs.get(&blob, None).await.map_err(|error| unreadable(error.to_string()))?;
     let manifest = Manifest::decode(&bytes).map_err(|error| unreadable(error.to_string()))?;
     Ok((name, digest_of(&bytes), manifest))
 }

@@ -1,8 +1,8 @@
-//! Who runs a command, as jobs, events and approvals record it.
+//! The identity of the operator, as jobs, events and approvals record it.
 
 use goldfleet_connect::Connection;
 
-/// The login and host of this process, such as `alice@build7`.
+/// The login name and the host of this process, such as `alice@build7`.
 #[must_use]
 pub fn operator() -> String {
     let unknown = |what: &str| format!("unknown-{what}");
@@ -11,8 +11,9 @@ pub fn operator() -> String {
     format!("{login}@{host}")
 }
 
-/// The same, behind the principal that is signed in to Azure: `alice@contoso.com (alice@build7)`. The principal is read from
-/// an access token that the command needs anyway, so `connection` is given only where it does.
+/// The principal that is signed in to Azure, followed by the result of [`operator`]: `alice@contoso.com
+/// (alice@build7)`. The principal is read from an access token. `connection` is given only if the command needs that
+/// token anyway.
 pub async fn signed_in(connection: Option<&Connection>) -> String {
     let operator = operator();
     let principal = match connection {

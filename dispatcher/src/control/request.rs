@@ -1,4 +1,4 @@
-//! From an operator's wish to a job: the row first, then the message that points at it.
+//! Creates a job from a request: first its row, then the message that points to it.
 
 use std::collections::BTreeSet;
 
@@ -7,70 +7,77 @@ use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Job, JobState, Payload};
 use goldfleet_model::manifest::{Manifest, digest_of};
-use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::operation::Operation;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_ports::Versioned;
-use goldfleet_ports::chance;
 use goldfleet_ports::error::{ErrorKind, PortResult};
+use goldfleet_ports::rng;
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
-use crate::control::desk::{Desk, DeskError, states};
+use crate::control::context::{ControlContext, ControlError, states};
+use crate::control::routes::staging;
 
-/// A job, and whether this request made it.
+/// A job, and whether this request created it.
 #[derive(Debug, Clone)]
-pub struct Requested {
+pub struct RequestResult {
     /// The job.
     pub job: Job,
-    /// Whether it is new; else it was asked for before and has not ended.
+    /// Whether the job is new. False if an equal request was made before and its job has not ended.
     pub new: bool,
 }
 
 /// Reads an image version's manifest from the source store.
 ///
 /// # Errors
-/// [`DeskError::NoSuchImage`] where it is not there.
+/// [`ControlError::NoSuchImage`] if it does not exist.
 pub async fn manifest(
-    desk: &Desk,
+    control: &ControlContext,
     image: &ImageName,
     version: &ImageVersion,
-) -> Result<(ImageRef, Manifest), DeskError> {
-    let store = desk.config.source.store();
+) -> Result<(ImageRef, Manifest), ControlError> {
+    let store = control.config.source.store();
     let blob = store.container().manifest(image, version);
-    let bytes = desk.ports.blobs.get(&blob, None).await.map_err(|error| match error.kind {
-        ErrorKind::NotFound => {
-            DeskError::NoSuchImage { image: image.to_string(), version: version.to_string(), store: store.to_string() }
-        }
+    let bytes = control.ports.blobs.get(&blob, None).await.map_err(|error| match error.kind {
+        ErrorKind::NotFound => ControlError::NoSuchImage {
+            image: image.to_string(),
+            version: version.to_string(),
+            store: store.to_string(),
+        },
         _ => error.into(),
     })?;
-    let manifest = Manifest::decode(&bytes).map_err(|error| DeskError::Refused(format!("{blob}: {error}")))?;
+    let manifest = Manifest::decode(&bytes).map_err(|error| ControlError::Refused(format!("{blob}: {error}")))?;
     let image = ImageRef { name: image.clone(), version: version.clone(), digest: digest_of(&bytes) };
     Ok((image, manifest))
 }
 
-/// What targets are sorted by before they are planned for: ring by ring, as the first of a region lends the first store.
+/// The sort key of targets for planning. Targets are planned ring by ring, because the first target of a region
+/// provides the store of the region.
 #[must_use]
 pub fn plan_order(target: &Target) -> (u32, TargetKey) {
     (target.ring, target.key())
 }
 
-/// The enabled targets that are selected; at least one.
+/// The selected targets that are enabled. At least one.
 ///
 /// # Errors
-/// [`DeskError`] where the targets file can't be used, or nothing of it is selected.
-pub fn selected_targets(desk: &Desk, selection: &[Selector]) -> Result<(TargetsFile, Vec<Target>), DeskError> {
-    let file = TargetsFile::load(&desk.config.targets.file)?;
+/// [`ControlError`] if the targets file is not valid, or if it has no selected target.
+pub fn selected_targets(
+    control: &ControlContext,
+    selection: &[Selector],
+) -> Result<(TargetsFile, Vec<Target>), ControlError> {
+    let file = TargetsFile::load(&control.config.targets.file)?;
     let selected: Vec<Target> = file.selected(selection).into_iter().cloned().collect();
     if selected.is_empty() {
-        return Err(DeskError::NoTargets { file: desk.config.targets.file.clone() });
+        return Err(ControlError::NoTargets { file: control.config.targets.file.clone() });
     }
     Ok((file, selected))
 }
 
-/// Facts of an image version that a job carries.
+/// The properties of an image version that a job carries.
 #[must_use]
-pub fn payload(manifest: &Manifest) -> Payload {
+pub fn job_payload(manifest: &Manifest) -> Payload {
     Payload {
         os: manifest.os,
         generation: manifest.generation,
@@ -80,9 +87,9 @@ pub fn payload(manifest: &Manifest) -> Payload {
     }
 }
 
-/// A job that is asked for now.
+/// A job that is requested now.
 #[must_use]
-pub fn job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Selector>, now: Timestamp) -> Job {
+pub fn new_job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Selector>, now: Timestamp) -> Job {
     Job {
         id,
         image,
@@ -92,6 +99,10 @@ pub fn job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Selector
         requested_by: None,
         note: None,
         approvals: None,
+        plan: 0,
+        kinds: staging::kinds(),
+        operations: None,
+        announced: false,
         tree: None,
         failure: None,
         cleaned: false,
@@ -102,87 +113,88 @@ pub fn job(id: JobId, image: ImageRef, payload: Payload, selection: Vec<Selector
     }
 }
 
-/// How a job is carried out, besides where.
+/// The options of a job, besides its targets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// Every ring after the first waits for an operator's approval.
+    /// Whether every ring after the first waits for an operator's approval.
     pub approve: bool,
-    /// The operator's remark.
+    /// A remark of the operator.
     pub note: Option<String>,
 }
 
-/// [`request_on`] terms without a remark.
+/// [`request_on`] without a remark.
 ///
 /// # Errors
 /// As [`request_on`].
-pub async fn request(
-    desk: &Desk,
+pub async fn request_job(
+    control: &ControlContext,
     image: &ImageName,
     version: &ImageVersion,
     selection: &[Selector],
     approve: bool,
-) -> Result<Requested, DeskError> {
-    request_on(desk, image, version, selection, Terms { approve, note: None }).await
+) -> Result<RequestResult, ControlError> {
+    request_on(control, image, version, selection, Terms { approve, note: None }).await
 }
 
-/// Asks for an image version at the selected targets. Asking again for the same while it is under way changes nothing, but
-/// sends the message again, which may have been lost. A job that was planned before a target was added is not the same.
+/// Requests an image version at the selected targets. If an equal request has an open job, no new job is created; the
+/// message of that job is sent again if it is not planned yet, because it may be lost. A job that was planned before a
+/// target was added is not equal.
 ///
 /// # Errors
-/// [`DeskError`] where the image is not there, the same is under way without the approvals that are asked for, or table or
-/// queue can't be reached.
+/// [`ControlError`] if the image does not exist, if an equal job is open without the requested approvals, or if the
+/// table or the queue cannot be reached.
 pub async fn request_on(
-    desk: &Desk,
+    control: &ControlContext,
     image: &ImageName,
     version: &ImageVersion,
     selection: &[Selector],
     Terms { approve, note }: Terms,
-) -> Result<Requested, DeskError> {
-    let (image, manifest) = manifest(desk, image, version).await?;
-    // Told now, to whom it may concern, rather than as the job's failure later.
-    let (_, targets) = selected_targets(desk, selection)?;
-    Rates::load(desk.config.plan.rates.as_deref())?;
-    if let Some(job) = under_way(desk, &image, selection, &targets).await? {
+) -> Result<RequestResult, ControlError> {
+    let (image, manifest) = manifest(control, image, version).await?;
+    // Report errors in the files to the caller now, instead of as a failure of the job later.
+    let (_, targets) = selected_targets(control, selection)?;
+    Rates::load(control.config.plan.rates.as_deref())?;
+    if let Some(job) = find_open_job(control, &image, selection, &targets).await? {
         if approve && job.approvals.is_none() {
-            return Err(DeskError::Refused(format!(
+            return Err(ControlError::Refused(format!(
                 "job {id} already does this, without approvals between its rings: cancel it with 'goldfleet cancel {id}', \
                  then dispatch again",
                 id = job.id
             )));
         }
         if job.state == JobState::Requested {
-            desk.announce_job(&job.id).await?;
+            control.enqueue_job(&job.id).await?;
         }
-        return Ok(Requested { job, new: false });
+        return Ok(RequestResult { job, new: false });
     }
-    let now = desk.ports.clock.now();
+    let now = control.ports.clock.now();
     let job = Job {
-        requested_by: Some(desk.who.clone()),
+        requested_by: Some(control.actor.clone()),
         note,
         approvals: approve.then(Vec::new),
-        ..job(JobId::new(now, chance::number()), image, payload(&manifest), selection.to_vec(), now)
+        ..new_job(JobId::new(now, rng::random_u64()), image, job_payload(&manifest), selection.to_vec(), now)
     };
-    desk.ports.table.insert_job(&job).await?;
-    desk.announce_job(&job.id).await?;
-    Ok(Requested { job, new: true })
+    control.ports.table.insert_job(&job).await?;
+    control.enqueue_job(&job.id).await?;
+    Ok(RequestResult { job, new: true })
 }
 
-/// The job that does what is asked for, if there is one.
-async fn under_way(
-    desk: &Desk,
+/// The open job of an equal request, if there is one.
+async fn find_open_job(
+    control: &ControlContext,
     image: &ImageRef,
     selection: &[Selector],
     targets: &[Target],
 ) -> PortResult<Option<Job>> {
     let same = |job: &Job| job.image == *image && job.selection == selection && job.state != JobState::Cancelling;
-    for job in desk.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(same) {
-        // What has not been planned yet will be by the targets of that time.
+    for job in control.ports.table.open_jobs().await?.into_iter().map(|job| job.value).filter(same) {
+        // A job that is not planned yet will be planned for the current targets.
         if job.state == JobState::Requested {
             return Ok(Some(job));
         }
-        let rows = desk.ports.table.operations(&job.id).await?;
-        // One that has only not been swept since its last operation ended does nothing any more.
-        if job.end(states(&rows)).is_none() && covers(&rows, targets) {
+        let rows = control.operations(&job).await?;
+        // If all operations have ended, the job does nothing more, although the reconciler has not ended it yet.
+        if job.job_end(states(&rows)).is_none() && covers_targets(&rows, targets) {
             return Ok(Some(job));
         }
     }
@@ -190,7 +202,7 @@ async fn under_way(
 }
 
 /// Whether a job has an operation for each of these targets.
-fn covers(rows: &[Versioned<Operation>], targets: &[Target]) -> bool {
-    let ids: BTreeSet<&OperationId> = rows.iter().map(|row| &row.value.id).collect();
-    targets.iter().all(|target| ids.contains(&OperationId::Image(target.key())))
+fn covers_targets(rows: &[Versioned<Operation>], targets: &[Target]) -> bool {
+    let keys: BTreeSet<TargetKey> = rows.iter().filter_map(|row| Some(row.value.target()?.key())).collect();
+    targets.iter().all(|target| keys.contains(&target.key()))
 }

@@ -1,99 +1,126 @@
-//! Retry: only what failed or was cancelled is done again, and a copy whose VHD its image did not find.
+//! Retry: runs operations that failed or were cancelled again, together with those that they depend on. The rules are
+//! in [`goldfleet_workflow::retry`].
 
 use std::collections::BTreeSet;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{Kind, Operation, OperationState, Work};
+use goldfleet_model::operation::{KindId, Operation, OperationId, OperationState};
 use goldfleet_model::selector::Selector;
-use goldfleet_model::state::{JobEvent, OperationEvent};
-use goldfleet_model::store::Store;
+use goldfleet_model::state::JobEvent;
+use goldfleet_model::text::pluralize;
 use goldfleet_ports::Versioned;
 use goldfleet_ports::commit::Commit;
+use goldfleet_workflow::gates::{GateState, Gates};
+use goldfleet_workflow::group::GroupChange;
+use goldfleet_workflow::retry::{self as rules, RetryRules, RetryStart};
+use jiff::Timestamp;
 
-use crate::control::desk::{Desk, DeskError, Group, by_group};
-use crate::control::fanout::works_with_the_same;
-use crate::control::rings::Gate;
+use crate::control::context::{ControlContext, ControlError, Group, group_rows};
+use crate::control::fan_out::is_same_version;
 
-/// Which operations to try again.
+/// Which operations to retry.
 #[derive(Debug, Clone, Default)]
-pub struct Which {
+pub struct RetryFilter {
     /// Only of this kind.
-    pub phase: Option<Kind>,
-    /// Only of the targets that one of these selects; all, where empty.
+    pub phase: Option<KindId>,
+    /// Only at targets that one of these selectors matches. Empty for all targets.
     pub targets: Vec<Selector>,
 }
 
-/// Tries again what failed or was cancelled. Returns how many operations were made ready or wait for one that was; of a job that
-/// ended before all its operations had, those that go on with it too.
+/// Retries what failed or was cancelled. Returns the number of operations that became ready or wait for one that did.
+/// If the job ended before all its operations had ended, the operations that continue are counted too.
 ///
 /// # Errors
-/// [`DeskError::Refused`] where nothing is to be tried again, the job was never planned, or it is still stopping.
-pub async fn retry(desk: &Desk, id: &JobId, which: &Which) -> Result<usize, DeskError> {
-    let job = desk.job(id).await?.value;
-    let operations = desk.ports.table.operations(id).await?;
+/// [`ControlError::Refused`] if there is nothing to retry, the job was never planned, or it is still stopping.
+pub async fn retry(control: &ControlContext, id: &JobId, which: &RetryFilter) -> Result<usize, ControlError> {
+    if let Some(phase) = which.phase.as_ref().filter(|phase| control.registry.get(phase).is_none()) {
+        let known: Vec<&str> = control.registry.ids().collect();
+        return Err(ControlError::Refused(format!("there is no phase '{phase}': use one of {}", known.join(", "))));
+    }
+    let job = control.job(id).await?.value;
     if job.state == JobState::Cancelling {
-        return Err(DeskError::Refused(format!(
+        return Err(ControlError::Refused(format!(
             "job {id} is still cancelling: retry when 'goldfleet status {id} --watch' has ended"
         )));
     }
-    // Operations that it has nevertheless may be some of those that were to be: planning was cut short.
-    if job.tree.is_none() && job.state.is_terminal() {
-        let why = job.failure.map_or_else(String::new, |failure| format!(": {}", failure.message));
-        return Err(DeskError::Refused(format!("job {id} was never planned{why}; dispatch the version again")));
+    if job.operations.is_none() && job.state == JobState::Cancelled {
+        return plan_again(control, &job, which).await;
     }
-    let gate = Gate::of(&job, &operations);
-    let retry = Retry { desk, job: &job, which, gate, stores: which.stores(&operations) };
-    let images_alone = which.images_without_vhd(&operations, &job);
-    let groups: Vec<Group> = by_group(operations).into_iter().filter(|group| !retry.commit(group).is_empty()).collect();
+    // Operations that it has nevertheless may be a part of the plan only: planning was interrupted.
+    if job.operations.is_none() && job.state.is_terminal() {
+        let why = job.failure.map_or_else(String::new, |failure| format!(": {}", failure.message));
+        return Err(ControlError::Refused(format!("job {id} was never planned{why}; dispatch the version again")));
+    }
+    let operations = control.operations(&job).await?;
+    let retry = RetryRun::of(control, &job, which, &operations);
+    let groups = group_rows(operations);
+    let blocked = groups.iter().filter(|group| matches!(retry.start(group), RetryStart::Blocked(_))).count();
+    let groups: Vec<Group> = groups.into_iter().filter(|group| !retry.commit(group).is_empty()).collect();
     if groups.is_empty() {
-        return Err(DeskError::Refused(match images_alone {
+        return Err(ControlError::Refused(match blocked {
             0 => format!("no selected operation of job {id} failed or was cancelled: see 'goldfleet status {id}'"),
-            1 => format!("1 image of job {id} has no VHD yet: retry its copy too, without --phase"),
-            many => format!("{many} images of job {id} have no VHDs yet: retry their copies too, without --phase"),
+            count => {
+                let noun = which.phase.as_ref().map_or("operation".to_owned(), |phase| format!("{phase} operation"));
+                let follow = if count == 1 { "follows" } else { "follow" };
+                let count = pluralize(count as u64, &noun);
+                format!("{count} of job {id} {follow} one that did not succeed: retry without --phase")
+            }
         }));
     }
-    // The job first: a job that has ended is not looked after by the sweeper.
+    // Write the job first, because the reconciler ignores jobs that have ended.
     if job.state.is_terminal() {
-        refuse_beside_another(desk, &job, groups.iter().flatten().map(|row| &row.value)).await?;
-        desk.advance(id, JobEvent::Retry, |_| {}).await?;
+        ensure_no_newer_job(control, &job, groups.iter().flatten().map(|row| &row.value)).await?;
+        control.apply_event(id, JobEvent::Retry, |_| {}).await?;
     }
     let retried = retry.groups(groups).await;
-    // However far that came.
-    keep_open(desk, id).await?;
+    // Do this even if the retry of a group failed.
+    hold_job_open(control, id).await?;
     retried
+}
+
+/// Has a job planned that was cancelled before that.
+async fn plan_again(control: &ControlContext, job: &Job, which: &RetryFilter) -> Result<usize, ControlError> {
+    let id = &job.id;
+    if which.phase.is_some() || !which.targets.is_empty() {
+        let message = format!("job {id} was never planned, so it has no operations to select: retry it as a whole");
+        return Err(ControlError::Refused(message));
+    }
+    control.apply_event(id, JobEvent::Retry, |_| {}).await?;
+    control.enqueue_job(id).await?;
+    Ok(0)
 }
 
 /// Two jobs of one image version never work on the same target at once: a job that has ended and is taken up again must not begin
 /// to do so. One that is new waits by itself.
-async fn refuse_beside_another(
-    desk: &Desk,
+async fn ensure_no_newer_job(
+    control: &ControlContext,
     job: &Job,
     mut operations: impl Iterator<Item = &Operation>,
-) -> Result<(), DeskError> {
-    let open = desk.ports.table.open_jobs().await?;
-    let others: Vec<&Job> = open.iter().map(|row| &row.value).filter(|other| works_with_the_same(other, job)).collect();
+) -> Result<(), ControlError> {
+    let open = control.ports.table.open_jobs().await?;
+    let others: Vec<&Job> = open.iter().map(|row| &row.value).filter(|other| is_same_version(other, job)).collect();
     let both = |other: &&&Job, operation: &Operation| {
-        operation.work.target().is_some_and(|target| Selector::any(&other.selection, target))
+        operation.target().is_some_and(|target| Selector::any(&other.selection, target))
     };
     match operations.find_map(|operation| others.iter().find(|other| both(other, operation))) {
         None => Ok(()),
-        Some(other) => Err(DeskError::Refused(format!(
+        Some(other) => Err(ControlError::Refused(format!(
             "job {} works with {} at some of the same targets: retry job {} when 'goldfleet status {} --watch' has ended",
             other.id, job.image, job.id, other.id
         ))),
     }
 }
 
-/// Writes the job's row once more: a sweep that saw the operations as they were before ends the job only in the version of
-/// the row that it knows, or has ended it meanwhile.
-async fn keep_open(desk: &Desk, id: &JobId) -> Result<(), DeskError> {
+/// Writes the job's row again. A reconciler pass that read the operations before the retry ends the job only if the
+/// row's ETag is unchanged, or it has already ended the job.
+async fn hold_job_open(control: &ControlContext, id: &JobId) -> Result<(), ControlError> {
     loop {
-        let row = desk.job(id).await?;
+        let row = control.job(id).await?;
         let written = match row.value.state {
             JobState::Succeeded => true,
-            state if state.is_terminal() => desk.advance_from(&row, JobEvent::Retry, |_| {}).await?.is_some(),
-            _ => desk.touch(&row).await?,
+            state if state.is_terminal() => control.apply_event_to(&row, JobEvent::Retry, |_| {}).await?.is_some(),
+            _ => control.bump_job_version(&row).await?,
         };
         if written {
             return Ok(());
@@ -101,20 +128,34 @@ async fn keep_open(desk: &Desk, id: &JobId) -> Result<(), DeskError> {
     }
 }
 
-/// What is tried again of a job.
-struct Retry<'a> {
-    desk: &'a Desk,
-    /// The job as it was before.
+/// A retry of a job.
+struct RetryRun<'a> {
+    control: &'a ControlContext,
+    /// The job before the retry.
     job: &'a Job,
-    which: &'a Which,
-    gate: Gate<'a>,
-    /// The stores that copies which are retried read from.
-    stores: BTreeSet<Store>,
+    which: &'a RetryFilter,
+    gates: Gates,
+    /// The operations that selected operations read from while they run.
+    streams: BTreeSet<OperationId>,
 }
 
-impl Retry<'_> {
-    /// Returns how many operations were written.
-    async fn groups(&self, groups: Vec<Group>) -> Result<usize, DeskError> {
+impl<'a> RetryRun<'a> {
+    fn of(
+        control: &'a ControlContext,
+        job: &'a Job,
+        which: &'a RetryFilter,
+        operations: &[Versioned<Operation>],
+    ) -> Self {
+        let rows = || operations.iter().map(|row| &row.value);
+        // An operation would fail again if the operations that it reads from have not succeeded. With a phase, only
+        // that phase is retried.
+        let selected = rows().filter(|row| which.phase.is_none() && row.state.ended_badly() && which.is_target(row));
+        let streams = selected.flat_map(|row| row.streams.iter().cloned()).collect();
+        Self { control, job, which, gates: Gates::of(rows()), streams }
+    }
+
+    /// Returns the number of operations that were written.
+    async fn groups(&self, groups: Vec<Group>) -> Result<usize, ControlError> {
         let mut count = 0;
         for group in groups {
             count += self.group(group).await?;
@@ -122,145 +163,87 @@ impl Retry<'_> {
         Ok(count)
     }
 
-    async fn group(&self, mut group: Group) -> Result<usize, DeskError> {
+    async fn group(&self, mut group: Group) -> Result<usize, ControlError> {
         loop {
             let commit = self.commit(&group);
             let Some(any) = commit.operations().next() else { return Ok(0) };
-            if self.desk.commit(&commit).await? {
+            if self.control.commit(&commit).await? {
                 for ready in commit.operations().filter(|operation| operation.state == OperationState::Ready) {
-                    self.desk.announce(ready).await?;
+                    self.control.enqueue_operation(ready).await?;
                 }
                 return Ok(commit.changes.len());
             }
-            group = self.desk.ports.table.group(&self.job.id, &any.id).await?;
+            group = self.control.ports.table.group(&self.job.id, &any.id).await?;
         }
     }
 
-    /// What of a group is tried again, as it stands then.
-    fn commit(&self, group: &[Versioned<Operation>]) -> Commit {
-        let now = self.desk.ports.clock.now();
-        let vhd = Vhd::of(group, self.which, self.job);
-        let mut commit = Commit::default();
-        for row in group {
-            let mut operation = row.value.clone();
-            let line = self.event(&operation, vhd).and_then(|event| operation.apply(event, now, &self.desk.who).ok());
-            if line.is_none() && !self.goes_on(&operation) {
-                continue;
-            }
-            operation.updated = now;
-            if !operation.state.is_leased() {
-                operation.queued = Some(now);
-            }
-            commit.write(row, operation, line);
+    /// The operation of a group at which its chain restarts.
+    fn start(&self, group: &Group) -> RetryStart {
+        let mut rows: Vec<&Operation> = group.iter().map(|row| &row.value).collect();
+        rows.sort_by_key(|row| row.position);
+        self.with_rules(&rows, |rules| rules::start(&rows, rules))
+    }
+
+    /// The retry of the current rows of a group.
+    fn commit(&self, group: &Group) -> Commit {
+        let now = self.control.ports.clock.now();
+        let mut change = GroupChange::new(group, now, &self.control.actor);
+        if let RetryStart::From(from) = self.start(group) {
+            let rows: Vec<&Operation> = group.iter().map(|row| &row.value).collect();
+            self.with_rules(&rows, |rules| rules::apply(&mut change, from, rules));
         }
-        commit
+        if self.job.state.is_terminal() {
+            self.keep_unfinished(group, &mut change, now);
+        }
+        change.into_commit()
     }
 
-    /// Whether an operation that needs no other try goes on with a job that had ended before it, as where another retry was cut
-    /// short. Its row is written too: whoever still stops what the
-    /// job had before, with the row as it was, must find it changed.
-    fn goes_on(&self, operation: &Operation) -> bool {
-        self.job.state.is_terminal() && !operation.state.is_terminal()
-    }
-
-    /// How an operation is tried again; none where it is not.
-    fn event(&self, operation: &Operation, vhd: Vhd) -> Option<OperationEvent> {
-        let chosen = self.which.chooses(operation).then_some(OperationEvent::Rearm);
-        match (operation.id.kind(), vhd) {
-            // A copy would fail again where the stores that it reads from have not been filled.
-            (Kind::Seed, _) => chosen.or_else(|| self.is_needed(operation).then_some(OperationEvent::Rearm)),
-            // A copy of a ring that may not begin yet waits for that.
-            (Kind::Copy, Vhd::CopiedAgain) if !self.may_begin(operation) => Some(OperationEvent::Rewait),
-            (Kind::Copy, Vhd::CopiedAgain) => Some(OperationEvent::Rearm),
-            (Kind::Copy, _) => None,
-            (Kind::Image, Vhd::Copied) => chosen,
-            (Kind::Image, Vhd::CopiedAgain) => ended_badly(operation).then_some(OperationEvent::Rewait),
-            // It can't be tried alone.
-            (Kind::Image, Vhd::Missing) => None,
+    /// Writes the rows that had not ended when the job ended, for example after an interrupted retry. A process that is
+    /// still stopping the job's earlier operations must find that their ETags have changed.
+    fn keep_unfinished(&self, group: &Group, change: &mut GroupChange<'_>, now: Timestamp) {
+        for row in group.iter().filter(|row| !row.value.state.is_terminal()) {
+            change.edit(&row.value.id, |operation| {
+                operation.updated = now;
+                if !operation.state.is_leased() {
+                    operation.queued = Some(now);
+                }
+            });
         }
     }
 
-    /// Whether a store failed that a copy which is retried reads from.
-    fn is_needed(&self, operation: &Operation) -> bool {
-        let store = match &operation.work {
-            Work::Seed { store, .. } => store,
-            Work::Copy { .. } | Work::Image { .. } => return false,
+    fn with_rules<T>(&self, rows: &[&Operation], use_rules: impl FnOnce(&RetryRules<'_>) -> T) -> T {
+        let lacks_input = |row: &Operation| {
+            let code = row.failure.as_ref().map(|failure| failure.code.as_str());
+            let kind = self.control.registry.get(&row.kind);
+            code.zip(kind).is_some_and(|(code, kind)| kind.lacks_input(code))
         };
-        ended_badly(operation) && self.stores.contains(store)
-    }
-
-    fn may_begin(&self, operation: &Operation) -> bool {
-        operation.work.target().is_none_or(|target| self.gate.lets_begin(target.ring))
-    }
-}
-
-/// What a target's image is to be made from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Vhd {
-    /// The copy is done.
-    Copied,
-    /// The copy is tried again: it ended badly, or it is done and its VHD is gone.
-    CopiedAgain,
-    /// The copy is not done, or there is none.
-    Missing,
-}
-
-impl Vhd {
-    fn of(group: &[Versioned<Operation>], which: &Which, job: &Job) -> Self {
-        let operations = || group.iter().map(|row| &row.value);
-        let Some(copy) = operations().find(|operation| operation.id.kind() == Kind::Copy) else { return Self::Missing };
-        let done = copy.state == OperationState::Succeeded;
-        // Either phase means both: an image is not made without its VHD, nor is a VHD of any use by itself.
-        let lacks = |image: &Operation| lacks_vhd(image) || job.cleaned && ended_badly(image);
-        let gone = || which.phase != Some(Kind::Seed) && which.selects(copy) && operations().any(lacks);
-        match done {
-            true if gone() => Self::CopiedAgain,
-            true => Self::Copied,
-            false if which.chooses(copy) => Self::CopiedAgain,
-            false => Self::Missing,
-        }
+        let output_may_be_missing = |row: &Operation| {
+            let registry = &self.control.registry;
+            self.job.cleaned && registry.temporary_blob(&self.control.ports, row).is_some()
+        };
+        let is_phase = |row: &Operation| match &self.which.phase {
+            None => true,
+            Some(phase) if row.kind == *phase => true,
+            // The operation lacks the output of an operation of the phase.
+            Some(phase) => rows.iter().any(|before| {
+                let is_missing =
+                    lacks_input(row) || (before.state == OperationState::Succeeded && output_may_be_missing(before));
+                before.position + 1 == row.position && before.kind == *phase && is_missing
+            }),
+        };
+        use_rules(&RetryRules {
+            selects: &|row| (is_phase(row) && self.which.is_target(row)) || self.streams.contains(&row.id),
+            lacks_input: &lacks_input,
+            output_may_be_missing: &output_may_be_missing,
+            gates_are_open: &|row| self.gates.state_for(self.job, row) == GateState::Open,
+            includes_predecessors: self.which.phase.is_none(),
+        })
     }
 }
 
-/// Whether an image failed as its staged VHD was gone, or no VHD any more: another attempt alone can't mend that.
-fn lacks_vhd(operation: &Operation) -> bool {
-    let code = operation.failure.as_ref().map(|failure| failure.code.as_str());
-    operation.state == OperationState::Failed && matches!(code, Some("vhd-not-found" | "vhd-invalid"))
-}
-
-fn ended_badly(operation: &Operation) -> bool {
-    matches!(operation.state, OperationState::Failed | OperationState::Cancelled)
-}
-
-impl Which {
-    /// The stores that the copies which are retried read from. Empty where only some phase is retried.
-    fn stores(&self, operations: &[Versioned<Operation>]) -> BTreeSet<Store> {
-        if self.phase.is_some() {
-            return BTreeSet::new();
-        }
-        let copies = operations.iter().map(|row| &row.value).filter(|operation| self.chooses(operation));
-        let from = copies.filter_map(|operation| match &operation.work {
-            Work::Copy { from, .. } => Some(from),
-            Work::Seed { .. } | Work::Image { .. } => None,
-        });
-        from.flatten().cloned().collect()
-    }
-
-    /// How many of the chosen images cannot be retried alone, as their copies have not succeeded.
-    fn images_without_vhd(&self, operations: &[Versioned<Operation>], job: &Job) -> usize {
-        let groups = by_group(operations.to_vec());
-        let lacking = groups.iter().filter(|group| Vhd::of(group, self, job) == Vhd::Missing);
-        let images = lacking.flatten().filter(|row| row.value.id.kind() == Kind::Image);
-        images.filter(|row| self.chooses(&row.value)).count()
-    }
-
-    /// Whether an operation is to be tried again for its own sake.
-    fn chooses(&self, operation: &Operation) -> bool {
-        ended_badly(operation) && self.phase.is_none_or(|phase| phase == operation.id.kind()) && self.selects(operation)
-    }
-
-    /// Whether an operation's target is one of those that are meant.
-    fn selects(&self, operation: &Operation) -> bool {
-        self.targets.is_empty() || operation.work.target().is_some_and(|target| Selector::any(&self.targets, target))
+impl RetryFilter {
+    /// Whether an operation's target is selected.
+    fn is_target(&self, operation: &Operation) -> bool {
+        self.targets.is_empty() || operation.target().is_some_and(|target| Selector::any(&self.targets, target))
     }
 }

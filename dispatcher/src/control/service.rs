@@ -1,113 +1,168 @@
-//! The dispatcher as a service: fans out jobs as they are asked for, sweeps, cleans up.
+//! The dispatcher as a service: fans out requested jobs, reconciles open jobs, and applies retention.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::message::{Message, QueueName};
-use goldfleet_ports::clock::after;
+use goldfleet_ports::clock::{after, elapsed};
 use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::queue::Received;
-use goldfleet_runtime::telemetry::Complaint;
+use goldfleet_runtime::telemetry::RepeatLimiter;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::control::desk::{Desk, DeskError};
-use crate::control::fanout::{FannedOut, fan_out};
-use crate::control::sweep::{TURN, sweep};
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::fan_out::{FanOutResult, fan_out};
+use crate::control::reconcile::{MAX_PASS_TIME, reconcile_job_by_id, reconcile_open_jobs};
 
-/// How long a dispatch message stays invisible while its job is fanned out. Longer than that takes is better than too
-/// short, but a second dispatcher that begins as well does no harm.
+/// The visibility timeout of a dispatch message while its job is fanned out. It should be longer than a fan-out takes,
+/// but a second dispatcher that starts the same fan-out does no harm.
 const VISIBILITY: Duration = Duration::from_secs(120);
 
-/// The wait after a first failure to read the queue, and between looks at an empty one.
-const POLL: Duration = Duration::from_millis(200);
+/// The wait after a first failure to read the queue, and between polls of an empty queue.
+const FIRST_POLL: Duration = Duration::from_millis(200);
 
-/// How long a dispatcher works, if nobody stops it before.
+/// When a dispatcher stops without being asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
-    /// Until it is stopped.
+pub enum RunUntil {
+    /// Never.
     Stopped,
-    /// Until no job is left that has not ended.
+    /// When no open job is left.
     Idle,
 }
 
-/// Works until `stop` is cancelled, or until its end.
-pub async fn serve(desk: &Desk, until: Until, stop: &CancellationToken) {
-    let clock = desk.ports.clock.as_ref();
-    let interval = desk.config.dispatch.sweep.get();
+/// Runs until `stop` is cancelled, or until the condition of `until` is met.
+pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationToken) {
+    let clock = control.ports.clock.as_ref();
+    let interval = control.config.dispatch.sweep.get();
     let mut swept = None;
-    let health = &desk.vitals.health;
-    let (mut unread, mut unswept) = (Complaint::default(), Complaint::default());
+    let mut evaluations = GateEvaluations::default();
+    let health = &control.monitor.health;
+    let (mut unread, mut unswept) = (RepeatLimiter::default(), RepeatLimiter::default());
     while !stop.is_cancelled() {
-        health.turns(TURN);
-        let received = receive(desk).await.unwrap_or_else(|error| {
-            if unread.is_due(&error) {
+        health.tick(MAX_PASS_TIME);
+        let received = receive(control, &mut evaluations).await.unwrap_or_else(|error| {
+            if unread.should_log(&error) {
                 tracing::warn!(%error, code = error.code, "the dispatch queue can't be read");
             }
             0
         });
         let now = clock.now();
         let due = swept.is_none_or(|at| now > after(at, interval));
-        if received == 0 && (due || until == Until::Idle) {
+        if due || (received == 0 && until == RunUntil::Idle) {
             swept = Some(now);
-            measure_queues(desk).await;
-            match sweep(desk).await {
-                Ok(0) if until == Until::Idle && is_idle(desk).await => return,
+            measure_queues(control).await;
+            match reconcile_open_jobs(control).await {
+                Ok(0) if until == RunUntil::Idle && is_idle(control).await => return,
                 Ok(_) => {}
-                Err(error) if unswept.is_due(&error) => tracing::warn!("a sweep was cut short: {error}"),
+                Err(error) if unswept.should_log(&error) => tracing::warn!("a sweep was cut short: {error}"),
                 Err(_) => {}
             }
         }
         if received == 0 {
             tokio::select! {
                 biased;
-                () = clock.sleep(POLL.min(interval)) => {}
+                () = clock.sleep(FIRST_POLL.min(interval)) => {}
                 () = stop.cancelled() => {}
             }
         }
     }
-    health.drains();
+    health.set_draining();
 }
 
-/// Asks how much lies in the queues, for whoever watches: only where someone does, as asking costs a request a queue.
-async fn measure_queues(desk: &Desk) {
-    if desk.config.dispatch.listen.is_none() {
+/// Measures the lengths of the queues for the metrics. It costs one request per queue, so it is done only if metrics
+/// are exposed.
+async fn measure_queues(control: &ControlContext) {
+    if control.config.dispatch.listen.is_none() {
         return;
     }
     for queue in QueueName::ALL {
-        match desk.ports.queue.depth(queue).await {
-            Ok(messages) => desk.vitals.metrics.queue(queue, messages),
+        match control.ports.queue.depth(queue).await {
+            Ok(messages) => control.monitor.metrics.set_queue_depth(queue, messages),
             Err(error) => tracing::debug!(%error, %queue, "how much lies in a queue can't be told"),
         }
     }
 }
 
-async fn is_idle(desk: &Desk) -> bool {
-    matches!(desk.ports.queue.depth(QueueName::Dispatch).await, Ok(0))
+async fn is_idle(control: &ControlContext) -> bool {
+    matches!(control.ports.queue.depth(QueueName::Dispatch).await, Ok(0))
 }
 
-/// Deals with one message of the dispatch queue, if there is one.
-async fn receive(desk: &Desk) -> PortResult<usize> {
-    let messages = desk.ports.queue.receive(QueueName::Dispatch, 1, VISIBILITY).await?;
-    desk.vitals.health.answered();
-    for message in &messages {
-        process(desk, message).await?;
-    }
-    Ok(messages.len())
-}
+/// The number of messages received at a time: enough to merge hints, and few enough that all are handled before they
+/// become visible again.
+const MAX_MESSAGES: usize = 8;
 
-async fn process(desk: &Desk, received: &Received) -> PortResult<()> {
-    let queue = &desk.ports.queue;
-    let job: JobId = match Message::decode(&received.body) {
-        Ok(message) => message.job,
-        Err(error) => {
-            tracing::warn!(%error, "a message is put aside in the poison queue");
-            queue.send(QueueName::Poison, &received.body, Duration::ZERO).await?;
-            return queue.delete(QueueName::Dispatch, &received.receipt).await;
+/// When the gates of each job were last evaluated because of a hint.
+#[derive(Default)]
+struct GateEvaluations(HashMap<JobId, Timestamp>);
+
+/// The time between two evaluations of one job's gates because of hints. An evaluation reads all rows of a job.
+const GATE_INTERVAL: Duration = Duration::from_secs(1);
+
+impl GateEvaluations {
+    /// How long a hint for a job must wait. Zero if its gates can be evaluated now.
+    fn wait(&mut self, job: &JobId, now: Timestamp) -> Duration {
+        self.0.retain(|_, at| after(*at, GATE_INTERVAL) > now);
+        match self.0.get(job) {
+            Some(at) => elapsed(now, after(*at, GATE_INTERVAL)),
+            None => {
+                self.0.insert(job.clone(), now);
+                Duration::ZERO
+            }
         }
-    };
-    let again = match fan_out(desk, &job).await {
-        Ok(FannedOut::Done) => None,
-        Ok(FannedOut::Later(wait)) => Some(wait),
+    }
+}
+
+/// Handles the messages that are in the dispatch queue now. Hints for gates come first, because planning a job takes
+/// long.
+async fn receive(control: &ControlContext, evaluations: &mut GateEvaluations) -> PortResult<usize> {
+    let queue = &control.ports.queue;
+    let messages = queue.receive(QueueName::Dispatch, MAX_MESSAGES, VISIBILITY).await?;
+    control.monitor.health.coordination_reached();
+    let count = messages.len();
+    let mut jobs: Vec<(JobId, Received)> = Vec::new();
+    for received in messages {
+        match Message::decode(&received.body) {
+            Ok(Message { job, gate: Some(_), .. }) => evaluate_gates(control, &job, &received, evaluations).await?,
+            Ok(message) => jobs.push((message.job, received)),
+            Err(error) => {
+                tracing::warn!(%error, "a message of the dispatch queue cannot be read; it is moved to the poison queue");
+                queue.send(QueueName::DeadLetter, &received.body, Duration::ZERO).await?;
+                queue.delete(QueueName::Dispatch, &received.receipt).await?;
+            }
+        }
+    }
+    for (job, received) in jobs {
+        plan_job(control, &job, &received).await?;
+    }
+    Ok(count)
+}
+
+/// Evaluates the gates of a job because of a hint. If they were evaluated just before, the hint is delayed instead.
+async fn evaluate_gates(
+    control: &ControlContext,
+    job: &JobId,
+    received: &Received,
+    evaluations: &mut GateEvaluations,
+) -> PortResult<()> {
+    let queue = &control.ports.queue;
+    let wait = evaluations.wait(job, control.ports.clock.now());
+    if !wait.is_zero() {
+        return queue.extend(QueueName::Dispatch, &received.receipt, wait).await.map(|_| ());
+    }
+    if let Err(error) = reconcile_job_by_id(control, job).await {
+        // The next sweep evaluates them.
+        tracing::debug!(%job, %error, "the gates of a job could not be evaluated");
+    }
+    queue.delete(QueueName::Dispatch, &received.receipt).await
+}
+
+async fn plan_job(control: &ControlContext, job: &JobId, received: &Received) -> PortResult<()> {
+    let queue = &control.ports.queue;
+    let again = match fan_out(control, job).await {
+        Ok(FanOutResult::Done) => None,
+        Ok(FanOutResult::Deferred(wait)) => Some(wait),
         Err(error) if is_race(&error) => {
             tracing::debug!(%job, "another dispatcher plans this job too: {error}");
             Some(retry_after(&error))
@@ -123,13 +178,13 @@ async fn process(desk: &Desk, received: &Received) -> PortResult<()> {
     }
 }
 
-/// Whether another dispatcher changed the same rows at the same time, which is harmless: the message is received again.
-fn is_race(error: &DeskError) -> bool {
-    let kind = if let DeskError::Port(error) = error { Some(error.kind) } else { None };
+/// Whether another dispatcher changed the same rows at the same time. This is harmless: the message is received again.
+fn is_race(error: &ControlError) -> bool {
+    let kind = if let ControlError::Port(error) = error { Some(error.kind) } else { None };
     matches!(kind, Some(ErrorKind::Conflict | ErrorKind::AlreadyExists | ErrorKind::Fenced))
 }
 
-fn retry_after(error: &DeskError) -> Duration {
-    let asked = if let DeskError::Port(error) = error { error.retry_after } else { None };
+fn retry_after(error: &ControlError) -> Duration {
+    let asked = if let ControlError::Port(error) = error { error.retry_after } else { None };
     asked.unwrap_or(Duration::from_secs(5))
 }

@@ -1,4 +1,4 @@
-//! Setting up: the queues, tables and containers that a fleet needs, made where they are missing.
+//! Setup: creates the missing queues, tables and containers of a fleet.
 
 use std::collections::BTreeSet;
 
@@ -8,35 +8,36 @@ use goldfleet_model::store::{Container, Store};
 use goldfleet_model::target::Target;
 use goldfleet_ports::error::PortError;
 
-use crate::control::desk::{Desk, DeskError, IN_FLIGHT};
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 
-/// A thing that a fleet needs, and whether it is there now.
+/// A resource that a fleet needs, and whether it exists now.
 #[derive(Debug)]
-pub struct Made {
-    /// What it is, in words.
+pub struct SetupResult {
+    /// A description of the resource.
     pub what: String,
-    /// Why it could not be made, if it could not.
+    /// Why the resource could not be created. None if it exists.
     pub error: Option<PortError>,
 }
 
-/// Makes what is missing: queues, tables, the containers of the source, of stores set by hand, and of enabled targets.
-/// What is there is left as it is. What can't be made is told in the result, and does not keep the rest from being made.
+/// Creates what is missing: queues, tables, and the containers of the source store, of configured stores and of enabled
+/// targets. Existing resources are not changed. A failure is reported in the result, and does not prevent the creation
+/// of other resources.
 ///
 /// # Errors
-/// Where the targets file can't be read.
-pub async fn set_up(desk: &Desk) -> Result<Vec<Made>, DeskError> {
-    let file = TargetsFile::load(&desk.config.targets.file)?;
+/// If the targets file cannot be read.
+pub async fn set_up(control: &ControlContext) -> Result<Vec<SetupResult>, ControlError> {
+    let file = TargetsFile::load(&control.config.targets.file)?;
     let mut made = vec![
-        Made { what: "queues".to_owned(), error: desk.ports.queue.ensure().await.err() },
-        Made { what: "tables".to_owned(), error: desk.ports.table.ensure().await.err() },
+        SetupResult { what: "queues".to_owned(), error: control.ports.queue.ensure().await.err() },
+        SetupResult { what: "tables".to_owned(), error: control.ports.table.ensure().await.err() },
     ];
-    let mut containers = BTreeSet::from([desk.config.source.store().container()]);
+    let mut containers = BTreeSet::from([control.config.source.store().container()]);
     containers.extend(file.stores.iter().map(Store::container));
     containers.extend(file.targets.iter().filter(|target| target.enabled).map(Target::staging));
-    let containers = stream::iter(containers).map(async |container: Container| Made {
+    let containers = stream::iter(containers).map(async |container: Container| SetupResult {
         what: format!("container {container}"),
-        error: desk.ports.blobs.ensure_container(&container).await.err(),
+        error: control.ports.blobs.ensure_container(&container).await.err(),
     });
-    made.extend(containers.buffered(IN_FLIGHT).collect::<Vec<_>>().await);
+    made.extend(containers.buffered(MAX_IN_FLIGHT).collect::<Vec<_>>().await);
     Ok(made)
 }

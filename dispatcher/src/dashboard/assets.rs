@@ -1,4 +1,5 @@
-//! The page's files, which are part of the program: nothing is built, and nothing comes from elsewhere.
+//! The files of the page. They are compiled into the program: there is no build step, and nothing is loaded from
+//! elsewhere.
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
@@ -16,7 +17,7 @@ macro_rules! file {
     };
 }
 
-/// Path, kind and text of every file.
+/// The path, content type and content of every file.
 const FILES: [(&str, &str, &str); 14] = [
     file!("/", HTML, "index.html"),
     file!("/style.css", CSS, "style.css"),

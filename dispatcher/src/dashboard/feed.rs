@@ -1,4 +1,5 @@
-//! One reader a job, however many pages look at it: it reads the rows while somebody looks, and everybody sees the same.
+//! Feeds of jobs. There is one reader per job, independently of the number of pages. It reads the rows while a page is
+//! connected, and all pages get the same views.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,70 +8,75 @@ use std::time::{Duration, Instant};
 use goldfleet_model::ids::JobId;
 use tokio::sync::watch;
 
-use super::history::History;
-use super::view::View;
-use crate::control::desk::{Desk, DeskError};
-use crate::control::status::{Standing, status_of};
+use super::throughput::Throughput;
+use super::view::JobView;
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::status::{ReportedState, status_of};
 
-/// The time between two looks at a job that runs. It grows with what a look takes, so that reading is never all there is.
-const LOOK: Duration = Duration::from_millis(700);
+/// The minimum interval between two reads of a running job. It grows with the duration of a read, so that reading does
+/// not occupy all time.
+const MIN_POLL: Duration = Duration::from_millis(700);
 
-/// The time between two looks at a job that has ended: it may be tried again.
-const ENDED_LOOK: Duration = Duration::from_secs(4);
+/// The minimum interval between two reads of a job that has ended. The job may be retried.
+const ENDED_POLL: Duration = Duration::from_secs(4);
 
-/// How many times longer than a look the pause after it is, at least.
-const PAUSE: u32 = 4;
+/// The minimum pause after a read, as a multiple of the duration of the read.
+const PAUSE_FACTOR: u32 = 4;
 
-/// What a page sees: the newest view, and how often a look failed since.
+/// What a page sees: the newest view, and the error of the last read.
 #[derive(Clone)]
-pub struct Seen {
+pub struct FeedState {
     /// The newest view.
-    pub view: Arc<View>,
-    /// Why the last look failed, if it did.
-    pub trouble: Option<Arc<str>>,
+    pub view: Arc<JobView>,
+    /// The error of the last read. None if it succeeded.
+    pub failed_reads: Option<Arc<str>>,
 }
 
-type Feeds = HashMap<JobId, watch::Sender<Seen>>;
+type Feeds = HashMap<JobId, watch::Sender<FeedState>>;
 
-/// The jobs that somebody looks at.
+/// The jobs that pages are connected to.
 #[derive(Clone, Default)]
-pub struct Watching(Arc<Mutex<Feeds>>);
+pub struct JobFeeds(Arc<Mutex<Feeds>>);
 
-impl Watching {
+impl JobFeeds {
     fn feeds(&self) -> MutexGuard<'_, Feeds> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins those who look at a job, or is the first.
+    /// Subscribes to a job, and starts its reader if there is none.
     ///
     /// # Errors
-    /// Where there is no such job, or the table can't be reached.
-    pub async fn join(&self, desk: &Desk, id: &JobId) -> Result<watch::Receiver<Seen>, DeskError> {
+    /// If the job does not exist, or the table cannot be reached.
+    pub async fn subscribe(
+        &self,
+        control: &ControlContext,
+        id: &JobId,
+    ) -> Result<watch::Receiver<FeedState>, ControlError> {
         if let Some(sender) = self.feeds().get(id) {
             return Ok(sender.subscribe());
         }
-        let mut history = History::default();
-        let view = Arc::new(look(desk, id, &mut history).await?);
+        let mut history = Throughput::default();
+        let view = Arc::new(read_view(control, id, &mut history).await?);
         let mut feeds = self.feeds();
-        // Somebody may have been as fast.
+        // Another subscriber may have started a reader in the meantime.
         if let Some(sender) = feeds.get(id) {
             return Ok(sender.subscribe());
         }
-        let (sender, receiver) = watch::channel(Seen { view, trouble: None });
+        let (sender, receiver) = watch::channel(FeedState { view, failed_reads: None });
         feeds.insert(id.clone(), sender);
         drop(feeds);
-        let (watching, desk, id) = (self.clone(), desk.clone(), id.clone());
-        tokio::spawn(async move { watching.keep_looking(&desk, &id, history).await });
+        let (watching, control, id) = (self.clone(), control.clone(), id.clone());
+        tokio::spawn(async move { watching.poll(&control, &id, history).await });
         Ok(receiver)
     }
 
-    /// Looks again and again until nobody cares.
-    async fn keep_looking(&self, desk: &Desk, id: &JobId, mut history: History) {
-        let mut wait = LOOK;
+    /// Reads the job repeatedly, until no page is connected.
+    async fn poll(&self, control: &ControlContext, id: &JobId, mut history: Throughput) {
+        let mut wait = MIN_POLL;
         loop {
             tokio::time::sleep(wait).await;
             {
-                // Under the lock, so that nobody joins what has just been given up.
+                // Check under the lock, so that no page subscribes to a reader that is ending.
                 let mut feeds = self.feeds();
                 if feeds.get(id).is_none_or(|sender| sender.receiver_count() == 0) {
                     feeds.remove(id);
@@ -78,31 +84,35 @@ impl Watching {
                 }
             }
             let began = Instant::now();
-            let looked = look(desk, id, &mut history).await;
+            let looked = read_view(control, id, &mut history).await;
             let took = began.elapsed();
-            let running = looked.as_ref().is_ok_and(|view| view.status.state == Standing::Running);
-            wait = (took * PAUSE).max(if running { LOOK } else { ENDED_LOOK });
+            let running = looked.as_ref().is_ok_and(|view| view.status.state == ReportedState::Running);
+            wait = (took * PAUSE_FACTOR).max(if running { MIN_POLL } else { ENDED_POLL });
             let feeds = self.feeds();
             let Some(sender) = feeds.get(id) else { return };
             match looked {
-                Ok(view) => drop(sender.send_replace(Seen { view: Arc::new(view), trouble: None })),
-                Err(error) => sender.send_modify(|seen| seen.trouble = Some(error.to_string().into())),
+                Ok(view) => drop(sender.send_replace(FeedState { view: Arc::new(view), failed_reads: None })),
+                Err(error) => sender.send_modify(|seen| seen.failed_reads = Some(error.to_string().into())),
             }
         }
     }
 }
 
-/// Looks at a job's rows.
+/// Reads a job's rows.
 ///
 /// # Errors
-/// Where there is no such job, or the table can't be reached.
-pub async fn look(desk: &Desk, id: &JobId, history: &mut History) -> Result<View, DeskError> {
-    let job = desk.job(id).await?.value;
-    let rows = desk.ports.table.operations(id).await?;
-    let status = status_of(desk, &job, &rows).await?;
-    let now = desk.ports.clock.now();
+/// If the job does not exist, or the table cannot be reached.
+pub async fn read_view(
+    control: &ControlContext,
+    id: &JobId,
+    history: &mut Throughput,
+) -> Result<JobView, ControlError> {
+    let job = control.job(id).await?.value;
+    let rows = control.operations(&job).await?;
+    let status = status_of(control, &job, &rows).await?;
+    let now = control.ports.clock.now();
     history.observe(&rows, now);
     let begun = rows.iter().filter_map(|row| row.value.started).min().unwrap_or(job.created);
     let throughput = history.series(begun, job.finished.unwrap_or(now));
-    Ok(View::new(status, &rows, throughput))
+    Ok(JobView::new(&control.registry, status, &rows, throughput))
 }

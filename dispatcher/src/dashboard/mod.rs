@@ -1,16 +1,16 @@
-//! `goldfleet dashboard`: one page that shows jobs as they run, and lets those act who have the token.
+//! `goldfleet dashboard`: a web page that shows running jobs. With a token, jobs can be changed.
 //!
-//! - [`guard`]: who may see it, and who may act.
-//! - [`api`]: what the page asks; [`refusal`]: that it can't have it; [`assets`]: the page itself.
-//! - [`feed`], [`view`], [`history`], [`summaries`]: from rows to what is shown, read once for everybody who looks.
+//! - [`access`]: who may read, and who may change jobs.
+//! - [`api`]: the API of the page; [`error`]: its error responses; [`assets`]: the files of the page.
+//! - [`feed`], [`view`], [`throughput`], [`summaries`]: from rows to the views of the page, read once for all pages.
 
+pub mod access;
 pub mod api;
 pub mod assets;
+pub mod error;
 pub mod feed;
-pub mod guard;
-pub mod history;
-pub mod refusal;
 pub mod summaries;
+pub mod throughput;
 pub mod view;
 
 use std::io;
@@ -25,59 +25,59 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::control::desk::Desk;
-use feed::Watching;
-use guard::{Guard, GuardError, guarded};
-use refusal::Refusal;
-use summaries::Summaries;
+use crate::control::context::ControlContext;
+use access::{AccessError, AccessGuard, enforce_access};
+use error::ApiError;
+use feed::JobFeeds;
+use summaries::SummaryCache;
 
-/// The most that a request's body may hold: a list of targets.
+/// The maximum size of a request body in bytes. The largest body is a list of targets.
 const BODY: usize = 256 * 1024;
 
-/// Where a dashboard listens, and who may use it.
+/// The address of a dashboard, and who may use it.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where it listens.
+    /// The address to listen on.
     pub listen: SocketAddr,
-    /// The file with the token of those who may act.
+    /// The file with the token that allows changes.
     pub token_file: Option<PathBuf>,
-    /// Names besides its address that it is asked by.
+    /// Host names, besides the address, that requests may use.
     pub hosts: Vec<String>,
 }
 
-/// Why there is no dashboard.
+/// Why the dashboard cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum DashboardError {
-    /// Nobody could be kept out.
+    /// Access control is not possible.
     #[error(transparent)]
-    Guard(#[from] GuardError),
-    /// The address is not to be had.
+    Guard(#[from] AccessError),
+    /// The address cannot be listened on.
     #[error("can't listen at {address}: {source}; --listen names another address")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// A dashboard: what its answers are made from.
+/// A dashboard: the state that its responses are made from.
 #[derive(Clone)]
 pub struct Dashboard {
-    desk: Desk,
-    guard: Guard,
-    watching: Watching,
-    summaries: Summaries,
+    control: ControlContext,
+    guard: AccessGuard,
+    watching: JobFeeds,
+    summaries: SummaryCache,
 }
 
 impl Dashboard {
-    /// A dashboard over a desk.
+    /// A dashboard over a control context.
     #[must_use]
-    pub fn new(desk: Desk, guard: Guard) -> Self {
-        Self { desk, guard, watching: Watching::default(), summaries: Summaries::default() }
+    pub fn new(control: ControlContext, guard: AccessGuard) -> Self {
+        Self { control, guard, watching: JobFeeds::default(), summaries: SummaryCache::default() }
     }
 
-    /// What answers requests.
+    /// The router that answers requests.
     pub fn router(self) -> Router {
         let guard = self.guard.clone();
         Router::new()
@@ -88,31 +88,31 @@ impl Dashboard {
             .route("/api/jobs/{id}/retry", post(api::retry_job))
             .route("/api/jobs/{id}/cancel", post(api::cancel_job))
             .merge(assets::routes())
-            .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "there is no such page", "the page is at /"))
+            .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "there is no such page", "the page is at /"))
             .layer(DefaultBodyLimit::max(BODY))
-            .layer(from_fn_with_state(guard, guarded))
+            .layer(from_fn_with_state(guard, enforce_access))
             .with_state(self)
     }
 }
 
-/// Serves the dashboard until `stop` is cancelled; `begun` hears where.
+/// Serves the dashboard until `stop` is cancelled. Calls `begun` with the address.
 ///
 /// # Errors
-/// [`DashboardError`] where it may not, or can't, listen there.
+/// [`DashboardError`] if access control is not possible, or if the address cannot be listened on.
 pub async fn serve(
-    desk: Desk,
+    control: ControlContext,
     options: &Options,
     stop: &CancellationToken,
     begun: impl FnOnce(SocketAddr),
 ) -> Result<(), DashboardError> {
-    let guard = Guard::new(options.listen, &options.hosts, options.token_file.as_deref())?;
+    let guard = AccessGuard::new(options.listen, &options.hosts, options.token_file.as_deref())?;
     let failed = |source| DashboardError::Listen { address: options.listen, source };
     let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
     begun(listener.local_addr().map_err(failed)?);
-    let router = Dashboard::new(desk, guard).router();
+    let router = Dashboard::new(control, guard).router();
     tokio::select! {
         served = axum::serve(listener, router) => served.map_err(failed),
-        // Pages that look on are not waited for: they come back by themselves.
+        // Do not wait for connected pages. They reconnect by themselves.
         () = stop.cancelled() => Ok(()),
     }
 }

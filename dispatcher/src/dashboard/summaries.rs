@@ -1,4 +1,4 @@
-//! The list of jobs: counts of each, read again only where something can have changed.
+//! The list of jobs with their counts. Counts are read again only if they may have changed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use crate::control::desk::{Desk, DeskError};
-use crate::control::status::{Standing, Status, status};
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::status::{ReportedState, Status, status};
 
-/// How old the counts of a job that has not ended may be.
-const FRESH: Duration = Duration::from_secs(2);
+/// The maximum age of the counts of an open job.
+const MAX_AGE: Duration = Duration::from_secs(2);
 
-/// The newest jobs, of which the list consists: years of nightly refreshes are not for a page.
-const NEWEST: usize = 200;
+/// The number of newest jobs in the list. The page does not show years of history.
+const MAX_JOBS: usize = 200;
 
 /// A job in the list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,31 +29,31 @@ pub struct Summary {
     pub image: String,
     /// Its version.
     pub version: String,
-    /// Where it stands.
-    pub state: Standing,
-    /// The state of its row, which distinguishes requested and cancelling jobs from running ones.
+    /// The state as operators see it.
+    pub state: ReportedState,
+    /// The state of the job's row, which distinguishes requested and cancelling jobs from running ones.
     pub detail: JobState,
-    /// The ring that waits for approval.
+    /// The ring that waits for approval, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<u32>,
-    /// Images that are there.
+    /// Images that exist.
     pub images: usize,
-    /// Images that are to be.
+    /// Images that the job creates in total.
     pub targets: usize,
     /// Operations that failed.
     pub failed: usize,
     /// 0 to 100, over all phases.
     pub percent: f64,
-    /// When it was asked for.
+    /// When the job was requested.
     pub created: Timestamp,
-    /// When it ended.
+    /// When the job ended.
     pub finished: Option<Timestamp>,
 }
 
 impl From<Status> for Summary {
     fn from(status: Status) -> Self {
         let phases = status.phases.named();
-        let image = &status.phases.image;
+        let image = status.phases.delivery();
         Self {
             state: status.state,
             detail: status.detail,
@@ -61,7 +61,7 @@ impl From<Status> for Summary {
             images: image.succeeded + image.skipped,
             targets: image.total,
             failed: phases.iter().map(|(_, phase)| phase.failed).sum(),
-            percent: phases.iter().map(|(_, phase)| phase.percent).sum::<f64>() / phases.len() as f64,
+            percent: phases.iter().map(|(_, phase)| phase.percent).sum::<f64>() / phases.len().max(1) as f64,
             created: status.created,
             finished: status.finished,
             job: status.job,
@@ -71,34 +71,34 @@ impl From<Status> for Summary {
     }
 }
 
-/// The counts as last read, and the version of the job's row then.
-struct Known {
+/// The counts that were read last, and the ETag of the job's row at that time.
+struct CachedSummary {
     etag: ETag,
     at: Instant,
     summary: Summary,
 }
 
-/// The counts of all jobs. Pages that ask at once wait for one reading.
+/// The counts of all jobs. Concurrent requests of pages share one read.
 #[derive(Clone, Default)]
-pub struct Summaries(Arc<Mutex<HashMap<JobId, Known>>>);
+pub struct SummaryCache(Arc<Mutex<HashMap<JobId, CachedSummary>>>);
 
-impl Summaries {
+impl SummaryCache {
     /// The newest jobs.
     ///
     /// # Errors
-    /// Where the table can't be reached.
-    pub async fn all(&self, desk: &Desk) -> Result<Vec<Summary>, DeskError> {
+    /// If the table cannot be reached.
+    pub async fn all(&self, control: &ControlContext) -> Result<Vec<Summary>, ControlError> {
         let mut known = self.0.lock().await;
-        let jobs = desk.ports.table.newest_jobs(NEWEST).await?;
+        let jobs = control.ports.table.newest_jobs(MAX_JOBS).await?;
         let mut all = Vec::with_capacity(jobs.len());
         for job in &jobs {
             let id = &job.value.id;
             let good = known.get(id).is_some_and(|known| {
-                known.etag == job.etag && (job.value.state.is_terminal() || known.at.elapsed() < FRESH)
+                known.etag == job.etag && (job.value.state.is_terminal() || known.at.elapsed() < MAX_AGE)
             });
             if !good {
-                let summary = Summary::from(status(desk, &job.value).await?);
-                known.insert(id.clone(), Known { etag: job.etag.clone(), at: Instant::now(), summary });
+                let summary = Summary::from(status(control, &job.value).await?);
+                known.insert(id.clone(), CachedSummary { etag: job.etag.clone(), at: Instant::now(), summary });
             }
             all.extend(known.get(id).map(|known| known.summary.clone()));
         }

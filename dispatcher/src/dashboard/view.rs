@@ -1,73 +1,70 @@
-//! What the page shows of a job: made from its rows, and told again as the difference from what was told before. Pure.
+//! The view of a job on the page, made from its rows, and the difference between two views. No I/O.
 
 use std::collections::{BTreeMap, HashMap};
 
-use goldfleet_model::operation::{Failure, Kind, Operation, OperationId, OperationState, Work};
+use goldfleet_kinds::kind::Transfer;
+use goldfleet_kinds::registry::Registry;
+use goldfleet_model::operation::{Failure, GroupId, KindId, Operation, OperationState};
 use goldfleet_model::store::Store;
-use goldfleet_model::target::TargetKey;
 use goldfleet_ports::Versioned;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::history::Series;
+use super::throughput::Series;
 use crate::control::explain;
 use crate::control::status::Status;
 
 /// An operation, as the page shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Line {
-    /// Its identifier in the job.
+pub struct OperationView {
+    /// Its id in the job.
     pub id: String,
-    /// What it does.
-    pub kind: Kind,
-    /// The target's subscription; none for a store.
+    /// Its kind.
+    pub kind: KindId,
+    /// The target's subscription. None for a store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subscription: Option<String>,
     /// The display name of the target's subscription.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Where its effect lies.
+    /// The region of its effect.
     pub region: String,
-    /// What it makes: a store's place, or the managed image's name.
+    /// What it creates: the location of a store, or the name of the managed image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub makes: Option<String>,
-    /// Where it stands.
+    /// Its state.
     pub state: OperationState,
     /// Bytes to put in place.
     pub total: u64,
     /// Bytes in place.
     pub done: u64,
-    /// How often it was claimed.
+    /// The number of claims.
     pub attempts: u32,
-    /// Who works on it.
+    /// The worker that holds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
-    /// When it is tried again.
+    /// The time before which it is not retried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
-    /// Why it failed, or was last tried again.
+    /// Why it failed, or why it was last retried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// What to do about a failure, where goldfleet knows its code.
+    /// What to do about a failure. None if goldfleet does not know its code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
 
-impl Line {
-    fn of(operation: &Operation) -> Self {
-        let (subscription, makes) = match &operation.work {
-            Work::Seed { store, .. } => (None, Some(store.container().to_string())),
-            Work::Copy { target, .. } => (Some(target.subscription.to_string()), None),
-            Work::Image { target, name, .. } => (Some(target.subscription.to_string()), Some(name.to_string())),
-        };
+impl OperationView {
+    fn of(registry: &Registry, operation: &Operation) -> Self {
+        let target = operation.target();
         Self {
             id: operation.id.to_string(),
-            kind: operation.id.kind(),
-            subscription,
-            name: operation.work.target().and_then(|target| target.name.clone()),
-            region: operation.id.region().to_string(),
-            makes,
+            kind: operation.kind.clone(),
+            subscription: target.map(|target| target.subscription.to_string()),
+            name: target.and_then(|target| target.name.clone()),
+            region: operation.place.region.to_string(),
+            makes: registry.get(&operation.kind).and_then(|kind| kind.produces(operation)),
             state: operation.state,
             total: operation.progress.bytes_total,
             done: operation.progress.bytes_done,
@@ -92,50 +89,52 @@ pub struct Node {
     pub store: String,
     /// Its region.
     pub region: String,
-    /// The store that fills it: an index into the list, smaller than its own; none for a source.
+    /// The store that fills it, as an index into the list. The index is smaller than that of the store itself. None for
+    /// a source store.
     pub parent: Option<usize>,
-    /// Where its seed stands; none for a source, which was filled by the upload.
+    /// The state of its seed. None for a source store, which is filled by uploads.
     pub state: Option<OperationState>,
-    /// Bytes that it is to hold.
+    /// Bytes that it will hold.
     pub total: u64,
     /// Bytes that it holds.
     pub done: u64,
     /// Targets that read from it.
     pub targets: usize,
-    /// Targets of them that have their image.
+    /// Targets that read from it and have the image.
     pub images: usize,
-    /// Targets of them where something failed.
+    /// Targets that read from it and at which an operation failed.
     pub failed: usize,
 }
 
-/// All that the page shows of a job at a moment.
+/// The complete view of a job at a point in time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct View {
+pub struct JobView {
     /// The counts.
     pub status: Status,
     /// Every operation.
-    pub operations: Vec<Line>,
+    pub operations: Vec<OperationView>,
     /// The distribution tree, parents before their children.
     pub tree: Vec<Node>,
     /// Bytes over time.
     pub throughput: Series,
 }
 
-impl View {
+impl JobView {
     /// The view of a job with this status and these rows.
     #[must_use]
-    pub fn new(status: Status, rows: &[Versioned<Operation>], throughput: Series) -> Self {
-        let operations = rows.iter().map(|row| Line::of(&row.value)).collect();
-        Self { status, operations, tree: tree(rows), throughput }
+    pub fn new(registry: &Registry, status: Status, rows: &[Versioned<Operation>], throughput: Series) -> Self {
+        let operations = rows.iter().map(|row| OperationView::of(registry, &row.value)).collect();
+        Self { status, operations, tree: tree(registry, rows), throughput }
     }
 
-    /// What has changed since `last`, in the form of the whole: only the operations that differ, and of the rest only
-    /// what differs at all. None where nothing has.
+    /// The difference to `last`, in the form of the complete view: only operations that differ, and only the other
+    /// parts that differ. None if nothing differs.
     #[must_use]
-    pub fn since(&self, last: &Self) -> Option<Value> {
+    pub fn diff(&self, last: &Self) -> Option<Value> {
         let mut delta = Map::new();
-        let before: HashMap<&str, &Line> = last.operations.iter().map(|line| (line.id.as_str(), line)).collect();
-        let changed: Vec<&Line> =
+        let before: HashMap<&str, &OperationView> =
+            last.operations.iter().map(|line| (line.id.as_str(), line)).collect();
+        let changed: Vec<&OperationView> =
             self.operations.iter().filter(|line| before.get(line.id.as_str()) != Some(line)).collect();
         if !changed.is_empty() {
             delta.insert("operations".to_owned(), json!(changed));
@@ -152,9 +151,9 @@ impl View {
         (!delta.is_empty()).then_some(Value::Object(delta))
     }
 
-    /// The whole, in the form of [`View::since`].
+    /// The complete view, in the form of [`JobView::diff`].
     #[must_use]
-    pub fn whole(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         json!({
             "status": counts(&self.status),
             "operations": self.operations,
@@ -164,7 +163,7 @@ impl View {
     }
 }
 
-/// The status without its failures, which the operations have already.
+/// The status without its failures, which are part of the operations.
 fn counts(status: &Status) -> Value {
     let mut value = json!(status);
     if let Some(fields) = value.as_object_mut() {
@@ -173,48 +172,49 @@ fn counts(status: &Status) -> Value {
     value
 }
 
-/// The distribution tree as the operations know it: who fills whom stands on each of them.
-fn tree(rows: &[Versioned<Operation>]) -> Vec<Node> {
-    let mut plants: BTreeMap<&Store, Plant> = BTreeMap::new();
-    let mut reads: HashMap<TargetKey, &Store> = HashMap::new();
-    for operation in rows.iter().map(|row| &row.value) {
-        match &operation.work {
-            Work::Seed { store, from } => {
-                let plant = plants.entry(store).or_default();
-                plant.seed = Some(operation);
-                plant.parent = from.first();
-                if let Some(parent) = from.first() {
-                    plants.entry(parent).or_default();
-                }
-            }
-            Work::Copy { target, from } => {
-                let Some(store) = from.first() else { continue };
-                let plant = plants.entry(store).or_default();
-                plant.targets += 1;
-                plant.failed += usize::from(operation.state == OperationState::Failed);
-                reads.insert(target.key(), store);
-            }
-            Work::Image { .. } => {}
-        }
+/// The distribution tree. Each operation names the stores that it fills and reads from.
+fn tree(registry: &Registry, rows: &[Versioned<Operation>]) -> Vec<Node> {
+    let transfers: Vec<(&Operation, Transfer)> = rows
+        .iter()
+        .filter_map(|row| Some((&row.value, registry.get(&row.value.kind)?.transfer(&row.value)?)))
+        .collect();
+    let mut plants: BTreeMap<&Store, NodeDraft> = BTreeMap::new();
+    let mut reads: HashMap<&GroupId, &Store> = HashMap::new();
+    for (operation, Transfer { fills, from }) in &transfers {
+        let Some(parent) = from.first() else { continue };
+        let Some(store) = fills else {
+            let plant = plants.entry(parent).or_default();
+            plant.targets += 1;
+            plant.failed += usize::from(operation.state == OperationState::Failed);
+            reads.insert(operation.id.group(), parent);
+            continue;
+        };
+        let plant = plants.entry(store).or_default();
+        plant.seed = Some(operation);
+        plant.parent = Some(parent);
+        plants.entry(parent).or_default();
     }
     for operation in rows.iter().map(|row| &row.value) {
-        let OperationId::Image(key) = &operation.id else { continue };
-        let Some(plant) = reads.get(key).and_then(|store| plants.get_mut(store)) else { continue };
-        plant.images += usize::from(matches!(operation.state, OperationState::Succeeded | OperationState::Skipped));
+        if !registry.delivers(operation) {
+            continue;
+        }
+        let store = reads.get(operation.id.group());
+        let Some(plant) = store.and_then(|store| plants.get_mut(*store)) else { continue };
+        plant.images += usize::from(operation.state.is_done());
         plant.failed += usize::from(operation.state == OperationState::Failed);
     }
     let mut nodes = Vec::with_capacity(plants.len());
     let roots: Vec<&Store> =
         plants.iter().filter(|(_, plant)| plant.parent.is_none()).map(|(store, _)| *store).collect();
     for root in roots {
-        grow(root, None, &plants, &mut nodes);
+        add_subtree(root, None, &plants, &mut nodes);
     }
     nodes
 }
 
-/// A store while the tree is made.
+/// A store while the tree is built.
 #[derive(Default)]
-struct Plant<'a> {
+struct NodeDraft<'a> {
     seed: Option<&'a Operation>,
     parent: Option<&'a Store>,
     targets: usize,
@@ -222,9 +222,14 @@ struct Plant<'a> {
     failed: usize,
 }
 
-/// Adds a store and, behind it, all that it fills.
-fn grow<'a>(store: &'a Store, parent: Option<usize>, plants: &BTreeMap<&'a Store, Plant<'a>>, nodes: &mut Vec<Node>) {
-    // A tree has each store once: more nodes than stores would be a circle.
+/// Adds a store, followed by all stores that it fills.
+fn add_subtree<'a>(
+    store: &'a Store,
+    parent: Option<usize>,
+    plants: &BTreeMap<&'a Store, NodeDraft<'a>>,
+    nodes: &mut Vec<Node>,
+) {
+    // Each store occurs once in a tree. More nodes than stores would mean a cycle.
     let Some(plant) = plants.get(store).filter(|_| nodes.len() < plants.len()) else { return };
     let own = nodes.len();
     let progress = plant.seed.map(|seed| &seed.progress);
@@ -240,6 +245,6 @@ fn grow<'a>(store: &'a Store, parent: Option<usize>, plants: &BTreeMap<&'a Store
         failed: plant.failed,
     });
     for (child, _) in plants.iter().filter(|(_, plant)| plant.parent == Some(store)) {
-        grow(child, Some(own), plants, nodes);
+        add_subtree(child, Some(own), plants, nodes);
     }
 }

@@ -1,6 +1,6 @@
 //! Jobs without Azure.
 //!
-//! - [`demo`]: a whole rollout of made-up images in a directory of this machine.
+//! - [`demo`]: a complete rollout of generated images in a local directory.
 //! - [`rehearse`]: a job on the modelled cloud, in virtual time.
 
 pub mod demo;

@@ -1,85 +1,85 @@
-//! Following a job to its end.
+//! Follows a job until it ends.
 
 use std::time::Duration;
 
 use goldfleet_model::ids::JobId;
-use goldfleet_ports::clock::between;
+use goldfleet_ports::clock::elapsed;
 use tokio_util::sync::CancellationToken;
 
-use crate::control::desk::{Desk, DeskError};
-use crate::control::status::{Standing, Status, status};
-use crate::control::sweep::{Looked, look_after};
-use crate::terminal::progress::Progress;
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::reconcile::{JobCheck, reconcile_job_by_id};
+use crate::control::status::{ReportedState, Status, status};
+use crate::terminal::progress::ProgressDisplay;
 
-/// The time between the first two looks at a job; it doubles up to [`LOOK`].
-const FIRST_LOOK: Duration = Duration::from_millis(25);
+/// The first interval between two reads of a job. It doubles up to [`MAX_POLL`].
+const FIRST_POLL: Duration = Duration::from_millis(25);
 
-/// The time between two looks at a job that takes long.
-const LOOK: Duration = Duration::from_millis(500);
+/// The maximum interval between two reads of a job.
+const MAX_POLL: Duration = Duration::from_millis(500);
 
-/// How long a dispatcher may take to write the end of a job: several sweeps, and the removal of its staged VHDs.
-const NO_DISPATCHER: Duration = Duration::from_secs(90);
+/// How long a dispatcher may take to write the end of a job: several reconciler passes, and the removal of staged VHDs.
+const DISPATCHER_GRACE: Duration = Duration::from_secs(90);
 
-/// Who writes a job's end to its row.
+/// Which process writes the end of a job to its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finish {
-    /// Whoever follows it, as soon as its last operation has ended.
-    Here,
-    /// A dispatcher, at its next sweep, with its configuration and its rights; whoever follows it where none has after a
-    /// minute and a half.
+pub enum FinishedBy {
+    /// This process, as soon as the last operation has ended.
+    ThisProcess,
+    /// A dispatcher, at its next reconciler pass, with its configuration and permissions. This process writes it if no
+    /// dispatcher has done so after 90 seconds.
     Fleet,
-    /// A dispatcher, whenever that is.
-    Elsewhere,
+    /// A dispatcher, without a time limit.
+    OtherProcess,
 }
 
-impl Finish {
-    /// Whether it is for whoever follows to write the end of a job whose last operation ended so long ago.
-    fn is_due(self, since: Duration) -> bool {
+impl FinishedBy {
+    /// Whether this process must write the end of a job whose last operation ended `since` ago.
+    fn must_write_end(self, since: Duration) -> bool {
         match self {
-            Self::Here => true,
-            Self::Fleet => since >= NO_DISPATCHER,
-            Self::Elsewhere => false,
+            Self::ThisProcess => true,
+            Self::Fleet => since >= DISPATCHER_GRACE,
+            Self::OtherProcess => false,
         }
     }
 }
 
-/// Follows a job until it has ended. None where `stop` was cancelled first.
+/// Follows a job until it has ended. None if `stop` was cancelled first.
 ///
 /// # Errors
-/// Where the table can't be reached.
+/// If the table cannot be reached.
 pub async fn follow(
-    desk: &Desk,
+    control: &ControlContext,
     id: &JobId,
-    finish: Finish,
-    progress: &Progress,
+    finish: FinishedBy,
+    progress: &ProgressDisplay,
     stop: &CancellationToken,
-) -> Result<Option<Status>, DeskError> {
-    let mut look = FIRST_LOOK;
+) -> Result<Option<Status>, ControlError> {
+    let mut look = FIRST_POLL;
     let mut ended = None;
     loop {
-        let job = desk.job(id).await?.value;
-        let status = status(desk, &job).await?;
+        let job = control.job(id).await?.value;
+        let status = status(control, &job).await?;
         progress.job(&status);
-        // Its own row too: clean-up comes before the job's end is written there.
-        if status.state != Standing::Running && job.state.is_terminal() {
+        // The job's row must have ended too, because clean-up runs before the end is written there.
+        if status.state != ReportedState::Running && job.state.is_terminal() {
             progress.end();
             return Ok(Some(status));
         }
-        let now = desk.ports.clock.now();
-        ended = (status.state != Standing::Running).then(|| ended.unwrap_or(now));
-        if ended.is_some_and(|ended| finish.is_due(between(ended, now))) {
+        let now = control.ports.clock.now();
+        ended = (status.state != ReportedState::Running).then(|| ended.unwrap_or(now));
+        if ended.is_some_and(|ended| finish.must_write_end(elapsed(ended, now))) {
             let looked = tokio::select! {
-                looked = look_after(desk, id) => looked?,
-                () = stop.cancelled() => Looked::Open,
+                looked = reconcile_job_by_id(control, id) => looked?,
+                () = stop.cancelled() => JobCheck::Open,
             };
-            if looked == Looked::Ended {
+            if looked == JobCheck::Ended {
                 continue;
             }
         }
         tokio::select! {
-            () = desk.ports.clock.sleep(look) => look = (look * 2).min(LOOK),
+            () = control.ports.clock.sleep(look) => look = (look * 2).min(MAX_POLL),
             () = stop.cancelled() => {
-                // The operator still wants to see how far it was.
+                // Keep the progress visible for the operator.
                 progress.leave();
                 return Ok(None);
             }

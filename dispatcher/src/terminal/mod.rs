@@ -1,10 +1,10 @@
-//! A job that is followed on a terminal.
+//! Shows a job on a terminal.
 //!
-//! - [`follow`]: looks at a job until it ends; [`progress`]: shows what it sees.
-//! - [`board`]: the lines of a job; [`redraw`]: draws them in place; [`paint`]: their colours.
+//! - [`follow`]: reads a job until it ends; [`progress`]: shows its progress.
+//! - [`job_view`]: the lines of a job; [`redraw`]: draws them in place; [`color`]: their colours.
 
-pub mod board;
+pub mod color;
 pub mod follow;
-pub mod paint;
+pub mod job_view;
 pub mod progress;
 pub mod redraw;

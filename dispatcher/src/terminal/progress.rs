@@ -1,43 +1,44 @@
-//! Showing how far something is, on standard error.
+//! Shows progress on standard error.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use console::Term;
+use goldfleet_model::text::pluralize;
 use goldfleet_model::upload::Upload;
-use goldfleet_model::words::counted;
 use goldfleet_runtime::screen;
 use goldfleet_runtime::telemetry;
 use indicatif::HumanBytes;
 
 use crate::control::status::{Status, UploadStatus};
-use crate::control::verify::Seen;
-use crate::terminal::board::{self, Pace};
+use crate::control::verify::VerifyProgress;
+use crate::terminal::job_view::{self, UploadRate};
 use crate::terminal::redraw::{MARGIN, Redraw};
 
-/// The time between two lines, where no terminal shows a bar.
-const LINE: Duration = Duration::from_secs(5);
+/// The interval between two lines if there is no terminal that shows a bar.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The time between two drawings of an upload, which is asked to show itself more often than anyone can see.
-const REDRAW: Duration = Duration::from_millis(50);
+/// The minimum interval between two drawings of an upload. Progress is reported more often than a person can see.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How progress is shown, always on standard error.
+/// How progress is shown. It always goes to standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
+pub enum ProgressMode {
     /// Bars that are redrawn in place.
     Bar,
-    /// A line once in a while.
+    /// A line at regular intervals.
     Lines,
-    /// A JSON object once in a while.
+    /// A JSON object at regular intervals.
     Json,
     /// Not at all.
     Silent,
 }
 
-impl Style {
-    /// The style that suits standard error, which may be a terminal that can't move its cursor, and the form of the results.
+impl ProgressMode {
+    /// The mode for standard error (which may be a terminal that cannot move its cursor) and for the form of the
+    /// results.
     #[must_use]
-    pub fn fitting(json: bool) -> Self {
+    pub fn for_stderr(json: bool) -> Self {
         let redraws = Term::stderr().is_term() && !console::is_dumb();
         match (json, redraws) {
             (true, _) => Self::Json,
@@ -48,58 +49,59 @@ impl Style {
 }
 
 /// Shows progress on standard error.
-pub struct Progress {
-    shown: Shown,
-    last: Mutex<Last>,
+pub struct ProgressDisplay {
+    shown: DisplayState,
+    last: Mutex<LastOutput>,
 }
 
-/// A style, and what it takes.
-enum Shown {
+/// The state that a mode needs.
+enum DisplayState {
     Bar(Redraw),
     Lines,
     Json,
     Silent,
 }
 
-/// When something was shown last, and what.
+/// When and what was shown last.
 #[derive(Default)]
-struct Last {
+struct LastOutput {
     at: Option<Instant>,
-    /// What an operator has to do, which is said at once.
+    /// What the operator has to do. A change is shown without delay.
     awaits: Option<String>,
 }
 
-impl Progress {
-    /// In a style.
+impl ProgressDisplay {
+    /// A display in this mode.
     #[must_use]
-    pub fn new(style: Style) -> Self {
+    pub fn new(style: ProgressMode) -> Self {
         let shown = match style {
-            Style::Bar => Shown::Bar(Redraw::default()),
-            Style::Lines => Shown::Lines,
-            Style::Json => Shown::Json,
-            Style::Silent => Shown::Silent,
+            ProgressMode::Bar => DisplayState::Bar(Redraw::default()),
+            ProgressMode::Lines => DisplayState::Lines,
+            ProgressMode::Json => DisplayState::Json,
+            ProgressMode::Silent => DisplayState::Silent,
         };
         Self { shown, last: Mutex::default() }
     }
 
-    /// Shows how far an upload is.
+    /// Shows the progress of an upload.
     pub fn upload(&self, upload: &Upload, since: Instant) {
         let state = UploadStatus::of(upload);
         let seconds = since.elapsed().as_secs_f64();
         let left = seconds * (100.0 - state.percent) / state.percent;
-        // What was already in the store was not sent: a limit on the rate does not apply to it.
+        // The rate excludes chunks that the store already has. They are not sent, so the rate limit does not apply to
+        // them.
         let rate = rate(upload.bytes_sent, seconds);
-        // Before the first byte, the time left is not known.
-        let pace = Pace { percent: state.percent, seconds, rate, left: left.is_finite().then_some(left) };
-        if let Shown::Bar(drawn) = &self.shown {
-            if self.due(REDRAW) {
-                drawn.draw(board::upload_lines(upload, &pace, room()));
+        // The remaining time is not known before the first byte.
+        let pace = UploadRate { percent: state.percent, seconds, rate, left: left.is_finite().then_some(left) };
+        if let DisplayState::Bar(drawn) = &self.shown {
+            if self.take_if_due(REDRAW_INTERVAL) {
+                drawn.draw(job_view::upload_lines(upload, &pace, viewport()));
             }
             return;
         }
         self.show(
             || {
-                let left = board::left(pace.left);
+                let left = job_view::time_left_suffix(pace.left);
                 format!(
                     "upload: {} of {} read, {} sent, {} already in the store, {}/s{left}",
                     HumanBytes(upload.bytes_read),
@@ -113,17 +115,17 @@ impl Progress {
         );
     }
 
-    /// Shows how far a verification is.
-    pub fn verification(&self, seen: &Seen, since: Instant) {
+    /// Shows the progress of a verification.
+    pub fn verification(&self, seen: &VerifyProgress, since: Instant) {
         let rate = rate(seen.bytes_read, since.elapsed().as_secs_f64());
-        if let Shown::Bar(drawn) = &self.shown {
-            if self.due(REDRAW) {
-                drawn.draw(vec![board::verification_line(seen, rate, room())]);
+        if let DisplayState::Bar(drawn) = &self.shown {
+            if self.take_if_due(REDRAW_INTERVAL) {
+                drawn.draw(vec![job_view::verification_line(seen, rate, viewport())]);
             }
             return;
         }
-        // Most are over before anyone wonders.
-        if since.elapsed() < LINE {
+        // Most verifications end before progress is of interest.
+        if since.elapsed() < LINE_INTERVAL {
             return;
         }
         self.show(
@@ -132,20 +134,20 @@ impl Progress {
                     0 => String::new(),
                     _ => format!(", {} read, {}/s", HumanBytes(seen.bytes_read), HumanBytes(rate)),
                 };
-                format!("verify: {} of {} looked at{read}", seen.places, counted(seen.places_total, "place"))
+                format!("verify: {} of {} looked at{read}", seen.locations, pluralize(seen.places_total, "place"))
             },
             || serde_json::json!({ "progress": "verify", "verify": seen }),
         );
     }
 
-    /// Shows how far a job is.
+    /// Shows the progress of a job.
     pub fn job(&self, status: &Status) {
-        if let Shown::Bar(drawn) = &self.shown {
-            drawn.draw(board::lines(status, room()));
+        if let DisplayState::Bar(drawn) = &self.shown {
+            drawn.draw(job_view::job_lines(status, viewport()));
             return;
         }
-        let awaits = status.awaits();
-        self.heed(awaits.as_ref());
+        let awaits = status.pending_action();
+        self.force_next_line(awaits.as_ref());
         let phases = status.phases.named();
         self.show(
             || {
@@ -154,14 +156,14 @@ impl Progress {
                     let failed = if phase.failed > 0 { format!(" ({} failed)", phase.failed) } else { String::new() };
                     format!("{kind} {done}/{}{failed}", phase.total)
                 });
-                let left = board::left(status.seconds_left);
+                let left = job_view::time_left_suffix(status.seconds_left);
                 let counts = counts.collect::<Vec<_>>().join(", ");
                 let idle = status.idle_words().map_or_else(String::new, |idle| format!("; {idle}"));
                 let awaits = awaits.as_ref().map_or_else(String::new, |awaits| format!("; {awaits}"));
                 format!(
                     "{}: {counts}, {}/s{left}{idle}{awaits}",
                     status.job,
-                    HumanBytes(whole(status.bytes_per_second))
+                    HumanBytes(to_u64(status.bytes_per_second))
                 )
             },
             || {
@@ -176,32 +178,32 @@ impl Progress {
         );
     }
 
-    /// Has the next line written at once, if it tells of something that an operator has to do and does not know yet.
-    fn heed(&self, awaits: Option<&String>) {
+    /// Makes the next line appear without delay if the operator has to do something that was not shown yet.
+    fn force_next_line(&self, awaits: Option<&String>) {
         let mut last = self.last();
         if last.awaits.as_ref() != awaits {
-            *last = Last { at: None, awaits: awaits.cloned() };
+            *last = LastOutput { at: None, awaits: awaits.cloned() };
         }
     }
 
-    fn last(&self) -> MutexGuard<'_, Last> {
+    fn last(&self) -> MutexGuard<'_, LastOutput> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn show(&self, text: impl Fn() -> String, json: impl Fn() -> serde_json::Value) {
-        if !self.due(LINE) {
+        if !self.take_if_due(LINE_INTERVAL) {
             return;
         }
         let line = match self.shown {
-            Shown::Lines => text(),
-            Shown::Json => json().to_string(),
-            Shown::Bar(_) | Shown::Silent => return,
+            DisplayState::Lines => text(),
+            DisplayState::Json => json().to_string(),
+            DisplayState::Bar(_) | DisplayState::Silent => return,
         };
         screen::write_lines(format!("{line}\n").as_bytes());
     }
 
-    /// Whether nothing was shown for so long, in which case it is now.
-    fn due(&self, pause: Duration) -> bool {
+    /// Whether nothing was shown for the duration of `pause`. If so, the time is reset.
+    fn take_if_due(&self, pause: Duration) -> bool {
         let mut last = self.last();
         let due = last.at.is_none_or(|at| at.elapsed() >= pause);
         if due {
@@ -210,35 +212,35 @@ impl Progress {
         due
     }
 
-    /// Leaves what is drawn on the screen, and continues below it.
+    /// Keeps what is drawn on the screen, and continues below it.
     pub fn leave(&self) {
-        if let Shown::Bar(drawn) = &self.shown {
+        if let DisplayState::Bar(drawn) = &self.shown {
             drawn.leave();
         }
     }
 
-    /// Takes away what is drawn.
+    /// Clears what is drawn.
     pub fn end(&self) {
-        if let Shown::Bar(drawn) = &self.shown {
+        if let DisplayState::Bar(drawn) = &self.shown {
             drawn.clear();
         }
     }
 }
 
-/// The room on the terminal that standard error is.
-fn room() -> board::Room {
+/// The available space on the terminal of standard error.
+fn viewport() -> job_view::Viewport {
     let (height, width) = Term::stderr().size();
     let width = usize::from(width).saturating_sub(MARGIN);
-    board::Room { width, height: height.into(), colours: telemetry::colours(&std::io::stderr()) }
+    job_view::Viewport { width, height: height.into(), colours: telemetry::supports_color(&std::io::stderr()) }
 }
 
-/// For display, where the fraction does not matter.
+/// Converts for display, where the fraction does not matter.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is shown only")]
-fn whole(number: f64) -> u64 {
+fn to_u64(number: f64) -> u64 {
     number as u64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
 fn rate(bytes: u64, seconds: f64) -> u64 {
-    whole(bytes as f64 / seconds.max(0.001))
+    to_u64(bytes as f64 / seconds.max(0.001))
 }

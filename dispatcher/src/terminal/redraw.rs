@@ -1,28 +1,28 @@
-//! Lines on the terminal that standard error is, drawn again and again in the same place.
+//! Lines that are redrawn in place on the terminal of standard error.
 //!
-//! The cursor rests right behind the last line, and not at the terminal's edge: the `^C` that a terminal echoes there must
-//! not break the line, or the place would be lost.
+//! The cursor stays directly after the last line, and not at the right edge of the terminal. A `^C` that the terminal
+//! echoes there must not wrap the line, because the position would then be lost.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use goldfleet_runtime::screen::{self, Drawing};
 
-/// Columns at the terminal's right edge to be left free by whoever makes the lines: room for what a terminal echoes.
+/// Columns that callers must leave free at the right edge, for characters that the terminal echoes.
 pub const MARGIN: usize = 2;
 
 /// Clears from the cursor to the end of the screen.
 const CLEAR_BELOW: &str = "\u{1b}[J";
 
-/// Clears from the cursor to the end of its line, and begins the next.
+/// Clears from the cursor to the end of its line, and moves to the next line.
 const NEXT_LINE: &str = "\u{1b}[K\r\n";
 
-/// Clears the line that the cursor is on, and goes to its beginning.
+/// Clears the current line, and moves to its start.
 const CLEAR_LINE: &str = "\r\u{1b}[K";
 
-/// Goes up a line.
+/// Moves up one line.
 const UP: &str = "\u{1b}[A";
 
-/// The place where lines are drawn. Log lines come above it, until it is dropped.
+/// An area of redrawn lines. Log lines appear above it until it is dropped.
 pub struct Redraw {
     shown: Arc<Mutex<Vec<String>>>,
     _drawing: Drawing,
@@ -43,15 +43,15 @@ impl Default for Redraw {
 }
 
 impl Redraw {
-    /// Draws lines where the last ones were. They must be no wider than the terminal less [`MARGIN`], and no more than it
-    /// has.
+    /// Draws lines in place of the previous ones. They must not be wider than the terminal less [`MARGIN`], nor more
+    /// than its height.
     pub fn draw(&self, lines: Vec<String>) {
         let mut shown = lock(&self.shown);
         screen::write_raw(&(to_first(&shown) + &text(&lines)));
         *shown = lines;
     }
 
-    /// Leaves the lines where they are. What is drawn or written next comes below them.
+    /// Keeps the lines on the screen. Anything drawn or written later appears below them.
     pub fn leave(&self) {
         let mut shown = lock(&self.shown);
         if !shown.is_empty() {
@@ -60,7 +60,7 @@ impl Redraw {
         }
     }
 
-    /// Takes the lines away.
+    /// Clears the lines.
     pub fn clear(&self) {
         let mut shown = lock(&self.shown);
         screen::write_raw(&away(&shown));
@@ -70,7 +70,7 @@ impl Redraw {
 
 impl Drop for Redraw {
     fn drop(&mut self) {
-        // What an error has to say comes where the lines were.
+        // An error message then appears in place of the lines.
         self.clear();
     }
 }
@@ -79,13 +79,12 @@ fn lock(shown: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {
     shown.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// To the beginning of the first of the lines, from behind the last one.
+/// Moves from the end of the last line to the start of the first.
 fn to_first(shown: &[String]) -> String {
     format!("\r{}", UP.repeat(shown.len().saturating_sub(1)))
 }
 
-/// Takes the lines away one by one: a terminal that keeps what is cleared may take a screen that is cleared as a whole for
-/// something to be kept.
+/// Clears the lines one by one. Some terminals add a screen that is cleared as a whole to their scrollback.
 fn away(shown: &[String]) -> String {
     vec![CLEAR_LINE; shown.len()].join(UP)
 }

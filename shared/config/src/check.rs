@@ -1,74 +1,95 @@
-//! What a well-formed configuration must keep to besides.
+//! The checks of a configuration after parsing, such as ranges.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use goldfleet_azure_settings::Endpoint;
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination, Credential};
-use goldfleet_diagnostics::{Fault, Node};
+use goldfleet_diagnostics::{FieldError, Node};
 
 use super::Config;
-use super::filter::{HOW_TO_FILTER, read_filter};
-use super::values::Time;
+use super::filter::{FILTER_HELP, parse_filter};
+use super::values::HumanDuration;
 
 const HOUR: u64 = 60 * 60;
 
-/// Everything that is out of its range, in the order of the sections. Keys with a fault in `unread` have a default, or what
-/// stands in for one, and are not judged.
-pub(super) fn check(config: &Config, written: &Node, unread: &[Fault]) -> Vec<Fault> {
+/// Returns an error for each invalid value, in the order of the sections. Keys with an error in `unread` contain a
+/// default or a placeholder and are not checked.
+pub(super) fn check(config: &Config, written: &Node, unread: &[FieldError]) -> Vec<FieldError> {
     let mut check = Check { written, unread, faults: Vec::new() };
     check.worker(config);
-    check.the_rest(config);
+    check.other_sections(config);
     if let Some(azure) = config.azure_cloud() {
         check.azure(azure);
     }
     if let (Some(coordination), Some(_)) = (config.azure_coordination(), config.azure_cloud()) {
-        check.one_identity(coordination);
+        check.check_identity(coordination);
     }
     if config.identity().is_some_and(|identity| identity.credential == Credential::Emulator) {
-        check.emulator(config);
+        check.check_emulator(config);
     }
     check.faults
 }
 
 struct Check<'a> {
     written: &'a Node,
-    unread: &'a [Fault],
-    faults: Vec<Fault>,
+    unread: &'a [FieldError],
+    faults: Vec<FieldError>,
 }
 
 impl Check<'_> {
     fn worker(&mut self, config: &Config) {
         let worker = &config.worker;
-        self.within("worker", "concurrency", worker.concurrency, 1..=4096);
-        // A beat is a third of a lease, and below a second it would be mostly round trips.
-        self.within("worker", "lease", worker.lease, Time::seconds(3)..=Time::seconds(HOUR));
-        self.within("worker", "max_attempts", worker.max_attempts, 1..=100);
-        self.within("worker", "retry_base", worker.retry_base, Time::millis(1)..=Time::seconds(HOUR));
-        self.within("worker", "retry_cap", worker.retry_cap, Time::millis(1)..=Time::seconds(24 * HOUR));
-        if worker.retry_cap < worker.retry_base && self.is_read("worker", "retry_base") {
+        self.check_range("worker", "concurrency", worker.concurrency, 1..=4096);
+        // A heartbeat is sent after a third of the lease. If it were shorter than a second, it would mostly consist of
+        // round trips.
+        self.check_range("worker", "lease", worker.lease, HumanDuration::seconds(3)..=HumanDuration::seconds(HOUR));
+        self.check_range("worker", "max_attempts", worker.max_attempts, 1..=100);
+        self.check_range(
+            "worker",
+            "retry_base",
+            worker.retry_base,
+            HumanDuration::millis(1)..=HumanDuration::seconds(HOUR),
+        );
+        self.check_range(
+            "worker",
+            "retry_cap",
+            worker.retry_cap,
+            HumanDuration::millis(1)..=HumanDuration::seconds(24 * HOUR),
+        );
+        if worker.retry_cap < worker.retry_base && self.was_parsed("worker", "retry_base") {
             let message = format!("{} is less than retry_base, {}: swap them", worker.retry_cap, worker.retry_base);
-            self.refuse("worker", "retry_cap", message);
+            self.push_error("worker", "retry_cap", message);
         }
-        self.within("worker", "poll", worker.poll, Time::millis(1)..=Time::seconds(300));
-        self.within("worker", "chunk_requests", worker.chunk_requests, 1..=1024);
-        self.within("worker", "seed_requests", worker.seed_requests, 1..=1024);
-        self.within("worker", "requests", worker.requests, 1..=4096);
+        self.check_range("worker", "poll", worker.poll, HumanDuration::millis(1)..=HumanDuration::seconds(300));
+        self.check_range("worker", "chunk_requests", worker.chunk_requests, 1..=1024);
+        self.check_range("worker", "seed_requests", worker.seed_requests, 1..=1024);
+        self.check_range("worker", "requests", worker.requests, 1..=4096);
     }
 
-    fn the_rest(&mut self, config: &Config) {
-        self.within("upload", "requests", config.upload.requests, 1..=1024);
-        self.within("dispatch", "sweep", config.dispatch.sweep, Time::millis(10)..=Time::seconds(HOUR));
-        self.within("dispatch", "patience", config.dispatch.patience, Time::seconds(1)..=Time::seconds(24 * HOUR));
-        let year = Time::seconds(366 * 24 * HOUR);
+    fn other_sections(&mut self, config: &Config) {
+        self.check_range("upload", "requests", config.upload.requests, 1..=1024);
+        self.check_range(
+            "dispatch",
+            "sweep",
+            config.dispatch.sweep,
+            HumanDuration::millis(10)..=HumanDuration::seconds(HOUR),
+        );
+        self.check_range(
+            "dispatch",
+            "patience",
+            config.dispatch.patience,
+            HumanDuration::seconds(1)..=HumanDuration::seconds(24 * HOUR),
+        );
+        let year = HumanDuration::seconds(366 * 24 * HOUR);
         if let Some(within) = config.plan.within {
-            self.within("plan", "within", within, Time::seconds(1)..=year);
+            self.check_range("plan", "within", within, HumanDuration::seconds(1)..=year);
         }
-        self.within("cleanup", "chunk_grace", config.cleanup.chunk_grace, Time::seconds(1)..=year);
+        self.check_range("cleanup", "chunk_grace", config.cleanup.chunk_grace, HumanDuration::seconds(1)..=year);
         if let Some(level) = &config.log.level
-            && read_filter(level).is_err()
+            && parse_filter(level).is_err()
         {
-            self.refuse("log", "level", format!("{level:?} is no log filter: {HOW_TO_FILTER}"));
+            self.push_error("log", "level", format!("{level:?} is no log filter: {FILTER_HELP}"));
         }
     }
 
@@ -77,20 +98,20 @@ impl Check<'_> {
             && !endpoint.names_account()
         {
             let message = format!("\"{endpoint}\" is the same for every account: put {{account}} where its name goes");
-            self.refuse("cloud", "blob_endpoint", message);
+            self.push_error("cloud", "blob_endpoint", message);
         }
         if let Some(suffix) = &azure.blob_suffix {
             let good = suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
                 && suffix.starts_with(|first: char| first.is_ascii_alphanumeric());
             if !good {
                 let message = format!("{suffix:?} is no host suffix: write it like 'blob.core.windows.net'");
-                self.refuse("cloud", "blob_suffix", message);
+                self.push_error("cloud", "blob_suffix", message);
             }
         }
     }
 
-    /// A process has one credential: that of the cloud, where the cloud is Azure.
-    fn one_identity(&mut self, coordination: &AzureCoordination) {
+    /// A process has one credential. If the cloud is Azure, it is the credential of `[cloud]`.
+    fn check_identity(&mut self, coordination: &AzureCoordination) {
         let given = [
             ("environment", coordination.environment.is_some()),
             ("credential", coordination.credential.is_some()),
@@ -98,12 +119,12 @@ impl Check<'_> {
             ("ca_certificate", coordination.ca_certificate.is_some()),
         ];
         for (key, _) in given.into_iter().filter(|(_, given)| *given) {
-            self.refuse("coordination", key, format!("a process has one identity: say it as {key} of [cloud]"));
+            self.push_error("coordination", key, format!("a process has one identity: say it as {key} of [cloud]"));
         }
     }
 
-    /// An unsigned token must never be sent to anyone but an emulator on this machine.
-    fn emulator(&mut self, config: &Config) {
+    /// The unsigned token of the emulator must only be sent to a process on this machine.
+    fn check_emulator(&mut self, config: &Config) {
         let mut endpoints: Vec<(&str, &str, Option<&Endpoint>)> = Vec::new();
         if let Some(azure) = config.azure_cloud() {
             endpoints.push(("cloud", "blob_endpoint", azure.blob_endpoint.as_ref()));
@@ -116,28 +137,28 @@ impl Check<'_> {
         for (section, key, endpoint) in endpoints {
             if !endpoint.is_some_and(Endpoint::is_loopback) {
                 let message = "credential = \"emulator\" needs a loopback address here, such as 'https://127.0.0.1:10000/{account}'";
-                self.refuse(section, key, message.to_owned());
+                self.push_error(section, key, message.to_owned());
             }
         }
     }
 
-    fn within<T: PartialOrd + Display>(&mut self, section: &str, key: &str, value: T, range: RangeInclusive<T>) {
+    fn check_range<T: PartialOrd + Display>(&mut self, section: &str, key: &str, value: T, range: RangeInclusive<T>) {
         if !range.contains(&value) {
             let message = format!("{value} is out of range: use {} to {}", range.start(), range.end());
-            self.refuse(section, key, message);
+            self.push_error(section, key, message);
         }
     }
 
-    /// Whether what the configuration has for a key is what was written, or the default where nothing was.
-    fn is_read(&self, section: &str, key: &str) -> bool {
+    /// Whether the value of a key was written or is the default, and is not a placeholder for an invalid one.
+    fn was_parsed(&self, section: &str, key: &str) -> bool {
         !self.unread.iter().any(|fault| fault.keys().iter().map(String::as_str).eq([section, key]))
     }
 
-    fn refuse(&mut self, section: &str, key: &str, message: String) {
-        if !self.is_read(section, key) {
+    fn push_error(&mut self, section: &str, key: &str, message: String) {
+        if !self.was_parsed(section, key) {
             return;
         }
         let origin = self.written.origin_of(&[section, key]);
-        self.faults.push(Fault::new(message).at(origin).under(key).under(section));
+        self.faults.push(FieldError::new(message).with_origin(origin).with_parent_key(key).with_parent_key(section));
     }
 }

@@ -1,16 +1,16 @@
-//! Why a configuration was refused.
+//! Errors of the configuration.
 
 use std::path::{Path, PathBuf};
 
-use goldfleet_diagnostics::Fault;
-use goldfleet_diagnostics::{Problem, lines};
+use goldfleet_diagnostics::FieldError;
+use goldfleet_diagnostics::{Diagnostic, join_lines};
 
 use super::PREFIX;
 
-/// Why a configuration was refused.
+/// Why a configuration was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file that was asked for is not there.
+    /// The given file does not exist.
     #[error("configuration file {} not found: check the path in --config or GOLDFLEET_CONFIG", .0.display())]
     NoSuchFile(PathBuf),
     /// No file was named, there is no default file, and no variable replaces it.
@@ -18,27 +18,27 @@ pub enum ConfigError {
         "no {0} found in this directory or a parent directory: create one, or name it with --config or GOLDFLEET_CONFIG"
     )]
     NoDefaultFile(&'static str),
-    /// The file can't be read.
+    /// The file cannot be read.
     #[error("cannot read the configuration file {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// What is written can't be used.
-    #[error("{}", lines(.0))]
-    Invalid(Vec<Problem>),
+    /// The content is invalid.
+    #[error("{}", join_lines(.0))]
+    Invalid(Vec<Diagnostic>),
 }
 
 impl ConfigError {
-    pub(super) fn invalid(file: &Path, faults: &[Fault]) -> Self {
-        Self::Invalid(faults.iter().map(|fault| Problem::new(file, fault, how_to_give)).collect())
+    pub(super) fn invalid(file: &Path, faults: &[FieldError]) -> Self {
+        Self::Invalid(faults.iter().map(|fault| Diagnostic::new(file, fault, hint)).collect())
     }
 }
 
-/// How a missing key can be given.
-fn how_to_give(keys: &[String]) -> String {
+/// How the operator can set a missing key.
+fn hint(keys: &[String]) -> String {
     let variable = format!("{PREFIX}{}", keys.join("__").to_uppercase());
     match keys {
         [section] => format!("add the section [{section}], or set its keys as {variable}__KEY"),

@@ -1,4 +1,4 @@
-//! What is logged, as a filter.
+//! The log filter.
 
 use std::str::FromStr as _;
 
@@ -6,15 +6,15 @@ use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
-/// What can be logged, in words.
-pub const HOW_TO_FILTER: &str = "write a level, such as 'info', or 'warn,goldfleet_worker=debug'";
+/// A hint about the format of filters, for messages.
+pub const FILTER_HELP: &str = "write a level, such as 'info', or 'warn,goldfleet_worker=debug'";
 
-/// Reads a filter that is meant for us.
+/// Parses a filter that is meant for goldfleet only.
 ///
 /// # Errors
-/// Why it is none, but for a word that is no level. It would be the name of a part of the program, of which everything is
-/// logged, and nothing else.
-pub fn read_filter(filter: &str) -> Result<EnvFilter, Option<ParseError>> {
+/// The parse error, or None if the filter contains a bare word that is not a level. Such a word would be the name of a
+/// module: everything of that module would be logged and nothing else.
+pub fn parse_filter(filter: &str) -> Result<EnvFilter, Option<ParseError>> {
     let misspelt = |word: &str| {
         !word.contains(['=', '[', ':', '_']) && Level::from_str(word).is_err() && !word.eq_ignore_ascii_case("off")
     };

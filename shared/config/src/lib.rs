@@ -90,17 +90,17 @@ use serde::{Deserialize, Serialize};
 pub use error::ConfigError;
 pub use sections::{
     Cleanup, Cloud, Coordination, DirectoryCloud, Dispatch, EmbeddedCoordination, Images, Log, LogFormat,
-    ModelledCloud, Planning, Source, Staged, Targets, Upload, Worker,
+    ModelledCloud, Planning, Source, StagedPolicy, Targets, Upload, Worker,
 };
-pub use values::{Listen, Time};
+pub use values::{HumanDuration, ListenAddress};
 
-/// What the environment's variables for the configuration begin with.
+/// The prefix of the environment variables that set keys.
 const PREFIX: &str = "GOLDFLEET_";
 
 /// The variable that names the configuration file.
 const FILE_VARIABLE: &str = "GOLDFLEET_CONFIG";
 
-/// The configuration file where none is named.
+/// The name of the configuration file if none is given.
 const DEFAULT_FILE: &str = "goldfleet.toml";
 
 /// The whole configuration. Only [`Source`] has no default.
@@ -113,46 +113,46 @@ pub struct Config {
     /// Where blobs and images are.
     #[serde(default)]
     pub cloud: Cloud,
-    /// The store that uploads go to.
+    /// The store that receives uploads.
     pub source: Source,
-    /// Which targets there are.
+    /// The targets file.
     #[serde(default)]
     pub targets: Targets,
-    /// The managed images that are made.
+    /// The managed images to create.
     #[serde(default)]
     pub images: Images,
-    /// How much workers do at once, and how long they hold on.
+    /// The concurrency, leases and retries of workers.
     #[serde(default)]
     pub worker: Worker,
-    /// How uploads are sent.
+    /// The concurrency of uploads.
     #[serde(default)]
     pub upload: Upload,
-    /// How the dispatcher looks after jobs.
+    /// The intervals of the dispatcher, and approvals.
     #[serde(default)]
     pub dispatch: Dispatch,
-    /// How plans are made.
+    /// The settings of the planner.
     #[serde(default)]
     pub plan: Planning,
-    /// What is removed, and when.
+    /// The retention settings.
     #[serde(default)]
     pub cleanup: Cleanup,
-    /// What goes to standard error.
+    /// The output to standard error.
     #[serde(default)]
     pub log: Log,
-    /// The file that was read. None where the environment gives everything.
+    /// The file that was read. None if the environment provides all keys.
     #[serde(skip)]
     pub file: Option<PathBuf>,
 }
 
 impl Config {
-    /// Reads the configuration: the file at `path`, or the one that `GOLDFLEET_CONFIG` names, or `goldfleet.toml` in the
-    /// working directory or the nearest parent directory that has one. Only the last of these may be missing. The variables
-    /// of `env` override the file; see [`environment`].
+    /// Reads the configuration from the file at `path`, from the file that `GOLDFLEET_CONFIG` names, or from
+    /// `goldfleet.toml` in the working directory or the nearest parent directory that has one. Only the last of these
+    /// may be missing. The variables of `env` override the file; see [`environment`].
     ///
     /// # Errors
-    /// [`ConfigError`], with everything it takes to put it right.
+    /// [`ConfigError`], with all errors that were found and their remedies.
     pub fn load(path: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        // A variable that is set to nothing is how many a container platform spells one that is not set.
+        // Many container platforms represent an unset variable as an empty one.
         let variables: Vec<(String, String)> = env.filter(|(_, value)| !value.is_empty()).collect();
         let named = path.map(Path::to_owned).or_else(|| named_file(&variables));
         let file = &named.clone().unwrap_or_else(|| default_file(env::current_dir().ok().as_deref()));
@@ -178,7 +178,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Makes the paths that the file gives, or that nobody gives, relative to the file's folder.
+    /// Makes relative paths from the file and from defaults relative to the file's folder.
     fn rebase(&mut self, folder: &Path, written: &Node) {
         let from_environment = |keys: &[&str]| matches!(written.origin_of(keys), Some(Origin::Variable(_)));
         let rebase = |keys: &[&str], path: &mut PathBuf| {
@@ -206,13 +206,13 @@ impl Config {
 }
 
 impl Config {
-    /// Who the process is to Azure; none where neither coordination nor cloud is Azure.
+    /// The identity of the process in Azure. None if neither the coordination nor the cloud is Azure.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
         goldfleet_azure_settings::identity(self.azure_coordination(), self.azure_cloud())
     }
 
-    /// `[coordination]`, where it is Azure.
+    /// `[coordination]`, if it is Azure.
     #[must_use]
     pub fn azure_coordination(&self) -> Option<&AzureCoordination> {
         match &self.coordination {
@@ -221,7 +221,7 @@ impl Config {
         }
     }
 
-    /// `[cloud]`, where it is Azure.
+    /// `[cloud]`, if it is Azure.
     #[must_use]
     pub fn azure_cloud(&self) -> Option<&AzureCloud> {
         match &self.cloud {
@@ -231,18 +231,19 @@ impl Config {
     }
 }
 
-/// The process's environment as [`Config::load`] takes it, without what is not Unicode (which can be nothing of ours).
+/// The environment of the process as [`Config::load`] takes it. Variables that are not Unicode are left out, because
+/// none of them can be a key.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// The default file: in the working directory, or else in the nearest parent directory that has one.
+/// The default file: in the working directory, otherwise in the nearest parent directory that has one.
 fn default_file(working_directory: Option<&Path>) -> PathBuf {
     let parents = working_directory.into_iter().flat_map(|folder| folder.ancestors().skip(1));
     let own = working_directory.map_or_else(|| PathBuf::from(DEFAULT_FILE), |folder| folder.join(DEFAULT_FILE));
     match parents.map(|folder| folder.join(DEFAULT_FILE)).find(|file| !own.exists() && file.is_file()) {
         Some(found) => found,
-        // Relative, so that messages name it as the operator does.
+        // A relative path, so that messages show the name that the operator uses.
         None => PathBuf::from(DEFAULT_FILE),
     }
 }
@@ -251,8 +252,8 @@ fn named_file(variables: &[(String, String)]) -> Option<PathBuf> {
     variables.iter().find(|(name, _)| name.eq_ignore_ascii_case(FILE_VARIABLE)).map(|(_, value)| value.into())
 }
 
-/// Puts the variables that name a key of a section over what is written. Others with our prefix are not for us:
-/// `GOLDFLEET_LOG`, and whatever programs take as arguments.
+/// Overrides the written values with the variables that name a key of a section. Other variables with the prefix are
+/// ignored: `GOLDFLEET_LOG`, and those that the programs accept as arguments.
 fn overlay(written: &mut Node, variables: Vec<(String, String)>) {
     for (name, value) in variables {
         let upper = name.to_ascii_uppercase();

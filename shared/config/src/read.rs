@@ -1,17 +1,18 @@
-//! Reading a configuration past its first fault, so that all of them are told at once.
+//! Reads a configuration beyond its first error, so that all errors are reported together.
 //!
-//! Serde stops at the first fault. What it complains of is therefore put out of the way, and the rest is read again.
+//! Serde stops at the first error. So the faulty key is removed or replaced by a placeholder, and the rest is read
+//! again.
 
 use goldfleet_diagnostics::TAG;
-use goldfleet_diagnostics::{Fault, Origin};
+use goldfleet_diagnostics::{FieldError, Origin};
 use goldfleet_diagnostics::{Node, Value};
 use serde::Deserialize as _;
 
 use super::Config;
 use super::check::check;
 
-/// What stands in for the keys that have no default, where they are missing or can't be used.
-const REQUIRED: (&str, [(&str, &str); 4]) = (
+/// The placeholders for keys without a default that are missing or invalid.
+const PLACEHOLDERS: (&str, [(&str, &str); 4]) = (
     "source",
     [
         ("subscription", "00000000-0000-0000-0000-000000000000"),
@@ -24,21 +25,21 @@ const REQUIRED: (&str, [(&str, &str); 4]) = (
 /// Reads a configuration.
 ///
 /// # Errors
-/// All faults that can be seen: first those of the file in the order of its lines, then those of variables, then those of
-/// what is written nowhere. A key whose section can't be read is not looked at.
-pub(super) fn read(written: &Node) -> Result<Config, Vec<Fault>> {
-    let mut faults: Vec<Fault> = Vec::new();
+/// All errors that can be found: first those of the file in the order of its lines, then those of variables, then those
+/// of missing keys. The keys of a section that cannot be read are not checked.
+pub(super) fn read(written: &Node) -> Result<Config, Vec<FieldError>> {
+    let mut faults: Vec<FieldError> = Vec::new();
     let mut rest = written.clone();
     let read = loop {
         let fault = match Config::deserialize(rest.clone()) {
             Ok(config) => break Some(config),
             Err(fault) => fault,
         };
-        // What can't be put out of the way hides the rest.
+        // The faulty key could not be removed, so the rest cannot be read.
         if faults.iter().any(|known| known.keys() == fault.keys()) {
             break None;
         }
-        put_out_of_the_way(&mut rest, &fault);
+        remove_faulty_key(&mut rest, &fault);
         faults.push(fault);
     };
     if let Some(config) = &read {
@@ -47,26 +48,26 @@ pub(super) fn read(written: &Node) -> Result<Config, Vec<Fault>> {
     match read {
         Some(config) if faults.is_empty() => Ok(config),
         _ => {
-            faults.sort_by_key(|fault| place(fault.origin()));
+            faults.sort_by_key(|fault| sort_key(fault.origin()));
             Err(faults)
         }
     }
 }
 
-fn put_out_of_the_way(rest: &mut Node, fault: &Fault) {
+fn remove_faulty_key(rest: &mut Node, fault: &FieldError) {
     let keys = match fault.keys() {
-        // Without knowing which backend it is, no key beside it can be judged.
+        // The backend determines the valid keys of the section. If it is invalid, none of them can be checked.
         [section, key] if key == TAG && !fault.is_unknown() => std::slice::from_ref(section),
         keys => keys,
     };
-    match stand_in(keys) {
+    match insert_placeholder(keys) {
         Some(stand_in) => rest.set(keys, stand_in),
         None => rest.remove(keys),
     }
 }
 
-fn stand_in(keys: &[String]) -> Option<Node> {
-    let (section, required) = REQUIRED;
+fn insert_placeholder(keys: &[String]) -> Option<Node> {
+    let (section, required) = PLACEHOLDERS;
     let node = |value| Node { origin: None, value };
     let text = |text: &str| node(Value::Text(text.to_owned()));
     match keys {
@@ -81,8 +82,8 @@ fn stand_in(keys: &[String]) -> Option<Node> {
     }
 }
 
-/// What faults are sorted by.
-fn place(origin: Option<&Origin>) -> (u8, usize) {
+/// The sort key of an error.
+fn sort_key(origin: Option<&Origin>) -> (u8, usize) {
     match origin {
         Some(Origin::Line(line)) => (0, *line),
         Some(Origin::Variable(_)) => (1, 0),

@@ -9,15 +9,15 @@ use goldfleet_model::naming::NameTemplate;
 use goldfleet_model::store::Store;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::values::{Listen, Time};
+use super::values::{HumanDuration, ListenAddress};
 
-/// `[coordination]`: where queues and tables are. The key `backend` tells the variants apart.
+/// `[coordination]`: where queues and tables are. The key `backend` selects the variant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "backend", rename_all = "lowercase")]
 pub enum Coordination {
-    /// A SQLite file: one machine.
+    /// A SQLite file, for one machine.
     Embedded(EmbeddedCoordination),
-    /// Storage Queues and Tables: any number of machines.
+    /// Storage Queues and Tables, for any number of machines.
     Azure(AzureCoordination),
 }
 
@@ -27,8 +27,9 @@ impl Default for Coordination {
     }
 }
 
-// A [`goldfleet_diagnostics::Node`] gives a tagged table as a plain enum, so that errors keep their lines. The remote mirrors of
-// this enum and the next are read as such, while the enums themselves are written with their tag.
+// A [`goldfleet_diagnostics::Node`] deserialises a tagged table as an externally tagged enum, so that errors keep their
+// line numbers. This enum and `CloudByBackend` are the remote definitions for deserialising. The public enums are
+// serialised with their tag.
 #[derive(Deserialize)]
 #[serde(remote = "Coordination", rename_all = "lowercase")]
 enum CoordinationByBackend {
@@ -56,15 +57,15 @@ impl Default for EmbeddedCoordination {
     }
 }
 
-/// `[cloud]`: where blobs and images are. The key `backend` tells the variants apart.
+/// `[cloud]`: where blobs and images are. The key `backend` selects the variant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "backend", rename_all = "lowercase")]
 pub enum Cloud {
-    /// Storage accounts are folders, and images are JSON records: demonstrations, rehearsals, tests.
+    /// Storage accounts are folders, and images are JSON records: for demonstrations, rehearsals and tests.
     Directory(DirectoryCloud),
     /// Blob Storage and Resource Manager.
     Azure(AzureCloud),
-    /// A model of the cloud that stores no bytes but keeps its rules and its pace.
+    /// The modelled cloud: it applies the rules and limits of the cloud without storing bytes.
     Modelled(ModelledCloud),
 }
 
@@ -92,7 +93,7 @@ impl<'de> Deserialize<'de> for Cloud {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DirectoryCloud {
-    /// The folder that holds a folder for each storage account.
+    /// The folder that contains one folder per storage account.
     pub root: PathBuf,
 }
 
@@ -106,7 +107,7 @@ impl Default for DirectoryCloud {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelledCloud {
-    /// Decides what is left to chance.
+    /// The seed of all random values.
     pub seed: u32,
 }
 
@@ -116,7 +117,7 @@ impl Default for ModelledCloud {
     }
 }
 
-/// `[source]`: the store that uploads go to.
+/// `[source]`: the store that receives uploads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
@@ -138,7 +139,7 @@ impl Source {
     }
 }
 
-/// `[targets]`: which targets there are.
+/// `[targets]`: the targets file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Targets {
@@ -152,56 +153,57 @@ impl Default for Targets {
     }
 }
 
-/// `[images]`: the managed images that are made.
+/// `[images]`: the managed images to create.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Images {
-    /// How they are named.
+    /// The template of their names.
     pub name: NameTemplate,
-    /// The storage of their disks.
+    /// The storage type of their disks.
     pub storage_type: StorageType,
 }
 
-/// `[worker]`: how much workers do at once, and how long they hold on.
+/// `[worker]`: the concurrency, leases and retries of workers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Worker {
-    /// Operations in flight in a process.
+    /// The maximum number of operations in flight per process.
     pub concurrency: usize,
-    /// How long a claim on an operation holds without a heartbeat.
-    pub lease: Time,
-    /// Attempts after which an operation has failed.
+    /// The time until a lease expires without a heartbeat.
+    pub lease: HumanDuration,
+    /// The number of failed attempts after which an operation fails.
     pub max_attempts: u32,
-    /// The wait before the second attempt; it doubles with each further one.
-    pub retry_base: Time,
-    /// The longest wait between attempts.
-    pub retry_cap: Time,
-    /// The longest pause between looks at an empty queue.
-    pub poll: Time,
-    /// Requests in flight for one copy.
+    /// The back-off before the second attempt. It doubles with each further attempt.
+    pub retry_base: HumanDuration,
+    /// The longest back-off between attempts.
+    pub retry_cap: HumanDuration,
+    /// The longest wait between polls of an empty queue.
+    pub poll: HumanDuration,
+    /// The maximum number of requests in flight for one copy.
     pub chunk_requests: usize,
-    /// Requests in flight for one seed.
+    /// The maximum number of requests in flight for one seed.
     pub seed_requests: usize,
-    /// Requests in flight in a process, over all operations.
+    /// The maximum number of requests in flight per process, over all operations.
     pub requests: usize,
-    /// Whether chunks come from the next nearest store where a region's store is slow or keeps failing: it may cost egress.
+    /// Whether failover is enabled: chunks are read from the next nearest store if the store of the region is slow or
+    /// fails repeatedly. This can cost egress.
     pub detours: bool,
-    /// Whether a copy begins as a copy of an earlier version's VHD, all of which the worker then reads back.
+    /// Whether a copy starts as a clone of a base version's VHD. The worker then reads back the whole VHD.
     pub clone_and_patch: bool,
-    /// Where a worker tells how it fares; nowhere, where none is given.
+    /// The address at which a worker serves health and metrics. None serves nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub listen: Option<Listen>,
+    pub listen: Option<ListenAddress>,
 }
 
 impl Default for Worker {
     fn default() -> Self {
         Self {
             concurrency: 32,
-            lease: Time::seconds(60),
+            lease: HumanDuration::seconds(60),
             max_attempts: 8,
-            retry_base: Time::seconds(1),
-            retry_cap: Time::seconds(300),
-            poll: Time::seconds(5),
+            retry_base: HumanDuration::seconds(1),
+            retry_cap: HumanDuration::seconds(300),
+            poll: HumanDuration::seconds(5),
             chunk_requests: 8,
             seed_requests: 16,
             requests: 256,
@@ -212,11 +214,11 @@ impl Default for Worker {
     }
 }
 
-/// `[upload]`: how uploads are sent.
+/// `[upload]`: the concurrency of uploads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Upload {
-    /// Requests in flight. Each holds a chunk of up to 4 MiB in memory.
+    /// The maximum number of requests in flight. Each holds a chunk of up to 4 MiB in memory.
     pub requests: usize,
 }
 
@@ -226,83 +228,84 @@ impl Default for Upload {
     }
 }
 
-/// `[dispatch]`: how the dispatcher looks after jobs.
+/// `[dispatch]`: the intervals of the dispatcher, and approvals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dispatch {
-    /// The time between two sweeps.
-    pub sweep: Time,
-    /// How long an operation may lie ready and unclaimed before its message is sent again.
-    pub patience: Time,
-    /// Whether every ring of a job after the first waits for an operator's approval, even if the job is asked for without.
+    /// The time between two passes of the reconciler.
+    pub sweep: HumanDuration,
+    /// How long an operation can be ready and unclaimed before its message is sent again.
+    pub patience: HumanDuration,
+    /// Whether every ring of a job after the first waits for an operator's approval, even if the job was requested
+    /// without approvals.
     pub approve: bool,
-    /// Where a dispatcher tells how it fares; nowhere, where none is given.
+    /// The address at which a dispatcher serves health and metrics. None serves nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub listen: Option<Listen>,
+    pub listen: Option<ListenAddress>,
 }
 
 impl Default for Dispatch {
     fn default() -> Self {
-        Self { sweep: Time::seconds(10), patience: Time::seconds(120), approve: false, listen: None }
+        Self { sweep: HumanDuration::seconds(10), patience: HumanDuration::seconds(120), approve: false, listen: None }
     }
 }
 
-/// `[plan]`: how plans are made.
+/// `[plan]`: the settings of the planner.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Planning {
-    /// A file with prices, limits, rates and times that differ from the built-in ones; the modelled cloud keeps to them too.
+    /// A file that overrides the built-in rates (prices, limits, speeds and times). The modelled cloud uses it too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rates: Option<PathBuf>,
-    /// How long a job's plan may take to the last image; as long as the cheapest takes, where it is not given.
+    /// The maximum time of a plan until the last image. None accepts the time of the cheapest plan.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub within: Option<Time>,
+    pub within: Option<HumanDuration>,
 }
 
-/// `[cleanup]`: what is removed, and when.
+/// `[cleanup]`: the retention settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cleanup {
-    /// What becomes of a target's VHD once its image is made.
-    pub staged: Staged,
-    /// How old a chunk must be before it can be collected.
-    pub chunk_grace: Time,
+    /// Whether a target's VHD is kept after its image was created.
+    pub staged: StagedPolicy,
+    /// The grace period: the minimum age of chunks that garbage collection deletes.
+    pub chunk_grace: HumanDuration,
 }
 
 impl Default for Cleanup {
     fn default() -> Self {
-        Self { staged: Staged::Keep, chunk_grace: Time::seconds(24 * 60 * 60) }
+        Self { staged: StagedPolicy::Keep, chunk_grace: HumanDuration::seconds(24 * 60 * 60) }
     }
 }
 
-/// What becomes of a target's VHD once its image is made.
+/// Whether a target's VHD is kept after its image was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Staged {
-    /// It stays.
+pub enum StagedPolicy {
+    /// The VHD is kept.
     Keep,
-    /// It goes.
+    /// The VHD is deleted.
     Remove,
 }
 
-/// `[log]`: what goes to standard error.
+/// `[log]`: the output to standard error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// The form of a line.
+    /// The format of a line.
     pub format: LogFormat,
-    /// What is logged, as a filter such as `info` or `goldfleet_worker=debug`; each program has its own default.
+    /// The log filter, such as `info` or `goldfleet_worker=debug`. Each program has its own default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,
 }
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// One JSON object a line, for machines.
+    /// One JSON object per line.
     Json,
 }

@@ -1,41 +1,41 @@
-//! The kinds of values that a configuration holds, each checked where it is read.
+//! The types of configuration values. Each is validated when it is parsed.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use goldfleet_model::as_text;
+use goldfleet_model::serde_as_string;
 use goldfleet_model::value::InvalidValue;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::{Deserialize, Serialize};
 
-/// A length of time as people write it: `90s`, `1h 30m`, `2 days`. A day is 24 hours.
+/// A duration in the notation of people: `90s`, `1h 30m`, `2 days`. A day has 24 hours.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Time(Duration);
+pub struct HumanDuration(Duration);
 
-impl Time {
-    /// A time of whole seconds.
+impl HumanDuration {
+    /// A duration of whole seconds.
     #[must_use]
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 
-    /// A time of milliseconds.
+    /// A duration of milliseconds.
     #[must_use]
     pub const fn millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))
     }
 
-    /// The time as the standard library has it.
+    /// The duration as a standard library type.
     #[must_use]
     pub const fn get(self) -> Duration {
         self.0
     }
 }
 
-impl FromStr for Time {
+impl FromStr for HumanDuration {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
@@ -52,36 +52,36 @@ impl FromStr for Time {
     }
 }
 
-as_text!(Time);
+serde_as_string!(HumanDuration);
 
-impl fmt::Display for Time {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Parsed from a signed duration, or made of few seconds: never too long for one.
+        // The duration was parsed from a signed one or created from a few seconds, so it fits.
         let duration = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
         f.pad(&format!("{duration:#}"))
     }
 }
 
-impl fmt::Debug for Time {
+impl fmt::Debug for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-/// An address of this machine and a port, to listen at.
+/// A local address and port to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Listen(SocketAddr);
+pub struct ListenAddress(SocketAddr);
 
-impl Listen {
-    /// The address as the standard library has it.
+impl ListenAddress {
+    /// The address as a standard library type.
     #[must_use]
     pub const fn address(self) -> SocketAddr {
         self.0
     }
 }
 
-impl FromStr for Listen {
+impl FromStr for ListenAddress {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
@@ -93,9 +93,9 @@ impl FromStr for Listen {
     }
 }
 
-as_text!(Listen);
+serde_as_string!(ListenAddress);
 
-impl fmt::Display for Listen {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0.to_string())
     }

@@ -1,4 +1,4 @@
-//! Configurations, good and bad, and what is said of the bad ones.
+//! Tests of valid and invalid configurations, and of the messages about invalid ones.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use goldfleet_azure_settings::{Checksum, Credential};
-use goldfleet_config::{Cloud, Config, ConfigError, Coordination, LogFormat, Staged, Time};
+use goldfleet_config::{Cloud, Config, ConfigError, Coordination, HumanDuration, LogFormat, StagedPolicy};
 
 const SOURCE: &str = r#"[source]
 subscription = "00000000-0000-0000-0000-000000000000"
@@ -15,7 +15,7 @@ account = "goldsource"
 container = "golden"
 "#;
 
-/// A folder with a configuration file in it.
+/// A folder that contains a configuration file.
 struct Given {
     folder: tempfile::TempDir,
     variables: Vec<(String, String)>,
@@ -28,7 +28,7 @@ impl Given {
         Self { folder, variables: Vec::new() }
     }
 
-    /// The file has a good `[source]`, followed by `text`.
+    /// The file contains a valid `[source]`, followed by `text`.
     fn besides_source(text: &str) -> Self {
         Self::file(&format!("{SOURCE}{text}"))
     }
@@ -46,7 +46,7 @@ impl Given {
         Config::load(Some(&self.path("goldfleet.toml")), self.variables.clone().into_iter())
     }
 
-    /// What is said of a configuration that is refused, without the folder's name.
+    /// The error message for an invalid configuration, without the name of the folder.
     fn refusal(&self) -> String {
         let error = self.load().expect_err("this configuration is not good");
         error.to_string().replace(&format!("{}/", self.folder.path().display()), "")
@@ -62,7 +62,7 @@ fn source_variables() -> Vec<(String, String)> {
 }
 
 #[test]
-fn everything_but_the_source_has_a_default() {
+fn all_sections_except_source_have_defaults() {
     let given = Given::besides_source("");
     let config = given.load().unwrap();
     assert_eq!(config.source.store().to_string(), "goldsource/golden (westeurope)");
@@ -73,20 +73,20 @@ fn everything_but_the_source_has_a_default() {
     assert_eq!(config.targets.file, given.path("targets.toml"));
     assert_eq!(config.images.name.to_string(), "{image}-{version}-{region}");
     assert_eq!(config.worker.lease.get(), Duration::from_secs(60));
-    assert_eq!(config.cleanup.staged, Staged::Keep);
+    assert_eq!(config.cleanup.staged, StagedPolicy::Keep);
 }
 
 #[test]
-fn plans_have_their_rates_beside_the_configuration() {
+fn rates_path_is_relative_to_configuration() {
     let given = Given::besides_source("[plan]\nrates = \"mine.toml\"\nwithin = \"30m\"\n");
     let plan = given.load().unwrap().plan;
-    assert_eq!((plan.rates, plan.within), (Some(given.path("mine.toml")), Some(Time::seconds(1800))));
+    assert_eq!((plan.rates, plan.within), (Some(given.path("mine.toml")), Some(HumanDuration::seconds(1800))));
     let refusal = Given::besides_source("[plan]\nwithin = \"0s\"\n").refusal();
     insta::assert_snapshot!(refusal, @"goldfleet.toml:7: plan.within: 0s is out of range: use 1s to 8784h");
 }
 
 #[test]
-fn what_is_written_out_reads_back_the_same() {
+fn config_round_trips() {
     for text in [
         "",
         "[coordination]\nbackend = \"azure\"\nqueue_endpoint = \"https://{account}.queue.core.windows.net\"\ntable_endpoint = \"https://{account}.table.core.windows.net/\"\n[cloud]\nbackend = \"azure\"\ncredential = \"azure-cli\"\nca_certificate = \"/etc/ca.pem\"\n[worker]\nlease = \"1h\"\npoll = \"1s 500ms\"",
@@ -95,13 +95,13 @@ fn what_is_written_out_reads_back_the_same() {
         let config = Given::besides_source(text).load().unwrap();
         let written = toml::to_string(&config).unwrap();
         let again = Given::file(&written).load().unwrap();
-        // Each was read from a file of its own.
+        // The two were read from different files.
         assert_eq!(Config { file: None, ..again }, Config { file: None, ..config }, "{written}");
     }
 }
 
 #[test]
-fn azure_is_read_with_all_its_keys() {
+fn all_azure_keys_parse() {
     let config = Given::besides_source(
         r#"[cloud]
 backend = "azure"
@@ -119,7 +119,7 @@ credential = "managed-identity""#,
 }
 
 #[test]
-fn blobs_are_checked_by_crc64_but_at_an_emulator() {
+fn checksum_defaults_to_crc64_except_on_emulator() {
     let checksum = |keys: &str| {
         let config = Given::besides_source(&format!("[cloud]\nbackend = \"azure\"\n{keys}")).load().unwrap();
         config.azure_cloud().unwrap().checksum()
@@ -132,7 +132,7 @@ fn blobs_are_checked_by_crc64_but_at_an_emulator() {
 }
 
 #[test]
-fn the_environment_goes_over_the_file() {
+fn environment_overrides_file() {
     let given = Given::besides_source("[worker]\nconcurrency = 7\nlease = \"90s\"\n")
         .variable("GOLDFLEET_WORKER__CONCURRENCY", "9")
         .variable("goldfleet_upload__Requests", "3")
@@ -143,12 +143,12 @@ fn the_environment_goes_over_the_file() {
     let config = given.load().unwrap();
     assert_eq!((config.worker.concurrency, config.upload.requests), (9, 3));
     assert_eq!(config.worker.lease.get(), Duration::from_secs(90));
-    assert_eq!(config.cleanup.staged, Staged::Remove);
+    assert_eq!(config.cleanup.staged, StagedPolicy::Remove);
     assert_eq!(config.log.format, LogFormat::Json);
 }
 
 #[test]
-fn the_environment_can_choose_a_backend() {
+fn environment_selects_backend() {
     let config = Given::besides_source("[coordination]\nbackend = \"azure\"\n")
         .variable("GOLDFLEET_COORDINATION__QUEUE_ENDPOINT", "https://q.example")
         .variable("GOLDFLEET_COORDINATION__TABLE_ENDPOINT", "https://t.example")
@@ -160,7 +160,7 @@ fn the_environment_can_choose_a_backend() {
 }
 
 #[test]
-fn a_path_from_the_environment_is_text_and_relative_to_the_working_directory() {
+fn environment_path_is_relative_to_working_directory() {
     for text in ["123", "true", "1.5", "[a]", "\"quoted\"", "x = 1"] {
         let config = Given::besides_source("").variable("GOLDFLEET_COORDINATION__PATH", text).load().unwrap();
         let Coordination::Embedded(embedded) = &config.coordination else { panic!("{:?}", config.coordination) };
@@ -169,14 +169,14 @@ fn a_path_from_the_environment_is_text_and_relative_to_the_working_directory() {
 }
 
 #[test]
-fn without_a_file_the_environment_is_enough() {
-    // Tests run in the package's folder, where no goldfleet.toml is.
+fn environment_alone_is_sufficient() {
+    // Tests run in the folder of the package, which has no `goldfleet.toml`.
     let config = Config::load(None, source_variables().into_iter()).unwrap();
     assert_eq!(config.targets.file, Path::new("targets.toml"));
 }
 
 #[test]
-fn goldfleet_config_names_the_file_and_the_argument_wins() {
+fn argument_overrides_goldfleet_config_variable() {
     let given = Given::besides_source("[upload]\nrequests = 5\n");
     let other = Given::besides_source("[upload]\nrequests = 6\n");
     let variable = ("GOLDFLEET_CONFIG".to_owned(), given.path("goldfleet.toml").display().to_string());
@@ -187,7 +187,7 @@ fn goldfleet_config_names_the_file_and_the_argument_wins() {
 }
 
 #[test]
-fn a_file_that_is_asked_for_must_be_there() {
+fn named_config_file_must_exist() {
     let variable = ("GOLDFLEET_CONFIG".to_owned(), "nowhere/goldfleet.toml".to_owned());
     let error = Config::load(None, [variable].into_iter()).unwrap_err();
     insta::assert_snapshot!(error, @"configuration file nowhere/goldfleet.toml not found: check the path in --config or GOLDFLEET_CONFIG");
@@ -195,7 +195,7 @@ fn a_file_that_is_asked_for_must_be_there() {
 }
 
 #[test]
-fn refusals_of_files() {
+fn config_file_errors() {
     let bad = [
         ("no TOML", "[worker\nlease = 1"),
         ("a key twice", "[upload]\nrequests = 1\nrequests = 2"),
@@ -245,7 +245,7 @@ fn refusals_of_files() {
 }
 
 #[test]
-fn refusals_of_sources() {
+fn source_section_errors() {
     let bad = [
         "",
         "[source]",
@@ -258,7 +258,7 @@ fn refusals_of_sources() {
 }
 
 #[test]
-fn refusals_of_variables() {
+fn environment_variable_errors() {
     let bad = [
         ("GOLDFLEET_WORKER__LAESE", "1m"),
         ("GOLDFLEET_WROKER__LEASE", "1m"),
@@ -278,7 +278,7 @@ fn refusals_of_variables() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once() {
+fn all_config_errors_are_reported_together() {
     let given = Given::file(
         r#"[worker]
 lease = "60"
@@ -323,7 +323,7 @@ level = "wran"
 }
 
 #[test]
-fn a_key_that_was_not_read_is_not_judged_by_its_default() {
+fn unparsed_key_is_not_range_checked() {
     let cap = Given::besides_source("[worker]\nretry_base = \"10m\"\nretry_cap = \"5\"\n").refusal();
     assert_eq!(cap.lines().count(), 1, "{cap}");
     let base = Given::besides_source("[worker]\nretry_base = \"5\"\nretry_cap = \"10ms\"\n").refusal();
@@ -332,13 +332,13 @@ fn a_key_that_was_not_read_is_not_judged_by_its_default() {
     assert_eq!(source.lines().count(), 6, "{source}");
 }
 
-/// The blocks of TOML in a page of the documentation.
+/// The TOML blocks of a documentation page.
 fn documented(page: &str) -> Vec<&str> {
     page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect()
 }
 
 #[test]
-fn the_documentation_tells_the_defaults() {
+fn documented_defaults_are_correct() {
     let pages = documented(include_str!("../../../docs/configuration.md"));
     let read = |text: &str| {
         let given = Given::file(text);

@@ -1,4 +1,4 @@
-//! Reading types from a [`Node`], with serde, so that an error knows the key and where it was written.
+//! Reads types from a [`Node`] with serde. Errors contain the key and the location of the value.
 
 use std::collections::{BTreeMap, btree_map};
 use std::vec;
@@ -9,15 +9,15 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::fault::Fault;
+use super::field_error::FieldError;
 use super::node::{Node, Value};
 
-/// The key that tells which variant a table is, where the type wanted is an enum.
+/// The key that selects the variant if a table is read as an enum.
 pub const TAG: &str = "backend";
 
 impl Node {
-    /// An untyped value as the number or truth value that is wanted; anything else as it is.
-    fn typed(self, parse: impl FnOnce(&str) -> Option<Value>) -> Self {
+    /// Converts an untyped value to the expected number or boolean. Any other value is unchanged.
+    fn coerce(self, parse: impl FnOnce(&str) -> Option<Value>) -> Self {
         let parsed = match &self.value {
             Value::Untyped(text) => parse(text.trim()),
             _ => None,
@@ -29,26 +29,26 @@ impl Node {
     }
 }
 
-fn number(text: &str) -> Option<Value> {
+fn parse_number(text: &str) -> Option<Value> {
     text.parse().map(Value::Integer).or_else(|_| text.parse().map(Value::Float)).ok()
 }
 
-fn truth(text: &str) -> Option<Value> {
+fn parse_bool(text: &str) -> Option<Value> {
     text.to_ascii_lowercase().parse().map(Value::Boolean).ok()
 }
 
 macro_rules! deserialize_numbers {
     ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-            self.typed(number).deserialize_any(visitor)
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
+            self.coerce(parse_number).deserialize_any(visitor)
         }
     )*};
 }
 
 impl<'de> Deserializer<'de> for Node {
-    type Error = Fault;
+    type Error = FieldError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         match self.value {
             Value::Text(text) | Value::Untyped(text) => visitor.visit_string(text),
             Value::Integer(number) => visitor.visit_i64(number),
@@ -58,7 +58,7 @@ impl<'de> Deserializer<'de> for Node {
             Value::Table(entries) => visitor.visit_map(Entries { entries: entries.into_iter(), pending: None }),
             Value::Null => visitor.visit_unit(),
         }
-        .map_err(|fault: Fault| fault.at(self.origin.as_ref()))
+        .map_err(|fault: FieldError| fault.with_origin(self.origin.as_ref()))
     }
 
     deserialize_numbers! {
@@ -67,26 +67,26 @@ impl<'de> Deserializer<'de> for Node {
         deserialize_f32 deserialize_f64
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.typed(truth).deserialize_any(visitor)
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
+        self.coerce(parse_bool).deserialize_any(visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, FieldError> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, FieldError> {
         visitor.visit_newtype_struct(self)
     }
 
-    /// A word is a variant without content. A table is the variant that its [`TAG`] names, or the first where it names
-    /// none; serde's own tagged enums would buffer the content and so forget where it was written.
+    /// A string is a variant without content. A table is the variant that its [`TAG`] names, or the first one if it has
+    /// no tag. Serde's own tagged enums would buffer the content and lose its locations.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, FieldError> {
         let origin = self.origin.clone();
         match self.value {
             Value::Text(word) | Value::Untyped(word) => visitor.visit_enum(word.into_deserializer()),
@@ -99,7 +99,7 @@ impl<'de> Deserializer<'de> for Node {
             }
             _ => self.deserialize_any(visitor),
         }
-        .map_err(|fault| fault.at(origin.as_ref()))
+        .map_err(|fault| fault.with_origin(origin.as_ref()))
     }
 
     forward_to_deserialize_any! {
@@ -115,22 +115,23 @@ struct Entries {
 }
 
 impl<'de> MapAccess<'de> for Entries {
-    type Error = Fault;
+    type Error = FieldError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, FieldError> {
         let Some((key, node)) = self.entries.next() else { return Ok(None) };
         let as_read = seed
             .deserialize(key.clone().into_deserializer())
-            .map_err(|fault: Fault| fault.at(node.origin.as_ref()).under(&key))?;
+            .map_err(|fault: FieldError| fault.with_origin(node.origin.as_ref()).with_parent_key(&key))?;
         self.pending = Some((key, node));
         Ok(Some(as_read))
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
-        let (key, node) = self.pending.take().ok_or_else(|| Fault::custom("a value was read before its key"))?;
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, FieldError> {
+        let (key, node) = self.pending.take().ok_or_else(|| FieldError::custom("a value was read before its key"))?;
         let origin = node.origin.clone();
-        // A value may also be refused after it was read, by its type's own check, so its origin is told here too.
-        seed.deserialize(node).map_err(|fault| fault.at(origin.as_ref()).under(&key))
+        // The value can also be rejected after it was read, by the validation of its type, so the location is also
+        // added here.
+        seed.deserialize(node).map_err(|fault| fault.with_origin(origin.as_ref()).with_parent_key(&key))
     }
 }
 
@@ -141,14 +142,14 @@ struct Items {
 }
 
 impl<'de> SeqAccess<'de> for Items {
-    type Error = Fault;
+    type Error = FieldError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, FieldError> {
         self.next += 1;
         let Some(item) = self.items.next() else { return Ok(None) };
         let origin = item.origin.clone();
         let place = format!("[{}]", self.next);
-        seed.deserialize(item).map(Some).map_err(|fault| fault.at(origin.as_ref()).under(&place))
+        seed.deserialize(item).map(Some).map_err(|fault| fault.with_origin(origin.as_ref()).with_parent_key(&place))
     }
 }
 
@@ -158,42 +159,42 @@ struct Tagged {
     content: Node,
 }
 
-/// What such a table holds.
+/// The content of such a table.
 struct Content {
     variant: String,
     content: Node,
 }
 
 impl<'de> EnumAccess<'de> for Tagged {
-    type Error = Fault;
+    type Error = FieldError;
     type Variant = Content;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content), Fault> {
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content), FieldError> {
         let variant = match &self.tag.value {
             Value::Text(word) | Value::Untyped(word) => word.clone(),
             _ => String::new(),
         };
-        let read = seed.deserialize(self.tag).map_err(|fault| fault.under(TAG))?;
+        let read = seed.deserialize(self.tag).map_err(|fault| fault.with_parent_key(TAG))?;
         Ok((read, Content { variant, content: self.content }))
     }
 }
 
 impl<'de> VariantAccess<'de> for Content {
-    type Error = Fault;
+    type Error = FieldError;
 
-    fn unit_variant(self) -> Result<(), Fault> {
+    fn unit_variant(self) -> Result<(), FieldError> {
         self.newtype_variant::<BTreeMap<String, serde::de::IgnoredAny>>().map(drop)
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
-        seed.deserialize(self.content).map_err(|fault| fault.of_variant(TAG, &self.variant))
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, FieldError> {
+        seed.deserialize(self.content).map_err(|fault| fault.in_variant(TAG, &self.variant))
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, FieldError> {
         self.content.deserialize_any(visitor)
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Fault> {
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, FieldError> {
         self.content.deserialize_any(visitor)
     }
 }

@@ -1,14 +1,14 @@
-//! What is wrong with a file that an operator wrote: every fault with its line, or its environment variable, and its field.
+//! Errors in a file that an operator wrote: each with its line or environment variable, and its field.
 //!
-//! A file is read into a [`Node`], which remembers where each value was written. Reading a type from a node gives a
-//! [`Fault`]; a [`Problem`] is a fault as an operator sees it.
+//! A file is read into a [`Node`], which keeps the location of each value. Reading a type from a node returns a
+//! [`FieldError`] if it fails; a [`Diagnostic`] is the error formatted for an operator.
 
 mod de;
-mod fault;
+mod diagnostic;
+mod field_error;
 mod node;
-mod problem;
 
 pub use de::TAG;
-pub use fault::{Fault, Origin};
+pub use diagnostic::{Diagnostic, join_lines, location};
+pub use field_error::{FieldError, Origin};
 pub use node::{Node, Value};
-pub use problem::{Problem, lines, place};

@@ -1,8 +1,8 @@
-//! Values that know where they were written.
+//! Values with their locations.
 //!
-//! A configuration is a file overlaid by the environment, and a list of targets may come as TOML, JSON or CSV. All of
-//! them become a [`Node`] first, so that the types they are read into need not know which it was, and so that every
-//! error can name the line or the variable.
+//! A configuration is a file overlaid by the environment, and a list of targets can be TOML, JSON or CSV. All of them
+//! become a [`Node`] first. So the types that are read from a node do not depend on the format, and every error can
+//! name the line or the variable.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,73 +11,73 @@ use std::collections::btree_map::Entry;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::fault::{Fault, Origin};
+use super::field_error::{FieldError, Origin};
 
-/// A value and where it was written.
+/// A value and its location.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Where it was written; `None` if nobody wrote it.
+    /// The location; `None` if the value was not written.
     pub origin: Option<Origin>,
     /// The value.
     pub value: Value,
 }
 
-/// What was written.
+/// The value of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// Text.
     Text(String),
-    /// Text from a place without types, such as the environment or a CSV cell: it is what the reader wants it to be.
+    /// Text from a source without types, such as the environment or a CSV cell. The reader determines the type.
     Untyped(String),
     /// A whole number.
     Integer(i64),
     /// A number with a fraction.
     Float(f64),
-    /// True or false.
+    /// A boolean.
     Boolean(bool),
     /// A list.
     Array(Vec<Node>),
-    /// Keys and their values.
+    /// A table of keys and values.
     Table(BTreeMap<String, Node>),
-    /// JSON's word for nothing.
+    /// A JSON null.
     Null,
 }
 
 impl Node {
-    /// A value that was written at `origin`.
+    /// Creates a value that was written at `origin`.
     #[must_use]
     pub fn new(origin: Origin, value: Value) -> Self {
         Self { origin: Some(origin), value }
     }
 
-    /// A table that nothing was written into yet.
+    /// Creates an empty table without a location.
     #[must_use]
     pub fn empty() -> Self {
         Self { origin: None, value: Value::Table(BTreeMap::new()) }
     }
 
-    /// Reads TOML.
+    /// Parses TOML.
     ///
     /// # Errors
-    /// A fault with its line where the text is no TOML.
-    pub fn from_toml(text: &str) -> Result<Self, Fault> {
+    /// An error with its line if the text is not valid TOML.
+    pub fn from_toml(text: &str) -> Result<Self, FieldError> {
         // Some editors write a byte order mark at the start of UTF-8 text.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let lines = Lines::of(text);
         let table = DeTable::parse(text).map_err(|error| {
             let origin = error.span().map(|span| lines.at(span.start));
-            Fault::new(format!("this is no valid TOML: {}", error.message())).at(origin.as_ref())
+            FieldError::new(format!("this is no valid TOML: {}", error.message())).with_origin(origin.as_ref())
         })?;
         Ok(Self { origin: None, value: lines.table(table.into_inner()) })
     }
 
-    /// Puts `leaf` under the keys of `path`, over whatever was there, and makes the tables on the way.
+    /// Sets the value under the keys of `path` to `leaf`, and creates missing tables on the path.
     pub fn set(&mut self, path: &[String], leaf: Self) {
         let [key, rest @ ..] = path else {
             *self = leaf;
             return;
         };
-        // A scalar in the way stays, so that the error is about the file that wrote it there.
+        // If a scalar is on the path, it is kept, so that the error names the line that wrote it.
         if let Value::Table(entries) = &mut self.value {
             let child = match entries.entry(key.clone()) {
                 Entry::Occupied(entry) => entry.into_mut(),
@@ -87,7 +87,7 @@ impl Node {
         }
     }
 
-    /// Takes away what is under the keys of `path`, if anything is.
+    /// Removes the value under the keys of `path`, if it exists.
     pub fn remove(&mut self, path: &[String]) {
         let ([key, rest @ ..], Value::Table(entries)) = (path, &mut self.value) else { return };
         match entries.get_mut(key) {
@@ -96,7 +96,7 @@ impl Node {
         }
     }
 
-    /// Where the value under the keys of `path` was written, if it was.
+    /// The location of the value under the keys of `path`. None if it was not written.
     #[must_use]
     pub fn origin_of(&self, path: &[&str]) -> Option<&Origin> {
         let [key, rest @ ..] = path else { return self.origin.as_ref() };
@@ -107,7 +107,8 @@ impl Node {
     }
 }
 
-/// Where the lines of a text begin. Thousands of targets have tens of thousands of keys: no counting for each.
+/// The offsets at which the lines of a text begin. They avoid counting lines for each of tens of thousands of keys in
+/// large targets files.
 struct Lines(Vec<usize>);
 
 impl Lines {
@@ -121,7 +122,7 @@ impl Lines {
 
     fn table(&self, table: DeTable<'_>) -> Value {
         let entry = |(key, value): (Spanned<Cow<'_, str>>, _)| {
-            // Where a table is put together from several places, the line of its key is the better one to show.
+            // For a table that is composed of several places, the line of its key is the more helpful one.
             let origin = self.at(key.span().start);
             (key.into_inner().into_owned(), self.node(origin, value))
         };

@@ -6,11 +6,11 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// The exclusive right to change a file, held until this is dropped.
+/// The exclusive right to change a file. It ends when it is dropped.
 ///
-/// The lock is on a file of its own beside the one that is changed (`.NAME.lock`), as the changed one is replaced by a
-/// rename. The operating system gives it back when the process ends, however it ends; a lock file that a killed process
-/// left behind is used by the next. A second lock on the same file within one process waits as well.
+/// The lock is on a separate file next to the changed file (`.NAME.lock`), because the changed file is replaced by a
+/// rename. The operating system releases the lock when the process ends, also after a crash. A lock file that a killed
+/// process left behind is reused. A second lock on the same file within one process waits as well.
 #[derive(Debug)]
 pub struct FileLock {
     path: PathBuf,
@@ -19,18 +19,19 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Waits until nobody else has the lock for the file at `path`, which need not exist; its folder must. On a file
-    /// system without locks nothing is locked: what is changed must then be compared before it is replaced.
+    /// Waits until no other process or thread holds the lock for the file at `path`. The file need not exist, but its
+    /// folder must. On a file system without locks nothing is locked: callers must then compare the file before they
+    /// replace it.
     ///
     /// # Errors
-    /// Where the lock file cannot be made in the folder.
+    /// If the lock file cannot be created in the folder.
     pub fn acquire(path: &Path) -> io::Result<Self> {
         let lock = lock_file(path)?;
         loop {
             let file = OpenOptions::new().write(true).create(true).truncate(false).open(&lock)?;
             match file.lock() {
                 Ok(()) if is_still(&file, &lock)? => return Ok(Self { path: lock, file: Some(file) }),
-                // Whoever had it before has removed it: the next one has another lock file.
+                // The previous holder has removed this lock file, so a new one must be opened.
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(Self { path: lock, file: None }),
                 Err(error) => return Err(error),
@@ -41,7 +42,8 @@ impl FileLock {
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        // Removed while it is locked, so that it is nobody else's. One that stays does no harm.
+        // The file is removed while it is still locked, so that no other holder's lock file is removed. A lock file
+        // that remains is harmless.
         if self.file.is_some() {
             let _ = fs::remove_file(&self.path);
         }
@@ -56,7 +58,7 @@ fn lock_file(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(lock))
 }
 
-/// Whether the open file is the one that the path names.
+/// Whether the path still names the open file.
 fn is_still(file: &File, path: &Path) -> io::Result<bool> {
     let open = file.metadata()?;
     match fs::metadata(path) {
@@ -73,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    /// Each thread reads a number, adds one and replaces the file: without the lock, additions are lost.
+    /// Each thread reads a number, adds one and replaces the file. Without the lock, additions would be lost.
     #[test]
     fn only_one_holds_the_lock() {
         let folder = tempfile::tempdir().unwrap();

@@ -4,16 +4,16 @@ use crc_fast::CrcAlgorithm;
 
 const ALGORITHM: CrcAlgorithm = CrcAlgorithm::Crc64Nvme;
 
-/// The CRC-64/NVME of nothing.
+/// The CRC-64/NVME of an empty byte string.
 pub const CRC64_EMPTY: u64 = 0;
 
-/// The CRC-64/NVME of bytes: what Azure Storage calls CRC-64.
+/// Returns the CRC-64/NVME of `bytes`. Azure Storage calls it CRC-64.
 #[must_use]
 pub fn crc64(bytes: &[u8]) -> u64 {
     crc_fast::checksum(ALGORITHM, bytes)
 }
 
-/// The CRC-64/NVME of bytes that come piece by piece.
+/// Computes the CRC-64/NVME of bytes that arrive in pieces.
 #[derive(Debug)]
 pub struct Crc64(crc_fast::Digest);
 
@@ -29,24 +29,24 @@ impl Crc64 {
         self.0.update(bytes);
     }
 
-    /// The checksum of all bytes that were added.
+    /// Returns the checksum of all bytes that were added.
     #[must_use]
     pub fn finish(&self) -> u64 {
         self.0.finalize()
     }
 }
 
-/// The CRC-64/NVME of two stretches of bytes one after the other, from theirs and the second's length.
+/// Returns the CRC-64/NVME of two concatenated byte strings, from the checksum of each and the length of the second.
 #[must_use]
 pub fn combine_crc64(first: u64, second: u64, second_length: u64) -> u64 {
     crc_fast::checksum_combine(ALGORITHM, first, second, second_length)
 }
 
-/// The CRC-64/NVME of pieces that follow each other, from the CRC and the length of each.
+/// Returns the CRC-64/NVME of concatenated pieces, from the checksum and length of each piece.
 #[must_use]
 pub fn concatenated_crc64(pieces: impl IntoIterator<Item = (u64, u64)>) -> u64 {
     let mut pieces = pieces.into_iter();
-    // Combining takes about 0.15 ms: not for the many chunks that are one run.
+    // Combining takes about 0.15 ms. Most chunks are one run, and one piece needs no combining.
     let Some((first, _)) = pieces.next() else { return CRC64_EMPTY };
     pieces.fold(first, |crc, (next, length)| combine_crc64(crc, next, length))
 }

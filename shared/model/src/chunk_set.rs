@@ -4,38 +4,39 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
-/// A set of chunk indices below a fixed length: which of a manifest's chunks an operation has finished.
+/// A set of chunk indices below a fixed length: the chunks of a manifest that an operation has finished.
 ///
-/// In a row it is kept by [`ChunkSet::encode`], as run lengths while they are short and as a plain bitmap otherwise.
-/// The largest disk (4 TiB, 1,048,576 chunks) needs at most [`ChunkSet::MAX_ENCODED`] bytes, whatever its pattern.
+/// Rows store the result of [`ChunkSet::encode`]: run lengths if they are shorter, otherwise a plain bitmap. The
+/// largest disk (4 TiB, 1,048,576 chunks) needs at most [`ChunkSet::MAX_ENCODED`] bytes for any pattern.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct ChunkSet {
     words: Vec<u64>,
     len: u32,
 }
 
-/// A stored chunk set that can't be read.
+/// A stored chunk set that cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a chunk set is damaged: {0}")]
-pub struct DamagedChunkSet(&'static str);
+pub struct InvalidChunkSet(&'static str);
 
 const RUNS: u8 = b'r';
 const BITMAP: u8 = b'b';
 
 impl ChunkSet {
-    /// The most chunks a disk can have: 4 TiB in windows of 4 MiB.
+    /// The largest number of chunks of a disk: 4 TiB in windows of 4 MiB.
     pub const MAX_LEN: u32 = 1 << 20;
 
-    /// The most bytes that [`ChunkSet::encode`] gives: a tag, a length of up to three bytes, and a bit a chunk.
+    /// The largest number of bytes that [`ChunkSet::encode`] returns: a tag, a length of up to three bytes, and one bit
+    /// per chunk.
     pub const MAX_ENCODED: usize = 1 + 3 + (Self::MAX_LEN as usize) / 8;
 
-    /// No chunk of `len`.
+    /// Creates an empty set for a disk of `len` chunks.
     #[must_use]
     pub fn empty(len: u32) -> Self {
         Self { words: vec![0; len.div_ceil(64) as usize], len }
     }
 
-    /// Every chunk of `len`.
+    /// Creates a set that contains all `len` chunks.
     #[must_use]
     pub fn full(len: u32) -> Self {
         let mut set = Self::empty(len);
@@ -43,31 +44,31 @@ impl ChunkSet {
         set
     }
 
-    /// How many chunks there are in all, in the set or not.
+    /// The number of chunks of the disk, whether they are in the set or not.
     #[must_use]
     pub fn len(&self) -> u32 {
         self.len
     }
 
-    /// Whether there are no chunks at all, so that nothing could be in the set.
+    /// Whether the disk has no chunks, so the set can contain none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// How many chunks are in the set.
+    /// The number of chunks in the set.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.words.iter().map(|word| word.count_ones()).sum()
     }
 
-    /// Whether chunk `index` is in the set; false beyond the end.
+    /// Whether chunk `index` is in the set. False if `index` is out of range.
     #[must_use]
     pub fn contains(&self, index: u32) -> bool {
         index < self.len && self.words[(index / 64) as usize] >> (index % 64) & 1 == 1
     }
 
-    /// Adds chunk `index`; one beyond the end is ignored. Returns whether it was new.
+    /// Adds chunk `index` and returns whether it was absent. An index out of range is ignored.
     pub fn insert(&mut self, index: u32) -> bool {
         if index >= self.len || self.contains(index) {
             return false;
@@ -87,13 +88,13 @@ impl ChunkSet {
         (0..self.len).filter(|&index| self.contains(index))
     }
 
-    /// The chunks not in the set, in order.
+    /// The chunks that are not in the set, in order.
     pub fn missing(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.len).filter(|&index| !self.contains(index))
     }
 
-    /// The set as bytes, at most [`ChunkSet::MAX_ENCODED`] of them: a tag, the length, then either alternating run
-    /// lengths (absent first) or the bitmap, whichever is shorter.
+    /// Encodes the set in at most [`ChunkSet::MAX_ENCODED`] bytes: a tag, the length, then either alternating run
+    /// lengths (absent first) or the bitmap, the shorter of the two.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let limit = (self.len.div_ceil(8)) as usize;
@@ -115,7 +116,7 @@ impl ChunkSet {
         bytes
     }
 
-    /// Where the run of present (or absent) chunks that begins at `at` ends.
+    /// The end of the run of present (or absent) chunks that begins at `at`.
     fn run_end(&self, at: u32, present: bool) -> u32 {
         let mut end = at;
         while end < self.len {
@@ -130,17 +131,17 @@ impl ChunkSet {
         end.min(self.len)
     }
 
-    /// Reads what [`ChunkSet::encode`] wrote. Empty input is the empty set of no chunks.
+    /// Decodes the result of [`ChunkSet::encode`]. Empty input is the set of a disk without chunks.
     ///
     /// # Errors
-    /// [`DamagedChunkSet`] where the bytes are not such a set.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DamagedChunkSet> {
+    /// [`InvalidChunkSet`] if the bytes do not encode a set.
+    pub fn decode(bytes: &[u8]) -> Result<Self, InvalidChunkSet> {
         let Some((&tag, mut rest)) = bytes.split_first() else {
             return Ok(Self::default());
         };
         let len = take_varint(&mut rest)?;
         if len > Self::MAX_LEN {
-            return Err(DamagedChunkSet("more chunks than the largest disk has"));
+            return Err(InvalidChunkSet("more chunks than the largest disk has"));
         }
         let mut set = Self::empty(len);
         match tag {
@@ -148,19 +149,19 @@ impl ChunkSet {
                 let (mut at, mut present) = (0_u32, false);
                 while at < len {
                     let run = take_varint(&mut rest)?;
-                    let end = at.checked_add(run).filter(|&end| end <= len).ok_or(DamagedChunkSet("a run too long"))?;
+                    let end = at.checked_add(run).filter(|&end| end <= len).ok_or(InvalidChunkSet("a run too long"))?;
                     if present {
                         set.insert_range(at, end);
                     }
                     (at, present) = (end, !present);
                 }
                 if !rest.is_empty() {
-                    return Err(DamagedChunkSet("bytes after the last run"));
+                    return Err(InvalidChunkSet("bytes after the last run"));
                 }
             }
             BITMAP => {
                 if rest.len() != len.div_ceil(8) as usize {
-                    return Err(DamagedChunkSet("a bitmap of the wrong length"));
+                    return Err(InvalidChunkSet("a bitmap of the wrong length"));
                 }
                 for index in 0..len {
                     if rest[(index / 8) as usize] >> (index % 8) & 1 == 1 {
@@ -168,7 +169,7 @@ impl ChunkSet {
                     }
                 }
             }
-            _ => return Err(DamagedChunkSet("an unknown encoding")),
+            _ => return Err(InvalidChunkSet("an unknown encoding")),
         }
         Ok(set)
     }
@@ -182,17 +183,17 @@ fn push_varint(bytes: &mut Vec<u8>, mut value: u32) {
     bytes.push((value & 0x7f) as u8);
 }
 
-fn take_varint(bytes: &mut &[u8]) -> Result<u32, DamagedChunkSet> {
+fn take_varint(bytes: &mut &[u8]) -> Result<u32, InvalidChunkSet> {
     let mut value = 0_u32;
     for shift in (0..32).step_by(7) {
-        let (&byte, rest) = bytes.split_first().ok_or(DamagedChunkSet("cut short"))?;
+        let (&byte, rest) = bytes.split_first().ok_or(InvalidChunkSet("cut short"))?;
         *bytes = rest;
         value |= u32::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             return Ok(value);
         }
     }
-    Err(DamagedChunkSet("a number too long"))
+    Err(InvalidChunkSet("a number too long"))
 }
 
 impl std::fmt::Debug for ChunkSet {
@@ -223,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_disk_fits_whatever_its_pattern() {
+    fn largest_disk_fits_for_every_pattern() {
         let mut worst = ChunkSet::empty(ChunkSet::MAX_LEN);
         for index in (0..ChunkSet::MAX_LEN).step_by(2) {
             worst.insert(index);
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_half_done_in_order_takes_a_few_bytes() {
+    fn sequential_progress_encodes_small() {
         let mut set = ChunkSet::empty(ChunkSet::MAX_LEN);
         set.insert_range(0, 500_000);
         assert!(set.encode().len() < 12);
@@ -242,7 +243,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn encoding_round_trips(len in 0_u32..3000, picks in prop::collection::vec(0_u32..3000, 0..400), dense in any::<bool>()) {
+        fn chunk_set_round_trips(len in 0_u32..3000, picks in prop::collection::vec(0_u32..3000, 0..400), dense in any::<bool>()) {
             let mut set = if dense { ChunkSet::full(len) } else { ChunkSet::empty(len) };
             if dense {
                 let mut holes = ChunkSet::empty(len);
@@ -258,7 +259,7 @@ mod tests {
         }
 
         #[test]
-        fn damaged_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn decoding_corrupt_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = ChunkSet::decode(&bytes);
         }
     }

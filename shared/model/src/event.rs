@@ -1,4 +1,4 @@
-//! The events log: one line for every transition.
+//! The event log: one entry per transition.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 use super::ids::JobId;
 use super::operation::OperationId;
 
-/// A transition that happened: who, when, from, to, why. Appended in the same commit as the row's change.
+/// A recorded transition: who, when, from, to, why. It is appended in the same commit as the change of the row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// The job.
     pub job: JobId,
-    /// The operation; none for an event of the job itself.
+    /// The operation. None for an event of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationId>,
-    /// When, by the clock of whoever did it.
+    /// The time, by the clock of the process that made the transition.
     pub at: Timestamp,
-    /// Who: a worker, the dispatcher, an operator's command.
+    /// Who made the transition: a worker, the dispatcher, or an operator's command.
     pub who: String,
     /// The state before.
     pub from: String,
     /// The state after.
     pub to: String,
-    /// What happened: the event's name.
+    /// The name of the transition event.
     pub what: String,
-    /// Why, where there is more to say; no secrets.
+    /// The reason, if there is one. It contains no secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What content is known by.
+//! Hashes that identify content.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::ids::InvalidName;
-use crate::as_text;
+use crate::serde_as_string;
 
 const HASH_RULE: &str = "it is 64 lower-case hexadecimal digits";
 
@@ -26,14 +26,15 @@ fn from_hex<const N: usize>(what: &'static str, text: &str, rule: &'static str) 
 pub struct ChunkHash([u8; 32]);
 
 impl ChunkHash {
-    /// The hash of a chunk's bytes.
+    /// Returns the hash of a chunk's bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
 }
 
-/// Makes a [`ChunkHash`] of bytes that come piece by piece. It is fastest if each piece is a power of two of KiB.
+/// Computes a [`ChunkHash`] of bytes that arrive in pieces. It is fastest if the length of each piece in KiB is a power
+/// of two.
 #[derive(Debug, Default)]
 pub struct ChunkHasher(blake3::Hasher);
 
@@ -43,7 +44,7 @@ impl ChunkHasher {
         self.0.update(bytes);
     }
 
-    /// The hash of all bytes that were added.
+    /// Returns the hash of all bytes that were added.
     #[must_use]
     pub fn finish(&self) -> ChunkHash {
         ChunkHash(*self.0.finalize().as_bytes())
@@ -70,23 +71,23 @@ impl FromStr for ChunkHash {
     }
 }
 
-as_text!(ChunkHash);
+serde_as_string!(ChunkHash);
 
-/// The MD5 of a run's bytes: the checksum that Azure's Put Page From URL verifies its source by. Written as 32 lower-case
+/// The MD5 of a run's bytes. Azure's Put Page From URL verifies its source with it. Written as 32 lower-case
 /// hexadecimal digits.
 ///
-/// It detects damage in transit. It is no protection against someone who changes bytes on purpose.
+/// It detects damage in transit. It does not protect against deliberate changes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Md5Sum([u8; 16]);
 
 impl Md5Sum {
-    /// The MD5 of these bytes.
+    /// Returns the MD5 of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Md5::digest(bytes).into())
     }
 
-    /// Its 16 bytes, as Azure's headers carry them in Base64.
+    /// The 16 bytes. Azure's headers carry them in Base64.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -119,7 +120,7 @@ impl FromStr for Md5Sum {
     }
 }
 
-/// The BLAKE3 hash of an encoded manifest: the content's identity. Written `b3:` and 64 hexadecimal digits.
+/// The BLAKE3 hash of an encoded manifest: the identity of a disk's content. Written `b3:` and 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
@@ -144,9 +145,9 @@ impl FromStr for Digest {
     }
 }
 
-as_text!(Digest);
+serde_as_string!(Digest);
 
-/// The digest of an encoded manifest.
+/// Returns the digest of an encoded manifest.
 #[must_use]
 pub fn digest_of(encoded: &[u8]) -> Digest {
     Digest(*blake3::hash(encoded).as_bytes())

@@ -1,7 +1,7 @@
-//! Names and identifiers, each checked once, where it enters.
+//! Names and identifiers. Each is checked once, when it is parsed.
 //!
-//! All of them are safe as they stand in a blob's name, a table key (Azure forbids `/ \ # ?` and control characters)
-//! and a path of the directory cloud.
+//! All of them can be used unescaped in blob names, in table keys (Azure forbids `/ \ # ?` and control characters) and
+//! in paths of the directory cloud.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,21 +9,21 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::as_text;
+use crate::serde_as_string;
 
-/// Why a name was refused: what it is, what was given, and the rule it breaks.
+/// A rejected name: the kind of name, the text, and the rule that it breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {given:?} is not valid: {rule}")]
 pub struct InvalidName {
-    /// The kind of name, as an operator would call it.
+    /// The kind of name, as operators call it.
     pub what: &'static str,
-    /// The text that was refused.
+    /// The text that was rejected.
     pub given: String,
-    /// The rule, in words.
+    /// The rule, as a sentence for operators.
     pub rule: &'static str,
 }
 
-/// Defines a newtype over `String` that can only be made by passing its check.
+/// Defines a newtype over `String` that can only be created by passing its check.
 macro_rules! checked_name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $check:expr) => {
         $(#[$doc])*
@@ -52,7 +52,7 @@ macro_rules! checked_name {
             }
         }
 
-        as_text!($name);
+        serde_as_string!($name);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +72,7 @@ fn all(text: &str, lengths: std::ops::RangeInclusive<usize>, allowed: fn(u8) -> 
     lengths.contains(&text.len()) && text.bytes().all(allowed)
 }
 
-fn starts_and_ends(text: &str, allowed: fn(u8) -> bool) -> bool {
+fn has_edges(text: &str, allowed: fn(u8) -> bool) -> bool {
     text.bytes().next().is_some_and(allowed) && text.bytes().last().is_some_and(allowed)
 }
 
@@ -84,14 +84,12 @@ fn name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
-/// Whether a text can stand beside [`VHD_SEPARATOR`], so that the whole can be taken apart again in one way only.
+/// Whether a text can be used next to [`VHD_SEPARATOR`], so that the VHD name can be split in only one way.
 fn is_part_of_a_vhd_name(text: &str, longest: usize) -> bool {
-    all(text, 1..=longest, name_byte)
-        && starts_and_ends(text, |b| b.is_ascii_alphanumeric())
-        && !text.contains(VHD_SEPARATOR)
+    all(text, 1..=longest, name_byte) && has_edges(text, |b| b.is_ascii_alphanumeric()) && !text.contains(VHD_SEPARATOR)
 }
 
-/// What stands between image and version in the name of a VHD.
+/// The separator between image and version in the name of a VHD.
 pub(super) const VHD_SEPARATOR: &str = "__";
 
 checked_name! {
@@ -116,25 +114,25 @@ checked_name! {
 }
 
 checked_name! {
-    /// A storage account's name. Rule: Microsoft.Storage, `^[a-z0-9]{3,24}$`.
+    /// The name of a storage account. Rule: Microsoft.Storage, `^[a-z0-9]{3,24}$`.
     AccountName, "storage account name",
     "use 3 to 24 lower-case letters and digits",
     |text| all(text, 3..=24, lower_or_digit)
 }
 
 checked_name! {
-    /// A blob container's name.
+    /// The name of a blob container.
     ContainerName, "container name",
     "use 3 to 63 lower-case letters, digits and single hyphens, beginning and ending with a letter or digit",
     |text| {
         all(text, 3..=63, |b| lower_or_digit(b) || b == b'-')
-            && starts_and_ends(text, lower_or_digit)
+            && has_edges(text, lower_or_digit)
             && !text.contains("--")
     }
 }
 
 checked_name! {
-    /// A resource group's name.
+    /// The name of a resource group.
     ResourceGroup, "resource group",
     "use 1 to 90 letters, digits, '.', '_', '-' or parentheses, not ending with '.'",
     |text| {
@@ -156,14 +154,14 @@ checked_name! {
 }
 
 checked_name! {
-    /// A job's identifier: UTC time to the second and four random hex digits, so that names sort by age.
+    /// The identifier of a job: UTC time to the second and four random hexadecimal digits, so identifiers sort by age.
     JobId, "job",
     "a job looks like '20261121-041502-7f3a' (see 'goldfleet jobs')",
     |text| all(text, 1..=40, |b| lower_or_digit(b) || b == b'-')
 }
 
 impl JobId {
-    /// A new identifier for a job that is asked for at `now`. The last 16 bits of `random` are its random digits.
+    /// Creates an identifier for a job that is requested at `now`. The last 16 bits of `random` are its random digits.
     #[must_use]
     pub fn new(now: jiff::Timestamp, random: u64) -> Self {
         let random = random & 0xffff;
@@ -171,15 +169,15 @@ impl JobId {
     }
 }
 
-/// A subscription's identifier: a UUID, kept in lower case.
+/// The identifier of a subscription: a UUID in lower case.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SubscriptionId(Uuid);
 
 impl SubscriptionId {
-    /// The `n`th of a row of made-up subscriptions, for demonstrations and tests.
+    /// The `n`th of a series of fictitious subscriptions, for demonstrations and tests.
     #[must_use]
-    pub fn numbered(n: u32) -> Self {
+    pub fn nth_for_tests(n: u32) -> Self {
         Self(Uuid::from_u128(u128::from(n)))
     }
 }
@@ -196,7 +194,7 @@ impl FromStr for SubscriptionId {
     }
 }
 
-as_text!(SubscriptionId);
+serde_as_string!(SubscriptionId);
 
 impl fmt::Display for SubscriptionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -215,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_keep_to_their_rules() {
+    fn names_are_validated() {
         for good in ["a", "ubuntu-24.04", "Win_2025"] {
             assert!(good.parse::<ImageName>().is_ok(), "{good}");
         }
@@ -229,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_sort_by_age() {
+    fn job_ids_sort_by_creation_time() {
         let early = JobId::new("2026-11-21T04:15:02Z".parse().unwrap(), u64::MAX);
         let late = JobId::new("2026-11-21T04:15:03Z".parse().unwrap(), 0x1_7f3a);
         assert!(early < late);
@@ -239,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_what_is_wrong() {
+    fn name_error_states_rule() {
         let error = "West Europe".parse::<Region>().unwrap_err();
         insta::assert_snapshot!(error, @r#"region "West Europe" is not valid: use the programmatic name: 2 to 40 lower-case letters and digits, such as 'westeurope'"#);
     }

@@ -1,4 +1,4 @@
-//! Golden images and the managed images made from them.
+//! Golden images and the managed images that are created from them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use super::ids::{
 use super::manifest::{Digest, Generation, OsType};
 use super::store::BlobAddress;
 
-/// A golden image's version, and the digest of its content.
+/// A version of a golden image, and the digest of its content.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ImageRef {
     /// The image's name.
@@ -22,25 +22,25 @@ pub struct ImageRef {
     pub digest: Digest,
 }
 
-/// How VHDs are named in a target's container. The names of one image's VHDs begin alike, and no others begin so.
+/// The naming of VHDs in a target's container. All VHDs of one image share a name prefix that no other VHD has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VhdNames {
-    /// `<image>/<version>.vhd`: a folder for each image.
+    /// `<image>/<version>.vhd`: one folder per image.
     Folders,
-    /// `<image>__<version>.vhd`, without a slash, as Microsoft.Compute makes no disk of a blob that has one. Source: Azure,
-    /// common error messages of virtual machines, `InvalidParameter`: "The blob name in URL contains a slash. This is
-    /// presently not supported for disks."
+    /// `<image>__<version>.vhd`. It has no slash because Microsoft.Compute does not create disks from blobs with a
+    /// slash in their name. Source: Azure, common error messages of virtual machines, `InvalidParameter`: "The blob
+    /// name in URL contains a slash. This is presently not supported for disks."
     Flat,
 }
 
 impl VhdNames {
-    /// The name of an image version's VHD.
+    /// The name of the VHD of an image version.
     #[must_use]
     pub fn name(self, image: &ImageRef) -> String {
         format!("{}{}.vhd", self.prefix(&image.name), image.version)
     }
 
-    /// What the names of all VHDs of an image begin with.
+    /// The prefix of the names of all VHDs of an image.
     #[must_use]
     pub fn prefix(self, image: &ImageName) -> String {
         let separator = match self {
@@ -50,7 +50,7 @@ impl VhdNames {
         format!("{image}{separator}")
     }
 
-    /// The version whose VHD of `image` is called `name`; none where it is no such VHD.
+    /// The version whose VHD of `image` has the name `name`. None if it is not such a VHD.
     #[must_use]
     pub fn version(self, image: &ImageName, name: &str) -> Option<ImageVersion> {
         name.strip_prefix(&self.prefix(image))?.strip_suffix(".vhd")?.parse().ok()
@@ -63,7 +63,7 @@ impl fmt::Display for ImageRef {
     }
 }
 
-/// Where a managed image is: its resource id in parts.
+/// The parts of a managed image's resource id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ManagedImageId {
     /// The subscription.
@@ -84,24 +84,24 @@ impl fmt::Display for ManagedImageId {
     }
 }
 
-/// The storage of an image's disk. Source: Microsoft.Compute 2025-04-01, `StorageAccountTypes`, those that an image's OS
-/// disk takes.
+/// The storage type of an image's disk. Source: Microsoft.Compute 2025-04-01, `StorageAccountTypes`, the values that
+/// are valid for an image's OS disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StorageType {
-    /// Hard disks, one zone.
+    /// Standard HDD, locally redundant storage.
     #[default]
     #[serde(rename = "Standard_LRS")]
     StandardLrs,
-    /// Standard solid state disks, one zone.
+    /// Standard SSD, locally redundant storage.
     #[serde(rename = "StandardSSD_LRS")]
     StandardSsdLrs,
-    /// Premium solid state disks, one zone.
+    /// Premium SSD, locally redundant storage.
     #[serde(rename = "Premium_LRS")]
     PremiumLrs,
 }
 
 impl StorageType {
-    /// As Resource Manager calls it.
+    /// The name in Resource Manager.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -112,49 +112,49 @@ impl StorageType {
     }
 }
 
-/// What a managed image is to be made from and like.
+/// The specification of a managed image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManagedImageSpec {
-    /// Where the image is to be.
+    /// The resource id of the image.
     pub id: ManagedImageId,
-    /// The region, which must be that of the VHD.
+    /// The region of the image. It must be the region of the VHD.
     pub region: Region,
     /// The VHD, in a storage account of the image's subscription and region.
     pub vhd: BlobAddress,
-    /// The operating system on it.
+    /// The operating system on the VHD.
     pub os: OsType,
     /// The Hyper-V generation.
     pub generation: Generation,
     /// The storage of the image's disk.
     pub storage_type: StorageType,
-    /// The disk encryption set's resource id, if any.
+    /// The resource id of the disk encryption set, if any.
     pub disk_encryption_set: Option<String>,
-    /// The tenant to authenticate against, where it differs from the credential's.
+    /// The tenant to authenticate against, if it differs from the credential's tenant.
     pub tenant: Option<String>,
-    /// Tags: see [`ImageTags`].
+    /// The tags: see [`ImageTags`].
     pub tags: BTreeMap<String, String>,
 }
 
-/// The tags by which goldfleet knows its own images.
+/// The tags that identify images created by goldfleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageTags {
     /// The golden image, version and digest.
     pub image: ImageRef,
-    /// The job that made the managed image.
+    /// The job that created the managed image.
     pub job: JobId,
 }
 
 impl ImageTags {
-    /// Tag: the golden image's name.
+    /// Tag: the name of the golden image.
     pub const IMAGE: &'static str = "goldfleet-image";
-    /// Tag: its version.
+    /// Tag: the version of the golden image.
     pub const VERSION: &'static str = "goldfleet-version";
-    /// Tag: its digest.
+    /// Tag: the digest of the golden image.
     pub const DIGEST: &'static str = "goldfleet-digest";
-    /// Tag: the job that made the managed image.
+    /// Tag: the job that created the managed image.
     pub const JOB: &'static str = "goldfleet-job";
 
-    /// As tags of a resource.
+    /// The tags as a map for a resource.
     #[must_use]
     pub fn to_map(&self) -> BTreeMap<String, String> {
         BTreeMap::from([
@@ -165,13 +165,13 @@ impl ImageTags {
         ])
     }
 
-    /// The digest that a resource's tags name, if they do.
+    /// The digest in the tags of a resource. None if it is missing or invalid.
     #[must_use]
     pub fn digest_in(tags: &BTreeMap<String, String>) -> Option<Digest> {
         tags.get(Self::DIGEST)?.parse().ok()
     }
 
-    /// The golden image and version that a resource's tags name, with a blank between.
+    /// The golden image and version in the tags of a resource, separated by a space.
     #[must_use]
     pub fn version_in(tags: &BTreeMap<String, String>) -> String {
         let tag = |name| tags.get(name).map_or("?", String::as_str);
@@ -179,18 +179,18 @@ impl ImageTags {
     }
 }
 
-/// The metadata by which goldfleet knows its own VHDs in staging containers.
+/// The metadata that identifies VHDs created by goldfleet in staging containers.
 #[derive(Debug, Clone, Copy)]
 pub struct VhdMetadata;
 
 impl VhdMetadata {
-    /// The digest of the image version that the VHD is made of.
+    /// The digest of the image version from which the VHD was assembled.
     pub const DIGEST: &'static str = "goldfleet_digest";
-    /// The job that made it.
+    /// The job that created the VHD.
     pub const JOB: &'static str = "goldfleet_job";
-    /// The version that it began as, where it began as a copy of one: the version and its digest, with a blank between.
+    /// The base version that the VHD was cloned from, if any: the version and its digest, separated by a space.
     pub const BASE: &'static str = "goldfleet_base";
-    /// Which of all blobs that ever lay in its place it is: a UUID of its own for every blob that is made.
+    /// The incarnation of the blob: a new UUID for every blob that is created, even under the same name.
     pub const INCARNATION: &'static str = "goldfleet_incarnation";
 }
 
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_vhd_is_of_one_version_only() {
+    fn vhd_names_map_to_one_version() {
         let image = |name: &str, version: &str| ImageRef {
             name: name.parse().unwrap(),
             version: version.parse().unwrap(),

@@ -1,4 +1,4 @@
-//! Jobs: one image version to a set of targets.
+//! Jobs: one image version for a set of targets.
 
 use std::fmt;
 
@@ -8,26 +8,26 @@ use serde::{Deserialize, Serialize};
 use super::ids::JobId;
 use super::image::ImageRef;
 use super::manifest::{Generation, OsType};
-use super::operation::Failure;
+use super::operation::{Failure, KindId};
 use super::selector::Selector;
 use super::store::Container;
 use crate::tree::Tree;
 
-/// Where a job stands. [`crate::state::next_job`] says how it gets from one to another.
+/// The state of a job. [`crate::state::next_job`] defines the transitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
-    /// Asked for; the dispatcher has not yet written all its operations.
+    /// An operator requested the job. The dispatcher has not yet written all operations.
     Requested,
     /// Its operations are in the table.
     Running,
-    /// Asked to stop; running operations have not all stopped yet.
+    /// An operator requested cancellation. Some operations have not stopped yet.
     Cancelling,
-    /// Every operation succeeded or had nothing to do.
+    /// Every operation succeeded or was skipped.
     Succeeded,
-    /// Some operation failed, or the job could not be planned.
+    /// At least one operation failed, or the job could not be planned.
     Failed,
-    /// Stopped on request.
+    /// The job was cancelled.
     Cancelled,
 }
 
@@ -39,7 +39,7 @@ impl JobState {
     /// The states of jobs that have not ended: those that are not [terminal](Self::is_terminal).
     pub const OPEN: [Self; 3] = [Self::Requested, Self::Running, Self::Cancelling];
 
-    /// Whether nothing more happens unless an operator asks for it.
+    /// Whether the job changes only if an operator requests it.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
@@ -65,7 +65,7 @@ impl fmt::Display for JobState {
     }
 }
 
-/// What a job carries: the facts of the image version that are needed without its manifest.
+/// Facts of the image version that are needed without its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
     /// The operating system.
@@ -74,59 +74,71 @@ pub struct Payload {
     pub generation: Generation,
     /// The disk's logical size in bytes, without the footer.
     pub size: u64,
-    /// How many chunks it has.
+    /// The number of chunks.
     pub chunks: u32,
-    /// Bytes of all chunks, without zero runs.
+    /// The sum of the lengths of all chunks in bytes, without zero runs.
     pub data_bytes: u64,
 }
 
-/// A ring that an operator let begin.
+/// An operator's permission to start a ring.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
     /// The ring.
     pub ring: u32,
-    /// Who approved it.
+    /// The operator who approved it.
     pub by: String,
-    /// When.
+    /// When it was approved.
     pub at: Timestamp,
 }
 
-/// One image version to a set of targets: a row of the job table.
+/// One image version for a set of targets: a row of the job table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// Identifies the job.
+    /// The identifier of the job.
     pub id: JobId,
     /// The image version.
     pub image: ImageRef,
     /// Facts of the image version.
     pub payload: Payload,
-    /// Which of the enabled targets; all, where empty.
+    /// Selects among the enabled targets. Empty selects all of them.
     pub selection: Vec<Selector>,
-    /// Where it stands.
+    /// Its state.
     pub state: JobState,
-    /// The rings that were approved, where every one after the first has to be; none where rings follow each other by
-    /// themselves.
+    /// The approved rings, if every ring after the first needs an approval. None if rings start automatically.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Vec<Approval>>,
-    /// Which store fills which; none until it is planned.
+    /// The number of the last planning attempt. Each attempt writes the next number by compare-and-swap before it
+    /// writes rows, and its rows carry the number, so two plans are never mixed. 0 before the first attempt.
+    #[serde(default)]
+    pub plan: u32,
+    /// The kinds of its operations, in the order in which they are shown.
+    #[serde(default)]
+    pub kinds: Vec<KindId>,
+    /// The number of its operations. None until it is planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations: Option<u64>,
+    /// Whether the messages of its first operations were sent.
+    #[serde(default)]
+    pub announced: bool,
+    /// Which store fills which. None until it is planned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree: Option<Tree>,
-    /// Why it failed as a whole, if it did.
+    /// The reason why the job as a whole failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// Whether its staged VHDs were removed, as far as they were its own, since it last began.
+    /// Whether retention has removed the VHDs that this job staged since it last started.
     #[serde(default)]
     pub cleaned: bool,
-    /// Whether its rows are being removed: nothing more happens to it.
+    /// Whether the rows of the job are being removed. No other change is made to it then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removing: bool,
-    /// Who asked for it, as events name operators. None in rows of earlier releases.
+    /// Who requested the job, in the form that events use for operators. None in rows of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
     /// The operator's remark, such as a ticket number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// When it was asked for.
+    /// When it was requested.
     pub created: Timestamp,
     /// When it last changed.
     pub updated: Timestamp,
@@ -136,18 +148,18 @@ pub struct Job {
 }
 
 impl Job {
-    /// The ring's approval, if it was given.
+    /// The approval of a ring, if it was given.
     #[must_use]
     pub fn approval(&self, ring: u32) -> Option<&Approval> {
         self.approvals.iter().flatten().find(|approval| approval.ring == ring)
     }
 
-    /// The containers of the stores of its tree.
+    /// The containers of the stores in its tree.
     pub fn stores(&self) -> impl Iterator<Item = Container> {
         self.tree.iter().flat_map(|tree| &tree.stores).map(|planned| planned.store.container())
     }
 
-    /// The containers of the stores of its tree that are filled from no other: the source store. None before it is planned.
+    /// The containers of the stores in its tree that have no parent: the source store. Empty before the job is planned.
     pub fn sources(&self) -> impl Iterator<Item = Container> {
         let planned = self.tree.iter().flat_map(|tree| &tree.stores);
         planned.filter(|planned| planned.parent.is_none()).map(|planned| planned.store.container())
@@ -159,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn open_is_what_has_not_ended() {
+    fn open_states_are_the_non_terminal_states() {
         let open: Vec<JobState> = JobState::ALL.into_iter().filter(|state| !state.is_terminal()).collect();
         assert_eq!(open, JobState::OPEN);
     }

@@ -1,11 +1,13 @@
-//! The domain as plain types: no I/O, no clock, no randomness.
+//! The domain types: no I/O, no clock, no randomness.
 //!
-//! [`state`] holds the transition functions of jobs and operations; every other module holds the types of its name.
+//! [`state`] contains the transition functions of jobs and operations. Every other module contains the types of its
+//! name.
 
-mod as_text;
 pub mod checksum;
 pub mod chunk_set;
+pub mod document;
 pub mod event;
+pub mod graph;
 pub mod hash;
 pub mod ids;
 pub mod image;
@@ -16,10 +18,11 @@ pub mod naming;
 pub mod operation;
 pub mod ranges;
 pub mod selector;
+mod serde_string;
 pub mod state;
 pub mod store;
 pub mod target;
+pub mod text;
 pub mod tree;
 pub mod upload;
 pub mod value;
-pub mod words;

@@ -1,7 +1,7 @@
-//! The manifest of an image version: what its disk consists of.
+//! The manifest of an image version: the content of its disk.
 //!
-//! Name, version and time are not in it: equal content has an equal digest, whatever it is called. [`codec`] says how it is
-//! written.
+//! It contains no name, version or time, so equal content has an equal digest under any name. [`codec`] defines the
+//! encoding.
 
 pub mod codec;
 
@@ -18,10 +18,11 @@ pub use super::hash::{ChunkHash, Digest, Md5Sum, digest_of};
 use super::ids::InvalidName;
 pub use codec::ManifestError;
 
-/// The windows of the disk that become chunks, in bytes. Also the most that one page write takes (Azure: 4 MiB).
+/// The size of the disk windows that become chunks, in bytes. It is also the maximum size of one page write (Azure: 4
+/// MiB).
 pub const CHUNK_SIZE: u64 = 4 * 1024 * 1024;
 
-/// Runs begin and end at multiples of this, in bytes: Azure's page.
+/// Offsets and lengths of runs are multiples of this, in bytes. It is the size of an Azure page.
 pub const SECTOR: u64 = 512;
 
 /// The operating system on a disk.
@@ -35,7 +36,7 @@ pub enum OsType {
 }
 
 impl OsType {
-    /// As on the command line.
+    /// The name on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,14 +68,14 @@ impl FromStr for OsType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Generation {
-    /// BIOS, from a master boot record.
+    /// BIOS, boots from a master boot record.
     V1,
-    /// UEFI, from an EFI system partition.
+    /// UEFI, boots from an EFI system partition.
     V2,
 }
 
 impl Generation {
-    /// As on the command line.
+    /// The name on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -102,10 +103,10 @@ impl FromStr for Generation {
     }
 }
 
-/// What the names of chunks in a store begin with.
+/// The prefix of the names of chunks in a store.
 pub const CHUNKS: &str = "chunks/";
 
-/// What the names of manifests in the source store begin with.
+/// The prefix of the names of manifests in the source store.
 pub const MANIFESTS: &str = "manifests/";
 
 /// The name of a chunk in a store.
@@ -120,14 +121,14 @@ pub fn manifest_name(image: &str, version: &str) -> String {
     format!("{MANIFESTS}{image}/{version}.jsonl")
 }
 
-/// A stretch of the disk that holds data, as it lies in its chunk.
+/// A contiguous range of the disk that holds data, as it is stored in its chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
-    /// Where it begins on the disk, in bytes; a multiple of [`SECTOR`].
+    /// The offset on the disk, in bytes; a multiple of [`SECTOR`].
     pub offset: u64,
-    /// Its length in bytes; a multiple of [`SECTOR`].
+    /// The length in bytes; a multiple of [`SECTOR`].
     pub length: u32,
-    /// Where it begins in the chunk, in bytes: the lengths of the runs before it.
+    /// The offset in the chunk, in bytes: the sum of the lengths of the earlier runs.
     pub at: u32,
     /// The CRC-64/NVME of its bytes.
     pub crc64: u64,
@@ -136,7 +137,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Where its bytes are on the disk.
+    /// The byte range on the disk.
     #[must_use]
     pub fn range(&self) -> Range<u64> {
         self.offset..self.offset + u64::from(self.length)
@@ -150,18 +151,18 @@ pub struct ChunkEntry {
     pub hash: ChunkHash,
     /// Its length in bytes: the sum of its runs.
     pub length: u32,
-    /// Its runs, in the order of the disk; at least one.
+    /// Its runs, in disk order; at least one.
     pub runs: Vec<Run>,
 }
 
 impl ChunkEntry {
-    /// The CRC-64/NVME of the whole chunk, combined from its runs'.
+    /// The CRC-64/NVME of the whole chunk, combined from those of its runs.
     #[must_use]
     pub fn crc64(&self) -> u64 {
         concatenated_crc64(self.runs.iter().map(|run| (run.crc64, u64::from(run.length))))
     }
 
-    /// The MD5 of the whole chunk, where it is known: a chunk of one run has the MD5 of that run. MD5s can't be combined.
+    /// The MD5 of the whole chunk, if it is known: a chunk of one run has the MD5 of that run. MD5s cannot be combined.
     #[must_use]
     pub fn md5(&self) -> Option<Md5Sum> {
         match &self.runs[..] {
@@ -171,7 +172,7 @@ impl ChunkEntry {
     }
 }
 
-/// What the disk of an image version consists of.
+/// The content of the disk of an image version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     /// The operating system.
@@ -182,44 +183,44 @@ pub struct Manifest {
     pub size: u64,
     /// The footer of the fixed VHD.
     pub footer: [u8; 512],
-    /// The chunks, in the order of the disk.
+    /// The chunks, in disk order.
     pub chunks: Vec<ChunkEntry>,
 }
 
 impl Manifest {
-    /// How many chunks there are.
+    /// The number of chunks.
     #[must_use]
     pub fn chunk_count(&self) -> u32 {
-        // The largest disk has no more.
+        // The size limit of disks keeps the count below this bound.
         u32::try_from(self.chunks.len()).unwrap_or(ChunkSet::MAX_LEN)
     }
 
-    /// Where the footer is in the whole VHD: at its end.
+    /// The byte range of the footer in the VHD: at its end.
     #[must_use]
     pub fn footer_range(&self) -> Range<u64> {
         self.size..self.size + self.footer.len() as u64
     }
 
-    /// The length of the whole VHD in bytes, footer included.
+    /// The length of the VHD in bytes, including the footer.
     #[must_use]
     pub fn vhd_length(&self) -> u64 {
         self.footer_range().end
     }
 
-    /// Bytes of all chunks, without zero runs.
+    /// The sum of the lengths of all chunks in bytes, without zero runs.
     #[must_use]
     pub fn data_bytes(&self) -> u64 {
         self.chunks.iter().map(|chunk| u64::from(chunk.length)).sum()
     }
 
-    /// Bytes of the chunks, each content counted once: what a store needs.
+    /// The sum of the lengths of distinct chunks in bytes: the space that a store needs.
     #[must_use]
     pub fn unique_bytes(&self) -> u64 {
         let mut seen = HashSet::new();
         self.chunks.iter().filter(|chunk| seen.insert(chunk.hash)).map(|chunk| u64::from(chunk.length)).sum()
     }
 
-    /// What another manifest says otherwise, in words: nothing where both have the same digest.
+    /// Describes the differences to another manifest. Empty if both have the same digest.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let mut found = Vec::new();
@@ -235,7 +236,7 @@ impl Manifest {
         if self.chunks != other.chunks {
             found.push("its data".to_owned());
         }
-        // The size is in the footer too.
+        // The size is also in the footer, so a different size is reported only once.
         if self.footer != other.footer && self.size == other.size {
             found.push("the VHD's footer, which has an id and a time: each conversion makes new ones".to_owned());
         }

@@ -1,32 +1,34 @@
-//! Queue messages. A message only points: the table row is the truth.
+//! Queue messages. A message only points to a row; the table row is the source of truth.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::graph::GateKey;
 use super::ids::JobId;
-use super::operation::{Kind, OperationId};
+use super::operation::OperationId;
 
-/// The queues of a fleet.
+/// The queues that a fleet uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum QueueName {
     /// Jobs to plan and fan out.
     Dispatch,
-    /// Seeds. Apart from copies, so that a thousand copies never stand before the seed they wait for.
+    /// Transfers between regions. They have their own queue so that transfers within a region do not delay the transfer
+    /// that they wait for.
     Seed,
-    /// Copies.
+    /// Transfers within a region.
     Copy,
-    /// Images.
+    /// Calls to Resource Manager.
     Image,
-    /// Messages that were given up: of failed operations, or that could not be read.
-    Poison,
+    /// Dead letters: messages of failed operations, and messages that cannot be read.
+    DeadLetter,
 }
 
 impl QueueName {
-    /// Every queue.
-    pub const ALL: [Self; 5] = [Self::Dispatch, Self::Seed, Self::Copy, Self::Image, Self::Poison];
+    /// All queues.
+    pub const ALL: [Self; 5] = [Self::Dispatch, Self::Seed, Self::Copy, Self::Image, Self::DeadLetter];
 
-    /// The queue's name, behind the configured prefix.
+    /// The name of the queue, without the configured prefix.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -34,17 +36,7 @@ impl QueueName {
             Self::Seed => "seed",
             Self::Copy => "copy",
             Self::Image => "image",
-            Self::Poison => "poison",
-        }
-    }
-
-    /// The queue in which operations of a kind are announced.
-    #[must_use]
-    pub fn of(kind: Kind) -> Self {
-        match kind {
-            Kind::Seed => Self::Seed,
-            Kind::Copy => Self::Copy,
-            Kind::Image => Self::Image,
+            Self::DeadLetter => "poison",
         }
     }
 }
@@ -55,60 +47,70 @@ impl fmt::Display for QueueName {
     }
 }
 
-/// What a message says: look at this row.
+/// A pointer to a row. It contains no instructions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
-    /// The format's version.
+    /// The version of the format.
     v: u8,
     /// The job.
     pub job: JobId,
-    /// The operation; none in the dispatch queue.
+    /// The operation. None in the dispatch queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationId>,
+    /// A gate of the job that an operation opened. It makes the dispatcher evaluate the gate immediately instead of in
+    /// the next reconciler pass. Used only in the dispatch queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateKey>,
 }
 
-/// A message that can't be read.
+/// A message that cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum BadMessage {
-    /// Not JSON of the expected form.
+pub enum InvalidMessage {
+    /// It is not JSON of the expected form.
     #[error("a queue message is not understood: {0}")]
     Syntax(#[from] serde_json::Error),
-    /// Written by a newer goldfleet.
+    /// A newer release wrote it.
     #[error("a queue message has version {0}, this program reads version {current}", current = Message::VERSION)]
     Version(u8),
 }
 
 impl Message {
-    /// The format's version that this program writes and reads.
+    /// The version of the format that this program writes and reads.
     pub const VERSION: u8 = 1;
 
-    /// Points at a job, for the dispatcher.
+    /// Creates a pointer to a job, for the dispatcher.
     #[must_use]
     pub fn job(job: &JobId) -> Self {
-        Self { v: Self::VERSION, job: job.clone(), operation: None }
+        Self { v: Self::VERSION, job: job.clone(), operation: None, gate: None }
     }
 
-    /// Points at an operation, for a worker.
+    /// Creates a pointer to an operation, for a worker.
     #[must_use]
     pub fn operation(job: &JobId, operation: &OperationId) -> Self {
-        Self { v: Self::VERSION, job: job.clone(), operation: Some(operation.clone()) }
+        Self { v: Self::VERSION, job: job.clone(), operation: Some(operation.clone()), gate: None }
     }
 
-    /// The message's text.
+    /// Creates a request to evaluate a gate, for the dispatcher.
+    #[must_use]
+    pub fn gate(job: &JobId, gate: &GateKey) -> Self {
+        Self { v: Self::VERSION, job: job.clone(), operation: None, gate: Some(gate.clone()) }
+    }
+
+    /// The text of the message.
     #[must_use]
     pub fn encode(&self) -> String {
-        // Only strings and a number, so serialising can't fail; and an empty text would be refused by every reader.
+        // Serialising strings and a number cannot fail. If it did, every reader would reject the empty text.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads a message's text.
+    /// Parses the text of a message.
     ///
     /// # Errors
-    /// [`BadMessage`] where it is none of ours.
-    pub fn decode(text: &str) -> Result<Self, BadMessage> {
+    /// [`InvalidMessage`] if the text is not a goldfleet message of this version.
+    pub fn decode(text: &str) -> Result<Self, InvalidMessage> {
         let message: Self = serde_json::from_str(text)?;
-        if message.v == Self::VERSION { Ok(message) } else { Err(BadMessage::Version(message.v)) }
+        if message.v == Self::VERSION { Ok(message) } else { Err(InvalidMessage::Version(message.v)) }
     }
 }
 
@@ -117,20 +119,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_points_and_says_nothing_else() {
+    fn message_contains_only_row_reference() {
         let job: JobId = "20261121-041502-7f3a".parse().unwrap();
-        let operation: OperationId = "copy.00000000-0000-0000-0000-000000000001.westeurope".parse().unwrap();
+        let operation: OperationId = "westeurope-0123456789ab.copy".parse().unwrap();
         let text = Message::operation(&job, &operation).encode();
-        assert_eq!(
-            text,
-            r#"{"v":1,"job":"20261121-041502-7f3a","operation":"copy.00000000-0000-0000-0000-000000000001.westeurope"}"#
-        );
+        assert_eq!(text, r#"{"v":1,"job":"20261121-041502-7f3a","operation":"westeurope-0123456789ab.copy"}"#);
         assert_eq!(Message::decode(&text).unwrap(), Message::operation(&job, &operation));
         assert_eq!(Message::job(&job).encode(), r#"{"v":1,"job":"20261121-041502-7f3a"}"#);
     }
 
     #[test]
-    fn strangers_are_refused() {
+    fn unknown_messages_are_rejected() {
         for text in ["", "{}", r#"{"v":2,"job":"a"}"#, r#"{"v":1,"job":"a/b"}"#, r#"{"v":1,"job":"a","url":"x"}"#] {
             assert!(Message::decode(text).is_err(), "{text}");
         }

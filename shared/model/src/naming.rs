@@ -1,4 +1,4 @@
-//! How managed images are named.
+//! Names of managed images.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{ImageName, ImageVersion, InvalidName, ManagedImageName};
 use super::target::Target;
 
-/// How managed images are named: text with `{image}`, `{version}`, `{region}` and `{subscription}` to be filled in.
+/// The template of managed image names: text with the fields `{image}`, `{version}`, `{region}` and `{subscription}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NameTemplate(String);
@@ -15,10 +15,11 @@ pub struct NameTemplate(String);
 impl NameTemplate {
     const FIELDS: [&'static str; 4] = ["{image}", "{version}", "{region}", "{subscription}"];
 
-    /// The managed image's name for `target`.
+    /// Returns the name of the managed image for `target`.
     ///
     /// # Errors
-    /// [`InvalidName`] where what the template yields is no name that Azure takes (mostly: over 80 characters).
+    /// [`InvalidName`] if the result is not a valid name in Azure. The usual reason is a length of more than 80
+    /// characters.
     pub fn fill(
         &self,
         name: &ImageName,
@@ -48,7 +49,8 @@ impl TryFrom<String> for NameTemplate {
         for field in Self::FIELDS {
             rest = rest.replace(field, "x");
         }
-        // What is left must be a name; it also tells a misspelt field, as braces are none of a name's characters.
+        // The remaining text must be a valid name. This also detects a misspelt field, because braces are not allowed
+        // in names.
         match rest.parse::<ManagedImageName>() {
             Ok(_) if text.contains("{image}") && text.contains("{version}") => Ok(Self(text)),
             _ => Err(InvalidName {
@@ -77,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_are_checked() {
+    fn name_templates_are_validated() {
         for good in ["{image}-{version}-{region}", "gold_{image}.{version}", "{image}-{version}-{subscription}"] {
             assert!(NameTemplate::try_from(good.to_owned()).is_ok(), "{good}");
         }

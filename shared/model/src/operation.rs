@@ -1,6 +1,7 @@
-//! Operations: the steps of a job, one row each in the job table.
+//! Operations: the nodes of a job's graph, one row each in the job table.
 
 mod id;
+mod kind;
 mod state;
 
 use jiff::Timestamp;
@@ -8,174 +9,197 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::chunk_set::ChunkSet;
-use super::ids::{JobId, ManagedImageName};
+use super::document::Document;
+use super::graph::{After, GateKey};
+use super::ids::{JobId, Region};
 use super::image::ImageRef;
-use super::manifest::{Generation, OsType};
-use super::store::Store;
 use super::target::Target;
 
-pub use id::{Kind, OperationId};
+pub use id::{GroupId, OperationId};
+pub use kind::KindId;
 pub use state::OperationState;
 
-/// A worker's right to an operation, as a value: whoever can't show the token has lost it.
+/// A worker's temporary right to an operation. Only the worker that knows the token holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Made anew at each claim.
+    /// A random id, new for each claim.
     pub token: Uuid,
-    /// Who holds it, for people to read.
+    /// The name of the holder, for people.
     pub holder: String,
-    /// When anyone else may claim.
+    /// When the lease expires and another worker may claim the operation.
     pub expires: Timestamp,
 }
 
-/// Why an operation (or a job) failed, or last had to be tried again.
+/// Why an operation or a job failed, or why an operation was last retried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// A stable code in kebab case, listed in `docs/failures.md`.
     pub code: String,
-    /// What happened, in words; no secrets.
+    /// A description for operators. It contains no secrets.
     pub message: String,
-    /// The service's request or correlation id, if it gave one.
+    /// The request or correlation id of the service, if it returned one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// When.
+    /// When the failure occurred.
     pub at: Timestamp,
 }
 
-/// How far a seed or copy is. All counts are bytes of chunk data, without zero runs.
+/// The progress of a transfer. All counts are bytes of chunk data, without zero runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Progress {
-    /// The chunks that are in place, by their order in the manifest. Kept beside the row's other fields, as it can be
-    /// larger than one table property may be.
+pub struct TransferProgress {
+    /// The chunks that are in place, by their order in the manifest. Stored beside the row's other fields, because it
+    /// can be larger than one table property.
     #[serde(skip)]
     pub done: ChunkSet,
-    /// Bytes of all chunks.
+    /// The sum of the lengths of all chunks.
     pub bytes_total: u64,
-    /// Bytes of the chunks in place.
+    /// The sum of the lengths of the chunks in place.
     pub bytes_done: u64,
-    /// Bytes moved by all attempts together: more than `bytes_done` where something had to be moved twice, less where
-    /// chunks were there before. What a killed worker moved after its last heartbeat is not in it.
+    /// Bytes moved by all attempts together: more than `bytes_done` if something was moved twice, less if chunks were
+    /// in place before. Bytes that a killed worker moved after its last heartbeat are not counted.
     pub bytes_moved: u64,
-    /// The blob that the chunks of a copy are in, by its [`VhdMetadata::INCARNATION`]: what is recorded of one says nothing of
-    /// another that has taken its place. None before there is one, and of a seed, whose chunks are blobs each.
+    /// The blob that the chunks are written to, by its [`VhdMetadata::INCARNATION`]. Progress of one incarnation does
+    /// not count for another. None before the blob exists, and for transfers whose chunks are blobs.
     ///
     /// [`VhdMetadata::INCARNATION`]: super::image::VhdMetadata::INCARNATION
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Uuid>,
 }
 
-/// Attempts at an operation that followed each other without a long rest, so that what they put in place tells how fast it goes.
+/// Consecutive attempts without a long pause between them. The transfer rate is computed from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stretch {
-    /// When the first of them began.
+pub struct WorkPeriod {
+    /// When the first attempt began.
     pub from: Timestamp,
-    /// When a worker last wrote that it takes it up, works on it, or does no more.
+    /// When a worker last wrote to the row.
     pub until: Timestamp,
-    /// [`Progress::bytes_done`] when the first of them began.
+    /// [`TransferProgress::bytes_done`] when the first attempt began.
     pub bytes_before: u64,
 }
 
-/// What an operation is to do, complete: a worker needs nothing else but the manifest.
+/// What an operation acts on, for people and selectors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Work {
-    /// Fill a store.
-    Seed {
-        /// The store to fill.
-        store: Store,
-        /// Where from: the planned parent first, then its parents up to the source.
-        from: Vec<Store>,
-    },
-    /// Assemble a target's VHD.
-    Copy {
-        /// The target.
-        target: Target,
-        /// Where from: the region's store first, then its parents up to the source.
-        from: Vec<Store>,
-    },
-    /// Make a managed image.
-    Image {
-        /// The target.
-        target: Target,
-        /// The managed image's name.
-        name: ManagedImageName,
-        /// The operating system on the disk.
-        os: OsType,
-        /// The disk's Hyper-V generation.
-        generation: Generation,
-    },
+pub struct Place {
+    /// The region in which its effect lies.
+    pub region: Region,
+    /// The name of the place for operators: `subscription/region` for a target, account and container for a store.
+    pub label: String,
+    /// The target, if it acts on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
 }
 
-impl Work {
-    /// The target, if the work has one.
+impl Place {
+    /// A target.
     #[must_use]
-    pub fn target(&self) -> Option<&Target> {
-        match self {
-            Self::Seed { .. } => None,
-            Self::Copy { target, .. } | Self::Image { target, .. } => Some(target),
-        }
+    pub fn of_target(target: Target) -> Self {
+        Self { region: target.region.clone(), label: target.key().to_string(), target: Some(target) }
     }
 }
 
-/// One step of a job: a row of the job table.
+/// One node of a job's graph: a row of the job table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
     /// The job.
     pub job: JobId,
     /// Which operation of the job.
     pub id: OperationId,
+    /// The planning attempt that wrote the row: see [`Job::plan`](crate::job::Job::plan). Rows of another attempt than
+    /// the job's are not part of the graph.
+    pub plan: u32,
     /// The image version it serves.
     pub image: ImageRef,
-    /// What is to be done.
-    pub work: Work,
-    /// Where it stands.
+    /// What the operation does. The registry of kinds has the code.
+    pub kind: KindId,
+    /// Its place in the chain of its group, counted from 0.
+    pub position: u16,
+    /// The place that it acts on.
+    pub place: Place,
+    /// The gates that it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<After>,
+    /// Whether the gates that it waits for have opened for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub opened: bool,
+    /// The gates that it opens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub opens: Vec<GateKey>,
+    /// The operations whose output it reads while they are still running. A failure does not propagate along such an
+    /// edge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<OperationId>,
+    /// Whether it runs despite cancellation and broken gates, as clean-up does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub always: bool,
+    /// What the operation has to do. Its kind owns the format.
+    pub spec: Document,
+    /// What it produced, for later operations of the group and operations behind its gates. Its kind owns the format;
+    /// at most [`Document::MAX_OUTPUT`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Document>,
+    /// Its state.
     pub state: OperationState,
-    /// How often it was claimed.
+    /// The number of times it was claimed.
     pub attempts: u32,
-    /// How many attempts failed since it was last made ready by an operator (or the job).
+    /// The number of attempts that failed since an operator or the job last made it ready.
     pub failures: u32,
+    /// How many workers were lost while they held it, since it last made progress.
+    #[serde(default)]
+    pub lost: u32,
     /// Who works on it, while it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
-    /// Not to be claimed before.
+    /// The time before which it cannot be claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
-    /// When its message was last put in a queue, so far as is known: the sweeper sends it again when this is long ago.
+    /// When its message was last sent, as far as is known. The reconciler sends it again after a long time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<Timestamp>,
-    /// How far it is.
-    pub progress: Progress,
-    /// Why it failed, or why it was last tried again.
+    /// The progress of its transfer.
+    pub progress: TransferProgress,
+    /// Why it failed, or why it was last retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// When the row was made.
+    /// When the row was written.
     pub created: Timestamp,
     /// When it was first claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
-    /// The work that it is in, or was in last; none where it is to be tried again and no worker has taken it up.
+    /// The current or last period of work. None if it is to be retried and no worker has claimed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stretch: Option<Stretch>,
+    pub work_period: Option<WorkPeriod>,
     /// When it last changed.
     pub updated: Timestamp,
 }
 
 impl Operation {
-    /// Notes that its worker was at work on it until `at`.
-    pub fn worked(&mut self, at: Timestamp) {
+    /// The target, if it acts on one.
+    #[must_use]
+    pub fn target(&self) -> Option<&Target> {
+        self.place.target.as_ref()
+    }
+
+    /// Whether it still waits for a gate.
+    #[must_use]
+    pub fn awaits_gate(&self) -> bool {
+        !self.after.is_empty() && !self.opened
+    }
+
+    /// Records that its worker was active until `at`.
+    pub fn extend_work_period(&mut self, at: Timestamp) {
         self.updated = at;
-        if let Some(stretch) = &mut self.stretch {
-            stretch.until = at;
+        if let Some(period) = &mut self.work_period {
+            period.until = at;
         }
     }
 
-    /// Whether a worker's right to it has run out at `now`.
+    /// Whether the lease has expired at `now`.
     #[must_use]
     pub fn lease_expired(&self, now: Timestamp) -> bool {
         self.state.is_leased() && self.lease.as_ref().is_none_or(|lease| lease.expires <= now)
     }
 
-    /// Whether `token` is the lease that stands on the row.
+    /// Whether the row has the lease with this token.
     #[must_use]
     pub fn held_by(&self, token: Uuid) -> bool {
         self.state.is_leased() && self.lease.as_ref().is_some_and(|lease| lease.token == token)

@@ -1,10 +1,10 @@
-//! Ranges of bytes.
+//! Byte ranges.
 
 use std::ops::Range;
 
-/// The parts of `range` that none of `others` (in order) covers.
+/// Returns the parts of `range` that none of `others` covers. `others` must be sorted.
 #[must_use]
-pub fn without(range: &Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64>> {
+pub fn subtract(range: &Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut parts = Vec::new();
     let mut at = range.start;
     let first = others.partition_point(|other| other.end <= range.start);
@@ -20,8 +20,8 @@ pub fn without(range: &Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64>> {
     parts
 }
 
-/// A range in pieces of at most `most` bytes, in order: where each begins, and how many bytes it has.
-pub fn pieces(range: &Range<u64>, most: usize) -> impl Iterator<Item = (u64, usize)> + use<> {
+/// Splits a range into pieces of at most `most` bytes, in order. Each piece is an offset and a length in bytes.
+pub fn split(range: &Range<u64>, most: usize) -> impl Iterator<Item = (u64, usize)> + use<> {
     let Range { start: mut at, end } = *range;
     std::iter::from_fn(move || {
         let length = usize::try_from(end.saturating_sub(at)).map_or(most, |left| left.min(most));
@@ -36,19 +36,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gaps_are_what_is_left() {
+    fn subtract_returns_gaps() {
         let data = [2..4, 6..8, 10..20];
-        assert_eq!(without(&(0..12), &data), [0..2, 4..6, 8..10]);
+        assert_eq!(subtract(&(0..12), &data), [0..2, 4..6, 8..10]);
         let only = |gap: Range<u64>| vec![gap];
-        assert_eq!(without(&(3..7), &data), only(4..6));
-        assert_eq!(without(&(12..18), &data), []);
-        assert_eq!(without(&(18..25), &data), only(20..25));
-        assert_eq!(without(&(0..5), &[]), only(0..5));
+        assert_eq!(subtract(&(3..7), &data), only(4..6));
+        assert_eq!(subtract(&(12..18), &data), []);
+        assert_eq!(subtract(&(18..25), &data), only(20..25));
+        assert_eq!(subtract(&(0..5), &[]), only(0..5));
     }
 
     #[test]
-    fn pieces_cover_a_range() {
-        let of = |range: Range<u64>, most| pieces(&range, most).collect::<Vec<_>>();
+    fn split_covers_range() {
+        let of = |range: Range<u64>, most| split(&range, most).collect::<Vec<_>>();
         assert_eq!(of(3..10, 3), [(3, 3), (6, 3), (9, 1)]);
         assert_eq!(of(3..9, 3), [(3, 3), (6, 3)]);
         assert_eq!(of(3..3, 3), []);

@@ -1,4 +1,4 @@
-//! Selecting targets by glob.
+//! Selection of targets by glob patterns.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,9 +7,9 @@ use globset::{Glob, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
 use super::target::Target;
-use crate::as_text;
+use crate::serde_as_string;
 
-/// What is matched.
+/// The property of a target that a term matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Field {
     /// `subscription/region`, the subscription alone, its display name, or the region alone.
@@ -21,7 +21,7 @@ enum Field {
     Tag(String),
 }
 
-/// One condition: a field and a glob.
+/// One condition: a field and a glob pattern.
 #[derive(Debug, Clone)]
 struct Term {
     field: Field,
@@ -29,8 +29,8 @@ struct Term {
 }
 
 /// A selection of targets: terms joined by commas, all of which must match. A term is `FIELD=GLOB` with the fields
-/// `subscription`, `name`, `region`, `ring` and `tag.NAME`; or a bare `GLOB`, matched against `subscription/region`, the
-/// subscription, its display name and the region.
+/// `subscription`, `name`, `region`, `ring` and `tag.NAME`; or a bare `GLOB`, matched against `subscription/region`,
+/// the subscription, its display name and the region.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Selector {
@@ -38,10 +38,10 @@ pub struct Selector {
     terms: Vec<Term>,
 }
 
-/// Why a selector was refused.
+/// Why a selector was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadSelector {
-    /// Nothing between the commas.
+pub enum InvalidSelector {
+    /// A term between commas is empty.
     #[error("target selector {0:?} has an empty term: write a glob such as 'west*' or a term such as 'ring=0'")]
     Empty(String),
     /// A field that targets do not have.
@@ -52,7 +52,7 @@ pub enum BadSelector {
         /// The unknown field.
         field: String,
     },
-    /// A glob that can't be read.
+    /// A glob that cannot be parsed.
     #[error("target selector {selector:?}: {reason}")]
     Glob {
         /// The whole selector.
@@ -69,7 +69,7 @@ impl Selector {
         self.terms.iter().all(|term| term.matches(target))
     }
 
-    /// Whether any of the selectors selects the target; none at all select every target.
+    /// Whether any of the selectors selects the target. An empty list selects every target.
     #[must_use]
     pub fn any(selectors: &[Self], target: &Target) -> bool {
         selectors.is_empty() || selectors.iter().any(|selector| selector.matches(target))
@@ -96,15 +96,15 @@ impl Term {
 }
 
 impl FromStr for Selector {
-    type Err = BadSelector;
+    type Err = InvalidSelector;
 
-    fn from_str(text: &str) -> Result<Self, BadSelector> {
+    fn from_str(text: &str) -> Result<Self, InvalidSelector> {
         let terms = text.split(',').map(|term| parse_term(text, term.trim())).collect::<Result<_, _>>()?;
         Ok(Self { text: text.to_owned(), terms })
     }
 }
 
-fn parse_term(selector: &str, term: &str) -> Result<Term, BadSelector> {
+fn parse_term(selector: &str, term: &str) -> Result<Term, InvalidSelector> {
     let (field, glob) = match term.split_once('=') {
         None => (Field::Any, term),
         Some(("subscription", glob)) => (Field::Subscription, glob),
@@ -113,14 +113,14 @@ fn parse_term(selector: &str, term: &str) -> Result<Term, BadSelector> {
         Some(("ring", glob)) => (Field::Ring, glob),
         Some((field, glob)) => match field.strip_prefix("tag.") {
             Some(name) if !name.is_empty() => (Field::Tag(name.to_owned()), glob),
-            _ => return Err(BadSelector::Field { selector: selector.to_owned(), field: field.to_owned() }),
+            _ => return Err(InvalidSelector::Field { selector: selector.to_owned(), field: field.to_owned() }),
         },
     };
     if glob.is_empty() {
-        return Err(BadSelector::Empty(selector.to_owned()));
+        return Err(InvalidSelector::Empty(selector.to_owned()));
     }
     let glob = Glob::new(glob)
-        .map_err(|error| BadSelector::Glob { selector: selector.to_owned(), reason: error.to_string() })?
+        .map_err(|error| InvalidSelector::Glob { selector: selector.to_owned(), reason: error.to_string() })?
         .compile_matcher();
     Ok(Term { field, glob })
 }
@@ -133,7 +133,7 @@ impl PartialEq for Selector {
 
 impl Eq for Selector {}
 
-as_text!(Selector);
+serde_as_string!(Selector);
 
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn selects_by_every_field() {
+    fn selector_matches_every_field() {
         for yes in [
             "*",
             "westeurope",
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_what_to_write() {
+    fn selector_errors_state_syntax() {
         let messages: Vec<String> = ["", "west*,", "zone=1", "tag.=x", "[", "ring="]
             .map(|bad| bad.parse::<Selector>().unwrap_err().to_string())
             .into();

@@ -1,55 +1,58 @@
-//! THE transition functions of operations and jobs.
+//! The transition functions of operations and jobs. No other code decides which transitions are allowed.
 //!
-//! [`next_operation`] and [`next_job`] say which state follows a state at an event; anything they do not list is an
-//! error. [`Operation::apply`] and [`Job::apply`] are the only code that changes a state, and each returns the
-//! [`Event`] to append in the same commit. The picture is in `docs/lifecycle.md`.
+//! [`next_operation`] and [`next_job`] return the state that follows a state at an event. Any pair that they do not
+//! list is an error. [`Operation::apply`] and [`Job::apply`] are the only code that changes a state, and each returns
+//! the [`Event`] to append in the same commit. `docs/lifecycle.md` has the state diagrams.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::event::Event;
 use crate::job::{Approval, Job, JobState};
-use crate::operation::{Failure, Lease, Operation, OperationState, Stretch};
+use crate::operation::{Failure, Lease, Operation, OperationState, WorkPeriod};
 
-/// The longest time between two attempts of one [`Stretch`]: far more than a step waits for something, and far less than a fleet
-/// that was shut down rests.
-const LONG_REST: SignedDuration = SignedDuration::from_mins(5);
+/// The longest pause between two attempts of one [`WorkPeriod`]. It is far longer than the waits of a step, and far
+/// shorter than the time for which a fleet is usually shut down.
+const MAX_PAUSE: SignedDuration = SignedDuration::from_mins(5);
 
-/// What can happen to an operation.
+/// The events of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperationEvent {
-    /// What it waited for has come about.
+    /// The gates that it waits for have opened.
+    Open,
+    /// Everything that it waits for is done.
     Release,
-    /// A worker takes it.
+    /// A worker claims it.
     Claim(Lease),
-    /// Its worker's lease ran out.
+    /// The lease of its worker expired.
     Expire(Failure),
-    /// Its worker waits for something and gives it back until then. Not a failure.
+    /// Its worker must wait for something and releases it until this time. This is not a failure.
     Defer(Timestamp),
-    /// Its worker is shutting down and gives it back.
+    /// Its worker is shutting down and releases it.
     Drain,
-    /// An attempt failed in a way that may pass; again at the given time.
+    /// An attempt failed with a transient error. The operation is retried at this time.
     Retry(Failure, Timestamp),
-    /// Done.
+    /// An attempt succeeded.
     Succeed,
-    /// An attempt failed for good.
+    /// An attempt failed with a permanent error.
     Fail(Failure),
-    /// What it needs will not come about.
+    /// Something that it needs did not succeed.
     Block(Failure),
-    /// An operator asks to stop.
+    /// An operator requests cancellation.
     Cancel,
-    /// Its worker has stopped at a checkpoint, as it was asked to.
-    Stop,
-    /// An operator asks to try again, at once.
-    Rearm,
-    /// An operator asks to try again, once what it waits for has come about.
-    Rewait,
+    /// Its worker has stopped at a checkpoint because of a cancellation.
+    ConfirmCancel,
+    /// An operator requests a retry that can start immediately.
+    RetryRequested,
+    /// An operator requests a retry that must wait for earlier operations or gates.
+    RetryDeferred,
 }
 
 impl OperationEvent {
-    /// The event's name, for the log.
+    /// The name of the event in the event log.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Open => "open",
             Self::Release => "release",
             Self::Claim(_) => "claim",
             Self::Expire(_) => "expire",
@@ -60,36 +63,36 @@ impl OperationEvent {
             Self::Fail(_) => "fail",
             Self::Block(_) => "block",
             Self::Cancel => "cancel",
-            Self::Stop => "stop",
-            Self::Rearm => "rearm",
-            Self::Rewait => "rewait",
+            Self::ConfirmCancel => "stop",
+            Self::RetryRequested => "rearm",
+            Self::RetryDeferred => "rewait",
         }
     }
 }
 
-/// What can happen to a job.
+/// The events of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobEvent {
     /// All its operations are in the table.
     Planned,
-    /// It can't be planned.
+    /// It cannot be planned.
     Reject,
-    /// An operator lets this ring begin, which waits for that.
+    /// An operator approves this ring, which waits for an approval.
     Approve(u32),
-    /// An operator asks to stop.
+    /// An operator requests cancellation.
     Cancel,
-    /// All operations ended, and each succeeded or had nothing to do.
+    /// All operations ended, and each of them succeeded or was skipped.
     Succeed,
-    /// All operations ended, some failed.
+    /// All operations ended, and at least one failed.
     Fail,
-    /// All operations ended, none failed, some were cancelled.
-    Stop,
-    /// An operator asks to try again.
+    /// All operations ended, none failed, and at least one was cancelled.
+    ConfirmCancel,
+    /// An operator requests a retry.
     Retry,
 }
 
 impl JobEvent {
-    /// The event's name, for the log.
+    /// The name of the event in the event log.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -99,49 +102,50 @@ impl JobEvent {
             Self::Cancel => "cancel",
             Self::Succeed => "succeed",
             Self::Fail => "fail",
-            Self::Stop => "stop",
+            Self::ConfirmCancel => "stop",
             Self::Retry => "retry",
         }
     }
 }
 
-/// An event that the state does not allow.
+/// An event that is not allowed in the present state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} can't {event} while it is {state}")]
 pub struct IllegalTransition {
     /// The operation or job.
     pub what: String,
-    /// The state it is in.
+    /// Its state.
     pub state: &'static str,
-    /// The event that was tried.
+    /// The rejected event.
     pub event: &'static str,
 }
 
-/// The state of an operation that follows `state` at `event`; none where the event is not allowed.
+/// Returns the state of an operation that follows `state` at `event`. None if the event is not allowed.
 #[must_use]
 pub fn next_operation(state: OperationState, event: &OperationEvent) -> Option<OperationState> {
     use OperationEvent as E;
     use OperationState as S;
     Some(match (state, event) {
+        (S::Waiting, E::Open) => S::Waiting,
         (S::Waiting, E::Release) => S::Ready,
         (S::Waiting, E::Block(_)) => S::Cancelled,
         (S::Waiting | S::Ready, E::Cancel) => S::Cancelled,
         (S::Ready, E::Claim(_)) => S::Running,
         (S::Running, E::Expire(_) | E::Defer(_) | E::Drain | E::Retry(..)) => S::Ready,
-        // A step may reach its end before it notices that it was to stop: what is done is done.
+        // A step may finish before it notices a cancellation. The result is kept.
         (S::Running | S::Cancelling, E::Succeed) => S::Succeeded,
-        // Without a worker there is nobody left to stop.
+        // A ready operation has no worker that must stop first, so it can fail directly.
         (S::Running | S::Cancelling | S::Ready, E::Fail(_)) => S::Failed,
         (S::Running, E::Cancel) => S::Cancelling,
-        (S::Cancelling, E::Stop | E::Expire(_)) => S::Cancelled,
-        // A copy that is done is done again where its VHD is gone before the image is made.
-        (S::Succeeded | S::Failed | S::Cancelled, E::Rearm) => S::Ready,
-        (S::Succeeded | S::Failed | S::Cancelled, E::Rewait) => S::Waiting,
+        (S::Cancelling, E::ConfirmCancel | E::Expire(_)) => S::Cancelled,
+        // A finished copy is repeated if its VHD was removed before the image was created.
+        (S::Succeeded | S::Failed | S::Cancelled, E::RetryRequested) => S::Ready,
+        (S::Succeeded | S::Failed | S::Cancelled, E::RetryDeferred) => S::Waiting,
         _ => return None,
     })
 }
 
-/// The state of a job that follows `state` at `event`; none where the event is not allowed.
+/// Returns the state of a job that follows `state` at `event`. None if the event is not allowed.
 #[must_use]
 pub fn next_job(state: JobState, event: JobEvent) -> Option<JobState> {
     use JobEvent as E;
@@ -153,17 +157,17 @@ pub fn next_job(state: JobState, event: JobEvent) -> Option<JobState> {
         (S::Requested | S::Running, E::Cancel) => S::Cancelling,
         (S::Running | S::Cancelling, E::Succeed) => S::Succeeded,
         (S::Running | S::Cancelling, E::Fail) => S::Failed,
-        (S::Running | S::Cancelling, E::Stop) => S::Cancelled,
+        (S::Running | S::Cancelling, E::ConfirmCancel) => S::Cancelled,
         (S::Failed | S::Cancelled, E::Retry) => S::Running,
         _ => return None,
     })
 }
 
 impl Operation {
-    /// Takes the operation through `event`, and returns the line for the events log.
+    /// Applies `event` to the operation, and returns the entry for the event log.
     ///
     /// # Errors
-    /// [`IllegalTransition`] where its state does not allow the event; the operation is then unchanged.
+    /// [`IllegalTransition`] if its state does not allow the event; the operation is then unchanged.
     pub fn apply(&mut self, event: OperationEvent, at: Timestamp, who: &str) -> Result<Event, IllegalTransition> {
         let from = self.state;
         let what = event.name();
@@ -172,11 +176,11 @@ impl Operation {
             state: from.as_str(),
             event: what,
         })?;
-        // A lease that ran out, or a request to stop, is written by others than its worker.
+        // The worker does not write the expiry of its lease or a cancellation request itself.
         if from.is_leased() && !matches!(event, OperationEvent::Expire(_) | OperationEvent::Cancel) {
-            self.worked(at);
+            self.extend_work_period(at);
         }
-        let why = self.keep(event, at);
+        let why = self.apply_payload(event, at);
         self.state = to;
         self.updated = at;
         if !to.is_leased() {
@@ -194,15 +198,16 @@ impl Operation {
         })
     }
 
-    /// Keeps on the row what the event carries; returns its reason, for the log.
-    fn keep(&mut self, event: OperationEvent, at: Timestamp) -> Option<String> {
+    /// Stores the data of the event in the row and returns the reason for the event log.
+    fn apply_payload(&mut self, event: OperationEvent, at: Timestamp) -> Option<String> {
         match event {
             OperationEvent::Claim(lease) => {
                 self.attempts += 1;
                 self.started.get_or_insert(at);
-                self.stretch = self.stretch.filter(|stretch| at.duration_since(stretch.until) <= LONG_REST);
-                let begins = Stretch { from: at, until: at, bytes_before: self.progress.bytes_done };
-                self.stretch.get_or_insert(begins).until = at;
+                self.work_period =
+                    self.work_period.filter(|work_period| at.duration_since(work_period.until) <= MAX_PAUSE);
+                let begins = WorkPeriod { from: at, until: at, bytes_before: self.progress.bytes_done };
+                self.work_period.get_or_insert(begins).until = at;
                 self.not_before = None;
                 let why = format!("attempt {}", self.attempts);
                 self.lease = Some(lease);
@@ -211,38 +216,48 @@ impl Operation {
             OperationEvent::Retry(failure, until) => {
                 self.failures += 1;
                 self.not_before = Some(until);
-                Some(self.remember(failure))
+                Some(self.record_failure(failure))
             }
             OperationEvent::Expire(failure) => {
-                self.failures += 1;
-                Some(self.remember(failure))
+                self.lost += 1;
+                Some(self.record_failure(failure))
             }
             OperationEvent::Fail(failure) => {
                 self.failures += 1;
-                Some(self.remember(failure))
+                Some(self.record_failure(failure))
             }
-            OperationEvent::Block(failure) => Some(self.remember(failure)),
+            OperationEvent::Block(failure) => Some(self.record_failure(failure)),
             OperationEvent::Defer(until) => {
                 self.not_before = Some(until);
                 None
             }
             OperationEvent::Succeed => {
+                self.lost = 0;
                 self.failure = None;
                 None
             }
-            OperationEvent::Rearm | OperationEvent::Rewait => {
+            event @ (OperationEvent::RetryRequested | OperationEvent::RetryDeferred) => {
+                self.opened = event == OperationEvent::RetryRequested;
                 self.failures = 0;
+                self.lost = 0;
                 self.failure = None;
                 self.not_before = None;
                 self.queued = None;
-                self.stretch = None;
+                self.work_period = None;
                 None
             }
-            OperationEvent::Release | OperationEvent::Drain | OperationEvent::Cancel | OperationEvent::Stop => None,
+            OperationEvent::Open => {
+                self.opened = true;
+                None
+            }
+            OperationEvent::Release
+            | OperationEvent::Drain
+            | OperationEvent::Cancel
+            | OperationEvent::ConfirmCancel => None,
         }
     }
 
-    fn remember(&mut self, failure: Failure) -> String {
+    fn record_failure(&mut self, failure: Failure) -> String {
         let why = format!("{}: {}", failure.code, failure.message);
         self.failure = Some(failure);
         why
@@ -250,13 +265,20 @@ impl Operation {
 }
 
 impl Job {
-    /// Takes the job through `event`, and returns the line for the events log.
+    /// Applies `event` to the job, and returns the entry for the event log.
     ///
     /// # Errors
-    /// [`IllegalTransition`] where its state does not allow the event; the job is then unchanged.
+    /// [`IllegalTransition`] if its state does not allow the event; the job is then unchanged.
     pub fn apply(&mut self, event: JobEvent, at: Timestamp, who: &str) -> Result<Event, IllegalTransition> {
         let from = self.state;
-        let to = next_job(from, event).filter(|_| self.admits(event)).ok_or_else(|| IllegalTransition {
+        let allowed = next_job(from, event).filter(|_| self.is_permitted(event));
+        // A job that was cancelled before it was planned is planned again.
+        let to = if event == JobEvent::Retry && self.operations.is_none() {
+            allowed.map(|_| JobState::Requested)
+        } else {
+            allowed
+        };
+        let to = to.ok_or_else(|| IllegalTransition {
             what: format!("job {}", self.id),
             state: if self.removing { "being removed" } else { from.as_str() },
             event: event.name(),
@@ -267,7 +289,7 @@ impl Job {
         self.state = to;
         self.updated = at;
         self.finished = to.is_terminal().then_some(at);
-        if to == JobState::Running {
+        if to == JobState::Running || to == JobState::Requested {
             self.failure = None;
             self.cleaned = false;
         }
@@ -286,28 +308,30 @@ impl Job {
         })
     }
 
-    /// How the job ends, if all its operations, which are in these states, have. One that was cancelled before it was planned to
-    /// its end has not succeeded: it may lack some of those that were to be.
-    pub fn end(&self, operations: impl IntoIterator<Item = OperationState>) -> Option<JobEvent> {
+    /// Returns the event that ends the job, if all its operations, whose states are given, have ended. A job that was
+    /// cancelled during planning has not succeeded, because some of its operations may be missing.
+    pub fn job_end(&self, operations: impl IntoIterator<Item = OperationState>) -> Option<JobEvent> {
         let states: Vec<OperationState> = operations.into_iter().collect();
         if !states.iter().all(|state| state.is_terminal()) {
             return None;
         }
-        let is_unplanned = self.state == JobState::Cancelling && self.tree.is_none();
+        let is_unplanned = self.state == JobState::Cancelling && self.operations.is_none();
         Some(if states.contains(&OperationState::Failed) {
             JobEvent::Fail
         } else if states.is_empty() || is_unplanned || states.contains(&OperationState::Cancelled) {
-            JobEvent::Stop
+            JobEvent::ConfirmCancel
         } else {
             JobEvent::Succeed
         })
     }
 
-    /// Whether the row allows what its state does: a ring is approved once, and only where it has to be.
-    fn admits(&self, event: JobEvent) -> bool {
+    /// Whether the row allows the event in addition to its state: a ring is approved only once, and only if it needs an
+    /// approval.
+    fn is_permitted(&self, event: JobEvent) -> bool {
         match event {
             _ if self.removing => false,
             JobEvent::Approve(ring) => self.approvals.is_some() && self.approval(ring).is_none(),
+            JobEvent::Retry => self.operations.is_some() || self.state == JobState::Cancelled,
             _ => true,
         }
     }

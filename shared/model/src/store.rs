@@ -1,4 +1,4 @@
-//! Where blobs lie: containers, stores of chunks, and addresses in them.
+//! The location of blobs: containers, stores of chunks, and addresses of blobs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,19 +19,19 @@ pub struct Container {
 }
 
 impl Container {
-    /// The address of the blob called `name` in this container.
+    /// The address of the blob `name` in this container.
     #[must_use]
     pub fn blob(&self, name: impl Into<String>) -> BlobAddress {
         BlobAddress { container: self.clone(), name: name.into() }
     }
 
-    /// The place of a chunk in this store.
+    /// The address of a chunk in this store.
     #[must_use]
     pub fn chunk(&self, hash: &ChunkHash) -> BlobAddress {
         self.blob(chunk_name(hash))
     }
 
-    /// The place of an image version's manifest, if this is the source.
+    /// The address of an image version's manifest, if this is the source store.
     #[must_use]
     pub fn manifest(&self, image: &ImageName, version: &ImageVersion) -> BlobAddress {
         self.blob(manifest_name(image.as_str(), version.as_str()))
@@ -47,7 +47,7 @@ impl fmt::Display for Container {
 impl FromStr for Container {
     type Err = InvalidName;
 
-    /// Reads `ACCOUNT/CONTAINER`, as a container is displayed.
+    /// Parses `ACCOUNT/CONTAINER`, the form in which a container is displayed.
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let (account, container) = text.split_once('/').ok_or_else(|| InvalidName {
             what: "store",
@@ -58,13 +58,13 @@ impl FromStr for Container {
     }
 }
 
-/// A blob: a container and a name in it. It holds no secret: access comes with the adapter, never with an address.
+/// The address of a blob: a container and a name. It contains no secret: the adapter provides the access.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BlobAddress {
-    /// Where the blob lies.
+    /// The container of the blob.
     #[serde(flatten)]
     pub container: Container,
-    /// Its name, with `/` between folders.
+    /// The name, with `/` between folders.
     pub name: String,
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for BlobAddress {
     }
 }
 
-/// A container with `chunks/…` (and, in the source account, `manifests/…`), and the region it lies in.
+/// A container with `chunks/…` (and `manifests/…` in the source account), and its region.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Store {
     /// The region of the storage account.

@@ -1,4 +1,4 @@
-//! Targets: where an image must be bootable.
+//! Targets: the subscriptions and regions that receive images.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 use super::ids::{AccountName, ContainerName, InvalidName, ManagedImageName, Region, ResourceGroup, SubscriptionId};
 use super::image::ManagedImageId;
 use super::store::{Container, Store};
-use crate::as_text;
+use crate::serde_as_string;
 
-/// One subscription in one region, with the places that an image needs there.
+/// One subscription in one region, with the resource group and the staging account for its images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// The subscription that gets the image.
+    /// The subscription that receives the image.
     pub subscription: SubscriptionId,
-    /// The region that gets the image.
+    /// The region that receives the image.
     pub region: Region,
-    /// The resource group that managed images are made in.
+    /// The resource group in which managed images are created.
     pub resource_group: ResourceGroup,
     /// The staging account, in this subscription and region.
     pub account: AccountName,
@@ -28,19 +28,19 @@ pub struct Target {
     /// The display name of the subscription.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The ring: 0 is first.
+    /// The ring. Ring 0 is first.
     #[serde(default)]
     pub ring: u32,
     /// Whether jobs include this target.
     #[serde(default = "enabled_by_default")]
     pub enabled: bool,
-    /// Free labels to select by.
+    /// Arbitrary labels for selectors.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// The resource id of the disk encryption set for the image's disk, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_encryption_set: Option<String>,
-    /// The tenant of the subscription, where it differs from the credential's.
+    /// The tenant of the subscription, if it differs from the credential's tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
 }
@@ -50,7 +50,7 @@ fn enabled_by_default() -> bool {
 }
 
 impl Target {
-    /// What tells this target from all others.
+    /// The unique key of the target.
     #[must_use]
     pub fn key(&self) -> TargetKey {
         TargetKey { subscription: self.subscription, region: self.region.clone() }
@@ -62,13 +62,13 @@ impl Target {
         Container { account: self.account.clone(), container: self.container.clone() }
     }
 
-    /// The staging container as the store that its region may have there.
+    /// The staging container as a store of its region.
     #[must_use]
     pub fn store(&self) -> Store {
         Store { region: self.region.clone(), account: self.account.clone(), container: self.container.clone() }
     }
 
-    /// Where this target's managed image of a name is.
+    /// The id of this target's managed image with the given name.
     #[must_use]
     pub fn image(&self, name: ManagedImageName) -> ManagedImageId {
         ManagedImageId { subscription: self.subscription, resource_group: self.resource_group.clone(), name }
@@ -104,4 +104,4 @@ impl FromStr for TargetKey {
     }
 }
 
-as_text!(TargetKey);
+serde_as_string!(TargetKey);

@@ -1,20 +1,20 @@
-//! The tree over stores: which store fills which. The planner makes the cheapest one.
+//! The tree of stores: which store fills which. The planner computes the cheapest tree.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Region;
 use crate::store::Store;
 
-/// A store to be filled.
+/// A store of the tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedStore {
     /// The store.
     pub store: Store,
-    /// The store it is filled from: an index into [`Tree::stores`], smaller than its own; none for the source.
+    /// The store that fills it: an index into [`Tree::stores`], smaller than its own index. None for the source.
     pub parent: Option<usize>,
 }
 
-/// Which store fills which. The first store is the source; parents stand before their children.
+/// Which store fills which. The first store is the source, and parents precede their children.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
     /// All stores, the source first.
@@ -22,7 +22,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// The stores that have to be filled, each with where from: its parent, then that one's parents up to the source.
+    /// The stores to fill, each with the stores that fill it: its parent and further ancestors up to the source.
     pub fn seeds(&self) -> impl Iterator<Item = (&Store, Vec<Store>)> {
         self.stores.iter().filter_map(|planned| {
             let parent = planned.parent?;
@@ -30,14 +30,14 @@ impl Tree {
         })
     }
 
-    /// Where targets of a region read from: their region's store, then its parents up to the source.
+    /// The stores that targets of a region read from: the store of the region and its ancestors up to the source.
     #[must_use]
     pub fn sources_for(&self, region: &Region) -> Vec<Store> {
         let own = self.stores.iter().position(|planned| planned.store.region == *region);
         self.upwards(own.unwrap_or(0))
     }
 
-    /// A store, its parent, that one's parent, and so on up to the source.
+    /// A store and its ancestors up to the source.
     #[must_use]
     pub fn upwards(&self, from: usize) -> Vec<Store> {
         std::iter::successors(self.stores.get(from), |planned| self.stores.get(planned.parent?))
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn stores_read_from_their_parents_up_to_the_source() {
+    fn sources_follow_parents_to_root() {
         let [source, east, japan] = [("westeurope", "goldsource"), ("eastus", "goldeast"), ("japaneast", "goldjapan")]
             .map(|(r, a)| store(r, a));
         let planned = |store: &Store, parent| PlannedStore { store: store.clone(), parent };

@@ -1,19 +1,19 @@
-//! Uploads in progress, as others see them.
+//! The recorded state of uploads.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{ImageName, ImageVersion, JobId};
 
-/// Where an upload stands.
+/// The state of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UploadState {
-    /// Bytes are being sent, or the uploader died: `updated` tells.
+    /// The uploader is sending bytes, or it died: then `updated` no longer changes.
     Running,
     /// The manifest is in the source store.
     Complete,
-    /// Given up with an error.
+    /// The upload ended with an error.
     Failed,
 }
 
@@ -29,46 +29,48 @@ impl UploadState {
     }
 }
 
-/// One run of `goldfleet upload`, written once a beat, for `status` and so that no chunk it relies on is collected.
+/// One run of `goldfleet upload`. It is written at each heartbeat. `status` shows it, and garbage collection keeps the
+/// chunks that it relies on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upload {
-    /// Identifies this run.
+    /// The identifier of this run.
     pub id: JobId,
     /// The image.
     pub image: ImageName,
     /// Its version.
     pub version: ImageVersion,
-    /// Where it stands.
+    /// The state.
     pub state: UploadState,
-    /// Bytes of the disk to look at (data ranges of the file).
+    /// The bytes of the disk to read (data ranges of the file).
     pub bytes_total: u64,
-    /// Bytes looked at.
+    /// The bytes read so far.
     pub bytes_read: u64,
-    /// Bytes of chunks found so far, without zero runs.
+    /// The bytes of chunks found so far, without zero runs.
     pub bytes_data: u64,
-    /// Bytes sent to the store.
+    /// The bytes sent to the store.
     pub bytes_sent: u64,
-    /// Bytes of chunks that the store already had.
+    /// The bytes of chunks that the store already had.
     pub bytes_reused: u64,
-    /// Who runs it, as events name operators. None in rows of earlier releases, like the next two.
+    /// Who runs it, in the form that events use for operators. None in rows of earlier releases; the same holds for
+    /// `file` and `size`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// The file that is uploaded: its absolute path on the uploader's machine.
+    /// The uploaded file: its absolute path on the machine of the uploader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// The disk's logical size in bytes, without the footer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// When it began.
+    /// When it started.
     pub started: Timestamp,
-    /// Its last sign of life.
+    /// When the row was last written.
     pub updated: Timestamp,
 }
 
 impl Upload {
-    /// One that begins now, of which nothing is known yet.
+    /// Creates the state of an upload that starts at `now`.
     #[must_use]
-    pub fn begun(id: JobId, image: ImageName, version: ImageVersion, now: Timestamp) -> Self {
+    pub fn new(id: JobId, image: ImageName, version: ImageVersion, now: Timestamp) -> Self {
         Self {
             id,
             image,

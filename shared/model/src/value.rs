@@ -1,13 +1,13 @@
-//! Values that are read from text.
+//! Values that are parsed from text.
 
-/// Why a value was refused: what it is, what was given, and the rule it breaks.
+/// A rejected value: the kind of value, the text, and the rule that it breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is no {what}: {rule}")]
 pub struct InvalidValue {
-    /// The kind of value, as an operator would call it.
+    /// The kind of value, as operators call it.
     pub what: &'static str,
-    /// The text that was refused.
+    /// The text that was rejected.
     pub given: String,
-    /// The rule, in words.
+    /// The rule, as a sentence for operators.
     pub rule: &'static str,
 }

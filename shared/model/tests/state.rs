@@ -1,4 +1,4 @@
-//! The transition functions: what is allowed is drawn as a table, what is kept on the row holds whatever happens.
+//! The transition functions. A snapshot lists the allowed transitions; property tests check the fields of the row.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use goldfleet_model::job::{Job, JobState};
@@ -29,6 +29,7 @@ fn events() -> Vec<OperationEvent> {
     let at = Timestamp::UNIX_EPOCH;
     let lease = Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires: at };
     vec![
+        OperationEvent::Open,
         OperationEvent::Release,
         OperationEvent::Claim(lease),
         OperationEvent::Expire(failure()),
@@ -39,15 +40,15 @@ fn events() -> Vec<OperationEvent> {
         OperationEvent::Fail(failure()),
         OperationEvent::Block(failure()),
         OperationEvent::Cancel,
-        OperationEvent::Stop,
-        OperationEvent::Rearm,
-        OperationEvent::Rewait,
+        OperationEvent::ConfirmCancel,
+        OperationEvent::RetryRequested,
+        OperationEvent::RetryDeferred,
     ]
 }
 
-/// A change to the lifecycle shows here, and belongs into `docs/lifecycle.md` too.
+/// If this snapshot changes, update `docs/lifecycle.md`.
 #[test]
-fn the_lifecycle_is_this() {
+fn lifecycle_snapshot() {
     let mut table = String::new();
     for state in STATES {
         for event in events() {
@@ -66,7 +67,8 @@ fn the_lifecycle_is_this() {
     ];
     use JobEvent as E;
     for state in jobs {
-        for event in [E::Planned, E::Reject, E::Approve(1), E::Cancel, E::Succeed, E::Fail, E::Stop, E::Retry] {
+        for event in [E::Planned, E::Reject, E::Approve(1), E::Cancel, E::Succeed, E::Fail, E::ConfirmCancel, E::Retry]
+        {
             if let Some(next) = next_job(state, event) {
                 writeln!(table, "job {state} --{}--> {next}", event.name()).unwrap();
             }
@@ -75,7 +77,7 @@ fn the_lifecycle_is_this() {
     insta::assert_snapshot!(table);
 }
 
-/// A job's row as versions before approvals wrote it, and what `more` says.
+/// A row in the form that releases before approvals wrote, extended with the fields of `more`.
 fn job(more: serde_json::Value) -> Job {
     let mut row = serde_json::json!({
         "id": "20261121-041502-7f3a",
@@ -89,7 +91,7 @@ fn job(more: serde_json::Value) -> Job {
 }
 
 #[test]
-fn an_approval_stands_on_the_row_with_who_and_when() {
+fn approval_is_stored_with_user_and_time() {
     let at = Timestamp::UNIX_EPOCH;
     let mut none = job(serde_json::json!({}));
     assert_eq!(none.approvals, None, "a row of old needs no approval");
@@ -111,11 +113,13 @@ fn an_approval_stands_on_the_row_with_who_and_when() {
 fn operation() -> Operation {
     serde_json::from_value(serde_json::json!({
         "job": "20261121-041502-7f3a",
-        "id": "copy.00000000-0000-0000-0000-000000000001.westeurope",
+        "id": "westeurope-0123456789ab.copy",
+        "plan": 1,
+        "kind": "copy",
+        "position": 0,
+        "spec": { "v": 1, "data": { "from": [] } },
         "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
-        "work": { "kind": "copy", "from": [], "target": {
-            "subscription": "00000000-0000-0000-0000-000000000001", "region": "westeurope", "resource_group": "images",
-            "account": "stage", "container": "vhds" } },
+        "place": { "region": "westeurope", "label": "a target" },
         "state": "ready", "attempts": 0, "failures": 0,
         "progress": { "bytes_total": 0, "bytes_done": 0, "bytes_moved": 0 },
         "created": "1970-01-01T00:00:00Z", "updated": "1970-01-01T00:00:00Z",
@@ -123,30 +127,30 @@ fn operation() -> Operation {
     .unwrap()
 }
 
-/// What a status tells of how fast a job is rests on this.
+/// The transfer rate in `status` is computed from the work period.
 #[test]
-fn a_stretch_of_work_outlasts_short_waits_only() {
+fn work_period_spans_short_waits_only() {
     let lease = || Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires: Timestamp::UNIX_EPOCH };
     let mut row = operation();
     let mut told = Vec::new();
     let mut apply = |row: &mut Operation, second, event| {
         row.apply(event, Timestamp::from_second(second).unwrap(), "test").unwrap();
-        let stretch = row.stretch.unwrap();
-        told.push((stretch.from.as_second(), stretch.until.as_second(), stretch.bytes_before));
+        let work_period = row.work_period.unwrap();
+        told.push((work_period.from.as_second(), work_period.until.as_second(), work_period.bytes_before));
     };
     apply(&mut row, 1000, OperationEvent::Claim(lease()));
     row.progress.bytes_done = 7;
     apply(&mut row, 1005, OperationEvent::Defer(Timestamp::UNIX_EPOCH));
-    // Five minutes are a wait, and more is a rest.
+    // A pause of five minutes belongs to the period; a longer pause ends it.
     apply(&mut row, 1305, OperationEvent::Claim(lease()));
     apply(&mut row, 1310, OperationEvent::Drain);
     apply(&mut row, 1611, OperationEvent::Claim(lease()));
-    // That is no word of the worker's.
+    // The worker did not write this event.
     apply(&mut row, 9000, OperationEvent::Expire(failure()));
     apply(&mut row, 9001, OperationEvent::Claim(lease()));
     apply(&mut row, 9010, OperationEvent::Fail(failure()));
-    // An operator's retry begins another.
-    row.apply(OperationEvent::Rearm, Timestamp::from_second(9020).unwrap(), "test").unwrap();
+    // A retry by an operator begins a new period.
+    row.apply(OperationEvent::RetryRequested, Timestamp::from_second(9020).unwrap(), "test").unwrap();
     apply(&mut row, 9021, OperationEvent::Claim(lease()));
     let expected = [
         (1000, 1000, 0),
@@ -166,7 +170,7 @@ fn a_stretch_of_work_outlasts_short_waits_only() {
 
 proptest! {
     #[test]
-    fn whatever_happens_the_row_makes_sense(picks in prop::collection::vec(0_usize..13, 0..60)) {
+    fn row_invariants_hold_for_all_event_sequences(picks in prop::collection::vec(0_usize..14, 0..60)) {
         let mut row = operation();
         for (n, pick) in (1_u64..).zip(picks) {
             let event = events().swap_remove(pick);
@@ -187,7 +191,7 @@ proptest! {
             prop_assert_eq!(row.lease.is_some(), row.state.is_leased(), "a lease stands exactly while a worker has it");
             prop_assert!(row.attempts >= before.attempts);
             if before.state.is_terminal() && row.state != before.state {
-                prop_assert!(matches!(event, OperationEvent::Rearm | OperationEvent::Rewait), "only an operator wakes the dead");
+                prop_assert!(matches!(event, OperationEvent::RetryRequested | OperationEvent::RetryDeferred), "only an operator wakes the dead");
                 prop_assert_eq!(row.failures, 0);
             }
             if row.state == OperationState::Failed {

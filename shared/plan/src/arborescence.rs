@@ -1,54 +1,56 @@
-//! The cheapest spanning tree of a directed graph, away from a root: exact, by Chu-Liu and Edmonds.
+//! The minimum spanning arborescence of a directed graph from a root: exact, by the algorithm of Chu-Liu and Edmonds.
 //!
-//! Only the first half of the algorithm is needed. It contracts cycles and takes from every set of nodes the least that
-//! entering it costs. What is left over says which trees are cheapest, all of them: those that use only edges with nothing
-//! left over, and that enter each contracted set which cost something exactly once. Among these the flattest is found by
-//! trying the nodes at which the sets can be entered, as a search in breadth does the rest.
+//! Only the contraction phase of the algorithm is used. It contracts cycles and subtracts from all edges into a node
+//! set the weight of the cheapest of them. The remaining weights determine all minimum arborescences: exactly those
+//! that use only edges of remaining weight zero, and that enter each contracted set with a positive subtracted weight
+//! exactly once. The flattest of them is found by trying the nodes at which the sets can be entered; a breadth-first
+//! search determines the rest.
 
-/// How many ways of entering the sets are tried. Between continents there are some hundreds at most; beyond this the
-/// tree is still a cheapest one, but perhaps not the flattest.
+/// The largest number of combinations of entry nodes to try. Between continents there are at most some hundreds. Beyond
+/// this limit the tree is still a cheapest one, but perhaps not the flattest.
 const ATTEMPTS: usize = 2000;
 
-/// A directed graph with a root; nodes are numbers from 0.
+/// A directed graph with a root. Nodes are numbers from 0.
 #[derive(Debug)]
 pub(super) struct Graph {
     nodes: usize,
     root: usize,
-    /// The weight of the edge from `u` to `v`, at `u * nodes + v`; none where there is no edge.
+    /// The weight of the edge from `u` to `v`, at index `u * nodes + v`. None if there is no such edge.
     weights: Vec<Option<u128>>,
 }
 
-/// What is known of all cheapest trees of a graph.
-pub(super) struct Cheapest {
+/// A description of all cheapest trees of a graph.
+pub(super) struct CheapestTrees {
     nodes: usize,
     root: usize,
-    /// The weight of each of them.
+    /// The weight of each cheapest tree.
     pub(super) weight: u128,
-    /// Whether the edge from `u` to `v` can be part of one.
+    /// Whether the edge from `u` to `v` can be part of a cheapest tree, at index `u * nodes + v`.
     tight: Vec<bool>,
-    /// Sets of nodes that each of them enters exactly once, larger ones first; which node is in which.
+    /// The node sets that each cheapest tree enters exactly once, larger sets first. Each set is a membership flag per
+    /// node.
     sets: Vec<Vec<bool>>,
 }
 
-/// A tree: each node's parent. The root is its own.
+/// A tree as the parent of each node. The root is its own parent.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Flat {
-    /// Edges on the longest way from the root.
+pub(super) struct TreeShape {
+    /// The number of edges on the longest path from the root.
     pub(super) depth: usize,
-    /// Each node's parent.
+    /// The parent of each node.
     pub(super) parents: Vec<usize>,
 }
 
 impl Graph {
-    /// A graph whose edges weigh what `weight` says, and are not there where it says nothing.
+    /// Creates a graph. `weight` returns the weight of an edge, or None if there is no such edge.
     pub(super) fn new(nodes: usize, root: usize, weight: impl Fn(usize, usize) -> Option<u128>) -> Self {
         let edge = |at: usize| (at / nodes, at % nodes);
         let weights = (0..nodes * nodes).map(edge).map(|(u, v)| if u == v { None } else { weight(u, v) }).collect();
         Self { nodes, root, weights }
     }
 
-    /// All cheapest trees; none where the root does not reach every node.
-    pub(super) fn cheapest(&self) -> Option<Cheapest> {
+    /// Finds all cheapest trees. None if some node cannot be reached from the root.
+    pub(super) fn cheapest(&self) -> Option<CheapestTrees> {
         let mut contraction = Contraction::of(self);
         let mut waiting: Vec<usize> = (0..self.nodes).filter(|&node| node != self.root).collect();
         while let Some(part) = waiting.pop() {
@@ -59,16 +61,16 @@ impl Graph {
     }
 }
 
-/// A graph in which cycles have become single parts.
+/// A graph in which cycles are contracted to parts.
 struct Contraction<'a> {
     graph: &'a Graph,
-    /// What edges weigh beyond what entering the parts around their end has cost already.
+    /// The remaining weights of edges, after the subtractions for the parts that contain their end.
     rest: Vec<Option<u128>>,
-    /// The part that each node is in.
+    /// The part that contains each node.
     part_of: Vec<usize>,
-    /// The nodes of each part, also of those that are contracted.
+    /// The nodes of each part, including parts that are contracted into larger ones.
     members: Vec<Vec<usize>>,
-    /// The node from which each part is entered, once that is chosen.
+    /// The node from which each part is entered, once it is chosen.
     entered_from: Vec<Option<usize>>,
     weight: u128,
     sets: Vec<Vec<usize>>,
@@ -87,7 +89,7 @@ impl<'a> Contraction<'a> {
         }
     }
 
-    /// Edges into a part from outside: where they are kept, and the node they come from.
+    /// The edges into a part from outside: their index in `rest`, and the node where they begin.
     fn edges_into(&self, part: usize) -> Vec<(usize, usize)> {
         let nodes = self.graph.nodes;
         let outside = |node: &usize| self.part_of[*node] != part;
@@ -95,7 +97,7 @@ impl<'a> Contraction<'a> {
         self.members[part].iter().flat_map(|&to| into(to)).collect()
     }
 
-    /// Enters a part by its cheapest edge, and takes what that costs from all of them.
+    /// Enters a part by its cheapest edge, and subtracts the weight of this edge from all edges into the part.
     fn enter(&mut self, part: usize) -> Option<()> {
         let edges = self.edges_into(part);
         let (least, from) = edges.iter().filter_map(|&(at, from)| Some((self.rest[at]?, from))).min()?;
@@ -112,7 +114,7 @@ impl<'a> Contraction<'a> {
         Some(())
     }
 
-    /// Where entering `part` has closed a cycle, makes the cycle one part and returns it.
+    /// If entering `part` has closed a cycle, contracts the cycle to a part and returns it.
     fn contract_cycle(&mut self, part: usize) -> Option<usize> {
         let mut cycle = vec![part];
         let mut at = self.part_of[self.entered_from[part]?];
@@ -130,7 +132,7 @@ impl<'a> Contraction<'a> {
         Some(whole)
     }
 
-    fn conclude(mut self) -> Cheapest {
+    fn conclude(mut self) -> CheapestTrees {
         let nodes = self.graph.nodes;
         for set in &mut self.sets {
             set.sort_unstable();
@@ -141,7 +143,7 @@ impl<'a> Contraction<'a> {
             set.iter().for_each(|&node| is_member[node] = true);
             is_member
         };
-        Cheapest {
+        CheapestTrees {
             nodes,
             root: self.graph.root,
             weight: self.weight,
@@ -151,15 +153,15 @@ impl<'a> Contraction<'a> {
     }
 }
 
-impl Cheapest {
-    /// The flattest of the cheapest trees; of several, the one whose parents come first in number.
-    pub(super) fn flattest(&self) -> Option<Flat> {
+impl CheapestTrees {
+    /// The flattest of the cheapest trees. If there are several, the one with the lexicographically smallest parents.
+    pub(super) fn flattest(&self) -> Option<TreeShape> {
         let mut search = Search { cheapest: self, attempts: 0, entries: Vec::new(), best: None };
         search.enter_next();
         search.best
     }
 
-    /// Where a set can be entered from outside.
+    /// The nodes at which a set can be entered from outside.
     fn entries(&self, set: &[bool]) -> Vec<usize> {
         let outside: Vec<usize> = (0..self.nodes).filter(|&node| !set[node]).collect();
         let enters = |to: &usize| set[*to] && outside.iter().any(|from| self.tight[from * self.nodes + to]);
@@ -167,13 +169,13 @@ impl Cheapest {
     }
 }
 
-/// The search for the ways of entering the sets.
+/// The search over the combinations of entry nodes.
 struct Search<'a> {
-    cheapest: &'a Cheapest,
+    cheapest: &'a CheapestTrees,
     attempts: usize,
-    /// The node at which each set is entered, for the sets so far.
+    /// The chosen entry nodes of the first sets.
     entries: Vec<usize>,
-    best: Option<Flat>,
+    best: Option<TreeShape>,
 }
 
 impl Search<'_> {
@@ -184,7 +186,7 @@ impl Search<'_> {
         let sets = &self.cheapest.sets;
         let Some(set) = sets.get(self.entries.len()) else {
             self.attempts += 1;
-            let found = self.broad();
+            let found = self.breadth_first();
             if let Some(found) = found
                 && self.best.as_ref().is_none_or(|best| found < *best)
             {
@@ -192,7 +194,8 @@ impl Search<'_> {
             }
             return;
         };
-        // A larger set around this one may already be entered inside it. The smallest such set decides.
+        // If a larger set that contains this one is already entered at a node of this set, that entry counts. The
+        // smallest such set decides.
         let around = (0..self.entries.len()).rev().find(|&other| sets[other].iter().zip(set).all(|(o, s)| *o || !*s));
         let choices = match around.map(|other| self.entries[other]) {
             Some(entry) if set[entry] => vec![entry],
@@ -205,9 +208,9 @@ impl Search<'_> {
         }
     }
 
-    /// The flattest tree that enters the sets as chosen; none where that reaches not every node.
-    fn broad(&self) -> Option<Flat> {
-        let Cheapest { nodes, root, .. } = *self.cheapest;
+    /// The flattest tree that enters the sets at the chosen nodes. None if it does not reach every node.
+    fn breadth_first(&self) -> Option<TreeShape> {
+        let CheapestTrees { nodes, root, .. } = *self.cheapest;
         let mut parents: Vec<Option<usize>> = vec![None; nodes];
         parents[root] = Some(root);
         let mut level = vec![root];
@@ -228,7 +231,7 @@ impl Search<'_> {
             depth += 1;
             level = next;
         }
-        Some(Flat { depth, parents: parents.into_iter().flatten().collect() })
+        Some(TreeShape { depth, parents: parents.into_iter().flatten().collect() })
     }
 
     fn allows(&self, from: usize, to: usize) -> bool {
@@ -243,8 +246,8 @@ mod tests {
 
     use super::*;
 
-    /// Every tree of a small graph: its weight and its shape.
-    fn all_trees(graph: &Graph) -> Vec<(u128, Flat)> {
+    /// All trees of a small graph, each with its weight and shape.
+    fn all_trees(graph: &Graph) -> Vec<(u128, TreeShape)> {
         let nodes = graph.nodes;
         let mut trees = Vec::new();
         for code in 0..nodes.pow(u32::try_from(nodes).unwrap()) {
@@ -261,7 +264,7 @@ mod tests {
             let edges = (0..nodes).filter(|&node| node != graph.root);
             let weights: Option<Vec<u128>> = edges.map(|node| graph.weights[parents[node] * nodes + node]).collect();
             let Some(weights) = weights else { continue };
-            trees.push((weights.iter().sum(), Flat { depth, parents }));
+            trees.push((weights.iter().sum(), TreeShape { depth, parents }));
         }
         trees
     }
@@ -279,7 +282,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn it_is_the_cheapest_and_then_the_flattest(graph in graphs()) {
+        fn tree_is_cheapest_then_flattest(graph in graphs()) {
             let best = all_trees(&graph).into_iter().min();
             let found = graph.cheapest().map(|cheapest| (cheapest.weight, cheapest.flattest().unwrap()));
             prop_assert_eq!(
@@ -293,8 +296,8 @@ mod tests {
     }
 
     #[test]
-    fn a_cycle_is_entered_where_it_is_cheapest() {
-        // The root is 2; 0 and 1 feed each other for 1, and are entered for 10 and 9.
+    fn cycle_is_entered_at_cheapest_edge() {
+        // The root is 2. The edges between 0 and 1 weigh 1; the edges from the root to them weigh 10 and 9.
         let weights = [[None, Some(1), None], [Some(1), None, None], [Some(10), Some(9), None]];
         let graph = Graph::new(3, 2, |u, v| weights[u][v]);
         let cheapest = graph.cheapest().unwrap();

@@ -1,4 +1,4 @@
-//! What is to be moved: an image version's chunks, and what stores have of them already.
+//! The content to transfer: the chunks of an image version, and those that stores already have.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,38 +7,38 @@ use goldfleet_model::manifest::{CHUNK_SIZE, Manifest};
 use goldfleet_model::store::Container;
 use serde::Serialize;
 
-/// The chunks of an image version, as far as a plan needs to know them.
+/// The chunks of an image version, with the facts that a plan needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Content {
-    /// Bytes that every target gets: all chunks, without zero runs.
+pub struct PlanContent {
+    /// The bytes that every target receives: all chunks, without zero runs.
     pub data_bytes: u64,
-    /// Page writes that every target gets: the runs of all chunks.
+    /// The page writes that every target receives: the runs of all chunks.
     pub runs: u64,
-    /// The most runs that one chunk has.
+    /// The largest number of runs in one chunk.
     pub runs_of_a_chunk: u64,
-    /// Each content once, with its length in bytes.
+    /// The distinct chunks, with their lengths in bytes.
     chunks: HashMap<ChunkHash, u64>,
-    /// All of them.
+    /// The amount of the distinct chunks.
     all: Amount,
 }
 
-/// Some of an image version's chunks, counted.
+/// A number of chunks and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Amount {
-    /// How many chunks.
+    /// The number of chunks.
     pub chunks: u64,
-    /// Their bytes.
+    /// The sum of their lengths in bytes.
     pub bytes: u64,
 }
 
-/// Which chunks lie in which stores already, from earlier jobs and other versions. A store that is not in it has none.
+/// The chunks that stores already have, from earlier jobs and other versions. A store that is not listed has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory(BTreeMap<Container, HashSet<ChunkHash>>);
 
-impl Content {
-    /// The chunks that a manifest names.
+impl PlanContent {
+    /// Collects the chunks of a manifest.
     #[must_use]
-    pub fn of(manifest: &Manifest) -> Self {
+    pub fn from_manifest(manifest: &Manifest) -> Self {
         let runs = manifest.chunks.iter().map(|chunk| chunk.runs.len() as u64);
         let chunks: HashMap<_, _> = manifest.chunks.iter().map(|chunk| (chunk.hash, u64::from(chunk.length))).collect();
         Self {
@@ -50,9 +50,9 @@ impl Content {
         }
     }
 
-    /// So many bytes in whole chunks of one run each, for figures without an image.
+    /// Creates `bytes` of content in whole chunks of one run each, for estimates without an image.
     #[must_use]
-    pub fn made_up(bytes: u64) -> Self {
+    pub fn synthetic(bytes: u64) -> Self {
         let count = bytes.div_ceil(CHUNK_SIZE);
         let length = |n: u64| CHUNK_SIZE.min(bytes - n * CHUNK_SIZE);
         let chunks = (0..count).map(|n| (ChunkHash::of(&n.to_le_bytes()), length(n))).collect();
@@ -60,32 +60,32 @@ impl Content {
         Self { data_bytes: bytes, runs: count, runs_of_a_chunk: 1, chunks, all }
     }
 
-    /// All of it, each content once: what a store without anything lacks.
+    /// The amount of all distinct chunks: what an empty store lacks.
     #[must_use]
     pub fn all(&self) -> Amount {
         self.all
     }
 
-    /// Each chunk's hash, in no order.
+    /// The hashes of the distinct chunks, in no particular order.
     pub fn hashes(&self) -> impl Iterator<Item = &ChunkHash> {
         self.chunks.keys()
     }
 }
 
 impl Inventory {
-    /// Notes that a store has a chunk.
+    /// Records that a store has a chunk.
     pub fn insert(&mut self, store: Container, chunk: ChunkHash) {
         self.0.entry(store).or_default().insert(chunk);
     }
 
-    /// The stores that have anything, each with its chunks.
+    /// The stores that have at least one chunk, with their chunks.
     pub fn stores(&self) -> impl Iterator<Item = (&Container, &HashSet<ChunkHash>)> {
         self.0.iter()
     }
 
-    /// What a store lacks.
+    /// The amount that a store lacks.
     #[must_use]
-    pub fn missing(&self, content: &Content, store: &Container) -> Amount {
+    pub fn missing(&self, content: &PlanContent, store: &Container) -> Amount {
         let Some(held) = self.0.get(store) else { return content.all() };
         let lacks = content.chunks.iter().filter(|(hash, _)| !held.contains(hash));
         lacks.fold(Amount::default(), |sum, (_, length)| Amount { chunks: sum.chunks + 1, bytes: sum.bytes + length })
@@ -97,8 +97,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_is_not_missing() {
-        let content = Content::made_up(10 << 20);
+    fn stored_chunks_are_not_missing() {
+        let content = PlanContent::synthetic(10 << 20);
         assert_eq!(content.all(), Amount { chunks: 3, bytes: 10 << 20 });
         let store = Container { account: "gold".parse().unwrap(), container: "golden".parse().unwrap() };
         let mut inventory = Inventory::default();

@@ -1,11 +1,14 @@
-//! Plans: which store fills which, and what that costs and takes. Pure: everything they need is given to them.
+//! Plans: which store fills which, with cost and time. Pure: all input is given as arguments.
 //!
-//! - [`Plan::make`] makes the cheapest plan that is fast enough; its [`Tree`](goldfleet_model::tree::Tree) is what of it is carried out.
-//! - [`first_stores`] tells the stores of a plan before there is an image.
-//! - [`goldfleet_rates::Rates`] are the prices and limits, [`Content`] and [`Inventory`] what is to be moved and what is there already.
-//! - `docs/planning.md` explains it.
+//! - [`Plan::make`] computes the cheapest plan that is fast enough. Jobs execute its
+//!   [`Tree`](goldfleet_model::tree::Tree).
+//! - [`stores_of_first_rollout`] returns the stores of a plan before an image exists.
+//! - [`goldfleet_rates::Rates`] contains prices and limits, [`PlanContent`] the content to transfer, and [`Inventory`]
+//!   the chunks that stores already have.
+//! - `docs/planning.md` explains the algorithm.
 
 mod arborescence;
+mod build;
 mod content;
 pub mod estimate;
 mod links;
@@ -13,14 +16,13 @@ mod make;
 mod planned;
 mod regions;
 pub mod render;
-mod sites;
 mod stores;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use content::{Amount, Content, Inventory};
+pub use content::{Amount, Inventory, PlanContent};
 pub use links::Link;
-pub use make::{TooSlow, first_stores};
-pub use planned::{Asked, Plan, Point, RegionPlan};
+pub use make::{TooSlow, stores_of_first_rollout};
+pub use planned::{Plan, PlanRequest, RegionPlan, TradeOff};

@@ -1,4 +1,4 @@
-//! The links of a tree: what goes over each, what it costs and how long it takes.
+//! The links of a tree: the load, the cost and the time of each.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use goldfleet_model::tree::Tree;
 use goldfleet_rates::{Money, Rates};
 use serde::Serialize;
 
-use super::content::{Amount, Content, Inventory};
+use super::content::{Amount, Inventory, PlanContent};
 use super::regions::time_for;
 
-/// From one store to another.
+/// A link from one store to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Link {
-    /// From this store,
+    /// The store that sends.
     pub from: Store,
-    /// to that one.
+    /// The store that receives.
     pub to: Store,
-    /// Whether it crosses between regions.
+    /// Whether the link crosses between regions.
     pub wan: bool,
-    /// What the store at its end lacks.
+    /// The amount that the receiving store lacks.
     #[serde(flatten)]
     pub missing: Amount,
-    /// What that costs.
+    /// The cost of the egress.
     #[serde(rename = "egress_usd")]
     pub egress: Money,
-    /// How long it takes, alone; between the stores of one region nothing but their accounts holds it up.
+    /// The time that the link alone needs. Within a region only the limits of the accounts apply.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub time: Duration,
 }
@@ -34,8 +34,8 @@ fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok
     serializer.serialize_f64(time.as_secs_f64())
 }
 
-/// The links of a tree, in its order.
-pub(super) fn links(tree: &Tree, content: &Content, inventory: &Inventory, rates: &Rates) -> Vec<Link> {
+/// The links of a tree, in the order of its stores.
+pub(super) fn links(tree: &Tree, content: &PlanContent, inventory: &Inventory, rates: &Rates) -> Vec<Link> {
     let link = |(to, from): (&Store, Vec<Store>)| {
         let from = from.into_iter().next()?;
         let missing = inventory.missing(content, &to.container());

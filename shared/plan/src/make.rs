@@ -1,4 +1,4 @@
-//! Making a plan.
+//! Computes a plan.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
 use goldfleet_rates::Rates;
 
-use super::content::{Content, Inventory};
-use super::planned::{Asked, Plan};
-use super::sites::Sites;
+use super::build::PlanBuilder;
+use super::content::{Inventory, PlanContent};
+use super::planned::{Plan, PlanRequest};
 
 use super::render::time;
 
@@ -22,21 +22,21 @@ use super::render::time;
     .fastest.estimate.time.binds, time(.fastest.estimate.time.image)
 )]
 pub struct TooSlow {
-    /// What was asked for.
+    /// The requested time limit.
     pub within: Duration,
-    /// The fastest plan there is.
+    /// The fastest possible plan.
     pub fastest: Box<Plan>,
 }
 
 impl Plan {
-    /// The cheapest plan that is fast enough.
+    /// Computes the cheapest plan that is fast enough.
     ///
     /// # Errors
-    /// [`TooSlow`] where none is.
-    pub fn make(asked: &Asked<'_>) -> Result<Self, TooSlow> {
-        let sites = Sites::of(asked);
+    /// [`TooSlow`] if no plan is fast enough.
+    pub fn make(asked: &PlanRequest<'_>) -> Result<Self, TooSlow> {
+        let sites = PlanBuilder::of(asked);
         let mut cheapest = cheapest_of(&sites);
-        let (points, fastest) = sites.front(&cheapest);
+        let (points, fastest) = sites.pareto_front(&cheapest);
         let Some(within) = asked.within.filter(|within| *within < cheapest.estimate.time.total) else {
             cheapest.points = points;
             return Ok(cheapest);
@@ -50,24 +50,25 @@ impl Plan {
     }
 }
 
-fn cheapest_of(sites: &Sites<'_>) -> Plan {
+fn cheapest_of(sites: &PlanBuilder<'_>) -> Plan {
     sites.plan(sites.between.cheapest(None).as_ref())
 }
 
-/// The stores that the cheapest plan has for an image of which no store but the source has anything yet, parents before
-/// their children, the source first. Which they are depends on the order of `targets`, as it does for [`Plan::make`].
+/// Returns the stores of the cheapest plan for an image of which only the source has chunks. Parents precede their
+/// children, and the source is first. The choice depends on the order of `targets`, as in [`Plan::make`].
 ///
-/// What lies in stores already, and a time to keep to, can make a plan choose others.
+/// A later plan can choose other stores because of chunks that stores already have, or because of a time limit.
 #[must_use]
-pub fn first_stores(
+pub fn stores_of_first_rollout(
     source: &Store,
     targets: &[&Target],
     configured: &BTreeMap<Region, Vec<Store>>,
     rates: &Rates,
 ) -> Vec<Store> {
-    // Prices are per byte: what is cheapest for one size is so for any.
-    let (content, inventory) = (Content::made_up(1 << 30), Inventory::default());
-    let asked = Asked { source, targets, configured, content: &content, inventory: &inventory, rates, within: None };
-    let plan = cheapest_of(&Sites::of(&asked));
+    // Prices are per byte, so the cheapest tree is the same for every size.
+    let (content, inventory) = (PlanContent::synthetic(1 << 30), Inventory::default());
+    let asked =
+        PlanRequest { source, targets, configured, content: &content, inventory: &inventory, rates, within: None };
+    let plan = cheapest_of(&PlanBuilder::of(&asked));
     plan.tree.stores.into_iter().map(|planned| planned.store).collect()
 }

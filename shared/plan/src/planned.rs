@@ -1,4 +1,4 @@
-//! What a plan is made for, and what it says.
+//! The input and the output of the planner.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,49 +10,49 @@ use goldfleet_model::tree::Tree;
 use goldfleet_rates::{Money, Rates};
 use serde::Serialize;
 
-use super::content::{Content, Inventory};
+use super::content::{Inventory, PlanContent};
 use super::estimate::{Estimate, Time};
 use super::links::Link;
 
-/// What a plan is made for.
+/// The input of the planner.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    /// The store that has everything.
+pub struct PlanRequest<'a> {
+    /// The source store, which has all chunks.
     pub source: &'a Store,
-    /// The targets that are to get the image.
+    /// The targets that receive the image.
     pub targets: &'a [&'a Target],
-    /// The stores that are set by hand. Those of regions without a target may serve as relays.
+    /// The configured stores. Those of regions without a target can serve as relays.
     pub configured: &'a BTreeMap<Region, Vec<Store>>,
-    /// What is to be moved.
-    pub content: &'a Content,
-    /// What lies in stores already.
+    /// The content to transfer.
+    pub content: &'a PlanContent,
+    /// The chunks that stores already have.
     pub inventory: &'a Inventory,
     /// Prices, limits and rates.
     pub rates: &'a Rates,
-    /// How long it may take to the last image; as long as the cheapest tree takes, where nothing is said.
+    /// The time limit until the last image. None accepts the time of the cheapest tree.
     pub within: Option<Duration>,
 }
 
-/// Which store fills which, who reads from which, and what that costs and takes.
+/// Which store fills which, which targets read from which store, with cost and time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// Which store fills which.
     pub tree: Tree,
-    /// Which of the tree's stores each target reads from.
+    /// For each target, the index of the store in [`Tree::stores`] that it reads from.
     pub readers: BTreeMap<TargetKey, usize>,
-    /// What goes over each link of the tree.
+    /// The links of the tree with their load.
     pub links: Vec<Link>,
-    /// The regions, in the tree's order.
+    /// The regions, in the order of the tree.
     pub regions: Vec<RegionPlan>,
-    /// What it costs and takes.
+    /// The cost and the time.
     pub estimate: Estimate,
-    /// The same for every target from the one source page blob.
+    /// The estimate if every target copies from the single source page blob.
     pub star: Estimate,
-    /// The same for a copy for each target in the source account, then every target.
+    /// The estimate if the source page blob is first copied in the source account, once per target.
     pub pre_copies: Estimate,
-    /// The best points of cost against time, the cheapest first.
-    pub points: Vec<Point>,
-    /// What an operator should know.
+    /// The best trade-offs of cost against time, the cheapest first.
+    pub points: Vec<TradeOff>,
+    /// Notes for the operator.
     pub findings: Vec<String>,
 }
 
@@ -63,28 +63,28 @@ pub struct RegionPlan {
     pub region: Region,
     /// Its continent.
     pub continent: String,
-    /// How many targets it has.
+    /// The number of targets in the region.
     pub targets: usize,
-    /// How many stores feed them.
+    /// The number of stores that serve them.
     pub stores: usize,
-    /// Whether it only passes chunks on.
+    /// Whether the region is a relay.
     pub relay: bool,
-    /// When its last target has its image.
+    /// The time until its last target has its image.
     pub time: Time,
 }
 
-/// A tree that no other is both cheaper and faster than.
+/// A tree for which no other tree is both cheaper and faster.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Point {
-    /// What leaves regions, in dollars.
+pub struct TradeOff {
+    /// The cost of egress, in US dollars.
     #[serde(rename = "egress_usd")]
     pub egress: Money,
-    /// Seconds to the last image.
+    /// The time to the last image, in seconds.
     pub seconds: f64,
 }
 
 impl Plan {
-    /// Where a target reads from: the store that is planned for it, then those that fill it, up to the source.
+    /// The stores that a target reads from: its planned store and the ancestors of that store up to the source.
     #[must_use]
     pub fn sources_for(&self, target: &Target) -> Vec<Store> {
         match self.readers.get(&target.key()) {

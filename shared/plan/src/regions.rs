@@ -1,8 +1,8 @@
-//! Between regions: the cheapest tree that fills the store of every region that needs it.
+//! The tree of regions: the cheapest tree that fills the stores of all regions that need it.
 //!
-//! What a link costs depends on the continent that it leaves from and on whether it leaves it, and on the bytes that are
-//! missing at its end. So of the regions that need nothing themselves, at most one a continent helps: of two, one can take
-//! the other's place. All choices of such relays are tried, each with an exact cheapest tree.
+//! The cost of a link depends on the continent of its origin, on whether it leaves the continent, and on the bytes that
+//! its end lacks. So at most one relay per continent is useful: of two relays, one can replace the other. All such
+//! choices of relays are tried, each with an exact cheapest tree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,50 +10,50 @@ use std::time::Duration;
 use goldfleet_model::ids::Region;
 use goldfleet_rates::Rates;
 
-use super::arborescence::{Cheapest, Flat, Graph};
+use super::arborescence::{CheapestTrees, Graph, TreeShape};
 
-/// How many choices of relays are tried. Where there would be more, those relays stay out that lack most.
-const CHOICES: usize = 256;
+/// The largest number of relay choices to try. If there are more, the relays that lack most bytes are excluded.
+const MAX_RELAY_CHOICES: usize = 256;
 
-/// What is to be filled over the WAN: all regions in the order of their names, and what the links between them weigh.
+/// The problem of filling regions over the WAN: all regions in the order of their names, and the weights of the links
+/// between them.
 #[derive(Debug, Clone)]
-pub(super) struct Between {
+pub(super) struct WanProblem {
     regions: Vec<Region>,
-    /// The region that has everything.
+    /// The region of the source store.
     source: usize,
-    /// The regions whose stores have to be filled.
+    /// The regions whose stores must be filled.
     needed: Vec<usize>,
-    /// The regions whose stores may be filled if that helps: those of each continent together, the ones that lack least
-    /// first.
+    /// The possible relays, grouped by continent. In each group the regions that lack the least bytes are first.
     relays: Vec<Vec<usize>>,
-    /// The weight of the link from `u` to `v`, at `u * regions + v`, and the time that it takes, alone.
+    /// The weight of the link from `u` to `v`, at index `u * regions + v`, and the time that it alone needs.
     links: Vec<(u128, Duration)>,
 }
 
-/// A tree over regions.
+/// A tree of regions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RegionTree {
-    /// From where each region is filled. The source is not in it.
+    /// The parent of each region. The source is not a key.
     pub(super) parents: BTreeMap<Region, Region>,
-    /// Regions in it that need nothing themselves.
+    /// The regions of the tree that are relays.
     pub(super) relays: BTreeSet<Region>,
-    /// What it costs, in millionths of a dollar a gigabyte, times bytes.
+    /// The cost, in millionths of a dollar per gigabyte, times bytes.
     pub(super) weight: u128,
-    /// How long its slowest link takes.
+    /// The time of its slowest link.
     pub(super) slowest: Duration,
-    /// Links on the longest way from the source.
+    /// The number of links on the longest path from the source.
     pub(super) depth: usize,
 }
 
-/// Source, needed regions and one choice of relays, in the order of their names.
-struct Field<'a> {
-    between: &'a Between,
+/// The source, the needed regions and one choice of relays, in the order of their names.
+struct Subproblem<'a> {
+    between: &'a WanProblem,
     regions: Vec<usize>,
     relays: Vec<usize>,
 }
 
-impl Between {
-    /// `needed` and `relays` say what each region lacks, in bytes. A region that is needed is no relay.
+impl WanProblem {
+    /// `needed` and `relays` contain the bytes that each region lacks. No region is in both.
     pub(super) fn new(
         source: &Region,
         needed: &BTreeMap<Region, u64>,
@@ -84,18 +84,20 @@ impl Between {
         Self {
             source: index(source).unwrap_or(0),
             needed: needed.keys().filter(|region| *region != source).filter_map(index).collect(),
-            relays: few(relays),
+            relays: limit_relays(relays),
             links,
             regions,
         }
     }
 
-    /// The cheapest tree whose links each take at most `limit`; none where there is no tree without a slower link. Of
-    /// equally cheap trees the one with fewer relays, then the one whose slowest link is fastest, then the flattest,
-    /// then the first by name.
+    /// The cheapest tree in which each link takes at most `limit`. None if every tree has a slower link. Among equally
+    /// cheap trees it prefers fewer relays, then the fastest slowest link, then the smallest depth, then the first by
+    /// name.
     pub(super) fn cheapest(&self, limit: Option<Duration>) -> Option<RegionTree> {
-        let fields: Vec<Field<'_>> = self.relay_choices().into_iter().map(|relays| Field::new(self, relays)).collect();
-        let weigh = |field| -> Option<_> { Field::solve(field, limit).map(|found| (found.weight, field.relays.len())) };
+        let fields: Vec<Subproblem<'_>> =
+            self.relay_choices().into_iter().map(|relays| Subproblem::new(self, relays)).collect();
+        let weigh =
+            |field| -> Option<_> { Subproblem::solve(field, limit).map(|found| (found.weight, field.relays.len())) };
         let weighed: Vec<_> = fields.iter().filter_map(|field| Some((weigh(field)?, field))).collect();
         let (weight, relays) = weighed.iter().map(|(rank, _)| *rank).min()?;
         let best = weighed.iter().filter(|(rank, _)| *rank == (weight, relays));
@@ -109,7 +111,7 @@ impl Between {
         self.links[from * self.regions.len() + to]
     }
 
-    /// Every choice of at most one relay a continent.
+    /// All choices of at most one relay per continent.
     fn relay_choices(&self) -> Vec<Vec<usize>> {
         self.relays.iter().fold(vec![Vec::new()], |chosen, candidates| {
             let with = |relay: usize| chosen.iter().map(move |others| [&others[..], &[relay]].concat());
@@ -119,11 +121,12 @@ impl Between {
     }
 }
 
-/// So few relays that all choices of them can be tried: those stay out that lack most, where their continent has most.
-fn few(mut relays: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
+/// Reduces the relays until all choices can be tried. It removes the relay that lacks most bytes from the largest
+/// group.
+fn limit_relays(mut relays: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
     let choices =
         |relays: &[Vec<usize>]| relays.iter().fold(1_usize, |product, of| product.saturating_mul(of.len() + 1));
-    while choices(&relays) > CHOICES {
+    while choices(&relays) > MAX_RELAY_CHOICES {
         match relays.iter_mut().max_by_key(|candidates| candidates.len()) {
             Some(most) if most.len() > 1 => drop(most.pop()),
             _ => break,
@@ -132,14 +135,14 @@ fn few(mut relays: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
     relays
 }
 
-impl<'a> Field<'a> {
-    fn new(between: &'a Between, relays: Vec<usize>) -> Self {
+impl<'a> Subproblem<'a> {
+    fn new(between: &'a WanProblem, relays: Vec<usize>) -> Self {
         let mut regions = [&between.needed[..], &relays[..], &[between.source]].concat();
         regions.sort_unstable();
         Self { between, regions, relays }
     }
 
-    fn solve(&self, limit: Option<Duration>) -> Option<Cheapest> {
+    fn solve(&self, limit: Option<Duration>) -> Option<CheapestTrees> {
         let weight = |from: usize, to: usize| {
             let (weight, time) = self.between.link(self.regions[from], self.regions[to]);
             limit.is_none_or(|limit| time <= limit).then_some(weight)
@@ -148,7 +151,7 @@ impl<'a> Field<'a> {
         Graph::new(self.regions.len(), root, weight).cheapest()
     }
 
-    /// The tree of this weight whose slowest link is fastest, and of several the flattest.
+    /// The tree of this weight with the fastest slowest link; if there are several, the flattest of them.
     fn tree(&self, weight: u128, limit: Option<Duration>) -> Option<RegionTree> {
         let pairs = self.regions.iter().flat_map(|from| self.regions.iter().map(move |to| (*from, *to)));
         let real = pairs.filter(|(from, to)| from != to && *to != self.between.source);
@@ -156,14 +159,15 @@ impl<'a> Field<'a> {
         times.retain(|time| limit.is_none_or(|limit| *time <= limit));
         times.sort_unstable();
         times.dedup();
-        // Allowing slower links never makes trees dearer, so the first time that suffices can be searched for by halves.
+        // A higher time limit never makes the cheapest tree more expensive, so a binary search finds the smallest
+        // sufficient limit.
         let enough = |time: &Duration| self.solve(Some(*time)).is_some_and(|found| found.weight <= weight);
         let first = times.partition_point(|time| !enough(time));
         let flat = self.solve(times.get(first).copied().or(limit))?.flattest()?;
-        Some(self.named(&flat, weight))
+        Some(self.named_tree(&flat, weight))
     }
 
-    fn named(&self, flat: &Flat, weight: u128) -> RegionTree {
+    fn named_tree(&self, flat: &TreeShape, weight: u128) -> RegionTree {
         let region = |node: usize| self.between.regions[self.regions[node]].clone();
         let edges: Vec<(usize, usize)> =
             flat.parents.iter().enumerate().filter(|(to, from)| to != *from).map(|(to, from)| (to, *from)).collect();
@@ -178,12 +182,12 @@ impl<'a> Field<'a> {
     }
 }
 
-/// The time for so many bytes at so many a second, to the microsecond above.
+/// The time to transfer `bytes` at `per_second` bytes per second, rounded up to microseconds.
 pub(super) fn time_for(bytes: u64, per_second: u64) -> Duration {
     time_for_many(bytes.into(), per_second)
 }
 
-/// The same for more bytes than one number of 64 bits holds.
+/// The same for byte counts that exceed 64 bits.
 pub(super) fn time_for_many(bytes: u128, per_second: u64) -> Duration {
     let micros = bytes.saturating_mul(1_000_000).div_ceil(u128::from(per_second.max(1)));
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))

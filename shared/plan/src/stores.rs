@@ -1,7 +1,7 @@
-//! Inside a region: how many stores feed its targets, which accounts they lie in, and who reads from which.
+//! The stores within a region: how many the targets need, in which accounts, and which targets read from which.
 //!
-//! A page blob takes bytes at its own rate, so a store's account feeds only so many targets at full rate. Further stores
-//! are filled from the region's first one, so that the WAN is crossed once all the same.
+//! Page blobs take bytes at a fixed rate, so the account of a store can serve only a limited number of targets at full
+//! rate. Further stores are filled from the first store of the region, so the bytes cross the WAN only once.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use goldfleet_model::store::Store;
 use goldfleet_model::target::{Target, TargetKey};
 use goldfleet_rates::Rates;
 
-/// The stores of a region, the first of which is filled from elsewhere and fills the others.
+/// The stores of a region. The first one is filled from another region and fills the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stores {
+pub(super) struct RegionStores {
     /// The stores.
     pub(super) stores: Vec<Store>,
-    /// Which of them each target reads from.
+    /// For each target, the index of the store that it reads from.
     pub(super) readers: BTreeMap<TargetKey, usize>,
 }
 
-/// The stores that a region could have, the best first: those that are configured, then the staging containers of its
-/// targets; of each kind the ones that lack least, then in the order in which they are given.
+/// The candidate stores of a region, the best first: the configured stores, then the staging containers of its targets.
+/// Within each of these groups the stores that lack the least bytes are first, then the given order applies.
 pub(super) fn candidates(configured: &[Store], targets: &[&Target], missing: impl Fn(&Store) -> u64) -> Vec<Store> {
     let mut candidates: Vec<(bool, u64, Store)> = Vec::new();
     let given = configured.iter().map(|store| (false, store.clone()));
     for (is_staging, store) in given.chain(targets.iter().map(|target| (true, target.store()))) {
-        // Another container of the same account would add nothing.
+        // Another container of the same account would not increase the egress rate.
         if !candidates.iter().any(|(.., other)| other.account == store.account) {
             candidates.push((is_staging, missing(&store), store));
         }
@@ -34,16 +34,21 @@ pub(super) fn candidates(configured: &[Store], targets: &[&Target], missing: imp
     candidates.into_iter().map(|(.., store)| store).collect()
 }
 
-/// How many page blobs one account of the region feeds at their full rate.
+/// The number of page blobs that one account of the region can serve at their full rate.
 pub(super) fn readers_of_an_account(region: &Region, rates: &Rates) -> u64 {
     (rates.account(region).egress() / rates.page_blob().max(1)).max(1)
 }
 
-/// Chooses as many of the candidates as the region's targets need, and who reads from which. `children` other regions are
-/// filled from the first one.
-pub(super) fn furnish(candidates: &[Store], targets: &[&Target], children: usize, capacity: u64) -> Stores {
+/// Selects as many candidates as the targets of the region need, and assigns the targets to them. The first store also
+/// fills the stores of `children` other regions.
+pub(super) fn allocate_stores(
+    candidates: &[Store],
+    targets: &[&Target],
+    children: usize,
+    capacity: u64,
+) -> RegionStores {
     let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
-    // Whoever fills a store reads like a target does: the first store feeds the others too.
+    // Filling a store is as much load as a target, and the first store fills the others.
     let suffices = |count: &usize| targets.len() + children + count - 1 <= count.saturating_mul(capacity);
     let most = candidates.len().max(1);
     let count = (1..=most).find(suffices).unwrap_or(most);
@@ -66,7 +71,7 @@ pub(super) fn furnish(candidates: &[Store], targets: &[&Target], children: usize
         load[index] += 1;
         readers.insert(key, index);
     }
-    Stores { stores, readers }
+    RegionStores { stores, readers }
 }
 
 #[cfg(test)]
@@ -74,33 +79,33 @@ mod tests {
     use super::*;
     use crate::testing::{store, target};
 
-    fn furnished(targets: u32, children: usize, capacity: u64) -> (Stores, Vec<usize>) {
+    fn allocated(targets: u32, children: usize, capacity: u64) -> (RegionStores, Vec<usize>) {
         let targets: Vec<Target> = (1..=targets).map(|n| target(n, "ukwest")).collect();
         let targets: Vec<&Target> = targets.iter().collect();
         let candidates = candidates(&[], &targets, |_| 1);
-        let stores = furnish(&candidates, &targets, children, capacity);
+        let stores = allocate_stores(&candidates, &targets, children, capacity);
         let loads = (0..stores.stores.len()).map(|n| stores.readers.values().filter(|index| **index == n).count());
         let loads = loads.collect();
         (stores, loads)
     }
 
     #[test]
-    fn an_account_feeds_as_many_targets_as_its_egress_allows() {
+    fn account_feeds_targets_up_to_egress() {
         let rates = Rates::built_in().unwrap();
         assert_eq!(readers_of_an_account(&"ukwest".parse().unwrap(), &rates), 99);
         assert_eq!(readers_of_an_account(&"westeurope".parse().unwrap(), &rates), 397);
-        assert_eq!(furnished(1, 0, 99).1, [1]);
-        assert_eq!(furnished(99, 0, 99).1, [99]);
-        // The first store feeds the second as well.
-        assert_eq!(furnished(100, 0, 99).1, [50, 50]);
-        assert_eq!(furnished(101, 0, 99).1, [50, 51]);
-        assert_eq!(furnished(99, 1, 99).1, [49, 50]);
-        assert_eq!(furnished(10, 0, 1).0.stores.len(), 10);
+        assert_eq!(allocated(1, 0, 99).1, [1]);
+        assert_eq!(allocated(99, 0, 99).1, [99]);
+        // The first store also fills the second one.
+        assert_eq!(allocated(100, 0, 99).1, [50, 50]);
+        assert_eq!(allocated(101, 0, 99).1, [50, 51]);
+        assert_eq!(allocated(99, 1, 99).1, [49, 50]);
+        assert_eq!(allocated(10, 0, 1).0.stores.len(), 10);
     }
 
     #[test]
-    fn targets_read_from_their_own_account_where_that_is_a_store() {
-        let (stores, _) = furnished(150, 3, 99);
+    fn targets_prefer_store_in_own_account() {
+        let (stores, _) = allocated(150, 3, 99);
         for (index, store) in stores.stores.iter().enumerate() {
             let own = (1..=150).map(|n| target(n, "ukwest")).find(|target| target.account == store.account).unwrap();
             assert_eq!(stores.readers[&own.key()], index);
@@ -108,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn configured_stores_go_first_and_then_what_lacks_least() {
+    fn configured_stores_first_then_fewest_missing() {
         let targets = [target(1, "ukwest"), target(2, "ukwest")];
         let configured = [store("ukwest", "golduk"), store("ukwest", "s0002ukwest")];
         let found =

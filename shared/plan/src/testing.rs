@@ -3,10 +3,10 @@
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
 
-/// The `n`th subscription in a region.
+/// A target in the `n`th subscription and a region.
 pub(super) fn target(n: u32, region: &str) -> Target {
     serde_json::from_value(serde_json::json!({
-        "subscription": goldfleet_model::ids::SubscriptionId::numbered(n), "region": region,
+        "subscription": goldfleet_model::ids::SubscriptionId::nth_for_tests(n), "region": region,
         "resource_group": "images", "account": account(n, region), "container": "vhds",
     }))
     .unwrap()
@@ -17,7 +17,7 @@ pub(super) fn store(region: &str, account: &str) -> Store {
     Store { region: region.parse().unwrap(), account: account.parse().unwrap(), container: "golden".parse().unwrap() }
 }
 
-/// A storage account lies in one region, so its name is made of the region's too.
+/// A storage account is in one region, so its name contains the region.
 fn account(n: u32, region: &str) -> String {
     format!("s{n:04}{}", &region[..region.len().min(19)])
 }

@@ -1,4 +1,4 @@
-//! The planner's properties, against brute force and against its own figures.
+//! Tests of the planner's properties, against brute force and against its own figures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use goldfleet_model::ids::Region;
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
-use goldfleet_rates::{EgressPrice, Place, Rates, WanPair};
+use goldfleet_rates::{EgressPrice, Rates, RegionInfo, WanPair};
 use proptest::prelude::*;
 
-use super::regions::{Between, RegionTree, time_for};
+use super::regions::{RegionTree, WanProblem, time_for};
 use super::testing::{store, target};
 use super::*;
 
@@ -19,24 +19,24 @@ fn region(name: &str) -> Region {
     name.parse().unwrap()
 }
 
-/// Everything a plan is made from, owned.
+/// The input of a plan, owned.
 struct World {
     source: Store,
     targets: Vec<Target>,
     configured: BTreeMap<Region, Vec<Store>>,
-    content: Content,
+    content: PlanContent,
     inventory: Inventory,
     rates: Rates,
 }
 
 impl World {
-    /// One target in each of these regions, and 30 GiB in the source's.
+    /// One target in each of these regions, and 30 GiB of content at the source.
     fn new(source: &str, regions: &[&str]) -> Self {
         Self {
             source: store(source, "goldsource"),
             targets: regions.iter().map(|region| target(1, region)).collect(),
             configured: BTreeMap::new(),
-            content: Content::made_up(30 * GIB),
+            content: PlanContent::synthetic(30 * GIB),
             inventory: Inventory::default(),
             rates: Rates::built_in().unwrap(),
         }
@@ -44,7 +44,7 @@ impl World {
 
     fn plan(&self, within: Option<Duration>) -> Result<Plan, TooSlow> {
         let targets: Vec<&Target> = self.targets.iter().collect();
-        Plan::make(&Asked {
+        Plan::make(&PlanRequest {
             source: &self.source,
             targets: &targets,
             configured: &self.configured,
@@ -56,7 +56,8 @@ impl World {
     }
 }
 
-/// A made-up map: regions with a continent, what they lack, whether they are relays; the first is the source.
+/// A random map: regions with a continent, the bytes that they lack, and whether they are relays. The first region is
+/// the source.
 #[derive(Debug, Clone)]
 struct Map {
     regions: Vec<(Region, usize, u64, bool)>,
@@ -64,19 +65,21 @@ struct Map {
 }
 
 impl Map {
-    fn between(&self) -> Between {
+    fn between(&self) -> WanProblem {
         let lacks = |relay: bool| {
             let kind = self.regions[1..].iter().filter(move |(.., is_relay)| *is_relay == relay);
             kind.map(|(region, _, lacks, _)| (region.clone(), *lacks)).collect()
         };
-        Between::new(&self.regions[0].0, &lacks(false), &lacks(true), &self.rates)
+        WanProblem::new(&self.regions[0].0, &lacks(false), &lacks(true), &self.rates)
     }
 
-    /// The best of all trees over source, needed regions and any relays, by cost, number of relays, slowest link and depth.
+    /// The best of all trees over the source, the needed regions and any relays, by cost, number of relays, slowest
+    /// link and depth.
     fn brute_force(&self, limit: Option<Duration>, one_a_continent: bool) -> Option<(u128, usize, Duration, usize)> {
         let count = self.regions.len();
         let mut best = None;
-        // A parent for each region but the source; its own number for a region that is left out.
+        // Each digit of the code is the parent of a region other than the source. A region that is its own parent is
+        // left out.
         for code in 0..count.pow(u32::try_from(count - 1).unwrap()) {
             let mut parents = vec![0];
             let mut rest = code;
@@ -154,7 +157,7 @@ fn maps(most: usize) -> impl Strategy<Value = Map> {
         };
         rates.egress.continents =
             prices.iter().enumerate().map(|(n, prices)| (format!("c{n}"), price(prices))).collect();
-        let place = |continent: usize| Place { continent: format!("c{continent}"), large: false };
+        let place = |continent: usize| RegionInfo { continent: format!("c{continent}"), large: false };
         rates.geography.regions =
             places.iter().enumerate().map(|(n, (continent, ..))| (name(n), place(*continent))).collect();
         let all = (0..places.len()).flat_map(|from| (0..places.len()).map(move |to| (from, to)));
@@ -178,18 +181,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_equals_brute_force(map in maps(5)) {
+    fn tree_equals_brute_force(map in maps(5)) {
         prop_assert_eq!(map.between().cheapest(None).as_ref().map(rank), map.brute_force(None, false));
     }
 
     #[test]
-    fn it_equals_brute_force_where_links_may_not_be_slow(map in maps(5), millis in prop::sample::select(vec![1200, 5000, 9000, 17_000])) {
+    fn tree_equals_brute_force_with_time_limit(map in maps(5), millis in prop::sample::select(vec![1200, 5000, 9000, 17_000])) {
         let limit = Some(Duration::from_millis(millis));
         prop_assert_eq!(map.between().cheapest(limit).as_ref().map(rank), map.brute_force(limit, true));
     }
 
     #[test]
-    fn every_region_is_reached_once_and_never_dearer_than_the_star(map in maps(9)) {
+    fn tree_reaches_every_region_and_costs_at_most_star(map in maps(9)) {
         let tree = map.between().cheapest(None).unwrap();
         let source = &map.regions[0].0;
         let mut star = 0;
@@ -206,11 +209,11 @@ proptest! {
     }
 
     #[test]
-    fn relabelling_changes_nothing(map in maps(8), order in Just((0..8).collect::<Vec<usize>>()).prop_shuffle()) {
+    fn plan_is_independent_of_names(map in maps(8), order in Just((0..8).collect::<Vec<usize>>()).prop_shuffle()) {
         let tree = map.between().cheapest(None).unwrap();
         let shuffled = map.renamed(|n| format!("x{}", order[n])).between().cheapest(None).unwrap();
         prop_assert_eq!(rank(&tree), rank(&shuffled));
-        // Where the new names sort as the old ones do, it is the very same tree.
+        // If the new names sort in the same order, the tree is identical.
         let longer = |region: &Region| self::region(&format!("{region}longer"));
         let renamed = map.renamed(|n| format!("r{n}longer")).between().cheapest(None).unwrap();
         let expected: BTreeMap<Region, Region> =
@@ -220,11 +223,11 @@ proptest! {
 }
 
 #[test]
-fn a_store_without_targets_is_a_relay_where_that_is_cheaper() {
+fn store_without_targets_relays_if_cheaper() {
     let mut world = World::new("brazilsouth", &["uksouth", "ukwest", "japaneast"]);
     let alone = world.plan(None).unwrap();
     world.configured.insert(region("eastus"), vec![store("eastus", "goldeast")]);
-    // One in Europe already is as good a relay as any for the others.
+    // A region with a target in Europe is an equally good relay for the others.
     assert_eq!(world.plan(None).unwrap().estimate.cost.egress, alone.estimate.cost.egress);
     world.targets = vec![target(1, "japaneast"), target(1, "koreacentral"), target(1, "australiaeast")];
     let with = world.plan(None).unwrap();
@@ -235,7 +238,7 @@ fn a_store_without_targets_is_a_relay_where_that_is_cheaper() {
 }
 
 #[test]
-fn what_lies_in_a_store_is_not_planned_again() {
+fn stored_chunks_are_not_planned() {
     let mut world = World::new("westeurope", &["eastus", "westus"]);
     let account = world.targets[1].staging();
     let held: Vec<_> = world.content.hashes().copied().collect();
@@ -246,13 +249,13 @@ fn what_lies_in_a_store_is_not_planned_again() {
     let bytes: BTreeMap<&str, u64> =
         plan.links.iter().map(|link| (link.to.region.as_str(), link.missing.bytes)).collect();
     assert_eq!(bytes, BTreeMap::from([("eastus", 30 * GIB), ("westus", 40 << 20)]));
-    // The one that lacks hardly anything is entered from Europe, and fills the other for less.
+    // The region that lacks only a few chunks is filled from Europe, and fills the other region at a lower cost.
     let parents: Vec<&str> = plan.links.iter().map(|link| link.from.region.as_str()).collect();
     assert_eq!(parents, ["westeurope", "westus"]);
 }
 
 #[test]
-fn many_targets_of_a_region_have_several_stores_and_cross_the_wan_once() {
+fn many_targets_use_several_stores_and_one_wan_copy() {
     let mut world = World::new("westeurope", &[]);
     world.targets = (1..=250).map(|n| target(n, "ukwest")).collect();
     let plan = world.plan(None).unwrap();
@@ -273,12 +276,13 @@ fn many_targets_of_a_region_have_several_stores_and_cross_the_wan_once() {
 }
 
 #[test]
-fn speed_is_bought_where_links_bind() {
+fn time_limit_buys_faster_tree() {
     let mut world = World::new("brazilsouth", &["eastus", "westeurope"]);
     let pair = |from: &str, to: &str, gbit_per_second| WanPair { from: region(from), to: region(to), gbit_per_second };
     world.rates.wan.pairs = vec![pair("eastus", "westeurope", 0.2), pair("brazilsouth", "eastus", 1.0)];
     let cheap = world.plan(None).unwrap();
-    // By way of Europe would be as cheap and as slow, straight from Brazil is dearer and as fast as page blobs are.
+    // The route via Europe is as cheap and as slow. The direct route from Brazil is more expensive, and as fast as a
+    // page blob.
     assert_eq!(cheap.points.len(), 2);
     assert_eq!(cheap.estimate.time.binds, estimate::Limit::Wan { from: region("eastus"), to: region("westeurope") });
     let fast = world.plan(Some(Duration::from_secs(600))).unwrap();
@@ -291,7 +295,7 @@ fn speed_is_bought_where_links_bind() {
 }
 
 #[test]
-fn plans_look_like_this() {
+fn plan_text_snapshot() {
     let mut world =
         World::new("westeurope", &["westeurope", "northeurope", "eastus", "westus", "japaneast", "moonnorth"]);
     world.targets.push(target(2, "eastus"));
@@ -303,7 +307,7 @@ fn plans_look_like_this() {
 }
 
 #[test]
-fn the_stores_of_a_first_rollout_are_those_that_the_planner_makes() {
+fn first_rollout_stores_match_plan() {
     let mut world = World::new("westeurope", &["westeurope", "eastus", "japaneast"]);
     world.targets.extend((2..=150).map(|n| target(n, "ukwest")));
     world.configured.insert(region("japaneast"), vec![store("japaneast", "goldjapan")]);
@@ -312,7 +316,12 @@ fn the_stores_of_a_first_rollout_are_those_that_the_planner_makes() {
         plan.tree.stores.into_iter().map(|planned| planned.store).collect::<Vec<_>>()
     };
     let first = |world: &World| {
-        first_stores(&world.source, &world.targets.iter().collect::<Vec<_>>(), &world.configured, &world.rates)
+        stores_of_first_rollout(
+            &world.source,
+            &world.targets.iter().collect::<Vec<_>>(),
+            &world.configured,
+            &world.rates,
+        )
     };
     assert_eq!(first(&world), planned(&world));
     let accounts: BTreeSet<String> = first(&world).iter().map(|store| store.account.to_string()).collect();
@@ -320,7 +329,8 @@ fn the_stores_of_a_first_rollout_are_those_that_the_planner_makes() {
         accounts.iter().map(String::as_str).collect::<Vec<_>>(),
         ["goldjapan", "goldsource", "s0001eastus", "s0002ukwest", "s0003ukwest"]
     );
-    // The order is the planner's too, and a store that has something already is preferred to those that have nothing.
+    // The order of targets has the same effect as in the planner, and the planner prefers a store that already has
+    // chunks.
     world.targets.reverse();
     assert!(first(&world).iter().any(|store| store.account.as_str() == "s0150ukwest"));
     assert_eq!(first(&world), planned(&world));

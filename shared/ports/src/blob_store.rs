@@ -1,8 +1,9 @@
-//! Blobs: chunks and manifests as block blobs, VHDs as page blobs. Bytes go from server to server where they can.
+//! Blobs: chunks and manifests as block blobs, VHDs as page blobs. If possible, bytes are copied from server to server.
 //!
-//! A write that returns `Ok` is proven: the bytes at the destination have the checksum that the caller gave. An adapter takes
-//! a checksum that the service computed of what it wrote as the proof. Where the service's answer has none, the adapter reads
-//! back what was written. That the service accepted a checksum in the request proves nothing: see [`SourceRange`].
+//! A write that returns `Ok` is verified: the bytes at the destination have the checksum that the caller gave. The
+//! evidence is a checksum that the service computed from the bytes that it wrote. If the response of the service
+//! contains none, the adapter reads the bytes back. A service that accepts a checksum in the request proves nothing:
+//! see [`SourceRange`].
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,58 +17,58 @@ use jiff::Timestamp;
 use super::ETag;
 use super::error::{ErrorKind, PortError, PortResult};
 
-/// The most bytes that one page write takes. Source: Azure, Put Page and Put Page From URL, 4 MiB.
+/// The maximum size of one page write in bytes. Source: Azure, Put Page and Put Page From URL, 4 MiB.
 pub const MAX_PAGE_WRITE: u64 = 4 * 1024 * 1024;
 
-/// The size that page writes and page blobs are multiples of. Source: Azure page blobs, 512 bytes.
+/// Sizes of page writes and page blobs are multiples of this, in bytes. Source: Azure page blobs, 512 bytes.
 pub const PAGE: u64 = 512;
 
-/// What is known of a blob without reading it.
+/// The properties of a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobProperties {
     /// Its length in bytes.
     pub length: u64,
-    /// Its version.
+    /// The ETag of its version.
     pub etag: ETag,
-    /// When it was last written or touched.
+    /// When it was last written or touched, see [`BlobStore::touch`].
     pub modified: Timestamp,
     /// Its metadata. Keys are lower case.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// A blob in a list.
+/// A blob in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BlobListed {
-    /// Its name in the container.
+pub struct ListedBlob {
+    /// The name in the container.
     pub name: String,
     /// Its length in bytes.
     pub length: u64,
-    /// Its version.
+    /// The ETag of its version.
     pub etag: ETag,
     /// When it was last written or touched.
     pub modified: Timestamp,
 }
 
-/// Part of a list.
+/// One page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BlobPage {
-    /// Some blobs, in the order of their names.
-    pub blobs: Vec<BlobListed>,
-    /// Where to go on; none at the end.
+    /// The blobs of this page, in the order of their names.
+    pub blobs: Vec<ListedBlob>,
+    /// The marker of the next page. None on the last page.
     pub next: Option<String>,
 }
 
-/// The checksums of some bytes, taken before they are sent.
+/// The checksums of bytes, computed before they are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checksums {
     /// Their CRC-64/NVME.
     pub crc64: u64,
-    /// Their MD5, where it is known.
+    /// Their MD5, if it is known.
     pub md5: Option<Md5Sum>,
 }
 
 impl From<u64> for Checksums {
-    /// A CRC-64/NVME alone.
+    /// A CRC-64/NVME without an MD5.
     fn from(crc64: u64) -> Self {
         Self { crc64, md5: None }
     }
@@ -75,18 +76,18 @@ impl From<u64> for Checksums {
 
 /// A range of a blob, and the checksums that its bytes must have.
 ///
-/// Not every service refuses a source that has another checksum. Azure's Put Page From URL accepts
-/// `x-ms-source-content-crc64` and does not verify it (azure-sdk-for-go pull request 20616, whose live test is skipped for
-/// that reason); it does verify `x-ms-source-content-md5`.
+/// Not every service rejects a source with another checksum. Azure's Put Page From URL accepts
+/// `x-ms-source-content-crc64` and does not verify it (azure-sdk-for-go pull request 20616, whose live test is skipped
+/// for that reason). It verifies `x-ms-source-content-md5`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceRange {
     /// The blob.
     pub blob: BlobAddress,
-    /// Bytes of it.
+    /// The byte range.
     pub range: Range<u64>,
     /// The CRC-64/NVME of the range.
     pub crc64: u64,
-    /// The MD5 of the range, where it is known.
+    /// The MD5 of the range, if it is known.
     pub md5: Option<Md5Sum>,
 }
 
@@ -98,122 +99,122 @@ impl SourceRange {
     }
 }
 
-/// The right to write a page blob: see [`BlobStore::take_fence`].
+/// The permission to write a page blob: see [`BlobStore::take_fence`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(pub u64);
 
 impl Fence {
-    /// A fence that is newer than those which were taken before `now`, whatever became of their blobs: the microseconds since
-    /// 1970. Fences count from there one by one, and nobody takes a million of them a second. What clocks differ by must be
-    /// less than the time between a holder and the next, which is what leases leave for it.
+    /// A fence that is newer than all fences taken before `now`, including those of blobs that were deleted since: the
+    /// microseconds since 1970. A later fence adds one, and no process takes a million fences per second. The clock
+    /// difference between two holders must be less than the time between them; leases leave that time.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        // The clock is before 1970 only where it is wrong; then only the count is left.
+        // `now` is before 1970 only if the clock is wrong. Then fences only count.
         Self(u64::try_from(now.as_microsecond()).unwrap_or(0))
     }
 }
 
-/// How far a copy is that a service makes by itself.
+/// The state of a copy that the service performs asynchronously.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyState {
-    /// Under way. The service may not say how far.
+    /// The copy is in progress. Not every service reports the progress.
     Pending {
-        /// Bytes copied.
+        /// The bytes copied so far.
         done: u64,
-        /// Bytes of the source.
+        /// The length of the source in bytes.
         total: u64,
     },
-    /// The blob is whole.
+    /// The copy is complete.
     Done,
-    /// Stopped on request: the blob is empty.
+    /// The copy was stopped on request. The blob is empty.
     Aborted,
-    /// Given up by the service, for this reason.
+    /// The service gave up the copy for this reason.
     Failed(String),
 }
 
-/// A copy that a service makes, or made, by itself.
+/// The status of a current or completed copy that the service performs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyStatus {
-    /// Which copy it is.
+    /// The id of the copy.
     pub id: String,
-    /// How far it is.
+    /// The state of the copy.
     pub state: CopyState,
 }
 
 /// Blobs in containers of storage accounts.
 ///
-/// An error that is the source's and not the destination's says so: [`SourceFault`](super::error::SourceFault) has its kind
-/// and its code.
+/// An error that the source causes, and not the destination, is marked as such: see
+/// [`SourceFault`](super::error::SourceFault) for its kind and its code.
 #[async_trait]
 pub trait BlobStore: Send + Sync {
-    /// Makes sure that a container is there, private.
+    /// Creates a private container if it does not exist.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn ensure_container(&self, container: &Container) -> PortResult<()>;
 
-    /// Writes a whole block blob, only if there is none of that name.
+    /// Writes a whole block blob if no blob of that name exists.
     ///
     /// # Errors
-    /// `AlreadyExists` where there is one, `Corrupt` where `body` or what was written does not have these checksums. Then
-    /// nothing is left of it, unless the caller is cut short.
+    /// `AlreadyExists` if a blob exists. `Corrupt` if `body` or the written bytes do not have these checksums. Then the
+    /// written blob is deleted, unless the call is interrupted.
     async fn put_blob(&self, blob: &BlobAddress, body: Bytes, checksums: Checksums) -> PortResult<()>;
 
-    /// Writes a whole block blob from the whole of another, server to server, only if there is none of that name. The
-    /// range must be all of the source: Azure's Put Blob From URL takes no part of a blob.
+    /// Writes a whole block blob from a whole source blob, server to server, if no blob of that name exists. The range
+    /// must be the whole source: Azure's Put Blob From URL does not accept a part of a blob.
     ///
     /// # Errors
-    /// `AlreadyExists` where there is one, `Corrupt` where the source does not have its checksum (or is longer than the
-    /// range), or not when it arrived: then nothing is left of it, unless the caller is cut short. `NotFound` where the
-    /// source is not there.
+    /// `AlreadyExists` if a blob exists. `Corrupt` if the source does not have its checksum (or is longer than the
+    /// range), or if the written bytes do not have it. Then the written blob is deleted, unless the call is
+    /// interrupted. `NotFound` if the source does not exist.
     async fn put_blob_from(&self, blob: &BlobAddress, source: &SourceRange) -> PortResult<()>;
 
-    /// Reads a blob, or a range of it.
+    /// Reads a blob or a range of it.
     ///
     /// # Errors
-    /// `NotFound` where it is not there, `Invalid` where the range is not in it.
+    /// `NotFound` if the blob does not exist, `Invalid` if the range is not within it.
     async fn get(&self, blob: &BlobAddress, range: Option<Range<u64>>) -> PortResult<Bytes>;
 
-    /// Whether a range has its CRC-64, as read back from where it is stored.
+    /// Whether the stored bytes of a range have its CRC-64. The bytes are read back.
     ///
     /// # Errors
-    /// As [`BlobStore::get`].
+    /// The errors of [`BlobStore::get`].
     async fn holds(&self, range: &SourceRange) -> PortResult<bool> {
         let bytes = self.get(&range.blob, Some(range.range.clone())).await?;
         Ok(goldfleet_model::checksum::crc64(&bytes) == range.crc64)
     }
 
-    /// What is known of a blob; none where it is not there.
+    /// The properties of a blob. None if it does not exist.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn properties(&self, blob: &BlobAddress) -> PortResult<Option<BlobProperties>>;
 
-    /// Blobs whose names begin with `prefix`, in order, from `marker` (of the page before) on. A container that is not
-    /// there has no blobs.
+    /// Lists blobs whose names begin with `prefix`, in order. `marker` is [`BlobPage::next`] of the previous page. The
+    /// list is empty if the container does not exist.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn list(&self, container: &Container, prefix: &str, marker: Option<&str>) -> PortResult<BlobPage>;
 
-    /// Gives a blob a new version and the present time, its bytes unchanged.
+    /// Gives a blob a new ETag and sets its modification time to the present. Its bytes do not change.
     ///
     /// # Errors
-    /// `Conflict` where it is no longer in the version `if_match`. One that is not there may be `NotFound` or `Conflict`:
-    /// services differ in which condition they check first.
+    /// `Conflict` if its ETag is no longer `if_match`. A blob that does not exist can be `NotFound` or `Conflict`,
+    /// because services check these conditions in different orders.
     async fn touch(&self, blob: &BlobAddress, if_match: &ETag) -> PortResult<()>;
 
-    /// Removes a blob, on condition of its version where one is given. Returns whether there was one.
+    /// Deletes a blob, on condition of its ETag if one is given. Returns whether the blob existed.
     ///
     /// # Errors
-    /// `Conflict` where it is no longer in the version `if_match`.
+    /// `Conflict` if its ETag is no longer `if_match`.
     async fn delete(&self, blob: &BlobAddress, if_match: Option<&ETag>) -> PortResult<bool>;
 
-    /// Makes a page blob of `length` zero bytes (a multiple of [`PAGE`]), only if there is no blob of that name. Fences that
-    /// were taken on an earlier blob of that name are `Fenced` on this one.
+    /// Creates a page blob of `length` zero bytes (a multiple of [`PAGE`]) if no blob of that name exists. Fences taken
+    /// on an earlier blob of that name are `Fenced` on this one.
     ///
     /// # Errors
-    /// `AlreadyExists` where there is one.
+    /// `AlreadyExists` if a blob exists.
     async fn create_page_blob(
         &self,
         blob: &BlobAddress,
@@ -221,28 +222,28 @@ pub trait BlobStore: Send + Sync {
         metadata: &BTreeMap<String, String>,
     ) -> PortResult<()>;
 
-    /// Takes the right to write a page blob from whoever has it: raises the blob's sequence number and returns it.
-    /// Writes under a lower fence are `Fenced` from now on, wherever they come from. No fence is given out twice under a name,
-    /// even where the blob was removed and made again in between, as zeros or as a copy.
+    /// Takes the permission to write a page blob from its present holder: raises the sequence number of the blob and
+    /// returns it. All later writes under a lower fence are `Fenced`. A fence is never issued twice for one name, even
+    /// if the blob was deleted and created again in between, by [`BlobStore::create_page_blob`] or as a copy.
     ///
     /// # Errors
-    /// `NotFound` where the blob is not there.
+    /// `NotFound` if the blob does not exist.
     async fn take_fence(&self, blob: &BlobAddress) -> PortResult<Fence>;
 
     /// Writes pages.
     ///
     /// # Errors
-    /// `Fenced` where a newer fence was taken, `Invalid` where offset or length are no multiples of [`PAGE`], over
-    /// [`MAX_PAGE_WRITE`] or beyond the blob's end, `Corrupt` where `body` or what was written does not have the checksum
-    /// `crc64`: then the pages may hold anything.
+    /// `Fenced` if a newer fence was taken. `Invalid` if offset or length are not multiples of [`PAGE`], if the length
+    /// exceeds [`MAX_PAGE_WRITE`], or if the range exceeds the blob. `Corrupt` if `body` or the written bytes do not
+    /// have the checksum `crc64`; the content of the pages is then undefined.
     async fn put_pages(&self, blob: &BlobAddress, fence: Fence, offset: u64, body: Bytes, crc64: u64)
     -> PortResult<()>;
 
     /// Writes pages from a range of another blob, server to server.
     ///
     /// # Errors
-    /// As [`BlobStore::put_pages`] and [`BlobStore::put_blob_from`]; see [`check_pages_from`]. After `Corrupt` the pages may
-    /// hold anything, as not every service checks a source before it writes.
+    /// The errors of [`BlobStore::put_pages`] and [`BlobStore::put_blob_from`]; see [`check_pages_from`]. After
+    /// `Corrupt` the content of the pages is undefined, because some services write a source before they check it.
     async fn put_pages_from(
         &self,
         blob: &BlobAddress,
@@ -251,18 +252,19 @@ pub trait BlobStore: Send + Sync {
         source: &SourceRange,
     ) -> PortResult<()>;
 
-    /// Makes pages zero.
+    /// Sets pages to zero.
     ///
     /// # Errors
-    /// As [`BlobStore::put_pages`], without a limit of length.
+    /// The errors of [`BlobStore::put_pages`], without a limit of the length.
     async fn clear_pages(&self, blob: &BlobAddress, fence: Fence, range: Range<u64>) -> PortResult<()>;
 
-    /// Begins a copy of a whole page blob, which the service makes by itself, only if there is no blob of that name. The
-    /// new blob has this metadata. Inside an account it takes seconds whatever the length; elsewhere up to days. No checksum
-    /// proves its bytes: whoever relies on them reads them back, see [`BlobStore::holds`].
+    /// Starts a copy of a whole page blob, which the service performs asynchronously, if no blob of that name exists.
+    /// The new blob has the given metadata. Within an account a copy takes seconds for any length; elsewhere it takes
+    /// up to days. No checksum verifies its bytes, so callers that rely on them must read them back, see
+    /// [`BlobStore::holds`].
     ///
     /// # Errors
-    /// `AlreadyExists` where there is a blob, `NotFound` where the source is not there.
+    /// `AlreadyExists` if a blob exists, `NotFound` if the source does not exist.
     async fn start_copy(
         &self,
         blob: &BlobAddress,
@@ -270,29 +272,30 @@ pub trait BlobStore: Send + Sync {
         metadata: &BTreeMap<String, String>,
     ) -> PortResult<CopyStatus>;
 
-    /// How far the copy is that a blob was or is made by; none where there is no blob, or it was made otherwise.
+    /// The status of the copy that created or is creating a blob. None if the blob does not exist or was created in
+    /// another way.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn copy_status(&self, blob: &BlobAddress) -> PortResult<Option<CopyStatus>>;
 
-    /// Stops a copy that is under way. One that has ended is no error.
+    /// Stops a copy that is in progress. It is not an error if the copy has ended.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn abort_copy(&self, blob: &BlobAddress, id: &str) -> PortResult<()>;
 
-    /// The ranges of a page blob that may hold data, in order.
+    /// The ranges of a page blob that can contain data, in order.
     ///
     /// # Errors
-    /// `NotFound` where the blob is not there.
+    /// `NotFound` if the blob does not exist.
     async fn page_ranges(&self, blob: &BlobAddress) -> PortResult<Vec<Range<u64>>>;
 }
 
-/// Checks that a body has the checksum that it is written with.
+/// Checks that a body has the checksum with which it is written.
 ///
 /// # Errors
-/// `Corrupt` where it has another.
+/// `Corrupt` if it has another checksum.
 pub fn check_body(blob: &BlobAddress, body: &[u8], crc64: u64) -> PortResult<()> {
     let actual = goldfleet_model::checksum::crc64(body);
     if actual == crc64 {
@@ -302,10 +305,10 @@ pub fn check_body(blob: &BlobAddress, body: &[u8], crc64: u64) -> PortResult<()>
     Err(PortError::new(ErrorKind::Corrupt, message))
 }
 
-/// Checks what every adapter must refuse of a page write.
+/// Checks the arguments of a page write, for all adapters.
 ///
 /// # Errors
-/// `Invalid` where offset or length are no multiples of [`PAGE`], nothing, or over [`MAX_PAGE_WRITE`].
+/// `Invalid` if offset or length are not multiples of [`PAGE`], or if the length is zero or exceeds [`MAX_PAGE_WRITE`].
 pub fn check_pages(blob: &BlobAddress, offset: u64, length: u64) -> PortResult<()> {
     let aligned = offset.is_multiple_of(PAGE) && length.is_multiple_of(PAGE);
     if aligned && (1..=MAX_PAGE_WRITE).contains(&length) {
@@ -320,10 +323,10 @@ pub fn check_pages(blob: &BlobAddress, offset: u64, length: u64) -> PortResult<(
     }
 }
 
-/// Checks what every adapter must refuse of a page write from a source.
+/// Checks the arguments of a page write from a source, for all adapters.
 ///
 /// # Errors
-/// As [`check_pages`], and `Invalid` where the range in the source does not begin at a multiple of [`PAGE`].
+/// The errors of [`check_pages`], and `Invalid` if the range in the source does not begin at a multiple of [`PAGE`].
 pub fn check_pages_from(blob: &BlobAddress, offset: u64, source: &SourceRange) -> PortResult<()> {
     check_pages(blob, offset, source.range.end.saturating_sub(source.range.start))?;
     if source.range.start.is_multiple_of(PAGE) {
@@ -333,10 +336,10 @@ pub fn check_pages_from(blob: &BlobAddress, offset: u64, source: &SourceRange) -
     Err(PortError::new(ErrorKind::Invalid, message))
 }
 
-/// Checks what every adapter must refuse of a clearing of pages.
+/// Checks the arguments of [`BlobStore::clear_pages`], for all adapters.
 ///
 /// # Errors
-/// `Invalid` where the range is empty or its bounds are no multiples of [`PAGE`].
+/// `Invalid` if the range is empty or its bounds are not multiples of [`PAGE`].
 pub fn check_clear(blob: &BlobAddress, range: &Range<u64>) -> PortResult<()> {
     if range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE) && !range.is_empty() {
         return Ok(());

@@ -1,21 +1,21 @@
-//! What uploads, seeds and clean-up do alike with the chunks of a store.
+//! Operations on the chunks of a store that uploads, steps and garbage collection share.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::Ports;
-use crate::blob_store::{BlobListed, BlobStore, SourceRange};
-use crate::clock::between;
+use crate::blob_store::{BlobStore, ListedBlob, SourceRange};
+use crate::clock::elapsed;
 use crate::error::{ErrorKind, PortError, PortResult};
-use crate::retry::retrying;
+use crate::retry::retry_transient;
 use goldfleet_model::manifest::{CHUNKS, ChunkEntry};
 use goldfleet_model::store::Container;
 
-/// All blobs whose names begin with `prefix`, in order.
+/// Lists all blobs whose names begin with `prefix`, in order.
 ///
 /// # Errors
-/// Where the service refuses or can't be reached.
-pub async fn list(blobs: &dyn BlobStore, container: &Container, prefix: &str) -> PortResult<Vec<BlobListed>> {
+/// If the service refuses or cannot be reached.
+pub async fn list(blobs: &dyn BlobStore, container: &Container, prefix: &str) -> PortResult<Vec<ListedBlob>> {
     let mut listed = Vec::new();
     let mut marker = None;
     loop {
@@ -28,53 +28,53 @@ pub async fn list(blobs: &dyn BlobStore, container: &Container, prefix: &str) ->
     }
 }
 
-/// The chunks that a store has, by name.
+/// Lists the chunks of a store, by name.
 ///
 /// # Errors
-/// Where the service refuses or can't be reached.
-pub async fn present(blobs: &dyn BlobStore, store: &Container) -> PortResult<HashMap<String, BlobListed>> {
+/// If the service refuses or cannot be reached.
+pub async fn list_chunks(blobs: &dyn BlobStore, store: &Container) -> PortResult<HashMap<String, ListedBlob>> {
     Ok(list(blobs, store, CHUNKS).await?.into_iter().map(|blob| (blob.name.clone(), blob)).collect())
 }
 
-/// Sees to it that a listed chunk stays: one older than `age` is renewed, so that no clean-up that is looking at it right
-/// now takes it for abandoned. False where it is gone.
+/// Protects a listed chunk from garbage collection: a chunk that is older than `age` is touched, so a collection that
+/// runs at the same time does not delete it as unused. Returns false if the chunk no longer exists.
 ///
 /// # Errors
-/// Where the service refuses or can't be reached.
-pub async fn rely_on(ports: &Ports, store: &Container, chunk: &BlobListed, age: Duration) -> PortResult<bool> {
-    if between(chunk.modified, ports.clock.now()) <= age {
+/// If the service refuses or cannot be reached.
+pub async fn renew_if_old(ports: &Ports, store: &Container, chunk: &ListedBlob, age: Duration) -> PortResult<bool> {
+    if elapsed(chunk.modified, ports.clock.now()) <= age {
         return Ok(true);
     }
     let blob = store.blob(chunk.name.as_str());
-    match retrying(ports.clock.as_ref(), may_pass, || ports.blobs.touch(&blob, &chunk.etag)).await {
+    match retry_transient(ports.clock.as_ref(), is_transient, || ports.blobs.touch(&blob, &chunk.etag)).await {
         Ok(()) => Ok(true),
-        // Renewed by someone else at the same time is as good as by this one; but what is gone may be answered so too.
+        // A touch by another process is sufficient. But a service may also answer `Conflict` for a deleted blob.
         Err(error) if error.kind == ErrorKind::Conflict => Ok(ports.blobs.properties(&blob).await?.is_some()),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
-        // A policy that lets nobody change it lets nobody collect it.
-        Err(error) if IMMUTABLE.contains(&error.code.as_str()) => Ok(true),
+        // Garbage collection cannot delete a blob that an immutability policy protects.
+        Err(error) if IMMUTABLE_CODES.contains(&error.code.as_str()) => Ok(true),
         Err(error) => Err(error),
     }
 }
 
-/// The codes of a blob that may be neither changed nor deleted. Source: Azure Blob Storage, error codes.
-const IMMUTABLE: [&str; 2] = ["blob-immutable-due-to-policy", "blob-immutable-due-to-legal-hold"];
+/// The error codes of blobs that can be neither changed nor deleted. Source: Azure Blob Storage, error codes.
+const IMMUTABLE_CODES: [&str; 2] = ["blob-immutable-due-to-policy", "blob-immutable-due-to-legal-hold"];
 
-/// Removes a listed chunk that is not what its name says, so that a whole one can take its place. One that was written anew
-/// since it was listed stays. Returns whether one was removed.
+/// Deletes a listed chunk whose bytes do not match its name, so that an intact one can be written. A chunk that was
+/// written again since the listing is kept. Returns whether a chunk was deleted.
 ///
 /// # Errors
-/// Where the service refuses or can't be reached.
-pub async fn discard(ports: &Ports, store: &Container, chunk: &BlobListed) -> PortResult<bool> {
+/// If the service refuses or cannot be reached.
+pub async fn delete_corrupt(ports: &Ports, store: &Container, chunk: &ListedBlob) -> PortResult<bool> {
     let blob = store.blob(chunk.name.as_str());
-    match retrying(ports.clock.as_ref(), may_pass, || ports.blobs.delete(&blob, Some(&chunk.etag))).await {
+    match retry_transient(ports.clock.as_ref(), is_transient, || ports.blobs.delete(&blob, Some(&chunk.etag))).await {
         Ok(existed) => Ok(existed),
         Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// The whole of a chunk in a store, with its checksums.
+/// The range and the checksums of a whole chunk in a store.
 #[must_use]
 pub fn whole(store: &Container, entry: &ChunkEntry) -> SourceRange {
     SourceRange {
@@ -85,13 +85,14 @@ pub fn whole(store: &Container, entry: &ChunkEntry) -> SourceRange {
     }
 }
 
-/// Reads a chunk back that someone else wrote, or this process without seeing the answer. Where it is not what its name
-/// says, it is removed, so that a whole one can take its place. Returns whether it is there and whole.
+/// Reads back a chunk that another process wrote, or that this process wrote without receiving the response. A chunk
+/// whose bytes do not match its name is deleted, so that an intact one can be written. Returns whether an intact chunk
+/// exists.
 ///
-/// Whoever writes a chunk proves it or removes it. But a writer that is killed between the two leaves it as it arrived.
+/// Every writer verifies its chunk or deletes it. But a writer that is killed in between leaves an unverified chunk.
 ///
 /// # Errors
-/// Where the service refuses or can't be reached.
+/// If the service refuses or cannot be reached.
 pub async fn is_whole(ports: &Ports, store: &Container, entry: &ChunkEntry) -> PortResult<bool> {
     let range = whole(store, entry);
     let Some(found) = ports.blobs.properties(&range.blob).await? else { return Ok(false) };
@@ -102,24 +103,24 @@ pub async fn is_whole(ports: &Ports, store: &Container, entry: &ChunkEntry) -> P
         Ok(false) => {
             tracing::warn!(%store, chunk = %entry.hash, "a chunk in the store was damaged when it arrived: it is removed");
             let name = range.blob.name.clone();
-            let listed = BlobListed { name, length: found.length, etag: found.etag, modified: found.modified };
-            discard(ports, store, &listed).await?;
+            let listed = ListedBlob { name, length: found.length, etag: found.etag, modified: found.modified };
+            delete_corrupt(ports, store, &listed).await?;
             Ok(false)
         }
-        // Someone else has removed it since.
+        // Another process has deleted it since.
         Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// What is said where [`is_whole`] is not so: putting the chunk once more may succeed.
+/// The error to return if [`is_whole`] returns false: writing the chunk again may succeed.
 #[must_use]
 pub fn was_damaged(store: &Container, entry: &ChunkEntry) -> PortError {
     let message = format!("{store}: the chunk {} was damaged when it arrived, and was removed", entry.hash);
     PortError::new(ErrorKind::Corrupt, message)
 }
 
-/// Another version of the blob is an answer: asking again for the one that was listed is of no use.
-fn may_pass(error: &PortError) -> bool {
+/// `Conflict` is a final answer: the listed version does not come back, so a retry is useless.
+fn is_transient(error: &PortError) -> bool {
     error.is_retryable() && error.kind != ErrorKind::Conflict
 }

@@ -1,39 +1,39 @@
-//! Time, injected.
+//! The clock, injected.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-/// Tells the time and waits.
+/// Returns the time and waits.
 #[async_trait]
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// The present time.
     fn now(&self) -> Timestamp;
 
     /// Returns after `duration`.
     async fn sleep(&self, duration: Duration);
 }
 
-/// `at` plus `duration`, or the last moment there is.
+/// Returns `at` plus `duration`, or the maximum timestamp.
 #[must_use]
 pub fn after(at: Timestamp, duration: Duration) -> Timestamp {
     at.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-/// `at` less `duration`, or the first moment there is.
+/// Returns `at` minus `duration`, or the minimum timestamp.
 #[must_use]
 pub fn before(at: Timestamp, duration: Duration) -> Timestamp {
     at.checked_sub(duration).unwrap_or(Timestamp::MIN)
 }
 
-/// The time from `earlier` to `later`; nothing where they are the other way round.
+/// The time from `earlier` to `later`. Zero if `later` is before `earlier`.
 #[must_use]
-pub fn between(earlier: Timestamp, later: Timestamp) -> Duration {
+pub fn elapsed(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or(Duration::ZERO)
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -48,8 +48,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that follows tokio's: with tokio's time paused it is virtual, jumps when all tasks wait, and is the same at
-/// every run.
+/// A clock that follows tokio's clock. While tokio's time is paused, it is virtual: it advances when all tasks wait, so
+/// every run has the same times.
 #[derive(Debug, Clone, Copy)]
 pub struct TokioClock {
     origin: Timestamp,
@@ -57,7 +57,7 @@ pub struct TokioClock {
 }
 
 impl TokioClock {
-    /// A clock that says `origin` now.
+    /// Creates a clock whose present time is `origin`.
     #[must_use]
     pub fn starting_at(origin: Timestamp) -> Self {
         Self { origin, started: tokio::time::Instant::now() }

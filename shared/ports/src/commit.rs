@@ -1,7 +1,7 @@
-//! Commits whose answer may get lost.
+//! Commits whose response can be lost.
 //!
-//! A write can land while its answer does not arrive. Trying again then meets a row that has changed, and only reading it
-//! tells whether the change was one's own. Whoever changes operations does it through [`confirmed`].
+//! A write can take effect although its response is lost. A second try then finds a changed row, and only reading the
+//! row shows whether the first try changed it. All code that changes operations uses [`commit_confirmed`].
 
 use std::time::Duration;
 
@@ -12,76 +12,76 @@ use crate::error::{ErrorKind, PortError, PortResult};
 use crate::job_table::Change;
 use crate::{ETag, Ports, Versioned};
 
-/// How often a commit is tried before its error is believed.
-const TRIES: u32 = 4;
+/// The number of tries before a commit returns its error.
+const MAX_TRIES: u32 = 4;
 
-/// The wait after the first try; it doubles.
+/// The wait after the first try. It doubles with each try.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// Rows of one group to write together, and the lines of the log that go with them.
+/// Rows of one group to write together, and the events to append with them.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
-    /// The rows, each on condition that it is still as it was read.
+    /// The rows, each on condition that its ETag is unchanged.
     pub changes: Vec<Change>,
-    /// The lines.
+    /// The events.
     pub events: Vec<Event>,
 }
 
 impl Commit {
-    /// Adds `operation` in place of the row that it was made from, with the lines that say how.
-    pub fn write(&mut self, row: &Versioned<Operation>, operation: Operation, events: impl IntoIterator<Item = Event>) {
+    /// Replaces `row` by `operation` and appends the events of its transitions.
+    pub fn push(&mut self, row: &Versioned<Operation>, operation: Operation, events: impl IntoIterator<Item = Event>) {
         self.changes.push(Change { operation, if_match: row.etag.clone() });
         self.events.extend(events);
     }
 
-    /// Whether it changes nothing.
+    /// Whether the commit contains no change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    /// The operations as it leaves them.
+    /// The operations as the commit writes them.
     pub fn operations(&self) -> impl Iterator<Item = &Operation> {
         self.changes.iter().map(|change| &change.operation)
     }
 }
 
-/// What became of a commit.
+/// The result of a commit.
 #[derive(Debug)]
-pub enum Outcome {
-    /// It landed: the rows' versions, in the order of the changes.
-    Landed(Vec<ETag>),
-    /// Someone else changed a row first: the group as it is now.
-    Overtaken(Vec<Versioned<Operation>>),
+pub enum CommitOutcome {
+    /// It was committed. Contains the ETags of the rows, in the order of the changes.
+    Committed(Vec<ETag>),
+    /// Another process changed a row first. Contains the present rows of the group.
+    Conflict(Vec<Versioned<Operation>>),
 }
 
-/// Commits, tries again what may pass, and finds out after a lost answer whether it landed.
+/// Commits, retries transient errors, and checks after a lost response whether the commit took effect.
 ///
 /// # Errors
-/// Where the table refuses for good, or can't be reached for several tries.
-pub async fn confirmed(ports: &Ports, commit: &Commit) -> PortResult<Outcome> {
+/// If the table refuses permanently, or if it cannot be reached in several tries.
+pub async fn commit_confirmed(ports: &Ports, commit: &Commit) -> PortResult<CommitOutcome> {
     let Commit { changes, events } = commit;
     let mut wait = FIRST_WAIT;
     let mut tries = 1;
     loop {
         let error = match ports.table.commit(changes, events).await {
-            Ok(etags) => return Ok(Outcome::Landed(etags)),
+            Ok(etags) => return Ok(CommitOutcome::Committed(etags)),
             Err(error) if error.is_retryable() => error,
             Err(error) => return Err(error),
         };
-        match look(ports, changes).await {
+        match read_back(ports, changes).await {
             Ok(rows) => {
-                if let Some(etags) = landed(changes, &rows) {
-                    return Ok(Outcome::Landed(etags));
+                if let Some(etags) = committed_versions(changes, &rows) {
+                    return Ok(CommitOutcome::Committed(etags));
                 }
                 if error.kind == ErrorKind::Conflict {
-                    return Ok(Outcome::Overtaken(rows));
+                    return Ok(CommitOutcome::Conflict(rows));
                 }
             }
             Err(look) if !look.is_retryable() => return Err(look),
             Err(_) => {}
         }
-        if tries == TRIES {
+        if tries == MAX_TRIES {
             return Err(error);
         }
         tries += 1;
@@ -90,16 +90,16 @@ pub async fn confirmed(ports: &Ports, commit: &Commit) -> PortResult<Outcome> {
     }
 }
 
-async fn look(ports: &Ports, changes: &[Change]) -> PortResult<Vec<Versioned<Operation>>> {
+async fn read_back(ports: &Ports, changes: &[Change]) -> PortResult<Vec<Versioned<Operation>>> {
     let Some(first) = changes.first() else {
         return Err(PortError::new(ErrorKind::Invalid, "a commit must change something"));
     };
     ports.table.group(&first.operation.job, &first.operation.id).await
 }
 
-/// The rows' versions, if they all are what the changes make them. No two commits write equal rows by chance: a claim
-/// brings a new token, every other transition the time.
-fn landed(changes: &[Change], rows: &[Versioned<Operation>]) -> Option<Vec<ETag>> {
+/// The ETags of the rows, if all of them are as the changes write them. Two commits never write equal rows by chance: a
+/// claim writes a new token, and every other transition writes the time.
+fn committed_versions(changes: &[Change], rows: &[Versioned<Operation>]) -> Option<Vec<ETag>> {
     changes
         .iter()
         .map(|change| rows.iter().find(|row| row.value == change.operation).map(|row| row.etag.clone()))

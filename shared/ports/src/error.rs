@@ -1,32 +1,32 @@
-//! Errors of the ports: few semantic kinds, whatever stands behind.
+//! Errors of the ports: a few kinds by meaning, independent of the service.
 
 use std::time::Duration;
 
-/// What an error means to the caller.
+/// The meaning of an error for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// What was asked for is not there.
+    /// The object does not exist.
     NotFound,
-    /// It is already there, and was to be made only if not.
+    /// The object exists, and was to be created only if it did not.
     AlreadyExists,
-    /// It is not in the version that was shown (ETag, pop receipt): someone else changed it.
+    /// The object is not in the given version (ETag, pop receipt): another process changed it.
     Conflict,
-    /// A newer writer has fenced this one off.
+    /// A newer writer has taken the fence.
     Fenced,
-    /// The bytes do not have the checksum they should have.
+    /// The bytes do not have the expected checksum.
     Corrupt,
-    /// Too many requests.
+    /// The service throttles.
     Throttled,
-    /// The service can't be reached, failed inside, timed out or is busy.
+    /// The service cannot be reached, failed internally, timed out or is busy.
     Unavailable,
-    /// The service refuses: authentication, authorisation, policy.
+    /// The service refuses the request: authentication, authorisation, policy.
     Denied,
-    /// The request is wrong and will stay so.
+    /// The request is invalid and would fail again.
     Invalid,
 }
 
 impl ErrorKind {
-    /// The kind's name in kebab case; the code of failures that bring no better one.
+    /// The name of the kind in kebab case. It is the code of errors that have no more specific one.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -43,23 +43,23 @@ impl ErrorKind {
     }
 }
 
-/// What is wrong with the source of a request from server to server, so that another source may serve it.
+/// A fault of the source of a server-to-server request. Another source may serve the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SourceFault {
-    /// It is not there. The error is `NotFound`.
+    /// The source does not exist. The error is `NotFound`.
     Missing,
-    /// It has not the checksum or the length that it should have. The error is `Corrupt`.
+    /// The source does not have the expected checksum or length. The error is `Corrupt`.
     Corrupt,
-    /// It lets the service not in now. The error is `Unavailable`.
+    /// The source refuses access at present. The error is `Unavailable`.
     Denied,
-    /// It can't be read now. The error is `Unavailable` or `Throttled`.
+    /// The source cannot be read at present. The error is `Unavailable` or `Throttled`.
     Unavailable,
 }
 
 impl SourceFault {
     const ALL: [Self; 4] = [Self::Missing, Self::Corrupt, Self::Denied, Self::Unavailable];
 
-    /// The code of an error that says so.
+    /// The error code of this fault.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -75,23 +75,23 @@ impl SourceFault {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct PortError {
-    /// What it means.
+    /// Its meaning for the caller.
     pub kind: ErrorKind,
-    /// A stable code in kebab case: the service's own where it tells more than the kind.
+    /// A stable code in kebab case: that of the service if it is more specific than the kind.
     pub code: String,
-    /// What happened, in words, naming the thing; no secrets.
+    /// A description that names the object. It contains no secrets.
     pub message: String,
-    /// The service's request or correlation id.
+    /// The request or correlation id of the service.
     pub request_id: Option<String>,
-    /// How long the service asks to wait.
+    /// How long the service asks the caller to wait.
     pub retry_after: Option<Duration>,
-    /// The error behind it.
+    /// The cause.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl PortError {
-    /// An error of a kind, with the kind's name as its code.
+    /// Creates an error of a kind, with the name of the kind as its code.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -103,30 +103,30 @@ impl PortError {
         }
     }
 
-    /// The same with a code of its own.
+    /// Replaces the code.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<String>) -> Self {
         self.code = code.into();
         self
     }
 
-    /// The same with the error behind it.
+    /// Sets the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.source = Some(Box::new(source));
         self
     }
 
-    /// The same with the time that the service asks to wait.
+    /// Sets the time that the service asks the caller to wait.
     #[must_use]
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
 
-    /// The same as said of the source of the request, of the kind and with the code that goes with that.
+    /// Marks the error as a fault of the source of the request, and sets the kind and the code of the fault.
     #[must_use]
-    pub fn blaming_source(mut self, fault: SourceFault) -> Self {
+    pub fn with_source_fault(mut self, fault: SourceFault) -> Self {
         self.kind = match fault {
             SourceFault::Missing => ErrorKind::NotFound,
             SourceFault::Corrupt => ErrorKind::Corrupt,
@@ -136,16 +136,16 @@ impl PortError {
         self.with_code(fault.code())
     }
 
-    /// What it says is wrong with the source of the request; none where it says nothing of that.
+    /// The fault of the source of the request. None if the error is not about the source.
     #[must_use]
     pub fn source_fault(&self) -> Option<SourceFault> {
         SourceFault::ALL.into_iter().find(|fault| fault.code() == self.code)
     }
 
-    /// Whether trying again later may help: THE decision between retryable and fatal.
+    /// Whether a later retry may succeed. This function alone decides between transient and permanent errors.
     ///
-    /// A conflict or a fence may pass, as another worker may be in the middle of changing the thing; corrupt bytes are
-    /// worth another try from another place. What is missing, refused or wrong stays so.
+    /// `Conflict` and `Fenced` may pass, because another worker may be changing the object. `Corrupt` bytes may be
+    /// intact at another place. Objects that are missing, and requests that are denied or invalid, stay so.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self.kind {
@@ -159,5 +159,5 @@ impl PortError {
     }
 }
 
-/// The result of a port's call.
+/// The result of a call of a port.
 pub type PortResult<T> = Result<T, PortError>;

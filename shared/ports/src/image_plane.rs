@@ -1,4 +1,4 @@
-//! Managed images, made and removed by operations that take their time.
+//! Managed images, which long-running operations create and delete.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,50 +11,50 @@ use goldfleet_model::manifest::Digest;
 
 use super::error::{ErrorKind, PortError, PortResult};
 
-/// How far a managed image is.
+/// The provisioning state of a managed image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provisioning {
-    /// Being made, changed or removed.
-    Underway,
-    /// There.
+    /// The image is being created, changed or deleted.
+    InProgress,
+    /// The image is usable.
     Succeeded,
     /// The last change failed.
     Failed,
 }
 
-/// A managed image as the platform knows it.
+/// A managed image as the platform reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManagedImage {
-    /// Where it is.
+    /// The resource id.
     pub id: ManagedImageId,
     /// Its region.
     pub region: Region,
-    /// How far it is.
+    /// Its provisioning state.
     pub provisioning: Provisioning,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
 }
 
 impl ManagedImage {
-    /// Whether it is there, in this region, and was made by goldfleet of this content. The name alone does not tell: it may
-    /// be another region's, or another golden image's.
+    /// Whether goldfleet created the image from this content, and it is usable and in this region. The name alone is
+    /// not sufficient: the image of another region or of another golden image may have it.
     #[must_use]
-    pub fn is_made_of(&self, digest: Digest, region: &Region) -> bool {
+    pub fn was_created_from(&self, digest: Digest, region: &Region) -> bool {
         self.provisioning == Provisioning::Succeeded
             && self.region == *region
             && ImageTags::digest_in(&self.tags) == Some(digest)
     }
 }
 
-/// A change that the platform has accepted and is working on. It may hold an address with a signature in it: it is kept in
-/// memory only, and its `Debug` shows the image alone.
+/// A change that the platform has accepted and not finished. It may contain a signed URL: it is kept in memory only,
+/// and its `Debug` output contains only the image.
 #[derive(Clone)]
 pub struct Pending {
-    /// The image that is changed.
+    /// The image that is being changed.
     pub id: ManagedImageId,
-    /// Where to ask, as the adapter understands it.
+    /// The address to poll, in the format of the adapter.
     pub poll: String,
-    /// How long to wait before asking.
+    /// How long to wait before polling.
     pub retry_after: Duration,
 }
 
@@ -64,23 +64,23 @@ impl fmt::Debug for Pending {
     }
 }
 
-/// Where a change stands.
+/// The state of a change.
 #[derive(Debug)]
-pub enum Underway {
+pub enum ChangeStatus {
     /// It is done.
     Done,
-    /// Ask again later.
+    /// It is in progress: poll it later.
     Pending(Pending),
     /// It failed, for this reason.
     Failed(PortError),
 }
 
-/// Refuses what an image that is there can't be brought to: another region, or another VHD. For the adapters that play the
-/// platform.
+/// Rejects changes that are impossible for an existing image: another region or another VHD. For adapters that emulate
+/// the platform.
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`] with the platform's code.
-pub fn check_kept(spec: &ManagedImageSpec, region: &Region, vhd: &str) -> PortResult<()> {
+/// [`ErrorKind::Invalid`] with the code of the platform.
+pub fn check_unchanged(spec: &ManagedImageSpec, region: &Region, vhd: &str) -> PortResult<()> {
     let refused = |message, code| Err(PortError::new(ErrorKind::Invalid, message).with_code(code));
     if spec.region != *region {
         return refused(
@@ -95,37 +95,39 @@ pub fn check_kept(spec: &ManagedImageSpec, region: &Region, vhd: &str) -> PortRe
     Ok(())
 }
 
-/// Managed images of subscriptions and resource groups, whose names do not heed case.
+/// Managed images in subscriptions and resource groups. Their names are not case-sensitive.
 ///
-/// Where the platform tells why it refuses, the error's code says so: `resource-group-not-found`, `vhd-not-found`,
-/// `vhd-invalid`, `vhd-in-other-subscription`, `vhd-in-other-region`, `policy-denied`, `authorization-failed`,
-/// `image-region-change`, `property-change-not-allowed` (an image that is there keeps its VHD).
+/// If the platform gives the reason of a refusal, it is the code of the error: `resource-group-not-found`,
+/// `vhd-not-found`, `vhd-not-accessible`, `vhd-invalid`, `vhd-in-other-subscription`, `vhd-in-other-region`, `policy-denied`,
+/// `authorization-failed`, `image-region-change`, `property-change-not-allowed` (the VHD of an existing image cannot
+/// change).
 #[async_trait]
-pub trait ImagePlane: Send + Sync {
-    /// How the VHDs that it makes images of must be named.
+pub trait ImageService: Send + Sync {
+    /// The naming that this service needs for the VHDs of its images.
     fn vhd_names(&self) -> VhdNames;
 
-    /// An image; none where it is not there.
+    /// Returns an image. None if it does not exist.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn get(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Option<ManagedImage>>;
 
-    /// Begins to make an image, or to bring one that is there to the specification.
+    /// Starts to create an image, or to update an existing one to the specification.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
-    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway>;
+    /// If the service refuses or cannot be reached.
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<ChangeStatus>;
 
-    /// Begins to remove an image. One that is not there is `Done`.
+    /// Starts to delete an image. The result is `Done` if the image does not exist.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
-    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Underway>;
+    /// If the service refuses or cannot be reached.
+    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<ChangeStatus>;
 
-    /// Asks how far a change is.
+    /// Polls the state of a change.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached; that the change itself failed is [`Underway::Failed`].
-    async fn poll(&self, pending: &Pending) -> PortResult<Underway>;
+    /// If the service refuses or cannot be reached. If the change itself failed, the result is
+    /// [`ChangeStatus::Failed`].
+    async fn poll(&self, pending: &Pending) -> PortResult<ChangeStatus>;
 }

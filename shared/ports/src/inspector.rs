@@ -1,4 +1,4 @@
-//! What a doctor asks of a cloud. Nothing here changes anything.
+//! Reads the state of a cloud for diagnosis. Nothing here changes anything.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use goldfleet_model::store::Container;
 
 use super::error::PortResult;
 
-/// What Resource Manager says of a storage account.
+/// The properties of a storage account in Resource Manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountFacts {
     /// Its name.
@@ -19,17 +19,17 @@ pub struct AccountFacts {
     pub region: Region,
     /// Its kind, such as `StorageV2`.
     pub kind: String,
-    /// Whether it is of the premium tier.
+    /// Whether it has the premium performance tier.
     pub premium: bool,
     /// Whether it has a hierarchical namespace.
     pub hierarchical: bool,
-    /// From where it lets blobs be copied to it.
+    /// The accounts from which blobs may be copied to it.
     pub copies_from: CopyScope,
-    /// Where its blobs are, where that is not where the configuration leads.
+    /// The endpoint of its blobs, if it differs from the endpoint in the configuration.
     pub elsewhere: Option<String>,
-    /// Whether it lets in everyone from every network, or only those that rules name.
+    /// Whether its firewall admits all networks instead of only those that rules name.
     pub open_to_all_networks: bool,
-    /// Whether it can be reached over public addresses at all, and not only from a network security perimeter.
+    /// Whether it can be reached over public addresses. Otherwise only a network security perimeter can give access.
     pub public_network: bool,
     /// Whether account keys are accepted.
     pub shared_key: bool,
@@ -38,62 +38,62 @@ pub struct AccountFacts {
 }
 
 impl AccountFacts {
-    /// Whether some networks are kept out.
+    /// Whether some networks are excluded.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         !(self.open_to_all_networks && self.public_network)
     }
 }
 
-/// From which accounts blobs may be copied to an account. Source: Microsoft.Storage, `allowedCopyScope`.
+/// The accounts from which blobs may be copied to an account. Source: Microsoft.Storage, `allowedCopyScope`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyScope {
-    /// From all.
+    /// All accounts.
     All,
-    /// From those of the same tenant.
+    /// Accounts of the same tenant.
     Tenant,
-    /// From those with private links to the same virtual network.
+    /// Accounts with private links to the same virtual network.
     PrivateLinks,
 }
 
-/// A lock. All of them forbid deletion.
+/// A lock on resources. Every lock forbids deletion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
     /// Its name.
     pub name: String,
-    /// Whether it forbids changes as well.
+    /// Whether it also forbids changes.
     pub read_only: bool,
 }
 
-/// What the process may do at a scope: patterns in which `*` stands for anything.
+/// The permissions of the process at a scope, as patterns in which `*` matches any text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Permissions {
-    /// One entry for each role that applies.
+    /// One entry per assigned role.
     pub grants: Vec<Grant>,
 }
 
-/// What one role allows.
+/// The actions that one role allows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grant {
-    /// Actions on resources.
+    /// Allowed actions on resources.
     pub actions: Vec<String>,
-    /// Exceptions to them.
+    /// Exceptions to `actions`.
     pub not_actions: Vec<String>,
-    /// Actions on data.
+    /// Allowed actions on data.
     pub data_actions: Vec<String>,
-    /// Exceptions to them.
+    /// Exceptions to `data_actions`.
     pub not_data_actions: Vec<String>,
 }
 
 impl Permissions {
-    /// Whether some role allows an action on a resource.
+    /// Whether at least one role allows an action on a resource.
     #[must_use]
     pub fn allow(&self, action: &str) -> bool {
         let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, action));
         self.grants.iter().any(|grant| any(&grant.actions) && !any(&grant.not_actions))
     }
 
-    /// Whether some role allows an action on data.
+    /// Whether at least one role allows an action on data.
     #[must_use]
     pub fn allow_data(&self, action: &str) -> bool {
         let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, action));
@@ -101,7 +101,7 @@ impl Permissions {
     }
 }
 
-/// Whether an action is one of a pattern's. Source: Azure role definitions: `*` stands for anything, case does not matter.
+/// Whether a pattern matches an action. Source: Azure role definitions: `*` matches any text, and case is ignored.
 fn matches(pattern: &str, action: &str) -> bool {
     let (pattern, action) = (pattern.to_ascii_lowercase(), action.to_ascii_lowercase());
     let mut parts = pattern.split('*');
@@ -115,27 +115,28 @@ fn matches(pattern: &str, action: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// Looks at a cloud, as the process's identity. `tenant` is the one of a subscription where it differs from the identity's.
+/// Reads the state of a cloud with the identity of the process. `tenant` is the tenant of a subscription if it differs
+/// from that of the identity.
 #[async_trait]
 pub trait Inspector: Send + Sync {
-    /// Whether there are tokens for storage and for Resource Manager.
+    /// Checks that tokens for storage and for Resource Manager are available.
     ///
     /// # Errors
-    /// Where there are none.
+    /// If they are not available.
     async fn sign_in(&self) -> PortResult<()>;
 
-    /// A subscription's state, such as `Enabled`; none where it is not there, or not to be seen.
+    /// The state of a subscription, such as `Enabled`. None if it does not exist or is not visible.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached; so with all that follow.
+    /// If the service refuses or cannot be reached. The same holds for all methods below.
     async fn subscription(&self, id: &SubscriptionId, tenant: Option<&str>) -> PortResult<Option<String>>;
 
-    /// A subscription's display name; none where it cannot be read.
+    /// The display name of a subscription. None if it cannot be read.
     async fn subscription_name(&self, _id: &SubscriptionId, _tenant: Option<&str>) -> PortResult<Option<String>> {
         Ok(None)
     }
 
-    /// Whether a resource group is there.
+    /// Whether a resource group exists.
     async fn has_group(
         &self,
         subscription: &SubscriptionId,
@@ -143,20 +144,20 @@ pub trait Inspector: Send + Sync {
         tenant: Option<&str>,
     ) -> PortResult<bool>;
 
-    /// The storage accounts of a subscription that are to be seen.
+    /// The visible storage accounts of a subscription.
     async fn accounts(&self, subscription: &SubscriptionId, tenant: Option<&str>) -> PortResult<Vec<AccountFacts>>;
 
-    /// The regions where managed images can be made; none where the subscription is not registered for them.
+    /// The regions in which managed images can be created. None if the subscription is not registered for them.
     async fn image_regions(
         &self,
         subscription: &SubscriptionId,
         tenant: Option<&str>,
     ) -> PortResult<Option<BTreeSet<Region>>>;
 
-    /// What the process may do at a scope, a resource id.
+    /// The permissions of the process at a scope, which is a resource id.
     async fn permissions(&self, scope: &str, tenant: Option<&str>) -> PortResult<Permissions>;
 
-    /// The locks that hold for a resource group, or for images in it.
+    /// The locks that apply to a resource group or to images in it.
     async fn locks(
         &self,
         subscription: &SubscriptionId,
@@ -164,7 +165,7 @@ pub trait Inspector: Send + Sync {
         tenant: Option<&str>,
     ) -> PortResult<Vec<Lock>>;
 
-    /// Whether a SAS for reading a container can be made.
+    /// Checks that a SAS for reading a container can be created.
     async fn can_share(&self, container: &Container) -> PortResult<()>;
 }
 
@@ -173,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_of_actions() {
+    fn action_patterns_match() {
         let action = "Microsoft.Compute/images/write";
         for (pattern, expected) in [
             ("*", true),
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_of_one_role_does_not_bind_another() {
+    fn not_actions_apply_to_one_role_only() {
         let contributor = Grant {
             actions: vec!["*".into()],
             not_actions: vec!["Microsoft.Authorization/*".into()],

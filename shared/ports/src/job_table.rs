@@ -1,4 +1,4 @@
-//! The table that tracks everything: jobs, their operations, the events log, uploads in progress.
+//! The job table: jobs, their operations, the event log, and the state of uploads.
 
 use async_trait::async_trait;
 use goldfleet_model::event::Event;
@@ -10,132 +10,140 @@ use goldfleet_model::upload::Upload;
 use super::error::PortResult;
 use super::{ETag, Versioned};
 
-/// An operation's new row, on condition that the old one is still in the version `if_match`.
+/// The new row of an operation, on condition that the ETag of the old row is still `if_match`.
 #[derive(Debug, Clone)]
 pub struct Change {
     /// The whole new row.
     pub operation: Operation,
-    /// The version it was made from.
+    /// The ETag of the row that it was derived from.
     pub if_match: ETag,
 }
 
 /// Rows with optimistic concurrency.
 #[async_trait]
 pub trait JobTable: Send + Sync {
-    /// Makes sure that the tables are there.
+    /// Creates the tables if they do not exist.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn ensure(&self) -> PortResult<()>;
 
     /// Adds a job.
     ///
     /// # Errors
-    /// `AlreadyExists` where there is one of that id.
+    /// `AlreadyExists` if a job with that id exists.
     async fn insert_job(&self, job: &Job) -> PortResult<()>;
 
-    /// One job.
+    /// Reads one job. None if it does not exist.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn job(&self, id: &JobId) -> PortResult<Option<Versioned<Job>>>;
 
-    /// Every job, newest first.
+    /// Lists all jobs, newest first.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn jobs(&self) -> PortResult<Vec<Versioned<Job>>>;
 
-    /// The newest jobs, at most `limit` of them, newest first. Which these are, their ids say, which begin with the second
-    /// in which a job was asked for. However many there are, only these are read whole.
+    /// Lists the newest jobs, at most `limit`, newest first. They are chosen by their ids, which begin with the second
+    /// in which a job was requested. Only these jobs are read completely, independent of the number of jobs.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn newest_jobs(&self, limit: usize) -> PortResult<Vec<Versioned<Job>>>;
 
-    /// Every job that has not ended ([`JobState::OPEN`](goldfleet_model::job::JobState::OPEN)), newest first. However many
-    /// have ended, only these are read.
+    /// Lists all jobs that have not ended ([`JobState::OPEN`](goldfleet_model::job::JobState::OPEN)), newest first.
+    /// Only these are read, independent of the number of jobs that have ended.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn open_jobs(&self) -> PortResult<Vec<Versioned<Job>>>;
 
-    /// Replaces a job's row and appends events, all or nothing. Returns the row's new version.
+    /// Replaces the row of a job and appends events, atomically. Returns the new ETag of the row.
     ///
     /// # Errors
-    /// `Conflict` where the row is no longer in the version `if_match`, `NotFound` where it is gone.
+    /// `Conflict` if the ETag of the row is no longer `if_match`, `NotFound` if the row does not exist.
     async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag>;
 
-    /// Removes a job: its operations, all events, and its row last, so that after an error it can be called again. A job that is
-    /// not there is no error. Not atomic: whoever may still write rows of the job must have been told before, by the row
-    /// itself ([`Job::removing`]).
+    /// Removes a job: its operations, all its events, and finally its row, so that the call can be repeated after an
+    /// error. It is not an error if the job does not exist. Not atomic: before the call, [`Job::removing`] must be set
+    /// in the row, so that no process writes rows of the job.
     ///
     /// # Errors
-    /// `Conflict` where the row is not in the version `if_match`; as long as it is not when this begins, nothing is removed.
+    /// `Conflict` if the ETag of the row is not `if_match`. If that is so at the start of the call, nothing is removed.
     async fn remove_job(&self, id: &JobId, if_match: &ETag) -> PortResult<()>;
 
-    /// Adds those of the operations that are not there yet, leaving the others as they are. Returns how many were
-    /// added. Not atomic: after an error, call it again.
+    /// Writes operations of one planning attempt ([`Operation::plan`]). A row of an earlier attempt is replaced, a row
+    /// of the same attempt stays as it is. Returns how many rows were written. Not atomic: after an error, call it
+    /// again.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// `Conflict` if a row of a later attempt is in the table. Others if the service refuses or cannot be reached.
     async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize>;
 
-    /// One operation.
+    /// Removes the operations of a job that planning attempts before `plan` wrote. Returns how many. Not atomic: after
+    /// an error, call it again.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
+    async fn remove_earlier_plans(&self, job: &JobId, plan: u32) -> PortResult<usize>;
+
+    /// Reads one operation. None if it does not exist.
+    ///
+    /// # Errors
+    /// If the service refuses or cannot be reached.
     async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>>;
 
-    /// The operations of the group that `id` belongs to ([`OperationId::group`]), in one request.
+    /// Reads the operations of the group that `id` belongs to ([`OperationId::group`]), in one request.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>>;
 
-    /// All operations of a job, in the order of their ids.
+    /// Lists all operations of a job, in the order of their ids.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn operations(&self, job: &JobId) -> PortResult<Vec<Versioned<Operation>>>;
 
-    /// Changes operations of one group and appends events of that group, all or nothing. Returns the rows' new
-    /// versions, in order.
+    /// Replaces operations of one group and appends events of that group, atomically. Returns the new ETags of the
+    /// rows, in order.
     ///
     /// # Errors
-    /// `Conflict` where one of the rows is no longer in the version shown, `NotFound` where one is gone, `Invalid` where
-    /// they are not all of one job and group.
+    /// `Conflict` if the ETag of a row has changed, `NotFound` if a row does not exist, `Invalid` if changes and events
+    /// do not all belong to one job and group.
     async fn commit(&self, changes: &[Change], events: &[Event]) -> PortResult<Vec<ETag>>;
 
-    /// A job's events, oldest first; of one operation, if given.
+    /// Lists the events of a job, or of one operation if it is given, oldest first.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn events(&self, job: &JobId, operation: Option<&OperationId>) -> PortResult<Vec<Event>>;
 
-    /// Writes an upload's row, whether or not it is there.
+    /// Inserts or replaces the row of an upload.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn put_upload(&self, upload: &Upload) -> PortResult<()>;
 
-    /// The newest upload of an image version.
+    /// Returns the newest upload of an image version. None if there is none.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn newest_upload(&self, image: &ImageName, version: &ImageVersion) -> PortResult<Option<Upload>>;
 
-    /// Every upload, newest first.
+    /// Lists all uploads, newest first.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn uploads(&self) -> PortResult<Vec<Upload>>;
 }
 
-/// Checks what every adapter of [`JobTable::commit`] must refuse.
+/// Checks the arguments of [`JobTable::commit`], for all adapters.
 ///
 /// # Errors
-/// `Invalid` where the changes and events are not all of one job and group.
+/// `Invalid` if the changes and events do not all belong to one job and group.
 pub fn check_one_group(changes: &[Change], events: &[Event]) -> PortResult<()> {
     use super::error::{ErrorKind, PortError};
     let of_changes = changes.iter().map(|change| (&change.operation.job, change.operation.id.group()));
@@ -150,14 +158,14 @@ pub fn check_one_group(changes: &[Change], events: &[Event]) -> PortResult<()> {
     }
 }
 
-/// Uploads in the order in which every adapter lists them: those that began last come first.
+/// Sorts uploads in the order in which every adapter lists them: by start time, newest first.
 #[must_use]
 pub fn newest_uploads_first(mut uploads: Vec<Upload>) -> Vec<Upload> {
     uploads.sort_by(|a, b| (b.started, &b.id).cmp(&(a.started, &a.id)));
     uploads
 }
 
-/// Jobs in the order in which every adapter lists them: those asked for last come first.
+/// Sorts jobs in the order in which every adapter lists them: by request time, newest first.
 #[must_use]
 pub fn newest_first(mut jobs: Vec<Versioned<Job>>) -> Vec<Versioned<Job>> {
     jobs.sort_by(|a, b| (b.value.created, &b.value.id).cmp(&(a.value.created, &a.value.id)));

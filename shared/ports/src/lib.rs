@@ -1,10 +1,9 @@
-//! The ports: everything goldfleet asks of the world, as traits. The adapters behind them are crates of their own.
+//! The ports: traits for everything that goldfleet needs from its environment. Each adapter is its own crate.
 //!
-//! - [`commit`], [`retry`] and [`chunk_store`] are helpers over the ports.
-//! - `conformance`, behind the feature of that name, holds one suite for each port. Every adapter passes it.
+//! - [`commit`], [`retry`] and [`chunk_store`] are helpers that use the ports.
+//! - `conformance`, enabled by the feature of that name, has one suite per port. Every adapter passes it.
 
 pub mod blob_store;
-pub mod chance;
 pub mod chunk_store;
 pub mod clock;
 pub mod commit;
@@ -14,9 +13,10 @@ pub mod error;
 pub mod image_plane;
 pub mod inspector;
 pub mod job_table;
-pub mod patience;
 pub mod queue;
 pub mod retry;
+pub mod rng;
+pub mod timeout;
 
 use std::sync::Arc;
 
@@ -26,27 +26,27 @@ use goldfleet_model::target::Target;
 
 use blob_store::BlobStore;
 use clock::Clock;
-use image_plane::ImagePlane;
+use image_plane::ImageService;
 use job_table::JobTable;
 use queue::Queue;
 
 /// All ports of a process. `goldfleet-connect` chooses their adapters from the configuration.
 #[derive(Clone)]
 pub struct Ports {
-    /// Messages.
+    /// The queues of messages.
     pub queue: Arc<dyn Queue>,
-    /// Jobs, operations, events.
+    /// The table of jobs, operations and events.
     pub table: Arc<dyn JobTable>,
-    /// Chunks, manifests, VHDs.
+    /// The store of chunks, manifests and VHDs.
     pub blobs: Arc<dyn BlobStore>,
-    /// Managed images.
-    pub images: Arc<dyn ImagePlane>,
-    /// Time.
+    /// The service of managed images.
+    pub images: Arc<dyn ImageService>,
+    /// The clock.
     pub clock: Arc<dyn Clock>,
 }
 
 impl Ports {
-    /// Where a target's VHD of an image version lies.
+    /// The address of the VHD of an image version in a target's staging account.
     #[must_use]
     pub fn vhd(&self, target: &Target, image: &ImageRef) -> BlobAddress {
         target.staging().blob(self.images.vhd_names().name(image))
@@ -59,15 +59,15 @@ impl std::fmt::Debug for Ports {
     }
 }
 
-/// A version mark of a row or blob: opaque, compared only for equality.
+/// The version of a row or blob. It is opaque and only compared for equality.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct ETag(pub String);
 
-/// A value and the mark of the version that was read.
+/// A value and the ETag of the version that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versioned<T> {
     /// The value.
     pub value: T,
-    /// The mark to show when changing it.
+    /// The ETag to pass when the value is changed.
     pub etag: ETag,
 }

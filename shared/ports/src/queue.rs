@@ -1,4 +1,4 @@
-//! Messages: at least once, invisible while someone works on them.
+//! Queues: messages are delivered at least once, and are hidden while a receiver works on them.
 
 use std::time::Duration;
 
@@ -7,77 +7,78 @@ use goldfleet_model::message::QueueName;
 
 use super::error::{ErrorKind, PortError, PortResult};
 
-/// The largest message in bytes. Source: Azure Storage Queues, 64 KiB.
+/// The maximum size of a message in bytes. Source: Azure Storage Queues, 64 KiB.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
-/// The most messages one receive returns. Source: Azure Storage Queues, Get Messages.
+/// The maximum number of messages that one receive returns. Source: Azure Storage Queues, Get Messages.
 pub const MAX_RECEIVE: usize = 32;
 
-/// The right to extend or delete a message, until its visibility timeout ends and someone else receives it.
+/// The right to extend or delete a message. It ends when another receiver gets the message after the visibility
+/// timeout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// The message.
+    /// The id of the message.
     pub id: String,
-    /// Changes with every receive and extension.
+    /// The pop receipt. It changes with every receive and extension.
     pub pop: String,
 }
 
-/// A message in hand.
+/// A received message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// The text.
     pub body: String,
-    /// The right to it.
+    /// The right to extend or delete it.
     pub receipt: Receipt,
-    /// How often it was received, this time included.
+    /// The number of times it was received, including this time.
     pub dequeue_count: u32,
 }
 
-/// Queues of text messages. A message never expires; order is roughly first in, first out.
+/// Queues of text messages. Messages do not expire. The order is roughly first in, first out.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Makes sure that all queues are there.
+    /// Creates all queues that do not exist.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn ensure(&self) -> PortResult<()>;
 
-    /// Puts a message in, to be seen after `delay`.
+    /// Sends a message that becomes visible after `delay`.
     ///
     /// # Errors
-    /// `Invalid` for a text over [`MAX_MESSAGE`] bytes.
+    /// `Invalid` if the text has more than [`MAX_MESSAGE`] bytes.
     async fn send(&self, queue: QueueName, body: &str, delay: Duration) -> PortResult<()>;
 
-    /// Takes up to `max` messages (at most [`MAX_RECEIVE`]), which nobody else sees for `visibility`.
+    /// Receives up to `max` messages (at most [`MAX_RECEIVE`]) and hides them from other receivers for `visibility`.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn receive(&self, queue: QueueName, max: usize, visibility: Duration) -> PortResult<Vec<Received>>;
 
-    /// Keeps a message in hand (or gives it back) so that it is seen again `visibility` from now. Returns the new
-    /// receipt; the old one is void.
+    /// Sets the visibility timeout of a received message to `visibility` from now; zero makes it visible immediately.
+    /// Returns the new receipt; the old one is void.
     ///
     /// # Errors
-    /// `NotFound` where the message is gone, `Conflict` where someone else has received it since.
+    /// `NotFound` if the message does not exist, `Conflict` if another receiver has received it since.
     async fn extend(&self, queue: QueueName, receipt: &Receipt, visibility: Duration) -> PortResult<Receipt>;
 
-    /// Removes a message. One that is already gone is no error.
+    /// Deletes a message. It is not an error if the message does not exist.
     ///
     /// # Errors
-    /// `Conflict` where someone else has received it since.
+    /// `Conflict` if another receiver has received it since.
     async fn delete(&self, queue: QueueName, receipt: &Receipt) -> PortResult<()>;
 
-    /// About how many messages there are, visible or not.
+    /// The approximate number of messages, visible or hidden.
     ///
     /// # Errors
-    /// Where the service refuses or can't be reached.
+    /// If the service refuses or cannot be reached.
     async fn depth(&self, queue: QueueName) -> PortResult<u64>;
 }
 
-/// Refuses a text that a service would refuse as too long.
+/// Checks the length of a text, for all adapters.
 ///
 /// # Errors
-/// `Invalid` for a text over [`MAX_MESSAGE`] bytes.
+/// `Invalid` if the text has more than [`MAX_MESSAGE`] bytes.
 pub fn check_length(body: &str) -> PortResult<()> {
     if body.len() <= MAX_MESSAGE {
         return Ok(());

@@ -1,44 +1,44 @@
-//! What rates must keep to besides being well-formed.
+//! The ranges of rates, checked after parsing.
 
 use std::collections::BTreeSet;
 
-use goldfleet_diagnostics::Fault;
+use goldfleet_diagnostics::FieldError;
 use goldfleet_diagnostics::Node;
 use goldfleet_model::ids::Region;
 
-use super::{Account, LatencyPair, Rates, UNKNOWN, WanPair};
+use super::{AccountLimits, LatencyPair, Rates, UNKNOWN, WanPair};
 
-/// The dearest price that is believed, in dollars.
-const DEAREST: f64 = 1000.0;
+/// The highest plausible price, in dollars.
+const MAX_PRICE: f64 = 1000.0;
 
-/// The fastest rate that is believed, in whatever unit.
-const FASTEST: f64 = 1e7;
+/// The highest plausible rate, in any unit.
+const MAX_RATE: f64 = 1e7;
 
-/// The longest time that is believed of what takes long, in seconds.
+/// The longest plausible time of a long-running activity, in seconds.
 const DAY: f64 = 86_400.0;
 
-/// The longest time that is believed of one request, in milliseconds.
+/// The longest plausible time of one request, in milliseconds.
 const MINUTE_MS: f64 = 60_000.0;
 
-/// Everything that is out of its range, section by section.
-pub(super) fn check(rates: &Rates, written: &Node) -> Vec<Fault> {
+/// Returns an error for each value that is out of range, by section.
+pub(super) fn check(rates: &Rates, written: &Node) -> Vec<FieldError> {
     let mut check = Check { written, faults: Vec::new() };
-    check.marks(rates);
+    check.check_provenance(rates);
     check.prices(rates);
     check.speeds(rates);
     check.times(rates);
-    check.places(rates);
+    check.check_regions(rates);
     check.pairs(rates);
     check.faults
 }
 
 struct Check<'a> {
     written: &'a Node,
-    faults: Vec<Fault>,
+    faults: Vec<FieldError>,
 }
 
 impl Check<'_> {
-    fn marks(&mut self, rates: &Rates) {
+    fn check_provenance(&mut self, rates: &Rates) {
         let sections = [
             ("geography", &rates.geography.date, &rates.geography.source),
             ("egress", &rates.egress.date, &rates.egress.source),
@@ -107,7 +107,7 @@ impl Check<'_> {
         self.speed(&["stream", "mb_per_second"], rates.stream.mb_per_second);
     }
 
-    fn account(&mut self, at: &[&str], account: &Account) {
+    fn account(&mut self, at: &[&str], account: &AccountLimits) {
         self.speed(&[at, &["ingress_gbit_per_second"]].concat(), account.ingress_gbit_per_second);
         self.speed(&[at, &["egress_gbit_per_second"]].concat(), account.egress_gbit_per_second);
         self.speed(&[at, &["requests_per_second"]].concat(), account.requests_per_second);
@@ -127,7 +127,7 @@ impl Check<'_> {
         self.time(&["control", "poll_seconds"], control.poll_seconds, DAY);
     }
 
-    fn places(&mut self, rates: &Rates) {
+    fn check_regions(&mut self, rates: &Rates) {
         let known: Vec<&str> = rates.egress.continents.keys().map(String::as_str).collect();
         if known.contains(&UNKNOWN) {
             let message = "regions that are not listed always have the dearest price: name the continent otherwise";
@@ -149,7 +149,7 @@ impl Check<'_> {
         let (wan, latency) = (&rates.wan.pairs, &rates.latency.pairs);
         self.distinct("wan", wan.iter().map(|pair| (&pair.from, &pair.to)));
         self.distinct("latency", latency.iter().map(|pair| (&pair.from, &pair.to)));
-        for pair in wan.iter().filter(|pair| !believable(pair.gbit_per_second)) {
+        for pair in wan.iter().filter(|pair| !in_range(pair.gbit_per_second)) {
             let (WanPair { from, to, .. }, rate) = (pair, pair.gbit_per_second);
             let message = format!("from {from} to {to}: {rate} is out of range: use Gbit/s above 0");
             self.refuse(&["wan", "pair"], message);
@@ -173,14 +173,14 @@ impl Check<'_> {
     }
 
     fn price(&mut self, keys: &[&str], dollars: f64) {
-        if !(0.0..=DEAREST).contains(&dollars) {
-            self.refuse(keys, format!("{dollars} is out of range: use dollars, 0 to {DEAREST}"));
+        if !(0.0..=MAX_PRICE).contains(&dollars) {
+            self.refuse(keys, format!("{dollars} is out of range: use dollars, 0 to {MAX_PRICE}"));
         }
     }
 
     fn speed(&mut self, keys: &[&str], rate: f64) {
-        if !believable(rate) {
-            self.refuse(keys, format!("{rate} is out of range: use 0.001 to {FASTEST}"));
+        if !in_range(rate) {
+            self.refuse(keys, format!("{rate} is out of range: use 0.001 to {MAX_RATE}"));
         }
     }
 
@@ -192,12 +192,12 @@ impl Check<'_> {
 
     fn refuse(&mut self, keys: &[&str], message: impl Into<String>) {
         let origin = self.written.origin_of(keys);
-        let fault = Fault::new(message).at(origin);
-        self.faults.push(keys.iter().rev().fold(fault, |fault, key| fault.under(key)));
+        let fault = FieldError::new(message).with_origin(origin);
+        self.faults.push(keys.iter().rev().fold(fault, |fault, key| fault.with_parent_key(key)));
     }
 }
 
-/// Neither zero, which would make times infinite, nor beyond any service.
-fn believable(rate: f64) -> bool {
-    (0.001..=FASTEST).contains(&rate)
+/// Zero would make times infinite, and rates above the limit exceed every service.
+fn in_range(rate: f64) -> bool {
+    (0.001..=MAX_RATE).contains(&rate)
 }

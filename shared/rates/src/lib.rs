@@ -1,7 +1,7 @@
-//! Rates: the prices, limits, speeds and times that plans and estimates are made with, and that the modelled cloud keeps to.
+//! Rates: prices, limits, speeds and times. The planner and the modelled cloud use them.
 //!
-//! They come from `rates.toml`, which is built in, and over it from a file of the operator's. Every section says from when
-//! its figures are and who says so. Plan and model read the same, so that they can't disagree on a figure.
+//! They are the built-in `rates.toml`, overlaid by an optional file of the operator. Every section names the date and
+//! the source of its figures. The planner and the modelled cloud use the same rates, so their figures cannot differ.
 
 mod check;
 mod money;
@@ -15,29 +15,30 @@ use goldfleet_model::ids::Region;
 pub use money::Money;
 pub use read::RatesError;
 pub use sections::{
-    Account, Accounts, Blob, Control, Egress, EgressPrice, Geography, Image, Latency, LatencyPair, Place, Rates,
-    Requests, ResourceManager, ServerBusy, Storage, Stream, Wan, WanPair,
+    AccountLimits, Accounts, Blob, Control, Egress, EgressPrice, Geography, Image, Latency, LatencyPair, Rates,
+    RegionInfo, Requests, ResourceManager, ServerBusy, Storage, Stream, Wan, WanPair,
 };
 
-/// The continent of regions that are not in the list.
+/// The continent of regions that are not listed.
 pub const UNKNOWN: &str = "unknown";
 
 impl Rates {
-    /// Whether the region is in the list.
+    /// Whether the region is listed.
     #[must_use]
     pub fn knows(&self, region: &Region) -> bool {
         self.geography.regions.contains_key(region)
     }
 
-    /// The region's continent, or [`UNKNOWN`].
+    /// The continent of the region, or [`UNKNOWN`].
     #[must_use]
     pub fn continent(&self, region: &Region) -> &str {
         self.geography.regions.get(region).map_or(UNKNOWN, |place| &place.continent)
     }
 
-    /// What storage accounts of the region can do, but for those with limits of their own.
+    /// The default limits of storage accounts in the region. They do not apply to accounts that are listed with their
+    /// own limits.
     #[must_use]
-    pub fn account(&self, region: &Region) -> &Account {
+    pub fn account(&self, region: &Region) -> &AccountLimits {
         let large = self.geography.regions.get(region).is_some_and(|place| place.large);
         if large { &self.accounts.large } else { &self.accounts.other }
     }
@@ -52,36 +53,36 @@ impl Rates {
         match self.egress.continents.get(here) {
             Some(price) if here == there => micros(price.inside),
             Some(price) => micros(price.leaving),
-            None => self.dearest(),
+            None => self.highest_price(),
         }
     }
 
-    /// What it costs to move bytes from one region to another.
+    /// The cost of moving bytes from one region to another.
     #[must_use]
     pub fn egress_cost(&self, from: &Region, to: &Region, bytes: u64) -> Money {
         Money::for_units(bytes.into(), self.egress_price(from, to), self.egress.gigabyte)
     }
 
-    /// The highest price there is.
-    fn dearest(&self) -> u64 {
+    /// The highest egress price.
+    fn highest_price(&self) -> u64 {
         let prices = self.egress.continents.values().flat_map(|price| [micros(price.inside), micros(price.leaving)]);
         prices.max().unwrap_or(0)
     }
 
-    /// What it costs to keep bytes for the days that they are taken to lie, at dollars a gigabyte and 30 days.
+    /// The cost of storing bytes for the assumed number of days. `dollars` is the price of a gigabyte for 30 days.
     #[must_use]
     pub fn storage_cost(&self, dollars: f64, bytes: u128) -> Money {
         let amount = bytes.saturating_mul(self.storage.days.into());
         Money::for_units(amount, micros(dollars), self.egress.gigabyte.saturating_mul(30))
     }
 
-    /// What requests cost, at dollars for 10,000.
+    /// The cost of requests. `dollars` is the price of 10,000 requests.
     #[must_use]
     pub fn request_cost(&self, dollars: f64, requests: u128) -> Money {
         Money::for_units(requests, micros(dollars), 10_000)
     }
 
-    /// The rate between two regions, in bytes a second.
+    /// The rate between two regions, in bytes per second.
     #[must_use]
     pub fn wan(&self, from: &Region, to: &Region) -> u64 {
         let listed = |from: &Region, to: &Region| {
@@ -90,19 +91,19 @@ impl Rates {
         gbit(listed(from, to).or_else(|| listed(to, from)).unwrap_or(self.wan.gbit_per_second))
     }
 
-    /// The rate of a page blob, in bytes a second.
+    /// The rate of a page blob, in bytes per second.
     #[must_use]
     pub fn page_blob(&self) -> u64 {
-        whole(self.blob.page_blob_mib_per_second * 1024.0 * 1024.0)
+        round_to_u64(self.blob.page_blob_mib_per_second * 1024.0 * 1024.0)
     }
 
-    /// How long a managed image takes.
+    /// The time to create a managed image.
     #[must_use]
     pub fn image(&self) -> Duration {
         seconds(self.image.seconds)
     }
 
-    /// The round trip between two regions.
+    /// The round-trip time between two regions.
     #[must_use]
     pub fn round_trip(&self, from: &Region, to: &Region) -> Duration {
         let latency = &self.latency;
@@ -120,46 +121,46 @@ impl Rates {
     }
 }
 
-impl Account {
-    /// Bytes a second in.
+impl AccountLimits {
+    /// The ingress rate, in bytes per second.
     #[must_use]
     pub fn ingress(&self) -> u64 {
         gbit(self.ingress_gbit_per_second)
     }
 
-    /// Bytes a second out.
+    /// The egress rate, in bytes per second.
     #[must_use]
     pub fn egress(&self) -> u64 {
         gbit(self.egress_gbit_per_second)
     }
 }
 
-/// Gbit/s as bytes a second.
+/// Converts Gbit/s to bytes per second.
 fn gbit(rate: f64) -> u64 {
-    whole(rate * 1e9 / 8.0)
+    round_to_u64(rate * 1e9 / 8.0)
 }
 
-/// Seconds as a duration. Rates were checked to be finite and in range when they were read.
+/// Converts seconds to a duration. Rates are finite and in range, because they were checked when they were read.
 #[must_use]
 pub fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
-/// Milliseconds as a duration.
+/// Converts milliseconds to a duration.
 #[must_use]
 pub fn milliseconds(ms: f64) -> Duration {
     seconds(ms / 1000.0)
 }
 
-/// Dollars as millionths.
+/// Converts dollars to millionths of a dollar.
 fn micros(dollars: f64) -> u64 {
-    whole(dollars * 1e6)
+    round_to_u64(dollars * 1e6)
 }
 
-/// The nearest whole number. Rates were checked to be finite and in range when they were read.
+/// Returns the nearest integer. Rates are finite and in range, because they were checked when they were read.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, and a cast saturates")]
 #[must_use]
-pub fn whole(number: f64) -> u64 {
+pub fn round_to_u64(number: f64) -> u64 {
     number.round() as u64
 }
 

@@ -1,4 +1,4 @@
-//! Money, in whole millionths of a dollar, so that sums do not depend on their order.
+//! Money in whole millionths of a dollar, so that sums do not depend on the order of addition.
 
 use std::fmt;
 use std::iter::Sum;
@@ -6,28 +6,28 @@ use std::ops::{Add, AddAssign};
 
 use serde::{Serialize, Serializer};
 
-/// Millionths of a dollar.
+/// Millionths in a dollar.
 const MICROS: u64 = 1_000_000;
 
-/// US dollars, to the millionth. In JSON: a number of dollars.
+/// An amount of US dollars with a resolution of one millionth. In JSON it is a number of dollars.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money(u64);
 
 impl Money {
-    /// So many millionths of a dollar.
+    /// Creates an amount from millionths of a dollar.
     #[must_use]
     pub const fn micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// Dollars, for ratios and for people.
+    /// The amount in dollars, for ratios and for display.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "exact below nine billion dollars")]
     pub fn dollars(self) -> f64 {
         self.0 as f64 / MICROS as f64
     }
 
-    /// What `amount` units cost at `micros` a block of `per` units, rounded to the nearest millionth.
+    /// The cost of `amount` units at `micros` per `per` units, rounded to the nearest millionth.
     #[must_use]
     pub(super) fn for_units(amount: u128, micros: u64, per: u64) -> Self {
         let per = u128::from(per.max(1));
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn money_is_rounded_once_and_shown_in_cents() {
+    fn money_rounds_once_and_displays_cents() {
         let gb = 1_000_000_000;
         assert_eq!(Money::for_units(30 * u128::from(gb), 20_000, gb), Money::micros(600_000));
         assert_eq!(Money::for_units(1, 20_000, gb), Money::default());

@@ -1,11 +1,11 @@
-//! Reading rates: the built-in ones, and over them a file of the operator's.
+//! Reads rates: the built-in ones, overlaid by a file of the operator.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use goldfleet_diagnostics::Fault;
-use goldfleet_diagnostics::Problem;
-use goldfleet_diagnostics::lines;
+use goldfleet_diagnostics::Diagnostic;
+use goldfleet_diagnostics::FieldError;
+use goldfleet_diagnostics::join_lines;
 use goldfleet_diagnostics::{Node, Value};
 use serde::Deserialize as _;
 
@@ -15,48 +15,48 @@ use super::check::check;
 /// The built-in rates.
 const BUILT_IN: &str = include_str!("rates.toml");
 
-/// What errors call the built-in rates.
+/// The name of the built-in rates in errors.
 const BUILT_IN_NAME: &str = "built-in rates.toml";
 
-/// Keys that a section of an operator's file has to give.
-const MARKS: [&str; 2] = ["date", "source"];
+/// The keys that each section of an operator's file must contain.
+const PROVENANCE_KEYS: [&str; 2] = ["date", "source"];
 
-/// Why rates were refused.
+/// Why rates were rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum RatesError {
-    /// The file is not there.
+    /// The file does not exist.
     #[error("there is no rates file {}: check what [plan] rates or --rates says", .0.display())]
     NoSuchFile(PathBuf),
-    /// The file can't be read.
+    /// The file cannot be read.
     #[error("the rates file {} can't be read", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// What is written can't be used.
-    #[error("{}", lines(.0))]
-    Invalid(Vec<Problem>),
+    /// The content is invalid.
+    #[error("{}", join_lines(.0))]
+    Invalid(Vec<Diagnostic>),
 }
 
 impl RatesError {
-    fn invalid(file: &Path, faults: &[Fault]) -> Self {
+    fn invalid(file: &Path, faults: &[FieldError]) -> Self {
         let remedy = |keys: &[String]| match keys {
             [tables @ .., key] if !tables.is_empty() => {
                 format!("add {key} to [{}]", tables.join(".").replace(".[", "["))
             }
             _ => "add it".to_owned(),
         };
-        Self::Invalid(faults.iter().map(|fault| Problem::new(file, fault, remedy)).collect())
+        Self::Invalid(faults.iter().map(|fault| Diagnostic::new(file, fault, remedy)).collect())
     }
 }
 
 impl Rates {
-    /// The built-in rates, with those of the file at `path` over them.
+    /// Reads the built-in rates, overlaid by the file at `path`.
     ///
     /// # Errors
-    /// [`RatesError`], with everything that is wrong with the file.
+    /// [`RatesError`], with all errors of the file.
     pub fn load(path: Option<&Path>) -> Result<Self, RatesError> {
         let Some(path) = path else { return Self::built_in() };
         match fs::read_to_string(path) {
@@ -66,31 +66,31 @@ impl Rates {
         }
     }
 
-    /// The built-in rates.
+    /// Reads the built-in rates.
     ///
     /// # Errors
-    /// None: a test reads them. It is an error rather than a panic all the same.
+    /// None, because a test reads them. The function returns an error so that it cannot panic.
     pub fn built_in() -> Result<Self, RatesError> {
         let file = Path::new(BUILT_IN_NAME);
         let node = Node::from_toml(BUILT_IN).map_err(|fault| RatesError::invalid(file, &[fault]))?;
         Self::read(file, node)
     }
 
-    /// The built-in rates with what `text` says over them; errors name `file`.
+    /// Reads the built-in rates, overlaid by `text`. Errors name `file`.
     ///
     /// # Errors
-    /// [`RatesError::Invalid`], with everything that is wrong with the text.
+    /// [`RatesError::Invalid`], with all errors of the text.
     pub fn over_built_in(file: &Path, text: &str) -> Result<Self, RatesError> {
-        let refuse = |faults: &[Fault]| RatesError::invalid(file, faults);
+        let refuse = |faults: &[FieldError]| RatesError::invalid(file, faults);
         let over = Node::from_toml(text).map_err(|fault| refuse(&[fault]))?;
-        let unmarked = unmarked(&over);
+        let unmarked = without_provenance(&over);
         if !unmarked.is_empty() {
             return Err(refuse(&unmarked));
         }
         let mut node = Node::from_toml(BUILT_IN).map_err(|fault| refuse(&[fault]))?;
-        // A line of the built-in file must not be told as one of the operator's.
-        forget_lines(&mut node);
-        lay_over(&mut node, over);
+        // Errors must not report a line of the built-in file as a line of the operator's file.
+        strip_origins(&mut node);
+        merge_over(&mut node, over);
         Self::read(file, node)
     }
 
@@ -101,38 +101,43 @@ impl Rates {
     }
 }
 
-/// Sections of an operator's file that do not say from when and whom their figures are.
-fn unmarked(over: &Node) -> Vec<Fault> {
+/// An error for each section of an operator's file that lacks the date or the source of its figures.
+fn without_provenance(over: &Node) -> Vec<FieldError> {
     let Value::Table(sections) = &over.value else { return Vec::new() };
     let mut faults = Vec::new();
     for (section, node) in sections {
         let Value::Table(keys) = &node.value else { continue };
-        for mark in MARKS {
+        for mark in PROVENANCE_KEYS {
             if !keys.contains_key(mark) {
                 let message = "missing: say from when and from whom this section's figures are";
-                faults.push(Fault::new(message).at(node.origin.as_ref()).under(mark).under(section));
+                faults.push(
+                    FieldError::new(message)
+                        .with_origin(node.origin.as_ref())
+                        .with_parent_key(mark)
+                        .with_parent_key(section),
+                );
             }
         }
     }
     faults
 }
 
-fn forget_lines(node: &mut Node) {
+fn strip_origins(node: &mut Node) {
     node.origin = None;
     match &mut node.value {
-        Value::Table(entries) => entries.values_mut().for_each(forget_lines),
-        Value::Array(items) => items.iter_mut().for_each(forget_lines),
+        Value::Table(entries) => entries.values_mut().for_each(strip_origins),
+        Value::Array(items) => items.iter_mut().for_each(strip_origins),
         _ => {}
     }
 }
 
-fn lay_over(node: &mut Node, over: Node) {
+fn merge_over(node: &mut Node, over: Node) {
     let origin = over.origin;
     match (&mut node.value, over.value) {
         (Value::Table(entries), Value::Table(over)) => {
             for (key, value) in over {
                 match entries.get_mut(&key) {
-                    Some(entry) => lay_over(entry, value),
+                    Some(entry) => merge_over(entry, value),
                     None => drop(entries.insert(key, value)),
                 }
             }

@@ -1,4 +1,4 @@
-//! The sections of the rates. All but a few types hold `date` and `source`: no figure stands there without.
+//! The sections of the rates. Every section has `date` and `source`, so each figure has a source.
 
 use std::collections::BTreeMap;
 
@@ -9,44 +9,44 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rates {
-    /// Where regions are.
+    /// The continents of regions.
     pub geography: Geography,
-    /// What data costs that leaves a region.
+    /// The prices of egress.
     pub egress: Egress,
-    /// What requests cost.
+    /// The prices of requests.
     pub requests: Requests,
-    /// What data costs that lies somewhere.
+    /// The prices of storage.
     pub storage: Storage,
-    /// How fast regions are connected.
+    /// The rates between regions.
     pub wan: Wan,
-    /// What a blob can do.
+    /// The limits of a blob.
     pub blob: Blob,
-    /// What a storage account can do.
+    /// The limits of storage accounts.
     pub accounts: Accounts,
-    /// What Resource Manager admits.
+    /// The limits of Resource Manager.
     pub resource_manager: ResourceManager,
-    /// How long a managed image takes.
+    /// The time to create a managed image.
     pub image: Image,
-    /// Round trips.
+    /// Round-trip times.
     pub latency: Latency,
-    /// What one request gets between regions.
+    /// The rate of one request between regions.
     pub stream: Stream,
-    /// When a service refuses.
+    /// The throttling of services.
     pub server_busy: ServerBusy,
-    /// What requests to queues, tables and Resource Manager take.
+    /// The times of requests to queues, tables and Resource Manager.
     pub control: Control,
 }
 
-/// Makes a section's type: its figures, and from when and whom they are.
+/// Defines the type of a section: its figures, their date and their source.
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct $name {
-            /// From when the figures are.
+            /// The date of the figures.
             pub date: String,
-            /// Who says so.
+            /// The source of the figures.
             pub source: String,
             $($(#[$field_doc])* pub $field: $type,)*
         }
@@ -54,17 +54,17 @@ macro_rules! section {
 }
 
 section! {
-    /// `[geography]`: where regions are.
+    /// `[geography]`: the continents of regions.
     Geography {
         /// The regions.
-        regions: BTreeMap<Region, Place>,
+        regions: BTreeMap<Region, RegionInfo>,
     }
 }
 
-/// Where a region is.
+/// The geography of a region.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Place {
+pub struct RegionInfo {
     /// Its continent: a key of `[egress.continents]`.
     pub continent: String,
     /// Whether its storage accounts have the higher default limits.
@@ -73,27 +73,27 @@ pub struct Place {
 }
 
 section! {
-    /// `[egress]`: what data costs that leaves a region.
+    /// `[egress]`: the prices of data that leaves a region.
     Egress {
-        /// Bytes in the gigabyte that is billed.
+        /// The number of bytes in a billed gigabyte.
         gigabyte: u64,
-        /// Prices by the continent that data leaves from.
+        /// The prices by the continent of the sending region.
         continents: BTreeMap<String, EgressPrice>,
     }
 }
 
-/// Dollars a gigabyte.
+/// Prices in dollars per gigabyte.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EgressPrice {
-    /// To another region of the continent.
+    /// To another region of the same continent.
     pub inside: f64,
     /// To another continent.
     pub leaving: f64,
 }
 
 section! {
-    /// `[requests]`: dollars for 10,000 requests.
+    /// `[requests]`: the prices of requests, in dollars per 10,000 requests.
     Requests {
         /// Writing a block blob.
         block_write: f64,
@@ -107,158 +107,159 @@ section! {
 }
 
 section! {
-    /// `[storage]`: what data costs that lies somewhere.
+    /// `[storage]`: the prices of stored data.
     Storage {
-        /// Block blobs: dollars a gigabyte and 30 days.
+        /// Block blobs: dollars per gigabyte for 30 days.
         block_blob: f64,
-        /// Page blobs: dollars a gigabyte and 30 days.
+        /// Page blobs: dollars per gigabyte for 30 days.
         page_blob: f64,
-        /// Days that chunks and VHDs are taken to lie.
+        /// The assumed number of days for which chunks and VHDs are stored.
         days: u64,
     }
 }
 
 section! {
-    /// `[wan]`: how fast regions are connected.
+    /// `[wan]`: the rates between regions.
     Wan {
-        /// Gbit/s of pairs that are not listed.
+        /// The rate of pairs that are not listed, in Gbit/s.
         gbit_per_second: f64,
-        /// Pairs with a rate of their own.
+        /// Pairs with their own rate.
         #[serde(default, rename = "pair")]
         pairs: Vec<WanPair>,
     }
 }
 
-/// The rate between two regions: of both directions, unless the other one is listed too.
+/// The rate between two regions. It applies to both directions unless the other direction is listed too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WanPair {
-    /// From this region,
+    /// The sending region.
     pub from: Region,
-    /// to that one.
+    /// The receiving region.
     pub to: Region,
-    /// Gbit/s.
+    /// The rate in Gbit/s.
     pub gbit_per_second: f64,
 }
 
 section! {
-    /// `[blob]`: what a blob can do.
+    /// `[blob]`: the limits of a blob.
     Blob {
-        /// MiB/s of one page blob, read or written.
+        /// The read or write rate of one page blob, in MiB/s.
         page_blob_mib_per_second: f64,
-        /// Requests a second of one blob.
+        /// The requests per second to one blob.
         requests_per_second: f64,
-        /// MB/s at which page blobs are copied inside their account, one after the other.
+        /// The rate of page blob copies within one account, one after the other, in MB/s.
         copy_inside_account_mb_per_second: f64,
     }
 }
 
 section! {
-    /// `[accounts]`: what a storage account can do.
+    /// `[accounts]`: the limits of storage accounts.
     Accounts {
-        /// In large regions.
-        large: Account,
-        /// In all others.
-        other: Account,
-        /// By name, for the modelled cloud: accounts with raised limits, or slow ones.
+        /// Accounts in large regions.
+        large: AccountLimits,
+        /// Accounts in all other regions.
+        other: AccountLimits,
+        /// Accounts by name, for the modelled cloud: accounts with raised limits, or slow ones.
         #[serde(default)]
-        named: BTreeMap<AccountName, Account>,
+        named: BTreeMap<AccountName, AccountLimits>,
     }
 }
 
-/// What a storage account can do.
+/// The limits of a storage account.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Account {
-    /// Gbit/s in.
+pub struct AccountLimits {
+    /// The ingress rate in Gbit/s.
     pub ingress_gbit_per_second: f64,
-    /// Gbit/s out.
+    /// The egress rate in Gbit/s.
     pub egress_gbit_per_second: f64,
-    /// Requests a second.
+    /// The requests per second.
     pub requests_per_second: f64,
 }
 
 section! {
-    /// `[resource_manager]`: token buckets, for each subscription, region and principal.
+    /// `[resource_manager]`: token buckets, one for each subscription, region and principal.
     ResourceManager {
-        /// Writes at once,
+        /// The size of the bucket for writes.
         write_burst: f64,
-        /// and then a second.
+        /// The refill rate of the bucket for writes, per second.
         writes_per_second: f64,
-        /// Reads at once,
+        /// The size of the bucket for reads.
         read_burst: f64,
-        /// and then a second.
+        /// The refill rate of the bucket for reads, per second.
         reads_per_second: f64,
-        /// Deletes at once,
+        /// The size of the bucket for deletes.
         delete_burst: f64,
-        /// and then a second.
+        /// The refill rate of the bucket for deletes, per second.
         deletes_per_second: f64,
     }
 }
 
 section! {
-    /// `[image]`: how long a managed image takes.
+    /// `[image]`: the time to create a managed image.
     Image {
-        /// Seconds from the request to the image.
+        /// Seconds from the request to the finished image.
         seconds: f64,
     }
 }
 
 section! {
-    /// `[latency]`: round trips, which only the model knows.
+    /// `[latency]`: round-trip times. Only the modelled cloud uses them.
     Latency {
-        /// Milliseconds inside a region.
+        /// Milliseconds within a region.
         inside_region_ms: f64,
         /// Milliseconds between regions of one continent.
         same_continent_ms: f64,
-        /// Milliseconds between continents, or where a region is not known.
+        /// Milliseconds between continents, or if a region is unknown.
         other_continent_ms: f64,
-        /// What a storage request takes besides round trips and bytes.
+        /// The time of a storage request without round trips and the transfer of bytes, in milliseconds.
         request_ms: f64,
-        /// Pairs with a round trip of their own.
+        /// Pairs with their own round-trip time.
         #[serde(default, rename = "pair")]
         pairs: Vec<LatencyPair>,
     }
 }
 
-/// The round trip between two regions.
+/// The round-trip time between two regions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatencyPair {
-    /// Between this region
+    /// One region.
     pub from: Region,
-    /// and that one.
+    /// The other region.
     pub to: Region,
-    /// Milliseconds.
+    /// The round-trip time in milliseconds.
     pub ms: f64,
 }
 
 section! {
-    /// `[stream]`: what one request gets between regions, however fast they are connected. Only the model knows it.
+    /// `[stream]`: the rate of one request between regions, independent of the rate of the link. Only the modelled
+    /// cloud uses it.
     Stream {
-        /// MB/s.
+        /// The rate in MB/s.
         mb_per_second: f64,
     }
 }
 
 section! {
-    /// `[server_busy]`: when a service refuses. Only the model knows it.
+    /// `[server_busy]`: the throttling of services. Only the modelled cloud uses it.
     ServerBusy {
-        /// Seconds that a blob or account may be behind before it refuses.
+        /// The backlog in seconds at which a blob or account refuses requests.
         behind_seconds: f64,
-        /// Seconds that it then asks to wait, give or take a half.
+        /// The Retry-After time of a refusal in seconds; it varies by up to one half in both directions.
         retry_after_seconds: f64,
     }
 }
 
 section! {
-    /// `[control]`: what requests to queues, tables and Resource Manager take. Only the model knows it.
+    /// `[control]`: the times of requests to queues, tables and Resource Manager. Only the modelled cloud uses it.
     Control {
         /// Milliseconds of a request to a queue or table.
         queue_and_table_ms: f64,
         /// Milliseconds of a request to Resource Manager.
         resource_manager_ms: f64,
-        /// Seconds after which a change is to be looked at again.
+        /// The interval in seconds at which a long-running change is to be polled.
         poll_seconds: f64,
     }
 }

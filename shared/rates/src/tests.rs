@@ -7,7 +7,7 @@ fn region(name: &str) -> Region {
 }
 
 #[test]
-fn the_built_in_rates_are_those_of_the_sources() {
+fn built_in_rates_match_sources() {
     let rates = Rates::built_in().unwrap();
     let price = |from: &str, to: &str| rates.egress_price(&region(from), &region(to));
     assert_eq!(price("westeurope", "westeurope"), 0);
@@ -23,7 +23,7 @@ fn the_built_in_rates_are_those_of_the_sources() {
 }
 
 #[test]
-fn a_region_that_is_not_listed_pays_the_dearest_price() {
+fn unknown_region_uses_highest_price() {
     let rates = Rates::built_in().unwrap();
     let moon = region("moonnorth");
     assert!(!rates.knows(&moon));
@@ -35,7 +35,7 @@ fn a_region_that_is_not_listed_pays_the_dearest_price() {
 }
 
 #[test]
-fn a_file_changes_what_it_names() {
+fn rates_file_overrides_named_keys() {
     let text = r#"
         [geography]
         date = "2027"
@@ -60,7 +60,7 @@ fn a_file_changes_what_it_names() {
 }
 
 #[test]
-fn round_trips_are_those_of_the_pair_else_of_the_distance() {
+fn round_trip_uses_pair_then_continent() {
     let rates = Rates::built_in().unwrap();
     let ms = |from: &str, to: &str| rates.round_trip(&region(from), &region(to)).as_millis();
     assert_eq!((ms("japaneast", "westeurope"), ms("westeurope", "japaneast")), (235, 235));
@@ -68,9 +68,9 @@ fn round_trips_are_those_of_the_pair_else_of_the_distance() {
     assert_eq!((ms("moon", "eastus"), ms("moon", "moonsouth")), (180, 180), "nobody knows where the moon is");
 }
 
-/// What the model alone knows is read, checked and marked as all else.
+/// The sections that only the modelled cloud uses are read and checked, and need a date and a source, like all others.
 #[test]
-fn what_was_read_can_be_written_and_read_again() {
+fn rates_round_trip() {
     let text = "[stream]\ndate = \"2027\"\nsource = \"us\"\nmb_per_second = 80\n";
     let rates = Rates::over_built_in(Path::new("mine.toml"), text).unwrap();
     assert_eq!(rates.stream.mb_per_second, 80.0);
@@ -79,7 +79,7 @@ fn what_was_read_can_be_written_and_read_again() {
 }
 
 #[test]
-fn refusals_name_file_field_and_rule() {
+fn rates_errors_name_file_field_and_rule() {
     let marks = "date = \"2027\"\nsource = \"us\"\n";
     let bad = [
         "[wan".to_owned(),
@@ -106,7 +106,7 @@ fn refusals_name_file_field_and_rule() {
 }
 
 #[test]
-fn the_documentation_shows_good_files() {
+fn documented_rates_files_load() {
     let pages = [include_str!("../../../docs/planning.md"), include_str!("../../../docs/model.md")];
     let [planning, model] = pages.map(|page| {
         let text = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();

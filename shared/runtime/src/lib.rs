@@ -1,17 +1,17 @@
-//! What a program needs while it runs, whatever it does.
+//! The runtime support of programs.
 //!
-//! - [`telemetry`]: log lines and spans; [`screen`]: log lines above what is drawn on a terminal.
-//! - [`governor`]: how many requests are in flight.
-//! - [`metrics`], [`vitals`]: what a process counts and how it fares; [`listen`]: where it can be asked.
+//! - [`telemetry`]: log lines and spans; [`screen`]: log lines above a drawing on a terminal.
+//! - [`limiter`]: the number of requests in flight.
+//! - [`metrics`], [`health`]: the metrics and the health of a process; [`http`]: the endpoint that serves them.
 //! - [`process`]: version, runtime, signals.
-//! - [`causes`]: an error and its causes in one line.
+//! - [`error_chain`]: an error and its causes in one line.
 
-pub mod causes;
-pub mod governor;
-pub mod listen;
+pub mod error_chain;
+pub mod health;
+pub mod http;
+pub mod limiter;
 pub mod metrics;
 mod otlp;
 pub mod process;
 pub mod screen;
 pub mod telemetry;
-pub mod vitals;

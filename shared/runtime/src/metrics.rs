@@ -1,13 +1,13 @@
-//! What a process counts of its work, in the form that Prometheus reads. `docs/telemetry.md` lists all of it.
+//! The metrics of a process, in OpenMetrics format for Prometheus. `docs/telemetry.md` lists them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use goldfleet_model::job::JobState;
 use goldfleet_model::message::QueueName;
-use goldfleet_model::operation::{Kind, OperationState};
+use goldfleet_model::operation::OperationState;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -16,65 +16,75 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-/// Seconds that attempts are sorted by: from what has nothing to do to a large disk over a slow line.
-const SECONDS: [f64; 12] = [0.05, 0.25, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 7200.0];
+/// The upper bounds of the histogram buckets of attempts, in seconds: from an attempt without work to a large disk over
+/// a slow link.
+const ATTEMPT_SECONDS_BUCKETS: [f64; 12] =
+    [0.05, 0.25, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 7200.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByKind {
-    kind: &'static str,
+struct KindLabels {
+    kind: String,
 }
 
-impl ByKind {
-    fn of(kind: Kind) -> Self {
-        Self { kind: kind.as_str() }
+impl KindLabels {
+    fn of(kind: &str) -> Self {
+        Self { kind: kind.to_owned() }
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByOutcome {
-    kind: &'static str,
+struct OutcomeLabels {
+    kind: String,
     outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByCode {
-    kind: &'static str,
+struct CodeLabels {
+    kind: String,
     code: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByState {
-    kind: &'static str,
+struct StateLabels {
+    kind: String,
     state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByJobState {
+struct JobStateLabels {
     state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByQueue {
+struct QueueLabels {
     queue: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Build {
+struct BuildLabels {
     version: &'static str,
     commit: &'static str,
 }
 
-/// What a sweep counted.
+/// The counts of a reconciler pass.
 #[derive(Debug, Clone, Default)]
-pub struct Census {
-    operations: BTreeMap<(Kind, OperationState), i64>,
+pub struct ReconcileCounts {
+    kinds: BTreeSet<String>,
+    operations: BTreeMap<(String, OperationState), i64>,
     jobs: BTreeMap<JobState, i64>,
 }
 
-impl Census {
-    /// Counts an operation of a job that had not ended.
-    pub fn operation(&mut self, kind: Kind, state: OperationState) {
-        *self.operations.entry((kind, state)).or_default() += 1;
+impl ReconcileCounts {
+    /// Creates counts for these kinds, which are reported even if they are zero. Other kinds are added when they are
+    /// counted.
+    pub fn of_kinds<'a>(kinds: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { kinds: kinds.into_iter().map(str::to_owned).collect(), ..Self::default() }
+    }
+
+    /// Counts an operation of a job that had not ended when the pass began.
+    pub fn operation(&mut self, kind: &str, state: OperationState) {
+        self.kinds.insert(kind.to_owned());
+        *self.operations.entry((kind.to_owned(), state)).or_default() += 1;
     }
 
     /// Counts a job that has not ended.
@@ -83,27 +93,27 @@ impl Census {
     }
 }
 
-/// The counts of a process. Clones count together.
+/// The metrics of a process. Clones share the counters.
 #[derive(Clone)]
 pub struct Metrics(Arc<Families>);
 
 struct Families {
     registry: Registry,
-    attempts: Family<ByOutcome, Counter>,
-    in_flight: Family<ByKind, Gauge>,
-    seconds: Family<ByKind, Histogram, fn() -> Histogram>,
-    moved: Family<ByKind, Counter>,
-    detoured: Family<ByKind, Counter>,
-    retries: Family<ByCode, Counter>,
-    failures: Family<ByCode, Counter>,
-    throttles: Family<ByKind, Counter>,
-    lost: Family<ByKind, Counter>,
-    expired: Family<ByKind, Counter>,
-    announced: Family<ByKind, Counter>,
-    queues: Family<ByQueue, Gauge>,
-    operations: Family<ByState, Gauge>,
-    jobs: Family<ByJobState, Gauge>,
-    jobs_ended: Family<ByJobState, Counter>,
+    attempts: Family<OutcomeLabels, Counter>,
+    in_flight: Family<KindLabels, Gauge>,
+    seconds: Family<KindLabels, Histogram, fn() -> Histogram>,
+    moved: Family<KindLabels, Counter>,
+    detoured: Family<KindLabels, Counter>,
+    retries: Family<CodeLabels, Counter>,
+    failures: Family<CodeLabels, Counter>,
+    throttles: Family<KindLabels, Counter>,
+    lost: Family<KindLabels, Counter>,
+    expired: Family<KindLabels, Counter>,
+    announced: Family<KindLabels, Counter>,
+    queues: Family<QueueLabels, Gauge>,
+    operations: Family<StateLabels, Gauge>,
+    jobs: Family<JobStateLabels, Gauge>,
+    jobs_ended: Family<JobStateLabels, Counter>,
     swept: Gauge<f64, AtomicU64>,
 }
 
@@ -113,7 +123,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("goldfleet"),
             attempts: Family::default(),
             in_flight: Family::default(),
-            seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            seconds: Family::new_with_constructor(|| Histogram::new(ATTEMPT_SECONDS_BUCKETS)),
             moved: Family::default(),
             detoured: Family::default(),
             retries: Family::default(),
@@ -128,15 +138,15 @@ impl Default for Metrics {
             jobs_ended: Family::default(),
             swept: Gauge::default(),
         };
-        families.register_workers();
-        families.register_dispatchers();
+        families.register_worker_metrics();
+        families.register_dispatcher_metrics();
         Self(Arc::new(families))
     }
 }
 
 impl Families {
-    fn register_workers(&mut self) {
-        let build = Build { version: env!("CARGO_PKG_VERSION"), commit: env!("GOLDFLEET_COMMIT") };
+    fn register_worker_metrics(&mut self) {
+        let build = BuildLabels { version: env!("CARGO_PKG_VERSION"), commit: env!("GOLDFLEET_COMMIT") };
         self.registry.register("build", "The program's version and commit", Info::new(build));
         self.registry.register("attempts", "Attempts at operations that ended, by how", self.attempts.clone());
         self.registry.register(
@@ -156,7 +166,7 @@ impl Families {
         self.registry.register("expired_leases", help, self.expired.clone());
     }
 
-    fn register_dispatchers(&mut self) {
+    fn register_dispatcher_metrics(&mut self) {
         let help = "Operations whose message the sweeper sent again";
         self.registry.register("announced_again", help, self.announced.clone());
         self.registry.register("queue_messages", "About how many messages a queue holds", self.queues.clone());
@@ -168,33 +178,33 @@ impl Families {
     }
 }
 
-/// How an attempt ended, as it is counted. A code is that of a failure.
+/// The end of an attempt for the metrics. Codes are those of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt<'a> {
-    /// Its lease was lost.
+pub enum AttemptEnd<'a> {
+    /// The lease was lost.
     Lost,
     /// The operation succeeded.
     Succeeded,
-    /// Given up, and for which failure, where the step told.
-    GivenUp(Option<&'a str>),
+    /// The operation failed. Contains the code of the failure if the step returned one.
+    Abandoned(Option<&'a str>),
     /// The operation was cancelled.
     Cancelled,
-    /// Nothing could be done yet.
+    /// Nothing could be done yet, and the operation was released until later.
     Deferred,
-    /// The worker stops.
+    /// The worker is draining.
     Drained,
-    /// The service was asked too much.
+    /// The attempt failed because the service throttled.
     Throttled,
-    /// It failed, and the operation is tried again.
+    /// The attempt failed, and the operation will be retried.
     Retried(&'a str),
 }
 
-impl Attempt<'_> {
+impl AttemptEnd<'_> {
     fn label(self) -> &'static str {
         match self {
             Self::Lost => "lost",
             Self::Succeeded => "succeeded",
-            Self::GivenUp(_) => "failed",
+            Self::Abandoned(_) => "failed",
             Self::Cancelled => "cancelled",
             Self::Deferred => "deferred",
             Self::Drained => "drained",
@@ -205,73 +215,78 @@ impl Attempt<'_> {
 }
 
 impl Metrics {
-    /// An attempt begins; it ends with [`Metrics::settled`].
-    pub fn begun(&self, kind: Kind) {
-        self.0.in_flight.get_or_create(&ByKind::of(kind)).inc();
+    /// Records the start of an attempt. [`Metrics::attempt_ended`] records its end.
+    pub fn attempt_started(&self, kind: &str) {
+        self.0.in_flight.get_or_create(&KindLabels::of(kind)).inc();
     }
 
-    /// An attempt has ended.
-    pub fn settled(&self, kind: Kind, took: Duration, attempt: Attempt<'_>) {
-        let kind = kind.as_str();
-        self.0.in_flight.get_or_create(&ByKind { kind }).dec();
-        self.0.seconds.get_or_create(&ByKind { kind }).observe(took.as_secs_f64());
-        self.0.attempts.get_or_create(&ByOutcome { kind, outcome: attempt.label() }).inc();
-        let by_code = |code: &str| ByCode { kind, code: code.to_owned() };
+    /// Records the end of an attempt.
+    pub fn attempt_ended(&self, kind: &str, took: Duration, attempt: AttemptEnd<'_>) {
+        let labels = || KindLabels::of(kind);
+        let by_code = |code: &str| CodeLabels { kind: kind.to_owned(), code: code.to_owned() };
+        let by_outcome = OutcomeLabels { kind: kind.to_owned(), outcome: attempt.label() };
+        self.0.in_flight.get_or_create(&labels()).dec();
+        self.0.seconds.get_or_create(&labels()).observe(took.as_secs_f64());
+        self.0.attempts.get_or_create(&by_outcome).inc();
         match attempt {
-            Attempt::Lost => drop(self.0.lost.get_or_create(&ByKind { kind }).inc()),
-            Attempt::Throttled => drop(self.0.throttles.get_or_create(&ByKind { kind }).inc()),
-            Attempt::Retried(code) => drop(self.0.retries.get_or_create(&by_code(code)).inc()),
-            Attempt::GivenUp(Some(code)) => drop(self.0.failures.get_or_create(&by_code(code)).inc()),
-            Attempt::GivenUp(None) | Attempt::Succeeded | Attempt::Cancelled | Attempt::Deferred | Attempt::Drained => {
-            }
+            AttemptEnd::Lost => drop(self.0.lost.get_or_create(&labels()).inc()),
+            AttemptEnd::Throttled => drop(self.0.throttles.get_or_create(&labels()).inc()),
+            AttemptEnd::Retried(code) => drop(self.0.retries.get_or_create(&by_code(code)).inc()),
+            AttemptEnd::Abandoned(Some(code)) => drop(self.0.failures.get_or_create(&by_code(code)).inc()),
+            AttemptEnd::Abandoned(None)
+            | AttemptEnd::Succeeded
+            | AttemptEnd::Cancelled
+            | AttemptEnd::Deferred
+            | AttemptEnd::Drained => {}
         }
     }
 
-    /// Bytes went over the wire.
-    pub fn moved(&self, kind: Kind, bytes: u64) {
-        self.0.moved.get_or_create(&ByKind::of(kind)).inc_by(bytes);
+    /// Counts bytes that were transferred.
+    pub fn bytes_moved(&self, kind: &str, bytes: u64) {
+        self.0.moved.get_or_create(&KindLabels::of(kind)).inc_by(bytes);
     }
 
-    /// Of the bytes that went over the wire, these came by a detour.
-    pub fn detoured(&self, kind: Kind, bytes: u64) {
-        self.0.detoured.get_or_create(&ByKind::of(kind)).inc_by(bytes);
+    /// Counts the transferred bytes that came from another store by failover.
+    pub fn failover_bytes(&self, kind: &str, bytes: u64) {
+        self.0.detoured.get_or_create(&KindLabels::of(kind)).inc_by(bytes);
     }
 
-    /// A service answered that it is asked too much, and the step asks again by itself.
-    pub fn throttled(&self, kind: Kind) {
-        self.0.throttles.get_or_create(&ByKind::of(kind)).inc();
+    /// Counts a throttled request that the step retries by itself.
+    pub fn throttled(&self, kind: &str) {
+        self.0.throttles.get_or_create(&KindLabels::of(kind)).inc();
     }
 
-    /// Someone's lease was found to have run out.
-    pub fn expired(&self, kind: Kind) {
-        self.0.expired.get_or_create(&ByKind::of(kind)).inc();
+    /// Counts an expired lease that this process found.
+    pub fn lease_expired(&self, kind: &str) {
+        self.0.expired.get_or_create(&KindLabels::of(kind)).inc();
     }
 
-    /// The sweeper sent an operation's message again.
-    pub fn announced_again(&self, kind: Kind) {
-        self.0.announced.get_or_create(&ByKind::of(kind)).inc();
+    /// Counts an operation whose message the reconciler sent again.
+    pub fn operation_requeued(&self, kind: &str) {
+        self.0.announced.get_or_create(&KindLabels::of(kind)).inc();
     }
 
-    /// About how many messages a queue holds.
-    pub fn queue(&self, queue: QueueName, messages: u64) {
+    /// Sets the approximate number of messages in a queue.
+    pub fn set_queue_depth(&self, queue: QueueName, messages: u64) {
         let messages = i64::try_from(messages).unwrap_or(i64::MAX);
-        self.0.queues.get_or_create(&ByQueue { queue: queue.as_str() }).set(messages);
+        self.0.queues.get_or_create(&QueueLabels { queue: queue.as_str() }).set(messages);
     }
 
-    /// What a sweep found, and how long it took.
-    pub fn swept(&self, census: &Census, took: Duration) {
+    /// Records the counts of a reconciler pass and its duration.
+    pub fn reconcile_finished(&self, census: &ReconcileCounts, took: Duration) {
         self.0.swept.set(took.as_secs_f64());
-        for kind in Kind::ALL {
+        for kind in &census.kinds {
             for state in OperationState::ALL {
-                let count = census.operations.get(&(kind, state)).copied().unwrap_or(0);
-                let labels = ByState { kind: kind.as_str(), state: state.as_str() };
+                let count = census.operations.get(&(kind.clone(), state)).copied().unwrap_or(0);
+                let labels = StateLabels { kind: kind.clone(), state: state.as_str() };
                 self.0.operations.get_or_create(&labels).set(count);
             }
         }
         for state in JobState::ALL {
-            let labels = ByJobState { state: state.as_str() };
+            let labels = JobStateLabels { state: state.as_str() };
             if state.is_terminal() {
-                // There from the first sweep on, as an increase can only be told from a count that was there before.
+                // The counters exist from the first reconciler pass on, because an increase is only visible from an
+                // earlier value.
                 drop(self.0.jobs_ended.get_or_create(&labels));
             } else {
                 self.0.jobs.get_or_create(&labels).set(census.jobs.get(&state).copied().unwrap_or(0));
@@ -279,14 +294,14 @@ impl Metrics {
         }
     }
 
-    /// This process brought a job to its end.
+    /// Counts a job that this process ended.
     pub fn job_ended(&self, state: JobState) {
-        self.0.jobs_ended.get_or_create(&ByJobState { state: state.as_str() }).inc();
+        self.0.jobs_ended.get_or_create(&JobStateLabels { state: state.as_str() }).inc();
     }
 
-    /// All of it, as text.
+    /// Encodes all metrics as text.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn encode(&self) -> String {
         let mut out = String::new();
         // Writing to a string does not fail.
         let _ = text::encode(&mut out, &self.0.registry);

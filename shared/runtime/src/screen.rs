@@ -1,24 +1,25 @@
-//! Standard error, where lines and a drawing that is redrawn in place may share a terminal.
+//! Standard error, shared by log lines and a drawing on the terminal that is updated in place.
 //!
-//! A line that was simply written would land in the middle of the drawing. So whoever draws says how room is made, and
-//! every line of [`telemetry`](crate::telemetry) comes by here. Where nothing is drawn, lines are just written.
+//! A log line that is written directly would appear inside the drawing. So a drawing registers a function that makes
+//! room for lines, and all lines of [`telemetry`](crate::telemetry) are written through this module. Without a drawing,
+//! lines are written directly.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Takes a drawing away, has lines written where it was, and draws it anew below them.
+/// Removes the drawing, calls the argument to write lines in its place, and draws it again below them.
 type MakeRoom = dyn Fn(&mut dyn FnMut()) + Send + Sync;
 
-/// The one drawing of this process: a terminal has one place where the cursor is.
+/// The only drawing of this process. A terminal has one cursor, so there cannot be more.
 static DRAWN: Mutex<Option<Arc<MakeRoom>>> = Mutex::new(None);
 
-/// A drawing on standard error's terminal, until it is dropped.
+/// A drawing on the terminal of standard error. It ends when it is dropped.
 #[must_use = "lines make room for a drawing only as long as this lives"]
 pub struct Drawing(Arc<MakeRoom>);
 
 impl Drawing {
-    /// From now on lines are written by `make_room`, which has to call what it is given once, must not log itself, and may
-    /// be called by several threads. A drawing before this one is forgotten.
+    /// Registers a drawing: from now on, lines are written through `make_room`. It must call its argument once, must
+    /// not log, and can be called from several threads. It replaces an earlier drawing.
     pub fn begin(make_room: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) -> Self {
         let make_room: Arc<MakeRoom> = Arc::new(make_room);
         *drawn() = Some(Arc::clone(&make_room));
@@ -39,16 +40,16 @@ fn drawn() -> MutexGuard<'static, Option<Arc<MakeRoom>>> {
     DRAWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes the drawing itself, or whatever takes it away.
+/// Writes the drawing itself, or the control codes that remove it.
 pub fn write_raw(text: &str) {
-    // Whoever has closed standard error wants to be told nothing, and there is nobody else to tell.
+    // An error means that standard error is closed. There is no other place to report it.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// Writes whole lines to standard error, above what is drawn there.
+/// Writes whole lines to standard error, above the drawing.
 pub fn write_lines(lines: &[u8]) {
     let mut write = || drop(io::stderr().write_all(lines));
-    // The lock is given back first: a drawing may end while another thread waits for room.
+    // The lock is released first, so that a drawing can end while another thread waits for room.
     let make_room = drawn().clone();
     match make_room {
         Some(make_room) => make_room(&mut write),
@@ -56,7 +57,7 @@ pub fn write_lines(lines: &[u8]) {
     }
 }
 
-/// A writer to standard error of which each single write is of whole lines, as those of a logger are.
+/// A writer to standard error. Each write must consist of whole lines, as the writes of a logger do.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lines;
 
@@ -78,13 +79,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_make_room_for_what_is_drawn_and_only_as_long() {
+    fn log_lines_are_written_above_drawing() {
         let here = std::thread::current().id();
         let counted = || {
             let count = Arc::new(AtomicUsize::new(0));
             let counting = Arc::clone(&count);
             let drawing = Drawing::begin(move |write| {
-                // Other tests of this process may log meanwhile.
+                // Other tests of this process may log at the same time.
                 counting.fetch_add(usize::from(std::thread::current().id() == here), Ordering::Relaxed);
                 write();
             });

@@ -1,11 +1,11 @@
-//! What a program says of itself while it runs: lines on standard error, for people or for machines.
+//! Logging and tracing: lines on standard error, for people or for machines, and spans.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
-use goldfleet_config::filter::{HOW_TO_FILTER, read_filter};
+use goldfleet_config::filter::{FILTER_HELP, parse_filter};
 use goldfleet_config::{Log, LogFormat};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -18,19 +18,19 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 use crate::otlp;
 use crate::screen::Lines;
 
-/// The variables that set what is logged, the first that is set before the configuration.
-const VARIABLES: [&str; 2] = ["GOLDFLEET_LOG", "RUST_LOG"];
+/// The variables that set the log filter. The first one that is set applies, and it overrides the configuration.
+const FILTER_VARIABLES: [&str; 2] = ["GOLDFLEET_LOG", "RUST_LOG"];
 
-/// What is logged can't be told.
+/// The log filter is invalid.
 #[derive(Debug, thiserror::Error)]
-#[error("{given_by}: {filter:?} is no log filter: {HOW_TO_FILTER}")]
-pub struct BadFilter {
+#[error("{given_by}: {filter:?} is no log filter: {FILTER_HELP}")]
+pub struct InvalidFilter {
     given_by: &'static str,
     filter: String,
     source: Option<ParseError>,
 }
 
-/// Logging and tracing, for as long as it lives: what has not been sent when it is dropped, is sent then.
+/// Logging and tracing. Buffered spans are sent when this is dropped.
 #[derive(Default)]
 pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
@@ -38,25 +38,25 @@ pub struct Telemetry {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        // A collector that can't be reached has been complained about already.
+        // An unreachable collector was already reported.
         let _ = self.traces.take().map(|traces| traces.shutdown());
     }
 }
 
-/// How long the same complaint is not made again.
-const AGAIN: Duration = Duration::from_secs(10);
+/// How long a repeated warning is suppressed.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A complaint of what is tried again and again, which would fill the log if it were made each time.
+/// Suppresses repetitions of a warning about something that is retried often, which would otherwise fill the log.
 #[derive(Debug, Default)]
-pub struct Complaint {
+pub struct RepeatLimiter {
     last: Option<(Instant, String)>,
 }
 
-impl Complaint {
-    /// Whether it is to be made: it is another one than last time, or that is a while ago.
-    pub fn is_due(&mut self, of: &impl ToString) -> bool {
+impl RepeatLimiter {
+    /// Whether to log the warning: its text differs from the last one, or enough time has passed.
+    pub fn should_log(&mut self, of: &impl ToString) -> bool {
         let words = of.to_string();
-        let made = self.last.as_ref().is_some_and(|(at, said)| *said == words && at.elapsed() < AGAIN);
+        let made = self.last.as_ref().is_some_and(|(at, said)| *said == words && at.elapsed() < REPEAT_INTERVAL);
         if !made {
             self.last = Some((Instant::now(), words));
         }
@@ -64,23 +64,23 @@ impl Complaint {
     }
 }
 
-/// Begins to log to standard error, above what is [drawn](crate::screen) there. What is logged is what `GOLDFLEET_LOG`,
-/// else `RUST_LOG`, else `[log] level` says, and `default` where none does. Where the environment names a collector, spans
-/// are sent there too. Where somebody else logs already, such as a test, they go on doing so.
+/// Starts logging to standard error, above a [drawing](crate::screen). The filter is the first that is set of
+/// `GOLDFLEET_LOG`, `RUST_LOG` and `[log] level`, otherwise `default`. If the environment names a collector, spans are
+/// sent there too. If a subscriber already exists, for example in a test, it is kept.
 ///
 /// # Errors
-/// [`BadFilter`] where what is to be logged can't be told.
-pub fn init(log: &Log, default: &str, env: impl Iterator<Item = (String, String)>) -> Result<Telemetry, BadFilter> {
+/// [`InvalidFilter`] if the filter is invalid.
+pub fn init(log: &Log, default: &str, env: impl Iterator<Item = (String, String)>) -> Result<Telemetry, InvalidFilter> {
     let variables: Vec<(String, String)> = env.filter(|(_, value)| !value.is_empty()).collect();
-    let colours = colours(&io::stderr());
+    let colours = supports_color(&io::stderr());
     let filter = filter(log, default, &variables)?;
-    let (traces, trouble) = match otlp::provider(&variables) {
+    let (traces, trouble) = match otlp::tracer_provider(&variables) {
         Some(Ok(traces)) => (Some(traces), None),
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
     };
     let spans = traces.as_ref().map(|traces| {
-        // Only our own: those of the client that sends them would never end.
+        // Only goldfleet's own spans. Those of the client that sends spans would cause further spans without end.
         let ours = Targets::new().with_target("goldfleet", Level::INFO);
         let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer("goldfleet"));
         layer.with_location(false).with_threads(false).with_filter(ours)
@@ -90,7 +90,7 @@ pub fn init(log: &Log, default: &str, env: impl Iterator<Item = (String, String)
         LogFormat::Text => lines.with_ansi(colours).with_filter(filter).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
     };
-    // An error here means that there is a subscriber, which is as good.
+    // An error means that a subscriber exists, and it is kept.
     let _ = tracing_subscriber::registry().with(spans).with(lines).try_init();
     if let Some(error) = trouble {
         tracing::warn!(%error, "traces are not sent");
@@ -98,24 +98,24 @@ pub fn init(log: &Log, default: &str, env: impl Iterator<Item = (String, String)
     Ok(Telemetry { traces })
 }
 
-/// Whether what goes to a stream is to be coloured: where it is a terminal that can show colours, unless `NO_COLOR` is
-/// set, and where `CLICOLOR_FORCE` is.
+/// Whether output to a stream is coloured: if it is a terminal that supports colours and `NO_COLOR` is not set, or if
+/// `CLICOLOR_FORCE` is set.
 #[must_use]
-pub fn colours(stream: &impl RawStream) -> bool {
+pub fn supports_color(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
 
-fn filter(log: &Log, default: &str, variables: &[(String, String)]) -> Result<EnvFilter, BadFilter> {
+fn filter(log: &Log, default: &str, variables: &[(String, String)]) -> Result<EnvFilter, InvalidFilter> {
     let variable =
         |name: &'static str| variables.iter().find(|(given, _)| given == name).map(|(_, value)| (name, value.clone()));
-    let (given_by, filter) = VARIABLES
+    let (given_by, filter) = FILTER_VARIABLES
         .into_iter()
         .find_map(variable)
         .or_else(|| Some(("log.level", log.level.clone()?)))
         .unwrap_or_else(|| ("default", default.to_owned()));
-    // What is meant for other programs too is left alone.
-    let read = if given_by == "RUST_LOG" { EnvFilter::try_new(&filter).map_err(Some) } else { read_filter(&filter) };
-    read.map_err(|source| BadFilter { given_by, filter, source })
+    // Other programs use `RUST_LOG` too, so it is not checked for unknown levels.
+    let read = if given_by == "RUST_LOG" { EnvFilter::try_new(&filter).map_err(Some) } else { parse_filter(&filter) };
+    read.map_err(|source| InvalidFilter { given_by, filter, source })
 }
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_is_set_says_what_is_logged() {
+    fn first_set_variable_selects_log_filter() {
         assert_eq!(chosen(None, &[]), "warn");
         assert_eq!(chosen(Some("info"), &[]), "info");
         assert_eq!(chosen(Some("info"), &[("RUST_LOG", "error")]), "error");
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_filter_is_named_with_where_it_comes_from() {
+    fn invalid_filter_error_names_its_origin() {
         insta::assert_snapshot!(chosen(None, &[("GOLDFLEET_LOG", "goldfleet=loud")]), @r#"GOLDFLEET_LOG: "goldfleet=loud" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
         assert_eq!(chosen(Some("OFF"), &[]), "off");
         insta::assert_snapshot!(chosen(Some("wran"), &[]), @r#"log.level: "wran" is no log filter: write a level, such as 'info', or 'warn,goldfleet_worker=debug'"#);
@@ -148,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn the_same_is_not_complained_of_at_once_again() {
-        let mut complaint = Complaint::default();
-        assert_eq!(["full", "full", "locked", "full"].map(|of| complaint.is_due(&of)), [true, false, true, true]);
+    fn repeated_warning_is_suppressed() {
+        let mut complaint = RepeatLimiter::default();
+        assert_eq!(["full", "full", "locked", "full"].map(|of| complaint.should_log(&of)), [true, false, true, true]);
     }
 
     #[test]
-    fn a_second_beginning_does_no_harm() {
+    fn init_twice_is_harmless() {
         for format in [LogFormat::Text, LogFormat::Json] {
             let log = Log { format, level: None };
             assert!(init(&log, "warn", std::iter::empty()).is_ok());

@@ -1,7 +1,7 @@
 //! What grew from the first third, in which everything finds its size, to the end.
 
 use crate::DISPATCHER;
-use crate::sample::{Held, Sample};
+use crate::sample::{ProcessSample, Sample};
 
 /// By how many KiB a worker's own memory may be larger at the end than a third through, by the straight line that fits best.
 const WORKER: f64 = 2048.0;
@@ -26,7 +26,7 @@ pub(crate) fn report(samples: &[Sample]) -> bool {
         over |= !good;
     };
     let jobs = float(last.jobs - first.jobs).max(1.0);
-    for (n, Held { name, peak, .. }) in last.processes.iter().enumerate() {
+    for (n, ProcessSample { name, peak, .. }) in last.processes.iter().enumerate() {
         let most = if *name == DISPATCHER { DISPATCHING } else { WORKER };
         let memory = slope(settled.iter().map(|sample| (minutes_of(sample), float(sample.processes[n].memory))));
         judge(

@@ -17,7 +17,7 @@ use clap::Parser as _;
 use goldfleet_disk::{Footer, GoldenSpec};
 use goldfleet_model::manifest::Generation;
 use goldfleet_tests::bench::{is_short, size};
-use goldfleet_tests::place::{Place, Process, SOURCE, targets};
+use goldfleet_tests::process_fixture::{Process, ProcessFixture, SOURCE, targets};
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 
 use sample::Sample;
@@ -52,7 +52,7 @@ chunk_grace = "1s"
 "#;
 
 #[derive(clap::Parser)]
-struct Asked {
+struct SoakOptions {
     /// How long.
     #[arg(long, default_value_t = size(15.0, 0.1))]
     minutes: f64,
@@ -65,10 +65,11 @@ struct Asked {
 }
 
 fn main() -> ExitCode {
-    let asked = Asked::parse();
+    let asked = SoakOptions::parse();
     let golden = GoldenSpec::spread(DISK, Generation::V1, DATA, PIECES, 1);
-    let place = Place::new(&format!("{SOURCE}{CONFIG}"), &targets(6, &["westeurope", "eastus", "japaneast"]), &golden);
-    let fleet = Fleet::start(&place);
+    let fixture =
+        ProcessFixture::new(&format!("{SOURCE}{CONFIG}"), &targets(6, &["westeurope", "eastus", "japaneast"]), &golden);
+    let fleet = Fleet::start(&fixture);
     let (begun, minutes) = (Instant::now(), Duration::from_secs_f64(asked.minutes * 60.0));
     let (mut samples, mut operations, mut version) = (Vec::new(), 0, 0);
     // A line for every sixtieth of the time.
@@ -77,9 +78,9 @@ fn main() -> ExitCode {
     while begun.elapsed() < minutes {
         let next = Instant::now() + Duration::from_secs_f64(asked.every);
         version += 1;
-        operations += make(&place, &golden, version);
-        clean(&place, version);
-        samples.push(Sample::take(&place, &fleet.processes, begun.elapsed(), version, operations));
+        operations += make(&fixture, &golden, version);
+        clean(&fixture, version);
+        samples.push(Sample::take(&fixture, &fleet.processes, begun.elapsed(), version, operations));
         if begun.elapsed() >= minutes.mul_f64(f64::from(lines) / 60.0) {
             lines += 1;
             println!("{}", samples[samples.len() - 1]);
@@ -98,17 +99,17 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn start(place: &Place) -> Self {
+    fn start(fixture: &ProcessFixture) -> Self {
         let workers = ["worker 1", "worker 2", "worker 3", "worker 4"];
-        let mut processes = vec![(DISPATCHER, place.start("goldfleet", &["dispatcher"]))];
-        processes.extend(workers.map(|name| (name, place.start("goldfleet-worker", &[]))));
+        let mut processes = vec![(DISPATCHER, fixture.start("goldfleet", &["dispatcher"]))];
+        processes.extend(workers.map(|name| (name, fixture.start("goldfleet-worker", &[]))));
         Self { processes }
     }
 }
 
 /// Makes a version of which one piece is new, and has it made an image everywhere. Returns how many operations that took.
-fn make(place: &Place, golden: &GoldenSpec, version: u64) -> u64 {
-    let file = std::fs::OpenOptions::new().write(true).open(place.path("golden.vhd")).unwrap();
+fn make(fixture: &ProcessFixture, golden: &GoldenSpec, version: u64) -> u64 {
+    let file = std::fs::OpenOptions::new().write(true).open(fixture.path("golden.vhd")).unwrap();
     let (offset, length) = golden.extents[usize::try_from(version % PIECES).unwrap()];
     let mut bytes = vec![0; usize::try_from(length).unwrap()];
     StdRng::seed_from_u64(version).fill_bytes(&mut bytes);
@@ -117,10 +118,10 @@ fn make(place: &Place, golden: &GoldenSpec, version: u64) -> u64 {
     file.write_all_at(&Footer::fixed_for(DISK, version.into()).to_bytes(), DISK).unwrap();
     drop(file);
     let version = version.to_string();
-    place.succeed(&["upload", "golden.vhd", "--image", "golden", "--version", &version, "--os", "linux"]);
+    fixture.succeed(&["upload", "golden.vhd", "--image", "golden", "--version", &version, "--os", "linux"]);
     let begun = Instant::now();
     loop {
-        let status = place.json(&["status"]);
+        let status = fixture.json(&["status"]);
         match status["state"].as_str().unwrap() {
             "succeeded" => {
                 let phases =
@@ -135,14 +136,14 @@ fn make(place: &Place, golden: &GoldenSpec, version: u64) -> u64 {
 }
 
 /// Gives up what is older than the versions that are kept.
-fn clean(place: &Place, version: u64) {
+fn clean(fixture: &ProcessFixture, version: u64) {
     if version <= KEPT {
         return;
     }
     let old = (version - KEPT).to_string();
-    let jobs = place.json(&["jobs"]);
+    let jobs = fixture.json(&["jobs"]);
     let job = jobs.as_array().unwrap().iter().find(|job| job["version"] == old.as_str()).unwrap();
-    place.succeed(&["cleanup", job["job"].as_str().unwrap()]);
-    place.succeed(&["cleanup", "--image", "golden", "--version", &old]);
-    place.succeed(&["cleanup", "--chunks"]);
+    fixture.succeed(&["cleanup", job["job"].as_str().unwrap()]);
+    fixture.succeed(&["cleanup", "--image", "golden", "--version", &old]);
+    fixture.succeed(&["cleanup", "--chunks"]);
 }

@@ -4,12 +4,12 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use goldfleet_tests::place::{Place, Process};
+use goldfleet_tests::process_fixture::{Process, ProcessFixture};
 use rusqlite::{Connection, OpenFlags};
 
 /// A process, as `/proc` shows it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Held {
+pub(crate) struct ProcessSample {
     pub(crate) name: &'static str,
     /// Memory of its own in KiB: what it allocated, and not the pages of programs and files, which the system gives it and
     /// takes away as it likes.
@@ -26,7 +26,7 @@ pub(crate) struct Sample {
     pub(crate) at: Duration,
     pub(crate) jobs: u64,
     pub(crate) operations: u64,
-    pub(crate) processes: Vec<Held>,
+    pub(crate) processes: Vec<ProcessSample>,
     /// KiB of the SQLite file and of its log.
     pub(crate) database: u64,
     pub(crate) log: u64,
@@ -39,14 +39,14 @@ pub(crate) struct Sample {
 
 impl Sample {
     pub(crate) fn take(
-        place: &Place,
+        fixture: &ProcessFixture,
         processes: &[(&'static str, Process)],
         at: Duration,
         jobs: u64,
         operations: u64,
     ) -> Self {
         let database =
-            Connection::open_with_flags(place.path("goldfleet.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+            Connection::open_with_flags(fixture.path("goldfleet.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap().into();
         Self {
             at,
@@ -55,14 +55,14 @@ impl Sample {
             processes: processes.iter().map(|(name, process)| held(name, process)).collect(),
             messages: count("SELECT count(*) FROM messages"),
             rows: count("SELECT (SELECT count(*) FROM operations) + (SELECT count(*) FROM events)"),
-            database: length(&place.path("goldfleet.db")) >> 10,
-            log: length(&place.path("goldfleet.db-wal")) >> 10,
-            files: files(&place.path("cloud")) - files(&place.path("cloud/subscriptions")),
+            database: length(&fixture.path("goldfleet.db")) >> 10,
+            log: length(&fixture.path("goldfleet.db-wal")) >> 10,
+            files: files(&fixture.path("cloud")) - files(&fixture.path("cloud/subscriptions")),
         }
     }
 }
 
-fn held(name: &'static str, process: &Process) -> Held {
+fn held(name: &'static str, process: &Process) -> ProcessSample {
     let folder = format!("/proc/{}", process.0.id());
     let status = std::fs::read_to_string(format!("{folder}/status")).unwrap();
     let kib = |key: &str| -> u64 {
@@ -70,7 +70,7 @@ fn held(name: &'static str, process: &Process) -> Held {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     };
     let handles = std::fs::read_dir(format!("{folder}/fd")).unwrap().count() as u64;
-    Held { name, memory: kib("RssAnon:"), peak: kib("VmHWM:"), handles }
+    ProcessSample { name, memory: kib("RssAnon:"), peak: kib("VmHWM:"), handles }
 }
 
 fn length(file: &Path) -> u64 {

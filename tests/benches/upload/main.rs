@@ -20,9 +20,9 @@ use goldfleet_model::manifest::Generation;
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::BlobStore as _;
 use goldfleet_tests::azure::arm::token::token;
+use goldfleet_tests::azure::fixture::{AzureFixture, Backend, PRINCIPAL, TENANT};
 use goldfleet_tests::azure::sas;
-use goldfleet_tests::azure::site::{Backend, PRINCIPAL, Site, TENANT};
-use goldfleet_tests::place::{self, Place};
+use goldfleet_tests::process_fixture::{self, ProcessFixture};
 
 use azcopy::AzCopy;
 use measure::{Cost, run};
@@ -49,33 +49,33 @@ fn main() -> anyhow::Result<()> {
 
 /// Uploads one VHD with both programs. `most` is the share of AzCopy's bytes that goldfleet may send.
 fn compare(azcopy: &AzCopy, golden: &GoldenSpec, most: f64) -> anyhow::Result<()> {
-    let site = Site::start(1, &["westeurope"]);
-    let config = site.config(Backend::Local, Backend::Azure);
-    let place = Place::new(&config, &place::targets(1, &["westeurope"]), golden);
-    let scene = Scene { azcopy, place: &place, site: &site };
+    let azure = AzureFixture::start(1, &["westeurope"]);
+    let config = azure.config(Backend::Local, Backend::Azure);
+    let fixture = ProcessFixture::new(&config, &process_fixture::targets(1, &["westeurope"]), golden);
+    let scene = Scene { azcopy, fixture: &fixture, azure: &azure };
 
     // It warms the emulator up, too.
-    let proxy = site.proxy.endpoint();
+    let proxy = azure.proxy.endpoint();
     scene.goldfleet(&proxy, "counted", None)?;
-    let ours = sent(&site);
+    let ours = sent(&azure);
     scene.azcopy(&proxy, "counted")?;
-    let theirs = sent(&site);
+    let theirs = sent(&azure);
     line("bytes sent", [ours, theirs], "B", Some(most));
     ensure!(ours / theirs <= most, "goldfleet sent too many bytes");
-    scene.costs(&site.azurite.blob_authority())
+    scene.costs(&azure.azurite.blob_authority())
 }
 
 /// The bytes of bodies that went through the proxy since this was last asked.
-fn sent(site: &Site) -> f64 {
+fn sent(azure: &AzureFixture) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "less than 2^53")]
-    let bytes = site.proxy.counters().reset().received.values().sum::<u64>() as f64;
+    let bytes = azure.proxy.counters().reset().received.values().sum::<u64>() as f64;
     bytes
 }
 
 struct Scene<'a> {
     azcopy: &'a AzCopy,
-    place: &'a Place,
-    site: &'a Site,
+    fixture: &'a ProcessFixture,
+    azure: &'a AzureFixture,
 }
 
 impl Scene<'_> {
@@ -101,32 +101,32 @@ impl Scene<'_> {
 
     /// Uploads with goldfleet to a store, into which nobody has uploaded before.
     fn goldfleet(&self, endpoint: &str, store: &str, checksum: Option<&str>) -> anyhow::Result<Cost> {
-        let table = self.place.path("uploads.db");
-        let mut command = self.place.command("goldfleet", &self.place.upload(&["--no-dispatch"]));
+        let table = self.fixture.path("uploads.db");
+        let mut command = self.fixture.command("goldfleet", &self.fixture.upload(&["--no-dispatch"]));
         command.env("GOLDFLEET_SOURCE__CONTAINER", format!("goldfleet-{store}"));
         command.env("GOLDFLEET_COORDINATION__PATH", table);
         command.env("GOLDFLEET_CLOUD__BLOB_ENDPOINT", format!("{endpoint}/{{account}}"));
         command.env("GOLDFLEET_CLOUD__CHECKSUM", checksum.unwrap_or_default());
-        run(&mut command, &self.place.path("goldfleet.log"))
+        run(&mut command, &self.fixture.path("goldfleet.log"))
     }
 
     /// Uploads with AzCopy to a container, which is made here.
     fn azcopy(&self, endpoint: &str, store: &str) -> anyhow::Result<Cost> {
         let name = format!("azcopy-{store}");
         let container = Container { account: ACCOUNT.parse::<AccountName>()?, container: name.parse()? };
-        self.site.run(self.site.blobs().ensure_container(&container))?;
+        self.azure.run(self.azure.blobs().ensure_container(&container))?;
         let url = format!("{endpoint}/{ACCOUNT}/{name}/golden.vhd?{}", self.sas(&name));
-        let root: &Path = &self.site.azurite.certificates().root;
-        let mut command = self.azcopy.upload(&self.place.path("golden.vhd"), &url, root);
-        run(&mut command, &self.place.path("azcopy.log"))
+        let root: &Path = &self.azure.azurite.certificates().root;
+        let mut command = self.azcopy.upload(&self.fixture.path("golden.vhd"), &url, root);
+        run(&mut command, &self.fixture.path("azcopy.log"))
     }
 
     /// The right to write a container.
     fn sas(&self, container: &str) -> String {
-        let azurite = &self.site.azurite;
+        let azurite = &self.azure.azurite;
         let service = format!("{}/{ACCOUNT}", azurite.blob_authority());
         let bearer = token(TENANT, PRINCIPAL, "https://storage.azure.com", Duration::from_secs(3600));
-        self.site.run(sas::signed(&service, ACCOUNT, &bearer, azurite.certificates().client(), |builder| {
+        self.azure.run(sas::signed(&service, ACCOUNT, &bearer, azurite.certificates().client(), |builder| {
             builder.container(container).read().create().write().list().build()
         }))
     }

@@ -1,4 +1,4 @@
-//! Azurite, Microsoft's storage emulator, as in production: over TLS, with bearer tokens.
+//! Azurite, Microsoft's storage emulator, set up like production: over TLS, with bearer tokens.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -12,16 +12,16 @@ use tempfile::TempDir;
 
 use super::certificates::Certificates;
 
-/// How long it may take to start: a cold Node on a busy machine.
+/// The maximum time for its start: Node without caches on a busy machine.
 const START: Duration = Duration::from_secs(60);
 
-/// How long it is given to stop by itself: twice the time between its writes to disk.
+/// The maximum time for an orderly stop: twice the interval between its writes to disk.
 const STOP: Duration = Duration::from_secs(10);
 
-/// Any key of the right form: nothing here is signed with it.
+/// A key in the right format. Nothing is signed with it.
 const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// A running Azurite. It stops when this is dropped.
+/// A running Azurite. Dropping it stops it.
 pub struct Azurite {
     folder: TempDir,
     certificates: Certificates,
@@ -31,14 +31,14 @@ pub struct Azurite {
 }
 
 impl Azurite {
-    /// Starts one with these storage accounts.
+    /// Starts Azurite with these storage accounts.
     #[must_use]
     pub fn start(accounts: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let certificates = Certificates::make(folder.path());
         let accounts = accounts.iter().map(ToString::to_string).collect();
         let mut azurite = Self { folder, certificates, accounts, ports: free_ports(), server: None };
-        // Between the look for free ports and its own, another test may have taken one.
+        // Another test may take one of the free ports before Azurite opens it.
         while let Err(error) = azurite.try_start() {
             assert!(error.contains("EADDRINUSE"), "Azurite did not start: {error}");
             azurite.ports = free_ports();
@@ -46,14 +46,15 @@ impl Azurite {
         azurite
     }
 
-    /// Stops it. What was stored stays: it writes that on its way out, or every five seconds. Nobody may write meanwhile.
+    /// Stops it. Stored data is kept: it is written when Azurite exits, or every five seconds. There must be no writes
+    /// during the call.
     pub fn stop(&mut self) {
         let Some(mut server) = self.server.take() else { return };
         let pid = Pid::from_raw(i32::try_from(server.id()).unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
         let begun = Instant::now();
         while server.try_wait().unwrap().is_none() {
-            // It waits for connections that clients keep; what it has is on disk by then.
+            // It waits for connections that clients keep open. Its data is on disk by this time.
             if begun.elapsed() > STOP {
                 server.kill().unwrap();
             }
@@ -61,7 +62,7 @@ impl Azurite {
         }
     }
 
-    /// Starts it with what it has stored.
+    /// Starts it again with its stored data.
     pub fn start_again(&mut self) {
         self.try_start().unwrap();
     }
@@ -80,7 +81,7 @@ impl Azurite {
             .arg("--key")
             .arg(&self.certificates.key)
             .env("AZURITE_ACCOUNTS", accounts.join(";"))
-            // Copies between accounts make it call itself.
+            // Azurite sends requests to itself for copies between accounts.
             .env("NODE_EXTRA_CA_CERTS", &self.certificates.root)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -91,7 +92,7 @@ impl Azurite {
         self.ports.into_iter().try_for_each(|port| self.wait_for(port))
     }
 
-    /// Waits until it listens; else tells what it said.
+    /// Waits until it listens. The error contains its output.
     fn wait_for(&mut self, port: u16) -> Result<(), String> {
         let begun = Instant::now();
         while TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_err() {
@@ -106,25 +107,25 @@ impl Azurite {
         Ok(())
     }
 
-    /// The certificates it and its clients use.
+    /// The certificates that Azurite and its clients use.
     #[must_use]
     pub fn certificates(&self) -> &Certificates {
         &self.certificates
     }
 
-    /// A connection with the emulator's credential, that trusts its certificate.
+    /// A connection with the emulator's credential, which trusts its certificate.
     #[must_use]
     pub fn connection(&self) -> Connection {
         self.certificates.connection()
     }
 
-    /// A folder that lives as long as it does.
+    /// A directory that exists as long as this value.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Where the Blob service is, without an account: what a proxy stands in front of.
+    /// The authority of the Blob service, without an account. A proxy can be placed in front of it.
     #[must_use]
     pub fn blob_authority(&self) -> String {
         format!("https://127.0.0.1:{}", self.ports[0])
@@ -136,13 +137,13 @@ impl Azurite {
         endpoint(self.ports[0])
     }
 
-    /// The Queue service's.
+    /// The Queue service's endpoint.
     #[must_use]
     pub fn queues(&self) -> String {
         endpoint(self.ports[1])
     }
 
-    /// The Table service's.
+    /// The Table service's endpoint.
     #[must_use]
     pub fn tables(&self) -> String {
         endpoint(self.ports[2])
@@ -162,7 +163,7 @@ fn endpoint(port: u16) -> String {
     format!("https://127.0.0.1:{port}/{{account}}")
 }
 
-/// Ports that nobody listens on: bound all at once, so that they differ, and let go.
+/// Free ports: bound at the same time, so that they differ, and then released.
 fn free_ports() -> [u16; 3] {
     let listeners = [0; 3].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())

@@ -1,4 +1,4 @@
-//! A root certificate and a certificate for this machine's loopback address, made anew for each run.
+//! A root certificate and a certificate for the loopback address, generated for each run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Files of a root certificate, and of a server's certificate and key signed by it.
+/// The files of a root certificate, and of a server's certificate and key that are signed by it.
 #[derive(Debug, Clone)]
 pub struct Certificates {
-    /// The root, in PEM form: what clients are to trust.
+    /// The root in PEM format, which clients must trust.
     pub root: PathBuf,
     /// The certificate of `127.0.0.1` and `localhost`.
     pub server: PathBuf,
-    /// Its key.
+    /// The key of the server's certificate.
     pub key: PathBuf,
 }
 
 impl Certificates {
-    /// Makes them in `folder`.
+    /// Generates them in `folder`.
     #[must_use]
     pub fn make(folder: &Path) -> Self {
         let mut root = CertificateParams::default();
@@ -41,7 +41,7 @@ impl Certificates {
         files
     }
 
-    /// What a server in this process needs to speak TLS with them.
+    /// The TLS configuration of a server in this process.
     #[must_use]
     pub fn server_config(&self) -> Arc<rustls::ServerConfig> {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -51,7 +51,7 @@ impl Certificates {
         Arc::new(config)
     }
 
-    /// A connection with the emulator's credential, that trusts the root.
+    /// A connection with the emulator's credential, which trusts the root.
     #[must_use]
     pub fn connection(&self) -> Connection {
         let identity = Identity {

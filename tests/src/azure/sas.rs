@@ -1,4 +1,4 @@
-//! Shared access signatures, by keys that the Blob service hands out.
+//! Shared access signatures with user delegation keys.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use azure_storage_blob::models::KeyInfo;
 use azure_storage_blob::{BlobServiceClient, BlobServiceClientOptions};
 use azure_storage_sas::SasBuilder;
 
-/// How long a key holds.
+/// The validity of a key.
 const LIFETIME: Duration = Duration::hours(1);
 
 #[derive(Debug)]
@@ -23,8 +23,8 @@ impl TokenCredential for Forged {
     }
 }
 
-/// A SAS that `build` makes with a user delegation key of `account`, whose Blob service is at `endpoint`, for whoever has
-/// the bearer `token`. It holds for half an hour.
+/// Creates a SAS with `build` and a user delegation key of `account`, whose Blob service is at `endpoint`, for the
+/// owner of the bearer `token`. It is valid for half an hour.
 pub async fn signed(
     endpoint: &str,
     account: &str,
@@ -37,7 +37,7 @@ pub async fn signed(
     let credential = Arc::new(Forged(token.to_owned()));
     let endpoint = Url::parse(endpoint).unwrap();
     let service = BlobServiceClient::new(endpoint, Some(credential), Some(options)).unwrap();
-    // The emulator derives the key from the times as they are asked for, fractions too; the signature has none.
+    // The emulator derives the key from the requested times including fractions of seconds, which the signature omits.
     let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
     let hours = KeyInfo { start: Some(now - Duration::minutes(5)), expiry: Some(now + LIFETIME), ..KeyInfo::default() };
     let key = service.get_user_delegation_key(hours.try_into().unwrap(), None).await.unwrap().into_model().unwrap();

@@ -15,8 +15,8 @@ use goldfleet_ports::conformance::{self, clock::RealTime};
 use goldfleet_ports::job_table::JobTable as _;
 use goldfleet_tests::azure::azurite::Azurite;
 use goldfleet_tests::azure::certificates::Certificates;
+use goldfleet_tests::azure::fixture::AzureFixture;
 use goldfleet_tests::azure::proxy::{CopyEnd, Effect, Operation, Proxy, Rule, client};
-use goldfleet_tests::azure::site::Site;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -26,7 +26,7 @@ fn of_account(endpoint: &str, account: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_queue_conforms() {
+async fn queue_conforms() {
     let azurite = Azurite::start(&["goldsource"]);
     let endpoint = of_account(&azurite.queues(), "goldsource");
     let queue = AzureQueue::new(&azurite.connection(), &endpoint, &"fleet".parse().unwrap()).unwrap();
@@ -34,7 +34,7 @@ async fn the_queue_conforms() {
 }
 
 #[tokio::test]
-async fn the_job_table_conforms() {
+async fn job_table_conforms() {
     let azurite = Azurite::start(&["goldsource"]);
     let endpoint = of_account(&azurite.tables(), "goldsource");
     let table = AzureJobTable::new(&azurite.connection(), &endpoint, &"fleet".parse().unwrap()).unwrap();
@@ -44,7 +44,7 @@ async fn the_job_table_conforms() {
 /// What the emulator can't show: an answer that has no row and yet is not the last, as of a service that looked through rows
 /// for as long as it does for one request.
 #[tokio::test]
-async fn pages_without_rows_are_not_the_end() {
+async fn empty_pages_do_not_end_query() {
     let folder = TempDir::new().unwrap();
     let certificates = Certificates::make(folder.path());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -92,47 +92,47 @@ fn row(id: &str) -> Value {
 }
 
 #[test]
-fn the_blob_store_conforms() {
-    let site = Site::start(1, &["westeurope"]);
+fn blob_store_conforms() {
+    let azure = AzureFixture::start(1, &["westeurope"]);
     for (checksum, name) in [(Checksum::Crc64, "by-crc64"), (Checksum::Md5, "by-md5")] {
         let container = Container { account: "goldsource".parse().unwrap(), container: name.parse().unwrap() };
-        site.run(conformance::blob_store::all(&site.blobs_checked_by(checksum), &container));
+        azure.run(conformance::blob_store::all(&azure.blobs_checked_by(checksum), &container));
     }
 }
 
 /// Whatever a service leaves unchecked or does not tell, what the adapter says that it wrote is right.
 #[test]
 fn the_blob_store_proves_what_it_wrote_whatever_the_service_does() {
-    let site = Site::start(1, &["westeurope"]);
+    let azure = AzureFixture::start(1, &["westeurope"]);
     let all = [Effect::IgnoreSourceCrc64, Effect::IgnoreSourceMd5, Effect::IgnoreBodyChecksum, Effect::NoChecksums];
     let container = Container { account: "goldsource".parse().unwrap(), container: "golden".parse().unwrap() };
-    site.run(site.blobs().ensure_container(&container)).unwrap();
+    azure.run(azure.blobs().ensure_container(&container)).unwrap();
     for effects in [&all[..0], &all[..1], &all[1..2], &all[2..3], &all[3..], &all[..3], &all] {
-        site.proxy.rules().clear();
+        azure.proxy.rules().clear();
         for effect in effects {
-            site.proxy.rules().add(Rule::new(effect.clone()));
+            azure.proxy.rules().add(Rule::new(effect.clone()));
         }
         for checksum in [Checksum::Crc64, Checksum::Md5] {
             println!("{effects:?}, {checksum:?}");
-            site.run(conformance::blob_store::proof::all(&site.blobs_checked_by(checksum), &container));
+            azure.run(conformance::blob_store::proof::all(&azure.blobs_checked_by(checksum), &container));
         }
     }
 }
 
 /// What the emulator can't show: copies that take their time, are stopped, or fail.
 #[test]
-fn asynchronous_copies_are_followed_and_stopped() {
-    let site = Site::start(1, &["westeurope"]);
-    let blobs = site.blobs();
-    let vhds = site.vhd(1, "westeurope").container;
+fn asynchronous_copies_are_polled_and_aborted() {
+    let azure = AzureFixture::start(1, &["westeurope"]);
+    let blobs = azure.blobs();
+    let vhds = azure.vhd(1, "westeurope").container;
     let source = vhds.blob("golden__1.vhd");
-    site.run(async {
+    azure.run(async {
         blobs.ensure_container(&vhds).await.unwrap();
         conformance::image_plane::put_smallest_vhd(&blobs, &source).await;
     });
-    let rules = site.proxy.rules();
-    let start = |name: &str| site.run(blobs.start_copy(&vhds.blob(name), &source, &BTreeMap::new())).unwrap();
-    let state = |name: &str| site.run(blobs.copy_status(&vhds.blob(name))).unwrap().unwrap().state;
+    let rules = azure.proxy.rules();
+    let start = |name: &str| azure.run(blobs.start_copy(&vhds.blob(name), &source, &BTreeMap::new())).unwrap();
+    let state = |name: &str| azure.run(blobs.copy_status(&vhds.blob(name))).unwrap().unwrap().state;
 
     rules.add(Rule::new(Effect::pending(2)).operation(Operation::CopyBlob).times(1));
     assert!(matches!(start("slow.vhd").state, CopyState::Pending { .. }));
@@ -142,14 +142,14 @@ fn asynchronous_copies_are_followed_and_stopped() {
         assert!(begun.elapsed().as_secs() < 20, "the copy never ends");
     }
     let (copy, whole) =
-        site.run(async { (blobs.get(&vhds.blob("slow.vhd"), None).await, blobs.get(&source, None).await) });
+        azure.run(async { (blobs.get(&vhds.blob("slow.vhd"), None).await, blobs.get(&source, None).await) });
     assert!(copy.unwrap() == whole.unwrap());
 
     rules.add(Rule::new(Effect::pending(100)).operation(Operation::CopyBlob).times(1));
     let begun = start("stopped.vhd");
-    site.run(blobs.abort_copy(&vhds.blob("stopped.vhd"), &begun.id)).unwrap();
+    azure.run(blobs.abort_copy(&vhds.blob("stopped.vhd"), &begun.id)).unwrap();
     assert_eq!(state("stopped.vhd"), CopyState::Aborted);
-    site.run(blobs.abort_copy(&vhds.blob("stopped.vhd"), &begun.id)).unwrap();
+    azure.run(blobs.abort_copy(&vhds.blob("stopped.vhd"), &begun.id)).unwrap();
 
     rules.add(Rule::new(Effect::Pending { polls: 1, end: CopyEnd::Failed }).operation(Operation::CopyBlob).times(1));
     start("failed.vhd");

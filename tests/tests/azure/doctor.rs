@@ -1,17 +1,17 @@
 //! `setup` and `doctor` against the emulator and the double of Resource Manager.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use goldfleet_tests::azure::arm::{Lock, LockLevel, Role, RoleAssignment, World};
-use goldfleet_tests::azure::site::{Backend, PRINCIPAL, Site};
-use goldfleet_tests::place::Place;
+use goldfleet_tests::azure::arm::{Lock, LockLevel, Role, RoleAssignment, TenantState};
+use goldfleet_tests::azure::fixture::{AzureFixture, Backend, PRINCIPAL};
+use goldfleet_tests::process_fixture::ProcessFixture;
 use serde_json::Value;
 
 const SUBSCRIPTION: &str = "/subscriptions/00000000-0000-0000-0000-000000000001";
 
 /// The findings that are not ok, as level, subject and code.
-fn findings(place: &Place) -> Vec<(String, String, String)> {
+fn findings(fixture: &ProcessFixture) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let said = place.json(&["doctor"]);
+    let said = fixture.json(&["doctor"]);
     let findings = said["findings"].as_array().unwrap().iter();
     let bad = findings.filter(|finding| finding["level"] != "ok");
     for finding in bad.clone() {
@@ -27,36 +27,36 @@ fn has(findings: &[(String, String, String)], level: &str, subject: &str, code: 
 }
 
 #[test]
-fn the_doctor_finds_what_is_missing_and_setup_makes_it() {
-    let site = Site::start(1, &["westeurope", "eastus"]);
-    let place = site.place(Backend::Azure, Backend::Azure, 1 << 20);
-    let before = findings(&place);
+fn doctor_reports_missing_and_setup_creates() {
+    let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
+    let fixture = azure.process_fixture(Backend::Azure, Backend::Azure, 1 << 20);
+    let before = findings(&fixture);
     has(&before, "error", "queue copy", "queue-not-found");
     has(&before, "error", "tables", "table-not-found");
     has(&before, "error", "source store", "container-not-found");
     has(&before, "warning", "target 00000000-0000-0000-0000-000000000001/eastus", "container-not-found");
-    assert_eq!(findings(&place), before, "looking changed something");
-    assert_eq!(place.run(&["doctor"]).status.code(), Some(1));
+    assert_eq!(findings(&fixture), before, "looking changed something");
+    assert_eq!(fixture.run(&["doctor"]).status.code(), Some(1));
 
-    place.succeed(&["setup"]);
-    assert_eq!(findings(&place), []);
-    let output = place.run(&["doctor"]);
+    fixture.succeed(&["setup"]);
+    assert_eq!(findings(&fixture), []);
+    let output = fixture.run(&["doctor"]);
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("ok      target 00000000-0000-0000-0000-000000000001/westeurope: ready"), "{text}");
-    place.succeed(&["setup"]);
+    fixture.succeed(&["setup"]);
 }
 
 /// Everything that would fail in the middle of a rollout, found before it.
 #[test]
-fn the_doctor_examines_targets() {
-    let site = Site::start(2, &["westeurope", "eastus"]);
-    let place = site.place(Backend::Local, Backend::Azure, 1 << 20);
-    place.succeed(&["setup"]);
-    assert_eq!(findings(&place), []);
-    let change = |change: fn(&mut World)| {
-        site.manager.world().change(change);
-        findings(&place)
+fn doctor_checks_targets() {
+    let azure = AzureFixture::start(2, &["westeurope", "eastus"]);
+    let fixture = azure.process_fixture(Backend::Local, Backend::Azure, 1 << 20);
+    fixture.succeed(&["setup"]);
+    assert_eq!(findings(&fixture), []);
+    let change = |change: fn(&mut TenantState)| {
+        azure.manager.world().write(change);
+        findings(&fixture)
     };
     let found = change(|world| world.groups.retain(|group| !group.subscription.ends_with('2')));
     has(&found, "error", "000000000002/eastus", "resource-group-not-found");
@@ -128,28 +128,28 @@ fn the_doctor_examines_targets() {
 /// One account feeds 99 targets of a region at full rate. With more, a plan makes stores of further staging accounts, the
 /// ring that is first before the others.
 #[test]
-fn the_doctor_looks_at_every_store_that_a_plan_would_make() {
-    let site = Site::start(100, &["ukwest"]);
-    let place = site.place(Backend::Local, Backend::Azure, 1 << 20);
-    let targets = std::fs::read_to_string(place.path("targets.toml")).unwrap();
+fn doctor_checks_every_planned_store() {
+    let azure = AzureFixture::start(100, &["ukwest"]);
+    let fixture = azure.process_fixture(Backend::Local, Backend::Azure, 1 << 20);
+    let targets = std::fs::read_to_string(fixture.path("targets.toml")).unwrap();
     let first = "account = \"stage70ukwest\"\nring = 1\n";
     let targets = targets.replace("container", "ring = 1\ncontainer").replace(first, "account = \"stage70ukwest\"\n");
-    std::fs::write(place.path("targets.toml"), targets).unwrap();
-    place.succeed(&["setup"]);
-    site.manager.world().change(|world| {
+    std::fs::write(fixture.path("targets.toml"), targets).unwrap();
+    fixture.succeed(&["setup"]);
+    azure.manager.world().write(|world| {
         for account in world.accounts.iter_mut().filter(|account| account.name.starts_with("stage")) {
             account.default_action = "Deny".to_owned();
         }
     });
-    let closed: Vec<String> = findings(&place)
+    let closed: Vec<String> = findings(&fixture)
         .into_iter()
         .filter(|(level, _, code)| level == "warning" && code == "store-firewall")
         .map(|(_, subject, _)| subject)
         .collect();
     assert_eq!(closed, ["store account stage1ukwest", "store account stage70ukwest"]);
     let upload = ["upload", "golden.vhd", "--image", "golden", "--version", "1", "--os", "linux", "--no-dispatch"];
-    place.succeed(&upload);
-    let plan = place.json(&["plan", "--image", "golden", "--version", "1"]);
+    fixture.succeed(&upload);
+    let plan = fixture.json(&["plan", "--image", "golden", "--version", "1"]);
     let text = |value: &Value| format!("store account {}", value.as_str().unwrap());
     let mut planned: Vec<String> =
         plan["targets"].as_array().unwrap().iter().map(|target| text(&target["from"]["account"])).collect();
@@ -160,26 +160,26 @@ fn the_doctor_looks_at_every_store_that_a_plan_would_make() {
 
 /// Who may read only is told which role is missing, before anything is uploaded.
 #[test]
-fn the_doctor_names_missing_roles() {
-    let site = Site::start(1, &["westeurope"]);
-    let place = site.place(Backend::Local, Backend::Azure, 1 << 20);
-    place.succeed(&["setup"]);
-    site.manager.world().change(|world| {
+fn doctor_names_missing_roles() {
+    let azure = AzureFixture::start(1, &["westeurope"]);
+    let fixture = azure.process_fixture(Backend::Local, Backend::Azure, 1 << 20);
+    fixture.succeed(&["setup"]);
+    azure.manager.world().write(|world| {
         world.roles = vec![RoleAssignment::new(PRINCIPAL, "/", Role::reader())];
     });
-    let found = findings(&place);
+    let found = findings(&fixture);
     has(&found, "error", "000000000001/westeurope", "authorization-failed");
-    let said = place.json(&["doctor"]).to_string();
+    let said = fixture.json(&["doctor"]).to_string();
     assert!(said.contains("Microsoft.Compute/images/write"), "{said}");
     assert!(said.contains("Storage Blob Data Contributor"), "{said}");
 }
 
 /// The roles of infra/bicep: on a group, a container and an account, and none above them but to look.
 #[test]
-fn the_doctor_knows_roles_where_they_are_given() {
-    let site = Site::start(1, &["westeurope"]);
-    let place = site.place(Backend::Local, Backend::Azure, 1 << 20);
-    place.succeed(&["setup"]);
+fn doctor_finds_roles_at_every_scope() {
+    let azure = AzureFixture::start(1, &["westeurope"]);
+    let fixture = azure.process_fixture(Backend::Local, Backend::Azure, 1 << 20);
+    fixture.succeed(&["setup"]);
     let group = format!("{SUBSCRIPTION}/resourceGroups/images");
     let account = format!("{group}/providers/Microsoft.Storage/storageAccounts/stage1westeurope");
     let container = format!("{account}/blobServices/default/containers/vhds");
@@ -195,67 +195,67 @@ fn the_doctor_knows_roles_where_they_are_given() {
             (Role::custom("vhds", keys, &[]), account.as_str()),
         ];
         let roles = roles.map(|(role, scope)| RoleAssignment::new(PRINCIPAL, scope, role));
-        site.manager.world().change(|world| world.roles = roles.to_vec());
+        azure.manager.world().write(|world| world.roles = roles.to_vec());
     };
     give(Role::reader(), true);
-    assert_eq!(findings(&place), []);
+    assert_eq!(findings(&fixture), []);
     give(Role::reader(), false);
-    let found = findings(&place);
+    let found = findings(&fixture);
     assert_eq!(found.len(), 1, "{found:#?}");
     has(&found, "warning", "000000000001/westeurope", "account-rights");
 
     let set = format!("{SUBSCRIPTION}/resourceGroups/images/providers/Microsoft.Compute/diskEncryptionSets/golden");
-    let targets = std::fs::read_to_string(place.path("targets.toml")).unwrap();
-    std::fs::write(place.path("targets.toml"), format!("{targets}disk_encryption_set = {set:?}\n")).unwrap();
+    let targets = std::fs::read_to_string(fixture.path("targets.toml")).unwrap();
+    std::fs::write(fixture.path("targets.toml"), format!("{targets}disk_encryption_set = {set:?}\n")).unwrap();
     give(Role::reader(), true);
-    assert_eq!(findings(&place), []);
+    assert_eq!(findings(&fixture), []);
     let blind = vec!["Microsoft.Compute/diskEncryptionSets/read".to_owned()];
     give(Role { not_actions: blind, ..Role::reader() }, true);
-    has(&findings(&place), "error", "000000000001/westeurope", "authorization-failed");
+    has(&findings(&fixture), "error", "000000000001/westeurope", "authorization-failed");
 }
 
 /// Without Azure there is less to examine.
 #[test]
-fn the_doctor_examines_a_fleet_on_one_machine() {
-    let place = in_a_folder("");
-    let found = findings(&place);
+fn doctor_checks_embedded_fleet() {
+    let fixture = in_a_folder("");
+    let found = findings(&fixture);
     has(&found, "warning", "targets", "no-targets");
     has(&found, "error", "source store", "container-not-found");
-    place.succeed(&["setup"]);
-    assert_eq!(findings(&place).len(), 1);
+    fixture.succeed(&["setup"]);
+    assert_eq!(findings(&fixture).len(), 1);
 }
 
 /// Where the cloud is a folder there is little to examine at targets. The doctor says so, and looks at that little.
 #[test]
-fn the_doctor_says_how_little_a_folder_tells_of_targets() {
-    let place = in_a_folder(&goldfleet_tests::place::targets(2, &["westeurope", "eastus"]));
-    place.succeed(&["setup"]);
-    assert_eq!(findings(&place), []);
+fn doctor_states_limits_of_directory_cloud() {
+    let fixture = in_a_folder(&goldfleet_tests::process_fixture::targets(2, &["westeurope", "eastus"]));
+    fixture.succeed(&["setup"]);
+    assert_eq!(findings(&fixture), []);
     let about_the_cloud = || {
-        let said = place.json(&["doctor"]);
+        let said = fixture.json(&["doctor"]);
         let about = said["findings"].as_array().unwrap().iter().find(|finding| finding["subject"] == "cloud").unwrap();
         about["message"].as_str().unwrap().to_owned()
     };
     let message = about_the_cloud();
     assert!(message.contains("is a folder, without subscriptions, permissions or firewalls to examine"), "{message}");
     assert!(message.contains("at 4 of 4 enabled targets nothing is in the way"), "{message}");
-    let text = String::from_utf8(place.run(&["doctor"]).stdout).unwrap();
+    let text = String::from_utf8(fixture.run(&["doctor"]).stdout).unwrap();
     assert!(text.contains(&format!("ok      cloud: {message}")), "{text}");
 
-    std::fs::remove_dir_all(place.path("cloud/stage2eastus")).unwrap();
-    assert_eq!(findings(&place), [], "a worker would make it");
-    std::fs::write(place.path("cloud/stage2eastus"), "in the way").unwrap();
-    let found = findings(&place);
+    std::fs::remove_dir_all(fixture.path("cloud/stage2eastus")).unwrap();
+    assert_eq!(findings(&fixture), [], "a worker would make it");
+    std::fs::write(fixture.path("cloud/stage2eastus"), "in the way").unwrap();
+    let found = findings(&fixture);
     assert_eq!(found.len(), 1, "{found:#?}");
     has(&found, "error", "target 00000000-0000-0000-0000-000000000002/eastus", "account-unusable");
     assert!(about_the_cloud().contains("at 3 of 4 enabled targets nothing is in the way"), "{}", about_the_cloud());
-    assert_eq!(place.run(&["doctor"]).status.code(), Some(1));
+    assert_eq!(fixture.run(&["doctor"]).status.code(), Some(1));
 }
 
 /// A fleet on one machine, with these targets.
-fn in_a_folder(targets: &str) -> Place {
+fn in_a_folder(targets: &str) -> ProcessFixture {
     let generation = goldfleet_model::manifest::Generation::V2;
-    Place::new(
+    ProcessFixture::new(
         "[source]\nsubscription = \"00000000-0000-0000-0000-000000000000\"\nregion = \"westeurope\"\n\
          account = \"goldsource\"\ncontainer = \"golden\"\n",
         targets,

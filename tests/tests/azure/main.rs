@@ -6,6 +6,6 @@ mod doctor;
 mod engine;
 mod images;
 mod proxy;
-mod resent;
+mod resend_after_kill;
 mod rollouts;
 mod secrets;

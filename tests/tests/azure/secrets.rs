@@ -4,43 +4,43 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 
+use goldfleet_tests::azure::fixture::{AzureFixture, Backend};
 use goldfleet_tests::azure::proxy::{Effect, Operation, Rule};
-use goldfleet_tests::azure::site::{Backend, Site};
-use goldfleet_tests::place::{Place, Process};
+use goldfleet_tests::process_fixture::{Process, ProcessFixture};
 
 const MIB: u64 = 1 << 20;
 
 /// What gives a secret away: a signature, and the beginning of every JSON Web Token (`{"` in Base64).
 const SECRETS: [&str; 4] = ["sig=", "Bearer eyJ", "eyJhbGciOi", "SharedAccessSignature"];
 
-fn talkative(place: &Place, program: &str, arguments: &[&str]) -> Process {
+fn talkative(fixture: &ProcessFixture, program: &str, arguments: &[&str]) -> Process {
     let name = format!("{program}-{}.log", std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos());
-    let log = File::create(place.path(&name)).unwrap();
-    let mut command: Command = place.command(program, arguments);
+    let log = File::create(fixture.path(&name)).unwrap();
+    let mut command: Command = fixture.command(program, arguments);
     command.env("GOLDFLEET_LOG", "trace").env("RUST_BACKTRACE", "1");
     Process(command.stdout(Stdio::from(log.try_clone().unwrap())).stderr(log).spawn().unwrap())
 }
 
 #[test]
-fn logs_rows_and_messages_hold_no_secret() {
-    let mut site = Site::start(1, &["westeurope", "eastus"]);
-    let place = site.place(Backend::Azure, Backend::Azure, 4 * MIB);
-    place.succeed(&["setup"]);
+fn logs_rows_and_messages_contain_no_secrets() {
+    let mut azure = AzureFixture::start(1, &["westeurope", "eastus"]);
+    let fixture = azure.process_fixture(Backend::Azure, Backend::Azure, 4 * MIB);
+    fixture.succeed(&["setup"]);
     // Things must go wrong as well: errors are where secrets slip out.
     for effect in [Effect::LoseRequest, Effect::LoseAnswer, Effect::BUSY, Effect::TIMED_OUT, Effect::FlipSourceBit] {
-        let rules = site.proxy.rules();
+        let rules = azure.proxy.rules();
         rules.add(Rule::new(effect.clone()).operation(Operation::PutBlobFromUrl).times(1));
         rules.add(Rule::new(effect).operation(Operation::PutPageFromUrl).times(2));
     }
-    let mut upload = talkative(&place, "goldfleet", &place.upload(&[]));
+    let mut upload = talkative(&fixture, "goldfleet", &fixture.upload(&[]));
     assert!(upload.0.wait().unwrap().success());
-    let dispatcher = talkative(&place, "goldfleet", &["dispatcher"]);
-    let workers = [talkative(&place, "goldfleet-worker", &[]), talkative(&place, "goldfleet-worker", &[])];
-    place.until_ended();
-    site.assert_everywhere(&place);
+    let dispatcher = talkative(&fixture, "goldfleet", &["dispatcher"]);
+    let workers = [talkative(&fixture, "goldfleet-worker", &[]), talkative(&fixture, "goldfleet-worker", &[])];
+    fixture.wait_for_job();
+    azure.assert_everywhere(&fixture);
     drop((dispatcher, workers));
     let mut logs = 0;
-    for file in std::fs::read_dir(place.path(".")).unwrap().map(|file| file.unwrap().path()) {
+    for file in std::fs::read_dir(fixture.path(".")).unwrap().map(|file| file.unwrap().path()) {
         if file.extension().is_some_and(|extension| extension == "log") {
             let log = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
             assert!(log.len() > 10_000, "{} is not talkative", file.display());
@@ -50,9 +50,9 @@ fn logs_rows_and_messages_hold_no_secret() {
     }
     assert_eq!(logs, 4);
     // All that the services keep of queues and tables, blobs apart.
-    site.azurite.stop();
+    azure.azurite.stop();
     let mut stores = 0;
-    for file in std::fs::read_dir(site.azurite.folder().join("data")).unwrap().map(|file| file.unwrap().path()) {
+    for file in std::fs::read_dir(azure.azurite.folder().join("data")).unwrap().map(|file| file.unwrap().path()) {
         if file.extension().is_some_and(|extension| extension == "json") {
             assert_clean(&String::from_utf8_lossy(&std::fs::read(&file).unwrap()), &file.display().to_string());
             stores += 1;

@@ -105,7 +105,7 @@ pub(crate) fn options() -> HashSet<String> {
 }
 
 #[test]
-fn calls_are_found_wherever_a_shell_has_them() {
+fn finds_calls_in_all_shell_positions() {
     let found = |shell: &str| calls(shell).into_iter().map(|call| call.join(" ")).collect::<Vec<_>>();
     assert_eq!(found("A=1 goldfleet status 2> file # how far\n"), ["goldfleet status"]);
     assert_eq!(
@@ -117,7 +117,7 @@ fn calls_are_found_wherever_a_shell_has_them() {
 }
 
 #[test]
-fn what_no_parser_knows_is_a_fault() {
+fn unknown_call_is_reported() {
     let fault = |call: &str, strict| fault(&shlex::split(call).unwrap(), strict).is_some();
     assert!(fault("goldfleet status --sideways", Strict::Part));
     assert!(fault("goldfleet stat", Strict::Part));

@@ -26,7 +26,7 @@ use goldfleet_config::targets::TargetsFile;
 use goldfleet_disk::GoldenSpec;
 use goldfleet_model::manifest::Generation;
 use goldfleet_rates::Rates;
-use goldfleet_tests::place::{self, SOURCE};
+use goldfleet_tests::process_fixture::{self, SOURCE};
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
@@ -85,7 +85,7 @@ fn prepared() -> TempDir {
     let raw = std::fs::OpenOptions::new().write(true).open(folder.path().join("golden.raw")).unwrap();
     raw.set_len(spec.size).unwrap();
     std::os::unix::fs::symlink(root().join("infra"), folder.path().join("infra")).unwrap();
-    let mut upload = std::process::Command::new(place::programs().join("goldfleet"));
+    let mut upload = std::process::Command::new(process_fixture::programs().join("goldfleet"));
     upload.args("upload golden.vhd --image ubuntu-24.04 --version 2026.11.1 --os linux --no-dispatch".split(' '));
     let uploaded = upload.current_dir(folder.path()).env_remove("GOLDFLEET_CONFIG").output().unwrap();
     assert!(uploaded.status.success(), "{}", String::from_utf8_lossy(&uploaded.stderr));
@@ -93,8 +93,8 @@ fn prepared() -> TempDir {
 }
 
 #[test]
-fn every_command_does_what_its_document_says() {
-    let path = format!("{}:{}", place::programs().display(), std::env::var("PATH").unwrap());
+fn document_commands_run_as_shown() {
+    let path = format!("{}:{}", process_fixture::programs().display(), std::env::var("PATH").unwrap());
     let mut run = 0;
     for document in documents().iter().filter(|document| !document.path.ends_with(QUICK_START)) {
         if document.blocks.iter().any(session::is_run) {
@@ -108,7 +108,7 @@ fn every_command_does_what_its_document_says() {
 /// In the folder that `GOLDFLEET_QUICK_START` names.
 #[test]
 #[ignore = "builds everything anew: tests/quick_start.sh calls it"]
-fn the_quick_start_works_from_nothing() {
+fn quick_start_runs_from_fresh_clone() {
     let folder = PathBuf::from(std::env::var("GOLDFLEET_QUICK_START").unwrap());
     let quick_start = Document::read(&root().join("docs").join(QUICK_START));
     assert!(quick_start.blocks.iter().filter(|block| SHELLS.contains(&block.language.as_str())).all(session::is_run));
@@ -116,7 +116,7 @@ fn the_quick_start_works_from_nothing() {
 }
 
 #[test]
-fn every_block_is_of_a_known_class() {
+fn every_code_block_has_known_language() {
     for block in documents().iter().flat_map(|document| &document.blocks) {
         let Block { at, language, mark, .. } = block;
         assert!(LANGUAGES.contains(&language.as_str()), "{at}: language '{language}'");
@@ -134,7 +134,7 @@ fn every_block_is_of_a_known_class() {
 }
 
 #[test]
-fn every_call_is_one_that_the_programs_know() {
+fn every_call_parses() {
     let (mut found, mut faults) = (0, Vec::new());
     let mut read = |at: &str, shell: &str, strict| {
         for call in calls(shell) {
@@ -155,7 +155,7 @@ fn every_call_is_one_that_the_programs_know() {
 }
 
 #[test]
-fn every_option_that_the_prose_names_is_there() {
+fn every_named_option_exists() {
     let options = command_lines::options();
     for document in documents() {
         for (at, span) in document.spans.iter().filter(|(_, span)| span.starts_with("--")) {
@@ -166,7 +166,7 @@ fn every_option_that_the_prose_names_is_there() {
 }
 
 #[test]
-fn every_configuration_is_taken() {
+fn every_configuration_loads() {
     let mut read = 0;
     for block in documents().iter().flat_map(|document| &document.blocks).filter(|block| block.language == "toml") {
         let name = match &block.mark {
@@ -212,7 +212,7 @@ fn take(name: &str, text: &str) -> Result<(), String> {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_resolves() {
     let documents = documents();
     for document in &documents {
         for (at, link) in document.links.iter().filter(|(_, link)| !link.contains("://")) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-use goldfleet_tests::place::forget_package;
+use goldfleet_tests::process_fixture::clear_cargo_env;
 use regex::Regex;
 
 use crate::document::{Block, Mark};
@@ -33,7 +33,7 @@ pub(crate) fn follow(blocks: &[Block], folder: &Path, environment: &[(&str, &str
     }
     let mut command = Command::new("timeout");
     command.args([TOO_LONG, "bash", "-c", &script(&steps)]).current_dir(folder).stdin(Stdio::null());
-    forget_package(&mut command);
+    clear_cargo_env(&mut command);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GOLDFLEET_")) {
         command.env_remove(name);
     }
@@ -165,7 +165,7 @@ fn is_like(shown: &str, printed: &str) -> bool {
 }
 
 #[test]
-fn what_is_shown_is_compared_without_what_differs_each_time() {
+fn comparison_masks_variable_output() {
     let same = |shown: &str, printed: &str| matches(&lines(shown), &lines(printed));
     assert!(same("job 20261121-041502-7f3a took 3 s\n", "job 20261122-000000-0000  took 0.2 s"));
     assert!(same("one\n…\nfour …\n", "one\ntwo\nthree\nfour five\n"));
@@ -176,7 +176,7 @@ fn what_is_shown_is_compared_without_what_differs_each_time() {
 }
 
 #[test]
-fn a_console_block_is_cut_into_its_commands() {
+fn console_block_splits_into_commands() {
     let text = "$ one \\\n    --more\nsaid\nand said\n$ two\n".to_owned();
     let block = Block { at: "a:1".into(), language: "console".into(), mark: None, text };
     let step =

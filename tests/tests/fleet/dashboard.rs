@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use goldfleet_dispatcher::dashboard::guard::{Guard, GuardError};
+use goldfleet_dispatcher::dashboard::access::{AccessError, AccessGuard};
 use goldfleet_dispatcher::dashboard::{Options, serve};
 use goldfleet_model::ids::JobId;
-use goldfleet_tests::fleet::Fleet;
+use goldfleet_tests::fleet::InProcessFleet;
 use reqwest::header::{AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ struct Served {
 }
 
 /// Serves the dashboard of a fleet.
-async fn dashboard(fleet: &Fleet, listen: &str, with_token: bool) -> Served {
+async fn dashboard(fleet: &InProcessFleet, listen: &str, with_token: bool) -> Served {
     // The client wants one even where nothing is encrypted; another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let token_file = fleet.golden().with_file_name("token");
@@ -32,10 +32,10 @@ async fn dashboard(fleet: &Fleet, listen: &str, with_token: bool) -> Served {
     let token_file = with_token.then_some(token_file);
     let options = Options { listen: listen.parse().unwrap(), token_file, hosts: vec!["Fleet.Example".to_owned()] };
     let stop = CancellationToken::new();
-    let (desk, serving) = (fleet.own_desk(), stop.clone());
+    let (control, serving) = (fleet.control_with_own_ports(), stop.clone());
     let (tell, told) = tokio::sync::oneshot::channel();
     tokio::spawn(async move {
-        serve(desk, &options, &serving, |address| tell.send(address).unwrap()).await.unwrap();
+        serve(control, &options, &serving, |address| tell.send(address).unwrap()).await.unwrap();
     });
     let port = told.await.unwrap().port();
     let address = SocketAddr::new([127, 0, 0, 1].into(), port);
@@ -63,16 +63,16 @@ async fn json(answer: reqwest::Response) -> Value {
 }
 
 /// A fleet with a version uploaded, a job asked for, and one target whose account can't be used.
-async fn asked() -> (Fleet, JobId) {
-    let fleet = Fleet::new();
+async fn asked() -> (InProcessFleet, JobId) {
+    let fleet = InProcessFleet::new();
     fleet.upload(&fleet.ports, "1").await.unwrap();
-    fleet.obstruct("stage2eastus");
+    fleet.block_path("stage2eastus");
     let job = fleet.request("1").await;
     (fleet, job)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_can_be_followed_by_its_events() {
+async fn job_events_stream_to_end() {
     let (fleet, job) = asked().await;
     let served = dashboard(&fleet, "127.0.0.1:0", false).await;
     let answer = served.get(&format!("/api/jobs/{job}/events")).send().await.unwrap();
@@ -95,7 +95,8 @@ async fn a_job_can_be_followed_by_its_events() {
         }
     }
     assert_eq!(states.len(), 9, "a seed, four copies, four images: {states:#?}");
-    let failed = &states["copy.00000000-0000-0000-0000-000000000002.eastus"];
+    let is_copy = |id: &&String| id.starts_with("eastus-2-") && id.ends_with(".copy");
+    let failed = &states[states.keys().find(is_copy).unwrap()];
     assert_eq!((&failed["state"], &failed["failure"]["code"]), (&json!("failed"), &json!("account-unusable")));
     let (_, last) = events.last().unwrap();
     assert!(last["status"].get("failures").is_none(), "the operations have them");
@@ -132,7 +133,7 @@ async fn until_ended(answer: reqwest::Response) -> Vec<(String, Value)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_the_token_can_act() {
+async fn token_allows_actions() {
     let (fleet, job) = asked().await;
     let served = dashboard(&fleet, "127.0.0.1:0", true).await;
     fleet.run(&fleet.ports, 1, &job).await;
@@ -174,9 +175,9 @@ async fn who_has_the_token_can_act() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ring_is_approved_by_its_number() {
-    let fleet = Fleet::new();
-    fleet.ring_the_east();
+async fn approve_names_ring() {
+    let fleet = InProcessFleet::new();
+    fleet.put_eastus_in_ring_1();
     fleet.upload(&fleet.ports, "1").await.unwrap();
     let job = fleet.request_with_approval("1").await;
     let served = dashboard(&fleet, "127.0.0.1:0", true).await;
@@ -204,7 +205,7 @@ async fn a_ring_is_approved_by_its_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_it_only_shows_and_only_here() {
+async fn without_token_read_only_on_loopback() {
     let (fleet, job) = asked().await;
     let served = dashboard(&fleet, "127.0.0.1:0", false).await;
     let refused = served.post(&format!("/api/jobs/{job}/cancel")).send().await.unwrap();
@@ -226,13 +227,13 @@ async fn without_a_token_it_only_shows_and_only_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_any_other_address_everything_needs_the_token() {
-    let fleet = Fleet::new();
+async fn non_loopback_address_requires_token() {
+    let fleet = InProcessFleet::new();
     let everywhere = "0.0.0.0:0".parse().unwrap();
-    assert!(matches!(Guard::new(everywhere, &[], None), Err(GuardError::NeedsToken(_))));
+    assert!(matches!(AccessGuard::new(everywhere, &[], None), Err(AccessError::NeedsToken(_))));
     let weak = fleet.golden().with_file_name("weak");
     std::fs::write(&weak, "short").unwrap();
-    assert!(matches!(Guard::new(everywhere, &[], Some(&weak)), Err(GuardError::Weak(_))));
+    assert!(matches!(AccessGuard::new(everywhere, &[], Some(&weak)), Err(AccessError::Weak(_))));
 
     let served = dashboard(&fleet, "0.0.0.0:0", true).await;
     for path in ["/", "/app.js", "/api/jobs"] {

@@ -4,17 +4,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use goldfleet_dispatcher::control::cancel::cancel;
-use goldfleet_dispatcher::control::desk::Desk;
-use goldfleet_dispatcher::control::fanout::fan_out;
-use goldfleet_dispatcher::control::request::{Requested, request};
-use goldfleet_dispatcher::control::retry::{Which, retry};
-use goldfleet_dispatcher::control::status::{Standing, Status};
-use goldfleet_dispatcher::control::sweep::look_after;
+use goldfleet_dispatcher::control::context::ControlContext;
+use goldfleet_dispatcher::control::fan_out::fan_out;
+use goldfleet_dispatcher::control::reconcile::reconcile_job_by_id;
+use goldfleet_dispatcher::control::request::{RequestResult, request_job};
+use goldfleet_dispatcher::control::retry::{RetryFilter, retry};
+use goldfleet_dispatcher::control::status::{ReportedState, Status};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_model::job::JobState;
@@ -22,37 +21,34 @@ use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::OperationState;
 use goldfleet_ports::Ports;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Underway};
-use goldfleet_tests::faults::{Faults, Lost, faulty};
-use goldfleet_tests::fleet::Fleet;
-use goldfleet_tests::place::{SOURCE, golden, targets};
-use goldfleet_worker::pump::Pump;
-use goldfleet_worker::steps::Shared;
-use tokio_util::sync::CancellationToken;
+use goldfleet_ports::image_plane::{ChangeStatus, ImageService, ManagedImage, Pending};
+use goldfleet_tests::faults::{Faults, LostPart, with_faults};
+use goldfleet_tests::fleet::InProcessFleet;
+use goldfleet_tests::process_fixture::{SOURCE, golden, targets};
 
 const WEST: &str = "region=westeurope";
 const EAST: &str = "region=eastus";
 
 /// A fleet whose managed images are named so, with these targets.
-fn fleet(name: &str, targets: &str) -> Fleet {
+fn fleet(name: &str, targets: &str) -> InProcessFleet {
     let toml = format!("{SOURCE}\n[images]\nname = \"{name}\"\n[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n");
-    Fleet::with(&toml, targets, &golden())
+    InProcessFleet::with(&toml, targets, &golden())
 }
 
 /// Uploads the golden VHD, as a version of this image.
-async fn sent(fleet: &Fleet, image: &str, version: &str) {
+async fn sent(fleet: &InProcessFleet, image: &str, version: &str) {
     fleet.upload_as(&fleet.ports, image, version, &|_| {}).await.unwrap();
 }
 
 /// Asks for a version at the targets that are selected; at all, where nothing is said.
-async fn asked(fleet: &Fleet, image: &str, version: &str, selection: &[&str]) -> Requested {
+async fn asked(fleet: &InProcessFleet, image: &str, version: &str, selection: &[&str]) -> RequestResult {
     let selection: Vec<_> = selection.iter().map(|text| text.parse().unwrap()).collect();
-    let desk = fleet.own_desk();
-    request(&desk, &image.parse().unwrap(), &version.parse().unwrap(), &selection, false).await.unwrap()
+    let control = fleet.control_with_own_ports();
+    request_job(&control, &image.parse().unwrap(), &version.parse().unwrap(), &selection, false).await.unwrap()
 }
 
 /// Asks, and runs the job to its end.
-async fn done(fleet: &Fleet, image: &str, version: &str, selection: &[&str]) -> Status {
+async fn done(fleet: &InProcessFleet, image: &str, version: &str, selection: &[&str]) -> Status {
     let job = asked(fleet, image, version, selection).await.job.id;
     fleet.run(&fleet.ports, 1, &job).await
 }
@@ -64,26 +60,26 @@ fn failed_with(status: &Status) -> Vec<&str> {
 /// A name without the region is one image for two targets of a resource group: whichever comes second is told, and what
 /// the first has is left alone, of the same content or another.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_in_another_region_is_not_the_targets() {
+async fn image_in_other_region_does_not_count() {
     let fleet = fleet("{image}-{version}", &targets(1, &["westeurope", "eastus"]));
     sent(&fleet, "golden", "1").await;
-    assert_eq!(done(&fleet, "golden", "1", &[WEST]).await.state, Standing::Succeeded);
+    assert_eq!(done(&fleet, "golden", "1", &[WEST]).await.state, ReportedState::Succeeded);
     let first = fleet.images();
 
     let same = done(&fleet, "golden", "1", &[EAST]).await;
-    assert_eq!((same.state, failed_with(&same)), (Standing::Failed, vec!["image-region-change"]), "{same:#?}");
+    assert_eq!((same.state, failed_with(&same)), (ReportedState::Failed, vec!["image-region-change"]), "{same:#?}");
     assert_eq!(fleet.images(), first);
 
-    assert!(fleet.forget("1").await);
+    assert!(fleet.delete_version("1").await);
     fleet.change_golden();
     sent(&fleet, "golden", "1").await;
     let other = done(&fleet, "golden", "1", &[EAST]).await;
-    assert_eq!((other.state, failed_with(&other)), (Standing::Failed, vec!["image-region-change"]), "{other:#?}");
+    assert_eq!((other.state, failed_with(&other)), (ReportedState::Failed, vec!["image-region-change"]), "{other:#?}");
     assert_eq!(fleet.images(), first);
 
     // The same version, made again, takes the place of what it was before.
     let again = done(&fleet, "golden", "1", &[WEST]).await;
-    assert_eq!(again.state, Standing::Succeeded, "{again:#?}");
+    assert_eq!(again.state, ReportedState::Succeeded, "{again:#?}");
     let digest = |image: &serde_json::Value| image["tags"]["goldfleet-digest"].clone();
     assert_eq!(fleet.images().values().map(digest).collect::<Vec<_>>(), [again.digest.as_str()]);
 }
@@ -91,16 +87,16 @@ async fn an_image_in_another_region_is_not_the_targets() {
 /// Two golden images whose managed images would have one name, be it only as Resource Manager compares names: the second is
 /// refused, and the first one's image stays.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_golden_images_image_is_left_alone() {
+async fn image_of_other_golden_image_is_not_changed() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
     sent(&fleet, "golden", "1-2").await;
-    assert_eq!(done(&fleet, "golden", "1-2", &[]).await.state, Standing::Succeeded);
+    assert_eq!(done(&fleet, "golden", "1-2", &[]).await.state, ReportedState::Succeeded);
     let first = fleet.images();
     fleet.change_golden();
     for (image, version) in [("golden-1", "2"), ("Golden", "1-2")] {
         sent(&fleet, image, version).await;
         let status = done(&fleet, image, version, &[]).await;
-        assert_eq!((status.state, failed_with(&status)), (Standing::Failed, vec!["image-foreign"]), "{status:#?}");
+        assert_eq!((status.state, failed_with(&status)), (ReportedState::Failed, vec!["image-foreign"]), "{status:#?}");
         assert_eq!(fleet.images(), first);
     }
 }
@@ -109,12 +105,12 @@ type Before = dyn Fn(&ManagedImageId) -> BoxFuture<'static, PortResult<()>> + Se
 
 /// An image plane that does something before it answers what is there.
 struct Watched {
-    plane: Arc<dyn ImagePlane>,
+    plane: Arc<dyn ImageService>,
     before: Box<Before>,
 }
 
 #[async_trait]
-impl ImagePlane for Watched {
+impl ImageService for Watched {
     fn vhd_names(&self) -> VhdNames {
         self.plane.vhd_names()
     }
@@ -124,15 +120,15 @@ impl ImagePlane for Watched {
         self.plane.get(id, tenant).await
     }
 
-    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<ChangeStatus> {
         self.plane.put(spec).await
     }
 
-    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Underway> {
+    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<ChangeStatus> {
         self.plane.delete(id, tenant).await
     }
 
-    async fn poll(&self, pending: &Pending) -> PortResult<Underway> {
+    async fn poll(&self, pending: &Pending) -> PortResult<ChangeStatus> {
         self.plane.poll(pending).await
     }
 }
@@ -147,7 +143,7 @@ fn watched(
 
 /// A target that nobody may look at fails by itself, with its reason; the others get their image.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_cannot_be_looked_at_fails_alone() {
+async fn unreadable_target_fails_alone() {
     let fleet = fleet("{image}-{version}-{region}", &targets(3, &["westeurope"]));
     sent(&fleet, "golden", "1").await;
     let ports = watched(&fleet.ports, |id| {
@@ -160,17 +156,21 @@ async fn a_target_that_cannot_be_looked_at_fails_alone() {
     let status = fleet.run(&ports, 1, &job).await;
     assert_eq!(failed_with(&status), ["resource-group-not-found"], "{status:#?}");
     assert!(status.failures[0].target.starts_with("00000000-0000-0000-0000-000000000002/"), "{status:#?}");
-    assert_eq!((status.phases.image.succeeded, status.phases.image.failed), (2, 1), "{status:#?}");
+    assert_eq!(
+        (status.phases.of_kind("image").succeeded, status.phases.of_kind("image").failed),
+        (2, 1),
+        "{status:#?}"
+    );
 }
 
 /// Who asks again while a job is under way gets that job; but only where it does all that is asked for now.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_was_added_gets_a_job_of_its_own() {
+async fn added_target_gets_new_job() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
     sent(&fleet, "golden", "1").await;
-    let desk = fleet.own_desk();
+    let control = fleet.control_with_own_ports();
     let first = asked(&fleet, "golden", "1", &[]).await.job.id;
-    fan_out(&desk, &first).await.unwrap();
+    fan_out(&control, &first).await.unwrap();
     let again = asked(&fleet, "golden", "1", &[]).await;
     assert_eq!((again.job.id, again.new), (first.clone(), false));
 
@@ -181,100 +181,132 @@ async fn a_target_that_was_added_gets_a_job_of_its_own() {
     assert_eq!((&again.job.id, again.new), (&second.job.id, false), "the job that will do it all");
 
     let status = fleet.run(&fleet.ports, 1, &second.job.id).await;
-    assert_eq!(fleet.status(&first).await.state, Standing::Succeeded);
-    assert_eq!((status.state, status.phases.image.succeeded), (Standing::Succeeded, 1), "{status:#?}");
-    assert_eq!((status.phases.image.skipped, fleet.images().len()), (1, 2), "{status:#?}");
+    assert_eq!(fleet.status(&first).await.state, ReportedState::Succeeded);
+    assert_eq!((status.state, status.phases.of_kind("image").succeeded), (ReportedState::Succeeded, 1), "{status:#?}");
+    assert_eq!((status.phases.of_kind("image").skipped, fleet.images().len()), (1, 2), "{status:#?}");
 }
 
-/// A job that is cancelled while it is planned begins nothing, wherever its dispatcher then fails.
+/// A job that is cancelled while it is planned begins nothing, whether or not rows were written before.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_is_cancelled_while_it_is_planned_begins_nothing() {
-    for (call, lost) in [("Queue.send", Lost::Request), ("JobTable.insert_operations", Lost::Answer)] {
-        let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
-        sent(&fleet, "golden", "1").await;
-        let operator = fleet.own_desk();
-        let job = asked(&fleet, "golden", "1", &[]).await.job.id;
-        let (desk, id, once) = (operator.clone(), job.clone(), AtomicBool::new(true));
-        let ports = watched(&faulty(&fleet.ports, &Faults::at(call, 0, lost)), move |_| {
-            let (desk, id, now) = (desk.clone(), id.clone(), once.swap(false, Ordering::SeqCst));
-            Box::pin(async move { if now { cancelled(&desk, &id).await } else { Ok(()) } })
-        });
-        let dispatcher = fleet.desk(ports);
-        // What failed is done again as its message appears again.
-        if fan_out(&dispatcher, &job).await.is_err() {
-            fan_out(&dispatcher, &job).await.unwrap();
-        }
-        let rows = operator.ports.table.operations(&job).await.unwrap();
-        assert!(!rows.is_empty(), "{call}");
-        assert!(rows.iter().all(|row| row.value.state == OperationState::Cancelled), "{call}: {rows:#?}");
-        assert_eq!(operator.job(&job).await.unwrap().value.state, JobState::Cancelled, "{call}");
+async fn job_cancelled_during_planning_starts_nothing() {
+    let nothing_begins = async |control: &ControlContext, job: &JobId| {
+        let rows = control.ports.table.operations(job).await.unwrap();
+        assert!(rows.iter().all(|row| row.value.state == OperationState::Cancelled), "{rows:#?}");
+        assert_eq!(control.job(job).await.unwrap().value.state, JobState::Cancelled);
         for queue in [QueueName::Seed, QueueName::Copy, QueueName::Image] {
-            assert_eq!(operator.ports.queue.depth(queue).await.unwrap(), 0, "{call}: {queue}");
+            assert_eq!(control.ports.queue.depth(queue).await.unwrap(), 0, "{queue}");
         }
-    }
+        rows.len()
+    };
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
+    sent(&fleet, "golden", "1").await;
+    let operator = fleet.control_with_own_ports();
+
+    // While the plan is made.
+    let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+    let (control, id, once) = (operator.clone(), job.clone(), AtomicBool::new(true));
+    let ports = watched(&fleet.ports, move |_| {
+        let (control, id, now) = (control.clone(), id.clone(), once.swap(false, Ordering::SeqCst));
+        Box::pin(async move { if now { cancelled(&control, &id).await } else { Ok(()) } })
+    });
+    fan_out(&fleet.control_with(ports), &job).await.unwrap();
+    assert_eq!(nothing_begins(&operator, &job).await, 0);
+
+    // After rows were written, by a dispatcher that then failed.
+    let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+    let faults = Faults::failing_at("JobTable.insert_operations", 0, LostPart::Answer);
+    fan_out(&fleet.control_with(with_faults(&fleet.ports, &faults)), &job).await.unwrap_err();
+    cancelled(&operator, &job).await.unwrap();
+    fan_out(&operator, &job).await.unwrap();
+    assert!(nothing_begins(&operator, &job).await > 0);
 }
 
 /// A job that can't be planned any more, when an earlier try has come as far as the queues: what that began stops, and as some
 /// of its targets may be missing there, it is asked for anew rather than tried again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_is_rejected_leaves_nothing_to_be_done() {
+async fn rejected_job_leaves_no_work() {
     let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
     sent(&fleet, "golden", "1").await;
     let job = asked(&fleet, "golden", "1", &[]).await.job.id;
-    let cut_short = fleet.desk(faulty(&fleet.ports, &Faults::at("JobTable.commit_job", 0, Lost::Request)));
-    fan_out(&cut_short, &job).await.unwrap_err();
+    fan_out(&interrupted_before_plan(&fleet), &job).await.unwrap_err();
     let file = std::fs::read_to_string(&fleet.config.targets.file).unwrap();
     let none = file.replace("[[target]]", "[[target]]\nenabled = false");
     std::fs::write(&fleet.config.targets.file, none).unwrap();
-    let desk = fleet.desk(fleet.ports.clone());
-    fan_out(&desk, &job).await.unwrap();
+    let control = fleet.control_with(fleet.ports.clone());
+    fan_out(&control, &job).await.unwrap();
 
-    let rows = desk.ports.table.operations(&job).await.unwrap();
+    let rows = control.ports.table.operations(&job).await.unwrap();
     assert!(!rows.is_empty() && rows.iter().all(|row| row.value.state == OperationState::Cancelled), "{rows:#?}");
-    assert_eq!(desk.job(&job).await.unwrap().value.state, JobState::Failed);
-    let refusal = retry(&desk, &job, &Which::default()).await.unwrap_err().to_string();
+    assert_eq!(control.job(&job).await.unwrap().value.state, JobState::Failed);
+    let refusal = retry(&control, &job, &RetryFilter::default()).await.unwrap_err().to_string();
     assert!(refusal.contains("was never planned: no enabled target"), "{refusal}");
 
     std::fs::write(&fleet.config.targets.file, file).unwrap();
     let again = done(&fleet, "golden", "1", &[]).await;
-    assert_eq!((again.state, again.phases.image.succeeded), (Standing::Succeeded, 2), "{again:#?}");
+    assert_eq!((again.state, again.phases.of_kind("image").succeeded), (ReportedState::Succeeded, 2), "{again:#?}");
 }
 
-/// A job that is cancelled before its row says that it was planned has not succeeded, even where all that it has is done: of
-/// what was to be, some may not have come into the table.
+/// A dispatcher that is interrupted before the job's row has the plan has sent no message, so nothing begins. The next attempt
+/// replaces its rows, and the job has one plan only.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_was_never_planned_does_not_succeed() {
-    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope"]));
+async fn interrupted_planning_starts_nothing_and_is_replaced() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
     sent(&fleet, "golden", "1").await;
     let job = asked(&fleet, "golden", "1", &[]).await.job.id;
-    let cut_short = fleet.desk(faulty(&fleet.ports, &Faults::at("JobTable.commit_job", 0, Lost::Request)));
-    fan_out(&cut_short, &job).await.unwrap_err();
-    let desk = fleet.desk(fleet.ports.clone());
-    let stop = CancellationToken::new();
-    let pump = Pump::new(Shared::new(fleet.ports.clone(), fleet.settings()), stop.clone());
-    let working = tokio::spawn(async move { pump.run().await });
-    let all_done = async || {
-        let rows = desk.ports.table.operations(&job).await.unwrap();
-        rows.iter().all(|row| row.value.state == OperationState::Succeeded)
+    fan_out(&interrupted_before_plan(&fleet), &job).await.unwrap_err();
+    let control = fleet.control_with(fleet.ports.clone());
+    let plans = async || {
+        let rows = control.ports.table.operations(&job).await.unwrap();
+        rows.into_iter().map(|row| row.value.plan).collect::<Vec<_>>()
     };
-    while !all_done().await {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(plans().await.iter().all(|plan| *plan == 1) && !plans().await.is_empty());
+    for queue in [QueueName::Seed, QueueName::Copy, QueueName::Image] {
+        assert_eq!(control.ports.queue.depth(queue).await.unwrap(), 0, "{queue}");
     }
-    stop.cancel();
-    working.await.unwrap();
+    // A target less: the second plan has fewer rows than the first.
+    let file = std::fs::read_to_string(&fleet.config.targets.file).unwrap();
+    std::fs::write(&fleet.config.targets.file, file.replacen("[[target]]", "[[target]]\nenabled = false", 1)).unwrap();
+    fan_out(&control, &job).await.unwrap();
+    let row = control.job(&job).await.unwrap().value;
+    assert_eq!((row.state, row.plan, row.announced), (JobState::Running, 2, true));
+    assert_eq!(row.operations, Some(plans().await.len() as u64));
+    assert!(plans().await.iter().all(|plan| *plan == 2), "{:?}", plans().await);
+    // The first dispatcher wakes up and goes on: it cannot write into the newer plan.
+    let stale = control.ports.table.operations(&job).await.unwrap().remove(0).value;
+    let stale = goldfleet_model::operation::Operation { plan: 1, ..stale };
+    assert!(control.ports.table.insert_operations(&[stale]).await.is_err());
+    let status = fleet.run(&fleet.ports, 1, &job).await;
+    assert_eq!((status.state, status.phases.of_kind("image").succeeded), (ReportedState::Succeeded, 1), "{status:#?}");
+}
 
-    cancelled(&desk, &job).await.unwrap();
-    assert_eq!(desk.job(&job).await.unwrap().value.state, JobState::Cancelled);
-    assert_eq!(fleet.status(&job).await.state, Standing::Cancelled);
-    let refusal = retry(&desk, &job, &Which::default()).await.unwrap_err().to_string();
-    assert!(refusal.contains("was never planned"), "{refusal}");
-    let again = done(&fleet, "golden", "1", &[]).await;
-    assert_eq!((again.state, again.phases.image.skipped), (Standing::Succeeded, 1), "{again:#?}");
+/// A dispatcher stops after the job's row has the plan, before the row says that all messages are sent: the next one sends them.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_a_planned_job_are_sent_after_an_interruption() {
+    let fleet = fleet("{image}-{version}-{region}", &targets(1, &["westeurope", "eastus"]));
+    sent(&fleet, "golden", "1").await;
+    let job = asked(&fleet, "golden", "1", &[]).await.job.id;
+    // The third commit records that the messages were sent.
+    let faults = Faults::failing_at("JobTable.commit_job", 2, LostPart::Request);
+    fan_out(&fleet.control_with(with_faults(&fleet.ports, &faults)), &job).await.unwrap_err();
+    let control = fleet.control_with(fleet.ports.clone());
+    let row = control.job(&job).await.unwrap().value;
+    assert_eq!((row.state, row.announced), (JobState::Running, false));
+    fan_out(&control, &job).await.unwrap();
+    assert!(control.job(&job).await.unwrap().value.announced);
+    fleet.run(&fleet.ports, 1, &job).await;
+    assert_eq!(fleet.status(&job).await.state, ReportedState::Succeeded);
+}
+
+/// A control context whose planning attempt is interrupted right before the job's row gets the plan.
+fn interrupted_before_plan(fleet: &InProcessFleet) -> ControlContext {
+    // The first commit takes the number of the attempt.
+    let faults = Faults::failing_at("JobTable.commit_job", 1, LostPart::Request);
+    fleet.control_with(with_faults(&fleet.ports, &faults))
 }
 
 /// As 'goldfleet cancel' does it: where no operation is there, the job has ended at once.
-async fn cancelled(desk: &Desk, id: &JobId) -> PortResult<()> {
-    cancel(desk, id).await.unwrap();
-    look_after(desk, id).await.unwrap();
+async fn cancelled(control: &ControlContext, id: &JobId) -> PortResult<()> {
+    cancel(control, id).await.unwrap();
+    reconcile_job_by_id(control, id).await.unwrap();
     Ok(())
 }

@@ -1,15 +1,17 @@
 //! A fleet in the process of the test, on the embedded adapters.
 
-mod chunks;
-mod collecting;
+mod added_kind;
+mod bounded_reads;
+mod chunk_retention;
 mod dashboard;
-mod endings;
 mod fan_out;
-mod forgetting;
-mod history;
-mod one_name;
+mod garbage_collection;
+mod image_name_conflicts;
+mod job_end;
 mod plan;
+mod recovery;
+mod retention;
 mod rings;
-mod steps;
+mod single_faults;
+mod staged_vhds;
 mod verify;
-mod vhds;

@@ -12,17 +12,17 @@ use goldfleet_dispatcher::cli::output::Console;
 use goldfleet_dispatcher::cli::run::run;
 use goldfleet_model::tree::Tree;
 use goldfleet_rates::Rates;
-use goldfleet_tests::fleet::Fleet;
-use goldfleet_tests::regions::{self, AT_MOST, THIRTY};
+use goldfleet_tests::fleet::InProcessFleet;
+use goldfleet_tests::regions::{self, MAX_STAR_SHARE, THIRTY};
 use serde_json::{Value, json};
 
 /// What `goldfleet plan` writes to standard output or says as its error, and its exit code.
-fn plan(fleet: &Fleet, version: &str, more: &[&str]) -> (u8, String) {
+fn plan(fleet: &InProcessFleet, version: &str, more: &[&str]) -> (u8, String) {
     told(fleet, "plan", version, more)
 }
 
 /// The same of any command for a version of the golden image.
-fn told(fleet: &Fleet, command: &str, version: &str, more: &[&str]) -> (u8, String) {
+fn told(fleet: &InProcessFleet, command: &str, version: &str, more: &[&str]) -> (u8, String) {
     let config = fleet.golden().with_file_name("goldfleet.toml").display().to_string();
     let line = ["goldfleet", "--config", &config, command, "--image", "golden", "--version", version];
     let parsed = Arguments::try_parse_from([&line[..], more].concat()).unwrap();
@@ -34,15 +34,15 @@ fn told(fleet: &Fleet, command: &str, version: &str, more: &[&str]) -> (u8, Stri
     }
 }
 
-fn planned(fleet: &Fleet, version: &str) -> Value {
+fn planned(fleet: &InProcessFleet, version: &str) -> Value {
     let (code, text) = plan(fleet, version, &["--output", "json"]);
     assert_eq!(code, 0, "{text}");
     serde_json::from_str(&text).unwrap()
 }
 
 #[test]
-fn a_plan_is_shown_in_every_form_and_knows_what_is_there() {
-    let fleet = Fleet::new();
+fn plan_formats_and_inventory() {
+    let fleet = InProcessFleet::new();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(fleet.upload(&fleet.ports, "1")).unwrap();
 
@@ -99,8 +99,8 @@ const ODD_RATES: &str = r#"
 "#;
 
 /// A fleet whose plans have a relay and several stores in a region, and are to take no longer than `within`.
-fn relayed(within: &str) -> Fleet {
-    let mut fleet = Fleet::new();
+fn relayed(within: &str) -> InProcessFleet {
+    let mut fleet = InProcessFleet::new();
     let file = |name: &str| fleet.golden().with_file_name(name);
     let mut config = std::fs::read_to_string(file("goldfleet.toml")).unwrap();
     write!(config, "\n[plan]\nrates = \"rates.toml\"\nwithin = \"{within}\"\n").unwrap();
@@ -123,7 +123,7 @@ fn relayed(within: &str) -> Fleet {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_goes_by_a_relay_and_through_several_stores_of_a_region() {
+async fn job_uses_relay_and_several_stores() {
     // Nothing is that fast: the job runs all the same.
     let fleet = relayed("1s");
     fleet.upload(&fleet.ports, "1").await.unwrap();
@@ -163,9 +163,9 @@ fn filled(tree: &Tree) -> Vec<(String, String)> {
 /// A rehearsal goes by the plan that the job then makes: with relays, with several stores in a region, and without what
 /// stores hold already; and what crosses the WAN is what was planned.
 #[test]
-fn a_rehearsal_goes_by_the_plan_of_the_job() {
+fn rehearsal_uses_job_plan() {
     let fleet = relayed("1h");
-    fleet.ring_the_east();
+    fleet.put_eastus_in_ring_1();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(fleet.upload(&fleet.ports, "1")).unwrap();
     let rehearsed = |version: &str| -> Value {
@@ -208,9 +208,9 @@ fn a_rehearsal_goes_by_the_plan_of_the_job() {
 }
 
 #[test]
-fn thirty_regions_cost_a_fraction_of_the_star() {
+fn thirty_regions_cost_less_than_star() {
     let rates = Rates::built_in().unwrap();
-    for (source, at_most) in AT_MOST {
+    for (source, at_most) in MAX_STAR_SHARE {
         let plan = regions::plan(source, &THIRTY, 1, &rates).unwrap();
         let ratio = plan.estimate.cost.egress.dollars() / plan.star.cost.egress.dollars();
         assert!(ratio <= at_most, "{source}: {ratio}");

@@ -8,30 +8,27 @@ use std::time::Duration;
 
 use goldfleet_dispatcher::control::approve::approve;
 use goldfleet_dispatcher::control::cancel::cancel;
-use goldfleet_dispatcher::control::status::Standing;
+use goldfleet_dispatcher::control::status::ReportedState;
 use goldfleet_model::ids::JobId;
-use goldfleet_model::operation::OperationState;
-use goldfleet_tests::faults::{Faults, Lost, faulty};
-use goldfleet_tests::fleet::Fleet;
-use goldfleet_tests::place::{Place, Process, SOURCE, golden, targets};
+use goldfleet_model::operation::{OperationId, OperationState};
+use goldfleet_tests::faults::{Faults, LostPart, with_faults};
+use goldfleet_tests::fleet::InProcessFleet;
+use goldfleet_tests::process_fixture::{Process, ProcessFixture, SOURCE, golden, targets};
 use serde_json::Value;
 
 /// The next ring begins when the one before has all its images; stores are filled meanwhile.
 #[tokio::test(flavor = "multi_thread")]
-async fn rings_come_one_after_the_other() {
-    let fleet = Fleet::new();
-    fleet.ring_the_east();
+async fn rings_run_in_order() {
+    let fleet = InProcessFleet::new();
+    fleet.put_eastus_in_ring_1();
     let (job, _) = fleet.roll_out(&fleet.ports, "1", 2).await;
     fleet.assert_all_done(&job).await;
     let events = fleet.ports.table.events(&job, None).await.unwrap();
     let of = |what: &str, operation: &str| {
         let found = events.iter().filter(|event| event.what == what);
         found
-            .filter(|event| {
-                event.operation.as_ref().is_some_and(|id| id.to_string().starts_with("copy") || operation == "image")
-            })
-            .filter(|event| event.operation.as_ref().is_some_and(|id| id.to_string().starts_with(operation)))
-            .map(|event| (event.operation.as_ref().unwrap().region().to_string(), event.at))
+            .filter(|event| event.operation.as_ref().is_some_and(|id| id.step() == operation))
+            .map(|event| (region(event.operation.as_ref().unwrap()), event.at))
             .collect::<Vec<_>>()
     };
     let first_ring_done =
@@ -43,31 +40,43 @@ async fn rings_come_one_after_the_other() {
 
 /// A ring that fails keeps the later ones from beginning, and a retry takes all of them to the end.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ring_that_fails_stops_the_later_ones() {
-    let fleet = Fleet::new();
-    fleet.ring_the_east();
+async fn failed_ring_blocks_later_rings() {
+    let fleet = InProcessFleet::new();
+    fleet.put_eastus_in_ring_1();
     fleet.upload(&fleet.ports, "1").await.unwrap();
-    fleet.obstruct("stage2westeurope");
-    let (job, status) = fleet.requested(&fleet.ports, "1", 1).await;
-    assert_eq!(status.state, Standing::Failed);
-    assert_eq!((status.phases.copy.succeeded, status.phases.copy.failed, status.phases.copy.cancelled), (1, 1, 2));
+    fleet.block_path("stage2westeurope");
+    let (job, status) = fleet.request_and_run(&fleet.ports, "1", 1).await;
+    assert_eq!(status.state, ReportedState::Failed);
+    assert_eq!(
+        (
+            status.phases.of_kind("copy").succeeded,
+            status.phases.of_kind("copy").failed,
+            status.phases.of_kind("copy").cancelled
+        ),
+        (1, 1, 2)
+    );
     let rows = fleet.ports.table.operations(&job).await.unwrap();
     let stopped = rows.iter().filter(|row| row.value.failure.as_ref().is_some_and(|f| f.code == "ring-stopped"));
-    assert_eq!(stopped.count(), 2);
-    fleet.take_poison().await;
-    fleet.clear("stage2westeurope");
-    assert_eq!(fleet.taken_up(&job).await, 6);
+    assert_eq!(stopped.count(), 4, "copies and images name the ring that stopped them");
+    fleet.drain_dead_letters().await;
+    fleet.unblock_path("stage2westeurope");
+    assert_eq!(fleet.retry_and_run(&job).await, 6);
+}
+
+/// The region that the group of an operation is called by.
+fn region(id: &OperationId) -> String {
+    id.group().as_str().split('-').next().unwrap_or_default().to_owned()
 }
 
 /// Runs the fleet while `operator` acts on its job.
-async fn run_with<T>(fleet: &Fleet, job: &JobId, operator: impl Future<Output = T>) -> T {
+async fn run_with<T>(fleet: &InProcessFleet, job: &JobId, operator: impl Future<Output = T>) -> T {
     let (status, told) = tokio::join!(fleet.run(&fleet.ports, 2, job), operator);
     assert_eq!(status.job, job.to_string());
     told
 }
 
 /// Waits until a ring of the job waits for approval.
-async fn until_it_waits(fleet: &Fleet, job: &JobId) -> u32 {
+async fn until_it_waits(fleet: &InProcessFleet, job: &JobId) -> u32 {
     loop {
         let approvals = fleet.status(job).await.approvals.unwrap();
         if let Some(ring) = approvals.waits {
@@ -78,47 +87,47 @@ async fn until_it_waits(fleet: &Fleet, job: &JobId) -> u32 {
 }
 
 /// The states of the copies in the region of ring 1.
-async fn second_ring(fleet: &Fleet, job: &JobId) -> Vec<OperationState> {
+async fn second_ring(fleet: &InProcessFleet, job: &JobId) -> Vec<OperationState> {
     let rows = fleet.ports.table.operations(job).await.unwrap();
-    let copies = rows.into_iter().map(|row| row.value).filter(|row| row.id.to_string().starts_with("copy."));
-    copies.filter(|copy| copy.id.region().as_str() == "eastus").map(|copy| copy.state).collect()
+    let copies = rows.into_iter().map(|row| row.value).filter(|row| row.id.step() == "copy");
+    copies.filter(|copy| copy.place.region.as_str() == "eastus").map(|copy| copy.state).collect()
 }
 
 /// A ring that needs approval begins when it is given, whatever of the approval's own calls is lost; and not by a
 /// cancellation and a retry either.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ring_waits_for_approval() {
-    let fleet = Fleet::new();
-    fleet.ring_the_east();
+async fn ring_waits_for_approval() {
+    let fleet = InProcessFleet::new();
+    fleet.put_eastus_in_ring_1();
     fleet.upload(&fleet.ports, "1").await.unwrap();
     let job = fleet.request_with_approval("1").await;
-    let desk = fleet.own_desk();
-    let early = approve(&desk, &job, None, "alice").await.unwrap_err().to_string();
+    let control = fleet.control_with_own_ports();
+    let early = approve(&control, &job, None, "alice").await.unwrap_err().to_string();
     assert!(early.contains("is not planned yet"), "{early}");
 
     let cancelled = async {
         assert_eq!(until_it_waits(&fleet, &job).await, 1);
-        // Long enough for several sweeps, of which none may begin it.
+        // Long enough for several reconciler passes, of which none may begin it.
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(second_ring(&fleet, &job).await, [OperationState::Waiting; 2]);
-        let seeds = fleet.status(&job).await.phases.seed;
+        let seeds = fleet.status(&job).await.phases.of_kind("seed");
         assert_eq!(seeds.succeeded, seeds.total, "stores are filled meanwhile");
-        cancel(&desk, &job).await.unwrap();
+        cancel(&control, &job).await.unwrap();
     };
     run_with(&fleet, &job, cancelled).await;
-    assert_eq!(fleet.status(&job).await.state, Standing::Cancelled);
-    let late = approve(&desk, &job, None, "alice").await.unwrap_err();
+    assert_eq!(fleet.status(&job).await.state, ReportedState::Cancelled);
+    let late = approve(&control, &job, None, "alice").await.unwrap_err();
     assert!(late.to_string().contains("is cancelled"), "{late}");
     assert_eq!(late.exit_code(), 2);
 
     fleet.retry(&job).await;
     let approved = async {
         assert_eq!(until_it_waits(&fleet, &job).await, 1, "a retry is no approval");
-        let other = approve(&desk, &job, Some(2), "alice").await.unwrap_err().to_string();
+        let other = approve(&control, &job, Some(2), "alice").await.unwrap_err().to_string();
         assert!(other.contains("waits for approval of ring 1"), "{other}");
-        let lost = faulty(&fleet.ports, &Faults::at("JobTable.commit_job", 0, Lost::Answer));
-        approve(&fleet.desk(lost), &job, None, "alice").await.unwrap_err();
-        let again = approve(&desk, &job, Some(1), "bob").await.unwrap();
+        let lost = with_faults(&fleet.ports, &Faults::failing_at("JobTable.commit_job", 0, LostPart::Answer));
+        approve(&fleet.control_with(lost), &job, None, "alice").await.unwrap_err();
+        let again = approve(&control, &job, Some(1), "bob").await.unwrap();
         assert_eq!((again.new, again.approval.ring, again.approval.by.as_str()), (false, 1, "alice"));
     };
     run_with(&fleet, &job, approved).await;
@@ -128,27 +137,30 @@ async fn a_ring_waits_for_approval() {
     let events = fleet.ports.table.events(&job, None).await.unwrap();
     let given: Vec<_> = events.iter().filter(|event| event.what == "approve").map(|event| event.who.as_str()).collect();
     assert_eq!(given, ["alice"]);
-    let done = approve(&desk, &job, None, "alice").await.unwrap_err().to_string();
+    let done = approve(&control, &job, None, "alice").await.unwrap_err().to_string();
     assert!(done.contains("is succeeded"), "{done}");
 }
 
 /// A ring that has its images from an earlier job is no reason for the next to begin by itself.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_ring_that_is_there_already_approves_nothing() {
-    let fleet = Fleet::new();
+async fn existing_first_ring_does_not_approve_next() {
+    let fleet = InProcessFleet::new();
     fleet.roll_out(&fleet.ports, "1", 1).await;
-    fleet.forget_the_east();
-    fleet.ring_the_east();
+    fleet.delete_eastus_images();
+    fleet.put_eastus_in_ring_1();
     let job = fleet.request_with_approval("1").await;
-    let desk = fleet.own_desk();
+    let control = fleet.control_with_own_ports();
     let approved = async {
         assert_eq!(until_it_waits(&fleet, &job).await, 1);
         assert_eq!(second_ring(&fleet, &job).await, [OperationState::Waiting; 2]);
-        approve(&desk, &job, None, "alice").await.unwrap();
+        approve(&control, &job, None, "alice").await.unwrap();
     };
     run_with(&fleet, &job, approved).await;
     let status = fleet.status(&job).await;
-    assert_eq!((status.state, status.phases.image.skipped, status.phases.image.succeeded), (Standing::Succeeded, 2, 2));
+    assert_eq!(
+        (status.state, status.phases.of_kind("image").skipped, status.phases.of_kind("image").succeeded),
+        (ReportedState::Succeeded, 2, 2)
+    );
 }
 
 const CONFIG: &str = r#"
@@ -157,12 +169,12 @@ const CONFIG: &str = r#"
 "#;
 
 /// A fleet of processes with one target in each of two rings, and version 1 uploaded.
-fn two_rings() -> Place {
+fn two_rings() -> ProcessFixture {
     let targets = targets(1, &["westeurope", "eastus"]);
     let targets = targets.replace("region = \"eastus\"", "region = \"eastus\"\nring = 1");
-    let place = Place::new(&format!("{SOURCE}{CONFIG}"), &targets, &golden());
-    place.succeed(&place.upload(&["--no-dispatch"]));
-    place
+    let fixture = ProcessFixture::new(&format!("{SOURCE}{CONFIG}"), &targets, &golden());
+    fixture.succeed(&fixture.upload(&["--no-dispatch"]));
+    fixture
 }
 
 const DISPATCH: [&str; 5] = ["dispatch", "--image", "golden", "--version", "1"];
@@ -173,60 +185,60 @@ fn said(output: &Output) -> (Option<i32>, String) {
 }
 
 /// The newest job's status once a ring of it waits for approval.
-fn until_asked(place: &Place) -> Value {
-    place.until("a ring that waits", |status| status["approvals"]["waits"].is_u64())
+fn until_asked(fixture: &ProcessFixture) -> Value {
+    fixture.wait_until("a ring that waits", |status| status["approvals"]["waits"].is_u64())
 }
 
 #[test]
-fn an_operator_approves_on_the_command_line() {
-    let place = two_rings();
-    let mut waiting = place.command("goldfleet", &[&DISPATCH[..], &["--approve", "--wait"]].concat());
+fn approve_command_releases_ring() {
+    let fixture = two_rings();
+    let mut waiting = fixture.command("goldfleet", &[&DISPATCH[..], &["--approve", "--wait"]].concat());
     let mut waiting = Process(waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
-    let status = until_asked(&place);
+    let status = until_asked(&fixture);
     let job = status["job"].as_str().unwrap();
     assert_eq!((&status["state"], &status["approvals"]["waits"]), (&Value::from("running"), &Value::from(1)));
     let hint = format!("ring 1 waits for approval: goldfleet approve {job}");
-    let (code, text) = said(&place.run(&["status"]));
+    let (code, text) = said(&fixture.run(&["status"]));
     assert!(code == Some(0) && text.contains(&hint), "{text}");
-    let (_, text) = said(&place.run(&["jobs"]));
+    let (_, text) = said(&fixture.run(&["jobs"]));
     assert!(text.contains("running (approve ring 1)"), "{text}");
     // The command that waits prints it too.
     let lines = BufReader::new(waiting.0.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.take_while(|line| !line.contains(&hint)).count() < 100);
 
-    let (code, text) = said(&place.run(&["approve", job, "--ring", "7"]));
+    let (code, text) = said(&fixture.run(&["approve", job, "--ring", "7"]));
     assert!(code == Some(2) && text.contains("waits for approval of ring 1"), "{text}");
-    let (code, text) = said(&place.run(&["approve", job, "--by", "\u{1b}[31m"]));
+    let (code, text) = said(&fixture.run(&["approve", job, "--by", "\u{1b}[31m"]));
     assert!(code == Some(2) && text.contains("control characters"), "{text}");
-    let (code, text) = said(&place.run(&["approve", "--yes", "--by", "alice"]));
+    let (code, text) = said(&fixture.run(&["approve", "--yes", "--by", "alice"]));
     assert_eq!(code, Some(0), "{text}");
     let approver =
         text.lines().find_map(|line| line.strip_prefix(&format!("approved ring 1 of job {job} as "))).unwrap();
     assert!(approver.starts_with("alice (") && approver.contains('@') && approver.ends_with(')'), "{approver}");
     assert_eq!(waiting.0.wait().unwrap().code(), Some(0));
-    place.assert_succeeded_once(2);
-    let (code, text) = said(&place.run(&["approve", job, "--ring", "1"]));
+    fixture.assert_succeeded_once(2);
+    let (code, text) = said(&fixture.run(&["approve", job, "--ring", "1"]));
     assert_eq!((code, text), (Some(0), format!("ring 1 of job {job} was already approved by {approver}\n")));
-    let (code, text) = said(&place.run(&["approve", job]));
+    let (code, text) = said(&fixture.run(&["approve", job]));
     assert!(code == Some(2) && text.contains("is succeeded: no ring waits for approval"), "{text}");
-    let (_, text) = said(&place.run(&["status"]));
+    let (_, text) = said(&fixture.run(&["status"]));
     assert!(text.contains(&format!("approved by {approver} at ")) && !text.contains("waits"), "{text}");
 }
 
 #[test]
-fn what_needs_no_approval_or_lacks_it_is_told() {
-    let place = two_rings();
-    place.succeed(&DISPATCH);
-    let (code, text) = said(&place.run(&["approve", "--yes"]));
+fn approve_errors() {
+    let fixture = two_rings();
+    fixture.succeed(&DISPATCH);
+    let (code, text) = said(&fixture.run(&["approve", "--yes"]));
     assert!(code == Some(2) && text.contains("needs no approval: it was not dispatched with --approve"), "{text}");
-    let (code, text) = said(&place.run(&[&DISPATCH[..], &["--approve"]].concat()));
+    let (code, text) = said(&fixture.run(&[&DISPATCH[..], &["--approve"]].concat()));
     assert!(code == Some(2) && text.contains("without approvals between its rings"), "{text}");
-    place.succeed(&["cancel", "--yes"]);
+    fixture.succeed(&["cancel", "--yes"]);
     // The configuration can want it of every job.
     let config = CONFIG.replace("[dispatch]", "[dispatch]\n    approve = true");
-    std::fs::write(place.path("goldfleet.toml"), format!("{SOURCE}{config}")).unwrap();
-    place.succeed(&place.upload(&[]));
-    let (code, text) = said(&place.run(&["approve", "--yes"]));
+    std::fs::write(fixture.path("goldfleet.toml"), format!("{SOURCE}{config}")).unwrap();
+    fixture.succeed(&fixture.upload(&[]));
+    let (code, text) = said(&fixture.run(&["approve", "--yes"]));
     assert!(code == Some(2) && text.contains("is not planned yet"), "{text}");
-    assert_eq!(place.json(&["status"])["approvals"], serde_json::json!({ "waits": null, "given": [] }));
+    assert_eq!(fixture.json(&["status"])["approvals"], serde_json::json!({ "waits": null, "given": [] }));
 }

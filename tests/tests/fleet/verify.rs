@@ -9,16 +9,18 @@ use std::time::{Duration, Instant};
 
 use goldfleet_disk::GoldenSpec;
 use goldfleet_dispatcher::control::request::manifest;
-use goldfleet_dispatcher::control::verify::{Fault, How, Needed, Places, Seen, Verified, verify};
+use goldfleet_dispatcher::control::verify::{
+    VerifyFault, VerifyOptions, VerifyProgress, VerifyReport, VerifyScope, VhdRequirement, verify,
+};
 use goldfleet_model::job::Job;
 use goldfleet_model::manifest::{Generation, Manifest};
 use goldfleet_ports::blob_store::SourceRange;
 use goldfleet_ports::error::PortResult;
-use goldfleet_tests::faults::{Faults, Lost, faulty};
+use goldfleet_tests::faults::{Faults, LostPart, with_faults};
 use goldfleet_tests::files::flip;
-use goldfleet_tests::fleet::Fleet;
-use goldfleet_tests::meddled::{Call, Meddler, meddled};
-use goldfleet_tests::place::{self, Place};
+use goldfleet_tests::fleet::InProcessFleet;
+use goldfleet_tests::intercept::{Call, Interceptor, intercepted};
+use goldfleet_tests::process_fixture::{self, ProcessFixture};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use tokio::runtime::Handle;
@@ -26,14 +28,14 @@ use tokio::task::block_in_place;
 
 const MIB: u64 = 1 << 20;
 
-async fn verified(fleet: &Fleet, job: &Job, read: bool) -> Verified {
-    let desk = fleet.own_desk();
-    let places = Places::of_job(&desk, job).await.unwrap();
-    verify(&desk, &job.image, &places, How { read, remove: false }, &|_| {}).await.unwrap()
+async fn verified(fleet: &InProcessFleet, job: &Job, read: bool) -> VerifyReport {
+    let control = fleet.control_with_own_ports();
+    let places = VerifyScope::scope_of_job(&control, job).await.unwrap();
+    verify(&control, &job.image, &places, VerifyOptions { read, remove: false }, &|_| {}).await.unwrap()
 }
 
 /// A job that has brought a version to four targets in two regions.
-async fn rolled_out(fleet: &Fleet) -> Job {
+async fn rolled_out(fleet: &InProcessFleet) -> Job {
     let (job, _) = fleet.roll_out(&fleet.ports, "1", 2).await;
     fleet.ports.table.job(&job).await.unwrap().unwrap().value
 }
@@ -42,35 +44,36 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap().to_string_lossy().into_owned()
 }
 
-fn is_of_chunk(fault: &Fault, chunk: &Path) -> bool {
+fn is_of_chunk(fault: &VerifyFault, chunk: &Path) -> bool {
     fault.chunk.as_deref().is_some_and(|found| found.ends_with(&file_name(chunk)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_well_has_no_faults_and_is_counted() {
-    let fleet = Fleet::new();
+async fn verify_counts_and_reports_no_faults() {
+    let fleet = InProcessFleet::new();
     let job = rolled_out(&fleet).await;
-    let desk = fleet.own_desk();
-    let places = Places::of_job(&desk, &job).await.unwrap();
-    assert!(places.vhds.values().all(|needed| *needed == Needed::NoLonger), "{places:?}");
+    let control = fleet.control_with_own_ports();
+    let places = VerifyScope::scope_of_job(&control, &job).await.unwrap();
+    assert!(places.vhds.values().all(|needed| *needed == VhdRequirement::Optional), "{places:?}");
     for read in [false, true] {
         let told = Mutex::new(Vec::new());
-        let watch = |seen: Seen| told.lock().unwrap().push(seen);
-        let verified = verify(&desk, &job.image, &places, How { read, remove: false }, &watch).await.unwrap();
+        let watch = |seen: VerifyProgress| told.lock().unwrap().push(seen);
+        let verified =
+            verify(&control, &job.image, &places, VerifyOptions { read, remove: false }, &watch).await.unwrap();
         assert_eq!(verified.faults, []);
         assert_eq!((verified.stores, verified.vhds, verified.vhds_gone, verified.images), (2, 4, 0, 4));
         assert_eq!(verified.bytes_read > 0, read);
         let told = told.into_inner().unwrap();
         let last = told.last().unwrap();
-        assert_eq!((last.places, last.places_total, last.bytes_read), (10, 10, verified.bytes_read));
+        assert_eq!((last.locations, last.places_total, last.bytes_read), (10, 10, verified.bytes_read));
         assert!(told.is_sorted_by_key(|seen| seen.bytes_read), "{told:?}");
         assert_eq!(last.bytes_total > 0, read);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_missing_or_damaged_is_named() {
-    let fleet = Fleet::new();
+async fn verify_names_missing_and_corrupt() {
+    let fleet = InProcessFleet::new();
     let job = rolled_out(&fleet).await;
     let mut chunks = fleet.chunks("goldsource", "golden").into_keys();
     let (missing, damaged) = (chunks.next().unwrap(), chunks.next().unwrap());
@@ -90,16 +93,17 @@ async fn what_is_missing_or_damaged_is_named() {
 
 /// What was found before a request failed stays found, and what was removed is told.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_fails_takes_back_nothing() {
-    let fleet = Fleet::new();
+async fn failed_request_does_not_lower_counts() {
+    let fleet = InProcessFleet::new();
     let job = rolled_out(&fleet).await;
     let missing = fleet.chunks("stage1eastus", "vhds").into_keys().next().unwrap();
     std::fs::remove_file(&missing).unwrap();
-    let places = Places::of_job(&fleet.own_desk(), &job).await.unwrap();
+    let places = VerifyScope::scope_of_job(&fleet.control_with_own_ports(), &job).await.unwrap();
     // The first is of the manifest, the second of a chunk in the store that is looked at first.
-    let lost = Faults::at("BlobStore.get", 1, Lost::Request);
-    let desk = fleet.desk(faulty(&fleet.ports, &lost));
-    let found = verify(&desk, &job.image, &places, How { read: true, remove: false }, &|_| {}).await.unwrap();
+    let lost = Faults::failing_at("BlobStore.get", 1, LostPart::Request);
+    let control = fleet.control_with(with_faults(&fleet.ports, &lost));
+    let found =
+        verify(&control, &job.image, &places, VerifyOptions { read: true, remove: false }, &|_| {}).await.unwrap();
     assert!(lost.was_hit());
     assert_eq!(found.faults.len(), 2, "{found:#?}");
     assert!(is_of_chunk(&found.faults[0], &missing) && !found.faults[0].unseen, "{found:#?}");
@@ -109,8 +113,8 @@ async fn a_request_that_fails_takes_back_nothing() {
 /// A chunk that was found wrong may be whole again by the time that it is to be removed: it is read once more, and only removed in
 /// the version that was listed.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_whole_again_is_not_removed() {
-    let fleet = Fleet::new();
+async fn replaced_chunk_is_not_removed() {
+    let fleet = InProcessFleet::new();
     let job = rolled_out(&fleet).await;
     let chunks = fleet.chunks("goldsource", "golden");
     let chunk = chunks.keys().next().unwrap().clone();
@@ -124,9 +128,9 @@ async fn what_is_whole_again_is_not_removed() {
             std::fs::write(&new, content).unwrap();
             std::fs::rename(&new, &file).unwrap();
         });
-        let desk = fleet.desk(faulty(&fleet.ports, &replaced));
-        let how = How { read: true, remove: true };
-        let found = verify(&desk, &job.image, &Places::source(&desk), how, &|_| {}).await.unwrap();
+        let control = fleet.control_with(with_faults(&fleet.ports, &replaced));
+        let how = VerifyOptions { read: true, remove: true };
+        let found = verify(&control, &job.image, &VerifyScope::scope_of_source(&control), how, &|_| {}).await.unwrap();
         assert!(replaced.was_hit());
         assert_eq!((found.faults.len(), found.removed), (1, 0), "{call}: {found:#?}");
         assert!(std::fs::read(&chunk).unwrap() == whole, "{call}");
@@ -136,7 +140,7 @@ async fn what_is_whole_again_is_not_removed() {
 /// A chunk that is what its name says stays, whatever a manifest says of its length or checksum: other versions name it too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_that_only_a_manifest_calls_wrong_is_not_removed() {
-    let fleet = Fleet::new();
+    let fleet = InProcessFleet::new();
     fleet.upload(&fleet.ports, "1").await.unwrap();
     let file = fleet.cloud().join("goldsource/golden/manifests/golden/1.jsonl");
     let whole = Manifest::decode(&std::fs::read(&file).unwrap()).unwrap();
@@ -149,10 +153,10 @@ async fn a_chunk_that_only_a_manifest_calls_wrong_is_not_removed() {
     last.runs.last_mut().unwrap().length -= 512;
     for wrong in [other_checksum, other_length] {
         std::fs::write(&file, wrong.encode()).unwrap();
-        let desk = fleet.own_desk();
-        let image = manifest(&desk, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap().0;
-        let how = How { read: true, remove: true };
-        let found = verify(&desk, &image, &Places::source(&desk), how, &|_| {}).await.unwrap();
+        let control = fleet.control_with_own_ports();
+        let image = manifest(&control, &"golden".parse().unwrap(), &"1".parse().unwrap()).await.unwrap().0;
+        let how = VerifyOptions { read: true, remove: true };
+        let found = verify(&control, &image, &VerifyScope::scope_of_source(&control), how, &|_| {}).await.unwrap();
         assert_eq!((found.faults.len(), found.removed), (1, 0), "{found:#?}");
         assert_eq!(fleet.chunks("goldsource", "golden"), chunks);
     }
@@ -162,7 +166,7 @@ async fn a_chunk_that_only_a_manifest_calls_wrong_is_not_removed() {
 #[derive(Default)]
 struct FromSource(AtomicU64);
 
-impl Meddler for FromSource {
+impl Interceptor for FromSource {
     async fn call<T: Send + 'static>(&self, Call { name, arguments, make }: Call<'_, T>) -> PortResult<T> {
         let answer = make.await;
         let source = arguments.iter().find_map(|&argument| (argument as &dyn Any).downcast_ref::<SourceRange>());
@@ -178,28 +182,35 @@ impl Meddler for FromSource {
 /// A job's seed has found a chunk in its store, and relies on it, when it is found to be wrong. Copies take it from the source
 /// then, over the WAN; whether it is removed or stays where it is changes nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn removing_a_wrong_chunk_costs_a_job_that_relies_on_it_nothing() {
+async fn removing_corrupt_chunk_does_not_fail_running_job() {
     let mut crossed = Vec::new();
     for remove in [false, true] {
-        let config = place::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n";
-        let fleet = Fleet::with(&config, &place::targets(3, &["eastus"]), &place::golden());
+        let config = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n";
+        let fleet =
+            InProcessFleet::with(&config, &process_fixture::targets(3, &["eastus"]), &process_fixture::golden());
         let first = rolled_out(&fleet).await;
-        fleet.forget_images();
+        fleet.delete_all_images();
         std::fs::remove_dir_all(fleet.cloud().join("stage2eastus")).unwrap();
         std::fs::remove_dir_all(fleet.cloud().join("stage3eastus")).unwrap();
         flip(fleet.chunks("stage1eastus", "vhds").keys().next().unwrap(), 100);
-        let (desk, image) = (fleet.own_desk(), first.image.clone());
-        let places = Places::of_job(&desk, &first).await.unwrap();
+        let (control, image) = (fleet.control_with_own_ports(), first.image.clone());
+        let places = VerifyScope::scope_of_job(&control, &first).await.unwrap();
         // Before the first page of a copy is written the seed has ended.
         let meanwhile = Faults::before("BlobStore.take_fence", 0, async move {
             let found = block_in_place(|| {
-                Handle::current().block_on(verify(&desk, &image, &places, How { read: true, remove }, &|_| {}))
+                Handle::current().block_on(verify(
+                    &control,
+                    &image,
+                    &places,
+                    VerifyOptions { read: true, remove },
+                    &|_| {},
+                ))
             });
             assert_eq!(found.unwrap().removed, usize::from(remove));
         });
         let counted = Arc::new(FromSource::default());
-        let ports = faulty(&meddled(&fleet.ports, &counted), &meanwhile);
-        let (second, _) = fleet.requested(&ports, "1", 1).await;
+        let ports = with_faults(&intercepted(&fleet.ports, &counted), &meanwhile);
+        let (second, _) = fleet.request_and_run(&ports, "1", 1).await;
         fleet.assert_all_done(&second).await;
         assert!(meanwhile.was_hit());
         crossed.push(counted.0.load(Ordering::SeqCst));
@@ -209,8 +220,8 @@ async fn removing_a_wrong_chunk_costs_a_job_that_relies_on_it_nothing() {
 
 /// An image that someone removed, or made of something else, is what an operator has to hear of first.
 #[tokio::test(flavor = "multi_thread")]
-async fn images_are_looked_at() {
-    let fleet = Fleet::new();
+async fn verify_checks_images() {
+    let fleet = InProcessFleet::new();
     let job = rolled_out(&fleet).await;
     let mut images = fleet.images().into_iter();
     let (gone, (other, mut image), (foreign, mut untagged)) =
@@ -232,28 +243,28 @@ async fn images_are_looked_at() {
 
 /// Staged VHDs are there to make images of: clean-up takes them away, and that is no fault.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vhd_may_go_once_its_image_is_made() {
-    let fleet = Fleet::new();
+async fn staged_vhd_is_optional_after_image() {
+    let fleet = InProcessFleet::new();
     let job = rolled_out(&fleet).await;
     std::fs::remove_file(fleet.cloud().join("stage1eastus/vhds/golden/1.vhd")).unwrap();
     let found = verified(&fleet, &job, false).await;
     assert_eq!((found.faults.as_slice(), found.vhds, found.vhds_gone), (&[][..], 3, 1));
 
-    let desk = fleet.own_desk();
-    let mut places = Places::of_job(&desk, &job).await.unwrap();
-    places.vhds.values_mut().for_each(|needed| *needed = Needed::Still);
-    let found = verify(&desk, &job.image, &places, How::default(), &|_| {}).await.unwrap();
+    let control = fleet.control_with_own_ports();
+    let mut places = VerifyScope::scope_of_job(&control, &job).await.unwrap();
+    places.vhds.values_mut().for_each(|needed| *needed = VhdRequirement::Required);
+    let found = verify(&control, &job.image, &places, VerifyOptions::default(), &|_| {}).await.unwrap();
     assert_eq!(found.faults.len(), 1, "{found:#?}");
     assert_eq!(found.faults[0].fault, "is not there");
 }
 
 /// A job that found everything in place has something to verify all the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_job_found_in_place_is_looked_at_too() {
-    let fleet = Fleet::new();
+async fn verify_checks_skipped_targets() {
+    let fleet = InProcessFleet::new();
     rolled_out(&fleet).await;
-    let (again, status) = fleet.requested(&fleet.ports, "1", 1).await;
-    assert_eq!(status.phases.image.skipped, 4);
+    let (again, status) = fleet.request_and_run(&fleet.ports, "1", 1).await;
+    assert_eq!(status.phases.of_kind("image").skipped, 4);
     let job = fleet.ports.table.job(&again).await.unwrap().unwrap().value;
     let found = verified(&fleet, &job, false).await;
     assert_eq!((found.faults.as_slice(), found.vhds, found.images), (&[][..], 4, 4));
@@ -261,13 +272,13 @@ async fn what_a_job_found_in_place_is_looked_at_too() {
 
 /// One account that can't be reached says nothing of the others, and is not called damaged.
 #[test]
-fn a_place_that_can_not_be_looked_at_keeps_no_other_from_it() {
-    let place = rolled_out_place();
-    let account = place.path("cloud/stage1eastus");
+fn unreadable_location_does_not_stop_verify() {
+    let fixture = rolled_out_place();
+    let account = fixture.path("cloud/stage1eastus");
     std::fs::remove_dir_all(&account).unwrap();
     std::fs::write(&account, "in the way").unwrap();
     let verify = || {
-        let output = place.run(&["verify", "--output", "json"]);
+        let output = fixture.run(&["verify", "--output", "json"]);
         (output.status.code(), serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap())
     };
     let (code, found) = verify();
@@ -276,20 +287,20 @@ fn a_place_that_can_not_be_looked_at_keeps_no_other_from_it() {
     assert_eq!((&found["vhds"], &found["images"]), (&1.into(), &2.into()), "{found:#}");
 
     // What is known to be wrong counts for more.
-    std::fs::remove_file(place.path("cloud/stage1westeurope/vhds/golden/1.vhd")).unwrap();
-    std::fs::remove_dir_all(place.path("cloud/subscriptions")).unwrap();
+    std::fs::remove_file(fixture.path("cloud/stage1westeurope/vhds/golden/1.vhd")).unwrap();
+    std::fs::remove_dir_all(fixture.path("cloud/subscriptions")).unwrap();
     assert_eq!(verify().0, Some(1));
 }
 
 /// It takes as long as reading everything, and may be left at any moment.
 #[test]
-fn an_interrupt_ends_it_at_once() {
-    let place = rolled_out_place();
-    let vhd = place.path("cloud/stage1westeurope/vhds/golden/1.vhd");
+fn interrupt_stops_verify_immediately() {
+    let fixture = rolled_out_place();
+    let vhd = fixture.path("cloud/stage1westeurope/vhds/golden/1.vhd");
     std::fs::remove_file(&vhd).unwrap();
     // Whoever opens a pipe waits for its other end: here, for ever.
     mknodat(CWD, &vhd, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    let mut running = place.start("goldfleet", &["verify", "--read"]);
+    let mut running = fixture.start("goldfleet", &["verify", "--read"]);
     let status = format!("/proc/{}/status", running.0.id());
     let begun = Instant::now();
     while !catches_interrupts(&std::fs::read_to_string(&status).unwrap()) {
@@ -302,11 +313,15 @@ fn an_interrupt_ends_it_at_once() {
 }
 
 /// A place where one subscription has an image in two regions.
-fn rolled_out_place() -> Place {
-    let targets = place::targets(1, &["westeurope", "eastus"]);
-    let place = Place::new(place::SOURCE, &targets, &GoldenSpec::spread(64 * MIB, Generation::V2, 4 * MIB, 4, 1));
-    place.succeed(&place.upload(&["--wait"]));
-    place
+fn rolled_out_place() -> ProcessFixture {
+    let targets = process_fixture::targets(1, &["westeurope", "eastus"]);
+    let fixture = ProcessFixture::new(
+        process_fixture::SOURCE,
+        &targets,
+        &GoldenSpec::spread(64 * MIB, Generation::V2, 4 * MIB, 4, 1),
+    );
+    fixture.succeed(&fixture.upload(&["--wait"]));
+    fixture
 }
 
 /// Whether a process has a handler for SIGINT, by the mask in its status.

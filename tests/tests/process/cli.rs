@@ -8,11 +8,11 @@ use clap::CommandFactory as _;
 use goldfleet_dispatcher::cli::arguments::Arguments;
 use goldfleet_dispatcher::cli::output::{Console, Output};
 use goldfleet_dispatcher::cli::run::run;
-use goldfleet_tests::place::{self, SOURCE, targets};
+use goldfleet_tests::process_fixture::{self, SOURCE, targets};
 
 /// The help of every command that is shown.
 #[test]
-fn help_is_this() {
+fn help_snapshot() {
     let mut command = Arguments::command().term_width(110);
     command.build();
     let mut text = command.render_help().to_string();
@@ -60,7 +60,7 @@ fn newest(folder: &Path) -> String {
 }
 
 #[test]
-fn bad_usage_is_answered_with_what_to_do() {
+fn usage_errors_have_hints() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let mut all = told(folder.path(), &["status"]);
@@ -101,7 +101,7 @@ fn bad_usage_is_answered_with_what_to_do() {
 
 /// A coordination file that is something else, is damaged, comes from another release, or can't be there.
 #[test]
-fn a_database_that_can_not_be_used_is_answered_with_what_to_do() {
+fn database_errors_have_hints() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     std::fs::write(at("goldfleet.toml"), SOURCE).unwrap();
@@ -131,13 +131,13 @@ fn a_database_that_can_not_be_used_is_answered_with_what_to_do() {
 
 /// A job of which one target failed, as tables and sentences, and what can't be done with it.
 #[test]
-fn a_job_is_shown_like_this() {
+fn job_output_snapshot() {
     // Lines are broken by the length of the folder's name too.
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     let at = |name: &str| folder.path().join(name);
     std::fs::write(at("goldfleet.toml"), SOURCE).unwrap();
     std::fs::write(at("targets.toml"), targets(2, &["westeurope", "eastus"])).unwrap();
-    place::golden().write(&at("golden.vhd")).unwrap();
+    process_fixture::golden().write(&at("golden.vhd")).unwrap();
     // Where the account's folder is to be.
     std::fs::create_dir(at("cloud")).unwrap();
     std::fs::write(at("cloud/stage2eastus"), "in the way").unwrap();
@@ -211,23 +211,23 @@ fn a_job_is_shown_like_this() {
 /// Forty commands that change the targets file at the same time: every one that says so has added its target.
 #[test]
 fn targets_that_are_added_at_the_same_time_are_all_there() {
-    let place = place::Place::new(SOURCE, "# The fleet.\n", &place::golden());
+    let fixture = process_fixture::ProcessFixture::new(SOURCE, "# The fleet.\n", &process_fixture::golden());
     let subscription = |n: u32| format!("00000000-0000-0000-0000-{n:012}");
     let adding: Vec<_> = (1..=40)
         .map(|n| {
             let (subscription, account) = (subscription(n), format!("stage{n}"));
             let arguments = ["targets", "add", "--subscription", &subscription, "--region", "westeurope"];
             let more = ["--resource-group", "images", "--account", &account, "--container", "vhds"];
-            place.start("goldfleet", &[&arguments[..], &more].concat())
+            fixture.start("goldfleet", &[&arguments[..], &more].concat())
         })
         .collect();
     for mut process in adding {
         assert!(process.0.wait().unwrap().success());
     }
-    let listed = place.json(&["targets", "list"]);
+    let listed = fixture.json(&["targets", "list"]);
     let mut found: Vec<&str> =
         listed.as_array().unwrap().iter().map(|target| target["subscription"].as_str().unwrap()).collect();
     found.sort_unstable();
     assert_eq!(found, (1..=40).map(subscription).collect::<Vec<_>>());
-    assert!(std::fs::read_to_string(place.path("targets.toml")).unwrap().starts_with("# The fleet.\n"));
+    assert!(std::fs::read_to_string(fixture.path("targets.toml")).unwrap().starts_with("# The fleet.\n"));
 }

@@ -6,18 +6,19 @@ use std::process::Command;
 
 use goldfleet_disk::{AzureDisk, GoldenSpec, same_disk};
 use goldfleet_model::manifest::Generation;
-use goldfleet_tests::place::{self, Place};
+use goldfleet_tests::process_fixture::{self, ProcessFixture};
 
 const MIB: u64 = 1 << 20;
 
 /// Two targets, and a raw disk of 64 MiB.
-fn place() -> Place {
+fn fixture() -> ProcessFixture {
     let golden = GoldenSpec::spread(64 * MIB, Generation::V2, 3 * MIB, 5, 11);
-    let place = Place::new(place::SOURCE, &place::targets(1, &["westeurope", "eastus"]), &golden);
-    std::fs::copy(place.path("golden.vhd"), place.path("golden.raw")).unwrap();
-    let raw = std::fs::File::options().write(true).open(place.path("golden.raw")).unwrap();
+    let fixture =
+        ProcessFixture::new(process_fixture::SOURCE, &process_fixture::targets(1, &["westeurope", "eastus"]), &golden);
+    std::fs::copy(fixture.path("golden.vhd"), fixture.path("golden.raw")).unwrap();
+    let raw = std::fs::File::options().write(true).open(fixture.path("golden.raw")).unwrap();
     raw.set_len(64 * MIB).unwrap();
-    place
+    fixture
 }
 
 fn run(program: &str, arguments: &[&str], folder: &Path) {
@@ -25,18 +26,18 @@ fn run(program: &str, arguments: &[&str], folder: &Path) {
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn convert(place: &Place, format: &str, output: &str) {
-    run("qemu-img", &["convert", "-f", "raw", "-O", format, "golden.raw", output], &place.path(""));
+fn convert(fixture: &ProcessFixture, format: &str, output: &str) {
+    run("qemu-img", &["convert", "-f", "raw", "-O", format, "golden.raw", output], &fixture.path(""));
 }
 
 /// Uploads a file, waits, and compares every target. Returns the result.
-fn deliver(place: &Place, file: &str, version: &str, more: &[&str]) -> serde_json::Value {
+fn deliver(fixture: &ProcessFixture, file: &str, version: &str, more: &[&str]) -> serde_json::Value {
     let upload = ["upload", file, "--image", "golden", "--version", version, "--os", "linux"];
-    let result = place.json(&[&upload[..], &["--no-dispatch"], more].concat());
-    place.succeed(&["dispatch", "--image", "golden", "--version", version, "--wait"]);
-    let golden = AzureDisk::open(&place.path(if more.is_empty() { file } else { "expected" })).unwrap();
+    let result = fixture.json(&[&upload[..], &["--no-dispatch"], more].concat());
+    fixture.succeed(&["dispatch", "--image", "golden", "--version", version, "--wait"]);
+    let golden = AzureDisk::open(&fixture.path(if more.is_empty() { file } else { "expected" })).unwrap();
     let mut targets = 0;
-    for account in std::fs::read_dir(place.path("cloud")).unwrap() {
+    for account in std::fs::read_dir(fixture.path("cloud")).unwrap() {
         let vhd = account.unwrap().path().join(format!("vhds/golden/{version}.vhd"));
         if vhd.exists() {
             assert_eq!(same_disk(&golden, &vhd).unwrap(), None, "{file}: {}", vhd.display());
@@ -53,62 +54,62 @@ fn codes(result: &serde_json::Value) -> Vec<&str> {
 
 #[test]
 fn images_of_all_formats_are_delivered_byte_for_byte() {
-    let place = place();
-    convert(&place, "qcow2", "golden.qcow2");
-    convert(&place, "vhdx", "golden.vhdx");
-    convert(&place, "vmdk", "golden.vmdk");
-    run("xz", &["-0", "-k", "golden.raw"], &place.path(""));
-    let first = deliver(&place, "golden.raw", "1", &[]);
+    let fixture = fixture();
+    convert(&fixture, "qcow2", "golden.qcow2");
+    convert(&fixture, "vhdx", "golden.vhdx");
+    convert(&fixture, "vmdk", "golden.vmdk");
+    run("xz", &["-0", "-k", "golden.raw"], &fixture.path(""));
+    let first = deliver(&fixture, "golden.raw", "1", &[]);
     assert_eq!(codes(&first), ["not-inspected", "converted", "new-footer"]);
     for (file, version) in [("golden.qcow2", "2"), ("golden.vhdx", "3"), ("golden.vmdk", "4"), ("golden.raw.xz", "5")] {
-        let result = deliver(&place, file, version, &[]);
+        let result = deliver(&fixture, file, version, &[]);
         // The same disk has the same chunks and the same footer, whatever its format.
         assert_eq!(result["bytes_sent"], 0, "{file}: {result}");
         assert_eq!(result["digest"], first["digest"], "{file}");
     }
     // A disk of no whole MiB gets zeros, and its backup of the partition table moves.
-    run("qemu-img", &["resize", "-f", "raw", "golden.raw", "+1536"], &place.path(""));
-    run("sgdisk", &["-e", "golden.raw"], &place.path(""));
-    convert(&place, "qcow2", "odd.qcow2");
-    let result = deliver(&place, "odd.qcow2", "6", &[]);
+    run("qemu-img", &["resize", "-f", "raw", "golden.raw", "+1536"], &fixture.path(""));
+    run("sgdisk", &["-e", "golden.raw"], &fixture.path(""));
+    convert(&fixture, "qcow2", "odd.qcow2");
+    let result = deliver(&fixture, "odd.qcow2", "6", &[]);
     assert_eq!(codes(&result), ["not-inspected", "converted", "rounded", "gpt-backup-moved", "new-footer"]);
 }
 
 #[test]
 fn a_converted_file_is_what_would_be_uploaded() {
-    let place = place();
-    convert(&place, "vhdx", "golden.vhdx");
-    let result = place.json(&["convert", "golden.vhdx", "expected"]);
+    let fixture = fixture();
+    convert(&fixture, "vhdx", "golden.vhdx");
+    let result = fixture.json(&["convert", "golden.vhdx", "expected"]);
     assert_eq!(result["length"], 64 * MIB + 512);
-    let image = AzureDisk::open(&place.path("golden.vhdx")).unwrap();
-    assert_eq!(same_disk(&image, &place.path("expected")).unwrap(), None);
-    let again = place.run(&["convert", "golden.vhdx", "expected"]);
+    let image = AzureDisk::open(&fixture.path("golden.vhdx")).unwrap();
+    assert_eq!(same_disk(&image, &fixture.path("expected")).unwrap(), None);
+    let again = fixture.run(&["convert", "golden.vhdx", "expected"]);
     assert_eq!(again.status.code(), Some(2));
     let message = String::from_utf8_lossy(&again.stderr);
     assert!(message.contains("exists") && message.contains("--force"), "{message}");
-    place.succeed(&["convert", "golden.vhdx", "expected", "--force"]);
+    fixture.succeed(&["convert", "golden.vhdx", "expected", "--force"]);
     // The image itself is never replaced.
-    let own = place.run(&["convert", "golden.vhdx", "golden.vhdx", "--force"]);
+    let own = fixture.run(&["convert", "golden.vhdx", "golden.vhdx", "--force"]);
     assert_eq!(own.status.code(), Some(2), "{}", String::from_utf8_lossy(&own.stderr));
-    deliver(&place, "golden.vhdx", "1", &["--format", "vhdx"]);
+    deliver(&fixture, "golden.vhdx", "1", &["--format", "vhdx"]);
 }
 
 #[test]
 fn what_is_refused_says_what_to_do() {
-    let place = place();
-    convert(&place, "vdi", "golden.vdi");
+    let fixture = fixture();
+    convert(&fixture, "vdi", "golden.vdi");
     for command in ["check", "convert"] {
         let target: &[&str] = if command == "convert" { &["out.vhd"] } else { &[] };
-        let refused = place.run(&[&[command, "golden.vdi"], target].concat());
+        let refused = fixture.run(&[&[command, "golden.vdi"], target].concat());
         assert_eq!(refused.status.code(), Some(2));
         let message = [refused.stdout, refused.stderr].concat();
         let message = String::from_utf8_lossy(&message);
         assert!(message.contains("VDI") && message.contains("qemu-img convert"), "{message}");
     }
-    assert!(!place.path("out.vhd").exists());
-    let unknown = place.run(&["check", "golden.vhd", "--accept", "no-such-code"]);
+    assert!(!fixture.path("out.vhd").exists());
+    let unknown = fixture.run(&["check", "golden.vhd", "--accept", "no-such-code"]);
     assert_eq!(unknown.status.code(), Some(2));
-    let fact = place.run(&["check", "golden.vhd", "--accept", "too-small"]);
+    let fact = fixture.run(&["check", "golden.vhd", "--accept", "too-small"]);
     assert_eq!(fact.status.code(), Some(2));
-    place.succeed(&["check", "golden.vhd", "--accept", "gpt-damaged"]);
+    fixture.succeed(&["check", "golden.vhd", "--accept", "gpt-damaged"]);
 }

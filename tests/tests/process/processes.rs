@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use goldfleet_disk::{AzureDisk, GoldenSpec, same_disk};
 use goldfleet_model::manifest::Generation;
-use goldfleet_tests::place::{self, Place, Process};
+use goldfleet_tests::process_fixture::{self, Process, ProcessFixture};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
@@ -24,28 +24,28 @@ const CONFIG: &str = r#"
     patience = "2s"
 "#;
 
-fn place(subscriptions: u32, data: u64) -> Place {
-    let targets = place::targets(subscriptions, &["westeurope", "eastus", "japaneast"]);
-    Place::new(
-        &format!("{}{CONFIG}", place::SOURCE),
+fn fixture(subscriptions: u32, data: u64) -> ProcessFixture {
+    let targets = process_fixture::targets(subscriptions, &["westeurope", "eastus", "japaneast"]);
+    ProcessFixture::new(
+        &format!("{}{CONFIG}", process_fixture::SOURCE),
         &targets,
         &GoldenSpec::spread(256 * MIB, Generation::V1, data, 32, 7),
     )
 }
 
 /// Everything succeeded, once, and every VHD is whole.
-fn assert_all_done(place: &Place, targets: usize) {
-    place.assert_succeeded_once(targets);
-    let golden = AzureDisk::open(&place.path("golden.vhd")).unwrap();
+fn assert_all_done(fixture: &ProcessFixture, targets: usize) {
+    fixture.assert_succeeded_once(targets);
+    let golden = AzureDisk::open(&fixture.path("golden.vhd")).unwrap();
     let (mut vhds, mut images) = (0, 0);
-    for account in std::fs::read_dir(place.path("cloud")).unwrap() {
+    for account in std::fs::read_dir(fixture.path("cloud")).unwrap() {
         let vhd = account.unwrap().path().join("vhds/golden/1.vhd");
         if vhd.exists() {
             assert_eq!(same_disk(&golden, &vhd).unwrap(), None, "{}", vhd.display());
             vhds += 1;
         }
     }
-    for subscription in std::fs::read_dir(place.path("cloud/subscriptions")).unwrap() {
+    for subscription in std::fs::read_dir(fixture.path("cloud/subscriptions")).unwrap() {
         let folder = subscription.unwrap().path().join("resourceGroups/images/images");
         let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
         // A worker that was killed while it wrote leaves a file of another name.
@@ -56,24 +56,24 @@ fn assert_all_done(place: &Place, targets: usize) {
 
 /// Workers and the dispatcher are killed at random moments while a few hundred operations run.
 #[test]
-fn killed_workers_and_dispatchers_lose_nothing() {
-    let place = place(40, 16 * MIB);
-    assert!(place.run(&place.upload(&[])).status.success());
-    let mut dispatcher = place.start("goldfleet", &["dispatcher"]);
-    let mut workers: Vec<Process> = (0..3).map(|_| place.start("goldfleet-worker", &[])).collect();
+fn killed_workers_and_dispatchers_recover() {
+    let fixture = fixture(40, 16 * MIB);
+    assert!(fixture.run(&fixture.upload(&[])).status.success());
+    let mut dispatcher = fixture.start("goldfleet", &["dispatcher"]);
+    let mut workers: Vec<Process> = (0..3).map(|_| fixture.start("goldfleet-worker", &[])).collect();
     let mut random = StdRng::seed_from_u64(20_261_121);
     for round in 0..12 {
         std::thread::sleep(Duration::from_millis(random.random_range(30..400)));
         let victim = random.random_range(0..workers.len());
         workers[victim].kill();
-        workers[victim] = place.start("goldfleet-worker", &[]);
+        workers[victim] = fixture.start("goldfleet-worker", &[]);
         if round % 3 == 0 {
             dispatcher.kill();
-            dispatcher = place.start("goldfleet", &["dispatcher"]);
+            dispatcher = fixture.start("goldfleet", &["dispatcher"]);
         }
     }
-    let status = place.until_ended();
-    assert_all_done(&place, 120);
+    let status = fixture.wait_for_job();
+    assert_all_done(&fixture, 120);
     let copy = &status["phases"]["copy"];
     println!("bytes moved {} of {}, as recorded", copy["bytes_moved"], copy["bytes_total"]);
     assert!(copy["bytes_done"] == copy["bytes_total"], "{copy}");
@@ -81,35 +81,35 @@ fn killed_workers_and_dispatchers_lose_nothing() {
 
 /// A dispatcher that is killed while it fans out leaves rows or messages missing; the next one adds just those.
 #[test]
-fn a_dispatcher_killed_in_fan_out_is_made_good() {
-    let place = place(60, MIB);
-    assert!(place.run(&place.upload(&[])).status.success());
+fn fan_out_resumes_after_kill() {
+    let fixture = fixture(60, MIB);
+    assert!(fixture.run(&fixture.upload(&[])).status.success());
     for wait in [0, 5, 10, 20, 40] {
-        let mut dispatcher = place.start("goldfleet", &["dispatcher"]);
+        let mut dispatcher = fixture.start("goldfleet", &["dispatcher"]);
         std::thread::sleep(Duration::from_millis(wait));
         dispatcher.kill();
     }
-    let _dispatcher = place.start("goldfleet", &["dispatcher"]);
-    // The killed ones' message is invisible for up to two minutes; the sweeper does not wait for it.
-    let _workers: Vec<Process> = (0..2).map(|_| place.start("goldfleet-worker", &[])).collect();
-    place.until_ended();
-    assert_all_done(&place, 180);
+    let _dispatcher = fixture.start("goldfleet", &["dispatcher"]);
+    // The killed ones' message is invisible for up to two minutes; the reconciler does not wait for it.
+    let _workers: Vec<Process> = (0..2).map(|_| fixture.start("goldfleet-worker", &[])).collect();
+    fixture.wait_for_job();
+    assert_all_done(&fixture, 180);
 }
 
 /// A killed upload has no manifest, and the next sends only what is missing.
 #[test]
-fn a_killed_upload_goes_on() {
-    let place = place(1, 128 * MIB);
-    let chunks = place.path("cloud/goldsource/golden/chunks");
+fn upload_resumes_after_kill() {
+    let fixture = fixture(1, 128 * MIB);
+    let chunks = fixture.path("cloud/goldsource/golden/chunks");
     let present = || std::fs::read_dir(&chunks).map_or(0, Iterator::count);
-    let mut upload = place.start("goldfleet", &place.upload(&["--no-dispatch"]));
+    let mut upload = fixture.start("goldfleet", &fixture.upload(&["--no-dispatch"]));
     while present() < 5 {
         assert!(upload.0.try_wait().unwrap().is_none(), "the upload was too fast to be killed");
     }
     upload.kill();
-    assert!(!place.path("cloud/goldsource/golden/manifests").exists(), "an upload that was killed looks complete");
+    assert!(!fixture.path("cloud/goldsource/golden/manifests").exists(), "an upload that was killed looks complete");
     let before: u64 = std::fs::read_dir(&chunks).unwrap().map(|chunk| chunk.unwrap().metadata().unwrap().len()).sum();
-    let again = place.json(&place.upload(&["--no-dispatch"]));
+    let again = fixture.json(&fixture.upload(&["--no-dispatch"]));
     let (data, sent) = (again["bytes_data"].as_u64().unwrap(), again["bytes_sent"].as_u64().unwrap());
     assert_eq!(sent + before, data, "{again}");
     assert!(before > 0 && sent > 0, "{again}");
@@ -118,113 +118,113 @@ fn a_killed_upload_goes_on() {
 /// A worker that is paused past its lease, and wakes when its successor has taken over, changes nothing. (One that was
 /// paused in the middle of a write of the directory cloud holds that blob's lock until it wakes.)
 #[test]
-fn a_paused_worker_does_not_write_over_its_successor() {
-    let place = place(8, 64 * MIB);
-    assert!(place.run(&place.upload(&[])).status.success());
-    let _dispatcher = place.start("goldfleet", &["dispatcher"]);
-    let paused = place.start("goldfleet-worker", &[]);
-    place.until("a running copy", |status| status["phases"]["copy"]["running"].as_u64() > Some(0));
+fn paused_worker_is_fenced_by_successor() {
+    let fixture = fixture(8, 64 * MIB);
+    assert!(fixture.run(&fixture.upload(&[])).status.success());
+    let _dispatcher = fixture.start("goldfleet", &["dispatcher"]);
+    let paused = fixture.start("goldfleet-worker", &[]);
+    fixture.wait_until("a running copy", |status| status["phases"]["copy"]["running"].as_u64() > Some(0));
     paused.signal(Signal::STOP);
-    let held = place.json(&["status"])["phases"]["copy"]["running"].as_u64().unwrap();
-    let _successor = place.start("goldfleet-worker", &[]);
+    let held = fixture.json(&["status"])["phases"]["copy"]["running"].as_u64().unwrap();
+    let _successor = fixture.start("goldfleet-worker", &[]);
     // Four leases: a worker that was stopped in the middle of a transaction keeps the table's lock, and then nobody can
     // take over until it wakes.
     let patience = Instant::now() + Duration::from_secs(12);
-    place.until("a takeover", |_| {
-        let events = place.json(&["logs"]);
+    fixture.wait_until("a takeover", |_| {
+        let events = fixture.json(&["logs"]);
         let expired = events.as_array().unwrap().iter().filter(|event| event["what"] == "expire").count();
         expired as u64 >= held || Instant::now() > patience
     });
     paused.signal(Signal::CONT);
-    place.until_ended();
-    assert_all_done(&place, 24);
+    fixture.wait_for_job();
+    assert_all_done(&fixture, 24);
 }
 
 /// SIGTERM: leases are given back, so that nobody has to wait for them to end.
 #[test]
-fn a_worker_that_is_asked_to_stop_gives_its_leases_back() {
-    let place = place(8, 64 * MIB);
-    assert!(place.run(&place.upload(&[])).status.success());
-    let _dispatcher = place.start("goldfleet", &["dispatcher"]);
-    let mut worker = place.start("goldfleet-worker", &[]);
-    place.until("a running copy", |status| status["phases"]["copy"]["running"].as_u64() > Some(0));
+fn sigterm_releases_leases() {
+    let fixture = fixture(8, 64 * MIB);
+    assert!(fixture.run(&fixture.upload(&[])).status.success());
+    let _dispatcher = fixture.start("goldfleet", &["dispatcher"]);
+    let mut worker = fixture.start("goldfleet-worker", &[]);
+    fixture.wait_until("a running copy", |status| status["phases"]["copy"]["running"].as_u64() > Some(0));
     worker.signal(Signal::TERM);
     assert_eq!(worker.0.wait().unwrap().code(), Some(0));
-    let status = place.json(&["status"]);
+    let status = fixture.json(&["status"]);
     assert_eq!(status["phases"]["copy"]["running"], 0, "{status:#}");
-    let _next = place.start("goldfleet-worker", &[]);
-    place.until_ended();
-    assert_all_done(&place, 24);
-    let events = place.json(&["logs"]);
+    let _next = fixture.start("goldfleet-worker", &[]);
+    fixture.wait_for_job();
+    assert_all_done(&fixture, 24);
+    let events = fixture.json(&["logs"]);
     assert!(events.as_array().unwrap().iter().all(|event| event["what"] != "expire"), "a lease was left behind");
 }
 
 /// A second signal, a second or more after the first, ends a worker where it is: its leases have to run out, and nothing is lost. One
 /// that comes sooner is taken for the first, as it comes from whoever signals a process and then its group.
 #[test]
-fn a_second_signal_ends_a_worker_where_it_is() {
-    let config = format!("{}{CONFIG}", place::SOURCE);
-    let targets = place::targets(1, &["eastus"]);
-    let place = Place::new(&config, &targets, &GoldenSpec::spread(64 * MIB, Generation::V1, MIB, 1, 7));
-    assert!(place.run(&place.upload(&[])).status.success());
-    let _dispatcher = place.start("goldfleet", &["dispatcher"]);
-    place.until("a plan", |status| status["planned"] == true);
-    let images = place.path("cloud/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/images/images");
+fn second_signal_stops_worker_immediately() {
+    let config = format!("{}{CONFIG}", process_fixture::SOURCE);
+    let targets = process_fixture::targets(1, &["eastus"]);
+    let fixture = ProcessFixture::new(&config, &targets, &GoldenSpec::spread(64 * MIB, Generation::V1, MIB, 1, 7));
+    assert!(fixture.run(&fixture.upload(&[])).status.success());
+    let _dispatcher = fixture.start("goldfleet", &["dispatcher"]);
+    fixture.wait_until("a plan", |status| status["planned"] == true);
+    let images = fixture.path("cloud/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/images/images");
     std::fs::create_dir_all(&images).unwrap();
     let image = images.join("golden-1-eastus.json");
     // Whoever opens a pipe waits for its other end: here, for ever. So no checkpoint is reached.
     mknodat(CWD, &image, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    let mut worker = place.start("goldfleet-worker", &[]);
-    place.until("a running image", |status| status["phases"]["image"]["running"] == 1);
+    let mut worker = fixture.start("goldfleet-worker", &[]);
+    fixture.wait_until("a running image", |status| status["phases"]["image"]["running"] == 1);
     worker.signal(Signal::INT);
     worker.signal(Signal::TERM);
     std::thread::sleep(Duration::from_millis(1_100));
     assert_eq!(worker.0.try_wait().unwrap(), None, "two signals within a second are one: it waits for a checkpoint");
     worker.signal(Signal::TERM);
     assert_eq!(worker.0.wait().unwrap().code(), Some(130));
-    assert_eq!(place.json(&["status"])["phases"]["image"]["running"], 1, "its lease has to run out");
+    assert_eq!(fixture.json(&["status"])["phases"]["image"]["running"], 1, "its lease has to run out");
     std::fs::remove_file(&image).unwrap();
-    let _next = place.start("goldfleet-worker", &[]);
-    place.until_ended();
-    assert_all_done(&place, 1);
+    let _next = fixture.start("goldfleet-worker", &[]);
+    fixture.wait_for_job();
+    assert_all_done(&fixture, 1);
 }
 
 /// One command does all, says the truth with its exit code, and goes on after an interruption.
 #[test]
-fn one_command_does_all_and_its_exit_code_tells() {
-    let place = place(4, 32 * MIB);
-    std::fs::create_dir_all(place.path("cloud")).unwrap();
-    let broken = place.path("cloud/stage2japaneast");
+fn upload_wait_reports_result_in_exit_code() {
+    let fixture = fixture(4, 32 * MIB);
+    std::fs::create_dir_all(fixture.path("cloud")).unwrap();
+    let broken = fixture.path("cloud/stage2japaneast");
     std::fs::write(&broken, "in the way").unwrap();
-    let mut interrupted = place.start("goldfleet", &place.upload(&["--wait"]));
-    while !place.path("cloud/goldsource/golden/manifests").exists() {
+    let mut interrupted = fixture.start("goldfleet", &fixture.upload(&["--wait"]));
+    while !fixture.path("cloud/goldsource/golden/manifests").exists() {
         assert!(interrupted.0.try_wait().unwrap().is_none(), "the upload ended early");
     }
     interrupted.signal(Signal::INT);
     assert_eq!(interrupted.0.wait().unwrap().code(), Some(130));
-    let dispatch = place.run(&["dispatch", "--image", "golden", "--version", "1", "--wait"]);
+    let dispatch = fixture.run(&["dispatch", "--image", "golden", "--version", "1", "--wait"]);
     assert_eq!(dispatch.status.code(), Some(1), "{}", String::from_utf8_lossy(&dispatch.stderr));
-    let status = place.json(&["status"]);
+    let status = fixture.json(&["status"]);
     assert_eq!(status["failures"][0]["code"], "account-unusable", "{status:#}");
     assert_eq!(status["phases"]["image"]["succeeded"], 11);
     std::fs::remove_file(&broken).unwrap();
-    assert_eq!(place.run(&["retry", status["job"].as_str().unwrap(), "--wait"]).status.code(), Some(0));
-    assert_all_done(&place, 12);
+    assert_eq!(fixture.run(&["retry", status["job"].as_str().unwrap(), "--wait"]).status.code(), Some(0));
+    assert_all_done(&fixture, 12);
     assert_eq!(
-        place.run(&["upload", "targets.toml", "--image", "x", "--version", "1", "--os", "linux"]).status.code(),
+        fixture.run(&["upload", "targets.toml", "--image", "x", "--version", "1", "--os", "linux"]).status.code(),
         Some(2)
     );
-    assert_eq!(place.run(&["status", "20000101-000000-0000"]).status.code(), Some(2));
-    assert_eq!(place.run(&["status", "--sideways"]).status.code(), Some(2));
+    assert_eq!(fixture.run(&["status", "20000101-000000-0000"]).status.code(), Some(2));
+    assert_eq!(fixture.run(&["status", "--sideways"]).status.code(), Some(2));
 }
 
 /// What the demonstration promises, on a small stage.
 #[test]
-fn the_demonstration_keeps_its_promises() {
-    let place = place(1, MIB);
+fn demo_succeeds() {
+    let fixture = fixture(1, MIB);
     let arguments =
         ["demo", "--subscriptions", "3", "--regions", "3", "--images", "2", "--workers", "2", "--folder", "d"];
-    let demo = place.json(&arguments);
+    let demo = fixture.json(&arguments);
     assert_eq!(
         (&demo["operations"], &demo["succeeded"], &demo["failed"]),
         (&36.into(), &36.into(), &0.into()),
@@ -240,12 +240,12 @@ fn the_demonstration_keeps_its_promises() {
 
 /// A variable that is set to nothing is how many a pipeline spells one that is not set.
 #[test]
-fn the_configuration_file_is_the_one_that_the_variable_names_if_it_names_any() {
-    let place = place(1, MIB);
+fn goldfleet_config_selects_file() {
+    let fixture = fixture(1, MIB);
     let says = |program: &str, arguments: &[&str], named: &str| {
-        place.command(program, arguments).env("GOLDFLEET_CONFIG", named).output().unwrap().status.code()
+        fixture.command(program, arguments).env("GOLDFLEET_CONFIG", named).output().unwrap().status.code()
     };
-    let elsewhere = place.path("elsewhere.toml");
+    let elsewhere = fixture.path("elsewhere.toml");
     std::fs::write(&elsewhere, "[worker]\nleese = \"1m\"\n").unwrap();
     for (named, code) in [("", 0), (elsewhere.to_str().unwrap(), 2), ("nowhere.toml", 2)] {
         assert_eq!(says("goldfleet", &["jobs"], named), Some(code), "{named:?}");
@@ -257,42 +257,42 @@ fn the_configuration_file_is_the_one_that_the_variable_names_if_it_names_any() {
 /// As cargo and git do it.
 #[test]
 fn the_configuration_file_is_found_in_a_parent_directory() {
-    let place = place(1, MIB);
-    let below = place.path("a/b");
+    let fixture = fixture(1, MIB);
+    let below = fixture.path("a/b");
     std::fs::create_dir_all(&below).unwrap();
-    let output = place.command("goldfleet", &["doctor", "--output", "json"]).current_dir(&below).output().unwrap();
+    let output = fixture.command("goldfleet", &["doctor", "--output", "json"]).current_dir(&below).output().unwrap();
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let file = place.path("goldfleet.toml").canonicalize().unwrap();
+    let file = fixture.path("goldfleet.toml").canonicalize().unwrap();
     assert_eq!(found["findings"][0]["message"], file.to_str().unwrap(), "{found:#}");
     // The nearest one counts, and paths in it are relative to its directory.
     let said = |command: &mut std::process::Command| String::from_utf8(command.output().unwrap().stderr).unwrap();
-    let mut verbose = place.command("goldfleet", &["--verbose", "jobs"]);
+    let mut verbose = fixture.command("goldfleet", &["--verbose", "jobs"]);
     assert!(said(verbose.env_remove("GOLDFLEET_LOG").current_dir(&below)).contains(file.to_str().unwrap()));
-    assert!(!below.join("goldfleet.db").exists() && place.path("goldfleet.db").exists());
-    std::fs::write(place.path("a/goldfleet.toml"), "[worker]\nleese = \"1m\"\n").unwrap();
-    assert!(said(place.command("goldfleet", &["jobs"]).current_dir(&below)).contains("worker.leese"));
+    assert!(!below.join("goldfleet.db").exists() && fixture.path("goldfleet.db").exists());
+    std::fs::write(fixture.path("a/goldfleet.toml"), "[worker]\nleese = \"1m\"\n").unwrap();
+    assert!(said(fixture.command("goldfleet", &["jobs"]).current_dir(&below)).contains("worker.leese"));
 }
 
 #[test]
 fn logs_are_followed_to_the_end_of_the_job() {
-    let place = place(2, MIB);
-    place.succeed(&place.upload(&["--note", "CHG-1"]));
-    let status = place.json(&["status"]);
+    let fixture = fixture(2, MIB);
+    fixture.succeed(&fixture.upload(&["--note", "CHG-1"]));
+    let status = fixture.json(&["status"]);
     assert_eq!((&status["note"], &status["state"]), (&"CHG-1".into(), &"running".into()));
     assert!(status["requested_by"].as_str().unwrap().contains('@'), "{status:#}");
     let following =
-        place.command("goldfleet", &["logs", "--follow", "--output", "json"]).stdout(Stdio::piped()).spawn();
+        fixture.command("goldfleet", &["logs", "--follow", "--output", "json"]).stdout(Stdio::piped()).spawn();
     let following = Process(following.unwrap());
-    place.succeed(&["dispatch", "--image", "golden", "--version", "1", "--wait"]);
+    fixture.succeed(&["dispatch", "--image", "golden", "--version", "1", "--wait"]);
     let mut following = following;
     let stdout = following.0.stdout.take().unwrap();
     let lines: Vec<serde_json::Value> =
         std::io::BufReader::new(stdout).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
     assert_eq!(following.0.wait().unwrap().code(), Some(0));
-    let all = place.json(&["logs"]);
+    let all = fixture.json(&["logs"]);
     assert_eq!(lines.len(), all.as_array().unwrap().len(), "each event once: {all:#}");
     assert!(lines.iter().any(|line| line["operation"].is_null() && line["to"] == "succeeded"), "{lines:#?}");
-    assert_eq!(place.json(&["logs", "--failed"]), serde_json::json!([]));
+    assert_eq!(fixture.json(&["logs", "--failed"]), serde_json::json!([]));
     // Operators are named by login and host.
     let operator = status["requested_by"].as_str().unwrap();
     let planned = all.as_array().unwrap().iter().find(|event| event["what"] == "planned").unwrap();
@@ -302,52 +302,52 @@ fn logs_are_followed_to_the_end_of_the_job() {
 /// The store that a target reads from failed too: without it, the target would fail again.
 #[test]
 fn a_retry_of_a_target_retries_the_store_that_it_reads_from() {
-    let place = place(2, MIB);
-    std::fs::create_dir(place.path("cloud")).unwrap();
-    let broken = place.path("cloud/stage1japaneast");
+    let fixture = fixture(2, MIB);
+    std::fs::create_dir(fixture.path("cloud")).unwrap();
+    let broken = fixture.path("cloud/stage1japaneast");
     std::fs::write(&broken, "in the way").unwrap();
-    assert_eq!(place.run(&place.upload(&["--wait"])).status.code(), Some(1));
-    let status = place.json(&["status"]);
+    assert_eq!(fixture.run(&fixture.upload(&["--wait"])).status.code(), Some(1));
+    let status = fixture.json(&["status"]);
     assert_eq!(status["phases"]["seed"]["failed"], 1, "{status:#}");
     std::fs::remove_file(&broken).unwrap();
     let job = status["job"].as_str().unwrap();
-    let retried = place.run(&["retry", job, "--target", "*1/japaneast", "--wait"]);
+    let retried = fixture.run(&["retry", job, "--target", "*1/japaneast", "--wait"]);
     assert_eq!(retried.status.code(), Some(0), "{}", String::from_utf8_lossy(&retried.stdout));
-    assert_eq!(place.json(&["status"])["phases"]["seed"]["succeeded"], status["phases"]["seed"]["total"]);
+    assert_eq!(fixture.json(&["status"])["phases"]["seed"]["succeeded"], status["phases"]["seed"]["total"]);
 }
 
 #[test]
 fn images_tells_what_is_uploaded_and_what_uses_it() {
-    let place = place(1, MIB);
-    assert_eq!(place.json(&["images"]), serde_json::json!({ "images": [], "uploads": [] }));
-    place.succeed(&place.upload(&["--no-dispatch"]));
+    let fixture = fixture(1, MIB);
+    assert_eq!(fixture.json(&["images"]), serde_json::json!({ "images": [], "uploads": [] }));
+    fixture.succeed(&fixture.upload(&["--no-dispatch"]));
     let one = |listed: &serde_json::Value| listed["images"][0].clone();
-    let image = one(&place.json(&["images"]));
-    let file = std::path::absolute(place.path("golden.vhd")).unwrap();
+    let image = one(&fixture.json(&["images"]));
+    let file = std::path::absolute(fixture.path("golden.vhd")).unwrap();
     assert_eq!(image["file"], file.to_str().unwrap());
     assert_eq!(
         (&image["jobs"], &image["last_job"], &image["used_by"]),
         (&0.into(), &().into(), &serde_json::json!([]))
     );
     assert!(image["by"].as_str().unwrap().contains('@') && image["size"].as_u64() > Some(0), "{image:#}");
-    place.succeed(&["dispatch", "--image", "golden", "--version", "1"]);
-    let job = place.json(&["status"])["job"].clone();
-    let image = one(&place.json(&["images", "--image", "golden"]));
+    fixture.succeed(&["dispatch", "--image", "golden", "--version", "1"]);
+    let job = fixture.json(&["status"])["job"].clone();
+    let image = one(&fixture.json(&["images", "--image", "golden"]));
     assert_eq!(image["used_by"], serde_json::json!([{ "kind": "open-job", "job": job }]));
-    place.succeed(&["dispatch", "--image", "golden", "--version", "1", "--wait"]);
-    let image = one(&place.json(&["images"]));
+    fixture.succeed(&["dispatch", "--image", "golden", "--version", "1", "--wait"]);
+    let image = one(&fixture.json(&["images"]));
     assert_eq!(image["used_by"], serde_json::json!([{ "kind": "staged-vhds", "job": job }]));
-    place.succeed(&["cleanup", job.as_str().unwrap()]);
-    assert_eq!(one(&place.json(&["images"]))["used_by"], serde_json::json!([]));
-    assert_eq!(place.json(&["images", "--image", "other"])["images"], serde_json::json!([]));
+    fixture.succeed(&["cleanup", job.as_str().unwrap()]);
+    assert_eq!(one(&fixture.json(&["images"]))["used_by"], serde_json::json!([]));
+    assert_eq!(fixture.json(&["images", "--image", "other"])["images"], serde_json::json!([]));
 }
 
 #[test]
 fn several_files_are_checked() {
-    let place = place(1, MIB);
-    let usable = place.json(&["check", "golden.vhd"]);
+    let fixture = fixture(1, MIB);
+    let usable = fixture.json(&["check", "golden.vhd"]);
     assert_eq!(usable["format"], "fixed-vhd");
-    let both = place.run(&["check", "golden.vhd", "targets.toml", "--output", "json"]);
+    let both = fixture.run(&["check", "golden.vhd", "targets.toml", "--output", "json"]);
     assert_eq!(both.status.code(), Some(2));
     let reports: serde_json::Value = serde_json::from_slice(&both.stdout).unwrap();
     assert_eq!((&reports[0], &reports[1]["file"]), (&usable, &"targets.toml".into()));
@@ -355,12 +355,12 @@ fn several_files_are_checked() {
 
 #[test]
 fn an_upload_is_dispatched_to_selected_targets() {
-    let place = place(2, MIB);
-    let wrong = place.run(&place.upload(&["--target", "mars"]));
+    let fixture = fixture(2, MIB);
+    let wrong = fixture.run(&fixture.upload(&["--target", "mars"]));
     assert_eq!(wrong.status.code(), Some(2));
-    assert_eq!(place.json(&["images"])["images"], serde_json::json!([]), "nothing is uploaded in vain");
-    place.succeed(&place.upload(&["--target", "japaneast", "--ring", "0", "--wait"]));
-    let status = place.json(&["status"]);
+    assert_eq!(fixture.json(&["images"])["images"], serde_json::json!([]), "nothing is uploaded in vain");
+    fixture.succeed(&fixture.upload(&["--target", "japaneast", "--ring", "0", "--wait"]));
+    let status = fixture.json(&["status"]);
     assert_eq!(status["selection"], serde_json::json!(["japaneast,ring=0"]));
     assert_eq!((&status["phases"]["image"]["total"], &status["rings"][0]["targets"]), (&2.into(), &2.into()));
 }
@@ -368,38 +368,38 @@ fn an_upload_is_dispatched_to_selected_targets() {
 /// As bash asks for the values of the last word.
 #[test]
 fn job_ids_and_images_are_completed() {
-    let place = place(1, MIB);
+    let fixture = fixture(1, MIB);
     let complete = |words: &[&str]| {
-        let mut command = place.command("goldfleet", &[&["--", "goldfleet"], words].concat());
+        let mut command = fixture.command("goldfleet", &[&["--", "goldfleet"], words].concat());
         command.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", words.len().to_string()).env("_CLAP_IFS", "\n");
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
     assert!(!complete(&["cancel", ""]).contains("20"));
-    assert!(!place.path("goldfleet.db").exists(), "nothing is created while somebody types");
-    place.succeed(&place.upload(&[]));
-    let job = place.json(&["status"])["job"].as_str().unwrap().to_owned();
+    assert!(!fixture.path("goldfleet.db").exists(), "nothing is created while somebody types");
+    fixture.succeed(&fixture.upload(&[]));
+    let job = fixture.json(&["status"])["job"].as_str().unwrap().to_owned();
     assert!(complete(&["cancel", ""]).lines().any(|line| line == job), "{}", complete(&["cancel", ""]));
     assert_eq!(complete(&["status", &job[..4]]).trim(), job);
     assert_eq!(complete(&["dispatch", "--image", ""]).trim(), "golden");
     assert_eq!(complete(&["upload", "--os", "l"]).trim(), "linux");
     assert_eq!(complete(&["retry", "--phase", "i"]).trim(), "image");
-    let script = place.run(&["completions", "bash"]);
+    let script = fixture.run(&["completions", "bash"]);
     assert!(script.status.success() && String::from_utf8_lossy(&script.stdout).contains("goldfleet"));
 }
 
 /// One account that cannot be used neither hides what happened at the others nor stops the clean-up there.
 #[test]
 fn a_cleanup_has_a_result_for_each_target() {
-    let place = place(2, MIB);
-    place.succeed(&place.upload(&["--wait"]));
-    let job = &place.json(&["status"])["job"].as_str().unwrap().to_owned();
-    let dry = &place.json(&["cleanup", job, "--dry-run"])["removed"];
+    let fixture = fixture(2, MIB);
+    fixture.succeed(&fixture.upload(&["--wait"]));
+    let job = &fixture.json(&["status"])["job"].as_str().unwrap().to_owned();
+    let dry = &fixture.json(&["cleanup", job, "--dry-run"])["removed"];
     assert_eq!((&dry["dry_run"], &dry["vhds"], &dry["failed"]), (&true.into(), &6.into(), &0.into()), "{dry:#}");
-    assert!(place.path("cloud/stage2eastus/vhds/golden/1.vhd").exists(), "nothing is deleted");
+    assert!(fixture.path("cloud/stage2eastus/vhds/golden/1.vhd").exists(), "nothing is deleted");
 
-    std::fs::rename(place.path("cloud/stage2eastus"), place.path("aside")).unwrap();
-    std::fs::write(place.path("cloud/stage2eastus"), "in the way").unwrap();
-    let output = place.run(&["cleanup", job, "--output", "json"]);
+    std::fs::rename(fixture.path("cloud/stage2eastus"), fixture.path("aside")).unwrap();
+    std::fs::write(fixture.path("cloud/stage2eastus"), "in the way").unwrap();
+    let output = fixture.run(&["cleanup", job, "--output", "json"]);
     assert_eq!(output.status.code(), Some(1));
     let done = &serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["removed"];
     assert_eq!((&done["vhds"], &done["failed"]), (&5.into(), &1.into()), "{done:#}");
@@ -408,31 +408,31 @@ fn a_cleanup_has_a_result_for_each_target() {
     assert_eq!((results.len(), failed.len()), (6, 1), "{done:#}");
     assert_eq!(failed[0]["target"], "00000000-0000-0000-0000-000000000002/eastus");
     assert_eq!(failed[0]["code"], "account-unusable");
-    assert_eq!(place.json(&["status"])["staged_removed"], false);
+    assert_eq!(fixture.json(&["status"])["staged_removed"], false);
 
-    std::fs::remove_file(place.path("cloud/stage2eastus")).unwrap();
-    std::fs::rename(place.path("aside"), place.path("cloud/stage2eastus")).unwrap();
-    let output = place.run(&["cleanup", job]);
+    std::fs::remove_file(fixture.path("cloud/stage2eastus")).unwrap();
+    std::fs::rename(fixture.path("aside"), fixture.path("cloud/stage2eastus")).unwrap();
+    let output = fixture.run(&["cleanup", job]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!((output.status.code(), text), (Some(0), format!("job {job}: 1 staged VHD deleted\n")));
-    assert_eq!(place.json(&["status"])["staged_removed"], true);
+    assert_eq!(fixture.json(&["status"])["staged_removed"], true);
 }
 
 #[test]
 fn a_dry_run_of_a_deletion_deletes_nothing() {
-    let place = place(1, MIB);
-    place.succeed(&place.upload(&["--wait"]));
+    let fixture = fixture(1, MIB);
+    fixture.succeed(&fixture.upload(&["--wait"]));
     let version = ["cleanup", "--image", "golden", "--version", "1"];
-    let dry = place.json(&[&version[..], &["--dry-run"]].concat());
+    let dry = fixture.json(&[&version[..], &["--dry-run"]].concat());
     assert_eq!((&dry["removed"], &dry["dry_run"]), (&false.into(), &true.into()));
-    assert_eq!(place.json(&["images"])["images"].as_array().unwrap().len(), 1);
-    let history = place.json(&["cleanup", "--history", "1", "--dry-run"]);
+    assert_eq!(fixture.json(&["images"])["images"].as_array().unwrap().len(), 1);
+    let history = fixture.json(&["cleanup", "--history", "1", "--dry-run"]);
     assert_eq!((&history["removed"], &history["dry_run"]), (&serde_json::json!([]), &true.into()));
-    let targets = std::fs::read_to_string(place.path("targets.toml")).unwrap();
-    let dry = place.json(&["targets", "remove", "eastus", "--dry-run"]);
+    let targets = std::fs::read_to_string(fixture.path("targets.toml")).unwrap();
+    let dry = fixture.json(&["targets", "remove", "eastus", "--dry-run"]);
     assert_eq!(dry["removed"].as_array().unwrap().len(), 1);
-    assert_eq!(std::fs::read_to_string(place.path("targets.toml")).unwrap(), targets);
-    assert_eq!(place.json(&["targets", "remove", "eastus"])["dry_run"], false);
-    assert_eq!(place.json(&["targets", "list"]).as_array().unwrap().len(), 2);
-    assert_eq!(place.json(&version)["removed"], true);
+    assert_eq!(std::fs::read_to_string(fixture.path("targets.toml")).unwrap(), targets);
+    assert_eq!(fixture.json(&["targets", "remove", "eastus"])["dry_run"], false);
+    assert_eq!(fixture.json(&["targets", "list"]).as_array().unwrap().len(), 2);
+    assert_eq!(fixture.json(&version)["removed"], true);
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use goldfleet_disk::GoldenSpec;
 use goldfleet_model::manifest::Generation;
-use goldfleet_tests::place::{self, Place, Process};
+use goldfleet_tests::files::{truncate, visit};
+use goldfleet_tests::process_fixture::{self, Process, ProcessFixture};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -22,17 +23,17 @@ const CONFIG: &str = r#"
 "#;
 
 /// A place with a job asked for, and one target whose account can't be used.
-fn asked(subscriptions: u32, data: u64) -> Place {
-    let targets = place::targets(subscriptions, &["westeurope", "eastus"]);
-    let place = Place::new(
-        &format!("{}{CONFIG}", place::SOURCE),
+fn asked(subscriptions: u32, data: u64) -> ProcessFixture {
+    let targets = process_fixture::targets(subscriptions, &["westeurope", "eastus"]);
+    let fixture = ProcessFixture::new(
+        &format!("{}{CONFIG}", process_fixture::SOURCE),
         &targets,
         &GoldenSpec::spread(256 * MIB, Generation::V1, data, 32, 7),
     );
-    std::fs::create_dir_all(place.path("cloud")).unwrap();
-    std::fs::write(place.path("cloud/stage2eastus"), "in the way").unwrap();
-    place.succeed(&place.upload(&[]));
-    place
+    std::fs::create_dir_all(fixture.path("cloud")).unwrap();
+    std::fs::write(fixture.path("cloud/stage2eastus"), "in the way").unwrap();
+    fixture.succeed(&fixture.upload(&[]));
+    fixture
 }
 
 /// An address that nobody listens at, most likely until the test does.
@@ -41,9 +42,9 @@ fn free() -> SocketAddr {
 }
 
 /// A dispatcher that has fanned the job out.
-fn planned(place: &Place) -> Process {
-    let dispatcher = place.start("goldfleet", &["dispatcher"]);
-    place.until("a plan", |status| status["phases"]["copy"]["total"].as_u64() > Some(0));
+fn planned(fixture: &ProcessFixture) -> Process {
+    let dispatcher = fixture.start("goldfleet", &["dispatcher"]);
+    fixture.wait_until("a plan", |status| status["phases"]["copy"]["total"].as_u64() > Some(0));
     dispatcher
 }
 
@@ -70,11 +71,11 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[test]
-fn workers_and_dispatchers_tell_how_they_fare() {
-    let place = asked(8, 64 * MIB);
+fn workers_and_dispatchers_report_health() {
+    let fixture = asked(8, 64 * MIB);
     let (of_worker, of_dispatcher) = (free(), free());
     let with = |program: &str, arguments: &[&str], name: &str, address: SocketAddr| {
-        let mut command = place.command(program, arguments);
+        let mut command = fixture.command(program, arguments);
         command.env(name, address.to_string());
         command
     };
@@ -82,14 +83,14 @@ fn workers_and_dispatchers_tell_how_they_fare() {
     let dispatcher = |arguments: &[&str]| with("goldfleet", arguments, "GOLDFLEET_DISPATCH__LISTEN", of_dispatcher);
     let code = |mut command: Command| command.output().unwrap().status.code();
     assert_eq!((code(worker(&["health"])), code(dispatcher(&["health"]))), (Some(1), Some(1)), "nobody is there");
-    assert_eq!(code(place.command("goldfleet-worker", &["health"])), Some(2), "nobody was to be");
+    assert_eq!(code(fixture.command("goldfleet-worker", &["health"])), Some(2), "nobody was to be");
 
     let _dispatcher = start(dispatcher(&["dispatcher"]));
     let mut works = start(worker(&[]));
     until("readiness", || get(of_worker, "/ready").is_some_and(|(status, _)| status == 200));
     until("readiness", || get(of_dispatcher, "/ready").is_some_and(|(status, _)| status == 200));
     assert_eq!((code(worker(&["health"])), code(dispatcher(&["health"]))), (Some(0), Some(0)));
-    place.until_ended();
+    fixture.wait_for_job();
     let metric = |address, line: &str| get(address, "/metrics").is_some_and(|(_, text)| text.contains(line));
     for line in [
         "goldfleet_attempts_total{kind=\"copy\",outcome=\"succeeded\"} 15",
@@ -115,17 +116,17 @@ fn workers_and_dispatchers_tell_how_they_fare() {
 }
 
 #[test]
-fn every_line_of_a_step_names_job_operation_and_target() {
-    let place = asked(2, MIB);
-    let _dispatcher = planned(&place);
+fn step_log_lines_name_job_operation_and_target() {
+    let fixture = asked(2, MIB);
+    let _dispatcher = planned(&fixture);
     let run = |format: &str| {
-        let mut command = place.command("goldfleet-worker", &["--exit-when-idle"]);
+        let mut command = fixture.command("goldfleet-worker", &["--exit-when-idle"]);
         command.env("GOLDFLEET_LOG", "goldfleet_worker=debug").env("GOLDFLEET_LOG__FORMAT", format);
         String::from_utf8(command.output().unwrap().stderr).unwrap()
     };
     let lines = run("json");
     let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let about: Vec<Value> = lines.filter(|line| line["target"] == "goldfleet_worker::pump").collect();
+    let about: Vec<Value> = lines.filter(|line| line["target"] == "goldfleet_worker::consumer").collect();
     assert!(about.len() >= 12, "{about:#?}");
     for line in &about {
         let span = &line["span"];
@@ -133,18 +134,21 @@ fn every_line_of_a_step_names_job_operation_and_target() {
         assert!(all.iter().all(|value| value.is_string()), "{line}");
     }
     assert!(about.iter().any(|line| line["code"] == "account-unusable" && line["level"] == "WARN"), "{about:#?}");
-    let job = place.json(&["status"])["job"].as_str().unwrap().to_owned();
-    place.succeed(&["retry", &job]);
+    let job = fixture.json(&["status"])["job"].as_str().unwrap().to_owned();
+    fixture.succeed(&["retry", &job]);
     let text = run("text");
     let line = text.lines().find(|line| line.contains("account-unusable")).unwrap();
-    assert!(line.contains("operation=copy.") && line.contains("target=") && line.contains("job="), "{line}");
+    assert!(
+        line.contains(".copy ") && line.contains("operation=") && line.contains("target=") && line.contains("job="),
+        "{line}"
+    );
     assert!(!line.contains('\u{1b}'), "colours are for terminals: {line}");
 }
 
 #[test]
-fn a_collector_that_the_environment_names_gets_a_span_an_attempt() {
-    let place = asked(2, MIB);
-    let _dispatcher = planned(&place);
+fn otlp_collector_receives_one_span_per_attempt() {
+    let fixture = asked(2, MIB);
+    let _dispatcher = planned(&fixture);
     let collector = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let endpoint = format!("http://{}", collector.local_addr().unwrap());
     let collected = std::thread::spawn(move || {
@@ -152,7 +156,7 @@ fn a_collector_that_the_environment_names_gets_a_span_an_attempt() {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let mut request = Vec::new();
         let mut part = [0; 4096];
-        while !String::from_utf8_lossy(&request).contains("copy.0000") {
+        while !String::from_utf8_lossy(&request).contains(".copy") {
             let length = stream.read(&mut part).unwrap();
             assert!(length > 0, "{}", String::from_utf8_lossy(&request));
             request.extend_from_slice(&part[..length]);
@@ -160,7 +164,7 @@ fn a_collector_that_the_environment_names_gets_a_span_an_attempt() {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
         String::from_utf8_lossy(&request).into_owned()
     });
-    let mut command = place.command("goldfleet-worker", &["--exit-when-idle"]);
+    let mut command = fixture.command("goldfleet-worker", &["--exit-when-idle"]);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint).env("GOLDFLEET_LOG", "warn");
     assert!(command.output().unwrap().status.success());
     let request = collected.join().unwrap();
@@ -169,4 +173,26 @@ fn a_collector_that_the_environment_names_gets_a_span_an_attempt() {
     {
         assert!(request.contains(part), "{part}: {request}");
     }
+}
+
+/// `upload` logs warnings of its own module although it logs only errors of others.
+#[test]
+fn upload_warns_of_a_corrupt_chunk_by_default() {
+    let fixture = ProcessFixture::new(
+        process_fixture::SOURCE,
+        &process_fixture::targets(1, &["westeurope"]),
+        &process_fixture::golden(),
+    );
+    let upload = fixture.upload(&["--no-dispatch"]);
+    fixture.succeed(&upload);
+    let mut chunks = Vec::new();
+    visit(&fixture.path("cloud"), &mut |file| {
+        if file.parent().is_some_and(|folder| folder.ends_with("chunks")) {
+            chunks.push(file.to_owned());
+        }
+    });
+    truncate(&chunks[0], 512);
+    let output = fixture.command("goldfleet", &upload).env_remove("GOLDFLEET_LOG").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && stderr.contains("a chunk in the store is not whole"), "{stderr}");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
-use goldfleet_tests::place::{Place, Process, SOURCE, golden, targets};
+use goldfleet_tests::process_fixture::{Process, ProcessFixture, SOURCE, golden, targets};
 use goldfleet_tests::terminal::Terminal;
 use rustix::process::Signal;
 use vt100::Screen;
@@ -19,17 +19,20 @@ sweep = "100ms"
 const ATTEMPTS: usize = 4;
 
 /// A place with six targets in three regions, one of which can't be written to.
-fn place() -> Place {
-    let place =
-        Place::new(&format!("{SOURCE}{CONFIG}"), &targets(2, &["westeurope", "eastus", "japaneast"]), &golden());
-    std::fs::create_dir(place.path("cloud")).unwrap();
-    std::fs::write(place.path("cloud/stage2japaneast"), "in the way").unwrap();
-    place
+fn fixture() -> ProcessFixture {
+    let fixture = ProcessFixture::new(
+        &format!("{SOURCE}{CONFIG}"),
+        &targets(2, &["westeurope", "eastus", "japaneast"]),
+        &golden(),
+    );
+    std::fs::create_dir(fixture.path("cloud")).unwrap();
+    std::fs::write(fixture.path("cloud/stage2japaneast"), "in the way").unwrap();
+    fixture
 }
 
 /// `goldfleet` with nothing in its environment that speaks of colours, but for what is given.
-fn goldfleet(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
-    let mut command = place.command("goldfleet", arguments);
+fn goldfleet(fixture: &ProcessFixture, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = fixture.command("goldfleet", arguments);
     for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
         command.env_remove(name);
     }
@@ -38,8 +41,8 @@ fn goldfleet(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) ->
 }
 
 /// What is written to a terminal, or to pipes where it has no width.
-fn written(place: &Place, width: Option<u16>, arguments: &[&str], environment: &[(&str, &str)]) -> String {
-    let mut command = goldfleet(place, arguments, environment);
+fn written(fixture: &ProcessFixture, width: Option<u16>, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut command = goldfleet(fixture, arguments, environment);
     match width {
         Some(width) => {
             let mut terminal = Terminal::start(command, width, 50);
@@ -59,21 +62,21 @@ fn boards(screen: &Screen) -> Vec<String> {
 }
 
 #[test]
-fn watching_redraws_in_place() {
-    let place = place();
-    place.succeed(&place.upload(&[]));
-    let mut terminal = Terminal::start(goldfleet(&place, &["status", "--watch"], &[]), 90, 40);
+fn watch_redraws_in_place() {
+    let fixture = fixture();
+    fixture.succeed(&fixture.upload(&[]));
+    let mut terminal = Terminal::start(goldfleet(&fixture, &["status", "--watch"], &[]), 90, 40);
     let mut drawn = BTreeSet::new();
     let mut watch = |screen: &Screen| {
         assert!(boards(screen).len() <= 1, "one below the other: {}", screen.contents());
         drawn.insert(screen.contents());
     };
-    terminal.until("a board", |screen| {
+    terminal.wait_for_screen("a board", |screen| {
         watch(screen);
         boards(screen).len() == 1
     });
-    let _fleet = [place.start("goldfleet", &["dispatcher"]), place.start("goldfleet-worker", &[])];
-    terminal.until("a bar for each region", |screen| {
+    let _fleet = [fixture.start("goldfleet", &["dispatcher"]), fixture.start("goldfleet-worker", &[])];
+    terminal.wait_for_screen("a bar for each region", |screen| {
         watch(screen);
         ["seed", "copy", "image", "westeurope", "eastus", "japaneast"]
             .iter()
@@ -90,23 +93,23 @@ fn watching_redraws_in_place() {
 }
 
 /// A place with six targets in three regions, at one of which every attempt fails and is made again.
-fn place_that_tries_again() -> Place {
+fn place_that_tries_again() -> ProcessFixture {
     let config = format!("{SOURCE}{CONFIG}[worker]\nretry_base = \"100ms\"\nmax_attempts = {ATTEMPTS}\n");
-    let place = Place::new(&config, &targets(2, &["westeurope", "eastus", "japaneast"]), &golden());
-    std::fs::create_dir_all(place.path("cloud/stage2japaneast")).unwrap();
+    let fixture = ProcessFixture::new(&config, &targets(2, &["westeurope", "eastus", "japaneast"]), &golden());
+    std::fs::create_dir_all(fixture.path("cloud/stage2japaneast")).unwrap();
     // A link to itself, of which nobody knows whether it will always be one.
-    symlink("vhds", place.path("cloud/stage2japaneast/vhds")).unwrap();
-    place
+    symlink("vhds", fixture.path("cloud/stage2japaneast/vhds")).unwrap();
+    fixture
 }
 
 #[test]
-fn what_is_logged_comes_whole_above_the_board() {
+fn log_lines_are_written_whole_above_progress() {
     // On the low terminal it goes off the top while the board is drawn.
     for (columns, rows) in [(90, 60), (90, 16), (200, 30)] {
-        let place = place_that_tries_again();
-        let arguments = place.upload(&["--wait"]);
+        let fixture = place_that_tries_again();
+        let arguments = fixture.upload(&["--wait"]);
         let environment = [("GOLDFLEET_LOG", "warn"), ("NO_COLOR", "1")];
-        let mut terminal = Terminal::start(goldfleet(&place, &arguments, &environment), columns, rows);
+        let mut terminal = Terminal::start(goldfleet(&fixture, &arguments, &environment), columns, rows);
         let mut below = false;
         let ended = terminal.end(|screen| {
             assert!(boards(screen).len() <= 1, "one below the other: {}", screen.contents());
@@ -131,18 +134,18 @@ fn what_is_logged_comes_whole_above_the_board() {
 
 #[test]
 fn an_interrupt_removes_the_bar_of_an_upload_and_keeps_the_board_of_a_job() {
-    let place = place();
+    let fixture = fixture();
     for columns in [60, 200] {
         // Before there is a job, the upload: as slow as it can be, so that it lasts.
         let version = columns.to_string();
         let arguments = ["upload", "golden.vhd", "--image", "other", "--version", &version, "--os", "linux"];
         let upload = [&arguments[..], &["--limit", "100KiB/s"]].concat();
-        let left = interrupt(goldfleet(&place, &upload, &[]), columns, "uploading");
+        let left = interrupt(goldfleet(&fixture, &upload, &[]), columns, "uploading");
         assert!(!left.contains("uploading") && !left.contains('░'), "{left}");
-        let again = place.run(&[&arguments[..], &["--no-dispatch"]].concat());
+        let again = fixture.run(&[&arguments[..], &["--no-dispatch"]].concat());
         assert!(again.status.success(), "{again:?}");
-        place.succeed(&["dispatch", "--image", "other", "--version", &version]);
-        let left = interrupt(goldfleet(&place, &["status", "--watch"], &[]), columns, "(job ");
+        fixture.succeed(&["dispatch", "--image", "other", "--version", &version]);
+        let left = interrupt(goldfleet(&fixture, &["status", "--watch"], &[]), columns, "(job ");
         assert_eq!(left.matches("(job ").count(), 1, "the last board stays: {left}");
     }
 }
@@ -150,9 +153,9 @@ fn an_interrupt_removes_the_bar_of_an_upload_and_keeps_the_board_of_a_job() {
 /// Interrupts a command while the terminal shows `drawn`. Returns what is left on the terminal.
 fn interrupt(command: Command, columns: u16, drawn: &str) -> String {
     let mut terminal = Terminal::start(command, columns, 20);
-    terminal.until(drawn, |screen| screen.contents().contains(drawn));
+    terminal.wait_for_screen(drawn, |screen| screen.contents().contains(drawn));
     terminal.echo(b"\x03");
-    terminal.until("what was typed", |screen| screen.contents().contains("^C"));
+    terminal.wait_for_screen("what was typed", |screen| screen.contents().contains("^C"));
     terminal.signal(Signal::INT);
     let ended = terminal.end(|screen| {
         let places = screen.rows(0, columns).filter(|line| line.contains(drawn)).count();
@@ -163,14 +166,14 @@ fn interrupt(command: Command, columns: u16, drawn: &str) -> String {
 }
 
 #[test]
-fn what_is_logged_gets_into_a_pipe_as_it_is() {
-    let place = place_that_tries_again();
-    let output = goldfleet(&place, &place.upload(&["--wait"]), &[("GOLDFLEET_LOG", "warn")]).output().unwrap();
+fn log_lines_reach_pipe_unchanged() {
+    let fixture = place_that_tries_again();
+    let output = goldfleet(&fixture, &fixture.upload(&["--wait"]), &[("GOLDFLEET_LOG", "warn")]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(error.lines().filter(|line| line.contains(" WARN ")).count(), ATTEMPTS, "{error}");
     assert!(!error.contains('\u{1b}') && error.contains("seed 0/"), "lines and no board: {error}");
-    let arguments = place.upload(&["--wait", "--output", "json"]);
-    let output = goldfleet(&place, &arguments, &[("GOLDFLEET_LOG", "off")]).output().unwrap();
+    let arguments = fixture.upload(&["--wait", "--output", "json"]);
+    let output = goldfleet(&fixture, &arguments, &[("GOLDFLEET_LOG", "off")]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     let objects: Vec<_> = error.lines().filter(|line| line.starts_with('{')).collect();
     assert!(!objects.is_empty(), "{error}");
@@ -178,28 +181,28 @@ fn what_is_logged_gets_into_a_pipe_as_it_is() {
 }
 
 #[test]
-fn a_command_does_its_work_though_nobody_reads_what_it_says() {
-    let place = place();
-    let mut command = goldfleet(&place, &place.upload(&["--wait"]), &[("GOLDFLEET_LOG", "debug")]);
+fn closed_pipe_does_not_stop_command() {
+    let fixture = fixture();
+    let mut command = goldfleet(&fixture, &fixture.upload(&["--wait"]), &[("GOLDFLEET_LOG", "debug")]);
     let mut child = Process(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     drop((child.0.stdout.take(), child.0.stderr.take()));
     assert_eq!(child.0.wait().unwrap().code(), Some(1), "a target failed");
-    assert_eq!(place.json(&["status"])["phases"]["image"]["succeeded"], 5);
+    assert_eq!(fixture.json(&["status"])["phases"]["image"]["succeeded"], 5);
 }
 
 #[test]
-fn a_terminal_that_cannot_move_its_cursor_gets_lines() {
-    let place = place();
-    let text = written(&place, Some(80), &place.upload(&["--wait"]), &[("TERM", "dumb")]);
+fn dumb_terminal_gets_lines() {
+    let fixture = fixture();
+    let text = written(&fixture, Some(80), &fixture.upload(&["--wait"]), &[("TERM", "dumb")]);
     assert!(text.contains("seed 0/") && !text.contains('░') && !text.contains('\u{1b}'), "{text}");
 }
 
 #[test]
-fn colours_are_for_terminals_and_for_those_who_want_them() {
-    let place = place();
-    assert_eq!(place.run(&place.upload(&["--wait"])).status.code(), Some(1));
+fn color_depends_on_terminal_and_environment() {
+    let fixture = fixture();
+    assert_eq!(fixture.run(&fixture.upload(&["--wait"])).status.code(), Some(1));
     let coloured = |width, arguments: &[&str], environment: &[(&str, &str)]| {
-        written(&place, width, arguments, environment).contains("\u{1b}[38;5;")
+        written(&fixture, width, arguments, environment).contains("\u{1b}[38;5;")
     };
     for arguments in
         [&["status"][..], &["jobs"], &["targets", "list"], &["doctor"], &["setup"], &["check", "nothing.vhd"]]
@@ -211,16 +214,16 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
         assert!(!coloured(None, arguments, &[]), "{arguments:?} into a pipe");
         assert!(coloured(None, arguments, &[("CLICOLOR_FORCE", "1")]), "{arguments:?}: CLICOLOR_FORCE");
     }
-    assert!(!written(&place, None, &["status", "--watch"], &[]).contains('\u{1b}'), "nothing is redrawn in a pipe");
+    assert!(!written(&fixture, None, &["status", "--watch"], &[]).contains('\u{1b}'), "nothing is redrawn in a pipe");
 }
 
 #[test]
-fn what_is_written_fits_the_terminal() {
-    let place = place();
-    assert_eq!(place.run(&place.upload(&["--wait"])).status.code(), Some(1));
+fn output_fits_terminal_width() {
+    let fixture = fixture();
+    assert_eq!(fixture.run(&fixture.upload(&["--wait"])).status.code(), Some(1));
     for width in [60, 100, 200] {
         for arguments in [&["status", "--failed"][..], &["jobs"], &["targets", "list"]] {
-            let text = written(&place, Some(width), arguments, &[("NO_COLOR", "1")]);
+            let text = written(&fixture, Some(width), arguments, &[("NO_COLOR", "1")]);
             let fits = text.lines().all(|line| line.chars().count() <= usize::from(width));
             assert!(fits && text.lines().count() > 1, "{width}: {arguments:?}:\n{text}");
         }
@@ -230,26 +233,26 @@ fn what_is_written_fits_the_terminal() {
 /// A job is cancelled only after the operator has confirmed it, where no job is named.
 #[test]
 fn a_change_without_a_job_is_confirmed_on_the_terminal() {
-    let place = place();
-    place.succeed(&place.upload(&[]));
-    let job = place.json(&["status"])["job"].as_str().unwrap().to_owned();
+    let fixture = fixture();
+    fixture.succeed(&fixture.upload(&[]));
+    let job = fixture.json(&["status"])["job"].as_str().unwrap().to_owned();
     for (answer, code, state) in [("\r", 130, "requested"), ("n\r", 130, "requested"), ("y\r", 0, "cancelled")] {
-        let mut terminal = Terminal::start(goldfleet(&place, &["cancel"], &[]), 100, 20);
-        terminal.until("a question", |screen| screen.contents().contains("(golden 1)? [y/N]"));
+        let mut terminal = Terminal::start(goldfleet(&fixture, &["cancel"], &[]), 100, 20);
+        terminal.wait_for_screen("a question", |screen| screen.contents().contains("(golden 1)? [y/N]"));
         terminal.echo(answer.as_bytes());
         assert_eq!(terminal.end(|_| ()).code(), Some(code), "{}", terminal.screen().contents());
         assert!(terminal.transcript().contains(&format!("cancel job {job}")), "{}", terminal.transcript());
-        assert_eq!(place.json(&["status"])["detail"], state, "{answer:?}");
+        assert_eq!(fixture.json(&["status"])["detail"], state, "{answer:?}");
     }
 }
 
 #[test]
 fn an_interrupt_at_a_question_changes_nothing() {
-    let place = place();
-    place.succeed(&place.upload(&[]));
-    let mut terminal = Terminal::start(goldfleet(&place, &["cancel"], &[]), 100, 20);
-    terminal.until("a question", |screen| screen.contents().contains("[y/N]"));
+    let fixture = fixture();
+    fixture.succeed(&fixture.upload(&[]));
+    let mut terminal = Terminal::start(goldfleet(&fixture, &["cancel"], &[]), 100, 20);
+    terminal.wait_for_screen("a question", |screen| screen.contents().contains("[y/N]"));
     terminal.signal(Signal::INT);
     assert_eq!(terminal.end(|_| ()).code(), Some(130));
-    assert_eq!(place.json(&["status"])["detail"], "requested");
+    assert_eq!(fixture.json(&["status"])["detail"], "requested");
 }

@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use goldfleet_disk::{Footer, GoldenSpec};
-use goldfleet_dispatcher::control::desk::Desk;
+use goldfleet_dispatcher::control::context::ControlContext;
 use goldfleet_dispatcher::control::request::manifest;
 use goldfleet_dispatcher::control::upload::{UploadRequest, upload};
 use goldfleet_dispatcher::simulate::rehearse;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::manifest::{Generation, Manifest, OsType};
-use goldfleet_modelled::{Model, Pace};
-use goldfleet_ports::chance;
+use goldfleet_modelled::{LimitMode, Model};
 use goldfleet_ports::clock::TokioClock;
+use goldfleet_ports::rng;
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::dice::Dice;
+use crate::rng::SimRng;
 
 const MIB: u64 = 1 << 20;
 /// The smallest disk that there may be: with what lies at its end, three chunks.
@@ -69,7 +69,7 @@ pub(crate) fn golden() -> &'static Golden {
 
 fn make() -> Golden {
     let folder = TempDir::new().unwrap();
-    let seeded = chance::seed(0);
+    let seeded = rng::seed_thread(0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let versions = VERSIONS.iter().enumerate().map(|(n, (name, version, id))| {
         let file = folder.path().join(format!("{name}-{version}-{n}.vhd"));
@@ -89,11 +89,10 @@ fn write(path: &Path, n: u64, id: u128) {
     let extents = (0..EXTENTS).map(|extent| (place(extent), 4096 * (1 + extent % 3))).collect();
     GoldenSpec { size: SIZE, generation: Generation::V2, extents, seed: 1 }.write(path).unwrap();
     let file = OpenOptions::new().write(true).open(path).unwrap();
-    let dice = Dice::new(n);
+    let rng = SimRng::new(n);
     let byte = u8::try_from(n).unwrap();
     for _ in 0..6 * n.min(1) {
-        let (new, other, gone) =
-            (dice.number(0..EXTENTS * MIB / 4096), dice.number(0..EXTENTS), dice.number(0..EXTENTS));
+        let (new, other, gone) = (rng.number(0..EXTENTS * MIB / 4096), rng.number(0..EXTENTS), rng.number(0..EXTENTS));
         file.write_all_at(&[byte; 4096], 2 * MIB + new * 4096).unwrap();
         file.write_all_at(&[byte; 512], place(other)).unwrap();
         file.write_all_at(&[0; 2048], place(gone)).unwrap();
@@ -111,8 +110,8 @@ fn asked(file: &Path, image: &str, version: &str) -> UploadRequest {
 async fn manifest_of(asked: &UploadRequest) -> (ImageRef, Manifest) {
     let config = Arc::new(rehearse::config().unwrap());
     let clock = Arc::new(TokioClock::starting_at(Timestamp::UNIX_EPOCH));
-    let model = Model::new(Pace::Unlimited, clock, &config.source.region, 0);
-    let desk = Desk::new(model.ports(), config, "test");
-    upload(&desk, asked, &|_| {}, &CancellationToken::new()).await.unwrap();
-    manifest(&desk, &asked.image, &asked.version).await.unwrap()
+    let model = Model::new(LimitMode::Unlimited, clock, &config.source.region, 0);
+    let control = ControlContext::new(model.ports(), config, "test");
+    upload(&control, asked, &|_| {}, &CancellationToken::new()).await.unwrap();
+    manifest(&control, &asked.image, &asked.version).await.unwrap()
 }

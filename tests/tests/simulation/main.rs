@@ -5,22 +5,22 @@
 //! `GOLDFLEET_SEEDS=1000` so many of them, from `GOLDFLEET_FIRST_SEED` on.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod acts;
-mod chaos;
-mod dice;
+mod actions;
+mod faults;
+mod fleet;
 mod golden;
-mod judge;
-mod ledger;
-mod mend;
-mod piecemeal;
-mod post;
+mod invariants;
+mod observer;
+mod operator_repair;
+mod partial_insert;
 mod process;
+mod reference_model;
+mod rng;
 mod rules;
 mod run;
-mod scene;
-mod stage;
+mod scenario;
 mod trace;
-mod watch;
+mod unreliable_queue;
 
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ fn number(variable: &str) -> Option<u64> {
 
 /// Whatever the seed: in the end everything is right, and on the way there nothing was done that may not be.
 #[test]
-fn everything_comes_right() {
+fn converges_after_faults() {
     let one = number("GOLDFLEET_SEED");
     let first = one.or(number("GOLDFLEET_FIRST_SEED")).unwrap_or(1);
     let seeds = one.map_or_else(|| number("GOLDFLEET_SEEDS").unwrap_or(SEEDS), |_| 1);
@@ -47,11 +47,11 @@ fn everything_comes_right() {
         if one.is_some() {
             eprintln!("{}", outcome.end);
         }
-        if !outcome.wrong.is_empty() {
+        if !outcome.violations.is_empty() {
             if failed.is_empty() && one.is_none() {
                 eprintln!("{}", outcome.end);
             }
-            eprintln!("seed {seed}:\n{}\n", outcome.wrong.join("\n"));
+            eprintln!("seed {seed}:\n{}\n", outcome.violations.join("\n"));
             failed.push(seed);
         }
     }
@@ -61,7 +61,7 @@ fn everything_comes_right() {
 
 /// A seed decides everything: a failure that was seen once is seen again.
 #[test]
-fn the_same_seed_is_the_same_run() {
+fn same_seed_gives_same_trace() {
     let seed = number("GOLDFLEET_SEED").unwrap_or(4);
     let (one, other) = (run(seed, true), run(seed, true));
     if one.digest != other.digest {

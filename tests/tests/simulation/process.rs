@@ -1,4 +1,4 @@
-//! A process of the fleet: what it calls goes through chaos, it may be frozen or killed at any moment, and its clock is its
+//! A process of the fleet: what it calls goes through the fault injector, it may be frozen or killed at any moment, and its clock is its
 //! own.
 
 use std::any::Any;
@@ -15,42 +15,42 @@ use goldfleet_ports::Ports;
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::image_plane::Pending;
-use goldfleet_tests::meddled::{Call, Meddler, meddled};
+use goldfleet_tests::intercept::{Call, Interceptor, intercepted};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::chaos::{Chaos, Fate};
+use crate::faults::{CallFate, FaultInjector};
 
 /// A process of the fleet, or an operator's command.
 pub(crate) struct Process {
     pub(crate) name: String,
     /// Asks it to stop.
     pub(crate) stop: CancellationToken,
-    chaos: Arc<Chaos>,
-    life: Mutex<Life>,
+    faults: Arc<FaultInjector>,
+    life: Mutex<ProcessState>,
 }
 
 #[derive(Default)]
-struct Life {
+struct ProcessState {
     is_dead: bool,
     frozen: Option<Instant>,
 }
 
 impl Process {
-    pub(crate) fn new(name: String, chaos: &Arc<Chaos>) -> Arc<Self> {
-        Arc::new(Self { name, stop: CancellationToken::new(), chaos: Arc::clone(chaos), life: Mutex::default() })
+    pub(crate) fn new(name: String, faults: &Arc<FaultInjector>) -> Arc<Self> {
+        Arc::new(Self { name, stop: CancellationToken::new(), faults: Arc::clone(faults), life: Mutex::default() })
     }
 
     /// From now on it does nothing any more. What it has sent arrives nevertheless.
     pub(crate) fn kill(&self) {
-        self.chaos.trace.line(format_args!("{} is killed", self.name));
+        self.faults.trace.line(format_args!("{} is killed", self.name));
         self.life.lock().unwrap().is_dead = true;
     }
 
     /// It is asked to stop, and takes the time that it needs.
     pub(crate) fn end(&self) {
-        self.chaos.trace.line(format_args!("{} is asked to stop", self.name));
+        self.faults.trace.line(format_args!("{} is asked to stop", self.name));
         self.stop.cancel();
     }
 
@@ -60,7 +60,7 @@ impl Process {
 
     /// For a while it does nothing, and does not know.
     pub(crate) fn freeze(&self, time: Duration) {
-        self.chaos.trace.line(format_args!("{} is frozen for {time:?}", self.name));
+        self.faults.trace.line(format_args!("{} is frozen for {time:?}", self.name));
         self.life.lock().unwrap().frozen = Some(Instant::now() + time);
     }
 
@@ -82,21 +82,21 @@ impl Process {
     /// Ports of this process, whose clock is `ahead` of the world's.
     pub(crate) fn ports(self: &Arc<Self>, ports: &Ports, ahead: SignedDuration) -> Ports {
         let clock = OwnClock { process: Arc::clone(self), clock: Arc::clone(&ports.clock), ahead };
-        Ports { clock: Arc::new(clock), ..meddled(ports, self) }
+        Ports { clock: Arc::new(clock), ..intercepted(ports, self) }
     }
 
     fn told<T>(&self, what: &str, about: &str, fate: &str, answer: &PortResult<T>) {
         let answer = answer.as_ref().map_or_else(|error| error.kind.as_str(), |_| "ok");
-        self.chaos.trace.line(format_args!("{} {what}{about}{fate}: {answer}", self.name));
+        self.faults.trace.line(format_args!("{} {what}{about}{fate}: {answer}", self.name));
     }
 }
 
-impl Meddler for Process {
+impl Interceptor for Process {
     async fn call<T: Send + 'static>(&self, Call { name, arguments, make }: Call<'_, T>) -> PortResult<T> {
-        let fate = self.chaos.fate(name, arguments);
+        let fate = self.faults.fate(name, arguments);
         self.runs().await;
         if name == "Queue.receive"
-            && let Fate::Made(before, _) = fate
+            && let CallFate::Made(before, _) = fate
         {
             // Who looks in vain is not worth a line.
             sleep(before).await;
@@ -106,31 +106,31 @@ impl Meddler for Process {
         }
         let about = about(arguments);
         // What is on its way arrives, whatever becomes of the one who sent it.
-        let chaos = Arc::clone(&self.chaos);
+        let faults = Arc::clone(&self.faults);
         let send = |after: Duration| {
-            chaos.under_way.fetch_add(1, Ordering::Relaxed);
+            faults.under_way.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(async move {
                 sleep(after).await;
                 let answer = make.await;
-                chaos.under_way.fetch_sub(1, Ordering::Relaxed);
+                faults.under_way.fetch_sub(1, Ordering::Relaxed);
                 answer
             })
         };
         let answer = match fate {
-            Fate::Made(before, after) => {
+            CallFate::Made(before, after) => {
                 let answer = send(before).await.unwrap();
                 self.told(name, &about, "", &answer);
                 sleep(after).await;
                 answer
             }
-            Fate::Unanswered(before, after, error) => {
+            CallFate::Unanswered(before, after, error) => {
                 drop(send(before));
                 sleep(after).await;
                 let answer = Err(error);
                 self.told(name, &about, " (but made)", &answer);
                 answer
             }
-            Fate::Refused(after, error) => {
+            CallFate::Refused(after, error) => {
                 sleep(after).await;
                 let answer = Err(error);
                 self.told(name, &about, " (not made)", &answer);

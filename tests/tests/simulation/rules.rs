@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 /// An operation's states, and what leads from one to another.
 const OPERATION: &[(&[&str], &str, &str)] = &[
+    (&["waiting"], "open", "waiting"),
     (&["waiting"], "release", "ready"),
     (&["waiting"], "block", "cancelled"),
     (&["waiting", "ready"], "cancel", "cancelled"),
@@ -34,6 +35,7 @@ const JOB: &[(&[&str], &str, &str)] = &[
     (&["running", "cancelling"], "fail", "failed"),
     (&["running", "cancelling"], "stop", "cancelled"),
     (&["failed", "cancelled"], "retry", "running"),
+    (&["cancelled"], "retry", "requested"),
 ];
 
 /// Whether events lead from one state to another.

@@ -1,4 +1,4 @@
-//! One run: chaos, then quiet, then what operators would do to have everything right, then the judgement.
+//! One run: faults, then quiet, then what operators would do to have everything right, then the judgement.
 
 use std::cell::RefCell;
 use std::panic;
@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use goldfleet_model::job::JobState;
 use goldfleet_model::message::QueueName;
-use goldfleet_ports::chance;
+use goldfleet_ports::rng;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
-use crate::acts;
+use crate::actions;
+use crate::fleet::SimFleet;
 use crate::golden::golden;
-use crate::judge;
-use crate::mend;
-use crate::stage::Stage;
+use crate::invariants;
+use crate::operator_repair;
 
 /// The longest that a fleet may take in virtual time to do what is left to do, once nothing goes wrong any more.
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -24,7 +24,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How a run went.
 pub(crate) struct Outcome {
     /// What was wrong.
-    pub(crate) wrong: Vec<String>,
+    pub(crate) violations: Vec<String>,
     /// The end of the trace.
     pub(crate) end: String,
     /// A number for the whole trace, and its lines.
@@ -41,19 +41,19 @@ pub(crate) fn run(seed: u64, keep_all: bool) -> Outcome {
     golden();
     note_panics();
     PANICS.set(Some(Vec::new()));
-    let seeded = chance::seed(seed);
+    let seeded = rng::seed_thread(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let commands = LocalSet::new();
-    let stage = commands.block_on(&runtime, async {
-        let stage = Stage::set(seed, keep_all);
-        live(&stage).await;
-        stage
+    let fleet = commands.block_on(&runtime, async {
+        let fleet = SimFleet::set(seed, keep_all);
+        run_faulty_phase(&fleet).await;
+        fleet
     });
     drop((commands, runtime));
     drop(seeded);
-    let mut wrong = stage.chaos.trace.wrongs();
+    let mut wrong = fleet.faults.trace.violations();
     wrong.extend(PANICS.take().into_iter().flatten());
-    Outcome { wrong, end: stage.chaos.trace.end(), digest: stage.chaos.trace.digest() }
+    Outcome { violations: wrong, end: fleet.faults.trace.end(), digest: fleet.faults.trace.digest() }
 }
 
 /// Keeps what a task says that panics: nobody waits for most of them.
@@ -70,78 +70,78 @@ fn note_panics() {
     });
 }
 
-async fn live(stage: &Arc<Stage>) {
-    judge::put_foreign(stage).await;
+async fn run_faulty_phase(fleet: &Arc<SimFleet>) {
+    invariants::put_foreign(fleet).await;
     let (workers, dispatchers, acts, pause, nights) = {
-        let scene = stage.scene.lock().unwrap();
-        (scene.workers, scene.dispatchers, scene.acts, scene.pause, scene.nights)
+        let scenario = fleet.scenario.lock().unwrap();
+        (scenario.workers, scenario.dispatchers, scenario.acts, scenario.pause, scenario.nights)
     };
-    (0..dispatchers).for_each(|_| stage.begin_dispatcher());
-    (0..workers).for_each(|_| stage.begin_worker());
-    acts::roll_out(stage, &golden().versions[0]);
-    let reaping = tokio::task::spawn_local(acts::reap(Arc::clone(stage)));
+    (0..dispatchers).for_each(|_| fleet.begin_dispatcher());
+    (0..workers).for_each(|_| fleet.begin_worker());
+    actions::roll_out(fleet, &golden().versions[0]);
+    let reaping = tokio::task::spawn_local(actions::replace_workers(Arc::clone(fleet)));
     for _ in 0..acts {
-        stage.sleep(stage.chaos.dice.millis(0..pause * 1000)).await;
-        acts::act(stage).await;
+        fleet.sleep(fleet.faults.rng.millis(0..pause * 1000)).await;
+        actions::random_action(fleet).await;
     }
     for _ in 0..nights {
-        acts::night(stage).await;
+        actions::advance_a_day(fleet).await;
     }
-    stage.chaos.end();
+    fleet.faults.end();
     reaping.abort();
-    stage.chaos.trace.line("the end of chaos");
-    stage.begin_dispatcher();
-    stage.begin_worker();
+    fleet.faults.trace.line("the end of chaos");
+    fleet.begin_dispatcher();
+    fleet.begin_worker();
     let calm = async {
-        stage.commands_end().await;
-        all_arrived(stage).await;
-        all_ended(stage).await;
-        mend::mend(stage).await;
-        queues_empty(stage).await;
+        fleet.commands_end().await;
+        wait_for_pending_calls(fleet).await;
+        wait_for_jobs(fleet).await;
+        operator_repair::repair_as_documented(fleet).await;
+        wait_for_empty_queues(fleet).await;
     };
     if tokio::time::timeout(DAY, calm).await.is_err() {
-        stage.chaos.trace.wrong("a day after the end of chaos it has not come to rest");
+        fleet.faults.trace.record_violation("a day after the end of chaos it has not come to rest");
     }
-    judge::judge(stage).await;
+    invariants::check_invariants(fleet).await;
 }
 
 /// Waits until no call is on its way that whoever sent it has given up.
-async fn all_arrived(stage: &Stage) {
-    let before = stage.chaos.trace.digest().1;
-    while stage.chaos.under_way.load(Ordering::Relaxed) > 0 {
+async fn wait_for_pending_calls(fleet: &SimFleet) {
+    let before = fleet.faults.trace.digest().1;
+    while fleet.faults.under_way.load(Ordering::Relaxed) > 0 {
         // Not in step with the polls of others, whose calls are under way too.
-        stage.sleep(stage.chaos.dice.millis(1..1000)).await;
+        fleet.sleep(fleet.faults.rng.millis(1..1000)).await;
     }
-    let lines = stage.chaos.trace.digest().1 - before;
-    stage.chaos.trace.line(format_args!("what was late has arrived, {lines} lines later"));
+    let lines = fleet.faults.trace.digest().1 - before;
+    fleet.faults.trace.line(format_args!("what was late has arrived, {lines} lines later"));
 }
 
 /// Waits until every job has ended, and approves what waits for that.
-pub(crate) async fn all_ended(stage: &Arc<Stage>) {
+pub(crate) async fn wait_for_jobs(fleet: &Arc<SimFleet>) {
     loop {
         let open: Vec<_> = {
-            let kept = stage.ledger.kept.lock().unwrap();
+            let kept = fleet.reference.kept.lock().unwrap();
             kept.jobs.values().filter(|job| !job.state.is_terminal()).cloned().collect()
         };
         if open.is_empty() {
             return;
         }
         for job in open.iter().filter(|job| job.state == JobState::Running && job.approvals.is_some()) {
-            let (_, desk) = stage.desk("approve");
+            let (_, control) = fleet.control("approve");
             // Mostly none waits.
-            let _ = goldfleet_dispatcher::control::approve::approve(&desk, &job.id, None, "someone").await;
+            let _ = goldfleet_dispatcher::control::approve::approve(&control, &job.id, None, "someone").await;
         }
-        stage.sleep(Duration::from_secs(5)).await;
+        fleet.sleep(Duration::from_secs(5)).await;
     }
 }
 
 /// Waits until no message is left but those that were given up.
-async fn queues_empty(stage: &Stage) {
+async fn wait_for_empty_queues(fleet: &SimFleet) {
     let begun = Instant::now();
-    for queue in QueueName::ALL.into_iter().filter(|queue| *queue != QueueName::Poison) {
-        while stage.services.queue.depth(queue).await.unwrap() > 0 {
-            stage.sleep(Duration::from_secs(5)).await;
+    for queue in QueueName::ALL.into_iter().filter(|queue| *queue != QueueName::DeadLetter) {
+        while fleet.services.queue.depth(queue).await.unwrap() > 0 {
+            fleet.sleep(Duration::from_secs(5)).await;
         }
     }
-    stage.chaos.trace.line(format_args!("queues were empty after {:?}", begun.elapsed()));
+    fleet.faults.trace.line(format_args!("queues were empty after {:?}", begun.elapsed()));
 }

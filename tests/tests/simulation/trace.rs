@@ -11,7 +11,7 @@ use tokio::time::Instant;
 const KEPT: usize = 250;
 
 /// More lines than any run that comes to an end has.
-const ENDLESS: u64 = 3_000_000;
+const MAX_LINES: u64 = 3_000_000;
 
 /// A run's trace.
 pub(crate) struct Trace {
@@ -43,7 +43,7 @@ impl Trace {
         let mut lines = self.lines();
         line.hash(&mut lines.hash);
         lines.count += 1;
-        assert!(lines.count < ENDLESS, "it does not end");
+        assert!(lines.count < MAX_LINES, "it does not end");
         if !self.all && lines.last.len() == KEPT {
             lines.last.pop_front();
         }
@@ -51,14 +51,14 @@ impl Trace {
     }
 
     /// Something that must not be.
-    pub(crate) fn wrong(&self, text: impl Display) {
+    pub(crate) fn record_violation(&self, text: impl Display) {
         self.line(format!("WRONG: {text}"));
         let at = self.began.elapsed().as_secs_f64();
         self.lines().wrong.push(format!("at {at:.3}: {text}"));
     }
 
     /// What was wrong so far.
-    pub(crate) fn wrongs(&self) -> Vec<String> {
+    pub(crate) fn violations(&self) -> Vec<String> {
         self.lines().wrong.clone()
     }
 

@@ -3,9 +3,10 @@
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap_complete::ArgValueCandidates;
+use goldfleet_kinds::registry::Registry;
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::job::JobState;
-use goldfleet_model::operation::Kind;
+use goldfleet_model::operation::KindId;
 use goldfleet_model::store::Container;
 
 use super::selection::SelectionArguments;
@@ -65,7 +66,7 @@ pub struct LogsArguments {
     /// The job.
     #[command(flatten)]
     pub job: ShownJob,
-    /// Show only operations whose id contains this text
+    /// Show only operations whose id, or kind and place, contains this text, such as 'copy 0000'
     #[arg(long, value_name = "TEXT")]
     pub operation: Option<String>,
     /// Show only operations that failed
@@ -98,7 +99,7 @@ pub struct RetryArguments {
     pub job: ChangedJob,
     /// Retry only operations of this kind
     #[arg(long, value_name = "KIND", value_parser = kind())]
-    pub phase: Option<Kind>,
+    pub phase: Option<KindId>,
     /// Which targets.
     #[command(flatten)]
     pub selection: SelectionArguments,
@@ -151,8 +152,10 @@ pub(super) fn note(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn kind() -> impl clap::builder::TypedValueParser<Value = Kind> {
-    PossibleValuesParser::new(Kind::ALL.map(Kind::as_str)).try_map(|name| name.parse::<Kind>())
+fn kind() -> impl clap::builder::TypedValueParser<Value = KindId> {
+    let registry = Registry::default();
+    let ids: Vec<&'static str> = registry.ids().collect();
+    PossibleValuesParser::new(ids).try_map(|name| name.parse::<KindId>())
 }
 
 fn job_state() -> impl clap::builder::TypedValueParser<Value = JobState> {

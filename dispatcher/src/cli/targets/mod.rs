@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use goldfleet_config::Config;
 use goldfleet_config::targets::{
-    Format, Generate, Merged, OnDuplicate, Placed, TargetsDocument, TargetsFile, TargetsFileError, import,
+    Format, Generate, Located, MergeResult, OnDuplicate, TargetsDocument, TargetsFile, TargetsFileError, import,
 };
 use goldfleet_model::ids::{InvalidName, Region, SubscriptionId};
 use goldfleet_model::selector::Selector;
@@ -22,15 +22,15 @@ use goldfleet_model::target::{Target, TargetKey};
 pub use arguments::{AddArguments, GenerateArguments, ImportArguments, RemoveArguments, Selection, TargetsCommand};
 
 use super::output::Console;
-use crate::control::regions::similar_region;
+use crate::control::sample_regions::similar_region;
 
 /// Why a command on targets failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetsError {
-    /// The targets file, or what was to go into it.
+    /// The targets file, or a change to it, is not valid.
     #[error(transparent)]
     File(#[from] TargetsFileError),
-    /// A target to be added is there already, and otherwise.
+    /// A target to be added already exists with other settings.
     #[error("target {key} already exists with other settings: edit it in {}", path.display())]
     Exists {
         /// The target.
@@ -38,21 +38,21 @@ pub enum TargetsError {
         /// The targets file.
         path: PathBuf,
     },
-    /// A file with targets or subscriptions can't be read.
+    /// A file with targets or subscriptions cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A file holds no text, or text of an older encoding.
+    /// A file contains no text, or text that is not UTF-8.
     #[error("{} is not UTF-8 text: save it as UTF-8 (in a spreadsheet: 'CSV UTF-8')", .0.display())]
     NoText(PathBuf),
-    /// A file's name does not tell its format.
+    /// The format of a file cannot be derived from its name.
     #[error("unknown format of {}: use --format csv or --format json", .0.display())]
     UnknownFormat(PathBuf),
-    /// A list of subscriptions holds something else.
+    /// A list of subscriptions contains something that is not a subscription.
     #[error("{place}: {source}")]
     Subscription {
         /// The file and line, or the option.
@@ -60,7 +60,7 @@ pub enum TargetsError {
         /// What is wrong.
         source: InvalidName,
     },
-    /// A region that is most likely misspelt.
+    /// A region name is most likely misspelt.
     #[error("unknown region '{region}': did you mean '{similar}'? ('goldfleet targets add' accepts any region)")]
     Region {
         /// The region.
@@ -71,13 +71,13 @@ pub enum TargetsError {
     /// A generated name is not valid.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// The result can't be written.
+    /// The result cannot be written.
     #[error("cannot write the result")]
     Output(#[from] io::Error),
 }
 
 impl TargetsError {
-    /// What the program is to exit with: 2 where what was asked for, or the files it names, have to change.
+    /// The exit code: 2 if the request or the files that it names must be changed.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -87,11 +87,11 @@ impl TargetsError {
     }
 }
 
-/// Runs a command on the targets file that the configuration names. The result goes to the console's
-/// `out`, remarks for people to its `notes`.
+/// Runs a command on the targets file that the configuration names. The result goes to the console's `out`, notes for
+/// people to its `notes`.
 ///
 /// # Errors
-/// [`TargetsError`]; the targets file is then as it was.
+/// [`TargetsError`]. The targets file is then unchanged.
 pub fn run(command: TargetsCommand, config: &Config, console: &mut Console<'_>) -> Result<(), TargetsError> {
     let path = &config.targets.file;
     match command {
@@ -101,8 +101,8 @@ pub fn run(command: TargetsCommand, config: &Config, console: &mut Console<'_>) 
             Ok(report::list(&targets, file.targets.len(), console)?)
         }
         TargetsCommand::Add(arguments) => add(path, arguments, console),
-        TargetsCommand::Enable(selection) => switch(path, &selection, true, console),
-        TargetsCommand::Disable(selection) => switch(path, &selection, false, console),
+        TargetsCommand::Enable(selection) => set_enabled(path, &selection, true, console),
+        TargetsCommand::Disable(selection) => set_enabled(path, &selection, false, console),
         TargetsCommand::Remove(arguments) => remove(path, &arguments, console),
         TargetsCommand::Import(arguments) => {
             let incoming = imported(&arguments)?;
@@ -116,7 +116,7 @@ pub fn run(command: TargetsCommand, config: &Config, console: &mut Console<'_>) 
 }
 
 fn add(path: &Path, arguments: AddArguments, console: &mut Console<'_>) -> Result<(), TargetsError> {
-    let incoming = vec![Placed::given("command line", arguments.into_target())];
+    let incoming = vec![Located::given("command line", arguments.into_target())];
     let merged = TargetsDocument::edit(path, |document| {
         let merged = document.merge(incoming, OnDuplicate::Keep)?;
         match merged.kept.first() {
@@ -127,10 +127,15 @@ fn add(path: &Path, arguments: AddArguments, console: &mut Console<'_>) -> Resul
     Ok(report::merged(&merged, console)?)
 }
 
-fn switch(path: &Path, selection: &Selection, enabled: bool, console: &mut Console<'_>) -> Result<(), TargetsError> {
-    // A change to a file that is not there is a mistake in the path, where additions make the file.
+fn set_enabled(
+    path: &Path,
+    selection: &Selection,
+    enabled: bool,
+    console: &mut Console<'_>,
+) -> Result<(), TargetsError> {
+    // Loading fails if the file does not exist: for a change that means a wrong path. Only additions create the file.
     TargetsFile::load(path)?;
-    let switched = TargetsDocument::edit(path, |document| document.switch(&selection.selectors, enabled))?;
+    let switched = TargetsDocument::edit(path, |document| document.set_enabled(&selection.selectors, enabled))?;
     Ok(report::switched(&switched, enabled, console)?)
 }
 
@@ -147,7 +152,7 @@ fn remove(path: &Path, arguments: &RemoveArguments, console: &mut Console<'_>) -
 
 fn merge(
     path: &Path,
-    incoming: Vec<Placed<Target>>,
+    incoming: Vec<Located<Target>>,
     on: OnDuplicate,
     console: &mut Console<'_>,
 ) -> Result<(), TargetsError> {
@@ -155,7 +160,7 @@ fn merge(
     Ok(report::merged(&merged, console)?)
 }
 
-fn imported(arguments: &ImportArguments) -> Result<Vec<Placed<Target>>, TargetsError> {
+fn imported(arguments: &ImportArguments) -> Result<Vec<Located<Target>>, TargetsError> {
     let file = &arguments.file;
     let format = match arguments.format {
         Some(format) => format.into(),
@@ -164,7 +169,11 @@ fn imported(arguments: &ImportArguments) -> Result<Vec<Placed<Target>>, TargetsE
     Ok(import(file, &read(file)?, format)?)
 }
 
-fn generated(config: &Config, arguments: GenerateArguments, console: &mut Console<'_>) -> Result<Merged, TargetsError> {
+fn generated(
+    config: &Config,
+    arguments: GenerateArguments,
+    console: &mut Console<'_>,
+) -> Result<MergeResult, TargetsError> {
     if let Some((region, similar)) =
         arguments.regions.iter().find_map(|region| Some((region.clone(), similar_region(region)?)))
     {
@@ -193,11 +202,12 @@ fn generated(config: &Config, arguments: GenerateArguments, console: &mut Consol
     })
 }
 
-/// A subscription, and its display name if the list has one.
+/// A subscription, and its display name if the list contains one.
 type Listed = (SubscriptionId, Option<String>);
 
-/// Subscriptions from a list with commas or, where there is a file of that name, from its lines: an id, and optionally a
-/// blank and a display name, as `az account list --query '[].[id,name]' --output tsv` prints them. `#` begins a comment.
+/// Parses subscriptions from a comma-separated list. If a file of that name exists, its lines are parsed instead: an
+/// id, optionally followed by white space and a display name, as `az account list --query '[].[id,name]' --output tsv`
+/// prints them. `#` starts a comment.
 fn subscriptions(given: &str) -> Result<Vec<Listed>, TargetsError> {
     let file = Path::new(given);
     if !file.is_file() {

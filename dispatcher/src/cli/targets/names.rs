@@ -10,15 +10,15 @@ use goldfleet_model::ids::SubscriptionId;
 use goldfleet_runtime::process;
 
 use crate::cli::output::Console;
-use crate::control::desk::IN_FLIGHT;
+use crate::control::context::MAX_IN_FLIGHT;
 
-/// How long to wait for all names. They are a convenience: without them, targets are generated all the same.
+/// The maximum wait for all names. Names are optional: targets are generated without them too.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The display names of subscriptions as far as they can be read. None where the cloud is not Azure.
+/// The display names of subscriptions that can be read. None if the cloud is not Azure.
 ///
 /// # Errors
-/// Where there are no threads, or the console cannot be written to.
+/// If the async runtime cannot be started, or the console cannot be written to.
 pub(super) fn of(
     config: &Config,
     subscriptions: &[SubscriptionId],
@@ -50,9 +50,9 @@ async fn read(config: &Config, subscriptions: &[SubscriptionId]) -> Result<BTree
     inspector.sign_in().await.map_err(|error| error.to_string())?;
     let names = stream::iter(subscriptions)
         .map(async |id| (*id, inspector.subscription_name(id, None).await))
-        .buffer_unordered(IN_FLIGHT)
+        .buffer_unordered(MAX_IN_FLIGHT)
         .collect::<Vec<_>>()
         .await;
-    // One that may not be read is left without a name.
+    // A subscription that may not be read has no name.
     Ok(names.into_iter().filter_map(|(id, name)| Some((id, name.ok()??))).collect())
 }

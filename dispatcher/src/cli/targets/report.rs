@@ -1,23 +1,23 @@
-//! What `goldfleet targets` prints.
+//! The output of `goldfleet targets`.
 
 use std::io;
 
-use goldfleet_config::targets::{Merged, Switched};
+use goldfleet_config::targets::{MergeResult, ToggleResult};
 use goldfleet_model::target::{Target, TargetKey};
-use goldfleet_model::words::counted;
+use goldfleet_model::text::pluralize;
 use serde_json::json;
 
 use crate::cli::output::{Console, Output, write_json};
 use crate::cli::table::{Cell, write_table};
-use crate::terminal::paint::Tone;
+use crate::terminal::color::Tone;
 
-/// The columns of a list. Those in which all targets are alike become one line above the table.
+/// The columns of a list. A column in which all targets have the same value is printed as one line above the table.
 const COLUMNS: [&str; 8] = ["subscription", "name", "region", "ring", "enabled", "resource group", "staging", "tags"];
 
 /// The columns that are always shown.
 const SHOWN: [&str; 3] = ["subscription", "region", "staging"];
 
-/// Targets, out of `total`.
+/// Lists targets, out of `total`.
 pub(super) fn list(targets: &[&Target], total: usize, console: &mut Console<'_>) -> io::Result<()> {
     if console.output == Output::Json {
         return write_json(console.out, &targets);
@@ -32,7 +32,7 @@ pub(super) fn list(targets: &[&Target], total: usize, console: &mut Console<'_>)
         write_list(targets, console)?;
     }
     let enabled = targets.iter().filter(|target| target.enabled).count();
-    writeln!(console.notes, "{} of {total}, {enabled} of them enabled", counted(targets.len(), "target"))
+    writeln!(console.notes, "{} of {total}, {enabled} of them enabled", pluralize(targets.len(), "target"))
 }
 
 fn write_list(targets: &[&Target], console: &mut Console<'_>) -> io::Result<()> {
@@ -44,7 +44,7 @@ fn write_list(targets: &[&Target], console: &mut Console<'_>) -> io::Result<()> 
         |columns: Vec<usize>| columns.into_iter().filter(|&column| rows.iter().any(|row| !row[column].is_empty()));
     let alike: Vec<String> = filled(alike)
         .map(|column| match (COLUMNS[column], rows[0][column].as_str()) {
-            ("enabled", "yes") => format!("enabled {}", console.word(Tone::Good, "yes")),
+            ("enabled", "yes") => format!("enabled {}", console.word(Tone::Success, "yes")),
             (name, text) => format!("{name} {text}"),
         })
         .collect();
@@ -54,8 +54,8 @@ fn write_list(targets: &[&Target], console: &mut Console<'_>) -> io::Result<()> 
     let shown: Vec<usize> = filled(shown).collect();
     let header: Vec<&str> = shown.iter().map(|&column| COLUMNS[column]).collect();
     let cell = |row: &[String; 8], column: usize| match (COLUMNS[column], row[column].as_str()) {
-        ("enabled", "yes") => Cell::toned(Tone::Good, "yes"),
-        ("enabled", other) => Cell::toned(Tone::Quiet, other),
+        ("enabled", "yes") => Cell::toned(Tone::Success, "yes"),
+        ("enabled", other) => Cell::toned(Tone::Muted, other),
         (_, text) => text.to_owned().into(),
     };
     write_table(
@@ -65,7 +65,7 @@ fn write_list(targets: &[&Target], console: &mut Console<'_>) -> io::Result<()> 
     )
 }
 
-/// The texts of a target's row, by [`COLUMNS`].
+/// The texts of a target's row, in the order of [`COLUMNS`].
 fn texts(target: &Target) -> [String; 8] {
     let tags: Vec<String> = target.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
     [
@@ -80,14 +80,14 @@ fn texts(target: &Target) -> [String; 8] {
     ]
 }
 
-/// What a merge did.
-pub(super) fn merged(merged: &Merged, console: &mut Console<'_>) -> io::Result<()> {
-    let Merged { added, unchanged, replaced, kept } = merged;
+/// Reports a merge.
+pub(super) fn merged(merged: &MergeResult, console: &mut Console<'_>) -> io::Result<()> {
+    let MergeResult { added, unchanged, replaced, kept } = merged;
     if console.output == Output::Json {
         let value = json!({ "added": added, "unchanged": unchanged, "replaced": replaced, "kept": kept });
         return write_json(console.out, &value);
     }
-    writeln!(console.notes, "{} added", counted(added.len(), "target"))?;
+    writeln!(console.notes, "{} added", pluralize(added.len(), "target"))?;
     line(console, replaced, "replaced")?;
     line(console, unchanged, "unchanged")?;
     line(console, kept, "kept with other settings (use --replace to overwrite them)")?;
@@ -97,24 +97,24 @@ pub(super) fn merged(merged: &Merged, console: &mut Console<'_>) -> io::Result<(
     Ok(())
 }
 
-/// What enabling or disabling did.
-pub(super) fn switched(switched: &Switched, enabled: bool, console: &mut Console<'_>) -> io::Result<()> {
-    let Switched { changed, unchanged } = switched;
+/// Reports that targets were enabled or disabled.
+pub(super) fn switched(switched: &ToggleResult, enabled: bool, console: &mut Console<'_>) -> io::Result<()> {
+    let ToggleResult { changed, unchanged } = switched;
     if console.output == Output::Json {
         return write_json(console.out, &json!({ "enabled": enabled, "changed": changed, "unchanged": unchanged }));
     }
     let word = if enabled { "enabled" } else { "disabled" };
-    writeln!(console.notes, "{} {word}", counted(changed.len(), "target"))?;
+    writeln!(console.notes, "{} {word}", pluralize(changed.len(), "target"))?;
     line(console, unchanged, &format!("{word} already"))
 }
 
-/// What a removal did, or would do.
+/// Reports a removal, or a dry run of one.
 pub(super) fn removed(removed: &[TargetKey], dry_run: bool, console: &mut Console<'_>) -> io::Result<()> {
     if console.output == Output::Json {
         return write_json(console.out, &json!({ "removed": removed, "dry_run": dry_run }));
     }
     let verb = if dry_run { "would be removed" } else { "removed" };
-    writeln!(console.notes, "{} {verb}", counted(removed.len(), "target"))?;
+    writeln!(console.notes, "{} {verb}", pluralize(removed.len(), "target"))?;
     for key in removed {
         writeln!(console.out, "{key}")?;
     }
@@ -128,5 +128,5 @@ pub(super) fn removed(removed: &[TargetKey], dry_run: bool, console: &mut Consol
 }
 
 fn line(console: &mut Console<'_>, keys: &[TargetKey], what: &str) -> io::Result<()> {
-    if keys.is_empty() { Ok(()) } else { writeln!(console.notes, "{} {what}", counted(keys.len(), "target")) }
+    if keys.is_empty() { Ok(()) } else { writeln!(console.notes, "{} {what}", pluralize(keys.len(), "target")) }
 }

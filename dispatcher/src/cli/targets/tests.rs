@@ -1,4 +1,4 @@
-//! The commands, as they are typed, and what they say.
+//! The commands as operators type them, and their output.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ struct Program {
     command: TargetsCommand,
 }
 
-/// A folder with a configuration, in which commands are run.
+/// A directory with a configuration, in which commands are run.
 struct Fleet {
     folder: TempDir,
     config: Config,
@@ -38,7 +38,7 @@ impl Fleet {
         path.display().to_string()
     }
 
-    /// Everything that a command says: its result, its notes behind `!`, and its error with the exit code.
+    /// The complete output of a command: its result, its notes after `!`, and its error with the exit code.
     fn run(&self, output: Output, arguments: &[&str]) -> String {
         let program = match Program::try_parse_from(["targets"].iter().chain(arguments)) {
             Ok(program) => program,
@@ -71,7 +71,7 @@ const ADD: &str = "add --subscription 00000000-0000-0000-0000-000000000001 --reg
                    --resource-group images --account stage0001 --container vhds";
 
 #[test]
-fn a_day_with_targets() {
+fn targets_commands_session() {
     let fleet = Fleet::new();
     let said: Vec<String> = [
         "list".to_owned(),
@@ -97,7 +97,7 @@ fn a_day_with_targets() {
 }
 
 #[test]
-fn usage_is_checked() {
+fn invalid_usage_is_rejected() {
     let fleet = Fleet::new();
     let said: Vec<String> = [
         "enable",
@@ -113,7 +113,7 @@ fn usage_is_checked() {
 }
 
 #[test]
-fn imports_are_all_or_nothing() {
+fn imports_are_atomic() {
     let fleet = Fleet::new();
     let header = "subscription,region,resource_group,account,container,ring\n";
     let one = "00000000-0000-0000-0000-000000000001,westeurope,images,stage1,vhds,0\n";
@@ -137,9 +137,10 @@ fn imports_are_all_or_nothing() {
     assert!(fleet.targets().contains("ring = 7"));
 }
 
-/// As spreadsheets write it where the decimal sign is a comma, or by an older encoding; and nothing at all.
+/// Separators other than commas (some spreadsheets write semicolons or tabs), an empty file, and text that is not
+/// UTF-8.
 #[test]
-fn a_csv_of_another_kind_is_told_of_in_one_line() {
+fn csv_with_wrong_separator_gives_one_error() {
     let fleet = Fleet::new();
     let header = "subscription;region;resource_group;account;container\n";
     let mut said = String::new();
@@ -153,7 +154,7 @@ fn a_csv_of_another_kind_is_told_of_in_one_line() {
 }
 
 #[test]
-fn a_file_of_subscriptions_is_taken_by_line() {
+fn subscription_file_is_read_by_line() {
     let fleet = Fleet::new();
     let good = fleet.write(
         "subscriptions.txt",
@@ -168,7 +169,7 @@ fn a_file_of_subscriptions_is_taken_by_line() {
 }
 
 #[test]
-fn results_as_json_are_data() {
+fn json_results_are_structured() {
     let fleet = Fleet::new();
     fleet.run(Output::Table, &ADD.split_whitespace().collect::<Vec<_>>());
     let said = [fleet.run(Output::Json, &["disable", "--all"]), fleet.run(Output::Json, &["list"])].concat();

@@ -1,8 +1,8 @@
-//! What the process must be allowed to do, and which role lets it.
+//! The permissions that the process needs, and the roles that grant them.
 
 use goldfleet_ports::inspector::Permissions;
 
-/// Something to be allowed: an action, and whether it is on data.
+/// A required permission: an action, and whether it is a data action.
 pub(super) struct Needed {
     action: &'static str,
     on_data: bool,
@@ -16,14 +16,14 @@ const fn data(action: &'static str) -> Needed {
     Needed { action, on_data: true }
 }
 
-/// On a resource group with managed images.
+/// For a resource group with managed images.
 pub(super) const IMAGES: [Needed; 3] = [
     action("Microsoft.Compute/images/read"),
     action("Microsoft.Compute/images/write"),
     action("Microsoft.Compute/images/delete"),
 ];
 
-/// On a container whose blobs are read and written: Storage Blob Data Contributor.
+/// For a container whose blobs are read and written: Storage Blob Data Contributor.
 pub(super) const BLOBS: [Needed; 5] = [
     action("Microsoft.Storage/storageAccounts/blobServices/containers/write"),
     data("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"),
@@ -32,14 +32,14 @@ pub(super) const BLOBS: [Needed; 5] = [
     data("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete"),
 ];
 
-/// On a disk encryption set that an image names.
+/// For a disk encryption set that an image names.
 pub(super) const ENCRYPTION: [Needed; 1] = [action("Microsoft.Compute/diskEncryptionSets/read")];
 
-/// On an account, of whoever makes images of its blobs.
+/// For an account from whose blobs images are created.
 pub(super) const SOURCES: [Needed; 2] =
     [action("Microsoft.Storage/storageAccounts/read"), action("Microsoft.Storage/storageAccounts/listKeys/action")];
 
-/// The needed actions that are not allowed.
+/// The required actions that are not allowed.
 pub(super) fn missing(permissions: &Permissions, needed: &[Needed]) -> Vec<&'static str> {
     let allowed = |needed: &&Needed| {
         if needed.on_data { permissions.allow_data(needed.action) } else { permissions.allow(needed.action) }

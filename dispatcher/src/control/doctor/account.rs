@@ -1,42 +1,42 @@
-//! What a storage account is, and whether it can hold what it is to hold.
+//! The properties of a storage account, and whether it can store what goldfleet needs.
 
 use goldfleet_ports::inspector::{AccountFacts, CopyScope};
 
 use super::Finding;
 
-/// What keeps an account from holding VHDs, which are page blobs. Source: Azure, types of storage accounts; known issues with
+/// Why an account cannot store VHDs, which are page blobs. Source: Azure, types of storage accounts; known issues with
 /// Data Lake Storage, where Put Page From URL is not supported.
-pub(super) fn for_vhds(subject: &str, facts: &AccountFacts) -> Vec<Finding> {
+pub(super) fn check_for_vhds(subject: &str, facts: &AccountFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !is_general_purpose(facts) {
         let message = format!("account {} is a {}, which takes no page blobs", facts.name, facts.kind);
-        findings.push(Finding::bad(subject, "account-kind", message, "use a general-purpose v2 account"));
+        findings.push(Finding::error(subject, "account-kind", message, "use a general-purpose v2 account"));
     }
     if facts.hierarchical {
         let message = format!("account {} has a hierarchical namespace, and so takes no page blobs", facts.name);
         let remedy = "name an account without one; it can't be taken away from an account";
-        findings.push(Finding::bad(subject, "account-hierarchical", message, remedy));
+        findings.push(Finding::error(subject, "account-hierarchical", message, remedy));
     }
     findings.extend(elsewhere(subject, facts));
     findings
 }
 
-/// What keeps an account from holding chunks, which are block blobs. Source: Azure, page blobs with premium storage: premium
+/// Why an account cannot store chunks, which are block blobs. Source: Azure, page blobs with premium storage: premium
 /// general-purpose accounts store page blobs only.
-pub(super) fn for_chunks(subject: &str, facts: &AccountFacts) -> Vec<Finding> {
+pub(super) fn check_for_chunks(subject: &str, facts: &AccountFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if facts.kind == "FileStorage" || (facts.premium && is_general_purpose(facts)) {
         let premium = if facts.premium { "premium " } else { "" };
         let message = format!("account {} is a {premium}{}, which takes no block blobs", facts.name, facts.kind);
         let remedy = "use a standard general-purpose v2 account; for a region, name it in a [[store]]";
-        findings.push(Finding::bad(subject, "account-kind", message, remedy));
+        findings.push(Finding::error(subject, "account-kind", message, remedy));
     }
     findings.extend(elsewhere(subject, facts));
     findings
 }
 
-/// What keeps an account from taking copies of other accounts' blobs. Source: Azure, permitted scope for copy operations.
-pub(super) fn for_copies(subject: &str, facts: &AccountFacts, other_tenant: bool) -> Option<Finding> {
+/// Why an account rejects copies of blobs of other accounts. Source: Azure, permitted scope for copy operations.
+pub(super) fn check_for_copies(subject: &str, facts: &AccountFacts, other_tenant: bool) -> Option<Finding> {
     let sources = match facts.copies_from {
         CopyScope::PrivateLinks => "with private links to its own virtual network",
         CopyScope::Tenant if other_tenant => "of its own tenant, which is not the fleet's",
@@ -47,9 +47,9 @@ pub(super) fn for_copies(subject: &str, facts: &AccountFacts, other_tenant: bool
     Some(Finding::warning(subject, "copy-scope", message, remedy))
 }
 
-/// The service that is to copy from a store is refused first, and then reads on behalf of the worker that asked it to. Source:
-/// Azure, copying blobs between storage accounts with network restrictions.
-pub(super) fn for_readers(subject: &str, facts: &AccountFacts) -> Option<Finding> {
+/// Reports an account with network restrictions. The copying service is refused first, and then reads on behalf of the
+/// worker that requested the copy. Source: Azure, copying blobs between storage accounts with network restrictions.
+pub(super) fn check_for_readers(subject: &str, facts: &AccountFacts) -> Option<Finding> {
     if !facts.is_closed() {
         return None;
     }
@@ -65,7 +65,7 @@ fn elsewhere(subject: &str, facts: &AccountFacts) -> Option<Finding> {
     let message = format!("account {} has its blobs at {endpoint}, where the configuration does not lead", facts.name);
     let remedy =
         "check [cloud] environment, blob_suffix and blob_endpoint; or name an account with a standard endpoint";
-    Some(Finding::bad(subject, "account-endpoint", message, remedy))
+    Some(Finding::error(subject, "account-endpoint", message, remedy))
 }
 
 fn is_general_purpose(facts: &AccountFacts) -> bool {

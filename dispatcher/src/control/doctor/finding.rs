@@ -1,19 +1,19 @@
-//! What the doctor says.
+//! The findings of the doctor.
 
 use std::fmt;
 
 use goldfleet_ports::error::PortError;
 use serde::Serialize;
 
-/// How grave a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// It will work, but should be otherwise.
+    /// It works, but should be changed.
     Warning,
-    /// It will not work.
+    /// It does not work.
     Error,
 }
 
@@ -27,14 +27,14 @@ impl fmt::Display for Level {
     }
 }
 
-/// One thing that was examined.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How grave it is.
+    /// The severity.
     pub level: Level,
-    /// What was examined.
+    /// What was checked.
     pub subject: String,
-    /// A stable code; empty where all is well.
+    /// A stable code. Empty if there is no problem.
     pub code: String,
     /// What was found.
     pub message: String,
@@ -43,7 +43,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(super) fn good(subject: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(super) fn ok(subject: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             level: Level::Ok,
             subject: subject.into(),
@@ -68,7 +68,7 @@ impl Finding {
         }
     }
 
-    pub(super) fn bad(
+    pub(super) fn error(
         subject: impl Into<String>,
         code: &str,
         message: impl Into<String>,
@@ -77,8 +77,8 @@ impl Finding {
         Self { level: Level::Error, ..Self::warning(subject, code, message, remedy) }
     }
 
-    /// What a service refused.
-    pub(super) fn error(subject: impl Into<String>, error: &PortError, remedy: impl Into<String>) -> Self {
-        Self::bad(subject, &error.code, error.to_string(), remedy)
+    /// A request that a service refused.
+    pub(super) fn from_port_error(subject: impl Into<String>, error: &PortError, remedy: impl Into<String>) -> Self {
+        Self::error(subject, &error.code, error.to_string(), remedy)
     }
 }

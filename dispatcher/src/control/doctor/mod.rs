@@ -1,8 +1,8 @@
-//! The doctor: whether a fleet could work, asked of the live services before anything is uploaded. It changes nothing.
+//! The doctor: checks on the live services whether the fleet can work, before anything is uploaded. It changes nothing.
 
 mod access;
 mod account;
-mod elsewhere;
+mod directory_cloud;
 mod finding;
 mod services;
 mod target;
@@ -14,57 +14,60 @@ use futures::stream::{self, StreamExt as _};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
 use goldfleet_model::target::Target;
-use goldfleet_plan::first_stores;
+use goldfleet_plan::stores_of_first_rollout;
 use goldfleet_ports::error::PortResult;
 use goldfleet_ports::inspector::{AccountFacts, Inspector};
 use goldfleet_rates::Rates;
 
-use crate::control::desk::{Desk, DeskError, IN_FLIGHT};
-use crate::control::regions::similar_region;
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::request::plan_order;
+use crate::control::sample_regions::similar_region;
 
 pub use finding::{Finding, Level};
-pub(crate) use services::container_is_there;
+pub(crate) use services::container_exists;
 
-/// Examines configuration, services, permissions and targets, many at once. The findings come in a fixed order.
+/// Checks configuration, services, permissions and targets concurrently. The findings have a fixed order.
 ///
 /// # Errors
-/// Where the targets file or the rates can't be read.
-pub async fn examine(desk: &Desk, inspector: Option<Arc<dyn Inspector>>) -> Result<Vec<Finding>, DeskError> {
-    let file = TargetsFile::load(&desk.config.targets.file)?;
-    let rates = Rates::load(desk.config.plan.rates.as_deref())?;
+/// If the targets file or the rates cannot be read.
+pub async fn examine(
+    control: &ControlContext,
+    inspector: Option<Arc<dyn Inspector>>,
+) -> Result<Vec<Finding>, ControlError> {
+    let file = TargetsFile::load(&control.config.targets.file)?;
+    let rates = Rates::load(control.config.plan.rates.as_deref())?;
     let targets: Vec<&Target> = file.targets.iter().filter(|target| target.enabled).collect();
-    let mut findings = vec![configuration(desk), targets_found(desk, &file, targets.len())];
+    let mut findings = vec![configuration(control), targets_found(control, &file, targets.len())];
     findings.extend(unknown_regions(&targets));
     if let Some(inspector) = inspector.as_deref() {
         match inspector.sign_in().await {
-            Ok(()) => findings.push(Finding::good("credential", "gives tokens for storage and Resource Manager")),
+            Ok(()) => findings.push(Finding::ok("credential", "gives tokens for storage and Resource Manager")),
             Err(error) => {
                 let remedy = "check [cloud] credential and what it needs; nothing else can be checked without it";
-                findings.push(Finding::error("credential", &error, remedy));
+                findings.push(Finding::from_port_error("credential", &error, remedy));
                 return Ok(findings);
             }
         }
     }
-    findings.extend(services::coordination(desk).await);
-    findings.extend(services::store(desk, &desk.config.source.store(), "source store").await);
+    findings.extend(services::coordination(control).await);
+    findings.extend(services::store(control, &control.config.source.store(), "source store").await);
     for store in &file.stores {
-        findings.extend(services::store(desk, store, "store").await);
+        findings.extend(services::store(control, store, "store").await);
     }
     match inspector.as_deref() {
-        Some(inspector) => findings.extend(cloud(desk, inspector, &file, &targets, &rates).await),
-        None => findings.extend(elsewhere::targets(desk, &targets).await),
+        Some(inspector) => findings.extend(cloud(control, inspector, &file, &targets, &rates).await),
+        None => findings.extend(directory_cloud::targets(control, &targets).await),
     }
     Ok(findings)
 }
 
-fn configuration(desk: &Desk) -> Finding {
-    let file = desk.config.file.as_ref();
+fn configuration(control: &ControlContext) -> Finding {
+    let file = control.config.file.as_ref();
     let text = file.map_or_else(|| "environment variables only, no file".to_owned(), |file| file.display().to_string());
-    Finding::good("configuration", text)
+    Finding::ok("configuration", text)
 }
 
-/// Regions that are most likely misspelt. Not every region is known here: clouds get new ones.
+/// Regions that are most likely misspelt. The list of known regions is not complete, because clouds add regions.
 fn unknown_regions(targets: &[&Target]) -> Vec<Finding> {
     let regions: BTreeSet<&Region> = targets.iter().map(|target| &target.region).collect();
     let misspelt = regions.into_iter().filter_map(|region| Some((region, similar_region(region)?)));
@@ -75,55 +78,60 @@ fn unknown_regions(targets: &[&Target]) -> Vec<Finding> {
     misspelt.map(finding).collect()
 }
 
-fn targets_found(desk: &Desk, file: &TargetsFile, enabled: usize) -> Finding {
-    let path = desk.config.targets.file.display();
+fn targets_found(control: &ControlContext, file: &TargetsFile, enabled: usize) -> Finding {
+    let path = control.config.targets.file.display();
     if enabled == 0 {
         let remedy = "add targets, or enable some with 'goldfleet targets enable'";
         return Finding::warning("targets", "no-targets", format!("{path} has no enabled target"), remedy);
     }
-    Finding::good("targets", format!("{enabled} of {} in {path} are enabled", file.targets.len()))
+    Finding::ok("targets", format!("{enabled} of {} in {path} are enabled", file.targets.len()))
 }
 
-/// The storage accounts that are to be seen, by subscription.
+/// The visible storage accounts, by subscription.
 type Accounts = BTreeMap<SubscriptionId, PortResult<Vec<AccountFacts>>>;
 
 async fn cloud(
-    desk: &Desk,
+    control: &ControlContext,
     inspector: &dyn Inspector,
     file: &TargetsFile,
     targets: &[&Target],
     rates: &Rates,
 ) -> Vec<Finding> {
-    let accounts = accounts(desk, inspector, targets).await;
-    let stores = store_accounts(desk, file, targets, rates);
+    let accounts = accounts(control, inspector, targets).await;
+    let stores = store_accounts(control, file, targets, rates);
     let mut findings = Vec::new();
     for account in &stores {
-        findings.extend(services::readable_by_others(desk, inspector, account, file, &accounts).await);
+        findings.extend(services::readable_by_others(control, inspector, account, file, &accounts).await);
     }
     let examined = stream::iter(targets)
-        .map(|target| target::examine(desk, inspector, target, &accounts))
-        .buffered(IN_FLIGHT)
+        .map(|target| target::examine(control, inspector, target, &accounts))
+        .buffered(MAX_IN_FLIGHT)
         .collect::<Vec<_>>();
     findings.extend(examined.await.into_iter().flatten());
     findings
 }
 
-/// The accounts that others read: those of stores that are set by hand, whether a plan needs them or not, and those that a
-/// plan for all of the targets would choose.
-fn store_accounts(desk: &Desk, file: &TargetsFile, targets: &[&Target], rates: &Rates) -> BTreeSet<AccountName> {
+/// The accounts that others read: those of configured stores, even if no plan needs them, and those that a plan for all
+/// targets would choose.
+fn store_accounts(
+    control: &ControlContext,
+    file: &TargetsFile,
+    targets: &[&Target],
+    rates: &Rates,
+) -> BTreeSet<AccountName> {
     let mut in_order = targets.to_vec();
     in_order.sort_by_key(|target| plan_order(target));
-    let planned = first_stores(&desk.config.source.store(), &in_order, &file.stores_by_region(), rates);
+    let planned = stores_of_first_rollout(&control.config.source.store(), &in_order, &file.stores_by_region(), rates);
     file.stores.iter().chain(&planned).map(|store| store.account.clone()).collect()
 }
 
-async fn accounts(desk: &Desk, inspector: &dyn Inspector, targets: &[&Target]) -> Accounts {
-    let source = (desk.config.source.subscription, None);
+async fn accounts(control: &ControlContext, inspector: &dyn Inspector, targets: &[&Target]) -> Accounts {
+    let source = (control.config.source.subscription, None);
     let wanted: BTreeMap<SubscriptionId, Option<String>> =
         targets.iter().map(|target| (target.subscription, target.tenant.clone())).chain([source]).collect();
     stream::iter(wanted)
         .map(async |(subscription, tenant)| (subscription, inspector.accounts(&subscription, tenant.as_deref()).await))
-        .buffer_unordered(IN_FLIGHT)
+        .buffer_unordered(MAX_IN_FLIGHT)
         .collect()
         .await
 }

@@ -1,54 +1,53 @@
-//! Queues, tables and stores.
+//! Checks of queues, tables and stores.
 
 use goldfleet_config::targets::TargetsFile;
+use goldfleet_kinds::seed;
 use goldfleet_model::ids::AccountName;
 use goldfleet_model::message::QueueName;
-use goldfleet_model::operation::OperationId;
 use goldfleet_model::store::{Container, Store};
 use goldfleet_model::target::Target;
-use goldfleet_model::words::counted;
+use goldfleet_model::text::pluralize;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::inspector::Inspector;
 
 use super::{Accounts, Finding, account};
-use crate::control::desk::Desk;
+use crate::control::context::ControlContext;
 
-/// Queues and tables.
-pub(super) async fn coordination(desk: &Desk) -> Vec<Finding> {
+/// Checks queues and tables.
+pub(super) async fn coordination(control: &ControlContext) -> Vec<Finding> {
     let queues = futures::future::join_all(QueueName::ALL.map(async |queue| {
         let subject = format!("queue {queue}");
-        match desk.ports.queue.depth(queue).await {
-            Ok(depth) => Finding::good(subject, format!("there, with {}", counted(depth, "message"))),
-            Err(error) => refused(subject, &error, "Storage Queue Data Contributor on the source account"),
+        match control.ports.queue.depth(queue).await {
+            Ok(depth) => Finding::ok(subject, format!("there, with {}", pluralize(depth, "message"))),
+            Err(error) => access_error(subject, &error, "Storage Queue Data Contributor on the source account"),
         }
     }));
-    let (mut findings, tables) = futures::future::join(queues, tables(desk)).await;
+    let (mut findings, tables) = futures::future::join(queues, tables(control)).await;
     findings.push(match tables {
-        Ok(jobs) => Finding::good("tables", format!("there, with {}", counted(jobs, "job"))),
-        Err(error) => refused("tables".to_owned(), &error, "Storage Table Data Contributor on the source account"),
+        Ok(jobs) => Finding::ok("tables", format!("there, with {}", pluralize(jobs, "job"))),
+        Err(error) => access_error("tables".to_owned(), &error, "Storage Table Data Contributor on the source account"),
     });
     findings
 }
 
-/// Both tables are looked at: the one of jobs, and the one of operations.
-async fn tables(desk: &Desk) -> PortResult<usize> {
-    let jobs = desk.ports.table.jobs().await?;
-    let store = desk.config.source.store();
-    let any = OperationId::Seed(store);
+/// Reads both tables: jobs and operations.
+async fn tables(control: &ControlContext) -> PortResult<usize> {
+    let jobs = control.ports.table.jobs().await?;
+    let any = seed::operation_id(&control.config.source.store());
     let job = jobs.first().map(|job| job.value.id.clone()).or_else(|| "doctor".parse().ok());
     if let Some(job) = job {
-        desk.ports.table.operation(&job, &any).await?;
+        control.ports.table.operation(&job, &any).await?;
     }
     Ok(jobs.len())
 }
 
-/// A store's container.
-pub(super) async fn store(desk: &Desk, store: &Store, what: &str) -> Vec<Finding> {
+/// Checks the container of a store.
+pub(super) async fn store(control: &ControlContext, store: &Store, what: &str) -> Vec<Finding> {
     let subject = format!("{what} {store}");
     let container = store.container();
-    vec![match container_is_there(desk, &container).await {
-        Ok(true) => Finding::good(subject, "the container can be read"),
-        Ok(false) => Finding::bad(
+    vec![match container_exists(control, &container).await {
+        Ok(true) => Finding::ok(subject, "the container can be read"),
+        Ok(false) => Finding::error(
             subject,
             "container-not-found",
             format!("there is no container {container}"),
@@ -56,14 +55,14 @@ pub(super) async fn store(desk: &Desk, store: &Store, what: &str) -> Vec<Finding
         ),
         Err(error) => {
             let role = format!("Storage Blob Data Contributor on account {}", container.account);
-            refused(subject, &error, &role)
+            access_error(subject, &error, &role)
         }
     }]
 }
 
-/// A read of a blob that is not there tells a missing container from an empty one.
-pub(crate) async fn container_is_there(desk: &Desk, container: &Container) -> PortResult<bool> {
-    match desk.ports.blobs.get(&container.blob("goldfleet-doctor"), None).await {
+/// Reading a blob that does not exist distinguishes a missing container from an empty one.
+pub(crate) async fn container_exists(control: &ControlContext, container: &Container) -> PortResult<bool> {
+    match control.ports.blobs.get(&container.blob("goldfleet-doctor"), None).await {
         Ok(_) => Ok(true),
         Err(error) if error.code == "container-not-found" => Ok(false),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(true),
@@ -71,9 +70,9 @@ pub(crate) async fn container_is_there(desk: &Desk, container: &Container) -> Po
     }
 }
 
-/// Whether a store's account lets the services of other accounts read it.
+/// Checks whether the account of a store lets the services of other accounts read it.
 pub(super) async fn readable_by_others(
-    desk: &Desk,
+    control: &ControlContext,
     inspector: &dyn Inspector,
     name: &AccountName,
     file: &TargetsFile,
@@ -84,11 +83,11 @@ pub(super) async fn readable_by_others(
     let facts = accounts.values().flatten().flatten().find(|facts| facts.name == *name);
     match facts {
         Some(facts) => {
-            findings.extend(account::for_chunks(&subject, facts));
-            findings.extend(account::for_readers(&subject, facts));
-            // A store of a region is itself filled by copies.
-            if *name != desk.config.source.account {
-                findings.extend(account::for_copies(&subject, facts, false));
+            findings.extend(account::check_for_chunks(&subject, facts));
+            findings.extend(account::check_for_readers(&subject, facts));
+            // The store of a region is itself filled by copies.
+            if *name != control.config.source.account {
+                findings.extend(account::check_for_copies(&subject, facts, false));
             }
         }
         None => findings.push(Finding::warning(
@@ -98,29 +97,31 @@ pub(super) async fn readable_by_others(
             "give the identity Reader on the account, or check its firewall by hand",
         )),
     }
-    let container = container_of(desk, name, file);
+    let container = container_of(control, name, file);
     match inspector.can_share(&container).await {
-        Ok(()) => findings.push(Finding::good(&subject, "a user delegation SAS for reading can be made")),
-        Err(error) => findings.push(refused(subject, &error, &format!("Storage Blob Delegator on account {name}"))),
+        Ok(()) => findings.push(Finding::ok(&subject, "a user delegation SAS for reading can be made")),
+        Err(error) => {
+            findings.push(access_error(subject, &error, &format!("Storage Blob Delegator on account {name}")));
+        }
     }
     findings
 }
 
-fn container_of(desk: &Desk, account: &AccountName, file: &TargetsFile) -> Container {
-    let source = desk.config.source.store();
+fn container_of(control: &ControlContext, account: &AccountName, file: &TargetsFile) -> Container {
+    let source = control.config.source.store();
     let stores = file.stores.iter().chain([&source]).map(Store::container);
     let lent = file.targets.iter().map(Target::staging);
     let fallback = source.container();
     stores.chain(lent).find(|container| container.account == *account).unwrap_or(fallback)
 }
 
-/// What was refused, and the role that would allow it.
-pub(super) fn refused(subject: String, error: &PortError, role: &str) -> Finding {
+/// A finding for a refused request, with the role that would allow it.
+pub(super) fn access_error(subject: String, error: &PortError, role: &str) -> Finding {
     let remedy = match error.kind {
         ErrorKind::NotFound => "run 'goldfleet setup'".to_owned(),
         ErrorKind::Denied => format!("give the identity the role {role}; new roles take minutes to hold"),
         ErrorKind::Unavailable | ErrorKind::Throttled => "check the endpoint and the network, and try again".to_owned(),
         _ => "check the configuration".to_owned(),
     };
-    Finding::error(subject, error, remedy)
+    Finding::from_port_error(subject, error, remedy)
 }

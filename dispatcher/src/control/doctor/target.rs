@@ -1,4 +1,4 @@
-//! A target: subscription, resource group, region, staging account, permissions.
+//! Checks of a target: subscription, resource group, region, staging account, permissions.
 
 use goldfleet_model::store::Container;
 use goldfleet_model::target::Target;
@@ -6,21 +6,21 @@ use goldfleet_ports::error::{ErrorKind, PortResult};
 use goldfleet_ports::inspector::{AccountFacts, Inspector, Lock};
 
 use super::access::{BLOBS, ENCRYPTION, IMAGES, SOURCES, missing};
-use super::services::{container_is_there, refused};
+use super::services::{access_error, container_exists};
 use super::{Accounts, Finding, account};
-use crate::control::desk::Desk;
+use crate::control::context::ControlContext;
 
-/// Examines a target. One that is all right is a single line.
+/// Checks a target. A target without problems gives a single finding.
 pub(super) async fn examine(
-    desk: &Desk,
+    control: &ControlContext,
     inspector: &dyn Inspector,
     target: &Target,
     accounts: &Accounts,
 ) -> Vec<Finding> {
-    let examined = Examined { desk, inspector, target, subject: format!("target {}", target.key()) };
+    let examined = Examined { control, inspector, target, subject: format!("target {}", target.key()) };
     let mut findings = match examined.subscription().await {
         Ok(findings) => findings,
-        Err(error) => vec![refused(examined.subject.clone(), &error, "Reader on the subscription")],
+        Err(error) => vec![access_error(examined.subject.clone(), &error, "Reader on the subscription")],
     };
     if findings.is_empty() {
         let (group, staging) = futures::future::join(examined.group(), examined.staging(accounts)).await;
@@ -28,13 +28,13 @@ pub(super) async fn examine(
         findings.extend(staging);
     }
     if findings.is_empty() {
-        findings.push(Finding::good(examined.subject, "ready"));
+        findings.push(Finding::ok(examined.subject, "ready"));
     }
     findings
 }
 
 struct Examined<'a> {
-    desk: &'a Desk,
+    control: &'a ControlContext,
     inspector: &'a dyn Inspector,
     target: &'a Target,
     subject: String,
@@ -46,10 +46,10 @@ impl Examined<'_> {
     }
 
     fn bad(&self, code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding::bad(&self.subject, code, message, remedy)
+        Finding::error(&self.subject, code, message, remedy)
     }
 
-    /// What keeps the subscription from having images in the region at all.
+    /// Why the subscription cannot have images in the region.
     async fn subscription(&self) -> PortResult<Vec<Finding>> {
         let subscription = &self.target.subscription;
         let mut findings = Vec::new();
@@ -84,7 +84,7 @@ impl Examined<'_> {
     async fn group(&self) -> Vec<Finding> {
         match self.try_group().await {
             Ok(findings) => findings,
-            Err(error) => vec![refused(self.subject.clone(), &error, "Reader on the resource group")],
+            Err(error) => vec![access_error(self.subject.clone(), &error, "Reader on the resource group")],
         }
     }
 
@@ -138,7 +138,7 @@ impl Examined<'_> {
         let account = &self.target.account;
         let facts = match accounts.get(&self.target.subscription) {
             Some(Err(error)) => {
-                return vec![refused(self.subject.clone(), error, "Reader on the subscription")];
+                return vec![access_error(self.subject.clone(), error, "Reader on the subscription")];
             }
             Some(Ok(facts)) => facts.iter().find(|facts| facts.name == *account),
             None => None,
@@ -153,7 +153,7 @@ impl Examined<'_> {
             Ok(more) => findings.extend(more),
             Err(error) => {
                 let role = format!("Storage Blob Data Contributor on account {account}");
-                findings.push(refused(self.subject.clone(), &error, &role));
+                findings.push(access_error(self.subject.clone(), &error, &role));
             }
         }
         findings
@@ -168,8 +168,8 @@ impl Examined<'_> {
             );
             findings.push(self.bad("vhd-in-other-region", message, "name an account of the target's region"));
         }
-        findings.extend(account::for_vhds(&self.subject, facts));
-        findings.extend(account::for_copies(&self.subject, facts, self.tenant().is_some()));
+        findings.extend(account::check_for_vhds(&self.subject, facts));
+        findings.extend(account::check_for_copies(&self.subject, facts, self.tenant().is_some()));
         if facts.shared_key {
             let message = format!("account {} accepts account keys, which goldfleet does not use", facts.name);
             let remedy = format!("az storage account update --name {} --allow-shared-key-access false", facts.name);
@@ -185,7 +185,7 @@ impl Examined<'_> {
 
     async fn access(&self, facts: &AccountFacts) -> PortResult<Vec<Finding>> {
         let container = self.target.staging();
-        let there = container_is_there(self.desk, &container).await;
+        let there = container_exists(self.control, &container).await;
         let mut findings = self.rights(facts, &container, !matches!(there, Ok(false))).await?;
         match there {
             Ok(true) => {}
@@ -203,7 +203,7 @@ impl Examined<'_> {
         Ok(findings)
     }
 
-    /// What the identity may do. A role may be on the container only, and does not show at the account then.
+    /// The permissions of the identity. A role that is assigned on the container only is not visible at the account.
     async fn rights(&self, facts: &AccountFacts, container: &Container, there: bool) -> PortResult<Vec<Finding>> {
         let account = self.inspector.permissions(&facts.id, self.tenant()).await?;
         let on_container = if there {

@@ -1,4 +1,4 @@
-//! Codes of storage accounts, permissions and Resource Manager, and of the directory cloud in their place.
+//! Codes of storage accounts, permissions and Resource Manager, and of the directory cloud that replaces them.
 
 use super::Code;
 

@@ -14,9 +14,14 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Fix the failure in the earlier ring, then run `goldfleet retry JOB`: the rings then follow each other again.",
     },
     Code {
-        codes: &["copy-failed"],
-        cause: "The image was not started because the copy of its VHD failed.",
-        remedy: "Fix the failure of the copy, then run `goldfleet retry JOB`.",
+        codes: &["predecessor-failed"],
+        cause: "The operation was not started because an earlier operation at its place failed or was cancelled.",
+        remedy: "Fix the failure that the reason names, then run `goldfleet retry JOB`.",
+    },
+    Code {
+        codes: &["gate-broken"],
+        cause: "The operation was not started because an operation that it waits for did not succeed; the reason names it.",
+        remedy: "Fix the failure that the reason names, then run `goldfleet retry JOB`.",
     },
     Code {
         codes: &["source-not-found"],
@@ -60,6 +65,11 @@ pub(super) static CODES: &[Code] = &[
         cause: "The staged VHD is missing, or is not a fixed VHD.",
         remedy: "Run `goldfleet retry JOB`: the VHD is copied again, then the image is created. If the platform rejects a VHD \
                  that is complete, delete that VHD first.",
+    },
+    Code {
+        codes: &["vhd-not-accessible"],
+        cause: "The platform cannot read the staged VHD. goldfleet retries this, up to `worker.max_attempts` times.",
+        remedy: "Check that the network rules of the staging account let the platform read it, then run `goldfleet retry JOB`.",
     },
     Code {
         codes: &["vhd-in-other-subscription", "vhd-in-other-region"],

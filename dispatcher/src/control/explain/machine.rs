@@ -1,4 +1,4 @@
-//! Codes of the coordination file and of this machine, with which a command ends.
+//! Codes of the coordination file and of the local machine, which end a command.
 
 use super::Code;
 

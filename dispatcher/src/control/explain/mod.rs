@@ -1,5 +1,5 @@
-//! What failure codes mean, and what to do about them. `goldfleet explain`, `goldfleet status` and `docs/failures.md` show
-//! these tables.
+//! The meaning of failure codes, and what to do about them. `goldfleet explain`, `goldfleet status` and
+//! `docs/failures.md` show these tables.
 
 mod cloud;
 mod doctor;
@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use goldfleet_disk::codes as disk;
 
-/// What one code means. Several codes share an entry where cause and remedy are the same.
+/// The meaning of one or several codes. Codes share an entry if they have the same cause and remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code {
     /// The codes, in kebab case.
@@ -32,7 +32,7 @@ pub struct Table {
     pub codes: Vec<Code>,
 }
 
-/// Every table: a crate with codes of its own adds one line.
+/// All tables. A crate that has codes adds one line here.
 pub static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
     vec![
         Table { title: "Jobs and images", codes: jobs::CODES.to_vec() },
@@ -67,25 +67,25 @@ pub fn all() -> impl Iterator<Item = &'static Code> {
     TABLES.iter().flat_map(|table| &table.codes)
 }
 
-/// What a code means, in each area that uses it. Empty for the codes of a service, which goldfleet passes on in kebab case:
-/// `quota-exceeded` is Azure's `QuotaExceeded`.
+/// The meanings of a code, one for each area that uses it. Empty for the codes of a service, which goldfleet passes on
+/// in kebab case: `quota-exceeded` is Azure's `QuotaExceeded`.
 pub fn explain(code: &str) -> impl Iterator<Item = (&'static Table, &'static Code)> {
     let entries = TABLES.iter().flat_map(|table| table.codes.iter().map(move |entry| (table, entry)));
     entries.filter(move |(_, entry)| entry.codes.contains(&code))
 }
 
-/// What to do about an operation that failed with this code, where that is known.
+/// What to do about an operation that failed with this code. None if that is not known.
 #[must_use]
 pub fn remedy(code: &str) -> Option<&'static str> {
     explain(code).next().map(|(_, entry)| entry.remedy)
 }
 
-/// The known code that is most similar to one that is not known, if any is similar.
+/// The known code that is most similar to an unknown one. None if no code is similar.
 #[must_use]
 pub fn similar(code: &str) -> Option<&'static str> {
     let distance = |known: &&'static str| strsim::damerau_levenshtein(code, known);
     let closest = all().flat_map(|entry| entry.codes).copied().min_by_key(distance)?;
-    // A third of the letters: beyond that, another code is more likely meant than mistyped.
+    // A third of the letters. If more letters differ, another code is more likely than a typing error.
     (distance(&closest) * 3 <= closest.len()).then_some(closest)
 }
 

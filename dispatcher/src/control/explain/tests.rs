@@ -1,18 +1,18 @@
-//! The tables are complete, and the documentation shows them.
+//! Tests that the tables are complete, and that the documentation contains them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::*;
 
-/// The heading in `docs/failures.md` above which the text is written by hand, and below which the tables follow.
+/// The heading in `docs/failures.md` that separates the text written by hand from the generated tables below it.
 const GENERATED: &str = "\n## Jobs and images\n";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// With `GOLDFLEET_UPDATE_DOCS=1`, the test writes the tables into the page.
+/// `docs/failures.md` contains the tables. With `GOLDFLEET_UPDATE_DOCS=1`, the test writes them into the page.
 #[test]
 fn the_documentation_shows_the_tables() {
     let path = root().join("docs/failures.md");
@@ -38,7 +38,7 @@ fn codes_are_in_kebab_case_and_unique_in_their_table() {
     }
 }
 
-/// Every code that the sources give to an error, failure or finding.
+/// Every code that the sources use in an error, failure or finding has an entry.
 #[test]
 fn every_code_of_the_sources_is_explained() {
     let patterns = [
@@ -52,7 +52,7 @@ fn every_code_of_the_sources_is_explained() {
     let mut found = BTreeSet::new();
     for file in ["shared", "worker", "dispatcher"].iter().flat_map(|folder| sources(&root().join(folder))) {
         let text = std::fs::read_to_string(&file).unwrap();
-        // Tests use codes of their own.
+        // Tests use codes that are not part of the tables.
         let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         for captures in patterns.iter().flat_map(|pattern| pattern.captures_iter(text)) {
             found.insert(captures[1].to_owned());
@@ -63,7 +63,7 @@ fn every_code_of_the_sources_is_explained() {
     assert!(missing.is_empty(), "not explained: {missing:?}");
 }
 
-/// The source files in a folder, without tests.
+/// The source files in a directory, without tests.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {

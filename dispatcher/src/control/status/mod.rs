@@ -1,7 +1,7 @@
-//! How far a job is: counted from its rows.
+//! The status of a job, computed from its rows.
 
-mod pace;
 mod phases;
+mod rate;
 mod regions;
 mod rings;
 #[cfg(test)]
@@ -11,21 +11,22 @@ mod upload;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use goldfleet_kinds::kind::Transfer;
+use goldfleet_kinds::registry::Registry;
 use goldfleet_model::job::{Approval, Job, JobState};
-use goldfleet_model::operation::{Kind, Operation, OperationState, Work};
+use goldfleet_model::operation::{KindId, Operation, OperationState};
 use goldfleet_model::selector::Selector;
 use goldfleet_model::state::next_job;
+use goldfleet_model::text::duration;
 use goldfleet_model::upload::Upload;
-use goldfleet_model::words::duration;
 use goldfleet_ports::Versioned;
-use goldfleet_ports::clock::between;
-use goldfleet_workflow::release::COPY_FAILED;
+use goldfleet_ports::clock::elapsed;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::control::desk::{Desk, DeskError, states};
+use crate::control::context::{ControlContext, ControlError, states};
 use crate::control::explain;
-use crate::control::rings::Next;
+use crate::control::rings::RingAction;
 use crate::control::suggest::command_line;
 use phases::as_f64;
 pub use phases::{Phase, Phases};
@@ -34,21 +35,21 @@ use regions::by_region;
 pub use rings::RingStatus;
 pub use upload::UploadStatus;
 
-/// A job's state as operators see it: what is asked for or stopping is running.
+/// The state of a job as operators see it. Requested and cancelling jobs are shown as running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Standing {
-    /// Not ended.
+pub enum ReportedState {
+    /// The job has not ended.
     Running,
-    /// Ended, all well.
+    /// The job ended, and everything succeeded.
     Succeeded,
-    /// Ended, something failed.
+    /// The job ended, and something failed.
     Failed,
-    /// Ended on request.
+    /// The job was cancelled.
     Cancelled,
 }
 
-impl Standing {
+impl ReportedState {
     /// The state's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -69,10 +70,11 @@ impl Standing {
         }
     }
 
-    /// What a job's rows say of its end, whether or not a dispatcher has written it to the job's own row.
-    fn of(job: &Job, operations: &[Versioned<Operation>]) -> Self {
+    /// The state by the job's rows. It does not depend on whether a dispatcher has already written the end to the job's
+    /// own row.
+    fn from_rows(job: &Job, operations: &[Versioned<Operation>]) -> Self {
         let planned = matches!(job.state, JobState::Running | JobState::Cancelling);
-        let ended = if planned { job.end(states(operations)) } else { None };
+        let ended = if planned { job.job_end(states(operations)) } else { None };
         match ended.and_then(|event| next_job(job.state, event)).unwrap_or(job.state) {
             JobState::Requested | JobState::Running | JobState::Cancelling => Self::Running,
             JobState::Succeeded => Self::Succeeded,
@@ -82,73 +84,73 @@ impl Standing {
     }
 }
 
-/// Something that failed.
+/// A failed operation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct FailureLine {
+pub struct FailureRow {
     /// `subscription/region`, or the store of a seed.
     pub target: String,
     /// The kind of operation.
-    pub phase: Kind,
+    pub phase: KindId,
     /// The stable code, listed in `docs/failures.md`.
     pub code: String,
-    /// What happened.
+    /// The error message.
     pub reason: String,
-    /// What to do about it, where goldfleet knows the code.
+    /// What to do about it. None if goldfleet does not know the code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
     /// The display name of the target's subscription.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The service's request id.
+    /// The request id of the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
 }
 
-impl FailureLine {
-    /// None of what did not fail, or only as its copy did.
+impl FailureRow {
+    /// None if the operation did not fail.
     fn of(operation: &Operation) -> Option<Self> {
         let failure = operation.failure.as_ref()?;
-        if operation.state != OperationState::Failed || failure.code == COPY_FAILED {
+        if operation.state != OperationState::Failed {
             return None;
         }
         Some(Self {
-            target: operation.id.place(),
-            phase: operation.id.kind(),
+            target: operation.place.label.clone(),
+            phase: operation.kind.clone(),
             code: failure.code.clone(),
             reason: failure.message.clone(),
-            // A remedy names JOB, so that it fits any job.
+            // Replace the placeholder JOB of the remedy with the job's id.
             remedy: explain::remedy(&failure.code).map(|remedy| remedy.replace("JOB", operation.job.as_str())),
-            name: operation.work.target().and_then(|target| target.name.clone()),
+            name: operation.target().and_then(|target| target.name.clone()),
             request_id: failure.request_id.clone(),
             attempts: operation.attempts,
         })
     }
 }
 
-/// Which rings of a job have their approval, and which one waits for it.
+/// Which rings of a job are approved, and which ring waits for approval.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Approvals {
-    /// The ring that waits for approval now: all before it have succeeded.
+    /// The ring that waits for approval now. All rings before it have succeeded.
     pub waits: Option<u32>,
-    /// The rings that were approved, with by whom and when.
+    /// The approvals: which ring, by whom and when.
     pub given: Vec<Approval>,
 }
 
 impl Approvals {
-    /// None of a job whose rings need no approval.
-    fn of(job: &Job, operations: &[Versioned<Operation>]) -> Option<Self> {
+    /// None if the rings of the job need no approval.
+    fn from_rows(job: &Job, operations: &[Versioned<Operation>]) -> Option<Self> {
         let given = job.approvals.clone()?;
-        let waits = match crate::control::rings::next(job, operations) {
-            Next::Await(ring) if job.state == JobState::Running => Some(ring),
+        let waits = match crate::control::rings::next_action(job, operations) {
+            RingAction::AwaitApproval(ring) if job.state == JobState::Running => Some(ring),
             _ => None,
         };
         Some(Self { waits, given })
     }
 }
 
-/// How far a job is.
+/// The status of a job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
     /// The job.
@@ -159,80 +161,82 @@ pub struct Status {
     pub version: String,
     /// The digest of its content.
     pub digest: String,
-    /// Where it stands.
-    pub state: Standing,
-    /// The state of the job's row, which tells more than [`Status::state`].
+    /// The state as operators see it.
+    pub state: ReportedState,
+    /// The state of the job's row, which is more specific than [`Status::state`].
     pub detail: JobState,
-    /// Why it could not be planned, if so.
+    /// Why the job could not be planned. None if it could.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Approvals of its rings, where they need any.
+    /// The approvals of its rings. None if they need no approval.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Approvals>,
     /// Bytes of the image, without zero runs.
     pub data_bytes: u64,
-    /// The upload, if it is known.
+    /// The upload of the version. None if it is not known.
     pub upload: Option<UploadStatus>,
     /// Counts by kind of operation.
     pub phases: Phases,
-    /// How far the targets of each region are.
+    /// The progress of the targets in each region.
     pub regions: BTreeMap<String, RegionStatus>,
-    /// Bytes that crossed between regions, by the region that they went to.
+    /// Bytes that were copied between regions, by destination region.
     pub wan_bytes: BTreeMap<String, u64>,
-    /// Bytes put in place a second: while it runs, in what was worked of the last five minutes, and 0 where nothing was seen to
-    /// arrive in them; else from the first operation's begin to the job's end.
+    /// Bytes per second that were put in place. For a running job: over the time in which operations ran in the last
+    /// five minutes, and 0 if no bytes arrived in that time. For an ended job: from the start of the first operation to
+    /// the end of the job.
     pub bytes_per_second: f64,
-    /// Seconds since the job was asked for; until its end, if it has ended.
+    /// Seconds since the job was requested, or from the request to its end if it has ended.
     pub seconds: f64,
-    /// Seconds left at this rate for the bytes of the operations that have not ended; none where nothing tells.
+    /// The estimated remaining seconds, at this rate, for the bytes of operations that have not ended. None if it
+    /// cannot be estimated.
     pub seconds_left: Option<f64>,
-    /// Seconds since a worker last worked on it, where no worker does although there is work to do.
+    /// Seconds since a worker was last active. None if a worker is active or there is no work to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_seconds: Option<f64>,
-    /// What failed, and why. Images that were not begun because their copy failed are counted as cancelled, and not
-    /// listed.
-    pub failures: Vec<FailureLine>,
-    /// Whether it was planned to its end: only then can it be tried again.
+    /// What failed, and why. Images that were not started because their copy failed are counted as cancelled and are
+    /// not listed.
+    pub failures: Vec<FailureRow>,
+    /// Whether planning was completed. Only then can the job be retried.
     pub planned: bool,
     /// Whether its staged VHDs were removed.
     pub staged_removed: bool,
     /// The progress of each ring.
     pub rings: Vec<RingStatus>,
-    /// Which targets it is for; all enabled ones where empty.
+    /// The selection of targets. Empty for all enabled targets.
     pub selection: Vec<Selector>,
-    /// Who asked for it.
+    /// Who requested the job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
-    /// The operator's remark.
+    /// A remark of the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// When it was asked for.
+    /// When the job was requested.
     pub created: Timestamp,
-    /// When it ended.
+    /// When the job ended.
     pub finished: Option<Timestamp>,
 }
 
 impl Status {
-    /// The state as lists and filters show it: whether the job is requested or cancelling, and how it ended as soon as its
-    /// operations have ended.
+    /// The state as lists and filters show it. It distinguishes requested and cancelling jobs, and shows the result of
+    /// a job as soon as its operations have ended.
     #[must_use]
     pub fn shown_state(&self) -> JobState {
         match (self.state, self.detail) {
-            (Standing::Running, JobState::Requested | JobState::Cancelling) => self.detail,
-            (Standing::Running, _) => JobState::Running,
-            (Standing::Succeeded, _) => JobState::Succeeded,
-            (Standing::Failed, _) => JobState::Failed,
-            (Standing::Cancelled, _) => JobState::Cancelled,
+            (ReportedState::Running, JobState::Requested | JobState::Cancelling) => self.detail,
+            (ReportedState::Running, _) => JobState::Running,
+            (ReportedState::Succeeded, _) => JobState::Succeeded,
+            (ReportedState::Failed, _) => JobState::Failed,
+            (ReportedState::Cancelled, _) => JobState::Cancelled,
         }
     }
 
-    /// Whether there is nothing to count yet, or never was: nobody has planned it.
+    /// Whether there is nothing to count, because the job was never planned or is not planned yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.planned && self.phases.named().iter().all(|(_, phase)| phase.total == 0)
     }
 
-    /// That no worker is active although there is work, and how to resume.
+    /// A message that no worker is active although there is work, and how to resume. None if that is not the case.
     #[must_use]
     pub fn idle_words(&self) -> Option<String> {
         let idle = duration(Duration::from_secs_f64(self.idle_seconds?.clamp(0.0, 1e9)));
@@ -243,50 +247,60 @@ impl Status {
         ))
     }
 
-    /// What an operator has to do before the job goes on, if it waits for that.
+    /// What the operator has to do before the job continues. None if nothing.
     #[must_use]
-    pub fn awaits(&self) -> Option<String> {
+    pub fn pending_action(&self) -> Option<String> {
         let ring = self.approvals.as_ref()?.waits?;
         Some(format!("ring {ring} waits for approval: goldfleet approve {}", self.job))
     }
 }
 
-/// Reads how far a job is.
+/// Reads the status of a job.
 ///
 /// # Errors
-/// Where the table can't be reached.
-pub async fn status(desk: &Desk, job: &Job) -> Result<Status, DeskError> {
-    let operations = desk.ports.table.operations(&job.id).await?;
-    status_of(desk, job, &operations).await
+/// If the table cannot be reached.
+pub async fn status(control: &ControlContext, job: &Job) -> Result<Status, ControlError> {
+    let operations = control.operations(job).await?;
+    status_of(control, job, &operations).await
 }
 
-/// The same for rows that have been read already.
+/// The status of a job whose operations have already been read.
 ///
 /// # Errors
-/// Where the table can't be reached.
-pub async fn status_of(desk: &Desk, job: &Job, operations: &[Versioned<Operation>]) -> Result<Status, DeskError> {
-    let upload = desk.ports.table.newest_upload(&job.image.name, &job.image.version).await?;
-    Ok(summarise(job, upload.as_ref(), operations, desk.ports.clock.now()))
+/// If the table cannot be reached.
+pub async fn status_of(
+    control: &ControlContext,
+    job: &Job,
+    operations: &[Versioned<Operation>],
+) -> Result<Status, ControlError> {
+    let upload = control.ports.table.newest_upload(&job.image.name, &job.image.version).await?;
+    Ok(count_rows(&control.registry, job, upload.as_ref(), operations, control.ports.clock.now()))
 }
 
-/// Counts a job's rows.
-fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operation>], now: Timestamp) -> Status {
-    let mut phases = Phases::of(operations);
-    if job.tree.is_none() && operations.is_empty() {
-        phases.undo_percent();
+/// Computes the status from a job's rows.
+fn count_rows(
+    registry: &Registry,
+    job: &Job,
+    upload: Option<&Upload>,
+    operations: &[Versioned<Operation>],
+    now: Timestamp,
+) -> Status {
+    let mut phases = Phases::of(registry, job, operations);
+    if job.operations.is_none() && operations.is_empty() {
+        phases.clear_percent();
     }
     let end = job.finished.unwrap_or(now);
-    let standing = Standing::of(job, operations);
+    let standing = ReportedState::from_rows(job, operations);
     let rate = match standing {
-        Standing::Running => pace::lately(operations, now).unwrap_or(0.0),
-        _ => pace::on_average(job, operations, end),
+        ReportedState::Running => rate::recent_rate(operations, now).unwrap_or(0.0),
+        _ => rate::average_rate(job, operations, end),
     };
-    let left = pace::bytes_left(operations);
-    let approvals = Approvals::of(job, operations);
+    let left = rate::bytes_left(operations);
+    let approvals = Approvals::from_rows(job, operations);
     let waits = approvals.as_ref().is_some_and(|approvals| approvals.waits.is_some());
-    // How long an operator takes nobody can tell, and what is stopping does not reach its end.
-    let goes_on = standing == Standing::Running && job.state != JobState::Cancelling && !waits;
-    let idle = if goes_on { pace::idle(operations, now) } else { None };
+    // The time of an approval cannot be estimated, and a cancelling job does not copy the rest.
+    let goes_on = standing == ReportedState::Running && job.state != JobState::Cancelling && !waits;
+    let idle = if goes_on { rate::idle(operations, now) } else { None };
     Status {
         job: job.id.to_string(),
         image: job.image.name.to_string(),
@@ -299,16 +313,16 @@ fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operati
         data_bytes: job.payload.data_bytes,
         upload: upload.map(UploadStatus::of),
         phases,
-        regions: by_region(operations),
-        wan_bytes: over_the_wan(operations),
+        regions: by_region(registry, operations),
+        wan_bytes: wan_bytes_by_region(registry, operations),
         bytes_per_second: rate,
-        seconds: between(job.created, end).as_secs_f64(),
+        seconds: elapsed(job.created, end).as_secs_f64(),
         seconds_left: (goes_on && idle.is_none() && rate > 0.0 && left > 0).then(|| as_f64(left) / rate),
         idle_seconds: idle,
-        failures: operations.iter().filter_map(|row| FailureLine::of(&row.value)).collect(),
-        planned: job.tree.is_some(),
+        failures: operations.iter().filter_map(|row| FailureRow::of(&row.value)).collect(),
+        planned: job.operations.is_some(),
         staged_removed: job.cleaned,
-        rings: rings::by_ring(job, operations),
+        rings: rings::by_ring(registry, job, operations),
         selection: job.selection.clone(),
         requested_by: job.requested_by.clone(),
         note: job.note.clone(),
@@ -317,13 +331,13 @@ fn summarise(job: &Job, upload: Option<&Upload>, operations: &[Versioned<Operati
     }
 }
 
-/// What seeds moved from one region to another, by the region that they fill.
-fn over_the_wan(operations: &[Versioned<Operation>]) -> BTreeMap<String, u64> {
+/// Bytes that were copied from one region to another, by destination region.
+fn wan_bytes_by_region(registry: &Registry, operations: &[Versioned<Operation>]) -> BTreeMap<String, u64> {
     let mut bytes = BTreeMap::new();
     for operation in operations.iter().map(|row| &row.value) {
-        if let Work::Seed { store, from } = &operation.work
-            && from.first().is_some_and(|parent| parent.region != store.region)
-        {
+        let transfer = registry.get(&operation.kind).and_then(|kind| kind.transfer(operation));
+        let Some(Transfer { fills: Some(store), from }) = transfer else { continue };
+        if from.first().is_some_and(|parent| parent.region != store.region) {
             *bytes.entry(store.region.to_string()).or_default() += operation.progress.bytes_moved;
         }
     }

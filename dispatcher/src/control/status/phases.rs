@@ -1,80 +1,120 @@
-//! How far the operations of each kind are.
+//! The progress of the operations of each kind.
 
-use goldfleet_model::operation::{Kind, Operation, OperationState};
+use goldfleet_kinds::kind::Kind;
+use goldfleet_kinds::registry::Registry;
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::{KindId, Operation, OperationState};
 use goldfleet_ports::Versioned;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-/// How far the operations of one kind are.
+/// The progress of the operations of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Phase {
-    /// All of them.
+    /// What operations of the kind do, in a few words. Empty for a kind that this program does not know.
+    pub title: &'static str,
+    /// The position of the phase in a job.
+    pub order: usize,
+    /// Whether a successful operation of the kind gives a target what the job delivers.
+    pub delivers: bool,
+    /// The number of operations.
     pub total: usize,
-    /// Done.
+    /// Succeeded operations.
     pub succeeded: usize,
-    /// Given up.
+    /// Failed operations.
     pub failed: usize,
-    /// In a worker's hands.
+    /// Operations that a worker holds.
     pub running: usize,
-    /// Ready, or waiting for something.
+    /// Operations that are ready or wait.
     pub waiting: usize,
-    /// Nothing was to be done.
+    /// Operations that had nothing to do.
     pub skipped: usize,
-    /// Stopped, or never begun because what they need did not come about.
+    /// Operations that were cancelled, or never started because what they need failed.
     pub cancelled: usize,
-    /// 0 to 100: by bytes where there are any, else by count.
+    /// 0 to 100: by bytes if there are any, else by number of operations.
     pub percent: f64,
     /// Bytes to put in place, without zero runs.
     pub bytes_total: u64,
     /// Bytes in place.
     pub bytes_done: u64,
-    /// Bytes that went over the wire.
+    /// Bytes that were transferred.
     pub bytes_moved: u64,
 }
 
-/// The three phases of a job.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Phases {
-    /// Filling the regions' stores.
-    pub seed: Phase,
-    /// Assembling VHDs.
-    pub copy: Phase,
-    /// Making managed images.
-    pub image: Phase,
-}
+/// The phases of a job: one for each kind of operation, in the order of the registry.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Phases(Vec<(KindId, Phase)>);
 
 impl Phases {
-    /// Counts a job's operations.
-    pub(super) fn of(operations: &[Versioned<Operation>]) -> Self {
+    /// Counts a job's operations. Kinds that are part of the job's plan have a phase even if there is no operation.
+    pub(super) fn of(registry: &Registry, job: &Job, operations: &[Versioned<Operation>]) -> Self {
         let mut phases = Self::default();
-        for operation in operations.iter().map(|row| &row.value) {
-            phases.phase(operation.id.kind()).count(operation);
+        for kind in &job.kinds {
+            phases.phase(registry, kind);
         }
-        for kind in Kind::ALL {
-            let phase = phases.phase(kind);
+        for operation in operations.iter().map(|row| &row.value) {
+            phases.phase(registry, &operation.kind).count(operation);
+        }
+        for (_, phase) in &mut phases.0 {
             phase.percent = phase.percent_done();
         }
+        phases.0.sort_by_key(|(kind, _)| registry.order(kind));
         phases
     }
 
-    /// Nothing of a job is done before it is known what there is to do.
-    pub(super) fn undo_percent(&mut self) {
-        for kind in Kind::ALL {
-            self.phase(kind).percent = 0.0;
+    /// Sets all percentages to 0. Before planning, the amount of work is not known.
+    pub(super) fn clear_percent(&mut self) {
+        for (_, phase) in &mut self.0 {
+            phase.percent = 0.0;
         }
     }
 
-    /// Each with its name, in order.
+    /// The phases with their kinds, in order.
     #[must_use]
-    pub fn named(&self) -> [(Kind, &Phase); 3] {
-        [(Kind::Seed, &self.seed), (Kind::Copy, &self.copy), (Kind::Image, &self.image)]
+    pub fn named(&self) -> &[(KindId, Phase)] {
+        &self.0
     }
 
-    fn phase(&mut self, kind: Kind) -> &mut Phase {
-        match kind {
-            Kind::Seed => &mut self.seed,
-            Kind::Copy => &mut self.copy,
-            Kind::Image => &mut self.image,
-        }
+    /// The phase of a kind. Empty if the job has no operation of the kind.
+    #[must_use]
+    pub fn of_kind(&self, kind: &str) -> Phase {
+        let found = self.0.iter().find(|(id, _)| id.as_str() == kind);
+        found.map(|(_, phase)| *phase).unwrap_or_default()
+    }
+
+    /// The phase whose operations deliver the result of the job to the targets.
+    #[must_use]
+    pub fn delivery(&self) -> Phase {
+        let found = self.0.iter().find(|(_, phase)| phase.delivers);
+        found.map(|(_, phase)| *phase).unwrap_or_default()
+    }
+
+    fn phase(&mut self, registry: &Registry, kind: &KindId) -> &mut Phase {
+        let at = self.0.iter().position(|(id, _)| id == kind).unwrap_or_else(|| {
+            let known = registry.get(kind);
+            let phase = Phase {
+                title: known.map_or("", |known| known.title()),
+                delivers: known.is_some_and(Kind::delivers),
+                order: registry.order(kind),
+                ..Phase::default()
+            };
+            self.0.push((kind.clone(), phase));
+            self.0.len() - 1
+        });
+        &mut self.0[at].1
+    }
+}
+
+#[cfg(test)]
+impl Phases {
+    /// Phases of these kinds.
+    pub(crate) fn for_tests<const N: usize>(phases: [(&str, Phase); N]) -> Self {
+        Self(phases.into_iter().map(|(kind, phase)| (kind.parse().unwrap(), phase)).collect())
+    }
+}
+
+impl Serialize for Phases {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(kind, phase)| (kind.as_str(), phase)))
     }
 }
 
@@ -102,14 +142,14 @@ impl Phase {
             return 100.0;
         }
         if self.bytes_total > 0 {
-            // Everything in place is not yet everything done.
+            // If all bytes are in place, operations may still be running.
             return (as_f64(self.bytes_done) / as_f64(self.bytes_total) * 100.0).min(99.9);
         }
         as_f64(ended as u64) / as_f64(self.total as u64) * 100.0
     }
 }
 
-/// For rates and shares, where the last digits do not matter.
+/// Converts for rates and shares, where the last digits do not matter.
 #[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
 pub(super) fn as_f64(number: u64) -> f64 {
     number as f64

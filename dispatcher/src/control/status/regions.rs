@@ -1,21 +1,22 @@
-//! How far the targets of each region are: counted from a job's rows.
+//! The progress of the targets in each region, computed from a job's rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use goldfleet_model::operation::{Kind, Operation, OperationState};
+use goldfleet_kinds::registry::Registry;
+use goldfleet_model::operation::{Operation, OperationState};
 use goldfleet_ports::Versioned;
 use serde::Serialize;
 
-/// How far the targets of a region are.
+/// The progress of the targets in a region.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct RegionStatus {
     /// Targets in the region.
     pub targets: usize,
-    /// Targets that have their image.
+    /// Targets that have the image.
     pub images: usize,
-    /// Targets that a worker is at.
+    /// Targets for which a worker holds an operation.
     pub running: usize,
-    /// Targets where something failed.
+    /// Targets at which an operation failed.
     pub failed: usize,
     /// Bytes to put in place.
     pub bytes_total: u64,
@@ -24,22 +25,21 @@ pub struct RegionStatus {
 }
 
 /// Counts a job's targets by region.
-pub(super) fn by_region(operations: &[Versioned<Operation>]) -> BTreeMap<String, RegionStatus> {
+pub(super) fn by_region(registry: &Registry, operations: &[Versioned<Operation>]) -> BTreeMap<String, RegionStatus> {
     let mut regions: BTreeMap<String, RegionStatus> = BTreeMap::new();
-    for operation in operations.iter().map(|row| &row.value).filter(|operation| operation.id.kind() != Kind::Seed) {
-        let region = regions.entry(operation.id.region().to_string()).or_default();
+    let mut targets = BTreeSet::new();
+    for operation in operations.iter().map(|row| &row.value) {
+        let Some(target) = operation.target() else { continue };
+        let region = regions.entry(operation.place.region.to_string()).or_default();
+        region.targets += usize::from(targets.insert(target.key()));
         region.running += usize::from(operation.state.is_leased());
         region.failed += usize::from(operation.state == OperationState::Failed);
-        if operation.id.kind() == Kind::Copy {
-            region.targets += 1;
-            if operation.state != OperationState::Skipped {
-                region.bytes_total += operation.progress.bytes_total;
-                region.bytes_done += operation.progress.bytes_done;
-            }
-        } else {
-            region.images +=
-                usize::from(matches!(operation.state, OperationState::Succeeded | OperationState::Skipped));
+        if operation.state != OperationState::Skipped {
+            region.bytes_total += operation.progress.bytes_total;
+            region.bytes_done += operation.progress.bytes_done;
         }
+        let delivers = registry.delivers(operation);
+        region.images += usize::from(delivers && operation.state.is_done());
     }
     regions
 }

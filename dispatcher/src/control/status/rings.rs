@@ -1,39 +1,40 @@
-//! The progress of each ring: counted from a job's rows.
+//! The progress of each ring, computed from a job's rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use goldfleet_kinds::registry::Registry;
 use goldfleet_model::job::{Approval, Job};
-use goldfleet_model::operation::{Kind, Operation, OperationState};
+use goldfleet_model::operation::{Operation, OperationState};
+use goldfleet_model::target::TargetKey;
 use goldfleet_ports::Versioned;
+use goldfleet_workflow::gates::RING_STOPPED;
 use serde::Serialize;
-
-use crate::control::rings::RING_STOPPED;
 
 /// The progress of one ring.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RingStatus {
     /// The ring.
     pub ring: u32,
-    /// Waiting until the ring starts, running until all its operations have ended, then how it ended.
+    /// Waiting until the ring starts, running until all its operations have ended, then the result.
     pub state: OperationState,
     /// Targets in the ring.
     pub targets: usize,
-    /// Targets that have their image.
+    /// Targets that have the image.
     pub images: usize,
-    /// Targets where something failed.
+    /// Targets at which an operation failed.
     pub failed: usize,
-    /// Why the ring was not started, if an earlier ring stopped it.
+    /// Why the ring was not started. None unless an earlier ring stopped it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The ring's approval, if it was given.
+    /// The approval of the ring. None if it was not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
 }
 
-/// What is counted of a ring.
+/// The counts of a ring.
 #[derive(Default)]
 struct Counts {
-    targets: usize,
+    targets: BTreeSet<TargetKey>,
     images: usize,
     failed: usize,
     states: BTreeMap<OperationState, usize>,
@@ -41,14 +42,12 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, operation: &Operation) {
+    fn add(&mut self, registry: &Registry, target: TargetKey, operation: &Operation) {
         *self.states.entry(operation.state).or_default() += 1;
+        self.targets.insert(target);
         self.failed += usize::from(operation.state == OperationState::Failed);
-        if operation.id.kind() == Kind::Image {
-            self.targets += 1;
-            let done = matches!(operation.state, OperationState::Succeeded | OperationState::Skipped);
-            self.images += usize::from(done);
-        }
+        let delivers = registry.delivers(operation);
+        self.images += usize::from(delivers && operation.state.is_done());
         if let Some(failure) = operation.failure.as_ref().filter(|failure| failure.code == RING_STOPPED) {
             self.reason.get_or_insert_with(|| failure.message.clone());
         }
@@ -75,17 +74,17 @@ impl Counts {
 }
 
 /// Counts a job's targets by ring, in the order of the rings.
-pub(super) fn by_ring(job: &Job, operations: &[Versioned<Operation>]) -> Vec<RingStatus> {
+pub(super) fn by_ring(registry: &Registry, job: &Job, operations: &[Versioned<Operation>]) -> Vec<RingStatus> {
     let mut rings: BTreeMap<u32, Counts> = BTreeMap::new();
     for operation in operations.iter().map(|row| &row.value) {
-        if let Some(target) = operation.work.target() {
-            rings.entry(target.ring).or_default().add(operation);
+        if let Some(target) = operation.target() {
+            rings.entry(target.ring).or_default().add(registry, target.key(), operation);
         }
     }
     let status = |(ring, counts): (u32, Counts)| RingStatus {
         ring,
         state: counts.state(),
-        targets: counts.targets,
+        targets: counts.targets.len(),
         images: counts.images,
         failed: counts.failed,
         reason: counts.reason,

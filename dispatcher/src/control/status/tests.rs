@@ -1,4 +1,4 @@
-//! How fast a job is, and what is left of it, as its rows tell after pauses, retries and approvals.
+//! The rate of a job and its remaining time after pauses, retries and approvals.
 
 use super::*;
 use goldfleet_model::operation::{Failure, Lease};
@@ -15,7 +15,7 @@ const HOUR: u64 = 60 * MINUTE;
 /// Bytes of each copy.
 const TOTAL: u64 = 60_000;
 
-/// A job that runs, its copies, and the time.
+/// A running job, its copies, and the current time.
 struct Scene {
     job: Job,
     rows: Vec<Versioned<Operation>>,
@@ -37,8 +37,9 @@ impl Scene {
             let target = json!({ "subscription": subscription, "region": "westeurope", "resource_group": "images",
                 "account": "stage", "container": "vhds" });
             let value = serde_json::from_value(json!({
-                "job": job.id, "id": format!("copy.{subscription}.westeurope"), "image": image,
-                "work": { "kind": "copy", "from": [], "target": target }, "state": "ready", "attempts": 0, "failures": 0,
+                "job": job.id, "id": format!("group{n}.copy"), "plan": 0, "image": image, "kind": "copy", "position": 0,
+                "place": { "region": "westeurope", "label": format!("{subscription}/westeurope"), "target": target },
+                "spec": { "v": 1, "data": { "from": [] } }, "state": "ready", "attempts": 0, "failures": 0,
                 "progress": { "bytes_total": TOTAL, "bytes_done": 0, "bytes_moved": 0 }, "created": now, "updated": now,
             }));
             Versioned { value: value.unwrap(), etag: ETag(String::new()) }
@@ -60,14 +61,14 @@ impl Scene {
         self.apply(n, OperationEvent::Claim(Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires }));
     }
 
-    /// A heartbeat by which a copy has this much in place.
+    /// A heartbeat of a copy that has `done` bytes in place.
     fn beat(&mut self, n: usize, done: u64) {
         let operation = &mut self.rows[n].value;
         operation.progress.bytes_done = done;
-        operation.worked(self.now);
+        operation.extend_work_period(self.now);
     }
 
-    /// A copy that takes as many seconds as it has hundreds of bytes.
+    /// Runs a copy to its end at 100 bytes per second.
     fn copy(&mut self, n: usize) {
         self.claim(n);
         self.wait(TOTAL / 100);
@@ -76,7 +77,7 @@ impl Scene {
     }
 
     fn told(&self) -> (f64, Option<f64>) {
-        let status = summarise(&self.job, None, &self.rows, self.now);
+        let status = count_rows(&Registry::default(), &self.job, None, &self.rows, self.now);
         (status.bytes_per_second.round(), status.seconds_left.map(f64::round))
     }
 }
@@ -86,7 +87,7 @@ fn failure(at: Timestamp) -> Failure {
 }
 
 #[test]
-fn nothing_is_said_before_anything_is_known() {
+fn no_rate_before_first_bytes() {
     let mut scene = Scene::new(2);
     assert_eq!(scene.told(), (0.0, None));
     scene.wait(HOUR);
@@ -94,12 +95,12 @@ fn nothing_is_said_before_anything_is_known() {
     assert_eq!(scene.told(), (0.0, None), "claimed, and not one heartbeat yet");
     scene.wait(10);
     scene.beat(0, 1000);
-    // Of both copies.
+    // The remaining bytes of both copies.
     assert_eq!(scene.told(), (100.0, Some(1190.0)));
 }
 
 #[test]
-fn copies_at_the_same_time_add_up() {
+fn concurrent_copies_add_to_rate() {
     let mut scene = Scene::new(2);
     scene.claim(0);
     scene.claim(1);
@@ -110,7 +111,7 @@ fn copies_at_the_same_time_add_up() {
 }
 
 #[test]
-fn a_fleet_that_rested_is_told_by_what_it_does_since() {
+fn rate_ignores_idle_period() {
     let mut scene = Scene::new(3);
     scene.copy(0);
     scene.claim(1);
@@ -127,7 +128,7 @@ fn a_fleet_that_rested_is_told_by_what_it_does_since() {
 }
 
 #[test]
-fn a_lease_that_ran_out_in_the_night_is_no_work() {
+fn expired_lease_does_not_count_as_work() {
     let mut scene = Scene::new(1);
     scene.claim(0);
     scene.wait(10);
@@ -135,7 +136,7 @@ fn a_lease_that_ran_out_in_the_night_is_no_work() {
     scene.wait(10 * HOUR);
     scene.apply(0, OperationEvent::Expire(failure(scene.now)));
     assert_eq!(scene.told(), (0.0, None));
-    // As the sweeper announces it again.
+    // The reconciler sends the message of the operation again.
     scene.wait(100);
     scene.rows[0].value.updated = scene.now;
     scene.claim(0);
@@ -146,7 +147,7 @@ fn a_lease_that_ran_out_in_the_night_is_no_work() {
 }
 
 #[test]
-fn a_retry_is_told_by_itself() {
+fn rate_counts_retry_separately() {
     let mut scene = Scene::new(2);
     scene.copy(0);
     scene.wait(10 * MINUTE);
@@ -155,21 +156,21 @@ fn a_retry_is_told_by_itself() {
     scene.beat(1, 30_000);
     scene.apply(1, OperationEvent::Fail(failure(scene.now)));
     scene.job.apply(JobEvent::Fail, scene.now, "test").unwrap();
-    // As long as it is over: of everything, from the first claim to the end.
+    // After the end, the rate covers all bytes, from the first claim to the end of the job.
     assert_eq!(scene.told(), ((90_000.0_f64 / 1210.0).round(), None));
-    // Not even long enough for a rest.
+    // The time since the end is shorter than the window.
     scene.wait(4 * MINUTE);
     scene.job.apply(JobEvent::Retry, scene.now, "test").unwrap();
-    scene.apply(1, OperationEvent::Rearm);
+    scene.apply(1, OperationEvent::RetryRequested);
     scene.claim(1);
     scene.wait(10);
     scene.beat(1, 33_000);
     assert_eq!(scene.told(), (300.0, Some(90.0)));
 }
 
-/// The VHD of a copy that is tried again may be gone, and it begins from nothing.
+/// The VHD of a retried copy may no longer exist. The copy then starts from nothing, and only its current bytes count.
 #[test]
-fn a_copy_that_began_anew_is_told_by_what_it_has() {
+fn restarted_copy_counts_current_bytes() {
     let mut scene = Scene::new(1);
     scene.rows[0].value.progress.bytes_done = 50_000;
     scene.claim(0);
@@ -179,7 +180,7 @@ fn a_copy_that_began_anew_is_told_by_what_it_has() {
 }
 
 #[test]
-fn waiting_for_chunks_belongs_to_the_work() {
+fn waiting_for_chunks_counts_as_work() {
     let mut scene = Scene::new(1);
     scene.claim(0);
     for done in [500, 1000, 1500] {
@@ -193,7 +194,7 @@ fn waiting_for_chunks_belongs_to_the_work() {
 }
 
 #[test]
-fn a_ring_that_was_approved_late_is_told_by_itself() {
+fn rate_of_late_ring_excludes_wait() {
     let mut scene = Scene::new(3);
     scene.copy(0);
     scene.wait(10 * HOUR);
@@ -205,9 +206,9 @@ fn a_ring_that_was_approved_late_is_told_by_itself() {
     assert_eq!(scene.told(), (600.0, Some(100.0)));
 }
 
-/// Of work that began before the window, as much counts as falls into it.
+/// Of work that started before the window, only the part in the window counts.
 #[test]
-fn the_recent_past_counts() {
+fn rate_uses_recent_window() {
     let mut scene = Scene::new(3);
     scene.claim(0);
     scene.wait(500);
@@ -216,12 +217,12 @@ fn the_recent_past_counts() {
     scene.claim(1);
     scene.wait(100);
     scene.beat(1, 9000);
-    // 200 seconds at 10 bytes, 100 seconds at 90 bytes.
+    // 200 seconds at 10 bytes per second, 100 seconds at 90 bytes per second.
     assert_eq!(scene.told().0, (11_000.0_f64 / 300.0).round());
 }
 
 #[test]
-fn what_failed_leaves_nothing_to_wait_for() {
+fn failed_operations_have_no_bytes_left() {
     let mut scene = Scene::new(2);
     scene.claim(0);
     scene.claim(1);
@@ -232,7 +233,7 @@ fn what_failed_leaves_nothing_to_wait_for() {
 }
 
 #[test]
-fn a_job_that_is_stopping_has_no_time_left() {
+fn cancelling_job_has_no_time_left() {
     let mut scene = Scene::new(1);
     scene.claim(0);
     scene.wait(10);
@@ -245,7 +246,7 @@ fn a_job_that_is_stopping_has_no_time_left() {
 #[test]
 fn a_job_without_an_active_worker_is_reported_as_such() {
     let mut scene = Scene::new(2);
-    let idle = |scene: &Scene| summarise(&scene.job, None, &scene.rows, scene.now).idle_seconds;
+    let idle = |scene: &Scene| count_rows(&Registry::default(), &scene.job, None, &scene.rows, scene.now).idle_seconds;
     scene.claim(0);
     scene.wait(10);
     scene.beat(0, 1000);
@@ -253,14 +254,14 @@ fn a_job_without_an_active_worker_is_reported_as_such() {
     assert_eq!(idle(&scene), None, "a moment ago there was one");
     scene.wait(28);
     assert_eq!(idle(&scene), Some(28.0));
-    let status = summarise(&scene.job, None, &scene.rows, scene.now);
+    let status = count_rows(&Registry::default(), &scene.job, None, &scene.rows, scene.now);
     assert_eq!(status.seconds_left, None);
     let words = status.idle_words().unwrap();
     assert!(words.starts_with("no worker has been active for 28 s;"), "{words}");
     assert!(words.ends_with("goldfleet dispatch --image ubuntu --version 1 --wait"), "{words}");
     scene.claim(1);
     assert_eq!(idle(&scene), None);
-    // Killed: its lease of a minute expires, and it was last seen when it claimed.
+    // The worker was killed. Its lease of one minute expires. It was last seen when it claimed the operation.
     scene.wait(MINUTE);
     assert_eq!(idle(&scene), Some(60.0));
     scene.job.apply(JobEvent::Cancel, scene.now, "test").unwrap();
@@ -271,11 +272,11 @@ fn a_job_without_an_active_worker_is_reported_as_such() {
 fn rings_are_counted_and_a_stopped_one_says_why() {
     let mut scene = Scene::new(3);
     for (n, ring) in [0, 1, 2].into_iter().enumerate() {
-        let Work::Copy { target, .. } = &mut scene.rows[n].value.work else { panic!("a copy") };
+        let target = scene.rows[n].value.place.target.as_mut().unwrap();
         target.ring = ring;
         scene.rows[n].value.state = if ring == 0 { OperationState::Ready } else { OperationState::Waiting };
     }
-    let rings = |scene: &Scene| summarise(&scene.job, None, &scene.rows, scene.now).rings;
+    let rings = |scene: &Scene| count_rows(&Registry::default(), &scene.job, None, &scene.rows, scene.now).rings;
     let states = |scene: &Scene| rings(scene).iter().map(|ring| ring.state).collect::<Vec<_>>();
     assert_eq!(states(&scene), [OperationState::Running, OperationState::Waiting, OperationState::Waiting]);
     scene.claim(0);

@@ -1,20 +1,20 @@
-//! How far an upload is.
+//! The progress of an upload.
 
 use goldfleet_model::upload::{Upload, UploadState};
 use serde::Serialize;
 
 use super::phases::as_f64;
 
-/// How far an upload is.
+/// The progress of an upload.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UploadStatus {
-    /// Where it stands.
+    /// The state of the upload.
     pub state: UploadState,
     /// 0 to 100.
     pub percent: f64,
     /// Bytes of the file that hold data.
     pub bytes_total: u64,
-    /// Bytes of them read.
+    /// Bytes of data that were read.
     pub bytes_read: u64,
     /// Bytes sent.
     pub bytes_sent: u64,
@@ -23,7 +23,7 @@ pub struct UploadStatus {
 }
 
 impl UploadStatus {
-    /// As the upload's row says.
+    /// The progress by the upload's row.
     #[must_use]
     pub fn of(upload: &Upload) -> Self {
         let percent = match upload.state {

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_back_goes_out_first() {
+    fn last_returned_buffer_is_reused_first() {
         let buffers = Buffers::new(3);
         let mut used = buffers.take();
         used.bytes.set_length(4096);
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_wait_for_one_that_is_free() {
+    fn readers_wait_for_free_buffer() {
         let buffers = Buffers::new(1);
         let first = buffers.take();
         let others = buffers.clone();

@@ -12,11 +12,11 @@ use goldfleet_model::manifest::{ChunkEntry, ChunkHash, Md5Sum};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use tokio::sync::Semaphore;
 
-use crate::control::desk::Readers;
+use crate::control::context::ScanThreads;
 
 /// The MD5s that were computed, and the right to compute more.
 pub(super) struct Md5s {
-    readers: Readers,
+    readers: ScanThreads,
     /// As many at once as there are cores: more would only take them from each other, and from the readers.
     threads: Semaphore,
     /// The length and the MD5 of each run, by the hash of their chunk. Equal chunks on different places of the disk may have
@@ -25,7 +25,7 @@ pub(super) struct Md5s {
 }
 
 impl Md5s {
-    pub(super) fn new(readers: Readers) -> Self {
+    pub(super) fn new(readers: ScanThreads) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Self { readers, threads: Semaphore::new(cores), known: Mutex::default() }
     }
@@ -39,11 +39,11 @@ impl Md5s {
             return Ok(chunk.into_entry(&md5));
         }
         let entry = match self.readers {
-            Readers::Sender => {
+            ScanThreads::Sender => {
                 let md5 = chunk.md5_of_runs(bytes);
                 chunk.into_entry(&md5)
             }
-            Readers::Threads => self.on_a_thread(chunk, bytes.clone()).await?,
+            ScanThreads::Threads => self.on_a_thread(chunk, bytes.clone()).await?,
         };
         let runs = entry.runs.iter().map(|run| (run.length, run.md5)).collect();
         self.lock().insert(entry.hash, runs);
@@ -94,7 +94,7 @@ mod tests {
 
     #[tokio::test]
     async fn equal_runs_are_summed_once_and_others_for_themselves() {
-        for readers in [Readers::Threads, Readers::Sender] {
+        for readers in [ScanThreads::Threads, ScanThreads::Sender] {
             let md5s = Md5s::new(readers);
             let bytes: Bytes = vec![7; 1024].into();
             let first = md5s.entry(chunk(0, &[1024]), &bytes).await.unwrap();

@@ -8,7 +8,7 @@
 
 mod buffers;
 mod md5;
-mod pace;
+mod rate_limit;
 mod record;
 mod scan;
 mod send;
@@ -30,12 +30,15 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::check::{CheckedImage, ImageChecks, ImageReport, check_image};
-use crate::control::desk::{Desk, Readers};
+use crate::control::context::{ControlContext, ScanThreads};
 
 use self::md5::Md5s;
-use self::record::Record;
-use self::send::{Sent, Wanted};
-pub use pace::Rate;
+use self::record::UploadRecord;
+use self::send::{ChunkSelection, SendResult};
+pub use rate_limit::ByteRate;
+
+/// The target of this module's log lines. Commands that run workers log warnings of this target and errors of all others.
+pub(crate) const LOG_TARGET: &str = module_path!();
 
 /// What is to be uploaded, as what.
 #[derive(Debug, Clone)]
@@ -51,18 +54,18 @@ pub struct UploadRequest {
     /// How to open and check the image.
     pub check: ImageChecks,
     /// How fast to send at most.
-    pub limit: Option<Rate>,
+    pub limit: Option<ByteRate>,
 }
 
 /// An upload that came to its end.
 #[derive(Debug, Clone)]
-pub struct Uploaded {
+pub struct UploadResult {
     /// The image version, with its digest.
     pub image: ImageRef,
     /// Whether the source store had this version, with this content, before.
-    pub already_there: bool,
+    pub existed: bool,
     /// How many chunks of it the store lacked nevertheless, or had in another length, and were sent again.
-    pub mended: usize,
+    pub repaired: usize,
     /// What was read, sent and found there.
     pub counts: Upload,
     /// What the check found, with every change that was made to the disk on the way.
@@ -108,7 +111,7 @@ pub enum UploadError {
         "the upload could not update its row in the job table in time (was the machine suspended?), so the chunks that it sent \
          may have been deleted: run the same command again to send what is missing"
     )]
-    Lapsed,
+    Expired,
     /// The store or the table failed.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -122,35 +125,35 @@ pub enum UploadError {
 /// # Errors
 /// [`UploadError`].
 pub async fn upload(
-    desk: &Desk,
+    control: &ControlContext,
     request: &UploadRequest,
     watch: &(dyn Fn(&Upload) + Sync),
     stop: &CancellationToken,
-) -> Result<Uploaded, UploadError> {
+) -> Result<UploadResult, UploadError> {
     let before = fingerprint(request);
-    let CheckedImage { report, disk } = checked(desk, request, stop).await?;
+    let CheckedImage { report, disk } = checked(control, request, stop).await?;
     let (Some(generation), Some(disk), true) = (report.disk.generation, disk, report.is_usable()) else {
         return Err(UploadError::Refused(Box::new(report)));
     };
     let (before, disk) = (before?, Arc::new(disk));
-    let container = desk.config.source.store().container();
-    desk.ports.blobs.ensure_container(&container).await?;
+    let container = control.config.source.store().container();
+    control.ports.blobs.ensure_container(&container).await?;
     let blob = container.manifest(&request.image, &request.version);
-    let there = read_if_there(desk, &blob).await?;
+    let there = read_optional(control, &blob).await?;
 
-    let record = Record::new(desk, request, disk.size(), watch);
-    let md5s = Md5s::new(desk.readers);
-    let uploading = Uploading { desk, request, generation, before, disk, blob, record: &record, md5s, stop };
+    let record = UploadRecord::new(control, request, disk.size(), watch);
+    let md5s = Md5s::new(control.readers);
+    let uploading = UploadRun { control, request, generation, before, disk, blob, record: &record, md5s, stop };
     let ended = match &there {
-        Some(manifest) => uploading.again(manifest).await,
-        None => uploading.anew().await,
+        Some(manifest) => uploading.repair_existing(manifest).await,
+        None => uploading.upload_new().await,
     };
     match ended {
         Ok(ended) => {
             let image =
                 ImageRef { name: request.image.clone(), version: request.version.clone(), digest: ended.digest };
             let counts = record.complete().await?;
-            Ok(Uploaded { image, already_there: there.is_some(), mended: ended.mended, counts, report })
+            Ok(UploadResult { image, existed: there.is_some(), repaired: ended.repaired, counts, report })
         }
         Err(error) => {
             record.fail().await;
@@ -163,8 +166,12 @@ pub async fn upload(
 
 /// Opens and checks the image. A compressed one is read to its end for that, so it is done on a thread of its own where there are
 /// any.
-async fn checked(desk: &Desk, request: &UploadRequest, stop: &CancellationToken) -> Result<CheckedImage, UploadError> {
-    let Readers::Threads = desk.readers else { return Ok(check_image(&request.file, &request.check)) };
+async fn checked(
+    control: &ControlContext,
+    request: &UploadRequest,
+    stop: &CancellationToken,
+) -> Result<CheckedImage, UploadError> {
+    let ScanThreads::Threads = control.readers else { return Ok(check_image(&request.file, &request.check)) };
     let (file, mut options) = (request.file.clone(), request.check.clone());
     let cancel = Arc::new(AtomicBool::new(false));
     options.disk.open.cancel = Some(Arc::clone(&cancel));
@@ -185,11 +192,11 @@ async fn checked(desk: &Desk, request: &UploadRequest, stop: &CancellationToken)
 
 /// How often a disk is read at most. It is read again where the upload was silent for so long that a collection may have
 /// thought it had ended. That is rare; and a machine to which it happens this often would not get through the next time either.
-const PASSES: usize = 5;
+const MAX_PASSES: usize = 5;
 
 /// An upload under way.
-struct Uploading<'a> {
-    desk: &'a Desk,
+struct UploadRun<'a> {
+    control: &'a ControlContext,
     request: &'a UploadRequest,
     generation: Generation,
     /// What the file was when it was opened.
@@ -197,66 +204,66 @@ struct Uploading<'a> {
     disk: Arc<AzureDisk>,
     /// The manifest's place.
     blob: BlobAddress,
-    record: &'a Record<'a>,
+    record: &'a UploadRecord<'a>,
     md5s: Md5s,
     stop: &'a CancellationToken,
 }
 
 /// An upload whose manifest is there.
-struct Ended {
+struct FinishedUpload {
     digest: Digest,
-    mended: usize,
+    repaired: usize,
 }
 
-impl Uploading<'_> {
+impl UploadRun<'_> {
     /// Uploads a version that is not there.
-    async fn anew(&self) -> Result<Ended, UploadError> {
-        let here = self.manifest(self.keep().await?)?;
+    async fn upload_new(&self) -> Result<FinishedUpload, UploadError> {
+        let here = self.manifest(self.ensure_chunks().await?)?;
         let encoded = Bytes::from(here.encode());
         let digest = digest_of(&encoded);
-        if let Some(there) = write_manifest(self.desk, &self.blob, encoded).await? {
+        if let Some(there) = write_manifest(self.control, &self.blob, encoded).await? {
             return Err(self.other_content(&there, &here));
         }
         // Suspended just before that, it may have named chunks that were collected meanwhile.
-        if self.record.has_lapsed() {
-            self.keep().await?;
+        if self.record.has_expired() {
+            self.ensure_chunks().await?;
         }
-        Ok(Ended { digest, mended: 0 })
+        Ok(FinishedUpload { digest, repaired: 0 })
     }
 
     /// Sees whether a version that is there has the same content, and gives its store back what that lacks.
-    async fn again(&self, there: &[u8]) -> Result<Ended, UploadError> {
+    async fn repair_existing(&self, there: &[u8]) -> Result<FinishedUpload, UploadError> {
         // One that can't be read names nothing, and is of other content.
         let named = Manifest::decode(there).map(|manifest| manifest.chunks).unwrap_or_default();
         let named: HashSet<ChunkHash> = named.iter().map(|entry| entry.hash).collect();
         self.record.renew().await?;
-        let Sent { chunks, put } = self.pass(Wanted::Named(&named)).await?;
+        let SendResult { chunks, put } = self.scan_and_send(ChunkSelection::Listed(&named)).await?;
         let here = self.manifest(chunks)?;
         let digest = digest_of(&here.encode());
         if digest_of(there) == digest {
-            Ok(Ended { digest, mended: put })
+            Ok(FinishedUpload { digest, repaired: put })
         } else {
             Err(self.other_content(there, &here))
         }
     }
 
     /// Sees to it that the store has every chunk of the disk, and keeps it until the manifest is there. Returns them.
-    async fn keep(&self) -> Result<Vec<ChunkEntry>, UploadError> {
-        for _ in 0..PASSES {
+    async fn ensure_chunks(&self) -> Result<Vec<ChunkEntry>, UploadError> {
+        for _ in 0..MAX_PASSES {
             self.record.renew().await?;
-            let sent = self.pass(Wanted::All).await?;
-            if !self.record.has_lapsed() {
+            let sent = self.scan_and_send(ChunkSelection::All).await?;
+            if !self.record.has_expired() {
                 return Ok(sent.chunks);
             }
             tracing::warn!(
                 "the upload's row was not kept fresh: chunks may have been collected, so all are looked at again"
             );
         }
-        Err(UploadError::Lapsed)
+        Err(UploadError::Expired)
     }
 
-    async fn pass(&self, wanted: Wanted<'_>) -> Result<Sent, UploadError> {
-        send::chunks(self.desk, &self.disk, wanted, self.request.limit, self.record, &self.md5s, self.stop).await
+    async fn scan_and_send(&self, wanted: ChunkSelection<'_>) -> Result<SendResult, UploadError> {
+        send::chunks(self.control, &self.disk, wanted, self.request.limit, self.record, &self.md5s, self.stop).await
     }
 
     /// The manifest of these chunks, if the file is still what it was.
@@ -284,24 +291,28 @@ impl Uploading<'_> {
 }
 
 /// Writes the manifest: from here on the version is there. Returns one that was there first.
-async fn write_manifest(desk: &Desk, blob: &BlobAddress, encoded: Bytes) -> Result<Option<Bytes>, UploadError> {
+async fn write_manifest(
+    control: &ControlContext,
+    blob: &BlobAddress,
+    encoded: Bytes,
+) -> Result<Option<Bytes>, UploadError> {
     let crc = crc64(&encoded);
-    let clock = desk.ports.clock.as_ref();
-    let written = goldfleet_ports::retry::retrying(clock, PortError::is_retryable, || {
-        desk.ports.blobs.put_blob(blob, encoded.clone(), crc.into())
+    let clock = control.ports.clock.as_ref();
+    let written = goldfleet_ports::retry::retry_transient(clock, PortError::is_retryable, || {
+        control.ports.blobs.put_blob(blob, encoded.clone(), crc.into())
     });
     match written.await {
         Ok(()) => Ok(None),
         Err(error) if error.kind == ErrorKind::AlreadyExists => {
             // One's own, whose answer was lost, is not one that was there first.
-            Ok(read_if_there(desk, blob).await?.filter(|there| *there != encoded))
+            Ok(read_optional(control, blob).await?.filter(|there| *there != encoded))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-async fn read_if_there(desk: &Desk, blob: &BlobAddress) -> PortResult<Option<Bytes>> {
-    match desk.ports.blobs.get(blob, None).await {
+async fn read_optional(control: &ControlContext, blob: &BlobAddress) -> PortResult<Option<Bytes>> {
+    match control.ports.blobs.get(blob, None).await {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -5,58 +5,66 @@ use std::time::Duration;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::upload::{Upload, UploadState};
-use goldfleet_ports::chance;
-use goldfleet_ports::clock::between;
+use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{PortError, PortResult};
-use goldfleet_ports::retry::retrying;
+use goldfleet_ports::retry::retry_transient;
+use goldfleet_ports::rng;
 use jiff::Timestamp;
 
 use super::UploadRequest;
-use crate::control::desk::Desk;
+use crate::control::context::ControlContext;
 
 /// The time between two writes of the row; it is shorter where the grace period is short.
-const BEAT: Duration = Duration::from_secs(2);
+const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// How many beats there are at least before a collection may think that the upload has ended.
-const BEATS_A_GRACE_PERIOD: u32 = 16;
+/// How many heartbeats there are at least before a collection may think that the upload has ended.
+const MIN_HEARTBEATS_PER_GRACE: u32 = 16;
 
-/// The counts of an upload, shown to whoever watches and written to the table once a beat.
-pub(super) struct Record<'a> {
-    desk: &'a Desk,
+/// The counts of an upload, shown to whoever watches and written to the table at each heartbeat.
+pub(super) struct UploadRecord<'a> {
+    control: &'a ControlContext,
     row: Mutex<Upload>,
-    signs: Mutex<Signs>,
+    signs: Mutex<SeenState>,
     grace: Duration,
     watch: &'a (dyn Fn(&Upload) + Sync),
 }
 
 /// What others have seen of the upload.
-struct Signs {
-    /// What the row says that landed last.
+struct SeenState {
+    /// What the row says that was committed last.
     last: Timestamp,
-    /// Whether a row was so old, before the next landed, that a collection may have thought the upload had ended.
+    /// Whether a row was so old, before the next was committed, that a collection may have thought the upload had ended.
     lapsed: bool,
 }
 
-impl<'a> Record<'a> {
-    /// The row of the upload of a disk of `size` bytes. It is first written by [`Record::renew`].
-    pub(super) fn new(desk: &'a Desk, request: &UploadRequest, size: u64, watch: &'a (dyn Fn(&Upload) + Sync)) -> Self {
-        let now = desk.ports.clock.now();
+impl<'a> UploadRecord<'a> {
+    /// The row of the upload of a disk of `size` bytes. It is first written by [`UploadRecord::renew`].
+    pub(super) fn new(
+        control: &'a ControlContext,
+        request: &UploadRequest,
+        size: u64,
+        watch: &'a (dyn Fn(&Upload) + Sync),
+    ) -> Self {
+        let now = control.ports.clock.now();
         let row = Upload {
-            by: Some(desk.who.clone()),
+            by: Some(control.actor.clone()),
             file: std::path::absolute(&request.file).ok().map(|file| file.display().to_string()),
             size: Some(size),
-            ..Upload::begun(JobId::new(now, chance::number()), request.image.clone(), request.version.clone(), now)
+            ..Upload::new(JobId::new(now, rng::random_u64()), request.image.clone(), request.version.clone(), now)
         };
-        let signs = Mutex::new(Signs { last: now, lapsed: false });
-        Self { desk, row: Mutex::new(row), signs, grace: desk.config.cleanup.chunk_grace.get(), watch }
+        let signs = Mutex::new(SeenState { last: now, lapsed: false });
+        Self { control, row: Mutex::new(row), signs, grace: control.config.cleanup.chunk_grace.get(), watch }
     }
 
     /// Writes the row before chunks are listed: none that is found then, or written from now on, is collected until the
-    /// upload has ended or [lapsed](Self::has_lapsed).
+    /// upload has ended or [lapsed](Self::has_expired).
     pub(super) async fn renew(&self) -> PortResult<()> {
-        retrying(self.desk.ports.clock.as_ref(), PortError::is_retryable, || self.write(UploadState::Running)).await?;
-        let late = self.is_late(self.signs().last);
-        self.signs().lapsed = late;
+        retry_transient(self.control.ports.clock.as_ref(), PortError::is_retryable, || {
+            self.write(UploadState::Running)
+        })
+        .await?;
+        let late = self.is_late(self.seen().last);
+        self.seen().lapsed = late;
         // What an earlier list was good for is counted anew; what was sent was sent.
         let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
         (row.bytes_read, row.bytes_data, row.bytes_reused) = (0, 0, 0);
@@ -66,23 +74,23 @@ impl<'a> Record<'a> {
     /// Whether a collection may have found the row so old that it thought the upload had ended, and deleted chunks that it
     /// relies on: the machine slept, or the table could not be reached. A collection waits for a whole grace period; half of
     /// one is left for clocks that differ, and for what is done between this look and its consequence.
-    pub(super) fn has_lapsed(&self) -> bool {
-        let signs = self.signs();
+    pub(super) fn has_expired(&self) -> bool {
+        let signs = self.seen();
         signs.lapsed || self.is_late(signs.last)
     }
 
     fn is_late(&self, last: Timestamp) -> bool {
-        between(last, self.desk.ports.clock.now()) > self.grace / 2
+        elapsed(last, self.control.ports.clock.now()) > self.grace / 2
     }
 
-    fn signs(&self) -> MutexGuard<'_, Signs> {
+    fn seen(&self) -> MutexGuard<'_, SeenState> {
         self.signs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn write(&self, state: UploadState) -> PortResult<Upload> {
-        let row = self.stamped(state);
-        self.desk.ports.table.put_upload(&row).await?;
-        let mut signs = self.signs();
+        let row = self.with_time(state);
+        self.control.ports.table.put_upload(&row).await?;
+        let mut signs = self.seen();
         signs.lapsed |= self.is_late(signs.last);
         signs.last = row.updated;
         Ok(row)
@@ -95,18 +103,18 @@ impl<'a> Record<'a> {
         (self.watch)(&row);
     }
 
-    fn stamped(&self, state: UploadState) -> Upload {
+    fn with_time(&self, state: UploadState) -> Upload {
         let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
         row.state = state;
-        row.updated = self.desk.ports.clock.now();
+        row.updated = self.control.ports.clock.now();
         row.clone()
     }
 
-    /// Writes the row once a beat, for as long as it is polled.
+    /// Writes the row at each heartbeat, for as long as it is polled.
     pub(super) async fn beat(&self) {
-        let beat = BEAT.min(self.grace / BEATS_A_GRACE_PERIOD);
+        let beat = HEARTBEAT.min(self.grace / MIN_HEARTBEATS_PER_GRACE);
         loop {
-            self.desk.ports.clock.sleep(beat).await;
+            self.control.ports.clock.sleep(beat).await;
             if let Err(error) = self.write(UploadState::Running).await {
                 tracing::warn!(%error, "the upload's row could not be written");
             }

@@ -9,10 +9,10 @@ use goldfleet_disk::{AzureDisk, DiskError, DiskReader as _};
 use tokio::sync::mpsc;
 
 use super::buffers::{Buffer, Buffers};
-use crate::control::desk::Readers;
+use crate::control::context::ScanThreads;
 
 /// A window that was read.
-pub(super) struct Scanned {
+pub(super) struct ScannedWindow {
     /// Its place among the windows.
     pub(super) index: usize,
     /// Bytes read from the file.
@@ -28,18 +28,18 @@ pub(super) struct Scan {
     /// Bytes to read in all.
     pub(super) bytes: u64,
     /// The windows as they are read, in any order.
-    pub(super) scanned: mpsc::Receiver<Result<Scanned, DiskError>>,
+    pub(super) scanned: mpsc::Receiver<Result<ScannedWindow, DiskError>>,
 }
 
 /// Begins to read a disk. The readers end when all is read, or when the receiver is gone.
-pub(super) fn begin(disk: Arc<AzureDisk>, readers: Readers, buffers: &Buffers) -> Result<Scan, DiskError> {
+pub(super) fn start(disk: Arc<AzureDisk>, readers: ScanThreads, buffers: &Buffers) -> Result<Scan, DiskError> {
     let ranges: Arc<[Range<u64>]> = disk.data_ranges().collect::<Result<Vec<_>, _>>()?.into();
     let all: Arc<[Range<u64>]> = windows(&ranges, disk.size()).collect::<Vec<_>>().into();
     let bytes = ranges.iter().map(|range| range.end - range.start).sum();
     let next = Arc::new(AtomicUsize::new(0));
     let (sender, scanned) = mpsc::channel(1);
     for _ in 0..readers.count() {
-        let reader = Reader {
+        let reader = ScanThread {
             disk: Arc::clone(&disk),
             ranges: Arc::clone(&ranges),
             windows: Arc::clone(&all),
@@ -48,14 +48,14 @@ pub(super) fn begin(disk: Arc<AzureDisk>, readers: Readers, buffers: &Buffers) -
         };
         let sender = sender.clone();
         match readers {
-            Readers::Threads => drop(tokio::task::spawn_blocking(move || reader.run(&sender))),
-            Readers::Sender => drop(tokio::spawn(async move { reader.run_here(&sender).await })),
+            ScanThreads::Threads => drop(tokio::task::spawn_blocking(move || reader.run(&sender))),
+            ScanThreads::Sender => drop(tokio::spawn(async move { reader.run_on_sender(&sender).await })),
         }
     }
     Ok(Scan { windows: all.len(), bytes, scanned })
 }
 
-struct Reader {
+struct ScanThread {
     disk: Arc<AzureDisk>,
     ranges: Arc<[Range<u64>]>,
     windows: Arc<[Range<u64>]>,
@@ -63,8 +63,8 @@ struct Reader {
     buffers: Buffers,
 }
 
-impl Reader {
-    fn run(&self, sender: &mpsc::Sender<Result<Scanned, DiskError>>) {
+impl ScanThread {
+    fn run(&self, sender: &mpsc::Sender<Result<ScannedWindow, DiskError>>) {
         while let Some(scanned) = self.next() {
             let failed = scanned.is_err();
             if sender.blocking_send(scanned).is_err() || failed {
@@ -74,7 +74,7 @@ impl Reader {
     }
 
     /// The same on the thread that sends, which is never blocked: there is a buffer for each chunk on its way.
-    async fn run_here(&self, sender: &mpsc::Sender<Result<Scanned, DiskError>>) {
+    async fn run_on_sender(&self, sender: &mpsc::Sender<Result<ScannedWindow, DiskError>>) {
         while let Some(scanned) = self.next() {
             let failed = scanned.is_err();
             if sender.send(scanned).await.is_err() || failed {
@@ -84,15 +84,15 @@ impl Reader {
     }
 
     /// The next window that nobody has read; none where all are.
-    fn next(&self) -> Option<Result<Scanned, DiskError>> {
+    fn next(&self) -> Option<Result<ScannedWindow, DiskError>> {
         let index = self.next.fetch_add(1, Ordering::Relaxed);
         Some(self.scan(index, self.windows.get(index)?))
     }
 
-    fn scan(&self, index: usize, window: &Range<u64>) -> Result<Scanned, DiskError> {
+    fn scan(&self, index: usize, window: &Range<u64>) -> Result<ScannedWindow, DiskError> {
         let mut buffer = self.buffers.take();
         let read = read_window(&*self.disk, &self.ranges, window, &mut buffer.bytes)?;
         let chunk = pack(&mut buffer.bytes, window.start).map(|chunk| (chunk, buffer));
-        Ok(Scanned { index, read, chunk })
+        Ok(ScannedWindow { index, read, chunk })
     }
 }

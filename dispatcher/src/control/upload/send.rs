@@ -12,31 +12,31 @@ use goldfleet_disk::AzureDisk;
 use goldfleet_disk::chunk::PackedChunk;
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, chunk_name};
 use goldfleet_model::store::Container;
-use goldfleet_ports::blob_store::{BlobListed, Checksums};
+use goldfleet_ports::blob_store::{Checksums, ListedBlob};
 use goldfleet_ports::chunk_store;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::retry::retrying;
-use goldfleet_runtime::governor::Governor;
+use goldfleet_ports::retry::retry_transient;
+use goldfleet_runtime::limiter::ConcurrencyLimiter;
 use tokio_util::sync::CancellationToken;
 
 use super::buffers::Buffers;
 use super::md5::Md5s;
-use super::pace::{Pace, Rate};
-use super::record::Record;
+use super::rate_limit::{ByteRate, RateLimiter};
+use super::record::UploadRecord;
 use super::{UploadError, scan};
-use crate::control::desk::Desk;
+use crate::control::context::ControlContext;
 
 /// Which of a disk's chunks the store is to have in the end.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Wanted<'a> {
+pub(super) enum ChunkSelection<'a> {
     /// All of them, kept from collection until a manifest names them.
     All,
     /// Those that a manifest names already, which keeps them: the others may be of other content, and are not sent.
-    Named(&'a HashSet<ChunkHash>),
+    Listed(&'a HashSet<ChunkHash>),
 }
 
 /// What was found on the disk, and done.
-pub(super) struct Sent {
+pub(super) struct SendResult {
     /// The disk's chunks in order.
     pub(super) chunks: Vec<ChunkEntry>,
     /// How many the store lacked and were put into it.
@@ -45,45 +45,46 @@ pub(super) struct Sent {
 
 /// Reads the whole disk and puts the chunks that are wanted and that the store lacks into it, no faster than `limit`.
 pub(super) async fn chunks(
-    desk: &Desk,
+    control: &ControlContext,
     disk: &Arc<AzureDisk>,
-    wanted: Wanted<'_>,
-    limit: Option<Rate>,
-    record: &Record<'_>,
+    wanted: ChunkSelection<'_>,
+    limit: Option<ByteRate>,
+    record: &UploadRecord<'_>,
     md5s: &Md5s,
     stop: &CancellationToken,
-) -> Result<Sent, UploadError> {
-    let container = desk.config.source.store().container();
-    let present = chunk_store::present(desk.ports.blobs.as_ref(), &container).await?;
-    let governor = Governor::new(desk.config.upload.requests, Arc::clone(&desk.ports.clock));
+) -> Result<SendResult, UploadError> {
+    let container = control.config.source.store().container();
+    let present = chunk_store::list_chunks(control.ports.blobs.as_ref(), &container).await?;
+    let limiter = ConcurrencyLimiter::new(control.config.upload.requests, Arc::clone(&control.ports.clock));
     let put = AtomicUsize::new(0);
-    let sender = Sender { desk, container, present, wanted, record, md5s, governor, pace: Pace::new(limit), put };
+    let sender =
+        Sender { control, container, present, wanted, record, md5s, limiter, pace: RateLimiter::new(limit), put };
     tokio::select! {
         biased;
-        chunks = sender.run(Arc::clone(disk)) => Ok(Sent { chunks: chunks?, put: sender.put.load(Ordering::Relaxed) }),
+        chunks = sender.run(Arc::clone(disk)) => Ok(SendResult { chunks: chunks?, put: sender.put.load(Ordering::Relaxed) }),
         () = record.beat() => Err(UploadError::Interrupted),
         () = stop.cancelled() => Err(UploadError::Interrupted),
     }
 }
 
 struct Sender<'a> {
-    desk: &'a Desk,
+    control: &'a ControlContext,
     container: Container,
-    present: HashMap<String, BlobListed>,
-    wanted: Wanted<'a>,
-    record: &'a Record<'a>,
+    present: HashMap<String, ListedBlob>,
+    wanted: ChunkSelection<'a>,
+    record: &'a UploadRecord<'a>,
     md5s: &'a Md5s,
-    governor: Governor,
-    pace: Pace,
+    limiter: ConcurrencyLimiter,
+    pace: RateLimiter,
     put: AtomicUsize,
 }
 
 impl Sender<'_> {
     async fn run(&self, disk: Arc<AzureDisk>) -> Result<Vec<ChunkEntry>, UploadError> {
-        let requests = self.desk.config.upload.requests.max(1);
-        let readers = self.desk.readers;
+        let requests = self.control.config.upload.requests.max(1);
+        let readers = self.control.readers;
         // One for each request, one in each reader's hands, one read ahead.
-        let mut scan = scan::begin(disk, readers, &Buffers::new(requests + readers.count() + 1))?;
+        let mut scan = scan::start(disk, readers, &Buffers::new(requests + readers.count() + 1))?;
         self.record.count(|row| row.bytes_total = scan.bytes);
         let mut entries: Vec<Option<ChunkEntry>> = vec![None; scan.windows];
         let mut seen: HashSet<ChunkHash> = HashSet::new();
@@ -98,10 +99,10 @@ impl Sender<'_> {
                     self.record.count(|row| row.bytes_read += scanned.read);
                     let Some((chunk, buffer)) = scanned.chunk else { continue };
                     self.record.count(|row| row.bytes_data += u64::from(chunk.length));
-                    let is_wanted = self.wants(&chunk.hash);
+                    let is_wanted = self.is_selected(&chunk.hash);
                     let is_first = is_wanted && seen.insert(chunk.hash);
                     if is_wanted && !is_first {
-                        self.reused(chunk.length);
+                        self.count_reused(chunk.length);
                     }
                     sending.push(self.take(scanned.index, chunk, Bytes::from_owner(buffer), is_first));
                 }
@@ -114,14 +115,14 @@ impl Sender<'_> {
     }
 
     /// From which age on a chunk that is relied on is renewed.
-    fn renew_after(&self) -> Duration {
-        self.desk.config.cleanup.chunk_grace.get() / 2
+    fn renewal_age(&self) -> Duration {
+        self.control.config.cleanup.chunk_grace.get() / 2
     }
 
-    fn wants(&self, hash: &ChunkHash) -> bool {
+    fn is_selected(&self, hash: &ChunkHash) -> bool {
         match self.wanted {
-            Wanted::All => true,
-            Wanted::Named(names) => names.contains(hash),
+            ChunkSelection::All => true,
+            ChunkSelection::Listed(names) => names.contains(hash),
         }
     }
 
@@ -142,44 +143,46 @@ impl Sender<'_> {
     }
 
     /// Whether the store has a chunk whole, and keeps it.
-    async fn has(&self, entry: &ChunkEntry) -> Result<bool, PortError> {
+    async fn is_in_store(&self, entry: &ChunkEntry) -> Result<bool, PortError> {
         let Some(listed) = self.present.get(&chunk_name(&entry.hash)) else { return Ok(false) };
         if listed.length != u64::from(entry.length) {
             tracing::warn!(chunk = %entry.hash, length = listed.length, "a chunk in the store is not whole: it is replaced");
-            chunk_store::discard(&self.desk.ports, &self.container, listed).await?;
+            chunk_store::delete_corrupt(&self.control.ports, &self.container, listed).await?;
             return Ok(false);
         }
         match self.wanted {
-            Wanted::All => chunk_store::rely_on(&self.desk.ports, &self.container, listed, self.renew_after()).await,
-            Wanted::Named(_) => Ok(true),
+            ChunkSelection::All => {
+                chunk_store::renew_if_old(&self.control.ports, &self.container, listed, self.renewal_age()).await
+            }
+            ChunkSelection::Listed(_) => Ok(true),
         }
     }
 
-    fn reused(&self, length: u32) {
+    fn count_reused(&self, length: u32) {
         self.record.count(|row| row.bytes_reused += u64::from(length));
     }
 
     /// Sees to it that the store has a chunk, and keeps it.
     async fn put(&self, entry: &ChunkEntry, bytes: Bytes) -> Result<(), UploadError> {
-        if self.has(entry).await? {
-            self.reused(entry.length);
+        if self.is_in_store(entry).await? {
+            self.count_reused(entry.length);
             return Ok(());
         }
-        let clock = self.desk.ports.clock.as_ref();
+        let clock = self.control.ports.clock.as_ref();
         let checksums = Checksums { crc64: entry.crc64(), md5: entry.md5() };
-        let put = retrying(clock, PortError::is_retryable, async || {
-            let permit = self.governor.admit(&self.container.account).await;
+        let put = retry_transient(clock, PortError::is_retryable, async || {
+            let permit = self.limiter.acquire(&self.container.account).await;
             self.pace.wait_for(clock, bytes.len() as u64).await;
             let blob = self.container.chunk(&entry.hash);
-            let put = self.desk.ports.blobs.put_blob(&blob, bytes.clone(), checksums).await;
-            permit.ended(&put);
+            let put = self.control.ports.blobs.put_blob(&blob, bytes.clone(), checksums).await;
+            permit.record_result(&put);
             self.put_or_found(entry, put).await
         });
         if put.await? {
             self.put.fetch_add(1, Ordering::Relaxed);
             self.record.count(|row| row.bytes_sent += u64::from(entry.length));
         } else {
-            self.reused(entry.length);
+            self.count_reused(entry.length);
         }
         Ok(())
     }
@@ -191,7 +194,7 @@ impl Sender<'_> {
             // Its name is the hash of its bytes. But whoever wrote it may not have seen how they arrived: another upload, or
             // this one, whose answer was lost.
             Err(error) if error.kind == ErrorKind::AlreadyExists => {
-                let whole = chunk_store::is_whole(&self.desk.ports, &self.container, entry).await?;
+                let whole = chunk_store::is_whole(&self.control.ports, &self.container, entry).await?;
                 if whole { Ok(false) } else { Err(chunk_store::was_damaged(&self.container, entry)) }
             }
             Err(error) => Err(error),

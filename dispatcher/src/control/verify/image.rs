@@ -1,39 +1,44 @@
-//! Whether a managed image was made of the version.
+//! Verifies that a managed image was created from the version.
 
 use goldfleet_model::image::ImageTags;
 use goldfleet_ports::error::{PortError, PortResult};
 use goldfleet_ports::image_plane::{ManagedImage, Provisioning};
-use goldfleet_ports::retry::retrying;
+use goldfleet_ports::retry::retry_transient;
 
-use super::{Checking, Fault, ImagePlace, Place, Verified};
+use super::{ImageLocation, Location, VerifyFault, VerifyReport, VerifyRun};
 
-impl Checking<'_> {
-    pub(super) async fn image(&self, at: Place<'_>, place: &ImagePlace, seen: &mut Verified) -> PortResult<()> {
-        let ports = &self.desk.ports;
+impl VerifyRun<'_> {
+    pub(super) async fn image(
+        &self,
+        at: Location<'_>,
+        place: &ImageLocation,
+        seen: &mut VerifyReport,
+    ) -> PortResult<()> {
+        let ports = &self.control.ports;
         let look = || ports.images.get(&place.id, place.tenant.as_deref());
-        let found = retrying(ports.clock.as_ref(), PortError::is_retryable, look).await?;
+        let found = retry_transient(ports.clock.as_ref(), PortError::is_retryable, look).await?;
         seen.images = 1;
         match found {
-            None => seen.faults.push(at.wrong("is not there")),
-            Some(found) if found.is_made_of(self.image.digest, &place.region) => {}
+            None => seen.faults.push(at.describe_fault("is not there")),
+            Some(found) if found.was_created_from(self.image.digest, &place.region) => {}
             Some(found) => seen.faults.push(self.difference(at, place, &found)),
         }
         Ok(())
     }
 
-    /// Why an image is not what it should be.
-    fn difference(&self, at: Place<'_>, place: &ImagePlace, found: &ManagedImage) -> Fault {
+    /// Why an image does not match the version.
+    fn difference(&self, at: Location<'_>, place: &ImageLocation, found: &ManagedImage) -> VerifyFault {
         match found.provisioning {
-            Provisioning::Underway => return at.wrong("is being made or changed"),
-            Provisioning::Failed => return at.wrong("is not whole: its last change failed"),
+            Provisioning::InProgress => return at.describe_fault("is being made or changed"),
+            Provisioning::Failed => return at.describe_fault("is not whole: its last change failed"),
             Provisioning::Succeeded => {}
         }
         if found.region != place.region {
-            return at.wrong(format!("is in {}, not in {}", found.region, place.region));
+            return at.describe_fault(format!("is in {}, not in {}", found.region, place.region));
         }
         match ImageTags::digest_in(&found.tags) {
-            Some(digest) => at.wrong(format!("is made of {digest}, not of {}", self.image.digest)),
-            None => at.wrong("was not made by goldfleet: it has no tag with a digest"),
+            Some(digest) => at.describe_fault(format!("is made of {digest}, not of {}", self.image.digest)),
+            None => at.describe_fault("was not made by goldfleet: it has no tag with a digest"),
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Verification: whether what lies in stores and at targets is what the manifest says.
+//! Verification: whether the content of stores and targets matches the manifest.
 //!
-//! Without reading content it is checked that every chunk is there with its length, that every VHD has its length, its
-//! digest, its footer, and data in no place where the disk has none, and that every managed image was made of this content.
-//! With it, every byte is read and its checksum compared. Chunks that are wrong can be removed, so that whole ones can take
-//! their place.
+//! Without reading content, it checks that every chunk exists with its length, that every VHD has its length, its
+//! digest, its footer and data in all places where the disk has data, and that every managed image was created from
+//! this content. When it reads content, it compares the checksum of every byte. Damaged chunks can be removed, so that
+//! they are written again.
 
 mod image;
 mod store;
@@ -14,226 +14,242 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures::stream::{self, StreamExt as _};
+use goldfleet_kinds::kind::{Probe, Verification};
 use goldfleet_model::ids::Region;
 use goldfleet_model::image::{ImageRef, ManagedImageId};
 use goldfleet_model::job::Job;
 use goldfleet_model::manifest::Manifest;
-use goldfleet_model::operation::{OperationState, Work};
+use goldfleet_model::operation::{GroupId, Operation};
 use goldfleet_model::store::{BlobAddress, Store};
-use goldfleet_model::target::Target;
+use goldfleet_ports::error::PortResult;
 use serde::Serialize;
 
 pub use store::MISSING;
 
-use crate::control::desk::{Desk, DeskError, IN_FLIGHT};
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
 use crate::control::request::manifest;
 
-/// What a place is.
+/// The type of a location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlaceKind {
+pub enum LocationKind {
     /// A store of chunks.
     Store,
     /// A staged VHD.
     Vhd,
     /// A managed image.
     Image,
+    /// The effect of an operation of another kind.
+    Other,
 }
 
-/// Where something is not what it should be.
+/// A location whose content is not as required.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
-    /// What the place is, as its name says too.
+pub struct VerifyFault {
+    /// The type of the location. Its name contains it too.
     #[serde(skip)]
-    pub kind: PlaceKind,
+    pub kind: LocationKind,
     /// The store, VHD or managed image.
     pub place: String,
-    /// The chunk, where it is one.
+    /// The chunk. None if the fault does not concern a chunk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chunk: Option<String>,
     /// What is wrong.
     pub fault: String,
-    /// Whether nothing is known to be wrong, but that the place could not be looked at.
+    /// Whether the location could not be inspected, so that it is unknown whether its content is correct.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unseen: bool,
 }
 
-/// What was looked at, and what was wrong with it.
+/// What was inspected, and the faults that were found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Verified {
-    /// Stores looked at.
+pub struct VerifyReport {
+    /// Stores that were inspected.
     pub stores: usize,
-    /// VHDs looked at.
+    /// VHDs that were inspected.
     pub vhds: usize,
-    /// VHDs that are gone and no longer needed, as their images are made.
+    /// VHDs that do not exist and are not needed, because their images exist.
     pub vhds_gone: usize,
-    /// Managed images looked at.
+    /// Managed images that were inspected.
     pub images: usize,
+    /// Effects of operations of other kinds that were inspected.
+    pub others: usize,
     /// Bytes whose checksum was compared.
     pub bytes_read: u64,
-    /// Chunks removed, as they were not what their names say.
+    /// Chunks that were removed because their content does not match their names.
     pub removed: usize,
-    /// What is wrong.
-    pub faults: Vec<Fault>,
+    /// The faults.
+    pub faults: Vec<VerifyFault>,
 }
 
-impl Verified {
-    /// Adds what came of another place. Bytes are counted as they are read.
+impl VerifyReport {
+    /// Adds the result for another location. Bytes are counted separately while they are read.
     fn add(&mut self, other: Self) {
         self.stores += other.stores;
         self.vhds += other.vhds;
         self.vhds_gone += other.vhds_gone;
         self.images += other.images;
+        self.others += other.others;
         self.removed += other.removed;
         self.faults.extend(other.faults);
     }
 }
 
-/// What a version should be found in.
+/// The locations that should contain a version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct VerifyScope {
     /// Stores that should have every chunk.
     pub stores: BTreeSet<Store>,
-    /// VHDs that should be whole.
-    pub vhds: BTreeMap<BlobAddress, Needed>,
-    /// Managed images that should be made of it.
-    pub images: BTreeSet<ImagePlace>,
+    /// VHDs that should be complete.
+    pub vhds: BTreeMap<BlobAddress, VhdRequirement>,
+    /// Managed images that should be created from the version.
+    pub images: BTreeSet<ImageLocation>,
+    /// Operations whose kind can probe whether their effect is in place.
+    pub probes: Vec<Operation>,
 }
 
 /// Whether a VHD is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Needed {
-    /// No image is made of it yet.
-    Still,
-    /// Its image is made: it may be gone.
-    NoLonger,
+pub enum VhdRequirement {
+    /// The VHD has no image yet.
+    Required,
+    /// The image exists, so the VHD may be deleted.
+    Optional,
 }
 
-/// Where a managed image should be.
+/// The location of a managed image.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ImagePlace {
+pub struct ImageLocation {
     /// The image.
     pub id: ManagedImageId,
     /// Its region.
     pub region: Region,
-    /// The tenant of its subscription, where that differs from the credential's.
+    /// The tenant of its subscription. None if it is the credential's tenant.
     pub tenant: Option<String>,
 }
 
-impl Places {
-    /// Where a job has brought its version or found it: the source, the stores that were filled, the VHDs that are done,
-    /// and the images.
+impl VerifyScope {
+    /// The locations to which a job copied its version, and those that had it before: the source store, the filled
+    /// stores, the completed VHDs, and the images.
     ///
     /// # Errors
-    /// Where the table can't be read.
-    pub async fn of_job(desk: &Desk, job: &Job) -> Result<Self, DeskError> {
-        let mut places = Self::source(desk);
-        let (mut staged, mut made) = (Vec::new(), BTreeSet::new());
-        for row in desk.ports.table.operations(&job.id).await? {
-            if !matches!(row.value.state, OperationState::Succeeded | OperationState::Skipped) {
-                continue;
-            }
-            match row.value.work {
-                Work::Seed { store, .. } => drop(places.stores.insert(store)),
-                Work::Copy { target, .. } => staged.push(target),
-                Work::Image { target, name, .. } => {
-                    made.insert(target.key());
-                    let id = target.image(name);
-                    places.images.insert(ImagePlace { id, region: target.region, tenant: target.tenant });
+    /// If the table cannot be read.
+    pub async fn scope_of_job(control: &ControlContext, job: &Job) -> Result<Self, ControlError> {
+        let mut places = Self::scope_of_source(control);
+        let rows: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
+        let delivers = |row: &&Operation| control.registry.delivers(row);
+        let delivered: BTreeSet<&GroupId> =
+            rows.iter().filter(|row| row.state.is_done()).filter(delivers).map(|row| row.id.group()).collect();
+        for row in rows.iter().filter(|row| row.state.is_done()) {
+            // This program cannot verify operations of a kind that it does not know.
+            let Some(kind) = control.registry.get(&row.kind) else { continue };
+            match kind.verification(&control.ports, row) {
+                Verification::Store(store) => drop(places.stores.insert(store)),
+                Verification::Vhd(vhd) => {
+                    let is_optional = delivered.contains(row.id.group());
+                    let needed = if is_optional { VhdRequirement::Optional } else { VhdRequirement::Required };
+                    places.vhds.insert(vhd, needed);
                 }
+                Verification::Image { id, region, tenant } => {
+                    places.images.insert(ImageLocation { id, region, tenant });
+                }
+                Verification::Probe => places.probes.push(row.clone()),
             }
         }
-        let needed = |target: &Target| if made.contains(&target.key()) { Needed::NoLonger } else { Needed::Still };
-        places.vhds = staged.iter().map(|target| (desk.ports.vhd(target, &job.image), needed(target))).collect();
         Ok(places)
     }
 
-    /// The source, for a version without a job.
+    /// The source store, for a version without a job.
     #[must_use]
-    pub fn source(desk: &Desk) -> Self {
-        Self { stores: BTreeSet::from([desk.config.source.store()]), ..Self::default() }
+    pub fn scope_of_source(control: &ControlContext) -> Self {
+        Self { stores: BTreeSet::from([control.config.source.store()]), ..Self::default() }
     }
 
-    fn all(&self) -> Vec<Place<'_>> {
-        let stores = self.stores.iter().map(Place::Store);
-        let vhds = self.vhds.iter().map(|(vhd, needed)| Place::Vhd(vhd, *needed));
-        stores.chain(vhds).chain(self.images.iter().map(Place::Image)).collect()
+    fn all(&self) -> Vec<Location<'_>> {
+        let stores = self.stores.iter().map(Location::Store);
+        let vhds = self.vhds.iter().map(|(vhd, needed)| Location::Vhd(vhd, *needed));
+        let images = self.images.iter().map(Location::Image);
+        stores.chain(vhds).chain(images).chain(self.probes.iter().map(Location::Probe)).collect()
     }
 }
 
-/// One place to look at.
+/// One location to inspect.
 #[derive(Clone, Copy)]
-enum Place<'a> {
+enum Location<'a> {
     Store(&'a Store),
-    Vhd(&'a BlobAddress, Needed),
-    Image(&'a ImagePlace),
+    Vhd(&'a BlobAddress, VhdRequirement),
+    Image(&'a ImageLocation),
+    Probe(&'a Operation),
 }
 
-impl Place<'_> {
-    /// What is wrong with it, in words that follow its name.
-    fn wrong(self, fault: impl Into<String>) -> Fault {
+impl Location<'_> {
+    /// A fault at this location. The text follows the location's name.
+    fn describe_fault(self, fault: impl Into<String>) -> VerifyFault {
         let kind = match self {
-            Self::Store(_) => PlaceKind::Store,
-            Self::Vhd(..) => PlaceKind::Vhd,
-            Self::Image(_) => PlaceKind::Image,
+            Self::Store(_) => LocationKind::Store,
+            Self::Vhd(..) => LocationKind::Vhd,
+            Self::Image(_) => LocationKind::Image,
+            Self::Probe(_) => LocationKind::Other,
         };
-        Fault { kind, place: self.to_string(), chunk: None, fault: fault.into(), unseen: false }
+        VerifyFault { kind, place: self.to_string(), chunk: None, fault: fault.into(), unseen: false }
     }
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for Location<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(store) => write!(f, "store {store}"),
             Self::Vhd(vhd, _) => write!(f, "VHD {vhd}"),
             Self::Image(image) => write!(f, "image {}", image.id),
+            Self::Probe(operation) => write!(f, "{} {}", operation.kind, operation.place.label),
         }
     }
 }
 
-/// How thoroughly to verify.
+/// The options of a verification.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct How {
-    /// Content too.
+pub struct VerifyOptions {
+    /// Whether content is read and compared.
     pub read: bool,
-    /// Chunks of another length, or that were read and have other bytes, are removed.
+    /// Whether chunks with a wrong length, or with wrong content that was read, are removed.
     pub remove: bool,
 }
 
-/// How far a verification is.
+/// The progress of a verification.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Seen {
-    /// Stores, VHDs and images that were looked at.
-    pub places: usize,
-    /// Of so many.
+pub struct VerifyProgress {
+    /// Locations that were inspected.
+    #[serde(rename = "places")]
+    pub locations: usize,
+    /// The total number of locations.
     pub places_total: usize,
     /// Bytes whose checksum was compared.
     pub bytes_read: u64,
-    /// About how many there are; 0 where content is not read.
+    /// The approximate total number of bytes. 0 if content is not read.
     pub bytes_total: u64,
 }
 
-/// Verifies a version at `places`, and tells `watch` how far it is. A place that can't be looked at is a fault, and keeps no
-/// other from being looked at.
+/// Verifies a version at `places`, and reports progress to `watch`. A location that cannot be inspected is a fault, and
+/// does not prevent the inspection of others.
 ///
 /// # Errors
-/// Where the version is not there or was replaced.
+/// If the version does not exist or was replaced.
 pub async fn verify(
-    desk: &Desk,
+    control: &ControlContext,
     image: &ImageRef,
-    places: &Places,
-    how: How,
-    watch: &(dyn Fn(Seen) + Sync),
-) -> Result<Verified, DeskError> {
-    let (found, manifest) = manifest(desk, &image.name, &image.version).await?;
+    places: &VerifyScope,
+    how: VerifyOptions,
+    watch: &(dyn Fn(VerifyProgress) + Sync),
+) -> Result<VerifyReport, ControlError> {
+    let (found, manifest) = manifest(control, &image.name, &image.version).await?;
     if found.digest != image.digest {
-        return Err(DeskError::Refused(format!(
+        return Err(ControlError::Refused(format!(
             "{image} was replaced: it is {} now, not {}; 'goldfleet dispatch' it, and verify that job",
             found.digest, image.digest
         )));
     }
-    let bytes_total = if how.read { bytes_at(places, &manifest) } else { 0 };
-    let checking = Checking {
-        desk,
+    let bytes_total = if how.read { estimated_bytes(places, &manifest) } else { 0 };
+    let checking = VerifyRun {
+        control,
         image,
         manifest: &manifest,
         how,
@@ -243,10 +259,10 @@ pub async fn verify(
         bytes_read: AtomicU64::new(0),
         watch,
     };
-    // Reading one place has many requests in flight already.
-    let at_once = if how.read { 1 } else { IN_FLIGHT };
-    let mut looked = stream::iter(places.all()).map(|place| checking.place(place)).buffered(at_once);
-    let mut verified = Verified::default();
+    // Reading the content of one location already has many requests in flight.
+    let at_once = if how.read { 1 } else { MAX_IN_FLIGHT };
+    let mut looked = stream::iter(places.all()).map(|place| checking.check_location(place)).buffered(at_once);
+    let mut verified = VerifyReport::default();
     while let Some(one) = looked.next().await {
         verified.add(one);
     }
@@ -255,51 +271,68 @@ pub async fn verify(
     Ok(verified)
 }
 
-/// About how many bytes are read at all places.
-fn bytes_at(places: &Places, manifest: &Manifest) -> u64 {
+/// The approximate number of bytes that are read at all locations.
+fn estimated_bytes(places: &VerifyScope, manifest: &Manifest) -> u64 {
     (places.stores.len() + places.vhds.len()) as u64 * manifest.data_bytes()
 }
 
-/// A verification under way.
-struct Checking<'a> {
-    desk: &'a Desk,
+/// A running verification.
+struct VerifyRun<'a> {
+    control: &'a ControlContext,
     image: &'a ImageRef,
     manifest: &'a Manifest,
-    how: How,
+    how: VerifyOptions,
     places_total: usize,
     places_seen: AtomicUsize,
     bytes_total: u64,
     bytes_read: AtomicU64,
-    watch: &'a (dyn Fn(Seen) + Sync),
+    watch: &'a (dyn Fn(VerifyProgress) + Sync),
 }
 
-impl Checking<'_> {
-    /// What came of looking at a place.
-    async fn place(&self, place: Place<'_>) -> Verified {
-        let mut seen = Verified::default();
+impl VerifyRun<'_> {
+    /// Inspects one location.
+    async fn check_location(&self, place: Location<'_>) -> VerifyReport {
+        let mut seen = VerifyReport::default();
         let looked = match place {
-            Place::Store(store) => self.store(place, store, &mut seen).await,
-            Place::Vhd(vhd, needed) => self.vhd(place, vhd, needed, &mut seen).await,
-            Place::Image(image) => self.image(place, image, &mut seen).await,
+            Location::Store(store) => self.store(place, store, &mut seen).await,
+            Location::Vhd(vhd, needed) => self.vhd(place, vhd, needed, &mut seen).await,
+            Location::Image(image) => self.image(place, image, &mut seen).await,
+            Location::Probe(operation) => self.probe(place, operation, &mut seen).await,
         };
-        // What was found before stays found.
+        // Faults that were found before the error are kept.
         if let Err(error) = looked {
-            seen.faults.push(Fault { unseen: true, ..place.wrong(format!("can't be looked at: {error}")) });
+            seen.faults
+                .push(VerifyFault { unseen: true, ..place.describe_fault(format!("can't be looked at: {error}")) });
         }
         self.places_seen.fetch_add(1, Ordering::Relaxed);
-        self.tell();
+        self.report_progress();
         seen
     }
 
-    /// Content was read.
-    fn read(&self, bytes: u64) {
-        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
-        self.tell();
+    /// Checks with the operation's kind whether its effect is in place.
+    async fn probe(&self, at: Location<'_>, operation: &Operation, seen: &mut VerifyReport) -> PortResult<()> {
+        let Some(kind) = self.control.registry.get(&operation.kind) else { return Ok(()) };
+        seen.others = 1;
+        let fault = match kind.probe(&self.control.ports, operation).await? {
+            Probe::Done => return Ok(()),
+            Probe::Absent => "is not there",
+            Probe::Underway => "is not complete",
+            Probe::Stale => "has other content",
+            Probe::Foreign => "was not made by goldfleet",
+        };
+        seen.faults.push(at.describe_fault(fault));
+        Ok(())
     }
 
-    fn tell(&self) {
-        (self.watch)(Seen {
-            places: self.places_seen.load(Ordering::Relaxed),
+    /// Counts bytes of content that were read.
+    fn add_bytes_read(&self, bytes: u64) {
+        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+        self.report_progress();
+    }
+
+    fn report_progress(&self) {
+        (self.watch)(VerifyProgress {
+            locations: self.places_seen.load(Ordering::Relaxed),
             places_total: self.places_total,
             bytes_read: self.bytes_read.load(Ordering::Relaxed),
             bytes_total: self.bytes_total,

@@ -1,4 +1,4 @@
-//! Whether a store has every chunk of the version, and whole.
+//! Verifies that a store has every chunk of the version, undamaged.
 
 use std::collections::HashSet;
 
@@ -6,27 +6,27 @@ use futures::stream::{self, StreamExt as _};
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, chunk_name};
 use goldfleet_model::store::{Container, Store};
-use goldfleet_ports::blob_store::BlobListed;
-use goldfleet_ports::chunk_store::{self, discard};
+use goldfleet_ports::blob_store::ListedBlob;
+use goldfleet_ports::chunk_store::{self, delete_corrupt};
 use goldfleet_ports::error::{ErrorKind, PortResult};
 
-use super::{Checking, Fault, Place, Verified};
-use crate::control::desk::IN_FLIGHT;
+use super::{Location, VerifyFault, VerifyReport, VerifyRun};
+use crate::control::context::MAX_IN_FLIGHT;
 
-/// What is said of a chunk that is not there: nothing is left of it that could be removed.
+/// The fault of a chunk that does not exist. There is nothing to remove in this case.
 pub const MISSING: &str = "is missing";
 
-/// What was found in a store.
+/// The chunks that were found in a store.
 #[derive(Default)]
-struct InStore<'a> {
-    /// The chunks that are there with their lengths.
-    whole: Vec<(&'a ChunkEntry, BlobListed)>,
-    /// The chunks that are there and not what their names say.
-    wrong: Vec<(&'a ChunkEntry, BlobListed)>,
+struct StoreCheck<'a> {
+    /// Chunks that have the expected length.
+    whole: Vec<(&'a ChunkEntry, ListedBlob)>,
+    /// Chunks whose content or length does not match their names.
+    wrong: Vec<(&'a ChunkEntry, ListedBlob)>,
 }
 
-impl Checking<'_> {
-    pub(super) async fn store(&self, at: Place<'_>, store: &Store, seen: &mut Verified) -> PortResult<()> {
+impl VerifyRun<'_> {
+    pub(super) async fn store(&self, at: Location<'_>, store: &Store, seen: &mut VerifyReport) -> PortResult<()> {
         let mut found = self.listed(at, store, &mut seen.faults).await?;
         seen.stores = 1;
         if self.how.read {
@@ -38,40 +38,46 @@ impl Checking<'_> {
         Ok(())
     }
 
-    /// Removes chunks that are wrong, each in the version that was listed. Jobs may rely on them: it costs them nothing, as nobody
-    /// takes bytes that are not those of the checksum. Each is read once more first: what its name is the hash of is whole,
-    /// whatever this manifest says, and other versions may need it.
-    async fn remove(&self, store: &Store, wrong: &[(&ChunkEntry, BlobListed)]) -> PortResult<usize> {
+    /// Removes damaged chunks, each only if its ETag is the listed one. This is safe even if jobs rely on a chunk,
+    /// because no reader accepts bytes with a wrong checksum. Each chunk is read once more before it is removed: a
+    /// chunk whose content matches its name is undamaged, even if this manifest differs, and other versions may need
+    /// it.
+    async fn remove(&self, store: &Store, wrong: &[(&ChunkEntry, ListedBlob)]) -> PortResult<usize> {
         let container = store.container();
         let mut removed = 0;
         for (entry, listed) in wrong {
             if self.is_wrong(&container, entry, listed).await? {
-                removed += usize::from(discard(&self.desk.ports, &container, listed).await?);
+                removed += usize::from(delete_corrupt(&self.control.ports, &container, listed).await?);
             }
         }
         Ok(removed)
     }
 
-    /// Whether a chunk has bytes that its name is not the hash of.
-    async fn is_wrong(&self, container: &Container, entry: &ChunkEntry, listed: &BlobListed) -> PortResult<bool> {
-        match self.desk.ports.blobs.get(&container.blob(listed.name.as_str()), None).await {
+    /// Whether the content of a chunk does not match the hash in its name.
+    async fn is_wrong(&self, container: &Container, entry: &ChunkEntry, listed: &ListedBlob) -> PortResult<bool> {
+        match self.control.ports.blobs.get(&container.blob(listed.name.as_str()), None).await {
             Ok(content) => Ok(ChunkHash::of(&content) != entry.hash),
-            // Somebody else has removed it.
+            // Another process has removed the chunk.
             Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Every chunk of the version, each content once, as the store's list has it.
-    async fn listed(&self, at: Place<'_>, store: &Store, faults: &mut Vec<Fault>) -> PortResult<InStore<'_>> {
-        let mut present = chunk_store::present(self.desk.ports.blobs.as_ref(), &store.container()).await?;
-        let mut found = InStore::default();
+    /// Finds every distinct chunk of the version in the listing of the store.
+    async fn listed(
+        &self,
+        at: Location<'_>,
+        store: &Store,
+        faults: &mut Vec<VerifyFault>,
+    ) -> PortResult<StoreCheck<'_>> {
+        let mut present = chunk_store::list_chunks(self.control.ports.blobs.as_ref(), &store.container()).await?;
+        let mut found = StoreCheck::default();
         let mut seen = HashSet::new();
         for entry in self.manifest.chunks.iter().filter(|entry| seen.insert(entry.hash)) {
             match present.remove(&chunk_name(&entry.hash)) {
-                None => faults.push(of_chunk(at, entry, MISSING)),
+                None => faults.push(chunk_fault(at, entry, MISSING)),
                 Some(listed) if listed.length != u64::from(entry.length) => {
-                    faults.push(of_chunk(at, entry, format!("has {} bytes, not {}", listed.length, entry.length)));
+                    faults.push(chunk_fault(at, entry, format!("has {} bytes, not {}", listed.length, entry.length)));
                     found.wrong.push((entry, listed));
                 }
                 Some(listed) => found.whole.push((entry, listed)),
@@ -80,31 +86,31 @@ impl Checking<'_> {
         Ok(found)
     }
 
-    /// Reads the chunks that seem whole.
+    /// Reads the chunks that have the expected length, and compares their checksums.
     async fn compare(
         &self,
-        at: Place<'_>,
+        at: Location<'_>,
         store: &Store,
-        found: &mut InStore<'_>,
-        faults: &mut Vec<Fault>,
+        found: &mut StoreCheck<'_>,
+        faults: &mut Vec<VerifyFault>,
     ) -> PortResult<()> {
         let container = store.container();
         let mut reading = stream::iter(std::mem::take(&mut found.whole))
-            .map(async |(entry, listed): (&ChunkEntry, BlobListed)| {
-                let content = self.desk.ports.blobs.get(&container.blob(listed.name.as_str()), None).await;
+            .map(async |(entry, listed): (&ChunkEntry, ListedBlob)| {
+                let content = self.control.ports.blobs.get(&container.blob(listed.name.as_str()), None).await;
                 (entry, listed, content.map(|content| crc64(&content) == entry.crc64()))
             })
-            .buffer_unordered(IN_FLIGHT);
+            .buffer_unordered(MAX_IN_FLIGHT);
         while let Some((entry, listed, right)) = reading.next().await {
             match right {
-                Ok(true) => self.read(entry.length.into()),
+                Ok(true) => self.add_bytes_read(entry.length.into()),
                 Ok(false) => {
-                    self.read(entry.length.into());
-                    faults.push(of_chunk(at, entry, "has other bytes than it should have"));
+                    self.add_bytes_read(entry.length.into());
+                    faults.push(chunk_fault(at, entry, "has other bytes than it should have"));
                     found.wrong.push((entry, listed));
                 }
-                // Collected since it was listed, or removed by somebody else who verifies.
-                Err(error) if error.kind == ErrorKind::NotFound => faults.push(of_chunk(at, entry, MISSING)),
+                // The chunk was deleted after it was listed, by garbage collection or by another verification.
+                Err(error) if error.kind == ErrorKind::NotFound => faults.push(chunk_fault(at, entry, MISSING)),
                 Err(error) => return Err(error),
             }
         }
@@ -112,6 +118,6 @@ impl Checking<'_> {
     }
 }
 
-fn of_chunk(at: Place<'_>, entry: &ChunkEntry, fault: impl Into<String>) -> Fault {
-    Fault { chunk: Some(entry.hash.to_string()), ..at.wrong(fault) }
+fn chunk_fault(at: Location<'_>, entry: &ChunkEntry, fault: impl Into<String>) -> VerifyFault {
+    VerifyFault { chunk: Some(entry.hash.to_string()), ..at.describe_fault(fault) }
 }

@@ -1,4 +1,4 @@
-//! Whether a staged VHD is the disk of the version, whole.
+//! Verifies that a staged VHD contains the complete disk of the version.
 
 use std::ops::Range;
 
@@ -7,91 +7,102 @@ use goldfleet_disk::chunk::is_zero;
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::image::VhdMetadata;
 use goldfleet_model::manifest::Run;
-use goldfleet_model::ranges::{pieces, without};
+use goldfleet_model::ranges::{split, subtract};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::PortResult;
 
-use super::{Checking, Fault, Needed, Place, Verified};
-use crate::control::desk::IN_FLIGHT;
+use super::{Location, VerifyFault, VerifyReport, VerifyRun, VhdRequirement};
+use crate::control::context::MAX_IN_FLIGHT;
 
-impl Checking<'_> {
+impl VerifyRun<'_> {
     pub(super) async fn vhd(
         &self,
-        at: Place<'_>,
+        at: Location<'_>,
         vhd: &BlobAddress,
-        needed: Needed,
-        seen: &mut Verified,
+        needed: VhdRequirement,
+        seen: &mut VerifyReport,
     ) -> PortResult<()> {
-        let blobs = self.desk.ports.blobs.as_ref();
+        let blobs = self.control.ports.blobs.as_ref();
         let Some(properties) = blobs.properties(vhd).await? else {
             match needed {
-                Needed::NoLonger => seen.vhds_gone = 1,
-                Needed::Still => seen.faults.push(at.wrong("is not there")),
+                VhdRequirement::Optional => seen.vhds_gone = 1,
+                VhdRequirement::Required => seen.faults.push(at.describe_fault("is not there")),
             }
             return Ok(());
         };
         seen.vhds = 1;
         let footer = self.manifest.footer_range();
         if properties.length != footer.end {
-            seen.faults.push(at.wrong(format!("has {} bytes, not {}", properties.length, footer.end)));
+            seen.faults.push(at.describe_fault(format!("has {} bytes, not {}", properties.length, footer.end)));
             return Ok(());
         }
         if properties.metadata.get(VhdMetadata::DIGEST) != Some(&self.image.digest.to_string()) {
-            seen.faults.push(at.wrong("is of another version, or not goldfleet's"));
+            seen.faults.push(at.describe_fault("is of another version, or not goldfleet's"));
         }
         if blobs.get(vhd, Some(footer)).await?[..] != self.manifest.footer[..] {
-            seen.faults.push(at.wrong("has no footer, or another one: it is not whole"));
+            seen.faults.push(at.describe_fault("has no footer, or another one: it is not whole"));
         }
         if self.how.read {
-            self.content(at, vhd, &mut seen.faults).await
+            self.compare_content(at, vhd, &mut seen.faults).await
         } else {
-            seen.faults.extend(self.holes(vhd).await?.into_iter().map(|fault| at.wrong(fault)));
+            seen.faults.extend(self.missing_pages(vhd).await?.into_iter().map(|fault| at.describe_fault(fault)));
             Ok(())
         }
     }
 
-    /// Where the VHD lacks pages that the disk has. (It may have more: services keep whole blocks of pages.)
-    async fn holes(&self, vhd: &BlobAddress) -> PortResult<Vec<String>> {
-        let ranges = self.desk.ports.blobs.page_ranges(vhd).await?;
+    /// The ranges in which the disk has data but the VHD has no pages. The VHD may have more pages than the disk has
+    /// data, because services allocate whole blocks of pages.
+    async fn missing_pages(&self, vhd: &BlobAddress) -> PortResult<Vec<String>> {
+        let ranges = self.control.ports.blobs.page_ranges(vhd).await?;
         let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs).map(Run::range);
-        let lacking = runs.filter(|run| !without(run, &ranges).is_empty());
+        let lacking = runs.filter(|run| !subtract(run, &ranges).is_empty());
         Ok(lacking.map(|run| format!("has no data at {} to {}", run.start, run.end)).collect())
     }
 
-    /// What the VHD has that is not the disk's.
-    async fn content(&self, at: Place<'_>, vhd: &BlobAddress, faults: &mut Vec<Fault>) -> PortResult<()> {
-        let blobs = self.desk.ports.blobs.as_ref();
+    /// Compares the content of the VHD with the disk.
+    async fn compare_content(
+        &self,
+        at: Location<'_>,
+        vhd: &BlobAddress,
+        faults: &mut Vec<VerifyFault>,
+    ) -> PortResult<()> {
+        let blobs = self.control.ports.blobs.as_ref();
         let mut reading = stream::iter(self.manifest.chunks.iter().flat_map(|entry| &entry.runs))
             .map(async |run| {
                 let content = blobs.get(vhd, Some(run.range())).await?;
                 PortResult::Ok((run, crc64(&content) == run.crc64))
             })
-            .buffered(IN_FLIGHT);
+            .buffered(MAX_IN_FLIGHT);
         while let Some(read) = reading.next().await {
             let (run, right) = read?;
-            self.read(run.length.into());
+            self.add_bytes_read(run.length.into());
             if !right {
                 let Range { start, end } = run.range();
-                faults.push(at.wrong(format!("has other bytes than it should have at {start} to {end}")));
+                faults.push(at.describe_fault(format!("has other bytes than it should have at {start} to {end}")));
             }
         }
         drop(reading);
-        self.zeros(at, vhd, faults).await
+        self.unexpected_data(at, vhd, faults).await
     }
 
-    /// What the VHD holds where the disk is zero.
-    async fn zeros(&self, at: Place<'_>, vhd: &BlobAddress, faults: &mut Vec<Fault>) -> PortResult<()> {
+    /// Reports data in the VHD where the disk is zero.
+    async fn unexpected_data(
+        &self,
+        at: Location<'_>,
+        vhd: &BlobAddress,
+        faults: &mut Vec<VerifyFault>,
+    ) -> PortResult<()> {
         const PIECE: usize = 4 << 20;
         let runs = self.manifest.chunks.iter().flat_map(|entry| &entry.runs);
         let data: Vec<Range<u64>> = runs.map(Run::range).collect();
-        for range in self.desk.ports.blobs.page_ranges(vhd).await? {
-            for gap in without(&(range.start..range.end.min(self.manifest.size)), &data) {
-                for (start, length) in pieces(&gap, PIECE) {
+        for range in self.control.ports.blobs.page_ranges(vhd).await? {
+            for gap in subtract(&(range.start..range.end.min(self.manifest.size)), &data) {
+                for (start, length) in split(&gap, PIECE) {
                     let end = start + length as u64;
-                    let content = self.desk.ports.blobs.get(vhd, Some(start..end)).await?;
-                    self.read(length as u64);
+                    let content = self.control.ports.blobs.get(vhd, Some(start..end)).await?;
+                    self.add_bytes_read(length as u64);
                     if !is_zero(&content) {
-                        faults.push(at.wrong(format!("has data at {start} to {end}, where the disk is zero")));
+                        faults.push(at.describe_fault(format!("has data at {start} to {end}, where the disk is zero")));
                     }
                 }
             }

@@ -11,7 +11,6 @@ import { STATES, badge, bytes, count, duration, el, jobState, rate, say } from "
 const AGAIN = 3000;
 const SLIM = 12;
 const NEWS_EVERY = 10000;
-const PHASES = { seed: "Stores filled", copy: "VHDs in place", image: "Images made" };
 const PARTS = ["succeeded", "skipped", "running", "failed", "cancelled", "waiting"];
 
 export class JobView {
@@ -35,7 +34,7 @@ export class JobView {
     this.figures = el("dl", { class: "figures" });
     this.actions = new Actions(this);
     this.phases = el("div", { class: "phases" });
-    this.phaseBars = Object.fromEntries(Object.keys(PHASES).map((kind) => [kind, this.phase(kind)]));
+    this.phaseBars = new Map();
     this.chart = new Chart();
     this.tree = new Tree();
     this.matrix = new Matrix(this);
@@ -45,13 +44,18 @@ export class JobView {
     parent.append(head, this.reason, this.awaits, this.figures, this.phases, this.failures.element, this.filterBar(), this.lower);
   }
 
-  phase(kind) {
+  // The bar of a phase, which is added when the first operation of its kind is known.
+  phase(kind, { title }) {
+    const known = this.phaseBars.get(kind);
+    if (known) return known;
     const bar = el("div", { class: "stack", role: "img" });
     const parts = Object.fromEntries(PARTS.map((part) => [part, el("span", { class: `s-${part}` })]));
     bar.append(...PARTS.map((part) => parts[part]));
     const text = el("span", { class: "tally" });
-    this.phases.append(el("section", {}, el("h2", {}, PHASES[kind]), text, bar));
-    return { bar, parts, text };
+    this.phases.append(el("section", {}, el("h2", {}, title || kind), text, bar));
+    const made = { bar, parts, text };
+    this.phaseBars.set(kind, made);
+    return made;
   }
 
   filterBar() {
@@ -130,7 +134,7 @@ export class JobView {
     this.awaits.hidden = ring === null;
     say(this.ring, ring === null ? "" : `Ring ${ring} waits for approval: `);
     this.drawFigures(status);
-    for (const kind of Object.keys(PHASES)) this.drawPhase(this.phaseBars[kind], status.phases[kind]);
+    for (const kind of this.job.kinds()) this.drawPhase(this.phase(kind, status.phases[kind]), status.phases[kind]);
     this.actions.draw(status);
     this.chart.draw(this.job.throughput, status.state === "running");
     this.tree.draw(this.job.tree);
@@ -196,10 +200,10 @@ export class JobView {
     const ended = status.state !== "running";
     if (!ended && Date.now() - (this.told ?? 0) < NEWS_EVERY) return;
     this.told = Date.now();
-    const { image } = status.phases;
+    const delivery = Object.values(status.phases).find((phase) => phase.delivers) ?? { succeeded: 0, skipped: 0, total: 0 };
     const failed = Object.values(status.phases).reduce((sum, phase) => sum + phase.failed, 0);
-    say(document.getElementById("news"), `${ended ? `The job ${status.state === "cancelled" ? "is " : "has "}${STATES[status.state].word}. ` : ""}${image.succeeded + image.skipped} of ` +
-      `${image.total} images created, ${failed} failed.`);
+    say(document.getElementById("news"), `${ended ? `The job ${status.state === "cancelled" ? "is " : "has "}${STATES[status.state].word}. ` : ""}${delivery.succeeded + delivery.skipped} of ` +
+      `${delivery.total} images created, ${failed} failed.`);
   }
 
   drawShown() {

@@ -1,4 +1,4 @@
-// The matrix: a row a subscription, a column a region; in each cell the copy on the left and the image on the right.
+// The matrix: a row for each subscription, a column for each region. Each cell has a part for each operation at the target, in order.
 
 import { STATES, badge, bytes, clock, count, el, percent, say } from "./words.js";
 
@@ -50,9 +50,9 @@ export class Matrix {
 
   cell(key) {
     if (!this.job.cells.has(key)) return el("td", { class: "absent", "aria-label": "no target" });
-    const halves = { copy: el("span"), image: el("span") };
-    const td = el("td", { role: "gridcell", tabindex: "-1", "data-key": key }, el("div", {}, halves.copy, halves.image));
-    this.cells.set(key, { td, halves });
+    const box = el("div");
+    const td = el("td", { role: "gridcell", tabindex: "-1", "data-key": key }, box);
+    this.cells.set(key, { td, box, halves: new Map() });
     return td;
   }
 
@@ -61,7 +61,12 @@ export class Matrix {
       const drawn = this.cells.get(key);
       const cell = this.job.cells.get(key);
       if (!drawn || !cell) continue;
-      for (const kind of ["copy", "image"]) drawHalf(drawn.halves[kind], cell[kind]);
+      const kinds = this.job.kinds(cell.parts);
+      if (kinds.length !== drawn.halves.size) {
+        drawn.halves = new Map(kinds.map((kind) => [kind, el("span")]));
+        drawn.box.replaceChildren(...drawn.halves.values());
+      }
+      for (const kind of kinds) drawHalf(drawn.halves.get(kind), cell.parts[kind]);
       drawn.td.setAttribute("aria-label", this.saying(cell));
       if (this.open === key) this.drawDetails(cell);
       if (this.pointedAt === key) say(this.hint, this.saying(cell));
@@ -71,13 +76,12 @@ export class Matrix {
 
   saying(cell) {
     const part = (kind) => {
-      const line = cell[kind];
-      if (!line) return "";
+      const line = cell.parts[kind];
       const share = line.state === "running" && line.total > 0 ? ` ${percent(line.done, line.total)} %` : "";
       const why = line.state === "failed" && line.failure ? ` (${line.failure.code})` : "";
       return `${kind} ${STATES[line.state].word}${share}${why}`;
     };
-    return `${this.job.short.get(cell.subscription)} ${cell.region}: ${[part("copy"), part("image")].filter(Boolean).join(", ")}`;
+    return `${this.job.short.get(cell.subscription)} ${cell.region}: ${this.job.kinds(cell.parts).map(part).join(", ")}`;
   }
 
   // Hides rows and columns of which nothing is meant, and dims the rest of what is not meant.
@@ -201,7 +205,7 @@ export class Matrix {
 
   drawDetails(cell) {
     const close = el("button", { type: "button", class: "quiet", "aria-label": "Close", onclick: () => this.closeDetails() }, "✕");
-    const parts = ["copy", "image"].filter((kind) => cell[kind]).map((kind) => detail(cell[kind]));
+    const parts = this.job.kinds(cell.parts).map((kind) => detail(cell.parts[kind]));
     const again = ["failed", "cancelled"].includes(this.job.stateOf(cell)) && this.view.actions.mayAct
       ? el("button", { type: "button", onclick: () => this.view.actions.retry([cell.key]) }, "Retry this target")
       : null;
@@ -245,5 +249,5 @@ function legend() {
   const example = el("span", { class: "example", "aria-hidden": "true" }, el("span", { class: "s-succeeded" }), el("span", { class: "s-running" }));
   const items = Object.entries(STATES).map(([state, { word }]) =>
     el("li", {}, el("span", { class: `swatch s-${state}`, "aria-hidden": "true" }), ` ${word}`));
-  return el("ul", { class: "legend", "aria-label": "Signs" }, el("li", {}, example, " copy, image"), ...items);
+  return el("ul", { class: "legend", "aria-label": "Signs" }, el("li", {}, example, " the operations at a target, in order"), ...items);
 }

@@ -1,6 +1,6 @@
 // A job as the page knows it: the whole once, then what changes.
 
-// What of a target is worth telling first: the worst of its two operations.
+// The state of a target is the first of these that one of its operations has.
 const WORST = ["failed", "cancelling", "cancelled", "running", "ready", "waiting", "skipped", "succeeded"];
 
 export class Job {
@@ -25,15 +25,15 @@ export class Job {
     let grown = false;
     for (const line of change.operations ?? []) {
       this.operations.set(line.id, line);
-      if (line.kind === "seed") continue;
+      if (!line.subscription) continue;
       const key = `${line.subscription}/${line.region}`;
       let cell = this.cells.get(key);
       if (!cell) {
-        cell = { key, subscription: line.subscription, name: line.name, region: line.region, copy: null, image: null };
+        cell = { key, subscription: line.subscription, name: line.name, region: line.region, parts: {} };
         this.cells.set(key, cell);
         grown = true;
       }
-      cell[line.kind] = line;
+      cell.parts[line.kind] = line;
       touched.add(key);
     }
     if (grown) this.arrange();
@@ -52,11 +52,17 @@ export class Job {
   }
 
   failures() {
-    return [...this.operations.values()].filter((line) => line.state === "failed" && line.failure?.code !== "copy-failed");
+    return [...this.operations.values()].filter((line) => line.state === "failed");
+  }
+
+  // The kinds of operations of a job, or of one of its targets, in order.
+  kinds(parts = this.status?.phases ?? {}) {
+    const order = (kind) => this.status?.phases[kind]?.order ?? 0;
+    return Object.keys(parts).sort((a, b) => order(a) - order(b) || a.localeCompare(b));
   }
 
   stateOf(cell) {
-    const states = [cell.copy?.state, cell.image?.state];
+    const states = Object.values(cell.parts).map((line) => line.state);
     return WORST.find((state) => states.includes(state)) ?? "waiting";
   }
 
@@ -66,7 +72,7 @@ export class Job {
     const place = `${cell.key} ${cell.name ?? ""}`.toLowerCase();
     if (!words.every((word) => place.includes(word))) return false;
     if (!filter.state) return true;
-    return cell.copy?.state === filter.state || cell.image?.state === filter.state;
+    return Object.values(cell.parts).some((line) => line.state === filter.state);
   }
 }
 

@@ -1,7 +1,7 @@
-//! The demonstration: made-up golden images, a cloud of directories, several worker processes, and every target's VHD
-//! read back and compared.
+//! The demonstration: generated golden images, a cloud of directories, and several worker processes. At the end, the
+//! VHDs of all targets are read back and compared.
 
-mod scene;
+mod setup;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -15,32 +15,31 @@ use goldfleet_config::{Cloud, Config, ConfigError};
 use goldfleet_connect::BackendError;
 use goldfleet_disk::{AzureDisk, DiskError, OpenError, same_disk};
 use goldfleet_model::ids::JobId;
-use goldfleet_model::operation::Work;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::control::desk::{Desk, DeskError};
-use crate::control::local::Local;
-use crate::control::request::request;
-use crate::control::status::{Standing, Status, status};
+use crate::control::context::{ControlContext, ControlError};
+use crate::control::local::LocalFleet;
+use crate::control::request::request_job;
+use crate::control::status::{ReportedState, Status, status};
 use crate::control::upload::{UploadError, UploadRequest, upload};
-use crate::terminal::follow::{Finish, follow};
-use crate::terminal::progress::Progress;
+use crate::terminal::follow::{FinishedBy, follow};
+use crate::terminal::progress::ProgressDisplay;
 
-pub use scene::Scene;
+pub use setup::DemoSetup;
 
-/// What a demonstration consists of.
+/// The parameters of a demonstration.
 #[derive(Debug, Clone)]
 pub struct DemoRequest {
-    /// How many subscriptions.
+    /// The number of subscriptions.
     pub subscriptions: u32,
-    /// How many regions, the source's own included.
+    /// The number of regions, including the source's region.
     pub regions: u32,
-    /// How many images.
+    /// The number of images.
     pub images: u32,
-    /// How many worker processes.
+    /// The number of worker processes.
     pub workers: u32,
-    /// Where all of it lies.
+    /// The directory of the demonstration.
     pub folder: PathBuf,
     /// The size of each disk, in bytes.
     pub disk: u64,
@@ -48,92 +47,92 @@ pub struct DemoRequest {
     pub data: u64,
 }
 
-/// How a demonstration went.
+/// The result of a demonstration.
 #[derive(Debug, Clone, Serialize)]
 pub struct DemoReport {
     /// Copies and images.
     pub operations: usize,
-    /// Of these, how many succeeded.
+    /// Succeeded operations.
     pub succeeded: usize,
-    /// Of these, how many failed.
+    /// Failed operations.
     pub failed: usize,
-    /// Managed images.
+    /// Managed images that were created.
     pub images: usize,
-    /// VHDs.
+    /// VHDs that were assembled.
     pub copies: usize,
-    /// Stores filled.
+    /// Stores that were filled.
     pub seeds: usize,
-    /// Bytes put into VHDs.
+    /// Bytes written to VHDs.
     pub bytes_copied: u64,
-    /// Bytes that crossed between regions, over all remote regions.
+    /// Bytes that were copied between regions.
     pub wan_bytes: u64,
-    /// The same by region.
+    /// Bytes that were copied between regions, by destination region.
     pub wan_bytes_by_region: BTreeMap<String, u64>,
     /// Bytes of data on all golden disks, without zero runs.
     pub data_bytes: u64,
     /// Bytes that the uploads sent.
     pub upload_bytes: u64,
-    /// Seconds from the first upload to the last image; making the golden disks and verifying are not in it.
+    /// Seconds from the first upload to the last image. Generating the golden disks and verifying are not included.
     pub seconds: f64,
-    /// Seconds that verifying took.
+    /// Seconds that verification took.
     pub verify_seconds: f64,
-    /// The most memory a worker process had in use at once, in bytes.
+    /// The peak memory of the worker process that used most, in bytes.
     pub worker_peak_memory: u64,
-    /// Whether every target's VHD was read back and is byte for byte what its golden disk stands for.
+    /// Whether the VHDs of all targets were read back and are identical to their golden disks, byte for byte.
     pub verified: bool,
-    /// The jobs.
+    /// The ids of the jobs.
     pub jobs: Vec<String>,
-    /// Where it all lies.
+    /// The directory of the demonstration.
     pub folder: PathBuf,
 }
 
-/// Why a demonstration could not go on.
+/// Why a demonstration failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// The folder is someone else's.
+    /// The directory does not belong to a demonstration.
     #[error("{} exists and is no folder of an earlier demonstration: name another with --folder", .0.display())]
     Occupied(PathBuf),
-    /// The folder of an earlier demonstration holds something that it did not make.
+    /// The directory of an earlier demonstration contains something that the demonstration did not create.
     #[error("{} holds {}, which no demonstration made: move it elsewhere, or name another folder with --folder",
         folder.display(), name.display())]
     Foreign {
         /// The folder.
         folder: PathBuf,
-        /// What is in it.
+        /// The unexpected content.
         name: PathBuf,
     },
-    /// A file or process.
+    /// An operation on a file or a process failed.
     #[error("{what}: {source}")]
     Io {
-        /// What was being done.
+        /// The operation.
         what: String,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// The configuration that the demonstration wrote.
+    /// The configuration of the demonstration is not valid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The adapters.
+    /// An adapter could not be created.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// A job.
+    /// A command on a job failed.
     #[error(transparent)]
-    Desk(#[from] DeskError),
-    /// An upload.
+    Desk(#[from] ControlError),
+    /// An upload failed.
     #[error(transparent)]
     Upload(#[from] UploadError),
     /// A golden disk that cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A disk that cannot be read back.
+    /// A disk cannot be read back.
     #[error("{what}: {source}")]
     Disk {
         /// The VHD.
         what: String,
-        /// Why it failed.
+        /// The cause.
         source: DiskError,
     },
-    /// Asked to stop.
+    /// The command was interrupted.
     #[error("interrupted")]
     Interrupted,
 }
@@ -157,26 +156,26 @@ impl DemoError {
     }
 }
 
-/// Runs the demonstration. Returns the report and each job's last status.
+/// Runs the demonstration. Returns the report and the last status of each job.
 ///
 /// # Errors
 /// [`DemoError`].
 pub async fn demo(
     asked: &DemoRequest,
-    progress: &Progress,
+    progress: &ProgressDisplay,
     stop: &CancellationToken,
 ) -> Result<(DemoReport, Vec<Status>), DemoError> {
-    let scene = Scene::build(asked)?;
-    let config = Arc::new(Config::load(Some(&scene.config), std::iter::empty())?);
+    let setup = DemoSetup::build(asked)?;
+    let config = Arc::new(Config::load(Some(&setup.config), std::iter::empty())?);
     let ports = goldfleet_connect::open(&config)?;
-    ports.queue.ensure().await.map_err(DeskError::from)?;
-    ports.table.ensure().await.map_err(DeskError::from)?;
-    let desk = Desk::new(ports, config, "goldfleet demo");
-    let workers = workers::Workers::start(asked.workers, &scene.config)?;
-    let dispatcher = Local::without_worker(&desk);
+    ports.queue.ensure().await.map_err(ControlError::from)?;
+    ports.table.ensure().await.map_err(ControlError::from)?;
+    let control = ControlContext::new(ports, config, "goldfleet demo");
+    let workers = workers::Workers::start(asked.workers, &setup.config)?;
+    let dispatcher = LocalFleet::without_worker(&control);
 
     let begun = Instant::now();
-    let done = drive(&desk, &scene, progress, stop).await;
+    let done = run_jobs(&control, &setup, progress, stop).await;
     let seconds = begun.elapsed().as_secs_f64();
     dispatcher.drain().await;
     let worker_peak_memory = workers.stop().await;
@@ -184,32 +183,37 @@ pub async fn demo(
     let driven = done?;
 
     let begun = Instant::now();
-    let verified = verify(&desk, &scene, &driven.statuses).await?;
-    let ran = Ran { seconds, verified, verify_seconds: begun.elapsed().as_secs_f64(), worker_peak_memory };
+    let verified = verify(&control, &setup, &driven.statuses).await?;
+    let ran = RunTotals { seconds, verified, verify_seconds: begun.elapsed().as_secs_f64(), worker_peak_memory };
     let report = report(&driven, &ran, asked.folder.clone());
     Ok((report, driven.statuses))
 }
 
-/// How the processes did.
-struct Ran {
+/// The results of the processes.
+struct RunTotals {
     seconds: f64,
     verified: bool,
     verify_seconds: f64,
     worker_peak_memory: u64,
 }
 
-/// What came of all images.
-struct Driven {
+/// The results of all jobs.
+struct JobTotals {
     statuses: Vec<Status>,
     data_bytes: u64,
     upload_bytes: u64,
 }
 
-/// Uploads and dispatches every image, and follows all jobs to their end.
-async fn drive(desk: &Desk, scene: &Scene, progress: &Progress, stop: &CancellationToken) -> Result<Driven, DemoError> {
+/// Uploads and dispatches every image, and follows all jobs until they end.
+async fn run_jobs(
+    control: &ControlContext,
+    setup: &DemoSetup,
+    progress: &ProgressDisplay,
+    stop: &CancellationToken,
+) -> Result<JobTotals, DemoError> {
     let mut jobs: Vec<JobId> = Vec::new();
     let (mut data_bytes, mut upload_bytes) = (0, 0);
-    for golden in &scene.golden {
+    for golden in &setup.golden {
         let asked = UploadRequest {
             file: golden.file.clone(),
             image: golden.image.clone(),
@@ -219,25 +223,25 @@ async fn drive(desk: &Desk, scene: &Scene, progress: &Progress, stop: &Cancellat
             limit: None,
         };
         let begun = Instant::now();
-        let uploaded = upload(desk, &asked, &|row| progress.upload(row, begun), stop).await?;
+        let uploaded = upload(control, &asked, &|row| progress.upload(row, begun), stop).await?;
         data_bytes += uploaded.counts.bytes_data;
         upload_bytes += uploaded.counts.bytes_sent;
-        jobs.push(request(desk, &golden.image, &golden.version, &[], false).await?.job.id);
+        jobs.push(request_job(control, &golden.image, &golden.version, &[], false).await?.job.id);
     }
     for job in &jobs {
-        let followed = follow(desk, job, Finish::Here, progress, stop).await?;
+        let followed = follow(control, job, FinishedBy::ThisProcess, progress, stop).await?;
         followed.ok_or(DemoError::Interrupted)?;
     }
-    // Only now: the first may have changed while the last was followed.
+    // Read all statuses at the end: the first job may have changed while the last one was followed.
     let mut statuses = Vec::new();
     for job in &jobs {
-        statuses.push(status(desk, &desk.job(job).await?.value).await?);
+        statuses.push(status(control, &control.job(job).await?.value).await?);
     }
-    Ok(Driven { statuses, data_bytes, upload_bytes })
+    Ok(JobTotals { statuses, data_bytes, upload_bytes })
 }
 
-/// What the jobs' rows say of a demonstration, and how its processes did.
-fn report(driven: &Driven, ran: &Ran, folder: PathBuf) -> DemoReport {
+/// The report, from the jobs' rows and the results of the processes.
+fn report(driven: &JobTotals, ran: &RunTotals, folder: PathBuf) -> DemoReport {
     let statuses = &driven.statuses;
     let sum = |count: fn(&Status) -> usize| statuses.iter().map(count).sum::<usize>();
     let mut wan: BTreeMap<String, u64> = BTreeMap::new();
@@ -245,13 +249,13 @@ fn report(driven: &Driven, ran: &Ran, folder: PathBuf) -> DemoReport {
         *wan.entry(region.clone()).or_default() += bytes;
     }
     DemoReport {
-        operations: sum(|s| s.phases.copy.total + s.phases.image.total),
-        succeeded: sum(|s| s.phases.copy.succeeded + s.phases.image.succeeded),
-        failed: sum(|s| s.phases.copy.failed + s.phases.image.failed),
-        images: sum(|s| s.phases.image.succeeded),
-        copies: sum(|s| s.phases.copy.succeeded),
-        seeds: sum(|s| s.phases.seed.succeeded),
-        bytes_copied: statuses.iter().map(|s| s.phases.copy.bytes_moved).sum(),
+        operations: sum(|s| s.phases.of_kind("copy").total + s.phases.of_kind("image").total),
+        succeeded: sum(|s| s.phases.of_kind("copy").succeeded + s.phases.of_kind("image").succeeded),
+        failed: sum(|s| s.phases.of_kind("copy").failed + s.phases.of_kind("image").failed),
+        images: sum(|s| s.phases.of_kind("image").succeeded),
+        copies: sum(|s| s.phases.of_kind("copy").succeeded),
+        seeds: sum(|s| s.phases.of_kind("seed").succeeded),
+        bytes_copied: statuses.iter().map(|s| s.phases.of_kind("copy").bytes_moved).sum(),
         wan_bytes: wan.values().sum(),
         wan_bytes_by_region: wan,
         data_bytes: driven.data_bytes,
@@ -265,26 +269,22 @@ fn report(driven: &Driven, ran: &Ran, folder: PathBuf) -> DemoReport {
     }
 }
 
-/// Reads back every target's VHD that the rows name, and compares it with the golden disk.
-async fn verify(desk: &Desk, scene: &Scene, statuses: &[Status]) -> Result<bool, DemoError> {
-    let Cloud::Directory(cloud) = &desk.config.cloud else { return Ok(false) };
+/// Reads back the VHD of every target that the rows name, and compares it with the golden disk.
+async fn verify(control: &ControlContext, setup: &DemoSetup, statuses: &[Status]) -> Result<bool, DemoError> {
+    let Cloud::Directory(cloud) = &control.config.cloud else { return Ok(false) };
     let mut comparisons = Vec::new();
-    for (golden, status) in scene.golden.iter().zip(statuses) {
-        if status.state != Standing::Succeeded {
+    for (golden, status) in setup.golden.iter().zip(statuses) {
+        if status.state != ReportedState::Succeeded {
             return Ok(false);
         }
         let disk = Arc::new(AzureDisk::open(&golden.file)?);
-        let job: JobId = status.job.parse().map_err(|error| DeskError::Refused(format!("{error}")))?;
-        for row in desk.ports.table.operations(&job).await.map_err(DeskError::from)? {
-            if let Work::Copy { target, .. } = &row.value.work {
-                let vhd = desk.ports.vhd(target, &row.value.image);
-                let file = cloud
-                    .root
-                    .join(vhd.container.account.as_str())
-                    .join(vhd.container.container.as_str())
-                    .join(&vhd.name);
-                comparisons.push((Arc::clone(&disk), file));
-            }
+        let job: JobId = status.job.parse().map_err(|error| ControlError::Refused(format!("{error}")))?;
+        for row in control.ports.table.operations(&job).await.map_err(ControlError::from)? {
+            let kind = control.registry.get(&row.value.kind);
+            let Some(vhd) = kind.and_then(|kind| kind.temporary_blob(&control.ports, &row.value)) else { continue };
+            let account = cloud.root.join(vhd.container.account.as_str());
+            let file = account.join(vhd.container.container.as_str()).join(&vhd.name);
+            comparisons.push((Arc::clone(&disk), file));
         }
     }
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);

@@ -11,21 +11,21 @@ use tokio::task::JoinHandle;
 
 use super::DemoError;
 
-/// Worker processes that end with the demonstration, however it ends.
+/// Worker processes that are stopped when the demonstration ends, for any reason.
 pub(super) struct Workers(Vec<Worker>);
 
 struct Worker {
     child: Child,
-    /// Passes on what it says, until it has ended.
-    said: Option<JoinHandle<()>>,
+    /// Forwards the output of the process until it ends.
+    output: Option<JoinHandle<()>>,
 }
 
 impl Workers {
-    /// Starts them: this very program, as a worker, so that both are of one version.
+    /// Starts the workers. Each runs the current executable, so that the versions match.
     pub(super) fn start(count: u32, config: &Path) -> Result<Self, DemoError> {
         let program = std::env::current_exe().map_err(DemoError::io("this program can't be found"))?;
-        // What they say goes through a pipe, which by itself is not coloured.
-        let colours = telemetry::colours(&std::io::stderr()).then_some(("CLICOLOR_FORCE", "1"));
+        // Their output goes through a pipe, which disables colours by default.
+        let colours = telemetry::supports_color(&std::io::stderr()).then_some(("CLICOLOR_FORCE", "1"));
         let start = || {
             let mut child = Command::new(&program)
                 .arg("worker")
@@ -39,24 +39,24 @@ impl Workers {
                 .kill_on_drop(true)
                 .spawn()
                 .map_err(DemoError::io("a worker can't be started"))?;
-            let said = child.stderr.take().map(|said| tokio::spawn(pass_on(said)));
-            Ok(Worker { child, said })
+            let said = child.stderr.take().map(|said| tokio::spawn(forward_output(said)));
+            Ok(Worker { child, output: said })
         };
         (0..count).map(|_| start()).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Lets them drain. Returns the most memory one of them had in use at once, in bytes.
+    /// Drains the workers. Returns the peak memory of the one that used most, in bytes.
     pub(super) async fn stop(mut self) -> u64 {
         let mut peak = 0;
         for Worker { child, .. } in &self.0 {
             let Some(id) = child.id() else { continue };
             peak = peak.max(peak_memory(id));
             if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
-                // One that has ended by itself needs no signal.
+                // A worker that has already ended needs no signal.
                 let _ = kill_process(pid, Signal::TERM);
             }
         }
-        for Worker { child, said } in &mut self.0 {
+        for Worker { child, output: said } in &mut self.0 {
             let _ = child.wait().await;
             if let Some(said) = said {
                 let _ = said.await;
@@ -66,8 +66,8 @@ impl Workers {
     }
 }
 
-/// Writes each line as a whole, above what is drawn on the terminal that all of them share.
-async fn pass_on(said: impl AsyncRead + Unpin) {
+/// Writes the output line by line, above the lines that are drawn on the shared terminal.
+async fn forward_output(said: impl AsyncRead + Unpin) {
     let mut said = BufReader::new(said);
     let mut line = Vec::new();
     while let Ok(1..) = said.read_until(b'\n', &mut line).await {
@@ -76,7 +76,7 @@ async fn pass_on(said: impl AsyncRead + Unpin) {
     }
 }
 
-/// The most memory that a process had in use at once, in bytes, as Linux counts it; 0 where nobody tells.
+/// The peak memory of a process in bytes, as reported by Linux. 0 if it is not available.
 fn peak_memory(id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,5 +1,6 @@
-//! What other ways of bringing an image to the same targets take on the same model: Copy Blob from one page blob, and
-//! pre-copies first. Each copy gets all that the limits leave, is never refused and never has to be tried again.
+//! The time that other methods need to bring an image to the same targets on the same model: Copy Blob from one page
+//! blob, and pre-copies first. Each copy gets all the bandwidth that the limits allow, and is never throttled or
+//! retried.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,42 +8,43 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use goldfleet_model::image::VhdNames;
 use goldfleet_model::store::BlobAddress;
-use goldfleet_modelled::{Model, Pace, Stats};
+use goldfleet_modelled::{LimitMode, Model, Stats};
 use goldfleet_ports::clock::TokioClock;
 use jiff::Timestamp;
 
 use super::{Rehearsal, RehearsalError};
 
-/// Another way.
+/// Another method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Baseline {
-    /// Every target copies the one page blob of the source account.
+    /// Every target copies the same page blob of the source account.
     Star,
-    /// The source account first makes a copy for every target but one; then every target copies its own.
+    /// The source account first makes a copy for every target but one. Then every target copies a blob that no other
+    /// target copies.
     PreCopies,
 }
 
-/// How it went.
+/// The result of a method.
 #[derive(Debug, Clone)]
-pub struct Compared {
-    /// To the last image.
+pub struct BaselineResult {
+    /// The time to the last image.
     pub last_image: Duration,
-    /// What the cloud counted.
+    /// The counters of the cloud.
     pub stats: Stats,
 }
 
-/// Goes another way in virtual time. It must not be called from inside a runtime.
+/// Runs another method in virtual time. It must not be called from inside an async runtime.
 ///
 /// # Errors
 /// [`RehearsalError`].
-pub fn compare(rehearsal: &Rehearsal, baseline: Baseline) -> Result<Compared, RehearsalError> {
+pub fn compare(rehearsal: &Rehearsal, baseline: Baseline) -> Result<BaselineResult, RehearsalError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(run(rehearsal, baseline))
 }
 
-async fn run(rehearsal: &Rehearsal, baseline: Baseline) -> Result<Compared, RehearsalError> {
+async fn run(rehearsal: &Rehearsal, baseline: Baseline) -> Result<BaselineResult, RehearsalError> {
     let clock = Arc::new(TokioClock::starting_at(Timestamp::UNIX_EPOCH));
-    let pace = Pace::Limited(Box::new(rehearsal.rates.clone()));
+    let pace = LimitMode::Limited(Box::new(rehearsal.rates.clone()));
     let source = &rehearsal.config.source;
     let model = Model::new(pace, clock, &source.region, rehearsal.seed);
     goldfleet_connect::place_fleet(&model, source, &rehearsal.targets);
@@ -66,5 +68,5 @@ async fn run(rehearsal: &Rehearsal, baseline: Baseline) -> Result<Compared, Rehe
     });
     try_join_all(copies).await?;
     tokio::time::sleep(rehearsal.rates.image()).await;
-    Ok(Compared { last_image: began.elapsed(), stats: model.stats() })
+    Ok(BaselineResult { last_image: began.elapsed(), stats: model.stats() })
 }

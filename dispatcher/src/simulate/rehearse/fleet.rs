@@ -1,4 +1,4 @@
-//! Fleets and images that there are only for a rehearsal.
+//! Generated fleets and images for rehearsals.
 
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, ModelledCloud, Source};
@@ -11,16 +11,16 @@ use goldfleet_model::manifest::{
 use goldfleet_model::target::Target;
 
 use super::RehearsalError;
-use crate::control::regions::REGIONS;
+use crate::control::sample_regions::REGIONS;
 
-/// A configuration with nothing set but the source, in the first of the made-up regions, and requests enough for all
-/// operations of a worker.
+/// A configuration with default settings, except for a source in the first generated region, and enough requests for
+/// all operations of a worker.
 ///
 /// # Errors
-/// None: the names are good.
+/// None in practice: the generated names are valid.
 pub fn config() -> Result<Config, RehearsalError> {
     let source = Source {
-        subscription: SubscriptionId::numbered(0),
+        subscription: SubscriptionId::nth_for_tests(0),
         region: name(REGIONS[0])?,
         account: name::<AccountName>("goldsource")?,
         container: name::<ContainerName>("golden")?,
@@ -43,10 +43,10 @@ pub fn config() -> Result<Config, RehearsalError> {
     Ok(config)
 }
 
-/// So many targets, spread evenly over so many regions, the source's own among them.
+/// `count` targets, spread evenly over `regions` regions, which include the source's region.
 ///
 /// # Errors
-/// [`RehearsalError::Invalid`] where there are not that many regions.
+/// [`RehearsalError::Invalid`] if there are not that many regions.
 pub fn targets(count: u32, regions: u32) -> Result<TargetsFile, RehearsalError> {
     if regions == 0 || regions as usize > REGIONS.len() {
         let message = format!("{regions} regions can't be made up: use 1 to {}", REGIONS.len());
@@ -56,7 +56,7 @@ pub fn targets(count: u32, regions: u32) -> Result<TargetsFile, RehearsalError> 
         let (subscription, region) = (n / regions + 1, n % regions);
         Ok(Target {
             name: None,
-            subscription: SubscriptionId::numbered(subscription),
+            subscription: SubscriptionId::nth_for_tests(subscription),
             region: name::<Region>(REGIONS[region as usize])?,
             resource_group: name("images")?,
             account: name(&format!("stage{subscription:05}{region:02}"))?,
@@ -71,11 +71,11 @@ pub fn targets(count: u32, regions: u32) -> Result<TargetsFile, RehearsalError> 
     Ok(TargetsFile { targets: (0..count).map(target).collect::<Result<_, _>>()?, stores: Vec::new() })
 }
 
-/// A disk full of data, `changed` percent of whose chunks differ from version to version. The data are rounded up to
-/// whole chunks.
+/// A disk full of data. `changed` percent of its chunks differ between versions. The data are rounded up to whole
+/// chunks.
 ///
 /// # Errors
-/// [`RehearsalError::Invalid`] where there are no data, or more than any disk has.
+/// [`RehearsalError::Invalid`] if there are no data, or more than a disk can hold.
 pub fn manifest(data: u64, version: u32, changed: u32) -> Result<(ImageRef, Manifest), RehearsalError> {
     let chunks = data.div_ceil(CHUNK_SIZE);
     if chunks == 0 || chunks > 1 << 20 {
@@ -86,7 +86,7 @@ pub fn manifest(data: u64, version: u32, changed: u32) -> Result<(ImageRef, Mani
         let differs = n % 100 < u64::from(changed);
         let content = format!("{n} {}", if differs { version } else { 0 });
         let hash = ChunkHash::of(content.as_bytes());
-        // Any numbers will do for checksums, as nobody has the bytes, as long as they differ where the bytes do.
+        // The checksums need not match any bytes, because no bytes exist. They must differ where the content differs.
         let md5 = Md5Sum::of(content.as_bytes());
         let crc64 = goldfleet_model::checksum::crc64(content.as_bytes());
         let length = u32::try_from(CHUNK_SIZE).unwrap_or(u32::MAX);
@@ -96,7 +96,8 @@ pub fn manifest(data: u64, version: u32, changed: u32) -> Result<(ImageRef, Mani
         os: OsType::Linux,
         generation: Generation::V2,
         size,
-        // Every tool that makes a VHD gives it an id of its own; without one a copy can't begin with an earlier version.
+        // Every tool that creates a VHD gives it a unique id. Without one, a copy cannot use an earlier version as its
+        // base.
         footer: Footer::fixed_for(size, version.into()).to_bytes(),
         chunks: chunks.collect(),
     };

@@ -1,7 +1,7 @@
-//! Rehearsals: a job on a modelled cloud, in virtual time, by the dispatcher, pump and steps that do the real ones.
+//! Rehearsals: a job on the modelled cloud in virtual time, with the real dispatcher, consumer and steps.
 //!
-//! [`rehearse`] runs the job, then the same for the one target that is farthest away, and compares both with the plan's
-//! estimate, which is a lower bound. [`baseline`] has what other ways would take on the same model.
+//! [`rehearse`] runs the job, then the same job for the one target that is farthest away, and compares both with the
+//! plan's estimate, which is a lower bound. [`baseline`] computes the times of other methods on the same model.
 
 pub mod baseline;
 mod fleet;
@@ -23,51 +23,51 @@ use goldfleet_plan::Inventory;
 use goldfleet_ports::error::PortError;
 use goldfleet_rates::Rates;
 
-use crate::control::desk::DeskError;
+use crate::control::context::ControlError;
 
 pub use fleet::{config, manifest, targets};
-pub use report::{Estimated, Filled, Link, Report, Share, Single};
-pub use run::{Played, play};
+pub use report::{EstimateSummary, FilledStore, Link, Report, Share, SingleTarget};
+pub use run::{RunResult, run_rehearsal};
 
-/// What is rehearsed.
+/// The parameters of a rehearsal.
 #[derive(Debug, Clone)]
 pub struct Rehearsal {
-    /// Source, worker and dispatch settings. Coordination and cloud are passed over.
+    /// The settings of source, worker and dispatcher. Coordination and cloud are ignored.
     pub config: Config,
-    /// The targets, and the stores that are set by hand.
+    /// The targets, and the configured stores.
     pub targets: TargetsFile,
-    /// Chunks of the version that lie in stores already.
+    /// Chunks of the version that stores already have.
     pub held: Inventory,
-    /// Versions that are rolled out before, oldest first: their chunks lie in stores then, and their VHDs at targets.
+    /// Versions that are rolled out first, in this order. Their chunks are then in stores and their VHDs at targets.
     pub before: Vec<(ImageRef, Manifest)>,
-    /// The version that is rolled out.
+    /// The version to roll out.
     pub image: (ImageRef, Manifest),
-    /// What the cloud keeps to, and plans are made with.
+    /// The limits of the modelled cloud, and the rates for planning.
     pub rates: Rates,
-    /// How many workers there are; none for as many as it takes to work on all targets at once.
+    /// The number of workers. None for as many as are needed to work on all targets at the same time.
     pub workers: Option<usize>,
-    /// Decides what is left to chance.
+    /// The seed of all random values.
     pub seed: u64,
 }
 
-/// Why a rehearsal did not come to its end.
+/// Why a rehearsal failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RehearsalError {
-    /// There is nothing to rehearse.
+    /// There are no targets.
     #[error("no enabled target is selected that lacks this version: 'goldfleet targets list' shows what there is")]
     NoTargets,
-    /// A name or number that can't be.
+    /// A name or number is not valid.
     #[error("{0}")]
     Invalid(String),
-    /// The job's table or queue.
+    /// A command on the job failed.
     #[error(transparent)]
-    Desk(#[from] DeskError),
-    /// Files that the dispatcher reads.
+    Desk(#[from] ControlError),
+    /// The files for the dispatcher could not be written or read.
     #[error("a rehearsal's files can't be written: {0}")]
     Io(#[from] io::Error),
-    /// It never ended.
+    /// The job did not end within the time limit.
     #[error("after {0} days of virtual time the job has not ended")]
-    Endless(u64),
+    TimedOut(u64),
 }
 
 impl From<PortError> for RehearsalError {
@@ -77,7 +77,7 @@ impl From<PortError> for RehearsalError {
 }
 
 impl Rehearsal {
-    /// How many workers there are.
+    /// The number of workers.
     #[must_use]
     pub fn workers(&self) -> usize {
         let operations = self.targets.targets.len() + self.regions().len();
@@ -93,9 +93,10 @@ impl Rehearsal {
         regions
     }
 
-    /// The target that is hardest to reach: by the slowest link, and of those by the longest round trip.
+    /// The target that is hardest to reach: the one with the slowest link, and among equal links the one with the
+    /// longest round trip.
     #[must_use]
-    pub fn farthest(&self) -> Option<&Target> {
+    pub fn slowest_target(&self) -> Option<&Target> {
         let source = &self.config.source.region;
         self.targets.targets.iter().max_by(|a, b| {
             let measure = |target: &Target| {
@@ -107,29 +108,29 @@ impl Rehearsal {
         })
     }
 
-    /// The same for one target alone. What was rolled out before was so there too.
+    /// The same rehearsal for one target only, including the versions that are rolled out first.
     #[must_use]
-    pub fn only(&self, target: &Target) -> Self {
+    pub fn for_single_target(&self, target: &Target) -> Self {
         let stores = self.targets.stores.clone();
         Self { targets: TargetsFile { targets: vec![target.clone()], stores }, ..self.clone() }
     }
 }
 
-/// Rehearses a job. It must not be called from inside a runtime.
+/// Rehearses a job. It must not be called from inside an async runtime.
 ///
 /// # Errors
 /// [`RehearsalError`].
 pub fn rehearse(rehearsal: &Rehearsal) -> Result<Report, RehearsalError> {
     let began = Instant::now();
-    let farthest = rehearsal.farthest().ok_or(RehearsalError::NoTargets)?;
-    let played = play(rehearsal)?;
+    let farthest = rehearsal.slowest_target().ok_or(RehearsalError::NoTargets)?;
+    let played = run_rehearsal(rehearsal)?;
     let single = if rehearsal.targets.targets.len() == 1 {
         played.last_image
     } else {
-        // With just as many workers, so that messages wait no longer to be received.
-        let alone = Rehearsal { workers: Some(rehearsal.workers()), ..rehearsal.only(farthest) };
-        play(&alone)?.last_image
+        // Use the same number of workers, so that the wait for messages is the same.
+        let alone = Rehearsal { workers: Some(rehearsal.workers()), ..rehearsal.for_single_target(farthest) };
+        run_rehearsal(&alone)?.last_image
     };
-    let single = Single { target: farthest.key().to_string(), seconds: single.as_secs_f64() };
+    let single = SingleTarget { target: farthest.key().to_string(), seconds: single.as_secs_f64() };
     Ok(Report::new(rehearsal, &played, single, began.elapsed()))
 }

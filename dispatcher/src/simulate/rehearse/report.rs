@@ -1,4 +1,4 @@
-//! What a rehearsal reports.
+//! The report of a rehearsal.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,62 +9,62 @@ use goldfleet_modelled::{Limit, Stats};
 use goldfleet_plan::estimate::Estimate;
 use serde::Serialize;
 
-use super::{Played, Rehearsal};
+use super::{Rehearsal, RunResult};
 
-/// From which share of the time on a limit is said to bind.
-const BINDS: f64 = 0.8;
+/// The share of the time from which a limit counts as binding.
+const BINDING_SHARE: f64 = 0.8;
 
-/// Bytes that went from one region to another.
+/// Bytes that were transferred from one region to another.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Link {
-    /// From this region,
+    /// The source region.
     pub from: String,
-    /// to that one.
+    /// The destination region.
     pub to: String,
-    /// Bytes that went from server to server: chunks.
+    /// Bytes of chunks, which are copied from server to server.
     pub bytes: u64,
-    /// These, as a multiple of the image's data.
+    /// These bytes, as a multiple of the image's data.
     pub times_data: f64,
-    /// Bytes that workers sent or got: footers, and manifests where they are elsewhere than the source.
+    /// Bytes that workers sent or received: footers, and manifests of a source in another region.
     pub sent: u64,
 }
 
-/// How much of a limit was used: by the busiest blob, account or link that it holds for.
+/// The utilisation of a limit by the busiest blob, account or link to which it applies.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Share {
     /// The limit.
     pub limit: Limit,
     /// The blob, account or link.
     pub name: String,
-    /// The part of the time, from 0 to 1, that it was busy; the time that an image takes is not counted.
+    /// The share of the time, from 0 to 1, in which it was busy. The time for creating an image is not counted.
     pub share: f64,
 }
 
 /// A store that the plan filled.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Filled {
+pub struct FilledStore {
     /// The store.
     pub store: String,
-    /// The store that it was filled from.
+    /// The store from which it was filled.
     pub from: String,
 }
 
-/// What the plan promised: a lower bound, as if all rings ran at once.
+/// The plan's estimate: a lower bound, as if all rings ran at the same time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Estimated {
+pub struct EstimateSummary {
     /// Seconds to the last image.
     pub seconds: f64,
-    /// Seconds of these that making an image takes.
+    /// Seconds of these for creating an image.
     pub image_seconds: f64,
     /// The limit that binds.
     pub binds: String,
     /// Bytes between regions.
     pub wan_bytes: u64,
-    /// US dollars for these.
+    /// The cost of these bytes in US dollars.
     pub egress_usd: f64,
 }
 
-impl From<&Estimate> for Estimated {
+impl From<&Estimate> for EstimateSummary {
     fn from(estimate: &Estimate) -> Self {
         Self {
             seconds: estimate.time.total.as_secs_f64(),
@@ -78,29 +78,29 @@ impl From<&Estimate> for Estimated {
 
 /// The same job for one target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Single {
+pub struct SingleTarget {
     /// The target that is hardest to reach.
     pub target: String,
     /// Seconds to its image.
     pub seconds: f64,
 }
 
-/// What a rehearsal found. All but `real_seconds` is the same at every run.
+/// The results of a rehearsal. All values except `real_seconds` are the same in every run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// The image.
     pub image: String,
     /// Its version.
     pub version: String,
-    /// Its bytes, without zero runs.
+    /// Bytes of its data, without zero runs.
     pub data_bytes: u64,
-    /// Its chunks.
+    /// The number of its chunks.
     pub chunks: usize,
-    /// Targets.
+    /// The number of targets.
     pub targets: usize,
-    /// Regions with targets.
+    /// The number of regions with targets.
     pub regions: usize,
-    /// Workers.
+    /// The number of workers.
     pub workers: usize,
     /// Requests in flight in each worker.
     pub worker_requests: usize,
@@ -109,42 +109,42 @@ pub struct Report {
     /// Seconds from the request to the last image.
     pub last_image_seconds: f64,
     /// The same job for the one target that is hardest to reach.
-    pub single: Single,
-    /// The time to the last image, as a multiple of that of the single one.
+    pub single: SingleTarget,
+    /// The time to the last image, as a multiple of the time of the single target.
     pub times_single: f64,
-    /// What the plan promised.
-    pub estimate: Estimated,
-    /// The time to the last image, as a multiple of the estimate's.
+    /// The plan's estimate.
+    pub estimate: EstimateSummary,
+    /// The time to the last image, as a multiple of the estimate.
     pub times_estimate: f64,
     /// The plan: which store was filled from which.
-    pub stores: Vec<Filled>,
-    /// Links between regions that anything crossed.
+    pub stores: Vec<FilledStore>,
+    /// Links between regions that carried bytes.
     pub links: Vec<Link>,
-    /// Bytes over all of them, workers' too.
+    /// Bytes over all links, including those of workers.
     pub wan_bytes: u64,
-    /// Requests served, by kind.
+    /// Served requests, by kind.
     pub requests: BTreeMap<&'static str, u64>,
-    /// Requests refused for being too many, by limit.
+    /// Throttled requests, by limit.
     pub throttles: BTreeMap<Limit, u64>,
-    /// How much of each limit was used, the most first.
+    /// The utilisation of each limit, highest first.
     pub shares: Vec<Share>,
-    /// The limit that was used most, if it was used nearly all of the time; else it is the workers that bind: their
-    /// requests in flight, beats and looks into queues.
+    /// The limit with the highest utilisation, if it was busy nearly all of the time. None if the workers are the
+    /// limit: their requests in flight, heartbeats and polls of queues.
     pub binds: Option<Limit>,
     /// Operations that did not succeed.
     pub failed: usize,
-    /// Whether every target's VHD is, by its checksums, the whole disk.
+    /// Whether, by its checksums, the VHD of every target contains the complete disk.
     pub whole: bool,
-    /// Seconds that the rehearsal took on this machine.
+    /// Seconds of real time that the rehearsal took.
     pub real_seconds: f64,
 }
 
 impl Report {
-    pub(super) fn new(rehearsal: &Rehearsal, played: &Played, single: Single, real: Duration) -> Self {
+    pub(super) fn new(rehearsal: &Rehearsal, played: &RunResult, single: SingleTarget, real: Duration) -> Self {
         let (image, manifest) = &rehearsal.image;
         let data = manifest.data_bytes();
         let links = links(&played.stats, data);
-        let estimate = Estimated::from(&played.estimate);
+        let estimate = EstimateSummary::from(&played.estimate);
         let last = played.last_image.as_secs_f64();
         let shares = shares(&played.stats, last - estimate.image_seconds);
         Self {
@@ -167,7 +167,7 @@ impl Report {
             links,
             requests: played.stats.requests.clone(),
             throttles: played.stats.throttles.clone(),
-            binds: shares.first().filter(|first| first.share >= BINDS).map(|first| first.limit),
+            binds: shares.first().filter(|first| first.share >= BINDING_SHARE).map(|first| first.limit),
             shares,
             failed: played.failed,
             whole: played.whole,
@@ -176,8 +176,8 @@ impl Report {
     }
 }
 
-fn filled((store, from): (&Store, Vec<Store>)) -> Filled {
-    Filled { store: store.to_string(), from: from.first().map_or_else(String::new, Store::to_string) }
+fn filled((store, from): (&Store, Vec<Store>)) -> FilledStore {
+    FilledStore { store: store.to_string(), from: from.first().map_or_else(String::new, Store::to_string) }
 }
 
 fn links(stats: &Stats, data: u64) -> Vec<Link> {

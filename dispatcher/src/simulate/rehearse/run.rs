@@ -1,4 +1,4 @@
-//! One run in virtual time.
+//! One run of a job in virtual time.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,80 +12,83 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::image::ImageRef;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::manifest::Manifest;
-use goldfleet_model::operation::{Kind, OperationState, Work};
+use goldfleet_model::operation::OperationState;
 use goldfleet_model::store::{Container, Store};
 use goldfleet_model::target::Target;
 use goldfleet_model::tree::{PlannedStore, Tree};
-use goldfleet_modelled::{Model, Pace, Stats};
+use goldfleet_modelled::{LimitMode, Model, Stats};
 use goldfleet_plan::estimate::Estimate;
-use goldfleet_ports::clock::{TokioClock, between};
+use goldfleet_ports::clock::{TokioClock, elapsed};
+use goldfleet_worker::consumer::Consumer;
+use goldfleet_worker::context::WorkerContext;
 use goldfleet_worker::program;
-use goldfleet_worker::pump::Pump;
-use goldfleet_worker::settings::Settings;
-use goldfleet_worker::steps::Shared;
+use goldfleet_worker::settings::WorkerSettings;
 use jiff::Timestamp;
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::{Rehearsal, RehearsalError};
-use crate::control::desk::Desk;
-use crate::control::service::{Until, serve};
-use crate::control::{fanout, request};
+use crate::control::context::ControlContext;
+use crate::control::service::{RunUntil, run};
+use crate::control::{fan_out, request};
 
-/// The longest that a rehearsal may last, in days of virtual time.
-const DAYS: u64 = 60;
+/// The maximum duration of a rehearsal, in days of virtual time.
+const MAX_VIRTUAL_DAYS: u64 = 60;
 
-/// The files that a rehearsal makes for its dispatcher.
+/// The names of the files that a rehearsal writes for its dispatcher.
 const TARGETS: &str = "targets.toml";
 const RATES: &str = "rates.toml";
 
-/// When rehearsals begin: any time will do, if it is always the same.
-const BEGINNING: Timestamp = Timestamp::constant(1_767_225_600, 0);
+/// The start of the virtual time. Any constant will do.
+const START_TIME: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
-/// How a run went.
+/// The result of a run.
 #[derive(Debug, Clone)]
-pub struct Played {
-    /// From the request to the first image.
+pub struct RunResult {
+    /// The time from the request to the first image.
     pub first_image: Duration,
-    /// From the request to the last image.
+    /// The time from the request to the last image.
     pub last_image: Duration,
-    /// From the request to the end of the last copy.
+    /// The time from the request to the end of the last copy.
     pub last_copy: Duration,
     /// Operations that did not succeed.
     pub failed: usize,
-    /// Whether every target's VHD is, by its checksums, the whole disk.
+    /// Whether, by its checksums, the VHD of every target contains the complete disk.
     pub whole: bool,
-    /// What the plan promised.
+    /// The plan's estimate.
     pub estimate: Estimate,
-    /// Which store filled which, as the job's row says.
+    /// The distribution tree, as recorded in the job's row.
     pub tree: Option<Tree>,
     /// The events of the job.
     pub events: Vec<Event>,
-    /// What the cloud counted for this job alone.
+    /// The counters of the cloud for this job only.
     pub stats: Stats,
-    /// What the run took on this machine.
+    /// The real time that the run took.
     pub real: Duration,
 }
 
-/// Runs a job, and before it those of the versions that were rolled out earlier.
+/// Runs a job, and before it the jobs of the versions that are rolled out first.
 ///
 /// # Errors
 /// [`RehearsalError`].
-pub fn play(rehearsal: &Rehearsal) -> Result<Played, RehearsalError> {
-    play_on(rehearsal, |_| ())
+pub fn run_rehearsal(rehearsal: &Rehearsal) -> Result<RunResult, RehearsalError> {
+    run_rehearsal_with(rehearsal, |_| ())
 }
 
-/// The same, where something happens to the cloud.
-pub(super) fn play_on(rehearsal: &Rehearsal, happens: impl FnOnce(&Model)) -> Result<Played, RehearsalError> {
+/// [`run_rehearsal`] with a change to the cloud, such as a fault.
+pub(super) fn run_rehearsal_with(
+    rehearsal: &Rehearsal,
+    happens: impl FnOnce(&Model),
+) -> Result<RunResult, RehearsalError> {
     if rehearsal.targets.targets.is_empty() {
         return Err(RehearsalError::NoTargets);
     }
     let folder = folder(rehearsal)?;
-    // One thread, and time that jumps when all tasks wait: nothing depends on how fast this machine is.
+    // One thread, and time that advances when all tasks wait: the result does not depend on the speed of this machine.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(async {
-        let stage = Stage::set(rehearsal, &folder).await?;
+        let stage = RehearsalRun::set(rehearsal, &folder).await?;
         for (n, (image, manifest)) in rehearsal.before.iter().enumerate() {
             stage.run(&format!("before-{n}"), image, manifest).await?;
         }
@@ -96,48 +99,50 @@ pub(super) fn play_on(rehearsal: &Rehearsal, happens: impl FnOnce(&Model)) -> Re
     })
 }
 
-/// The folder with the targets and the rates, which the dispatcher reads when it fans out: it plans by what the cloud keeps to.
+/// The directory with the targets and the rates. The dispatcher reads them when it plans, so that it plans with the
+/// limits of the modelled cloud.
 fn folder(rehearsal: &Rehearsal) -> Result<TempDir, RehearsalError> {
     #[derive(Serialize)]
-    struct Written<'a> {
+    struct RehearsalTargets<'a> {
         target: &'a [Target],
         store: &'a [Store],
     }
     let folder = TempDir::new()?;
-    let written = Written { target: &rehearsal.targets.targets, store: &rehearsal.targets.stores };
+    let written = RehearsalTargets { target: &rehearsal.targets.targets, store: &rehearsal.targets.stores };
     let invalid = |error: toml::ser::Error| RehearsalError::Invalid(error.to_string());
     std::fs::write(folder.path().join(TARGETS), toml::to_string(&written).map_err(invalid)?)?;
     std::fs::write(folder.path().join(RATES), toml::to_string(&rehearsal.rates).map_err(invalid)?)?;
     Ok(folder)
 }
 
-/// A modelled cloud, a dispatcher's desk, and workers' settings.
-struct Stage {
+/// A modelled cloud, a dispatcher's control context, and the settings of workers.
+struct RehearsalRun {
     model: Arc<Model>,
-    desk: Desk,
-    settings: Settings,
+    control: ControlContext,
+    settings: WorkerSettings,
     workers: usize,
 }
 
-impl Stage {
+impl RehearsalRun {
     async fn set(rehearsal: &Rehearsal, folder: &TempDir) -> Result<Self, RehearsalError> {
         let mut config = rehearsal.config.clone();
         config.cloud = Cloud::Modelled(ModelledCloud::default());
         config.targets.file = folder.path().join(TARGETS);
         config.plan.rates = Some(folder.path().join(RATES));
-        // Workers look into queues as often as where the queues are Azure's.
-        let settings = Settings { poll: config.worker.poll.get(), ..program::settings(&config) };
-        let clock = Arc::new(TokioClock::starting_at(BEGINNING));
-        let pace = Pace::Limited(Box::new(rehearsal.rates.clone()));
+        // Workers poll queues as often as they poll queues on Azure.
+        let settings = WorkerSettings { poll: config.worker.poll.get(), ..program::settings(&config) };
+        let clock = Arc::new(TokioClock::starting_at(START_TIME));
+        let pace = LimitMode::Limited(Box::new(rehearsal.rates.clone()));
         let model = Model::new(pace, clock, &config.source.region, rehearsal.seed);
         goldfleet_connect::place_fleet(&model, &config.source, &rehearsal.targets);
         let ports = model.ports();
         ports.blobs.ensure_container(&config.source.store().container()).await?;
-        let desk = Desk::new(ports, Arc::new(config), "rehearsal".to_owned());
-        Ok(Self { model, desk, settings, workers: rehearsal.workers() })
+        let control = ControlContext::new(ports, Arc::new(config), "rehearsal".to_owned());
+        Ok(Self { model, control, settings, workers: rehearsal.workers() })
     }
 
-    /// Puts what stores hold into them; and a job that used them into the table, as dispatchers look for stores there.
+    /// Adds the chunks that stores already hold, and a job that used these stores, because dispatchers find stores by
+    /// jobs.
     async fn fill(&self, rehearsal: &Rehearsal) -> Result<(), RehearsalError> {
         let (image, manifest) = &rehearsal.image;
         for (store, held) in rehearsal.held.stores() {
@@ -146,21 +151,27 @@ impl Stage {
         let filled: BTreeSet<&Container> = rehearsal.held.stores().map(|(store, _)| store).collect();
         let staging = rehearsal.targets.targets.iter().filter(|target| filled.contains(&target.staging()));
         let stores = staging.map(|target| PlannedStore { store: target.store(), parent: Some(0) });
-        let source = PlannedStore { store: self.desk.config.source.store(), parent: None };
+        let source = PlannedStore { store: self.control.config.source.store(), parent: None };
         let tree = Tree { stores: std::iter::once(source).chain(stores).collect() };
         let id: JobId = "held".parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
-        let job = request::job(id, image.clone(), request::payload(manifest), Vec::new(), self.desk.ports.clock.now());
+        let job = request::new_job(
+            id,
+            image.clone(),
+            request::job_payload(manifest),
+            Vec::new(),
+            self.control.ports.clock.now(),
+        );
         let earlier = Job { state: JobState::Succeeded, tree: Some(tree), ..job };
-        Ok(self.desk.ports.table.insert_job(&earlier).await?)
+        Ok(self.control.ports.table.insert_job(&earlier).await?)
     }
 
     /// Runs the job of one version from its request to its end.
-    async fn run(&self, id: &str, image: &ImageRef, manifest: &Manifest) -> Result<Played, RehearsalError> {
+    async fn run(&self, id: &str, image: &ImageRef, manifest: &Manifest) -> Result<RunResult, RehearsalError> {
         let began = Instant::now();
         self.upload(image, manifest).await?;
-        // The dispatcher makes the same plan again for itself.
-        let planned = fanout::plan_as_jobs_do(&self.desk, image, manifest, &[]).await?;
-        self.model.count_anew();
+        // The dispatcher makes an equal plan when it fans out the job.
+        let planned = fan_out::plan_with_preferred_time(&self.control, image, manifest, &[]).await?;
+        self.model.reset_stats();
         let id: JobId = id.parse().map_err(|error| RehearsalError::Invalid(format!("{error}")))?;
         let created = self.request(&id, image, manifest).await?;
         let stop = CancellationToken::new();
@@ -174,69 +185,70 @@ impl Stage {
         }
         ended?;
         let stats = self.model.stats();
-        let events = self.desk.ports.table.events(&id, None).await?;
-        let ends = |kind| {
+        let events = self.control.ports.table.events(&id, None).await?;
+        let ends = |kind: &'static str| {
             let of_kind = move |event: &&Event| {
-                event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.kind() == kind)
+                event.what == "succeed" && event.operation.as_ref().is_some_and(|id| id.step() == kind)
             };
-            events.iter().filter(of_kind).map(|event| between(created, event.at))
+            events.iter().filter(of_kind).map(|event| elapsed(created, event.at))
         };
-        let (copies, images) = (ends(Kind::Copy), ends(Kind::Image));
-        let rows = self.desk.ports.table.operations(&id).await?;
-        let whole = rows.iter().all(|row| match &row.value.work {
-            Work::Copy { target, .. } => self.model.is_whole(&self.desk.ports.vhd(target, &row.value.image), manifest),
-            Work::Seed { .. } | Work::Image { .. } => true,
+        let (copies, images) = (ends("copy"), ends("image"));
+        let rows = self.control.ports.table.operations(&id).await?;
+        let whole = rows.iter().all(|row| {
+            let kind = self.control.registry.get(&row.value.kind);
+            let blob = kind.and_then(|kind| kind.temporary_blob(&self.control.ports, &row.value));
+            blob.is_none_or(|vhd| self.model.is_whole(&vhd, manifest))
         });
-        Ok(Played {
+        Ok(RunResult {
             first_image: images.clone().min().unwrap_or_default(),
             last_image: images.max().unwrap_or_default(),
             last_copy: copies.max().unwrap_or_default(),
             failed: rows.iter().filter(|row| row.value.state != OperationState::Succeeded).count(),
             whole,
             estimate: planned.plan.estimate,
-            tree: self.desk.job(&id).await?.value.tree,
+            tree: self.control.job(&id).await?.value.tree,
             events,
             stats,
             real: began.elapsed(),
         })
     }
 
-    /// Puts the version into the source store: its chunks at once, as an upload is none of the job's business.
+    /// Adds the version to the source store. Its chunks appear at once, because the upload is not part of the job.
     async fn upload(&self, image: &ImageRef, manifest: &Manifest) -> Result<(), RehearsalError> {
-        let store = self.desk.config.source.store().container();
+        let store = self.control.config.source.store().container();
         self.model.put_chunks(&store, &manifest.chunks)?;
         let body = Bytes::from(manifest.encode());
         let blob = store.manifest(&image.name, &image.version);
         let checksum = crc64(&body);
-        Ok(self.desk.ports.blobs.put_blob(&blob, body, checksum.into()).await?)
+        Ok(self.control.ports.blobs.put_blob(&blob, body, checksum.into()).await?)
     }
 
-    /// Asks for the job. Its id is chosen here, as one by chance would make every run another.
+    /// Requests the job. The id is fixed, because a random id would make every run different.
     async fn request(&self, id: &JobId, image: &ImageRef, manifest: &Manifest) -> Result<Timestamp, RehearsalError> {
-        let now = self.desk.ports.clock.now();
-        let job = request::job(id.clone(), image.clone(), request::payload(manifest), Vec::new(), now);
-        self.desk.ports.table.insert_job(&job).await?;
-        self.desk.announce_job(id).await?;
+        let now = self.control.ports.clock.now();
+        let job = request::new_job(id.clone(), image.clone(), request::job_payload(manifest), Vec::new(), now);
+        self.control.ports.table.insert_job(&job).await?;
+        self.control.enqueue_job(id).await?;
         Ok(now)
     }
 
     fn start(&self, stop: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {
-        let (desk, serving) = (self.desk.clone(), stop.clone());
-        let mut tasks = vec![tokio::spawn(async move { serve(&desk, Until::Stopped, &serving).await })];
+        let (control, serving) = (self.control.clone(), stop.clone());
+        let mut tasks = vec![tokio::spawn(async move { run(&control, RunUntil::Stopped, &serving).await })];
         for n in 1..=self.workers {
-            let settings = Settings { name: format!("worker-{n}"), ..self.settings.clone() };
-            let pump = Pump::new(Shared::new(self.desk.ports.clone(), settings), stop.clone());
+            let settings = WorkerSettings { name: format!("worker-{n}"), ..self.settings.clone() };
+            let pump = Consumer::new(WorkerContext::new(self.control.ports.clone(), settings), stop.clone());
             tasks.push(tokio::spawn(async move { pump.run().await }));
         }
         tasks
     }
 
-    /// Waits until the job's row says that it has ended.
+    /// Waits until the job's row says that the job has ended.
     async fn ended(&self, id: &JobId, created: Timestamp) -> Result<(), RehearsalError> {
-        let clock = &self.desk.ports.clock;
-        while !self.desk.job(id).await?.value.state.is_terminal() {
-            if between(created, clock.now()) > Duration::from_secs(DAYS * 24 * 3600) {
-                return Err(RehearsalError::Endless(DAYS));
+        let clock = &self.control.ports.clock;
+        while !self.control.job(id).await?.value.state.is_terminal() {
+            if elapsed(created, clock.now()) > Duration::from_secs(MAX_VIRTUAL_DAYS * 24 * 3600) {
+                return Err(RehearsalError::TimedOut(MAX_VIRTUAL_DAYS));
             }
             clock.sleep(Duration::from_secs(1)).await;
         }

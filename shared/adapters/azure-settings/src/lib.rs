@@ -1,6 +1,6 @@
-//! The settings of the Azure adapters as plain data: which cloud, which endpoints, and which identity.
+//! The settings of the Azure adapters as plain data: the cloud, the endpoints, and the identity.
 //!
-//! The configuration reads them and the adapters are opened with them, so neither depends on the other.
+//! The configuration parses them and the adapters are opened with them, so neither crate depends on the other.
 
 mod values;
 
@@ -15,30 +15,30 @@ pub use values::{Endpoint, Prefix};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AzureCoordination {
-    /// The Queue service; by default that of `{account}` in the environment.
+    /// The URL of the Queue service. The default is the endpoint of `{account}` in the environment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_endpoint: Option<Endpoint>,
-    /// The Table service, likewise.
+    /// The URL of the Table service. The default is the endpoint of `{account}` in the environment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table_endpoint: Option<Endpoint>,
-    /// What the names of queues and tables begin with, so that several fleets can share an account.
+    /// The prefix of the names of queues and tables. Several fleets with different prefixes can share an account.
     pub prefix: Prefix,
-    /// Which of Azure's clouds; here only where `[cloud]` is not Azure, as the next three.
+    /// The Azure cloud. This field and the next three are allowed only if `[cloud]` is not Azure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<Environment>,
-    /// As in `[cloud]`.
+    /// See [`AzureCloud::credential`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<Credential>,
-    /// As in `[cloud]`.
+    /// See [`AzureCloud::client_id`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// As in `[cloud]`.
+    /// See [`AzureCloud::ca_certificate`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_certificate: Option<PathBuf>,
 }
 
 impl AzureCoordination {
-    /// Who goldfleet is, as far as it is said here.
+    /// The identity from the fields of this section.
     fn identity(&self) -> Identity {
         Identity {
             environment: self.environment.unwrap_or_default(),
@@ -48,13 +48,13 @@ impl AzureCoordination {
         }
     }
 
-    /// The Queue service of an account.
+    /// The URL of the Queue service of an account.
     #[must_use]
     pub fn queues_of(&self, account: &AccountName, environment: Environment) -> String {
         service(self.queue_endpoint.as_ref(), "queue", account, environment)
     }
 
-    /// The Table service of an account.
+    /// The URL of the Table service of an account.
     #[must_use]
     pub fn tables_of(&self, account: &AccountName, environment: Environment) -> String {
         service(self.table_endpoint.as_ref(), "table", account, environment)
@@ -72,26 +72,28 @@ fn service(endpoint: Option<&Endpoint>, name: &str, account: &AccountName, envir
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AzureCloud {
-    /// Which of Azure's clouds.
+    /// The Azure cloud.
     pub environment: Environment,
-    /// Resource Manager; by default the environment's.
+    /// The URL of Resource Manager. The default depends on the environment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_manager_endpoint: Option<Endpoint>,
-    /// What follows an account's name in its Blob service's host; by default the environment's.
+    /// The part of a Blob service's host name after the account name. The default depends on the environment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blob_suffix: Option<String>,
-    /// The Blob service where accounts have no host of their own; it names `{account}`. It goes before `blob_suffix`.
+    /// The URL of the Blob service if accounts have no host name of their own. It contains `{account}` and overrides
+    /// `blob_suffix`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blob_endpoint: Option<Endpoint>,
-    /// What the service checks an uploaded blob by; see [`AzureCloud::checksum`] for the default.
+    /// The checksum with which the service verifies an uploaded blob. See [`AzureCloud::checksum`] for the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checksum: Option<Checksum>,
-    /// A PEM file with a root certificate to trust besides the system's.
+    /// A PEM file with a root certificate that is trusted in addition to the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_certificate: Option<PathBuf>,
-    /// Who goldfleet is to Azure.
+    /// The credential with which goldfleet signs in to Azure.
     pub credential: Credential,
-    /// The client id of a user-assigned managed identity, or of a workload's identity where its variables name another.
+    /// The client id of a user-assigned managed identity, or of a workload identity if the environment variables name
+    /// another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
 }
@@ -106,7 +108,7 @@ impl AzureCloud {
         }
     }
 
-    /// The Blob service of an account.
+    /// The URL of the Blob service of an account.
     #[must_use]
     pub fn blobs_of(&self, account: &AccountName) -> String {
         match (&self.blob_endpoint, &self.blob_suffix) {
@@ -116,15 +118,16 @@ impl AzureCloud {
         }
     }
 
-    /// What the service checks an uploaded blob by. Accounts without a host of their own are an emulator's, which computes a
-    /// CRC-64 in a script, and takes longer for it than for all the rest of an upload.
+    /// The checksum with which the service verifies an uploaded blob. The default is CRC-64, or MD5 if `blob_endpoint`
+    /// is set: accounts without a host name of their own belong to an emulator, which computes CRC-64 in a script and
+    /// needs more time for it than for the rest of an upload.
     #[must_use]
     pub fn checksum(&self) -> Checksum {
         let usual = if self.blob_endpoint.is_some() { Checksum::Md5 } else { Checksum::Crc64 };
         self.checksum.unwrap_or(usual)
     }
 
-    /// Resource Manager.
+    /// The URL of Resource Manager.
     #[must_use]
     pub fn resource_manager(&self) -> String {
         match &self.resource_manager_endpoint {
@@ -134,17 +137,18 @@ impl AzureCloud {
     }
 }
 
-/// What a Blob service checks by that a request's body came whole. Source: Put Blob, `x-ms-content-crc64` and `Content-MD5`.
+/// The checksum with which a Blob service verifies the body of a request. Source: Put Blob, `x-ms-content-crc64` and
+/// `Content-MD5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Checksum {
-    /// CRC-64/NVME, which the manifest has at hand.
+    /// CRC-64/NVME, which the manifest contains.
     Crc64,
-    /// MD5, computed for the request: about one and a half CPU seconds a GiB.
+    /// MD5, computed for the request: about 1.5 CPU seconds per GiB.
     Md5,
 }
 
-/// One of Azure's clouds. Source: Azure's documentation on national clouds and its endpoints.
+/// One of the Azure clouds. Source: Azure's documentation on national clouds and their endpoints.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Environment {
@@ -158,7 +162,7 @@ pub enum Environment {
 }
 
 impl Environment {
-    /// Resource Manager's endpoint, which is also the audience of its tokens.
+    /// The URL of Resource Manager, which is also the audience of its tokens.
     #[must_use]
     pub fn resource_manager(self) -> &'static str {
         match self {
@@ -168,7 +172,7 @@ impl Environment {
         }
     }
 
-    /// What follows an account and a service in the host of a storage endpoint.
+    /// The part of a storage endpoint's host name after the account and the service.
     #[must_use]
     pub fn storage_suffix(self) -> &'static str {
         match self {
@@ -179,18 +183,19 @@ impl Environment {
     }
 }
 
-/// Who goldfleet is to Azure. Identifiers and secrets come from the environment that each kind reads, never from here.
+/// The credential with which goldfleet signs in to Azure. Identifiers and secrets come from environment variables,
+/// which depend on the kind of credential, and never from the configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Credential {
-    /// Environment or workload identity, managed identity, developer tools: the first that is there.
+    /// The first available one of: environment or workload identity, managed identity, developer tools.
     #[default]
     Default,
     /// The managed identity of the machine.
     ManagedIdentity,
     /// The federated token of a Kubernetes workload.
     WorkloadIdentity,
-    /// Whoever is logged in to the Azure command line.
+    /// The user who is signed in to the Azure CLI.
     AzureCli,
     /// A service principal with a secret.
     ClientSecret,
@@ -198,20 +203,21 @@ pub enum Credential {
     Emulator,
 }
 
-/// Who a process is to Azure, in which cloud, and whom it trusts.
+/// The identity of a process in Azure, the cloud, and the additional root certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// Which of Azure's clouds.
+    /// The Azure cloud.
     pub environment: Environment,
-    /// Who goldfleet is.
+    /// The kind of credential.
     pub credential: Credential,
     /// The client id of a managed or workload identity.
     pub client_id: Option<String>,
-    /// A PEM file with a root certificate to trust besides the system's.
+    /// A PEM file with a root certificate that is trusted in addition to the system's.
     pub ca_certificate: Option<PathBuf>,
 }
 
-/// The identity of a process: the cloud's, or where that is not Azure, the coordination's. None where neither is.
+/// The identity of a process: that of the cloud, or that of the coordination if the cloud is not Azure. None if neither
+/// is Azure.
 #[must_use]
 pub fn identity(coordination: Option<&AzureCoordination>, cloud: Option<&AzureCloud>) -> Option<Identity> {
     cloud.map(AzureCloud::identity).or_else(|| coordination.map(AzureCoordination::identity))

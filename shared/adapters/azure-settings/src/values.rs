@@ -1,15 +1,15 @@
-//! Endpoints and prefixes, each checked where it is read.
+//! Endpoints and prefixes. Each value is validated when it is parsed.
 
 use std::fmt;
 use std::str::FromStr;
 
-use goldfleet_model::as_text;
 use goldfleet_model::ids::AccountName;
+use goldfleet_model::serde_as_string;
 use goldfleet_model::value::InvalidValue;
 use serde::{Deserialize, Serialize};
 
-/// The address of a service: `https`, and no query, as that is where secrets hide. `{account}` in it stands for the
-/// storage account's name.
+/// The URL of a service: `https`, and without a query, because a query may contain a secret. `{account}` stands for the
+/// name of the storage account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Endpoint(String);
@@ -17,19 +17,19 @@ pub struct Endpoint(String);
 impl Endpoint {
     const ACCOUNT: &'static str = "{account}";
 
-    /// The address as written, `{account}` and all.
+    /// The URL as written, including `{account}`.
     #[must_use]
     pub fn pattern(&self) -> &str {
         &self.0
     }
 
-    /// Whether the address depends on the account.
+    /// Whether the URL depends on the account.
     #[must_use]
     pub fn names_account(&self) -> bool {
         self.0.contains(Self::ACCOUNT)
     }
 
-    /// Whether the address is this machine's own. A name that only resolves to it is not believed.
+    /// Whether the host is the loopback interface. A name that merely resolves to it does not count.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         let rest = self.0.strip_prefix("https://").unwrap_or(&self.0);
@@ -41,7 +41,7 @@ impl Endpoint {
         host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
-    /// The address for `account`.
+    /// The URL for `account`.
     #[must_use]
     pub fn for_account(&self, account: &AccountName) -> String {
         self.0.replace(Self::ACCOUNT, account.as_str())
@@ -54,7 +54,7 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let refuse = |given: &str, rule| InvalidValue { what: "endpoint", given: given.to_owned(), rule };
         if text.contains(['?', '#', '@']) {
-            // Part of it may be a secret, and an error ends up in logs.
+            // A part of it may be a secret, and error messages are logged.
             return Err(refuse("https://…", "leave out '?', '#' and '@': keys, SAS tokens and passwords are not used"));
         }
         let rule = "write 'https://', a host and where needed a port and a path, without blanks";
@@ -69,7 +69,7 @@ impl FromStr for Endpoint {
     }
 }
 
-as_text!(Endpoint);
+serde_as_string!(Endpoint);
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,13 +77,13 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// What the names of queues and tables begin with.
+/// The prefix of the names of queues and tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Prefix(String);
 
 impl Prefix {
-    /// The text.
+    /// The text of the prefix.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -100,7 +100,8 @@ impl FromStr for Prefix {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        // Tables allow letters and digits only and no digit in front; queues no capitals: this is what both take.
+        // Table names allow only letters and digits and do not start with a digit. Queue names allow no capital
+        // letters. The rule satisfies both.
         let good = (3..=30).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
             && !text.starts_with(|first: char| first.is_ascii_digit());
@@ -113,7 +114,7 @@ impl FromStr for Prefix {
     }
 }
 
-as_text!(Prefix);
+serde_as_string!(Prefix);
 
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,4 @@
-//! A thin client of Resource Manager on the SDK's pipeline: requests with an api-version, and operations that take their
-//! time.
+//! A thin Resource Manager client on the SDK's pipeline: requests with an api-version, and long-running operations.
 
 use std::time::Duration;
 
@@ -10,59 +9,60 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::connection::Connection;
-use super::error::{Refusal, port_error, retry_after};
+use super::error::{ErrorResponse, port_error, retry_after};
+use super::failure::{error, failure_of_operation};
 use super::policies::Tenant;
 
-/// How long to wait before asking again where the service does not say.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// The poll interval if the service does not send one.
+const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 const ASYNC_OPERATION: HeaderName = HeaderName::from_static("azure-asyncoperation");
 const LOCATION: HeaderName = HeaderName::from_static("location");
 
-/// Resource Manager, as the process's identity.
+/// A Resource Manager client that uses the identity of the process.
 #[derive(Clone)]
-pub struct Arm {
+pub struct ResourceManager {
     endpoint: Url,
     pipeline: Pipeline,
 }
 
-/// What Resource Manager answers.
-pub(super) struct Reply {
+/// A response of Resource Manager.
+pub(super) struct ArmResponse {
     pub(super) status: u16,
-    headers: Headers,
+    pub(super) headers: Headers,
     pub(super) body: Value,
 }
 
-/// Where to ask how far an operation is. Addresses are opaque, may hold a signature, and stay in memory.
+/// The address at which to poll an operation. Addresses are opaque, may contain a signature, and stay in memory.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
-pub(super) enum Poll {
-    /// At the address of the operation, whose answer says its status.
+pub(super) enum PollTarget {
+    /// The address of the operation. Its response contains the status.
     Operation {
         /// The address.
         url: String,
     },
-    /// At the address of the result: 202 until there is one.
+    /// The address of the result. It returns 202 until the result exists.
     Result {
         /// The address.
         url: String,
     },
-    /// At the resource itself.
+    /// The resource itself.
     Resource,
 }
 
-/// How far an operation is.
-pub(super) enum Progress {
+/// The status of a long-running operation.
+pub(super) enum OperationStatus {
     Done,
-    Underway(Poll, Duration),
+    InProgress(PollTarget, Duration),
     Failed(PortError),
 }
 
-impl Arm {
-    /// Resource Manager at `endpoint`.
+impl ResourceManager {
+    /// Creates a client for the Resource Manager at `endpoint`.
     ///
     /// # Errors
-    /// Where `endpoint` is no address.
+    /// Returns an error if `endpoint` is not a valid URL.
     pub fn new(connection: &Connection, endpoint: &str) -> PortResult<Self> {
         let endpoint = Url::parse(endpoint).map_err(|error| {
             PortError::new(ErrorKind::Invalid, format!("resource_manager_endpoint {endpoint:?}: {error}"))
@@ -71,7 +71,7 @@ impl Arm {
         Ok(Self { endpoint, pipeline: connection.pipeline(&scope) })
     }
 
-    /// A request to the resource at `path` (which begins with a slash), and its answer, whatever it is.
+    /// Sends a request for the resource at `path`, which begins with a slash. Returns the response with any status.
     pub(super) async fn call(
         &self,
         method: Method,
@@ -79,7 +79,7 @@ impl Arm {
         api_version: &str,
         body: Option<&Value>,
         tenant: Option<&str>,
-    ) -> PortResult<Reply> {
+    ) -> PortResult<ArmResponse> {
         let base = self.endpoint.as_str().trim_end_matches('/');
         let separator = if path.contains('?') { '&' } else { '?' };
         let url = Url::parse(&format!("{base}{path}{separator}api-version={api_version}"))
@@ -87,10 +87,11 @@ impl Arm {
         self.send(Request::new(url, method), body, tenant, path).await
     }
 
-    /// The resource at `path`; none where it is not there. A resource group or subscription that is not there is an error.
+    /// Reads the resource at `path`. Returns None if it does not exist. A missing resource group or subscription is an
+    /// error.
     pub(super) async fn get(&self, path: &str, api_version: &str, tenant: Option<&str>) -> PortResult<Option<Value>> {
         let reply = self.call(Method::Get, path, api_version, None, tenant).await?;
-        match reply.refusal() {
+        match reply.error_of_response() {
             None => Ok(Some(reply.body)),
             Some(refusal)
                 if refusal.status == 404 && matches!(refusal.code.as_str(), "ResourceNotFound" | "NotFound") =>
@@ -101,63 +102,73 @@ impl Arm {
         }
     }
 
-    /// Asks how far an operation is. None where the address is no longer known, or not ours to ask: then the resource tells.
-    pub(super) async fn poll(&self, poll: &Poll, tenant: Option<&str>, what: &str) -> PortResult<Option<Progress>> {
-        let (Poll::Operation { url } | Poll::Result { url }) = poll else { return Ok(None) };
+    /// Polls an operation. Returns None if the address is unknown to the service or the identity may not read it. The
+    /// caller then reads the resource instead.
+    pub(super) async fn poll(
+        &self,
+        poll: &PollTarget,
+        tenant: Option<&str>,
+        what: &str,
+    ) -> PortResult<Option<OperationStatus>> {
+        let (PollTarget::Operation { url } | PollTarget::Result { url }) = poll else { return Ok(None) };
         let Ok(url) = Url::parse(url) else { return Ok(None) };
         let reply = self.send(Request::new(url, Method::Get), None, tenant, what).await?;
         let wait = reply.wait();
-        match (poll, reply.refusal()) {
-            (_, Some(refusal)) if refusal.status == 404 || may_not_look(&refusal) => Ok(None),
-            // The operation's own address refuses only to tell; the result's tells how the operation ended.
-            (Poll::Operation { .. }, Some(refusal)) => Err(error(refusal, what)),
+        match (poll, reply.error_of_response()) {
+            (_, Some(refusal)) if refusal.status == 404 || is_poll_denied(&refusal) => Ok(None),
+            // An error from the address of the operation only means that the poll failed. An error from the address of
+            // the result is the outcome of the operation.
+            (PollTarget::Operation { .. }, Some(refusal)) => Err(error(refusal, what)),
             (_, Some(refusal)) => match error(refusal, what) {
                 error if error.is_retryable() => Err(error),
-                error => Ok(Some(Progress::Failed(error))),
+                error => Ok(Some(OperationStatus::Failed(error))),
             },
-            (Poll::Operation { .. }, None) => Ok(Some(match status(reply.body.get("status"), reply.status) {
-                Status::Succeeded => Progress::Done,
-                Status::Underway => Progress::Underway(poll.clone(), wait),
-                Status::Failed => Progress::Failed(failed(&reply, what)),
+            (PollTarget::Operation { .. }, None) => Ok(Some(match status(reply.body.get("status"), reply.status) {
+                ProvisioningStatus::Succeeded => OperationStatus::Done,
+                ProvisioningStatus::InProgress => OperationStatus::InProgress(poll.clone(), wait),
+                ProvisioningStatus::Failed => OperationStatus::Failed(failure_of_operation(&reply, what)),
             })),
-            (_, None) if reply.status == 202 => Ok(Some(Progress::Underway(self.next(&reply), wait))),
-            (_, None) => Ok(Some(Progress::Done)),
+            (_, None) if reply.status == 202 => Ok(Some(OperationStatus::InProgress(self.poll_target(&reply), wait))),
+            (_, None) => Ok(Some(OperationStatus::Done)),
         }
     }
 
-    /// The next page of a list, at the address that the page before gave.
-    pub(super) async fn follow(&self, url: &str, tenant: Option<&str>, what: &str) -> PortResult<Value> {
+    /// Reads the next page of a list at the address from the previous page.
+    pub(super) async fn next_page(&self, url: &str, tenant: Option<&str>, what: &str) -> PortResult<Value> {
         match Url::parse(url) {
             Ok(parsed) if self.is_ours(url) => {
                 let reply = self.send(Request::new(parsed, Method::Get), None, tenant, what).await?;
-                Ok(reply.accepted(what)?.body)
+                Ok(reply.check_status(what)?.body)
             }
             _ => Err(PortError::new(ErrorKind::Unavailable, format!("{what}: the next page lies elsewhere"))),
         }
     }
 
-    /// What the answer to a change says of how far it is.
-    pub(super) fn begun(&self, reply: &Reply, what: &str) -> Progress {
-        // What was merely accepted may still show the state of the time before.
+    /// The status of a change according to the first response.
+    pub(super) fn initial_status(&self, reply: &ArmResponse, what: &str) -> OperationStatus {
+        // After 202, the body may still show the state before the change.
         match status(reply.body.pointer("/properties/provisioningState"), reply.status) {
-            Status::Failed if reply.status != 202 => Progress::Failed(failed(reply, what)),
-            Status::Succeeded if reply.status != 202 => Progress::Done,
-            _ => Progress::Underway(self.next(reply), reply.wait()),
+            ProvisioningStatus::Failed if reply.status != 202 => {
+                OperationStatus::Failed(failure_of_operation(reply, what))
+            }
+            ProvisioningStatus::Succeeded if reply.status != 202 => OperationStatus::Done,
+            _ => OperationStatus::InProgress(self.poll_target(reply), reply.wait()),
         }
     }
 
-    /// Where an answer says to ask. Only addresses of Resource Manager itself are followed, as the token goes with them.
-    fn next(&self, reply: &Reply) -> Poll {
+    /// The address that a response names for polling. Only addresses of Resource Manager itself are accepted, because
+    /// the token is sent to them.
+    fn poll_target(&self, reply: &ArmResponse) -> PollTarget {
         let header =
             |name: &HeaderName| reply.headers.get_optional_str(name).filter(|url| self.is_ours(url)).map(str::to_owned);
         if let Some(url) = header(&ASYNC_OPERATION) {
-            return Poll::Operation { url };
+            return PollTarget::Operation { url };
         }
-        header(&LOCATION).map_or(Poll::Resource, |url| Poll::Result { url })
+        header(&LOCATION).map_or(PollTarget::Resource, |url| PollTarget::Result { url })
     }
 
     fn is_ours(&self, url: &str) -> bool {
-        // Regional addresses such as westeurope.management.azure.com are Resource Manager's too.
+        // Regional addresses such as westeurope.management.azure.com also belong to Resource Manager.
         let of = |url: &Url| url.host_str().map(str::to_owned).zip(url.port_or_known_default());
         let (Ok(url), Some((own, own_port))) = (Url::parse(url), of(&self.endpoint)) else { return false };
         url.scheme() == "https"
@@ -171,7 +182,7 @@ impl Arm {
         body: Option<&Value>,
         tenant: Option<&str>,
         what: &str,
-    ) -> PortResult<Reply> {
+    ) -> PortResult<ArmResponse> {
         request.insert_header("accept", "application/json");
         if let Some(body) = body {
             request.insert_header("content-type", "application/json");
@@ -185,171 +196,50 @@ impl Arm {
         let sent = self.pipeline.send(&context, &mut request, Some(options)).await;
         let (status, headers, body) = sent.map_err(|error| port_error(what, &error))?.deconstruct();
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Ok(Reply { status: status.into(), headers, body })
+        Ok(ArmResponse { status: status.into(), headers, body })
     }
 }
 
-impl Reply {
-    /// What it refuses, if it does.
-    pub(super) fn refusal(&self) -> Option<Refusal> {
+impl ArmResponse {
+    /// The error of the response, or None for a success.
+    pub(super) fn error_of_response(&self) -> Option<ErrorResponse> {
         let failed = !(200..300).contains(&self.status);
-        failed.then(|| Refusal::read(self.status, &self.headers, self.body.to_string().as_bytes()))
+        failed.then(|| ErrorResponse::read(self.status, &self.headers, self.body.to_string().as_bytes()))
     }
 
-    /// The answer, or the error that it is, told of `what`.
-    pub(super) fn accepted(self, what: &str) -> PortResult<Self> {
-        match self.refusal() {
+    /// Returns the response, or its error with `what` in the message.
+    pub(super) fn check_status(self, what: &str) -> PortResult<Self> {
+        match self.error_of_response() {
             None => Ok(self),
             Some(refusal) => Err(error(refusal, what)),
         }
     }
 
     fn wait(&self) -> Duration {
-        retry_after(&self.headers).unwrap_or(ASK_AGAIN)
+        retry_after(&self.headers).unwrap_or(DEFAULT_POLL_INTERVAL)
     }
 }
 
-/// Whether it is the look at an operation that is refused, and not the operation. Operations lie beside resource groups, in
-/// `SUBSCRIPTION/providers/Microsoft.Compute/locations`, where a role that was given on a group does not reach.
-fn may_not_look(refusal: &Refusal) -> bool {
+/// Whether the error refuses the poll and not the operation. Operations are outside resource groups, in
+/// `SUBSCRIPTION/providers/Microsoft.Compute/locations`, which a role on a resource group does not cover.
+fn is_poll_denied(refusal: &ErrorResponse) -> bool {
     refusal.code == "AuthorizationFailed" && refusal.message.contains("/locations/")
 }
 
-enum Status {
+enum ProvisioningStatus {
     Succeeded,
-    Underway,
+    InProgress,
     Failed,
 }
 
-/// What an answer with an HTTP status says of its operation's or resource's state. Source: Resource Manager, asynchronous
-/// operations: Succeeded, Failed and Canceled are ends, all else is under way; without a word of it, the HTTP status tells.
-fn status(said: Option<&Value>, http: u16) -> Status {
+/// The state of an operation or resource according to a response with the HTTP status `http`. Source: Resource Manager,
+/// asynchronous operations: Succeeded, Failed and Canceled are final, all other values mean in progress. Without a
+/// value, the HTTP status decides.
+fn status(said: Option<&Value>, http: u16) -> ProvisioningStatus {
     match said.and_then(Value::as_str) {
-        Some("Succeeded") => Status::Succeeded,
-        Some("Failed" | "Canceled") => Status::Failed,
-        None if http != 202 => Status::Succeeded,
-        _ => Status::Underway,
-    }
-}
-
-/// The reason that an operation gives for its failure.
-fn failed(reply: &Reply, what: &str) -> PortError {
-    let mut refusal = Refusal::read(reply.status, &reply.headers, reply.body.to_string().as_bytes());
-    // The answer itself is a success; what failed is the operation.
-    refusal.status = 400;
-    if refusal.code.is_empty() {
-        refusal.code = "OperationFailed".to_owned();
-    }
-    error(refusal, what)
-}
-
-/// A refusal with the reason that operators are told, where the service's code does not say it well enough.
-pub(super) fn error(refusal: Refusal, what: &str) -> PortError {
-    let code = reason(&refusal.code, &refusal.message);
-    let transient = may_pass(&refusal.code);
-    let mut error = refusal.into_port_error(what);
-    if let Some(code) = code {
-        error.code = code;
-    }
-    error.kind = match error.code.as_str() {
-        _ if transient => ErrorKind::Unavailable,
-        "vhd-not-found" => ErrorKind::NotFound,
-        // These come with the status of a conflict, but no waiting mends them.
-        "scope-locked" | "read-only-disabled-subscription" => ErrorKind::Denied,
-        "image-region-change" | "provider-not-registered" | "property-change-not-allowed" => ErrorKind::Invalid,
-        _ => error.kind,
-    };
-    error
-}
-
-/// Whether what a code says may pass, whatever the status. Source: Azure, common error messages of virtual machines.
-fn may_pass(code: &str) -> bool {
-    const CODES: [&str; 6] = [
-        "OperationPreempted",
-        "RetryableError",
-        "InternalExecutionError",
-        "StorageAccountTooBusy",
-        "StorageAccountOperationInternalError",
-        "ResourceUpdateBlockedOnPlatformUpdate",
-    ];
-    CODES.contains(&code) || code.starts_with("InternalServerError")
-}
-
-/// The reasons of [`goldfleet_ports::image_plane::ImagePlane`]. Compute answers most of what is wrong with a VHD with
-/// `InvalidParameter` and a sentence, so that it is the sentence that tells.
-fn reason(code: &str, message: &str) -> Option<String> {
-    let says = |word: &str| message.to_ascii_lowercase().contains(word);
-    let of_a_blob = says("blob") || says("vhd") || says("disk");
-    let reason = match code {
-        "RequestDisallowedByPolicy" => "policy-denied",
-        "LinkedAuthorizationFailed" => "authorization-failed",
-        "MissingSubscriptionRegistration" => "provider-not-registered",
-        "SharingNotEnabled" | "ImageSharingDisabled" | "FeatureNotEnabled" => "image-sharing-off",
-        "StorageAccountLocationMismatch" => "vhd-in-other-region",
-        "StorageAccountSubscriptionMismatch" => "vhd-in-other-subscription",
-        "BlobNotFound" | "DiskBlobNotFound" | "ImageBlobNotFound" | "StorageAccountNotFound" => "vhd-not-found",
-        "InvalidParameter" | "InvalidRequestContent" | "BadRequest" | "OperationFailed" if of_a_blob => {
-            if says("sharing") {
-                "image-sharing-off"
-            } else if says("subscription") {
-                "vhd-in-other-subscription"
-            } else if says("location") || says("region") {
-                "vhd-in-other-region"
-            } else if says("not found")
-                || says("does not exist")
-                || says("could not be found")
-                || says("not accessible")
-            {
-                "vhd-not-found"
-            } else if says("cookie") || says("footer") || says("formatted as vhd") || says("page blob") || says("size")
-            {
-                "vhd-invalid"
-            } else {
-                return None;
-            }
-        }
-        "InvalidResourceLocation" => "image-region-change",
-        "IncorrectDiskBlobType" | "IncorrectImageBlobType" | "VHDSizeInvalid" | "InvalidVhd" | "VhdInvalid" => {
-            "vhd-invalid"
-        }
-        _ => return None,
-    };
-    Some(reason.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_wrong_with_a_vhd_is_told_by_the_sentence() {
-        let cases = [
-            (
-                "The source blob https://a/b belongs to a storage account in another subscription.",
-                "vhd-in-other-subscription",
-            ),
-            ("The source blob https://a/b is not in the location westeurope.", "vhd-in-other-region"),
-            ("The blob https://a/b could not be found.", "vhd-not-found"),
-            ("The specified cookie value in VHD footer indicates that the disk is not supported.", "vhd-invalid"),
-        ];
-        for (message, expected) in cases {
-            assert_eq!(reason("InvalidParameter", message).as_deref(), Some(expected), "{message}");
-        }
-        assert_eq!(reason("InvalidParameter", "The value of parameter name is invalid."), None);
-    }
-
-    #[test]
-    fn codes_that_are_published_are_known() {
-        let told = |code: &str| {
-            let refusal = Refusal { status: 400, code: code.to_owned(), ..Refusal::default() };
-            let error = error(refusal, "image");
-            (error.kind, error.code)
-        };
-        assert_eq!(told("ImageBlobNotFound"), (ErrorKind::NotFound, "vhd-not-found".to_owned()));
-        assert_eq!(told("IncorrectImageBlobType"), (ErrorKind::Invalid, "vhd-invalid".to_owned()));
-        let elsewhere = (ErrorKind::Invalid, "vhd-in-other-subscription".to_owned());
-        assert_eq!(told("StorageAccountSubscriptionMismatch"), elsewhere);
-        assert_eq!(told("StorageAccountTooBusy"), (ErrorKind::Unavailable, "storage-account-too-busy".to_owned()));
-        assert_eq!(told("StorageAccountLimitation"), (ErrorKind::Invalid, "storage-account-limitation".to_owned()));
+        Some("Succeeded") => ProvisioningStatus::Succeeded,
+        Some("Failed" | "Canceled") => ProvisioningStatus::Failed,
+        None if http != 202 => ProvisioningStatus::Succeeded,
+        _ => ProvisioningStatus::InProgress,
     }
 }

@@ -1,4 +1,4 @@
-//! What all Azure clients of a process share: one HTTP client, one set of tokens, the same policies.
+//! What all Azure clients of a process share: one HTTP client, one token cache, and the same policies.
 
 use std::fs;
 use std::io;
@@ -9,78 +9,79 @@ use std::time::Duration;
 use azure_core::http::policies::Policy;
 use azure_core::http::{ClientOptions, HttpClient, Pipeline, RetryOptions, Transport};
 use goldfleet_azure_settings::{Credential, Identity};
-use goldfleet_ports::patience::Patience;
+use goldfleet_ports::timeout::TimeoutPolicy;
 
-use super::patience::Patient;
-use super::policies::{AddHeaders, Bearer, RetryReads};
+use super::policies::{AddHeaders, BearerAuth, RetryReads};
 use super::principal::principal;
-use super::tokens::Tokens;
+use super::timeout::TimeoutClient;
+use super::tokens::TokenCache;
 
-/// The scope of tokens for storage, the same in all clouds. Source: Azure Storage, authorisation with Microsoft Entra ID.
+/// The scope of tokens for storage. It is the same in all clouds. Source: Azure Storage, authorization with Microsoft
+/// Entra ID.
 pub(super) const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
 
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(20);
+/// The timeout of connecting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long bytes that were sent may go unacknowledged before a connection counts as dead. A way that is slow as it is
-/// full takes seconds to acknowledge; the HTTP client's own 30 s would do, but for proxies that stop taking bytes in between.
+/// How long sent bytes may remain unacknowledged before a connection counts as dead. A saturated path can take seconds
+/// to acknowledge. The HTTP client's default of 30 s would be enough, except for proxies that stop reading for a while.
 #[cfg(target_os = "linux")]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why a connection can't be made.
+/// The reason why a connection cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
-    /// The extra root certificate can't be read.
+    /// The extra root certificate cannot be read.
     #[error("ca_certificate {path:?} can't be read: {source}")]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The extra root certificate is none.
+    /// The file of the extra root certificate contains no certificate.
     #[error("ca_certificate {0:?} is no certificate in PEM form")]
     NoCertificate(PathBuf),
-    /// The HTTP client can't be made.
+    /// The HTTP client cannot be created.
     #[error("the HTTP client can't be made: {0}")]
     Client(reqwest::Error),
 }
 
-/// The way to Azure that all adapters of a process share.
+/// The connection to Azure that all adapters of a process share.
 #[derive(Clone)]
 pub struct Connection {
     transport: Transport,
-    tokens: Arc<Tokens>,
+    tokens: Arc<TokenCache>,
     identity: Identity,
 }
 
 impl Connection {
-    /// A connection for `identity`.
+    /// Opens a connection for `identity`.
     ///
     /// # Errors
-    /// Where the extra root certificate is unusable.
+    /// Returns an error if the extra root certificate is not usable.
     pub fn open(identity: &Identity) -> Result<Self, ConnectionError> {
-        let client = Patient::new(client(identity.ca_certificate.as_deref())?, Patience::default());
-        Ok(Self::over(Arc::new(client), identity))
+        let client = TimeoutClient::new(client(identity.ca_certificate.as_deref())?, TimeoutPolicy::default());
+        Ok(Self::with_client(Arc::new(client), identity))
     }
 
-    /// A connection that sends its requests through `client`: to count them, or to lose some.
+    /// Creates a connection that sends its requests through `client`, for example to count or to drop requests.
     #[must_use]
-    pub fn over(client: Arc<dyn HttpClient>, identity: &Identity) -> Self {
+    pub fn with_client(client: Arc<dyn HttpClient>, identity: &Identity) -> Self {
         let transport = Transport::new(client);
-        let tokens = Arc::new(Tokens::new(identity.clone(), transport.clone()));
+        let tokens = Arc::new(TokenCache::new(identity.clone(), transport.clone()));
         Self { transport, tokens, identity: identity.clone() }
     }
 
-    /// Who the process is.
+    /// The identity of the process.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Options for a client whose tokens are for `scope`. The client gets no credential of its own.
+    /// Options for a client with tokens for `scope`. The client itself has no credential.
     pub(super) fn options(&self, scope: &str) -> ClientOptions {
-        let bearer: Arc<dyn Policy> = Arc::new(Bearer::new(Arc::clone(&self.tokens), scope.to_owned()));
+        let bearer: Arc<dyn Policy> = Arc::new(BearerAuth::new(Arc::clone(&self.tokens), scope.to_owned()));
         ClientOptions {
             per_call_policies: vec![Arc::new(AddHeaders), Arc::new(RetryReads)],
             per_try_policies: vec![bearer],
@@ -90,14 +91,14 @@ impl Connection {
         }
     }
 
-    /// A pipeline whose tokens are for `scope`.
+    /// A pipeline with tokens for `scope`.
     pub(super) fn pipeline(&self, scope: &str) -> Pipeline {
         let (name, version) = (option_env!("CARGO_PKG_NAME"), option_env!("CARGO_PKG_VERSION"));
         Pipeline::new(name, version, self.options(scope), Vec::new(), Vec::new(), None)
     }
 
-    /// Who is signed in, as a token for storage names it. The token is kept for the requests that follow. None where there
-    /// is no token, where it does not show a name, and for an emulator.
+    /// The name of the principal in a token for storage. The token is cached for later requests. Returns None if there
+    /// is no token, if the token contains no name, and for an emulator.
     pub async fn principal(&self) -> Option<String> {
         if self.identity.credential == Credential::Emulator {
             return None;
@@ -105,24 +106,25 @@ impl Connection {
         principal(&self.tokens.get(None, STORAGE_SCOPE).await.ok()?)
     }
 
-    /// Whether tokens for `scope` are to be had at all.
-    pub(super) async fn try_token(&self, scope: &str) -> azure_core::Result<()> {
+    /// Checks that a token for `scope` can be obtained.
+    pub(super) async fn check_token(&self, scope: &str) -> azure_core::Result<()> {
         self.tokens.get(None, scope).await.map(drop)
     }
 }
 
-/// An HTTP client that trusts the system's roots and, where given, one more. How long a request may take is for
-/// [`Patient`] to say.
+/// Creates an HTTP client that trusts the system's root certificates and, if given, one more. [`TimeoutClient`] limits
+/// the duration of requests.
 ///
 /// # Errors
-/// Where the extra root certificate is unusable.
+/// Returns an error if the extra root certificate is not usable.
 pub(super) fn client(ca_certificate: Option<&Path>) -> Result<reqwest::Client, ConnectionError> {
-    // Fails only where the process already has a provider, which is then good enough.
+    // This fails only if the process already has a provider, which is then used.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder().connect_timeout(CONNECT).redirect(reqwest::redirect::Policy::none());
+    let mut builder =
+        reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).redirect(reqwest::redirect::Policy::none());
     #[cfg(target_os = "linux")]
     {
-        builder = builder.tcp_user_timeout(UNACKNOWLEDGED);
+        builder = builder.tcp_user_timeout(TCP_USER_TIMEOUT);
     }
     if let Some(path) = ca_certificate {
         let pem = fs::read(path).map_err(|source| ConnectionError::Unreadable { path: path.to_owned(), source })?;

@@ -1,5 +1,5 @@
-//! The credentials that a configuration can name. Identifiers and secrets come from the variables that the Azure
-//! libraries read: `AZURE_TENANT_ID`, `AZURE_CLIENT_ID`, `AZURE_CLIENT_SECRET`, `AZURE_FEDERATED_TOKEN_FILE`.
+//! The credentials that a configuration can name. Identifiers and secrets come from the environment variables of the
+//! Azure libraries: `AZURE_TENANT_ID`, `AZURE_CLIENT_ID`, `AZURE_CLIENT_SECRET`, `AZURE_FEDERATED_TOKEN_FILE`.
 
 use std::env;
 use std::sync::{Arc, OnceLock};
@@ -20,43 +20,45 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use goldfleet_azure_settings::{Credential, Environment, Identity};
 
-/// How long a machine's identity may take to show that it is there, where others are to be tried after it. The address it
-/// is asked at answers at once in Azure, and outside nobody does.
-const PROBE: std::time::Duration = std::time::Duration::from_secs(3);
+/// The timeout of the probe for a managed identity when other credentials follow in the chain. In Azure the metadata
+/// endpoint responds immediately. Outside Azure nothing responds.
+const IMDS_PROBE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// How long a token for an emulator holds.
+/// The lifetime of a token for an emulator.
 const EMULATOR_TOKEN: Duration = Duration::hours(1);
 
-/// The tenant of a token for an emulator, where none is asked for.
+/// The tenant of a token for an emulator if no tenant is requested.
 const EMULATOR_TENANT: &str = "00000000-0000-0000-0000-000000000000";
 
-/// Makes the credential of an identity, for `tenant` where it is not the identity's own.
+/// Creates the credential of an identity, for `tenant` if it differs from the tenant of the identity.
 ///
 /// # Errors
-/// Where the credential can't even be begun with: a variable is missing, or malformed.
+/// Returns an error if the credential cannot be constructed because a variable is missing or malformed.
 pub(super) fn build(
     identity: &Identity,
     transport: &Transport,
     tenant: Option<&str>,
 ) -> Result<Arc<dyn TokenCredential>> {
-    let maker = Maker { identity, transport, tenant };
+    let maker = CredentialBuilder { identity, transport, tenant };
     match identity.credential {
         Credential::Default => Ok(Arc::new(maker.chain())),
         Credential::ManagedIdentity => maker.managed_identity(),
         Credential::WorkloadIdentity => maker.workload_identity(),
         Credential::AzureCli => maker.azure_cli(),
         Credential::ClientSecret => maker.client_secret(),
-        Credential::Emulator => Ok(Arc::new(Emulator { tenant: tenant.unwrap_or(EMULATOR_TENANT).to_owned() })),
+        Credential::Emulator => {
+            Ok(Arc::new(EmulatorCredential { tenant: tenant.unwrap_or(EMULATOR_TENANT).to_owned() }))
+        }
     }
 }
 
-struct Maker<'a> {
+struct CredentialBuilder<'a> {
     identity: &'a Identity,
     transport: &'a Transport,
     tenant: Option<&'a str>,
 }
 
-impl Maker<'_> {
+impl CredentialBuilder<'_> {
     fn client_options(&self) -> ClientOptions {
         let cloud = match self.identity.environment {
             Environment::Public => CloudConfiguration::AzurePublic,
@@ -93,8 +95,8 @@ impl Maker<'_> {
     }
 
     fn managed_identity(&self) -> Result<Arc<dyn TokenCredential>> {
-        // A managed identity lives in one tenant. Asked for another's, the service would hand out a token of its own
-        // tenant all the same, and the refusal would come later and say less.
+        // A managed identity belongs to one tenant. For another tenant the service would return a token of its own
+        // tenant, and a less specific error would follow later.
         if let Some(tenant) = self.tenant
             && env::var("AZURE_TENANT_ID").is_ok_and(|own| own != tenant)
         {
@@ -121,7 +123,7 @@ impl Maker<'_> {
         Ok(AzureDeveloperCliCredential::new(Some(options))?)
     }
 
-    fn chain(&self) -> Chain {
+    fn chain(&self) -> CredentialChain {
         let links = [
             ("client-secret", self.client_secret()),
             ("workload-identity", self.workload_identity()),
@@ -129,7 +131,7 @@ impl Maker<'_> {
             ("azure-cli", self.azure_cli()),
             ("azure-developer-cli", self.developer_cli()),
         ];
-        Chain { links: links.into(), found: OnceLock::new() }
+        CredentialChain { links: links.into(), found: OnceLock::new() }
     }
 }
 
@@ -139,15 +141,15 @@ fn variable(name: &str) -> Result<String> {
     })
 }
 
-/// Credentials to be tried in order. The one that first gives a token is kept to.
+/// Credentials that are tried in order. The first one that returns a token is used from then on.
 #[derive(Debug)]
-struct Chain {
+struct CredentialChain {
     links: Vec<(&'static str, Result<Arc<dyn TokenCredential>>)>,
     found: OnceLock<usize>,
 }
 
 #[async_trait]
-impl TokenCredential for Chain {
+impl TokenCredential for CredentialChain {
     async fn get_token(&self, scopes: &[&str], options: Option<TokenRequestOptions<'_>>) -> Result<AccessToken> {
         if let Some((_, Ok(credential))) = self.found.get().and_then(|&index| self.links.get(index)) {
             return credential.get_token(scopes, options).await;
@@ -155,7 +157,7 @@ impl TokenCredential for Chain {
         let mut reasons = Vec::new();
         for (index, (name, credential)) in self.links.iter().enumerate() {
             let token = match credential {
-                Ok(credential) => tokio::time::timeout(patience(name), credential.get_token(scopes, None)).await,
+                Ok(credential) => tokio::time::timeout(probe_timeout(name), credential.get_token(scopes, None)).await,
                 Err(error) => {
                     reasons.push(format!("{name}: {error}"));
                     continue;
@@ -164,7 +166,7 @@ impl TokenCredential for Chain {
             match token {
                 Ok(Ok(token)) => {
                     tracing::debug!(credential = name, "a credential was found");
-                    // Two tasks may find one at the same time: then it is the same one.
+                    // Two tasks may find a credential at the same time. It is the same one.
                     self.found.get_or_init(|| index);
                     return Ok(token);
                 }
@@ -177,18 +179,18 @@ impl TokenCredential for Chain {
     }
 }
 
-fn patience(name: &str) -> std::time::Duration {
-    if name == "managed-identity" { PROBE } else { std::time::Duration::from_secs(60) }
+fn probe_timeout(name: &str) -> std::time::Duration {
+    if name == "managed-identity" { IMDS_PROBE_TIMEOUT } else { std::time::Duration::from_secs(60) }
 }
 
-/// Unsigned tokens, which only an emulator takes. The configuration sees to it that nobody else is sent one.
+/// Unsigned tokens, which only an emulator accepts. The configuration ensures that no other service receives one.
 #[derive(Debug)]
-struct Emulator {
+struct EmulatorCredential {
     tenant: String,
 }
 
 #[async_trait]
-impl TokenCredential for Emulator {
+impl TokenCredential for EmulatorCredential {
     async fn get_token(&self, scopes: &[&str], _options: Option<TokenRequestOptions<'_>>) -> Result<AccessToken> {
         let scope = scopes.first().copied().unwrap_or_default();
         let now = OffsetDateTime::now_utc();
@@ -204,7 +206,7 @@ impl TokenCredential for Emulator {
         });
         let part = |json: String| URL_SAFE_NO_PAD.encode(json);
         let header = part(r#"{"alg":"none","typ":"JWT"}"#.to_owned());
-        // Azurite looks for three parts, and not at the last of them.
+        // Azurite requires three parts and does not check the last one.
         Ok(AccessToken::new(Secret::new(format!("{header}.{}.unsigned", part(claims.to_string()))), expires_on))
     }
 }

@@ -1,7 +1,7 @@
-//! What Azure's errors mean, and what may be said of them.
+//! The conversion of Azure's errors, and which parts of them are shown.
 //!
-//! Of the SDK's errors only the service's code, its first line and the request's id go on: addresses, and with them
-//! signatures, stay behind.
+//! Only the service's code, the first line of its message and the request id are kept from an SDK error. Addresses are
+//! dropped, because they may contain signatures.
 
 use std::error::Error as _;
 use std::fmt::Display;
@@ -23,21 +23,23 @@ const RETRY_AFTER: HeaderName = HeaderName::from_static("retry-after");
 const RETRY_AFTER_MS: [HeaderName; 2] =
     [HeaderName::from_static("retry-after-ms"), HeaderName::from_static("x-ms-retry-after-ms")];
 
-/// The most characters of a service's message that are kept: policy refusals bring pages of JSON.
-const LONGEST_MESSAGE: usize = 600;
+/// The maximum number of characters that are kept of a service's message: policy refusals contain pages of JSON.
+const MAX_MESSAGE: usize = 600;
 
-/// Why a service refused: what its answer says.
+/// The error that a service's response describes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Refusal {
+pub(super) struct ErrorResponse {
     pub(super) status: u16,
     pub(super) code: String,
     pub(super) message: String,
+    /// The codes and messages of the parts of a composed error. Source: OData, error response; Resource Manager, common error.
+    pub(super) details: Vec<(String, String)>,
     pub(super) request_id: Option<String>,
     pub(super) retry_after: Option<Duration>,
 }
 
-impl Refusal {
-    /// Reads an answer that is no success.
+impl ErrorResponse {
+    /// Parses a response that is not a success.
     pub(super) fn read(status: u16, headers: &Headers, body: &[u8]) -> Self {
         let (code, message) = code_and_message(body);
         let id = [&CORRELATION_ID, &REQUEST_ID].into_iter().find_map(|name| headers.get_optional_str(name));
@@ -45,14 +47,15 @@ impl Refusal {
             status,
             code: headers.get_optional_str(&ERROR_CODE).map(str::to_owned).or(code).unwrap_or_default(),
             message: message.map(|message| first_line(&message)).unwrap_or_default(),
+            details: details(body),
             request_id: id.map(str::to_owned),
             retry_after: retry_after(headers),
         }
     }
 
-    /// As an error of a port, told of `what`.
+    /// Converts the response to a port error with `what` in the message.
     pub(super) fn into_port_error(self, what: impl Display) -> PortError {
-        let kind = kind(self.status, &self.code);
+        let kind = error_kind(self.status, &self.code);
         let said = match (self.code.is_empty(), self.message.is_empty()) {
             (true, true) => format!("HTTP status {}", self.status),
             (true, false) => self.message,
@@ -69,7 +72,7 @@ impl Refusal {
     }
 }
 
-/// What the SDK reports, as an error of a port, told of `what`.
+/// Converts an SDK error to a port error with `what` in the message.
 pub(super) fn port_error(what: impl Display, error: &Error) -> PortError {
     match error.kind() {
         Sdk::HttpResponse { status, error_code, raw_response } => {
@@ -80,38 +83,40 @@ pub(super) fn port_error(what: impl Display, error: &Error) -> PortError {
             }
             refusal.into_port_error(what)
         }
-        Sdk::Connection | Sdk::Io => {
-            PortError::new(ErrorKind::Unavailable, format!("{what}: the service can't be reached: {}", cause(error)))
-        }
-        // A token endpoint that is down for a minute must not fail a thousand operations for good.
+        Sdk::Connection | Sdk::Io => PortError::new(
+            ErrorKind::Unavailable,
+            format!("{what}: the service can't be reached: {}", innermost_cause(error)),
+        ),
+        // The error is retryable: a token endpoint that is down for a minute must not fail a thousand operations
+        // permanently.
         Sdk::Credential => {
             PortError::new(ErrorKind::Unavailable, format!("{what}: no token: {}", first_line(&error.to_string())))
                 .with_code("credential-unavailable")
         }
-        _ => PortError::new(ErrorKind::Invalid, format!("{what}: {}", cause(error))),
+        _ => PortError::new(ErrorKind::Invalid, format!("{what}: {}", innermost_cause(error))),
     }
 }
 
-/// What a source said to the service that was to read it, as an error of a port, told of `what`; none where the answer says
-/// nothing of a source. Source: Azure Storage, status and error codes, copy API error response.
+/// The error of a source that the service tried to read, as a port error with `what` in the message. Returns None if
+/// the response does not concern a source. Source: Azure Storage, status and error codes, copy API error response.
 pub(super) fn source_error(what: impl Display, error: &Error) -> Option<PortError> {
     let Sdk::HttpResponse { raw_response: Some(raw), .. } = error.kind() else { return None };
     let status = raw.headers().get_optional_str(&SOURCE_STATUS)?.parse().ok()?;
     let code = raw.headers().get_optional_str(&SOURCE_CODE).unwrap_or_default().to_owned();
-    Some(Refusal { status, code, ..read_raw(raw) }.into_port_error(what))
+    Some(ErrorResponse { status, code, ..read_raw(raw) }.into_port_error(what))
 }
 
-/// A success whose answer lacks `part`, told of `what`.
+/// The error for a success whose response lacks `part`.
 pub(super) fn incomplete(what: impl Display, part: &str) -> PortError {
     PortError::new(ErrorKind::Unavailable, format!("{what}: the service's answer has no {part}"))
 }
 
-fn read_raw(raw: &RawResponse) -> Refusal {
-    Refusal::read(raw.status().into(), raw.headers(), raw.body())
+fn read_raw(raw: &RawResponse) -> ErrorResponse {
+    ErrorResponse::read(raw.status().into(), raw.headers(), raw.body())
 }
 
-/// The innermost reason of an error: the outer ones of an HTTP client name the address.
-fn cause(error: &Error) -> String {
+/// The innermost cause of an error. The outer errors of an HTTP client contain the address.
+fn innermost_cause(error: &Error) -> String {
     let mut innermost: Option<&dyn std::error::Error> = None;
     let mut next = error.source();
     while let Some(error) = next {
@@ -121,16 +126,16 @@ fn cause(error: &Error) -> String {
     first_line(&innermost.map_or_else(|| error.to_string(), ToString::to_string))
 }
 
-/// What an error means. Source: the error codes of the Blob, Queue and Table services, and the common ones of storage
+/// The kind of an error. Source: the error codes of the Blob, Queue and Table services, and the common ones of storage
 /// and Resource Manager.
-fn kind(status: u16, code: &str) -> ErrorKind {
+fn error_kind(status: u16, code: &str) -> ErrorKind {
     match (status, code) {
         (_, "Crc64Mismatch" | "Md5Mismatch") => ErrorKind::Corrupt,
         (_, "SequenceNumberConditionNotMet") => ErrorKind::Fenced,
         (400, "PopReceiptMismatch") | (412, _) => ErrorKind::Conflict,
         (404, _) => ErrorKind::NotFound,
         (409, "ContainerBeingDeleted" | "QueueBeingDeleted" | "TableBeingDeleted") => ErrorKind::Unavailable,
-        // No waiting mends these.
+        // A retry of these cannot succeed.
         (409, "BlobImmutableDueToPolicy" | "BlobImmutableDueToLegalHold") => ErrorKind::Denied,
         (409, code) if code.ends_with("AlreadyExists") => ErrorKind::AlreadyExists,
         (409, _) => ErrorKind::Conflict,
@@ -141,7 +146,7 @@ fn kind(status: u16, code: &str) -> ErrorKind {
     }
 }
 
-/// The wait that a service asks for: in milliseconds, in seconds, or until a date.
+/// The wait that a service requests: in milliseconds, in seconds, or until a date.
 pub(super) fn retry_after(headers: &Headers) -> Option<Duration> {
     let number = |name: &HeaderName| headers.get_optional_str(name)?.trim().parse::<u64>().ok();
     if let Some(millis) = RETRY_AFTER_MS.iter().find_map(number) {
@@ -154,7 +159,7 @@ pub(super) fn retry_after(headers: &Headers) -> Option<Duration> {
     Some(Duration::try_from(date - azure_core::time::OffsetDateTime::now_utc()).unwrap_or_default())
 }
 
-/// The code and the message of an error's body: Resource Manager's JSON, the tables' JSON, or storage's XML.
+/// The code and the message of an error body: Resource Manager's JSON, the Table service's JSON, or storage's XML.
 fn code_and_message(body: &[u8]) -> (Option<String>, Option<String>) {
     let text = String::from_utf8_lossy(body);
     if let Ok(json) = serde_json::from_str::<Value>(&text) {
@@ -171,17 +176,29 @@ fn code_and_message(body: &[u8]) -> (Option<String>, Option<String>) {
     (element("Code"), element("Message"))
 }
 
-/// The first line of a message, at most [`LONGEST_MESSAGE`] characters of it, without any signature.
+/// The parts of a composed error.
+fn details(body: &[u8]) -> Vec<(String, String)> {
+    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    let parts = json.pointer("/error/details").or_else(|| json.get("details")).and_then(Value::as_array);
+    let text = |part: &Value, name: &str| part.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let parts = parts.into_iter().flatten().take(MAX_DETAILS);
+    parts.map(|part| (text(part, "code"), first_line(&text(part, "message")))).collect()
+}
+
+/// The most parts of a composed error that are read.
+const MAX_DETAILS: usize = 16;
+
+/// The first line of a message, at most [`MAX_MESSAGE`] characters of it, without any signature.
 pub(super) fn first_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default().trim();
-    let line: String = line.chars().take(LONGEST_MESSAGE).collect();
+    let line: String = line.chars().take(MAX_MESSAGE).collect();
     match line.find("sig=") {
         Some(at) => format!("{}sig=…", &line[..at]),
         None => line,
     }
 }
 
-/// `AuthorizationFailed` as `authorization-failed`.
+/// Converts a code to kebab case, for example `AuthorizationFailed` to `authorization-failed`.
 pub(super) fn kebab(code: &str) -> String {
     let mut kebab = String::with_capacity(code.len() + 4);
     let mut before_was_lower = false;
@@ -200,33 +217,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bodies_of_three_services_are_read() {
+    fn error_bodies_of_three_services_parse() {
         for body in [
             r#"{"error":{"code":"Broken","message":"It broke."}}"#,
             r#"{"odata.error":{"code":"Broken","message":{"lang":"en-US","value":"It broke.\nRequestId:1"}}}"#,
             "<?xml version=\"1.0\"?><Error><Code>Broken</Code><Message>It broke.\nRequestId:1</Message></Error>",
         ] {
-            let refusal = Refusal::read(400, &Headers::new(), body.as_bytes());
+            let refusal = ErrorResponse::read(400, &Headers::new(), body.as_bytes());
             assert_eq!((refusal.code.as_str(), refusal.message.as_str()), ("Broken", "It broke."), "{body}");
         }
     }
 
     #[test]
-    fn a_signature_in_a_message_is_cut_off() {
+    fn signatures_are_removed_from_messages() {
         let body = r#"{"error":{"code":"X","message":"can't read https://a.example/b?sv=1&sig=abc%3D"}}"#;
-        let error = Refusal::read(400, &Headers::new(), body.as_bytes()).into_port_error("image");
+        let error = ErrorResponse::read(400, &Headers::new(), body.as_bytes()).into_port_error("image");
         assert_eq!(error.message, "image: can't read https://a.example/b?sv=1&sig=… (X)");
     }
 
     #[test]
-    fn codes_are_written_in_kebab_case() {
+    fn codes_are_kebab_case() {
         assert_eq!(kebab("AuthorizationFailed"), "authorization-failed");
         assert_eq!(kebab("Crc64Mismatch"), "crc64-mismatch");
         assert_eq!(kebab("InvalidURI"), "invalid-uri");
     }
 
     #[test]
-    fn a_service_may_ask_to_wait_in_three_ways() {
+    fn retry_after_is_read_in_three_forms() {
         let asked = |name: HeaderName, value: &str| {
             let mut headers = Headers::new();
             headers.insert(name, value.to_owned());

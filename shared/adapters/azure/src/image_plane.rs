@@ -8,54 +8,56 @@ use goldfleet_azure_settings::AzureCloud;
 use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway};
+use goldfleet_ports::image_plane::{ChangeStatus, ImageService, ManagedImage, Pending, Provisioning};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::arm::{Arm, Poll, Progress};
+use super::arm::{OperationStatus, PollTarget, ResourceManager};
 
 /// The version of the images API. Source: Microsoft.Compute, ComputeRP 2025-04-01.
 const API: &str = "2025-04-01";
 
-/// How long to wait before looking at a resource again whose change is known by the resource alone.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The poll interval of a resource if the resource itself is the only way to observe a change.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Managed images of the subscriptions that the process's identity may work on.
+/// Managed images in the subscriptions that the identity of the process can access.
 pub struct AzureImages {
-    arm: Arm,
+    arm: ResourceManager,
     cloud: AzureCloud,
 }
 
-/// How many looks at a resource may show what it was before a change, while nothing of the change was seen: half a minute. Source:
-/// none that says how long. Resource Manager answers from caches, and of an accepted change it may tell the state of before.
-const DOUBTS: u8 = 6;
+/// How many reads of a resource may return the state before a change while the change has not been observed. At the
+/// poll interval, this is half a minute. Azure documents no limit. Resource Manager answers from caches and may return
+/// the old state after it accepted a change.
+const MAX_STALE_READS: u8 = 6;
 
-/// What it takes to ask how far a change is: a pending change's address.
+/// The information that is needed to poll a pending change.
 #[derive(Serialize, Deserialize)]
-struct Ticket {
-    poll: Poll,
+struct PollToken {
+    poll: PollTarget,
     change: Change,
 }
 
-/// A change that was asked for, and what is known of it.
+/// A requested change and its known state.
 #[derive(Serialize, Deserialize)]
 struct Change {
     tenant: Option<String>,
     removal: bool,
-    /// How many more looks may show what was before.
-    doubts: u8,
+    /// How many more reads may return the state before the change.
+    #[serde(rename = "doubts")]
+    stale_reads: u8,
 }
 
 impl Change {
     fn new(tenant: Option<&str>, removal: bool) -> Self {
-        Self { tenant: tenant.map(str::to_owned), removal, doubts: DOUBTS }
+        Self { tenant: tenant.map(str::to_owned), removal, stale_reads: MAX_STALE_READS }
     }
 }
 
 impl AzureImages {
-    /// The images behind `arm`, whose VHDs lie at the endpoints that `cloud` gives.
+    /// Opens the images behind `arm`. Their VHDs are at the endpoints of `cloud`.
     #[must_use]
-    pub fn new(arm: Arm, cloud: &AzureCloud) -> Self {
+    pub fn new(arm: ResourceManager, cloud: &AzureCloud) -> Self {
         Self { arm, cloud: cloud.clone() }
     }
 
@@ -82,31 +84,32 @@ impl AzureImages {
         })
     }
 
-    fn underway(id: &ManagedImageId, progress: Progress, change: Change) -> PortResult<Underway> {
+    fn underway(id: &ManagedImageId, progress: OperationStatus, change: Change) -> PortResult<ChangeStatus> {
         Ok(match progress {
-            Progress::Done => Underway::Done,
-            Progress::Failed(error) => Underway::Failed(error),
-            Progress::Underway(poll, retry_after) => {
-                let poll = serde_json::to_string(&Ticket { poll, change })
+            OperationStatus::Done => ChangeStatus::Done,
+            OperationStatus::Failed(error) => ChangeStatus::Failed(error),
+            OperationStatus::InProgress(poll, retry_after) => {
+                let poll = serde_json::to_string(&PollToken { poll, change })
                     .map_err(|_| PortError::new(ErrorKind::Invalid, format!("{id}: its address can't be kept")))?;
-                Underway::Pending(Pending { id: id.clone(), poll, retry_after })
+                ChangeStatus::Pending(Pending { id: id.clone(), poll, retry_after })
             }
         })
     }
 
-    /// How far a change is by what the resource itself shows. An end that is not the one wanted may be that of the time before:
-    /// it is believed once the change was seen under way, or after some looks.
-    async fn look(&self, id: &ManagedImageId, change: &mut Change) -> PortResult<Progress> {
-        let again = Progress::Underway(Poll::Resource, LOOK_AGAIN);
+    /// The status of a change according to the resource itself. A final state that differs from the requested one may
+    /// be the state before the change. It counts only after the change was observed in progress, or after several
+    /// reads.
+    async fn status_of_resource(&self, id: &ManagedImageId, change: &mut Change) -> PortResult<OperationStatus> {
+        let again = OperationStatus::InProgress(PollTarget::Resource, POLL_INTERVAL);
         let shown = self.get(id, change.tenant.as_deref()).await?.map(|image| image.provisioning);
         let (kind, code, why) = match (shown, change.removal) {
-            (None, true) | (Some(Provisioning::Succeeded), false) => return Ok(Progress::Done),
-            (Some(Provisioning::Underway), _) => {
-                change.doubts = 0;
+            (None, true) | (Some(Provisioning::Succeeded), false) => return Ok(OperationStatus::Done),
+            (Some(Provisioning::InProgress), _) => {
+                change.stale_reads = 0;
                 return Ok(again);
             }
-            _ if change.doubts > 0 => {
-                change.doubts -= 1;
+            _ if change.stale_reads > 0 => {
+                change.stale_reads -= 1;
                 return Ok(again);
             }
             (None, false) => (ErrorKind::Unavailable, "image-vanished", "the image vanished while it was being made"),
@@ -117,12 +120,12 @@ impl AzureImages {
                 (ErrorKind::Conflict, "image-not-removed", "the image is still there after its removal")
             }
         };
-        Ok(Progress::Failed(PortError::new(kind, format!("{id}: {why}")).with_code(code)))
+        Ok(OperationStatus::Failed(PortError::new(kind, format!("{id}: {why}")).with_code(code)))
     }
 }
 
 #[async_trait]
-impl ImagePlane for AzureImages {
+impl ImageService for AzureImages {
     fn vhd_names(&self) -> VhdNames {
         VhdNames::Flat
     }
@@ -130,7 +133,7 @@ impl ImagePlane for AzureImages {
     async fn get(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Option<ManagedImage>> {
         let Some(resource) = self.arm.get(&id.to_string(), API, tenant).await? else { return Ok(None) };
         let region = resource.get("location").and_then(Value::as_str).unwrap_or_default();
-        // Some answers give the region's display name.
+        // Some responses contain the display name of the region.
         let region = region.to_ascii_lowercase().replace(' ', "").parse().map_err(|error| {
             PortError::new(ErrorKind::Unavailable, format!("{id}: its location can't be read: {error}"))
         })?;
@@ -138,35 +141,36 @@ impl ImagePlane for AzureImages {
         let provisioning = match state {
             None | Some("Succeeded") => Provisioning::Succeeded,
             Some("Failed" | "Canceled") => Provisioning::Failed,
-            Some(_) => Provisioning::Underway,
+            Some(_) => Provisioning::InProgress,
         };
         let tags = resource.get("tags").cloned().and_then(|tags| serde_json::from_value(tags).ok()).unwrap_or_default();
         Ok(Some(ManagedImage { id: id.clone(), region, provisioning, tags }))
     }
 
-    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<ChangeStatus> {
         let (path, tenant) = (spec.id.to_string(), spec.tenant.as_deref());
-        let reply = self.arm.call(Method::Put, &path, API, Some(&self.body(spec)), tenant).await?.accepted(&path)?;
-        Self::underway(&spec.id, self.arm.begun(&reply, &path), Change::new(tenant, false))
+        let reply =
+            self.arm.call(Method::Put, &path, API, Some(&self.body(spec)), tenant).await?.check_status(&path)?;
+        Self::underway(&spec.id, self.arm.initial_status(&reply, &path), Change::new(tenant, false))
     }
 
-    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<Underway> {
+    async fn delete(&self, id: &ManagedImageId, tenant: Option<&str>) -> PortResult<ChangeStatus> {
         let path = id.to_string();
         let reply = self.arm.call(Method::Delete, &path, API, None, tenant).await?;
         if reply.status == 404 || reply.status == 204 {
-            return Ok(Underway::Done);
+            return Ok(ChangeStatus::Done);
         }
-        let reply = reply.accepted(&path)?;
-        Self::underway(id, self.arm.begun(&reply, &path), Change::new(tenant, true))
+        let reply = reply.check_status(&path)?;
+        Self::underway(id, self.arm.initial_status(&reply, &path), Change::new(tenant, true))
     }
 
-    async fn poll(&self, pending: &Pending) -> PortResult<Underway> {
-        let Ticket { poll, mut change } = serde_json::from_str(&pending.poll)
+    async fn poll(&self, pending: &Pending) -> PortResult<ChangeStatus> {
+        let PollToken { poll, mut change } = serde_json::from_str(&pending.poll)
             .map_err(|_| PortError::new(ErrorKind::Invalid, format!("{}: its address is not ours", pending.id)))?;
         let what = pending.id.to_string();
         let progress = match self.arm.poll(&poll, change.tenant.as_deref(), &what).await? {
             Some(progress) => progress,
-            None => self.look(&pending.id, &mut change).await?,
+            None => self.status_of_resource(&pending.id, &mut change).await?,
         };
         Self::underway(&pending.id, progress, change)
     }

@@ -1,4 +1,4 @@
-//! What Resource Manager and storage say of themselves, for `goldfleet doctor`.
+//! Reads the state of Resource Manager and storage for `goldfleet doctor`.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,11 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::inspector::{AccountFacts, CopyScope, Grant, Inspector, Lock, Permissions};
 use serde_json::Value;
 
-use super::arm::{Arm, error};
+use super::arm::ResourceManager;
 use super::blob_store::AzureBlobs;
 use super::connection::{Connection, STORAGE_SCOPE};
 use super::error::port_error;
+use super::failure::error;
 
 // Source of the versions: the specifications of Microsoft.Resources, Storage and Authorization.
 const SUBSCRIPTIONS: &str = "2022-12-01";
@@ -22,26 +23,26 @@ const STORAGE: &str = "2025-01-01";
 const LOCKS: &str = "2020-05-01";
 const PERMISSIONS: &str = "2022-04-01";
 
-/// Looks at Azure.
+/// Reads the state of Azure.
 pub struct AzureInspector {
     connection: Connection,
-    arm: Arm,
+    arm: ResourceManager,
     blobs: AzureBlobs,
 }
 
 impl AzureInspector {
-    /// Looks at Azure over `connection`, through `arm` and `blobs`.
+    /// Creates an inspector that uses `connection`, `arm` and `blobs`.
     #[must_use]
-    pub fn new(connection: &Connection, arm: Arm, blobs: AzureBlobs) -> Self {
+    pub fn new(connection: &Connection, arm: ResourceManager, blobs: AzureBlobs) -> Self {
         Self { connection: connection.clone(), arm, blobs }
     }
 
     async fn get(&self, path: &str, version: &str, tenant: Option<&str>) -> PortResult<Value> {
         let reply = self.arm.call(Method::Get, path, version, None, tenant).await?;
-        Ok(reply.accepted(path)?.body)
+        Ok(reply.check_status(path)?.body)
     }
 
-    /// All values of a list, page after page.
+    /// Reads all pages of a list.
     async fn list(&self, path: &str, version: &str, tenant: Option<&str>) -> PortResult<Vec<Value>> {
         let mut page = self.get(path, version, tenant).await?;
         let mut values = Vec::new();
@@ -50,7 +51,7 @@ impl AzureInspector {
             let Some(next) = page.get("nextLink").and_then(Value::as_str).filter(|next| !next.is_empty()) else {
                 return Ok(values);
             };
-            page = self.arm.follow(next, tenant, path).await?;
+            page = self.arm.next_page(next, tenant, path).await?;
         }
     }
 
@@ -69,7 +70,7 @@ impl Inspector for AzureInspector {
     async fn sign_in(&self) -> PortResult<()> {
         let manager = format!("{}/.default", self.connection.identity().environment.resource_manager());
         for scope in [STORAGE_SCOPE, &manager] {
-            self.connection.try_token(scope).await.map_err(|error| port_error(scope, &error))?;
+            self.connection.check_token(scope).await.map_err(|error| port_error(scope, &error))?;
         }
         Ok(())
     }
@@ -77,7 +78,7 @@ impl Inspector for AzureInspector {
     async fn subscription(&self, id: &SubscriptionId, tenant: Option<&str>) -> PortResult<Option<String>> {
         let path = format!("/subscriptions/{id}");
         let reply = self.arm.call(Method::Get, &path, SUBSCRIPTIONS, None, tenant).await?;
-        match reply.refusal() {
+        match reply.error_of_response() {
             None => Ok(reply.body.get("state").and_then(Value::as_str).map(str::to_owned)),
             Some(refusal) if refusal.status == 404 => Ok(None),
             Some(refusal) => Err(error(refusal, &path)),
@@ -87,7 +88,7 @@ impl Inspector for AzureInspector {
     async fn subscription_name(&self, id: &SubscriptionId, tenant: Option<&str>) -> PortResult<Option<String>> {
         let path = format!("/subscriptions/{id}");
         let reply = self.arm.call(Method::Get, &path, SUBSCRIPTIONS, None, tenant).await?;
-        match reply.refusal() {
+        match reply.error_of_response() {
             // Source: Subscriptions - Get, `displayName`.
             None => Ok(reply.body.get("displayName").and_then(Value::as_str).map(str::to_owned)),
             Some(refusal) if refusal.status == 404 => Ok(None),
@@ -160,16 +161,17 @@ impl Inspector for AzureInspector {
     }
 
     async fn can_share(&self, container: &Container) -> PortResult<()> {
-        self.blobs.readable(&container.blob("any")).await.map(drop)
+        self.blobs.signed_url(&container.blob("any")).await.map(drop)
     }
 }
 
-/// A region, from its name or its name for people.
+/// A region, from its name or its display name.
 fn region(value: &Value) -> Option<Region> {
     value.as_str()?.to_ascii_lowercase().replace(' ', "").parse().ok()
 }
 
-/// A lock, if it holds for a resource group or for images in it. The list has those of everything in the group as well.
+/// A lock, if it applies to a resource group or to images in it. The list also contains the locks of all other
+/// resources in the group.
 fn lock(value: &Value, group: &str) -> Option<Lock> {
     let id = value.get("id")?.as_str()?.to_ascii_lowercase();
     let (scope, _) = id.split_once("/providers/microsoft.authorization/locks/")?;
@@ -184,7 +186,8 @@ fn lock(value: &Value, group: &str) -> Option<Lock> {
 fn account(value: &Value) -> Option<AccountFacts> {
     let properties = value.get("properties")?;
     let text = |path: &str| properties.pointer(path).and_then(Value::as_str);
-    // Source: specification: what is not said is allowed, but for public blobs, where it depends on the account's age.
+    // Source: the specification. A missing property means allowed, except for public blobs, where it depends on the age
+    // of the account.
     let flag = |name: &str, default: bool| properties.get(name).and_then(Value::as_bool).unwrap_or(default);
     Some(AccountFacts {
         name: value.get("name")?.as_str()?.parse().ok()?,
@@ -200,7 +203,7 @@ fn account(value: &Value) -> Option<AccountFacts> {
         },
         elsewhere: None,
         open_to_all_networks: text("/networkAcls/defaultAction") != Some("Deny"),
-        // Disabled, or SecuredByPerimeter.
+        // Other values are `Disabled` and `SecuredByPerimeter`.
         public_network: matches!(text("/publicNetworkAccess"), None | Some("Enabled")),
         shared_key: flag("allowSharedKeyAccess", true),
         public_blobs: flag("allowBlobPublicAccess", false),

@@ -1,4 +1,4 @@
-//! What happens to every request on its way: who asks, what the SDK's clients leave out, and another try for reads.
+//! Pipeline policies of every request: authorization, additional headers, and retries of reads.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,13 +15,13 @@ use rand::Rng as _;
 use uuid::Uuid;
 
 use super::error::retry_after;
-use super::tokens::Tokens;
+use super::tokens::TokenCache;
 
-/// In a request's context: the tenant whose token it takes.
+/// A value in a request's context: the tenant whose token the request needs.
 #[derive(Debug, Clone)]
 pub(super) struct Tenant(pub(super) String);
 
-/// In a request's context: headers that the service takes and the SDK's client has no option for.
+/// A value in a request's context: headers that the service supports and the SDK's client has no option for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ExtraHeaders(pub(super) Vec<(&'static str, String)>);
 
@@ -41,28 +41,28 @@ impl Policy for AddHeaders {
     }
 }
 
-/// Authorises requests with bearer tokens.
+/// Authorizes requests with bearer tokens.
 ///
-/// An account may belong to another tenant than the credential. The service then refuses the first request and names its
-/// tenant; that is remembered for the account, and the request sent again with that tenant's token. The token's audience
-/// never changes, so that nothing is given away to whoever names a tenant.
+/// An account may belong to another tenant than the credential. The service then refuses the first request and names
+/// its tenant. The policy remembers the tenant of the account and sends the request again with a token of that tenant.
+/// The audience of the token never changes, so a server that names a tenant gains nothing.
 ///
-/// A token may be refused before its time: it was revoked, its key changed, or this machine's clock is slow. The request is
-/// then sent once more with a new one.
-pub(super) struct Bearer {
-    tokens: Arc<Tokens>,
+/// The service may reject a token before it expires: it was revoked, its key changed, or this machine's clock is slow.
+/// The request is then sent once more with a new token.
+pub(super) struct BearerAuth {
+    tokens: Arc<TokenCache>,
     scope: String,
     tenants: RwLock<HashMap<String, String>>,
 }
 
-impl std::fmt::Debug for Bearer {
+impl std::fmt::Debug for BearerAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bearer").field("scope", &self.scope).finish_non_exhaustive()
     }
 }
 
-impl Bearer {
-    pub(super) fn new(tokens: Arc<Tokens>, scope: String) -> Self {
+impl BearerAuth {
+    pub(super) fn new(tokens: Arc<TokenCache>, scope: String) -> Self {
         Self { tokens, scope, tenants: RwLock::default() }
     }
 
@@ -82,13 +82,13 @@ impl Bearer {
 }
 
 #[async_trait]
-impl Policy for Bearer {
+impl Policy for BearerAuth {
     async fn send(&self, ctx: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
         if request.url().scheme() != "https" {
             let message = "a token is sent over https only";
             return Err(Error::with_message(ErrorKind::Credential, message));
         }
-        let place = place(request.url());
+        let place = tenant_scope(request.url());
         let tenant = ctx.value::<Tenant>().map(|tenant| tenant.0.clone()).or_else(|| self.known_tenant(&place));
         let token = self.authorise(request, tenant.as_deref()).await?;
         let response = next[0].send(ctx, request, &next[1..]).await?;
@@ -100,7 +100,7 @@ impl Policy for Bearer {
                 self.authorise(request, Some(&named)).await?;
                 self.learn_tenant(place, named);
             }
-            _ if self.tokens.refused(tenant.as_deref(), &self.scope, &token).await => {
+            _ if self.tokens.mark_rejected(tenant.as_deref(), &self.scope, &token).await => {
                 self.authorise(request, tenant.as_deref()).await?;
             }
             _ => return Ok(response),
@@ -110,16 +110,16 @@ impl Policy for Bearer {
     }
 }
 
-/// What belongs to one tenant: an account, which is a host or in an emulator the first segment of the path; or a
-/// subscription at Resource Manager, the second segment.
-fn place(url: &Url) -> String {
+/// The part of a URL that belongs to one tenant: an account, which is a host or in an emulator the first segment of the
+/// path, or a subscription at Resource Manager, which is the second segment.
+fn tenant_scope(url: &Url) -> String {
     let mut segments = url.path_segments().into_iter().flatten();
     let first = segments.next().unwrap_or_default();
     let subscription = segments.next().filter(|_| first.eq_ignore_ascii_case("subscriptions")).unwrap_or_default();
     format!("{}/{first}/{subscription}", url.authority()).to_ascii_lowercase()
 }
 
-/// The tenant that an answer of 401 asks a token of. Source: the Bearer challenge of Azure Storage and Resource Manager,
+/// The tenant that a 401 response names. Source: the Bearer challenge of Azure Storage and Resource Manager,
 /// `authorization_uri=https://login.microsoftonline.com/TENANT/…`.
 fn challenged_tenant(headers: &Headers) -> Option<String> {
     let challenge = headers.get_optional_str(&WWW_AUTHENTICATE)?;
@@ -130,27 +130,28 @@ fn challenged_tenant(headers: &Headers) -> Option<String> {
     Some(tenant.to_string())
 }
 
-/// Sends reads again that failed for a reason that may pass. Writes are not: whether one landed is known above only.
+/// Repeats reads that failed with a transient error. Writes are not repeated here: only the callers can find out
+/// whether a write was committed.
 #[derive(Debug)]
 pub(super) struct RetryReads;
 
-/// How often a read is sent.
-const TRIES: u32 = 3;
+/// The maximum number of times that a read is sent.
+const MAX_TRIES: u32 = 3;
 
-/// The wait before the second try, without jitter; it doubles.
+/// The wait before the second try, without jitter. It doubles with each try.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
-/// The longest wait that a read is given here when a service asks for one; longer ones are for the caller to decide.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The maximum wait of a read if the service requests a wait. The caller decides about longer waits.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 #[async_trait]
 impl Policy for RetryReads {
     async fn send(&self, ctx: &Context, request: &mut Request, next: &[Arc<dyn Policy>]) -> PolicyResult {
-        if !matches!(request.method(), Method::Get | Method::Head) || takes_from_a_queue(request) {
+        if !matches!(request.method(), Method::Get | Method::Head) || is_queue_receive(request) {
             return next[0].send(ctx, request, &next[1..]).await;
         }
         let mut wait = FIRST_WAIT;
-        for _ in 1..TRIES {
+        for _ in 1..MAX_TRIES {
             let asked = match next[0].send(ctx, request, &next[1..]).await {
                 Ok(response) if !is_transient(response.status().into()) => return Ok(response),
                 Ok(response) => retry_after(response.headers()),
@@ -158,15 +159,16 @@ impl Policy for RetryReads {
                 Err(error) => return Err(error),
             };
             let jittered = wait.mul_f64(rand::rng().random_range(0.5..1.0));
-            tokio::time::sleep(asked.unwrap_or(jittered).min(LONGEST_WAIT)).await;
+            tokio::time::sleep(asked.unwrap_or(jittered).min(MAX_WAIT)).await;
             wait *= 2;
         }
         next[0].send(ctx, request, &next[1..]).await
     }
 }
 
-/// Receiving is a GET that changes something: messages whose answer was lost stay hidden for their visibility timeout.
-fn takes_from_a_queue(request: &Request) -> bool {
+/// Receiving messages is a GET with a side effect: messages whose response was lost stay hidden for their visibility
+/// timeout.
+fn is_queue_receive(request: &Request) -> bool {
     request.url().query_pairs().any(|(name, _)| name == "visibilitytimeout")
 }
 
@@ -189,12 +191,12 @@ mod tests {
     use super::*;
     use crate::connection::{Connection, STORAGE_SCOPE};
 
-    /// A service that gives these answers, one after the other.
+    /// A service that returns these statuses in order.
     #[derive(Debug)]
-    struct Answers(Mutex<Vec<StatusCode>>);
+    struct StubService(Mutex<Vec<StatusCode>>);
 
     #[async_trait]
-    impl HttpClient for Answers {
+    impl HttpClient for StubService {
         async fn execute_request(&self, _: &Request) -> Result<AsyncRawResponse> {
             let status = self.0.lock().unwrap().remove(0);
             Ok(AsyncRawResponse::from_bytes(status, Headers::new(), Bytes::new()))
@@ -202,13 +204,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_that_is_refused_before_its_time_is_replaced_once() {
+    async fn rejected_token_is_replaced_once() {
         use StatusCode::{Ok as Fine, Unauthorized};
         let service =
-            Arc::new(Answers(Mutex::new(vec![Unauthorized, Fine, Unauthorized, Fine, Unauthorized, Unauthorized])));
+            Arc::new(StubService(Mutex::new(vec![Unauthorized, Fine, Unauthorized, Fine, Unauthorized, Unauthorized])));
         let identity = Identity { credential: Credential::Emulator, ..Identity::default() };
         let client: Arc<dyn HttpClient> = Arc::clone(&service) as _;
-        let pipeline = Connection::over(client, &identity).pipeline(STORAGE_SCOPE);
+        let pipeline = Connection::with_client(client, &identity).pipeline(STORAGE_SCOPE);
         let ask = async || {
             let mut request = Request::new("https://127.0.0.1/account".parse().unwrap(), Method::Put);
             let answer = pipeline.send(&Context::new(), &mut request, None).await;
@@ -225,8 +227,8 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_and_an_account_have_a_tenant_of_their_own() {
-        let place = |url: &str| place(&Url::parse(url).unwrap());
+    fn subscriptions_and_accounts_have_separate_tenants() {
+        let place = |url: &str| tenant_scope(&Url::parse(url).unwrap());
         let manager = "https://management.azure.com";
         let one = place(&format!("{manager}/subscriptions/A1/resourceGroups/x"));
         assert_eq!(one, place(&format!("{manager}/Subscriptions/a1")));
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tenant_is_read_from_both_kinds_of_challenge() {
+    fn tenant_is_read_from_both_challenge_forms() {
         let tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47";
         for challenge in [
             format!(

@@ -1,4 +1,5 @@
-//! Who a token is for, for the log. Tokens are opaque to clients, so nothing but a name for people is read from them.
+//! The name of a token's principal, for the log. Tokens are opaque to clients, so only a display name is read from
+//! them.
 
 use azure_core::credentials::AccessToken;
 use base64::Engine as _;
@@ -9,31 +10,31 @@ use serde::Deserialize;
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Claims {
-    /// A user's name in tokens of version 1.0.
+    /// The name of a user in tokens of version 1.0.
     upn: Option<String>,
-    /// The same in tokens of version 2.0.
+    /// The name of a user in tokens of version 2.0.
     preferred_username: Option<String>,
-    /// The same for guests.
+    /// The name of a guest user.
     unique_name: Option<String>,
-    /// An application's name.
+    /// The name of an application.
     app_displayname: Option<String>,
-    /// An application's id in tokens of version 1.0.
+    /// The id of an application in tokens of version 1.0.
     appid: Option<String>,
-    /// The same in tokens of version 2.0.
+    /// The id of an application in tokens of version 2.0.
     azp: Option<String>,
-    /// The principal's object id.
+    /// The object id of the principal.
     oid: Option<String>,
 }
 
-/// The name of the principal that a token is for: a user's name, or else an application's name or id. None where the token
-/// does not show it.
+/// The name of a token's principal: the name of a user, or else the name or id of an application. Returns None if the
+/// token does not contain it.
 pub(super) fn principal(token: &AccessToken) -> Option<String> {
     let claims = token.token.secret().split('.').nth(1)?;
     let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?).ok()?;
     let user = claims.upn.or(claims.preferred_username).or(claims.unique_name);
     let application = claims.app_displayname.or(claims.appid).or(claims.azp).or(claims.oid);
     let name = user.or_else(|| application.map(|application| format!("application {application}")))?;
-    // It is shown on terminals and pages.
+    // Terminals and web pages show the name, so control characters are rejected.
     (name.chars().count() <= 200 && !name.chars().any(char::is_control)).then_some(name)
 }
 

@@ -19,10 +19,10 @@ use goldfleet_ports::queue::{MAX_MESSAGE, MAX_RECEIVE, Queue, Receipt, Received}
 use super::connection::{Connection, STORAGE_SCOPE};
 use super::error::{incomplete, port_error};
 
-/// A message's time to live: for ever. Source: Put Message, `messagettl` of -1.
-const FOR_EVER: i32 = -1;
+/// The time to live of a message: unlimited. Source: Put Message, `messagettl` of -1.
+const NO_EXPIRY: i32 = -1;
 
-/// The longest time a message can be hidden. Source: Azure Storage Queues, 7 days.
+/// The maximum visibility timeout of a message. Source: Azure Storage Queues, 7 days.
 const MAX_HIDDEN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 const POP_RECEIPT: HeaderName = HeaderName::from_static("x-ms-popreceipt");
@@ -33,10 +33,10 @@ pub struct AzureQueue {
 }
 
 impl AzureQueue {
-    /// The queues at `endpoint`, whose names begin with `prefix`.
+    /// Opens the queues at `endpoint` whose names begin with `prefix`.
     ///
     /// # Errors
-    /// Where `endpoint` is no address.
+    /// Returns an error if `endpoint` is not a valid URL.
     pub fn new(connection: &Connection, endpoint: &str, prefix: &Prefix) -> PortResult<Self> {
         let url = Url::parse(endpoint)
             .map_err(|error| PortError::new(ErrorKind::Invalid, format!("queue_endpoint {endpoint:?}: {error}")))?;
@@ -54,7 +54,7 @@ impl AzureQueue {
         Ok(Self { queues: QueueName::ALL.into_iter().map(client).collect::<PortResult<_>>()? })
     }
 
-    /// A queue's name in the account, and its client.
+    /// The name of a queue in the account, and its client.
     fn queue(&self, queue: QueueName) -> PortResult<(&str, &QueueClient)> {
         let found = self.queues.get(&queue).map(|(name, client)| (name.as_str(), client));
         found.ok_or_else(|| PortError::new(ErrorKind::Invalid, format!("there is no queue {queue}")))
@@ -65,7 +65,7 @@ impl AzureQueue {
 impl Queue for AzureQueue {
     async fn ensure(&self) -> PortResult<()> {
         for (name, client) in self.queues.values() {
-            // One that is there with the same metadata is answered with 204.
+            // The service returns 204 for a queue that already exists with the same metadata.
             client.create(None).await.map_err(|error| port_error(format!("queue {name}"), &error))?;
         }
         Ok(())
@@ -77,7 +77,7 @@ impl Queue for AzureQueue {
         let message = QueueMessage { message_text: Some(body.to_owned()) };
         let message = RequestContent::try_from(message).map_err(|error| port_error(format!("queue {name}"), &error))?;
         let options = QueueClientSendMessageOptions {
-            message_time_to_live: Some(FOR_EVER),
+            message_time_to_live: Some(NO_EXPIRY),
             visibility_timeout: Some(seconds(delay)),
             ..QueueClientSendMessageOptions::default()
         };
@@ -131,7 +131,7 @@ impl Queue for AzureQueue {
     }
 }
 
-/// Refuses what the service would: too long, or no XML.
+/// Rejects messages that the service would reject: too long, or not valid in XML.
 fn check(name: &str, body: &str) -> PortResult<()> {
     let refused = |rule: &str| PortError::new(ErrorKind::Invalid, format!("a message for queue {name} {rule}"));
     if body.len() > MAX_MESSAGE {
@@ -155,7 +155,8 @@ fn received(name: &str, message: ReceivedMessage) -> PortResult<Received> {
     })
 }
 
-/// Whole seconds, rounded up: hidden a little longer does no harm, seen too early makes others work twice.
+/// Whole seconds, rounded up. A message that stays hidden slightly longer does no harm; one that becomes visible too
+/// early causes duplicate work.
 fn seconds(duration: Duration) -> i32 {
     let duration = duration.min(MAX_HIDDEN);
     let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);

@@ -1,4 +1,4 @@
-//! Access tokens: one cache a process, by tenant and scope, renewed before they end.
+//! Access tokens: one cache per process, by tenant and scope. Tokens are renewed before they expire.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,81 +12,82 @@ use tokio::time::Instant;
 
 use super::credential;
 
-/// How long before its end a token is renewed. Source: what the Azure libraries do.
-const EARLY: Duration = Duration::minutes(5);
+/// How long before its expiry a token is renewed. Source: the Azure libraries use the same time.
+const RENEW_BEFORE: Duration = Duration::minutes(5);
 
-/// What a token is for: the tenant, where it is not the credential's own, and the scope.
+/// The tenant (None for the tenant of the credential) and the scope of a token.
 type Key = (Option<String>, String);
 
-/// A token that is there, or that one task is fetching while others wait.
-type Slot = Arc<tokio::sync::Mutex<Option<Held>>>;
+/// A token. One task fetches it while the others wait for the lock.
+type Slot = Arc<tokio::sync::Mutex<Option<CachedToken>>>;
 
-/// A token that was refused at this age is refused for another reason than its age: a new one would be no better, and a
-/// thousand requests that each fetched one would bring the token endpoint down.
-const FRESH: std::time::Duration = std::time::Duration::from_secs(60);
+/// The minimum age of a rejected token for a renewal. The reason for rejecting a younger token is not its age, so a new
+/// token would be rejected too, and a thousand requests that each fetch one would overload the token endpoint.
+const MIN_RENEWAL_AGE: std::time::Duration = std::time::Duration::from_secs(60);
 
-struct Held {
+struct CachedToken {
     token: AccessToken,
     since: Instant,
 }
 
 /// The tokens of a process.
-pub(super) struct Tokens {
+pub(super) struct TokenCache {
     identity: Identity,
     transport: Transport,
     credentials: Mutex<HashMap<Option<String>, Arc<dyn TokenCredential>>>,
     slots: Mutex<HashMap<Key, Slot>>,
 }
 
-impl Tokens {
+impl TokenCache {
     pub(super) fn new(identity: Identity, transport: Transport) -> Self {
         Self { identity, transport, credentials: Mutex::default(), slots: Mutex::default() }
     }
 
-    /// A token for `scope`, of `tenant` where it is given.
+    /// Returns a token for `scope`, of `tenant` if it is given.
     ///
     /// # Errors
-    /// Where the credential is not to be had. A token that still holds is used when its renewal fails.
+    /// Returns an error if the credential provides no token. If a renewal fails, a token that is still valid is
+    /// returned.
     pub(super) async fn get(&self, tenant: Option<&str>, scope: &str) -> Result<AccessToken> {
         let slot = self.slot(tenant, scope);
         let mut slot = slot.lock().await;
         let now = OffsetDateTime::now_utc();
         let held = slot.as_ref().map(|held| &held.token).filter(|token| token.expires_on > now);
-        if let Some(token) = held.filter(|token| token.expires_on > now + EARLY) {
+        if let Some(token) = held.filter(|token| token.expires_on > now + RENEW_BEFORE) {
             return Ok(token.clone());
         }
         match self.credential(tenant)?.get_token(&[scope], None).await {
             Ok(token) => {
-                *slot = Some(Held { token: token.clone(), since: Instant::now() });
+                *slot = Some(CachedToken { token: token.clone(), since: Instant::now() });
                 Ok(token)
             }
             Err(error) => held.cloned().ok_or(error),
         }
     }
 
-    /// Says that the service refused a token. Returns whether [`Tokens::get`] now gives one that may do better.
-    pub(super) async fn refused(&self, tenant: Option<&str>, scope: &str, refused: &AccessToken) -> bool {
+    /// Records that the service rejected a token. Returns whether [`TokenCache::get`] now returns a new one.
+    pub(super) async fn mark_rejected(&self, tenant: Option<&str>, scope: &str, refused: &AccessToken) -> bool {
         let slot = self.slot(tenant, scope);
         let mut slot = slot.lock().await;
         match slot.as_ref() {
             Some(held) if held.token.token.secret() == refused.token.secret() => {
-                if held.since.elapsed() < FRESH {
+                if held.since.elapsed() < MIN_RENEWAL_AGE {
                     return false;
                 }
                 *slot = None;
-                // A credential keeps tokens too, and would give out the same one until its end.
+                // A credential also caches tokens and would return the same token until it expires.
                 let mut credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
                 credentials.remove(&tenant.map(str::to_owned));
                 true
             }
-            // Another request met the same refusal, and was first.
+            // Another request with the same token was rejected earlier and removed it.
             _ => true,
         }
     }
 
     fn slot(&self, tenant: Option<&str>, scope: &str) -> Slot {
         let key = (tenant.map(str::to_owned), scope.to_owned());
-        // Nothing panics while it holds these locks but by a bug; then the maps are still whole.
+        // Only a bug can cause a panic while these locks are held. Even then the maps are consistent.
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(key).or_default())
     }

@@ -1,18 +1,20 @@
-//! THE place where adapters are chosen from the configuration.
+//! Opens the adapters that the configuration names. No other place selects adapters.
 
 use std::sync::Arc;
 
-use goldfleet_azure::{Arm, AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, ConnectionError};
+use goldfleet_azure::{
+    AzureBlobs, AzureImages, AzureInspector, AzureJobTable, AzureQueue, ConnectionError, ResourceManager,
+};
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, Coordination, ModelledCloud, Source};
 use goldfleet_embedded::{Database, DirectoryBlobs, DirectoryImages, SqliteJobTable, SqliteQueue};
-use goldfleet_modelled::{Model, ModelledBlobs, ModelledImages, Pace};
+use goldfleet_modelled::{LimitMode, Model, ModelledBlobs, ModelledImages};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::BlobStore;
 use goldfleet_ports::clock::{Clock, SystemClock};
 use goldfleet_ports::error::{ErrorKind, PortError};
-use goldfleet_ports::image_plane::ImagePlane;
+use goldfleet_ports::image_plane::ImageService;
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_ports::job_table::JobTable;
 use goldfleet_ports::queue::Queue;
@@ -20,22 +22,22 @@ use goldfleet_rates::{Rates, RatesError};
 
 pub use goldfleet_azure::Connection;
 
-/// The version of the format of the coordination file.
+/// The format version of the coordination file.
 pub const DATABASE_FORMAT: i64 = Database::FORMAT_VERSION;
 
-/// Why the configured adapters can't be had.
+/// The reason why the configured adapters cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// The section of the configuration is Azure's, and [`open_over`] was given no connection.
+    /// The section of the configuration selects Azure, and [`open_with_connection`] received no connection.
     #[error("[{0}] backend = \"azure\" needs a connection to Azure")]
-    NoConnection(&'static str),
-    /// There is no way to Azure with what the configuration says.
+    MissingConnection(&'static str),
+    /// No connection to Azure can be opened with this configuration.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
-    /// The limits of the modelled cloud can't be used.
+    /// The rates of the modelled cloud are not usable.
     #[error(transparent)]
     Rates(#[from] RatesError),
-    /// It refused, or could not be reached.
+    /// A backend refused the request or cannot be reached.
     #[error(transparent)]
     Port(#[from] PortError),
 }
@@ -45,38 +47,39 @@ impl BackendError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NoConnection(_) | Self::Connection(_) | Self::Rates(_) => 2,
-            // What the configuration names can't be what it is to be.
+            Self::MissingConnection(_) | Self::Connection(_) | Self::Rates(_) => 2,
+            // The configuration names something that is not usable.
             Self::Port(error) if error.kind == ErrorKind::Invalid => 2,
             Self::Port(_) => 3,
         }
     }
 }
 
-/// The ports that `[coordination]` chooses.
+/// The ports that `[coordination]` selects.
 type CoordinationPorts = (Arc<dyn Queue>, Arc<dyn JobTable>);
 
-/// The ports that `[cloud]` chooses.
-type CloudPorts = (Arc<dyn BlobStore>, Arc<dyn ImagePlane>);
+/// The ports that `[cloud]` selects.
+type CloudPorts = (Arc<dyn BlobStore>, Arc<dyn ImageService>);
 
-/// Opens the adapters that the configuration names, with the machine's clock.
+/// Opens the configured adapters with the clock of the machine.
 ///
 /// # Errors
-/// [`BackendError`] where one of them is not to be had.
+/// Returns a [`BackendError`] if one of them cannot be opened.
 pub fn open(config: &Config) -> Result<Ports, BackendError> {
     let connection = config.identity().as_ref().map(Connection::open).transpose()?;
-    open_over(config, connection.as_ref())
+    open_with_connection(config, connection.as_ref())
 }
 
-/// The same over a connection to Azure that is there already; it is needed where coordination or cloud is Azure.
+/// Opens the configured adapters over an existing connection to Azure. The connection is required if coordination or
+/// cloud is Azure.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_over(config: &Config, connection: Option<&Connection>) -> Result<Ports, BackendError> {
+pub fn open_with_connection(config: &Config, connection: Option<&Connection>) -> Result<Ports, BackendError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (queue, table) = match (&config.coordination, connection) {
         (Coordination::Azure(azure), Some(connection)) => azure_coordination(config, azure, connection)?,
-        (Coordination::Azure(_), None) => return Err(BackendError::NoConnection("coordination")),
+        (Coordination::Azure(_), None) => return Err(BackendError::MissingConnection("coordination")),
         (Coordination::Embedded(embedded), _) => {
             let database = Database::open(&embedded.path)?;
             let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::new(Arc::clone(&database), Arc::clone(&clock)));
@@ -86,11 +89,11 @@ pub fn open_over(config: &Config, connection: Option<&Connection>) -> Result<Por
     };
     let (blobs, images) = match (&config.cloud, connection) {
         (Cloud::Azure(azure), Some(connection)) => azure_cloud(azure, connection)?,
-        (Cloud::Azure(_), None) => return Err(BackendError::NoConnection("cloud")),
+        (Cloud::Azure(_), None) => return Err(BackendError::MissingConnection("cloud")),
         (Cloud::Directory(directory), _) => {
             let root = directory.root.clone();
             let blobs: Arc<dyn BlobStore> = Arc::new(DirectoryBlobs::new(root.clone(), Arc::clone(&clock)));
-            let images: Arc<dyn ImagePlane> = Arc::new(DirectoryImages::new(root));
+            let images: Arc<dyn ImageService> = Arc::new(DirectoryImages::new(root));
             (blobs, images)
         }
         (Cloud::Modelled(modelled), _) => modelled_cloud(config, modelled, &clock)?,
@@ -98,14 +101,14 @@ pub fn open_over(config: &Config, connection: Option<&Connection>) -> Result<Por
     Ok(Ports { queue, table, blobs, images, clock })
 }
 
-/// What a doctor looks at the configured cloud with; none for clouds that have nothing to tell.
+/// Opens the inspector of the configured cloud for `goldfleet doctor`. Returns None for clouds without an inspector.
 ///
 /// # Errors
 /// As [`open`].
 pub fn open_inspector(config: &Config) -> Result<Option<Arc<dyn Inspector>>, BackendError> {
     let (Some(azure), Some(identity)) = (config.azure_cloud(), config.identity()) else { return Ok(None) };
     let connection = Connection::open(&identity)?;
-    let arm = Arm::new(&connection, &azure.resource_manager())?;
+    let arm = ResourceManager::new(&connection, &azure.resource_manager())?;
     let blobs = AzureBlobs::new(&connection, azure);
     Ok(Some(Arc::new(AzureInspector::new(&connection, arm, blobs))))
 }
@@ -123,31 +126,31 @@ fn azure_coordination(
 }
 
 fn azure_cloud(azure: &AzureCloud, connection: &Connection) -> Result<CloudPorts, BackendError> {
-    let arm = Arm::new(connection, &azure.resource_manager())?;
+    let arm = ResourceManager::new(connection, &azure.resource_manager())?;
     Ok((Arc::new(AzureBlobs::new(connection, azure)), Arc::new(AzureImages::new(arm, azure))))
 }
 
-/// A modelled cloud of this process alone, which begins empty and ends with it.
+/// A modelled cloud of this process. It starts empty and is lost when the process ends.
 fn modelled_cloud(
     config: &Config,
     modelled: &ModelledCloud,
     clock: &Arc<dyn Clock>,
 ) -> Result<CloudPorts, BackendError> {
-    let pace = Pace::Limited(Box::new(Rates::load(config.plan.rates.as_deref())?));
+    let pace = LimitMode::Limited(Box::new(Rates::load(config.plan.rates.as_deref())?));
     let model = Model::new(pace, Arc::clone(clock), &config.source.region, modelled.seed.into());
-    // Without targets there is nothing to place; whoever needs them says what is wrong with the file.
+    // Without targets there are no accounts to place. A command that needs targets reports the error in the file.
     let targets = TargetsFile::load(&config.targets.file).unwrap_or_default();
     place_fleet(&model, &config.source, &targets);
     Ok((Arc::new(ModelledBlobs::new(Arc::clone(&model))), Arc::new(ModelledImages::new(model))))
 }
 
-/// Says where the accounts of a fleet are and whose.
+/// Sets the region and the subscription of the accounts of a fleet.
 pub fn place_fleet(model: &Model, source: &Source, targets: &TargetsFile) {
-    model.place(&source.account, &source.region, Some(source.subscription));
+    model.place_account(&source.account, &source.region, Some(source.subscription));
     for store in &targets.stores {
-        model.place(&store.account, &store.region, None);
+        model.place_account(&store.account, &store.region, None);
     }
     for target in &targets.targets {
-        model.place(&target.account, &target.region, Some(target.subscription));
+        model.place_account(&target.account, &target.region, Some(target.subscription));
     }
 }

@@ -1,8 +1,9 @@
-//! What waits for a disk, beside all that does not.
+//! Runs blocking disk I/O.
 
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
-/// Runs what waits for a disk where it holds up no other task. What was begun is finished even where the caller is gone.
+/// Runs `work`, which blocks on disk I/O, on a thread where it does not delay other tasks. If the caller is cancelled,
+/// the work still completes.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> PortResult<T> + Send + 'static,
 ) -> PortResult<T> {

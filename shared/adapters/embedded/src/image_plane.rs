@@ -1,9 +1,9 @@
-//! The directory cloud's managed images: files that look like Azure's resources.
+//! The managed images of the directory cloud: files in the format of Azure's resources.
 //!
 //! An image is the file `<root>/subscriptions/<subscription>/resourceGroups/<resource group>/images/<name>.json`. All
-//! changes are done at once. The resource group's folder is made when it is missing, as demonstrations have no one to
-//! make it; there are no regions of accounts, so that `vhd-in-other-region` never comes from here. A storage account
-//! called `subscriptions` would share a folder with the images: don't have one.
+//! changes complete immediately. A missing folder of a resource group is created, because demonstrations have no other
+//! way to create it. Accounts have no regions, so `vhd-in-other-region` never occurs. A storage account with the name
+//! `subscriptions` would share its folder with the images, so do not use that name.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -19,66 +19,68 @@ use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::image_plane::{ImagePlane, ManagedImage, Pending, Provisioning, Underway, check_kept};
+use goldfleet_ports::image_plane::{ChangeStatus, ImageService, ManagedImage, Pending, Provisioning, check_unchanged};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::blob_store::paths::{Place, fault};
+use super::blob_store::paths::{BlobPath, io_error};
 use super::blocking::blocking;
 
-/// What the data of a VHD must be a multiple of. Source: Azure, preparing a VHD: the virtual size is whole MiB.
+/// The size of the data in a VHD must be a multiple of this. Source: Azure, preparing a VHD: the virtual size is whole
+/// MiB.
 const MIB: u64 = 1024 * 1024;
 
-/// The length of a VHD's footer. Source: the VHD format, 512 bytes; the same for the offsets below.
+/// The length of a VHD footer. Source: the VHD format, 512 bytes. The offsets below have the same source.
 const FOOTER: usize = 512;
 
-/// Managed images as files below a folder, made from the blobs of
-/// [`DirectoryBlobs`](super::blob_store::DirectoryBlobs) below the same folder.
+/// Managed images as files in a folder, created from the blobs of [`DirectoryBlobs`](super::blob_store::DirectoryBlobs)
+/// in the same folder.
 #[derive(Debug, Clone)]
 pub struct DirectoryImages {
     root: Arc<PathBuf>,
 }
 
 impl DirectoryImages {
-    /// The images below `root`.
+    /// Opens the images under `root`.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
         Self { root: Arc::new(root) }
     }
 
-    /// Where an image is, or is to be. Blocks.
+    /// The path of an existing or new image. Blocks.
     fn path(&self, id: &ManagedImageId) -> PathBuf {
-        spelt(&self.folder(id), &format!("{}.json", id.name))
+        existing_spelling(&self.folder(id), &format!("{}.json", id.name))
     }
 
-    /// The folder of the images of a resource group. Blocks.
+    /// The folder of the images in a resource group. Blocks.
     fn folder(&self, id: &ManagedImageId) -> PathBuf {
         let groups = self.root.join("subscriptions").join(id.subscription.to_string()).join("resourceGroups");
-        spelt(&groups, id.resource_group.as_str()).join("images")
+        existing_spelling(&groups, id.resource_group.as_str()).join("images")
     }
 
-    /// The right to change images of a resource group, between looking at one and writing it. Blocks.
+    /// Locks the images of a resource group for a read followed by a write. Blocks.
     fn lock(&self, id: &ManagedImageId) -> PortResult<FileLock> {
         let folder = self.folder(id);
         let locked = fs::create_dir_all(&folder).and_then(|()| FileLock::acquire(&folder.join("images")));
-        locked.map_err(|error| fault(&format!("could not lock {}", folder.display()), error))
+        locked.map_err(|error| io_error(&format!("could not lock {}", folder.display()), error))
     }
 }
 
-/// What is called so in a folder, in whatever case, as Resource Manager's names do not heed it; where nothing is, as given.
-fn spelt(folder: &Path, name: &str) -> PathBuf {
+/// The path of an entry in a folder whose name matches except for case, because names in Resource Manager are
+/// case-insensitive. If no entry matches, the name is used as given.
+fn existing_spelling(folder: &Path, name: &str) -> PathBuf {
     let exact = folder.join(name);
     if exact.exists() {
         return exact;
     }
     let same = |path: &PathBuf| path.file_name().is_some_and(|found| found.eq_ignore_ascii_case(name));
-    // A folder that can't be listed is told of by whoever then opens the file.
+    // If the folder cannot be listed, opening the file reports the error.
     let paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     paths.into_iter().find(same).unwrap_or(exact)
 }
 
 #[async_trait]
-impl ImagePlane for DirectoryImages {
+impl ImageService for DirectoryImages {
     fn vhd_names(&self) -> VhdNames {
         VhdNames::Folders
     }
@@ -97,46 +99,46 @@ impl ImagePlane for DirectoryImages {
         .await
     }
 
-    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<Underway> {
+    async fn put(&self, spec: &ManagedImageSpec) -> PortResult<ChangeStatus> {
         let (images, spec) = (self.clone(), spec.clone());
         blocking(move || {
             let resource = Resource::from(&spec);
             let _lock = images.lock(&spec.id)?;
-            // Under the lock, as the name may be there in another case.
+            // The lock is held, because the name may exist in another case.
             let path = images.path(&spec.id);
             if let Some(present) = read(&path)? {
-                check_kept(&spec, &present.location, &present.properties.storage_profile.os_disk.blob_uri)?;
+                check_unchanged(&spec, &present.location, &present.properties.storage_profile.os_disk.blob_uri)?;
             }
             check_vhd(&images.root, &spec.vhd)?;
             write(&path, &resource)?;
-            Ok(Underway::Done)
+            Ok(ChangeStatus::Done)
         })
         .await
     }
 
-    async fn delete(&self, id: &ManagedImageId, _tenant: Option<&str>) -> PortResult<Underway> {
+    async fn delete(&self, id: &ManagedImageId, _tenant: Option<&str>) -> PortResult<ChangeStatus> {
         let (images, id) = (self.clone(), id.clone());
         blocking(move || {
             if !images.folder(&id).is_dir() {
-                return Ok(Underway::Done);
+                return Ok(ChangeStatus::Done);
             }
             let _lock = images.lock(&id)?;
             let path = images.path(&id);
             match fs::remove_file(&path) {
-                Ok(()) => Ok(Underway::Done),
-                Err(error) if error.kind() == Io::NotFound => Ok(Underway::Done),
-                Err(error) => Err(fault(&format!("could not remove {}", path.display()), error)),
+                Ok(()) => Ok(ChangeStatus::Done),
+                Err(error) if error.kind() == Io::NotFound => Ok(ChangeStatus::Done),
+                Err(error) => Err(io_error(&format!("could not remove {}", path.display()), error)),
             }
         })
         .await
     }
 
-    async fn poll(&self, _pending: &Pending) -> PortResult<Underway> {
-        Ok(Underway::Done)
+    async fn poll(&self, _pending: &Pending) -> PortResult<ChangeStatus> {
+        Ok(ChangeStatus::Done)
     }
 }
 
-/// An image's file, in the words of Azure's Microsoft.Compute images.
+/// The file of an image, in the format of Azure's Microsoft.Compute images.
 #[derive(Debug, Serialize, Deserialize)]
 struct Resource {
     id: String,
@@ -209,30 +211,30 @@ fn read(path: &Path) -> PortResult<Option<Resource>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == Io::NotFound => return Ok(None),
-        Err(error) => return Err(fault(&format!("could not read {}", path.display()), error)),
+        Err(error) => return Err(io_error(&format!("could not read {}", path.display()), error)),
     };
     serde_json::from_slice(&bytes).map(Some).map_err(|error| not_json(path, error))
 }
 
-/// Writes an image's file, whole or not at all: a new one, or in place of the one that is there.
+/// Creates or replaces the file of an image atomically.
 fn write(path: &Path, resource: &Resource) -> PortResult<()> {
     let text = serde_json::to_vec_pretty(resource).map_err(|error| not_json(path, error))?;
     let temporary = path.with_file_name(format!(".{}", Uuid::new_v4().simple()));
     let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // The first error tells more than one of tidying up.
+        // The first error is more useful than an error of this cleanup.
         let _ = fs::remove_file(&temporary);
     }
-    written.map_err(|error| fault(&format!("could not write {}", path.display()), error))
+    written.map_err(|error| io_error(&format!("could not write {}", path.display()), error))
 }
 
 fn not_json(path: &Path, error: serde_json::Error) -> PortError {
     PortError::new(ErrorKind::Invalid, format!("{} holds no image: {error}", path.display())).with_source(error)
 }
 
-/// Refuses what Azure would refuse to make an image from.
+/// Applies the checks of Azure to the VHD of an image.
 fn check_vhd(root: &Path, vhd: &BlobAddress) -> PortResult<()> {
-    let place = Place::new(root, vhd)?;
+    let place = BlobPath::parse(root, vhd)?;
     let Some((file, found)) = place.open(OpenOptions::new().read(true))? else {
         return Err(PortError::new(ErrorKind::NotFound, format!("there is no VHD {vhd}")).with_code("vhd-not-found"));
     };
@@ -245,17 +247,17 @@ fn check_vhd(root: &Path, vhd: &BlobAddress) -> PortResult<()> {
     }
 }
 
-fn check_footer(place: &Place, file: &File, offset: u64, invalid: impl Fn(&str) -> PortError) -> PortResult<()> {
+fn check_footer(place: &BlobPath, file: &File, offset: u64, invalid: impl Fn(&str) -> PortError) -> PortResult<()> {
     let mut footer = [0; FOOTER];
     file.read_exact_at(&mut footer, offset)
-        .map_err(|error| fault(&format!("could not read {}", place.file.display()), error))?;
+        .map_err(|error| io_error(&format!("could not read {}", place.file.display()), error))?;
     if &footer[..8] != b"conectix" {
         return Err(invalid("its last 512 bytes are no footer"));
     }
     if footer[60..64] != 2_u32.to_be_bytes() {
         return Err(invalid("its size is not fixed"));
     }
-    // The checksum is the complement of the sum of all bytes but its own.
+    // The checksum is the complement of the sum of all other bytes.
     let sum = footer[..64].iter().chain(&footer[68..]).map(|byte| u32::from(*byte)).sum::<u32>();
     if footer[64..68] != (!sum).to_be_bytes() {
         return Err(invalid("its footer's checksum is wrong"));

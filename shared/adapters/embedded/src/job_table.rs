@@ -1,4 +1,4 @@
-//! The job table as SQLite tables: each row as JSON, its chunk set beside it.
+//! The job table as SQLite tables: each row as JSON, with its chunk set in a separate column.
 
 use std::sync::Arc;
 
@@ -17,17 +17,18 @@ use serde::de::DeserializeOwned;
 
 use super::sqlite::Database;
 
-/// Rows that one transaction adds or removes: few enough that workers do not wait long for their turn.
+/// The number of rows that one transaction adds or removes: few enough that workers do not wait long for the lock.
 const BATCH: usize = 500;
 
-/// In the order of the key, so that SQLite stops at the last that is wanted.
+/// The order is that of the key, so that SQLite stops after the last wanted row.
 const NEWEST_JOBS: &str = "SELECT id, etag, body FROM jobs ORDER BY id DESC LIMIT ?1";
 
-/// The jobs in three states. Here and below, expressions must be those that an index is made of, or SQLite does not use it.
+/// The jobs in three states. In this query and those below, the expressions must match the indexed expressions exactly,
+/// or SQLite does not use the index.
 const OPEN_JOBS: &str = "SELECT id, etag, body FROM jobs WHERE json_extract(body, '$.state') IN (?1, ?2, ?3)";
 
-/// One group's rows. The index must be named: without statistics SQLite prefers the primary key, which is already in the
-/// order asked for, and reads every row of the job.
+/// The rows of one group. The query must name the index: without statistics SQLite prefers the primary key, which is
+/// already in the requested order, and reads every row of the job.
 const GROUP: &str = "SELECT job, id, etag, body, done FROM operations INDEXED BY operations_by_group \
     WHERE job = ?1 AND grp = ?2 ORDER BY id";
 
@@ -35,6 +36,14 @@ const OPERATION: &str = "SELECT job, id, etag, body, done FROM operations WHERE 
 
 const REPLACE_OPERATION: &str =
     "UPDATE operations SET etag = etag + 1, body = ?1, done = ?2 WHERE job = ?3 AND id = ?4 AND etag = ?5";
+
+/// A row of an earlier planning attempt is replaced.
+const INSERT_OPERATION: &str = "INSERT INTO operations (job, id, grp, plan, etag, body, done) VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6) \
+    ON CONFLICT (job, id) DO UPDATE SET etag = etag + 1, plan = excluded.plan, body = excluded.body, done = excluded.done \
+    WHERE operations.plan < excluded.plan";
+
+const REMOVE_EARLIER: &str = "DELETE FROM operations WHERE job = ?1 \
+    AND id IN (SELECT id FROM operations WHERE job = ?1 AND plan < ?2 LIMIT ?3)";
 
 const UPLOADS_OF: &str = "SELECT body FROM uploads \
     WHERE json_extract(body, '$.image') = ?1 AND json_extract(body, '$.version') = ?2";
@@ -45,13 +54,13 @@ pub struct SqliteJobTable {
 }
 
 impl SqliteJobTable {
-    /// The job table in an open database.
+    /// Opens the job table of an open database.
     #[must_use]
     pub fn new(database: Arc<Database>) -> Self {
         Self { database }
     }
 
-    /// Reads rows and turns each into a value.
+    /// Reads rows and converts each of them.
     async fn select<T, P>(
         &self,
         sql: &'static str,
@@ -62,7 +71,7 @@ impl SqliteJobTable {
         T: Send + 'static,
         P: rusqlite::Params + Send + 'static,
     {
-        let failed = self.database.failed();
+        let failed = self.database.sqlite_error();
         self.database
             .read(move |connection| {
                 let mut select = connection.prepare_cached(sql).map_err(&failed)?;
@@ -80,7 +89,7 @@ impl JobTable for SqliteJobTable {
     }
 
     async fn insert_job(&self, job: &Job) -> PortResult<()> {
-        let (id, body, failed) = (job.id.to_string(), to_json(job)?, self.database.failed());
+        let (id, body, failed) = (job.id.to_string(), to_json(job)?, self.database.sqlite_error());
         self.database
             .write(move |connection| {
                 let sql = "INSERT OR IGNORE INTO jobs (id, etag, body) VALUES (?1, 1, ?2)";
@@ -117,7 +126,7 @@ impl JobTable for SqliteJobTable {
     async fn commit_job(&self, job: &Job, if_match: &ETag, events: &[Event]) -> PortResult<ETag> {
         let (id, body, expected) = (job.id.to_string(), to_json(job)?, version(if_match));
         let lines = event_lines(events)?;
-        let failed = self.database.failed();
+        let failed = self.database.sqlite_error();
         self.database
             .write(move |connection| {
                 let sql = "UPDATE jobs SET etag = etag + 1, body = ?1 WHERE id = ?2 AND etag = ?3";
@@ -136,7 +145,7 @@ impl JobTable for SqliteJobTable {
     async fn remove_job(&self, id: &JobId, if_match: &ETag) -> PortResult<()> {
         let (id, expected) = (id.to_string(), version(if_match));
         loop {
-            let (id, failed) = (id.clone(), self.database.failed());
+            let (id, failed) = (id.clone(), self.database.sqlite_error());
             let left = self.database.write(move |connection| remove_some(connection, &id, expected, &failed)).await?;
             if !left {
                 return Ok(());
@@ -145,26 +154,32 @@ impl JobTable for SqliteJobTable {
     }
 
     async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize> {
-        let mut added = 0;
+        let mut written = 0;
         for batch in operations.chunks(BATCH) {
-            let rows: Vec<Stored> = batch.iter().map(Stored::of).collect::<PortResult<_>>()?;
-            let failed = self.database.failed();
-            added += self
+            let rows: Vec<StoredOperation> = batch.iter().map(StoredOperation::of).collect::<PortResult<_>>()?;
+            let failed = self.database.sqlite_error();
+            let insert = move |connection: &Connection| insert_planned(connection, &rows, &failed);
+            written += self.database.write(insert).await?;
+        }
+        Ok(written)
+    }
+
+    async fn remove_earlier_plans(&self, job: &JobId, plan: u32) -> PortResult<usize> {
+        let mut removed = 0;
+        loop {
+            let (job, failed) = (job.to_string(), self.database.sqlite_error());
+            let batch = self
                 .database
                 .write(move |connection| {
-                    let sql = "INSERT OR IGNORE INTO operations (job, id, grp, etag, body, done) VALUES (?1, ?2, ?3, 1, ?4, ?5)";
-                    let mut insert = connection.prepare_cached(sql).map_err(&failed)?;
-                    let mut added = 0;
-                    for row in &rows {
-                        added += insert
-                            .execute(params![row.job, row.id, row.group, row.body, row.done])
-                            .map_err(&failed)?;
-                    }
-                    Ok(added)
+                    let mut delete = connection.prepare_cached(REMOVE_EARLIER).map_err(&failed)?;
+                    delete.execute(params![job, plan, i64::try_from(BATCH).unwrap_or(i64::MAX)]).map_err(&failed)
                 })
                 .await?;
+            if batch == 0 {
+                return Ok(removed);
+            }
+            removed += batch;
         }
-        Ok(added)
     }
 
     async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
@@ -173,7 +188,7 @@ impl JobTable for SqliteJobTable {
     }
 
     async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>> {
-        let rows = self.select(GROUP, [job.to_string(), id.group()], raw_operation).await?;
+        let rows = self.select(GROUP, [job.to_string(), id.group().to_string()], raw_operation).await?;
         rows.into_iter().map(operation).collect()
     }
 
@@ -185,12 +200,12 @@ impl JobTable for SqliteJobTable {
 
     async fn commit(&self, changes: &[Change], events: &[Event]) -> PortResult<Vec<ETag>> {
         check_one_group(changes, events)?;
-        let rows: Vec<(Stored, i64)> = changes
+        let rows: Vec<(StoredOperation, i64)> = changes
             .iter()
-            .map(|change| Ok((Stored::of(&change.operation)?, version(&change.if_match))))
+            .map(|change| Ok((StoredOperation::of(&change.operation)?, version(&change.if_match))))
             .collect::<PortResult<_>>()?;
         let lines = event_lines(events)?;
-        let failed = self.database.failed();
+        let failed = self.database.sqlite_error();
         self.database
             .write(move |connection| {
                 for (row, expected) in &rows {
@@ -213,7 +228,7 @@ impl JobTable for SqliteJobTable {
     }
 
     async fn put_upload(&self, upload: &Upload) -> PortResult<()> {
-        let (id, body, failed) = (upload.id.to_string(), to_json(upload)?, self.database.failed());
+        let (id, body, failed) = (upload.id.to_string(), to_json(upload)?, self.database.sqlite_error());
         self.database
             .write(move |connection| {
                 let sql = "INSERT OR REPLACE INTO uploads (id, body) VALUES (?1, ?2)";
@@ -238,21 +253,23 @@ impl JobTable for SqliteJobTable {
     }
 }
 
-/// An operation as it is stored.
-struct Stored {
+/// The columns of an operation.
+struct StoredOperation {
     job: String,
     id: String,
     group: String,
+    plan: u32,
     body: String,
     done: Vec<u8>,
 }
 
-impl Stored {
+impl StoredOperation {
     fn of(operation: &Operation) -> PortResult<Self> {
         Ok(Self {
             job: operation.job.to_string(),
             id: operation.id.to_string(),
-            group: operation.id.group(),
+            group: operation.id.group().to_string(),
+            plan: operation.plan,
             body: to_json(operation)?,
             done: operation.progress.done.encode(),
         })
@@ -264,7 +281,32 @@ impl Stored {
     }
 }
 
-/// Removes some of a job's rows, its own when no other is left. Returns whether there may be more.
+/// Writes rows of a planning attempt in one transaction. Returns the number of written rows.
+fn insert_planned(
+    connection: &Connection,
+    rows: &[StoredOperation],
+    failed: &impl Fn(rusqlite::Error) -> PortError,
+) -> PortResult<usize> {
+    let mut insert = connection.prepare_cached(INSERT_OPERATION).map_err(failed)?;
+    let mut select = connection
+        .prepare_cached("SELECT plan FROM operations WHERE job = ?1 AND id = ?2 AND plan > ?3")
+        .map_err(failed)?;
+    let mut written = 0;
+    for row in rows {
+        let StoredOperation { job, id, group, plan, body, done } = row;
+        match insert.execute(params![job, id, group, plan, body, done]).map_err(failed)? {
+            0 if select.exists(params![job, id, plan]).map_err(failed)? => return Err(planned_again(job)),
+            count => written += count,
+        }
+    }
+    Ok(written)
+}
+
+fn planned_again(job: &str) -> PortError {
+    PortError::new(ErrorKind::Conflict, format!("job {job} was planned again by another dispatcher"))
+}
+
+/// Removes some rows of a job, and the row of the job itself after all others. Returns whether more rows may exist.
 fn remove_some(
     connection: &Connection,
     id: &str,
@@ -291,11 +333,11 @@ fn remove_some(
     Ok(false)
 }
 
-fn replace(connection: &Connection, row: &Stored, expected: i64) -> rusqlite::Result<usize> {
+fn replace(connection: &Connection, row: &StoredOperation, expected: i64) -> rusqlite::Result<usize> {
     connection.prepare_cached(REPLACE_OPERATION)?.execute(params![row.body, row.done, row.job, row.id, expected])
 }
 
-/// An event's job, operation and text.
+/// The job, the operation and the text of an event.
 type EventLine = (String, Option<String>, String);
 
 fn event_lines(events: &[Event]) -> PortResult<Vec<EventLine>> {
@@ -330,7 +372,7 @@ fn job((id, etag, body): RawJob) -> PortResult<Versioned<Job>> {
 fn operation((job, id, etag, body, done): RawOperation) -> PortResult<Versioned<Operation>> {
     let name = || format!("operation {id} of job {job}");
     let mut value: Operation = from_json(&body, name)?;
-    value.progress.done = ChunkSet::decode(&done).map_err(|error| damaged(&name(), &error))?;
+    value.progress.done = ChunkSet::decode(&done).map_err(|error| corrupt_row(&name(), &error))?;
     Ok(Versioned { value, etag: ETag(etag.to_string()) })
 }
 
@@ -338,20 +380,20 @@ fn uploads(bodies: &[String]) -> PortResult<Vec<Upload>> {
     bodies.iter().map(|body| from_json(body, || "an upload".to_owned())).collect()
 }
 
-/// An ETag as a row's version; one that is none of ours matches no row.
+/// The version of a row from its ETag. An ETag in another format matches no row.
 fn version(etag: &ETag) -> i64 {
     etag.0.parse().unwrap_or(-1)
 }
 
 fn to_json(value: &impl serde::Serialize) -> PortResult<String> {
-    serde_json::to_string(value).map_err(|error| damaged("a row", &error))
+    serde_json::to_string(value).map_err(|error| corrupt_row("a row", &error))
 }
 
 fn from_json<T: DeserializeOwned>(body: &str, name: impl Fn() -> String) -> PortResult<T> {
-    serde_json::from_str(body).map_err(|error| damaged(&name(), &error))
+    serde_json::from_str(body).map_err(|error| corrupt_row(&name(), &error))
 }
 
-fn damaged(name: &str, error: &dyn std::error::Error) -> PortError {
+fn corrupt_row(name: &str, error: &dyn std::error::Error) -> PortError {
     PortError::new(ErrorKind::Invalid, format!("{name} can't be read from the table: {error}")).with_code("row-damaged")
 }
 
@@ -367,9 +409,9 @@ fn changed_or_gone(name: &str, there: bool) -> PortError {
 mod tests {
     use super::*;
 
-    /// How SQLite goes about a query.
+    /// The query plan of SQLite.
     async fn plan(database: &Database, sql: &'static str) -> String {
-        let failed = database.failed();
+        let failed = database.sqlite_error();
         let explain = move |connection: &Connection| {
             let mut select = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).map_err(&failed)?;
             let unbound =
@@ -381,11 +423,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_asked_again_and_again_does_not_go_through_history() {
+    async fn hot_queries_use_index() {
         let folder = tempfile::TempDir::new().unwrap();
         let database = Database::open(&folder.path().join("goldfleet.db")).unwrap();
         assert_eq!(plan(&database, OPEN_JOBS).await, "SEARCH jobs USING INDEX jobs_by_state (<expr>=?)");
-        // By the key, from its end: else it would say that it sorts them.
+        // SQLite scans the key from its end. Otherwise the plan would contain a sort.
         assert_eq!(plan(&database, NEWEST_JOBS).await, "SCAN jobs");
         let by_version = "SEARCH uploads USING INDEX uploads_by_version (<expr>=? AND <expr>=?)";
         assert_eq!(plan(&database, UPLOADS_OF).await, by_version);

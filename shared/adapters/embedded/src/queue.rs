@@ -20,14 +20,14 @@ pub struct SqliteQueue {
 }
 
 impl SqliteQueue {
-    /// Queues in an open database, whose messages are hidden and seen by this clock.
+    /// Opens the queues of an open database. `clock` determines when messages become visible.
     #[must_use]
     pub fn new(database: Arc<Database>, clock: Arc<dyn Clock>) -> Self {
         Self { database, clock }
     }
 
     /// The time `delay` from now, in milliseconds since 1970.
-    fn moment(&self, delay: Duration) -> i64 {
+    fn visible_at(&self, delay: Duration) -> i64 {
         after(self.clock.now(), delay).as_millisecond()
     }
 }
@@ -40,7 +40,7 @@ impl Queue for SqliteQueue {
 
     async fn send(&self, queue: QueueName, body: &str, delay: Duration) -> PortResult<()> {
         check_length(body)?;
-        let (visible, body, failed) = (self.moment(delay), body.to_owned(), self.database.failed());
+        let (visible, body, failed) = (self.visible_at(delay), body.to_owned(), self.database.sqlite_error());
         self.database
             .write(move |connection| {
                 let sql = "INSERT INTO messages (queue, visible, pop, dequeued, body) VALUES (?1, ?2, '', 0, ?3)";
@@ -52,9 +52,9 @@ impl Queue for SqliteQueue {
     }
 
     async fn receive(&self, queue: QueueName, max: usize, visibility: Duration) -> PortResult<Vec<Received>> {
-        let (now, hidden) = (self.moment(Duration::ZERO), self.moment(visibility));
-        let failed = self.database.failed();
-        // Most looks find nothing, and must not keep writers waiting.
+        let (now, hidden) = (self.visible_at(Duration::ZERO), self.visible_at(visibility));
+        let failed = self.database.sqlite_error();
+        // Most polls find no message. A read does not block writers.
         let any = self.database.read(move |connection| {
             let sql = "SELECT 1 FROM messages WHERE queue = ?1 AND visible <= ?2 LIMIT 1";
             let mut select = connection.prepare_cached(sql).map_err(&failed)?;
@@ -63,40 +63,40 @@ impl Queue for SqliteQueue {
         if !any.await? {
             return Ok(Vec::new());
         }
-        let failed = self.database.failed();
+        let failed = self.database.sqlite_error();
         let limit = max.min(MAX_RECEIVE);
         self.database.write(move |connection| take(connection, queue, now, hidden, limit).map_err(&failed)).await
     }
 
     async fn extend(&self, queue: QueueName, receipt: &Receipt, visibility: Duration) -> PortResult<Receipt> {
-        let (visible, receipt, failed) = (self.moment(visibility), receipt.clone(), self.database.failed());
+        let (visible, receipt, failed) = (self.visible_at(visibility), receipt.clone(), self.database.sqlite_error());
         self.database
             .write(move |connection| {
                 let pop = Uuid::new_v4().to_string();
                 let sql = "UPDATE messages SET visible = ?1, pop = ?2 WHERE id = ?3 AND queue = ?4 AND pop = ?5";
                 let mut update = connection.prepare_cached(sql).map_err(&failed)?;
                 let changed = update
-                    .execute(params![visible, pop, number(&receipt), queue.as_str(), receipt.pop])
+                    .execute(params![visible, pop, message_id(&receipt), queue.as_str(), receipt.pop])
                     .map_err(&failed)?;
                 if changed == 1 {
                     return Ok(Receipt { id: receipt.id, pop });
                 }
                 let there = is_there(connection, queue, &receipt).map_err(&failed)?;
-                Err(if there { overtaken(queue) } else { gone(queue) })
+                Err(if there { stale_receipt(queue) } else { no_such_message(queue) })
             })
             .await
     }
 
     async fn delete(&self, queue: QueueName, receipt: &Receipt) -> PortResult<()> {
-        let (receipt, failed) = (receipt.clone(), self.database.failed());
+        let (receipt, failed) = (receipt.clone(), self.database.sqlite_error());
         self.database
             .write(move |connection| {
                 let sql = "DELETE FROM messages WHERE id = ?1 AND queue = ?2 AND pop = ?3";
                 let mut delete = connection.prepare_cached(sql).map_err(&failed)?;
                 let changed =
-                    delete.execute(params![number(&receipt), queue.as_str(), receipt.pop]).map_err(&failed)?;
+                    delete.execute(params![message_id(&receipt), queue.as_str(), receipt.pop]).map_err(&failed)?;
                 if changed == 0 && is_there(connection, queue, &receipt).map_err(&failed)? {
-                    return Err(overtaken(queue));
+                    return Err(stale_receipt(queue));
                 }
                 Ok(())
             })
@@ -104,7 +104,7 @@ impl Queue for SqliteQueue {
     }
 
     async fn depth(&self, queue: QueueName) -> PortResult<u64> {
-        let failed = self.database.failed();
+        let failed = self.database.sqlite_error();
         self.database
             .read(move |connection| {
                 let sql = "SELECT count(*) FROM messages WHERE queue = ?1";
@@ -116,7 +116,7 @@ impl Queue for SqliteQueue {
     }
 }
 
-/// Takes the messages that have been visible for longest.
+/// Receives the messages that have been visible for the longest time.
 fn take(
     connection: &Connection,
     queue: QueueName,
@@ -143,21 +143,22 @@ fn take(
     Ok(received)
 }
 
-/// A receipt's message as a row's id; one that is none of ours matches no row.
-fn number(receipt: &Receipt) -> i64 {
+/// The row id from a receipt. A receipt in another format matches no row.
+fn message_id(receipt: &Receipt) -> i64 {
     receipt.id.parse().unwrap_or(-1)
 }
 
 fn is_there(connection: &Connection, queue: QueueName, receipt: &Receipt) -> Result<bool, rusqlite::Error> {
     let mut select = connection.prepare_cached("SELECT 1 FROM messages WHERE id = ?1 AND queue = ?2")?;
-    let found: Option<i64> = select.query_row(params![number(receipt), queue.as_str()], |row| row.get(0)).optional()?;
+    let found: Option<i64> =
+        select.query_row(params![message_id(receipt), queue.as_str()], |row| row.get(0)).optional()?;
     Ok(found.is_some())
 }
 
-fn overtaken(queue: QueueName) -> PortError {
+fn stale_receipt(queue: QueueName) -> PortError {
     PortError::new(ErrorKind::Conflict, format!("a message of queue {queue} was received by someone else meanwhile"))
 }
 
-fn gone(queue: QueueName) -> PortError {
+fn no_such_message(queue: QueueName) -> PortError {
     PortError::new(ErrorKind::NotFound, format!("a message of queue {queue} is gone"))
 }

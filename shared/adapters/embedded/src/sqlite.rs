@@ -1,11 +1,11 @@
-//! The SQLite file that queues and tables of one machine share: any number of processes may use it at once, and any of
-//! them may be killed at any time.
+//! The SQLite file that the queues and tables of one machine share. Any number of processes may use it at once, and any
+//! of them may be killed at any time.
 //!
-//! The file is in write-ahead mode with `synchronous = NORMAL`: what was committed survives the end of a process, however
-//! it ends; a power cut may take the last commits with it, but never half of one.
+//! The file is in write-ahead mode with `synchronous = NORMAL`. Committed data survive the end of a process for any
+//! reason. A power failure may lose the last commits, but never a part of a commit.
 //!
-//! A file that was removed, or in whose place another was put, could still be written to by those who have it open, and nobody
-//! would ever read that. So every use begins with a look whether the file is still the one that was opened.
+//! Processes that have the file open could still write to it after it was deleted or replaced, and nobody would read
+//! their writes. So every use first checks that the path still leads to the file that was opened.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -18,14 +18,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::blocking::blocking;
 
-/// How long a statement waits for another process's lock before it gives up as `Unavailable`.
-const BUSY: Duration = Duration::from_secs(10);
+/// How long a statement waits for the lock of another process before it fails with `Unavailable`.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connections for reading: readers do not wait for the writer.
+/// The number of connections for reading. Readers do not wait for the writer.
 const READERS: usize = 2;
 
-/// Prepared statements kept per connection: more than there are.
-const STATEMENTS: usize = 64;
+/// The number of prepared statements that each connection caches: more than the program has.
+const CACHED_STATEMENTS: usize = 64;
 
 /// The version of the schema, in the file's `user_version`.
 const VERSION: i64 = Database::FORMAT_VERSION;
@@ -33,7 +33,7 @@ const VERSION: i64 = Database::FORMAT_VERSION;
 const SCHEMA: &str = "
 CREATE TABLE jobs (id TEXT PRIMARY KEY, etag INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE operations (
-    job TEXT NOT NULL, id TEXT NOT NULL, grp TEXT NOT NULL,
+    job TEXT NOT NULL, id TEXT NOT NULL, grp TEXT NOT NULL, plan INTEGER NOT NULL,
     etag INTEGER NOT NULL, body TEXT NOT NULL, done BLOB NOT NULL,
     PRIMARY KEY (job, id)
 ) WITHOUT ROWID;
@@ -50,7 +50,8 @@ CREATE TABLE messages (
 CREATE INDEX messages_by_visibility ON messages (queue, visible, id);
 ";
 
-/// What was added to files of the same version since, each by its name. Older programs read and keep such a file as before.
+/// Indexes that were added without a new schema version, with their names. Older programs can still use a file that has
+/// them.
 const INDEXES: [(&str, &str); 2] = [
     ("jobs_by_state", "CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (json_extract(body, '$.state'))"),
     (
@@ -65,47 +66,47 @@ pub struct Database {
     file: String,
     path: PathBuf,
     identity: Identity,
-    writer: Lane,
-    readers: Lane,
+    writer: ConnectionPool,
+    readers: ConnectionPool,
 }
 
-/// What tells a file from another of its name: device and inode.
+/// What distinguishes two files with the same path: device and inode.
 type Identity = Option<(u64, u64)>;
 
 fn identity(path: &Path) -> Identity {
     std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Connections of one kind, and as many permits. Whoever has a permit finds a connection, so that no thread is blocked
-/// waiting for one.
-struct Lane {
+/// Connections of one kind, with the same number of permits. The holder of a permit always finds a connection, so no
+/// thread blocks to wait for one.
+struct ConnectionPool {
     permits: Arc<Semaphore>,
     connections: Arc<Mutex<Vec<Connection>>>,
 }
 
-impl Lane {
+impl ConnectionPool {
     fn new(connections: Vec<Connection>) -> Self {
         let permits = Arc::new(Semaphore::new(connections.len()));
         Self { permits, connections: Arc::new(Mutex::new(connections)) }
     }
 
-    /// A connection, when there is one that nobody uses.
-    async fn take(&self) -> Option<Taken> {
+    /// Waits for a free connection.
+    async fn take(&self) -> Option<PooledConnection> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
         let connections = Arc::clone(&self.connections);
         let connection = lock(&connections).pop()?;
-        Some(Taken { connection: Some(connection), connections, _permit: permit })
+        Some(PooledConnection { connection: Some(connection), connections, _permit: permit })
     }
 }
 
-/// A connection in use. It goes back when this is dropped, whatever became of its use, and then its permit.
-struct Taken {
+/// A connection in use. Dropping it always returns the connection first and then its permit.
+struct PooledConnection {
     connection: Option<Connection>,
     connections: Arc<Mutex<Vec<Connection>>>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Drop for Taken {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         lock(&self.connections).extend(self.connection.take());
     }
@@ -116,20 +117,20 @@ fn lock(connections: &Mutex<Vec<Connection>>) -> MutexGuard<'_, Vec<Connection>>
 }
 
 impl Database {
-    /// The version of the schema that this program reads and writes.
+    /// The schema version that this program reads and writes.
     pub const FORMAT_VERSION: i64 = 1;
 
-    /// Opens the file, and makes it and its tables where they are missing.
+    /// Opens the file. Creates it and its tables if they do not exist.
     ///
     /// # Errors
-    /// `Invalid` where the file is something else or was written by a newer version, `Unavailable` where it can't be
+    /// `Invalid` if the file has another format or was written by a newer version, `Unavailable` if it cannot be
     /// opened.
     pub fn open(path: &Path) -> PortResult<Arc<Self>> {
         let file = path.display().to_string();
         let open = || -> Result<Connection, rusqlite::Error> {
             let connection = Connection::open(path)?;
-            connection.busy_timeout(BUSY)?;
-            connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             Ok(connection)
@@ -139,10 +140,16 @@ impl Database {
         let readers =
             (0..READERS).map(|_| open()).collect::<Result<_, _>>().map_err(|error| translate(&file, error))?;
         let (path, identity) = (path.to_owned(), identity(path));
-        Ok(Arc::new(Self { file, path, identity, writer: Lane::new(vec![writer]), readers: Lane::new(readers) }))
+        Ok(Arc::new(Self {
+            file,
+            path,
+            identity,
+            writer: ConnectionPool::new(vec![writer]),
+            readers: ConnectionPool::new(readers),
+        }))
     }
 
-    /// Runs `work` in a transaction that may write: all of it happens, or, where it returns an error, nothing.
+    /// Runs `work` in a write transaction. If it returns an error, the transaction is rolled back.
     pub(super) async fn write<T, F>(&self, work: F) -> PortResult<T>
     where
         T: Send + 'static,
@@ -168,7 +175,7 @@ impl Database {
         self.run(&self.readers, move |connection| work(connection)).await
     }
 
-    async fn run<T, F>(&self, lane: &Lane, work: F) -> PortResult<T>
+    async fn run<T, F>(&self, lane: &ConnectionPool, work: F) -> PortResult<T>
     where
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> PortResult<T> + Send + 'static,
@@ -180,7 +187,7 @@ impl Database {
                 let message = format!("{file} was removed or replaced while it was in use: start again what uses it");
                 return Err(PortError::new(ErrorKind::Unavailable, message).with_code("database-gone"));
             }
-            // It stays taken until the work is done, though the caller may have gone away before.
+            // The connection stays in use until the work ends, even if the caller was cancelled earlier.
             let mut taken = taken;
             let connection = taken.as_mut().and_then(|taken| taken.connection.as_mut());
             let none = || PortError::new(ErrorKind::Unavailable, format!("{file}: there is no connection to it"));
@@ -189,20 +196,20 @@ impl Database {
         .await
     }
 
-    /// An error of SQLite as one of the port's.
-    pub(super) fn failed(&self) -> impl Fn(rusqlite::Error) -> PortError + Send + Sync + Clone + 'static {
+    /// Converts an error of SQLite to a port error.
+    pub(super) fn sqlite_error(&self) -> impl Fn(rusqlite::Error) -> PortError + Send + Sync + Clone + 'static {
         let file = self.file.clone();
         move |error| translate(&file, error)
     }
 }
 
-/// Makes the tables, if nobody has; several processes may come here at once.
+/// Creates the tables if they do not exist. Several processes may do so at once.
 fn prepare(file: &str, connection: &mut Connection) -> PortResult<()> {
     let failed = |error| translate(file, error);
     let version_of = |connection: &Connection| -> Result<i64, rusqlite::Error> {
         connection.query_row("PRAGMA user_version", [], |row| row.get(0))
     };
-    // Mostly they are there: then nobody who only looks has to wait for a writer.
+    // In most cases the tables exist. Then a process that only reads does not wait for a writer.
     if version_of(connection).map_err(failed)? == VERSION && is_indexed(connection).map_err(failed)? {
         return Ok(());
     }
@@ -261,7 +268,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_connection_comes_back_whatever_becomes_of_its_work() {
+    async fn connection_returns_to_pool_after_error_or_panic() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(&folder.path().join("fleet.db")).unwrap();
         let broken = Arc::clone(&database);

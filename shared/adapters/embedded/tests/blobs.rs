@@ -1,7 +1,7 @@
-//! The directory cloud: the suites of its ports, and what only it promises.
+//! The directory cloud: the conformance suites of its ports, and its additional guarantees.
 //!
-//! Tests of what other processes see run this program once more, with a role in the environment: [`another_process`] is
-//! then the only test, and plays it.
+//! Tests across processes start this program again with a role in the environment. [`other_process_role`] is then the
+//! only test and runs the role.
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use goldfleet_ports::blob_store::{BlobStore, Fence, PAGE};
 use goldfleet_ports::clock::{SystemClock, TokioClock};
 use goldfleet_ports::conformance;
 use goldfleet_ports::error::ErrorKind;
-use goldfleet_ports::image_plane::ImagePlane;
+use goldfleet_ports::image_plane::ImageService;
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -48,7 +48,7 @@ fn crc(bytes: &[u8]) -> u64 {
     crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes)
 }
 
-/// A new directory cloud with the container in it.
+/// Creates a directory cloud with the container.
 async fn cloud() -> (TempDir, DirectoryBlobs) {
     let root = TempDir::new().unwrap();
     let blobs = blobs_at(root.path());
@@ -65,8 +65,8 @@ async fn blobs_conform() {
 #[tokio::test(flavor = "multi_thread")]
 async fn images_conform() {
     let (root, blobs) = cloud().await;
-    let site = conformance::image_plane::Site {
-        subscription: SubscriptionId::numbered(1),
+    let site = conformance::image_plane::ImageSuiteLocation {
+        subscription: SubscriptionId::nth_for_tests(1),
         resource_group: "images".parse().unwrap(),
         region: "westeurope".parse().unwrap(),
         container: container(),
@@ -77,7 +77,7 @@ async fn images_conform() {
 fn image_of(vhd: &str) -> ManagedImageSpec {
     ManagedImageSpec {
         id: ManagedImageId {
-            subscription: SubscriptionId::numbered(1),
+            subscription: SubscriptionId::nth_for_tests(1),
             resource_group: "images".parse().unwrap(),
             name: "ubuntu-1".parse().unwrap(),
         },
@@ -92,7 +92,7 @@ fn image_of(vhd: &str) -> ManagedImageSpec {
     }
 }
 
-/// An image that was made of one VHD is never replaced by one of another, whoever else removes and makes it.
+/// An image of one VHD is never replaced by an image of another VHD, even while other processes delete and create it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn images_of_one_name_are_not_replaced_by_others() {
     let (root, blobs) = cloud().await;
@@ -122,7 +122,7 @@ async fn images_of_one_name_are_not_replaced_by_others() {
 }
 
 #[tokio::test]
-async fn an_image_looks_like_azures() {
+async fn image_file_matches_azure_resource() {
     let (root, blobs) = cloud().await;
     let spec = image_of("ubuntu__1.vhd");
     conformance::image_plane::put_smallest_vhd(&blobs, &spec.vhd).await;
@@ -132,7 +132,7 @@ async fn an_image_looks_like_azures() {
 }
 
 #[tokio::test]
-async fn a_file_in_place_of_an_account_makes_all_calls_fail() {
+async fn file_at_account_path_fails_all_calls() {
     let root = TempDir::new().unwrap();
     fs::write(root.path().join("stage0001"), "").unwrap();
     let (blobs, blob) = (blobs_at(root.path()), container().blob("a/b"));
@@ -154,7 +154,7 @@ async fn a_file_in_place_of_an_account_makes_all_calls_fail() {
 }
 
 #[tokio::test]
-async fn names_do_not_lead_out_of_their_container() {
+async fn names_cannot_escape_container() {
     let (_root, blobs) = cloud().await;
     let long = "x/".repeat(600);
     for name in ["", "..", "../a", "a/../../b", "/etc/passwd", "a//b", "a/", ".hidden", "a/.hidden", "a\0b", &long] {
@@ -169,7 +169,7 @@ async fn names_do_not_lead_out_of_their_container() {
 }
 
 #[tokio::test]
-async fn blobs_and_folders_do_not_take_each_others_names() {
+async fn blobs_and_folders_do_not_collide() {
     let (_root, blobs) = cloud().await;
     let put = async |name: &str| blobs.put_blob(&container().blob(name), Bytes::new(), crc(b"").into()).await;
     put("folder/blob").await.unwrap();
@@ -181,7 +181,7 @@ async fn blobs_and_folders_do_not_take_each_others_names() {
 }
 
 #[tokio::test]
-async fn what_is_removed_leaves_nothing() {
+async fn delete_leaves_no_files() {
     let (root, blobs) = cloud().await;
     let blob = container().blob("ubuntu__1.vhd");
     blobs.create_page_blob(&blob, PAGE, &BTreeMap::new()).await.unwrap();
@@ -194,11 +194,11 @@ async fn what_is_removed_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_interrupted_creation_is_taken_over() {
+async fn interrupted_create_is_resumed() {
     let (root, blobs) = cloud().await;
     let blob = container().blob("1.vhd");
     let begun = Fence::at(Timestamp::now());
-    // What a kill between the sidecar and the blob leaves, and one in the middle of the sidecar.
+    // The state after a kill between the sidecar and the blob, and after kills during the write of the sidecar.
     for left in ["{\"sequence\": \"0000000000000009\", \"metadata\": {\"job\": \"killed\"}}", "{\"sequ", ""] {
         let folder = root.path().join("stage0001/.goldfleet/golden");
         fs::create_dir_all(&folder).unwrap();
@@ -213,7 +213,7 @@ async fn an_interrupted_creation_is_taken_over() {
 }
 
 #[tokio::test]
-async fn a_file_that_an_operator_puts_in_is_a_blob_but_no_page_blob() {
+async fn manually_placed_file_is_block_blob() {
     let (root, blobs) = cloud().await;
     fs::write(root.path().join("stage0001/golden/mine.vhd"), "bytes").unwrap();
     let blob = container().blob("mine.vhd");
@@ -223,7 +223,7 @@ async fn a_file_that_an_operator_puts_in_is_a_blob_but_no_page_blob() {
 }
 
 #[tokio::test]
-async fn a_page_blob_takes_only_the_space_of_its_data() {
+async fn page_blob_is_sparse() {
     let (root, blobs) = cloud().await;
     let (blob, body) = (container().blob("1.vhd"), Bytes::from(vec![1; LENGTH]));
     blobs.create_page_blob(&blob, 1 << 40, &BTreeMap::new()).await.unwrap();
@@ -236,7 +236,7 @@ async fn a_page_blob_takes_only_the_space_of_its_data() {
 }
 
 #[tokio::test]
-async fn touches_take_the_injected_clocks_time_and_never_go_back() {
+async fn touch_uses_injected_clock_and_is_monotonic() {
     let root = TempDir::new().unwrap();
     let now = "2040-01-01T00:00:00Z".parse().unwrap();
     let blobs = DirectoryBlobs::new(root.path().to_owned(), Arc::new(TokioClock::starting_at(now)));
@@ -252,9 +252,9 @@ async fn touches_take_the_injected_clocks_time_and_never_go_back() {
     }
 }
 
-/// Kills a process that writes blobs without end at many moments: whatever blob is there is whole.
+/// Kills a process that writes blobs in a loop at several moments. Every blob that exists is complete.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_process_leaves_no_half_blob() {
+async fn killed_process_leaves_no_partial_blob() {
     let (root, blobs) = cloud().await;
     for round in 0..8 {
         let mut writer = start("put-blobs", root.path());
@@ -279,10 +279,10 @@ async fn a_killed_process_leaves_no_half_blob() {
     assert!(seen > 0, "the processes were killed before they wrote anything");
 }
 
-/// A process that writes pages under an old fence, stopped and continued at many moments, never writes after the newer
-/// fence was taken.
+/// A process that writes pages under an old fence, and is stopped and continued several times, never writes after a
+/// newer fence was taken.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fence_holds_against_a_process_that_was_stopped() {
+async fn fence_rejects_resumed_process() {
     let (root, blobs) = cloud().await;
     let (blob, body) = (pages_blob(), page(2));
     for round in 0..40 {
@@ -294,7 +294,7 @@ async fn a_fence_holds_against_a_process_that_was_stopped() {
         let taking = tokio::spawn(take_fence(blobs.clone(), blob.clone()));
         tokio::time::sleep(Duration::from_millis(20)).await;
         if !taking.is_finished() {
-            // The writer was stopped in the middle of a write: no fence until it goes on.
+            // The writer was stopped during a write. The fence cannot be taken until it continues.
             signal(&writer, Signal::CONT);
         }
         let fence = taking.await.unwrap();
@@ -314,7 +314,7 @@ fn pages_blob() -> BlobAddress {
     container().blob("1.vhd")
 }
 
-/// Takes a fence from a busy writer, which may take some tries.
+/// Takes a fence while a writer is active, which may need several tries.
 async fn take_fence(blobs: DirectoryBlobs, blob: BlobAddress) -> Fence {
     loop {
         match blobs.take_fence(&blob).await {
@@ -324,7 +324,7 @@ async fn take_fence(blobs: DirectoryBlobs, blob: BlobAddress) -> Fence {
     }
 }
 
-/// Another process, killed when dropped.
+/// Another process. Dropping it kills the process.
 struct Process(Child);
 
 impl Drop for Process {
@@ -336,7 +336,7 @@ impl Drop for Process {
 
 fn start(role: &str, root: &Path) -> Process {
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "another_process", "--ignored"])
+        .args(["--exact", "other_process_role", "--ignored"])
         .env(ROLE, role)
         .env(ROOT, root)
         .stdout(Stdio::null())
@@ -357,14 +357,14 @@ fn wait_for_pages(path: &Path) {
     }
 }
 
-/// Whether the process ended by itself and well, which `put_pages` does when it is fenced off.
+/// Whether the process ended with success, which `put_pages` does when its fence is outdated.
 fn ended_fenced(mut process: Process) -> bool {
     process.0.wait().unwrap().success()
 }
 
 #[tokio::test]
 #[ignore = "a role that other tests start in a process of its own"]
-async fn another_process() {
+async fn other_process_role() {
     let (Ok(role), Ok(root)) = (std::env::var(ROLE), std::env::var(ROOT)) else { return };
     let blobs = blobs_at(Path::new(&root));
     match role.as_str() {
@@ -374,7 +374,7 @@ async fn another_process() {
     }
 }
 
-/// Puts blobs and removes them again, so that the disk does not fill up; leaves every tenth.
+/// Creates blobs in a loop and deletes nine of ten, so that the disk does not fill up.
 async fn put_blobs(blobs: &DirectoryBlobs) {
     let (body, run) = (Bytes::from(vec![1; LENGTH]), std::process::id());
     for n in 0.. {
@@ -386,8 +386,8 @@ async fn put_blobs(blobs: &DirectoryBlobs) {
     }
 }
 
-/// Writes a page under the first fence until it is fenced off. A short write, so that much of the time is between looking
-/// at the fence and writing.
+/// Writes a page under the first fence until the fence is outdated. The write is short, so that the process spends much
+/// of its time between the check of the fence and the write.
 async fn put_pages(blobs: &DirectoryBlobs) {
     let (blob, body) = (pages_blob(), page(1));
     let fence = blobs.take_fence(&blob).await.unwrap();

@@ -1,4 +1,4 @@
-//! The SQLite queue and job table: the suites, several users of one file, and a process that is killed.
+//! The SQLite queue and job table: the conformance suites, several users of one file, and a killed process.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
@@ -18,7 +18,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_queue_conforms() {
+async fn queue_conforms() {
     let folder = TempDir::new().unwrap();
     let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
     let database = Database::open(&folder.path().join("goldfleet.db")).unwrap();
@@ -26,13 +26,13 @@ async fn the_queue_conforms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_job_table_conforms() {
+async fn job_table_conforms() {
     let folder = TempDir::new().unwrap();
     job_table::all(&SqliteJobTable::new(Database::open(&folder.path().join("goldfleet.db")).unwrap())).await;
 }
 
 #[test]
-fn what_is_no_database_of_ours_is_refused() {
+fn foreign_database_is_rejected() {
     let folder = TempDir::new().unwrap();
     let message = |name: &str| {
         let error = Database::open(&folder.path().join(name)).err().unwrap();
@@ -46,9 +46,9 @@ fn what_is_no_database_of_ours_is_refused() {
     insta::assert_snapshot!([message("text.db"), message("newer.db"), message("missing/new.db")].join("\n"));
 }
 
-/// What would be written to a file that nobody can open any more would be lost.
+/// A write to a file that nobody can open again would be lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_removed_or_replaced_is_not_used_on() {
+async fn replaced_database_file_is_detected() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("goldfleet.db");
     let table = SqliteJobTable::new(Database::open(&file).unwrap());
@@ -63,9 +63,9 @@ async fn a_file_that_is_removed_or_replaced_is_not_used_on() {
     assert_eq!(said, "FOLDER/goldfleet.db was removed or replaced while it was in use: start again what uses it");
 }
 
-/// A file of an earlier program of the same format has no index yet: it gets it, and what is in it is found.
+/// A file of an older program with the same format has no index. Opening it adds the index, and its rows are found.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_earlier_programs_file_is_gone_on_with() {
+async fn older_database_file_is_usable() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("goldfleet.db");
     drop(Database::open(&file).unwrap());
@@ -95,7 +95,7 @@ async fn an_earlier_programs_file_is_gone_on_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_processes_may_open_a_new_file_at_once() {
+async fn concurrent_open_of_new_file_works() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("goldfleet.db");
     let opened: Vec<_> = (0..8)
@@ -109,13 +109,14 @@ async fn many_processes_may_open_a_new_file_at_once() {
     }
 }
 
-/// The variable that makes this test's binary the process to be killed.
+/// The environment variable that makes this test binary the process to kill.
 const VICTIM: &str = "GOLDFLEET_TEST_VICTIM";
 
-/// What the victim does: for each number, a message to one queue, then to another, then the first away.
+/// The process to kill: for each number it sends a message to one queue and then to another, and then deletes the
+/// first.
 #[test]
 #[ignore = "only to be killed by another test"]
-fn victim() {
+fn killed_process_role() {
     let file = std::env::var(VICTIM).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -135,13 +136,13 @@ fn open(file: &Path) -> SqliteQueue {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_process_loses_no_message_and_leaves_the_file_whole() {
+async fn killed_process_loses_no_message_or_data() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("goldfleet.db");
     let queue = open(&file);
     for round in 0..6_u64 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["victim", "--exact", "--quiet", "--ignored"])
+            .args(["killed_process_role", "--exact", "--quiet", "--ignored"])
             .env(VICTIM, &file)
             .stdout(Stdio::null())
             .spawn()
@@ -155,7 +156,7 @@ async fn a_killed_process_loses_no_message_and_leaves_the_file_whole() {
         let connection = rusqlite::Connection::open(&file).unwrap();
         let whole: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(whole, "ok");
-        // Each victim counts from nought: all numbers up to its last arrived, none is missing in between.
+        // Each process counts from 0. All numbers up to its last one arrived, without gaps.
         let sent: Vec<u64> = connection
             .prepare("SELECT CAST(body AS INTEGER) FROM messages ORDER BY 1")
             .unwrap()

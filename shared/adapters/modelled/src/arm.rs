@@ -1,7 +1,8 @@
-//! Resource Manager's state in the model: managed images, and a token bucket a subscription and kind of request.
+//! The state of Resource Manager in the model: managed images, and a token bucket for each subscription and kind of
+//! request.
 //!
-//! Azure counts by subscription, region and principal, the region being that of the Resource Manager which answers. All
-//! of a fleet's requests are taken to come from one place and to be answered in one region.
+//! Azure counts requests by subscription, principal, and the region of the Resource Manager instance that responds. The
+//! model assumes that all requests of a fleet come from one place and are served in one region.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,11 +10,11 @@ use goldfleet_model::ids::{Region, SubscriptionId};
 use goldfleet_model::store::BlobAddress;
 
 use super::limits::{ArmKind, BucketRates};
-use super::pace::{Bucket, Moment};
+use super::pipe::{Bucket, SimNanos};
 
-/// Resource Manager's state.
+/// The state of Resource Manager.
 #[derive(Default)]
-pub(super) struct Arm {
+pub(super) struct ResourceManagerState {
     pub(super) images: BTreeMap<String, Image>,
     buckets: HashMap<(SubscriptionId, ArmKind), Bucket>,
 }
@@ -23,17 +24,17 @@ pub(super) struct Arm {
 pub(super) struct Image {
     pub(super) region: Region,
     pub(super) tags: BTreeMap<String, String>,
-    /// What it is made of.
+    /// The VHD from which the image was created.
     pub(super) vhd: BlobAddress,
-    /// When it is there.
-    pub(super) ready: Moment,
+    /// The time at which the creation completes.
+    pub(super) ready: SimNanos,
 }
 
-impl Arm {
-    /// Takes a request's token. An error says for how many nanoseconds there is none.
+impl ResourceManagerState {
+    /// Takes a token for a request. The error is the number of nanoseconds until the next token.
     pub(super) fn take(
         &mut self,
-        now: Moment,
+        now: SimNanos,
         subscription: SubscriptionId,
         kind: ArmKind,
         rates: BucketRates,

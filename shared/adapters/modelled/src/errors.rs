@@ -1,4 +1,4 @@
-//! What the modelled cloud refuses, in words.
+//! The errors of the modelled cloud.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(super) fn no_blob(blob: &BlobAddress) -> PortError {
     PortError::new(ErrorKind::NotFound, format!("there is no blob {blob}"))
 }
 
-pub(super) fn taken(blob: &BlobAddress) -> PortError {
+pub(super) fn already_exists(blob: &BlobAddress) -> PortError {
     PortError::new(ErrorKind::AlreadyExists, format!("there is a blob {blob} already"))
 }
 
@@ -35,20 +35,20 @@ pub(super) fn fenced(blob: &BlobAddress) -> PortError {
 
 pub(super) fn no_source(source: &SourceRange) -> PortError {
     let message = format!("the source {} is not there", source.blob);
-    PortError::new(ErrorKind::NotFound, message).blaming_source(SourceFault::Missing)
+    PortError::new(ErrorKind::NotFound, message).with_source_fault(SourceFault::Missing)
 }
 
-pub(super) fn of_other_length(source: &SourceRange, length: u64) -> PortError {
+pub(super) fn length_mismatch(source: &SourceRange, length: u64) -> PortError {
     corrupt(source, &format!("the blob has {length} bytes"))
 }
 
 pub(super) fn corrupt(source: &SourceRange, why: &str) -> PortError {
     let (blob, range) = (&source.blob, &source.range);
     let message = format!("the source {blob}, bytes {} to {}: {why}", range.start, range.end);
-    PortError::new(ErrorKind::Corrupt, message).blaming_source(SourceFault::Corrupt)
+    PortError::new(ErrorKind::Corrupt, message).with_source_fault(SourceFault::Corrupt)
 }
 
-pub(super) fn not_kept(blob: &BlobAddress) -> PortError {
+pub(super) fn bytes_not_stored(blob: &BlobAddress) -> PortError {
     let message = format!("{blob}: the modelled cloud has not kept these bytes, only checksums of whole pieces");
     PortError::new(ErrorKind::Invalid, message).with_code("bytes-not-kept")
 }

@@ -1,4 +1,4 @@
-//! What a modelled blob holds: stretches that are known by their bytes, or only by their checksum.
+//! The content of a modelled blob: extents with known bytes or with a known checksum.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,18 +6,19 @@ use std::ops::Range;
 use bytes::Bytes;
 use goldfleet_model::checksum::{CRC64_EMPTY, combine_crc64, crc64};
 
-/// Zeros to take checksums and copies of.
+/// Zeros for checksums and copies.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// What a stretch holds.
+/// The content of an extent.
 #[derive(Debug, Clone)]
 pub(super) enum Piece {
-    /// These bytes. Boxed, as a fleet has millions of pieces and nearly all of them are of the next kind.
+    /// These bytes. The value is boxed because a fleet has millions of pieces and almost all of them have only a
+    /// checksum.
     Bytes(Box<Bytes>),
-    /// Bytes with this CRC-64/NVME, which nobody keeps.
-    Known(u64),
-    /// Part of what was known by its checksum: what it holds, nobody can tell any more.
-    Lost,
+    /// Bytes with this CRC-64/NVME. The bytes are not stored.
+    Checksum(u64),
+    /// A part of a piece that has only a checksum. Its content is unknown.
+    Unknown,
 }
 
 impl Piece {
@@ -25,37 +26,37 @@ impl Piece {
         Self::Bytes(Box::new(bytes))
     }
 
-    /// Part of a piece of `length` bytes.
+    /// Returns a part of a piece of `length` bytes.
     fn part(&self, length: u64, range: Range<u64>) -> Self {
         match self {
             _ if range == (0..length) => self.clone(),
             Self::Bytes(bytes) => Self::of(bytes.slice(as_usize(range.start)..as_usize(range.end))),
-            Self::Known(_) | Self::Lost => Self::Lost,
+            Self::Checksum(_) | Self::Unknown => Self::Unknown,
         }
     }
 
     fn crc64(&self) -> Option<u64> {
         match self {
             Self::Bytes(bytes) => Some(crc64(bytes)),
-            Self::Known(crc) => Some(*crc),
-            Self::Lost => None,
+            Self::Checksum(crc) => Some(*crc),
+            Self::Unknown => None,
         }
     }
 }
 
-/// A stretch of a blob: where it begins, its length, and what it holds.
-pub(super) type Stretch = (u64, u64, Piece);
+/// An extent of a blob: its offset, its length, and its content.
+pub(super) type Extent = (u64, u64, Piece);
 
-/// A blob's content. What is in no piece is zero.
+/// The content of a blob. Everything outside of the pieces is zero.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Extents {
-    /// By where they begin: their lengths, and what they hold.
+    /// The length and content of each piece by its offset.
     pieces: BTreeMap<u64, (u64, Piece)>,
 }
 
 impl Extents {
-    /// Writes a piece of `length` bytes over whatever lies at `at`.
-    pub(super) fn put(&mut self, at: u64, length: u64, piece: Piece) {
+    /// Writes a piece of `length` bytes at offset `at`. Overwrites existing pieces.
+    pub(super) fn insert(&mut self, at: u64, length: u64, piece: Piece) {
         if length == 0 {
             return;
         }
@@ -63,22 +64,22 @@ impl Extents {
         self.pieces.insert(at, (length, piece));
     }
 
-    /// Makes a range zero.
+    /// Sets a range to zero.
     pub(super) fn clear(&mut self, range: Range<u64>) {
         if range.is_empty() {
             return;
         }
         let before = self.pieces.range(..range.start).next_back().map(|(at, _)| *at);
         if let Some(at) = before {
-            self.cut(at, &range);
+            self.trim_at(at, &range);
         }
         while let Some(at) = self.pieces.range(range.clone()).next().map(|(at, _)| *at) {
-            self.cut(at, &range);
+            self.trim_at(at, &range);
         }
     }
 
-    /// Leaves of the piece at `at` what is outside of the range.
-    fn cut(&mut self, at: u64, range: &Range<u64>) {
+    /// Removes the part of the piece at `at` that is inside the range.
+    fn trim_at(&mut self, at: u64, range: &Range<u64>) {
         let Some((length, _)) = self.pieces.get(&at).filter(|(length, _)| at + length > range.start) else { return };
         let length = *length;
         let Some((_, piece)) = self.pieces.remove(&at) else { return };
@@ -92,15 +93,15 @@ impl Extents {
         }
     }
 
-    /// What lies in a range, cut to it, in order; places count from the range's beginning.
-    pub(super) fn within(&self, range: &Range<u64>) -> Vec<Stretch> {
+    /// The extents in a range, clipped to it, in order. Offsets are relative to the start of the range.
+    pub(super) fn within(&self, range: &Range<u64>) -> Vec<Extent> {
         if let Some((length, piece)) = self.pieces.get(&range.start)
             && range.start + length == range.end
         {
             return vec![(0, *length, piece.clone())];
         }
         let behind = |(at, (length, _)): &(&u64, &(u64, Piece))| **at + length > range.start;
-        let mut found: Vec<Stretch> = self
+        let mut found: Vec<Extent> = self
             .pieces
             .range(..range.end)
             .rev()
@@ -114,9 +115,9 @@ impl Extents {
         found
     }
 
-    /// The CRC-64/NVME of a range; none where nobody can tell.
+    /// The CRC-64/NVME of a range. None if it is unknown.
     pub(super) fn crc64(&self, range: &Range<u64>) -> Option<u64> {
-        // Nearly always a piece is asked for as it was written.
+        // In almost all cases a piece is read as it was written.
         if let Some((length, piece)) = self.pieces.get(&range.start)
             && range.start + length == range.end
         {
@@ -132,7 +133,7 @@ impl Extents {
         Some(with_zeros(crc, range.end - range.start - to))
     }
 
-    /// The bytes of a range; none where they were not kept.
+    /// The bytes of a range. None if they are not stored.
     pub(super) fn bytes(&self, range: &Range<u64>) -> Option<Bytes> {
         let length = range.end - range.start;
         let stretches = self.within(range);
@@ -149,7 +150,7 @@ impl Extents {
         Some(copied.into())
     }
 
-    /// The ranges that pieces lie in, those that touch as one.
+    /// The ranges that contain pieces. Adjacent pieces are merged.
     pub(super) fn ranges(&self) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for (at, (length, _)) in &self.pieces {
@@ -171,7 +172,7 @@ fn with_zeros(mut crc: u64, mut count: u64) -> u64 {
     crc
 }
 
-/// Blobs whose bytes are kept are far smaller than what memory can address.
+/// Blobs with stored bytes are far smaller than the address space.
 fn as_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
@@ -187,10 +188,10 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_what_is_known_by_its_checksum_is_lost_and_the_rest_is_not() {
+    fn splitting_checksum_extent_loses_only_split_part() {
         let mut extents = Extents::default();
-        extents.put(0, 100, Piece::Known(7));
-        extents.put(100, 100, Piece::Known(8));
+        extents.insert(0, 100, Piece::Checksum(7));
+        extents.insert(100, 100, Piece::Checksum(8));
         assert_eq!(extents.crc64(&(0..200)), Some(combine_crc64(7, 8, 100)));
         assert_eq!(extents.ranges(), std::slice::from_ref(&(0..200)));
         extents.clear(150..160);
@@ -202,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn writes_and_clearings_are_those_of_plain_bytes(
+        fn extents_match_plain_bytes(
             steps in prop::collection::vec((0_u64..300, 0_u64..120, any::<Option<u8>>()), 0..40),
             start in 0_u64..300, length in 0_u64..200,
         ) {
@@ -213,7 +214,7 @@ mod tests {
                     Some(seed) => {
                         let Piece::Bytes(bytes) = piece(seed, length) else { unreachable!() };
                         plain[range].copy_from_slice(&bytes);
-                        extents.put(at, length, Piece::Bytes(bytes));
+                        extents.insert(at, length, Piece::Bytes(bytes));
                     }
                     None => {
                         plain[range].fill(0);

@@ -1,4 +1,4 @@
-//! The job table in memory, for fleets that live in one process. No thread is ever blocked, so that virtual time works.
+//! The job table in memory, for fleets in one process. It never blocks a thread, so that it works in virtual time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::job_table::{Change, JobTable, check_one_group, newest_first, newest_uploads_first};
 use goldfleet_ports::{ETag, Versioned};
 
-use super::memory::Memory;
+use super::memory::InMemory;
 
 /// The job table in memory.
-pub struct MemoryJobTable(Memory<State>);
+pub struct MemoryJobTable(InMemory<State>);
 
 #[derive(Default)]
 struct State {
@@ -32,29 +32,48 @@ struct State {
 #[derive(Default)]
 struct Operations {
     by_id: BTreeMap<String, (u64, Operation)>,
-    /// The ids of each group, in order.
+    /// The operation ids of each group, in order.
     groups: BTreeMap<String, Vec<String>>,
 }
 
 impl MemoryJobTable {
-    /// An empty table, each request to which takes `latency` by this clock.
+    /// Creates an empty table. Each request takes `latency` on this clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, latency: Duration) -> Self {
-        Self(Memory::new(clock, latency))
+        Self(InMemory::new(clock, latency))
     }
 }
 
 impl Operations {
-    fn insert(&mut self, operation: &Operation) -> bool {
+    /// Writes an operation of a planning attempt. Returns whether the row changed.
+    fn insert(&mut self, operation: &Operation) -> PortResult<bool> {
         let id = operation.id.to_string();
-        if self.by_id.contains_key(&id) {
-            return false;
+        if let Some((version, row)) = self.by_id.get_mut(&id) {
+            if row.plan > operation.plan {
+                let message = format!("job {} was planned again by another dispatcher", operation.job);
+                return Err(PortError::new(ErrorKind::Conflict, message));
+            }
+            let replaces = row.plan < operation.plan;
+            if replaces {
+                (*version, *row) = (*version + 1, operation.clone());
+            }
+            return Ok(replaces);
         }
-        let group = self.groups.entry(operation.id.group()).or_default();
+        let group = self.groups.entry(operation.id.group().to_string()).or_default();
         group.push(id.clone());
         group.sort_unstable();
         self.by_id.insert(id, (1, operation.clone()));
-        true
+        Ok(true)
+    }
+
+    /// Removes the rows of planning attempts before `plan`. Returns the number of removed rows.
+    fn remove_earlier(&mut self, plan: u32) -> usize {
+        let before = self.by_id.len();
+        self.by_id.retain(|_, (_, row)| row.plan >= plan);
+        for ids in self.groups.values_mut() {
+            ids.retain(|id| self.by_id.contains_key(id));
+        }
+        before - self.by_id.len()
     }
 }
 
@@ -118,9 +137,14 @@ impl JobTable for MemoryJobTable {
         let mut added = 0;
         for operation in operations {
             let job = state.operations.entry(operation.job.clone()).or_default();
-            added += usize::from(job.insert(operation));
+            added += usize::from(job.insert(operation)?);
         }
         Ok(added)
+    }
+
+    async fn remove_earlier_plans(&self, job: &JobId, plan: u32) -> PortResult<usize> {
+        let mut state = self.0.request().await;
+        Ok(state.operations.get_mut(job).map_or(0, |job| job.remove_earlier(plan)))
     }
 
     async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
@@ -131,7 +155,7 @@ impl JobTable for MemoryJobTable {
     async fn group(&self, job: &JobId, id: &OperationId) -> PortResult<Vec<Versioned<Operation>>> {
         let state = self.0.request().await;
         let Some(job) = state.operations.get(job) else { return Ok(Vec::new()) };
-        let ids = job.groups.get(&id.group()).into_iter().flatten();
+        let ids = job.groups.get(id.group().as_str()).into_iter().flatten();
         Ok(ids.filter_map(|id| job.by_id.get(id)).map(versioned).collect())
     }
 
@@ -145,7 +169,7 @@ impl JobTable for MemoryJobTable {
         let mut guard = self.0.request().await;
         let state = &mut *guard;
         let name = |operation: &Operation| format!("operation {} of job {}", operation.id, operation.job);
-        // All are looked at before any is changed.
+        // All rows are checked before any row is changed.
         for Change { operation, if_match } in changes {
             let job = state.operations.get_mut(&operation.job);
             let row = job.and_then(|job| job.by_id.get_mut(&operation.id.to_string()));
@@ -194,7 +218,7 @@ fn etag(version: u64) -> ETag {
     ETag(version.to_string())
 }
 
-/// The row, if it is there and in the version shown.
+/// The row, if it exists and has the version of `if_match`.
 fn expect<'a, T>(
     row: Option<&'a mut (u64, T)>,
     if_match: &ETag,

@@ -1,13 +1,14 @@
-//! A model of the cloud: blobs and managed images that store no bytes, but keep every rule and the pace of the real
-//! ones, by the rates that plans are made with. In virtual time under the real dispatcher and workers, it tells in seconds how long a rollout
-//! would take, and what would hold it up. `docs/model.md` says what it leaves out.
+//! A model of the cloud: blobs and managed images that store no bytes but apply every rule of the real services and,
+//! with the rates of the planner, their speed. With the real dispatcher and workers in virtual time it computes in
+//! seconds how long a rollout would take and which limits would slow it down. `docs/model.md` lists what the model
+//! omits.
 //!
 //! - [`Model`] is the cloud; [`ModelledBlobs`] and [`ModelledImages`] are its ports.
-//! - [`MemoryQueue`] and [`MemoryJobTable`] are the other two ports without a thread that blocks: virtual time passes
-//!   when every task waits, and one that waits for a thread would make it jump.
-//! - [`Pace`] is what it keeps to; [`Stats`] what it has counted.
+//! - [`MemoryQueue`] and [`MemoryJobTable`] are the other two ports. They block no thread: virtual time advances when
+//!   every task waits, so it would jump while a task waits for a thread.
+//! - [`LimitMode`] selects the limits; [`Stats`] are the counters.
 //!
-//! Nothing is left to chance but what a seed decides, so that two runs are the same to the event.
+//! The model is deterministic: two runs with the same seed have the same events.
 
 mod arm;
 mod blob_store;
@@ -18,13 +19,13 @@ mod image_plane;
 mod job_table;
 mod limits;
 mod memory;
-mod pace;
+mod pipe;
 mod queue;
+mod state;
 mod stats;
 #[cfg(test)]
 mod tests;
 mod traffic;
-mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,53 +34,54 @@ use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
 use goldfleet_model::manifest::{ChunkEntry, Manifest};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::Ports;
-use goldfleet_ports::clock::{Clock, between};
+use goldfleet_ports::clock::{Clock, elapsed};
 use goldfleet_ports::error::PortResult;
 use jiff::Timestamp;
 
 pub use blob_store::ModelledBlobs;
 pub use image_plane::ModelledImages;
 pub use job_table::MemoryJobTable;
-pub use limits::{Limit, Pace};
+pub use limits::{Limit, LimitMode};
 pub use queue::MemoryQueue;
 pub use stats::{AccountStats, Busiest, LinkStats, Stats};
 
 use extents::{Extents, Piece};
-use pace::{Moment, nanos};
-use traffic::Begun;
-use world::{Made, World};
+use pipe::{SimNanos, nanos};
+use state::{CloudState, NewBlob};
+use traffic::RequestEnd;
 
 /// A modelled cloud.
 pub struct Model {
-    world: Mutex<World>,
+    world: Mutex<CloudState>,
     clock: Arc<dyn Clock>,
     began: Timestamp,
 }
 
 impl Model {
-    /// An empty cloud, whose clients are in the region `home`.
+    /// Creates an empty cloud with clients in the region `home`.
     #[must_use]
-    pub fn new(pace: Pace, clock: Arc<dyn Clock>, home: &Region, seed: u64) -> Arc<Self> {
+    pub fn new(pace: LimitMode, clock: Arc<dyn Clock>, home: &Region, seed: u64) -> Arc<Self> {
         let began = clock.now();
-        Arc::new(Self { world: Mutex::new(World::new(pace, home, seed)), clock, began })
+        Arc::new(Self { world: Mutex::new(CloudState::new(pace, home, seed)), clock, began })
     }
 
-    /// Says where an account is and, where that matters, whose. Others are in the clients' region, and anyone's.
-    pub fn place(&self, account: &AccountName, region: &Region, owner: Option<SubscriptionId>) {
-        self.world().place(account, region, owner);
+    /// Sets the region of an account and, if needed, its subscription. Other accounts are in the region of the clients
+    /// and belong to any subscription.
+    pub fn place_account(&self, account: &AccountName, region: &Region, owner: Option<SubscriptionId>) {
+        self.world().place_account(account, region, owner);
     }
 
-    /// From a while after now on, whoever has a service read from an account waits for an answer that never comes, for as
-    /// long as the adapter for Azure would.
-    pub fn silence(&self, account: &AccountName, after: Duration) {
+    /// After the delay `after`, a request in which a service reads from this account gets no response. It waits for as
+    /// long as the Azure adapter would wait.
+    pub fn stall_source(&self, account: &AccountName, after: Duration) {
         let since = self.moment().saturating_add(nanos(after));
-        self.world().silent.insert(account.clone(), since);
+        self.world().stalled.insert(account.clone(), since);
     }
 
-    /// Puts chunks into a store, at once, with nothing known of them but their checksums; those that are there stay.
+    /// Adds chunks with their checksums to a store. This takes no time, and existing chunks remain.
     ///
     /// # Errors
-    /// None: where there is no container it is made.
+    /// Never fails: a missing container is created.
     pub fn put_chunks<'a>(
         &self,
         store: &Container,
@@ -95,15 +97,15 @@ impl Model {
             }
             let mut content = Extents::default();
             for run in &chunk.runs {
-                content.put(run.at.into(), run.length.into(), Piece::Known(run.crc64));
+                content.insert(run.at.into(), run.length.into(), Piece::Checksum(run.crc64));
             }
-            let made = Made { length: chunk.length.into(), content: Arc::new(content), ..Made::default() };
+            let made = NewBlob { length: chunk.length.into(), content: Arc::new(content), ..NewBlob::default() };
             world.add(&address, made, now)?;
         }
         Ok(())
     }
 
-    /// Whether a VHD is, by its checksums, the whole disk of a manifest.
+    /// Whether a VHD contains, according to its checksums, the whole disk of a manifest.
     #[must_use]
     pub fn is_whole(&self, vhd: &BlobAddress, manifest: &Manifest) -> bool {
         let world = self.world();
@@ -120,7 +122,7 @@ impl Model {
             && blob.content.bytes(&footer).is_some_and(|found| found[..] == manifest.footer[..])
     }
 
-    /// The ports of a fleet that lives in this process, on this cloud.
+    /// The ports of a fleet in this process that uses this cloud.
     #[must_use]
     pub fn ports(self: &Arc<Self>) -> Ports {
         let clock = &self.clock;
@@ -134,19 +136,19 @@ impl Model {
         }
     }
 
-    /// What has been counted so far.
+    /// The current counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.world().stats()
     }
 
-    /// Forgets what has been counted so far.
-    pub fn count_anew(&self) {
-        self.world().count_anew();
+    /// Resets the counters.
+    pub fn reset_stats(&self) {
+        self.world().reset_stats();
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
-        // Where something panics while it holds the lock, that is a bug, and is seen where it panics.
+    fn world(&self) -> MutexGuard<'_, CloudState> {
+        // A panic while the lock is held is a bug and is reported where it occurs.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -154,12 +156,12 @@ impl Model {
         self.clock.now()
     }
 
-    fn moment(&self) -> Moment {
-        nanos(between(self.began, self.clock.now()))
+    fn moment(&self) -> SimNanos {
+        nanos(elapsed(self.began, self.clock.now()))
     }
 
-    /// Waits until a moment.
-    async fn wait(&self, until: Moment) {
+    /// Waits until a point in time.
+    async fn wait_until(&self, until: SimNanos) {
         let now = self.moment();
         if until > now {
             self.clock.sleep(Duration::from_nanos(until - now)).await;
@@ -167,10 +169,10 @@ impl Model {
     }
 
     /// Begins a request and waits for its end.
-    async fn request<T>(&self, begin: impl FnOnce(&mut World, Moment) -> Begun<T>) -> PortResult<T> {
+    async fn run_request<T>(&self, begin: impl FnOnce(&mut CloudState, SimNanos) -> RequestEnd<T>) -> PortResult<T> {
         let now = self.moment();
         let (until, checked) = begin(&mut self.world(), now);
-        self.wait(until).await;
+        self.wait_until(until).await;
         checked
     }
 }

@@ -1,4 +1,4 @@
-//! The rates as the model uses them: whole units a second, or none where nothing rates.
+//! The rates in the form that the model uses: whole units per second, or None for no limit.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use goldfleet_model::ids::{AccountName, Region};
 use goldfleet_rates::{Rates, milliseconds, seconds};
 use serde::Serialize;
 
-/// The pace of the modelled cloud.
+/// The limits of the modelled cloud.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Pace {
-    /// Everything happens at once: for tests of rules.
+pub enum LimitMode {
+    /// No limits: everything completes immediately. For tests of rules.
     Unlimited,
-    /// By these rates.
+    /// These rates.
     Limited(Box<Rates>),
 }
 
@@ -19,28 +19,28 @@ pub enum Pace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Limit {
-    /// Bytes a second of one page blob.
+    /// Bytes per second of one page blob.
     PageBlob,
-    /// Requests a second of one blob.
+    /// Requests per second of one blob.
     BlobRequests,
-    /// Bytes a second into a storage account.
+    /// Bytes per second into a storage account.
     AccountIngress,
-    /// Bytes a second out of a storage account.
+    /// Bytes per second out of a storage account.
     AccountEgress,
-    /// Requests a second of a storage account.
+    /// Requests per second of a storage account.
     AccountRequests,
-    /// Bytes a second between two regions.
+    /// Bytes per second between two regions.
     Wan,
-    /// Bytes a second of one request between two regions.
+    /// Bytes per second of one request between two regions.
     Stream,
-    /// Copies inside an account, which wait for each other.
+    /// Copies inside an account, which run one after the other.
     CopiesInside,
     /// Resource Manager's token buckets.
     ResourceManager,
 }
 
 impl Limit {
-    /// All of them.
+    /// All limits.
     pub const ALL: [Self; 9] = [
         Self::PageBlob,
         Self::BlobRequests,
@@ -53,7 +53,7 @@ impl Limit {
         Self::ResourceManager,
     ];
 
-    /// The limit in words.
+    /// The description of the limit.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -70,30 +70,30 @@ impl Limit {
     }
 }
 
-/// Units a second; none where nothing rates.
+/// Units per second. None means no limit.
 pub(super) type Rate = Option<u64>;
 
-/// What a storage account can do.
+/// The limits of a storage account.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct AccountRates {
-    /// Bytes a second in.
+    /// Bytes per second in.
     pub(super) ingress: Rate,
-    /// Bytes a second out.
+    /// Bytes per second out.
     pub(super) egress: Rate,
-    /// Requests a second.
+    /// Requests per second.
     pub(super) requests: Rate,
 }
 
-/// A token bucket's size and rate.
+/// The size and the rate of a token bucket.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BucketRates {
-    /// Requests at once.
+    /// The maximum number of requests at once.
     pub(super) burst: u64,
-    /// Requests a second, in thousandths.
+    /// Requests per 1000 seconds.
     pub(super) per_1000_seconds: u64,
 }
 
-/// A request to Resource Manager, by the bucket that it takes from.
+/// A request to Resource Manager, by its token bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum ArmKind {
     Read,
@@ -101,7 +101,7 @@ pub(super) enum ArmKind {
     Delete,
 }
 
-impl Pace {
+impl LimitMode {
     fn rates(&self) -> Option<&Rates> {
         match self {
             Self::Unlimited => None,
@@ -113,47 +113,47 @@ impl Pace {
         let Some(rates) = self.rates() else { return AccountRates::default() };
         let account = rates.accounts.named.get(name).unwrap_or_else(|| rates.account(region));
         AccountRates {
-            ingress: some(account.ingress()),
-            egress: some(account.egress()),
-            requests: whole(account.requests_per_second),
+            ingress: at_least_one(account.ingress()),
+            egress: at_least_one(account.egress()),
+            requests: round_to_u64(account.requests_per_second),
         }
     }
 
-    /// Requests a second of a blob.
+    /// Requests per second of a blob.
     pub(super) fn blob_requests(&self) -> Rate {
-        self.rates().and_then(|rates| whole(rates.blob.requests_per_second))
+        self.rates().and_then(|rates| round_to_u64(rates.blob.requests_per_second))
     }
 
-    /// Bytes a second of a page blob.
+    /// Bytes per second of a page blob.
     pub(super) fn page_blob(&self) -> Rate {
-        self.rates().and_then(|rates| some(rates.page_blob()))
+        self.rates().and_then(|rates| at_least_one(rates.page_blob()))
     }
 
-    /// Bytes a second of copies inside an account.
+    /// Bytes per second of copies inside an account.
     pub(super) fn copies_inside(&self) -> Rate {
-        self.rates().and_then(|rates| whole(rates.blob.copy_inside_account_mb_per_second * 1e6))
+        self.rates().and_then(|rates| round_to_u64(rates.blob.copy_inside_account_mb_per_second * 1e6))
     }
 
-    /// Bytes a second of one request between regions.
+    /// Bytes per second of one request between regions.
     pub(super) fn stream(&self) -> Rate {
-        self.rates().and_then(|rates| whole(rates.stream.mb_per_second * 1e6))
+        self.rates().and_then(|rates| round_to_u64(rates.stream.mb_per_second * 1e6))
     }
 
-    /// Bytes a second from one region to another; none inside a region.
+    /// Bytes per second from one region to another. None inside a region.
     pub(super) fn wan(&self, from: &Region, to: &Region) -> Rate {
-        self.rates().filter(|_| from != to).and_then(|rates| some(rates.wan(from, to)))
+        self.rates().filter(|_| from != to).and_then(|rates| at_least_one(rates.wan(from, to)))
     }
 
     pub(super) fn round_trip(&self, from: &Region, to: &Region) -> Duration {
         self.rates().map_or(Duration::ZERO, |rates| rates.round_trip(from, to))
     }
 
-    /// What a storage request takes besides round trips and bytes.
+    /// The duration of a storage request without its round trips and bytes.
     pub(super) fn request(&self) -> Duration {
         self.rates().map_or(Duration::ZERO, |rates| milliseconds(rates.latency.request_ms))
     }
 
-    /// How far behind a blob or account may be before it refuses, and what it asks to wait.
+    /// The backlog at which a blob or account throttles, and the wait that the response requests.
     pub(super) fn server_busy(&self) -> (Duration, Duration) {
         self.rates().map_or((Duration::MAX, Duration::ZERO), |rates| {
             let busy = &rates.server_busy;
@@ -169,7 +169,7 @@ impl Pace {
         self.rates().map_or(Duration::ZERO, |rates| milliseconds(rates.control.resource_manager_ms))
     }
 
-    /// How long an image takes, and after which time it is to be looked at again.
+    /// The duration of the creation of an image, and the interval of polling it.
     pub(super) fn image(&self) -> (Duration, Duration) {
         self.rates()
             .map_or((Duration::ZERO, Duration::ZERO), |rates| (rates.image(), seconds(rates.control.poll_seconds)))
@@ -182,16 +182,16 @@ impl Pace {
             ArmKind::Write => (arm.write_burst, arm.writes_per_second),
             ArmKind::Delete => (arm.delete_burst, arm.deletes_per_second),
         };
-        Some(BucketRates { burst: whole(burst)?, per_1000_seconds: whole(rate * 1e3)? })
+        Some(BucketRates { burst: round_to_u64(burst)?, per_1000_seconds: round_to_u64(rate * 1e3)? })
     }
 }
 
-/// The nearest whole number of a rate.
-fn whole(number: f64) -> Rate {
-    some(goldfleet_rates::whole(number))
+/// A rate rounded to a whole number.
+fn round_to_u64(number: f64) -> Rate {
+    at_least_one(goldfleet_rates::round_to_u64(number))
 }
 
-/// At least one: a rate that was rounded to nothing is no standstill.
-fn some(number: u64) -> Rate {
+/// At least one, so that a rate that was rounded to zero does not stop all traffic.
+fn at_least_one(number: u64) -> Rate {
     Some(number.max(1))
 }

@@ -1,4 +1,4 @@
-//! What queues and tables in memory share: a state behind a lock, and a time that each request to it takes.
+//! What the queues and tables in memory share: a state behind a lock, and the latency of each request.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,32 +6,32 @@ use std::time::Duration;
 use goldfleet_ports::clock::{Clock, after};
 use jiff::Timestamp;
 
-/// A state in memory. No thread is ever blocked for the time that a request takes, so that virtual time works.
-pub(super) struct Memory<S> {
+/// A state in memory. Requests never block a thread, so that they work in virtual time.
+pub(super) struct InMemory<S> {
     clock: Arc<dyn Clock>,
     latency: Duration,
     state: Mutex<S>,
 }
 
-impl<S: Default> Memory<S> {
-    /// An empty state, each request to which takes `latency` by this clock.
+impl<S: Default> InMemory<S> {
+    /// Creates an empty state. Each request takes `latency` on this clock.
     pub(super) fn new(clock: Arc<dyn Clock>, latency: Duration) -> Self {
         Self { clock, latency, state: Mutex::default() }
     }
 }
 
-impl<S> Memory<S> {
-    /// The state, once a request has got to it.
+impl<S> InMemory<S> {
+    /// Waits for the latency of a request and returns the state.
     pub(super) async fn request(&self) -> MutexGuard<'_, S> {
         if !self.latency.is_zero() {
             self.clock.sleep(self.latency).await;
         }
-        // Nothing panics while it holds the lock.
+        // Code that holds the lock does not panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The time after `delay`, from now on.
-    pub(super) fn moment(&self, delay: Duration) -> Timestamp {
+    /// The current time plus `delay`.
+    pub(super) fn after(&self, delay: Duration) -> Timestamp {
         after(self.clock.now(), delay)
     }
 }

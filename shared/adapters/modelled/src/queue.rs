@@ -1,4 +1,4 @@
-//! Queues in memory, for fleets that live in one process. No thread is ever blocked, so that virtual time works.
+//! Queues in memory, for fleets in one process. They never block a thread, so that they work in virtual time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::queue::{MAX_RECEIVE, Queue, Receipt, Received, check_length};
 use jiff::Timestamp;
 
-use super::memory::Memory;
+use super::memory::InMemory;
 
 /// Queues in memory.
-pub struct MemoryQueue(Memory<State>);
+pub struct MemoryQueue(InMemory<State>);
 
 #[derive(Default)]
 struct State {
     queues: BTreeMap<QueueName, Messages>,
-    /// Counts messages and receipts.
+    /// The counter for the ids of messages and receipts.
     next: u64,
 }
 
 #[derive(Default)]
 struct Messages {
     by_id: BTreeMap<u64, Message>,
-    /// When each is to be seen: the order in which they are received.
+    /// The time at which each message becomes visible. Messages are received in this order.
     seen: BTreeSet<(Timestamp, u64)>,
 }
 
@@ -38,10 +38,10 @@ struct Message {
 }
 
 impl MemoryQueue {
-    /// Queues by this clock, each request to which takes `latency`.
+    /// Creates queues with this clock. Each request takes `latency`.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, latency: Duration) -> Self {
-        Self(Memory::new(clock, latency))
+        Self(InMemory::new(clock, latency))
     }
 }
 
@@ -51,10 +51,10 @@ impl State {
         self.next
     }
 
-    /// The queue and the message that a receipt is for.
+    /// The queue and the message of a receipt.
     ///
     /// # Errors
-    /// `NotFound` where it is gone, `Conflict` where the receipt is void.
+    /// `NotFound` if the message does not exist, `Conflict` if the receipt is no longer valid.
     fn held(&mut self, queue: QueueName, receipt: &Receipt) -> PortResult<(&mut Messages, u64)> {
         let messages = self.queues.entry(queue).or_default();
         let id = receipt.id.parse().unwrap_or(0);
@@ -70,7 +70,7 @@ impl State {
 }
 
 impl Messages {
-    /// Hides a message until `visible`, under a new receipt.
+    /// Hides a message until `visible` and gives it a new receipt.
     fn hide(&mut self, id: u64, visible: Timestamp, pop: u64) -> Option<&mut Message> {
         let message = self.by_id.get_mut(&id)?;
         self.seen.remove(&(message.visible, id));
@@ -89,7 +89,7 @@ impl Queue for MemoryQueue {
     async fn send(&self, queue: QueueName, body: &str, delay: Duration) -> PortResult<()> {
         check_length(body)?;
         let mut state = self.0.request().await;
-        let (id, visible) = (state.count(), self.0.moment(delay));
+        let (id, visible) = (state.count(), self.0.after(delay));
         let messages = state.queues.entry(queue).or_default();
         messages.by_id.insert(id, Message { body: body.to_owned(), visible, pop: 0, dequeued: 0 });
         messages.seen.insert((visible, id));
@@ -98,7 +98,7 @@ impl Queue for MemoryQueue {
 
     async fn receive(&self, queue: QueueName, max: usize, visibility: Duration) -> PortResult<Vec<Received>> {
         let mut state = self.0.request().await;
-        let (now, hidden) = (self.0.moment(Duration::ZERO), self.0.moment(visibility));
+        let (now, hidden) = (self.0.after(Duration::ZERO), self.0.after(visibility));
         let messages = state.queues.entry(queue).or_default();
         let visible = messages.seen.iter().take_while(|(at, _)| *at <= now).take(max.min(MAX_RECEIVE));
         let ids: Vec<u64> = visible.map(|(_, id)| *id).collect();
@@ -115,7 +115,7 @@ impl Queue for MemoryQueue {
 
     async fn extend(&self, queue: QueueName, receipt: &Receipt, visibility: Duration) -> PortResult<Receipt> {
         let mut state = self.0.request().await;
-        let (visible, pop) = (self.0.moment(visibility), state.count());
+        let (visible, pop) = (self.0.after(visibility), state.count());
         let (messages, id) = state.held(queue, receipt)?;
         messages.hide(id, visible, pop);
         Ok(Receipt { id: receipt.id.clone(), pop: pop.to_string() })

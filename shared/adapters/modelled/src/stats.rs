@@ -1,4 +1,4 @@
-//! What the modelled cloud has counted.
+//! The counters of the modelled cloud.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,23 +7,23 @@ use goldfleet_model::ids::{AccountName, Region};
 use serde::Serialize;
 
 use super::limits::Limit;
-use super::pace::Pipe;
-use super::world::{Account, Blob, World};
+use super::pipe::Pipe;
+use super::state::{Account, Blob, CloudState};
 
-/// Bytes that went from one region to another.
+/// The bytes that were transferred from one region to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LinkStats {
-    /// From this region,
+    /// The region of the sender.
     pub from: Region,
-    /// to that one.
+    /// The region of the receiver.
     pub to: Region,
-    /// Bytes that went from server to server.
+    /// Bytes that were copied between servers.
     pub copied: u64,
-    /// Bytes that clients sent or got: manifests, footers.
+    /// Bytes that clients sent or received: manifests, footers.
     pub sent: u64,
 }
 
-/// What went into and out of a storage account.
+/// The bytes that were transferred into and out of a storage account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AccountStats {
     /// The account.
@@ -32,58 +32,58 @@ pub struct AccountStats {
     pub region: Region,
     /// Bytes in.
     pub bytes_in: u64,
-    /// Bytes out, to wherever.
+    /// Bytes out, to all destinations.
     pub bytes_out: u64,
-    /// Bytes out to other regions, which are paid for.
+    /// Bytes out to other regions, which cost money.
     pub bytes_abroad: u64,
 }
 
-/// The busiest of all that one limit holds for.
+/// The blob, account or link that was busiest under one limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Busiest {
     /// The limit.
     pub limit: Limit,
     /// The blob, account or link.
     pub name: String,
-    /// How long it was busy in all.
+    /// The total busy time.
     pub busy: Duration,
 }
 
-/// What the modelled cloud has counted since it began, or since it last began to count anew.
+/// The counters since the start of the modelled cloud or since the last reset.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {
-    /// Between regions, in order; inside regions too, where `from` and `to` are the same.
+    /// The links between regions in order, and the links inside regions with the same `from` and `to`.
     pub links: Vec<LinkStats>,
-    /// Accounts that anything went into or out of, in order.
+    /// The accounts with any traffic, in order.
     pub accounts: Vec<AccountStats>,
-    /// Requests that were served, by kind.
+    /// The number of served requests, by kind.
     pub requests: BTreeMap<&'static str, u64>,
-    /// Requests that were refused for being too many, by the limit that they were over.
+    /// The number of throttled requests, by limit.
     pub throttles: BTreeMap<Limit, u64>,
-    /// For each limit, the busiest that it holds for.
+    /// For each limit, the busiest blob, account or link.
     pub busiest: Vec<Busiest>,
 }
 
 impl Stats {
-    /// Bytes that crossed between regions, of clients too.
+    /// The bytes that crossed between regions, including those of clients.
     #[must_use]
     pub fn wan_bytes(&self) -> u64 {
         self.wan().map(|link| link.copied + link.sent).sum()
     }
 
-    /// The links between regions that anything crossed.
+    /// The links between regions with any traffic.
     pub fn wan(&self) -> impl Iterator<Item = &LinkStats> {
         self.links.iter().filter(|link| link.from != link.to && link.copied + link.sent > 0)
     }
 
-    /// Requests that were refused for being too many.
+    /// The number of throttled requests.
     #[must_use]
-    pub fn refused(&self) -> u64 {
+    pub fn throttled_requests(&self) -> u64 {
         self.throttles.values().sum()
     }
 }
 
-impl World {
+impl CloudState {
     pub(super) fn stats(&self) -> Stats {
         let mut links: Vec<LinkStats> = self
             .links
@@ -107,26 +107,26 @@ impl World {
             })
             .collect();
         accounts.sort_by(|a, b| a.account.cmp(&b.account));
-        let (requests, throttles) = (self.served.clone(), self.refused.clone());
+        let (requests, throttles) = (self.requests_served.clone(), self.requests_refused.clone());
         Stats { links, accounts, requests, throttles, busiest: self.busiest() }
     }
 
-    /// Forgets what has been counted so far.
-    pub(super) fn count_anew(&mut self) {
-        self.served.clear();
-        self.refused.clear();
+    /// Resets the counters.
+    pub(super) fn reset_stats(&mut self) {
+        self.requests_served.clear();
+        self.requests_refused.clear();
         for link in &mut self.links {
             (link.copied, link.sent) = (0, 0);
-            link.pipe.count_anew();
+            link.pipe.reset_busy();
         }
         for account in &mut self.accounts {
             (account.bytes_in, account.bytes_out, account.bytes_abroad) = (0, 0, 0);
             let Account { ingress, egress, requests, copies, .. } = account;
-            [ingress, egress, requests, copies].into_iter().for_each(Pipe::count_anew);
+            [ingress, egress, requests, copies].into_iter().for_each(Pipe::reset_busy);
         }
         for blob in self.blobs.iter_mut().flatten() {
-            blob.bytes.count_anew();
-            blob.requests.count_anew();
+            blob.bytes.reset_busy();
+            blob.requests.reset_busy();
         }
     }
 

@@ -1,18 +1,18 @@
-//! What targets and stores must keep to together.
+//! Checks of targets and stores against each other.
 
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::Hash;
 
-use goldfleet_diagnostics::Problem;
+use goldfleet_diagnostics::Diagnostic;
 use goldfleet_model::ids::{AccountName, Region, SubscriptionId};
 use goldfleet_model::store::Store;
 use goldfleet_model::target::Target;
 
-use super::placed::Placed;
+use super::located::Located;
 
-/// Everything that does not go together, in the order in which it is written.
-pub(super) fn check(targets: &[Placed<Target>], stores: &[Placed<Store>]) -> Vec<Problem> {
+/// Returns an error for each conflict, in file order.
+pub(super) fn check(targets: &[Located<Target>], stores: &[Located<Store>]) -> Vec<Diagnostic> {
     let mut check = Check::default();
     for target in targets {
         check.target(target);
@@ -25,31 +25,31 @@ pub(super) fn check(targets: &[Placed<Target>], stores: &[Placed<Store>]) -> Vec
 
 #[derive(Default)]
 struct Check<'a> {
-    problems: Vec<Problem>,
+    problems: Vec<Diagnostic>,
     targets: HashMap<(SubscriptionId, &'a Region), &'a dyn Display>,
     stores: HashMap<&'a AccountName, &'a dyn Display>,
-    accounts: HashMap<&'a AccountName, Account<'a>>,
+    accounts: HashMap<&'a AccountName, SeenAccount<'a>>,
 }
 
-/// Where a storage account lies, as the first that names it has it. A store does not tell the subscription.
-struct Account<'a> {
+/// The location of a storage account according to its first occurrence. A store does not specify the subscription.
+struct SeenAccount<'a> {
     region: &'a Region,
     subscription: SubscriptionId,
     named_by: &'a dyn Display,
 }
 
 impl<'a> Check<'a> {
-    fn target(&mut self, placed: &'a Placed<Target>) {
+    fn target(&mut self, placed: &'a Located<Target>) {
         let target = placed.value();
-        if let Some(first) = first_of(&mut self.targets, (target.subscription, &target.region), placed) {
+        if let Some(first) = first_holder(&mut self.targets, (target.subscription, &target.region), placed) {
             let message = format!("the target {} is there already, at {first}: remove one", target.key());
             self.problems.push(placed.problem("region", message));
             return;
         }
-        let here = Account { region: &target.region, subscription: target.subscription, named_by: placed };
+        let here = SeenAccount { region: &target.region, subscription: target.subscription, named_by: placed };
         let account = self.accounts.entry(&target.account).or_insert(here);
         if (account.region, account.subscription) != (&target.region, target.subscription) {
-            let Account { region, subscription, named_by } = account;
+            let SeenAccount { region, subscription, named_by } = account;
             let message = format!(
                 "{} lies in {subscription}/{region}, says {named_by}, and an account lies in one subscription and region only: name another account",
                 target.account
@@ -59,7 +59,7 @@ impl<'a> Check<'a> {
         self.optional_fields(placed);
     }
 
-    fn optional_fields(&mut self, placed: &Placed<Target>) {
+    fn optional_fields(&mut self, placed: &Located<Target>) {
         let target = placed.value();
         if let Some(set) = &target.disk_encryption_set {
             let lower = set.to_ascii_lowercase();
@@ -85,17 +85,17 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn store(&mut self, placed: &'a Placed<Store>) {
+    fn store(&mut self, placed: &'a Located<Store>) {
         let store = placed.value();
-        // Several stores a region are for more egress, which another container of the same account has no more of.
-        if let Some(first) = first_of(&mut self.stores, &store.account, placed) {
+        // Several stores in one region increase the egress rate. A second container of the same account would not.
+        if let Some(first) = first_holder(&mut self.stores, &store.account, placed) {
             let message = format!("{} holds a store already, at {first}: remove one", store.account);
             self.problems.push(placed.problem("account", message));
         }
         if let Some(account) = self.accounts.get(&store.account)
             && account.region != &store.region
         {
-            let Account { region, named_by, .. } = account;
+            let SeenAccount { region, named_by, .. } = account;
             let message =
                 format!("{} lies in {region}, says {named_by}: name an account in this region", store.account);
             self.problems.push(placed.problem("account", message));
@@ -103,8 +103,8 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Who had `key` before; where nobody had, `holder` has it now.
-fn first_of<'a, K: Eq + Hash>(
+/// Returns the first holder of `key`. If there is none, `holder` becomes the holder.
+fn first_holder<'a, K: Eq + Hash>(
     holders: &mut HashMap<K, &'a dyn Display>,
     key: K,
     holder: &'a dyn Display,

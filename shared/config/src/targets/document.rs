@@ -1,75 +1,75 @@
-//! Changes to the targets file that leave comments and order as they are.
+//! Changes the targets file and preserves its comments and order.
 //!
-//! Several commands may change one file at the same time: each reads, changes and replaces it under a [`FileLock`]. An editor
-//! knows nothing of the lock, so the file is also compared with what was read before it is replaced.
+//! Several commands can change one file at the same time: each reads, changes and replaces it under a [`FileLock`].
+//! Editors do not use the lock, so before the file is replaced, it is also compared with the text that was read.
 
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use goldfleet_diagnostics::Fault;
+use goldfleet_diagnostics::FieldError;
 use goldfleet_file_lock::FileLock;
 use goldfleet_model::selector::Selector;
 use goldfleet_model::target::{Target, TargetKey};
 use toml_edit::{ArrayOfTables, DocumentMut, InlineTable, Item, Table, Value, value};
 
 use super::error::TargetsFileError;
-use super::placed::Placed;
+use super::located::Located;
 use super::replace::replace;
 use super::{Contents, TargetsFile, check};
 
-/// The array of targets.
+/// The key of the array of targets.
 const TARGET: &str = "target";
 
-/// A targets file that is being changed. Nothing is written before [`TargetsDocument::save`], or before the end of
+/// A targets file that is being changed. It is written by [`TargetsDocument::save`], or at the end of
 /// [`TargetsDocument::edit`].
 #[derive(Debug)]
 pub struct TargetsDocument {
     path: PathBuf,
-    /// What the file said when it was read or last written; none where there was no file.
+    /// The text of the file when it was last read or written. None if there was no file.
     read: Option<String>,
     contents: Contents,
     document: DocumentMut,
 }
 
-/// What becomes of a target that is merged in and is there already, but otherwise.
+/// What a merge does with a target that exists with different fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDuplicate {
-    /// The one that is there stays.
+    /// It keeps the existing target.
     Keep,
-    /// The new one takes its place.
+    /// It replaces the existing target.
     Replace,
 }
 
-/// What a merge did.
+/// The result of a merge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Merged {
-    /// New targets.
+pub struct MergeResult {
+    /// Targets that were added.
     pub added: Vec<TargetKey>,
-    /// Targets that were there, exactly so.
+    /// Targets that existed with equal fields.
     pub unchanged: Vec<TargetKey>,
-    /// Targets that were there and are now otherwise.
+    /// Targets that existed with different fields and were replaced.
     pub replaced: Vec<TargetKey>,
-    /// Targets that were there otherwise, and stayed so.
+    /// Targets that existed with different fields and were kept.
     pub kept: Vec<TargetKey>,
 }
 
-/// What enabling or disabling did.
+/// The result of enabling or disabling targets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Switched {
+pub struct ToggleResult {
     /// Targets that changed.
     pub changed: Vec<TargetKey>,
-    /// Targets that were selected and were so already.
+    /// Selected targets that already had the state.
     pub unchanged: Vec<TargetKey>,
 }
 
 impl TargetsDocument {
-    /// Changes the file at `path`; one that is missing is taken as empty. No other change to the file comes between reading
-    /// and writing it: it waits for the one that is under way.
+    /// Changes the file at `path`. A missing file is read as an empty one. A lock serialises concurrent changes: the
+    /// call waits for a change that is in progress.
     ///
     /// # Errors
-    /// The error of `change`, or [`TargetsFileError`] where the file cannot be read or written, is invalid as it is, or was
-    /// changed by something that does not wait, such as an editor. The file is then as it was.
+    /// The error of `change`. [`TargetsFileError`] if the file cannot be read or written, if it is invalid, or if a
+    /// program that does not use the lock changed it, such as an editor. After an error the file is unchanged.
     pub fn edit<T, E: From<TargetsFileError>>(
         path: &Path,
         change: impl FnOnce(&mut Self) -> Result<T, E>,
@@ -81,37 +81,37 @@ impl TargetsDocument {
         Ok(changed)
     }
 
-    /// Opens the file at `path`; one that is missing is taken as empty.
+    /// Opens the file at `path`. A missing file is read as an empty one.
     ///
     /// # Errors
-    /// [`TargetsFileError`] where the file cannot be read or is invalid as it is.
+    /// [`TargetsFileError`] if the file cannot be read or is invalid.
     pub fn open(path: &Path) -> Result<Self, TargetsFileError> {
         let read = read(path)?;
         let text = read.as_deref().unwrap_or_default();
         let contents = Contents::read(path, text)?;
         let mut document: DocumentMut =
-            text.parse().map_err(|error| unfit(path, format!("this is no valid TOML: {error}")))?;
-        make_array(&mut document).map_err(|message| unfit(path, message))?;
+            text.parse().map_err(|error| malformed(path, format!("this is no valid TOML: {error}")))?;
+        make_array(&mut document).map_err(|message| malformed(path, message))?;
         Ok(Self { path: path.to_owned(), read, contents, document })
     }
 
-    /// What the file says with the changes so far.
+    /// The content of the file, including the changes.
     #[must_use]
     pub fn file(&self) -> TargetsFile {
         self.contents.clone().into_file()
     }
 
-    /// Merges targets in.
+    /// Merges targets into the file.
     ///
     /// # Errors
-    /// [`TargetsFileError::Invalid`] where the targets do not go together, with each other or with those in the file;
-    /// then nothing is changed.
-    pub fn merge(&mut self, incoming: Vec<Placed<Target>>, on: OnDuplicate) -> Result<Merged, TargetsFileError> {
+    /// [`TargetsFileError::Invalid`] if the targets conflict with each other or with those in the file; then nothing is
+    /// changed.
+    pub fn merge(&mut self, incoming: Vec<Located<Target>>, on: OnDuplicate) -> Result<MergeResult, TargetsFileError> {
         let existing = self.index();
-        let mut merged = Merged::default();
+        let mut merged = MergeResult::default();
         let mut contents = self.contents.clone();
         let mut edits = Vec::new();
-        // Two of the same among the incoming ones are an error, which they only show when seen by themselves.
+        // Duplicates among the incoming targets are an error. The merge would hide them, so they are checked before.
         let mut problems = check::check(&incoming, &[]);
         for placed in incoming {
             let key = placed.value().key();
@@ -143,13 +143,13 @@ impl TargetsDocument {
         Ok(merged)
     }
 
-    /// Enables or disables the targets that the selectors select, or all where there are none.
+    /// Enables or disables the selected targets, or all targets if there is no selector.
     ///
     /// # Errors
-    /// [`TargetsFileError::NothingMatches`] where a selector selects no target; then nothing is changed.
-    pub fn switch(&mut self, selectors: &[Selector], enabled: bool) -> Result<Switched, TargetsFileError> {
+    /// [`TargetsFileError::NothingMatches`] if a selector selects no target; then nothing is changed.
+    pub fn set_enabled(&mut self, selectors: &[Selector], enabled: bool) -> Result<ToggleResult, TargetsFileError> {
         self.refuse_idle(selectors)?;
-        let mut switched = Switched::default();
+        let mut switched = ToggleResult::default();
         for index in 0..self.contents.targets.len() {
             let target = self.contents.targets[index].value();
             if !Selector::any(selectors, target) {
@@ -169,10 +169,10 @@ impl TargetsDocument {
         Ok(switched)
     }
 
-    /// Removes the targets that the selectors select, or all where there are none. Returns which.
+    /// Removes the selected targets, or all targets if there is no selector. Returns their keys.
     ///
     /// # Errors
-    /// [`TargetsFileError::NothingMatches`] where a selector selects no target; then nothing is changed.
+    /// [`TargetsFileError::NothingMatches`] if a selector selects no target; then nothing is changed.
     pub fn remove(&mut self, selectors: &[Selector]) -> Result<Vec<TargetKey>, TargetsFileError> {
         self.refuse_idle(selectors)?;
         let mut removed = Vec::new();
@@ -190,25 +190,25 @@ impl TargetsDocument {
         Ok(removed)
     }
 
-    /// Refuses selectors that select no target: most likely they are mistyped.
+    /// Rejects selectors that select no target, because they are probably mistyped.
     fn refuse_idle(&self, selectors: &[Selector]) -> Result<(), TargetsFileError> {
-        let targets = || self.contents.targets.iter().map(Placed::value);
+        let targets = || self.contents.targets.iter().map(Located::value);
         let idle = |selector: &&Selector| !targets().any(|target| selector.matches(target));
         let idle: Vec<Selector> = selectors.iter().filter(idle).cloned().collect();
         if idle.is_empty() { Ok(()) } else { Err(TargetsFileError::NothingMatches(idle)) }
     }
 
-    /// Writes the file, in one step, if it still says what was read.
+    /// Replaces the file atomically if it still contains the text that was read.
     ///
     /// # Errors
-    /// [`TargetsFileError::Changed`] or [`TargetsFileError::Unwritable`]; the file is then left alone.
+    /// [`TargetsFileError::Changed`] or [`TargetsFileError::Unwritable`]; the file is then unchanged.
     pub fn save(&mut self) -> Result<(), TargetsFileError> {
         let lock = Self::lock(&self.path)?;
         self.replace(&lock)
     }
 
     fn lock(path: &Path) -> Result<FileLock, TargetsFileError> {
-        // What a link points to is locked, as that is replaced.
+        // The target of a symbolic link is locked, because that file is replaced.
         let file = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         FileLock::acquire(&file).map_err(|source| TargetsFileError::Unwritable { path: path.to_owned(), source })
     }
@@ -234,7 +234,7 @@ impl TargetsDocument {
         self.document.get_mut(TARGET).and_then(Item::as_array_of_tables_mut)
     }
 
-    /// Writes a target over the one at `index`, or behind the last.
+    /// Writes a target over the one at `index`, or appends it.
     fn write(&mut self, index: Option<usize>, target: &Target) {
         let before = self.before_next();
         let Some(tables) = self.tables() else { return };
@@ -248,7 +248,7 @@ impl TargetsDocument {
         tables.push(table);
     }
 
-    /// What stands before a target that is added: an empty line, or all that a file without tables says.
+    /// The text before an appended target: an empty line, or the comments of a file without tables.
     fn before_next(&mut self) -> String {
         let others = self.document.len() > 1;
         if others || self.tables().is_some_and(|tables| !tables.is_empty()) {
@@ -260,7 +260,7 @@ impl TargetsDocument {
     }
 }
 
-/// What the file says; none where there is no file.
+/// The text of the file. None if it does not exist.
 fn read(path: &Path) -> Result<Option<String>, TargetsFileError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
@@ -269,11 +269,11 @@ fn read(path: &Path) -> Result<Option<String>, TargetsFileError> {
     }
 }
 
-fn unfit(path: &Path, message: impl Into<String>) -> TargetsFileError {
-    TargetsFileError::invalid(path, &[Fault::new(message)])
+fn malformed(path: &Path, message: impl Into<String>) -> TargetsFileError {
+    TargetsFileError::invalid(path, &[FieldError::new(message)])
 }
 
-/// Makes sure that there is an array of tables to write targets into.
+/// Makes sure that the document has an array of tables for targets.
 fn make_array(document: &mut DocumentMut) -> Result<(), String> {
     let tables = match document.remove(TARGET) {
         None => ArrayOfTables::new(),
@@ -285,7 +285,7 @@ fn make_array(document: &mut DocumentMut) -> Result<(), String> {
     Ok(())
 }
 
-/// Sets a target's fields, and leaves alone those that say so already, as their spelling may be the operator's own.
+/// Sets the fields of a target. Fields with an equal value keep the notation of the operator.
 fn fill(table: &mut Table, target: &Target) {
     set(table, "subscription", value(target.subscription.to_string()));
     set(table, "region", value(target.region.as_str()));
@@ -308,10 +308,10 @@ fn set_or_remove(table: &mut Table, key: &str, item: Option<Item>) {
     }
 }
 
-/// Sets a key; what stands around its old value, such as a comment behind it, stays.
+/// Sets a key. The text around its old value is preserved, such as a comment after it.
 fn set(table: &mut Table, key: &str, item: Item) {
     match (table.get_mut(key).and_then(Item::as_value_mut), item) {
-        (Some(old), Item::Value(new)) if same(old, &new) => {}
+        (Some(old), Item::Value(new)) if same_value(old, &new) => {}
         (Some(old), Item::Value(new)) => {
             let around = old.decor().clone();
             *old = new;
@@ -321,15 +321,15 @@ fn set(table: &mut Table, key: &str, item: Item) {
     }
 }
 
-/// Whether two plain values are the same, however they are spelled.
-fn same(one: &Value, other: &Value) -> bool {
+/// Whether two simple values are equal, independent of their notation.
+fn same_value(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::String(one), Value::String(other)) => one.value() == other.value(),
         (Value::Integer(one), Value::Integer(other)) => one.value() == other.value(),
         (Value::Boolean(one), Value::Boolean(other)) => one.value() == other.value(),
         (Value::InlineTable(one), Value::InlineTable(other)) => {
             one.len() == other.len()
-                && one.iter().all(|(key, value)| other.get(key).is_some_and(|other| same(value, other)))
+                && one.iter().all(|(key, value)| other.get(key).is_some_and(|other| same_value(value, other)))
         }
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! Targets for every subscription in every region, with staging accounts named after a prefix.
+//! Generates targets for every subscription in every region. The names of their staging accounts begin with a prefix.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,18 +8,19 @@ use goldfleet_model::ids::{AccountName, ContainerName, InvalidName, Region, Reso
 use goldfleet_model::target::{Target, TargetKey};
 
 use super::TargetsFile;
-use super::placed::Placed;
+use super::located::Located;
 
-/// Characters of an account's name that tell it from others with its prefix. Names are taken all over Azure, so these
-/// must be many: with 8 of 36 kinds, ten thousand names clash with one of ten thousand others once in 28,000 times.
-const SUFFIX: usize = 8;
+/// The number of characters after the prefix of an account name. Account names are unique in all of Azure, so there
+/// must be many combinations: with 8 characters of an alphabet of 36, the probability that any of ten thousand names
+/// equals one of ten thousand others is 1 in 28,000.
+const SUFFIX_LENGTH: usize = 8;
 const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
-/// What the names of generated staging accounts begin with.
+/// The prefix of the names of generated staging accounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountPrefix(String);
 
-/// Why a prefix was refused.
+/// An invalid prefix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("account prefix {0:?} is not valid: use 1 to 16 lower-case letters and digits; 8 more make it a name")]
 pub struct InvalidPrefix(String);
@@ -43,14 +44,14 @@ impl fmt::Display for AccountPrefix {
     }
 }
 
-/// What targets are to be made.
+/// The targets to generate.
 #[derive(Debug, Clone)]
 pub struct Generate {
     /// The subscriptions.
     pub subscriptions: Vec<SubscriptionId>,
-    /// The regions that each of them has a target in.
+    /// The regions in which each subscription gets a target.
     pub regions: Vec<Region>,
-    /// What the staging accounts' names begin with.
+    /// The prefix of the names of staging accounts.
     pub prefix: AccountPrefix,
     /// The resource group for images.
     pub resource_group: ResourceGroup,
@@ -58,18 +59,18 @@ pub struct Generate {
     pub container: ContainerName,
     /// The ring.
     pub ring: u32,
-    /// Display names of subscriptions, as far as they are known.
+    /// The known display names of subscriptions.
     pub names: BTreeMap<SubscriptionId, String>,
 }
 
 impl Generate {
-    /// The targets, each once, in the order of subscriptions and then regions. An account's name depends on prefix,
-    /// subscription and region alone, unless `existing` has given it away; so names stay as the lists grow. A target that
-    /// is there with an account of this prefix keeps it.
+    /// Generates the targets without duplicates, in the order of subscriptions and then regions. The name of an account
+    /// depends only on prefix, subscription and region, unless `existing` uses it for another target. So names do not
+    /// change if the lists grow. An existing target with an account of this prefix keeps the account.
     ///
     /// # Errors
-    /// [`InvalidName`] never, as long as the prefix keeps to its rule.
-    pub fn targets(&self, existing: &TargetsFile) -> Result<Vec<Placed<Target>>, InvalidName> {
+    /// [`InvalidName`] if an account name is invalid. A valid prefix never causes it.
+    pub fn targets(&self, existing: &TargetsFile) -> Result<Vec<Located<Target>>, InvalidName> {
         let mut taken: BTreeSet<AccountName> = existing.targets.iter().map(|target| target.account.clone()).collect();
         taken.extend(existing.stores.iter().map(|store| store.account.clone()));
         let own: BTreeMap<TargetKey, &AccountName> =
@@ -85,7 +86,7 @@ impl Generate {
                         _ => self.free_name(&key, &taken)?,
                     };
                     taken.insert(account.clone());
-                    targets.push(Placed::given("generated", self.target(key, account)));
+                    targets.push(Located::given("generated", self.target(key, account)));
                 }
             }
         }
@@ -120,11 +121,12 @@ impl Generate {
     }
 }
 
-/// The name for a target; a name that is taken is left for the next attempt's.
+/// The account name for a target. If it is taken, the caller increments `attempt`.
 fn account_name(prefix: &AccountPrefix, key: &TargetKey, attempt: u32) -> Result<AccountName, InvalidName> {
     let hash = blake3::hash(format!("{key} {attempt}").as_bytes());
-    // One byte a digit favours some digits a little, which does not matter here and keeps this simple.
-    let suffix = hash.as_bytes().iter().take(SUFFIX).map(|&byte| char::from(DIGITS[usize::from(byte) % DIGITS.len()]));
+    // The modulo makes some characters slightly more probable. The effect on collisions is negligible.
+    let suffix =
+        hash.as_bytes().iter().take(SUFFIX_LENGTH).map(|&byte| char::from(DIGITS[usize::from(byte) % DIGITS.len()]));
     prefix.0.chars().chain(suffix).collect::<String>().parse()
 }
 
@@ -136,7 +138,7 @@ mod tests {
 
     fn generate(subscriptions: impl IntoIterator<Item = u32>, regions: &[String], prefix: &str) -> Generate {
         Generate {
-            subscriptions: subscriptions.into_iter().map(SubscriptionId::numbered).collect(),
+            subscriptions: subscriptions.into_iter().map(SubscriptionId::nth_for_tests).collect(),
             regions: regions.iter().map(|region| region.parse().unwrap()).collect(),
             prefix: prefix.parse().unwrap(),
             resource_group: "images".parse().unwrap(),
@@ -153,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_are_valid_unique_and_stay_as_lists_grow(
+        fn generated_names_are_valid_unique_and_stable(
             mut subscriptions in proptest::collection::vec(any::<u32>(), 0..30),
             mut regions in proptest::collection::vec("[a-z]{2,12}[0-9]?", 0..8),
             prefix in "[a-z0-9]{1,16}",
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_taken_is_given_to_nobody_else() {
+    fn taken_account_name_is_not_reused() {
         let generate = generate([1], &["westeurope".to_owned()], "stage");
         let (key, first) = names(&generate, &TargetsFile::default()).remove(0);
         let mut other = generate.target(key.clone(), first.clone());
@@ -185,22 +187,22 @@ mod tests {
         let existing = TargetsFile { targets: vec![other], stores: vec![] };
         let second = names(&generate, &existing).remove(0).1;
         assert_ne!(second, first);
-        // Once in the file, it is the target's own for good.
+        // A target in the file keeps its account.
         let kept = TargetsFile { targets: vec![generate.target(key, second.clone())], stores: vec![] };
         assert_eq!(names(&generate, &kept).remove(0).1, second);
     }
 
     #[test]
-    fn another_prefix_is_not_taken_for_the_one_that_is_there() {
+    fn longer_prefix_is_not_mistaken_for_existing() {
         let regions = ["westeurope".to_owned()];
         let existing = generate([1], &regions, "stage").targets(&TargetsFile::default()).unwrap();
-        let existing = TargetsFile { targets: existing.into_iter().map(Placed::into_value).collect(), stores: vec![] };
+        let existing = TargetsFile { targets: existing.into_iter().map(Located::into_value).collect(), stores: vec![] };
         let (_, other) = names(&generate([1], &regions, "gold"), &existing).remove(0);
         assert!(other.as_str().starts_with("gold"), "{other}");
     }
 
     #[test]
-    fn prefixes_are_checked() {
+    fn account_prefixes_are_validated() {
         insta::assert_snapshot!("Stage".parse::<AccountPrefix>().unwrap_err(), @r#"account prefix "Stage" is not valid: use 1 to 16 lower-case letters and digits; 8 more make it a name"#);
         assert!("".parse::<AccountPrefix>().is_err());
         assert!("a".repeat(17).parse::<AccountPrefix>().is_err());

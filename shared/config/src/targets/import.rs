@@ -1,15 +1,15 @@
-//! Targets from CSV and JSON.
+//! Imports targets from CSV and JSON.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
-use goldfleet_diagnostics::{Fault, Origin};
+use goldfleet_diagnostics::{FieldError, Origin};
 use goldfleet_diagnostics::{Node, Value};
 use goldfleet_model::target::Target;
 
 use super::error::TargetsFileError;
-use super::placed::Placed;
+use super::located::Located;
 
 /// The required fields, each with a valid value.
 const REQUIRED: [(&str, &str); 5] = [
@@ -22,16 +22,17 @@ const REQUIRED: [(&str, &str); 5] = [
 const OPTIONAL: [&str; 6] = ["name", "ring", "enabled", "tags", "disk_encryption_set", "tenant"];
 const TAG_COLUMN: &str = "tag.";
 
-/// How targets to be imported are written.
+/// The format of an import file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// A header and a row a target: the fields of a target, tags as `env=prod;team=x` or in columns `tag.env`.
+    /// A header and one row per target: the fields of a target, with tags as `env=prod;team=x` or in columns such as
+    /// `tag.env`.
     Csv,
     /// A list of objects with the fields of a target.
     Json,
 }
 
-/// A format that is not known.
+/// An unknown format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no format that targets can be imported from: use csv or json")]
 pub struct UnknownFormat(String);
@@ -49,7 +50,7 @@ impl FromStr for Format {
 }
 
 impl Format {
-    /// The format that a file's name tells.
+    /// The format according to the extension of the file name.
     #[must_use]
     pub fn of(file: &Path) -> Option<Self> {
         file.extension()?.to_str()?.parse().ok()
@@ -59,8 +60,8 @@ impl Format {
 /// Reads targets from `text`, the content of `file`.
 ///
 /// # Errors
-/// [`TargetsFileError::Invalid`] with everything that is wrong with any row.
-pub fn import(file: &Path, text: &str, format: Format) -> Result<Vec<Placed<Target>>, TargetsFileError> {
+/// [`TargetsFileError::Invalid`], with all errors of all rows.
+pub fn import(file: &Path, text: &str, format: Format) -> Result<Vec<Located<Target>>, TargetsFileError> {
     // Spreadsheets and some editors write a byte order mark at the start.
     let text = text.trim_start_matches('\u{feff}');
     let rows = match format {
@@ -78,18 +79,18 @@ pub fn import(file: &Path, text: &str, format: Format) -> Result<Vec<Placed<Targ
     if faults.is_empty() { Ok(targets) } else { Err(TargetsFileError::invalid(file, &faults)) }
 }
 
-/// Reads a row. Where it is faulty, every faulty field is reported: each is replaced by a valid value before the row is read
-/// again.
-fn read_row(file: &Path, keys: &[String], mut row: Node) -> Result<Placed<Target>, Vec<Fault>> {
+/// Reads a row. If it is invalid, every invalid field is reported: the field is replaced by a valid value, and the row
+/// is read again.
+fn read_row(file: &Path, keys: &[String], mut row: Node) -> Result<Located<Target>, Vec<FieldError>> {
     let mut faults = Vec::new();
     loop {
-        let fault = match Placed::read(file, keys.to_vec(), row.clone()) {
+        let fault = match Located::read(file, keys.to_vec(), row.clone()) {
             Ok(target) if faults.is_empty() => return Ok(target),
             Ok(_) => return Err(faults),
             Err(fault) => fault,
         };
         let field = fault.keys().get(keys.len()).cloned();
-        let known = faults.iter().any(|other: &Fault| other.keys() == fault.keys());
+        let known = faults.iter().any(|other: &FieldError| other.keys() == fault.keys());
         faults.push(fault);
         let Some(field) = field.filter(|_| !known) else { return Err(faults) };
         row.remove(std::slice::from_ref(&field));
@@ -99,15 +100,15 @@ fn read_row(file: &Path, keys: &[String], mut row: Node) -> Result<Placed<Target
     }
 }
 
-/// A row: the keys that lead to it, and what it says, if that can be told.
-type Row = (Vec<String>, Result<Node, Fault>);
+/// A row: the keys that lead to it, and its fields or the error that prevents reading them.
+type Row = (Vec<String>, Result<Node, FieldError>);
 
-fn json_rows(text: &str) -> Result<Vec<Row>, Vec<Fault>> {
+fn json_rows(text: &str) -> Result<Vec<Row>, Vec<FieldError>> {
     let rows: serde_json::Value = serde_json::from_str(text).map_err(|error| {
-        vec![Fault::new(format!("this is no valid JSON: {error}")).at(Some(&Origin::Line(error.line())))]
+        vec![FieldError::new(format!("this is no valid JSON: {error}")).with_origin(Some(&Origin::Line(error.line())))]
     })?;
     let serde_json::Value::Array(rows) = rows else {
-        return Err(vec![Fault::new("this is no list of targets: write [{…}, {…}]")]);
+        return Err(vec![FieldError::new("this is no list of targets: write [{…}, {…}]")]);
     };
     let row = |(index, row)| (vec![format!("[{}]", index + 1)], Ok(node_from_json(row)));
     Ok(rows.into_iter().enumerate().map(row).collect())
@@ -124,7 +125,7 @@ fn node_from_json(value: serde_json::Value) -> Node {
         },
         Json::String(text) => Value::Text(text),
         Json::Array(items) => Value::Array(items.into_iter().map(node_from_json).collect()),
-        // A field that is null is one that is not given.
+        // A field that is null counts as missing.
         Json::Object(fields) => Value::Table(
             fields
                 .into_iter()
@@ -136,13 +137,13 @@ fn node_from_json(value: serde_json::Value) -> Node {
     Node { origin: None, value }
 }
 
-fn csv_rows(text: &str) -> Result<Vec<Row>, Vec<Fault>> {
+fn csv_rows(text: &str) -> Result<Vec<Row>, Vec<FieldError>> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| vec![csv_fault(&error)])?.clone();
     check_separator(&header)?;
     check_header(&header)?;
     let rows = reader.records().filter_map(|record| match record {
-        // Spreadsheets leave such rows behind.
+        // Spreadsheets often write empty rows at the end.
         Ok(record) if record.iter().all(str::is_empty) => None,
         Ok(record) => Some((Vec::new(), csv_row(&header, &record))),
         Err(error) => Some((Vec::new(), Err(csv_fault(&error)))),
@@ -154,8 +155,8 @@ fn names(fields: &[(&'static str, &str); 5]) -> [&'static str; 5] {
     fields.map(|(name, _)| name)
 }
 
-/// Says once what the columns that are missing have in common.
-fn check_separator(header: &csv::StringRecord) -> Result<(), Vec<Fault>> {
+/// Reports a wrong separator or a missing header once, instead of an error for each missing column.
+fn check_separator(header: &csv::StringRecord) -> Result<(), Vec<FieldError>> {
     let message = match header.iter().collect::<Vec<_>>()[..] {
         [] | [""] => {
             format!("there is no header: the first line names the columns, at least {}", names(&REQUIRED).join(","))
@@ -166,35 +167,38 @@ fn check_separator(header: &csv::StringRecord) -> Result<(), Vec<Fault>> {
         }
         _ => return Ok(()),
     };
-    Err(vec![Fault::new(message).at(Some(&Origin::Line(1)))])
+    Err(vec![FieldError::new(message).with_origin(Some(&Origin::Line(1)))])
 }
 
-fn check_header(header: &csv::StringRecord) -> Result<(), Vec<Fault>> {
+fn check_header(header: &csv::StringRecord) -> Result<(), Vec<FieldError>> {
     let mut faults = Vec::new();
     for required in names(&REQUIRED).into_iter().filter(|required| !header.iter().any(|column| column == *required)) {
-        faults.push(Fault::new(format!("there is no column {required}, which every target needs")));
+        faults.push(FieldError::new(format!("there is no column {required}, which every target needs")));
     }
     for (index, column) in header.iter().enumerate() {
         let tag = column.strip_prefix(TAG_COLUMN).is_some_and(|name| !name.is_empty());
         if !tag && !names(&REQUIRED).contains(&column) && !OPTIONAL.contains(&column) {
             let known = [names(&REQUIRED).as_slice(), OPTIONAL.as_slice()].concat().join(", ");
-            faults
-                .push(Fault::new(format!("there is no such column as {column:?}; the columns are {known}, tag.NAME")));
+            faults.push(FieldError::new(format!(
+                "there is no such column as {column:?}; the columns are {known}, tag.NAME"
+            )));
         } else if header.iter().take(index).any(|earlier| earlier == column) {
-            faults.push(Fault::new(format!("the column {column} is there twice: remove one")));
+            faults.push(FieldError::new(format!("the column {column} is there twice: remove one")));
         }
     }
     if faults.is_empty() {
         return Ok(());
     }
-    Err(faults.into_iter().map(|fault| fault.at(Some(&Origin::Line(1)))).collect())
+    Err(faults.into_iter().map(|fault| fault.with_origin(Some(&Origin::Line(1)))).collect())
 }
 
-fn csv_row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Node, Fault> {
+fn csv_row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Node, FieldError> {
     let line = Origin::Line(record.position().map_or(0, |position| usize::try_from(position.line()).unwrap_or(0)));
     if record.len() != header.len() {
         let message = format!("this row has {} cells, and the header {}", record.len(), header.len());
-        return Err(Fault::new(format!("{message}: put cells that hold a comma in quotes")).at(Some(&line)));
+        return Err(
+            FieldError::new(format!("{message}: put cells that hold a comma in quotes")).with_origin(Some(&line))
+        );
     }
     let cell = |text: &str| Node::new(line.clone(), Value::Untyped(text.to_owned()));
     let mut fields = BTreeMap::new();
@@ -205,13 +209,15 @@ fn csv_row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Nod
         } else if column == "tags" {
             for tag in text.split(';').map(str::trim).filter(|tag| !tag.is_empty()) {
                 let (name, value) = tag.split_once('=').ok_or_else(|| {
-                    Fault::new(format!("{tag:?} is no tag: write 'env=prod;team=x'")).at(Some(&line)).under("tags")
+                    FieldError::new(format!("{tag:?} is no tag: write 'env=prod;team=x'"))
+                        .with_origin(Some(&line))
+                        .with_parent_key("tags")
                 })?;
                 tags.insert(name.trim().to_owned(), cell(value.trim()));
             }
         } else {
             let text = match (column, text.to_ascii_lowercase().as_str()) {
-                // As `goldfleet targets list` prints it.
+                // The words that `goldfleet targets list` prints.
                 ("enabled", "yes") => "true",
                 ("enabled", "no") => "false",
                 _ => text,
@@ -223,7 +229,7 @@ fn csv_row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Nod
     Ok(Node::new(line, Value::Table(fields)))
 }
 
-fn csv_fault(error: &csv::Error) -> Fault {
+fn csv_fault(error: &csv::Error) -> FieldError {
     let line = error.position().map(|position| Origin::Line(usize::try_from(position.line()).unwrap_or(0)));
-    Fault::new(format!("this is no valid CSV: {error}")).at(line.as_ref())
+    FieldError::new(format!("this is no valid CSV: {error}")).with_origin(line.as_ref())
 }

@@ -1,14 +1,14 @@
-//! The targets file: where images must be bootable, and which stores are set by hand.
+//! The targets file: the targets of images, and the configured stores.
 //!
-//! - [`TargetsFile`] is what it says; [`TargetsDocument`] changes it and leaves comments and order as they are.
-//! - [`import`] and [`Generate`] make targets from elsewhere, to be merged in.
+//! - [`TargetsFile`] is the content; [`TargetsDocument`] changes the file and preserves its comments and order.
+//! - [`import`] and [`Generate`] create targets to merge into the file.
 
 mod check;
 mod document;
 mod error;
 mod generate;
 mod import;
-mod placed;
+mod located;
 mod replace;
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use goldfleet_diagnostics::Fault;
+use goldfleet_diagnostics::FieldError;
 use goldfleet_diagnostics::{Node, Value};
 use goldfleet_model::ids::{AccountName, ContainerName, Region};
 use goldfleet_model::selector::Selector;
@@ -27,22 +27,22 @@ use goldfleet_model::target::Target;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 
-pub use document::{Merged, OnDuplicate, Switched, TargetsDocument};
+pub use document::{MergeResult, OnDuplicate, TargetsDocument, ToggleResult};
 pub use error::TargetsFileError;
 pub use generate::{AccountPrefix, Generate, InvalidPrefix};
 pub use import::{Format, UnknownFormat, import};
-pub use placed::Placed;
+pub use located::Located;
 
-/// What a targets file says.
+/// The content of a targets file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TargetsFile {
-    /// The targets, in the file's order.
+    /// The targets, in file order.
     pub targets: Vec<Target>,
-    /// The stores that are set by hand, in the file's order.
+    /// The configured stores, in file order.
     pub stores: Vec<Store>,
 }
 
-/// `[[store]]`, which unlike a [`Store`] elsewhere must have no other keys.
+/// The fields of `[[store]]`. In contrast to [`Store`], unknown keys are rejected.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenStore {
@@ -55,7 +55,7 @@ impl TargetsFile {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// [`TargetsFileError`], with everything that is wrong with the file.
+    /// [`TargetsFileError`], with all errors of the file.
     pub fn load(path: &Path) -> Result<Self, TargetsFileError> {
         match fs::read_to_string(path) {
             Ok(text) => Contents::read(path, &text).map(Contents::into_file),
@@ -64,7 +64,7 @@ impl TargetsFile {
         }
     }
 
-    /// The stores that are set by hand, those of each region in the file's order.
+    /// The configured stores by region, each region in file order.
     #[must_use]
     pub fn stores_by_region(&self) -> BTreeMap<Region, Vec<Store>> {
         let mut by_region: BTreeMap<Region, Vec<Store>> = BTreeMap::new();
@@ -74,18 +74,18 @@ impl TargetsFile {
         by_region
     }
 
-    /// The enabled targets that one of the selectors selects, or all enabled targets where there is no selector.
+    /// The enabled targets that at least one selector selects, or all enabled targets if there is no selector.
     #[must_use]
     pub fn selected(&self, selectors: &[Selector]) -> Vec<&Target> {
         self.targets.iter().filter(|target| target.enabled && Selector::any(selectors, target)).collect()
     }
 }
 
-/// What a targets file says, and on which lines.
+/// The content of a targets file, with line numbers.
 #[derive(Debug, Clone, Default)]
 struct Contents {
-    targets: Vec<Placed<Target>>,
-    stores: Vec<Placed<Store>>,
+    targets: Vec<Located<Target>>,
+    stores: Vec<Located<Store>>,
 }
 
 impl Contents {
@@ -99,8 +99,8 @@ impl Contents {
         let targets = read_all(path, "target", tables.remove("target"), &mut faults);
         let stores = read_all(path, "store", tables.remove("store"), &mut faults);
         for (key, node) in tables {
-            let fault = Fault::unknown_field(&key, &["[[target]]", "[[store]]"]);
-            faults.push(fault.at(node.origin.as_ref()).under(&key));
+            let fault = FieldError::unknown_field(&key, &["[[target]]", "[[store]]"]);
+            faults.push(fault.with_origin(node.origin.as_ref()).with_parent_key(&key));
         }
         if !faults.is_empty() {
             return Err(TargetsFileError::invalid(path, &faults));
@@ -113,8 +113,8 @@ impl Contents {
 
     fn into_file(self) -> TargetsFile {
         TargetsFile {
-            targets: self.targets.into_iter().map(Placed::into_value).collect(),
-            stores: self.stores.into_iter().map(Placed::into_value).collect(),
+            targets: self.targets.into_iter().map(Located::into_value).collect(),
+            stores: self.stores.into_iter().map(Located::into_value).collect(),
         }
     }
 }
@@ -124,22 +124,26 @@ fn store(written: WrittenStore) -> Store {
     Store { region, account, container }
 }
 
-/// Reads each table of an array by itself, so that all that are wrong are told of at once.
+/// Reads each table of an array separately, so that all errors are reported together.
 fn read_all<T: DeserializeOwned>(
     path: &Path,
     name: &str,
     array: Option<Node>,
-    faults: &mut Vec<Fault>,
-) -> Vec<Placed<T>> {
+    faults: &mut Vec<FieldError>,
+) -> Vec<Located<T>> {
     let Some(Node { origin, value }) = array else { return Vec::new() };
     let Value::Array(items) = value else {
-        faults.push(Fault::new(format!("write [[{name}]], in double brackets")).at(origin.as_ref()).under(name));
+        faults.push(
+            FieldError::new(format!("write [[{name}]], in double brackets"))
+                .with_origin(origin.as_ref())
+                .with_parent_key(name),
+        );
         return Vec::new();
     };
     let mut read = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
         let keys = vec![name.to_owned(), format!("[{}]", index + 1)];
-        match Placed::read(path, keys, item) {
+        match Located::read(path, keys, item) {
             Ok(placed) => read.push(placed),
             Err(fault) => faults.push(fault),
         }

@@ -1,19 +1,19 @@
-//! Replacing a file in one step.
+//! Replaces a file atomically.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Puts `text` into the file at `path`, so that whoever reads it sees the old text or the new one, and a crash leaves
-/// one of them.
+/// Writes `text` to the file at `path`. Concurrent readers see either the old or the new text, and one of them remains
+/// after a crash.
 pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // What a link points to is replaced, not the link.
+    // If the path is a symbolic link, its target is replaced.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut temporary = path.clone().into_os_string();
     temporary.push(format!(".{:08x}.tmp", rand::random::<u32>()));
     let result = write(temporary.as_ref(), &path, text).and_then(|()| fs::rename(&temporary, &path));
     if result.is_err() {
-        // Whether this works or not, the first error is the one to tell.
+        // The first error is reported, even if this call fails as well.
         let _ = fs::remove_file(&temporary);
     }
     result

@@ -1,4 +1,5 @@
-//! Targets files, good and bad, what is said of the bad ones, and changes that leave the rest alone.
+//! Tests of valid and invalid targets files, of the messages about invalid ones, and of changes that preserve the rest
+//! of the file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,20 +54,20 @@ fn target(number: u32, region: &str, account: &str) -> Target {
     .unwrap()
 }
 
-fn given(target: Target) -> Placed<Target> {
-    Placed::given("given", target)
+fn given(target: Target) -> Located<Target> {
+    Located::given("given", target)
 }
 
 fn selectors(texts: &[&str]) -> Vec<Selector> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// What is said of a targets file with this text.
+/// The error message for a targets file with this text.
 fn refusal(text: &str) -> String {
     Contents::read(Path::new("targets.toml"), text).expect_err(text).to_string()
 }
 
-/// A target of the first subscription, with `more` behind.
+/// A target of the first subscription, followed by `more`.
 fn table(region: &str, account: &str, more: &str) -> String {
     format!(
         "[[target]]\nsubscription = \"00000000-0000-0000-0000-000000000001\"\nregion = \"{region}\"\n\
@@ -75,7 +76,7 @@ fn table(region: &str, account: &str, more: &str) -> String {
 }
 
 #[test]
-fn a_file_says_what_it_says() {
+fn targets_file_parses() {
     let (_folder, path) = file(FILE);
     let file = TargetsFile::load(&path).unwrap();
     assert_eq!(file.targets.len(), 2);
@@ -88,21 +89,21 @@ fn a_file_says_what_it_says() {
 }
 
 #[test]
-fn an_empty_file_is_a_file() {
+fn empty_targets_file_is_valid() {
     let (_folder, path) = file("# nothing yet\n");
     assert_eq!(TargetsFile::load(&path).unwrap(), TargetsFile::default());
 }
 
 #[test]
-fn a_disabled_target_is_not_selected() {
+fn disabled_target_is_not_selected() {
     let (_folder, path) = file(FILE);
     let mut document = TargetsDocument::open(&path).unwrap();
-    document.switch(&selectors(&["westeurope"]), false).unwrap();
+    document.set_enabled(&selectors(&["westeurope"]), false).unwrap();
     assert!(document.file().selected(&selectors(&["westeurope"])).is_empty());
 }
 
 #[test]
-fn refusals_of_files() {
+fn config_file_errors() {
     let good = table("westeurope", "stage0001", "");
     let store = |region: &str, account: &str| {
         format!("[[store]]\nregion = \"{region}\"\naccount = \"{account}\"\ncontainer = \"golden\"\n")
@@ -129,33 +130,33 @@ fn refusals_of_files() {
 }
 
 #[test]
-fn switching_changes_only_what_is_switched() {
+fn set_enabled_changes_only_selected_targets() {
     let (_folder, path) = file(FILE);
     let mut document = TargetsDocument::open(&path).unwrap();
-    let switched = document.switch(&[], false).unwrap();
+    let switched = document.set_enabled(&[], false).unwrap();
     assert_eq!((switched.changed.len(), switched.unchanged.len()), (2, 0));
     document.save().unwrap();
     let written = fs::read_to_string(&path).unwrap();
     insta::assert_snapshot!(written);
-    // And back again: but for the key that was not there, the file is as it was.
+    // The reverse change restores the file, except for the key that it did not contain before.
     let mut document = TargetsDocument::open(&path).unwrap();
-    document.switch(&selectors(&["*"]), true).unwrap();
+    document.set_enabled(&selectors(&["*"]), true).unwrap();
     document.save().unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap().replace("ring = 1\nenabled = true\n", "ring = 1\n"), FILE);
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left in the folder");
 }
 
 #[test]
-fn a_selector_without_a_match_changes_nothing() {
+fn unmatched_selector_changes_nothing() {
     let (_folder, path) = file(FILE);
     let mut document = TargetsDocument::open(&path).unwrap();
-    let error = document.switch(&selectors(&["westeurope", "ring=7", "mars"]), false).unwrap_err();
+    let error = document.set_enabled(&selectors(&["westeurope", "ring=7", "mars"]), false).unwrap_err();
     insta::assert_snapshot!(error);
     assert!(document.file().targets.iter().all(|target| target.enabled));
 }
 
 #[test]
-fn merging_keeps_or_replaces() {
+fn merge_keeps_or_replaces_duplicates() {
     let (_folder, path) = file(FILE);
     let unchanged = TargetsFile::load(&path).unwrap().targets.remove(0);
     let otherwise = Target { ring: 5, tags: BTreeMap::new(), ..target(2, "eastus", "stage0002") };
@@ -185,7 +186,7 @@ fn merging_keeps_or_replaces() {
 }
 
 #[test]
-fn merging_makes_a_file_and_takes_any_spelling_of_one() {
+fn merge_creates_file_and_accepts_any_toml_style() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("targets.toml");
     for text in [
@@ -212,7 +213,7 @@ fn merging_makes_a_file_and_takes_any_spelling_of_one() {
 }
 
 #[test]
-fn what_does_not_go_together_is_not_merged() {
+fn conflicting_targets_are_not_merged() {
     let (_folder, path) = file(FILE);
     let mut document = TargetsDocument::open(&path).unwrap();
     let twice = vec![given(target(3, "eastus", "stage0003")), given(target(3, "eastus", "stage0003"))];
@@ -224,7 +225,7 @@ fn what_does_not_go_together_is_not_merged() {
     assert_eq!(fs::read_to_string(&path).unwrap(), FILE);
 }
 
-/// Forty changes at the same time: none is lost.
+/// Of forty concurrent changes, none is lost.
 #[test]
 fn changes_at_the_same_time_are_all_written() {
     let (_folder, path) = file(FILE);
@@ -243,12 +244,12 @@ fn changes_at_the_same_time_are_all_written() {
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left in the folder");
 }
 
-/// An editor takes no lock: what it has saved is not overwritten.
+/// An editor does not use the lock. A file that it has saved is not overwritten.
 #[test]
 fn a_file_that_was_changed_since_it_was_read_is_left_alone() {
     let (_folder, path) = file(FILE);
     let mut document = TargetsDocument::open(&path).unwrap();
-    document.switch(&[], false).unwrap();
+    document.set_enabled(&[], false).unwrap();
     let edited = format!("{FILE}# and a remark\n");
     fs::write(&path, &edited).unwrap();
     let error = document.save().unwrap_err();
@@ -260,18 +261,18 @@ fn a_file_that_was_changed_since_it_was_read_is_left_alone() {
     assert!(!path.exists());
 }
 
-/// A change that fails leaves the file as it was, and the lock free.
+/// After a change that fails, the file is unchanged and the lock is free.
 #[test]
 fn a_change_that_fails_changes_nothing() {
     let (_folder, path) = file(FILE);
     for _ in 0..2 {
-        let failed = TargetsDocument::edit(&path, |document| document.switch(&selectors(&["mars"]), false));
+        let failed = TargetsDocument::edit(&path, |document| document.set_enabled(&selectors(&["mars"]), false));
         assert!(matches!(failed.unwrap_err(), TargetsFileError::NothingMatches(_)));
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), FILE);
 }
 
-/// A link and what it points to are one file.
+/// A symbolic link and its target are locked as one file.
 #[test]
 fn changes_through_a_link_wait_for_each_other() {
     let (folder, path) = file(FILE);
@@ -290,11 +291,11 @@ fn changes_through_a_link_wait_for_each_other() {
 }
 
 #[test]
-fn thousands_of_targets_take_no_time() {
+fn merging_thousands_of_targets_is_linear() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("targets.toml");
     let generate = Generate {
-        subscriptions: (1..=500).map(goldfleet_model::ids::SubscriptionId::numbered).collect(),
+        subscriptions: (1..=500).map(goldfleet_model::ids::SubscriptionId::nth_for_tests).collect(),
         regions: (0..18).map(|number| format!("region{number}").parse().unwrap()).collect(),
         prefix: "stage".parse().unwrap(),
         resource_group: "images".parse().unwrap(),
@@ -309,12 +310,12 @@ fn thousands_of_targets_take_no_time() {
         assert_eq!([merged.added.len(), merged.unchanged.len()], expected);
         document.save().unwrap();
     }
-    // A second or two unoptimised; what grows with the square takes minutes.
+    // It takes a second or two without optimisation. An implementation in quadratic time takes minutes.
     assert!(begin.elapsed().as_secs() < 30, "{:?}", begin.elapsed());
 }
 
 #[test]
-fn csv_is_imported() {
+fn csv_import() {
     let text = format!(
         "\u{feff}{CSV},ring,enabled,tags,tag.owner,tenant\n\
          00000000-0000-0000-0000-000000000001,westeurope, images ,stage1,vhds,2,FALSE,env=prod;team=x,ada,\n\
@@ -330,16 +331,16 @@ fn csv_is_imported() {
 }
 
 #[test]
-fn what_is_listed_as_json_can_be_imported() {
+fn json_list_output_can_be_imported() {
     let (_folder, path) = file(FILE);
     let targets = TargetsFile::load(&path).unwrap().targets;
     let text = serde_json::to_string(&targets).unwrap();
     let imported = import(Path::new("fleet.json"), &text, Format::Json).unwrap();
-    assert_eq!(imported.into_iter().map(Placed::into_value).collect::<Vec<_>>(), targets);
+    assert_eq!(imported.into_iter().map(Located::into_value).collect::<Vec<_>>(), targets);
 }
 
 #[test]
-fn refusals_of_imports() {
+fn import_errors() {
     let row = "00000000-0000-0000-0000-000000000001,westeurope,images,stage1,vhds";
     let bad = [
         ("no header", String::new()),

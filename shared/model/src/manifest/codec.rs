@@ -1,4 +1,4 @@
-//! Manifests as text, one JSON value a line, so that they can be read with any tool and streamed:
+//! Manifests as text. There is one JSON value per line, so that any tool can read them and they can be streamed:
 //!
 //! ```text
 //! {"format":"goldfleet-manifest","v":2,"os":"linux","generation":"v2","size":1073741824,"footer":"636f6e65…"}
@@ -6,12 +6,11 @@
 //! {"chunks":1}
 //! ```
 //!
-//! A line a chunk, in the order of the disk: its hash, and its runs as disk offset, length, CRC-64/NVME and MD5. A run's
-//! place in its chunk and the chunk's length follow from the lengths. The last line counts the chunks, so that a manifest
-//! that was cut short is told.
+//! There is one line per chunk, in disk order: its hash, and its runs as disk offset, length, CRC-64/NVME and MD5. A
+//! run's offset in its chunk and the chunk's length follow from the lengths. The last line contains the number of
+//! chunks, so that a truncated manifest is detected.
 //!
-//! Version 1 had no MD5. Such a manifest is refused: without it, a service that does not check a CRC-64 writes damaged
-//! bytes.
+//! Version 1 had no MD5 and is rejected: without the MD5, a service that does not verify a CRC-64 writes damaged bytes.
 
 use std::io::Write as _;
 
@@ -22,25 +21,25 @@ use super::{CHUNK_SIZE, ChunkEntry, ChunkHash, Generation, Manifest, Md5Sum, OsT
 const FORMAT: &str = "goldfleet-manifest";
 const FORMAT_VERSION: u32 = Manifest::FORMAT_VERSION;
 
-/// Why a manifest can't be read.
+/// Why a manifest cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// It is not what [`Manifest::encode`] writes.
+    /// It does not have the form that [`Manifest::encode`] writes.
     #[error("the manifest is damaged at line {line}: {reason}")]
     Damaged {
-        /// The line, counted from 1.
+        /// The line number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         reason: String,
     },
-    /// An earlier release wrote it.
+    /// An earlier release wrote the manifest.
     #[error(
         "an earlier release wrote the manifest (format version {0}), and this release reads version {FORMAT_VERSION} only: \
          upload the image again under another version; or remove this version with 'goldfleet cleanup --image NAME \
          --version V', and upload it again"
     )]
     Older(u32),
-    /// A later release wrote it.
+    /// A later release wrote the manifest.
     #[error(
         "a later release wrote the manifest (format version {0}), and this release reads version {FORMAT_VERSION} only: \
          update goldfleet"
@@ -49,7 +48,7 @@ pub enum ManifestError {
 }
 
 impl ManifestError {
-    /// The failure's code, listed in `docs/failures.md`.
+    /// The code of the failure, listed in `docs/failures.md`.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -59,10 +58,10 @@ impl ManifestError {
     }
 }
 
-/// More than any disk has, in bytes: Azure's largest is 4,095 GiB.
+/// An upper bound of disk sizes, in bytes. The largest Azure disk has 4,095 GiB.
 const SIZE_LIMIT: u64 = 4096 << 30;
 
-/// What the first line of every format version has.
+/// The fields that the first line of every format version has.
 #[derive(Deserialize)]
 struct Version {
     format: String,
@@ -71,7 +70,7 @@ struct Version {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+struct Header {
     format: String,
     v: u32,
     os: OsType,
@@ -83,7 +82,7 @@ struct Head {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Tail {
+struct Trailer {
     chunks: usize,
 }
 
@@ -98,10 +97,10 @@ impl Manifest {
     /// The version of the format that this program reads and writes.
     pub const FORMAT_VERSION: u32 = 2;
 
-    /// The manifest as text. The same manifest always gives the same bytes.
+    /// Encodes the manifest as text. Equal manifests have equal bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let head = Head {
+        let head = Header {
             format: FORMAT.to_owned(),
             v: Manifest::FORMAT_VERSION,
             os: self.os,
@@ -114,14 +113,15 @@ impl Manifest {
         for chunk in &self.chunks {
             write_chunk(&mut text, chunk);
         }
-        write_json(&mut text, &Tail { chunks: self.chunks.len() });
+        write_json(&mut text, &Trailer { chunks: self.chunks.len() });
         text
     }
 
-    /// Reads what [`Manifest::encode`] wrote, and nothing else: one content has one text, or it could have two digests.
+    /// Decodes a manifest. It accepts only the exact bytes that [`Manifest::encode`] writes: if one content had two
+    /// encodings, it would have two digests.
     ///
     /// # Errors
-    /// [`ManifestError`]: with the line that is wrong, or with what to do about another format version.
+    /// [`ManifestError`], with the line that is wrong, or with the remedy for another format version.
     pub fn decode(text: &[u8]) -> Result<Self, ManifestError> {
         let lines: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').collect();
         let error = |line: usize| move |reason: String| ManifestError::Damaged { line, reason };
@@ -147,7 +147,7 @@ impl Manifest {
 }
 
 fn write_json(text: &mut Vec<u8>, value: &impl Serialize) {
-    // Neither writing to memory nor serialising strings and numbers fails.
+    // Writing to memory and serialising strings and numbers do not fail.
     let _ = serde_json::to_writer(&mut *text, value);
     text.push(b'\n');
 }
@@ -163,14 +163,14 @@ fn write_chunk(text: &mut Vec<u8>, chunk: &ChunkEntry) {
     text.extend_from_slice(b"]}\n");
 }
 
-/// Checks that a line is, to the byte, what would be written.
-fn as_written(line: &[u8], write: impl FnOnce(&mut Vec<u8>)) -> Result<(), String> {
+/// Checks that a line has exactly the bytes that the encoder would write.
+fn check_canonical(line: &[u8], write: impl FnOnce(&mut Vec<u8>)) -> Result<(), String> {
     let mut written = Vec::with_capacity(line.len());
     write(&mut written);
     if written == line { Ok(()) } else { Err("it is not in the form it is written in".to_owned()) }
 }
 
-/// What serde says, with the column only: to serde each of our lines is line 1.
+/// The message of serde with the column only. Lines are parsed one by one, so serde always reports line 1.
 fn json_reason(error: &serde_json::Error) -> String {
     let (text, column) = (error.to_string(), error.column());
     let place = format!(" at line {} column {column}", error.line());
@@ -182,25 +182,25 @@ fn format_version(line: &[u8]) -> Result<u32, String> {
     if version.format == FORMAT { Ok(version.v) } else { Err(format!("it is no {FORMAT}")) }
 }
 
-fn decode_head(line: &[u8]) -> Result<Head, String> {
-    let head: Head = serde_json::from_slice(line).map_err(|error| json_reason(&error))?;
+fn decode_head(line: &[u8]) -> Result<Header, String> {
+    let head: Header = serde_json::from_slice(line).map_err(|error| json_reason(&error))?;
     if head.size == 0 || !head.size.is_multiple_of(SECTOR) || head.size > SIZE_LIMIT {
         return Err(format!("a disk can't have {} bytes", head.size));
     }
-    as_written(line, |text| write_json(text, &head))?;
+    check_canonical(line, |text| write_json(text, &head))?;
     Ok(head)
 }
 
 fn decode_tail(line: &[u8], chunks: usize) -> Result<(), String> {
-    let tail: Tail = serde_json::from_slice(line)
+    let tail: Trailer = serde_json::from_slice(line)
         .map_err(|_| "the line that counts the chunks is missing: it is cut short".to_owned())?;
     if tail.chunks != chunks {
         return Err(format!("it has {chunks} chunks and should have {}", tail.chunks));
     }
-    as_written(line, |text| write_json(text, &tail))
+    check_canonical(line, |text| write_json(text, &tail))
 }
 
-/// Reads a chunk whose window begins at `from` or later, on a disk of `size` bytes.
+/// Decodes a chunk whose window begins at `from` or later, on a disk of `size` bytes.
 fn decode_chunk(line: &[u8], from: u64, size: u64) -> Result<ChunkEntry, String> {
     let read: Line = serde_json::from_slice(line).map_err(|error| json_reason(&error))?;
     let first = read.r.first().ok_or("a chunk without runs")?.0;
@@ -221,11 +221,11 @@ fn decode_chunk(line: &[u8], from: u64, size: u64) -> Result<ChunkEntry, String>
         let crc64 = u64::from_str_radix(&crc, 16).map_err(|_| format!("{crc:?} is no checksum"))?;
         let md5: Md5Sum = md5.parse().map_err(|_| format!("{md5:?} is no MD5"))?;
         runs.push(Run { offset, length, at, crc64, md5 });
-        // A window holds 4 MiB, so this can't overflow.
+        // A window has 4 MiB, so this cannot overflow.
         at += length;
         free = end;
     }
     let chunk = ChunkEntry { hash: read.h, length: at, runs };
-    as_written(line, |text| write_chunk(text, &chunk))?;
+    check_canonical(line, |text| write_chunk(text, &chunk))?;
     Ok(chunk)
 }

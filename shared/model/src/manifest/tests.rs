@@ -29,13 +29,13 @@ fn manifests() -> impl Strategy<Value = Manifest> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read(manifest in manifests()) {
+    fn manifest_round_trips(manifest in manifests()) {
         let text = manifest.encode();
         prop_assert_eq!(Manifest::decode(&text).unwrap(), manifest);
     }
 
     #[test]
-    fn a_flipped_byte_is_refused_or_gives_another_digest(manifest in manifests(), at in any::<prop::sample::Index>(), bit in 0..8) {
+    fn flipped_byte_is_rejected_or_changes_digest(manifest in manifests(), at in any::<prop::sample::Index>(), bit in 0..8) {
         let text = manifest.encode();
         let mut flipped = text.clone();
         flipped[at.index(text.len())] ^= 1_u8 << bit;
@@ -46,13 +46,13 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_is_always_told(manifest in manifests(), at in any::<prop::sample::Index>()) {
+    fn truncation_is_always_detected(manifest in manifests(), at in any::<prop::sample::Index>()) {
         let text = manifest.encode();
         prop_assert!(Manifest::decode(&text[..at.index(text.len())]).is_err());
     }
 
     #[test]
-    fn a_lost_line_is_always_told(manifest in manifests(), at in any::<prop::sample::Index>()) {
+    fn missing_line_is_always_detected(manifest in manifests(), at in any::<prop::sample::Index>()) {
         let text = String::from_utf8(manifest.encode()).unwrap();
         let mut lines: Vec<&str> = text.lines().collect();
         lines.remove(at.index(lines.len()));
@@ -61,13 +61,13 @@ proptest! {
     }
 
     #[test]
-    fn strangers_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn decoding_unknown_input_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = Manifest::decode(&bytes);
     }
 }
 
 #[test]
-fn refusals_name_the_line() {
+fn manifest_errors_name_line() {
     let good = String::from_utf8(manifest_of(&[(0, vec![(0, 0), (8, 1)]), (1, vec![(0, 3)])]).encode()).unwrap();
     let broken = [
         good.replace("\"v\":2", "\"v\":1"),
@@ -108,7 +108,7 @@ fn a_manifest_of_an_earlier_release_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn what_differs_is_told() {
+fn differences_are_listed() {
     let manifest = manifest_of(&[(0, vec![(0, 0), (8, 1)])]);
     assert!(manifest.differences(&manifest).is_empty());
     let mut footer = manifest.footer;

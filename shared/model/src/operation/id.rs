@@ -1,123 +1,119 @@
-//! What an operation does, and which of its job it is.
+//! Identifiers of operations: the group, and the step in it.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::as_text;
-use crate::ids::{InvalidName, Region};
-use crate::store::Store;
-use crate::target::TargetKey;
+use crate::ids::InvalidName;
+use crate::serde_as_string;
 
-/// What an operation does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Fill a region's store with chunks.
-    Seed,
-    /// Assemble a target's VHD from its region's store.
-    Copy,
-    /// Make a managed image from a target's VHD.
-    Image,
-}
+const GROUP_RULE: &str = "use at most 100 lower-case letters, digits and hyphens";
+/// The largest number of characters in a step.
+const MAX_STEP: usize = 40;
 
-impl Kind {
-    /// All kinds, in the order in which a job goes through them.
-    pub const ALL: [Self; 3] = [Self::Seed, Self::Copy, Self::Image];
+const ID_RULE: &str = "it is written GROUP.STEP";
 
-    /// The kind's name, as in ids, messages and the command line.
+/// The rows that one commit may change together. All rows of a group are in one partition of the table.
+///
+/// Written as a readable prefix, a hyphen, and 12 hexadecimal digits of the hash of what the group acts on. So two
+/// places in one region never share a group.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GroupId(String);
+
+impl GroupId {
+    /// The largest number of rows in a group. A batch of the Table service has at most 100 entities, and a row with its
+    /// event needs two.
+    pub const MAX_ROWS: usize = 32;
+
+    /// Creates the group for the place that `parts` identify, in order. Characters that are not allowed in ids are
+    /// removed from `prefix`; the hash alone distinguishes two places.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Seed => "seed",
-            Self::Copy => "copy",
-            Self::Image => "image",
+    pub fn of(prefix: &str, parts: &[&str]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for part in parts {
+            // The length separates the parts: ["a", "bc"] and ["ab", "c"] are different places.
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
         }
+        let hash = hasher.finalize().to_hex();
+        let readable: String = prefix.chars().filter(|c| allowed(*c)).take(80).collect();
+        Self(format!("{readable}-{}", &hash[..12]))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
+fn allowed(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
 }
 
-impl FromStr for Kind {
+fn is_name(text: &str, length: usize) -> bool {
+    !text.is_empty() && text.len() <= length && text.chars().all(allowed)
+}
+
+impl FromStr for GroupId {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| InvalidName {
-            what: "phase",
-            given: text.to_owned(),
-            rule: "use seed, copy or image",
-        })
+        if is_name(text, 100) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidName { what: "group", given: text.to_owned(), rule: GROUP_RULE })
+        }
     }
 }
 
-/// An operation's identifier in its job. Written `seed.REGION.ACCOUNT.CONTAINER`, `copy.SUBSCRIPTION.REGION` or
-/// `image.SUBSCRIPTION.REGION`.
+serde_as_string!(GroupId);
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// The identifier of an operation in its job. Written `GROUP.STEP`; the step is unique in the group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum OperationId {
-    /// Fills this store.
-    Seed(Store),
-    /// Assembles this target's VHD.
-    Copy(TargetKey),
-    /// Makes this target's managed image.
-    Image(TargetKey),
+pub struct OperationId {
+    group: GroupId,
+    step: String,
 }
 
 impl OperationId {
-    /// What the operation does.
+    /// Creates the id of `step` in a group. Characters that are not allowed in ids are removed from `step`.
     #[must_use]
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Seed(_) => Kind::Seed,
-            Self::Copy(_) => Kind::Copy,
-            Self::Image(_) => Kind::Image,
-        }
+    pub fn new(group: GroupId, step: &str) -> Self {
+        Self { group, step: step.chars().filter(|c| allowed(*c)).take(MAX_STEP).collect() }
     }
 
-    /// The operation's group: the rows that one commit may change together. A target's copy and image are one group,
-    /// each seed is its own.
+    /// The operation's group.
     #[must_use]
-    pub fn group(&self) -> String {
-        let text = self.to_string();
-        match self {
-            Self::Seed(_) => text,
-            Self::Copy(_) | Self::Image(_) => {
-                text.split_once('.').map_or_else(String::new, |(_, group)| group.to_owned())
-            }
-        }
+    pub fn group(&self) -> &GroupId {
+        &self.group
     }
 
-    /// The region in which the operation's effect lies.
+    /// The operation's name in its group.
     #[must_use]
-    pub fn region(&self) -> &Region {
-        match self {
-            Self::Seed(store) => &store.region,
-            Self::Copy(key) | Self::Image(key) => &key.region,
-        }
-    }
-
-    /// What an operator calls the place: `subscription/region` of a target, account and region of a store.
-    #[must_use]
-    pub fn place(&self) -> String {
-        match self {
-            Self::Seed(store) => store.to_string(),
-            Self::Copy(key) | Self::Image(key) => key.to_string(),
-        }
+    pub fn step(&self) -> &str {
+        &self.step
     }
 }
 
 impl fmt::Display for OperationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Seed(store) => write!(f, "seed.{}.{}.{}", store.region, store.account, store.container),
-            Self::Copy(key) => write!(f, "copy.{}.{}", key.subscription, key.region),
-            Self::Image(key) => write!(f, "image.{}.{}", key.subscription, key.region),
-        }
+        write!(f, "{}.{}", self.group, self.step)
     }
 }
 
@@ -125,24 +121,36 @@ impl FromStr for OperationId {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let target = |subscription: &str, region: &str| -> Result<TargetKey, InvalidName> {
-            Ok(TargetKey { subscription: subscription.parse()?, region: region.parse()? })
-        };
-        match text.split('.').collect::<Vec<_>>()[..] {
-            ["seed", region, account, container] => Ok(Self::Seed(Store {
-                region: region.parse()?,
-                account: account.parse()?,
-                container: container.parse()?,
-            })),
-            ["copy", subscription, region] => Ok(Self::Copy(target(subscription, region)?)),
-            ["image", subscription, region] => Ok(Self::Image(target(subscription, region)?)),
-            _ => Err(InvalidName {
-                what: "operation",
-                given: text.to_owned(),
-                rule: "it is written seed.REGION.ACCOUNT.CONTAINER, copy.SUBSCRIPTION.REGION or image.SUBSCRIPTION.REGION",
-            }),
-        }
+        let invalid = || InvalidName { what: "operation", given: text.to_owned(), rule: ID_RULE };
+        let (group, step) = text.split_once('.').ok_or_else(invalid)?;
+        let group = group.parse().map_err(|_| invalid())?;
+        if is_name(step, MAX_STEP) { Ok(Self { group, step: step.to_owned() }) } else { Err(invalid()) }
     }
 }
 
-as_text!(OperationId);
+serde_as_string!(OperationId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_with_the_same_prefix_have_different_groups() {
+        let one = GroupId::of("westeurope", &["sub", "a", "bc"]);
+        let other = GroupId::of("westeurope", &["sub", "ab", "c"]);
+        assert_ne!(one, other);
+        assert_eq!(one, GroupId::of("westeurope", &["sub", "a", "bc"]));
+        assert!(one.as_str().starts_with("westeurope-"));
+        assert_eq!(GroupId::of("a.b/C_d", &["x"]).as_str().split_once('-').unwrap().0, "abd");
+    }
+
+    #[test]
+    fn ids_are_a_group_and_a_step() {
+        let id: OperationId = "westeurope-0123456789ab.copy".parse().unwrap();
+        assert_eq!((id.group().as_str(), id.step()), ("westeurope-0123456789ab", "copy"));
+        assert_eq!(id.to_string(), "westeurope-0123456789ab.copy");
+        for bad in ["", "a", ".a", "a.", "a.b.c", "a/b.c", "A.b"] {
+            assert!(bad.parse::<OperationId>().is_err(), "{bad:?}");
+        }
+    }
+}

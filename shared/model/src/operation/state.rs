@@ -1,14 +1,14 @@
-//! Where an operation stands.
+//! The states of operations.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Where an operation stands. [`crate::state::next_operation`] says how it gets from one to another.
+/// The state of an operation. [`crate::state::next_operation`] defines the transitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OperationState {
-    /// Something must happen first: an image waits for its copy.
+    /// It waits for an earlier operation of its group, or for a gate.
     Waiting,
     /// Any worker may claim it.
     Ready,
@@ -16,13 +16,13 @@ pub enum OperationState {
     Running,
     /// A worker holds its lease and is asked to stop at the next checkpoint.
     Cancelling,
-    /// Done.
+    /// It succeeded.
     Succeeded,
-    /// Given up, for the reason on the row.
+    /// It failed; the row contains the reason.
     Failed,
-    /// Stopped on request, or never begun because what it needs did not come about.
+    /// It was cancelled on request, or blocked because an operation that it needs did not succeed.
     Cancelled,
-    /// Nothing was to be done: the target already had this version.
+    /// There was nothing to do: the target already had this version.
     Skipped,
 }
 
@@ -39,13 +39,25 @@ impl OperationState {
         Self::Skipped,
     ];
 
-    /// Whether nothing more happens unless an operator asks for it.
+    /// Whether the operation changes only if an operator requests it.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Skipped)
     }
 
-    /// Whether a worker holds (or held, if its lease ran out) the operation.
+    /// Whether it succeeded or was skipped.
+    #[must_use]
+    pub fn is_done(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Skipped)
+    }
+
+    /// Whether it failed or was cancelled.
+    #[must_use]
+    pub fn ended_badly(self) -> bool {
+        matches!(self, Self::Failed | Self::Cancelled)
+    }
+
+    /// Whether a worker holds the operation, or held it until its lease expired.
     #[must_use]
     pub fn is_leased(self) -> bool {
         matches!(self, Self::Running | Self::Cancelling)

@@ -1,13 +1,13 @@
-//! What a plan costs.
+//! The cost of a plan.
 
 use goldfleet_rates::Rates;
 
 use super::Cost;
-use crate::content::Content;
+use crate::content::PlanContent;
 use crate::links::Link;
 
-/// The cost of filling stores over these links, and then so many targets in their own regions.
-pub(crate) fn of_plan(rates: &Rates, links: &[Link], targets: u64, content: &Content) -> Cost {
+/// The cost of filling stores over these links and then `targets` targets from stores of their own regions.
+pub(crate) fn of_plan(rates: &Rates, links: &[Link], targets: u64, content: &PlanContent) -> Cost {
     let seeded: u128 = links.iter().map(|link| u128::from(link.missing.bytes)).sum();
     let chunks: u128 = links.iter().map(|link| u128::from(link.missing.chunks)).sum();
     let writes = u128::from(targets) * u128::from(content.runs);

@@ -1,7 +1,8 @@
-//! What a rollout costs and how long it takes, by the rates: for a plan, and for what one would do without.
+//! The cost and the time of a rollout according to the rates, for a plan and for the alternatives without a plan.
 //!
-//! The time is the image's, and what the slowest of all limits takes that the bytes have to pass: chunks go on as they
-//! arrive, so limits on the way do not add up. It is a lower bound: latency, throttling and retries come on top.
+//! The time is the time of the image plus the longest time that any limit on the transfer needs. Chunks are forwarded
+//! as they arrive, so the times of successive limits do not add up. The estimate is a lower bound: latency, throttling
+//! and retries add to it.
 
 mod baselines;
 mod cost;
@@ -16,12 +17,12 @@ use serde::Serialize;
 
 pub use baselines::{pre_copies, star};
 pub(super) use cost::of_plan as cost_of_plan;
-pub(super) use loads::{Loads, Place};
+pub(super) use loads::{AccountLocation, Loads};
 
-/// What a rollout costs and how long it takes.
+/// The cost and the time of a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
-    /// Bytes between regions.
+    /// The bytes that cross between regions.
     pub wan_bytes: u128,
     /// The cost.
     pub cost: Cost,
@@ -32,32 +33,32 @@ pub struct Estimate {
 /// The parts of a cost, in US dollars.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Cost {
-    /// Bytes that leave a region.
+    /// Egress between regions.
     pub egress: Money,
     /// Requests to blobs.
     pub requests: Money,
-    /// Chunks and VHDs, for the days that they are taken to lie there. What the source holds anyway is not in it.
+    /// Chunks and VHDs for the assumed number of days. It excludes the data that the source stores in any case.
     pub storage: Money,
 }
 
 impl Cost {
-    /// All parts together.
+    /// The sum of all parts.
     #[must_use]
     pub fn total(&self) -> Money {
         self.egress + self.requests + self.storage
     }
 }
 
-/// How long something takes, and why not less.
+/// A time, and the limit that determines it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Time {
-    /// From the first request to the last image.
+    /// The time from the first request to the last image.
     pub total: Duration,
-    /// The limit that takes longest, and how long.
+    /// The binding limit: the one that takes longest.
     pub binds: Limit,
-    /// How long that limit takes, alone.
+    /// The time that this limit alone needs.
     pub binds_for: Duration,
-    /// The part of the total that making the image takes.
+    /// The part of the total in which the image is created.
     pub image: Duration,
 }
 
@@ -74,45 +75,45 @@ impl Serialize for Time {
     }
 }
 
-/// Something that only so much fits through.
+/// A limit of throughput or request rate.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Limit {
-    /// The rate at which one page blob takes bytes.
+    /// The rate at which one page blob is written.
     PageBlob,
-    /// The requests a second that one page blob takes.
+    /// The requests per second to one page blob.
     PageBlobRequests,
-    /// The rate at which the one source page blob is read.
+    /// The rate at which the single source page blob is read.
     SourceBlob,
-    /// The requests a second to the one source page blob.
+    /// The requests per second to the single source page blob.
     SourceBlobRequests,
-    /// The requests a second to a store's chunk.
+    /// The requests per second to a chunk in a store.
     ChunkRequests,
-    /// Copies in the source account, one after the other.
+    /// The copies in the source account, one after the other.
     PreCopies,
     /// The connection between two regions.
     Wan {
-        /// From this region,
+        /// The region that sends.
         from: Region,
-        /// to that one.
+        /// The region that receives.
         to: Region,
     },
-    /// What an account can send.
+    /// The egress rate of an account.
     Egress {
         /// The account.
         account: AccountName,
     },
-    /// What an account can take.
+    /// The ingress rate of an account.
     Ingress {
         /// The account.
         account: AccountName,
     },
-    /// The requests a second to an account.
+    /// The requests per second to an account.
     AccountRequests {
         /// The account.
         account: AccountName,
     },
-    /// Resource Manager's writes for one subscription and region.
+    /// The writes to Resource Manager in one subscription and region.
     ImageWrites,
 }
 
@@ -135,7 +136,7 @@ impl fmt::Display for Limit {
 }
 
 impl Limit {
-    /// Whether another tree between the regions could do better.
+    /// Whether another tree of regions could reduce the time.
     pub(super) fn depends_on_the_tree(&self) -> bool {
         matches!(self, Self::Wan { .. })
     }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use crate::Plan;
 use crate::estimate::Estimate;
 
-/// What a plan costs and takes, its regions, and what the figures rest on. Keys stay; money is in US dollars.
+/// The cost and the time of a plan, its regions, and the sources of the figures. The keys are stable. Money is in US
+/// dollars.
 #[must_use]
 pub fn json(plan: &Plan, rates: &Rates) -> Value {
     json!({
@@ -32,7 +33,7 @@ fn estimate(estimate: &Estimate) -> Value {
     })
 }
 
-/// From when and from whom the figures are that an estimate rests on.
+/// The date and the source of the figures that an estimate uses.
 fn sources(rates: &Rates) -> Value {
     json!({
         "egress": { "date": rates.egress.date, "source": rates.egress.source },

@@ -1,9 +1,9 @@
-//! Plans as a picture: a tree of regions from left to right.
+//! Plans as SVG: a tree of regions from left to right.
 
 use std::fmt::Write as _;
 
 use goldfleet_model::ids::Region;
-use goldfleet_model::words::counted;
+use goldfleet_model::text::pluralize;
 
 use super::{bytes, time};
 use crate::{Link, Plan, RegionPlan};
@@ -13,7 +13,7 @@ const COLUMN: usize = 330;
 const ROW: usize = 58;
 const MARGIN: usize = 16;
 
-/// Colours for both schemes. Text keeps its size where the picture is made smaller.
+/// Colours for light and dark schemes. The text keeps its size if the picture is scaled down.
 const STYLE: &str = "\
 svg { color-scheme: light dark; background: #fff; font: 12px system-ui, sans-serif }
 rect { fill: #f3f6fb; stroke: #5b7db1 }
@@ -32,19 +32,19 @@ text { fill: #e6eaf0 }
 .small { fill: #a7b0bc }
 }";
 
-/// A region's place in the picture.
-struct Placed<'a> {
+/// The position of a region in the picture.
+struct NodeLayout<'a> {
     region: &'a RegionPlan,
     parent: Option<usize>,
     column: usize,
-    /// Twice the row, so that a parent can stand between two children.
+    /// Twice the row number, so that a parent can be placed between two rows.
     half_rows: usize,
 }
 
-/// The tree between regions, with bytes and cost on each link.
+/// The tree of regions, with the bytes and the cost of each link.
 #[must_use]
 pub fn svg(plan: &Plan) -> String {
-    let placed = place(plan);
+    let placed = layout(plan);
     let columns = placed.iter().map(|placed| placed.column).max().unwrap_or(0);
     let rows = placed.iter().map(|placed| placed.half_rows).max().unwrap_or(0);
     let (width, height) = (columns * COLUMN + BOX.0 + 2 * MARGIN, rows * ROW / 2 + BOX.1 + 2 * MARGIN);
@@ -74,25 +74,25 @@ fn title(plan: &Plan) -> String {
     )
 }
 
-/// The regions in the tree's order, so that parents stand before their children; leaves take a row each.
-fn place(plan: &Plan) -> Vec<Placed<'_>> {
+/// The regions in the order of the tree, in which parents precede their children. Each leaf occupies one row.
+fn layout(plan: &Plan) -> Vec<NodeLayout<'_>> {
     let index = |region: &Region| plan.regions.iter().position(|planned| planned.region == *region);
-    let mut placed: Vec<Placed<'_>> = Vec::new();
+    let mut placed: Vec<NodeLayout<'_>> = Vec::new();
     for region in &plan.regions {
         let link = plan.links.iter().find(|link| link.wan && link.to.region == region.region);
         let parent = link.and_then(|link| index(&link.from.region));
         let column = parent.and_then(|parent| placed.get(parent)).map_or(0, |parent| parent.column + 1);
-        placed.push(Placed { region, parent, column, half_rows: 0 });
+        placed.push(NodeLayout { region, parent, column, half_rows: 0 });
     }
     let mut next = 0;
-    settle(&mut placed, 0, &mut next);
+    assign_rows(&mut placed, 0, &mut next);
     placed
 }
 
-fn settle(placed: &mut [Placed<'_>], at: usize, next: &mut usize) {
+fn assign_rows(placed: &mut [NodeLayout<'_>], at: usize, next: &mut usize) {
     let children: Vec<usize> = (0..placed.len()).filter(|index| placed[*index].parent == Some(at)).collect();
     for child in &children {
-        settle(placed, *child, next);
+        assign_rows(placed, *child, next);
     }
     let half_rows = match (children.first(), children.last()) {
         (Some(first), Some(last)) => usize::midpoint(placed[*first].half_rows, placed[*last].half_rows),
@@ -107,16 +107,16 @@ fn settle(placed: &mut [Placed<'_>], at: usize, next: &mut usize) {
     }
 }
 
-fn corner(placed: &Placed<'_>) -> (usize, usize) {
+fn corner(placed: &NodeLayout<'_>) -> (usize, usize) {
     (MARGIN + placed.column * COLUMN, MARGIN + placed.half_rows * ROW / 2)
 }
 
-fn edge(plan: &Plan, parent: &Placed<'_>, child: &Placed<'_>) -> String {
+fn edge(plan: &Plan, parent: &NodeLayout<'_>, child: &NodeLayout<'_>) -> String {
     let ((from_x, from_y), (to_x, to_y)) = (corner(parent), corner(child));
     let (from_x, from_y, to_y) = (from_x + BOX.0, from_y + BOX.1 / 2, to_y + BOX.1 / 2);
     let bend = from_x + 24;
     let link = plan.links.iter().find(|link| link.wan && link.to.region == child.region.region);
-    let label = link.map_or_else(String::new, over);
+    let label = link.map_or_else(String::new, link_label);
     format!(
         "<path d=\"M{from_x} {from_y}C{bend} {from_y} {from_x} {to_y} {bend} {to_y}H{to_x}\"/>\n\
          <text class=\"small\" x=\"{}\" y=\"{}\">{}</text>\n",
@@ -126,14 +126,14 @@ fn edge(plan: &Plan, parent: &Placed<'_>, child: &Placed<'_>) -> String {
     )
 }
 
-fn over(link: &Link) -> String {
+fn link_label(link: &Link) -> String {
     match link.missing.bytes {
         0 => "has all of it".to_owned(),
         missing => format!("{}, {}", bytes(missing.into()), link.egress),
     }
 }
 
-fn node(placed: &Placed<'_>) -> String {
+fn node(placed: &NodeLayout<'_>) -> String {
     let (x, y) = corner(placed);
     let RegionPlan { region, targets, stores, relay, .. } = placed.region;
     let class = match (placed.parent, relay) {
@@ -143,10 +143,10 @@ fn node(placed: &Placed<'_>) -> String {
     };
     let role = match (placed.parent, relay) {
         (_, true) => "a relay".to_owned(),
-        (None, _) => format!("source, {}", counted(*targets, "target")),
-        _ => counted(*targets, "target"),
+        (None, _) => format!("source, {}", pluralize(*targets, "target")),
+        _ => pluralize(*targets, "target"),
     };
-    let more = if *stores > 1 { format!(", {}", counted(*stores, "store")) } else { String::new() };
+    let more = if *stores > 1 { format!(", {}", pluralize(*stores, "store")) } else { String::new() };
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = writeln!(

@@ -1,4 +1,4 @@
-//! Plans as text: a tree, and rows for a table.
+//! Plans as text: a tree, and the rows of a table.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::{bytes, time};
 use crate::estimate::Estimate;
 use crate::{Link, Plan};
 
-/// The tree, a store a line, with what goes over each link and what it costs.
+/// The tree with one line per store, with the load and the cost of each link.
 #[must_use]
 pub fn tree(plan: &Plan) -> String {
     let Some(source) = plan.tree.stores.first() else { return String::new() };
@@ -23,15 +23,15 @@ fn branches(plan: &Plan, parent: usize, indent: &str, text: &mut String) {
         let last = n + 1 == children.len();
         let (branch, below) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
         let store = &plan.tree.stores[child].store;
-        let link = plan.links.iter().find(|link| link.to == *store).map_or_else(String::new, over);
+        let link = plan.links.iter().find(|link| link.to == *store).map_or_else(String::new, link_text);
         // Writing to a string does not fail.
         let _ = writeln!(text, "{indent}{branch}{store}  {link}{}", readers(plan, child));
         branches(plan, child, &format!("{indent}{below}"), text);
     }
 }
 
-/// What goes over a link.
-fn over(link: &Link) -> String {
+/// The load and the cost of a link.
+fn link_text(link: &Link) -> String {
     if link.missing.bytes == 0 {
         return "has all of it".to_owned();
     }
@@ -39,7 +39,7 @@ fn over(link: &Link) -> String {
     if link.wan { format!("{bytes}, {}, {}", link.egress, time(link.time)) } else { bytes }
 }
 
-/// Who reads from a store.
+/// The readers of a store.
 fn readers(plan: &Plan, store: usize) -> String {
     let count = plan.readers.values().filter(|index| **index == store).count();
     let region = &plan.tree.stores[store].store.region;
@@ -55,7 +55,7 @@ fn readers(plan: &Plan, store: usize) -> String {
 /// The header of [`estimates`].
 pub const ESTIMATES: [&str; 7] = ["", "over the WAN", "egress", "requests", "storage", "time", "what binds"];
 
-/// A row each for the plan and what one would do without: what it moves, costs and takes, and the limit that binds.
+/// One row each for the plan and the alternatives without a plan: bytes, cost, time, and the binding limit.
 #[must_use]
 pub fn estimates(plan: &Plan) -> Vec<[String; 7]> {
     let row = |name: &str, estimate: &Estimate| {
@@ -72,13 +72,13 @@ pub fn estimates(plan: &Plan) -> Vec<[String; 7]> {
     ]
 }
 
-/// What speed costs, a sentence a point; nothing where no tree is faster than the cheapest.
+/// One sentence per trade-off of cost against time. Empty if no tree is faster than the cheapest.
 #[must_use]
 pub fn points(plan: &Plan) -> Vec<String> {
     if plan.points.len() < 2 {
         return Vec::new();
     }
-    let line = |point: &crate::Point| {
+    let line = |point: &crate::TradeOff| {
         let seconds = Duration::try_from_secs_f64(point.seconds).unwrap_or(Duration::MAX);
         format!("{} of egress: {}", point.egress, time(seconds))
     };

@@ -1,5 +1,5 @@
-//! What every blob store must do. Each test makes blobs of its own, so that runs do not disturb each other, and asks for
-//! nothing that only one adapter promises.
+//! The conformance suite of blob stores. Each test creates its own blobs, so runs do not affect each other, and it
+//! requires only what all adapters guarantee.
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite reports by panicking")]
 
 mod helpers;
@@ -17,32 +17,32 @@ use self::helpers::{as_usize, body, crc, etag, list, only_winner, put, refused, 
 use crate::blob_store::{BlobStore, PAGE, SourceRange};
 use crate::error::ErrorKind;
 
-/// Runs the suite in `container`, which it makes where it is missing.
+/// Runs the suite in `container`, which it creates if it does not exist.
 pub async fn all(blobs: &dyn BlobStore, container: &Container) {
-    containers_are_made_once_and_again(blobs, container).await;
-    a_missing_container_has_no_blobs_and_takes_none(blobs, container).await;
-    what_is_put_is_got(blobs, container).await;
-    only_one_of_many_writers_makes_a_blob(blobs, container).await;
-    a_wrong_checksum_writes_nothing(blobs, container).await;
-    ranges_are_read_inside_the_blob_only(blobs, container).await;
-    lists_are_whole_ordered_and_begin_with_the_prefix(blobs, container).await;
-    touching_asks_for_the_version(blobs, container).await;
-    deleting_asks_for_the_version(blobs, container).await;
-    blobs_are_copied_from_server_to_server(blobs, container).await;
-    bad_sources_write_nothing(blobs, container).await;
+    ensure_container_is_idempotent(blobs, container).await;
+    missing_container_is_empty_and_rejects_writes(blobs, container).await;
+    put_then_get_round_trips(blobs, container).await;
+    concurrent_puts_have_one_winner(blobs, container).await;
+    wrong_checksum_is_rejected(blobs, container).await;
+    range_reads_are_bounded(blobs, container).await;
+    list_is_complete_ordered_and_prefixed(blobs, container).await;
+    touch_requires_current_etag(blobs, container).await;
+    delete_honours_etag(blobs, container).await;
+    put_blob_from_copies_blob(blobs, container).await;
+    invalid_sources_write_nothing(blobs, container).await;
     pages::all(blobs, container).await;
     proof::all(blobs, container).await;
 }
 
-/// A container can be asked for any number of times.
-pub async fn containers_are_made_once_and_again(blobs: &dyn BlobStore, container: &Container) {
+/// A container can be created any number of times.
+pub async fn ensure_container_is_idempotent(blobs: &dyn BlobStore, container: &Container) {
     for time in ["first", "second"] {
         blobs.ensure_container(container).await.unwrap_or_else(|error| panic!("the {time} time: {error}"));
     }
 }
 
-/// Lists of missing containers are empty; writes into them fail and do not make them.
-pub async fn a_missing_container_has_no_blobs_and_takes_none(blobs: &dyn BlobStore, container: &Container) {
+/// A missing container has an empty list; writes into it fail and do not create it.
+pub async fn missing_container_is_empty_and_rejects_writes(blobs: &dyn BlobStore, container: &Container) {
     let name = format!("missing-{}", Uuid::new_v4().simple());
     let missing = Container { account: container.account.clone(), container: name.parse().expect("a name") };
     let blob = missing.blob("a");
@@ -53,8 +53,8 @@ pub async fn a_missing_container_has_no_blobs_and_takes_none(blobs: &dyn BlobSto
     assert_eq!(blobs.properties(&blob).await.expect("properties"), None);
 }
 
-/// Bytes, empty ones too, come back as they were; so do length and version.
-pub async fn what_is_put_is_got(blobs: &dyn BlobStore, container: &Container) {
+/// A read returns the bytes, length and version that were written, also for an empty blob.
+pub async fn put_then_get_round_trips(blobs: &dyn BlobStore, container: &Container) {
     for length in [0, 1, 70_000] {
         let blob = unique(container, "put/in/folders");
         let sent = put(blobs, &blob, length).await;
@@ -66,8 +66,8 @@ pub async fn what_is_put_is_got(blobs: &dyn BlobStore, container: &Container) {
     }
 }
 
-/// Of many writers of one name, exactly one wins, and its bytes are there.
-pub async fn only_one_of_many_writers_makes_a_blob(blobs: &dyn BlobStore, container: &Container) {
+/// If many writers write one name, exactly one succeeds, and the blob has its bytes.
+pub async fn concurrent_puts_have_one_winner(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "race");
     let bodies: Vec<Bytes> = (0..24).map(|seed| body(seed, 40_000)).collect();
     let results = join_all(bodies.iter().map(|body| blobs.put_blob(&blob, body.clone(), crc(body).into()))).await;
@@ -75,8 +75,8 @@ pub async fn only_one_of_many_writers_makes_a_blob(blobs: &dyn BlobStore, contai
     assert_eq!(blobs.get(&blob, None).await.expect("the winner's blob"), bodies[winner], "not the winner's bytes");
 }
 
-/// A body that is not what its checksum says is refused as a whole.
-pub async fn a_wrong_checksum_writes_nothing(blobs: &dyn BlobStore, container: &Container) {
+/// A body with a wrong checksum is rejected, and nothing is written.
+pub async fn wrong_checksum_is_rejected(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "corrupt");
     let body = body(1, 1_000);
     refused(blobs.put_blob(&blob, body.clone(), (crc(&body) ^ 1).into()).await, ErrorKind::Corrupt);
@@ -84,8 +84,8 @@ pub async fn a_wrong_checksum_writes_nothing(blobs: &dyn BlobStore, container: &
     blobs.put_blob(&blob, body.clone(), crc(&body).into()).await.expect("the name is still free");
 }
 
-/// Ranges are exact, and those outside are refused.
-pub async fn ranges_are_read_inside_the_blob_only(blobs: &dyn BlobStore, container: &Container) {
+/// Ranges are exact, and ranges outside the blob are rejected.
+pub async fn range_reads_are_bounded(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "ranges");
     let sent = put(blobs, &blob, 10_000).await;
     for range in [0..1, 17..4_099, 9_999..10_000, 0..10_000] {
@@ -97,10 +97,10 @@ pub async fn ranges_are_read_inside_the_blob_only(blobs: &dyn BlobStore, contain
     }
 }
 
-/// All blobs with the prefix, each once, in order, whatever the folders.
-pub async fn lists_are_whole_ordered_and_begin_with_the_prefix(blobs: &dyn BlobStore, container: &Container) {
+/// A list contains all blobs with the prefix, each once, in order, across folders.
+pub async fn list_is_complete_ordered_and_prefixed(blobs: &dyn BlobStore, container: &Container) {
     let run = Uuid::new_v4().simple().to_string();
-    // '-' is before '/' and '0' behind it, which tells an order of names from one of folders.
+    // '-' sorts before '/' and '0' after it, so an order by folders differs from an order by names.
     let names = ["a-b", "a/b-c", "a/b/c", "a0", "b/x", "b/y", "ba", "c"].map(|name| format!("{run}/d/{name}"));
     for name in names.iter().rev() {
         put(blobs, &container.blob(name), name.len()).await;
@@ -117,8 +117,8 @@ pub async fn lists_are_whole_ordered_and_begin_with_the_prefix(blobs: &dyn BlobS
     }
 }
 
-/// A touch makes a new version of the same bytes, and only of the version that was shown.
-pub async fn touching_asks_for_the_version(blobs: &dyn BlobStore, container: &Container) {
+/// A touch changes the version and not the bytes, and only if the given ETag is current.
+pub async fn touch_requires_current_etag(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "touch");
     let sent = put(blobs, &blob, 100).await;
     let first = blobs.properties(&blob).await.expect("properties").expect("a blob");
@@ -135,8 +135,8 @@ pub async fn touching_asks_for_the_version(blobs: &dyn BlobStore, container: &Co
     assert_eq!(done, 1, "so many touches of one version succeed: {touches:?}");
 }
 
-/// A deletion removes the version that was shown, or any where none was.
-pub async fn deleting_asks_for_the_version(blobs: &dyn BlobStore, container: &Container) {
+/// A deletion removes only the version of the given ETag, or any version if none is given.
+pub async fn delete_honours_etag(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "delete");
     let sent = put(blobs, &blob, 100).await;
     let old = etag(blobs, &blob).await;
@@ -152,8 +152,8 @@ pub async fn deleting_asks_for_the_version(blobs: &dyn BlobStore, container: &Co
     assert!(list(blobs, container, &blob.name).await.is_empty(), "a deleted blob is listed");
 }
 
-/// One blob becomes another blob, only if there is none.
-pub async fn blobs_are_copied_from_server_to_server(blobs: &dyn BlobStore, container: &Container) {
+/// A blob is copied to a new name if no blob of that name exists.
+pub async fn put_blob_from_copies_blob(blobs: &dyn BlobStore, container: &Container) {
     let (from, to) = (unique(container, "from"), unique(container, "to"));
     let sent = put(blobs, &from, 50_000).await;
     let part = source(&from, &sent, 0..40_000);
@@ -167,8 +167,8 @@ pub async fn blobs_are_copied_from_server_to_server(blobs: &dyn BlobStore, conta
     only_winner(&join_all((0..12).map(|_| blobs.put_blob_from(&raced, &source))).await);
 }
 
-/// Sources that are missing or not what they should be leave no blob.
-pub async fn bad_sources_write_nothing(blobs: &dyn BlobStore, container: &Container) {
+/// A source that is missing or has another checksum creates no blob.
+pub async fn invalid_sources_write_nothing(blobs: &dyn BlobStore, container: &Container) {
     let (from, to) = (unique(container, "from"), unique(container, "to"));
     let sent = put(blobs, &from, 1_000).await;
     let mut corrupt = source(&from, &sent, 0..1_000);

@@ -1,4 +1,5 @@
-//! Time for suites: moved by hand where the adapter's clock is injected, waited for where it is a service's.
+//! Time for the suites. It is advanced by hand if the clock of the adapter is injected, and passes by itself for a real
+//! service.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,14 +10,14 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, after};
 
-/// Lets time pass.
+/// Makes time pass.
 #[async_trait]
-pub trait Elapse: Sync {
+pub trait Advance: Sync {
     /// Returns when at least `duration` has passed for the adapter.
     async fn elapse(&self, duration: Duration);
 }
 
-/// A clock that stands still until it is moved. Clones share one time.
+/// A clock that only changes when it is advanced. Clones share one time.
 #[derive(Debug, Clone)]
 pub struct ManualClock {
     now: Arc<Mutex<Timestamp>>,
@@ -24,13 +25,13 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that says `now`.
+    /// Creates a clock whose present time is `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
         Self { now: Arc::new(Mutex::new(now)), moved: Arc::new(watch::Sender::new(())) }
     }
 
-    /// Moves the clock on, and wakes whom it was to wake until then.
+    /// Advances the clock and wakes the tasks whose wait has ended.
     pub fn advance(&self, duration: Duration) {
         {
             let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +47,7 @@ impl Clock for ManualClock {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once the clock has been moved by `duration`.
+    /// Returns after the clock was advanced by `duration`.
     async fn sleep(&self, duration: Duration) {
         let until = after(self.now(), duration);
         let mut moved = self.moved.subscribe();
@@ -59,7 +60,7 @@ impl Clock for ManualClock {
 }
 
 #[async_trait]
-impl Elapse for ManualClock {
+impl Advance for ManualClock {
     async fn elapse(&self, duration: Duration) {
         self.advance(duration);
     }
@@ -70,7 +71,7 @@ impl Elapse for ManualClock {
 pub struct RealTime;
 
 #[async_trait]
-impl Elapse for RealTime {
+impl Advance for RealTime {
     async fn elapse(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }

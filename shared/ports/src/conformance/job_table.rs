@@ -1,4 +1,4 @@
-//! What every job table must do. Each test makes a job of its own, so that runs do not disturb each other.
+//! The conformance suite of job tables. Each test creates its own job, so runs do not affect each other.
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite reports by panicking")]
 
 mod jobs;
@@ -8,11 +8,10 @@ use std::time::Duration;
 use futures::future::join_all;
 use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::event::Event;
-use goldfleet_model::ids::{JobId, SubscriptionId};
+use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{Kind, Lease, Operation, OperationId, OperationState};
+use goldfleet_model::operation::{GroupId, Lease, Operation, OperationId, OperationState};
 use goldfleet_model::state::{JobEvent, OperationEvent};
-use goldfleet_model::target::TargetKey;
 use goldfleet_model::upload::{Upload, UploadState};
 use jiff::Timestamp;
 use serde_json::json;
@@ -29,27 +28,28 @@ const START: Timestamp = Timestamp::UNIX_EPOCH;
 pub async fn all(table: &dyn JobTable) {
     table.ensure().await.expect("tables are made");
     table.ensure().await.expect("tables that are there are no error");
-    a_job_is_inserted_once_and_read_back(table).await;
+    insert_job_rejects_duplicate(table).await;
     jobs::all(table).await;
-    a_jobs_commit_asks_for_the_version(table).await;
-    operations_are_inserted_where_missing(table).await;
-    the_largest_chunk_set_is_kept(table).await;
-    a_group_is_a_targets_copy_and_image(table).await;
-    only_one_of_many_claims_lands(table).await;
-    a_commit_is_all_or_nothing(table).await;
-    a_commit_is_of_one_group(table).await;
-    what_is_not_there_is_said_so(table).await;
-    events_come_in_order(table).await;
-    many_operations_are_listed_whole(table).await;
-    uploads_are_kept_by_their_id(table).await;
-    the_newest_upload_of_a_version_is_found(table).await;
+    commit_job_requires_current_etag(table).await;
+    insert_operations_keeps_existing(table).await;
+    later_plan_replaces_earlier_plan(table).await;
+    largest_chunk_set_round_trips(table).await;
+    group_contains_its_rows_only(table).await;
+    concurrent_claims_have_one_winner(table).await;
+    commit_is_atomic(table).await;
+    commit_rejects_two_groups(table).await;
+    missing_rows_are_reported(table).await;
+    events_are_in_order(table).await;
+    operations_list_is_complete(table).await;
+    uploads_are_upserted_by_id(table).await;
+    newest_upload_of_version_is_found(table).await;
 }
 
 fn job_id() -> JobId {
     format!("suite-{}", Uuid::new_v4().simple()).parse().expect("a job's id")
 }
 
-/// A job that was asked for `seconds` after the beginning of time.
+/// A job that was requested `seconds` after the start of the Unix epoch.
 fn job(seconds: u64) -> Job {
     let at = after(START, Duration::from_secs(seconds));
     serde_json::from_value(json!({
@@ -64,29 +64,31 @@ fn job(seconds: u64) -> Job {
     .expect("a job")
 }
 
-fn operation(job: &JobId, kind: Kind, n: u32) -> Operation {
-    let target = json!({
-        "subscription": SubscriptionId::numbered(n), "region": "westeurope", "resource_group": "images",
-        "account": "stage", "container": "vhds",
-    });
-    let store = json!({ "region": "eastus", "account": format!("gold{n:05}"), "container": "golden" });
-    let work = match kind {
-        Kind::Seed => json!({ "kind": "seed", "store": store, "from": [] }),
-        Kind::Copy => json!({ "kind": "copy", "target": target, "from": [store] }),
-        Kind::Image => json!({ "kind": "image", "target": target, "name": "x", "os": "linux", "generation": "v1" }),
+/// The rows of a job in this suite: a row in its own group, and a group of two rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Alone,
+    First,
+    Second,
+}
+
+fn operation(job: &JobId, step: Step, n: u32) -> Operation {
+    let (group, name, position) = match step {
+        Step::Alone => ("alone", "seed", 0),
+        Step::First => ("pair", "copy", 0),
+        Step::Second => ("pair", "image", 1),
     };
-    let key = TargetKey { subscription: SubscriptionId::numbered(n), region: "westeurope".parse().expect("a region") };
-    let id = match kind {
-        Kind::Seed => OperationId::Seed(serde_json::from_value(store).expect("a store")),
-        Kind::Copy => OperationId::Copy(key),
-        Kind::Image => OperationId::Image(key),
-    };
+    let group = GroupId::of(group, &[&n.to_string()]);
     serde_json::from_value(json!({
         "job": job,
-        "id": id,
+        "id": OperationId::new(group, name),
+        "plan": 1,
         "image": { "name": "ubuntu", "version": "1", "digest": format!("b3:{}", "5".repeat(64)) },
-        "work": work,
-        "state": if kind == Kind::Image { "waiting" } else { "ready" },
+        "kind": name,
+        "position": position,
+        "place": { "region": "westeurope", "label": n.to_string() },
+        "spec": { "v": 1, "data": { "n": n } },
+        "state": if step == Step::Second { "waiting" } else { "ready" },
         "attempts": 0,
         "failures": 0,
         "progress": { "bytes_total": 9, "bytes_done": 0, "bytes_moved": 0 },
@@ -116,8 +118,8 @@ fn refused<T: std::fmt::Debug>(result: PortResult<T>, kind: ErrorKind) {
     }
 }
 
-/// The second insertion is refused, and changes nothing.
-pub async fn a_job_is_inserted_once_and_read_back(table: &dyn JobTable) {
+/// The second insertion is rejected and changes nothing.
+pub async fn insert_job_rejects_duplicate(table: &dyn JobTable) {
     let job = job(1);
     assert_eq!(table.job(&job.id).await.expect("a look"), None);
     table.insert_job(&job).await.expect("a job is inserted");
@@ -126,8 +128,8 @@ pub async fn a_job_is_inserted_once_and_read_back(table: &dyn JobTable) {
     assert_eq!(table.job(&job.id).await.expect("a look").expect("the job").value, job);
 }
 
-/// A stale version changes nothing and appends nothing.
-pub async fn a_jobs_commit_asks_for_the_version(table: &dyn JobTable) {
+/// A commit with an old ETag changes no row and appends no event.
+pub async fn commit_job_requires_current_etag(table: &dyn JobTable) {
     let mut job = job(1);
     table.insert_job(&job).await.expect("a job is inserted");
     let first = table.job(&job.id).await.expect("a look").expect("the job").etag;
@@ -142,10 +144,10 @@ pub async fn a_jobs_commit_asks_for_the_version(table: &dyn JobTable) {
     refused(table.commit_job(&missing, &second, &[]).await, ErrorKind::NotFound);
 }
 
-/// Inserting again adds what is missing, and leaves alone what has moved on.
-pub async fn operations_are_inserted_where_missing(table: &dyn JobTable) {
+/// A repeated insertion adds missing rows and keeps rows that have changed.
+pub async fn insert_operations_keeps_existing(table: &dyn JobTable) {
     let job = job_id();
-    let all: Vec<Operation> = (0..5).map(|n| operation(&job, Kind::Copy, n)).collect();
+    let all: Vec<Operation> = (0..5).map(|n| operation(&job, Step::First, n)).collect();
     let rows = insert(table, &all[..2]).await;
     let (change, event) = claimed(&rows[0], "a");
     table.commit(std::slice::from_ref(&change), &[event]).await.expect("a commit");
@@ -156,10 +158,31 @@ pub async fn operations_are_inserted_where_missing(table: &dyn JobTable) {
     assert_eq!(rows[0].value, change.operation);
 }
 
-/// The chunk set of a full 4 TiB disk, in the pattern that is hardest to shorten.
-pub async fn the_largest_chunk_set_is_kept(table: &dyn JobTable) {
+/// A later planning attempt replaces the rows of an earlier one, and an earlier attempt that was paused cannot replace
+/// newer rows.
+pub async fn later_plan_replaces_earlier_plan(table: &dyn JobTable) {
     let job = job_id();
-    let rows = insert(table, &[operation(&job, Kind::Copy, 1)]).await;
+    let of_plan = |step, n, plan| Operation { plan, ..operation(&job, step, n) };
+    insert(table, &[of_plan(Step::Alone, 1, 1), of_plan(Step::First, 1, 1), of_plan(Step::First, 2, 1)]).await;
+    let second = [of_plan(Step::First, 1, 2), of_plan(Step::Second, 1, 2)];
+    assert_eq!(table.insert_operations(&second).await.expect("rows are replaced"), 2);
+    assert_eq!(table.insert_operations(&second).await.expect("rows stay"), 0);
+    assert_eq!(table.remove_earlier_plans(&job, 2).await.expect("rows are removed"), 2);
+    let plans = async || {
+        let rows = table.operations(&job).await.expect("a list");
+        rows.into_iter().map(|row| (row.value.id, row.value.plan)).collect::<Vec<_>>()
+    };
+    let expected: Vec<_> = second.iter().map(|operation| (operation.id.clone(), 2)).collect();
+    assert_eq!(plans().await, expected);
+    refused(table.insert_operations(&[of_plan(Step::First, 1, 1)]).await, ErrorKind::Conflict);
+    assert_eq!(table.remove_earlier_plans(&job, 1).await.expect("nothing is removed"), 0);
+    assert_eq!(plans().await, expected);
+}
+
+/// The chunk set of a full 4 TiB disk with the pattern that compresses worst.
+pub async fn largest_chunk_set_round_trips(table: &dyn JobTable) {
+    let job = job_id();
+    let rows = insert(table, &[operation(&job, Step::First, 1)]).await;
     let mut done = ChunkSet::empty(ChunkSet::MAX_LEN);
     for chunk in (0..ChunkSet::MAX_LEN).step_by(2) {
         done.insert(chunk);
@@ -172,29 +195,29 @@ pub async fn the_largest_chunk_set_is_kept(table: &dyn JobTable) {
     assert_eq!(table.group(&job, id).await.expect("a look")[0].value.progress.done, done);
 }
 
-/// And neither another target's nor another job's.
-pub async fn a_group_is_a_targets_copy_and_image(table: &dyn JobTable) {
+/// A group contains no row of another group or another job.
+pub async fn group_contains_its_rows_only(table: &dyn JobTable) {
     let (job, other) = (job_id(), job_id());
     let of = |job: &JobId| {
-        let kinds = [Kind::Copy, Kind::Image, Kind::Seed];
+        let kinds = [Step::First, Step::Second, Step::Alone];
         kinds.iter().flat_map(|kind| [1, 2].map(|n| operation(job, *kind, n))).collect::<Vec<_>>()
     };
     insert(table, &of(&job)).await;
     insert(table, &of(&other)).await;
-    for (kind, size) in [(Kind::Copy, 2), (Kind::Image, 2), (Kind::Seed, 1)] {
+    for (kind, size) in [(Step::First, 2), (Step::Second, 2), (Step::Alone, 1)] {
         let asked = operation(&job, kind, 1);
         let group = table.group(&job, &asked.id).await.expect("a group");
-        assert_eq!(group.len(), size, "{kind}");
+        assert_eq!(group.len(), size, "{kind:?}");
         assert!(group.iter().all(|row| row.value.job == job && row.value.id.group() == asked.id.group()));
         let one = table.operation(&job, &asked.id).await.expect("a look").expect("the row");
         assert!(group.contains(&one));
     }
 }
 
-/// However many try at once from the same version.
-pub async fn only_one_of_many_claims_lands(table: &dyn JobTable) {
+/// Many concurrent claims from the same version.
+pub async fn concurrent_claims_have_one_winner(table: &dyn JobTable) {
     let job = job_id();
-    let rows = insert(table, &[operation(&job, Kind::Seed, 1)]).await;
+    let rows = insert(table, &[operation(&job, Step::Alone, 1)]).await;
     let claims: Vec<_> = (0..16).map(|n| claimed(&rows[0], &format!("worker-{n}"))).collect();
     let tries =
         claims.iter().map(|(change, event)| table.commit(std::slice::from_ref(change), std::slice::from_ref(event)));
@@ -216,10 +239,10 @@ pub async fn only_one_of_many_claims_lands(table: &dyn JobTable) {
     assert_eq!(table.events(&job, None).await.expect("events"), [claims[landed[0]].1.clone()]);
 }
 
-/// One stale row, and neither the others nor an event is written.
-pub async fn a_commit_is_all_or_nothing(table: &dyn JobTable) {
+/// If one row has an old ETag, no row and no event is written.
+pub async fn commit_is_atomic(table: &dyn JobTable) {
     let job = job_id();
-    let mut rows = insert(table, &[operation(&job, Kind::Copy, 1), operation(&job, Kind::Image, 1)]).await;
+    let mut rows = insert(table, &[operation(&job, Step::First, 1), operation(&job, Step::Second, 1)]).await;
     let unchanged = Change { operation: rows[1].value.clone(), if_match: rows[1].etag.clone() };
     let renewed = table.commit(&[unchanged], &[]).await.expect("a commit").remove(0);
     let stale = std::mem::replace(&mut rows[1].etag, renewed);
@@ -241,10 +264,10 @@ pub async fn a_commit_is_all_or_nothing(table: &dyn JobTable) {
     assert_eq!(table.events(&job, None).await.expect("events").len(), 2);
 }
 
-/// Adapters keep a group in one partition; a commit across groups could not be atomic there.
-pub async fn a_commit_is_of_one_group(table: &dyn JobTable) {
+/// Adapters keep a group in one partition, so a commit across groups could not be atomic.
+pub async fn commit_rejects_two_groups(table: &dyn JobTable) {
     let job = job_id();
-    let rows = insert(table, &[operation(&job, Kind::Copy, 1), operation(&job, Kind::Copy, 2)]).await;
+    let rows = insert(table, &[operation(&job, Step::First, 1), operation(&job, Step::First, 2)]).await;
     let (first, event) = claimed(&rows[0], "a");
     let (second, other) = claimed(&rows[1], "a");
     refused(table.commit(&[first.clone(), second], &[event]).await, ErrorKind::Invalid);
@@ -253,24 +276,24 @@ pub async fn a_commit_is_of_one_group(table: &dyn JobTable) {
     assert_eq!(table.operations(&job).await.expect("operations"), rows);
 }
 
-/// Looks give nothing, changes are refused.
-pub async fn what_is_not_there_is_said_so(table: &dyn JobTable) {
+/// Reads of missing rows return nothing, and changes are rejected.
+pub async fn missing_rows_are_reported(table: &dyn JobTable) {
     let job = job_id();
-    let missing = operation(&job, Kind::Copy, 1);
+    let missing = operation(&job, Step::First, 1);
     assert_eq!(table.operation(&job, &missing.id).await.expect("a look"), None);
     assert!(table.group(&job, &missing.id).await.expect("a look").is_empty());
     assert!(table.operations(&job).await.expect("a look").is_empty());
     assert!(table.events(&job, None).await.expect("a look").is_empty());
-    // A version that the adapter itself gave, as it may refuse a made-up one for its form.
-    let other = insert(table, &[operation(&job_id(), Kind::Copy, 1)]).await.remove(0);
+    // An ETag from the adapter itself, because an adapter may reject the form of an invented one.
+    let other = insert(table, &[operation(&job_id(), Step::First, 1)]).await.remove(0);
     let change = Change { operation: missing, if_match: other.etag };
     refused(table.commit(&[change], &[]).await, ErrorKind::NotFound);
 }
 
-/// Oldest first, of a job or of one of its operations.
-pub async fn events_come_in_order(table: &dyn JobTable) {
+/// The events of a job or of one operation, oldest first.
+pub async fn events_are_in_order(table: &dyn JobTable) {
     let job = job_id();
-    let rows = insert(table, &[operation(&job, Kind::Seed, 1), operation(&job, Kind::Seed, 2)]).await;
+    let rows = insert(table, &[operation(&job, Step::Alone, 1), operation(&job, Step::Alone, 2)]).await;
     let mut expected = Vec::new();
     for row in &rows {
         let mut row = row.clone();
@@ -288,17 +311,17 @@ pub async fn events_come_in_order(table: &dyn JobTable) {
     assert_eq!(table.events(&job, None).await.expect("events").len(), 12);
 }
 
-/// More than a service gives in one page, each once, in the order of their ids.
-pub async fn many_operations_are_listed_whole(table: &dyn JobTable) {
+/// A list that is longer than one page of the service contains each operation once, in the order of their ids.
+pub async fn operations_list_is_complete(table: &dyn JobTable) {
     let job = job_id();
-    let mut made: Vec<Operation> = (0..1100).map(|n| operation(&job, Kind::Copy, n)).collect();
+    let mut made: Vec<Operation> = (0..1100).map(|n| operation(&job, Step::First, n)).collect();
     let rows = insert(table, &made).await;
     made.sort_by_key(|operation| operation.id.to_string());
     assert_eq!(rows.into_iter().map(|row| row.value).collect::<Vec<_>>(), made);
 }
 
-/// Written as often as there is something to say.
-pub async fn uploads_are_kept_by_their_id(table: &dyn JobTable) {
+/// A second write replaces the row of an upload.
+pub async fn uploads_are_upserted_by_id(table: &dyn JobTable) {
     let mut upload = Upload {
         id: job_id(),
         image: "ubuntu".parse().expect("a name"),
@@ -331,8 +354,8 @@ pub async fn uploads_are_kept_by_their_id(table: &dyn JobTable) {
     assert_eq!(ours, [later.clone(), upload.clone()]);
 }
 
-/// Of one version, whatever else was uploaded since.
-pub async fn the_newest_upload_of_a_version_is_found(table: &dyn JobTable) {
+/// The newest upload of one version, despite later uploads of other versions.
+pub async fn newest_upload_of_version_is_found(table: &dyn JobTable) {
     let version = Uuid::new_v4().simple().to_string();
     let upload = |image: &str, version: &str, seconds| Upload {
         id: job_id(),

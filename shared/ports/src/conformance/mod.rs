@@ -1,4 +1,4 @@
-//! What every adapter of a port must do, as suites that run against any of them.
+//! The conformance suites: the tests that every adapter of a port must pass.
 
 pub mod blob_store;
 pub mod clock;

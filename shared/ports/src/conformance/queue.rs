@@ -1,36 +1,37 @@
-//! What every queue must do. The tests share the queues of one adapter, one after the other, and leave them empty.
+//! The conformance suite of queues. The tests run one after the other on the queues of one adapter, and leave them
+//! empty.
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite reports by panicking")]
 
 use std::time::Duration;
 
 use goldfleet_model::message::QueueName;
 
-use super::clock::Elapse;
+use super::clock::Advance;
 use crate::error::ErrorKind;
 use crate::queue::{MAX_MESSAGE, MAX_RECEIVE, Queue, Received};
 
-/// Visibility timeouts of the suite: short enough to be waited for.
+/// The visibility timeout of tests that wait for its end.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// Longer than any test takes.
+/// A visibility timeout that is longer than any test.
 const LONG: Duration = Duration::from_secs(600);
 
 /// Runs the suite. The queues must be empty.
-pub async fn all(queue: &dyn Queue, time: &dyn Elapse) {
+pub async fn all(queue: &dyn Queue, time: &dyn Advance) {
     queue.ensure().await.expect("queues are made");
     queue.ensure().await.expect("queues that are there are no error");
-    what_is_sent_is_received_once(queue).await;
-    bodies_come_back_as_they_were(queue).await;
-    a_message_may_have_64_kib_and_no_byte_more(queue).await;
-    queues_are_apart(queue).await;
-    a_delayed_message_is_seen_later(queue, time).await;
-    a_message_comes_again_after_its_visibility_timeout(queue, time).await;
-    a_stale_receipt_is_void(queue, time).await;
-    an_extension_renews_the_receipt(queue, time).await;
-    a_message_can_be_given_back_at_once(queue).await;
-    deleting_what_is_gone_is_no_error(queue).await;
-    receives_are_bounded(queue).await;
-    depth_counts_what_is_hidden_too(queue).await;
+    message_is_received_once(queue).await;
+    message_body_round_trips(queue).await;
+    message_size_limit_is_64_kib(queue).await;
+    queues_are_independent(queue).await;
+    delayed_message_is_hidden_until_due(queue, time).await;
+    message_reappears_after_visibility_timeout(queue, time).await;
+    stale_receipt_is_rejected(queue, time).await;
+    extend_returns_new_receipt(queue, time).await;
+    extend_by_zero_releases_message(queue).await;
+    delete_is_idempotent(queue).await;
+    receive_respects_maximum(queue).await;
+    depth_includes_hidden_messages(queue).await;
 }
 
 async fn send(queue: &dyn Queue, body: &str) {
@@ -51,8 +52,8 @@ async fn delete(queue: &dyn Queue, received: &Received) {
     queue.delete(QueueName::Copy, &received.receipt).await.expect("a message in hand is deleted");
 }
 
-/// A message in hand is seen by nobody else, and gone when it is deleted.
-pub async fn what_is_sent_is_received_once(queue: &dyn Queue) {
+/// A received message is hidden from other receivers, and deleted messages do not return.
+pub async fn message_is_received_once(queue: &dyn Queue) {
     send(queue, "one").await;
     let received = one(queue, LONG).await;
     assert_eq!((received.body.as_str(), received.dequeue_count), ("one", 1));
@@ -61,8 +62,8 @@ pub async fn what_is_sent_is_received_once(queue: &dyn Queue) {
     assert_eq!(queue.depth(QueueName::Copy).await.expect("a depth"), 0);
 }
 
-/// Whatever text is sent.
-pub async fn bodies_come_back_as_they_were(queue: &dyn Queue) {
+/// Any text is returned unchanged.
+pub async fn message_body_round_trips(queue: &dyn Queue) {
     for body in [r#"{"v":1,"job":"a"}"#, "<a> & \"b\" 'c'", "Grüße 🚀 \u{4e2d}", "two\r\nlines", " around "] {
         send(queue, body).await;
         let received = one(queue, LONG).await;
@@ -71,8 +72,8 @@ pub async fn bodies_come_back_as_they_were(queue: &dyn Queue) {
     }
 }
 
-/// The limit holds to the byte.
-pub async fn a_message_may_have_64_kib_and_no_byte_more(queue: &dyn Queue) {
+/// The limit is exact to the byte.
+pub async fn message_size_limit_is_64_kib(queue: &dyn Queue) {
     let largest = "x".repeat(MAX_MESSAGE);
     send(queue, &largest).await;
     let received = one(queue, LONG).await;
@@ -83,8 +84,8 @@ pub async fn a_message_may_have_64_kib_and_no_byte_more(queue: &dyn Queue) {
     assert!(receive(queue, LONG).await.is_empty());
 }
 
-/// What is sent to one queue is not seen in another.
-pub async fn queues_are_apart(queue: &dyn Queue) {
+/// A message of one queue is not received from another.
+pub async fn queues_are_independent(queue: &dyn Queue) {
     send(queue, "copy").await;
     for other in QueueName::ALL.into_iter().filter(|name| *name != QueueName::Copy) {
         let received = queue.receive(other, 1, LONG).await.expect("messages are received");
@@ -93,16 +94,16 @@ pub async fn queues_are_apart(queue: &dyn Queue) {
     delete(queue, &one(queue, LONG).await).await;
 }
 
-/// Not before its delay has passed.
-pub async fn a_delayed_message_is_seen_later(queue: &dyn Queue, time: &dyn Elapse) {
+/// A message is hidden until its delay has passed.
+pub async fn delayed_message_is_hidden_until_due(queue: &dyn Queue, time: &dyn Advance) {
     queue.send(QueueName::Copy, "later", SHORT).await.expect("a message is sent");
     assert!(receive(queue, LONG).await.is_empty(), "a delayed message was seen at once");
     time.elapse(SHORT).await;
     delete(queue, &one(queue, LONG).await).await;
 }
 
-/// Whoever dies with a message in hand does not take it along.
-pub async fn a_message_comes_again_after_its_visibility_timeout(queue: &dyn Queue, time: &dyn Elapse) {
+/// If a receiver dies, its message becomes visible again.
+pub async fn message_reappears_after_visibility_timeout(queue: &dyn Queue, time: &dyn Advance) {
     send(queue, "again").await;
     assert_eq!(one(queue, SHORT).await.dequeue_count, 1);
     assert!(receive(queue, LONG).await.is_empty());
@@ -112,8 +113,8 @@ pub async fn a_message_comes_again_after_its_visibility_timeout(queue: &dyn Queu
     delete(queue, &again).await;
 }
 
-/// Who was too slow can neither keep nor delete what someone else has in hand now.
-pub async fn a_stale_receipt_is_void(queue: &dyn Queue, time: &dyn Elapse) {
+/// A receiver whose visibility timeout has ended can neither extend nor delete a message that another receiver holds.
+pub async fn stale_receipt_is_rejected(queue: &dyn Queue, time: &dyn Advance) {
     send(queue, "stale").await;
     let stale = one(queue, SHORT).await;
     time.elapse(SHORT).await;
@@ -127,8 +128,8 @@ pub async fn a_stale_receipt_is_void(queue: &dyn Queue, time: &dyn Elapse) {
     assert_eq!(gone.expect_err("what is gone can't be extended").kind, ErrorKind::NotFound);
 }
 
-/// The old receipt is void, the new one is good, and the message stays hidden.
-pub async fn an_extension_renews_the_receipt(queue: &dyn Queue, time: &dyn Elapse) {
+/// The old receipt is void, the new one is valid, and the message stays hidden.
+pub async fn extend_returns_new_receipt(queue: &dyn Queue, time: &dyn Advance) {
     send(queue, "extended").await;
     let received = one(queue, SHORT).await;
     let renewed = queue.extend(QueueName::Copy, &received.receipt, LONG).await.expect("a message in hand is kept");
@@ -139,24 +140,25 @@ pub async fn an_extension_renews_the_receipt(queue: &dyn Queue, time: &dyn Elaps
     queue.delete(QueueName::Copy, &renewed).await.expect("the new receipt is good");
 }
 
-/// Extending by nothing gives a message back.
-pub async fn a_message_can_be_given_back_at_once(queue: &dyn Queue) {
+/// An extension by zero makes a message visible immediately.
+pub async fn extend_by_zero_releases_message(queue: &dyn Queue) {
     send(queue, "back").await;
     let received = one(queue, LONG).await;
     queue.extend(QueueName::Copy, &received.receipt, Duration::ZERO).await.expect("a message is given back");
     delete(queue, &one(queue, LONG).await).await;
 }
 
-/// A deletion whose answer was lost is tried again.
-pub async fn deleting_what_is_gone_is_no_error(queue: &dyn Queue) {
+/// A deletion can be repeated after its response was lost.
+pub async fn delete_is_idempotent(queue: &dyn Queue) {
     send(queue, "gone").await;
     let received = one(queue, LONG).await;
     delete(queue, &received).await;
     delete(queue, &received).await;
 }
 
-/// No more than asked for, and never more than the port's limit; in all, each once.
-pub async fn receives_are_bounded(queue: &dyn Queue) {
+/// A receive returns at most the requested number and at most the limit of the port; in total each message is received
+/// once.
+pub async fn receive_respects_maximum(queue: &dyn Queue) {
     let count = MAX_RECEIVE + 8;
     for n in 0..count {
         send(queue, &n.to_string()).await;
@@ -174,8 +176,8 @@ pub async fn receives_are_bounded(queue: &dyn Queue) {
     assert_eq!(bodies, (0..count).collect::<Vec<_>>());
 }
 
-/// A worker that stops when idle must see what others have in hand.
-pub async fn depth_counts_what_is_hidden_too(queue: &dyn Queue) {
+/// A worker that stops when idle must also count the messages that others have received.
+pub async fn depth_includes_hidden_messages(queue: &dyn Queue) {
     send(queue, "seen").await;
     queue.send(QueueName::Copy, "delayed", LONG).await.expect("a message is sent");
     let received = one(queue, LONG).await;

@@ -1,38 +1,38 @@
-//! Who may do what: roles, locks, policies, and the lists of them.
+//! Authorization: roles, locks, policies, and the lists of them.
 
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Said};
-use super::parts::{LockLevel, Policy, RoleAssignment, within};
 use super::pipeline::{Call, page};
+use super::resources::{LockLevel, Policy, RoleAssignment, within};
+use super::response::{ArmAnswer, HandlerResult};
 use super::route::Route;
+use super::state::TenantState;
 use super::token::Principal;
-use super::world::World;
 
-/// How rights are decided.
+/// How requests are authorized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Authorization {
-    /// Everyone with a good token may do everything.
+    /// Every valid token may do everything.
     #[default]
     Open,
-    /// By the roles that are assigned.
+    /// By the assigned roles.
     ByRole,
 }
 
-/// The assignments that a principal has at or above a scope, itself or by a group.
-fn held<'w>(world: &'w World, principal: &str, scope: &str) -> impl Iterator<Item = &'w RoleAssignment> {
+/// The assignments that a principal has at or above a scope, directly or through a group.
+fn held<'w>(world: &'w TenantState, principal: &str, scope: &str) -> impl Iterator<Item = &'w RoleAssignment> {
     let (principal, scope) = (principal.to_owned(), scope.to_owned());
     world.roles.iter().filter(move |role| assigned(world, role, &principal) && within(&scope, &role.scope))
 }
 
-/// Whether an assignment is a principal's, itself or by a group.
-fn assigned(world: &World, role: &RoleAssignment, principal: &str) -> bool {
+/// Whether an assignment applies to a principal, directly or through a group.
+fn assigned(world: &TenantState, role: &RoleAssignment, principal: &str) -> bool {
     let groups = world.memberships.get(principal).into_iter().flatten().map(String::as_str);
     groups.chain([principal]).any(|who| who.eq_ignore_ascii_case(&role.principal))
 }
 
-/// Whether an action is one of a pattern's. Source: Azure, role definitions: `*` stands for anything, case for nothing.
+/// Whether an action matches a pattern. Source: Azure, role definitions: `*` matches any text, and case is ignored.
 fn matches(pattern: &str, action: &str) -> bool {
     let (pattern, action) = (pattern.to_ascii_lowercase(), action.to_ascii_lowercase());
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == action };
@@ -47,15 +47,20 @@ fn matches(pattern: &str, action: &str) -> bool {
 }
 
 /// Whether a principal may see anything of a scope.
-pub(super) fn sees(world: &World, principal: &Principal, scope: &str) -> bool {
+pub(super) fn sees(world: &TenantState, principal: &Principal, scope: &str) -> bool {
     let below = |role: &RoleAssignment| within(&role.scope, scope) && assigned(world, role, &principal.object);
     world.authorization == Authorization::Open
         || held(world, &principal.object, scope).next().is_some()
         || world.roles.iter().any(below)
 }
 
-/// Refuses what no role allows. Source: Azure, the sentence of AuthorizationFailed.
-pub(super) fn authorize(world: &World, principal: &Principal, route: &Route, method: &Method) -> Result<(), Answer> {
+/// Rejects a request that no role allows. Source: Azure, the message of AuthorizationFailed.
+pub(super) fn authorize(
+    world: &TenantState,
+    principal: &Principal,
+    route: &Route,
+    method: &Method,
+) -> Result<(), ArmAnswer> {
     let action = route.kind.action(method);
     let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, &action));
     let allows = |role: &RoleAssignment| any(&role.role.actions) && !any(&role.role.not_actions);
@@ -67,11 +72,11 @@ pub(super) fn authorize(world: &World, principal: &Principal, route: &Route, met
          the scope is invalid. If access was recently granted, please refresh your credentials.",
         principal.object, route.scope
     );
-    Err(Answer::error(StatusCode::FORBIDDEN, "AuthorizationFailed", message))
+    Err(ArmAnswer::error(StatusCode::FORBIDDEN, "AuthorizationFailed", message))
 }
 
-/// Refuses what a lock forbids. Source: seen, Azure-Player/azure.datafactory.devops#183.
-pub(super) fn unlocked(world: &World, scope: &str, method: &Method) -> Result<(), Answer> {
+/// Rejects a request that a lock forbids. Source: seen, Azure-Player/azure.datafactory.devops#183.
+pub(super) fn unlocked(world: &TenantState, scope: &str, method: &Method) -> Result<(), ArmAnswer> {
     let verb = if method == Method::DELETE { "delete" } else { "write" };
     let forbids = |level| level == LockLevel::ReadOnly || verb == "delete";
     let locks = world.locks.iter().filter(|lock| within(scope, &lock.scope) && forbids(lock.level));
@@ -84,11 +89,11 @@ pub(super) fn unlocked(world: &World, scope: &str, method: &Method) -> Result<()
          lock and try again.",
         scopes.join(",")
     );
-    Err(Answer::error(StatusCode::CONFLICT, "ScopeLocked", message))
+    Err(ArmAnswer::error(StatusCode::CONFLICT, "ScopeLocked", message))
 }
 
-/// Refuses what a policy denies. Source: Azure, 'RequestDisallowedByPolicy' with its `PolicyViolation`.
-pub(super) fn policies(world: &World, route: &Route, body: &Value) -> Result<(), Answer> {
+/// Rejects a request that a policy denies. Source: Azure, 'RequestDisallowedByPolicy' with its `PolicyViolation`.
+pub(super) fn policies(world: &TenantState, route: &Route, body: &Value) -> Result<(), ArmAnswer> {
     let denies =
         |policy: &&Policy| within(&route.scope, &policy.scope) && (policy.denies)(route.kind.resource_type(), body);
     let Some(policy) = world.policies.iter().find(denies) else { return Ok(()) };
@@ -105,12 +110,13 @@ pub(super) fn policies(world: &World, route: &Route, body: &Value) -> Result<(),
         "policyDefinitionEffect": "deny", "policyAssignmentId": assignment, "policyAssignmentName": name,
         "policyAssignmentDisplayName": name, "policyAssignmentScope": scope, "policyAssignmentParameters": {},
     }}]);
-    let refusal = Answer::error(StatusCode::FORBIDDEN, "RequestDisallowedByPolicy", message);
+    let refusal = ArmAnswer::error(StatusCode::FORBIDDEN, "RequestDisallowedByPolicy", message);
     Err(refusal.target(&route.name).with("additionalInfo", info))
 }
 
-/// What the caller may do at a scope. Source: specification, `Permissions_ListForResourceGroup` and `…ForResource`.
-pub(super) fn list_permissions(world: &World, call: &Call) -> Said {
+/// Lists the caller's permissions at a scope. Source: specification, `Permissions_ListForResourceGroup` and
+/// `…ForResource`.
+pub(super) fn list_permissions(world: &TenantState, call: &Call) -> HandlerResult {
     let open = json!({ "actions": ["*"], "notActions": [], "dataActions": [], "notDataActions": [] });
     let roles = held(world, &call.principal.object, &call.route.scope).map(|assignment| {
         let role = &assignment.role;
@@ -123,9 +129,10 @@ pub(super) fn list_permissions(world: &World, call: &Call) -> Said {
     Ok(page(world, call, values))
 }
 
-/// Role assignments at, above and below a scope. Source: specification, `RoleAssignments_ListForScope`: `atScope()` leaves
-/// out what is below, `principalId eq` picks a principal; `assignedTo` counts his groups as well.
-pub(super) fn list_roles(world: &World, call: &Call) -> Said {
+/// Lists role assignments at, above and below a scope. Source: specification, `RoleAssignments_ListForScope`:
+/// `atScope()` omits those below the scope, `principalId eq` selects a principal; `assignedTo` includes the principal's
+/// groups.
+pub(super) fn list_roles(world: &TenantState, call: &Call) -> HandlerResult {
     let scope = &call.route.scope;
     let filter = call.query.get("$filter").unwrap_or_default().trim();
     let quoted = |text: &str| text.trim().trim_matches('\'').to_owned();
@@ -155,8 +162,8 @@ pub(super) fn list_roles(world: &World, call: &Call) -> Said {
     Ok(page(world, call, values.collect()))
 }
 
-/// Locks at, above and below a scope. Source: specification, `ManagementLocks_ListByScope`.
-pub(super) fn list_locks(world: &World, call: &Call) -> Said {
+/// Lists locks at, above and below a scope. Source: specification, `ManagementLocks_ListByScope`.
+pub(super) fn list_locks(world: &TenantState, call: &Call) -> HandlerResult {
     let filter = call.query.get("$filter").unwrap_or_default().trim();
     if !(filter.is_empty() || filter == "atScope()") {
         return Err(unsupported_filter(filter));
@@ -174,9 +181,9 @@ pub(super) fn list_locks(world: &World, call: &Call) -> Said {
     Ok(page(world, call, values.collect()))
 }
 
-fn unsupported_filter(filter: &str) -> Answer {
+fn unsupported_filter(filter: &str) -> ArmAnswer {
     // The code is a guess.
-    Answer::bad_request("UnsupportedQuery", format!("The filter '{filter}' is not supported."))
+    ArmAnswer::bad_request("UnsupportedQuery", format!("The filter '{filter}' is not supported."))
 }
 
 #[cfg(test)]
@@ -184,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stars_stand_for_anything() {
+    fn wildcard_matches_any_action() {
         for pattern in ["*", "*/read", "Microsoft.Compute/*", "microsoft.compute/IMAGES/read", "Microsoft.*/images/*"] {
             assert!(matches(pattern, "Microsoft.Compute/images/read"), "{pattern}");
         }

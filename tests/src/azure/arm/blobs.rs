@@ -1,16 +1,16 @@
-//! What the double is told about the blobs that images are made from.
+//! The blobs that images are created from, as the test describes them to the double.
 
 use std::fmt;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-/// What is known about a blob.
+/// The properties of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlobInfo {
-    /// Whether it is there.
+    /// Whether it exists.
     pub exists: bool,
-    /// Its bytes, the footer's among them.
+    /// Its length in bytes, including the footer.
     pub length: u64,
     /// Whether it is a page blob.
     pub is_page_blob: bool,
@@ -19,37 +19,37 @@ pub struct BlobInfo {
 }
 
 impl BlobInfo {
-    /// The smallest VHD that an image can be made from: one mebibyte and the footer.
+    /// The smallest VHD from which an image can be created: 1 MiB and the footer.
     pub const VHD: Self = Self { exists: true, length: (1 << 20) + 512, is_page_blob: true, footer_ok: true };
 
-    /// No blob.
+    /// A blob that does not exist.
     pub const MISSING: Self = Self { exists: false, length: 0, is_page_blob: false, footer_ok: false };
 }
 
-/// Asks the test about a blob by its address.
+/// Asks the test for the properties of a blob by its URL.
 #[derive(Clone)]
 pub struct Blobs(Arc<dyn Fn(String) -> BoxFuture<'static, BlobInfo> + Send + Sync>);
 
 impl Blobs {
-    /// Asks `ask`.
+    /// Calls `ask` for each URL.
     pub fn new(ask: impl Fn(String) -> BoxFuture<'static, BlobInfo> + Send + Sync + 'static) -> Self {
         Self(Arc::new(ask))
     }
 
-    /// The same for every address.
+    /// The same properties for every URL.
     #[must_use]
     pub fn all(info: BlobInfo) -> Self {
         Self::new(move |_| Box::pin(async move { info }))
     }
 
-    /// What is at an address.
+    /// The properties of the blob at a URL.
     pub async fn ask(&self, url: &str) -> BlobInfo {
         (self.0)(url.to_owned()).await
     }
 }
 
 impl Default for Blobs {
-    /// Every address is a good VHD's.
+    /// Every URL is that of a valid VHD.
     fn default() -> Self {
         Self::all(BlobInfo::VHD)
     }
@@ -61,18 +61,19 @@ impl fmt::Debug for Blobs {
     }
 }
 
-/// When the double tells that a blob can't be made an image of. Source: seen both ways; for images at once in
-/// terraform-provider-azurerm#4427, for disks of machines in the operation in azure-sdk-for-go#1829.
+/// When the double rejects a blob from which no image can be created. Source: both were seen; for images in the
+/// response to the PUT in terraform-provider-azurerm#4427, for disks of machines in the operation in
+/// azure-sdk-for-go#1829.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BlobChecks {
     /// The operation fails.
     #[default]
     InOperation,
-    /// The PUT is answered with 400.
+    /// The PUT fails with 400.
     AtOnce,
 }
 
-/// Why an image can't be made from a blob, as code and sentence.
+/// Why no image can be created from a blob, as code and message.
 pub(super) fn unfit(url: &str, info: BlobInfo) -> Option<(&'static str, String)> {
     let invalid = |message: String| Some(("InvalidParameter", message));
     if !info.exists {
@@ -93,7 +94,7 @@ pub(super) fn unfit(url: &str, info: BlobInfo) -> Option<(&'static str, String)>
     }
     let size = info.length - 512;
     if !size.is_multiple_of(1 << 20) {
-        // Source: Azure, preparing a VHD: the virtual size is whole MiB; the sentence from memory of what is seen.
+        // Source: Azure, preparing a VHD: the virtual size is a whole number of MiB; the message is from memory.
         return invalid(format!(
             "The VHD {url} has an unsupported virtual size of {size} bytes. The size must be a whole number (in MBs)."
         ));

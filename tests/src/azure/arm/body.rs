@@ -1,47 +1,47 @@
-//! What all bodies share: JSON, tags and locations.
+//! The parts that all bodies share: JSON, tags and locations.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::answer::Answer;
+use super::response::ArmAnswer;
 
-/// Reads a body. Source: seen, the sentences of Resource Manager about bodies that it can't read.
-pub(super) fn parse(body: &[u8]) -> Result<Value, Answer> {
+/// Parses a body. Source: seen, the messages of Resource Manager for bodies that it cannot parse.
+pub(super) fn parse(body: &[u8]) -> Result<Value, ArmAnswer> {
     let value: Value = serde_json::from_slice(body).map_err(|error| {
         let message = format!("The request content was invalid and could not be deserialized: '{error}'.");
-        Answer::bad_request("InvalidRequestContent", message)
+        ArmAnswer::bad_request("InvalidRequestContent", message)
     })?;
     if !value.is_object() {
         let message = "The request content is not valid: a JSON object is expected.";
-        return Err(Answer::bad_request("InvalidRequestContent", message));
+        return Err(ArmAnswer::bad_request("InvalidRequestContent", message));
     }
     Ok(value)
 }
 
-/// The refusal of a body without a location. Source: seen; Resource Manager itself refuses it, before the provider.
-pub(super) fn location_required() -> Answer {
+/// The error for a body without a location. Source: seen; Resource Manager rejects it itself, before the provider does.
+pub(super) fn location_required() -> ArmAnswer {
     let message = "The location property is required for this definition.";
-    Answer::bad_request("LocationRequired", message).target("location")
+    ArmAnswer::bad_request("LocationRequired", message).target("location")
 }
 
-/// The tags of a body whose schema was checked. Source: Azure, limits of tags: 50 a resource, names of 512 characters
-/// without `<>%&\?/`, values of 256.
-pub(super) fn tags(body: &Value) -> Result<BTreeMap<String, String>, Answer> {
+/// The tags of a body whose schema was checked. Source: Azure, limits of tags: 50 per resource, names of up to 512
+/// characters without `<>%&\?/`, values of up to 256.
+pub(super) fn tags(body: &Value) -> Result<BTreeMap<String, String>, ArmAnswer> {
     let members = body["tags"].as_object().into_iter().flatten();
     let tags = members.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()));
     let tags = tags.collect::<BTreeMap<_, _>>();
     if tags.len() > 50 {
-        return Err(Answer::bad_request("TooManyTags", "A resource can have at most 50 tags."));
+        return Err(ArmAnswer::bad_request("TooManyTags", "A resource can have at most 50 tags."));
     }
     for (name, value) in &tags {
         if name.is_empty() || name.chars().count() > 512 || name.contains(['<', '>', '%', '&', '\\', '?', '/']) {
             let message = format!("The tag name '{name}' is not valid.");
-            return Err(Answer::bad_request("InvalidTagNameCharacters", message).target("tags"));
+            return Err(ArmAnswer::bad_request("InvalidTagNameCharacters", message).target("tags"));
         }
         if value.chars().count() > 256 {
             let message = format!("The value of the tag '{name}' is longer than 256 characters.");
-            return Err(Answer::bad_request("InvalidTagValueLength", message).target("tags"));
+            return Err(ArmAnswer::bad_request("InvalidTagValueLength", message).target("tags"));
         }
     }
     Ok(tags)

@@ -1,21 +1,21 @@
-//! The time of the double.
+//! The clock of the double.
 
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-/// Where the double has its time from: tokens expire, buckets fill and operations end by it.
+/// The source of the double's time. Tokens expire, buckets fill and operations end by this clock.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// A clock of the test's own.
+    /// A clock that the test controls.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The time now.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.0)()

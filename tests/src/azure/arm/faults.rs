@@ -1,17 +1,17 @@
-//! Faults that a test asks for while the double runs.
+//! Faults that a test injects while the double runs.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Which requests a fault is for.
+/// Selects the requests to which a fault applies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Matches {
-    /// The method; any where there is none.
+    /// The method. None for any.
     pub method: Option<String>,
-    /// The resource type, as in `Microsoft.Compute/images`; any where there is none.
+    /// The resource type, such as `Microsoft.Compute/images`. None for any.
     pub resource_type: Option<String>,
-    /// What path and query contain, in any case; anything where there is none.
+    /// A text that path and query must contain, ignoring case. None for any.
     pub containing: Option<String>,
 }
 
@@ -22,7 +22,7 @@ impl Matches {
         Self::default()
     }
 
-    /// Requests of a method for a resource type.
+    /// Requests with a method for a resource type.
     #[must_use]
     pub fn of(method: &str, resource_type: &str) -> Self {
         Self { method: Some(method.to_owned()), resource_type: Some(resource_type.to_owned()), containing: None }
@@ -34,7 +34,7 @@ impl Matches {
         Self::of("GET", "Microsoft.Compute/locations/capsOperations")
     }
 
-    /// The same, of those whose path and query contain a text.
+    /// Also requires that path and query contain a text.
     #[must_use]
     pub fn containing(self, text: &str) -> Self {
         Self { containing: Some(text.to_owned()), ..self }
@@ -49,22 +49,22 @@ impl Matches {
     }
 }
 
-/// What goes wrong with a request.
+/// What happens to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// It is answered with a status and nothing happens. `retry_after` is in seconds.
+    /// The response has this status, and the request has no effect. `retry_after` is in seconds.
     Status(u16, Option<u64>),
-    /// It takes effect and is answered with a status nonetheless, as by a gateway that lost patience.
+    /// The request has its effect, but the response has this status, as from a gateway that timed out.
     StatusAfterEffect(u16),
-    /// The connection is reset and nothing happens.
+    /// The connection is reset, and the request has no effect.
     ResetBeforeEffect,
-    /// It takes effect and the connection is reset.
+    /// The request has its effect, and the connection is reset.
     ResetAfterEffect,
-    /// It waits first, then goes on as if nothing were.
+    /// The request is delayed, and then handled as usual.
     Delay(Duration),
 }
 
-/// The faults to come. Clones are the same.
+/// The faults that were injected and have not happened yet. Clones share them.
 #[derive(Clone, Default)]
 pub struct Faults(Arc<Mutex<Vec<Rule>>>);
 
@@ -76,18 +76,18 @@ struct Rule {
 }
 
 impl Faults {
-    /// Gives the next `times` requests that match a fault. Earlier rules go first.
+    /// Applies a fault to the next `times` requests that match. Earlier rules take precedence.
     pub fn next(&self, times: usize, matches: Matches, fault: Fault) {
         self.with(|rules| rules.push(Rule { matches, left: times, fault }));
     }
 
-    /// How many faults were asked for and have not been met.
+    /// The number of injected faults that have not happened yet.
     #[must_use]
     pub fn left(&self) -> usize {
         self.with(|rules| rules.iter().map(|rule| rule.left).sum())
     }
 
-    /// Forgets all faults to come.
+    /// Removes all faults that have not happened yet.
     pub fn clear(&self) {
         self.with(Vec::clear);
     }

@@ -3,16 +3,16 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Said};
-use super::parts::{Group, normal};
 use super::pipeline::{Call, page};
-use super::world::World;
+use super::resources::{Group, normalized_region};
+use super::response::{ArmAnswer, HandlerResult};
+use super::state::TenantState;
 use super::{access, body, providers, schema};
 
-/// The refusal of a group that is not there. Source: seen, Azure/azure-cli#24704.
-pub(super) fn not_found(name: &str) -> Answer {
+/// The error for a group that does not exist. Source: seen, Azure/azure-cli#24704.
+pub(super) fn not_found(name: &str) -> ArmAnswer {
     let message = format!("Resource group '{name}' could not be found.");
-    Answer::error(StatusCode::NOT_FOUND, "ResourceGroupNotFound", message)
+    ArmAnswer::error(StatusCode::NOT_FOUND, "ResourceGroupNotFound", message)
 }
 
 fn show(group: &Group) -> Value {
@@ -23,44 +23,44 @@ fn show(group: &Group) -> Value {
     })
 }
 
-fn find<'w>(world: &'w World, call: &Call) -> Option<&'w Group> {
+fn find<'w>(world: &'w TenantState, call: &Call) -> Option<&'w Group> {
     world.find_group(call.route.subscription.as_deref()?, &call.route.name)
 }
 
-pub(super) fn list(world: &World, call: &Call) -> Said {
+pub(super) fn list(world: &TenantState, call: &Call) -> HandlerResult {
     let id = call.route.subscription.as_deref().unwrap_or_default();
     let groups = world.groups.iter().filter(|group| group.subscription.eq_ignore_ascii_case(id));
     Ok(page(world, call, groups.map(show).collect()))
 }
 
-pub(super) fn get(world: &World, call: &Call) -> Said {
-    find(world, call).map(|group| Answer::ok(show(group))).ok_or_else(|| not_found(&call.route.name))
+pub(super) fn get(world: &TenantState, call: &Call) -> HandlerResult {
+    find(world, call).map(|group| ArmAnswer::ok(show(group))).ok_or_else(|| not_found(&call.route.name))
 }
 
-/// Tells whether a group is there, without a body.
-pub(super) fn head(world: &World, call: &Call) -> Said {
+/// Responds whether a group exists, without a body.
+pub(super) fn head(world: &TenantState, call: &Call) -> HandlerResult {
     let status = if find(world, call).is_some() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND };
-    Ok(Answer::empty(status))
+    Ok(ArmAnswer::empty(status))
 }
 
-pub(super) fn put(world: &mut World, call: &Call) -> Said {
+pub(super) fn put(world: &mut TenantState, call: &Call) -> HandlerResult {
     let body = body::parse(&call.body)?;
     schema::RESOURCE_GROUP.check(&body)?;
     let location = body["location"].as_str().ok_or_else(body::location_required)?;
     let name = &call.route.name;
-    if let Some(present) = find(world, call).filter(|group| group.region != normal(location)) {
+    if let Some(present) = find(world, call).filter(|group| group.region != normalized_region(location)) {
         let message = format!(
             "Invalid resource group location '{location}'. The Resource group already exists in location '{}'.",
             present.region
         );
-        return Err(Answer::error(StatusCode::CONFLICT, "InvalidResourceGroupLocation", message));
+        return Err(ArmAnswer::error(StatusCode::CONFLICT, "InvalidResourceGroupLocation", message));
     }
     providers::available(world, call.route.kind.resource_type(), location)?;
     access::policies(world, &call.route, &body)?;
     let group = Group {
         subscription: call.route.subscription.clone().unwrap_or_default(),
         name: find(world, call).map_or_else(|| name.clone(), |present| present.name.clone()),
-        region: normal(location),
+        region: normalized_region(location),
         tags: body::tags(&body)?,
     };
     let answer = show(&group);
@@ -71,11 +71,11 @@ pub(super) fn put(world: &mut World, call: &Call) -> Said {
     match at {
         Some(at) => {
             world.groups[at] = group;
-            Ok(Answer::ok(answer))
+            Ok(ArmAnswer::ok(answer))
         }
         None => {
             world.groups.push(group);
-            Ok(Answer::json(StatusCode::CREATED, answer))
+            Ok(ArmAnswer::json(StatusCode::CREATED, answer))
         }
     }
 }

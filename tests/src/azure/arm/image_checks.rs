@@ -1,13 +1,13 @@
-//! What Microsoft.Compute refuses to make an image of, before it looks at a blob.
+//! The checks of Microsoft.Compute on a request for an image, before it reads a blob.
 
 use axum::http::StatusCode;
 use serde_json::Value;
 
-use super::answer::Answer;
-use super::parts::{Account, normal};
-use super::world::World;
+use super::resources::{Account, normalized_region};
+use super::response::ArmAnswer;
+use super::state::TenantState;
 
-/// What an image is to be made as.
+/// The requested image.
 pub(super) struct Wanted<'b> {
     pub(super) subscription: &'b str,
     pub(super) region: &'b str,
@@ -15,8 +15,8 @@ pub(super) struct Wanted<'b> {
     pub(super) properties: &'b Value,
 }
 
-/// Checks what is asked for. The answer is the blobs to look at.
-pub(super) fn check(world: &World, wanted: &Wanted<'_>) -> Result<Vec<String>, Answer> {
+/// Checks a request. Returns the blobs to inspect.
+pub(super) fn check(world: &TenantState, wanted: &Wanted<'_>) -> Result<Vec<String>, ArmAnswer> {
     name(wanted.name)?;
     let profile = &wanted.properties["storageProfile"];
     let machine = &wanted.properties["sourceVirtualMachine"];
@@ -26,12 +26,12 @@ pub(super) fn check(world: &World, wanted: &Wanted<'_>) -> Result<Vec<String>, A
     }
     let os_disk = &profile["osDisk"];
     if os_disk.is_null() {
-        return Err(Answer::missing("osDisk"));
+        return Err(ArmAnswer::missing("osDisk"));
     }
     // Source: specification, `ImageOSDisk.required`.
     for required in ["osType", "osState"] {
         if os_disk[required].is_null() {
-            return Err(Answer::missing(&format!("osDisk.{required}")));
+            return Err(ArmAnswer::missing(&format!("osDisk.{required}")));
         }
     }
     let mut blobs = Vec::new();
@@ -39,40 +39,41 @@ pub(super) fn check(world: &World, wanted: &Wanted<'_>) -> Result<Vec<String>, A
     for data_disk in profile["dataDisks"].as_array().into_iter().flatten() {
         // Source: specification, `ImageDataDisk.required`.
         if data_disk["lun"].is_null() {
-            return Err(Answer::missing("dataDisk.lun"));
+            return Err(ArmAnswer::missing("dataDisk.lun"));
         }
         blobs.extend(disk(world, wanted, data_disk, "dataDisk")?);
     }
     // Source: specification, `hyperVGeneration`, and seen, Azure/azure-sdk-for-python#4891.
     if !blobs.is_empty() && wanted.properties["hyperVGeneration"].is_null() {
-        return Err(Answer::missing("hyperVGeneration"));
+        return Err(ArmAnswer::missing("hyperVGeneration"));
     }
     Ok(blobs)
 }
 
-/// Source: Azure, naming rules: 1 to 80 of letters, digits, `_`, `.` and `-`, from a letter or digit to one or `_`.
-fn name(name: &str) -> Result<(), Answer> {
+/// Source: Azure, naming rules: 1 to 80 letters, digits, `_`, `.` and `-`; the first character is a letter or digit,
+/// the last a letter, digit or `_`.
+fn name(name: &str) -> Result<(), ArmAnswer> {
     let inside = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let good = (1..=80).contains(&name.len())
         && name.chars().all(inside)
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
     let message = format!("The entity name 'imageName' is invalid according to its validation rule: '{name}'.");
-    if good { Ok(()) } else { Err(Answer::bad_request("InvalidParameter", message).target("imageName")) }
+    if good { Ok(()) } else { Err(ArmAnswer::bad_request("InvalidParameter", message).target("imageName")) }
 }
 
-/// Checks a disk. The answer is its blob.
-fn disk(world: &World, wanted: &Wanted<'_>, disk: &Value, at: &str) -> Result<Option<String>, Answer> {
+/// Checks a disk. Returns its blob.
+fn disk(world: &TenantState, wanted: &Wanted<'_>, disk: &Value, at: &str) -> Result<Option<String>, ArmAnswer> {
     let sources = ["blobUri", "managedDisk", "snapshot"].into_iter().filter(|source| !disk[*source].is_null());
     let sources = sources.collect::<Vec<_>>();
     let [source] = sources[..] else {
-        // The sentence is a guess.
+        // The message is a guess.
         let message = format!(
             "Exactly one of the parameters '{at}.blobUri', '{at}.managedDisk' and '{at}.snapshot' is required, but there are \
              {}.",
             sources.len()
         );
-        return Err(Answer::bad_request("InvalidParameter", message).target(at));
+        return Err(ArmAnswer::bad_request("InvalidParameter", message).target(at));
     };
     encryption_set(world, wanted, &disk["diskEncryptionSet"])?;
     match source {
@@ -86,16 +87,16 @@ fn disk(world: &World, wanted: &Wanted<'_>, disk: &Value, at: &str) -> Result<Op
     }
 }
 
-/// Checks the address of a blob: that it is one, and in whose account.
-fn blob(world: &World, wanted: &Wanted<'_>, url: &str) -> Result<(), Answer> {
-    let invalid = |message: String| Answer::bad_request("InvalidParameter", message).target("disk.blobUri");
+/// Checks the URL of a blob: its form, and the account that it names.
+fn blob(world: &TenantState, wanted: &Wanted<'_>, url: &str) -> Result<(), ArmAnswer> {
+    let invalid = |message: String| ArmAnswer::bad_request("InvalidParameter", message).target("disk.blobUri");
     let Some(account) = world.accounts.iter().find(|account| below(url, account).is_some()) else {
         return Err(invalid(foreign(url, wanted.subscription)));
     };
     let path = below(url, account).unwrap_or_default();
     let (container, name) = path.split_once('/').unwrap_or_default();
     if container.is_empty() || name.is_empty() || path.contains(['?', '#']) {
-        // The sentence is a guess; that it is an address without a signature is what the specification's examples show.
+        // The message is a guess. The specification's examples show URLs without a signature.
         return Err(invalid(format!("The value '{url}' of parameter 'disk.blobUri' is invalid.")));
     }
     // Source: seen, Azure/azure-cli#9899.
@@ -111,8 +112,8 @@ fn blob(world: &World, wanted: &Wanted<'_>, url: &str) -> Result<(), Answer> {
     if !account.subscription.eq_ignore_ascii_case(wanted.subscription) {
         return Err(invalid(foreign(url, wanted.subscription)));
     }
-    // Source: seen, microsoft/DefendTheFlag#1 for disks (there with the code BadRequest).
-    if normal(&account.region) != wanted.region {
+    // Source: seen, microsoft/DefendTheFlag#1 for disks (with the code BadRequest).
+    if normalized_region(&account.region) != wanted.region {
         return Err(invalid(format!("The source blob {url} does not belong to the same region as the disk.")));
     }
     Ok(())
@@ -123,15 +124,15 @@ fn foreign(url: &str, subscription: &str) -> String {
     format!("The source blob {url} does not belong to a storage account in subscription {subscription}.")
 }
 
-/// The part of a blob's address below an account.
+/// The part of a blob's URL after the endpoint of an account.
 fn below<'u>(url: &'u str, account: &Account) -> Option<&'u str> {
     let (head, rest) = url.split_at_checked(account.blob_endpoint.len())?;
     head.eq_ignore_ascii_case(&account.blob_endpoint).then_some(rest)
 }
 
-/// Checks the id of a disk, snapshot or machine. Whether it is there is not known to the double.
-fn sub_resource(wanted: &Wanted<'_>, value: &Value, at: &str, kind: &str) -> Result<(), Answer> {
-    let id = value["id"].as_str().ok_or_else(|| Answer::missing(&format!("{at}.id")))?;
+/// Checks the id of a disk, snapshot or machine. The double does not know whether the resource exists.
+fn sub_resource(wanted: &Wanted<'_>, value: &Value, at: &str, kind: &str) -> Result<(), ArmAnswer> {
+    let id = value["id"].as_str().ok_or_else(|| ArmAnswer::missing(&format!("{at}.id")))?;
     let (lower, kind) = (id.to_ascii_lowercase(), kind.to_ascii_lowercase());
     let words = lower.trim_start_matches('/').split('/').collect::<Vec<_>>();
     let subscription = wanted.subscription.to_ascii_lowercase();
@@ -141,26 +142,26 @@ fn sub_resource(wanted: &Wanted<'_>, value: &Value, at: &str, kind: &str) -> Res
         {
             Ok(())
         }
-        // Source: seen, Resource Manager's refusal of ids that are none.
+        // Source: seen, Resource Manager's error for malformed ids.
         _ => {
             let message = format!("Property id '{id}' at path '{at}.id' is invalid.");
-            Err(Answer::bad_request("LinkedInvalidPropertyId", message))
+            Err(ArmAnswer::bad_request("LinkedInvalidPropertyId", message))
         }
     }
 }
 
-/// Source: Azure, customer-managed keys: the set is in the disk's region and subscription. The codes are guesses.
-fn encryption_set(world: &World, wanted: &Wanted<'_>, value: &Value) -> Result<(), Answer> {
+/// Source: Azure, customer-managed keys: the set must be in the disk's region and subscription. The codes are guesses.
+fn encryption_set(world: &TenantState, wanted: &Wanted<'_>, value: &Value) -> Result<(), ArmAnswer> {
     let Some(id) = value["id"].as_str() else { return Ok(()) };
     let set = world.disk_encryption_sets.iter().find(|(known, _)| known.eq_ignore_ascii_case(id));
     let Some((_, region)) = set else {
         let name = id.rsplit('/').next().unwrap_or(id);
-        return Err(Answer::error(StatusCode::NOT_FOUND, "NotFound", format!("Resource {name} is not found.")));
+        return Err(ArmAnswer::error(StatusCode::NOT_FOUND, "NotFound", format!("Resource {name} is not found.")));
     };
     let prefix = format!("/subscriptions/{}/", wanted.subscription).to_ascii_lowercase();
-    if !id.to_ascii_lowercase().starts_with(&prefix) || normal(region) != wanted.region {
+    if !id.to_ascii_lowercase().starts_with(&prefix) || normalized_region(region) != wanted.region {
         let message = format!("The disk encryption set '{id}' is not in the subscription and region of the image.");
-        return Err(Answer::bad_request("InvalidParameter", message).target("diskEncryptionSet.id"));
+        return Err(ArmAnswer::bad_request("InvalidParameter", message).target("diskEncryptionSet.id"));
     }
     Ok(())
 }

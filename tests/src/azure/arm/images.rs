@@ -5,23 +5,23 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Said};
 use super::operations::{self, Change};
 use super::pipeline::{Call, page};
+use super::response::{ArmAnswer, HandlerResult};
 use super::route::Route;
-use super::world::World;
+use super::state::TenantState;
 use super::{access, body, put, schema};
 
-/// How far an image is.
+/// The provisioning state of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageState {
-    /// Being made.
+    /// Being created.
     Creating,
-    /// Being changed.
+    /// Being updated.
     Updating,
-    /// Being removed.
+    /// Being deleted.
     Deleting,
-    /// There.
+    /// Complete.
     Succeeded,
     /// The last change failed.
     Failed,
@@ -40,9 +40,9 @@ pub struct Image {
     pub region: String,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
-    /// Its properties but the provisioning state.
+    /// Its properties except the provisioning state.
     pub properties: Value,
-    /// The provisioning state.
+    /// Its provisioning state.
     pub state: ImageState,
 }
 
@@ -54,7 +54,7 @@ impl Image {
         format!("/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/images/{name}")
     }
 
-    /// The image as a GET shows it.
+    /// The image as a GET returns it.
     #[must_use]
     pub fn json(&self) -> Value {
         let mut properties = self.properties.clone();
@@ -65,7 +65,7 @@ impl Image {
         })
     }
 
-    /// What tells images apart: their ids without case.
+    /// The key that identifies an image: its id in lower case.
     pub(super) fn key(&self) -> String {
         self.id().to_ascii_lowercase()
     }
@@ -76,16 +76,16 @@ pub(super) fn key(route: &Route) -> String {
     route.scope.to_ascii_lowercase()
 }
 
-pub(super) fn find<'w>(world: &'w World, key: &str) -> Option<&'w Image> {
+pub(super) fn find<'w>(world: &'w TenantState, key: &str) -> Option<&'w Image> {
     world.images.iter().find(|image| image.key() == key)
 }
 
-pub(super) fn not_found(route: &Route) -> Answer {
+pub(super) fn not_found(route: &Route) -> ArmAnswer {
     let group = route.group.as_deref().unwrap_or_default();
-    Answer::resource_not_found("Microsoft.Compute/images", &route.name, group)
+    ArmAnswer::resource_not_found("Microsoft.Compute/images", &route.name, group)
 }
 
-pub(super) fn list(world: &World, call: &Call) -> Said {
+pub(super) fn list(world: &TenantState, call: &Call) -> HandlerResult {
     let route = &call.route;
     let here = |image: &&Image| {
         route.subscription.as_ref().is_some_and(|id| id.eq_ignore_ascii_case(&image.subscription))
@@ -94,19 +94,20 @@ pub(super) fn list(world: &World, call: &Call) -> Said {
     Ok(page(world, call, world.images.iter().filter(here).map(Image::json).collect()))
 }
 
-/// Shows an image, as it is being made too. Each time counts as a look at the operation that is under way.
-pub(super) fn get(world: &mut World, call: &Call) -> Said {
+/// Returns an image, even while it is being created. Each call counts as a poll of the operation in progress.
+pub(super) fn get(world: &mut TenantState, call: &Call) -> HandlerResult {
     let key = key(&call.route);
     if let Some((left @ 1.., before)) = world.before.get_mut(&key) {
         *left -= 1;
-        return before.as_ref().map(|image| Answer::ok(image.json())).ok_or_else(|| not_found(&call.route));
+        return before.as_ref().map(|image| ArmAnswer::ok(image.json())).ok_or_else(|| not_found(&call.route));
     }
-    world.operations.look_at(&key);
-    find(world, &key).map(|image| Answer::ok(image.json())).ok_or_else(|| not_found(&call.route))
+    world.operations.count_poll(&key);
+    find(world, &key).map(|image| ArmAnswer::ok(image.json())).ok_or_else(|| not_found(&call.route))
 }
 
-/// Changes tags. Source: specification, `Images_Update`: properties may be given; that none may change is a guess.
-pub(super) fn patch(world: &mut World, call: &Call) -> Said {
+/// Updates tags. Source: specification, `Images_Update`: properties may be given. That no property may change is a
+/// guess.
+pub(super) fn patch(world: &mut TenantState, call: &Call) -> HandlerResult {
     let update = body::parse(&call.body)?;
     schema::IMAGE_UPDATE.check(&update)?;
     let key = key(&call.route);
@@ -123,31 +124,32 @@ pub(super) fn patch(world: &mut World, call: &Call) -> Said {
         changed.tags = body::tags(&update)?;
     }
     access::policies(world, &call.route, &changed.json())?;
-    operations::collide(world, &key, Change::Update, call.now)?;
+    operations::resolve_collision(world, &key, Change::Update, call.now)?;
     let answer = changed.json();
     if let Some(image) = world.images.iter_mut().find(|image| image.key() == key) {
         *image = changed;
     }
-    Ok(Answer::ok(answer))
+    Ok(ArmAnswer::ok(answer))
 }
 
-/// Begins to remove an image. Source: specification, `Images_Delete`: 204 where there is none, 202 with its operation.
-pub(super) fn delete(world: &mut World, call: &Call) -> Said {
+/// Starts the deletion of an image. Source: specification, `Images_Delete`: 204 if it does not exist, else 202 with an
+/// operation.
+pub(super) fn delete(world: &mut TenantState, call: &Call) -> HandlerResult {
     let key = key(&call.route);
-    let Some(image) = find(world, &key) else { return Ok(Answer::empty(StatusCode::NO_CONTENT)) };
+    let Some(image) = find(world, &key) else { return Ok(ArmAnswer::empty(StatusCode::NO_CONTENT)) };
     let (region, before) = (image.region.clone(), Some(image.clone()));
     let settings = operations::settings(world, &call.route.name);
     operations::refused_at_once(&settings)?;
-    operations::collide(world, &key, Change::Delete, call.now)?;
+    operations::resolve_collision(world, &key, Change::Delete, call.now)?;
     if settings.at_once {
         world.images.retain(|image| image.key() != key);
-        return Ok(Answer::empty(StatusCode::OK));
+        return Ok(ArmAnswer::empty(StatusCode::OK));
     }
     if let Some(image) = world.images.iter_mut().find(|image| image.key() == key) {
         image.state = ImageState::Deleting;
     }
     world.before.insert(key.clone(), (settings.stale, before));
-    let mut answer = Answer::empty(StatusCode::ACCEPTED);
+    let mut answer = ArmAnswer::empty(StatusCode::ACCEPTED);
     answer.headers = world.operations.begin(call, &settings, (&key, &region), Change::Delete, None);
     Ok(answer)
 }

@@ -18,18 +18,18 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Core;
-use super::answer::Answer;
 use super::faults::Fault;
 use super::pipeline;
+use super::response::ArmAnswer;
 
-/// The longest body that is read. Source: Azure, Resource Manager's limits: a request of 4 MB.
+/// The maximum size of a body. Source: Azure, Resource Manager's limits: a request of 4 MB.
 const LONGEST_BODY: usize = 4 << 20;
 
-/// Cancelled when a connection is to be reset.
+/// Cancelled when a connection must be reset.
 #[derive(Clone, Default)]
 struct Reset(CancellationToken);
 
-/// Takes connections until it is stopped.
+/// Accepts connections until it is stopped.
 pub(super) async fn listen(listener: TcpListener, tls: Arc<ServerConfig>, core: Arc<Core>, stop: CancellationToken) {
     let acceptor = TlsAcceptor::from(tls);
     let router = Router::new().fallback(handle).with_state(core);
@@ -38,7 +38,7 @@ pub(super) async fn listen(listener: TcpListener, tls: Arc<ServerConfig>, core: 
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        // What a client did to its own connection is no reason to stop.
+        // An error of one connection is no reason to stop.
         let Ok((stream, _)) = accepted else { continue };
         let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
         tokio::spawn(async move {
@@ -57,10 +57,10 @@ async fn serve(stream: TcpStream, acceptor: &TlsAcceptor, router: Router) {
     let service = TowerToHyperService::new(router.layer(Extension(reset.clone())));
     let builder = auto::Builder::new(TokioExecutor::new());
     tokio::select! {
-        // A client that goes away, or speaks no HTTP, is its own affair.
+        // A client that disconnects, or does not use HTTP, affects only its own connection.
         _ = builder.serve_connection(TokioIo::new(stream), service) => {}
         () = reset.0.cancelled() => {
-            // Without lingering the end of the connection is a reset, as from a gateway that dies.
+            // Without lingering, closing the connection sends a reset, as a failing gateway does.
             if let Ok(Ok(second)) = second.map(TcpStream::from_std) {
                 let _ = second.set_zero_linger();
             }
@@ -73,7 +73,7 @@ async fn handle(State(core): State<Arc<Core>>, Extension(reset): Extension<Reset
     let path = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let resource_type = pipeline::counted_as(parts.uri.path());
     let count = format!("{} {resource_type}", parts.method);
-    core.world.change(|world| *world.log.requests.entry(count).or_default() += 1);
+    core.world.write(|world| *world.log.requests.entry(count).or_default() += 1);
     let Ok(body) = to_bytes(body, LONGEST_BODY).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
@@ -95,20 +95,20 @@ async fn handle(State(core): State<Arc<Core>>, Extension(reset): Extension<Reset
             reset.now().await
         }
     };
-    core.world.change(|world| *world.log.answers.entry(answer.status.as_u16()).or_default() += 1);
+    core.world.write(|world| *world.log.answers.entry(answer.status.as_u16()).or_default() += 1);
     answer.response(parts.headers.get("x-ms-correlation-request-id"))
 }
 
 impl Reset {
-    /// Resets the connection; the answer never comes.
-    async fn now(&self) -> Answer {
+    /// Resets the connection. The response is never sent.
+    async fn now(&self) -> ArmAnswer {
         self.0.cancel();
         std::future::pending().await
     }
 }
 
-/// The answer of a fault.
-fn failed(status: u16, retry_after: Option<u64>) -> Answer {
+/// The response of a fault.
+fn failed(status: u16, retry_after: Option<u64>) -> ArmAnswer {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let (code, message) = match status {
         StatusCode::TOO_MANY_REQUESTS => ("TooManyRequests", "The request is being throttled. Please try again later."),
@@ -116,7 +116,7 @@ fn failed(status: u16, retry_after: Option<u64>) -> Answer {
         StatusCode::GATEWAY_TIMEOUT => ("GatewayTimeout", "The gateway did not receive a response in time."),
         _ => ("InternalServerError", "Encountered internal server error. Please try again later."),
     };
-    let answer = Answer::error(status, code, message);
+    let answer = ArmAnswer::error(status, code, message);
     match retry_after {
         Some(seconds) => answer.header("retry-after", seconds.to_string()),
         None => answer,

@@ -1,37 +1,38 @@
-//! What was asked for, counted.
+//! A log and counters of requests.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// A PUT that was accepted: its operation may still fail.
+/// A PUT that was accepted. Its operation may still fail.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Accepted {
-    /// The resource's id as it was asked for.
+    /// The resource id as requested.
     pub id: String,
-    /// The object id of who asked.
+    /// The object id of the caller.
     pub principal: String,
-    /// When.
+    /// The time of the request.
     pub at: Timestamp,
-    /// The body as it came.
+    /// The body as received.
     pub body: Value,
 }
 
-/// What was asked for.
+/// The log.
 #[derive(Debug, Clone, Default)]
 pub struct Log {
-    /// The requests by method and resource type, as in `PUT Microsoft.Compute/images`. Polls are
-    /// `GET Microsoft.Compute/locations/capsOperations`. What was refused, throttled or lost by a fault counts too.
+    /// The requests by method and resource type, such as `PUT Microsoft.Compute/images`. Polls are `GET
+    /// Microsoft.Compute/locations/capsOperations`. Rejected and throttled requests, and those lost by a fault, are
+    /// included.
     pub requests: BTreeMap<String, usize>,
-    /// The answers by status code. What was reset has none.
+    /// The responses by status code. Reset connections have none.
     pub answers: BTreeMap<u16, usize>,
-    /// The accepted bodies, in their order.
+    /// The accepted bodies, in order.
     pub accepted: Vec<Accepted>,
 }
 
 impl Log {
-    /// How many requests of a method there were for a resource type.
+    /// The number of requests with a method for a resource type.
     #[must_use]
     pub fn count(&self, method: &str, resource_type: &str) -> usize {
         self.requests.get(&format!("{method} {resource_type}")).copied().unwrap_or_default()

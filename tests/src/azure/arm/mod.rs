@@ -1,30 +1,29 @@
-//! A strict double of Azure Resource Manager over HTTPS.
+//! A strict test double of Azure Resource Manager over HTTPS.
 //!
-//! It knows what goldfleet asks of Resource Manager: managed images (Microsoft.Compute 2025-04-01), storage accounts
-//! (2025-01-01), resource groups and providers (2025-04-01), subscriptions and their regions (2022-12-01), management
-//! locks (2020-05-01), permissions and role assignments (2022-04-01). What is a rule of Azure says in its comment where
-//! the rule is written down: 'specification' is Microsoft's published OpenAPI (`azure-rest-api-specs`), 'seen' is an answer
-//! that someone got from Azure and reported. What comes from neither is marked as a guess.
+//! It supports what goldfleet requests from Resource Manager: managed images (Microsoft.Compute 2025-04-01), storage
+//! accounts (2025-01-01), resource groups and providers (2025-04-01), subscriptions and their regions (2022-12-01),
+//! management locks (2020-05-01), permissions and role assignments (2022-04-01). Comments give the source of each rule
+//! of Azure: 'specification' is Microsoft's published OpenAPI (`azure-rest-api-specs`), and 'seen' is a response of
+//! Azure that somebody published. Anything else is marked as a guess.
 //!
-//! It is a server, so that workers in other processes are tested against it as well: they need its
-//! [`endpoint`](ResourceManager::endpoint), the root of its certificate and a [`token`].
+//! The double is a server, so that workers in other processes can be tested against it. They need its
+//! [`endpoint`](FakeResourceManager::endpoint), the root of its certificate and a [`token`].
 //!
 //! ```no_run
 //! # async fn example(tls: std::sync::Arc<rustls::ServerConfig>) -> anyhow::Result<()> {
-//! use goldfleet_tests::azure::arm::{Account, ResourceManager, World};
+//! use goldfleet_tests::azure::arm::{Account, FakeResourceManager, TenantState};
 //!
 //! let (tenant, subscription) = ("11111111-1111-1111-1111-111111111111", "00000000-0000-0000-0000-000000000001");
-//! let world = World::new()
+//! let world = TenantState::new()
 //!     .subscription(tenant, subscription)
 //!     .group(subscription, "images", "westeurope")
 //!     .account(Account::new(subscription, "images", "stage1", "westeurope"));
-//! let manager = ResourceManager::start(tls, world).await?;
+//! let manager = FakeResourceManager::start(tls, world).await?;
 //! println!("{}", manager.endpoint());
 //! # Ok(()) }
 //! ```
 
 mod access;
-mod answer;
 mod blobs;
 mod body;
 mod clock;
@@ -35,18 +34,19 @@ mod images;
 mod listen;
 mod log;
 mod operations;
-mod parts;
 mod pipeline;
 mod providers;
 mod put;
+mod resources;
+mod response;
 mod route;
 mod schema;
 mod shared;
+mod state;
 mod storage;
 mod subscriptions;
 mod throttle;
 pub mod token;
-mod world;
 
 use std::sync::Arc;
 
@@ -61,35 +61,35 @@ pub use clock::Clock;
 pub use faults::{Fault, Faults, Matches};
 pub use images::{Image, ImageState};
 pub use log::{Accepted, Log};
-pub use operations::{Collision, End, Links, LongRunning};
-pub use parts::{Account, Group, Lock, LockLevel, Policy, Region, Role, RoleAssignment, Subscription};
+pub use operations::{Collision, Links, LongRunning, OperationEnd};
+pub use resources::{Account, Group, Lock, LockLevel, Policy, Region, Role, RoleAssignment, Subscription};
 pub use shared::Shared;
+pub use state::TenantState;
 pub use throttle::{Limit, Limits};
-pub use world::World;
 
-/// A running double. It stops, and drops its connections, when it is dropped.
+/// A running double. Dropping it stops it and closes its connections.
 #[derive(Debug)]
-pub struct ResourceManager {
+pub struct FakeResourceManager {
     endpoint: String,
     core: Arc<Core>,
     stop: CancellationToken,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 struct Core {
-    /// The double's own address, without a slash at its end.
+    /// The address of the double, without a trailing slash.
     endpoint: String,
-    world: Shared<World>,
+    world: Shared<TenantState>,
     faults: Faults,
 }
 
-impl ResourceManager {
-    /// Starts the double on a free port of 127.0.0.1, which the certificate must be for.
+impl FakeResourceManager {
+    /// Starts the double on a free port of 127.0.0.1. The certificate must be valid for that address.
     ///
     /// # Errors
-    /// Where there is no port.
-    pub async fn start(tls: Arc<rustls::ServerConfig>, world: World) -> anyhow::Result<Self> {
+    /// If no port is available.
+    pub async fn start(tls: Arc<rustls::ServerConfig>, world: TenantState) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("no port for the resource manager")?;
         let endpoint = format!("https://{}", listener.local_addr().context("a port without an address")?);
         let core = Core { endpoint: endpoint.clone(), world: Shared::new(world), faults: Faults::default() };
@@ -98,41 +98,41 @@ impl ResourceManager {
         Ok(Self { endpoint, core, stop })
     }
 
-    /// The address to configure as Resource Manager's, without a slash at its end. It is an audience of tokens as well.
+    /// The address to configure as Resource Manager's, without a trailing slash. Tokens may have it as their audience.
     #[must_use]
     pub fn endpoint(&self) -> String {
         self.endpoint.clone()
     }
 
-    /// What is there, to look at and to change while the double runs.
+    /// The state of the tenant, which a test can read and change while the double runs.
     #[must_use]
-    pub fn world(&self) -> &Shared<World> {
+    pub fn world(&self) -> &Shared<TenantState> {
         &self.core.world
     }
 
-    /// The faults to come.
+    /// The faults that have not happened yet.
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.core.faults
     }
 
-    /// The images that are there now, as a GET would show them.
+    /// The images that exist now, as a GET returns them.
     #[must_use]
     pub fn images(&self) -> Vec<Value> {
-        self.core.world.change(|world| {
+        self.core.world.write(|world| {
             world.settle();
             world.images.iter().map(Image::json).collect()
         })
     }
 
-    /// What was asked for and what was accepted so far.
+    /// The requests so far, and which of them were accepted.
     #[must_use]
     pub fn log(&self) -> Log {
-        self.core.world.look(|world| world.log.clone())
+        self.core.world.read(|world| world.log.clone())
     }
 }
 
-impl Drop for ResourceManager {
+impl Drop for FakeResourceManager {
     fn drop(&mut self) {
         self.stop.cancel();
     }

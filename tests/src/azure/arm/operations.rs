@@ -1,5 +1,5 @@
-//! Long-running operations. Source: Azure, 'Track asynchronous Azure operations': `Azure-AsyncOperation` tells the status,
-//! `Location` the result; addresses are opaque. For images both are below `capsOperations` with a signature.
+//! Long-running operations. Source: Azure, 'Track asynchronous Azure operations': `Azure-AsyncOperation` returns the
+//! status, `Location` the result; addresses are opaque. For images both are below `capsOperations`, with a signature.
 
 use std::time::Duration;
 
@@ -8,78 +8,79 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::answer::{Answer, Said};
 use super::images::{self, Image, ImageState};
 use super::pipeline::Call;
-use super::world::World;
+use super::response::{ArmAnswer, HandlerResult};
+use super::state::TenantState;
 
-/// Which addresses an operation is followed by.
+/// The headers by which a client can follow an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Links {
     /// Both.
     #[default]
     Both,
-    /// `Location`, which is what the specification promises.
+    /// `Location`, which the specification promises.
     Location,
     /// `Azure-AsyncOperation`.
     AsyncOperation,
-    /// None: only the image itself tells.
+    /// None: the state is only visible at the image itself.
     None,
 }
 
 /// How an operation ends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum End {
-    /// Well, if there is nothing wrong with the blob.
+pub enum OperationEnd {
+    /// It succeeds, unless the blob is invalid.
     #[default]
     Succeeds,
-    /// With an error.
+    /// It fails with an error.
     Fails {
         /// Its code.
         code: String,
-        /// Its sentence.
+        /// Its message.
         message: String,
     },
-    /// As canceled.
+    /// It is canceled.
     Canceled,
-    /// Well, and the image is gone nonetheless.
+    /// It succeeds, but the image does not exist.
     Vanishes,
 }
 
-/// How operations go.
+/// The behaviour of operations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LongRunning {
-    /// How many looks (polls, or GETs of the image) find it under way.
-    pub looks: u32,
-    /// How long it takes at least.
-    pub takes: Duration,
-    /// The seconds of `Retry-After`; no header where there are none.
+    /// The number of polls (or GETs of the image) that find the operation in progress.
+    pub polls: u32,
+    /// The minimum duration.
+    pub duration: Duration,
+    /// The seconds of `Retry-After`. None for no header.
     pub retry_after: Option<u64>,
-    /// The addresses.
+    /// The headers.
     pub links: Links,
-    /// The end.
-    pub end: End,
-    /// Done with the first answer (200 or 201 with `Succeeded`), without an operation. [`End::Fails`] is 400 then; the
-    /// other ends need an operation.
+    /// The result.
+    pub end: OperationEnd,
+    /// Whether the first response (200 or 201 with `Succeeded`) completes the change, without an operation.
+    /// [`OperationEnd::Fails`] is then a response with 400; the other results need an operation.
     pub at_once: bool,
-    /// Whether an image whose making failed is left as `Failed`, or is gone. What Azure does is not known for all failures.
+    /// Whether an image whose creation failed is kept as `Failed`. If not, it does not exist. What Azure does is not
+    /// known for all failures.
     pub leaves_failed: bool,
-    /// How many GETs of the image still show it as it was before the change was accepted. Source: Azure says of 202 that the state
-    /// may be that of before; of other answers it is a guess.
+    /// The number of GETs of the image that still return its state before the accepted change. Source: Azure states
+    /// that after a 202 the state may be the previous one; for other responses it is a guess.
     pub stale: u32,
-    /// About how many bytes long the signed addresses are, up to several thousand.
+    /// The approximate length of the signed addresses in bytes, up to several thousand.
     pub address_bytes: usize,
 }
 
 impl Default for LongRunning {
-    /// One look under way, no waiting.
+    /// One poll in progress, no minimum duration.
     fn default() -> Self {
         Self {
-            looks: 1,
-            takes: Duration::ZERO,
+            polls: 1,
+            duration: Duration::ZERO,
             retry_after: Some(0),
             links: Links::Both,
-            end: End::Succeeds,
+            end: OperationEnd::Succeeds,
             at_once: false,
             leaves_failed: false,
             stale: 0,
@@ -88,17 +89,18 @@ impl Default for LongRunning {
     }
 }
 
-/// What happens to a change while another of the same image is under way. Source: seen both ways for Microsoft.Compute.
+/// What happens to a change while another change of the same image is in progress. Source: both were seen for
+/// Microsoft.Compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Collision {
-    /// The earlier one ends as canceled, `OperationPreempted`.
+    /// The earlier operation is canceled with `OperationPreempted`.
     #[default]
     Preempts,
-    /// It is refused with 409.
+    /// The new request is rejected with 409.
     Conflicts,
 }
 
-/// What an operation does.
+/// The change that an operation makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     Create,
@@ -106,7 +108,7 @@ pub(super) enum Change {
     Delete,
 }
 
-/// Why an operation fails, and as what.
+/// Why an operation fails, and with which status.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) status: &'static str,
@@ -129,7 +131,7 @@ struct Operation {
     id: Uuid,
     key: String,
     change: Change,
-    looks: u32,
+    polls: u32,
     ready: Timestamp,
     started: Timestamp,
     ended: Option<Timestamp>,
@@ -142,7 +144,7 @@ struct Operation {
     result_at: String,
 }
 
-/// All operations, ended ones too: their addresses stay good.
+/// All operations, including ended ones, because their addresses stay valid.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Operations(Vec<Operation>);
 
@@ -173,9 +175,9 @@ impl Ended {
 }
 
 impl Operations {
-    /// Ends what was looked at often enough and took its time.
-    pub(super) fn settle(&mut self, now: Timestamp) -> Vec<Ended> {
-        let due = self.0.iter_mut().filter(|op| op.ended.is_none() && op.looks == 0 && op.ready <= now);
+    /// Ends operations that were polled often enough and whose duration has passed.
+    pub(super) fn finish_due(&mut self, now: Timestamp) -> Vec<Ended> {
+        let due = self.0.iter_mut().filter(|op| op.ended.is_none() && op.polls == 0 && op.ready <= now);
         let end = |op: &mut Operation| {
             op.ended = Some(now);
             let (key, change, failed) = (op.key.clone(), op.change, op.failure.is_some());
@@ -184,12 +186,12 @@ impl Operations {
         due.map(end).collect()
     }
 
-    /// Counts a look at the image of a key.
-    pub(super) fn look_at(&mut self, key: &str) {
-        self.0.iter_mut().filter(|op| op.key == key).for_each(|op| op.looks = op.looks.saturating_sub(1));
+    /// Counts a poll at the image with this key.
+    pub(super) fn count_poll(&mut self, key: &str) {
+        self.0.iter_mut().filter(|op| op.key == key).for_each(|op| op.polls = op.polls.saturating_sub(1));
     }
 
-    /// Begins an operation of an image (its key and region). The answer is the headers to follow it by.
+    /// Starts an operation on an image, given by its key and region. Returns the headers to follow the operation by.
     pub(super) fn begin(
         &mut self,
         call: &Call,
@@ -205,21 +207,21 @@ impl Operations {
         let at =
             |monitor: &str| format!("{path}?p={}&api-version=2025-04-01{monitor}&{}", Uuid::new_v4(), signed(settings));
         let failure = match &settings.end {
-            End::Fails { code, message } => Some(Failure::new(code, message)),
-            End::Canceled => Some(Failure::canceled("OperationCanceled", "The operation was canceled.")),
-            End::Succeeds | End::Vanishes => failure,
+            OperationEnd::Fails { code, message } => Some(Failure::new(code, message)),
+            OperationEnd::Canceled => Some(Failure::canceled("OperationCanceled", "The operation was canceled.")),
+            OperationEnd::Succeeds | OperationEnd::Vanishes => failure,
         };
-        let takes = SignedDuration::try_from(settings.takes).unwrap_or(SignedDuration::MAX);
+        let takes = SignedDuration::try_from(settings.duration).unwrap_or(SignedDuration::MAX);
         let operation = Operation {
             id,
             key: key.to_owned(),
             change,
-            looks: settings.looks,
+            polls: settings.polls,
             ready: call.now.checked_add(takes).unwrap_or(Timestamp::MAX),
             started: call.now,
             ended: None,
             failure,
-            vanishes: settings.end == End::Vanishes,
+            vanishes: settings.end == OperationEnd::Vanishes,
             leaves_failed: settings.leaves_failed,
             retry_after: settings.retry_after,
             status_at: at(""),
@@ -238,7 +240,7 @@ impl Operations {
     }
 }
 
-/// The query of an address that looks signed, and is as long as it was asked for. Source: seen: `t`, `c`, `s` and `h`.
+/// The query of a signed address, with the configured length. Source: seen: `t`, `c`, `s` and `h`.
 fn signed(settings: &LongRunning) -> String {
     let certificate = std::iter::repeat_with(|| Uuid::new_v4().simple().to_string());
     let certificate = certificate.take(settings.address_bytes.saturating_sub(400) / 32).collect::<String>();
@@ -246,27 +248,32 @@ fn signed(settings: &LongRunning) -> String {
     format!("t=638&c=MII{certificate}&s={}-{}_{}&h={}", part(), part(), part(), part())
 }
 
-/// How the operations of an image go.
-pub(super) fn settings(world: &World, image: &str) -> LongRunning {
+/// The behaviour of operations on an image.
+pub(super) fn settings(world: &TenantState, image: &str) -> LongRunning {
     let own = world.long_running_of.iter().find(|(name, _)| name.eq_ignore_ascii_case(image));
     own.map_or(&world.long_running, |(_, own)| own).clone()
 }
 
-/// The refusal of what fails without an operation.
-pub(super) fn refused_at_once(settings: &LongRunning) -> Result<(), Answer> {
+/// The error of a change that fails without an operation.
+pub(super) fn refused_at_once(settings: &LongRunning) -> Result<(), ArmAnswer> {
     match &settings.end {
-        End::Fails { code, message } if settings.at_once => Err(Answer::bad_request(code, message)),
+        OperationEnd::Fails { code, message } if settings.at_once => Err(ArmAnswer::bad_request(code, message)),
         _ => Ok(()),
     }
 }
 
-/// Makes way for a change of an image, or refuses it.
-pub(super) fn collide(world: &mut World, key: &str, change: Change, now: Timestamp) -> Result<(), Answer> {
+/// Applies the collision rule to a change of an image: preempts the earlier change, or rejects the new one.
+pub(super) fn resolve_collision(
+    world: &mut TenantState,
+    key: &str,
+    change: Change,
+    now: Timestamp,
+) -> Result<(), ArmAnswer> {
     let conflicts = world.collision == Collision::Conflicts;
     let running = world.operations.0.iter_mut().filter(|op| op.key == key && op.ended.is_none());
     for operation in running {
         match (operation.change, change) {
-            // Both may say at their end that it is gone.
+            // Both can end with the result that the image does not exist.
             (Change::Delete, Change::Delete) => {}
             (earlier, _) if conflicts || earlier == Change::Delete => return Err(under_way(key)),
             _ => {
@@ -279,54 +286,54 @@ pub(super) fn collide(world: &mut World, key: &str, change: Change, now: Timesta
     Ok(())
 }
 
-fn under_way(key: &str) -> Answer {
-    // Code and sentence are guesses.
+fn under_way(key: &str) -> ArmAnswer {
+    // The code and the message are guesses.
     let message = format!("The request conflicts with another operation that is in progress on the resource '{key}'.");
-    Answer::error(StatusCode::CONFLICT, "OperationNotAllowed", message)
+    ArmAnswer::error(StatusCode::CONFLICT, "OperationNotAllowed", message)
 }
 
-/// Tells how far an operation is.
-pub(super) fn poll(world: &mut World, call: &Call) -> Said {
+/// Returns the status of an operation.
+pub(super) fn poll(world: &mut TenantState, call: &Call) -> HandlerResult {
     let at = &call.path_and_query;
     let found = world.operations.0.iter_mut().find(|op| op.status_at == *at || op.result_at == *at);
     let Some(operation) = found else {
-        return Err(Answer::error(
+        return Err(ArmAnswer::error(
             StatusCode::NOT_FOUND,
             "NotFound",
             "The entity was not found in this Azure location.",
         ));
     };
-    operation.looks = operation.looks.saturating_sub(1);
+    operation.polls = operation.polls.saturating_sub(1);
     let operation = operation.clone();
     if operation.status_at == *at { Ok(status(&operation)) } else { result(world, call, &operation) }
 }
 
-fn status(operation: &Operation) -> Answer {
+fn status(operation: &Operation) -> ArmAnswer {
     let mut body = json!({ "name": operation.id, "startTime": operation.started.to_string(), "status": "InProgress" });
-    let Some(ended) = operation.ended else { return retry(Answer::ok(body), operation) };
+    let Some(ended) = operation.ended else { return retry(ArmAnswer::ok(body), operation) };
     body["endTime"] = json!(ended.to_string());
     body["status"] = json!(operation.failure.as_ref().map_or("Succeeded", |failure| failure.status));
     if let Some(failure) = &operation.failure {
         body["error"] = json!({ "code": failure.code, "message": failure.message });
     }
-    Answer::ok(body)
+    ArmAnswer::ok(body)
 }
 
-fn result(world: &World, call: &Call, operation: &Operation) -> Said {
+fn result(world: &TenantState, call: &Call, operation: &Operation) -> HandlerResult {
     if operation.ended.is_none() {
         let location = format!("{}{}", call.endpoint, operation.result_at);
-        return Ok(retry(Answer::empty(StatusCode::ACCEPTED), operation).header("location", location));
+        return Ok(retry(ArmAnswer::empty(StatusCode::ACCEPTED), operation).header("location", location));
     }
     if let Some(failure) = &operation.failure {
         let status = if failure.status == "Canceled" { StatusCode::CONFLICT } else { StatusCode::BAD_REQUEST };
-        return Err(Answer::error(status, &failure.code, &failure.message));
+        return Err(ArmAnswer::error(status, &failure.code, &failure.message));
     }
     if operation.change == Change::Delete {
-        return Ok(Answer::empty(StatusCode::NO_CONTENT));
+        return Ok(ArmAnswer::empty(StatusCode::NO_CONTENT));
     }
     let image: Option<Value> = images::find(world, &operation.key).map(Image::json);
-    image.map(Answer::ok).ok_or_else(|| {
-        Answer::error(
+    image.map(ArmAnswer::ok).ok_or_else(|| {
+        ArmAnswer::error(
             StatusCode::NOT_FOUND,
             "ResourceNotFound",
             format!("The Resource '{}' was not found.", operation.key),
@@ -334,7 +341,7 @@ fn result(world: &World, call: &Call, operation: &Operation) -> Said {
     })
 }
 
-fn retry(answer: Answer, operation: &Operation) -> Answer {
+fn retry(answer: ArmAnswer, operation: &Operation) -> ArmAnswer {
     match operation.retry_after {
         Some(seconds) => answer.header("retry-after", seconds.to_string()),
         None => answer,

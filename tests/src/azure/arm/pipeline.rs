@@ -1,4 +1,4 @@
-//! The way of a request: what is checked in which order, and who answers.
+//! The processing of a request: the order of the checks, and the handlers.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use axum::http::{Method, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Said};
 use super::log::Accepted;
-use super::parts::Subscription;
+use super::resources::Subscription;
+use super::response::{ArmAnswer, HandlerResult};
 use super::route::{Kind, Query, Route};
+use super::state::TenantState;
 use super::token::{self, Principal};
-use super::world::World;
 use super::{Core, access, groups, images, operations, providers, put, storage, subscriptions};
 
-/// A request that may be answered.
+/// A request that has passed the checks.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     pub(super) method: Method,
@@ -41,14 +41,14 @@ impl Call {
     }
 }
 
-/// What a request is counted as.
+/// The resource type under which a request is counted.
 pub(super) fn counted_as(path: &str) -> &'static str {
     Route::parse(path).map_or("unknown", |route| route.kind.resource_type())
 }
 
 /// Answers a request.
-pub(super) async fn answer(core: &Arc<Core>, parts: &Parts, body: Bytes) -> Answer {
-    let checked = core.world.change(|world| {
+pub(super) async fn answer(core: &Arc<Core>, parts: &Parts, body: Bytes) -> ArmAnswer {
+    let checked = core.world.write(|world| {
         world.settle();
         check(world, core, parts, body)
     });
@@ -59,7 +59,7 @@ pub(super) async fn answer(core: &Arc<Core>, parts: &Parts, body: Bytes) -> Answ
     let said = if call.route.kind == Kind::Image && call.method == Method::PUT {
         put::put(core, &call).await
     } else {
-        core.world.change(|world| dispatch(world, &call))
+        core.world.write(|world| dispatch(world, &call))
     };
     let mut answer = said.unwrap_or_else(|refusal| refusal);
     answer.headers.extend(remaining);
@@ -71,13 +71,13 @@ pub(super) async fn answer(core: &Arc<Core>, parts: &Parts, body: Bytes) -> Answ
 
 type Remaining = Option<(&'static str, String)>;
 
-/// Checks what does not depend on the kind of resource. That Resource Manager checks in this order is a guess where no
-/// answer that was seen tells more; no client should count on it.
-fn check(world: &mut World, core: &Core, parts: &Parts, body: Bytes) -> Result<(Call, Remaining), Answer> {
+/// The checks that do not depend on the kind of resource. Their order is a guess where no response from Azure shows it;
+/// clients should not rely on it.
+fn check(world: &mut TenantState, core: &Core, parts: &Parts, body: Bytes) -> Result<(Call, Remaining), ArmAnswer> {
     let (method, path, now) = (&parts.method, parts.uri.path(), world.clock.now());
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let route = Route::parse(path).ok_or_else(|| unknown_path(path))?;
-    // An operation's address is opaque: whatever is wrong with it, there is no such operation.
+    // The address of an operation is opaque. Any error in it means that the operation does not exist.
     if route.kind != Kind::Operation {
         providers::version(world, route.kind, query.get("api-version"))?;
     }
@@ -93,22 +93,22 @@ fn check(world: &mut World, core: &Core, parts: &Parts, body: Bytes) -> Result<(
     }
     if !route.kind.allows(method) {
         let message = format!("The method '{method}' is not allowed on '{}'.", route.kind.resource_type());
-        return Err(Answer::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message));
+        return Err(ArmAnswer::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message));
     }
     let path_and_query = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     let (method, endpoint) = (method.clone(), core.endpoint.clone());
     Ok((Call { method, route, query, principal, body, now, endpoint, path_and_query }, remaining))
 }
 
-/// Checks what a subscription asks for, and takes the request out of its bucket.
+/// Checks a request in a subscription, and takes it from the subscription's bucket.
 fn in_subscription(
-    world: &mut World,
+    world: &mut TenantState,
     subscription: &Subscription,
     route: &Route,
     principal: &Principal,
     method: &Method,
     now: Timestamp,
-) -> Result<(&'static str, String), Answer> {
+) -> Result<(&'static str, String), ArmAnswer> {
     if !principal.tenant.eq_ignore_ascii_case(&subscription.tenant) {
         return Err(token::wrong_tenant(principal, &subscription.tenant));
     }
@@ -116,13 +116,13 @@ fn in_subscription(
     let remaining = world.buckets.take(&limits, method, (&subscription.id, &principal.object), now)?;
     let reads = matches!(*method, Method::GET | Method::HEAD);
     if !reads && !["Enabled", "Warned", "PastDue"].contains(&subscription.state.as_str()) {
-        // Source: seen, the sentence of Resource Manager.
+        // Source: seen, the message of Resource Manager.
         let message = format!(
             "The subscription '{}' is disabled and therefore marked as read only. You cannot perform any write actions on \
              this subscription until it is re-enabled.",
             subscription.id
         );
-        return Err(Answer::error(StatusCode::CONFLICT, "ReadOnlyDisabledSubscription", message));
+        return Err(ArmAnswer::error(StatusCode::CONFLICT, "ReadOnlyDisabledSubscription", message));
     }
     if route.kind != Kind::Operation || world.operations_by_role {
         access::authorize(world, principal, route, method)?;
@@ -141,7 +141,7 @@ fn in_subscription(
     Ok(remaining)
 }
 
-fn dispatch(world: &mut World, call: &Call) -> Said {
+fn dispatch(world: &mut TenantState, call: &Call) -> HandlerResult {
     match (call.route.kind, &call.method) {
         (Kind::Subscriptions, _) => subscriptions::list(world, call),
         (Kind::Subscription, _) => subscriptions::get(world, call),
@@ -164,20 +164,20 @@ fn dispatch(world: &mut World, call: &Call) -> Said {
     }
 }
 
-/// The refusal of a path that names nothing. Source: seen, the sentences of Resource Manager.
-fn unknown_path(path: &str) -> Answer {
+/// The error for an unknown path. Source: seen, the messages of Resource Manager.
+fn unknown_path(path: &str) -> ArmAnswer {
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     if parts.next().is_none_or(|first| !first.eq_ignore_ascii_case("subscriptions")) {
         let message = "The request did not have a subscription or a valid tenant level resource provider.";
-        return Answer::error(StatusCode::NOT_FOUND, "MissingSubscription", message);
+        return ArmAnswer::error(StatusCode::NOT_FOUND, "MissingSubscription", message);
     }
     let message = format!("The resource type could not be found for '{path}'.");
-    Answer::error(StatusCode::NOT_FOUND, "InvalidResourceType", message)
+    ArmAnswer::error(StatusCode::NOT_FOUND, "InvalidResourceType", message)
 }
 
-/// A page of a list, with the address of the next. Source: specification: lists have `value` and `nextLink`.
-pub(super) fn page(world: &World, call: &Call, values: Vec<Value>) -> Answer {
-    let Some(size) = world.page else { return Answer::ok(json!({ "value": values })) };
+/// A page of a list, with a link to the next page. Source: specification: lists have `value` and `nextLink`.
+pub(super) fn page(world: &TenantState, call: &Call, values: Vec<Value>) -> ArmAnswer {
+    let Some(size) = world.page else { return ArmAnswer::ok(json!({ "value": values })) };
     let from = call.query.get("$skiptoken").and_then(|token| token.parse::<usize>().ok()).unwrap_or_default();
     let total = values.len();
     let values = values.into_iter().skip(from).take(size).collect::<Vec<_>>();
@@ -186,5 +186,5 @@ pub(super) fn page(world: &World, call: &Call, values: Vec<Value>) -> Answer {
         let path = call.path_and_query.split("&$skiptoken=").next().unwrap_or_default();
         body["nextLink"] = json!(format!("{}{path}&$skiptoken={}", call.endpoint, from + size));
     }
-    Answer::ok(body)
+    ArmAnswer::ok(body)
 }

@@ -3,14 +3,14 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
-use super::answer::{Answer, Said};
-use super::parts::{Subscription, normal};
 use super::pipeline::Call;
+use super::resources::{Subscription, normalized_region};
+use super::response::{ArmAnswer, HandlerResult};
 use super::route::Kind;
-use super::world::World;
+use super::state::TenantState;
 
-/// The refusal of an unregistered provider. Source: seen, Azure/azure-sdk-for-node#2305, neonKUBE#1670.
-pub(super) fn registered(subscription: &Subscription, namespace: &str) -> Result<(), Answer> {
+/// The error for a provider that is not registered. Source: seen, Azure/azure-sdk-for-node#2305, neonKUBE#1670.
+pub(super) fn registered(subscription: &Subscription, namespace: &str) -> Result<(), ArmAnswer> {
     if !subscription.unregistered.iter().any(|name| name.eq_ignore_ascii_case(namespace)) {
         return Ok(());
     }
@@ -19,15 +19,16 @@ pub(super) fn registered(subscription: &Subscription, namespace: &str) -> Result
          register subscriptions."
     );
     let detail = json!([{ "code": "MissingSubscriptionRegistration", "target": namespace, "message": message }]);
-    let refusal = Answer::error(StatusCode::CONFLICT, "MissingSubscriptionRegistration", message);
+    let refusal = ArmAnswer::error(StatusCode::CONFLICT, "MissingSubscriptionRegistration", message);
     Err(refusal.with("details", detail))
 }
 
-/// The refusal of a version. Source: seen, Azure/azure-powershell#18691 for providers, #6262 for Resource Manager itself.
-pub(super) fn version(world: &World, kind: Kind, version: Option<&str>) -> Result<(), Answer> {
+/// The error for an API version. Source: seen, Azure/azure-powershell#18691 for providers, #6262 for Resource Manager
+/// itself.
+pub(super) fn version(world: &TenantState, kind: Kind, version: Option<&str>) -> Result<(), ArmAnswer> {
     let Some(version) = version.filter(|version| !version.is_empty()) else {
         let message = "The api-version query parameter (?api-version=) is required for all requests.";
-        return Err(Answer::bad_request("MissingApiVersionParameter", message));
+        return Err(ArmAnswer::bad_request("MissingApiVersionParameter", message));
     };
     let supported = kind.version();
     if version == supported {
@@ -35,7 +36,7 @@ pub(super) fn version(world: &World, kind: Kind, version: Option<&str>) -> Resul
     }
     if kind.namespace().is_none() {
         let message = format!("The api-version '{version}' is invalid. The supported versions are '{supported}'.");
-        return Err(Answer::bad_request("InvalidApiVersionParameter", message));
+        return Err(ArmAnswer::bad_request("InvalidApiVersionParameter", message));
     }
     let resource_type = kind.resource_type();
     let name = resource_type.rsplit('/').next().unwrap_or(resource_type);
@@ -44,13 +45,13 @@ pub(super) fn version(world: &World, kind: Kind, version: Option<&str>) -> Resul
         "No registered resource provider found for location '' and API version '{version}' for type '{name}'. The supported \
          api-versions are '{supported}'. The supported locations are '{regions}'."
     );
-    Err(Answer::bad_request("NoRegisteredProviderFound", message))
+    Err(ArmAnswer::bad_request("NoRegisteredProviderFound", message))
 }
 
-/// Refuses a region that does not have the resource type. Source: seen, the sentence of Resource Manager.
-pub(super) fn available(world: &World, resource_type: &str, location: &str) -> Result<(), Answer> {
+/// Rejects a region in which the resource type is not available. Source: seen, the message of Resource Manager.
+pub(super) fn available(world: &TenantState, resource_type: &str, location: &str) -> Result<(), ArmAnswer> {
     let regions = world.regions_of(resource_type);
-    if regions.iter().any(|region| normal(&region.name) == normal(location)) {
+    if regions.iter().any(|region| normalized_region(&region.name) == normalized_region(location)) {
         return Ok(());
     }
     let message = format!(
@@ -58,14 +59,14 @@ pub(super) fn available(world: &World, resource_type: &str, location: &str) -> R
          for the resource type is '{}'.",
         region_names(world, resource_type)
     );
-    Err(Answer::bad_request("LocationNotAvailableForResourceType", message))
+    Err(ArmAnswer::bad_request("LocationNotAvailableForResourceType", message))
 }
 
-fn region_names(world: &World, resource_type: &str) -> String {
+fn region_names(world: &TenantState, resource_type: &str) -> String {
     world.regions_of(resource_type).into_iter().map(|region| region.name).collect::<Vec<_>>().join(", ")
 }
 
-pub(super) fn get(world: &World, call: &Call) -> Said {
+pub(super) fn get(world: &TenantState, call: &Call) -> HandlerResult {
     let id = call.route.subscription.as_deref().unwrap_or_default();
     let kinds: &[(&str, &str)] = match call.route.name.to_ascii_lowercase().as_str() {
         "microsoft.compute" => &[
@@ -77,13 +78,13 @@ pub(super) fn get(world: &World, call: &Call) -> Said {
         "microsoft.storage" => &[("storageAccounts", "2025-01-01")],
         _ => {
             let message = format!("The resource namespace '{}' is invalid.", call.route.name);
-            return Err(Answer::error(StatusCode::NOT_FOUND, "InvalidResourceNamespace", message));
+            return Err(ArmAnswer::error(StatusCode::NOT_FOUND, "InvalidResourceNamespace", message));
         }
     };
     let namespace = if kinds.len() == 1 { "Microsoft.Storage" } else { "Microsoft.Compute" };
     let registered = world.find_subscription(id).is_some_and(|found| registered(found, namespace).is_ok());
     let types = kinds.iter().map(|(name, version)| {
-        // Regions are listed by their names for people.
+        // Regions are listed by their display names.
         let regions = world.regions_of(&format!("{namespace}/{name}"));
         json!({
             "resourceType": name,
@@ -92,7 +93,7 @@ pub(super) fn get(world: &World, call: &Call) -> Said {
             "capabilities": "CrossResourceGroupResourceMove, CrossSubscriptionResourceMove, SupportsTags, SupportsLocation",
         })
     });
-    Ok(Answer::ok(json!({
+    Ok(ArmAnswer::ok(json!({
         "id": format!("/subscriptions/{id}/providers/{namespace}"), "namespace": namespace,
         "registrationState": if registered { "Registered" } else { "NotRegistered" },
         "registrationPolicy": "RegistrationRequired", "resourceTypes": types.collect::<Vec<_>>(),

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, Said};
 use super::blobs::{self, BlobChecks};
 use super::image_checks::{self, Wanted};
 use super::images::{self, Image, ImageState};
 use super::operations::{self, Change, Failure};
-use super::parts::normal;
 use super::pipeline::Call;
-use super::world::World;
+use super::resources::normalized_region;
+use super::response::{ArmAnswer, HandlerResult};
+use super::state::TenantState;
 use super::{Core, access, body, providers, schema};
 
-/// What is to be done, once the blobs are known to be fit.
+/// The change to make, if all blobs are valid.
 struct Plan {
     region: String,
     tags: BTreeMap<String, String>,
@@ -24,33 +24,33 @@ struct Plan {
     blobs: Vec<String>,
 }
 
-/// Makes an image or brings one to what is asked for.
-pub(super) async fn put(core: &Arc<Core>, call: &Call) -> Said {
+/// Creates or updates an image.
+pub(super) async fn put(core: &Arc<Core>, call: &Call) -> HandlerResult {
     let asked = body::parse(&call.body)?;
-    let plan = core.world.look(|world| plan(world, call, &asked))?;
-    let ask = core.world.look(|world| world.blobs.clone());
+    let plan = core.world.read(|world| plan(world, call, &asked))?;
+    let ask = core.world.read(|world| world.blobs.clone());
     let mut failure = None;
-    // The world is not locked meanwhile: the test's own answer may take its time.
+    // The state is not locked here, because the callback of the test may take long.
     for url in &plan.blobs {
         if let Some((code, message)) = blobs::unfit(url, ask.ask(url).await) {
             failure = Some(Failure::new(code, &message));
             break;
         }
     }
-    core.world.change(|world| accept(world, call, &asked, failure))
+    core.world.write(|world| accept(world, call, &asked, failure))
 }
 
-fn plan(world: &World, call: &Call, asked: &Value) -> Result<Plan, Answer> {
+fn plan(world: &TenantState, call: &Call, asked: &Value) -> Result<Plan, ArmAnswer> {
     schema::IMAGE.check(asked)?;
     let location = asked["location"].as_str().ok_or_else(body::location_required)?;
     let present = images::find(world, &images::key(&call.route));
-    if let Some(image) = present.filter(|image| normal(&image.region) != normal(location)) {
+    if let Some(image) = present.filter(|image| normalized_region(&image.region) != normalized_region(location)) {
         return Err(elsewhere(image, location));
     }
     providers::available(world, call.route.kind.resource_type(), location)?;
     let tags = body::tags(asked)?;
     access::policies(world, &call.route, asked)?;
-    let (region, properties) = (normal(location), normalised(&asked["properties"]));
+    let (region, properties) = (normalized_region(location), normalised(&asked["properties"]));
     let wanted = Wanted {
         subscription: call.route.subscription.as_deref().unwrap_or_default(),
         region: &region,
@@ -61,38 +61,38 @@ fn plan(world: &World, call: &Call, asked: &Value) -> Result<Plan, Answer> {
     if let Some(image) = present {
         immutable(&image.properties, &properties)?;
         if image.state == ImageState::Succeeded {
-            // An image that is there has its own copy: its blob may be gone by now.
+            // An existing image has a separate copy of the data, so its blob may have been deleted.
             blobs.clear();
         }
     }
     Ok(Plan { region, tags, properties, blobs })
 }
 
-/// Source: seen, Resource Manager's refusal of a name that is taken in another region.
-fn elsewhere(image: &Image, location: &str) -> Answer {
+/// Source: seen, Resource Manager's error for a name that is used in another region.
+fn elsewhere(image: &Image, location: &str) -> ArmAnswer {
     let message = format!(
         "The resource '{}' already exists in location '{}' in resource group '{}'. A resource with the same name cannot be \
          created in location '{location}'. Please select a new resource name.",
         image.name, image.region, image.group
     );
-    Answer::error(StatusCode::CONFLICT, "InvalidResourceLocation", message)
+    ArmAnswer::error(StatusCode::CONFLICT, "InvalidResourceLocation", message)
 }
 
-fn accept(world: &mut World, call: &Call, asked: &Value, failure: Option<Failure>) -> Said {
-    // Another request may have been served while the blobs were looked at.
+fn accept(world: &mut TenantState, call: &Call, asked: &Value, failure: Option<Failure>) -> HandlerResult {
+    // Another request may have been handled while the blobs were inspected.
     let plan = plan(world, call, asked)?;
     let failure = failure.filter(|_| !plan.blobs.is_empty());
     let settings = operations::settings(world, &call.route.name);
     if let Some(failure) = failure.as_ref().filter(|_| settings.at_once || world.blob_checks == BlobChecks::AtOnce) {
-        return Err(Answer::bad_request(&failure.code, &failure.message).target("disks"));
+        return Err(ArmAnswer::bad_request(&failure.code, &failure.message).target("disks"));
     }
     operations::refused_at_once(&settings)?;
     let key = images::key(&call.route);
     let present = world.images.iter().position(|image| image.key() == key);
-    // Until it has been made it is still being made, however often it was asked for.
+    // Until the creation has succeeded, the image stays in creation, no matter how many PUTs there are.
     let new = present.is_none_or(|at| world.images[at].state == ImageState::Creating);
     let change = if new { Change::Create } else { Change::Update };
-    operations::collide(world, &key, change, call.now)?;
+    operations::resolve_collision(world, &key, change, call.now)?;
     world.log.accepted.push(call.accepted(asked));
     let mut image = image(call, plan);
     image.state = match (settings.at_once, new) {
@@ -101,7 +101,7 @@ fn accept(world: &mut World, call: &Call, asked: &Value, failure: Option<Failure
         (false, false) => ImageState::Updating,
     };
     let status = if present.is_none() { StatusCode::CREATED } else { StatusCode::OK };
-    let mut answer = Answer::json(status, image.json());
+    let mut answer = ArmAnswer::json(status, image.json());
     if !settings.at_once {
         answer.headers = world.operations.begin(call, &settings, (&key, &image.region), change, failure);
     }
@@ -109,7 +109,7 @@ fn accept(world: &mut World, call: &Call, asked: &Value, failure: Option<Failure
     world.before.insert(key, (settings.stale, before));
     match present {
         Some(at) => {
-            // Names keep the case that they were first given.
+            // Names keep the case in which they were first given.
             image.name = world.images[at].name.clone();
             world.images[at] = image;
         }
@@ -130,7 +130,7 @@ fn image(call: &Call, plan: Plan) -> Image {
     }
 }
 
-/// Properties as they are kept: without nulls, with the case of the specification and the defaults of its examples.
+/// Properties as they are stored: without nulls, with the case of the specification and the defaults of its examples.
 pub(super) fn normalised(asked: &Value) -> Value {
     let mut kept = without_nulls(asked);
     if let Some(properties) = kept.as_object_mut() {
@@ -174,9 +174,9 @@ fn without_nulls(value: &Value) -> Value {
     }
 }
 
-/// Refuses to give an image another source. Source: seen, Azure/azure-sdk-for-net#37285 for machines; which properties of
-/// images it is for is what Azure's documentation calls immutable.
-pub(super) fn immutable(present: &Value, asked: &Value) -> Result<(), Answer> {
+/// Rejects a change of an image's source. Source: seen, Azure/azure-sdk-for-net#37285 for machines. The properties are
+/// those that Azure's documentation calls immutable.
+pub(super) fn immutable(present: &Value, asked: &Value) -> Result<(), ArmAnswer> {
     let members = [
         ("/storageProfile/osDisk/osType", "osDisk.osType"),
         ("/storageProfile/osDisk/osState", "osDisk.osState"),
@@ -195,7 +195,7 @@ pub(super) fn immutable(present: &Value, asked: &Value) -> Result<(), Answer> {
         };
         if text(present) != text(asked) {
             let message = format!("Changing property '{name}' is not allowed.");
-            return Err(Answer::error(StatusCode::CONFLICT, "PropertyChangeNotAllowed", message).target(name));
+            return Err(ArmAnswer::error(StatusCode::CONFLICT, "PropertyChangeNotAllowed", message).target(name));
         }
     }
     Ok(())

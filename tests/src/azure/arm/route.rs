@@ -1,9 +1,9 @@
-//! What a path is about. Paths are compared without case, as Resource Manager compares them.
+//! Routes. Paths are compared without regard to case, as in Resource Manager.
 
 use axum::http::Method;
 use percent_encoding::percent_decode_str;
 
-/// What a path names.
+/// The kind of resource that a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Subscriptions,
@@ -23,7 +23,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The resource type, which requests are counted by.
+    /// The resource type, by which requests are counted.
     pub(super) fn resource_type(self) -> &'static str {
         match self {
             Self::Subscriptions | Self::Subscription => "Microsoft.Resources/subscriptions",
@@ -39,7 +39,7 @@ impl Kind {
         }
     }
 
-    /// The supported version. Source: the published specifications, see the module's head.
+    /// The supported API version. Source: the published specifications, see the module documentation of `arm`.
     pub(super) fn version(self) -> &'static str {
         match self {
             Self::Subscriptions | Self::Subscription | Self::Locations => "2022-12-01",
@@ -59,7 +59,7 @@ impl Kind {
         }
     }
 
-    /// The methods. Source: the published specifications, as far as the double goes.
+    /// The allowed methods. Source: the published specifications, as far as the double supports them.
     pub(super) fn allows(self, method: &Method) -> bool {
         match self {
             Self::Image => [Method::GET, Method::PUT, Method::PATCH, Method::DELETE].contains(method),
@@ -68,7 +68,7 @@ impl Kind {
         }
     }
 
-    /// The action that a principal needs.
+    /// The action that a principal needs permission for.
     pub(super) fn action(self, method: &Method) -> String {
         let verb = match *method {
             Method::GET | Method::HEAD => "read",
@@ -79,21 +79,21 @@ impl Kind {
     }
 }
 
-/// A path, taken apart. Names are as they were given.
+/// A parsed path. Names keep their case.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
     pub(super) kind: Kind,
     pub(super) subscription: Option<String>,
     pub(super) group: Option<String>,
-    /// The last name: the group's, the image's, the account's, the provider's.
+    /// The last name: of the group, image, account or provider.
     pub(super) name: String,
-    /// Where the action is: the resource, or what is listed.
+    /// The scope of the action: the resource, or the parent of a list.
     pub(super) scope: String,
 }
 
 impl Route {
     pub(super) fn parse(path: &str) -> Option<Self> {
-        // An empty part is where 'parentResourcePath' of the specification stands for nothing.
+        // An empty segment stands for an empty 'parentResourcePath' of the specification.
         let parts = path.split('/').filter(|part| !part.is_empty()).map(|part| percent_decode_str(part).decode_utf8());
         let parts = parts.collect::<Result<Vec<_>, _>>().ok()?;
         let lower = parts.iter().map(|part| part.to_ascii_lowercase()).collect::<Vec<_>>();
@@ -119,7 +119,7 @@ impl Route {
 fn kind(words: &[&str]) -> Option<Kind> {
     let ["subscriptions", rest @ ..] = words else { return None };
     let scoped = |last: &str, what: &[&str]| match last {
-        // Source: specification: permissions are asked for at groups and at resources only.
+        // Source: specification: permissions are available at groups and at resources only.
         "permissions" if what.first() == Some(&"resourcegroups") => Some(Kind::Permissions),
         "roleassignments" => Some(Kind::RoleAssignments),
         "locks" => Some(Kind::Locks),
@@ -144,7 +144,7 @@ fn kind(words: &[&str]) -> Option<Kind> {
     }
 }
 
-/// A query, decoded. Names are compared without case.
+/// A decoded query. Names are compared without regard to case.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_taken_apart_without_case() {
+    fn paths_parse_case_insensitively() {
         let route =
             Route::parse("/SUBSCRIPTIONS/s/resourcegroups/Gr%C3%BCn/PROVIDERS/microsoft.COMPUTE/Images/One").unwrap();
         assert_eq!((route.kind, route.name.as_str(), route.group.as_deref()), (Kind::Image, "One", Some("Grün")));

@@ -1,27 +1,27 @@
-//! Which members bodies may have, and of what kind. Resource Manager reads names of members without case; the double
-//! does not, as no client should count on it.
+//! The members that bodies may have, and their types. Resource Manager ignores the case of member names. The double
+//! does not, because clients should not rely on that.
 
 use serde_json::Value;
 
-use super::answer::Answer;
+use super::response::ArmAnswer;
 
-/// An object's members.
+/// The members of an object.
 #[derive(Debug)]
 pub(super) struct Schema {
-    /// The name that Azure has for the type, as far as it was seen.
+    /// Azure's name of the type, if it is known.
     name: &'static str,
     members: &'static [(&'static str, Kind)],
 }
 
-/// What a member holds.
+/// The type of a member.
 #[derive(Debug)]
 enum Kind {
     Text,
     Flag,
     Number,
-    /// One of these texts, in any case.
+    /// One of these texts, ignoring case.
     Choice(&'static [&'static str]),
-    /// Texts by name.
+    /// A map of texts.
     Texts,
     Object(&'static Schema),
     List(&'static Schema),
@@ -29,7 +29,8 @@ enum Kind {
 
 use Kind::{Choice, Flag, List, Number, Object, Text, Texts};
 
-/// Source: specification, ComputeRP 2025-04-01, `Image`. The ids are read-only, and taken as Resource Manager takes them.
+/// Source: specification, ComputeRP 2025-04-01, `Image`. The ids are read-only, and accepted as Resource Manager
+/// accepts them.
 pub(super) const IMAGE: Schema = Schema {
     name: "ResourceDefinition",
     members: &[
@@ -121,19 +122,19 @@ const DATA_DISK: Schema = Schema {
 };
 
 impl Schema {
-    /// Refuses members that are unknown or of another kind.
-    pub(super) fn check(&self, body: &Value) -> Result<(), Answer> {
+    /// Rejects members that are unknown or have another type.
+    pub(super) fn check(&self, body: &Value) -> Result<(), ArmAnswer> {
         self.check_at(body, "")
     }
 
-    fn check_at(&self, value: &Value, at: &str) -> Result<(), Answer> {
+    fn check_at(&self, value: &Value, at: &str) -> Result<(), ArmAnswer> {
         let Some(object) = value.as_object() else { return Err(converting(value, at, self.name)) };
         for (name, value) in object {
             let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
             let Some((_, kind)) = self.members.iter().find(|(member, _)| member == name) else {
                 return Err(unknown(name, self.name, &path));
             };
-            // A null is as good as nothing to Resource Manager.
+            // Resource Manager treats null like a missing member.
             if !value.is_null() {
                 kind.check_at(value, &path)?;
             }
@@ -143,7 +144,7 @@ impl Schema {
 }
 
 impl Kind {
-    fn check_at(&self, value: &Value, at: &str) -> Result<(), Answer> {
+    fn check_at(&self, value: &Value, at: &str) -> Result<(), ArmAnswer> {
         let expected = match self {
             Text if value.is_string() => return Ok(()),
             Flag if value.is_boolean() => return Ok(()),
@@ -175,26 +176,26 @@ impl Kind {
     }
 }
 
-/// Source: seen, Azure/azure-sdk-for-net#3487 at the top, Azure/bicep#17559 further down.
-fn unknown(name: &str, object: &str, path: &str) -> Answer {
+/// Source: seen, Azure/azure-sdk-for-net#3487 at the top level, Azure/bicep#17559 below it.
+fn unknown(name: &str, object: &str, path: &str) -> ArmAnswer {
     let what =
         format!("Could not find member '{name}' on object of type '{object}'. Path '{path}', line 1, position 1.");
     if path.contains('.') {
-        return Answer::bad_request("InvalidRequestContent", what).target(path);
+        return ArmAnswer::bad_request("InvalidRequestContent", what).target(path);
     }
     let message = format!("The request content was invalid and could not be deserialized: '{what}'.");
-    Answer::bad_request("InvalidRequestContent", message)
+    ArmAnswer::bad_request("InvalidRequestContent", message)
 }
 
-fn converting(value: &Value, at: &str, expected: &str) -> Answer {
+fn converting(value: &Value, at: &str, expected: &str) -> ArmAnswer {
     let message = format!(
         "The request content was invalid and could not be deserialized: 'Error converting value {value} to type \
          '{expected}'. Path '{at}', line 1, position 1.'."
     );
-    Answer::bad_request("InvalidRequestContent", message).target(at)
+    ArmAnswer::bad_request("InvalidRequestContent", message).target(at)
 }
 
-fn invalid_choice(text: &str, at: &str) -> Answer {
+fn invalid_choice(text: &str, at: &str) -> ArmAnswer {
     let message = format!("The value '{text}' of parameter '{at}' is invalid.");
-    Answer::bad_request("InvalidParameter", message).target(at)
+    ArmAnswer::bad_request("InvalidParameter", message).target(at)
 }

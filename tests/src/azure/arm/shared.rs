@@ -1,8 +1,8 @@
-//! A value that the test and the server both have in hand.
+//! A value that the test and the server share.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A value behind a lock. Clones are the same value.
+/// A value behind a lock. Clones share the value.
 #[derive(Debug)]
 pub struct Shared<T>(Arc<Mutex<T>>);
 
@@ -18,14 +18,14 @@ impl<T> Shared<T> {
         Self(Arc::new(Mutex::new(value)))
     }
 
-    /// Looks at the value. Requests wait meanwhile.
-    pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> R {
-        self.change(|value| look(value))
+    /// Reads the value. Requests wait during the call.
+    pub fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        self.write(|value| look(value))
     }
 
-    /// Changes the value. Requests wait meanwhile; what else asks the double from inside would wait forever.
-    pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
-        // A test that panicked while it looked must not turn every later answer into a panic as well.
+    /// Changes the value. Requests wait during the call, so a call to the double inside it would wait forever.
+    pub fn write<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        // A test that panicked while it held the lock must not turn every later response into a panic.
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Said};
-use super::parts::Account;
 use super::pipeline::{Call, page};
-use super::world::World;
+use super::resources::Account;
+use super::response::{ArmAnswer, HandlerResult};
+use super::state::TenantState;
 
 fn show(account: &Account) -> Value {
     let (group, name) = (&account.group, &account.name);
@@ -31,7 +31,7 @@ fn show(account: &Account) -> Value {
             },
         },
     });
-    // Source: Azure: these two are not there until they are set.
+    // Source: Azure: these two members are missing until they are set.
     if account.hierarchical {
         shown["properties"]["isHnsEnabled"] = json!(true);
     }
@@ -47,16 +47,16 @@ fn here(account: &Account, call: &Call) -> bool {
         && route.group.as_ref().is_none_or(|group| group.eq_ignore_ascii_case(&account.group))
 }
 
-pub(super) fn list(world: &World, call: &Call) -> Said {
+pub(super) fn list(world: &TenantState, call: &Call) -> HandlerResult {
     Ok(page(world, call, world.accounts.iter().filter(|account| here(account, call)).map(show).collect()))
 }
 
-pub(super) fn get(world: &World, call: &Call) -> Said {
+pub(super) fn get(world: &TenantState, call: &Call) -> HandlerResult {
     let name = &call.route.name;
     let is = |account: &&Account| here(account, call) && account.name.eq_ignore_ascii_case(name);
     let missing = || {
         let group = call.route.group.as_deref().unwrap_or_default();
-        Answer::resource_not_found("Microsoft.Storage/storageAccounts", name, group)
+        ArmAnswer::resource_not_found("Microsoft.Storage/storageAccounts", name, group)
     };
-    world.accounts.iter().find(is).map(|account| Answer::ok(show(account))).ok_or_else(missing)
+    world.accounts.iter().find(is).map(|account| ArmAnswer::ok(show(account))).ok_or_else(missing)
 }

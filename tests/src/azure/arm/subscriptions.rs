@@ -4,15 +4,15 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::access;
-use super::answer::{Answer, Said};
-use super::parts::Subscription;
 use super::pipeline::{Call, page};
-use super::world::World;
+use super::resources::Subscription;
+use super::response::{ArmAnswer, HandlerResult};
+use super::state::TenantState;
 
-/// The refusal of a subscription that is not there. Source: seen; it does not tell whether another tenant has it.
-pub(super) fn not_found(id: &str) -> Answer {
+/// The error for a subscription that does not exist. Source: seen; it does not reveal whether another tenant has it.
+pub(super) fn not_found(id: &str) -> ArmAnswer {
     let message = format!("The subscription '{id}' could not be found.");
-    Answer::error(StatusCode::NOT_FOUND, "SubscriptionNotFound", message)
+    ArmAnswer::error(StatusCode::NOT_FOUND, "SubscriptionNotFound", message)
 }
 
 fn show(subscription: &Subscription) -> Value {
@@ -28,7 +28,7 @@ fn show(subscription: &Subscription) -> Value {
 }
 
 /// The subscriptions of the token's tenant in which the caller has a role.
-pub(super) fn list(world: &World, call: &Call) -> Said {
+pub(super) fn list(world: &TenantState, call: &Call) -> HandlerResult {
     let his = |subscription: &&Subscription| {
         subscription.tenant.eq_ignore_ascii_case(&call.principal.tenant)
             && access::sees(world, &call.principal, &format!("/subscriptions/{}", subscription.id))
@@ -36,12 +36,12 @@ pub(super) fn list(world: &World, call: &Call) -> Said {
     Ok(page(world, call, world.subscriptions.iter().filter(his).map(show).collect()))
 }
 
-pub(super) fn get(world: &World, call: &Call) -> Said {
+pub(super) fn get(world: &TenantState, call: &Call) -> HandlerResult {
     let id = call.route.subscription.as_deref().unwrap_or_default();
-    world.find_subscription(id).map(|found| Answer::ok(show(found))).ok_or_else(|| not_found(id))
+    world.find_subscription(id).map(|found| ArmAnswer::ok(show(found))).ok_or_else(|| not_found(id))
 }
 
-pub(super) fn locations(world: &World, call: &Call) -> Said {
+pub(super) fn locations(world: &TenantState, call: &Call) -> HandlerResult {
     let id = call.route.subscription.as_deref().unwrap_or_default();
     let values = world.regions.iter().map(|region| {
         json!({

@@ -1,37 +1,38 @@
-//! Token buckets. Source: Azure, 'Understand how Azure Resource Manager throttles requests': buckets by subscription,
-//! region of the Resource Manager that is asked, and principal, apart for reads, writes and deletes.
+//! Token buckets. Source: Azure, 'Understand how Azure Resource Manager throttles requests': there is a bucket for each
+//! subscription, region of the receiving Resource Manager, and principal, and for each of reads, writes and deletes.
 
 use std::collections::BTreeMap;
 
 use axum::http::{Method, StatusCode};
 use jiff::Timestamp;
 
-use super::answer::Answer;
+use super::response::ArmAnswer;
 
-/// A bucket's size and how fast it fills.
+/// The size and the fill rate of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// How many requests a full bucket holds.
+    /// The number of requests in a full bucket.
     pub burst: u64,
-    /// How many come back each second.
+    /// The number of requests that are added per second.
     pub per_second: u64,
 }
 
 /// The limits of a subscription, region and principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// For GET and HEAD; polls are reads too.
+    /// For GET and HEAD. Polls are reads too.
     pub reads: Limit,
     /// For PUT and PATCH.
     pub writes: Limit,
     /// For DELETE.
     pub deletes: Limit,
-    /// The region of the Resource Manager that the double plays. A change of it stands for being sent to another one.
+    /// The region of the Resource Manager that the double simulates. Changing it simulates that another one receives
+    /// the requests.
     pub region: String,
 }
 
 impl Default for Limits {
-    /// Azure's limits of a subscription. Source: see above.
+    /// Azure's limits of a subscription. Source: see the module documentation.
     fn default() -> Self {
         Self {
             reads: Limit { burst: 250, per_second: 25 },
@@ -43,7 +44,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Limits that no test meets.
+    /// Limits that no test reaches.
     #[must_use]
     pub fn none() -> Self {
         let limit = Limit { burst: 1 << 40, per_second: 1 << 20 };
@@ -51,7 +52,7 @@ impl Limits {
     }
 }
 
-/// How full the buckets are.
+/// The fill levels of the buckets.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Buckets(BTreeMap<(String, &'static str), Bucket>);
 
@@ -72,16 +73,16 @@ impl Bucket {
 }
 
 impl Buckets {
-    /// Takes a request out of its bucket.
+    /// Takes a request from its bucket.
     ///
-    /// The answer is the header that tells what is left, or the refusal.
+    /// Returns the header with the remaining number of requests, or the error.
     pub(super) fn take(
         &mut self,
         limits: &Limits,
         method: &Method,
         (subscription, principal): (&str, &str),
         now: Timestamp,
-    ) -> Result<(&'static str, String), Answer> {
+    ) -> Result<(&'static str, String), ArmAnswer> {
         let (limit, kind, header) = match *method {
             Method::GET | Method::HEAD => (limits.reads, "read", "x-ms-ratelimit-remaining-subscription-reads"),
             Method::DELETE => (limits.deletes, "delete", "x-ms-ratelimit-remaining-subscription-deletes"),
@@ -96,14 +97,14 @@ impl Buckets {
             return Ok((header, (bucket.thousandths / 1000).to_string()));
         }
         let missing = 1000 - bucket.thousandths;
-        // Source: RFC 9110, 10.2.3: whole seconds. A bucket that does not fill has no good time; an hour is a long one.
+        // Source: RFC 9110, 10.2.3: whole seconds. A bucket that never fills gives one hour, as a long time.
         let wait = missing.checked_div(limit.per_second).map_or(3600, |millis| millis.div_ceil(1000).max(1));
         let message = format!(
             "Number of '{kind}' requests for subscription '{subscription}' actor '{principal}' exceeded. Please try \
              again after '{wait}' seconds after additional tokens are available. Refer to https://aka.ms/arm-throttling \
              for additional information."
         );
-        Err(Answer::error(StatusCode::TOO_MANY_REQUESTS, "SubscriptionRequestsThrottled", message)
+        Err(ArmAnswer::error(StatusCode::TOO_MANY_REQUESTS, "SubscriptionRequestsThrottled", message)
             .header("retry-after", wait.to_string())
             .header(header, "0"))
     }

@@ -1,4 +1,4 @@
-//! Bearer tokens: unsigned here, but otherwise checked as Resource Manager checks them.
+//! Bearer tokens. They are not signed, but otherwise checked as Resource Manager checks them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::answer::Answer;
+use super::response::ArmAnswer;
 
 /// The audiences of Resource Manager. Source: seen, hashicorp/go-azure-helpers#51.
 pub const AUDIENCES: [&str; 4] = [
@@ -19,13 +19,13 @@ pub const AUDIENCES: [&str; 4] = [
     "https://management.azure.com",
 ];
 
-/// Makes a token of a principal (its object id) of a tenant. It has no signature.
+/// Creates a token for a principal (its object id) of a tenant. It has no signature.
 #[must_use]
 pub fn token(tenant: &str, principal: &str, audience: &str, valid: Duration) -> String {
     token_at(tenant, principal, audience, valid, Timestamp::now())
 }
 
-/// Makes a token as if it were `now`.
+/// Creates a token as of the time `now`.
 #[must_use]
 pub fn token_at(tenant: &str, principal: &str, audience: &str, valid: Duration, now: Timestamp) -> String {
     let issued = now.as_second();
@@ -38,7 +38,7 @@ pub fn token_at(tenant: &str, principal: &str, audience: &str, valid: Duration, 
     format!("{}.{}.{}", part(&json!({ "typ": "JWT", "alg": "none" })), part(&claims), URL_SAFE_NO_PAD.encode("none"))
 }
 
-/// Who asks.
+/// The caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Principal {
     pub(super) tenant: String,
@@ -54,9 +54,9 @@ struct Claims {
     oid: String,
 }
 
-/// A refusal of a token. Source: seen; that the header tells the tenant's authority is how clients find the tenant of a
-/// subscription.
-pub(super) fn refused(code: &str, message: impl Into<String>, tenant: Option<&str>) -> Answer {
+/// The error for a token. Source: seen; clients find the tenant of a subscription by the tenant's authority in the
+/// header.
+pub(super) fn refused(code: &str, message: impl Into<String>, tenant: Option<&str>) -> ArmAnswer {
     let message = message.into();
     let tenant = tenant.unwrap_or("common");
     let challenge = format!(
@@ -64,16 +64,16 @@ pub(super) fn refused(code: &str, message: impl Into<String>, tenant: Option<&st
          error_description=\"{}\"",
         message.replace('"', "'")
     );
-    Answer::error(StatusCode::UNAUTHORIZED, code, message).header("www-authenticate", challenge)
+    ArmAnswer::error(StatusCode::UNAUTHORIZED, code, message).header("www-authenticate", challenge)
 }
 
-/// Reads and checks the token of a request. `tenant` is the one of the subscription that is asked for.
+/// Parses and checks the token of a request. `tenant` is the tenant of the requested subscription.
 pub(super) fn check(
     header: Option<&HeaderValue>,
     audiences: &[String],
     tenant: Option<&str>,
     now: Timestamp,
-) -> Result<Principal, Answer> {
+) -> Result<Principal, ArmAnswer> {
     let Some(header) = header else {
         let message = "Authentication failed. The 'Authorization' header is missing.";
         return Err(refused("AuthenticationFailed", message, tenant));
@@ -96,7 +96,7 @@ pub(super) fn check(
         let message = format!("The access token expiry UTC time '{expiry}' is earlier than current UTC time '{now}'.");
         return Err(refused("ExpiredAuthenticationToken", message, tenant));
     }
-    // Five minutes are what clocks may differ by. Source: Microsoft.IdentityModel's default clock skew.
+    // Clocks may differ by five minutes. Source: Microsoft.IdentityModel's default clock skew.
     if claims.nbf.is_some_and(|from| from > now.as_second().saturating_add(300)) {
         return Err(refused("InvalidAuthenticationToken", "The access token is not valid yet.", tenant));
     }
@@ -113,8 +113,8 @@ fn claims(header: &str) -> Option<Claims> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
 }
 
-/// The refusal of another tenant's token. Source: seen, Azure/BatchExplorer#2044.
-pub(super) fn wrong_tenant(principal: &Principal, tenant: &str) -> Answer {
+/// The error for a token of another tenant. Source: seen, Azure/BatchExplorer#2044.
+pub(super) fn wrong_tenant(principal: &Principal, tenant: &str) -> ArmAnswer {
     let message = format!(
         "The access token is from the wrong issuer 'https://sts.windows.net/{}/'. It must match the tenant \
          'https://sts.windows.net/{tenant}/' associated with this subscription. Please use the authority (URL) \

@@ -1,4 +1,4 @@
-//! Answers of the proxy's own, in the form that Azure Storage gives them.
+//! Responses that the proxy creates, in the format of Azure Storage.
 
 use std::time::Duration;
 
@@ -10,29 +10,29 @@ use hyper::{Method, Response, StatusCode};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::asked::Asked;
+use super::request::ProxyRequest;
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) type Body = UnsyncBoxBody<Bytes, BoxError>;
 pub(super) type Answer = Response<Body>;
 
-/// A body of nothing.
+/// An empty body.
 pub(super) fn nothing() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// An error of the service, as Azure words it.
+/// An error of the service, in Azure's wording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) code: String,
     pub(super) message: String,
     pub(super) retry_after: Option<Duration>,
-    /// What the source answered that the service was to read: its status and its code.
+    /// The status and the code with which the source answered the service.
     pub(super) source: Option<(StatusCode, String)>,
 }
 
-/// Why there is no answer of the operation.
+/// A result of an operation, or the error response.
 pub(super) type Refused<T> = Result<T, Refusal>;
 
 impl Refusal {
@@ -40,33 +40,33 @@ impl Refusal {
         Self { status, code: code.to_owned(), message: message.into(), retry_after: None, source: None }
     }
 
-    /// A header that has no value of the right form.
+    /// The error for a header with an invalid value.
     pub(super) fn invalid_header(name: &str) -> Self {
         let message = format!("The value for one of the HTTP headers is not in the correct format: {name}.");
         Self::new(StatusCode::BAD_REQUEST, "InvalidHeaderValue", message)
     }
 
-    /// A header that is not there.
+    /// The error for a missing header.
     pub(super) fn missing_header(name: &str) -> Self {
         let message = format!("An HTTP header that's mandatory for this request is not specified: {name}.");
         Self::new(StatusCode::BAD_REQUEST, "MissingRequiredHeader", message)
     }
 
-    /// A body, or a range, that is longer than the operation takes.
+    /// The error for a body or a range that is longer than the operation allows.
     pub(super) fn too_large() -> Self {
         let message = "The request body is too large and exceeds the maximum permissible limit.";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", message)
     }
 
-    /// A fault between the proxy and the emulator, which no test wants: its code is none of Azure's.
+    /// An error between the proxy and the emulator, which no test expects. Azure has no such code.
     pub(super) fn proxy(error: &(dyn std::error::Error + 'static)) -> Self {
         let causes: Vec<_> =
             std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
         Self::new(StatusCode::BAD_GATEWAY, "ProxyFailed", causes.join(": "))
     }
 
-    /// The answer to a request.
-    pub(super) fn answer(&self, asked: &Asked) -> Answer {
+    /// The response to a request.
+    pub(super) fn answer(&self, asked: &ProxyRequest) -> Answer {
         let id = Uuid::new_v4().to_string();
         let text = format!(
             "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{}</Code><Message>{}\nRequestId:{id}\n\
@@ -98,15 +98,15 @@ impl Refusal {
     }
 }
 
-/// What all answers carry of their requests.
-pub(super) fn stamp(headers: &mut HeaderMap, asked: &Asked) {
+/// Sets the headers that all responses copy from their requests.
+pub(super) fn stamp(headers: &mut HeaderMap, asked: &ProxyRequest) {
     put(headers, "x-ms-version", asked.header("x-ms-version").unwrap_or("2025-05-05"));
     if let Some(id) = asked.header("x-ms-client-request-id") {
         put(headers, "x-ms-client-request-id", id);
     }
 }
 
-/// Sets a header; text that no header may hold is left out.
+/// Sets a header. A value that is not valid in a header is omitted.
 pub(super) fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(HeaderName::from_static(name), value);

@@ -1,4 +1,4 @@
-//! The checksums that requests carry and answers report.
+//! The checksums in requests and responses.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,27 +10,27 @@ use hyper::header::HeaderMap;
 use md5::{Digest as _, Md5};
 
 use super::answer::{Refusal, Refused};
-use super::asked::text;
 use super::lock;
+use super::request::text;
 use super::rules::Ignored;
 
-/// A CRC-64/NVME as `x-ms-content-crc64` has it: eight bytes, the lowest first, in base64.
+/// A CRC-64/NVME in the format of `x-ms-content-crc64`: eight bytes, little-endian, in Base64.
 #[must_use]
 pub fn crc64_header(crc64: u64) -> String {
     BASE64_STANDARD.encode(crc64.to_le_bytes())
 }
 
-/// The checksum of bytes, in the header's form.
+/// The checksum of bytes, in the header's format.
 pub(super) fn crc64_of(bytes: &[u8]) -> String {
     crc64_header(crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes))
 }
 
-/// The MD5 of bytes, as `Content-MD5` has it.
+/// The MD5 of bytes, in the format of `Content-MD5`.
 pub(super) fn md5_of(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(Md5::digest(bytes))
 }
 
-/// A checksum of bytes that pass by.
+/// A checksum that is updated while bytes pass through.
 #[derive(Clone)]
 pub(super) struct Running(Arc<Mutex<Digest>>);
 
@@ -43,24 +43,24 @@ impl Running {
         lock(&self.0).update(bytes);
     }
 
-    /// The checksum so far, in the header's form.
+    /// The checksum so far, in the header's format.
     pub(super) fn header(&self) -> String {
         crc64_header(lock(&self.0).finalize())
     }
 }
 
-/// Refuses a body that does not have the checksum that the request says.
+/// Rejects a body that does not match the checksum in the request.
 pub(super) fn check_body(headers: &HeaderMap, ignored: Ignored, body: &[u8]) -> Refused<()> {
     check(headers, ("x-ms-content-crc64", ignored.body), ("content-md5", ignored.body), body)
 }
 
-/// Refuses what was read from a source and does not have the checksum that the request says.
+/// Rejects bytes of a source that do not match the checksum in the request.
 pub(super) fn check_source(headers: &HeaderMap, ignored: Ignored, bytes: &[u8]) -> Refused<()> {
     let crc64 = ("x-ms-source-content-crc64", ignored.source_crc64);
     check(headers, crc64, ("x-ms-source-content-md5", ignored.source_md5), bytes)
 }
 
-/// Refuses bytes that do not have the checksums that two headers say, given by their names and whether they are ignored.
+/// Rejects bytes that do not match the checksums in two headers, given by their names and whether they are ignored.
 fn check(headers: &HeaderMap, crc64: (&str, bool), md5: (&str, bool), bytes: &[u8]) -> Refused<()> {
     let (wanted_crc64, wanted_md5) = (decoded(headers, crc64.0, 8)?, decoded(headers, md5.0, 16)?);
     let bad = |code, message| Err(Refusal::new(StatusCode::BAD_REQUEST, code, message));
@@ -82,7 +82,7 @@ fn check(headers: &HeaderMap, crc64: (&str, bool), md5: (&str, bool), bytes: &[u
     Ok(())
 }
 
-/// A checksum's bytes out of a header; none where it is not there.
+/// The bytes of a checksum in a header. None if the header is missing.
 fn decoded(headers: &HeaderMap, name: &str, length: usize) -> Refused<Option<Vec<u8>>> {
     if !headers.contains_key(name) {
         return Ok(None);

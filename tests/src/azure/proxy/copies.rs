@@ -1,4 +1,4 @@
-//! The copies that rules hold, and how far each of them is.
+//! The copies that rules keep pending, and their progress.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use super::lock;
 use super::rules::CopyEnd;
 use super::source::{Extent, Source};
 
-/// What `x-ms-copy-status` says.
+/// The values of `x-ms-copy-status`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Status {
     Pending,
@@ -25,28 +25,28 @@ pub(super) enum Status {
     Failed(String),
 }
 
-/// A copy that a rule holds.
+/// A copy that a rule keeps pending.
 #[derive(Debug)]
 pub(super) struct Copy {
     pub(super) id: String,
     pub(super) source: Source,
     pub(super) extent: Extent,
-    /// The destination's path and query.
+    /// The path and query of the destination.
     pub(super) target: String,
-    /// The headers that the destination is made with.
+    /// The headers for the creation of the destination.
     pub(super) creation: HeaderMap,
     pub(super) end: CopyEnd,
-    /// The bytes of the source that are done, zeros too.
+    /// The number of copied bytes of the source, including zeros.
     pub(super) done: AtomicU64,
-    progress: Mutex<Progress>,
-    /// Stops it.
+    progress: Mutex<CopyProgress>,
+    /// Cancelled to stop the copy.
     pub(super) stop: CancellationToken,
-    /// Says that no bytes move any more.
+    /// Cancelled when no more bytes are copied.
     pub(super) ended: CancellationToken,
 }
 
 #[derive(Debug)]
-struct Progress {
+struct CopyProgress {
     polls: u32,
     polled: u32,
     moving: bool,
@@ -54,14 +54,14 @@ struct Progress {
     completed: Option<Timestamp>,
 }
 
-/// What a look at a destination leads to.
+/// What a poll of a destination causes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
-    /// It is as it was.
+pub(super) enum PollResult {
+    /// Nothing changes.
     Nothing,
-    /// The bytes are to be moved now.
+    /// The bytes must be copied now.
     Move,
-    /// The bytes are moving.
+    /// The bytes are being copied.
     Moving,
 }
 
@@ -74,7 +74,7 @@ impl Copy {
         (polls, end): (u32, CopyEnd),
         stop: CancellationToken,
     ) -> Self {
-        let progress = Progress { polls, polled: 0, moving: false, status: Status::Pending, completed: None };
+        let progress = CopyProgress { polls, polled: 0, moving: false, status: Status::Pending, completed: None };
         Self {
             id: Uuid::new_v4().to_string(),
             source,
@@ -89,19 +89,19 @@ impl Copy {
         }
     }
 
-    /// Somebody looks at the destination.
-    pub(super) fn look(&self) -> Look {
+    /// Counts a poll of the destination.
+    pub(super) fn poll(&self) -> PollResult {
         let mut progress = lock(&self.progress);
         if progress.status != Status::Pending {
-            Look::Nothing
+            PollResult::Nothing
         } else if progress.polled < progress.polls {
             progress.polled += 1;
-            Look::Nothing
+            PollResult::Nothing
         } else if progress.moving {
-            Look::Moving
+            PollResult::Moving
         } else {
             progress.moving = true;
-            Look::Move
+            PollResult::Move
         }
     }
 
@@ -109,8 +109,8 @@ impl Copy {
         lock(&self.progress).status == Status::Pending
     }
 
-    /// Gives it an end, unless it has one. Returns whether this is it.
-    pub(super) fn conclude(&self, status: Status) -> bool {
+    /// Sets the final status, unless there is one. Returns whether this call set it.
+    pub(super) fn finish(&self, status: Status) -> bool {
         let mut progress = lock(&self.progress);
         if progress.status != Status::Pending {
             return false;
@@ -120,9 +120,9 @@ impl Copy {
         true
     }
 
-    /// Stops it, and waits until no bytes move.
+    /// Stops the copy, and waits until no bytes are copied.
     pub(super) async fn abort(&self) -> Refused<()> {
-        if !self.conclude(Status::Aborted) {
+        if !self.finish(Status::Aborted) {
             let message = "There is currently no pending copy operation.";
             return Err(Refusal::new(StatusCode::CONFLICT, "NoPendingCopyOperation", message));
         }
@@ -134,7 +134,7 @@ impl Copy {
         Ok(())
     }
 
-    /// Says on an answer how far it is.
+    /// Adds the status and progress of the copy to a response.
     pub(super) fn describe(&self, headers: &mut HeaderMap) {
         let progress = lock(&self.progress);
         let (status, reason) = match &progress.status {
@@ -157,8 +157,8 @@ impl Copy {
         }
     }
 
-    /// While it waits it looks as if it moved at an even pace.
-    fn copied(&self, progress: &Progress) -> u64 {
+    /// While the copy is pending, its reported progress increases evenly.
+    fn copied(&self, progress: &CopyProgress) -> u64 {
         let seeming = match progress.status {
             Status::Success => self.extent.length,
             _ => self.extent.length / (u64::from(progress.polls) + 1) * u64::from(progress.polled),
@@ -167,7 +167,7 @@ impl Copy {
     }
 }
 
-/// The copies that rules hold, by their destinations' paths.
+/// The copies that rules keep pending, by the paths of their destinations.
 #[derive(Debug, Default)]
 pub(super) struct Copies(Mutex<HashMap<String, Arc<Copy>>>);
 
@@ -180,7 +180,7 @@ impl Copies {
         lock(&self.0).insert(path.to_owned(), copy);
     }
 
-    /// The destination was written anew.
+    /// Forgets a copy whose destination was written again.
     pub(super) fn forget(&self, path: &str) {
         lock(&self.0).remove(path);
     }

@@ -1,4 +1,4 @@
-//! Copies that stay pending: the proxy's own Copy Blob and Abort Copy Blob.
+//! Copies that stay pending: Copy Blob and Abort Copy Blob, implemented by the proxy.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,19 +11,24 @@ use uuid::Uuid;
 
 use super::Core;
 use super::answer::{Answer, Refusal, Refused, nothing, put, stamp};
-use super::asked::{Asked, Operation, parameter};
-use super::copies::{Copy, Look, Status};
+use super::copies::{Copy, PollResult, Status};
+use super::request::{Operation, ProxyRequest, parameter};
 use super::rules::CopyEnd;
 use super::source::{Source, with_comp};
 use super::write::{MAX_PAGE_WRITE, copy_properties, set_length, without_source};
 
-/// How long a look at a destination waits for its bytes, once they move: so that a small copy is done at the look after
-/// the last that had to find it pending.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a poll of a destination waits for the bytes while they are copied, so that a small copy is complete at the
+/// poll after the last one that must find it pending.
+const POLL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Copy Blob, held by a rule. As on Azure the destination is there at once: a page blob in its full length, of zeros, a
-/// block blob of nothing.
-pub(super) async fn hold(core: &Core, asked: &Asked, flip: Option<u64>, rule: (u32, CopyEnd)) -> Refused<Answer> {
+/// Copy Blob for a rule. As on Azure, the destination exists at once: a page blob with its full length and zeros, or an
+/// empty block blob.
+pub(super) async fn hold(
+    core: &Core,
+    asked: &ProxyRequest,
+    flip: Option<u64>,
+    rule: (u32, CopyEnd),
+) -> Refused<Answer> {
     let source = Source::of(asked, flip)?;
     let extent = source.extent(core).await?;
     let mut creation = without_source(&asked.head.headers);
@@ -59,9 +64,9 @@ pub(super) async fn hold(core: &Core, asked: &Asked, flip: Option<u64>, rule: (u
     Ok(answer)
 }
 
-/// Copy Blob without a rule: the emulator does it, at once. It takes sources of its own only, which is to say of its
-/// own authority; a signature made with the account's key covers the header, so then both must stay as they are.
-pub(super) async fn pass(core: &Core, asked: &Asked) -> Refused<Answer> {
+/// Copy Blob without a rule: the emulator copies synchronously. It accepts only sources with its own authority. A
+/// signature with the account's key covers the header, so both must be unchanged in that case.
+pub(super) async fn pass(core: &Core, asked: &ProxyRequest) -> Refused<Answer> {
     let mut headers = super::upstream::end_to_end(&asked.head.headers);
     let source = Source::of(asked, None)?;
     if !asked.header("authorization").is_some_and(|value| value.starts_with("SharedKey")) {
@@ -72,7 +77,7 @@ pub(super) async fn pass(core: &Core, asked: &Asked) -> Refused<Answer> {
         }
     }
     let answer = core.upstream.pass(asked, headers, None).await?;
-    // The emulator does not say how much it moved.
+    // The emulator does not report how many bytes it copied.
     if answer.status().is_success()
         && let Ok(extent) = source.extent(core).await
     {
@@ -81,13 +86,13 @@ pub(super) async fn pass(core: &Core, asked: &Asked) -> Refused<Answer> {
     Ok(answer)
 }
 
-/// Abort Copy Blob; none where no rule holds the copy.
-pub(super) async fn abort(core: &Core, asked: &Asked) -> Option<Refused<Answer>> {
+/// Abort Copy Blob. None if no rule keeps the copy pending.
+pub(super) async fn abort(core: &Core, asked: &ProxyRequest) -> Option<Refused<Answer>> {
     let copy = core.copies.of(asked.head.uri.path())?;
     Some(abort_held(core, asked, &copy).await)
 }
 
-async fn abort_held(core: &Core, asked: &Asked, copy: &Copy) -> Refused<Answer> {
+async fn abort_held(core: &Core, asked: &ProxyRequest, copy: &Copy) -> Refused<Answer> {
     if asked.header("x-ms-copy-action") != Some("abort") {
         return Err(Refusal::missing_header("x-ms-copy-action"));
     }
@@ -116,24 +121,25 @@ async fn abort_held(core: &Core, asked: &Asked, copy: &Copy) -> Refused<Answer> 
     Ok(core.upstream.relay(asked, response))
 }
 
-/// Somebody asks for a destination's properties, or reads it. Returns the copy whose state the answer shall show.
-pub(super) async fn look(core: &Arc<Core>, asked: &Asked) -> Option<Arc<Copy>> {
+/// Handles a request for the properties or the content of a destination. Returns the copy whose state the response must
+/// show.
+pub(super) async fn poll_destination(core: &Arc<Core>, asked: &ProxyRequest) -> Option<Arc<Copy>> {
     let reads = matches!(asked.head.method, Method::GET | Method::HEAD) && asked.comp().is_none();
     let copy = core.copies.of(asked.head.uri.path()).filter(|_| reads)?;
     if asked.head.method == Method::HEAD {
-        let look = copy.look();
-        if look == Look::Move {
+        let look = copy.poll();
+        if look == PollResult::Move {
             tokio::spawn(run(Arc::clone(core), Arc::clone(&copy)));
         }
-        if look != Look::Nothing {
-            let _ = tokio::time::timeout(PATIENCE, copy.ended.cancelled()).await;
+        if look != PollResult::Nothing {
+            let _ = tokio::time::timeout(POLL_TIMEOUT, copy.ended.cancelled()).await;
         }
     }
     Some(copy)
 }
 
-/// Refuses what would change the destination of a pending copy.
-pub(super) fn guard(core: &Core, asked: &Asked) -> Refused<()> {
+/// Rejects requests that would change the destination of a pending copy.
+pub(super) fn guard(core: &Core, asked: &ProxyRequest) -> Refused<()> {
     let changes = match asked.head.method {
         Method::PUT => !matches!(asked.comp(), Some("copy" | "lease" | "tags")),
         Method::DELETE => true,
@@ -146,8 +152,8 @@ pub(super) fn guard(core: &Core, asked: &Asked) -> Refused<()> {
     Ok(())
 }
 
-/// Forgets a copy that has ended when its destination is written anew.
-pub(super) fn settle(core: &Core, asked: &Asked, answer: &Answer) {
+/// Forgets an ended copy when its destination is written again.
+pub(super) fn forget_finished(core: &Core, asked: &ProxyRequest, answer: &Answer) {
     let anew = match asked.head.method {
         Method::PUT => matches!(asked.comp(), None | Some("blocklist" | "properties")),
         Method::DELETE => true,
@@ -176,16 +182,16 @@ async fn run(core: Arc<Core>, copy: Arc<Copy>) {
         result = moving.boxed() => Some(result),
     };
     match result {
-        Some(Ok(())) => copy.conclude(Status::Success),
+        Some(Ok(())) => copy.finish(Status::Success),
         Some(Err(refusal)) => {
-            copy.conclude(Status::Failed(format!("{} {} {:?}", refusal.status.as_u16(), refusal.code, refusal.message)))
+            copy.finish(Status::Failed(format!("{} {} {:?}", refusal.status.as_u16(), refusal.code, refusal.message)))
         }
         None => false,
     };
     copy.ended.cancel();
 }
 
-/// Moves the ranges that have data, as many bytes at a time as a write takes.
+/// Copies the ranges that have data, with writes of the maximum size.
 async fn pages(core: &Core, copy: &Copy) -> Refused<()> {
     let target = with_comp(&copy.target, "page");
     for data in &copy.extent.data {
@@ -223,14 +229,14 @@ fn written(response: reqwest::Response) -> Refused<()> {
     Err(Refusal::new(status, code, "Writing the destination failed."))
 }
 
-/// What a write to the destination needs of the headers it was made with.
+/// The headers of the creation that a write to the destination needs.
 fn writing(creation: &HeaderMap) -> HeaderMap {
     let names = ["authorization", "x-ms-version", "x-ms-lease-id", "host"];
     let kept = names.iter().filter_map(|name| Some((HeaderName::from_static(name), creation.get(*name)?.clone())));
     kept.collect()
 }
 
-/// The destination has changed since the conditions held.
+/// Removes the conditions: the destination has changed since they were checked.
 fn unconditional(headers: &mut HeaderMap) {
     for name in ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "x-ms-if-tags"] {
         headers.remove(name);
@@ -241,7 +247,7 @@ fn is_metadata(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-ms-meta-")
 }
 
-fn accepted(asked: &Asked, status: StatusCode) -> Answer {
+fn accepted(asked: &ProxyRequest, status: StatusCode) -> Answer {
     let mut answer = Response::new(nothing());
     *answer.status_mut() = status;
     put(answer.headers_mut(), "x-ms-request-id", &Uuid::new_v4().to_string());

@@ -1,4 +1,4 @@
-//! What went through the proxy.
+//! Counters of the traffic through the proxy.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -6,64 +6,64 @@ use std::time::Instant;
 
 use super::lock;
 
-/// What went through the proxy since it started, or since [`Counters::reset`].
+/// The traffic since the start of the proxy, or since [`Counters::reset`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Connections that clients made.
+    /// Connections from clients.
     pub connections: u64,
-    /// Requests by kind: the method, ` comp=…` where the query has one, then ` from-url` where the body comes from a
-    /// URL or ` copy` where the service copies. Example: `PUT comp=page from-url`.
+    /// Requests by kind: the method, ` comp=…` if the query has one, then ` from-url` if the body comes from a URL or `
+    /// copy` if the service copies. Example: `PUT comp=page from-url`.
     pub requests: BTreeMap<String, u64>,
-    /// Bytes of bodies that clients sent, by the account they sent them to.
+    /// Bytes of bodies from clients, by destination account.
     pub received: BTreeMap<String, u64>,
-    /// Bytes of bodies that clients were sent, by the account they come from.
+    /// Bytes of bodies to clients, by source account.
     pub sent: BTreeMap<String, u64>,
-    /// Bytes that the service read from sources (operations from URL, and copies), by the source's account and the
-    /// destination's.
+    /// Bytes that the service read from sources (operations from URL, and copies), by the source account and the
+    /// destination account.
     pub sourced: BTreeMap<(String, String), u64>,
-    /// Writes that were answered, in the order of their answers.
+    /// Answered writes, in the order of their responses.
     pub writes: Vec<Write>,
 }
 
-/// A write of bytes, from the client or from a URL, that was answered.
+/// An answered write of bytes from the client or from a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
-    /// When.
+    /// The time of the response.
     pub answered: Instant,
-    /// What was written to: `/account/container/blob`, as it stood in the request.
+    /// The path `/account/container/blob`, as in the request.
     pub path: String,
-    /// How many bytes came with it.
+    /// The number of bytes.
     pub bytes: u64,
-    /// What the service answered: an HTTP status.
+    /// The HTTP status of the response.
     pub status: u16,
 }
 
 impl Counts {
-    /// How many requests there were of a kind.
+    /// The number of requests of a kind.
     #[must_use]
     pub fn of(&self, kind: &str) -> u64 {
         self.requests.get(kind).copied().unwrap_or_default()
     }
 
-    /// How many bytes one account was filled with from another by the service.
+    /// The number of bytes that the service read from one account for another.
     #[must_use]
     pub fn between(&self, source: &str, destination: &str) -> u64 {
         self.sourced.get(&(source.to_owned(), destination.to_owned())).copied().unwrap_or_default()
     }
 }
 
-/// Counts what goes through the proxy.
+/// Counts the traffic through the proxy.
 #[derive(Debug, Default)]
 pub struct Counters(Mutex<Counts>);
 
 impl Counters {
-    /// What was counted so far.
+    /// The counts so far.
     #[must_use]
     pub fn now(&self) -> Counts {
         lock(&self.0).clone()
     }
 
-    /// Begins at nothing again, and returns what was counted.
+    /// Resets the counters, and returns their values.
     pub fn reset(&self) -> Counts {
         std::mem::take(&mut *lock(&self.0))
     }

@@ -1,28 +1,30 @@
-//! A reverse proxy in front of the storage emulator's Blob endpoint, that supplies what the emulator lacks as Azure's
-//! Blob service does it, and what no service does on demand: faults.
+//! A reverse proxy in front of the storage emulator's Blob endpoint. It adds features of Azure's Blob service that the
+//! emulator lacks, and injects faults.
 //!
-//! - Put Blob, Put Block and Put Page From URL, with the checksums of the source, and answers with the checksum of what was
-//!   written: as recorded from Azure, `Content-MD5` for pages from a URL, else `x-ms-content-crc64`. The source may lie behind this proxy
-//!   (`x-ms-copy-source` with its authority), behind another, or anywhere; with a SAS, or with
-//!   `x-ms-copy-source-authorization`.
+//! - Put Blob, Put Block and Put Page From URL, with the checksums of the source. The responses contain the checksum of
+//!   the written data, as recorded from Azure: `Content-MD5` for pages from a URL, else `x-ms-content-crc64`. The
+//!   source may be behind this proxy (`x-ms-copy-source` with its authority), behind another, or elsewhere; with a SAS,
+//!   or with `x-ms-copy-source-authorization`.
 //! - `x-ms-content-crc64` on Put Blob, Put Block and Put Page; no page write over 4 MiB.
-//! - Refusal to write or clear pages beyond a blob's end, which the emulator lets pass.
-//! - Copy Blob that stays pending, of any size, and Abort Copy Blob: see [`Effect::Pending`]. Lists of blobs don't show
-//!   the copy's state; Get Blob and Get Blob Properties do.
-//! - A service that ignores checksums, or tells none: [`Effect::IgnoreSourceCrc64`], [`Effect::IgnoreSourceMd5`],
-//!   [`Effect::IgnoreBodyChecksum`], [`Effect::NoChecksums`]; and bits that flip on the way to it.
-//! - Faults, waiting and slow lines by [`Rules`], [`Counts`] of requests and bytes.
+//! - Rejection of writes and clears of pages after the end of a blob, which the emulator accepts.
+//! - Copy Blob that stays pending, of any size, and Abort Copy Blob: see [`Effect::Pending`]. Lists of blobs do not
+//!   show the copy's state; Get Blob and Get Blob Properties do.
+//! - A service that ignores checksums, or does not return them: [`Effect::IgnoreSourceCrc64`],
+//!   [`Effect::IgnoreSourceMd5`], [`Effect::IgnoreBodyChecksum`], [`Effect::NoChecksums`]; and bits that are flipped in
+//!   transit.
+//! - Faults, delays and limited bandwidth by [`Rules`], [`Counts`] of requests and bytes.
 //!
-//! All else passes through as it comes, path and query byte for byte. Requests may carry bearer tokens or SAS. With the
-//! account's key only those work whose signed headers the proxy does not change: no copies, no checksums.
+//! All other requests pass through unchanged, path and query byte for byte. Requests may have bearer tokens or SAS.
+//! Requests that are signed with the account's key work only if the proxy does not change their signed headers: no
+//! copies, no checksums.
 
 mod answer;
-mod asked;
+mod bandwidth;
 mod checksum;
 mod copies;
 mod copy;
 mod counters;
-mod line;
+mod request;
 mod rules;
 mod server;
 mod source;
@@ -41,26 +43,26 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use asked::Operation;
 pub use checksum::crc64_header;
 pub use counters::{Counters, Counts, Write};
+pub use request::Operation;
 pub use rules::{CopyEnd, Effect, Rule, RuleId, Rules};
 
 use answer::{Answer, Refused};
-use asked::Asked;
 use copies::Copies;
+use request::ProxyRequest;
 use rules::Plan;
 use server::Reset;
-use upload::Upload;
+use upload::RequestBody;
 use upstream::{Upstream, end_to_end};
 
-/// A proxy that runs. It stops when it is dropped.
+/// A running proxy. Dropping it stops it.
 pub struct Proxy {
     core: Arc<Core>,
     _stop: DropGuard,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct Core {
     upstream: Upstream,
     rules: Rules,
@@ -72,10 +74,10 @@ struct Core {
 
 impl Proxy {
     /// Starts a proxy in front of `upstream` (`https://127.0.0.1:10000`), on a free port. `tls` has its certificate;
-    /// `client` must trust the upstream's: make it with [`client`].
+    /// `client` must trust the upstream's certificate: create it with [`client`].
     ///
     /// # Errors
-    /// Where no port is free or `upstream` is no URL.
+    /// If no port is free or `upstream` is not a URL.
     pub async fn start(
         upstream: &str,
         tls: Arc<rustls::ServerConfig>,
@@ -97,13 +99,13 @@ impl Proxy {
         Ok(Self { core, _stop: stop.drop_guard() })
     }
 
-    /// Where it is: `https://127.0.0.1:PORT`.
+    /// Its endpoint: `https://127.0.0.1:PORT`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         self.core.upstream.own.clone()
     }
 
-    /// Its rules: at first none.
+    /// Its rules. None at the start.
     #[must_use]
     pub fn rules(&self) -> &Rules {
         &self.core.rules
@@ -116,11 +118,11 @@ impl Proxy {
     }
 }
 
-/// The client with which a proxy speaks to an upstream whose certificate has this root. It gives idle connections up
-/// before the emulator does (after 5 s), as a request on one that is just being closed would fail by no rule.
+/// The client for an upstream whose certificate has this root. It closes idle connections before the emulator does
+/// (after 5 s), because a request on a connection that is just being closed would fail without a rule.
 ///
 /// # Errors
-/// Where the process has no default provider of cryptography.
+/// If the process has no default cryptography provider.
 pub fn client(root: reqwest::Certificate) -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder()
         .tls_certs_only([root])
@@ -132,14 +134,14 @@ pub fn client(root: reqwest::Certificate) -> reqwest::Result<reqwest::Client> {
 }
 
 impl Core {
-    /// Answers a request, or has its connection reset.
+    /// Answers a request, or resets its connection.
     async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer, Reset> {
         let (head, body) = request.into_parts();
-        let asked = Asked::new(head);
-        let mut upload = Upload::new(body, asked.account(), &self.counters);
+        let asked = ProxyRequest::new(head);
+        let mut upload = RequestBody::new(body, asked.account(), &self.counters);
         self.counters.request(asked.to_string());
         let plan = self.rules.plan(&asked.head);
-        upload.go_over(plan.line.clone());
+        upload.limit_with(plan.line.clone());
         upload.flip(plan.flip_body);
         if !plan.delay.is_zero() {
             tokio::time::sleep(plan.delay).await;
@@ -150,7 +152,7 @@ impl Core {
         let answer = self.answer(&asked, &mut upload, &plan).await.unwrap_or_else(|refusal| refusal.answer(&asked));
         upload.drain().await;
         if plan.lose_answer {
-            // The effect must have ended before the client can find out.
+            // The effect must be complete before the client can notice the reset.
             let _ = answer.into_body().collect().await;
             return Err(Reset);
         }
@@ -160,21 +162,21 @@ impl Core {
         })
     }
 
-    async fn answer(self: &Arc<Self>, asked: &Asked, upload: &mut Upload, plan: &Plan) -> Refused<Answer> {
+    async fn answer(self: &Arc<Self>, asked: &ProxyRequest, upload: &mut RequestBody, plan: &Plan) -> Refused<Answer> {
         if let Some(refusal) = &plan.refusal {
             return Err(refusal.clone());
         }
         copy::guard(self, asked)?;
-        let looked = copy::look(self, asked).await;
+        let looked = copy::poll_destination(self, asked).await;
         let mut answer = self.operate(asked, upload, plan).await?;
-        copy::settle(self, asked, &answer);
+        copy::forget_finished(self, asked, &answer);
         if let Some(copy) = looked.filter(|_| answer.status().is_success()) {
             copy.describe(answer.headers_mut());
         }
         Ok(answer)
     }
 
-    async fn operate(&self, asked: &Asked, upload: &mut Upload, plan: &Plan) -> Refused<Answer> {
+    async fn operate(&self, asked: &ProxyRequest, upload: &mut RequestBody, plan: &Plan) -> Refused<Answer> {
         match asked.operation {
             Operation::PutBlob | Operation::PutBlock | Operation::PutPage => {
                 write::from_client(self, asked, upload, plan).await
@@ -195,8 +197,8 @@ impl Core {
         }
     }
 
-    /// Passes a request on as it is.
-    async fn forward(&self, asked: &Asked, upload: &mut Upload) -> Refused<Answer> {
+    /// Forwards a request unchanged.
+    async fn forward(&self, asked: &ProxyRequest, upload: &mut RequestBody) -> Refused<Answer> {
         let body = upload.stream(None);
         let answer = self.upstream.pass(asked, end_to_end(&asked.head.headers), body).await?;
         write::remember_length(self, asked, &answer);
@@ -204,7 +206,7 @@ impl Core {
     }
 }
 
-/// Locks, also after a panic: what it guards here is never left half done.
+/// Locks, ignoring poisoning: the values that it guards are always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

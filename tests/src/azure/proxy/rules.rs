@@ -1,4 +1,4 @@
-//! Rules by which requests fail, wait or stay pending.
+//! Rules by which requests fail, are delayed or stay pending.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -10,60 +10,60 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::answer::Refusal;
-use super::asked::{Operation, parameter};
-use super::line::Line;
+use super::bandwidth::Bandwidth;
 use super::lock;
+use super::request::{Operation, parameter};
 
 /// What a rule does to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// It waits before anything else happens.
+    /// It is delayed before anything else happens.
     Delay(Duration),
-    /// Its body, its answer's, and what the service reads for it from a source go over a line that carries this many
-    /// bytes a second, for all requests of the rule together.
+    /// Its body, the body of its response, and the bytes that the service reads for it from a source share a bandwidth
+    /// of this many bytes per second, together with all other requests of the rule.
     Throttle(u64),
     /// The connection is reset, and the request has no effect.
     LoseRequest,
-    /// The request has its effect, then the connection is reset in place of the answer.
+    /// The request has its effect, and then the connection is reset instead of a response.
     LoseAnswer,
-    /// It is answered with an error, and has no effect.
+    /// The response is an error, and the request has no effect.
     Answer {
         /// The HTTP status.
         status: u16,
         /// Azure's code.
         code: &'static str,
-        /// How long the client shall wait, in whole seconds.
+        /// How long the client must wait, in whole seconds.
         retry_after: Option<Duration>,
     },
-    /// One bit is another in what an operation from URL, or a copy that a rule holds, reads from its source.
+    /// One bit is flipped in the data that an operation from URL, or a pending copy, reads from its source.
     FlipSourceBit,
-    /// One bit is another in the body that a client sends.
+    /// One bit is flipped in the body from the client.
     FlipBodyBit,
-    /// The CRC-64 of the source in a request is not compared with what was read. Azure's Put Page From URL is like this
-    /// always (azure-sdk-for-go pull request 20616).
+    /// The CRC-64 of the source in a request is not compared with the data. Azure's Put Page From URL always behaves
+    /// like this (azure-sdk-for-go pull request 20616).
     IgnoreSourceCrc64,
-    /// The MD5 of the source in a request is not compared with what was read.
+    /// The MD5 of the source in a request is not compared with the data.
     IgnoreSourceMd5,
-    /// The checksum that a request has of its own body is not compared with the body.
+    /// The checksum of the body in a request is not compared with the body.
     IgnoreBodyChecksum,
-    /// The answer has no checksum of what was written.
+    /// The response has no checksum of the written data.
     NoChecksums,
-    /// A Copy Blob stays pending while its destination's properties are asked for this often. Its bytes move after
-    /// that: until then the destination has none of them, and the status is pending for as long as they move.
+    /// A Copy Blob stays pending until the properties of its destination were requested this many times. Then its bytes
+    /// are copied: until then the destination has none of them, and the status stays pending during the copy.
     Pending {
-        /// How many looks at the destination find it pending.
+        /// The number of polls that find it pending.
         polls: u32,
         /// How it ends.
         end: CopyEnd,
     },
 }
 
-/// How a copy ends that a rule holds.
+/// How a pending copy ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyEnd {
-    /// All bytes are there.
+    /// All bytes are copied.
     Success,
-    /// Status failed, no bytes moved.
+    /// The status is failed, and no bytes are copied.
     Failed,
 }
 
@@ -79,13 +79,13 @@ impl Effect {
         Self::Answer { status: 429, code: "TooManyRequests", retry_after: Some(retry_after) }
     }
 
-    /// A Copy Blob that succeeds after a number of looks at its destination.
+    /// A Copy Blob that succeeds after a number of polls of its destination.
     #[must_use]
     pub fn pending(polls: u32) -> Self {
         Self::Pending { polls, end: CopyEnd::Success }
     }
 
-    /// Whether nothing can happen to the request after this.
+    /// Whether no further effect can apply to the request.
     fn is_final(&self) -> bool {
         matches!(self, Self::LoseRequest | Self::LoseAnswer | Self::Answer { .. })
     }
@@ -93,7 +93,7 @@ impl Effect {
 
 type Predicate = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
-/// Which requests something happens to. All conditions that are given must hold.
+/// The requests to which an effect applies. All given conditions must hold.
 #[derive(Clone)]
 pub struct Rule {
     effect: Effect,
@@ -108,7 +108,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// A rule for every request.
+    /// A rule for all requests.
     #[must_use]
     pub fn new(effect: Effect) -> Self {
         Self {
@@ -124,50 +124,50 @@ impl Rule {
         }
     }
 
-    /// Only for a method.
+    /// Restricts the rule to a method.
     #[must_use]
     pub fn method(self, method: Method) -> Self {
         Self { method: Some(method), ..self }
     }
 
-    /// Only for an operation.
+    /// Restricts the rule to an operation.
     #[must_use]
     pub fn operation(self, operation: Operation) -> Self {
         Self { operation: Some(operation), ..self }
     }
 
-    /// Only for paths (`/account/container/blob`, as they stand in the request) that match a pattern, in which `*` is
-    /// any text, `/` too.
+    /// Restricts the rule to paths (`/account/container/blob`, as in the request) that match a pattern, in which `*`
+    /// matches any text, including `/`.
     #[must_use]
     pub fn path(self, pattern: &str) -> Self {
         Self { path: Some(pattern.to_owned()), ..self }
     }
 
-    /// Only where the query's `comp` is this; where it is empty: only where there is none.
+    /// Restricts the rule to requests whose query has this `comp`. Empty for requests without it.
     #[must_use]
     pub fn comp(self, comp: &str) -> Self {
         Self { comp: Some(comp.to_owned()), ..self }
     }
 
-    /// Only where this says so of the request's method, URL and headers.
+    /// Restricts the rule to requests for whose method, URL and headers the predicate is true.
     #[must_use]
     pub fn when(self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         Self { predicate: Some(Arc::new(predicate)), ..self }
     }
 
-    /// Only by chance: for 1.0 always, for 0.0 never.
+    /// Applies the rule with this probability: 1.0 for always, 0.0 for never.
     #[must_use]
     pub fn probability(self, probability: f64) -> Self {
         Self { probability: probability.clamp(0.0, 1.0), ..self }
     }
 
-    /// Only after this many requests that match.
+    /// Skips this many matching requests first.
     #[must_use]
     pub fn skip(self, requests: u64) -> Self {
         Self { skip: requests, ..self }
     }
 
-    /// Only this often.
+    /// Applies the rule at most this many times.
     #[must_use]
     pub fn times(self, requests: u64) -> Self {
         Self { times: Some(requests), ..self }
@@ -189,12 +189,12 @@ impl fmt::Debug for Rule {
     }
 }
 
-/// Names a rule that was added.
+/// Identifies a rule that was added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(usize);
 
-/// The rules of a proxy: a handle that can be cloned. They are tried in the order in which they were added; after one
-/// that loses or answers a request, no more are.
+/// The rules of a proxy. Clones share them. They are evaluated in the order in which they were added, until one loses
+/// or answers the request.
 #[derive(Debug, Clone)]
 pub struct Rules(Arc<Mutex<State>>);
 
@@ -208,7 +208,7 @@ struct State {
 struct Added {
     rule: Option<Rule>,
     hits: u64,
-    line: Option<Arc<Line>>,
+    line: Option<Arc<Bandwidth>>,
 }
 
 impl Default for Rules {
@@ -218,15 +218,15 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// Begins a new sequence of chances. Without this the seed is 0.
+    /// Sets the seed of the probabilities. The default is 0.
     pub fn seed(&self, seed: u64) {
         lock(&self.0).random = StdRng::seed_from_u64(seed);
     }
 
-    /// Adds a rule, after those that are there.
+    /// Adds a rule after the existing ones.
     pub fn add(&self, rule: Rule) -> RuleId {
         let line = match rule.effect {
-            Effect::Throttle(bytes_per_second) => Some(Arc::new(Line::new(bytes_per_second))),
+            Effect::Throttle(bytes_per_second) => Some(Arc::new(Bandwidth::new(bytes_per_second))),
             _ => None,
         };
         let mut state = lock(&self.0);
@@ -234,25 +234,25 @@ impl Rules {
         RuleId(state.rules.len() - 1)
     }
 
-    /// Takes a rule away. Its hits stay known.
+    /// Removes a rule. The number of its hits is kept.
     pub fn remove(&self, rule: RuleId) {
         if let Some(added) = lock(&self.0).rules.get_mut(rule.0) {
             added.rule = None;
         }
     }
 
-    /// Takes all rules away.
+    /// Removes all rules.
     pub fn clear(&self) {
         lock(&self.0).rules.iter_mut().for_each(|added| added.rule = None);
     }
 
-    /// How many requests a rule had its effect on.
+    /// The number of requests to which a rule was applied.
     #[must_use]
     pub fn hits(&self, rule: RuleId) -> u64 {
         lock(&self.0).rules.get(rule.0).map_or(0, |added| added.hits)
     }
 
-    /// What shall happen to a request.
+    /// Decides what happens to a request.
     pub(super) fn plan(&self, head: &Parts) -> Plan {
         let mut plan = Plan::default();
         let State { random, rules } = &mut *lock(&self.0);
@@ -277,27 +277,27 @@ impl Rules {
     }
 }
 
-/// What shall happen to one request.
+/// What happens to one request.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) delay: Duration,
     pub(super) lose_request: bool,
     pub(super) lose_answer: bool,
     pub(super) refusal: Option<Refusal>,
-    /// Which bit of the source to flip, of as many as it has.
+    /// The bit of the source to flip, modulo the number of its bits.
     pub(super) flip: Option<u64>,
-    /// Which bit of the body to flip, of as many as its first part has.
+    /// The bit of the body to flip, modulo the number of bits of its first part.
     pub(super) flip_body: Option<u64>,
-    /// Which checksums of the request are not compared.
+    /// The checksums of the request that are not compared.
     pub(super) ignored: Ignored,
     /// Whether the answer has no checksum.
     pub(super) no_checksums: bool,
     pub(super) pending: Option<(u32, CopyEnd)>,
-    /// What its bytes go over; of several rules the last one's.
-    pub(super) line: Option<Arc<Line>>,
+    /// The bandwidth limit. If several rules apply, that of the last one.
+    pub(super) line: Option<Arc<Bandwidth>>,
 }
 
-/// Checksums of a request that are not compared with what they are of.
+/// Checksums of a request that are not compared with the data.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ignored {
     pub(super) source_crc64: bool,
@@ -309,7 +309,7 @@ impl Plan {
     fn add(&mut self, effect: &Effect, random: u64) {
         match *effect {
             Effect::Delay(time) => self.delay += time,
-            // The line is the rule's, not the request's.
+            // The bandwidth belongs to the rule, not to the request.
             Effect::Throttle(_) => {}
             Effect::LoseRequest => self.lose_request = true,
             Effect::LoseAnswer => self.lose_answer = true,
@@ -329,7 +329,7 @@ impl Plan {
     }
 }
 
-/// Whether a text matches a pattern in which `*` is any text.
+/// Whether a text matches a pattern in which `*` matches any text.
 fn glob(pattern: &str, text: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else { return pattern == text };
     let Some(rest) = text.strip_prefix(before) else { return false };

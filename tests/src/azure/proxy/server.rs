@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Core;
 
-/// A request that gets no answer: its connection is reset.
+/// A request without a response: its connection is reset.
 #[derive(Debug)]
 pub(super) struct Reset;
 
@@ -24,7 +24,7 @@ impl fmt::Display for Reset {
 
 impl std::error::Error for Reset {}
 
-/// Takes connections until the proxy stops.
+/// Accepts connections until the proxy stops.
 pub(super) async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, core: Arc<Core>) {
     let mut tls = (*tls).clone();
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -37,7 +37,7 @@ pub(super) async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>,
                     let (acceptor, core, stop) = (acceptor.clone(), Arc::clone(&core), core.stop.clone());
                     tokio::spawn(stop.run_until_cancelled_owned(connection(stream, acceptor, core)));
                 }
-                // Out of file descriptors, as a rule: some come free.
+                // Usually there are no free file descriptors. Wait until some are closed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
@@ -50,14 +50,14 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, core: Arc<Core>) {
     let Ok(stream) = acceptor.accept(stream).await else { return };
     core.counters.connection();
     let service = service_fn(move |request| {
-        // A task of its own: what a client asked for happens, even if the client dies before the answer.
+        // A separate task, so that the effect of a request happens even if the client disconnects before the response.
         let stop = core.stop.clone();
         let answer = tokio::spawn(stop.run_until_cancelled_owned(Arc::clone(&core).serve(request)));
         async move { answer.await.ok().flatten().unwrap_or(Err(Reset)) }
     });
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     if (&mut connection).await.is_err() {
-        // Without this the client would see an orderly end of the connection.
+        // Without this, the client would see an orderly end of the connection.
         let _ = connection.into_parts().io.into_inner().get_ref().0.set_zero_linger();
     }
 }

@@ -1,4 +1,4 @@
-//! Sources that the service reads by itself.
+//! Sources that the service reads.
 
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use reqwest::{Response, Url};
 
 use super::Core;
 use super::answer::{Refusal, Refused};
-use super::asked::{Asked, account, text};
-use super::line::Line;
+use super::bandwidth::Bandwidth;
+use super::request::{ProxyRequest, account, text};
 
-/// Conditions on the source, and what they are called on a request to it.
+/// Conditions on the source, and their names in a request to the source.
 const CONDITIONS: [(&str, HeaderName); 4] = [
     ("x-ms-source-if-match", hyper::header::IF_MATCH),
     ("x-ms-source-if-none-match", hyper::header::IF_NONE_MATCH),
@@ -22,32 +22,32 @@ const CONDITIONS: [(&str, HeaderName); 4] = [
     ("x-ms-source-if-unmodified-since", hyper::header::IF_UNMODIFIED_SINCE),
 ];
 
-/// A blob that the service reads by itself, and for which account.
+/// A blob that the service reads, and the account for which it reads.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
-    /// As the client wrote it.
+    /// The URL as the client wrote it.
     pub(super) url: String,
     headers: HeaderMap,
-    /// The account it is in, and the one that it is read for.
+    /// The account of the source, and the account for which it is read.
     pub(super) accounts: (String, String),
-    /// Which bit to flip, of as many as are read.
+    /// The bit to flip, modulo the number of bits that are read.
     flip: Option<u64>,
-    line: Option<Arc<Line>>,
+    line: Option<Arc<Bandwidth>>,
 }
 
-/// What there is to copy.
+/// The data to copy.
 #[derive(Debug)]
 pub(super) struct Extent {
-    /// The source's properties.
+    /// The headers with the source's properties.
     pub(super) headers: HeaderMap,
     pub(super) length: u64,
     pub(super) is_page_blob: bool,
-    /// Where it has data: everywhere, but for page blobs.
+    /// The ranges with data. For blobs other than page blobs, the whole blob.
     pub(super) data: Vec<Range<u64>>,
 }
 
 impl Extent {
-    /// How many bytes are to be moved.
+    /// The number of bytes to copy.
     pub(super) fn bytes(&self) -> u64 {
         self.data.iter().map(|range| range.end - range.start).sum()
     }
@@ -55,7 +55,7 @@ impl Extent {
 
 impl Source {
     /// The source that a request names.
-    pub(super) fn of(asked: &Asked, flip: Option<u64>) -> Refused<Self> {
+    pub(super) fn of(asked: &ProxyRequest, flip: Option<u64>) -> Refused<Self> {
         let name = "x-ms-copy-source";
         let url = asked.header(name).ok_or_else(|| Refusal::missing_header(name))?.to_owned();
         let path = Url::parse(&url).map_err(|_| Refusal::invalid_header(name))?.path().to_owned();
@@ -73,12 +73,12 @@ impl Source {
         Ok(Self { url, headers, accounts: (account(&path).to_owned(), asked.account().to_owned()), flip, line: None })
     }
 
-    /// The same, read over a line.
-    pub(super) fn over(self, line: Option<Arc<Line>>) -> Self {
+    /// Reads the source with a bandwidth limit.
+    pub(super) fn over(self, line: Option<Arc<Bandwidth>>) -> Self {
         Self { line, ..self }
     }
 
-    /// Opens the source, or some of it. Returns what it answers, when that is a success.
+    /// Opens the source, or a range of it. Returns the response if it is successful.
     pub(super) async fn open(&self, core: &Core, range: Option<&RangeInclusive<u64>>) -> Refused<Response> {
         let mut headers = self.headers.clone();
         if let Some(range) = range {
@@ -88,7 +88,7 @@ impl Source {
         self.get(core, Method::GET, &self.url, headers).await
     }
 
-    /// Some bytes of the source: exactly these.
+    /// Reads exactly these bytes of the source.
     pub(super) async fn read(&self, core: &Core, range: &RangeInclusive<u64>) -> Refused<Bytes> {
         let bytes = self.collect(core, self.open(core, Some(range)).await?).await?;
         if bytes.len() as u64 == range.end() - range.start() + 1 {
@@ -98,7 +98,7 @@ impl Source {
         Err(Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", message))
     }
 
-    /// All bytes of what was opened.
+    /// All bytes of an opened source.
     pub(super) async fn collect(&self, core: &Core, response: Response) -> Refused<Bytes> {
         let mut bytes = BytesMut::from(response.bytes().await.map_err(|error| Refusal::proxy(&error))?);
         core.counters.sourced(&self.accounts.0, &self.accounts.1, bytes.len() as u64);
@@ -111,7 +111,7 @@ impl Source {
         Ok(bytes.freeze())
     }
 
-    /// What was opened, as it comes.
+    /// The bytes of an opened source as a stream.
     pub(super) fn stream(
         &self,
         core: &Core,
@@ -144,7 +144,7 @@ impl Source {
             .boxed()
     }
 
-    /// What there is to copy.
+    /// The data to copy.
     pub(super) async fn extent(&self, core: &Core) -> Refused<Extent> {
         let response = self.get(core, Method::HEAD, &self.url, self.headers.clone()).await?;
         let headers = response.headers().clone();
@@ -182,7 +182,7 @@ impl Source {
     }
 }
 
-/// A target with a `comp` before what its query has.
+/// A target with `comp` added before its query.
 pub(super) fn with_comp(target: &str, comp: &str) -> String {
     match target.split_once('?') {
         Some((path, query)) => format!("{path}?comp={comp}&{query}"),
@@ -199,7 +199,7 @@ pub(super) fn flip(bytes: &mut [u8], bit: u64) {
     }
 }
 
-/// The ranges in an answer to Get Page Ranges.
+/// The ranges in a response to Get Page Ranges.
 fn page_ranges(list: &str) -> Vec<Range<u64>> {
     let number = |text: &str, tag: &str| -> Option<u64> {
         text.split_once(&format!("<{tag}>"))?.1.split_once('<')?.0.trim().parse().ok()

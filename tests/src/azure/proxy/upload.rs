@@ -9,33 +9,33 @@ use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
 
 use super::answer::{Refusal, Refused};
+use super::bandwidth::Bandwidth;
 use super::checksum::Running;
 use super::counters::Counters;
-use super::line::Line;
 use super::source::flip;
 
-/// The body of a request: read as a whole, passed on, or read and thrown away.
-pub(super) struct Upload {
+/// The body of a request: it is read as a whole, passed on, or read and discarded.
+pub(super) struct RequestBody {
     body: Option<Incoming>,
     account: String,
     counters: Arc<Counters>,
-    line: Option<Arc<Line>>,
-    /// Which bit to flip, of as many as the first part that comes has.
+    line: Option<Arc<Bandwidth>>,
+    /// The bit to flip, modulo the number of bits of the first part.
     flip: Option<u64>,
 }
 
-impl Upload {
+impl RequestBody {
     pub(super) fn new(body: Incoming, account: &str, counters: &Arc<Counters>) -> Self {
         let body = Some(body).filter(|body| !body.is_end_stream());
         Self { body, account: account.to_owned(), counters: Arc::clone(counters), line: None, flip: None }
     }
 
-    /// Has what is still to come go over a line.
-    pub(super) fn go_over(&mut self, line: Option<Arc<Line>>) {
+    /// Limits the bandwidth of the remaining body.
+    pub(super) fn limit_with(&mut self, line: Option<Arc<Bandwidth>>) {
         self.line = line;
     }
 
-    /// Has a bit flip in what is still to come.
+    /// Flips a bit in the remaining body.
     pub(super) fn flip(&mut self, bit: Option<u64>) {
         self.flip = bit;
     }
@@ -52,7 +52,7 @@ impl Upload {
         Ok(bytes.freeze())
     }
 
-    /// The body as it comes, summed on its way where that is asked for; none where there is none.
+    /// The body as a stream, with a running checksum if requested. None if there is no body.
     pub(super) fn stream(&mut self, sum: Option<Running>) -> Option<reqwest::Body> {
         let body = self.body.take()?;
         let (account, counters) = (self.account.clone(), Arc::clone(&self.counters));
@@ -75,7 +75,7 @@ impl Upload {
         })))
     }
 
-    /// Reads what is left: a client that is still sending would not see the answer.
+    /// Reads the rest. A client that is still sending would not see the response.
     pub(super) async fn drain(&mut self) {
         while let Ok(Some(_)) = self.next().await {}
     }
@@ -105,7 +105,7 @@ impl Upload {
     }
 }
 
-/// The part with one bit flipped, the first time that there is something to flip.
+/// Flips one bit in the first part that is not empty.
 fn flipped(part: Bytes, bit: &mut Option<u64>) -> Bytes {
     match bit.take_if(|_| !part.is_empty()) {
         Some(bit) => {

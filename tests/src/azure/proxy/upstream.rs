@@ -12,8 +12,8 @@ use hyper::{Method, Response, StatusCode};
 use reqwest::Url;
 
 use super::answer::{Answer, BoxError, Refusal, Refused, nothing};
-use super::asked::{Asked, text};
 use super::counters::Counters;
+use super::request::{ProxyRequest, text};
 
 /// Headers that belong to one connection.
 const HOP_BY_HOP: [&str; 9] = [
@@ -30,9 +30,9 @@ const HOP_BY_HOP: [&str; 9] = [
 
 /// The emulator behind the proxy.
 pub(super) struct Upstream {
-    /// Scheme and authority.
+    /// Its scheme and authority.
     pub(super) base: String,
-    /// Scheme and authority of the proxy itself.
+    /// The scheme and authority of the proxy.
     pub(super) own: String,
     client: reqwest::Client,
     counters: Arc<Counters>,
@@ -50,7 +50,7 @@ impl Upstream {
         Ok(Self { base: origin.ascii_serialization(), own, client, counters })
     }
 
-    /// Sends a request to the emulator: path and query byte for byte.
+    /// Sends a request to the emulator, with path and query unchanged byte for byte.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -64,13 +64,18 @@ impl Upstream {
         request.send().await.map_err(|error| Refusal::proxy(&error))
     }
 
-    /// Passes a request on, with these headers and this body in place of its own.
-    pub(super) async fn pass(&self, asked: &Asked, headers: HeaderMap, body: Option<reqwest::Body>) -> Refused<Answer> {
+    /// Forwards a request with these headers and this body.
+    pub(super) async fn pass(
+        &self,
+        asked: &ProxyRequest,
+        headers: HeaderMap,
+        body: Option<reqwest::Body>,
+    ) -> Refused<Answer> {
         let response = self.send(asked.head.method.clone(), asked.target(), headers, body).await?;
         Ok(self.relay(asked, response))
     }
 
-    /// Gets something that may lie elsewhere.
+    /// Reads a URL, which may be elsewhere.
     pub(super) async fn read(&self, method: Method, url: &str, headers: HeaderMap) -> Refused<reqwest::Response> {
         let url = exact(&self.inward(url))?;
         self.client.request(method, url).headers(headers).send().await.map_err(|error| {
@@ -79,13 +84,13 @@ impl Upstream {
         })
     }
 
-    /// A URL without the detour over the proxy.
+    /// Replaces the proxy's origin in a URL by the emulator's.
     pub(super) fn inward(&self, url: &str) -> String {
         swap(url, &self.own, &self.base)
     }
 
-    /// The emulator's answer as the client's, streaming.
-    pub(super) fn relay(&self, asked: &Asked, response: reqwest::Response) -> Answer {
+    /// Converts the emulator's response to a streaming response for the client.
+    pub(super) fn relay(&self, asked: &ProxyRequest, response: reqwest::Response) -> Answer {
         let mut answer = Response::new(nothing());
         *answer.status_mut() = response.status();
         *answer.headers_mut() = end_to_end(response.headers());
@@ -103,7 +108,7 @@ impl Upstream {
     }
 }
 
-/// Headers without those of the connection.
+/// The headers without those of the connection.
 pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let mut headers = headers.clone();
     for name in HOP_BY_HOP {
@@ -112,7 +117,8 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// A URL that is sent as it is written. Signatures cover what is written; so one that would be changed is refused.
+/// Parses a URL that must be sent exactly as written. Signatures cover the written form, so a URL that parsing would
+/// change is rejected.
 fn exact(url: &str) -> Refused<Url> {
     match Url::parse(url) {
         Ok(parsed) if parsed.as_str() == url => Ok(parsed),
@@ -123,7 +129,7 @@ fn exact(url: &str) -> Refused<Url> {
     }
 }
 
-/// A URL with one origin in place of another, if it has that.
+/// Replaces the origin of a URL, if it has this one.
 fn swap(url: &str, from: &str, to: &str) -> String {
     match url.strip_prefix(from) {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{to}{rest}"),

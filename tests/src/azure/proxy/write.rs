@@ -1,4 +1,4 @@
-//! Writes whose bytes the client sends, or has the service read from a URL.
+//! Writes of bytes that the client sends, or that the service reads from a URL.
 
 use std::ops::RangeInclusive;
 
@@ -8,18 +8,18 @@ use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 
 use super::answer::{Answer, Refusal, Refused, put};
-use super::asked::{Asked, Operation};
 use super::checksum::{Running, check_body, check_source, crc64_of, md5_of};
+use super::request::{Operation, ProxyRequest};
 use super::rules::Plan;
 use super::source::Source;
-use super::upload::Upload;
+use super::upload::RequestBody;
 use super::upstream::end_to_end;
 use super::{Core, lock};
 
-/// The most bytes that one page write takes. Source: Azure, Put Page and Put Page From URL.
+/// The maximum size of one page write in bytes. Source: Azure, Put Page and Put Page From URL.
 pub(super) const MAX_PAGE_WRITE: u64 = 4 << 20;
 
-/// The most bytes of any other write that is read as a whole. Azure's limit is higher; no test needs more.
+/// The maximum size in bytes of other writes that are buffered. Azure's limit is higher, but no test needs more.
 const MAX_WHOLE: usize = 256 << 20;
 
 /// Source: Azure, Put Blob From URL, 5,000 MiB.
@@ -27,7 +27,7 @@ const MAX_BLOB_FROM_URL: u64 = 5000 << 20;
 
 const PAGE: u64 = 512;
 
-/// The source's properties that a blob from a URL gets, unless the request names others.
+/// The properties of the source that a blob from a URL gets, unless the request sets them.
 pub(super) const PROPERTIES: [(&str, &str); 5] = [
     ("content-type", "x-ms-blob-content-type"),
     ("content-encoding", "x-ms-blob-content-encoding"),
@@ -36,8 +36,13 @@ pub(super) const PROPERTIES: [(&str, &str); 5] = [
     ("cache-control", "x-ms-blob-cache-control"),
 ];
 
-/// Put Blob, Put Block, Put Page with the client's bytes.
-pub(super) async fn from_client(core: &Core, asked: &Asked, upload: &mut Upload, plan: &Plan) -> Refused<Answer> {
+/// Put Blob, Put Block and Put Page with bytes from the client.
+pub(super) async fn from_client(
+    core: &Core,
+    asked: &ProxyRequest,
+    upload: &mut RequestBody,
+    plan: &Plan,
+) -> Refused<Answer> {
     let mut headers = end_to_end(&asked.head.headers);
     let page = asked.operation == Operation::PutPage;
     let length = asked.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
@@ -56,7 +61,7 @@ pub(super) async fn from_client(core: &Core, asked: &Asked, upload: &mut Upload,
     if page {
         check_inside(core, asked).await?;
     }
-    // The emulator must not have written what turns out wrong.
+    // Check before the emulator writes anything.
     let bytes = upload.collect(if page { 4 << 20 } else { MAX_WHOLE }).await?;
     check_body(&asked.head.headers, plan.ignored, &bytes)?;
     headers.remove("x-ms-content-crc64");
@@ -64,8 +69,9 @@ pub(super) async fn from_client(core: &Core, asked: &Asked, upload: &mut Upload,
 }
 
 /// Put Blob From URL.
-pub(super) async fn blob_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Refused<Answer> {
-    // Azure documents neither for this operation: who relies on one would copy too much, or unchecked.
+pub(super) async fn blob_from_url(core: &Core, asked: &ProxyRequest, plan: &Plan) -> Refused<Answer> {
+    // Azure documents neither header for this operation. A client that relies on one would copy too much, or without a
+    // check.
     for name in ["x-ms-source-range", "x-ms-source-content-crc64"] {
         if asked.header(name).is_some() {
             let message = format!("One of the HTTP headers specified in the request is not supported: {name}.");
@@ -96,7 +102,7 @@ pub(super) async fn blob_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Re
 }
 
 /// Put Block From URL.
-pub(super) async fn block_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Refused<Answer> {
+pub(super) async fn block_from_url(core: &Core, asked: &ProxyRequest, plan: &Plan) -> Refused<Answer> {
     let source = Source::of(asked, plan.flip)?.over(plan.line.clone());
     let range = asked.header("x-ms-source-range").map(|text| range("x-ms-source-range", text)).transpose()?;
     let bytes = match &range {
@@ -109,7 +115,7 @@ pub(super) async fn block_from_url(core: &Core, asked: &Asked, plan: &Plan) -> R
 }
 
 /// Put Page From URL.
-pub(super) async fn page_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Refused<Answer> {
+pub(super) async fn page_from_url(core: &Core, asked: &ProxyRequest, plan: &Plan) -> Refused<Answer> {
     if !asked.header("x-ms-page-write").is_some_and(|write| write.eq_ignore_ascii_case("update")) {
         return Err(Refusal::invalid_header("x-ms-page-write"));
     }
@@ -133,14 +139,14 @@ pub(super) async fn page_from_url(core: &Core, asked: &Asked, plan: &Plan) -> Re
     whole(core, asked, without_source(&asked.head.headers), bytes, plan).await
 }
 
-/// Put Page that clears.
-pub(super) async fn clear(core: &Core, asked: &Asked) -> Refused<Answer> {
+/// Put Page with `clear`.
+pub(super) async fn clear(core: &Core, asked: &ProxyRequest) -> Refused<Answer> {
     check_inside(core, asked).await?;
     core.upstream.pass(asked, end_to_end(&asked.head.headers), None).await
 }
 
-/// Refuses pages beyond the blob's end, which the emulator would write.
-async fn check_inside(core: &Core, asked: &Asked) -> Refused<()> {
+/// Rejects pages after the end of the blob. The emulator would write them.
+async fn check_inside(core: &Core, asked: &ProxyRequest) -> Refused<()> {
     let Some(text) = asked.header("x-ms-range").or_else(|| asked.header("range")) else { return Ok(()) };
     let range = range("x-ms-range", text)?;
     match page_blob_length(core, asked).await? {
@@ -152,8 +158,9 @@ async fn check_inside(core: &Core, asked: &Asked) -> Refused<()> {
     }
 }
 
-/// How long the page blob is that a request writes to: as it was made, or as the emulator says; none where there is none.
-async fn page_blob_length(core: &Core, asked: &Asked) -> Refused<Option<u64>> {
+/// The length of the page blob to which a request writes: as it was created, or as the emulator reports it. None if it
+/// does not exist.
+async fn page_blob_length(core: &Core, asked: &ProxyRequest) -> Refused<Option<u64>> {
     let path = asked.head.uri.path();
     if let Some(length) = lock(&core.lengths).get(path) {
         return Ok(Some(*length));
@@ -169,31 +176,38 @@ async fn page_blob_length(core: &Core, asked: &Asked) -> Refused<Option<u64>> {
     Ok(length.filter(|_| found.status().is_success()))
 }
 
-/// Remembers how long a page blob is that was just made.
-pub(super) fn remember_length(core: &Core, asked: &Asked, answer: &Answer) {
+/// Records the length of a page blob that was just created.
+pub(super) fn remember_length(core: &Core, asked: &ProxyRequest, answer: &Answer) {
     let length = asked.header("x-ms-blob-content-length").and_then(|length| length.parse().ok());
     if let Some(length) = length.filter(|_| answer.status().is_success()) {
         lock(&core.lengths).insert(asked.head.uri.path().to_owned(), length);
     }
 }
 
-/// The request with this as its body.
-async fn whole(core: &Core, asked: &Asked, mut headers: HeaderMap, bytes: Bytes, plan: &Plan) -> Refused<Answer> {
+/// Forwards the request with this body.
+async fn whole(
+    core: &Core,
+    asked: &ProxyRequest,
+    mut headers: HeaderMap,
+    bytes: Bytes,
+    plan: &Plan,
+) -> Refused<Answer> {
     let (told, length) = (Told::of(asked, &bytes), bytes.len() as u64);
     set_length(&mut headers, length);
     let answer = core.upstream.pass(asked, headers, Some(bytes.into())).await?;
     Ok(written(core, asked, length, answer, plan, &told))
 }
 
-/// What the answer to a write says of the bytes that were written.
+/// The checksum of the written bytes in the response.
 enum Told {
     Crc64(String),
     Md5(String),
 }
 
 impl Told {
-    /// Source: Put Page From URL as azure-sdk-for-js recorded it (`uploadPagesFromURL`); the others as azure-sdk-for-net did.
-    fn of(asked: &Asked, bytes: &[u8]) -> Self {
+    /// Source: Put Page From URL as recorded by azure-sdk-for-js (`uploadPagesFromURL`); the others as recorded by
+    /// azure-sdk-for-net.
+    fn of(asked: &ProxyRequest, bytes: &[u8]) -> Self {
         match asked.operation {
             Operation::PutPageFromUrl => Self::Md5(md5_of(bytes)),
             _ => Self::Crc64(crc64_of(bytes)),
@@ -201,8 +215,8 @@ impl Told {
     }
 }
 
-/// The answer to a write, counted, with the checksum of the bytes where they were taken.
-fn written(core: &Core, asked: &Asked, bytes: u64, mut answer: Answer, plan: &Plan, told: &Told) -> Answer {
+/// Counts a write, and adds the checksum of the bytes to a successful response.
+fn written(core: &Core, asked: &ProxyRequest, bytes: u64, mut answer: Answer, plan: &Plan, told: &Told) -> Answer {
     core.counters.wrote(asked.head.uri.path(), bytes, answer.status().as_u16());
     let headers = answer.headers_mut();
     if plan.no_checksums {
@@ -221,7 +235,7 @@ pub(super) fn set_length(headers: &mut HeaderMap, length: u64) {
     headers.insert("content-length", HeaderValue::from(length));
 }
 
-/// Headers for the emulator, which shall not know that there is a source.
+/// The headers for the emulator, without those of the source.
 pub(super) fn without_source(headers: &HeaderMap) -> HeaderMap {
     let mut headers = end_to_end(headers);
     let names: Vec<_> = headers.keys().cloned().collect();
@@ -233,7 +247,7 @@ pub(super) fn without_source(headers: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Takes over what the request does not say of the blob's properties.
+/// Copies the source's properties that the request does not set.
 pub(super) fn copy_properties(source: &HeaderMap, headers: &mut HeaderMap) {
     for (theirs, ours) in PROPERTIES {
         let said = headers.contains_key(ours) || theirs == "content-type" && headers.contains_key(theirs);
@@ -243,7 +257,7 @@ pub(super) fn copy_properties(source: &HeaderMap, headers: &mut HeaderMap) {
     }
 }
 
-/// A range of bytes, as the header `name` has it.
+/// Parses a range of bytes in the header `name`.
 fn range(name: &str, text: &str) -> Refused<RangeInclusive<u64>> {
     let range = text.strip_prefix("bytes=").and_then(|range| {
         let (first, last) = range.split_once('-')?;

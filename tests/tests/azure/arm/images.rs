@@ -5,14 +5,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::arm::site::{BLOB, ONE, Site, TWO, body, body_with, image, image_of, world};
+use crate::arm::fixture::{ArmFixture, BLOB, ONE, TWO, body, body_with, image, image_of, world};
 
 /// The body is the one of Microsoft's example `Image_CreateFromABlob` (ComputeRP 2025-04-01), with the generation that the
 /// service asks for since 2019.
 #[tokio::test]
-async fn the_published_example_is_accepted() {
+async fn published_example_is_accepted() {
     let world = world().account(Account::new(ONE, "images", "mystorageaccount", "westus"));
-    let site = Site::new(world).await;
+    let fixture = ArmFixture::new(world).await;
     let body = json!({
         "location": "West US",
         "properties": {
@@ -27,7 +27,7 @@ async fn the_published_example_is_accepted() {
             "hyperVGeneration": "V1"
         }
     });
-    let reply = site.put(&image("myImage"), &body).await;
+    let reply = fixture.put(&image("myImage"), &body).await;
     assert_eq!(reply.status, 201, "{reply:?}");
     let expected = json!({
         "properties": {
@@ -51,77 +51,77 @@ async fn the_published_example_is_accepted() {
         "name": "myImage"
     });
     assert_eq!(reply.body, expected);
-    assert_eq!(site.manager.log().accepted[0].body, body);
+    assert_eq!(fixture.manager.log().accepted[0].body, body);
 }
 
 #[tokio::test]
-async fn an_image_is_made_changed_and_removed() {
-    let site = Site::new(world()).await;
+async fn image_create_update_delete() {
+    let fixture = ArmFixture::new(world()).await;
     let path = image("golden-1");
-    site.get(&path).await.refused(404, "ResourceNotFound", "'Microsoft.Compute/images/golden-1'");
-    let made = site.put(&path, &body()).await;
+    fixture.get(&path).await.refused(404, "ResourceNotFound", "'Microsoft.Compute/images/golden-1'");
+    let made = fixture.put(&path, &body()).await;
     assert_eq!(made.status, 201);
-    assert_eq!(site.finish(&made).await["status"], "Succeeded");
-    let there = site.get(&path).await;
+    assert_eq!(fixture.finish(&made).await["status"], "Succeeded");
+    let there = fixture.get(&path).await;
     assert_eq!((there.status, &there.body["properties"]["provisioningState"]), (200, &json!("Succeeded")));
 
-    let again = site.put(&path, &body_with("/tags", json!({ "goldfleet-job": "2" }))).await;
+    let again = fixture.put(&path, &body_with("/tags", json!({ "goldfleet-job": "2" }))).await;
     assert_eq!((again.status, &again.body["properties"]["provisioningState"]), (200, &json!("Updating")));
-    assert_eq!(site.finish(&again).await["status"], "Succeeded");
-    assert_eq!(site.manager.images()[0]["tags"], json!({ "goldfleet-job": "2" }));
+    assert_eq!(fixture.finish(&again).await["status"], "Succeeded");
+    assert_eq!(fixture.manager.images()[0]["tags"], json!({ "goldfleet-job": "2" }));
 
     let patch = json!({ "tags": { "department": "HR" } });
-    let patched = site.send(Method::PATCH, &path, Some(&patch)).await;
+    let patched = fixture.send(Method::PATCH, &path, Some(&patch)).await;
     assert_eq!((patched.status, &patched.body["tags"]), (200, &patch["tags"]));
 
-    let removed = site.delete(&path).await;
+    let removed = fixture.delete(&path).await;
     assert_eq!((removed.status, &removed.body), (202, &Value::Null));
-    assert_eq!(site.get(&path).await.body["properties"]["provisioningState"], "Deleting");
-    assert_eq!(site.finish(&removed).await["status"], "Succeeded");
-    assert_eq!(site.get(&path).await.status, 404);
-    assert_eq!(site.delete(&path).await.status, 204);
+    assert_eq!(fixture.get(&path).await.body["properties"]["provisioningState"], "Deleting");
+    assert_eq!(fixture.finish(&removed).await["status"], "Succeeded");
+    assert_eq!(fixture.get(&path).await.status, 404);
+    assert_eq!(fixture.delete(&path).await.status, 204);
 }
 
 #[tokio::test]
-async fn names_and_paths_have_no_case() {
-    let site = Site::new(world()).await;
-    let made = site.put(&image("Golden"), &body()).await;
-    site.finish(&made).await;
+async fn names_and_paths_are_case_insensitive() {
+    let fixture = ArmFixture::new(world()).await;
+    let made = fixture.put(&image("Golden"), &body()).await;
+    fixture.finish(&made).await;
     let other = format!(
         "/SUBSCRIPTIONS/{ONE}/resourcegroups/IMAGES/providers/microsoft.compute/Images/gOLDEN?api-version=2025-04-01"
     );
-    assert_eq!(site.get(&other).await.body["name"], "Golden");
-    assert_eq!(site.put(&other, &body()).await.status, 200);
-    assert_eq!(site.manager.images().len(), 1);
-    assert_eq!(site.manager.images()[0]["name"], "Golden");
+    assert_eq!(fixture.get(&other).await.body["name"], "Golden");
+    assert_eq!(fixture.put(&other, &body()).await.status, 200);
+    assert_eq!(fixture.manager.images().len(), 1);
+    assert_eq!(fixture.manager.images()[0]["name"], "Golden");
 }
 
 #[tokio::test]
-async fn an_image_keeps_its_source_and_region() {
-    let site = Site::new(world()).await;
-    let made = site.put(&image("golden"), &body()).await;
-    site.finish(&made).await;
+async fn image_source_and_region_are_immutable() {
+    let fixture = ArmFixture::new(world()).await;
+    let made = fixture.put(&image("golden"), &body()).await;
+    fixture.finish(&made).await;
     let changes = [
         ("/properties/storageProfile/osDisk/blobUri", json!(BLOB.replace("golden", "other")), "osDisk.blobUri"),
         ("/properties/storageProfile/osDisk/osType", json!("Windows"), "osDisk.osType"),
         ("/properties/hyperVGeneration", json!("V1"), "hyperVGeneration"),
     ];
     for (pointer, value, target) in changes {
-        let reply = site.put(&image("golden"), &body_with(pointer, value)).await;
+        let reply = fixture.put(&image("golden"), &body_with(pointer, value)).await;
         reply.refused(409, "PropertyChangeNotAllowed", &format!("Changing property '{target}' is not allowed."));
         assert_eq!(reply.body["error"]["target"], target);
     }
     let moved = body_with("/location", json!("eastus"));
-    site.put(&image("golden"), &moved).await.refused(409, "InvalidResourceLocation", "already exists in location");
-    assert_eq!(site.manager.images()[0]["properties"]["storageProfile"]["osDisk"]["blobUri"], BLOB);
+    fixture.put(&image("golden"), &moved).await.refused(409, "InvalidResourceLocation", "already exists in location");
+    assert_eq!(fixture.manager.images()[0]["properties"]["storageProfile"]["osDisk"]["blobUri"], BLOB);
     let patch = json!({ "properties": { "hyperVGeneration": "V1" } });
-    let patched = site.send(Method::PATCH, &image("golden"), Some(&patch)).await;
+    let patched = fixture.send(Method::PATCH, &image("golden"), Some(&patch)).await;
     patched.refused(409, "PropertyChangeNotAllowed", "'hyperVGeneration'");
 }
 
 #[tokio::test]
-async fn required_members_are_named() {
-    let site = Site::new(world()).await;
+async fn missing_required_members_are_named() {
+    let fixture = ArmFixture::new(world()).await;
     let disk = "/properties/storageProfile/osDisk";
     let cases = [
         (format!("{disk}/osType"), "osDisk.osType"),
@@ -130,23 +130,23 @@ async fn required_members_are_named() {
         (disk.to_owned(), "osDisk"),
     ];
     for (pointer, name) in cases {
-        let reply = site.put(&image("golden"), &body_with(&pointer, Value::Null)).await;
+        let reply = fixture.put(&image("golden"), &body_with(&pointer, Value::Null)).await;
         reply.refused(400, "InvalidParameter", &format!("Required parameter '{name}' is missing (null)."));
         assert_eq!(reply.body["error"]["target"], name);
     }
-    let reply = site.put(&image("golden"), &body_with("/location", Value::Null)).await;
+    let reply = fixture.put(&image("golden"), &body_with("/location", Value::Null)).await;
     reply.refused(400, "LocationRequired", "location property is required");
-    let none = site.put(&image("golden"), &body_with(&format!("{disk}/blobUri"), Value::Null)).await;
+    let none = fixture.put(&image("golden"), &body_with(&format!("{disk}/blobUri"), Value::Null)).await;
     none.refused(400, "InvalidParameter", "Exactly one of");
     let id = format!("/subscriptions/{ONE}/resourceGroups/images/providers/Microsoft.Compute/snapshots/s");
-    let both = site.put(&image("golden"), &body_with(&format!("{disk}/snapshot"), json!({ "id": id }))).await;
+    let both = fixture.put(&image("golden"), &body_with(&format!("{disk}/snapshot"), json!({ "id": id }))).await;
     both.refused(400, "InvalidParameter", "Exactly one of");
-    assert!(site.manager.images().is_empty());
+    assert!(fixture.manager.images().is_empty());
 }
 
 #[tokio::test]
-async fn a_snapshot_is_a_source_without_a_generation() {
-    let site = Site::new(world()).await;
+async fn snapshot_source_needs_no_generation() {
+    let fixture = ArmFixture::new(world()).await;
     let id = |subscription| {
         format!("/subscriptions/{subscription}/resourceGroups/images/providers/Microsoft.Compute/snapshots/s")
     };
@@ -154,15 +154,15 @@ async fn a_snapshot_is_a_source_without_a_generation() {
         let disk = json!({ "osType": "linux", "osState": "generalized", "snapshot": { "id": id } });
         json!({ "location": "westeurope", "properties": { "storageProfile": { "osDisk": disk } } })
     };
-    let made = site.put(&image("golden"), &body(&id(ONE))).await;
+    let made = fixture.put(&image("golden"), &body(&id(ONE))).await;
     assert_eq!(made.status, 201, "{made:?}");
     assert_eq!(made.body["properties"]["storageProfile"]["osDisk"]["osType"], "Linux");
-    site.put(&image("other"), &body(&id(TWO))).await.refused(400, "LinkedInvalidPropertyId", "snapshot.id");
+    fixture.put(&image("other"), &body(&id(TWO))).await.refused(400, "LinkedInvalidPropertyId", "snapshot.id");
 }
 
 #[tokio::test]
-async fn unknown_and_wrong_members_are_refused() {
-    let site = Site::new(world()).await;
+async fn unknown_and_invalid_members_are_rejected() {
+    let fixture = ArmFixture::new(world()).await;
     let cases = [
         ("/AccountType", json!("x"), "InvalidRequestContent", "'AccountType' on object of type 'ResourceDefinition'"),
         (
@@ -176,17 +176,17 @@ async fn unknown_and_wrong_members_are_refused() {
         ("/properties/storageProfile/osDisk/blobUri", json!(1), "InvalidRequestContent", "Error converting value 1"),
     ];
     for (pointer, value, code, message) in cases {
-        site.put(&image("golden"), &body_with(pointer, value)).await.refused(400, code, message);
+        fixture.put(&image("golden"), &body_with(pointer, value)).await.refused(400, code, message);
     }
-    let request = site.request(Method::PUT, &image("golden")).bearer_auth(&site.token).body("{");
-    crate::arm::site::reply(request).await.refused(400, "InvalidRequestContent", "could not be deserialized");
-    site.put(&image("-golden"), &body()).await.refused(400, "InvalidParameter", "imageName");
+    let request = fixture.request(Method::PUT, &image("golden")).bearer_auth(&fixture.token).body("{");
+    crate::arm::fixture::reply(request).await.refused(400, "InvalidRequestContent", "could not be deserialized");
+    fixture.put(&image("-golden"), &body()).await.refused(400, "InvalidParameter", "imageName");
 }
 
 #[tokio::test]
-async fn the_blob_is_in_the_subscription_and_region() {
+async fn blob_must_be_in_subscription_and_region() {
     let world = world().account(Account::new(ONE, "images", "far", "eastus"));
-    let site = Site::new(world).await;
+    let fixture = ArmFixture::new(world).await;
     let blob = |url: &str| body_with("/properties/storageProfile/osDisk/blobUri", json!(url));
     let cases = [
         (
@@ -203,19 +203,19 @@ async fn the_blob_is_in_the_subscription_and_region() {
         ("https://stage1.blob.core.windows.net/vhds/golden.vhd?sig=x.vhd", "is invalid"),
     ];
     for (url, message) in cases {
-        site.put(&image("golden"), &blob(url)).await.refused(400, "InvalidParameter", message);
+        fixture.put(&image("golden"), &blob(url)).await.refused(400, "InvalidParameter", message);
     }
     let nowhere = body_with("/location", json!("atlantis"));
-    let reply = site.put(&image("golden"), &nowhere).await;
+    let reply = fixture.put(&image("golden"), &nowhere).await;
     reply.refused(400, "LocationNotAvailableForResourceType", "westeurope");
     let slash = blob("https://stage1.blob.core.windows.net/vhds/a/golden.vhd");
-    site.put(&image("golden"), &slash).await.refused(400, "InvalidParameter", "contains a slash");
-    site.manager.world().change(|world| world.takes_slashes = true);
-    assert_eq!(site.put(&image("golden"), &slash).await.status, 201);
+    fixture.put(&image("golden"), &slash).await.refused(400, "InvalidParameter", "contains a slash");
+    fixture.manager.world().write(|world| world.takes_slashes = true);
+    assert_eq!(fixture.put(&image("golden"), &slash).await.status, 201);
 }
 
 #[tokio::test]
-async fn an_unfit_blob_fails_the_operation() {
+async fn invalid_blob_fails_operation() {
     let good = BlobInfo::VHD;
     let cases = [
         (BlobInfo::MISSING, "is not accessible"),
@@ -229,22 +229,22 @@ async fn an_unfit_blob_fails_the_operation() {
             assert_eq!(url, BLOB);
             Box::pin(async move { info })
         });
-        let site = Site::new(world().blobs(blobs)).await;
-        let begun = site.put(&image("golden"), &body()).await;
+        let fixture = ArmFixture::new(world().blobs(blobs)).await;
+        let begun = fixture.put(&image("golden"), &body()).await;
         assert_eq!(begun.status, 201);
-        let ended = site.finish(&begun).await;
+        let ended = fixture.finish(&begun).await;
         assert_eq!((&ended["status"], &ended["error"]["code"]), (&json!("Failed"), &json!("InvalidParameter")));
         assert!(ended["error"]["message"].as_str().unwrap().contains(message), "{ended}");
-        site.get(begun.header("location")).await.refused(400, "InvalidParameter", message);
-        assert!(site.manager.images().is_empty());
-        site.manager.world().change(|world| world.blob_checks = BlobChecks::AtOnce);
-        site.put(&image("golden"), &body()).await.refused(400, "InvalidParameter", message);
+        fixture.get(begun.header("location")).await.refused(400, "InvalidParameter", message);
+        assert!(fixture.manager.images().is_empty());
+        fixture.manager.world().write(|world| world.blob_checks = BlobChecks::AtOnce);
+        fixture.put(&image("golden"), &body()).await.refused(400, "InvalidParameter", message);
     }
 }
 
 /// While the double asks about the blob, another request makes the image from another one.
 #[tokio::test]
-async fn two_sources_at_once_are_one_too_many() {
+async fn two_sources_are_rejected() {
     let (asked, made) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let seen = [Arc::clone(&asked), Arc::clone(&made)];
     let blobs = Blobs::new(move |url| {
@@ -257,38 +257,38 @@ async fn two_sources_at_once_are_one_too_many() {
             BlobInfo::VHD
         })
     });
-    let site = Site::new(world().blobs(blobs)).await;
+    let fixture = ArmFixture::new(world().blobs(blobs)).await;
     let other = body_with("/properties/storageProfile/osDisk/blobUri", json!(BLOB.replace("golden", "other")));
     let (path, first) = (image("golden"), body());
     let second = async {
         asked.notified().await;
-        let reply = site.put(&path, &other).await;
+        let reply = fixture.put(&path, &other).await;
         made.notify_one();
         reply
     };
-    let (slow, fast) = tokio::join!(site.put(&path, &first), second);
+    let (slow, fast) = tokio::join!(fixture.put(&path, &first), second);
     assert_eq!(fast.status, 201);
     slow.refused(409, "PropertyChangeNotAllowed", "osDisk.blobUri");
 }
 
 #[tokio::test]
-async fn a_failed_image_can_be_left_and_tried_again() {
+async fn failed_image_can_be_recreated() {
     let settings = LongRunning { leaves_failed: true, ..LongRunning::default() };
-    let site = Site::new(world().blobs(Blobs::all(BlobInfo::MISSING)).long_running(settings)).await;
-    let begun = site.put(&image("golden"), &body()).await;
-    site.finish(&begun).await;
-    assert_eq!(site.manager.images()[0]["properties"]["provisioningState"], "Failed");
-    site.manager.world().change(|world| world.blobs = Blobs::default());
-    let again = site.put(&image("golden"), &body()).await;
-    assert_eq!((again.status, &site.finish(&again).await["status"]), (200, &json!("Succeeded")));
+    let fixture = ArmFixture::new(world().blobs(Blobs::all(BlobInfo::MISSING)).long_running(settings)).await;
+    let begun = fixture.put(&image("golden"), &body()).await;
+    fixture.finish(&begun).await;
+    assert_eq!(fixture.manager.images()[0]["properties"]["provisioningState"], "Failed");
+    fixture.manager.world().write(|world| world.blobs = Blobs::default());
+    let again = fixture.put(&image("golden"), &body()).await;
+    assert_eq!((again.status, &fixture.finish(&again).await["status"]), (200, &json!("Succeeded")));
     // The image has its own copy by now.
-    site.manager.world().change(|world| world.blobs = Blobs::all(BlobInfo::MISSING));
-    let retagged = site.put(&image("golden"), &body_with("/tags", json!({}))).await;
-    assert_eq!(site.finish(&retagged).await["status"], "Succeeded");
+    fixture.manager.world().write(|world| world.blobs = Blobs::all(BlobInfo::MISSING));
+    let retagged = fixture.put(&image("golden"), &body_with("/tags", json!({}))).await;
+    assert_eq!(fixture.finish(&retagged).await["status"], "Succeeded");
 }
 
 #[tokio::test]
-async fn disk_encryption_sets_are_known_and_near() {
+async fn encryption_set_must_exist_in_region() {
     let set = |subscription, name| {
         format!("/subscriptions/{subscription}/resourceGroups/k/providers/Microsoft.Compute/diskEncryptionSets/{name}")
     };
@@ -296,36 +296,40 @@ async fn disk_encryption_sets_are_known_and_near() {
         .disk_encryption_set(&set(ONE, "near"), "West Europe")
         .disk_encryption_set(&set(ONE, "far"), "eastus")
         .disk_encryption_set(&set(TWO, "foreign"), "westeurope");
-    let site = Site::new(world).await;
+    let fixture = ArmFixture::new(world).await;
     let with = |id: String| body_with("/properties/storageProfile/osDisk/diskEncryptionSet", json!({ "id": id }));
-    assert_eq!(site.put(&image("golden"), &with(set(ONE, "NEAR"))).await.status, 201);
-    site.put(&image("a"), &with(set(ONE, "far"))).await.refused(400, "InvalidParameter", "subscription and region");
-    site.put(&image("b"), &with(set(TWO, "foreign"))).await.refused(400, "InvalidParameter", "subscription and region");
-    site.put(&image("c"), &with(set(ONE, "none"))).await.refused(404, "NotFound", "Resource none is not found.");
+    assert_eq!(fixture.put(&image("golden"), &with(set(ONE, "NEAR"))).await.status, 201);
+    fixture.put(&image("a"), &with(set(ONE, "far"))).await.refused(400, "InvalidParameter", "subscription and region");
+    fixture.put(&image("b"), &with(set(TWO, "foreign"))).await.refused(
+        400,
+        "InvalidParameter",
+        "subscription and region",
+    );
+    fixture.put(&image("c"), &with(set(ONE, "none"))).await.refused(404, "NotFound", "Resource none is not found.");
 }
 
 #[tokio::test]
 async fn images_are_listed_by_group() {
-    let site = Site::new(world().group(ONE, "others", "westeurope")).await;
+    let fixture = ArmFixture::new(world().group(ONE, "others", "westeurope")).await;
     for name in ["a", "b", "c"] {
-        site.put(&image(name), &body()).await;
+        fixture.put(&image(name), &body()).await;
     }
     let list = |group: &str| {
         let at = if group.is_empty() { String::new() } else { format!("/resourceGroups/{group}") };
         format!("/subscriptions/{ONE}{at}/providers/Microsoft.Compute/images?api-version=2025-04-01")
     };
     for (group, count) in [("images", 3), ("others", 0), ("", 3)] {
-        assert_eq!(site.get(&list(group)).await.body["value"].as_array().unwrap().len(), count, "{group}");
+        assert_eq!(fixture.get(&list(group)).await.body["value"].as_array().unwrap().len(), count, "{group}");
     }
-    site.get(&list("none")).await.refused(404, "ResourceGroupNotFound", "'none'");
+    fixture.get(&list("none")).await.refused(404, "ResourceGroupNotFound", "'none'");
     let mut foreign = body_with("/properties/storageProfile/osDisk/blobUri", json!(BLOB.replace('1', "2")));
     foreign["location"] = json!("eastus");
-    assert_eq!(site.put(&image_of(TWO, "a"), &foreign).await.status, 201);
-    assert_eq!(site.get(&list("")).await.body["value"].as_array().unwrap().len(), 3);
+    assert_eq!(fixture.put(&image_of(TWO, "a"), &foreign).await.status, 201);
+    assert_eq!(fixture.get(&list("")).await.body["value"].as_array().unwrap().len(), 3);
 
-    site.manager.world().change(|world| world.page = Some(2));
-    let first = site.get(&list("images")).await.body;
+    fixture.manager.world().write(|world| world.page = Some(2));
+    let first = fixture.get(&list("images")).await.body;
     assert_eq!(first["value"].as_array().unwrap().len(), 2);
-    let second = site.get(first["nextLink"].as_str().unwrap()).await.body;
+    let second = fixture.get(first["nextLink"].as_str().unwrap()).await.body;
     assert_eq!((second["value"][0]["name"].as_str(), second.get("nextLink")), (Some("c"), None));
 }

@@ -8,9 +8,9 @@
 
 #![expect(clippy::unwrap_used, reason = "tests report by panicking")]
 
+mod fixture;
 mod images;
 mod lists;
 mod operations;
 mod refusals;
-mod site;
 mod traffic;

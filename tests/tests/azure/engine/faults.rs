@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use goldfleet_dispatcher::control::status::Standing;
+use goldfleet_dispatcher::control::status::ReportedState;
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::blob_store::BlobStore as _;
-use goldfleet_ports::patience::Patience;
+use goldfleet_ports::timeout::TimeoutPolicy;
+use goldfleet_tests::azure::fixture::AzureFixture;
 use goldfleet_tests::azure::proxy::{Effect, Operation, Rule};
-use goldfleet_tests::azure::site::Site;
 
-use crate::engine::scene::{IN_FLIGHT, KEYS, MOVES, Scene, answer, reads_of};
+use crate::engine::fixture::{EngineFixture, IN_FLIGHT, KEYS, MOVES, answer, reads_of};
 
 /// Faults of single requests, in bursts, at both kinds of moves: each costs a few requests more, and nothing else.
 #[test]
-fn requests_that_fail_are_sent_again() {
-    let site = Site::start(1, &["westeurope", "eastus"]);
+fn failed_requests_are_retried() {
+    let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
     let cases = [
         ("nothing", None, 0),
         ("busy", Some(answer(503, "ServerBusy", Some(1))), 6),
@@ -32,25 +32,29 @@ fn requests_that_fail_are_sent_again() {
         ("a bit flips on the way", Some(Effect::FlipSourceBit), 3),
     ];
     for (version, (name, effect, times)) in (1..).zip(cases) {
-        site.proxy.rules().clear();
-        let counts = site.run(async {
-            let mut scene = Scene::set(&site, version).await;
+        azure.proxy.rules().clear();
+        let counts = azure.run(async {
+            let mut fixture = EngineFixture::set(&azure, version).await;
             let impatient = name == "no answer in time";
             if impatient {
-                let patience = Patience { silence: Duration::from_secs(2), source: u64::MAX, ..Patience::default() };
-                scene.ports.blobs = Arc::new(site.impatient_blobs(patience));
+                let timeouts = TimeoutPolicy {
+                    idle: Duration::from_secs(2),
+                    min_source_rate: u64::MAX,
+                    ..TimeoutPolicy::default()
+                };
+                fixture.ports.blobs = Arc::new(azure.blobs_with_timeouts(timeouts));
             }
             let rules: Vec<_> = effect
                 .iter()
                 .flat_map(|effect| {
                     MOVES.map(|(operation, _)| Rule::new(effect.clone()).operation(operation).times(times))
                 })
-                .map(|rule| site.proxy.rules().add(rule))
+                .map(|rule| azure.proxy.rules().add(rule))
                 .collect();
-            let (status, counts, _) = scene.run().await;
-            scene.assert_whole(name, &status).await;
-            assert!(rules.iter().all(|rule| site.proxy.rules().hits(*rule) == times), "{name}: {counts:#?}");
-            for ((_, kind), least) in MOVES.into_iter().zip(scene.least()) {
+            let (status, counts, _) = fixture.run().await;
+            fixture.assert_whole(name, &status).await;
+            assert!(rules.iter().all(|rule| azure.proxy.rules().hits(*rule) == times), "{name}: {counts:#?}");
+            for ((_, kind), least) in MOVES.into_iter().zip(fixture.least()) {
                 let sent = counts.of(kind);
                 // A chunk of several runs is written anew from its first; and where a busy machine makes a worker lose its
                 // lease, what is in flight is sent once more.
@@ -68,8 +72,8 @@ fn requests_that_fail_are_sent_again() {
 /// A store whose chunk is gone, or that can't be read at all: the chunks come from the next nearest, and the log says
 /// where what was missing.
 #[test]
-fn chunks_come_from_the_next_store_that_has_them() {
-    let site = Site::start(1, &["westeurope", "eastus"]);
+fn chunks_fail_over_to_next_store() {
+    let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
     let cases = [
         ("gone", answer(404, "CannotVerifyCopySource", None), Some(1)),
         ("flipped", Effect::FlipSourceBit, Some(1)),
@@ -77,14 +81,14 @@ fn chunks_come_from_the_next_store_that_has_them() {
         ("failing", answer(503, "CannotVerifyCopySource", None), None),
     ];
     for (version, (name, effect, times)) in (1..).zip(cases) {
-        site.proxy.rules().clear();
-        site.run(async {
-            let scene = Scene::set(&site, version).await;
+        azure.proxy.rules().clear();
+        azure.run(async {
+            let fixture = EngineFixture::set(&azure, version).await;
             let rule = Rule::new(effect).operation(Operation::PutPageFromUrl).when(reads_of("stage1eastus"));
-            site.proxy.rules().add(times.map_or(rule.clone(), |times| rule.times(times)));
-            let (status, counts, log) = scene.run().await;
-            scene.assert_whole(name, &status).await;
-            let data = scene.manifest.data_bytes();
+            azure.proxy.rules().add(times.map_or(rule.clone(), |times| rule.times(times)));
+            let (status, counts, log) = fixture.run().await;
+            fixture.assert_whole(name, &status).await;
+            let data = fixture.manifest.data_bytes();
             // A chunk of the eight, or all of them; none where a busy machine made the worker lose its lease before it went
             // elsewhere, as the fault is over when the copy is tried again.
             let around = counts.between("goldsource", "stage1eastus") - data;
@@ -95,7 +99,9 @@ fn chunks_come_from_the_next_store_that_has_them() {
                 log.lines().filter(of_store).collect::<Vec<_>>()
             };
             let chunks = lines("a chunk can't be had here");
-            assert!(chunks.iter().all(|line| scene.manifest.chunks.iter().any(|c| line.contains(&c.hash.to_string()))));
+            assert!(
+                chunks.iter().all(|line| fixture.manifest.chunks.iter().any(|c| line.contains(&c.hash.to_string())))
+            );
             // Where one chunk after the other fails, the store is named instead of each of them.
             let stores = lines("a store can't be read again and again");
             assert!(!chunks.is_empty() || times.is_none() && !stores.is_empty(), "{name}: {log}");
@@ -107,43 +113,43 @@ fn chunks_come_from_the_next_store_that_has_them() {
 /// given up lands late, with a bit flipped on the way that the service does not notice. It changes nothing: by then it is
 /// fenced off.
 #[test]
-fn what_lands_late_changes_nothing() {
+fn late_writes_are_fenced() {
     const LATE: Duration = Duration::from_secs(20);
-    let site = Site::start(1, &["westeurope", "eastus"]);
-    site.run(async {
-        let scene = Scene::set(&site, 1).await;
+    let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
+    azure.run(async {
+        let fixture = EngineFixture::set(&azure, 1).await;
         let rules = [Effect::Delay(LATE), Effect::FlipSourceBit, Effect::IgnoreSourceMd5].map(|effect| {
             let rule = Rule::new(effect).operation(Operation::PutPageFromUrl).when(reads_of("stage1eastus"));
-            site.proxy.rules().add(rule)
+            azure.proxy.rules().add(rule)
         });
         let rule = rules[0];
         let begun = Instant::now();
-        let (status, _, log) = scene.run().await;
+        let (status, _, log) = fixture.run().await;
         let took = begun.elapsed();
-        scene.assert_whole("before", &status).await;
+        fixture.assert_whole("before", &status).await;
         assert!(took < LATE, "{took:?}: it was waited for");
         assert!(log.contains("is overdue"), "{log}");
-        let (given_up, before) = (site.proxy.rules().hits(rule), site.proxy.counters().now().writes.len() as u64);
+        let (given_up, before) = (azure.proxy.rules().hits(rule), azure.proxy.counters().now().writes.len() as u64);
         assert!(given_up > 0);
         // What was asked for happens, though nobody waits for it.
-        while (site.proxy.counters().now().writes.len() as u64) < before + given_up {
+        while (azure.proxy.counters().now().writes.len() as u64) < before + given_up {
             assert!(begun.elapsed() < 3 * LATE, "of {given_up} requests not all land");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         println!("done in {took:?}; {given_up} requests landed after that, after {:?}", begun.elapsed());
-        scene.assert_whole("after", &status).await;
+        fixture.assert_whole("after", &status).await;
     });
 }
 
 /// What no store has whole is a failure that names store and chunk.
 #[test]
-fn what_nobody_has_is_named() {
-    let site = Site::start(1, &["westeurope", "eastus"]);
+fn chunk_missing_everywhere_is_named() {
+    let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
     let source: Container = Container { account: "goldsource".parse().unwrap(), container: "golden".parse().unwrap() };
     for (version, code) in [(1, "source-not-found"), (2, "source-corrupt")] {
-        site.run(async {
-            let scene = Scene::set(&site, version).await;
-            let (blobs, chunk): (_, BlobAddress) = (site.blobs(), source.blob(scene.chunk(3)));
+        azure.run(async {
+            let fixture = EngineFixture::set(&azure, version).await;
+            let (blobs, chunk): (_, BlobAddress) = (azure.blobs(), source.blob(fixture.chunk(3)));
             let mut bytes = blobs.get(&chunk, None).await.unwrap().to_vec();
             blobs.delete(&chunk, None).await.unwrap();
             if code == "source-corrupt" {
@@ -151,14 +157,14 @@ fn what_nobody_has_is_named() {
                 let checksum = crc64(&bytes);
                 blobs.put_blob(&chunk, bytes.into(), checksum.into()).await.unwrap();
             }
-            let (status, _, _) = scene.run().await;
-            assert_eq!(status.state, Standing::Failed, "{status:#?}");
+            let (status, _, _) = fixture.run().await;
+            assert_eq!(status.state, ReportedState::Failed, "{status:#?}");
             let failures: Vec<_> = status.failures.iter().filter(|failure| failure.code == code).collect();
             assert_eq!(failures.len(), 3, "the seed and both copies: {status:#?}");
             for failure in failures {
                 assert!(failure.reason.contains(&chunk.to_string()), "{failure:#?}");
             }
-            assert!(site.manager.images().is_empty());
+            assert!(azure.manager.images().is_empty());
         });
     }
 }

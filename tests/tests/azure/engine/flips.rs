@@ -4,18 +4,20 @@
 use std::sync::Arc;
 
 use goldfleet_azure_settings::Checksum;
-use goldfleet_dispatcher::control::status::Standing;
+use goldfleet_dispatcher::control::status::ReportedState;
+use goldfleet_kinds::context::read_spec;
+use goldfleet_kinds::seed::SeedSpec;
 use goldfleet_model::manifest::{ChunkHash, Manifest, digest_of};
-use goldfleet_model::operation::{Kind, Operation as Row, OperationState, Work};
+use goldfleet_model::operation::{Operation as Row, OperationState};
 use goldfleet_model::store::Container;
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::BlobStore as _;
+use goldfleet_tests::azure::fixture::AzureFixture;
 use goldfleet_tests::azure::proxy::{Effect, Operation, Rule, RuleId};
-use goldfleet_tests::azure::site::Site;
-use goldfleet_tests::fleet::Fleet;
-use goldfleet_tests::place;
+use goldfleet_tests::fleet::InProcessFleet;
+use goldfleet_tests::process_fixture;
 
-use crate::engine::scene::Scene;
+use crate::engine::fixture::EngineFixture;
 
 /// What a service may leave out. The last is one that proves nothing at all.
 const MODES: [(&str, &[Effect]); 5] = [
@@ -30,54 +32,55 @@ const MODES: [(&str, &[Effect]); 5] = [
 ];
 
 /// Where bits flip while a job runs, and the operations whose bytes they are.
-const HOPS: [(Operation, Effect, Kind); 3] = [
-    (Operation::PutBlobFromUrl, Effect::FlipSourceBit, Kind::Seed),
-    (Operation::PutPageFromUrl, Effect::FlipSourceBit, Kind::Copy),
-    (Operation::PutPage, Effect::FlipBodyBit, Kind::Copy),
+const HOPS: [(Operation, Effect, &str); 3] = [
+    (Operation::PutBlobFromUrl, Effect::FlipSourceBit, "seed"),
+    (Operation::PutPageFromUrl, Effect::FlipSourceBit, "copy"),
+    (Operation::PutPage, Effect::FlipBodyBit, "copy"),
 ];
 
 /// Has the service behave so, from now on. Nothing else goes wrong.
-fn behave(site: &Site, effects: &[Effect]) {
-    site.proxy.rules().clear();
+fn behave(azure: &AzureFixture, effects: &[Effect]) {
+    azure.proxy.rules().clear();
     for effect in effects {
-        site.proxy.rules().add(Rule::new(effect.clone()));
+        azure.proxy.rules().add(Rule::new(effect.clone()));
     }
 }
 
 /// Has bits flip at a hop.
-fn flip(site: &Site, (operation, effect, _): &(Operation, Effect, Kind), times: Option<u64>) -> RuleId {
+fn flip(azure: &AzureFixture, (operation, effect, _): &(Operation, Effect, &str), times: Option<u64>) -> RuleId {
     let rule = Rule::new(effect.clone()).operation(*operation);
-    site.proxy.rules().add(times.map_or(rule.clone(), |times| rule.times(times)))
+    azure.proxy.rules().add(times.map_or(rule.clone(), |times| rule.times(times)))
 }
 
 /// Checks that the VHD of each copy that succeeded is the golden one byte for byte.
-async fn assert_copies_are_right(site: &Site, scene: &Scene<'_>, name: &str) {
-    let golden = std::fs::read(scene.fleet.golden()).unwrap();
-    for operation in succeeded(scene).await {
-        if let Work::Copy { target, .. } = &operation.work {
-            let vhd = scene.ports.vhd(target, &operation.image);
-            assert!(site.blobs().get(&vhd, None).await.unwrap() == golden, "{name}: {vhd} differs");
+async fn assert_copies_are_right(azure: &AzureFixture, fixture: &EngineFixture<'_>, name: &str) {
+    let golden = std::fs::read(fixture.fleet.golden()).unwrap();
+    for operation in succeeded(fixture).await {
+        if operation.kind.as_str() == "copy" {
+            let vhd = fixture.ports.vhd(operation.target().unwrap(), &operation.image);
+            assert!(azure.blobs().get(&vhd, None).await.unwrap() == golden, "{name}: {vhd} differs");
         }
     }
 }
 
 /// Checks that the chunks of each store whose seed succeeded are what their names say.
-async fn assert_stores_are_right(site: &Site, scene: &Scene<'_>, name: &str) {
-    for operation in succeeded(scene).await {
-        if let Work::Seed { store, .. } = &operation.work {
-            assert_chunks(site, &store.container(), &scene.manifest, name).await;
+async fn assert_stores_are_right(azure: &AzureFixture, fixture: &EngineFixture<'_>, name: &str) {
+    for operation in succeeded(fixture).await {
+        if operation.kind.as_str() == "seed" {
+            let SeedSpec { store, .. } = read_spec(&operation).unwrap();
+            assert_chunks(azure, &store.container(), &fixture.manifest, name).await;
         }
     }
 }
 
-async fn succeeded(scene: &Scene<'_>) -> Vec<Row> {
-    let rows = scene.ports.table.operations(&scene.job).await.unwrap();
+async fn succeeded(fixture: &EngineFixture<'_>) -> Vec<Row> {
+    let rows = fixture.ports.table.operations(&fixture.job).await.unwrap();
     rows.into_iter().map(|row| row.value).filter(|row| row.state == OperationState::Succeeded).collect()
 }
 
-async fn assert_chunks(site: &Site, store: &Container, manifest: &Manifest, name: &str) {
+async fn assert_chunks(azure: &AzureFixture, store: &Container, manifest: &Manifest, name: &str) {
     for entry in &manifest.chunks {
-        let bytes = site.blobs().get(&store.chunk(&entry.hash), None).await.unwrap();
+        let bytes = azure.blobs().get(&store.chunk(&entry.hash), None).await.unwrap();
         assert_eq!(ChunkHash::of(&bytes), entry.hash, "{name}: a chunk of {store} differs");
     }
 }
@@ -85,17 +88,17 @@ async fn assert_chunks(site: &Site, store: &Container, manifest: &Manifest, name
 /// Some bits flip, at every hop of a job: each costs a request or an attempt, and nothing else.
 #[test]
 fn a_bit_that_flips_is_noticed_at_every_hop() {
-    let site = Site::start(1, &["westeurope", "eastus"]);
+    let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
     for (version, (name, effects)) in (1..).zip(MODES) {
-        site.proxy.rules().clear();
-        site.run(async {
-            let scene = Scene::set(&site, version).await;
-            behave(&site, effects);
-            let flips = HOPS.map(|hop| flip(&site, &hop, Some(2)));
-            let (status, _, _) = scene.run().await;
-            scene.assert_whole(name, &status).await;
-            assert_stores_are_right(&site, &scene, name).await;
-            assert!(flips.iter().all(|flip| site.proxy.rules().hits(*flip) == 2), "{name}: not all flips happened");
+        azure.proxy.rules().clear();
+        azure.run(async {
+            let fixture = EngineFixture::set(&azure, version).await;
+            behave(&azure, effects);
+            let flips = HOPS.map(|hop| flip(&azure, &hop, Some(2)));
+            let (status, _, _) = fixture.run().await;
+            fixture.assert_whole(name, &status).await;
+            assert_stores_are_right(&azure, &fixture, name).await;
+            assert!(flips.iter().all(|flip| azure.proxy.rules().hits(*flip) == 2), "{name}: not all flips happened");
         });
     }
 }
@@ -103,42 +106,42 @@ fn a_bit_that_flips_is_noticed_at_every_hop() {
 /// Bits flip at one hop in every request: the operation never succeeds. When that is over, a retry does.
 #[test]
 fn an_operation_never_succeeds_with_a_flipped_bit() {
-    let site = Site::start(1, &["westeurope", "eastus"]);
+    let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
     let cases = MODES.iter().flat_map(|mode| HOPS.map(|hop| (mode, hop)));
     for (version, ((mode, effects), hop)) in (1..).zip(cases) {
         let name = format!("{mode}, bits flip in {:?}", hop.0);
-        site.proxy.rules().clear();
-        site.run(async {
-            let scene = Scene::set(&site, version).await;
-            behave(&site, effects);
-            let flips = flip(&site, &hop, None);
-            let (status, _, _) = scene.run().await;
-            assert_eq!(status.state, Standing::Failed, "{name}: {status:#?}");
-            for row in succeeded(&scene).await {
-                assert_ne!(row.id.kind(), hop.2, "{name}: {row:#?}");
+        azure.proxy.rules().clear();
+        azure.run(async {
+            let fixture = EngineFixture::set(&azure, version).await;
+            behave(&azure, effects);
+            let flips = flip(&azure, &hop, None);
+            let (status, _, _) = fixture.run().await;
+            assert_eq!(status.state, ReportedState::Failed, "{name}: {status:#?}");
+            for row in succeeded(&fixture).await {
+                assert_ne!(row.kind.as_str(), hop.2, "{name}: {row:#?}");
             }
-            assert_copies_are_right(&site, &scene, &name).await;
-            assert_stores_are_right(&site, &scene, &name).await;
+            assert_copies_are_right(&azure, &fixture, &name).await;
+            assert_stores_are_right(&azure, &fixture, &name).await;
 
-            site.proxy.rules().remove(flips);
-            scene.fleet.retry(&scene.job).await;
-            let (status, _, _) = scene.run().await;
-            scene.assert_whole(&name, &status).await;
-            assert_stores_are_right(&site, &scene, &name).await;
+            azure.proxy.rules().remove(flips);
+            fixture.fleet.retry(&fixture.job).await;
+            let (status, _, _) = fixture.run().await;
+            fixture.assert_whole(&name, &status).await;
+            assert_stores_are_right(&azure, &fixture, &name).await;
         });
     }
 }
 
 /// The ports of a fleet, whose uploads are checked by one checksum or the other.
-fn uploading(site: &Site, fleet: &Fleet, checksum: Checksum) -> Ports {
-    Ports { blobs: Arc::new(site.blobs_checked_by(checksum)), ..fleet.ports.clone() }
+fn uploading(azure: &AzureFixture, fleet: &InProcessFleet, checksum: Checksum) -> Ports {
+    Ports { blobs: Arc::new(azure.blobs_checked_by(checksum)), ..fleet.ports.clone() }
 }
 
 /// Bits flip in chunks and in the manifest of an upload: some cost a request, too many the upload, which the same command then
 /// completes.
 #[test]
 fn an_upload_never_ends_with_a_flipped_bit() {
-    let site = Site::start(1, &["westeurope"]);
+    let azure = AzureFixture::start(1, &["westeurope"]);
     let container = Container { account: "goldsource".parse().unwrap(), container: "golden".parse().unwrap() };
     let mut version = 0;
     for (mode, effects) in MODES {
@@ -150,25 +153,25 @@ fn an_upload_never_ends_with_a_flipped_bit() {
         ] {
             version += 1;
             let name = format!("{mode}, {checksum:?}, bits flip in {what}");
-            let fleet = site.fleet(&goldfleet_disk::GoldenSpec { seed: version, ..place::golden() });
-            let (version, ports) = (version.to_string(), uploading(&site, &fleet, checksum));
-            site.run(async {
+            let fleet = azure.fleet(&goldfleet_disk::GoldenSpec { seed: version, ..process_fixture::golden() });
+            let (version, ports) = (version.to_string(), uploading(&azure, &fleet, checksum));
+            azure.run(async {
                 for times in [None, Some(2)] {
-                    behave(&site, effects);
+                    behave(&azure, effects);
                     let rule = Rule::new(Effect::FlipBodyBit).operation(Operation::PutBlob).path(what);
-                    let flips = site.proxy.rules().add(times.map_or(rule.clone(), |times| rule.times(times)));
+                    let flips = azure.proxy.rules().add(times.map_or(rule.clone(), |times| rule.times(times)));
                     let uploaded = fleet.upload(&ports, &version).await;
-                    assert!(site.proxy.rules().hits(flips) > 0, "{name}: nothing flipped");
+                    assert!(azure.proxy.rules().hits(flips) > 0, "{name}: nothing flipped");
                     let blob = container.manifest(&"golden".parse().unwrap(), &version.parse().unwrap());
                     let Ok(uploaded) = uploaded else {
                         assert_eq!(times, None, "{name}: {uploaded:?}");
-                        assert_eq!(site.blobs().properties(&blob).await.unwrap(), None, "{name}: it looks complete");
+                        assert_eq!(azure.blobs().properties(&blob).await.unwrap(), None, "{name}: it looks complete");
                         continue;
                     };
                     assert!(times.is_some(), "{name}: it ended well though every bit flipped");
-                    let manifest = site.blobs().get(&blob, None).await.unwrap();
+                    let manifest = azure.blobs().get(&blob, None).await.unwrap();
                     assert_eq!(digest_of(&manifest), uploaded.image.digest, "{name}");
-                    assert_chunks(&site, &container, &Manifest::decode(&manifest).unwrap(), &name).await;
+                    assert_chunks(&azure, &container, &Manifest::decode(&manifest).unwrap(), &name).await;
                 }
             });
         }
@@ -179,19 +182,19 @@ fn an_upload_never_ends_with_a_flipped_bit() {
 /// written again.
 #[test]
 fn a_copy_of_an_earlier_version_is_read_back() {
-    let site = Site::start(1, &["westeurope"]);
-    site.run(async {
-        let fleet = site.fleet(&place::golden());
+    let azure = AzureFixture::start(1, &["westeurope"]);
+    azure.run(async {
+        let fleet = azure.fleet(&process_fixture::golden());
         fleet.roll_out(&fleet.ports, "1", 1).await;
-        fleet.remake_golden();
-        let rules = site.proxy.rules();
+        fleet.rebuild_golden();
+        let rules = azure.proxy.rules();
         rules.add(Rule::new(Effect::pending(0)).operation(Operation::CopyBlob));
         let flips = rules.add(Rule::new(Effect::FlipSourceBit).operation(Operation::CopyBlob));
         let (_, status) = fleet.roll_out(&fleet.ports, "2", 1).await;
-        assert_eq!(status.state, Standing::Succeeded, "{status:#?}");
+        assert_eq!(status.state, ReportedState::Succeeded, "{status:#?}");
         assert_eq!(rules.hits(flips), 1, "the copy began with the earlier version");
-        let vhd = site.vhd(1, "westeurope").container.blob("golden__2.vhd");
+        let vhd = azure.vhd(1, "westeurope").container.blob("golden__2.vhd");
         let golden = std::fs::read(fleet.golden()).unwrap();
-        assert!(site.blobs().get(&vhd, None).await.unwrap() == golden, "{vhd} differs");
+        assert!(azure.blobs().get(&vhd, None).await.unwrap() == golden, "{vhd} differs");
     });
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod faults;
+mod fixture;
 mod flips;
-mod lines;
 mod sas;
-mod scene;
+mod slow_links;

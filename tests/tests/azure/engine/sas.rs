@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use goldfleet_azure::SasTimes;
+use goldfleet_tests::azure::fixture::AzureFixture;
 use goldfleet_tests::azure::proxy::{Effect, Rule};
-use goldfleet_tests::azure::site::Site;
 use hyper::http::request::Parts;
 use jiff::Timestamp;
 
-use crate::engine::scene::{IN_FLIGHT, KEYS, MOVES, Scene, answer};
+use crate::engine::fixture::{EngineFixture, IN_FLIGHT, KEYS, MOVES, answer};
 
 /// The account that a service is to read from, and the SAS it does so with.
 fn source(head: &Parts) -> Option<(String, String)> {
@@ -64,66 +64,66 @@ impl Revoked {
 /// In the middle of it all, what was signed so far is not let in any more: keys were revoked, or a clock was set. What was
 /// in flight is sent again, with a new SAS for each account, and that is all.
 #[test]
-fn what_is_revoked_is_made_anew_once() {
-    let site = Site::start(1, &["westeurope", "eastus"]);
+fn revoked_sas_is_replaced_once() {
+    let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
     for (version, code) in [(1, "CannotVerifyCopySource"), (2, "AuthenticationFailed")] {
-        site.proxy.rules().clear();
-        site.run(async {
-            let mut scene = Scene::set(&site, version).await;
-            let times = SasTimes { fresh: AGE.try_into().unwrap(), ..SasTimes::default() };
-            scene.ports.blobs = Arc::new(site.blobs_with(times));
+        azure.proxy.rules().clear();
+        azure.run(async {
+            let mut fixture = EngineFixture::set(&azure, version).await;
+            let times = SasTimes { min_renewal_age: AGE.try_into().unwrap(), ..SasTimes::default() };
+            fixture.ports.blobs = Arc::new(azure.blobs_with(times));
             let revoked = Revoked::default();
             let refused = revoked.clone();
             let rule = Rule::new(answer(403, code, None)).when(move |head| refused.refuses(head));
-            let rule = site.proxy.rules().add(rule);
+            let rule = azure.proxy.rules().add(rule);
             // All bytes share a line, which takes 6 s to carry them.
-            let bytes = 3 * scene.manifest.data_bytes();
-            site.proxy.rules().add(Rule::new(Effect::Throttle(bytes / 6)).when(|head| source(head).is_some()));
-            let (status, counts, log) = scene.run().await;
-            scene.assert_whole(code, &status).await;
-            let refused = site.proxy.rules().hits(rule);
+            let bytes = 3 * fixture.manifest.data_bytes();
+            azure.proxy.rules().add(Rule::new(Effect::Throttle(bytes / 6)).when(|head| source(head).is_some()));
+            let (status, counts, log) = fixture.run().await;
+            fixture.assert_whole(code, &status).await;
+            let refused = azure.proxy.rules().hits(rule);
             assert!((1..=2 * IN_FLIGHT).contains(&refused), "{code}: {refused} requests were refused");
             assert_eq!(counts.of(KEYS), 2 + revoked.accounts(), "{code}: one new key for each account: {counts:#?}");
             // No try of any chunk failed, so no attempt did, and no store was left.
-            let events = scene.events().await;
+            let events = fixture.events().await;
             assert!(events.iter().all(|event| event.what != "retry"), "{code}: {events:#?}");
             assert!(!log.contains("can't be had here") && !log.contains("can't be read"), "{code}: {log}");
             // Around the store come up to three chunks, to see whether another is faster: on the line all are slow.
-            let (data, crossed) = (scene.manifest.data_bytes(), counts.between("goldsource", "stage1eastus"));
+            let (data, crossed) = (fixture.manifest.data_bytes(), counts.between("goldsource", "stage1eastus"));
             assert!(crossed - data < data / 4, "{code}: {} bytes of {data} came around", crossed - data);
             let sent: u64 = MOVES.iter().map(|(_, kind)| counts.of(kind)).sum();
-            assert_eq!(sent, scene.least().iter().sum::<u64>() + refused, "{code}: a request was sent without need");
+            assert_eq!(sent, fixture.least().iter().sum::<u64>() + refused, "{code}: a request was sent without need");
         });
     }
 }
 
 /// A rollout that takes longer than a SAS holds: on the wire there is always one that holds for a while.
 #[test]
-fn a_sas_is_renewed_before_it_ends() {
+fn sas_is_renewed_before_expiry_during_transfer() {
     const EARLY: i64 = 5;
-    let site = Site::start(1, &["westeurope", "eastus"]);
-    site.run(async {
-        let mut scene = Scene::set(&site, 1).await;
-        let times = SasTimes { lifetime: seconds(7), early: seconds(5), ..SasTimes::default() };
-        scene.ports.blobs = Arc::new(site.blobs_with(times));
+    let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
+    azure.run(async {
+        let mut fixture = EngineFixture::set(&azure, 1).await;
+        let times = SasTimes { lifetime: seconds(7), renew_before: seconds(5), ..SasTimes::default() };
+        fixture.ports.blobs = Arc::new(azure.blobs_with(times));
         let seen = Arc::<Mutex<HashMap<(String, String), Vec<i64>>>>::default();
         let noted = Arc::clone(&seen);
         // All bytes share a line, which takes 8 s to carry them.
-        let bytes = 3 * scene.manifest.data_bytes();
-        site.proxy.rules().add(Rule::new(Effect::Throttle(bytes / 8)).when(move |head| {
+        let bytes = 3 * fixture.manifest.data_bytes();
+        azure.proxy.rules().add(Rule::new(Effect::Throttle(bytes / 8)).when(move |head| {
             let Some(signed) = source(head) else { return false };
             let end = signed.1.split('&').find_map(|pair| pair.strip_prefix("se=")).unwrap().replace("%3A", ":");
             let left = end.parse::<Timestamp>().unwrap().as_second() - Timestamp::now().as_second();
             noted.lock().unwrap().entry(signed).or_default().push(left);
             true
         }));
-        let (status, counts, _) = scene.run().await;
-        scene.assert_whole("renewed", &status).await;
+        let (status, counts, _) = fixture.run().await;
+        fixture.assert_whole("renewed", &status).await;
         let seen = seen.lock().unwrap();
         assert!(seen.len() > 2, "two accounts, and a new SAS after two seconds: {seen:#?}");
         let least = seen.values().flatten().min().unwrap();
         assert!(*least >= EARLY - 1, "one that holds for {least} s only is on the wire: {seen:#?}");
         assert_eq!(counts.of(KEYS), seen.len() as u64, "each is made once");
-        assert_eq!(MOVES.map(|(_, kind)| counts.of(kind)), scene.least(), "none is refused: {counts:#?}");
+        assert_eq!(MOVES.map(|(_, kind)| counts.of(kind)), fixture.least(), "none is refused: {counts:#?}");
     });
 }

@@ -7,10 +7,10 @@
 
 #![expect(clippy::unwrap_used, reason = "tests report by panicking")]
 
-mod bench;
 mod copies;
+mod emulator_stub;
 mod faults;
-mod passing;
+mod fixture;
+mod forwarding;
 mod sas;
-mod stand_in;
 mod writes;

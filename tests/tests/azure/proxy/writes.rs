@@ -8,7 +8,7 @@ use goldfleet_tests::azure::proxy::crc64_header;
 use md5::{Digest as _, Md5};
 use reqwest::Method;
 
-use crate::proxy::bench::{Bench, pattern, zero};
+use crate::proxy::fixture::{ProxyFixture, pattern, zero};
 
 const MIB: u64 = 1 << 20;
 
@@ -21,96 +21,96 @@ fn md5(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_checksum_is_that_of_the_catalogue_lowest_byte_first() {
+fn crc64_matches_catalogue_in_little_endian() {
     // CRC-64/NVME's check value: https://reveng.sourceforge.io/crc-catalogue/17plus.htm
     assert_eq!(crc(b"123456789"), BASE64_STANDARD.encode(0xae8b_1486_0a79_9888_u64.to_le_bytes()));
 }
 
 #[tokio::test]
-async fn a_blob_from_a_url_has_the_bytes_the_type_and_a_checksum_and_is_written_once() {
-    let bench = Bench::new().await;
-    let (bytes, source, blob) = (pattern(3_000_001, 1), bench.source("a"), bench.blob("b"));
-    bench.make(&source, bytes.clone()).await;
-    let put = || bench.put_from(&blob, &source).header("if-none-match", "*").header("x-ms-meta-job", "7");
-    let reply = bench.send(put()).await;
+async fn put_blob_from_url_copies_content_type_and_checksum_once() {
+    let fixture = ProxyFixture::new().await;
+    let (bytes, source, blob) = (pattern(3_000_001, 1), fixture.source("a"), fixture.blob("b"));
+    fixture.make(&source, bytes.clone()).await;
+    let put = || fixture.put_from(&blob, &source).header("if-none-match", "*").header("x-ms-meta-job", "7");
+    let reply = fixture.send(put()).await;
     assert_eq!((reply.status.as_u16(), reply.header("x-ms-content-crc64")), (201, &*crc(&bytes)), "{reply:?}");
     assert!(!reply.header("etag").is_empty());
-    let read = bench.get(&blob).await;
+    let read = fixture.get(&blob).await;
     assert_eq!(read.body, bytes);
     assert_eq!((read.header("content-type"), read.header("x-ms-meta-job")), ("application/x-vhd", "7"));
-    let reply = bench.send(put()).await;
+    let reply = fixture.send(put()).await;
     assert_eq!(reply.error(), (409, "BlobAlreadyExists"));
     assert_eq!(reply.header("x-ms-content-crc64"), "");
 }
 
 #[tokio::test]
-async fn a_blob_from_a_url_with_another_md5_is_refused_and_not_written() {
-    let bench = Bench::new().await;
-    let (source, blob) = (bench.source("a"), bench.blob("b"));
-    bench.make(&source, "here").await;
-    let put = |md5: String| bench.put_from(&blob, &source).header("x-ms-source-content-md5", md5);
-    assert_eq!(bench.send(put(md5(b"there"))).await.error(), (400, "Md5Mismatch"));
-    assert_eq!(bench.get(&blob).await.status, 404);
-    let ranged = bench.put_from(&blob, &source).header("x-ms-source-range", "bytes=0-1");
-    assert_eq!(bench.send(ranged).await.error(), (400, "UnsupportedHeader"));
-    assert_eq!(bench.send(put(md5(b"here"))).await.status, 201);
-    assert_eq!(bench.get(&blob).await.body, "here");
+async fn put_blob_from_url_with_wrong_md5_is_rejected() {
+    let fixture = ProxyFixture::new().await;
+    let (source, blob) = (fixture.source("a"), fixture.blob("b"));
+    fixture.make(&source, "here").await;
+    let put = |md5: String| fixture.put_from(&blob, &source).header("x-ms-source-content-md5", md5);
+    assert_eq!(fixture.send(put(md5(b"there"))).await.error(), (400, "Md5Mismatch"));
+    assert_eq!(fixture.get(&blob).await.status, 404);
+    let ranged = fixture.put_from(&blob, &source).header("x-ms-source-range", "bytes=0-1");
+    assert_eq!(fixture.send(ranged).await.error(), (400, "UnsupportedHeader"));
+    assert_eq!(fixture.send(put(md5(b"here"))).await.status, 201);
+    assert_eq!(fixture.get(&blob).await.body, "here");
 }
 
 #[tokio::test]
-async fn a_source_that_cannot_be_read_is_refused_with_its_status() {
-    let bench = Bench::new().await;
-    let (source, blob) = (bench.source("a"), bench.blob("b"));
-    let reply = bench.send(bench.put_from(&blob, &source).header("x-ms-client-request-id", "me")).await;
+async fn unreadable_source_returns_its_status() {
+    let fixture = ProxyFixture::new().await;
+    let (source, blob) = (fixture.source("a"), fixture.blob("b"));
+    let reply = fixture.send(fixture.put_from(&blob, &source).header("x-ms-client-request-id", "me")).await;
     assert_eq!(reply.error(), (404, "CannotVerifyCopySource"));
     let xml = String::from_utf8(reply.body.to_vec()).unwrap();
     let begin = "<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>CannotVerifyCopySource</Code><Message>";
     assert!(xml.starts_with(begin) && xml.ends_with("</Message></Error>"), "{xml}");
     assert_eq!((reply.header("x-ms-version"), reply.header("x-ms-client-request-id")), ("2024-11-04", "me"));
     assert_eq!(reply.header("x-ms-request-id").len(), 36);
-    bench.make(&source, pattern(512, 1)).await;
-    bench.make_pages(&blob, 512).await;
-    let unknown = bench.request(Method::PUT, &format!("{blob}?comp=page")).header("x-ms-page-write", "update");
+    fixture.make(&source, pattern(512, 1)).await;
+    fixture.make_pages(&blob, 512).await;
+    let unknown = fixture.request(Method::PUT, &format!("{blob}?comp=page")).header("x-ms-page-write", "update");
     let unknown = unknown.header("x-ms-range", "bytes=0-511").header("x-ms-source-range", "bytes=0-511");
     let unknown = unknown.header("x-ms-copy-source", &source).header("content-length", 0);
-    let reply = bench.send(unknown.header("x-ms-copy-source-authorization", "Bearer bad")).await;
+    let reply = fixture.send(unknown.header("x-ms-copy-source-authorization", "Bearer bad")).await;
     assert!([401, 403].contains(&reply.status.as_u16()), "{reply:?}");
     assert_eq!(reply.header("x-ms-error-code"), "CannotVerifyCopySource");
 }
 
 #[tokio::test]
-async fn pages_from_a_url_are_written_where_they_shall_be() {
-    let bench = Bench::new().await;
-    let (bytes, source, blob) = (pattern(5 << 20, 1), bench.source("a"), bench.blob("b"));
-    bench.make(&source, bytes.clone()).await;
-    let etag = bench.make_pages(&blob, 8 * MIB).await;
+async fn put_page_from_url_writes_correct_range() {
+    let fixture = ProxyFixture::new().await;
+    let (bytes, source, blob) = (pattern(5 << 20, 1), fixture.source("a"), fixture.blob("b"));
+    fixture.make(&source, bytes.clone()).await;
+    let etag = fixture.make_pages(&blob, 8 * MIB).await;
     let part = &bytes[512..512 + (4 << 20)];
-    let put = || bench.put_page_from(&blob, (MIB, 4 * MIB), &source, (512, 4 * MIB));
+    let put = || fixture.put_page_from(&blob, (MIB, 4 * MIB), &source, (512, 4 * MIB));
     let request = put().header("x-ms-source-content-crc64", crc(part)).header("if-match", etag);
-    let reply = bench.send(request).await;
+    let reply = fixture.send(request).await;
     assert_eq!((reply.status.as_u16(), reply.header("content-md5")), (201, &*md5(part)), "{reply:?}");
     assert_eq!(reply.header("x-ms-content-crc64"), "", "{reply:?}");
-    let read = bench.get(&blob).await.body;
+    let read = fixture.get(&blob).await.body;
     assert_eq!(read[1 << 20..5 << 20], *part);
     assert!(zero(&read[..1 << 20]) && zero(&read[5 << 20..]));
-    assert_eq!(bench.send(put().header("if-match", "\"0x1\"")).await.error(), (412, "ConditionNotMet"));
+    assert_eq!(fixture.send(put().header("if-match", "\"0x1\"")).await.error(), (412, "ConditionNotMet"));
     // As the SDK does it.
-    let request = bench.request(Method::PUT, &format!("{blob}?comp=page")).header("x-ms-page-write", "update");
+    let request = fixture.request(Method::PUT, &format!("{blob}?comp=page")).header("x-ms-page-write", "update");
     let request = request.header("range", "bytes=0-511").header("x-ms-source-range", "bytes=1024-1535");
     let request = request.header("x-ms-source-content-md5", md5(&bytes[1024..1536])).header("content-length", 0);
     let request = request.header("x-ms-copy-source", &source);
-    let reply = bench.send(request.header("x-ms-copy-source-authorization", bench.bearer())).await;
+    let reply = fixture.send(request.header("x-ms-copy-source-authorization", fixture.bearer())).await;
     assert_eq!(reply.status, 201, "{reply:?}");
-    assert_eq!(bench.get(&blob).await.body[..512], bytes[1024..1536]);
+    assert_eq!(fixture.get(&blob).await.body[..512], bytes[1024..1536]);
 }
 
 #[tokio::test]
-async fn pages_from_a_url_are_refused_as_azure_does() {
-    let bench = Bench::new().await;
-    let (source, blob) = (bench.source("a"), bench.blob("b"));
-    bench.make(&source, pattern(6 << 20, 1)).await;
-    bench.make_pages(&blob, 8 * MIB).await;
-    let put = |to, from| bench.put_page_from(&blob, to, &source, from);
+async fn put_page_from_url_errors_match_azure() {
+    let fixture = ProxyFixture::new().await;
+    let (source, blob) = (fixture.source("a"), fixture.blob("b"));
+    fixture.make(&source, pattern(6 << 20, 1)).await;
+    fixture.make_pages(&blob, 8 * MIB).await;
+    let put = |to, from| fixture.put_page_from(&blob, to, &source, from);
     let invalid = (400, "InvalidPageRange");
     let cases = [
         (put((0, 512), (0, 512)).header("x-ms-source-content-crc64", crc(b"other")), (400, "Crc64Mismatch")),
@@ -130,79 +130,81 @@ async fn pages_from_a_url_are_refused_as_azure_does() {
         (put((0, 1024), (6 * MIB - 512, 1024)), (416, "InvalidRange")),
     ];
     for (n, (request, expected)) in cases.into_iter().enumerate() {
-        assert_eq!(bench.send(request).await.error(), expected, "case {n}");
+        assert_eq!(fixture.send(request).await.error(), expected, "case {n}");
     }
-    assert!(zero(&bench.get(&blob).await.body));
+    assert!(zero(&fixture.get(&blob).await.body));
 }
 
 #[tokio::test]
-async fn pages_from_a_url_are_fenced_by_the_sequence_number() {
-    let bench = Bench::new().await;
-    let (source, blob) = (bench.source("a"), bench.blob("b"));
-    bench.make(&source, pattern(512, 1)).await;
-    let request = bench.request(Method::PUT, &blob).header("x-ms-blob-type", "PageBlob").header("content-length", 0);
+async fn put_page_from_url_honours_sequence_number() {
+    let fixture = ProxyFixture::new().await;
+    let (source, blob) = (fixture.source("a"), fixture.blob("b"));
+    fixture.make(&source, pattern(512, 1)).await;
+    let request = fixture.request(Method::PUT, &blob).header("x-ms-blob-type", "PageBlob").header("content-length", 0);
     let request = request.header("x-ms-blob-content-length", 512).header("x-ms-blob-sequence-number", 5);
-    assert_eq!(bench.send(request).await.status, 201);
-    let put = |n: u64| bench.put_page_from(&blob, (0, 512), &source, (0, 512)).header("x-ms-if-sequence-number-le", n);
-    assert_eq!(bench.send(put(4)).await.error(), (412, "SequenceNumberConditionNotMet"));
-    assert_eq!(bench.send(put(5)).await.status, 201);
+    assert_eq!(fixture.send(request).await.status, 201);
+    let put =
+        |n: u64| fixture.put_page_from(&blob, (0, 512), &source, (0, 512)).header("x-ms-if-sequence-number-le", n);
+    assert_eq!(fixture.send(put(4)).await.error(), (412, "SequenceNumberConditionNotMet"));
+    assert_eq!(fixture.send(put(5)).await.status, 201);
 }
 
 #[tokio::test]
-async fn a_block_from_a_url_has_its_range_and_checksum() {
-    let bench = Bench::new().await;
-    let (bytes, source) = (pattern(2000, 1), bench.source("a"));
-    bench.make(&source, bytes.clone()).await;
-    let url = format!("{}?comp=block&blockid=MDAw", bench.blob("b"));
+async fn put_block_from_url_has_range_and_checksum() {
+    let fixture = ProxyFixture::new().await;
+    let (bytes, source) = (pattern(2000, 1), fixture.source("a"));
+    fixture.make(&source, bytes.clone()).await;
+    let url = format!("{}?comp=block&blockid=MDAw", fixture.blob("b"));
     let put = |crc: String| {
-        let request = bench.request(Method::PUT, &url).header("content-length", 0).header("x-ms-copy-source", &source);
-        let request = request.header("x-ms-copy-source-authorization", bench.bearer());
+        let request =
+            fixture.request(Method::PUT, &url).header("content-length", 0).header("x-ms-copy-source", &source);
+        let request = request.header("x-ms-copy-source-authorization", fixture.bearer());
         request.header("x-ms-source-range", "bytes=7-1006").header("x-ms-source-content-crc64", crc)
     };
-    assert_eq!(bench.send(put(crc(b"other"))).await.error(), (400, "Crc64Mismatch"));
-    let reply = bench.send(put(crc(&bytes[7..1007]))).await;
+    assert_eq!(fixture.send(put(crc(b"other"))).await.error(), (400, "Crc64Mismatch"));
+    let reply = fixture.send(put(crc(&bytes[7..1007]))).await;
     assert_eq!((reply.status.as_u16(), reply.header("x-ms-content-crc64")), (201, &*crc(&bytes[7..1007])));
 }
 
 #[tokio::test]
-async fn what_clients_write_is_checked_and_summed() {
-    let bench = Bench::new().await;
+async fn client_writes_are_verified_and_checksummed() {
+    let fixture = ProxyFixture::new().await;
     let bytes: Bytes = pattern(4 << 20, 1);
     let (block, blob, pages) =
-        (format!("{}?comp=block&blockid=MDAw", bench.blob("b")), bench.blob("a"), bench.blob("p"));
-    bench.make_pages(&pages, 8 * MIB).await;
+        (format!("{}?comp=block&blockid=MDAw", fixture.blob("b")), fixture.blob("a"), fixture.blob("p"));
+    fixture.make_pages(&pages, 8 * MIB).await;
     let writes = || {
         [
-            bench.put(&blob, bytes.clone()),
-            bench.request(Method::PUT, &block).body(bytes.clone()),
-            bench.put_page(&pages, MIB, bytes.clone()),
+            fixture.put(&blob, bytes.clone()),
+            fixture.request(Method::PUT, &block).body(bytes.clone()),
+            fixture.put_page(&pages, MIB, bytes.clone()),
         ]
     };
     for write in writes() {
-        let reply = bench.send(write.header("x-ms-content-crc64", crc(b"other"))).await;
+        let reply = fixture.send(write.header("x-ms-content-crc64", crc(b"other"))).await;
         assert_eq!(reply.error(), (400, "Crc64Mismatch"));
     }
-    assert_eq!(bench.get(&blob).await.status, 404);
+    assert_eq!(fixture.get(&blob).await.status, 404);
     let both = writes().map(|write| write.header("x-ms-content-crc64", crc(&bytes)));
     for write in both.into_iter().chain(writes()) {
-        let reply = bench.send(write).await;
+        let reply = fixture.send(write).await;
         assert_eq!((reply.status.as_u16(), reply.header("x-ms-content-crc64")), (201, &*crc(&bytes)), "{reply:?}");
     }
-    assert_eq!(bench.get(&blob).await.body, bytes);
-    assert_eq!(bench.get(&pages).await.body[1 << 20..5 << 20], bytes);
-    if let Some(stand_in) = &bench.stand_in {
+    assert_eq!(fixture.get(&blob).await.body, bytes);
+    assert_eq!(fixture.get(&pages).await.body[1 << 20..5 << 20], bytes);
+    if let Some(stand_in) = &fixture.stand_in {
         assert!(stand_in.seen().iter().all(|head| !head.headers.contains_key("x-ms-content-crc64")));
     }
-    let both = bench.put(&blob, "x").header("x-ms-content-crc64", crc(b"x")).header("content-md5", md5(b"x"));
-    assert_eq!(bench.send(both).await.error(), (400, "BothCrc64AndMd5HeaderPresent"));
+    let both = fixture.put(&blob, "x").header("x-ms-content-crc64", crc(b"x")).header("content-md5", md5(b"x"));
+    assert_eq!(fixture.send(both).await.error(), (400, "BothCrc64AndMd5HeaderPresent"));
 }
 
 #[tokio::test]
-async fn a_page_write_over_4_mib_is_refused() {
-    let bench = Bench::new().await;
-    let pages = bench.blob("p");
-    bench.make_pages(&pages, 8 * MIB).await;
-    let reply = bench.send(bench.put_page(&pages, 0, pattern((4 << 20) + 512, 1))).await;
+async fn page_write_over_4_mib_is_rejected() {
+    let fixture = ProxyFixture::new().await;
+    let pages = fixture.blob("p");
+    fixture.make_pages(&pages, 8 * MIB).await;
+    let reply = fixture.send(fixture.put_page(&pages, 0, pattern((4 << 20) + 512, 1))).await;
     assert_eq!(reply.error(), (413, "RequestBodyTooLarge"));
-    assert!(zero(&bench.get(&pages).await.body));
+    assert!(zero(&fixture.get(&pages).await.body));
 }

@@ -1,8 +1,8 @@
-//! Checksums in requests and answers.
+//! Checksums in requests and responses.
 //!
-//! What is sent lets a service refuse damaged bytes. What comes back tells which bytes were written, and is the only proof:
-//! Azure takes `x-ms-source-content-crc64` on Put Page From URL and does not verify it (azure-sdk-for-go pull request 20616,
-//! whose live test is skipped for that reason).
+//! A checksum in a request lets the service reject damaged bytes. A checksum in a response identifies the bytes that
+//! were written, and is the only proof: Azure accepts `x-ms-source-content-crc64` on Put Page From URL but does not
+//! verify it (azure-sdk-for-go pull request 20616, whose live test is skipped for that reason).
 
 use azure_core::http::headers::{HeaderName, Headers};
 use base64::Engine as _;
@@ -16,19 +16,19 @@ use goldfleet_ports::blob_store::{Checksums, check_body};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use md5::{Digest as _, Md5};
 
-/// The checksum of a request's or an answer's body: CRC-64/NVME, eight bytes with the least first, in Base64.
+/// The checksum of a request or response body: CRC-64/NVME, eight bytes in little-endian order, in Base64.
 const CONTENT_CRC64: &str = "x-ms-content-crc64";
 
-/// The MD5 of a request's or an answer's body, in Base64.
+/// The MD5 of a request or response body, in Base64.
 const CONTENT_MD5: &str = "content-md5";
 
-/// Base64 with or without padding: the examples in Azure's documentation have none.
+/// Accepts Base64 with and without padding: the examples in Azure's documentation have none.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A CRC-64 as the service takes it.
+/// A CRC-64 in the byte order of the service.
 pub(super) fn crc64_bytes(crc64: u64) -> Vec<u8> {
     crc64.to_le_bytes().to_vec()
 }
@@ -37,10 +37,10 @@ fn crc64_header(crc64: u64) -> String {
     BASE64.encode(crc64_bytes(crc64))
 }
 
-/// The header by which the service checks `body`, whose checksums are known already.
+/// The header with which the service verifies `body`. The checksums of the body are already known.
 ///
 /// # Errors
-/// `Corrupt` where an MD5 is asked for that is not known, and the body is not what it was when its CRC-64 was computed.
+/// `Corrupt` if an MD5 is required but not known, and the body no longer matches its CRC-64.
 pub(super) async fn header(
     kind: Checksum,
     blob: &BlobAddress,
@@ -57,27 +57,27 @@ pub(super) async fn header(
         check_body(&of, &body, checksums.crc64).map_err(|error| error.with_code("crc64-mismatch"))?;
         Ok((CONTENT_MD5, BASE64.encode(Md5::digest(&body))))
     };
-    // Milliseconds of computing, which would hold up the requests that this thread looks after.
+    // This takes milliseconds of CPU time, which would delay other requests on this thread.
     let summed = tokio::task::spawn_blocking(sum).await;
     summed.unwrap_or_else(|error| Err(PortError::new(ErrorKind::Unavailable, format!("{blob}: no checksum: {error}"))))
 }
 
-/// What an answer says of the bytes that the service wrote. A value that can't be decoded is kept as no bytes at all, which
-/// are equal to no checksum.
+/// The checksums in a response of the bytes that the service wrote. A value that cannot be decoded is kept as an empty
+/// byte string, which equals no checksum.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Written {
     pub(super) crc64: Option<Vec<u8>>,
     pub(super) md5: Option<Vec<u8>>,
 }
 
-/// What an answer proves.
+/// What the checksums of a response prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// The bytes are the right ones.
+    /// The bytes are correct.
     Right,
-    /// They are not.
+    /// The bytes are wrong.
     Wrong,
-    /// Nothing.
+    /// The response contains no usable checksum.
     None,
 }
 
@@ -90,7 +90,7 @@ impl Written {
         Self { crc64: bytes(CONTENT_CRC64), md5: bytes(CONTENT_MD5) }
     }
 
-    /// Compares it with the checksums that the bytes must have.
+    /// Compares the checksums with the expected ones.
     pub(super) fn proves(&self, checksums: Checksums) -> Proof {
         let crc64 = self.crc64.as_ref().map(|told| *told == checksums.crc64.to_le_bytes());
         let md5 = self.md5.as_ref().zip(checksums.md5).map(|(told, md5)| told == md5.as_bytes());
@@ -109,11 +109,11 @@ mod tests {
     use super::*;
     use goldfleet_model::hash::Md5Sum;
 
-    /// CRC-64/NVME's check value: <https://reveng.sourceforge.io/crc-catalogue/17plus.htm>
+    /// The check value of CRC-64/NVME: <https://reveng.sourceforge.io/crc-catalogue/17plus.htm>
     const CHECK: u64 = 0xae8b_1486_0a79_9888;
 
     #[tokio::test]
-    async fn a_body_is_checked_before_it_gets_another_checksum() {
+    async fn body_is_verified_before_rehashing() {
         let store = Container { account: "goldsource".parse().unwrap(), container: "golden".parse().unwrap() };
         let (blob, body) = (store.blob("chunk"), Bytes::from_static(b"123456789"));
         let asked = |kind, crc64: u64| header(kind, &blob, &body, crc64.into());

@@ -1,4 +1,4 @@
-//! Copies that the service makes by itself: Copy Blob, its status, its end.
+//! Copies inside the service: starting Copy Blob, and its status.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
 use crate::error::{incomplete, port_error, source_error};
 
-/// What the service says of a copy that it begins.
-type Begun = Response<BlobClientStartCopyFromUrlResult, NoFormat>;
+/// The response to a request that starts a copy.
+type StartCopyResponse = Response<BlobClientStartCopyFromUrlResult, NoFormat>;
 
-pub(super) async fn begin(
+pub(super) async fn start(
     client: &BlobClient,
     url: String,
     metadata: &BTreeMap<String, String>,
-) -> azure_core::Result<Begun> {
+) -> azure_core::Result<StartCopyResponse> {
     let options = BlobClientStartCopyFromUrlOptions {
         if_none_match: Some("*".into()),
         metadata: Some(metadata.clone().into_iter().collect()),
@@ -30,24 +30,25 @@ pub(super) async fn begin(
     client.start_copy_from_url(url, Some(options)).await
 }
 
-/// What it means that a copy was not begun.
-pub(super) fn not_begun(blob: &BlobAddress, source: &BlobAddress, error: &azure_core::Error) -> PortError {
+/// Converts the error of a copy that did not start.
+pub(super) fn start_error(blob: &BlobAddress, source: &BlobAddress, error: &azure_core::Error) -> PortError {
     let what = format!("{blob} from {source}");
     if let Some(said) = source_error(&what, error).filter(|said| said.kind == ErrorKind::NotFound) {
-        return said.blaming_source(SourceFault::Missing);
+        return said.with_source_fault(SourceFault::Missing);
     }
     let error = port_error(what, error);
-    // The container that is missing is the destination's; a source is said by its own code, or as a missing blob.
+    // A missing container is the destination's. The service reports a missing source with a specific code or as a
+    // missing blob.
     match (error.code.as_str(), error.kind) {
         ("cannot-verify-copy-source" | "blob-not-found" | "source-not-found", ErrorKind::NotFound) => {
-            error.blaming_source(SourceFault::Missing)
+            error.with_source_fault(SourceFault::Missing)
         }
         _ => error,
     }
 }
 
-pub(super) fn begun(blob: &BlobAddress, source: &BlobAddress, begun: &Begun) -> PortResult<CopyStatus> {
-    let failed = |error: azure_core::Error| not_begun(blob, source, &error);
+pub(super) fn started(blob: &BlobAddress, source: &BlobAddress, begun: &StartCopyResponse) -> PortResult<CopyStatus> {
+    let failed = |error: azure_core::Error| start_error(blob, source, &error);
     let id = begun.copy_id().map_err(failed)?.ok_or_else(|| incomplete(blob, "id of a copy"))?;
     let status = begun.copy_status().map_err(failed)?;
     Ok(CopyStatus { id, state: state(status.as_ref(), None, None) })
@@ -83,7 +84,7 @@ fn state(status: Option<&Sdk>, progress: Option<&str>, reason: Option<String>) -
         Some(Sdk::Aborted) => CopyState::Aborted,
         Some(Sdk::Failed) => CopyState::Failed(reason.unwrap_or_else(|| "the service does not say why".to_owned())),
         _ => {
-            // Written as bytes copied, a slash, bytes in all.
+            // The format is `COPIED/TOTAL`, in bytes.
             let counts = progress.and_then(|text| text.split_once('/'));
             let (done, total) = counts.map_or((0, 0), |(a, b)| (a.parse().unwrap_or(0), b.parse().unwrap_or(0)));
             CopyState::Pending { done, total }

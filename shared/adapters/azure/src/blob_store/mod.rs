@@ -29,7 +29,7 @@ use goldfleet_model::ids::AccountName;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::ETag;
 use goldfleet_ports::blob_store::{
-    BlobListed, BlobPage, BlobProperties, BlobStore, Checksums, CopyStatus, Fence, SourceRange, check_clear,
+    BlobPage, BlobProperties, BlobStore, Checksums, CopyStatus, Fence, ListedBlob, SourceRange, check_clear,
     check_pages, check_pages_from,
 };
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
@@ -43,10 +43,10 @@ pub use sas::SasTimes;
 use sas::SasTokens;
 use source::source_error;
 
-/// What chunks, manifests and VHDs are to whoever downloads them.
+/// The content type of chunks, manifests and VHDs.
 const CONTENT_TYPE: &str = "application/octet-stream";
 
-/// Blobs of the storage accounts that a configuration's endpoints lead to.
+/// Blobs in the storage accounts of the configured endpoints.
 pub struct AzureBlobs {
     connection: Connection,
     cloud: AzureCloud,
@@ -56,7 +56,7 @@ pub struct AzureBlobs {
 }
 
 impl AzureBlobs {
-    /// The blobs of the accounts at the endpoints that `cloud` gives.
+    /// Opens the blobs of the accounts at the endpoints of `cloud`.
     #[must_use]
     pub fn new(connection: &Connection, cloud: &AzureCloud) -> Self {
         Self {
@@ -68,19 +68,19 @@ impl AzureBlobs {
         }
     }
 
-    /// The same, where what sources are read with holds for other times than an hour.
+    /// Returns the same store with other lifetimes for the SAS tokens of sources.
     #[must_use]
     pub fn with_sas_times(self, times: SasTimes) -> Self {
         Self { sas: SasTokens::new(times), ..self }
     }
 
-    /// Where an account's blobs are looked for.
+    /// The Blob service endpoint of an account.
     pub(super) fn endpoint(&self, account: &AccountName) -> String {
         self.cloud.blobs_of(account)
     }
 
     fn service(&self, account: &AccountName) -> PortResult<Arc<BlobServiceClient>> {
-        // Nothing panics while it holds this lock or the next but by a bug; then the maps are still whole.
+        // Only a bug can cause a panic while this lock or the next is held. Even then the maps are consistent.
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(service) = services.get(account) {
             return Ok(Arc::clone(service));
@@ -113,7 +113,8 @@ impl AzureBlobs {
         Ok(self.container(&blob.container)?.blob_client(&blob.name))
     }
 
-    /// Whether the service has written the right pages: by its answer where that has a checksum, else by reading them back.
+    /// Whether the service wrote the expected pages. Uses the checksum in the response, or reads the pages back if it
+    /// has none.
     async fn are_right_pages(&self, written: &Written, range: &SourceRange) -> PortResult<bool> {
         match written.proves(range.checksums()) {
             Proof::Right => Ok(true),
@@ -122,7 +123,7 @@ impl AzureBlobs {
         }
     }
 
-    /// The same of a block blob, which must be this range and no more.
+    /// The same check for a block blob, which must consist of exactly this range.
     async fn is_right_blob(&self, written: &Written, whole: &SourceRange) -> PortResult<bool> {
         match written.proves(whole.checksums()) {
             Proof::Right => Ok(true),
@@ -131,8 +132,8 @@ impl AzureBlobs {
         }
     }
 
-    /// How many bytes a blob or a range of it has, and their CRC-64. They are not kept: a worker may read back as many ranges at
-    /// once as it has requests in flight.
+    /// The length and CRC-64 of a blob or of a range of it. The bytes are not kept, because a worker may read back as
+    /// many ranges at once as it has requests in flight.
     async fn read_back(&self, blob: &BlobAddress, range: Option<Range<u64>>) -> PortResult<(u64, u64)> {
         let failed = |error: azure_core::Error| port_error(blob, &error);
         let options =
@@ -146,8 +147,8 @@ impl AzureBlobs {
         Ok((length, crc64.finish()))
     }
 
-    /// Removes a block blob that was written with other bytes than it should have, in the version that was written.
-    async fn take_back(&self, blob: &BlobAddress, etag: Option<Etag>) -> PortResult<()> {
+    /// Deletes a block blob that was written with wrong bytes, but only in the version that was written.
+    async fn delete_wrong_copy(&self, blob: &BlobAddress, etag: Option<Etag>) -> PortResult<()> {
         let options = BlobClientDeleteOptions { if_match: etag, ..BlobClientDeleteOptions::default() };
         let deleted = self.blob(blob)?.delete(Some(options)).await;
         deleted.map(drop).map_err(|error| port_error(format!("{blob}, which is corrupt,"), &error))
@@ -157,7 +158,7 @@ impl AzureBlobs {
 #[async_trait]
 impl BlobStore for AzureBlobs {
     async fn ensure_container(&self, container: &Container) -> PortResult<()> {
-        // Without a level of public access a container is private.
+        // A container that is created without a level of public access is private.
         match self.container(container)?.create(None).await {
             Ok(_) => Ok(()),
             Err(error) => match port_error(container, &error) {
@@ -174,7 +175,7 @@ impl BlobStore for AzureBlobs {
         let options = BlockBlobClientUploadOptions {
             blob_content_type: Some(CONTENT_TYPE.to_owned()),
             method_options: extra_headers(vec![checksum]),
-            // One Put Blob, whatever the size: the checksum is that of the whole.
+            // One Put Blob for any size, because the checksum covers the whole body.
             partition_size: NonZero::new(body.len().max(1) as u64),
             ..BlockBlobClientUploadOptions::default()
         }
@@ -184,7 +185,7 @@ impl BlobStore for AzureBlobs {
         if self.is_right_blob(&Written::of(answer.raw_response.headers()), &sent).await? {
             return Ok(());
         }
-        self.take_back(blob, answer.etag).await?;
+        self.delete_wrong_copy(blob, answer.etag).await?;
         Err(PortError::new(ErrorKind::Corrupt, format!("{blob}: the service wrote other bytes than were sent")))
     }
 
@@ -200,15 +201,16 @@ impl BlobStore for AzureBlobs {
         };
         let client = self.blob(blob)?.block_blob_client();
         let send = |url| client.upload_blob_from_url(url, Some(options.clone()));
-        let response = self.reading(&source.blob, send, |error| source_error(blob, source, error)).await?;
-        // The request takes no CRC. Without an MD5 in it, the answer has the CRC of what was written: recorded live by
-        // Microsoft's SDK for .NET. Whether it still has one where an MD5 was sent is not known, so none is.
+        let response = self.with_signed_source(&source.blob, send, |error| source_error(blob, source, error)).await?;
+        // The request cannot carry a CRC-64. Without an MD5 in the request, the response contains the CRC-64 of the
+        // written bytes (recorded live by Microsoft's SDK for .NET). It is not known whether the response still has it
+        // if the request has an MD5, so no MD5 is sent.
         let written = SourceRange { blob: blob.clone(), ..source.clone() };
         if self.is_right_blob(&Written::of(response.headers()), &written).await? {
             return Ok(());
         }
         let etag = response.headers().get_optional_str(&HeaderName::from_static("etag")).map(Etag::from);
-        self.take_back(blob, etag).await?;
+        self.delete_wrong_copy(blob, etag).await?;
         Err(damaged_source(blob, source))
     }
 
@@ -276,7 +278,7 @@ impl BlobStore for AzureBlobs {
     }
 
     async fn touch(&self, blob: &BlobAddress, if_match: &ETag) -> PortResult<()> {
-        // Setting what is set anyway makes a new version; metadata are left alone.
+        // Setting a property to its current value creates a new version and leaves the metadata unchanged.
         let options = BlobClientSetPropertiesOptions {
             blob_content_type: Some(CONTENT_TYPE.to_owned()),
             if_match: Some(Etag::from(if_match.0.as_str())),
@@ -341,7 +343,7 @@ impl BlobStore for AzureBlobs {
         check_pages_from(blob, offset, source)?;
         let page = self.page(blob)?;
         let send = |url| page.put_from(fence, offset, source, url);
-        let answer = self.reading(&source.blob, send, |error| source_error(blob, source, error)).await?;
+        let answer = self.with_signed_source(&source.blob, send, |error| source_error(blob, source, error)).await?;
         let range = offset..offset + (source.range.end - source.range.start);
         let written = SourceRange { blob: blob.clone(), range, ..source.clone() };
         if self.are_right_pages(&answer, &written).await? { Ok(()) } else { Err(damaged_source(blob, source)) }
@@ -359,9 +361,9 @@ impl BlobStore for AzureBlobs {
         metadata: &BTreeMap<String, String>,
     ) -> PortResult<CopyStatus> {
         let client = self.blob(blob)?;
-        let send = |url| copy::begin(&client, url, metadata);
-        let begun = self.reading(source, send, |error| copy::not_begun(blob, source, error)).await?;
-        copy::begun(blob, source, &begun)
+        let send = |url| copy::start(&client, url, metadata);
+        let begun = self.with_signed_source(source, send, |error| copy::start_error(blob, source, error)).await?;
+        copy::started(blob, source, &begun)
     }
 
     async fn copy_status(&self, blob: &BlobAddress) -> PortResult<Option<CopyStatus>> {
@@ -377,19 +379,19 @@ impl BlobStore for AzureBlobs {
     }
 }
 
-/// A range that reaches beyond the end is cut off by the service.
+/// The service truncates a range that ends beyond the blob.
 fn outside(blob: &BlobAddress, range: &Range<u64>) -> PortError {
     PortError::new(ErrorKind::Invalid, format!("{blob}: the range {}..{} is not in it", range.start, range.end))
 }
 
-/// What it means that bytes arrived otherwise than their source should be: it may be the source, or the way from it.
+/// The error for bytes that differ from the source's checksum. The cause may be the source or the transfer.
 fn damaged_source(blob: &BlobAddress, source: &SourceRange) -> PortError {
     let SourceRange { blob: from, range, .. } = source;
     let message = format!(
         "{blob}: bytes {} to {} of {from} did not arrive with the checksum that they should have",
         range.start, range.end
     );
-    PortError::new(ErrorKind::Corrupt, message).blaming_source(SourceFault::Corrupt)
+    PortError::new(ErrorKind::Corrupt, message).with_source_fault(SourceFault::Corrupt)
 }
 
 fn extra_headers(headers: Vec<(&'static str, String)>) -> ClientMethodOptions<'static> {
@@ -404,17 +406,17 @@ fn timestamp(time: Option<OffsetDateTime>) -> Option<Timestamp> {
     Timestamp::from_nanosecond(time?.unix_timestamp_nanos()).ok()
 }
 
-fn listed(item: BlobItem) -> Option<BlobListed> {
+fn listed(item: BlobItem) -> Option<ListedBlob> {
     let properties = item.properties?;
-    Some(BlobListed {
+    Some(ListedBlob {
         name: item.name?,
         length: properties.content_length?,
-        etag: ETag(quoted(properties.etag?.as_ref())),
+        etag: ETag(quote_etag(properties.etag?.as_ref())),
         modified: timestamp(properties.last_modified)?,
     })
 }
 
-/// An ETag as headers have it: in lists it comes without its quotes.
-fn quoted(etag: &str) -> String {
+/// An ETag in the form of headers. Lists return it without quotes.
+fn quote_etag(etag: &str) -> String {
     if etag.starts_with('"') || etag.starts_with("W/") { etag.to_owned() } else { format!("\"{etag}\"") }
 }

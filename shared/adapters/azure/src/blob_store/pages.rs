@@ -1,10 +1,11 @@
-//! Page blobs. Every write bears its fence as a condition: the blob's sequence number must not be higher.
+//! Page blobs. Every write carries its fence as a condition: the sequence number of the blob must not be higher.
 //!
-//! A blob would begin at 0, and a copy at its source's number: then what was taken on a blob that is gone would hold again. So
-//! numbers follow the clock. A new blob begins at it; a copy is raised to it by whoever takes a fence first.
+//! By default a new blob starts at 0 and a copy starts at the number of its source, so a fence of a deleted blob could
+//! become valid again. For that reason sequence numbers follow the clock: a new blob starts at the current time, and
+//! taking the first fence of a copy raises its number to the current time.
 //!
-//! One gap is left: what was sent for a blob that is gone may land in a copy of that name between the end of the copy, before which
-//! the service refuses all writes, and the first fence, which is taken next.
+//! One gap remains: a write for a deleted blob can reach a copy of the same name between the end of the copy and the
+//! first fence, which is taken right after it. Until the copy ends, the service rejects all writes.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -58,7 +59,7 @@ impl Page<'_> {
             ..PageBlobClientSetSequenceNumberOptions::default()
         };
         self.client.set_sequence_number(SequenceNumberActionType::Max, Some(raise)).await.map_err(failed)?;
-        // The service counts: two that ask at the same time get different numbers.
+        // The service increments the number, so two concurrent callers get different numbers.
         let response =
             self.client.set_sequence_number(SequenceNumberActionType::Increment, None).await.map_err(failed)?;
         let number = response.blob_sequence_number().map_err(failed)?;
@@ -68,7 +69,7 @@ impl Page<'_> {
             .ok_or_else(|| incomplete(self.blob, "sequence number"))
     }
 
-    /// Returns what the answer says of the bytes that were written.
+    /// Returns the checksums in the response.
     pub(super) async fn put(&self, fence: Fence, offset: u64, body: Bytes, crc64: u64) -> PortResult<Written> {
         let length = body.len() as u64;
         let options = PageBlobClientUploadPagesOptions {
@@ -81,12 +82,12 @@ impl Page<'_> {
         put.map(|answer| Written::of(answer.headers())).map_err(|error| port_error(self.blob, &error))
     }
 
-    /// Returns what the answer says of the bytes that were written. The error is the SDK's, as what it means depends on the
-    /// source.
+    /// Returns the checksums in the response. The error is the SDK's error, because its meaning depends on the source.
     ///
-    /// The source's MD5 is sent instead of its CRC-64, which Azure does not verify here. A request with both is refused with
-    /// 400 (`BothCrc64AndMd5HeaderPresent`). Source: Azure, Put Page From URL, `x-ms-source-content-crc64`. The answer has
-    /// `Content-MD5` (recorded live by azure-sdk-for-js, `pageblobclient_nodejs_only`, `uploadPagesFromURL`).
+    /// The request carries the source's MD5 instead of its CRC-64, which Azure does not verify here. A request with
+    /// both is rejected with 400 (`BothCrc64AndMd5HeaderPresent`). Source: Azure, Put Page From URL,
+    /// `x-ms-source-content-crc64`. The response has `Content-MD5` (recorded live by azure-sdk-for-js,
+    /// `pageblobclient_nodejs_only`, `uploadPagesFromURL`).
     pub(super) async fn put_from(
         &self,
         fence: Fence,
@@ -133,12 +134,12 @@ impl Page<'_> {
     }
 }
 
-/// What is newer than all fences that were taken until now.
+/// A fence that is higher than all fences taken so far.
 fn now() -> Fence {
     Fence::at(Timestamp::now())
 }
 
-/// A fence as the service has it. Source: Azure, sequence numbers are from 0 to 2^63 - 1.
+/// A fence as a sequence number. Source: Azure, sequence numbers range from 0 to 2^63 - 1.
 fn number(fence: Fence) -> Option<i64> {
     i64::try_from(fence.0).ok()
 }

@@ -1,6 +1,6 @@
-//! The right to read a container, for the service that copies from it: a SAS by user delegation key.
+//! User delegation SAS tokens with which a service reads the source of a copy.
 //!
-//! One container, reading only, https only, at most an hour, in memory only.
+//! A token covers one container, allows only reading over https, lives for at most an hour, and is kept only in memory.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,29 +16,33 @@ use goldfleet_ports::error::PortResult;
 
 use crate::error::port_error;
 
-/// What clocks may differ: a SAS holds from so long before now, and with it for an hour in all.
-const SKEW: Duration = Duration::minutes(5);
+/// The tolerated difference between clocks. A SAS starts this long before now. Its total lifetime with it is one hour.
+const CLOCK_SKEW: Duration = Duration::minutes(5);
 
-/// How long a SAS holds, and when it is made anew.
+/// The lifetime of a SAS and the times of its renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SasTimes {
-    /// How long it holds.
+    /// The time from now until the SAS expires.
     pub lifetime: Duration,
-    /// It is made anew when it holds for no longer than this. No request takes as long.
-    pub early: Duration,
-    /// One that was made so short a time ago is not made anew though it is refused: another would be refused too.
-    pub fresh: Duration,
+    /// A SAS is renewed when its remaining lifetime is this long or shorter. No request takes longer than this.
+    pub renew_before: Duration,
+    /// A SAS that is younger than this is not renewed when it is rejected, because a new one would be rejected too.
+    pub min_renewal_age: Duration,
 }
 
 impl Default for SasTimes {
-    /// 55 minutes, the last quarter of an hour of which is not used. No more than one a minute is made for a container that
-    /// refuses them all, as its firewall is closed.
+    /// 55 minutes, of which the last quarter of an hour is not used. At most one SAS a minute is created for a
+    /// container that rejects all of them, for example because of its firewall.
     fn default() -> Self {
-        Self { lifetime: Duration::minutes(55), early: Duration::minutes(15), fresh: Duration::minutes(1) }
+        Self {
+            lifetime: Duration::minutes(55),
+            renew_before: Duration::minutes(15),
+            min_renewal_age: Duration::minutes(1),
+        }
     }
 }
 
-/// A SAS and its end. It is a secret: there is no way to print it but [`Sas::token`].
+/// A SAS with its expiry. It is a secret: only [`Sas::token`] returns it.
 struct Sas {
     token: Arc<str>,
     made: OffsetDateTime,
@@ -46,9 +50,9 @@ struct Sas {
 }
 
 impl Sas {
-    /// Whether it holds for as long from `now` as any request takes.
-    fn is_good(&self, times: SasTimes, now: OffsetDateTime) -> bool {
-        self.expires > now + times.early
+    /// Whether the SAS outlives any request that starts at `now`.
+    fn is_valid_at(&self, times: SasTimes, now: OffsetDateTime) -> bool {
+        self.expires > now + times.renew_before
     }
 }
 
@@ -58,7 +62,7 @@ impl fmt::Debug for Sas {
     }
 }
 
-/// A SAS that is there, or that one task is fetching while others wait.
+/// A SAS. One task fetches it while the others wait for the lock.
 type Slot = Arc<tokio::sync::Mutex<Option<Sas>>>;
 
 /// The SAS tokens of a process, by container.
@@ -69,25 +73,25 @@ pub(super) struct SasTokens {
 }
 
 impl SasTokens {
-    /// No tokens yet.
+    /// Creates an empty cache.
     pub(super) fn new(times: SasTimes) -> Self {
         Self { slots: Mutex::default(), times }
     }
 
-    /// A token that lets its holder read `container` for at least [`SasTimes::early`] from now; `service` is asked for a key
-    /// where there is none.
-    pub(super) async fn read(&self, container: &Container, service: &BlobServiceClient) -> PortResult<Arc<str>> {
+    /// Returns a token that can read `container` for at least [`SasTimes::renew_before`] from now. Requests a key from
+    /// `service` if the cache has no such token.
+    pub(super) async fn read_token(&self, container: &Container, service: &BlobServiceClient) -> PortResult<Arc<str>> {
         let slot = self.slot(container);
         let mut slot = slot.lock().await;
-        if let Some(sas) = slot.as_ref().filter(|sas| sas.is_good(self.times, OffsetDateTime::now_utc())) {
+        if let Some(sas) = slot.as_ref().filter(|sas| sas.is_valid_at(self.times, OffsetDateTime::now_utc())) {
             return Ok(Arc::clone(&sas.token));
         }
         self.fill(&mut slot, container, service).await
     }
 
-    /// A token in place of one that the service refused: its key may have been revoked. None where it was made just now.
-    /// All that were refused with the same one get the same new one.
-    pub(super) async fn instead_of(
+    /// Replaces a token that the service rejected, for example because its key was revoked. Returns None if the token
+    /// was created recently. All callers with the same rejected token get the same new one.
+    pub(super) async fn replace_rejected(
         &self,
         refused: &str,
         container: &Container,
@@ -97,7 +101,7 @@ impl SasTokens {
         let mut slot = slot.lock().await;
         match slot.as_ref() {
             Some(sas) if *sas.token != *refused => return Ok(Some(Arc::clone(&sas.token))),
-            Some(sas) if OffsetDateTime::now_utc() < sas.made + self.times.fresh => return Ok(None),
+            Some(sas) if OffsetDateTime::now_utc() < sas.made + self.times.min_renewal_age => return Ok(None),
             _ => {}
         }
         tracing::info!(%container, "a SAS was refused before its end, and is made anew");
@@ -117,18 +121,18 @@ impl SasTokens {
     }
 
     fn slot(&self, container: &Container) -> Slot {
-        // Nothing panics while it holds the lock but by a bug; then the map is still whole.
+        // Only a bug can cause a panic while the lock is held. Even then the map is consistent.
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(container.clone()).or_default())
     }
 }
 
 async fn make(container: &Container, service: &BlobServiceClient, lifetime: Duration) -> PortResult<Sas> {
-    // A SAS knows whole seconds only, and its key must be for the very same times.
+    // A SAS has a resolution of one second, and its key must have exactly the same times.
     let made = OffsetDateTime::now_utc();
     let now = made.replace_nanosecond(0).unwrap_or(made);
     let failed = |error: azure_core::Error| port_error(format!("user delegation key of {}", container.account), &error);
-    let (start, expires) = (now - SKEW, now + lifetime);
+    let (start, expires) = (now - CLOCK_SKEW, now + lifetime);
     let info = KeyInfo { start: Some(start), expiry: Some(expires), ..KeyInfo::default() };
     let info = RequestContent::try_from(info).map_err(failed)?;
     let key = service.get_user_delegation_key(info, None).await.map_err(failed)?.into_model().map_err(failed)?;
@@ -147,12 +151,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sas_is_renewed_while_it_still_holds() {
+    fn sas_is_renewed_before_expiry() {
         let made = OffsetDateTime::UNIX_EPOCH;
         let times = SasTimes::default();
         let sas = Sas { token: "secret".into(), made, expires: made + times.lifetime };
-        assert!(sas.is_good(times, made) && sas.is_good(times, made + Duration::minutes(39)));
-        assert!(!sas.is_good(times, made + Duration::minutes(40)), "a quarter of an hour before its end");
+        assert!(sas.is_valid_at(times, made) && sas.is_valid_at(times, made + Duration::minutes(39)));
+        assert!(!sas.is_valid_at(times, made + Duration::minutes(40)), "a quarter of an hour before its end");
         assert!(!format!("{sas:?}").contains("secret"));
     }
 }

@@ -1,4 +1,4 @@
-//! Sources that a service reads by itself, with a SAS that is renewed in time, or when it is refused.
+//! Sources that the service reads itself, with a SAS that is renewed before it expires or when it is rejected.
 
 use std::future::Future;
 
@@ -10,10 +10,10 @@ use super::AzureBlobs;
 use crate::error::{self, port_error};
 
 impl AzureBlobs {
-    /// An address of `blob` that lets the service read it for a while. It is a secret.
-    pub(in super::super) async fn readable(&self, blob: &BlobAddress) -> PortResult<String> {
+    /// A URL with which the service can read `blob` until the SAS expires. The URL is a secret.
+    pub(in super::super) async fn signed_url(&self, blob: &BlobAddress) -> PortResult<String> {
         let service = self.service(&blob.container.account)?;
-        let token = self.sas.read(&blob.container, &service).await?;
+        let token = self.sas.read_token(&blob.container, &service).await?;
         self.with_sas(blob, &token)
     }
 
@@ -23,11 +23,16 @@ impl AzureBlobs {
         Ok(url.into())
     }
 
-    /// Sends a request that has the service read `source`, at the address that `send` is given; `failed` tells what its
-    /// refusal means. Where the service does not let that in, the request had no effect and is sent once more, with a new
-    /// SAS: the old one's key may have been revoked, or it came to its end by a clock that is far off. Whoever asked does
-    /// not learn of it, as the store is well.
-    pub(super) async fn reading<T, S, Fut, F>(&self, source: &BlobAddress, send: S, failed: F) -> PortResult<T>
+    /// Sends a request in which the service reads `source` at the URL that `send` receives. `failed` converts the error
+    /// of the request. If the source denies access, the request had no effect and is sent once more with a new SAS: the
+    /// key of the old one may have been revoked, or it expired early because a clock is wrong. The caller does not see
+    /// the first refusal, because the store works.
+    pub(super) async fn with_signed_source<T, S, Fut, F>(
+        &self,
+        source: &BlobAddress,
+        send: S,
+        failed: F,
+    ) -> PortResult<T>
     where
         S: Fn(String) -> Fut + Send + Sync,
         Fut: Future<Output = azure_core::Result<T>> + Send,
@@ -35,34 +40,35 @@ impl AzureBlobs {
         T: Send,
     {
         let service = self.service(&source.container.account)?;
-        let token = self.sas.read(&source.container, &service).await.map_err(no_sas)?;
+        let token = self.sas.read_token(&source.container, &service).await.map_err(sas_error)?;
         let refused = match send(self.with_sas(source, &token)?).await {
             Ok(answer) => return Ok(answer),
-            Err(error) if is_denied(&error) => failed(&error),
+            Err(error) if is_source_denied(&error) => failed(&error),
             Err(error) => return Err(failed(&error)),
         };
-        match self.sas.instead_of(&token, &source.container, &service).await {
+        match self.sas.replace_rejected(&token, &source.container, &service).await {
             Ok(Some(token)) => send(self.with_sas(source, &token)?).await.map_err(|error| failed(&error)),
             Ok(None) => Err(refused),
-            // Who is not let in gets no key there either.
+            // If the key is also denied, the identity has no access.
             Err(key) if key.kind == ErrorKind::Denied => Err(refused),
-            Err(key) => Err(no_sas(key)),
+            Err(key) => Err(sas_error(key)),
         }
     }
 }
 
-/// Why there is no SAS for a source: as any other reason why it can't be read, it is the source's, and another may do.
-fn no_sas(error: PortError) -> PortError {
+/// The error for a missing SAS. Like every failure to read a source, it is attributed to the source, so that another
+/// source can be used.
+fn sas_error(error: PortError) -> PortError {
     match error.kind {
-        ErrorKind::Denied => error.blaming_source(SourceFault::Denied),
-        ErrorKind::Unavailable => error.blaming_source(SourceFault::Unavailable),
+        ErrorKind::Denied => error.with_source_fault(SourceFault::Denied),
+        ErrorKind::Unavailable => error.with_source_fault(SourceFault::Unavailable),
         _ => error,
     }
 }
 
-/// Whether a service was not let in by a source. It says so of the source; or in words that it would not use of the request
-/// itself, which bears a token.
-fn is_denied(error: &azure_core::Error) -> bool {
+/// Whether a source denied access to the service. The response contains the source's own status, or a code that the
+/// service does not use for the request itself, which has a bearer token.
+fn is_source_denied(error: &azure_core::Error) -> bool {
     if let Some(said) = error::source_error("", error) {
         return said.kind == ErrorKind::Denied;
     }
@@ -71,28 +77,29 @@ fn is_denied(error: &azure_core::Error) -> bool {
     error.kind == ErrorKind::Denied && codes.contains(&error.code.as_str())
 }
 
-/// What the service says of a request that reads from a source.
+/// Converts the error of a request that reads from a source.
 pub(super) fn source_error(blob: &BlobAddress, source: &SourceRange, error: &azure_core::Error) -> PortError {
-    let (what, denied) = (format!("{blob} from {}", source.blob), is_denied(error));
+    let (what, denied) = (format!("{blob} from {}", source.blob), is_source_denied(error));
     if let Some(said) = error::source_error(&what, error) {
         return match said.kind {
-            ErrorKind::NotFound => said.blaming_source(SourceFault::Missing),
-            ErrorKind::Denied => said.blaming_source(SourceFault::Denied),
-            // A range that is not in it: it is shorter than it should be.
-            ErrorKind::Invalid if said.code == "invalid-range" => said.blaming_source(SourceFault::Corrupt),
-            _ => said.blaming_source(SourceFault::Unavailable),
+            ErrorKind::NotFound => said.with_source_fault(SourceFault::Missing),
+            ErrorKind::Denied => said.with_source_fault(SourceFault::Denied),
+            // The range is not in the source: the source is too short.
+            ErrorKind::Invalid if said.code == "invalid-range" => said.with_source_fault(SourceFault::Corrupt),
+            _ => said.with_source_fault(SourceFault::Unavailable),
         };
     }
     let error = port_error(what, error);
     match (error.code.as_str(), error.kind) {
-        ("cannot-verify-copy-source", ErrorKind::NotFound) => error.blaming_source(SourceFault::Missing),
-        _ if denied => error.blaming_source(SourceFault::Denied),
-        // The service could not read the source, which says nothing of the blob that it was to write.
+        ("cannot-verify-copy-source", ErrorKind::NotFound) => error.with_source_fault(SourceFault::Missing),
+        _ if denied => error.with_source_fault(SourceFault::Denied),
+        // The service could not read the source. This does not concern the blob that it was to write.
         ("cannot-verify-copy-source", ErrorKind::Unavailable | ErrorKind::Throttled) => {
-            error.blaming_source(SourceFault::Unavailable)
+            error.with_source_fault(SourceFault::Unavailable)
         }
-        // The last is of a source that is shorter than it should be; of the blob it would be an invalid page range.
-        ("crc64-mismatch" | "md5-mismatch" | "invalid-range", _) => error.blaming_source(SourceFault::Corrupt),
+        // `invalid-range` means that the source is too short. For the written blob the code is for an invalid page
+        // range.
+        ("crc64-mismatch" | "md5-mismatch" | "invalid-range", _) => error.with_source_fault(SourceFault::Corrupt),
         _ => error,
     }
 }
@@ -107,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    /// A refusal with this code, and what it says of the source: a status, a code.
+    /// An error response with `code`, and with the status and code of the source.
     fn refusal(
         status: StatusCode,
         code: &'static str,
@@ -124,14 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_a_source_is_believed_whatever_the_code() {
+    fn source_errors_are_recognised_for_every_code() {
         let container =
             |account: &str| Container { account: account.parse().unwrap(), container: "golden".parse().unwrap() };
         let (blob, from) = (container("stage1").blob("vhd"), container("goldsource").blob("chunk"));
         let source = SourceRange { blob: from, range: 0..512, crc64: 0, md5: None };
         let (forbidden, conflict) = (StatusCode::Forbidden, StatusCode::Conflict);
         for (status, code, of_source, kind, expected) in [
-            // A firewall.
+            // A firewall denied access.
             (
                 forbidden,
                 "CannotVerifyCopySource",
@@ -182,7 +189,7 @@ mod tests {
             let error = source_error(&blob, &source, &refusal(status, code, of_source));
             assert_eq!((error.kind, error.code.as_str()), (kind, expected), "{code} {of_source:?}");
             assert_eq!(
-                is_denied(&refusal(status, code, of_source)),
+                is_source_denied(&refusal(status, code, of_source)),
                 expected == "source-denied",
                 "{code} {of_source:?}"
             );

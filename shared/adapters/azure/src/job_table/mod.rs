@@ -1,19 +1,22 @@
 //! The job table in the Table service: `PREFIXjobs` and `PREFIXoperations`.
 //!
-//! | table | partition | row | what |
+//! | table | partition | row | content |
 //! | --- | --- | --- | --- |
 //! | jobs | `job` | `j.JOB` | a job |
-//! | jobs | `job` | `e.JOB.TIME…` | an event of the job itself, beside the job so that both change together |
+//! | jobs | `job` | `e.JOB.TIME…` | an event of the job itself; same partition as the job, for one transaction |
 //! | jobs | `upload` | `u.UPLOAD` | an upload |
-//! | operations | `JOB.SHARD` | `o.GROUP.KIND` | an operation; the rows of a group are neighbours |
+//! | operations | `JOB.SHARD` | `o.GROUP.STEP` | an operation; the rows of a group are adjacent |
 //! | operations | `JOB.SHARD` | `e.TIME…` | an event of an operation of that partition |
 //!
-//! A job's operations are spread over [`SHARDS`] partitions by their group. A partition takes 2,000 rows a second and an
-//! account 20,000 (source: Table service, scalability targets), so that the heartbeats and transitions of 10,000 running
-//! operations come nowhere near a partition's limit; and all of a job is read by as many range scans side by side,
-//! without looking at any other job's rows.
+//! The operations of a job are spread over [`SHARDS`] partitions by their group. A partition handles 2,000 rows a
+//! second and an account 20,000 (source: Table service, scalability targets). The heartbeats and transitions of 10,000
+//! running operations are therefore far below the limit of a partition. All operations of a job are read by one range
+//! scan per partition, in parallel, without reading rows of other jobs.
 
 mod rows;
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -31,11 +34,11 @@ use jiff::Timestamp;
 use super::connection::Connection;
 use super::table::{Action, Entity, Key, MAX_ACTIONS, MAX_BATCH_BYTES, Table};
 
-/// The partitions of a job's operations.
+/// The number of partitions of a job's operations.
 pub(super) const SHARDS: u32 = 16;
 
-/// Requests in flight for one call that needs several.
-const AT_ONCE: usize = 8;
+/// The maximum number of requests in flight for one call that needs several.
+const MAX_IN_FLIGHT: usize = 8;
 
 /// The job table of a fleet.
 pub struct AzureJobTable {
@@ -44,10 +47,10 @@ pub struct AzureJobTable {
 }
 
 impl AzureJobTable {
-    /// The tables at `endpoint`, whose names begin with `prefix`.
+    /// Opens the tables at `endpoint` whose names begin with `prefix`.
     ///
     /// # Errors
-    /// Where `endpoint` is no address.
+    /// Returns an error if `endpoint` is not a valid URL.
     pub fn new(connection: &Connection, endpoint: &str, prefix: &Prefix) -> PortResult<Self> {
         Ok(Self {
             jobs: Table::new(connection, endpoint, format!("{prefix}jobs"))?,
@@ -55,48 +58,61 @@ impl AzureJobTable {
         })
     }
 
-    /// What `filter` names in each of a job's partitions, partition after partition.
+    /// Reads the rows that match `filter` in all partitions of a job, in the order of the partitions.
     async fn scan(&self, job: &JobId, filter: &str) -> PortResult<Vec<Entity>> {
         let scans = rows::partitions(job).map(async |partition| {
             self.operations.query(&format!("PartitionKey eq '{partition}' and {filter}"), None).await
         });
-        let parts: Vec<Vec<Entity>> = stream::iter(scans).buffered(AT_ONCE).try_collect().await?;
+        let parts: Vec<Vec<Entity>> = stream::iter(scans).buffered(MAX_IN_FLIGHT).try_collect().await?;
         Ok(parts.into_iter().flatten().collect())
     }
 
-    /// Adds those rows of one partition that are not there yet. Returns how many.
-    async fn insert_missing(&self, partition: &str, mut rows: Vec<(Key, Entity)>) -> PortResult<usize> {
-        let mut added = 0;
-        while !rows.is_empty() {
-            let count = batch_length(&rows);
-            let batch: Vec<Action> =
-                rows[..count].iter().map(|(key, entity)| Action::Insert(key.clone(), entity.clone())).collect();
-            match self.operations.transact(&batch).await {
+    /// Writes rows of a planning attempt into one partition. Returns how many were written.
+    async fn insert_planned(&self, partition: &str, rows: Vec<(Key, Entity)>) -> PortResult<usize> {
+        let mut actions: Vec<Action> = rows.into_iter().map(|(key, entity)| Action::Insert(key, entity)).collect();
+        let mut written = 0;
+        while !actions.is_empty() {
+            let count = actions_per_batch(&actions);
+            match self.operations.transact(&actions[..count]).await {
                 Ok(_) => {
-                    added += count;
-                    rows.drain(..count);
+                    written += count;
+                    actions.drain(..count);
                 }
-                // Some of them are there, from a run that was cut short, or just now from another dispatcher. What is
-                // there only grows, so that each round leaves fewer.
-                Err(error) if error.kind == ErrorKind::AlreadyExists => {
-                    let there = self.keys(partition).await?;
-                    let before = rows.len();
-                    rows.retain(|(key, _)| !there.contains(&key.row));
-                    if rows.len() == before {
-                        return Err(error);
-                    }
+                // Rows of this attempt or of earlier ones are in the table. In each round, more of them are known.
+                Err(error) if matches!(error.kind, ErrorKind::AlreadyExists | ErrorKind::Conflict) => {
+                    let left = self.replace_earlier(partition, actions).await?;
+                    actions = left;
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(added)
+        Ok(written)
     }
 
-    /// The row keys of a partition's operations.
-    async fn keys(&self, partition: &str) -> PortResult<std::collections::HashSet<String>> {
+    /// Compares actions with the rows of a partition. Omits rows of the same attempt. Replaces rows of an earlier
+    /// attempt if they still have the version that was read.
+    async fn replace_earlier(&self, partition: &str, actions: Vec<Action>) -> PortResult<Vec<Action>> {
         let filter = format!("PartitionKey eq '{partition}' and {}", rows::OPERATIONS);
-        let rows = self.operations.query(&filter, Some("RowKey")).await?;
-        Ok(rows.iter().filter_map(|row| row.get("RowKey")?.as_str().map(str::to_owned)).collect())
+        let found = self.operations.query(&filter, None).await?;
+        let by_key: HashMap<&str, &Entity> =
+            found.iter().filter_map(|row| Some((row.get("RowKey")?.as_str()?, row))).collect();
+        let mut left = Vec::with_capacity(actions.len());
+        for action in actions {
+            let (Action::Insert(key, entity) | Action::Merge(key, entity, _)) = action else { continue };
+            let Some(row) = by_key.get(key.row.as_str()) else {
+                left.push(Action::Insert(key, entity));
+                continue;
+            };
+            match rows::plan(row).cmp(&rows::plan(&entity)) {
+                Ordering::Equal => {}
+                Ordering::Less => left.push(Action::Merge(key, entity, rows::etag(row)?)),
+                Ordering::Greater => {
+                    let message = "the job was planned again by another dispatcher";
+                    return Err(PortError::new(ErrorKind::Conflict, message));
+                }
+            }
+        }
+        Ok(left)
     }
 }
 
@@ -121,13 +137,14 @@ impl JobTable for AzureJobTable {
     }
 
     async fn newest_jobs(&self, limit: usize) -> PortResult<Vec<Versioned<Job>>> {
-        // The service lists keys from the least on: so first all keys, which are short, then the rows at their end.
+        // The service lists keys in ascending order. So this reads all keys, which are short, and then the rows at the
+        // end.
         let keys = self.jobs.query(rows::JOBS, Some("RowKey")).await?;
         let newest = &keys[keys.len().saturating_sub(limit)..];
         let Some(oldest) = newest.first() else { return Ok(Vec::new()) };
         let rows = self.jobs.query(&rows::jobs_from(oldest)?, None).await?;
         let mut jobs = newest_first(rows.iter().map(rows::to_job).collect::<PortResult<_>>()?);
-        // Others may have come since the keys were listed.
+        // Other jobs may have been created after the keys were listed.
         jobs.truncate(limit);
         Ok(jobs)
     }
@@ -159,11 +176,11 @@ impl JobTable for AzureJobTable {
         let parts = rows::partitions(id).map(async |partition| {
             remove_all(&self.operations, &partition, &format!("PartitionKey eq '{partition}'")).await
         });
-        stream::iter(parts).buffered(AT_ONCE).try_collect::<Vec<()>>().await?;
+        stream::iter(parts).buffered(MAX_IN_FLIGHT).try_collect::<Vec<usize>>().await?;
         let key = rows::job_key(id);
         remove_all(&self.jobs, &key.partition, &rows::events_of_job(id)).await?;
         match self.jobs.delete(&key, if_match).await {
-            // Somebody else removed it at the same time, or this did, and its answer got lost.
+            // Another process deleted it at the same time, or the response to this process's deletion was lost.
             Err(error) if error.code == "resource-not-found" => Ok(()),
             deleted => deleted,
         }
@@ -175,8 +192,16 @@ impl JobTable for AzureJobTable {
             let key = rows::operation_key(&operation.job, &operation.id);
             parts.entry(key.partition.clone()).or_default().push((key, rows::of_operation(operation)?));
         }
-        let inserts = parts.into_iter().map(async |(partition, rows)| self.insert_missing(&partition, rows).await);
-        stream::iter(inserts).buffered(AT_ONCE).try_fold(0, async |sum, added| Ok(sum + added)).await
+        let inserts = parts.into_iter().map(async |(partition, rows)| self.insert_planned(&partition, rows).await);
+        stream::iter(inserts).buffered(MAX_IN_FLIGHT).try_fold(0, async |sum, added| Ok(sum + added)).await
+    }
+
+    async fn remove_earlier_plans(&self, job: &JobId, plan: u32) -> PortResult<usize> {
+        let parts = rows::partitions(job).map(async |partition| {
+            let filter = format!("PartitionKey eq '{partition}' and {}", rows::of_earlier_plans(plan));
+            remove_all(&self.operations, &partition, &filter).await
+        });
+        stream::iter(parts).buffered(MAX_IN_FLIGHT).try_fold(0, async |sum, removed| Ok(sum + removed)).await
     }
 
     async fn operation(&self, job: &JobId, id: &OperationId) -> PortResult<Option<Versioned<Operation>>> {
@@ -224,7 +249,7 @@ impl JobTable for AzureJobTable {
                 of_job
             }
         };
-        found.sort_by_cached_key(rows::written);
+        found.sort_by_cached_key(rows::written_at_part);
         found.iter().map(rows::to_event).collect()
     }
 
@@ -243,8 +268,9 @@ impl JobTable for AzureJobTable {
     }
 }
 
-/// Removes the rows of one partition that `filter` names.
-async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<()> {
+/// Removes the rows of one partition that match `filter`. Returns the number of removed rows.
+async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<usize> {
+    let mut removed = 0;
     loop {
         let rows = table.query(filter, Some("RowKey")).await?;
         let keys = rows.iter().filter_map(|row| row.get("RowKey")?.as_str());
@@ -252,8 +278,8 @@ async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<
         let mut vanished = false;
         for batch in actions.chunks(MAX_ACTIONS) {
             match table.transact(batch).await {
-                Ok(_) => {}
-                // Somebody else removes them as well: fewer are left at the next round.
+                Ok(_) => removed += batch.len(),
+                // Another process deletes the same rows. The next round finds fewer.
                 Err(error) if error.kind == ErrorKind::NotFound && error.code == "resource-not-found" => {
                     vanished = true;
                 }
@@ -261,16 +287,19 @@ async fn remove_all(table: &Table, partition: &str, filter: &str) -> PortResult<
             }
         }
         if !vanished {
-            return Ok(());
+            return Ok(removed);
         }
     }
 }
 
-/// How many of the rows fit into one transaction.
-fn batch_length(rows: &[(Key, Entity)]) -> usize {
+/// The number of actions that fit into one transaction.
+fn actions_per_batch(actions: &[Action]) -> usize {
     let mut bytes = 0;
-    let fits = rows.iter().take(MAX_ACTIONS).take_while(|(_, entity)| {
-        bytes += rows::length(entity);
+    let fits = actions.iter().take(MAX_ACTIONS).take_while(|action| {
+        bytes += match action {
+            Action::Insert(_, entity) | Action::Merge(_, entity, _) => rows::length(entity),
+            Action::Delete(_) => 0,
+        };
         bytes <= MAX_BATCH_BYTES
     });
     fits.count().max(1)

@@ -1,7 +1,8 @@
-//! What a row of the job table looks like.
+//! The format of the rows of the job table.
 //!
-//! A row holds its value as JSON in `Body`, `Body1`, … and, for people and filters, some of it as properties of their own.
-//! A property holds at most 64 KiB: 32 Ki characters of UTF-16, or 64 KiB of bytes (source: Table service data model).
+//! A row holds its value as JSON in `Body`, `Body1`, … and repeats some fields as separate properties for operators and
+//! filters. A property holds at most 64 KiB: 32 Ki characters of UTF-16, or 64 KiB of bytes (source: Table service data
+//! model).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -9,7 +10,7 @@ use goldfleet_model::chunk_set::ChunkSet;
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::operation::{GroupId, Operation, OperationId};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::{ETag, Versioned};
@@ -22,22 +23,30 @@ use uuid::Uuid;
 use super::SHARDS;
 use crate::table::{Entity, Key};
 
-/// The most characters of JSON in one property, were each two units of UTF-16.
+/// The maximum number of JSON characters in one property, if each of them takes two UTF-16 units.
 const TEXT_PART: usize = 16 * 1024;
 
-/// The most bytes in one property.
+/// The maximum number of bytes in one property.
 const BINARY_PART: usize = 64 * 1024;
 
-/// All jobs. A dot is followed by a slash in ASCII: the range is all keys that begin with `j.`.
+/// The filter for all jobs. In ASCII a slash follows a dot, so the range contains all keys that begin with `j.`.
 pub(super) const JOBS: &str = "PartitionKey eq 'job' and RowKey ge 'j.' and RowKey lt 'j/'";
 
-/// All uploads.
+/// The filter for all uploads.
 pub(super) const UPLOADS: &str = "PartitionKey eq 'upload'";
 
-/// The operations of a partition.
+/// The filter for the operations of a partition.
 pub(super) const OPERATIONS: &str = "RowKey ge 'o.' and RowKey lt 'o/'";
 
-/// The events of a partition.
+/// The property that holds an operation's planning attempt.
+const PLAN: &str = "Plan";
+
+/// The filter for the operations of a partition that planning attempts before `plan` wrote.
+pub(super) fn of_earlier_plans(plan: u32) -> String {
+    format!("{OPERATIONS} and {PLAN} lt {plan}")
+}
+
+/// The filter for the events of a partition.
 pub(super) const EVENTS: &str = "RowKey ge 'e.' and RowKey lt 'e/'";
 
 pub(super) fn job_key(job: &JobId) -> Key {
@@ -49,18 +58,17 @@ pub(super) fn upload_key(upload: &JobId) -> Key {
 }
 
 pub(super) fn operation_key(job: &JobId, id: &OperationId) -> Key {
-    let group = id.group();
-    Key::new(partition(job, shard(&group)), format!("o.{group}.{}", id.kind()))
+    Key::new(partition(job, shard(id.group())), format!("o.{id}"))
 }
 
-/// The rows of a group, which are neighbours.
+/// The filter for the rows of a group, which are adjacent.
 pub(super) fn group_filter(job: &JobId, id: &OperationId) -> String {
     let group = id.group();
-    let partition = partition(job, shard(&group));
+    let partition = partition(job, shard(group));
     format!("PartitionKey eq '{partition}' and RowKey ge 'o.{group}.' and RowKey lt 'o.{group}/'")
 }
 
-/// A job's partitions.
+/// The partitions of a job.
 pub(super) fn partitions(job: &JobId) -> impl Iterator<Item = String> {
     (0..SHARDS).map(move |shard| partition(job, shard))
 }
@@ -69,17 +77,19 @@ fn partition(job: &JobId, shard: u32) -> String {
     format!("{job}.{shard:02}")
 }
 
-/// The same for every version of the program: FNV-1a, which needs no more than spread the groups.
-fn shard(group: &str) -> u32 {
-    let hash = group.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+/// The partition of a group: FNV-1a, which spreads the groups well enough. Every version of the program must use the
+/// same function.
+fn shard(group: &GroupId) -> u32 {
+    let hash =
+        group.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash % SHARDS
 }
 
-/// Events are in the order in which they were written, by the clocks of the writers: what an event says of its time can be
-/// the same for several.
+/// Events are ordered by the time of writing according to the writers' clocks. The time in an event is not unique.
 pub(super) fn event_key(event: &Event, now: Timestamp, index: usize) -> Key {
-    let group = event.operation.as_ref().map(OperationId::group).unwrap_or_default();
-    Key::new(partition(&event.job, shard(&group)), format!("e.{}", written_at(now, index)))
+    // An event of an operation is in the partition of the operation. Events of the job itself have another key.
+    let shard = event.operation.as_ref().map_or(0, |id| shard(id.group()));
+    Key::new(partition(&event.job, shard), format!("e.{}", written_at(now, index)))
 }
 
 pub(super) fn job_event_key(job: &JobId, now: Timestamp, index: usize) -> Key {
@@ -92,16 +102,16 @@ fn written_at(now: Timestamp, index: usize) -> String {
 
 /// The filter for the events of one operation, in its partition.
 pub(super) fn events_of_operation(job: &JobId, id: &OperationId) -> String {
-    format!("PartitionKey eq '{}' and {EVENTS} and Operation eq '{id}'", partition(job, shard(&id.group())))
+    format!("PartitionKey eq '{}' and {EVENTS} and Operation eq '{id}'", partition(job, shard(id.group())))
 }
 
-/// The filter for the events of a job itself.
+/// The filter for the events of the job itself.
 pub(super) fn events_of_job(job: &JobId) -> String {
     format!("PartitionKey eq 'job' and RowKey ge 'e.{job}.' and RowKey lt 'e.{job}/'")
 }
 
-/// When an event's row was written: the last three parts of its key.
-pub(super) fn written(row: &Entity) -> String {
+/// The time of writing of an event's row: the last three parts of its key.
+pub(super) fn written_at_part(row: &Entity) -> String {
     let key = row.get("RowKey").and_then(Value::as_str).unwrap_or_default();
     let parts: Vec<&str> = key.rsplitn(4, '.').take(3).collect();
     parts.into_iter().rev().collect::<Vec<_>>().join(".")
@@ -109,7 +119,8 @@ pub(super) fn written(row: &Entity) -> String {
 
 /// The filter for the jobs from this row on.
 pub(super) fn jobs_from(oldest: &Entity) -> PortResult<String> {
-    let key = oldest.get("RowKey").and_then(Value::as_str).ok_or_else(|| damaged(oldest, "it came without a key"))?;
+    let key =
+        oldest.get("RowKey").and_then(Value::as_str).ok_or_else(|| corrupt_row(oldest, "it came without a key"))?;
     Ok(format!("PartitionKey eq 'job' and RowKey ge '{key}' and RowKey lt 'j/'"))
 }
 
@@ -118,7 +129,7 @@ pub(super) fn uploads_of(image: &ImageName, version: &ImageVersion) -> String {
     format!("{UPLOADS} and Image eq '{}'", image_version(image, version))
 }
 
-/// The filter for the jobs that have not ended. The service looks through all jobs for them, and sends only these.
+/// The filter for the jobs that have not ended. The service scans all jobs and returns only these.
 pub(super) fn open_jobs() -> String {
     let states = JobState::OPEN.map(|state| format!("State eq '{state}'"));
     format!("{JOBS} and ({})", states.join(" or "))
@@ -136,10 +147,11 @@ pub(super) fn to_job(row: &Entity) -> PortResult<Versioned<Job>> {
 pub(super) fn of_operation(operation: &Operation) -> PortResult<Entity> {
     let columns = [
         ("State", operation.state.as_str().to_owned()),
-        ("Kind", operation.id.kind().to_string()),
-        ("Region", operation.id.region().to_string()),
+        ("Kind", operation.kind.to_string()),
+        ("Region", operation.place.region.to_string()),
     ];
     let mut row = of(operation, columns)?;
+    row.insert(PLAN.to_owned(), json!(operation.plan));
     let done = operation.progress.done.encode();
     let mut parts = 0;
     for (part, bytes) in done.chunks(BINARY_PART).enumerate() {
@@ -152,14 +164,19 @@ pub(super) fn of_operation(operation: &Operation) -> PortResult<Entity> {
     Ok(row)
 }
 
+/// The planning attempt that wrote an operation's row.
+pub(super) fn plan(row: &Entity) -> u32 {
+    row.get(PLAN).and_then(Value::as_u64).and_then(|plan| u32::try_from(plan).ok()).unwrap_or(0)
+}
+
 pub(super) fn to_operation(row: &Entity) -> PortResult<Versioned<Operation>> {
     let mut operation: Operation = value(row)?;
     let mut done = Vec::new();
     for part in parts(row, "Done") {
-        let bytes = part.and_then(|text| BASE64.decode(text).ok()).ok_or_else(|| damaged(row, "its chunk set"))?;
+        let bytes = part.and_then(|text| BASE64.decode(text).ok()).ok_or_else(|| corrupt_row(row, "its chunk set"))?;
         done.extend(bytes);
     }
-    operation.progress.done = ChunkSet::decode(&done).map_err(|error| damaged(row, &error.to_string()))?;
+    operation.progress.done = ChunkSet::decode(&done).map_err(|error| corrupt_row(row, &error.to_string()))?;
     Ok(Versioned { value: operation, etag: etag(row)? })
 }
 
@@ -176,7 +193,7 @@ pub(super) fn of_upload(upload: &Upload) -> PortResult<Entity> {
     of(upload, [("Image", image_version(&upload.image, &upload.version))])
 }
 
-/// An image version as uploads name it; neither part can hold a blank or a quote.
+/// An image version in the format of uploads. Neither part can contain a blank or a quote.
 fn image_version(image: &ImageName, version: &ImageVersion) -> String {
     format!("{image} {version}")
 }
@@ -185,7 +202,7 @@ pub(super) fn to_upload(row: &Entity) -> PortResult<Upload> {
     value(row)
 }
 
-/// About how many bytes a row takes in a request.
+/// The approximate size of a row in a request, in bytes.
 pub(super) fn length(row: &Entity) -> usize {
     row.iter().map(|(name, value)| name.len() + value.as_str().map_or(8, str::len) + 8).sum()
 }
@@ -210,7 +227,8 @@ fn part_name(name: &str, part: usize) -> String {
     if part == 0 { name.to_owned() } else { format!("{name}{part}") }
 }
 
-/// The parts of a value that is spread over properties. A merge leaves parts of a longer value behind: the count tells.
+/// The parts of a value that is spread over several properties. A merge keeps the surplus parts of a longer value, so
+/// the stored count limits them.
 fn parts<'a>(row: &'a Entity, name: &'a str) -> impl Iterator<Item = Option<&'a str>> {
     let count = row.get(&format!("{name}Parts")).and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
     (0..count.unwrap_or(0)).map(move |part| row.get(&part_name(name, part)).and_then(Value::as_str))
@@ -218,16 +236,16 @@ fn parts<'a>(row: &'a Entity, name: &'a str) -> impl Iterator<Item = Option<&'a 
 
 fn value<T: DeserializeOwned>(row: &Entity) -> PortResult<T> {
     let body: Option<String> = parts(row, "Body").collect();
-    let body = body.ok_or_else(|| damaged(row, "a part is missing"))?;
-    serde_json::from_str(&body).map_err(|error| damaged(row, &error.to_string()))
+    let body = body.ok_or_else(|| corrupt_row(row, "a part is missing"))?;
+    serde_json::from_str(&body).map_err(|error| corrupt_row(row, &error.to_string()))
 }
 
-fn etag(row: &Entity) -> PortResult<ETag> {
+pub(super) fn etag(row: &Entity) -> PortResult<ETag> {
     let etag = row.get("odata.etag").and_then(Value::as_str);
-    etag.map(|etag| ETag(etag.to_owned())).ok_or_else(|| damaged(row, "it came without an ETag"))
+    etag.map(|etag| ETag(etag.to_owned())).ok_or_else(|| corrupt_row(row, "it came without an ETag"))
 }
 
-fn damaged(row: &Entity, why: &str) -> PortError {
+fn corrupt_row(row: &Entity, why: &str) -> PortError {
     let key = |name| row.get(name).and_then(Value::as_str).unwrap_or("?");
     let name = format!("{} {}", key("PartitionKey"), key("RowKey"));
     PortError::new(ErrorKind::Invalid, format!("the row {name} can't be read from the table: {why}"))

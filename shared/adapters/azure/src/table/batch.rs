@@ -1,4 +1,4 @@
-//! Entity group transactions: several actions in one multipart request, and what came of them.
+//! Entity group transactions: several actions in one multipart request, and their results.
 
 use goldfleet_ports::ETag;
 use goldfleet_ports::error::PortResult;
@@ -6,10 +6,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Action, ETAG, JSON};
-use crate::error::Refusal;
+use crate::error::ErrorResponse;
 use azure_core::http::headers::{HeaderName, Headers};
 
-/// The request's content type and body. `url` gives the address an action goes to.
+/// The content type and the body of the request. `url` returns the URL of an action.
 pub(super) fn write(actions: &[Action], url: impl Fn(&Action) -> PortResult<String>) -> PortResult<(String, String)> {
     let (batch, changes) = (Uuid::new_v4(), Uuid::new_v4());
     let mut body = format!("--batch_{batch}\r\nContent-Type: multipart/mixed; boundary=changeset_{changes}\r\n\r\n");
@@ -32,9 +32,10 @@ pub(super) fn write(actions: &[Action], url: impl Fn(&Action) -> PortResult<Stri
     Ok((format!("multipart/mixed; boundary=batch_{batch}"), body))
 }
 
-/// The rows' new versions, in the order of the actions, none where there is no row any more; or the refusal of the first
-/// action that was refused, for which the others were undone. An answer that says neither is an empty list.
-pub(super) fn read(body: &[u8]) -> Result<Vec<Option<ETag>>, Refusal> {
+/// Returns the new versions of the rows in the order of the actions, with None for a deleted row. Otherwise returns the
+/// error of the first rejected action, for which the service undid all others. A response that contains neither is an
+/// empty list.
+pub(super) fn read(body: &[u8]) -> Result<Vec<Option<ETag>>, ErrorResponse> {
     let text = String::from_utf8_lossy(body);
     let mut etags = Vec::new();
     for answer in text.split("HTTP/1.1 ").skip(1) {
@@ -44,7 +45,7 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<Option<ETag>>, Refusal> {
         let headers: Headers = headers(lines);
         if !(200..300).contains(&status) {
             let body = rest.split("\r\n--").next().unwrap_or(rest);
-            return Err(without_index(Refusal::read(status, &headers, body.trim().as_bytes())));
+            return Err(without_index(ErrorResponse::read(status, &headers, body.trim().as_bytes())));
         }
         etags.push(headers.get_optional_str(&ETAG).map(|etag| ETag(etag.to_owned())));
     }
@@ -59,8 +60,9 @@ fn headers<'a>(lines: impl Iterator<Item = &'a str>) -> Headers {
     headers
 }
 
-/// The service puts the number of the action before its message, as in `0:The specified entity already exists.`
-fn without_index(mut refusal: Refusal) -> Refusal {
+/// Removes the number of the action, which the service puts before its message: `0:The specified entity already
+/// exists.`
+fn without_index(mut refusal: ErrorResponse) -> ErrorResponse {
     if let Some((index, message)) = refusal.message.split_once(':')
         && index.parse::<usize>().is_ok()
     {
@@ -80,14 +82,14 @@ mod tests {
         HTTP/1.1 204 No Content\r\nETag: second\r\n\r\n\r\n--changesetresponse_2--\r\n--batchresponse_1--\r\n";
 
     #[test]
-    fn versions_come_in_order() {
+    fn batch_etags_are_in_order() {
         let etags = read(SUCCESS.as_bytes()).unwrap();
         let expected = ["W/\"datetime'2026-11-21T07%3A00%3A00Z'\"", "second"].map(|etag| Some(ETag(etag.to_owned())));
         assert_eq!(etags, expected);
     }
 
     #[test]
-    fn a_refusal_is_told_with_its_code() {
+    fn batch_error_carries_code() {
         let body = "--batchresponse_1\r\nContent-Type: multipart/mixed; boundary=changesetresponse_2\r\n\r\n\
             --changesetresponse_2\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 412 Precondition Failed\r\n\
             Content-Type: application/json\r\n\r\n{\"odata.error\":{\"code\":\"UpdateConditionNotSatisfied\",\
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_answers_gives_none() {
+    fn empty_batch_response_gives_no_etags() {
         assert_eq!(read(b"--batchresponse_1--").unwrap(), []);
     }
 }

@@ -1,7 +1,7 @@
-//! A thin client of the Table service on the SDK's pipeline: just what a job table asks for.
+//! A thin client of the Table service on the SDK's pipeline, limited to the needs of the job table.
 //!
-//! There is no maintained crate for tables. Source of the protocol: Azure Storage, Table service REST API, with JSON and
-//! minimal metadata, which brings each row's ETag.
+//! There is no maintained crate for tables. Source of the protocol: Azure Storage, Table service REST API, with JSON
+//! and minimal metadata, which includes the ETag of each row.
 
 mod batch;
 
@@ -12,16 +12,17 @@ use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use serde_json::{Map, Value, json};
 
 use super::connection::{Connection, STORAGE_SCOPE};
-use super::error::{Refusal, incomplete, port_error};
+use super::error::{ErrorResponse, incomplete, port_error};
 
-/// The most actions of one transaction. Source: Table service, entity group transactions, 100.
+/// The maximum number of actions in one transaction. Source: Table service, entity group transactions, 100.
 pub(super) const MAX_ACTIONS: usize = 100;
 
-/// The most bytes that the JSON of one transaction's rows may have together. Source: 4 MiB, less what surrounds them.
+/// The maximum size of the JSON of all rows in one transaction, in bytes. Source: the limit is 4 MiB for the request;
+/// the rest is for the parts around the rows.
 pub(super) const MAX_BATCH_BYTES: usize = 3 * 1024 * 1024;
 
-/// The protocol's version: the first in which a refusal names the account's tenant. Source: Azure SDKs for tables, tenant
-/// discovery.
+/// The protocol version: the first one in which an error names the account's tenant. Source: Azure SDKs for tables,
+/// tenant discovery.
 const VERSION: &str = "2020-12-06";
 
 const ETAG: HeaderName = HeaderName::from_static("etag");
@@ -29,10 +30,10 @@ const NEXT_PARTITION: HeaderName = HeaderName::from_static("x-ms-continuation-ne
 const NEXT_ROW: HeaderName = HeaderName::from_static("x-ms-continuation-nextrowkey");
 const JSON: &str = "application/json;odata=minimalmetadata";
 
-/// A row's properties by name, in the service's JSON.
+/// The properties of a row by name, in the JSON of the service.
 pub(super) type Entity = Map<String, Value>;
 
-/// The two keys of a row.
+/// The partition key and row key of a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) partition: String,
@@ -40,8 +41,8 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// A key. All parts of keys are made of checked names, numbers and dots, so that none can hold what the service
-    /// forbids in keys: `/ \ # ?` and control characters.
+    /// Creates a key. All parts of keys consist of validated names, numbers and dots, so no key contains characters
+    /// that the service forbids: `/ \ # ?` and control characters.
     pub(super) fn new(partition: impl Into<String>, row: impl Into<String>) -> Self {
         let key = Self { partition: partition.into(), row: row.into() };
         debug_assert!(
@@ -64,11 +65,11 @@ impl Key {
 /// One action of a transaction.
 #[derive(Debug, Clone)]
 pub(super) enum Action {
-    /// Adds a row; it must not be there.
+    /// Adds a row. Fails if the row exists.
     Insert(Key, Entity),
-    /// Writes properties of a row that must be in this version, and leaves its others as they are.
+    /// Writes properties of a row that must have this version. Keeps its other properties.
     Merge(Key, Entity, ETag),
-    /// Removes a row, whatever its version.
+    /// Removes a row of any version.
     Delete(Key),
 }
 
@@ -88,14 +89,14 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The table called `name` of the service at `endpoint`.
+    /// Opens the table `name` of the service at `endpoint`.
     pub(super) fn new(connection: &Connection, endpoint: &str, name: String) -> PortResult<Self> {
         let service = Url::parse(endpoint)
             .map_err(|error| PortError::new(ErrorKind::Invalid, format!("table_endpoint {endpoint:?}: {error}")))?;
         Ok(Self { service, name, pipeline: connection.pipeline(STORAGE_SCOPE) })
     }
 
-    /// Makes the table where it is missing.
+    /// Creates the table if it does not exist.
     pub(super) async fn ensure(&self) -> PortResult<()> {
         let mut request = self.request(Method::Post, "Tables")?;
         set_json(&mut request, &json!({ "TableName": self.name }));
@@ -112,14 +113,14 @@ impl Table {
         self.send(request).await.map(drop)
     }
 
-    /// Writes a row, whether or not it is there.
+    /// Writes a row. Creates it if it does not exist.
     pub(super) async fn replace(&self, key: &Key, entity: Entity) -> PortResult<()> {
         let mut request = self.request(Method::Put, &self.row(key))?;
         set_json(&mut request, &Value::Object(entity));
         self.send(request).await.map(drop)
     }
 
-    /// Writes properties of a row that must be in the version `if_match`.
+    /// Writes properties of a row that must have the version `if_match`.
     pub(super) async fn merge(&self, key: &Key, entity: Entity, if_match: &ETag) -> PortResult<ETag> {
         let mut request = self.request(Method::Patch, &self.row(key))?;
         set_json(&mut request, &Value::Object(entity));
@@ -129,25 +130,25 @@ impl Table {
         etag.map(|etag| ETag(etag.to_owned())).ok_or_else(|| self.incomplete("ETag"))
     }
 
-    /// One row; none where it is not there.
+    /// Reads one row. Returns None if it does not exist.
     pub(super) async fn get(&self, key: &Key) -> PortResult<Option<Entity>> {
         let request = self.request(Method::Get, &self.row(key))?;
         match self.send(request).await {
             Ok(response) => Ok(Some(self.parse(&response)?)),
-            // A table that is not there has another code, and is the operator's to make.
+            // A missing table has another code. It is reported as an error, because the operator must create the table.
             Err(error) if error.code == "resource-not-found" => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Removes a row that must be in the version `if_match`.
+    /// Removes a row that must have the version `if_match`.
     pub(super) async fn delete(&self, key: &Key, if_match: &ETag) -> PortResult<()> {
         let mut request = self.request(Method::Delete, &self.row(key))?;
         request.insert_header("if-match", if_match.0.clone());
         self.send(request).await.map(drop)
     }
 
-    /// Every row that `filter` names, in the order of the keys; of each only the properties `select`, where given.
+    /// Reads all rows that match `filter`, in the order of the keys. If `select` is given, reads only those properties.
     pub(super) async fn query(&self, filter: &str, select: Option<&str>) -> PortResult<Vec<Entity>> {
         let mut rows = Vec::new();
         let mut next: Option<(String, String)> = None;
@@ -173,8 +174,7 @@ impl Table {
         }
     }
 
-    /// Carries out actions on rows of one partition, all or nothing. Returns the versions of the rows that were written, in
-    /// order.
+    /// Applies actions to rows of one partition atomically. Returns the versions of the written rows in order.
     pub(super) async fn transact(&self, actions: &[Action]) -> PortResult<Vec<ETag>> {
         let one_partition = actions.windows(2).all(|pair| pair[0].key().partition == pair[1].key().partition);
         if actions.is_empty() || actions.len() > MAX_ACTIONS || !one_partition {
@@ -223,7 +223,7 @@ impl Table {
         if status.is_success() {
             return Ok(response);
         }
-        Err(Refusal::read(status.into(), response.headers(), response.body()).into_port_error(self.what()))
+        Err(ErrorResponse::read(status.into(), response.headers(), response.body()).into_port_error(self.what()))
     }
 
     fn parse<T: serde::de::DeserializeOwned>(&self, response: &RawResponse) -> PortResult<T> {
@@ -246,14 +246,14 @@ struct Page {
 
 fn set_json(request: &mut Request, body: &Value) {
     request.insert_header("content-type", "application/json");
-    // Else an insert answers with the whole row.
+    // Without this header the response to an insert contains the whole row.
     request.insert_header("prefer", "return-no-content");
     request.set_body(body.to_string());
 }
 
 fn set_query(url: &mut Url, pairs: &[(&str, &str)]) {
     url.query_pairs_mut().clear().extend_pairs(pairs);
-    // Blanks as forms write them are not understood everywhere; a plus sign proper is already written %2B.
+    // Not every server decodes `+` as a blank. A literal plus sign is already encoded as %2B.
     let query = url.query().unwrap_or_default().replace('+', "%20");
     url.set_query(Some(&query));
 }

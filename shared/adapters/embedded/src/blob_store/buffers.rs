@@ -1,5 +1,5 @@
-//! The buffers that bytes pass through from blob to blob. There are few and they are used again, as a worker is to stay
-//! under 64 MiB whatever it copies.
+//! The buffers for copying bytes between blobs. Their number is small and they are reused, because a worker must stay
+//! under 64 MiB of memory at any amount of work.
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -7,17 +7,17 @@ use goldfleet_ports::blob_store::MAX_PAGE_WRITE;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many buffers a process has.
-const COUNT: usize = 4;
+/// The number of buffers of a process.
+const BUFFERS: usize = 4;
 
-/// A buffer's size: what the largest page write takes.
-const SIZE: usize = 4 * 1024 * 1024;
-const _: () = assert!(SIZE as u64 == MAX_PAGE_WRITE);
+/// The size of a buffer: the maximum size of a page write.
+const BUFFER_SIZE: usize = 4 * 1024 * 1024;
+const _: () = assert!(BUFFER_SIZE as u64 == MAX_PAGE_WRITE);
 
-static PERMITS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(COUNT)));
-static IDLE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
+static PERMITS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(BUFFERS)));
+static FREE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 
-/// A buffer on loan, given back when dropped.
+/// A borrowed buffer. Dropping it returns it to the pool.
 pub(super) struct Buffer {
     bytes: Box<[u8]>,
     _permit: OwnedSemaphorePermit,
@@ -25,11 +25,11 @@ pub(super) struct Buffer {
 
 impl Buffer {
     /// Waits for a buffer.
-    pub(super) async fn borrow() -> PortResult<Self> {
+    pub(super) async fn acquire() -> PortResult<Self> {
         let closed = |_| PortError::new(ErrorKind::Unavailable, "the process no longer copies");
         let permit = PERMITS.clone().acquire_owned().await.map_err(closed)?;
-        let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Ok(Self { bytes: idle.unwrap_or_else(|| vec![0; SIZE].into()), _permit: permit })
+        let idle = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Ok(Self { bytes: idle.unwrap_or_else(|| vec![0; BUFFER_SIZE].into()), _permit: permit })
     }
 
     pub(super) fn bytes(&mut self) -> &mut [u8] {
@@ -40,6 +40,6 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
-        IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+        FREE.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
     }
 }

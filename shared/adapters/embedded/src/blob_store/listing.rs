@@ -1,17 +1,17 @@
-//! Lists of blobs, in the order of their names and page by page, without holding a whole container in memory.
+//! Lists blobs in the order of their names, page by page, without holding a whole container in memory.
 
 use std::fs;
 use std::path::Path;
 
-use goldfleet_ports::blob_store::{BlobListed, BlobPage};
+use goldfleet_ports::blob_store::{BlobPage, ListedBlob};
 use goldfleet_ports::error::PortResult;
 
 use super::files;
-use super::paths::Home;
+use super::paths::ContainerPath;
 
-/// The blobs after `marker` whose names begin with `prefix`, at most `limit`.
-pub(super) fn list(home: &Home, prefix: &str, marker: Option<&str>, limit: usize) -> PortResult<BlobPage> {
-    // One more than asked for tells whether there is more.
+/// Returns at most `limit` blobs after `marker` whose names begin with `prefix`.
+pub(super) fn list(home: &ContainerPath, prefix: &str, marker: Option<&str>, limit: usize) -> PortResult<BlobPage> {
+    // One more blob than requested shows whether another page exists.
     let mut walk = Walk { home, prefix, after: marker.unwrap_or_default(), wanted: limit + 1, blobs: Vec::new() };
     walk.folder(&home.folder, "")?;
     let mut blobs = walk.blobs;
@@ -22,15 +22,15 @@ pub(super) fn list(home: &Home, prefix: &str, marker: Option<&str>, limit: usize
 }
 
 struct Walk<'a> {
-    home: &'a Home,
+    home: &'a ContainerPath,
     prefix: &'a str,
     after: &'a str,
     wanted: usize,
-    blobs: Vec<BlobListed>,
+    blobs: Vec<ListedBlob>,
 }
 
 impl Walk<'_> {
-    /// Walks a folder; the names of its blobs begin with `above`, which is empty or ends with `/`.
+    /// Walks a folder. The names of its blobs begin with `above`, which is empty or ends with `/`.
     fn folder(&mut self, folder: &Path, above: &str) -> PortResult<()> {
         for name in self.children(folder, above)? {
             if self.blobs.len() == self.wanted {
@@ -46,14 +46,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The names in a folder that can lead to wanted blobs, in order. A folder's name ends with `/`, as the names of
-    /// all blobs in it begin so: that makes this order the one of the whole list.
+    /// The names in a folder that can lead to wanted blobs, in order. The name of a folder gets a trailing `/`, like
+    /// the prefix of the blobs in it, so that this order equals the order of the full names.
     fn children(&self, folder: &Path, above: &str) -> PortResult<Vec<String>> {
         let doing = format!("list {}", folder.display());
-        let Some(entries) = self.home.found(&doing, fs::read_dir(folder))? else { return Ok(Vec::new()) };
+        let Some(entries) = self.home.optional(&doing, fs::read_dir(folder))? else { return Ok(Vec::new()) };
         let mut names = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(|error| self.home.fault(&doing, error))?;
+            let entry = entry.map_err(|error| self.home.io_error(&doing, error))?;
             let file_name = entry.file_name();
             let Some(own) = file_name.to_str().filter(|own| !own.starts_with('.')) else { continue };
             let Ok(file_type) = entry.file_type() else { continue };
@@ -76,10 +76,10 @@ impl Walk<'_> {
 
     fn blob(&mut self, path: &Path, name: String) -> PortResult<()> {
         let doing = format!("look at {name}");
-        // A blob may be gone since its folder was read.
-        if let Some(found) = self.home.found(&doing, fs::metadata(path))?.filter(fs::Metadata::is_file) {
+        // The blob may have been deleted after its folder was read.
+        if let Some(found) = self.home.optional(&doing, fs::metadata(path))?.filter(fs::Metadata::is_file) {
             let (length, etag, modified) = (found.len(), files::etag(&found), files::modified(&found));
-            self.blobs.push(BlobListed { name, length, etag, modified });
+            self.blobs.push(ListedBlob { name, length, etag, modified });
         }
         Ok(())
     }

@@ -1,30 +1,30 @@
-//! The directory cloud's blobs: storage accounts as folders, containers as folders in them, blobs as files.
+//! The blobs of the directory cloud: storage accounts are folders, containers are folders in them, and blobs are files.
 //!
-//! Any number of processes may share a directory cloud. What the port promises holds among them: a blob is there whole
-//! or not at all, only one of many writers makes it, and an older fence never writes after a newer one. It survives
-//! processes that are killed or stopped at any moment, but not a power cut, as nothing is synced. It asks the file system
-//! for hard links and for locks that reach all processes.
+//! Any number of processes may share a directory cloud. The guarantees of the port hold across them: a blob exists
+//! completely or not at all, only one of several concurrent writers creates it, and an older fence never writes after a
+//! newer one. Blobs survive processes that are killed or stopped at any moment, but not a power failure, because
+//! nothing is synced. The file system must support hard links and locks that work across all processes.
 //!
-//! - A blob is the file `<root>/<account>/<container>/<name>`; a page blob is a sparse one. An operator may look at
-//!   blobs, copy them out and put files in; goldfleet's locks do not keep other programs from changing them.
-//! - A page blob's metadata and sequence number are in `<root>/<account>/.goldfleet/<container>/<name>.json`. A file
-//!   without it has no metadata and is no page blob.
-//! - Files on their way to become blobs are in `<root>/<account>/.goldfleet/tmp`.
-//! - Writes take their time from the file system, touches from the injected clock. Page writes that follow each other
-//!   within a tick of the file system's clock (some milliseconds) may leave the ETag as it was.
+//! - A blob is the file `<root>/<account>/<container>/<name>`. A page blob is a sparse file. An operator may view
+//!   blobs, copy them and add files. The locks of goldfleet do not prevent changes by other programs.
+//! - The metadata and the sequence number of a page blob are in `<root>/<account>/.goldfleet/<container>/<name>.json`.
+//!   A file without it has no metadata and is not a page blob.
+//! - Files that will become blobs are in `<root>/<account>/.goldfleet/tmp`.
+//! - Writes use the time of the file system, touches use the injected clock. Two page writes within one tick of the
+//!   file system's clock (a few milliseconds) may leave the ETag unchanged.
 //!
-//! A file where an account's folder should be makes the account fail with `account-unusable`: an easy way to see how
-//! goldfleet deals with a target that refuses.
+//! If a file exists at the path of an account's folder, the account fails with `account-unusable`. This is an easy way
+//! to test how goldfleet handles a failing target.
 
 mod buffers;
 mod files;
-mod fresh;
 mod listing;
 mod locks;
 mod pages;
 pub(super) mod paths;
 mod sidecar;
 mod source;
+mod temp_blob;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -43,14 +43,14 @@ use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::PortResult;
 
 use self::buffers::Buffer;
-use self::paths::{Home, Place};
-use self::source::Source;
+use self::paths::{BlobPath, ContainerPath};
+use self::source::SourceReader;
 use super::blocking::blocking;
 
-/// How many blobs a page of a list has. Source: Azure, List Blobs, 5,000.
+/// The number of blobs in one page of a list. Source: Azure, List Blobs, 5,000.
 const LIST_PAGE: usize = 5_000;
 
-/// Blobs as files below a folder.
+/// Blobs as files in a folder.
 #[derive(Clone)]
 pub struct DirectoryBlobs {
     root: Arc<PathBuf>,
@@ -59,21 +59,21 @@ pub struct DirectoryBlobs {
 }
 
 impl DirectoryBlobs {
-    /// The blobs below `root`.
+    /// Opens the blobs under `root`.
     #[must_use]
     pub fn new(root: PathBuf, clock: Arc<dyn Clock>) -> Self {
         Self { root: Arc::new(root), clock, list_page: LIST_PAGE }
     }
 
-    /// The same with shorter pages of lists, for tests that are to see several.
+    /// Returns the same store with shorter list pages, for tests of several pages.
     #[must_use]
     pub fn with_list_page(mut self, blobs: usize) -> Self {
         self.list_page = blobs.max(1);
         self
     }
 
-    fn place(&self, blob: &BlobAddress) -> PortResult<Place> {
-        Place::new(&self.root, blob)
+    fn blob_path(&self, blob: &BlobAddress) -> PortResult<BlobPath> {
+        BlobPath::parse(&self.root, blob)
     }
 }
 
@@ -86,55 +86,56 @@ impl std::fmt::Debug for DirectoryBlobs {
 #[async_trait]
 impl BlobStore for DirectoryBlobs {
     async fn ensure_container(&self, container: &Container) -> PortResult<()> {
-        let home = Home::new(&self.root, container);
+        let home = ContainerPath::new(&self.root, container);
         blocking(move || {
-            std::fs::create_dir_all(&home.folder).map_err(|error| home.fault("make the container", error))?;
-            // Once per container and run is often enough to keep rubbish from growing.
-            fresh::sweep(&home);
+            std::fs::create_dir_all(&home.folder).map_err(|error| home.io_error("make the container", error))?;
+            // Once per container and process is enough to limit abandoned files.
+            temp_blob::remove_abandoned(&home);
             Ok(())
         })
         .await
     }
 
     async fn put_blob(&self, blob: &BlobAddress, body: Bytes, checksums: Checksums) -> PortResult<()> {
-        let place = self.place(blob)?;
+        let blob_path = self.blob_path(blob)?;
         blocking(move || {
-            check_body(&place.blob, &body, checksums.crc64)?;
-            files::write(&place, &body)
+            check_body(&blob_path.blob, &body, checksums.crc64)?;
+            files::write(&blob_path, &body)
         })
         .await
     }
 
     async fn put_blob_from(&self, blob: &BlobAddress, source: &SourceRange) -> PortResult<()> {
-        let (place, root, source) = (self.place(blob)?, self.root.clone(), source.clone());
-        let mut buffer = Buffer::borrow().await?;
-        blocking(move || files::write_from(&place, &Source::open_whole(&root, &source)?, buffer.bytes())).await
+        let (blob_path, root, source) = (self.blob_path(blob)?, self.root.clone(), source.clone());
+        let mut buffer = Buffer::acquire().await?;
+        blocking(move || files::write_from(&blob_path, &SourceReader::open_whole(&root, &source)?, buffer.bytes()))
+            .await
     }
 
     async fn get(&self, blob: &BlobAddress, range: Option<Range<u64>>) -> PortResult<Bytes> {
-        let place = self.place(blob)?;
-        blocking(move || files::read(&place, range)).await
+        let blob_path = self.blob_path(blob)?;
+        blocking(move || files::read(&blob_path, range)).await
     }
 
     async fn properties(&self, blob: &BlobAddress) -> PortResult<Option<BlobProperties>> {
-        let place = self.place(blob)?;
-        blocking(move || files::properties(&place)).await
+        let blob_path = self.blob_path(blob)?;
+        blocking(move || files::properties(&blob_path)).await
     }
 
     async fn list(&self, container: &Container, prefix: &str, marker: Option<&str>) -> PortResult<BlobPage> {
-        let (home, limit) = (Home::new(&self.root, container), self.list_page);
+        let (home, limit) = (ContainerPath::new(&self.root, container), self.list_page);
         let (prefix, marker) = (prefix.to_owned(), marker.map(str::to_owned));
         blocking(move || listing::list(&home, &prefix, marker.as_deref(), limit)).await
     }
 
     async fn touch(&self, blob: &BlobAddress, if_match: &ETag) -> PortResult<()> {
-        let (place, if_match, now) = (self.place(blob)?, if_match.clone(), self.clock.now());
-        blocking(move || files::touch(&place, &if_match, now)).await
+        let (blob_path, if_match, now) = (self.blob_path(blob)?, if_match.clone(), self.clock.now());
+        blocking(move || files::touch(&blob_path, &if_match, now)).await
     }
 
     async fn delete(&self, blob: &BlobAddress, if_match: Option<&ETag>) -> PortResult<bool> {
-        let (place, if_match) = (self.place(blob)?, if_match.cloned());
-        blocking(move || files::delete(&place, if_match.as_ref())).await
+        let (blob_path, if_match) = (self.blob_path(blob)?, if_match.cloned());
+        blocking(move || files::delete(&blob_path, if_match.as_ref())).await
     }
 
     async fn create_page_blob(
@@ -143,13 +144,13 @@ impl BlobStore for DirectoryBlobs {
         length: u64,
         metadata: &BTreeMap<String, String>,
     ) -> PortResult<()> {
-        let (place, first, metadata) = (self.place(blob)?, Fence::at(self.clock.now()), metadata.clone());
-        blocking(move || pages::create(&place, length, first, &metadata)).await
+        let (blob_path, first, metadata) = (self.blob_path(blob)?, Fence::at(self.clock.now()), metadata.clone());
+        blocking(move || pages::create(&blob_path, length, first, &metadata)).await
     }
 
     async fn take_fence(&self, blob: &BlobAddress) -> PortResult<Fence> {
-        let place = self.place(blob)?;
-        blocking(move || pages::take_fence(&place)).await
+        let blob_path = self.blob_path(blob)?;
+        blocking(move || pages::take_fence(&blob_path)).await
     }
 
     async fn put_pages(
@@ -161,10 +162,10 @@ impl BlobStore for DirectoryBlobs {
         crc64: u64,
     ) -> PortResult<()> {
         check_pages(blob, offset, body.len() as u64)?;
-        let place = self.place(blob)?;
+        let blob_path = self.blob_path(blob)?;
         blocking(move || {
-            check_body(&place.blob, &body, crc64)?;
-            pages::write(&place, fence, offset, &body)
+            check_body(&blob_path.blob, &body, crc64)?;
+            pages::write(&blob_path, fence, offset, &body)
         })
         .await
     }
@@ -177,19 +178,19 @@ impl BlobStore for DirectoryBlobs {
         source: &SourceRange,
     ) -> PortResult<()> {
         check_pages_from(blob, offset, source)?;
-        let (place, root, source) = (self.place(blob)?, self.root.clone(), source.clone());
-        let mut buffer = Buffer::borrow().await?;
+        let (blob_path, root, source) = (self.blob_path(blob)?, self.root.clone(), source.clone());
+        let mut buffer = Buffer::acquire().await?;
         blocking(move || {
-            let source = Source::open(&root, &source)?;
+            let source = SourceReader::open(&root, &source)?;
             let bytes = source.read_whole(buffer.bytes())?;
-            pages::write(&place, fence, offset, bytes)
+            pages::write(&blob_path, fence, offset, bytes)
         })
         .await
     }
 
     async fn clear_pages(&self, blob: &BlobAddress, fence: Fence, range: Range<u64>) -> PortResult<()> {
-        let place = self.place(blob)?;
-        blocking(move || pages::clear(&place, fence, range)).await
+        let blob_path = self.blob_path(blob)?;
+        blocking(move || pages::clear(&blob_path, fence, range)).await
     }
 
     async fn start_copy(
@@ -198,10 +199,10 @@ impl BlobStore for DirectoryBlobs {
         source: &BlobAddress,
         metadata: &BTreeMap<String, String>,
     ) -> PortResult<CopyStatus> {
-        let (place, source, metadata) = (self.place(blob)?, self.place(source)?, metadata.clone());
+        let (blob_path, source, metadata) = (self.blob_path(blob)?, self.blob_path(source)?, metadata.clone());
         let first = Fence::at(self.clock.now());
-        blocking(move || pages::copy(&place, &source, first, &metadata)).await?;
-        // Done as soon as it is there, so that there is nothing to keep of it.
+        blocking(move || pages::copy(&blob_path, &source, first, &metadata)).await?;
+        // The copy is already complete, so the id is never used.
         Ok(CopyStatus { id: "done".to_owned(), state: CopyState::Done })
     }
 
@@ -214,7 +215,7 @@ impl BlobStore for DirectoryBlobs {
     }
 
     async fn page_ranges(&self, blob: &BlobAddress) -> PortResult<Vec<Range<u64>>> {
-        let place = self.place(blob)?;
-        blocking(move || pages::ranges(&place)).await
+        let blob_path = self.blob_path(blob)?;
+        blocking(move || pages::ranges(&blob_path)).await
     }
 }

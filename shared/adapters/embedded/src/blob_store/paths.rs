@@ -1,4 +1,4 @@
-//! Where things lie in the directory cloud, and what its errors mean there.
+//! The paths of the directory cloud, and the conversion of its I/O errors.
 
 use std::fs;
 use std::io::{self, ErrorKind as Io};
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 
-/// The folder of an account that holds what is not a blob. No container and no blob can be called so.
-const PRIVATE: &str = ".goldfleet";
+/// The folder of an account that contains everything except blobs. It is not a valid name of a container or blob.
+const PRIVATE_FOLDER: &str = ".goldfleet";
 
-/// The longest name of a blob. Source: Azure, naming blobs, 1,024 characters.
-const LONGEST_NAME: usize = 1024;
+/// The maximum length of a blob name. Source: Azure, naming blobs, 1,024 characters.
+const MAX_NAME: usize = 1024;
 
-/// A container's place.
+/// The paths of a container.
 #[derive(Debug, Clone)]
-pub(super) struct Home {
+pub(super) struct ContainerPath {
     /// The container, for messages.
     pub(super) container: Container,
     /// The account's folder.
@@ -24,21 +24,22 @@ pub(super) struct Home {
     pub(super) folder: PathBuf,
 }
 
-impl Home {
+impl ContainerPath {
     pub(super) fn new(root: &Path, container: &Container) -> Self {
         let account = root.join(container.account.as_str());
         let folder = account.join(container.container.as_str());
         Self { container: container.clone(), account, folder }
     }
 
-    /// Where files are written before they become blobs: in the account, as files cannot be linked across disks.
+    /// The folder in which files are written before they become blobs. It is inside the account, because hard links do
+    /// not work across file systems.
     pub(super) fn temporary(&self) -> PathBuf {
-        self.account.join(PRIVATE).join("tmp")
+        self.account.join(PRIVATE_FOLDER).join("tmp")
     }
 
-    /// Says that the container is missing, if it is: writes must not make one by the way.
+    /// Returns an error if the container does not exist. A write must not create it implicitly.
     pub(super) fn check_exists(&self) -> PortResult<()> {
-        if self.found("look at", fs::metadata(&self.folder))?.is_some_and(|found| found.is_dir()) {
+        if self.optional("look at", fs::metadata(&self.folder))?.is_some_and(|found| found.is_dir()) {
             return Ok(());
         }
         self.check_usable()?;
@@ -46,23 +47,23 @@ impl Home {
         Err(PortError::new(ErrorKind::NotFound, message).with_code("container-not-found"))
     }
 
-    /// Tells a thing that is not there from one that can't be looked at.
-    pub(super) fn found<T>(&self, doing: &str, result: io::Result<T>) -> PortResult<Option<T>> {
+    /// Converts the error of a missing file to None. Other errors remain errors.
+    pub(super) fn optional<T>(&self, doing: &str, result: io::Result<T>) -> PortResult<Option<T>> {
         match result {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.kind() == Io::NotFound => Ok(None),
-            // Below a blob there is nothing; below an account or container that is a file there should be something.
+            // A path below a blob does not exist. A path below a file in place of an account or container is an error.
             Err(error) if error.kind() == Io::NotADirectory => self.check_usable().map(|()| None),
-            Err(error) => Err(self.fault(doing, error)),
+            Err(error) => Err(self.io_error(doing, error)),
         }
     }
 
-    /// What an operating system's error means for this container.
-    pub(super) fn fault(&self, doing: &str, error: io::Error) -> PortError {
+    /// Converts an I/O error for this container.
+    pub(super) fn io_error(&self, doing: &str, error: io::Error) -> PortError {
         if let Err(unusable) = self.check_usable() {
             return unusable.with_source(error);
         }
-        fault(&format!("could not {doing} in {}", self.container), error)
+        io_error(&format!("could not {doing} in {}", self.container), error)
     }
 
     fn check_usable(&self) -> PortResult<()> {
@@ -76,65 +77,68 @@ impl Home {
     }
 }
 
-/// A blob's place.
+/// The paths of a blob.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct BlobPath {
     /// The blob, for messages.
     pub(super) blob: BlobAddress,
-    /// Its container's place.
-    pub(super) home: Home,
-    /// Its file.
+    /// The paths of its container.
+    pub(super) container: ContainerPath,
+    /// The path of its file.
     pub(crate) file: PathBuf,
-    /// What the file of a page blob can't hold: metadata and sequence number.
+    /// The path of the sidecar, which holds the metadata and the sequence number of a page blob.
     pub(super) sidecar: PathBuf,
 }
 
-impl Place {
+impl BlobPath {
     /// # Errors
-    /// `Invalid` where the blob's name would lead out of its container, or to what no list shows.
-    pub(crate) fn new(root: &Path, blob: &BlobAddress) -> PortResult<Self> {
+    /// `Invalid` if the name leads out of the container, or to a file that lists do not contain.
+    pub(crate) fn parse(root: &Path, blob: &BlobAddress) -> PortResult<Self> {
         let hidden = |segment: &str| segment.is_empty() || segment.starts_with('.');
-        if blob.name.len() > LONGEST_NAME || blob.name.contains('\0') || blob.name.split('/').any(hidden) {
+        if blob.name.len() > MAX_NAME || blob.name.contains('\0') || blob.name.split('/').any(hidden) {
             let message = format!(
-                "{:?} is no blob name here: use up to {LONGEST_NAME} bytes, without empty segments and without segments that begin with '.'",
+                "{:?} is no blob name here: use up to {MAX_NAME} bytes, without empty segments and without segments that begin with '.'",
                 blob.name
             );
             return Err(PortError::new(ErrorKind::Invalid, message));
         }
-        let home = Home::new(root, &blob.container);
+        let home = ContainerPath::new(root, &blob.container);
         let file = home.folder.join(&blob.name);
-        let sidecar =
-            home.account.join(PRIVATE).join(blob.container.container.as_str()).join(format!("{}.json", blob.name));
-        Ok(Self { blob: blob.clone(), home, file, sidecar })
+        let sidecar = home
+            .account
+            .join(PRIVATE_FOLDER)
+            .join(blob.container.container.as_str())
+            .join(format!("{}.json", blob.name));
+        Ok(Self { blob: blob.clone(), container: home, file, sidecar })
     }
 
-    /// The blob's file and what is known of it; none where there is no such blob.
+    /// Opens the file of the blob and returns it with its metadata. Returns None if the blob does not exist.
     pub(crate) fn open(&self, options: &fs::OpenOptions) -> PortResult<Option<(fs::File, fs::Metadata)>> {
-        // Looking first, as opening a folder for writing fails in a way of its own.
+        // Opening a folder for writing fails with a different error, so this checks the path first.
         let Some(_) = self.stat()? else { return Ok(None) };
         let opened = options.open(&self.file).and_then(|file| file.metadata().map(|found| (file, found)));
-        self.home.found(&format!("open {}", self.blob.name), opened)
+        self.container.optional(&format!("open {}", self.blob.name), opened)
     }
 
-    /// What is known of the blob's file; none where there is no such blob.
+    /// The metadata of the blob's file. None if the blob does not exist.
     pub(super) fn stat(&self) -> PortResult<Option<fs::Metadata>> {
-        let found = self.home.found(&format!("look at {}", self.blob.name), fs::metadata(&self.file))?;
+        let found = self.container.optional(&format!("look at {}", self.blob.name), fs::metadata(&self.file))?;
         Ok(found.filter(fs::Metadata::is_file))
     }
 
-    pub(super) fn fault(&self, doing: &str, error: io::Error) -> PortError {
-        self.home.fault(&format!("{doing} {}", self.blob.name), error)
+    pub(super) fn io_error(&self, doing: &str, error: io::Error) -> PortError {
+        self.container.io_error(&format!("{doing} {}", self.blob.name), error)
     }
 
     pub(crate) fn not_found(&self) -> PortError {
         let error = PortError::new(ErrorKind::NotFound, format!("there is no blob {}", self.blob));
-        if self.home.folder.is_dir() { error } else { error.with_code("container-not-found") }
+        if self.container.folder.is_dir() { error } else { error.with_code("container-not-found") }
     }
 
-    /// Removes the folders above the blob and its sidecar that are empty now. A folder that is not, stays; so does one
-    /// that can't be removed, as it does no harm.
+    /// Removes the empty folders above the blob and its sidecar. Folders that are not empty or cannot be removed
+    /// remain, which does no harm.
     pub(super) fn remove_empty_folders(&self) {
-        for (path, top) in [(&self.file, &self.home.folder), (&self.sidecar, &self.home.account)] {
+        for (path, top) in [(&self.file, &self.container.folder), (&self.sidecar, &self.container.account)] {
             let folders = path.ancestors().skip(1).take_while(|folder| *folder != top);
             for folder in folders {
                 if fs::remove_dir(folder).is_err() {
@@ -145,8 +149,8 @@ impl Place {
     }
 }
 
-/// What an operating system's error means.
-pub(crate) fn fault(what: &str, error: io::Error) -> PortError {
+/// Converts an I/O error.
+pub(crate) fn io_error(what: &str, error: io::Error) -> PortError {
     let (kind, code) = match error.kind() {
         Io::NotFound => (ErrorKind::NotFound, None),
         Io::PermissionDenied | Io::ReadOnlyFilesystem => (ErrorKind::Denied, Some("account-unusable")),

@@ -1,4 +1,4 @@
-//! Bytes that are checked before anyone relies on them.
+//! Source ranges, which are verified before their bytes are used.
 
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
@@ -6,30 +6,30 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use goldfleet_model::checksum::Crc64;
-use goldfleet_model::ranges::pieces;
+use goldfleet_model::ranges::split;
 use goldfleet_ports::blob_store::SourceRange;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult, SourceFault};
 
-use super::paths::Place;
+use super::paths::BlobPath;
 
-/// A range of a blob, open for reading.
-pub(super) struct Source {
-    place: Place,
+/// A range of a blob that is open for reading.
+pub(super) struct SourceReader {
+    blob_path: BlobPath,
     file: File,
     range: Range<u64>,
     crc64: u64,
 }
 
-impl Source {
+impl SourceReader {
     /// # Errors
-    /// `NotFound` (`source-not-found`) where the blob is not there, `Corrupt` (`source-corrupt`) where it is too short.
+    /// `NotFound` (`source-not-found`) if the blob does not exist, `Corrupt` (`source-corrupt`) if it is too short.
     pub(super) fn open(root: &Path, source: &SourceRange) -> PortResult<Self> {
-        let place = Place::new(root, &source.blob)?;
-        let Some((file, found)) = place.open(OpenOptions::new().read(true))? else {
+        let blob_path = BlobPath::parse(root, &source.blob)?;
+        let Some((file, found)) = blob_path.open(OpenOptions::new().read(true))? else {
             let message = format!("the source {} is not there", source.blob);
-            return Err(PortError::new(ErrorKind::NotFound, message).blaming_source(SourceFault::Missing));
+            return Err(PortError::new(ErrorKind::NotFound, message).with_source_fault(SourceFault::Missing));
         };
-        let opened = Self { place, file, range: source.range.clone(), crc64: source.crc64 };
+        let opened = Self { blob_path, file, range: source.range.clone(), crc64: source.crc64 };
         if source.range.start > source.range.end {
             return Err(PortError::new(ErrorKind::Invalid, format!("{}: the range is backwards", opened.name())));
         }
@@ -39,13 +39,13 @@ impl Source {
         Ok(opened)
     }
 
-    /// The same, where the range is all of the blob: a service has no way to make a blob from a part of one.
+    /// Opens a range that must be the whole blob: the service cannot create a blob from a part of another blob.
     ///
     /// # Errors
-    /// As [`Source::open`], and `Corrupt` where the blob is longer.
+    /// The errors of [`SourceReader::open`], and `Corrupt` if the blob is longer.
     pub(super) fn open_whole(root: &Path, source: &SourceRange) -> PortResult<Self> {
         let opened = Self::open(root, source)?;
-        let length = opened.file.metadata().map_err(|error| opened.place.fault("look at", error))?.len();
+        let length = opened.file.metadata().map_err(|error| opened.blob_path.io_error("look at", error))?.len();
         if opened.range == (0..length) {
             Ok(opened)
         } else {
@@ -53,17 +53,17 @@ impl Source {
         }
     }
 
-    /// Passes the range piece by piece to `take`. The checksum is known when all of it has been passed: where it is
-    /// wrong, what was taken must not be used.
-    pub(super) fn read_through(
+    /// Passes the range block by block to `take`. The checksum is known only after the last block. If it is wrong, the
+    /// caller must discard all blocks.
+    pub(super) fn for_each_block(
         &self,
         buffer: &mut [u8],
         mut take: impl FnMut(&[u8]) -> PortResult<()>,
     ) -> PortResult<()> {
         let mut crc = Crc64::default();
-        for (at, length) in pieces(&self.range, buffer.len()) {
+        for (at, length) in split(&self.range, buffer.len()) {
             let piece = &mut buffer[..length];
-            self.file.read_exact_at(piece, at).map_err(|error| self.place.fault("read", error))?;
+            self.file.read_exact_at(piece, at).map_err(|error| self.blob_path.io_error("read", error))?;
             crc.update(piece);
             take(piece)?;
         }
@@ -74,10 +74,10 @@ impl Source {
         Err(self.corrupt(&format!("the checksum is {actual:016x}, not {:016x}", self.crc64)))
     }
 
-    /// Reads the range, which must not be longer than the buffer, and checks it.
+    /// Reads and verifies the range, which must not be longer than the buffer.
     pub(super) fn read_whole<'b>(&self, buffer: &'b mut [u8]) -> PortResult<&'b [u8]> {
         let mut length = 0;
-        self.read_through(buffer, |piece| {
+        self.for_each_block(buffer, |piece| {
             length += piece.len();
             Ok(())
         })?;
@@ -85,10 +85,10 @@ impl Source {
     }
 
     fn corrupt(&self, why: &str) -> PortError {
-        PortError::new(ErrorKind::Corrupt, format!("{}: {why}", self.name())).blaming_source(SourceFault::Corrupt)
+        PortError::new(ErrorKind::Corrupt, format!("{}: {why}", self.name())).with_source_fault(SourceFault::Corrupt)
     }
 
     fn name(&self) -> String {
-        format!("the source {}, bytes {} to {}", self.place.blob, self.range.start, self.range.end)
+        format!("the source {}, bytes {} to {}", self.blob_path.blob, self.range.start, self.range.end)
     }
 }

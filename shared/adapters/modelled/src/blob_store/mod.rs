@@ -1,5 +1,6 @@
-//! The modelled cloud's blobs. A request is checked when it begins, takes its time, is checked again, and only then has
-//! its effect: as with a service, another request may have come between. A request that is dropped on its way has none.
+//! The blobs of the modelled cloud. A request is checked when it begins, takes its modelled time, is checked again, and
+//! only then takes effect: as with a real service, another request may have changed the state in between. A request
+//! that is dropped before its end has no effect.
 
 mod pages;
 
@@ -12,19 +13,19 @@ use bytes::Bytes;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::ETag;
 use goldfleet_ports::blob_store::{
-    BlobListed, BlobPage, BlobProperties, BlobStore, Checksums, CopyState, CopyStatus, Fence, PAGE, SourceRange,
+    BlobPage, BlobProperties, BlobStore, Checksums, CopyState, CopyStatus, Fence, ListedBlob, PAGE, SourceRange,
     check_body, check_clear, check_pages, check_pages_from,
 };
 use goldfleet_ports::error::{PortResult, SourceFault};
-use goldfleet_ports::patience::Patience;
+use goldfleet_ports::timeout::TimeoutPolicy;
 
 use super::extents::{Extents, Piece};
-use super::pace::{Moment, nanos};
-use super::traffic::Begun;
-use super::world::{BlobId, Made, World};
+use super::pipe::{SimNanos, nanos};
+use super::state::{BlobId, CloudState, NewBlob};
+use super::traffic::RequestEnd;
 use super::{Model, errors};
 
-/// How many blobs a page of a list has. Source: Azure, List Blobs, 5,000.
+/// The number of blobs in one page of a list. Source: Azure, List Blobs, 5,000.
 const LIST_PAGE: usize = 5_000;
 
 /// The blobs of a modelled cloud.
@@ -32,14 +33,17 @@ const LIST_PAGE: usize = 5_000;
 pub struct ModelledBlobs(Arc<Model>);
 
 impl ModelledBlobs {
-    /// The blobs of this model.
+    /// Opens the blobs of `model`.
     #[must_use]
     pub fn new(model: Arc<Model>) -> Self {
         Self(model)
     }
 
-    async fn call<T: Send>(&self, begin: impl FnOnce(&mut World, Moment) -> Begun<T> + Send) -> PortResult<T> {
-        self.0.request(begin).await
+    async fn call<T: Send>(
+        &self,
+        begin: impl FnOnce(&mut CloudState, SimNanos) -> RequestEnd<T> + Send,
+    ) -> PortResult<T> {
+        self.0.run_request(begin).await
     }
 }
 
@@ -55,14 +59,14 @@ impl BlobStore for ModelledBlobs {
         self.call(|world, now| {
             let checked = check_body(blob, &body, checksums.crc64).and_then(|()| world.is_free(blob));
             let mut request = world.request("put blob", blob);
-            world.sends(&mut request, body.len() as u64);
+            world.add_upload(&mut request, body.len() as u64);
             world.begin(now, &request, checked)
         })
         .await?;
         let length = body.len() as u64;
         let mut content = Extents::default();
-        content.put(0, length, Piece::of(body));
-        self.0.add(blob, Made { length, content: Arc::new(content), ..Made::default() })
+        content.insert(0, length, Piece::of(body));
+        self.0.add(blob, NewBlob { length, content: Arc::new(content), ..NewBlob::default() })
     }
 
     async fn put_blob_from(&self, blob: &BlobAddress, source: &SourceRange) -> PortResult<()> {
@@ -74,7 +78,7 @@ impl BlobStore for ModelledBlobs {
             .await?;
         let content = self.0.world().blob(from).map(|blob| Arc::clone(&blob.content));
         let content = content.ok_or_else(|| errors::no_source(source))?;
-        self.0.add(blob, Made { length: source.range.end, content, ..Made::default() })
+        self.0.add(blob, NewBlob { length: source.range.end, content, ..NewBlob::default() })
     }
 
     async fn get(&self, blob: &BlobAddress, range: Option<Range<u64>>) -> PortResult<Bytes> {
@@ -82,20 +86,20 @@ impl BlobStore for ModelledBlobs {
             let mut request = world.request("get blob", blob);
             let read = world.read(blob, range);
             if let Ok(bytes) = &read {
-                world.gets(&mut request, bytes.len() as u64);
+                world.add_download(&mut request, bytes.len() as u64);
             }
             world.begin(now, &request, read)
         })
         .await
     }
 
-    /// Takes as long as reading the bytes, of which the model keeps the checksums only.
+    /// Takes as long as a read of the bytes, although the model stores only their checksums.
     async fn holds(&self, range: &SourceRange) -> PortResult<bool> {
         self.call(|world, now| {
             let mut request = world.request("get blob", &range.blob);
             let holds = world.holds(range);
             if holds.is_ok() {
-                world.gets(&mut request, range.range.end.saturating_sub(range.range.start));
+                world.add_download(&mut request, range.range.end.saturating_sub(range.range.start));
             }
             world.begin(now, &request, holds)
         })
@@ -125,9 +129,9 @@ impl BlobStore for ModelledBlobs {
         found.truncate(LIST_PAGE);
         let listed = |name: &String| {
             let blob = world.blob(*names.get(name)?)?;
-            Some(BlobListed { name: name.clone(), length: blob.length, etag: blob.etag(), modified: blob.modified })
+            Some(ListedBlob { name: name.clone(), length: blob.length, etag: blob.etag(), modified: blob.modified })
         };
-        let blobs: Vec<BlobListed> = found.into_iter().filter_map(listed).collect();
+        let blobs: Vec<ListedBlob> = found.into_iter().filter_map(listed).collect();
         let next = blobs.last().filter(|_| more).map(|last| last.name.clone());
         Ok(BlobPage { blobs, next })
     }
@@ -161,7 +165,7 @@ impl BlobStore for ModelledBlobs {
             world.plain(now, "create page blob", blob, checked)
         })
         .await?;
-        self.0.add(blob, Made { length, metadata: metadata.clone(), is_page_blob: true, ..Made::default() })
+        self.0.add(blob, NewBlob { length, metadata: metadata.clone(), is_page_blob: true, ..NewBlob::default() })
     }
 
     async fn take_fence(&self, blob: &BlobAddress) -> PortResult<Fence> {
@@ -189,11 +193,11 @@ impl BlobStore for ModelledBlobs {
                     .and_then(|()| check_body(blob, &body, crc64))
                     .and_then(|()| world.pages(blob, fence, &(offset..offset.saturating_add(length))));
                 let mut request = world.request("put page", blob);
-                world.sends(&mut request, length);
+                world.add_upload(&mut request, length);
                 world.begin(now, &request, checked)
             })
             .await?;
-        self.0.write(id, blob, fence, |content| content.put(offset, length, Piece::of(body)))
+        self.0.write(id, blob, fence, |content| content.insert(offset, length, Piece::of(body)))
     }
 
     async fn put_pages_from(
@@ -217,7 +221,7 @@ impl BlobStore for ModelledBlobs {
         self.0.write(id, blob, fence, |content| {
             content.clear(offset..offset + length);
             for (at, length, piece) in stretches {
-                content.put(offset + at, length, piece);
+                content.insert(offset + at, length, piece);
             }
         })
     }
@@ -233,8 +237,8 @@ impl BlobStore for ModelledBlobs {
         self.0.write(id, blob, fence, |content| content.clear(range))
     }
 
-    /// Returns when the copy is there, so that none is ever pending: inside an account, where it is used, it takes
-    /// seconds.
+    /// Returns after the copy is complete, so no copy is ever pending. goldfleet copies only inside an account, where a
+    /// copy takes seconds.
     async fn start_copy(
         &self,
         blob: &BlobAddress,
@@ -243,16 +247,16 @@ impl BlobStore for ModelledBlobs {
     ) -> PortResult<CopyStatus> {
         let from = self
             .call(|world, now| {
-                let no_source = || errors::no_blob(source).blaming_source(SourceFault::Missing);
+                let no_source = || errors::no_blob(source).with_source_fault(SourceFault::Missing);
                 let checked = world.is_free(blob).and_then(|()| world.find(source).ok_or_else(no_source));
                 let request = world.request("copy blob", blob);
                 world.begin(now, &request, checked)
             })
             .await?;
         let found = self.0.world().blob(from).map(|found| (found.length, Arc::clone(&found.content)));
-        let (length, content) = found.ok_or_else(|| errors::no_blob(source).blaming_source(SourceFault::Missing))?;
-        self.0.add(blob, Made { length, content, metadata: metadata.clone(), is_page_blob: true })?;
-        self.0.pass(from, source, blob, length).await;
+        let (length, content) = found.ok_or_else(|| errors::no_blob(source).with_source_fault(SourceFault::Missing))?;
+        self.0.add(blob, NewBlob { length, content, metadata: metadata.clone(), is_page_blob: true })?;
+        self.0.wait_for_copy(from, source, blob, length).await;
         Ok(CopyStatus { id: "done".to_owned(), state: CopyState::Done })
     }
 
@@ -277,35 +281,41 @@ impl BlobStore for ModelledBlobs {
     }
 }
 
-impl World {
-    /// A request that moves no bytes worth counting.
-    fn plain(&mut self, now: Moment, kind: &'static str, to: &BlobAddress, checked: PortResult<()>) -> Begun<()> {
+impl CloudState {
+    /// Begins a request whose bytes are too few to count.
+    fn plain(
+        &mut self,
+        now: SimNanos,
+        kind: &'static str,
+        to: &BlobAddress,
+        checked: PortResult<()>,
+    ) -> RequestEnd<()> {
         let request = self.request(kind, to);
         self.begin(now, &request, checked)
     }
 
-    /// A request that copies a source that has been checked: `from` tells it.
+    /// Begins a request that copies from a checked source. `from` returns the source blob.
     fn copy<T>(
         &mut self,
-        now: Moment,
+        now: SimNanos,
         kind: &'static str,
         to: &BlobAddress,
         source: &SourceRange,
         checked: PortResult<T>,
         from: impl Fn(&T) -> BlobId,
-    ) -> Begun<T> {
-        if self.silent.get(&source.blob.container.account).is_some_and(|since| now >= *since) {
-            let given_up = now.saturating_add(nanos(Patience::default().for_answer(0, true)));
+    ) -> RequestEnd<T> {
+        if self.stalled.get(&source.blob.container.account).is_some_and(|since| now >= *since) {
+            let given_up = now.saturating_add(nanos(TimeoutPolicy::default().response_timeout(0, true)));
             return (given_up, Err(errors::no_answer(to, source)));
         }
         let mut request = self.request(kind, to);
         if let Ok(checked) = &checked {
-            self.copies(&mut request, from(checked), source.range.end - source.range.start);
+            self.add_copy(&mut request, from(checked), source.range.end - source.range.start);
         }
         self.begin(now, &request, checked)
     }
 
-    /// The blob at an address, if it is in this version.
+    /// The blob at an address, if it has the version of `if_match`.
     fn in_version(&self, address: &BlobAddress, if_match: Option<&ETag>) -> PortResult<Option<BlobId>> {
         let Some(id) = self.find(address) else { return Ok(None) };
         let same = |etag: &ETag| self.blob(id).is_some_and(|blob| blob.etag() == *etag);
@@ -318,10 +328,10 @@ impl World {
         let blob = found.ok_or_else(|| errors::no_blob(address))?;
         let range = range.unwrap_or(0..blob.length);
         check_inside(address, blob.length, &range)?;
-        blob.content.bytes(&range).ok_or_else(|| errors::not_kept(address))
+        blob.content.bytes(&range).ok_or_else(|| errors::bytes_not_stored(address))
     }
 
-    /// Whether a range has its checksum. One of which nobody knows what it holds has not.
+    /// Whether a range has its expected checksum. False if the content of the range is unknown.
     fn holds(&self, range: &SourceRange) -> PortResult<bool> {
         let found = self.find(&range.blob).and_then(|id| self.blob(id));
         let blob = found.ok_or_else(|| errors::no_blob(&range.blob))?;
@@ -337,11 +347,11 @@ fn check_inside(address: &BlobAddress, length: u64, range: &Range<u64>) -> PortR
     Err(errors::invalid(format!("{address} has {length} bytes, not {} to {}", range.start, range.end)))
 }
 
-/// Sends a piece of Copy Blob on its way. Returns when it is through.
-pub(super) fn copy_piece(model: &Model, from: BlobId, to: &BlobAddress, bytes: u64) -> Moment {
+/// Starts the transfer of one piece of Copy Blob. Returns the time of its completion.
+pub(super) fn copy_piece(model: &Model, from: BlobId, to: &BlobAddress, bytes: u64) -> SimNanos {
     let now = model.moment();
     let mut world = model.world();
     let mut request = world.request("copy blob", to);
-    world.copies(&mut request, from, bytes);
-    world.pass(now, &request)
+    world.add_copy(&mut request, from, bytes);
+    world.pass_all(now, &request)
 }

@@ -1,4 +1,4 @@
-//! What only page blobs have: pages and fences.
+//! Operations of page blobs only: pages and fences.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use crate::Model;
 use crate::errors;
 use crate::extents::Extents;
-use crate::world::{BlobId, Made, World};
+use crate::state::{BlobId, CloudState, NewBlob};
 
-impl World {
-    /// The page blob at an address, if `fence` still is its newest.
+impl CloudState {
+    /// The page blob at an address, if no newer fence than `fence` was taken.
     pub(super) fn page_blob(&self, address: &BlobAddress, fence: Option<Fence>) -> PortResult<BlobId> {
         let Some(id) = self.find(address) else { return Err(errors::no_blob(address)) };
         match self.blob(id).and_then(|blob| blob.fence) {
@@ -27,7 +27,7 @@ impl World {
         }
     }
 
-    /// The same where the range is in the blob.
+    /// The page blob at an address, if no newer fence was taken and the range is inside the blob.
     pub(super) fn pages(&self, address: &BlobAddress, fence: Fence, range: &Range<u64>) -> PortResult<BlobId> {
         let id = self.page_blob(address, Some(fence))?;
         let length = self.blob(id).map_or(0, |blob| blob.length);
@@ -37,7 +37,7 @@ impl World {
         Err(errors::invalid(format!("{address} ends at {length}, before {}", range.end)))
     }
 
-    /// Takes the right to write a page blob. Versions are counted over all blobs, and so are fences.
+    /// Takes a fence on a page blob. Fences come from the version counter of all blobs.
     pub(super) fn raise_fence(&mut self, address: &BlobAddress, now: Timestamp) -> PortResult<Fence> {
         let id = self.page_blob(address, None)?;
         let blob = self.renew(id, now).ok_or_else(|| errors::no_blob(address))?;
@@ -48,13 +48,13 @@ impl World {
 }
 
 impl Model {
-    /// Makes a blob now.
-    pub(crate) fn add(&self, address: &BlobAddress, made: Made) -> PortResult<()> {
+    /// Creates a blob with the current time.
+    pub(crate) fn add(&self, address: &BlobAddress, made: NewBlob) -> PortResult<()> {
         let now = self.now();
         self.world().add(address, made, now)
     }
 
-    /// Changes the pages of the blob that a request was for, if it is still there and the fence its newest.
+    /// Changes the pages of a request's blob, if it still exists and no newer fence was taken.
     pub(super) fn write(
         &self,
         id: BlobId,

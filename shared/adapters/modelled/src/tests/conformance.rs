@@ -1,4 +1,4 @@
-//! The suites of the ports, without a pace and with one.
+//! The conformance suites of the ports, without limits and with limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,32 +7,32 @@ use async_trait::async_trait;
 use goldfleet_model::ids::SubscriptionId;
 use goldfleet_ports::clock::{Clock, TokioClock};
 use goldfleet_ports::conformance;
-use goldfleet_ports::conformance::clock::{Elapse, ManualClock};
-use goldfleet_ports::conformance::image_plane::Site;
+use goldfleet_ports::conformance::clock::{Advance, ManualClock};
+use goldfleet_ports::conformance::image_plane::ImageSuiteLocation;
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 
-use crate::{MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledImages, Pace};
+use crate::{LimitMode, MemoryJobTable, MemoryQueue, Model, ModelledBlobs, ModelledImages};
 
-/// Time that passes by itself, where tokio's is paused.
+/// A clock that advances by itself while tokio's time is paused.
 struct VirtualTime;
 
 #[async_trait]
-impl Elapse for VirtualTime {
+impl Advance for VirtualTime {
     async fn elapse(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }
 }
 
-fn limited() -> Pace {
-    Pace::Limited(Box::new(Rates::built_in().unwrap()))
+fn limited() -> LimitMode {
+    LimitMode::Limited(Box::new(Rates::built_in().unwrap()))
 }
 
 fn virtual_clock() -> Arc<dyn Clock> {
     Arc::new(TokioClock::starting_at(Timestamp::UNIX_EPOCH))
 }
 
-fn model(pace: Pace, clock: Arc<dyn Clock>) -> Arc<Model> {
+fn model(pace: LimitMode, clock: Arc<dyn Clock>) -> Arc<Model> {
     Model::new(pace, clock, &"westeurope".parse().unwrap(), 1)
 }
 
@@ -43,40 +43,40 @@ async fn blobs(model: &Arc<Model>) {
 
 async fn images(model: &Arc<Model>) {
     use goldfleet_ports::blob_store::BlobStore as _;
-    let site: Site = Site {
-        subscription: SubscriptionId::numbered(1),
+    let site: ImageSuiteLocation = ImageSuiteLocation {
+        subscription: SubscriptionId::nth_for_tests(1),
         resource_group: "images".parse().unwrap(),
         region: "eastus".parse().unwrap(),
         container: serde_json::from_str(r#"{ "account": "stage", "container": "vhds" }"#).unwrap(),
     };
-    model.place(&site.container.account, &site.region, Some(site.subscription));
+    model.place_account(&site.container.account, &site.region, Some(site.subscription));
     let blobs = ModelledBlobs::new(Arc::clone(model));
     blobs.ensure_container(&site.container).await.unwrap();
     conformance::image_plane::all(&ModelledImages::new(Arc::clone(model)), &blobs, &site).await;
 }
 
 #[tokio::test]
-async fn blobs_conform_without_a_pace() {
-    blobs(&model(Pace::Unlimited, Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)))).await;
+async fn blobs_conform_unlimited() {
+    blobs(&model(LimitMode::Unlimited, Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)))).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn blobs_conform_at_the_pace_of_the_limits() {
+async fn blobs_conform_with_limits() {
     blobs(&model(limited(), virtual_clock())).await;
 }
 
 #[tokio::test]
-async fn images_conform_without_a_pace() {
-    images(&model(Pace::Unlimited, Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)))).await;
+async fn images_conform_unlimited() {
+    images(&model(LimitMode::Unlimited, Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)))).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn images_conform_at_the_pace_of_the_limits() {
+async fn images_conform_with_limits() {
     images(&model(limited(), virtual_clock())).await;
 }
 
 #[tokio::test]
-async fn queues_conform_by_hand_moved_time() {
+async fn queues_conform_with_manual_clock() {
     let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
     let queue = MemoryQueue::new(Arc::new(clock.clone()), Duration::ZERO);
     conformance::queue::all(&queue, &clock).await;
@@ -89,12 +89,12 @@ async fn queues_conform_in_virtual_time() {
 }
 
 #[tokio::test]
-async fn the_job_table_conforms() {
+async fn job_table_conforms() {
     let clock = ManualClock::at(Timestamp::UNIX_EPOCH);
     conformance::job_table::all(&MemoryJobTable::new(Arc::new(clock), Duration::ZERO)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_job_table_conforms_in_virtual_time() {
+async fn job_table_conforms_in_virtual_time() {
     conformance::job_table::all(&MemoryJobTable::new(virtual_clock(), Duration::from_millis(10))).await;
 }

@@ -1,4 +1,4 @@
-//! Times computed by hand.
+//! Compares modelled times with times that were computed by hand.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,18 +12,18 @@ use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::blob_store::{BlobStore, Fence, SourceRange};
 use goldfleet_ports::clock::TokioClock;
 use goldfleet_ports::error::{ErrorKind, PortResult};
-use goldfleet_ports::image_plane::ImagePlane;
+use goldfleet_ports::image_plane::ImageService;
 use goldfleet_rates::Rates;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::{Limit, Model, ModelledBlobs, ModelledImages, Pace};
+use crate::{Limit, LimitMode, Model, ModelledBlobs, ModelledImages};
 
 const MIB: u64 = 1 << 20;
 const CHUNK: u64 = 4 * MIB;
 
-/// Round limits, and no latency: 4 MiB a second into a page blob, 32 MiB a second in and 16 MiB a second out of an
-/// account, 8 MiB a second between regions. One request a second between regions gets at most 2 MiB of it.
+/// Limits with round numbers and no latency: 4 MiB a second into a page blob, 32 MiB a second in and 16 MiB a second
+/// out of an account, 8 MiB a second between regions. One request between regions gets at most 2 MiB a second of that.
 const LIMITS: &str = r#"
     wan.gbit_per_second = 0.067108864
     blob = { page_blob_mib_per_second = 4, requests_per_second = 10 }
@@ -53,20 +53,20 @@ impl Cloud {
         }
         let limits = Rates::over_built_in(Path::new("test"), &limits.to_string()).unwrap();
         let clock = Arc::new(TokioClock::starting_at(Timestamp::UNIX_EPOCH));
-        let model = Model::new(Pace::Limited(Box::new(limits)), clock, &"westeurope".parse().unwrap(), 1);
+        let model = Model::new(LimitMode::Limited(Box::new(limits)), clock, &"westeurope".parse().unwrap(), 1);
         for (account, region) in [("source", "westeurope"), ("near", "westeurope"), ("far", "eastus")] {
-            model.place(&account.parse().unwrap(), &region.parse().unwrap(), None);
+            model.place_account(&account.parse().unwrap(), &region.parse().unwrap(), None);
         }
         let cloud = Self { blobs: ModelledBlobs::new(Arc::clone(&model)), model };
         cloud.model.put_chunks(&container("source"), (0..64).map(chunk).collect::<Vec<_>>().iter()).unwrap();
         cloud
     }
 
-    /// A page blob for 64 chunks, for which no time passes.
+    /// Creates a page blob for 64 chunks. Takes no time.
     fn page_blob(&self, account: &str, name: &str) -> BlobAddress {
         let blob = container(account).blob(name);
         self.model.world().ensure_container(&blob.container);
-        let made = crate::Made { length: 64 * CHUNK, is_page_blob: true, ..Default::default() };
+        let made = crate::NewBlob { length: 64 * CHUNK, is_page_blob: true, ..Default::default() };
         self.model.add(&blob, made).unwrap();
         blob
     }
@@ -74,7 +74,7 @@ impl Cloud {
     /// Copies one of the source's chunks into a page blob.
     async fn page(&self, to: &BlobAddress, n: u32) -> PortResult<()> {
         let offset = u64::from(n) * CHUNK;
-        // What fences do is tested elsewhere: this one is newer than any.
+        // This fence is newer than any other. Other tests cover fences.
         self.blobs.put_pages_from(to, Fence(u64::MAX), offset, &source(&container("source"), n)).await
     }
 
@@ -107,24 +107,25 @@ fn seconds(since: Instant) -> f64 {
 
 #[track_caller]
 fn assert_took(since: Instant, expected: f64) {
-    // tokio's timers have a tick of a millisecond.
+    // tokio's timers have a resolution of one millisecond.
     assert!((seconds(since) - expected).abs() < 0.005, "{} s, not {expected} s", seconds(since));
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_copy_takes_the_page_blobs_rate_and_the_latency() {
+async fn copy_time_is_page_blob_rate_plus_latency() {
     let cloud = Cloud::new("latency = { inside_region_ms = 100, request_ms = 50 }");
     let blob = cloud.page_blob("near", "one");
     let began = Instant::now();
     for n in 0..4 {
         cloud.page(&blob, n).await.unwrap();
     }
-    // Each alone: 4 MiB at 4 MiB/s, 50 ms for the request, and 100 ms each to the account and from there to the source.
+    // For each request: 4 MiB at 4 MiB/s, 50 ms for the request, 100 ms for the round trip to the account, and 100 ms
+    // for the round trip from there to the source.
     assert_took(began, 4.0 * 1.25);
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_in_flight_hide_the_latency() {
+async fn concurrent_requests_hide_latency() {
     let cloud = Cloud::new("latency = { inside_region_ms = 100, request_ms = 50 }");
     let blob = cloud.page_blob("near", "one");
     let began = Instant::now();
@@ -137,7 +138,7 @@ async fn requests_in_flight_hide_the_latency() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_readers_of_one_page_blob_have_half_of_it_each() {
+async fn page_blob_rate_is_shared_by_readers() {
     let cloud = Cloud::new("");
     let source = container("source").blob("golden.vhd");
     cloud.model.put_page_blob(&source, 128 * MIB).unwrap();
@@ -147,13 +148,13 @@ async fn two_readers_of_one_page_blob_have_half_of_it_each() {
         cloud.model.copy_blob(&source, to).await.unwrap();
         seconds(began)
     });
-    // Pieces of 64 MiB at 4 MiB/s, one after the other: A, B, A, B. One copy alone would take 32 s.
+    // Pieces of 64 MiB at 4 MiB/s run one after the other: A, B, A, B. One copy alone would take 32 s.
     let took = join_all(copies).await;
     assert!((took[0] - 48.0).abs() < 0.01 && (took[1] - 64.0).abs() < 0.01, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_readers_of_block_blobs_are_not_in_each_others_way() {
+async fn block_blob_readers_are_independent() {
     let cloud = Cloud::new("");
     let (one, two) = (cloud.page_blob("near", "one"), cloud.page_blob("near", "two"));
     let began = Instant::now();
@@ -164,17 +165,17 @@ async fn two_readers_of_block_blobs_are_not_in_each_others_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_is_shared_and_one_request_does_not_fill_it() {
+async fn link_is_shared_and_not_filled_by_one_request() {
     let cloud = Cloud::new("");
     let began = Instant::now();
     cloud.block("far", 0).await.unwrap();
-    // 4 MiB at 2 MiB/s, what one request gets.
+    // 4 MiB at 2 MiB/s, the limit of one request.
     assert_took(began, 2.0);
     let began = Instant::now();
     for copied in join_all((1..9).map(|n| cloud.block("far", n))).await {
         copied.unwrap();
     }
-    // 32 MiB at 8 MiB/s: two would have filled the link's 2 s, eight take 4 s.
+    // 32 MiB at 8 MiB/s: together the requests use the whole link.
     assert_took(began, 4.0);
     let stats = cloud.model.stats();
     assert_eq!(stats.wan_bytes(), 9 * CHUNK);
@@ -182,19 +183,19 @@ async fn a_link_is_shared_and_one_request_does_not_fill_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_account_gives_no_more_than_its_egress() {
+async fn account_egress_is_limited() {
     let cloud = Cloud::new("");
     let blobs: Vec<BlobAddress> = (0..8).map(|n| cloud.page_blob("near", &n.to_string())).collect();
     let began = Instant::now();
     for copied in join_all((0..).zip(&blobs).map(|(n, blob)| cloud.page(blob, n))).await {
         copied.unwrap();
     }
-    // 32 MiB at 16 MiB/s, though each page blob would take its chunk in 1 s.
+    // 32 MiB at 16 MiB/s, although each page blob could receive its chunk in 1 s.
     assert_took(began, 2.0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blob_serves_so_many_requests_a_second() {
+async fn blob_request_rate_is_limited() {
     let cloud = Cloud::new("");
     let blob = cloud.page_blob("near", "one");
     let began = Instant::now();
@@ -205,12 +206,12 @@ async fn a_blob_serves_so_many_requests_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_far_behind_refuses_and_serves_again_later() {
+async fn backlogged_account_throttles_and_recovers() {
     let cloud = Cloud::new("");
     let blob = cloud.page_blob("near", "one");
     let began = Instant::now();
     let copied = join_all((0..6).map(|n| cloud.page(&blob, n))).await;
-    // A second each: the fourth finds it 3 s behind, more than 2.
+    // Each takes one second. The fourth finds a backlog of 3 s, which is more than the limit of 2 s.
     let refused: Vec<bool> = copied.iter().map(Result::is_err).collect();
     assert_eq!(refused, [false, false, false, true, true, true]);
     let busy = copied[3].as_ref().unwrap_err();
@@ -224,11 +225,11 @@ async fn what_is_too_far_behind_refuses_and_serves_again_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn resource_manager_admits_a_burst_and_then_a_rate() {
+async fn resource_manager_allows_burst_then_rate() {
     let cloud = Cloud::new("");
     let images = ModelledImages::new(Arc::clone(&cloud.model));
     let id = |subscription| goldfleet_model::image::ManagedImageId {
-        subscription: SubscriptionId::numbered(subscription),
+        subscription: SubscriptionId::nth_for_tests(subscription),
         resource_group: "images".parse().unwrap(),
         name: "x".parse().unwrap(),
     };
@@ -244,7 +245,7 @@ async fn resource_manager_admits_a_burst_and_then_a_rate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn copies_inside_an_account_wait_for_each_other() {
+async fn copies_inside_account_are_serialised() {
     let cloud = Cloud::new("blob.copy_inside_account_mb_per_second = 100");
     let source = container("source").blob("golden.vhd");
     cloud.model.put_page_blob(&source, 1_000_000_000).unwrap();

@@ -1,4 +1,4 @@
-//! Rules that no suite of a port asks for: placed accounts, chunks without bytes, limits files.
+//! Rules that no conformance suite covers: placed accounts, chunks without bytes, limits files.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::{BlobStore, SourceRange};
 use goldfleet_ports::conformance::clock::ManualClock;
 use goldfleet_ports::conformance::image_plane::put_smallest_vhd;
-use goldfleet_ports::image_plane::ImagePlane;
+use goldfleet_ports::image_plane::ImageService;
 use jiff::Timestamp;
 
-use crate::{Model, ModelledBlobs, ModelledImages, Pace};
+use crate::{LimitMode, Model, ModelledBlobs, ModelledImages};
 
 fn model() -> Arc<Model> {
     let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
-    Model::new(Pace::Unlimited, clock, &"westeurope".parse().unwrap(), 1)
+    Model::new(LimitMode::Unlimited, clock, &"westeurope".parse().unwrap(), 1)
 }
 
 fn container() -> Container {
@@ -24,10 +24,10 @@ fn container() -> Container {
 }
 
 #[tokio::test]
-async fn an_image_wants_its_vhd_in_its_own_subscription_and_region() {
+async fn image_needs_vhd_in_same_subscription_and_region() {
     let model = model();
     let container = container();
-    model.place(&container.account, &"eastus".parse().unwrap(), Some(SubscriptionId::numbered(1)));
+    model.place_account(&container.account, &"eastus".parse().unwrap(), Some(SubscriptionId::nth_for_tests(1)));
     let blobs = ModelledBlobs::new(Arc::clone(&model));
     blobs.ensure_container(&container).await.unwrap();
     let vhd = container.blob("a.vhd");
@@ -40,7 +40,7 @@ async fn an_image_wants_its_vhd_in_its_own_subscription_and_region() {
     ] {
         let spec = ManagedImageSpec {
             id: ManagedImageId {
-                subscription: SubscriptionId::numbered(subscription),
+                subscription: SubscriptionId::nth_for_tests(subscription),
                 resource_group: "images".parse().unwrap(),
                 name: format!("{region}-{subscription}").parse().unwrap(),
             },
@@ -58,7 +58,7 @@ async fn an_image_wants_its_vhd_in_its_own_subscription_and_region() {
 }
 
 #[tokio::test]
-async fn chunks_without_bytes_are_copied_run_by_run_and_told_apart() {
+async fn checksum_only_chunks_are_copied_by_run() {
     let model = model();
     let blobs = ModelledBlobs::new(Arc::clone(&model));
     let store = container();
@@ -92,7 +92,7 @@ async fn chunks_without_bytes_are_copied_run_by_run_and_told_apart() {
     blobs.put_pages_from(&vhd, fence, 8192, &source(4096, 512, 22)).await.unwrap();
     assert!(model.is_whole(&vhd, &manifest));
 
-    // The checksum of the whole is that of its runs.
+    // The checksum of the whole chunk is computed from those of its runs.
     let whole = SourceRange { blob: blob.clone(), range: 0..4608, crc64: chunk.crc64(), md5: None };
     blobs.put_blob_from(&store.blob("copy"), &whole).await.unwrap();
     assert_eq!(blobs.get(&blob, None).await.unwrap_err().code, "bytes-not-kept");

@@ -1,4 +1,4 @@
-//! The part of the suite that is about page blobs.
+//! The tests of page blobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,30 +12,30 @@ use super::helpers::{as_usize, body, crc, only_winner, put, refused, refused_as,
 use crate::blob_store::{BlobStore, CopyState, Fence, MAX_PAGE_WRITE, PAGE, SourceRange};
 use crate::error::ErrorKind;
 
-/// A mebibyte; lengths of page blobs here are small numbers of it.
+/// One mebibyte. The lengths of the page blobs are small multiples of it.
 const MIB: u64 = 1024 * 1024;
 
-/// Runs this part in `container`, which must be there.
+/// Runs these tests in `container`, which must exist.
 pub async fn all(blobs: &dyn BlobStore, container: &Container) {
-    page_blobs_begin_as_zeros_with_their_metadata(blobs, container).await;
-    a_new_blob_of_an_old_name_has_nothing_of_the_old(blobs, container).await;
-    only_one_of_many_makes_a_page_blob(blobs, container).await;
-    pages_are_written_where_they_should(blobs, container).await;
-    page_writes_keep_to_the_limits(blobs, container).await;
-    pages_with_a_wrong_checksum_are_not_written(blobs, container).await;
-    an_older_fence_writes_nothing(blobs, container).await;
-    every_fence_is_newer_than_the_last(blobs, container).await;
-    a_blob_made_again_takes_no_fence_of_the_old(blobs, container).await;
-    pages_are_copied_from_server_to_server(blobs, container).await;
-    bad_sources_write_no_pages(blobs, container).await;
-    cleared_pages_are_zero(blobs, container).await;
-    page_ranges_cover_all_data(blobs, container).await;
-    what_is_missing_is_not_found(blobs, container).await;
-    whole_page_blobs_are_copied(blobs, container).await;
+    new_page_blob_is_zero_with_metadata(blobs, container).await;
+    recreated_blob_keeps_nothing(blobs, container).await;
+    concurrent_creates_of_page_blob_have_one_winner(blobs, container).await;
+    page_writes_land_at_offset(blobs, container).await;
+    page_writes_are_validated(blobs, container).await;
+    pages_with_wrong_checksum_are_rejected(blobs, container).await;
+    older_fence_is_rejected(blobs, container).await;
+    fences_are_strictly_increasing(blobs, container).await;
+    recreated_blob_rejects_old_fences(blobs, container).await;
+    put_pages_from_copies_range(blobs, container).await;
+    invalid_sources_write_no_pages(blobs, container).await;
+    clear_pages_zeroes_range(blobs, container).await;
+    page_ranges_cover_data(blobs, container).await;
+    missing_blob_is_not_found(blobs, container).await;
+    copy_blob_copies_page_blob(blobs, container).await;
 }
 
-/// A new page blob is zero, knows its metadata, and is made only once.
-pub async fn page_blobs_begin_as_zeros_with_their_metadata(blobs: &dyn BlobStore, container: &Container) {
+/// A new page blob contains zeros, has its metadata, and is created only once.
+pub async fn new_page_blob_is_zero_with_metadata(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "pages");
     let metadata = BTreeMap::from([("digest".to_owned(), "b3:00".to_owned()), ("job".to_owned(), "x-1".to_owned())]);
     blobs.create_page_blob(&blob, 8 * PAGE, &metadata).await.expect("a page blob");
@@ -48,8 +48,8 @@ pub async fn page_blobs_begin_as_zeros_with_their_metadata(blobs: &dyn BlobStore
     refused(blobs.create_page_blob(&unique(container, "odd"), PAGE + 1, &metadata).await, ErrorKind::Invalid);
 }
 
-/// Fences leave metadata alone; a deletion takes it away.
-pub async fn a_new_blob_of_an_old_name_has_nothing_of_the_old(blobs: &dyn BlobStore, container: &Container) {
+/// A fence does not change metadata; a deletion removes it.
+pub async fn recreated_blob_keeps_nothing(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "again");
     let metadata = BTreeMap::from([("digest".to_owned(), "b3:00".to_owned())]);
     blobs.create_page_blob(&blob, PAGE, &metadata).await.expect("a page blob");
@@ -63,8 +63,8 @@ pub async fn a_new_blob_of_an_old_name_has_nothing_of_the_old(blobs: &dyn BlobSt
     assert_eq!(again.length, 2 * PAGE);
 }
 
-/// Of many makers of one page blob, exactly one wins, and its metadata is there.
-pub async fn only_one_of_many_makes_a_page_blob(blobs: &dyn BlobStore, container: &Container) {
+/// If many writers create one page blob, exactly one succeeds, and the blob has its metadata.
+pub async fn concurrent_creates_of_page_blob_have_one_winner(blobs: &dyn BlobStore, container: &Container) {
     let blob = unique(container, "page-race");
     let metadata = |maker: usize| BTreeMap::from([("maker".to_owned(), maker.to_string())]);
     let all = (0..16).map(metadata).collect::<Vec<_>>();
@@ -73,8 +73,8 @@ pub async fn only_one_of_many_makes_a_page_blob(blobs: &dyn BlobStore, container
     assert_eq!(properties.metadata, metadata(only_winner(&results)), "not the winner's metadata");
 }
 
-/// Writes land where they should, side by side and one over the other, and nowhere else.
-pub async fn pages_are_written_where_they_should(blobs: &dyn BlobStore, container: &Container) {
+/// Adjacent and overlapping writes change exactly the pages at their offsets.
+pub async fn page_writes_land_at_offset(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, MIB).await;
     let mut expected = vec![0; as_usize(&(0..MIB)).end];
     let writes = [(0, PAGE), (MIB - PAGE, PAGE), (256 * PAGE, 64 * PAGE), (300 * PAGE, 100 * PAGE)];
@@ -87,8 +87,8 @@ pub async fn pages_are_written_where_they_should(blobs: &dyn BlobStore, containe
     assert!(blobs.get(&blob, None).await.expect("the blob") == expected, "pages are not where they were written");
 }
 
-/// Alignment, size and the blob's end.
-pub async fn page_writes_keep_to_the_limits(blobs: &dyn BlobStore, container: &Container) {
+/// Alignment, size and the end of the blob are checked.
+pub async fn page_writes_are_validated(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 6 * MIB).await;
     for (offset, length) in
         [(1, PAGE), (0, PAGE - 1), (0, 0), (0, MAX_PAGE_WRITE + PAGE), (6 * MIB, PAGE), (6 * MIB - PAGE, 2 * PAGE)]
@@ -106,16 +106,16 @@ pub async fn page_writes_keep_to_the_limits(blobs: &dyn BlobStore, container: &C
     assert!(blobs.get(&blob, Some(0..MAX_PAGE_WRITE)).await.expect("the pages") == largest, "not what was written");
 }
 
-/// Pages that are not what their checksum says are refused as a whole.
-pub async fn pages_with_a_wrong_checksum_are_not_written(blobs: &dyn BlobStore, container: &Container) {
+/// Pages with a wrong checksum are rejected, and nothing is written.
+pub async fn pages_with_wrong_checksum_are_rejected(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 8 * PAGE).await;
     let body = body(1, as_usize(&(0..PAGE)).end);
     refused(blobs.put_pages(&blob, fence, 0, body.clone(), crc(&body) ^ 1).await, ErrorKind::Corrupt);
     assert!(is_zero(&blobs.get(&blob, None).await.expect("the blob")), "corrupt pages were written");
 }
 
-/// Once a newer fence is taken, nothing is written under the older one, in whatever way.
-pub async fn an_older_fence_writes_nothing(blobs: &dyn BlobStore, container: &Container) {
+/// After a newer fence was taken, every kind of write under the older fence is rejected.
+pub async fn older_fence_is_rejected(blobs: &dyn BlobStore, container: &Container) {
     let (blob, old) = page_blob(blobs, container, 8 * PAGE).await;
     let before = body(1, as_usize(&(0..8 * PAGE)).end);
     blobs.put_pages(&blob, old, 0, before.clone(), crc(&before)).await.expect("pages under the first fence");
@@ -134,8 +134,8 @@ pub async fn an_older_fence_writes_nothing(blobs: &dyn BlobStore, container: &Co
     assert_eq!(blobs.get(&blob, Some(0..PAGE)).await.expect("the page"), pages);
 }
 
-/// No two takers get the same fence.
-pub async fn every_fence_is_newer_than_the_last(blobs: &dyn BlobStore, container: &Container) {
+/// No two callers get the same fence.
+pub async fn fences_are_strictly_increasing(blobs: &dyn BlobStore, container: &Container) {
     let (blob, first) = page_blob(blobs, container, PAGE).await;
     let taken = join_all((0..8).map(|_| blobs.take_fence(&blob))).await;
     let fences = taken.into_iter().map(|fence| fence.expect("a fence")).collect::<BTreeSet<_>>();
@@ -145,9 +145,9 @@ pub async fn every_fence_is_newer_than_the_last(blobs: &dyn BlobStore, container
     assert!(fences.iter().all(|fence| *fence < last), "{last:?} is not newer than {fences:?}");
 }
 
-/// A blob that is removed and made again, as zeros or as a copy, is not written under fences that were taken on the old.
-pub async fn a_blob_made_again_takes_no_fence_of_the_old(blobs: &dyn BlobStore, container: &Container) {
-    // The copy's source has lower fences than the blob that it takes the place of.
+/// A blob that is deleted and created again, as zeros or as a copy, rejects fences that were taken on the old one.
+pub async fn recreated_blob_rejects_old_fences(blobs: &dyn BlobStore, container: &Container) {
+    // The source of the copy has lower fences than the blob that the copy replaces.
     let (from, _) = page_blob(blobs, container, 4 * PAGE).await;
     let (blob, mut old) = page_blob(blobs, container, 4 * PAGE).await;
     let page = body(1, as_usize(&(0..PAGE)).end);
@@ -169,7 +169,7 @@ pub async fn a_blob_made_again_takes_no_fence_of_the_old(blobs: &dyn BlobStore, 
     }
 }
 
-/// Waits until a copy that the service makes is done. Returns its id.
+/// Waits until an asynchronous copy is done. Returns its id.
 async fn copied(
     blobs: &dyn BlobStore,
     to: &BlobAddress,
@@ -185,8 +185,8 @@ async fn copied(
     status.id
 }
 
-/// A copy that the service makes is the source, byte for byte, with metadata of its own; there is one of a name.
-pub async fn whole_page_blobs_are_copied(blobs: &dyn BlobStore, container: &Container) {
+/// An asynchronous copy has the bytes of the source and its own metadata; a second copy to the same name is rejected.
+pub async fn copy_blob_copies_page_blob(blobs: &dyn BlobStore, container: &Container) {
     let (from, fence) = page_blob(blobs, container, 8 * MIB).await;
     fill(blobs, &from, fence, MIB..3 * MIB).await;
     fill(blobs, &from, fence, 8 * MIB - PAGE..8 * MIB).await;
@@ -206,8 +206,8 @@ pub async fn whole_page_blobs_are_copied(blobs: &dyn BlobStore, container: &Cont
     refused_as(blobs.start_copy(&other, &missing, &metadata).await, ErrorKind::NotFound, "source-not-found");
 }
 
-/// A range of any blob becomes pages.
-pub async fn pages_are_copied_from_server_to_server(blobs: &dyn BlobStore, container: &Container) {
+/// A range of any blob can be written as pages.
+pub async fn put_pages_from_copies_range(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 16 * PAGE).await;
     let from = unique(container, "from");
     let content = put(blobs, &from, 10_000).await;
@@ -226,8 +226,8 @@ pub async fn pages_are_copied_from_server_to_server(blobs: &dyn BlobStore, conta
     }
 }
 
-/// Sources that are missing or not what they should be write no pages.
-pub async fn bad_sources_write_no_pages(blobs: &dyn BlobStore, container: &Container) {
+/// A source that is missing or has another checksum writes no pages.
+pub async fn invalid_sources_write_no_pages(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 8 * PAGE).await;
     let from = unique(container, "from");
     let content = put(blobs, &from, 10_000).await;
@@ -241,8 +241,8 @@ pub async fn bad_sources_write_no_pages(blobs: &dyn BlobStore, container: &Conta
     assert!(is_zero(&blobs.get(&blob, None).await.expect("the blob")), "a bad source was written");
 }
 
-/// Clearing makes zeros of what it is asked to, in one go however much, and of nothing else.
-pub async fn cleared_pages_are_zero(blobs: &dyn BlobStore, container: &Container) {
+/// Clearing zeroes exactly the given range, of any length, in one call.
+pub async fn clear_pages_zeroes_range(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container, 8 * MIB).await;
     let content = fill(blobs, &blob, fence, 0..8 * MIB).await;
     let cleared = 3 * PAGE..8 * MIB - 5 * PAGE;
@@ -254,8 +254,8 @@ pub async fn cleared_pages_are_zero(blobs: &dyn BlobStore, container: &Container
     assert!(got[cleared.end..] == content[cleared.end..], "a clearing reached too far to the back");
 }
 
-/// What has data is in a range; ranges are whole pages, in order, apart from each other, and inside the blob.
-pub async fn page_ranges_cover_all_data(blobs: &dyn BlobStore, container: &Container) {
+/// All data is within a range. Ranges are whole pages, sorted, disjoint, and inside the blob.
+pub async fn page_ranges_cover_data(blobs: &dyn BlobStore, container: &Container) {
     let length = 16 * MIB + PAGE;
     let (blob, fence) = page_blob(blobs, container, length).await;
     let empty = blobs.page_ranges(&blob).await.expect("ranges of an empty blob");
@@ -275,8 +275,8 @@ pub async fn page_ranges_cover_all_data(blobs: &dyn BlobStore, container: &Conta
     assert!(ranges.iter().all(|range| whole(range) && !range.is_empty() && range.end <= length), "{ranges:?}");
 }
 
-/// All that asks for a blob says so where there is none.
-pub async fn what_is_missing_is_not_found(blobs: &dyn BlobStore, container: &Container) {
+/// Every call that needs a blob returns `NotFound` if it does not exist.
+pub async fn missing_blob_is_not_found(blobs: &dyn BlobStore, container: &Container) {
     let missing = unique(container, "missing");
     let page = body(1, as_usize(&(0..PAGE)).end);
     refused(blobs.take_fence(&missing).await, ErrorKind::NotFound);
@@ -295,7 +295,7 @@ async fn page_blob(blobs: &dyn BlobStore, container: &Container, length: u64) ->
     (blob, fence)
 }
 
-/// Fills a range with bytes other than zero and returns them.
+/// Fills a range with non-zero bytes and returns them.
 async fn fill(blobs: &dyn BlobStore, blob: &BlobAddress, fence: Fence, range: Range<u64>) -> Bytes {
     let content = body(range.start, as_usize(&range).len());
     let step = as_usize(&(0..MAX_PAGE_WRITE)).end;

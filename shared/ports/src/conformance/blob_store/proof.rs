@@ -1,8 +1,8 @@
-//! The part of the suite that is about proof: what an adapter says that it wrote has the checksums that it was given,
-//! whatever a service checks of them.
+//! The tests of verification: a write that an adapter reports as successful has the given checksums, even if the
+//! service does not check them.
 //!
-//! Unlike the rest of the suite it asks nothing of the destination after a refusal. So it holds for services that ignore
-//! checksums, too.
+//! Unlike the rest of the suite, these tests do not check the destination after a rejected write. So they also hold for
+//! services that ignore checksums.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::blob_store::{BlobStore, Fence, PAGE, SourceRange};
 use crate::error::ErrorKind;
 use goldfleet_model::store::{BlobAddress, Container};
 
-/// Runs this part in `container`, which must be there.
+/// Runs these tests in `container`, which must exist.
 pub async fn all(blobs: &dyn BlobStore, container: &Container) {
     stored_bytes_are_compared_with_a_checksum(blobs, container).await;
     a_damaged_body_is_never_reported_as_written(blobs, container).await;
@@ -20,7 +20,7 @@ pub async fn all(blobs: &dyn BlobStore, container: &Container) {
     damaged_pages_from_a_source_are_never_reported_as_written(blobs, container).await;
 }
 
-/// A range has its checksum, or it has not; what is missing or outside is an error.
+/// `holds` compares the stored bytes of a range with its checksum. A missing blob or a range outside it is an error.
 pub async fn stored_bytes_are_compared_with_a_checksum(blobs: &dyn BlobStore, container: &Container) {
     let block = unique(container, "compared");
     let content = put(blobs, &block, 10_000).await;
@@ -45,7 +45,7 @@ pub async fn stored_bytes_are_compared_with_a_checksum(blobs: &dyn BlobStore, co
     refused(blobs.holds(&outside).await, ErrorKind::Invalid);
 }
 
-/// A body that is not what its checksum says.
+/// A body with a wrong checksum.
 pub async fn a_damaged_body_is_never_reported_as_written(blobs: &dyn BlobStore, container: &Container) {
     let (blob, sent) = (unique(container, "damaged-body"), body(1, 5_000));
     refused(blobs.put_blob(&blob, sent.clone(), (crc(&sent) ^ 1).into()).await, ErrorKind::Corrupt);
@@ -53,7 +53,7 @@ pub async fn a_damaged_body_is_never_reported_as_written(blobs: &dyn BlobStore, 
     assert_eq!(blobs.get(&blob, None).await.expect("the blob"), sent);
 }
 
-/// A source whose bytes arrive otherwise than its checksum says, as one blob. The name is free afterwards.
+/// A whole source blob that does not arrive with its checksum. The name is free afterwards.
 pub async fn a_damaged_blob_from_a_source_is_never_reported_as_written(blobs: &dyn BlobStore, container: &Container) {
     let (from, to) = (unique(container, "from"), unique(container, "damaged-blob"));
     let content = put(blobs, &from, 5_000).await;
@@ -65,7 +65,7 @@ pub async fn a_damaged_blob_from_a_source_is_never_reported_as_written(blobs: &d
     assert!(blobs.holds(&SourceRange { blob: to, ..right }).await.expect("a comparison"), "not what was written");
 }
 
-/// Pages that are not what their checksum says.
+/// Pages with a wrong checksum.
 pub async fn damaged_pages_are_never_reported_as_written(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container).await;
     let page = body(1, as_usize(&(0..PAGE)).end);
@@ -74,7 +74,7 @@ pub async fn damaged_pages_are_never_reported_as_written(blobs: &dyn BlobStore, 
     assert_eq!(blobs.get(&blob, Some(0..PAGE)).await.expect("the page"), page);
 }
 
-/// A source whose bytes arrive otherwise than its checksums say, as pages: with and without an MD5.
+/// A source range that does not arrive with its checksums, as pages: with and without an MD5.
 pub async fn damaged_pages_from_a_source_are_never_reported_as_written(blobs: &dyn BlobStore, container: &Container) {
     let (blob, fence) = page_blob(blobs, container).await;
     let from = unique(container, "from");
@@ -89,7 +89,7 @@ pub async fn damaged_pages_from_a_source_are_never_reported_as_written(blobs: &d
     }
 }
 
-/// The range as it is when a bit flips on the way: with an MD5, and without.
+/// The range with the checksums that it has if a bit flips in transit: with and without an MD5.
 fn damaged(right: &SourceRange) -> [SourceRange; 2] {
     let mut damaged = right.clone();
     spoil(&mut damaged);

@@ -5,30 +5,29 @@ use std::time::Duration;
 use futures::future::join_all;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::Kind;
 use goldfleet_model::state::JobEvent;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-use super::{START, claimed, insert, job, operation, refused};
+use super::{START, Step, claimed, insert, job, operation, refused};
 use crate::error::{ErrorKind, PortResult};
 use crate::job_table::JobTable;
 
 pub(super) async fn all(table: &dyn JobTable) {
-    jobs_come_newest_first(table).await;
-    the_newest_jobs_are_read_alone(table).await;
-    open_jobs_are_those_that_have_not_ended(table).await;
-    many_open_jobs_are_listed_whole(table).await;
-    a_removed_job_leaves_nothing(table).await;
+    jobs_are_newest_first(table).await;
+    newest_jobs_respects_limit(table).await;
+    open_jobs_excludes_terminal_jobs(table).await;
+    open_jobs_list_is_complete(table).await;
+    remove_job_removes_all_rows(table).await;
 }
 
-/// Neither operations nor events, be it removed by two at once, or by one that is cut short again and again; other jobs keep theirs.
-/// In another version than the one that is named it stays whole.
-async fn a_removed_job_leaves_nothing(table: &dyn JobTable) {
+/// No operation and no event remains, even if two calls remove the job at once or one call is interrupted repeatedly.
+/// Other jobs keep their rows. A removal with another ETag removes nothing.
+async fn remove_job_removes_all_rows(table: &dyn JobTable) {
     let made = [job(1), job(1), job(1)];
     for job in &made {
         table.insert_job(job).await.expect("a job is inserted");
-        let operations: Vec<_> = (0..150).map(|n| operation(&job.id, Kind::Copy, n)).collect();
+        let operations: Vec<_> = (0..150).map(|n| operation(&job.id, Step::First, n)).collect();
         for row in insert(table, &operations).await.iter().take(3) {
             let (change, event) = claimed(row, "someone");
             table.commit(&[change], &[event]).await.expect("a claim lands");
@@ -64,8 +63,8 @@ async fn a_removed_job_leaves_nothing(table: &dyn JobTable) {
     assert_eq!(table.events(&kept, None).await.expect("events are listed").len(), 4);
 }
 
-/// By the time they were asked for.
-async fn jobs_come_newest_first(table: &dyn JobTable) {
+/// The order is that of the creation times.
+async fn jobs_are_newest_first(table: &dyn JobTable) {
     let made = [job(20), job(30), job(10)];
     for job in &made {
         table.insert_job(job).await.expect("a job is inserted");
@@ -76,10 +75,11 @@ async fn jobs_come_newest_first(table: &dyn JobTable) {
     assert_eq!(ours, [&made[1].id, &made[0].id, &made[2].id]);
 }
 
-/// By their ids, which begin with the time as [`JobId::new`] has it; in the order of what they say themselves.
-async fn the_newest_jobs_are_read_alone(table: &dyn JobTable) {
+/// The jobs are chosen by their ids, which begin with the time in the format of [`JobId::new`], and sorted by the
+/// creation times in their rows.
+async fn newest_jobs_respects_limit(table: &dyn JobTable) {
     assert_eq!(table.newest_jobs(0).await.expect("no job is listed"), []);
-    // Ids after those of all other jobs of the suite, and of its earlier runs.
+    // Ids that sort after those of all other jobs of the suite and of its earlier runs.
     let run = format!("z{}", Timestamp::now().as_millisecond());
     let made: Vec<Job> = (0..5).map(|n| Job { id: format!("{run}-{n}").parse().expect("an id"), ..job(n) }).collect();
     for job in &made {
@@ -97,8 +97,8 @@ async fn the_newest_jobs_are_read_alone(table: &dyn JobTable) {
     assert_eq!(table.newest_jobs(all.len() + 7).await.expect("jobs are listed"), all);
 }
 
-/// A job that is tried again is among them again.
-async fn open_jobs_are_those_that_have_not_ended(table: &dyn JobTable) {
+/// A job that is retried is in the list again.
+async fn open_jobs_excludes_terminal_jobs(table: &dyn JobTable) {
     let mut jobs: Vec<Job> = JobState::ALL.iter().zip(1..).map(|(state, n)| Job { state: *state, ..job(n) }).collect();
     for job in &jobs {
         table.insert_job(job).await.expect("a job is inserted");
@@ -110,14 +110,14 @@ async fn open_jobs_are_those_that_have_not_ended(table: &dyn JobTable) {
     };
     assert_eq!(open(&jobs).await, [jobs[2].clone(), jobs[1].clone(), jobs[0].clone()]);
 
-    let events = [(1, JobEvent::Succeed), (2, JobEvent::Stop), (4, JobEvent::Retry), (5, JobEvent::Retry)];
+    let events = [(1, JobEvent::Succeed), (2, JobEvent::ConfirmCancel), (4, JobEvent::Retry), (5, JobEvent::Retry)];
     for (n, event) in events {
         let row = table.job(&jobs[n].id).await.expect("a look").expect("the job");
         let event = jobs[n].apply(event, START, "suite").expect("a transition");
         table.commit_job(&jobs[n], &row.etag, &[event]).await.expect("a commit");
     }
     assert_eq!(open(&jobs).await, [jobs[5].clone(), jobs[4].clone(), jobs[0].clone()]);
-    // What is listed is a row like any other: it can be committed in the version that came with it.
+    // The ETag of a listed row is valid for a commit.
     let listed = table.open_jobs().await.expect("open jobs are listed");
     for mut row in listed.into_iter().filter(|row| jobs.iter().any(|job| job.id == row.value.id)) {
         row.value.state = JobState::Cancelled;
@@ -126,8 +126,8 @@ async fn open_jobs_are_those_that_have_not_ended(table: &dyn JobTable) {
     assert_eq!(open(&jobs).await, []);
 }
 
-/// More than a service gives in one page, with others between them.
-async fn many_open_jobs_are_listed_whole(table: &dyn JobTable) {
+/// The list is longer than one page of the service, and jobs that have ended lie between the open jobs.
+async fn open_jobs_list_is_complete(table: &dyn JobTable) {
     let ends = |n: u64| n.is_multiple_of(11);
     let jobs: Vec<Job> = (0..1200)
         .map(|n| Job { state: if ends(n) { JobState::Succeeded } else { JobState::Running }, ..job(n) })

@@ -1,0 +1,177 @@
+//! `upload` and `dispatch`.
+
+use std::time::Instant;
+
+use goldfleet_config::Coordination;
+use goldfleet_model::ids::JobId;
+use indicatif::HumanBytes;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::arguments::{ImageArguments, NewJobArguments, SelectionArguments, UploadArguments};
+use super::error::{CommandError, DONE, INTERRUPTED};
+use super::output::{Console, Output, write_json};
+use super::{check, view};
+use crate::control::context::ControlContext;
+use crate::control::local::LocalFleet;
+use crate::control::request::{Terms, request_on, selected_targets};
+use crate::control::suggest::command_line;
+use crate::control::upload::{UploadError, UploadRequest, UploadResult, upload};
+use crate::terminal::follow::{FinishedBy, follow};
+use crate::terminal::progress::{ProgressDisplay, ProgressMode};
+
+/// `goldfleet upload`.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn upload_command(
+    control: &ControlContext,
+    arguments: &UploadArguments,
+    console: &mut Console<'_>,
+    stop: &CancellationToken,
+) -> Result<u8, CommandError> {
+    let selection = arguments.selection.selectors();
+    if !arguments.no_dispatch {
+        // Check the selection first. An error in it must not appear only after an upload of an hour.
+        selected_targets(control, &selection)?;
+    }
+    let asked = UploadRequest {
+        file: arguments.file.clone(),
+        image: arguments.image.image.clone(),
+        version: arguments.image.version.clone(),
+        os: arguments.os,
+        check: arguments.inside.checks(arguments.disk.options()),
+        limit: arguments.limit,
+    };
+    let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
+    let begun = Instant::now();
+    let uploaded = upload(control, &asked, &|row| progress.upload(row, begun), stop).await;
+    progress.end();
+    let uploaded = match uploaded {
+        Err(UploadError::Refused(report)) => {
+            check::write_report(&report, console)?;
+            return Err(UploadError::Refused(report).into());
+        }
+        other => other?,
+    };
+    check::write_notes(&uploaded.report, console)?;
+    print_uploaded(&uploaded, console)?;
+    if arguments.no_dispatch {
+        if console.output == Output::Json {
+            write_json(console.out, &uploaded_json(&uploaded))?;
+        }
+        let dispatch = command_line("dispatch", asked.image.as_str(), asked.version.as_str(), &[]);
+        writeln!(console.notes, "to create the images: {dispatch}")?;
+        return Ok(DONE);
+    }
+    let terms = terms(control, &arguments.job);
+    let requested = request_on(control, &asked.image, &asked.version, &selection, terms).await?;
+    finish_command(control, &requested.job.id, arguments.job.wait, console, stop, Some(&uploaded)).await
+}
+
+fn uploaded_json(uploaded: &UploadResult) -> serde_json::Value {
+    json!({
+        "image": uploaded.image.name,
+        "version": uploaded.image.version,
+        "digest": uploaded.image.digest,
+        "already_there": uploaded.existed,
+        "mended": uploaded.repaired,
+        "bytes_total": uploaded.counts.bytes_total,
+        "bytes_data": uploaded.counts.bytes_data,
+        "bytes_sent": uploaded.counts.bytes_sent,
+        "bytes_reused": uploaded.counts.bytes_reused,
+        "findings": uploaded.report.disk.findings,
+        "system": uploaded.report.system,
+    })
+}
+
+fn print_uploaded(uploaded: &UploadResult, console: &mut Console<'_>) -> Result<(), CommandError> {
+    let counts = &uploaded.counts;
+    if uploaded.repaired > 0 {
+        let (image, sent) = (&uploaded.image, HumanBytes(counts.bytes_sent));
+        let what = match uploaded.repaired {
+            1 => "1 chunk was missing or incomplete and was sent again".to_owned(),
+            many => format!("{many} chunks were missing or incomplete and were sent again"),
+        };
+        writeln!(console.notes, "{image} was already uploaded with this content: {what} ({sent})")?;
+    } else if uploaded.existed {
+        writeln!(console.notes, "{} was already uploaded with this content: nothing was sent", uploaded.image)?;
+    } else {
+        writeln!(
+            console.notes,
+            "uploaded {}: {} of data, {} sent, {} already in the store",
+            uploaded.image,
+            HumanBytes(counts.bytes_data),
+            HumanBytes(counts.bytes_sent),
+            HumanBytes(counts.bytes_reused)
+        )?;
+    }
+    Ok(())
+}
+
+/// Rings wait for approval if the command or the configuration requires it.
+fn terms(control: &ControlContext, arguments: &NewJobArguments) -> Terms {
+    Terms { approve: arguments.approve || control.config.dispatch.approve, note: arguments.note.clone() }
+}
+
+/// `goldfleet dispatch`.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn dispatch_command(
+    control: &ControlContext,
+    image: &ImageArguments,
+    selection: &SelectionArguments,
+    arguments: &NewJobArguments,
+    console: &mut Console<'_>,
+    stop: &CancellationToken,
+) -> Result<u8, CommandError> {
+    let terms = terms(control, arguments);
+    let requested = request_on(control, &image.image, &image.version, &selection.selectors(), terms).await?;
+    if !requested.new {
+        writeln!(console.notes, "job {} already does this", requested.job.id)?;
+    }
+    finish_command(control, &requested.job.id, arguments.wait, console, stop, None).await
+}
+
+/// Ends a command that created or reopened a job: prints the job, or waits until it ends.
+///
+/// # Errors
+/// [`CommandError`].
+pub async fn finish_command(
+    control: &ControlContext,
+    job: &JobId,
+    wait: bool,
+    console: &mut Console<'_>,
+    stop: &CancellationToken,
+    uploaded: Option<&UploadResult>,
+) -> Result<u8, CommandError> {
+    if !wait {
+        if console.output == Output::Json {
+            write_json(console.out, &json!({ "job": job, "upload": uploaded.map(uploaded_json) }))?;
+        } else {
+            writeln!(console.out, "{job}")?;
+        }
+        writeln!(
+            console.notes,
+            "to see its progress: goldfleet status {job}; 'goldfleet dispatcher' and 'goldfleet-worker' do the work"
+        )?;
+        return Ok(DONE);
+    }
+    let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
+    // With embedded coordination there may be no other process that does the work.
+    let local = matches!(control.config.coordination, Coordination::Embedded(_)).then(|| LocalFleet::start(control));
+    let finish = if local.is_some() { FinishedBy::ThisProcess } else { FinishedBy::Fleet };
+    let status = follow(control, job, finish, &progress, stop).await;
+    if let Some(local) = local {
+        local.drain().await;
+    }
+    let Some(status) = status? else {
+        let row = control.job(job).await?.value;
+        let resume = command_line("dispatch", row.image.name.as_str(), row.image.version.as_str(), &row.selection);
+        writeln!(console.notes, "interrupted; to resume: {resume} --wait; to stop the job: goldfleet cancel {job}")?;
+        return Ok(INTERRUPTED);
+    };
+    view::write_status(&status, console)?;
+    Ok(status.state.exit_code())
+}

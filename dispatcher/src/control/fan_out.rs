@@ -1,0 +1,377 @@
+//! Fan-out: plans a job, writes its operations, and then sends their messages. It can be run again at any point.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use goldfleet_config::HumanDuration;
+use goldfleet_config::targets::TargetsFile;
+use goldfleet_model::ids::{JobId, ManagedImageName};
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::manifest::Manifest;
+use goldfleet_model::operation::{Failure, Operation, OperationState};
+use goldfleet_model::selector::Selector;
+use goldfleet_model::state::JobEvent;
+use goldfleet_model::target::{Target, TargetKey};
+use goldfleet_plan::{Inventory, Plan, PlanContent, PlanRequest};
+use goldfleet_ports::error::{PortError, PortResult};
+use goldfleet_ports::retry::retry_transient;
+use goldfleet_rates::Rates;
+use goldfleet_workflow::validate::{GraphCheck, GraphError};
+
+use crate::control::cancel::stop_operations;
+use crate::control::context::{ControlContext, ControlError, MAX_IN_FLIGHT};
+use crate::control::reconcile::MAX_PASS_TIME;
+use crate::control::request::{manifest, plan_order, selected_targets};
+use crate::control::routes::staging::Staging;
+use crate::control::store_inventory::read_inventory;
+
+/// The result of a fan-out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FanOutResult {
+    /// The operations are in the table and their messages were sent, or the job did not need a fan-out.
+    Done,
+    /// Another job of the same image version works on some of the targets. Try again after this time.
+    Deferred(Duration),
+}
+
+/// The plan of a job. It is plain data that is created before anything is written.
+#[derive(Debug, Clone)]
+pub struct JobPlan {
+    /// Which store fills which, which targets read from which store, and the cost and time of that.
+    pub plan: Plan,
+    /// The rates that the plan is based on.
+    pub rates: Rates,
+    /// The chunks that stores already have.
+    pub inventory: Inventory,
+    /// The targets that get the image, each with the name of its managed image.
+    pub targets: Vec<(Target, ManagedImageName)>,
+    /// The targets that already have the image.
+    pub skipped: Vec<(Target, ManagedImageName)>,
+}
+
+/// The number of rows that are written at a time.
+const ROWS_AT_ONCE: usize = 1000;
+
+/// How long a job waits before it checks again whether another job has ended.
+const RECHECK_AFTER: Duration = Duration::from_secs(2);
+
+/// The limit of the planned time until the last image, and what happens if no plan meets it.
+#[derive(Debug, Clone, Copy)]
+pub enum TimeLimit {
+    /// The limit, if any, is required: without a plan that meets it, planning fails.
+    Required(Option<Duration>),
+    /// The limit, if any, is preferred: without a plan that meets it, the fastest plan is used.
+    Wanted(Option<Duration>),
+}
+
+/// Plans an image version for the selected targets: finds out which of them have it, and chooses the cheapest plan for
+/// the others that meets the time limit.
+///
+/// # Errors
+/// [`ControlError`] if no target is selected, a name cannot be formed, two images would have the same name, the
+/// services cannot be reached, the rates are not valid, or no plan is fast enough. A target that refuses to be
+/// inspected counts as a target without the image.
+pub async fn plan(
+    control: &ControlContext,
+    image: &ImageRef,
+    manifest: &Manifest,
+    selection: &[Selector],
+    speed: TimeLimit,
+) -> Result<JobPlan, ControlError> {
+    let rates = Rates::load(control.config.plan.rates.as_deref())?;
+    let (file, mut selected) = selected_targets(control, selection)?;
+    selected.sort_by_key(plan_order);
+    let named = name_images(control, image, selected)?;
+    let having: BTreeSet<TargetKey> = futures::stream::iter(named.clone())
+        .map(|(target, name)| async move {
+            let key = target.key();
+            has_image(control, image, &target, name).await.map(|has| has.then_some(key))
+        })
+        .buffer_unordered(MAX_IN_FLIGHT)
+        .try_filter_map(|key| async move { Ok(key) })
+        .try_collect()
+        .await?;
+    let (skipped, targets): (Vec<_>, Vec<_>) =
+        named.into_iter().partition(|(target, _)| having.contains(&target.key()));
+    let (source, configured, content) =
+        (control.config.source.store(), file.stores_by_region(), PlanContent::from_manifest(manifest));
+    let wanted: Vec<&Target> = targets.iter().map(|(target, _)| target).collect();
+    let held = read_inventory(control, &configured, &wanted, &content).await?;
+    let (TimeLimit::Required(within) | TimeLimit::Wanted(within)) = speed;
+    let made = Plan::make(&PlanRequest {
+        source: &source,
+        targets: &wanted,
+        configured: &configured,
+        content: &content,
+        inventory: &held,
+        rates: &rates,
+        within,
+    });
+    let plan = match (made, speed) {
+        (Err(too_slow), TimeLimit::Wanted(_)) => {
+            tracing::warn!(image = %image, %too_slow, "the fastest plan is taken");
+            *too_slow.fastest
+        }
+        (made, _) => made?,
+    };
+    Ok(JobPlan { plan, rates, inventory: held, targets, skipped })
+}
+
+/// The plan of a requested job.
+async fn plan_for_job(control: &ControlContext, job: &Job) -> Result<JobPlan, ControlError> {
+    let (_, manifest) = manifest(control, &job.image.name, &job.image.version).await?;
+    plan_with_preferred_time(control, &job.image, &manifest, &job.selection).await
+}
+
+/// Plans a job with the configured time limit. If no plan meets it, the fastest plan is used.
+///
+/// # Errors
+/// As [`plan`], except that a slow plan is not an error.
+pub async fn plan_with_preferred_time(
+    control: &ControlContext,
+    image: &ImageRef,
+    manifest: &Manifest,
+    selection: &[Selector],
+) -> Result<JobPlan, ControlError> {
+    let speed = TimeLimit::Wanted(control.config.plan.within.map(HumanDuration::get));
+    plan(control, image, manifest, selection, speed).await
+}
+
+fn name_images(
+    control: &ControlContext,
+    image: &ImageRef,
+    targets: Vec<Target>,
+) -> Result<Vec<(Target, ManagedImageName)>, ControlError> {
+    let mut taken: BTreeMap<(String, String, ManagedImageName), TargetKey> = BTreeMap::new();
+    let mut named = Vec::with_capacity(targets.len());
+    for target in targets {
+        let name = control.config.images.name.fill(&image.name, &image.version, &target).map_err(|error| {
+            ControlError::Refused(format!("target {}: {error}; change [images] name", target.key()))
+        })?;
+        // The names of resource groups and images are compared without regard to case.
+        let place = (target.subscription.to_string(), target.resource_group.as_str().to_lowercase(), name.clone());
+        if let Some(other) = taken.insert(place, target.key()) {
+            return Err(ControlError::Refused(format!(
+                "targets {other} and {} would have the same managed image {name} in resource group {}: \
+                 put {{region}} into [images] name",
+                target.key(),
+                target.resource_group
+            )));
+        }
+        named.push((target, name));
+    }
+    Ok(named)
+}
+
+/// Whether a target has exactly this version as a managed image.
+async fn has_image(
+    control: &ControlContext,
+    image: &ImageRef,
+    target: &Target,
+    name: ManagedImageName,
+) -> PortResult<bool> {
+    let id = target.image(name);
+    // Retry a throttled request here, so that one of hundreds of requests does not cause all of them to be repeated.
+    let clock = control.ports.clock.as_ref();
+    let look = || control.ports.images.get(&id, target.tenant.as_deref());
+    match retry_transient(clock, PortError::is_retryable, look).await {
+        Ok(found) => Ok(found.is_some_and(|found| found.was_created_from(image.digest, &target.region))),
+        Err(error) if error.is_retryable() => Err(error),
+        // One target must not delay all others. Its image step gets the same error, and only that operation fails.
+        Err(error) => {
+            let target = target.key();
+            tracing::warn!(%error, code = error.code, "target {target} is planned as if it had no image");
+            Ok(false)
+        }
+    }
+}
+
+/// Fans out a job.
+///
+/// The attempt takes the next planning number of the job by compare-and-swap, and its rows carry that number. One
+/// commit records the plan on condition that the number is unchanged; only then is the job planned. Messages are sent
+/// after that. A dispatcher that is interrupted at any point leaves rows that the next attempt replaces.
+///
+/// # Errors
+/// If the table, the queue or the image service cannot be reached. The fan-out can then be run again.
+pub async fn fan_out(control: &ControlContext, id: &JobId) -> Result<FanOutResult, ControlError> {
+    let Some(job) = control.ports.table.job(id).await?.map(|job| job.value) else { return Ok(FanOutResult::Done) };
+    if job.state == JobState::Running && !job.announced {
+        return announce_planned(control, &job).await;
+    }
+    if job.state != JobState::Requested {
+        return abandon(control, &job).await;
+    }
+    if must_wait_for_other_job(control, &job).await? {
+        return Ok(FanOutResult::Deferred(RECHECK_AFTER));
+    }
+    let plan = match plan_for_job(control, &job).await {
+        Ok(plan) => plan,
+        Err(ControlError::Port(error)) if error.is_retryable() => return Err(error.into()),
+        Err(refusal) => return reject(control, id, &refusal).await,
+    };
+    // Planning may have taken minutes, so read the job again.
+    let Some(job) = begin_attempt(control, id).await? else {
+        return Ok(FanOutResult::Deferred(Duration::ZERO));
+    };
+    let graph = Staging::new(&job, &plan, control.ports.clock.now());
+    let rows = match check(&graph) {
+        Ok(rows) => rows,
+        Err(error) => return reject(control, id, &ControlError::Refused(error.to_string())).await,
+    };
+    write_rows(control, &graph).await?;
+    if job.plan > 1 {
+        control.ports.table.remove_earlier_plans(id, job.plan).await?;
+    }
+    let planned = |row: &mut Job| {
+        row.tree = Some(plan.plan.tree.clone());
+        row.operations = Some(rows);
+        row.announced = false;
+    };
+    match record_plan(control, &job, planned).await? {
+        Some(job) => announce(control, &job, graph.groups().flatten()).await,
+        // Another dispatcher plans the job, or it was cancelled. The next attempt finds out which.
+        None => Ok(FanOutResult::Deferred(Duration::ZERO)),
+    }
+}
+
+/// Takes the next planning number. None if the job no longer waits to be planned, or another process changed it.
+async fn begin_attempt(control: &ControlContext, id: &JobId) -> Result<Option<Job>, ControlError> {
+    let row = control.job(id).await?;
+    if row.value.state != JobState::Requested {
+        return Ok(None);
+    }
+    let plan = row.value.plan + 1;
+    let written = control.update_job(&row, |job| job.plan = plan).await?;
+    Ok(written.then_some(Job { plan, ..row.value }))
+}
+
+/// Checks a graph before any part of it is written. Returns the number of operations.
+fn check(graph: &Staging<'_>) -> Result<u64, GraphError> {
+    let (mut check, mut rows) = (GraphCheck::default(), 0);
+    for group in graph.groups() {
+        check.group(&group)?;
+        rows += group.len() as u64;
+    }
+    check.finish()?;
+    Ok(rows)
+}
+
+/// Writes all rows, in batches of groups.
+async fn write_rows(control: &ControlContext, graph: &Staging<'_>) -> PortResult<()> {
+    let mut rows = Vec::new();
+    for group in graph.groups() {
+        rows.extend(group);
+        if rows.len() >= ROWS_AT_ONCE {
+            control.ports.table.insert_operations(&rows).await?;
+            control.monitor.health.tick(MAX_PASS_TIME);
+            rows.clear();
+        }
+    }
+    if !rows.is_empty() {
+        control.ports.table.insert_operations(&rows).await?;
+    }
+    Ok(())
+}
+
+/// Records the plan of an attempt in the job's row. None if another attempt has replaced this one, or the job was
+/// cancelled.
+async fn record_plan(
+    control: &ControlContext,
+    attempt: &Job,
+    change: impl Fn(&mut Job),
+) -> Result<Option<Job>, ControlError> {
+    loop {
+        let row = control.job(&attempt.id).await?;
+        if row.value.plan != attempt.plan || row.value.state != JobState::Requested {
+            return Ok(None);
+        }
+        if let Some(planned) = control.apply_event_to(&row, JobEvent::Planned, &change).await? {
+            return Ok(Some(planned.value));
+        }
+    }
+}
+
+/// Sends the messages of a planned job whose dispatcher stopped before it had sent all of them. Some may be sent twice.
+async fn announce_planned(control: &ControlContext, job: &Job) -> Result<FanOutResult, ControlError> {
+    let mut operations: Vec<Operation> = control.operations(job).await?.into_iter().map(|row| row.value).collect();
+    operations.sort_by_key(|operation| control.registry.order(&operation.kind));
+    announce(control, job, operations.into_iter()).await
+}
+
+/// Sends the messages of the ready operations, and then records that they were sent. Operations that others read from
+/// come first, so that no worker is filled with operations that wait for them.
+async fn announce(
+    control: &ControlContext,
+    job: &Job,
+    operations: impl Iterator<Item = Operation>,
+) -> Result<FanOutResult, ControlError> {
+    let ready: Vec<Operation> = operations.filter(|operation| operation.state == OperationState::Ready).collect();
+    let batches = ready.chunk_by(|one, next| one.kind == next.kind).flat_map(|of_kind| of_kind.chunks(MAX_IN_FLIGHT));
+    for some in batches {
+        futures::future::try_join_all(some.iter().map(|operation| control.enqueue_operation(operation))).await?;
+    }
+    tracing::info!(job = %job.id, messages = ready.len(), "operations are announced");
+    loop {
+        let row = control.job(&job.id).await?;
+        match row.value.state {
+            JobState::Running if !row.value.announced => {
+                if control.update_job(&row, |job| job.announced = true).await? {
+                    return Ok(FanOutResult::Done);
+                }
+            }
+            _ => return abandon(control, &row.value).await,
+        }
+    }
+}
+
+/// Handles a job that does not wait for a fan-out. If it was cancelled or rejected while another dispatcher planned it,
+/// its operations must not start.
+async fn abandon(control: &ControlContext, job: &Job) -> Result<FanOutResult, ControlError> {
+    if job.state != JobState::Running {
+        stop_operations(control, &job.id).await?;
+    }
+    Ok(FanOutResult::Done)
+}
+
+async fn reject(control: &ControlContext, id: &JobId, refusal: &ControlError) -> Result<FanOutResult, ControlError> {
+    let at = control.ports.clock.now();
+    let failure = Failure { code: "not-plannable".to_owned(), message: refusal.to_string(), request_id: None, at };
+    match control.apply_event(id, JobEvent::Reject, |job| job.failure = Some(failure.clone())).await {
+        // Another dispatcher planned the job, or an operator cancelled it.
+        Ok(_) | Err(ControlError::Illegal(_)) => {}
+        Err(error) => return Err(error),
+    }
+    // An earlier attempt may have sent messages and may have been interrupted before the job's row recorded it.
+    stop_operations(control, id).await?;
+    Ok(FanOutResult::Done)
+}
+
+/// Whether two jobs have the same image version.
+pub(crate) fn is_same_version(other: &Job, job: &Job) -> bool {
+    other.id != job.id && other.image.name == job.image.name && other.image.version == job.image.version
+}
+
+/// Two jobs of one image version must not work on the same target at the same time. The later job waits, and then finds
+/// most of its targets done.
+async fn must_wait_for_other_job(control: &ControlContext, job: &Job) -> Result<bool, ControlError> {
+    let others: Vec<Job> = control
+        .ports
+        .table
+        .open_jobs()
+        .await?
+        .into_iter()
+        .map(|other| other.value)
+        .filter(|other| is_same_version(other, job))
+        .filter(|other| other.state != JobState::Requested || other.id < job.id)
+        .collect();
+    if others.is_empty() {
+        return Ok(false);
+    }
+    let Ok(file) = TargetsFile::load(&control.config.targets.file) else { return Ok(false) };
+    let both =
+        |other: &Job| file.selected(&job.selection).into_iter().any(|target| Selector::any(&other.selection, target));
+    Ok(others.iter().any(both))
+}

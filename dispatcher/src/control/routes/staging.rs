@@ -1,0 +1,212 @@
+//! The route `staging`: the version's chunks fill one store per region, each target's VHD is assembled from its
+//! region's store, and a managed image is created from the VHD.
+//!
+//! - A group for each store: its seed.
+//! - A group for each target: the copy, then the image. The copy reads from seeds while they run.
+//! - The copies of every ring except the first wait for the gate of their ring. All operations at the targets of lower
+//!   rings open it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use goldfleet_kinds::context::write_spec;
+use goldfleet_kinds::copy::CopySpec;
+use goldfleet_kinds::image::ImageSpec;
+use goldfleet_kinds::seed::{self, SeedSpec};
+use goldfleet_model::chunk_set::ChunkSet;
+use goldfleet_model::graph::{After, GateCondition, GateKey};
+use goldfleet_model::ids::ManagedImageName;
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::{GroupId, KindId, Operation, OperationId, OperationState, Place, TransferProgress};
+use goldfleet_model::store::Store;
+use goldfleet_model::target::Target;
+use jiff::Timestamp;
+
+use crate::control::fan_out::JobPlan;
+
+/// The ids of the kinds that the route uses, in order.
+pub const KINDS: [&str; 3] = ["seed", "copy", "image"];
+
+/// The number of operations at a target: its copy and its image.
+const ROWS_A_TARGET: u32 = 2;
+
+/// A plan as a graph.
+pub struct Staging<'a> {
+    job: &'a Job,
+    plan: &'a JobPlan,
+    now: Timestamp,
+    rings: Rings,
+}
+
+/// The rings of a plan.
+struct Rings {
+    /// The number of targets in each ring, including targets that already have the version.
+    targets: BTreeMap<u32, u32>,
+    /// The rings that wait for a gate.
+    gated: BTreeSet<u32>,
+}
+
+impl Rings {
+    /// The first ring is the lowest one that has work. If rings need approval, it is the lowest of all rings, even if
+    /// its targets already have the version: later rings start only after an operator approves them.
+    fn of(job: &Job, plan: &JobPlan) -> Self {
+        let to_do = || plan.targets.iter().map(|(target, _)| target.ring);
+        let had = || plan.skipped.iter().map(|(target, _)| target.ring);
+        let lowest_had = had().min().filter(|_| job.approvals.is_some());
+        let first = to_do().min().into_iter().chain(lowest_had).min();
+        let mut targets = BTreeMap::new();
+        for ring in to_do().chain(had()) {
+            *targets.entry(ring).or_default() += 1;
+        }
+        Self { targets, gated: to_do().filter(|ring| Some(*ring) != first).collect() }
+    }
+
+    /// The gates that the first operation at a target of this ring waits for.
+    fn after(&self, ring: u32) -> Vec<After> {
+        if !self.gated.contains(&ring) {
+            return Vec::new();
+        }
+        let count = self.targets.range(..ring).map(|(_, targets)| targets * ROWS_A_TARGET).sum();
+        vec![After { gate: GateKey::ring(ring), on: GateCondition::Opened, count }]
+    }
+
+    /// The gates that operations at targets of this ring open.
+    fn opens(&self, ring: u32) -> Vec<GateKey> {
+        self.gated.range(ring.saturating_add(1)..).map(|later| GateKey::ring(*later)).collect()
+    }
+}
+
+impl<'a> Staging<'a> {
+    /// The graph of a job by this plan, written at `now`.
+    #[must_use]
+    pub fn new(job: &'a Job, plan: &'a JobPlan, now: Timestamp) -> Self {
+        Self { job, plan, now, rings: Rings::of(job, plan) }
+    }
+
+    /// The groups, those of stores first.
+    pub fn groups(&self) -> impl Iterator<Item = Vec<Operation>> + '_ {
+        let stores = self.plan.plan.tree.seeds().map(|(store, from)| vec![self.seed(store, from)]);
+        let targets = self.plan.targets.iter().map(|(target, name)| self.target(target, name, false));
+        let skipped = self.plan.skipped.iter().map(|(target, name)| self.target(target, name, true));
+        stores.chain(targets).chain(skipped)
+    }
+
+    fn seed(&self, store: &Store, from: Vec<Store>) -> Operation {
+        let place = Place { region: store.region.clone(), label: store.to_string(), target: None };
+        Operation {
+            spec: write_spec(&SeedSpec { store: store.clone(), from: from.clone() }),
+            streams: seeds_of(&from),
+            progress: self.transfer(),
+            ..self.operation(seed::operation_id(store), "seed", place)
+        }
+    }
+
+    fn target(&self, target: &Target, name: &ManagedImageName, is_skipped: bool) -> Vec<Operation> {
+        let group = group_of(target, name);
+        let operation = |step: &str| {
+            let place = Place::of_target(target.clone());
+            let opens = self.rings.opens(target.ring);
+            Operation { opens, ..self.operation(OperationId::new(group.clone(), step), step, place) }
+        };
+        let from = self.plan.plan.sources_for(target);
+        let after = if is_skipped { Vec::new() } else { self.rings.after(target.ring) };
+        let state = |waits: bool| match (is_skipped, waits) {
+            (true, _) => OperationState::Skipped,
+            (false, true) => OperationState::Waiting,
+            (false, false) => OperationState::Ready,
+        };
+        let (os, generation) = (self.job.payload.os, self.job.payload.generation);
+        let copy = Operation {
+            state: state(!after.is_empty()),
+            after,
+            streams: seeds_of(&from),
+            spec: write_spec(&CopySpec { from }),
+            progress: self.transfer(),
+            ..operation("copy")
+        };
+        let image = Operation {
+            position: 1,
+            state: state(true),
+            spec: write_spec(&ImageSpec { name: name.clone(), os, generation }),
+            ..operation("image")
+        };
+        vec![copy, image]
+    }
+
+    fn transfer(&self) -> TransferProgress {
+        TransferProgress {
+            done: ChunkSet::default(),
+            bytes_total: self.job.payload.data_bytes,
+            ..TransferProgress::default()
+        }
+    }
+
+    fn operation(&self, id: OperationId, kind: &str, place: Place) -> Operation {
+        Operation {
+            job: self.job.id.clone(),
+            id,
+            plan: self.job.plan,
+            image: self.job.image.clone(),
+            kind: kind_id(kind),
+            position: 0,
+            place,
+            after: Vec::new(),
+            opened: false,
+            opens: Vec::new(),
+            streams: Vec::new(),
+            always: false,
+            spec: goldfleet_model::document::Document::default(),
+            output: None,
+            state: OperationState::Ready,
+            attempts: 0,
+            failures: 0,
+            lost: 0,
+            lease: None,
+            not_before: None,
+            queued: None,
+            progress: TransferProgress::default(),
+            failure: None,
+            created: self.now,
+            started: None,
+            work_period: None,
+            updated: self.now,
+        }
+    }
+}
+
+/// The kinds of the route.
+pub(crate) fn kinds() -> Vec<KindId> {
+    KINDS.into_iter().map(kind_id).collect()
+}
+
+fn kind_id(kind: &str) -> KindId {
+    #[expect(clippy::expect_used, reason = "the ids above are valid, and a test reads them all")]
+    kind.parse().expect("the id of a kind")
+}
+
+/// The group of a target. Its place is the image that the target gets.
+fn group_of(target: &Target, name: &ManagedImageName) -> GroupId {
+    let subscription = target.subscription.to_string();
+    let tenant = target.tenant.as_deref().unwrap_or_default();
+    // The names of resource groups and images are compared without regard to case.
+    let group = target.resource_group.as_str().to_lowercase();
+    let name = name.as_str().to_lowercase();
+    let parts = [tenant, subscription.as_str(), target.region.as_str(), group.as_str(), name.as_str()];
+    let short = subscription.rsplit('-').next().unwrap_or_default().trim_start_matches('0');
+    GroupId::of(&format!("{}-{short}", target.region), &parts)
+}
+
+/// The seeds that fill these stores. The last store is the source store, which no seed fills.
+fn seeds_of(from: &[Store]) -> Vec<OperationId> {
+    let filled = &from[..from.len().saturating_sub(1)];
+    filled.iter().map(seed::operation_id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_valid_ids() {
+        assert_eq!(kinds().len(), KINDS.len());
+    }
+}

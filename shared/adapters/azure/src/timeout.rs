@@ -1,0 +1,117 @@
+//! Timeouts of requests: a request may take long while its bytes move, but not without any response.
+//!
+//! The HTTP client's own timeout is not suitable. It counts from the start of the request and ignores how many bytes
+//! must be sent, so a chunk on a slow line would time out and be sent again forever. Here the time limit before a
+//! response begins grows with the number of bytes that must move first. TCP detects a dead line with unacknowledged
+//! bytes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use azure_core::error::ErrorKind;
+use azure_core::http::headers::HeaderName;
+use azure_core::http::{AsyncRawResponse, HttpClient, Request};
+use azure_core::{Error, Result};
+use futures::StreamExt as _;
+use goldfleet_ports::timeout::TimeoutPolicy;
+use tokio::time::timeout;
+
+/// In requests with this header the service reads a source of at most one chunk.
+const COPY_SOURCE: HeaderName = HeaderName::from_static("x-ms-copy-source");
+
+/// An HTTP client with timeouts. The inner client needs no timeouts except for connecting.
+#[derive(Debug)]
+pub struct TimeoutClient<C> {
+    client: C,
+    timeouts: TimeoutPolicy,
+}
+
+impl<C> TimeoutClient<C> {
+    /// Creates a client that sends requests through `client`.
+    pub fn new(client: C, timeouts: TimeoutPolicy) -> Self {
+        Self { client, timeouts }
+    }
+}
+
+#[async_trait]
+impl<C: HttpClient> HttpClient for TimeoutClient<C> {
+    async fn execute_request(&self, request: &Request) -> Result<AsyncRawResponse> {
+        let from_source = request.headers().get_optional_str(&COPY_SOURCE).is_some();
+        let within = self.timeouts.response_timeout(request.body().len().unwrap_or(0), from_source);
+        let answer = timeout(within, self.client.execute_request(request)).await;
+        let (status, headers, body) = answer.map_err(|_| idle_timeout_error(within))??.deconstruct();
+        let silence = self.timeouts.idle;
+        let body = futures::stream::unfold(Some(body), move |body| async move {
+            let mut body = body?;
+            match timeout(silence, body.next()).await {
+                Ok(part) => part.map(|part| (part, Some(body))),
+                Err(_) => Some((Err(idle_timeout_error(silence)), None)),
+            }
+        });
+        Ok(AsyncRawResponse::new(status, headers, Box::pin(body)))
+    }
+}
+
+fn idle_timeout_error(within: Duration) -> Error {
+    Error::with_message(ErrorKind::Io, format!("it said nothing for {} s", within.as_secs_f64()))
+}
+
+#[cfg(test)]
+mod tests {
+    use azure_core::Bytes;
+    use azure_core::http::headers::Headers;
+    use azure_core::http::{Method, StatusCode, Url};
+
+    use super::*;
+
+    /// Responds after this many seconds, with two parts that are this many seconds apart.
+    #[derive(Debug)]
+    struct Slow(u64, u64);
+
+    #[async_trait]
+    impl HttpClient for Slow {
+        async fn execute_request(&self, _: &Request) -> Result<AsyncRawResponse> {
+            tokio::time::sleep(Duration::from_secs(self.0)).await;
+            let between = Duration::from_secs(self.1);
+            let parts = futures::stream::iter(["one", "two"]).then(move |part| async move {
+                tokio::time::sleep(between).await;
+                Ok(Bytes::from_static(part.as_bytes()))
+            });
+            Ok(AsyncRawResponse::new(StatusCode::Ok, Headers::new(), Box::pin(parts)))
+        }
+    }
+
+    async fn send(slow: Slow, body: usize, from_source: bool) -> Result<Bytes> {
+        let mut request = Request::new(Url::parse("https://account.example/c/b").unwrap(), Method::Put);
+        request.set_body(vec![0; body]);
+        if from_source {
+            request.insert_header(COPY_SOURCE, "https://other.example/c/b");
+        }
+        let answer = TimeoutClient::new(slow, TimeoutPolicy::default()).execute_request(&request).await?;
+        answer.into_body().collect().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn response_timeout_grows_with_body() {
+        // A chunk over a line of 50 KiB/s takes 82 s; eight of them at once, 11 minutes.
+        for (seconds, body, from_source, comes) in [
+            (59, 0, false, true),
+            (61, 0, false, false),
+            (82, 4 << 20, false, true),
+            (656, 4 << 20, false, true),
+            (1085, 4 << 20, false, false),
+            (123, 0, true, true),
+            (125, 0, true, false),
+        ] {
+            let answer = send(Slow(seconds, 0), body, from_source).await;
+            assert_eq!(answer.is_ok(), comes, "{seconds} s for {body} bytes: {answer:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_timeout_allows_slow_responses() {
+        assert_eq!(send(Slow(1, 59), 0, false).await.unwrap(), "onetwo");
+        let error = send(Slow(1, 61), 0, false).await.unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (&ErrorKind::Io, "it said nothing for 60 s"));
+    }
+}

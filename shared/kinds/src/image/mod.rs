@@ -1,0 +1,242 @@
+//! The kind `image`: creates the managed image of a target from its VHD.
+
+use async_trait::async_trait;
+use goldfleet_model::ids::{ManagedImageName, Region};
+use goldfleet_model::image::{ImageRef, ImageTags, ManagedImageId, ManagedImageSpec};
+use goldfleet_model::manifest::{Generation, OsType};
+use goldfleet_model::message::QueueName;
+use goldfleet_model::operation::Operation;
+use goldfleet_model::store::BlobAddress;
+use goldfleet_model::target::Target;
+use goldfleet_ports::Ports;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::image_plane::{ChangeStatus, ManagedImage, Provisioning};
+use serde::{Deserialize, Serialize};
+
+use crate::attempt_error::AttemptError;
+use crate::context::{Attempt, digest_of, read_spec};
+use crate::kind::{Kind, Probe, Verification};
+use crate::outcome::{StepError, StepOutcome};
+
+/// The kind `image`.
+pub struct Image;
+
+/// The specification of an `image` operation. The row names the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSpec {
+    /// The name of the managed image.
+    pub name: ManagedImageName,
+    /// The operating system on the disk.
+    pub os: OsType,
+    /// The Hyper-V generation of the disk.
+    pub generation: Generation,
+}
+
+impl Image {
+    /// The managed image that an operation creates.
+    fn image(operation: &Operation) -> Option<(&Target, ManagedImageId)> {
+        let target = operation.target()?;
+        let spec: ImageSpec = read_spec(operation).ok()?;
+        Some((target, target.image(spec.name)))
+    }
+}
+
+#[async_trait]
+impl Kind for Image {
+    fn id(&self) -> &'static str {
+        "image"
+    }
+
+    fn queue(&self) -> QueueName {
+        QueueName::Image
+    }
+
+    fn title(&self) -> &'static str {
+        "Images made"
+    }
+
+    fn produces(&self, operation: &Operation) -> Option<String> {
+        let spec: ImageSpec = read_spec(operation).ok()?;
+        Some(spec.name.to_string())
+    }
+
+    fn delivers(&self) -> bool {
+        true
+    }
+
+    fn lacks_input(&self, code: &str) -> bool {
+        matches!(code, "vhd-not-found" | "vhd-invalid")
+    }
+
+    fn verification(&self, _ports: &Ports, operation: &Operation) -> Verification {
+        match Self::image(operation) {
+            Some((target, id)) => {
+                Verification::Image { id, region: target.region.clone(), tenant: target.tenant.clone() }
+            }
+            None => Verification::Probe,
+        }
+    }
+
+    async fn probe(&self, ports: &Ports, operation: &Operation) -> PortResult<Probe> {
+        let Some((target, id)) = Self::image(operation) else { return Ok(Probe::Foreign) };
+        let found = ports.images.get(&id, target.tenant.as_deref()).await?;
+        Ok(match found.map(|image| classify(&image, &operation.image, &id, &target.region)) {
+            None => Probe::Absent,
+            Some(Err(_)) => Probe::Foreign,
+            Some(Ok(ExistingImage::UpToDate)) => Probe::Done,
+            Some(Ok(ExistingImage::Stale)) => Probe::Stale,
+            Some(Ok(_)) => Probe::Underway,
+        })
+    }
+
+    async fn run(&self, attempt: Attempt<'_>) -> Result<StepOutcome, StepError> {
+        let ImageSpec { name, os, generation } = attempt.spec()?;
+        let Attempt { shared, operation, .. } = attempt;
+        let target = attempt.target()?;
+        let spec = ManagedImageSpec {
+            id: target.image(name),
+            region: target.region.clone(),
+            vhd: shared.ports.vhd(target, &operation.image),
+            os,
+            generation,
+            storage_type: shared.settings.storage_type,
+            disk_encryption_set: target.disk_encryption_set.clone(),
+            tenant: target.tenant.clone(),
+            tags: ImageTags { image: operation.image.clone(), job: operation.job.clone() }.to_map(),
+        };
+        create(attempt, &spec).await
+    }
+}
+
+/// Creates a managed image, or updates the existing one to match the specification.
+async fn create(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<StepOutcome, StepError> {
+    let Attempt { shared, lease, .. } = attempt;
+    let images = shared.ports.images.as_ref();
+    let stale = match inspect(attempt, spec).await? {
+        ExistingImage::UpToDate => return Ok(StepOutcome::Done),
+        ExistingImage::InProgress => return Ok(StepOutcome::RequeueAfter(shared.settings.heartbeat)),
+        standing => standing == ExistingImage::Stale,
+    };
+    check_vhd(attempt, &spec.vhd).await?;
+    if stale {
+        // The disk of an image cannot be replaced, so the old image is deleted first.
+        lease.ensure_held()?;
+        tracing::info!(image = %spec.id, "an image of other content is replaced");
+        let removal = images.delete(&spec.id, spec.tenant.as_deref()).await?;
+        wait_for_change(attempt, removal).await?;
+    }
+    lease.ensure_held()?;
+    let underway = match images.put(spec).await {
+        // After the inspection, the name was taken by an image of another VHD. Another inspection identifies it.
+        Err(error) if error.code == "property-change-not-allowed" => {
+            inspect(attempt, spec).await?;
+            return Err(error.into());
+        }
+        underway => underway?,
+    };
+    wait_for_change(attempt, underway).await?;
+    verify_created(attempt, spec).await
+}
+
+/// Verifies that the existing image is the requested one: another job may have requested an image with the same name.
+async fn verify_created(attempt: Attempt<'_>, spec: &ManagedImageSpec) -> Result<StepOutcome, StepError> {
+    let id = &spec.id;
+    let failed = |kind, code, why| Err(PortError::new(kind, format!("{id}: {why}")).with_code(code).into());
+    match inspect(attempt, spec).await? {
+        ExistingImage::UpToDate => Ok(StepOutcome::Done),
+        ExistingImage::InProgress => Ok(StepOutcome::RequeueAfter(attempt.shared.settings.heartbeat)),
+        ExistingImage::Absent => {
+            failed(ErrorKind::Unavailable, "image-vanished", "the image is gone, and was just made")
+        }
+        ExistingImage::Failed => {
+            failed(ErrorKind::Unavailable, "image-failed", "it is shown as failed, and was just made")
+        }
+        ExistingImage::Stale => failed(ErrorKind::Conflict, "conflict", "it was replaced by one of other content"),
+    }
+}
+
+/// Rejects a VHD that is missing, or that has other content than the job's.
+async fn check_vhd(Attempt { shared, operation, .. }: Attempt<'_>, vhd: &BlobAddress) -> Result<(), StepError> {
+    let Some(found) = shared.ports.blobs.properties(vhd).await? else {
+        return Err(PortError::new(ErrorKind::NotFound, format!("there is no VHD {vhd}"))
+            .with_code("vhd-not-found")
+            .into());
+    };
+    let wanted = &operation.image;
+    if digest_of(vhd, &found)? == wanted.digest.to_string() {
+        return Ok(());
+    }
+    let message = format!("{vhd} is not of the content that this job was made for: {wanted} was uploaded anew");
+    Err(AttemptError::fatal("manifest-changed", message).into())
+}
+
+/// The relation of an existing image with the same name to this operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ExistingImage {
+    Absent,
+    UpToDate,
+    InProgress,
+    Failed,
+    Stale,
+}
+
+async fn inspect(
+    Attempt { shared, operation, .. }: Attempt<'_>,
+    spec: &ManagedImageSpec,
+) -> Result<ExistingImage, StepError> {
+    let found = shared.ports.images.get(&spec.id, spec.tenant.as_deref()).await?;
+    Ok(match found {
+        None => ExistingImage::Absent,
+        Some(image) => classify(&image, &operation.image, &spec.id, &spec.region)?,
+    })
+}
+
+/// Classifies an image with the same name as the image of this operation. Names come from a template and are
+/// case-insensitive, so the image may belong to another target or to another golden image. Such an image is not
+/// changed: only an image with an earlier content of this version is replaced.
+fn classify(
+    image: &ManagedImage,
+    wanted: &ImageRef,
+    id: &ManagedImageId,
+    region: &Region,
+) -> Result<ExistingImage, AttemptError> {
+    let Some(digest) = ImageTags::digest_in(&image.tags) else {
+        let message = format!("{id} is in the way: an image that goldfleet did not make; remove or rename it");
+        return Err(AttemptError::fatal("image-foreign", message));
+    };
+    if image.region != *region {
+        let message = format!("{id} is in {}: an image of that name can't be in {region} as well", image.region);
+        return Err(AttemptError::fatal("image-region-change", message));
+    }
+    let version = ImageTags::version_in(&image.tags);
+    if digest != wanted.digest && version != wanted.to_string() {
+        let message = format!("{id} is in the way: it was made of {version}, whose name in [images] is the same");
+        return Err(AttemptError::fatal("image-foreign", message));
+    }
+    Ok(match image.provisioning {
+        Provisioning::InProgress => ExistingImage::InProgress,
+        _ if digest != wanted.digest => ExistingImage::Stale,
+        Provisioning::Succeeded => ExistingImage::UpToDate,
+        Provisioning::Failed => ExistingImage::Failed,
+    })
+}
+
+/// Polls a change until it ends.
+async fn wait_for_change(
+    Attempt { shared, lease, .. }: Attempt<'_>,
+    mut underway: ChangeStatus,
+) -> Result<(), StepError> {
+    loop {
+        match underway {
+            ChangeStatus::Done => return Ok(()),
+            ChangeStatus::Failed(error) => return Err(error.into()),
+            ChangeStatus::Pending(pending) => {
+                shared.ports.clock.sleep(pending.retry_after).await;
+                // If the step stops here, the platform continues the change. The next worker finds the image in
+                // progress or complete.
+                lease.ensure_held()?;
+                underway = shared.ports.images.poll(&pending).await?;
+            }
+        }
+    }
+}

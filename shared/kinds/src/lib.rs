@@ -1,0 +1,22 @@
+//! Kinds of operations. Each kind has its own folder, and [`registry`] lists them.
+//!
+//! - [`kind`]: the trait that a kind implements.
+//! - [`context`]: the inputs of steps: ports, settings, caches, and the lease.
+//! - [`messages`]: the messages of operations.
+//! - [`outcome`], [`attempt_error`]: the results of steps.
+//! - [`transfer`]: moves chunks between stores and VHDs for several kinds.
+//! - [`seed`], [`copy`], [`image`]: the kinds.
+//!
+//! To add a kind, write its folder and add one line to [`registry`].
+
+pub mod attempt_error;
+pub mod context;
+pub mod copy;
+pub mod image;
+pub mod kind;
+pub mod lease;
+pub mod messages;
+pub mod outcome;
+pub mod registry;
+pub mod seed;
+pub mod transfer;

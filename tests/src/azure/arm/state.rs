@@ -1,0 +1,214 @@
+//! The state of the tenant. A test creates it and may change it at any time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::access::Authorization;
+use super::blobs::{BlobChecks, Blobs};
+use super::clock::Clock;
+use super::images::Image;
+use super::log::Log;
+use super::operations::{Collision, LongRunning, Operations};
+use super::resources::{Account, Group, Lock, Policy, Region, RoleAssignment, Subscription, normalized_region};
+use super::throttle::{Buckets, Limits};
+use super::token::AUDIENCES;
+
+/// The regions of a new tenant. Source: specification, example `GetLocations`, and Azure's list of regions.
+const REGIONS: [(&str, &str); 16] = [
+    ("australiaeast", "Australia East"),
+    ("brazilsouth", "Brazil South"),
+    ("canadacentral", "Canada Central"),
+    ("centralindia", "Central India"),
+    ("centralus", "Central US"),
+    ("eastasia", "East Asia"),
+    ("eastus", "East US"),
+    ("eastus2", "East US 2"),
+    ("germanywestcentral", "Germany West Central"),
+    ("japaneast", "Japan East"),
+    ("northeurope", "North Europe"),
+    ("southeastasia", "Southeast Asia"),
+    ("uksouth", "UK South"),
+    ("westeurope", "West Europe"),
+    ("westus", "West US"),
+    ("westus2", "West US 2"),
+];
+
+/// The complete state of the double.
+#[derive(Debug, Clone, Default)]
+pub struct TenantState {
+    /// The subscriptions.
+    pub subscriptions: Vec<Subscription>,
+    /// The resource groups.
+    pub groups: Vec<Group>,
+    /// The storage accounts.
+    pub accounts: Vec<Account>,
+    /// The managed images.
+    pub images: Vec<Image>,
+    /// The regions of all subscriptions.
+    pub regions: Vec<Region>,
+    /// The regions of a resource type, such as `Microsoft.Compute/images`. All regions if it is not listed.
+    pub regions_of: BTreeMap<String, Vec<String>>,
+    /// The ids of the disk encryption sets, each with its region.
+    pub disk_encryption_sets: BTreeMap<String, String>,
+    /// The policies.
+    pub policies: Vec<Policy>,
+    /// How requests are authorized. Everything is allowed until a role is assigned.
+    pub authorization: Authorization,
+    /// The role assignments.
+    pub roles: Vec<RoleAssignment>,
+    /// The groups of a principal, by its object id.
+    pub memberships: BTreeMap<String, BTreeSet<String>>,
+    /// The locks.
+    pub locks: Vec<Lock>,
+    /// The audiences that tokens may have, besides the address of the double.
+    pub audiences: Vec<String>,
+    /// The behaviour of operations.
+    pub long_running: LongRunning,
+    /// The behaviour of operations on an image, by its name, if it differs.
+    pub long_running_of: BTreeMap<String, LongRunning>,
+    /// Whether the status of operations is only returned to principals whose roles allow reading it. Azure does not
+    /// document the required permission; that one is needed was seen in taskcluster/taskcluster#8594.
+    pub operations_by_role: bool,
+    /// What happens to a PUT while another change of the image is in progress.
+    pub collision: Collision,
+    /// The properties of blobs.
+    pub blobs: Blobs,
+    /// When an invalid blob is rejected.
+    pub blob_checks: BlobChecks,
+    /// Whether blob names with a slash are accepted. They were not in 2017 (seen, chagarw/MDPP#22), and Azure's
+    /// documentation still lists the error.
+    pub takes_slashes: bool,
+    /// The limits of requests.
+    pub limits: Limits,
+    /// The number of values in a page of a list. None for no limit.
+    pub page: Option<usize>,
+    /// The clock.
+    pub clock: Clock,
+    /// The log of requests.
+    pub log: Log,
+    pub(super) operations: Operations,
+    /// Images before their last change, and how many GETs still return them, by key.
+    pub(super) before: BTreeMap<String, (u32, Option<Image>)>,
+    pub(super) buckets: Buckets,
+}
+
+impl TenantState {
+    /// A tenant with Azure's regions and limits, and without resources.
+    #[must_use]
+    pub fn new() -> Self {
+        let region = |&(name, display): &(&str, &str)| Region { name: name.to_owned(), display: display.to_owned() };
+        Self {
+            regions: REGIONS.iter().map(region).collect(),
+            audiences: AUDIENCES.map(str::to_owned).to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a subscription of a tenant.
+    #[must_use]
+    pub fn subscription(mut self, tenant: &str, id: &str) -> Self {
+        self.subscriptions.push(Subscription {
+            id: id.to_owned(),
+            tenant: tenant.to_owned(),
+            name: format!("Subscription {id}"),
+            state: "Enabled".to_owned(),
+            unregistered: BTreeSet::new(),
+        });
+        self
+    }
+
+    /// Adds a resource group.
+    #[must_use]
+    pub fn group(mut self, subscription: &str, name: &str, region: &str) -> Self {
+        self.groups.push(Group {
+            subscription: subscription.to_owned(),
+            name: name.to_owned(),
+            region: normalized_region(region),
+            tags: BTreeMap::new(),
+        });
+        self
+    }
+
+    /// Adds a storage account.
+    #[must_use]
+    pub fn account(mut self, account: Account) -> Self {
+        self.accounts.push(account);
+        self
+    }
+
+    /// Adds a disk encryption set.
+    #[must_use]
+    pub fn disk_encryption_set(mut self, id: &str, region: &str) -> Self {
+        self.disk_encryption_sets.insert(id.to_owned(), normalized_region(region));
+        self
+    }
+
+    /// Adds a policy.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policies.push(policy);
+        self
+    }
+
+    /// Assigns a role. From the first assignment on, principals may only do what their roles allow.
+    #[must_use]
+    pub fn role(mut self, role: RoleAssignment) -> Self {
+        self.authorization = Authorization::ByRole;
+        self.roles.push(role);
+        self
+    }
+
+    /// Adds a lock.
+    #[must_use]
+    pub fn lock(mut self, lock: Lock) -> Self {
+        self.locks.push(lock);
+        self
+    }
+
+    /// Takes the properties of blobs from `blobs`.
+    #[must_use]
+    pub fn blobs(self, blobs: Blobs) -> Self {
+        Self { blobs, ..self }
+    }
+
+    /// Sets the behaviour of operations.
+    #[must_use]
+    pub fn long_running(self, long_running: LongRunning) -> Self {
+        Self { long_running, ..self }
+    }
+
+    /// Sets the limits of requests.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Ends operations that are due.
+    pub(super) fn settle(&mut self) {
+        let now = self.clock.now();
+        for ended in self.operations.finish_due(now) {
+            ended.apply(&mut self.images);
+        }
+    }
+
+    pub(super) fn find_subscription(&self, id: &str) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|subscription| subscription.id.eq_ignore_ascii_case(id))
+    }
+
+    pub(super) fn find_group(&self, subscription: &str, name: &str) -> Option<&Group> {
+        let is = |group: &&Group| {
+            group.subscription.eq_ignore_ascii_case(subscription) && group.name.eq_ignore_ascii_case(name)
+        };
+        self.groups.iter().find(is)
+    }
+
+    /// The regions in which a resource type is available.
+    pub(super) fn regions_of(&self, resource_type: &str) -> Vec<Region> {
+        let chosen = self.regions_of.iter().find(|(kind, _)| kind.eq_ignore_ascii_case(resource_type));
+        let has = |region: &&Region| {
+            chosen.is_none_or(|(_, names)| {
+                names.iter().any(|name| normalized_region(name) == normalized_region(&region.name))
+            })
+        };
+        self.regions.iter().filter(has).cloned().collect()
+    }
+}

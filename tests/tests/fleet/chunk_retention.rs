@@ -1,0 +1,324 @@
+//! Chunks that must stay, and chunks that must come back: collections beside uploads that take long, stores that lack or
+//! have damaged what a manifest names, VHDs that are gone before their image is made.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use goldfleet_dispatcher::control::cleanup::cleanup_job;
+use goldfleet_dispatcher::control::garbage_collection::{CollectOptions, collect_garbage};
+use goldfleet_dispatcher::control::retry::{RetryFilter, retry};
+use goldfleet_dispatcher::control::status::ReportedState;
+use goldfleet_dispatcher::control::upload::{UploadError, UploadResult};
+use goldfleet_dispatcher::control::verify::{VerifyOptions, VerifyReport, VerifyScope, verify};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::upload::Upload;
+use goldfleet_ports::Ports;
+use goldfleet_ports::clock::{Clock, SystemClock, after};
+use goldfleet_tests::faults::{Faults, LostPart, with_faults};
+use goldfleet_tests::files::{flip, truncate};
+use goldfleet_tests::fleet::InProcessFleet;
+use goldfleet_tests::process_fixture;
+use jiff::Timestamp;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// A fleet that collects what is older than the default of a day.
+fn fleet_of_a_day() -> InProcessFleet {
+    InProcessFleet::with(
+        process_fixture::SOURCE,
+        &process_fixture::targets(2, &["westeurope", "eastus"]),
+        &process_fixture::golden(),
+    )
+}
+
+#[expect(clippy::unwrap_used, reason = "tests")]
+fn ago(age: Duration) -> Timestamp {
+    Timestamp::now().checked_sub(age).unwrap()
+}
+
+#[expect(clippy::unwrap_used, reason = "tests")]
+fn age(file: &Path, age: Duration) {
+    let file = std::fs::File::options().write(true).open(file).unwrap();
+    file.set_modified(SystemTime::now() - age).unwrap();
+}
+
+/// An uploader that began long ago, and is at it still.
+#[expect(clippy::unwrap_used, reason = "tests")]
+async fn long_upload(ports: &Ports, began: Duration, last: Duration) {
+    let begun = Upload::new(JobId::new(ago(began), 1), "golden".parse().unwrap(), "2".parse().unwrap(), ago(began));
+    let row = Upload { updated: ago(last), ..begun };
+    ports.table.put_upload(&row).await.unwrap();
+}
+
+/// A collection for an operator who has given up all versions.
+fn all_given_up(fleet: &InProcessFleet) -> CollectOptions {
+    CollectOptions { given_up: [fleet.config.source.store().container()].into(), ..CollectOptions::default() }
+}
+
+/// Reads the source store's chunks of version 1.
+#[expect(clippy::unwrap_used, reason = "tests")]
+async fn verified(fleet: &InProcessFleet, remove: bool) -> VerifyReport {
+    let control = fleet.control_with_own_ports();
+    let (name, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
+    let image = goldfleet_dispatcher::control::request::manifest(&control, &name, &version).await.unwrap().0;
+    verify(&control, &image, &VerifyScope::scope_of_source(&control), VerifyOptions { read: true, remove }, &|_| {})
+        .await
+        .unwrap()
+}
+
+/// An upload that began 13.5 hours ago relies on chunks that were half a day old then, without renewing them: they stay,
+/// although they are older than a day by now. What is older than that goes, and so does all when the uploader is gone.
+#[tokio::test]
+async fn collection_keeps_chunks_of_long_upload() {
+    let fleet = fleet_of_a_day();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let control = fleet.control_with_own_ports();
+    assert!(fleet.delete_version("1").await);
+    let chunks: Vec<_> = fleet.chunks("goldsource", "golden").into_keys().collect();
+    for chunk in &chunks {
+        age(chunk, HOUR * 49 / 2);
+    }
+    age(&chunks[0], HOUR * 26);
+    long_upload(&fleet.ports, HOUR * 27 / 2, Duration::ZERO).await;
+    assert_eq!(
+        collect_garbage(&control, &all_given_up(&fleet)).await.unwrap().deleted,
+        1,
+        "only what was too old to be relied on unrenewed"
+    );
+    assert!(!chunks[0].exists());
+
+    let fleet = fleet_of_a_day();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let control = fleet.control_with_own_ports();
+    assert!(fleet.delete_version("1").await);
+    let chunks: Vec<_> = fleet.chunks("goldsource", "golden").into_keys().collect();
+    chunks.iter().for_each(|chunk| age(chunk, HOUR * 49 / 2));
+    long_upload(&fleet.ports, HOUR * 48, HOUR * 25).await;
+    assert_eq!(collect_garbage(&control, &all_given_up(&fleet)).await.unwrap().deleted, chunks.len());
+}
+
+/// The machine's clock, which can be put forward: what a program sees that was suspended.
+#[derive(Default)]
+struct Jumping(AtomicU64);
+
+#[async_trait]
+impl Clock for Jumping {
+    fn now(&self) -> Timestamp {
+        after(SystemClock.now(), Duration::from_secs(self.0.load(Ordering::SeqCst)))
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        SystemClock.sleep(duration).await;
+    }
+}
+
+/// A fleet, and the same fleet's ports as an uploader sees them that can be suspended.
+fn fleet_to_suspend() -> (InProcessFleet, Ports, Arc<Jumping>) {
+    let fleet = fleet_of_a_day();
+    let clock = Arc::new(Jumping::default());
+    let ports = Ports { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..fleet.ports.clone() };
+    (fleet, ports, clock)
+}
+
+async fn watched(
+    fleet: &InProcessFleet,
+    ports: Ports,
+    watch: &(dyn Fn(&Upload) + Sync),
+) -> Result<UploadResult, UploadError> {
+    fleet.upload_as(&ports, "golden", "1", watch).await
+}
+
+/// Whether every chunk is in its place, and nothing is left to be done but the manifest.
+fn all_sent(row: &Upload) -> bool {
+    row.bytes_read == row.bytes_total && row.bytes_sent + row.bytes_reused >= row.bytes_data
+}
+
+/// An uploader that was suspended for longer than a grace period, so that its chunks were collected, sends them again
+/// before it says that it is complete: whether it was suspended early or late.
+#[tokio::test(flavor = "multi_thread")]
+async fn suspended_upload_resends_collected_chunks() {
+    for late in [false, true] {
+        let (fleet, ports, clock) = fleet_to_suspend();
+        let suspended = AtomicBool::new(false);
+        let suspend = |row: &Upload| {
+            let now = row.bytes_sent > 0 && (all_sent(row) || !late);
+            if now && !suspended.swap(true, Ordering::SeqCst) {
+                clock.0.store(HOUR.as_secs() * 30, Ordering::SeqCst);
+                fleet.chunks("goldsource", "golden").into_keys().for_each(|file| std::fs::remove_file(file).unwrap());
+            }
+        };
+        watched(&fleet, ports, &suspend).await.unwrap();
+        assert!(suspended.load(Ordering::SeqCst));
+        assert_eq!(verified(&fleet, false).await.faults, [], "suspended late: {late}");
+    }
+}
+
+/// One that is suspended again and again gives up without a manifest; the same command goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn repeatedly_suspended_upload_fails() {
+    let (fleet, ports, clock) = fleet_to_suspend();
+    let suspend = |row: &Upload| {
+        if all_sent(row) {
+            clock.0.fetch_add(HOUR.as_secs() * 30, Ordering::SeqCst);
+        }
+    };
+    let lapsed = watched(&fleet, ports, &suspend).await.unwrap_err();
+    assert!(matches!(lapsed, UploadError::Expired), "{lapsed}");
+    assert!(!fleet.cloud().join("goldsource/golden/manifests").exists());
+    let again = fleet.upload(&fleet.ports, "1").await.unwrap();
+    assert!(!again.existed && again.counts.bytes_sent == 0, "{again:?}");
+}
+
+/// An account that was decommissioned is named, and keeps nothing of the others from being collected.
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_store_does_not_block_collection() {
+    let fleet = InProcessFleet::new();
+    fleet.roll_out(&fleet.ports, "1", 2).await;
+    let control = fleet.control_with_own_ports();
+    assert!(fleet.delete_version("1").await);
+    std::fs::remove_dir_all(fleet.cloud().join("stage1eastus")).unwrap();
+    fleet.block_path("stage1eastus");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let chunks = fleet.chunks("goldsource", "golden").len();
+    let collected = collect_garbage(&control, &all_given_up(&fleet)).await.unwrap();
+    assert_eq!((collected.stores, collected.deleted), (1, chunks), "{collected:?}");
+    let failed: Vec<_> = collected.failed.iter().map(|failed| failed.store.to_string()).collect();
+    assert_eq!(failed, ["stage1eastus/vhds"]);
+}
+
+/// The same of a store that can be looked at, and refuses: what could be deleted is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn denied_store_does_not_block_collection() {
+    let fleet = InProcessFleet::new();
+    fleet.roll_out(&fleet.ports, "1", 2).await;
+    let chunks = fleet.chunks("goldsource", "golden").len();
+    let lost = Faults::failing_at("BlobStore.delete", 1, LostPart::Request);
+    let control = fleet.control_with(with_faults(&fleet.ports, &lost));
+    assert!(fleet.delete_version("1").await);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let collected = collect_garbage(&control, &all_given_up(&fleet)).await.unwrap();
+    assert_eq!((collected.stores, collected.deleted), (2, 2 * chunks - 1), "{collected:?}");
+    assert_eq!(collected.failed.len(), 1);
+    assert_eq!(
+        collect_garbage(&control, &all_given_up(&fleet)).await.unwrap().deleted,
+        1,
+        "the next finds what is left"
+    );
+}
+
+/// Uploading a version again gives its store back what it lacks, and says how much; where nothing is missing, nothing but a
+/// list is asked for.
+#[tokio::test]
+async fn repeated_upload_repairs_store() {
+    let fleet = InProcessFleet::new();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let chunks: Vec<_> = fleet.chunks("goldsource", "golden").into_keys().collect();
+    std::fs::remove_file(&chunks[0]).unwrap();
+    truncate(&chunks[1], 512);
+    let again = fleet.upload(&fleet.ports, "1").await.unwrap();
+    assert!(again.existed && again.counts.bytes_sent > 0, "{again:?}");
+    assert_eq!(again.repaired, 2);
+    assert_eq!(verified(&fleet, false).await.faults, []);
+
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let counted = Faults::counting();
+    let once_more = fleet.upload(&with_faults(&fleet.ports, &counted), "1").await.unwrap();
+    assert_eq!((once_more.counts.bytes_sent, once_more.repaired), (0, 0));
+    let calls = counted.calls();
+    let of_blobs: Vec<_> = calls.iter().filter(|(name, _)| name.starts_with("BlobStore")).collect();
+    assert_eq!(of_blobs, [(&"BlobStore.ensure_container", &1), (&"BlobStore.get", &1), (&"BlobStore.list", &1)]);
+}
+
+/// A chunk with other bytes than it should have fails the job. Verification takes it away, the upload sends it again, and the
+/// retry finds it.
+#[tokio::test(flavor = "multi_thread")]
+async fn corrupt_source_chunk_can_be_replaced() {
+    let fleet = InProcessFleet::new();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let chunk = fleet.chunks("goldsource", "golden").into_keys().next().unwrap();
+    flip(&chunk, 100);
+    let (job, status) = fleet.request_and_run(&fleet.ports, "1", 2).await;
+    assert!(status.failures.iter().any(|failure| failure.code == "source-corrupt"), "{status:#?}");
+    fleet.drain_dead_letters().await;
+
+    assert_eq!(fleet.upload(&fleet.ports, "1").await.unwrap().repaired, 0, "its length is right");
+    let removed = verified(&fleet, true).await;
+    assert_eq!((removed.faults.len(), removed.removed), (1, 1), "{removed:?}");
+    assert!(!chunk.exists());
+    assert_eq!(fleet.upload(&fleet.ports, "1").await.unwrap().repaired, 1);
+    assert!(fleet.retry_and_run(&job).await > 0);
+}
+
+/// Truncated chunks of a region's store count as missing for the next job, which puts whole ones in their place.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicate_replaces_chunks_of_wrong_length() {
+    let fleet = InProcessFleet::new();
+    let (job, _) = fleet.roll_out(&fleet.ports, "1", 2).await;
+    let before = fleet.chunks("stage1eastus", "vhds");
+    for chunk in before.keys() {
+        truncate(chunk, 512);
+    }
+    cleanup_job(&fleet.control_with_own_ports(), &job).await.unwrap();
+    fleet.delete_all_images();
+    let (job, _) = fleet.request_and_run(&fleet.ports, "1", 2).await;
+    fleet.assert_all_done(&job).await;
+    assert_eq!(fleet.chunks("stage1eastus", "vhds"), before);
+}
+
+/// Images could not be made, and somebody removed the VHDs before they were tried again: the next retry copies them anew.
+/// Where it was a clean-up, which the job knows of, the first one does.
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_staged_vhd_is_assembled_again() {
+    let copies = RetryFilter { phase: Some("copy".parse().unwrap()), ..RetryFilter::default() };
+    for (which, cleaned) in
+        [(RetryFilter::default(), false), (copies.clone(), false), (RetryFilter::default(), true), (copies, true)]
+    {
+        let fleet = InProcessFleet::new();
+        // When the plan looks at them, nothing is in the way yet.
+        let job = fleet.plan_job("1").await;
+        fleet.block_path("subscriptions");
+        let control = fleet.control_with_own_ports();
+        let status = fleet.run(&fleet.ports, 2, &job).await;
+        assert_eq!(
+            (status.phases.of_kind("copy").succeeded, status.phases.of_kind("image").failed),
+            (4, 4),
+            "{status:#?}"
+        );
+        assert_eq!(cleanup_job(&control, &job).await.unwrap().vhds, 4);
+        fleet.unblock_path("subscriptions");
+        if cleaned {
+            assert_eq!(
+                retry(&control, &job, &which).await.unwrap(),
+                8,
+                "the copies, and the images that wait for them"
+            );
+            assert_eq!(fleet.run(&fleet.ports, 2, &job).await.state, ReportedState::Succeeded);
+            assert_eq!(fleet.images().len(), 4);
+            continue;
+        }
+        let row = control.job(&job).await.unwrap();
+        assert!(control.update_job(&row, |job| job.cleaned = false).await.unwrap());
+
+        assert_eq!(fleet.retry(&job).await, 4, "the images");
+        let status = fleet.run(&fleet.ports, 2, &job).await;
+        assert_eq!(status.state, ReportedState::Failed);
+        assert!(status.failures.iter().all(|failure| failure.code == "vhd-not-found"), "{status:#?}");
+
+        assert_eq!(retry(&control, &job, &which).await.unwrap(), 8, "the copies, and the images that wait for them");
+        let status = fleet.run(&fleet.ports, 2, &job).await;
+        assert_eq!(status.state, ReportedState::Succeeded, "{status:#?}");
+        assert_eq!(fleet.images().len(), 4);
+    }
+}
+
+/// What can't be read any more was taken away by somebody, who is to be told of.
+#[tokio::test(flavor = "multi_thread")]
+async fn file_truncated_during_upload_is_detected() {
+    let fleet = InProcessFleet::new();
+    let file = fleet.golden();
+    let ended = fleet.upload_as(&fleet.ports, "golden", "1", &|_| truncate(&file, 1 << 20)).await;
+    assert!(matches!(ended, Err(UploadError::Changed(_))), "{ended:?}");
+}

@@ -1,0 +1,127 @@
+//! Random cases, and what must hold of each.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use goldfleet_dispatcher::control::context::ControlError;
+use goldfleet_dispatcher::control::live::LiveSetError;
+use goldfleet_model::manifest::CHUNKS;
+use proptest::prelude::*;
+
+use super::case::{Case, FOREIGN, Meanwhile, Version, Written, case};
+use super::scene::{Ended, name_of, run};
+
+fn check(case: &Case) -> Result<(), TestCaseError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let ended = runtime.block_on(run(case));
+    let deleted: BTreeMap<usize, BTreeSet<&String>> =
+        ended.before.iter().map(|(n, names)| (*n, names.difference(&ended.after[n]).collect())).collect();
+    let any = deleted.values().any(|names| !names.is_empty());
+
+    prop_assert!(!case.dry_run || !any, "a dry run deletes nothing: {deleted:?}");
+    if let Err(error) = &ended.result {
+        prop_assert!(!any, "what stops deletes nothing: {error}: {deleted:?}");
+    }
+    // A store that is neither configured nor the source of a tree, and fails, may hide manifests of somebody else's.
+    let live = case.live(ended.hit);
+    for (n, names) in &deleted {
+        for name in names {
+            prop_assert!(name.starts_with(CHUNKS) && !FOREIGN.contains(&name.as_str()), "{name} is no chunk");
+            prop_assert!(!live.contains(*name), "{name} in store {n} is in use");
+            let is_old = case.held[*n].iter().any(|(chunk, old)| *old && name_of(*chunk) == **name);
+            prop_assert!(is_old, "{name} in store {n} is young");
+            prop_assert!(case.may_know(*n), "store {n} is not known");
+        }
+    }
+    let (now_in_use, at) = match &case.meanwhile {
+        Meanwhile::Nothing => (Vec::new(), Vec::new()),
+        Meanwhile::Upload { store, chunks, .. } | Meanwhile::LongUpload { store, chunks, .. } => {
+            (chunks.clone(), vec![*store])
+        }
+        Meanwhile::Job { source, store, chunks, .. } => (chunks.clone(), vec![*source, *store]),
+    };
+    for n in at {
+        for chunk in &now_in_use {
+            prop_assert!(
+                ended.after[&n].contains(&name_of(*chunk)),
+                "what was relied on meanwhile is gone in store {n}"
+            );
+        }
+    }
+
+    let holds_chunks = case.known().into_iter().any(|n| !case.held[n].is_empty());
+    let is_damaged = |version: &Version| version.manifest == Written::Damaged && case.known().contains(&version.store);
+    let damaged = case.versions.iter().any(is_damaged);
+    if !ended.hit && (case.has_empty_source() && holds_chunks || damaged) {
+        prop_assert!(ended.result.is_err(), "which chunks are in use is not known");
+    }
+    complete(case, &ended)
+}
+
+/// Where nothing went wrong and nothing else happened, all garbage is gone.
+fn complete(case: &Case, ended: &Ended) -> Result<(), TestCaseError> {
+    if ended.hit || case.dry_run || ended.result.is_err() || !matches!(case.meanwhile, Meanwhile::Nothing) {
+        return Ok(());
+    }
+    let live = case.live(false);
+    for n in case.known() {
+        let young: BTreeSet<String> =
+            case.held[n].iter().filter(|(_, old)| !old).map(|(chunk, _)| name_of(*chunk)).collect();
+        let old = case.held[n].iter().filter(|(_, old)| *old).map(|(chunk, _)| name_of(*chunk));
+        for name in old.filter(|name| !live.contains(name) && !young.contains(name)) {
+            prop_assert!(!ended.after[&n].contains(&name), "{name} in store {n} is garbage");
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_chunk_that_is_in_use_is_deleted(case in case()) {
+        check(&case)?;
+    }
+}
+
+/// The cases that the random ones must reach: else they prove nothing.
+#[test]
+fn random_cases_reach_what_matters() {
+    use proptest::strategy::ValueTree as _;
+    use proptest::test_runner::{Config as Runner, RngAlgorithm, TestRng, TestRunner};
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(Runner::default(), rng);
+    let mut reached: BTreeMap<&str, usize> = BTreeMap::new();
+    for _ in 0..400 {
+        let case = case().new_tree(&mut runner).unwrap().current();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let ended = runtime.block_on(run(&case));
+        let what = match &ended.result {
+            Ok(done) if done.deleted > 0 && !matches!(case.meanwhile, Meanwhile::Nothing) => {
+                "deleted, and more happened"
+            }
+            Ok(done) if done.deleted > 0 => "deleted",
+            Ok(_) => "nothing to delete",
+            Err(ControlError::LiveSet(error)) => match error {
+                LiveSetError::Missing(_) => "missing",
+                LiveSetError::Empty { .. } => "empty",
+                LiveSetError::Unlisted { .. } => "unlisted",
+                LiveSetError::Unreadable { .. } => "unreadable",
+                LiveSetError::UnknownVersion { .. } => "unknown version",
+            },
+            Err(_) => "table",
+        };
+        *reached.entry(what).or_default() += 1;
+    }
+    for what in [
+        "deleted",
+        "deleted, and more happened",
+        "nothing to delete",
+        "empty",
+        "unlisted",
+        "unreadable",
+        "unknown version",
+    ] {
+        assert!(reached.get(what).is_some_and(|times| *times > 2), "{what}: {reached:?}");
+    }
+}

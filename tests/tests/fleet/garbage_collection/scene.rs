@@ -1,0 +1,291 @@
+//! A cloud in memory in which a case's things are.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use goldfleet_config::Config;
+use goldfleet_disk::chunk::{WindowBuffer, pack, read_window, windows};
+use goldfleet_disk::{AzureDisk, DiskReader as _, GoldenSpec};
+use goldfleet_dispatcher::control::context::{ControlContext, ControlError};
+use goldfleet_dispatcher::control::garbage_collection::{CollectOptions, CollectionReport, collect_garbage};
+use goldfleet_model::checksum::crc64;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::image::ImageRef;
+use goldfleet_model::job::{Job, JobState, Payload};
+use goldfleet_model::manifest::{ChunkEntry, Generation, Manifest, OsType, chunk_name, digest_of};
+use goldfleet_model::store::{Container, Store};
+use goldfleet_model::tree::{PlannedStore, Tree};
+use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_modelled::{LimitMode, Model};
+use goldfleet_ports::Ports;
+use goldfleet_ports::chunk_store;
+use goldfleet_ports::clock::{TokioClock, before};
+use goldfleet_ports::error::ErrorKind;
+use goldfleet_tests::intercept::intercepted;
+use jiff::Timestamp;
+
+use super::case::{Case, FOREIGN, Meanwhile, STORES, Written};
+use super::interference::Interference;
+
+const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The size of the disk that chunks are taken from, in bytes.
+const SIZE: u64 = 64 << 20;
+
+fn store(n: usize) -> Store {
+    let names = (format!("region{n}").parse(), format!("account{n}").parse(), "golden".parse());
+    Store { region: names.0.unwrap(), account: names.1.unwrap(), container: names.2.unwrap() }
+}
+
+pub(crate) fn container(n: usize) -> Container {
+    store(n).container()
+}
+
+/// The `n`th chunk: its bytes, and what a manifest says of it. They are those of one disk.
+pub(crate) fn chunk(n: usize) -> (Bytes, ChunkEntry) {
+    static POOL: OnceLock<Vec<(Bytes, ChunkEntry)>> = OnceLock::new();
+    POOL.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("golden.vhd");
+        GoldenSpec::spread(SIZE, Generation::V2, 1 << 20, 16, 1).write(&file).unwrap();
+        let disk = AzureDisk::open(&file).unwrap();
+        let (ranges, mut buffer) =
+            (disk.data_ranges().collect::<Result<Vec<_>, _>>().unwrap(), WindowBuffer::default());
+        let chunks = windows(&ranges, SIZE).filter_map(|window| {
+            read_window(&disk, &ranges, &window, &mut buffer).unwrap();
+            let packed = pack(&mut buffer, window.start)?;
+            let md5 = packed.md5_of_runs(&buffer);
+            Some((Bytes::copy_from_slice(&buffer), packed.into_entry(&md5)))
+        });
+        chunks.collect()
+    })[n]
+        .clone()
+}
+
+pub(crate) fn name_of(n: usize) -> String {
+    chunk_name(&chunk(n).1.hash)
+}
+
+fn manifest(chunks: &[usize]) -> Bytes {
+    let chunks = chunks.iter().map(|n| chunk(*n).1).collect();
+    Manifest { os: OsType::Linux, generation: Generation::V2, size: SIZE, footer: [0; 512], chunks }.encode().into()
+}
+
+/// The image of the `n`th version; names are those of manifests.
+fn image(n: usize, chunks: &[usize]) -> ImageRef {
+    let (name, version) = (format!("image{n}").parse().unwrap(), "1".parse().unwrap());
+    ImageRef { name, version, digest: digest_of(&manifest(chunks)) }
+}
+
+fn tree(source: usize, others: &[usize]) -> Tree {
+    let others = others.iter().filter(|other| **other != source);
+    let seeded = others.map(|other| PlannedStore { store: store(*other), parent: Some(0) });
+    Tree { stores: std::iter::once(PlannedStore { store: store(source), parent: None }).chain(seeded).collect() }
+}
+
+fn job(n: usize, image: ImageRef, state: JobState, tree: Option<Tree>, now: Timestamp) -> Job {
+    let payload = Payload { os: OsType::Linux, generation: Generation::V2, size: SIZE, chunks: 1, data_bytes: 512 };
+    let id: JobId = format!("20260101-0000{n:02}-abcd").parse().unwrap();
+    let finished = state.is_terminal().then_some(now);
+    Job {
+        state,
+        tree,
+        finished,
+        ..goldfleet_dispatcher::control::request::new_job(id, image, payload, Vec::new(), now)
+    }
+}
+
+/// A cloud in which a case's things are.
+struct Scene {
+    ports: Ports,
+    config: Config,
+    _folder: tempfile::TempDir,
+}
+
+impl Scene {
+    async fn build(case: &Case) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let source = store(case.configured);
+        let (at, region, account) = (folder.path().display(), &source.region, &source.account);
+        let config = format!(
+            "[source]\nsubscription = \"00000000-0000-0000-0000-000000000000\"\nregion = \"{region}\"\n\
+             account = \"{account}\"\ncontainer = \"golden\"\n[targets]\nfile = \"{at}/targets.toml\"\n\
+             [cleanup]\nchunk_grace = \"24h\"\n"
+        );
+        std::fs::write(folder.path().join("goldfleet.toml"), config).unwrap();
+        let stores: String = case
+            .in_targets
+            .iter()
+            .map(|n| store(*n))
+            .map(|store| {
+                format!(
+                    "[[store]]\nregion = \"{}\"\naccount = \"{}\"\ncontainer = \"golden\"\n",
+                    store.region, store.account
+                )
+            })
+            .collect();
+        std::fs::write(folder.path().join("targets.toml"), stores).unwrap();
+        let config = Config::load(Some(&folder.path().join("goldfleet.toml")), std::iter::empty()).unwrap();
+        let clock = Arc::new(TokioClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap()));
+        let ports = Model::new(LimitMode::Unlimited, clock, &store(0).region, 1).ports();
+        let scene = Self { ports, config, _folder: folder };
+        scene.fill(case).await;
+        scene
+    }
+
+    async fn fill(&self, case: &Case) {
+        let hold = |old: bool| {
+            case.held.iter().enumerate().flat_map(move |(n, held)| {
+                held.iter().filter(move |(_, is_old)| *is_old == old).map(move |(chunk, _)| (n, *chunk))
+            })
+        };
+        for n in 0..STORES {
+            self.ports.blobs.ensure_container(&container(n)).await.unwrap();
+            for name in FOREIGN {
+                put(&self.ports, n, name, Bytes::from_static(b"not a chunk")).await;
+            }
+        }
+        for (n, held) in hold(true) {
+            put(&self.ports, n, &name_of(held), chunk(held).0).await;
+        }
+        for (n, version) in case.versions.iter().enumerate() {
+            let text = manifest(&version.chunks);
+            let text = match version.manifest {
+                Written::Whole => text,
+                Written::Damaged => text.slice(..text.len() - 5),
+                Written::GivenUp => continue,
+            };
+            let at = container(version.store).manifest(&image(n, &[]).name, &image(n, &[]).version);
+            put(&self.ports, version.store, &at.name, text).await;
+        }
+        self.ports.clock.sleep(GRACE + GRACE / 8).await;
+        for (n, held) in hold(false) {
+            put(&self.ports, n, &name_of(held), chunk(held).0).await;
+        }
+        let now = self.ports.clock.now();
+        for (n, asked) in case.jobs.iter().enumerate() {
+            let Some(version) = case.versions.get(asked.version) else { continue };
+            let tree = asked.tree.as_ref().map(|others| tree(version.store, others));
+            let job = job(n, image(asked.version, &version.chunks), asked.state, tree, now);
+            self.ports.table.insert_job(&job).await.unwrap();
+        }
+    }
+
+    /// The blobs that each store has.
+    async fn blobs(&self) -> BTreeMap<usize, BTreeSet<String>> {
+        let mut all = BTreeMap::new();
+        for n in 0..STORES {
+            let listed = chunk_store::list(self.ports.blobs.as_ref(), &container(n), "").await.unwrap();
+            all.insert(n, listed.into_iter().map(|blob| blob.name).collect());
+        }
+        all
+    }
+}
+
+async fn put(ports: &Ports, store: usize, name: &str, body: Bytes) {
+    let crc = crc64(&body);
+    match ports.blobs.put_blob(&container(store).blob(name), body, crc.into()).await {
+        Err(error) if error.kind == ErrorKind::AlreadyExists => {}
+        put => put.unwrap(),
+    }
+}
+
+/// What uploads and seeds do with chunks that a store must have: they list it, renew what is old and put what is missing.
+async fn have_chunks(ports: &Ports, store: usize, chunks: &[usize]) {
+    let present = chunk_store::list_chunks(ports.blobs.as_ref(), &container(store)).await.unwrap();
+    for n in chunks {
+        let kept = match present.get(&name_of(*n)) {
+            Some(listed) => chunk_store::renew_if_old(ports, &container(store), listed, GRACE / 2).await.unwrap(),
+            None => false,
+        };
+        if !kept {
+            put(ports, store, &name_of(*n), chunk(*n).0).await;
+        }
+    }
+}
+
+/// The steps of what happens meanwhile, each with the number of the call that it comes before.
+fn steps(ports: &Ports, meanwhile: &Meanwhile) -> Vec<(usize, BoxFuture<'static, ()>)> {
+    let mut steps: Vec<(usize, BoxFuture<'static, ()>)> = Vec::new();
+    match meanwhile.clone() {
+        Meanwhile::Nothing => {}
+        Meanwhile::Upload { store, chunks, at } => {
+            let now = ports.clock.now();
+            let row = Upload::new(JobId::new(now, 1), "image9".parse().unwrap(), "1".parse().unwrap(), now);
+            let (ended, of, all) =
+                (Upload { state: UploadState::Complete, ..row.clone() }, ports.clone(), chunks.clone());
+            steps.push((at[0], Box::pin(async move { of.table.put_upload(&row).await.unwrap() })));
+            let of = ports.clone();
+            steps.push((at[1], Box::pin(async move { have_chunks(&of, store, &all).await })));
+            let of = ports.clone();
+            let at_image = container(store).manifest(&image(9, &[]).name, &image(9, &[]).version);
+            steps.push((at[2], Box::pin(async move { put(&of, store, &at_image.name, manifest(&chunks)).await })));
+            let of = ports.clone();
+            steps.push((at[3], Box::pin(async move { of.table.put_upload(&ended).await.unwrap() })));
+        }
+        Meanwhile::LongUpload { store, chunks, at } => {
+            let now = ports.clock.now();
+            let started = before(now, GRACE * 7 / 10);
+            let id = JobId::new(started, 1);
+            let begun = Upload::new(id, "image9".parse().unwrap(), "1".parse().unwrap(), started);
+            let row = Upload { updated: now, ..begun };
+            let (ended, of, all) =
+                (Upload { state: UploadState::Complete, ..row.clone() }, ports.clone(), chunks.clone());
+            let write_begun = async move {
+                of.table.put_upload(&row).await.unwrap();
+                for n in all {
+                    put(&of, store, &name_of(n), chunk(n).0).await;
+                }
+            };
+            steps.push((0, Box::pin(write_begun)));
+            let of = ports.clone();
+            let at_image = container(store).manifest(&image(9, &[]).name, &image(9, &[]).version);
+            steps.push((at[0], Box::pin(async move { put(&of, store, &at_image.name, manifest(&chunks)).await })));
+            let of = ports.clone();
+            steps.push((at[1], Box::pin(async move { of.table.put_upload(&ended).await.unwrap() })));
+        }
+        Meanwhile::Job { source, store, chunks, at } => {
+            // Its version was uploaded long ago, by means of another configuration.
+            let (of, all) = (ports.clone(), chunks.clone());
+            let planned =
+                job(20, image(8, &chunks), JobState::Running, Some(tree(source, &[store])), ports.clock.now());
+            let at_image = container(source).manifest(&image(8, &[]).name, &image(8, &[]).version);
+            steps.push((
+                at[0],
+                Box::pin(async move {
+                    put(&of, source, &at_image.name, manifest(&chunks)).await;
+                    have_chunks(&of, source, &chunks).await;
+                }),
+            ));
+            let of = ports.clone();
+            steps.push((at[1], Box::pin(async move { of.table.insert_job(&planned).await.unwrap() })));
+            let of = ports.clone();
+            steps.push((at[2], Box::pin(async move { have_chunks(&of, store, &all).await })));
+        }
+    }
+    steps
+}
+
+/// What a case's collection came to.
+pub(crate) struct Ended {
+    pub(crate) result: Result<CollectionReport, ControlError>,
+    pub(crate) before: BTreeMap<usize, BTreeSet<String>>,
+    pub(crate) after: BTreeMap<usize, BTreeSet<String>>,
+    pub(crate) hit: bool,
+}
+
+pub(crate) async fn run(case: &Case) -> Ended {
+    let scene = Scene::build(case).await;
+    let before = scene.blobs().await;
+    let interference = Arc::new(Interference::new(case.fault, steps(&scene.ports, &case.meanwhile)));
+    let control = ControlContext::new(intercepted(&scene.ports, &interference), Arc::new(scene.config.clone()), "test");
+    let given_up = case.given_up.iter().map(|n| container(*n)).collect();
+    let result = collect_garbage(&control, &CollectOptions { dry_run: case.dry_run, given_up }).await;
+    let hit = interference.has_hit();
+    interference.steps_before(usize::MAX).await;
+    Ended { result, before, after: scene.blobs().await, hit }
+}

@@ -1,0 +1,348 @@
+//! How jobs end: as their operations are, after their clean-up, and whatever becomes of other jobs.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use goldfleet_config::{Cleanup, Config, StagedPolicy};
+use goldfleet_dispatcher::control::cancel::cancel;
+use goldfleet_dispatcher::control::cleanup::{StagedOutcome, cleanup_job, delete_version, remove_staged};
+use goldfleet_dispatcher::control::context::ControlContext;
+use goldfleet_dispatcher::control::fan_out::{FanOutResult, fan_out};
+use goldfleet_dispatcher::control::reconcile::{JobCheck, reconcile_job_by_id, reconcile_open_jobs};
+use goldfleet_dispatcher::control::request::request_job;
+use goldfleet_dispatcher::control::retry::{RetryFilter, retry};
+use goldfleet_dispatcher::control::status::ReportedState;
+use goldfleet_dispatcher::terminal::follow::{FinishedBy, follow};
+use goldfleet_dispatcher::terminal::progress::{ProgressDisplay, ProgressMode};
+use goldfleet_model::ids::JobId;
+use goldfleet_model::job::{Job, JobState};
+use goldfleet_model::operation::OperationState;
+use goldfleet_model::state::JobEvent;
+use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_ports::Ports;
+use goldfleet_ports::clock::after;
+use goldfleet_ports::conformance::clock::ManualClock;
+use goldfleet_tests::faults::{Faults, LostPart, with_faults};
+use goldfleet_tests::fleet::InProcessFleet;
+use goldfleet_tests::process_fixture;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+async fn state(control: &ControlContext, job: &JobId) -> JobState {
+    control.job(job).await.unwrap().value.state
+}
+
+/// A reconciler pass has read that all operations have ended; a retry makes some ready before the reconciler pass writes that.
+#[tokio::test(flavor = "multi_thread")]
+async fn stale_rows_do_not_end_retried_job() {
+    let fleet = InProcessFleet::new();
+    let (job, status) = fleet.roll_out_with_one_failure().await;
+    assert_eq!(status.state, ReportedState::Failed);
+
+    // As it was between the end of its last operation and the reconciler pass after that.
+    let control = fleet.control_with_own_ports();
+    control.apply_event(&job, JobEvent::Retry, |_| {}).await.unwrap();
+    let (retrying, id) = (control.clone(), job.clone());
+    let late = Faults::late("JobTable.operations", async move {
+        assert_eq!(retry(&retrying, &id, &RetryFilter::default()).await.unwrap(), 2);
+    });
+    let sweeping = fleet.control_with(with_faults(&fleet.ports, &late));
+    assert_eq!(reconcile_job_by_id(&sweeping, &job).await.unwrap(), JobCheck::Open);
+    assert_eq!(state(&control, &job).await, JobState::Running);
+    fleet.run(&fleet.ports, 1, &job).await;
+    fleet.assert_all_done(&job).await;
+}
+
+/// A retry that dies before it has said that the job goes on leaves operations that nobody looks after, until the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn interrupted_retry_is_resumed() {
+    let fleet = InProcessFleet::new();
+    let (job, _) = fleet.roll_out_with_one_failure().await;
+    let control = fleet.control_with_own_ports();
+    assert_eq!(fleet.retry(&job).await, 2);
+    let row = control.job(&job).await.unwrap();
+    let ended = Job { state: JobState::Failed, ..row.value };
+    fleet.ports.table.commit_job(&ended, &row.etag, &[]).await.unwrap();
+    assert_eq!(fleet.retry(&job).await, 2);
+    assert_eq!(state(&control, &job).await, JobState::Running);
+    fleet.run(&fleet.ports, 1, &job).await;
+    fleet.assert_all_done(&job).await;
+}
+
+/// Takes a job up again, from elsewhere.
+fn taken_up_again(fleet: &InProcessFleet, job: &JobId) -> impl Future<Output = ()> + Send + 'static {
+    let (control, job) = (fleet.control_with_own_ports(), job.clone());
+    async move { assert_eq!(retry(&control, &job, &RetryFilter::default()).await.unwrap(), 2) }
+}
+
+/// Checks that everything of a job that was taken up again goes on, to its end.
+async fn assert_goes_on(fleet: &InProcessFleet, job: &JobId) {
+    let operations = fleet.ports.table.operations(job).await.unwrap();
+    let stopped = operations.iter().filter(|row| row.value.state == OperationState::Cancelled).count();
+    assert_eq!((stopped, state(&fleet.control_with_own_ports(), job).await), (0, JobState::Running));
+    fleet.run(&fleet.ports, 1, job).await;
+    fleet.assert_all_done(job).await;
+}
+
+/// A dispatcher with an old message sees that the job has failed, and is about to stop what may be left of it, when a retry
+/// takes it up again: before the dispatcher has read the operations, or after.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_dispatcher_does_not_cancel_retried_job() {
+    for call in ["JobTable.job", "JobTable.operations"] {
+        let fleet = InProcessFleet::new();
+        let (job, _) = fleet.roll_out_with_one_failure().await;
+        let late = Faults::late(call, taken_up_again(&fleet, &job));
+        let control = fleet.control_with(with_faults(&fleet.ports, &late));
+        assert_eq!(fan_out(&control, &job).await.unwrap(), FanOutResult::Done, "{call}");
+        assert_goes_on(&fleet, &job).await;
+    }
+}
+
+/// The same of a job that has operations which a retry need not change, as another one was cut short: when the dispatcher writes
+/// what it has read, that is no longer so.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_dispatcher_does_not_cancel_continuing_operations() {
+    let fleet = InProcessFleet::new();
+    let (job, _) = fleet.roll_out_with_one_failure().await;
+    assert_eq!(fleet.retry(&job).await, 2);
+    let row = fleet.control_with_own_ports().job(&job).await.unwrap();
+    let ended = Job { state: JobState::Failed, ..row.value };
+    fleet.ports.table.commit_job(&ended, &row.etag, &[]).await.unwrap();
+    let late = Faults::before("JobTable.commit", 0, taken_up_again(&fleet, &job));
+    fan_out(&fleet.control_with(with_faults(&fleet.ports, &late)), &job).await.unwrap();
+    assert!(late.was_hit());
+    assert_goes_on(&fleet, &job).await;
+}
+
+/// A dispatcher with another targets file can't plan a job. By the time it says so, another one has planned it, it has run and
+/// failed, and is taken up again.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_rejection_does_not_cancel_retried_job() {
+    let fleet = Arc::new(InProcessFleet::new());
+    let job = fleet.request_after_upload("1").await;
+    let (elsewhere, id) = (Arc::clone(&fleet), job.clone());
+    let meanwhile = Faults::late("JobTable.job", async move {
+        elsewhere.block_path("stage2westeurope");
+        assert_eq!(elsewhere.run(&elsewhere.ports, 1, &id).await.state, ReportedState::Failed);
+        elsewhere.unblock_path("stage2westeurope");
+        elsewhere.drain_dead_letters().await;
+    });
+    let late = Faults::before("JobTable.operations", 0, taken_up_again(&fleet, &job));
+    let mut config = (*fleet.config).clone();
+    config.targets.file = "elsewhere.toml".into();
+    let ports = with_faults(&with_faults(&fleet.ports, &meanwhile), &late);
+    let control = ControlContext::new(ports, Arc::new(config), "late");
+    assert_eq!(fan_out(&control, &job).await.unwrap(), FanOutResult::Done);
+    assert!(late.was_hit());
+    assert_goes_on(&fleet, &job).await;
+}
+
+/// The clean-up comes before the job's end: where it fails for a reason that may pass, it is tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn staged_vhd_removal_is_retried() {
+    let config = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n[cleanup]\nstaged = \"remove\"\n";
+    let fleet = InProcessFleet::with(
+        &config,
+        &process_fixture::targets(2, &["westeurope", "eastus"]),
+        &process_fixture::golden(),
+    );
+    let lost = Faults::failing_at("BlobStore.delete", 1, LostPart::Request);
+    let (job, status) = fleet.roll_out(&with_faults(&fleet.ports, &lost), "1", 1).await;
+    assert!(lost.was_hit());
+    assert_eq!(status.state, ReportedState::Succeeded);
+    assert!(status.staged_removed, "{status:#?}");
+    for operation in fleet.ports.table.operations(&job).await.unwrap() {
+        if let Some(target) = operation.value.target() {
+            let vhd = fleet.ports.vhd(target, &operation.value.image);
+            assert_eq!(fleet.ports.blobs.properties(&vhd).await.unwrap(), None, "{vhd} is still there");
+        }
+    }
+}
+
+/// A fleet whose job is about to end as succeeded, so long after its last operation, the job, and a control context that removes its staged VHDs first. Of them, the first that is
+/// removed lies in an account that never answers.
+async fn about_to_end(long_ago: Duration) -> (InProcessFleet, JobId, ControlContext, ManualClock, Arc<Faults>) {
+    let fleet = InProcessFleet::new();
+    let (job, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
+    let row = fleet.control_with_own_ports().job(&job).await.unwrap();
+    let running = Job { state: JobState::Running, ..row.value };
+    fleet.ports.table.commit_job(&running, &row.etag, &[]).await.unwrap();
+    let (clock, mute) = (
+        ManualClock::at(after(Timestamp::now(), long_ago)),
+        Faults::failing_at("BlobStore.delete", 0, LostPart::Caller),
+    );
+    let ports = Ports { clock: Arc::new(clock.clone()), ..with_faults(&fleet.ports, &mute) };
+    let mut config = (*fleet.config).clone();
+    config.cleanup.staged = StagedPolicy::Remove;
+    let control = ControlContext::new(ports, Arc::new(config), "test");
+    (fleet, job, control, clock, mute)
+}
+
+/// Looks after a job whose staged VHDs can't all be removed, as an account says nothing. The look ends by the clock alone: after
+/// half a minute, and no sooner.
+async fn look_with_a_mute_account(
+    job: &JobId,
+    control: &ControlContext,
+    clock: &ManualClock,
+    mute: &Faults,
+) -> JobCheck {
+    let mut look = std::pin::pin!(reconcile_job_by_id(control, job));
+    tokio::select! {
+        looked = &mut look => panic!("nothing answers, but {looked:?}"),
+        () = mute.reached() => {}
+    }
+    clock.advance(Duration::from_millis(29_999));
+    assert!(futures::poll!(&mut look).is_pending());
+    clock.advance(Duration::from_millis(1));
+    look.await.unwrap()
+}
+
+/// An account that says nothing holds nobody up for longer than half a minute. The job stays open, and the next look removes what
+/// is left; ten minutes after the last operation it ends all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn unresponsive_account_delays_reconcile_30_seconds() {
+    let (fleet, job, control, clock, mute) = about_to_end(Duration::ZERO).await;
+    assert_eq!(look_with_a_mute_account(&job, &control, &clock, &mute).await, JobCheck::Open);
+    assert_eq!(reconcile_job_by_id(&control, &job).await.unwrap(), JobCheck::Ended);
+    assert!(fleet.status(&job).await.staged_removed);
+
+    let (fleet, job, control, clock, mute) = about_to_end(Duration::from_secs(600)).await;
+    assert_eq!(look_with_a_mute_account(&job, &control, &clock, &mute).await, JobCheck::Ended);
+    let status = fleet.status(&job).await;
+    assert_eq!((status.state, status.staged_removed), (ReportedState::Succeeded, false));
+}
+
+/// Whoever waits for a fleet's job leaves its end, and with it the removal of its VHDs, to the fleet: it may have other rights, and
+/// another configuration.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_command_leaves_job_end_to_fleet() {
+    let config = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n[cleanup]\nstaged = \"remove\"\n";
+    let fleet =
+        InProcessFleet::with(&config, &process_fixture::targets(2, &["westeurope"]), &process_fixture::golden());
+    let job = fleet.request_after_upload("1").await;
+    let keeps = Config { cleanup: Default::default(), ..(*fleet.control_with_own_ports().config).clone() };
+    let waiting = ControlContext::new(fleet.ports.clone(), Arc::new(keeps), "pipeline");
+    let (progress, stop) = (ProgressDisplay::new(ProgressMode::Silent), CancellationToken::new());
+    let (followed, _) =
+        tokio::join!(follow(&waiting, &job, FinishedBy::Fleet, &progress, &stop), fleet.run(&fleet.ports, 1, &job),);
+    let status = followed.unwrap().unwrap();
+    assert_eq!(status.state, ReportedState::Succeeded);
+    assert!(status.staged_removed, "{status:#?}");
+}
+
+/// A clean-up that somebody asks for is told too, until the job is taken up again and stages VHDs anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn staged_vhd_removal_is_reported() {
+    let fleet = InProcessFleet::new();
+    let (job, status) = fleet.roll_out_with_one_failure().await;
+    assert!(!status.staged_removed);
+    assert_eq!(cleanup_job(&fleet.control_with_own_ports(), &job).await.unwrap().vhds, 3);
+    assert!(fleet.status(&job).await.staged_removed);
+    fleet.retry(&job).await;
+    assert!(!fleet.status(&job).await.staged_removed);
+}
+
+/// One job whose rows can't be read keeps no other from its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_job_does_not_block_reconcile() {
+    let fleet = InProcessFleet::new();
+    let (first, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
+    fleet.change_golden();
+    let (second, _) = fleet.roll_out(&fleet.ports, "2", 1).await;
+    let control = fleet.control_with_own_ports();
+    for job in [&first, &second] {
+        let reopened = control.job(job).await.unwrap();
+        let row = Job { state: JobState::Running, ..reopened.value };
+        fleet.ports.table.commit_job(&row, &reopened.etag, &[]).await.unwrap();
+    }
+    let lost = Faults::failing_at("JobTable.operations", 0, LostPart::Request);
+    assert_eq!(reconcile_open_jobs(&fleet.control_with(with_faults(&fleet.ports, &lost))).await.unwrap(), 1);
+    assert_eq!(
+        (state(&control, &first).await, state(&control, &second).await),
+        (JobState::Succeeded, JobState::Running)
+    );
+    assert_eq!(reconcile_open_jobs(&control).await.unwrap(), 0);
+}
+
+/// Between the end of a job's last operation and the reconciler pass after that, its row says that it is running. It does nothing of
+/// what is asked for any more, and holds no version.
+#[tokio::test(flavor = "multi_thread")]
+async fn job_with_all_operations_ended_is_not_open() {
+    let fleet = InProcessFleet::new();
+    let (job, _) = fleet.roll_out_with_one_failure().await;
+    let control = fleet.control_with_own_ports();
+    control.apply_event(&job, JobEvent::Retry, |_| {}).await.unwrap();
+    assert_eq!(state(&control, &job).await, JobState::Running);
+
+    let (image, version) = ("golden".parse().unwrap(), "1".parse().unwrap());
+    let again = request_job(&control, &image, &version, &[], false).await.unwrap();
+    assert!(again.new && again.job.id != job);
+    let same = request_job(&control, &image, &version, &[], false).await.unwrap();
+    assert_eq!((same.job.id, same.new), (again.job.id.clone(), false));
+    assert!(delete_version(&control, &image, &version).await.unwrap_err().to_string().contains(again.job.id.as_str()));
+
+    cancel(&control, &again.job.id).await.unwrap();
+    reconcile_job_by_id(&control, &again.job.id).await.unwrap();
+    assert!(delete_version(&control, &image, &version).await.unwrap());
+}
+
+/// A control context that removes staged VHDs at the end of a job.
+fn removing(fleet: &InProcessFleet) -> ControlContext {
+    let cleanup = Cleanup { staged: StagedPolicy::Remove, ..fleet.config.cleanup.clone() };
+    let config = Config { cleanup, ..(*fleet.config).clone() };
+    ControlContext { config: Arc::new(config), ..fleet.control_with_own_ports() }
+}
+
+/// The staged VHDs of one job may be those of another that still makes images of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn staged_vhds_that_another_job_uses_stay() {
+    let fleet = InProcessFleet::new();
+    let (first, _) = fleet.roll_out(&fleet.ports, "1", 2).await;
+    fleet.delete_all_images();
+    let vhds =
+        || (1..=2).flat_map(|n| ["westeurope", "eastus"].map(|region| format!("stage{n}{region}/vhds/golden/1.vhd")));
+    let there = || vhds().filter(|name| fleet.cloud().join(name).exists()).count();
+    let control = removing(&fleet);
+    let remove = async || {
+        let job = control.job(&first).await.unwrap().value;
+        remove_staged(&control, &job, &fleet.ports.table.operations(&first).await.unwrap()).await
+    };
+    let second = fleet.request("1").await;
+    assert_eq!((remove().await, there()), (StagedOutcome::Left, 4), "the other is not planned yet");
+    fan_out(&control, &second).await.unwrap();
+    assert_eq!((remove().await, there()), (StagedOutcome::Left, 4), "the other is planned");
+    cancel(&control, &second).await.unwrap();
+    reconcile_job_by_id(&control, &second).await.unwrap();
+    assert_eq!((remove().await, there()), (StagedOutcome::Removed, 0), "the other has ended");
+}
+
+/// Another fleet may stage the same version in the same container: its jobs are not in this table.
+#[tokio::test(flavor = "multi_thread")]
+async fn staged_vhds_of_another_fleet_stay() {
+    let fleet = InProcessFleet::new();
+    let (job, _) = fleet.roll_out(&fleet.ports, "1", 2).await;
+    let sidecar = fleet.cloud().join("stage1eastus/.goldfleet/vhds/golden/1.vhd.json");
+    let text = std::fs::read_to_string(&sidecar).unwrap();
+    assert!(text.contains(job.as_str()), "{text}");
+    std::fs::write(&sidecar, text.replace(job.as_str(), "20200101-000000-abcd")).unwrap();
+    let removed = cleanup_job(&fleet.control_with_own_ports(), &job).await.unwrap();
+    assert_eq!((removed.vhds, removed.left), (3, 1), "{removed:?}");
+    assert!(fleet.cloud().join("stage1eastus/vhds/golden/1.vhd").exists());
+}
+
+/// An upload of a version that is there relies on its manifest to keep the chunks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_being_uploaded_is_not_given_up() {
+    let fleet = InProcessFleet::new();
+    fleet.upload(&fleet.ports, "1").await.unwrap();
+    let (control, image, version) = (fleet.control_with_own_ports(), "golden".parse().unwrap(), "1".parse().unwrap());
+    let now = fleet.ports.clock.now();
+    let row = Upload::new(JobId::new(now, 1), "golden".parse().unwrap(), "1".parse().unwrap(), now);
+    fleet.ports.table.put_upload(&row).await.unwrap();
+    let refused = delete_version(&control, &image, &version).await.unwrap_err();
+    assert!(refused.to_string().contains("is being uploaded"), "{refused}");
+    fleet.ports.table.put_upload(&Upload { state: UploadState::Failed, ..row }).await.unwrap();
+    assert!(delete_version(&control, &image, &version).await.unwrap());
+    assert!(!delete_version(&control, &image, &version).await.unwrap());
+}

@@ -1,0 +1,197 @@
+//! Whose a staged VHD is, and what of it is in place: under workers that are killed, paused and taken over, and VHDs that are
+//! removed and made again under them.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use goldfleet_disk::GoldenSpec;
+use goldfleet_model::ids::JobId;
+use goldfleet_model::image::VhdMetadata;
+use goldfleet_model::manifest::Generation;
+use goldfleet_model::operation::Operation;
+use goldfleet_model::store::BlobAddress;
+use goldfleet_ports::job_table::Change;
+use goldfleet_ports::{Ports, Versioned};
+use goldfleet_tests::faults::{Faults, LostPart, with_faults};
+use goldfleet_tests::fleet::InProcessFleet;
+use goldfleet_tests::process_fixture;
+use goldfleet_worker::consumer::Consumer;
+use goldfleet_worker::context::WorkerContext;
+use goldfleet_worker::settings::WorkerSettings;
+use tokio_util::sync::CancellationToken;
+
+/// How long anything here may take before something must be wrong.
+const TOO_LONG: Duration = Duration::from_secs(30);
+
+/// A fleet of one target, whose golden VHD has eight chunks or so.
+fn fleet() -> InProcessFleet {
+    let config = format!("{}[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n", process_fixture::SOURCE);
+    InProcessFleet::with(&config, &process_fixture::targets(1, &["westeurope"]), &process_fixture::golden())
+}
+
+/// A job's only copy.
+async fn copy(ports: &Ports, job: &JobId) -> Versioned<Operation> {
+    let rows = ports.table.operations(job).await.unwrap();
+    rows.into_iter().find(|row| row.value.kind.as_str() == "copy").unwrap()
+}
+
+fn vhd(ports: &Ports, copy: &Operation) -> BlobAddress {
+    ports.vhd(copy.target().unwrap(), &copy.image)
+}
+
+/// Runs a worker on these ports until something has come about, and kills it: it neither ends its steps nor gives them
+/// back. Then its leases run out.
+async fn killed(
+    fleet: &InProcessFleet,
+    ports: &Ports,
+    job: &JobId,
+    settings: WorkerSettings,
+    until: impl Future<Output = ()>,
+) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let pump = Consumer::new(WorkerContext::new(ports.clone(), settings), CancellationToken::new());
+    runtime.spawn(async move { pump.run().await });
+    tokio::time::timeout(TOO_LONG, until).await.expect("the worker did not come so far");
+    tokio::task::spawn_blocking(move || runtime.shutdown_timeout(TOO_LONG)).await.unwrap();
+    expire(fleet, job).await;
+}
+
+/// Has the leases of a job run out now, and announces again what was worked at.
+async fn expire(fleet: &InProcessFleet, job: &JobId) {
+    for row in fleet.ports.table.operations(job).await.unwrap() {
+        let mut operation = row.value.clone();
+        let Some(lease) = &mut operation.lease else { continue };
+        lease.expires = fleet.ports.clock.now();
+        fleet.ports.table.commit(&[Change { operation, if_match: row.etag }], &[]).await.unwrap();
+        fleet.control_with_own_ports().enqueue_operation(&row.value).await.unwrap();
+    }
+}
+
+/// Settings of a worker that never comes to its first heartbeat.
+fn without_heartbeat(fleet: &InProcessFleet) -> WorkerSettings {
+    let hour = Duration::from_secs(3600);
+    WorkerSettings { lease: hour, heartbeat: hour / 2, chunk_requests: 1, ..fleet.settings() }
+}
+
+/// A VHD that was removed half-made, and begun again by a worker that is killed before it can say so, is made whole: what the
+/// row says of the first says nothing of the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_belongs_to_one_blob_incarnation() {
+    let fleet = fleet();
+    let job = fleet.plan_job("1").await;
+    // The fourth run is never answered, and the heartbeat says that the chunks of the first three are in place.
+    let faults = Faults::failing_at("BlobStore.put_pages_from", 3, LostPart::Caller);
+    let settings = WorkerSettings { chunk_requests: 1, ..fleet.settings() };
+    let half = async {
+        while copy(&fleet.ports, &job).await.value.progress.done.count() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    killed(&fleet, &with_faults(&fleet.ports, &faults), &job, settings, half).await;
+    let row = copy(&fleet.ports, &job).await.value;
+    assert!(row.progress.done.count() < row.progress.done.len(), "{row:?}");
+    assert!(fleet.ports.blobs.delete(&vhd(&fleet.ports, &row), None).await.unwrap(), "a VHD was begun");
+
+    let faults = Faults::failing_at("BlobStore.create_page_blob", 0, LostPart::Caller);
+    let ports = with_faults(&fleet.ports, &faults);
+    killed(&fleet, &ports, &job, without_heartbeat(&fleet), faults.reached()).await;
+    assert!(fleet.ports.blobs.properties(&vhd(&fleet.ports, &row)).await.unwrap().is_some(), "a VHD was begun again");
+
+    fleet.run(&fleet.ports, 1, &job).await;
+    fleet.assert_all_done(&job).await;
+}
+
+/// A VHD that an earlier release began is made anew, as nothing tells what of it is in place.
+#[tokio::test(flavor = "multi_thread")]
+async fn vhd_without_incarnation_is_recreated() {
+    let fleet = fleet();
+    let job = fleet.plan_job("1").await;
+    let row = copy(&fleet.ports, &job).await.value;
+    let (vhd, blobs) = (vhd(&fleet.ports, &row), &fleet.ports.blobs);
+    let metadata = [(VhdMetadata::DIGEST.to_owned(), row.image.digest.to_string())].into();
+    blobs.ensure_container(&vhd.container).await.unwrap();
+    blobs.create_page_blob(&vhd, (24 << 20) + 512, &metadata).await.unwrap();
+    fleet.run(&fleet.ports, 1, &job).await;
+    fleet.assert_all_done(&job).await;
+    let made = blobs.properties(&vhd).await.unwrap().unwrap();
+    let progress = copy(&fleet.ports, &job).await.value.progress;
+    assert_eq!(made.metadata.get(VhdMetadata::INCARNATION), progress.incarnation.map(|id| id.to_string()).as_ref());
+    assert!(progress.incarnation.is_some(), "{made:?}");
+}
+
+/// A store that can't be read for a moment does not cost what was made from an earlier version.
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_manifest_keeps_vhd() {
+    for nth in 0..6 {
+        let fleet = fleet();
+        fleet.roll_out(&fleet.ports, "1", 1).await;
+        fleet.rebuild_golden();
+        let job = fleet.plan_job("2").await;
+        let faults = Faults::failing_at("BlobStore.take_fence", 0, LostPart::Caller);
+        killed(&fleet, &with_faults(&fleet.ports, &faults), &job, without_heartbeat(&fleet), faults.reached()).await;
+        let vhd = vhd(&fleet.ports, &copy(&fleet.ports, &job).await.value);
+        let begun = fleet.ports.blobs.properties(&vhd).await.unwrap().unwrap();
+        assert!(begun.metadata.contains_key(VhdMetadata::BASE), "{begun:?}");
+
+        let faults = Faults::failing_at("BlobStore.get", nth, LostPart::Request);
+        fleet.run(&with_faults(&fleet.ports, &faults), 1, &job).await;
+        fleet.assert_all_done(&job).await;
+        assert_eq!(faults.calls().get("BlobStore.delete"), None, "at read {nth}: a VHD was removed");
+    }
+}
+
+/// A worker that saw a copy of an earlier version fail, and is then paused, does not remove what its successor made.
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_copy_is_removed_only_if_unchanged() {
+    let fleet = fleet();
+    let (first, _) = fleet.roll_out(&fleet.ports, "1", 1).await;
+    let earlier = vhd(&fleet.ports, &copy(&fleet.ports, &first).await.value);
+    fleet.rebuild_golden();
+    let job = fleet.plan_job("2").await;
+    let vhd = vhd(&fleet.ports, &copy(&fleet.ports, &job).await.value);
+
+    let (blobs, at) = (Arc::clone(&fleet.ports.blobs), vhd.clone());
+    let successor = async move {
+        let mut metadata = blobs.properties(&at).await.unwrap().unwrap().metadata;
+        metadata.insert("made_by".to_owned(), "successor".to_owned());
+        assert!(blobs.delete(&at, None).await.unwrap());
+        blobs.start_copy(&at, &earlier, &metadata).await.unwrap();
+    };
+    let faults = Faults::broken_copy("BlobStore.delete", 0, successor);
+    fleet.run(&with_faults(&fleet.ports, &faults), 1, &job).await;
+    fleet.assert_all_done(&job).await;
+    assert!(faults.was_hit(), "the copy that failed was not removed");
+    let left = fleet.ports.blobs.properties(&vhd).await.unwrap().unwrap();
+    assert_eq!(left.metadata.get("made_by").map(String::as_str), Some("successor"), "{left:?}");
+}
+
+/// A worker that is paused past its lease in the middle of a chunk asks for none of its other runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_write_starts_without_lease() {
+    let config = format!("{}[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n", process_fixture::SOURCE);
+    // One chunk of sixteen runs, besides those of the partition tables.
+    let extents = (0..16).map(|n| ((8 << 20) + n * (256 << 10), 4096)).collect();
+    let golden = GoldenSpec { size: 24 << 20, generation: Generation::V2, extents, seed: 1 };
+    let fleet = InProcessFleet::with(&config, &process_fixture::targets(1, &["westeurope"]), &golden);
+    let job = fleet.plan_job("1").await;
+
+    // By its own clock the lease is over after four seconds, for anyone else not before the hour: it stays the only worker.
+    let (drain, time) = (CancellationToken::new(), Duration::from_secs(4));
+    let settings = without_heartbeat(&fleet);
+    let settings = WorkerSettings { clock_skew: settings.lease - time, ..settings };
+    let awake = drain.clone();
+    // Whichever chunks come first, after eight runs this one is begun and not done.
+    let paused = Faults::before("BlobStore.put_pages_from", 8, async move {
+        tokio::time::sleep(time).await;
+        awake.cancel();
+    });
+    let pump = Consumer::new(WorkerContext::new(with_faults(&fleet.ports, &paused), settings), drain);
+    tokio::time::timeout(TOO_LONG, pump.run()).await.expect("the worker did not come so far");
+    assert!(paused.was_hit());
+    assert_eq!(paused.calls()["BlobStore.put_pages_from"], 9, "a run was begun after the lease's end");
+
+    expire(&fleet, &job).await;
+    fleet.run(&fleet.ports, 1, &job).await;
+    fleet.assert_all_done(&job).await;
+}

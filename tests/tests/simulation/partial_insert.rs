@@ -1,0 +1,79 @@
+//! A job table that, as the one on Azure, inserts operations group by group: whoever fails on the way leaves some of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use goldfleet_model::event::Event;
+use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
+use goldfleet_model::job::Job;
+use goldfleet_model::operation::{GroupId, Operation, OperationId};
+use goldfleet_model::upload::Upload;
+use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
+use goldfleet_ports::job_table::{Change, JobTable};
+use goldfleet_ports::{ETag, Versioned};
+use tokio::time::sleep;
+
+use crate::faults::FaultInjector;
+
+/// A table that inserts piece by piece.
+pub(crate) struct PartialInsertTable {
+    pub(crate) faults: Arc<FaultInjector>,
+    pub(crate) table: Arc<dyn JobTable>,
+}
+
+impl PartialInsertTable {
+    async fn insert(&self, operations: &[Operation]) -> PortResult<usize> {
+        let mut groups = BTreeMap::<GroupId, Vec<Operation>>::new();
+        for operation in operations {
+            groups.entry(operation.id.group().clone()).or_default().push(operation.clone());
+        }
+        let mut added = 0;
+        for group in groups.into_values() {
+            if self.faults.should_inject(self.faults.rates.insert_cut) {
+                let added = format!("{added} of {} operations were added", operations.len());
+                self.faults.trace.line(&added);
+                return Err(PortError::new(ErrorKind::Unavailable, added));
+            }
+            added += self.table.insert_operations(&group).await?;
+            sleep(self.faults.rng.millis(0..200)).await;
+        }
+        Ok(added)
+    }
+}
+
+/// Writes methods that do what the table behind does.
+macro_rules! delegate {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
+        #[async_trait]
+        impl JobTable for PartialInsertTable {
+            async fn insert_operations(&self, operations: &[Operation]) -> PortResult<usize> {
+                self.insert(operations).await
+            }
+
+            $(async fn $name(&self, $($arg: $type),*) -> PortResult<$result> {
+                self.table.$name($($arg),*).await
+            })*
+        }
+    };
+}
+
+delegate! {
+    ensure() -> ();
+    insert_job(job: &Job) -> ();
+    job(id: &JobId) -> Option<Versioned<Job>>;
+    jobs() -> Vec<Versioned<Job>>;
+    newest_jobs(limit: usize) -> Vec<Versioned<Job>>;
+    open_jobs() -> Vec<Versioned<Job>>;
+    commit_job(job: &Job, if_match: &ETag, events: &[Event]) -> ETag;
+    remove_job(id: &JobId, if_match: &ETag) -> ();
+    remove_earlier_plans(job: &JobId, plan: u32) -> usize;
+    operation(job: &JobId, id: &OperationId) -> Option<Versioned<Operation>>;
+    group(job: &JobId, id: &OperationId) -> Vec<Versioned<Operation>>;
+    operations(job: &JobId) -> Vec<Versioned<Operation>>;
+    commit(changes: &[Change], events: &[Event]) -> Vec<ETag>;
+    events(job: &JobId, operation: Option<&OperationId>) -> Vec<Event>;
+    put_upload(upload: &Upload) -> ();
+    newest_upload(image: &ImageName, version: &ImageVersion) -> Option<Upload>;
+    uploads() -> Vec<Upload>;
+}
