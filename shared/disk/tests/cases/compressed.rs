@@ -106,3 +106,27 @@ fn archives_are_reported_and_raw_disks_read_in_streams() {
     let image = checked.image.unwrap();
     assert!(image.sequential && image.format == Format::Raw);
 }
+
+/// Copying in large blocks leaves zero bytes after the stream.
+#[test]
+fn damaged_ends_of_streams_report_the_actual_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = folder.path().join("m.raw");
+    os_disk(20 * M).write(&raw, None);
+    for (program, suffix, _) in COMPRESSIONS {
+        let stream = compress(program, suffix, &raw);
+        let whole = std::fs::read(&stream).unwrap();
+        let check = |bytes: &[u8]| {
+            std::fs::write(&stream, bytes).unwrap();
+            with(&stream, |_| {}).report
+        };
+        assert_eq!(errors(&check(&[&whole[..], &[0; 600_000]].concat())), NONE, "{program}");
+        // Two parts are one disk, which does not end with its backup GPT.
+        assert_eq!(errors(&check(&[&whole[..], &whole, &[0; 512]].concat())), ["raw"], "{program}");
+        let report = check(&[&whole[..], &[0; 512], b"more"].concat());
+        assert_eq!(errors(&report), ["damaged"], "{program}");
+        let report = check(&whole[..whole.len() / 2]);
+        assert_eq!(errors(&report), ["damaged"], "{program}");
+        assert!(report.findings[0].message.contains("is cut short"), "{report:?}");
+    }
+}

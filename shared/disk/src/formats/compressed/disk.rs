@@ -4,14 +4,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ruzstd::decoding::FrameDecoder;
-use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
-use serde::Serialize;
-
+use super::Compression;
+use super::decoder::new_decoder;
 use crate::bytes::index;
 use crate::chunk::is_zero;
 use crate::reader::check_range;
@@ -37,70 +35,6 @@ const MAX_DISK: u64 = 4 << 40;
 
 /// The maximum number of data ranges. Further holes count as data.
 const MAX_RANGES: usize = 1 << 20;
-
-/// The maximum memory of a decoder: the dictionary of `xz -9` has 64 MiB, the window of `zstd --long` 128 MiB.
-const XZ_MEMORY_KIB: u32 = 100 << 10;
-const ZSTD_WINDOW: u64 = 128 << 20;
-
-/// How a file is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// gzip, also of several members.
-    Gzip,
-    /// xz, also of several streams.
-    Xz,
-    /// zstd, also of several frames.
-    Zstd,
-    /// bzip2, also of several streams.
-    Bzip2,
-}
-
-impl fmt::Display for Compression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Gzip => "gzip",
-            Self::Xz => "xz",
-            Self::Zstd => "zstd",
-            Self::Bzip2 => "bzip2",
-        })
-    }
-}
-
-impl Compression {
-    /// The compression by the first bytes of a file.
-    pub(crate) fn detect(head: &[u8]) -> Option<Self> {
-        match head {
-            [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
-            // A skippable frame, as zstd's seekable format and pzstd write first.
-            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
-            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..] => Some(Self::Bzip2),
-            _ => None,
-        }
-    }
-
-    /// The command that decompresses its input to its output. Without `--long`, zstd refuses windows over 8 MiB.
-    pub(crate) fn command(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip -dc",
-            Self::Xz => "xz -dc",
-            Self::Zstd => "zstd -dc --long=31",
-            Self::Bzip2 => "bzip2 -dc",
-        }
-    }
-
-    fn decoder(self, source: &Arc<dyn DiskReader>) -> Box<dyn Read + Send> {
-        let input = BufReader::with_capacity(256 << 10, Input { source: Arc::clone(source), at: 0 });
-        match self {
-            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-            Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)),
-            Self::Zstd => Box::new(ZstdFrames::new(input)),
-            Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
-        }
-    }
-}
 
 /// A disk that is read as a stream.
 pub(crate) struct CompressedDisk {
@@ -131,7 +65,7 @@ impl fmt::Debug for CompressedDisk {
 
 /// The first bytes of the decompressed disk, at most 1 MiB.
 pub(crate) fn head(source: &Arc<dyn DiskReader>, compression: Compression) -> Result<Vec<u8>, DiskError> {
-    let mut decoder = compression.decoder(source);
+    let mut decoder = new_decoder(source, compression);
     let mut window = vec![0; index(WINDOW)];
     let length = fill(&mut *decoder, &mut window, compression)?;
     window.truncate(length);
@@ -145,7 +79,7 @@ impl CompressedDisk {
         compression: Compression,
         check_limits: &dyn Fn() -> Result<(), DiskError>,
     ) -> Result<Self, DiskError> {
-        let mut decoder = compression.decoder(&source);
+        let mut decoder = new_decoder(&source, compression);
         let (mut size, mut data, mut head) = (0, Vec::new(), Vec::new());
         let mut tail: VecDeque<Vec<u8>> = VecDeque::new();
         loop {
@@ -168,7 +102,7 @@ impl CompressedDisk {
             }
         }
         let tail = tail.into_iter().collect::<Vec<_>>().concat();
-        let state = State { decoder: compression.decoder(&source), next: 0, kept: VecDeque::new(), restarts: 0 };
+        let state = State { decoder: new_decoder(&source, compression), next: 0, kept: VecDeque::new(), restarts: 0 };
         let tail = (size - tail.len() as u64, tail);
         Ok(Self { source, compression, size, data, head, tail, state: Mutex::new(state) })
     }
@@ -218,7 +152,7 @@ impl CompressedDisk {
                 self.compression
             )));
         }
-        state.decoder = self.compression.decoder(&self.source);
+        state.decoder = new_decoder(&self.source, self.compression);
         state.next = 0;
         state.kept.clear();
         Ok(())
@@ -298,87 +232,5 @@ fn stream_error(error: io::Error, compression: Compression) -> DiskError {
         // An error of the file itself, as opposed to one of the decoder.
         _ if error.raw_os_error().is_some() => DiskError::Io(error),
         _ => DiskError::damaged(format!("the {compression} stream cannot be decompressed: {error}")),
-    }
-}
-
-/// A disk as a stream.
-struct Input {
-    source: Arc<dyn DiskReader>,
-    at: u64,
-}
-
-impl Read for Input {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = index((self.source.size() - self.at).min(buffer.len() as u64));
-        self.source.read_at(self.at, &mut buffer[..length]).map_err(|error| match error {
-            DiskError::Io(error) => error,
-            error => io::Error::other(error),
-        })?;
-        self.at += length as u64;
-        Ok(length)
-    }
-}
-
-/// All frames of a zstd stream, with their checksums verified.
-struct ZstdFrames<R> {
-    input: BufReader<R>,
-    decoder: FrameDecoder,
-    in_frame: bool,
-}
-
-impl<R: Read> ZstdFrames<R> {
-    fn new(input: BufReader<R>) -> Self {
-        let mut decoder = FrameDecoder::new();
-        decoder.set_max_window_size(ZSTD_WINDOW);
-        Self { input, decoder, in_frame: false }
-    }
-
-    /// Begins the next frame. Returns false at the end of the stream.
-    fn begin(&mut self) -> io::Result<bool> {
-        loop {
-            if io::BufRead::fill_buf(&mut self.input)?.is_empty() {
-                return Ok(false);
-            }
-            match self.decoder.reset(&mut self.input) {
-                Ok(()) => {
-                    self.in_frame = true;
-                    return Ok(true);
-                }
-                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
-                    let skipped = io::copy(&mut self.input.by_ref().take(length.into()), &mut io::sink())?;
-                    if skipped < u64::from(length) {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                }
-                Err(FrameDecoderError::WindowSizeTooBig { .. }) => return Err(io::ErrorKind::OutOfMemory.into()),
-                Err(error) => return Err(io::Error::other(error)),
-            }
-        }
-    }
-}
-
-impl<R: Read> Read for ZstdFrames<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        use ruzstd::decoding::BlockDecodingStrategy::UptoBlocks;
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            if !self.in_frame && !self.begin()? {
-                return Ok(0);
-            }
-            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
-                self.decoder.decode_blocks(&mut self.input, UptoBlocks(1)).map_err(io::Error::other)?;
-            }
-            let length = self.decoder.read(buffer)?;
-            if length > 0 {
-                return Ok(length);
-            }
-            let expected = self.decoder.get_checksum_from_data();
-            if expected.is_some() && expected != self.decoder.get_calculated_checksum() {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the checksum of a frame is wrong"));
-            }
-            self.in_frame = false;
-        }
     }
 }
