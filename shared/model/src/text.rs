@@ -41,7 +41,7 @@ pub fn bytes(count: u128) -> String {
     format!("{}.{:02} {unit}", hundredths / 100, hundredths % 100)
 }
 
-/// A number of bytes, shown as [`bytes`] does.
+/// A number of bytes, shown as [`bytes()`] does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HumanBytes(
     /// The bytes.
