@@ -223,6 +223,17 @@ fn a_superblock_with_impossible_sizes_is_damage() {
 }
 
 #[test]
+fn an_xfs_log_at_an_impossible_place_is_damage() {
+    let source = source();
+    let (kind, options) = LAYOUTS[5];
+    let xfs = volume(source.path(), kind, options);
+    // The first block of the log, and the blocks per allocation group: their product does not fit into 64 bits.
+    let changes = (48..56).chain(84..88).map(|offset| (offset, 0xff)).collect();
+    let disk = Arc::new(Damaged { disk: xfs.disk(), changes });
+    assert!(matches!(open(disk, kind), Err(FsError::Damaged(_))));
+}
+
+#[test]
 fn a_file_system_that_is_larger_than_its_volume_is_cut_off() {
     let source = source();
     for (kind, options) in [LAYOUTS[0], LAYOUTS[4], LAYOUTS[7]] {

@@ -55,7 +55,8 @@ fn is_dirty(disk: &dyn DiskReader) -> Result<bool, DiskError> {
     if start == 0 || group_bits >= 32 {
         return Ok(false); // an external log, which the crate refuses, or damage, which it finds
     }
-    let first = (start >> group_bits) * u64::from(per_group) + (start & ((1 << group_bits) - 1));
+    let group = (start >> group_bits).saturating_mul(u64::from(per_group));
+    let first = group.saturating_add(start & ((1 << group_bits) - 1));
     let offset = first.saturating_mul(u64::from(block));
     let count = u64::from(log_blocks) * u64::from(block) / 512;
     if count < 4 || offset.saturating_add(count * 512) > disk.size() {
