@@ -210,7 +210,7 @@ rollout() { # rollout KIND-FORMAT
     [ "$booted" = login ] || verdict="DID NOT BOOT"
   fi
   [ "$verdict" = agreed ] || cat "$work/rollout/log"
-  printf '%-32s rolled out to 2 targets, %31s %-32s %4d s  %s\n' "$1" "booted to" "'$booted'" $((SECONDS - start)) "$verdict"
+  printf '%-32s VHDs at 2 targets              booted to %-32s %4d s  %s\n' "$1" "'$booted'" $((SECONDS - start)) "$verdict"
   agreed "$verdict"
   rm -rf "$work/rollout"
 }
@@ -239,6 +239,7 @@ else
   cargo build --quiet -p goldfleet-dispatcher --bin goldfleet
   goldfleet=$PWD/target/debug/goldfleet
 fi
+"$goldfleet" version
 for name in "${cases[@]}"; do
   if declare -F "case_$name" > /dev/null; then
     predict "$name"
