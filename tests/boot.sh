@@ -1,22 +1,27 @@
 #!/bin/bash
-# Compares what the inspection predicts for prepared disks with what happens when QEMU boots them.
+# Boots disks in QEMU: prepared disks, to compare what the inspection predicts with what happens, and the VHDs that goldfleet makes
+# of disks in all formats.
 #
-# usage: tests/boot.sh           all disks
-#        tests/boot.sh --short   one disk, one boot
-#        tests/boot.sh NAME...   only these disks
+# usage: tests/boot.sh           everything
+#        tests/boot.sh --short   one disk, one boot: rollout ext4-vhdx
+#        tests/boot.sh NAME...   only these cases; predictions and rollouts name all of their kind
 #
-# QEMU has no VMBus, so that the inspection predicts for virtio or NVMe instead of Hyper-V; everything else is as for Azure.
-# A disk with an error must not reach a login prompt, and a disk without one must. Runs as root. Needs the packages mmdebstrap,
-# e2fsprogs, xfsprogs, btrfs-progs, dosfstools, mtools, gdisk, lvm2, zstd, cpio, qemu-system-x86 and ovmf, and a package mirror for the first
-# run: the systems are kept in target/inside. A boot takes 30 to 110 seconds on two idle cores. BOOT_SECONDS changes the limit.
+# Predictions: QEMU has no VMBus, so that the inspection predicts for virtio or NVMe instead of Hyper-V; everything else is as for
+# Azure. A disk with an error must not reach a login prompt, and a disk without one must.
+#
+# Rollouts: a Debian root on ext4, XFS, btrfs or LVM goes in as VHDX, qcow2, VMDK, raw, dynamic or fixed VHD, through check, upload,
+# seed, copy and image on the directory cloud. The VHDs of all targets must hold the disk byte for byte, and one must boot.
+#
+# Runs as root. Needs the packages mmdebstrap, e2fsprogs, xfsprogs, btrfs-progs, dosfstools, mtools, gdisk, lvm2, zstd, cpio,
+# qemu-utils, qemu-system-x86 and ovmf, and a package mirror for the first run: the systems are kept in target/inside. A boot takes 30
+# to 110 seconds on two idle cores; BOOT_SECONDS changes the limit. GOLDFLEET_PROGRAMS names the folder of goldfleet, which is
+# otherwise built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tools=shared/inside/tests/disks
-cache=${INSIDE_CACHE:-target/inside}
+tools=$PWD/shared/inside/tests/disks
+cache=$(realpath -m "${INSIDE_CACHE:-target/inside}")
 seconds=${BOOT_SECONDS:-300}
 mkdir -p "$cache"
-cargo build --quiet -p goldfleet-inside --example inspect
-inspect=target/debug/examples/inspect
 
 work=$(mktemp -d "$cache/boot.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -24,11 +29,15 @@ disk=$work/disk.raw
 esp=$disk@@1M
 root="$disk?offset=$((66 * 1048576))"
 
-base() { # base FOLDER KIND: the unchanged disk, made once
-  local folder=$1 kind=$2
-  local made=$cache/$folder-$kind.raw
-  [ -e "$cache/$folder/etc/os-release" ] || "$tools/root.sh" "${builder[$folder]}" "$cache/$folder"
-  [ -e "$made" ] || "$tools/disk.sh" "$cache/$folder" "$made" "$kind"
+made() { # made FOLDER KIND: the path of the unchanged disk, which is made once
+  local made=$cache/$1-$2.raw
+  [ -e "$cache/$1/etc/os-release" ] || "$tools/root.sh" "${builder[$1]}" "$cache/$1" >&2
+  [ -e "$made" ] || "$tools/disk.sh" "$cache/$1" "$made" "$2" >&2
+  echo "$made"
+}
+base() { # base FOLDER KIND: a copy of the unchanged disk
+  local made
+  made=$(made "$1" "$2")
   cp --sparse=always "$made" "$disk"
 }
 declare -A builder=([debian12]=initramfs-tools [debian13]=dracut)
@@ -129,26 +138,117 @@ case_secure_boot_unsigned() {
   secure=--secure code=secure-boot
 }
 
-all=$(declare -F | sed -n 's/^declare -f case_//p')
-[ "${1:-}" = --short ] && set -- good
 failed=0 count=0
-[ $# -gt 0 ] || mapfile -t cases <<< "$all"
-[ $# -eq 0 ] || cases=("$@")
-for name in "${cases[@]}"; do
+agreed() { # agreed VERDICT: counts a case
+  count=$((count + 1))
+  [ "$1" = agreed ] || failed=$((failed + 1))
+}
+
+predict() { # predict NAME: prepares the disk, inspects it, and boots it
+  local name=$1 start=$SECONDS
   bus=virtio secure='' code=''
   "case_$name"
   errors=$("$inspect" "$disk" --hardware "$bus" ${secure:+--secure-boot} | awk '$1 == "error" { print $2 }' | sort -u || true)
-  start=$SECONDS
   # shellcheck disable=SC2086 # an empty option is left out
-  outcome=$(SERIAL_LOG=$cache/boot-$name.log "$tools/boot.py" "$disk" "$seconds" --bus "$bus" $secure || true)
+  booted=$(SERIAL_LOG=$cache/boot-$name.log "$tools/boot.py" "$disk" "$seconds" --bus "$bus" $secure || true)
   verdict=agreed
   [ "$errors" = "$code" ] || verdict="WRONG PREDICTION (expected: ${code:-none})"
-  predicted=${errors:-login} booted=$outcome
+  predicted=${errors:-login}
   if [ -n "$errors" ] && [ "$booted" = login ]; then verdict=DISAGREED; fi
   if [ "$predicted" = login ] && [ "$booted" != login ]; then verdict=DISAGREED; fi
   printf '%-32s predicted %-20s booted to %-32s %4d s  %s\n' "$name" "$predicted" "'$booted'" $((SECONDS - start)) "$verdict"
-  count=$((count + 1))
-  [ "$verdict" = agreed ] || failed=$((failed + 1))
+  agreed "$verdict"
+}
+
+image() { # image DISK FORMAT: writes the disk as $work/rollout/golden in the format
+  local out=$work/rollout/golden
+  case $2 in
+    raw) cp --sparse=always "$1" "$out" ;;
+    dynamic-vhd) qemu-img convert -f raw -O vpc -o subformat=dynamic,force_size=on "$1" "$out" ;;
+    fixed-vhd) qemu-img convert -f raw -O vpc -o subformat=fixed,force_size=on "$1" "$out" ;;
+    *) qemu-img convert -f raw -O "$2" "$1" "$out" ;;
+  esac
+}
+
+send() { # send: check and rollout of $work/rollout/golden to two targets, of which one is in another region than the source
+  cat > goldfleet.toml <<'EOF'
+[coordination]
+backend = "embedded"
+path = "goldfleet.db"
+
+[cloud]
+backend = "directory"
+root = "cloud"
+
+[source]
+subscription = "00000000-0000-0000-0000-000000000000"
+region = "westeurope"
+account = "goldsource"
+container = "golden"
+EOF
+  echo 00000000-0000-0000-0000-000000000001 > subscriptions.txt
+  "$goldfleet" targets generate --subscriptions subscriptions.txt --regions westeurope,eastus --prefix stage &&
+    "$goldfleet" check golden && "$goldfleet" upload golden --image debian --version 1.0.0 --os linux --wait
+}
+
+rollout() { # rollout KIND-FORMAT
+  local kind=${1%%-*} format=${1#*-} start=$SECONDS source booted='' verdict=agreed
+  source=$(made debian12 "$kind")
+  mkdir "$work/rollout"
+  image "$source" "$format"
+  if ! (cd "$work/rollout" && send) > "$work/rollout/log" 2>&1; then
+    verdict="THE ROLLOUT FAILED"
+  elif ! grep -q '^note \[system\]: Debian GNU/Linux 12' "$work/rollout/log"; then
+    verdict="THE SYSTEM WAS NOT FOUND"
+  else
+    mapfile -t vhds < <(find "$work/rollout/cloud" -name '*.vhd' | sort)
+    [ "${#vhds[@]}" = 2 ] || verdict="${#vhds[@]} VHDS"
+    for vhd in "${vhds[@]}"; do
+      cmp -n "$(stat -c %s "$source")" "$source" "$vhd" || verdict="THE VHD DIFFERS"
+    done
+    booted=$(SERIAL_LOG=$cache/boot-$1.log "$tools/boot.py" "${vhds[0]}" "$seconds" --format vpc || true)
+    [ "$booted" = login ] || verdict="DID NOT BOOT"
+  fi
+  [ "$verdict" = agreed ] || cat "$work/rollout/log"
+  printf '%-32s VHDs at 2 targets              booted to %-32s %4d s  %s\n' "$1" "'$booted'" $((SECONDS - start)) "$verdict"
+  agreed "$verdict"
+  rm -rf "$work/rollout"
+}
+
+mapfile -t predictions < <(declare -F | sed -n 's/^declare -f case_//p')
+rollouts=()
+for kind in ext4 xfs btrfs lvm; do
+  for format in vhdx qcow2 vmdk raw dynamic-vhd fixed-vhd; do rollouts+=("$kind-$format"); done
 done
-echo "$((count - failed)) of $count predictions agreed with the boots"
+[ "${1:-}" = --short ] && set -- ext4-vhdx
+[ $# -gt 0 ] || set -- predictions rollouts
+cases=()
+for name in "$@"; do
+  case $name in
+    predictions) cases+=("${predictions[@]}") ;;
+    rollouts) cases+=("${rollouts[@]}") ;;
+    *) cases+=("$name") ;;
+  esac
+done
+
+cargo build --quiet -p goldfleet-inside --example inspect
+inspect=$PWD/target/debug/examples/inspect
+if [ -n "${GOLDFLEET_PROGRAMS:-}" ]; then
+  goldfleet=$(realpath "$GOLDFLEET_PROGRAMS")/goldfleet
+else
+  cargo build --quiet -p goldfleet-dispatcher --bin goldfleet
+  goldfleet=$PWD/target/debug/goldfleet
+fi
+"$goldfleet" version
+for name in "${cases[@]}"; do
+  if declare -F "case_$name" > /dev/null; then
+    predict "$name"
+  elif [[ " ${rollouts[*]} " == *" $name "* ]]; then
+    rollout "$name"
+  else
+    echo "unknown case: $name" >&2
+    exit 1
+  fi
+done
+echo "$((count - failed)) of $count cases agreed"
 [ "$failed" = 0 ]

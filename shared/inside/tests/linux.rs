@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use goldfleet_disk::{DiskReader, Severity};
-use goldfleet_inside::fs::{FileKind, FileSystem, FsKind, btrfs::Btrfs, ext::Ext, xfs::Xfs};
+use goldfleet_inside::fs::{FileKind, FileSystem, FsError, FsKind, btrfs::Btrfs, ext::Ext, ntfs::Ntfs, xfs::Xfs};
 use goldfleet_inside::{Options, inspect};
 use proptest::prelude::*;
 use tools::{
@@ -132,12 +132,13 @@ impl Made {
     }
 }
 
-fn open(disk: Arc<dyn DiskReader>, kind: FsKind) -> Result<Box<dyn FileSystem>, goldfleet_inside::fs::FsError> {
+fn open(disk: Arc<dyn DiskReader>, kind: FsKind) -> Result<Box<dyn FileSystem>, FsError> {
     let budget = large_budget();
     let disk = windowed(disk, &budget);
     Ok(match kind {
         FsKind::Ext => Box::new(Ext::open(disk, budget)?),
         FsKind::Xfs => Box::new(Xfs::open(disk, budget)?),
+        FsKind::Ntfs => Box::new(Ntfs::open(disk, budget)?),
         _ => Box::new(Btrfs::open(disk, budget)?),
     })
 }
@@ -159,7 +160,7 @@ const LAYOUTS: &[(FsKind, &[&str])] = &[
 fn a_btrfs_with_another_checksum_is_not_supported() {
     let source = source();
     let made = volume(source.path(), FsKind::Btrfs, &["--checksum", "xxhash"]);
-    assert!(matches!(open(made.disk(), FsKind::Btrfs), Err(goldfleet_inside::fs::FsError::Unsupported(_))));
+    assert!(matches!(open(made.disk(), FsKind::Btrfs), Err(FsError::Unsupported(_))));
 }
 
 fn without(tree: &BTreeMap<String, Vec<u8>>, path: &str) -> BTreeMap<String, Vec<u8>> {
@@ -182,7 +183,7 @@ fn trees_are_equal_to_what_the_tools_wrote() {
         assert!(different.is_empty(), "{kind} {options:?}: {different:?}");
         let info = fs.info();
         assert_eq!((info.uuid.as_str(), info.label.as_str(), &info.dirty), (UUID, "root", &None), "{kind} {options:?}");
-        assert!(matches!(fs.stat("/nowhere"), Err(goldfleet_inside::fs::FsError::NotFound)));
+        assert!(matches!(fs.stat("/nowhere"), Err(FsError::NotFound)));
         assert!(fs.list("/long").is_err() && fs.open("/etc").is_err() && fs.link("/long").is_err());
         // Reading at any offset is the same as reading from the start.
         let mut buffer = [0; 1000];
@@ -219,6 +220,17 @@ fn a_superblock_with_impossible_sizes_is_damage() {
         let disk = Arc::new(Damaged { disk: ext.disk(), changes });
         assert!(open(disk, FsKind::Ext).is_err());
     }
+}
+
+#[test]
+fn an_xfs_log_at_an_impossible_place_is_damage() {
+    let source = source();
+    let (kind, options) = LAYOUTS[5];
+    let xfs = volume(source.path(), kind, options);
+    // The first block of the log, and the blocks per allocation group: their product does not fit into 64 bits.
+    let changes = (48..56).chain(84..88).map(|offset| (offset, 0xff)).collect();
+    let disk = Arc::new(Damaged { disk: xfs.disk(), changes });
+    assert!(matches!(open(disk, kind), Err(FsError::Damaged(_))));
 }
 
 #[test]
@@ -343,7 +355,8 @@ fn trees_of_real_systems_are_equal() {
     let files = expected.len();
     assert!(files >= 14_000, "only {files} files");
     let mut volumes = 0;
-    for (kind, name) in [(FsKind::Ext, "ext4"), (FsKind::Xfs, "xfs"), (FsKind::Btrfs, "btrfs")] {
+    let kinds = [(FsKind::Ext, "ext4"), (FsKind::Xfs, "xfs"), (FsKind::Btrfs, "btrfs"), (FsKind::Ntfs, "ntfs")];
+    for (kind, name) in kinds {
         let path = base.join(name);
         if !path.exists() {
             continue;
@@ -362,7 +375,8 @@ fn trees_of_real_systems_are_equal() {
         let different: Vec<&String> =
             expected.keys().filter(known).filter(|path| expected.get(*path) != found.get(*path)).collect();
         let compared = expected.keys().filter(known).count();
-        println!("{name}: {} of {compared} files are equal", compared - different.len());
+        let state = fs.info().dirty.clone().unwrap_or_else(|| "clean".into());
+        println!("{name} ({state}): {} of {compared} files are equal", compared - different.len());
         assert!(
             different.is_empty(),
             "{name}: {} differ: {:?}",

@@ -130,6 +130,51 @@ fn all_of_14000_files_are_equal_on_a_full_and_fragmented_volume() {
     expected.compare(&volume.open());
 }
 
+/// The regular files below a folder: paths from the folder with contents.
+fn files_below(base: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_below(base, &path, files);
+        } else {
+            files.insert(format!("/{}", text(path.strip_prefix(base).unwrap())), fs::read(&path).unwrap());
+        }
+    }
+}
+
+/// ntfs-3g keeps folders and records in memory that it changes, and writes no log.
+#[test]
+fn a_volume_whose_driver_was_killed_is_equal_to_what_ntfs3g_shows_afterwards() {
+    let mut volume = Volume::new(160, &[]);
+    fill(&volume, 13_500);
+    // Changes that ntfs-3g has not finished when it is killed: a file is open, and nothing is synchronised.
+    for index in (0..13_500).step_by(50).filter(|index| index % 4 == 3) {
+        fs::rename(volume.path(&format!("/many/{index}")), volume.path(&format!("/many/renamed {index}"))).unwrap();
+    }
+    fs::remove_file(volume.path("/fragments-b")).unwrap();
+    let mut open = File::create(volume.path("/open")).unwrap();
+    open.write_all(&content(1, 1_000_000)).unwrap();
+    volume.kill();
+    drop(open);
+
+    let ours = volume.open();
+    let mut found = BTreeMap::new();
+    walk(&ours, "/", &mut |path, kind| {
+        if kind != FileKind::Directory {
+            found.insert(path.to_owned(), read(&ours, path));
+        }
+    })
+    .unwrap();
+    volume.mount();
+    let mut expected = BTreeMap::new();
+    files_below(&volume.path(""), &volume.path(""), &mut expected);
+    volume.unmount();
+    assert!(expected.len() >= 14_000, "{}", expected.len());
+    let different: Vec<&String> =
+        expected.keys().chain(found.keys()).filter(|path| expected.get(*path) != found.get(*path)).collect();
+    assert!(different.is_empty(), "{} differ: {:?}", different.len(), &different[..different.len().min(20)]);
+}
+
 #[test]
 fn every_cluster_size_is_read() {
     for cluster in ["512", "1024", "2048", "8192", "65536"] {

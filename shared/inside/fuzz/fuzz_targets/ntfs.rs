@@ -1,13 +1,11 @@
 #![no_main]
 
 use goldfleet_inside::fs::ntfs::Ntfs;
-use goldfleet_inside_fuzz::{disk, read, seal_ntfs};
+use goldfleet_inside_fuzz::{SparseDisk, read};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let mut bytes = data.to_vec();
-    seal_ntfs(&mut bytes);
-    let (disk, budget) = disk(bytes);
+    let (disk, budget) = SparseDisk::new(data).seal_ntfs().windowed();
     if let Ok(fs) = Ntfs::open(disk, budget) {
         read(&fs);
     }

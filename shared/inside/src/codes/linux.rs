@@ -238,8 +238,9 @@ codes! {
     /// The distribution is not endorsed.
     NOT_ENDORSED = "not-endorsed", Note,
         "the distribution is not in the list of endorsed ones",
-        "Azure supports a list of distributions and versions. The list that is compiled in is dated and names only the \
-         distributions; another one may work as well.",
+        "Microsoft endorses AlmaLinux, Debian, Flatcar, Oracle Linux, Red Hat Enterprise Linux, Rocky Linux, SUSE Linux \
+         Enterprise Server and Ubuntu (its page 'Endorsed Linux distributions on Azure' of 2024-11-14), and makes Azure Linux \
+         itself. Versions are not compared. Another distribution may work as well.",
         "";
     /// The system that was found.
     SYSTEM = "system", Note,

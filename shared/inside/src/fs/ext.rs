@@ -46,7 +46,7 @@ impl Ext {
         let info = FsInfo {
             kind: FsKind::Ext,
             uuid: crate::bytes::uuid(fs.uuid().as_bytes()),
-            label: crate::bytes::text(fs.label().as_bytes()),
+            label: crate::text::until_zero(fs.label().as_bytes()),
             dirty,
         };
         Ok(Self { fs, info, budget })

@@ -6,6 +6,7 @@
 pub mod btrfs;
 pub mod ext;
 pub mod fat;
+mod inodes;
 pub mod ntfs;
 pub mod part;
 mod source;

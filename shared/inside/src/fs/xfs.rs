@@ -3,29 +3,21 @@
 //! The crate does not report whether it replayed the log; `is_dirty` looks at the end of the log itself. The layout is that of
 //! the kernel's `fs/xfs/libxfs/xfs_log_format.h`.
 
-use std::cell::RefCell;
-use std::fmt;
 use std::sync::Arc;
 
 use goldfleet_disk::{DiskError, DiskReader};
-use lamxfs::{EntryKind, Error, Inode, Metadata, Path, SuperblockReason, Xfs as Reader};
+use lamxfs::{EntryKind, Error, Inode, Path, SuperblockReason, Xfs as Reader};
 
+use super::inodes::{InodeReader, Inodes, explain};
 use super::source::Source;
-use super::{DirEntry, FileKind, FileReader, FileSystem, FsError, FsInfo, FsKind, MAX_ENTRIES, Stat};
+use super::{DirEntry, FileKind, FileReader, FileSystem, FsError, FsInfo, FsKind, Stat};
 use crate::budget::Budget;
 use crate::bytes::{be32, be64};
 
 /// An XFS file system.
+#[derive(Debug)]
 pub struct Xfs {
-    fs: RefCell<Reader<Source>>,
-    info: FsInfo,
-    budget: Arc<Budget>,
-}
-
-impl fmt::Debug for Xfs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Xfs").field("info", &self.info).finish_non_exhaustive()
-    }
+    files: Inodes<Reader<Source>>,
 }
 
 impl Xfs {
@@ -39,41 +31,14 @@ impl Xfs {
         disk.read_at(0, &mut sb)?;
         super::check_size(be64(&sb, 8).checked_mul(u64::from(be32(&sb, 4))), size)?;
         let dirty = is_dirty(&*disk)?;
-        let fs = Reader::open(Source(disk), size).map_err(|e| error(&budget, e))?;
+        let reader = Reader::open(Source(disk), size).map_err(|e| explain::<Reader<Source>>(&budget, e))?;
         let info = FsInfo {
             kind: FsKind::Xfs,
-            uuid: crate::bytes::uuid(&fs.uuid()),
-            label: fs.label().unwrap_or("").to_owned(),
+            uuid: crate::bytes::uuid(&reader.uuid()),
+            label: reader.label().unwrap_or("").to_owned(),
             dirty: dirty.then(|| "its log holds changes that must be replayed".to_owned()),
         };
-        Ok(Self { fs: RefCell::new(fs), info, budget })
-    }
-
-    fn resolve(&self, path: &str) -> Result<(Inode, Metadata), FsError> {
-        let mut fs = self.fs.borrow_mut();
-        let inode = fs.resolve(Path::new(path.as_bytes())).map_err(|e| error(&self.budget, e))?;
-        let metadata = fs.metadata(&inode).map_err(|e| error(&self.budget, e))?;
-        Ok((inode, metadata))
-    }
-}
-
-fn error(budget: &Budget, error: Error) -> FsError {
-    if let Some(exceeded) = budget.exceeded() {
-        return FsError::Exceeded(exceeded);
-    }
-    match error {
-        Error::NotFound { .. } => FsError::NotFound,
-        Error::NotARegularFile => FsError::WrongKind("regular file"),
-        Error::NotASymlink => FsError::WrongKind("symbolic link"),
-        Error::BadSuperblock(SuperblockReason::DirtyLog) => {
-            FsError::Unsupported("an XFS log that cannot be replayed".into())
-        }
-        Error::BadSuperblock(SuperblockReason::ExternalLog) => {
-            FsError::Unsupported("an XFS log on another device".into())
-        }
-        Error::BadSuperblock(SuperblockReason::RealtimeDevice) => FsError::Unsupported("an XFS realtime device".into()),
-        Error::UnsupportedFeature(name) => FsError::Unsupported(format!("the XFS feature {name}")),
-        other => FsError::Damaged(other.to_string()),
+        Ok(Self { files: Inodes::new(reader, info, budget) })
     }
 }
 
@@ -90,7 +55,8 @@ fn is_dirty(disk: &dyn DiskReader) -> Result<bool, DiskError> {
     if start == 0 || group_bits >= 32 {
         return Ok(false); // an external log, which the crate refuses, or damage, which it finds
     }
-    let first = (start >> group_bits) * u64::from(per_group) + (start & ((1 << group_bits) - 1));
+    let group = (start >> group_bits).saturating_mul(u64::from(per_group));
+    let first = group.saturating_add(start & ((1 << group_bits) - 1));
     let offset = first.saturating_mul(u64::from(block));
     let count = u64::from(log_blocks) * u64::from(block) / 512;
     if count < 4 || offset.saturating_add(count * 512) > disk.size() {
@@ -123,7 +89,7 @@ fn is_dirty(disk: &dyn DiskReader) -> Result<bool, DiskError> {
     Ok(true)
 }
 
-fn kind(kind: EntryKind) -> FileKind {
+fn entry_kind(kind: EntryKind) -> FileKind {
     match kind {
         EntryKind::Regular => FileKind::File,
         EntryKind::Directory => FileKind::Directory,
@@ -132,64 +98,73 @@ fn kind(kind: EntryKind) -> FileKind {
     }
 }
 
-impl FileSystem for Xfs {
-    fn info(&self) -> &FsInfo {
-        &self.info
-    }
+impl InodeReader for Reader<Source> {
+    type Inode = Inode;
+    type Error = Error;
 
-    fn list(&self, path: &str) -> Result<Vec<DirEntry>, FsError> {
-        if !self.resolve(path)?.1.is_dir() {
-            return Err(FsError::WrongKind("folder"));
-        }
-        let entries = self.fs.borrow_mut().read_dir(Path::new(path.as_bytes())).map_err(|e| error(&self.budget, e))?;
-        if entries.len() > MAX_ENTRIES {
-            return Err(FsError::Unsupported(format!("a folder with more than {MAX_ENTRIES} entries")));
-        }
-        let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-        Ok(entries.iter().map(|e| DirEntry { name: name(&e.name), kind: kind(e.kind) }).collect())
-    }
-
-    fn stat(&self, path: &str) -> Result<Stat, FsError> {
-        let (_, metadata) = self.resolve(path)?;
+    fn find(&mut self, path: &str) -> Result<(Inode, Stat), Error> {
+        let inode = self.resolve(Path::new(path.as_bytes()))?;
+        let metadata = self.metadata(&inode)?;
         let kind = match () {
             () if metadata.is_file() => FileKind::File,
             () if metadata.is_dir() => FileKind::Directory,
             () if metadata.is_symlink() => FileKind::Symlink,
             () => FileKind::Other,
         };
-        Ok(Stat { kind, size: metadata.size(), mode: metadata.mode() & 0o7777 })
+        Ok((inode, Stat { kind, size: metadata.size(), mode: metadata.mode() & 0o7777 }))
+    }
+
+    fn entries(&mut self, path: &str) -> Result<Vec<(Vec<u8>, FileKind)>, Error> {
+        let entries = self.read_dir(Path::new(path.as_bytes()))?;
+        Ok(entries.into_iter().map(|entry| (entry.name, entry_kind(entry.kind))).collect())
+    }
+
+    fn target(&mut self, path: &str) -> Result<Vec<u8>, Error> {
+        self.read_link(Path::new(path.as_bytes()))
+    }
+
+    fn read_at(&mut self, inode: &Inode, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
+        self.read_file_at(inode, offset, buffer)
+    }
+
+    fn error(error: Error) -> FsError {
+        match error {
+            Error::NotFound { .. } => FsError::NotFound,
+            Error::NotARegularFile => FsError::WrongKind("regular file"),
+            Error::NotASymlink => FsError::WrongKind("symbolic link"),
+            Error::BadSuperblock(SuperblockReason::DirtyLog) => {
+                FsError::Unsupported("an XFS log that cannot be replayed".into())
+            }
+            Error::BadSuperblock(SuperblockReason::ExternalLog) => {
+                FsError::Unsupported("an XFS log on another device".into())
+            }
+            Error::BadSuperblock(SuperblockReason::RealtimeDevice) => {
+                FsError::Unsupported("an XFS realtime device".into())
+            }
+            Error::UnsupportedFeature(name) => FsError::Unsupported(format!("the XFS feature {name}")),
+            other => FsError::Damaged(other.to_string()),
+        }
+    }
+}
+
+impl FileSystem for Xfs {
+    fn info(&self) -> &FsInfo {
+        &self.files.info
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<DirEntry>, FsError> {
+        self.files.list(path)
+    }
+
+    fn stat(&self, path: &str) -> Result<Stat, FsError> {
+        self.files.stat(path)
     }
 
     fn link(&self, path: &str) -> Result<String, FsError> {
-        let target = self.fs.borrow_mut().read_link(Path::new(path.as_bytes())).map_err(|e| error(&self.budget, e))?;
-        Ok(String::from_utf8_lossy(&target).into_owned())
+        self.files.link(path)
     }
 
     fn open(&self, path: &str) -> Result<Box<dyn FileReader + '_>, FsError> {
-        let (inode, metadata) = self.resolve(path)?;
-        if !metadata.is_file() {
-            return Err(FsError::WrongKind("regular file"));
-        }
-        Ok(Box::new(Open { fs: self, inode, size: metadata.size() }))
-    }
-}
-
-struct Open<'a> {
-    fs: &'a Xfs,
-    inode: Inode,
-    size: u64,
-}
-
-impl FileReader for Open<'_> {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize, FsError> {
-        self.fs.budget.check()?;
-        if offset >= self.size || buffer.is_empty() {
-            return Ok(0);
-        }
-        self.fs.fs.borrow_mut().read_file_at(&self.inode, offset, buffer).map_err(|e| error(&self.fs.budget, e))
+        self.files.open(path)
     }
 }

@@ -2,7 +2,8 @@
 
 use super::value::Value;
 use super::{HEADER, Hive, HiveError, Key, MAX_ENTRIES, damaged, read_exact};
-use crate::le;
+use crate::bytes::{le16, le32, try_le32, try_len16};
+use crate::text::{latin1, utf16};
 
 /// The most bytes of a key or a value that are read: a name of 16,383 UTF-16 units and the fields before it.
 const MAX_RECORD: usize = 33 << 10;
@@ -29,7 +30,7 @@ impl<'a> Hive<'a> {
         while at < self.bins {
             let mut header = [0; 12];
             self.read(at, &mut header)?;
-            let (start, length) = (le::u32(&header, 4), le::u32(&header, 8).unwrap_or(0));
+            let (start, length) = (try_le32(&header, 4), le32(&header, 8));
             let end = at.checked_add(length).filter(|end| *end <= self.bins);
             let valid = header.starts_with(b"hbin") && start == Some(at) && length > 0 && length.is_multiple_of(4096);
             let Some(end) = end.filter(|_| valid) else {
@@ -76,7 +77,7 @@ impl<'a> Hive<'a> {
     pub(super) fn record(&self, offset: u32, signature: &[u8; 2], length: usize) -> Result<Vec<u8>, HiveError> {
         let bytes = self.cell(offset, MAX_RECORD)?;
         if !bytes.starts_with(signature) || bytes.len() < length {
-            return damaged(format_args!("the cell at offset {offset:#x} is not of type {}", le::latin1(signature)));
+            return damaged(format_args!("the cell at offset {offset:#x} is not of type {}", latin1(signature)));
         }
         Ok(bytes)
     }
@@ -84,15 +85,15 @@ impl<'a> Hive<'a> {
     /// The key in the cell at `offset`.
     pub(super) fn key_at(&self, offset: u32) -> Result<Key<'_, 'a>, HiveError> {
         let bytes = self.record(offset, b"nk", nk::NAME)?;
-        let word = |at| le::u32(&bytes, at).unwrap_or(NONE);
-        let name = le::u16_usize(&bytes, nk::NAME_LENGTH).and_then(|n| bytes.get(nk::NAME..nk::NAME + n));
+        let word = |at| try_le32(&bytes, at).unwrap_or(NONE);
+        let name = try_len16(&bytes, nk::NAME_LENGTH).and_then(|n| bytes.get(nk::NAME..nk::NAME + n));
         let Some(name) = name else {
             return damaged(format_args!("the name of the key at offset {offset:#x} is longer than its cell"));
         };
-        let latin1 = le::u16(&bytes, nk::FLAGS).unwrap_or(0) & nk::LATIN1 != 0;
+        let is_latin1 = le16(&bytes, nk::FLAGS) & nk::LATIN1 != 0;
         Ok(Key {
             hive: self,
-            name: if latin1 { le::latin1(name) } else { le::utf16(name) },
+            name: if is_latin1 { latin1(name) } else { utf16(name) },
             subkey_count: word(nk::SUBKEY_COUNT),
             subkey_list: word(nk::SUBKEY_LIST),
             value_count: word(nk::VALUE_COUNT),
@@ -124,7 +125,7 @@ impl Key<'_, '_> {
     /// Adds what one list names. Only the first list may be a list of lists ("ri").
     fn add_subkeys(&self, list: u32, first: bool, offsets: &mut Vec<u32>) -> Result<(), HiveError> {
         let bytes = self.hive.cell(list, 4 + 8 * usize::from(u16::MAX))?;
-        let count = le::u16_usize(&bytes, 2).unwrap_or(0);
+        let count = try_len16(&bytes, 2).unwrap_or(0);
         let step = match bytes.get(..2) {
             // Each entry has a hint or a hash of the name after the offset.
             Some(b"lf" | b"lh") => 8,
@@ -132,7 +133,7 @@ impl Key<'_, '_> {
             _ => return damaged(format_args!("there is no list of subkeys at offset {list:#x}")),
         };
         for index in 0..count {
-            let Some(offset) = le::u32(&bytes, 4 + index * step) else {
+            let Some(offset) = try_le32(&bytes, 4 + index * step) else {
                 return damaged(format_args!("the list of subkeys at offset {list:#x} is cut off"));
             };
             if bytes.starts_with(b"ri") && first {
@@ -159,7 +160,7 @@ impl Key<'_, '_> {
             return Err(HiveError::TooLarge("more than 100,000 values of one key"));
         }
         let bytes = self.hive.cell(self.value_list, count * 4)?;
-        let offsets: Vec<u32> = bytes.chunks_exact(4).filter_map(|word| le::u32(word, 0)).collect();
+        let offsets: Vec<u32> = bytes.chunks_exact(4).filter_map(|word| try_le32(word, 0)).collect();
         if offsets.len() != count {
             return damaged(format_args!("a key states {count} values and lists {}", offsets.len()));
         }

@@ -14,8 +14,9 @@ use std::fmt;
 
 pub use value::{Value, kind};
 
+use crate::bytes::try_le32;
 use crate::fs::{FileReader, FsError};
-use crate::le;
+use crate::text::same_name;
 
 /// Length of the header in bytes; the first bin follows it.
 pub const HEADER: usize = 4096;
@@ -77,7 +78,7 @@ impl Header {
         if !bytes.starts_with(b"regf") {
             return damaged("it does not begin with 'regf'");
         }
-        let word = |at| le::u32(bytes, at).ok_or(HiveError::Damaged("the header is cut off".to_owned()));
+        let word = |at| try_le32(bytes, at).ok_or(HiveError::Damaged("the header is cut off".to_owned()));
         if word(0x1fc)? != checksum(bytes) {
             return damaged("the checksum of the header is wrong");
         }
@@ -90,7 +91,7 @@ impl Header {
 
 /// The checksum of a header: the exclusive or of its first 127 words, never 0 or all ones.
 pub(crate) fn checksum(header: &[u8]) -> u32 {
-    let sum = (0..127).filter_map(|i| le::u32(header, i * 4)).fold(0, |sum, word| sum ^ word);
+    let sum = (0..127).filter_map(|i| try_le32(header, i * 4)).fold(0, |sum, word| sum ^ word);
     match sum {
         0 => 1,
         u32::MAX => u32::MAX - 1,
@@ -179,7 +180,7 @@ impl<'h, 'a> Key<'h, 'a> {
     pub fn subkey(&self, name: &str) -> Result<Option<Key<'h, 'a>>, HiveError> {
         for key in self.subkeys()? {
             let key = key?;
-            if le::same_name(&key.name, name) {
+            if same_name(&key.name, name) {
                 return Ok(Some(key));
             }
         }
@@ -217,7 +218,7 @@ impl<'h, 'a> Key<'h, 'a> {
     pub fn value(&self, name: &str) -> Result<Option<Value<'h, 'a>>, HiveError> {
         for value in self.values()? {
             let value = value?;
-            if le::same_name(value.name(), name) {
+            if same_name(value.name(), name) {
                 return Ok(Some(value));
             }
         }

@@ -1,7 +1,8 @@
 //! Values and their data.
 
 use super::{Hive, HiveError, damaged};
-use crate::le;
+use crate::bytes::{le16, le32, try_le32, try_len16};
+use crate::text::{latin1, utf16};
 
 /// The most bytes of one value that are read. Windows advises at most 1 MiB; the largest that a check needs are a few KiB.
 pub(super) const MAX_DATA: usize = 4 << 20;
@@ -43,12 +44,12 @@ enum Location {
 impl<'h, 'a> Value<'h, 'a> {
     /// Reads a "vk" cell of at least 20 bytes.
     pub(super) fn parse(hive: &'h Hive<'a>, bytes: &[u8]) -> Result<Self, HiveError> {
-        let word = |at| le::u32(bytes, at).unwrap_or(0);
-        let name = le::u16_usize(bytes, 2).and_then(|n| bytes.get(0x14..0x14 + n));
+        let word = |at| le32(bytes, at);
+        let name = try_len16(bytes, 2).and_then(|n| bytes.get(0x14..0x14 + n));
         let Some(name) = name else {
             return damaged("the name of a value is longer than its cell");
         };
-        let latin1 = le::u16(bytes, 0x10).unwrap_or(0) & 1 != 0;
+        let is_latin1 = le16(bytes, 0x10) & 1 != 0;
         let size = word(4);
         let inline = size & 0x8000_0000 != 0;
         let length = usize::try_from(size & 0x7fff_ffff).unwrap_or(usize::MAX);
@@ -56,7 +57,7 @@ impl<'h, 'a> Value<'h, 'a> {
             return damaged(format_args!("a value states {length} bytes within its record, which has 4"));
         }
         let data = if inline { Location::Inline(word(8).to_le_bytes()) } else { Location::Cell(word(8)) };
-        let name = if latin1 { le::latin1(name) } else { le::utf16(name) };
+        let name = if is_latin1 { latin1(name) } else { utf16(name) };
         Ok(Self { hive, name, kind: word(0xc), length, data })
     }
 
@@ -95,10 +96,10 @@ impl<'h, 'a> Value<'h, 'a> {
     /// Data in several cells.
     fn big_data(&self, offset: u32) -> Result<Vec<u8>, HiveError> {
         let record = self.hive.record(offset, b"db", 8)?;
-        let count = le::u16_usize(&record, 2).unwrap_or(0);
-        let list = self.hive.cell(le::u32(&record, 4).unwrap_or(u32::MAX), count * 4)?;
+        let count = try_len16(&record, 2).unwrap_or(0);
+        let list = self.hive.cell(try_le32(&record, 4).unwrap_or(u32::MAX), count * 4)?;
         let mut data = Vec::new();
-        for segment in list.chunks_exact(4).filter_map(|word| le::u32(word, 0)) {
+        for segment in list.chunks_exact(4).filter_map(|word| try_le32(word, 0)) {
             let wanted = (self.length - data.len()).min(SEGMENT);
             data.extend(self.hive.cell(segment, wanted)?);
             if data.len() == self.length {
@@ -116,7 +117,7 @@ impl<'h, 'a> Value<'h, 'a> {
         if self.kind != kind::DWORD || self.length != 4 {
             return Ok(None);
         }
-        Ok(le::u32(&self.data()?, 0))
+        Ok(try_le32(&self.data()?, 0))
     }
 
     /// A string; `None` if the value has another type.
@@ -127,7 +128,7 @@ impl<'h, 'a> Value<'h, 'a> {
         if !matches!(self.kind, kind::SZ | kind::EXPAND_SZ) {
             return Ok(None);
         }
-        let text = le::utf16(&self.data()?);
+        let text = utf16(&self.data()?);
         Ok(text.split('\0').next().map(str::to_owned))
     }
 
@@ -139,7 +140,7 @@ impl<'h, 'a> Value<'h, 'a> {
         if !matches!(self.kind, kind::SZ | kind::EXPAND_SZ | kind::MULTI_SZ) {
             return Ok(None);
         }
-        let text = le::utf16(&self.data()?);
+        let text = utf16(&self.data()?);
         Ok(Some(text.split('\0').filter(|part| !part.is_empty()).map(str::to_owned).collect()))
     }
 }

@@ -29,6 +29,7 @@ use device::Names;
 use fstab::{Crypt, Entry};
 use kernels::Kernel;
 use release::Release;
+use services::Services;
 
 /// A Linux system, as the checks see it.
 struct Linux<'a> {
@@ -44,6 +45,7 @@ struct Linux<'a> {
     crypttab: Vec<Crypt>,
     boot: entries::Boot,
     kernels: Vec<Kernel>,
+    services: Services,
 }
 
 impl Linux<'_> {
@@ -89,8 +91,20 @@ pub fn check(machine: &Machine, findings: &mut Findings) -> Option<System> {
     let boot = entries::Boot::read(&root, tree.esp.as_deref());
     let kernels = kernels::find(&root, &boot);
     let root_volume = tree.volume;
-    let linux =
-        Linux { machine, root, root_volume, esp: tree.esp, release, names, fstab: tree.fstab, crypttab, boot, kernels };
+    let services = Services::read(&root);
+    let linux = Linux {
+        machine,
+        root,
+        root_volume,
+        esp: tree.esp,
+        release,
+        names,
+        fstab: tree.fstab,
+        crypttab,
+        boot,
+        kernels,
+        services,
+    };
 
     let agents = provisioning::check(&linux, findings);
     let generations = loader::check(&linux, findings);
@@ -103,7 +117,7 @@ pub fn check(machine: &Machine, findings: &mut Findings) -> Option<System> {
     for (path, reason) in linux.root.problems() {
         findings.add(&codes::NOT_INSPECTED, format!("a file cannot be read: {reason}")).at(path);
     }
-    if !release::ENDORSED.contains(&linux.release.id.as_str()) {
+    if !linux.release.is_endorsed() {
         findings
             .add(&codes::NOT_ENDORSED, format!("{} is not in the list of endorsed distributions", linux.release.name));
     }

@@ -7,7 +7,6 @@ use goldfleet_disk::Severity;
 use super::entries::compare;
 use super::kernels::Availability;
 use super::release::variable;
-use super::services::{is_enabled, is_masked};
 use super::{Linux, release};
 use crate::codes::linux as codes;
 use crate::finding::Findings;
@@ -84,10 +83,10 @@ fn find(linux: &Linux<'_>) -> Agents {
             "cloud-init" | "disabled" => false,
             _ => !agents.cloud_init_enabled,
         };
-        agents.waagent_provisions = chosen && enabled && is_enabled(root, &["waagent", "walinuxagent"]);
+        agents.waagent_provisions = chosen && enabled && linux.services.is_enabled(&["waagent", "walinuxagent"]);
     }
     agents.azure_init = ["/usr/bin/azure-init", "/usr/sbin/azure-init"].iter().any(|path| root.exists(path));
-    agents.azure_init_enabled = agents.azure_init && is_enabled(root, &["azure-init"]);
+    agents.azure_init_enabled = agents.azure_init && linux.services.is_enabled(&["azure-init"]);
     agents
 }
 
@@ -104,7 +103,7 @@ fn cloud_init_off(linux: &Linux<'_>) -> Option<(String, String)> {
         return reason("it is disabled on the kernel command line", &entry.source);
     }
     let units = ["cloud-init", "cloud-init-main", "cloud-init-network"];
-    if let Some(unit) = units.iter().find(|unit| is_masked(root, unit)) {
+    if let Some(unit) = units.iter().find(|unit| linux.services.is_masked(unit)) {
         return reason("its service is masked", &format!("/etc/systemd/system/{unit}.service"));
     }
     let generators = [
@@ -112,7 +111,7 @@ fn cloud_init_off(linux: &Linux<'_>) -> Option<(String, String)> {
         "/lib/systemd/system-generators/cloud-init-generator",
     ];
     let generated = generators.iter().any(|path| root.exists(path));
-    if !generated && !is_enabled(root, &units) {
+    if !generated && !linux.services.is_enabled(&units) {
         return reason("its services are not enabled", "/etc/systemd/system");
     }
     None

@@ -47,22 +47,10 @@ pub(super) struct Release {
     pub(super) builder: Builder,
 }
 
-/// The distributions that Microsoft's page "Endorsed Linux distributions on Azure" names, as of 2025, by `ID`.
-pub(super) const ENDORSED: &[&str] = &[
-    "almalinux",
-    "azurelinux",
-    "centos",
-    "debian",
-    "flatcar",
-    "mariner",
-    "ol",
-    "opensuse-leap",
-    "rhel",
-    "rocky",
-    "sles",
-    "sles_sap",
-    "ubuntu",
-];
+/// The `ID` of the distributions in the table "Platform Image Partners" of Microsoft's page
+/// ["Endorsed Linux distributions on Azure"](https://learn.microsoft.com/azure/virtual-machines/linux/endorsed-distros). The page
+/// is dated 2024-11-14; it was read in commit 0fbe238d of the repository `MicrosoftDocs/azure-compute-docs`.
+const ENDORSED: [&str; 9] = ["almalinux", "debian", "flatcar", "ol", "rhel", "rocky", "sles", "sles_sap", "ubuntu"];
 
 impl Release {
     /// Reads os-release and looks for tools.
@@ -74,6 +62,11 @@ impl Release {
         let name = [field("PRETTY_NAME"), field("NAME"), id.clone()].into_iter().find(|n| !n.is_empty());
         let (version, name) = (field("VERSION_ID"), name.unwrap_or_else(|| "Linux".into()));
         Self { id, name, version, family, builder: builder(root) }
+    }
+
+    /// Whether Microsoft endorses the distribution, or makes it itself: the page does not name Azure Linux.
+    pub(super) fn is_endorsed(&self) -> bool {
+        self.family == Family::AzureLinux || ENDORSED.contains(&self.id.as_str())
     }
 
     /// The command that installs a package.

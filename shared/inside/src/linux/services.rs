@@ -1,5 +1,7 @@
 //! Findings about services: SSH, the clock, the serial console.
 
+use std::collections::HashSet;
+
 use super::Linux;
 use crate::codes::linux as codes;
 use crate::finding::Findings;
@@ -13,40 +15,70 @@ pub(super) fn check(linux: &Linux<'_>, findings: &mut Findings) {
     console(linux, findings);
 }
 
-/// Whether the system starts a unit of one of these names (without `.service` or `.socket`).
-pub(super) fn is_enabled(root: &Root<'_>, names: &[&str]) -> bool {
-    let mut folders = Vec::new();
-    for base in ["/etc/systemd/system", "/usr/lib/systemd/system"] {
-        let listed = root.list(base).into_iter().map(|entry| entry.name);
-        let wants = listed.filter(|name| name.ends_with(".wants") || name.ends_with(".requires"));
-        folders.extend(wants.map(|name| format!("{base}/{name}")));
-    }
-    let systemd = names.iter().any(|name| {
-        let units = [format!("{name}.service"), format!("{name}.socket")];
-        !is_masked(root, name) && units.iter().any(|unit| folders.iter().any(|f| root.has_name(&format!("{f}/{unit}"))))
-    });
-    systemd || other_init(root, names)
+/// The services that the system starts.
+#[derive(Debug, Default)]
+pub(super) struct Services {
+    /// Names of systemd's units with their suffix, or names of the services of another init system.
+    enabled: HashSet<String>,
+    /// Services of systemd that are linked to `/dev/null`, without `.service`.
+    masked: HashSet<String>,
 }
 
-/// Whether a service is masked.
-pub(super) fn is_masked(root: &Root<'_>, name: &str) -> bool {
-    root.link(&format!("/etc/systemd/system/{name}.service")).is_some_and(|target| target == "/dev/null")
-}
+impl Services {
+    /// Reads the folders of the init system. Each folder is listed once, because a lookup of each name in each folder takes much
+    /// longer.
+    pub(super) fn read(root: &Root<'_>) -> Self {
+        let mut services = Self::default();
+        services.read_systemd(root);
+        if !root.exists("/usr/lib/systemd/systemd") {
+            services.read_other_init(root);
+        }
+        services
+    }
 
-/// OpenRC has a folder per run level, SysV scripts begin with `S` and two digits.
-fn other_init(root: &Root<'_>, names: &[&str]) -> bool {
-    if root.exists("/usr/lib/systemd/systemd") {
-        return false;
+    fn read_systemd(&mut self, root: &Root<'_>) {
+        for base in ["/etc/systemd/system", "/usr/lib/systemd/system"] {
+            for entry in root.list(base) {
+                let path = format!("{base}/{}", entry.name);
+                if entry.name.ends_with(".wants") || entry.name.ends_with(".requires") {
+                    self.enabled.extend(root.list(&path).into_iter().map(|unit| unit.name));
+                } else if let Some(name) = entry.name.strip_suffix(".service")
+                    && base.starts_with("/etc")
+                    && root.link(&path).is_some_and(|target| target == "/dev/null")
+                {
+                    self.masked.insert(name.to_owned());
+                }
+            }
+        }
     }
-    let openrc = root.list("/etc/runlevels").into_iter().map(|entry| format!("/etc/runlevels/{}", entry.name));
-    if openrc.into_iter().any(|folder| names.iter().any(|name| root.has_name(&format!("{folder}/{name}")))) {
-        return true;
+
+    /// OpenRC has a folder per run level, SysV scripts begin with `S` and two digits.
+    fn read_other_init(&mut self, root: &Root<'_>) {
+        for level in root.list("/etc/runlevels") {
+            let services = root.list(&format!("/etc/runlevels/{}", level.name));
+            self.enabled.extend(services.into_iter().map(|service| service.name));
+        }
+        for folder in ["/etc/rc2.d", "/etc/rc3.d", "/etc/rc.d/rc3.d"] {
+            for script in root.list(folder) {
+                if let Some(rest) = script.name.strip_prefix('S') {
+                    self.enabled.insert(rest.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned());
+                }
+            }
+        }
     }
-    let starts = |entry: String| {
-        let rest = entry.strip_prefix('S').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned());
-        rest.is_some_and(|rest| names.contains(&rest.as_str()))
-    };
-    ["/etc/rc2.d", "/etc/rc3.d", "/etc/rc.d/rc3.d"].iter().any(|f| root.list(f).into_iter().any(|e| starts(e.name)))
+
+    /// Whether the system starts a service of one of these names, which have no `.service` or `.socket`.
+    pub(super) fn is_enabled(&self, names: &[&str]) -> bool {
+        let enabled = |name: &str, suffix: &str| self.enabled.contains(&format!("{name}{suffix}"));
+        names
+            .iter()
+            .any(|name| !self.is_masked(name) && ["", ".service", ".socket"].iter().any(|suffix| enabled(name, suffix)))
+    }
+
+    /// Whether a service is masked.
+    pub(super) fn is_masked(&self, name: &str) -> bool {
+        self.masked.contains(name)
+    }
 }
 
 fn ssh(linux: &Linux<'_>, findings: &mut Findings) {
@@ -55,7 +87,7 @@ fn ssh(linux: &Linux<'_>, findings: &mut Findings) {
     if !programs.iter().any(|path| root.exists(path)) {
         let remedy = linux.release.install("openssh-server");
         findings.add(&codes::NO_SSHD, "no SSH server is installed").remedy(remedy);
-    } else if !is_enabled(root, &["ssh", "sshd", "dropbear"]) {
+    } else if !linux.services.is_enabled(&["ssh", "sshd", "dropbear"]) {
         let unit = if root.exists("/usr/lib/systemd/system/ssh.service") { "ssh" } else { "sshd" };
         findings
             .add(&codes::NO_SSHD, "the SSH server is installed, but its service is not enabled")
@@ -66,7 +98,7 @@ fn ssh(linux: &Linux<'_>, findings: &mut Findings) {
 
 fn clock(linux: &Linux<'_>, findings: &mut Findings) {
     let services = ["chrony", "chronyd", "systemd-timesyncd", "ntp", "ntpd", "ntpsec", "openntpd"];
-    if !is_enabled(&linux.root, &services) {
+    if !linux.services.is_enabled(&services) {
         let remedy = linux.release.install("chrony");
         findings.add(&codes::CLOCK, "no service that sets the clock is enabled").remedy(remedy);
     }

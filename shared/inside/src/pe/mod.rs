@@ -8,7 +8,7 @@ mod signature;
 
 use crate::bytes::{le16, le32};
 use crate::fs::{FileReader, FsError};
-use crate::le;
+use crate::text::latin1;
 
 /// The most sections that a header may list; the format's limit is 96 for Windows, and unified kernel images have about 20.
 const MAX_SECTIONS: usize = 256;
@@ -142,7 +142,7 @@ impl Pe {
 
 impl Section {
     fn parse(entry: &[u8]) -> Self {
-        let name = le::latin1(&entry[..8]).trim_end_matches('\0').to_owned();
+        let name = latin1(&entry[..8]).trim_end_matches('\0').to_owned();
         let (memory, raw) = (u64::from(le32(entry, 8)), u64::from(le32(entry, 16)));
         // In the file a section is padded; in memory, zeros follow it. Kernels of some versions state no length in memory.
         let size = if memory == 0 { raw } else { raw.min(memory) };

@@ -3,7 +3,7 @@
 //! A signature is PKCS #7 signed data (RFC 2315) in DER, which is read just as far as needed.
 
 use crate::bytes::{le16, le32};
-use crate::le;
+use crate::text::utf16;
 
 /// The type of a signature that is PKCS #7 signed data.
 const PKCS_SIGNED_DATA: u16 = 2;
@@ -96,7 +96,7 @@ fn common_name(mut name: Der<'_>) -> Option<String> {
         let text = match tag {
             tag::BMP_STRING => {
                 let swapped: Vec<u8> = text.chunks_exact(2).flat_map(|pair| [pair[1], pair[0]]).collect();
-                le::utf16(&swapped)
+                utf16(&swapped)
             }
             _ => String::from_utf8_lossy(text).into_owned(),
         };

@@ -2,8 +2,9 @@
 
 use goldfleet_disk::{DiskError, DiskReader};
 
-use crate::bytes::{le16, le32, le64, text, uuid};
+use crate::bytes::{le16, le32, le64, uuid};
 use crate::fs::FsKind;
+use crate::text::until_zero;
 
 /// What a volume holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,14 +53,14 @@ pub fn detect(volume: &dyn DiskReader) -> Result<Signature, DiskError> {
     volume.read_at(0, &mut head)?;
     let with = |content, uuid, label| Ok(Signature { content, uuid, label });
     if at(&head, 0, b"LUKS\xba\xbe") {
-        return with(Content::Encrypted("LUKS"), text(slice(&head, 168, 40)), text(slice(&head, 24, 48)));
+        return with(Content::Encrypted("LUKS"), until_zero(slice(&head, 168, 40)), until_zero(slice(&head, 24, 48)));
     }
     if at(&head, 3, b"-FVE-FS-") {
         return with(Content::Encrypted("BitLocker"), String::new(), String::new());
     }
     if let Some((content, page)) = swap(&head) {
         debug_assert!(page >= 4096);
-        return with(content, uuid(slice(&head, 1036, 16)), text(slice(&head, 1052, 16)));
+        return with(content, uuid(slice(&head, 1036, 16)), until_zero(slice(&head, 1052, 16)));
     }
     if is_raid(volume, &head)? {
         return with(Content::Raid, String::new(), String::new());

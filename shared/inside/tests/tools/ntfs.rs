@@ -35,7 +35,8 @@ impl Volume {
         volume
     }
 
-    fn mount(&mut self) {
+    /// Mounts the volume again.
+    pub fn mount(&mut self) {
         let before = fs::metadata(&self.mount).unwrap().dev();
         let options = "no_detach,compression,big_writes,noatime";
         let spawned = Command::new("ntfs-3g").args(["-o", options, text(&self.image), text(&self.mount)]).spawn();
@@ -54,6 +55,14 @@ impl Volume {
         run("mount", "umount", &[text(&self.mount)]);
         let status = self.process.take().unwrap().wait().unwrap();
         assert!(status.success());
+    }
+
+    /// Kills ntfs-3g, so that what it has not written yet is lost.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        run("mount", "umount", &["--lazy", text(&self.mount)]);
     }
 
     pub fn open(&self) -> Ntfs {

@@ -1,7 +1,7 @@
 //! The boot sector of a FAT volume.
 
+use crate::bytes::{le16, le32};
 use crate::fs::FsError;
-use crate::le;
 
 /// The number of clusters that 28-bit entries of FAT32's table can name.
 const MAX_CLUSTERS: u32 = 0x0fff_fff5;
@@ -55,8 +55,8 @@ impl Geometry {
     /// Reads the first 512 bytes of a volume.
     pub(super) fn parse(sector: &[u8; 512]) -> Result<Self, FsError> {
         let byte = |at: usize| u32::from(sector[at]);
-        let half = |at| u32::from(le::u16(sector, at).unwrap_or(0));
-        let word = |at| le::u32(sector, at).unwrap_or(0);
+        let half = |at| u32::from(le16(sector, at));
+        let word = |at| le32(sector, at);
         if !matches!(sector[0], 0xe9 | 0xeb) {
             return Err(damaged("no jump instruction"));
         }
@@ -98,7 +98,7 @@ impl Geometry {
             clusters,
             table: bytes(u64::from(reserved)),
             root: bytes(before_root),
-            root_entries: le::u16(sector, 17).unwrap_or(0),
+            root_entries: le16(sector, 17),
             root_cluster: word(44),
             data: bytes(before_data),
             dirty: sector[extended + 1] & 1 != 0,

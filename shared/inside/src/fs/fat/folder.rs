@@ -1,8 +1,9 @@
 //! Entries of FAT folders.
 
 use super::boot::text;
+use crate::bytes::{le16, le32};
 use crate::fs::MAX_ENTRIES;
-use crate::le;
+use crate::text::utf16;
 
 const ENTRY: usize = 32;
 /// First byte of an entry that ends the folder.
@@ -61,7 +62,7 @@ impl LongName {
     fn take(&mut self, short: &[u8]) -> Option<String> {
         let name = std::mem::take(self);
         let complete = name.next == 0 && !name.units.is_empty() && name.checksum == checksum(short);
-        complete.then(|| le::utf16(&name.units).split('\0').next().unwrap_or_default().to_owned())
+        complete.then(|| utf16(&name.units).split('\0').next().unwrap_or_default().to_owned())
     }
 }
 
@@ -90,15 +91,15 @@ pub(super) fn parse(bytes: &[u8]) -> Vec<Entry> {
 fn entry(raw: &[u8], long: Option<String>) -> Entry {
     let is_label = raw[11] & LABEL != 0;
     let short_name = if is_label { text(&raw[..11]) } else { short_name(raw) };
-    let high = u32::from(le::u16(raw, 20).unwrap_or(0));
-    let low = u32::from(le::u16(raw, 26).unwrap_or(0));
+    let high = u32::from(le16(raw, 20));
+    let low = u32::from(le16(raw, 26));
     Entry {
         name: long.filter(|_| !is_label).unwrap_or_else(|| short_name.clone()),
         short_name,
         is_folder: raw[11] & FOLDER != 0,
         is_label,
         cluster: high << 16 | low,
-        size: le::u32(raw, 28).unwrap_or(0),
+        size: le32(raw, 28),
     }
 }
 

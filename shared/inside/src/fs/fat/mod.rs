@@ -15,7 +15,7 @@ use goldfleet_disk::DiskReader;
 
 use super::{DirEntry, FileKind, FileReader, FileSystem, FsError, FsInfo, FsKind, Stat};
 use crate::budget::Budget;
-use crate::le;
+use crate::text::same_name;
 use boot::{Geometry, Width};
 use folder::Entry;
 
@@ -281,6 +281,6 @@ impl Entry {
     }
 
     fn is_named(&self, name: &str) -> bool {
-        le::same_name(&self.name, name) || le::same_name(&self.short_name, name)
+        same_name(&self.name, name) || same_name(&self.short_name, name)
     }
 }

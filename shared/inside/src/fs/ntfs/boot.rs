@@ -1,8 +1,8 @@
 //! The boot sector of an NTFS volume.
 
 use super::damaged;
+use crate::bytes::{le16, le64};
 use crate::fs::FsError;
-use crate::le;
 
 /// The largest file record that is read. Windows makes records of 1 or 4 KiB.
 const MAX_RECORD: u64 = 64 << 10;
@@ -30,7 +30,7 @@ impl Geometry {
         if &sector[3..11] != b"NTFS    " {
             return Err(damaged("the boot sector is not one of NTFS"));
         }
-        let sector_size = u64::from(le::u16(sector, 11).unwrap_or(0));
+        let sector_size = u64::from(le16(sector, 11));
         if !sector_size.is_power_of_two() || !(512..=4096).contains(&sector_size) {
             return Err(damaged("the sector size in the boot sector is invalid"));
         }
@@ -42,7 +42,7 @@ impl Geometry {
         if !cluster.is_power_of_two() || cluster > MAX_CLUSTER {
             return Err(damaged("the cluster size in the boot sector is invalid"));
         }
-        let word = |at| le::u64(sector, at).unwrap_or(0);
+        let word = |at| le64(sector, at);
         let volume = word(0x28).checked_mul(sector_size).ok_or_else(|| damaged("the volume's size is invalid"))?;
         let record =
             record_size(sector[0x40], cluster).ok_or_else(|| damaged("the size of file records is invalid"))?;

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use super::record::{NUMBER, Record, fix_up, kind};
 use super::reparse::{self, Tag};
 use super::{Ntfs, damaged};
+use crate::bytes::{le16, le32, le64, try_le32, try_le64, try_len16, try_len32};
 use crate::fs::{FileKind, FsError, MAX_ENTRIES};
-use crate::le;
+use crate::text::{fold, utf16};
 
 /// The index of a folder's names.
 const INDEX: &str = "$I30";
@@ -50,16 +51,16 @@ pub(super) struct Folder {
 impl Folder {
     fn new(entries: Vec<Entry>, size: usize) -> Self {
         let mut order: Vec<usize> = (0..entries.len()).collect();
-        order.sort_by_cached_key(|index| le::fold(&entries[*index].name));
+        order.sort_by_cached_key(|index| fold(&entries[*index].name));
         Self { entries, order, size }
     }
 
     /// The entry with a name: with exactly this one if there is one, otherwise the first that differs only in case.
     pub(super) fn find(&self, name: &str) -> Option<&Entry> {
-        let folded = le::fold(name);
-        let start = self.order.partition_point(|index| le::fold(&self.entries[*index].name) < folded);
+        let folded = fold(name);
+        let start = self.order.partition_point(|index| fold(&self.entries[*index].name) < folded);
         let mut same =
-            self.order[start..].iter().map(|index| &self.entries[*index]).take_while(|e| le::fold(&e.name) == folded);
+            self.order[start..].iter().map(|index| &self.entries[*index]).take_while(|e| fold(&e.name) == folded);
         let first = same.next()?;
         if first.name == name { Some(first) } else { same.find(|entry| entry.name == name).or(Some(first)) }
     }
@@ -79,7 +80,7 @@ impl Ntfs {
     pub(super) fn read_folder(&self, record: &Record) -> Result<Folder, FsError> {
         let root = self.stream(record, kind::INDEX_ROOT, INDEX)?.ok_or_else(|| damaged("a folder has no index"))?;
         let root = self.read_all(&root, MAX_ROOT)?;
-        let block = le::u32_usize(&root, 8).filter(|size| size.is_power_of_two() && (512..=65_536).contains(size));
+        let block = try_len32(&root, 8).filter(|size| size.is_power_of_two() && (512..=65_536).contains(size));
         let block = block.ok_or_else(|| damaged("the size of index blocks is invalid"))?;
         let mut nodes = Nodes::default();
         nodes.add(root.get(0x10..).unwrap_or_default())?;
@@ -105,7 +106,7 @@ impl Ntfs {
             let offset = number.checked_mul(unit).ok_or_else(|| damaged("an index block does not exist"))?;
             self.read_exact(&allocation, offset, &mut bytes)?;
             fix_up(&mut bytes, b"INDX")?;
-            if le::u64(&bytes, 0x10) != Some(number) {
+            if try_le64(&bytes, 0x10) != Some(number) {
                 return Err(damaged("an index block is in a wrong place"));
             }
             nodes.add(&bytes[0x18..])?;
@@ -118,21 +119,21 @@ impl Nodes {
     /// Adds the entries of a node. `bytes` begins with the node's header.
     fn add(&mut self, bytes: &[u8]) -> Result<(), FsError> {
         let invalid = || damaged("an entry of an index is invalid");
-        let end = le::u32_usize(bytes, 4).unwrap_or(0);
-        let start = le::u32_usize(bytes, 0).unwrap_or(0);
+        let end = try_len32(bytes, 4).unwrap_or(0);
+        let start = try_len32(bytes, 0).unwrap_or(0);
         let mut rest = bytes.get(start..end).ok_or_else(invalid)?;
         loop {
-            let length = le::u16_usize(rest, 8).filter(|length| *length >= 16).ok_or_else(invalid)?;
+            let length = try_len16(rest, 8).filter(|length| *length >= 16).ok_or_else(invalid)?;
             let entry = rest.get(..length).ok_or_else(invalid)?;
-            let flags = le::u16(entry, 12).unwrap_or(0);
+            let flags = le16(entry, 12);
             if flags & HAS_CHILD != 0 {
-                self.children.push(le::u64(entry, length - 8).ok_or_else(invalid)?);
+                self.children.push(try_le64(entry, length - 8).ok_or_else(invalid)?);
             }
             if flags & LAST != 0 {
                 return Ok(());
             }
-            let name = le::u16_usize(entry, 10).and_then(|n| entry.get(16..16 + n)).ok_or_else(invalid)?;
-            if let Some(named) = file_name(le::u64(entry, 0).unwrap_or(0), name).ok_or_else(invalid)? {
+            let name = try_len16(entry, 10).and_then(|n| entry.get(16..16 + n)).ok_or_else(invalid)?;
+            if let Some(named) = file_name(le64(entry, 0), name).ok_or_else(invalid)? {
                 self.size += ENTRY + named.name.len();
                 self.entries.push(named);
             }
@@ -146,17 +147,17 @@ impl Nodes {
 
 /// Reads a file name attribute. The inner `None`: it is a second, short name, or one of the file system's own files.
 fn file_name(reference: u64, bytes: &[u8]) -> Option<Option<Entry>> {
-    let flags = le::u32(bytes, 0x38)?;
+    let flags = try_le32(bytes, 0x38)?;
     let name = bytes.get(0x42..0x42 + 2 * usize::from(*bytes.get(0x40)?))?;
     if bytes[0x41] == DOS || reference & NUMBER < FIRST_USER_RECORD {
         return Some(None);
     }
-    let tag = (flags & IS_REPARSE_POINT != 0).then(|| reparse::tag(le::u32(bytes, 0x3c).unwrap_or(0)));
+    let tag = (flags & IS_REPARSE_POINT != 0).then(|| reparse::tag(le32(bytes, 0x3c)));
     let kind = match tag {
         Some(Tag::Link) => FileKind::Symlink,
         Some(Tag::Special) => FileKind::Other,
         _ if flags & IS_FOLDER != 0 => FileKind::Directory,
         _ => FileKind::File,
     };
-    Some(Some(Entry { name: le::utf16(name), reference, kind }))
+    Some(Some(Entry { name: utf16(name), reference, kind }))
 }

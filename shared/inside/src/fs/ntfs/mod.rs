@@ -21,7 +21,8 @@ use goldfleet_disk::DiskReader;
 
 use super::{DirEntry, FileKind, FileReader, FileSystem, FsError, FsInfo, FsKind, Stat};
 use crate::budget::Budget;
-use crate::le;
+use crate::bytes::le16;
+use crate::text::utf16;
 use boot::Geometry;
 use folder::{Entry, Folder, MAX_NAMES};
 use record::{Body, NUMBER, Record, kind};
@@ -105,8 +106,8 @@ impl Ntfs {
         let record = self.record(VOLUME)?;
         for attribute in record.attributes()? {
             match (attribute.kind, attribute.body) {
-                (kind::VOLUME_NAME, Body::Resident(name)) => self.info.label = le::utf16(name),
-                (kind::VOLUME_INFORMATION, Body::Resident(bytes)) if le::u16(bytes, 10).unwrap_or(0) & 1 != 0 => {
+                (kind::VOLUME_NAME, Body::Resident(name)) => self.info.label = utf16(name),
+                (kind::VOLUME_INFORMATION, Body::Resident(bytes)) if le16(bytes, 10) & 1 != 0 => {
                     self.info.dirty = Some("its dirty flag is set: Windows checks it at the next start".into());
                 }
                 _ => {}

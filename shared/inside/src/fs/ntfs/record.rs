@@ -1,8 +1,9 @@
 //! File records and their attributes.
 
 use super::damaged;
+use crate::bytes::{le16, try_le16, try_le32, try_le64, try_len16, try_len32};
 use crate::fs::FsError;
-use crate::le;
+use crate::text::{latin1, utf16};
 
 /// Types of attributes.
 pub(super) mod kind {
@@ -27,10 +28,10 @@ pub(super) const NUMBER: u64 = 0xffff_ffff_ffff;
 /// stored apart, so that a write that was cut off is noticed.
 pub(super) fn fix_up(bytes: &mut [u8], signature: &[u8; 4]) -> Result<(), FsError> {
     if !bytes.starts_with(signature) {
-        return Err(damaged(format_args!("there is no '{}' signature", le::latin1(signature))));
+        return Err(damaged(format_args!("there is no '{}' signature", latin1(signature))));
     }
-    let array = le::u16_usize(bytes, 4).unwrap_or(0);
-    let count = le::u16_usize(bytes, 6).unwrap_or(0);
+    let array = try_len16(bytes, 4).unwrap_or(0);
+    let count = try_len16(bytes, 6).unwrap_or(0);
     let saved = bytes.get(array..array + 2 * count).map(<[u8]>::to_vec).unwrap_or_default();
     if !bytes.len().is_multiple_of(STRIDE) || count != bytes.len() / STRIDE + 1 || saved.len() != 2 * count {
         return Err(damaged("the fix-up array is invalid"));
@@ -95,7 +96,7 @@ impl Record {
     }
 
     fn flags(&self) -> u16 {
-        le::u16(&self.bytes, 0x16).unwrap_or(0)
+        le16(&self.bytes, 0x16)
     }
 
     /// Whether it describes a folder.
@@ -105,20 +106,20 @@ impl Record {
 
     /// How often the record was used for another file; part of references to it.
     pub(super) fn sequence(&self) -> u64 {
-        u64::from(le::u16(&self.bytes, 0x10).unwrap_or(0))
+        u64::from(le16(&self.bytes, 0x10))
     }
 
     /// The attributes in this record.
     pub(super) fn attributes(&self) -> Result<Vec<Attribute<'_>>, FsError> {
         let invalid = || damaged(format_args!("an attribute of file record {} is invalid", self.number));
         let mut attributes = Vec::new();
-        let mut at = le::u16_usize(&self.bytes, 0x14).unwrap_or(0);
+        let mut at = try_len16(&self.bytes, 0x14).unwrap_or(0);
         loop {
-            let kind = le::u32(&self.bytes, at).ok_or_else(invalid)?;
+            let kind = try_le32(&self.bytes, at).ok_or_else(invalid)?;
             if kind == kind::END {
                 return Ok(attributes);
             }
-            let length = le::u32_usize(&self.bytes, at + 4).filter(|length| *length >= 0x18).ok_or_else(invalid)?;
+            let length = try_len32(&self.bytes, at + 4).filter(|length| *length >= 0x18).ok_or_else(invalid)?;
             let bytes = at.checked_add(length).and_then(|end| self.bytes.get(at..end)).ok_or_else(invalid)?;
             attributes.push(Attribute::parse(kind, bytes).ok_or_else(invalid)?);
             at += length;
@@ -133,19 +134,19 @@ impl Record {
 
 impl<'a> Attribute<'a> {
     fn parse(kind: u32, bytes: &'a [u8]) -> Option<Self> {
-        let name_start = le::u16_usize(bytes, 10)?;
+        let name_start = try_len16(bytes, 10)?;
         let name = bytes.get(name_start..name_start + 2 * usize::from(bytes[9])).or((bytes[9] == 0).then_some(&[]))?;
         let body = if bytes[8] == 0 {
-            let start = le::u16_usize(bytes, 0x14)?;
-            Body::Resident(bytes.get(start..start.checked_add(le::u32_usize(bytes, 0x10)?)?)?)
+            let start = try_len16(bytes, 0x14)?;
+            Body::Resident(bytes.get(start..start.checked_add(try_len32(bytes, 0x10)?)?)?)
         } else {
             Body::NonResident(Extent {
-                first: le::u64(bytes, 0x10)?,
-                runs: bytes.get(le::u16_usize(bytes, 0x20)?..)?,
-                size: le::u64(bytes, 0x30)?,
-                initialized: le::u64(bytes, 0x38)?,
+                first: try_le64(bytes, 0x10)?,
+                runs: bytes.get(try_len16(bytes, 0x20)?..)?,
+                size: try_le64(bytes, 0x30)?,
+                initialized: try_le64(bytes, 0x38)?,
             })
         };
-        Some(Self { kind, name: le::utf16(name), id: le::u16(bytes, 14)?, flags: le::u16(bytes, 12)?, body })
+        Some(Self { kind, name: utf16(name), id: try_le16(bytes, 14)?, flags: try_le16(bytes, 12)?, body })
     }
 }

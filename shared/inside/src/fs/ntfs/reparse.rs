@@ -1,6 +1,7 @@
 //! Reparse points: links, and files whose content is stored by a filter driver.
 
-use crate::le;
+use crate::bytes::{le32, try_len16};
+use crate::text::utf16;
 
 /// What a reparse point is to a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(super) fn tag(number: u32) -> Tag {
 
 /// The tag of a reparse point's data.
 pub(super) fn number(data: &[u8]) -> u32 {
-    le::u32(data, 0).unwrap_or(0)
+    le32(data, 0)
 }
 
 /// The target of a link, as it is stored: the name to print, or the internal name if there is none.
@@ -42,8 +43,8 @@ pub(super) fn target(data: &[u8]) -> Option<String> {
         _ => return None,
     };
     let name = |at: usize| {
-        let start = names + le::u16_usize(data, at)?;
-        let text = le::utf16(data.get(start..start + le::u16_usize(data, at + 2)?)?);
+        let start = names + try_len16(data, at)?;
+        let text = utf16(data.get(start..start + try_len16(data, at + 2)?)?);
         (!text.is_empty()).then_some(text)
     };
     name(12).or_else(|| name(8))

@@ -3,8 +3,9 @@
 use super::record::{Attribute, Body, NUMBER, Record, kind};
 use super::runs::Runs;
 use super::{Ntfs, damaged};
+use crate::bytes::{le16, le64, try_le32, try_len16};
 use crate::fs::FsError;
-use crate::le;
+use crate::text::utf16;
 
 /// The most bytes of an attribute list; Windows' limit.
 const MAX_LIST: u64 = 256 << 10;
@@ -124,15 +125,15 @@ impl Ntfs {
         let mut found = Vec::new();
         let mut rest = bytes.as_slice();
         while rest.len() >= 0x1a {
-            let length = le::u16_usize(rest, 4).filter(|length| (0x1a..=rest.len()).contains(length));
+            let length = try_len16(rest, 4).filter(|length| (0x1a..=rest.len()).contains(length));
             let length = length.ok_or_else(|| damaged("an entry of an attribute list is invalid"))?;
             let entry = &rest[..length];
             let name_start = usize::from(entry[7]);
-            let entry_name = entry.get(name_start..name_start + 2 * usize::from(entry[6])).map(le::utf16);
+            let entry_name = entry.get(name_start..name_start + 2 * usize::from(entry[6])).map(utf16);
             let same_name = if entry[6] == 0 { name.is_empty() } else { entry_name.as_deref() == Some(name) };
-            if le::u32(entry, 0) == Some(kind) && same_name {
-                let word = |at| le::u64(entry, at).unwrap_or(0);
-                let listed = Listed { reference: word(0x10), id: le::u16(entry, 0x18).unwrap_or(0) };
+            if try_le32(entry, 0) == Some(kind) && same_name {
+                let word = |at| le64(entry, at);
+                let listed = Listed { reference: word(0x10), id: le16(entry, 0x18) };
                 found.push((word(8), listed));
             }
             rest = &rest[length..];

@@ -155,7 +155,7 @@ fn unified(root: &Root<'_>, path: &str) -> Option<BootEntry> {
     Some(BootEntry {
         title: path.rsplit('/').next().unwrap_or(path).to_owned(),
         kernel: path.to_owned(),
-        options: crate::bytes::text(&bytes).trim().to_owned(),
+        options: crate::text::until_zero(&bytes).trim().to_owned(),
         source: path.to_owned(),
         unified: true,
         ..BootEntry::default()

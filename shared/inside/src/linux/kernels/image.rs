@@ -3,12 +3,13 @@
 //! The layout of x86 kernels is in the kernel's `Documentation/arch/x86/boot.rst`, that of Arm64 kernels in
 //! `Documentation/arch/arm64/booting.rst`.
 
-use crate::bytes::{le16, le32, text};
+use crate::bytes::{le16, le32};
 use crate::fs::FileReader;
 use crate::fs::part::Part;
 use crate::options::Architecture;
 use crate::pe::{Machine, Pe};
 use crate::root::Root;
+use crate::text::until_zero;
 
 /// Bytes of the kernel that are read. The version's text is in the first 64 KiB: its offset has 16 bits.
 const HEAD: usize = 66 << 10;
@@ -34,7 +35,7 @@ pub(super) fn read(root: &Root<'_>, path: &str, unified: bool) -> Image {
     let mut image = Image { exists: true, version: None, architecture: machine };
     if unified && let Some(pe) = pe {
         image.version =
-            pe.content(&mut *file, ".uname", 256).ok().flatten().map(|bytes| text(&bytes).trim().to_owned());
+            pe.content(&mut *file, ".uname", 256).ok().flatten().map(|bytes| until_zero(&bytes).trim().to_owned());
         if let Some(section) = pe.section(".linux") {
             let range = section.offset..section.offset.saturating_add(section.size);
             from_header(&head(&mut Part::new(&mut *file, range)), &mut image);
@@ -62,7 +63,7 @@ fn from_header(head: &[u8], image: &mut Image) {
     const SETUP_64_BIT: u16 = 1;
     if head.get(0x202..0x206) == Some(b"HdrS") {
         let at = usize::from(le16(head, 0x20e)) + 0x200;
-        let words = text(head.get(at..).unwrap_or(&[]).get(..256).unwrap_or(&[]));
+        let words = until_zero(head.get(at..).unwrap_or(&[]).get(..256).unwrap_or(&[]));
         let version = words.split_whitespace().next().filter(|v| v.starts_with(|c: char| c.is_ascii_digit()));
         image.version = image.version.take().or_else(|| version.map(str::to_owned));
         // The flag exists since version 2.12 of the boot protocol.

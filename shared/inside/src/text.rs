@@ -1,34 +1,9 @@
-//! Little-endian numbers and UTF-16 text in byte slices.
-//!
-//! All functions return `None` if the slice is too short: offsets come from disk structures and may be anything.
+//! Text in disk structures, and names as Windows compares them.
 
-fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
-}
-
-/// The 16-bit number at `at`.
-pub(crate) fn u16(bytes: &[u8], at: usize) -> Option<u16> {
-    array(bytes, at).map(u16::from_le_bytes)
-}
-
-/// The 32-bit number at `at`.
-pub(crate) fn u32(bytes: &[u8], at: usize) -> Option<u32> {
-    array(bytes, at).map(u32::from_le_bytes)
-}
-
-/// The 64-bit number at `at`.
-pub(crate) fn u64(bytes: &[u8], at: usize) -> Option<u64> {
-    array(bytes, at).map(u64::from_le_bytes)
-}
-
-/// The 32-bit number at `at`, as a length or an offset in memory.
-pub(crate) fn u32_usize(bytes: &[u8], at: usize) -> Option<usize> {
-    u32(bytes, at).and_then(|n| usize::try_from(n).ok())
-}
-
-/// The 16-bit number at `at`, as a length or an offset in memory.
-pub(crate) fn u16_usize(bytes: &[u8], at: usize) -> Option<usize> {
-    u16(bytes, at).map(usize::from)
+/// The UTF-8 text up to the first zero byte, converted lossily.
+pub(crate) fn until_zero(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
 /// The UTF-16 text in `bytes`. Unpaired surrogates become U+FFFD; an odd last byte is ignored.
@@ -69,17 +44,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_beyond_the_end_are_none() {
-        assert_eq!(u16(&[1, 2, 3], 1), Some(0x0302));
-        assert_eq!(u16(&[1, 2, 3], 2), None);
-        assert_eq!(u32(&[1, 2, 3, 4], usize::MAX), None);
-        assert_eq!(u64(&[1; 8], 0), Some(0x0101_0101_0101_0101));
-    }
-
-    #[test]
     fn text_is_converted_lossily() {
         assert_eq!(utf16(&[b'a', 0, 0x3d, 0xd8, b'b', 0, 9]), "a\u{fffd}b");
         assert_eq!(latin1(&[0xe4]), "ä");
+        assert_eq!((until_zero(b"a\xffb\0c"), until_zero(b"ab")), ("a\u{fffd}b".to_owned(), "ab".to_owned()));
     }
 
     #[test]
@@ -87,5 +55,6 @@ mod tests {
         assert!(same_name("ControlSet001", "CONTROLSET001"));
         assert!(same_name("Änderung", "änderung"));
         assert!(!same_name("straße", "STRASSE"));
+        assert_eq!(fold("straße"), "STRAßE");
     }
 }
