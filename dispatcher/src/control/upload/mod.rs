@@ -2,8 +2,8 @@
 //!
 //! Reading, zero-scanning, hashing and sending overlap: a few threads turn windows of the disk into chunks, in buffers
 //! that go round; others compute the MD5 of each run; requests for chunks that the store lacks are in flight meanwhile. The
-//! manifest is written last. The next upload finds by name what a killed upload has sent, and reads back what that may have left unproven. If
-//! the manifest exists already, chunks of it that the store lacks are sent again.
+//! manifest is written last. The next upload finds by name what a killed upload has sent, and reads back the chunks that
+//! it may have left unproven. If the manifest exists already, chunks of it that the store lacks are sent again.
 
 mod buffers;
 mod md5;
