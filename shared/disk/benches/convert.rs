@@ -3,7 +3,7 @@
 //! `cargo bench -p goldfleet-disk --bench convert` measures a generated disk of 4 GiB, and prints ratios of CPU time and wall time. The
 //! bound is 1.2 for qcow2 and VHDX. Arguments such as `-- qcow2 VHDX` select images. `GOLDFLEET_BENCH_GIB` changes the size and
 //! `GOLDFLEET_BENCH_RUNS` the number of runs. `GOLDFLEET_BENCH_RAW` names a raw disk to measure instead, and `GOLDFLEET_BENCH_FOLDER` the
-//! folder for all files (12 GiB).
+//! folder for all files (9 GiB).
 //!
 //! Without `--bench`, as `cargo test --benches` runs it, it converts a small disk once and compares the result; the times are then not
 //! meaningful.
@@ -95,6 +95,7 @@ fn measure(name: &str, image: &Path, format: &str, folder: &Path, runs: usize) {
             });
             columns[if sync { 4 } else { 2 }].push(wall);
             columns[0].push(cpu);
+            std::fs::remove_file(&theirs).unwrap();
             let (cpu, wall) = timed(&ours, cpu_of_process, || {
                 let disk = AzureDisk::open(image).unwrap();
                 let options = ConvertOptions { no_sync: !sync, ..ConvertOptions::default() };
