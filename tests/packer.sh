@@ -76,7 +76,7 @@ verdict() { # verdict NAME COMMAND…: the command must succeed
 build() { # build VERSION: leaves code and log
     code=0
     disk base.raw
-    packer build -force -var base=base.raw -var base_checksum="sha256:$(sha256sum base.raw | cut -d' ' -f1)" \
+    timeout 600 packer build -force -var base=base.raw -var base_checksum="sha256:$(sha256sum base.raw | cut -d' ' -f1)" \
         -var version="$1" -var accelerator="$accelerator" -var disk_size=64M golden.pkr.hcl >log 2>&1 || code=$?
 }
 
