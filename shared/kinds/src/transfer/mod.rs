@@ -21,6 +21,9 @@ use chunk_retry::{ChunkRetry, RetryDecision};
 pub(crate) use request::Destination;
 use request::{Batch, ChunkResponse};
 
+/// Begins the log line of a chunk that is read from another store instead.
+pub const CHUNK_UNREADABLE: &str = "a chunk cannot be read from this store";
+
 /// How many heartbeats a step keeps its lease while its sources have no new chunks. After that it makes room for other
 /// operations.
 const MAX_IDLE_HEARTBEATS: u32 = 2;
@@ -165,7 +168,7 @@ impl<D: Destination> Batch<'_, D> {
             RetryDecision::OtherSource => {
                 // This is the only log line that names the store at fault.
                 let hash = &retry.entry.hash;
-                tracing::warn!(%store, chunk = %hash, code = error.code, "a chunk cannot be read from this store: {error}");
+                tracing::warn!(%store, chunk = %hash, code = error.code, "{CHUNK_UNREADABLE}: {error}");
                 retry.exclude_source(store, error);
             }
             RetryDecision::Retry(wait) => {

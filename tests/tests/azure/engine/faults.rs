@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use goldfleet_dispatcher::control::status::ReportedState;
+use goldfleet_kinds::transfer::CHUNK_UNREADABLE;
+use goldfleet_kinds::transfer::failover::STORE_FAILS;
 use goldfleet_model::checksum::crc64;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::blob_store::BlobStore as _;
@@ -99,12 +101,12 @@ fn chunks_fail_over_to_next_store() {
                 let of_store = |line: &&str| line.contains(said) && line.contains("stage1eastus/vhds");
                 log.lines().filter(of_store).collect::<Vec<_>>()
             };
-            let chunks = lines("a chunk cannot be read from this store");
+            let chunks = lines(CHUNK_UNREADABLE);
             assert!(
                 chunks.iter().all(|line| fixture.manifest.chunks.iter().any(|c| line.contains(&c.hash.to_string())))
             );
             // If one chunk after the other fails, the log names the store instead of each chunk.
-            let stores = lines("a store cannot be read again and again");
+            let stores = lines(STORE_FAILS);
             assert!(!chunks.is_empty() || times.is_none() && !stores.is_empty(), "{name}: {log}");
         });
     }

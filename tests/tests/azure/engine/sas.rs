@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use goldfleet_azure::SasTimes;
+use goldfleet_kinds::transfer::CHUNK_UNREADABLE;
+use goldfleet_kinds::transfer::failover::STORE_FAILS;
 use goldfleet_tests::azure::fixture::AzureFixture;
 use goldfleet_tests::azure::proxy::{Effect, Rule};
 use hyper::http::request::Parts;
@@ -88,7 +90,7 @@ fn revoked_sas_is_replaced_once() {
             // No request for a chunk failed finally, so no attempt failed, and there was no failover.
             let events = fixture.events().await;
             assert!(events.iter().all(|event| event.what != "retry"), "{code}: {events:#?}");
-            assert!(!log.contains("cannot be had here") && !log.contains("cannot be read"), "{code}: {log}");
+            assert!(!log.contains(CHUNK_UNREADABLE) && !log.contains(STORE_FAILS), "{code}: {log}");
             // Up to three chunks come from another store, as a test of whether it is faster. With the shared bandwidth,
             // all are slow.
             let (data, crossed) = (fixture.manifest.data_bytes(), counts.between("goldsource", "stage1eastus"));

@@ -29,6 +29,9 @@ use crate::transfer::availability::WantedChunk;
 use breaker::{Admission, CircuitBreaker};
 use latency::{ProbeVerdict, RouteLatency, latency_ratio, overdue_after};
 
+/// Begins the log line of a store that is avoided from now on.
+pub const STORE_FAILS: &str = "a store fails repeatedly";
+
 /// The maximum number of accounts in the state. Beyond it the state is cleared, which costs a few chunks until the
 /// stores are known again.
 const MAX_ACCOUNTS: usize = 16 * 1024;
@@ -309,7 +312,7 @@ impl SelectorState {
         if pick.why == ChoiceReason::HalfOpen {
             self.reopen(pick.store, to, now);
         } else if let Some(hold) = self.breaker(pick.store).failed(now) {
-            tracing::warn!(store = %pick.store, ?hold, "a store fails repeatedly: chunks are read from the next nearest store that has them");
+            tracing::warn!(store = %pick.store, ?hold, "{STORE_FAILS}: chunks are read from the next nearest store that has them");
         }
     }
 
