@@ -42,7 +42,7 @@ pub async fn list(
         let status = status(control, &job).await?;
         if arguments.states.is_empty() || arguments.states.contains(&status.shown_state()) {
             more = rows.len() == limit;
-            if more {
+            if more && console.output == Output::Table {
                 break;
             }
             rows.push(status);

@@ -137,9 +137,10 @@ impl Filter {
     }
 }
 
+/// Times have milliseconds: the events of several machines are not ordered more finely by their clocks.
 fn write_line(event: &Event, console: &mut Console<'_>) -> std::io::Result<()> {
     let Event { at, who, from, to, what, .. } = event;
     let id = event.operation.as_ref().map_or_else(|| format!("job {}", event.job), ToString::to_string);
     let why = event.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-    writeln!(console.out, "{at} {who} {id} {from} -> {to} ({what}){why}")
+    writeln!(console.out, "{at:.3} {who} {id} {from} -> {to} ({what}){why}")
 }

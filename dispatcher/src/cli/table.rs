@@ -15,6 +15,12 @@ const GAP: u16 = 2;
 /// The maximum number of characters of a column name and its cell that share a line in a paragraph.
 const MAX_INLINE: usize = 28;
 
+/// The rule under a header is drawn with this character.
+const RULE: char = '─';
+
+/// The maximum width of a rule.
+const MAX_RULE: usize = 120;
+
 /// Represents a space at which a line must not break.
 const NO_BREAK: &str = "\u{a0}";
 
@@ -58,7 +64,7 @@ impl From<Cell> for comfy_table::Cell {
     }
 }
 
-/// Writes a table with a line under its header. If the width is limited, cells may take several lines. If the width is
+/// Writes a table with a rule under its header. If the width is limited, cells may take several lines. If the width is
 /// too small for that, each row becomes a paragraph.
 ///
 /// # Errors
@@ -93,7 +99,7 @@ fn write_columns(console: &mut Console<'_>, header: &[&str], rows: Vec<Vec<Cell>
     table
         // The console provides the width, so the table must not query the terminal.
         .force_no_tty()
-        .load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
+        .load_style(NOTHING.header_separator(LineStyle::none().fill(RULE).junction(RULE)))
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header)
         .add_rows(rows);
@@ -109,7 +115,13 @@ fn write_columns(console: &mut Console<'_>, header: &[&str], rows: Vec<Vec<Cell>
     if let Some(width) = console.width {
         table.set_width(width);
     }
-    writeln!(console.out, "{}", table.trim_fmt())
+    for line in table.trim_fmt().lines() {
+        // Without a limited width, a long cell would draw a rule of hundreds of columns.
+        let is_rule = line.chars().all(|letter| letter == RULE);
+        let end = if is_rule { line.char_indices().nth(MAX_RULE) } else { None };
+        writeln!(console.out, "{}", end.map_or(line, |(end, _)| &line[..end]))?;
+    }
+    Ok(())
 }
 
 /// Writes the first cell of each row on a line, and below it the other cells with their column names. Empty cells are
@@ -177,6 +189,18 @@ mod tests {
                 assert!(text.contains(word), "{width}: {word}\n{text}");
             }
         }
+    }
+
+    #[test]
+    fn rule_of_a_table_without_width_is_limited() {
+        let (mut out, mut notes) = (Vec::new(), Vec::new());
+        let mut console = Console::plain(Output::Table, &mut out, &mut notes);
+        let long = "a long cell ".repeat(30);
+        write_table(&mut console, &["code", "cause"], [["c".to_owned(), long.clone()]]).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let widths: Vec<usize> = text.lines().map(|line| line.chars().count()).collect();
+        assert_eq!(widths[1], MAX_RULE, "{text}");
+        assert!(text.contains(long.trim_end()), "{text}");
     }
 
     #[test]

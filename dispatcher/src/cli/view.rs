@@ -33,7 +33,7 @@ pub fn write_status(status: &Status, console: &mut Console<'_>) -> io::Result<()
     write_head(status, console)?;
     writeln!(console.out)?;
     write_phases(status, console)?;
-    write_rings(&status.rings, console)?;
+    write_rings(status, console)?;
     if !status.is_empty() {
         writeln!(console.out)?;
         write_totals(status, console)?;
@@ -162,15 +162,18 @@ fn write_phases(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
 }
 
 /// Writes the rings, if there are several or one waits for approval.
-fn write_rings(rings: &[RingStatus], console: &mut Console<'_>) -> io::Result<()> {
+fn write_rings(status: &Status, console: &mut Console<'_>) -> io::Result<()> {
+    let rings = &status.rings;
     if rings.len() < 2 && rings.iter().all(|ring| ring.approval.is_none()) {
         return Ok(());
     }
     writeln!(console.out)?;
+    let pending = status.approvals.as_ref().and_then(|approvals| approvals.waits);
     let rows = rings.iter().map(|ring| {
         let approval = ring.approval.as_ref();
         let approval = approval.map(|approval| format!("approved by {} at {}", approval.by, time(approval.at)));
-        let details: Vec<String> = ring.reason.iter().cloned().chain(approval).collect();
+        let pending = (pending == Some(ring.ring)).then(|| "waits for approval".to_owned());
+        let details: Vec<String> = ring.reason.iter().cloned().chain(approval).chain(pending).collect();
         [
             Cell::from(ring.ring.to_string()),
             Cell::toned(ring.state, ring_state(ring)),

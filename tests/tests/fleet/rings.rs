@@ -200,6 +200,8 @@ fn approve_command_releases_ring() {
     let hint = format!("ring 1 waits for approval: goldfleet approve {job}");
     let (code, text) = said(&fixture.run(&["status"]));
     assert!(code == Some(0) && text.contains(&hint), "{text}");
+    let row = text.lines().find(|line| line.starts_with("1 ")).unwrap();
+    assert!(row.starts_with("1     waiting") && row.ends_with("waits for approval"), "{text}");
     let (_, text) = said(&fixture.run(&["jobs"]));
     assert!(text.contains("running (approve ring 1)"), "{text}");
     // The waiting command prints it too.

@@ -1,10 +1,11 @@
-//! No faster than an operator allows.
+//! Limits the rate of an upload.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use goldfleet_model::text::HumanBytes;
 use goldfleet_ports::clock::{Clock, after, elapsed};
 use jiff::Timestamp;
 
@@ -12,9 +13,9 @@ use jiff::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteRate(u64);
 
-/// A text that is no rate.
+/// A text that is not a rate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no rate: write it like '200MiB/s', with KiB, MiB, GiB, kB, MB or GB")]
+#[error("{0:?} is not a rate: write it like '200MiB/s', with KiB, MiB, GiB, kB, MB or GB")]
 pub struct InvalidByteRate(String);
 
 const UNITS: [(&str, u64); 7] = [
@@ -43,11 +44,11 @@ impl FromStr for ByteRate {
 
 impl fmt::Display for ByteRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/s", indicatif::HumanBytes(self.0))
+        write!(f, "{}/s", HumanBytes(self.0))
     }
 }
 
-/// Spreads what is sent over time.
+/// Spreads the bytes of an upload over time.
 pub(super) struct RateLimiter {
     rate: Option<ByteRate>,
     /// When the next byte may be sent.

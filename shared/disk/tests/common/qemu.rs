@@ -8,7 +8,7 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)
         .output()
-        .unwrap_or_else(|error| panic!("{program} (Debian: qemu-utils, xz-utils, zstd, bzip2) is needed: {error}"));
+        .unwrap_or_else(|error| panic!("{program} is needed (tests/run.sh installs it): {error}"));
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
