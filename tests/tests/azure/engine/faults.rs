@@ -104,7 +104,7 @@ fn chunks_fail_over_to_next_store() {
                 chunks.iter().all(|line| fixture.manifest.chunks.iter().any(|c| line.contains(&c.hash.to_string())))
             );
             // If one chunk after the other fails, the log names the store instead of each chunk.
-            let stores = lines("a store cannot be read again and again");
+            let stores = lines("a store fails repeatedly");
             assert!(!chunks.is_empty() || times.is_none() && !stores.is_empty(), "{name}: {log}");
         });
     }
