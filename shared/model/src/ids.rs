@@ -167,6 +167,14 @@ impl JobId {
         let random = random & 0xffff;
         Self(format!("{}-{random:04x}", now.strftime("%Y%m%d-%H%M%S")))
     }
+
+    /// The time at which the job was requested, to the second. None if the identifier does not contain it.
+    #[must_use]
+    pub fn requested_at(&self) -> Option<jiff::Timestamp> {
+        let (time, _random) = self.0.rsplit_once('-')?;
+        let time = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", time).ok()?;
+        jiff::tz::TimeZone::UTC.to_timestamp(time).ok()
+    }
 }
 
 /// The identifier of a subscription: a UUID in lower case.
@@ -234,6 +242,8 @@ mod tests {
         assert_eq!(early.as_str(), "20261121-041502-ffff");
         assert_eq!(late.as_str(), "20261121-041503-7f3a");
         assert_eq!(early.as_str().parse::<JobId>().unwrap(), early);
+        assert_eq!(early.requested_at(), Some("2026-11-21T04:15:02Z".parse().unwrap()));
+        assert_eq!("a-7f3a".parse::<JobId>().unwrap().requested_at(), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::blob_store::{BlobStore, ListedBlob, SourceRange};
 use crate::clock::elapsed;
 use crate::error::{ErrorKind, PortError, PortResult};
 use crate::retry::retry_transient;
-use goldfleet_model::manifest::{CHUNKS, ChunkEntry};
+use goldfleet_model::manifest::{CHUNKS, ChunkEntry, ChunkHash};
 use goldfleet_model::store::Container;
 
 /// Lists all blobs whose names begin with `prefix`, in order.
@@ -52,22 +52,28 @@ pub async fn renew_if_old(ports: &Ports, store: &Container, chunk: &ListedBlob, 
         Err(error) if error.kind == ErrorKind::Conflict => Ok(ports.blobs.properties(&blob).await?.is_some()),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
         // Garbage collection cannot delete a blob that an immutability policy protects.
-        Err(error) if IMMUTABLE_CODES.contains(&error.code.as_str()) => Ok(true),
+        Err(error) if is_immutable(&error) => Ok(true),
         Err(error) => Err(error),
     }
+}
+
+/// Whether an immutability policy protects the blob from changes and deletion.
+#[must_use]
+pub fn is_immutable(error: &PortError) -> bool {
+    IMMUTABLE_CODES.contains(&error.code.as_str())
 }
 
 /// The error codes of blobs that can be neither changed nor deleted. Source: Azure Blob Storage, error codes.
 const IMMUTABLE_CODES: [&str; 2] = ["blob-immutable-due-to-policy", "blob-immutable-due-to-legal-hold"];
 
-/// Deletes a listed chunk whose bytes do not match its name, so that an intact one can be written. A chunk that was
-/// written again since the listing is kept. Returns whether a chunk was deleted.
+/// Deletes a listed blob: for example a chunk whose bytes do not match its name, so that an intact one can be written. A blob
+/// that was written again or touched since the listing is kept. Returns whether a blob was deleted.
 ///
 /// # Errors
 /// If the service refuses or cannot be reached.
-pub async fn delete_corrupt(ports: &Ports, store: &Container, chunk: &ListedBlob) -> PortResult<bool> {
-    let blob = store.blob(chunk.name.as_str());
-    match retry_transient(ports.clock.as_ref(), is_transient, || ports.blobs.delete(&blob, Some(&chunk.etag))).await {
+pub async fn delete_listed(ports: &Ports, store: &Container, listed: &ListedBlob) -> PortResult<bool> {
+    let blob = store.blob(listed.name.as_str());
+    match retry_transient(ports.clock.as_ref(), is_transient, || ports.blobs.delete(&blob, Some(&listed.etag))).await {
         Ok(existed) => Ok(existed),
         Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => Ok(false),
         Err(error) => Err(error),
@@ -87,6 +93,10 @@ pub fn whole(store: &Container, entry: &ChunkEntry) -> SourceRange {
 
 /// The most by which the clock of a store and the clock of a writer are expected to differ.
 pub const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5 * 60);
+
+/// How long after it was sent a write may still take effect, at most. The slowest request for which the Azure adapter waits,
+/// 4 MiB at 4 KiB/s, takes 17 minutes.
+pub const MAX_WRITE_DELAY: Duration = Duration::from_secs(60 * 60);
 
 /// Reads back a chunk that someone else wrote, or that this process wrote without a response. A chunk that does not hold
 /// the bytes that its name stands for is deleted, so that it can be written again. Returns whether the chunk is in the store
@@ -108,10 +118,33 @@ pub async fn is_whole(ports: &Ports, store: &Container, entry: &ChunkEntry) -> P
             tracing::warn!(%store, chunk = %entry.hash, "a chunk in the store was damaged when it arrived: it is removed");
             let name = range.blob.name.clone();
             let listed = ListedBlob { name, length: found.length, etag: found.etag, modified: found.modified };
-            delete_corrupt(ports, store, &listed).await?;
+            delete_listed(ports, store, &listed).await?;
             Ok(false)
         }
         // Another process has deleted it since.
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`is_whole`], for a listed chunk whose checksums are not known: the hash of its bytes is compared with its name. A blob
+/// whose name is not that of a chunk is not read and not deleted.
+///
+/// # Errors
+/// If the service refuses or cannot be reached.
+pub async fn matches_name(ports: &Ports, store: &Container, chunk: &ListedBlob) -> PortResult<bool> {
+    let hash = chunk.name.strip_prefix(CHUNKS).and_then(|name| name.parse::<ChunkHash>().ok());
+    let Some(hash) = hash else { return Ok(true) };
+    let blob = store.blob(chunk.name.as_str());
+    let Some(found) = ports.blobs.properties(&blob).await? else { return Ok(false) };
+    match ports.blobs.get(&blob, None).await {
+        Ok(bytes) if ChunkHash::of(&bytes) == hash => Ok(true),
+        Ok(_) => {
+            tracing::warn!(%store, chunk = %hash, "a chunk in the store does not match its name: it is removed");
+            let listed = ListedBlob { etag: found.etag, ..chunk.clone() };
+            delete_listed(ports, store, &listed).await?;
+            Ok(false)
+        }
         Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use goldfleet_model::ids::JobId;
 use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_ports::chunk_store::MAX_WRITE_DELAY;
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{PortError, PortResult};
 use goldfleet_ports::retry::retry_transient;
@@ -19,13 +20,6 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// How many heartbeats there are at least before a collection may think that the upload has ended.
 const MIN_HEARTBEATS_PER_GRACE: u32 = 16;
-
-/// How long after the time in the row of an upload its last request may still take effect. Chunks that were written later
-/// are not its work.
-///
-/// A write begins only while the row is at most half as old (see [`UploadRecord::keep_recent`]). The other half is longer
-/// than any request takes: 4 MiB at 4 KiB/s, the slowest link for which the Azure adapter waits, are 17 minutes.
-pub(super) const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
 
 /// The counts of an upload, shown to whoever watches and written to the table at each heartbeat.
 pub(super) struct UploadRecord<'a> {
@@ -146,11 +140,12 @@ impl<'a> UploadRecord<'a> {
         }
     }
 
-    /// Writes the row where it is so old that other uploads would soon not expect writes of this one any more: see
-    /// [`MAX_DELAY`]. It is called before each write of a chunk.
+    /// Writes the row where it is so old that other uploads would soon not expect writes of this one any more: they expect
+    /// none that takes effect later than [`MAX_WRITE_DELAY`] after the time in the row. So a write begins only while the row
+    /// is at most half as old, and no request takes the other half. It is called before each write of a chunk.
     pub(super) async fn keep_recent(&self) -> PortResult<()> {
         let last = self.seen().last;
-        if elapsed(last, self.control.ports.clock.now()) > MAX_DELAY / 2 {
+        if elapsed(last, self.control.ports.clock.now()) > MAX_WRITE_DELAY / 2 {
             self.write(UploadState::Running).await?;
         }
         Ok(())

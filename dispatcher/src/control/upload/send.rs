@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use goldfleet_disk::AzureDisk;
 use goldfleet_disk::chunk::PackedChunk;
+use goldfleet_kinds::seed::writers::list_writers;
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, chunk_name};
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::{Checksums, ListedBlob};
@@ -58,7 +59,9 @@ pub(super) async fn chunks(
     let present = chunk_store::list_chunks(control.ports.blobs.as_ref(), &container).await?;
     // The rows are read after the list: an upload writes its row before its first chunk, so the rows of all uploads are found
     // that wrote a listed chunk.
-    let unproven = UnprovenWrites::of(&control.ports.table.uploads().await?, &record.id());
+    let mut unproven = UnprovenWrites::of(&control.ports.table.uploads().await?, &record.id());
+    // It may have been a region's store before it became the source store.
+    unproven.add_writers(&list_writers(&control.ports, &container).await?);
     let limiter = ConcurrencyLimiter::new(control.config.upload.requests, Arc::clone(&control.ports.clock));
     let put = AtomicUsize::new(0);
     let sender = Sender {
@@ -162,7 +165,7 @@ impl Sender<'_> {
         let Some(listed) = self.present.get(&chunk_name(&entry.hash)) else { return Ok(false) };
         if listed.length != u64::from(entry.length) {
             tracing::warn!(chunk = %entry.hash, length = listed.length, "a chunk in the store is not whole: it is replaced");
-            chunk_store::delete_corrupt(&self.control.ports, &self.container, listed).await?;
+            chunk_store::delete_listed(&self.control.ports, &self.container, listed).await?;
             return Ok(false);
         }
         // Before the chunk is renewed: afterwards its time does not show when it was written.

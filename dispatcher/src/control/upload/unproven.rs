@@ -6,27 +6,31 @@
 //! proven: it reads the chunk back first.
 //!
 //! Who wrote a chunk is not recorded, so times decide. The row of an upload says [until when](Upload::proven_until) its chunks
-//! are proven; its last request takes effect at most [`MAX_DELAY`] after the row was written. Chunks between the two are
+//! are proven; its last request takes effect at most [`MAX_WRITE_DELAY`] after the row was written. Chunks between the two are
 //! read back, and those within [`MAX_CLOCK_DIFFERENCE`] on both sides. A resumed upload thus does not read back all that the
 //! killed one has sent, but only what that sent in its last minutes.
 
 use std::ops::RangeInclusive;
 
+use goldfleet_kinds::seed::writers::Writer;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::upload::{Upload, UploadState};
-use goldfleet_ports::chunk_store::MAX_CLOCK_DIFFERENCE;
+use goldfleet_ports::chunk_store::{MAX_CLOCK_DIFFERENCE, MAX_WRITE_DELAY};
 use goldfleet_ports::clock::{after, before};
 use jiff::Timestamp;
 
-use super::record::MAX_DELAY;
-
-/// When other uploads may have written chunks that are not proven.
+/// When other uploads and operations may have written chunks that are not proven.
 pub(super) struct UnprovenWrites(Vec<RangeInclusive<Timestamp>>);
 
 impl UnprovenWrites {
     /// The times of all of these uploads but `own`.
     pub(super) fn of(uploads: &[Upload], own: &JobId) -> Self {
         Self(uploads.iter().filter(|upload| upload.id != *own).filter_map(unproven_times).collect())
+    }
+
+    /// Adds the times of other operations that write to the store.
+    pub(super) fn add_writers(&mut self, writers: &[Writer]) {
+        self.0.extend(writers.iter().filter(|writer| !writer.has_proven_all()).map(Writer::times));
     }
 
     /// Whether a chunk that was last written at this time may be unproven.
@@ -45,7 +49,7 @@ fn unproven_times(upload: &Upload) -> Option<RangeInclusive<Timestamp>> {
         UploadState::Failed => proven_until == upload.updated,
         UploadState::Running => false,
     };
-    let until = after(after(upload.updated, MAX_DELAY), MAX_CLOCK_DIFFERENCE);
+    let until = after(after(upload.updated, MAX_WRITE_DELAY), MAX_CLOCK_DIFFERENCE);
     (!is_proven).then(|| before(proven_until, MAX_CLOCK_DIFFERENCE)..=until)
 }
 

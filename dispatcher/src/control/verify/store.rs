@@ -7,7 +7,7 @@ use goldfleet_model::checksum::crc64;
 use goldfleet_model::manifest::{ChunkEntry, ChunkHash, chunk_name};
 use goldfleet_model::store::{Container, Store};
 use goldfleet_ports::blob_store::ListedBlob;
-use goldfleet_ports::chunk_store::{self, delete_corrupt};
+use goldfleet_ports::chunk_store::{self, delete_listed};
 use goldfleet_ports::error::{ErrorKind, PortResult};
 
 use super::{Location, VerifyFault, VerifyReport, VerifyRun};
@@ -47,7 +47,7 @@ impl VerifyRun<'_> {
         let mut removed = 0;
         for (entry, listed) in wrong {
             if self.is_wrong(&container, entry, listed).await? {
-                removed += usize::from(delete_corrupt(&self.control.ports, &container, listed).await?);
+                removed += usize::from(delete_listed(&self.control.ports, &container, listed).await?);
             }
         }
         Ok(removed)

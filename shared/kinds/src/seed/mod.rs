@@ -1,6 +1,9 @@
 //! The kind `seed`: fills a region's store once over the WAN with the chunks that it lacks.
 
-use std::time::Duration;
+mod unproven;
+pub mod writers;
+
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -13,10 +16,8 @@ use goldfleet_model::operation::{GroupId, Operation, OperationId};
 use goldfleet_model::store::{BlobAddress, Container, Store};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::{ListedBlob, SourceRange};
-use goldfleet_ports::chunk_store::{self, delete_corrupt, is_whole, renew_if_old, was_damaged};
-use goldfleet_ports::clock::before;
+use goldfleet_ports::chunk_store::{self, delete_listed, is_whole, renew_if_old, was_damaged};
 use goldfleet_ports::error::{ErrorKind, PortResult};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{Attempt, StepContext, read_spec, source_of};
@@ -24,9 +25,6 @@ use crate::kind::{Kind, Probe, Transfer, Verification};
 use crate::outcome::{StepError, StepOutcome};
 use crate::transfer::manifest_cache::{ManifestCache, ManifestLoadError};
 use crate::transfer::{Destination, transfer_chunks};
-
-/// The tolerated difference between the clocks of the stores and of the dispatcher that planned the job.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
 
 /// The kind `seed`.
 pub struct Seed;
@@ -112,28 +110,34 @@ async fn fill(attempt: Attempt<'_>, store: &Store, from: &[Store]) -> Result<Ste
     let is_begun = recorded.len() == manifest.chunk_count() && recorded.count() > 0;
     if !is_begun {
         blobs.ensure_container(&container).await?;
+    }
+    writers::add_record(&attempt.shared.ports, &container, attempt.operation).await?;
+    if !is_begun {
         let (done, bytes) = existing_chunks(attempt, &container, &manifest).await?;
         attempt.lease.set_progress(None, done, bytes, manifest.data_bytes());
     }
     let requests = attempt.shared.settings.seed_requests;
     let destination = StoreDestination { ports: &attempt.shared.ports, container, requests };
-    transfer_chunks(attempt, &manifest, from, &destination).await
+    let outcome = transfer_chunks(attempt, &manifest, from, &destination).await?;
+    if outcome == StepOutcome::Done {
+        writers::remove_record(&attempt.shared.ports, &destination.container, attempt.operation).await;
+    }
+    Ok(outcome)
 }
 
 /// The chunks that the store has from earlier jobs and other images. Old chunks are renewed, so that a garbage
 /// collection in progress does not delete them. Chunks with a wrong length are deleted, so that correct ones can
 /// replace them.
 ///
-/// If an earlier attempt was interrupted before it recorded anything, it may have written chunks without receiving the
-/// responses. So chunks that were written after the operation was planned are read back.
+/// Chunks that another operation, or an interrupted attempt of this one, may have written and not proven are read back.
 async fn existing_chunks(
     attempt: Attempt<'_>,
     container: &Container,
     manifest: &Manifest,
 ) -> Result<(ChunkSet, u64), StepError> {
-    let Attempt { shared, lease, operation } = attempt;
-    let unproven_since = (operation.attempts > 1).then(|| before(operation.created, CLOCKS_DIFFER));
-    let present = chunk_store::list_chunks(attempt.blobs(), container).await?;
+    let Attempt { shared, lease, .. } = attempt;
+    let mut present = chunk_store::list_chunks(attempt.blobs(), container).await?;
+    let unproven = &unproven::unproven_chunks(attempt, container, &mut present).await?;
     let mut done = ChunkSet::empty(manifest.chunk_count());
     let mut bytes = 0;
     let mut waiting = (0_u32..).zip(&manifest.chunks);
@@ -144,7 +148,7 @@ async fn existing_chunks(
             if let Some(listed) = present.get(&chunk_name(&entry.hash)) {
                 lease.ensure_held()?;
                 checking.push(async move {
-                    let there = is_intact(shared, container, listed, entry, unproven_since).await?;
+                    let there = is_intact(shared, container, listed, entry, unproven).await?;
                     PortResult::Ok((there, index, u64::from(entry.length)))
                 });
             }
@@ -167,17 +171,17 @@ async fn is_intact(
     container: &Container,
     listed: &ListedBlob,
     entry: &ChunkEntry,
-    unproven_since: Option<Timestamp>,
+    unproven: &HashSet<String>,
 ) -> PortResult<bool> {
     if listed.length == u64::from(entry.length) {
-        let is_unproven = unproven_since.is_some_and(|since| listed.modified >= since);
-        if is_unproven && !is_whole(&shared.ports, container, entry).await? {
+        // Before the chunk is renewed: afterwards its time does not show when it was written.
+        if unproven.contains(&listed.name) && !is_whole(&shared.ports, container, entry).await? {
             return Ok(false);
         }
         return renew_if_old(&shared.ports, container, listed, shared.settings.renew_after).await;
     }
     tracing::warn!(store = %container, chunk = listed.name, length = listed.length, "a chunk is not whole: it is replaced");
-    delete_corrupt(&shared.ports, container, listed).await?;
+    delete_listed(&shared.ports, container, listed).await?;
     Ok(false)
 }
 

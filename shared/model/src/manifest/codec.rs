@@ -1,16 +1,18 @@
 //! Manifests as text. There is one JSON value per line, so that any tool can read them and they can be streamed:
 //!
 //! ```text
-//! {"format":"goldfleet-manifest","v":2,"os":"linux","generation":"v2","size":1073741824,"footer":"636f6e65…"}
+//! {"format":"goldfleet-manifest","v":3,"os":"linux","generation":"v2","size":1073741824,"footer":"636f6e65…"}
 //! {"h":"<hash of the chunk>","r":[[0,4096,"<CRC of the run>","<MD5 of the run>"],[65536,512,"…","…"]]}
-//! {"chunks":1}
+//! {"chunks":1,"b3":"<BLAKE3 of all lines above>"}
 //! ```
 //!
 //! There is one line per chunk, in disk order: its hash, and its runs as disk offset, length, CRC-64/NVME and MD5. A
 //! run's offset in its chunk and the chunk's length follow from the lengths. The last line contains the number of
-//! chunks, so that a truncated manifest is detected.
+//! chunks, so that a truncated manifest is detected, and a hash, so that a manifest that was damaged on its way into the
+//! store is detected even if each line can be decoded.
 //!
-//! Version 1 had no MD5 and is rejected: without the MD5, a service that does not verify a CRC-64 writes damaged bytes.
+//! Earlier versions are rejected. Version 1 had no MD5: without the MD5, a service that does not verify a CRC-64 writes
+//! damaged bytes. Version 2 had no hash in its last line.
 
 use std::io::Write as _;
 
@@ -25,7 +27,10 @@ const FORMAT_VERSION: u32 = Manifest::FORMAT_VERSION;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// It does not have the form that [`Manifest::encode`] writes.
-    #[error("the manifest is damaged at line {line}: {reason}")]
+    #[error(
+        "the manifest is damaged at line {line}: {reason}; remove this version with 'goldfleet cleanup --image NAME \
+         --version V', and upload it again"
+    )]
     Damaged {
         /// The line number, from 1.
         line: usize,
@@ -84,6 +89,9 @@ struct Header {
 #[serde(deny_unknown_fields)]
 struct Trailer {
     chunks: usize,
+    /// The BLAKE3 hash of all lines before this one.
+    #[serde(with = "hex")]
+    b3: [u8; 32],
 }
 
 #[derive(Deserialize)]
@@ -95,7 +103,7 @@ struct Line {
 
 impl Manifest {
     /// The version of the format that this program reads and writes.
-    pub const FORMAT_VERSION: u32 = 2;
+    pub const FORMAT_VERSION: u32 = 3;
 
     /// Encodes the manifest as text. Equal manifests have equal bytes.
     #[must_use]
@@ -113,7 +121,8 @@ impl Manifest {
         for chunk in &self.chunks {
             write_chunk(&mut text, chunk);
         }
-        write_json(&mut text, &Trailer { chunks: self.chunks.len() });
+        let trailer = Trailer { chunks: self.chunks.len(), b3: hash_of(&text) };
+        write_json(&mut text, &trailer);
         text
     }
 
@@ -134,7 +143,7 @@ impl Manifest {
             newer => return Err(ManifestError::Newer(newer)),
         }
         let head = decode_head(first).map_err(error(1))?;
-        decode_tail(last, middle.len()).map_err(error(lines.len()))?;
+        let tail = decode_tail(last, middle.len()).map_err(error(lines.len()))?;
         let mut chunks = Vec::with_capacity(middle.len());
         let mut from = 0;
         for (n, line) in middle.iter().enumerate() {
@@ -142,8 +151,18 @@ impl Manifest {
             from = chunk.runs.last().map_or(from, |run| (run.offset / CHUNK_SIZE + 1) * CHUNK_SIZE);
             chunks.push(chunk);
         }
+        // It is checked last: an error of a line tells more than a wrong hash.
+        let hashed = text.len() - last.len();
+        if text.get(..hashed).is_none_or(|above| hash_of(above) != tail.b3) {
+            return Err(error(lines.len())("the lines above do not have the hash that it states".to_owned()));
+        }
         Ok(Self { os: head.os, generation: head.generation, size: head.size, footer: head.footer, chunks })
     }
+}
+
+/// The BLAKE3 hash of the lines before the last one.
+fn hash_of(lines: &[u8]) -> [u8; 32] {
+    *blake3::hash(lines).as_bytes()
 }
 
 fn write_json(text: &mut Vec<u8>, value: &impl Serialize) {
@@ -191,13 +210,14 @@ fn decode_head(line: &[u8]) -> Result<Header, String> {
     Ok(head)
 }
 
-fn decode_tail(line: &[u8], chunks: usize) -> Result<(), String> {
+fn decode_tail(line: &[u8], chunks: usize) -> Result<Trailer, String> {
     let tail: Trailer = serde_json::from_slice(line)
-        .map_err(|_| "the line that counts the chunks is missing: it is cut short".to_owned())?;
+        .map_err(|_| "the line with the number of chunks and the hash is missing: it is cut short".to_owned())?;
     if tail.chunks != chunks {
         return Err(format!("it has {chunks} chunks and should have {}", tail.chunks));
     }
-    check_canonical(line, |text| write_json(text, &tail))
+    check_canonical(line, |text| write_json(text, &tail))?;
+    Ok(tail)
 }
 
 /// Decodes a chunk whose window begins at `from` or later, on a disk of `size` bytes.

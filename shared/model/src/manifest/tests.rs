@@ -35,14 +35,26 @@ proptest! {
     }
 
     #[test]
-    fn flipped_byte_is_rejected_or_changes_digest(manifest in manifests(), at in any::<prop::sample::Index>(), bit in 0..8) {
+    fn flipped_bit_is_always_detected(manifest in manifests(), at in any::<prop::sample::Index>(), bit in 0..8) {
+        let mut text = manifest.encode();
+        let length = text.len();
+        text[at.index(length)] ^= 1_u8 << bit;
+        prop_assert!(Manifest::decode(&text).is_err());
+    }
+
+    #[test]
+    fn swapped_ranges_are_always_detected(
+        manifest in manifests(),
+        from in any::<prop::sample::Index>(),
+        to in any::<prop::sample::Index>(),
+        length in 1_usize..200,
+    ) {
         let text = manifest.encode();
-        let mut flipped = text.clone();
-        flipped[at.index(text.len())] ^= 1_u8 << bit;
-        prop_assert_ne!(digest_of(&text), digest_of(&flipped));
-        if let Ok(other) = Manifest::decode(&flipped) {
-            prop_assert_ne!(other, manifest);
-        }
+        let (from, to) = (from.index(text.len()), to.index(text.len()));
+        let length = length.min(text.len() - from.max(to));
+        let mut other = text.clone();
+        other[to..to + length].copy_from_slice(&text[from..from + length]);
+        prop_assert!(other == text || Manifest::decode(&other).is_err());
     }
 
     #[test]
@@ -70,17 +82,19 @@ proptest! {
 fn manifest_errors_name_line() {
     let good = String::from_utf8(manifest_of(&[(0, vec![(0, 0), (8, 1)]), (1, vec![(0, 3)])]).encode()).unwrap();
     let broken = [
-        good.replace("\"v\":2", "\"v\":1"),
-        good.replace("\"v\":2", "\"v\":3"),
+        good.replace("\"v\":3", "\"v\":1"),
+        good.replace("\"v\":3", "\"v\":2"),
+        good.replace("\"v\":3", "\"v\":4"),
         good.replace(&Md5Sum::of(&0_u64.to_le_bytes()).to_string(), "d41d8cd9"),
         good.replace("goldfleet-manifest", "other"),
-        good.replace("{\"chunks\":2}\n", ""),
+        good.split_inclusive('\n').take(3).collect(),
         good.replace("\"chunks\":2", "\"chunks\":3"),
         good.replace("[[0,512,", "[[1,512,"),
         good.replace("[[0,512,", "[[0,8192,"),
         good.replace("\"os\":\"linux\"", "\"os\":\"beos\""),
         good.replace("\"os\"", "\"name\":\"x\",\"os\""),
         good.replace("[[0,512,", "[[99999999999744,512,"),
+        good.replace("\"os\":\"linux\"", "\"os\":\"windows\""),
     ];
     let messages: Vec<String> = broken
         .iter()
@@ -96,15 +110,22 @@ fn manifest_errors_name_line() {
 fn a_manifest_of_an_earlier_release_is_refused_with_what_to_do() {
     let footer = "00".repeat(512);
     let hash = "1".repeat(64);
-    let text = format!(
-        "{{\"format\":\"goldfleet-manifest\",\"v\":1,\"os\":\"linux\",\"generation\":\"v2\",\"size\":4194304,\
-         \"footer\":\"{footer}\"}}\n{{\"h\":\"{hash}\",\"r\":[[0,512,\"00000000000000ff\"]]}}\n{{\"chunks\":1}}\n"
-    );
-    let error = Manifest::decode(text.as_bytes()).unwrap_err();
-    assert_eq!((&error, error.code()), (&ManifestError::Older(1), "manifest-version"));
-    assert!(error.to_string().contains("upload the image again"), "{error}");
-    let later = Manifest::decode(text.replace("\"v\":1", "\"v\":3,\"sparse\":true").as_bytes()).unwrap_err();
-    assert_eq!(later, ManifestError::Newer(3));
+    let md5 = "2".repeat(32);
+    let text = |v: &str, run: &str| {
+        format!(
+            "{{\"format\":\"goldfleet-manifest\",\"v\":{v},\"os\":\"linux\",\"generation\":\"v2\",\"size\":4194304,\
+             \"footer\":\"{footer}\"}}\n{{\"h\":\"{hash}\",\"r\":[[0,512,{run}]]}}\n{{\"chunks\":1}}\n"
+        )
+    };
+    let without_md5 = "\"00000000000000ff\"";
+    let with_md5 = format!("{without_md5},\"{md5}\"");
+    for (version, run) in [(1, without_md5), (2, &with_md5)] {
+        let error = Manifest::decode(text(&version.to_string(), run).as_bytes()).unwrap_err();
+        assert_eq!((&error, error.code()), (&ManifestError::Older(version), "manifest-version"));
+        assert!(error.to_string().contains("upload the image again"), "{error}");
+    }
+    let later = Manifest::decode(text("4,\"sparse\":true", &with_md5).as_bytes()).unwrap_err();
+    assert_eq!(later, ManifestError::Newer(4));
 }
 
 #[test]

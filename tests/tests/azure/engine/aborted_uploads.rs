@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use goldfleet_disk::GoldenSpec;
 use goldfleet_dispatcher::control::check::ImageChecks;
+use goldfleet_dispatcher::control::request::request_job;
 use goldfleet_dispatcher::control::upload::{UploadError, UploadRequest, UploadResult, upload};
+use goldfleet_model::ids::ImageName;
 use goldfleet_model::manifest::{Manifest, OsType};
 use goldfleet_model::store::Container;
 use goldfleet_ports::blob_store::BlobStore as _;
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::flips::{NOTHING_CHECKED, assert_chunks, behave};
 
 const CHUNKS: &str = "*/chunks*";
+const MANIFESTS: &str = "*/manifests*";
 
 /// Longer than any upload here lives.
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -113,6 +116,45 @@ async fn assert_uploads_whole(azure: &AzureFixture, fleet: &InProcessFleet, vers
     let manifest = container.manifest(&"golden".parse().unwrap(), &version.parse().unwrap());
     let manifest = Manifest::decode(&azure.blobs().get(&manifest, None).await.unwrap()).unwrap();
     assert_chunks(azure, &container, &manifest, name).await;
+}
+
+/// An upload is killed after its manifest arrived with a flipped bit, and before it has read the manifest back: the version looks
+/// complete. No job is created for it, whichever bit it is, and no later upload relies on it. After the version is
+/// deleted, it can be uploaded.
+#[test]
+fn no_job_relies_on_unproven_manifest() {
+    let azure = AzureFixture::start(1, &["westeurope"]);
+    let fleet = fleet(&azure, 200);
+    let image: ImageName = "golden".parse().unwrap();
+    for case in 200..208 {
+        let version = case.to_string();
+        azure.run(async {
+            behave(&azure, NOTHING_CHECKED);
+            let rules = azure.proxy.rules();
+            rules.add(Rule::new(Effect::FlipBodyBit).operation(Operation::PutBlob).path(MANIFESTS));
+            rules.add(Rule::new(Effect::Delay(HOUR)).method(Method::GET).path(MANIFESTS).skip(1));
+            azure.proxy.counters().reset();
+            let arrived = || azure.proxy.counters().now().writes.iter().any(|write| write.path.contains("/manifests"));
+            let stop = CancellationToken::new();
+            tokio::select! {
+                ended = upload_until(&fleet, &version, &stop) => panic!("the upload ended: {ended:?}"),
+                () = until(arrived) => {}
+            }
+            behave(&azure, NOTHING_CHECKED);
+
+            let control = fleet.control_with_own_ports();
+            let requested = request_job(&control, &image, &version.parse().unwrap(), &[], false).await;
+            let refusal = requested.expect_err("a job relies on a damaged manifest").to_string();
+            assert!(refusal.contains("damaged") && refusal.contains("goldfleet cleanup --image"), "{refusal}");
+            let again = upload_until(&fleet, &version, &CancellationToken::new()).await.unwrap_err().to_string();
+            assert!(again.contains("goldfleet cleanup --image"), "{again}");
+            // The command waits until the row of the killed upload is old.
+            let manifest = fleet.config.source.store().container().manifest(&image, &version.parse().unwrap());
+            assert!(azure.blobs().delete(&manifest, None).await.unwrap());
+            assert_uploads_whole(&azure, &fleet, &version, &version).await;
+            fleet.request(&version).await;
+        });
+    }
 }
 
 /// A golden VHD with chunks that no other case has.

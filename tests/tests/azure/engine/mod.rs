@@ -3,6 +3,7 @@
 //! failure.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod aborted_seeds;
 mod aborted_uploads;
 mod faults;
 mod fixture;
