@@ -21,6 +21,7 @@ pub mod selector;
 mod serde_string;
 pub mod state;
 pub mod store;
+pub mod system;
 pub mod target;
 pub mod text;
 pub mod tree;
