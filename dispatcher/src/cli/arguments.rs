@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::{ArgValueCandidates, Shell};
-use goldfleet_config::HumanDuration;
-use goldfleet_disk::{CheckOptions, OpenOptions, StatedFormat, codes};
+use goldfleet_config::{Config, HumanDuration};
+use goldfleet_disk::{CheckOptions, OpenOptions, StatedFormat};
 use goldfleet_model::ids::{ImageName, ImageVersion};
 use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::selector::Selector;
@@ -20,7 +20,7 @@ use super::choose::JobPrefix;
 use super::complete;
 use super::output::Output;
 use super::targets::TargetsCommand;
-use crate::control::check::{ImageChecks, Inside};
+use crate::control::check::{ImageChecks, Inside, check_acceptable};
 use crate::control::upload::ByteRate;
 
 pub use jobs::{
@@ -71,6 +71,9 @@ pub enum Command {
         /// The disk images
         #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
         files: Vec<PathBuf>,
+        /// The image that they become: what the configuration accepts for it in `upload.accept` is accepted
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
+        image: Option<ImageName>,
         /// How to read them.
         #[command(flatten)]
         disk: DiskArguments,
@@ -231,7 +234,8 @@ pub struct DiskArguments {
     /// The parent of a differencing VHD or VHDX. Can be given several times for a chain of parents
     #[arg(long = "parent", value_name = "FILE")]
     pub parents: Vec<PathBuf>,
-    /// Treat errors with this code as warnings. Only what is deduced from the disk's content can be accepted
+    /// Treat errors with this code as warnings. Only what is deduced from the disk's content can be accepted. `upload.accept` in
+    /// the configuration accepts codes for an image
     #[arg(long, value_name = "CODE", value_parser = acceptable)]
     pub accept: Vec<String>,
     /// If the first copy of the partition table (GPT) is damaged, write it again from the backup
@@ -245,6 +249,14 @@ impl DiskArguments {
     pub fn options(&self) -> CheckOptions {
         let open = OpenOptions { format: self.format, parents: self.parents.clone(), ..OpenOptions::default() };
         CheckOptions { open, generation: self.generation, accept: self.accept.clone(), repair_gpt: self.repair_gpt }
+    }
+
+    /// The options of a check of this image, for which the configuration may accept more.
+    #[must_use]
+    pub fn options_for(&self, image: &ImageName, config: &Config) -> CheckOptions {
+        let mut options = self.options();
+        options.accept.extend(config.upload.accept.of(image).map(str::to_owned));
+        options
     }
 }
 
@@ -269,12 +281,7 @@ impl InsideArguments {
 
 /// A code of a finding that an operator may accept.
 fn acceptable(text: &str) -> Result<String, String> {
-    match codes::find(text) {
-        Some(code) if code.deduced => Ok(text.to_owned()),
-        Some(_) => Err(format!("'{text}' is a fact, not a deduction, and cannot be accepted")),
-        None if goldfleet_inside::codes::find(text).is_some() => Ok(text.to_owned()),
-        None => Err(format!("there is no code '{text}'; 'goldfleet explain' lists the codes")),
-    }
+    check_acceptable(text).map(|()| text.to_owned())
 }
 
 /// Arguments of `convert`.

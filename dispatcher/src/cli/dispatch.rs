@@ -40,7 +40,7 @@ pub async fn upload_command(
         image: arguments.image.image.clone(),
         version: arguments.image.version.clone(),
         os: arguments.os,
-        check: arguments.inside.checks(arguments.disk.options()),
+        check: arguments.inside.checks(arguments.disk.options_for(&arguments.image.image, &control.config)),
         limit: arguments.limit,
     };
     let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));

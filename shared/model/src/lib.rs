@@ -11,6 +11,7 @@ pub mod graph;
 pub mod hash;
 pub mod ids;
 pub mod image;
+pub mod image_pattern;
 pub mod job;
 pub mod manifest;
 pub mod message;

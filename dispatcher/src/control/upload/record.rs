@@ -4,6 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use goldfleet_model::ids::JobId;
+use goldfleet_model::manifest::Digest;
+use goldfleet_model::system::System;
 use goldfleet_model::upload::{Upload, UploadState};
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{PortError, PortResult};
@@ -47,11 +49,12 @@ struct SeenState {
 }
 
 impl<'a> UploadRecord<'a> {
-    /// The row of the upload of a disk of `size` bytes. It is first written by [`UploadRecord::renew`].
+    /// The row of the upload of a disk of `size` bytes with this system. It is first written by [`UploadRecord::renew`].
     pub(super) fn new(
         control: &'a ControlContext,
         request: &UploadRequest,
         size: u64,
+        system: Option<&System>,
         watch: &'a (dyn Fn(&Upload) + Sync),
     ) -> Self {
         let now = control.ports.clock.now();
@@ -59,6 +62,7 @@ impl<'a> UploadRecord<'a> {
             by: Some(control.actor.clone()),
             file: std::path::absolute(&request.file).ok().map(|file| file.display().to_string()),
             size: Some(size),
+            system: system.map(System::to_stored),
             ..Upload::new(JobId::new(now, rng::random_u64()), request.image.clone(), request.version.clone(), now)
         };
         let signs = Mutex::new(SeenState { last: now, lapsed: false });
@@ -177,8 +181,9 @@ impl<'a> UploadRecord<'a> {
         }
     }
 
-    /// Writes the end.
-    pub(super) async fn complete(&self) -> PortResult<Upload> {
+    /// Writes the end, with the digest of the content.
+    pub(super) async fn complete(&self, digest: Digest) -> PortResult<Upload> {
+        self.row().digest = Some(digest);
         self.write(UploadState::Complete).await
     }
 
