@@ -94,7 +94,7 @@ fn the_system_is_stored_with_the_version_and_shown() {
 fn a_version_that_is_uploaded_anew_has_the_system_of_its_new_content() {
     let fixture = fixture("");
     fixture.succeed(&upload("golden", "1", &["--accept", ERROR]));
-    fixture.succeed(&["cleanup", "--image", "golden", "--version", "1", "--yes"]);
+    fixture.succeed(&["cleanup", "--image", "golden", "--version", "1"]);
     // The other disk holds no system, and nothing looks for one.
     fixture.succeed(&fixture.upload(&["--no-dispatch", "--inside", "no"]));
     let images = fixture.json(&["images"]);
