@@ -44,12 +44,24 @@ fn make_file_system(root: &Path, volume: &Path) {
     // are named here.
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     let output = Command::new("mke2fs")
-        .args(["-q", "-F", "-t", "ext4", "-O", "none,extent,filetype,64bit,metadata_csum,has_journal", "-U", UUID, "-d"])
+        .args([
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-O",
+            "none,extent,filetype,64bit,metadata_csum,has_journal",
+            "-U",
+            UUID,
+            "-d",
+        ])
         .args([root, volume])
         .arg(format!("{}k", FILE_SYSTEM >> 10))
         .env("PATH", path)
         .output()
-        .unwrap_or_else(|error| panic!("mke2fs of the package e2fsprogs is needed (tests/run.sh installs it): {error}"));
+        .unwrap_or_else(|error| {
+            panic!("mke2fs of the package e2fsprogs is needed (tests/run.sh installs it): {error}")
+        });
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -66,7 +66,7 @@ impl<'de> Visitor<'de> for CodesVisitor {
     type Value = Codes;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of codes, such as [\"no-serial-console\"],")
+        f.write_str("a list of codes, such as [\"no-provisioning\"],")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Codes, E> {

@@ -6,8 +6,8 @@
 //! that fails, stops the inspection: all later reads fail. It is remembered, so that it is reported even if a library in between
 //! replaces the error by its own.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use goldfleet_disk::DiskError;

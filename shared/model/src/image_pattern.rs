@@ -94,9 +94,8 @@ mod tests {
 
     #[test]
     fn a_name_matches_only_itself_and_wildcards_match_characters() {
-        let matches = |pattern: &str, image: &str| {
-            pattern.parse::<ImagePattern>().unwrap().matches(&image.parse().unwrap())
-        };
+        let matches =
+            |pattern: &str, image: &str| pattern.parse::<ImagePattern>().unwrap().matches(&image.parse().unwrap());
         assert!(matches("golden", "golden") && !matches("golden", "golden-2") && !matches("golden", "Golden"));
         assert!(matches("ubuntu-*", "ubuntu-24.04") && !matches("ubuntu-*", "debian-12"));
         assert!(matches("debian-1?", "debian-12") && !matches("debian-1?", "debian-1"));

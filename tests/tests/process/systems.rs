@@ -105,7 +105,8 @@ fn a_version_that_is_uploaded_anew_has_the_system_of_its_new_content() {
 
 #[test]
 fn accepted_codes_of_the_configuration_are_of_one_image() {
-    let fixture = fixture(&format!("[upload.accept]\ngolden = [\"no-kernel\", \"{ERROR}\"]\n\"web-*\" = [\"{ERROR}\"]\n"));
+    let fixture =
+        fixture(&format!("[upload.accept]\ngolden = [\"no-kernel\", \"{ERROR}\"]\n\"web-*\" = [\"{ERROR}\"]\n"));
     let refused = fixture.run(&upload("other", "1", &[]));
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
     assert!(text(&refused.stderr).contains(&format!("error [{ERROR}]")), "{}", text(&refused.stderr));
@@ -134,7 +135,8 @@ fn an_unknown_accepted_code_names_its_key() {
     let message = text(&refused.stderr);
     let first = "goldfleet.toml:10: upload.accept.golden: there is no code 'no-agnet'; did you mean 'no-agent'?";
     assert!(message.contains(first), "{message}");
-    let second = "goldfleet.toml:11: upload.accept.golden: 'too-small' is a fact, not a deduction, and cannot be accepted";
+    let second =
+        "goldfleet.toml:11: upload.accept.golden: 'too-small' is a fact, not a deduction, and cannot be accepted";
     assert!(message.contains(second), "{message}");
     let argument = fixture.run(&upload("golden", "1", &["--accept", "no-agnet"]));
     assert_eq!(argument.status.code(), Some(2));
