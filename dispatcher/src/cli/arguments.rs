@@ -71,7 +71,7 @@ pub enum Command {
         /// The disk images
         #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
         files: Vec<PathBuf>,
-        /// The image that they become: what the configuration accepts for it in `upload.accept` is accepted
+        /// Accept what the configuration accepts for this image in `upload.accept`
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::images))]
         image: Option<ImageName>,
         /// How to read them.
@@ -234,8 +234,7 @@ pub struct DiskArguments {
     /// The parent of a differencing VHD or VHDX. Can be given several times for a chain of parents
     #[arg(long = "parent", value_name = "FILE")]
     pub parents: Vec<PathBuf>,
-    /// Treat errors with this code as warnings. Only what is deduced from the disk's content can be accepted. `upload.accept` in
-    /// the configuration accepts codes for an image
+    /// Treat errors with this code as warnings. Only what is deduced from the disk's content can be accepted
     #[arg(long, value_name = "CODE", value_parser = acceptable)]
     pub accept: Vec<String>,
     /// If the first copy of the partition table (GPT) is damaged, write it again from the backup

@@ -81,7 +81,7 @@ fn uploaded_json(uploaded: &UploadResult) -> serde_json::Value {
         "bytes_sent": uploaded.counts.bytes_sent,
         "bytes_reused": uploaded.counts.bytes_reused,
         "findings": uploaded.report.disk.findings,
-        "system": uploaded.report.system,
+        "system": uploaded.counts.system,
     })
 }
 

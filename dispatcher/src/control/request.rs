@@ -186,10 +186,10 @@ pub async fn request_on(
 /// The operating system of an image version, as its uploads recorded it.
 async fn system(control: &ControlContext, image: &ImageRef) -> PortResult<Option<System>> {
     let newest = control.ports.table.newest_upload(&image.name, &image.version).await?;
-    if let Some(system) = newest.as_ref().and_then(|upload| system_of(std::slice::from_ref(upload), &image.digest)) {
-        return Ok(Some(system.clone()));
+    if let Some(upload) = newest.filter(|upload| upload.digest.as_ref() == Some(&image.digest)) {
+        return Ok(upload.system);
     }
-    // The newest run may have ended without a check, or before its end.
+    // The newest upload has not ended, has failed, or is of an earlier release.
     Ok(system_of(&control.ports.table.uploads().await?, &image.digest).cloned())
 }
 

@@ -58,7 +58,9 @@ pub(super) async fn chunks(
     let present = chunk_store::list_chunks(control.ports.blobs.as_ref(), &container).await?;
     // The rows are read after the list: an upload writes its row before its first chunk, so the rows of all uploads are found
     // that wrote a listed chunk.
-    let unproven = UnprovenWrites::of(&control.ports.table.uploads().await?, &record.id());
+    let uploads = control.ports.table.uploads().await?;
+    let unproven = UnprovenWrites::of(&uploads, &record.id());
+    record.remember_systems(uploads);
     let limiter = ConcurrencyLimiter::new(control.config.upload.requests, Arc::clone(&control.ports.clock));
     let put = AtomicUsize::new(0);
     let sender = Sender {
