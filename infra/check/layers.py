@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = {
     "model": [],
     "disk": ["model"],
-    "inside": ["disk"],
+    "inside": ["model", "disk"],
     "file-lock": [],
     "diagnostics": [],
     "rates": ["model", "diagnostics"],

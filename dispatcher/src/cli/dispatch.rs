@@ -40,7 +40,7 @@ pub async fn upload_command(
         image: arguments.image.image.clone(),
         version: arguments.image.version.clone(),
         os: arguments.os,
-        check: arguments.inside.checks(arguments.disk.options()),
+        check: arguments.inside.checks(arguments.disk.options_for(&arguments.image.image, &control.config)),
         limit: arguments.limit,
     };
     let progress = ProgressDisplay::new(ProgressMode::for_stderr(console.output == Output::Json));
@@ -81,7 +81,7 @@ fn uploaded_json(uploaded: &UploadResult) -> serde_json::Value {
         "bytes_sent": uploaded.counts.bytes_sent,
         "bytes_reused": uploaded.counts.bytes_reused,
         "findings": uploaded.report.disk.findings,
-        "system": uploaded.report.system,
+        "system": uploaded.counts.system,
     })
 }
 

@@ -6,10 +6,13 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use goldfleet_disk::{AzureDisk, CheckOptions, Finding, Generation, Report, Severity, check};
+use goldfleet_disk::{AzureDisk, CheckOptions, Finding, Report, Severity, check, codes};
 use goldfleet_inside::codes::linux::NOT_INSPECTED;
-use goldfleet_inside::{Options, System, inspect};
+use goldfleet_inside::{Options, inspect};
+use goldfleet_model::system::System;
 use serde::Serialize;
+
+use crate::control::suggest::similar;
 
 /// Whether the operating system inside the disk is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,6 +58,23 @@ impl FromStr for Inside {
     fn from_str(text: &str) -> Result<Self, InvalidInside> {
         Self::ALL.into_iter().find(|inside| inside.name() == text).ok_or_else(|| InvalidInside(text.to_owned()))
     }
+}
+
+/// Checks the code of a finding that an operator accepts.
+///
+/// # Errors
+/// A message, if there is no such code, or if its findings cannot be accepted because they are facts and not deductions.
+pub fn check_acceptable(text: &str) -> Result<(), String> {
+    match codes::find(text) {
+        Some(code) if code.deduced => return Ok(()),
+        Some(_) => return Err(format!("'{text}' is a fact, not a deduction, and cannot be accepted")),
+        None if goldfleet_inside::codes::find(text).is_some() => return Ok(()),
+        None => {}
+    }
+    let deduced = codes::ALL.iter().filter(|code| code.deduced).map(|code| code.name);
+    let meant = similar(text, deduced.chain(goldfleet_inside::codes::all().map(|code| code.code)));
+    let suggestion = meant.map_or_else(String::new, |meant| format!("; did you mean '{meant}'?"));
+    Err(format!("there is no code '{text}'{suggestion} ('goldfleet explain' lists the codes)"))
 }
 
 /// What to check of an image, and how.
@@ -122,7 +142,7 @@ fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport)
         return sort(report);
     }
     let options = Options {
-        generation: report.disk.generation.map(generation),
+        generation: report.disk.generation,
         nvme: checks.nvme,
         require: checks.inside == Inside::Require,
         accept: checks.disk.accept.clone(),
@@ -146,11 +166,4 @@ fn not_inspected(message: String) -> Finding {
 
 fn sort(report: &mut ImageReport) {
     report.disk.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-}
-
-fn generation(generation: Generation) -> goldfleet_inside::Generation {
-    match generation {
-        Generation::V1 => goldfleet_inside::Generation::V1,
-        Generation::V2 => goldfleet_inside::Generation::V2,
-    }
 }

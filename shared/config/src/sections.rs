@@ -9,6 +9,7 @@ use goldfleet_model::naming::NameTemplate;
 use goldfleet_model::store::Store;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::accept::AcceptedFindings;
 use super::values::{HumanDuration, ListenAddress};
 
 /// `[coordination]`: where queues and tables are. The key `backend` selects the variant.
@@ -214,17 +215,20 @@ impl Default for Worker {
     }
 }
 
-/// `[upload]`: the concurrency of uploads.
+/// `[upload]`: the concurrency of uploads, and what the check before an upload accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Upload {
     /// The maximum number of requests in flight. Each holds a chunk of up to 4 MiB in memory.
     pub requests: usize,
+    /// The findings that are accepted, by the name of the image.
+    #[serde(skip_serializing_if = "AcceptedFindings::is_empty")]
+    pub accept: AcceptedFindings,
 }
 
 impl Default for Upload {
     fn default() -> Self {
-        Self { requests: 8 }
+        Self { requests: 8, accept: AcceptedFindings::default() }
     }
 }
 

@@ -11,6 +11,7 @@ use super::manifest::{Generation, OsType};
 use super::operation::{Failure, KindId, Operation};
 use super::selector::Selector;
 use super::store::Container;
+use super::system::System;
 use crate::tree::Tree;
 
 /// The state of a job. [`crate::state::next_job`] defines the transitions.
@@ -78,6 +79,9 @@ pub struct Payload {
     pub chunks: u32,
     /// The sum of the lengths of all chunks in bytes, without zero runs.
     pub data_bytes: u64,
+    /// The operating system that the check before the upload found. None if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<System>,
 }
 
 /// An operator's permission to start a ring.

@@ -141,7 +141,7 @@ pub async fn upload(
     let blob = container.manifest(&request.image, &request.version);
     let there = read_optional(control, &blob).await?;
 
-    let record = UploadRecord::new(control, request, disk.size(), watch);
+    let record = UploadRecord::new(control, request, disk.size(), report.system.as_ref(), watch);
     let md5s = Md5s::new(control.readers);
     let uploading = UploadRun { control, request, generation, before, disk, blob, record: &record, md5s, stop };
     let ended = match &there {
@@ -152,7 +152,7 @@ pub async fn upload(
         Ok(ended) => {
             let image =
                 ImageRef { name: request.image.clone(), version: request.version.clone(), digest: ended.digest };
-            let counts = record.complete().await?;
+            let counts = record.complete(ended.digest).await?;
             Ok(UploadResult { image, existed: there.is_some(), repaired: ended.repaired, counts, report })
         }
         Err(error) => {

@@ -4,7 +4,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use goldfleet_model::ids::JobId;
-use goldfleet_model::upload::{Upload, UploadState};
+use goldfleet_model::manifest::Digest;
+use goldfleet_model::system::System;
+use goldfleet_model::upload::{Upload, UploadState, system_of};
 use goldfleet_ports::chunk_store::MAX_WRITE_DELAY;
 use goldfleet_ports::clock::elapsed;
 use goldfleet_ports::error::{PortError, PortResult};
@@ -28,6 +30,8 @@ pub(super) struct UploadRecord<'a> {
     signs: Mutex<SeenState>,
     /// When each chunk write began that is not proven yet.
     unproven: Mutex<Vec<Timestamp>>,
+    /// Complete uploads that found a system, the newest first.
+    systems: Mutex<Vec<Upload>>,
     grace: Duration,
     watch: &'a (dyn Fn(&Upload) + Sync),
 }
@@ -41,11 +45,12 @@ struct SeenState {
 }
 
 impl<'a> UploadRecord<'a> {
-    /// The row of the upload of a disk of `size` bytes. It is first written by [`UploadRecord::renew`].
+    /// The row of the upload of a disk of `size` bytes with this system. It is first written by [`UploadRecord::renew`].
     pub(super) fn new(
         control: &'a ControlContext,
         request: &UploadRequest,
         size: u64,
+        system: Option<&System>,
         watch: &'a (dyn Fn(&Upload) + Sync),
     ) -> Self {
         let now = control.ports.clock.now();
@@ -53,11 +58,20 @@ impl<'a> UploadRecord<'a> {
             by: Some(control.actor.clone()),
             file: std::path::absolute(&request.file).ok().map(|file| file.display().to_string()),
             size: Some(size),
+            system: system.map(System::to_stored),
             ..Upload::new(JobId::new(now, rng::random_u64()), request.image.clone(), request.version.clone(), now)
         };
         let signs = Mutex::new(SeenState { last: now, lapsed: false });
         let grace = control.config.cleanup.chunk_grace.get();
-        Self { control, row: Mutex::new(row), signs, unproven: Mutex::default(), grace, watch }
+        Self {
+            control,
+            row: Mutex::new(row),
+            signs,
+            unproven: Mutex::default(),
+            systems: Mutex::default(),
+            grace,
+            watch,
+        }
     }
 
     /// Identifies the upload.
@@ -172,8 +186,21 @@ impl<'a> UploadRecord<'a> {
         }
     }
 
-    /// Writes the end.
-    pub(super) async fn complete(&self) -> PortResult<Upload> {
+    /// Keeps what earlier uploads found, for an upload that does not look inside its disk. They are sorted, the newest first.
+    pub(super) fn remember_systems(&self, uploads: Vec<Upload>) {
+        let known = uploads.into_iter().filter(|upload| upload.system.is_some() && upload.digest.is_some());
+        *self.systems.lock().unwrap_or_else(PoisonError::into_inner) = known.collect();
+    }
+
+    /// Writes the end, with the digest of the content. The system that an earlier upload of the same content found is kept if this
+    /// one has not found one. So the newest complete upload of a version has its system, and readers need no other row.
+    pub(super) async fn complete(&self, digest: Digest) -> PortResult<Upload> {
+        let known = system_of(&self.systems.lock().unwrap_or_else(PoisonError::into_inner), &digest).cloned();
+        {
+            let mut row = self.row();
+            row.system = row.system.take().or(known);
+            row.digest = Some(digest);
+        }
         self.write(UploadState::Complete).await
     }
 

@@ -59,7 +59,9 @@ pub(super) async fn chunks(
     let present = chunk_store::list_chunks(control.ports.blobs.as_ref(), &container).await?;
     // The rows are read after the list: an upload writes its row before its first chunk, so the rows of all uploads are found
     // that wrote a listed chunk.
-    let mut unproven = UnprovenWrites::of(&control.ports.table.uploads().await?, &record.id());
+    let uploads = control.ports.table.uploads().await?;
+    let mut unproven = UnprovenWrites::of(&uploads, &record.id());
+    record.remember_systems(uploads);
     // It may have been a region's store before it became the source store.
     unproven.add_writers(&list_writers(&control.ports, &container).await?);
     let limiter = ConcurrencyLimiter::new(control.config.upload.requests, Arc::clone(&control.ports.clock));

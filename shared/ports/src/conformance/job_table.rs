@@ -12,6 +12,7 @@ use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
 use goldfleet_model::operation::{GroupId, Lease, Operation, OperationId, OperationState};
 use goldfleet_model::state::{JobEvent, OperationEvent};
+use goldfleet_model::system::System;
 use goldfleet_model::upload::{Upload, UploadState};
 use jiff::Timestamp;
 use serde_json::json;
@@ -337,12 +338,15 @@ pub async fn uploads_are_upserted_by_id(table: &dyn JobTable) {
         file: Some("/images/golden.vhd".to_owned()),
         size: Some(64 << 20),
         proven_until: Some(after(START, Duration::from_millis(1500))),
+        system: Some(System { name: "Debian \u{fc} \\u{1b}".to_owned(), ..System::default() }),
+        digest: None,
         started: START,
         updated: START,
     };
     table.put_upload(&upload).await.expect("an upload is written");
     upload.state = UploadState::Complete;
     upload.bytes_read = 5;
+    upload.digest = Some(goldfleet_model::hash::digest_of(b"content"));
     table.put_upload(&upload).await.expect("an upload is written");
     let later = Upload { id: job_id(), started: after(START, Duration::from_secs(9)), ..upload.clone() };
     table.put_upload(&later).await.expect("an upload is written");
@@ -373,6 +377,8 @@ pub async fn newest_upload_of_version_is_found(table: &dyn JobTable) {
         file: None,
         size: None,
         proven_until: None,
+        system: None,
+        digest: None,
         started: after(START, Duration::from_secs(seconds)),
         updated: START,
     };
