@@ -109,10 +109,7 @@ impl ResourceId {
 
 impl PartialEq for ResourceId {
     fn eq(&self, other: &Self) -> bool {
-        self.subscription == other.subscription
-            && self.resource_type == other.resource_type
-            && self.resource_group.as_str().eq_ignore_ascii_case(other.resource_group.as_str())
-            && self.name.as_str().eq_ignore_ascii_case(other.name.as_str())
+        self.cmp(other).is_eq()
     }
 }
 
@@ -126,7 +123,11 @@ impl PartialOrd for ResourceId {
 
 impl Ord for ResourceId {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
+        self.subscription
+            .cmp(&other.subscription)
+            .then_with(|| lower(self.resource_group.as_str()).cmp(lower(other.resource_group.as_str())))
+            .then_with(|| self.resource_type.cmp(&other.resource_type))
+            .then_with(|| lower(self.name.as_str()).cmp(lower(other.name.as_str())))
     }
 }
 
@@ -134,6 +135,10 @@ impl Hash for ResourceId {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.key().hash(state);
     }
+}
+
+fn lower(text: &str) -> impl Iterator<Item = u8> {
+    text.bytes().map(|byte| byte.to_ascii_lowercase())
 }
 
 impl fmt::Display for ResourceId {
