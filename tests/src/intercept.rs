@@ -61,7 +61,10 @@ pub fn intercepted<M: Interceptor>(ports: &Ports, interceptor: &Arc<M>) -> Ports
         table: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.table) }),
         blobs: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.blobs) }),
         resources: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.resources) }),
-        disk_access: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.disk_access) }),
+        disk_access: Arc::new(Intercepted {
+            interceptor: Arc::clone(interceptor),
+            port: Arc::clone(&ports.disk_access),
+        }),
         clock: Arc::clone(&ports.clock),
     }
 }

@@ -84,11 +84,7 @@ impl FromStr for BlobAddress {
             (Some(account), Some(container), Some(name)) if !name.is_empty() => {
                 Ok(Container { account: account.parse()?, container: container.parse()? }.blob(name))
             }
-            _ => Err(InvalidName {
-                what: "blob",
-                given: text.to_owned(),
-                rule: "write it as ACCOUNT/CONTAINER/NAME",
-            }),
+            _ => Err(InvalidName { what: "blob", given: text.to_owned(), rule: "write it as ACCOUNT/CONTAINER/NAME" }),
         }
     }
 }

@@ -14,8 +14,8 @@ use goldfleet_ports::conformance::resources::put_smallest_vhd;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
 use goldfleet_ports::resources::{ChangeStatus, PutMode, PutRequest, ResourceService};
 use goldfleet_tests::azure::arm::{
-    Collision, Fault, Links, Lock, LockLevel, LongRunning, Matches, OperationEnd, Policy, Role,
-    RoleAssignment, TenantState,
+    Collision, Fault, Links, Lock, LockLevel, LongRunning, Matches, OperationEnd, Policy, Role, RoleAssignment,
+    TenantState,
 };
 use goldfleet_tests::azure::fixture::{AzureFixture, PRINCIPAL};
 
@@ -195,10 +195,8 @@ fn every_rejection_maps_to_code() {
         assert!(error.request_id.is_some(), "{what}: {error:?}");
         assert!(error.message.contains("golden-1"), "{what}: {error}");
     };
-    let elsewhere = PutRequest {
-        id: ResourceId { resource_group: "nowhere".parse().unwrap(), ..good.id.clone() },
-        ..good.clone()
-    };
+    let elsewhere =
+        PutRequest { id: ResourceId { resource_group: "nowhere".parse().unwrap(), ..good.id.clone() }, ..good.clone() };
     told("no group", refusal(&azure, &elsewhere), ErrorKind::NotFound, "resource-group-not-found");
     let foreign = request(&azure, "stage2westeurope");
     told("other subscription", refusal(&azure, &foreign), ErrorKind::Invalid, "vhd-in-other-subscription");

@@ -177,7 +177,8 @@ fn requests_have_recorded_members() {
     azure.run(async {
         let made = put(&resources, &disk("disk")).await.unwrap();
         assert_eq!(state(&made), Some(DiskState::ReadyToUpload));
-        let again = PutRequest { body: made.body.clone().with_tags([("a".to_owned(), "b".to_owned())].into()), ..disk("disk") };
+        let again =
+            PutRequest { body: made.body.clone().with_tags([("a".to_owned(), "b".to_owned())].into()), ..disk("disk") };
         let changed = put(&resources, &again).await.unwrap();
         assert_eq!(changed.body.tags.len(), 1);
         assert_eq!(changed.body.properties, made.body.properties);

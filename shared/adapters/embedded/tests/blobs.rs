@@ -16,8 +16,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
 use goldfleet_embedded::blob_store::DirectoryBlobs;
-use goldfleet_model::ids::SubscriptionId;
-use goldfleet_model::manifest::{Generation, OsType};
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::blob_store::{BlobStore, Fence, PAGE};
 use goldfleet_ports::clock::{SystemClock, TokioClock};

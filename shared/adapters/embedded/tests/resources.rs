@@ -133,7 +133,9 @@ async fn image_file_matches_azure_resource() {
 /// The path of the content to which access was given.
 async fn begin(resources: &DirectoryResources, id: &ResourceId, access: Access) -> PathBuf {
     let request = AccessRequest { id: id.clone(), tenant: None, access, duration: Duration::from_secs(60) };
-    let AccessStatus::Granted(sas) = resources.begin(&request).await.unwrap() else { panic!("access is given at once") };
+    let AccessStatus::Granted(sas) = resources.begin(&request).await.unwrap() else {
+        panic!("access is given at once")
+    };
     let path = sas.expose().strip_prefix("file://").unwrap().split_once('?').unwrap().0;
     PathBuf::from(path)
 }

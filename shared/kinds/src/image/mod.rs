@@ -100,12 +100,8 @@ impl Kind for Image {
             .with_encryption_set(target.disk_encryption_set.as_deref());
         let tags = ImageTags { image: operation.image.clone(), job: operation.job.clone() }.to_map();
         let body = ResourceBody::new(target.region.clone(), Properties::Image(properties)).with_tags(tags);
-        let request = PutRequest {
-            id: target.image(name),
-            tenant: target.tenant.clone(),
-            mode: PutMode::CreateOrUpdate,
-            body,
-        };
+        let request =
+            PutRequest { id: target.image(name), tenant: target.tenant.clone(), mode: PutMode::CreateOrUpdate, body };
         create(attempt, &request, &vhd).await
     }
 }

@@ -235,7 +235,8 @@ mod tests {
         expected["properties"].as_object_mut().unwrap().remove("provisioningState");
         assert_eq!(body.to_json(), expected);
         let request = body.to_request_json();
-        let creation = json!({ "createOption": "CopyStart", "sourceResourceId": "/x", "provisionedBandwidthCopySpeed": "None" });
+        let creation =
+            json!({ "createOption": "CopyStart", "sourceResourceId": "/x", "provisionedBandwidthCopySpeed": "None" });
         assert_eq!(request["properties"]["creationData"], creation);
         assert_eq!(request["properties"]["securityProfile"]["securityType"], "TrustedLaunch");
         assert_eq!(request["zones"], json!(["1"]));

@@ -144,7 +144,8 @@ pub fn new_disk(request: &PutRequest, source: Option<&Resource>, identity: NewId
 }
 
 fn data(body: &ResourceBody) -> PortResult<&CreationData> {
-    let missing = || refused(ErrorKind::Invalid, "create-option-unsupported", "an image has no creation data".to_owned());
+    let missing =
+        || refused(ErrorKind::Invalid, "create-option-unsupported", "an image has no creation data".to_owned());
     body.properties.disk().map(|disk| &disk.creation_data).ok_or_else(missing)
 }
 
@@ -214,9 +215,7 @@ fn complete_source<'a>(request: &PutRequest, source: &'a Resource) -> PortResult
 /// The source of a copy from another region. Source: Azure, disks-copy-incremental-snapshot-across-regions.
 fn source_of_copy_start<'a>(request: &PutRequest, source: Option<&'a Resource>) -> PortResult<&'a DiskProperties> {
     let source = source_exists(request, source)?;
-    let incremental = |properties: &Properties| {
-        matches!(properties, Properties::Snapshot(snapshot) if snapshot.incremental == Some(true))
-    };
+    let incremental = |properties: &Properties| matches!(properties, Properties::Snapshot(snapshot) if snapshot.incremental == Some(true));
     if incremental(&request.body.properties) && incremental(&source.body.properties) {
         return complete_source(request, source);
     }
@@ -247,6 +246,8 @@ pub fn updated(existing: &ResourceBody, requested: &ResourceBody) -> ResourceBod
         disk.disk_state.clone_from(&before.disk_state);
         disk.disk_size_bytes = before.disk_size_bytes;
         disk.disk_size_gb = disk.disk_size_gb.or(before.disk_size_gb);
+        disk.os_type = disk.os_type.or(before.os_type);
+        disk.hyper_v_generation = disk.hyper_v_generation.or(before.hyper_v_generation);
         disk.creation_data = before.creation_data.clone();
     }
     if let (Properties::Snapshot(snapshot), Properties::Snapshot(before)) = (&mut body.properties, &existing.properties)

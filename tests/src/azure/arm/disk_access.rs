@@ -47,7 +47,7 @@ pub(super) fn set_state(world: &mut TenantState, key: &str, change: Change) {
 
 /// The state after access began. The codes are guesses.
 fn begun(asked: &Value, state: &Value) -> Result<&'static str, ArmAnswer> {
-    if !asked["durationInSeconds"].as_i64().is_some_and(|seconds| seconds > 0) {
+    if asked["durationInSeconds"].as_i64().is_none_or(|seconds| seconds <= 0) {
         return Err(ArmAnswer::missing("durationInSeconds"));
     }
     let awaits_upload = matches!(state.as_str(), Some("ReadyToUpload" | "ActiveUpload"));
@@ -77,5 +77,11 @@ fn ended(state: &Value) -> &'static str {
 /// A URL in the recorded form.
 fn url() -> String {
     let id = || Uuid::new_v4().simple().to_string();
-    format!("https://md-{}.z1.blob.storage.azure.net/{}/abcd?sv=2018-03-28&sr=b&si={}&sig={}", &id()[..12], &id()[..12], Uuid::new_v4(), id())
+    format!(
+        "https://md-{}.z1.blob.storage.azure.net/{}/abcd?sv=2018-03-28&sr=b&si={}&sig={}",
+        &id()[..12],
+        &id()[..12],
+        Uuid::new_v4(),
+        id()
+    )
 }

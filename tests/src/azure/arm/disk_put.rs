@@ -127,6 +127,11 @@ fn update(disk: &mut Disk, present: &Disk) -> Result<(), ArmAnswer> {
             disk.properties[kept] = present.properties[kept].clone();
         }
     }
+    for inherited in ["osType", "hyperVGeneration"] {
+        if disk.properties[inherited].is_null() && !present.properties[inherited].is_null() {
+            disk.properties[inherited] = present.properties[inherited].clone();
+        }
+    }
     disk.name.clone_from(&present.name);
     disk.arriving = present.arriving;
     Ok(())
@@ -194,7 +199,10 @@ fn source<'w>(world: &'w TenantState, disk: &Disk, option: &str) -> Result<&'w D
     let tenant = |id: &str| world.find_subscription(id).map(|found| found.tenant.clone());
     if tenant(&source.subscription) != tenant(&disk.subscription) {
         // Source: seen, MicrosoftDocs/azure-docs#48443.
-        let message = format!("The client has permission to write {}, but the linked scope {id} is in another tenant.", disk.id());
+        let message = format!(
+            "The client has permission to write {}, but the linked scope {id} is in another tenant.",
+            disk.id()
+        );
         return Err(ArmAnswer::error(StatusCode::FORBIDDEN, "LinkedAuthorizationFailed", message));
     }
     if option == "Copy" && normalized_region(&source.region) != disk.region {

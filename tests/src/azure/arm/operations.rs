@@ -225,10 +225,10 @@ impl Operations {
             Kind::Disk(_) | Kind::Access(..) => ("DiskOperations", "2025-01-02"),
             _ => ("capsOperations", "2025-04-01"),
         };
-        let path = format!("/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/{segment}/{id}");
-        let at = |monitor: &str| {
-            format!("{path}?p={}&api-version={version}{monitor}&{}", Uuid::new_v4(), signed(settings))
-        };
+        let path =
+            format!("/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{region}/{segment}/{id}");
+        let at =
+            |monitor: &str| format!("{path}?p={}&api-version={version}{monitor}&{}", Uuid::new_v4(), signed(settings));
         let failure = match &settings.end {
             OperationEnd::Fails { code, message } => Some(Failure::new(code, message)),
             OperationEnd::Canceled => Some(Failure::canceled("OperationCanceled", "The operation was canceled.")),
@@ -348,7 +348,8 @@ fn status(world: &TenantState, operation: &Operation) -> ArmAnswer {
     body["status"] = json!(operation.failure.as_ref().map_or("Succeeded", |failure| failure.status));
     if let Some(failure) = &operation.failure {
         body["error"] = json!({ "code": failure.code, "message": failure.message });
-    } else if let Some(output) = operation.output.clone().or_else(|| disks::find(world, &operation.key).map(Disk::json)) {
+    } else if let Some(output) = operation.output.clone().or_else(|| disks::find(world, &operation.key).map(Disk::json))
+    {
         // Source: recorded, for disks and snapshots only. It has no `completionPercent`.
         body["properties"] = json!({ "output": output });
         if let Some(properties) = body.pointer_mut("/properties/output/properties").and_then(Value::as_object_mut) {

@@ -14,7 +14,9 @@ use super::response::{ArmAnswer, HandlerResult};
 use super::route::{Kind, Query, Route};
 use super::state::TenantState;
 use super::token::{self, Principal};
-use super::{Core, access, disk_access, disk_put, disks, groups, images, operations, providers, put, storage, subscriptions};
+use super::{
+    Core, access, disk_access, disk_put, disks, groups, images, operations, providers, put, storage, subscriptions,
+};
 
 /// A request that has passed the checks.
 #[derive(Debug, Clone)]

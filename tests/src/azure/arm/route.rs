@@ -171,9 +171,8 @@ fn kind(words: &[&str]) -> Option<Kind> {
         [_, "resourcegroups", _, "providers", "microsoft.compute", "images"] => Some(Kind::Images),
         [_, "providers", "microsoft.compute", "images"] => Some(Kind::Images),
         [_, "resourcegroups", _, "providers", "microsoft.compute", "images", _] => Some(Kind::Image),
-        [_, "resourcegroups", _, "providers", "microsoft.compute", what] | [_, "providers", "microsoft.compute", what] => {
-            disk_kind(what).map(Kind::Disks)
-        }
+        [_, "resourcegroups", _, "providers", "microsoft.compute", what]
+        | [_, "providers", "microsoft.compute", what] => disk_kind(what).map(Kind::Disks),
         [_, "resourcegroups", _, "providers", "microsoft.compute", what, _] => disk_kind(what).map(Kind::Disk),
         [_, "resourcegroups", _, "providers", "microsoft.compute", what, _, "begingetaccess"] => {
             disk_kind(what).map(|kind| Kind::Access(kind, AccessVerb::Begin))

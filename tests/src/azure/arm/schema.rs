@@ -71,12 +71,8 @@ const DISK_MEMBERS: &[(&str, Kind)] = &[
     ("properties", Object(&DISK_PROPERTIES)),
 ];
 
-const SNAPSHOT_MEMBERS: &[(&str, Kind)] = &[
-    ("location", Text),
-    ("tags", Texts),
-    ("sku", Object(&SKU)),
-    ("properties", Object(&SNAPSHOT_PROPERTIES)),
-];
+const SNAPSHOT_MEMBERS: &[(&str, Kind)] =
+    &[("location", Text), ("tags", Texts), ("sku", Object(&SKU)), ("properties", Object(&SNAPSHOT_PROPERTIES))];
 
 const SKU: Schema = Schema { name: "DiskSku", members: &[("name", Text), ("tier", Text)] };
 
@@ -90,8 +86,7 @@ const CREATION_DATA: Schema = Schema {
     ],
 };
 
-const ENCRYPTION: Schema =
-    Schema { name: "Encryption", members: &[("type", Text), ("diskEncryptionSetId", Text)] };
+const ENCRYPTION: Schema = Schema { name: "Encryption", members: &[("type", Text), ("diskEncryptionSetId", Text)] };
 
 const SECURITY_PROFILE: Schema =
     Schema { name: "DiskSecurityProfile", members: &[("securityType", Text), ("secureVMDiskEncryptionSetId", Text)] };

@@ -206,7 +206,8 @@ impl TenantState {
     /// the resource group in the id is in upper case.
     pub(super) fn as_listed(&self, mut value: Value) -> Value {
         let id = value["id"].as_str().unwrap_or_default();
-        let upper = id.split('/').enumerate().map(|(n, part)| if n == 4 { part.to_uppercase() } else { part.to_owned() });
+        let upper =
+            id.split('/').enumerate().map(|(n, part)| if n == 4 { part.to_uppercase() } else { part.to_owned() });
         value["id"] = json!(upper.collect::<Vec<_>>().join("/"));
         let region = self.regions.iter().find(|region| value["location"] == json!(region.name));
         if let Some(region) = region.filter(|_| self.display_regions) {

@@ -176,7 +176,8 @@ mod tests {
 
     #[test]
     fn page_has_matching_resources_with_usual_spelling() {
-        let values = [snapshot("GOLDEN", "a", "golden"), snapshot("GOLDEN", "b", "clone"), snapshot("GRÜN", "c", "golden")];
+        let values =
+            [snapshot("GOLDEN", "a", "golden"), snapshot("GOLDEN", "b", "clone"), snapshot("GRÜN", "c", "golden")];
         let page = read_page(&query(), json!({ "value": values, "nextLink": "https://x/next" }), "path").unwrap();
         assert_eq!((page.skipped, page.next.as_deref()), (1, Some("https://x/next")));
         let [found] = &page.resources[..] else { panic!("{page:?}") };

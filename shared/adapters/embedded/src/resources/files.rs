@@ -57,8 +57,8 @@ impl ResourceFiles {
     /// Locks the resources of one type in a resource group for a read followed by a write.
     pub(super) fn lock(&self, id: &ResourceId) -> PortResult<FileLock> {
         let folder = self.folder_of(id);
-        let locked = fs::create_dir_all(&folder)
-            .and_then(|()| FileLock::acquire(&folder.join(id.resource_type.segment())));
+        let locked =
+            fs::create_dir_all(&folder).and_then(|()| FileLock::acquire(&folder.join(id.resource_type.segment())));
         locked.map_err(|error| io_error(&format!("could not lock {}", folder.display()), error))
     }
 

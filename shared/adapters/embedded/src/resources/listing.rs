@@ -74,6 +74,7 @@ fn names(folder: &Path) -> PortResult<Vec<String>> {
         Err(error) if error.kind() == Io::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed(error)),
     };
-    let name = |entry: std::io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let name =
+        |entry: std::io::Result<fs::DirEntry>| entry.map(|entry| entry.file_name().to_string_lossy().into_owned());
     entries.map(name).collect::<Result<_, _>>().map_err(failed)
 }

@@ -22,9 +22,7 @@ use goldfleet_model::resource::{Properties, ResourceId};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::clock::Clock;
 use goldfleet_ports::error::PortResult;
-use goldfleet_ports::resources::emulation::{
-    NewIdentity, check_image_source, check_put, new_disk, source_of, updated,
-};
+use goldfleet_ports::resources::emulation::{NewIdentity, check_image_source, check_put, new_disk, source_of, updated};
 use goldfleet_ports::resources::{
     ChangeStatus, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
 };

@@ -19,7 +19,8 @@ const FOOTER: usize = 512;
 /// Applies the checks of Azure to the VHD at `blob`, a URL in the format of this adapter. Blocks.
 pub(super) fn check_vhd(root: &Path, blob: &str) -> PortResult<()> {
     let vhd: BlobAddress = blob.parse().map_err(|error| {
-        PortError::new(ErrorKind::Invalid, format!("{blob} is not a blob of this cloud: {error}")).with_code("vhd-invalid")
+        PortError::new(ErrorKind::Invalid, format!("{blob} is not a blob of this cloud: {error}"))
+            .with_code("vhd-invalid")
     })?;
     let place = BlobPath::parse(root, &vhd)?;
     let Some((file, found)) = place.open(OpenOptions::new().read(true))? else {

@@ -16,9 +16,7 @@ use goldfleet_model::image::VhdNames;
 use goldfleet_model::resource::{CreateOption, Properties, ResourceId, ResourceType};
 use goldfleet_model::store::BlobAddress;
 use goldfleet_ports::error::{ErrorKind, PortError, PortResult};
-use goldfleet_ports::resources::emulation::{
-    NewIdentity, check_image_source, check_put, new_disk, source_of, updated,
-};
+use goldfleet_ports::resources::emulation::{NewIdentity, check_image_source, check_put, new_disk, source_of, updated};
 use goldfleet_ports::resources::{
     ChangeStatus, Pending, Provisioning, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
 };
@@ -213,12 +211,7 @@ impl CloudState {
     }
 
     /// The time in which the content of a snapshot arrives from another region.
-    fn copy_between_regions(
-        &mut self,
-        now: SimNanos,
-        from: &Region,
-        to: &Resource,
-    ) -> Range<SimNanos> {
+    fn copy_between_regions(&mut self, now: SimNanos, from: &Region, to: &Resource) -> Range<SimNanos> {
         let bytes = to.body.properties.disk().and_then(|disk| disk.disk_size_bytes).unwrap_or_default();
         let (from, to) = (self.region(from), self.region(&to.body.region));
         let link = self.link(from, to);

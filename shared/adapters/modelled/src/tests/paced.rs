@@ -264,11 +264,14 @@ async fn put(resources: &ModelledResources, name: &str, region: &str, properties
 /// Two copies of 20 MiB share the 8 MiB a second between the regions. Each snapshot exists at once.
 #[tokio::test(start_paused = true)]
 async fn snapshots_arrive_at_rate_of_link() {
-    let cloud = Cloud::new("resource_manager = { write_burst = 9, writes_per_second = 1, read_burst = 9, reads_per_second = 1 }");
+    let cloud = Cloud::new(
+        "resource_manager = { write_burst = 9, writes_per_second = 1, read_burst = 9, reads_per_second = 1 }",
+    );
     let resources = ModelledResources::new(Arc::clone(&cloud.model));
     let disk = Properties::Disk(DiskProperties::new(CreationData::upload(20 * MIB)));
     let disk = put(&resources, "disk", "westeurope", disk).await;
-    let access = AccessRequest { id: disk.clone(), tenant: None, access: Access::Write, duration: Duration::from_secs(60) };
+    let access =
+        AccessRequest { id: disk.clone(), tenant: None, access: Access::Write, duration: Duration::from_secs(60) };
     resources.begin(&access).await.unwrap();
     resources.end(&disk, None).await.unwrap();
     let snapshot = |data| Properties::Snapshot(SnapshotProperties::new(data, true));

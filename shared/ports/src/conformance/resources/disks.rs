@@ -42,7 +42,8 @@ impl ResourceSuite<'_> {
         self.put(&image).await.expect("an image");
         let image = self.existing(&image.id).await;
         let Properties::Image(properties) = &image.body.properties else { panic!("{image:?} is an image") };
-        let source: ResourceId = properties.os_disk().and_then(|disk| disk.source()).expect("a source").parse().expect("an id");
+        let source: ResourceId =
+            properties.os_disk().and_then(|disk| disk.source()).expect("a source").parse().expect("an id");
         assert_eq!(source, snapshot.id);
     }
 

@@ -18,7 +18,8 @@ impl ResourceSuite<'_> {
             assert_eq!(image.id, request.id, "{time} time");
             assert_eq!(image.provisioning, Provisioning::Succeeded, "{time} time");
             assert_eq!((&image.body.region, &image.body.tags), (&request.body.region, &request.body.tags));
-            let (Properties::Image(found), Properties::Image(asked)) = (&image.body.properties, &request.body.properties)
+            let (Properties::Image(found), Properties::Image(asked)) =
+                (&image.body.properties, &request.body.properties)
             else {
                 panic!("expected an image, found {image:?}")
             };
