@@ -2,13 +2,13 @@
 //! inside.
 
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use goldfleet_disk::{AzureDisk, CheckOptions, Finding, Generation, Report, Severity, check};
+use goldfleet_disk::{AzureDisk, CheckOptions, Finding, Generation, Report, Severity, check_opened};
 use goldfleet_inside::codes::linux::NOT_INSPECTED;
 use goldfleet_inside::{Options, System, inspect};
+use goldfleet_sources::ArtifactSource;
 use serde::Serialize;
 
 /// Whether the operating system inside the disk is checked.
@@ -101,17 +101,20 @@ pub struct CheckedImage {
     pub report: ImageReport,
     /// The disk as Azure accepts it, if the image could be opened.
     pub disk: Option<AzureDisk>,
+    /// The number of data disks that the source has beside the OS disk.
+    pub data_disks: usize,
 }
 
-/// Checks an image. The file is not changed.
+/// Checks the OS disk of a source. The source is not changed. Blocks.
 #[must_use]
-pub fn check_image(file: &Path, checks: &ImageChecks) -> CheckedImage {
-    let checked = check(file, &checks.disk);
+pub fn check_image(source: &dyn ArtifactSource, checks: &ImageChecks) -> CheckedImage {
+    let artifact = source.open(&checks.disk.open);
+    let checked = check_opened(source.location(), artifact.os_disk, &checks.disk);
     let mut report = ImageReport::from(checked.report);
     if let Some(disk) = checked.disk.as_ref().filter(|_| checks.inside != Inside::No) {
         look_inside(disk, checks, &mut report);
     }
-    CheckedImage { report, disk: checked.disk }
+    CheckedImage { report, disk: checked.disk, data_disks: artifact.data_disks.len() }
 }
 
 fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport) {
