@@ -19,7 +19,8 @@ use goldfleet_ports::resources::{
     ChangeStatus, Provisioning, PutMode, PutRequest, Resource, ResourceQuery, ResourceService, list_all,
 };
 use goldfleet_tests::azure::arm::{
-    BlobChecks, Fault, Links, Lock, LockLevel, LongRunning, Matches, OperationEnd, Role, RoleAssignment, TenantState,
+    Authorization, BlobChecks, Fault, Links, Lock, LockLevel, LongRunning, Matches, OperationEnd, Role, RoleAssignment,
+    TenantState,
 };
 use goldfleet_tests::azure::fixture::{AzureFixture, PRINCIPAL};
 
@@ -27,10 +28,15 @@ const ONE: &str = "00000000-0000-0000-0000-000000000001";
 const GROUP: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/images";
 const SIZE: u64 = 20 << 20;
 
-/// A fixture with two regions and a second resource group.
+/// A fixture with two regions and a second resource group, in which everything is allowed.
 fn fixture() -> AzureFixture {
     let azure = AzureFixture::start(1, &["westeurope", "eastus"]);
-    change(&azure, |world| *world = world.clone().group(ONE, "other", "westeurope"));
+    change(&azure, |world| {
+        *world = world.clone().group(ONE, "other", "westeurope");
+        // The roles of a fleet have no rights on disks and snapshots yet.
+        world.roles.clear();
+        world.authorization = Authorization::Open;
+    });
     azure
 }
 
@@ -232,7 +238,7 @@ fn refusals_have_kinds() {
     assert!(denied.message.contains("beginGetAccess/action"), "{denied:?}");
     change(&azure, |world| {
         world.roles.clear();
-        world.authorization = goldfleet_tests::azure::arm::Authorization::Open;
+        world.authorization = Authorization::Open;
     });
 
     for (code, message, kind) in [

@@ -156,7 +156,8 @@ pub async fn upload(
 
     let record = UploadRecord::new(control, request, disk.size(), watch);
     let md5s = Md5s::new(control.readers);
-    let uploading = UploadRun { control, request, generation, before: before.clone(), disk, blob, record: &record, md5s, stop };
+    let uploading =
+        UploadRun { control, request, generation, before: before.clone(), disk, blob, record: &record, md5s, stop };
     let ended = match &there {
         Some(manifest) => uploading.repair_existing(manifest).await,
         None => uploading.upload_new().await,
