@@ -19,6 +19,7 @@ LAYERS = {
     "model": [],
     "disk": ["model"],
     "inside": ["model", "disk"],
+    "sources": ["disk"],
     "file-lock": [],
     "diagnostics": [],
     "rates": ["model", "diagnostics"],
@@ -36,7 +37,7 @@ LAYERS = {
     "worker": ["model", "ports", "workflow", "config", "connect", "runtime", "kinds"],
     # It runs workers in its own process, for a job on one machine, and rehearses jobs on the modelled cloud.
     "dispatcher": [
-        "model", "disk", "inside", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "kinds", "worker",
+        "model", "disk", "inside", "sources", "rates", "plan", "ports", "workflow", "config", "modelled", "connect", "runtime", "kinds", "worker",
     ],
 }
 PREFIX = "goldfleet-"

@@ -27,6 +27,7 @@ use goldfleet_ports::clock::after;
 use goldfleet_ports::job_table::Change;
 use goldfleet_ports::queue::MAX_RECEIVE;
 use goldfleet_ports::{Ports, Versioned};
+use goldfleet_sources::DiskFile;
 use goldfleet_tests::azure::arm::{Limits, LongRunning};
 use goldfleet_tests::azure::azurite::Azurite;
 use goldfleet_tests::azure::fixture::{AzureFixture, Backend};
@@ -117,7 +118,7 @@ impl Scene {
         ports.table.ensure().await.unwrap();
         let control = ControlContext::new(ports.clone(), Arc::clone(&self.config), "bench".to_owned());
         let asked = UploadRequest {
-            file: self.folder.path().join("golden.vhd"),
+            source: DiskFile::shared(self.folder.path().join("golden.vhd")),
             image: "golden".parse().unwrap(),
             version: "1".parse().unwrap(),
             os: OsType::Linux,

@@ -12,17 +12,21 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use goldfleet_model::event::Event;
 use goldfleet_model::ids::{ImageName, ImageVersion, JobId};
-use goldfleet_model::image::{ManagedImageId, ManagedImageSpec, VhdNames};
+use goldfleet_model::image::VhdNames;
 use goldfleet_model::job::Job;
 use goldfleet_model::message::QueueName;
 use goldfleet_model::operation::{Operation, OperationId};
+use goldfleet_model::resource::ResourceId;
 use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_model::upload::Upload;
 use goldfleet_ports::blob_store::{BlobPage, BlobProperties, BlobStore, Checksums, CopyStatus, Fence, SourceRange};
+use goldfleet_ports::disk_access::{AccessRequest, AccessStatus, DiskAccess};
 use goldfleet_ports::error::PortResult;
-use goldfleet_ports::image_plane::{ChangeStatus, ImageService, ManagedImage, Pending};
 use goldfleet_ports::job_table::{Change, JobTable};
 use goldfleet_ports::queue::{Queue, Receipt, Received};
+use goldfleet_ports::resources::{
+    ChangeStatus, Pending, PutRequest, Resource, ResourcePage, ResourceQuery, ResourceService,
+};
 use goldfleet_ports::{ETag, Ports, Versioned};
 
 use crate::call_args::{AsArg, ToOwnedArg};
@@ -56,7 +60,11 @@ pub fn intercepted<M: Interceptor>(ports: &Ports, interceptor: &Arc<M>) -> Ports
         queue: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.queue) }),
         table: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.table) }),
         blobs: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.blobs) }),
-        images: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.images) }),
+        resources: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.resources) }),
+        disk_access: Arc::new(Intercepted {
+            interceptor: Arc::clone(interceptor),
+            port: Arc::clone(&ports.disk_access),
+        }),
         clock: Arc::clone(&ports.clock),
     }
 }
@@ -147,13 +155,25 @@ intercept!(BlobStore {
     }
 });
 
-intercept!(ImageService {
-    get(id: &ManagedImageId, tenant: Option<&str>) -> Option<ManagedImage>;
-    put(spec: &ManagedImageSpec) -> ChangeStatus;
-    delete(id: &ManagedImageId, tenant: Option<&str>) -> ChangeStatus;
+intercept!(ResourceService {
+    get(id: &ResourceId, tenant: Option<&str>) -> Option<Resource>;
+    list(query: &ResourceQuery, marker: Option<&str>) -> ResourcePage;
+    put(request: &PutRequest) -> ChangeStatus;
+    delete(id: &ResourceId, tenant: Option<&str>) -> ChangeStatus;
     poll(pending: &Pending) -> ChangeStatus;
 } also {
     fn vhd_names(&self) -> VhdNames {
         self.port.vhd_names()
     }
+
+    fn blob_url(&self, blob: &BlobAddress) -> String {
+        self.port.blob_url(blob)
+    }
+});
+
+intercept!(DiskAccess {
+    begin(request: &AccessRequest) -> AccessStatus;
+    poll_begin(pending: &Pending) -> AccessStatus;
+    end(id: &ResourceId, tenant: Option<&str>) -> ChangeStatus;
+    poll_end(pending: &Pending) -> ChangeStatus;
 });

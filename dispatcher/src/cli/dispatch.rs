@@ -5,6 +5,7 @@ use std::time::Instant;
 use goldfleet_config::Coordination;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::text::HumanBytes;
+use goldfleet_sources::DiskFile;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +37,7 @@ pub async fn upload_command(
         selected_targets(control, &selection)?;
     }
     let asked = UploadRequest {
-        file: arguments.file.clone(),
+        source: DiskFile::shared(&arguments.file),
         image: arguments.image.image.clone(),
         version: arguments.image.version.clone(),
         os: arguments.os,

@@ -2,14 +2,14 @@
 //! inside.
 
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use goldfleet_disk::{AzureDisk, CheckOptions, Finding, Report, Severity, check, codes};
+use goldfleet_disk::{AzureDisk, CheckOptions, Finding, Report, Severity, check_opened, codes};
 use goldfleet_inside::codes::linux::NOT_INSPECTED;
 use goldfleet_inside::{Options, inspect};
 use goldfleet_model::system::System;
+use goldfleet_sources::ArtifactSource;
 use serde::Serialize;
 
 use crate::control::suggest::similar;
@@ -121,17 +121,20 @@ pub struct CheckedImage {
     pub report: ImageReport,
     /// The disk as Azure accepts it, if the image could be opened.
     pub disk: Option<AzureDisk>,
+    /// The number of data disks that the source has beside the OS disk.
+    pub data_disks: usize,
 }
 
-/// Checks an image. The file is not changed.
+/// Checks the OS disk of a source. The source is not changed. Blocks.
 #[must_use]
-pub fn check_image(file: &Path, checks: &ImageChecks) -> CheckedImage {
-    let checked = check(file, &checks.disk);
+pub fn check_image(source: &dyn ArtifactSource, checks: &ImageChecks) -> CheckedImage {
+    let artifact = source.open(&checks.disk.open);
+    let checked = check_opened(source.location(), artifact.os_disk, &checks.disk);
     let mut report = ImageReport::from(checked.report);
     if let Some(disk) = checked.disk.as_ref().filter(|_| checks.inside != Inside::No) {
         look_inside(disk, checks, &mut report);
     }
-    CheckedImage { report, disk: checked.disk }
+    CheckedImage { report, disk: checked.disk, data_disks: artifact.data_disks.len() }
 }
 
 fn look_inside(disk: &AzureDisk, checks: &ImageChecks, report: &mut ImageReport) {

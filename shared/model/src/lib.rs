@@ -18,6 +18,7 @@ pub mod message;
 pub mod naming;
 pub mod operation;
 pub mod ranges;
+pub mod resource;
 pub mod selector;
 mod serde_string;
 pub mod state;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use goldfleet_azure::{AzureBlobs, AzureImages, Connection, ResourceManager, SasTimes, TimeoutClient};
+use goldfleet_azure::{AzureBlobs, AzureResources, Connection, ResourceManager, SasTimes, TimeoutClient};
 use goldfleet_azure_settings::{AzureCloud, Checksum};
 use goldfleet_disk::{Footer, GoldenSpec};
 use goldfleet_model::manifest::Generation;
@@ -170,11 +170,11 @@ impl AzureFixture {
         AzureBlobs::new(&connection, &AzureCloud { checksum: Some(checksum), ..cloud })
     }
 
-    /// The image service, as a process accesses it.
+    /// The resources, as a process accesses them.
     #[must_use]
-    pub fn images(&self) -> AzureImages {
+    pub fn resources(&self) -> AzureResources {
         let (connection, cloud) = connection_and_endpoint(&self.azurite, &self.proxy.endpoint());
-        AzureImages::new(ResourceManager::new(&connection, &self.manager.endpoint()).unwrap(), &cloud)
+        AzureResources::new(ResourceManager::new(&connection, &self.manager.endpoint()).unwrap(), &cloud)
     }
 
     /// Runs a future on the threads of the fixture.

@@ -49,8 +49,8 @@ async fn concurrent_puts_of_one_name_have_one_winner() {
             elsewhere.run(&elsewhere.ports, 1, &id).await;
         };
         let faults = match late {
-            false => Faults::before("ImageService.put", 0, meanwhile),
-            true => Faults::late("ImageService.put", meanwhile),
+            false => Faults::before("ResourceService.put", 0, meanwhile),
+            true => Faults::late("ResourceService.put", meanwhile),
         };
         fan_out(&fleet.control_with_own_ports(), &first).await.unwrap();
         let work = with_faults(&fleet.ports, &faults);

@@ -14,5 +14,6 @@ mod recovery;
 mod retention;
 mod rings;
 mod single_faults;
+mod sources;
 mod staged_vhds;
 mod verify;

@@ -87,6 +87,11 @@ pub(super) static CODES: &[Code] = &[
         remedy: "Remove the lock, then run `goldfleet retry JOB`; or, if it is not a read-only lock, upload under a new version.",
     },
     Code {
+        codes: &["resource-unreadable"],
+        cause: "The platform describes a resource in a way that this release cannot read; the reason names the property.",
+        remedy: "Update goldfleet, then run `goldfleet retry JOB`. On a directory cloud, correct or remove the file.",
+    },
+    Code {
         codes: &["image-sharing-off"],
         cause: "The platform does not share images or disks of this subscription.",
         remedy: "Ask Azure support to turn the feature on.",

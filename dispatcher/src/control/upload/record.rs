@@ -56,7 +56,7 @@ impl<'a> UploadRecord<'a> {
         let now = control.ports.clock.now();
         let row = Upload {
             by: Some(control.actor.clone()),
-            file: std::path::absolute(&request.file).ok().map(|file| file.display().to_string()),
+            file: std::path::absolute(request.source.location()).ok().map(|file| file.display().to_string()),
             size: Some(size),
             system: system.map(System::to_stored),
             ..Upload::new(JobId::new(now, rng::random_u64()), request.image.clone(), request.version.clone(), now)
