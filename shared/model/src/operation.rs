@@ -1,6 +1,7 @@
 //! Operations: the nodes of a job's graph, one row each in the job table.
 
 mod id;
+mod index;
 mod kind;
 mod state;
 
@@ -16,6 +17,7 @@ use super::image::ImageRef;
 use super::target::Target;
 
 pub use id::{GroupId, OperationId};
+pub use index::{GateRole, GateRoles, StateCount};
 pub use kind::KindId;
 pub use state::OperationState;
 

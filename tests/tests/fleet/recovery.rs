@@ -36,7 +36,7 @@ async fn redelivered_message_of_ended_operation_releases_the_next() {
         .map(|row| {
             let mut operation = row.value.clone();
             operation.state = if operation.position == 0 { OperationState::Succeeded } else { OperationState::Ready };
-            Change { operation, if_match: row.etag.clone() }
+            Change::new(row, operation)
         })
         .collect();
     table.commit(&changes, &[]).await.unwrap();

@@ -85,7 +85,7 @@ async fn repeated_steps_are_idempotent() {
     for row in fleet.ports.table.operations(&job).await.unwrap() {
         let mut again = row.value.clone();
         again.state = goldfleet_model::operation::OperationState::Ready;
-        let change = Change { operation: again, if_match: row.etag };
+        let change = Change::new(&row, again);
         fleet.ports.table.commit(&[change], &[]).await.unwrap();
         fleet.control_with_own_ports().enqueue_operation(&row.value).await.unwrap();
     }
@@ -232,7 +232,7 @@ async fn expired_lease_is_reclaimed() {
         };
         let mut operation = row.value.clone();
         if let Ok(event) = operation.apply(OperationEvent::Claim(lease), fleet.ports.clock.now(), "gone") {
-            let change = Change { operation, if_match: row.etag };
+            let change = Change::new(&row, operation);
             fleet.ports.table.commit(&[change], &[event]).await.unwrap();
         }
     }

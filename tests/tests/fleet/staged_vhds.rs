@@ -63,7 +63,7 @@ async fn expire(fleet: &InProcessFleet, job: &JobId) {
         let mut operation = row.value.clone();
         let Some(lease) = &mut operation.lease else { continue };
         lease.expires = fleet.ports.clock.now();
-        fleet.ports.table.commit(&[Change { operation, if_match: row.etag }], &[]).await.unwrap();
+        fleet.ports.table.commit(&[Change::new(&row, operation)], &[]).await.unwrap();
         fleet.control_with_own_ports().enqueue_operation(&row.value).await.unwrap();
     }
 }

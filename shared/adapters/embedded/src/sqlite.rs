@@ -34,10 +34,16 @@ const SCHEMA: &str = "
 CREATE TABLE jobs (id TEXT PRIMARY KEY, etag INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE operations (
     job TEXT NOT NULL, id TEXT NOT NULL, grp TEXT NOT NULL, plan INTEGER NOT NULL,
+    state TEXT NOT NULL, time INTEGER NOT NULL, kind TEXT NOT NULL,
     etag INTEGER NOT NULL, body TEXT NOT NULL, done BLOB NOT NULL,
     PRIMARY KEY (job, id)
 ) WITHOUT ROWID;
 CREATE INDEX operations_by_group ON operations (job, grp);
+CREATE INDEX operations_by_state ON operations (job, plan, state, time, kind);
+CREATE TABLE roles (
+    job TEXT NOT NULL, plan INTEGER NOT NULL, role INTEGER NOT NULL, gate TEXT NOT NULL, operation TEXT NOT NULL,
+    PRIMARY KEY (job, plan, role, gate, operation)
+) WITHOUT ROWID;
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, operation TEXT, body TEXT NOT NULL
 );
@@ -118,7 +124,7 @@ fn lock(connections: &Mutex<Vec<Connection>>) -> MutexGuard<'_, Vec<Connection>>
 
 impl Database {
     /// The schema version that this program reads and writes.
-    pub const FORMAT_VERSION: i64 = 2;
+    pub const FORMAT_VERSION: i64 = 3;
 
     /// Opens the file. Creates it and its tables if they do not exist.
     ///
