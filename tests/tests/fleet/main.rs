@@ -8,6 +8,7 @@ mod fan_out;
 mod garbage_collection;
 mod image_name_conflicts;
 mod job_end;
+mod large_jobs;
 mod plan;
 mod recovery;
 mod retention;
