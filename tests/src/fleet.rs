@@ -53,7 +53,6 @@ impl InProcessFleet {
             + r#"
             [dispatch]
             sweep = "50ms"
-            patience = "1s"
             [cleanup]
             chunk_grace = "1s"
         "#;

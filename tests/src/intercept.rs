@@ -59,6 +59,7 @@ pub fn intercepted<M: Interceptor>(ports: &Ports, interceptor: &Arc<M>) -> Ports
         table: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.table) }),
         blobs: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.blobs) }),
         images: Arc::new(Intercepted { interceptor: Arc::clone(interceptor), port: Arc::clone(&ports.images) }),
+        liveness: Arc::clone(&ports.liveness),
         clock: Arc::clone(&ports.clock),
     }
 }

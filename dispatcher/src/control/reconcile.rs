@@ -5,6 +5,7 @@
 //! other rows of the job.
 
 mod gates;
+mod repair;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,34 +14,30 @@ use goldfleet_config::StagedPolicy;
 use goldfleet_model::graph::GateKey;
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::{Job, JobState};
-use goldfleet_model::operation::{Operation, OperationState, StateCount};
+use goldfleet_model::operation::{OperationState, StateCount};
 use goldfleet_model::state::JobEvent;
 use goldfleet_ports::Versioned;
-use goldfleet_ports::clock::{after, before, elapsed};
+use goldfleet_ports::clock::{after, elapsed};
 use goldfleet_runtime::metrics::ReconcileCounts;
-use goldfleet_workflow::expire::{MAX_LOST, expire_lease};
 use goldfleet_workflow::gates::Gates;
-use goldfleet_workflow::group::GroupChange;
-use jiff::Timestamp;
 
 pub use gates::evaluate_gate;
+pub use repair::release_ended;
 
 use crate::control::cancel::stop_operations;
 use crate::control::cleanup::{StagedOutcome, remove_staged};
 use crate::control::context::{ControlContext, ControlError, group_rows};
-use crate::control::reconcile::gates::{Written, evaluate_gates, one_for_each_group, write_group};
+use crate::control::reconcile::gates::{Written, evaluate_gates, write_group};
+use crate::control::reconcile::repair::repair_operations;
 
 /// The maximum time between two ticks of the dispatcher's health check, besides the grace time that the check adds. It
 /// must be sufficient for the fan-out of a job with thousands of operations, or for one reconciler pass over such a
 /// job.
 pub(crate) const MAX_PASS_TIME: Duration = Duration::from_secs(300);
 
-/// How far the clocks of two machines may be apart. A lease that has expired by more is expired for every worker. A worker that
-/// holds it stops earlier by its own clock, and its writes are conditional in any case.
-const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5);
-
-/// The largest number of operations of a job that one pass repairs in each state. The next pass continues.
-const MAX_REPAIRS: usize = 10_000;
+/// How long a job waits to be planned, or for the messages of its first operations, before its message counts as lost.
+/// It is longer than the message is hidden while a dispatcher plans the job.
+const JOB_MESSAGE_LOST: Duration = Duration::from_secs(150);
 
 /// The result of a reconciler pass over a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,10 +97,9 @@ async fn reconcile_job(
 ) -> Result<JobCheck, ControlError> {
     let job = &row.value;
     let now = control.ports.clock.now();
-    let patience = control.config.dispatch.patience.get();
     match job.state {
         JobState::Requested => {
-            if now > after(job.updated, patience) {
+            if now > after(job.updated, JOB_MESSAGE_LOST) {
                 requeue_job(control, &job.id).await?;
             }
             return Ok(JobCheck::Open);
@@ -111,7 +107,7 @@ async fn reconcile_job(
         JobState::Cancelling => drop(stop_operations(control, &job.id).await?),
         _ => {}
     }
-    if job.state == JobState::Running && !job.announced && now > after(job.updated, patience) {
+    if job.state == JobState::Running && !job.announced && now > after(job.updated, JOB_MESSAGE_LOST) {
         // The dispatcher of the job stopped before it had sent all messages of the ready operations.
         requeue_job(control, &job.id).await?;
     }
@@ -122,7 +118,7 @@ async fn reconcile_job(
     if let Some(event) = job.job_end(counts.iter().map(|count| count.state)) {
         return finish_job(control, row, event, &counts).await;
     }
-    let repaired = repair_operations(control, job, now, patience).await?;
+    let repaired = repair_operations(control, job).await?;
     let mut ended = repaired.ended;
     if counts.iter().any(|count| count.state == OperationState::Waiting) {
         ended |= open_gates(control, job, repaired, &counts).await?;
@@ -161,31 +157,6 @@ async fn open_gates(
         written += write_group(control, job, &gates, &group, |_, _| {}).await?;
     }
     Ok(written.ended)
-}
-
-/// Repairs operations whose message may be lost, and those whose lease has expired.
-async fn repair_operations(
-    control: &ControlContext,
-    job: &Job,
-    now: Timestamp,
-    patience: Duration,
-) -> Result<Written, ControlError> {
-    let (announced, expired) = (before(now, patience), before(now, MAX_CLOCK_SKEW));
-    let due = [
-        (OperationState::Ready, announced),
-        (OperationState::Running, expired),
-        (OperationState::Cancelling, expired),
-    ];
-    let mut written = Written::default();
-    for (state, until) in due {
-        let ids = control.ports.table.in_state_before(&job.id, job.plan, state, until, MAX_REPAIRS).await?;
-        for group in one_for_each_group(ids) {
-            let rows = control.group(job, &group).await?;
-            let repair = |change: &mut GroupChange<'_>, row: &Operation| repair(control, change, row, now, patience);
-            written += write_group(control, job, &Gates::default(), &rows, repair).await?;
-        }
-    }
-    Ok(written)
 }
 
 /// Ends a job whose operations had all ended when they were counted. The job's row was read before that. If the row has
@@ -227,48 +198,4 @@ async fn requeue_job(control: &ControlContext, id: &JobId) -> Result<(), Control
         control.enqueue_job(id).await?;
     }
     Ok(())
-}
-
-/// Adds the repair that a row needs to the change of its group.
-fn repair(
-    control: &ControlContext,
-    change: &mut GroupChange<'_>,
-    row: &Operation,
-    now: Timestamp,
-    patience: Duration,
-) {
-    match repair_for(row, now, patience) {
-        Repair::None => {}
-        Repair::Requeue => change.edit(&row.id, |operation| {
-            operation.updated = now;
-            operation.queued = Some(now);
-        }),
-        Repair::ExpireLease => {
-            control.monitor.metrics.lease_expired(row.kind.as_str());
-            let expiry = |operation: &mut Operation, now, who: &str| expire_lease(operation, MAX_LOST, now, who);
-            if let Err(illegal) = change.transform(&row.id, expiry) {
-                tracing::error!(%illegal, "a lease could not be expired");
-            }
-        }
-    }
-}
-
-/// The repair that a row needs.
-enum Repair {
-    None,
-    Requeue,
-    ExpireLease,
-}
-
-fn repair_for(operation: &Operation, now: Timestamp, patience: Duration) -> Repair {
-    let long_after = |at: Timestamp| now > after(at, patience);
-    match operation.state {
-        OperationState::Ready if long_after(operation.state_time()) => Repair::Requeue,
-        OperationState::Running | OperationState::Cancelling
-            if operation.lease.as_ref().is_none_or(|lease| now > after(lease.expires, MAX_CLOCK_SKEW)) =>
-        {
-            Repair::ExpireLease
-        }
-        _ => Repair::None,
-    }
 }

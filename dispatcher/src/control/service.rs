@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::context::{ControlContext, ControlError};
 use crate::control::fan_out::{FanOutResult, fan_out};
-use crate::control::reconcile::{MAX_PASS_TIME, evaluate_gate, reconcile_open_jobs};
+use crate::control::reconcile::{MAX_PASS_TIME, evaluate_gate, reconcile_open_jobs, release_ended};
 
 /// The visibility timeout of a dispatch message while its job is fanned out. It should be longer than a fan-out takes,
 /// but a second dispatcher that starts the same fan-out does no harm.
@@ -34,8 +34,37 @@ pub enum RunUntil {
     Idle,
 }
 
+/// The time between two checks whether other processes have ended.
+const LIVENESS_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Runs until `stop` is cancelled, or until the condition of `until` is met.
 pub async fn run(control: &ControlContext, until: RunUntil, stop: &CancellationToken) {
+    tokio::select! {
+        biased;
+        () = serve(control, until, stop) => {}
+        () = watch_processes(control) => {}
+    }
+}
+
+/// Releases the work of processes that have ended. It runs beside everything else, because planning a job or a pass of
+/// the reconciler can take long.
+async fn watch_processes(control: &ControlContext) {
+    if matches!(control.ports.liveness.own().await, Ok(None)) {
+        // Nobody can detect the end of a process here.
+        return std::future::pending().await;
+    }
+    let mut complaint = RepeatLimiter::default();
+    loop {
+        if let Err(error) = release_ended(control).await
+            && complaint.should_log(&error)
+        {
+            tracing::warn!(%error, "the work of processes that have ended could not be released");
+        }
+        control.ports.clock.sleep(LIVENESS_INTERVAL).await;
+    }
+}
+
+async fn serve(control: &ControlContext, until: RunUntil, stop: &CancellationToken) {
     let clock = control.ports.clock.as_ref();
     let interval = control.config.dispatch.sweep.get();
     let mut swept = None;

@@ -14,6 +14,7 @@ pub mod error;
 pub mod image_plane;
 pub mod inspector;
 pub mod job_table;
+pub mod liveness;
 pub mod queue;
 pub mod retry;
 pub mod rng;
@@ -29,6 +30,7 @@ use blob_store::BlobStore;
 use clock::Clock;
 use image_plane::ImageService;
 use job_table::JobTable;
+use liveness::Liveness;
 use queue::Queue;
 
 /// All ports of a process. `goldfleet-connect` chooses their adapters from the configuration.
@@ -42,6 +44,8 @@ pub struct Ports {
     pub blobs: Arc<dyn BlobStore>,
     /// The service of managed images.
     pub images: Arc<dyn ImageService>,
+    /// Which processes have ended without releasing their work.
+    pub liveness: Arc<dyn Liveness>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }

@@ -249,7 +249,7 @@ impl World {
         if !ready.is_empty() && (running.is_empty() || rng.chance(50)) {
             let id = ready[rng.below(ready.len())].clone();
             self.check_claim(&id);
-            let lease = Lease { token: Uuid::nil(), holder: "worker".to_owned(), expires: NOW };
+            let lease = Lease { token: Uuid::nil(), holder: "worker".to_owned(), process: None, expires: NOW };
             self.change(id.group(), |change| change.apply(&id, OperationEvent::Claim(lease)).unwrap());
         } else if !running.is_empty() {
             let id = running[rng.below(running.len())].clone();

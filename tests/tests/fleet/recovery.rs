@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A fleet whose reconciler does nothing for an hour.
 fn fleet() -> InProcessFleet {
-    let config = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"1h\"\npatience = \"1h\"\n";
+    let config = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"1h\"\n";
     InProcessFleet::with(&config, &process_fixture::targets(1, &["westeurope"]), &process_fixture::golden())
 }
 

@@ -228,6 +228,7 @@ async fn expired_lease_is_reclaimed() {
         let lease = goldfleet_model::operation::Lease {
             token: uuid::Uuid::new_v4(),
             holder: "gone".to_owned(),
+            process: None,
             expires: fleet.ports.clock.now(),
         };
         let mut operation = row.value.clone();

@@ -21,7 +21,6 @@ const CONFIG: &str = r#"
     concurrency = 8
     [dispatch]
     sweep = "200ms"
-    patience = "2s"
 "#;
 
 fn fixture(subscriptions: u32, data: u64) -> ProcessFixture {

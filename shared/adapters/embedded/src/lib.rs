@@ -5,11 +5,13 @@ pub mod blob_store;
 mod blocking;
 pub mod image_plane;
 pub mod job_table;
+pub mod liveness;
 pub mod queue;
 pub mod sqlite;
 
 pub use blob_store::DirectoryBlobs;
 pub use image_plane::DirectoryImages;
 pub use job_table::SqliteJobTable;
+pub use liveness::ProcessLocks;
 pub use queue::SqliteQueue;
 pub use sqlite::Database;

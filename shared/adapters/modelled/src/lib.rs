@@ -36,6 +36,7 @@ use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::Ports;
 use goldfleet_ports::clock::{Clock, elapsed};
 use goldfleet_ports::error::PortResult;
+use goldfleet_ports::liveness::Undetected;
 use jiff::Timestamp;
 
 pub use blob_store::ModelledBlobs;
@@ -132,6 +133,7 @@ impl Model {
             table: Arc::new(MemoryJobTable::new(Arc::clone(clock), latency)),
             blobs: Arc::new(ModelledBlobs::new(Arc::clone(self))),
             images: Arc::new(ModelledImages::new(Arc::clone(self))),
+            liveness: Arc::new(Undetected),
             clock: Arc::clone(clock),
         }
     }

@@ -109,7 +109,7 @@ async fn insert(table: &dyn JobTable, operations: &[Operation]) -> Vec<Versioned
 
 fn claimed(row: &Versioned<Operation>, holder: &str) -> (Change, Event) {
     let mut operation = row.value.clone();
-    let lease = Lease { token: Uuid::new_v4(), holder: holder.to_owned(), expires: START };
+    let lease = Lease { token: Uuid::new_v4(), holder: holder.to_owned(), process: None, expires: START };
     let event = operation.apply(OperationEvent::Claim(lease), START, holder).expect("a claim");
     (Change::new(row, operation), event)
 }

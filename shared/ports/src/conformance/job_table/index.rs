@@ -40,7 +40,7 @@ fn failure() -> Failure {
 }
 
 fn lease() -> Lease {
-    Lease { token: Uuid::new_v4(), holder: "suite".to_owned(), expires: after(START, Duration::from_secs(60)) }
+    Lease { token: Uuid::new_v4(), holder: "suite".to_owned(), process: None, expires: after(START, Duration::from_secs(60)) }
 }
 
 /// Commits events to a row, and returns the row as it is then.
