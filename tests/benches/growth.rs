@@ -88,7 +88,7 @@ fn measured_elsewhere(operations: u32) -> Cost {
 async fn measure(operations: u32) -> Cost {
     let regions = u32::try_from(REGIONS.len()).unwrap();
     let subscriptions = (operations / 2).div_ceil(regions);
-    let golden = GoldenSpec::spread(4 << 20, Generation::V2, 64 << 10, 1, 1);
+    let golden = GoldenSpec::spread(24 << 20, Generation::V2, 64 << 10, 1, 1);
     let fleet = InProcessFleet::with(SOURCE, &targets(subscriptions, &REGIONS), &golden);
     fleet.upload(&fleet.ports, "1").await.unwrap();
     let (began, before) = (Instant::now(), cpu_seconds());

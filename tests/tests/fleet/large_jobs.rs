@@ -11,6 +11,7 @@ use goldfleet_dispatcher::control::reconcile::{JobCheck, evaluate_gate, reconcil
 use goldfleet_model::graph::{After, GateCondition, GateKey};
 use goldfleet_model::ids::JobId;
 use goldfleet_model::job::Job;
+use goldfleet_model::message::{Message, QueueName};
 use goldfleet_model::operation::{GroupId, Operation, OperationId, OperationState, StateCount};
 use goldfleet_model::state::OperationEvent;
 use goldfleet_modelled::{MemoryJobTable, MemoryQueue};
@@ -91,7 +92,12 @@ fn graph(job: &Job, operations: u32) -> Vec<Operation> {
 async fn reads(fleet: &InProcessFleet, ports: Ports, operations: u32) -> [BTreeMap<&'static str, (usize, usize)>; 2] {
     let job = job();
     ports.table.insert_job(&job).await.unwrap();
-    ports.table.insert_operations(&graph(&job, operations)).await.unwrap();
+    let rows = graph(&job, operations);
+    ports.table.insert_operations(&rows).await.unwrap();
+    for row in rows.iter().filter(|row| row.state == OperationState::Ready) {
+        let message = Message::operation(&job.id, &row.id).encode();
+        ports.queue.send(QueueName::Copy, &message, Duration::ZERO).await.unwrap();
+    }
     let counted = async |control: ControlContext, reads: Arc<Reads>| {
         evaluate_gate(&control, &job.id, &GateKey::ring(1)).await.unwrap();
         let of_gate = std::mem::take(&mut *reads.0.lock().unwrap());
