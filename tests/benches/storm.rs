@@ -95,9 +95,8 @@ fn make_pipe(fixture: &ProcessFixture, subscription: u32) -> PathBuf {
 fn events(fixture: &ProcessFixture) -> Vec<Event> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let database = Connection::open_with_flags(fixture.path("goldfleet.db"), flags).unwrap();
-    let mut select = database
-        .prepare("SELECT body FROM events WHERE operation LIKE '%.image' ORDER BY sequence")
-        .unwrap();
+    let mut select =
+        database.prepare("SELECT body FROM events WHERE operation LIKE '%.image' ORDER BY sequence").unwrap();
     let bodies = select.query_map([], |row| row.get::<_, String>(0)).unwrap();
     bodies.map(|body| serde_json::from_str(&body.unwrap()).unwrap()).collect()
 }

@@ -169,13 +169,8 @@ pub trait JobTable: Send + Sync {
     ///
     /// # Errors
     /// If the service refuses or cannot be reached.
-    async fn awaiting(
-        &self,
-        job: &JobId,
-        plan: u32,
-        gate: &GateKey,
-        on: GateCondition,
-    ) -> PortResult<Vec<OperationId>>;
+    async fn awaiting(&self, job: &JobId, plan: u32, gate: &GateKey, on: GateCondition)
+    -> PortResult<Vec<OperationId>>;
 
     /// Lists the gates that operations of a planning attempt wait for. The cost depends on the number of gates only.
     ///

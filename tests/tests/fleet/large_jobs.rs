@@ -180,7 +180,8 @@ async fn broken_gate_blocks_all_rings_behind_it() {
     }
     table.insert_operations(&rows).await.unwrap();
     let (now, control) = (Timestamp::now(), fleet.control_with_own_ports());
-    for row in table.operations(&job.id).await.unwrap().into_iter().filter(|row| row.value.opens == [GateKey::ring(1)]) {
+    for row in table.operations(&job.id).await.unwrap().into_iter().filter(|row| row.value.opens == [GateKey::ring(1)])
+    {
         let mut ended = row.value.clone();
         let event = ended.apply(OperationEvent::Cancel, now, "test").unwrap();
         table.commit(&[Change::new(&row, ended)], &[event]).await.unwrap();

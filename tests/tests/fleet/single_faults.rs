@@ -37,7 +37,9 @@ async fn fleet_survives_each_lost_call() {
     let mut cases = Vec::new();
     for (name, count) in counted.calls() {
         let mut times = vec![0];
-        if count > 1 && !["Queue.receive", "JobTable.open_jobs", "JobTable.census", "JobTable.in_state_before"].contains(&name) {
+        if count > 1
+            && !["Queue.receive", "JobTable.open_jobs", "JobTable.census", "JobTable.in_state_before"].contains(&name)
+        {
             times.push(count / 2);
         }
         cases.extend(

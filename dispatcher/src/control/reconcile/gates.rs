@@ -140,7 +140,12 @@ async fn release(
 }
 
 /// Applies the gates that are known to a group.
-async fn write_gates(control: &ControlContext, job: &Job, known: &Gates, group: &Group) -> Result<Written, ControlError> {
+async fn write_gates(
+    control: &ControlContext,
+    job: &Job,
+    known: &Gates,
+    group: &Group,
+) -> Result<Written, ControlError> {
     write_group(control, job, known, group, |_, _| {}).await
 }
 

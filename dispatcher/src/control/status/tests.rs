@@ -58,7 +58,10 @@ impl Scene {
 
     fn claim(&mut self, n: usize) {
         let expires = after(self.now, Duration::from_secs(MINUTE));
-        self.apply(n, OperationEvent::Claim(Lease { token: Uuid::nil(), holder: "worker".to_owned(), process: None, expires }));
+        self.apply(
+            n,
+            OperationEvent::Claim(Lease { token: Uuid::nil(), holder: "worker".to_owned(), process: None, expires }),
+        );
     }
 
     /// A heartbeat of a copy that has `done` bytes in place.

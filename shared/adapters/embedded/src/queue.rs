@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::sqlite::Database;
 
-const SEND: &str = "INSERT INTO messages (queue, visible, pop, dequeued, operation, body) VALUES (?1, ?2, '', 0, ?3, ?4)";
+const SEND: &str =
+    "INSERT INTO messages (queue, visible, pop, dequeued, operation, body) VALUES (?1, ?2, '', 0, ?3, ?4)";
 
 const HIDE: &str = "UPDATE messages SET visible = ?1, pop = ?2, dequeued = ?3, receiver = ?4 WHERE id = ?5";
 
@@ -146,8 +147,7 @@ fn take(
         Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, row.get::<_, String>(2)?))
     })?;
     let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
-    let mut update =
-        connection.prepare_cached(HIDE)?;
+    let mut update = connection.prepare_cached(HIDE)?;
     let mut received = Vec::with_capacity(rows.len());
     for (id, dequeued, body) in rows {
         let pop = Uuid::new_v4().to_string();

@@ -95,7 +95,8 @@ impl Operations {
     /// The operations with a role at a gate, in the order of their ids.
     fn with_role(&self, plan: u32, role: GateRole, gate: &GateKey) -> impl Iterator<Item = OperationId> {
         let from = (plan, role, gate.clone(), String::new());
-        let at_gate = move |entry: &&(u32, GateRole, GateKey, String)| (entry.0, entry.1) == (plan, role) && entry.2 == *gate;
+        let at_gate =
+            move |entry: &&(u32, GateRole, GateKey, String)| (entry.0, entry.1) == (plan, role) && entry.2 == *gate;
         self.roles.range(from..).take_while(at_gate).filter_map(|entry| entry.3.parse().ok())
     }
 

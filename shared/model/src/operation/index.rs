@@ -25,8 +25,7 @@ pub enum GateRole {
 
 impl GateRole {
     /// All roles.
-    pub const ALL: [Self; 5] =
-        [Self::Pending, Self::Failed, Self::Cancelled, Self::AwaitsOpened, Self::AwaitsEnded];
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Failed, Self::Cancelled, Self::AwaitsOpened, Self::AwaitsEnded];
 
     /// The role of an operation that waits for a gate.
     #[must_use]
@@ -96,9 +95,7 @@ impl Operation {
     pub fn state_time(&self) -> Timestamp {
         match self.state {
             state if state.is_leased() => self.lease.as_ref().map_or(Timestamp::UNIX_EPOCH, |lease| lease.expires),
-            OperationState::Ready => {
-                self.not_before.max(self.queued).unwrap_or(self.created).max(self.updated)
-            }
+            OperationState::Ready => self.not_before.max(self.queued).unwrap_or(self.created).max(self.updated),
             _ => self.updated,
         }
     }

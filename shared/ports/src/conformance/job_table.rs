@@ -18,10 +18,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::{ETag, Versioned};
 use crate::clock::after;
 use crate::error::{ErrorKind, PortResult};
 use crate::job_table::{Change, JobTable};
+use crate::{ETag, Versioned};
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -289,7 +289,10 @@ pub async fn missing_rows_are_reported(table: &dyn JobTable) {
     assert!(table.events(&job, None).await.expect("a look").is_empty());
     // An ETag from the adapter itself, because an adapter may reject the form of an invented one.
     let other = insert(table, &[operation(&job_id(), Step::First, 1)]).await.remove(0);
-    let change = Change { if_match: other.etag, ..Change::new(&Versioned { value: missing.clone(), etag: ETag(String::new()) }, missing) };
+    let change = Change {
+        if_match: other.etag,
+        ..Change::new(&Versioned { value: missing.clone(), etag: ETag(String::new()) }, missing)
+    };
     refused(table.commit(&[change], &[]).await, ErrorKind::NotFound);
 }
 

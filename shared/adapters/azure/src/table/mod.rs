@@ -157,12 +157,7 @@ impl Table {
     }
 
     /// Reads the first `limit` rows that match `filter`, in the order of the keys.
-    pub(super) async fn query_some(
-        &self,
-        filter: &str,
-        select: Option<&str>,
-        limit: usize,
-    ) -> PortResult<Vec<Entity>> {
+    pub(super) async fn query_some(&self, filter: &str, select: Option<&str>, limit: usize) -> PortResult<Vec<Entity>> {
         let top = limit.min(MAX_PAGE).to_string();
         let mut rows = Vec::new();
         let mut next: Option<(String, String)> = None;

@@ -21,8 +21,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use self::roles::RoleChanges;
 use self::rows::{
-    StoredOperation, changed_or_gone, corrupt_row, from_json, job, limit, nanoseconds, operation, operation_id, raw_job, raw_operation,
-    to_json, uploads, version,
+    StoredOperation, changed_or_gone, corrupt_row, from_json, job, limit, nanoseconds, operation, operation_id,
+    raw_job, raw_operation, to_json, uploads, version,
 };
 use self::statements as sql;
 use super::sqlite::Database;
@@ -74,7 +74,10 @@ impl JobTable for SqliteJobTable {
         let (id, body, failed) = (job.id.to_string(), to_json(job)?, self.database.sqlite_error());
         self.database
             .write(move |connection| {
-                match connection.prepare_cached(sql::INSERT_JOB).and_then(|mut insert| insert.execute(params![id, body])) {
+                match connection
+                    .prepare_cached(sql::INSERT_JOB)
+                    .and_then(|mut insert| insert.execute(params![id, body]))
+                {
                     Ok(1) => Ok(()),
                     Ok(_) => Err(PortError::new(ErrorKind::AlreadyExists, format!("there is a job {id} already"))),
                     Err(error) => Err(failed(error)),

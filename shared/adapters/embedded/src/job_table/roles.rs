@@ -36,7 +36,9 @@ impl RoleChanges {
 
     pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
         let Self { job, plan, id, removed, added } = self;
-        for (statement, roles) in [(sql::DELETE_ROLE, removed), (sql::INSERT_ROLE, added)].into_iter().filter(|(_, roles)| !roles.is_empty()) {
+        for (statement, roles) in
+            [(sql::DELETE_ROLE, removed), (sql::INSERT_ROLE, added)].into_iter().filter(|(_, roles)| !roles.is_empty())
+        {
             let mut statement = connection.prepare_cached(statement)?;
             for (gate, role) in roles {
                 statement.execute(params![job, plan, role.digit(), gate.as_str(), id])?;

@@ -111,4 +111,3 @@ pub(super) fn changed_or_gone(name: &str, there: bool) -> PortError {
         PortError::new(ErrorKind::NotFound, format!("{name} is not in the table"))
     }
 }
-

@@ -40,7 +40,12 @@ fn failure() -> Failure {
 }
 
 fn lease() -> Lease {
-    Lease { token: Uuid::new_v4(), holder: "suite".to_owned(), process: None, expires: after(START, Duration::from_secs(60)) }
+    Lease {
+        token: Uuid::new_v4(),
+        holder: "suite".to_owned(),
+        process: None,
+        expires: after(START, Duration::from_secs(60)),
+    }
 }
 
 /// Commits events to a row, and returns the row as it is then.
@@ -139,9 +144,11 @@ async fn gates_belong_to_a_planning_attempt(table: &dyn JobTable) {
 /// Rows are found by their state and its time, and counted by kind and state.
 async fn states_and_counts_follow_commits(table: &dyn JobTable) {
     let job = job_id();
-    let rows =
-        insert(table, &[operation(&job, Step::Alone, 1), operation(&job, Step::First, 1), operation(&job, Step::Second, 1)])
-            .await;
+    let rows = insert(
+        table,
+        &[operation(&job, Step::Alone, 1), operation(&job, Step::First, 1), operation(&job, Step::Second, 1)],
+    )
+    .await;
     let alone = rows.iter().find(|row| row.value.kind.as_str() == "seed").expect("the row");
     let in_state = async |state, seconds, limit| {
         let before = after(START, Duration::from_secs(seconds));
