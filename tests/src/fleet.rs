@@ -137,6 +137,7 @@ impl InProcessFleet {
         WorkerSettings {
             concurrency: 8,
             lease: Duration::from_secs(2),
+            visibility: Duration::from_secs(2),
             clock_skew: Duration::from_millis(200),
             heartbeat: Duration::from_millis(100),
             retry_base: Duration::from_millis(5),

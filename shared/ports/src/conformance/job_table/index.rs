@@ -129,7 +129,7 @@ async fn gates_belong_to_a_planning_attempt(table: &dyn JobTable) {
     let job = job_id();
     insert(table, &[opener(&job, 1), waiting(&job, 2, "ring.1", GateCondition::Opened)]).await;
     let later = Operation { plan: 2, state: OperationState::Skipped, ..opener(&job, 1) };
-    table.insert_operations(&[later.clone()]).await.expect("rows are replaced");
+    table.insert_operations(std::slice::from_ref(&later)).await.expect("rows are replaced");
     assert_eq!(table.openers(&job, 2, &gate("ring.1")).await.expect("a gate"), GateOpeners::default());
     assert!(table.awaited_gates(&job, 2).await.expect("gates").is_empty());
     table.remove_earlier_plans(&job, 2).await.expect("rows are removed");
@@ -160,7 +160,7 @@ async fn states_and_counts_follow_commits(table: &dyn JobTable) {
     commit(table, alone, [OperationEvent::Claim(lease())]).await;
     assert_eq!(in_state(OperationState::Ready, 1, 9).await.len(), 1);
     assert!(in_state(OperationState::Running, 60, 9).await.is_empty());
-    assert_eq!(in_state(OperationState::Running, 61, 9).await, [alone.value.id.clone()]);
+    assert_eq!(in_state(OperationState::Running, 61, 9).await, std::slice::from_ref(&alone.value.id));
     let mut counted = table.census(&job, 1).await.expect("a census");
     counted.sort();
     let count = |kind: &str, state, latest| StateCount { kind: kind.parse().expect("a kind"), state, count: 1, latest };
