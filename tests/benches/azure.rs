@@ -187,10 +187,15 @@ async fn bare(ports: &Ports) -> f64 {
                 let group = ports.table.group(&job, &id).await.unwrap();
                 let mut row = group.into_iter().find(|row| row.value.id == id).unwrap();
                 let now = ports.clock.now();
-                let lease = Lease { token: Uuid::new_v4(), holder: "bare".to_owned(), expires: after(now, LEASE) };
+                let lease = Lease {
+                    token: Uuid::new_v4(),
+                    holder: "bare".to_owned(),
+                    process: None,
+                    expires: after(now, LEASE),
+                };
                 for event in [OperationEvent::Claim(lease), OperationEvent::Succeed] {
                     let line = row.value.apply(event, now, "bare").unwrap();
-                    let change = Change { operation: row.value.clone(), if_match: row.etag.clone() };
+                    let change = Change::new(&row, row.value.clone());
                     row.etag = ports.table.commit(&[change], &[line]).await.unwrap().remove(0);
                 }
                 if id.step() == "copy" {

@@ -54,7 +54,6 @@ impl InProcessFleet {
             + r#"
             [dispatch]
             sweep = "50ms"
-            patience = "1s"
             [cleanup]
             chunk_grace = "1s"
         "#;
@@ -139,6 +138,7 @@ impl InProcessFleet {
         WorkerSettings {
             concurrency: 8,
             lease: Duration::from_secs(2),
+            visibility: Duration::from_secs(2),
             clock_skew: Duration::from_millis(200),
             heartbeat: Duration::from_millis(100),
             retry_base: Duration::from_millis(5),

@@ -32,7 +32,7 @@
 //!
 //!     [worker]
 //!     concurrency = 32
-//!     lease = "60s"
+//!     lease = "20s"
 //!     max_attempts = 8
 //!     retry_base = "1s"
 //!     retry_cap = "5m"
@@ -47,7 +47,6 @@
 //!
 //!     [dispatch]
 //!     sweep = "10s"
-//!     patience = "2m"
 //!     approve = false
 //!     listen = "127.0.0.1:8081"
 //!

@@ -41,7 +41,7 @@ pub(super) fn read(written: &Node, check_code: CodeCheck<'_>) -> Result<Config, 
             break None;
         }
         remove_faulty_key(&mut rest, &fault);
-        faults.push(fault);
+        faults.push(explain_removed_key(fault));
     };
     if let Some(config) = &read {
         faults.extend(check(config, written, &faults));
@@ -53,6 +53,24 @@ pub(super) fn read(written: &Node, check_code: CodeCheck<'_>) -> Result<Config, 
             faults.sort_by_key(|fault| sort_key(fault.origin()));
             Err(faults)
         }
+    }
+}
+
+/// The keys that earlier releases had, and what replaces them.
+const REMOVED: [(&str, &str, &str); 1] = [(
+    "dispatch",
+    "patience",
+    "this key was removed, because lost messages and dead processes are detected without a waiting time: delete it",
+)];
+
+/// Replaces the message about an unknown key by a hint if an earlier release had the key.
+fn explain_removed_key(fault: FieldError) -> FieldError {
+    let hint = REMOVED.iter().find(|(section, key, _)| fault.keys().iter().eq([section, key]));
+    match hint {
+        Some((section, key, hint)) if fault.is_unknown() => {
+            FieldError::new(*hint).with_origin(fault.origin()).with_parent_key(key).with_parent_key(section)
+        }
+        _ => fault,
     }
 }
 

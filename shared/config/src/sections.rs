@@ -200,7 +200,7 @@ impl Default for Worker {
     fn default() -> Self {
         Self {
             concurrency: 32,
-            lease: HumanDuration::seconds(60),
+            lease: HumanDuration::seconds(20),
             max_attempts: 8,
             retry_base: HumanDuration::seconds(1),
             retry_cap: HumanDuration::seconds(300),
@@ -238,8 +238,6 @@ impl Default for Upload {
 pub struct Dispatch {
     /// The time between two passes of the reconciler.
     pub sweep: HumanDuration,
-    /// How long an operation can be ready and unclaimed before its message is sent again.
-    pub patience: HumanDuration,
     /// Whether every ring of a job after the first waits for an operator's approval, even if the job was requested
     /// without approvals.
     pub approve: bool,
@@ -250,7 +248,7 @@ pub struct Dispatch {
 
 impl Default for Dispatch {
     fn default() -> Self {
-        Self { sweep: HumanDuration::seconds(10), patience: HumanDuration::seconds(120), approve: false, listen: None }
+        Self { sweep: HumanDuration::seconds(10), approve: false, listen: None }
     }
 }
 

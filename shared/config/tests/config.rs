@@ -72,7 +72,7 @@ fn all_sections_except_source_have_defaults() {
     assert_eq!(directory.root, given.path("cloud"));
     assert_eq!(config.targets.file, given.path("targets.toml"));
     assert_eq!(config.images.name.to_string(), "{image}-{version}-{region}");
-    assert_eq!(config.worker.lease.get(), Duration::from_secs(60));
+    assert_eq!(config.worker.lease.get(), Duration::from_secs(20));
     assert_eq!(config.cleanup.staged, StagedPolicy::Keep);
 }
 
@@ -364,6 +364,15 @@ level = "wran"
     GOLDFLEET_UPLOAD__REQUESTS: upload.requests: "many" is text, where a whole number from 0 is expected
     GOLDFLEET_DISPATCH__SWEEP: dispatch.sweep: 0s is out of range: use 10ms to 1h
     "#);
+}
+
+#[test]
+fn removed_key_gets_a_hint() {
+    let refusal = Given::besides_source("[dispatch]\nsweep = \"10s\"\npatience = \"2m\"\n").refusal();
+    let hint = "dispatch.patience: this key was removed";
+    assert!(refusal.contains(hint) && refusal.contains("delete it") && refusal.lines().count() == 1, "{refusal}");
+    let variable = Given::besides_source("").variable("GOLDFLEET_DISPATCH__PATIENCE", "2m").refusal();
+    assert!(variable.contains(hint), "{variable}");
 }
 
 #[test]

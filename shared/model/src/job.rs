@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::JobId;
 use super::image::ImageRef;
 use super::manifest::{Generation, OsType};
-use super::operation::{Failure, KindId, Operation};
+use super::operation::{Failure, KindId};
 use super::selector::Selector;
 use super::store::Container;
 use super::system::System;
@@ -155,9 +155,8 @@ impl Job {
     /// When the job ended, if all its operations have: at the moment of their last change. A job without operations ended when its
     /// row last changed.
     #[must_use]
-    pub fn end_time<'a>(&self, operations: impl IntoIterator<Item = &'a Operation>) -> Timestamp {
-        let changes = operations.into_iter().map(|operation| operation.updated);
-        self.finished.or_else(|| changes.max()).unwrap_or(self.updated)
+    pub fn end_time(&self, last_change: Option<Timestamp>) -> Timestamp {
+        self.finished.or(last_change).unwrap_or(self.updated)
     }
 
     /// The approval of a ring, if it was given.

@@ -14,6 +14,7 @@ pub mod disk_access;
 pub mod error;
 pub mod inspector;
 pub mod job_table;
+pub mod liveness;
 pub mod queue;
 pub mod resources;
 pub mod retry;
@@ -30,6 +31,7 @@ use blob_store::BlobStore;
 use clock::Clock;
 use disk_access::DiskAccess;
 use job_table::JobTable;
+use liveness::Liveness;
 use queue::Queue;
 use resources::ResourceService;
 
@@ -46,6 +48,8 @@ pub struct Ports {
     pub resources: Arc<dyn ResourceService>,
     /// Access to the content of managed disks and snapshots.
     pub disk_access: Arc<dyn DiskAccess>,
+    /// Which processes have ended without releasing their work.
+    pub liveness: Arc<dyn Liveness>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }

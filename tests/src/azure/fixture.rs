@@ -115,7 +115,7 @@ impl AzureFixture {
              account = \"goldsource\"\ncontainer = \"golden\"\n\
              [worker]\nlease = \"5s\"\nretry_base = \"20ms\"\nretry_cap = \"2s\"\nconcurrency = 8\npoll = \"200ms\"\n\
              clone_and_patch = true\n\
-             [dispatch]\nsweep = \"500ms\"\npatience = \"5s\"\n",
+             [dispatch]\nsweep = \"500ms\"\n",
         );
         config += match coordination {
             Backend::Local => "[coordination]\nbackend = \"embedded\"\n",

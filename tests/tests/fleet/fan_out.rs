@@ -34,7 +34,7 @@ const EAST: &str = "region=eastus";
 
 /// A fleet with this name template for managed images, and these targets.
 fn fleet(name: &str, targets: &str) -> InProcessFleet {
-    let toml = format!("{SOURCE}\n[images]\nname = \"{name}\"\n[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n");
+    let toml = format!("{SOURCE}\n[images]\nname = \"{name}\"\n[dispatch]\nsweep = \"50ms\"\n");
     InProcessFleet::with(&toml, targets, &golden())
 }
 

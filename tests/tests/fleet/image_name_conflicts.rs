@@ -15,7 +15,7 @@ use goldfleet_tests::fleet::InProcessFleet;
 use goldfleet_tests::process_fixture;
 
 fn fleet() -> InProcessFleet {
-    let config = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\npatience = \"1s\"\n";
+    let config = process_fixture::SOURCE.to_owned() + "[dispatch]\nsweep = \"50ms\"\n";
     InProcessFleet::with(&config, &process_fixture::targets(1, &["westeurope"]), &process_fixture::golden())
 }
 

@@ -296,7 +296,7 @@ fn count_rows(
     let standing = ReportedState::from_rows(job, operations);
     let has_ended = standing != ReportedState::Running;
     // Before a sweep writes it to the job's row: the same moment, so that what is derived from it does not change.
-    let finished = has_ended.then(|| job.end_time(operations.iter().map(|row| &row.value)));
+    let finished = has_ended.then(|| job.end_time(operations.iter().map(|row| row.value.updated).max()));
     let end = finished.unwrap_or(now);
     let rate = match standing {
         ReportedState::Running => rate::recent_rate(operations, now).unwrap_or(0.0),

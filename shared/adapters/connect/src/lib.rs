@@ -8,7 +8,7 @@ use goldfleet_azure::{
 use goldfleet_azure_settings::{AzureCloud, AzureCoordination};
 use goldfleet_config::targets::TargetsFile;
 use goldfleet_config::{Cloud, Config, Coordination, ModelledCloud, Source};
-use goldfleet_embedded::{Database, DirectoryBlobs, DirectoryResources, SqliteJobTable, SqliteQueue};
+use goldfleet_embedded::{Database, DirectoryBlobs, DirectoryResources, ProcessLocks, SqliteJobTable, SqliteQueue};
 use goldfleet_modelled::{LimitMode, Model, ModelledBlobs, ModelledResources};
 use goldfleet_ports::Ports;
 use goldfleet_ports::blob_store::BlobStore;
@@ -17,6 +17,7 @@ use goldfleet_ports::disk_access::DiskAccess;
 use goldfleet_ports::error::{ErrorKind, PortError};
 use goldfleet_ports::inspector::Inspector;
 use goldfleet_ports::job_table::JobTable;
+use goldfleet_ports::liveness::{Liveness, Undetected};
 use goldfleet_ports::queue::Queue;
 use goldfleet_ports::resources::ResourceService;
 use goldfleet_rates::{Rates, RatesError};
@@ -57,7 +58,7 @@ impl BackendError {
 }
 
 /// The ports that `[coordination]` selects.
-type CoordinationPorts = (Arc<dyn Queue>, Arc<dyn JobTable>);
+type CoordinationPorts = (Arc<dyn Queue>, Arc<dyn JobTable>, Arc<dyn Liveness>);
 
 /// The ports that `[cloud]` selects.
 struct CloudPorts {
@@ -90,14 +91,15 @@ pub fn open(config: &Config) -> Result<Ports, BackendError> {
 /// As [`open`].
 pub fn open_with_connection(config: &Config, connection: Option<&Connection>) -> Result<Ports, BackendError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (queue, table) = match (&config.coordination, connection) {
+    let (queue, table, liveness) = match (&config.coordination, connection) {
         (Coordination::Azure(azure), Some(connection)) => azure_coordination(config, azure, connection)?,
         (Coordination::Azure(_), None) => return Err(BackendError::MissingConnection("coordination")),
         (Coordination::Embedded(embedded), _) => {
             let database = Database::open(&embedded.path)?;
             let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::new(Arc::clone(&database), Arc::clone(&clock)));
+            let locks: Arc<dyn Liveness> = Arc::new(ProcessLocks::new(Arc::clone(&database), Arc::clone(&clock)));
             let table: Arc<dyn JobTable> = Arc::new(SqliteJobTable::new(database));
-            (queue, table)
+            (queue, table, locks)
         }
     };
     let CloudPorts { blobs, resources, disk_access } = match (&config.cloud, connection) {
@@ -110,7 +112,7 @@ pub fn open_with_connection(config: &Config, connection: Option<&Connection>) ->
         }
         (Cloud::Modelled(modelled), _) => modelled_cloud(config, modelled, &clock)?,
     };
-    Ok(Ports { queue, table, blobs, resources, disk_access, clock })
+    Ok(Ports { queue, table, blobs, resources, disk_access, liveness, clock })
 }
 
 /// Opens the inspector of the configured cloud for `goldfleet doctor`. Returns None for clouds without an inspector.
@@ -134,7 +136,7 @@ fn azure_coordination(
     let account = &config.source.account;
     let queue = AzureQueue::new(connection, &azure.queues_of(account, environment), &azure.prefix)?;
     let table = AzureJobTable::new(connection, &azure.tables_of(account, environment), &azure.prefix)?;
-    Ok((Arc::new(queue), Arc::new(table)))
+    Ok((Arc::new(queue), Arc::new(table), Arc::new(Undetected)))
 }
 
 fn azure_cloud(azure: &AzureCloud, connection: &Connection) -> Result<CloudPorts, BackendError> {

@@ -4,12 +4,14 @@
 pub mod blob_store;
 mod blocking;
 pub mod job_table;
+pub mod liveness;
 pub mod queue;
 pub mod resources;
 pub mod sqlite;
 
 pub use blob_store::DirectoryBlobs;
 pub use job_table::SqliteJobTable;
+pub use liveness::ProcessLocks;
 pub use queue::SqliteQueue;
 pub use resources::DirectoryResources;
 pub use sqlite::Database;

@@ -36,6 +36,7 @@ use goldfleet_model::store::{BlobAddress, Container};
 use goldfleet_ports::Ports;
 use goldfleet_ports::clock::{Clock, elapsed};
 use goldfleet_ports::error::PortResult;
+use goldfleet_ports::liveness::Undetected;
 use jiff::Timestamp;
 
 pub use blob_store::ModelledBlobs;
@@ -134,6 +135,7 @@ impl Model {
             blobs: Arc::new(ModelledBlobs::new(Arc::clone(self))),
             resources: resources.clone(),
             disk_access: resources,
+            liveness: Arc::new(Undetected),
             clock: Arc::clone(clock),
         }
     }
