@@ -1,6 +1,5 @@
 //! What a sync does: its source, its destinations, and what it may delete.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use goldfleet_model::ids::{JobId, Region};
@@ -103,6 +102,12 @@ pub enum RuleError {
     /// Two destinations would create the same names.
     #[error("destination {0} is named twice: a replica has the name of its source, so use a group for each region")]
     SharedGroup(GroupRef),
+    /// The order of copies would be shared.
+    #[error(
+        "destinations {0} and {1} are in the same subscription and region: the service permits copies of a disk's \
+         snapshots there only in the order of their creation, for both together, so use one of them"
+    )]
+    SharedPlace(GroupRef, GroupRef),
     /// Deletion is not enabled.
     #[error("'keep' deletes replicas: it needs delete = \"mirror\"")]
     KeepWithoutMirror,
@@ -119,12 +124,16 @@ impl Rules {
         if self.destinations.is_empty() {
             errors.push(RuleError::NoDestination);
         }
-        let mut groups = BTreeSet::new();
-        for Destination { group, .. } in &self.destinations {
+        for (index, Destination { group, region, .. }) in self.destinations.iter().enumerate() {
+            let mut earlier = self.destinations[..index].iter();
             if *group == self.source {
                 errors.push(RuleError::DestinationIsSource(group.clone()));
-            } else if !groups.insert(group) {
+            } else if earlier.clone().any(|other| other.group == *group) {
                 errors.push(RuleError::SharedGroup(group.clone()));
+            } else if let Some(other) =
+                earlier.find(|other| other.region == *region && other.group.subscription == group.subscription)
+            {
+                errors.push(RuleError::SharedPlace(other.group.clone(), group.clone()));
             }
         }
         if self.keep.is_some() && self.delete == DeletePolicy::Never {

@@ -55,7 +55,7 @@ fn group(subscription: u32, name: &str) -> GroupRef {
 }
 
 fn rules(rng: &mut Rng) -> Rules {
-    let places = [(1, "westeurope"), (1, "eastus"), (2, "eastus"), (2, "westeurope")];
+    let mut places = vec![(1, "westeurope"), (1, "eastus"), (2, "eastus"), (2, "westeurope")];
     let destination = |(index, (subscription, region)): (usize, (u32, &str))| Destination {
         group: group(subscription, &format!("Replicas{index}")),
         region: region.parse().unwrap(),
@@ -63,7 +63,7 @@ fn rules(rng: &mut Rng) -> Rules {
         disk_access: None,
     };
     let count = 1 + rng.index(3);
-    let chosen: Vec<_> = (0..count).map(|_| places[rng.index(places.len())]).collect();
+    let chosen: Vec<_> = (0..count).map(|_| places.swap_remove(rng.index(places.len()))).collect();
     let mirror = rng.chance(0.8);
     let keep = u32::try_from(rng.number(0..4)).unwrap();
     Rules {
