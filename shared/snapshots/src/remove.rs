@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::difference::Evidence;
 use crate::id::SnapshotId;
-use crate::replica::{Owner, Probe, owner_of, probe};
+use crate::replica::{Ours, Owner, Probe, owner_of, probe};
 use crate::select::Selection;
 use crate::snapshot::{Condition, Snapshot, tag};
 use crate::state::Cause;
@@ -118,7 +118,7 @@ fn refuse(code: &'static str, message: impl Into<String>) -> Decision {
 }
 
 impl RemoveSpec {
-    /// Decides whether the snapshot is deleted now.
+    /// Decides whether the snapshot is deleted now. `fleet` and `sync` are those of the row.
     #[must_use]
     pub fn decide(&self, facts: Facts<'_>, fleet: Uuid, sync: &str, selection: &Selection) -> Decision {
         let Some(current) = facts.current else { return Decision::Done };
@@ -128,15 +128,15 @@ impl RemoveSpec {
         }
         match owner_of(current, fleet, sync) {
             Owner::Ours(ours) if ours.tags.source == self.source_unique_id => {
-                if matches!(self.because, Because::Replica(_)) && !ours.is_confirmed {
-                    return refuse("replica-unconfirmed", "the service does not report which snapshot was copied");
+                if let Some(objection) = self.objection_to(current, &ours) {
+                    return objection;
                 }
             }
             Owner::Ours(_) => return refuse("snapshot-foreign", "its tags name another source than the plan"),
             Owner::OtherSync(sync) => return refuse("snapshot-foreign", format!("sync {sync:?} created it")),
             Owner::Foreign(reason) => return refuse("snapshot-foreign", reason),
         }
-        if let Some(objection) = self.objection(current, facts, fleet, sync, selection) {
+        if let Some(objection) = self.objection(facts, fleet, sync, selection) {
             return objection;
         }
         match facts.locks.iter().find(|lock| !(self.lift_lock && lock.is_of(sync, &self.id))) {
@@ -146,14 +146,7 @@ impl RemoveSpec {
     }
 
     /// Why the reason of the plan is not valid any more.
-    fn objection(
-        &self,
-        current: &Snapshot,
-        facts: Facts<'_>,
-        fleet: Uuid,
-        sync: &str,
-        selection: &Selection,
-    ) -> Option<Decision> {
+    fn objection(&self, facts: Facts<'_>, fleet: Uuid, sync: &str, selection: &Selection) -> Option<Decision> {
         let unknown =
             |reason: &str| Some(refuse("source-unknown", format!("nothing is proven about its source: {reason}")));
         match (&self.because, facts.source) {
@@ -169,10 +162,19 @@ impl RemoveSpec {
                 Probe::Done => None,
                 _ => Some(Decision::Keep("the final replica is not complete")),
             },
-            (Because::Remains, _) => match current.condition() {
-                Condition::Failed { .. } => None,
-                _ => Some(Decision::Keep("its copy did not fail")),
-            },
+            (Because::Remains, _) => None,
+        }
+    }
+
+    /// Why the snapshot itself does not permit the deletion.
+    fn objection_to(&self, current: &Snapshot, ours: &Ours) -> Option<Decision> {
+        let has_failed = matches!(ours.condition(current), Condition::Failed { .. });
+        match &self.because {
+            Because::Remains if !has_failed => Some(Decision::Keep("its copy did not fail")),
+            Because::Replica(_) if !ours.is_confirmed => {
+                Some(refuse("replica-unconfirmed", "the service does not report which snapshot was copied"))
+            }
+            _ => None,
         }
     }
 }

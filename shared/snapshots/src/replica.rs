@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::id::SnapshotId;
 use crate::rules::{Destination, Rules};
 use crate::snapshot::{Condition, Snapshot};
 use crate::tags::ReplicaTags;
@@ -25,6 +26,21 @@ pub struct Ours {
     /// Whether the service confirms which snapshot was copied. Without it, the snapshot counts as a replica and is never
     /// deleted.
     pub is_confirmed: bool,
+    /// Whether the service copied another snapshot than the tags name: the source was created again between the check
+    /// and the request. Such a snapshot is not a replica of anything, whatever its content is.
+    pub is_mislabelled: bool,
+}
+
+impl Ours {
+    /// What is known about the content. A copy of the wrong snapshot counts as failed.
+    #[must_use]
+    pub fn condition(&self, snapshot: &Snapshot) -> Condition {
+        if self.is_mislabelled {
+            let message = "the source was created again when the copy began".to_owned();
+            return Condition::Failed { code: "source-changed".to_owned(), message };
+        }
+        snapshot.condition()
+    }
 }
 
 /// Returns who created a snapshot, from its tags and from the origin that the service reports.
@@ -39,12 +55,19 @@ pub fn owner_of(snapshot: &Snapshot, fleet: Uuid, sync: &str) -> Owner {
     if tags.sync != sync {
         return Owner::OtherSync(tags.sync);
     }
-    match snapshot.origin.source_unique_id.as_deref() {
-        Some(copied) if copied != tags.copied() => {
-            Owner::Foreign("it is a copy of another snapshot than its tags name")
-        }
-        copied => Owner::Ours(Box::new(Ours { tags, is_confirmed: copied.is_some() })),
+    let copied = snapshot.origin.source_unique_id.as_deref();
+    let (is_confirmed, differs) = (copied.is_some(), copied.is_some_and(|copied| copied != tags.copied()));
+    if differs && !is_copy_of_source(snapshot, &tags) {
+        return Owner::Foreign("it is a copy of another snapshot than its tags name");
     }
+    Owner::Ours(Box::new(Ours { tags, is_confirmed, is_mislabelled: differs }))
+}
+
+/// Whether the service copied the snapshot that has the id of the source. Nobody but this sync creates such a copy with
+/// these tags: a copy of a replica has another id as its origin.
+fn is_copy_of_source(snapshot: &Snapshot, tags: &ReplicaTags) -> bool {
+    let copied: Option<SnapshotId> = snapshot.origin.source_id.as_deref().and_then(|id| id.parse().ok());
+    tags.via.is_none() && copied.is_some_and(|id| tags.source_in(&id.group) == Some(id))
 }
 
 /// As [`owner_of`], for a snapshot in the group of a destination.
@@ -93,7 +116,7 @@ pub fn probe(found: Option<&Snapshot>, fleet: Uuid, sync: &str, source: &str) ->
         Owner::Foreign(reason) => Probe::Foreign(reason),
         Owner::OtherSync(_) => Probe::Foreign("another sync created it"),
         Owner::Ours(ours) if ours.tags.source != source => Probe::Stale,
-        Owner::Ours(_) => match snapshot.condition() {
+        Owner::Ours(ours) => match ours.condition(snapshot) {
             Condition::Complete => Probe::Done,
             Condition::Underway { percent } => Probe::Underway { percent },
             Condition::Failed { code, message } => Probe::Failed { code, message },

@@ -85,7 +85,8 @@ impl<'a> Side<'a> {
         };
         for (name, snapshot) in &listing.snapshots {
             if let Owner::Ours(ours) = owner_at(snapshot, rules, destination) {
-                side.add(name, Replica { snapshot, ours: *ours, condition: snapshot.condition() });
+                let condition = ours.condition(snapshot);
+                side.add(name, Replica { snapshot, ours: *ours, condition });
             }
         }
         side

@@ -94,6 +94,7 @@ fn copy_with_tags(service: &mut Service, rules: &Rules, id: &SnapshotId) {
         source_id: id.to_string(),
         source_unique: original.unique.clone(),
         option: "Copy".to_owned(),
+        family: format!("family-of-{unique}"),
         percent: 100.0,
         error: None,
         foreign: true,

@@ -82,13 +82,18 @@ impl Invariants {
         if thing.tag("goldfleet-role") == Some("temporary") || thing.error.is_some() {
             return None;
         }
+        let source = thing.tag("goldfleet-source").unwrap_or_default();
+        if source != thing.source_unique && thing.tag("goldfleet-via").is_none() {
+            // The source was created again when the copy began, so this never was its replica.
+            return None;
+        }
         if !thing.is_complete() {
             return Some(format!("deleted {name} during its copy"));
         }
-        let source = thing.tag("goldfleet-source").unwrap_or_default();
         let is_sibling = |other: &&Thing| !other.foreign && other.unique != thing.unique && other.is_complete();
         let siblings = || world.in_group(&thing.id.group).filter(is_sibling);
-        if thing.tag("goldfleet-staged-for").is_some() && siblings().any(|o| o.tag("goldfleet-source") == Some(source)) {
+        if thing.tag("goldfleet-staged-for").is_some() && siblings().any(|o| o.tag("goldfleet-source") == Some(source))
+        {
             return None;
         }
         self.deleted.insert(thing.unique.clone());
@@ -106,7 +111,8 @@ impl Invariants {
                         && other.tag("goldfleet-source-family") == thing.tag("goldfleet-source-family")
                         && other.tag("goldfleet-source-time") > thing.tag("goldfleet-source-time")
                 });
-                let is_surplus = self.rules.keep.is_some_and(|keep| newer.count() >= usize::try_from(keep.get()).unwrap());
+                let is_surplus =
+                    self.rules.keep.is_some_and(|keep| newer.count() >= usize::try_from(keep.get()).unwrap());
                 (!is_surplus).then(|| format!("deleted {name}, whose source was absent in {found:?} runs"))
             }
         }

@@ -5,7 +5,7 @@ use goldfleet_snapshots::graph::{CopySpec, Row, RowSpec, TemporaryResource};
 use goldfleet_snapshots::remove::{Because, Decision, Facts, Lock, RemoveSpec, TemporarySpec};
 use goldfleet_snapshots::replica::{Probe, probe};
 use goldfleet_snapshots::rules::Rules;
-use goldfleet_snapshots::snapshot::{Condition, Snapshot};
+use goldfleet_snapshots::snapshot::Snapshot;
 use goldfleet_snapshots::state::Cause;
 use goldfleet_snapshots::tags;
 use serde_json::{Value, json};
@@ -100,7 +100,8 @@ fn copy(spec: &CopySpec, phase: &mut Phase, rules: &Rules, service: &mut Service
 fn probe_copy(spec: &CopySpec, phase: &mut Phase, rules: &Rules, service: &mut Service) -> Progress {
     let Ok(found) = service.get(&spec.id) else { return Progress::Retry };
     let is_remains = |found: &Snapshot| {
-        Some(&found.unique_id) == spec.remains.as_ref() && matches!(found.condition(), Condition::Failed { .. })
+        // The check before the deletion proves that its copy failed.
+        Some(&found.unique_id) == spec.remains.as_ref()
     };
     match probe(found.as_ref(), rules.fleet, &rules.name, &spec.source_unique_id) {
         Probe::Absent => {
@@ -178,8 +179,7 @@ fn remove(spec: &RemoveSpec, phase: &mut Phase, rules: &Rules, service: &mut Ser
         Phase::Read { current, source: None, .. } => {
             // A surplus replica has a source, and nothing about it decides.
             let needs = matches!(spec.because, Because::Replica(Cause::Gone | Cause::Untagged));
-            let source =
-                if needs { service.evidence(&spec.source) } else { Evidence::Unknown("not read".to_owned()) };
+            let source = if needs { service.evidence(&spec.source) } else { Evidence::Unknown("not read".to_owned()) };
             *phase = Phase::Read { current, source: Some(source), done: None };
             Progress::Continue
         }
@@ -196,8 +196,12 @@ fn remove(spec: &RemoveSpec, phase: &mut Phase, rules: &Rules, service: &mut Ser
         }
         Phase::Read { current, source: Some(source), done: Some(done) } => {
             let Ok(locks) = service.locks(&spec.id) else { return Progress::Retry };
-            let facts =
-                Facts { current: current.as_ref().as_ref(), source: &source, done: done.as_ref().as_ref(), locks: &locks };
+            let facts = Facts {
+                current: current.as_ref().as_ref(),
+                source: &source,
+                done: done.as_ref().as_ref(),
+                locks: &locks,
+            };
             match spec.decide(facts, rules.fleet, &rules.name, &rules.selection) {
                 Decision::Done => Progress::Succeeded,
                 Decision::Keep(_) => Progress::Skipped,
