@@ -22,3 +22,5 @@ pub mod select;
 pub mod snapshot;
 pub mod state;
 pub mod tags;
+#[cfg(test)]
+mod tests;

@@ -178,7 +178,7 @@ impl World {
             return Err(Refusal::Busy);
         }
         // Only copies from the source itself have a place in the order of its family.
-        let newest = of_family().filter(|thing| thing.error.is_none()).filter_map(|thing| order_tag(thing)).max();
+        let newest = of_family().filter(|thing| thing.error.is_none()).filter_map(order_tag).max();
         if newest.is_some_and(|newest| newest > (time(source.created).to_string(), source.unique.clone())) {
             return Err(Refusal::Order);
         }
